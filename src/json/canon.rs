@@ -1,0 +1,122 @@
+//! Writing: RFC 8785 (JCS), the one spelling of a value.
+
+use super::{Json, Number, Object, Repr};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The RFC 8785 text of a JSON value. Cheap to keep, to compare, and to put into a line.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Canonical(String);
+
+impl Canonical {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value again. A canonical text is its own proof of form: this cannot lose anything.
+    pub fn to_json(&self) -> Json {
+        // A text that came from a damaged file may be anything; what does not parse is shown as it stands.
+        Json::parse_within(self.0.as_bytes(), &super::Limits::UNBOUNDED)
+            .map_or_else(|_| Json::String(self.0.clone()), |p| p.value)
+    }
+}
+
+impl fmt::Debug for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Canonical {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+pub(super) fn canonical(value: &Json) -> Canonical {
+    let mut out = Vec::new();
+    write(value, &mut out);
+    // Every byte written comes from a `str` or is ASCII.
+    Canonical(String::from_utf8(out).unwrap_or_default())
+}
+
+fn write(value: &Json, out: &mut Vec<u8>) {
+    match value {
+        Json::Null => out.extend_from_slice(b"null"),
+        Json::Bool(true) => out.extend_from_slice(b"true"),
+        Json::Bool(false) => out.extend_from_slice(b"false"),
+        Json::Number(n) => write_number(*n, out),
+        Json::String(s) => write_str(s, out),
+        Json::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write(item, out);
+            }
+            out.push(b']');
+        }
+        Json::Object(object) => write_object(object, out),
+    }
+}
+
+fn write_object(object: &Object, out: &mut Vec<u8>) {
+    out.push(b'{');
+    for (i, (key, value)) in object.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_str(key, out);
+        out.push(b':');
+        write(value, out);
+    }
+    out.push(b'}');
+}
+
+pub(super) fn write_number(n: Number, out: &mut Vec<u8>) {
+    match n.0 {
+        Repr::Int(i) => {
+            use std::io::Write;
+            let _ = write!(out, "{i}");
+        }
+        Repr::Float(x) => write_float(x, out),
+    }
+}
+
+/// RFC 8785 section 3.2.2.3: numbers as ECMAScript prints them. `x` is finite.
+pub(crate) fn write_float(x: f64, out: &mut Vec<u8>) {
+    out.extend_from_slice(ryu_js::Buffer::new().format_finite(x).as_bytes());
+}
+
+/// RFC 8785 section 3.2.2.2: only what must be escaped is, and each in one way.
+pub(crate) fn write_str(s: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut plain = 0;
+    for (i, &b) in s.as_bytes().iter().enumerate() {
+        if b >= 0x20 && b != b'"' && b != b'\\' {
+            continue;
+        }
+        out.extend_from_slice(&s.as_bytes()[plain..i]);
+        plain = i + 1;
+        let short = match b {
+            b'"' => b'"',
+            b'\\' => b'\\',
+            0x08 => b'b',
+            b'\t' => b't',
+            b'\n' => b'n',
+            0x0c => b'f',
+            b'\r' => b'r',
+            _ => {
+                let mut code = *b"\\u00__";
+                crate::hash::write_hex(&[b], &mut code[4..]);
+                out.extend_from_slice(&code);
+                continue;
+            }
+        };
+        out.extend_from_slice(&[b'\\', short]);
+    }
+    out.extend_from_slice(&s.as_bytes()[plain..]);
+    out.push(b'"');
+}
