@@ -299,6 +299,44 @@ impl Json {
         }
     }
 
+    /// Whether this value can be kept and read back: no NUL in any text, nested no deeper than readers go.
+    /// What was parsed always can; what a host built by hand may not.
+    ///
+    /// # Errors
+    /// A sentence that says what stands where.
+    pub fn check(&self) -> Result<(), String> {
+        fn walk(value: &Json, path: &mut Path) -> Result<(), String> {
+            if path.steps().len() > Limits::default().depth {
+                return Err("nested deeper than 128 levels".to_owned());
+            }
+            let nul = |text: &str, path: &Path| match text.contains('\0') {
+                true => Err(format!("{path}: NUL cannot be kept in a string")),
+                false => Ok(()),
+            };
+            match value {
+                Json::String(s) => nul(s, path)?,
+                Json::Array(items) => {
+                    for (i, item) in items.iter().enumerate() {
+                        path.push_index(i);
+                        walk(item, path)?;
+                        path.pop();
+                    }
+                }
+                Json::Object(object) => {
+                    for (key, value) in object.iter() {
+                        nul(key, path)?;
+                        path.push_key(key);
+                        walk(value, path)?;
+                        path.pop();
+                    }
+                }
+                Json::Null | Json::Bool(_) | Json::Number(_) => {}
+            }
+            Ok(())
+        }
+        walk(self, &mut Path::root())
+    }
+
     /// What kind of value this is, as an error message names it.
     pub fn type_name(&self) -> &'static str {
         match self {

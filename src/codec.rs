@@ -1,0 +1,86 @@
+//! Stored bytes: how values lie in the file. The only user of bincode.
+//!
+//! Invariant C1: every stored value starts with a format byte. Invariant C2: a value has one encoding; bytes that
+//! decode but would be encoded otherwise, or are followed by more, are refused, so no stored byte can change without
+//! either failing here or changing the value. bincode itself accepts over-long integers and trailing bytes, and
+//! allocates whatever a hostile length asks for unless it is given a limit; hence the one configuration here.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The format of stored values. Another byte is another, newer, program's.
+pub(crate) const FORMAT: u8 = 1;
+
+/// The largest value that is decoded. Blocks hold their entries as one byte string, so this bounds a block.
+pub(crate) const MAX_BYTES: usize = 64 << 20;
+
+const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_BYTES>> = bincode::config::standard().with_limit();
+
+/// Why stored bytes are not what the program wrote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CodecError {
+    #[error("the value is of format {0}, this program knows format {FORMAT}")]
+    Format(u8),
+    #[error("the stored value is damaged: {0}")]
+    Damaged(&'static str),
+    #[error("the value is too large to store")]
+    TooLarge,
+}
+
+impl From<CodecError> for crate::Error {
+    fn from(e: CodecError) -> crate::Error {
+        let kind = match e {
+            CodecError::Format(_) => crate::ErrorKind::NewerFormat,
+            CodecError::Damaged(_) => crate::ErrorKind::Damaged,
+            CodecError::TooLarge => crate::ErrorKind::TooLarge,
+        };
+        crate::Error::new(kind, e.to_string()).with_source(e)
+    }
+}
+
+/// The stored form of `value`.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
+    let mut out = Vec::with_capacity(256);
+    encode_into(value, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the stored form of `value`.
+pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    out.push(FORMAT);
+    struct Sink<'a>(&'a mut Vec<u8>);
+    impl bincode::enc::write::Writer for Sink<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+            self.0.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+    let start = out.len();
+    bincode::serde::encode_into_writer(value, Sink(out), CONFIG).map_err(|_| CodecError::TooLarge)?;
+    if out.len() - start > MAX_BYTES { Err(CodecError::TooLarge) } else { Ok(()) }
+}
+
+/// The value that `bytes` are the stored form of.
+pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let value = decode_trusted(bytes)?;
+    let mut again = Vec::with_capacity(bytes.len());
+    encode_into(&value, &mut again)?;
+    if again != bytes {
+        return Err(CodecError::Damaged("it is not in its one form"));
+    }
+    Ok(value)
+}
+
+/// As [`decode`], without the check for the one form: for reading what a hash covers anyway.
+pub(crate) fn decode_trusted<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (&format, rest) = bytes.split_first().ok_or(CodecError::Damaged("it is empty"))?;
+    if format != FORMAT {
+        return Err(CodecError::Format(format));
+    }
+    let (value, used) =
+        bincode::serde::decode_from_slice(rest, CONFIG).map_err(|_| CodecError::Damaged("it does not decode"))?;
+    if used != rest.len() {
+        return Err(CodecError::Damaged("something follows it"));
+    }
+    Ok(value)
+}

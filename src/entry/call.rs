@@ -1,0 +1,207 @@
+//! The entry of a call: who started it, in which role, which model chose which tool, with what, and what came of it.
+
+use super::{Attribution, Kind};
+use crate::Timestamp;
+use crate::json::Canonical;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A recorded call of a tool: validated, sanitised, as it stands in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Call {
+    /// Whether this entry is the whole call or one of its two steps.
+    pub phase: Phase,
+    /// When the call happened, by the caller's clock; may be out of order.
+    pub timestamp: Timestamp,
+    /// The conversation it belongs to.
+    pub conversation_id: String,
+    /// The turn of the conversation, if the caller counts them.
+    pub turn_number: Option<u64>,
+    /// Who started it: a person or account.
+    pub user_id: String,
+    /// The model that decided on the call.
+    pub model: Option<String>,
+    /// The agent in which the model ran.
+    pub agent_id: Option<String>,
+    /// The tool.
+    pub tool_name: String,
+    /// The server or provider that offers the tool.
+    pub tool_server: Option<String>,
+    /// The arguments, sanitised.
+    pub arguments: Option<Canonical>,
+    /// What set the call off.
+    pub trigger: Option<Trigger>,
+    /// The provider's id of the call; not unique.
+    pub call_id: Option<String>,
+    /// The seq that a retry or a follow-up follows.
+    pub follows: Option<u64>,
+    /// The patients whom the call concerns, sorted.
+    pub patient_ids: Vec<String>,
+    /// Why the data was accessed: `treatment`, `payment`, `operations`, `research`, or a code of the host's.
+    pub purpose: Option<String>,
+    /// Whether it was made under an emergency override.
+    pub emergency: bool,
+    /// The seq of the emergency grant it was made under.
+    pub grant: Option<u64>,
+    /// Whether it was back-filled from a recording, rather than recorded as it happened.
+    pub backfilled: bool,
+    /// Role, client address, user agent and whatever else the host gave: an object, sanitised.
+    pub session_metadata: Option<Canonical>,
+    /// What came of it; `None` while it is only begun.
+    pub completion: Option<Completion>,
+    /// What the redaction policy did to it: a list, empty when nothing was treated.
+    pub treated: Option<Canonical>,
+    /// Where numbers stood that a double cannot keep and that are now strings of their digits.
+    pub restated: Vec<String>,
+    /// The numbered sender, so that a repeated record is answered, not repeated.
+    pub sender: Option<Sender>,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Completion {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<f64>,
+    /// What the result said, without its content (see [`Summary`](super::Summary)).
+    pub result_summary: Option<Canonical>,
+    /// The error, sanitised.
+    pub error: Option<CallError>,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CallError {
+    /// The error's type or code, if it has one.
+    pub kind: Option<String>,
+    /// What it said, sanitised.
+    pub message: String,
+}
+
+/// Which part of a call an entry records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The whole call in one entry.
+    Whole,
+    /// Recorded before the tool ran.
+    Begun,
+    /// The end of the call that was begun at this seq.
+    Finished(u64),
+}
+
+/// A sender that numbers what it sends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Sender {
+    /// Which sender.
+    pub id: String,
+    /// The number that it gave to this record, rising from 1.
+    pub number: u64,
+}
+
+impl Sender {
+    /// Record `number` of the sender `id`.
+    pub fn new(id: impl Into<String>, number: u64) -> Sender {
+        Sender { id: id.into(), number }
+    }
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum $type { $($(#[$vdoc])* $variant,)* }
+
+        impl $type {
+            /// Every one of them.
+            pub const ALL: &[$type] = &[$($type::$variant,)*];
+
+            /// Its name in lines and filters.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($type::$variant => $name,)* }
+            }
+
+            /// The one of that name.
+            pub fn from_name(name: &str) -> Option<$type> {
+                Self::ALL.iter().copied().find(|x| x.as_str() == name)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+named! {
+    /// How a call ended. Only [`Outcome::Ok`] is a success.
+    Outcome {
+        /// The tool did what it was asked.
+        Ok = "ok",
+        /// The tool ran and said that it failed.
+        ToolError = "tool_error",
+        /// The tool could not be reached or did not speak its protocol.
+        ProtocolError = "protocol_error",
+        /// Somebody or something refused the call.
+        Denied = "denied",
+        /// No answer came in time.
+        Timeout = "timeout",
+        /// No answer was waited for, or none was ever recorded.
+        Abandoned = "abandoned",
+    }
+}
+
+named! {
+    /// What set a call off.
+    Trigger {
+        /// The user asked for it.
+        UserRequest = "user_request",
+        /// The agent did it of its own accord.
+        Proactive = "proactive",
+        /// An earlier call failed.
+        Retry = "retry",
+        /// An earlier call asked for more.
+        FollowUp = "follow_up",
+        /// A rule, a schedule, the host itself.
+        System = "system",
+    }
+}
+
+impl Call {
+    /// Whether the call succeeded; `None` while it is only begun.
+    pub fn success(&self) -> Option<bool> {
+        self.completion.as_ref().map(|c| c.outcome == Outcome::Ok)
+    }
+
+    /// The kind of this entry.
+    pub fn kind(&self) -> Kind {
+        match self.phase {
+            Phase::Begun => Kind::CallBegun,
+            Phase::Whole | Phase::Finished(_) => Kind::ToolCall,
+        }
+    }
+
+    /// The user's role, where the session says one.
+    pub fn user_role(&self) -> Option<String> {
+        let metadata = self.session_metadata.as_ref()?.to_json();
+        metadata.get("user_role")?.as_str().map(str::to_owned)
+    }
+
+    /// Who started it, in which role → which model → which tool, by which trigger.
+    pub fn attribution(&self) -> Attribution {
+        Attribution::of(self)
+    }
+
+    /// The duration in whole nanoseconds, as statistics count it.
+    pub(crate) fn duration_nanos(&self) -> Option<u64> {
+        let ms = self.completion.as_ref()?.duration_ms?;
+        Some((ms * 1e6).round() as u64)
+    }
+}

@@ -1,0 +1,128 @@
+//! What an entry of the log is.
+//!
+//! An [`Entry`] is either a call of a tool ([`Call`]) or something that happened to the store itself ([`OwnEntry`]);
+//! both stand in one chain and both are immutable once recorded. A host describes a call with [`ToolCall`]
+//! (`input`); the store validates it, sanitises it, assigns what only it knows (seq, time, retention) and so makes the
+//! `Entry`. The types here do no I/O; `line` turns an entry into the bytes that are hashed, `codec` into the bytes that
+//! are stored.
+
+mod attribution;
+mod call;
+mod field;
+mod input;
+mod own;
+mod summary;
+
+pub use attribution::Attribution;
+pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
+pub use field::Field;
+pub use input::{CallLimits, CallResult, ToolCall};
+pub use own::{Kind, OwnEntry};
+pub use summary::{ResultPolicy, Summary};
+
+use crate::{Hash, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One entry of the log, as it was recorded.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its place in the log, from 0 (the genesis).
+    pub seq: u64,
+    /// The hash of the entry before it; [`Hash::ZERO`] for seq 0.
+    pub prev: Hash,
+    /// What it says.
+    pub body: Body,
+}
+
+/// Everything of an entry that does not follow from its place in the chain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Body {
+    /// 16 random bytes, so that a hash that outlives its entry lets nobody guess the content.
+    pub nonce: [u8; 16],
+    /// The system clock when it was recorded.
+    pub recorded_at: Timestamp,
+    /// How long it is kept; `None` for the store's own entries, which stay for ever.
+    pub retention: Option<Retention>,
+    /// The call or the event.
+    pub content: Content,
+}
+
+/// Why and how long an entry is kept. Fixed when it was recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Retention {
+    /// The retention class: `financial`, `healthcare`, `general`, or a name of the policy's.
+    pub class: String,
+    /// The expiry clock at which it may be purged, a whole second.
+    pub until: Timestamp,
+}
+
+/// The two sorts of entries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Content {
+    /// A tool was called.
+    Call(Box<Call>),
+    /// Something happened to the store itself.
+    Own(OwnEntry),
+}
+
+impl Entry {
+    /// What kind of entry this is.
+    pub fn kind(&self) -> Kind {
+        match &self.body.content {
+            Content::Call(call) => call.kind(),
+            Content::Own(own) => own.kind,
+        }
+    }
+
+    /// The call, if this is the entry of one.
+    pub fn call(&self) -> Option<&Call> {
+        match &self.body.content {
+            Content::Call(call) => Some(call),
+            Content::Own(_) => None,
+        }
+    }
+
+    /// The store's own event, if this is one.
+    pub fn own(&self) -> Option<&OwnEntry> {
+        match &self.body.content {
+            Content::Call(_) => None,
+            Content::Own(own) => Some(own),
+        }
+    }
+
+    /// When it happened: the caller's time of a call, the recording time of an event.
+    pub fn timestamp(&self) -> Timestamp {
+        self.body.timestamp()
+    }
+
+    /// The canonical line: what is hashed, and what an export holds.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let receipt = log.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
+    /// let entry = log.entry(receipt.seq)?;
+    /// assert_eq!(attestlog::Hash::leaf(entry.line().as_bytes()), receipt.hash);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn line(&self) -> String {
+        crate::line::to_string(self)
+    }
+
+    /// The entry's hash: `SHA-256(0x00 || line)`, the RFC 6962 leaf hash of its line.
+    pub fn hash(&self) -> Hash {
+        Hash::leaf(self.line().as_bytes())
+    }
+}
+
+impl Body {
+    pub(crate) fn timestamp(&self) -> Timestamp {
+        match &self.content {
+            Content::Call(call) => call.timestamp,
+            Content::Own(_) => self.recorded_at,
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The line: the one canonical form of an entry, RFC 8785 JSON, which is what is hashed.
+//!
+//! Invariant L1: the line is canonical JSON (a property test parses every line and writes it again).
+//! Invariant L2: everything that an entry says is in its line; nothing outside the line is proven.
+//! The members are written here in RFC 8785 order by hand, because sorting a tree for each of a million entries a
+//! second would cost more than hashing them.
+
+use crate::entry::{Body, Call, Content, Entry, Phase, Trigger};
+use crate::hash::write_hex;
+use crate::json::{Canonical, write_float, write_str};
+use crate::{Hash, Timestamp};
+
+/// The line of an entry as text.
+pub(crate) fn to_string(entry: &Entry) -> String {
+    let mut out = Vec::with_capacity(1024);
+    write(&mut out, entry.seq, &entry.prev, &entry.body);
+    // Every byte written comes from a `str` or is ASCII.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends the line of the entry at `seq` behind `prev`.
+pub(crate) fn write(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body) {
+    let mut line = Line { out, first: true };
+    match &body.content {
+        Content::Call(call) => write_call(&mut line, seq, prev, body, call),
+        Content::Own(own) => {
+            line.json("detail", Some(&own.detail));
+            line.text("kind", own.kind.as_str());
+            line.hex("nonce", &body.nonce);
+            line.hex("prev", prev.as_bytes());
+            line.time("recorded_at", body.recorded_at);
+            write_retention(&mut line, body);
+            line.integer("seq", seq);
+        }
+    }
+    line.out.push(b'}');
+}
+
+fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Call) {
+    let done = call.completion.as_ref();
+    line.opt_text("agent_id", call.agent_id.as_deref());
+    line.json("arguments", call.arguments.as_ref());
+    line.flag("backfilled", call.backfilled);
+    if let Phase::Finished(begun) = call.phase {
+        line.integer("begun_seq", begun);
+    }
+    line.opt_text("call_id", call.call_id.as_deref());
+    line.opt_text("call_trigger", call.trigger.map(Trigger::as_str));
+    line.text("conversation_id", &call.conversation_id);
+    if let Some(ms) = done.and_then(|d| d.duration_ms) {
+        line.key("duration_ms");
+        write_float(ms, line.out);
+    }
+    line.flag("emergency", call.emergency);
+    if let Some(error) = done.and_then(|d| d.error.as_ref()) {
+        line.key("error");
+        let mut inner = Line { out: line.out, first: true };
+        inner.text("message", &error.message);
+        inner.opt_text("type", error.kind.as_deref());
+        inner.out.push(b'}');
+    }
+    if call.trigger == Some(Trigger::FollowUp) {
+        line.opt_integer("follow_up_of", call.follows);
+    }
+    line.opt_integer("grant", call.grant);
+    line.text("kind", call.kind().as_str());
+    line.opt_text("model", call.model.as_deref());
+    line.hex("nonce", &body.nonce);
+    line.opt_text("outcome", done.map(|d| d.outcome.as_str()));
+    line.texts("patient_ids", &call.patient_ids);
+    line.hex("prev", prev.as_bytes());
+    line.opt_text("purpose", call.purpose.as_deref());
+    line.time("recorded_at", body.recorded_at);
+    line.texts("restated", &call.restated);
+    line.json("result_summary", done.and_then(|d| d.result_summary.as_ref()));
+    write_retention(line, body);
+    if call.trigger != Some(Trigger::FollowUp) {
+        line.opt_integer("retry_of", call.follows);
+    }
+    if let Some(sender) = &call.sender {
+        line.key("sender");
+        let mut inner = Line { out: line.out, first: true };
+        inner.text("id", &sender.id);
+        inner.integer("number", sender.number);
+        inner.out.push(b'}');
+    }
+    line.integer("seq", seq);
+    line.json("session_metadata", call.session_metadata.as_ref());
+    if let Some(success) = call.success() {
+        line.boolean("success", success);
+    }
+    line.time("timestamp", call.timestamp);
+    line.text("tool_name", &call.tool_name);
+    line.opt_text("tool_server", call.tool_server.as_deref());
+    line.json("treated", call.treated.as_ref());
+    line.opt_integer("turn_number", call.turn_number);
+    line.text("user_id", &call.user_id);
+}
+
+fn write_retention(line: &mut Line<'_>, body: &Body) {
+    if let Some(retention) = &body.retention {
+        line.time("retain_until", retention.until);
+        line.text("retention_class", &retention.class);
+    }
+}
+
+/// An object being written; what is absent is left out. The keys used here need no escaping.
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Line<'_> {
+    fn key(&mut self, key: &str) {
+        self.out.push(if self.first { b'{' } else { b',' });
+        self.first = false;
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        write_str(value, self.out);
+    }
+
+    fn opt_text(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    fn texts(&mut self, key: &str, values: &[String]) {
+        if values.is_empty() {
+            return;
+        }
+        self.key(key);
+        for (i, value) in values.iter().enumerate() {
+            self.out.push(if i == 0 { b'[' } else { b',' });
+            write_str(value, self.out);
+        }
+        self.out.push(b']');
+    }
+
+    fn json(&mut self, key: &str, value: Option<&Canonical>) {
+        if let Some(value) = value {
+            self.key(key);
+            self.out.extend_from_slice(value.as_str().as_bytes());
+        }
+    }
+
+    fn integer(&mut self, key: &str, value: u64) {
+        use std::io::Write;
+        self.key(key);
+        let _ = write!(self.out, "{value}");
+    }
+
+    fn opt_integer(&mut self, key: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.integer(key, value);
+        }
+    }
+
+    fn boolean(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    /// A flag is written only where it is raised.
+    fn flag(&mut self, key: &str, raised: bool) {
+        if raised {
+            self.boolean(key, true);
+        }
+    }
+
+    fn hex(&mut self, key: &str, bytes: &[u8]) {
+        self.key(key);
+        self.out.push(b'"');
+        let at = self.out.len();
+        self.out.resize(at + bytes.len() * 2, 0);
+        write_hex(bytes, &mut self.out[at..]);
+        self.out.push(b'"');
+    }
+
+    fn time(&mut self, key: &str, value: Timestamp) {
+        self.key(key);
+        self.out.push(b'"');
+        value.write(self.out);
+        self.out.push(b'"');
+    }
+}

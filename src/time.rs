@@ -1,0 +1,207 @@
+//! Points in time as the log keeps them: nanoseconds of UTC since 1970, written as RFC 3339.
+
+use crate::{Error, Result};
+use chrono::{DateTime, Months, NaiveDate, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// A point in time, in nanoseconds of UTC since 1970-01-01. Reaches from 1678 to 2261.
+///
+/// ```
+/// use attestlog::Timestamp;
+/// let t: Timestamp = "2025-07-06T16:23:01.456+02:00".parse().unwrap();
+/// assert_eq!(t.to_string(), "2025-07-06T14:23:01.456Z");
+/// assert!("2999-01-01".parse::<Timestamp>().is_err());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Timestamp(i64);
+
+const SECOND: i64 = 1_000_000_000;
+
+impl Timestamp {
+    /// The first point in time that can be told.
+    pub const MIN: Timestamp = Timestamp(i64::MIN);
+    /// The last point in time that can be told.
+    pub const MAX: Timestamp = Timestamp(i64::MAX);
+
+    /// Nanoseconds of UTC since 1970-01-01.
+    pub const fn from_nanos(nanos: i64) -> Timestamp {
+        Timestamp(nanos)
+    }
+
+    /// Nanoseconds of UTC since 1970-01-01.
+    pub const fn nanos(self) -> i64 {
+        self.0
+    }
+
+    /// The same as chrono has it.
+    pub fn to_datetime(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_nanos(self.0)
+    }
+
+    /// The whole days since 1970-01-01 (UTC).
+    pub const fn day(self) -> i32 {
+        // i64 nanoseconds are ±106,752 days.
+        self.0.div_euclid(86_400 * SECOND) as i32
+    }
+
+    /// Midnight (UTC) at the start of a day counted from 1970-01-01.
+    pub const fn start_of_day(day: i32) -> Timestamp {
+        Timestamp((day as i64).saturating_mul(86_400 * SECOND))
+    }
+
+    /// This time later by `by`; the last time that can be told where it would be beyond.
+    pub fn plus(self, by: Duration) -> Timestamp {
+        Timestamp(i64::try_from(by.as_nanos()).map_or(i64::MAX, |n| self.0.saturating_add(n)))
+    }
+
+    /// This time earlier by `by`; the first time that can be told where it would be before.
+    pub fn minus(self, by: Duration) -> Timestamp {
+        Timestamp(i64::try_from(by.as_nanos()).map_or(i64::MIN, |n| self.0.saturating_sub(n)))
+    }
+
+    /// How much later this is than `earlier`; zero where it is not later.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        u64::try_from(self.0.saturating_sub(earlier.0)).map_or(Duration::ZERO, Duration::from_nanos)
+    }
+
+    /// The same clock time this many calendar months later; 29 February becomes the 28th where there is none.
+    /// The last time that can be told where it would be beyond.
+    pub fn plus_months(self, months: u32) -> Timestamp {
+        self.to_datetime()
+            .checked_add_months(Months::new(months))
+            .and_then(|t| t.timestamp_nanos_opt())
+            .map_or(Timestamp::MAX, Timestamp)
+    }
+
+    /// The first whole second that is not before this time.
+    pub fn ceil_to_second(self) -> Timestamp {
+        let over = self.0.rem_euclid(SECOND);
+        if over == 0 {
+            return self;
+        }
+        Timestamp(self.0.checked_add(SECOND - over).unwrap_or(i64::MAX - i64::MAX % SECOND))
+    }
+
+    /// Writes what [`Display`](fmt::Display) shows. The line of an entry holds three times, and chrono's
+    /// formatter alone would cost more than hashing the line does.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let (year, month, day) = civil(i64::from(self.day()));
+        let in_day = self.0.rem_euclid(86_400 * SECOND);
+        let (seconds, nanos) = (in_day / SECOND, in_day % SECOND);
+        put(out, year, 4);
+        out.push(b'-');
+        put(out, month, 2);
+        out.push(b'-');
+        put(out, day, 2);
+        out.push(b'T');
+        put(out, seconds / 3600, 2);
+        out.push(b':');
+        put(out, seconds / 60 % 60, 2);
+        out.push(b':');
+        put(out, seconds % 60, 2);
+        if nanos != 0 {
+            out.push(b'.');
+            match nanos {
+                n if n % 1_000_000 == 0 => put(out, n / 1_000_000, 3),
+                n if n % 1_000 == 0 => put(out, n / 1_000, 6),
+                n => put(out, n, 9),
+            }
+        }
+        out.push(b'Z');
+    }
+}
+
+fn put(out: &mut Vec<u8>, value: i64, digits: usize) {
+    let at = out.len();
+    out.resize(at + digits, b'0');
+    let mut rest = value;
+    for place in out[at..].iter_mut().rev() {
+        *place = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar
+/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = Vec::with_capacity(30);
+        self.write(&mut out);
+        f.write_str(std::str::from_utf8(&out).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl TryFrom<DateTime<Utc>> for Timestamp {
+    type Error = Error;
+
+    fn try_from(t: DateTime<Utc>) -> Result<Timestamp> {
+        t.timestamp_nanos_opt()
+            .map(Timestamp)
+            .ok_or_else(|| out_of_range(&t.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
+    }
+}
+
+fn out_of_range(text: &str) -> Error {
+    Error::invalid(format!("the time {text} is outside 1678 to 2261"))
+}
+
+impl std::str::FromStr for Timestamp {
+    type Err = Error;
+
+    /// Reads RFC 3339 with an offset, or `YYYY-MM-DD` as midnight UTC.
+    fn from_str(text: &str) -> Result<Timestamp> {
+        let bad = || {
+            let shown: String = text.chars().take(60).collect();
+            Error::invalid(format!("{shown:?} is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"))
+        };
+        if text.len() == 10 {
+            let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| bad())?;
+            let midnight = day.and_hms_opt(0, 0, 0).ok_or_else(bad)?;
+            return midnight.and_utc().try_into();
+        }
+        // Longer fractions than nanoseconds would be cut without a word.
+        let fraction = text.split_once('.').map_or(0, |(_, f)| f.bytes().take_while(u8::is_ascii_digit).count());
+        if text.len() > 64 || fraction > 9 {
+            return Err(bad());
+        }
+        if text.get(17..19) == Some("60") {
+            return Err(Error::invalid(format!("{text}: a leap second cannot be told apart; write it as second 59")));
+        }
+        let t = DateTime::parse_from_rfc3339(text).map_err(|_| bad())?;
+        t.to_utc().timestamp_nanos_opt().map(Timestamp).ok_or_else(|| out_of_range(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn writes_what_chrono_writes(nanos: i64, grain in 0usize..4) {
+            let nanos = nanos - nanos % [1, 1_000, 1_000_000, SECOND][grain];
+            let t = Timestamp(nanos);
+            proptest::prop_assert_eq!(t.to_string(), t.to_datetime().to_rfc3339_opts(SecondsFormat::AutoSi, true));
+            proptest::prop_assert_eq!(t.to_string().parse::<Timestamp>().unwrap(), t);
+        }
+    }
+}
