@@ -84,3 +84,17 @@ pub(crate) fn decode_trusted<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Cod
     }
     Ok(value)
 }
+
+/// As [`decode_trusted`], for values that borrow from the bytes.
+pub(crate) fn decode_borrowed<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    let (&format, rest) = bytes.split_first().ok_or(CodecError::Damaged("it is empty"))?;
+    if format != FORMAT {
+        return Err(CodecError::Format(format));
+    }
+    let (value, used) = bincode::serde::borrow_decode_from_slice(rest, CONFIG)
+        .map_err(|_| CodecError::Damaged("it does not decode"))?;
+    if used != rest.len() {
+        return Err(CodecError::Damaged("something follows it"));
+    }
+    Ok(value)
+}

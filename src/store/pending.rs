@@ -1,0 +1,154 @@
+//! The index of the newest entries, in memory: what `postings`, `zones` and `rollups` do not hold yet.
+//!
+//! Invariant G1: a generation holds consecutive seqs from its `from` on and only grows. Invariant G2: the generations of
+//! a store follow each other without a gap from `indexed` to the end of the log. A reader keeps the generations that
+//! it started with, and reads no seq at or beyond the size that it started with, so it never sees one half-added.
+
+use crate::entry::{Body, Content, Field, Kind, Outcome};
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// How many entries make an index batch. Measured: smaller batches write `postings` more often than they need,
+/// larger ones take longer to rebuild when a store is opened.
+pub(crate) const BATCH: u64 = 65_536;
+
+/// A run of entries that no index batch covers yet.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    /// Its first seq.
+    pub from: u64,
+    index: RwLock<Index>,
+}
+
+/// What a generation knows of its entries.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    fields: HashMap<Field, Terms>,
+    /// The timestamp of each entry.
+    pub times: Vec<i64>,
+    /// The retention of each entry: place in `classes` + 1 and end in seconds, or zeros.
+    pub retentions: Vec<(u16, i64)>,
+    /// Names of retention classes in order of appearance.
+    pub classes: Vec<String>,
+    /// The calls that statistics count.
+    pub calls: Vec<CallRow>,
+}
+
+/// The values of one facet in order of appearance, each with the places where it stands.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    ids: HashMap<Arc<str>, u32>,
+    pub lists: Vec<(Arc<str>, Vec<u32>)>,
+}
+
+/// What statistics need of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallRow {
+    /// Place of the entry in its generation.
+    pub offset: u32,
+    /// Place of the tool among its facet's values.
+    pub tool: u32,
+    /// Place of the user among its facet's values.
+    pub user: u32,
+    pub success: bool,
+    pub nanos: Option<u64>,
+}
+
+impl Terms {
+    fn add(&mut self, value: &str, offset: u32) -> u32 {
+        let id = match self.ids.get(value) {
+            Some(&id) => id,
+            None => {
+                let id = self.lists.len() as u32;
+                let value: Arc<str> = value.into();
+                self.ids.insert(value.clone(), id);
+                self.lists.push((value, Vec::new()));
+                id
+            }
+        };
+        let list = &mut self.lists[id as usize].1;
+        if list.last() != Some(&offset) {
+            list.push(offset);
+        }
+        id
+    }
+
+    fn find(&self, value: &str) -> Option<u32> {
+        self.ids.get(value).copied()
+    }
+}
+
+impl Index {
+    fn add(&mut self, body: &Body) {
+        let offset = self.times.len() as u32;
+        self.times.push(body.timestamp().nanos());
+        self.retentions.push(match &body.retention {
+            None => (0, 0),
+            Some(retention) => {
+                let class = self.classes.iter().position(|c| *c == retention.class).unwrap_or_else(|| {
+                    self.classes.push(retention.class.clone());
+                    self.classes.len() - 1
+                });
+                (class as u16 + 1, retention.until.nanos().div_euclid(1_000_000_000))
+            }
+        });
+        let mut row = CallRow { offset, tool: 0, user: 0, success: false, nanos: None };
+        body.facets(&mut |field, value| {
+            let id = self.fields.entry(field).or_default().add(value, offset);
+            match field {
+                Field::Tool => row.tool = id,
+                Field::User => row.user = id,
+                _ => {}
+            }
+        });
+        if let Content::Call(call) = &body.content
+            && call.kind() == Kind::ToolCall
+        {
+            row.success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
+            row.nanos = call.duration_nanos();
+            self.calls.push(row);
+        }
+    }
+
+    /// The values of a facet.
+    pub(crate) fn terms(&self, field: Field) -> &[(Arc<str>, Vec<u32>)] {
+        self.fields.get(&field).map_or(&[], |t| &t.lists)
+    }
+
+    /// The place of a value among its facet's values.
+    pub(crate) fn term(&self, field: Field, value: &str) -> Option<u32> {
+        self.fields.get(&field)?.find(value)
+    }
+}
+
+impl Generation {
+    pub(crate) fn new(from: u64) -> Generation {
+        Generation { from, index: RwLock::default() }
+    }
+
+    /// Adds the entry that follows the last one.
+    pub(crate) fn add<'a>(&self, bodies: impl Iterator<Item = &'a Body>) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for body in bodies {
+            index.add(body);
+        }
+    }
+
+    /// What is known of the entries so far.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The seq after its last entry.
+    pub(crate) fn end(&self) -> u64 {
+        self.from + self.read().times.len() as u64
+    }
+
+    /// The rising seqs, below `limit`, of the entries with this value.
+    pub(crate) fn seqs(&self, field: Field, value: &str, limit: u64) -> Vec<u64> {
+        let index = self.read();
+        let list = index.term(field, value).and_then(|id| index.terms(field).get(id as usize)).map(|(_, list)| list);
+        let list = list.map_or(&[][..], |l| l);
+        list.iter().map(|&offset| self.from + u64::from(offset)).take_while(|&seq| seq < limit).collect()
+    }
+}

@@ -1,0 +1,152 @@
+//! Rollups: what statistics need of a tool's calls on one day, so that no entry is read to answer them.
+//!
+//! Durations are counted in nanoseconds in buckets whose width is at most 1/64 of their lower bound; a percentile is
+//! told as the middle of its bucket, so its error is at most 1/128 (0.8 %).
+
+use crate::codec::{self, CodecError};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Calls of one tool, added up.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Cell {
+    pub calls: u64,
+    pub successes: u64,
+    /// Calls whose duration is known.
+    pub timed: u64,
+    pub sum_nanos: u128,
+    pub max_nanos: u64,
+    /// Bucket → calls.
+    pub histogram: BTreeMap<u16, u64>,
+    /// User's term id → calls.
+    pub users: BTreeMap<u64, u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredCell {
+    calls: u64,
+    successes: u64,
+    timed: u64,
+    sum_nanos: u128,
+    max_nanos: u64,
+    /// Distance from the bucket before, calls.
+    histogram: Vec<(u16, u64)>,
+    /// Distance from the term id before, calls.
+    users: Vec<(u64, u64)>,
+}
+
+impl Cell {
+    /// Counts one call.
+    pub(crate) fn add(&mut self, user: u64, success: bool, nanos: Option<u64>) {
+        self.calls += 1;
+        self.successes += u64::from(success);
+        *self.users.entry(user).or_default() += 1;
+        if let Some(nanos) = nanos {
+            self.timed += 1;
+            self.sum_nanos += u128::from(nanos);
+            self.max_nanos = self.max_nanos.max(nanos);
+            *self.histogram.entry(bucket(nanos)).or_default() += 1;
+        }
+    }
+
+    /// Adds what another cell counted.
+    pub(crate) fn merge(&mut self, other: &Cell) {
+        self.calls += other.calls;
+        self.successes += other.successes;
+        self.timed += other.timed;
+        self.sum_nanos += other.sum_nanos;
+        self.max_nanos = self.max_nanos.max(other.max_nanos);
+        for (&bucket, &n) in &other.histogram {
+            *self.histogram.entry(bucket).or_default() += n;
+        }
+        for (&user, &n) in &other.users {
+            *self.users.entry(user).or_default() += n;
+        }
+    }
+
+    /// The nearest-rank percentile of the durations, `p` from 0 to 1, in nanoseconds.
+    pub(crate) fn percentile(&self, p: f64) -> Option<u64> {
+        let rank = ((p * self.timed as f64).ceil() as u64).max(1);
+        let mut below = 0;
+        for (&bucket, &n) in &self.histogram {
+            below += n;
+            if below >= rank {
+                return Some(middle(bucket).min(self.max_nanos));
+            }
+        }
+        None
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let mut bucket_before = 0;
+        let mut user_before = 0;
+        codec::encode(&StoredCell {
+            calls: self.calls,
+            successes: self.successes,
+            timed: self.timed,
+            sum_nanos: self.sum_nanos,
+            max_nanos: self.max_nanos,
+            histogram: (self.histogram.iter())
+                .map(|(&b, &n)| (b - std::mem::replace(&mut bucket_before, b), n))
+                .collect(),
+            users: self.users.iter().map(|(&u, &n)| (u - std::mem::replace(&mut user_before, u), n)).collect(),
+        })
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Cell, CodecError> {
+        let stored: StoredCell = codec::decode_trusted(bytes)?;
+        let damaged = CodecError::Damaged("a rollup's distances overflow");
+        let mut cell = Cell {
+            calls: stored.calls,
+            successes: stored.successes,
+            timed: stored.timed,
+            sum_nanos: stored.sum_nanos,
+            max_nanos: stored.max_nanos,
+            ..Cell::default()
+        };
+        let mut at = 0u16;
+        for (distance, n) in stored.histogram {
+            at = at.checked_add(distance).ok_or(damaged.clone())?;
+            cell.histogram.insert(at, n);
+        }
+        let mut at = 0u64;
+        for (distance, n) in stored.users {
+            at = at.checked_add(distance).ok_or(damaged.clone())?;
+            cell.users.insert(at, n);
+        }
+        Ok(cell)
+    }
+}
+
+/// 64 buckets for each power of two, exact below 64.
+fn bucket(nanos: u64) -> u16 {
+    if nanos < 64 {
+        return nanos as u16;
+    }
+    let shift = nanos.ilog2() - 6;
+    // At most 64 * 58 + 63.
+    (64 * (shift + 1)) as u16 + ((nanos >> shift) - 64) as u16
+}
+
+/// The middle of a bucket.
+fn middle(bucket: u16) -> u64 {
+    if bucket < 64 {
+        return bucket.into();
+    }
+    let shift = (u32::from(bucket) / 64 - 1).min(57);
+    let lower = (64 + u64::from(bucket) % 64) << shift;
+    lower + ((1 << shift) >> 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_bucket_tells_its_values_within_one_percent(nanos in 0u64..1 << 62) {
+            let told = middle(bucket(nanos));
+            proptest::prop_assert!(told.abs_diff(nanos) as f64 <= nanos as f64 / 128.0 + 0.5);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The one row of `meta` that each commit writes: where everything stands.
+
+use crate::codec;
+use crate::{Hash, Result};
+use serde::{Deserialize, Serialize};
+
+/// The version of the whole layout. A store with another one is a newer program's.
+pub(crate) const STORE_FORMAT: u32 = 1;
+
+/// Under which key of `meta` the state stands.
+pub(crate) const STATE_KEY: &str = "state";
+
+/// Where everything stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// [`STORE_FORMAT`].
+    pub format: u32,
+    /// How many entries were recorded: the seq of the next one.
+    pub size: u64,
+    /// The hash of the newest entry.
+    pub head: Hash,
+    /// Entries below this seq are in blocks, the rest in the tail.
+    pub sealed: u64,
+    /// Index rows at or beyond this seq do not count yet.
+    pub indexed: u64,
+    /// The end of the index batch that is being written, if one is.
+    pub merging: Option<u64>,
+    /// The next term id.
+    pub next_term: u64,
+    /// The greatest `recorded_at` so far, in nanoseconds.
+    pub last_recorded_at: i64,
+}
+
+impl State {
+    /// A store without entries.
+    pub(crate) fn empty() -> State {
+        State {
+            format: STORE_FORMAT,
+            size: 0,
+            head: Hash::ZERO,
+            sealed: 0,
+            indexed: 0,
+            merging: None,
+            next_term: 0,
+            last_recorded_at: i64::MIN,
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<State> {
+        // The format number stands first, so that it can be read of a newer program's state too.
+        let format = bytes.get(1).copied().unwrap_or_default();
+        if u32::from(format) > STORE_FORMAT {
+            return Err(crate::Error::new(
+                crate::ErrorKind::NewerFormat,
+                format!("the store has format {format}, this program knows {STORE_FORMAT}: use a newer attestlog"),
+            ));
+        }
+        Ok(codec::decode(bytes)?)
+    }
+}

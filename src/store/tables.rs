@@ -1,0 +1,104 @@
+//! The tables of the file, and how redb's errors become the caller's.
+
+use crate::{Error, ErrorKind, Hash, Result};
+use redb::{ReadOnlyTable, TableDefinition};
+
+/// `state` → [`State`](super::state::State): everything small that changes with each commit.
+pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// seq → hash and stored body: the newest entries, one row each.
+pub(crate) const TAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tail");
+/// First seq → block: sealed runs of entries.
+pub(crate) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+/// (level, index) → hash of the Merkle node over `[index << level, (index + 1) << level)`, level 8 and up.
+pub(crate) const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("nodes");
+/// (level, index) → hash: what purges keep below level 8.
+pub(crate) const COVERS: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("covers");
+/// (facet, value) → term id: each indexed value once. Values over [`TERM_BYTES`] stand as their SHA-256.
+pub(crate) const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
+/// (facet, term id, first seq) → salt and seqs: one row per term and index batch.
+pub(crate) const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
+/// (level, index) → least and greatest timestamp of the entries in that range of seqs.
+pub(crate) const ZONES: TableDefinition<'_, (u8, u64), (i64, i64)> = TableDefinition::new("zones");
+/// (tool's term id, day) → counts, durations, users.
+pub(crate) const ROLLUPS: TableDefinition<'_, (u64, i32), &[u8]> = TableDefinition::new("rollups");
+/// First seq of an index batch → the retention class and end of each of its entries, kept for purged ones too.
+pub(crate) const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
+/// First seq of an index batch → its end and the seq of its entry in the chain.
+pub(crate) const BATCHES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("batches");
+/// Sender → its newest numbers with their receipts.
+pub(crate) const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("senders");
+/// Seqs of calls that were begun and not finished.
+pub(crate) const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
+
+/// The longest value that stands in `terms` as it is.
+pub(crate) const TERM_BYTES: usize = 64;
+
+/// A facet's value as `terms` holds it: itself, or `0xff` and its SHA-256. UTF-8 never starts with `0xff`.
+pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    if value.len() <= TERM_BYTES {
+        return value.into();
+    }
+    let mut key = vec![0xff];
+    key.extend_from_slice(Hash::of(value).as_bytes());
+    key.into()
+}
+
+/// What a failing call of redb means for the caller.
+pub(crate) trait Stored<T> {
+    /// Turns redb's error into ours.
+    fn stored(self) -> Result<T>;
+}
+
+impl<T, E: Into<redb::Error>> Stored<T> for std::result::Result<T, E> {
+    fn stored(self) -> Result<T> {
+        self.map_err(|e| from_redb(e.into()))
+    }
+}
+
+pub(crate) fn from_redb(e: redb::Error) -> Error {
+    let (kind, message) = match &e {
+        redb::Error::Io(io) => return io_error(io).with_source(e),
+        redb::Error::DatabaseAlreadyOpen => {
+            (ErrorKind::Locked, "another process has the store open; wait for it, or go through it".to_owned())
+        }
+        redb::Error::PreviousIo | redb::Error::DatabaseClosed => {
+            (ErrorKind::Closed, "an earlier write failed; open the store again".to_owned())
+        }
+        redb::Error::Corrupted(what) => (ErrorKind::Damaged, format!("the file is damaged: {what}; restore a backup")),
+        redb::Error::UpgradeRequired(version) => {
+            (ErrorKind::NewerFormat, format!("the file has format {version} of redb, which this program cannot read"))
+        }
+        redb::Error::TableDoesNotExist(table) => {
+            (ErrorKind::NotAStore, format!("the file is no attestlog store: it has no table {table:?}"))
+        }
+        redb::Error::TableTypeMismatch { table, .. } | redb::Error::TableIsMultimap(table) => {
+            (ErrorKind::NotAStore, format!("the file is no attestlog store: its table {table:?} is another's"))
+        }
+        other => (ErrorKind::Damaged, format!("the store could not be used: {other}")),
+    };
+    Error::new(kind, message).with_source(e)
+}
+
+fn io_error(io: &std::io::Error) -> Error {
+    let translated = Error::from(std::io::Error::from(io.kind()));
+    match translated.kind() {
+        ErrorKind::DiskFull => {
+            Error::new(ErrorKind::DiskFull, "the disk is full; nothing was recorded, make room and retry")
+        }
+        // redb reports a file that is not its own as invalid data.
+        _ if io.kind() == std::io::ErrorKind::InvalidData => {
+            Error::new(ErrorKind::NotAStore, "the file is not an attestlog store")
+        }
+        _ if io.kind() == std::io::ErrorKind::UnexpectedEof => Error::damaged("the file is shorter than it says"),
+        kind => Error::new(kind, format!("the store's file: {io}")),
+    }
+}
+
+/// The value of a row that may be absent, as owned bytes.
+pub(crate) fn get_bytes<K: redb::Key + 'static>(
+    table: &ReadOnlyTable<K, &'static [u8]>,
+    key: K::SelfType<'_>,
+) -> Result<Option<Vec<u8>>> {
+    use redb::ReadableTable;
+    Ok(table.get(key).stored()?.map(|guard| guard.value().to_vec()))
+}
