@@ -59,11 +59,31 @@ mod bytes {
     }
 }
 
-/// One entry as the store moves it around: its hash and its stored body.
+/// One entry as the store moves it around: its hash, the hash before it, and its stored body.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Packed {
+    pub prev: Hash,
     pub hash: Hash,
     pub bytes: Vec<u8>,
+}
+
+impl Packed {
+    /// The row of the tail: the two hashes, then the body.
+    pub(crate) fn to_row(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(64 + self.bytes.len());
+        row.extend_from_slice(self.prev.as_bytes());
+        row.extend_from_slice(self.hash.as_bytes());
+        row.extend_from_slice(&self.bytes);
+        row
+    }
+
+    /// Reads a row of the tail.
+    pub(crate) fn from_row(row: &[u8]) -> Result<Packed, CodecError> {
+        let damaged = CodecError::Damaged("a row of the tail is too short");
+        let (prev, rest) = row.split_first_chunk::<32>().ok_or(damaged.clone())?;
+        let (hash, body) = rest.split_first_chunk::<32>().ok_or(damaged)?;
+        Ok(Packed { prev: Hash(*prev), hash: Hash(*hash), bytes: body.to_vec() })
+    }
 }
 
 /// A block being filled.
@@ -79,13 +99,13 @@ pub(crate) struct Sealer {
 impl Sealer {
     /// Adds the entry at `seq`. Where the block would grow too large with it, the block without it is given back
     /// with its first seq, and the entry starts the next one.
-    pub(crate) fn push(&mut self, seq: u64, prev: Hash, entry: &Packed) -> Result<Option<(u64, Vec<u8>)>> {
+    pub(crate) fn push(&mut self, seq: u64, entry: &Packed) -> Result<Option<(u64, Vec<u8>)>> {
         let packed = if self.runs.is_empty() { Vec::new() } else { self.compress(&entry.bytes) };
         let room = self.len() + packed.len() + 32 + 4 <= BLOCK_BYTES;
         let full = if self.runs.is_empty() || room { None } else { self.finish()? };
         match self.runs.last_mut() {
             Some(run) if run.first + u64::from(run.count) == seq => run.count += 1,
-            _ => self.runs.push(Run { first: seq, count: 1, prev }),
+            _ => self.runs.push(Run { first: seq, count: 1, prev: entry.prev }),
         }
         if self.data.is_empty() {
             self.dictionary = entry.bytes.len();
@@ -143,6 +163,16 @@ impl<'a> Block<'a> {
             return damaged;
         }
         Ok(block)
+    }
+
+    /// The same block on its own feet.
+    pub(crate) fn into_owned(self) -> Block<'static> {
+        Block {
+            runs: self.runs,
+            hashes: self.hashes.into_owned().into(),
+            ends: self.ends.into_owned().into(),
+            data: self.data.into_owned().into(),
+        }
     }
 
     /// How many entries the block holds.

@@ -6,6 +6,7 @@
 
 use crate::entry::{Body, Content, Field, Kind, Outcome};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// How many entries make an index batch. Measured: smaller batches write `postings` more often than they need,
@@ -17,6 +18,7 @@ pub(crate) const BATCH: u64 = 65_536;
 pub(crate) struct Generation {
     /// Its first seq.
     pub from: u64,
+    frozen: AtomicBool,
     index: RwLock<Index>,
 }
 
@@ -123,7 +125,7 @@ impl Index {
 
 impl Generation {
     pub(crate) fn new(from: u64) -> Generation {
-        Generation { from, index: RwLock::default() }
+        Generation { from, frozen: AtomicBool::new(false), index: RwLock::default() }
     }
 
     /// Adds the entry that follows the last one.
@@ -137,6 +139,22 @@ impl Generation {
     /// What is known of the entries so far.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets it grow no more.
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was told to grow no more.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
+    /// Whether it can be written into the file.
+    pub(crate) fn is_complete(&self) -> bool {
+        let length = self.end() - self.from;
+        length >= BATCH || (length > 0 && self.is_frozen())
     }
 
     /// The seq after its last entry.

@@ -1,0 +1,428 @@
+//! The writer: prepared calls become entries of the chain, and the chain becomes bytes on the disk.
+//!
+//! Invariant W1: an entry is answered for only after the commit that holds it was synced. Invariant W2: what is in
+//! memory changes only after that commit; a failed one leaves memory as it was and closes the writer until the file
+//! was opened again and read anew, because a failed commit may still have reached the disk. Invariant W3: the entries
+//! of one job stand in one commit, all or none.
+
+use super::block::{Packed, Sealer};
+use super::pending::{BATCH, Generation};
+use super::prepare::Prepared;
+use super::sender::{Seen, Window};
+use super::state::{STATE_KEY, State};
+use super::tables::{self, Stored};
+use super::{Receipt, Shared};
+use crate::codec;
+use crate::entry::{Body, Content, OwnEntry, Phase, Retention};
+use crate::json::{Json, Object};
+use crate::merkle::Frontier;
+use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp, line};
+use redb::{ReadableDatabase, ReadableTable};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// What callers queue up with: calls that are recorded together or not at all.
+pub(crate) type Job = Vec<Prepared>;
+
+/// What the writer knows besides what is on the disk. Only the thread whose turn it is touches it.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub state: State,
+    pub frontier: Frontier,
+    /// The entries from `state.sealed` on.
+    pub tail: VecDeque<Packed>,
+    sealer: Sealer,
+    /// Set while what is on the disk is not known.
+    pub broken: bool,
+}
+
+/// Entries on their way into one commit.
+pub(crate) struct Staging<'a> {
+    shared: &'a Shared,
+    pub state: State,
+    frontier: Frontier,
+    pub now: Timestamp,
+    entries: Vec<(Packed, Body)>,
+    nodes: Vec<((u8, u64), Hash)>,
+    windows: HashMap<String, Window>,
+    begun: Vec<u64>,
+    finished: Vec<u64>,
+}
+
+/// Where a staging stood before a job, so that a refused job leaves nothing behind.
+struct Mark {
+    state: State,
+    frontier: Frontier,
+    entries: usize,
+    nodes: usize,
+    begun: usize,
+    finished: usize,
+}
+
+impl Core {
+    pub(crate) fn new(state: State, frontier: Frontier, tail: VecDeque<Packed>) -> Result<Core> {
+        let mut core = Core { state, frontier, tail, sealer: Sealer::default(), broken: false };
+        // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
+        for (seq, packed) in (core.state.sealed..).zip(&core.tail) {
+            core.sealer.push(seq, packed)?;
+        }
+        Ok(core)
+    }
+}
+
+impl<'a> Staging<'a> {
+    pub(crate) fn new(shared: &'a Shared, core: &Core) -> Result<Staging<'a>> {
+        let mut staging = Staging {
+            shared,
+            state: core.state.clone(),
+            frontier: core.frontier.clone(),
+            now: shared.clock.now(),
+            entries: Vec::new(),
+            nodes: Vec::new(),
+            windows: HashMap::new(),
+            begun: Vec::new(),
+            finished: Vec::new(),
+        };
+        let last = Timestamp::from_nanos(staging.state.last_recorded_at);
+        if staging.now < last && staging.state.size > 0 {
+            let detail = Object::from_iter([
+                ("event", Json::from("set_back")),
+                ("from", last.to_string().into()),
+                ("to", staging.now.to_string().into()),
+            ]);
+            staging.own(Kind::Clock, detail, None)?;
+        }
+        Ok(staging)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds one of the store's own entries.
+    pub(crate) fn own(&mut self, kind: Kind, detail: Object, retention: Option<Retention>) -> Result<Receipt> {
+        let detail = Json::from(detail).to_canonical();
+        self.append(retention, Content::Own(OwnEntry { kind, detail }))
+    }
+
+    /// Adds the calls of one job, or none of them.
+    pub(crate) fn job(&mut self, job: Job) -> Result<Vec<Receipt>> {
+        let mark = Mark {
+            state: self.state.clone(),
+            frontier: self.frontier.clone(),
+            entries: self.entries.len(),
+            nodes: self.nodes.len(),
+            begun: self.begun.len(),
+            finished: self.finished.len(),
+        };
+        let windows = job.iter().any(|p| p.call.sender.is_some()).then(|| self.windows.clone());
+        let receipts = job.into_iter().map(|call| self.call(call)).collect();
+        if let Err(e) = receipts {
+            self.state = mark.state;
+            self.frontier = mark.frontier;
+            self.entries.truncate(mark.entries);
+            self.nodes.truncate(mark.nodes);
+            self.begun.truncate(mark.begun);
+            self.finished.truncate(mark.finished);
+            if let Some(windows) = windows {
+                self.windows = windows;
+            }
+            return Err(e);
+        }
+        receipts
+    }
+
+    fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
+        let Prepared { mut call, timestamp, retention_class, retain_until } = prepared;
+        call.timestamp = timestamp.unwrap_or(self.now);
+        let seq = self.state.size;
+        if let Some(sender) = call.sender.clone() {
+            if let Some(receipt) = self.seen(&sender.id, sender.number)? {
+                return Ok(receipt);
+            }
+            if let Some(window) = self.windows.get_mut(&sender.id) {
+                window.add(sender.number, seq);
+            }
+        }
+        for (name, other) in [("the seq that it follows", call.follows), ("grant", call.grant)] {
+            if other.is_some_and(|other| other >= seq) {
+                return Err(Error::invalid(format!("{name}: {} is not recorded yet", other.unwrap_or_default())));
+            }
+        }
+        match call.phase {
+            Phase::Whole => {}
+            Phase::Begun => self.begun.push(seq),
+            Phase::Finished(begun) => {
+                if self.finished.contains(&begun) || !(self.begun.contains(&begun) || self.is_unfinished(begun)?) {
+                    return Err(Error::new(ErrorKind::Conflict, format!("no unfinished call was begun at seq {begun}")));
+                }
+                self.finished.push(begun);
+            }
+        }
+        let policies = self.shared.policies();
+        let retention = policies.retention.assign(
+            &call.tool_name,
+            !call.patient_ids.is_empty(),
+            retention_class.as_deref(),
+            retain_until,
+            self.now.max(Timestamp::from_nanos(self.state.last_recorded_at)),
+        )?;
+        self.append(Some(retention), Content::Call(call))
+    }
+
+    /// Chains one entry.
+    fn append(&mut self, retention: Option<Retention>, content: Content) -> Result<Receipt> {
+        let mut nonce = [0; 16];
+        self.shared.random.fill(&mut nonce);
+        let body = Body { nonce, recorded_at: self.now, retention, content };
+        let seq = self.state.size;
+        let mut text = Vec::with_capacity(1024);
+        line::write(&mut text, seq, &self.state.head, &body);
+        let limit = self.shared.limits.line_bytes;
+        if text.len() > limit {
+            let message = format!("the entry has {} bytes, more than the limit of {limit}; it was not recorded", text.len());
+            return Err(Error::new(ErrorKind::TooLarge, message));
+        }
+        let hash = Hash::leaf(&text);
+        let bytes = codec::encode(&body)?;
+        let nodes = &mut self.nodes;
+        self.frontier.append(hash, &mut |level, index, hash| {
+            if level >= super::NODE_LEVEL {
+                nodes.push(((level, index), hash));
+            }
+        });
+        self.entries.push((Packed { prev: self.state.head, hash, bytes }, body));
+        self.state.size += 1;
+        self.state.head = hash;
+        self.state.last_recorded_at = self.state.last_recorded_at.max(self.now.nanos());
+        Ok(Receipt { seq, hash })
+    }
+
+    /// The receipt that this sender's record got before, if it did.
+    fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
+        if !self.windows.contains_key(id) {
+            let txn = self.shared.database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(tables::SENDERS).stored()?;
+            let window = tables::get_bytes(&table, id)?.map(|b| Window::decode(&b)).transpose()?.unwrap_or_default();
+            self.windows.insert(id.to_owned(), window);
+        }
+        match self.windows[id].look(number) {
+            Seen::New => Ok(None),
+            Seen::At(seq) => {
+                let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
+                let hash = match staged.and_then(|i| self.entries.get(i as usize)) {
+                    Some((packed, _)) => packed.hash,
+                    None => self.shared.snapshot()?.hash(seq)?,
+                };
+                Ok(Some(Receipt { seq, hash }))
+            }
+            Seen::Forgotten => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("sender {id:?}: number {number} lies too far behind its newest to tell whether it was recorded"),
+            )),
+        }
+    }
+
+    fn is_unfinished(&self, seq: u64) -> Result<bool> {
+        let txn = self.shared.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(tables::UNFINISHED).stored()?;
+        Ok(table.get(seq).stored()?.is_some())
+    }
+}
+
+impl Shared {
+    /// Records a job: by this thread if it is its turn, by another's otherwise.
+    pub(crate) fn submit(&self, job: Job) -> Result<Vec<Receipt>> {
+        use super::turn::Outcome;
+        let (turn, job) = match self.turns.submit(job) {
+            Outcome::Answered(answer) => return answer,
+            Outcome::Lost => return Err(lost()),
+            Outcome::Lead(turn, job) => (turn, job),
+        };
+        let mut others = turn.jobs();
+        let mut jobs = vec![job];
+        jobs.extend(others.iter_mut().filter_map(|t| t.job.take()));
+        let mut core = self.core();
+        let mut answers = self.commit_jobs(&mut core, jobs).into_iter();
+        drop(core);
+        let own = answers.next().unwrap_or_else(|| Err(lost()));
+        drop(turn);
+        for (taken, answer) in others.into_iter().zip(answers) {
+            taken.answer(answer);
+        }
+        self.after_commit();
+        own
+    }
+
+    /// Runs `work` with the turn: no other thread writes meanwhile.
+    pub(crate) fn exclusive<T>(&self, work: impl FnOnce(&Shared, &mut Core) -> Result<T>) -> Result<T> {
+        let _turn = self.turns.take();
+        let mut core = self.core();
+        self.mend(&mut core)?;
+        work(self, &mut core)
+    }
+
+    fn commit_jobs(&self, core: &mut Core, jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
+        let count = jobs.len();
+        let failed = |e: &Error| -> Vec<_> { (0..count).map(|_| Err(again(e))).collect() };
+        let staged = self.mend(core).and_then(|()| Staging::new(self, core));
+        let mut staging = match staged {
+            Ok(staging) => staging,
+            Err(e) => return failed(&e),
+        };
+        let answers: Vec<_> = jobs.into_iter().map(|job| staging.job(job)).collect();
+        if answers.iter().all(Result::is_err) {
+            return answers;
+        }
+        match self.commit(core, staging, |_| Ok(())) {
+            Ok(()) => answers,
+            Err(e) => answers.into_iter().map(|a| a.and_then(|_| Err(again(&e)))).collect(),
+        }
+    }
+
+    /// Writes what was staged, and whatever `more` writes, in one commit; then shows it to readers.
+    pub(crate) fn commit(
+        &self,
+        core: &mut Core,
+        staging: Staging<'_>,
+        more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
+    ) -> Result<()> {
+        let Staging { mut state, frontier, entries, nodes, windows, begun, finished, .. } = staging;
+        let mut sealer = core.sealer.clone();
+        let written = self.write(core, &mut state, &mut sealer, &entries, |txn| {
+            if !nodes.is_empty() {
+                let mut table = txn.open_table(tables::NODES).stored()?;
+                for (key, hash) in &nodes {
+                    table.insert(key, hash.0).stored()?;
+                }
+            }
+            if !windows.is_empty() {
+                let mut table = txn.open_table(tables::SENDERS).stored()?;
+                for (id, window) in &windows {
+                    table.insert(id.as_str(), &*window.encode()?).stored()?;
+                }
+            }
+            if !begun.is_empty() || !finished.is_empty() {
+                let mut table = txn.open_table(tables::UNFINISHED).stored()?;
+                for seq in &begun {
+                    table.insert(seq, ()).stored()?;
+                }
+                for seq in &finished {
+                    table.remove(seq).stored()?;
+                }
+            }
+            more(txn)
+        });
+        if let Err(e) = written {
+            return self.after_failure(core, &state, e);
+        }
+        let from = core.state.size;
+        core.frontier = frontier;
+        core.sealer = sealer;
+        let (packed, bodies): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+        core.tail.extend(packed);
+        core.tail.drain(..(state.sealed - core.state.sealed) as usize);
+        core.state = state;
+        self.publish(&core.state, from, &bodies);
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        core: &Core,
+        state: &mut State,
+        sealer: &mut Sealer,
+        entries: &[(Packed, Body)],
+        more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
+    ) -> Result<()> {
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        {
+            let mut tail = txn.open_table(tables::TAIL).stored()?;
+            let mut blocks = None;
+            for (seq, (packed, _)) in (core.state.size..).zip(entries) {
+                if let Some((first, block)) = sealer.push(seq, packed)? {
+                    if blocks.is_none() {
+                        blocks = Some(txn.open_table(tables::BLOCKS).stored()?);
+                    }
+                    if let Some(table) = &mut blocks {
+                        table.insert(first, &*block).stored()?;
+                    }
+                    state.sealed = seq;
+                }
+            }
+            if state.sealed > core.state.sealed {
+                let gone = core.state.sealed..state.sealed.min(core.state.size);
+                tail.retain_in(gone, |_, _| false).stored()?;
+            }
+            let kept = state.sealed.saturating_sub(core.state.size) as usize;
+            for (seq, (packed, _)) in (core.state.size..).zip(entries).skip(kept) {
+                tail.insert(seq, &*packed.to_row()).stored()?;
+            }
+        }
+        more(&txn)?;
+        {
+            let mut meta = txn.open_table(tables::META).stored()?;
+            meta.insert(STATE_KEY, &*codec::encode(state)?).stored()?;
+        }
+        txn.commit().stored()
+    }
+
+    /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.
+    fn after_failure(&self, core: &mut Core, wanted: &State, e: Error) -> Result<()> {
+        core.broken = true;
+        match self.mend(core) {
+            Ok(()) if core.state.size == wanted.size && core.state.head == wanted.head => Ok(()),
+            _ => Err(e),
+        }
+    }
+
+    /// After a failed write: opens the file again and reads it anew.
+    pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
+        if core.broken {
+            let (fresh, generations) = self.reopen()?;
+            *core = fresh;
+            self.publish_anew(&core.state, generations);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {
+        let mut txn = database.begin_write().stored()?;
+        txn.set_two_phase_commit(self.settings.two_phase);
+        txn.set_quick_repair(self.settings.quick_repair);
+        Ok(txn)
+    }
+
+    /// Shows what was committed to readers: first what is known of the entries, then that they are there.
+    fn publish(&self, state: &State, from: u64, bodies: &[Body]) {
+        let mut published = self.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut rest = bodies;
+        let mut at = from;
+        while !rest.is_empty() {
+            let newest = match published.generations.last() {
+                Some(newest) if at < newest.from + BATCH && !newest.is_frozen() => newest.clone(),
+                _ => {
+                    let newest = Arc::new(Generation::new(at));
+                    published.generations.push(newest.clone());
+                    newest
+                }
+            };
+            let (now, later) = rest.split_at(rest.len().min((newest.from + BATCH - at) as usize));
+            newest.add(now.iter());
+            at += now.len() as u64;
+            rest = later;
+        }
+        published.size = state.size;
+        published.head = state.head;
+    }
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Closed, "the thread that was committing died; open the store again and look what was recorded")
+}
+
+/// One failure, told to each of those who waited for it.
+fn again(e: &Error) -> Error {
+    Error::new(e.kind(), e.to_string())
+}

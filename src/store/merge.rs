@@ -1,0 +1,357 @@
+//! Index batches: what the pending index knows of a generation becomes rows of the file, and an entry of the chain.
+//!
+//! Invariant M1: rows of a batch are invisible until the commit that writes its chain entry moves `indexed` to its end;
+//! that commit also writes what is added up rather than replaced (zones, rollups). Everything before it can be done
+//! again after a crash, for the same range, over whatever was left. Invariant M2: the writer is held for at most one
+//! slice at a time, so that recording goes on meanwhile.
+
+use super::block::{read_varint, write_varint};
+use super::commit::{Core, Staging};
+use super::pending::{Generation, Index};
+use super::posting;
+use super::rollup::Cell;
+use super::state::{STATE_KEY, State};
+use super::tables::{self, Stored, term_key};
+use super::zones;
+use super::{Shared, Snapshot};
+use crate::codec::{self, CodecError};
+use crate::entry::Field;
+use crate::host::{Clock, Random};
+use crate::json::{Json, Object};
+use crate::merkle::Frontier;
+use crate::{Hash, Kind, Result, Timestamp};
+use redb::ReadableTable;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long a slice may hold the writer.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// An index batch on its way into the file.
+#[derive(Debug)]
+struct Merge {
+    from: u64,
+    to: u64,
+    /// Term ids that the batch needs and does not find.
+    new_terms: Vec<((u8, Vec<u8>), u64)>,
+    next_term: u64,
+    /// Rows of `postings`, by key.
+    rows: Vec<((u8, u64, u64), Vec<u8>)>,
+    zones: BTreeMap<(u8, u64), (i64, i64)>,
+    cells: BTreeMap<(u64, i32), Cell>,
+    column: Vec<u8>,
+    rows_root: Hash,
+    column_root: Hash,
+    done: usize,
+}
+
+/// The hash that a posting row is proved with: `SHA-256(0x00 || SHA-256(salt || field || term) || seqs)`, each seq as
+/// eight bytes, most significant first. The inner hash alone stays when a purge removes the term.
+pub(crate) fn row_leaf(inner: &Hash, seqs: &[u64]) -> Hash {
+    let mut bytes = Vec::with_capacity(32 + seqs.len() * 8);
+    bytes.extend_from_slice(inner.as_bytes());
+    for seq in seqs {
+        bytes.extend_from_slice(&seq.to_be_bytes());
+    }
+    Hash::leaf(&bytes)
+}
+
+/// `SHA-256(salt || field || term)`: the field as its number, the term as its UTF-8 bytes.
+pub(crate) fn row_inner(salt: &[u8; SALT_BYTES], field: Field, term: &str) -> Hash {
+    let mut bytes = Vec::with_capacity(SALT_BYTES + 1 + term.len());
+    bytes.extend_from_slice(salt);
+    bytes.push(field as u8);
+    bytes.extend_from_slice(term.as_bytes());
+    Hash::of(&bytes)
+}
+
+/// Bytes of the salt with which a posting row begins.
+pub(crate) const SALT_BYTES: usize = 16;
+
+/// What a posting row says of its term: the salt and the seqs.
+pub(crate) fn read_row(first: u64, row: &[u8]) -> Option<([u8; SALT_BYTES], Vec<u64>)> {
+    let (salt, list) = row.split_first_chunk()?;
+    Some((*salt, posting::decode(first, list, super::pending::BATCH as usize)?))
+}
+
+impl Merge {
+    /// Works everything out, without the turn: a generation that is merged no longer grows.
+    fn prepare(snapshot: &Snapshot, generation: &Generation, random: &dyn Random) -> Result<Merge> {
+        let index = generation.read();
+        let from = generation.from;
+        let to = from + index.times.len() as u64;
+        let terms = snapshot.table(tables::TERMS)?;
+        let mut merge = Merge {
+            from,
+            to,
+            new_terms: Vec::new(),
+            next_term: snapshot.state.next_term,
+            rows: Vec::new(),
+            zones: zones::of(from, &index.times),
+            cells: BTreeMap::new(),
+            column: Vec::new(),
+            rows_root: Hash::ZERO,
+            column_root: Hash::ZERO,
+            done: 0,
+        };
+        let mut ids: HashMap<Field, Vec<u64>> = HashMap::new();
+        let mut tree = Frontier::empty();
+        for &field in Field::ALL {
+            let lists = index.terms(field);
+            let mut field_ids = Vec::with_capacity(lists.len());
+            for (value, _) in lists {
+                let key = (field as u8, term_key(value.as_bytes()));
+                let id = match terms.get((key.0, &*key.1)).stored()? {
+                    Some(id) => id.value(),
+                    None => {
+                        merge.new_terms.push(((key.0, key.1.into_owned()), merge.next_term));
+                        merge.next_term += 1;
+                        merge.next_term - 1
+                    }
+                };
+                field_ids.push(id);
+            }
+            let mut order: Vec<usize> = (0..lists.len()).collect();
+            order.sort_by(|&a, &b| lists[a].0.cmp(&lists[b].0));
+            let mut salts = vec![0; lists.len() * SALT_BYTES];
+            random.fill(&mut salts);
+            for (&i, salt) in order.iter().zip(salts.as_chunks::<SALT_BYTES>().0) {
+                let (value, offsets) = &lists[i];
+                let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
+                tree.append(row_leaf(&row_inner(salt, field, value), &seqs), &mut |_, _, _| {});
+                let mut row = salt.to_vec();
+                row.extend(posting::encode(&seqs));
+                merge.rows.push(((field as u8, field_ids[i], seqs[0]), row));
+            }
+            ids.insert(field, field_ids);
+        }
+        merge.rows.sort_unstable_by_key(|(key, _)| *key);
+        merge.new_terms.sort_unstable();
+        merge.rows_root = tree.root();
+        merge.add_up(&index, &ids);
+        let column = Column::of(&index);
+        merge.column_root = column.root();
+        merge.column = column.encode()?;
+        Ok(merge)
+    }
+
+    fn add_up(&mut self, index: &Index, ids: &HashMap<Field, Vec<u64>>) {
+        for row in &index.calls {
+            let id = |field: Field, i: u32| ids.get(&field).and_then(|ids| ids.get(i as usize)).copied();
+            let (Some(tool), Some(user)) = (id(Field::Tool, row.tool), id(Field::User, row.user)) else { continue };
+            let day = Timestamp::from_nanos(index.times[row.offset as usize]).day();
+            self.cells.entry((tool, day)).or_default().add(user, row.success, row.nanos);
+        }
+    }
+
+    /// Writes rows until the slice is over. The first slice also reserves the term ids, so that a later try after a
+    /// crash gives them to nobody else.
+    fn slice(&mut self, shared: &Shared, core: &mut Core) -> Result<()> {
+        let start = shared.clock.monotonic();
+        let mut state = core.state.clone();
+        let database = shared.database()?;
+        let txn = shared.begin_write(database.get()?)?;
+        if self.done == 0 {
+            let mut terms = txn.open_table(tables::TERMS).stored()?;
+            for ((field, key), id) in &self.new_terms {
+                terms.insert((*field, &**key), id).stored()?;
+            }
+            state.merging = Some(self.to);
+            state.next_term = self.next_term;
+            txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+        }
+        {
+            let mut postings = txn.open_table(tables::POSTINGS).stored()?;
+            for (i, (key, row)) in self.rows[self.done..].iter().enumerate() {
+                if i % 64 == 63 && shared.clock.monotonic() - start > SLICE {
+                    self.done += i;
+                    break;
+                }
+                postings.insert(key, &**row).stored()?;
+                if self.done + i + 1 == self.rows.len() {
+                    self.done = self.rows.len();
+                    break;
+                }
+            }
+        }
+        core.broken = true;
+        txn.commit().stored()?;
+        core.broken = false;
+        core.state = state;
+        Ok(())
+    }
+
+    /// Makes the batch visible and says so in the chain.
+    fn finish(self, shared: &Shared, core: &mut Core) -> Result<()> {
+        let mut staging = Staging::new(shared, core)?;
+        let receipt = staging.own(
+            Kind::IndexBatch,
+            Object::from_iter([
+                ("first", Json::from(self.from)),
+                ("end", self.to.into()),
+                ("rows", (self.rows.len() as u64).into()),
+                ("rows_root", self.rows_root.to_string().into()),
+                ("column_root", self.column_root.to_string().into()),
+            ]),
+            None,
+        )?;
+        staging.state.indexed = self.to;
+        staging.state.merging = None;
+        shared.commit(core, staging, |txn| {
+            txn.open_table(tables::BATCHES).stored()?.insert(self.from, (self.to, receipt.seq)).stored()?;
+            txn.open_table(tables::COLUMNS).stored()?.insert(self.from, &*self.column).stored()?;
+            let mut zones = txn.open_table(tables::ZONES).stored()?;
+            for (key, (low, high)) in &self.zones {
+                let old = zones.get(key).stored()?.map(|z| z.value());
+                let (old_low, old_high) = old.unwrap_or((*low, *high));
+                zones.insert(key, (old_low.min(*low), old_high.max(*high))).stored()?;
+            }
+            let mut rollups = txn.open_table(tables::ROLLUPS).stored()?;
+            for (key, cell) in &self.cells {
+                let old = rollups.get(key).stored()?.map(|old| Cell::decode(old.value())).transpose()?;
+                let mut sum = old.unwrap_or_default();
+                sum.merge(cell);
+                rollups.insert(key, &*sum.encode()?).stored()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Shared {
+    /// Writes the oldest generation into the file if it is complete. Says whether it did.
+    pub(crate) fn merge_next(&self) -> Result<bool> {
+        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(generation) = self.complete_generation() else { return Ok(false) };
+        let mut merge = Merge::prepare(&self.snapshot()?, &generation, &*self.random)?;
+        let still_there = |shared: &Shared| shared.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &generation));
+        loop {
+            let written = self.exclusive(|shared, core| {
+                // The writer may have been mended meanwhile, and everything read anew.
+                if !still_there(shared) {
+                    return Ok(None);
+                }
+                merge.slice(shared, core)?;
+                Ok(Some(merge.done == merge.rows.len()))
+            })?;
+            match written {
+                None => return Ok(true),
+                Some(true) => break,
+                Some(false) => {}
+            }
+        }
+        self.exclusive(|shared, core| {
+            if still_there(shared) {
+                merge.finish(shared, core)?;
+                shared.published.write().unwrap_or_else(PoisonError::into_inner).generations.remove(0);
+            }
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
+    /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
+    /// batch's own.
+    pub(crate) fn merge_all(&self) -> Result<()> {
+        {
+            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(newest) = published.generations.last() {
+                newest.freeze();
+            }
+        }
+        while self.merge_next()? {}
+        Ok(())
+    }
+
+    fn complete_generation(&self) -> Option<Arc<Generation>> {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        published.generations.first().filter(|g| g.is_complete()).cloned()
+    }
+}
+
+/// The retention class and end of each entry of a batch. Kept when entries are purged, so that a verifier can
+/// still see that none was purged before its time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Column {
+    /// Names of classes, in order of appearance.
+    pub classes: Vec<String>,
+    /// For each entry the place of its class + 1 and its end in seconds since 1970; zeros for the store's own.
+    pub rows: Vec<(u16, i64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredColumn {
+    classes: Vec<String>,
+    /// Class, then the distance from the end before of the same class; lz4 over it.
+    packed: Vec<u8>,
+}
+
+/// How many entries one leaf of a column's tree covers.
+pub(crate) const COLUMN_LEAF: usize = 256;
+
+impl Column {
+    fn of(index: &Index) -> Column {
+        Column { classes: index.classes.clone(), rows: index.retentions.clone() }
+    }
+
+    /// RFC 6962 root over leaves of 256 entries; a leaf is a text of one line an entry: `CLASS SECONDS`, or `-` for
+    /// the store's own entries.
+    pub(crate) fn root(&self) -> Hash {
+        let mut tree = Frontier::empty();
+        for chunk in self.rows.chunks(COLUMN_LEAF) {
+            let mut text = String::new();
+            for &(class, until) in chunk {
+                match (class as usize).checked_sub(1).and_then(|i| self.classes.get(i)) {
+                    Some(class) => text.push_str(&format!("{class} {until}\n")),
+                    None => text.push_str("-\n"),
+                }
+            }
+            tree.append(Hash::leaf(text.as_bytes()), &mut |_, _, _| {});
+        }
+        tree.root()
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let mut packed = Vec::new();
+        let mut before: HashMap<u16, i64> = HashMap::new();
+        for &(class, until) in &self.rows {
+            write_varint(class.into(), &mut packed);
+            let distance = until.wrapping_sub(before.insert(class, until).unwrap_or_default());
+            write_varint(((distance << 1) ^ (distance >> 63)) as u64, &mut packed);
+        }
+        let packed = lz4_flex::block::compress_prepend_size(&packed);
+        codec::encode(&StoredColumn { classes: self.classes.clone(), packed })
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Column, CodecError> {
+        let damaged = CodecError::Damaged("a retention column does not decompress");
+        let stored: StoredColumn = codec::decode(bytes)?;
+        let size = stored.packed.first_chunk().map(|b| u32::from_le_bytes(*b) as usize);
+        if size.is_none_or(|s| s > codec::MAX_BYTES) {
+            return Err(damaged);
+        }
+        let packed = lz4_flex::block::decompress_size_prepended(&stored.packed).map_err(|_| damaged.clone())?;
+        let mut rest = &packed[..];
+        let mut rows = Vec::new();
+        let mut before: HashMap<u16, i64> = HashMap::new();
+        while !rest.is_empty() {
+            let (class, after) = read_varint(rest).ok_or(damaged.clone())?;
+            let (zigzag, after) = read_varint(after).ok_or(damaged.clone())?;
+            let class = u16::try_from(class).ok().filter(|&c| usize::from(c) <= stored.classes.len());
+            let class = class.ok_or(damaged.clone())?;
+            let distance = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
+            let last = before.entry(class).or_default();
+            *last = last.wrapping_add(distance);
+            rows.push((class, *last));
+            rest = after;
+        }
+        Ok(Column { classes: stored.classes, rows })
+    }
+}
+
+/// The state row as the merge leaves it; named here so that verification can tell a half-written batch.
+pub(crate) fn is_half_written(state: &State, first: u64) -> bool {
+    first >= state.indexed && state.merging.is_some_and(|to| first < to)
+}

@@ -1,0 +1,38 @@
+//! The store: one file, one writer at a time, any number of readers.
+//!
+//! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
+//! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
+//! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! how things lie in the file. Only this folder knows redb.
+
+mod block;
+mod commit;
+mod log;
+mod merge;
+mod open;
+mod options;
+mod pending;
+mod posting;
+mod prepare;
+mod rollup;
+mod sender;
+mod shared;
+mod snapshot;
+mod state;
+mod tables;
+mod turn;
+mod zones;
+
+pub use log::{AuditLog, Begun, Receipt};
+pub use options::Options;
+pub(crate) use shared::Shared;
+pub(crate) use snapshot::Snapshot;
+
+/// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.
+pub(crate) const NODE_LEVEL: u8 = 8;
+
+// A zone of the lowest level and a Merkle node of the lowest stored level cover the same entries, and a block's end
+// offsets fit their four bytes.
+const _: () = assert!(zones::LEVELS[0] == NODE_LEVEL as u32);
+const _: () = assert!(block::BLOCK_BYTES < crate::codec::MAX_BYTES);
+const _: () = assert!(crate::codec::MAX_BYTES < u32::MAX as usize);

@@ -1,0 +1,176 @@
+//! From what a host says to what may be recorded: validated, sanitised, summarised. Runs on the caller's thread,
+//! before the queue, so that nothing raw ever reaches the writer, a socket or the disk.
+
+use super::Shared;
+use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Summary, ToolCall};
+use crate::json::{Json, Path};
+use crate::policy::Policies;
+use crate::redact::{Context, Root};
+use crate::{Error, Result, Timestamp};
+
+/// A call that only lacks what the writer gives it: its place, its time, its retention.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub call: Box<Call>,
+    /// The caller's time; the writer's clock where there is none.
+    pub timestamp: Option<Timestamp>,
+    pub retention_class: Option<String>,
+    pub retain_until: Option<Timestamp>,
+}
+
+impl Shared {
+    /// Makes a call ready for recording.
+    pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {
+        call.validate(&self.limits)?;
+        let policies = self.policies();
+        let result = match &call.result {
+            Some(CallResult::Value(value)) => Some(value),
+            _ => None,
+        };
+        let mut patients = policies.patients.find(&call.tool_name, call.arguments.as_ref(), result);
+        patients.extend(call.patient_ids.iter().cloned());
+        let mut treatment = Treatment::new(self, &policies, &call, &patients);
+        let patient_ids = treatment.patients(patients)?;
+        let completion = match phase {
+            Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
+                return Err(Error::invalid("a call that is only begun has no result yet"));
+            }
+            Phase::Begun => None,
+            Phase::Whole | Phase::Finished(_) => Some(treatment.completion(&call)?),
+        };
+        let arguments = call.arguments.map(|a| treatment.value(Root::Arguments, a)).transpose()?;
+        let metadata = match call.session_metadata.is_empty() {
+            true => None,
+            false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
+        };
+        let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
+        let user_id = treatment.facet(crate::Field::User, call.user_id)?;
+        let conversation_id = treatment.facet(crate::Field::Conversation, call.conversation_id)?;
+        let treated = treatment.finish();
+        let recorded = Call {
+            phase,
+            timestamp: call.timestamp.unwrap_or(Timestamp::from_nanos(0)),
+            conversation_id,
+            turn_number: call.turn_number,
+            user_id,
+            model: call.model,
+            agent_id: call.agent_id,
+            tool_name: call.tool_name,
+            tool_server: call.tool_server,
+            arguments: arguments.map(|a| a.to_canonical()),
+            trigger: call.trigger,
+            call_id: call.call_id,
+            follows: call.follows,
+            patient_ids,
+            purpose: call.purpose,
+            emergency: call.emergency,
+            grant: call.grant,
+            backfilled: call.backfilled,
+            session_metadata: metadata.map(|m| m.to_canonical()),
+            completion,
+            treated: treated.map(|t| t.to_canonical()),
+            restated,
+            sender: call.sender,
+        };
+        Ok(Prepared {
+            call: Box::new(recorded),
+            timestamp: call.timestamp,
+            retention_class: call.retention_class,
+            retain_until: call.retain_until,
+        })
+    }
+}
+
+/// How a call ended, and with which error, as far as its result says.
+fn ending(call: &ToolCall) -> Result<(Outcome, Option<CallError>)> {
+    let error = match &call.result {
+        Some(CallResult::Error(error)) => Some(error.clone()),
+        Some(CallResult::Value(value)) => failure(value),
+        None => None,
+    };
+    match (call.outcome, &error) {
+        (Some(Outcome::Ok), Some(_)) => Err(Error::invalid("outcome: is ok, but the result is a failure")),
+        (Some(outcome), _) => Ok((outcome, error)),
+        (None, Some(_)) => Ok((Outcome::ToolError, error)),
+        (None, None) => Ok((Outcome::Ok, None)),
+    }
+}
+
+/// The error that a result value reports: an `error` member, or `isError` of the Model Context Protocol.
+fn failure(value: &Json) -> Option<CallError> {
+    let text = |v: &Json| v.as_str().map_or_else(|| v.to_canonical().to_string(), str::to_owned);
+    if let Some(error) = value.get("error").filter(|e| !matches!(e, Json::Null | Json::Bool(false))) {
+        let kind = error.get("type").or(error.get("code")).map(text);
+        let message = error.get("message").map_or_else(|| text(error), text);
+        return Some(CallError { kind, message });
+    }
+    if value.get("isError").and_then(Json::as_bool) == Some(true) {
+        let parts = value.get("content").and_then(Json::as_array).unwrap_or_default();
+        let texts: Vec<&str> = parts.iter().filter_map(|p| p.get("text")?.as_str()).collect();
+        return Some(CallError { kind: None, message: texts.join("\n") });
+    }
+    None
+}
+
+/// One call on its way through the redaction policy.
+struct Treatment<'a> {
+    shared: &'a Shared,
+    policies: &'a Policies,
+    context: Context<'a>,
+}
+
+impl<'a> Treatment<'a> {
+    fn new(shared: &'a Shared, policies: &'a Policies, call: &ToolCall, patients: &[String]) -> Treatment<'a> {
+        let subject = patients.first().unwrap_or(&call.user_id).clone();
+        Treatment { shared, policies, context: shared.treatment_context(subject) }
+    }
+
+    fn value(&mut self, root: Root, mut value: Json) -> Result<Json> {
+        self.policies.sanitizer.treat(root, &mut value, &mut self.context)?;
+        Ok(value)
+    }
+
+    fn text(&mut self, root: Root, mut text: String) -> Result<String> {
+        self.policies.sanitizer.treat_text(root, &mut text, &mut self.context)?;
+        Ok(text)
+    }
+
+    fn facet(&mut self, field: crate::Field, clear: String) -> Result<String> {
+        self.policies.sanitizer.facet(field, clear)
+    }
+
+    fn patients(&mut self, clear: Vec<String>) -> Result<Vec<String>> {
+        let mut ids = clear.into_iter().map(|p| self.facet(crate::Field::Patient, p)).collect::<Result<Vec<_>>>()?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn completion(&mut self, call: &ToolCall) -> Result<Completion> {
+        let (outcome, error) = ending(call)?;
+        let error = match error {
+            None => None,
+            Some(CallError { kind, message }) => Some(CallError {
+                kind: kind.map(|k| self.text(Root::Error, k)).transpose()?,
+                message: self.text(Root::Error, message)?,
+            }),
+        };
+        let result_summary = match &call.result {
+            Some(CallResult::Value(raw)) => {
+                let whole = raw.to_canonical();
+                let digest = self.shared.digest(whole.as_str().as_bytes());
+                let treated = self.value(Root::Result, raw.clone())?;
+                let summary = Summary::of(&treated, whole.as_str().len(), digest, &self.policies.results);
+                Some(Json::from(summary.json).to_canonical())
+            }
+            _ => None,
+        };
+        Ok(Completion { outcome, duration_ms: call.duration_ms, result_summary, error })
+    }
+
+    /// What was treated, if anything was.
+    fn finish(self) -> Option<Json> {
+        let _ = Path::root();
+        self.context.into_json()
+    }
+}

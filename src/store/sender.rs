@@ -1,0 +1,55 @@
+//! Senders that number their records: what each sent lately, so that a repeated record is answered, not repeated.
+
+use crate::codec;
+use crate::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How many of a sender's newest numbers are remembered: more than it can have under way at once.
+const REMEMBERED: usize = 64;
+
+/// The newest numbers of one sender and the seqs that they got.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Window {
+    recorded: BTreeMap<u64, u64>,
+}
+
+/// Whether a number was recorded before.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    New,
+    /// At this seq.
+    At(u64),
+    /// It is older than what is remembered.
+    Forgotten,
+}
+
+impl Window {
+    pub(crate) fn look(&self, number: u64) -> Seen {
+        match (self.recorded.get(&number), self.recorded.first_key_value()) {
+            (Some(&seq), _) => Seen::At(seq),
+            (None, Some((&oldest, _))) if number < oldest && self.recorded.len() >= REMEMBERED => Seen::Forgotten,
+            (None, _) => Seen::New,
+        }
+    }
+
+    pub(crate) fn add(&mut self, number: u64, seq: u64) {
+        self.recorded.insert(number, seq);
+        while self.recorded.len() > REMEMBERED {
+            self.recorded.pop_first();
+        }
+    }
+
+    /// The seqs that it names.
+    pub(crate) fn seqs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.recorded.iter().map(|(&number, &seq)| (number, seq))
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        Ok(codec::encode(self)?)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Window> {
+        Ok(codec::decode(bytes)?)
+    }
+}

@@ -1,0 +1,204 @@
+//! A snapshot: the store as it was at one moment. It never blocks the writer and nothing is added to it.
+//!
+//! Invariant S1: what is known of the newest entries is taken before the read transaction begins. The transaction
+//! therefore holds at least what the generations do, and index rows below the first generation are all in it.
+
+use super::block::{Block, Packed};
+use super::pending::Generation;
+use super::state::{STATE_KEY, State};
+use super::tables::{self, Stored};
+use super::{NODE_LEVEL, Shared};
+use crate::codec;
+use crate::entry::Body;
+use crate::merkle::Nodes;
+use crate::{Entry, Error, ErrorKind, Hash, Result};
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The store at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    txn: ReadTransaction,
+    /// Entries from this seq on were not there yet.
+    pub size: u64,
+    /// The hash of the newest entry.
+    pub head: Hash,
+    /// What the transaction's state row said; it may know of more than `size` entries.
+    pub state: State,
+    /// Index rows at or beyond this seq do not count; the generations begin here.
+    pub indexed: u64,
+    pub generations: Vec<Arc<Generation>>,
+    blocks: ReadOnlyTable<u64, &'static [u8]>,
+    tail: ReadOnlyTable<u64, &'static [u8]>,
+    nodes: ReadOnlyTable<(u8, u64), [u8; 32]>,
+    covers: ReadOnlyTable<(u8, u64), [u8; 32]>,
+    /// The block that was read last, with its first seq.
+    last: Mutex<Option<(u64, Arc<Block<'static>>)>>,
+}
+
+/// An entry as it lies in the store.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub seq: u64,
+    pub packed: Packed,
+}
+
+impl Found {
+    /// The entry itself.
+    pub(crate) fn entry(&self) -> Result<Entry> {
+        let body: Body = codec::decode_trusted(&self.packed.bytes).map_err(|e| Error::from(e).at(self.seq))?;
+        Ok(Entry { seq: self.seq, prev: self.packed.prev, body })
+    }
+}
+
+impl Shared {
+    /// The store as it is now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let (size, head, generations) = {
+            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+            (published.size, published.head, published.generations.clone())
+        };
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let state = read_state(&txn)?;
+        let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
+        Ok(Snapshot {
+            blocks: txn.open_table(tables::BLOCKS).stored()?,
+            tail: txn.open_table(tables::TAIL).stored()?,
+            nodes: txn.open_table(tables::NODES).stored()?,
+            covers: txn.open_table(tables::COVERS).stored()?,
+            txn,
+            size,
+            head,
+            state,
+            indexed,
+            generations,
+            last: Mutex::new(None),
+        })
+    }
+}
+
+/// The state row of a read transaction.
+pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
+    let meta = txn.open_table(tables::META).stored()?;
+    let bytes = tables::get_bytes(&meta, STATE_KEY)?;
+    State::decode(&bytes.ok_or_else(|| Error::new(ErrorKind::NotAStore, "the file is no attestlog store"))?)
+}
+
+impl Snapshot {
+    /// A snapshot of what the transaction holds, before anything is in memory.
+    pub(crate) fn raw(txn: ReadTransaction) -> Result<Snapshot> {
+        let state = read_state(&txn)?;
+        Ok(Snapshot {
+            blocks: txn.open_table(tables::BLOCKS).stored()?,
+            tail: txn.open_table(tables::TAIL).stored()?,
+            nodes: txn.open_table(tables::NODES).stored()?,
+            covers: txn.open_table(tables::COVERS).stored()?,
+            txn,
+            size: state.size,
+            head: state.head,
+            indexed: state.indexed,
+            state,
+            generations: Vec::new(),
+            last: Mutex::new(None),
+        })
+    }
+
+    /// A table of the transaction.
+    pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
+        self.txn.open_table(table).stored()
+    }
+
+    pub(crate) fn blocks(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
+        &self.blocks
+    }
+
+    pub(crate) fn tail(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
+        &self.tail
+    }
+
+    /// The block in which the entry at `seq` would be, with its first seq.
+    pub(crate) fn block_of(&self, seq: u64) -> Result<Option<(u64, Arc<Block<'static>>)>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((first, block)) = &*last
+            && *first <= seq
+            && block.runs().last().is_some_and(|r| seq < r.first + u64::from(r.count))
+        {
+            return Ok(Some((*first, block.clone())));
+        }
+        let Some(row) = self.blocks.range(..=seq).stored()?.next_back() else { return Ok(None) };
+        let (key, value) = row.stored()?;
+        let first = key.value();
+        let block = Block::decode(value.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
+        let block = Arc::new(block.into_owned());
+        *last = Some((first, block.clone()));
+        Ok(Some((first, block)))
+    }
+
+    /// The entry at `seq` as it lies in the store; `None` where it was purged.
+    pub(crate) fn find(&self, seq: u64) -> Result<Option<Found>> {
+        if seq >= self.size {
+            return Ok(None);
+        }
+        if seq >= self.state.sealed {
+            let row = self.tail.get(seq).stored()?;
+            let packed = row.map(|r| Packed::from_row(r.value())).transpose()?;
+            return Ok(packed.map(|packed| Found { seq, packed }));
+        }
+        let Some((_, block)) = self.block_of(seq)? else { return Ok(None) };
+        let Some(i) = block.find(seq) else { return Ok(None) };
+        let packed = Packed {
+            prev: block.prev(seq, i),
+            hash: block.hash(i),
+            bytes: block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned(),
+        };
+        Ok(Some(Found { seq, packed }))
+    }
+
+    /// The entry at `seq`.
+    pub(crate) fn entry(&self, seq: u64) -> Result<Entry> {
+        match self.find(seq)? {
+            Some(found) => found.entry(),
+            None if seq >= self.size => {
+                let message = format!("no entry {seq} is recorded; the log has {} entries", self.size);
+                Err(Error::new(ErrorKind::NoSuchEntry, message))
+            }
+            None => Err(Error::new(ErrorKind::NoSuchEntry, format!("entry {seq} was purged"))),
+        }
+    }
+
+    /// The hash of the entry at `seq`, which a purge may have kept.
+    pub(crate) fn hash(&self, seq: u64) -> Result<Hash> {
+        if seq < self.state.sealed {
+            if let Some((_, block)) = self.block_of(seq)?
+                && let Some(i) = block.find(seq)
+            {
+                return Ok(block.hash(i));
+            }
+        } else if let Some(row) = self.tail.get(seq).stored()? {
+            return Ok(Packed::from_row(row.value())?.hash);
+        }
+        match self.covers.get((0, seq)).stored()? {
+            Some(hash) => Ok(Hash(hash.value())),
+            None => Err(Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"))),
+        }
+    }
+}
+
+impl Nodes for Snapshot {
+    type Error = Error;
+
+    /// From level 8 up a node is one row; below, it is what a purge kept, or is made from the hashes in the blocks.
+    fn node(&self, level: u8, index: u64) -> Result<Hash> {
+        if level == 0 {
+            return self.hash(index);
+        }
+        let kept = if level >= NODE_LEVEL { &self.nodes } else { &self.covers };
+        if let Some(hash) = kept.get((level, index)).stored()? {
+            return Ok(Hash(hash.value()));
+        }
+        if level >= NODE_LEVEL {
+            return Err(Error::damaged(format!("the Merkle node {index} of level {level} is missing")));
+        }
+        Ok(Hash::node(&self.node(level - 1, index * 2)?, &self.node(level - 1, index * 2 + 1)?))
+    }
+}
