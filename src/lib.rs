@@ -3,6 +3,7 @@
 
 pub mod json;
 pub mod merkle;
+pub mod redact;
 
 mod codec;
 mod entry;

@@ -1,0 +1,481 @@
+//! The floor: which keys name a secret, whatever their case, separators or depth.
+//!
+//! A key is read as words (`userPassword`, `USER-PASSWORD` and `user.password` are all *user password*) and
+//! compared, from its end, with the names below. Words that only qualify (`password_hash`, `new_password_confirm`,
+//! `token2`) are taken off first; any other word after the name makes it something else, so `token_count`,
+//! `password_changed_at` and `email_verified` stay. Nothing is allocated for a key, matching or not.
+
+use crate::json::Json;
+use std::sync::LazyLock;
+
+/// What a sensitive key is expected to hold; it names the placeholder and the pseudonym's domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Passwords, tokens, keys: whoever has one can act.
+    Secret,
+    Card,
+    Ssn,
+    BirthDate,
+    Email,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Secret => "secret",
+            Kind::Card => "card",
+            Kind::Ssn => "ssn",
+            Kind::BirthDate => "date_of_birth",
+            Kind::Email => "email",
+        }
+    }
+}
+
+/// How much of the key a name has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// The whole key, as `pin`: `map_pin` is something else.
+    Whole,
+    /// The last words of the key.
+    Words,
+    /// The end of the key, in the middle of a word too, as in `dbpassword`.
+    End,
+    /// As `End`, but no word may begin inside the name: `process_n` is no *ssn*.
+    Tight,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    text: &'static str,
+    fit: Fit,
+    kind: Kind,
+}
+
+/// The names, by what they hold and how they match; words joined without separators.
+const NAMES: &[(Kind, Fit, &str)] = &[
+    (
+        Kind::Secret,
+        Fit::End,
+        "password passwd passphrase passcode passwort kennwort contrasena contraseña motdepasse senha wachtwoord \
+         token secret apikey secretkey privatekey privkey accesskey signingkey encryptionkey masterkey sharedkey \
+         subscriptionkey accountkey servicekey serviceaccountkey sshkey authkey hmackey credential cookie \
+         jsessionid phpsessid mnemonic seedphrase recoveryphrase connectionstring",
+    ),
+    (Kind::Secret, Fit::Tight, "pwd"),
+    (
+        Kind::Secret,
+        Fit::Words,
+        "jwt otp totp csrf xsrf creds bearer secretid authcode authorizationcode securitycode pincode cardpin atmpin \
+         pinnumber userpin accountpin loginpin recoverycode backupcode mfacode verificationcode onetimecode \
+         basicauth httpauth proxyauth xauth userauth proxyauthorization httpauthorization xauthorization \
+         requestauthorization userpass dbpass databasepass smtppass ftppass adminpass rootpass mysqlpass pgpass \
+         redispass proxypass loginpass keypass storepass sshpass sessionkey connstr dsn",
+    ),
+    (Kind::Secret, Fit::Whole, "authorization auth pass pin sid connectsid"),
+    (
+        Kind::Card,
+        Fit::End,
+        "creditcard creditcardnumber creditcardno creditcardnum debitcard debitcardnumber cardnumber cardnum \
+         paymentcard paymentcardnumber bankcard cardpan primaryaccountnumber ccnumber ccnum cardverificationvalue \
+         cardverificationcode cardsecuritycode",
+    ),
+    (Kind::Card, Fit::Words, "cardno ccno cardcsc"),
+    (Kind::Card, Fit::Tight, "cvv cvc"),
+    (Kind::Card, Fit::Whole, "pan"),
+    (Kind::Ssn, Fit::End, "ssnnumber ssnno socialsecurity socialsecuritynumber socialsecurityno socialinsurancenumber"),
+    (Kind::Ssn, Fit::Tight, "ssn"),
+    (Kind::Ssn, Fit::Words, "itin taxid taxidnumber taxpayerid"),
+    (Kind::Ssn, Fit::Whole, "ssn"),
+    (Kind::BirthDate, Fit::End, "dateofbirth birthdate birthday birthdt"),
+    (Kind::BirthDate, Fit::Tight, "dob"),
+    (Kind::BirthDate, Fit::Words, "born bornon"),
+    (Kind::BirthDate, Fit::Whole, "dob"),
+    (Kind::Email, Fit::End, "email emailaddress emailaddr emailid mailaddress"),
+    (Kind::Email, Fit::Whole, "mail"),
+];
+
+/// Words that say how a secret is given, not what it is.
+const QUALIFIERS: &[&str] = &[
+    "hash",
+    "hashed",
+    "digest",
+    "value",
+    "val",
+    "plain",
+    "plaintext",
+    "raw",
+    "encrypted",
+    "enc",
+    "encoded",
+    "base",
+    "b",
+    "string",
+    "str",
+    "confirm",
+    "confirmation",
+    "confirmed",
+    "repeat",
+    "again",
+    "old",
+    "new",
+    "current",
+    "previous",
+    "header",
+    "data",
+    "field",
+    "input",
+    "param",
+];
+
+/// Names that end in the same two letters stand together, so that most keys meet an empty list.
+const BUCKETS: usize = 1024;
+
+static TABLE: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
+    let mut table = vec![Vec::new(); BUCKETS];
+    for &(kind, fit, texts) in NAMES {
+        for text in texts.split_ascii_whitespace() {
+            if let Some(slot) = table.get_mut(bucket(text.as_bytes())) {
+                slot.push(Name { text, fit, kind });
+            }
+        }
+    }
+    table
+});
+
+fn bucket(joined: &[u8]) -> usize {
+    match joined {
+        [.., a, b] => usize::from(a & 31) << 5 | usize::from(b & 31),
+        _ => 0,
+    }
+}
+
+/// How many bytes of a key are looked at, from its end.
+const SPAN: usize = 128;
+
+/// A key in lower case without separators, and where its words begin.
+#[derive(Clone)]
+pub(crate) struct Words {
+    text: [u8; SPAN],
+    len: usize,
+    starts: u128,
+}
+
+impl Words {
+    pub(crate) fn of(key: &str) -> Words {
+        let bytes = key.as_bytes();
+        let bytes = &bytes[bytes.len().saturating_sub(SPAN)..];
+        let mut words = Words { text: [0; SPAN], len: 0, starts: 0 };
+        let mut before = Class::Gap;
+        for (i, &b) in bytes.iter().enumerate() {
+            let class = Class::of(b);
+            if class == Class::Gap {
+                before = Class::Gap;
+                continue;
+            }
+            let begins = match (before, class) {
+                (Class::Gap, _) | (Class::Lower | Class::Digit, Class::Upper) => true,
+                // `APIKey` is *api key*, but the plural of `APIs` is no word of its own.
+                (Class::Upper, Class::Upper) => {
+                    bytes.get(i + 1).is_some_and(|&n| Class::of(n) == Class::Lower)
+                        && bytes.get(i + 2).is_some_and(|&n| Class::of(n) == Class::Lower)
+                }
+                _ => false,
+            };
+            if begins {
+                words.starts |= 1 << words.len;
+            }
+            if let Some(slot) = words.text.get_mut(words.len) {
+                *slot = b.to_ascii_lowercase();
+                words.len += 1;
+            }
+            before = class;
+        }
+        words
+    }
+
+    /// The key without case and separators.
+    pub(crate) fn joined(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+
+    fn starts_at(&self, at: usize) -> bool {
+        at < SPAN && self.starts >> at & 1 == 1
+    }
+
+    /// Where the last word begins.
+    fn last_word(&self) -> usize {
+        let seen = if self.len >= SPAN { self.starts } else { self.starts & ((1 << self.len) - 1) };
+        (u128::BITS - 1).saturating_sub(seen.leading_zeros()) as usize
+    }
+
+    /// Takes digits off the end: `password2`, `credit_card_4421486`.
+    fn trim_digits(&mut self) {
+        while self.len > 0 && self.text[self.len - 1].is_ascii_digit() {
+            self.len -= 1;
+        }
+    }
+
+    fn trim_qualifier(&mut self) -> bool {
+        let start = self.last_word();
+        let qualifies = start > 0 && QUALIFIERS.iter().any(|q| q.as_bytes() == &self.text[start..self.len]);
+        if qualifies {
+            self.len = start;
+            self.trim_digits();
+        }
+        qualifies
+    }
+
+    fn find(&self) -> Option<Name> {
+        let joined = self.joined();
+        TABLE.get(bucket(joined))?.iter().copied().find(|name| {
+            joined.ends_with(name.text.as_bytes()) && {
+                let at = joined.len() - name.text.len();
+                match name.fit {
+                    Fit::Whole => at == 0,
+                    Fit::Words => self.starts_at(at),
+                    Fit::End => true,
+                    Fit::Tight => !(at + 1..joined.len()).any(|i| self.starts_at(i)),
+                }
+            }
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Lower,
+    Upper,
+    Digit,
+    Gap,
+}
+
+impl Class {
+    fn of(b: u8) -> Class {
+        match b {
+            b'a'..=b'z' | 0x80.. => Class::Lower,
+            b'A'..=b'Z' => Class::Upper,
+            b'0'..=b'9' => Class::Digit,
+            _ => Class::Gap,
+        }
+    }
+}
+
+/// What a value under `key` is, if the key names a secret.
+pub(crate) fn kind_of_key(key: &str) -> Option<Kind> {
+    find(&mut Words::of(key)).map(|(name, _)| name.kind)
+}
+
+/// The name that fits, and whether it stood in the plural.
+fn find(words: &mut Words) -> Option<(Name, bool)> {
+    words.trim_digits();
+    loop {
+        if let Some(name) = words.find() {
+            return Some((name, false));
+        }
+        if words.len > 3 && words.text[words.len - 1] == b's' {
+            words.len -= 1;
+            let found = words.find();
+            words.len += 1;
+            if let Some(name) = found {
+                return Some((name, true));
+            }
+        }
+        if !words.trim_qualifier() {
+            return None;
+        }
+    }
+}
+
+/// What `value` under `key` is, if it is to be replaced. Truth values, `null` and what is empty tell nothing.
+/// `words` are those of `key`.
+pub(crate) fn kind_of_member(parent: Option<&str>, key: &str, mut words: Words, value: &Json) -> Option<Kind> {
+    let found = match find(&mut words) {
+        Some(found) => Some(found),
+        None => parent.and_then(|p| across(p, key)).map(|name| (name, false)),
+    };
+    let (name, plural) = found?;
+    let tells = match value {
+        Json::Null | Json::Bool(_) => false,
+        Json::String(s) => !s.is_empty(),
+        Json::Array(a) => !a.is_empty(),
+        Json::Object(o) => !o.is_empty(),
+        Json::Number(_) => true,
+    };
+    // `max_tokens` and `total_tokens` count what a model read; `tokens` with text in it does not.
+    let counts = plural && name.text == "token" && !holds_text(value);
+    (tells && !counts).then_some(name.kind)
+}
+
+fn holds_text(value: &Json) -> bool {
+    match value {
+        Json::String(s) => !s.bytes().all(|b| b.is_ascii_digit()),
+        Json::Array(a) => a.iter().any(|v| matches!(v, Json::String(_) | Json::Object(_) | Json::Array(_))),
+        Json::Object(o) => o.iter().any(|(_, v)| matches!(v, Json::String(_) | Json::Object(_) | Json::Array(_))),
+        _ => false,
+    }
+}
+
+/// A name that is split between a key and the key around it: `{"api": {"key": …}}`.
+fn across(parent: &str, key: &str) -> Option<Name> {
+    let mut words = Words::of(key);
+    words.trim_digits();
+    let tail = words.joined();
+    let bucket = TABLE.get(bucket(tail))?;
+    if bucket.is_empty() || tail.len() < 2 {
+        return None;
+    }
+    let parent = Words::of(parent);
+    bucket.iter().copied().find(|name| {
+        name.text.as_bytes().strip_suffix(tail).is_some_and(|head| {
+            head.len() > 1
+                && parent.joined().ends_with(head)
+                && parent.starts_at(parent.len - head.len())
+                && (name.fit != Fit::Whole || parent.len == head.len())
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(parent: Option<&str>, key: &str, value: &Json) -> Option<Kind> {
+        kind_of_member(parent, key, Words::of(key), value)
+    }
+
+    #[test]
+    fn names_in_any_spelling() {
+        for key in [
+            "password",
+            "Password",
+            "userPassword",
+            "USER_PASSWORD",
+            "user-password",
+            "dbpassword",
+            "password2",
+            "password_hash",
+            "newPasswordConfirm",
+            "apiKey",
+            "API-KEY",
+            "api.key",
+            "api key",
+            "x-api-key",
+            "APIKey",
+            "APIKEY",
+            "apikeys",
+            "access_token",
+            "accessToken",
+            "refresh-token",
+            "token",
+            "id_token",
+            "client_secret",
+            "clientSecret",
+            "Authorization",
+            "authorization_header",
+            "Proxy-Authorization",
+            "Cookie",
+            "Set-Cookie",
+            "private_key",
+            "sessionToken",
+            "aws_secret_access_key",
+            "pwd",
+            "credentials",
+            "pin",
+            "otp",
+            "PASSWD",
+        ] {
+            assert_eq!(kind_of_key(key), Some(Kind::Secret), "{key}");
+        }
+        for key in ["credit_card", "creditCardNumber", "card_number", "credit_card_4421486", "cvv", "CVV2", "cardCvc"] {
+            assert_eq!(kind_of_key(key), Some(Kind::Card), "{key}");
+        }
+        for key in ["ssn", "SSN", "patientSSN", "social_security_number", "userssn", "s.s.n."] {
+            assert_eq!(kind_of_key(key), Some(Kind::Ssn), "{key}");
+        }
+        for key in ["dob", "DOB", "date_of_birth", "dateOfBirth", "birth-date", "birthDate", "d.o.b", "patient_dob"] {
+            assert_eq!(kind_of_key(key), Some(Kind::BirthDate), "{key}");
+        }
+        for key in ["email", "e_mail", "E-Mail", "eMail", "emailAddress", "customer_email", "emails", "useremail"] {
+            assert_eq!(kind_of_key(key), Some(Kind::Email), "{key}");
+        }
+    }
+
+    #[test]
+    fn names_that_only_look_alike() {
+        for key in [
+            "token_count",
+            "tokenizer",
+            "secretary",
+            "secretary_name",
+            "password_changed_at",
+            "password_policy",
+            "password_length",
+            "email_verified",
+            "email_template",
+            "process_n",
+            "class_n",
+            "key",
+            "keyboard",
+            "monkey",
+            "card",
+            "card_brand",
+            "card_last_four",
+            "last_four",
+            "authorized",
+            "prior_authorization",
+            "author",
+            "authorization_status",
+            "session_id",
+            "conversation_id",
+            "boarding_pass",
+            "map_pin",
+            "spin",
+            "opinion",
+            "birthplace",
+            "doberman",
+            "compass",
+            "passenger",
+            "passengers",
+            "payment_id",
+            "gift_card_123",
+            "status",
+            "",
+            "cookie_consent",
+            "_",
+            "42",
+            "public_key",
+            "primary_key",
+            "sort_key",
+            "company",
+        ] {
+            assert_eq!(kind_of_key(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn counts_of_tokens_are_no_tokens() {
+        let number = Json::from(4096u32);
+        assert_eq!(member(None, "max_tokens", &number), None);
+        assert_eq!(member(None, "tokens", &Json::from("4096")), None);
+        assert_eq!(member(None, "tokens", &Json::from(vec!["abc"])), Some(Kind::Secret));
+        assert_eq!(member(None, "token", &number), Some(Kind::Secret));
+        assert_eq!(member(None, "has_password", &Json::from(true)), None);
+    }
+
+    #[test]
+    fn names_split_over_two_levels() {
+        let value = Json::from("x");
+        assert_eq!(member(Some("api"), "key", &value), Some(Kind::Secret));
+        assert_eq!(member(Some("stripeApi"), "Key", &value), Some(Kind::Secret));
+        assert_eq!(member(Some("card"), "number", &value), Some(Kind::Card));
+        assert_eq!(member(Some("birth"), "date", &value), Some(Kind::BirthDate));
+        assert_eq!(member(Some("flight"), "number", &value), None);
+        assert_eq!(member(Some("flight"), "date", &value), None);
+    }
+
+    #[test]
+    fn long_keys_are_read_from_their_end() {
+        assert_eq!(kind_of_key(&format!("{}_password", "x".repeat(10_000))), Some(Kind::Secret));
+        assert_eq!(kind_of_key(&"é".repeat(1000)), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! Privacy: what is sensitive is treated before anything is written.
+//!
+//! `policy` says what happens to what (`pattern`: which fields, `preset`: where policies begin, `config`: policies in
+//! TOML); `sanitize` applies it, with `floor` for the names of secrets and `detect` for what a value shows by itself;
+//! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
+//! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
+//! keys and randomness are passed in.
+
+mod detect;
+mod explain;
+mod floor;
+mod pattern;
+mod policy;
+mod preset;
+mod pseudonym;
+mod sanitize;
+mod seal;
+mod treated;
+
+pub use explain::{dry_run, explain};
+pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
+pub use pseudonym::{PseudonymKey, is_pseudonym};
+pub use sanitize::{Context, Detect, Root, Sanitizer, Secrets};
+pub use seal::{
+    MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
+};
+pub use treated::{Action, Treated};
+
+/// Whether the floor replaces what stands under this key, whatever the policy: `apiKey`, `PASSWORD`, `card-number`.
+///
+/// ```
+/// use attestlog::redact::is_secret_key;
+/// assert!(is_secret_key("X-Api-Key"));
+/// assert!(!is_secret_key("token_count"));
+/// ```
+pub fn is_secret_key(key: &str) -> bool {
+    floor::kind_of_key(key).is_some()
+}

@@ -1,0 +1,122 @@
+//! Pseudonyms: the same for the same value, and nobody without the key can tell whose.
+//!
+//! `ps_<key id>_<32 hex digits>`: HMAC-SHA-256 under a secret key that lies outside the store, cut to 128 bits, over
+//! a domain (the type of the field) and the value in one spelling. Several keys can be live: the first writes, all
+//! of them are looked under, so that a rotation keeps older entries findable.
+
+use crate::error::Result;
+use crate::hash::{Hash, to_hex};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use std::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// A secret key for pseudonyms. Zeroized when dropped, never shown.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct PseudonymKey {
+    key: [u8; 32],
+    #[zeroize(skip)]
+    id: String,
+}
+
+impl PseudonymKey {
+    /// The key with these 32 random bytes. Its id is the beginning of a hash of them, so it follows the key.
+    pub fn new(key: [u8; 32]) -> PseudonymKey {
+        let mut message = b"attestlog pseudonym key id\0".to_vec();
+        message.extend_from_slice(&key);
+        let id = to_hex(&Hash::of(&message).0[..4]);
+        message.zeroize();
+        PseudonymKey { key, id }
+    }
+
+    /// A new key.
+    ///
+    /// # Errors
+    /// What `random` says when it cannot fill bytes.
+    pub fn generate(random: &mut dyn FnMut(&mut [u8]) -> Result<()>) -> Result<PseudonymKey> {
+        let mut key = [0; 32];
+        random(&mut key)?;
+        let made = PseudonymKey::new(key);
+        key.zeroize();
+        Ok(made)
+    }
+
+    /// The eight hexadecimal digits that every pseudonym under this key carries.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The key's bytes, for the key file.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// The pseudonym of `clear` among values of type `domain`.
+    pub fn pseudonym(&self, domain: &str, clear: &str) -> String {
+        // HMAC fills a short key up with zeros to the block's length.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&self.key);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        block.zeroize();
+        mac.update(b"attestlog pseudonym v1\0");
+        mac.update(&(domain.len() as u64).to_be_bytes());
+        mac.update(domain.as_bytes());
+        let mut value = canonical(domain, clear);
+        mac.update(value.as_bytes());
+        value.zeroize();
+        let tag = mac.finalize().into_bytes();
+        format!("ps_{}_{}", self.id, to_hex(&tag[..16]))
+    }
+}
+
+impl fmt::Debug for PseudonymKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PseudonymKey({}, …)", self.id)
+    }
+}
+
+/// Whether `text` has the form of a pseudonym.
+pub fn is_pseudonym(text: &str) -> bool {
+    let hex = |s: &str, len: usize| s.len() == len && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    text.strip_prefix("ps_").and_then(|t| t.split_once('_')).is_some_and(|(id, tag)| hex(id, 8) && hex(tag, 32))
+}
+
+/// The one spelling of a value. Numbers keep their digits only. Names and ids are compared without case and with one
+/// `-` for whatever separates their parts: `P 1`, `p_1` and `P-1` are one, `P-11-1` and `P-1-11` stay two.
+/// Conversation ids often tell case apart, so they stay as they are.
+fn canonical(domain: &str, clear: &str) -> String {
+    let clear = clear.trim();
+    match domain {
+        "conversation" => clear.to_owned(),
+        "ssn" | "card" | "phone" => {
+            let digits: String = clear.chars().filter(char::is_ascii_digit).collect();
+            let digits = match domain {
+                "phone" => digits.strip_prefix("00").unwrap_or(&digits).to_owned(),
+                _ => digits,
+            };
+            // A value without digits (a name in a phone field) must not share the pseudonym of all such values.
+            if digits.is_empty() { clear.to_lowercase() } else { digits }
+        }
+        "iban" => clear.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_uppercase).collect(),
+        "ip" => match clear.parse::<std::net::IpAddr>() {
+            Ok(ip) => ip.to_canonical().to_string(),
+            Err(_) => clear.to_lowercase(),
+        },
+        "email" => clear.to_lowercase(),
+        _ => {
+            let mut out = String::with_capacity(clear.len());
+            let mut gap = false;
+            for c in clear.chars() {
+                if c.is_whitespace() || matches!(c, '-' | '_' | '.' | '/' | ':' | '\u{2010}'..='\u{2015}') {
+                    gap = true;
+                    continue;
+                }
+                if std::mem::take(&mut gap) && !out.is_empty() {
+                    out.push('-');
+                }
+                out.extend(c.to_lowercase());
+            }
+            out
+        }
+    }
+}

@@ -1,0 +1,878 @@
+//! The sanitizer: a policy and its keys at work, before anything is written.
+//!
+//! A value is walked once. At each member the first field rule that fits decides, then the floor, then detectors look
+//! at what is left: strings, the JSON inside strings, long numbers, and the keys of objects. What is not treated is
+//! not touched: a string that holds JSON is written anew only where something in it was treated. A detector that
+//! fails, and whatever lies too deep to be looked at, is masked, never passed.
+
+use super::detect::{self, Hit};
+use super::floor::{self, Kind, Words};
+use super::pattern::Seg;
+use super::policy::{Detector, Facet, Policy, weakens};
+use super::pseudonym::{PseudonymKey, is_pseudonym};
+use super::seal::{Random, SubjectKeys, seal};
+use super::treated::{Action, Treated};
+use crate::error::{Error, ErrorKind, Result};
+use crate::hash::Hash;
+use crate::json::{Json, Limits, Object, Path};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// How deep a value is looked into; deeper, it is masked. Texts are read 128 deep, JSON inside JSON adds to that.
+const MAX_DEPTH: usize = 256;
+/// How many strings of JSON within strings of JSON are opened.
+const MAX_INNER: usize = 8;
+
+/// What is treated: the part of an entry that a rule's path begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Root {
+    /// A call's arguments.
+    Arguments,
+    /// What the tool answered.
+    Result,
+    /// Its error.
+    Error,
+    /// The session's metadata.
+    SessionMetadata,
+    /// Free text: reasons, dispositions, summaries.
+    Text,
+}
+
+impl Root {
+    /// Every root.
+    pub const ALL: [Root; 5] = [Root::Arguments, Root::Result, Root::Error, Root::SessionMetadata, Root::Text];
+
+    /// The word that paths begin with.
+    pub fn name(self) -> &'static str {
+        match self {
+            Root::Arguments => "arguments",
+            Root::Result => "result",
+            Root::Error => "error",
+            Root::SessionMetadata => "session_metadata",
+            Root::Text => "text",
+        }
+    }
+
+    /// The root with that [`name`](Root::name).
+    pub fn from_name(name: &str) -> Option<Root> {
+        Root::ALL.into_iter().find(|r| r.name() == name)
+    }
+}
+
+/// The keys that a policy needs besides those of data subjects.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// The live pseudonym keys: the first writes, all are looked under.
+    pub pseudonyms: Vec<PseudonymKey>,
+}
+
+/// A detector that the host brings along, for instance one that knows names.
+pub trait Detect: Send + Sync {
+    /// The stretches of `text` that are to be treated, in bytes.
+    ///
+    /// # Errors
+    /// Anything: the whole value is masked then, as it is when the detector panics or names a stretch that is none.
+    fn find(&self, text: &str) -> Result<Vec<Range<usize>>>;
+}
+
+/// What is collected while the parts of one entry are treated, and what sealing needs.
+#[derive(Default)]
+pub struct Context<'a> {
+    treated: Vec<Treated>,
+    seals: Option<Seals<'a>>,
+}
+
+struct Seals<'a> {
+    subject: &'a str,
+    keys: &'a mut dyn SubjectKeys,
+    random: &'a mut Random<'a>,
+}
+
+impl<'a> Context<'a> {
+    /// A context without a data subject: what a policy would seal is masked.
+    pub fn new() -> Context<'a> {
+        Context::default()
+    }
+
+    /// A context in which values are sealed under the key of `subject`.
+    pub fn sealing(subject: &'a str, keys: &'a mut dyn SubjectKeys, random: &'a mut Random<'a>) -> Context<'a> {
+        Context { treated: Vec::new(), seals: Some(Seals { subject, keys, random }) }
+    }
+
+    /// What was treated so far, in the order in which it was met.
+    pub fn treated(&self) -> &[Treated] {
+        &self.treated
+    }
+
+    /// What was treated.
+    pub fn into_treated(self) -> Vec<Treated> {
+        self.treated
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("treated", &self.treated).field("seals", &self.seals.is_some()).finish()
+    }
+}
+
+/// A policy ready to be applied. It is shared between threads and never changes.
+///
+/// ```
+/// use attestlog::json::Json;
+/// use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
+/// let sanitizer = Sanitizer::new(&Policy::default(), Secrets::default()).unwrap();
+/// let mut arguments = Json::parse(br#"{"apiKey": "k-1", "note": "call jane@example.org", "n": 3}"#).unwrap().value;
+/// let mut context = Context::new();
+/// sanitizer.treat(Root::Arguments, &mut arguments, &mut context).unwrap();
+/// assert_eq!(
+///     arguments.to_canonical().as_str(),
+///     r#"{"apiKey":"[REDACTED:secret]","n":3,"note":"call [REDACTED:email]"}"#
+/// );
+/// assert_eq!(context.treated()[1].path, "arguments.note");
+/// ```
+pub struct Sanitizer {
+    policy: Policy,
+    digest: Hash,
+    /// Rules by the one key under which they can match, and a filter over these keys.
+    by_key: HashMap<Vec<u8>, Vec<usize>>,
+    filter: u64,
+    /// Rules that have to be tried everywhere.
+    loose: Vec<usize>,
+    /// What each detector, built in, of the policy or of the host, does to what it finds.
+    kinds: Vec<(String, Action)>,
+    wanted: u16,
+    hosts: Vec<Arc<dyn Detect>>,
+    pseudonyms: Vec<PseudonymKey>,
+}
+
+impl fmt::Debug for Sanitizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sanitizer").field("policy", &self.policy).field("keys", &self.pseudonyms).finish()
+    }
+}
+
+/// What becomes of a value that was visited.
+#[derive(PartialEq)]
+enum Outcome {
+    Stays,
+    Drop,
+    /// It has to be sealed and cannot be where it stands: the string around it is.
+    Seal {
+        what: String,
+        detector: String,
+    },
+}
+
+/// The way from the root to a value, on the stack.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    parent: Option<&'a At<'a>>,
+    seg: Seg<'a>,
+    root: Root,
+}
+
+struct State<'c, 'k> {
+    context: &'c mut Context<'k>,
+    depth: usize,
+    inner: usize,
+    /// Whether what is treated can become an object.
+    plain_text: bool,
+}
+
+/// What is to be done to a value as a whole.
+struct Verdict<'a> {
+    action: Action,
+    /// What the placeholder names.
+    what: Option<&'a str>,
+    domain: &'a str,
+    detector: &'a str,
+}
+
+impl Sanitizer {
+    /// A sanitizer for this policy.
+    ///
+    /// # Errors
+    /// [`Key`](crate::ErrorKind::Key): the policy writes pseudonyms and there is no key for them.
+    pub fn new(policy: &Policy, secrets: Secrets) -> Result<Sanitizer> {
+        if policy.needs_pseudonym_key() && secrets.pseudonyms.is_empty() {
+            return Err(Error::new(ErrorKind::Key, "the policy writes pseudonyms; give the store a pseudonym key"));
+        }
+        let mut by_key: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        let (mut filter, mut loose) = (0, Vec::new());
+        for (i, rule) in policy.rules.iter().enumerate() {
+            match rule.field.last_key() {
+                Some(key) => {
+                    filter |= filter_bit(key.as_bytes());
+                    by_key.entry(key.as_bytes().to_vec()).or_default().push(i);
+                }
+                None => loose.push(i),
+            }
+        }
+        let mut kinds: Vec<_> = Detector::ALL.map(|d| (d.name().to_owned(), policy.detector(d))).into();
+        let wanted = kinds.iter().enumerate().map(|(i, k)| u16::from(k.1 != Action::Keep) << i).sum();
+        kinds.extend(policy.customs.iter().map(|c| (c.name.clone(), c.action)));
+        let (digest, pseudonyms) = (policy.digest(), secrets.pseudonyms);
+        let policy = policy.clone();
+        Ok(Sanitizer { policy, digest, by_key, filter, loose, kinds, wanted, hosts: Vec::new(), pseudonyms })
+    }
+
+    /// The same with a detector of the host's, whose finds are masked. It is not part of the policy or its digest.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the name is taken, or no name.
+    pub fn with_detector(mut self, name: &str, detector: Arc<dyn Detect>) -> Result<Sanitizer> {
+        super::policy::check_name(name)?;
+        if self.kinds.iter().any(|(n, _)| n == name) {
+            return Err(Error::invalid(format!("there are two detectors called {name:?}")));
+        }
+        self.kinds.push((name.to_owned(), Action::Mask));
+        self.hosts.push(detector);
+        Ok(self)
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The policy's digest.
+    pub fn digest(&self) -> Hash {
+        self.digest
+    }
+
+    /// Treats one part of an entry in place; what was treated is added to `context`.
+    ///
+    /// # Errors
+    /// What the keys of data subjects or randomness say. The value must not be written then: it may be treated in part.
+    pub fn treat(&self, root: Root, value: &mut Json, context: &mut Context<'_>) -> Result<()> {
+        let at = At { parent: None, seg: Seg::Key(root.name()), root };
+        let mut state = State { context, depth: 0, inner: 0, plain_text: false };
+        if self.visit(value, &at, None, None, None, true, &mut state)? == Outcome::Drop {
+            *value = Json::Null;
+        }
+        Ok(())
+    }
+
+    /// Treats a text that stays one: what a policy would seal is masked.
+    ///
+    /// # Errors
+    /// As [`treat`](Sanitizer::treat).
+    pub fn treat_text(&self, root: Root, text: &mut String, context: &mut Context<'_>) -> Result<()> {
+        let at = At { parent: None, seg: Seg::Key(root.name()), root };
+        let mut state = State { context, depth: 0, inner: 0, plain_text: true };
+        let mut value = Json::String(std::mem::take(text));
+        let before = state.context.treated.len();
+        let outcome = self.visit(&mut value, &at, None, None, None, true, &mut state)?;
+        *text = match (outcome, value) {
+            (Outcome::Stays, Json::String(s)) => s,
+            (Outcome::Drop, _) => String::new(),
+            (Outcome::Seal { what, detector }, _) => {
+                state.context.treated.truncate(before);
+                record(&mut state, &at, &detector, Action::Mask, None);
+                placeholder(Some(&what))
+            }
+            _ => placeholder(None),
+        };
+        Ok(())
+    }
+
+    /// How a facet of the entry is written: as it is, or as a pseudonym under the newest key.
+    pub fn facet(&self, facet: Facet, clear: &str) -> String {
+        match (self.policy.facet(facet), self.pseudonyms.first()) {
+            (Action::Pseudonymise, Some(key)) if !is_pseudonym(clear) => key.pseudonym(facet.name(), clear),
+            _ => clear.to_owned(),
+        }
+    }
+
+    /// Everything under which a facet's clear value may have been written: its pseudonym under every live key, newest
+    /// first, and the value itself where the policy keeps it or it is a pseudonym already.
+    pub fn lookup(&self, facet: Facet, clear: &str) -> Vec<String> {
+        if is_pseudonym(clear) {
+            return vec![clear.to_owned()];
+        }
+        let own = (self.policy.facet(facet) == Action::Keep).then(|| clear.to_owned());
+        own.into_iter().chain(self.pseudonyms.iter().map(|k| k.pseudonym(facet.name(), clear))).collect()
+    }
+
+    /// Decides over one value: the first rule that fits, else the floor, else what lies in it.
+    #[allow(clippy::too_many_arguments)]
+    fn visit(
+        &self,
+        value: &mut Json,
+        at: &At<'_>,
+        words: Option<&Words>,
+        kind: Option<Kind>,
+        key: Option<&str>,
+        detect: bool,
+        state: &mut State<'_, '_>,
+    ) -> Result<Outcome> {
+        let floor = |k: Kind| Verdict { action: Action::Mask, what: Some(k.name()), domain: k.name(), detector: "key" };
+        let own_domain;
+        let verdict = match (self.rule_for(at, words), kind) {
+            (Some(rule), Some(k)) if weakens(rule.action, k) && !self.policy.allow_secrets => floor(k),
+            (Some(rule), _) if rule.action == Action::Keep => return self.descend(value, at, key, false, state),
+            (Some(rule), k) => {
+                own_domain = match (&rule.domain, k) {
+                    (Some(domain), _) => domain.clone(),
+                    (None, Some(k)) => k.name().to_owned(),
+                    (None, None) => domain_of(key.unwrap_or(at.root.name())),
+                };
+                let what = k.map(Kind::name);
+                Verdict { action: rule.action, what, domain: &own_domain, detector: "rule" }
+            }
+            (None, Some(k)) => floor(k),
+            (None, None) => return self.descend(value, at, key, detect, state),
+        };
+        self.replace(value, at, &verdict, state)
+    }
+
+    fn rule_for(&self, at: &At<'_>, words: Option<&Words>) -> Option<&super::policy::Rule> {
+        let named = words.map(Words::joined).filter(|k| self.filter & filter_bit(k) != 0);
+        let named = named.and_then(|k| self.by_key.get(k)).map(Vec::as_slice).unwrap_or_default();
+        if named.is_empty() && self.loose.is_empty() {
+            return None;
+        }
+        let path = at.segs();
+        let fits = |i: &&usize| self.policy.rules.get(**i).is_some_and(|r| r.field.matches(at.root, &path));
+        // Both lists are in the order of the policy.
+        let first = named.iter().find(fits).into_iter().chain(self.loose.iter().find(fits)).min()?;
+        self.policy.rules.get(*first)
+    }
+
+    /// Treats a value as a whole.
+    fn replace(&self, value: &mut Json, at: &At<'_>, v: &Verdict<'_>, state: &mut State<'_, '_>) -> Result<Outcome> {
+        if *value == Json::Null && v.action != Action::Drop || is_placeholder(value) {
+            return Ok(Outcome::Stays);
+        }
+        let mut done = v.action;
+        match v.action {
+            Action::Keep => return Ok(Outcome::Stays),
+            Action::Drop => {
+                record(state, at, v.detector, done, None);
+                return Ok(Outcome::Drop);
+            }
+            Action::Seal if state.inner > 0 || state.plain_text => {
+                let what = v.what.unwrap_or(v.detector).to_owned();
+                return Ok(Outcome::Seal { what, detector: v.detector.to_owned() });
+            }
+            Action::Seal => return self.seal(value, at, v, state),
+            Action::Partial => match scalar_text(value).and_then(|t| partial(&t)) {
+                Some(text) => *value = Json::String(text),
+                None => {
+                    done = Action::Mask;
+                    *value = Json::String(placeholder(v.what));
+                }
+            },
+            Action::Pseudonymise => self.pseudonymise(value, v),
+            Action::Mask => *value = Json::String(placeholder(v.what)),
+        }
+        record(state, at, v.detector, done, None);
+        Ok(Outcome::Stays)
+    }
+
+    fn pseudonymise(&self, value: &mut Json, v: &Verdict<'_>) {
+        match (value, self.pseudonyms.first()) {
+            (Json::Array(items), Some(_)) => items.iter_mut().for_each(|item| self.pseudonymise(item, v)),
+            (Json::Null, _) => {}
+            (Json::String(s), _) if is_pseudonym(s) => {}
+            (value, Some(key)) => {
+                let text = scalar_text(value).unwrap_or_else(|| value.to_canonical().as_str().to_owned());
+                *value = Json::String(key.pseudonym(v.domain, &text));
+            }
+            (value, None) => *value = Json::String(placeholder(v.what)),
+        }
+    }
+
+    fn seal(&self, value: &mut Json, at: &At<'_>, v: &Verdict<'_>, state: &mut State<'_, '_>) -> Result<Outcome> {
+        match &mut state.context.seals {
+            Some(seals) => {
+                let (key_id, key) = seals.keys.key_for(seals.subject)?;
+                *value = seal(&key, &key_id, &at.path(), value, seals.random)?;
+                record(state, at, v.detector, Action::Seal, None);
+            }
+            None => {
+                *value = Json::String(placeholder(v.what));
+                record(state, at, v.detector, Action::Mask, None);
+            }
+        }
+        Ok(Outcome::Stays)
+    }
+
+    /// Looks into a value that stays as a whole.
+    fn descend(
+        &self,
+        value: &mut Json,
+        at: &At<'_>,
+        key: Option<&str>,
+        detect: bool,
+        state: &mut State<'_, '_>,
+    ) -> Result<Outcome> {
+        if state.depth >= MAX_DEPTH {
+            return self.replace(value, at, &mask("depth", "depth"), state);
+        }
+        state.depth += 1;
+        let outcome = match value {
+            Json::Null | Json::Bool(_) => Ok(Outcome::Stays),
+            Json::Number(_) if !detect => Ok(Outcome::Stays),
+            Json::Number(n) => match n.as_i64().filter(|n| n.unsigned_abs() >= 1_000_000) {
+                Some(n) => self.number(n, value, at, key, state),
+                None => Ok(Outcome::Stays),
+            },
+            Json::String(_) => self.string(value, at, key, detect, state),
+            Json::Array(items) => self.array(items, at, key, detect, state),
+            Json::Object(object) => self.object(object, at, key, detect, state),
+        };
+        state.depth -= 1;
+        outcome
+    }
+
+    fn array(
+        &self,
+        items: &mut [Json],
+        at: &At<'_>,
+        key: Option<&str>,
+        detect: bool,
+        state: &mut State<'_, '_>,
+    ) -> Result<Outcome> {
+        let in_array = matches!(at.seg, Seg::Index(_));
+        let pair = in_array && items.len() == 2;
+        // What the element before says about this one: `["--password", …]`, and `["authorization", …]` in a list of pairs.
+        let mut announced = None;
+        for (i, item) in items.iter_mut().enumerate() {
+            let kind = announced.take().filter(|_| tells(item));
+            if let Json::String(s) = item {
+                let name =
+                    if pair && i == 0 { Some(s.as_str()) } else { s.strip_prefix("--").filter(|n| !n.contains('=')) };
+                announced = name.filter(|n| n.len() <= 64).and_then(floor::kind_of_key);
+            }
+            let at = At { parent: Some(at), seg: Seg::Index(i), root: at.root };
+            match self.visit(item, &at, None, kind, key, detect, state)? {
+                Outcome::Stays => {}
+                Outcome::Drop => *item = Json::Null,
+                seal => return Ok(seal),
+            }
+        }
+        Ok(Outcome::Stays)
+    }
+
+    fn object(
+        &self,
+        object: &mut Object,
+        at: &At<'_>,
+        parent: Option<&str>,
+        detect: bool,
+        state: &mut State<'_, '_>,
+    ) -> Result<Outcome> {
+        if detect && self.policy.object_keys {
+            self.object_keys(object, at, state);
+        }
+        let named = named_pair(object);
+        let mut result = Ok(Outcome::Stays);
+        object.retain(|key, value| {
+            if !matches!(result, Ok(Outcome::Stays)) {
+                return true;
+            }
+            let words = Words::of(key);
+            let mut kind = floor::kind_of_member(parent, key, words.clone(), value);
+            if kind.is_none() && named.is_some() && is_one_of(key, VALUE_KEYS) && tells(value) {
+                kind = named;
+            }
+            let at = At { parent: Some(at), seg: Seg::Key(key), root: at.root };
+            match self.visit(value, &at, Some(&words), kind, Some(key), detect, state) {
+                Ok(Outcome::Stays) => true,
+                Ok(Outcome::Drop) => false,
+                other => {
+                    result = other;
+                    true
+                }
+            }
+        });
+        result
+    }
+
+    /// Keys in which detectors find something are renamed before anything else, so that no path shows them.
+    fn object_keys(&self, object: &mut Object, at: &At<'_>, state: &mut State<'_, '_>) {
+        let mut hits = Vec::new();
+        if !object.iter().any(|(key, _)| self.scan(key, None, &mut hits).is_err() || !hits.is_empty()) {
+            return;
+        }
+        let old = std::mem::take(object);
+        let mut taken: HashSet<String> = old.iter().map(|(key, _)| key.to_owned()).collect();
+        let mut members = Vec::with_capacity(old.len());
+        for (key, value) in old {
+            hits.clear();
+            let failed = self.scan(&key, None, &mut hits).err();
+            if failed.is_none() && hits.is_empty() {
+                members.push((key, value));
+                continue;
+            }
+            let (text, found) = match failed {
+                Some(name) => (placeholder(Some(&name)), vec![(name, Action::Mask)]),
+                None => {
+                    let spans = self.merge(&mut hits);
+                    let found = spans.iter().map(|s| (self.name(s.kind).to_owned(), key_action(s.action))).collect();
+                    (self.apply(&key, &spans, key_action), found)
+                }
+            };
+            // Two e-mail addresses as keys give the same placeholder.
+            let mut unique = text.clone();
+            let mut n = 1;
+            while !taken.insert(unique.clone()) {
+                n += 1;
+                unique = format!("{text} ({n})");
+            }
+            for (name, action) in found {
+                record(state, &At { parent: Some(at), seg: Seg::Key(&unique), root: at.root }, &name, action, None);
+            }
+            members.push((unique, value));
+        }
+        // In order, so that each insertion is at the end.
+        members.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
+        *object = members.into_iter().collect();
+    }
+
+    fn number(
+        &self,
+        n: i64,
+        value: &mut Json,
+        at: &At<'_>,
+        key: Option<&str>,
+        state: &mut State<'_, '_>,
+    ) -> Result<Outcome> {
+        let mut hits = Vec::new();
+        let digits = n.unsigned_abs().to_string();
+        let failed = self.scan(&digits, key, &mut hits).err();
+        let name = match (failed, self.merge(&mut hits).first()) {
+            (Some(name), _) => return self.replace(value, at, &mask(&name, &name), state),
+            (None, Some(span)) => (self.name(span.kind), span.action),
+            (None, None) => return Ok(Outcome::Stays),
+        };
+        let verdict = Verdict { action: name.1, what: Some(name.0), domain: name.0, detector: name.0 };
+        self.replace(value, at, &verdict, state)
+    }
+
+    fn string(
+        &self,
+        value: &mut Json,
+        at: &At<'_>,
+        key: Option<&str>,
+        detect: bool,
+        state: &mut State<'_, '_>,
+    ) -> Result<Outcome> {
+        let Json::String(text) = value else { return Ok(Outcome::Stays) };
+        let before = state.context.treated.len();
+        let mut outcome = self.inner_json(text, at, key, detect, state)?;
+        if outcome.is_none() && detect {
+            outcome = self.text(text, at, key, state)?;
+        }
+        match outcome {
+            Some(Outcome::Seal { what, detector }) => {
+                // Whatever else was found in the string is sealed with it.
+                state.context.treated.truncate(before);
+                let verdict = Verdict { action: Action::Seal, what: Some(&what), domain: &what, detector: &detector };
+                self.replace(value, at, &verdict, state)
+            }
+            _ => Ok(Outcome::Stays),
+        }
+    }
+
+    /// Treats the JSON that a string holds; `None` if it holds none.
+    fn inner_json(
+        &self,
+        text: &mut String,
+        at: &At<'_>,
+        key: Option<&str>,
+        detect: bool,
+        state: &mut State<'_, '_>,
+    ) -> Result<Option<Outcome>> {
+        let trimmed = text.trim();
+        let looks = match trimmed.as_bytes() {
+            [b'{', .., b'}'] | [b'[', .., b']'] => true,
+            // JSON that was written as a string once more has escaped quotes in it.
+            [b'"', .., b'"'] => trimmed.contains("\\\""),
+            _ => false,
+        };
+        if !looks {
+            return Ok(None);
+        }
+        let Ok(parsed) = Json::parse_within(trimmed.as_bytes(), &Limits::bytes(usize::MAX)) else { return Ok(None) };
+        let mut inner = parsed.value;
+        let before = state.context.treated.len();
+        state.inner += 1;
+        let outcome = if state.inner > MAX_INNER {
+            self.replace(&mut inner, at, &mask("depth", "depth"), state)
+        } else {
+            self.descend(&mut inner, at, key, detect, state)
+        };
+        state.inner -= 1;
+        match outcome? {
+            Outcome::Stays => {}
+            Outcome::Drop => inner = Json::Null,
+            seal => return Ok(Some(seal)),
+        }
+        if state.context.treated.len() > before {
+            *text = inner.to_canonical().as_str().to_owned();
+        }
+        Ok(Some(Outcome::Stays))
+    }
+
+    /// Treats what detectors find in a text.
+    fn text(
+        &self,
+        text: &mut String,
+        at: &At<'_>,
+        key: Option<&str>,
+        state: &mut State<'_, '_>,
+    ) -> Result<Option<Outcome>> {
+        let mut hits = Vec::new();
+        if let Err(name) = self.scan(text, key, &mut hits) {
+            *text = placeholder(Some(&name));
+            record(state, at, &name, Action::Mask, None);
+            return Ok(None);
+        }
+        if hits.is_empty() {
+            return Ok(None);
+        }
+        let spans = self.merge(&mut hits);
+        if let Some(span) = spans.iter().find(|s| s.action == Action::Seal) {
+            let what = self.name(span.kind).to_owned();
+            return Ok(Some(Outcome::Seal { detector: what.clone(), what }));
+        }
+        let (mut bytes, mut chars) = (0, 0);
+        for span in &spans {
+            let start = chars + count(text, bytes..span.start);
+            chars = start + count(text, span.start..span.end);
+            bytes = span.end;
+            let shown = self.shown_action(text, span);
+            record(state, at, self.name(span.kind), shown, Some(start..chars));
+        }
+        *text = self.apply(text, &spans, |a| a);
+        Ok(None)
+    }
+
+    /// What is really done to a stretch: too little is left of a short one for its last four characters to be shown.
+    fn shown_action(&self, text: &str, span: &Span) -> Action {
+        match span.action {
+            Action::Partial if text.get(span.start..span.end).and_then(partial).is_none() => Action::Mask,
+            action => action,
+        }
+    }
+
+    /// Everything that any wanted detector finds. The name of one that failed is the error.
+    fn scan(&self, text: &str, key: Option<&str>, hits: &mut Vec<Hit>) -> Result<(), String> {
+        detect::scan(text, key, self.wanted, hits);
+        let built_in = Detector::ALL.len();
+        for (i, custom) in self.policy.customs.iter().enumerate().filter(|(_, c)| c.action != Action::Keep) {
+            let found = custom.regex.find_iter(text).filter(|m| !m.is_empty());
+            hits.extend(found.map(|m| Hit { start: m.start(), end: m.end(), kind: built_in + i }));
+        }
+        for (i, host) in self.hosts.iter().enumerate() {
+            let kind = built_in + self.policy.customs.len() + i;
+            let found = catch_unwind(AssertUnwindSafe(|| host.find(text)));
+            let failed = || self.name(kind).to_owned();
+            for range in found.map_err(|_| failed())?.map_err(|_| failed())? {
+                if text.get(range.clone()).is_none() {
+                    return Err(failed());
+                }
+                hits.push(Hit { start: range.start, end: range.end, kind });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stretches that do not overlap: where two do, both are treated as one, as the stronger detector says; where
+    /// the two would be treated differently, the whole is masked.
+    fn merge(&self, hits: &mut [Hit]) -> Vec<Span> {
+        hits.sort_unstable_by_key(|h| (h.start, h.end));
+        let mut spans: Vec<Span> = Vec::new();
+        for hit in hits.iter().filter(|h| h.start < h.end) {
+            let action = self.kinds.get(hit.kind).map_or(Action::Mask, |k| k.1);
+            match spans.last_mut().filter(|s| hit.start < s.end) {
+                Some(last) => {
+                    last.end = last.end.max(hit.end);
+                    if action != last.action {
+                        last.action = Action::Mask;
+                    }
+                    if rank(hit.kind) < rank(last.kind) {
+                        last.kind = hit.kind;
+                    }
+                }
+                None => spans.push(Span { start: hit.start, end: hit.end, kind: hit.kind, action }),
+            }
+        }
+        spans
+    }
+
+    fn apply(&self, text: &str, spans: &[Span], change: impl Fn(Action) -> Action) -> String {
+        let mut out = String::with_capacity(text.len() + 16 * spans.len());
+        let mut at = 0;
+        for span in spans {
+            out.push_str(text.get(at..span.start).unwrap_or_default());
+            at = span.end;
+            let (name, found) = (self.name(span.kind), text.get(span.start..span.end).unwrap_or_default());
+            match (change(span.action), self.pseudonyms.first()) {
+                (Action::Drop, _) => {}
+                (Action::Partial, _) => out.push_str(&partial(found).unwrap_or_else(|| placeholder(Some(name)))),
+                (Action::Pseudonymise, Some(key)) => out.push_str(&key.pseudonym(name, found)),
+                _ => out.push_str(&placeholder(Some(name))),
+            }
+        }
+        out.push_str(text.get(at..).unwrap_or_default());
+        out
+    }
+
+    fn name(&self, kind: usize) -> &str {
+        self.kinds.get(kind).map_or("unknown", |k| k.0.as_str())
+    }
+}
+
+/// A stretch of a text and what is done to it.
+struct Span {
+    start: usize,
+    end: usize,
+    kind: usize,
+    action: Action,
+}
+
+/// Detectors of the policy's own know best what they found.
+fn rank(kind: usize) -> usize {
+    if kind >= Detector::ALL.len() { 0 } else { kind + 1 }
+}
+
+/// A key cannot be sealed, and a member without a key is none.
+fn key_action(action: Action) -> Action {
+    match action {
+        Action::Seal | Action::Drop => Action::Mask,
+        other => other,
+    }
+}
+
+fn mask<'a>(what: &'a str, detector: &'a str) -> Verdict<'a> {
+    Verdict { action: Action::Mask, what: Some(what), domain: what, detector }
+}
+
+impl At<'_> {
+    /// The steps below the root.
+    fn segs(&self) -> Vec<Seg<'_>> {
+        let mut segs = Vec::new();
+        let mut at = self;
+        while let Some(parent) = at.parent {
+            segs.push(at.seg);
+            at = parent;
+        }
+        segs.reverse();
+        segs
+    }
+
+    fn path(&self) -> Path {
+        let mut path = Path::root().key(self.root.name());
+        for seg in self.segs() {
+            match seg {
+                Seg::Key(key) => path.push_key(key),
+                Seg::Index(i) => path.push_index(i),
+            }
+        }
+        path
+    }
+}
+
+fn record(state: &mut State<'_, '_>, at: &At<'_>, detector: &str, action: Action, chars: Option<Range<usize>>) {
+    state.context.treated.push(Treated {
+        path: at.path().to_string(),
+        detector: detector.to_owned(),
+        action,
+        start: chars.as_ref().map(|c| c.start),
+        end: chars.map(|c| c.end),
+    });
+}
+
+fn placeholder(what: Option<&str>) -> String {
+    match what {
+        Some(what) => format!("[REDACTED:{what}]"),
+        None => "[REDACTED]".to_owned(),
+    }
+}
+
+/// Whether a value is what this module left in the place of another, so that treating twice changes nothing.
+fn is_placeholder(value: &Json) -> bool {
+    let inner = value.as_str().and_then(|s| s.strip_prefix("[REDACTED")).and_then(|s| s.strip_suffix(']'));
+    inner.is_some_and(|s| {
+        s.is_empty()
+            || s.strip_prefix(':').is_some_and(|s| {
+                s.len() <= 64 && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            })
+    })
+}
+
+/// The last four letters or digits; nothing of what has fewer than eight.
+fn partial(text: &str) -> Option<String> {
+    let plain: Vec<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
+    let shown = plain.len().checked_sub(4).filter(|&hidden| hidden >= 4)?;
+    Some(format!("[…{}]", plain.get(shown..)?.iter().collect::<String>()))
+}
+
+fn scalar_text(value: &Json) -> Option<String> {
+    match value {
+        Json::String(s) => Some(s.clone()),
+        Json::Number(_) | Json::Bool(_) => Some(value.to_canonical().as_str().to_owned()),
+        _ => None,
+    }
+}
+
+fn count(text: &str, range: Range<usize>) -> usize {
+    text.get(range).map_or(0, |t| t.chars().count())
+}
+
+/// The domain of pseudonyms for a field without one of its own: what its key says, so that an e-mail address found by
+/// key and one found by value are the same person.
+fn domain_of(key: &str) -> String {
+    let plain = super::pattern::plain(key);
+    let known = match plain.as_str() {
+        "patient" | "patientid" | "patientids" => "patient",
+        "user" | "userid" | "username" | "login" => "user",
+        "conversation" | "conversationid" => "conversation",
+        "phone" | "phonenumber" | "telephone" | "mobile" | "mobilenumber" | "tel" | "fax" | "faxnumber" => "phone",
+        "iban" => "iban",
+        "ip" | "ipaddress" | "clientip" | "remoteip" => "ip",
+        _ => return plain,
+    };
+    known.to_owned()
+}
+
+/// One bit for the last two letters of a key.
+fn filter_bit(key: &[u8]) -> u64 {
+    match key {
+        [.., a, b] => 1 << ((a ^ b.rotate_left(3)) & 63),
+        _ => 1,
+    }
+}
+
+/// Whether there is anything in a value that could be a secret.
+fn tells(value: &Json) -> bool {
+    match value {
+        Json::Null | Json::Bool(_) => false,
+        Json::String(s) => !s.is_empty(),
+        _ => true,
+    }
+}
+
+const NAME_KEYS: &[&str] =
+    &["name", "key", "field", "header", "param", "parameter", "attribute", "property", "label", "k"];
+const VALUE_KEYS: &[&str] = &["value", "val", "v", "data", "content", "contents", "default", "text", "values"];
+
+fn is_one_of(key: &str, names: &[&str]) -> bool {
+    key.len() <= 9 && names.iter().any(|n| n.eq_ignore_ascii_case(key))
+}
+
+/// What an object says of its value: `{"name": "password", "value": …}`.
+fn named_pair(object: &Object) -> Option<Kind> {
+    if !(2..=8).contains(&object.len()) || !object.iter().any(|(key, _)| is_one_of(key, VALUE_KEYS)) {
+        return None;
+    }
+    let names = object.iter().filter(|(key, _)| is_one_of(key, NAME_KEYS)).filter_map(|(_, value)| value.as_str());
+    names.filter(|name| name.len() <= 64).find_map(floor::kind_of_key)
+}

@@ -1,0 +1,246 @@
+//! Sealed values: encrypted under the key of the person they are about, and provable one by one.
+//!
+//! ```text
+//! {"sealed":{"v":1,"subject":KEY-ID,"ct":base64(nonce || ciphertext),"commitment":hex}}
+//! plaintext   = canonical JSON of {"salt": 32 hex digits, "value": value}
+//! associated  = "attestlog sealed v1" 0 len(key id) key id len(path) path
+//! commitment  = SHA-256("attestlog sealed commitment v1" 0 len(path) path salt len(value) value)
+//! ```
+//! Lengths are 8 bytes, big-endian; `value` is canonical JSON. The salt lies inside the ciphertext only: a commitment
+//! beside its salt would give away any value that can be guessed. Destroying a subject's key destroys value and salt
+//! for good, while what was hashed, the object above, stays whole. The associated data holds a ciphertext in its place.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::hash::{Hash, from_hex, to_hex};
+use crate::json::{Json, Limits, Object, Path};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use std::fmt;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+const NONCE: usize = 24;
+const WRAP: &[u8] = b"attestlog wrapped subject key v1\0";
+const SEAL: &[u8] = b"attestlog sealed v1\0";
+const COMMIT: &[u8] = b"attestlog sealed commitment v1\0";
+
+/// Fills bytes with randomness that nobody can guess.
+pub type Random<'a> = dyn FnMut(&mut [u8]) -> Result<()> + 'a;
+
+/// The key that wraps the keys of data subjects. It lies outside the store. Zeroized when dropped, never shown.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct MasterKey([u8; 32]);
+
+/// The key of one data subject. Zeroized when dropped, never shown.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SubjectKey([u8; 32]);
+
+/// Hands out the keys of data subjects; the store implements it.
+pub trait SubjectKeys {
+    /// The id and the key under which values about `subject` are sealed; made where there is none yet.
+    ///
+    /// # Errors
+    /// Whatever keeps the key from being read or made. Nothing is written then.
+    fn key_for(&mut self, subject: &str) -> Result<(String, SubjectKey)>;
+}
+
+impl MasterKey {
+    /// The key with these 32 random bytes.
+    pub fn new(key: [u8; 32]) -> MasterKey {
+        MasterKey(key)
+    }
+
+    /// A new key.
+    ///
+    /// # Errors
+    /// What `random` says when it cannot fill bytes.
+    pub fn generate(random: &mut Random<'_>) -> Result<MasterKey> {
+        Ok(MasterKey(random_bytes(random)?))
+    }
+
+    /// The key's bytes, for the key file.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl SubjectKey {
+    /// A new key.
+    ///
+    /// # Errors
+    /// What `random` says when it cannot fill bytes.
+    pub fn generate(random: &mut Random<'_>) -> Result<SubjectKey> {
+        Ok(SubjectKey(random_bytes(random)?))
+    }
+
+    /// The key encrypted under the master key, as the store keeps it; bound to `key_id`.
+    ///
+    /// # Errors
+    /// What `random` says when it cannot fill bytes.
+    pub fn wrap(&self, master: &MasterKey, key_id: &str, random: &mut Random<'_>) -> Result<Vec<u8>> {
+        encrypt(&master.0, &associated(WRAP, &[key_id]), &self.0, random)
+    }
+
+    /// The key again.
+    ///
+    /// # Errors
+    /// [`Key`](crate::ErrorKind::Key): another master key wrapped it, or it is not what was written.
+    pub fn unwrap(wrapped: &[u8], master: &MasterKey, key_id: &str) -> Result<SubjectKey> {
+        let wrong = || Error::new(ErrorKind::Key, format!("the key {key_id} is not wrapped by this master key"));
+        let mut bytes = decrypt(&master.0, &associated(WRAP, &[key_id]), wrapped).ok_or_else(wrong)?;
+        let key = <[u8; 32]>::try_from(bytes.as_slice()).map(SubjectKey).map_err(|_| wrong());
+        bytes.zeroize();
+        key
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+impl fmt::Debug for SubjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SubjectKey(…)")
+    }
+}
+
+/// A sealed value opened again, with what proves it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// The value as it stood before it was sealed.
+    pub value: Json,
+    /// The 16 bytes that the commitment was salted with.
+    pub salt: [u8; 16],
+}
+
+/// The object that stands in the place of `value` at `path`.
+///
+/// # Errors
+/// What `random` says when it cannot fill bytes.
+///
+/// ```
+/// use attestlog::json::{Json, Path};
+/// use attestlog::redact::{SubjectKey, open, seal, verify_reveal};
+/// let random = &mut |out: &mut [u8]| { out.fill(7); Ok(()) }; // a real one is not this calm
+/// let (key, path) = (SubjectKey::generate(random).unwrap(), Path::parse("arguments.ssn").unwrap());
+/// let sealed = seal(&key, "k1", &path, &Json::from("460-89-9847"), random).unwrap();
+/// assert!(!sealed.to_canonical().as_str().contains("9847"));
+/// let opened = open(&key, &path, &sealed).unwrap();
+/// assert_eq!(opened.value, Json::from("460-89-9847"));
+/// let commitment = sealed.get("sealed").unwrap().get("commitment").unwrap().as_str().unwrap().parse().unwrap();
+/// assert!(verify_reveal(&path, &opened.salt, &opened.value, &commitment));
+/// ```
+pub fn seal(key: &SubjectKey, key_id: &str, path: &Path, value: &Json, random: &mut Random<'_>) -> Result<Json> {
+    let path = path.to_string();
+    let salt: [u8; 16] = random_bytes(random)?;
+    let mut plain = Object::new();
+    plain.insert("salt", to_hex(&salt));
+    plain.insert("value", value.clone());
+    let plain = Json::Object(plain).to_canonical();
+    let ciphertext = encrypt(&key.0, &associated(SEAL, &[key_id, &path]), plain.as_str().as_bytes(), random)?;
+    let sealed = Object::from_iter([
+        ("v", Json::from(1u32)),
+        ("subject", Json::from(key_id)),
+        ("ct", Json::from(STANDARD.encode(ciphertext))),
+        ("commitment", Json::from(commit(&path, &salt, value).to_string())),
+    ]);
+    Ok(Json::Object(Object::from_iter([("sealed", Json::Object(sealed))])))
+}
+
+/// The id of the key that a sealed value is under; `None` for what is not a sealed value.
+pub fn sealed_subject(value: &Json) -> Option<&str> {
+    Form::of(value).map(|f| f.subject)
+}
+
+/// The commitment of a sealed value; `None` for what is not a sealed value.
+pub fn sealed_commitment(value: &Json) -> Option<Hash> {
+    Form::of(value).map(|f| f.commitment)
+}
+
+/// Opens the sealed value that stands at `path`, and checks it against its commitment.
+///
+/// # Errors
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput): it is no sealed value; [`Key`](crate::ErrorKind::Key): another
+/// key or another place sealed it; [`Damaged`](crate::ErrorKind::Damaged): it opens, and is not what was committed to.
+pub fn open(key: &SubjectKey, path: &Path, sealed: &Json) -> Result<Opened> {
+    let path = path.to_string();
+    let form = Form::of(sealed).ok_or_else(|| Error::invalid(format!("{path} is no sealed value")))?;
+    let wrong = || Error::new(ErrorKind::Key, format!("{path} was not sealed under this key, or not there"));
+    let bytes = STANDARD.decode(form.ct).map_err(|_| Error::damaged(format!("{path}: not base64")))?;
+    let mut plain = decrypt(&key.0, &associated(SEAL, &[form.subject, &path]), &bytes).ok_or_else(wrong)?;
+    let parsed = Json::parse_within(&plain, &Limits::UNBOUNDED);
+    plain.zeroize();
+    let damaged = || Error::damaged(format!("{path}: what was sealed is not what was committed to"));
+    let Json::Object(mut object) = parsed.map_err(|_| damaged())?.value else { return Err(damaged()) };
+    let salt = object.get("salt").and_then(Json::as_str).and_then(from_hex).and_then(|s| s.try_into().ok());
+    let (Some(salt), Some(value)) = (salt, object.remove("value")) else { return Err(damaged()) };
+    if commit(&path, &salt, &value) != form.commitment {
+        return Err(damaged());
+    }
+    Ok(Opened { value, salt })
+}
+
+/// Whether `commitment` was made for this value with this salt at this place.
+pub fn verify_reveal(path: &Path, salt: &[u8; 16], value: &Json, commitment: &Hash) -> bool {
+    commit(&path.to_string(), salt, value) == *commitment
+}
+
+struct Form<'a> {
+    subject: &'a str,
+    ct: &'a str,
+    commitment: Hash,
+}
+
+impl Form<'_> {
+    fn of(value: &Json) -> Option<Form<'_>> {
+        let sealed = value.as_object().filter(|o| o.len() == 1)?.get("sealed")?;
+        let text = |key: &str| sealed.get(key).and_then(Json::as_str);
+        (sealed.get("v").and_then(Json::as_u64) == Some(1)).then_some(())?;
+        Some(Form { subject: text("subject")?, ct: text("ct")?, commitment: text("commitment")?.parse().ok()? })
+    }
+}
+
+fn commit(path: &str, salt: &[u8; 16], value: &Json) -> Hash {
+    let mut message = associated(COMMIT, &[path]);
+    message.extend_from_slice(salt);
+    let value = value.to_canonical();
+    message.extend_from_slice(&(value.as_str().len() as u64).to_be_bytes());
+    message.extend_from_slice(value.as_str().as_bytes());
+    let hash = Hash::of(&message);
+    message.zeroize();
+    hash
+}
+
+fn associated(domain: &[u8], parts: &[&str]) -> Vec<u8> {
+    let mut out = domain.to_vec();
+    for part in parts {
+        out.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        out.extend_from_slice(part.as_bytes());
+    }
+    out
+}
+
+fn random_bytes<const N: usize>(random: &mut Random<'_>) -> Result<[u8; N]> {
+    let mut out = [0; N];
+    random(&mut out)?;
+    Ok(out)
+}
+
+fn encrypt(key: &[u8; 32], aad: &[u8], msg: &[u8], random: &mut Random<'_>) -> Result<Vec<u8>> {
+    let nonce: [u8; NONCE] = random_bytes(random)?;
+    let cipher = XChaCha20Poly1305::new(key.into());
+    let sealed = cipher
+        .encrypt(&XNonce::from(nonce), Payload { msg, aad })
+        .map_err(|_| Error::new(ErrorKind::TooLarge, "a value is too large to be sealed"))?;
+    let mut out = nonce.to_vec();
+    out.extend_from_slice(&sealed);
+    Ok(out)
+}
+
+fn decrypt(key: &[u8; 32], aad: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, msg) = bytes.split_first_chunk::<NONCE>()?;
+    XChaCha20Poly1305::new(key.into()).decrypt(&XNonce::from(*nonce), Payload { msg, aad }).ok()
+}
