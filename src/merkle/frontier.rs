@@ -1,0 +1,79 @@
+//! The right edge of a growing tree: all that appending and the root need.
+//!
+//! Invariant: `roots` holds one hash per set bit of `size`, the largest subtree first.
+
+use super::{empty_root, fold_right, perfect};
+use crate::Hash;
+
+/// The compact form of a tree: its size and the hashes of the perfect subtrees that make it up.
+///
+/// ```
+/// use attestlog::{Hash, merkle::Frontier};
+/// let mut tree = Frontier::empty();
+/// let mut nodes = Vec::new();
+/// for line in ["a", "b", "c"] {
+///     tree.append(Hash::leaf(line.as_bytes()), &mut |level, index, hash| nodes.push((level, index, hash)));
+/// }
+/// assert_eq!(tree.size(), 3);
+/// let ab = Hash::node(&Hash::leaf(b"a"), &Hash::leaf(b"b"));
+/// assert_eq!(nodes, [(1, 0, ab)]);
+/// assert_eq!(tree.root(), Hash::node(&ab, &Hash::leaf(b"c")));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Frontier {
+    size: u64,
+    roots: Vec<Hash>,
+}
+
+impl Frontier {
+    /// The tree without leaves.
+    pub fn empty() -> Frontier {
+        Frontier::default()
+    }
+
+    /// The tree of `size` leaves whose perfect subtrees have these hashes, largest first, as [`Frontier::parts`] gives
+    /// them. `None` if their number is not the number of set bits of `size`.
+    pub fn from_parts(size: u64, roots: Vec<Hash>) -> Option<Frontier> {
+        (roots.len() == size.count_ones() as usize).then_some(Frontier { size, roots })
+    }
+
+    /// The tree of `size` leaves, with its subtrees taken from `nodes`.
+    ///
+    /// # Errors
+    /// What `nodes` gives.
+    pub fn load<N: super::Nodes>(nodes: &N, size: u64) -> Result<Frontier, N::Error> {
+        let roots = perfect(0, size).map(|(level, index)| nodes.node(level, index)).collect::<Result<_, _>>()?;
+        Ok(Frontier { size, roots })
+    }
+
+    /// Size and subtree hashes, largest first.
+    pub fn parts(&self) -> (u64, &[Hash]) {
+        (self.size, &self.roots)
+    }
+
+    /// Appends the leaf hash of the next entry. Every perfect subtree that this completes is reported, smallest first, as
+    /// level (1 or more), index and hash: over many appends that is one node, and one hash computed, per leaf.
+    ///
+    /// A tree that is full (2^64-1 leaves, which no disk holds) stays as it is.
+    pub fn append(&mut self, leaf: Hash, completed: &mut impl FnMut(u8, u64, Hash)) {
+        let Some(size) = self.size.checked_add(1) else { return };
+        let mut hash = leaf;
+        for level in 0..self.size.trailing_ones() as u8 {
+            let Some(left) = self.roots.pop() else { break };
+            hash = Hash::node(&left, &hash);
+            completed(level + 1, self.size >> (level + 1), hash);
+        }
+        self.roots.push(hash);
+        self.size = size;
+    }
+
+    /// How many leaves there are.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The root over all leaves; SHA-256 of nothing if there are none. Costs one hash per set bit of the size.
+    pub fn root(&self) -> Hash {
+        fold_right(self.roots.iter().copied()).unwrap_or_else(empty_root)
+    }
+}
