@@ -3,6 +3,8 @@
 
 pub mod json;
 pub mod merkle;
+pub mod note;
+pub mod proof;
 
 mod error;
 mod hash;
