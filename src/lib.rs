@@ -4,6 +4,8 @@
 pub mod json;
 pub mod merkle;
 pub mod redact;
+pub mod note;
+pub mod proof;
 
 mod codec;
 mod entry;

@@ -1,0 +1,378 @@
+//! Epochs: which key could sign which sizes, so that whoever takes today's key cannot sign yesterday's log again.
+//!
+//! Invariants of a [`Succession`]: epoch 0's public key is the one that the origin ends in; numbers count up by one; each
+//! later epoch begins at a larger size, with a statement that the epoch before it signed; no key stands twice.
+//!
+//! The rotation entry is the first entry of the new epoch. A rotation at size `s` states size and root of the tree
+//! before it and is itself recorded as entry `s`. A checkpoint of size `m` is signed by the epoch with the largest
+//! `from_size` below `m`: one of size `s` still by the old key, one of size `s + 1`, which covers the rotation, by the
+//! new one. The old key is destroyed in between, so it can never have signed a tree that holds its own rotation.
+
+use super::{KeyType, NoteError, SignedCheckpoint, SigningKey, VerifierKey, check_name, parse_32};
+use crate::Hash;
+use crate::hash::to_hex;
+use crate::json::{Json, Object};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt;
+
+/// Why a succession of epochs does not hold, or a checkpoint does not fit into it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EpochError {
+    /// The origin does not end in the hash of epoch 0's public key.
+    #[error("the origin {0} does not end in the hash of this key of epoch 0")]
+    Unbound(String),
+    /// A statement or checkpoint of another log.
+    #[error("it is of {got}, not of {expected}")]
+    Origin {
+        /// This log.
+        expected: String,
+        /// The log it names.
+        got: String,
+    },
+    /// An epoch is missing or stands twice.
+    #[error("epoch {got} follows where epoch {expected} must")]
+    Number {
+        /// The number that is due.
+        expected: u32,
+        /// The number that came.
+        got: u32,
+    },
+    /// A rotation that does not come after the one before it.
+    #[error("epoch {number} begins at size {size}, which is not after the rotation before it")]
+    Order {
+        /// The new epoch.
+        number: u32,
+        /// The size it states.
+        size: u64,
+    },
+    /// A public key that was used before, or is none.
+    #[error("the key of epoch {0} is no new Ed25519 key")]
+    BadKey(u32),
+    /// The epoch before did not sign this rotation.
+    #[error("the rotation to epoch {0} is not signed by the key of the epoch before it")]
+    BadRotation(u32),
+    /// The checkpoint bears no signature of the epoch in force.
+    #[error("the checkpoint of size {size} is not signed by epoch {expected}, which was in force")]
+    Unsigned {
+        /// The checkpoint's size.
+        size: u64,
+        /// The epoch in force at that size.
+        expected: u32,
+    },
+    /// The checkpoint is signed with the key of another epoch.
+    #[error("the checkpoint of size {size} is sealed with the key of epoch {got}, but epoch {expected} was in force")]
+    WrongEpoch {
+        /// The checkpoint's size.
+        size: u64,
+        /// The epoch in force at that size.
+        expected: u32,
+        /// The epoch whose key signed.
+        got: u32,
+    },
+    /// Checkpoint and rotation state different roots for one size.
+    #[error("the rotation to epoch {number} states another root for size {size} than the checkpoint")]
+    Fork {
+        /// The epoch that began at this size.
+        number: u32,
+        /// The size.
+        size: u64,
+    },
+    /// A signature that does not hold, or a name that cannot be.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// The JSON of a rotation or succession lacks something or has something else in its place.
+    #[error("{0} is missing or not what it must be")]
+    Json(&'static str),
+}
+
+impl From<EpochError> for crate::Error {
+    fn from(e: EpochError) -> crate::Error {
+        crate::Error::invalid(e.to_string()).with_source(e)
+    }
+}
+
+/// The name of a log: `name`, a slash, and 32 hexadecimal digits of SHA-256 of epoch 0's public key. So the name that an
+/// auditor pins says with which key the succession of epochs begins.
+///
+/// # Errors
+/// [`NoteError::Name`] where `name` is empty, too long, or has spaces or a plus sign.
+///
+/// ```
+/// let origin = attestlog::note::origin("example.com/ward-3", &[7; 32]).unwrap();
+/// assert_eq!(origin, "example.com/ward-3/4bb06f8e4e3a7715d201d573d0aa4237");
+/// assert!(attestlog::note::binds(&origin, &[7; 32]));
+/// ```
+pub fn origin(name: &str, epoch0_public: &[u8; 32]) -> Result<String, NoteError> {
+    check_name(name).map_err(NoteError::Name)?;
+    let origin = format!("{name}/{}", fingerprint(epoch0_public));
+    check_name(&epoch_name(&origin, u32::MAX)).map_err(NoteError::Name)?;
+    Ok(origin)
+}
+
+/// Whether `origin` ends in the fingerprint of this key of epoch 0.
+pub fn binds(origin: &str, epoch0_public: &[u8; 32]) -> bool {
+    origin.rsplit_once('/').is_some_and(|(name, end)| !name.is_empty() && end == fingerprint(epoch0_public))
+}
+
+fn fingerprint(public: &[u8; 32]) -> String {
+    to_hex(&Hash::of(public).0[..16])
+}
+
+/// The key name under which epoch `number` signs.
+pub fn epoch_name(origin: &str, number: u32) -> String {
+    format!("{origin}/epoch-{number}")
+}
+
+/// The statement with which one epoch hands over to the next.
+///
+/// ```text
+/// attestlog/rotation@v1
+/// ORIGIN
+/// NUMBER                  of the new epoch
+/// base64 of its public key
+/// SIZE                    of the tree before the rotation entry
+/// base64 of its ROOT
+/// ```
+///
+/// The old epoch key signs these lines, each with its newline.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// The log.
+    pub origin: String,
+    /// The number of the new epoch.
+    pub number: u32,
+    /// The new public key.
+    pub public: [u8; 32],
+    /// The size of the tree before the rotation entry, which is also that entry's number.
+    pub size: u64,
+    /// The root at that size.
+    pub root: Hash,
+    /// Ed25519 of the old epoch key over [`Rotation::text`].
+    pub signature: [u8; 64],
+}
+
+impl Rotation {
+    /// Makes the statement; `old` is the key of the epoch that ends.
+    pub fn sign(origin: &str, number: u32, public: [u8; 32], size: u64, root: Hash, old: &SigningKey) -> Rotation {
+        let mut rotation = Rotation { origin: origin.to_owned(), number, public, size, root, signature: [0; 64] };
+        rotation.signature = old.sign_raw(rotation.text().as_bytes());
+        rotation
+    }
+
+    /// What is signed.
+    pub fn text(&self) -> String {
+        let (public, root) = (STANDARD.encode(self.public), STANDARD.encode(self.root.as_bytes()));
+        format!("attestlog/rotation@v1\n{}\n{}\n{public}\n{}\n{root}\n", self.origin, self.number, self.size)
+    }
+
+    /// Whether `old`, the key of the epoch before, signed this.
+    pub fn signed_by(&self, old: &VerifierKey) -> bool {
+        // An origin with a newline could pass for other lines.
+        check_name(&self.origin).is_ok() && old.check_raw(self.text().as_bytes(), &self.signature)
+    }
+
+    /// `{"number","public_key","size","root","signature"}`: base64, the root in hexadecimal digits. The origin is the log's.
+    pub fn to_json(&self) -> Object {
+        Object::from_iter([
+            ("number", Json::from(self.number)),
+            ("public_key", STANDARD.encode(self.public).into()),
+            ("size", self.size.into()),
+            ("root", self.root.to_string().into()),
+            ("signature", STANDARD.encode(self.signature).into()),
+        ])
+    }
+
+    /// Reads what [`Rotation::to_json`] wrote; members beyond those are passed over.
+    ///
+    /// # Errors
+    /// [`EpochError::Json`] with the member that is wrong.
+    pub fn from_json(origin: &str, json: &Object) -> Result<Rotation, EpochError> {
+        let text = |key| json.get(key).and_then(Json::as_str);
+        let number = json.get("number").and_then(Json::as_u64).and_then(|n| n.try_into().ok());
+        let signature = text("signature").and_then(|s| STANDARD.decode(s).ok()).and_then(|s| s.try_into().ok());
+        Ok(Rotation {
+            origin: origin.to_owned(),
+            number: number.ok_or(EpochError::Json("number"))?,
+            public: text("public_key").and_then(parse_32).ok_or(EpochError::Json("public_key"))?,
+            size: json.get("size").and_then(Json::as_u64).ok_or(EpochError::Json("size"))?,
+            root: text("root").and_then(|r| r.parse().ok()).ok_or(EpochError::Json("root"))?,
+            signature: signature.ok_or(EpochError::Json("signature"))?,
+        })
+    }
+}
+
+impl fmt::Debug for Rotation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rotation").field(&self.to_json()).finish()
+    }
+}
+
+/// One epoch of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    key: VerifierKey,
+    number: u32,
+    rotation: Option<Rotation>,
+}
+
+impl Epoch {
+    /// Its number, from 0.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The key that signs in it.
+    pub fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// The size after which it signs: it is in force for checkpoints of larger sizes, up to the next epoch's.
+    pub fn from_size(&self) -> u64 {
+        self.rotation.as_ref().map_or(0, |r| r.size)
+    }
+
+    /// The statement with which it began; epoch 0 has none.
+    pub fn rotation(&self) -> Option<&Rotation> {
+        self.rotation.as_ref()
+    }
+}
+
+/// The epochs of a log from the first to the present one, each vouched for by the one before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Succession {
+    origin: String,
+    epochs: Vec<Epoch>,
+}
+
+impl Succession {
+    /// The succession that begins with epoch 0.
+    ///
+    /// # Errors
+    /// [`EpochError::Unbound`] where `origin` does not end in this key's fingerprint.
+    pub fn new(origin: &str, epoch0_public: &[u8; 32]) -> Result<Succession, EpochError> {
+        if !binds(origin, epoch0_public) {
+            return Err(EpochError::Unbound(origin.to_owned()));
+        }
+        let key = VerifierKey::new(&epoch_name(origin, 0), KeyType::Ed25519, epoch0_public)?;
+        Ok(Succession { origin: origin.to_owned(), epochs: vec![Epoch { key, number: 0, rotation: None }] })
+    }
+
+    /// Adds the epoch that `rotation` begins. Whether its root is that of the tree at its size, and whether it was
+    /// recorded as the entry of that number, is for the caller to check.
+    ///
+    /// # Errors
+    /// The [`EpochError`] that says why it cannot follow.
+    pub fn push(&mut self, rotation: Rotation) -> Result<(), EpochError> {
+        let last = self.current();
+        if rotation.origin != self.origin {
+            return Err(EpochError::Origin { expected: self.origin.clone(), got: rotation.origin });
+        }
+        let number = rotation.number;
+        match last.number.checked_add(1) {
+            Some(expected) if expected != number => return Err(EpochError::Number { expected, got: number }),
+            None => return Err(EpochError::Number { expected: u32::MAX, got: number }),
+            Some(_) => {}
+        }
+        // An epoch that covers no size could sign nothing; and before entry 0 there is nothing to hand over.
+        if rotation.size <= last.from_size() {
+            return Err(EpochError::Order { number, size: rotation.size });
+        }
+        if !rotation.signed_by(&last.key) {
+            return Err(EpochError::BadRotation(number));
+        }
+        let key = VerifierKey::new(&epoch_name(&self.origin, number), KeyType::Ed25519, &rotation.public)
+            .map_err(|_| EpochError::BadKey(number))?;
+        if self.epochs.iter().any(|e| e.key.public() == key.public()) {
+            return Err(EpochError::BadKey(number));
+        }
+        self.epochs.push(Epoch { key, number, rotation: Some(rotation) });
+        Ok(())
+    }
+
+    /// The log.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// All epochs in order.
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// The present epoch.
+    pub fn current(&self) -> &Epoch {
+        // Epoch 0 is always there; every other way in goes through `push`.
+        &self.epochs[self.epochs.len() - 1]
+    }
+
+    /// The epoch whose key may sign a checkpoint of `size`.
+    pub fn key_for_size(&self, size: u64) -> &Epoch {
+        &self.epochs[self.epochs.partition_point(|e| e.from_size() < size).saturating_sub(1)]
+    }
+
+    /// Checks that a checkpoint is signed by the epoch in force at its size, and says which that is. The log key's
+    /// signature is not looked at.
+    ///
+    /// # Errors
+    /// [`EpochError::WrongEpoch`] where it is sealed with another epoch's key instead, as somebody would do who rewrites
+    /// an earlier range and holds a newer key; [`EpochError::Fork`] where a rotation states another root for this size.
+    pub fn check(&self, signed: &SignedCheckpoint) -> Result<u32, EpochError> {
+        let (checkpoint, note) = (signed.checkpoint(), signed.note());
+        if checkpoint.origin() != self.origin {
+            let (expected, got) = (self.origin.clone(), checkpoint.origin().to_owned());
+            return Err(EpochError::Origin { expected, got });
+        }
+        let size = checkpoint.size();
+        let epoch = self.key_for_size(size);
+        match note.verify(std::slice::from_ref(&epoch.key)) {
+            Ok(_) => {}
+            Err(NoteError::Unsigned(_)) => return Err(self.who_else(signed, epoch.number)),
+            Err(other) => return Err(other.into()),
+        }
+        // Only the rotation that ended this epoch can be of this size.
+        let next = self.epochs.get(epoch.number as usize + 1).and_then(Epoch::rotation);
+        match next.filter(|r| r.size == size && r.root != checkpoint.root()) {
+            Some(rotation) => Err(EpochError::Fork { number: rotation.number, size }),
+            None => Ok(epoch.number),
+        }
+    }
+
+    fn who_else(&self, signed: &SignedCheckpoint, expected: u32) -> EpochError {
+        let size = signed.checkpoint().size();
+        let other = self.epochs.iter().find(|e| signed.note().verify(std::slice::from_ref(&e.key)).is_ok());
+        match other {
+            Some(epoch) => EpochError::WrongEpoch { size, expected, got: epoch.number },
+            None => EpochError::Unsigned { size, expected },
+        }
+    }
+
+    /// `{"origin","epoch0","rotations":[…]}`: all that an auditor needs to check epoch signatures offline.
+    pub fn to_json(&self) -> Json {
+        let rotations = self.epochs.iter().filter_map(Epoch::rotation).map(|r| Json::from(r.to_json())).collect();
+        let epoch0 = self.epochs.first().map(|e| STANDARD.encode(e.key.public()));
+        Object::from_iter([
+            ("origin", Json::from(self.origin.as_str())),
+            ("epoch0", epoch0.into()),
+            ("rotations", Json::Array(rotations)),
+        ])
+        .into()
+    }
+
+    /// Reads and checks what [`Succession::to_json`] wrote.
+    ///
+    /// # Errors
+    /// [`EpochError::Json`], or why the epochs do not follow each other.
+    pub fn from_json(json: &Json) -> Result<Succession, EpochError> {
+        let text = |key| json.get(key).and_then(Json::as_str);
+        let origin = text("origin").ok_or(EpochError::Json("origin"))?;
+        let epoch0 = text("epoch0").and_then(parse_32).ok_or(EpochError::Json("epoch0"))?;
+        let mut succession = Succession::new(origin, &epoch0)?;
+        for rotation in json.get("rotations").and_then(Json::as_array).ok_or(EpochError::Json("rotations"))? {
+            let rotation = rotation.as_object().ok_or(EpochError::Json("rotations"))?;
+            succession.push(Rotation::from_json(origin, rotation)?)?;
+        }
+        Ok(succession)
+    }
+}
