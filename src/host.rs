@@ -115,7 +115,8 @@ impl Random for SeededRandom {
     fn fill(&self, out: &mut [u8]) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in out.chunks_mut(32) {
-            let digest = Sha256::new().chain_update(state.0.to_be_bytes()).chain_update(state.1.to_be_bytes()).finalize();
+            let digest =
+                Sha256::new().chain_update(state.0.to_be_bytes()).chain_update(state.1.to_be_bytes()).finalize();
             state.1 += 1;
             chunk.copy_from_slice(&digest[..chunk.len()]);
         }

@@ -3,15 +3,18 @@
 
 pub mod json;
 pub mod merkle;
-pub mod redact;
 pub mod note;
 pub mod proof;
+pub mod redact;
 
 mod codec;
 mod entry;
 mod error;
 mod hash;
+mod host;
 mod line;
+mod policy;
+mod store;
 mod time;
 
 pub use entry::{
@@ -20,4 +23,6 @@ pub use entry::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
+pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
+pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;

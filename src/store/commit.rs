@@ -154,7 +154,10 @@ impl<'a> Staging<'a> {
             Phase::Begun => self.begun.push(seq),
             Phase::Finished(begun) => {
                 if self.finished.contains(&begun) || !(self.begun.contains(&begun) || self.is_unfinished(begun)?) {
-                    return Err(Error::new(ErrorKind::Conflict, format!("no unfinished call was begun at seq {begun}")));
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!("no unfinished call was begun at seq {begun}"),
+                    ));
                 }
                 self.finished.push(begun);
             }
@@ -180,7 +183,8 @@ impl<'a> Staging<'a> {
         line::write(&mut text, seq, &self.state.head, &body);
         let limit = self.shared.limits.line_bytes;
         if text.len() > limit {
-            let message = format!("the entry has {} bytes, more than the limit of {limit}; it was not recorded", text.len());
+            let message =
+                format!("the entry has {} bytes, more than the limit of {limit}; it was not recorded", text.len());
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         let hash = Hash::leaf(&text);
@@ -195,7 +199,7 @@ impl<'a> Staging<'a> {
         self.state.size += 1;
         self.state.head = hash;
         self.state.last_recorded_at = self.state.last_recorded_at.max(self.now.nanos());
-        Ok(Receipt { seq, hash })
+        Ok(Receipt::new(seq, hash))
     }
 
     /// The receipt that this sender's record got before, if it did.
@@ -214,11 +218,13 @@ impl<'a> Staging<'a> {
                     Some((packed, _)) => packed.hash,
                     None => self.shared.snapshot()?.hash(seq)?,
                 };
-                Ok(Some(Receipt { seq, hash }))
+                Ok(Some(Receipt::new(seq, hash)))
             }
             Seen::Forgotten => Err(Error::new(
                 ErrorKind::Conflict,
-                format!("sender {id:?}: number {number} lies too far behind its newest to tell whether it was recorded"),
+                format!(
+                    "sender {id:?}: number {number} lies too far behind its newest to tell whether it was recorded"
+                ),
             )),
         }
     }
@@ -419,7 +425,10 @@ impl Shared {
 }
 
 fn lost() -> Error {
-    Error::new(ErrorKind::Closed, "the thread that was committing died; open the store again and look what was recorded")
+    Error::new(
+        ErrorKind::Closed,
+        "the thread that was committing died; open the store again and look what was recorded",
+    )
 }
 
 /// One failure, told to each of those who waited for it.

@@ -16,7 +16,7 @@ use super::zones;
 use super::{Shared, Snapshot};
 use crate::codec::{self, CodecError};
 use crate::entry::Field;
-use crate::host::{Clock, Random};
+use crate::host::Random;
 use crate::json::{Json, Object};
 use crate::merkle::Frontier;
 use crate::{Hash, Kind, Result, Timestamp};
@@ -150,6 +150,7 @@ impl Merge {
     /// crash gives them to nobody else.
     fn slice(&mut self, shared: &Shared, core: &mut Core) -> Result<()> {
         let start = shared.clock.monotonic();
+        core.broken = true;
         let mut state = core.state.clone();
         let database = shared.database()?;
         let txn = shared.begin_write(database.get()?)?;
@@ -176,7 +177,6 @@ impl Merge {
                 }
             }
         }
-        core.broken = true;
         txn.commit().stored()?;
         core.broken = false;
         core.state = state;

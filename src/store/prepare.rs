@@ -3,9 +3,9 @@
 
 use super::Shared;
 use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Summary, ToolCall};
-use crate::json::{Json, Path};
+use crate::json::Json;
 use crate::policy::Policies;
-use crate::redact::{Context, Root};
+use crate::redact::{Context, Facet, Root, Treated};
 use crate::{Error, Result, Timestamp};
 
 /// A call that only lacks what the writer gives it: its place, its time, its retention.
@@ -29,8 +29,8 @@ impl Shared {
         };
         let mut patients = policies.patients.find(&call.tool_name, call.arguments.as_ref(), result);
         patients.extend(call.patient_ids.iter().cloned());
-        let mut treatment = Treatment::new(self, &policies, &call, &patients);
-        let patient_ids = treatment.patients(patients)?;
+        let mut treatment = Treatment::new(self, &policies);
+        let patient_ids = treatment.patients(&patients);
         let completion = match phase {
             Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
                 return Err(Error::invalid("a call that is only begun has no result yet"));
@@ -44,8 +44,8 @@ impl Shared {
             false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
         };
         let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
-        let user_id = treatment.facet(crate::Field::User, call.user_id)?;
-        let conversation_id = treatment.facet(crate::Field::Conversation, call.conversation_id)?;
+        let user_id = treatment.facet(Facet::User, &call.user_id);
+        let conversation_id = treatment.facet(Facet::Conversation, &call.conversation_id);
         let treated = treatment.finish();
         let recorded = Call {
             phase,
@@ -120,9 +120,8 @@ struct Treatment<'a> {
 }
 
 impl<'a> Treatment<'a> {
-    fn new(shared: &'a Shared, policies: &'a Policies, call: &ToolCall, patients: &[String]) -> Treatment<'a> {
-        let subject = patients.first().unwrap_or(&call.user_id).clone();
-        Treatment { shared, policies, context: shared.treatment_context(subject) }
+    fn new(shared: &'a Shared, policies: &'a Policies) -> Treatment<'a> {
+        Treatment { shared, policies, context: Context::new() }
     }
 
     fn value(&mut self, root: Root, mut value: Json) -> Result<Json> {
@@ -135,15 +134,15 @@ impl<'a> Treatment<'a> {
         Ok(text)
     }
 
-    fn facet(&mut self, field: crate::Field, clear: String) -> Result<String> {
-        self.policies.sanitizer.facet(field, clear)
+    fn facet(&self, facet: Facet, clear: &str) -> String {
+        self.policies.sanitizer.facet(facet, clear)
     }
 
-    fn patients(&mut self, clear: Vec<String>) -> Result<Vec<String>> {
-        let mut ids = clear.into_iter().map(|p| self.facet(crate::Field::Patient, p)).collect::<Result<Vec<_>>>()?;
+    fn patients(&self, clear: &[String]) -> Vec<String> {
+        let mut ids: Vec<String> = clear.iter().map(|p| self.facet(Facet::Patient, p)).collect();
         ids.sort_unstable();
         ids.dedup();
-        Ok(ids)
+        ids
     }
 
     fn completion(&mut self, call: &ToolCall) -> Result<Completion> {
@@ -170,7 +169,7 @@ impl<'a> Treatment<'a> {
 
     /// What was treated, if anything was.
     fn finish(self) -> Option<Json> {
-        let _ = Path::root();
-        self.context.into_json()
+        let treated = self.context.into_treated();
+        (!treated.is_empty()).then(|| Treated::summary(&treated))
     }
 }

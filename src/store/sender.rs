@@ -1,7 +1,7 @@
 //! Senders that number their records: what each sent lately, so that a repeated record is answered, not repeated.
 
-use crate::codec;
 use crate::Result;
+use crate::codec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

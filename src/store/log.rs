@@ -1,0 +1,238 @@
+//! What a host holds: [`AuditLog`].
+
+use super::Snapshot;
+use super::options::Options;
+use super::shared::Shared;
+use crate::entry::{Phase, ToolCall};
+use crate::{Entry, Error, ErrorKind, Hash, Result};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// The proof that something was recorded: it is on the disk when this is in the caller's hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The entry's place in the log.
+    pub seq: u64,
+    /// The entry's hash, which an inclusion proof starts from.
+    pub hash: Hash,
+}
+
+impl Receipt {
+    pub(crate) fn new(seq: u64, hash: Hash) -> Receipt {
+        Receipt { seq, hash }
+    }
+}
+
+/// An audit log in one file. Handles are cheap to clone and can be used from any thread; reading never blocks writing.
+/// There is no call that changes or deletes an entry.
+///
+/// ```
+/// use attestlog::{AuditLog, ToolCall, json::Json};
+/// let log = AuditLog::in_memory()?;
+/// let receipt = log.record(
+///     ToolCall::new("conv_abc123", "usr_98765", "update_order_status")
+///         .arguments(Json::parse(br#"{"order_id":"o-1","status":"shipped","api_key":"k-123"}"#)?.value)
+///         .model("gpt-4.1"),
+/// )?;
+/// let entry = log.entry(receipt.seq)?;
+/// assert!(entry.line().contains(r#""order_id":"o-1""#));
+/// assert!(!entry.line().contains("k-123"));
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct AuditLog {
+    shared: Arc<Shared>,
+    worker: Arc<Worker>,
+}
+
+/// The background thread. Stops when the last handle is gone.
+#[derive(Debug)]
+struct Worker {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Worker {
+    fn stop(&self) {
+        self.shared.work.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic in it was contained there; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl AuditLog {
+    /// Makes a store at `path`, which must not exist, with default [`Options`].
+    ///
+    /// # Errors
+    /// As [`Options::create`].
+    pub fn create(path: impl AsRef<Path>) -> Result<AuditLog> {
+        Options::new().create(path)
+    }
+
+    /// Opens the store at `path` with default [`Options`]. Never makes one.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<AuditLog> {
+        Options::new().open(path)
+    }
+
+    /// A store in memory, for tests.
+    ///
+    /// # Errors
+    /// As [`Options::in_memory`].
+    pub fn in_memory() -> Result<AuditLog> {
+        Options::new().in_memory()
+    }
+
+    pub(super) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
+        let thread = match shared.settings.background {
+            false => None,
+            true => {
+                let shared = shared.clone();
+                let worker = std::thread::Builder::new().name("attestlog".to_owned());
+                Some(worker.spawn(move || {
+                    while shared.work.wait() {
+                        // What fails is tried again at the next commit or open; a reader sees no difference.
+                        while let Ok(true) = shared.merge_next() {}
+                    }
+                })?)
+            }
+        };
+        let worker = Arc::new(Worker { shared: shared.clone(), thread: Mutex::new(thread) });
+        Ok(AuditLog { shared, worker })
+    }
+
+    /// Records one call and returns when it is on the disk.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput) and [`TooLarge`](ErrorKind::TooLarge): nothing was recorded.
+    /// [`DiskFull`](ErrorKind::DiskFull) and [`Io`](ErrorKind::Io): nothing was recorded, recording goes on when there is
+    /// room. [`Closed`](ErrorKind::Closed): it is not known whether it was recorded; number records with
+    /// [`ToolCall::sender`] to be able to send them again.
+    pub fn record(&self, call: ToolCall) -> Result<Receipt> {
+        let prepared = self.shared.prepare(call, Phase::Whole)?;
+        one(self.shared.submit(vec![prepared])?)
+    }
+
+    /// Records several calls in one commit: all of them or, on an error, none.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`]; the message names the call by its place in the batch, from 0.
+    pub fn record_batch(&self, calls: impl IntoIterator<Item = ToolCall>) -> Result<Vec<Receipt>> {
+        let prepare = |(i, call)| self.shared.prepare(call, Phase::Whole).map_err(|e: Error| e.at(format!("call {i}")));
+        let job = calls.into_iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
+        if job.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.shared.submit(job)
+    }
+
+    /// Records that a call is about to be made, before it is made, so that a crash in the middle leaves its trace.
+    /// The two entries count as one call.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let begun = log.begin(ToolCall::new("conv_1", "usr_1", "issue_refund"))?;
+    /// // … the refund …
+    /// let receipt = begun.finish(|call| call.result(true))?;
+    /// assert_eq!(log.entry(receipt.seq)?.call().unwrap().success(), Some(true));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn begin(&self, call: ToolCall) -> Result<Begun> {
+        let prepared = self.shared.prepare(call.clone(), Phase::Begun)?;
+        let receipt = one(self.shared.submit(vec![prepared])?)?;
+        Ok(Begun { log: self.clone(), call, receipt })
+    }
+
+    /// The entry at `seq`.
+    ///
+    /// # Errors
+    /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): it was never recorded, or purged; the message says which.
+    pub fn entry(&self, seq: u64) -> Result<Entry> {
+        self.snapshot()?.entry(seq)
+    }
+
+    /// How many entries were recorded, the store's own and purged ones included.
+    pub fn size(&self) -> u64 {
+        self.shared.published.read().unwrap_or_else(PoisonError::into_inner).size
+    }
+
+    /// Writes what the index holds in memory into the file, however little it is.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    pub fn flush_index(&self) -> Result<()> {
+        self.shared.merge_all()
+    }
+
+    /// Closes the store: waits for what is under way and gives the file back. Other handles of it get
+    /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle does the same without saying what went wrong.
+    ///
+    /// # Errors
+    /// What the file system says to the last write.
+    pub fn close(self) -> Result<()> {
+        self.worker.stop();
+        let closing = self.shared.exclusive(|shared, _| {
+            shared.closed.store(true, Ordering::SeqCst);
+            Ok(())
+        });
+        drop(self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        closing
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        self.shared.snapshot()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+fn one(receipts: Vec<Receipt>) -> Result<Receipt> {
+    receipts.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Closed, "nothing was recorded"))
+}
+
+/// A call that was begun. Finish it; one that is dropped stays unfinished, which a query shows.
+#[derive(Debug)]
+#[must_use = "a call that is begun should be finished"]
+pub struct Begun {
+    log: AuditLog,
+    call: ToolCall,
+    receipt: Receipt,
+}
+
+impl Begun {
+    /// The receipt of the beginning.
+    pub fn receipt(&self) -> Receipt {
+        self.receipt
+    }
+
+    /// Records the end: the call as it was begun, with what `end` adds to it (result, error, outcome, duration).
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    pub fn finish(self, end: impl FnOnce(ToolCall) -> ToolCall) -> Result<Receipt> {
+        let mut call = end(self.call);
+        call.sender = None;
+        let prepared = self.log.shared.prepare(call, Phase::Finished(self.receipt.seq))?;
+        one(self.log.shared.submit(vec![prepared])?)
+    }
+}

@@ -1,0 +1,281 @@
+//! Bringing a store up: making it, opening it, opening it anew after a failed write.
+//!
+//! Opening rebuilds what is in memory only: the Merkle frontier from stored nodes and the newest hashes, the pending
+//! index from the entries that no index batch covers. It writes nothing.
+
+use super::block::Packed;
+use super::commit::{Core, Staging};
+use super::log::AuditLog;
+use super::options::{Options, Source};
+use super::pending::{BATCH, Generation};
+use super::shared::{Published, Shared, Work};
+use super::snapshot::Snapshot;
+use super::state::State;
+use super::tables::{self, Stored};
+use super::turn::Turns;
+use crate::entry::Body;
+use crate::json::{Json, Object};
+use crate::merkle::Frontier;
+use crate::policy::Policies;
+use crate::redact::{Sanitizer, Secrets};
+use crate::{Error, ErrorKind, Kind, Result, codec};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// What a fresh reading of the file gives.
+type Loaded = (Core, Vec<Arc<Generation>>);
+
+pub(super) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
+    let file = new_private_file(path)?;
+    drop(file);
+    let made = create(options, Source::File(path.to_owned())).and_then(|log| sync_directory(path).map(|()| log));
+    if made.is_err() {
+        // Nothing was recorded in it yet; a half-made store would only be in the way of the next try.
+        let _ = std::fs::remove_file(path);
+    }
+    made
+}
+
+/// A new file that only its owner may read. Neither an existing file nor a symbolic link is followed or replaced.
+fn new_private_file(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => Error::new(
+            ErrorKind::AlreadyExists,
+            format!("{}: something exists there already; a store is never made over it", path.display()),
+        ),
+        _ => Error::from(e).at(path.display()),
+    })
+}
+
+/// Makes a new name in a directory outlive a power failure.
+fn sync_directory(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
+    let database = open_database(&options, &source)?;
+    let shared =
+        share(options, source, database, (Core::new(State::empty(), Frontier::empty(), VecDeque::new())?, Vec::new()))?;
+    shared.exclusive(|shared, core| {
+        let mut staging = Staging::new(shared, core)?;
+        staging.own(Kind::Genesis, genesis(shared), None)?;
+        shared.commit(core, staging, |txn| {
+            // Every table exists from the start, so that none is missing later without having been removed.
+            txn.open_table(tables::COVERS).stored()?;
+            txn.open_table(tables::NODES).stored()?;
+            txn.open_table(tables::BLOCKS).stored()?;
+            txn.open_table(tables::TERMS).stored()?;
+            txn.open_table(tables::POSTINGS).stored()?;
+            txn.open_table(tables::ZONES).stored()?;
+            txn.open_table(tables::ROLLUPS).stored()?;
+            txn.open_table(tables::COLUMNS).stored()?;
+            txn.open_table(tables::BATCHES).stored()?;
+            txn.open_table(tables::SENDERS).stored()?;
+            txn.open_table(tables::UNFINISHED).stored()?;
+            Ok(())
+        })
+    })?;
+    AuditLog::start(shared)
+}
+
+fn genesis(shared: &Shared) -> Object {
+    let mut id = [0; 16];
+    shared.random.fill(&mut id);
+    Object::from_iter([
+        ("store_id", Json::from(crate::hash::to_hex(&id))),
+        ("format", super::state::STORE_FORMAT.into()),
+        ("made_by", concat!("attestlog ", env!("CARGO_PKG_VERSION")).into()),
+    ])
+}
+
+pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
+    if let Source::File(path) = &source {
+        let about = std::fs::metadata(path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::new(
+                ErrorKind::NotFound,
+                format!("{}: there is no store; make one with `attestlog init` or `AuditLog::create`", path.display()),
+            ),
+            _ => Error::from(e).at(path.display()),
+        })?;
+        if !about.is_file() || about.len() == 0 {
+            return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display())));
+        }
+    }
+    let database = open_database(&options, &source)?;
+    let loaded = load(&database)?;
+    AuditLog::start(share(options, source, database, loaded)?)
+}
+
+fn open_database(options: &Options, source: &Source) -> Result<Database> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.settings.cache_bytes);
+    match source {
+        Source::Backend(make) => builder.create_with_backend(Backend(make())).stored(),
+        Source::File(path) => {
+            let file = OpenOptions::new().read(true).write(true).open(path);
+            let file = file.map_err(|e| Error::from(e).at(path.display()))?;
+            builder.create_file(file).stored().map_err(|e| e.at(path.display()))
+        }
+    }
+}
+
+fn share(options: Options, source: Source, database: Database, (core, generations): Loaded) -> Result<Arc<Shared>> {
+    let policies = Policies {
+        retention: crate::policy::RetentionPolicy,
+        patients: crate::policy::PatientPaths,
+        sanitizer: Sanitizer::new(&options.redaction, Secrets::default())?,
+        results: options.results,
+    };
+    Ok(Arc::new(Shared {
+        settings: options.settings,
+        limits: options.limits,
+        clock: options.clock,
+        random: options.random,
+        source,
+        database: RwLock::new(Some(database)),
+        published: RwLock::new(Published { size: core.state.size, head: core.state.head, generations }),
+        turns: Turns::default(),
+        core: Mutex::new(core),
+        policies: RwLock::new(Arc::new(policies)),
+        merging: Mutex::new(()),
+        closed: AtomicBool::new(false),
+        work: Work::default(),
+    }))
+}
+
+impl Shared {
+    /// Opens the file again and reads it anew.
+    pub(super) fn reopen(&self) -> Result<Loaded> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        // redb gives its lock back only when the old handle is gone.
+        drop(database.take());
+        let options = Options { settings: self.settings.clone(), ..Options::new() };
+        let fresh = open_database(&options, &self.source)?;
+        let loaded = load(&fresh)?;
+        *database = Some(fresh);
+        Ok(loaded)
+    }
+}
+
+/// Reads what is kept in memory.
+fn load(database: &Database) -> Result<Loaded> {
+    let snapshot = Snapshot::raw(database.begin_read().stored()?)?;
+    let state = snapshot.state.clone();
+    if state.sealed > state.size || state.indexed > state.size {
+        return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
+    }
+    let mut tail = VecDeque::new();
+    for (seq, row) in (state.sealed..).zip(snapshot.tail().range(state.sealed..).stored()?) {
+        let (key, row) = row.stored()?;
+        if key.value() != seq {
+            return Err(Error::damaged(format!("entry {seq} is missing from the tail; restore a backup")));
+        }
+        tail.push_back(Packed::from_row(row.value())?);
+    }
+    if state.sealed + tail.len() as u64 != state.size {
+        return Err(Error::damaged(format!("the tail does not end at {}; restore a backup", state.size)));
+    }
+    if tail.back().is_some_and(|newest| newest.hash != state.head) {
+        return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
+    }
+    let frontier = Frontier::load(&snapshot, state.size)?;
+    let mut generations: Vec<Arc<Generation>> = Vec::new();
+    for seq in state.indexed..state.size {
+        let body: Body = match snapshot.find(seq)? {
+            Some(found) => codec::decode_trusted(&found.packed.bytes).map_err(|e| Error::from(e).at(seq))?,
+            None => return Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
+        };
+        let newest = match generations.last() {
+            Some(newest) if seq < newest.from + BATCH && !(newest.is_frozen()) => newest.clone(),
+            _ => {
+                let newest = Arc::new(Generation::new(seq));
+                generations.push(newest.clone());
+                newest
+            }
+        };
+        newest.add(std::iter::once(&body));
+        // A batch that was being written goes on with the same end.
+        if state.merging == Some(seq + 1) {
+            newest.freeze();
+        }
+    }
+    Ok((Core::new(state, frontier, tail)?, generations))
+}
+
+/// Storage in memory that outlives the database on it, so that it can be opened again.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Memory(Arc<RwLock<Vec<u8>>>);
+
+impl StorageBackend for Memory {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let end = (offset as usize).checked_add(out.len());
+        let from = end.and_then(|end| bytes.get(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut bytes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let end = (offset as usize).checked_add(data.len());
+        let to = end.and_then(|end| bytes.get_mut(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        to.copy_from_slice(data);
+        Ok(())
+    }
+}
+
+/// A boxed storage, which redb takes only as a type of its own.
+#[derive(Debug)]
+struct Backend(Box<dyn StorageBackend>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+}

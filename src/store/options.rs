@@ -1,0 +1,191 @@
+//! How a store is made and opened.
+
+use super::log::AuditLog;
+use super::open;
+use crate::Result;
+use crate::entry::{CallLimits, ResultPolicy};
+use crate::host::{Clock, Random, SystemClock, SystemRandom};
+use crate::redact::Policy;
+use redb::StorageBackend;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What stays the same while a store is open.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub two_phase: bool,
+    pub quick_repair: bool,
+    pub cache_bytes: usize,
+    pub background: bool,
+    pub quota_bytes: Option<u64>,
+}
+
+/// Where the bytes are.
+#[derive(Clone)]
+pub(crate) enum Source {
+    File(PathBuf),
+    /// Gives the same storage each time it is asked.
+    Backend(Arc<dyn Fn() -> Box<dyn StorageBackend> + Send + Sync>),
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => write!(f, "File({})", path.display()),
+            Source::Backend(_) => f.write_str("Backend"),
+        }
+    }
+}
+
+/// How a store is made and opened: a builder. What is not said has a sensible default.
+///
+/// ```no_run
+/// use attestlog::{AuditLog, Options};
+/// let log: AuditLog = Options::new().cache_bytes(16 << 20).create("audit.log")?;
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until a store is created or opened with them"]
+pub struct Options {
+    pub(crate) settings: Settings,
+    pub(crate) limits: CallLimits,
+    pub(crate) results: ResultPolicy,
+    pub(crate) redaction: Policy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options::new()
+    }
+}
+
+impl Options {
+    /// The defaults: two-phase commits, a cache of 32 MiB, a background thread.
+    pub fn new() -> Options {
+        Options {
+            settings: Settings {
+                two_phase: true,
+                quick_repair: false,
+                cache_bytes: 32 << 20,
+                background: true,
+                quota_bytes: None,
+            },
+            limits: CallLimits::default(),
+            results: ResultPolicy::default(),
+            redaction: Policy::default(),
+            clock: Arc::new(SystemClock::default()),
+            random: Arc::new(SystemRandom),
+        }
+    }
+
+    /// The clock, for a host's own tests (see [`ManualClock`](crate::ManualClock)).
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where random bytes come from, for tests.
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// How large the parts of a call may be.
+    pub fn limits(mut self, limits: CallLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What is kept of results.
+    pub fn results(mut self, results: ResultPolicy) -> Self {
+        self.results = results;
+        self
+    }
+
+    /// What is hidden before anything is written.
+    pub fn redaction(mut self, policy: Policy) -> Self {
+        self.redaction = policy;
+        self
+    }
+
+    /// How many bytes of the file are kept in memory. Default: 32 MiB.
+    pub fn cache_bytes(mut self, bytes: usize) -> Self {
+        self.settings.cache_bytes = bytes;
+        self
+    }
+
+    /// One sync a commit instead of two. About twice as fast for single records, but then after a crash a checksum
+    /// that is no defence against an attacker decides whether the last commit counts, and the arguments of an agent
+    /// are bytes that an attacker may choose. Default: off.
+    pub fn one_phase_commits(mut self, one_phase: bool) -> Self {
+        self.settings.two_phase = !one_phase;
+        self
+    }
+
+    /// Whether commits carry what makes opening after a crash fast; they take longer for it. Default: off.
+    pub fn quick_repair(mut self, quick_repair: bool) -> Self {
+        self.settings.quick_repair = quick_repair;
+        self
+    }
+
+    /// Whether a thread does what nobody waits for (index batches). Without it the thread whose record makes it due
+    /// does it. Default: on for files, off in memory.
+    pub fn background(mut self, background: bool) -> Self {
+        self.settings.background = background;
+        self
+    }
+
+    /// The size in bytes that [`AuditLog::health`] warns about. Nothing is refused beyond it. Default: none.
+    pub fn quota_bytes(mut self, bytes: u64) -> Self {
+        self.settings.quota_bytes = Some(bytes);
+        self
+    }
+
+    /// Makes a store at `path`, which must not exist.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`; what the file system says.
+    pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
+        open::create_file(self, path.as_ref())
+    }
+
+    /// Opens the store at `path`, which is never made.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`NotAStore`](crate::ErrorKind::NotAStore),
+    /// [`NewerFormat`](crate::ErrorKind::NewerFormat), [`Locked`](crate::ErrorKind::Locked),
+    /// [`Damaged`](crate::ErrorKind::Damaged), or what the file system says.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<AuditLog> {
+        open::open(self, Source::File(path.as_ref().to_owned()))
+    }
+
+    /// Makes a store in memory: for tests, and for what need not outlive the process.
+    ///
+    /// # Errors
+    /// None that can be expected.
+    pub fn in_memory(mut self) -> Result<AuditLog> {
+        self.settings.background = false;
+        let memory = open::Memory::default();
+        open::create(self, Source::Backend(Arc::new(move || Box::new(memory.clone()))))
+    }
+
+    /// Makes a store on a storage of the caller's. `backend` is called again when the store must be opened anew
+    /// after a failed write, and then gives the same bytes.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn create_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
+        open::create(self, Source::Backend(Arc::new(backend)))
+    }
+
+    /// Opens a store on a storage of the caller's.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
+        open::open(self, Source::Backend(Arc::new(backend)))
+    }
+}
