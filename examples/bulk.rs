@@ -19,7 +19,9 @@ fn main() -> Result<()> {
     println!("{n} in {e:?}: {:.0}/s", n as f64 / e.as_secs_f64());
     println!("{}", log.entry(n / 2)?.line());
     let t = std::time::Instant::now();
-    for i in 0..200 { log.record(ToolCall::new("c", "u", format!("t{i}")))?; }
+    for i in 0..200 {
+        log.record(ToolCall::new("c", "u", format!("t{i}")))?;
+    }
     println!("one: {:?}", t.elapsed() / 200);
     log.close()?;
     println!("{} bytes/entry", std::fs::metadata(&dir).unwrap().len() / n);

@@ -14,6 +14,7 @@ mod hash;
 mod host;
 mod line;
 mod policy;
+mod query;
 mod store;
 mod time;
 
@@ -24,5 +25,6 @@ pub use entry::{
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
+pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
 pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;

@@ -8,6 +8,7 @@
 mod block;
 mod commit;
 mod log;
+mod lookup;
 mod merge;
 mod open;
 mod options;
@@ -25,6 +26,7 @@ mod zones;
 
 pub use log::{AuditLog, Begun, Receipt};
 pub use options::Options;
+pub(crate) use rollup::Cell;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 

@@ -1,0 +1,167 @@
+//! What a query asks for.
+
+use crate::entry::{Field, Kind, Outcome, Trigger};
+use crate::redact::{Facet, Sanitizer};
+use crate::{Error, Result, Timestamp};
+
+/// What a query asks for: a builder. Values of one facet are alternatives, facets restrict each other; a query that
+/// asks for nothing finds every entry, the store's own included.
+///
+/// Users, patients and conversations are named by their clear values, also where the store holds pseudonyms.
+///
+/// ```
+/// # use attestlog::{AuditLog, ToolCall};
+/// use attestlog::Query;
+/// # let log = AuditLog::in_memory()?;
+/// # log.record(ToolCall::new("conv_1", "usr_1", "lookup").patient("P-1"))?;
+/// let newest = Query::new().patient("P-1").tool("lookup").newest_first().limit(50);
+/// for entry in log.query(&newest)? {
+///     println!("{}", entry?.line());
+/// }
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[must_use = "a query does nothing until a log is asked with it"]
+pub struct Query {
+    pub(crate) facets: Vec<(Field, Vec<String>)>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) after: Option<u64>,
+    pub(crate) limit: Option<u64>,
+    pub(crate) newest_first: bool,
+    pub(crate) unfinished: bool,
+}
+
+impl Query {
+    /// A query for everything, oldest first.
+    pub fn new() -> Query {
+        Query::default()
+    }
+
+    /// Entries with this value of a facet, or another one that was given for the same facet.
+    pub fn facet(mut self, field: Field, value: impl Into<String>) -> Query {
+        match self.facets.iter_mut().find(|(f, _)| *f == field) {
+            Some((_, values)) => values.push(value.into()),
+            None => self.facets.push((field, vec![value.into()])),
+        }
+        self
+    }
+
+    /// Calls of this conversation.
+    pub fn conversation(self, id: impl Into<String>) -> Query {
+        self.facet(Field::Conversation, id)
+    }
+
+    /// Calls that this user started.
+    pub fn user(self, id: impl Into<String>) -> Query {
+        self.facet(Field::User, id)
+    }
+
+    /// Calls of this tool.
+    pub fn tool(self, name: impl Into<String>) -> Query {
+        self.facet(Field::Tool, name)
+    }
+
+    /// Calls that concern this patient.
+    pub fn patient(self, id: impl Into<String>) -> Query {
+        self.facet(Field::Patient, id)
+    }
+
+    /// Calls that this model decided on.
+    pub fn model(self, name: impl Into<String>) -> Query {
+        self.facet(Field::Model, name)
+    }
+
+    /// Calls that ended like this.
+    pub fn outcome(self, outcome: Outcome) -> Query {
+        self.facet(Field::Outcome, outcome.as_str())
+    }
+
+    /// Calls that failed, in whichever way.
+    pub fn failed(self) -> Query {
+        let failures = Outcome::ALL.iter().filter(|&&o| o != Outcome::Ok);
+        failures.fold(self, |query, &outcome| query.outcome(outcome))
+    }
+
+    /// Calls that were set off like this.
+    pub fn trigger(self, trigger: Trigger) -> Query {
+        self.facet(Field::Trigger, trigger.as_str())
+    }
+
+    /// Calls with this purpose of access.
+    pub fn purpose(self, purpose: impl Into<String>) -> Query {
+        self.facet(Field::Purpose, purpose)
+    }
+
+    /// Calls that were made in an emergency.
+    pub fn emergency(self) -> Query {
+        self.facet(Field::Emergency, "true")
+    }
+
+    /// Entries of this kind.
+    pub fn kind(self, kind: Kind) -> Query {
+        self.facet(Field::Kind, kind.as_str())
+    }
+
+    /// Calls that were begun and have no end.
+    pub fn unfinished(mut self) -> Query {
+        self.unfinished = true;
+        self.kind(Kind::CallBegun)
+    }
+
+    /// Entries whose timestamp is at this time or later.
+    pub fn since(mut self, from: Timestamp) -> Query {
+        self.since = Some(from);
+        self
+    }
+
+    /// Entries whose timestamp is before this time.
+    pub fn until(mut self, to: Timestamp) -> Query {
+        self.until = Some(to);
+        self
+    }
+
+    /// At most this many entries.
+    pub fn limit(mut self, entries: u64) -> Query {
+        self.limit = Some(entries);
+        self
+    }
+
+    /// The cursor: only what comes after the entry at this seq, in the order asked for.
+    pub fn after(mut self, seq: u64) -> Query {
+        self.after = Some(seq);
+        self
+    }
+
+    /// The newest entry first, by seq.
+    pub fn newest_first(mut self) -> Query {
+        self.newest_first = true;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        match (self.since, self.until) {
+            (Some(since), Some(until)) if since > until => {
+                Err(Error::invalid(format!("the time range is inverted: it begins at {since} and ends at {until}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The facets with every spelling under which the store may hold a value.
+    pub(crate) fn resolved(&self, sanitizer: &Sanitizer) -> Vec<(Field, Vec<String>)> {
+        let spellings = |field: Field, value: &String| match field {
+            Field::Patient => sanitizer.lookup(Facet::Patient, value),
+            Field::User => sanitizer.lookup(Facet::User, value),
+            Field::Conversation => sanitizer.lookup(Facet::Conversation, value),
+            _ => vec![value.clone()],
+        };
+        let resolve = |(field, values): &(Field, Vec<String>)| {
+            let mut all: Vec<String> = values.iter().flat_map(|v| spellings(*field, v)).collect();
+            all.sort_unstable();
+            all.dedup();
+            (*field, all)
+        };
+        self.facets.iter().map(resolve).collect()
+    }
+}

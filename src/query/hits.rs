@@ -1,0 +1,133 @@
+//! The entries that a query finds, one after the other.
+
+use super::Query;
+use super::stream::{Direction, Plan};
+use crate::store::Snapshot;
+use crate::{AuditLog, Entry, Result};
+
+/// After how many entries the read transaction is renewed. A transaction keeps the pages that it sees from being
+/// used again, so a long walk within one would make the file grow.
+const RENEW: u64 = 8192;
+
+/// The entries that a query finds, in its order, as the log was when it was asked. Holds one entry at a time.
+#[derive(Debug)]
+#[must_use = "entries are read as they are asked for"]
+pub struct Hits {
+    log: AuditLog,
+    query: Query,
+    /// Entries from this seq on were not there when it began.
+    size: u64,
+    at: Option<u64>,
+    served: u64,
+    reading: Option<(Snapshot, Plan)>,
+    seen: u64,
+}
+
+impl AuditLog {
+    /// The entries that `query` asks for.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; what the file says.
+    pub fn query(&self, query: &Query) -> Result<Hits> {
+        query.check()?;
+        let size = self.size();
+        let at = match (query.after, query.newest_first) {
+            (None, false) => Some(0),
+            (None, true) => size.checked_sub(1),
+            (Some(after), false) => Direction::Up.next(after),
+            (Some(after), true) => Direction::Down.next(after),
+        };
+        Ok(Hits { log: self.clone(), query: query.clone(), size, at, served: 0, reading: None, seen: 0 })
+    }
+
+    /// How many entries `query` finds; its limit counts.
+    ///
+    /// # Errors
+    /// As [`AuditLog::query`].
+    pub fn count(&self, query: &Query) -> Result<u64> {
+        let mut hits = self.query(query)?;
+        let timed = query.since.is_some() || query.until.is_some();
+        let mut count = 0;
+        if timed {
+            while hits.step()?.is_some() {
+                count += 1;
+            }
+        } else {
+            while hits.next_seq()?.is_some() {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl Hits {
+    fn direction(&self) -> Direction {
+        if self.query.newest_first { Direction::Down } else { Direction::Up }
+    }
+
+    fn time(&self) -> Option<(i64, i64)> {
+        let since = self.query.since.map(|t| t.nanos());
+        let until = self.query.until.map(|t| t.nanos());
+        (since.is_some() || until.is_some()).then(|| (since.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX)))
+    }
+
+    /// The next seq on which the index agrees and whose entry is still there.
+    fn next_seq(&mut self) -> Result<Option<u64>> {
+        if self.query.limit.is_some_and(|limit| self.served >= limit) {
+            return Ok(None);
+        }
+        let direction = self.direction();
+        while let Some(at) = self.at {
+            if self.seen % RENEW == 0 {
+                self.reading = None;
+            }
+            self.seen += 1;
+            if self.reading.is_none() {
+                let mut snapshot = self.log.snapshot()?;
+                snapshot.size = self.size;
+                let facets = self.query.resolved(&self.log.shared().policies().sanitizer);
+                let plan = Plan::new(&snapshot, &facets, self.time())?;
+                self.reading = Some((snapshot, plan));
+            }
+            let Some((snapshot, plan)) = &mut self.reading else { return Ok(None) };
+            let Some(found) = plan.seek(snapshot, at, direction)? else {
+                self.at = None;
+                self.reading = None;
+                return Ok(None);
+            };
+            self.at = direction.next(found);
+            if snapshot.exists(found)? && !(self.query.unfinished && !snapshot.is_unfinished(found)?) {
+                self.served += 1;
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn step(&mut self) -> Result<Option<Entry>> {
+        while let Some(seq) = self.next_seq()? {
+            let Some((snapshot, _)) = &self.reading else { break };
+            let entry = snapshot.entry(seq)?;
+            let inside = |(since, until)| (since..until).contains(&entry.timestamp().nanos());
+            if self.time().is_none_or(inside) {
+                return Ok(Some(entry));
+            }
+            self.served -= 1;
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Hits {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        let step = self.step().transpose();
+        if matches!(step, Some(Err(_))) {
+            // What cannot be read once is not asked for again and again.
+            self.at = None;
+        }
+        step
+    }
+}

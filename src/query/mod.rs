@@ -1,0 +1,16 @@
+//! Finding entries again.
+//!
+//! A [`Query`] says what is wanted; `stream` turns its facets into streams of seqs that can be sought in, and intersects
+//! them; `hits` fetches the entries; `timeline` and `statistics` are built on both. Nothing here knows redb: everything is
+//! asked of the store's snapshot.
+
+mod filter;
+mod hits;
+mod statistics;
+mod stream;
+mod timeline;
+
+pub use filter::Query;
+pub use hits::Hits;
+pub use statistics::{Statistics, ToolStatistics};
+pub use timeline::{Step, Timeline};

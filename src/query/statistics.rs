@@ -1,0 +1,232 @@
+//! How tools are used, answered from the rollups: whole days in the file without reading an entry, the newest
+//! entries from the pending index, and only days that a time range cuts from the entries themselves.
+
+use super::Query;
+use crate::entry::{Field, Kind, Outcome};
+use crate::store::{Cell, Snapshot};
+use crate::{AuditLog, Error, Result, Timestamp};
+use std::collections::BTreeMap;
+
+/// Which calls to add up.
+///
+/// ```
+/// # use attestlog::{AuditLog, ToolCall};
+/// use attestlog::Statistics;
+/// # let log = AuditLog::in_memory()?;
+/// # log.record(ToolCall::new("c", "u", "lookup"))?;
+/// let of_one = log.statistics(&Statistics::new().tool("lookup"))?;
+/// assert_eq!(of_one[0].total_calls, 1);
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "it does nothing until a log is asked with it"]
+pub struct Statistics {
+    tool: Option<String>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Statistics {
+    /// All calls of all tools.
+    pub fn new() -> Statistics {
+        Statistics::default()
+    }
+
+    /// Only this tool's. The answer then has one row, also where the tool was never called.
+    pub fn tool(mut self, name: impl Into<String>) -> Statistics {
+        self.tool = Some(name.into());
+        self
+    }
+
+    /// Only calls at this time or later.
+    pub fn since(mut self, from: Timestamp) -> Statistics {
+        self.since = Some(from);
+        self
+    }
+
+    /// Only calls before this time.
+    pub fn until(mut self, to: Timestamp) -> Statistics {
+        self.until = Some(to);
+        self
+    }
+}
+
+/// How one tool was used. Durations are of the calls that have one; percentiles are nearest-rank, told with an error
+/// of at most 1 %.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ToolStatistics {
+    /// The tool.
+    pub tool: String,
+    /// Calls that ended, in whichever way. A call in two steps counts once.
+    pub total_calls: u64,
+    /// Calls that succeeded.
+    pub successes: u64,
+    /// Mean duration in milliseconds.
+    pub avg_duration_ms: Option<f64>,
+    /// Longest duration in milliseconds.
+    pub max_duration_ms: Option<f64>,
+    /// Half of the calls took no longer, in milliseconds.
+    pub p50_duration_ms: Option<f64>,
+    /// 95 % of the calls took no longer, in milliseconds.
+    pub p95_duration_ms: Option<f64>,
+    /// 99 % of the calls took no longer, in milliseconds.
+    pub p99_duration_ms: Option<f64>,
+    /// Users who started at least one of the calls.
+    pub unique_users: u64,
+}
+
+impl ToolStatistics {
+    /// The part of the calls that succeeded, from 0 to 1; `None` without calls.
+    pub fn success_rate(&self) -> Option<f64> {
+        (self.total_calls > 0).then(|| self.successes as f64 / self.total_calls as f64)
+    }
+
+    fn of(tool: String, cell: &Cell) -> ToolStatistics {
+        let ms = |nanos: u64| nanos as f64 / 1e6;
+        let timed = cell.timed > 0;
+        let percentile = |p| cell.percentile(p).map(ms);
+        ToolStatistics {
+            tool,
+            total_calls: cell.calls,
+            successes: cell.successes,
+            avg_duration_ms: timed.then(|| cell.sum_nanos as f64 / cell.timed as f64 / 1e6),
+            max_duration_ms: timed.then(|| ms(cell.max_nanos)),
+            p50_duration_ms: percentile(0.50),
+            p95_duration_ms: percentile(0.95),
+            p99_duration_ms: percentile(0.99),
+            unique_users: cell.users.len() as u64,
+        }
+    }
+}
+
+impl AuditLog {
+    /// How tools were used, by name of the tool.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; what the file says.
+    pub fn statistics(&self, of: &Statistics) -> Result<Vec<ToolStatistics>> {
+        if let (Some(since), Some(until)) = (of.since, of.until)
+            && since > until
+        {
+            return Err(Error::invalid(format!(
+                "the time range is inverted: it begins at {since} and ends at {until}"
+            )));
+        }
+        let snapshot = self.snapshot()?;
+        let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new() };
+        let since = of.since.unwrap_or(Timestamp::MIN);
+        let until = of.until.unwrap_or(Timestamp::MAX);
+        // Whole days from the rollups; the days that the range cuts from the entries.
+        let first_whole = if since == Timestamp::start_of_day(since.day()) { since.day() } else { since.day() + 1 };
+        let whole = first_whole..until.day().max(first_whole);
+        let whole = if of.until.is_none() { first_whole..i32::MAX } else { whole };
+        let whole = if of.since.is_none() { i32::MIN..whole.end } else { whole };
+        sums.whole_days(&snapshot, of.tool.as_deref(), whole.clone())?;
+        let mut cut = Vec::new();
+        if of.since.is_some() && since.day() < whole.start {
+            cut.push((since, until.min(Timestamp::start_of_day(since.day() + 1))));
+        }
+        if of.until.is_some() && until.day() >= whole.end && (cut.is_empty() || until.day() != since.day()) {
+            cut.push((since.max(Timestamp::start_of_day(until.day())), until));
+        }
+        for (from, to) in cut {
+            self.cut_day(&snapshot, &mut sums, of.tool.as_deref(), from, to)?;
+        }
+        sums.pending(&snapshot, of.tool.as_deref(), since, until)?;
+        if let Some(tool) = &of.tool {
+            sums.cells.entry(tool.clone()).or_default();
+        }
+        Ok(sums.cells.into_iter().map(|(tool, cell)| ToolStatistics::of(tool, &cell)).collect())
+    }
+
+    /// Adds up calls of the file's index with a time in `[from, to)`, entry by entry.
+    fn cut_day(
+        &self,
+        snapshot: &Snapshot,
+        sums: &mut Sums,
+        tool: Option<&str>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<()> {
+        let query = Query::new().kind(Kind::ToolCall).since(from).until(to);
+        let query = tool.into_iter().fold(query, |q, tool| q.tool(tool));
+        for entry in self.query(&query)? {
+            let entry = entry?;
+            if entry.seq >= snapshot.indexed {
+                break;
+            }
+            let Some(call) = entry.call() else { continue };
+            let user = sums.user(snapshot, &call.user_id)?;
+            let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
+            sums.cells.entry(call.tool_name.clone()).or_default().add(user, success, call.duration_nanos());
+        }
+        Ok(())
+    }
+}
+
+/// Cells by tool. Users that the file's index does not know yet get numbers from the far end.
+struct Sums {
+    cells: BTreeMap<String, Cell>,
+    users: BTreeMap<String, u64>,
+}
+
+impl Sums {
+    fn whole_days(&mut self, snapshot: &Snapshot, tool: Option<&str>, days: std::ops::Range<i32>) -> Result<()> {
+        let names: BTreeMap<u64, String> = match tool {
+            Some(name) => snapshot.term_id(Field::Tool, name)?.map(|id| (id, name.to_owned())).into_iter().collect(),
+            None => snapshot.terms_of(Field::Tool)?.into_iter().map(|(name, id)| (id, name)).collect(),
+        };
+        if tool.is_some() && names.is_empty() {
+            return Ok(());
+        }
+        let only = tool.and_then(|_| names.keys().next().copied());
+        for (tool, _, cell) in snapshot.rollups(only, days)? {
+            if let Some(name) = names.get(&tool) {
+                self.cells.entry(name.clone()).or_default().merge(&cell);
+            }
+        }
+        Ok(())
+    }
+
+    fn pending(&mut self, snapshot: &Snapshot, tool: Option<&str>, since: Timestamp, until: Timestamp) -> Result<()> {
+        for generation in &snapshot.generations {
+            let index = generation.read();
+            let only = match tool {
+                Some(tool) => match index.term(Field::Tool, tool) {
+                    Some(id) => Some(id),
+                    None => continue,
+                },
+                None => None,
+            };
+            for row in &index.calls {
+                let time = Timestamp::from_nanos(index.times[row.offset as usize]);
+                let counts = generation.from + u64::from(row.offset) < snapshot.size
+                    && only.is_none_or(|id| id == row.tool)
+                    && since <= time
+                    && (time < until || until == Timestamp::MAX);
+                if !counts {
+                    continue;
+                }
+                let tool = &*index.terms(Field::Tool)[row.tool as usize].0;
+                let user = self.user(snapshot, &index.terms(Field::User)[row.user as usize].0)?;
+                if !self.cells.contains_key(tool) {
+                    self.cells.insert(tool.to_owned(), Cell::default());
+                }
+                if let Some(cell) = self.cells.get_mut(tool) {
+                    cell.add(user, row.success, row.nanos);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, snapshot: &Snapshot, user: &str) -> Result<u64> {
+        if let Some(&id) = self.users.get(user) {
+            return Ok(id);
+        }
+        let id = snapshot.term_id(Field::User, user)?.unwrap_or(u64::MAX - self.users.len() as u64);
+        self.users.insert(user.to_owned(), id);
+        Ok(id)
+    }
+}

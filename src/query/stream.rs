@@ -1,0 +1,171 @@
+//! Streams of seqs: one per facet, sought in turn until they agree.
+//!
+//! A stream answers one question: which is the next seq, at or beyond this one in the direction of the query, that it
+//! holds? Each keeps at most one decoded row per term, so ten million hits take no more memory than ten.
+
+use crate::Result;
+use crate::entry::Field;
+use crate::store::Snapshot;
+
+/// The order in which a query walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Up,
+    Down,
+}
+
+impl Direction {
+    /// The seq next to `at`.
+    pub(crate) fn next(self, at: u64) -> Option<u64> {
+        match self {
+            Direction::Up => at.checked_add(1),
+            Direction::Down => at.checked_sub(1),
+        }
+    }
+
+    fn is_beyond(self, a: u64, b: u64) -> bool {
+        match self {
+            Direction::Up => a >= b,
+            Direction::Down => a <= b,
+        }
+    }
+}
+
+/// All that a query asks for, as streams.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    facets: Vec<AnyOf>,
+    time: Option<(i64, i64)>,
+}
+
+/// The alternatives of one facet.
+#[derive(Debug)]
+struct AnyOf {
+    terms: Vec<TermStream>,
+}
+
+/// The seqs of one term: rows of the file, then the pending index.
+#[derive(Debug)]
+struct TermStream {
+    field: Field,
+    term: Option<u64>,
+    /// Of each generation, in order.
+    pending: Vec<Vec<u64>>,
+    row: Vec<u64>,
+    head: Option<Option<u64>>,
+}
+
+impl Plan {
+    pub(crate) fn new(snapshot: &Snapshot, facets: &[(Field, Vec<String>)], time: Option<(i64, i64)>) -> Result<Plan> {
+        let any_of = |(field, values): &(Field, Vec<String>)| {
+            let terms = values.iter().map(|v| TermStream::new(snapshot, *field, v)).collect::<Result<_>>()?;
+            Ok(AnyOf { terms })
+        };
+        Ok(Plan { facets: facets.iter().map(any_of).collect::<Result<_>>()?, time })
+    }
+
+    /// The next seq, at `at` or beyond it, that everything agrees on. Times may still lie outside: zones are coarse.
+    pub(crate) fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
+        let mut at = match direction {
+            Direction::Up if at >= snapshot.size => return Ok(None),
+            Direction::Up => at,
+            Direction::Down => match snapshot.size.checked_sub(1) {
+                Some(last) => at.min(last),
+                None => return Ok(None),
+            },
+        };
+        'moved: loop {
+            for facet in &mut self.facets {
+                match facet.seek(snapshot, at, direction)? {
+                    None => return Ok(None),
+                    Some(found) if found == at => {}
+                    Some(found) => {
+                        at = found;
+                        continue 'moved;
+                    }
+                }
+            }
+            if let Some((since, until)) = self.time {
+                let found = match direction {
+                    Direction::Up => snapshot.zone_after(at, since, until)?,
+                    Direction::Down => snapshot.zone_before(at, since, until)?,
+                };
+                match found {
+                    None => return Ok(None),
+                    Some(found) if found == at => {}
+                    Some(found) => {
+                        at = found;
+                        continue 'moved;
+                    }
+                }
+            }
+            return Ok(Some(at));
+        }
+    }
+}
+
+impl AnyOf {
+    fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
+        let mut nearest = None;
+        for term in &mut self.terms {
+            let Some(found) = term.seek(snapshot, at, direction)? else { continue };
+            if nearest.is_none_or(|n| !direction.is_beyond(found, n)) {
+                nearest = Some(found);
+            }
+        }
+        Ok(nearest)
+    }
+}
+
+impl TermStream {
+    fn new(snapshot: &Snapshot, field: Field, value: &str) -> Result<TermStream> {
+        let pending = snapshot.generations.iter().map(|g| g.seqs(field, value, snapshot.size)).collect();
+        Ok(TermStream { field, term: snapshot.term_id(field, value)?, pending, row: Vec::new(), head: None })
+    }
+
+    fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
+        // A head that lies at or beyond what is asked for is still the answer: seeks only move on.
+        match self.head {
+            Some(None) => return Ok(None),
+            Some(Some(head)) if direction.is_beyond(head, at) => return Ok(Some(head)),
+            _ => {}
+        }
+        let found = match direction {
+            Direction::Up => match self.up(snapshot, at)? {
+                None => self.pending.iter().find_map(|seqs| seqs.get(seqs.partition_point(|&s| s < at)).copied()),
+                found => found,
+            },
+            Direction::Down => {
+                let last = |seqs: &Vec<u64>| seqs.partition_point(|&s| s <= at).checked_sub(1).map(|i| seqs[i]);
+                match self.pending.iter().rev().find_map(last) {
+                    None => self.down(snapshot, at)?,
+                    found => found,
+                }
+            }
+        };
+        self.head = Some(found);
+        Ok(found)
+    }
+
+    fn up(&mut self, snapshot: &Snapshot, at: u64) -> Result<Option<u64>> {
+        let Some(term) = self.term else { return Ok(None) };
+        if at >= snapshot.indexed {
+            return Ok(None);
+        }
+        if !self.row.first().is_some_and(|&first| first <= at) || self.row.last().is_none_or(|&last| last < at) {
+            self.row = snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
+            if self.row.last().is_none_or(|&last| last < at) {
+                self.row = snapshot.posting_after(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
+            }
+        }
+        Ok(self.row.get(self.row.partition_point(|&s| s < at)).copied())
+    }
+
+    fn down(&mut self, snapshot: &Snapshot, at: u64) -> Result<Option<u64>> {
+        let Some(term) = self.term else { return Ok(None) };
+        if !self.row.first().is_some_and(|&first| first <= at) || self.row.last().is_none_or(|&last| last < at) {
+            self.row = snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
+        }
+        Ok(self.row.partition_point(|&s| s <= at).checked_sub(1).map(|i| self.row[i]))
+    }
+}

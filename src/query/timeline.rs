@@ -1,0 +1,62 @@
+//! A conversation as it happened.
+
+use super::{Hits, Query};
+use crate::entry::{Kind, Phase};
+use crate::store::Snapshot;
+use crate::{AuditLog, Entry, Result, Timestamp};
+
+/// One call of a conversation. A call that was recorded in two steps is one.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Step {
+    /// The entry that says what came of the call, or that it was begun, if it has no end.
+    pub entry: Entry,
+    /// When a call in two steps was begun.
+    pub begun_at: Option<Timestamp>,
+}
+
+/// The calls of a conversation, in the order in which they were recorded.
+#[derive(Debug)]
+pub struct Timeline {
+    hits: Hits,
+    snapshot: Snapshot,
+}
+
+impl AuditLog {
+    /// The calls of a conversation, in the order in which they were recorded.
+    ///
+    /// # Errors
+    /// What the file says. A conversation that was never recorded has no calls.
+    pub fn timeline(&self, conversation: &str) -> Result<Timeline> {
+        let query = Query::new().conversation(conversation);
+        Ok(Timeline { hits: self.query(&query)?, snapshot: self.snapshot()? })
+    }
+}
+
+impl Iterator for Timeline {
+    type Item = Result<Step>;
+
+    fn next(&mut self) -> Option<Result<Step>> {
+        loop {
+            let entry = match self.hits.next()? {
+                Ok(entry) => entry,
+                Err(e) => return Some(Err(e)),
+            };
+            let unfinished = |seq| self.snapshot.is_unfinished(seq);
+            match entry.kind() {
+                Kind::CallBegun => match unfinished(entry.seq) {
+                    Ok(true) => return Some(Ok(Step { entry, begun_at: None })),
+                    Ok(false) => {}
+                    Err(e) => return Some(Err(e)),
+                },
+                _ => {
+                    let begun_at = match entry.call().map(|c| c.phase) {
+                        Some(Phase::Finished(begun)) => self.snapshot.entry(begun).ok().map(|b| b.body.recorded_at),
+                        _ => None,
+                    };
+                    return Some(Ok(Step { entry, begun_at }));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What queries read of the index in the file.
+
+use super::Snapshot;
+use super::merge::read_row;
+use super::pending::BATCH;
+use super::rollup::Cell;
+use super::tables::{self, Stored, term_key};
+use super::zones;
+use crate::entry::Field;
+use crate::{Error, Result};
+
+impl Snapshot {
+    /// The id of a facet's value, if it is in the file's index.
+    pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
+        let key = term_key(value.as_bytes());
+        Ok(self.table(tables::TERMS)?.get((field as u8, &*key)).stored()?.map(|id| id.value()))
+    }
+
+    /// The values of a facet with their ids. A value too long to stand in the index itself is taken from the first
+    /// entry that has it.
+    pub(crate) fn terms_of(&self, field: Field) -> Result<Vec<(String, u64)>> {
+        let terms = self.table(tables::TERMS)?;
+        let mut found = Vec::new();
+        for row in terms.range((field as u8, &[][..])..(field as u8 + 1, &[][..])).stored()? {
+            let (key, id) = row.stored()?;
+            let (key, id) = (key.value().1.to_vec(), id.value());
+            match String::from_utf8(key) {
+                Ok(value) => found.push((value, id)),
+                Err(_) => found.extend(self.long_term(field, id)?.map(|value| (value, id))),
+            }
+        }
+        Ok(found)
+    }
+
+    fn long_term(&self, field: Field, id: u64) -> Result<Option<String>> {
+        let Some((_, seqs)) = self.posting_after(field, id, 0)? else { return Ok(None) };
+        for seq in seqs {
+            if let Some(found) = self.find(seq)? {
+                let mut value = None;
+                found.entry()?.body.facets(&mut |f, v| {
+                    if f == field && v.len() > tables::TERM_BYTES {
+                        value = Some(v.to_owned());
+                    }
+                });
+                return Ok(value);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last row of a term that begins at or before `at`, with its first seq.
+    pub(crate) fn posting_at(&self, field: Field, term: u64, at: u64) -> Result<Option<(u64, Vec<u64>)>> {
+        let Some(at) = self.indexed.checked_sub(1).map(|last| last.min(at)) else { return Ok(None) };
+        let rows = self.table(tables::POSTINGS)?;
+        let row = rows.range((field as u8, term, 0)..=(field as u8, term, at)).stored()?.next_back();
+        row.map(|row| self.posting(row.stored()?)).transpose()
+    }
+
+    /// The first row of a term that begins at or after `at`, with its first seq.
+    pub(crate) fn posting_after(&self, field: Field, term: u64, at: u64) -> Result<Option<(u64, Vec<u64>)>> {
+        if at >= self.indexed {
+            return Ok(None);
+        }
+        let rows = self.table(tables::POSTINGS)?;
+        let row = rows.range((field as u8, term, at)..(field as u8, term, self.indexed)).stored()?.next();
+        row.map(|row| self.posting(row.stored()?)).transpose()
+    }
+
+    fn posting(
+        &self,
+        (key, value): (redb::AccessGuard<'_, (u8, u64, u64)>, redb::AccessGuard<'_, &'static [u8]>),
+    ) -> Result<(u64, Vec<u64>)> {
+        let (field, term, first) = key.value();
+        let row = read_row(first, value.value());
+        let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
+        row.filter(|(_, seqs)| seqs.len() as u64 <= BATCH).map(|(_, seqs)| (first, seqs)).ok_or_else(damaged)
+    }
+
+    /// The first seq at or after `at` whose zone may hold times of `[since, until)`. Seqs that are not in the file's index
+    /// yet may always.
+    pub(crate) fn zone_after(&self, at: u64, since: i64, until: i64) -> Result<Option<u64>> {
+        let zones = self.table(tables::ZONES)?;
+        let mut at = at;
+        'next: while at < self.indexed {
+            for (level, bits) in zones::LEVELS.iter().enumerate().rev() {
+                let index = at >> bits;
+                let zone = zones.get((level as u8, index)).stored()?.map(|z| z.value());
+                if zone.is_none_or(|(low, high)| high < since || low >= until) {
+                    // A zone that reaches over the end of the index says nothing of what follows there.
+                    at = ((index + 1) << bits).min(self.indexed);
+                    continue 'next;
+                }
+            }
+            return Ok(Some(at));
+        }
+        Ok((at < self.size).then_some(at))
+    }
+
+    /// The last seq at or before `at` whose zone may hold times of `[since, until)`.
+    pub(crate) fn zone_before(&self, at: u64, since: i64, until: i64) -> Result<Option<u64>> {
+        let zones = self.table(tables::ZONES)?;
+        let mut at = at;
+        'next: while at < self.indexed {
+            for (level, bits) in zones::LEVELS.iter().enumerate().rev() {
+                let index = at >> bits;
+                let zone = zones.get((level as u8, index)).stored()?.map(|z| z.value());
+                if zone.is_none_or(|(low, high)| high < since || low >= until) {
+                    match (index << bits).checked_sub(1) {
+                        Some(before) => at = before,
+                        None => return Ok(None),
+                    }
+                    continue 'next;
+                }
+            }
+            break;
+        }
+        Ok(Some(at))
+    }
+
+    /// The rollups of one tool, or of all, on days from `from` up to and without `to`: tool's term id, day, cell.
+    pub(crate) fn rollups(&self, tool: Option<u64>, days: std::ops::Range<i32>) -> Result<Vec<(u64, i32, Cell)>> {
+        let table = self.table(tables::ROLLUPS)?;
+        let range = match tool {
+            Some(tool) => table.range((tool, days.start)..(tool, days.end)),
+            None => table.range::<(u64, i32)>(..),
+        };
+        let mut cells = Vec::new();
+        for row in range.stored()? {
+            let (key, cell) = row.stored()?;
+            let (tool, day) = key.value();
+            if days.contains(&day) {
+                cells.push((tool, day, Cell::decode(cell.value())?));
+            }
+        }
+        Ok(cells)
+    }
+
+    /// Whether a call that was begun at `seq` has no end yet.
+    pub(crate) fn is_unfinished(&self, seq: u64) -> Result<bool> {
+        Ok(self.table(tables::UNFINISHED)?.get(seq).stored()?.is_some())
+    }
+
+    /// The seqs of calls that were begun and not finished.
+    pub(crate) fn unfinished(&self) -> Result<Vec<u64>> {
+        let table = self.table(tables::UNFINISHED)?;
+        let rows = table.range(..self.size).stored()?;
+        rows.map(|row| Ok(row.stored()?.0.value())).collect()
+    }
+
+    /// Whether the entry at `seq` is still there.
+    pub(crate) fn exists(&self, seq: u64) -> Result<bool> {
+        if seq >= self.size || seq >= self.state.sealed {
+            return Ok(seq < self.size);
+        }
+        Ok(self.block_of(seq)?.is_some_and(|(_, block)| block.find(seq).is_some()))
+    }
+}
