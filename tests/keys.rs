@@ -81,8 +81,8 @@ fn a_file_reads_back_as_it_was() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text(&keys));
     keys.rotate_pseudonym_key(&mut source(5)).unwrap();
     keys.add_master_key(&mut source(6)).unwrap();
-    keys.begin_rotation(7, root(7), &mut source(7)).unwrap();
     keys.sign_checkpoint(7, root(7)).unwrap();
+    keys.begin_rotation(7, root(7), &mut source(7)).unwrap();
     keys.save(&path, &mut source(8)).unwrap();
     let read = KeyFile::load(&path, None).unwrap();
     assert_eq!(text(&read), text(&keys));
@@ -106,12 +106,13 @@ fn the_signatures_are_those_of_the_log_and_its_epoch() {
     assert_eq!(epochs.check(&signed), Ok(0));
 
     let rotation = keys.begin_rotation(5, root(5), &mut source(7)).unwrap();
-    assert_eq!(keys.epoch(), 0, "the old key signs until the store holds the rotation");
+    assert_eq!(keys.epoch(), 0);
+    assert_eq!(kind(keys.sign_checkpoint(6, root(6))).0, ErrorKind::Conflict, "whose turn it is shows when it settles");
     assert_eq!(kind(keys.begin_rotation(5, root(5), &mut source(8))).0, ErrorKind::Conflict);
     let (number, public) = (rotation.number, rotation.public);
     epochs.push(rotation).unwrap();
-    assert_eq!(keys.settle_rotation(number, &public).unwrap(), Settled::Completed);
-    assert_eq!(keys.settle_rotation(number, &public).unwrap(), Settled::Unchanged);
+    assert_eq!(keys.settle_rotation(number, &public, 6).unwrap(), Settled::Completed);
+    assert_eq!(keys.settle_rotation(number, &public, 6).unwrap(), Settled::Unchanged);
     let signed = keys.sign_checkpoint(6, root(6)).unwrap();
     signed.verify(&keys.verifier()).unwrap();
     assert_eq!(epochs.check(&signed), Ok(1));
@@ -130,20 +131,22 @@ fn a_rotation_survives_a_crash_at_every_step() {
     // Before the save: the file knows nothing of it.
     keys.begin_rotation(5, root(5), &mut source(6)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
-    assert_eq!(keys.settle_rotation(0, &old).unwrap(), Settled::Unchanged);
+    assert_eq!(keys.settle_rotation(0, &old, 5).unwrap(), Settled::Unchanged);
 
     // After the save, before the store holds the entry: the old key goes on.
     keys.begin_rotation(5, root(5), &mut source(7)).unwrap();
     keys.save(&path, &mut source(8)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
-    assert_eq!(keys.settle_rotation(0, &old).unwrap(), Settled::Abandoned);
+    // An older copy of the store, opened by mistake, must not destroy the key that the newest one may need.
+    assert_eq!(kind(keys.settle_rotation(0, &old, 4)).0, ErrorKind::Conflict);
+    assert_eq!(keys.settle_rotation(0, &old, 5).unwrap(), Settled::Abandoned);
     keys.save(&path, &mut source(9)).unwrap();
 
     // After the store holds it, before the second save: the new key takes over at the next opening.
     let rotation = keys.begin_rotation(6, root(6), &mut source(10)).unwrap();
     keys.save(&path, &mut source(11)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
-    assert_eq!(keys.settle_rotation(1, &rotation.public).unwrap(), Settled::Completed);
+    assert_eq!(keys.settle_rotation(1, &rotation.public, 7).unwrap(), Settled::Completed);
     keys.save(&path, &mut source(12)).unwrap();
     assert!(!std::fs::read_to_string(&path).unwrap().contains(&old_line), "the old key is gone from the file");
     let mut keys = KeyFile::load(&path, None).unwrap();
@@ -151,7 +154,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
 
     // A key file that does not fit the store says so.
     for (number, public) in [(0, old), (2, rotation.public), (1, old)] {
-        let (kind, message) = kind(keys.settle_rotation(number, &public));
+        let (kind, message) = kind(keys.settle_rotation(number, &public, 7));
         assert_eq!(kind, ErrorKind::Key);
         assert!(message.contains("bring that back"), "{message}");
     }
@@ -280,6 +283,40 @@ fn a_passphrase_protects_the_file() {
     // The cost and salt are authenticated too.
     let edited = wrapped.replace("argon2id 65536 3 1", "argon2id 65536 2 1");
     assert_eq!(kind(KeyFile::parse(edited.as_bytes(), Some(&right))).0, ErrorKind::Key);
+}
+
+/// A file as version 1 wrote it. It must stay readable, and be written the same, as long as it is version 1.
+const GOLDEN: &str = "attestlog-key v1
+origin example.com/ward-3/34750f98bd59fcfc946da45aaabe933b
+log AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
+epoch 0 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
+digest AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=
+pseudonym BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=
+master BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=
+mark 7 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
+checksum 70bf546d2bde779461524cc268bda74d5137d5c5cfacb453d1f9091652bd2ea5
+";
+
+/// The same under the passphrase "golden".
+const GOLDEN_WRAPPED: &str = "attestlog-key v1 wrapped
+argon2id 65536 3 1 BgYGBgYGBgYGBgYGBgYGBg==
+xchacha20poly1305 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH
+5Se2UDs447af0754hvp0yCUohq3aTPOLdwL7E05qaL82H8x9d+MZt6m7HZvTjumPgCnyMUjaC0FTuOxp4tt+VkP0raNDtc+onniKs44LiXKV7MIeqd6iyvnc4yIEQHBo8MnQaXnNPXEbHdY0Eyf0f6LMztIsxFobIMfqCyLe4reKyBZFom7FvS/fMkWI0nmEx6L6BAiPNnuV+ebK4BzwVX3w10lIItT10S5QbzfDgszEKUbxiZTH2sZqcK8VZF3l4qQ2QLh1nSTgrwVscCoxnv8uc16MgNXDsJOjI2ZEwpcmClEjt2fZkFA7Yx3Ks6PKHt5cq2wMDDpxhc8G8hcGCTRkkMV5Jw2w/+dO1I4qQcYnAfbhecQlEu3Y+6Rypwv5nNsCwDHY+Hymf+rG7+oSx5l5QjlmWakWUVh86uUUIL2y9cKA5VMPUrlPvAEckR/SYIkxpCA6gEOLtM0AsIKZtUpqI/VaCPvK7vWnUYCbjJ7ejRt0ejugyM7aDxh9Fwfvbw1OOOKEq3taSPOFBLqlOzKtE8OamEZ44PgWVjXYOR6hMOtTYsF884ig0ojuOCbkKXsubbm4Ej+lBdWHCMjXYZFrO1p+ZWOjYX/4/GAI/wFe9DIvzhrOwMJDLlU60n0=
+";
+
+#[test]
+fn version_1_stays_readable() {
+    let keys = KeyFile::parse(GOLDEN.as_bytes(), None).unwrap();
+    assert_eq!(text(&keys), GOLDEN);
+    let verifier =
+        "example.com/ward-3/34750f98bd59fcfc946da45aaabe933b+005e2e69+AYE5dw6ofRdfVqNUZsNMfszLjYqRtO43ol32D1uPybOU";
+    assert_eq!(keys.verifier().to_string(), verifier);
+    assert_eq!(keys.pseudonym_keys().next().unwrap().id().to_string(), "92773b52");
+    assert_eq!(keys.master_keys().next().unwrap().id().to_string(), "944f174e");
+    let mut wrapped = KeyFile::parse(GOLDEN_WRAPPED.as_bytes(), Some(&passphrase("golden"))).unwrap();
+    assert_eq!(*wrapped.to_text(&mut |nonce| nonce.fill(7)).unwrap(), GOLDEN_WRAPPED);
+    wrapped.set_passphrase(None, &mut source(1)).unwrap();
+    assert_eq!(text(&wrapped), GOLDEN);
 }
 
 #[test]
@@ -435,8 +472,8 @@ fn secrets(plain: &str) -> Vec<Vec<u8>> {
 #[test]
 fn no_secret_shows_in_debug() {
     let mut keys = generate(3);
-    keys.begin_rotation(5, root(5), &mut source(6)).unwrap();
     keys.sign_checkpoint(5, root(5)).unwrap();
+    keys.begin_rotation(5, root(5), &mut source(6)).unwrap();
     let secrets = secrets(&text(&keys));
     assert_eq!(secrets.len(), 6);
     keys.set_passphrase(Some(&passphrase("correct horse")), &mut source(5)).unwrap();

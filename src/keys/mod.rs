@@ -131,8 +131,10 @@ impl KeyFile {
     /// durable before; save the file before the checkpoint is handed out.
     ///
     /// # Errors
-    /// As [`KeyFile::raise_mark`]: nothing is signed that contradicts what was signed before.
+    /// As [`KeyFile::raise_mark`]: nothing is signed that contradicts what was signed before. [`ErrorKind::Conflict`] while
+    /// a rotation is under way: nobody knows yet whose turn it is.
     pub fn sign_checkpoint(&mut self, size: u64, root: Hash) -> Result<SignedCheckpoint> {
+        self.check_settled()?;
         let checkpoint = Checkpoint::new(&self.origin, size, root)?;
         let signed = SignedCheckpoint::sign(checkpoint, &[&self.log_key(), &self.epoch_key()])?;
         self.raise_mark(size, root)?;
@@ -149,15 +151,10 @@ impl KeyFile {
     /// # Errors
     /// [`ErrorKind::Conflict`] where that contradicts an earlier one: the store is an older copy, or another history.
     pub fn raise_mark(&mut self, size: u64, root: Hash) -> Result<()> {
+        if let Some(older) = self.older_copy(size) {
+            return Err(older);
+        }
         match self.mark {
-            Some(mark) if size < mark.size => Err(Error::new(
-                ErrorKind::Conflict,
-                format!(
-                    "this key has signed a checkpoint of {} entries and the store has {size}: it is an older copy; \
-                     bring back the newest one",
-                    mark.size
-                ),
-            )),
             Some(mark) if size == mark.size && root != mark.root => Err(Error::new(
                 ErrorKind::Conflict,
                 format!("this key has signed another root for {size} entries: the store is not the one it belongs to"),
@@ -169,19 +166,27 @@ impl KeyFile {
         }
     }
 
+    fn older_copy(&self, size: u64) -> Option<Error> {
+        let signed = self.mark.filter(|mark| size < mark.size)?.size;
+        let message = format!(
+            "this key has signed {signed} entries and the store has {size}: it is an older copy; bring back the newest one"
+        );
+        Some(Error::new(ErrorKind::Conflict, message))
+    }
+
     /// Makes the next epoch's key and the statement with which the present epoch hands over to it, at the tree of `size`
-    /// entries with this root. The present key still signs. Save the file, record the statement as entry `size`, then call
-    /// [`KeyFile::settle_rotation`] and save again.
+    /// entries with this root, all of them durable; raises the mark to it. Save the file, record the statement as entry
+    /// `size`, then call [`KeyFile::settle_rotation`] and save again. Until then nothing can be signed.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] where a rotation is under way already, or there is no number left.
+    /// [`ErrorKind::Conflict`] where a rotation is under way already, where there is no number left, or as
+    /// [`KeyFile::raise_mark`].
     pub fn begin_rotation(&mut self, size: u64, root: Hash, random: &mut dyn FnMut(&mut [u8])) -> Result<Rotation> {
-        if self.next_epoch.is_some() {
-            return Err(Error::new(ErrorKind::Conflict, "a rotation is under way; settle it first"));
-        }
+        self.check_settled()?;
         let Some(number) = self.epoch.0.checked_add(1) else {
             return Err(Error::new(ErrorKind::Conflict, "there is no epoch number left"));
         };
+        self.raise_mark(size, root)?;
         let next = Secret::random(random);
         let public = note::public_of(next.bytes());
         let rotation = Rotation::sign(&self.origin, number, public, size, root, &self.epoch_key());
@@ -189,14 +194,24 @@ impl KeyFile {
         Ok(rotation)
     }
 
+    fn check_settled(&self) -> Result<()> {
+        match self.next_epoch {
+            Some(_) => {
+                Err(Error::new(ErrorKind::Conflict, "a rotation of the epoch key is under way; settle it first"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Brings the keys into line with what the store has recorded: `number` and `public` are those of the store's last
-    /// epoch. Call it after the rotation entry is durable, and whenever a store is opened. If it does not answer
-    /// [`Settled::Unchanged`], save the file: a key was destroyed.
+    /// epoch, `size` is its size. Call it after the rotation entry is durable, and whenever a store is opened. If it does
+    /// not answer [`Settled::Unchanged`], save the file: a key was destroyed.
     ///
     /// # Errors
     /// [`ErrorKind::Key`] where the store is at an epoch of which this file knows nothing: it is an older copy of the
-    /// key file, or another store's.
-    pub fn settle_rotation(&mut self, number: u32, public: &[u8; 32]) -> Result<Settled> {
+    /// key file, or another store's. [`ErrorKind::Conflict`] where a rotation is under way and the store has less than
+    /// what was signed: an older copy of the store, which must not decide which key is destroyed.
+    pub fn settle_rotation(&mut self, number: u32, public: &[u8; 32], size: u64) -> Result<Settled> {
         let is = |(own, secret): &(u32, Secret)| *own == number && note::public_of(secret.bytes()) == *public;
         let settled = match self.next_epoch.take_if(|next| is(next)) {
             Some(next) => {
@@ -213,8 +228,14 @@ impl KeyFile {
                     ),
                 ));
             }
-            None if self.next_epoch.take().is_some() => Settled::Abandoned,
-            None => Settled::Unchanged,
+            None if self.next_epoch.is_none() => Settled::Unchanged,
+            None => {
+                if let Some(older) = self.older_copy(size) {
+                    return Err(older);
+                }
+                self.next_epoch = None;
+                Settled::Abandoned
+            }
         };
         self.stale |= settled != Settled::Unchanged;
         Ok(settled)

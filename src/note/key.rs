@@ -120,7 +120,7 @@ fn key_id(name: &str, key_type: KeyType, public: &[u8; 32]) -> [u8; 4] {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[self.key_type.byte()], &self.public().as_slice()[..]].concat();
+        let key = [&[self.key_type.byte()], self.public().as_slice()].concat();
         write!(f, "{}+{}+{}", self.name, to_hex(&self.id), STANDARD.encode(key))
     }
 }
@@ -159,7 +159,8 @@ impl FromStr for VerifierKey {
 /// A secret key under its name. Zeroized when dropped; `Debug` shows the public half only.
 pub struct SigningKey {
     verifier: VerifierKey,
-    secret: ed25519_dalek::SigningKey,
+    /// In a box, so that moving the key leaves no copies of it behind.
+    secret: Box<ed25519_dalek::SigningKey>,
 }
 
 impl SigningKey {
@@ -174,7 +175,7 @@ impl SigningKey {
 
     /// The same under a name that was checked before. A key that comes from a seed is never a weak one.
     pub(crate) fn named(name: &str, seed: &[u8; 32]) -> SigningKey {
-        let secret = ed25519_dalek::SigningKey::from_bytes(seed);
+        let secret = Box::new(ed25519_dalek::SigningKey::from_bytes(seed));
         let public = secret.verifying_key();
         let (name, key_type) = (name.to_owned(), KeyType::Ed25519);
         let id = key_id(&name, key_type, public.as_bytes());
