@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod json;
+pub mod keys;
 pub mod merkle;
 pub mod note;
 pub mod proof;

@@ -6,7 +6,7 @@
 //! size can be made from perfect nodes alone, and nothing here knows where they are kept.
 //!
 //! Nothing here does I/O. `frontier` appends, `proof` makes and checks proofs through [`Nodes`], `cover` says which
-//! nodes a purge must leave behind. Calls go from the store into these three and from them only to [`Hash`].
+//! nodes a purge must leave behind. Calls go from the store into these three and from them only to [`crate::Hash`].
 
 mod cover;
 mod frontier;

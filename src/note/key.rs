@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, VerifyingKey};
 use std::fmt;
 use std::str::FromStr;
-use zeroize::Zeroizing;
 
 /// What a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,7 +120,7 @@ fn key_id(name: &str, key_type: KeyType, public: &[u8; 32]) -> [u8; 4] {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[self.key_type.byte()], &self.public().as_slice()[..]].concat();
+        let key = [&[self.key_type.byte()], self.public().as_slice()].concat();
         write!(f, "{}+{}+{}", self.name, to_hex(&self.id), STANDARD.encode(key))
     }
 }
@@ -160,7 +159,8 @@ impl FromStr for VerifierKey {
 /// A secret key under its name. Zeroized when dropped; `Debug` shows the public half only.
 pub struct SigningKey {
     verifier: VerifierKey,
-    secret: ed25519_dalek::SigningKey,
+    /// In a box, so that moving the key leaves no copies of it behind.
+    secret: Box<ed25519_dalek::SigningKey>,
 }
 
 impl SigningKey {
@@ -169,9 +169,17 @@ impl SigningKey {
     /// # Errors
     /// [`NoteError::Name`].
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<SigningKey, NoteError> {
-        let secret = ed25519_dalek::SigningKey::from_bytes(seed);
-        let verifier = VerifierKey::new(name, KeyType::Ed25519, secret.verifying_key().as_bytes())?;
-        Ok(SigningKey { verifier, secret })
+        check_name(name).map_err(NoteError::Name)?;
+        Ok(SigningKey::named(name, seed))
+    }
+
+    /// The same under a name that was checked before. A key that comes from a seed is never a weak one.
+    pub(crate) fn named(name: &str, seed: &[u8; 32]) -> SigningKey {
+        let secret = Box::new(ed25519_dalek::SigningKey::from_bytes(seed));
+        let public = secret.verifying_key();
+        let (name, key_type) = (name.to_owned(), KeyType::Ed25519);
+        let id = key_id(&name, key_type, public.as_bytes());
+        SigningKey { verifier: VerifierKey { name, key_type, id, public }, secret }
     }
 
     /// The public half.
@@ -201,5 +209,5 @@ impl fmt::Debug for SigningKey {
 
 /// The public key of a seed, for the origin and for statements about a key that does not sign yet.
 pub(crate) fn public_of(seed: &[u8; 32]) -> [u8; 32] {
-    ed25519_dalek::SigningKey::from_bytes(&Zeroizing::new(*seed)).verifying_key().to_bytes()
+    ed25519_dalek::SigningKey::from_bytes(seed).verifying_key().to_bytes()
 }

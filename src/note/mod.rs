@@ -15,6 +15,7 @@ mod key;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
 pub use epoch::{Epoch, EpochError, Rotation, Succession, binds, epoch_name, origin};
+pub(crate) use key::public_of;
 pub use key::{KeyType, SigningKey, VerifierKey};
 
 use base64::Engine as _;

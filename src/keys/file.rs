@@ -1,0 +1,192 @@
+//! The key file on the disk: nobody else may read it, nothing is overwritten by accident, and a crash leaves either the
+//! old file or the new one.
+//!
+//! On Unix a file is created with mode 0600 and refused when group or others may do anything with it. On other systems
+//! the directory's own protection is all there is.
+
+use super::{KeyFile, MAX_KEY_FILE_BYTES, Passphrase};
+use crate::{Error, ErrorKind, Result};
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+impl KeyFile {
+    /// Writes a new key file; it and its name are on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] where anything stands at `path`, a symbolic link included; [`ErrorKind::Io`].
+    pub fn create(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        let text = self.to_text(random)?;
+        let mut file = create_private(path).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => Error::new(
+                ErrorKind::AlreadyExists,
+                format!(
+                    "{}: something is there already, and a key file is never overwritten; choose another path",
+                    path.display()
+                ),
+            ),
+            _ => at(path)(e),
+        })?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_parent(path));
+        written.map_err(|e| {
+            // It is ours, and half of a key file helps nobody.
+            drop(std::fs::remove_file(path));
+            at(path)(e)
+        })
+    }
+
+    /// Writes a copy to `path`, with everything in it, under the same passphrase and with the same care as the file
+    /// itself. A copy from before a rotation can sign nothing after it, and opens nothing sealed since.
+    ///
+    /// # Errors
+    /// As [`KeyFile::create`].
+    pub fn backup(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        self.create(path, random)
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`], with what to do, where the file is missing, damaged, not a regular file, or open to others;
+    /// or as [`KeyFile::parse`].
+    pub fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<KeyFile> {
+        let refuse = |why: &str| Error::new(ErrorKind::Key, format!("{}: {why}", path.display()));
+        let file = open_private(path)?;
+        let length = file.metadata().map_err(at(path))?.len();
+        if length > MAX_KEY_FILE_BYTES as u64 {
+            return Err(refuse(&format!("it has {length} bytes, so it is not a key file: fix the path")));
+        }
+        // Room for all of it at once: growing would leave copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_BYTES + 2));
+        let limit = MAX_KEY_FILE_BYTES as u64 + 1;
+        file.take(limit).read_to_end(&mut bytes).map_err(|e| refuse(&format!("it cannot be read: {e}")))?;
+        KeyFile::parse(&bytes, passphrase).map_err(|e| e.at(path.display()))
+    }
+
+    /// Replaces the file at `path` by these keys, in one step: after a crash there is the old file or this one. Where a
+    /// secret was destroyed since the last save, the old file's bytes are overwritten as well; file systems that never
+    /// write in place, and flash memory, may keep them all the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`] where there is no private regular file to replace; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
+    pub fn save(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        let text = self.to_text(random)?;
+        drop(open_private(path)?);
+        let fresh = beside(path);
+        let written = write_fresh(&fresh, &text).and_then(|()| replace(&fresh, path, self.stale));
+        written.map_err(|e| {
+            drop(std::fs::remove_file(&fresh));
+            at(path)(e)
+        })?;
+        self.stale = false;
+        Ok(())
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |e| Error::from(e).at(path.display())
+}
+
+/// The name of the file that is written before it takes `path`'s place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn write_fresh(fresh: &Path, text: &str) -> io::Result<()> {
+    // One may be left from a crash. Nobody else writes there: the store that these keys belong to is ours alone.
+    match std::fs::remove_file(fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = create_private(fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(unix)]
+fn create_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Opens a key file for reading, if it is a regular file that only its owner can use.
+fn open_private(path: &Path) -> Result<File> {
+    let refuse = |why: &str| Err(Error::new(ErrorKind::Key, format!("{}: {why}", path.display())));
+    // Looked at before it is opened: opening a pipe would wait.
+    let seen = match std::fs::symlink_metadata(path) {
+        Ok(seen) => seen,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return refuse("there is no key file: bring it back from its backup, or open the store as unsigned");
+        }
+        Err(e) => return refuse(&format!("the key file cannot be looked at: {e}")),
+    };
+    if seen.is_symlink() {
+        return refuse("it is a symbolic link; name the key file itself");
+    }
+    if !seen.is_file() {
+        return refuse("it is not a regular file: fix the path");
+    }
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) => return refuse(&format!("the key file cannot be opened: {e}")),
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let opened = file.metadata().map_err(at(path))?;
+        if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
+            return refuse("it was replaced while it was being opened; try again");
+        }
+        let mode = opened.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return refuse(&format!(
+                "others can use it (mode {mode:04o}): run `chmod 600` on it, and rotate the keys if somebody may have read it"
+            ));
+        }
+    }
+    Ok(file)
+}
+
+#[cfg(unix)]
+fn replace(fresh: &Path, path: &Path, scrub: bool) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let old = if scrub { OpenOptions::new().write(true).open(path).ok() } else { None };
+    std::fs::rename(fresh, path)?;
+    sync_parent(path)?;
+    // From here on the new file is in place whatever happens; overwriting the old bytes is a kindness, not a promise.
+    if let Some(mut old) = old
+        && let Ok(metadata) = old.metadata()
+        && metadata.nlink() == 0
+    {
+        let zeros = vec![0; usize::try_from(metadata.len()).unwrap_or(0).min(MAX_KEY_FILE_BYTES)];
+        drop(old.write_all(&zeros).and_then(|()| old.sync_data()));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn replace(fresh: &Path, path: &Path, _scrub: bool) -> io::Result<()> {
+    std::fs::rename(fresh, path)
+}
+
+/// Makes a new or renamed file's name durable.
+#[cfg(unix)]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_parent(_: &Path) -> io::Result<()> {
+    Ok(())
+}

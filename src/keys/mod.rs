@@ -1,0 +1,332 @@
+//! The key file: every secret of a log, kept beside the store and never in it.
+//!
+//! Invariants: the origin ends in the fingerprint of epoch 0's public key; there is always a newest pseudonym key and a
+//! newest master key, and they stand last; key ids follow from the keys, so two files cannot give one id to two keys;
+//! the mark never goes back, and nothing is signed below it or beside it. Secrets are zeroized when they are dropped or
+//! replaced, and appear in no error and no `Debug`.
+//!
+//! A change that destroys a secret comes in two steps with the store's durable write between them, because after a
+//! crash at any point either the old or the new secret must still fit what the store says. [`KeyFile::begin_rotation`]
+//! or [`KeyFile::add_master_key`], save; write the store; then [`KeyFile::settle_rotation`] or
+//! [`KeyFile::retire_master_keys`], save again.
+//!
+//! This file holds the keys and calls `text` (the file's form), `wrap` (the passphrase) and `file` (the disk); only `file`
+//! does I/O, and randomness is passed in everywhere.
+
+mod file;
+mod secret;
+mod text;
+mod wrap;
+
+pub use secret::{KeyId, NamedKey};
+pub use text::MAX_KEY_FILE_BYTES;
+pub use wrap::Passphrase;
+
+use crate::note::{self, Checkpoint, Rotation, SignedCheckpoint, SigningKey, VerifierKey};
+use crate::{Error, ErrorKind, Hash, Result};
+use secret::Secret;
+use std::fmt;
+use wrap::Wrap;
+
+/// The most pseudonym or master keys that a file keeps.
+pub const MAX_KEYS: usize = 200;
+
+/// Size and root of the last checkpoint that was signed: a store that has less, or something else, is an older copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The size.
+    pub size: u64,
+    /// The root at that size.
+    pub root: Hash,
+}
+
+/// What became of a rotation that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// None was under way.
+    Unchanged,
+    /// The store holds it: the new key signs now, the old one is destroyed.
+    Completed,
+    /// The store does not hold it: the old key goes on, the new one is destroyed.
+    Abandoned,
+}
+
+/// All keys of one log.
+///
+/// ```
+/// use attestlog::keys::KeyFile;
+/// // A fixed source, so that the example is the same every time; a program passes the operating system's.
+/// let mut random = |out: &mut [u8]| out.iter_mut().zip(1..).for_each(|(byte, n)| *byte = n);
+/// let keys = KeyFile::generate("example.com/ward-3", &mut random).unwrap();
+/// assert!(keys.origin().starts_with("example.com/ward-3/"));
+/// println!("give this to your auditor: {}", keys.verifier());
+/// ```
+pub struct KeyFile {
+    origin: String,
+    log: Secret,
+    epoch: (u32, Secret),
+    next_epoch: Option<(u32, Secret)>,
+    digest: Secret,
+    pseudonym: Vec<NamedKey>,
+    master: Vec<NamedKey>,
+    mark: Option<Mark>,
+    wrap: Option<Wrap>,
+    /// A secret was dropped since the file was written: its old bytes are overwritten with the next save.
+    stale: bool,
+}
+
+impl KeyFile {
+    /// Makes the keys of a new log. `name` is what the origin begins with; `random` fills its argument with random bytes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] where `name` cannot be a key name.
+    pub fn generate(name: &str, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyFile> {
+        let epoch = Secret::random(random);
+        let origin = note::origin(name, &note::public_of(epoch.bytes()))?;
+        Ok(KeyFile {
+            origin,
+            log: Secret::random(random),
+            epoch: (0, epoch),
+            next_epoch: None,
+            digest: Secret::random(random),
+            pseudonym: vec![NamedKey::new("pseudonym", Secret::random(random))],
+            master: vec![NamedKey::new("master", Secret::random(random))],
+            mark: None,
+            wrap: None,
+            stale: false,
+        })
+    }
+
+    /// The log's name, which stands in every checkpoint.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The log key's public half: what auditors pin and witnesses know.
+    pub fn verifier(&self) -> VerifierKey {
+        self.log_key().verifier().clone()
+    }
+
+    /// The stable log key.
+    pub fn log_key(&self) -> SigningKey {
+        self.signing_key(&self.origin, &self.log)
+    }
+
+    /// The number of the present epoch.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.0
+    }
+
+    /// The key of the present epoch.
+    pub fn epoch_key(&self) -> SigningKey {
+        self.signing_key(&note::epoch_name(&self.origin, self.epoch.0), &self.epoch.1)
+    }
+
+    fn signing_key(&self, name: &str, secret: &Secret) -> SigningKey {
+        // Origins are checked where a key file is made or read, with room for every epoch's number.
+        SigningKey::named(name, secret.bytes())
+    }
+
+    /// Signs a checkpoint with the log key and the present epoch's, and raises the mark to it. The entries must be
+    /// durable before; save the file before the checkpoint is handed out.
+    ///
+    /// # Errors
+    /// As [`KeyFile::raise_mark`]: nothing is signed that contradicts what was signed before. [`ErrorKind::Conflict`] while
+    /// a rotation is under way: nobody knows yet whose turn it is.
+    pub fn sign_checkpoint(&mut self, size: u64, root: Hash) -> Result<SignedCheckpoint> {
+        self.check_settled()?;
+        let checkpoint = Checkpoint::new(&self.origin, size, root)?;
+        let signed = SignedCheckpoint::sign(checkpoint, &[&self.log_key(), &self.epoch_key()])?;
+        self.raise_mark(size, root)?;
+        Ok(signed)
+    }
+
+    /// The last checkpoint that was signed with these keys.
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark
+    }
+
+    /// Notes that a checkpoint of this size and root was signed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where that contradicts an earlier one: the store is an older copy, or another history.
+    pub fn raise_mark(&mut self, size: u64, root: Hash) -> Result<()> {
+        if let Some(older) = self.older_copy(size) {
+            return Err(older);
+        }
+        match self.mark {
+            Some(mark) if size == mark.size && root != mark.root => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("this key has signed another root for {size} entries: the store is not the one it belongs to"),
+            )),
+            _ => {
+                self.mark = Some(Mark { size, root });
+                Ok(())
+            }
+        }
+    }
+
+    fn older_copy(&self, size: u64) -> Option<Error> {
+        let signed = self.mark.filter(|mark| size < mark.size)?.size;
+        let message = format!(
+            "this key has signed {signed} entries and the store has {size}: it is an older copy; bring back the newest one"
+        );
+        Some(Error::new(ErrorKind::Conflict, message))
+    }
+
+    /// Makes the next epoch's key and the statement with which the present epoch hands over to it, at the tree of `size`
+    /// entries with this root, all of them durable; raises the mark to it. Save the file, record the statement as entry
+    /// `size`, then call [`KeyFile::settle_rotation`] and save again. Until then nothing can be signed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where a rotation is under way already, where there is no number left, or as
+    /// [`KeyFile::raise_mark`].
+    pub fn begin_rotation(&mut self, size: u64, root: Hash, random: &mut dyn FnMut(&mut [u8])) -> Result<Rotation> {
+        self.check_settled()?;
+        let Some(number) = self.epoch.0.checked_add(1) else {
+            return Err(Error::new(ErrorKind::Conflict, "there is no epoch number left"));
+        };
+        self.raise_mark(size, root)?;
+        let next = Secret::random(random);
+        let public = note::public_of(next.bytes());
+        let rotation = Rotation::sign(&self.origin, number, public, size, root, &self.epoch_key());
+        self.next_epoch = Some((number, next));
+        Ok(rotation)
+    }
+
+    fn check_settled(&self) -> Result<()> {
+        match self.next_epoch {
+            Some(_) => {
+                Err(Error::new(ErrorKind::Conflict, "a rotation of the epoch key is under way; settle it first"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the keys into line with what the store has recorded: `number` and `public` are those of the store's last
+    /// epoch, `size` is its size. Call it after the rotation entry is durable, and whenever a store is opened. If it does
+    /// not answer [`Settled::Unchanged`], save the file: a key was destroyed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`] where the store is at an epoch of which this file knows nothing: it is an older copy of the
+    /// key file, or another store's. [`ErrorKind::Conflict`] where a rotation is under way and the store has less than
+    /// what was signed: an older copy of the store, which must not decide which key is destroyed.
+    pub fn settle_rotation(&mut self, number: u32, public: &[u8; 32], size: u64) -> Result<Settled> {
+        let is = |(own, secret): &(u32, Secret)| *own == number && note::public_of(secret.bytes()) == *public;
+        let settled = match self.next_epoch.take_if(|next| is(next)) {
+            Some(next) => {
+                self.epoch = next;
+                Settled::Completed
+            }
+            None if !is(&self.epoch) => {
+                return Err(Error::new(
+                    ErrorKind::Key,
+                    format!(
+                        "the store is at epoch {number} and the key file at epoch {}: it is not this store's present key \
+                         file; bring that back",
+                        self.epoch.0
+                    ),
+                ));
+            }
+            None if self.next_epoch.is_none() => Settled::Unchanged,
+            None => {
+                if let Some(older) = self.older_copy(size) {
+                    return Err(older);
+                }
+                self.next_epoch = None;
+                Settled::Abandoned
+            }
+        };
+        self.stale |= settled != Settled::Unchanged;
+        Ok(settled)
+    }
+
+    /// The key of the HMAC over results.
+    pub fn digest_key(&self) -> &[u8; 32] {
+        self.digest.bytes()
+    }
+
+    /// All live pseudonym keys, the newest first: new values get the first, searches try all.
+    pub fn pseudonym_keys(&self) -> impl Iterator<Item = &NamedKey> {
+        self.pseudonym.iter().rev()
+    }
+
+    /// Adds a pseudonym key, which is the newest from now on; the others stay live for searches.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] beyond [`MAX_KEYS`].
+    pub fn rotate_pseudonym_key(&mut self, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyId> {
+        push_key(&mut self.pseudonym, "pseudonym", random)
+    }
+
+    /// All live master keys for sealed values, the newest first: new keys are wrapped under the first.
+    pub fn master_keys(&self) -> impl Iterator<Item = &NamedKey> {
+        self.master.iter().rev()
+    }
+
+    /// The master key with this id.
+    pub fn master_key(&self, id: KeyId) -> Option<&NamedKey> {
+        self.master.iter().find(|key| key.id() == id)
+    }
+
+    /// Adds a master key, which is the newest from now on. The others stay until [`KeyFile::retire_master_keys`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`] beyond [`MAX_KEYS`].
+    pub fn add_master_key(&mut self, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyId> {
+        push_key(&mut self.master, "master", random)
+    }
+
+    /// Destroys all master keys but the newest, once nothing is wrapped under them that must be opened again.
+    pub fn retire_master_keys(&mut self) {
+        let last = self.master.len().saturating_sub(1);
+        self.stale |= last > 0;
+        self.master.drain(..last);
+    }
+
+    /// Protects the file with a passphrase from the next save on, or with `None` no longer. Deriving the key takes about
+    /// 64 MiB and a tenth of a second or more, here and at each load.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`] where the memory for that is not to be had.
+    pub fn set_passphrase(&mut self, passphrase: Option<&Passphrase>, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        self.wrap = passphrase.map(|p| Wrap::new(p, random)).transpose()?;
+        // What the disk still holds may be in the clear, or under a passphrase that is known.
+        self.stale = true;
+        Ok(())
+    }
+
+    /// Whether the file is protected by a passphrase.
+    pub fn has_passphrase(&self) -> bool {
+        self.wrap.is_some()
+    }
+}
+
+fn push_key(keys: &mut Vec<NamedKey>, label: &str, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyId> {
+    if keys.len() >= MAX_KEYS {
+        return Err(Error::new(ErrorKind::TooLarge, format!("the key file has {MAX_KEYS} {label} keys, its limit")));
+    }
+    let key = NamedKey::new(label, Secret::random(random));
+    let id = key.id();
+    // Ids have 32 bits: two keys of one file must not share one.
+    if keys.iter().any(|k| k.id() == id) {
+        return Err(Error::new(ErrorKind::Conflict, "the new key has the id of another; try again"));
+    }
+    keys.push(key);
+    Ok(id)
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids = |keys: &[NamedKey]| keys.iter().map(NamedKey::id).collect::<Vec<_>>();
+        f.debug_struct("KeyFile")
+            .field("origin", &self.origin)
+            .field("epoch", &self.epoch.0)
+            .field("rotating", &self.next_epoch.is_some())
+            .field("pseudonym", &ids(&self.pseudonym))
+            .field("master", &ids(&self.master))
+            .field("mark", &self.mark)
+            .field("passphrase", &self.wrap.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,195 @@
+//! The key file's form: one line per key, in this order.
+//!
+//! ```text
+//! attestlog-key v1
+//! origin NAME/32 hexadecimal digits
+//! log BASE64
+//! epoch NUMBER BASE64
+//! next-epoch NUMBER BASE64        while a rotation is under way
+//! digest BASE64
+//! pseudonym BASE64                one or more, the newest last
+//! master BASE64                   one or more, the newest last
+//! mark SIZE BASE64                once a checkpoint was signed
+//! checksum HEX                    SHA-256 of all lines above
+//! ```
+//!
+//! Each BASE64 is of 32 bytes. The checksum tells a file that was cut off or edited from one that is whole; it defends
+//! against nobody. What a file says is read strictly: it has one spelling, and anything else is refused.
+
+use super::secret::{NamedKey, Secret};
+use super::wrap::{self, Passphrase, Wrap};
+use super::{KeyFile, MAX_KEYS, Mark};
+use crate::note::{self, epoch_name, parse_32, parse_decimal};
+use crate::{Error, ErrorKind, Hash, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::fmt::Write as _;
+use zeroize::Zeroizing;
+
+/// The most bytes a key file may have.
+pub const MAX_KEY_FILE_BYTES: usize = 64 << 10;
+
+// Two full lists of keys, everything else, and the third that base64 adds under a passphrase.
+const _: () = assert!((2 * MAX_KEYS * 60 + 4096) * 4 / 3 < MAX_KEY_FILE_BYTES);
+
+const HEADER: &str = "attestlog-key v1";
+
+/// What is wrong with a key file, without a word of what it holds.
+pub(super) fn bad(place: &str) -> Error {
+    Error::new(ErrorKind::Key, format!("the key file is damaged or was edited, at {place}: bring back a backup of it"))
+}
+
+impl KeyFile {
+    /// The text of the file, wrapped if there is a passphrase; `random` is asked for a nonce then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`] where it cannot be sealed.
+    pub fn to_text(&self, random: &mut dyn FnMut(&mut [u8])) -> Result<Zeroizing<String>> {
+        let plain = self.plain_text();
+        match &self.wrap {
+            Some(wrap) => wrap.seal(&plain, random),
+            None => Ok(plain),
+        }
+    }
+
+    fn plain_text(&self) -> Zeroizing<String> {
+        // Large enough from the start: growing would leave copies of it behind.
+        let mut out = Zeroizing::new(String::with_capacity(MAX_KEY_FILE_BYTES));
+        // Writing to a string cannot fail.
+        let _ = writeln!(out, "{HEADER}\norigin {}", self.origin);
+        let mut line = |label: &str, secret: &[u8; 32]| {
+            let _ = write!(out, "{label} ");
+            STANDARD.encode_string(secret, &mut out);
+            out.push('\n');
+        };
+        line("log", self.log.bytes());
+        line(&format!("epoch {}", self.epoch.0), self.epoch.1.bytes());
+        if let Some((number, secret)) = &self.next_epoch {
+            line(&format!("next-epoch {number}"), secret.bytes());
+        }
+        line("digest", self.digest.bytes());
+        self.pseudonym.iter().for_each(|key| line("pseudonym", key.bytes()));
+        self.master.iter().for_each(|key| line("master", key.bytes()));
+        if let Some(mark) = self.mark {
+            line(&format!("mark {}", mark.size), mark.root.as_bytes());
+        }
+        let checksum = Hash::of(out.as_bytes());
+        let _ = writeln!(out, "checksum {checksum}");
+        out
+    }
+
+    /// Reads the text of a key file, from wherever it was kept. A passphrase that the file does not need is not used.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`] with what to do; [`ErrorKind::NewerFormat`] for a file of a later version.
+    pub fn parse(bytes: &[u8], passphrase: Option<&Passphrase>) -> Result<KeyFile> {
+        if bytes.len() > MAX_KEY_FILE_BYTES {
+            let message = format!("the file has more than {MAX_KEY_FILE_BYTES} bytes, so it is not a key file");
+            return Err(Error::new(ErrorKind::Key, message));
+        }
+        let text = std::str::from_utf8(bytes).ok();
+        match text.and_then(|text| Some((text, text.split('\n').next()?))) {
+            Some((text, HEADER)) => parse_plain(text),
+            Some((text, wrap::HEADER)) => {
+                let passphrase = passphrase.ok_or_else(|| {
+                    Error::new(ErrorKind::Key, "the key file is protected by a passphrase and none was given")
+                })?;
+                let (wrap, plain) = Wrap::open(text, passphrase)?;
+                let mut keys = parse_plain(std::str::from_utf8(&plain).map_err(|_| bad("its text"))?)?;
+                keys.wrap = Some(wrap);
+                Ok(keys)
+            }
+            Some((_, header)) if is_newer(header) => {
+                let message = "the key file was written by a newer version; upgrade the program";
+                Err(Error::new(ErrorKind::NewerFormat, message))
+            }
+            _ => Err(Error::new(ErrorKind::Key, "not an attestlog key file: fix the path")),
+        }
+    }
+}
+
+fn is_newer(header: &str) -> bool {
+    let version = header.strip_prefix("attestlog-key v").and_then(|rest| rest.split(' ').next());
+    version.and_then(parse_decimal).is_some_and(|version| version > 1)
+}
+
+fn parse_plain(text: &str) -> Result<KeyFile> {
+    let (body, checksum) = text.strip_suffix('\n').and_then(|t| t.rsplit_once('\n')).ok_or_else(|| bad("its end"))?;
+    let body = text.get(..body.len() + 1).unwrap_or_default();
+    if checksum.strip_prefix("checksum ").and_then(|sum| sum.parse().ok()) != Some(Hash::of(body.as_bytes())) {
+        return Err(bad("its checksum"));
+    }
+    let mut lines = Lines(body.strip_suffix('\n').unwrap_or_default().split('\n').skip(1).peekable());
+    let origin = lines.take("origin ").ok_or_else(|| bad("origin"))?;
+    if note::SigningKey::from_seed(&epoch_name(origin, u32::MAX), &[0; 32]).is_err() {
+        return Err(bad("origin"));
+    }
+    let keys = KeyFile {
+        origin: origin.to_owned(),
+        log: lines.secret("log ")?,
+        epoch: lines.numbered("epoch ")?.ok_or_else(|| bad("epoch"))?,
+        next_epoch: lines.numbered("next-epoch ")?,
+        digest: lines.secret("digest ")?,
+        pseudonym: lines.list("pseudonym")?,
+        master: lines.list("master")?,
+        mark: lines.mark()?,
+        wrap: None,
+        stale: false,
+    };
+    if lines.0.next().is_some() {
+        return Err(bad("a line that does not belong there"));
+    }
+    if keys.epoch.0 == 0 && !note::binds(origin, &note::public_of(keys.epoch.1.bytes())) {
+        return Err(bad("origin, which is not bound to epoch 0"));
+    }
+    if keys.next_epoch.as_ref().is_some_and(|(number, _)| keys.epoch.0.checked_add(1) != Some(*number)) {
+        return Err(bad("next-epoch"));
+    }
+    Ok(keys)
+}
+
+/// The lines that are left, taken by their label.
+struct Lines<'a, I: Iterator<Item = &'a str>>(std::iter::Peekable<I>);
+
+impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
+    /// The rest of the next line, if it begins so.
+    fn take(&mut self, label: &str) -> Option<&'a str> {
+        self.0.next_if(|line| line.starts_with(label)).and_then(|line| line.get(label.len()..))
+    }
+
+    fn secret(&mut self, label: &str) -> Result<Secret> {
+        parse_secret(self.take(label).unwrap_or_default()).ok_or_else(|| bad(label.trim_end()))
+    }
+
+    fn numbered(&mut self, label: &str) -> Result<Option<(u32, Secret)>> {
+        let Some(rest) = self.take(label) else { return Ok(None) };
+        let (number, secret) = rest.split_once(' ').unwrap_or_default();
+        let number = parse_decimal(number).and_then(|n| n.try_into().ok());
+        Ok(Some(number.zip(parse_secret(secret)).ok_or_else(|| bad(label.trim_end()))?))
+    }
+
+    fn list(&mut self, label: &str) -> Result<Vec<NamedKey>> {
+        let mut keys: Vec<NamedKey> = Vec::new();
+        while let Some(rest) = self.take(&format!("{label} ")) {
+            let key = parse_secret(rest).map(|secret| NamedKey::new(label, secret));
+            let key = key.filter(|key| keys.len() < MAX_KEYS && keys.iter().all(|other| other.id() != key.id()));
+            keys.push(key.ok_or_else(|| bad(label))?);
+        }
+        if keys.is_empty() { Err(bad(label)) } else { Ok(keys) }
+    }
+
+    fn mark(&mut self) -> Result<Option<Mark>> {
+        let Some(rest) = self.take("mark ") else { return Ok(None) };
+        let (size, root) = rest.split_once(' ').unwrap_or_default();
+        let mark = parse_decimal(size).zip(parse_32(root)).map(|(size, root)| Mark { size, root: Hash(root) });
+        Ok(Some(mark.ok_or_else(|| bad("mark"))?))
+    }
+}
+
+fn parse_secret(text: &str) -> Option<Secret> {
+    // The decoder asks for room by its own estimate, which is more than 32.
+    let mut buffer = Zeroizing::new([0; 48]);
+    let length = STANDARD.decode_slice(text, &mut buffer[..]).ok()?;
+    let bytes: &[u8; 32] = buffer.get(..length)?.try_into().ok()?;
+    Some(Secret::copied(bytes))
+}
