@@ -18,6 +18,7 @@ mod policy;
 mod query;
 mod store;
 mod time;
+mod verify;
 
 pub use entry::{
     Attribution, Body, Call, CallError, CallLimits, CallResult, Completion, Content, Entry, Field, Kind, Outcome,
@@ -29,3 +30,4 @@ pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRand
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
 pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;
+pub use verify::{Finding, FindingKind, Verification, VerifyOptions};

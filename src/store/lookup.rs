@@ -154,4 +154,9 @@ impl Snapshot {
         }
         Ok(self.block_of(seq)?.is_some_and(|(_, block)| block.find(seq).is_some()))
     }
+
+    /// Whether an index row that begins at `first` belongs to a batch that is being written.
+    pub(crate) fn is_half_written(&self, first: u64) -> bool {
+        first >= self.state.indexed && self.state.merging.is_some_and(|to| first < to)
+    }
 }

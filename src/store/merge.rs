@@ -10,7 +10,7 @@ use super::commit::{Core, Staging};
 use super::pending::{Generation, Index};
 use super::posting;
 use super::rollup::Cell;
-use super::state::{STATE_KEY, State};
+use super::state::STATE_KEY;
 use super::tables::{self, Stored, term_key};
 use super::zones;
 use super::{Shared, Snapshot};
@@ -313,6 +313,12 @@ impl Column {
         tree.root()
     }
 
+    /// What a row says: class and end in seconds, or nothing for the store's own entries.
+    pub(crate) fn retention(&self, (class, until): (u16, i64)) -> Option<(&str, i64)> {
+        let class = self.classes.get((class as usize).checked_sub(1)?)?;
+        Some((class, until))
+    }
+
     fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let mut packed = Vec::new();
         let mut before: HashMap<u16, i64> = HashMap::new();
@@ -349,9 +355,4 @@ impl Column {
         }
         Ok(Column { classes: stored.classes, rows })
     }
-}
-
-/// The state row as the merge leaves it; named here so that verification can tell a half-written batch.
-pub(crate) fn is_half_written(state: &State, first: u64) -> bool {
-    first >= state.indexed && state.merging.is_some_and(|to| first < to)
 }

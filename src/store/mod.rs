@@ -15,7 +15,9 @@ mod options;
 mod pending;
 mod posting;
 mod prepare;
+mod prints;
 mod rollup;
+mod scan;
 mod sender;
 mod shared;
 mod snapshot;
@@ -24,11 +26,16 @@ mod tables;
 mod turn;
 mod zones;
 
+pub(crate) use block::Packed;
 pub use log::{AuditLog, Begun, Receipt};
+pub(crate) use merge::{Column, row_inner, row_leaf};
 pub use options::Options;
+pub(crate) use pending::BATCH;
+pub(crate) use prints::{CallFact, Prints};
 pub(crate) use rollup::Cell;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
+pub(crate) use zones::of as zones_of;
 
 /// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.
 pub(crate) const NODE_LEVEL: u8 = 8;

@@ -119,7 +119,7 @@ impl Cell {
 }
 
 /// 64 buckets for each power of two, exact below 64.
-fn bucket(nanos: u64) -> u16 {
+pub(crate) fn bucket(nanos: u64) -> u16 {
     if nanos < 64 {
         return nanos as u16;
     }

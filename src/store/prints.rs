@@ -1,0 +1,92 @@
+//! Fingerprints of rollups: a verifier adds up every call and compares with what is stored, in memory that does not
+//! grow with users or durations. Users and buckets are added up as keyed hashes under a key of this run's, so that no
+//! one can make a wrong rollup that adds up to the same.
+
+use super::rollup::{Cell, bucket};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+/// What a verifier remembers of a call.
+#[derive(Debug)]
+pub(crate) struct CallFact {
+    pub tool: String,
+    pub user: String,
+    pub day: i32,
+    pub success: bool,
+    pub nanos: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Print {
+    calls: u64,
+    successes: u64,
+    timed: u64,
+    sum_nanos: u128,
+    max_nanos: u64,
+    histogram: u64,
+    users: u64,
+}
+
+/// What calls add up to, by tool and day.
+#[derive(Debug)]
+pub(crate) struct Prints {
+    key: RandomState,
+    prints: HashMap<String, HashMap<i32, Print>>,
+}
+
+impl Prints {
+    pub(crate) fn new() -> Prints {
+        Prints { key: RandomState::new(), prints: HashMap::new() }
+    }
+
+    /// Counts one call.
+    pub(crate) fn add(&mut self, call: &CallFact) {
+        if !self.prints.contains_key(&call.tool) {
+            self.prints.insert(call.tool.clone(), HashMap::new());
+        }
+        let Some(days) = self.prints.get_mut(&call.tool) else { return };
+        let print = days.entry(call.day).or_default();
+        print.calls += 1;
+        print.successes += u64::from(call.success);
+        print.users = print.users.wrapping_add(self.key.hash_one(call.user.as_str()));
+        if let Some(nanos) = call.nanos {
+            print.timed += 1;
+            print.sum_nanos += u128::from(nanos);
+            print.max_nanos = print.max_nanos.max(nanos);
+            print.histogram = print.histogram.wrapping_add(self.key.hash_one(bucket(nanos)));
+        }
+    }
+
+    /// Whether a stored cell is what the calls of that tool and day add up to; they are then done with.
+    pub(crate) fn matches<'a>(
+        &mut self,
+        tool: &str,
+        day: i32,
+        cell: &Cell,
+        user: impl Fn(u64) -> Option<&'a str>,
+    ) -> bool {
+        let Some(print) = self.prints.get_mut(tool).and_then(|days| days.remove(&day)) else { return false };
+        let mut stored = Print {
+            calls: cell.calls,
+            successes: cell.successes,
+            timed: cell.timed,
+            sum_nanos: cell.sum_nanos,
+            max_nanos: cell.max_nanos,
+            ..Print::default()
+        };
+        for (&bucket, &n) in &cell.histogram {
+            stored.histogram = stored.histogram.wrapping_add(self.key.hash_one(bucket).wrapping_mul(n));
+        }
+        for (&id, &n) in &cell.users {
+            let Some(user) = user(id) else { return false };
+            stored.users = stored.users.wrapping_add(self.key.hash_one(user).wrapping_mul(n));
+        }
+        stored == print
+    }
+
+    /// Tools and days with calls that no stored cell was compared with.
+    pub(crate) fn unmatched(&mut self) -> Vec<(String, i32)> {
+        let prints = std::mem::take(&mut self.prints);
+        prints.into_iter().flat_map(|(tool, days)| days.into_keys().map(move |day| (tool.clone(), day))).collect()
+    }
+}

@@ -1,0 +1,128 @@
+//! Walking whole tables, for verification: everything that lies in the file, whether or not it should.
+
+use super::Snapshot;
+use super::block::{Block, Packed};
+use super::merge::{Column, read_row};
+use super::rollup::Cell;
+use super::sender::Window;
+use super::tables::{self, Stored};
+use crate::codec;
+use crate::entry::Field;
+use crate::{Error, Hash, Result};
+use redb::{ReadableTable, ReadableTableMetadata};
+
+/// Calls `$each` for every row of a table; what cannot be read ends the walk with the error.
+macro_rules! walk {
+    ($snapshot:expr, $table:expr, .., |$key:ident, $value:ident| $each:expr) => {{
+        let table = $snapshot.table($table)?;
+        walk!(table.iter(), |$key, $value| $each)
+    }};
+    ($rows:expr, |$key:ident, $value:ident| $each:expr) => {{
+        for row in $rows.stored()? {
+            let (key, value) = row.stored()?;
+            let ($key, $value) = (key.value(), value.value());
+            $each
+        }
+        Ok(())
+    }};
+}
+
+/// A block as a verifier meets it.
+pub(crate) struct ScannedBlock {
+    /// The key under which it stands.
+    pub key: u64,
+    pub block: Result<Block<'static>>,
+    /// Whether its bytes are the one form of what it holds.
+    pub canonical: bool,
+}
+
+impl Snapshot {
+    /// The blocks that may hold entries of `[from, to)`, in order.
+    pub(crate) fn scan_blocks(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(ScannedBlock) -> Result<()>,
+    ) -> Result<()> {
+        let start = self.blocks().range(..=from).stored()?.next_back();
+        let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
+        walk!(self.blocks().range(start..to.max(start)), |key, value| {
+            let block = Block::decode(value);
+            let canonical = block.as_ref().is_ok_and(|b| codec::encode(b).is_ok_and(|again| again == value));
+            each(ScannedBlock { key, block: block.map(Block::into_owned).map_err(Error::from), canonical })?;
+        })
+    }
+
+    /// The rows of the tail.
+    pub(crate) fn scan_tail(&self, each: &mut dyn FnMut(u64, Result<Packed>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::TAIL, .., |key, value| each(key, Packed::from_row(value).map_err(Error::from))?)
+    }
+
+    /// The stored Merkle nodes.
+    pub(crate) fn scan_nodes(&self, each: &mut dyn FnMut(u8, u64, Hash) -> Result<()>) -> Result<()> {
+        walk!(self, tables::NODES, .., |key, value| each(key.0, key.1, Hash(value))?)
+    }
+
+    /// The hashes that purges kept.
+    pub(crate) fn scan_covers(&self, each: &mut dyn FnMut(u8, u64, Hash) -> Result<()>) -> Result<()> {
+        walk!(self, tables::COVERS, .., |key, value| each(key.0, key.1, Hash(value))?)
+    }
+
+    /// The rows of the term dictionary: facet's number, key, id.
+    pub(crate) fn scan_terms(&self, each: &mut dyn FnMut(u8, &[u8], u64) -> Result<()>) -> Result<()> {
+        walk!(self, tables::TERMS, .., |key, value| each(key.0, key.1, value)?)
+    }
+
+    /// The rows of the posting lists: facet's number, term id, first seq, and the salt and seqs if they can be read.
+    #[allow(clippy::type_complexity, reason = "a row is what it is")]
+    pub(crate) fn scan_postings(
+        &self,
+        each: &mut dyn FnMut(u8, u64, u64, Option<([u8; 16], Vec<u64>)>) -> Result<()>,
+    ) -> Result<()> {
+        walk!(self, tables::POSTINGS, .., |key, value| each(key.0, key.1, key.2, read_row(key.2, value))?)
+    }
+
+    /// One row of the posting lists: the salt and seqs; `Err` where it cannot be read.
+    #[allow(clippy::type_complexity, reason = "a row is what it is")]
+    pub(crate) fn posting_row(&self, field: Field, term: u64, first: u64) -> Result<Option<([u8; 16], Vec<u64>)>> {
+        let table = self.table(tables::POSTINGS)?;
+        let Some(row) = table.get((field as u8, term, first)).stored()? else { return Ok(None) };
+        let damaged = || Error::damaged("the row does not decode");
+        read_row(first, row.value()).map(Some).ok_or_else(damaged)
+    }
+
+    /// The zones: level, index, least and greatest time.
+    pub(crate) fn scan_zones(&self, each: &mut dyn FnMut(u8, u64, (i64, i64)) -> Result<()>) -> Result<()> {
+        walk!(self, tables::ZONES, .., |key, value| each(key.0, key.1, value)?)
+    }
+
+    /// The rollups: tool's term id, day, cell.
+    pub(crate) fn scan_rollups(&self, each: &mut dyn FnMut(u64, i32, Result<Cell>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::ROLLUPS, .., |key, value| each(key.0, key.1, Cell::decode(value).map_err(Error::from))?)
+    }
+
+    /// The index batches: first seq, end, seq of the chain's entry.
+    pub(crate) fn scan_batches(&self, each: &mut dyn FnMut(u64, u64, u64) -> Result<()>) -> Result<()> {
+        walk!(self, tables::BATCHES, .., |key, value| each(key, value.0, value.1)?)
+    }
+
+    /// The retention column of the batch that begins at `first`.
+    pub(crate) fn column(&self, first: u64) -> Result<Option<Column>> {
+        let bytes = tables::get_bytes(&self.table(tables::COLUMNS)?, first)?;
+        Ok(bytes.map(|b| Column::decode(&b)).transpose()?)
+    }
+
+    /// The senders with their numbers and seqs.
+    pub(crate) fn scan_senders(&self, each: &mut dyn FnMut(&str, Result<Window>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::SENDERS, .., |key, value| each(key, Window::decode(value))?)
+    }
+
+    /// How many rows some tables have: postings, columns, nodes.
+    pub(crate) fn row_counts(&self) -> Result<(u64, u64, u64)> {
+        Ok((
+            self.table(tables::POSTINGS)?.len().stored()?,
+            self.table(tables::COLUMNS)?.len().stored()?,
+            self.table(tables::NODES)?.len().stored()?,
+        ))
+    }
+}

@@ -1,0 +1,311 @@
+//! One stretch of the log: its entries, their links, and the index rows that they should have.
+
+use super::finding::{Finding, FindingKind as K};
+use crate::entry::{Body, Content, Field, Kind, Outcome, Phase};
+use crate::merkle::Frontier;
+use crate::store::{CallFact, Column, Packed, Snapshot, row_inner, row_leaf, zones_of};
+use crate::{Hash, Result, codec, line};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+/// What a stretch of the log turned out to be.
+#[derive(Debug, Default)]
+pub(super) struct Stretch {
+    pub range: Range<u64>,
+    /// The hash of each entry, computed from its line where that could be read.
+    pub hashes: Vec<Option<Hash>>,
+    /// The hash of each entry as it was recorded.
+    pub recorded: Vec<Option<Hash>>,
+    /// What the first entry says of the one before it.
+    pub first_prev: Option<(u64, Hash)>,
+    pub entries: u64,
+    pub findings: Vec<Finding>,
+    /// Index rows that the entries of the stretch should have.
+    pub rows: u64,
+    pub zones: BTreeMap<(u8, u64), (i64, i64)>,
+    /// For each tool's term id and day, what its calls add up to.
+    pub calls: Vec<CallFact>,
+    pub begun: Vec<u64>,
+    pub finished: Vec<u64>,
+    pub senders: HashMap<String, BTreeMap<u64, u64>>,
+    /// `index_batch` entries: first, end, rows root, column root, seq of the entry.
+    pub batches: Vec<(u64, u64, Hash, Hash, u64)>,
+    pub rows_root: Option<Hash>,
+    pub column_root: Option<Hash>,
+    pub last_recorded_at: i64,
+}
+
+/// The reader of one stretch.
+struct Reader<'a> {
+    snapshot: &'a Snapshot,
+    out: Stretch,
+    text: Vec<u8>,
+    /// Facet → value → seqs.
+    index: HashMap<Field, HashMap<String, Vec<u64>>>,
+    times: Vec<Option<i64>>,
+    /// The last entry that was read, and its hash.
+    before: Option<(u64, Hash)>,
+    retentions: Vec<Option<Option<(String, i64)>>>,
+}
+
+/// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
+pub(super) fn read(snapshot: &Snapshot, range: Range<u64>, indexed: bool) -> Result<Stretch> {
+    let length = (range.end - range.start) as usize;
+    let mut reader = Reader {
+        snapshot,
+        out: Stretch {
+            range: range.clone(),
+            hashes: vec![None; length],
+            recorded: vec![None; length],
+            last_recorded_at: i64::MIN,
+            ..Stretch::default()
+        },
+        text: Vec::with_capacity(4096),
+        index: HashMap::new(),
+        times: vec![None; length],
+        before: None,
+        retentions: vec![None; length],
+    };
+    reader.entries(&range)?;
+    if indexed {
+        reader.zones();
+        reader.compare_rows()?;
+        reader.compare_column()?;
+    }
+    Ok(reader.out)
+}
+
+impl Reader<'_> {
+    fn entries(&mut self, range: &Range<u64>) -> Result<()> {
+        let mut at = range.start;
+        let sealed = self.snapshot.state.sealed;
+        let snapshot = self.snapshot;
+        snapshot.scan_blocks(range.start, range.end.min(sealed), &mut |scanned| {
+            let block = match scanned.block {
+                Ok(block) => block,
+                Err(e) => {
+                    self.find(K::BlockDamaged, scanned.key, format!("the block that begins here: {e}"));
+                    return Ok(());
+                }
+            };
+            if !scanned.canonical {
+                self.find(K::BlockDamaged, scanned.key, "the block that begins here is not in its one form");
+            }
+            if block.runs().first().is_some_and(|r| r.first != scanned.key) {
+                self.find(K::BlockDamaged, scanned.key, "the block stands under another seq than its first");
+            }
+            for (i, seq) in block.seqs().enumerate() {
+                if !range.contains(&seq) {
+                    continue;
+                }
+                if seq >= sealed || seq < at {
+                    self.find(K::EntryUnexpected, seq, "stands in a block where it should not");
+                    continue;
+                }
+                at = seq + 1;
+                match block.body(i) {
+                    Ok(bytes) => {
+                        let (prev, hash) = (block.prev(seq, i), block.hash(i));
+                        self.entry(seq, &Packed { prev, hash, bytes: bytes.into_owned() });
+                    }
+                    Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
+                }
+            }
+            Ok(())
+        })?;
+        for seq in range.start.max(sealed)..range.end {
+            match snapshot.find(seq) {
+                Ok(Some(found)) => self.entry(seq, &found.packed),
+                Ok(None) => {}
+                Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {
+        self.out.findings.push(Finding::new(kind, seq, detail));
+    }
+
+    fn entry(&mut self, seq: u64, packed: &Packed) {
+        self.out.entries += 1;
+        let place = (seq - self.out.range.start) as usize;
+        self.out.recorded[place] = Some(packed.hash);
+        let body: Body = match codec::decode(&packed.bytes) {
+            Ok(body) => body,
+            Err(e) => {
+                self.before = Some((seq, packed.hash));
+                return self.find(K::EntryDamaged, seq, e.to_string());
+            }
+        };
+        self.text.clear();
+        line::write(&mut self.text, seq, &packed.prev, &body);
+        let hash = Hash::leaf(&self.text);
+        if hash != packed.hash {
+            self.find(K::EntryChanged, seq, format!("its line hashes to {hash}, {} was recorded", packed.hash));
+        }
+        match self.before {
+            Some((before, expected)) if before + 1 == seq => {
+                if packed.prev != expected {
+                    let detail = format!("it names {} as the entry before it, which is {expected}", packed.prev);
+                    self.find(K::ChainBroken, seq, detail);
+                }
+            }
+            _ if seq == self.out.range.start => self.out.first_prev = Some((seq, packed.prev)),
+            _ => match self.snapshot.hash(seq - 1) {
+                Ok(expected) if expected != packed.prev => {
+                    let detail = format!("it names {} as the entry before it, which is {expected}", packed.prev);
+                    self.find(K::ChainBroken, seq, detail);
+                }
+                // A purge may have taken the hash before it along.
+                _ => {}
+            },
+        }
+        // What follows is compared with what was recorded, so that one edited entry is one finding.
+        self.before = Some((seq, packed.hash));
+        self.out.hashes[place] = Some(hash);
+        self.facts(seq, place, &body);
+    }
+
+    /// What the entry should look like in the derived tables.
+    fn facts(&mut self, seq: u64, place: usize, body: &Body) {
+        self.times[place] = Some(body.timestamp().nanos());
+        self.retentions[place] =
+            Some(body.retention.as_ref().map(|r| (r.class.clone(), r.until.nanos().div_euclid(1_000_000_000))));
+        self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
+        let index = &mut self.index;
+        body.facets(&mut |field, value| {
+            let values = index.entry(field).or_default();
+            if let Some(seqs) = values.get_mut(value) {
+                if seqs.last() != Some(&seq) {
+                    seqs.push(seq);
+                }
+            } else {
+                values.insert(value.to_owned(), vec![seq]);
+            }
+        });
+        match &body.content {
+            Content::Call(call) => {
+                match call.phase {
+                    Phase::Whole => {}
+                    Phase::Begun => self.out.begun.push(seq),
+                    Phase::Finished(begun) => self.out.finished.push(begun),
+                }
+                if let Some(sender) = &call.sender {
+                    self.out.senders.entry(sender.id.clone()).or_default().insert(sender.number, seq);
+                }
+                if call.kind() == Kind::ToolCall {
+                    self.out.calls.push(CallFact {
+                        tool: call.tool_name.clone(),
+                        user: call.user_id.clone(),
+                        day: call.timestamp.day(),
+                        success: call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok),
+                        nanos: call.duration_nanos(),
+                    });
+                }
+            }
+            Content::Own(own) if own.kind == Kind::IndexBatch => {
+                let detail = own.detail.to_json();
+                let number = |key: &str| detail.get(key).and_then(|v| v.as_u64());
+                let hash = |key: &str| detail.get(key)?.as_str()?.parse::<Hash>().ok();
+                match (number("first"), number("end"), hash("rows_root"), hash("column_root")) {
+                    (Some(first), Some(end), Some(rows), Some(column)) => {
+                        self.out.batches.push((first, end, rows, column, seq));
+                    }
+                    _ => self.find(K::BatchMismatch, seq, "the entry does not name its batch"),
+                }
+            }
+            Content::Own(_) => {}
+        }
+    }
+
+    fn zones(&mut self) {
+        for (i, time) in self.times.iter().enumerate() {
+            let Some(time) = *time else { continue };
+            for (key, zone) in zones_of(self.out.range.start + i as u64, &[time]) {
+                let old = self.out.zones.entry(key).or_insert(zone);
+                *old = (old.0.min(zone.0), old.1.max(zone.1));
+            }
+        }
+    }
+
+    fn compare_rows(&mut self) -> Result<()> {
+        let mut tree = Frontier::empty();
+        let mut whole = true;
+        let index = std::mem::take(&mut self.index);
+        for &field in Field::ALL {
+            let Some(values) = index.get(&field) else { continue };
+            let mut values: Vec<_> = values.iter().collect();
+            values.sort_unstable();
+            for (value, seqs) in values {
+                self.out.rows += 1;
+                let first = seqs[0];
+                let shown: String = value.chars().take(80).collect();
+                let Some(term) = self.snapshot.term_id(field, value)? else {
+                    whole = false;
+                    self.find(K::TermMismatch, first, format!("{} {shown:?} has no term", field.as_str()));
+                    continue;
+                };
+                match self.snapshot.posting_row(field, term, first) {
+                    Ok(Some((salt, listed))) => {
+                        if listed != *seqs {
+                            let wrong =
+                                seqs.iter().find(|s| !listed.contains(s)).or(listed.iter().find(|s| !seqs.contains(s)));
+                            let detail =
+                                format!("the index does not list it rightly under {} {shown:?}", field.as_str());
+                            self.find(K::IndexRowChanged, wrong.copied(), detail);
+                        }
+                        tree.append(row_leaf(&row_inner(&salt, field, value), &listed), &mut |_, _, _| {});
+                    }
+                    Ok(None) => {
+                        whole = false;
+                        let detail =
+                            format!("{} of the index batch are missing under {} {shown:?}", seqs.len(), field.as_str());
+                        self.find(K::IndexRowMissing, first, detail);
+                    }
+                    Err(e) => {
+                        whole = false;
+                        self.find(K::IndexRowChanged, first, format!("the row of {} {shown:?}: {e}", field.as_str()));
+                    }
+                }
+            }
+        }
+        self.out.rows_root = whole.then(|| tree.root());
+        Ok(())
+    }
+
+    fn compare_column(&mut self) -> Result<()> {
+        let first = self.out.range.start;
+        let column = match self.snapshot.column(first) {
+            Ok(Some(column)) => column,
+            Ok(None) => {
+                self.find(K::ColumnMismatch, first, "the retention column of the batch that begins here is missing");
+                return Ok(());
+            }
+            Err(e) => {
+                self.find(K::ColumnMismatch, first, format!("the retention column that begins here: {e}"));
+                return Ok(());
+            }
+        };
+        if column.rows.len() != self.retentions.len() {
+            self.find(
+                K::ColumnMismatch,
+                first,
+                "the retention column that begins here has another length than its batch",
+            );
+        }
+        let said: Vec<_> = column.rows.iter().map(|&row| column.retention(row)).collect();
+        for (i, (said, real)) in said.iter().zip(std::mem::take(&mut self.retentions)).enumerate() {
+            let Some(real) = real else { continue };
+            if *said != real.as_ref().map(|(class, until)| (class.as_str(), *until)) {
+                self.find(
+                    K::ColumnMismatch,
+                    first + i as u64,
+                    "the retention column says something else than the entry",
+                );
+            }
+        }
+        self.out.column_root = Some(Column::root(&column));
+        Ok(())
+    }
+}

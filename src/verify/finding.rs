@@ -1,0 +1,100 @@
+//! What a verification can find.
+
+use std::fmt;
+
+macro_rules! findings {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What is wrong. A closed set; later versions may add to it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum FindingKind { $($(#[$doc])* $variant,)* }
+
+        impl FindingKind {
+            /// Every kind.
+            pub const ALL: &[FindingKind] = &[$(FindingKind::$variant,)*];
+
+            /// The kind's name in `verify --json`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(FindingKind::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+findings! {
+    /// An entry says something else than what was hashed: it was edited.
+    EntryChanged = "entry_changed",
+    /// An entry cannot be read.
+    EntryDamaged = "entry_damaged",
+    /// An entry is neither there nor purged.
+    EntryMissing = "entry_missing",
+    /// An entry stands where none should.
+    EntryUnexpected = "entry_unexpected",
+    /// An entry does not follow the one before it.
+    ChainBroken = "chain_broken",
+    /// The newest entry is not the one that the store names as such.
+    HeadMismatch = "head_mismatch",
+    /// A block of entries is not as it was written.
+    BlockDamaged = "block_damaged",
+    /// A node of the Merkle tree is missing, changed or too many.
+    TreeMismatch = "tree_mismatch",
+    /// What a purge kept is missing, changed or too many.
+    CoverMismatch = "cover_mismatch",
+    /// The index does not list an entry under one of its facets: it would be missing from answers.
+    IndexRowMissing = "index_row_missing",
+    /// An index row does not list the entries that it should.
+    IndexRowChanged = "index_row_changed",
+    /// An index row stands where none should.
+    IndexRowUnexpected = "index_row_unexpected",
+    /// The term dictionary is not what the entries make it.
+    TermMismatch = "term_mismatch",
+    /// The index batches are not those of the chain.
+    BatchMismatch = "batch_mismatch",
+    /// A retention column is not what the entries make it.
+    ColumnMismatch = "column_mismatch",
+    /// The time index is not what the entries make it.
+    ZoneMismatch = "zone_mismatch",
+    /// The statistics are not what the entries make them.
+    RollupMismatch = "rollup_mismatch",
+    /// The table of numbered senders is not what the entries make it.
+    SenderMismatch = "sender_mismatch",
+    /// The list of unfinished calls is not what the entries make it.
+    UnfinishedMismatch = "unfinished_mismatch",
+    /// The state of the store contradicts what lies in it.
+    StateMismatch = "state_mismatch",
+    /// A part of the file cannot be read.
+    FileDamaged = "file_damaged",
+}
+
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The entry that it concerns, if it concerns one.
+    pub seq: Option<u64>,
+    /// What it is.
+    pub kind: FindingKind,
+    /// Where and how, for people.
+    pub detail: String,
+}
+
+impl Finding {
+    pub(crate) fn new(kind: FindingKind, seq: impl Into<Option<u64>>, detail: impl Into<String>) -> Finding {
+        Finding { seq: seq.into(), kind, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seq {
+            Some(seq) => write!(f, "entry {seq}: {}: {}", self.kind, self.detail),
+            None => write!(f, "{}: {}", self.kind, self.detail),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Verification: finds everything that is wrong with a store, trusting nothing that lies in it.
+//!
+//! The log is cut into the index's batches; `batch` reads every entry of one, makes its line again, hashes it, follows
+//! the links, and rebuilds what the index should say of it, on as many threads as there are. `whole` takes the batches'
+//! results in order and checks what spans them: the tree, zones, rollups, senders, terms, the state. `finding` is what
+//! either can report. All findings are reported, not only the first.
+
+mod batch;
+mod finding;
+mod whole;
+
+pub use finding::{Finding, FindingKind};
+
+use crate::{AuditLog, Hash, Result};
+use std::fmt;
+use std::sync::Arc;
+
+/// Called with the entries that are verified and the entries that there are.
+type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// How to verify.
+#[derive(Clone, Default)]
+pub struct VerifyOptions {
+    threads: Option<usize>,
+    progress: Option<Progress>,
+}
+
+impl VerifyOptions {
+    /// On all cores, silently.
+    pub fn new() -> VerifyOptions {
+        VerifyOptions::default()
+    }
+
+    /// On this many threads.
+    pub fn threads(mut self, threads: usize) -> VerifyOptions {
+        self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// Tells how far it is: entries verified, entries in all. Called from one thread at a time.
+    pub fn progress(mut self, progress: Progress) -> VerifyOptions {
+        self.progress = Some(progress);
+        self
+    }
+}
+
+impl fmt::Debug for VerifyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyOptions").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+/// What a verification found. Only [`AuditLog::verify`] makes one.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Verification {
+    /// How many entries were recorded.
+    pub size: u64,
+    /// How many of them are there.
+    pub entries: u64,
+    /// How many were purged by policy.
+    pub purged: u64,
+    /// The RFC 6962 root over all of them, computed from what is there.
+    pub root: Hash,
+    /// The hash of the newest entry.
+    pub head: Hash,
+    /// Whether a checkpoint of the store's is signed.
+    pub signed: bool,
+    /// How many entries the newest good signature covers.
+    pub signed_size: u64,
+    /// Whether the key was given from outside the store.
+    pub key_pinned: bool,
+    /// Whether something that is kept elsewhere agrees with the store.
+    pub anchored: bool,
+    /// How many entries that covers.
+    pub anchored_size: u64,
+    /// Everything that is wrong, by seq.
+    pub findings: Vec<Finding>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+impl Verification {
+    /// Whether nothing is wrong. This says nothing of how far it reaches: see `signed_size` and `anchored_size`.
+    pub fn ok(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl AuditLog {
+    /// Checks every entry, every link and every derived row.
+    ///
+    /// # Errors
+    /// Only where the store cannot be read at all; what is wrong with it is in [`Verification::findings`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall, VerifyOptions};
+    /// # let log = AuditLog::in_memory()?;
+    /// # log.record(ToolCall::new("c", "u", "lookup"))?;
+    /// let verification = log.verify(&VerifyOptions::new())?;
+    /// assert!(verification.ok(), "{:?}", verification.findings);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn verify(&self, options: &VerifyOptions) -> Result<Verification> {
+        whole::verify(self, options)
+    }
+}
