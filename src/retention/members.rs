@@ -28,10 +28,6 @@ impl Members {
         text(self.required(key)?).map_err(|e| e.at(key))
     }
 
-    pub(super) fn texts(&mut self, key: &str) -> Result<Vec<String>> {
-        self.list(key, text)
-    }
-
     /// The elements of a list; none where it is absent.
     pub(super) fn list<T>(&mut self, key: &str, read: impl Fn(Json) -> Result<T>) -> Result<Vec<T>> {
         match self.0.remove(key) {

@@ -9,14 +9,18 @@
 mod config;
 mod glob;
 mod history;
+mod hold;
 mod members;
 mod patients;
 mod period;
 mod policy;
 mod preset;
+mod seqs;
 
 pub use history::PolicyHistory;
+pub use hold::{Hold, HoldRelease, HoldSelector, Holds};
 pub use patients::PatientPaths;
 pub use period::Period;
 pub use policy::{PolicyBuilder, RetentionPolicy};
 pub use preset::Preset;
+pub use seqs::SeqSet;
