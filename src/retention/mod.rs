@@ -5,6 +5,7 @@
 //! whatever their age. `clock` is the clock by which they expire. `plan` puts these together: which entries go, as a `seqs`
 //! set. Calls go from `plan` down to the others. Nothing here reads a clock or a file; the store does, and passes it in.
 
+mod clock;
 #[cfg(feature = "config")]
 mod config;
 mod glob;
@@ -17,6 +18,7 @@ mod policy;
 mod preset;
 mod seqs;
 
+pub use clock::{ClockEvent, ClockState, ClockStatus, ExpiryClock, Frozen};
 pub use history::PolicyHistory;
 pub use hold::{Hold, HoldRelease, HoldSelector, Holds};
 pub use patients::PatientPaths;

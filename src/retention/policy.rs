@@ -13,6 +13,7 @@ use crate::entry::Retention;
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 const MAX_CLASSES: usize = 256;
 const MAX_RULES: usize = 10_000;
@@ -162,6 +163,11 @@ impl RetentionPolicy {
     /// How much unexplained time is credited to the expiry clock before somebody must confirm it, in days.
     pub fn clock_bound_days(&self) -> u32 {
         self.clock_bound_days
+    }
+
+    /// The same as the [`ExpiryClock`](super::ExpiryClock) takes it.
+    pub fn clock_bound(&self) -> Duration {
+        Duration::from_secs(u64::from(self.clock_bound_days) * 86_400)
     }
 
     /// Whether this policy may take the place of `old`: it must keep every class of `old` at least as long, and demand
