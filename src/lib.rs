@@ -7,6 +7,7 @@ pub mod merkle;
 pub mod note;
 pub mod proof;
 pub mod redact;
+pub mod retention;
 
 mod codec;
 mod entry;

@@ -1,0 +1,397 @@
+//! The expiry clock: the time by which entries expire, which whoever sets the system clock cannot run ahead at will.
+//!
+//! Invariant R10: it never runs back. Invariant R11: while its confirmations and trusted times are true, it is never ahead
+//! of the true time by more than the bound. Both hold whatever the system clock shows.
+//!
+//! Time that passes while the store is open is measured by the monotonic clock and counts in full. All other advance of the
+//! system clock is *unexplained*: the store was closed, the machine slept, or somebody set the clock. A closed store cannot
+//! tell these apart, so unexplained time is credited only up to a bound, and that bound counts all of it since the last
+//! confirmation or trusted time: going forward in small steps, or to and fro, gains nothing. What would go beyond the bound
+//! freezes the clock. A frozen clock stands still, also for monotonic time: nothing is lost by that, because whatever thaws
+//! it says what time it is. It stays frozen, though the system clock be set right, until a person or a trusted time has
+//! spoken.
+//!
+//! `credited` is therefore the most by which the clock can be ahead of the true time. A confirmation says the time
+//! exactly, so `credited` becomes what the clock is ahead of it; a trusted time says that it is at least so late, so
+//! `credited` falls to that if it was more. Neither sets the clock back: one that is ahead keeps its lead on the account,
+//! and one that a confirmation finds further ahead than the bound stays frozen until time has caught up.
+
+use super::members::{Members, shown};
+use crate::json::{Json, Object};
+use crate::{Error, ErrorKind, Result, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// How much the system clock may fall behind the monotonic clock before it counts as set back: clocks are disciplined
+/// while they run. Besides a thousandth of the time between two looks, which no clock in use drifts by.
+const SLACK: Duration = Duration::from_secs(1);
+
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
+/// What the expiry clock keeps between two runs of the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ClockState {
+    /// What it shows.
+    pub now: Timestamp,
+    /// What the system clock showed when it was last looked at.
+    pub wall: Timestamp,
+    /// Unexplained time credited since the last confirmation or trusted time, in nanoseconds.
+    pub credited_nanos: u64,
+    /// Why it stands still, if it does.
+    pub frozen: Option<Frozen>,
+}
+
+/// Why the expiry clock stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Frozen {
+    /// The system clock went ahead by more than the bound allows without a confirmation.
+    Unexplained {
+        /// What the system clock showed.
+        wall: Timestamp,
+    },
+    /// A confirmed time showed that the expiry clock is ahead by more than the bound: an earlier confirmation was wrong.
+    Ahead {
+        /// The time that was confirmed.
+        confirmed: Timestamp,
+    },
+}
+
+/// What happened to the expiry clock or the system clock that must be said in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClockEvent {
+    /// The system clock was set back. The expiry clock was not.
+    SetBack {
+        /// What the system clock should have shown at least.
+        from: Timestamp,
+        /// What it shows.
+        to: Timestamp,
+    },
+    /// The expiry clock stands still until it is confirmed.
+    Frozen {
+        /// Where it stands.
+        at: Timestamp,
+        /// What the system clock shows.
+        wall: Timestamp,
+    },
+    /// Somebody confirmed the system clock.
+    Confirmed {
+        /// Who.
+        actor: String,
+        /// Why it had to be.
+        reason: String,
+        /// What the expiry clock showed before.
+        from: Timestamp,
+        /// What it shows now.
+        to: Timestamp,
+        /// What the system clock showed.
+        wall: Timestamp,
+    },
+    /// A time that others vouch for was taken over.
+    Trusted {
+        /// Who vouches: a witness, a time-stamping authority.
+        source: String,
+        /// The time.
+        time: Timestamp,
+        /// What the expiry clock showed before.
+        from: Timestamp,
+        /// What it shows now.
+        to: Timestamp,
+    },
+}
+
+/// How the expiry clock stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClockStatus {
+    /// What it shows: what expires at or before this may be purged.
+    pub now: Timestamp,
+    /// What the system clock shows.
+    pub wall: Timestamp,
+    /// Why it stands still, if it does.
+    pub frozen: Option<Frozen>,
+    /// Unexplained time credited since the last confirmation or trusted time.
+    pub credited: Duration,
+    /// How much may be credited.
+    pub bound: Duration,
+    /// How much the expiry clock is behind the system clock.
+    pub behind_by: Duration,
+    /// How much it is ahead of the system clock.
+    pub ahead_by: Duration,
+}
+
+/// The clock by which entries expire.
+///
+/// ```
+/// use attestlog::{Timestamp, retention::ExpiryClock};
+/// use std::time::Duration;
+/// const DAY: Duration = Duration::from_secs(86_400);
+/// let start: Timestamp = "2025-01-01".parse()?;
+/// let mut clock = ExpiryClock::start(start, 7 * DAY);
+/// clock.advance_open(3 * DAY);
+/// assert_eq!(clock.now(), start.plus(3 * DAY));
+/// let events = clock.observe_wall(start.plus(3653 * DAY)); // closed for ten years, or so it seems
+/// assert_eq!((events.len(), clock.now()), (1, start.plus(10 * DAY)));
+/// assert!(clock.check().is_err());
+/// clock.confirm(start.plus(3653 * DAY), "ops", "the machine was in storage")?;
+/// assert_eq!(clock.now(), start.plus(3653 * DAY));
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiryClock {
+    state: ClockState,
+    bound: Duration,
+    /// Monotonic time since the system clock was last looked at; unknown from before this run.
+    since_wall: Duration,
+}
+
+impl ExpiryClock {
+    /// The clock of a new store, which begins with the system clock as it is.
+    pub fn start(wall: Timestamp, bound: Duration) -> ExpiryClock {
+        ExpiryClock::resume(ClockState { now: wall, wall, credited_nanos: 0, frozen: None }, bound)
+    }
+
+    /// The clock as it was kept. A bound that is lower than what is credited credits no more.
+    pub fn resume(state: ClockState, bound: Duration) -> ExpiryClock {
+        ExpiryClock { state, bound, since_wall: Duration::ZERO }
+    }
+
+    /// What must be kept, in the same commit as the entries that it was observed for.
+    pub fn state(&self) -> &ClockState {
+        &self.state
+    }
+
+    /// What the clock shows.
+    pub fn now(&self) -> Timestamp {
+        self.state.now
+    }
+
+    /// Another bound, which a policy set.
+    pub fn set_bound(&mut self, bound: Duration) {
+        self.bound = bound;
+    }
+
+    /// So much monotonic time has passed, since the last call, while the store was open.
+    pub fn advance_open(&mut self, elapsed: Duration) {
+        self.since_wall = self.since_wall.saturating_add(elapsed);
+        if self.state.frozen.is_none() {
+            self.state.now = self.state.now.plus(elapsed);
+        }
+    }
+
+    /// The system clock shows `wall`. To be called on opening for writing and before every commit, after
+    /// [`advance_open`](ExpiryClock::advance_open), with the time that the commit's entries are recorded at.
+    ///
+    /// What it returns is to be said in the log before those entries.
+    #[must_use = "events belong into the log"]
+    pub fn observe_wall(&mut self, wall: Timestamp) -> Vec<ClockEvent> {
+        let mut events = Vec::new();
+        let due = self.state.wall.plus(self.since_wall.saturating_sub(SLACK + self.since_wall / 1000));
+        if wall < due {
+            events.push(ClockEvent::SetBack { from: self.state.wall.plus(self.since_wall), to: wall });
+        }
+        self.state.wall = wall;
+        self.since_wall = Duration::ZERO;
+        let unexplained = wall.since(self.state.now);
+        if self.state.frozen.is_none() && !unexplained.is_zero() {
+            let credit = unexplained.min(self.bound.saturating_sub(self.credited()));
+            self.state.now = self.state.now.plus(credit);
+            self.state.credited_nanos = self.state.credited_nanos.saturating_add(nanos(credit));
+            if credit < unexplained {
+                self.state.frozen = Some(Frozen::Unexplained { wall });
+                events.push(ClockEvent::Frozen { at: self.state.now, wall });
+            }
+        }
+        events
+    }
+
+    /// Somebody says that the system clock, which shows `wall`, is right. The expiry clock goes there if it is behind, and
+    /// runs on unless it is ahead by more than the bound. To be called after
+    /// [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`]: no actor or no reason. Nothing has changed then.
+    pub fn confirm(
+        &mut self,
+        wall: Timestamp,
+        actor: impl Into<String>,
+        reason: impl Into<String>,
+    ) -> Result<ClockEvent> {
+        let (actor, reason) = (actor.into(), reason.into());
+        check_text("actor", &actor)?;
+        check_text("reason", &reason)?;
+        let from = self.state.now;
+        self.state.now = from.max(wall);
+        let lead = self.state.now.since(wall);
+        self.state.credited_nanos = nanos(lead);
+        self.state.frozen = (lead > self.bound).then_some(Frozen::Ahead { confirmed: wall });
+        Ok(ClockEvent::Confirmed { actor, reason, from, to: self.state.now, wall })
+    }
+
+    /// It is at least as late as `time`, as `source` vouches. The expiry clock goes there if it is behind, and runs on if
+    /// it is not ahead by more than the bound. An old time, or the same one again, gains nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`]: no source. Nothing has changed then.
+    pub fn trusted(&mut self, time: Timestamp, source: impl Into<String>) -> Result<ClockEvent> {
+        let source = source.into();
+        check_text("source", &source)?;
+        let from = self.state.now;
+        self.state.now = from.max(time);
+        let lead = self.state.now.since(time);
+        self.state.credited_nanos = self.state.credited_nanos.min(nanos(lead));
+        if lead <= self.bound {
+            self.state.frozen = None;
+        }
+        Ok(ClockEvent::Trusted { source, time, from, to: self.state.now })
+    }
+
+    /// Refuses while the clock stands still, saying why and what to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ClockFrozen`].
+    pub fn check(&self) -> Result<()> {
+        match self.status(self.state.wall).to_string() {
+            _ if self.state.frozen.is_none() => Ok(()),
+            why => Err(Error::new(ErrorKind::ClockFrozen, why)),
+        }
+    }
+
+    /// How the clock stands against a system clock that shows `wall`. Changes nothing.
+    pub fn status(&self, wall: Timestamp) -> ClockStatus {
+        ClockStatus {
+            now: self.state.now,
+            wall,
+            frozen: self.state.frozen,
+            credited: self.credited(),
+            bound: self.bound,
+            behind_by: wall.since(self.state.now),
+            ahead_by: self.state.now.since(wall),
+        }
+    }
+
+    fn credited(&self) -> Duration {
+        Duration::from_nanos(self.state.credited_nanos)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn check_text(name: &str, text: &str) -> Result<()> {
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
+        return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
+    }
+    Ok(())
+}
+
+impl fmt::Display for ClockStatus {
+    /// One sentence for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bound = Spoken(self.bound);
+        match self.frozen {
+            None => write!(
+                f,
+                "expiry runs: it is {} by the expiry clock, {} of {bound} of unexplained time are credited",
+                self.now,
+                Spoken(self.credited)
+            ),
+            Some(Frozen::Unexplained { wall }) => write!(
+                f,
+                "expiry is frozen at {}: the system clock went to {wall}, {} further, and only {bound} of unexplained time \
+                 are credited until somebody confirms that the clock is right",
+                self.now,
+                Spoken(wall.since(self.now)),
+            ),
+            Some(Frozen::Ahead { confirmed }) => write!(
+                f,
+                "expiry is frozen at {}, which is {} ahead of the confirmed time {confirmed}, so an earlier confirmation was \
+                 wrong: confirm the clock again when no more than {bound} are missing",
+                self.now,
+                Spoken(self.now.since(confirmed)),
+            ),
+        }
+    }
+}
+
+/// A duration as people say it, in its two largest units.
+struct Spoken(Duration);
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = self.0.as_secs();
+        let (days, hours, minutes, seconds) = (s / 86_400, s / 3600 % 24, s / 60 % 60, s % 60);
+        match (days, hours, minutes) {
+            (0, 0, 0) => write!(f, "{seconds} s"),
+            (0, 0, _) => write!(f, "{minutes} min {seconds} s"),
+            (0, ..) => write!(f, "{hours} h {minutes} min"),
+            (1, 0, _) => f.write_str("1 day"),
+            (_, 0, _) => write!(f, "{days} days"),
+            (1, ..) => write!(f, "1 day {hours} h"),
+            _ => write!(f, "{days} days {hours} h"),
+        }
+    }
+}
+
+impl ClockEvent {
+    /// The detail of the `clock` entry: `event` and what belongs to it.
+    pub fn to_json(&self) -> Json {
+        let time = |t: &Timestamp| t.to_string();
+        let members = match self {
+            ClockEvent::SetBack { from, to } => {
+                vec![("event", "set_back".to_owned()), ("from", time(from)), ("to", time(to))]
+            }
+            ClockEvent::Frozen { at, wall } => {
+                vec![("event", "frozen".to_owned()), ("at", time(at)), ("wall", time(wall))]
+            }
+            ClockEvent::Confirmed { actor, reason, from, to, wall } => vec![
+                ("event", "confirmed".to_owned()),
+                ("actor", actor.clone()),
+                ("reason", reason.clone()),
+                ("from", time(from)),
+                ("to", time(to)),
+                ("wall", time(wall)),
+            ],
+            ClockEvent::Trusted { source, time: trusted, from, to } => vec![
+                ("event", "trusted".to_owned()),
+                ("source", source.clone()),
+                ("time", time(trusted)),
+                ("from", time(from)),
+                ("to", time(to)),
+            ],
+        };
+        Object::from_iter(members).into()
+    }
+
+    /// Reads what [`ClockEvent::to_json`] writes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or wrong.
+    pub fn from_json(value: &Json) -> Result<ClockEvent> {
+        let mut members = Members::of(value)?;
+        let event = match members.text("event")?.as_str() {
+            "set_back" => ClockEvent::SetBack { from: members.time("from")?, to: members.time("to")? },
+            "frozen" => ClockEvent::Frozen { at: members.time("at")?, wall: members.time("wall")? },
+            "confirmed" => ClockEvent::Confirmed {
+                actor: members.text("actor")?,
+                reason: members.text("reason")?,
+                from: members.time("from")?,
+                to: members.time("to")?,
+                wall: members.time("wall")?,
+            },
+            "trusted" => ClockEvent::Trusted {
+                source: members.text("source")?,
+                time: members.time("time")?,
+                from: members.time("from")?,
+                to: members.time("to")?,
+            },
+            other => return Err(Error::invalid(format!("event: {} is not known", shown(other)))),
+        };
+        members.end()?;
+        Ok(event)
+    }
+}

@@ -1,0 +1,125 @@
+//! Patterns of tool names: `*` is any run of characters, `?` is one character, all else is itself.
+//!
+//! Tool names can be chosen by an attacker, so matching takes time linear in the name whatever the pattern: the pattern
+//! is run as an automaton whose states are the bits of one integer.
+
+/// The most characters a pattern may have besides its stars: state 0 and one more for each fit 128 bits.
+const MAX_CHARS: usize = 127;
+const _: () = assert!(MAX_CHARS + 1 == u128::BITS as usize);
+
+/// A compiled pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob {
+    text: String,
+    /// Bit i: the state after i characters stays when any character comes, because a star follows.
+    loops: u128,
+    /// Bit i: the (i+1)th character is a `?`.
+    any: u128,
+    /// For each character that stands in the pattern, at which places; sorted by character.
+    at: Vec<(char, u128)>,
+    /// The state in which the whole pattern has matched.
+    accept: u128,
+}
+
+impl Glob {
+    /// Compiles a pattern; what is wrong with it otherwise.
+    pub(super) fn new(text: &str) -> Result<Glob, String> {
+        let (mut loops, mut any, mut at) = (0u128, 0u128, Vec::<(char, u128)>::new());
+        let mut place = 0usize;
+        for c in text.chars() {
+            if c == '*' {
+                loops |= 1 << place;
+                continue;
+            }
+            if place == MAX_CHARS {
+                return Err(format!("a pattern has at most {MAX_CHARS} characters besides its stars"));
+            }
+            match c {
+                '?' => any |= 1 << place,
+                c => match at.binary_search_by_key(&c, |(c, _)| *c) {
+                    Ok(i) => at[i].1 |= 1 << place,
+                    Err(i) => at.insert(i, (c, 1 << place)),
+                },
+            }
+            place += 1;
+        }
+        if text.is_empty() {
+            return Err("a pattern must not be empty".to_owned());
+        }
+        Ok(Glob { text: text.to_owned(), loops, any, at, accept: 1 << place })
+    }
+
+    /// Whether `text` has a `*` or `?` at all.
+    pub(super) fn is_pattern(text: &str) -> bool {
+        text.contains(['*', '?'])
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether the whole of `name` matches.
+    pub(super) fn matches(&self, name: &str) -> bool {
+        let mut states = 1u128;
+        for c in name.chars() {
+            states = self.step(states, c);
+            if states == 0 {
+                return false;
+            }
+        }
+        states & self.accept != 0
+    }
+
+    fn step(&self, states: u128, c: char) -> u128 {
+        let literal = self.at.binary_search_by_key(&c, |(c, _)| *c).map_or(0, |i| self.at[i].1);
+        (states & (literal | self.any)) << 1 | states & self.loops
+    }
+
+    /// Whether every name that `other` matches surely matches here. Errs towards no: a star of `other` must meet a star
+    /// here, a `?` of it a `?` or a star, so `*?` is not seen to cover `?*`.
+    pub(super) fn covers(&self, other: &str) -> bool {
+        let states = other.chars().fold(1u128, |states, c| match c {
+            '*' => states & self.loops,
+            '?' => (states & self.any) << 1 | states & self.loops,
+            c => self.step(states, c),
+        });
+        states & self.accept != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn naive(pattern: &[char], name: &[char]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some(('*', rest)) => (0..=name.len()).any(|n| naive(rest, &name[n..])),
+            Some((p, rest)) => name.split_first().is_some_and(|(c, tail)| (*p == '?' || p == c) && naive(rest, tail)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matches_as_the_definition_does(pattern in "[ab*?é]{1,8}", name in "[abé]{0,10}") {
+            let chars = |s: &str| s.chars().collect::<Vec<_>>();
+            prop_assert_eq!(Glob::new(&pattern).unwrap().matches(&name), naive(&chars(&pattern), &chars(&name)));
+        }
+
+        #[test]
+        fn what_covers_matches_all_that_is_covered(a in "[ab*?]{1,6}", b in "[ab*?]{1,6}", name in "[ab]{0,8}") {
+            let (a, b) = (Glob::new(&a).unwrap(), Glob::new(&b).unwrap());
+            prop_assert!(!a.covers(b.as_str()) || !b.matches(&name) || a.matches(&name));
+            prop_assert!(a.covers(a.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_hostile_name_takes_one_pass() {
+        let glob = Glob::new("*a*a*a*a*a*a*a*a*a*a*a*a*b").unwrap();
+        assert!(!glob.matches(&"a".repeat(1 << 20)));
+        assert!(Glob::new(&"a".repeat(MAX_CHARS)).unwrap().matches(&"a".repeat(MAX_CHARS)));
+        assert!(Glob::new(&"a".repeat(MAX_CHARS + 1)).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! Which entries go: those whose end of retention the expiry clock has reached and that no hold covers.
+//!
+//! Invariant R12: an entry without retention never goes, nor does one of the store's own that says what happened to the
+//! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
+//! policies, so a dry run says what a purge would do, and an auditor can repeat it.
+
+use super::members::Members;
+use super::{Holds, PolicyHistory, SeqSet};
+use crate::entry::{Body, Content, Kind};
+use crate::json::{Json, Object};
+use crate::{Error, Hash, Result, Timestamp};
+use std::collections::BTreeMap;
+
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
+/// What becomes of an entry in a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays for ever: one of the store's own entries.
+    Permanent,
+    /// It stays: it has not expired.
+    Live,
+    /// It has expired, and a hold keeps it.
+    Held,
+    /// It goes.
+    Expired,
+}
+
+/// How many entries of one class and tool a purge concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PurgeCount {
+    /// How many go.
+    pub expired: u64,
+    /// How many have expired and are kept by holds.
+    pub kept_by_hold: u64,
+}
+
+/// What a purge would take, and what it would leave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PurgePlan {
+    /// The expiry clock: what ends at or before this has expired.
+    pub cut_off: Timestamp,
+    /// What goes.
+    pub expired: SeqSet,
+    /// By class and then by tool (by kind for the store's own entries).
+    pub counts: BTreeMap<String, BTreeMap<String, PurgeCount>>,
+    /// How many expired entries each hold keeps, by the hold's id. An entry that two holds keep counts for both.
+    pub by_hold: BTreeMap<u64, u64>,
+    /// How many expired entries are kept by holds.
+    pub kept_by_hold: u64,
+    /// When the next entry of each class expires, of those that have not.
+    pub next: BTreeMap<String, Timestamp>,
+}
+
+impl PurgePlan {
+    /// The plan for all of `entries`, each with its seq.
+    pub fn of<'a>(
+        entries: impl IntoIterator<Item = (u64, &'a Body)>,
+        cut_off: Timestamp,
+        holds: &Holds,
+        policies: &PolicyHistory,
+    ) -> PurgePlan {
+        let mut planner = Planner::new(cut_off, holds, policies);
+        for (seq, body) in entries {
+            planner.consider(seq, body);
+        }
+        planner.finish()
+    }
+
+    /// How many entries of each class go; classes of which none goes are left out.
+    pub fn classes(&self) -> BTreeMap<String, u64> {
+        let of = |tools: &BTreeMap<String, PurgeCount>| tools.values().map(|c| c.expired).sum::<u64>();
+        self.counts.iter().map(|(class, tools)| (class.clone(), of(tools))).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// What the entry of this purge says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): no actor.
+    pub fn record(&self, actor: impl Into<String>, policies: &PolicyHistory) -> Result<PurgeRecord> {
+        PurgeRecord {
+            actor: actor.into(),
+            cut_off: self.cut_off,
+            policy: policies.current_seq(),
+            classes: self.classes(),
+            count: self.expired.len(),
+            kept_by_hold: self.kept_by_hold,
+            seqs: self.expired.digest(),
+        }
+        .checked()
+    }
+}
+
+/// Makes a [`PurgePlan`] entry by entry, in any portions.
+///
+/// ```
+/// use attestlog::retention::{Holds, Planner, PolicyHistory, RetentionPolicy};
+/// let (holds, policies) = (Holds::new(), PolicyHistory::new(1, RetentionPolicy::default()));
+/// let planner = Planner::new("2032-01-01".parse()?, &holds, &policies);
+/// // for (seq, body) in entries { planner.consider(seq, body); }
+/// assert!(planner.finish().expired.is_empty());
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Planner<'a> {
+    holds: &'a Holds,
+    policies: &'a PolicyHistory,
+    plan: PurgePlan,
+}
+
+impl<'a> Planner<'a> {
+    /// A plan as of `cut_off`, the expiry clock's time, with no entry in it yet.
+    pub fn new(cut_off: Timestamp, holds: &'a Holds, policies: &'a PolicyHistory) -> Planner<'a> {
+        let plan = PurgePlan {
+            cut_off,
+            expired: SeqSet::new(),
+            counts: BTreeMap::new(),
+            by_hold: BTreeMap::new(),
+            kept_by_hold: 0,
+            next: BTreeMap::new(),
+        };
+        Planner { holds, policies, plan }
+    }
+
+    /// Takes the entry at `seq` into the plan, once, and says what becomes of it. Ascending order is fastest.
+    pub fn consider(&mut self, seq: u64, body: &Body) -> Fate {
+        let Some(retention) = body.retention.as_ref().filter(|_| may_expire(body)) else {
+            return Fate::Permanent;
+        };
+        let until = self.policies.effective_until(seq, retention);
+        if until > self.plan.cut_off {
+            match self.plan.next.get_mut(&retention.class) {
+                Some(next) => *next = until.min(*next),
+                None => _ = self.plan.next.insert(retention.class.clone(), until),
+            }
+            return Fate::Live;
+        }
+        if self.holds.covers(seq, body) {
+            for hold in self.holds.covering(seq, body) {
+                *self.plan.by_hold.entry(hold).or_default() += 1;
+            }
+            self.plan.kept_by_hold += 1;
+            self.count(body, &retention.class).kept_by_hold += 1;
+            return Fate::Held;
+        }
+        self.plan.expired.insert(seq);
+        self.count(body, &retention.class).expired += 1;
+        Fate::Expired
+    }
+
+    /// The plan.
+    pub fn finish(self) -> PurgePlan {
+        self.plan
+    }
+
+    fn count(&mut self, body: &Body, class: &str) -> &mut PurgeCount {
+        let tool = match &body.content {
+            Content::Call(call) => call.tool_name.as_str(),
+            Content::Own(own) => own.kind.as_str(),
+        };
+        self.plan.counts.entry(class.to_owned()).or_default().entry(tool.to_owned()).or_default()
+    }
+}
+
+/// Calls may, and alerts and emergency grants, which live as long as what they concern. All else says what happened to
+/// the log itself, or that somebody looked into an emergency access.
+fn may_expire(body: &Body) -> bool {
+    match &body.content {
+        Content::Call(_) => true,
+        Content::Own(own) => {
+            matches!(own.kind, Kind::Alert | Kind::AlertAck | Kind::BreakGlassOpened | Kind::BreakGlassClosed)
+        }
+    }
+}
+
+/// What the entry of a purge says: enough to judge it after what it took is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PurgeRecord {
+    /// Who purged.
+    pub actor: String,
+    /// The expiry clock at the time: nothing that was to be kept longer is in it.
+    pub cut_off: Timestamp,
+    /// The seq of the entry that set the policy in force.
+    pub policy: u64,
+    /// How many entries of each class went.
+    pub classes: BTreeMap<String, u64>,
+    /// How many entries went.
+    pub count: u64,
+    /// How many expired entries were kept by holds.
+    pub kept_by_hold: u64,
+    /// The digest of the set of their sequence numbers ([`SeqSet::digest`]).
+    pub seqs: Hash,
+}
+
+impl PurgeRecord {
+    fn checked(self) -> Result<PurgeRecord> {
+        if self.actor.is_empty() || self.actor.len() > MAX_TEXT_BYTES || self.actor.contains('\0') {
+            return Err(Error::invalid(format!("actor: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
+        }
+        let sum = self.classes.values().try_fold(0u64, |sum, n| sum.checked_add(*n));
+        if sum != Some(self.count) {
+            return Err(Error::invalid("classes: they do not add up to the count"));
+        }
+        Ok(self)
+    }
+
+    /// Whether `seqs` is the set that the purge took.
+    pub fn is_of(&self, seqs: &SeqSet) -> bool {
+        seqs.len() == self.count && seqs.digest() == self.seqs
+    }
+
+    /// The detail of the `purge` entry.
+    pub fn to_json(&self) -> Json {
+        let classes: Object = self.classes.iter().map(|(class, n)| (class.as_str(), *n)).collect();
+        let mut out = Object::new();
+        out.insert("actor", self.actor.as_str());
+        out.insert("classes", classes);
+        out.insert("count", self.count);
+        out.insert("cut_off", self.cut_off.to_string());
+        out.insert("kept_by_hold", self.kept_by_hold);
+        out.insert("policy", self.policy);
+        out.insert("seqs", self.seqs.to_string());
+        out.into()
+    }
+
+    /// Reads what [`PurgeRecord::to_json`] writes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) names the member that is missing, unknown or wrong.
+    pub fn from_json(value: &Json) -> Result<PurgeRecord> {
+        let mut members = Members::of(value)?;
+        let Json::Object(classes) = members.required("classes")? else {
+            return Err(Error::invalid("classes: must be an object"));
+        };
+        let count_of = |(class, n): (String, Json)| {
+            let n = n.as_u64().ok_or_else(|| Error::invalid(format!("classes.{class}: must be a count")))?;
+            Ok((class, n))
+        };
+        let record = PurgeRecord {
+            actor: members.text("actor")?,
+            cut_off: members.time("cut_off")?,
+            policy: members.integer("policy")?,
+            classes: classes.into_iter().map(count_of).collect::<Result<_>>()?,
+            count: members.integer("count")?,
+            kept_by_hold: members.integer("kept_by_hold")?,
+            seqs: members.hash("seqs")?,
+        };
+        members.end()?;
+        record.checked()
+    }
+}
