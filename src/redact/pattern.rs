@@ -204,7 +204,7 @@ fn next_step<'a>(text: &str, rest: &'a str, first: bool) -> Result<(Step, &'a st
         "" => return Err(bad()),
         "**" => Step::Deep,
         "*" => Step::AnyKey,
-        _ if word.contains('*') => Step::Glob(word.split('*').map(|p| plain(p)).collect()),
+        _ if word.contains('*') => Step::Glob(word.split('*').map(plain).collect()),
         _ => Step::Key(plain(word)),
     };
     if matches!(&step, Step::Key(k) if k.is_empty()) {

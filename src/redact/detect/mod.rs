@@ -1,4 +1,17 @@
-//! Detectors by value.
+//! Detectors by value: what a text shows by itself, whatever its key.
+//!
+//! One pass over the bytes says what kinds of characters there are; only detectors that could find something then look
+//! at the text, and each looks at every byte a bounded number of times, so the work is linear in the text's length.
+//! `secret` finds tokens by their vendors' prefixes (one automaton), `credential` secrets beside their names, `number`
+//! whatever is made of digits, `net` addresses. Detectors report stretches; the sanitizer decides what becomes of them.
+
+mod context;
+mod credential;
+mod iban;
+mod net;
+mod number;
+mod phone;
+mod secret;
 
 use super::policy::Detector;
 
@@ -10,7 +23,113 @@ pub(crate) struct Hit {
     pub(crate) kind: usize,
 }
 
-/// Adds what the detectors in `wanted` (bits in the order of [`Detector::ALL`]) find in `text`.
-pub(crate) fn scan(_text: &str, _key: Option<&str>, _wanted: u16, _hits: &mut Vec<Hit>) {
-    let _ = Detector::ALL;
+/// Where hits go: only those of wanted detectors are kept.
+pub(crate) struct Hits<'a> {
+    wanted: u16,
+    out: &'a mut Vec<Hit>,
+}
+
+impl Hits<'_> {
+    fn add(&mut self, detector: Detector, start: usize, end: usize) {
+        if self.wants(detector) && start < end {
+            self.out.push(Hit { start, end, kind: detector as usize });
+        }
+    }
+
+    fn wants(&self, detector: Detector) -> bool {
+        self.wanted >> detector as usize & 1 == 1
+    }
+}
+
+// The order of `ALL` is that of the enum: a detector is its own index.
+const _: () = {
+    let mut i = 0;
+    while i < Detector::ALL.len() {
+        assert!(Detector::ALL[i] as usize == i);
+        i += 1;
+    }
+};
+
+const DIGIT: u8 = 1;
+const AT: u8 = 2;
+const COLON: u8 = 4;
+const EQUALS: u8 = 8;
+const DASH: u8 = 16;
+const PERCENT: u8 = 32;
+
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut d = b'0';
+    while d <= b'9' {
+        table[d as usize] = DIGIT;
+        d += 1;
+    }
+    table[b'@' as usize] = AT;
+    table[b':' as usize] = COLON;
+    table[b'=' as usize] = EQUALS;
+    table[b'-' as usize] = DASH;
+    table[b'%' as usize] = PERCENT;
+    table
+};
+
+/// Adds what the detectors in `wanted` (bits in the order of [`Detector::ALL`]) find in `text`. `key` is the key under
+/// which the text stands, which can tell a phone number from any other.
+pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit>) {
+    // The shortest thing that any detector finds is an address like `a@b.co` or `::1`.
+    if text.len() < 3 || wanted == 0 {
+        return;
+    }
+    let (mut seen, mut digits) = (0u8, 0usize);
+    for &b in text.as_bytes() {
+        let class = CLASS[usize::from(b)];
+        seen |= class;
+        digits += usize::from(class & DIGIT);
+    }
+    let mut hits = Hits { wanted, out };
+    if seen & (COLON | EQUALS | DASH) != 0 && hits.wants(Detector::Credential) {
+        credential::find(text, seen & (COLON | EQUALS) != 0, &mut hits);
+    }
+    if wanted & !(1 << Detector::Credential as u16) == 0 {
+        return;
+    }
+    if text.len() >= 8 {
+        secret::find(text, &mut hits);
+    }
+    if seen & AT != 0 || seen & PERCENT != 0 && text.contains("%40") {
+        net::emails(text, &mut hits);
+    }
+    if seen & COLON != 0 {
+        net::ipv6(text, &mut hits);
+    }
+    if digits >= 4 {
+        number::find(text, digits, key, &mut hits);
+    }
+}
+
+/// Whether a byte belongs to a word.
+fn is_word(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b >= 0x80
+}
+
+/// The byte before `at`.
+fn before(bytes: &[u8], at: usize) -> Option<u8> {
+    at.checked_sub(1).and_then(|i| bytes.get(i)).copied()
+}
+
+/// Up to `len` bytes of `text` before `at`, from a character on.
+fn tail(text: &str, at: usize, len: usize) -> &str {
+    let mut start = at.saturating_sub(len);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text.get(start..at).unwrap_or_default()
+}
+
+/// Up to `len` bytes of `text` from `at`, to a character's end.
+fn head(text: &str, at: usize, len: usize) -> &str {
+    let mut end = at.saturating_add(len).min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(at..end).unwrap_or_default()
 }

@@ -1,0 +1,95 @@
+//! E-mail and network addresses.
+
+use super::{Hits, before, is_word};
+use crate::redact::policy::Detector;
+use std::net::Ipv6Addr;
+
+/// How long a name before an `@` is at most; mail servers take 64.
+const LOCAL: usize = 256;
+
+/// Every `@` (or `%40`, as URLs write it) with a name before it and a domain after it. Names have
+/// a limit and domains end at the next `@`, so each byte is looked at a bounded number of times.
+pub(super) fn emails(text: &str, hits: &mut Hits<'_>) {
+    let bytes = text.as_bytes();
+    let mut done = 0;
+    for (at, _) in bytes.iter().enumerate().filter(|(_, b)| matches!(b, b'@' | b'%')) {
+        let width = match bytes.get(at..) {
+            Some([b'@', ..]) => 1,
+            Some([b'%', b'4', b'0', ..]) => 3,
+            _ => continue,
+        };
+        if at < done {
+            continue;
+        }
+        let mut start = at;
+        while start > done && at - start < LOCAL && before(bytes, start).is_some_and(is_local) {
+            start -= 1;
+        }
+        // Quotes and dots around an address are not its own.
+        while start < at && bytes.get(start).is_some_and(|&b| !is_word(b) && b != b'_' && b != b'+') {
+            start += 1;
+        }
+        let from = at + width;
+        let mut end = from;
+        while bytes.get(end).is_some_and(|&b| is_word(b) || matches!(b, b'.' | b'-')) {
+            end += 1;
+        }
+        while end > from && before(bytes, end).is_some_and(|b| matches!(b, b'.' | b'-')) {
+            end -= 1;
+        }
+        if start < at && text.get(from..end).is_some_and(is_domain) {
+            hits.add(Detector::Email, start, end);
+            done = end;
+        }
+    }
+}
+
+fn is_local(b: u8) -> bool {
+    is_word(b) || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-' | b'\'' | b'!' | b'#' | b'$' | b'&' | b'*' | b'^' | b'~')
+}
+
+fn is_domain(domain: &str) -> bool {
+    let mut labels = domain.rsplit('.');
+    let Some(top) = labels.next() else { return false };
+    let ends = top.starts_with("xn--") || top.chars().count() > 1 && top.chars().all(|c| c.is_alphabetic());
+    let numeric = domain.split('.').count() == 4 && domain.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    (ends || numeric) && labels.next().is_some() && !domain.split('.').any(str::is_empty)
+}
+
+/// Stretches of hexadecimal digits and colons that are an IPv6 address.
+pub(super) fn ipv6(text: &str, hits: &mut Hits<'_>) {
+    let bytes = text.as_bytes();
+    let part = |b: u8| b.is_ascii_hexdigit() || b == b':' || b == b'.';
+    let mut i = 0;
+    while let Some(colon) = bytes.get(i..).and_then(|b| b.iter().position(|&b| b == b':')).map(|n| i + n) {
+        let mut start = colon;
+        while start > i && before(bytes, start).is_some_and(part) {
+            start -= 1;
+        }
+        let mut end = colon;
+        while bytes.get(end).copied().is_some_and(part) {
+            end += 1;
+        }
+        i = end;
+        // A sentence may end behind an address.
+        while end > start && matches!(before(bytes, end), Some(b'.')) {
+            end -= 1;
+        }
+        if matches!(bytes.get(start..end), Some([.., a, b':']) if *a != b':') {
+            end -= 1;
+        }
+        let alone = before(bytes, start).is_none_or(|b| !is_word(b) && b != b'_')
+            && bytes.get(end).is_none_or(|&b| !is_word(b) && b != b'_');
+        let address = text.get(start..end).unwrap_or_default();
+        if alone && (3..=45).contains(&address.len()) && is_ipv6(address) {
+            hits.add(Detector::Ip, start, end);
+        }
+    }
+}
+
+/// An address, and not what programs write with two colons: `add::bad`, `::`.
+fn is_ipv6(text: &str) -> bool {
+    text.bytes().any(|b| b.is_ascii_digit())
+        && text.bytes().filter(|&b| b == b':').count() > 1
+        && text.parse::<Ipv6Addr>().is_ok()
+}

@@ -1,0 +1,390 @@
+//! Whatever is made of digits: cards, social security numbers, IPv4 addresses, phone numbers.
+//!
+//! Digits that stand together, or apart by at most a few separators in one line, are a *run* of *groups*. A group
+//! belongs to one find at most; what is surest takes its groups first: IPv4 addresses, dates (which are nothing here,
+//! but no phone numbers either), cards, social security numbers, phone numbers by their form, and at last phone
+//! numbers by the words around them.
+
+use super::context::Context;
+use super::{Hits, before, iban, is_word, phone};
+use crate::redact::policy::Detector;
+
+/// What stands before a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// Nothing of the run.
+    Start,
+    Space,
+    Dash,
+    Dot,
+    Slash,
+    /// `(`
+    Open,
+    /// `)`, and whatever follows it
+    Close,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) gap: Gap,
+    pub(super) used: bool,
+}
+
+impl Group {
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+}
+
+/// Digits and what separates them.
+pub(super) struct Run<'t> {
+    pub(super) text: &'t str,
+    pub(super) groups: Vec<Group>,
+    /// A `+` stands before it.
+    pub(super) plus: bool,
+    /// A letter stands before it, or a letter and a hyphen.
+    pub(super) glued: bool,
+    /// A letter or `_` stands right before it.
+    pub(super) touched: bool,
+    /// A letter follows the last group.
+    pub(super) letter_after: bool,
+}
+
+/// How many groups one run has at most; a longer one is looked at in pieces that overlap.
+const MAX_GROUPS: usize = 256;
+const OVERLAP: usize = 20;
+const _: () = assert!(OVERLAP < MAX_GROUPS);
+
+pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits<'_>) {
+    let bytes = text.as_bytes();
+    let hint = if digits >= 6 { Context::of_key(key) } else { Context::default() };
+    let mut run = Run { text, groups: Vec::new(), plus: false, glued: false, touched: false, letter_after: false };
+    let mut i = 0;
+    while let Some(&b) = bytes.get(i) {
+        if !b.is_ascii_digit() {
+            i += 1;
+            continue;
+        }
+        if let Some(end) = iban_around(bytes, i, hits) {
+            i = end;
+            continue;
+        }
+        i = run.read(i);
+        if run.digits() >= 4 {
+            run.look(hint, hits);
+        }
+    }
+}
+
+fn iban_around(bytes: &[u8], i: usize, hits: &mut Hits<'_>) -> Option<usize> {
+    let start = i.checked_sub(2)?;
+    let country = bytes.get(start..i)?.iter().all(u8::is_ascii_alphabetic);
+    if !country || before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let end = iban::at(bytes, start)?;
+    hits.add(Detector::Iban, start, end);
+    Some(end)
+}
+
+impl Run<'_> {
+    /// Reads the run that begins with the digit at `from`; where to go on.
+    fn read(&mut self, from: usize) -> usize {
+        let bytes = self.text.as_bytes();
+        let mut gap = match before(bytes, from) {
+            Some(b'(') => Gap::Open,
+            _ => Gap::Start,
+        };
+        let lead = before(bytes, from);
+        let second = from.checked_sub(1).and_then(|i| before(bytes, i));
+        self.touched = lead.is_some_and(|b| is_word(b) || b == b'_');
+        self.glued =
+            self.touched || matches!(lead, Some(b'-' | b'.' | b'#')) && second.is_some_and(|b| b.is_ascii_alphabetic());
+        self.plus =
+            lead == Some(b'+') && second.is_none_or(|b| !is_word(b)) || lead == Some(b'(') && second == Some(b'+');
+        self.groups.clear();
+        let mut start = from;
+        loop {
+            let mut end = start;
+            while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+                end += 1;
+            }
+            self.groups.push(Group { start, end, gap, used: false });
+            let next = separator(self.text, end);
+            if self.groups.len() == MAX_GROUPS && next.is_some() {
+                self.letter_after = false;
+                // Another group is read than the last time, so this comes to an end.
+                return self.groups.get(MAX_GROUPS - OVERLAP).map_or(end, |g| g.start);
+            }
+            match next {
+                Some((next, at)) => (gap, start) = (next, at),
+                None => {
+                    self.letter_after = bytes.get(end).is_some_and(|&b| is_word(b) || b == b'_');
+                    return end;
+                }
+            }
+        }
+    }
+
+    fn digits(&self) -> usize {
+        self.groups.iter().map(Group::len).sum()
+    }
+
+    /// The digits of some groups, as far as `out` reaches.
+    pub(super) fn collect<'o>(&self, from: usize, to: usize, out: &'o mut [u8; 24]) -> &'o [u8] {
+        let mut len = 0;
+        for group in self.groups.get(from..to).unwrap_or_default() {
+            for &b in self.text.as_bytes().get(group.start..group.end).unwrap_or_default() {
+                if let Some(slot) = out.get_mut(len) {
+                    *slot = b;
+                    len += 1;
+                }
+            }
+        }
+        &out[..len]
+    }
+
+    pub(super) fn gap(&self, i: usize) -> Option<Gap> {
+        self.groups.get(i).map(|g| g.gap)
+    }
+
+    pub(super) fn is_free(&self, from: usize, to: usize) -> bool {
+        self.groups.get(from..to).is_some_and(|g| g.iter().all(|g| !g.used))
+    }
+
+    /// Takes groups for a find; `None` says they were only ruled out.
+    pub(super) fn take(&mut self, from: usize, to: usize, found: Option<Detector>, hits: &mut Hits<'_>) {
+        let Some(groups) = self.groups.get_mut(from..to) else { return };
+        groups.iter_mut().for_each(|g| g.used = true);
+        if let (Some(detector), Some(first), Some(last)) = (found, groups.first(), groups.last()) {
+            hits.add(detector, first.start, last.end);
+        }
+    }
+
+    fn look(&mut self, hint: Context, hits: &mut Hits<'_>) {
+        self.addresses(hits);
+        if self.digits() < 6 {
+            return;
+        }
+        self.dates(hits);
+        self.cards(hint, hits);
+        self.ssns(hint, hits);
+        phone::find(self, hint, hits);
+    }
+
+    /// Whether groups `from..to` stand apart from their neighbours, which a hyphen or a dot would make one with them.
+    fn stands_alone(&self, from: usize, to: usize) -> bool {
+        let joined = |gap: Option<Gap>| matches!(gap, Some(Gap::Dash | Gap::Dot));
+        !(from > 0 && joined(self.gap(from))) && !joined(self.gap(to))
+    }
+
+    fn ends_in_letter(&self, to: usize) -> bool {
+        to == self.groups.len() && self.letter_after
+    }
+
+    fn addresses(&mut self, hits: &mut Hits<'_>) {
+        for i in 0..self.groups.len().saturating_sub(3) {
+            let dotted = (i + 1..i + 4).all(|j| self.gap(j) == Some(Gap::Dot));
+            let ends = !matches!(self.gap(i + 4), Some(Gap::Dot)) && !(i > 0 && self.gap(i) == Some(Gap::Dot));
+            if !dotted || !ends || !self.is_free(i, i + 4) || (i == 0 && self.touched) || self.ends_in_letter(i + 4) {
+                continue;
+            }
+            let (Some(first), Some(last)) = (self.groups.get(i), self.groups.get(i + 3)) else { continue };
+            let address = self.text.get(first.start..last.end).unwrap_or_default();
+            let is_address = address.parse::<std::net::Ipv4Addr>().is_ok() && !self.is_version(first.start, address);
+            self.take(i, i + 4, is_address.then_some(Detector::Ip), hits);
+        }
+    }
+
+    /// `Chrome/120.0.0.0` is what browsers send of themselves.
+    fn is_version(&self, start: usize, address: &str) -> bool {
+        let lead = self.text.get(..start).and_then(|t| t.strip_suffix('/'));
+        address.ends_with(".0.0.0") && lead.is_some_and(|t| t.ends_with(|c: char| c.is_ascii_alphabetic()))
+    }
+
+    /// Dates are no phone numbers: `2006-04-07`, `4/16/2000`, `16.04.2000`, `20060407`.
+    fn dates(&mut self, hits: &mut Hits<'_>) {
+        let number = |run: &Run<'_>, i: usize| {
+            let group = run.groups.get(i)?;
+            run.text.get(group.start..group.end)?.parse::<u32>().ok()
+        };
+        for i in 0..self.groups.len() {
+            let lens = [0, 1, 2].map(|k| self.groups.get(i + k).map_or(0, Group::len));
+            let values = [0, 1, 2].map(|k| number(self, i + k).unwrap_or(u32::MAX));
+            let (gap, next) = (self.gap(i + 1), self.gap(i + 2));
+            let parted = gap == next && matches!(gap, Some(Gap::Dash | Gap::Dot | Gap::Slash));
+            let (day, month, year) =
+                (|n| (1..=31).contains(&n), |n| (1..=12).contains(&n), |n| (1900..=2100).contains(&n));
+            let [a, b, c] = values;
+            let date = match lens {
+                [4, 1..=2, 1..=2] => parted && year(a) && month(b) && day(c),
+                [1..=2, 1..=2, 4] => parted && year(c) && (month(a) && day(b) || day(a) && month(b)),
+                _ => false,
+            };
+            if date && self.is_free(i, i + 3) && self.gap(i + 3) != gap {
+                self.take(i, i + 3, None, hits);
+            }
+            if lens[0] == 8 && year(a / 10_000) && month(a / 100 % 100) && day(a % 100) {
+                self.take(i, i + 1, None, hits);
+            }
+        }
+    }
+
+    fn cards(&mut self, hint: Context, hits: &mut Hits<'_>) {
+        let mut buffer = [0; 24];
+        let mut i = 0;
+        while i < self.groups.len() {
+            let mut taken = 0;
+            let (mut total, gap) = (0, self.gap(i + 1));
+            for to in i + 1..(i + 8).min(self.groups.len() + 1) {
+                let Some(group) = self.groups.get(to - 1) else { break };
+                total += group.len();
+                let parted =
+                    to > i + 1 && (Some(group.gap) != gap || !matches!(gap, Some(Gap::Space | Gap::Dash | Gap::Dot)));
+                if group.used || total > 19 || parted || (to - i > 1 && group.len() > 8) {
+                    break;
+                }
+                if total < 12 || !self.stands_alone(i, to) || self.ends_in_letter(to) {
+                    continue;
+                }
+                let digits = self.collect(i, to, &mut buffer);
+                let context = || {
+                    let (Some(a), Some(b)) = (self.groups.get(i), self.groups.get(to - 1)) else { return hint };
+                    Context::around(self.text, a.start, b.end, hint)
+                };
+                let glued = i == 0 && self.touched && digits.len() < 15;
+                if !glued && is_card(digits, to - i, context) {
+                    taken = to;
+                }
+            }
+            if taken > 0 {
+                self.take(i, taken, Some(Detector::Card), hits);
+            }
+            i = taken.max(i + 1);
+        }
+    }
+
+    fn ssns(&mut self, hint: Context, hits: &mut Hits<'_>) {
+        let mut buffer = [0; 24];
+        for i in 0..self.groups.len() {
+            let lens = [0, 1, 2].map(|k| self.groups.get(i + k).map_or(0, Group::len));
+            let to = match lens {
+                [9, ..] => i + 1,
+                [3, 2, 4] if self.gap(i + 1) == self.gap(i + 2) => i + 3,
+                _ => continue,
+            };
+            if !self.is_free(i, to) || !self.stands_alone(i, to) || self.ends_in_letter(to) || (i == 0 && self.touched)
+            {
+                continue;
+            }
+            let (Some(first), Some(last)) = (self.groups.get(i), self.groups.get(to - 1)) else { continue };
+            let digits = self.collect(i, to, &mut buffer);
+            let given_out = matches!(digits, [a, b, c, g, h, s @ ..]
+                if [*a, *b, *c] != *b"000" && [*a, *b, *c] != *b"666" && [*g, *h] != *b"00" && s != b"0000");
+            let is_ssn = match self.gap(i + 1) {
+                _ if Context::around(self.text, first.start, last.end, hint).ssn => true,
+                Some(Gap::Dash) if to == i + 3 => given_out,
+                Some(Gap::Space) if to == i + 3 => {
+                    given_out && !Context::around(self.text, first.start, last.end, hint).phone
+                }
+                _ => false,
+            };
+            if is_ssn {
+                self.take(i, to, Some(Detector::Ssn), hits);
+            }
+        }
+    }
+}
+
+/// What separates the digits that end at `at` from the next ones, and where those begin.
+fn separator(text: &str, at: usize) -> Option<(Gap, usize)> {
+    let rest = text.get(at..)?;
+    let mut gap = None;
+    for (n, (offset, c)) in rest.char_indices().enumerate() {
+        if c.is_ascii_digit() {
+            return gap.map(|g| (g, at + offset));
+        }
+        let here = match c {
+            ' ' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' => Gap::Space,
+            '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' => Gap::Dash,
+            '.' => Gap::Dot,
+            '/' => Gap::Slash,
+            '(' => Gap::Open,
+            ')' => Gap::Close,
+            _ => return None,
+        };
+        gap = match (gap, here) {
+            (None | Some(Gap::Space), here) => Some(here),
+            // `) ` and `)-` close, ` - ` is a hyphen; `. ` ends a sentence and `/ ` separates two numbers.
+            (Some(Gap::Close), Gap::Space | Gap::Dash | Gap::Slash) => Some(Gap::Close),
+            (Some(Gap::Close), Gap::Open) => Some(Gap::Open),
+            (Some(Gap::Dash), Gap::Space | Gap::Dash) => Some(Gap::Dash),
+            (Some(Gap::Dash), Gap::Open) => Some(Gap::Open),
+            _ => return None,
+        };
+        if n == 2 {
+            let next = text.get(at + offset + c.len_utf8()..)?;
+            return next
+                .starts_with(|c: char| c.is_ascii_digit())
+                .then(|| gap.map(|g| (g, at + offset + c.len_utf8())))?;
+        }
+    }
+    None
+}
+
+/// How far a number's first digits and its length make it a card.
+#[derive(PartialEq, PartialOrd)]
+enum Issuer {
+    /// None gives out such numbers.
+    None,
+    /// Many other numbers look the same: words have to say that it is a card.
+    Vague,
+    Certain,
+}
+
+fn issuer(digits: &[u8]) -> Issuer {
+    let prefix = digits.iter().take(4).fold(0u32, |n, d| n * 10 + u32::from(d - b'0'));
+    match (prefix, digits.len()) {
+        // Visa; of 13 digits there are article numbers.
+        (4000..=4999, 16 | 19) => Issuer::Certain,
+        (4000..=4999, 13) => Issuer::Vague,
+        // Mastercard, American Express
+        (5100..=5599 | 2221..=2720, 16) | (3400..=3499 | 3700..=3799, 15) => Issuer::Certain,
+        // Diners Club
+        (3000..=3059 | 3095..=3099 | 3600..=3699 | 3800..=3999, 14 | 16..=19) => Issuer::Certain,
+        // Discover, UnionPay, RuPay
+        (6011 | 6440..=6599 | 6200..=6299 | 8100..=8299, 16..=19) => Issuer::Certain,
+        // JCB
+        (3528..=3589, 16..=19) | (2131 | 1800, 15) => Issuer::Certain,
+        // Mir, Troy, Verve, RuPay, Dankort, Hipercard
+        (2200..=2204 | 9792 | 5060..=5089 | 5019 | 6062, 16..=19) => Issuer::Certain,
+        // Maestro
+        (5000..=5099 | 5600..=5899 | 6000..=6999, 12..=19) => Issuer::Vague,
+        _ => Issuer::None,
+    }
+}
+
+fn is_card(digits: &[u8], groups: usize, context: impl FnOnce() -> Context) -> bool {
+    let luhn = luhn(digits);
+    match issuer(digits) {
+        Issuer::Certain if luhn => true,
+        Issuer::Vague if luhn => context().card,
+        // Four by four, and words say that it is a card: a typing error makes it no less of one.
+        _ => (luhn && digits.len() >= 13 || groups == 4 && digits.len() == 16) && context().card,
+    }
+}
+
+fn luhn(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(i, d)| match (u32::from(d - b'0'), i % 2) {
+            (d, 0) => d,
+            (d, _) => d * 2 - if d > 4 { 9 } else { 0 },
+        })
+        .sum();
+    sum % 10 == 0
+}

@@ -1,0 +1,162 @@
+//! Phone numbers: by their form where it is one that nothing else has, else by the words around them.
+//!
+//! By form: a `+` and a country; ten digits as 3-3-4; an area in parentheses; a national number with its leading zero
+//! in groups. By words: six to thirteen digits after *phone*, *call*, *fax* and the like, before *office* or *mobile*,
+//! or under such a key.
+
+use super::context::Context;
+use super::number::{Gap, Group, Run};
+use super::{Hits, before, head};
+use crate::redact::policy::Detector;
+
+pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
+    let mut i = 0;
+    while i < run.groups.len() {
+        match by_form(run, i) {
+            Some(to) => {
+                take(run, i, to, hits);
+                i = to;
+            }
+            None => i += 1,
+        }
+    }
+    let mut from = 0;
+    while from < run.groups.len() {
+        let to = (from..run.groups.len()).find(|&i| !run.is_free(i, i + 1)).unwrap_or(run.groups.len());
+        if to > from {
+            by_words(run, from, to, hint, hits);
+        }
+        from = to.max(from) + 1;
+    }
+}
+
+/// The end of the number that begins with group `i`, if its form makes it one.
+fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
+    let group = run.groups.get(i).filter(|g| !g.used)?;
+    let len = |k: usize| run.groups.get(k).filter(|g| !g.used).map_or(0, Group::len);
+    let glued = i == 0 && run.glued || joined(run.gap(i)) && i > 0;
+    let text = run.text.get(group.start..group.end).unwrap_or_default();
+    if i == 0 && run.plus {
+        // One country has +1, and its numbers have ten digits more.
+        let (least, most) = if text.starts_with('1') { (11, 11) } else { (8, 15) };
+        return longest(run, i, least, most, |_| true);
+    }
+    if glued {
+        return None;
+    }
+    // A country or a trunk code may stand before the ten.
+    let code =
+        group.len() <= 3 && i == 0 && matches!(run.gap(i + 1), Some(Gap::Space | Gap::Dash | Gap::Open | Gap::Dot));
+    let first = if code && len(i + 1) == 3 && len(i + 3) == 4 { i + 1 } else { i };
+    let ten = [len(first), len(first + 1), len(first + 2)] == [3, 3, 4]
+        && [first + 1, first + 2]
+            .iter()
+            .all(|&k| matches!(run.gap(k), Some(Gap::Dash | Gap::Dot | Gap::Space | Gap::Close | Gap::Slash)))
+        && (first == i || !matches!(run.gap(first), Some(Gap::Slash)));
+    if ten && !joined(run.gap(first + 3)) && !letter_follows(run, first + 3) {
+        return Some(first + 3);
+    }
+    if group.gap == Gap::Open && run.gap(i + 1) == Some(Gap::Close) {
+        let year = text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
+        return longest(run, i, 7, 12, |_| true).filter(|_| text.len() <= 5 && !year);
+    }
+    let national = (2..=5).contains(&text.len()) && text.starts_with('0') && !text.starts_with("00")
+        || text.starts_with("00") && text.len() > 2;
+    if national {
+        let most = if text.starts_with("00") { 16 } else { 11 };
+        return longest(run, i, 9, most, |gap| !matches!(gap, Gap::Open | Gap::Close)).filter(|&to| {
+            let dotted = run.gap(i + 1) == Some(Gap::Dot) && to - i < 3;
+            let zip = to - i == 2 && (len(i), len(i + 1)) == (5, 4);
+            to - i > 1 && !dotted && !zip
+        });
+    }
+    None
+}
+
+/// The end of the longest stretch from group `i` with so many digits.
+fn longest(run: &Run<'_>, i: usize, least: usize, most: usize, gaps: impl Fn(Gap) -> bool) -> Option<usize> {
+    let (mut total, mut found) = (0, None);
+    for to in i + 1..=run.groups.len() {
+        let group = run.groups.get(to - 1).filter(|g| !g.used && (to == i + 1 || gaps(g.gap)))?;
+        total += group.len();
+        if total > most {
+            break;
+        }
+        if total >= least && !joined(run.gap(to)) && !letter_follows(run, to) {
+            found = Some(to);
+        }
+        if run.groups.get(to).is_none_or(|g| g.used) {
+            break;
+        }
+    }
+    found
+}
+
+fn joined(gap: Option<Gap>) -> bool {
+    matches!(gap, Some(Gap::Dash | Gap::Dot))
+}
+
+/// Letters right behind the digits belong to them, but for an extension: `x123`.
+fn letter_follows(run: &Run<'_>, to: usize) -> bool {
+    let end = to.checked_sub(1).and_then(|i| run.groups.get(i)).map_or(0, |g| g.end);
+    to == run.groups.len() && run.letter_after && extension(run.text, end) == end
+}
+
+fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut Hits<'_>) {
+    let len = |a: usize, b: usize| run.groups.get(a..b).unwrap_or_default().iter().map(Group::len).sum::<usize>();
+    let (Some(first), Some(last)) = (run.groups.get(from), run.groups.get(to - 1)) else { return };
+    if len(from, to) < 6 || from == 0 && run.glued || letter_follows(run, to) {
+        return;
+    }
+    let context = Context::around(run.text, first.start, last.end, hint);
+    if !context.phone {
+        return;
+    }
+    const MOST: usize = 13;
+    let (mut a, mut b) = (from, to);
+    while len(a, b) > MOST && b - a > 1 {
+        if context.phone_after { a += 1 } else { b -= 1 }
+    }
+    // Where the word stands behind the number, a postcode may stand before it.
+    if context.phone_after && b - a > 2 && len(a, a + 1) >= 4 && len(a + 1, b) >= 7 {
+        a += 1;
+    }
+    let total = len(a, b);
+    let least = if b - a > 1 { 6 } else { 7 };
+    if (least..=MOST).contains(&total) {
+        take(run, a, b, hits);
+    }
+}
+
+fn take(run: &mut Run<'_>, from: usize, to: usize, hits: &mut Hits<'_>) {
+    let (Some(first), Some(last)) = (run.groups.get(from), run.groups.get(to - 1)) else { return };
+    let bytes = run.text.as_bytes();
+    let mut start = first.start;
+    if first.gap == Gap::Open || before(bytes, start) == Some(b'(') {
+        start -= 1;
+    }
+    if from == 0 && run.plus && before(bytes, start) == Some(b'+') {
+        start -= 1;
+    }
+    let end = extension(run.text, last.end);
+    hits.add(Detector::Phone, start, end);
+    run.take(from, to, None, hits);
+}
+
+/// The end of an extension that follows at `at`: `x123`, ` ext. 123`.
+fn extension(text: &str, at: usize) -> usize {
+    let rest = head(text, at, 16);
+    let trimmed = rest.trim_start_matches([' ', ',']);
+    let word = ["extension", "ext.", "ext", "x"].into_iter().find_map(|w| {
+        let head = trimmed.get(..w.len())?;
+        head.eq_ignore_ascii_case(w).then(|| &trimmed[w.len()..])
+    });
+    let Some(after) = word.map(|w| w.trim_start_matches([' ', ':', '.'])) else { return at };
+    let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+    let tail = after.as_bytes().get(digits);
+    if (1..=6).contains(&digits) && tail.is_none_or(|b| !b.is_ascii_alphanumeric()) {
+        at + rest.len() - after.len() + digits
+    } else {
+        at
+    }
+}
