@@ -16,7 +16,7 @@
 //! `credited` falls to that if it was more. Neither sets the clock back: one that is ahead keeps its lead on the account,
 //! and one that a confirmation finds further ahead than the bound stays frozen until time has caught up.
 
-use super::members::{Members, shown};
+use super::members::{Members, check_text, shown};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Result, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,6 @@ use std::time::Duration;
 /// How much the system clock may fall behind the monotonic clock before it counts as set back: clocks are disciplined
 /// while they run. Besides a thousandth of the time between two looks, which no clock in use drifts by.
 const SLACK: Duration = Duration::from_secs(1);
-
-const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// What the expiry clock keeps between two runs of the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,13 +278,6 @@ impl ExpiryClock {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn check_text(name: &str, text: &str) -> Result<()> {
-    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
-        return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
-    }
-    Ok(())
 }
 
 impl fmt::Display for ClockStatus {

@@ -70,6 +70,16 @@ pub(super) fn text(value: Json) -> Result<String> {
     }
 }
 
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
+/// Refuses a name, a reason or an id that says nothing or cannot be kept.
+pub(super) fn check_text(name: &str, text: &str) -> Result<()> {
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
+        return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
+    }
+    Ok(())
+}
+
 /// A caller's text in a message: quoted, and no longer than a message bears.
 pub(super) fn shown(text: &str) -> String {
     let short: String = text.chars().take(60).collect();
