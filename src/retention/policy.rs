@@ -27,8 +27,9 @@ const MAX_CLOCK_BOUND_DAYS: u32 = 366;
 /// How long each entry is kept: classes with their periods, and rules that say which call is of which class.
 ///
 /// A tool's name, or a pattern with `*` and `?`, leads to a class; where several rules fit, the one with the longest
-/// period decides (of equally long ones a whole name before a pattern, then the first). A call that touches a patient is of the patients' class, whatever its
-/// tool, and is never kept for less than its tool demands. Every other call is of the default class.
+/// period decides (of equally long ones a whole name before a pattern, then the first). A call that touches a patient is
+/// of the patients' class, whatever its tool, and is never kept for less than its tool demands. Every other call is of
+/// the default class.
 ///
 /// ```
 /// use attestlog::{Timestamp, retention::RetentionPolicy};
