@@ -1,7 +1,7 @@
 //! Legal holds: what they cover stays, however old it is, until they are released.
 //!
-//! Invariant R9: a hold has no end of its own, and it covers whatever matches it, recorded before it or after. Placing and
-//! releasing are entries; the set of holds in force is what follows from those entries, in order.
+//! Invariant R9: a hold has no end of its own, and it covers whatever matches it, recorded before it or after. Placing
+//! and releasing are entries; the set of holds in force is what follows from those entries, in order.
 
 use super::SeqSet;
 use super::members::{Members, check_text, text};
@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const MAX_VALUES: usize = 10_000;
 
-/// What a hold covers: an entry that fits one value of each facet that is named, and whose seq lies in the ranges if there
-/// are any. As in queries: OR within a facet, AND between facets.
+/// What a hold covers: an entry that fits one value of each facet that is named, and whose seq lies in the ranges if
+/// there are any. As in queries: OR within a facet, AND between facets.
 ///
 /// The values are compared with what stands in the entries. Where ids are recorded as pseudonyms, name the pseudonyms;
 /// several for one person (one per key) are simply several values.
@@ -248,8 +248,8 @@ type Index = HashMap<String, Vec<u64>>;
 
 /// The holds in force, ready to be asked about millions of entries.
 ///
-/// Each hold is filed under the values of the one facet that is likely to fit fewest entries, so an entry is compared only
-/// with holds that name one of its own values.
+/// Each hold is filed under the values of the one facet that is likely to fit fewest entries, so an entry is compared
+/// only with holds that name one of its own values.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Holds {
     holds: BTreeMap<u64, Hold>,

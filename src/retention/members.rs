@@ -1,5 +1,5 @@
-//! Reading the objects that chained entries hold: every member is asked for by name, and one that nobody asked for is an
-//! error, because what a reader does not know it would drop.
+//! Reading the objects that chained entries hold: every member is asked for by name, and one that nobody asked for is
+//! an error, because what a reader does not know it would drop.
 
 use crate::json::{Json, Object};
 use crate::{Error, Hash, Result, Timestamp};
