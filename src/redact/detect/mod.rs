@@ -96,7 +96,10 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
         secret::find(text, &mut hits);
     }
     if seen & AT != 0 || seen & PERCENT != 0 && text.contains("%40") {
-        net::emails(text, &mut hits);
+        // In `postgres://user:password@host` the password and the host are no address.
+        let urls = hits.out.iter().filter(|h| h.kind == Detector::ConnectionString as usize).map(|h| h.end);
+        let urls: Vec<usize> = urls.collect();
+        net::emails(text, &urls, &mut hits);
     }
     if seen & COLON != 0 {
         net::ipv6(text, &mut hits);
