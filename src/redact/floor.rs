@@ -248,14 +248,24 @@ enum Class {
 
 impl Class {
     fn of(b: u8) -> Class {
-        match b {
+        CLASSES[usize::from(b)]
+    }
+}
+
+const CLASSES: [Class; 256] = {
+    let mut table = [Class::Gap; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = match b as u8 {
             b'a'..=b'z' | 0x80.. => Class::Lower,
             b'A'..=b'Z' => Class::Upper,
             b'0'..=b'9' => Class::Digit,
             _ => Class::Gap,
-        }
+        };
+        b += 1;
     }
-}
+    table
+};
 
 /// What a value under `key` is, if the key names a secret.
 pub(crate) fn kind_of_key(key: &str) -> Option<Kind> {
