@@ -6,6 +6,8 @@
 //! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
 //! keys and randomness are passed in.
 
+#[cfg(feature = "config")]
+mod config;
 mod detect;
 mod explain;
 mod floor;

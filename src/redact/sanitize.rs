@@ -345,7 +345,7 @@ impl Sanitizer {
 
     /// Treats a value as a whole.
     fn replace(&self, value: &mut Json, at: &At<'_>, v: &Verdict<'_>, state: &mut State<'_, '_>) -> Result<Outcome> {
-        if *value == Json::Null && v.action != Action::Drop || is_placeholder(value) {
+        if *value == Json::Null && v.action != Action::Drop || value.as_str().is_some_and(is_placeholder) {
             return Ok(Outcome::Stays);
         }
         let mut done = v.action;
@@ -477,7 +477,9 @@ impl Sanitizer {
                 return true;
             }
             let words = Words::of(key);
-            let mut kind = floor::kind_of_member(parent, key, words.clone(), value);
+            // `[REDACTED:email]` is what a key was called, not what its value is.
+            let renamed = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
+            let mut kind = if renamed { None } else { floor::kind_of_member(parent, &words, value) };
             if kind.is_none() && named.is_some() && is_one_of(key, VALUE_KEYS) && tells(value) {
                 kind = named;
             }
@@ -798,8 +800,8 @@ fn placeholder(what: Option<&str>) -> String {
 }
 
 /// Whether a value is what this module left in the place of another, so that treating twice changes nothing.
-fn is_placeholder(value: &Json) -> bool {
-    let inner = value.as_str().and_then(|s| s.strip_prefix("[REDACTED")).and_then(|s| s.strip_suffix(']'));
+fn is_placeholder(text: &str) -> bool {
+    let inner = text.strip_prefix("[REDACTED").and_then(|s| s.strip_suffix(']'));
     inner.is_some_and(|s| {
         s.is_empty()
             || s.strip_prefix(':').is_some_and(|s| {
@@ -865,7 +867,8 @@ const NAME_KEYS: &[&str] =
 const VALUE_KEYS: &[&str] = &["value", "val", "v", "data", "content", "contents", "default", "text", "values"];
 
 fn is_one_of(key: &str, names: &[&str]) -> bool {
-    key.len() <= 9 && names.iter().any(|n| n.eq_ignore_ascii_case(key))
+    let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
+    names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
 }
 
 /// What an object says of its value: `{"name": "password", "value": …}`.
