@@ -304,15 +304,19 @@ fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
 
 /// The attribute `key`, and where numbers in it were restated, as paths inside `root`.
 fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec<String>)>> {
-    let Some(attributes) = holder.member("attributes") else { return Ok(None) };
-    let mut found =
-        attributes.array()?.iter().enumerate().filter(|(_, a)| a.get("key").and_then(Json::as_str) == Some(key));
+    // Asked of many spans and seldom answered: places are made out only for what is found.
+    let all = match holder.value.get("attributes") {
+        Some(Json::Array(all)) => all,
+        Some(Json::Null) | None => return Ok(None),
+        Some(_) => return Err(holder.error("attributes: must be an array")),
+    };
+    let mut found = all.iter().enumerate().filter(|(_, a)| a.get("key").and_then(Json::as_str) == Some(key));
     let Some((index, _)) = found.next() else { return Ok(None) };
     if let Some((second, _)) = found.next() {
-        return Err(attributes.error(format!("the attribute {key} stands twice, at {index} and {second}")));
+        return Err(holder.error(format!("the attribute {key} stands twice, as attributes[{index}] and [{second}]")));
     }
     let mut restated = Vec::new();
-    let value = match attributes.elements()?.nth(index).and_then(|a| a.member("value")) {
+    let value = match holder.list("attributes")?.nth(index).and_then(|a| a.member("value")) {
         Some(value) => any_value(&value, &Path::root().key(root), &mut restated)?,
         None => Json::Null,
     };
