@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod json;
+pub mod report;
 
 mod codec;
 mod entry;
