@@ -7,8 +7,10 @@
 //! Invariant R2: an access report holds names of fields and ids of records, never what stood in them.
 
 mod pairing;
+mod purpose;
 #[cfg(test)]
 mod testing;
 mod text;
 
+pub mod access;
 pub mod csv;

@@ -99,8 +99,13 @@ pub(super) fn wrap(text: &str, limit: usize) -> Vec<String> {
         for c in word.chars() {
             let more = columns(c);
             if used + more > limit {
-                lines.push(std::mem::take(&mut line));
-                used = 0;
+                // Names break behind their joints, where one stands not too near the start of the line.
+                let rest = match line.rfind(['_', '-', '.', '/', ':', ',']) {
+                    Some(joint) if joint + 1 > line.len() / 3 => line.split_off(joint + 1),
+                    _ => String::new(),
+                };
+                used = width(&rest);
+                lines.push(std::mem::replace(&mut line, rest));
             }
             line.push(c);
             used += more;
