@@ -67,7 +67,7 @@ pub struct Viewed {
 }
 
 impl Access {
-    pub(super) fn of(seq: u64, call: &Call, context: &Context) -> Access {
+    pub(crate) fn of(seq: u64, call: &Call, context: &Context) -> Access {
         let by_user = matches!(context.subject, Subject::User(_));
         let others: Vec<&str> = match by_user {
             true => Vec::new(),
@@ -101,7 +101,7 @@ impl Access {
     }
 
     /// Makes this row, of a beginning, the row of the whole call; `end` was made of the entry that ended it.
-    pub(super) fn finish(&mut self, end: Access, finished_seq: u64) {
+    pub(crate) fn finish(&mut self, end: Access, finished_seq: u64) {
         self.finished_seq = Some(finished_seq);
         self.viewed = end.viewed;
         self.outcome = end.outcome;
