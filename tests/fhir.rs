@@ -162,6 +162,37 @@ fn successes_keep_the_rules_of_the_profiles_that_they_claim() {
     }
 }
 
+/// A check that finds nothing wrong with anything would prove nothing.
+#[test]
+fn the_checks_refuse_what_breaks_the_rules() {
+    let read = r4(&call(7, "{}"));
+    let search = r4(&call(7, r#"{"tool_name":"search_medications"}"#));
+    let good = read.to_canonical().to_string();
+    let searched = search.to_canonical().to_string();
+    for (event, from, to) in [
+        (&good, r#""outcome":"0""#, r#""outcome":"4""#),
+        (&good, r#""action":"R""#, r#""action":"U""#),
+        (&good, r#""code":"110152""#, r#""code":"110153""#),
+        (&good, r#""code":"110152""#, r#""code":"110150""#),
+        (&good, r#""code":"IRCP""#, r#""code":"AUT""#),
+        (&good, r#""code":"rest""#, r#""code":"rested""#),
+        (&good, r#""requestor":true"#, r#""requestor":false"#),
+        (&good, r#""code":"4","display":"Domain Resource""#, r#""code":"5","display":"Master file""#),
+        (&good, r#""type":"Patient""#, r#""type":"Person""#),
+        (&good, r#""network":{"#, r#""networks":{"#),
+        (&good, "BasicAudit.PatientRead", "BasicAudit.PatientQuery"),
+        (&searched, r#""query":"#, r#""question":"#),
+        (&searched, r#""query":"#, r#""name":"x","query":"#),
+        (&searched, r#""code":"24""#, r#""code":"4""#),
+    ] {
+        check_balp(&json(event));
+        let broken = json(&event.replacen(from, to, 1));
+        assert_ne!(broken, json(event), "{from}");
+        let refused = std::panic::catch_unwind(|| check_balp(&broken)).is_err();
+        assert!(refused, "{from} as {to} went through");
+    }
+}
+
 #[test]
 fn nothing_else_claims_a_profile() {
     for changes in [

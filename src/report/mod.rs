@@ -17,5 +17,6 @@ mod tools;
 pub mod access;
 pub mod csv;
 pub mod fhir;
+pub mod ocsf;
 
 pub use tools::{ToolKind, ToolKinds};
