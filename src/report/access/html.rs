@@ -26,17 +26,9 @@ impl AccessReport {
         page.value(context.subject.shown());
         page.tag("</strong>, ");
         page.text(&context.period_text());
-        page.tag("</p><dl>");
-        for known in &context.recorded_as {
-            page.term("Known to the log as", known);
-        }
-        if let Some(log) = &context.log {
-            page.term("Log", log);
-        }
-        if let Some(at) = context.generated_at {
-            page.term("Report made", &moment(at));
-        }
-        page.tag("</dl></header>\n<main>");
+        page.tag("</p>");
+        page.particulars(self);
+        page.tag("</header>\n<main>");
         page.standing(self);
         page.figures(self);
         page.tallies(self);
@@ -75,6 +67,19 @@ impl Page {
             Some(value) => self.value(value),
             None => self.text(otherwise),
         }
+    }
+
+    fn particulars(&mut self, report: &AccessReport) {
+        let context = report.context();
+        let made = context.generated_at.map(moment);
+        if context.recorded_as.is_empty() && context.log.is_none() && made.is_none() {
+            return;
+        }
+        self.tag("<dl>");
+        context.recorded_as.iter().for_each(|known| self.term("Known to the log as", known));
+        context.log.iter().for_each(|log| self.term("Log", log));
+        made.iter().for_each(|at| self.term("Report made", at));
+        self.tag("</dl>");
     }
 
     fn term(&mut self, name: &str, value: &str) {
@@ -165,7 +170,7 @@ impl Page {
         let heading = if by_user { "Whose data" } else { "Who" };
         self.tag("<section aria-labelledby=\"who\"><h2 id=\"who\">");
         self.text(heading);
-        self.tag("</h2><div class=\"wide\"><table><thead><tr><th scope=\"col\">");
+        self.tag("</h2><div class=\"wide\" role=\"region\" tabindex=\"0\" aria-labelledby=\"who\"><table class=\"who\"><thead><tr><th scope=\"col\">");
         self.text(if by_user { "Patient" } else { "User" });
         self.tag(if by_user { "</th>" } else { "</th><th scope=\"col\">Roles</th>" });
         self.tag(
@@ -213,7 +218,7 @@ impl Page {
         }
         let by_user = matches!(report.context().subject, Subject::User(_));
         self.tag(
-            "<div class=\"wide\"><table class=\"accesses\"><caption>Names of fields and ids of records only, never what stood in them. \
+            "<div class=\"wide\" role=\"region\" tabindex=\"0\" aria-labelledby=\"accesses\"><table class=\"accesses\"><caption>Names of fields and ids of records only, never what stood in them. \
              Times are UTC.</caption><thead><tr><th scope=\"col\" class=\"number\">Entry</th><th scope=\"col\">Time</th>\
              <th scope=\"col\">",
         );

@@ -247,61 +247,6 @@ fn any_id_comes_out_as_data() {
     }
 }
 
-/// Not a test of anything: leaves pages under target/ to be looked at.
-#[test]
-#[ignore = "writes pages to look at"]
-fn pages_to_look_at() {
-    let tools = ["get_patient_chart", "search_medications", "update_allergies", "read_lab_results"];
-    let users = [("dr_smith", "physician"), ("nurse_okafor", "nurse"), ("billing_7", "billing clerk")];
-    let mut entries: Vec<Entry> = (0..60)
-        .map(|i| {
-            let mut entry = call(i * 7 + 3, |c| {
-                let (user, role) = users[i as usize * 5 % 3];
-                c.user_id = user.to_owned();
-                c.tool_name = tools[i as usize % 4].to_owned();
-                c.purpose =
-                    [Some("treatment"), Some("payment"), Some("research"), None][i as usize % 4].map(str::to_owned);
-                c.emergency = i % 17 == 5;
-                c.timestamp = Timestamp::from_nanos(1_772_400_000_000_000_000 + i as i64 * 8_123_000_000_000);
-                let role = Object::from_iter([("user_role", role)]);
-                c.session_metadata = Some(Json::from(role).to_canonical());
-            });
-            if i % 11 == 4 {
-                entry = failed(entry.seq, [Outcome::Denied, Outcome::Timeout, Outcome::ToolError][i as usize % 3]);
-            }
-            entry
-        })
-        .collect();
-    entries.push(begun_and_finished(440, 441).0);
-    entries.push(call(450, |c| {
-        c.user_id = "<script>alert(1)</script>\u{202e}".to_owned();
-        c.tool_name = "x".repeat(10_000);
-    }));
-    let mut context =
-        verified().period(Some("2026-03-01".parse().unwrap()), Some("2026-04-01".parse().unwrap())).unwrap();
-    context.log = Some("clinic.example/log-5f6e".to_owned());
-    context.generated_at = Some("2026-04-02T09:15:00Z".parse().unwrap());
-    context.recorded_as = vec!["patient:k1:9f86d081884c7d659a2feaa0c55ad015".to_owned()];
-    context.anchored_size = 400;
-    context.purged.push(Purged { count: 12, class: "general".to_owned(), purge_seq: 55 });
-    let out = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
-    std::fs::create_dir_all(&out).unwrap();
-    let report = AccessReport::of(context.clone(), &entries);
-    std::fs::write(out.join("patient.html"), report.to_html()).unwrap();
-    for width in [60, 100, 140] {
-        std::fs::write(out.join(format!("patient-{width}.txt")), report.to_text(&TextStyle::plain(width))).unwrap();
-    }
-    context.anchored_size = 1000;
-    let good = AccessReport::of(context, &entries[..20]);
-    std::fs::write(out.join("good.html"), good.to_html()).unwrap();
-    let user = Context::new(Subject::User("dr_smith".to_owned()));
-    std::fs::write(out.join("user.html"), AccessReport::of(user, &entries).to_html()).unwrap();
-    let accounting =
-        Context::new(Subject::Disclosures("P-1".to_owned())).six_years_before("2026-04-01".parse().unwrap());
-    std::fs::write(out.join("accounting.html"), AccessReport::of(accounting, &entries).to_html()).unwrap();
-    std::fs::write(out.join("empty.html"), AccessReport::of(patient(), []).to_html()).unwrap();
-}
-
 #[test]
 fn a_page_loads_and_runs_nothing() {
     let html = AccessReport::of(verified(), &[call(7, |_| {})]).to_html();
