@@ -9,6 +9,7 @@ pub mod note;
 pub mod proof;
 pub mod redact;
 pub mod retention;
+pub mod report;
 
 mod codec;
 mod entry;
