@@ -1,6 +1,7 @@
 //! attestlog
 #![forbid(unsafe_code)]
 
+pub mod capture;
 pub mod json;
 pub mod keys;
 pub mod merkle;

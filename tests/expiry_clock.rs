@@ -1,5 +1,5 @@
-//! The clock by which entries expire never runs back, and nobody who sets the system clock can run it ahead by more than
-//! the bound.
+//! The clock by which entries expire never runs back, and nobody who sets the system clock can run it ahead by more
+//! than the bound.
 
 use attestlog::json::Json;
 use attestlog::retention::{ClockEvent, ClockState, ExpiryClock, Frozen, Period, RetentionPolicy};

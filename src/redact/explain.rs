@@ -1,6 +1,7 @@
 //! Trying a policy out without a store.
 
-use super::sanitize::{Context, Root, Sanitizer};
+use super::context::{Context, Root};
+use super::sanitize::Sanitizer;
 use super::treated::Treated;
 use crate::error::Result;
 use crate::json::{Json, Object};

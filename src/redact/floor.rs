@@ -150,14 +150,13 @@ fn bucket(joined: &[u8]) -> usize {
 }
 
 /// How many bytes of a key are looked at, from its end.
-const SPAN: usize = 128;
+const SPAN: usize = 63;
 
 /// A key in lower case without separators, and where its words begin.
-#[derive(Clone)]
 pub(crate) struct Words {
     text: [u8; SPAN],
     len: usize,
-    starts: u128,
+    starts: u64,
 }
 
 impl Words {
@@ -202,31 +201,29 @@ impl Words {
         at < SPAN && self.starts >> at & 1 == 1
     }
 
-    /// Where the last word begins.
-    fn last_word(&self) -> usize {
-        let seen = if self.len >= SPAN { self.starts } else { self.starts & ((1 << self.len) - 1) };
-        (u128::BITS - 1).saturating_sub(seen.leading_zeros()) as usize
+    /// Where the last word of the first `len` bytes begins.
+    fn last_word(&self, len: usize) -> usize {
+        let seen = self.starts & ((1 << len) - 1);
+        (u64::BITS - 1).saturating_sub(seen.leading_zeros()) as usize
     }
 
-    /// Takes digits off the end: `password2`, `credit_card_4421486`.
-    fn trim_digits(&mut self) {
-        while self.len > 0 && self.text[self.len - 1].is_ascii_digit() {
-            self.len -= 1;
+    /// Without the digits at the end: `password2`, `credit_card_4421486`.
+    fn trim_digits(&self, mut len: usize) -> usize {
+        while len > 0 && self.text[len - 1].is_ascii_digit() {
+            len -= 1;
         }
+        len
     }
 
-    fn trim_qualifier(&mut self) -> bool {
-        let start = self.last_word();
-        let qualifies = start > 0 && QUALIFIERS.iter().any(|q| q.as_bytes() == &self.text[start..self.len]);
-        if qualifies {
-            self.len = start;
-            self.trim_digits();
-        }
-        qualifies
+    /// Without the last word, if it only qualifies the others.
+    fn trim_qualifier(&self, len: usize) -> Option<usize> {
+        let start = self.last_word(len);
+        let last = &self.text[start..len];
+        (start > 0 && QUALIFIERS.iter().any(|q| q.as_bytes() == last)).then(|| self.trim_digits(start))
     }
 
-    fn find(&self) -> Option<Name> {
-        let joined = self.joined();
+    fn find(&self, len: usize) -> Option<Name> {
+        let joined = &self.text[..len];
         TABLE.get(bucket(joined))?.iter().copied().find(|name| {
             joined.ends_with(name.text.as_bytes()) && {
                 let at = joined.len() - name.text.len();
@@ -251,47 +248,51 @@ enum Class {
 
 impl Class {
     fn of(b: u8) -> Class {
-        match b {
+        CLASSES[usize::from(b)]
+    }
+}
+
+const CLASSES: [Class; 256] = {
+    let mut table = [Class::Gap; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = match b as u8 {
             b'a'..=b'z' | 0x80.. => Class::Lower,
             b'A'..=b'Z' => Class::Upper,
             b'0'..=b'9' => Class::Digit,
             _ => Class::Gap,
-        }
+        };
+        b += 1;
     }
-}
+    table
+};
 
 /// What a value under `key` is, if the key names a secret.
 pub(crate) fn kind_of_key(key: &str) -> Option<Kind> {
-    find(&mut Words::of(key)).map(|(name, _)| name.kind)
+    find(&Words::of(key)).map(|(name, _)| name.kind)
 }
 
 /// The name that fits, and whether it stood in the plural.
-fn find(words: &mut Words) -> Option<(Name, bool)> {
-    words.trim_digits();
+fn find(words: &Words) -> Option<(Name, bool)> {
+    let mut len = words.trim_digits(words.len);
     loop {
-        if let Some(name) = words.find() {
+        if let Some(name) = words.find(len) {
             return Some((name, false));
         }
-        if words.len > 3 && words.text[words.len - 1] == b's' {
-            words.len -= 1;
-            let found = words.find();
-            words.len += 1;
-            if let Some(name) = found {
-                return Some((name, true));
-            }
+        let plural = len > 3 && words.text[len - 1] == b's';
+        if let Some(name) = if plural { words.find(len - 1) } else { None } {
+            return Some((name, true));
         }
-        if !words.trim_qualifier() {
-            return None;
-        }
+        len = words.trim_qualifier(len)?;
     }
 }
 
-/// What `value` under `key` is, if it is to be replaced. Truth values, `null` and what is empty tell nothing.
-/// `words` are those of `key`.
-pub(crate) fn kind_of_member(parent: Option<&str>, key: &str, mut words: Words, value: &Json) -> Option<Kind> {
-    let found = match find(&mut words) {
+/// What `value` under a key is, if it is to be replaced. Truth values, `null` and what is empty tell nothing.
+/// `words` are those of its key.
+pub(crate) fn kind_of_member(parent: Option<&str>, words: &Words, value: &Json) -> Option<Kind> {
+    let found = match find(words) {
         Some(found) => Some(found),
-        None => parent.and_then(|p| across(p, key)).map(|name| (name, false)),
+        None => parent.and_then(|p| across(p, words)).map(|name| (name, false)),
     };
     let (name, plural) = found?;
     let tells = match value {
@@ -316,10 +317,8 @@ fn holds_text(value: &Json) -> bool {
 }
 
 /// A name that is split between a key and the key around it: `{"api": {"key": …}}`.
-fn across(parent: &str, key: &str) -> Option<Name> {
-    let mut words = Words::of(key);
-    words.trim_digits();
-    let tail = words.joined();
+fn across(parent: &str, words: &Words) -> Option<Name> {
+    let tail = &words.text[..words.trim_digits(words.len)];
     let bucket = TABLE.get(bucket(tail))?;
     if bucket.is_empty() || tail.len() < 2 {
         return None;
@@ -340,7 +339,7 @@ mod tests {
     use super::*;
 
     fn member(parent: Option<&str>, key: &str, value: &Json) -> Option<Kind> {
-        kind_of_member(parent, key, Words::of(key), value)
+        kind_of_member(parent, &Words::of(key), value)
     }
 
     #[test]

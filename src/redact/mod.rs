@@ -1,14 +1,20 @@
 //! Privacy: what is sensitive is treated before anything is written.
 //!
 //! `policy` says what happens to what (`pattern`: which fields, `preset`: where policies begin, `config`: policies in
-//! TOML); `sanitize` applies it, with `floor` for the names of secrets and `detect` for what a value shows by itself;
+//! TOML); `sanitize` applies it (`context`: what it
+//! is given besides), with `floor` for the names of secrets and `detect` for what a value
+//! shows by itself (`found`: what becomes of that);
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
 //! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
 //! keys and randomness are passed in.
 
+#[cfg(feature = "config")]
+mod config;
+mod context;
 mod detect;
 mod explain;
 mod floor;
+mod found;
 mod pattern;
 mod policy;
 mod preset;
@@ -17,10 +23,11 @@ mod sanitize;
 mod seal;
 mod treated;
 
+pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
 pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
 pub use pseudonym::{PseudonymKey, is_pseudonym};
-pub use sanitize::{Context, Detect, Root, Sanitizer, Secrets};
+pub use sanitize::Sanitizer;
 pub use seal::{
     MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
 };

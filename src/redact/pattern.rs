@@ -3,8 +3,8 @@
 //! A literal key in a pattern is compared without case and separators (`patient_id` is `patientId`); a quoted one,
 //! `["odd key"]`, exactly. Matching takes time in proportion to path times pattern: there is one point to go back to.
 
+use super::context::Root;
 use super::floor::Words;
-use super::sanitize::Root;
 use regex::Regex;
 
 /// A place as a pattern sees it: what leads from the root to a value.

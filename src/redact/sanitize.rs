@@ -5,12 +5,13 @@
 //! not touched: a string that holds JSON is written anew only where something in it was treated. A detector that
 //! fails, and whatever lies too deep to be looked at, is masked, never passed.
 
-use super::detect::{self, Hit};
+use super::context::{Context, Detect, Root, Secrets};
 use super::floor::{self, Kind, Words};
+use super::found::{count, is_placeholder, partial, placeholder};
 use super::pattern::Seg;
 use super::policy::{Detector, Facet, Policy, weakens};
 use super::pseudonym::{PseudonymKey, is_pseudonym};
-use super::seal::{Random, SubjectKeys, seal};
+use super::seal::seal;
 use super::treated::{Action, Treated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::Hash;
@@ -18,106 +19,12 @@ use crate::json::{Json, Limits, Object, Path};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// How deep a value is looked into; deeper, it is masked. Texts are read 128 deep, JSON inside JSON adds to that.
 const MAX_DEPTH: usize = 256;
 /// How many strings of JSON within strings of JSON are opened.
 const MAX_INNER: usize = 8;
-
-/// What is treated: the part of an entry that a rule's path begins with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Root {
-    /// A call's arguments.
-    Arguments,
-    /// What the tool answered.
-    Result,
-    /// Its error.
-    Error,
-    /// The session's metadata.
-    SessionMetadata,
-    /// Free text: reasons, dispositions, summaries.
-    Text,
-}
-
-impl Root {
-    /// Every root.
-    pub const ALL: [Root; 5] = [Root::Arguments, Root::Result, Root::Error, Root::SessionMetadata, Root::Text];
-
-    /// The word that paths begin with.
-    pub fn name(self) -> &'static str {
-        match self {
-            Root::Arguments => "arguments",
-            Root::Result => "result",
-            Root::Error => "error",
-            Root::SessionMetadata => "session_metadata",
-            Root::Text => "text",
-        }
-    }
-
-    /// The root with that [`name`](Root::name).
-    pub fn from_name(name: &str) -> Option<Root> {
-        Root::ALL.into_iter().find(|r| r.name() == name)
-    }
-}
-
-/// The keys that a policy needs besides those of data subjects.
-#[derive(Debug, Clone, Default)]
-pub struct Secrets {
-    /// The live pseudonym keys: the first writes, all are looked under.
-    pub pseudonyms: Vec<PseudonymKey>,
-}
-
-/// A detector that the host brings along, for instance one that knows names.
-pub trait Detect: Send + Sync {
-    /// The stretches of `text` that are to be treated, in bytes.
-    ///
-    /// # Errors
-    /// Anything: the whole value is masked then, as it is when the detector panics or names a stretch that is none.
-    fn find(&self, text: &str) -> Result<Vec<Range<usize>>>;
-}
-
-/// What is collected while the parts of one entry are treated, and what sealing needs.
-#[derive(Default)]
-pub struct Context<'a> {
-    treated: Vec<Treated>,
-    seals: Option<Seals<'a>>,
-}
-
-struct Seals<'a> {
-    subject: &'a str,
-    keys: &'a mut dyn SubjectKeys,
-    random: &'a mut Random<'a>,
-}
-
-impl<'a> Context<'a> {
-    /// A context without a data subject: what a policy would seal is masked.
-    pub fn new() -> Context<'a> {
-        Context::default()
-    }
-
-    /// A context in which values are sealed under the key of `subject`.
-    pub fn sealing(subject: &'a str, keys: &'a mut dyn SubjectKeys, random: &'a mut Random<'a>) -> Context<'a> {
-        Context { treated: Vec::new(), seals: Some(Seals { subject, keys, random }) }
-    }
-
-    /// What was treated so far, in the order in which it was met.
-    pub fn treated(&self) -> &[Treated] {
-        &self.treated
-    }
-
-    /// What was treated.
-    pub fn into_treated(self) -> Vec<Treated> {
-        self.treated
-    }
-}
-
-impl fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("treated", &self.treated).field("seals", &self.seals.is_some()).finish()
-    }
-}
 
 /// A policy ready to be applied. It is shared between threads and never changes.
 ///
@@ -135,7 +42,7 @@ impl fmt::Debug for Context<'_> {
 /// assert_eq!(context.treated()[1].path, "arguments.note");
 /// ```
 pub struct Sanitizer {
-    policy: Policy,
+    pub(super) policy: Policy,
     digest: Hash,
     /// Rules by the one key under which they can match, and a filter over these keys.
     by_key: HashMap<Vec<u8>, Vec<usize>>,
@@ -143,10 +50,10 @@ pub struct Sanitizer {
     /// Rules that have to be tried everywhere.
     loose: Vec<usize>,
     /// What each detector, built in, of the policy or of the host, does to what it finds.
-    kinds: Vec<(String, Action)>,
-    wanted: u16,
-    hosts: Vec<Arc<dyn Detect>>,
-    pseudonyms: Vec<PseudonymKey>,
+    pub(super) kinds: Vec<(String, Action)>,
+    pub(super) wanted: u16,
+    pub(super) hosts: Vec<Arc<dyn Detect>>,
+    pub(super) pseudonyms: Vec<PseudonymKey>,
 }
 
 impl fmt::Debug for Sanitizer {
@@ -345,7 +252,7 @@ impl Sanitizer {
 
     /// Treats a value as a whole.
     fn replace(&self, value: &mut Json, at: &At<'_>, v: &Verdict<'_>, state: &mut State<'_, '_>) -> Result<Outcome> {
-        if *value == Json::Null && v.action != Action::Drop || is_placeholder(value) {
+        if *value == Json::Null && v.action != Action::Drop || value.as_str().is_some_and(is_placeholder) {
             return Ok(Outcome::Stays);
         }
         let mut done = v.action;
@@ -477,7 +384,9 @@ impl Sanitizer {
                 return true;
             }
             let words = Words::of(key);
-            let mut kind = floor::kind_of_member(parent, key, words.clone(), value);
+            // `[REDACTED:email]` is what a key was called, not what its value is.
+            let renamed = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
+            let mut kind = if renamed { None } else { floor::kind_of_member(parent, &words, value) };
             if kind.is_none() && named.is_some() && is_one_of(key, VALUE_KEYS) && tells(value) {
                 kind = named;
             }
@@ -653,94 +562,6 @@ impl Sanitizer {
         *text = self.apply(text, &spans, |a| a);
         Ok(None)
     }
-
-    /// What is really done to a stretch: too little is left of a short one for its last four characters to be shown.
-    fn shown_action(&self, text: &str, span: &Span) -> Action {
-        match span.action {
-            Action::Partial if text.get(span.start..span.end).and_then(partial).is_none() => Action::Mask,
-            action => action,
-        }
-    }
-
-    /// Everything that any wanted detector finds. The name of one that failed is the error.
-    fn scan(&self, text: &str, key: Option<&str>, hits: &mut Vec<Hit>) -> Result<(), String> {
-        detect::scan(text, key, self.wanted, hits);
-        let built_in = Detector::ALL.len();
-        for (i, custom) in self.policy.customs.iter().enumerate().filter(|(_, c)| c.action != Action::Keep) {
-            let found = custom.regex.find_iter(text).filter(|m| !m.is_empty());
-            hits.extend(found.map(|m| Hit { start: m.start(), end: m.end(), kind: built_in + i }));
-        }
-        for (i, host) in self.hosts.iter().enumerate() {
-            let kind = built_in + self.policy.customs.len() + i;
-            let found = catch_unwind(AssertUnwindSafe(|| host.find(text)));
-            let failed = || self.name(kind).to_owned();
-            for range in found.map_err(|_| failed())?.map_err(|_| failed())? {
-                if text.get(range.clone()).is_none() {
-                    return Err(failed());
-                }
-                hits.push(Hit { start: range.start, end: range.end, kind });
-            }
-        }
-        Ok(())
-    }
-
-    /// Stretches that do not overlap: where two do, both are treated as one, as the stronger detector says; where
-    /// the two would be treated differently, the whole is masked.
-    fn merge(&self, hits: &mut [Hit]) -> Vec<Span> {
-        hits.sort_unstable_by_key(|h| (h.start, h.end));
-        let mut spans: Vec<Span> = Vec::new();
-        for hit in hits.iter().filter(|h| h.start < h.end) {
-            let action = self.kinds.get(hit.kind).map_or(Action::Mask, |k| k.1);
-            match spans.last_mut().filter(|s| hit.start < s.end) {
-                Some(last) => {
-                    last.end = last.end.max(hit.end);
-                    if action != last.action {
-                        last.action = Action::Mask;
-                    }
-                    if rank(hit.kind) < rank(last.kind) {
-                        last.kind = hit.kind;
-                    }
-                }
-                None => spans.push(Span { start: hit.start, end: hit.end, kind: hit.kind, action }),
-            }
-        }
-        spans
-    }
-
-    fn apply(&self, text: &str, spans: &[Span], change: impl Fn(Action) -> Action) -> String {
-        let mut out = String::with_capacity(text.len() + 16 * spans.len());
-        let mut at = 0;
-        for span in spans {
-            out.push_str(text.get(at..span.start).unwrap_or_default());
-            at = span.end;
-            let (name, found) = (self.name(span.kind), text.get(span.start..span.end).unwrap_or_default());
-            match (change(span.action), self.pseudonyms.first()) {
-                (Action::Drop, _) => {}
-                (Action::Partial, _) => out.push_str(&partial(found).unwrap_or_else(|| placeholder(Some(name)))),
-                (Action::Pseudonymise, Some(key)) => out.push_str(&key.pseudonym(name, found)),
-                _ => out.push_str(&placeholder(Some(name))),
-            }
-        }
-        out.push_str(text.get(at..).unwrap_or_default());
-        out
-    }
-
-    fn name(&self, kind: usize) -> &str {
-        self.kinds.get(kind).map_or("unknown", |k| k.0.as_str())
-    }
-}
-
-/// A stretch of a text and what is done to it.
-struct Span {
-    start: usize,
-    end: usize,
-    kind: usize,
-    action: Action,
-}
-
-/// Detectors of the policy's own know best what they found.
-fn rank(kind: usize) -> usize {
-    if kind >= Detector::ALL.len() { 0 } else { kind + 1 }
 }
 
 /// A key cannot be sealed, and a member without a key is none.
@@ -790,41 +611,12 @@ fn record(state: &mut State<'_, '_>, at: &At<'_>, detector: &str, action: Action
     });
 }
 
-fn placeholder(what: Option<&str>) -> String {
-    match what {
-        Some(what) => format!("[REDACTED:{what}]"),
-        None => "[REDACTED]".to_owned(),
-    }
-}
-
-/// Whether a value is what this module left in the place of another, so that treating twice changes nothing.
-fn is_placeholder(value: &Json) -> bool {
-    let inner = value.as_str().and_then(|s| s.strip_prefix("[REDACTED")).and_then(|s| s.strip_suffix(']'));
-    inner.is_some_and(|s| {
-        s.is_empty()
-            || s.strip_prefix(':').is_some_and(|s| {
-                s.len() <= 64 && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-            })
-    })
-}
-
-/// The last four letters or digits; nothing of what has fewer than eight.
-fn partial(text: &str) -> Option<String> {
-    let plain: Vec<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
-    let shown = plain.len().checked_sub(4).filter(|&hidden| hidden >= 4)?;
-    Some(format!("[…{}]", plain.get(shown..)?.iter().collect::<String>()))
-}
-
 fn scalar_text(value: &Json) -> Option<String> {
     match value {
         Json::String(s) => Some(s.clone()),
         Json::Number(_) | Json::Bool(_) => Some(value.to_canonical().as_str().to_owned()),
         _ => None,
     }
-}
-
-fn count(text: &str, range: Range<usize>) -> usize {
-    text.get(range).map_or(0, |t| t.chars().count())
 }
 
 /// The domain of pseudonyms for a field without one of its own: what its key says, so that an e-mail address found by
@@ -865,7 +657,8 @@ const NAME_KEYS: &[&str] =
 const VALUE_KEYS: &[&str] = &["value", "val", "v", "data", "content", "contents", "default", "text", "values"];
 
 fn is_one_of(key: &str, names: &[&str]) -> bool {
-    key.len() <= 9 && names.iter().any(|n| n.eq_ignore_ascii_case(key))
+    let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
+    names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
 }
 
 /// What an object says of its value: `{"name": "password", "value": …}`.

@@ -1,22 +1,22 @@
 //! The expiry clock: the time by which entries expire, which whoever sets the system clock cannot run ahead at will.
 //!
-//! Invariant R10: it never runs back. Invariant R11: while its confirmations and trusted times are true, it is never ahead
-//! of the true time by more than the bound. Both hold whatever the system clock shows.
+//! Invariant R10: it never runs back. Invariant R11: while its confirmations and trusted times are true, it is never
+//! ahead of the true time by more than the bound. Both hold whatever the system clock shows.
 //!
-//! Time that passes while the store is open is measured by the monotonic clock and counts in full. All other advance of the
-//! system clock is *unexplained*: the store was closed, the machine slept, or somebody set the clock. A closed store cannot
-//! tell these apart, so unexplained time is credited only up to a bound, and that bound counts all of it since the last
-//! confirmation or trusted time: going forward in small steps, or to and fro, gains nothing. What would go beyond the bound
-//! freezes the clock. A frozen clock stands still, also for monotonic time: nothing is lost by that, because whatever thaws
-//! it says what time it is. It stays frozen, though the system clock be set right, until a person or a trusted time has
-//! spoken.
+//! Time that passes while the store is open is measured by the monotonic clock and counts in full. All other advance of
+//! the system clock is *unexplained*: the store was closed, the machine slept, or somebody set the clock. A closed
+//! store cannot tell these apart, so unexplained time is credited only up to a bound, and that bound counts all of it
+//! since the last confirmation or trusted time: going forward in small steps, or to and fro, gains nothing. What would
+//! go beyond the bound freezes the clock. A frozen clock stands still, also for monotonic time: nothing is lost by
+//! that, because whatever thaws it says what time it is. It stays frozen, though the system clock be set right, until a
+//! person or a trusted time has spoken.
 //!
 //! `credited` is therefore the most by which the clock can be ahead of the true time. A confirmation says the time
 //! exactly, so `credited` becomes what the clock is ahead of it; a trusted time says that it is at least so late, so
-//! `credited` falls to that if it was more. Neither sets the clock back: one that is ahead keeps its lead on the account,
-//! and one that a confirmation finds further ahead than the bound stays frozen until time has caught up.
+//! `credited` falls to that if it was more. Neither sets the clock back: one that is ahead keeps its lead on the
+//! account, and one that a confirmation finds further ahead than the bound stays frozen until time has caught up.
 
-use super::members::{Members, shown};
+use super::members::{Members, check_text, shown};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Result, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,6 @@ use std::time::Duration;
 /// How much the system clock may fall behind the monotonic clock before it counts as set back: clocks are disciplined
 /// while they run. Besides a thousandth of the time between two looks, which no clock in use drifts by.
 const SLACK: Duration = Duration::from_secs(1);
-
-const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// What the expiry clock keeps between two runs of the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +50,8 @@ pub enum Frozen {
         /// What the system clock showed.
         wall: Timestamp,
     },
-    /// A confirmed time showed that the expiry clock is ahead by more than the bound: an earlier confirmation was wrong.
+    /// A confirmed time showed that the expiry clock is ahead by more than the bound: an earlier confirmation was
+    /// wrong.
     Ahead {
         /// The time that was confirmed.
         confirmed: Timestamp,
@@ -208,8 +207,8 @@ impl ExpiryClock {
         events
     }
 
-    /// Somebody says that the system clock, which shows `wall`, is right. The expiry clock goes there if it is behind, and
-    /// runs on unless it is ahead by more than the bound. To be called after
+    /// Somebody says that the system clock, which shows `wall`, is right. The expiry clock goes there if it is behind,
+    /// and runs on unless it is ahead by more than the bound. To be called after
     /// [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
     ///
     /// # Errors
@@ -231,8 +230,8 @@ impl ExpiryClock {
         Ok(ClockEvent::Confirmed { actor, reason, from, to: self.state.now, wall })
     }
 
-    /// It is at least as late as `time`, as `source` vouches. The expiry clock goes there if it is behind, and runs on if
-    /// it is not ahead by more than the bound. An old time, or the same one again, gains nothing.
+    /// It is at least as late as `time`, as `source` vouches. The expiry clock goes there if it is behind, and runs on
+    /// if it is not ahead by more than the bound. An old time, or the same one again, gains nothing.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`]: no source. Nothing has changed then.
@@ -280,13 +279,6 @@ impl ExpiryClock {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn check_text(name: &str, text: &str) -> Result<()> {
-    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
-        return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
-    }
-    Ok(())
 }
 
 impl fmt::Display for ClockStatus {

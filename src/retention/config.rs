@@ -1,5 +1,5 @@
-//! The policy as people write it: the `[retention]` and `[[patients]]` tables of a TOML file. Every fault is told with the
-//! line and column where it stands.
+//! The policy as people write it: the `[retention]` and `[[patients]]` tables of a TOML file. Every fault is told with
+//! the line and column where it stands.
 
 use super::policy::{Place, PolicyBuilder};
 use super::{PatientPaths, Period, Preset, RetentionPolicy};

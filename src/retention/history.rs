@@ -1,9 +1,10 @@
 //! Every policy that was ever in force, and what the later ones mean for what is already recorded.
 //!
-//! Invariant R6: the end of retention of an entry depends on nothing but its seq, its class and the end that stand in its
-//! line, and the policies in the chain. So it can be worked out again for an entry that is gone, of which only class and end
-//! are still committed to. Invariant R7: it never comes before the end in the line, never falls with a further policy, and
-//! never comes before what each policy since, counted from the time of recording, demands of the class.
+//! Invariant R6: the end of retention of an entry depends on nothing but its seq, its class and the end that stand in
+//! its line, and the policies in the chain. So it can be worked out again for an entry that is gone, of which only
+//! class and end are still committed to. Invariant R7: it never comes before the end in the line, never falls with a
+//! further policy, and never comes before what each policy since, counted from the time of recording, demands of the
+//! class.
 
 use super::{Period, RetentionPolicy};
 use crate::entry::Retention;
@@ -12,9 +13,9 @@ use crate::{Error, Result, Timestamp};
 /// The policies in the order in which they were set, each with the seq of its entry.
 ///
 /// An entry's line stays as it was recorded. Where a later policy keeps the entry's class longer, the end of retention
-/// moves on by the calendar difference between the period that the class had when the entry was recorded and the one that
-/// it has now; what the caller had added to the policy's demand stays added. The class is the one in the line: a rule that
-/// sends a tool to another class concerns what is recorded from then on.
+/// moves on by the calendar difference between the period that the class had when the entry was recorded and the one
+/// that it has now; what the caller had added to the policy's demand stays added. The class is the one in the line: a
+/// rule that sends a tool to another class concerns what is recorded from then on.
 ///
 /// ```
 /// use attestlog::{Timestamp, retention::{Period, PolicyHistory, RetentionPolicy}};
@@ -43,8 +44,8 @@ impl PolicyHistory {
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) where it would shorten (see
-    /// [`RetentionPolicy::check_successor`]); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) where `seq` does
-    /// not come after the last one. The history is then as it was.
+    /// [`RetentionPolicy::check_successor`]); [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) where `seq`
+    /// does not come after the last one. The history is then as it was.
     pub fn push(&mut self, seq: u64, policy: RetentionPolicy) -> Result<()> {
         let (last, current) = self.last();
         if seq <= *last {
@@ -92,8 +93,8 @@ impl PolicyHistory {
 }
 
 /// Policies only lengthen, so the newest one alone decides; and periods one after the other never end before their sum
-/// (R2), nor does a later start end earlier (R1), so moving the end in the line is never less than counting again from the
-/// time of recording, which the line does not tell.
+/// (R2), nor does a later start end earlier (R1), so moving the end in the line is never less than counting again from
+/// the time of recording, which the line does not tell.
 fn lengthened(then: &RetentionPolicy, now: &RetentionPolicy, retention: &Retention) -> Timestamp {
     let periods: Option<(Period, Period)> = then.period_of(&retention.class).zip(now.period_of(&retention.class));
     periods.map_or(retention.until, |(was, is)| is.stretch(was, retention.until).max(retention.until))

@@ -1,20 +1,19 @@
 //! Legal holds: what they cover stays, however old it is, until they are released.
 //!
-//! Invariant R9: a hold has no end of its own, and it covers whatever matches it, recorded before it or after. Placing and
-//! releasing are entries; the set of holds in force is what follows from those entries, in order.
+//! Invariant R9: a hold has no end of its own, and it covers whatever matches it, recorded before it or after. Placing
+//! and releasing are entries; the set of holds in force is what follows from those entries, in order.
 
 use super::SeqSet;
-use super::members::{Members, text};
+use super::members::{Members, check_text, text};
 use crate::entry::{Body, Content};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const MAX_VALUES: usize = 10_000;
-const MAX_TEXT_BYTES: usize = 64 << 10;
 
-/// What a hold covers: an entry that fits one value of each facet that is named, and whose seq lies in the ranges if there
-/// are any. As in queries: OR within a facet, AND between facets.
+/// What a hold covers: an entry that fits one value of each facet that is named, and whose seq lies in the ranges if
+/// there are any. As in queries: OR within a facet, AND between facets.
 ///
 /// The values are compared with what stands in the entries. Where ids are recorded as pseudonyms, name the pseudonyms;
 /// several for one person (one per key) are simply several values.
@@ -143,13 +142,6 @@ impl HoldSelector {
     }
 }
 
-fn check_text(name: &str, value: &str) -> Result<()> {
-    if value.is_empty() || value.len() > MAX_TEXT_BYTES || value.contains('\0') {
-        return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
-    }
-    Ok(())
-}
-
 /// A hold to be placed, or one that is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -251,17 +243,20 @@ impl HoldRelease {
     }
 }
 
+/// Ids of holds under a value that they name.
+type Index = HashMap<String, Vec<u64>>;
+
 /// The holds in force, ready to be asked about millions of entries.
 ///
-/// Each hold is filed under the values of the one facet that is likely to fit fewest entries, so an entry is compared only
-/// with holds that name one of its own values.
+/// Each hold is filed under the values of the one facet that is likely to fit fewest entries, so an entry is compared
+/// only with holds that name one of its own values.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Holds {
     holds: BTreeMap<u64, Hold>,
-    by_patient: HashMap<String, Vec<u64>>,
-    by_conversation: HashMap<String, Vec<u64>>,
-    by_user: HashMap<String, Vec<u64>>,
-    by_tool: HashMap<String, Vec<u64>>,
+    by_patient: Index,
+    by_conversation: Index,
+    by_user: Index,
+    by_tool: Index,
     /// Those that name no facet: by seq only, or everything.
     others: Vec<u64>,
 }
@@ -312,7 +307,7 @@ impl Holds {
         Ok(hold)
     }
 
-    fn index_of(&mut self, selector: &HoldSelector) -> Option<(&mut HashMap<String, Vec<u64>>, Vec<String>)> {
+    fn index_of(&mut self, selector: &HoldSelector) -> Option<(&mut Index, Vec<String>)> {
         let (index, values) = match selector {
             s if !s.patients.is_empty() => (&mut self.by_patient, &s.patients),
             s if !s.conversations.is_empty() => (&mut self.by_conversation, &s.conversations),
@@ -370,7 +365,7 @@ impl Holds {
         let Content::Call(call) = &body.content else {
             return false;
         };
-        let mut look = |index: &HashMap<String, Vec<u64>>, value: &String| {
+        let mut look = |index: &Index, value: &String| {
             !index.is_empty() && index.get(value).is_some_and(|ids| ids.iter().any(|id| found(*id)))
         };
         look(&self.by_conversation, &call.conversation_id)

@@ -1,5 +1,5 @@
-//! Reading the objects that chained entries hold: every member is asked for by name, and one that nobody asked for is an
-//! error, because what a reader does not know it would drop.
+//! Reading the objects that chained entries hold: every member is asked for by name, and one that nobody asked for is
+//! an error, because what a reader does not know it would drop.
 
 use crate::json::{Json, Object};
 use crate::{Error, Hash, Result, Timestamp};
@@ -68,6 +68,16 @@ pub(super) fn text(value: Json) -> Result<String> {
         Json::String(s) => Ok(s),
         other => Err(Error::invalid(format!("must be a string, not {}", other.type_name()))),
     }
+}
+
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
+/// Refuses a name, a reason or an id that says nothing or cannot be kept.
+pub(super) fn check_text(name: &str, text: &str) -> Result<()> {
+    if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
+        return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
+    }
+    Ok(())
 }
 
 /// A caller's text in a message: quoted, and no longer than a message bears.

@@ -1,9 +1,10 @@
 //! How long entries are kept, what keeps them longer, by which clock they expire, and which may go.
 //!
-//! `policy` says the class and the end of retention of a call (`period`, `preset`, `glob`; `config` reads it from TOML),
-//! `patients` which patients it touches, `history` what later policies mean for what is recorded. `hold` keeps entries
-//! whatever their age. `clock` is the clock by which they expire. `plan` puts these together: which entries go, as a `seqs`
-//! set. Calls go from `plan` down to the others. Nothing here reads a clock or a file; the store does, and passes it in.
+//! `policy` says the class and the end of retention of a call (`period`, `preset`, `glob`; `config` reads it from
+//! TOML), `patients` which patients it touches, `history` what later policies mean for what is recorded. `hold` keeps
+//! entries whatever their age. `clock` is the clock by which they expire. `plan` puts these together: which entries go,
+//! as a `seqs` set. Calls go from `plan` down to the others. Nothing here reads a clock or a file; the store does, and
+//! passes it in.
 
 mod clock;
 #[cfg(feature = "config")]

@@ -13,8 +13,8 @@ const MAX_PATHS: usize = 1000;
 
 /// Where patients are found in the calls of which tools. `arguments.patient_id` is always looked at.
 ///
-/// A path starts with `arguments` or `result`; `[*]` is every element of a list or every member of an object. A string, a
-/// number (as its digits) or a list of them names patients; anything else at a path names nobody.
+/// A path starts with `arguments` or `result`; `[*]` is every element of a list or every member of an object. A string,
+/// a number (as its digits) or a list of them names patients; anything else at a path names nobody.
 ///
 /// ```
 /// use attestlog::{CallLimits, json::Json, retention::PatientPaths};

@@ -2,8 +2,8 @@
 //!
 //! Invariant R1: [`Period::after`] never falls in either argument: a later start, or a longer period, never gives an
 //! earlier end. Invariant R2: two periods one after the other never end before their sum. What lengthens entries that
-//! are already recorded (see `history`) rests on both, and neither would hold if a day that a month does not have became
-//! the month's last day: 29 January 23:00 and 31 January 01:00, a month on, would change places.
+//! are already recorded (see `history`) rests on both, and neither would hold if a day that a month does not have
+//! became the month's last day: 29 January 23:00 and 31 January 01:00, a month on, would change places.
 
 use crate::{Error, Result, Timestamp};
 use chrono::{Datelike, Months, NaiveTime, TimeDelta};
@@ -64,9 +64,9 @@ impl Period {
 
     /// The first whole second at which a period that starts at `start` is over.
     ///
-    /// The same day and clock time so many months on. Where that month has no such day the period is over when the month
-    /// is: a year from 29 February ends as 1 March begins (as Regulation (EEC, Euratom) No 1182/71, article 3, counts
-    /// periods), not a day early. Beyond the last time that can be told it is that time.
+    /// The same day and clock time so many months on. Where that month has no such day the period is over when the
+    /// month is: a year from 29 February ends as 1 March begins (as Regulation (EEC, Euratom) No 1182/71, article 3,
+    /// counts periods), not a day early. Beyond the last time that can be told it is that time.
     pub fn after(self, start: Timestamp) -> Timestamp {
         months_after(start, self.0).ceil_to_second()
     }

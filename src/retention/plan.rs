@@ -4,14 +4,12 @@
 //! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
 //! policies, so a dry run says what a purge would do, and an auditor can repeat it.
 
-use super::members::Members;
+use super::members::{Members, check_text};
 use super::{Holds, PolicyHistory, SeqSet};
 use crate::entry::{Body, Content, Kind};
 use crate::json::{Json, Object};
 use crate::{Error, Hash, Result, Timestamp};
 use std::collections::BTreeMap;
-
-const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// What becomes of an entry in a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,9 +195,7 @@ pub struct PurgeRecord {
 
 impl PurgeRecord {
     fn checked(self) -> Result<PurgeRecord> {
-        if self.actor.is_empty() || self.actor.len() > MAX_TEXT_BYTES || self.actor.contains('\0') {
-            return Err(Error::invalid(format!("actor: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
-        }
+        check_text("actor", &self.actor)?;
         let sum = self.classes.values().try_fold(0u64, |sum, n| sum.checked_add(*n));
         if sum != Some(self.count) {
             return Err(Error::invalid("classes: they do not add up to the count"));

@@ -1,8 +1,9 @@
 //! The retention policy: which class an entry falls in, and how long a class is kept.
 //!
 //! Invariant R3: what a policy demands of a call is the longest period of all rules that fit it; there is no order of
-//! rules to get wrong, and no exception can shorten. Invariant R4: a caller can lengthen what is demanded, never shorten
-//! it. Invariant R5: a policy that succeeds another demands no less of any call, and keeps every class at least as long.
+//! rules to get wrong, and no exception can shorten. Invariant R4: a caller can lengthen what is demanded, never
+//! shorten it. Invariant R5: a policy that succeeds another demands no less of any call, and keeps every class at least
+//! as long.
 //!
 //! A policy is immutable and compiled: assigning a class looks the tool's name up once and runs the patterns over it.
 
@@ -27,8 +28,9 @@ const MAX_CLOCK_BOUND_DAYS: u32 = 366;
 /// How long each entry is kept: classes with their periods, and rules that say which call is of which class.
 ///
 /// A tool's name, or a pattern with `*` and `?`, leads to a class; where several rules fit, the one with the longest
-/// period decides (of equally long ones the first). A call that touches a patient is of the patients' class, whatever its
-/// tool, and is never kept for less than its tool demands. Every other call is of the default class.
+/// period decides (of equally long ones a whole name before a pattern, then the first). A call that touches a patient
+/// is of the patients' class, whatever its tool, and is never kept for less than its tool demands. Every other call is
+/// of the default class.
 ///
 /// ```
 /// use attestlog::{Timestamp, retention::RetentionPolicy};
@@ -56,8 +58,8 @@ pub struct RetentionPolicy {
 
 impl Default for RetentionPolicy {
     /// `financial`, 7 years: `charge_payment`, `issue_refund`, `apply_credit`. `healthcare`, 6 years:
-    /// `access_patient_record`, `update_treatment`, and every call that touches a patient. Everything else is `general`,
-    /// 1 year. Up to 7 days of unexplained time are credited to the expiry clock.
+    /// `access_patient_record`, `update_treatment`, and every call that touches a patient. Everything else is
+    /// `general`, 1 year. Up to 7 days of unexplained time are credited to the expiry clock.
     fn default() -> RetentionPolicy {
         // A test builds it: the parts below are constants.
         PolicyBuilder::builtin().build().unwrap_or_else(|_| RetentionPolicy::keep_all())
@@ -91,7 +93,8 @@ impl RetentionPolicy {
     /// The class and the end of retention of a call of `tool`.
     ///
     /// `base` is the later of the time of recording and the expiry clock. A class that the caller asks for replaces the
-    /// tool's, not the patients'; both it and a time that the caller asks for may only lengthen. The end is a whole second.
+    /// tool's, not the patients'; both it and a time that the caller asks for may only lengthen. The end is a whole
+    /// second.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`]: the class asked for is unknown, or it or the time asked for is less than the policy
@@ -173,9 +176,9 @@ impl RetentionPolicy {
     /// Whether this policy may take the place of `old`: it must keep every class of `old` at least as long, and demand
     /// no less of any call.
     ///
-    /// Rules are compared one by one, and on the safe side: what `old` demands of `charge_*` must be met by one rule here
-    /// whose pattern plainly takes in all of `charge_*`, or by the default class; several narrower patterns that would do
-    /// it together are not added up.
+    /// Rules are compared one by one, and on the safe side: what `old` demands of `charge_*` must be met by one rule
+    /// here whose pattern plainly takes in all of `charge_*`, or by the default class; several narrower patterns that
+    /// would do it together are not added up.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] names the class or tool that would be kept for less.
@@ -230,8 +233,8 @@ impl RetentionPolicy {
         Ok(())
     }
 
-    /// What is demanded at least of every tool that `pattern` matches: by the best single rule that takes in all of them;
-    /// where there is none, what any rule or the default might demand.
+    /// What is demanded at least of every tool that `pattern` matches: by the best single rule that takes in all of
+    /// them; where there is none, what any rule or the default might demand.
     fn surely_demanded(&self, pattern: &str) -> Period {
         if !Glob::is_pattern(pattern) {
             return self.period(self.class_of_tool(pattern));
@@ -406,7 +409,8 @@ impl PolicyBuilder {
         self
     }
 
-    /// Calls of this tool, or of tools that fit this pattern (`*` any run of characters, `?` any one), are of this class.
+    /// Calls of this tool, or of tools that fit this pattern (`*` any run of characters, `?` any one), are of this
+    /// class.
     pub fn tool(mut self, name_or_pattern: impl Into<String>, class: impl Into<String>) -> Self {
         self.rules.push((name_or_pattern.into(), class.into()));
         self
@@ -462,8 +466,8 @@ impl PolicyBuilder {
     /// The policy.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: a class that does not exist is named, a name or pattern cannot be kept, or a class is
-    /// kept for less than a preset demands.
+    /// [`ErrorKind::InvalidInput`]: a class that does not exist is named, a name or pattern cannot be kept, or a class
+    /// is kept for less than a preset demands.
     pub fn build(self) -> Result<RetentionPolicy> {
         self.build_or_place().map_err(|(_, message)| Error::invalid(message))
     }

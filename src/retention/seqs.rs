@@ -15,8 +15,9 @@ const MAX_SEQ: u64 = crate::json::MAX_INT as u64;
 /// A set of sequence numbers, held as ranges.
 ///
 /// As text, and in JSON, it is its ranges `first-last` in ascending order, both ends included, with commas between; a
-/// range is as long as it can be, and a single number is a range of its own: `0-4,7-7,9-20`. Its digest is the SHA-256 of
-/// the same ranges with a newline after each, so anybody can work it out again: `printf '0-4\n7-7\n9-20\n' | sha256sum`.
+/// range is as long as it can be, and a single number is a range of its own: `0-4,7-7,9-20`. Its digest is the SHA-256
+/// of the same ranges with a newline after each, so anybody can work it out again: `printf '0-4\n7-7\n9-20\n' |
+/// sha256sum`.
 ///
 /// ```
 /// use attestlog::retention::SeqSet;

@@ -50,27 +50,41 @@ const _: () = {
     }
 };
 
-const DIGIT: u8 = 1;
-const AT: u8 = 2;
-const COLON: u8 = 4;
-const EQUALS: u8 = 8;
-const DASH: u8 = 16;
-const PERCENT: u8 = 32;
+/// Which characters a text has.
+#[derive(Default)]
+struct Seen {
+    at: bool,
+    colon: bool,
+    equals: bool,
+    dash: bool,
+    percent: bool,
+    digits: usize,
+}
 
-const CLASS: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut d = b'0';
-    while d <= b'9' {
-        table[d as usize] = DIGIT;
-        d += 1;
+impl Seen {
+    /// One pass of comparisons without branches, which compilers turn into a few instructions for 16 bytes.
+    fn of(text: &[u8]) -> Seen {
+        let mut seen = Seen::default();
+        for chunk in text.chunks(128) {
+            let (mut at, mut colon, mut equals, mut dash, mut percent, mut digits) = (0u8, 0u8, 0u8, 0u8, 0u8, 0u8);
+            for &b in chunk {
+                at |= u8::from(b == b'@');
+                colon |= u8::from(b == b':');
+                equals |= u8::from(b == b'=');
+                dash |= u8::from(b == b'-');
+                percent |= u8::from(b == b'%');
+                digits += u8::from(b.wrapping_sub(b'0') < 10);
+            }
+            seen.at |= at != 0;
+            seen.colon |= colon != 0;
+            seen.equals |= equals != 0;
+            seen.dash |= dash != 0;
+            seen.percent |= percent != 0;
+            seen.digits += usize::from(digits);
+        }
+        seen
     }
-    table[b'@' as usize] = AT;
-    table[b':' as usize] = COLON;
-    table[b'=' as usize] = EQUALS;
-    table[b'-' as usize] = DASH;
-    table[b'%' as usize] = PERCENT;
-    table
-};
+}
 
 /// Adds what the detectors in `wanted` (bits in the order of [`Detector::ALL`]) find in `text`. `key` is the key under
 /// which the text stands, which can tell a phone number from any other.
@@ -79,15 +93,10 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
     if text.len() < 3 || wanted == 0 {
         return;
     }
-    let (mut seen, mut digits) = (0u8, 0usize);
-    for &b in text.as_bytes() {
-        let class = CLASS[usize::from(b)];
-        seen |= class;
-        digits += usize::from(class & DIGIT);
-    }
+    let seen = Seen::of(text.as_bytes());
     let mut hits = Hits { wanted, out };
-    if seen & (COLON | EQUALS | DASH) != 0 && hits.wants(Detector::Credential) {
-        credential::find(text, seen & (COLON | EQUALS) != 0, &mut hits);
+    if (seen.colon || seen.equals || seen.dash) && hits.wants(Detector::Credential) {
+        credential::find(text, seen.colon || seen.equals, &mut hits);
     }
     if wanted & !(1 << Detector::Credential as u16) == 0 {
         return;
@@ -95,14 +104,17 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
     if text.len() >= 8 {
         secret::find(text, &mut hits);
     }
-    if seen & AT != 0 || seen & PERCENT != 0 && text.contains("%40") {
-        net::emails(text, &mut hits);
+    if seen.at || seen.percent && text.contains("%40") {
+        // In `postgres://user:password@host` the password and the host are no address.
+        let urls = hits.out.iter().filter(|h| h.kind == Detector::ConnectionString as usize).map(|h| h.end);
+        let urls: Vec<usize> = urls.collect();
+        net::emails(text, &urls, &mut hits);
     }
-    if seen & COLON != 0 {
+    if seen.colon {
         net::ipv6(text, &mut hits);
     }
-    if digits >= 4 {
-        number::find(text, digits, key, &mut hits);
+    if seen.digits >= 4 {
+        number::find(text, seen.digits, key, &mut hits);
     }
 }
 

@@ -8,8 +8,9 @@ use std::net::Ipv6Addr;
 const LOCAL: usize = 256;
 
 /// Every `@` (or `%40`, as URLs write it) with a name before it and a domain after it. Names have
-/// a limit and domains end at the next `@`, so each byte is looked at a bounded number of times.
-pub(super) fn emails(text: &str, hits: &mut Hits<'_>) {
+/// a limit and domains end at the next `@`, so each byte is looked at a bounded number of times. `urls` are the places, in
+/// order, where the password in a URL ends.
+pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
     for (at, _) in bytes.iter().enumerate().filter(|(_, b)| matches!(b, b'@' | b'%')) {
@@ -18,7 +19,7 @@ pub(super) fn emails(text: &str, hits: &mut Hits<'_>) {
             Some([b'%', b'4', b'0', ..]) => 3,
             _ => continue,
         };
-        if at < done {
+        if at < done || urls.binary_search(&at).is_ok() {
             continue;
         }
         let mut start = at;

@@ -177,7 +177,7 @@ impl Run<'_> {
     /// Whether groups `from..to` stand apart from their neighbours, which a hyphen or a dot would make one with them.
     fn stands_alone(&self, from: usize, to: usize) -> bool {
         let joined = |gap: Option<Gap>| matches!(gap, Some(Gap::Dash | Gap::Dot));
-        !(from > 0 && joined(self.gap(from))) && !joined(self.gap(to))
+        !joined(self.gap(from)) && !joined(self.gap(to))
     }
 
     fn ends_in_letter(&self, to: usize) -> bool {
@@ -187,7 +187,7 @@ impl Run<'_> {
     fn addresses(&mut self, hits: &mut Hits<'_>) {
         for i in 0..self.groups.len().saturating_sub(3) {
             let dotted = (i + 1..i + 4).all(|j| self.gap(j) == Some(Gap::Dot));
-            let ends = !matches!(self.gap(i + 4), Some(Gap::Dot)) && !(i > 0 && self.gap(i) == Some(Gap::Dot));
+            let ends = self.gap(i) != Some(Gap::Dot) && self.gap(i + 4) != Some(Gap::Dot);
             if !dotted || !ends || !self.is_free(i, i + 4) || (i == 0 && self.touched) || self.ends_in_letter(i + 4) {
                 continue;
             }
@@ -386,5 +386,5 @@ fn luhn(digits: &[u8]) -> bool {
             (d, _) => d * 2 - if d > 4 { 9 } else { 0 },
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }

@@ -34,7 +34,7 @@ pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
 fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
     let group = run.groups.get(i).filter(|g| !g.used)?;
     let len = |k: usize| run.groups.get(k).filter(|g| !g.used).map_or(0, Group::len);
-    let glued = i == 0 && run.glued || joined(run.gap(i)) && i > 0;
+    let glued = i == 0 && run.glued || joined(run.gap(i));
     let text = run.text.get(group.start..group.end).unwrap_or_default();
     if i == 0 && run.plus {
         // One country has +1, and its numbers have ten digits more.

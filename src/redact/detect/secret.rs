@@ -449,7 +449,7 @@ fn scheme(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let set = |b: u8| Set::Base64.has(b) || matches!(b, b'.' | b'~');
     let end = trim(bytes, start, start + rest.iter().position(|&b| !set(b)).unwrap_or(rest.len()));
     let token = text.get(start..end)?;
-    let has = |f: fn(&u8) -> bool| token.as_bytes().iter().any(|b| f(b));
+    let has = |f: fn(&u8) -> bool| token.as_bytes().iter().any(f);
     let digit = has(u8::is_ascii_digit);
     let mixed = has(u8::is_ascii_uppercase)
         && token.bytes().skip(1).any(|b| b.is_ascii_uppercase())

@@ -1,0 +1,183 @@
+//! A file as JSON values that know where they stand.
+//!
+//! A file is one JSON text, or one per line; which of the two its first line tells. Every value is visited through an
+//! [`At`], so that an error can name its place and a part can be asked which of its numbers were restated.
+
+use super::clip;
+use crate::json::{Json, Limits, Parsed, Path};
+use crate::{Error, Result, Timestamp};
+
+/// One JSON text of the file.
+pub(super) struct Document {
+    value: Json,
+    /// Its line, where the file has one text per line.
+    line: Option<usize>,
+    /// Paths of numbers that are now strings, sorted, so that those below a place lie together.
+    restated: Vec<String>,
+}
+
+/// The lines that are not blank, with their numbers from 1.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = text.split(|&b| b == b'\n').enumerate();
+    lines.map(|(i, line)| (i + 1, line.trim_ascii())).filter(|(_, line)| !line.is_empty())
+}
+
+/// Every JSON text of the file.
+pub(super) fn documents(text: &[u8], max_bytes: usize) -> Result<Vec<Document>> {
+    let limits = Limits::bytes(max_bytes);
+    let mut each = lines(text);
+    let first = each.next();
+    // One text may also be laid out over many lines; then its first line alone is no text.
+    let by_line = each.next().is_some() && first.is_some_and(|(_, line)| Json::parse_within(line, &limits).is_ok());
+    if !by_line {
+        return Ok(vec![Document::new(Json::parse_within(text, &limits)?, None)]);
+    }
+    let document = |(number, line)| {
+        let parsed = Json::parse_within(line, &limits).map_err(|e| Error::from(e).at(format!("line {number}")))?;
+        Ok(Document::new(parsed, Some(number)))
+    };
+    lines(text).map(document).collect()
+}
+
+impl Document {
+    fn new(parsed: Parsed, line: Option<usize>) -> Document {
+        let mut restated: Vec<String> = parsed.restated.iter().map(Path::to_string).collect();
+        restated.sort_unstable();
+        Document { value: parsed.value, line, restated }
+    }
+
+    pub(super) fn root(&self) -> At<'_> {
+        At { document: self, value: &self.value, path: String::new() }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone)]
+pub(super) struct At<'a> {
+    document: &'a Document,
+    pub(super) value: &'a Json,
+    path: String,
+}
+
+impl<'a> At<'a> {
+    /// Where it stands, for messages.
+    pub(super) fn place(&self) -> String {
+        match (self.document.line, self.path.as_str()) {
+            (None, "") => "the file".to_owned(),
+            (None, path) => path.to_owned(),
+            (Some(line), "") => format!("line {line}"),
+            (Some(line), path) => format!("line {line}: {path}"),
+        }
+    }
+
+    pub(super) fn error(&self, message: impl Into<String>) -> Error {
+        Error::invalid(message).at(self.place())
+    }
+
+    fn wrong_type(&self, wanted: &str) -> Error {
+        self.error(format!("must be {wanted}, not {}", self.value.type_name()))
+    }
+
+    /// The member `key`; `null` is how many writers say that there is none.
+    pub(super) fn member(&self, key: &str) -> Option<At<'a>> {
+        let value = self.value.get(key).filter(|v| **v != Json::Null)?;
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Some(At { document: self.document, value, path: format!("{}{dot}{key}", self.path) })
+    }
+
+    pub(super) fn required(&self, key: &str) -> Result<At<'a>> {
+        self.member(key).ok_or_else(|| self.error(format!("{key} is missing")))
+    }
+
+    pub(super) fn array(&self) -> Result<&'a [Json]> {
+        self.value.as_array().ok_or_else(|| self.wrong_type("an array"))
+    }
+
+    pub(super) fn elements(&self) -> Result<impl Iterator<Item = At<'a>> + use<'a>> {
+        let (document, path) = (self.document, self.path.clone());
+        Ok(self.array()?.iter().enumerate().map(move |(i, value)| At { document, value, path: format!("{path}[{i}]") }))
+    }
+
+    /// The elements of the member `key`; none where it is missing.
+    pub(super) fn list(&self, key: &str) -> Result<impl Iterator<Item = At<'a>> + use<'a>> {
+        Ok(self.member(key).map(|at| at.elements()).transpose()?.into_iter().flatten())
+    }
+
+    pub(super) fn object(&self) -> Result<()> {
+        self.value.as_object().map(drop).ok_or_else(|| self.wrong_type("an object"))
+    }
+
+    pub(super) fn text(&self) -> Result<&'a str> {
+        self.value.as_str().ok_or_else(|| self.wrong_type("a string"))
+    }
+
+    /// The text of the member `key`, if there is one and it is not empty.
+    pub(super) fn opt_text(&self, key: &str) -> Result<Option<&'a str>> {
+        let text = self.member(key).map(|at| at.text()).transpose()?;
+        Ok(text.filter(|t| !t.is_empty()))
+    }
+
+    /// The text of the member `key`, which must not be empty.
+    pub(super) fn named(&self, key: &str) -> Result<&'a str> {
+        let at = self.required(key)?;
+        match at.text()? {
+            "" => Err(at.error("must not be empty")),
+            text => Ok(text),
+        }
+    }
+
+    /// The id under `key`, which may be a number.
+    pub(super) fn opt_id(&self, key: &str) -> Result<Option<String>> {
+        let Some(at) = self.member(key) else { return Ok(None) };
+        match at.value {
+            Json::String(s) if s.is_empty() => Err(at.error("must not be empty")),
+            Json::String(s) => Ok(Some(s.clone())),
+            Json::Number(_) => Ok(Some(at.value.to_canonical().as_str().to_owned())),
+            _ => Err(at.wrong_type("a string or a number")),
+        }
+    }
+
+    /// The value, and which of its numbers were restated, as paths inside `root`.
+    pub(super) fn keep(&self, root: &str) -> (Json, Vec<String>) {
+        (self.value.clone(), self.restated(root))
+    }
+
+    pub(super) fn restated(&self, root: &str) -> Vec<String> {
+        let all = &self.document.restated;
+        let below = all[all.partition_point(|p| p.as_str() < self.path.as_str())..].iter();
+        let below = below.map_while(|p| p.strip_prefix(&self.path));
+        // `input[0]` lies below `input`; `inputs` only begins alike.
+        below
+            .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            .map(|rest| format!("{root}{rest}"))
+            .collect()
+    }
+
+    /// When this was written, by `timestamp`, `created_at` or `created`, where it has one of them.
+    pub(super) fn time(&self) -> Result<Option<Timestamp>> {
+        let Some(at) = ["timestamp", "created_at", "created"].iter().find_map(|key| self.member(key)) else {
+            return Ok(None);
+        };
+        match at.value {
+            Json::String(text) => text.parse().map(Some).map_err(|e: Error| e.at(at.place())),
+            Json::Number(n) => match from_unix(n.as_f64()) {
+                Some(time) => Ok(Some(time)),
+                None => Err(at.error("is no time since 1970 in seconds or milliseconds that lies within 1678 to 2261")),
+            },
+            _ => Err(at.wrong_type("a time (RFC 3339, or seconds since 1970)")),
+        }
+    }
+
+    pub(super) fn unexpected(&self, what: &str, got: &str, wanted: &str) -> Error {
+        self.error(format!("the {what} {:?} is none of {wanted}", clip(got)))
+    }
+}
+
+/// Seconds since 1970; milliseconds, where as seconds they would be beyond what a [`Timestamp`] reaches.
+fn from_unix(number: f64) -> Option<Timestamp> {
+    // A double holds a time of our days to a quarter of a microsecond: finer digits would be noise.
+    let micros = [1e6, 1e3].map(|per_unit| (number * per_unit).round());
+    let reach = (i64::MAX / 1000) as f64;
+    let micros = micros.into_iter().find(|m| m.abs() < reach)?;
+    (micros as i64).checked_mul(1000).map(Timestamp::from_nanos)
+}

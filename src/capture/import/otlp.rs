@@ -1,0 +1,381 @@
+//! OpenTelemetry traces in OTLP/JSON: the spans of tools that were executed.
+//!
+//! A tool's span says what the tool was given and gave; who, in which conversation and by which model stands as a rule
+//! on the spans around it, so those are asked too. Parents may be exported after their children, in another line of the
+//! file: all spans are known before the first is read.
+
+use super::answer::{self, Answer};
+use super::file::{self, At};
+use super::{ImportOptions, Imported, SAY_USER};
+use crate::entry::{CallError, CallResult};
+use crate::json::{Json, Number, Object, Path};
+use crate::{Hash, Outcome, Result, Timestamp, ToolCall};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// How many ancestors of a span are asked: more than agents nest, and an end where a file makes a ring of its spans.
+const MAX_ANCESTORS: usize = 64;
+
+/// Trace id and span id.
+type SpanId<'a> = (&'a str, &'a str);
+
+struct Span<'a> {
+    at: At<'a>,
+    id: SpanId<'a>,
+    parent: Option<&'a str>,
+    resource: Option<At<'a>>,
+}
+
+pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
+    let documents = file::documents(text, options.max_bytes)?;
+    let mut spans = Vec::new();
+    for document in &documents {
+        let root = document.root();
+        match root.value.as_array() {
+            Some(_) => root.elements()?.try_for_each(|export| collect(&export, &mut spans))?,
+            None => collect(&root, &mut spans)?,
+        }
+    }
+    let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: Hash::of(text) };
+    let mut calls = Vec::new();
+    for (i, span) in spans.iter().enumerate() {
+        if is_repeated(&mut trace, span, i) {
+            continue;
+        }
+        if is_tool(&span.at)? {
+            calls.push(span);
+        }
+    }
+    let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
+    // Spans are exported when they end; the calls were made when they began.
+    calls.sort_by_key(|(call, _)| call.timestamp);
+    let mut imported = Imported::default();
+    for (call, place) in calls {
+        imported.push(call, place, options)?;
+    }
+    Ok(imported)
+}
+
+/// Whether the same span, word for word, came before; if its ids are new, keeps it as the one of that id.
+fn is_repeated<'a>(trace: &mut Trace<'a>, span: &Span<'a>, index: usize) -> bool {
+    if span.id.1.is_empty() {
+        return false;
+    }
+    match trace.by_id.entry(span.id) {
+        Entry::Occupied(first) => trace.spans.get(*first.get()).is_some_and(|s| s.at.value == span.at.value),
+        Entry::Vacant(new) => {
+            new.insert(index);
+            false
+        }
+    }
+}
+
+fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) -> Result<()> {
+    export.object()?;
+    for of_resource in export.required("resourceSpans")?.elements()? {
+        of_resource.object()?;
+        let resource = of_resource.member("resource");
+        for of_scope in of_resource.list("scopeSpans")? {
+            of_scope.object()?;
+            for at in of_scope.list("spans")? {
+                at.object()?;
+                let id = (at.opt_text("traceId")?.unwrap_or_default(), at.opt_text("spanId")?.unwrap_or_default());
+                let parent = at.opt_text("parentSpanId")?;
+                spans.push(Span { at, id, parent, resource: resource.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_tool(span: &At<'_>) -> Result<bool> {
+    let says = |key, value| Ok::<_, crate::Error>(attribute_text(span, key)?.as_deref() == Some(value));
+    Ok(says("gen_ai.operation.name", "execute_tool")? || says("mcp.method.name", "tools/call")?)
+}
+
+struct Trace<'a> {
+    spans: &'a [Span<'a>],
+    by_id: HashMap<SpanId<'a>, usize>,
+    options: &'a ImportOptions,
+    file: Hash,
+}
+
+impl<'a> Trace<'a> {
+    fn call(&self, span: &Span<'a>) -> Result<(ToolCall, String)> {
+        let at = &span.at;
+        let mut call = ToolCall::new(self.conversation(span)?, self.user(span)?, tool(at)?).backfilled();
+        call.model = match &self.options.model {
+            Some(model) => Some(model.clone()),
+            None => self.nearest(span, &["gen_ai.response.model", "gen_ai.request.model"])?,
+        };
+        call.agent_id = self.nearest(span, &["gen_ai.agent.id", "gen_ai.agent.name"])?;
+        call.call_id = attribute_text(at, "gen_ai.tool.call.id")?;
+        for (key, id) in [("trace_id", span.id.0), ("span_id", span.id.1)] {
+            if !id.is_empty() {
+                call.session_metadata.insert(key, id);
+            }
+        }
+        let (start, end) = (nanos(at, "startTimeUnixNano")?, nanos(at, "endTimeUnixNano")?);
+        call.timestamp = start;
+        // A clock that was set back meanwhile has measured nothing.
+        if let (Some(start), Some(end)) = (start, end)
+            && end >= start
+        {
+            call.duration_ms = Some(end.since(start).as_nanos() as f64 / 1e6);
+        }
+        if let Some((value, restated)) = attribute(at, "gen_ai.tool.call.arguments", "arguments")? {
+            let parsed = value.as_str().and_then(|text| answer::parsed(text, "arguments"));
+            let (value, restated) = parsed.unwrap_or((value, restated));
+            call.arguments = Some(value);
+            call.restated = restated;
+        }
+        outcome(at, &mut call)?;
+        Ok((call, at.place()))
+    }
+
+    fn conversation(&self, span: &Span<'a>) -> Result<String> {
+        if let Some(id) = &self.options.conversation {
+            return Ok(id.clone());
+        }
+        Ok(match (self.nearest(span, &["gen_ai.conversation.id"])?, span.id.0) {
+            (Some(id), _) => id,
+            (None, "") => format!("import-{}", self.file.to_string().chars().take(16).collect::<String>()),
+            (None, trace) => format!("trace-{trace}"),
+        })
+    }
+
+    fn user(&self, span: &Span<'a>) -> Result<String> {
+        const KEYS: &[&str] = &["user.id", "enduser.id"];
+        if let Some(user) = &self.options.user {
+            return Ok(user.clone());
+        }
+        if let Some(user) = self.nearest(span, KEYS)? {
+            return Ok(user);
+        }
+        if let Some(resource) = &span.resource
+            && let Some(user) = first_of(resource, KEYS)?
+        {
+            return Ok(user);
+        }
+        let message =
+            "no user is known, neither user.id nor enduser.id stands on the span, around it or on its resource";
+        Err(span.at.error(format!("{message}: {SAY_USER}")))
+    }
+
+    /// The first of `keys` on the span itself, else on the nearest span around it that has one of them.
+    fn nearest(&self, span: &Span<'a>, keys: &[&str]) -> Result<Option<String>> {
+        let mut at = span;
+        for _ in 0..=MAX_ANCESTORS {
+            if let Some(found) = first_of(&at.at, keys)? {
+                return Ok(Some(found));
+            }
+            let parent = at.parent.and_then(|parent| self.by_id.get(&(at.id.0, parent)));
+            match parent.and_then(|i| self.spans.get(*i)) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The tool's name: an attribute, else what stands behind the operation in the span's own name.
+fn tool(span: &At<'_>) -> Result<String> {
+    if let Some(name) = attribute_text(span, "gen_ai.tool.name")? {
+        return Ok(name);
+    }
+    let name = span.opt_text("name")?.unwrap_or_default();
+    let tool = ["execute_tool ", "tools/call "].iter().find_map(|operation| name.strip_prefix(operation));
+    tool.filter(|t| !t.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| span.error("the attribute gen_ai.tool.name is missing"))
+}
+
+/// How the call ended, by the span's status, its `error.type`, its exception and the tool's result.
+fn outcome(span: &At<'_>, call: &mut ToolCall) -> Result<()> {
+    let status = span.member("status");
+    let code = match status.as_ref().and_then(|s| s.member("code")) {
+        None => 0,
+        Some(code) => match (code.value.as_i64(), code.value.as_str()) {
+            (Some(0), _) | (_, Some("STATUS_CODE_UNSET")) => 0,
+            (Some(1), _) | (_, Some("STATUS_CODE_OK")) => 1,
+            (Some(2), _) | (_, Some("STATUS_CODE_ERROR")) => 2,
+            _ => return Err(code.error("must be 0 (unset), 1 (ok) or 2 (error)")),
+        },
+    };
+    let kind = attribute_text(span, "error.type")?;
+    let failed = code == 2 || kind.is_some();
+    let expressly = match (failed, code) {
+        (true, _) => Some(true),
+        (false, 1) => Some(false),
+        (false, _) => None,
+    };
+    let result = attribute(span, "gen_ai.tool.call.result", "result")?;
+    if !failed {
+        match result {
+            Some(result) => said(result, expressly).put_into(call),
+            // Results are recorded only where that was asked for: their absence says nothing.
+            None => call.outcome = Some(Outcome::Ok),
+        }
+        return Ok(());
+    }
+    let message = match status.map(|s| s.opt_text("message")).transpose()?.flatten() {
+        Some(message) => Some(message.to_owned()),
+        None => exception(span)?,
+    };
+    let timeout = kind.as_deref() == Some("timeout");
+    match result {
+        None => {
+            let message = message.or(kind.clone()).unwrap_or_else(|| "unspecified error".to_owned());
+            Answer::error(kind, message).put_into(call);
+        }
+        Some(result) => {
+            let mut answer = said(result, expressly);
+            // An error holds one text; what else the span says of it goes where nothing is lost.
+            let kind = match &mut answer.result {
+                Some(CallResult::Error(CallError { kind: place, .. })) => {
+                    *place = kind;
+                    None
+                }
+                _ => kind,
+            };
+            answer.put_into(call);
+            for (key, text) in [("error_type", kind), ("error_message", message)] {
+                if let Some(text) = text {
+                    call.session_metadata.insert(key, text);
+                }
+            }
+        }
+    }
+    if timeout {
+        call.outcome = Some(Outcome::Timeout);
+    }
+    Ok(())
+}
+
+fn said((value, restated): (Json, Vec<String>), failed: Option<bool>) -> Answer {
+    match answer::text(&value) {
+        Some(text) if restated.is_empty() => Answer::text(text, failed),
+        _ => Answer::value((value, restated), failed),
+    }
+}
+
+/// What the exception that the span recorded says.
+fn exception(span: &At<'_>) -> Result<Option<String>> {
+    for event in span.list("events")? {
+        if event.opt_text("name")? == Some("exception")
+            && let Some(message) = attribute_text(&event, "exception.message")?
+        {
+            return Ok(Some(message));
+        }
+    }
+    Ok(None)
+}
+
+/// A time in nanoseconds since 1970, which writers give as a string of digits or as a number. 0 says that there is none.
+fn nanos(span: &At<'_>, key: &str) -> Result<Option<Timestamp>> {
+    let Some(at) = span.member(key) else { return Ok(None) };
+    let nanos = at.value.as_i64().or_else(|| at.value.as_str()?.parse().ok());
+    match nanos {
+        Some(0) => Ok(None),
+        Some(nanos) => Ok(Some(Timestamp::from_nanos(nanos))),
+        None => Err(at.error("must be nanoseconds since 1970, until 2262")),
+    }
+}
+
+fn first_of(holder: &At<'_>, keys: &[&str]) -> Result<Option<String>> {
+    for key in keys {
+        if let Some(text) = attribute_text(holder, key)? {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// The attribute as text; a number is its digits, an empty text is none.
+fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
+    let Some((value, _)) = attribute(holder, key, key)? else { return Ok(None) };
+    match value {
+        Json::String(text) => Ok(Some(text).filter(|t| !t.is_empty())),
+        Json::Number(_) => Ok(Some(value.to_canonical().as_str().to_owned())),
+        other => Err(holder.error(format!("the attribute {key} must be a string, not {}", other.type_name()))),
+    }
+}
+
+/// The attribute `key`, and where numbers in it were restated, as paths inside `root`.
+fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec<String>)>> {
+    // Asked of many spans and seldom answered: places are made out only for what is found.
+    let all = match holder.value.get("attributes") {
+        Some(Json::Array(all)) => all,
+        Some(Json::Null) | None => return Ok(None),
+        Some(_) => return Err(holder.error("attributes: must be an array")),
+    };
+    let mut found = all.iter().enumerate().filter(|(_, a)| a.get("key").and_then(Json::as_str) == Some(key));
+    let Some((index, _)) = found.next() else { return Ok(None) };
+    if let Some((second, _)) = found.next() {
+        return Err(holder.error(format!("the attribute {key} stands twice, as attributes[{index}] and [{second}]")));
+    }
+    let mut restated = Vec::new();
+    let value = match holder.list("attributes")?.nth(index).and_then(|a| a.member("value")) {
+        Some(value) => any_value(&value, &Path::root().key(root), &mut restated)?,
+        None => Json::Null,
+    };
+    Ok(Some((value, restated.iter().map(Path::to_string).collect())))
+}
+
+/// Reads an `AnyValue`. It nests no deeper than the parser let the file nest.
+fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json> {
+    let members = at.value.as_object().ok_or_else(|| at.error("must be an attribute's value, an object"))?;
+    let mut present = members.iter().filter(|(_, value)| **value != Json::Null);
+    let (kind, value) = match (present.next(), present.next()) {
+        (None, _) => return Ok(Json::Null),
+        (Some(one), None) => one,
+        (Some(_), Some(_)) => return Err(at.error("must have one value, not several")),
+    };
+    let inner = at.required(kind)?;
+    match (kind, value) {
+        ("stringValue" | "bytesValue", Json::String(_)) | ("boolValue", Json::Bool(_)) => Ok(value.clone()),
+        // 64-bit integers are strings in this format; that alone is no restatement.
+        ("intValue", Json::String(digits)) => match digits.parse::<i64>() {
+            Ok(n) => Ok(Number::from_i64(n).map_or_else(
+                || {
+                    restated.push(path.clone());
+                    value.clone()
+                },
+                Json::Number,
+            )),
+            Err(_) => Err(inner.error("must be a 64-bit integer")),
+        },
+        ("intValue", Json::Number(n)) if n.as_i64().is_some() => Ok(value.clone()),
+        ("doubleValue", Json::Number(_)) => Ok(value.clone()),
+        // NaN and the infinities, or digits that a double does not keep.
+        ("doubleValue", Json::String(text)) if text.parse::<f64>().is_ok() => {
+            restated.push(path.clone());
+            Ok(value.clone())
+        }
+        ("arrayValue", Json::Object(_)) => {
+            let items = inner.list("values")?.enumerate();
+            Ok(Json::Array(items.map(|(i, item)| any_value(&item, &path.index(i), restated)).collect::<Result<_>>()?))
+        }
+        ("kvlistValue", Json::Object(_)) => {
+            let mut members = Vec::new();
+            for member in inner.list("values")? {
+                members.push((member.required("key")?.text()?, member));
+            }
+            // In the order of an object's members each insertion is at its end.
+            members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            let mut object = Object::new();
+            for (key, member) in members {
+                let value = match member.member("value") {
+                    Some(value) => any_value(&value, &path.key(key), restated)?,
+                    None => Json::Null,
+                };
+                if object.insert(key, value).is_some() {
+                    return Err(member.error(format!("the key {:?} stands twice", super::clip(key))));
+                }
+            }
+            Ok(Json::Object(object))
+        }
+        _ => Err(inner.error("is no attribute's value of a known type")),
+    }
+}

@@ -1,0 +1,127 @@
+//! What detectors find in one text: collected, brought into stretches that do not overlap, and replaced.
+
+use super::detect::{self, Hit};
+use super::policy::Detector;
+use super::sanitize::Sanitizer;
+use super::treated::Action;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl Sanitizer {
+    /// What is really done to a stretch: too little is left of a short one for its last four characters to be shown.
+    pub(super) fn shown_action(&self, text: &str, span: &Span) -> Action {
+        match span.action {
+            Action::Partial if text.get(span.start..span.end).and_then(partial).is_none() => Action::Mask,
+            action => action,
+        }
+    }
+
+    /// Everything that any wanted detector finds. The name of one that failed is the error.
+    pub(super) fn scan(&self, text: &str, key: Option<&str>, hits: &mut Vec<Hit>) -> Result<(), String> {
+        detect::scan(text, key, self.wanted, hits);
+        let built_in = Detector::ALL.len();
+        for (i, custom) in self.policy.customs.iter().enumerate().filter(|(_, c)| c.action != Action::Keep) {
+            let found = custom.regex.find_iter(text).filter(|m| !m.is_empty());
+            hits.extend(found.map(|m| Hit { start: m.start(), end: m.end(), kind: built_in + i }));
+        }
+        for (i, host) in self.hosts.iter().enumerate() {
+            let kind = built_in + self.policy.customs.len() + i;
+            let found = catch_unwind(AssertUnwindSafe(|| host.find(text)));
+            let failed = || self.name(kind).to_owned();
+            for range in found.map_err(|_| failed())?.map_err(|_| failed())? {
+                if text.get(range.clone()).is_none() {
+                    return Err(failed());
+                }
+                hits.push(Hit { start: range.start, end: range.end, kind });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stretches that do not overlap: where two do, both are treated as one, as the stronger detector says; where
+    /// the two would be treated differently, the whole is masked.
+    pub(super) fn merge(&self, hits: &mut [Hit]) -> Vec<Span> {
+        hits.sort_unstable_by_key(|h| (h.start, h.end));
+        let mut spans: Vec<Span> = Vec::new();
+        for hit in hits.iter().filter(|h| h.start < h.end) {
+            let action = self.kinds.get(hit.kind).map_or(Action::Mask, |k| k.1);
+            match spans.last_mut().filter(|s| hit.start < s.end) {
+                Some(last) => {
+                    last.end = last.end.max(hit.end);
+                    if action != last.action {
+                        last.action = Action::Mask;
+                    }
+                    if rank(hit.kind) < rank(last.kind) {
+                        last.kind = hit.kind;
+                    }
+                }
+                None => spans.push(Span { start: hit.start, end: hit.end, kind: hit.kind, action }),
+            }
+        }
+        spans
+    }
+
+    pub(super) fn apply(&self, text: &str, spans: &[Span], change: impl Fn(Action) -> Action) -> String {
+        let mut out = String::with_capacity(text.len() + 16 * spans.len());
+        let mut at = 0;
+        for span in spans {
+            out.push_str(text.get(at..span.start).unwrap_or_default());
+            at = span.end;
+            let (name, found) = (self.name(span.kind), text.get(span.start..span.end).unwrap_or_default());
+            match (change(span.action), self.pseudonyms.first()) {
+                (Action::Drop, _) => {}
+                (Action::Partial, _) => out.push_str(&partial(found).unwrap_or_else(|| placeholder(Some(name)))),
+                (Action::Pseudonymise, Some(key)) => out.push_str(&key.pseudonym(name, found)),
+                _ => out.push_str(&placeholder(Some(name))),
+            }
+        }
+        out.push_str(text.get(at..).unwrap_or_default());
+        out
+    }
+
+    pub(super) fn name(&self, kind: usize) -> &str {
+        self.kinds.get(kind).map_or("unknown", |k| k.0.as_str())
+    }
+}
+
+/// A stretch of a text and what is done to it.
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) kind: usize,
+    pub(super) action: Action,
+}
+
+/// Detectors of the policy's own know best what they found.
+fn rank(kind: usize) -> usize {
+    if kind >= Detector::ALL.len() { 0 } else { kind + 1 }
+}
+
+pub(super) fn placeholder(what: Option<&str>) -> String {
+    match what {
+        Some(what) => format!("[REDACTED:{what}]"),
+        None => "[REDACTED]".to_owned(),
+    }
+}
+
+/// Whether a value is what this module left in the place of another, so that treating twice changes nothing.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    let inner = text.strip_prefix("[REDACTED").and_then(|s| s.strip_suffix(']'));
+    inner.is_some_and(|s| {
+        s.is_empty()
+            || s.strip_prefix(':').is_some_and(|s| {
+                s.len() <= 64 && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            })
+    })
+}
+
+/// The last four letters or digits; nothing of what has fewer than eight.
+pub(super) fn partial(text: &str) -> Option<String> {
+    let plain: Vec<char> = text.chars().filter(|c| c.is_alphanumeric()).collect();
+    let shown = plain.len().checked_sub(4).filter(|&hidden| hidden >= 4)?;
+    Some(format!("[…{}]", plain.get(shown..)?.iter().collect::<String>()))
+}
+
+pub(super) fn count(text: &str, range: Range<usize>) -> usize {
+    text.get(range).map_or(0, |t| t.chars().count())
+}

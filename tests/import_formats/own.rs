@@ -1,0 +1,27 @@
+//! The log's own format.
+
+use super::*;
+
+#[test]
+fn lines_of_the_log_s_own_format_take_defaults_and_are_backfilled() {
+    let text = "\n{\"tool_name\":\"t\",\"user_id\":\"own\",\"model\":\"own\"}\r\n   \n\
+                {\"tool_name\":\"t\",\"conversation_id\":\"own\",\"user_id\":null,\"backfilled\":false}\n";
+    let imported = read(Format::Jsonl, text, &options().model("m"));
+    let first = ToolCall::new("c", "own", "t").model("own").backfilled();
+    let second = ToolCall::new("own", "u", "t").model("m");
+    assert_eq!(imported.calls, [first, second]);
+    assert_eq!(imported.places, ["line 2", "line 4"]);
+    assert_refused(Format::Jsonl, text, &ImportOptions::new(), "line 2: conversation_id is missing");
+    let no_user = "{\"tool_name\":\"t\",\"conversation_id\":\"c\"}";
+    assert_refused(Format::Jsonl, no_user, &ImportOptions::new(), "line 1: user_id is missing: say it with --user");
+    let good = "{\"tool_name\":\"t\"}\n";
+    for (bad, message) in [
+        ("{\"tool_name\":\"t\",\"colour\":1}", "line 2: colour: is not a member of a call"),
+        ("{\"tool_name\":\"\"}", "line 2: tool_name: must not be empty"),
+        ("{\"tool_name\":\"t\"", "line 2: ',' or '}' should stand here"),
+        ("[]", "line 2: a call is an object, not an array"),
+        ("{\"tool_name\":\"t\",\"tool_name\":\"t\"}", "stands twice"),
+    ] {
+        assert_refused(Format::Jsonl, format!("{good}{bad}\n{good}"), &options(), message);
+    }
+}

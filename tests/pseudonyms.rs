@@ -1,0 +1,125 @@
+//! The same person is linkable across entries, by whoever has the key and by nobody else.
+
+use attestlog::ErrorKind;
+use attestlog::json::Json;
+use attestlog::redact::{Action, Context, Facet, Policy, Preset, PseudonymKey, Root, Sanitizer, Secrets, is_pseudonym};
+use proptest::prelude::*;
+
+fn key(byte: u8) -> PseudonymKey {
+    PseudonymKey::new([byte; 32])
+}
+
+fn hipaa(keys: &[u8]) -> Sanitizer {
+    let pseudonyms = keys.iter().map(|&b| key(b)).collect();
+    Sanitizer::new(&Policy::preset(Preset::Hipaa), Secrets { pseudonyms }).unwrap()
+}
+
+#[test]
+fn a_pseudonym_names_its_key_and_keeps_128_bits() {
+    let pseudonym = key(1).pseudonym("patient", "P-1");
+    let parts: Vec<&str> = pseudonym.split('_').collect();
+    assert_eq!((parts[0], parts[1], parts[2].len()), ("ps", key(1).id(), 32));
+    assert!(is_pseudonym(&pseudonym));
+    // Fixed for ever: a store written today is searched for years. Computed with another implementation of HMAC.
+    assert_eq!(pseudonym, "ps_722d23ed_0b534e9444dc8dd28fe1292b85aaccc4");
+    for other in ["", "ps_", "ps_3bb8a8dc", "ps_xyzxyzxy_0123", "P-1", "ps_00000000_0000000000000000000000000000000g"] {
+        assert!(!is_pseudonym(other), "{other}");
+    }
+}
+
+#[test]
+fn one_spelling_of_a_value() {
+    let key = key(1);
+    for (domain, same) in [
+        ("ssn", vec!["460-89-9847", "460 89 9847", "460899847", " 460.89.9847 "]),
+        ("phone", vec!["+1 (541) 754-3010", "1-541-754-3010", "0015417543010"]),
+        ("card", vec!["4111 1111 1111 1111", "4111-1111-1111-1111"]),
+        ("email", vec!["Jane@Example.org", " jane@example.ORG"]),
+        ("iban", vec!["GB82 WEST 1234 5698 7654 32", "gb82west12345698765432"]),
+        ("ip", vec!["2001:DB8::1", "2001:db8:0:0:0:0:0:1"]),
+        ("patient", vec!["P-1", "p 1", "P_1", "p--1", " P/1 "]),
+    ] {
+        let first = key.pseudonym(domain, same[0]);
+        for spelling in &same {
+            assert_eq!(key.pseudonym(domain, spelling), first, "{spelling}");
+        }
+    }
+    for (domain, a, b) in [
+        ("patient", "P-1-11", "P-11-1"),
+        ("patient", "P-1", "P1"),
+        ("conversation", "aB", "Ab"),
+        ("phone", "Jane", "Joe"),
+        ("ssn", "460-89-9847", "460-89-9848"),
+    ] {
+        assert_ne!(key.pseudonym(domain, a), key.pseudonym(domain, b), "{a} {b}");
+    }
+}
+
+#[test]
+fn domains_and_keys_keep_values_apart() {
+    assert_ne!(key(1).pseudonym("patient", "17"), key(1).pseudonym("user", "17"));
+    assert_ne!(key(1).pseudonym("patient", "17"), key(2).pseudonym("patient", "17"));
+    assert_ne!(key(1).id(), key(2).id());
+    assert!(!format!("{:?}", key(1)).contains("1, 1"));
+    let mut next = 0;
+    let random = &mut |out: &mut [u8]| {
+        next += 1;
+        out.fill(next);
+        Ok(())
+    };
+    assert_eq!(PseudonymKey::generate(random).unwrap().expose(), &[1; 32]);
+}
+
+#[test]
+fn patients_are_found_under_every_live_key() {
+    let before = hipaa(&[1]);
+    let after = hipaa(&[2, 1]);
+    let written = before.facet(Facet::Patient, "P-1");
+    assert!(is_pseudonym(&written));
+    assert_eq!(after.facet(Facet::Patient, "p 1"), key(2).pseudonym("patient", "P-1"));
+    assert_eq!(after.lookup(Facet::Patient, "P-1"), [key(2).pseudonym("patient", "P-1"), written.clone()]);
+    // A pseudonym stays what it is.
+    assert_eq!(after.facet(Facet::Patient, &written), written);
+    assert_eq!(after.lookup(Facet::Patient, &written), std::slice::from_ref(&written));
+    // What the policy keeps is looked for as it is, and as an earlier policy may have written it.
+    assert_eq!(after.facet(Facet::User, "u1"), "u1");
+    assert_eq!(after.lookup(Facet::User, "u1")[0], "u1");
+    assert_eq!(after.lookup(Facet::User, "u1").len(), 3);
+    let none = Sanitizer::new(&Policy::default(), Secrets::default()).unwrap();
+    assert_eq!(none.lookup(Facet::Patient, "P-1"), ["P-1"]);
+}
+
+#[test]
+fn the_patient_is_the_same_in_arguments_and_as_a_facet() {
+    let sanitizer = hipaa(&[1]);
+    let text = br#"{"patient_id":"P-1","patientIds":["P-1",2,null],"n":{"patient_id":7}}"#;
+    let mut value = Json::parse(text).unwrap().value;
+    sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
+    let facet = |clear: &str| Json::from(sanitizer.facet(Facet::Patient, clear));
+    assert_eq!(value.get("patient_id"), Some(&facet("P-1")));
+    assert_eq!(value.get("patientIds").unwrap().as_array().unwrap(), [facet("P-1"), facet("2"), Json::Null]);
+    assert_eq!(value.get("n").unwrap().get("patient_id"), Some(&facet("7")));
+    // Treating what is treated changes nothing.
+    let once = value.clone();
+    sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
+    assert_eq!(value, once);
+}
+
+#[test]
+fn a_policy_with_pseudonyms_needs_a_key() {
+    let error = Sanitizer::new(&Policy::preset(Preset::Hipaa), Secrets::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Key);
+    let policy = Policy::builder(Preset::Default).facet(Facet::User, Action::Pseudonymise).build().unwrap();
+    assert!(policy.needs_pseudonym_key() && !policy.needs_subject_keys());
+    assert!(Policy::builder(Preset::Default).facet(Facet::User, Action::Mask).build().is_err());
+}
+
+proptest! {
+    #[test]
+    fn the_clear_value_is_never_in_its_pseudonym(domain in "[a-z]{1,8}", clear in "[g-z]{2,20}") {
+        let pseudonym = key(3).pseudonym(&domain, &clear);
+        prop_assert!(is_pseudonym(&pseudonym));
+        prop_assert!(!pseudonym[12..].contains(&clear));
+        prop_assert_eq!(key(3).pseudonym(&domain, &clear.to_uppercase()) == pseudonym, domain != "conversation");
+    }
+}
