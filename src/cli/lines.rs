@@ -1,0 +1,233 @@
+//! Lines of input, from a file or a pipe, as they come.
+//!
+//! Invariants: a thread reads ahead, so that whoever handles the lines takes what is there and never waits for more;
+//! memory is bounded by [`MAX_LINE`] and [`AHEAD`], however long a line is; the number of a line is its number in the
+//! file. Empty lines are counted and skipped.
+
+use super::exit::Failure;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+/// The longest line that is read. What is recorded of a call is far shorter: results are summarised.
+pub const MAX_LINE: usize = 16 << 20;
+/// A longer line is measured up to here before it is refused, so that an endless one is refused as well.
+const MAX_MEASURED: u64 = 1 << 30;
+const READ: usize = 256 << 10;
+/// How many readings may wait.
+const AHEAD: usize = 4;
+
+/// One line that is not empty.
+#[derive(Debug)]
+pub struct Line<T> {
+    /// Its number in the file, from 1.
+    pub number: u64,
+    /// Its bytes without the line break.
+    pub bytes: Vec<u8>,
+    /// What was made of it, or why it is too long.
+    pub value: Result<T, TooLong>,
+}
+
+/// A line that was not kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLong {
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// Whether it goes on after them.
+    pub and_more: bool,
+}
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let more = if self.and_more { "more than " } else { "" };
+        write!(f, "the line has {more}{} bytes, over the limit of {MAX_LINE}; nothing of it was recorded", self.bytes)
+    }
+}
+
+/// Where input comes from.
+#[derive(Debug)]
+pub struct Source {
+    /// How messages call it.
+    pub name: String,
+    /// How long it is, where that is known.
+    pub bytes: Option<u64>,
+    reader: Box<dyn ReadDebug>,
+}
+
+trait ReadDebug: Read + Send + std::fmt::Debug {}
+impl<R: Read + Send + std::fmt::Debug> ReadDebug for R {}
+
+impl Source {
+    /// A file, or standard input for `-` and for none.
+    pub fn open(path: Option<&Path>) -> Result<Source, Failure> {
+        match path {
+            Some(path) if path.as_os_str() != "-" => {
+                let file = File::open(path).map_err(|e| Failure::file(path, &e))?;
+                let about = file.metadata().map_err(|e| Failure::file(path, &e))?;
+                if about.is_dir() {
+                    return Err(Failure::Input(format!("{}: is a directory", path.display())));
+                }
+                let bytes = about.is_file().then_some(about.len());
+                Ok(Source { name: path.display().to_string(), bytes, reader: Box::new(file) })
+            }
+            _ => Ok(Source { name: "standard input".to_owned(), bytes: None, reader: Box::new(io::stdin()) }),
+        }
+    }
+
+    /// All of it, up to `limit` bytes.
+    pub fn read_all(self, limit: u64) -> Result<Vec<u8>, Failure> {
+        let mut all = Vec::new();
+        let read = self.reader.take(limit + 1).read_to_end(&mut all);
+        read.map_err(|e| Failure::file(&self.name, &e))?;
+        match all.len() as u64 > limit {
+            true => Err(Failure::Input(format!("{}: has more than {limit} bytes; split it", self.name))),
+            false => Ok(all),
+        }
+    }
+
+    /// Its lines, and for each what `make` makes of it; `make` runs on the reading thread. Each message holds what one
+    /// reading of the input gave. After an error of the input, or with a line that is too long and `stop`, nothing
+    /// follows.
+    pub fn lines<T: Send + 'static>(
+        self,
+        stop: bool,
+        make: impl Fn(&[u8]) -> T + Send + 'static,
+    ) -> io::Result<Receiver<io::Result<Vec<Line<T>>>>> {
+        let (sender, receiver) = sync_channel(AHEAD);
+        let mut reader = self.reader;
+        std::thread::Builder::new().name("input".to_owned()).spawn(move || {
+            let mut splitter = Splitter::new(stop, make);
+            let mut buffer = vec![0; READ];
+            loop {
+                let message = match reader.read(&mut buffer) {
+                    Ok(0) => {
+                        let _ = sender.send(Ok(splitter.finish()));
+                        return;
+                    }
+                    Ok(n) => Ok(splitter.push(&buffer[..n])),
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(e) => Err(e),
+                };
+                let over = message.is_err() || splitter.stopped;
+                let worth = message.as_ref().map_or(true, |lines| !lines.is_empty());
+                // Who listened has gone where nothing can be sent.
+                if (worth && sender.send(message).is_err()) || over {
+                    return;
+                }
+            }
+        })?;
+        Ok(receiver)
+    }
+}
+
+/// Cuts what is read into lines.
+struct Splitter<T, F: Fn(&[u8]) -> T> {
+    make: F,
+    stop: bool,
+    stopped: bool,
+    number: u64,
+    begun: Vec<u8>,
+    /// Bytes of a line that is too long to be kept.
+    skipped: u64,
+    lines: Vec<Line<T>>,
+}
+
+impl<T, F: Fn(&[u8]) -> T> Splitter<T, F> {
+    fn new(stop: bool, make: F) -> Splitter<T, F> {
+        Splitter { make, stop, stopped: false, number: 0, begun: Vec::new(), skipped: 0, lines: Vec::new() }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Vec<Line<T>> {
+        for part in bytes.split_inclusive(|&b| b == b'\n') {
+            if self.stopped {
+                break;
+            }
+            match part.strip_suffix(b"\n") {
+                Some(end) => {
+                    self.grow(end);
+                    self.end_line();
+                }
+                None => self.grow(part),
+            }
+        }
+        std::mem::take(&mut self.lines)
+    }
+
+    fn finish(mut self) -> Vec<Line<T>> {
+        if !self.stopped && (self.skipped > 0 || !self.begun.is_empty()) {
+            self.end_line();
+        }
+        self.lines
+    }
+
+    fn grow(&mut self, bytes: &[u8]) {
+        if self.skipped == 0 && self.begun.len() + bytes.len() <= MAX_LINE {
+            self.begun.extend_from_slice(bytes);
+            return;
+        }
+        self.skipped += (self.begun.len() + bytes.len()) as u64;
+        self.begun = Vec::new();
+        if self.stop && self.skipped > MAX_MEASURED {
+            self.too_long(true);
+        }
+    }
+
+    fn end_line(&mut self) {
+        if self.skipped > 0 {
+            return self.too_long(false);
+        }
+        self.number += 1;
+        let mut bytes = std::mem::take(&mut self.begun);
+        // Some editors put a byte order mark before UTF-8, and some a carriage return before the line break.
+        if self.number == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+            bytes.drain(..3);
+        }
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+        if !bytes.trim_ascii().is_empty() {
+            let value = Ok((self.make)(&bytes));
+            self.lines.push(Line { number: self.number, bytes, value });
+        }
+    }
+
+    fn too_long(&mut self, and_more: bool) {
+        self.number += 1;
+        let value = Err(TooLong { bytes: std::mem::take(&mut self.skipped), and_more });
+        self.lines.push(Line { number: self.number, bytes: Vec::new(), value });
+        self.stopped = self.stop;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(parts: &[&[u8]]) -> Vec<(u64, Vec<u8>)> {
+        let mut splitter = Splitter::new(false, |_: &[u8]| ());
+        let mut lines: Vec<Line<()>> = parts.iter().flat_map(|p| splitter.push(p)).collect();
+        lines.extend(splitter.finish());
+        lines.into_iter().map(|l| (l.number, l.bytes)).collect()
+    }
+
+    #[test]
+    fn lines_come_whole_however_they_are_read() {
+        let expected = vec![(1, b"a".to_vec()), (3, b"bc".to_vec()), (4, b"d".to_vec())];
+        assert_eq!(split(&[b"\xef\xbb\xbfa\r\n \nbc\nd"]), expected);
+        assert_eq!(split(&[b"\xef\xbb", b"\xbfa\r", b"\n \nb", b"c", b"\nd"]), expected);
+    }
+
+    #[test]
+    fn a_long_line_is_measured_and_not_kept() {
+        let mut splitter = Splitter::new(false, |_: &[u8]| ());
+        let part = vec![b'x'; 1 << 20];
+        for _ in 0..100 {
+            assert!(splitter.push(&part).is_empty());
+            assert!(splitter.begun.len() <= MAX_LINE);
+        }
+        let lines = splitter.push(b"\nnext\n");
+        assert_eq!(lines[0].value, Err(TooLong { bytes: 100 << 20, and_more: false }));
+        assert_eq!((lines[1].number, lines[1].bytes.as_slice()), (2, b"next".as_slice()));
+    }
+}

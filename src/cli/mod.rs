@@ -1,0 +1,56 @@
+//! The command line: a thin program over the library.
+//!
+//! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
+//! library, and shows the answer through `render` and `table`. Calls go from this file to the commands, from those to
+//! `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
+//! those whose name says so.
+
+mod exit;
+mod filter;
+mod init;
+mod lines;
+mod progress;
+mod query;
+mod record;
+mod render;
+mod stats;
+mod store;
+mod table;
+mod timeline;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Tamper-evident audit log for the tool calls of AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "attestlog", version, about, max_term_width = 110)]
+#[command(
+    after_help = "Exit codes: 0 done and nothing wrong; 1 the check found something, or a line was not recorded; \
+    2 bad usage or input; 3 the store could not be used."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::InitArgs),
+    Record(record::RecordArgs),
+    Query(query::QueryArgs),
+    Timeline(timeline::TimelineArgs),
+    Stats(stats::StatsArgs),
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    // Usage errors end here, with code 2 and a message of clap's.
+    let cli = Cli::parse();
+    exit::code(match &cli.command {
+        Command::Init(args) => init::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Query(args) => query::run(args),
+        Command::Timeline(args) => timeline::run(args),
+        Command::Stats(args) => stats::run(args),
+    })
+}

@@ -1,0 +1,113 @@
+//! `query`: finds entries.
+
+use super::exit::{End, Outcome};
+use super::filter::Filters;
+use super::render::{self, Out, Style, brief, clean, clean_json};
+use super::store::StoreArgs;
+use super::table::{Cell, Table, left, right};
+use attestlog::{Call, Entry, Query};
+use clap::Args;
+use std::io::Write;
+
+/// Find entries
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    filters: Filters,
+    /// At most this many
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Only what comes after the entry at this seq, in the order asked for
+    #[arg(long, value_name = "SEQ")]
+    after: Option<u64>,
+    /// Newest first
+    #[arg(long)]
+    newest_first: bool,
+    /// Only how many there are
+    #[arg(long)]
+    count: bool,
+    /// Print the canonical lines: byte for byte what was hashed
+    #[arg(long)]
+    json: bool,
+}
+
+impl QueryArgs {
+    fn query(&self) -> Query {
+        let mut query = self.filters.query();
+        query = self.limit.into_iter().fold(query, Query::limit);
+        query = self.after.into_iter().fold(query, Query::after);
+        if self.newest_first { query.newest_first() } else { query }
+    }
+}
+
+pub fn run(args: &QueryArgs) -> Outcome {
+    let log = args.store.open()?;
+    let query = args.query();
+    let mut out = Out::stdout();
+    if args.count {
+        out.line(log.count(&query)?.to_string())?;
+    } else if args.json {
+        for entry in log.query(&query)? {
+            out.line(entry?.line())?;
+        }
+    } else {
+        let columns = [right("SEQ"), left("TIME (UTC)"), left("USER"), left("TOOL"), left("OUTCOME"), left("WITH")];
+        let mut table = Table::new(&mut out, &columns);
+        for entry in log.query(&query)? {
+            table.row(row(&entry?))?;
+        }
+        table.finish()?;
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+fn row(entry: &Entry) -> Vec<Cell> {
+    let seq = (entry.seq.to_string(), Style::Dim);
+    let time = (render::moment(entry.timestamp()), Style::Plain);
+    let plain = |text: String| (text, Style::Plain);
+    match (entry.call(), entry.own()) {
+        (Some(call), _) => {
+            let tool = plain(clean(&call.tool_name));
+            vec![seq, time, plain(clean(&call.user_id)), tool, outcome(call), plain(with(call))]
+        }
+        (None, Some(own)) => {
+            let kind = (own.kind.to_string(), Style::Warn);
+            let detail = brief(&own.detail.to_json());
+            vec![seq, time, plain("·".to_owned()), kind, plain(String::new()), plain(detail)]
+        }
+        (None, None) => vec![seq, time],
+    }
+}
+
+/// How a call ended, in one word.
+pub fn outcome(call: &Call) -> Cell {
+    match &call.completion {
+        None => ("begun".to_owned(), Style::Warn),
+        Some(c) if call.success() == Some(true) => (c.outcome.to_string(), Style::Good),
+        Some(c) => (c.outcome.to_string(), Style::Bad),
+    }
+}
+
+/// What it was about: patients, arguments, error.
+fn with(call: &Call) -> String {
+    let mut parts = Vec::new();
+    if !call.patient_ids.is_empty() {
+        let shown: Vec<String> = call.patient_ids.iter().take(3).map(|p| clean(p)).collect();
+        let more = call.patient_ids.len().saturating_sub(3);
+        let more = if more > 0 { format!(", … {more} more") } else { String::new() };
+        parts.push(format!("patient {}{more}", shown.join(", ")));
+    }
+    if call.emergency {
+        parts.push("emergency".to_owned());
+    }
+    if let Some(arguments) = call.arguments.as_ref().map(|a| brief(&a.to_json())).filter(|a| !a.is_empty()) {
+        parts.push(arguments);
+    }
+    if let Some(error) = call.completion.as_ref().and_then(|c| c.error.as_ref()) {
+        parts.push(format!("✗ {}", clean_json(&error.message)));
+    }
+    parts.join(" · ")
+}

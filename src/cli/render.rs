@@ -1,0 +1,341 @@
+//! What a person sees: escaped text, colours, numbers, and the terminal itself.
+//!
+//! Invariant T1: text that came from a store or a file goes through [`clean`], [`clean_json`] or [`clean_lines`] before
+//! it is shown, so that nothing an attacker recorded moves a cursor, turns the direction of writing or hides.
+//! Invariant T2: what does not fit is cut with an ellipsis, never without one.
+
+use attestlog::Timestamp;
+use attestlog::json::Json;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+/// Standard output, and what is known of it.
+pub struct Out {
+    inner: BufWriter<io::Stdout>,
+    /// Whether colours may be used: on a terminal, and nobody said no.
+    color: bool,
+    /// Columns of the terminal; nothing is cut where there is none.
+    width: Option<usize>,
+}
+
+impl Out {
+    /// Standard output as it is.
+    pub fn stdout() -> Out {
+        let terminal = io::stdout().is_terminal();
+        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+        let columns = || terminal_size::terminal_size().map_or(80, |(w, _)| usize::from(w.0).max(40));
+        Out {
+            inner: BufWriter::with_capacity(1 << 16, io::stdout()),
+            color: terminal && !set("NO_COLOR") && !dumb,
+            width: terminal.then(columns),
+        }
+    }
+
+    /// Columns of the terminal, if it is one.
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// The text in a style, where colours may be used.
+    pub fn styled(&self, style: Style, text: &str) -> String {
+        if self.color && style != Style::Plain { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
+    }
+
+    /// One line.
+    pub fn line(&mut self, text: impl AsRef<str>) -> io::Result<()> {
+        self.inner.write_all(text.as_ref().as_bytes())?;
+        self.inner.write_all(b"\n")
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// How a text looks on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Style {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Headings.
+    Bold,
+    /// What is there to be looked up, not to be read.
+    Dim,
+    /// What went well.
+    Good,
+    /// What went wrong.
+    Bad,
+    /// What deserves a look.
+    Warn,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Style::Plain => "",
+            Style::Bold => "\x1b[1m",
+            Style::Dim => "\x1b[2m",
+            Style::Good => "\x1b[32m",
+            Style::Bad => "\x1b[31m",
+            Style::Warn => "\x1b[33m",
+        }
+    }
+}
+
+/// Characters that take no room or change how others are laid out: the ways to make one id look like another.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+fn escape(text: &str, backslashes: bool, lines: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' if lines => out.push('\n'),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' if backslashes => out.push_str("\\\\"),
+            c if c.is_control() || is_invisible(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text on one line, with everything spelled out that a terminal would act on.
+pub fn clean(text: &str) -> String {
+    escape(text, true, false)
+}
+
+/// The same for text in which a backslash is an escape already: JSON, attribution lines.
+pub fn clean_json(text: &str) -> String {
+    escape(text, false, false)
+}
+
+/// The same for messages of several lines.
+pub fn clean_lines(text: &str) -> String {
+    escape(text, false, true)
+}
+
+/// How many columns of a terminal a character takes, near enough to align a table by.
+fn columns(c: char) -> usize {
+    match c {
+        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{64b}'..='\u{65f}' => 0,
+        '\u{e31}' | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}' | '\u{1ab0}'..='\u{1aff}' => 0,
+        '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' => 0,
+        '\u{1100}'..='\u{115e}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}' => 2,
+        '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff01}'..='\u{ff60}' => 2,
+        '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1f64f}' | '\u{1f680}'..='\u{1faff}' => 2,
+        '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+/// How many columns of a terminal a text takes.
+pub fn width(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+/// The text in at most `limit` columns; what was cut shows as an ellipsis.
+pub fn cut(text: &str, limit: usize) -> String {
+    if width(text) <= limit {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += columns(c);
+        if used > limit {
+            break;
+        }
+        out.push(c);
+    }
+    out.push('…');
+    out
+}
+
+/// The text in lines of at most `limit` columns, broken at blanks where there are any.
+pub fn wrap(text: &str, limit: usize) -> Vec<String> {
+    let limit = limit.max(8);
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
+    for word in text.split(' ') {
+        let needed = width(word);
+        if used > 0 && used + 1 + needed > limit {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        for c in word.chars() {
+            if used + columns(c) > limit {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
+            }
+            line.push(c);
+            used += columns(c);
+        }
+    }
+    if !line.is_empty() || lines.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+/// A value in a few words: long texts, lists and deep values are cut with an ellipsis. Escaped already.
+pub fn brief(value: &Json) -> String {
+    let mut out = String::new();
+    abbreviate(value, 0, &mut out);
+    out
+}
+
+/// Longest text, most elements and deepest level that [`brief`] shows.
+const BRIEF: (usize, usize, usize) = (60, 4, 3);
+
+fn abbreviate(value: &Json, depth: usize, out: &mut String) {
+    let (longest, most, deepest) = BRIEF;
+    match value {
+        Json::Array(items) if depth >= deepest && !items.is_empty() => out.push_str("[…]"),
+        Json::Object(members) if depth >= deepest && !members.is_empty() => out.push_str("{…}"),
+        Json::Array(items) => {
+            out.push('[');
+            for (i, item) in items.iter().take(most).enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                abbreviate(item, depth + 1, out);
+            }
+            if items.len() > most {
+                let _ = write!(out, ", … {} more", items.len() - most);
+            }
+            out.push(']');
+        }
+        Json::Object(members) => {
+            let more = most * 2;
+            out.push_str(if depth > 0 { "{" } else { "" });
+            for (i, (key, item)) in members.iter().take(more).enumerate() {
+                out.push_str(if i > 0 { ", " } else { "" });
+                out.push_str(&clean(&cut(key, longest)));
+                out.push_str(": ");
+                abbreviate(item, depth + 1, out);
+            }
+            if members.len() > more {
+                let _ = write!(out, ", … {} more", members.len() - more);
+            }
+            out.push_str(if depth > 0 { "}" } else { "" });
+        }
+        Json::String(text) => {
+            let shown: String = text.chars().take(longest).collect();
+            let quoted = Json::from(shown.as_str()).to_canonical();
+            out.push_str(&clean_json(quoted.as_str().trim_end_matches('"')));
+            out.push_str(if shown.len() < text.len() { "…\"" } else { "\"" });
+        }
+        other => out.push_str(other.to_canonical().as_str()),
+    }
+}
+
+/// A whole number with its thousands apart: `1,164`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1 call`, `1,164 calls`.
+pub fn counted(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// Milliseconds as a person reads them: `145 ms`, `2.1 s`, `3 min 20 s`.
+pub fn duration(ms: f64) -> String {
+    match ms {
+        ms if ms < 1.0 => format!("{} µs", (ms * 1000.0).round()),
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms if ms < 60_000.0 => format!("{:.1} s", ms / 1000.0),
+        ms => format!("{} min {:.0} s", (ms / 60_000.0).floor(), (ms % 60_000.0) / 1000.0),
+    }
+}
+
+/// Bytes as a person reads them.
+pub fn bytes(n: u64) -> String {
+    match n {
+        n if n < 1 << 10 => format!("{n} B"),
+        n if n < 1 << 20 => format!("{:.1} KiB", n as f64 / 1024.0),
+        n if n < 1 << 30 => format!("{:.1} MiB", n as f64 / (1u64 << 20) as f64),
+        n => format!("{:.1} GiB", n as f64 / (1u64 << 30) as f64),
+    }
+}
+
+/// Date and time to the second, UTC: `2025-07-06 14:23:01`.
+pub fn moment(t: Timestamp) -> String {
+    format!("{} {}", day(t), time(t))
+}
+
+/// The date, UTC.
+pub fn day(t: Timestamp) -> String {
+    t.to_string().get(..10).unwrap_or_default().to_owned()
+}
+
+/// The time of day to the second, UTC.
+pub fn time(t: Timestamp) -> String {
+    t.to_string().get(11..19).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_raw() {
+        assert_eq!(clean("a\u{1b}[2J\r\n\\\u{202e}b\u{9b}"), "a\\u{1b}[2J\\r\\n\\\\\\u{202e}b\\u{9b}");
+        let hostile = Json::parse("{\"\u{202e}k\":\"\\u001b[2J\u{9b}\u{7f}\"}".as_bytes()).unwrap().value;
+        assert_eq!(brief(&hostile), "\\u{202e}k: \"\\u001b[2J\\u{9b}\\u{7f}\"");
+    }
+
+    #[test]
+    fn nothing_is_cut_silently() {
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("abcd", 4), "abcd");
+        assert_eq!(cut("漢字漢字", 5), "漢字…");
+        let long = Json::Array(vec![Json::from("x".repeat(61)); 6]);
+        assert_eq!(brief(&long).matches('…').count(), 5);
+    }
+
+    #[test]
+    fn figures() {
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(count(999), "999");
+        assert_eq!(duration(145.2), "145 ms");
+        assert_eq!(duration(200_000.0), "3 min 20 s");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn lines_fit(text in "[a-z漢 ]{0,200}", limit in 8usize..60) {
+            for line in wrap(&text, limit) {
+                proptest::prop_assert!(width(&line) <= limit);
+            }
+            proptest::prop_assert!(width(&cut(&text, limit)) <= limit);
+        }
+    }
+}

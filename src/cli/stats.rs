@@ -1,0 +1,109 @@
+//! `stats`: how tools are used.
+
+use super::exit::{End, Outcome};
+use super::render::{self, Out, Style, clean, count};
+use super::store::StoreArgs;
+use super::table::{Table, left, right};
+use attestlog::json::{Json, Number, Object};
+use attestlog::{AuditLog, Statistics, Timestamp, ToolStatistics};
+use clap::Args;
+use std::io::Write;
+
+/// Show how often tools are called, how well and how fast
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Only this tool
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    tool: Option<String>,
+    /// From this time on: RFC 3339 or YYYY-MM-DD (UTC)
+    #[arg(long, value_name = "TIME")]
+    since: Option<Timestamp>,
+    /// Before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// Print JSON: an object for one tool, an array when none is named
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &StatsArgs) -> Outcome {
+    let log = args.store.open()?;
+    let mut of = Statistics::new();
+    of = args.tool.iter().fold(of, |of, tool| of.tool(tool));
+    of = args.since.into_iter().fold(of, Statistics::since);
+    of = args.until.into_iter().fold(of, Statistics::until);
+    let mut out = Out::stdout();
+    if args.json {
+        let mut tools: Vec<Json> = log.statistics(&of)?.iter().map(json).collect();
+        let answer = match args.tool.is_some() && tools.len() == 1 {
+            true => tools.remove(0),
+            false => Json::Array(tools),
+        };
+        out.line(answer.to_canonical().as_str())?;
+    } else {
+        show(&log, &of, &mut out)?;
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+/// Writes the table for people.
+pub fn show(log: &AuditLog, of: &Statistics, out: &mut Out) -> Outcome {
+    let columns = [
+        left("TOOL"),
+        right("CALLS"),
+        right("OK"),
+        right("MEAN"),
+        right("P50"),
+        right("P95"),
+        right("P99"),
+        right("MAX"),
+        right("USERS"),
+    ];
+    let mut tools = log.statistics(of)?;
+    tools.sort_by(|a, b| b.total_calls.cmp(&a.total_calls).then_with(|| a.tool.cmp(&b.tool)));
+    let mut table = Table::new(out, &columns);
+    for tool in &tools {
+        let plain = |text: String| (text, Style::Plain);
+        let time = |ms: Option<f64>| plain(ms.map_or("–".to_owned(), render::duration));
+        let rate = tool.success_rate();
+        let style = if rate.is_some_and(|r| r < 1.0) { Style::Warn } else { Style::Good };
+        table.row(vec![
+            plain(clean(&tool.tool)),
+            plain(count(tool.total_calls)),
+            (rate.map_or("–".to_owned(), percent), style),
+            time(tool.avg_duration_ms),
+            time(tool.p50_duration_ms),
+            time(tool.p95_duration_ms),
+            time(tool.p99_duration_ms),
+            time(tool.max_duration_ms),
+            plain(count(tool.unique_users)),
+        ])?;
+    }
+    table.finish()?;
+    Ok(End::Done)
+}
+
+/// A part as per cent; what is not all is never rounded up to all.
+fn percent(part: f64) -> String {
+    format!("{:.1} %", (part * 1000.0).floor() / 10.0)
+}
+
+fn json(of: &ToolStatistics) -> Json {
+    let number = |x: Option<f64>| x.and_then(Number::from_f64).map_or(Json::Null, Json::Number);
+    // Durations are kept in whole nanoseconds; more digits would be noise of the division.
+    let ms = |x: Option<f64>| number(x.map(|ms| (ms * 1e6).round() / 1e6));
+    Json::Object(Object::from_iter([
+        ("tool", Json::from(of.tool.as_str())),
+        ("total_calls", of.total_calls.into()),
+        ("success_rate", number(of.success_rate())),
+        ("avg_duration_ms", ms(of.avg_duration_ms)),
+        ("max_duration_ms", ms(of.max_duration_ms)),
+        ("p50_duration_ms", ms(of.p50_duration_ms)),
+        ("p95_duration_ms", ms(of.p95_duration_ms)),
+        ("p99_duration_ms", ms(of.p99_duration_ms)),
+        ("unique_users", of.unique_users.into()),
+    ]))
+}

@@ -1,0 +1,206 @@
+//! `timeline`: a conversation as a person reads it, turn by turn.
+
+use super::exit::{End, Outcome, complain};
+use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
+use super::store::StoreArgs;
+use attestlog::json::Json;
+use attestlog::{AuditLog, Call, Step, Timestamp, Trigger};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// Show a conversation, turn by turn
+#[derive(Debug, Args)]
+pub struct TimelineArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The conversation
+    #[arg(allow_hyphen_values = true)]
+    conversation: String,
+    /// Print the canonical lines in the order of the timeline
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: &TimelineArgs) -> Outcome {
+    let log = args.store.open()?;
+    let mut out = Out::stdout();
+    if args.json {
+        for step in log.timeline(&args.conversation)? {
+            out.line(step?.entry.line())?;
+        }
+        out.flush()?;
+        return Ok(End::Done);
+    }
+    show(&log, &args.conversation, &mut out)
+}
+
+/// Writes the timeline for people.
+pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
+    let overview = Overview::of(log, conversation)?;
+    let Some((first, last)) = overview.times else {
+        complain(format!("no call of the conversation {conversation:?} is recorded"));
+        return Ok(End::Done);
+    };
+    let until = if render::day(first) == render::day(last) { render::time(last) } else { render::moment(last) };
+    let users: Vec<String> = overview.users.iter().take(3).map(|u| clean(u)).collect();
+    let more =
+        if overview.users.len() > 3 { format!(", … {} more", overview.users.len() - 3) } else { String::new() };
+    let failed = if overview.failed > 0 { format!(", {} failed", overview.failed) } else { String::new() };
+    out.line(out.styled(Style::Bold, &clean(conversation)))?;
+    let calls = counted(overview.calls, "call", "calls");
+    out.line(format!("{calls}{failed} · {}{more} · {} to {until} UTC", users.join(", "), render::moment(first)))?;
+    let mut turn = None;
+    for step in log.timeline(conversation)? {
+        let step = step?;
+        let Some(call) = step.entry.call() else { continue };
+        if turn != Some(call.turn_number) {
+            turn = Some(call.turn_number);
+            let title = call.turn_number.map_or("No turn given".to_owned(), |n| format!("Turn {n}"));
+            out.line("")?;
+            out.line(out.styled(Style::Bold, &title))?;
+        }
+        write_step(out, &step, call, overview.followers.get(&step.entry.seq))?;
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+/// What has to be known before the first step can be shown.
+#[derive(Default)]
+struct Overview {
+    calls: u64,
+    failed: u64,
+    times: Option<(Timestamp, Timestamp)>,
+    users: Vec<String>,
+    /// Which calls retry or follow up which.
+    followers: BTreeMap<u64, Vec<(u64, Trigger)>>,
+}
+
+impl Overview {
+    fn of(log: &AuditLog, conversation: &str) -> attestlog::Result<Overview> {
+        let mut overview = Overview::default();
+        for step in log.timeline(conversation)? {
+            let entry = step?.entry;
+            let Some(call) = entry.call() else { continue };
+            overview.calls += 1;
+            overview.failed += u64::from(call.success() == Some(false));
+            let (first, last) = overview.times.unwrap_or((call.timestamp, call.timestamp));
+            overview.times = Some((first.min(call.timestamp), last.max(call.timestamp)));
+            if !overview.users.contains(&call.user_id) {
+                overview.users.push(call.user_id.clone());
+            }
+            if let (Some(seq), Some(trigger)) = (call.follows, call.trigger) {
+                overview.followers.entry(seq).or_default().push((entry.seq, trigger));
+            }
+        }
+        Ok(overview)
+    }
+}
+
+/// Where the text of a step begins, under its time.
+const INDENT: usize = 11;
+/// How many lines the arguments may take.
+const MOST_LINES: usize = 4;
+
+fn write_step(out: &mut Out, step: &Step, call: &Call, followers: Option<&Vec<(u64, Trigger)>>) -> io::Result<()> {
+    let time = out.styled(Style::Dim, &render::time(call.timestamp));
+    // The attribution line escapes control characters itself; what only turns the writing around is escaped here.
+    let head = clean_json(&call.attribution().to_string());
+    let seq = format!("#{}", step.entry.seq);
+    let room = out.width().unwrap_or(100).saturating_sub(INDENT + 1);
+    for (i, line) in wrap(&format!("{head}  {seq}"), room).into_iter().enumerate() {
+        let margin = if i == 0 { format!(" {time}  ") } else { " ".repeat(INDENT) };
+        out.line(format!("{margin}{line}"))?;
+    }
+    let arguments = call.arguments.as_ref().map(|a| brief(&a.to_json())).filter(|a| !a.is_empty());
+    if let Some(arguments) = arguments {
+        paragraph(out, &format!("with {arguments}"), Style::Plain, room)?;
+    }
+    let about: Vec<String> = [
+        (!call.patient_ids.is_empty()).then(|| format!("patient {}", shown(&call.patient_ids))),
+        call.purpose.as_ref().map(|p| format!("for {}", clean(p))),
+        call.backfilled.then(|| "from a recording".to_owned()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !about.is_empty() {
+        paragraph(out, &about.join(" · "), Style::Dim, room)?;
+    }
+    let (result, style) = result(step, call);
+    paragraph(out, &result, style, room)?;
+    for (seq, trigger) in followers.into_iter().flatten() {
+        let how = if *trigger == Trigger::Retry { "retried by" } else { "followed up by" };
+        paragraph(out, &format!("↳ {how} #{seq}"), Style::Dim, room)?;
+    }
+    Ok(())
+}
+
+fn shown(ids: &[String]) -> String {
+    let some: Vec<String> = ids.iter().take(5).map(|id| clean(id)).collect();
+    match ids.len().saturating_sub(5) {
+        0 => some.join(", "),
+        more => format!("{}, … {more} more", some.join(", ")),
+    }
+}
+
+fn paragraph(out: &mut Out, text: &str, style: Style, room: usize) -> io::Result<()> {
+    let mut lines = wrap(text, room);
+    if lines.len() > MOST_LINES {
+        lines.truncate(MOST_LINES);
+        if let Some(last) = lines.last_mut() {
+            *last = render::cut(&format!("{last} …"), room);
+        }
+    }
+    for line in lines {
+        out.line(format!("{}{}", " ".repeat(INDENT), out.styled(style, &line)))?;
+    }
+    Ok(())
+}
+
+/// What came of the call.
+fn result(step: &Step, call: &Call) -> (String, Style) {
+    let Some(end) = &call.completion else {
+        return ("… begun, and no end was ever recorded".to_owned(), Style::Warn);
+    };
+    let good = call.success() == Some(true);
+    let mut text = if good { "✓ ok".to_owned() } else { format!("✗ {}", end.outcome) };
+    if let Some(ms) = end.duration_ms {
+        text += &format!(" after {}", render::duration(ms));
+    }
+    if let Some(begun) = step.begun_at {
+        text += &format!(", begun at {}", render::time(begun));
+    }
+    if let Some(error) = &end.error {
+        let kind = error.kind.as_ref().map_or(String::new(), |k| format!("{}: ", clean(k)));
+        text += &format!(": {kind}{}", clean(&error.message));
+    }
+    if let Some(summary) = &end.result_summary {
+        text += &returned(&summary.to_json());
+    }
+    (text, if good { Style::Good } else { Style::Bad })
+}
+
+/// The summary of a result in words: what it was, its identifying values, the names of its fields.
+fn returned(summary: &Json) -> String {
+    let kind = summary.get("type").and_then(Json::as_str).unwrap_or("value");
+    let size =
+        summary.get("bytes").and_then(Json::as_u64).map_or(String::new(), |n| format!(" of {}", render::bytes(n)));
+    let mut parts = Vec::new();
+    match summary.get("count").and_then(Json::as_u64) {
+        Some(n) => parts.push(format!("{} in an array{size}", counted(n, "element", "elements"))),
+        None => parts.push(format!("{}{size}", clean(kind))),
+    }
+    if let Some(keys) = summary.get("keys") {
+        parts.push(brief(keys));
+    }
+    let fields = summary.get("fields").and_then(Json::as_array).unwrap_or_default();
+    let names: Vec<String> = fields.iter().filter_map(Json::as_str).take(12).map(clean).collect();
+    if !names.is_empty() {
+        let more = fields.len() - names.len().min(fields.len());
+        let more = if more > 0 { format!(", … {more} more") } else { String::new() };
+        parts.push(format!("fields {}{more}", names.join(", ")));
+    }
+    format!(" · {}", parts.join(" · "))
+}
