@@ -198,6 +198,7 @@ impl AuditLog {
             signed
         });
         drop(self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.news.tell();
         closing
     }
 
