@@ -9,12 +9,14 @@ pub mod note;
 pub mod proof;
 pub mod redact;
 pub mod retention;
+pub mod report;
 
 mod codec;
 mod entry;
 mod error;
 mod hash;
 mod host;
+mod ledger;
 mod line;
 mod policy;
 mod query;
@@ -29,6 +31,7 @@ pub use entry::{
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
+pub use policy::PolicySet;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
 pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;

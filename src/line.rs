@@ -68,6 +68,7 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
     line.hex("nonce", &body.nonce);
     line.opt_text("outcome", done.map(|d| d.outcome.as_str()));
     line.texts("patient_ids", &call.patient_ids);
+    line.integer("policy_seq", call.policy_seq);
     line.hex("prev", prev.as_bytes());
     line.opt_text("purpose", call.purpose.as_deref());
     line.time("recorded_at", body.recorded_at);

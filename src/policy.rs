@@ -1,47 +1,77 @@
-//! What the store was told to do with what it records: how long to keep it, what to hide, what of results to keep.
+//! What a store is told to do with what it records: how long to keep it, what to hide, what of results to keep, where
+//! patients are named. All of it stands in the chain, so that a reader knows by which rules an entry was made.
 
-use crate::entry::{ResultPolicy, Retention};
-use crate::json::Json;
-use crate::redact::Sanitizer;
-use crate::{Result, Timestamp};
+use crate::entry::ResultPolicy;
+use crate::json::{Json, Object};
+use crate::redact::{self, Sanitizer};
+use crate::retention::{PatientPaths, RetentionPolicy};
+use crate::{Error, Result};
 
-/// The policies in force.
-#[derive(Debug)]
-pub(crate) struct Policies {
+/// The policies of a store. A new one is a chained entry (see [`AuditLog::set_policy`](crate::AuditLog::set_policy)).
+///
+/// ```
+/// use attestlog::PolicySet;
+/// let policies = PolicySet::default();
+/// assert_eq!(PolicySet::from_json(&policies.to_json())?, policies);
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PolicySet {
+    /// How long entries are kept.
     pub retention: RetentionPolicy,
+    /// Where in arguments and results patients are named.
     pub patients: PatientPaths,
-    pub sanitizer: Sanitizer,
+    /// What is hidden before anything is written.
+    pub redaction: redact::Policy,
+    /// What is kept of results.
     pub results: ResultPolicy,
 }
 
-// TEMPORARY until the retention module lands.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RetentionPolicy;
-impl RetentionPolicy {
-    pub fn assign(
-        &self,
-        tool: &str,
-        patient: bool,
-        _class: Option<&str>,
-        _until: Option<Timestamp>,
-        base: Timestamp,
-    ) -> Result<Retention> {
-        let (class, months) = match tool {
-            "charge_payment" | "issue_refund" | "apply_credit" if !patient => ("financial", 84),
-            "access_patient_record" | "update_treatment" => ("healthcare", 72),
-            _ if patient => ("healthcare", 72),
-            _ => ("general", 12),
-        };
-        Ok(Retention { class: class.into(), until: base.plus_months(months).ceil_to_second() })
+impl PolicySet {
+    /// The object that the policy's entry holds.
+    pub fn to_json(&self) -> Json {
+        let results = Object::from_iter([
+            ("identifying", Json::from(self.results.identifying.clone())),
+            ("keep_full", self.results.keep_full.map(|n| n as u64).into()),
+        ]);
+        Object::from_iter([
+            ("retention", self.retention.to_json()),
+            ("patients", self.patients.to_json()),
+            ("redaction", self.redaction.to_json()),
+            ("redaction_digest", self.redaction.digest().to_string().into()),
+            ("results", results.into()),
+        ])
+        .into()
+    }
+
+    /// Reads what [`PolicySet::to_json`] writes.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names what is missing or wrong.
+    pub fn from_json(value: &Json) -> Result<PolicySet> {
+        let part = |key: &str| value.get(key).ok_or_else(|| Error::invalid(format!("the policy has no {key}")));
+        let results = part("results")?;
+        let names = results.get("identifying").and_then(Json::as_array).unwrap_or_default();
+        let keep_full = results.get("keep_full").and_then(Json::as_u64).and_then(|n| n.try_into().ok());
+        let mut kept = ResultPolicy::default();
+        kept.identifying = names.iter().filter_map(Json::as_str).map(str::to_owned).collect();
+        kept.keep_full = keep_full;
+        Ok(PolicySet {
+            retention: RetentionPolicy::from_json(part("retention")?)?,
+            patients: PatientPaths::from_json(part("patients")?)?,
+            redaction: redact::Policy::from_json(part("redaction")?)?,
+            results: kept,
+        })
     }
 }
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PatientPaths;
-impl PatientPaths {
-    pub fn find(&self, _tool: &str, arguments: Option<&Json>, _result: Option<&Json>) -> Vec<String> {
-        match arguments.and_then(|a| a.get("patient_id")) {
-            Some(Json::String(s)) => vec![s.clone()],
-            _ => vec![],
-        }
-    }
+
+/// The policies in force, ready to be applied.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    /// The seq of the entry that set them.
+    pub seq: u64,
+    pub set: PolicySet,
+    /// `None` where the policy needs a key that is not there.
+    pub sanitizer: Option<Sanitizer>,
 }

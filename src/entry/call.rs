@@ -38,6 +38,8 @@ pub struct Call {
     pub follows: Option<u64>,
     /// The patients whom the call concerns, sorted.
     pub patient_ids: Vec<String>,
+    /// The seq of the policy entry by which it was treated and is kept.
+    pub policy_seq: u64,
     /// Why the data was accessed: `treatment`, `payment`, `operations`, `research`, or a code of the host's.
     pub purpose: Option<String>,
     /// Whether it was made under an emergency override.

@@ -9,6 +9,7 @@
 mod attribution;
 mod call;
 mod field;
+mod from_line;
 mod input;
 mod own;
 mod summary;

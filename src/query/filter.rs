@@ -149,11 +149,12 @@ impl Query {
     }
 
     /// The facets with every spelling under which the store may hold a value.
-    pub(crate) fn resolved(&self, sanitizer: &Sanitizer) -> Vec<(Field, Vec<String>)> {
-        let spellings = |field: Field, value: &String| match field {
-            Field::Patient => sanitizer.lookup(Facet::Patient, value),
-            Field::User => sanitizer.lookup(Facet::User, value),
-            Field::Conversation => sanitizer.lookup(Facet::Conversation, value),
+    pub(crate) fn resolved(&self, sanitizer: Option<&Sanitizer>) -> Vec<(Field, Vec<String>)> {
+        let spellings = |field: Field, value: &String| match (field, sanitizer) {
+            (Field::Patient, Some(sanitizer)) => sanitizer.lookup(Facet::Patient, value),
+            (Field::User, Some(sanitizer)) => sanitizer.lookup(Facet::User, value),
+            (Field::Conversation, Some(sanitizer)) => sanitizer.lookup(Facet::Conversation, value),
+            // Without the key a clear value cannot be found under its pseudonyms, a pseudonym can.
             _ => vec![value.clone()],
         };
         let resolve = |(field, values): &(Field, Vec<String>)| {

@@ -86,7 +86,7 @@ impl Hits {
             if self.reading.is_none() {
                 let mut snapshot = self.log.snapshot()?;
                 snapshot.size = self.size;
-                let facets = self.query.resolved(&self.log.shared().policies().sanitizer);
+                let facets = self.query.resolved(self.log.shared().policies().sanitizer.as_ref());
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
                 self.reading = Some((snapshot, plan));
             }

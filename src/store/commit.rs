@@ -15,11 +15,14 @@ use super::{Receipt, Shared};
 use crate::codec;
 use crate::entry::{Body, Content, OwnEntry, Phase, Retention};
 use crate::json::{Json, Object};
+use crate::ledger::Ledger;
 use crate::merkle::Frontier;
+use crate::retention::{ClockEvent, ExpiryClock};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp, line};
 use redb::{ReadableDatabase, ReadableTable};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What callers queue up with: calls that are recorded together or not at all.
 pub(crate) type Job = Vec<Prepared>;
@@ -32,6 +35,10 @@ pub(crate) struct Core {
     /// The entries from `state.sealed` on.
     pub tail: VecDeque<Packed>,
     sealer: Sealer,
+    /// When the expiry clock was last told how much time had passed, by the monotonic clock.
+    ticked: Duration,
+    /// Whether the log says already that this process records without the key.
+    pub unsigned_said: bool,
     /// Set while what is on the disk is not known.
     pub broken: bool,
 }
@@ -39,6 +46,10 @@ pub(crate) struct Core {
 /// Entries on their way into one commit.
 pub(crate) struct Staging<'a> {
     shared: &'a Shared,
+    ledger: Option<Ledger>,
+    clock: ExpiryClock,
+    ticked: Duration,
+    pub unsigned_said: bool,
     pub state: State,
     frontier: Frontier,
     pub now: Timestamp,
@@ -60,8 +71,10 @@ struct Mark {
 }
 
 impl Core {
-    pub(crate) fn new(state: State, frontier: Frontier, tail: VecDeque<Packed>) -> Result<Core> {
-        let mut core = Core { state, frontier, tail, sealer: Sealer::default(), broken: false };
+    /// What was read of the file, at this time of the monotonic clock.
+    pub(crate) fn new(state: State, frontier: Frontier, tail: VecDeque<Packed>, now: Duration) -> Result<Core> {
+        let sealer = Sealer::default();
+        let mut core = Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false };
         // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
         for (seq, packed) in (core.state.sealed..).zip(&core.tail) {
             core.sealer.push(seq, packed)?;
@@ -72,27 +85,51 @@ impl Core {
 
 impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared, core: &Core) -> Result<Staging<'a>> {
+        let ticked = shared.clock.monotonic();
+        let bound = shared.policies().set.retention.clock_bound();
+        let mut clock = ExpiryClock::resume(core.state.clock.clone(), bound);
+        clock.advance_open(ticked.saturating_sub(core.ticked));
+        let now = shared.clock.now();
+        let events = clock.observe_wall(now);
         let mut staging = Staging {
             shared,
+            ledger: None,
+            clock,
+            ticked,
+            unsigned_said: core.unsigned_said,
             state: core.state.clone(),
             frontier: core.frontier.clone(),
-            now: shared.clock.now(),
+            now,
             entries: Vec::new(),
             nodes: Vec::new(),
             windows: HashMap::new(),
             begun: Vec::new(),
             finished: Vec::new(),
         };
-        let last = Timestamp::from_nanos(staging.state.last_recorded_at);
-        if staging.now < last && staging.state.size > 0 {
-            let detail = Object::from_iter([
-                ("event", Json::from("set_back")),
-                ("from", last.to_string().into()),
-                ("to", staging.now.to_string().into()),
-            ]);
-            staging.own(Kind::Clock, detail, None)?;
+        staging.state.clock = staging.clock.state().clone();
+        shared.check_keys(&mut staging, core)?;
+        for event in events {
+            staging.clock_event(&event)?;
         }
         Ok(staging)
+    }
+
+    fn clock_event(&mut self, event: &ClockEvent) -> Result<Receipt> {
+        let detail = event.to_json().as_object().cloned().unwrap_or_default();
+        self.own(Kind::Clock, detail, None)
+    }
+
+    /// Somebody says that the system clock is right.
+    pub(crate) fn confirm_clock(&mut self, actor: &str, reason: &str) -> Result<ClockEvent> {
+        let event = self.clock.confirm(self.now, actor, reason)?;
+        self.state.clock = self.clock.state().clone();
+        self.clock_event(&event)?;
+        Ok(event)
+    }
+
+    /// The expiry clock as this commit has it.
+    pub(crate) fn expiry_clock(&self) -> &ExpiryClock {
+        &self.clock
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -101,8 +138,14 @@ impl<'a> Staging<'a> {
 
     /// Adds one of the store's own entries.
     pub(crate) fn own(&mut self, kind: Kind, detail: Object, retention: Option<Retention>) -> Result<Receipt> {
-        let detail = Json::from(detail).to_canonical();
-        self.append(retention, Content::Own(OwnEntry { kind, detail }))
+        let own = OwnEntry { kind, detail: Json::from(detail).to_canonical() };
+        if Ledger::wants(kind) {
+            let mut ledger = self.ledger.take().unwrap_or_else(|| Ledger::clone(&self.shared.ledger()));
+            // What the log would not accept when it is read again is not written.
+            ledger.apply(self.state.size, &own).map_err(|e| Error::new(ErrorKind::Conflict, e.reason))?;
+            self.ledger = Some(ledger);
+        }
+        self.append(retention, Content::Own(own))
     }
 
     /// Adds the calls of one job, or none of them.
@@ -163,12 +206,12 @@ impl<'a> Staging<'a> {
             }
         }
         let policies = self.shared.policies();
-        let retention = policies.retention.assign(
+        let retention = policies.set.retention.assign(
             &call.tool_name,
             !call.patient_ids.is_empty(),
             retention_class.as_deref(),
             retain_until,
-            self.now.max(Timestamp::from_nanos(self.state.last_recorded_at)),
+            self.now.max(self.clock.now()),
         )?;
         self.append(Some(retention), Content::Call(call))
     }
@@ -293,7 +336,19 @@ impl Shared {
         staging: Staging<'_>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
-        let Staging { mut state, frontier, entries, nodes, windows, begun, finished, .. } = staging;
+        let Staging {
+            mut state,
+            frontier,
+            entries,
+            nodes,
+            windows,
+            begun,
+            finished,
+            ledger,
+            ticked,
+            unsigned_said,
+            ..
+        } = staging;
         let mut sealer = core.sealer.clone();
         let written = self.write(core, &mut state, &mut sealer, &entries, |txn| {
             if !nodes.is_empty() {
@@ -329,6 +384,11 @@ impl Shared {
         core.tail.extend(packed);
         core.tail.drain(..(state.sealed - core.state.sealed) as usize);
         core.state = state;
+        core.ticked = ticked;
+        core.unsigned_said = unsigned_said;
+        if let Some(ledger) = ledger {
+            self.put_in_force(ledger)?;
+        }
         self.publish(&core.state, from, &bodies);
         Ok(())
     }
@@ -386,9 +446,12 @@ impl Shared {
     /// After a failed write: opens the file again and reads it anew.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         if core.broken {
-            let (fresh, generations) = self.reopen()?;
-            *core = fresh;
-            self.publish_anew(&core.state, generations);
+            let said = core.unsigned_said;
+            let loaded = self.reopen()?;
+            *core = loaded.core;
+            core.unsigned_said = said;
+            self.put_in_force(loaded.ledger)?;
+            self.publish_anew(&core.state, loaded.generations);
         }
         Ok(())
     }
@@ -420,6 +483,7 @@ impl Shared {
             rest = later;
         }
         published.size = state.size;
+        published.signed = state.signed;
         published.head = state.head;
     }
 }

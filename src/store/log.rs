@@ -103,10 +103,10 @@ impl AuditLog {
             true => {
                 let shared = shared.clone();
                 let worker = std::thread::Builder::new().name("attestlog".to_owned());
+                let at_most = shared.settings.checkpoint_every;
                 Some(worker.spawn(move || {
-                    while shared.work.wait() {
-                        // What fails is tried again at the next commit or open; a reader sees no difference.
-                        while let Ok(true) = shared.merge_next() {}
+                    while shared.work.wait(at_most) {
+                        shared.upkeep()
                     }
                 })?)
             }

@@ -6,8 +6,9 @@ use super::pending::BATCH;
 use super::rollup::Cell;
 use super::tables::{self, Stored, term_key};
 use super::zones;
-use crate::entry::Field;
+use crate::entry::{Field, Kind};
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 
 impl Snapshot {
     /// The id of a facet's value, if it is in the file's index.
@@ -133,6 +134,20 @@ impl Snapshot {
             }
         }
         Ok(cells)
+    }
+
+    /// The seqs, rising, of the store's own entries of the kinds that are wanted, as far as the file's index reaches.
+    pub(crate) fn own_entries(&self, wanted: impl Fn(Kind) -> bool) -> Result<BTreeSet<u64>> {
+        let mut found = BTreeSet::new();
+        for kind in Kind::ALL.iter().filter(|&&kind| !kind.is_call() && wanted(kind)) {
+            let Some(term) = self.term_id(Field::Kind, kind.as_str())? else { continue };
+            let mut at = 0;
+            while let Some((_, seqs)) = self.posting_after(Field::Kind, term, at)? {
+                at = seqs.last().map_or(u64::MAX, |last| last + 1);
+                found.extend(seqs);
+            }
+        }
+        Ok(found)
     }
 
     /// Whether a call that was begun at `seq` has no end yet.

@@ -7,6 +7,7 @@
 
 mod block;
 mod commit;
+mod keyring;
 mod log;
 mod lookup;
 mod merge;
@@ -35,6 +36,7 @@ pub(crate) use prints::{CallFact, Prints};
 pub(crate) use rollup::Cell;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
+pub(crate) use state::STORE_FORMAT;
 pub(crate) use zones::of as zones_of;
 
 /// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.

@@ -5,6 +5,7 @@
 
 use super::block::Packed;
 use super::commit::{Core, Staging};
+use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
 use super::pending::{BATCH, Generation};
@@ -13,32 +14,62 @@ use super::snapshot::Snapshot;
 use super::state::State;
 use super::tables::{self, Stored};
 use super::turn::Turns;
-use crate::entry::Body;
-use crate::json::{Json, Object};
+use crate::entry::{Body, Content};
+use crate::keys::KeyFile;
+use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
-use crate::policy::Policies;
-use crate::redact::{Sanitizer, Secrets};
+use crate::retention::ExpiryClock;
 use crate::{Error, ErrorKind, Kind, Result, codec};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 /// What a fresh reading of the file gives.
-type Loaded = (Core, Vec<Arc<Generation>>);
+pub(super) struct Loaded {
+    pub core: Core,
+    pub generations: Vec<Arc<Generation>>,
+    pub ledger: Ledger,
+}
 
 pub(super) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
+    let key = key_path(&options, Some(path));
+    if let Some(key) = key.as_ref().filter(|key| std::fs::symlink_metadata(key).is_ok()) {
+        let message = format!(
+            "{}: a key file of that name exists; deleting a store and beginning again must not go unnoticed, so move the key \
+             away or choose another name",
+            key.display()
+        );
+        return Err(Error::new(ErrorKind::AlreadyExists, message));
+    }
     let file = new_private_file(path)?;
     drop(file);
     let made = create(options, Source::File(path.to_owned())).and_then(|log| sync_directory(path).map(|()| log));
     if made.is_err() {
         // Nothing was recorded in it yet; a half-made store would only be in the way of the next try.
         let _ = std::fs::remove_file(path);
+        if let Some(key) = key {
+            let _ = std::fs::remove_file(key);
+        }
     }
     made
+}
+
+/// Where the key file of a store is, if it has one.
+fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
+    match (&options.keys, store) {
+        (KeySource::At(path), _) => Some(path.clone()),
+        (KeySource::Beside, Some(store)) => {
+            let mut name = store.as_os_str().to_owned();
+            name.push(".key");
+            Some(name.into())
+        }
+        (KeySource::Beside, None) | (KeySource::Nowhere, _) => None,
+    }
 }
 
 /// A new file that only its owner may read. Neither an existing file nor a symbolic link is followed or replaced.
@@ -67,38 +98,44 @@ fn sync_directory(path: &Path) -> Result<()> {
 
 pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let database = open_database(&options, &source)?;
-    let shared =
-        share(options, source, database, (Core::new(State::empty(), Frontier::empty(), VecDeque::new())?, Vec::new()))?;
+    let keys = match options.keys {
+        KeySource::Nowhere => None,
+        _ => {
+            let mut random = |out: &mut [u8]| options.random.fill(out);
+            let file = KeyFile::generate(&options.name, &mut random)?;
+            let path = key_path(&options, source.path());
+            if let Some(path) = &path {
+                let mut file_with_passphrase = file;
+                if let Some(passphrase) = &options.passphrase {
+                    file_with_passphrase.set_passphrase(Some(passphrase), &mut random)?;
+                }
+                file_with_passphrase.create(path, &mut random)?;
+                Some(Keyring { file: file_with_passphrase, path: Some(path.clone()) })
+            } else {
+                Some(Keyring { file, path })
+            }
+        }
+    };
+    let mut id = [0; 16];
+    options.random.fill(&mut id);
+    let genesis = Genesis {
+        store_id: crate::hash::to_hex(&id),
+        keys: keys.as_ref().map(|k| (k.file.verifier(), *k.file.epoch_key().verifier().public())),
+    };
+    let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
+    let core =
+        Core::new(State::empty(clock.state().clone()), Frontier::empty(), VecDeque::new(), options.clock.monotonic())?;
+    let policies = options.policies.clone();
+    let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default() };
+    let shared = share(options, source, database, loaded, keys)?;
     shared.exclusive(|shared, core| {
         let mut staging = Staging::new(shared, core)?;
-        staging.own(Kind::Genesis, genesis(shared), None)?;
-        shared.commit(core, staging, |txn| {
-            // Every table exists from the start, so that none is missing later without having been removed.
-            txn.open_table(tables::COVERS).stored()?;
-            txn.open_table(tables::NODES).stored()?;
-            txn.open_table(tables::BLOCKS).stored()?;
-            txn.open_table(tables::TERMS).stored()?;
-            txn.open_table(tables::POSTINGS).stored()?;
-            txn.open_table(tables::ZONES).stored()?;
-            txn.open_table(tables::ROLLUPS).stored()?;
-            txn.open_table(tables::COLUMNS).stored()?;
-            txn.open_table(tables::BATCHES).stored()?;
-            txn.open_table(tables::SENDERS).stored()?;
-            txn.open_table(tables::UNFINISHED).stored()?;
-            Ok(())
-        })
+        staging.own(Kind::Genesis, genesis.to_json(), None)?;
+        let detail = policies.to_json().as_object().cloned().unwrap_or_default();
+        staging.own(Kind::Policy, detail, None)?;
+        shared.commit(core, staging, tables::make_all)
     })?;
     AuditLog::start(shared)
-}
-
-fn genesis(shared: &Shared) -> Object {
-    let mut id = [0; 16];
-    shared.random.fill(&mut id);
-    Object::from_iter([
-        ("store_id", Json::from(crate::hash::to_hex(&id))),
-        ("format", super::state::STORE_FORMAT.into()),
-        ("made_by", concat!("attestlog ", env!("CARGO_PKG_VERSION")).into()),
-    ])
 }
 
 pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
@@ -115,8 +152,19 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
         }
     }
     let database = open_database(&options, &source)?;
-    let loaded = load(&database)?;
-    AuditLog::start(share(options, source, database, loaded)?)
+    let loaded = load(&database, options.clock.monotonic())?;
+    let keys = match key_path(&options, source.path()) {
+        Some(path) => keyring::load(&path, options.passphrase.as_deref())?,
+        None => None,
+    };
+    let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
+    // A stray key file beside a store that was made without keys is not its.
+    let keys = keys.filter(|_| signed);
+    let shared = share(options, source, database, loaded, keys)?;
+    if let Some(keys) = &mut *shared.keys() {
+        keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
+    }
+    AuditLog::start(shared)
 }
 
 fn open_database(options: &Options, source: &Source) -> Result<Database> {
@@ -132,13 +180,17 @@ fn open_database(options: &Options, source: &Source) -> Result<Database> {
     }
 }
 
-fn share(options: Options, source: Source, database: Database, (core, generations): Loaded) -> Result<Arc<Shared>> {
-    let policies = Policies {
-        retention: crate::policy::RetentionPolicy,
-        patients: crate::policy::PatientPaths,
-        sanitizer: Sanitizer::new(&options.redaction, Secrets::default())?,
-        results: options.results,
-    };
+fn share(
+    options: Options,
+    source: Source,
+    database: Database,
+    loaded: Loaded,
+    keys: Option<Keyring>,
+) -> Result<Arc<Shared>> {
+    let Loaded { core, generations, ledger } = loaded;
+    let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
+    let policies = keyring::ready(seq, set, keys.as_ref())?;
+    let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
     Ok(Arc::new(Shared {
         settings: options.settings,
         limits: options.limits,
@@ -146,10 +198,12 @@ fn share(options: Options, source: Source, database: Database, (core, generation
         random: options.random,
         source,
         database: RwLock::new(Some(database)),
-        published: RwLock::new(Published { size: core.state.size, head: core.state.head, generations }),
+        published: RwLock::new(published),
         turns: Turns::default(),
         core: Mutex::new(core),
         policies: RwLock::new(Arc::new(policies)),
+        ledger: RwLock::new(Arc::new(ledger)),
+        keys: Mutex::new(keys),
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
@@ -164,14 +218,14 @@ impl Shared {
         drop(database.take());
         let options = Options { settings: self.settings.clone(), ..Options::new() };
         let fresh = open_database(&options, &self.source)?;
-        let loaded = load(&fresh)?;
+        let loaded = load(&fresh, self.clock.monotonic())?;
         *database = Some(fresh);
         Ok(loaded)
     }
 }
 
 /// Reads what is kept in memory.
-fn load(database: &Database) -> Result<Loaded> {
+fn load(database: &Database, now: Duration) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database.begin_read().stored()?)?;
     let state = snapshot.state.clone();
     if state.sealed > state.size || state.indexed > state.size {
@@ -192,6 +246,12 @@ fn load(database: &Database) -> Result<Loaded> {
         return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
     }
     let frontier = Frontier::load(&snapshot, state.size)?;
+    let mut ledger = Ledger::default();
+    for seq in snapshot.own_entries(Ledger::wants)? {
+        if let Some(own) = snapshot.entry(seq)?.own() {
+            ledger.apply(seq, own)?;
+        }
+    }
     let mut generations: Vec<Arc<Generation>> = Vec::new();
     for seq in state.indexed..state.size {
         let body: Body = match snapshot.find(seq)? {
@@ -207,12 +267,17 @@ fn load(database: &Database) -> Result<Loaded> {
             }
         };
         newest.add(std::iter::once(&body));
+        if let Content::Own(own) = &body.content
+            && Ledger::wants(own.kind)
+        {
+            ledger.apply(seq, own)?;
+        }
         // A batch that was being written goes on with the same end.
         if state.merging == Some(seq + 1) {
             newest.freeze();
         }
     }
-    Ok((Core::new(state, frontier, tail)?, generations))
+    Ok(Loaded { core: Core::new(state, frontier, tail, now)?, generations, ledger })
 }
 
 /// Storage in memory that outlives the database on it, so that it can be opened again.

@@ -1,15 +1,18 @@
 //! How a store is made and opened.
 
+use super::keyring::KeySource;
 use super::log::AuditLog;
 use super::open;
 use crate::Result;
-use crate::entry::{CallLimits, ResultPolicy};
+use crate::entry::CallLimits;
 use crate::host::{Clock, Random, SystemClock, SystemRandom};
-use crate::redact::Policy;
+use crate::keys::Passphrase;
+use crate::policy::PolicySet;
 use redb::StorageBackend;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What stays the same while a store is open.
 #[derive(Debug, Clone)]
@@ -19,6 +22,12 @@ pub(crate) struct Settings {
     pub cache_bytes: usize,
     pub background: bool,
     pub quota_bytes: Option<u64>,
+    /// Record although the store's key is missing.
+    pub unsigned: bool,
+    /// A checkpoint after this many entries.
+    pub checkpoint_entries: Option<u64>,
+    /// A checkpoint after this time, if anything was recorded.
+    pub checkpoint_every: Duration,
 }
 
 /// Where the bytes are.
@@ -27,6 +36,16 @@ pub(crate) enum Source {
     File(PathBuf),
     /// Gives the same storage each time it is asked.
     Backend(Arc<dyn Fn() -> Box<dyn StorageBackend> + Send + Sync>),
+}
+
+impl Source {
+    /// The store's file, if it is one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Source::File(path) => Some(path),
+            Source::Backend(_) => None,
+        }
+    }
 }
 
 impl fmt::Debug for Source {
@@ -45,15 +64,26 @@ impl fmt::Debug for Source {
 /// let log: AuditLog = Options::new().cache_bytes(16 << 20).create("audit.log")?;
 /// # Ok::<(), attestlog::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "options do nothing until a store is created or opened with them"]
 pub struct Options {
     pub(crate) settings: Settings,
     pub(crate) limits: CallLimits,
-    pub(crate) results: ResultPolicy,
-    pub(crate) redaction: Policy,
+    pub(crate) policies: PolicySet,
+    pub(crate) keys: KeySource,
+    pub(crate) passphrase: Option<Arc<Passphrase>>,
+    pub(crate) name: String,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("settings", &self.settings)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -72,10 +102,15 @@ impl Options {
                 cache_bytes: 32 << 20,
                 background: true,
                 quota_bytes: None,
+                unsigned: false,
+                checkpoint_entries: Some(10_000),
+                checkpoint_every: Duration::from_secs(600),
             },
             limits: CallLimits::default(),
-            results: ResultPolicy::default(),
-            redaction: Policy::default(),
+            policies: PolicySet::default(),
+            keys: KeySource::Beside,
+            passphrase: None,
+            name: "attestlog".to_owned(),
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
         }
@@ -99,15 +134,54 @@ impl Options {
         self
     }
 
-    /// What is kept of results.
-    pub fn results(mut self, results: ResultPolicy) -> Self {
-        self.results = results;
+    /// The policies with which a store is made. One that exists has its own (see [`AuditLog::set_policy`]).
+    pub fn policies(mut self, policies: PolicySet) -> Self {
+        self.policies = policies;
         self
     }
 
-    /// What is hidden before anything is written.
-    pub fn redaction(mut self, policy: Policy) -> Self {
-        self.redaction = policy;
+    /// The name with which the store's origin begins when it is made, such as `example.com/ward-3`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Where the key file is. Default: the store's path with `.key` behind it.
+    pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.keys = KeySource::At(path.into());
+        self
+    }
+
+    /// The passphrase of the key file.
+    pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
+        self.passphrase = Some(Arc::new(passphrase));
+        self
+    }
+
+    /// Makes a store without keys: nothing is signed, no pseudonyms can be made, and verification says so.
+    pub fn without_keys(mut self) -> Self {
+        self.keys = KeySource::Nowhere;
+        self
+    }
+
+    /// Records although the store's key file is missing. The log says so; what is recorded then is not signed until the
+    /// key is back. Default: off, recording is refused.
+    pub fn unsigned(mut self, unsigned: bool) -> Self {
+        self.settings.unsigned = unsigned;
+        self
+    }
+
+    /// Signs a checkpoint whenever this many entries were recorded since the last one. Default: 10,000; `None`: only on
+    /// request, by time and on close.
+    pub fn checkpoint_entries(mut self, entries: Option<u64>) -> Self {
+        self.settings.checkpoint_entries = entries;
+        self
+    }
+
+    /// Signs a checkpoint when this time has passed and anything was recorded. Default: ten minutes. Needs the
+    /// background thread.
+    pub fn checkpoint_every(mut self, time: Duration) -> Self {
+        self.settings.checkpoint_every = time;
         self
     }
 

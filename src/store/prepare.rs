@@ -5,8 +5,8 @@ use super::Shared;
 use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Summary, ToolCall};
 use crate::json::Json;
 use crate::policy::Policies;
-use crate::redact::{Context, Facet, Root, Treated};
-use crate::{Error, Result, Timestamp};
+use crate::redact::{Context, Facet, Root, Sanitizer, Treated};
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// A call that only lacks what the writer gives it: its place, its time, its retention.
 #[derive(Debug)]
@@ -27,9 +27,16 @@ impl Shared {
             Some(CallResult::Value(value)) => Some(value),
             _ => None,
         };
-        let mut patients = policies.patients.find(&call.tool_name, call.arguments.as_ref(), result);
+        let Some(sanitizer) = &policies.sanitizer else {
+            return Err(Error::new(
+                ErrorKind::Key,
+                "the policy writes pseudonyms and their key is missing; bring back the store's key file",
+            ));
+        };
+        let mut patients =
+            policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, &self.limits)?;
         patients.extend(call.patient_ids.iter().cloned());
-        let mut treatment = Treatment::new(self, &policies);
+        let mut treatment = Treatment { shared: self, policies: &policies, sanitizer, context: Context::new() };
         let patient_ids = treatment.patients(&patients);
         let completion = match phase {
             Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
@@ -62,6 +69,7 @@ impl Shared {
             call_id: call.call_id,
             follows: call.follows,
             patient_ids,
+            policy_seq: policies.seq,
             purpose: call.purpose,
             emergency: call.emergency,
             grant: call.grant,
@@ -116,26 +124,23 @@ fn failure(value: &Json) -> Option<CallError> {
 struct Treatment<'a> {
     shared: &'a Shared,
     policies: &'a Policies,
+    sanitizer: &'a Sanitizer,
     context: Context<'a>,
 }
 
-impl<'a> Treatment<'a> {
-    fn new(shared: &'a Shared, policies: &'a Policies) -> Treatment<'a> {
-        Treatment { shared, policies, context: Context::new() }
-    }
-
+impl Treatment<'_> {
     fn value(&mut self, root: Root, mut value: Json) -> Result<Json> {
-        self.policies.sanitizer.treat(root, &mut value, &mut self.context)?;
+        self.sanitizer.treat(root, &mut value, &mut self.context)?;
         Ok(value)
     }
 
     fn text(&mut self, root: Root, mut text: String) -> Result<String> {
-        self.policies.sanitizer.treat_text(root, &mut text, &mut self.context)?;
+        self.sanitizer.treat_text(root, &mut text, &mut self.context)?;
         Ok(text)
     }
 
     fn facet(&self, facet: Facet, clear: &str) -> String {
-        self.policies.sanitizer.facet(facet, clear)
+        self.sanitizer.facet(facet, clear)
     }
 
     fn patients(&self, clear: &[String]) -> Vec<String> {
@@ -159,7 +164,7 @@ impl<'a> Treatment<'a> {
                 let whole = raw.to_canonical();
                 let digest = self.shared.digest(whole.as_str().as_bytes());
                 let treated = self.value(Root::Result, raw.clone())?;
-                let summary = Summary::of(&treated, whole.as_str().len(), digest, &self.policies.results);
+                let summary = Summary::of(&treated, whole.as_str().len(), digest, &self.policies.set.results);
                 Some(Json::from(summary.json).to_canonical())
             }
             _ => None,

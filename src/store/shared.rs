@@ -2,17 +2,20 @@
 
 use super::Receipt;
 use super::commit::{Core, Job};
+use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
 use super::state::State;
 use super::turn::Turns;
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
+use crate::ledger::Ledger;
 use crate::policy::Policies;
 use crate::{Error, ErrorKind, Hash, Result};
 use redb::Database;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 /// The store as its threads share it.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct Shared {
     pub(super) turns: Turns<Job, Result<Vec<Receipt>>>,
     pub(super) core: Mutex<Core>,
     pub(super) policies: RwLock<Arc<Policies>>,
+    pub(super) ledger: RwLock<Arc<Ledger>>,
+    pub(super) keys: Mutex<Option<Keyring>>,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
@@ -38,6 +43,8 @@ pub(crate) struct Shared {
 pub(crate) struct Published {
     pub size: u64,
     pub head: Hash,
+    /// How many entries the newest checkpoint covers.
+    pub signed: u64,
     pub generations: Vec<Arc<Generation>>,
 }
 
@@ -65,11 +72,15 @@ impl Work {
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do; `false` when it is time to stop.
-    pub(super) fn wait(&self) -> bool {
+    /// Waits until there is something to do, at most for `at_most`; `false` when it is time to stop.
+    pub(super) fn wait(&self, at_most: Duration) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while !state.wanted && !state.stop {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let (woken, waited) = self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            if waited.timed_out() {
+                break;
+            }
         }
         state.wanted = false;
         !state.stop
@@ -104,9 +115,21 @@ impl Shared {
         })
     }
 
-    /// `KEY-ID:HMAC` of a whole result under the digest key, where the store has one.
-    pub(crate) fn digest(&self, _whole: &[u8]) -> Option<String> {
-        None
+    /// What the store's own entries say so far.
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts what own entries said into force.
+    pub(super) fn put_in_force(&self, ledger: Ledger) -> Result<()> {
+        if let Some((seq, set)) = &ledger.policies
+            && self.policies().seq != *seq
+        {
+            let policies = super::keyring::ready(*seq, set.clone(), self.keys().as_ref())?;
+            *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
+        }
+        *self.ledger.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
+        Ok(())
     }
 
     pub(crate) fn policies(&self) -> Arc<Policies> {
@@ -116,14 +139,15 @@ impl Shared {
     /// Shows readers a store that was read anew.
     pub(super) fn publish_anew(&self, state: &State, generations: Vec<Arc<Generation>>) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        *published = Published { size: state.size, head: state.head, generations };
+        *published = Published { size: state.size, head: state.head, signed: state.signed, generations };
     }
 
     /// After a commit: whatever became due is done by the background thread, or here where there is none.
     pub(super) fn after_commit(&self) {
         let due = {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-            published.generations.len() > 1
+            let unsigned = published.size - published.signed;
+            published.generations.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n)
         };
         if !due {
             return;
@@ -131,8 +155,21 @@ impl Shared {
         if self.settings.background {
             self.work.wake();
         } else {
-            // What fails here fails again at the next commit, or is done at the next open.
-            let _ = self.merge_next();
+            self.upkeep();
         }
+    }
+
+    /// Does what is due. What fails here is tried again after the next commit, or at the next open; a reader sees no
+    /// difference.
+    pub(super) fn upkeep(&self) {
+        while let Ok(true) = self.merge_next() {}
+        let _ = self.exclusive(|shared, core| {
+            let unsigned = core.state.size - core.state.signed;
+            if shared.keys().is_some() && shared.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) {
+                shared.sign(core)?;
+                shared.published.write().unwrap_or_else(PoisonError::into_inner).signed = core.state.signed;
+            }
+            Ok(())
+        });
     }
 }

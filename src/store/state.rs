@@ -1,6 +1,7 @@
 //! The one row of `meta` that each commit writes: where everything stands.
 
 use crate::codec;
+use crate::retention::ClockState;
 use crate::{Hash, Result};
 use serde::{Deserialize, Serialize};
 
@@ -29,11 +30,17 @@ pub(crate) struct State {
     pub next_term: u64,
     /// The greatest `recorded_at` so far, in nanoseconds.
     pub last_recorded_at: i64,
+    /// How many entries the newest checkpoint covers.
+    pub signed: u64,
+    /// The purge entry whose purge is not done yet, if one is.
+    pub purging: Option<u64>,
+    /// The expiry clock.
+    pub clock: ClockState,
 }
 
 impl State {
-    /// A store without entries.
-    pub(crate) fn empty() -> State {
+    /// A store without entries, made at `now`.
+    pub(crate) fn empty(clock: ClockState) -> State {
         State {
             format: STORE_FORMAT,
             size: 0,
@@ -43,6 +50,9 @@ impl State {
             merging: None,
             next_term: 0,
             last_recorded_at: i64::MIN,
+            signed: 0,
+            purging: None,
+            clock,
         }
     }
 

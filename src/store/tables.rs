@@ -30,6 +30,11 @@ pub(crate) const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 /// Seqs of calls that were begun and not finished.
 pub(crate) const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
+/// Size → signed checkpoint: every one that was ever made.
+pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+/// Seq of a purge's entry → the exact set of seqs that it took.
+pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
+
 /// The longest value that stands in `terms` as it is.
 pub(crate) const TERM_BYTES: usize = 64;
 
@@ -41,6 +46,24 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let mut key = vec![0xff];
     key.extend_from_slice(Hash::of(value).as_bytes());
     key.into()
+}
+
+/// Makes every table, so that none is missing later without having been removed.
+pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
+    txn.open_table(COVERS).stored()?;
+    txn.open_table(NODES).stored()?;
+    txn.open_table(BLOCKS).stored()?;
+    txn.open_table(TERMS).stored()?;
+    txn.open_table(POSTINGS).stored()?;
+    txn.open_table(ZONES).stored()?;
+    txn.open_table(ROLLUPS).stored()?;
+    txn.open_table(COLUMNS).stored()?;
+    txn.open_table(BATCHES).stored()?;
+    txn.open_table(SENDERS).stored()?;
+    txn.open_table(UNFINISHED).stored()?;
+    txn.open_table(CHECKPOINTS).stored()?;
+    txn.open_table(PURGES).stored()?;
+    Ok(())
 }
 
 /// What a failing call of redb means for the caller.

@@ -1,0 +1,142 @@
+//! What a store's own entries say, read in order: whose it is, which policies and holds are in force, which keys signed
+//! when, what was purged. Everything that decides about entries later is taken from the chain, never from a table beside it.
+
+use crate::entry::{Kind, OwnEntry};
+use crate::json::{Json, Object};
+use crate::note::{Rotation, Succession, VerifierKey};
+use crate::policy::PolicySet;
+use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord};
+use crate::{Error, Hash, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Who a store is: what its first entry says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Genesis {
+    pub store_id: String,
+    /// The log key and epoch 0's public key, where the store was made with keys.
+    pub keys: Option<(VerifierKey, [u8; 32])>,
+}
+
+/// The facts that the store's own entries establish.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger {
+    pub genesis: Option<Genesis>,
+    pub history: Option<PolicyHistory>,
+    /// The newest policies, with the seq of their entry.
+    pub policies: Option<(u64, PolicySet)>,
+    pub holds: Holds,
+    pub succession: Option<Succession>,
+    /// Purges by the seq of their entry.
+    pub purges: Vec<(u64, PurgeRecord)>,
+}
+
+/// What a store's own entries may say wrongly: an entry whose particulars contradict those before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("entry {seq} ({kind}): {reason}")]
+pub(crate) struct LedgerError {
+    pub seq: u64,
+    pub kind: Kind,
+    pub reason: String,
+}
+
+impl From<LedgerError> for Error {
+    fn from(e: LedgerError) -> Error {
+        Error::damaged(format!("{e}; restore a backup")).with_source(e)
+    }
+}
+
+impl Genesis {
+    pub(crate) fn to_json(&self) -> Object {
+        let mut detail = Object::from_iter([
+            ("store_id", Json::from(self.store_id.as_str())),
+            ("format", crate::store::STORE_FORMAT.into()),
+            ("made_by", concat!("attestlog ", env!("CARGO_PKG_VERSION")).into()),
+        ]);
+        if let Some((log_key, epoch0)) = &self.keys {
+            detail.insert("origin", log_key.name());
+            detail.insert("log_key", log_key.to_string());
+            detail.insert("epoch0", STANDARD.encode(epoch0));
+        }
+        detail
+    }
+
+    fn from_json(detail: &Json) -> Result<Genesis> {
+        let text = |key: &str| detail.get(key).and_then(Json::as_str);
+        let store_id = text("store_id").ok_or_else(|| Error::invalid("it names no store"))?.to_owned();
+        let keys = match (text("log_key"), text("epoch0")) {
+            (None, None) => None,
+            (Some(log_key), Some(epoch0)) => {
+                let log_key: VerifierKey = log_key.parse().map_err(Error::from)?;
+                let epoch0 = STANDARD.decode(epoch0).ok().and_then(|b| b.try_into().ok());
+                Some((log_key, epoch0.ok_or_else(|| Error::invalid("its epoch key is none"))?))
+            }
+            _ => return Err(Error::invalid("it names only one of its two keys")),
+        };
+        Ok(Genesis { store_id, keys })
+    }
+}
+
+impl Ledger {
+    /// Whether entries of this kind say anything that is kept here.
+    pub(crate) fn wants(kind: Kind) -> bool {
+        matches!(kind, Kind::Genesis | Kind::Policy | Kind::HoldPlaced | Kind::HoldReleased | Kind::Key | Kind::Purge)
+    }
+
+    /// Takes the next of the store's own entries.
+    pub(crate) fn apply(&mut self, seq: u64, own: &OwnEntry) -> Result<(), LedgerError> {
+        let detail = own.detail.to_json();
+        self.take(seq, own.kind, &detail).map_err(|e| LedgerError { seq, kind: own.kind, reason: e.to_string() })
+    }
+
+    fn take(&mut self, seq: u64, kind: Kind, detail: &Json) -> Result<()> {
+        match kind {
+            Kind::Genesis => {
+                if seq != 0 {
+                    return Err(Error::invalid("a store begins only once"));
+                }
+                let genesis = Genesis::from_json(detail)?;
+                if let Some((log_key, epoch0)) = &genesis.keys {
+                    self.succession =
+                        Some(Succession::new(log_key.name(), epoch0).map_err(|e| Error::invalid(e.to_string()))?);
+                }
+                self.genesis = Some(genesis);
+            }
+            Kind::Policy => {
+                let policies = PolicySet::from_json(detail)?;
+                match &mut self.history {
+                    Some(history) => history.push(seq, policies.retention.clone())?,
+                    None => self.history = Some(PolicyHistory::new(seq, policies.retention.clone())),
+                }
+                self.policies = Some((seq, policies));
+            }
+            Kind::HoldPlaced => self.holds.place(seq, Hold::from_json(detail)?)?,
+            Kind::HoldReleased => {
+                self.holds.release(HoldRelease::from_json(detail)?.hold)?;
+            }
+            Kind::Key => {
+                if let Some(rotation) = detail.get("rotation").and_then(Json::as_object) {
+                    let succession = self.succession.as_mut().ok_or_else(|| Error::invalid("the store has no keys"))?;
+                    let invalid = |e: crate::note::EpochError| Error::invalid(e.to_string());
+                    let rotation = Rotation::from_json(succession.origin(), rotation).map_err(invalid)?;
+                    if rotation.size != seq {
+                        return Err(Error::invalid(format!(
+                            "its rotation is of size {}, it is entry {seq}",
+                            rotation.size
+                        )));
+                    }
+                    succession.push(rotation).map_err(invalid)?;
+                }
+            }
+            Kind::Purge => self.purges.push((seq, PurgeRecord::from_json(detail)?)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The root that each rotation states, by size.
+    pub(crate) fn rotation_roots(&self) -> impl Iterator<Item = (u64, Hash)> + '_ {
+        let epochs = self.succession.iter().flat_map(|s| s.epochs());
+        epochs.filter_map(|e| e.rotation()).map(|r| (r.size, r.root))
+    }
+}

@@ -1,0 +1,172 @@
+//! What a report is asked for, and what the caller knows of the log behind it.
+
+use crate::{Error, Result, Timestamp};
+use chrono::Months;
+
+/// About whom a report is, by the id that is shown on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Subject {
+    /// All accesses to this patient's data.
+    Patient(String),
+    /// Everything that this user's agents touched.
+    User(String),
+    /// The accounting of disclosures of this patient's data (45 CFR 164.528): what was made for treatment, payment or
+    /// health care operations is left out, as is what a tool refused or failed to give; both are counted. A call without
+    /// a purpose, and one whose end is not known, stay in.
+    Disclosures(String),
+}
+
+impl Subject {
+    /// The id that is shown.
+    pub fn shown(&self) -> &str {
+        match self {
+            Subject::Patient(id) | Subject::User(id) | Subject::Disclosures(id) => id,
+        }
+    }
+
+    pub(super) fn report_name(&self) -> &'static str {
+        match self {
+            Subject::Patient(_) => "access",
+            Subject::User(_) => "user_activity",
+            Subject::Disclosures(_) => "accounting_of_disclosures",
+        }
+    }
+
+    pub(super) fn title(&self) -> &'static str {
+        match self {
+            Subject::Patient(_) => "Access report",
+            Subject::User(_) => "User activity report",
+            Subject::Disclosures(_) => "Accounting of disclosures",
+        }
+    }
+
+    pub(super) fn noun(&self) -> &'static str {
+        match self {
+            Subject::Patient(_) | Subject::Disclosures(_) => "Patient",
+            Subject::User(_) => "User",
+        }
+    }
+}
+
+/// Entries that are gone, by policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purged {
+    /// How many.
+    pub count: u64,
+    /// Of which retention class.
+    pub class: String,
+    /// The seq of the entry that records the purge.
+    pub purge_seq: u64,
+}
+
+/// What a report is asked for, and what the caller knows of the log behind it.
+///
+/// A new context claims nothing: not verified, not anchored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Context {
+    /// About whom.
+    pub subject: Subject,
+    /// The pseudonyms under which the log knows the subject, one for each live key id; empty where the log holds the id
+    /// itself. They are shown on the report, so that its rows can be found in the log.
+    pub recorded_as: Vec<String>,
+    /// The first moment of the period, where there is one.
+    pub start: Option<Timestamp>,
+    /// The moment at which the period is over, where there is one.
+    pub end: Option<Timestamp>,
+    /// When the report was made.
+    pub generated_at: Option<Timestamp>,
+    /// The log's name: its checkpoint origin.
+    pub log: Option<String>,
+    /// Whether the log was verified for this report, as far as the period reaches, without a finding.
+    pub integrity_verified: bool,
+    /// Whether something kept outside the log confirms it.
+    pub anchored: bool,
+    /// How many entries, from the first, that confirmation covers.
+    pub anchored_size: u64,
+    /// What was purged that could have belonged in the report.
+    pub purged: Vec<Purged>,
+    /// Names of members whose values identify a record and are shown; `*` at the start matches by the end. The log may
+    /// keep other members of a result (a status, a count); of these a report shows the name only.
+    pub record_ids: Vec<String>,
+}
+
+impl Context {
+    /// A report about `subject`, with no period, of a log of which nothing is known.
+    pub fn new(subject: Subject) -> Context {
+        Context {
+            subject,
+            recorded_as: Vec::new(),
+            start: None,
+            end: None,
+            generated_at: None,
+            log: None,
+            integrity_verified: false,
+            anchored: false,
+            anchored_size: 0,
+            purged: Vec::new(),
+            record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// Sets the period: from `start`, and up to but without `end`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) where it ends before it starts.
+    pub fn period(mut self, start: Option<Timestamp>, end: Option<Timestamp>) -> Result<Context> {
+        if let (Some(start), Some(end)) = (start, end)
+            && start > end
+        {
+            return Err(Error::invalid(format!("the period ends ({end}) before it starts ({start})")));
+        }
+        (self.start, self.end) = (start, end);
+        Ok(self)
+    }
+
+    /// Sets the period to the six calendar years before `end`, as an accounting of disclosures has it.
+    pub fn six_years_before(mut self, end: Timestamp) -> Context {
+        let start = end.to_datetime().checked_sub_months(Months::new(72)).and_then(|t| t.try_into().ok());
+        (self.start, self.end) = (start, Some(end));
+        self
+    }
+
+    pub(super) fn covers(&self, at: Timestamp) -> bool {
+        self.start.is_none_or(|start| start <= at) && self.end.is_none_or(|end| at < end)
+    }
+
+    /// Whether an id in the log is the subject's.
+    pub(crate) fn is_subject(&self, id: &str) -> bool {
+        id == self.subject.shown() || self.recorded_as.iter().any(|r| r == id)
+    }
+
+    /// Whether the last name of a path like `orders[].order_id` is one whose value identifies a record.
+    pub(super) fn identifies(&self, path: &str) -> bool {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        self.record_ids.iter().any(|pattern| match pattern.strip_prefix('*') {
+            Some(end) => name.len() > end.len() && name.ends_with(end),
+            None => name == pattern,
+        })
+    }
+
+    /// The period in words.
+    pub(super) fn period_text(&self) -> String {
+        match (self.start, self.end) {
+            (None, None) => "everything in the log".to_owned(),
+            (Some(start), None) => format!("from {}", moment(start)),
+            (None, Some(end)) => format!("before {}", moment(end)),
+            (Some(start), Some(end)) => format!("from {} to before {}", moment(start), moment(end)),
+        }
+    }
+}
+
+/// A moment as a person reads it: to the second, the time of day left out at midnight.
+pub(super) fn moment(t: Timestamp) -> String {
+    let text = t.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string();
+    text.strip_suffix(" 00:00:00 UTC").map(|day| format!("{day} (UTC)")).unwrap_or(text)
+}
+
+/// The time of an access, to the second.
+pub(super) fn second(t: Timestamp) -> String {
+    t.to_datetime().format("%Y-%m-%d %H:%M:%S").to_string()
+}

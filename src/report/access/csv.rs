@@ -1,0 +1,95 @@
+//! The report as one table for a spreadsheet: the accesses, then what was purged, then what stands behind them all.
+
+use super::{AccessReport, Subject};
+use crate::Result;
+use crate::report::csv::Row;
+use std::io::Write;
+
+/// The columns. `row` is `access`, `purged` or `report`; a row of the last two uses `seq` and `note` only.
+const COLUMNS: &[&str] = &[
+    "row",
+    "seq",
+    "timestamp",
+    "accessed_by",
+    "role",
+    "agent",
+    "model",
+    "tool",
+    "viewed_fields",
+    "viewed_record_ids",
+    "purpose",
+    "success",
+    "outcome",
+    "emergency",
+    "patient_ids",
+    "finished_seq",
+    "note",
+];
+
+impl AccessReport {
+    /// Writes the report as CSV, with the guard against formulas that [`csv`](crate::report::csv) describes.
+    ///
+    /// After the accesses come a row for each purge and, always, three rows named `report`: the sums, integrity and
+    /// anchoring, so that a table of no accesses still says what it is worth.
+    ///
+    /// # Errors
+    /// What `out` answers.
+    pub fn write_csv(&self, mut out: impl Write) -> Result<()> {
+        let mut row = Row::default();
+        COLUMNS.iter().for_each(|name| row.text(name));
+        row.end(&mut out)?;
+        for access in self.rows() {
+            row.text("access");
+            row.plain(access.seq);
+            row.plain(access.timestamp);
+            row.text(&access.accessed_by);
+            row.opt_text(access.role.as_deref());
+            row.opt_text(access.agent.as_deref());
+            row.opt_text(access.model.as_deref());
+            row.text(&access.tool);
+            row.list(Some(&access.viewed.fields));
+            let ids = &access.viewed.record_ids;
+            match ids.is_empty() {
+                true => row.text(""),
+                false => row.text(crate::json::Json::from(ids.clone()).to_canonical().as_str()),
+            }
+            row.opt_text(access.purpose.as_deref());
+            row.opt_plain(access.success());
+            row.text(access.outcome_name());
+            row.plain(access.emergency);
+            row.list(Some(&access.patients));
+            row.opt_plain(access.finished_seq);
+            row.text("");
+            row.end(&mut out)?;
+        }
+        for (purged, sentence) in self.context().purged.iter().zip(self.purges()) {
+            note(&mut row, "purged", Some(purged.purge_seq), &sentence);
+            row.end(&mut out)?;
+        }
+        let subject = &self.context().subject;
+        let of = match subject {
+            Subject::User(_) => "user",
+            Subject::Patient(_) | Subject::Disclosures(_) => "patient",
+        };
+        let title = subject.title().to_lowercase();
+        let period = self.context().period_text();
+        let (integrity, anchoring) = (self.integrity(), self.anchoring());
+        let notes = [
+            format!("{title} of {of} {}, {period}: {}", subject.shown(), self.summary()),
+            format!("integrity: {}. {}", integrity.word, integrity.sentence),
+            format!("anchoring: {}. {}", anchoring.word, anchoring.sentence),
+        ];
+        for text in notes {
+            note(&mut row, "report", None, &text);
+            row.end(&mut out)?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn note(row: &mut Row, kind: &str, seq: Option<u64>, text: &str) {
+    row.text(kind);
+    row.opt_plain(seq);
+    (2..COLUMNS.len() - 1).for_each(|_| row.text(""));
+    row.text(text);
+}

@@ -1,0 +1,353 @@
+//! The access report: who accessed a patient's data, when, through which model and agent, with which tool, what was
+//! viewed and why. The same for all that one user's agents touched, and as an accounting of disclosures.
+//!
+//! Invariant A1: an attempt is an access. What failed, was refused or never ended is a row like any other and says so.
+//! Invariant A2: a call recorded in two steps is one row.
+//! Invariant A3: rows hold names of fields and ids of records. Arguments, results and messages of errors do not come in;
+//! and a report about one patient names no other.
+//! Invariant A4: every format says whether the log was verified and whether anything outside the log confirms it. A
+//! report of nothing says it too.
+
+mod context;
+mod csv;
+mod html;
+mod row;
+mod text;
+
+pub use context::{Context, Purged, Subject};
+pub use row::{Access, Viewed};
+pub use text::TextStyle;
+
+use super::purpose;
+use crate::json::{Json, Object};
+use crate::{Entry, Outcome, Phase, Timestamp};
+use std::collections::{BTreeSet, HashMap};
+
+/// The accesses to one patient's data (or by one user), with what stands behind them.
+///
+/// ```
+/// use attestlog::report::access::{AccessReport, Context, Subject};
+/// let context = Context::new(Subject::Patient("P-1".to_owned()));
+/// let report = AccessReport::of(context, []);
+/// let json = report.to_json();
+/// assert_eq!(json.get("total_accesses").unwrap().as_u64(), Some(0));
+/// assert_eq!(json.get("anchored").unwrap().as_bool(), Some(false));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessReport {
+    context: Context,
+    rows: Vec<Access>,
+    totals: Totals,
+    tallies: Vec<Tally>,
+}
+
+/// The sums of a report.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Rows.
+    pub accesses: u64,
+    /// Distinct users.
+    pub users: u64,
+    /// Distinct patients; counted only in the report about a user.
+    pub patients: u64,
+    /// Accesses that ended in anything but success.
+    pub failed: u64,
+    /// Accesses that were begun and of whose end nothing is recorded.
+    pub unfinished: u64,
+    /// Accesses under an emergency override.
+    pub emergencies: u64,
+    /// Left out of an accounting of disclosures: made for treatment, payment or operations.
+    pub routine_left_out: u64,
+    /// Left out of an accounting of disclosures: the tool refused or failed, so nothing was disclosed.
+    pub undisclosed_left_out: u64,
+}
+
+/// The accesses of one user (or, in a report about a user, to one patient).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// The user, or the patient.
+    pub name: String,
+    /// The roles in which the user appeared, sorted.
+    pub roles: Vec<String>,
+    /// How many accesses.
+    pub accesses: u64,
+    /// How many of them did not succeed.
+    pub failed: u64,
+    /// How many of them were emergencies.
+    pub emergencies: u64,
+    /// The first.
+    pub first: Timestamp,
+    /// The last.
+    pub last: Timestamp,
+}
+
+/// Collects the entries of a report as a store reads them.
+#[derive(Debug)]
+pub struct AccessReportBuilder {
+    context: Context,
+    rows: Vec<Access>,
+    begun: HashMap<u64, usize>,
+}
+
+impl AccessReportBuilder {
+    /// Takes one entry, in order of seq. The caller has selected the entries of the subject; those outside the period are
+    /// left out here, except for the end of a call that began inside it. The store's own entries are passed over.
+    pub fn add(&mut self, entry: &Entry) {
+        let Some(call) = entry.call() else { return };
+        if let Phase::Finished(begun) = call.phase
+            && let Some(row) = self.begun.remove(&begun).and_then(|at| self.rows.get_mut(at))
+        {
+            row.finish(Access::of(entry.seq, call, &self.context), entry.seq);
+            return;
+        }
+        if !self.context.covers(call.timestamp) {
+            return;
+        }
+        if call.phase == Phase::Begun {
+            self.begun.insert(entry.seq, self.rows.len());
+        }
+        self.rows.push(Access::of(entry.seq, call, &self.context));
+    }
+
+    /// The report of what was added.
+    pub fn finish(self) -> AccessReport {
+        let AccessReportBuilder { context, mut rows, .. } = self;
+        let mut totals = Totals::default();
+        if matches!(context.subject, Subject::Disclosures(_)) {
+            rows.retain(|row| {
+                let undisclosed =
+                    matches!(row.outcome, Some(Outcome::Denied | Outcome::ToolError | Outcome::ProtocolError));
+                let routine = row.purpose.as_deref().and_then(purpose::reason).is_some_and(|r| r.routine);
+                totals.undisclosed_left_out += u64::from(undisclosed);
+                totals.routine_left_out += u64::from(routine && !undisclosed);
+                !undisclosed && !routine
+            });
+        }
+        totals.accesses = rows.len() as u64;
+        totals.users = rows.iter().map(|r| r.accessed_by.as_str()).collect::<BTreeSet<_>>().len() as u64;
+        totals.patients = rows.iter().flat_map(|r| &r.patients).collect::<BTreeSet<_>>().len() as u64;
+        totals.unfinished = rows.iter().filter(|r| r.outcome.is_none()).count() as u64;
+        totals.failed = rows.iter().filter(|r| r.success() == Some(false)).count() as u64;
+        totals.emergencies = rows.iter().filter(|r| r.emergency).count() as u64;
+        let tallies = tallies(&context, &rows);
+        AccessReport { context, rows, totals, tallies }
+    }
+}
+
+fn tallies(context: &Context, rows: &[Access]) -> Vec<Tally> {
+    let by_patient = matches!(context.subject, Subject::User(_));
+    let mut tallies: Vec<Tally> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for row in rows {
+        let user = [&row.accessed_by];
+        let names = if by_patient { row.patients.iter().collect() } else { user.to_vec() };
+        for name in names {
+            let at = *places.entry(name).or_insert_with(|| {
+                tallies.push(Tally {
+                    name: name.clone(),
+                    roles: Vec::new(),
+                    accesses: 0,
+                    failed: 0,
+                    emergencies: 0,
+                    first: row.timestamp,
+                    last: row.timestamp,
+                });
+                tallies.len() - 1
+            });
+            let Some(tally) = tallies.get_mut(at) else { continue };
+            tally.accesses += 1;
+            tally.failed += u64::from(row.success() == Some(false));
+            tally.emergencies += u64::from(row.emergency);
+            tally.first = tally.first.min(row.timestamp);
+            tally.last = tally.last.max(row.timestamp);
+            if let Some(role) = &row.role
+                && let Err(at) = tally.roles.binary_search(role)
+            {
+                tally.roles.insert(at, role.clone());
+            }
+        }
+    }
+    tallies.sort_by(|a, b| b.accesses.cmp(&a.accesses).then_with(|| a.name.cmp(&b.name)));
+    tallies
+}
+
+impl AccessReport {
+    /// A report to which entries are added one by one.
+    pub fn builder(context: Context) -> AccessReportBuilder {
+        AccessReportBuilder { context, rows: Vec::new(), begun: HashMap::new() }
+    }
+
+    /// The report of these entries, which come in order of seq.
+    pub fn of<'a>(context: Context, entries: impl IntoIterator<Item = &'a Entry>) -> AccessReport {
+        let mut builder = AccessReport::builder(context);
+        entries.into_iter().for_each(|entry| builder.add(entry));
+        builder.finish()
+    }
+
+    /// What the report was asked for and what stands behind it.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The accesses, in order of seq.
+    pub fn rows(&self) -> &[Access] {
+        &self.rows
+    }
+
+    /// The sums.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The accesses by user (by patient in the report about a user), the most first.
+    pub fn tallies(&self) -> &[Tally] {
+        &self.tallies
+    }
+
+    /// How many of the accesses no anchor covers: they are newer than the last one, or there is none.
+    pub fn rows_not_anchored(&self) -> u64 {
+        let covered = if self.context.anchored { self.context.anchored_size } else { 0 };
+        self.rows.iter().filter(|r| r.finished_seq.unwrap_or(r.seq) >= covered).count() as u64
+    }
+
+    /// The report as JSON. A report about a user has `user_id` where one about a patient has `patient_id`.
+    pub fn to_json(&self) -> Json {
+        let context = &self.context;
+        let by_user = matches!(context.subject, Subject::User(_));
+        let mut o = Object::new();
+        o.insert(if by_user { "user_id" } else { "patient_id" }, context.subject.shown());
+        o.insert("report", context.subject.report_name());
+        if !context.recorded_as.is_empty() {
+            o.insert("recorded_as", context.recorded_as.clone());
+        }
+        let time = |t: Option<Timestamp>| Json::from(t.map(|t| t.to_string()));
+        o.insert("report_period", Object::from_iter([("start", time(context.start)), ("end", time(context.end))]));
+        if context.generated_at.is_some() {
+            o.insert("generated_at", time(context.generated_at));
+        }
+        if let Some(log) = &context.log {
+            o.insert("log", log.as_str());
+        }
+        let t = &self.totals;
+        o.insert("total_accesses", t.accesses);
+        o.insert("unique_users", t.users);
+        if by_user {
+            o.insert("unique_patients", t.patients);
+        }
+        o.insert("failed", t.failed);
+        o.insert("unfinished", t.unfinished);
+        o.insert("emergencies", t.emergencies);
+        if matches!(context.subject, Subject::Disclosures(_)) {
+            let left_out =
+                [("treatment_payment_operations", t.routine_left_out), ("nothing_disclosed", t.undisclosed_left_out)];
+            o.insert("left_out", Object::from_iter(left_out));
+        }
+        o.insert("accesses", self.rows.iter().map(|row| row.to_json(by_user)).collect::<Vec<_>>());
+        let purged = context.purged.iter().map(|p| {
+            let mut purged = Object::new();
+            purged.insert("count", p.count);
+            purged.insert("class", p.class.as_str());
+            purged.insert("purge_seq", p.purge_seq);
+            purged
+        });
+        o.insert("purged", purged.collect::<Vec<_>>());
+        o.insert("integrity_verified", context.integrity_verified);
+        o.insert("anchored", context.anchored);
+        o.insert("anchored_size", if context.anchored { context.anchored_size } else { 0 });
+        o.insert("accesses_not_anchored", self.rows_not_anchored());
+        o.into()
+    }
+
+    /// What is said of integrity in every format: a word for the heading, and a sentence.
+    fn integrity(&self) -> Statement {
+        if self.context.integrity_verified {
+            let sentence =
+                "The chain and the tree of the log were recomputed for this report, and nothing was found wrong.";
+            return Statement { good: true, word: "VERIFIED", sentence: sentence.to_owned() };
+        }
+        let sentence = "No passed verification of the log stands behind this report. Do not rely on it before \
+                        \u{201c}attestlog verify\u{201d} has been run and has found nothing.";
+        Statement { good: false, word: "NOT VERIFIED", sentence: sentence.to_owned() }
+    }
+
+    /// What is said of anchoring in every format.
+    fn anchoring(&self) -> Statement {
+        let context = &self.context;
+        if !context.anchored || context.anchored_size == 0 {
+            let sentence = "Nothing kept outside the log confirms its contents. Whoever holds the log and its key could \
+                            have rewritten it without a trace.";
+            return Statement { good: false, word: "UNANCHORED", sentence: sentence.to_owned() };
+        }
+        let size = context.anchored_size;
+        let up_to = format!("A copy kept outside confirms the log's first {size} entries");
+        match (self.rows_not_anchored(), self.totals.accesses) {
+            (0, _) => Statement {
+                good: true,
+                word: "ANCHORED",
+                sentence: format!("{up_to}, which hold every access listed here."),
+            },
+            (newer, all) => Statement {
+                good: false,
+                word: "PARTLY ANCHORED",
+                sentence: format!("{up_to}; {newer} of the {all} accesses listed here are newer and are UNANCHORED."),
+            },
+        }
+    }
+
+    /// What was purged, as sentences; one that says so where nothing was.
+    fn purges(&self) -> Vec<String> {
+        if self.context.purged.is_empty() {
+            return vec!["The log records no purge of entries that could belong in this report.".to_owned()];
+        }
+        let sentence = |p: &Purged| {
+            let entries = if p.count == 1 { "entry" } else { "entries" };
+            format!(
+                "{} {entries} of retention class {} removed by policy; the log's entry {} records it.",
+                p.count,
+                super::text::shortened(&p.class, 60),
+                p.purge_seq
+            )
+        };
+        self.context.purged.iter().map(sentence).collect()
+    }
+
+    /// The sums as a sentence.
+    fn summary(&self) -> String {
+        let t = &self.totals;
+        let plural = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+        let accesses = match self.context.subject {
+            Subject::Disclosures(_) => plural(t.accesses, "disclosure", "disclosures"),
+            _ => plural(t.accesses, "access", "accesses"),
+        };
+        let of = match self.context.subject {
+            Subject::User(_) => format!("to {}", plural(t.patients, "patient", "patients")),
+            _ => format!("by {}", plural(t.users, "user", "users")),
+        };
+        let mut out = format!("{accesses} {of}");
+        let parts = [(t.failed, "failed or refused"), (t.unfinished, "unfinished"), (t.emergencies, "in an emergency")];
+        for (n, what) in parts {
+            if n > 0 {
+                out.push_str(&format!(", {n} {what}"));
+            }
+        }
+        if t.routine_left_out + t.undisclosed_left_out > 0 {
+            out.push_str(&format!(
+                "; left out: {} for treatment, payment or operations, {} that disclosed nothing",
+                t.routine_left_out, t.undisclosed_left_out
+            ));
+        }
+        out
+    }
+}
+
+/// A finding about the log itself, as a person is told it. The word alone must be enough: colours do not print.
+struct Statement {
+    good: bool,
+    word: &'static str,
+    sentence: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The report on a terminal.
+
+use super::context::{moment, second};
+use super::{Access, AccessReport, Statement, Subject};
+use crate::report::text::{shortened, width, wrap};
+use std::fmt::Write;
+
+/// How a report is laid out for a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TextStyle {
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Whether it shows colours.
+    pub color: bool,
+}
+
+impl TextStyle {
+    /// Without colours, this many columns wide.
+    pub fn plain(width: usize) -> TextStyle {
+        TextStyle { width, color: false }
+    }
+
+    /// With colours, this many columns wide.
+    pub fn colored(width: usize) -> TextStyle {
+        TextStyle { width, color: true }
+    }
+}
+
+impl Default for TextStyle {
+    /// 100 columns, no colours.
+    fn default() -> TextStyle {
+        TextStyle::plain(100)
+    }
+}
+
+/// Longer ids are shortened in the middle on a terminal; JSON and CSV have them whole.
+const MAX_VALUE: usize = 120;
+/// Narrower than this there is no table, but one access below the other.
+const MIN_TABLE: usize = 72;
+const LABEL: usize = 11;
+const GAP: usize = 2;
+
+#[derive(Clone, Copy)]
+enum Ink {
+    Plain,
+    Bold,
+    Dim,
+    Good,
+    Bad,
+}
+
+impl AccessReport {
+    /// The report as text for a terminal: nothing in it is wider than `style.width` (but not less than 40), and nothing
+    /// that a caller wrote reaches the terminal as a command.
+    pub fn to_text(&self, style: &TextStyle) -> String {
+        let mut page = Page { out: String::new(), width: style.width.max(40), color: style.color };
+        let context = self.context();
+        page.line(&context.subject.title().to_uppercase(), Ink::Bold);
+        let subject = shortened(context.subject.shown(), MAX_VALUE);
+        page.label(context.subject.noun(), &subject, Ink::Bold);
+        if !context.recorded_as.is_empty() {
+            let known: Vec<String> = context.recorded_as.iter().map(|r| shortened(r, MAX_VALUE)).collect();
+            page.label("Known as", &known.join(", "), Ink::Plain);
+        }
+        page.label("Period", &context.period_text(), Ink::Plain);
+        if let Some(log) = &context.log {
+            page.label("Log", &shortened(log, MAX_VALUE), Ink::Plain);
+        }
+        if let Some(at) = context.generated_at {
+            page.label("Made", &moment(at), Ink::Plain);
+        }
+        page.label("Accesses", &self.summary(), Ink::Plain);
+        for (name, Statement { good, word, sentence }) in
+            [("Integrity", self.integrity()), ("Anchoring", self.anchoring())]
+        {
+            page.label(name, &format!("{word}. {sentence}"), if good { Ink::Good } else { Ink::Bad });
+        }
+        for (i, sentence) in self.purges().iter().enumerate() {
+            page.label(if i == 0 { "Purged" } else { "" }, sentence, Ink::Plain);
+        }
+        page.blank();
+        if self.rows().is_empty() {
+            page.line("No accesses in this period.", Ink::Plain);
+        } else if page.width < MIN_TABLE {
+            self.rows().iter().for_each(|row| page.record(row));
+        } else {
+            page.table(self);
+        }
+        page.out
+    }
+}
+
+struct Page {
+    out: String,
+    width: usize,
+    color: bool,
+}
+
+impl Page {
+    fn blank(&mut self) {
+        self.out.push('\n');
+    }
+
+    fn ink(&mut self, text: &str, ink: Ink) {
+        let code = match ink {
+            Ink::Plain => "",
+            Ink::Bold => "1",
+            Ink::Dim => "2",
+            Ink::Good => "32",
+            Ink::Bad => "1;31",
+        };
+        if !self.color || code.is_empty() {
+            self.out.push_str(text);
+        } else {
+            let _ = write!(self.out, "\u{1b}[{code}m{text}\u{1b}[0m");
+        }
+    }
+
+    fn line(&mut self, text: &str, ink: Ink) {
+        for line in wrap(text, self.width) {
+            self.ink(&line, ink);
+            self.blank();
+        }
+    }
+
+    fn label(&mut self, label: &str, text: &str, ink: Ink) {
+        for (i, line) in wrap(text, self.width - LABEL).iter().enumerate() {
+            let label = if i == 0 { label } else { "" };
+            self.ink(&format!("{label:LABEL$}"), Ink::Dim);
+            self.ink(line, ink);
+            self.blank();
+        }
+    }
+
+    fn record(&mut self, row: &Access) {
+        self.line(&format!("#{}  {}", row.seq, second(row.timestamp)), Ink::Bold);
+        for (label, value, ink) in [
+            ("user", who(row), Ink::Plain),
+            ("through", through(row), Ink::Plain),
+            ("tool", shortened(&row.tool, MAX_VALUE), Ink::Plain),
+            ("purpose", purpose(row), Ink::Plain),
+            ("outcome", outcome(row), outcome_ink(row)),
+            ("viewed", viewed(row), Ink::Plain),
+        ] {
+            if !value.is_empty() {
+                self.label(label, &value, ink);
+            }
+        }
+        self.blank();
+    }
+
+    fn table(&mut self, report: &AccessReport) {
+        let by_user = matches!(report.context().subject, Subject::User(_));
+        let heads = ["SEQ", "TIME (UTC)", if by_user { "PATIENT" } else { "USER (ROLE)" }];
+        let heads = [heads[0], heads[1], heads[2], "THROUGH", "TOOL", "PURPOSE", "OUTCOME"];
+        let rows: Vec<[String; 7]> = report
+            .rows()
+            .iter()
+            .map(|row| {
+                [
+                    row.seq.to_string(),
+                    second(row.timestamp),
+                    if by_user { patients(row) } else { who(row) },
+                    through(row),
+                    shortened(&row.tool, MAX_VALUE),
+                    purpose(row),
+                    outcome(row),
+                ]
+            })
+            .collect();
+        let widths = fit(&heads, &rows, self.width);
+        self.cells(&heads.map(str::to_owned), &widths, |_| Ink::Bold);
+        for (cells, row) in rows.iter().zip(report.rows()) {
+            let ink = outcome_ink(row);
+            self.cells(cells, &widths, |column| if column == 6 { ink } else { Ink::Plain });
+            let viewed = viewed(row);
+            if !viewed.is_empty() {
+                let indent = widths[0] + GAP;
+                for line in wrap(&format!("viewed: {viewed}"), self.width.saturating_sub(indent)) {
+                    self.out.extend(std::iter::repeat_n(' ', indent));
+                    self.ink(&line, Ink::Dim);
+                    self.blank();
+                }
+            }
+        }
+    }
+
+    /// One row of the table, each cell wrapped within its column.
+    fn cells(&mut self, cells: &[String; 7], widths: &[usize; 7], ink: impl Fn(usize) -> Ink) {
+        let wrapped: Vec<Vec<String>> = cells.iter().zip(widths).map(|(cell, width)| wrap(cell, *width)).collect();
+        let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
+        for line in 0..height {
+            let mut pending = 0;
+            for (column, (cell, room)) in wrapped.iter().zip(widths).enumerate() {
+                let text = cell.get(line).map_or("", String::as_str);
+                let space = room.saturating_sub(width(text));
+                // Numbers stand to the right; blanks at the end of a line are not written.
+                let (before, after) = if column == 0 { (space, 0) } else { (0, space) };
+                pending += before;
+                if !text.is_empty() {
+                    self.out.extend(std::iter::repeat_n(' ', pending));
+                    pending = 0;
+                    self.ink(text, ink(column));
+                } else {
+                    pending += width(text);
+                }
+                pending += after + GAP;
+            }
+            self.blank();
+        }
+    }
+}
+
+/// The widths of the columns: what the cells need, the widest taken in until all fit.
+fn fit(heads: &[&str; 7], rows: &[[String; 7]], total: usize) -> [usize; 7] {
+    let mut widths = heads.map(width);
+    for row in rows {
+        for (needed, cell) in widths.iter_mut().zip(row) {
+            *needed = (*needed).max(width(cell));
+        }
+    }
+    let gaps = GAP * (widths.len() - 1);
+    let fixed = widths[0] + widths[1] + gaps;
+    let room = total.saturating_sub(fixed).max(5 * 4);
+    while widths[2..].iter().sum::<usize>() > room {
+        let Some(widest) = widths[2..].iter_mut().max() else { break };
+        *widest -= 1;
+    }
+    widths
+}
+
+fn who(row: &Access) -> String {
+    let user = shortened(&row.accessed_by, MAX_VALUE);
+    match &row.role {
+        Some(role) => format!("{user} ({})", shortened(role, MAX_VALUE)),
+        None => user,
+    }
+}
+
+fn patients(row: &Access) -> String {
+    match row.patients.as_slice() {
+        [] => "-".to_owned(),
+        [one] => shortened(one, MAX_VALUE),
+        [first, rest @ ..] => format!("{} and {} more", shortened(first, MAX_VALUE), rest.len()),
+    }
+}
+
+fn through(row: &Access) -> String {
+    row.through().map_or_else(|| "-".to_owned(), |t| shortened(&t, MAX_VALUE))
+}
+
+fn purpose(row: &Access) -> String {
+    row.purpose.as_deref().map_or_else(|| "not stated".to_owned(), |p| shortened(p, MAX_VALUE))
+}
+
+fn outcome(row: &Access) -> String {
+    let mut text = row.outcome_name().to_owned();
+    if row.emergency {
+        text.push_str(" EMERGENCY");
+    }
+    text
+}
+
+fn outcome_ink(row: &Access) -> Ink {
+    match row.success() {
+        Some(true) if !row.emergency => Ink::Plain,
+        _ => Ink::Bad,
+    }
+}
+
+fn viewed(row: &Access) -> String {
+    let (fields, ids) = row.viewed.texts(MAX_VALUE);
+    let mut text = fields;
+    if !ids.is_empty() {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&ids);
+    }
+    text
+}

@@ -1,0 +1,451 @@
+//! CSV as RFC 4180 has it, which a spreadsheet cannot be tricked by.
+//!
+//! A spreadsheet runs a cell that starts with `=`, `+`, `-`, `@`, a tab or a line break, and the arguments of an agent's
+//! call are whatever somebody talked it into. Every such cell is therefore written with an apostrophe before it, which
+//! spreadsheets take as "this is text". The treatment can be undone exactly, by [`unguard`]:
+//!
+//! - An apostrophe is put at the start of a cell, and behind each `;`, tab, CR and LF inside it (a spreadsheet that was
+//!   told another separator than the comma starts a new cell there), wherever the next character that is not blank or
+//!   invisible is one of `= + - @`, their full-width forms, `|` or `%`, or a tab, CR or LF; and wherever the next
+//!   character is an apostrophe already.
+//! - So one apostrophe taken away at each of these places gives back what was recorded, whoever wrote it.
+//!
+//! Rows end in CRLF, and what holds a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
+
+use crate::json::{Canonical, Json};
+use crate::{Content, Entry, Phase, Result, Trigger};
+use std::io::Write;
+
+/// The columns of an export of entries, in order: the members of an entry's line under the names that they have there,
+/// then `error_type` and `error_message` for `error`, `sender_id` and `sender_number` for `sender`, and the entry's hash.
+pub const COLUMNS: &[&str] = &[
+    "seq",
+    "kind",
+    "timestamp",
+    "recorded_at",
+    "conversation_id",
+    "turn_number",
+    "user_id",
+    "model",
+    "agent_id",
+    "tool_name",
+    "tool_server",
+    "arguments",
+    "call_trigger",
+    "call_id",
+    "begun_seq",
+    "retry_of",
+    "follow_up_of",
+    "patient_ids",
+    "purpose",
+    "emergency",
+    "grant",
+    "success",
+    "outcome",
+    "duration_ms",
+    "error_type",
+    "error_message",
+    "result_summary",
+    "session_metadata",
+    "backfilled",
+    "treated",
+    "restated",
+    "sender_id",
+    "sender_number",
+    "detail",
+    "retention_class",
+    "retain_until",
+    "nonce",
+    "prev",
+    "hash",
+];
+
+/// Writes entries as CSV, one row each, as they come.
+///
+/// `arguments`, `result_summary`, `session_metadata`, `treated`, `detail` and the lists are canonical JSON text. What an
+/// entry does not say is an empty cell. The store's own entries are rows too, with their `kind` and `detail`. A call that
+/// was recorded in two steps is two rows, as it is two entries; `begun_seq` joins them.
+///
+/// ```
+/// use attestlog::report::csv::CsvWriter;
+/// let mut csv = CsvWriter::new(Vec::new())?;
+/// // for entry in … { csv.write(&entry)?; }
+/// let text = csv.finish()?;
+/// assert!(text.starts_with(b"seq,kind,timestamp,"));
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct CsvWriter<W: Write> {
+    out: W,
+    row: Row,
+}
+
+impl<W: Write> CsvWriter<W> {
+    /// Writes the header.
+    ///
+    /// # Errors
+    /// What `out` answers.
+    pub fn new(mut out: W) -> Result<CsvWriter<W>> {
+        let mut row = Row::default();
+        for name in COLUMNS {
+            row.text(name);
+        }
+        row.end(&mut out)?;
+        Ok(CsvWriter { out, row })
+    }
+
+    /// Writes one entry as one row.
+    ///
+    /// # Errors
+    /// What the output answers.
+    pub fn write(&mut self, entry: &Entry) -> Result<()> {
+        entry_row(&mut self.row, entry);
+        self.row.end(&mut self.out)
+    }
+
+    /// Flushes, and gives the output back.
+    ///
+    /// # Errors
+    /// What the output answers.
+    pub fn finish(mut self) -> Result<W> {
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}
+
+fn entry_row(row: &mut Row, entry: &Entry) {
+    row.plain(entry.seq);
+    row.text(entry.kind().as_str());
+    let (call, own) = match &entry.body.content {
+        Content::Call(call) => (Some(&**call), None),
+        Content::Own(own) => (None, Some(own)),
+    };
+    let done = call.and_then(|c| c.completion.as_ref());
+    row.opt_plain(call.map(|c| c.timestamp));
+    row.plain(entry.body.recorded_at);
+    row.opt_text(call.map(|c| c.conversation_id.as_str()));
+    row.opt_plain(call.and_then(|c| c.turn_number));
+    row.opt_text(call.map(|c| c.user_id.as_str()));
+    row.opt_text(call.and_then(|c| c.model.as_deref()));
+    row.opt_text(call.and_then(|c| c.agent_id.as_deref()));
+    row.opt_text(call.map(|c| c.tool_name.as_str()));
+    row.opt_text(call.and_then(|c| c.tool_server.as_deref()));
+    row.json(call.and_then(|c| c.arguments.as_ref()));
+    row.opt_text(call.and_then(|c| c.trigger).map(Trigger::as_str));
+    row.opt_text(call.and_then(|c| c.call_id.as_deref()));
+    row.opt_plain(call.and_then(|c| match c.phase {
+        Phase::Finished(begun) => Some(begun),
+        Phase::Whole | Phase::Begun => None,
+    }));
+    let follow_up = call.is_some_and(|c| c.trigger == Some(Trigger::FollowUp));
+    let follows = call.and_then(|c| c.follows);
+    row.opt_plain(follows.filter(|_| !follow_up));
+    row.opt_plain(follows.filter(|_| follow_up));
+    row.list(call.map(|c| &c.patient_ids));
+    row.opt_text(call.and_then(|c| c.purpose.as_deref()));
+    row.opt_plain(call.map(|c| c.emergency));
+    row.opt_plain(call.and_then(|c| c.grant));
+    row.opt_plain(call.and_then(|c| c.success()));
+    row.opt_text(done.map(|d| d.outcome.as_str()));
+    row.opt_plain(done.and_then(|d| d.duration_ms).map(duration));
+    let error = done.and_then(|d| d.error.as_ref());
+    row.opt_text(error.and_then(|e| e.kind.as_deref()));
+    row.opt_text(error.map(|e| e.message.as_str()));
+    row.json(done.and_then(|d| d.result_summary.as_ref()));
+    row.json(call.and_then(|c| c.session_metadata.as_ref()));
+    row.opt_plain(call.map(|c| c.backfilled));
+    row.json(call.and_then(|c| c.treated.as_ref()));
+    row.list(call.map(|c| &c.restated));
+    let sender = call.and_then(|c| c.sender.as_ref());
+    row.opt_text(sender.map(|s| s.id.as_str()));
+    row.opt_plain(sender.map(|s| s.number));
+    row.json(own.map(|o| &o.detail));
+    let retention = entry.body.retention.as_ref();
+    row.opt_text(retention.map(|r| r.class.as_str()));
+    row.opt_plain(retention.map(|r| r.until));
+    let mut nonce = [0; 32];
+    crate::hash::write_hex(&entry.body.nonce, &mut nonce);
+    row.text(std::str::from_utf8(&nonce).unwrap_or_default());
+    row.plain(entry.prev);
+    row.plain(entry.hash());
+}
+
+/// The number as the line has it.
+fn duration(ms: f64) -> String {
+    let mut out = Vec::new();
+    crate::json::write_float(ms, &mut out);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// A row that is being put together.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    text: String,
+    cells: usize,
+}
+
+impl Row {
+    fn next(&mut self) {
+        if self.cells > 0 {
+            self.text.push(',');
+        }
+        self.cells += 1;
+    }
+
+    /// A cell that somebody outside may have written.
+    pub(super) fn text(&mut self, value: &str) {
+        self.next();
+        write_cell(value, &mut self.text);
+    }
+
+    /// A text cell, empty where there is nothing.
+    pub(super) fn opt_text(&mut self, value: Option<&str>) {
+        self.text(value.unwrap_or_default());
+    }
+
+    /// A cell that can be nothing but digits, letters, `:`, `.` and `-` between them: a number, a time, a hash.
+    pub(super) fn plain(&mut self, value: impl std::fmt::Display) {
+        use std::fmt::Write;
+        self.next();
+        let _ = write!(self.text, "{value}");
+    }
+
+    /// Such a cell, empty where there is nothing.
+    pub(super) fn opt_plain(&mut self, value: Option<impl std::fmt::Display>) {
+        match value {
+            Some(value) => self.plain(value),
+            None => self.next(),
+        }
+    }
+
+    fn json(&mut self, value: Option<&Canonical>) {
+        self.text(value.map_or("", Canonical::as_str));
+    }
+
+    /// A JSON array, because an id may hold any character that could separate ids; empty where the list is.
+    pub(super) fn list(&mut self, values: Option<&Vec<String>>) {
+        match values.filter(|v| !v.is_empty()) {
+            Some(values) => self.text(Json::from(values.clone()).to_canonical().as_str()),
+            None => self.next(),
+        }
+    }
+
+    /// Ends the row, writes it, and starts the next.
+    pub(super) fn end(&mut self, out: &mut impl Write) -> Result<()> {
+        self.text.push_str("\r\n");
+        out.write_all(self.text.as_bytes())?;
+        self.text.clear();
+        self.cells = 0;
+        Ok(())
+    }
+}
+
+fn write_cell(value: &str, out: &mut String) {
+    let guarded = guard(value);
+    let needs_quotes = guarded.starts_with(' ')
+        || guarded.ends_with(' ')
+        || guarded.contains(|c: char| matches!(c, ',' | '"' | ';') || c.is_control());
+    if !needs_quotes {
+        out.push_str(&guarded);
+        return;
+    }
+    out.push('"');
+    for c in guarded.chars() {
+        if c == '"' {
+            out.push('"');
+        }
+        out.push(c);
+    }
+    out.push('"');
+}
+
+/// The cell with an apostrophe wherever a spreadsheet could begin to calculate (see the [module](self)).
+///
+/// ```
+/// use attestlog::report::csv::{guard, unguard};
+/// assert_eq!(guard("=HYPERLINK(\"http://x\")"), "'=HYPERLINK(\"http://x\")");
+/// assert_eq!(guard("P-1"), "P-1");
+/// assert_eq!(unguard(&guard("'=1")), "'=1");
+/// ```
+pub fn guard(cell: &str) -> String {
+    let mut out = String::with_capacity(cell.len() + 1);
+    let mut start = true;
+    for (i, c) in cell.char_indices() {
+        if start && (c == '\'' || calculates(&cell[i..])) {
+            out.push('\'');
+        }
+        out.push(c);
+        start = starts_cell(c);
+    }
+    out
+}
+
+/// What [`guard`] was given, from what it gave.
+pub fn unguard(cell: &str) -> String {
+    let mut out = String::with_capacity(cell.len());
+    let mut start = true;
+    for c in cell.chars() {
+        if start && c == '\'' {
+            start = false;
+            continue;
+        }
+        out.push(c);
+        start = starts_cell(c);
+    }
+    out
+}
+
+/// Whether a reader that was told another separator starts a new cell behind this character.
+fn starts_cell(c: char) -> bool {
+    matches!(c, ';' | '\t' | '\r' | '\n')
+}
+
+/// Whether a cell of this text could be taken for more than text. What is blank or invisible before the character that
+/// decides is skipped, because some readers skip it.
+fn calculates(text: &str) -> bool {
+    for c in text.chars() {
+        match c {
+            '=' | '+' | '-' | '@' | '|' | '%' | '\t' | '\r' | '\n' => return true,
+            '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}' | '\u{ff5c}' | '\u{ff05}' => return true,
+            '\u{2212}' | '\u{fe62}' | '\u{fe63}' | '\u{fe66}' | '\u{fe6b}' => return true,
+            '"' => {}
+            c if c.is_whitespace() || c.is_control() || super::text::is_invisible(c) => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{call, own};
+    use super::*;
+    use crate::{Kind, Outcome};
+    use proptest::prelude::*;
+
+    /// A plain reader of RFC 4180, to check the writer by.
+    fn read(text: &str, separator: char) -> Vec<Vec<String>> {
+        let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), String::new());
+        let mut quoted = false;
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' if quoted && chars.peek() == Some(&'"') => {
+                    chars.next();
+                    cell.push('"');
+                }
+                '"' if quoted => quoted = false,
+                '"' if cell.is_empty() => quoted = true,
+                c if quoted => cell.push(c),
+                c if c == separator => row.push(std::mem::take(&mut cell)),
+                '\r' if chars.peek() == Some(&'\n') => {}
+                '\n' => {
+                    row.push(std::mem::take(&mut cell));
+                    rows.push(std::mem::take(&mut row));
+                }
+                c => cell.push(c),
+            }
+        }
+        rows
+    }
+
+    fn export(entries: &[Entry]) -> Vec<Vec<String>> {
+        let mut csv = CsvWriter::new(Vec::new()).unwrap();
+        for entry in entries {
+            csv.write(entry).unwrap();
+        }
+        read(&String::from_utf8(csv.finish().unwrap()).unwrap(), ',')
+    }
+
+    #[test]
+    fn every_member_of_the_line_has_its_column() {
+        let mut entry = call(7, |c| {
+            c.trigger = Some(Trigger::Retry);
+            c.follows = Some(3);
+            c.patient_ids = vec!["P-1".to_owned(), "P,2".to_owned()];
+            c.sender = Some(crate::Sender::new("s", 4));
+            c.restated = vec!["arguments.x".to_owned()];
+            c.emergency = true;
+            c.grant = Some(2);
+        });
+        for trigger in [Trigger::Retry, Trigger::FollowUp] {
+            if let Content::Call(c) = &mut entry.body.content {
+                c.trigger = Some(trigger);
+            }
+            let rows = export(std::slice::from_ref(&entry));
+            let cell = |name: &str| {
+                let at = COLUMNS.iter().position(|c| *c == name).unwrap_or_else(|| panic!("no column {name}"));
+                unguard(&rows[1][at])
+            };
+            let line = Json::parse(entry.line().as_bytes()).unwrap().value;
+            for (name, value) in line.as_object().unwrap().iter() {
+                let shown = |v: &Json| v.as_str().map_or_else(|| v.to_canonical().to_string(), str::to_owned);
+                match name {
+                    "error" | "sender" => {
+                        for (inner, value) in value.as_object().unwrap().iter() {
+                            assert_eq!(cell(&format!("{name}_{inner}")), shown(value));
+                        }
+                    }
+                    _ => assert_eq!(cell(name), shown(value), "{name}"),
+                }
+            }
+            assert_eq!(cell("hash"), entry.hash().to_string());
+        }
+    }
+
+    #[test]
+    fn own_entries_are_rows_with_kind_and_detail() {
+        let rows = export(&[own(3, Kind::Policy, r#"{"a":"=1"}"#)]);
+        assert_eq!(rows[1].len(), COLUMNS.len());
+        assert_eq!((&*rows[1][0], &*rows[1][1]), ("3", "policy"));
+        assert!(rows[1].contains(&r#"{"a":"=1"}"#.to_owned()));
+    }
+
+    #[test]
+    fn a_failed_call_says_so() {
+        let rows = export(&[call(1, |c| {
+            let done = c.completion.as_mut().unwrap();
+            done.outcome = Outcome::Denied;
+            done.error = Some(crate::CallError { kind: None, message: "-1+1|calc\r\n=2".to_owned() });
+        })]);
+        assert!(rows[1].contains(&"denied".to_owned()));
+        assert!(rows[1].contains(&"'-1+1|calc\r'\n'=2".to_owned()), "{rows:?}");
+    }
+
+    #[test]
+    fn what_calculates_is_marked() {
+        for evil in
+            ["=1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u{ff1d}1", "\u{feff}=1", "\"=1", "%0A"]
+        {
+            assert!(guard(evil).starts_with('\''), "{evil:?}");
+        }
+        assert_eq!(guard("a;=cmd|' /C calc'!A0"), "a;'=cmd|' /C calc'!A0");
+        for good in ["", "P-1", "a=b", "1-2", "{\"a\":-1}", "don't", "  x"] {
+            assert_eq!(guard(good), good);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_guard_can_be_undone(cell in "([=+@;'\t\r\n \"-]|[a-c]|\u{feff}|,){0,12}") {
+            prop_assert_eq!(unguard(&guard(&cell)), cell);
+        }
+
+        #[test]
+        fn no_cell_calculates_under_any_separator(cell in "([=+@;'\t\r\n \"-]|[a-c]|,){0,12}") {
+            let mut row = Row::default();
+            row.text(&cell);
+            row.text("end");
+            let mut out = Vec::new();
+            row.end(&mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let rows = read(&text, ',');
+            prop_assert_eq!(rows.len(), 1);
+            prop_assert_eq!(unguard(&rows[0][0]), cell);
+            prop_assert!(!calculates(&rows[0][0]), "{:?}", rows);
+            for piece in rows[0][0].split([';', '\t', '\r', '\n']) {
+                prop_assert!(!calculates(piece), "{piece:?}");
+            }
+        }
+    }
+}

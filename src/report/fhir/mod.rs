@@ -1,0 +1,185 @@
+//! FHIR AuditEvent, R4 (and R4B, where it is the same) and R5: one resource for each call, alone, as a Bundle of type
+//! `collection`, or as NDJSON.
+//!
+//! Invariant F1: a resource is one that a FHIR server takes, whatever the ids in it are: no empty strings or arrays, no
+//! control characters, no literal reference that is not one. Invariant F2: a resource claims a profile of IHE BALP only
+//! where it keeps all of its rules; a failure claims none. Invariant F3: values of results, and messages of errors, do
+//! not come in; the arguments come in as the query of a search and nowhere else.
+//!
+//! `event` says what happened in terms of neither release (`codes` has the vocabulary), `r4` and `r5` write it down.
+//!
+//! | of the log | in the resource |
+//! | --- | --- |
+//! | a call | one AuditEvent; its two steps, where it was recorded in two, are one |
+//! | a call that was begun and never ended | an AuditEvent without an outcome |
+//! | emergency access opened, closed, reviewed | a security alert (DCM 110113), opened and closed with their subtypes |
+//! | the store's other own entries | nothing: they are about the log, not about data of a patient |
+//! | a call of several patients | one AuditEvent that names all and claims no profile, because BALP has one per patient; [`FhirOptions::about`] one of them makes it that patient's |
+
+mod codes;
+mod event;
+mod r4;
+mod r5;
+
+use super::ToolKinds;
+use super::access::{Context, Subject};
+use super::pairing::Pairing;
+use crate::json::Json;
+use crate::{Entry, Result};
+use event::Event;
+use std::io::Write;
+
+/// How entries become AuditEvents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FhirOptions {
+    /// Which tool reads, searches, creates, updates or deletes.
+    pub tools: ToolKinds,
+    /// The system of users' ids: the URI of the identity provider.
+    pub user_system: Option<String>,
+    /// The system of patients' ids. With it, a patient is named by identifier, in addition to the reference
+    /// `Patient/ID` that an id which may stand in a URL makes.
+    pub patient_system: Option<String>,
+    /// The resource type of users. Default: `Practitioner`, which in FHIR is anybody who works in care, clerks included.
+    pub user_type: Option<String>,
+    /// What recorded the events. Default: `attestlog`.
+    pub observer: String,
+    /// Where that stands.
+    pub site: Option<String>,
+    /// The server of calls that name none.
+    pub server: Option<String>,
+    /// Marks every resource as test data (`HTEST`).
+    pub test_data: bool,
+    /// Whom the events are about, and which names identify records.
+    context: Context,
+}
+
+impl Default for FhirOptions {
+    fn default() -> FhirOptions {
+        FhirOptions {
+            tools: ToolKinds::default(),
+            user_system: None,
+            patient_system: None,
+            user_type: Some("Practitioner".to_owned()),
+            observer: "attestlog".to_owned(),
+            site: None,
+            server: None,
+            test_data: false,
+            context: Context::new(Subject::User(String::new())),
+        }
+    }
+}
+
+impl FhirOptions {
+    /// The options for an access report. Where it is about a patient, other patients are not named: a call of several
+    /// has this one as its only patient, and keeps its search to itself, which may name the others.
+    pub fn about(mut self, context: &Context) -> FhirOptions {
+        self.context = context.clone();
+        self
+    }
+}
+
+/// A release of FHIR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FhirRelease {
+    /// 4.0.1; what is written is the same in 4.3.0 (R4B).
+    R4,
+    /// 5.0.0.
+    R5,
+}
+
+/// How several resources are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FhirForm {
+    /// One Bundle of type `collection`.
+    Bundle,
+    /// One resource a line.
+    Ndjson,
+}
+
+/// The AuditEvent (R4) of one entry; `None` for the store's own entries, but for emergency access.
+///
+/// The entry that began a call gives an event without an outcome; [`FhirWriter`] joins the two.
+pub fn audit_event_r4(entry: &Entry, options: &FhirOptions) -> Option<Json> {
+    Some(r4::render(&Event::of(entry, None, options)?, options))
+}
+
+/// The AuditEvent (R5) of one entry, as [`audit_event_r4`].
+pub fn audit_event_r5(entry: &Entry, options: &FhirOptions) -> Option<Json> {
+    Some(r5::render(&Event::of(entry, None, options)?, options))
+}
+
+/// Writes the AuditEvents of entries as they come, in order of seq.
+///
+/// The two steps of a call are joined: nothing is written for the first until the second comes; what never ended is
+/// written last.
+///
+/// ```
+/// use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
+/// let mut fhir = FhirWriter::new(Vec::new(), FhirRelease::R4, FhirForm::Bundle, FhirOptions::default());
+/// // for entry in … { fhir.write(&entry)?; }
+/// let text = fhir.finish()?;
+/// assert_eq!(text, br#"{"resourceType":"Bundle","type":"collection"}"#);
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FhirWriter<W: Write> {
+    out: W,
+    release: FhirRelease,
+    form: FhirForm,
+    options: FhirOptions,
+    pairing: Pairing,
+    written: u64,
+}
+
+impl<W: Write> FhirWriter<W> {
+    /// Writes to `out`.
+    pub fn new(out: W, release: FhirRelease, form: FhirForm, options: FhirOptions) -> FhirWriter<W> {
+        FhirWriter { out, release, form, options, pairing: Pairing::default(), written: 0 }
+    }
+
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    /// What the output answers.
+    pub fn write(&mut self, entry: &Entry) -> Result<()> {
+        match self.pairing.next(entry) {
+            Some(begun) => self.event(entry, begun.as_ref()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is left, and gives the output back.
+    ///
+    /// # Errors
+    /// What the output answers.
+    pub fn finish(mut self) -> Result<W> {
+        for entry in std::mem::take(&mut self.pairing).rest() {
+            self.event(&entry, None)?;
+        }
+        if self.form == FhirForm::Bundle {
+            // An empty array may not be written, so a Bundle of nothing has no `entry`.
+            self.out.write_all(if self.written > 0 { b"]," } else { b"{" })?;
+            self.out.write_all(br#""resourceType":"Bundle","type":"collection"}"#)?;
+        }
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn event(&mut self, entry: &Entry, begun: Option<&Entry>) -> Result<()> {
+        let Some(event) = Event::of(entry, begun, &self.options) else { return Ok(()) };
+        let resource = match self.release {
+            FhirRelease::R4 => r4::render(&event, &self.options),
+            FhirRelease::R5 => r5::render(&event, &self.options),
+        };
+        match self.form {
+            FhirForm::Ndjson => writeln!(self.out, "{}", resource.to_canonical())?,
+            FhirForm::Bundle => {
+                self.out.write_all(if self.written == 0 { br#"{"entry":["# } else { b"," })?;
+                write!(self.out, r#"{{"fullUrl":"urn:uuid:{}","resource":{}}}"#, event.uuid, resource.to_canonical())?;
+            }
+        }
+        self.written += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,304 @@
+//! OCSF API Activity (class 6003) events, one a line, for SIEMs. The schema is 1.8.0, the first with the `ai_operation`
+//! profile.
+//!
+//! A call is one event, also where it was recorded in two steps; one that was begun and never ended has the status
+//! Unknown. The store's own entries are left out: they are no API activity, and alerts reach a SIEM by themselves.
+//! What the schema has no place for stands under `unmapped`, by the names of the log's line. Arguments and messages of
+//! errors are left out unless asked for, because a SIEM is rarely a place for health data.
+
+use super::ToolKinds;
+use super::access::{Access, Context, Subject};
+use super::pairing::Pairing;
+use super::tools::ToolKind;
+use crate::json::{Json, Number, Object};
+use crate::{Call, Entry, Outcome, Result, Timestamp, Trigger};
+use std::io::Write;
+use std::net::IpAddr;
+
+/// The version of the schema.
+const SCHEMA: &str = "1.8.0";
+const CLASS: u32 = 6003;
+const CATEGORY: u32 = 6;
+
+/// How entries become OCSF events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct OcsfOptions {
+    /// Which tool reads, searches, creates, updates or deletes.
+    pub tools: ToolKinds,
+    /// Who offers the model; the schema wants to know. `Unknown` where it is not said.
+    pub ai_provider: Option<String>,
+    /// The log's name.
+    pub log: Option<String>,
+    /// Whether the arguments come in, as `api.request.data`.
+    pub arguments: bool,
+    /// Whether messages of errors come in, as `api.response.error_message`.
+    pub error_messages: bool,
+}
+
+/// The event of one entry; `None` for the store's own entries.
+///
+/// The entry that began a call gives an event of unknown status; [`OcsfWriter`] joins the two.
+pub fn api_activity(entry: &Entry, options: &OcsfOptions) -> Option<Json> {
+    event(entry, None, options)
+}
+
+/// Writes the OCSF events of entries as JSON Lines, as they come, in order of seq; what never ended comes last.
+///
+/// ```
+/// use attestlog::report::ocsf::{OcsfOptions, OcsfWriter};
+/// let mut ocsf = OcsfWriter::new(Vec::new(), OcsfOptions::default());
+/// // for entry in … { ocsf.write(&entry)?; }
+/// assert_eq!(ocsf.finish()?, b"");
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct OcsfWriter<W: Write> {
+    out: W,
+    options: OcsfOptions,
+    pairing: Pairing,
+}
+
+impl<W: Write> OcsfWriter<W> {
+    /// Writes to `out`.
+    pub fn new(out: W, options: OcsfOptions) -> OcsfWriter<W> {
+        OcsfWriter { out, options, pairing: Pairing::default() }
+    }
+
+    /// Takes the next entry.
+    ///
+    /// # Errors
+    /// What the output answers.
+    pub fn write(&mut self, entry: &Entry) -> Result<()> {
+        match self.pairing.next(entry) {
+            Some(begun) => self.line(event(entry, begun.as_ref(), &self.options)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is left, and gives the output back.
+    ///
+    /// # Errors
+    /// What the output answers.
+    pub fn finish(mut self) -> Result<W> {
+        for entry in std::mem::take(&mut self.pairing).rest() {
+            self.line(event(&entry, None, &self.options))?;
+        }
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn line(&mut self, event: Option<Json>) -> Result<()> {
+        if let Some(event) = event {
+            writeln!(self.out, "{}", event.to_canonical())?;
+        }
+        Ok(())
+    }
+}
+
+fn event(entry: &Entry, begun: Option<&Entry>, options: &OcsfOptions) -> Option<Json> {
+    let call = entry.call()?;
+    let begun_call = begun.and_then(Entry::call);
+    let context = Context::new(Subject::User(String::new()));
+    let mut access = Access::of(entry.seq, call, &context);
+    if let (Some(begun), Some(first)) = (begun, begun_call) {
+        let mut whole = Access::of(begun.seq, first, &context);
+        whole.finish(access, entry.seq);
+        access = whole;
+    }
+    let metadata = call.session_metadata.as_ref().or(begun_call.and_then(|c| c.session_metadata.as_ref()));
+    let metadata = metadata.map(|m| m.to_json());
+    let session = |key: &str| metadata.as_ref().and_then(|m| m.get(key)).and_then(Json::as_str);
+
+    let (activity, activity_name) = match options.tools.of(&access.tool) {
+        ToolKind::Create => (1, "Create"),
+        ToolKind::Read | ToolKind::Query => (2, "Read"),
+        ToolKind::Update => (3, "Update"),
+        ToolKind::Delete => (4, "Delete"),
+        ToolKind::Execute => (99, "Execute"),
+    };
+    let (status, status_name) = match access.success() {
+        Some(true) => (1u32, "Success"),
+        Some(false) => (2, "Failure"),
+        None => (0, "Unknown"),
+    };
+    let (severity, severity_name) = severity(&access);
+    let done = call.completion.as_ref();
+    let took = done.and_then(|d| d.duration_ms).and_then(|ms| Number::from_f64(ms.round())).map(Json::Number);
+    let start = millis(access.timestamp);
+    let end = begun_call.map(|_| millis(call.timestamp)).filter(|end| *end >= start);
+    let end = took.as_ref().and_then(Json::as_i64).and_then(|ms| start.checked_add(ms)).or(end);
+
+    let type_uid = CLASS * 100 + activity;
+    Some(object([
+        ("activity_id", activity.into()),
+        ("activity_name", activity_name.into()),
+        ("actor", actor(&access)),
+        ("ai_model", ai_model(&access, options)),
+        ("api", api(entry, call, begun_call, &access, options)),
+        ("category_name", "Application Activity".into()),
+        ("category_uid", CATEGORY.into()),
+        ("class_name", "API Activity".into()),
+        ("class_uid", CLASS.into()),
+        ("dst_endpoint", access.server.as_deref().map_or(Json::Null, |s| endpoint(None, Some(s)))),
+        ("duration", took.into()),
+        ("end_time", end.and_then(Number::from_i64).map(Json::Number).into()),
+        ("message", call.attribution().to_string().into()),
+        ("message_context", message_context(&access)),
+        ("metadata", event_metadata(entry, &access, options)),
+        ("resources", resources(&access)),
+        ("severity", severity_name.into()),
+        ("severity_id", severity.into()),
+        ("src_endpoint", endpoint(session("client_ip"), access.agent.as_deref())),
+        ("start_time", integer(start)),
+        ("status", status_name.into()),
+        ("status_code", access.outcome_name().into()),
+        ("status_detail", done.and_then(|d| d.error.as_ref()).and_then(|e| e.kind.clone()).into()),
+        ("status_id", status.into()),
+        ("time", integer(start)),
+        ("type_name", format!("API Activity: {activity_name}").into()),
+        ("type_uid", type_uid.into()),
+        ("unmapped", unmapped(entry, call, &access, session("user_agent"))),
+    ]))
+}
+
+/// What somebody should look at is Medium, what went wrong Low.
+fn severity(access: &Access) -> (u32, &'static str) {
+    match access.outcome {
+        _ if access.emergency => (3, "Medium"),
+        Some(Outcome::Denied) => (3, "Medium"),
+        Some(Outcome::Ok) => (1, "Informational"),
+        _ => (2, "Low"),
+    }
+}
+
+fn actor(access: &Access) -> Json {
+    let user = object([("name", text(&access.accessed_by)), ("uid", text(&access.accessed_by))]);
+    let agent = access.agent.as_deref().map(text);
+    let session = object([("uid", text(&access.conversation_id))]);
+    object([("app_name", agent.clone().into()), ("app_uid", agent.into()), ("session", session), ("user", user)])
+}
+
+fn ai_model(access: &Access, options: &OcsfOptions) -> Json {
+    let Some(model) = &access.model else { return Json::Null };
+    let provider = options.ai_provider.as_deref().unwrap_or("Unknown");
+    object([("ai_provider", text(provider)), ("name", text(model))])
+}
+
+fn message_context(access: &Access) -> Json {
+    let Some(agent) = access.agent.as_ref().or(access.model.as_ref()) else { return Json::Null };
+    object([
+        ("ai_role", "Agent".into()),
+        ("ai_role_id", 4u32.into()),
+        ("application", object([("name", text(agent))])),
+        ("service", access.server.as_deref().map_or(Json::Null, |s| object([("name", text(s))]))),
+        ("uid", text(&access.conversation_id)),
+    ])
+}
+
+fn api(entry: &Entry, call: &Call, begun: Option<&Call>, access: &Access, options: &OcsfOptions) -> Json {
+    let call_id = call.call_id.as_ref().or(begun.and_then(|b| b.call_id.as_ref()));
+    let arguments = begun.and_then(|b| b.arguments.as_ref()).or(call.arguments.as_ref());
+    let arguments = arguments.filter(|_| options.arguments).map(|a| a.to_json());
+    // `data` is an object by the schema; arguments may be anything.
+    let arguments = arguments.map(|a| if a.as_object().is_some() { a } else { object([("arguments", a)]) });
+    let request = object([
+        ("data", arguments.into()),
+        ("uid", call_id.map_or_else(|| entry.seq.to_string().into(), |id| text(id))),
+    ]);
+    let error = call.completion.as_ref().and_then(|d| d.error.as_ref());
+    let response = object([
+        ("error", error.and_then(|e| e.kind.as_deref()).map(text).into()),
+        ("error_message", error.filter(|_| options.error_messages).map(|e| text(&e.message)).into()),
+        ("message", access.outcome_name().into()),
+    ]);
+    let service = access.server.as_deref().map_or(Json::Null, |s| object([("name", text(s))]));
+    object([("operation", text(&access.tool)), ("request", request), ("response", response), ("service", service)])
+}
+
+fn event_metadata(entry: &Entry, access: &Access, options: &OcsfOptions) -> Json {
+    let product = object([
+        ("name", "attestlog".into()),
+        ("vendor_name", "attestlog".into()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+    ]);
+    let is_ai = access.model.is_some() || access.agent.is_some();
+    object([
+        ("correlation_uid", text(&access.conversation_id)),
+        ("log_name", options.log.as_deref().map(text).into()),
+        ("logged_time", integer(millis(entry.body.recorded_at))),
+        ("original_time", access.timestamp.to_string().into()),
+        ("product", product),
+        ("profiles", if is_ai { vec![Json::from("ai_operation")].into() } else { Json::Null }),
+        ("sequence", entry.seq.into()),
+        ("uid", entry.hash().to_string().into()),
+        ("version", SCHEMA.into()),
+    ])
+}
+
+/// The patients, then the records that came back.
+fn resources(access: &Access) -> Json {
+    let patient = |id: &String| object([("type", "Patient".into()), ("uid", text(id))]);
+    let mut all: Vec<Json> = access.patients.iter().map(patient).collect();
+    for (path, value) in access.viewed.record_ids.iter() {
+        let values = value.as_array().unwrap_or(std::slice::from_ref(value));
+        for value in values {
+            let id = value.as_str().map_or_else(|| value.to_canonical().to_string(), str::to_owned);
+            all.push(object([("type", text(path)), ("uid", text(&id))]));
+        }
+    }
+    if all.is_empty() { Json::Null } else { all.into() }
+}
+
+/// An endpoint: its address where it is one, and the name of what runs there. The schema wants at least one of them.
+fn endpoint(ip: Option<&str>, name: Option<&str>) -> Json {
+    let address = |t: &str| t.parse::<IpAddr>().ok().map(|ip| ip.to_string());
+    let ip = ip.and_then(address).or_else(|| name.and_then(address));
+    match (&ip, name) {
+        (None, None) => object([("name", "unknown".into())]),
+        _ => object([("ip", ip.into()), ("svc_name", name.map(text).into())]),
+    }
+}
+
+fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str>) -> Json {
+    let follow_up = access.trigger == Some(Trigger::FollowUp);
+    let fields = &access.viewed.fields;
+    let retention = entry.body.retention.as_ref();
+    let raised = |flag: bool| if flag { Json::Bool(true) } else { Json::Null };
+    let begun_seq = access.finished_seq.map(|_| access.seq).or(access.begun_seq);
+    object([
+        ("backfilled", raised(access.backfilled)),
+        ("begun_seq", begun_seq.into()),
+        ("call_trigger", access.trigger.map(Trigger::as_str).into()),
+        ("emergency", raised(access.emergency)),
+        ("follow_up_of", call.follows.filter(|_| follow_up).into()),
+        ("grant", access.grant.into()),
+        ("purpose", access.purpose.as_deref().map(text).into()),
+        ("retain_until", retention.map(|r| r.until.to_string()).into()),
+        ("retention_class", retention.map(|r| text(&r.class)).into()),
+        ("retry_of", call.follows.filter(|_| !follow_up).into()),
+        ("turn_number", call.turn_number.into()),
+        ("user_agent", user_agent.map(text).into()),
+        ("user_role", access.role.as_deref().map(text).into()),
+        ("viewed_count", access.viewed.count.into()),
+        ("viewed_fields", if fields.is_empty() { Json::Null } else { fields.clone().into() }),
+    ])
+}
+
+/// An object of these members; what is null or an empty object is left out.
+fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
+    let is_empty = |v: &Json| *v == Json::Null || v.as_object().is_some_and(Object::is_empty);
+    Object::from_iter(members.into_iter().filter(|(_, value)| !is_empty(value))).into()
+}
+
+fn text(value: &str) -> Json {
+    Json::from(value)
+}
+
+fn millis(t: Timestamp) -> i64 {
+    t.nanos().div_euclid(1_000_000)
+}
+
+fn integer(n: i64) -> Json {
+    Number::from_i64(n).map_or(Json::Null, Json::Number)
+}

@@ -1,0 +1,148 @@
+//! Text of a caller's where a person reads it: on a terminal, and in a page.
+//!
+//! Invariant: nothing that comes out of here moves a cursor, turns the direction of writing, hides, or opens a tag.
+//! What would do so is shown as its code point (`\u{202e}`), so that two ids that differ also look different.
+
+use std::fmt::Write;
+
+/// Characters that take no room or change how others are laid out: the ways to make one id look like another.
+pub(super) fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The text on one line, with everything shown that a terminal or a page would act on.
+pub(super) fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if c.is_control() || is_invisible(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// `visible` text of at most `limit` characters or so: the start and the end of a longer one, and how much is left out.
+pub(super) fn shortened(text: &str, limit: usize) -> String {
+    let count = text.chars().count();
+    if count <= limit {
+        return visible(text);
+    }
+    let tail = limit / 4;
+    let head = limit - tail;
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(count - tail).collect();
+    format!("{}…[{} more]…{}", visible(&start), count - head - tail, visible(&end))
+}
+
+/// The text inside an element or a quoted attribute of HTML.
+pub(super) fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// How many columns of a terminal a character takes: none for combining marks, two for the wide ones of East Asia and
+/// for pictures, one for the rest. Near enough to align a table by.
+pub(super) fn columns(c: char) -> usize {
+    match c {
+        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{64b}'..='\u{65f}' => 0,
+        '\u{e31}' | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}' | '\u{1ab0}'..='\u{1aff}' => 0,
+        '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' => 0,
+        '\u{1100}'..='\u{115e}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}' => 2,
+        '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff01}'..='\u{ff60}' => 2,
+        '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1f64f}' | '\u{1f680}'..='\u{1faff}' => 2,
+        '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+/// How many columns of a terminal a text takes.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(columns).sum()
+}
+
+/// The text in lines of at most `limit` columns, broken at blanks where there are any.
+pub(super) fn wrap(text: &str, limit: usize) -> Vec<String> {
+    let limit = limit.max(2);
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut used = 0;
+    for word in text.split(' ').filter(|w| !w.is_empty()) {
+        let needed = width(word);
+        if used > 0 && used + 1 + needed > limit {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        for c in word.chars() {
+            let more = columns(c);
+            if used + more > limit {
+                // Names break behind their joints, where one stands not too near the start of the line.
+                let rest = match line.rfind(['_', '-', '.', '/', ':', ',']) {
+                    Some(joint) if joint + 1 > line.len() / 3 => line.split_off(joint + 1),
+                    _ => String::new(),
+                };
+                used = width(&rest);
+                lines.push(std::mem::replace(&mut line, rest));
+            }
+            line.push(c);
+            used += more;
+        }
+    }
+    if !line.is_empty() || lines.is_empty() {
+        lines.push(line);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal() {
+        assert_eq!(visible("a\u{1b}[2J\r\nb\u{202e}c\u{200b}"), "a\\u{1b}[2J\\r\\nb\\u{202e}c\\u{200b}");
+        assert_eq!(html(r#"<a href="x" id='y'>&"#), "&lt;a href=&quot;x&quot; id=&#39;y&#39;&gt;&amp;");
+    }
+
+    #[test]
+    fn long_text_keeps_its_ends() {
+        let long = "ab".repeat(5_000);
+        assert_eq!(shortened(&long, 40), format!("{}…[9960 more]…{}", "ab".repeat(15), "ab".repeat(5)));
+        assert_eq!(shortened("short", 40), "short");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn lines_fit_and_lose_nothing(text in "[a-z\u{4e00}-\u{4e10} ]{0,200}", limit in 2usize..60) {
+            let lines = wrap(&text, limit);
+            for line in &lines {
+                proptest::prop_assert!(width(line) <= limit);
+            }
+            let letters = |s: &str| s.chars().filter(|c| *c != ' ').collect::<String>();
+            proptest::prop_assert_eq!(letters(&lines.concat()), letters(&text));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The keys of an open store, and what they are used for: digests of results, pseudonyms, signatures.
+
+use super::commit::{Core, Staging};
+use super::shared::Shared;
+use super::tables::{self, Stored};
+use crate::hash::to_hex;
+use crate::json::{Json, Object};
+use crate::keys::{KeyFile, Passphrase, Settled};
+use crate::ledger::{Genesis, Ledger};
+use crate::note::SignedCheckpoint;
+use crate::policy::{Policies, PolicySet};
+use crate::redact::{PseudonymKey, Sanitizer, Secrets};
+use crate::{Error, ErrorKind, Hash, Kind, Result};
+use hmac::{Hmac, KeyInit, Mac};
+use redb::{ReadableDatabase, ReadableTable};
+use sha2::Sha256;
+use std::path::PathBuf;
+use std::sync::PoisonError;
+
+/// Where the keys of a store are.
+#[derive(Clone, Default)]
+pub(crate) enum KeySource {
+    /// Beside the store: its path with `.key` behind it. In memory for a store in memory.
+    #[default]
+    Beside,
+    At(PathBuf),
+    /// There are none.
+    Nowhere,
+}
+
+/// The keys, and the file that they must be kept in.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    pub file: KeyFile,
+    pub path: Option<PathBuf>,
+}
+
+impl Keyring {
+    pub(crate) fn save(&mut self, shared: &Shared) -> Result<()> {
+        match &self.path {
+            Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes sure that these are the keys of this store, at its present epoch.
+    pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
+        let Some(Genesis { keys: Some((log_key, _)), .. }) = &ledger.genesis else {
+            return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
+        };
+        if self.file.verifier() != *log_key {
+            let message = format!("the key file belongs to {}, the store to {}", self.file.origin(), log_key.name());
+            return Err(Error::new(ErrorKind::Key, message));
+        }
+        if let Some(epoch) = ledger.succession.as_ref().map(|s| s.current()) {
+            let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size)?;
+            if settled != Settled::Unchanged {
+                self.save(shared)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pseudonyms(&self) -> Secrets {
+        Secrets { pseudonyms: self.file.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect() }
+    }
+}
+
+/// Reads a key file, if it is there.
+pub(super) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
+    match KeyFile::load(path, passphrase) {
+        Ok(file) => Ok(Some(Keyring { file, path: Some(path.to_owned()) })),
+        Err(_) if !path.exists() && std::fs::symlink_metadata(path).is_err() => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Policies ready to be applied, under the keys that are there.
+pub(super) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<Policies> {
+    let secrets = keys.map(Keyring::pseudonyms).unwrap_or_default();
+    let sanitizer = match Sanitizer::new(&set.redaction, secrets) {
+        Ok(sanitizer) => Some(sanitizer),
+        Err(e) if e.kind() == ErrorKind::Key => None,
+        Err(e) => return Err(e),
+    };
+    Ok(Policies { seq, set, sanitizer })
+}
+
+impl Shared {
+    /// `KEY-ID:HMAC` of a whole result under the digest key, where the store has one.
+    pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
+        let keys = self.keys();
+        let key = keys.as_ref()?.file.digest_key();
+        let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+        mac.update(whole);
+        Some(format!("{}:{}", to_hex(&id.0[..4]), to_hex(&mac.finalize().into_bytes())))
+    }
+
+    pub(crate) fn keys(&self) -> std::sync::MutexGuard<'_, Option<Keyring>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether recording may go on as far as keys are concerned; says in the chain that it goes on without.
+    pub(super) fn check_keys(&self, staging: &mut Staging<'_>, core: &Core) -> Result<()> {
+        let ledger = self.ledger();
+        // A store without entries is being made.
+        let Some(genesis) = &ledger.genesis else { return Ok(()) };
+        match (&*self.keys(), &genesis.keys) {
+            (None, None) => Ok(()),
+            (Some(keys), _) => {
+                let mark = keys.file.mark().filter(|mark| mark.size > core.state.size);
+                mark.map_or(Ok(()), |mark| {
+                    let message = format!(
+                        "the store has {} entries, its key file has signed {}: this is an older copy; bring back the newest \
+                         one, or restore it with `attestlog restore`, which says so in the log",
+                        core.state.size, mark.size
+                    );
+                    Err(Error::new(ErrorKind::Conflict, message))
+                })
+            }
+            (None, Some(_)) if !self.settings.unsigned => Err(Error::new(
+                ErrorKind::Key,
+                "the store's key file is missing, nothing can be recorded; bring it back, or open the store as unsigned, \
+                 which the log will say",
+            )),
+            (None, Some(_)) if core.unsigned_said => Ok(()),
+            (None, Some(_)) => {
+                let detail = Object::from_iter([("event", Json::from("opened_without_key"))]);
+                staging.own(Kind::Key, detail, None).map(|_| staging.unsigned_said = true)
+            }
+        }
+    }
+
+    /// Signs the store as it is now, with the turn.
+    pub(super) fn sign(&self, core: &mut Core) -> Result<SignedCheckpoint> {
+        let size = core.state.size;
+        if let Some(signed) = self.checkpoint_at(size)? {
+            return Ok(signed);
+        }
+        let signed = {
+            let mut keys = self.keys();
+            let keys = keys.as_mut().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Key,
+                    "the store has no keys here, so nothing can be signed; bring back its key file",
+                )
+            })?;
+            let signed = keys.file.sign_checkpoint(size, core.frontier.root())?;
+            // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
+            keys.save(self)?;
+            signed
+        };
+        core.broken = true;
+        let mut state = core.state.clone();
+        state.signed = size;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        txn.open_table(tables::CHECKPOINTS).stored()?.insert(size, signed.to_string().as_bytes()).stored()?;
+        let bytes = crate::codec::encode(&state)?;
+        txn.open_table(tables::META).stored()?.insert(super::state::STATE_KEY, &*bytes).stored()?;
+        txn.commit().stored()?;
+        core.broken = false;
+        core.state = state;
+        Ok(signed)
+    }
+
+    fn checkpoint_at(&self, size: u64) -> Result<Option<SignedCheckpoint>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(tables::CHECKPOINTS).stored()?;
+        let note = table.get(size).stored()?.map(|n| n.value().to_vec());
+        note.map(|note| SignedCheckpoint::parse(&note).map_err(Error::from)).transpose()
+    }
+
+    /// Hands over to a new epoch key and destroys the old one.
+    pub(super) fn rotate(&self, core: &mut Core) -> Result<()> {
+        let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
+        let mut staging = Staging::new(self, core)?;
+        if !staging.is_empty() {
+            // What the clock had to say goes first: the rotation names the size that it stands at.
+            self.commit(core, staging, |_| Ok(()))?;
+            staging = Staging::new(self, core)?;
+        }
+        let rotation = {
+            let mut keys = self.keys();
+            let keys = keys.as_mut().ok_or_else(missing)?;
+            let root = core.frontier.root();
+            let rotation = keys.file.begin_rotation(core.state.size, root, &mut |out| self.random.fill(out))?;
+            keys.save(self)?;
+            rotation
+        };
+        let (number, public) = (rotation.number, rotation.public);
+        let detail =
+            Object::from_iter([("event", Json::from("epoch_rotated")), ("rotation", rotation.to_json().into())]);
+        staging.own(Kind::Key, detail, None)?;
+        self.commit(core, staging, |_| Ok(()))?;
+        let mut keys = self.keys();
+        let keys = keys.as_mut().ok_or_else(missing)?;
+        keys.file.settle_rotation(number, &public, core.state.size)?;
+        keys.save(self)
+    }
+}
