@@ -1,6 +1,7 @@
 //! attestlog
 #![forbid(unsafe_code)]
 
+pub mod anchor;
 pub mod json;
 pub mod keys;
 pub mod merkle;
