@@ -22,7 +22,9 @@ static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         let out = Command::new(python).args(["-c", "import cryptography"]).output();
         out.is_ok_and(|out| out.status.success())
     };
-    let system = PathBuf::from("python3");
+    // The program itself: what is called python3 may be a script that looks for it, each time anew.
+    let out = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
+    let system = PathBuf::from(String::from_utf8(out.stdout).ok()?.trim_end());
     if works(&system) {
         return Some(system);
     }
