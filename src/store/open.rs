@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -214,6 +214,9 @@ impl Shared {
     /// Opens the file again and reads it anew.
     pub(super) fn reopen(&self) -> Result<Loaded> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+        }
         // redb gives its lock back only when the old handle is gone.
         drop(database.take());
         let options = Options { settings: self.settings.clone(), ..Options::new() };
