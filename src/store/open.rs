@@ -97,6 +97,11 @@ fn sync_directory(path: &Path) -> Result<()> {
 }
 
 pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
+    if let Source::Backend(make) = &source
+        && make().len()? > 0
+    {
+        return Err(Error::new(ErrorKind::AlreadyExists, "the storage is not empty; a store is never made over it"));
+    }
     let database = open_database(&options, &source)?;
     let keys = match options.keys {
         KeySource::Nowhere => None,
@@ -139,6 +144,11 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
 }
 
 pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
+    if let Source::Backend(make) = &source
+        && make().len()? == 0
+    {
+        return Err(Error::new(ErrorKind::NotAStore, "the storage is empty: it is not an attestlog store"));
+    }
     if let Source::File(path) = &source {
         let about = std::fs::metadata(path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Error::new(
