@@ -241,7 +241,8 @@ impl Shared {
 fn load(database: &Database, now: Duration) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database.begin_read().stored()?)?;
     let state = snapshot.state.clone();
-    if state.sealed > state.size || state.indexed > state.size {
+    let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
+    if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
     }
     let mut tail = VecDeque::new();
