@@ -14,7 +14,8 @@ use std::sync::mpsc;
 pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verification> {
     let clock = &log.shared().clock;
     let start = clock.monotonic();
-    let snapshot = log.snapshot()?;
+    // One transaction and nothing from memory: what is compared must be of one moment.
+    let snapshot = log.shared().stored()?;
     let mut whole = Whole::new(&snapshot);
     let stretches = whole.stretches()?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
