@@ -153,10 +153,10 @@ impl Snapshot {
         Ok(self.table(tables::UNFINISHED)?.get(seq).stored()?.is_some())
     }
 
-    /// The seqs of calls that were begun and not finished.
-    pub(crate) fn unfinished(&self) -> Result<Vec<u64>> {
+    /// The seqs that stand as begun and not finished, whether or not they should.
+    pub(crate) fn unfinished(&self) -> Result<BTreeSet<u64>> {
         let table = self.table(tables::UNFINISHED)?;
-        let rows = table.range(..self.size).stored()?;
+        let rows = table.range::<u64>(..).stored()?;
         rows.map(|row| Ok(row.stored()?.0.value())).collect()
     }
 

@@ -267,7 +267,9 @@ impl Shared {
         self.exclusive(|shared, core| {
             if still_there(shared) {
                 merge.finish(shared, core)?;
-                shared.published.write().unwrap_or_else(PoisonError::into_inner).generations.remove(0);
+                // A commit that failed and had reached the disk after all was read anew: without this generation.
+                let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
+                published.generations.retain(|g| !Arc::ptr_eq(g, &generation));
             }
             Ok(())
         })?;

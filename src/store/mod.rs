@@ -35,6 +35,7 @@ pub use options::Options;
 pub(crate) use pending::BATCH;
 pub(crate) use prints::{CallFact, Prints};
 pub(crate) use rollup::Cell;
+pub(crate) use sender::REMEMBERED;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;

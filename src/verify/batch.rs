@@ -2,6 +2,7 @@
 
 use super::finding::{Finding, FindingKind as K};
 use crate::entry::{Body, Content, Field, Kind, Outcome, Phase};
+use crate::json::Canonical;
 use crate::merkle::Frontier;
 use crate::store::{CallFact, Column, Packed, Row, Snapshot, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
@@ -138,6 +139,13 @@ impl Reader<'_> {
                 return self.find(K::EntryDamaged, seq, e.to_string());
             }
         };
+        if !body.parts().all(Canonical::is_whole) {
+            self.find(
+                K::EntryChanged,
+                seq,
+                "a part of it does not end where its value ends: its facets are not its line's",
+            );
+        }
         self.text.clear();
         line::write(&mut self.text, seq, &packed.prev, &body);
         let hash = Hash::leaf(&self.text);
