@@ -8,8 +8,8 @@ pub mod merkle;
 pub mod note;
 pub mod proof;
 pub mod redact;
-pub mod retention;
 pub mod report;
+pub mod retention;
 
 mod codec;
 mod entry;
@@ -19,6 +19,7 @@ mod host;
 mod ledger;
 mod line;
 mod policy;
+mod prove;
 mod query;
 mod store;
 mod time;

@@ -94,6 +94,7 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         call_id: text(m, "call_id")?,
         follows: integer(m, "retry_of")?.or(integer(m, "follow_up_of")?),
         patient_ids: texts(m, "patient_ids"),
+        policy_seq: integer(m, "policy_seq")?.ok_or_else(|| missing("policy_seq"))?,
         purpose: text(m, "purpose")?,
         emergency: m.remove("emergency").is_some(),
         grant: integer(m, "grant")?,

@@ -162,6 +162,7 @@ impl Shared {
         txn.commit().stored()?;
         core.broken = false;
         core.state = state;
+        self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
         Ok(signed)
     }
 

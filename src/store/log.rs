@@ -105,8 +105,8 @@ impl AuditLog {
                 let worker = std::thread::Builder::new().name("attestlog".to_owned());
                 let at_most = shared.settings.checkpoint_every;
                 Some(worker.spawn(move || {
-                    while shared.work.wait(at_most) {
-                        shared.upkeep()
+                    while let Some(timed) = shared.work.wait(at_most) {
+                        shared.upkeep(timed)
                     }
                 })?)
             }
@@ -189,9 +189,13 @@ impl AuditLog {
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
         self.worker.stop();
-        let closing = self.shared.exclusive(|shared, _| {
+        let closing = self.shared.exclusive(|shared, core| {
+            let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
+                true => shared.sign(core).map(|_| ()),
+                false => Ok(()),
+            };
             shared.closed.store(true, Ordering::SeqCst);
-            Ok(())
+            signed
         });
         drop(self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
         closing

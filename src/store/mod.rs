@@ -10,6 +10,7 @@ mod commit;
 mod keyring;
 mod log;
 mod lookup;
+mod manage;
 mod merge;
 mod open;
 mod options;

@@ -72,18 +72,18 @@ impl Work {
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do, at most for `at_most`; `false` when it is time to stop.
-    pub(super) fn wait(&self, at_most: Duration) -> bool {
+    /// Waits until there is something to do, at most for `at_most`; says whether that time has passed, and nothing when it
+    /// is time to stop.
+    pub(super) fn wait(&self, at_most: Duration) -> Option<bool> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.wanted && !state.stop {
+        let mut timed_out = false;
+        while !state.wanted && !state.stop && !timed_out {
             let (woken, waited) = self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner);
             state = woken;
-            if waited.timed_out() {
-                break;
-            }
+            timed_out = waited.timed_out();
         }
         state.wanted = false;
-        !state.stop
+        (!state.stop).then_some(timed_out)
     }
 }
 
@@ -155,19 +155,19 @@ impl Shared {
         if self.settings.background {
             self.work.wake();
         } else {
-            self.upkeep();
+            self.upkeep(false);
         }
     }
 
-    /// Does what is due. What fails here is tried again after the next commit, or at the next open; a reader sees no
-    /// difference.
-    pub(super) fn upkeep(&self) {
+    /// Does what is due; `timed` when so much time has passed that a checkpoint is. What fails here is tried again after
+    /// the next commit, or at the next open; a reader sees no difference.
+    pub(super) fn upkeep(&self, timed: bool) {
         while let Ok(true) = self.merge_next() {}
         let _ = self.exclusive(|shared, core| {
             let unsigned = core.state.size - core.state.signed;
-            if shared.keys().is_some() && shared.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) {
+            let due = shared.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || (timed && unsigned > 0);
+            if due && shared.keys().is_some() {
                 shared.sign(core)?;
-                shared.published.write().unwrap_or_else(PoisonError::into_inner).signed = core.state.signed;
             }
             Ok(())
         });

@@ -1,0 +1,182 @@
+//! What is done to a store by those who run it: policies, holds, keys, the clock. Each is an entry of the chain.
+
+use super::commit::{Core, Staging};
+use super::log::{AuditLog, Receipt};
+use super::shared::Shared;
+use crate::json::{Json, Object};
+use crate::note::{SignedCheckpoint, Succession, VerifierKey};
+use crate::policy::PolicySet;
+use crate::redact::{Context, Facet, Root};
+use crate::retention::{ClockEvent, ClockStatus, ExpiryClock, Hold, HoldRelease, HoldSelector};
+use crate::{Error, ErrorKind, Kind, Result};
+use std::collections::BTreeSet;
+
+impl AuditLog {
+    /// The policies in force.
+    pub fn policies(&self) -> PolicySet {
+        self.shared().policies().set.clone()
+    }
+
+    /// Puts other policies into force, for what is recorded from now on; retention of what is recorded already may grow
+    /// by it, never shrink.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where it would shorten, naming class or tool; [`Key`](ErrorKind::Key) where it
+    /// needs keys that are not there; as [`AuditLog::record`].
+    pub fn set_policy(&self, policies: PolicySet) -> Result<Receipt> {
+        if let Some(history) = &self.shared().ledger().history {
+            policies.retention.check_successor(history.current())?;
+        }
+        super::keyring::ready(0, policies.clone(), self.shared().keys().as_ref()).and_then(|ready| {
+            ready.sanitizer.map(|_| ()).ok_or_else(|| Error::new(ErrorKind::Key, "the policy needs a pseudonym key"))
+        })?;
+        self.own(Kind::Policy, policies.to_json())
+    }
+
+    /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later.
+    /// Users, patients and conversations are named by their clear values.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput): no case, reason or actor, or a selector that selects nothing; as
+    /// [`AuditLog::record`].
+    pub fn place_hold(&self, case: &str, reason: &str, actor: &str, covering: HoldSelector) -> Result<Receipt> {
+        let shared = self.shared();
+        let covering = HoldSelector {
+            conversations: shared.spellings(Facet::Conversation, covering.conversations),
+            users: shared.spellings(Facet::User, covering.users),
+            patients: shared.spellings(Facet::Patient, covering.patients),
+            ..covering
+        };
+        let hold = Hold::new(shared.clean(case)?, shared.clean(reason)?, shared.clean(actor)?, covering)?;
+        self.own(Kind::HoldPlaced, hold.to_json())
+    }
+
+    /// Releases the hold that the entry at `seq` placed.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where no such hold stands; as [`AuditLog::place_hold`].
+    pub fn release_hold(&self, seq: u64, reason: &str, actor: &str) -> Result<Receipt> {
+        let release = HoldRelease::new(seq, self.shared().clean(reason)?, self.shared().clean(actor)?)?;
+        self.own(Kind::HoldReleased, release.to_json())
+    }
+
+    /// The holds that stand, each with the seq of its entry.
+    pub fn holds(&self) -> Vec<(u64, Hold)> {
+        self.shared().ledger().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect()
+    }
+
+    /// How the expiry clock stands. Changes nothing.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn clock_status(&self) -> Result<ClockStatus> {
+        let state = self.snapshot()?.state.clock;
+        let bound = self.shared().policies().set.retention.clock_bound();
+        let mut clock = ExpiryClock::resume(state, bound);
+        // What a commit now would see; nothing of it is kept.
+        let wall = self.shared().clock.now();
+        let _ = clock.observe_wall(wall);
+        Ok(clock.status(wall))
+    }
+
+    /// Says that the system clock is right, which lets expiry go on after a jump that nothing explains.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput): no actor or no reason; as [`AuditLog::record`].
+    pub fn confirm_clock(&self, actor: &str, reason: &str) -> Result<ClockEvent> {
+        let (actor, reason) = (self.shared().clean(actor)?, self.shared().clean(reason)?);
+        self.shared().exclusive(|shared, core| {
+            let mut staging = Staging::new(shared, core)?;
+            let event = staging.confirm_clock(&actor, &reason)?;
+            shared.commit(core, staging, |_| Ok(()))?;
+            Ok(event)
+        })
+    }
+
+    /// Signs a checkpoint of the log as it is now.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key) without the store's keys; [`Conflict`](ErrorKind::Conflict) where the keys have signed a
+    /// longer or another history: this is an older copy.
+    pub fn checkpoint(&self) -> Result<SignedCheckpoint> {
+        self.shared().exclusive(Shared::sign)
+    }
+
+    /// The log key's public half, which an auditor pins; `None` for a store without keys.
+    pub fn public_key(&self) -> Option<VerifierKey> {
+        self.shared().ledger().genesis.as_ref()?.keys.as_ref().map(|(key, _)| key.clone())
+    }
+
+    /// The epoch keys from the first to the present one; `None` for a store without keys.
+    pub fn succession(&self) -> Option<Succession> {
+        self.shared().ledger().succession.clone()
+    }
+
+    /// Hands over to a new epoch key and destroys the old one: what was signed until now can be signed by nobody again.
+    ///
+    /// # Errors
+    /// As [`AuditLog::checkpoint`].
+    pub fn rotate_epoch_key(&self) -> Result<()> {
+        self.shared().exclusive(Shared::rotate)
+    }
+
+    /// Makes a new pseudonym key; values are found under the old ones as before.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) where there are too many.
+    pub fn rotate_pseudonym_key(&self) -> Result<Receipt> {
+        let shared = self.shared();
+        let id = {
+            let mut keys = shared.keys();
+            let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
+            let keys = keys.as_mut().ok_or_else(missing)?;
+            let id = keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
+            keys.save(shared)?;
+            id
+        };
+        let event = [("event", Json::from("pseudonym_key_rotated")), ("key_id", crate::hash::to_hex(&id.0).into())];
+        let receipt = self.own(Kind::Key, Object::from_iter(event).into())?;
+        shared.renew_policies()?;
+        Ok(receipt)
+    }
+
+    /// Records one of the store's own entries.
+    pub(crate) fn own(&self, kind: Kind, detail: Json) -> Result<Receipt> {
+        let detail = match detail {
+            Json::Object(detail) => detail,
+            _ => return Err(Error::invalid("the particulars of an entry are an object")),
+        };
+        self.shared().exclusive(|shared: &Shared, core: &mut Core| {
+            let mut staging = Staging::new(shared, core)?;
+            let receipt = staging.own(kind, detail, None)?;
+            shared.commit(core, staging, |_| Ok(()))?;
+            Ok(receipt)
+        })
+    }
+}
+
+impl Shared {
+    /// A free text of the store's own entries, after the same policy as everything else.
+    pub(super) fn clean(&self, text: &str) -> Result<String> {
+        let mut text = text.to_owned();
+        if let Some(sanitizer) = &self.policies().sanitizer {
+            sanitizer.treat_text(Root::Text, &mut text, &mut Context::new())?;
+        }
+        Ok(text)
+    }
+
+    fn spellings(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
+        match &self.policies().sanitizer {
+            Some(sanitizer) => clear.iter().flat_map(|value| sanitizer.lookup(facet, value)).collect(),
+            None => clear,
+        }
+    }
+
+    /// Makes the policies ready again after the keys changed.
+    fn renew_policies(&self) -> Result<()> {
+        let now = self.policies();
+        let fresh = super::keyring::ready(now.seq, now.set.clone(), self.keys().as_ref())?;
+        *self.policies.write().unwrap_or_else(std::sync::PoisonError::into_inner) = std::sync::Arc::new(fresh);
+        Ok(())
+    }
+}
