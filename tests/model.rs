@@ -469,7 +469,10 @@ impl Game {
             }
         }
         let found = self.log().statistics(&asked).unwrap();
-        assert_eq!(found.iter().map(|s| s.tool.as_str()).collect::<Vec<_>>(), tools.keys().copied().collect::<Vec<_>>());
+        assert_eq!(
+            found.iter().map(|s| s.tool.as_str()).collect::<Vec<_>>(),
+            tools.keys().copied().collect::<Vec<_>>()
+        );
         for (found, rows) in found.iter().zip(tools.values()) {
             let users: BTreeSet<u8> = rows.iter().filter_map(|r| r.spec.as_ref()).map(|s| s.user).collect();
             let ok = rows.iter().filter(|r| r.end.is_some_and(|e| e.0 == Outcome::Ok)).count();
@@ -484,7 +487,10 @@ impl Game {
             for (p, told) in percentiles {
                 let exact = nanos.get(((p * nanos.len() as f64).ceil() as usize).max(1) - 1);
                 let near = |told: f64, exact: u64| (told * 1e6 - exact as f64).abs() <= exact as f64 * 0.01 + 0.5;
-                assert!(told.zip(exact).is_none_or(|(told, &exact)| near(told, exact)), "{p}: {told:?} is not {exact:?}");
+                assert!(
+                    told.zip(exact).is_none_or(|(told, &exact)| near(told, exact)),
+                    "{p}: {told:?} is not {exact:?}"
+                );
                 assert_eq!(told.is_some(), exact.is_some());
             }
         }
