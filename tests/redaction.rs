@@ -64,6 +64,8 @@ const IN_TEXT: &[(&str, &str, &str)] = &[
     ("credential", "GET /?access_token=hunter2&x=1", "hunter2"),
     ("credential", "Cookie: sid=hunter2; theme=dark", "hunter2"),
     ("credential", "my password is hunter2.", "hunter2"),
+    ("credential", "CVV: 737 and the date", "737"),
+    ("credential", "cvc2=737&x=1", "737"),
 ];
 
 #[test]

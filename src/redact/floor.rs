@@ -142,6 +142,42 @@ static TABLE: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
     table
 });
 
+/// The buckets that a key can end in and still be something: those of names, of their plurals, and of qualifiers.
+static ENDINGS: LazyLock<[bool; BUCKETS]> = LazyLock::new(|| {
+    let mut endings = [false; BUCKETS];
+    let mut mark = |text: &[u8]| {
+        if let Some(slot) = endings.get_mut(bucket(text)) {
+            *slot = true;
+        }
+    };
+    for name in TABLE.iter().flatten() {
+        mark(name.text.as_bytes());
+        mark(&[name.text.as_bytes().last().copied().unwrap_or_default(), b's']);
+    }
+    for qualifier in QUALIFIERS {
+        match qualifier.as_bytes() {
+            [one] => (0..32).for_each(|before| mark(&[before, *one])),
+            longer => mark(longer),
+        }
+    }
+    endings
+});
+
+/// Whether a key can name a secret, from its last two letters; most cannot, and are not read any further.
+pub(crate) fn may_be_secret(key: &str) -> bool {
+    match last_two(key, |b| b.is_ascii_digit()) {
+        Some(ending) => ENDINGS.get(bucket(&ending)).copied().unwrap_or(true),
+        None => false,
+    }
+}
+
+/// The last two characters of a key, in lower case, without separators and what else is skipped at its end.
+pub(crate) fn last_two(key: &str, skip: impl Fn(u8) -> bool) -> Option<[u8; 2]> {
+    let mut bytes = key.bytes().rev().filter(|&b| Class::of(b) != Class::Gap).skip_while(|&b| skip(b));
+    let last = bytes.next()?.to_ascii_lowercase();
+    Some([bytes.next()?.to_ascii_lowercase(), last])
+}
+
 fn bucket(joined: &[u8]) -> usize {
     match joined {
         [.., a, b] => usize::from(a & 31) << 5 | usize::from(b & 31),
@@ -269,6 +305,9 @@ const CLASSES: [Class; 256] = {
 
 /// What a value under `key` is, if the key names a secret.
 pub(crate) fn kind_of_key(key: &str) -> Option<Kind> {
+    if !may_be_secret(key) {
+        return None;
+    }
     find(&Words::of(key)).map(|(name, _)| name.kind)
 }
 

@@ -383,15 +383,19 @@ impl Sanitizer {
             if !matches!(result, Ok(Outcome::Stays)) {
                 return true;
             }
-            let words = Words::of(key);
+            let ruled =
+                self.filter != 0 && self.filter & filter_bit(&floor::last_two(key, |_| false).unwrap_or_default()) != 0;
+            let secret = floor::may_be_secret(key);
+            let words = (ruled || secret).then(|| Words::of(key));
             // `[REDACTED:email]` is what a key was called, not what its value is.
             let renamed = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
-            let mut kind = if renamed { None } else { floor::kind_of_member(parent, &words, value) };
+            let known = words.as_ref().filter(|_| secret && !renamed);
+            let mut kind = known.and_then(|w| floor::kind_of_member(parent, w, value));
             if kind.is_none() && named.is_some() && is_one_of(key, VALUE_KEYS) && tells(value) {
                 kind = named;
             }
             let at = At { parent: Some(at), seg: Seg::Key(key), root: at.root };
-            match self.visit(value, &at, Some(&words), kind, Some(key), detect, state) {
+            match self.visit(value, &at, words.as_ref(), kind, Some(key), detect, state) {
                 Ok(Outcome::Stays) => true,
                 Ok(Outcome::Drop) => false,
                 other => {
@@ -638,7 +642,7 @@ fn domain_of(key: &str) -> String {
 /// One bit for the last two letters of a key.
 fn filter_bit(key: &[u8]) -> u64 {
     match key {
-        [.., a, b] => 1 << ((a ^ b.rotate_left(3)) & 63),
+        [.., a, b] if *b != 0 => 1 << ((a ^ b.rotate_left(3)) & 63),
         _ => 1,
     }
 }

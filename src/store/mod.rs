@@ -30,7 +30,7 @@ mod zones;
 
 pub(crate) use block::Packed;
 pub use log::{AuditLog, Begun, Receipt};
-pub(crate) use merge::{Column, row_inner, row_leaf};
+pub(crate) use merge::{Column, Row, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
 pub(crate) use prints::{CallFact, Prints};

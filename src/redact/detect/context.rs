@@ -10,6 +10,8 @@ enum Topic {
     Phone,
     Card,
     Ssn,
+    /// A number, and nothing says of what: where nothing else does, people mean their phone's.
+    Number,
     /// Something else that has a number: an order is not called back.
     Other,
 }
@@ -20,7 +22,7 @@ const WORDS: &[(Topic, &str)] = &[
         "phone phones telephone telephones tel tlf tlf. telefon telefone telefono teléfono téléphone mobile mobil móvil \
          cell cellphone cellular celular handy portable fax call calls called calling callback dial dialed dialled desk \
          contact reach ring whatsapp sms text texting message messages messaging voicemail pager hotline landline \
-         helpline answering telephonic msisdn",
+         helpline answering telephonic msisdn reached contacting contacted office home work",
     ),
     (
         Topic::Card,
@@ -28,10 +30,13 @@ const WORDS: &[(Topic, &str)] = &[
          kreditkarte tarjeta carta cartão",
     ),
     (Topic::Ssn, "ssn ssns social itin taxpayer tin"),
+    (Topic::Number, "number numbers nr no. nummer numéro numero número"),
     (
         Topic::Other,
         "order orders invoice account acct reservation booking ticket case zip license licence passport policy id ids ref \
-         reference amount serial sku isbn tracking version build commit flight port pid room suite apt box quantity",
+         reference amount serial sku isbn tracking version build commit flight port pid room suite apt box quantity routing \
+         bank confirmation member employee student model part catalog registration plate tax vat claim loan bill customer \
+         client transaction receipt file record mrn patient lot batch phase page section line lines error code",
     ),
 ];
 
@@ -56,6 +61,8 @@ pub(super) struct Context {
     pub(super) phone: bool,
     pub(super) card: bool,
     pub(super) ssn: bool,
+    /// It is called a number, and nothing else.
+    pub(super) number: bool,
     /// The word that says it is a phone stands behind the number.
     pub(super) phone_after: bool,
 }
@@ -73,11 +80,15 @@ impl Context {
             match topic {
                 Topic::Card => context.card = true,
                 Topic::Ssn => context.ssn = true,
-                Topic::Phone | Topic::Other => {}
+                Topic::Phone | Topic::Other | Topic::Number => {}
             }
-            last = Some(topic);
+            // `phone number`, `order number`: the number is that of what stands before it.
+            if topic != Topic::Number || last.is_none() {
+                last = Some(topic);
+            }
         }
         context.phone |= last == Some(Topic::Phone);
+        context.number = last == Some(Topic::Number);
         const AFTERWARDS: [&str; 9] = ["office", "fax", "mobile", "cell", "home", "work", "phone", "desk", "tel"];
         let after = head(text, end, AFTER).trim_start_matches([' ', '-', '(', ',', '/', '\t']);
         let word = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
@@ -101,6 +112,7 @@ impl Context {
                 || joined.ends_with(b"cellno"),
             card: has("card") || joined == b"cc" || joined == b"pan",
             ssn: has("ssn") || has("socialsec") || has("taxid"),
+            number: false,
             phone_after: false,
         }
     }

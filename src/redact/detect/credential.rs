@@ -1,8 +1,9 @@
 //! Secrets beside their names in a text: `password=…`, `"api_key": "…"`, `--token …`, `Cookie: …`.
 //!
 //! It is what the floor does for keys, where no JSON can be read: command lines, logs, URLs, headers, configuration,
-//! and JSON that is cut off. A name in quotes counts whatever the floor knows it as; without quotes only names of
-//! secrets do, since *e-mail:* and *card:* also stand in prose, where detectors by value know better.
+//! and JSON that is cut off. A name in quotes counts whatever the floor knows it as; without quotes and before
+//! a colon only names of secrets do, since *e-mail:* and *card number:* also stand in prose, where detectors by value
+//! know better.
 
 use super::{Hits, before};
 use crate::redact::floor::{self, Kind};
@@ -49,7 +50,11 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         return None;
     }
     let (name, quoted) = name_before(text, at, done)?;
-    let kind = floor::kind_of_key(name).filter(|&k| quoted || k == Kind::Secret)?;
+    let kind = floor::kind_of_key(name)?;
+    let plain = kind == Kind::Secret || !colon && kind != Kind::Email || name.to_ascii_lowercase().contains("cv");
+    if !quoted && !plain {
+        return None;
+    }
     let mut start = at + 1;
     if next == Some(b'>') || next == Some(b'=') {
         start += 1;

@@ -109,7 +109,7 @@ fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut
         return;
     }
     let context = Context::around(run.text, first.start, last.end, hint);
-    if !context.phone {
+    if !(context.phone || context.number && to - from > 1) {
         return;
     }
     const MOST: usize = 13;
