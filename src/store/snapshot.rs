@@ -4,6 +4,7 @@
 //! therefore holds at least what the generations do, and index rows below the first generation are all in it.
 
 use super::block::{Block, Packed};
+use super::guard::guarded;
 use super::pending::Generation;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
@@ -54,7 +55,8 @@ impl Found {
 impl Shared {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
-        Snapshot::raw(self.database()?.get()?.begin_read().stored()?)
+        let database = self.database()?;
+        guarded(|| Snapshot::raw(database.get()?.begin_read().stored()?))
     }
 
     /// The store as it is now.
@@ -63,21 +65,24 @@ impl Shared {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             (published.size, published.head, published.generations.clone())
         };
-        let txn = self.database()?.get()?.begin_read().stored()?;
-        let state = read_state(&txn)?;
-        let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
-        Ok(Snapshot {
-            blocks: txn.open_table(tables::BLOCKS).stored()?,
-            tail: txn.open_table(tables::TAIL).stored()?,
-            nodes: txn.open_table(tables::NODES).stored()?,
-            covers: txn.open_table(tables::COVERS).stored()?,
-            txn,
-            size,
-            head,
-            state,
-            indexed,
-            generations,
-            last: Mutex::new(None),
+        let database = self.database()?;
+        guarded(|| {
+            let txn = database.get()?.begin_read().stored()?;
+            let state = read_state(&txn)?;
+            let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
+            Ok(Snapshot {
+                blocks: txn.open_table(tables::BLOCKS).stored()?,
+                tail: txn.open_table(tables::TAIL).stored()?,
+                nodes: txn.open_table(tables::NODES).stored()?,
+                covers: txn.open_table(tables::COVERS).stored()?,
+                txn,
+                size,
+                head,
+                state,
+                indexed,
+                generations,
+                last: Mutex::new(None),
+            })
         })
     }
 }

@@ -5,7 +5,7 @@ use super::finding::{Finding, FindingKind as K};
 use super::{Verification, VerifyOptions};
 use crate::entry::Field;
 use crate::merkle::Frontier;
-use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot};
+use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot, guarded};
 use crate::{AuditLog, Error, Hash, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -17,7 +17,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     // One transaction and nothing from memory: what is compared must be of one moment.
     let snapshot = log.shared().stored()?;
     let mut whole = Whole::new(&snapshot);
-    let stretches = whole.stretches()?;
+    let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
     in_order(threads.min(stretches.len().max(1)), &stretches, &snapshot, |stretch| {
@@ -61,7 +61,7 @@ fn in_order(
             scope.spawn(move || {
                 // Each thread takes every n-th stretch, so that the results can be taken in turn.
                 for (range, indexed) in stretches.iter().skip(lane).step_by(threads) {
-                    if send.send(batch::read(snapshot, range.clone(), *indexed)).is_err() {
+                    if send.send(guarded(|| batch::read(snapshot, range.clone(), *indexed))).is_err() {
                         return;
                     }
                 }
@@ -216,7 +216,7 @@ impl<'a> Whole<'a> {
         });
         for (level, index, hash) in completed {
             self.nodes += 1;
-            match crate::merkle::Nodes::node(self.snapshot, level, index) {
+            match guarded(|| crate::merkle::Nodes::node(self.snapshot, level, index)) {
                 Ok(stored) if stored == hash => {}
                 Ok(_) => self.find(
                     K::TreeMismatch,
@@ -243,7 +243,7 @@ impl<'a> Whole<'a> {
             Self::small_tables,
         ];
         for check in checks {
-            if let Err(e) = check(self) {
+            if let Err(e) = guarded(|| check(self)) {
                 self.find(K::FileDamaged, None, e.to_string());
             }
         }
