@@ -206,6 +206,7 @@ impl AuditLog {
             drop(database);
             Ok(())
         });
+        self.shared.news.tell();
         closing.and(closed)
     }
 
