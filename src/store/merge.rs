@@ -7,6 +7,7 @@
 
 use super::block::{read_varint, write_varint};
 use super::commit::{Core, Staging};
+use super::guard::guarded;
 use super::pending::{Generation, Index};
 use super::posting;
 use super::rollup::Cell;
@@ -262,7 +263,9 @@ impl Shared {
     pub(crate) fn merge_next(&self) -> Result<bool> {
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(generation) = self.complete_generation() else { return Ok(false) };
-        let mut merge = Merge::prepare(&self.snapshot()?, &generation, &*self.random)?;
+        let snapshot = self.snapshot()?;
+        let mut merge = guarded(|| Merge::prepare(&snapshot, &generation, &*self.random))?;
+        drop(snapshot);
         let still_there = |shared: &Shared| shared.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &generation));
         loop {
             let written = self.exclusive(|shared, core| {

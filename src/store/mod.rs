@@ -7,6 +7,7 @@
 
 mod block;
 mod commit;
+mod guard;
 mod keyring;
 mod log;
 mod lookup;
@@ -31,6 +32,7 @@ mod turn;
 mod zones;
 
 pub(crate) use block::Packed;
+pub(crate) use guard::guarded;
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use merge::{Column, Row, row_inner, row_leaf};
 pub use options::Options;

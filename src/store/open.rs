@@ -5,6 +5,7 @@
 
 use super::block::Packed;
 use super::commit::{Core, Staging};
+use super::guard::guarded;
 use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
@@ -235,13 +236,15 @@ impl Shared {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
-        // redb gives its lock back only when the old handle is gone.
-        drop(database.take());
-        let options = Options { settings: self.settings.clone(), ..Options::new() };
-        let fresh = Arc::new(open_database(&options, &self.source)?);
-        let loaded = load(&fresh, self.clock.monotonic())?;
-        *database = Some(fresh);
-        Ok(loaded)
+        guarded(|| {
+            // redb gives its lock back only when the old handle is gone.
+            drop(database.take());
+            let options = Options { settings: self.settings.clone(), ..Options::new() };
+            let fresh = Arc::new(open_database(&options, &self.source)?);
+            let loaded = load(&fresh, self.clock.monotonic())?;
+            *database = Some(fresh);
+            Ok(loaded)
+        })
     }
 }
 

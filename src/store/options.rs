@@ -1,5 +1,6 @@
 //! How a store is made and opened.
 
+use super::guard::guarded;
 use super::keyring::KeySource;
 use super::log::AuditLog;
 use super::open;
@@ -230,7 +231,7 @@ impl Options {
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`; what the file system says.
     pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
-        open::create_file(self, path.as_ref())
+        guarded(|| open::create_file(self, path.as_ref()))
     }
 
     /// Opens the store at `path`, which is never made.
@@ -240,7 +241,7 @@ impl Options {
     /// [`NewerFormat`](crate::ErrorKind::NewerFormat), [`Locked`](crate::ErrorKind::Locked),
     /// [`Damaged`](crate::ErrorKind::Damaged), or what the file system says.
     pub fn open(self, path: impl AsRef<Path>) -> Result<AuditLog> {
-        open::open(self, Source::File(path.as_ref().to_owned()))
+        guarded(|| open::open(self, Source::File(path.as_ref().to_owned())))
     }
 
     /// Makes a store in memory: for tests, and for what need not outlive the process.
@@ -258,7 +259,7 @@ impl Options {
     /// # Errors
     /// What the storage says.
     pub fn create_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
-        open::create(self, Source::Backend(Arc::new(backend)))
+        guarded(|| open::create(self, Source::Backend(Arc::new(backend))))
     }
 
     /// Opens a store on a storage of the caller's.
@@ -266,6 +267,6 @@ impl Options {
     /// # Errors
     /// As [`Options::open`].
     pub fn open_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
-        open::open(self, Source::Backend(Arc::new(backend)))
+        guarded(|| open::open(self, Source::Backend(Arc::new(backend))))
     }
 }

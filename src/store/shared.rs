@@ -2,6 +2,7 @@
 
 use super::Receipt;
 use super::commit::{Core, Job};
+use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
@@ -130,6 +131,16 @@ pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<Database>>>);
 impl DatabaseGuard<'_> {
     pub(crate) fn get(&self) -> Result<&Arc<Database>> {
         self.0.as_ref().ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed"))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = guarded(|| {
+            drop(database);
+            Ok(())
+        });
     }
 }
 

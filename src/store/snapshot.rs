@@ -4,6 +4,7 @@
 //! therefore holds at least what the generations do, and index rows below the first generation are all in it.
 
 use super::block::{Block, Packed};
+use super::guard::guarded;
 use super::pending::Generation;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
@@ -56,7 +57,8 @@ impl Found {
 impl Shared {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
-        Snapshot::raw(self.database()?.get()?)
+        let database = self.database()?;
+        guarded(|| Snapshot::raw(database.get()?))
     }
 
     /// The store as it is now.
@@ -66,22 +68,24 @@ impl Shared {
             (published.size, published.head, published.generations.clone())
         };
         let database = self.database()?.get()?.clone();
-        let txn = database.begin_read().stored()?;
-        let state = read_state(&txn)?;
-        let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
-        Ok(Snapshot {
-            blocks: txn.open_table(tables::BLOCKS).stored()?,
-            tail: txn.open_table(tables::TAIL).stored()?,
-            nodes: txn.open_table(tables::NODES).stored()?,
-            covers: txn.open_table(tables::COVERS).stored()?,
-            txn,
-            _database: database,
-            size,
-            head,
-            state,
-            indexed,
-            generations,
-            last: Mutex::new(None),
+        guarded(|| {
+            let txn = database.begin_read().stored()?;
+            let state = read_state(&txn)?;
+            let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
+            Ok(Snapshot {
+                blocks: txn.open_table(tables::BLOCKS).stored()?,
+                tail: txn.open_table(tables::TAIL).stored()?,
+                nodes: txn.open_table(tables::NODES).stored()?,
+                covers: txn.open_table(tables::COVERS).stored()?,
+                txn,
+                _database: database.clone(),
+                size,
+                head,
+                state,
+                indexed,
+                generations,
+                last: Mutex::new(None),
+            })
         })
     }
 }

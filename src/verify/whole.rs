@@ -8,7 +8,7 @@ use crate::entry::Field;
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
 use crate::retention::SeqSet;
-use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot, covers};
+use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
@@ -19,11 +19,11 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let start = clock.monotonic();
     // One transaction and nothing from memory: what is compared must be of one moment.
     let snapshot = log.shared().stored()?;
-    let purged = purged(&snapshot)?;
-    let signed = Signed::new(log.shared(), &snapshot, options)?;
+    let purged = guarded(|| purged(&snapshot))?;
+    let signed = guarded(|| Signed::new(log.shared(), &snapshot, options))?;
     let mut whole = Whole::new(&snapshot, &purged.0, signed);
     whole.findings.extend(purged.1);
-    let stretches = whole.stretches()?;
+    let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
     in_order(threads.min(stretches.len().max(1)), &stretches, &snapshot, &purged.0, |stretch| {
@@ -84,7 +84,7 @@ fn in_order(
             scope.spawn(move || {
                 // Each thread takes every n-th stretch, so that the results can be taken in turn.
                 for (range, indexed) in stretches.iter().skip(lane).step_by(threads) {
-                    if send.send(batch::read(snapshot, purged, range.clone(), *indexed)).is_err() {
+                    if send.send(guarded(|| batch::read(snapshot, purged, range.clone(), *indexed))).is_err() {
                         return;
                     }
                 }
@@ -292,7 +292,7 @@ impl<'a> Whole<'a> {
         for (level, index, hash) in completed.into_iter().filter(|c| c.0 >= NODE_LEVEL) {
             self.nodes += 1;
             let first = merkle::leaves_of(level, index).start;
-            match self.snapshot.node(level, index) {
+            match guarded(|| self.snapshot.node(level, index)) {
                 Ok(stored) if stored == hash => {}
                 Ok(_) => {
                     self.find(K::TreeMismatch, first, format!("the Merkle node {index} of level {level} is another"))
@@ -317,7 +317,7 @@ impl<'a> Whole<'a> {
             Self::small_tables,
         ];
         for check in checks {
-            if let Err(e) = check(self) {
+            if let Err(e) = guarded(|| check(self)) {
                 self.find(K::FileDamaged, None, e.to_string());
             }
         }
