@@ -72,7 +72,7 @@ fn a_follower_sees_each_entry_once_in_order() {
     let writers: Vec<_> = (0..3)
         .map(|t| {
             let log = log.clone();
-            thread::spawn(move || (0..100).for_each(|i| drop(log.record(call(format!("{t}-{i}"))).unwrap())))
+            thread::spawn(move || (0..100).for_each(|i| assert!(log.record(call(format!("{t}-{i}"))).is_ok())))
         })
         .collect();
     let seen: Vec<Entry> = follower.take(300).map(Result::unwrap).collect();

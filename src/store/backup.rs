@@ -5,8 +5,8 @@
 //! and the tables that index batches and purges write are held still by holding what either must hold ([`Shared::merging`]).
 //! Invariant K3: the state row is written last, so that half a copy is no store.
 //!
-//! The copy is made table by table, not by its bytes: it has no free pages, so nothing that was purged or erased comes along
-//! in it, and no read transaction lasts longer than one chunk, so that the store does not grow while it is copied.
+//! The copy is made table by table, not by its bytes: the free pages of the store, with whatever was purged or erased from
+//! them, stay behind, and no read transaction lasts longer than one chunk, so that the store does not grow while it is copied.
 
 use super::log::{AuditLog, Receipt};
 use super::open::{new_private_file, sync_directory};
@@ -18,8 +18,8 @@ use super::tables::{self, Stored, from_redb};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Hash, Kind, Result};
 use redb::{
-    Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    TableHandle, Value,
+    Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableHandle,
+    Value,
 };
 use std::fs::File;
 use std::io;
@@ -326,6 +326,8 @@ impl<'a> Copy<'a> {
         let mut txn = txn;
         txn.set_two_phase_commit(true);
         txn.commit().stored()?;
+        // Each chunk left a few pages behind that the next ones could not use.
+        self.to.compact().stored()?;
         self.told(rows);
         Ok(state)
     }
