@@ -36,6 +36,7 @@ pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRand
 pub use policy::PolicySet;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
 pub use store::Purged;
+pub use store::{AuditLog, Backup, Begun, Health, Options, Receipt, Unsealed};
 pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Verification, VerifyOptions};

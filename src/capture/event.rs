@@ -39,7 +39,8 @@ impl AuditLog {
 }
 
 /// New entries as they are recorded: see [`AuditLog::follow`]. As an iterator it blocks until there is one, and ends when
-/// the log is closed through another handle.
+/// the log is closed through another handle. What it had not read by then it cannot read any more; it stands in the log, and
+/// [`Follower::position`] says from where.
 #[must_use = "a follower does nothing unless it is asked"]
 pub struct Follower {
     log: AuditLog,
