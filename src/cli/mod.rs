@@ -12,11 +12,14 @@ mod filter;
 mod import;
 mod init;
 mod lines;
+mod manage;
 mod progress;
+mod prove;
 mod query;
 mod record;
 mod redact;
 mod render;
+mod report;
 mod stats;
 mod store;
 mod table;
@@ -48,6 +51,19 @@ enum Command {
     Stats(stats::StatsArgs),
     Verify(verify::VerifyArgs),
     Export(Box<export::ExportArgs>),
+    #[command(subcommand)]
+    Report(report::ReportCommand),
+    Checkpoint(prove::CheckpointArgs),
+    Prove(prove::ProveArgs),
+    Check(prove::CheckArgs),
+    #[command(subcommand)]
+    Keys(manage::KeysCommand),
+    #[command(subcommand)]
+    Policy(manage::PolicyCommand),
+    #[command(subcommand)]
+    Hold(manage::HoldCommand),
+    #[command(subcommand)]
+    Clock(manage::ClockCommand),
     Redact(redact::RedactArgs),
 }
 
@@ -64,6 +80,14 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
+        Command::Report(command) => report::run(command),
+        Command::Checkpoint(args) => prove::checkpoint(args),
+        Command::Prove(args) => prove::prove(args),
+        Command::Check(args) => prove::check(args),
+        Command::Keys(command) => manage::keys(command),
+        Command::Policy(command) => manage::policy(command),
+        Command::Hold(command) => manage::hold(command),
+        Command::Clock(command) => manage::clock(command),
         Command::Redact(args) => redact::run(args),
     })
 }
