@@ -6,6 +6,7 @@
 //! those whose name says so.
 
 mod config;
+mod demo;
 mod exit;
 mod export;
 mod filter;
@@ -43,6 +44,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Init(init::InitArgs),
     Record(record::RecordArgs),
     Import(import::ImportArgs),
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
     // Usage errors end here, with code 2 and a message of clap's.
     let cli = Cli::parse();
     exit::code(match &cli.command {
+        Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Record(args) => record::run(args),
         Command::Import(args) => import::run(args),

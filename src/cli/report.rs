@@ -128,5 +128,7 @@ fn pseudonyms(log: &AuditLog, args: &AccessArgs) -> Vec<String> {
     let secrets = Secrets { pseudonyms: keys.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect() };
     let Ok(sanitizer) = Sanitizer::new(&log.policies().redaction, secrets) else { return Vec::new() };
     let known = sanitizer.lookup(Facet::Patient, &args.patient);
-    known.into_iter().filter(|id| *id != args.patient).collect()
+    // The key makes a pseudonym of every id; those that stand in the log are the ones that count.
+    let stands = |id: &String| log.count(&Query::new().patient(id).limit(1)).is_ok_and(|n| n > 0);
+    known.into_iter().filter(|id| *id != args.patient && stands(id)).collect()
 }
