@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Who does it, and why: both stand in the log.
 #[derive(Debug, Args)]
-struct Because {
+pub struct Because {
     /// Who does this
     #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
     actor: String,
