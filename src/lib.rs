@@ -1,8 +1,8 @@
 //! attestlog
 #![forbid(unsafe_code)]
 
-pub mod capture;
 pub mod anchor;
+pub mod capture;
 pub mod json;
 pub mod keys;
 pub mod merkle;
@@ -35,6 +35,7 @@ pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::PolicySet;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
+pub use store::Purged;
 pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Verification, VerifyOptions};
