@@ -28,6 +28,13 @@ pub mod redact;
 pub mod report;
 pub mod retention;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::store::fuzzing::*;
+    pub use redb::StorageBackend;
+}
+
 mod codec;
 mod entry;
 mod error;

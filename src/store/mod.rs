@@ -7,6 +7,8 @@
 
 mod block;
 mod commit;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keyring;
 mod log;
 mod lookup;
