@@ -19,6 +19,7 @@
 )]
 
 pub mod capture;
+pub mod anchor;
 pub mod json;
 pub mod keys;
 pub mod merkle;
