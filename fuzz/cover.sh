@@ -12,6 +12,8 @@ export FUZZ_TARGET=$target
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
-cargo build --release --features cover --bin cover --target-dir target/cover
-exec ./target/cover/release/cover -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=65536 \
+# Named, the host's own target keeps these flags away from build scripts.
+host=$(rustc -vV | sed -n 's/^host: //p')
+cargo build --release --features cover --bin cover --target-dir target/cover --target "$host"
+exec "./target/cover/$host/release/cover" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=65536 \
     -artifact_prefix="artifacts/$target/" "$@" "found/$target" "corpus/$target"

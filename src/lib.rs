@@ -18,8 +18,8 @@
     )
 )]
 
-pub mod capture;
 pub mod anchor;
+pub mod capture;
 pub mod json;
 pub mod keys;
 pub mod merkle;
