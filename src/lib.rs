@@ -59,6 +59,7 @@ pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::PolicySet;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
+pub use store::Purged;
 pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Verification, VerifyOptions};
