@@ -10,6 +10,8 @@ mod block;
 mod commit;
 mod guard;
 mod health;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keyring;
 mod log;
 mod lookup;

@@ -108,6 +108,7 @@ impl News {
     }
 
     /// Waits until `seen` says that there is something, at most for `at_most` where that is given.
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(crate) fn wait<T>(&self, at_most: Option<Duration>, mut seen: impl FnMut() -> Option<T>) -> Option<T> {
         // Looked at under the lock, so that nothing is told between looking and waiting.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

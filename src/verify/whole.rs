@@ -403,7 +403,7 @@ impl<'a> Whole<'a> {
         }
         let mut wrong = Vec::new();
         self.snapshot.scan_nodes(&mut |level, index, _| {
-            let inside = level >= NODE_LEVEL && level < 64 && index < size >> level;
+            let inside = (NODE_LEVEL..64).contains(&level) && index < size >> level;
             if !inside {
                 wrong.push((level, index));
             }
