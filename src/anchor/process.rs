@@ -135,7 +135,7 @@ impl Drain {
                     Err(_) => break,
                 }
             }
-            drop(told.send(()));
+            let _ = told.send(());
         })?;
         Ok(Drain { bytes, done })
     }
@@ -146,7 +146,7 @@ impl Drain {
 
     fn last_words(&self) -> String {
         // Whether it closed its end or not, what there is by now is what can be told.
-        drop(self.done.recv_timeout(LAST_WORDS));
+        let _ = self.done.recv_timeout(LAST_WORDS);
         let text = excerpt(&self.taken());
         if text.is_empty() { text } else { format!(": {text}") }
     }

@@ -116,20 +116,11 @@ fn granted(response: &[u8]) -> Result<&[u8]> {
     match status.expect(der::INTEGER, "no status number")? {
         [0 | 1] => Ok(answer.rest()),
         number => {
-            let words = status.optional(der::SEQUENCE)?.map(|mut text| {
-                let mut strings = Reader::new(std::mem::take(&mut text));
-                strings.element().map(|(_, first)| excerpt(first)).unwrap_or_default()
-            });
-            let (number, words) = (excerpt_number(number), words.unwrap_or_default());
+            let number = if let [one] = number { one.to_string() } else { "unknown".to_owned() };
+            let words = status.optional(der::SEQUENCE)?.and_then(|strings| Reader::new(strings).element().ok());
+            let words = words.map(|(_, first)| excerpt(first)).unwrap_or_default();
             Err(Error::invalid(format!("the authority refused to stamp (status {number}): {words}")))
         }
-    }
-}
-
-fn excerpt_number(bytes: &[u8]) -> String {
-    match bytes {
-        [one] => one.to_string(),
-        _ => "unknown".to_owned(),
     }
 }
 
