@@ -1,8 +1,9 @@
 //! attestlog
 #![forbid(unsafe_code)]
 
-pub mod capture;
+pub mod alert;
 pub mod anchor;
+pub mod capture;
 pub mod json;
 pub mod keys;
 pub mod merkle;
@@ -13,6 +14,7 @@ pub mod report;
 pub mod retention;
 
 mod codec;
+mod emergency;
 mod entry;
 mod error;
 mod hash;
@@ -26,6 +28,7 @@ mod store;
 mod time;
 mod verify;
 
+pub use emergency::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
 pub use entry::{
     Attribution, Body, Call, CallError, CallLimits, CallResult, Completion, Content, Entry, Field, Kind, Outcome,
     OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary, ToolCall, Trigger,

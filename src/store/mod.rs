@@ -11,6 +11,7 @@ mod keyring;
 mod log;
 mod lookup;
 mod manage;
+mod marks;
 mod merge;
 mod open;
 mod options;
@@ -30,6 +31,7 @@ mod zones;
 
 pub(crate) use block::Packed;
 pub use log::{AuditLog, Begun, Receipt};
+pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Row, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;

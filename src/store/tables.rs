@@ -35,6 +35,9 @@ pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition:
 /// Seq of a purge's entry → the exact set of seqs that it took.
 pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
 
+/// How far somebody has come who reads the log behind the writer → the seq from which they go on.
+pub(crate) const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
+
 /// The longest value that stands in `terms` as it is.
 pub(crate) const TERM_BYTES: usize = 64;
 
@@ -63,6 +66,7 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(UNFINISHED).stored()?;
     txn.open_table(CHECKPOINTS).stored()?;
     txn.open_table(PURGES).stored()?;
+    txn.open_table(MARKS).stored()?;
     Ok(())
 }
 
