@@ -7,6 +7,7 @@ use crate::entry::Field;
 use crate::json::{Json, Number, Object};
 use crate::{Error, Result};
 use chrono::NaiveDate;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is wrong, and at which member of the rule; the member `""` is the rule itself.
@@ -210,7 +211,7 @@ fn hours(member: &str, value: &Json) -> std::result::Result<Hours, Fault> {
     Ok(hours)
 }
 
-fn facets(member: &str, value: &Json) -> std::result::Result<Vec<(Field, Vec<String>)>, Fault> {
+fn facets(member: &str, value: &Json) -> std::result::Result<BTreeMap<Field, Vec<String>>, Fault> {
     let Json::Object(members) = value else { return fault(member, "is a table of facets") };
     let one = |(name, values): (&str, &Json)| {
         let at = format!("{member}.{name}");
@@ -220,9 +221,9 @@ fn facets(member: &str, value: &Json) -> std::result::Result<Vec<(Field, Vec<Str
     members.iter().map(one).collect()
 }
 
-fn attributes(member: &str, value: &Json) -> std::result::Result<Vec<(String, Vec<Json>)>, Fault> {
+fn attributes(member: &str, value: &Json) -> std::result::Result<BTreeMap<String, Vec<Json>>, Fault> {
     let Json::Object(members) = value else { return fault(member, "is a table of attributes") };
-    let mut found = Vec::new();
+    let mut found = BTreeMap::new();
     for (name, value) in members.iter() {
         match value {
             // TOML's dotted keys are tables in tables.
@@ -230,8 +231,8 @@ fn attributes(member: &str, value: &Json) -> std::result::Result<Vec<(String, Ve
                 let inner = attributes(&format!("{member}.{name}"), value)?;
                 found.extend(inner.into_iter().map(|(rest, values)| (format!("{name}.{rest}"), values)));
             }
-            Json::Array(values) => found.push((name.to_owned(), values.clone())),
-            value => found.push((name.to_owned(), vec![value.clone()])),
+            Json::Array(values) => _ = found.insert(name.to_owned(), values.clone()),
+            value => _ = found.insert(name.to_owned(), vec![value.clone()]),
         }
     }
     Ok(found)

@@ -4,7 +4,7 @@ use super::hours::{Hours, Zone};
 use crate::entry::Field;
 use crate::json::Json;
 use crate::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -136,9 +136,9 @@ pub struct Rule {
     pub(super) name: String,
     pub(super) summary: Option<String>,
     pub(super) severity: Severity,
-    pub(super) when: Vec<(Field, Vec<String>)>,
-    pub(super) except: Vec<(Field, Vec<String>)>,
-    pub(super) attributes: Vec<(String, Vec<Json>)>,
+    pub(super) when: BTreeMap<Field, Vec<String>>,
+    pub(super) except: BTreeMap<Field, Vec<String>>,
+    pub(super) attributes: BTreeMap<String, Vec<Json>>,
     pub(super) failed: Option<bool>,
     pub(super) emergency: Option<bool>,
     pub(super) misused_grant: bool,
@@ -149,13 +149,6 @@ pub struct Rule {
     pub(super) measure: Measure,
 }
 
-fn put<T>(list: &mut Vec<(Field, Vec<T>)>, field: Field, value: T) {
-    match list.iter_mut().find(|(f, _)| *f == field) {
-        Some((_, values)) => values.push(value),
-        None => list.push((field, vec![value])),
-    }
-}
-
 impl Rule {
     /// A rule that fires at every call: by the first within an hour of each user. Its name is the first part of its
     /// alerts' ids.
@@ -164,9 +157,9 @@ impl Rule {
             name: name.into(),
             summary: None,
             severity: Severity::Warning,
-            when: Vec::new(),
-            except: Vec::new(),
-            attributes: Vec::new(),
+            when: BTreeMap::new(),
+            except: BTreeMap::new(),
+            attributes: BTreeMap::new(),
             failed: None,
             emergency: None,
             misused_grant: false,
@@ -193,24 +186,20 @@ impl Rule {
     /// Only calls with this value of a facet, or another one that was given for it. Users, patients and conversations are
     /// named by their clear values.
     pub fn when(mut self, field: Field, value: impl Into<String>) -> Rule {
-        put(&mut self.when, field, value.into());
+        self.when.entry(field).or_default().push(value.into());
         self
     }
 
     /// No calls with this value of a facet.
     pub fn except(mut self, field: Field, value: impl Into<String>) -> Rule {
-        put(&mut self.except, field, value.into());
+        self.except.entry(field).or_default().push(value.into());
         self
     }
 
     /// Only calls of which the host says this: a member of the session's metadata, or of its member `attributes`; dots go
     /// into objects. Other values given for the same name are alternatives.
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Json>) -> Rule {
-        let (name, value) = (name.into(), value.into());
-        match self.attributes.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, values)) => values.push(value),
-            None => self.attributes.push((name, vec![value])),
-        }
+        self.attributes.entry(name.into()).or_default().push(value.into());
         self
     }
 
