@@ -35,6 +35,7 @@ pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Row, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
+pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
 pub(crate) use rollup::Cell;
 pub(crate) use sender::REMEMBERED;
