@@ -1,7 +1,7 @@
 //! The store: one file, one writer at a time, any number of readers.
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
-//! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
+//! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys; `merge` moves the index of the newest entries (`pending`) into the file;
 //! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
@@ -12,18 +12,21 @@ mod log;
 mod lookup;
 mod manage;
 mod merge;
+mod names;
 mod open;
 mod options;
 mod pending;
 mod posting;
 mod prepare;
 mod prints;
+mod privacy;
 mod rollup;
 mod scan;
 mod sender;
 mod shared;
 mod snapshot;
 mod state;
+mod subjects;
 mod tables;
 mod turn;
 mod zones;

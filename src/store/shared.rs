@@ -6,6 +6,7 @@ use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
 use super::state::State;
+use super::subjects::Subjects;
 use super::turn::Turns;
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(super) policies: RwLock<Arc<Policies>>,
     pub(super) ledger: RwLock<Arc<Ledger>>,
     pub(super) keys: Mutex<Option<Keyring>>,
+    pub(super) subjects: Subjects,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
