@@ -50,28 +50,19 @@ pub fn run(args: &ExportArgs) -> Outcome {
     match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         None => {
             let mut out = Out::stdout();
-            write(&log, &query, args.format, &mut out)?;
+            write(&log, &query, args.format, &mut out).map_err(broken_pipe)?;
             out.flush()?;
         }
         Some(path) => {
             let mut file = OutFile::create(path, &[&args.store.store, &args.store.key.path(&args.store.store)])?;
-            let written = write(&log, &query, args.format, &mut file.out);
-            written.map_err(|e| named(e, path))?;
+            write(&log, &query, args.format, &mut file.out).map_err(|e| Failure::from(e).at(path.display()))?;
             file.finish()?;
         }
     }
     Ok(End::Done)
 }
 
-/// Errors of writing to a file are that file's, not standard output's.
-fn named(failure: Failure, path: &Path) -> Failure {
-    match failure {
-        Failure::Pipe => Failure::Store(format!("{}: whoever read it has stopped reading", path.display())),
-        other => other,
-    }
-}
-
-fn write(log: &AuditLog, query: &Query, format: Format, out: &mut impl Write) -> Result<(), Failure> {
+fn write(log: &AuditLog, query: &Query, format: Format, out: &mut impl Write) -> attestlog::Result<()> {
     match format {
         Format::Jsonl => each(log, query, |entry| {
             out.write_all(entry.line().as_bytes())?;
@@ -94,7 +85,6 @@ fn write(log: &AuditLog, query: &Query, format: Format, out: &mut impl Write) ->
             ocsf.finish().map(|_| ())
         }
     }
-    .map_err(broken_pipe)
 }
 
 fn each(log: &AuditLog, query: &Query, mut take: impl FnMut(&Entry) -> attestlog::Result<()>) -> attestlog::Result<()> {

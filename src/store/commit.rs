@@ -397,11 +397,9 @@ impl Shared {
         core.state = state;
         core.ticked = ticked;
         core.unsigned_said = unsigned_said;
-        if let Some(ledger) = ledger {
-            self.put_in_force(ledger)?;
-        }
+        // Before anything that can fail: what is on the disk is there for readers.
         self.publish(&core.state, from, &bodies);
-        Ok(())
+        ledger.map_or(Ok(()), |ledger| self.put_in_force(ledger))
     }
 
     fn write(
@@ -450,7 +448,13 @@ impl Shared {
         core.broken = true;
         match self.mend(core) {
             Ok(()) if core.state.size == wanted.size && core.state.head == wanted.head => Ok(()),
-            _ => Err(e),
+            Ok(()) => Err(e),
+            // What the file holds is not known, so nobody may be told that nothing was recorded.
+            Err(again) => Err(Error::new(
+                ErrorKind::Closed,
+                format!("{e}; and reading the file again failed, so it is not known whether it was recorded: {again}"),
+            )
+            .with_source(e)),
         }
     }
 
@@ -461,8 +465,8 @@ impl Shared {
             let loaded = self.reopen()?;
             *core = loaded.core;
             core.unsigned_said = said;
-            self.put_in_force(loaded.ledger)?;
             self.publish_anew(&core.state, loaded.generations);
+            self.put_in_force(loaded.ledger)?;
         }
         Ok(())
     }
