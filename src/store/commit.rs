@@ -12,6 +12,7 @@ use super::sender::{Seen, Window};
 use super::state::{STATE_KEY, State};
 use super::subjects::{self, NewSubject};
 use super::tables::{self, Stored};
+use super::turn::Turn;
 use super::{Receipt, Shared};
 use crate::codec;
 use crate::entry::{Body, Content, OwnEntry, Phase, Retention};
@@ -295,19 +296,30 @@ impl Shared {
             Outcome::Lost => return Err(lost()),
             Outcome::Lead(turn, job) => (turn, job),
         };
+        let own = self.lead(turn, vec![job]).pop();
+        own.unwrap_or_else(|| Err(lost()))
+    }
+
+    /// Records several jobs in one commit, each for itself: one that is refused does not touch the others.
+    pub(crate) fn submit_each(&self, jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
+        self.lead(self.turns.take(), jobs)
+    }
+
+    /// Commits these jobs, and those of the threads that wait, in one commit.
+    fn lead(&self, turn: Turn<'_, Job, Result<Vec<Receipt>>>, mut jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
+        let count = jobs.len();
         let mut others = turn.jobs();
-        let mut jobs = vec![job];
         jobs.extend(others.iter_mut().filter_map(|t| t.job.take()));
         let mut core = self.core();
-        let mut answers = self.commit_jobs(&mut core, jobs).into_iter();
+        let mut answers = self.commit_jobs(&mut core, jobs);
         drop(core);
-        let own = answers.next().unwrap_or_else(|| Err(lost()));
+        let theirs = answers.split_off(count.min(answers.len()));
         drop(turn);
-        for (taken, answer) in others.into_iter().zip(answers) {
+        for (taken, answer) in others.into_iter().zip(theirs) {
             taken.answer(answer);
         }
         self.after_commit();
-        own
+        answers
     }
 
     /// Runs `work` with the turn: no other thread writes meanwhile.
@@ -500,6 +512,8 @@ impl Shared {
         published.size = state.size;
         published.signed = state.signed;
         published.head = state.head;
+        drop(published);
+        self.news.tell();
     }
 }
 

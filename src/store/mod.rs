@@ -36,6 +36,7 @@ pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use merge::{Column, Row, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
+pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
 pub(crate) use rollup::Cell;
 pub(crate) use sender::REMEMBERED;

@@ -9,7 +9,7 @@ use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
 use super::pending::{BATCH, Generation};
-use super::shared::{Published, Shared, Work};
+use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::subjects::Subjects;
@@ -74,7 +74,7 @@ fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// A new file that only its owner may read. Neither an existing file nor a symbolic link is followed or replaced.
-fn new_private_file(path: &Path) -> Result<File> {
+pub(super) fn new_private_file(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
@@ -89,7 +89,7 @@ fn new_private_file(path: &Path) -> Result<File> {
 }
 
 /// Makes a new name in a directory outlive a power failure.
-fn sync_directory(path: &Path) -> Result<()> {
+pub(super) fn sync_directory(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if cfg!(unix) {
         File::open(parent)?.sync_all()?;
@@ -224,6 +224,7 @@ fn share(
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
+        news: News::default(),
     }))
 }
 
