@@ -13,6 +13,8 @@ pub mod report;
 pub mod retention;
 
 mod codec;
+#[cfg(feature = "config")]
+mod config;
 mod entry;
 mod error;
 mod hash;
