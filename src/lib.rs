@@ -38,6 +38,8 @@ pub mod fuzzing {
 }
 
 mod codec;
+#[cfg(feature = "config")]
+mod config;
 mod emergency;
 mod entry;
 mod error;

@@ -5,7 +5,7 @@ use super::shared::Shared;
 use super::tables::{self, Stored};
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
-use crate::keys::{KeyFile, Passphrase, Settled};
+use crate::keys::{KeyFile, KeyId, Passphrase, Settled};
 use crate::ledger::{Genesis, Ledger};
 use crate::note::SignedCheckpoint;
 use crate::policy::{Policies, PolicySet};
@@ -33,9 +33,17 @@ pub(crate) enum KeySource {
 pub(crate) struct Keyring {
     pub file: KeyFile,
     pub path: Option<PathBuf>,
+    /// The master key under which subjects' keys are wrapped: one that the file on the disk holds.
+    pub master: KeyId,
 }
 
 impl Keyring {
+    /// The keys as they are kept; `None` only for a file without a master key, which none is.
+    pub(crate) fn new(file: KeyFile, path: Option<PathBuf>) -> Option<Keyring> {
+        let master = file.master_keys().next()?.id();
+        Some(Keyring { file, path, master })
+    }
+
     pub(crate) fn save(&mut self, shared: &Shared) -> Result<()> {
         match &self.path {
             Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
@@ -69,7 +77,7 @@ impl Keyring {
 /// Reads a key file, if it is there.
 pub(super) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
     match KeyFile::load(path, passphrase) {
-        Ok(file) => Ok(Some(Keyring { file, path: Some(path.to_owned()) })),
+        Ok(file) => Ok(Keyring::new(file, Some(path.to_owned()))),
         Err(_) if !path.exists() && std::fs::symlink_metadata(path).is_err() => Ok(None),
         Err(e) => Err(e),
     }

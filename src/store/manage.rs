@@ -165,7 +165,7 @@ impl Shared {
         if let Some(sanitizer) = &self.policies().sanitizer {
             sanitizer.treat_text(Root::Text, &mut text, &mut Context::new())?;
         }
-        Ok(text)
+        self.unnamed(text)
     }
 
     pub(crate) fn spellings(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {

@@ -3,6 +3,8 @@
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
 //! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
 //! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys; `merge` moves the index of the newest entries (`pending`) into the file;
+//! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
 mod backup;
@@ -18,12 +20,14 @@ mod lookup;
 mod manage;
 mod marks;
 mod merge;
+mod names;
 mod open;
 mod options;
 mod pending;
 mod posting;
 mod prepare;
 mod prints;
+mod privacy;
 mod purge;
 mod rewrite;
 mod rollup;
@@ -32,6 +36,7 @@ mod sender;
 mod shared;
 mod snapshot;
 mod state;
+mod subjects;
 mod tables;
 mod turn;
 mod zones;
