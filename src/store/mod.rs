@@ -2,7 +2,7 @@
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
 //! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
-//! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! `snapshot` reads, `rows` for proofs; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
 mod block;
@@ -19,6 +19,7 @@ mod posting;
 mod prepare;
 mod prints;
 mod rollup;
+mod rows;
 mod scan;
 mod sender;
 mod shared;
@@ -30,11 +31,12 @@ mod zones;
 
 pub(crate) use block::Packed;
 pub use log::{AuditLog, Begun, Receipt};
-pub(crate) use merge::{Column, row_inner, row_leaf};
+pub(crate) use merge::{Column, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
 pub(crate) use prints::{CallFact, Prints};
 pub(crate) use rollup::Cell;
+pub(crate) use rows::{BatchRows, IndexRow};
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;
