@@ -154,7 +154,8 @@ impl Snapshot {
         for row in rows.range((field as u8, id, 0)..(field as u8, id, self.indexed)).stored()? {
             let (key, row) = row.stored()?;
             let first = key.value().2;
-            let damaged = || Error::damaged(format!("the index row of facet {}, seq {first} is damaged", field.as_str()));
+            let damaged =
+                || Error::damaged(format!("the index row of facet {}, seq {first} is damaged", field.as_str()));
             let (salt, seqs) = read_row(first, row.value()).ok_or_else(damaged)?;
             each(value, first, salt, seqs)?;
         }
