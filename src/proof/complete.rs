@@ -174,8 +174,10 @@ impl Spellings {
             }
             keys.extend(ledger::pseudonym_key(said.kind, &detail));
         }
-        if !pseudonyms {
-            keys.clear();
+        match (pseudonyms, keys.is_empty()) {
+            (true, true) => return Err(incomplete("the log does not say under which key its pseudonyms are")),
+            (true, false) => {}
+            (false, _) => keys.clear(),
         }
         Ok(Spellings { clear, keys })
     }
