@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod anchor;
 pub mod json;
 pub mod keys;
 pub mod merkle;

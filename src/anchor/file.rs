@@ -1,0 +1,116 @@
+//! A file elsewhere as anchor: on another disk, a share, or a medium that can be written once.
+//!
+//! Invariants: the file is only ever appended to, one record in one write; it and its name are on the disk when
+//! [`FileAnchor::submit`](Anchor::submit) returns; what a crash left of a record stays where it is and is closed by a newline,
+//! so that the next record begins its own line.
+
+use super::{Anchor, AnchorReceipt, Consistency, Record};
+use crate::note::SignedCheckpoint;
+use crate::{Error, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Keeps checkpoints in a file, which [`read_anchor_file`](super::read_anchor_file) reads. Created with mode 0600;
+/// a file that is there already keeps its mode, since shares often force one.
+#[derive(Debug, Clone)]
+pub struct FileAnchor {
+    path: PathBuf,
+}
+
+impl FileAnchor {
+    /// The anchor file at `path`. It is created with the first checkpoint.
+    pub fn new(path: impl Into<PathBuf>) -> FileAnchor {
+        FileAnchor { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn append(&self, record: &Record) -> Result<()> {
+        let (mut file, created) = open(&self.path)?;
+        let mut line = record.to_string();
+        if ends_inside_a_line(&mut file)? {
+            line.insert(0, '\n');
+        }
+        file.write_all(line.as_bytes())?;
+        file.sync_all()?;
+        if created {
+            sync_parent(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+impl Anchor for FileAnchor {
+    fn name(&self) -> String {
+        format!("file {}", self.path.display())
+    }
+
+    fn submit(&self, signed: &SignedCheckpoint, _: &Consistency<'_>) -> Result<AnchorReceipt> {
+        let record = Record { checkpoint: signed.clone(), token: None };
+        self.append(&record).map_err(|e| e.at(self.path.display()))?;
+        Ok(AnchorReceipt::kept())
+    }
+}
+
+/// Opens the file for appending, and says whether it is new. Never through a symbolic link: whoever may place one in
+/// the directory could otherwise have checkpoints written where nobody looks.
+fn open(path: &Path) -> Result<(File, bool)> {
+    let seen = match std::fs::symlink_metadata(path) {
+        // Creating exclusively follows no link either, should one appear by now.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((create(path)?, true)),
+        seen => seen?,
+    };
+    if seen.is_symlink() {
+        return Err(Error::invalid("it is a symbolic link; name the anchor file itself"));
+    }
+    if !seen.is_file() {
+        return Err(Error::invalid("it is not a regular file: fix the path"));
+    }
+    let file = OpenOptions::new().read(true).append(true).open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let opened = file.metadata()?;
+        if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
+            return Err(Error::invalid("it was replaced while it was being opened; try again"));
+        }
+    }
+    Ok((file, false))
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path)
+}
+
+fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+/// Makes a new file's name durable.
+#[cfg(unix)]
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_parent(_: &Path) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! One POST with bounds: on the time from the first look-up of the name to the last byte, and on the answer.
+//!
+//! Invariants: redirections are answers, not followed, so a checkpoint goes where it was configured to go and nowhere
+//! else; credentials have no place in the URL, and what follows its path is never shown.
+
+use crate::{Error, ErrorKind, Result};
+use std::fmt;
+use std::time::Duration;
+
+/// Where to post to.
+pub(super) struct Endpoint {
+    url: String,
+    agent: ureq::Agent,
+    timeout: Duration,
+}
+
+impl Endpoint {
+    /// A URL and the time that each question is given.
+    pub(super) fn new(url: &str, timeout: Duration) -> Result<Endpoint> {
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| Error::invalid("a URL begins with http://"))?;
+        match scheme {
+            "http" => {}
+            "https" if cfg!(feature = "witness-tls") => {}
+            "https" => {
+                let message = "this build speaks http only: build it with the feature `witness-tls`";
+                return Err(Error::invalid(message));
+            }
+            _ => return Err(Error::invalid("a URL of a witness or an authority begins with http:// or https://")),
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(Error::invalid("credentials in a URL end up in messages: leave them out of it"));
+        }
+        let uri: ureq::http::Uri = url.parse().map_err(|e| Error::invalid(format!("not a URL: {e}")))?;
+        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+            return Err(Error::invalid("the URL names no host"));
+        };
+        let mut config = ureq::Agent::config_builder()
+            .timeout_global(Some(timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("attestlog/", env!("CARGO_PKG_VERSION")));
+        // The proxy of the environment is for what lies outside; this machine is reached directly.
+        if matches!(host, "localhost" | "127.0.0.1" | "[::1]") {
+            config = config.proxy(None);
+        }
+        Ok(Endpoint { url: url.to_owned(), agent: config.build().into(), timeout })
+    }
+
+    /// Host and port, as they stand in the URL.
+    pub(super) fn host(&self) -> &str {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        rest.split(['/', '?', '#']).next().unwrap_or_default()
+    }
+
+    /// Posts `body`; gives status and body of the answer, whatever the status.
+    pub(super) fn post(&self, content_type: &str, body: &[u8], max: usize) -> Result<(u16, Vec<u8>)> {
+        let fail = |e: ureq::Error| {
+            let message = match &e {
+                ureq::Error::Timeout(_) => format!("no answer from {} after {:?}", self.host(), self.timeout),
+                ureq::Error::BodyExceedsLimit(_) => format!("more than {max} bytes from {}", self.host()),
+                other => format!("{}: {}", self.host(), super::excerpt(other.to_string().as_bytes())),
+            };
+            Error::new(ErrorKind::Io, message).with_source(e)
+        };
+        let mut answer = self.agent.post(&self.url).content_type(content_type).send(body).map_err(fail)?;
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(max as u64).read_to_vec().map_err(fail)?;
+        Ok((status, body))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.url.split(['?', '#']).next().unwrap_or_default();
+        write!(f, "{shown}, {:?}", self.timeout)
+    }
+}

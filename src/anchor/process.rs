@@ -1,0 +1,176 @@
+//! Running another program: bytes in, bytes out, within a time and a size.
+//!
+//! Invariants: no shell is involved; the caller is never kept waiting beyond the timeout, whatever the program or a child
+//! of its own does with the pipes; what it prints is drained, so that it cannot block on a full pipe, and kept only up
+//! to a limit. A program that runs out of time is killed; a child that it left behind is not ours to find.
+
+use super::excerpt;
+use crate::{Error, ErrorKind, Result};
+use std::ffi::OsString;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How much of the standard error output is kept for the message.
+const MAX_STDERR_BYTES: usize = 4 << 10;
+
+/// How long the end of the standard error output is waited for once a program failed.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// A program with its arguments. Arguments may hold secrets: `Debug` shows how many there are.
+#[derive(Clone)]
+pub(super) struct Program {
+    pub(super) program: OsString,
+    pub(super) args: Vec<OsString>,
+    pub(super) timeout: Duration,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} with {} arguments, {:?}", self.program, self.args.len(), self.timeout)
+    }
+}
+
+impl Program {
+    /// Its name without the folders, for reports.
+    pub(super) fn name(&self) -> String {
+        let path = std::path::Path::new(&self.program);
+        path.file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
+    }
+
+    /// Runs it with `input` on its standard input; what it prints is thrown away.
+    pub(super) fn feed(&self, input: &[u8]) -> Result<()> {
+        self.run(input, None).map(drop)
+    }
+
+    /// Runs it with `input` on its standard input and gives what it prints, at most `max` bytes.
+    pub(super) fn ask(&self, input: &[u8], max: usize) -> Result<Vec<u8>> {
+        self.run(input, Some(max))
+    }
+
+    fn run(&self, input: &[u8], max: Option<usize>) -> Result<Vec<u8>> {
+        let fail = |what: String| Error::new(ErrorKind::Io, format!("{}: {what}", self.name()));
+        let started = Instant::now();
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .stdin(Stdio::piped())
+            .stdout(if max.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| fail(format!("it could not be started: {e}")).with_source(e))?;
+        let pipes = Pipes::of(&mut child, input, max);
+        let pipes = pipes.inspect_err(|_| end(&mut child)).map_err(|e| fail(format!("no thread for it: {e}")))?;
+        let (out, errors, written) = pipes;
+
+        let Some(status) = wait(&mut child, started, self.timeout).map_err(|e| fail(e.to_string()))? else {
+            end(&mut child);
+            return Err(fail(format!("no end after {:?}{}", self.timeout, errors.last_words())));
+        };
+        if !status.success() {
+            return Err(fail(format!("{status}{}", errors.last_words())));
+        }
+        let left = || self.timeout.saturating_sub(started.elapsed());
+        match written.recv_timeout(left().max(LAST_WORDS)) {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(fail("it ended well, but did not read its input to the end".to_owned())),
+            Err(_) => return Err(fail("it ended well, but its input was never read to the end".to_owned())),
+        }
+        let (Some(out), Some(max)) = (out, max) else { return Ok(Vec::new()) };
+        if out.done.recv_timeout(left().max(LAST_WORDS)).is_err() {
+            return Err(fail("it ended, but something it started holds its output open".to_owned()));
+        }
+        let bytes = out.taken();
+        if bytes.len() > max {
+            return Err(fail(format!("it printed more than {max} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The output, the errors, and the news that all the input was written.
+type Three = (Option<Drain>, Drain, Receiver<io::Result<()>>);
+
+struct Pipes;
+
+impl Pipes {
+    fn of(child: &mut Child, input: &[u8], max: Option<usize>) -> io::Result<Three> {
+        let out = match (child.stdout.take(), max) {
+            (Some(out), Some(max)) => Some(Drain::start(out, max)?),
+            _ => None,
+        };
+        let errors = Drain::start(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?, MAX_STDERR_BYTES)?;
+        let mut stdin = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let (input, (told, written)) = (input.to_vec(), channel());
+        // Nobody listens any more where the time is up; the same holds for the drains.
+        thread::Builder::new().spawn(move || drop(told.send(stdin.write_all(&input))))?;
+        Ok((out, errors, written))
+    }
+}
+
+/// A pipe that is read to its end, whoever waits for it; one byte more than the limit is kept, to tell that there was more.
+struct Drain {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    done: Receiver<()>,
+}
+
+impl Drain {
+    fn start(mut pipe: impl Read + Send + 'static, max: usize) -> io::Result<Drain> {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let (kept, (told, done)) = (Arc::clone(&bytes), channel());
+        thread::Builder::new().spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                match pipe.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(n) => {
+                        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                        let room = (max + 1).saturating_sub(kept.len());
+                        kept.extend(buffer.iter().take(n.min(room)));
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            let _ = told.send(());
+        })?;
+        Ok(Drain { bytes, done })
+    }
+
+    fn taken(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn last_words(&self) -> String {
+        // Whether it closed its end or not, what there is by now is what can be told.
+        let _ = self.done.recv_timeout(LAST_WORDS);
+        let text = excerpt(&self.taken());
+        if text.is_empty() { text } else { format!(": {text}") }
+    }
+}
+
+/// Waits for the end; `None` when the time is up. The standard library has no wait with a timeout, so it asks again
+/// and again, at first often, since most programs end soon.
+fn wait(child: &mut Child, started: Instant, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let left = timeout.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Kills it and takes its end, so that no dead process is left in the table. Failing to kill means that it ended.
+fn end(child: &mut Child) {
+    drop(child.kill());
+    drop(child.wait());
+}
