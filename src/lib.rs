@@ -1,8 +1,8 @@
 //! attestlog
 #![forbid(unsafe_code)]
 
-pub mod capture;
 pub mod anchor;
+pub mod capture;
 pub mod json;
 pub mod keys;
 pub mod merkle;

@@ -1,6 +1,14 @@
-//! How calls come into the log without a line changed in the agent that made them.
+//! How calls come into the log.
 //!
-//! [`import`] reads what other programs recorded. Everything here produces [`ToolCall`](crate::ToolCall)s and hands
-//! them down to the log; nothing below calls back up.
+//! [`import`] reads what other programs recorded; `call` wraps the handlers of a host, and `queue` takes calls from
+//! those who must not wait; `event` lets others follow what was recorded. Everything here produces
+//! [`ToolCall`](crate::ToolCall)s and hands them down to the log; nothing below calls back up.
 
+mod call;
+mod event;
 pub mod import;
+mod queue;
+
+pub use call::{CallFailed, Classify, Mapped, Plain, Wrap};
+pub use event::Follower;
+pub use queue::{Queue, Reserve, Slot, Ticket};

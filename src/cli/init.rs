@@ -1,24 +1,52 @@
 //! `init`: makes a store.
 
+use super::config;
 use super::exit::{End, Outcome};
 use super::render::Out;
 use super::store::StoreArgs;
-use attestlog::Options;
 use clap::Args;
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 
 /// Make a store and its key, and print the public key
 #[derive(Debug, Args)]
 pub struct InitArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// TOML file with the policies: [retention], [[patients]], [redaction], [results]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Name under which the log signs, such as example.com/ward-3
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
 }
 
 pub fn run(args: &InitArgs) -> Outcome {
-    let log = Options::new().create(&args.store.store).map_err(|e| args.store.name(e.into()))?;
-    log.close()?;
+    let StoreArgs { store, key } = &args.store;
+    let mut options = key.options()?;
+    if let Some(path) = &args.config {
+        options = options.policies(config::read(path)?);
+    }
+    if let Some(name) = &args.origin {
+        options = options.name(name);
+    }
+    let log = options.create(store).map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.name(e.into()))?;
+    let keys = key.load(store)?;
     let mut out = Out::stdout();
-    out.line(format!("made {}", args.store.store.display()))?;
+    out.line(keys.verifier().to_string())?;
     out.flush()?;
+    if io::stderr().is_terminal() {
+        let key = key.path(store);
+        // Nothing depends on this hint.
+        let _ = writeln!(
+            io::stderr(),
+            "made {} and {}\nThe line above is the public key: whoever is to check this log should have it from you, not \
+             from the store.\nKeep a copy of the key file elsewhere (`attestlog keys backup`): without it nothing can be \
+             signed.",
+            store.display(),
+            key.display()
+        );
+    }
     Ok(End::Done)
 }

@@ -5,18 +5,23 @@
 //! `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
 //! those whose name says so.
 
+mod config;
 mod exit;
+mod export;
 mod filter;
+mod import;
 mod init;
 mod lines;
 mod progress;
 mod query;
 mod record;
+mod redact;
 mod render;
 mod stats;
 mod store;
 mod table;
 mod timeline;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -37,9 +42,13 @@ struct Cli {
 enum Command {
     Init(init::InitArgs),
     Record(record::RecordArgs),
-    Query(query::QueryArgs),
+    Import(import::ImportArgs),
+    Query(Box<query::QueryArgs>),
     Timeline(timeline::TimelineArgs),
     Stats(stats::StatsArgs),
+    Verify(verify::VerifyArgs),
+    Export(Box<export::ExportArgs>),
+    Redact(redact::RedactArgs),
 }
 
 /// Runs the program with the arguments of the process.
@@ -49,8 +58,12 @@ pub fn main() -> ExitCode {
     exit::code(match &cli.command {
         Command::Init(args) => init::run(args),
         Command::Record(args) => record::run(args),
+        Command::Import(args) => import::run(args),
         Command::Query(args) => query::run(args),
         Command::Timeline(args) => timeline::run(args),
         Command::Stats(args) => stats::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Redact(args) => redact::run(args),
     })
 }

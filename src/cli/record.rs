@@ -9,7 +9,8 @@ use super::lines::{Line, MAX_LINE, Source};
 use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
 use super::store::StoreArgs;
-use attestlog::{AuditLog, Error, Receipt, ToolCall};
+use attestlog::json::Json;
+use attestlog::{AuditLog, Error, ErrorKind, Receipt, ToolCall};
 use clap::Args;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -30,13 +31,16 @@ pub struct RecordArgs {
     /// Go on after a line that cannot be recorded
     #[arg(long)]
     keep_going: bool,
+    /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
+    #[arg(long)]
+    unsigned: bool,
 }
 
 type Parsed = Line<Result<ToolCall, Error>>;
 
 pub fn run(args: &RecordArgs) -> Outcome {
     let source = Source::open(args.file.as_deref())?;
-    let log = args.store.open()?;
+    let log = args.store.open_with(args.store.key.options()?.unsigned(args.unsigned))?;
     let mut recorder = Recorder {
         log: &log,
         name: source.name.clone(),
@@ -168,8 +172,10 @@ impl Recorder<'_> {
             Err(e) => e,
         };
         let place = format!("{}: line {}", self.name, numbers[0]);
-        if !is_input(e.kind()) {
-            return Err(Failure::from(e).at(place));
+        // A contradiction is the line's where the line has a number of its sender's; else it is between store and key.
+        let contradicts = e.kind() == ErrorKind::Conflict && numbers.len() == 1 && !raw.iter().any(|l| is_numbered(l));
+        if !is_input(e.kind()) || contradicts {
+            return Err(Failure::Store(format!("{place}: {e}")));
         }
         if let [number] = numbers[..] {
             return Ok(self.refuse(number, &e.to_string()));
@@ -206,6 +212,10 @@ impl Recorder<'_> {
         complain(format!("{}: line {number}: {why}", self.name));
         if self.keep_going { Next::Go } else { Next::Stop }
     }
+}
+
+fn is_numbered(line: &[u8]) -> bool {
+    Json::parse(line).is_ok_and(|parsed| parsed.value.get("sender").is_some())
 }
 
 fn print(out: &mut Out, receipts: &[Receipt]) -> io::Result<()> {

@@ -1,9 +1,11 @@
-//! Opening the store that a command names.
+//! Opening the store that a command names, with its key file.
 
 use super::exit::Failure;
+use super::lines::Source;
+use attestlog::keys::{KeyFile, Passphrase};
 use attestlog::{AuditLog, Options};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The store, for commands that open one.
 #[derive(Debug, Args)]
@@ -11,12 +13,72 @@ pub struct StoreArgs {
     /// The store's file
     #[arg(value_name = "STORE")]
     pub store: PathBuf,
+    #[command(flatten)]
+    pub key: KeyArgs,
+}
+
+/// Where the store's secrets are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KeyArgs {
+    /// The key file [default: STORE.key]
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    key: Option<PathBuf>,
+    /// File whose first line is the key file's passphrase; `-` is standard input
+    #[arg(long, value_name = "FILE", help_heading = "Keys")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// No passphrase is longer.
+const MAX_PASSPHRASE: u64 = 64 << 10;
+
+impl KeyArgs {
+    /// Options with the key file and passphrase that were given.
+    pub fn options(&self) -> Result<Options, Failure> {
+        let mut options = Options::new();
+        if let Some(key) = &self.key {
+            options = options.key_file(key);
+        }
+        if let Some(passphrase) = self.passphrase()? {
+            options = options.passphrase(passphrase);
+        }
+        Ok(options)
+    }
+
+    /// Where the key file of a store is.
+    pub fn path(&self, store: &Path) -> PathBuf {
+        self.key.clone().unwrap_or_else(|| {
+            let mut path = store.as_os_str().to_owned();
+            path.push(".key");
+            path.into()
+        })
+    }
+
+    /// The key file of a store.
+    pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
+        Ok(KeyFile::load(&self.path(store), self.passphrase()?.as_ref())?)
+    }
+
+    fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
+        let Some(path) = &self.passphrase_file else { return Ok(None) };
+        let source = Source::open(Some(path))?;
+        let name = source.name.clone();
+        let text = String::from_utf8(source.read_all(MAX_PASSPHRASE)?);
+        let text = text.map_err(|_| Failure::Input(format!("{name}: is not UTF-8")))?;
+        let line = text.lines().next().unwrap_or_default().to_owned();
+        Passphrase::new(line).map(Some).map_err(|e| Failure::from(e).at(name))
+    }
 }
 
 impl StoreArgs {
     /// Opens the store.
     pub fn open(&self) -> Result<AuditLog, Failure> {
-        Options::new().open(&self.store).map_err(|e| self.name(e.into()))
+        self.open_with(self.key.options()?)
+    }
+
+    /// Opens the store with options of the command's.
+    pub fn open_with(&self, options: Options) -> Result<AuditLog, Failure> {
+        // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
+        options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))
     }
 
     /// Puts the store's name before a message that lacks it.

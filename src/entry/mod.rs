@@ -21,6 +21,7 @@ pub use input::{CallLimits, CallResult, ToolCall};
 pub use own::{Kind, OwnEntry};
 pub use summary::{ResultPolicy, Summary};
 
+use crate::json::Canonical;
 use crate::{Hash, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +121,18 @@ impl Entry {
 }
 
 impl Body {
+    /// The JSON that stands in the entry as text.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Canonical> {
+        let parts = match &self.content {
+            Content::Own(own) => [Some(&own.detail), None, None, None],
+            Content::Call(call) => {
+                let summary = call.completion.as_ref().and_then(|c| c.result_summary.as_ref());
+                [call.arguments.as_ref(), summary, call.session_metadata.as_ref(), call.treated.as_ref()]
+            }
+        };
+        parts.into_iter().flatten()
+    }
+
     pub(crate) fn timestamp(&self) -> Timestamp {
         match &self.content {
             Content::Call(call) => call.timestamp,

@@ -14,6 +14,38 @@ impl Canonical {
         &self.0
     }
 
+    /// Whether the text, where it stands as a member's value in a line that is canonical, is that member's whole value
+    /// and nothing besides. A text out of a file may close its own value early and go on with other members; the line
+    /// and its hash would be the same.
+    pub(crate) fn is_whole(&self) -> bool {
+        let bytes = self.0.as_bytes();
+        let (mut depth, mut quoted, mut escaped) = (0u64, false, false);
+        for (i, &b) in bytes.iter().enumerate() {
+            if quoted {
+                match b {
+                    _ if escaped => escaped = false,
+                    b'\\' => escaped = true,
+                    b'"' => quoted = false,
+                    _ => continue,
+                }
+            } else {
+                match b {
+                    b'"' => quoted = true,
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' if depth > 0 => depth -= 1,
+                    b'}' | b']' => return false,
+                    b',' | b':' if depth == 0 => return false,
+                    _ => continue,
+                }
+            }
+            // Whatever began the value ends it with the last byte.
+            if depth == 0 && !quoted && i + 1 < bytes.len() {
+                return false;
+            }
+        }
+        !bytes.is_empty() && depth == 0 && !quoted
+    }
+
     /// The value again. A canonical text is its own proof of form: this cannot lose anything.
     pub fn to_json(&self) -> Json {
         // A text that came from a damaged file may be anything; what does not parse is shown as it stands.

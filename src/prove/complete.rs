@@ -60,13 +60,14 @@ impl AuditLog {
         for batch in &batches {
             needed.insert(batch.seq);
             for row in batch.shown.iter().filter(|row| row.field == facet && terms.contains(&row.term)) {
-                for &seq in &row.seqs {
+                for &seq in &row.row.seqs {
                     match snapshot.exists(seq)? {
                         true => _ = needed.insert(seq),
                         false => gone.insert(seq),
                     }
                 }
             }
+            gone.extend(batch.gone.iter().flat_map(|row| row.seqs.iter().copied()));
         }
         let purges = self.purges_of(&snapshot, &gone)?;
         needed.extend(purges.iter().map(|(seq, _)| *seq));
@@ -191,15 +192,17 @@ fn show(snapshot: &Snapshot, batch: &BatchRows) -> Result<ShownBatch> {
         );
         return Err(Error::damaged(message));
     }
-    let row = |row: &IndexRow| {
-        Ok(ShownRow {
-            position: row.position,
-            term: RowTerm::Known { facet: row.field, term: row.term.clone(), salt: row.salt },
-            seqs: row.seqs.iter().copied().collect(),
-            path: merkle::inclusion_proof(&batch.leaves, row.position, size)?,
-        })
+    let row = |position: u64, term: RowTerm, seqs: &[u64]| -> Result<ShownRow> {
+        let path = merkle::inclusion_proof(&batch.leaves, position, size)?;
+        Ok(ShownRow { position, term, seqs: seqs.iter().copied().collect(), path })
     };
-    Ok(ShownBatch { entry: batch.seq, rows: batch.shown.iter().map(row).collect::<Result<_>>()? })
+    let known = batch.shown.iter().map(|IndexRow { field, term, row: r }| {
+        row(r.position, RowTerm::Known { facet: *field, term: term.clone(), salt: r.salt }, &r.seqs)
+    });
+    let gone = batch.gone.iter().map(|g| row(g.position, RowTerm::Purged(g.inner), &g.seqs));
+    let mut rows = known.chain(gone).collect::<Result<Vec<_>>>()?;
+    rows.sort_unstable_by_key(|row| row.position);
+    Ok(ShownBatch { entry: batch.seq, rows })
 }
 
 fn too_large(facet: Field) -> Error {

@@ -62,6 +62,12 @@ impl AuditLog {
 }
 
 impl Hits {
+    /// The same, without the entries from `size` on.
+    pub(super) fn within(mut self, size: u64) -> Hits {
+        self.size = self.size.min(size);
+        self
+    }
+
     fn direction(&self) -> Direction {
         if self.query.newest_first { Direction::Down } else { Direction::Up }
     }

@@ -113,7 +113,11 @@ impl AuditLog {
                 "the time range is inverted: it begins at {since} and ends at {until}"
             )));
         }
-        let snapshot = self.snapshot()?;
+        let mut snapshot = self.snapshot()?;
+        // A batch may have been finished between the moment of the snapshot and its transaction, and the rollups hold it
+        // then. Its entries are counted there, not in the pending index as well.
+        snapshot.indexed = snapshot.state.indexed;
+        snapshot.size = snapshot.size.max(snapshot.indexed);
         let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new() };
         let since = of.since.unwrap_or(Timestamp::MIN);
         let until = of.until.unwrap_or(Timestamp::MAX);
@@ -201,7 +205,8 @@ impl Sums {
             };
             for row in &index.calls {
                 let time = Timestamp::from_nanos(index.times[row.offset as usize]);
-                let counts = generation.from + u64::from(row.offset) < snapshot.size
+                let seq = generation.from + u64::from(row.offset);
+                let counts = (snapshot.indexed..snapshot.size).contains(&seq)
                     && only.is_none_or(|id| id == row.tool)
                     && since <= time
                     && (time < until || until == Timestamp::MAX);

@@ -29,7 +29,17 @@ impl AuditLog {
     /// What the file says. A conversation that was never recorded has no calls.
     pub fn timeline(&self, conversation: &str) -> Result<Timeline> {
         let query = Query::new().conversation(conversation);
-        Ok(Timeline { hits: self.query(&query)?, snapshot: self.snapshot()? })
+        let mut snapshot = self.snapshot()?;
+        // Begun and finished must be seen at one moment, or a call that ends just now is shown twice or not at all. A
+        // commit is on the disk shortly before it is shown, so another look soon finds both at the same size.
+        for _ in 0..1000 {
+            if snapshot.state.size == snapshot.size {
+                break;
+            }
+            std::thread::yield_now();
+            snapshot = self.snapshot()?;
+        }
+        Ok(Timeline { hits: self.query(&query)?.within(snapshot.size), snapshot })
     }
 }
 

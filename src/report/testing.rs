@@ -26,6 +26,7 @@ pub(super) fn call(seq: u64, change: impl FnOnce(&mut Call)) -> Entry {
         call_id: Some("call_1".to_owned()),
         follows: None,
         patient_ids: vec!["P-1".to_owned()],
+        policy_seq: 1,
         purpose: Some("treatment".to_owned()),
         emergency: false,
         grant: None,

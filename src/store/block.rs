@@ -155,7 +155,9 @@ impl<'a> Block<'a> {
             return damaged;
         }
         let apart = |w: &[Run]| w[0].first.checked_add(w[0].count.into()).is_some_and(|end| end < w[1].first);
-        if block.runs.iter().any(|r| r.count == 0) || !block.runs.windows(2).all(apart) {
+        // The last run too must end where a seq can be.
+        let endless = |r: &Run| r.count == 0 || r.first.checked_add(r.count.into()).is_none();
+        if block.runs.iter().any(endless) || !block.runs.windows(2).all(apart) {
             return damaged;
         }
         let ends: Vec<u32> = (0..block.len()).map(|i| block.end(i)).collect();

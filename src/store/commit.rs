@@ -11,6 +11,7 @@ use super::prepare::Prepared;
 use super::sender::{Seen, Window};
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
+use super::turn::Turn;
 use super::{Receipt, Shared};
 use crate::codec;
 use crate::entry::{Body, Content, OwnEntry, Phase, Retention};
@@ -288,19 +289,30 @@ impl Shared {
             Outcome::Lost => return Err(lost()),
             Outcome::Lead(turn, job) => (turn, job),
         };
+        let own = self.lead(turn, vec![job]).pop();
+        own.unwrap_or_else(|| Err(lost()))
+    }
+
+    /// Records several jobs in one commit, each for itself: one that is refused does not touch the others.
+    pub(crate) fn submit_each(&self, jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
+        self.lead(self.turns.take(), jobs)
+    }
+
+    /// Commits these jobs, and those of the threads that wait, in one commit.
+    fn lead(&self, turn: Turn<'_, Job, Result<Vec<Receipt>>>, mut jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
+        let count = jobs.len();
         let mut others = turn.jobs();
-        let mut jobs = vec![job];
         jobs.extend(others.iter_mut().filter_map(|t| t.job.take()));
         let mut core = self.core();
-        let mut answers = self.commit_jobs(&mut core, jobs).into_iter();
+        let mut answers = self.commit_jobs(&mut core, jobs);
         drop(core);
-        let own = answers.next().unwrap_or_else(|| Err(lost()));
+        let theirs = answers.split_off(count.min(answers.len()));
         drop(turn);
-        for (taken, answer) in others.into_iter().zip(answers) {
+        for (taken, answer) in others.into_iter().zip(theirs) {
             taken.answer(answer);
         }
         self.after_commit();
-        own
+        answers
     }
 
     /// Runs `work` with the turn: no other thread writes meanwhile.
@@ -386,11 +398,9 @@ impl Shared {
         core.state = state;
         core.ticked = ticked;
         core.unsigned_said = unsigned_said;
-        if let Some(ledger) = ledger {
-            self.put_in_force(ledger)?;
-        }
+        // Before anything that can fail: what is on the disk is there for readers.
         self.publish(&core.state, from, &bodies);
-        Ok(())
+        ledger.map_or(Ok(()), |ledger| self.put_in_force(ledger))
     }
 
     fn write(
@@ -439,7 +449,13 @@ impl Shared {
         core.broken = true;
         match self.mend(core) {
             Ok(()) if core.state.size == wanted.size && core.state.head == wanted.head => Ok(()),
-            _ => Err(e),
+            Ok(()) => Err(e),
+            // What the file holds is not known, so nobody may be told that nothing was recorded.
+            Err(again) => Err(Error::new(
+                ErrorKind::Closed,
+                format!("{e}; and reading the file again failed, so it is not known whether it was recorded: {again}"),
+            )
+            .with_source(e)),
         }
     }
 
@@ -450,8 +466,8 @@ impl Shared {
             let loaded = self.reopen()?;
             *core = loaded.core;
             core.unsigned_said = said;
-            self.put_in_force(loaded.ledger)?;
             self.publish_anew(&core.state, loaded.generations);
+            self.put_in_force(loaded.ledger)?;
         }
         Ok(())
     }
@@ -485,6 +501,8 @@ impl Shared {
         published.size = state.size;
         published.signed = state.signed;
         published.head = state.head;
+        drop(published);
+        self.news.tell();
     }
 }
 

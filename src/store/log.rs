@@ -197,7 +197,10 @@ impl AuditLog {
             shared.closed.store(true, Ordering::SeqCst);
             signed
         });
+        // Also where the last write went wrong: a handle that is left must not open the file again.
+        self.shared.closed.store(true, Ordering::SeqCst);
         drop(self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        self.shared.news.tell();
         closing
     }
 

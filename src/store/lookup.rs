@@ -1,8 +1,7 @@
 //! What queries read of the index in the file.
 
 use super::Snapshot;
-use super::merge::read_row;
-use super::pending::BATCH;
+use super::merge::Row;
 use super::rollup::Cell;
 use super::tables::{self, Stored, term_key};
 use super::zones;
@@ -72,9 +71,8 @@ impl Snapshot {
         (key, value): (redb::AccessGuard<'_, (u8, u64, u64)>, redb::AccessGuard<'_, &'static [u8]>),
     ) -> Result<(u64, Vec<u64>)> {
         let (field, term, first) = key.value();
-        let row = read_row(first, value.value());
         let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
-        row.filter(|(_, seqs)| seqs.len() as u64 <= BATCH).map(|(_, seqs)| (first, seqs)).ok_or_else(damaged)
+        Row::decode(first, value.value()).map(|row| (first, row.seqs)).ok_or_else(damaged)
     }
 
     /// The first seq at or after `at` whose zone may hold times of `[since, until)`. Seqs that are not in the file's index
@@ -155,10 +153,10 @@ impl Snapshot {
         Ok(self.table(tables::UNFINISHED)?.get(seq).stored()?.is_some())
     }
 
-    /// The seqs of calls that were begun and not finished.
-    pub(crate) fn unfinished(&self) -> Result<Vec<u64>> {
+    /// The seqs that stand as begun and not finished, whether or not they should.
+    pub(crate) fn unfinished(&self) -> Result<BTreeSet<u64>> {
         let table = self.table(tables::UNFINISHED)?;
-        let rows = table.range(..self.size).stored()?;
+        let rows = table.range::<u64>(..).stored()?;
         rows.map(|row| Ok(row.stored()?.0.value())).collect()
     }
 

@@ -71,10 +71,31 @@ pub(crate) fn row_inner(salt: &[u8; SALT_BYTES], field: Field, term: &str) -> Ha
 /// Bytes of the salt with which a posting row begins.
 pub(crate) const SALT_BYTES: usize = 16;
 
-/// What a posting row says of its term: the salt and the seqs.
-pub(crate) fn read_row(first: u64, row: &[u8]) -> Option<([u8; SALT_BYTES], Vec<u64>)> {
-    let (salt, list) = row.split_first_chunk()?;
-    Some((*salt, posting::decode(first, list, super::pending::BATCH as usize)?))
+/// What a posting row says of its term.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    /// With field and term it gives the inner hash.
+    pub salt: [u8; SALT_BYTES],
+    /// Its place among the rows of its batch, which are ordered by facet number, then by the bytes of the term.
+    pub position: u64,
+    /// Every seq that had the term when the batch was written; some may have been purged since.
+    pub seqs: Vec<u64>,
+}
+
+impl Row {
+    fn encode(&self) -> Vec<u8> {
+        let mut row = self.salt.to_vec();
+        write_varint(self.position, &mut row);
+        row.extend(posting::encode(&self.seqs));
+        row
+    }
+
+    /// Reads a row whose first seq is `first`.
+    pub(crate) fn decode(first: u64, row: &[u8]) -> Option<Row> {
+        let (salt, rest) = row.split_first_chunk()?;
+        let (position, list) = read_varint(rest)?;
+        Some(Row { salt: *salt, position, seqs: posting::decode(first, list, super::pending::BATCH as usize)? })
+    }
 }
 
 impl Merge {
@@ -99,6 +120,7 @@ impl Merge {
         };
         let mut ids: HashMap<Field, Vec<u64>> = HashMap::new();
         let mut tree = Frontier::empty();
+        let mut position = 0;
         for &field in Field::ALL {
             let lists = index.terms(field);
             let mut field_ids = Vec::with_capacity(lists.len());
@@ -122,9 +144,9 @@ impl Merge {
                 let (value, offsets) = &lists[i];
                 let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
                 tree.append(row_leaf(&row_inner(salt, field, value), &seqs), &mut |_, _, _| {});
-                let mut row = salt.to_vec();
-                row.extend(posting::encode(&seqs));
-                merge.rows.push(((field as u8, field_ids[i], seqs[0]), row));
+                let key = (field as u8, field_ids[i], seqs[0]);
+                merge.rows.push((key, Row { salt: *salt, position, seqs }.encode()));
+                position += 1;
             }
             ids.insert(field, field_ids);
         }
@@ -246,7 +268,9 @@ impl Shared {
         self.exclusive(|shared, core| {
             if still_there(shared) {
                 merge.finish(shared, core)?;
-                shared.published.write().unwrap_or_else(PoisonError::into_inner).generations.remove(0);
+                // A commit that failed and had reached the disk after all was read anew: without this generation.
+                let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
+                published.generations.retain(|g| !Arc::ptr_eq(g, &generation));
             }
             Ok(())
         })?;

@@ -31,12 +31,14 @@ mod zones;
 
 pub(crate) use block::Packed;
 pub use log::{AuditLog, Begun, Receipt};
-pub(crate) use merge::{Column, SALT_BYTES, row_inner, row_leaf};
+pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
+pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
 pub(crate) use rollup::Cell;
 pub(crate) use rows::{BatchRows, IndexRow};
+pub(crate) use sender::REMEMBERED;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;

@@ -9,7 +9,7 @@ use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
 use super::pending::{BATCH, Generation};
-use super::shared::{Published, Shared, Work};
+use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::tables::{self, Stored};
@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// A new file that only its owner may read. Neither an existing file nor a symbolic link is followed or replaced.
-fn new_private_file(path: &Path) -> Result<File> {
+pub(super) fn new_private_file(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
@@ -88,7 +88,7 @@ fn new_private_file(path: &Path) -> Result<File> {
 }
 
 /// Makes a new name in a directory outlive a power failure.
-fn sync_directory(path: &Path) -> Result<()> {
+pub(super) fn sync_directory(path: &Path) -> Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if cfg!(unix) {
         File::open(parent)?.sync_all()?;
@@ -97,6 +97,11 @@ fn sync_directory(path: &Path) -> Result<()> {
 }
 
 pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
+    if let Source::Backend(make) = &source
+        && make().len()? > 0
+    {
+        return Err(Error::new(ErrorKind::AlreadyExists, "the storage is not empty; a store is never made over it"));
+    }
     let database = open_database(&options, &source)?;
     let keys = match options.keys {
         KeySource::Nowhere => None,
@@ -140,6 +145,11 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
 }
 
 pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
+    if let Source::Backend(make) = &source
+        && make().len()? == 0
+    {
+        return Err(Error::new(ErrorKind::NotAStore, "the storage is empty: it is not an attestlog store"));
+    }
     if let Source::File(path) = &source {
         let about = std::fs::metadata(path).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => Error::new(
@@ -208,6 +218,7 @@ fn share(
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
+        news: News::default(),
     }))
 }
 
@@ -215,6 +226,9 @@ impl Shared {
     /// Opens the file again and reads it anew.
     pub(super) fn reopen(&self) -> Result<Loaded> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+        }
         // redb gives its lock back only when the old handle is gone.
         drop(database.take());
         let options = Options { settings: self.settings.clone(), ..Options::new() };
@@ -229,7 +243,8 @@ impl Shared {
 fn load(database: &Database, now: Duration) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database.begin_read().stored()?)?;
     let state = snapshot.state.clone();
-    if state.sealed > state.size || state.indexed > state.size {
+    let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
+    if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
     }
     let mut tail = VecDeque::new();

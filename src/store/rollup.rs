@@ -51,16 +51,19 @@ impl Cell {
 
     /// Adds what another cell counted.
     pub(crate) fn merge(&mut self, other: &Cell) {
-        self.calls += other.calls;
-        self.successes += other.successes;
-        self.timed += other.timed;
-        self.sum_nanos += other.sum_nanos;
+        // Numbers out of a damaged file may be anything.
+        self.calls = self.calls.saturating_add(other.calls);
+        self.successes = self.successes.saturating_add(other.successes);
+        self.timed = self.timed.saturating_add(other.timed);
+        self.sum_nanos = self.sum_nanos.saturating_add(other.sum_nanos);
         self.max_nanos = self.max_nanos.max(other.max_nanos);
         for (&bucket, &n) in &other.histogram {
-            *self.histogram.entry(bucket).or_default() += n;
+            let sum = self.histogram.entry(bucket).or_default();
+            *sum = sum.saturating_add(n);
         }
         for (&user, &n) in &other.users {
-            *self.users.entry(user).or_default() += n;
+            let sum = self.users.entry(user).or_default();
+            *sum = sum.saturating_add(n);
         }
     }
 
@@ -69,7 +72,7 @@ impl Cell {
         let rank = ((p * self.timed as f64).ceil() as u64).max(1);
         let mut below = 0;
         for (&bucket, &n) in &self.histogram {
-            below += n;
+            below = n.saturating_add(below);
             if below >= rank {
                 return Some(middle(bucket).min(self.max_nanos));
             }
@@ -94,7 +97,7 @@ impl Cell {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Cell, CodecError> {
-        let stored: StoredCell = codec::decode_trusted(bytes)?;
+        let stored: StoredCell = codec::decode(bytes)?;
         let damaged = CodecError::Damaged("a rollup's distances overflow");
         let mut cell = Cell {
             calls: stored.calls,
@@ -113,6 +116,13 @@ impl Cell {
         for (distance, n) in stored.users {
             at = at.checked_add(distance).ok_or(damaged.clone())?;
             cell.users.insert(at, n);
+        }
+        // Whoever stands in a cell made a call of it, and each call was made by one user.
+        let add = |total: u64, &n: &u64| if n == 0 { None } else { total.checked_add(n) };
+        let users = cell.users.values().try_fold(0, add);
+        let timed = cell.histogram.values().try_fold(0, add);
+        if users != Some(cell.calls) || timed != Some(cell.timed) || cell.successes > cell.calls {
+            return Err(CodecError::Damaged("a rollup's counts do not add up"));
         }
         Ok(cell)
     }

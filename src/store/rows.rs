@@ -4,7 +4,7 @@
 //! when others of the batch lose their term to a purge.
 
 use super::Snapshot;
-use super::merge::{SALT_BYTES, read_row, row_inner, row_leaf};
+use super::merge::{Row, row_inner, row_leaf};
 use super::tables::{self, Stored, term_key};
 use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
@@ -15,10 +15,16 @@ use redb::ReadableTable;
 /// A row that still has its term.
 #[derive(Debug, Clone)]
 pub(crate) struct IndexRow {
-    pub position: u64,
     pub field: Field,
     pub term: String,
-    pub salt: [u8; SALT_BYTES],
+    pub row: Row,
+}
+
+/// A row whose term went with a purge.
+#[derive(Debug, Clone)]
+pub(crate) struct GoneRow {
+    pub position: u64,
+    pub inner: Hash,
     pub seqs: Vec<u64>,
 }
 
@@ -33,8 +39,14 @@ pub(crate) struct BatchRows {
     pub leaves: Leaves,
     /// The rows of the terms that were asked for and, of those that it does not have, the rows on either side.
     pub shown: Vec<IndexRow>,
-    /// The row before the next one, while rows are read.
+    /// The rows without a term between those on either side.
+    pub gone: Vec<GoneRow>,
+    /// The place and hash of each row, while rows are read.
+    placed: Vec<(u64, Hash)>,
+    /// The row before the next one.
     before: Option<IndexRow>,
+    /// Between which places the terms would stand that it does not have.
+    gaps: Vec<(Option<u64>, Option<u64>)>,
     /// How many of the terms have been dealt with.
     asked: usize,
 }
@@ -56,13 +68,29 @@ impl Nodes for Leaves {
 }
 
 impl BatchRows {
-    /// Takes the next row of the batch.
+    fn new(first: u64, end: u64, seq: u64) -> BatchRows {
+        BatchRows {
+            first,
+            end,
+            seq,
+            leaves: Leaves::default(),
+            shown: Vec::new(),
+            gone: Vec::new(),
+            placed: Vec::new(),
+            before: None,
+            gaps: Vec::new(),
+            asked: 0,
+        }
+    }
+
+    /// Takes the next row that has its term.
     fn take(&mut self, row: IndexRow, terms: &[(Field, &str)]) {
-        self.leaves.0.push(row_leaf(&row_inner(&row.salt, row.field, &row.term), &row.seqs));
+        let leaf = row_leaf(&row_inner(&row.row.salt, row.field, &row.term), &row.row.seqs);
+        self.placed.push((row.row.position, leaf));
         let mut wanted = false;
         while let Some(&asked) = terms.get(self.asked).filter(|asked| **asked <= (row.field, &*row.term)) {
             if asked != (row.field, &*row.term) {
-                self.show_before();
+                self.gap(Some(row.row.position));
             }
             wanted = true;
             self.asked += 1;
@@ -73,17 +101,36 @@ impl BatchRows {
         self.before = Some(row);
     }
 
-    /// Shows the row that was read last, unless it is shown already.
-    fn show_before(&mut self) {
-        if let Some(before) = self.before.take().filter(|b| self.shown.last().is_none_or(|s| s.position < b.position)) {
-            self.shown.push(before);
+    /// A term is not there: the row before its place is shown, unless it is already.
+    fn gap(&mut self, next: Option<u64>) {
+        self.gaps.push((self.before.as_ref().map(|row| row.row.position), next));
+        let shown = self.shown.last().map(|row| row.row.position);
+        if let Some(before) = self.before.as_ref().filter(|b| shown.is_none_or(|s| s < b.row.position)) {
+            self.shown.push(before.clone());
         }
     }
 
-    fn finish(&mut self, terms: &[(Field, &str)]) {
-        if self.asked < terms.len() {
-            self.show_before();
+    /// Puts the rows that lost their term between the others, once all of these are read.
+    fn finish(&mut self, terms: &[(Field, &str)], gone: Vec<GoneRow>) -> Result<()> {
+        while self.asked < terms.len() {
+            self.gap(None);
+            self.asked += 1;
         }
+        self.placed.extend(gone.iter().map(|row| (row.position, row_leaf(&row.inner, &row.seqs))));
+        self.placed.sort_unstable_by_key(|(position, _)| *position);
+        if let Some((place, _)) = (0..).zip(&self.placed).find(|(place, (position, _))| place != position) {
+            let message = format!("row {place} of the index of entries {} to {} is missing", self.first, self.end - 1);
+            return Err(Error::damaged(message));
+        }
+        self.leaves.0 = std::mem::take(&mut self.placed).into_iter().map(|(_, leaf)| leaf).collect();
+        let inside = |row: &GoneRow| {
+            let within = |(low, high): &(Option<u64>, Option<u64>)| {
+                low.is_none_or(|low| low < row.position) && high.is_none_or(|high| row.position < high)
+            };
+            self.gaps.iter().any(within)
+        };
+        self.gone = gone.into_iter().filter(inside).collect();
+        Ok(())
     }
 }
 
@@ -93,73 +140,57 @@ impl Snapshot {
     pub(crate) fn batch_rows(&self, terms: &[(Field, &str)]) -> Result<Vec<BatchRows>> {
         let mut batches = Vec::new();
         self.scan_batches(&mut |first, end, seq| {
-            let (leaves, shown) = (Leaves::default(), Vec::new());
             if end <= self.indexed {
-                batches.push(BatchRows { first, end, seq, leaves, shown, before: None, asked: 0 });
+                batches.push(BatchRows::new(first, end, seq));
             }
             Ok(())
         })?;
+        let rows = self.table(tables::POSTINGS)?;
         for &field in Field::ALL {
-            self.rows_of_facet(field, &mut |term, first, salt, seqs| {
-                let place = batches.partition_point(|b| b.first <= first).checked_sub(1);
-                let batch = place.and_then(|i| batches.get_mut(i)).filter(|b| seqs.last().is_some_and(|s| *s < b.end));
-                let lost = || Error::damaged(format!("an index row of seq {first} belongs to no index batch"));
-                let batch = batch.ok_or_else(lost)?;
-                let position = batch.leaves.0.len() as u64;
-                batch.take(IndexRow { position, field, term: term.to_owned(), salt, seqs }, terms);
+            self.terms_in_order(field, &mut |term, id| {
+                for row in rows.range((field as u8, id, 0)..(field as u8, id, self.indexed)).stored()? {
+                    let (key, row) = row.stored()?;
+                    let first = key.value().2;
+                    let damaged = || Error::damaged(format!("the index row of seq {first} is damaged"));
+                    let row = Row::decode(first, row.value()).ok_or_else(damaged)?;
+                    let place = batches.partition_point(|b| b.first <= first).checked_sub(1);
+                    let inside = |b: &&mut BatchRows| row.seqs.last().is_some_and(|last| *last < b.end);
+                    let batch = place.and_then(|i| batches.get_mut(i)).filter(inside);
+                    let lost = || Error::damaged(format!("an index row of seq {first} belongs to no index batch"));
+                    batch.ok_or_else(lost)?.take(IndexRow { field, term: term.to_owned(), row }, terms);
+                }
                 Ok(())
             })?;
         }
-        batches.iter_mut().for_each(|batch| batch.finish(terms));
+        for batch in &mut batches {
+            let gone = self.gone_rows(batch.first)?;
+            batch.finish(terms, gone)?;
+        }
         Ok(batches)
     }
 
-    /// The rows of one facet in the order of their terms' bytes. The dictionary is in that order but for long terms, of
-    /// which it has a hash.
-    fn rows_of_facet(
-        &self,
-        field: Field,
-        each: &mut dyn FnMut(&str, u64, [u8; SALT_BYTES], Vec<u64>) -> Result<()>,
-    ) -> Result<()> {
+    /// The values of one facet with their ids, in the order of their bytes. The dictionary is in that order but for long
+    /// values, of which it has a hash.
+    fn terms_in_order(&self, field: Field, each: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
         let terms = self.table(tables::TERMS)?;
         let number = field as u8;
         let mut long = Vec::new();
         for row in terms.range((number, &[0xff][..])..(number + 1, &[][..])).stored()? {
             let (key, id) = row.stored()?;
-            // A term without a row in the file is one that only a purge, or nobody, can still explain.
             long.extend(self.long_value(field, key.value().1, id.value())?.map(|value| (value, id.value())));
         }
         long.sort_unstable();
         let mut long = long.into_iter().peekable();
         for row in terms.range((number, &[][..])..(number, &[0xff][..])).stored()? {
             let (key, id) = row.stored()?;
-            let value = std::str::from_utf8(key.value().1)
-                .map_err(|_| Error::damaged(format!("a term of facet {} is no text", field.as_str())))?;
+            let damaged = |_| Error::damaged(format!("a term of facet {} is no text", field.as_str()));
+            let value = std::str::from_utf8(key.value().1).map_err(damaged)?;
             while let Some((value, id)) = long.next_if(|(before, _)| &**before < value) {
-                self.rows_of_term(field, &value, id, each)?;
+                each(&value, id)?;
             }
-            self.rows_of_term(field, value, id.value(), each)?;
+            each(value, id.value())?;
         }
-        long.try_for_each(|(value, id)| self.rows_of_term(field, &value, id, each))
-    }
-
-    fn rows_of_term(
-        &self,
-        field: Field,
-        value: &str,
-        id: u64,
-        each: &mut dyn FnMut(&str, u64, [u8; SALT_BYTES], Vec<u64>) -> Result<()>,
-    ) -> Result<()> {
-        let rows = self.table(tables::POSTINGS)?;
-        for row in rows.range((field as u8, id, 0)..(field as u8, id, self.indexed)).stored()? {
-            let (key, row) = row.stored()?;
-            let first = key.value().2;
-            let damaged =
-                || Error::damaged(format!("the index row of facet {}, seq {first} is damaged", field.as_str()));
-            let (salt, seqs) = read_row(first, row.value()).ok_or_else(damaged)?;
-            each(value, first, salt, seqs)?;
-        }
-        Ok(())
+        long.try_for_each(|(value, id)| each(&value, id))
     }
 
     /// The value whose key in the dictionary this is, from the first entry that has it.
@@ -179,6 +210,11 @@ impl Snapshot {
             }
         }
         Ok(None)
+    }
+
+    /// The rows of a batch that lost their term.
+    fn gone_rows(&self, _first: u64) -> Result<Vec<GoneRow>> {
+        Ok(Vec::new())
     }
 
     /// The exact set of seqs that the purge of the entry at `seq` took.

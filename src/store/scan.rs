@@ -2,7 +2,7 @@
 
 use super::Snapshot;
 use super::block::{Block, Packed};
-use super::merge::{Column, read_row};
+use super::merge::{Column, Row};
 use super::rollup::Cell;
 use super::sender::Window;
 use super::tables::{self, Stored};
@@ -73,22 +73,16 @@ impl Snapshot {
         walk!(self, tables::TERMS, .., |key, value| each(key.0, key.1, value)?)
     }
 
-    /// The rows of the posting lists: facet's number, term id, first seq, and the salt and seqs if they can be read.
-    #[allow(clippy::type_complexity, reason = "a row is what it is")]
-    pub(crate) fn scan_postings(
-        &self,
-        each: &mut dyn FnMut(u8, u64, u64, Option<([u8; 16], Vec<u64>)>) -> Result<()>,
-    ) -> Result<()> {
-        walk!(self, tables::POSTINGS, .., |key, value| each(key.0, key.1, key.2, read_row(key.2, value))?)
+    /// The rows of the posting lists: facet's number, term id, first seq, and the row if it can be read.
+    pub(crate) fn scan_postings(&self, each: &mut dyn FnMut(u8, u64, u64, Option<Row>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::POSTINGS, .., |key, value| each(key.0, key.1, key.2, Row::decode(key.2, value))?)
     }
 
-    /// One row of the posting lists: the salt and seqs; `Err` where it cannot be read.
-    #[allow(clippy::type_complexity, reason = "a row is what it is")]
-    pub(crate) fn posting_row(&self, field: Field, term: u64, first: u64) -> Result<Option<([u8; 16], Vec<u64>)>> {
+    /// One row of the posting lists.
+    pub(crate) fn posting_row(&self, field: Field, term: u64, first: u64) -> Result<Option<Row>> {
         let table = self.table(tables::POSTINGS)?;
         let Some(row) = table.get((field as u8, term, first)).stored()? else { return Ok(None) };
-        let damaged = || Error::damaged("the row does not decode");
-        read_row(first, row.value()).map(Some).ok_or_else(damaged)
+        Row::decode(first, row.value()).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
     }
 
     /// The zones: level, index, least and greatest time.

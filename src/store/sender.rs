@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How many of a sender's newest numbers are remembered: more than it can have under way at once.
-const REMEMBERED: usize = 64;
+pub(crate) const REMEMBERED: usize = 64;
 
 /// The newest numbers of one sender and the seqs that they got.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

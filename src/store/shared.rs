@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, Hash, Result};
 use redb::Database;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The store as its threads share it.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
     pub(super) work: Work,
+    pub(crate) news: News,
 }
 
 /// What readers see of the newest entries.
@@ -87,6 +88,39 @@ impl Work {
     }
 }
 
+/// Wakes those who follow the log. Whoever waits looks for himself what there is to see, so nothing is kept here that
+/// would grow with them.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    told: Mutex<()>,
+    changed: Condvar,
+}
+
+impl News {
+    /// There is something to see: newer entries, or the store was closed.
+    pub(super) fn tell(&self) {
+        drop(self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Waits until `seen` says that there is something, at most for `at_most` where that is given.
+    pub(crate) fn wait<T>(&self, at_most: Option<Duration>, mut seen: impl FnMut() -> Option<T>) -> Option<T> {
+        // Looked at under the lock, so that nothing is told between looking and waiting.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = at_most.and_then(|at_most| Instant::now().checked_add(at_most));
+        loop {
+            if let Some(found) = seen() {
+                return Some(found);
+            }
+            told = match end.map(|end| end.saturating_duration_since(Instant::now())) {
+                None => self.changed.wait(told).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return None,
+                Some(left) => self.changed.wait_timeout(told, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+}
+
 /// The open database, for as long as it must not be replaced.
 pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Database>>);
 
@@ -115,6 +149,11 @@ impl Shared {
         })
     }
 
+    /// Whether the store was closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// What the store's own entries say so far.
     pub(crate) fn ledger(&self) -> Arc<Ledger> {
         self.ledger.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -140,6 +179,8 @@ impl Shared {
     pub(super) fn publish_anew(&self, state: &State, generations: Vec<Arc<Generation>>) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         *published = Published { size: state.size, head: state.head, signed: state.signed, generations };
+        drop(published);
+        self.news.tell();
     }
 
     /// After a commit: whatever became due is done by the background thread, or here where there is none.

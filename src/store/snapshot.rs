@@ -52,6 +52,11 @@ impl Found {
 }
 
 impl Shared {
+    /// What the file holds now, all of one moment, without what is only in memory.
+    pub(crate) fn stored(&self) -> Result<Snapshot> {
+        Snapshot::raw(self.database()?.get()?.begin_read().stored()?)
+    }
+
     /// The store as it is now.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let (size, head, generations) = {

@@ -2,8 +2,9 @@
 
 use super::finding::{Finding, FindingKind as K};
 use crate::entry::{Body, Content, Field, Kind, Outcome, Phase};
+use crate::json::Canonical;
 use crate::merkle::Frontier;
-use crate::store::{CallFact, Column, Packed, Snapshot, row_inner, row_leaf, zones_of};
+use crate::store::{CallFact, Column, Packed, Row, Snapshot, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -138,6 +139,13 @@ impl Reader<'_> {
                 return self.find(K::EntryDamaged, seq, e.to_string());
             }
         };
+        if !body.parts().all(Canonical::is_whole) {
+            self.find(
+                K::EntryChanged,
+                seq,
+                "a part of it does not end where its value ends: its facets are not its line's",
+            );
+        }
         self.text.clear();
         line::write(&mut self.text, seq, &packed.prev, &body);
         let hash = Hash::leaf(&self.text);
@@ -247,7 +255,13 @@ impl Reader<'_> {
                     continue;
                 };
                 match self.snapshot.posting_row(field, term, first) {
-                    Ok(Some((salt, listed))) => {
+                    Ok(Some(row)) => {
+                        let Row { salt, position, seqs: listed } = row;
+                        if position + 1 != self.out.rows {
+                            let detail =
+                                format!("the row of {} {shown:?} has another place in its batch", field.as_str());
+                            self.find(K::IndexRowChanged, first, detail);
+                        }
                         if listed != *seqs {
                             let wrong =
                                 seqs.iter().find(|s| !listed.contains(s)).or(listed.iter().find(|s| !seqs.contains(s)));

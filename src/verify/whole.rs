@@ -5,7 +5,7 @@ use super::finding::{Finding, FindingKind as K};
 use super::{Verification, VerifyOptions};
 use crate::entry::Field;
 use crate::merkle::Frontier;
-use crate::store::{BATCH, NODE_LEVEL, Prints, Snapshot};
+use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot};
 use crate::{AuditLog, Error, Hash, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -14,7 +14,8 @@ use std::sync::mpsc;
 pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verification> {
     let clock = &log.shared().clock;
     let start = clock.monotonic();
-    let snapshot = log.snapshot()?;
+    // One transaction and nothing from memory: what is compared must be of one moment.
+    let snapshot = log.shared().stored()?;
     let mut whole = Whole::new(&snapshot);
     let stretches = whole.stretches()?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
@@ -89,6 +90,8 @@ struct Whole<'a> {
     senders: HashMap<String, BTreeMap<u64, u64>>,
     /// By first seq: end, roots over what is in the file.
     batches: BTreeMap<u64, (u64, Option<Hash>, Option<Hash>)>,
+    /// By first seq: the seq of the batch's entry, as the table of batches has it.
+    named: BTreeMap<u64, u64>,
     chained: BTreeMap<u64, (u64, Hash, Hash, u64)>,
     last_recorded_at: i64,
 }
@@ -108,6 +111,7 @@ impl<'a> Whole<'a> {
             begun: BTreeSet::new(),
             senders: HashMap::new(),
             batches: BTreeMap::new(),
+            named: BTreeMap::new(),
             chained: BTreeMap::new(),
             last_recorded_at: i64::MIN,
         }
@@ -123,7 +127,9 @@ impl<'a> Whole<'a> {
         let mut at = 0;
         let mut wrong = Vec::new();
         let indexed = self.snapshot.state.indexed.min(self.snapshot.size);
-        self.snapshot.scan_batches(&mut |first, end, _| {
+        let named = &mut self.named;
+        self.snapshot.scan_batches(&mut |first, end, seq| {
+            named.insert(first, seq);
             if first != at || end <= first || end > indexed {
                 wrong.push(first);
             } else {
@@ -186,7 +192,11 @@ impl<'a> Whole<'a> {
             self.begun.remove(&seq);
         }
         for (id, numbers) in stretch.senders {
-            self.senders.entry(id).or_default().extend(numbers);
+            let known = self.senders.entry(id).or_default();
+            known.extend(numbers);
+            while known.len() > REMEMBERED {
+                known.pop_first();
+            }
         }
         self.last_recorded_at = self.last_recorded_at.max(stretch.last_recorded_at);
     }
@@ -262,6 +272,9 @@ impl<'a> Whole<'a> {
                 self.find(K::BatchMismatch, first, "no entry of the chain names the index batch that begins here");
                 continue;
             };
+            if self.named.get(&first) != Some(&seq) {
+                self.find(K::BatchMismatch, seq, "the table of index batches names another entry for its batch");
+            }
             if chained_end != end {
                 self.find(
                     K::BatchMismatch,
@@ -380,10 +393,19 @@ impl<'a> Whole<'a> {
         let snapshot = self.snapshot;
         if stored != self.rows {
             let mut wrong = Vec::new();
+            let mut starts = Vec::new();
+            snapshot.scan_batches(&mut |first, _, _| {
+                starts.push(first);
+                Ok(())
+            })?;
+            // A term has one row in a batch. A second one would hide what the first lists behind it.
+            let mut before = None;
             snapshot.scan_postings(&mut |field, term, first, row| {
                 if snapshot.is_half_written(first) {
                     return Ok(());
                 }
+                let place = Some((field, term, starts.partition_point(|&start| start <= first)));
+                let second = std::mem::replace(&mut before, place) == place;
                 let listed = Field::from_u8(field).and_then(|field| {
                     let entry = snapshot.entry(first).ok()?;
                     let mut has = false;
@@ -392,7 +414,7 @@ impl<'a> Whole<'a> {
                     });
                     has.then_some(())
                 });
-                if listed.is_none() || row.is_none() || first >= snapshot.indexed {
+                if second || listed.is_none() || row.is_none() || first >= snapshot.indexed {
                     wrong.push((field, term, first));
                 }
                 Ok(())
@@ -474,7 +496,7 @@ impl<'a> Whole<'a> {
     }
 
     fn small_tables(&mut self) -> Result<()> {
-        let stored: BTreeSet<u64> = self.snapshot.unfinished()?.into_iter().collect();
+        let stored = self.snapshot.unfinished()?;
         let begun = std::mem::take(&mut self.begun);
         for &seq in stored.symmetric_difference(&begun) {
             let detail = if begun.contains(&seq) {
@@ -486,15 +508,10 @@ impl<'a> Whole<'a> {
         }
         let mut senders = std::mem::take(&mut self.senders);
         let mut wrong = Vec::new();
-        let size = self.snapshot.size;
         self.snapshot.scan_senders(&mut |id, window| {
             let known = senders.remove(id).unwrap_or_default();
-            let right = window.is_ok_and(|window| {
-                let listed: BTreeMap<u64, u64> = window.seqs().filter(|&(_, seq)| seq < size).collect();
-                let newest =
-                    known.iter().rev().take(listed.len().max(1)).map(|(&n, &s)| (n, s)).collect::<BTreeMap<_, _>>();
-                listed == newest
-            });
+            let newest = known.iter().rev().take(REMEMBERED).map(|(&number, &seq)| (number, seq));
+            let right = window.is_ok_and(|window| !known.is_empty() && window.seqs().eq(newest.rev()));
             if !right {
                 wrong.push(id.chars().take(80).collect::<String>());
             }
