@@ -7,6 +7,7 @@
 
 mod batch;
 mod finding;
+mod json;
 mod whole;
 
 pub use finding::{Finding, FindingKind};
