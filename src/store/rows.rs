@@ -213,8 +213,14 @@ impl Snapshot {
     }
 
     /// The rows of a batch that lost their term.
-    fn gone_rows(&self, _first: u64) -> Result<Vec<GoneRow>> {
-        Ok(Vec::new())
+    fn gone_rows(&self, first: u64) -> Result<Vec<GoneRow>> {
+        let husks = self.husks_of(first)?.into_iter();
+        let damaged = || Error::damaged(format!("a row of the batch of entry {first} that lost its term is damaged"));
+        let gone = husks.map(|(position, husk)| {
+            let (inner, seqs) = husk.ok_or_else(damaged)?;
+            Ok(GoneRow { position, inner, seqs })
+        });
+        gone.collect()
     }
 
     /// The exact set of seqs that the purge of the entry at `seq` took.
