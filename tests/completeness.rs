@@ -5,7 +5,9 @@ use attestlog::json::Json;
 use attestlog::proof::{CheckError, CompleteProof, Proof, Proven, RowTerm, check};
 use attestlog::redact::{Policy, Preset};
 use attestlog::retention::SeqSet;
-use attestlog::{AuditLog, ErrorKind, Field, Hash, Neighbours, Options, PolicySet, Query, SeededRandom, ToolCall};
+use attestlog::{
+    AuditLog, ErrorKind, Field, Hash, ManualClock, Neighbours, Options, PolicySet, Query, SeededRandom, ToolCall,
+};
 use proptest::prelude::*;
 use redb::{ReadableDatabase as _, ReadableTable as _};
 use std::sync::Arc;
@@ -369,6 +371,89 @@ proptest! {
         let seqs = |checked: &attestlog::proof::Checked| checked.to_json().get("seqs").cloned();
         if let Ok(checked) = check(&bytes, key) {
             prop_assert_eq!(seqs(&checked), seqs(&check(file, key).unwrap()));
+        }
+    }
+}
+
+/// A log of six years of patients, of which the first batch went and the second lost some.
+fn purged_log(clock: &ManualClock, log: &AuditLog) -> Vec<u64> {
+    let year = std::time::Duration::from_secs(366 * 86_400);
+    let record = |patient: &str, kept: bool| {
+        let call = call("dr_a", "t", patient);
+        let call = if kept { call.retain_until("2090-01-01".parse().unwrap()) } else { call };
+        log.record(call).unwrap().seq
+    };
+    let mut expected = Vec::new();
+    for patient in ["P-1", "P-2", "P-3", "P-4"] {
+        record(patient, false);
+    }
+    log.flush_index().unwrap();
+    log.checkpoint().unwrap();
+    for patient in ["P-1", "P-2", "P-3", "P-1", "P-5"] {
+        record(patient, false);
+    }
+    expected.push(record("P-1", true));
+    record("P-9", true);
+    log.flush_index().unwrap();
+    clock.advance(year * 7);
+    expected.push(record("P-1", false));
+    let purged = log.purge("records_officer").unwrap();
+    assert_eq!(purged.purged, 9);
+    record("P-2", false);
+    expected.push(record("P-1", false));
+    expected
+}
+
+#[test]
+fn purged_entries_are_said_to_be_purged_and_nothing_hides_among_them() {
+    for (policies, neighbours) in [(PolicySet::default(), Neighbours::Reveal), (hipaa(), Neighbours::Withhold)] {
+        let clock = Arc::new(ManualClock::at("2025-01-01".parse().unwrap()));
+        let log = Options::new().policies(policies).clock(clock.clone()).in_memory().unwrap();
+        let expected = purged_log(&clock, &log);
+        let mut forged = Vec::new();
+        for patient in ["P-1", "P-2", "P-4", "P-404"] {
+            let proof = log.prove_complete(Field::Patient, patient, neighbours).unwrap();
+            let key = log.public_key().unwrap();
+            let checked = check(proof.to_string().as_bytes(), &key).unwrap();
+            let Proven::Complete { entries, purged, unknown, .. } = checked.proven() else { panic!() };
+            let seqs: Vec<u64> = entries.iter().map(|(seq, _)| *seq).collect();
+            // Where a row still has its term, what went is known to have had it; where the term went too, nobody knows.
+            match patient {
+                "P-1" => assert_eq!((seqs, purged.to_string()), (expected.clone(), "7-7,10-10".to_owned())),
+                "P-2" => assert_eq!((seqs.len(), purged.len()), (1, 0)),
+                _ => assert_eq!((seqs.len(), purged.len()), (0, 0)),
+            }
+            assert!(!unknown.is_empty(), "{patient}");
+            assert!(!proof.purges.is_empty());
+            for i in 0..proof.purges.len() {
+                let mut without = proof.clone();
+                without.purges.remove(i);
+                forged.push(without);
+                let mut more = proof.clone();
+                more.purges[i].1.insert(expected[0]);
+                forged.push(more);
+            }
+            for (i, batch) in proof.batches.iter().enumerate() {
+                for (j, row) in batch.rows.iter().enumerate() {
+                    if let RowTerm::Purged(_) = row.term {
+                        let mut without = proof.clone();
+                        without.batches[i].rows.remove(j);
+                        forged.push(without);
+                    }
+                    // A row whose entries are still there, dressed up as one that was purged.
+                    if let RowTerm::Known { facet, term, salt } = &row.term {
+                        let inner = Hash::of(&[&salt[..], &[*facet as u8], term.as_bytes()].concat());
+                        let mut dressed = proof.clone();
+                        dressed.batches[i].rows[j].term = RowTerm::Purged(inner);
+                        forged.push(dressed);
+                    }
+                }
+            }
+        }
+        for forged in forged {
+            let outcome = Proof::parse(forged.to_string().as_bytes());
+            let outcome = outcome.and_then(|proof| proof.check(&log.public_key().unwrap(), None));
+            assert!(outcome.is_err(), "{forged}");
         }
     }
 }
