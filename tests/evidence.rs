@@ -3,9 +3,11 @@
 
 use attestlog::json::Json;
 use attestlog::note::{SignedCheckpoint, Succession, VerifierKey};
-use attestlog::{AuditLog, Entry, ErrorKind, Hash, Options, ToolCall, VerifyOptions};
+use attestlog::retention::SeqSet;
+use attestlog::{AuditLog, Entry, ErrorKind, Hash, ManualClock, Options, ToolCall, VerifyOptions};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 fn log(calls: u64) -> AuditLog {
     let log = Options::new().name("example.com/ward-3").in_memory().unwrap();
@@ -136,6 +138,63 @@ fn the_readme_can_be_followed() {
     assert_eq!(String::from_utf8_lossy(&run(&whole).stdout), "False\n");
 }
 
+/// 100 calls that are gone, in two purges with a checkpoint inside the first, between entries that are there.
+fn purged_log() -> AuditLog {
+    let clock = Arc::new(ManualClock::at("2025-01-01".parse().unwrap()));
+    let log = Options::new().clock(clock.clone()).in_memory().unwrap();
+    let record = |n: u64, years: u32| {
+        let until = format!("{}-06-01", 2026 + years).parse().unwrap();
+        log.record(ToolCall::new("c", "u", "t").call_id(n.to_string()).retain_until(until)).unwrap();
+    };
+    (0..90).for_each(|n| record(n, 0));
+    log.checkpoint().unwrap();
+    for n in 0..40 {
+        record(n, if n % 4 == 0 { 1 } else { 60 });
+    }
+    for purged in [90, 10] {
+        clock.advance(std::time::Duration::from_secs(if purged == 90 { 520 } else { 366 } * 86_400));
+        assert_eq!(log.purge("records_officer").unwrap().purged, purged);
+    }
+    log
+}
+
+#[test]
+fn what_was_purged_is_told_from_what_is_missing() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("evidence");
+    let log = purged_log();
+    log.write_evidence(&dir, &VerifyOptions::new()).unwrap();
+    let checkpoint = SignedCheckpoint::parse(read(&dir, "checkpoint").as_bytes()).unwrap();
+    let rows = read(&dir, "entries.jsonl");
+    assert_eq!(root(&rows), checkpoint.checkpoint().root());
+    let lines = rows.lines().filter(|row| !row.starts_with(r#"{"purged""#)).count() as u64;
+    assert_eq!(lines + 100, checkpoint.checkpoint().size());
+    let sets = read(&dir, "purges.jsonl").lines().fold(SeqSet::new(), |all, row| {
+        let row = Json::parse(row.as_bytes()).unwrap().value;
+        all.union(&SeqSet::from_json(row.get("seqs").unwrap()).unwrap())
+    });
+    assert_eq!(sets.len(), 100);
+    if let Some((ok, said)) = script(&dir, &log.public_key().unwrap().to_string()) {
+        assert!(ok && said.contains("100 of them purged"), "{said}");
+        std::fs::write(dir.join("purges.jsonl"), read(&dir, "purges.jsonl").lines().next().unwrap()).unwrap();
+        assert!(!script(&dir, &log.public_key().unwrap().to_string()).unwrap().0);
+    }
+}
+
+/// Runs the independent script; `None`, said, where that cannot be done here.
+fn script(dir: &Path, key: &str) -> Option<(bool, String)> {
+    let found = Command::new("python3").args(["-c", "import cryptography"]).output();
+    if !found.is_ok_and(|out| out.status.success()) {
+        eprintln!("SKIPPED: no python3 with the cryptography package here");
+        return None;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_evidence.py");
+    let mut command = Command::new("python3");
+    command.arg(&script).arg(dir).args(["--public-key", key]).env("PYTHONDONTWRITEBYTECODE", "1");
+    let out = command.output().unwrap();
+    Some((out.status.success(), String::from_utf8([out.stdout, out.stderr].concat()).unwrap()))
+}
+
 /// The independent script, on a folder that the store wrote.
 #[test]
 fn the_independent_script_accepts_the_folder_and_nothing_that_was_changed() {
@@ -143,26 +202,13 @@ fn the_independent_script_accepts_the_folder_and_nothing_that_was_changed() {
     let dir = parent.path().join("evidence");
     let log = log(40);
     log.write_evidence(&dir, &VerifyOptions::new()).unwrap();
-    let Ok(out) = Command::new("python3").args(["-c", "import cryptography"]).output() else {
-        return eprintln!("SKIPPED: no python3 here");
-    };
-    if !out.status.success() {
-        return eprintln!("SKIPPED: no cryptography package here");
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/check_evidence.py");
-    let run = |key: &str| {
-        let mut command = Command::new("python3");
-        command.arg(&script).arg(&dir).args(["--public-key", key]).env("PYTHONDONTWRITEBYTECODE", "1");
-        let out = command.output().unwrap();
-        (out.status.success(), String::from_utf8([out.stdout, out.stderr].concat()).unwrap())
-    };
     let key = log.public_key().unwrap().to_string();
-    let (ok, said) = run(&key);
+    let Some((ok, said)) = script(&dir, &key) else { return };
     assert!(ok && said.contains("signed in epoch 3"), "{said}");
-    let (ok, said) = run(&self::log(1).public_key().unwrap().to_string());
+    let (ok, said) = script(&dir, &self::log(1).public_key().unwrap().to_string()).unwrap();
     assert!(!ok, "{said}");
     let rows = read(&dir, "entries.jsonl");
     std::fs::write(dir.join("entries.jsonl"), rows.replacen("P-3", "P-4", 1)).unwrap();
-    let (ok, said) = run(&key);
+    let (ok, said) = script(&dir, &key).unwrap();
     assert!(!ok && said.contains("WRONG"), "{said}");
 }
