@@ -82,6 +82,7 @@ impl Follower {
         self.read.front().map_or(self.next, |entry| entry.seq)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     fn wait(&mut self, at_most: Option<Duration>) -> Result<Option<Entry>> {
         let end = at_most.and_then(|at_most| Instant::now().checked_add(at_most));
         loop {

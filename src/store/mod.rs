@@ -8,7 +8,10 @@
 mod backup;
 mod block;
 mod commit;
+mod guard;
 mod health;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod keyring;
 mod log;
 mod lookup;
@@ -20,6 +23,8 @@ mod pending;
 mod posting;
 mod prepare;
 mod prints;
+mod purge;
+mod rewrite;
 mod rollup;
 mod scan;
 mod sender;
@@ -32,6 +37,7 @@ mod zones;
 
 pub use backup::Backup;
 pub(crate) use block::Packed;
+pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use merge::{Column, Row, row_inner, row_leaf};
@@ -39,6 +45,8 @@ pub use options::Options;
 pub(crate) use pending::BATCH;
 pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
+pub use purge::Purged;
+pub(crate) use rewrite::{covers, is_inside};
 pub(crate) use rollup::Cell;
 pub(crate) use sender::REMEMBERED;
 pub(crate) use shared::Shared;
