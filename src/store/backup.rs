@@ -8,6 +8,7 @@
 //! The copy is made table by table, not by its bytes: the free pages of the store, with whatever was purged or erased from
 //! them, stay behind, and no read transaction lasts longer than one chunk, so that the store does not grow while it is copied.
 
+use super::guard::guarded;
 use super::log::{AuditLog, Receipt};
 use super::open::{new_private_file, sync_directory};
 use super::options::Options;
@@ -86,7 +87,9 @@ impl AuditLog {
         let name = file_name(dest)?;
         let (partial, file) = Partial::create(dest)?;
         let copy = Copy::new(self.shared(), file.try_clone()?, &mut progress);
-        let state = copy.and_then(Copy::run).map_err(|e| e.at(format_args!("backup to {}", dest.display())))?;
+        let state = copy
+            .and_then(|copy| guarded(|| copy.run()))
+            .map_err(|e| e.at(format_args!("backup to {}", dest.display())))?;
         let bytes = partial.sync(file)?;
         let detail = Object::from_iter([
             ("file", Json::from(self.shared().clean(&name)?)),
@@ -140,7 +143,7 @@ impl Options {
             }
         }
         let name = file_name(src)?;
-        let lock = lock_source(src)?;
+        let lock = guarded(|| lock_source(src))?;
         let (partial, mut file) = Partial::create(dest)?;
         io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).at(dest.display()))?;
         drop(lock);
@@ -294,7 +297,8 @@ impl<'a> Copy<'a> {
         self.chunks(tables::ROLLUPS, Bound::Unbounded, |_| true)?;
         self.chunks(tables::COLUMNS, Bound::Unbounded, |_| true)?;
         self.chunks(tables::BATCHES, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::PURGES, Bound::Unbounded, |_| true)
+        self.chunks(tables::PURGES, Bound::Unbounded, |_| true)?;
+        self.chunks(tables::HUSKS, Bound::Unbounded, |_| true)
     }
 
     /// In one transaction, which is the moment that the copy shows: what is small or changes with every commit, and what
@@ -302,7 +306,7 @@ impl<'a> Copy<'a> {
     fn last(&mut self, start: &State, sealed: u64, size: u64) -> Result<State> {
         let from = self.begin()?;
         let state = read_state(&from)?;
-        let rewritten = |s: &State| (s.indexed, s.merging, s.next_term, s.purging);
+        let rewritten = |s: &State| (s.indexed, s.merging, s.next_term);
         if rewritten(&state) != rewritten(start) {
             return Err(Error::new(ErrorKind::Busy, "the index was rewritten meanwhile; retry"));
         }
@@ -368,7 +372,7 @@ fn is_before((level, index): (u8, u64), size: u64) -> bool {
 }
 
 /// The tables that are copied.
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 16] = [
     "meta",
     "tail",
     "blocks",
@@ -384,6 +388,7 @@ const KNOWN: [&str; 15] = [
     "unfinished",
     "checkpoints",
     "purges",
+    "husks",
 ];
 
 /// How many rows the tables have that take the time.

@@ -2,16 +2,17 @@
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
 //! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
-//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`,
+//! `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
 mod backup;
 mod block;
 mod commit;
-mod guard;
-mod health;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod guard;
+mod health;
 mod keyring;
 mod log;
 mod lookup;
