@@ -6,6 +6,8 @@
 //! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
 //! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys; `merge` moves the index of the newest entries (`pending`) into the file;
 //! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`,
+//! `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
 mod backup;
