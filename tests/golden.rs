@@ -69,8 +69,8 @@ fn tell(log: &AuditLog, clock: &attestlog::ManualClock) -> Result<()> {
         log.record(ToolCall::new(format!("conv_{}", i / 7), format!("usr_{}", i % 5), "lookup").turn(i))?;
     }
     log.set_policy(log.policies())?;
-    let covering =
-        attestlog::retention::HoldSelector { tools: BTreeSet::from(["lookup".to_owned()]), ..Default::default() };
+    let mut covering = attestlog::retention::HoldSelector::default();
+    covering.tools.insert("lookup".to_owned());
     let hold = log.place_hold("case 7", "litigation", "counsel", covering)?;
     log.release_hold(hold.seq, "settled", "counsel")?;
     clock.set(time("2025-02-01"));
@@ -112,6 +112,9 @@ fn the_same_seed_gives_the_same_bytes() {
 
 #[test]
 fn golden_lines_are_read_back_and_hash_to_what_follows_them() {
+    if std::env::var_os("ATTESTLOG_BLESS").is_some() {
+        return;
+    }
     let text = std::fs::read_to_string(golden("lines.jsonl")).unwrap();
     let entries: Vec<Entry> = text.lines().map(|line| Entry::from_line(line).unwrap()).collect();
     for pair in entries.windows(2) {
