@@ -37,6 +37,11 @@ impl Out {
         self.width
     }
 
+    /// Whether colours may be used.
+    pub fn styles(&self) -> bool {
+        self.color
+    }
+
     /// The text in a style, where colours may be used.
     pub fn styled(&self, style: Style, text: &str) -> String {
         if self.color && style != Style::Plain { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }

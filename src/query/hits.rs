@@ -87,7 +87,7 @@ impl Hits {
         }
         let direction = self.direction();
         while let Some(at) = self.at {
-            if self.seen % RENEW == 0 {
+            if self.seen.is_multiple_of(RENEW) {
                 self.reading = None;
             }
             self.seen += 1;
@@ -105,7 +105,7 @@ impl Hits {
                 return Ok(None);
             };
             self.at = direction.next(found);
-            if snapshot.exists(found)? && !(self.query.unfinished && !snapshot.is_unfinished(found)?) {
+            if snapshot.exists(found)? && (!self.query.unfinished || snapshot.is_unfinished(found)?) {
                 self.served += 1;
                 return Ok(Some(found));
             }

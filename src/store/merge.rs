@@ -83,7 +83,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut row = self.salt.to_vec();
         write_varint(self.position, &mut row);
         row.extend(posting::encode(&self.seqs));
@@ -96,6 +96,21 @@ impl Row {
         let (position, list) = read_varint(rest)?;
         Some(Row { salt: *salt, position, seqs: posting::decode(first, list, super::pending::BATCH as usize)? })
     }
+}
+
+/// What a purge leaves of a row: its inner hash and its seqs.
+pub(crate) fn write_husk(inner: &Hash, seqs: &[u64]) -> Vec<u8> {
+    let mut husk = inner.as_bytes().to_vec();
+    write_varint(seqs.first().copied().unwrap_or_default(), &mut husk);
+    husk.extend(posting::encode(seqs));
+    husk
+}
+
+/// Reads what [`write_husk`] writes.
+pub(crate) fn read_husk(husk: &[u8]) -> Option<(Hash, Vec<u64>)> {
+    let (inner, rest) = husk.split_first_chunk()?;
+    let (first, list) = read_varint(rest)?;
+    Some((Hash(*inner), posting::decode(first, list, super::pending::BATCH as usize)?))
 }
 
 impl Merge {

@@ -12,7 +12,7 @@ use crate::policy::PolicySet;
 use redb::StorageBackend;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What stays the same while a store is open.
@@ -35,16 +35,22 @@ pub(crate) struct Settings {
 #[derive(Clone)]
 pub(crate) enum Source {
     File(PathBuf),
+    /// The present memory; a purge puts another in its place.
+    Memory(Arc<Mutex<open::Memory>>),
     /// Gives the same storage each time it is asked.
     Backend(Arc<dyn Fn() -> Box<dyn StorageBackend> + Send + Sync>),
 }
 
 impl Source {
+    pub(crate) fn memory(memory: open::Memory) -> Source {
+        Source::Memory(Arc::new(Mutex::new(memory)))
+    }
+
     /// The store's file, if it is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Source::File(path) => Some(path),
-            Source::Backend(_) => None,
+            Source::Memory(_) | Source::Backend(_) => None,
         }
     }
 }
@@ -53,6 +59,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::File(path) => write!(f, "File({})", path.display()),
+            Source::Memory(_) => f.write_str("Memory"),
             Source::Backend(_) => f.write_str("Backend"),
         }
     }
@@ -243,8 +250,7 @@ impl Options {
     /// None that can be expected.
     pub fn in_memory(mut self) -> Result<AuditLog> {
         self.settings.background = false;
-        let memory = open::Memory::default();
-        open::create(self, Source::Backend(Arc::new(move || Box::new(memory.clone()))))
+        open::create(self, Source::memory(open::Memory::default()))
     }
 
     /// Makes a store on a storage of the caller's. `backend` is called again when the store must be opened anew

@@ -13,13 +13,15 @@ use crate::codec;
 use crate::entry::Body;
 use crate::merkle::Nodes;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
-use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
+use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     txn: ReadTransaction,
+    /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
+    _database: Arc<Database>,
     /// Entries from this seq on were not there yet.
     pub size: u64,
     /// The hash of the newest entry.
@@ -56,7 +58,7 @@ impl Shared {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
         let database = self.database()?;
-        guarded(|| Snapshot::raw(database.get()?.begin_read().stored()?))
+        guarded(|| Snapshot::raw(database.get()?))
     }
 
     /// The store as it is now.
@@ -65,9 +67,9 @@ impl Shared {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             (published.size, published.head, published.generations.clone())
         };
-        let database = self.database()?;
+        let database = self.database()?.get()?.clone();
         guarded(|| {
-            let txn = database.get()?.begin_read().stored()?;
+            let txn = database.begin_read().stored()?;
             let state = read_state(&txn)?;
             let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
             Ok(Snapshot {
@@ -76,6 +78,7 @@ impl Shared {
                 nodes: txn.open_table(tables::NODES).stored()?,
                 covers: txn.open_table(tables::COVERS).stored()?,
                 txn,
+                _database: database.clone(),
                 size,
                 head,
                 state,
@@ -96,7 +99,8 @@ pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
 
 impl Snapshot {
     /// A snapshot of what the transaction holds, before anything is in memory.
-    pub(crate) fn raw(txn: ReadTransaction) -> Result<Snapshot> {
+    pub(crate) fn raw(database: &Arc<Database>) -> Result<Snapshot> {
+        let txn = database.begin_read().stored()?;
         let state = read_state(&txn)?;
         Ok(Snapshot {
             blocks: txn.open_table(tables::BLOCKS).stored()?,
@@ -104,6 +108,7 @@ impl Snapshot {
             nodes: txn.open_table(tables::NODES).stored()?,
             covers: txn.open_table(tables::COVERS).stored()?,
             txn,
+            _database: database.clone(),
             size: state.size,
             head: state.head,
             indexed: state.indexed,
