@@ -8,14 +8,15 @@
 mod backup;
 mod block;
 mod commit;
-mod guard;
-mod health;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod guard;
+mod health;
 mod keyring;
 mod log;
 mod lookup;
 mod manage;
+mod marks;
 mod merge;
 mod open;
 mod options;
@@ -40,6 +41,7 @@ pub(crate) use block::Packed;
 pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
+pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Row, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
