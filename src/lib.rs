@@ -1,5 +1,22 @@
 //! attestlog
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::dbg_macro,
+        clippy::disallowed_methods,
+        clippy::exit,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
 
 pub mod anchor;
 pub mod capture;
@@ -11,6 +28,13 @@ pub mod proof;
 pub mod redact;
 pub mod report;
 pub mod retention;
+
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::store::fuzzing::*;
+    pub use redb::StorageBackend;
+}
 
 mod codec;
 #[cfg(feature = "config")]
@@ -37,6 +61,8 @@ pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::PolicySet;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
+pub use store::Purged;
+pub use store::{AuditLog, Backup, Begun, Health, Options, Receipt, Unsealed};
 pub use store::{AuditLog, Begun, Options, Receipt};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Verification, VerifyOptions};

@@ -3,6 +3,7 @@
 use crate::merkle;
 use crate::note::SignedCheckpoint;
 use crate::proof::{ConsistencyProof, InclusionProof};
+use crate::store::guarded;
 use crate::{AuditLog, Error, ErrorKind, Hash, Result};
 
 impl AuditLog {
@@ -24,7 +25,8 @@ impl AuditLog {
         // Before anything is signed: a proof of nothing should not leave a checkpoint behind.
         let entry = self.entry(seq)?;
         let checkpoint = self.checkpoint()?;
-        let path = merkle::inclusion_proof(&self.snapshot()?, seq, checkpoint.checkpoint().size())?;
+        let snapshot = self.snapshot()?;
+        let path = guarded(|| merkle::inclusion_proof(&snapshot, seq, checkpoint.checkpoint().size()))?;
         Ok(InclusionProof { seq, line: entry.line().into_bytes(), path, checkpoint })
     }
 
@@ -50,7 +52,8 @@ impl AuditLog {
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         let checkpoint = self.checkpoint()?;
-        let proof = merkle::consistency_proof(&self.snapshot()?, old.size(), checkpoint.checkpoint().size())?;
+        let snapshot = self.snapshot()?;
+        let proof = guarded(|| merkle::consistency_proof(&snapshot, old.size(), checkpoint.checkpoint().size()))?;
         Ok(ConsistencyProof { old_size: old.size(), old_root: old.root(), proof, checkpoint })
     }
 
@@ -65,6 +68,6 @@ impl AuditLog {
             let message = format!("the log has {} entries, not {size}", snapshot.size);
             return Err(Error::new(ErrorKind::NoSuchEntry, message));
         }
-        merkle::root(&snapshot, size)
+        guarded(|| merkle::root(&snapshot, size))
     }
 }

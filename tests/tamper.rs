@@ -305,18 +305,18 @@ fn whatever_is_edited_is_found_and_named() {
             move |txn| put!(txn, POSTINGS, posting.0, &*row)
         }),
         case("an index row that lists a stranger's entry", K::IndexRowUnexpected, 17, {
-            let row = [&[9; 16][..], &[0]].concat();
+            let row = [&[9; 16][..], &[0, 0]].concat();
             move |txn| put!(txn, POSTINGS, (USER, user, 17), &*row)
         }),
         case("a second index row, which hides what the first lists behind it", K::IndexRowUnexpected, second, {
-            let row = [&[9; 16][..], &[0]].concat();
+            let row = [&[9; 16][..], &[0, 0]].concat();
             move |txn| put!(txn, POSTINGS, (USER, user, second), &*row)
         }),
         case("an index row of no facet", K::IndexRowUnexpected, 5, |txn| {
-            put!(txn, POSTINGS, (99, 1, 5), &[&[9; 16][..], &[0]].concat()[..])
+            put!(txn, POSTINGS, (99, 1, 5), &[&[9; 16][..], &[0, 0]].concat()[..])
         }),
         case("an index row behind the index", K::IndexRowUnexpected, size - 1, move |txn| {
-            put!(txn, POSTINGS, (USER, user, size - 1), &[&[9; 16][..], &[0]].concat()[..])
+            put!(txn, POSTINGS, (USER, user, size - 1), &[&[9; 16][..], &[0, 0]].concat()[..])
         }),
         case("a zone changed", K::ZoneMismatch, None, |txn| put!(txn, ZONES, (0, 1), (0, 1))),
         case("a zone removed", K::ZoneMismatch, None, |txn| take!(txn, ZONES, (0, 0))),

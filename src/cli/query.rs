@@ -4,7 +4,7 @@ use super::exit::{End, Failure, Outcome};
 use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
 use super::store::StoreArgs;
-use super::table::{Cell, Table, left, right};
+use super::table::{Cell, Table, left, right, whole};
 use attestlog::{AuditLog, Call, Entry, Query};
 use clap::Args;
 use std::io::Write;
@@ -61,7 +61,7 @@ pub fn run(args: &QueryArgs) -> Outcome {
 
 /// Writes the table for people.
 pub fn show(log: &AuditLog, query: &Query, out: &mut Out) -> Result<(), Failure> {
-    let columns = [right("SEQ"), left("TIME (UTC)"), left("USER"), left("TOOL"), left("OUTCOME"), left("WITH")];
+    let columns = [right("SEQ"), whole("TIME (UTC)"), left("USER"), left("TOOL"), whole("OUTCOME"), left("WITH")];
     let mut table = Table::new(out, &columns);
     for entry in log.query(query)? {
         table.row(row(&entry?))?;

@@ -415,6 +415,7 @@ impl Sanitizer {
         }
         let old = std::mem::take(object);
         let mut taken: HashSet<String> = old.iter().map(|(key, _)| key.to_owned()).collect();
+        let mut counts: HashMap<String, usize> = HashMap::new();
         let mut members = Vec::with_capacity(old.len());
         for (key, value) in old {
             hits.clear();
@@ -431,11 +432,11 @@ impl Sanitizer {
                     (self.apply(&key, &spans, key_action), found)
                 }
             };
-            // Two e-mail addresses as keys give the same placeholder.
+            // Two e-mail addresses as keys give the same placeholder; counting on keeps many of them linear.
             let mut unique = text.clone();
-            let mut n = 1;
+            let n = counts.entry(text.clone()).or_insert(1usize);
             while !taken.insert(unique.clone()) {
-                n += 1;
+                *n += 1;
                 unique = format!("{text} ({n})");
             }
             for (name, action) in found {

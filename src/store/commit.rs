@@ -6,6 +6,7 @@
 //! of one job stand in one commit, all or none.
 
 use super::block::{Packed, Sealer};
+use super::guard::guarded;
 use super::pending::{BATCH, Generation};
 use super::prepare::Prepared;
 use super::sender::{Seen, Window};
@@ -311,8 +312,15 @@ impl Shared {
         let mut others = turn.jobs();
         jobs.extend(others.iter_mut().filter_map(|t| t.job.take()));
         let mut core = self.core();
-        let mut answers = self.commit_jobs(&mut core, jobs);
+        let (all, mut ended) = (jobs.len(), false);
+        let answers = guarded(|| {
+            let answers = self.commit_jobs(&mut core, jobs);
+            ended = true;
+            Ok(answers)
+        });
+        core.broken |= !ended;
         drop(core);
+        let mut answers = answers.unwrap_or_else(|e| (0..all).map(|_| Err(again(&e))).collect());
         let theirs = answers.split_off(count.min(answers.len()));
         drop(turn);
         for (taken, answer) in others.into_iter().zip(theirs) {
@@ -326,8 +334,14 @@ impl Shared {
     pub(crate) fn exclusive<T>(&self, work: impl FnOnce(&Shared, &mut Core) -> Result<T>) -> Result<T> {
         let _turn = self.turns.take();
         let mut core = self.core();
-        self.mend(&mut core)?;
-        work(self, &mut core)
+        let mut ended = false;
+        let done = guarded(|| {
+            let done = self.mend(&mut core).and_then(|()| work(self, &mut core));
+            ended = true;
+            done
+        });
+        core.broken |= !ended;
+        done
     }
 
     fn commit_jobs(&self, core: &mut Core, jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {

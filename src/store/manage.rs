@@ -146,16 +146,19 @@ impl AuditLog {
             Json::Object(detail) => detail,
             _ => return Err(Error::invalid("the particulars of an entry are an object")),
         };
-        self.shared().exclusive(|shared: &Shared, core: &mut Core| {
-            let mut staging = Staging::new(shared, core)?;
-            let receipt = staging.own(kind, detail, None)?;
-            shared.commit(core, staging, |_| Ok(()))?;
-            Ok(receipt)
-        })
+        self.shared().exclusive(|shared: &Shared, core: &mut Core| shared.own_entry(core, kind, detail))
     }
 }
 
 impl Shared {
+    /// Records one of the store's own entries, with the turn.
+    pub(super) fn own_entry(&self, core: &mut Core, kind: Kind, detail: Object) -> Result<Receipt> {
+        let mut staging = Staging::new(self, core)?;
+        let receipt = staging.own(kind, detail, None)?;
+        self.commit(core, staging, |_| Ok(()))?;
+        Ok(receipt)
+    }
+
     /// A free text of the store's own entries, after the same policy as everything else.
     pub(super) fn clean(&self, text: &str) -> Result<String> {
         let mut text = text.to_owned();

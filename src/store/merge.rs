@@ -7,6 +7,7 @@
 
 use super::block::{read_varint, write_varint};
 use super::commit::{Core, Staging};
+use super::guard::guarded;
 use super::pending::{Generation, Index};
 use super::posting;
 use super::rollup::Cell;
@@ -82,7 +83,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut row = self.salt.to_vec();
         write_varint(self.position, &mut row);
         row.extend(posting::encode(&self.seqs));
@@ -95,6 +96,21 @@ impl Row {
         let (position, list) = read_varint(rest)?;
         Some(Row { salt: *salt, position, seqs: posting::decode(first, list, super::pending::BATCH as usize)? })
     }
+}
+
+/// What a purge leaves of a row: its inner hash and its seqs.
+pub(crate) fn write_husk(inner: &Hash, seqs: &[u64]) -> Vec<u8> {
+    let mut husk = inner.as_bytes().to_vec();
+    write_varint(seqs.first().copied().unwrap_or_default(), &mut husk);
+    husk.extend(posting::encode(seqs));
+    husk
+}
+
+/// Reads what [`write_husk`] writes.
+pub(crate) fn read_husk(husk: &[u8]) -> Option<(Hash, Vec<u64>)> {
+    let (inner, rest) = husk.split_first_chunk()?;
+    let (first, list) = read_varint(rest)?;
+    Some((Hash(*inner), posting::decode(first, list, super::pending::BATCH as usize)?))
 }
 
 impl Merge {
@@ -247,7 +263,9 @@ impl Shared {
     pub(crate) fn merge_next(&self) -> Result<bool> {
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(generation) = self.complete_generation() else { return Ok(false) };
-        let mut merge = Merge::prepare(&self.snapshot()?, &generation, &*self.random)?;
+        let snapshot = self.snapshot()?;
+        let mut merge = guarded(|| Merge::prepare(&snapshot, &generation, &*self.random))?;
+        drop(snapshot);
         let still_there = |shared: &Shared| shared.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &generation));
         loop {
             let written = self.exclusive(|shared, core| {

@@ -39,6 +39,8 @@ pub(crate) const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 /// Seq of a purge's entry → the exact set of seqs that it took.
 pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
+/// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
+pub(crate) const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
 
 /// The longest value that stands in `terms` as it is.
 pub(crate) const TERM_BYTES: usize = 64;
@@ -70,6 +72,7 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(PURGES).stored()?;
     txn.open_table(SUBJECTS).stored()?;
     txn.open_table(SUBJECT_TAGS).stored()?;
+    txn.open_table(HUSKS).stored()?;
     Ok(())
 }
 
