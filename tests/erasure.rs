@@ -474,7 +474,10 @@ fn a_backup_keeps_sealed_values_until_somebody_is_erased() {
         Options::new().restore(&copy, to, "ops", "disk failure").unwrap()
     };
     let restored = restore("before");
-    assert_eq!((shown(&restored, first).unwrap(), shown(&restored, second).unwrap()), (Json::from("1"), Json::from("2")));
+    assert_eq!(
+        (shown(&restored, first).unwrap(), shown(&restored, second).unwrap()),
+        (Json::from("1"), Json::from("2"))
+    );
     log.erase("P-1", "r", "a").unwrap();
     // A copy from before an erasure opens nothing any more, and still records: for the same people too.
     let restored = restore("after");

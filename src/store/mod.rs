@@ -10,10 +10,10 @@
 mod backup;
 mod block;
 mod commit;
-mod guard;
-mod health;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod guard;
+mod health;
 mod keyring;
 mod log;
 mod lookup;
