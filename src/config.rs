@@ -4,6 +4,7 @@
 //! them can say: that a table belongs to nobody, because a misspelt table would be a policy that silently does not hold.
 //! Whatever is wrong is said with `file:line:column`.
 
+use crate::alert::Rules;
 use crate::entry::ResultPolicy;
 use crate::policy::PolicySet;
 use crate::redact;
@@ -13,13 +14,13 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The tables of the file. Each is read below.
-const TABLES: [&str; 4] = ["retention", "patients", "redaction", "results"];
+const TABLES: [&str; 5] = ["retention", "patients", "redaction", "results", "alerts"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
 impl PolicySet {
-    /// The policies that a configuration file describes: `[retention]`, `[[patients]]`, `[redaction]` and `[results]`,
-    /// each with its defaults where it is left out. `file` is the file's name in errors.
+    /// The policies that a configuration file describes: `[retention]`, `[[patients]]`, `[redaction]`, `[results]` and
+    /// `[[alerts]]`, each with its defaults where it is left out. `file` is the file's name in errors.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput), beginning with `file:line:column`: the text is not TOML, a table
@@ -61,6 +62,10 @@ impl PolicySet {
             patients: PatientPaths::from_toml(text).map_err(|e| source.place(e))?,
             redaction: redact::Policy::from_toml(text, file)?,
             results,
+            alerts: match document.get_ref().iter().any(|(key, _)| key.get_ref().as_ref() == "alerts") {
+                true => Rules::from_toml(text, file)?,
+                false => Rules::built_in(),
+            },
         })
     }
 }

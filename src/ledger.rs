@@ -1,6 +1,7 @@
 //! What a store's own entries say, read in order: whose it is, which policies and holds are in force, which keys signed
 //! when, what was purged. Everything that decides about entries later is taken from the chain, never from a table beside it.
 
+use crate::emergency::OpenGrant;
 use crate::entry::{Kind, OwnEntry};
 use crate::json::{Json, Object};
 use crate::note::{Rotation, Succession, VerifierKey};
@@ -9,6 +10,7 @@ use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord};
 use crate::{Error, Hash, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::collections::BTreeMap;
 
 /// Who a store is: what its first entry says.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +31,8 @@ pub(crate) struct Ledger {
     pub succession: Option<Succession>,
     /// Purges by the seq of their entry.
     pub purges: Vec<(u64, PurgeRecord)>,
+    /// Emergency grants that were neither closed nor said to have run out, by the seq of their entry.
+    pub open_grants: BTreeMap<u64, OpenGrant>,
 }
 
 /// What a store's own entries may say wrongly: an entry whose particulars contradict those before it.
@@ -80,7 +84,16 @@ impl Genesis {
 impl Ledger {
     /// Whether entries of this kind say anything that is kept here.
     pub(crate) fn wants(kind: Kind) -> bool {
-        matches!(kind, Kind::Genesis | Kind::Policy | Kind::HoldPlaced | Kind::HoldReleased | Kind::Key | Kind::Purge)
+        Ledger::wants_purgeable(kind)
+            || matches!(
+                kind,
+                Kind::Genesis | Kind::Policy | Kind::HoldPlaced | Kind::HoldReleased | Kind::Key | Kind::Purge
+            )
+    }
+
+    /// Those of them that do not stay for ever.
+    pub(crate) fn wants_purgeable(kind: Kind) -> bool {
+        matches!(kind, Kind::BreakGlassOpened | Kind::BreakGlassClosed)
     }
 
     /// Takes the next of the store's own entries.
@@ -126,6 +139,15 @@ impl Ledger {
                         )));
                     }
                     succession.push(rotation).map_err(invalid)?;
+                }
+            }
+            Kind::BreakGlassOpened => {
+                self.open_grants.insert(seq, OpenGrant::from_json(detail)?);
+            }
+            Kind::BreakGlassClosed => {
+                // The grant itself may be gone already, or was closed twice: neither says anything new.
+                if let Some(grant) = detail.get("grant").and_then(Json::as_u64) {
+                    self.open_grants.remove(&grant);
                 }
             }
             Kind::Purge => self.purges.push((seq, PurgeRecord::from_json(detail)?)),

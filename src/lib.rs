@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod alert;
 pub mod anchor;
 pub mod capture;
 pub mod json;
@@ -39,6 +40,7 @@ pub mod fuzzing {
 mod codec;
 #[cfg(feature = "config")]
 mod config;
+mod emergency;
 mod entry;
 mod error;
 mod hash;
@@ -52,6 +54,7 @@ mod store;
 mod time;
 mod verify;
 
+pub use emergency::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
 pub use entry::{
     Attribution, Body, Call, CallError, CallLimits, CallResult, Completion, Content, Entry, Field, Kind, Outcome,
     OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary, ToolCall, Trigger,
@@ -61,8 +64,6 @@ pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::PolicySet;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
-pub use store::Purged;
-pub use store::{AuditLog, Backup, Begun, Health, Options, Receipt, Unsealed};
-pub use store::{AuditLog, Begun, Options, Receipt};
+pub use store::{AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Unsealed};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Verification, VerifyOptions};

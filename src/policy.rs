@@ -1,6 +1,7 @@
 //! What a store is told to do with what it records: how long to keep it, what to hide, what of results to keep, where
 //! patients are named. All of it stands in the chain, so that a reader knows by which rules an entry was made.
 
+use crate::alert::Rules;
 use crate::entry::ResultPolicy;
 use crate::json::{Json, Object};
 use crate::redact::{self, Sanitizer};
@@ -26,6 +27,8 @@ pub struct PolicySet {
     pub redaction: redact::Policy,
     /// What is kept of results.
     pub results: ResultPolicy,
+    /// What raises an alert.
+    pub alerts: Rules,
 }
 
 impl PolicySet {
@@ -41,6 +44,7 @@ impl PolicySet {
             ("redaction", self.redaction.to_json()),
             ("redaction_digest", self.redaction.digest().to_string().into()),
             ("results", results.into()),
+            ("alerts", self.alerts.to_json()),
         ])
         .into()
     }
@@ -60,6 +64,7 @@ impl PolicySet {
             patients: PatientPaths::from_json(part("patients")?)?,
             redaction: redact::Policy::from_json(part("redaction")?)?,
             results: ResultPolicy { identifying, keep_full },
+            alerts: value.get("alerts").map_or_else(|| Ok(Rules::built_in()), Rules::from_json)?,
         })
     }
 }

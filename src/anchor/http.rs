@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Where to post to.
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     url: String,
     agent: ureq::Agent,
     timeout: Duration,
@@ -16,7 +16,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// A URL and the time that each question is given.
-    pub(super) fn new(url: &str, timeout: Duration) -> Result<Endpoint> {
+    pub(crate) fn new(url: &str, timeout: Duration) -> Result<Endpoint> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| Error::invalid("a URL begins with http://"))?;
         match scheme {
             "http" => {}
@@ -25,7 +25,7 @@ impl Endpoint {
                 let message = "this build speaks http only: build it with the feature `witness-tls`";
                 return Err(Error::invalid(message));
             }
-            _ => return Err(Error::invalid("a URL of a witness or an authority begins with http:// or https://")),
+            _ => return Err(Error::invalid("a URL to post to begins with http:// or https://")),
         }
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         if authority.contains('@') {
@@ -48,13 +48,24 @@ impl Endpoint {
     }
 
     /// Host and port, as they stand in the URL.
-    pub(super) fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
         rest.split(['/', '?', '#']).next().unwrap_or_default()
     }
 
     /// Posts `body`; gives status and body of the answer, whatever the status.
-    pub(super) fn post(&self, content_type: &str, body: &[u8], max: usize) -> Result<(u16, Vec<u8>)> {
+    pub(crate) fn post(&self, content_type: &str, body: &[u8], max: usize) -> Result<(u16, Vec<u8>)> {
+        self.post_with(content_type, &[], body, max)
+    }
+
+    /// Posts `body` with more headers.
+    pub(crate) fn post_with(
+        &self,
+        content_type: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        max: usize,
+    ) -> Result<(u16, Vec<u8>)> {
         let fail = |e: ureq::Error| {
             let message = match &e {
                 ureq::Error::Timeout(_) => format!("no answer from {} after {:?}", self.host(), self.timeout),
@@ -63,7 +74,9 @@ impl Endpoint {
             };
             Error::new(ErrorKind::Io, message).with_source(e)
         };
-        let mut answer = self.agent.post(&self.url).content_type(content_type).send(body).map_err(fail)?;
+        let request = self.agent.post(&self.url).content_type(content_type);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut answer = request.send(body).map_err(fail)?;
         let status = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(max as u64).read_to_vec().map_err(fail)?;
         Ok((status, body))

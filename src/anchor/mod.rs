@@ -27,8 +27,8 @@ mod der;
 mod evidence;
 mod file;
 #[cfg(feature = "witness")]
-mod http;
-mod process;
+pub(crate) mod http;
+pub(crate) mod process;
 mod queue;
 mod record;
 mod timestamp;

@@ -23,10 +23,10 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A program with its arguments. Arguments may hold secrets: `Debug` shows how many there are.
 #[derive(Clone)]
-pub(super) struct Program {
-    pub(super) program: OsString,
-    pub(super) args: Vec<OsString>,
-    pub(super) timeout: Duration,
+pub(crate) struct Program {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) timeout: Duration,
 }
 
 impl fmt::Debug for Program {
@@ -37,18 +37,18 @@ impl fmt::Debug for Program {
 
 impl Program {
     /// Its name without the folders, for reports.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let path = std::path::Path::new(&self.program);
         path.file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
     }
 
     /// Runs it with `input` on its standard input; what it prints is thrown away.
-    pub(super) fn feed(&self, input: &[u8]) -> Result<()> {
+    pub(crate) fn feed(&self, input: &[u8]) -> Result<()> {
         self.run(input, None).map(drop)
     }
 
     /// Runs it with `input` on its standard input and gives what it prints, at most `max` bytes.
-    pub(super) fn ask(&self, input: &[u8], max: usize) -> Result<Vec<u8>> {
+    pub(crate) fn ask(&self, input: &[u8], max: usize) -> Result<Vec<u8>> {
         self.run(input, Some(max))
     }
 

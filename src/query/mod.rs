@@ -10,6 +10,8 @@ mod statistics;
 mod stream;
 mod timeline;
 
+pub(crate) use stream::earliest;
+
 pub use filter::Query;
 pub use hits::Hits;
 pub use statistics::{Statistics, ToolStatistics};

@@ -104,6 +104,20 @@ impl Plan {
     }
 }
 
+/// The first entry that has all of these values, as the log writes them.
+pub(crate) fn earliest(snapshot: &Snapshot, facets: &[(Field, Vec<String>)]) -> Result<Option<u64>> {
+    let mut plan = Plan::new(snapshot, facets, None)?;
+    let mut at = Some(0);
+    while let Some(from) = at {
+        match plan.seek(snapshot, from, Direction::Up)? {
+            Some(found) if snapshot.exists(found)? => return Ok(Some(found)),
+            Some(gone) => at = Direction::Up.next(gone),
+            None => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
 impl AnyOf {
     fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
         let mut nearest = None;

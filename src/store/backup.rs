@@ -303,17 +303,11 @@ impl<'a> Copy<'a> {
     fn last(&mut self, start: &State, sealed: u64, size: u64) -> Result<State> {
         let from = self.begin()?;
         let state = read_state(&from)?;
-        let rewritten = |s: &State| (s.indexed, s.merging, s.next_term, s.purging);
+        let rewritten = |s: &State| (s.indexed, s.merging, s.next_term);
         if rewritten(&state) != rewritten(start) {
             return Err(Error::new(ErrorKind::Busy, "the index was rewritten meanwhile; retry"));
         }
-        // A table that this list does not know would be missing from the copy without a word.
-        for table in from.list_tables().stored()? {
-            if !KNOWN.contains(&table.name()) {
-                let message = format!("the store has a table {:?} that this program cannot copy", table.name());
-                return Err(Error::new(ErrorKind::NewerFormat, message));
-            }
-        }
+        tables::check_known(&from)?;
         let txn = self.to.begin_write().stored()?;
         tables::make_all(&txn)?;
         let to = &txn;
@@ -325,6 +319,7 @@ impl<'a> Copy<'a> {
         rows += copy(&from, to, tables::CHECKPOINTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECT_TAGS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
+        rows += copy(&from, to, tables::MARKS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::META, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         let mut txn = txn;
         txn.set_two_phase_commit(true);
@@ -369,28 +364,6 @@ impl<'a> Copy<'a> {
 fn is_before((level, index): (u8, u64), size: u64) -> bool {
     size.checked_shr(level.into()).is_some_and(|complete| index < complete)
 }
-
-/// The tables that are copied.
-const KNOWN: [&str; 18] = [
-    "meta",
-    "tail",
-    "blocks",
-    "nodes",
-    "covers",
-    "terms",
-    "postings",
-    "zones",
-    "rollups",
-    "columns",
-    "batches",
-    "senders",
-    "unfinished",
-    "checkpoints",
-    "purges",
-    "husks",
-    "subjects",
-    "subject_tags",
-];
 
 /// How many rows the tables have that take the time.
 fn count(txn: &ReadTransaction) -> Result<u64> {

@@ -117,12 +117,26 @@ impl<'a> Staging<'a> {
         for event in events {
             staging.clock_event(&event)?;
         }
+        staging.end_grants()?;
         Ok(staging)
     }
 
     fn clock_event(&mut self, event: &ClockEvent) -> Result<Receipt> {
         let detail = event.to_json().as_object().cloned().unwrap_or_default();
         self.own(Kind::Clock, detail, None)
+    }
+
+    /// Says of each emergency grant whose time is over that it is. A grant that ran out stays over, also where the clock
+    /// is set back later.
+    fn end_grants(&mut self) -> Result<()> {
+        let ledger = self.shared.ledger();
+        let now = self.now;
+        for (&seq, grant) in ledger.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
+            let retention = self.shared.snapshot()?.find(seq)?.map(|found| found.entry()).transpose()?;
+            let retention = retention.and_then(|entry| entry.body.retention);
+            self.own(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
+        }
+        Ok(())
     }
 
     /// Somebody says that the system clock is right.

@@ -28,8 +28,6 @@ pub struct Health {
     pub pending_index: u64,
     /// Whether an index batch is being written, or was when the program last stopped.
     pub merging: bool,
-    /// Whether a purge is being carried out, or was when the program last stopped.
-    pub purging: bool,
     /// How many calls were begun and have no end.
     pub unfinished_calls: u64,
     /// When the newest entry was recorded.
@@ -79,7 +77,6 @@ impl Health {
             ("signed_size", self.signed_size.into()),
             ("pending_index", self.pending_index.into()),
             ("merging", self.merging.into()),
-            ("purging", self.purging.into()),
             ("unfinished_calls", self.unfinished_calls.into()),
             ("last_recorded_at", self.last_recorded_at.map(time).into()),
             ("waiting", self.waiting.into()),
@@ -129,7 +126,6 @@ impl AuditLog {
             signed_size: state.signed,
             pending_index: snapshot.size.saturating_sub(snapshot.indexed),
             merging: state.merging.is_some(),
-            purging: state.purging.is_some(),
             unfinished_calls: snapshot.table(tables::UNFINISHED)?.len().stored()?,
             last_recorded_at: (state.size > 0).then(|| Timestamp::from_nanos(state.last_recorded_at)),
             waiting: shared.turns.waiting() as u64,

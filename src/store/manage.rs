@@ -160,7 +160,7 @@ impl Shared {
     }
 
     /// A free text of the store's own entries, after the same policy as everything else.
-    pub(super) fn clean(&self, text: &str) -> Result<String> {
+    pub(crate) fn clean(&self, text: &str) -> Result<String> {
         let mut text = text.to_owned();
         if let Some(sanitizer) = &self.policies().sanitizer {
             sanitizer.treat_text(Root::Text, &mut text, &mut Context::new())?;
@@ -168,7 +168,7 @@ impl Shared {
         self.unnamed(text)
     }
 
-    fn spellings(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
+    pub(crate) fn spellings(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
         match &self.policies().sanitizer {
             Some(sanitizer) => clear.iter().flat_map(|value| sanitizer.lookup(facet, value)).collect(),
             None => clear,

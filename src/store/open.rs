@@ -21,7 +21,7 @@ use crate::keys::KeyFile;
 use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::retention::{ExpiryClock, SeqSet};
-use crate::{Error, ErrorKind, Kind, Result, codec};
+use crate::{Entry, Error, ErrorKind, Kind, Result, codec};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -279,8 +279,13 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
     }
     let frontier = Frontier::load(&snapshot, state.size)?;
     let mut ledger = Ledger::default();
-    for seq in snapshot.own_entries(Ledger::wants)? {
+    for seq in snapshot.own_entries(|kind| Ledger::wants(kind) && !Ledger::wants_purgeable(kind))? {
         if let Some(own) = snapshot.entry(seq)?.own() {
+            ledger.apply(seq, own)?;
+        }
+    }
+    for seq in snapshot.own_entries(Ledger::wants_purgeable)? {
+        if let Some(own) = snapshot.find(seq)?.map(|found| found.entry()).transpose()?.as_ref().and_then(Entry::own) {
             ledger.apply(seq, own)?;
         }
     }

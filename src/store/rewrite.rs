@@ -36,6 +36,7 @@ pub(super) struct Cut {
 
 /// Copies everything that `snapshot` holds and `cut` leaves. Entries are sealed into blocks, the tail is empty.
 pub(super) fn copy(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
+    snapshot.check_tables()?;
     tables::make_all(txn)?;
     let zones = entries(snapshot, txn, cut)?;
     proofs(snapshot, txn, cut)?;
@@ -156,6 +157,11 @@ fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
     for row in snapshot.table(tables::SUBJECT_TAGS)?.iter().stored()? {
         let (key, value) = row.stored()?;
         tags.insert(key.value(), value.value()).stored()?;
+    }
+    let mut marks = txn.open_table(tables::MARKS).stored()?;
+    for row in snapshot.table(tables::MARKS)?.iter().stored()? {
+        let (key, value) = row.stored()?;
+        marks.insert(key.value(), value.value()).stored()?;
     }
     let mut unfinished = txn.open_table(tables::UNFINISHED).stored()?;
     unfinished.retain(|_, ()| false).stored()?;

@@ -104,7 +104,7 @@ pub(crate) struct News {
 
 impl News {
     /// There is something to see: newer entries, or the store was closed.
-    pub(super) fn tell(&self) {
+    pub(crate) fn tell(&self) {
         drop(self.told.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }

@@ -118,6 +118,11 @@ impl Snapshot {
         })
     }
 
+    /// Refuses a store with tables that this program does not know.
+    pub(crate) fn check_tables(&self) -> Result<()> {
+        tables::check_known(&self.txn)
+    }
+
     /// A table of the transaction.
     pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
         self.txn.open_table(table).stored()

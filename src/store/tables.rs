@@ -1,7 +1,7 @@
 //! The tables of the file, and how redb's errors become the caller's.
 
 use crate::{Error, ErrorKind, Hash, Result};
-use redb::{ReadOnlyTable, TableDefinition};
+use redb::{ReadOnlyTable, TableDefinition, TableHandle};
 
 /// `state` → [`State`](super::state::State): everything small that changes with each commit.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -42,6 +42,9 @@ pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(
 /// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
 pub(crate) const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
 
+/// How far somebody has come who reads the log behind the writer → the seq from which they go on.
+pub(crate) const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
+
 /// The longest value that stands in `terms` as it is.
 pub(crate) const TERM_BYTES: usize = 64;
 
@@ -53,6 +56,40 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let mut key = vec![0xff];
     key.extend_from_slice(Hash::of(value).as_bytes());
     key.into()
+}
+
+/// Every table. Who copies a store refuses one with others: they would be missing from the copy without a word.
+const KNOWN: [&str; 19] = [
+    "meta",
+    "tail",
+    "blocks",
+    "nodes",
+    "covers",
+    "terms",
+    "postings",
+    "zones",
+    "rollups",
+    "columns",
+    "batches",
+    "senders",
+    "unfinished",
+    "checkpoints",
+    "purges",
+    "husks",
+    "marks",
+    "subjects",
+    "subject_tags",
+];
+
+/// Refuses a store with tables that this program does not know.
+pub(crate) fn check_known(txn: &redb::ReadTransaction) -> Result<()> {
+    match txn.list_tables().stored()?.find(|table| !KNOWN.contains(&table.name())) {
+        None => Ok(()),
+        Some(table) => {
+            let message = format!("the store has a table {:?} that this program cannot copy", table.name());
+            Err(Error::new(ErrorKind::NewerFormat, message))
+        }
+    }
 }
 
 /// Makes every table, so that none is missing later without having been removed.
@@ -73,6 +110,7 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(SUBJECTS).stored()?;
     txn.open_table(SUBJECT_TAGS).stored()?;
     txn.open_table(HUSKS).stored()?;
+    txn.open_table(MARKS).stored()?;
     Ok(())
 }
 

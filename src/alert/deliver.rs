@@ -1,0 +1,275 @@
+//! Where alerts go: a callback, a stream of JSON Lines, a program, a web address.
+//!
+//! Invariant D1: an alert is delivered to every receiver at least once, with its id, in the order of the log: how far a
+//! receiver was told is a mark in the store that moves after the receiver took the alert, never before. Invariant D2: a
+//! receiver that fails is tried again, later and later, and holds up nobody but itself.
+
+use super::listing::Alert;
+use crate::anchor::Backoff;
+use crate::anchor::process::Program;
+use crate::entry::Kind;
+use crate::store::Move;
+use crate::{AuditLog, Error, ErrorKind, Query, Result};
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// Takes alerts.
+pub trait Deliver: Send {
+    /// What it is called: how far it was told is kept under this name, so it is stable and the only one of its name.
+    fn name(&self) -> String;
+
+    /// Takes an alert. It may come again after a crash, with the same id.
+    ///
+    /// # Errors
+    /// Anything: it is delivered again later.
+    fn deliver(&mut self, alert: &Alert) -> Result<()>;
+}
+
+/// Calls a function of the host's.
+pub struct Callback<F> {
+    name: String,
+    call: F,
+}
+
+impl<F: FnMut(&Alert) -> Result<()> + Send> Callback<F> {
+    /// A receiver of that name.
+    pub fn new(name: impl Into<String>, call: F) -> Callback<F> {
+        Callback { name: name.into(), call }
+    }
+}
+
+impl<F> fmt::Debug for Callback<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Callback({})", self.name)
+    }
+}
+
+impl<F: FnMut(&Alert) -> Result<()> + Send> Deliver for Callback<F> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn deliver(&mut self, alert: &Alert) -> Result<()> {
+        (self.call)(alert)
+    }
+}
+
+/// Writes each alert as one line of JSON, for instance to standard output.
+#[derive(Debug)]
+pub struct JsonLines<W> {
+    name: String,
+    out: W,
+}
+
+impl<W: Write + Send> JsonLines<W> {
+    /// A receiver of that name that writes to `out`.
+    pub fn new(name: impl Into<String>, out: W) -> JsonLines<W> {
+        JsonLines { name: name.into(), out }
+    }
+}
+
+impl<W: Write + Send> Deliver for JsonLines<W> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn deliver(&mut self, alert: &Alert) -> Result<()> {
+        writeln!(self.out, "{}", alert.to_json().to_canonical().as_str())?;
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Runs a program for each alert, with the alert as a line of JSON on its standard input. No shell is involved.
+#[derive(Debug, Clone)]
+pub struct CommandReceiver(Program);
+
+impl CommandReceiver {
+    /// The program, its arguments, and how long it may take (30 seconds unless said otherwise).
+    pub fn new(program: impl Into<OsString>, args: impl IntoIterator<Item = impl Into<OsString>>) -> CommandReceiver {
+        let args = args.into_iter().map(Into::into).collect();
+        CommandReceiver(Program { program: program.into(), args, timeout: Duration::from_secs(30) })
+    }
+
+    /// How long it may take.
+    pub fn timeout(mut self, timeout: Duration) -> CommandReceiver {
+        self.0.timeout = timeout;
+        self
+    }
+}
+
+impl Deliver for CommandReceiver {
+    fn name(&self) -> String {
+        format!("command {}", self.0.name())
+    }
+
+    fn deliver(&mut self, alert: &Alert) -> Result<()> {
+        let mut line = alert.to_json().to_canonical().as_str().as_bytes().to_vec();
+        line.push(b'\n');
+        self.0.feed(&line)
+    }
+}
+
+/// Posts each alert as JSON to a web address, signed.
+///
+/// Headers: `Attestlog-Alert` with the alert's id, and `Attestlog-Signature` with `sha256=` and the HMAC-SHA-256 of the
+/// body under the secret, in hexadecimal digits. Any answer of 200 to 299 takes the alert.
+#[cfg(feature = "witness")]
+#[derive(Debug)]
+pub struct Webhook {
+    to: crate::anchor::http::Endpoint,
+    secret: Secret,
+}
+
+#[cfg(feature = "witness")]
+struct Secret(zeroize::Zeroizing<Vec<u8>>);
+
+#[cfg(feature = "witness")]
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(feature = "witness")]
+impl Webhook {
+    /// A web address, the secret that both sides know, and how long an answer may take.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput): not a URL that this build can post to, or a secret of fewer than 16 bytes.
+    pub fn new(url: &str, secret: impl Into<Vec<u8>>, timeout: Duration) -> Result<Webhook> {
+        let secret = Secret(zeroize::Zeroizing::new(secret.into()));
+        if secret.0.len() < 16 {
+            return Err(Error::invalid("the secret of a webhook has at least 16 bytes"));
+        }
+        Ok(Webhook { to: crate::anchor::http::Endpoint::new(url, timeout)?, secret })
+    }
+
+    /// The value of `Attestlog-Signature` for a body, for whoever receives it to compare.
+    pub fn signature(secret: &[u8], body: &[u8]) -> String {
+        use hmac::{Hmac, KeyInit, Mac};
+        // HMAC takes a key of any length.
+        let tag =
+            Hmac::<sha2::Sha256>::new_from_slice(secret).map(|mac| mac.chain_update(body).finalize().into_bytes());
+        tag.map(|tag| format!("sha256={}", crate::hash::to_hex(&tag))).unwrap_or_default()
+    }
+}
+
+#[cfg(feature = "witness")]
+impl Deliver for Webhook {
+    fn name(&self) -> String {
+        format!("webhook {}", self.to.host())
+    }
+
+    fn deliver(&mut self, alert: &Alert) -> Result<()> {
+        let body = alert.to_json().to_canonical();
+        let body = body.as_str().as_bytes();
+        let signature = Webhook::signature(&self.secret.0, body);
+        let headers = [("Attestlog-Alert", alert.id.as_str()), ("Attestlog-Signature", signature.as_str())];
+        // What it answers is not read further than to tell that it did.
+        let (status, _) = self.to.post_with("application/json", &headers, body, 64 << 10)?;
+        match status {
+            200..=299 => Ok(()),
+            _ => Err(Error::new(ErrorKind::Io, format!("{} answered {status}", self.to.host()))),
+        }
+    }
+}
+
+/// A receiver and how far it was told.
+pub(super) struct Delivery {
+    receiver: Box<dyn Deliver>,
+    name: String,
+    mark: String,
+    /// The seq from which on alerts are owed; read of the store first.
+    owed_from: Option<u64>,
+    failures: u64,
+    retry_at: Option<Duration>,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delivery({}, {:?})", self.name, self.owed_from)
+    }
+}
+
+/// How one try went: how many alerts were taken, and why the next one was not.
+pub(super) type Pumped = (u64, Option<Error>);
+
+impl Delivery {
+    /// A receiver besides `others`; where one of its name is there already it gets a number behind its name.
+    pub(super) fn new(receiver: Box<dyn Deliver>, others: &[Delivery]) -> Delivery {
+        let base = receiver.name();
+        let mut name = base.clone();
+        let mut number = 2;
+        while others.iter().any(|other| other.name == name) {
+            name = format!("{base} ({number})");
+            number += 1;
+        }
+        let mark = format!("delivered/{name}");
+        Delivery { receiver, name, mark, owed_from: None, failures: 0, retry_at: None }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When it is tried again after a failure, on the monotonic clock.
+    pub(super) fn retry_at(&self) -> Option<Duration> {
+        self.retry_at
+    }
+
+    /// A receiver that the store does not know yet is owed what comes from now on; that is written down before anything
+    /// can be raised, so that nothing is lost to a crash.
+    pub(super) fn begin(&mut self, log: &AuditLog) -> Result<u64> {
+        if let Some(from) = self.owed_from {
+            return Ok(from);
+        }
+        let shared = log.shared();
+        let from = match shared.mark(&self.mark)? {
+            Some(from) => from,
+            None => {
+                let from = log.size();
+                shared.own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: None, to: from }])?;
+                shared.mark(&self.mark)?.unwrap_or(from)
+            }
+        };
+        self.owed_from = Some(from);
+        Ok(from)
+    }
+
+    /// Delivers what is owed, until something fails.
+    pub(super) fn pump(&mut self, log: &AuditLog, backoff: Backoff) -> Result<Pumped> {
+        let from = self.begin(log)?;
+        let now = log.shared().clock.monotonic();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return Ok((0, None));
+        }
+        let mut owed = Query::new().kind(Kind::Alert);
+        if let Some(last) = from.checked_sub(1) {
+            owed = owed.after(last);
+        }
+        let (mut told, mut done, mut failed) = (from, 0, None);
+        for entry in log.query(&owed)? {
+            let entry = entry?;
+            if let Some(alert) = Alert::of(&entry) {
+                let taken = catch_unwind(AssertUnwindSafe(|| self.receiver.deliver(&alert)));
+                let taken = taken.unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "the receiver panicked")));
+                if let Err(e) = taken {
+                    failed = Some(e);
+                    break;
+                }
+                done += 1;
+            }
+            told = entry.seq + 1;
+        }
+        if told > from {
+            log.shared().own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: Some(from), to: told }])?;
+            self.owed_from = Some(told);
+        }
+        self.failures = if failed.is_some() { self.failures + 1 } else { 0 };
+        self.retry_at = failed.as_ref().map(|_| now + backoff.after(self.failures));
+        Ok((done, failed))
+    }
+}

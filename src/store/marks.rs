@@ -1,0 +1,100 @@
+//! How far those who read the log behind the writer have come: up to which seq alert rules were evaluated, up to which
+//! each receiver of alerts was told.
+//!
+//! Invariant M1: the alerts that an evaluation raised and the mark of how far it went stand in one commit, and only where
+//! the mark is still where that evaluation began. So each alert is in the chain once, whatever is killed when.
+
+use super::commit::{Core, Staging};
+use super::shared::Shared;
+use super::tables::{self, Stored};
+use super::{AuditLog, Receipt};
+use crate::entry::{Kind, Retention};
+use crate::json::Object;
+use crate::{Result, Timestamp};
+use redb::ReadableDatabase;
+
+/// A mark that is to move in a commit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Move<'a> {
+    pub mark: &'a str,
+    /// Where it must stand for the commit to happen.
+    pub from: Option<u64>,
+    pub to: u64,
+}
+
+/// One of the store's own entries that is to be written.
+pub(crate) type Own = (Kind, Object, Option<Retention>);
+
+impl Shared {
+    /// Where a mark stands.
+    pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(tables::MARKS).stored()?;
+        Ok(table.get(mark).stored()?.map(|at| at.value()))
+    }
+
+    /// Writes entries and moves marks in one commit; `None`, and nothing is written, where the first mark is not where it
+    /// is said to be.
+    pub(crate) fn own_with_marks(&self, entries: Vec<Own>, moves: &[Move<'_>]) -> Result<Option<Vec<Receipt>>> {
+        self.exclusive(|shared: &Shared, core: &mut Core| {
+            if let Some(first) = moves.first()
+                && shared.mark(first.mark)? != first.from
+            {
+                return Ok(None);
+            }
+            let mut staging = Staging::new(shared, core)?;
+            let receipts = entries
+                .into_iter()
+                .map(|(kind, detail, retention)| staging.own(kind, detail, retention))
+                .collect::<Result<Vec<_>>>()?;
+            shared.commit(core, staging, |txn| {
+                let mut table = txn.open_table(tables::MARKS).stored()?;
+                for moved in moves {
+                    table.insert(moved.mark, moved.to).stored()?;
+                }
+                Ok(())
+            })?;
+            Ok(Some(receipts))
+        })
+    }
+
+    /// Writes what only the passing of time has to say, if there is anything: grants that ran out.
+    pub(crate) fn write_expiries(&self) -> Result<()> {
+        let now = self.clock.now();
+        if !self.ledger().open_grants.values().any(|grant| grant.is_over(now)) {
+            return Ok(());
+        }
+        self.exclusive(|shared, core| {
+            let staging = Staging::new(shared, core)?;
+            match staging.is_empty() {
+                true => Ok(()),
+                false => shared.commit(core, staging, |_| Ok(())),
+            }
+        })
+    }
+}
+
+impl AuditLog {
+    /// Records one of the store's own entries, to be kept as `retention` says. `make` sees what the writer has: the time
+    /// that the entry will bear, and the later of it and the expiry clock.
+    pub(crate) fn own_kept(
+        &self,
+        kind: Kind,
+        make: impl FnOnce(&Shared, Timestamp, Timestamp) -> Result<(Object, Option<Retention>)>,
+    ) -> Result<Receipt> {
+        self.shared().exclusive(|shared: &Shared, core: &mut Core| {
+            let mut staging = Staging::new(shared, core)?;
+            // What was ahead of it (a grant that ran out) goes first, so that `make` finds it said.
+            if !staging.is_empty() {
+                shared.commit(core, staging, |_| Ok(()))?;
+                staging = Staging::new(shared, core)?;
+            }
+            let now = staging.now;
+            let base = now.max(staging.expiry_clock().now());
+            let (detail, retention) = make(shared, now, base)?;
+            let receipt = staging.own(kind, detail, retention)?;
+            shared.commit(core, staging, |_| Ok(()))?;
+            Ok(receipt)
+        })
+    }
+}
