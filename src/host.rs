@@ -20,12 +20,14 @@ pub trait Clock: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct SystemClock(Instant);
 
+#[allow(clippy::disallowed_methods, reason = "the one place where the machine is asked for the time")]
 impl Default for SystemClock {
     fn default() -> SystemClock {
         SystemClock(Instant::now())
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "the one place where the machine is asked for the time")]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         chrono::Utc::now().try_into().unwrap_or(Timestamp::MAX)
@@ -90,6 +92,7 @@ pub trait Random: Debug + Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub struct SystemRandom;
 
+#[allow(clippy::disallowed_methods, reason = "the one place where the machine is asked for randomness")]
 impl Random for SystemRandom {
     fn fill(&self, out: &mut [u8]) {
         // Linux, macOS and Windows never refuse once they have booted. Where one does, guessable salts must not be

@@ -1,5 +1,22 @@
 //! attestlog
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::dbg_macro,
+        clippy::disallowed_methods,
+        clippy::exit,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
 
 pub mod alert;
 pub mod anchor;
@@ -13,7 +30,16 @@ pub mod redact;
 pub mod report;
 pub mod retention;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::store::fuzzing::*;
+    pub use redb::StorageBackend;
+}
+
 mod codec;
+#[cfg(feature = "config")]
+mod config;
 mod emergency;
 mod entry;
 mod error;
@@ -37,7 +63,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::PolicySet;
+pub use prove::Neighbours;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
-pub use store::{AuditLog, Begun, Options, Receipt};
+pub use store::{AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Unsealed};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Verification, VerifyOptions};

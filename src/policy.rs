@@ -58,14 +58,12 @@ impl PolicySet {
         let results = part("results")?;
         let names = results.get("identifying").and_then(Json::as_array).unwrap_or_default();
         let keep_full = results.get("keep_full").and_then(Json::as_u64).and_then(|n| n.try_into().ok());
-        let mut kept = ResultPolicy::default();
-        kept.identifying = names.iter().filter_map(Json::as_str).map(str::to_owned).collect();
-        kept.keep_full = keep_full;
+        let identifying = names.iter().filter_map(Json::as_str).map(str::to_owned).collect();
         Ok(PolicySet {
             retention: RetentionPolicy::from_json(part("retention")?)?,
             patients: PatientPaths::from_json(part("patients")?)?,
             redaction: redact::Policy::from_json(part("redaction")?)?,
-            results: kept,
+            results: ResultPolicy { identifying, keep_full },
             alerts: value.get("alerts").map_or_else(|| Ok(Rules::built_in()), Rules::from_json)?,
         })
     }

@@ -64,8 +64,8 @@ const IN_TEXT: &[(&str, &str, &str)] = &[
     ("credential", "GET /?access_token=hunter2&x=1", "hunter2"),
     ("credential", "Cookie: sid=hunter2; theme=dark", "hunter2"),
     ("credential", "my password is hunter2.", "hunter2"),
-    ("credential", "CVV: 737 and the date", "737"),
-    ("credential", "cvc2=737&x=1", "737"),
+    ("credential", "CVV: 7371 and the date", "7371"),
+    ("credential", "cvc2=7371&x=1", "7371"),
 ];
 
 #[test]
@@ -452,6 +452,11 @@ fn hostile_megabytes_come_to_an_end() {
         let mut text = unit.repeat((1 << 20) / unit.len());
         sanitizer.treat_text(Root::Text, &mut text, &mut Context::new()).unwrap();
     }
+    let keys = (0..20_000).map(|i| (format!("jane{i}@example.org"), Json::from("see 460-89-9847")));
+    let mut value = Json::Object(keys.collect());
+    sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
+    assert_eq!(value.as_object().unwrap().len(), 20_000);
+    assert!(!value.to_canonical().as_str().contains("example"));
 }
 
 #[test]
@@ -505,7 +510,7 @@ fn harmless() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         Just(Json::Null),
         any::<bool>().prop_map(Json::from),
-        (0u32..100_000).prop_map(Json::from),
+        (0u32..1000).prop_map(Json::from),
         "[qxz ]{0,20}".prop_map(Json::from),
     ];
     leaf.prop_recursive(4, 40, 5, |inner| {

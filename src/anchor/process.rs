@@ -52,6 +52,7 @@ impl Program {
         self.run(input, Some(max))
     }
 
+    #[allow(clippy::disallowed_methods, reason = "waits for a program, by the time that it runs in")]
     fn run(&self, input: &[u8], max: Option<usize>) -> Result<Vec<u8>> {
         let fail = |what: String| Error::new(ErrorKind::Io, format!("{}: {what}", self.name()));
         let started = Instant::now();

@@ -39,7 +39,8 @@ impl AuditLog {
 }
 
 /// New entries as they are recorded: see [`AuditLog::follow`]. As an iterator it blocks until there is one, and ends when
-/// the log is closed through another handle.
+/// the log is closed through another handle. What it had not read by then it cannot read any more; it stands in the log, and
+/// [`Follower::position`] says from where.
 #[must_use = "a follower does nothing unless it is asked"]
 pub struct Follower {
     log: AuditLog,
@@ -81,6 +82,7 @@ impl Follower {
         self.read.front().map_or(self.next, |entry| entry.seq)
     }
 
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     fn wait(&mut self, at_most: Option<Duration>) -> Result<Option<Entry>> {
         let end = at_most.and_then(|at_most| Instant::now().checked_add(at_most));
         loop {

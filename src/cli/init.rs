@@ -31,10 +31,10 @@ pub fn run(args: &InitArgs) -> Outcome {
         options = options.name(name);
     }
     let log = options.create(store).map_err(|e| args.store.name(e.into()))?;
+    let public = log.public_key().map(|key| key.to_string()).unwrap_or_default();
     log.close().map_err(|e| args.store.name(e.into()))?;
-    let keys = key.load(store)?;
     let mut out = Out::stdout();
-    out.line(keys.verifier().to_string())?;
+    out.line(public)?;
     out.flush()?;
     if io::stderr().is_terminal() {
         let key = key.path(store);

@@ -6,17 +6,22 @@
 //! those whose name says so.
 
 mod config;
+mod demo;
 mod exit;
 mod export;
 mod filter;
 mod import;
 mod init;
 mod lines;
+mod manage;
+mod privacy;
 mod progress;
+mod prove;
 mod query;
 mod record;
 mod redact;
 mod render;
+mod report;
 mod stats;
 mod store;
 mod table;
@@ -40,6 +45,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Init(init::InitArgs),
     Record(record::RecordArgs),
     Import(import::ImportArgs),
@@ -48,6 +54,21 @@ enum Command {
     Stats(stats::StatsArgs),
     Verify(verify::VerifyArgs),
     Export(Box<export::ExportArgs>),
+    #[command(subcommand)]
+    Report(report::ReportCommand),
+    Checkpoint(prove::CheckpointArgs),
+    Prove(prove::ProveArgs),
+    Check(prove::CheckArgs),
+    #[command(subcommand)]
+    Keys(manage::KeysCommand),
+    #[command(subcommand)]
+    Policy(manage::PolicyCommand),
+    #[command(subcommand)]
+    Hold(manage::HoldCommand),
+    #[command(subcommand)]
+    Clock(manage::ClockCommand),
+    Reveal(privacy::RevealArgs),
+    Erase(privacy::EraseArgs),
     Redact(redact::RedactArgs),
 }
 
@@ -56,6 +77,7 @@ pub fn main() -> ExitCode {
     // Usage errors end here, with code 2 and a message of clap's.
     let cli = Cli::parse();
     exit::code(match &cli.command {
+        Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Record(args) => record::run(args),
         Command::Import(args) => import::run(args),
@@ -64,6 +86,16 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
+        Command::Report(command) => report::run(command),
+        Command::Checkpoint(args) => prove::checkpoint(args),
+        Command::Prove(args) => prove::prove(args),
+        Command::Check(args) => prove::check(args),
+        Command::Keys(command) => manage::keys(command),
+        Command::Policy(command) => manage::policy(command),
+        Command::Hold(command) => manage::hold(command),
+        Command::Clock(command) => manage::clock(command),
+        Command::Reveal(args) => privacy::reveal(args),
+        Command::Erase(args) => privacy::erase(args),
         Command::Redact(args) => redact::run(args),
     })
 }

@@ -1,11 +1,11 @@
 //! `query`: finds entries.
 
-use super::exit::{End, Outcome};
+use super::exit::{End, Failure, Outcome};
 use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
 use super::store::StoreArgs;
-use super::table::{Cell, Table, left, right};
-use attestlog::{Call, Entry, Query};
+use super::table::{Cell, Table, left, right, whole};
+use attestlog::{AuditLog, Call, Entry, Query};
 use clap::Args;
 use std::io::Write;
 
@@ -53,15 +53,20 @@ pub fn run(args: &QueryArgs) -> Outcome {
             out.line(entry?.line())?;
         }
     } else {
-        let columns = [right("SEQ"), left("TIME (UTC)"), left("USER"), left("TOOL"), left("OUTCOME"), left("WITH")];
-        let mut table = Table::new(&mut out, &columns);
-        for entry in log.query(&query)? {
-            table.row(row(&entry?))?;
-        }
-        table.finish()?;
+        show(&log, &query, &mut out)?;
     }
     out.flush()?;
     Ok(End::Done)
+}
+
+/// Writes the table for people.
+pub fn show(log: &AuditLog, query: &Query, out: &mut Out) -> Result<(), Failure> {
+    let columns = [right("SEQ"), whole("TIME (UTC)"), left("USER"), left("TOOL"), whole("OUTCOME"), left("WITH")];
+    let mut table = Table::new(out, &columns);
+    for entry in log.query(query)? {
+        table.row(row(&entry?))?;
+    }
+    Ok(table.finish()?)
 }
 
 fn row(entry: &Entry) -> Vec<Cell> {

@@ -18,16 +18,23 @@ pub struct Column {
     pub title: &'static str,
     /// Numbers stand to the right.
     pub right: bool,
+    /// Whether it is shown whole however narrow the terminal is: half a number is another one.
+    pub whole: bool,
 }
 
-/// A column of text.
+/// A column of text, which may be cut.
 pub const fn left(title: &'static str) -> Column {
-    Column { title, right: false }
+    Column { title, right: false, whole: false }
+}
+
+/// A column of text that is always whole: times, single words.
+pub const fn whole(title: &'static str) -> Column {
+    Column { title, right: false, whole: true }
 }
 
 /// A column of numbers.
 pub const fn right(title: &'static str) -> Column {
-    Column { title, right: true }
+    Column { title, right: true, whole: true }
 }
 
 /// One cell: text that is clean already, and its style.
@@ -85,11 +92,11 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Takes from the widest column of text until the row fits. Numbers are never squeezed: half a number is another one.
+/// Takes from the widest column that may be cut until the row fits.
 fn fit(widths: &mut [usize], columns: &[Column], limit: usize) {
     let gaps = widths.len().saturating_sub(1) * 2;
     while widths.iter().sum::<usize>() + gaps > limit {
-        let texts = widths.iter_mut().zip(columns).filter(|(w, c)| !c.right && **w > NARROWEST);
+        let texts = widths.iter_mut().zip(columns).filter(|(w, c)| !c.whole && **w > NARROWEST);
         match texts.map(|(w, _)| w).max() {
             Some(widest) => *widest -= 1,
             None => return,
@@ -102,7 +109,7 @@ fn write_row(out: &mut Out, columns: &[Column], widths: &[usize], cells: &[Cell]
     let mut owed = 0;
     for ((column, &wide), (text, style)) in columns.iter().zip(widths).zip(cells) {
         let text = match out.width() {
-            Some(_) if !column.right => cut(text, wide),
+            Some(_) if !column.whole => cut(text, wide),
             _ => text.clone(),
         };
         let pad = wide.saturating_sub(width(&text));

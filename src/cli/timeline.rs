@@ -49,7 +49,13 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
     let failed = if overview.failed > 0 { format!(", {} failed", overview.failed) } else { String::new() };
     out.line(out.styled(Style::Bold, &clean(conversation)))?;
     let calls = counted(overview.calls, "call", "calls");
-    out.line(format!("{calls}{failed} · {}{more} · {} to {until} UTC", users.join(", "), render::moment(first)))?;
+    let all_backfilled = overview.backfilled == overview.calls;
+    let source = if all_backfilled { " · from a recording" } else { "" };
+    out.line(format!(
+        "{calls}{failed} · {}{more} · {} to {until} UTC{source}",
+        users.join(", "),
+        render::moment(first)
+    ))?;
     let mut turn = None;
     for step in log.timeline(conversation)? {
         let step = step?;
@@ -60,7 +66,7 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
             out.line("")?;
             out.line(out.styled(Style::Bold, &title))?;
         }
-        write_step(out, &step, call, overview.followers.get(&step.entry.seq))?;
+        write_step(out, &step, call, &overview)?;
     }
     out.flush()?;
     Ok(End::Done)
@@ -71,6 +77,8 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
 struct Overview {
     calls: u64,
     failed: u64,
+    /// Calls that come from a recording; said once where all do.
+    backfilled: u64,
     times: Option<(Timestamp, Timestamp)>,
     users: Vec<String>,
     /// Which calls retry or follow up which.
@@ -84,6 +92,7 @@ impl Overview {
             let entry = step?.entry;
             let Some(call) = entry.call() else { continue };
             overview.calls += 1;
+            overview.backfilled += u64::from(call.backfilled);
             overview.failed += u64::from(call.success() == Some(false));
             let (first, last) = overview.times.unwrap_or((call.timestamp, call.timestamp));
             overview.times = Some((first.min(call.timestamp), last.max(call.timestamp)));
@@ -103,7 +112,7 @@ const INDENT: usize = 11;
 /// How many lines the arguments may take.
 const MOST_LINES: usize = 4;
 
-fn write_step(out: &mut Out, step: &Step, call: &Call, followers: Option<&Vec<(u64, Trigger)>>) -> io::Result<()> {
+fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> io::Result<()> {
     let time = out.styled(Style::Dim, &render::time(call.timestamp));
     // The attribution line escapes control characters itself; what only turns the writing around is escaped here.
     let head = clean_json(&call.attribution().to_string());
@@ -120,7 +129,7 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, followers: Option<&Vec<(u
     let about: Vec<String> = [
         (!call.patient_ids.is_empty()).then(|| format!("patient {}", shown(&call.patient_ids))),
         call.purpose.as_ref().map(|p| format!("for {}", clean(p))),
-        call.backfilled.then(|| "from a recording".to_owned()),
+        (call.backfilled && overview.backfilled < overview.calls).then(|| "from a recording".to_owned()),
     ]
     .into_iter()
     .flatten()
@@ -130,7 +139,7 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, followers: Option<&Vec<(u
     }
     let (result, style) = result(step, call);
     paragraph(out, &result, style, room)?;
-    for (seq, trigger) in followers.into_iter().flatten() {
+    for (seq, trigger) in overview.followers.get(&step.entry.seq).into_iter().flatten() {
         let how = if *trigger == Trigger::Retry { "retried by" } else { "followed up by" };
         paragraph(out, &format!("↳ {how} #{seq}"), Style::Dim, room)?;
     }

@@ -62,20 +62,16 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     let signed = match (of.signed, of.key_pinned) {
         (false, _) => "no: no checkpoint of this store is signed".to_owned(),
         (true, true) => format!("the first {} of {}, by the key that you gave", count(of.signed_size), count(of.size)),
-        (true, false) => format!(
-            "the first {} of {}, by the key that the store names (give --public-key to pin yours)",
-            count(of.signed_size),
-            count(of.size)
-        ),
+        (true, false) => {
+            format!("the first {} of {}, by the key that the store itself names", count(of.signed_size), count(of.size))
+        }
     };
     out.line(format!("  signed    {signed}"))?;
     let anchored = match of.anchored {
         true => format!("the first {} of {}", count(of.anchored_size), count(of.size)),
-        false => {
-            "no: nothing kept elsewhere was compared (give --against FILE), so whoever holds the file and its key \
-                  could have rewritten all of it"
-                .to_owned()
-        }
+        false => "no: nothing kept elsewhere was compared, so whoever holds the file and its key could have \
+                  rewritten all of it"
+            .to_owned(),
     };
     for (i, line) in render::wrap(&anchored, out.width().unwrap_or(100).saturating_sub(12)).iter().enumerate() {
         out.line(format!("{}{line}", if i == 0 { "  anchored  " } else { "            " }))?;

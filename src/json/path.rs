@@ -86,7 +86,8 @@ impl Path {
             } else {
                 let name = if steps.is_empty() { rest } else { rest.strip_prefix('.').ok_or_else(|| bad(at))? };
                 let end = name.find(['.', '[']).unwrap_or(name.len());
-                if end == 0 {
+                // No key that was parsed holds NUL, so no path can be written that leads to one.
+                if end == 0 || name[..end].contains('\0') {
                     return Err(bad(at));
                 }
                 steps.push(Step::Key(name[..end].to_owned()));

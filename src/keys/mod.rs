@@ -2,7 +2,7 @@
 //!
 //! Invariants: the origin ends in the fingerprint of epoch 0's public key; there is always a newest pseudonym key and a
 //! newest master key, and they stand last; key ids follow from the keys, so two files cannot give one id to two keys;
-//! the mark never goes back, and nothing is signed below it or beside it. Secrets are zeroized when they are dropped or
+//! the mark goes back only to a copy whose restoring the log itself says, and nothing is signed below it or beside it. Secrets are zeroized when they are dropped or
 //! replaced, and appear in no error and no `Debug`.
 //!
 //! A change that destroys a secret comes in two steps with the store's durable write between them, because after a
@@ -144,6 +144,15 @@ impl KeyFile {
     /// The last checkpoint that was signed with these keys.
     pub fn mark(&self) -> Option<Mark> {
         self.mark
+    }
+
+    /// Takes the mark back to an older copy of the store that is being restored: `size` entries with this root. Gives the
+    /// mark that was higher, which the entry about the restoring must name; where none was, nothing changes. Save the
+    /// file only after that entry is durable: an older copy without one must be found out.
+    pub(crate) fn accept_older(&mut self, size: u64, root: Hash) -> Option<Mark> {
+        let higher = self.mark.filter(|mark| mark.size > size)?;
+        self.mark = Some(Mark { size, root });
+        Some(higher)
     }
 
     /// Notes that a checkpoint of this size and root was signed.

@@ -67,6 +67,25 @@ impl Frontier {
         self.size = size;
     }
 
+    /// Appends a perfect subtree of `2^level` leaves of which only the root is known, as a purge leaves it. What it
+    /// completes is reported as by [`Frontier::append`]. `false`, and nothing changed, where it does not stand at a
+    /// multiple of its size.
+    pub fn append_subtree(&mut self, level: u8, root: Hash, completed: &mut impl FnMut(u8, u64, Hash)) -> bool {
+        let Some(leaves) = 1u64.checked_shl(level.into()) else { return false };
+        let Some(size) = self.size.checked_add(leaves).filter(|_| self.size % leaves == 0) else { return false };
+        let mut hash = root;
+        let mut at = level;
+        while self.size >> at & 1 == 1 {
+            let Some(left) = self.roots.pop() else { break };
+            hash = Hash::node(&left, &hash);
+            at += 1;
+            completed(at, self.size >> at, hash);
+        }
+        self.roots.push(hash);
+        self.size = size;
+        true
+    }
+
     /// How many leaves there are.
     pub fn size(&self) -> u64 {
         self.size

@@ -2,7 +2,7 @@
 
 use super::Query;
 use super::stream::{Direction, Plan};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Entry, Result};
 
 /// After how many entries the read transaction is renewed. A transaction keeps the pages that it sees from being
@@ -47,17 +47,19 @@ impl AuditLog {
     pub fn count(&self, query: &Query) -> Result<u64> {
         let mut hits = self.query(query)?;
         let timed = query.since.is_some() || query.until.is_some();
-        let mut count = 0;
-        if timed {
-            while hits.step()?.is_some() {
-                count += 1;
+        guarded(|| {
+            let mut count = 0;
+            if timed {
+                while hits.step()?.is_some() {
+                    count += 1;
+                }
+            } else {
+                while hits.next_seq()?.is_some() {
+                    count += 1;
+                }
             }
-        } else {
-            while hits.next_seq()?.is_some() {
-                count += 1;
-            }
-        }
-        Ok(count)
+            Ok(count)
+        })
     }
 }
 
@@ -85,7 +87,7 @@ impl Hits {
         }
         let direction = self.direction();
         while let Some(at) = self.at {
-            if self.seen % RENEW == 0 {
+            if self.seen.is_multiple_of(RENEW) {
                 self.reading = None;
             }
             self.seen += 1;
@@ -103,7 +105,7 @@ impl Hits {
                 return Ok(None);
             };
             self.at = direction.next(found);
-            if snapshot.exists(found)? && !(self.query.unfinished && !snapshot.is_unfinished(found)?) {
+            if snapshot.exists(found)? && (!self.query.unfinished || snapshot.is_unfinished(found)?) {
                 self.served += 1;
                 return Ok(Some(found));
             }
@@ -129,7 +131,7 @@ impl Iterator for Hits {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
-        let step = self.step().transpose();
+        let step = guarded(|| self.step()).transpose();
         if matches!(step, Some(Err(_))) {
             // What cannot be read once is not asked for again and again.
             self.at = None;

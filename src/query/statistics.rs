@@ -3,7 +3,7 @@
 
 use super::Query;
 use crate::entry::{Field, Kind, Outcome};
-use crate::store::{Cell, Snapshot};
+use crate::store::{Cell, Snapshot, guarded};
 use crate::{AuditLog, Error, Result, Timestamp};
 use std::collections::BTreeMap;
 
@@ -113,6 +113,10 @@ impl AuditLog {
                 "the time range is inverted: it begins at {since} and ends at {until}"
             )));
         }
+        guarded(|| self.added_up(of))
+    }
+
+    fn added_up(&self, of: &Statistics) -> Result<Vec<ToolStatistics>> {
         let mut snapshot = self.snapshot()?;
         // A batch may have been finished between the moment of the snapshot and its transaction, and the rollups hold it
         // then. Its entries are counted there, not in the pending index as well.

@@ -166,7 +166,7 @@ impl TermStream {
         if at >= snapshot.indexed {
             return Ok(None);
         }
-        if !self.row.first().is_some_and(|&first| first <= at) || self.row.last().is_none_or(|&last| last < at) {
+        if self.row.first().is_none_or(|&first| first > at) || self.row.last().is_none_or(|&last| last < at) {
             self.row = snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
             if self.row.last().is_none_or(|&last| last < at) {
                 self.row = snapshot.posting_after(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
@@ -177,7 +177,7 @@ impl TermStream {
 
     fn down(&mut self, snapshot: &Snapshot, at: u64) -> Result<Option<u64>> {
         let Some(term) = self.term else { return Ok(None) };
-        if !self.row.first().is_some_and(|&first| first <= at) || self.row.last().is_none_or(|&last| last < at) {
+        if self.row.first().is_none_or(|&first| first > at) || self.row.last().is_none_or(|&last| last < at) {
             self.row = snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
         }
         Ok(self.row.partition_point(|&s| s <= at).checked_sub(1).map(|i| self.row[i]))

@@ -2,7 +2,7 @@
 
 use super::{Hits, Query};
 use crate::entry::{Kind, Phase};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Entry, Result, Timestamp};
 
 /// One call of a conversation. A call that was recorded in two steps is one.
@@ -52,7 +52,7 @@ impl Iterator for Timeline {
                 Ok(entry) => entry,
                 Err(e) => return Some(Err(e)),
             };
-            let unfinished = |seq| self.snapshot.is_unfinished(seq);
+            let unfinished = |seq| guarded(|| self.snapshot.is_unfinished(seq));
             match entry.kind() {
                 Kind::CallBegun => match unfinished(entry.seq) {
                     Ok(true) => return Some(Ok(Step { entry, begun_at: None })),
@@ -61,7 +61,9 @@ impl Iterator for Timeline {
                 },
                 _ => {
                     let begun_at = match entry.call().map(|c| c.phase) {
-                        Some(Phase::Finished(begun)) => self.snapshot.entry(begun).ok().map(|b| b.body.recorded_at),
+                        Some(Phase::Finished(begun)) => {
+                            guarded(|| self.snapshot.entry(begun)).ok().map(|b| b.body.recorded_at)
+                        }
                         _ => None,
                     };
                     return Some(Ok(Step { entry, begun_at }));

@@ -195,6 +195,16 @@ impl Sanitizer {
         }
     }
 
+    /// The ids of all live pseudonym keys, newest first.
+    pub(crate) fn pseudonym_keys(&self) -> impl Iterator<Item = &str> {
+        self.pseudonyms.iter().map(PseudonymKey::id)
+    }
+
+    /// The pseudonyms of a facet's clear value under all live keys, newest first, whatever the policy says now.
+    pub(crate) fn pseudonyms_of(&self, facet: Facet, clear: &str) -> Vec<String> {
+        self.pseudonyms.iter().map(|key| key.pseudonym(facet.name(), clear)).collect()
+    }
+
     /// Everything under which a facet's clear value may have been written: its pseudonym under every live key, newest
     /// first, and the value itself where the policy keeps it or it is a pseudonym already.
     pub fn lookup(&self, facet: Facet, clear: &str) -> Vec<String> {
@@ -415,6 +425,7 @@ impl Sanitizer {
         }
         let old = std::mem::take(object);
         let mut taken: HashSet<String> = old.iter().map(|(key, _)| key.to_owned()).collect();
+        let mut counts: HashMap<String, usize> = HashMap::new();
         let mut members = Vec::with_capacity(old.len());
         for (key, value) in old {
             hits.clear();
@@ -431,11 +442,11 @@ impl Sanitizer {
                     (self.apply(&key, &spans, key_action), found)
                 }
             };
-            // Two e-mail addresses as keys give the same placeholder.
+            // Two e-mail addresses as keys give the same placeholder; counting on keeps many of them linear.
             let mut unique = text.clone();
-            let mut n = 1;
+            let n = counts.entry(text.clone()).or_insert(1usize);
             while !taken.insert(unique.clone()) {
-                n += 1;
+                *n += 1;
                 unique = format!("{text} ({n})");
             }
             for (name, action) in found {

@@ -3,9 +3,8 @@
 //! Everything here is pure: entries go in, in the order of their seq, and text comes out; nothing reads a store, a
 //! clock or the network, and calls go from the formats (`csv`, `access`, `fhir`, `ocsf`) down to the small modules that
 //! they share (`tools`, `purpose`, `pairing`, `text`).
-//! Invariant R1: whatever a caller of the log wrote into an id, a name or an error comes out as data. No output lets it
+//! Invariant O1: whatever a caller of the log wrote into an id, a name or an error comes out as data. No output lets it
 //! become a formula, a tag, a terminal command, a second row or a second resource.
-//! Invariant R2: an access report holds names of fields and ids of records, never what stood in them.
 
 mod pairing;
 mod purpose;

@@ -6,10 +6,12 @@
 //! of one job stand in one commit, all or none.
 
 use super::block::{Packed, Sealer};
+use super::guard::guarded;
 use super::pending::{BATCH, Generation};
 use super::prepare::Prepared;
 use super::sender::{Seen, Window};
 use super::state::{STATE_KEY, State};
+use super::subjects::{self, NewSubject};
 use super::tables::{self, Stored};
 use super::turn::Turn;
 use super::{Receipt, Shared};
@@ -59,6 +61,7 @@ pub(crate) struct Staging<'a> {
     windows: HashMap<String, Window>,
     begun: Vec<u64>,
     finished: Vec<u64>,
+    subjects: Vec<NewSubject>,
 }
 
 /// Where a staging stood before a job, so that a refused job leaves nothing behind.
@@ -69,6 +72,7 @@ struct Mark {
     nodes: usize,
     begun: usize,
     finished: usize,
+    subjects: usize,
 }
 
 impl Core {
@@ -106,6 +110,7 @@ impl<'a> Staging<'a> {
             windows: HashMap::new(),
             begun: Vec::new(),
             finished: Vec::new(),
+            subjects: Vec::new(),
         };
         staging.state.clock = staging.clock.state().clone();
         shared.check_keys(&mut staging, core)?;
@@ -172,6 +177,7 @@ impl<'a> Staging<'a> {
             nodes: self.nodes.len(),
             begun: self.begun.len(),
             finished: self.finished.len(),
+            subjects: self.subjects.len(),
         };
         let windows = job.iter().any(|p| p.call.sender.is_some()).then(|| self.windows.clone());
         let receipts = job.into_iter().map(|call| self.call(call)).collect();
@@ -182,6 +188,7 @@ impl<'a> Staging<'a> {
             self.nodes.truncate(mark.nodes);
             self.begun.truncate(mark.begun);
             self.finished.truncate(mark.finished);
+            self.subjects.truncate(mark.subjects);
             if let Some(windows) = windows {
                 self.windows = windows;
             }
@@ -191,7 +198,7 @@ impl<'a> Staging<'a> {
     }
 
     fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
-        let Prepared { mut call, timestamp, retention_class, retain_until } = prepared;
+        let Prepared { mut call, timestamp, retention_class, retain_until, subject } = prepared;
         call.timestamp = timestamp.unwrap_or(self.now);
         let seq = self.state.size;
         if let Some(sender) = call.sender.clone() {
@@ -228,6 +235,7 @@ impl<'a> Staging<'a> {
             retain_until,
             self.now.max(self.clock.now()),
         )?;
+        self.subjects.extend(subject);
         self.append(Some(retention), Content::Call(call))
     }
 
@@ -318,8 +326,15 @@ impl Shared {
         let mut others = turn.jobs();
         jobs.extend(others.iter_mut().filter_map(|t| t.job.take()));
         let mut core = self.core();
-        let mut answers = self.commit_jobs(&mut core, jobs);
+        let (all, mut ended) = (jobs.len(), false);
+        let answers = guarded(|| {
+            let answers = self.commit_jobs(&mut core, jobs);
+            ended = true;
+            Ok(answers)
+        });
+        core.broken |= !ended;
         drop(core);
+        let mut answers = answers.unwrap_or_else(|e| (0..all).map(|_| Err(again(&e))).collect());
         let theirs = answers.split_off(count.min(answers.len()));
         drop(turn);
         for (taken, answer) in others.into_iter().zip(theirs) {
@@ -333,8 +348,14 @@ impl Shared {
     pub(crate) fn exclusive<T>(&self, work: impl FnOnce(&Shared, &mut Core) -> Result<T>) -> Result<T> {
         let _turn = self.turns.take();
         let mut core = self.core();
-        self.mend(&mut core)?;
-        work(self, &mut core)
+        let mut ended = false;
+        let done = guarded(|| {
+            let done = self.mend(&mut core).and_then(|()| work(self, &mut core));
+            ended = true;
+            done
+        });
+        core.broken |= !ended;
+        done
     }
 
     fn commit_jobs(&self, core: &mut Core, jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
@@ -373,8 +394,10 @@ impl Shared {
             ledger,
             ticked,
             unsigned_said,
+            subjects,
             ..
         } = staging;
+        let wrapped = self.wrap_subjects(subjects)?;
         let mut sealer = core.sealer.clone();
         let written = self.write(core, &mut state, &mut sealer, &entries, |txn| {
             if !nodes.is_empty() {
@@ -398,11 +421,13 @@ impl Shared {
                     table.remove(seq).stored()?;
                 }
             }
+            subjects::write(txn, &wrapped)?;
             more(txn)
         });
         if let Err(e) = written {
             return self.after_failure(core, &state, e);
         }
+        self.subjects.settled(&wrapped);
         let from = core.state.size;
         core.frontier = frontier;
         core.sealer = sealer;

@@ -1,6 +1,7 @@
 //! What a host holds: [`AuditLog`].
 
 use super::Snapshot;
+use super::guard::guarded;
 use super::options::Options;
 use super::shared::Shared;
 use crate::entry::{Phase, ToolCall};
@@ -166,7 +167,8 @@ impl AuditLog {
     /// # Errors
     /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): it was never recorded, or purged; the message says which.
     pub fn entry(&self, seq: u64) -> Result<Entry> {
-        self.snapshot()?.entry(seq)
+        let snapshot = self.snapshot()?;
+        guarded(|| snapshot.entry(seq))
     }
 
     /// How many entries were recorded, the store's own and purged ones included.
@@ -199,9 +201,13 @@ impl AuditLog {
         });
         // Also where the last write went wrong: a handle that is left must not open the file again.
         self.shared.closed.store(true, Ordering::SeqCst);
-        drop(self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let closed = guarded(|| {
+            drop(database);
+            Ok(())
+        });
         self.shared.news.tell();
-        closing
+        closing.and(closed)
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {

@@ -125,18 +125,22 @@ impl AuditLog {
     /// # Errors
     /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) where there are too many.
     pub fn rotate_pseudonym_key(&self) -> Result<Receipt> {
-        let shared = self.shared();
-        let id = {
-            let mut keys = shared.keys();
-            let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
-            let keys = keys.as_mut().ok_or_else(missing)?;
-            let id = keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
-            keys.save(shared)?;
-            id
-        };
-        let event = [("event", Json::from("pseudonym_key_rotated")), ("key_id", crate::hash::to_hex(&id.0).into())];
-        let receipt = self.own(Kind::Key, Object::from_iter(event).into())?;
-        shared.renew_policies()?;
+        let receipt = self.shared().exclusive(|shared, core| {
+            let mut staging = Staging::new(shared, core)?;
+            let id = {
+                let mut keys = shared.keys();
+                let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
+                let keys = keys.as_mut().ok_or_else(missing)?;
+                keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
+                keys.save(shared)?;
+                keys.pseudonym_key().ok_or_else(missing)?
+            };
+            // In the log before the first value under it is.
+            let receipt = staging.own(Kind::Key, super::keyring::pseudonym_key_event(&id), None)?;
+            shared.commit(core, staging, |_| Ok(()))?;
+            Ok(receipt)
+        })?;
+        self.shared().renew_policies()?;
         Ok(receipt)
     }
 
@@ -146,23 +150,26 @@ impl AuditLog {
             Json::Object(detail) => detail,
             _ => return Err(Error::invalid("the particulars of an entry are an object")),
         };
-        self.shared().exclusive(|shared: &Shared, core: &mut Core| {
-            let mut staging = Staging::new(shared, core)?;
-            let receipt = staging.own(kind, detail, None)?;
-            shared.commit(core, staging, |_| Ok(()))?;
-            Ok(receipt)
-        })
+        self.shared().exclusive(|shared: &Shared, core: &mut Core| shared.own_entry(core, kind, detail))
     }
 }
 
 impl Shared {
+    /// Records one of the store's own entries, with the turn.
+    pub(super) fn own_entry(&self, core: &mut Core, kind: Kind, detail: Object) -> Result<Receipt> {
+        let mut staging = Staging::new(self, core)?;
+        let receipt = staging.own(kind, detail, None)?;
+        self.commit(core, staging, |_| Ok(()))?;
+        Ok(receipt)
+    }
+
     /// A free text of the store's own entries, after the same policy as everything else.
     pub(crate) fn clean(&self, text: &str) -> Result<String> {
         let mut text = text.to_owned();
         if let Some(sanitizer) = &self.policies().sanitizer {
             sanitizer.treat_text(Root::Text, &mut text, &mut Context::new())?;
         }
-        Ok(text)
+        self.unnamed(text)
     }
 
     pub(crate) fn spellings(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {

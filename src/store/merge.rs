@@ -7,6 +7,7 @@
 
 use super::block::{read_varint, write_varint};
 use super::commit::{Core, Staging};
+use super::guard::guarded;
 use super::pending::{Generation, Index};
 use super::posting;
 use super::rollup::Cell;
@@ -19,7 +20,8 @@ use crate::entry::Field;
 use crate::host::Random;
 use crate::json::{Json, Object};
 use crate::merkle::Frontier;
-use crate::{Hash, Kind, Result, Timestamp};
+use crate::note::SignedCheckpoint;
+use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -82,7 +84,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut row = self.salt.to_vec();
         write_varint(self.position, &mut row);
         row.extend(posting::encode(&self.seqs));
@@ -95,6 +97,21 @@ impl Row {
         let (position, list) = read_varint(rest)?;
         Some(Row { salt: *salt, position, seqs: posting::decode(first, list, super::pending::BATCH as usize)? })
     }
+}
+
+/// What a purge leaves of a row: its inner hash and its seqs.
+pub(crate) fn write_husk(inner: &Hash, seqs: &[u64]) -> Vec<u8> {
+    let mut husk = inner.as_bytes().to_vec();
+    write_varint(seqs.first().copied().unwrap_or_default(), &mut husk);
+    husk.extend(posting::encode(seqs));
+    husk
+}
+
+/// Reads what [`write_husk`] writes.
+pub(crate) fn read_husk(husk: &[u8]) -> Option<(Hash, Vec<u64>)> {
+    let (inner, rest) = husk.split_first_chunk()?;
+    let (first, list) = read_varint(rest)?;
+    Some((Hash(*inner), posting::decode(first, list, super::pending::BATCH as usize)?))
 }
 
 impl Merge {
@@ -247,7 +264,9 @@ impl Shared {
     pub(crate) fn merge_next(&self) -> Result<bool> {
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(generation) = self.complete_generation() else { return Ok(false) };
-        let mut merge = Merge::prepare(&self.snapshot()?, &generation, &*self.random)?;
+        let snapshot = self.snapshot()?;
+        let mut merge = guarded(|| Merge::prepare(&snapshot, &generation, &*self.random))?;
+        drop(snapshot);
         let still_there = |shared: &Shared| shared.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &generation));
         loop {
             let written = self.exclusive(|shared, core| {
@@ -279,20 +298,69 @@ impl Shared {
     /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
     /// batch's own.
     pub(crate) fn merge_all(&self) -> Result<()> {
-        {
-            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(newest) = published.generations.last() {
-                newest.freeze();
-            }
-        }
+        self.freeze_newest();
         while self.merge_next()? {}
         Ok(())
+    }
+
+    /// Writes everything that is pending and signs, so that nothing but a few of the store's own entries stands between
+    /// the last batch and the checkpoint. Gives the checkpoint and the store as it was then.
+    ///
+    /// A proof that nothing is missing has to show what no batch covers; these would be calls of other people.
+    pub(crate) fn settle(&self) -> Result<(SignedCheckpoint, Snapshot)> {
+        if self.keys().is_none() {
+            let message = "the store has no keys here, so nothing can be signed; bring back its key file";
+            return Err(Error::new(ErrorKind::Key, message));
+        }
+        if !is_settled(&self.snapshot()?)? {
+            // In slices, while others go on recording; little is left to be done while they wait.
+            self.merge_all()?;
+        }
+        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        self.exclusive(|shared, core| {
+            while !is_settled(&shared.snapshot()?)? {
+                shared.freeze_newest();
+                let Some(generation) = shared.complete_generation() else { break };
+                let mut merge = Merge::prepare(&shared.snapshot()?, &generation, &*shared.random)?;
+                loop {
+                    merge.slice(shared, core)?;
+                    if merge.done == merge.rows.len() {
+                        break;
+                    }
+                }
+                merge.finish(shared, core)?;
+                shared.published.write().unwrap_or_else(PoisonError::into_inner).generations.remove(0);
+            }
+            Ok((shared.sign(core)?, shared.snapshot()?))
+        })
+    }
+
+    fn freeze_newest(&self) {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(newest) = published.generations.last() {
+            newest.freeze();
+        }
     }
 
     fn complete_generation(&self) -> Option<Arc<Generation>> {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
         published.generations.first().filter(|g| g.is_complete()).cloned()
     }
+}
+
+/// Whether what no batch covers may be shown to anybody: a few of the store's own entries that name nobody.
+fn is_settled(snapshot: &Snapshot) -> Result<bool> {
+    const FEW: u64 = 16;
+    if snapshot.size - snapshot.indexed.min(snapshot.size) > FEW {
+        return Ok(false);
+    }
+    for seq in snapshot.indexed..snapshot.size {
+        let kind = snapshot.entry(seq)?.kind();
+        if !matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key | Kind::Clock | Kind::IndexBatch) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The retention class and end of each entry of a batch. Kept when entries are purged, so that a verifier can

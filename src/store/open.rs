@@ -5,6 +5,7 @@
 
 use super::block::Packed;
 use super::commit::{Core, Staging};
+use super::guard::guarded;
 use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
@@ -12,13 +13,14 @@ use super::pending::{BATCH, Generation};
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::state::State;
+use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
 use crate::entry::{Body, Content};
 use crate::keys::KeyFile;
 use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
-use crate::retention::ExpiryClock;
+use crate::retention::{ExpiryClock, SeqSet};
 use crate::{Entry, Error, ErrorKind, Kind, Result, codec};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 use std::collections::VecDeque;
@@ -34,6 +36,7 @@ pub(super) struct Loaded {
     pub core: Core,
     pub generations: Vec<Arc<Generation>>,
     pub ledger: Ledger,
+    pub purged: SeqSet,
 }
 
 pub(super) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
@@ -102,7 +105,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     {
         return Err(Error::new(ErrorKind::AlreadyExists, "the storage is not empty; a store is never made over it"));
     }
-    let database = open_database(&options, &source)?;
+    let database = Arc::new(open_database(&options, &source)?);
     let keys = match options.keys {
         KeySource::Nowhere => None,
         _ => {
@@ -115,9 +118,9 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
                     file_with_passphrase.set_passphrase(Some(passphrase), &mut random)?;
                 }
                 file_with_passphrase.create(path, &mut random)?;
-                Some(Keyring { file: file_with_passphrase, path: Some(path.clone()) })
+                Keyring::new(file_with_passphrase, Some(path.clone()))
             } else {
-                Some(Keyring { file, path })
+                Keyring::new(file, path)
             }
         }
     };
@@ -126,12 +129,13 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let genesis = Genesis {
         store_id: crate::hash::to_hex(&id),
         keys: keys.as_ref().map(|k| (k.file.verifier(), *k.file.epoch_key().verifier().public())),
+        pseudonym_key: keys.as_ref().and_then(Keyring::pseudonym_key),
     };
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
     let core =
         Core::new(State::empty(clock.state().clone()), Frontier::empty(), VecDeque::new(), options.clock.monotonic())?;
     let policies = options.policies.clone();
-    let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default() };
+    let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default(), purged: SeqSet::new() };
     let shared = share(options, source, database, loaded, keys)?;
     shared.exclusive(|shared, core| {
         let mut staging = Staging::new(shared, core)?;
@@ -162,6 +166,7 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
         }
     }
     let database = open_database(&options, &source)?;
+    let database = Arc::new(database);
     let loaded = load(&database, options.clock.monotonic())?;
     let keys = match key_path(&options, source.path()) {
         Some(path) => keyring::load(&path, options.passphrase.as_deref())?,
@@ -174,14 +179,23 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     if let Some(keys) = &mut *shared.keys() {
         keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
     }
+    if shared.masters_unsettled() {
+        // An erasure was interrupted. Where it cannot be finished now (a full disk, an older copy of the store) the next
+        // erasure will, and reading needs neither.
+        let _ = shared.exclusive(Shared::settle_masters);
+    }
     AuditLog::start(shared)
 }
 
-fn open_database(options: &Options, source: &Source) -> Result<Database> {
+pub(super) fn open_database(options: &Options, source: &Source) -> Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
         Source::Backend(make) => builder.create_with_backend(Backend(make())).stored(),
+        Source::Memory(memory) => {
+            let memory = memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            builder.create_with_backend(memory).stored()
+        }
         Source::File(path) => {
             let file = OpenOptions::new().read(true).write(true).open(path);
             let file = file.map_err(|e| Error::from(e).at(path.display()))?;
@@ -193,11 +207,11 @@ fn open_database(options: &Options, source: &Source) -> Result<Database> {
 fn share(
     options: Options,
     source: Source,
-    database: Database,
+    database: Arc<Database>,
     loaded: Loaded,
     keys: Option<Keyring>,
 ) -> Result<Arc<Shared>> {
-    let Loaded { core, generations, ledger } = loaded;
+    let Loaded { core, generations, ledger, purged } = loaded;
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
@@ -214,6 +228,8 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         ledger: RwLock::new(Arc::new(ledger)),
         keys: Mutex::new(keys),
+        purged: RwLock::new(Arc::new(purged)),
+        subjects: Subjects::default(),
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
@@ -228,19 +244,21 @@ impl Shared {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
-        // redb gives its lock back only when the old handle is gone.
-        drop(database.take());
-        let options = Options { settings: self.settings.clone(), ..Options::new() };
-        let fresh = open_database(&options, &self.source)?;
-        let loaded = load(&fresh, self.clock.monotonic())?;
-        *database = Some(fresh);
-        Ok(loaded)
+        guarded(|| {
+            // redb gives its lock back only when the old handle is gone.
+            drop(database.take());
+            let options = Options { settings: self.settings.clone(), ..Options::new() };
+            let fresh = Arc::new(open_database(&options, &self.source)?);
+            let loaded = load(&fresh, self.clock.monotonic())?;
+            *database = Some(fresh);
+            Ok(loaded)
+        })
     }
 }
 
 /// Reads what is kept in memory.
-fn load(database: &Database, now: Duration) -> Result<Loaded> {
-    let snapshot = Snapshot::raw(database.begin_read().stored()?)?;
+pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
+    let snapshot = Snapshot::raw(database)?;
     let state = snapshot.state.clone();
     let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
     if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
@@ -297,12 +315,24 @@ fn load(database: &Database, now: Duration) -> Result<Loaded> {
             newest.freeze();
         }
     }
-    Ok(Loaded { core: Core::new(state, frontier, tail, now)?, generations, ledger })
+    let mut purged = SeqSet::new();
+    snapshot.scan_purges(&mut |_, set| {
+        purged = purged.union(&set?);
+        Ok(())
+    })?;
+    Ok(Loaded { core: Core::new(state, frontier, tail, now)?, generations, ledger, purged })
 }
 
 /// Storage in memory that outlives the database on it, so that it can be opened again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory(Arc<RwLock<Vec<u8>>>);
+
+impl Memory {
+    /// How many bytes it holds.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+}
 
 impl StorageBackend for Memory {
     fn len(&self) -> io::Result<u64> {

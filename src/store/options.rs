@@ -1,5 +1,6 @@
 //! How a store is made and opened.
 
+use super::guard::guarded;
 use super::keyring::KeySource;
 use super::log::AuditLog;
 use super::open;
@@ -11,7 +12,7 @@ use crate::policy::PolicySet;
 use redb::StorageBackend;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What stays the same while a store is open.
@@ -34,16 +35,22 @@ pub(crate) struct Settings {
 #[derive(Clone)]
 pub(crate) enum Source {
     File(PathBuf),
+    /// The present memory; a purge puts another in its place.
+    Memory(Arc<Mutex<open::Memory>>),
     /// Gives the same storage each time it is asked.
     Backend(Arc<dyn Fn() -> Box<dyn StorageBackend> + Send + Sync>),
 }
 
 impl Source {
+    pub(crate) fn memory(memory: open::Memory) -> Source {
+        Source::Memory(Arc::new(Mutex::new(memory)))
+    }
+
     /// The store's file, if it is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Source::File(path) => Some(path),
-            Source::Backend(_) => None,
+            Source::Memory(_) | Source::Backend(_) => None,
         }
     }
 }
@@ -52,6 +59,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::File(path) => write!(f, "File({})", path.display()),
+            Source::Memory(_) => f.write_str("Memory"),
             Source::Backend(_) => f.write_str("Backend"),
         }
     }
@@ -223,7 +231,7 @@ impl Options {
     /// # Errors
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`; what the file system says.
     pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
-        open::create_file(self, path.as_ref())
+        guarded(|| open::create_file(self, path.as_ref()))
     }
 
     /// Opens the store at `path`, which is never made.
@@ -233,7 +241,7 @@ impl Options {
     /// [`NewerFormat`](crate::ErrorKind::NewerFormat), [`Locked`](crate::ErrorKind::Locked),
     /// [`Damaged`](crate::ErrorKind::Damaged), or what the file system says.
     pub fn open(self, path: impl AsRef<Path>) -> Result<AuditLog> {
-        open::open(self, Source::File(path.as_ref().to_owned()))
+        guarded(|| open::open(self, Source::File(path.as_ref().to_owned())))
     }
 
     /// Makes a store in memory: for tests, and for what need not outlive the process.
@@ -242,8 +250,7 @@ impl Options {
     /// None that can be expected.
     pub fn in_memory(mut self) -> Result<AuditLog> {
         self.settings.background = false;
-        let memory = open::Memory::default();
-        open::create(self, Source::Backend(Arc::new(move || Box::new(memory.clone()))))
+        open::create(self, Source::memory(open::Memory::default()))
     }
 
     /// Makes a store on a storage of the caller's. `backend` is called again when the store must be opened anew
@@ -252,7 +259,7 @@ impl Options {
     /// # Errors
     /// What the storage says.
     pub fn create_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
-        open::create(self, Source::Backend(Arc::new(backend)))
+        guarded(|| open::create(self, Source::Backend(Arc::new(backend))))
     }
 
     /// Opens a store on a storage of the caller's.
@@ -260,6 +267,6 @@ impl Options {
     /// # Errors
     /// As [`Options::open`].
     pub fn open_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
-        open::open(self, Source::Backend(Arc::new(backend)))
+        guarded(|| open::open(self, Source::Backend(Arc::new(backend))))
     }
 }

@@ -2,14 +2,17 @@
 
 use super::Snapshot;
 use super::block::{Block, Packed};
-use super::merge::{Column, Row};
+use super::merge::{Column, Row, read_husk};
 use super::rollup::Cell;
 use super::sender::Window;
 use super::tables::{self, Stored};
 use crate::codec;
 use crate::entry::Field;
+use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
 use redb::{ReadableTable, ReadableTableMetadata};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Calls `$each` for every row of a table; what cannot be read ends the walk with the error.
 macro_rules! walk {
@@ -78,11 +81,13 @@ impl Snapshot {
         walk!(self, tables::POSTINGS, .., |key, value| each(key.0, key.1, key.2, Row::decode(key.2, value))?)
     }
 
-    /// One row of the posting lists.
-    pub(crate) fn posting_row(&self, field: Field, term: u64, first: u64) -> Result<Option<Row>> {
+    /// The row of a term in the batch of this range.
+    pub(crate) fn posting_within(&self, field: Field, term: u64, batch: &Range<u64>) -> Result<Option<Row>> {
         let table = self.table(tables::POSTINGS)?;
-        let Some(row) = table.get((field as u8, term, first)).stored()? else { return Ok(None) };
-        Row::decode(first, row.value()).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
+        let mut rows = table.range((field as u8, term, batch.start)..(field as u8, term, batch.end)).stored()?;
+        let Some(row) = rows.next() else { return Ok(None) };
+        let (key, row) = row.stored()?;
+        Row::decode(key.value().2, row.value()).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
     }
 
     /// The zones: level, index, least and greatest time.
@@ -109,6 +114,35 @@ impl Snapshot {
     /// The senders with their numbers and seqs.
     pub(crate) fn scan_senders(&self, each: &mut dyn FnMut(&str, Result<Window>) -> Result<()>) -> Result<()> {
         walk!(self, tables::SENDERS, .., |key, value| each(key, Window::decode(value))?)
+    }
+
+    /// The sets of seqs that purges took, by the seq of their entry.
+    pub(crate) fn scan_purges(&self, each: &mut dyn FnMut(u64, Result<SeqSet>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::PURGES, .., |key, value| each(key, SeqSet::decode(value))?)
+    }
+
+    /// What purges left of posting rows: first seq of the batch, place in it, inner hash and seqs if they can be read.
+    pub(crate) fn scan_husks(
+        &self,
+        each: &mut dyn FnMut(u64, u64, Option<(Hash, Vec<u64>)>) -> Result<()>,
+    ) -> Result<()> {
+        walk!(self, tables::HUSKS, .., |key, value| each(key.0, key.1, read_husk(value))?)
+    }
+
+    /// The husks of the batch that begins at `first`, by place.
+    pub(crate) fn husks_of(&self, first: u64) -> Result<BTreeMap<u64, Option<(Hash, Vec<u64>)>>> {
+        let table = self.table(tables::HUSKS)?;
+        let mut found = BTreeMap::new();
+        for row in table.range((first, 0)..=(first, u64::MAX)).stored()? {
+            let (key, value) = row.stored()?;
+            found.insert(key.value().1, read_husk(value.value()));
+        }
+        Ok(found)
+    }
+
+    /// The checkpoints that were signed: size and note.
+    pub(crate) fn scan_checkpoints(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        walk!(self, tables::CHECKPOINTS, .., |key, value| each(key, value)?)
     }
 
     /// How many rows some tables have: postings, columns, nodes.

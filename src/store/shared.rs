@@ -2,15 +2,18 @@
 
 use super::Receipt;
 use super::commit::{Core, Job};
+use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
 use super::state::State;
+use super::subjects::Subjects;
 use super::turn::Turns;
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::policy::Policies;
+use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Hash, Result};
 use redb::Database;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,13 +28,16 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub(super) source: Source,
-    pub(super) database: RwLock<Option<Database>>,
+    pub(super) database: RwLock<Option<Arc<Database>>>,
     pub(super) published: RwLock<Published>,
     pub(super) turns: Turns<Job, Result<Vec<Receipt>>>,
     pub(super) core: Mutex<Core>,
     pub(super) policies: RwLock<Arc<Policies>>,
     pub(super) ledger: RwLock<Arc<Ledger>>,
     pub(super) keys: Mutex<Option<Keyring>>,
+    /// Every seq that was purged.
+    pub(super) purged: RwLock<Arc<SeqSet>>,
+    pub(super) subjects: Subjects,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
@@ -104,6 +110,7 @@ impl News {
     }
 
     /// Waits until `seen` says that there is something, at most for `at_most` where that is given.
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(crate) fn wait<T>(&self, at_most: Option<Duration>, mut seen: impl FnMut() -> Option<T>) -> Option<T> {
         // Looked at under the lock, so that nothing is told between looking and waiting.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,11 +129,21 @@ impl News {
 }
 
 /// The open database, for as long as it must not be replaced.
-pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Database>>);
+pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<Database>>>);
 
 impl DatabaseGuard<'_> {
-    pub(crate) fn get(&self) -> Result<&Database> {
+    pub(crate) fn get(&self) -> Result<&Arc<Database>> {
         self.0.as_ref().ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed"))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = guarded(|| {
+            drop(database);
+            Ok(())
+        });
     }
 }
 
@@ -152,6 +169,11 @@ impl Shared {
     /// Whether the store was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Every seq that was purged.
+    pub(crate) fn purged(&self) -> Arc<SeqSet> {
+        self.purged.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the store's own entries say so far.

@@ -4,6 +4,7 @@
 //! therefore holds at least what the generations do, and index rows below the first generation are all in it.
 
 use super::block::{Block, Packed};
+use super::guard::guarded;
 use super::pending::Generation;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
@@ -12,13 +13,15 @@ use crate::codec;
 use crate::entry::Body;
 use crate::merkle::Nodes;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
-use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
+use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     txn: ReadTransaction,
+    /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
+    _database: Arc<Database>,
     /// Entries from this seq on were not there yet.
     pub size: u64,
     /// The hash of the newest entry.
@@ -54,7 +57,8 @@ impl Found {
 impl Shared {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
-        Snapshot::raw(self.database()?.get()?.begin_read().stored()?)
+        let database = self.database()?;
+        guarded(|| Snapshot::raw(database.get()?))
     }
 
     /// The store as it is now.
@@ -63,21 +67,25 @@ impl Shared {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             (published.size, published.head, published.generations.clone())
         };
-        let txn = self.database()?.get()?.begin_read().stored()?;
-        let state = read_state(&txn)?;
-        let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
-        Ok(Snapshot {
-            blocks: txn.open_table(tables::BLOCKS).stored()?,
-            tail: txn.open_table(tables::TAIL).stored()?,
-            nodes: txn.open_table(tables::NODES).stored()?,
-            covers: txn.open_table(tables::COVERS).stored()?,
-            txn,
-            size,
-            head,
-            state,
-            indexed,
-            generations,
-            last: Mutex::new(None),
+        let database = self.database()?.get()?.clone();
+        guarded(|| {
+            let txn = database.begin_read().stored()?;
+            let state = read_state(&txn)?;
+            let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
+            Ok(Snapshot {
+                blocks: txn.open_table(tables::BLOCKS).stored()?,
+                tail: txn.open_table(tables::TAIL).stored()?,
+                nodes: txn.open_table(tables::NODES).stored()?,
+                covers: txn.open_table(tables::COVERS).stored()?,
+                txn,
+                _database: database.clone(),
+                size,
+                head,
+                state,
+                indexed,
+                generations,
+                last: Mutex::new(None),
+            })
         })
     }
 }
@@ -91,7 +99,8 @@ pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
 
 impl Snapshot {
     /// A snapshot of what the transaction holds, before anything is in memory.
-    pub(crate) fn raw(txn: ReadTransaction) -> Result<Snapshot> {
+    pub(crate) fn raw(database: &Arc<Database>) -> Result<Snapshot> {
+        let txn = database.begin_read().stored()?;
         let state = read_state(&txn)?;
         Ok(Snapshot {
             blocks: txn.open_table(tables::BLOCKS).stored()?,
@@ -99,6 +108,7 @@ impl Snapshot {
             nodes: txn.open_table(tables::NODES).stored()?,
             covers: txn.open_table(tables::COVERS).stored()?,
             txn,
+            _database: database.clone(),
             size: state.size,
             head: state.head,
             indexed: state.indexed,
@@ -106,6 +116,11 @@ impl Snapshot {
             generations: Vec::new(),
             last: Mutex::new(None),
         })
+    }
+
+    /// Refuses a store with tables that this program does not know.
+    pub(crate) fn check_tables(&self) -> Result<()> {
+        tables::check_known(&self.txn)
     }
 
     /// A table of the transaction.

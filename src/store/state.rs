@@ -32,8 +32,6 @@ pub(crate) struct State {
     pub last_recorded_at: i64,
     /// How many entries the newest checkpoint covers.
     pub signed: u64,
-    /// The purge entry whose purge is not done yet, if one is.
-    pub purging: Option<u64>,
     /// The expiry clock.
     pub clock: ClockState,
 }
@@ -51,7 +49,6 @@ impl State {
             next_term: 0,
             last_recorded_at: i64::MIN,
             signed: 0,
-            purging: None,
             clock,
         }
     }

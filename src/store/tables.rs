@@ -1,7 +1,7 @@
 //! The tables of the file, and how redb's errors become the caller's.
 
 use crate::{Error, ErrorKind, Hash, Result};
-use redb::{ReadOnlyTable, TableDefinition};
+use redb::{ReadOnlyTable, TableDefinition, TableHandle};
 
 /// `state` → [`State`](super::state::State): everything small that changes with each commit.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -30,10 +30,17 @@ pub(crate) const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 /// Seqs of calls that were begun and not finished.
 pub(crate) const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
+/// Key id → [`Row`](super::subjects::Row): the keys of data subjects, wrapped.
+pub(crate) const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
+/// Pseudonym of a subject, or a hash over those of several → id of their key.
+pub(crate) const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
+
 /// Size → signed checkpoint: every one that was ever made.
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 /// Seq of a purge's entry → the exact set of seqs that it took.
 pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
+/// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
+pub(crate) const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
 
 /// How far somebody has come who reads the log behind the writer → the seq from which they go on.
 pub(crate) const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
@@ -51,6 +58,40 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     key.into()
 }
 
+/// Every table. Who copies a store refuses one with others: they would be missing from the copy without a word.
+const KNOWN: [&str; 19] = [
+    "meta",
+    "tail",
+    "blocks",
+    "nodes",
+    "covers",
+    "terms",
+    "postings",
+    "zones",
+    "rollups",
+    "columns",
+    "batches",
+    "senders",
+    "unfinished",
+    "checkpoints",
+    "purges",
+    "husks",
+    "marks",
+    "subjects",
+    "subject_tags",
+];
+
+/// Refuses a store with tables that this program does not know.
+pub(crate) fn check_known(txn: &redb::ReadTransaction) -> Result<()> {
+    match txn.list_tables().stored()?.find(|table| !KNOWN.contains(&table.name())) {
+        None => Ok(()),
+        Some(table) => {
+            let message = format!("the store has a table {:?} that this program cannot copy", table.name());
+            Err(Error::new(ErrorKind::NewerFormat, message))
+        }
+    }
+}
+
 /// Makes every table, so that none is missing later without having been removed.
 pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(COVERS).stored()?;
@@ -66,7 +107,10 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(UNFINISHED).stored()?;
     txn.open_table(CHECKPOINTS).stored()?;
     txn.open_table(PURGES).stored()?;
+    txn.open_table(HUSKS).stored()?;
     txn.open_table(MARKS).stored()?;
+    txn.open_table(SUBJECTS).stored()?;
+    txn.open_table(SUBJECT_TAGS).stored()?;
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! One stretch of the log: its entries, their links, and the index rows that they should have.
 
 use super::finding::{Finding, FindingKind as K};
-use crate::entry::{Body, Content, Field, Kind, Outcome, Phase};
+use crate::entry::{Body, Content, Field, Kind, Outcome, OwnEntry, Phase};
 use crate::json::Canonical;
+use crate::ledger::Ledger;
 use crate::merkle::Frontier;
+use crate::retention::SeqSet;
 use crate::store::{CallFact, Column, Packed, Row, Snapshot, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
@@ -34,11 +36,16 @@ pub(super) struct Stretch {
     pub rows_root: Option<Hash>,
     pub column_root: Option<Hash>,
     pub last_recorded_at: i64,
+    /// The store's own entries that establish facts.
+    pub own: Vec<(u64, OwnEntry)>,
+    /// What the retention column says of entries that are gone: class and end in seconds.
+    pub gone: Vec<(u64, String, i64)>,
 }
 
 /// The reader of one stretch.
 struct Reader<'a> {
     snapshot: &'a Snapshot,
+    purged: &'a SeqSet,
     out: Stretch,
     text: Vec<u8>,
     /// Facet → value → seqs.
@@ -50,10 +57,11 @@ struct Reader<'a> {
 }
 
 /// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
-pub(super) fn read(snapshot: &Snapshot, range: Range<u64>, indexed: bool) -> Result<Stretch> {
+pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, indexed: bool) -> Result<Stretch> {
     let length = (range.end - range.start) as usize;
     let mut reader = Reader {
         snapshot,
+        purged,
         out: Stretch {
             range: range.clone(),
             hashes: vec![None; length],
@@ -177,6 +185,11 @@ impl Reader<'_> {
 
     /// What the entry should look like in the derived tables.
     fn facts(&mut self, seq: u64, place: usize, body: &Body) {
+        if let Content::Own(own) = &body.content
+            && Ledger::wants(own.kind)
+        {
+            self.out.own.push((seq, own.clone()));
+        }
         self.times[place] = Some(body.timestamp().nanos());
         self.retentions[place] =
             Some(body.retention.as_ref().map(|r| (r.class.clone(), r.until.nanos().div_euclid(1_000_000_000))));
@@ -238,8 +251,23 @@ impl Reader<'_> {
     }
 
     fn compare_rows(&mut self) -> Result<()> {
-        let mut tree = Frontier::empty();
+        let batch = self.out.range.clone();
+        let mut leaves: BTreeMap<u64, Hash> = BTreeMap::new();
+        for (position, husk) in self.snapshot.husks_of(batch.start)? {
+            match husk {
+                Some((inner, seqs)) if seqs.iter().all(|&seq| self.purged.contains(seq)) => {
+                    leaves.insert(position, row_leaf(&inner, &seqs));
+                }
+                Some((_, seqs)) => self.find(
+                    K::IndexRowMissing,
+                    seqs.first().copied(),
+                    "an index row was taken away, its entries were not",
+                ),
+                None => self.find(K::IndexRowChanged, batch.start, "what a purge left of an index row is damaged"),
+            }
+        }
         let mut whole = true;
+        let mut before = None;
         let index = std::mem::take(&mut self.index);
         for &field in Field::ALL {
             let Some(values) = index.get(&field) else { continue };
@@ -247,44 +275,51 @@ impl Reader<'_> {
             values.sort_unstable();
             for (value, seqs) in values {
                 self.out.rows += 1;
-                let first = seqs[0];
                 let shown: String = value.chars().take(80).collect();
+                let name = format!("{} {shown:?}", field.as_str());
                 let Some(term) = self.snapshot.term_id(field, value)? else {
                     whole = false;
-                    self.find(K::TermMismatch, first, format!("{} {shown:?} has no term", field.as_str()));
+                    self.find(K::TermMismatch, seqs[0], format!("{name} has no term"));
                     continue;
                 };
-                match self.snapshot.posting_row(field, term, first) {
-                    Ok(Some(row)) => {
-                        let Row { salt, position, seqs: listed } = row;
-                        if position + 1 != self.out.rows {
-                            let detail =
-                                format!("the row of {} {shown:?} has another place in its batch", field.as_str());
-                            self.find(K::IndexRowChanged, first, detail);
-                        }
-                        if listed != *seqs {
-                            let wrong =
-                                seqs.iter().find(|s| !listed.contains(s)).or(listed.iter().find(|s| !seqs.contains(s)));
-                            let detail =
-                                format!("the index does not list it rightly under {} {shown:?}", field.as_str());
-                            self.find(K::IndexRowChanged, wrong.copied(), detail);
-                        }
-                        tree.append(row_leaf(&row_inner(&salt, field, value), &listed), &mut |_, _, _| {});
-                    }
+                let row = match self.snapshot.posting_within(field, term, &batch) {
+                    Ok(Some(row)) => row,
                     Ok(None) => {
                         whole = false;
-                        let detail =
-                            format!("{} of the index batch are missing under {} {shown:?}", seqs.len(), field.as_str());
-                        self.find(K::IndexRowMissing, first, detail);
+                        let detail = format!("{} of its index batch are missing under {name}", seqs.len());
+                        self.find(K::IndexRowMissing, seqs[0], detail);
+                        continue;
                     }
                     Err(e) => {
                         whole = false;
-                        self.find(K::IndexRowChanged, first, format!("the row of {} {shown:?}: {e}", field.as_str()));
+                        self.find(K::IndexRowChanged, seqs[0], format!("the row of {name}: {e}"));
+                        continue;
                     }
+                };
+                let Row { salt, position, seqs: listed } = row;
+                // A row keeps the seqs of entries that are gone: its hash is over all.
+                let missing = seqs.iter().find(|s| listed.binary_search(s).is_err());
+                let stray = listed.iter().find(|s| seqs.binary_search(s).is_err() && !self.purged.contains(**s));
+                if let Some(&wrong) = missing.or(stray) {
+                    self.find(K::IndexRowChanged, wrong, format!("the index does not list it rightly under {name}"));
                 }
+                if before.replace(position).is_some_and(|before| before >= position) || leaves.contains_key(&position) {
+                    self.find(K::IndexRowChanged, seqs[0], format!("the row of {name} has another place in its batch"));
+                }
+                leaves.insert(position, row_leaf(&row_inner(&salt, field, value), &listed));
             }
         }
-        self.out.rows_root = whole.then(|| tree.root());
+        if whole && leaves.keys().copied().eq(0..leaves.len() as u64) {
+            let mut tree = Frontier::empty();
+            leaves.values().for_each(|leaf| tree.append(*leaf, &mut |_, _, _| {}));
+            self.out.rows_root = Some(tree.root());
+        } else if whole {
+            self.find(
+                K::IndexRowMissing,
+                batch.start,
+                "the index batch that begins here does not have all of its rows",
+            );
+        }
         Ok(())
     }
 
@@ -310,7 +345,12 @@ impl Reader<'_> {
         }
         let said: Vec<_> = column.rows.iter().map(|&row| column.retention(row)).collect();
         for (i, (said, real)) in said.iter().zip(std::mem::take(&mut self.retentions)).enumerate() {
-            let Some(real) = real else { continue };
+            let Some(real) = real else {
+                if let Some((class, until)) = said {
+                    self.out.gone.push((first + i as u64, (*class).to_owned(), *until));
+                }
+                continue;
+            };
             if *said != real.as_ref().map(|(class, until)| (class.as_str(), *until)) {
                 self.find(
                     K::ColumnMismatch,

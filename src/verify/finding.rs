@@ -62,6 +62,24 @@ findings! {
     UnfinishedMismatch = "unfinished_mismatch",
     /// The state of the store contradicts what lies in it.
     StateMismatch = "state_mismatch",
+    /// One of the store's own entries contradicts those before it.
+    OwnEntryInvalid = "own_entry_invalid",
+    /// A checkpoint in the store is not one of this history.
+    CheckpointMismatch = "checkpoint_mismatch",
+    /// A checkpoint is not signed with the store's keys.
+    SignatureInvalid = "signature_invalid",
+    /// A checkpoint is sealed with the key of another epoch than its size belongs to.
+    EpochMismatch = "epoch_mismatch",
+    /// The store's key is not the one that was given.
+    KeyMismatch = "key_mismatch",
+    /// Something kept elsewhere covers more entries than the store has: it was cut, or is an older copy.
+    Rollback = "rollback",
+    /// Something kept elsewhere covers other entries than the store has: its history was rewritten.
+    Fork = "fork",
+    /// What is said to have been purged is not what a purge's entry says.
+    PurgeMismatch = "purge_mismatch",
+    /// An entry was purged before it had expired.
+    PurgedEarly = "purged_early",
     /// A part of the file cannot be read.
     FileDamaged = "file_damaged",
 }

@@ -2,15 +2,20 @@
 //!
 //! The log is cut into the index's batches; `batch` reads every entry of one, makes its line again, hashes it, follows
 //! the links, and rebuilds what the index should say of it, on as many threads as there are. `whole` takes the batches'
-//! results in order and checks what spans them: the tree, zones, rollups, senders, terms, the state. `finding` is what
+//! results in order and checks what spans them: the tree, zones, rollups, senders, terms, the state; `signed` holds the
+//! history against signatures and against what was kept elsewhere. `finding` is what
 //! either can report. All findings are reported, not only the first.
 
 mod batch;
 mod finding;
+mod json;
+mod signed;
 mod whole;
 
 pub use finding::{Finding, FindingKind};
 
+use crate::anchor::Kept;
+use crate::note::VerifierKey;
 use crate::{AuditLog, Hash, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +28,8 @@ type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 pub struct VerifyOptions {
     threads: Option<usize>,
     progress: Option<Progress>,
+    public_key: Option<VerifierKey>,
+    against: Vec<Kept>,
 }
 
 impl VerifyOptions {
@@ -34,6 +41,20 @@ impl VerifyOptions {
     /// On this many threads.
     pub fn threads(mut self, threads: usize) -> VerifyOptions {
         self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// The log key as it was given from outside. Without it a store that was written anew with a fresh key passes, as
+    /// unpinned.
+    pub fn public_key(mut self, key: VerifierKey) -> VerifyOptions {
+        self.public_key = Some(key);
+        self
+    }
+
+    /// What was kept elsewhere: checkpoints, anchor files, time-stamps. Without any, an older copy of the whole store
+    /// passes, as unanchored.
+    pub fn against(mut self, kept: impl IntoIterator<Item = Kept>) -> VerifyOptions {
+        self.against.extend(kept);
         self
     }
 

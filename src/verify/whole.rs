@@ -2,12 +2,15 @@
 
 use super::batch::{self, Stretch};
 use super::finding::{Finding, FindingKind as K};
+use super::signed::Signed;
 use super::{Verification, VerifyOptions};
 use crate::entry::Field;
-use crate::merkle::Frontier;
-use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot};
+use crate::ledger::Ledger;
+use crate::merkle::{self, Frontier, Nodes};
+use crate::retention::SeqSet;
+use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc;
 
@@ -16,11 +19,14 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let start = clock.monotonic();
     // One transaction and nothing from memory: what is compared must be of one moment.
     let snapshot = log.shared().stored()?;
-    let mut whole = Whole::new(&snapshot);
-    let stretches = whole.stretches()?;
+    let purged = guarded(|| purged(&snapshot))?;
+    let signed = guarded(|| Signed::new(log.shared(), &snapshot, options))?;
+    let mut whole = Whole::new(&snapshot, &purged.0, signed);
+    whole.findings.extend(purged.1);
+    let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
-    in_order(threads.min(stretches.len().max(1)), &stretches, &snapshot, |stretch| {
+    in_order(threads.min(stretches.len().max(1)), &stretches, &snapshot, &purged.0, |stretch| {
         let end = stretch.range.end;
         whole.add(stretch);
         if let Some(progress) = &options.progress {
@@ -28,23 +34,39 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         }
     })?;
     whole.derived()?;
+    let reach = whole.signed.judge(&whole.ledger, snapshot.size, &whole.gone);
     let mut findings = whole.findings;
+    findings.extend(reach.findings);
     findings.sort_unstable();
     findings.dedup();
     Ok(Verification {
         size: snapshot.size,
         entries: whole.entries,
-        purged: 0,
+        purged: purged.0.len(),
         root: whole.tree.root(),
         head: snapshot.head,
-        signed: false,
-        signed_size: 0,
-        key_pinned: false,
-        anchored: false,
-        anchored_size: 0,
+        signed: reach.signed_size > 0,
+        signed_size: reach.signed_size,
+        key_pinned: reach.key_pinned,
+        anchored: reach.anchored_size > 0,
+        anchored_size: reach.anchored_size,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
+}
+
+/// What is said to have been purged, as far as it can be read.
+fn purged(snapshot: &Snapshot) -> Result<(SeqSet, Vec<Finding>)> {
+    let mut purged = SeqSet::new();
+    let mut findings = Vec::new();
+    snapshot.scan_purges(&mut |seq, set| {
+        match set {
+            Ok(set) => purged = purged.union(&set),
+            Err(e) => findings.push(Finding::new(K::PurgeMismatch, seq, format!("the set that it took: {e}"))),
+        }
+        Ok(())
+    })?;
+    Ok((purged, findings))
 }
 
 /// Reads the stretches on `threads` threads and hands them over in order. At most two a thread are held at a time.
@@ -52,6 +74,7 @@ fn in_order(
     threads: usize,
     stretches: &[(Range<u64>, bool)],
     snapshot: &Snapshot,
+    purged: &SeqSet,
     mut take: impl FnMut(Stretch),
 ) -> Result<()> {
     std::thread::scope(|scope| {
@@ -61,7 +84,7 @@ fn in_order(
             scope.spawn(move || {
                 // Each thread takes every n-th stretch, so that the results can be taken in turn.
                 for (range, indexed) in stretches.iter().skip(lane).step_by(threads) {
-                    if send.send(batch::read(snapshot, range.clone(), *indexed)).is_err() {
+                    if send.send(guarded(|| batch::read(snapshot, purged, range.clone(), *indexed))).is_err() {
                         return;
                     }
                 }
@@ -78,6 +101,13 @@ fn in_order(
 
 struct Whole<'a> {
     snapshot: &'a Snapshot,
+    purged: &'a SeqSet,
+    signed: Signed<'a>,
+    ledger: Ledger,
+    /// The nodes that should stand for what is gone, in order.
+    covers: VecDeque<(u8, u64)>,
+    /// What the retention columns say of entries that are gone.
+    gone: Vec<(u64, String, i64)>,
     findings: Vec<Finding>,
     entries: u64,
     tree: Frontier,
@@ -97,9 +127,14 @@ struct Whole<'a> {
 }
 
 impl<'a> Whole<'a> {
-    fn new(snapshot: &'a Snapshot) -> Whole<'a> {
+    fn new(snapshot: &'a Snapshot, purged: &'a SeqSet, signed: Signed<'a>) -> Whole<'a> {
         Whole {
             snapshot,
+            purged,
+            covers: covers(purged, &signed.sizes).into(),
+            signed,
+            ledger: Ledger::default(),
+            gone: Vec::new(),
             findings: Vec::new(),
             entries: 0,
             tree: Frontier::empty(),
@@ -173,6 +208,12 @@ impl<'a> Whole<'a> {
             self.leaf(seq, hash, recorded);
         }
         self.rows += stretch.rows;
+        self.gone.extend(stretch.gone);
+        for (seq, own) in stretch.own {
+            if let Err(e) = self.ledger.apply(seq, &own) {
+                self.find(K::OwnEntryInvalid, seq, e.reason);
+            }
+        }
         for (key, zone) in stretch.zones {
             let old = self.zones.entry(key).or_insert(zone);
             *old = (old.0.min(zone.0), old.1.max(zone.1));
@@ -202,6 +243,12 @@ impl<'a> Whole<'a> {
     }
 
     fn leaf(&mut self, seq: u64, hash: Option<Hash>, recorded: Option<Hash>) {
+        if self.purged.contains(seq) {
+            if recorded.is_some() {
+                self.find(K::EntryUnexpected, seq, "it is there although it was purged");
+            }
+            return self.cover(seq);
+        }
         // The next entry's link is compared with what was recorded of this one, its leaf with what it says now.
         self.last = recorded;
         if recorded.is_none() {
@@ -209,21 +256,48 @@ impl<'a> Whole<'a> {
         }
         let leaf = hash.or(recorded).unwrap_or_default();
         let mut completed = Vec::new();
-        self.tree.append(leaf, &mut |level, index, hash| {
-            if level >= NODE_LEVEL {
-                completed.push((level, index, hash));
+        self.tree.append(leaf, &mut |level, index, hash| completed.push((level, index, hash)));
+        self.completed(completed);
+    }
+
+    /// The node that stands for a stretch of purged entries, where one begins.
+    fn cover(&mut self, seq: u64) {
+        self.last = None;
+        if self.tree.size() > seq {
+            return;
+        }
+        let found = self.covers.pop_front().filter(|&(level, index)| merkle::leaves_of(level, index).start == seq);
+        let mut completed = Vec::new();
+        let appended = found.is_some_and(|(level, index)| match self.snapshot.node(level, index) {
+            Ok(hash) => {
+                if level == 0 {
+                    self.last = Some(hash);
+                }
+                if level >= NODE_LEVEL {
+                    self.nodes += 1;
+                }
+                self.tree.append_subtree(level, hash, &mut |level, index, hash| completed.push((level, index, hash)))
             }
+            Err(_) => false,
         });
-        for (level, index, hash) in completed {
+        if !appended {
+            self.find(K::CoverMismatch, seq, "what a purge must keep of it is missing");
+            self.tree.append(Hash::ZERO, &mut |level, index, hash| completed.push((level, index, hash)));
+        }
+        self.completed(completed);
+    }
+
+    fn completed(&mut self, completed: Vec<(u8, u64, Hash)>) {
+        self.signed.saw(&self.tree);
+        for (level, index, hash) in completed.into_iter().filter(|c| c.0 >= NODE_LEVEL) {
             self.nodes += 1;
-            match crate::merkle::Nodes::node(self.snapshot, level, index) {
+            let first = merkle::leaves_of(level, index).start;
+            match guarded(|| self.snapshot.node(level, index)) {
                 Ok(stored) if stored == hash => {}
-                Ok(_) => self.find(
-                    K::TreeMismatch,
-                    index << level,
-                    format!("the Merkle node {index} of level {level} is another"),
-                ),
-                Err(e) => self.find(K::TreeMismatch, index << level, e.to_string()),
+                Ok(_) => {
+                    self.find(K::TreeMismatch, first, format!("the Merkle node {index} of level {level} is another"))
+                }
+                Err(e) => self.find(K::TreeMismatch, first, e.to_string()),
             }
         }
     }
@@ -243,7 +317,7 @@ impl<'a> Whole<'a> {
             Self::small_tables,
         ];
         for check in checks {
-            if let Err(e) = check(self) {
+            if let Err(e) = guarded(|| check(self)) {
                 self.find(K::FileDamaged, None, e.to_string());
             }
         }
@@ -329,7 +403,7 @@ impl<'a> Whole<'a> {
         }
         let mut wrong = Vec::new();
         self.snapshot.scan_nodes(&mut |level, index, _| {
-            let inside = level >= NODE_LEVEL && level < 64 && index < size >> level;
+            let inside = (NODE_LEVEL..64).contains(&level) && index < size >> level;
             if !inside {
                 wrong.push((level, index));
             }
@@ -346,17 +420,17 @@ impl<'a> Whole<'a> {
     }
 
     fn covers(&mut self) -> Result<()> {
+        let expected: BTreeSet<_> = covers(self.purged, &self.signed.sizes).into_iter().collect();
         let mut wrong = Vec::new();
         self.snapshot.scan_covers(&mut |level, index, _| {
-            wrong.push((level, index));
+            if level >= NODE_LEVEL || !expected.contains(&(level, index)) {
+                wrong.push((level, index));
+            }
             Ok(())
         })?;
         for (level, index) in wrong {
-            self.find(
-                K::CoverMismatch,
-                None,
-                format!("node {index} of level {level} was kept, but nothing there was purged"),
-            );
+            let detail = format!("node {index} of level {level} was kept, and no purge needs it");
+            self.find(K::CoverMismatch, merkle::leaves_of(level.min(63), index).start, detail);
         }
         Ok(())
     }

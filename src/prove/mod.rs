@@ -1,8 +1,18 @@
 //! Proofs about a store, for people who trust neither the machine nor the program.
+//!
+//! Here: that an entry is in the log, and that the log only grew. `complete`: that nothing is missing from an answer.
+//! `evidence`: the whole log in a folder.
+//! What comes out is checked in `proof`, without the store.
+
+mod complete;
+mod evidence;
+
+pub use complete::Neighbours;
 
 use crate::merkle;
 use crate::note::SignedCheckpoint;
 use crate::proof::{ConsistencyProof, InclusionProof};
+use crate::store::guarded;
 use crate::{AuditLog, Error, ErrorKind, Hash, Result};
 
 impl AuditLog {
@@ -24,7 +34,8 @@ impl AuditLog {
         // Before anything is signed: a proof of nothing should not leave a checkpoint behind.
         let entry = self.entry(seq)?;
         let checkpoint = self.checkpoint()?;
-        let path = merkle::inclusion_proof(&self.snapshot()?, seq, checkpoint.checkpoint().size())?;
+        let snapshot = self.snapshot()?;
+        let path = guarded(|| merkle::inclusion_proof(&snapshot, seq, checkpoint.checkpoint().size()))?;
         Ok(InclusionProof { seq, line: entry.line().into_bytes(), path, checkpoint })
     }
 
@@ -50,7 +61,8 @@ impl AuditLog {
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         let checkpoint = self.checkpoint()?;
-        let proof = merkle::consistency_proof(&self.snapshot()?, old.size(), checkpoint.checkpoint().size())?;
+        let snapshot = self.snapshot()?;
+        let proof = guarded(|| merkle::consistency_proof(&snapshot, old.size(), checkpoint.checkpoint().size()))?;
         Ok(ConsistencyProof { old_size: old.size(), old_root: old.root(), proof, checkpoint })
     }
 
@@ -65,6 +77,6 @@ impl AuditLog {
             let message = format!("the log has {} entries, not {size}", snapshot.size);
             return Err(Error::new(ErrorKind::NoSuchEntry, message));
         }
-        merkle::root(&snapshot, size)
+        guarded(|| merkle::root(&snapshot, size))
     }
 }

@@ -1,0 +1,317 @@
+//! `keys`, `policy`, `hold`, `clock`: what those who run a store do to it. Each change is an entry of the chain.
+
+use super::config;
+use super::exit::{End, Failure, Outcome};
+use super::render::{self, Out, Style, brief, clean, count};
+use super::store::StoreArgs;
+use super::table::{Table, left, right};
+use attestlog::json::{Json, Object};
+use attestlog::retention::{ClockEvent, HoldSelector};
+use attestlog::{AuditLog, Error, Receipt};
+use clap::{Args, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Who does it, and why: both stand in the log.
+#[derive(Debug, Args)]
+pub struct Because {
+    /// Who does this
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    pub actor: String,
+    /// Why
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub reason: String,
+}
+
+/// The keys of a store
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Print the public key, and the epochs
+    Show {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Print JSON, with the succession of epoch keys that `check --succession` takes
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hand over to a new epoch key and destroy the old one
+    Rotate {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Make a new key for pseudonyms instead
+        #[arg(long)]
+        pseudonyms: bool,
+    },
+    /// Write a copy of the key file
+    Backup {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Where to; must not exist
+        dest: PathBuf,
+    },
+}
+
+pub fn keys(command: &KeysCommand) -> Outcome {
+    let mut out = Out::stdout();
+    match command {
+        KeysCommand::Show { store, json } => {
+            let log = store.open()?;
+            let key = log.public_key().ok_or_else(|| no_keys(store))?;
+            let succession = log.succession();
+            if *json {
+                let succession = succession.map_or(Json::Null, |s| s.to_json());
+                let object = [("public_key", Json::from(key.to_string())), ("succession", succession)];
+                out.line(Json::from(Object::from_iter(object)).to_canonical().as_str())?;
+            } else {
+                out.line(clean(&key.to_string()))?;
+                for epoch in succession.iter().flat_map(|s| s.epochs()) {
+                    out.line(format!("  epoch {} from size {}", epoch.number(), epoch.from_size()))?;
+                }
+            }
+        }
+        KeysCommand::Rotate { store, pseudonyms } => {
+            let log = store.open()?;
+            match pseudonyms {
+                true => {
+                    let receipt = changed(store, log.rotate_pseudonym_key())?;
+                    out.line(format!("a new pseudonym key is in use; recorded as entry {}", receipt.seq))?;
+                }
+                false => {
+                    changed(store, log.rotate_epoch_key())?;
+                    let number = log.succession().map_or(0, |s| s.current().number());
+                    out.line(format!("epoch {number} begins; the key of the one before is destroyed"))?;
+                }
+            }
+            close(store, log)?;
+        }
+        KeysCommand::Backup { store, dest } => {
+            let mut random = |bytes: &mut [u8]| attestlog::Random::fill(&attestlog::SystemRandom, bytes);
+            store.key.load(&store.store)?.backup(dest, &mut random)?;
+            out.line(format!("copied to {}; whoever has it can sign as this store", dest.display()))?;
+        }
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+fn no_keys(store: &StoreArgs) -> Failure {
+    Failure::Store(format!("{}: the store was made without keys", store.store.display()))
+}
+
+/// An error of a change, with the store's name.
+pub fn changed<T>(store: &StoreArgs, result: Result<T, Error>) -> Result<T, Failure> {
+    result.map_err(|e| store.name(e.into()))
+}
+
+pub fn close(store: &StoreArgs, log: AuditLog) -> Result<(), Failure> {
+    changed(store, log.close())
+}
+
+/// The policies of a store
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Print the policies in force
+    Show {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Put the policies of a TOML file into force
+    Set {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// The file; `-` is standard input
+        file: PathBuf,
+    },
+}
+
+pub fn policy(command: &PolicyCommand) -> Outcome {
+    let mut out = Out::stdout();
+    match command {
+        PolicyCommand::Show { store } => {
+            out.line(store.open()?.policies().to_json().to_canonical().as_str())?;
+        }
+        PolicyCommand::Set { store, file } => {
+            let policies = config::read(file)?;
+            let log = store.open()?;
+            let receipt = log.set_policy(policies).map_err(|e| Failure::from(e).at(file.display()))?;
+            close(store, log)?;
+            out.line(format!("in force for what is recorded from now on; recorded as entry {}", receipt.seq))?;
+        }
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+/// Legal holds
+#[derive(Debug, Subcommand)]
+pub enum HoldCommand {
+    /// Keep whatever matches, recorded before or later, until the hold is released
+    Place(HoldPlace),
+    /// Release a hold
+    Release {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// The hold: the seq of the entry that placed it
+        id: u64,
+        #[command(flatten)]
+        because: Because,
+    },
+    /// List the holds that stand
+    List {
+        #[command(flatten)]
+        store: StoreArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct HoldPlace {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    because: Because,
+    /// The case that it is for
+    #[arg(long, value_name = "CASE", allow_hyphen_values = true)]
+    case: String,
+    /// Calls of this conversation
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    conversation: Vec<String>,
+    /// Calls that this user started
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    user: Vec<String>,
+    /// Calls that concern this patient
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    patient: Vec<String>,
+    /// Calls of this tool
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    tool: Vec<String>,
+    /// Entries: `7` or `7-12`
+    #[arg(long, value_name = "SEQS", value_parser = seqs)]
+    seq: Vec<(u64, u64)>,
+    /// Every entry
+    #[arg(long)]
+    everything: bool,
+}
+
+fn seqs(text: &str) -> Result<(u64, u64), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        _ => Err("write 7 or 7-12".to_owned()),
+    }
+}
+
+impl HoldPlace {
+    fn selector(&self) -> HoldSelector {
+        let mut selector = HoldSelector::default();
+        selector.everything = self.everything;
+        selector.conversations.extend(self.conversation.iter().cloned());
+        selector.users.extend(self.user.iter().cloned());
+        selector.patients.extend(self.patient.iter().cloned());
+        selector.tools.extend(self.tool.iter().cloned());
+        self.seq.iter().for_each(|&(first, last)| selector.seqs.insert_range(first, last));
+        selector
+    }
+}
+
+pub fn hold(command: &HoldCommand) -> Outcome {
+    let mut out = Out::stdout();
+    match command {
+        HoldCommand::Place(place) => {
+            let Because { actor, reason } = &place.because;
+            let log = place.store.open()?;
+            let receipt: Receipt = changed(&place.store, log.place_hold(&place.case, reason, actor, place.selector()))?;
+            close(&place.store, log)?;
+            out.line(receipt.seq.to_string())?;
+        }
+        HoldCommand::Release { store, id, because } => {
+            let log = store.open()?;
+            let receipt = changed(store, log.release_hold(*id, &because.reason, &because.actor))?;
+            close(store, log)?;
+            out.line(format!("released; recorded as entry {}", receipt.seq))?;
+        }
+        HoldCommand::List { store, json } => {
+            let holds = store.open()?.holds();
+            if *json {
+                let all = holds.iter().map(|(id, hold)| {
+                    let mut object = hold.to_json();
+                    if let Json::Object(members) = &mut object {
+                        members.insert("id", *id);
+                    }
+                    object
+                });
+                out.line(Json::Array(all.collect()).to_canonical().as_str())?;
+            } else {
+                let columns = [right("ID"), left("CASE"), left("PLACED BY"), left("REASON"), left("COVERS")];
+                let mut table = Table::new(&mut out, &columns);
+                for (id, hold) in &holds {
+                    let selector = hold.to_json().get("selector").map(brief).unwrap_or_default();
+                    let plain = |text: String| (text, Style::Plain);
+                    let (case, actor, reason) = (clean(&hold.case), clean(&hold.actor), clean(&hold.reason));
+                    let id = (id.to_string(), Style::Bold);
+                    table.row(vec![id, plain(case), plain(actor), plain(reason), plain(selector)])?;
+                }
+                table.finish()?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+/// The clock by which entries expire
+#[derive(Debug, Subcommand)]
+pub enum ClockCommand {
+    /// Say how it stands
+    Show {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Confirm that the system clock is right, after a jump that froze expiry
+    Confirm {
+        #[command(flatten)]
+        store: StoreArgs,
+        #[command(flatten)]
+        because: Because,
+    },
+}
+
+pub fn clock(command: &ClockCommand) -> Outcome {
+    let mut out = Out::stdout();
+    match command {
+        ClockCommand::Show { store } => {
+            let status = store.open()?.clock_status()?;
+            out.line(format!("expiry clock  {}", status.now))?;
+            out.line(format!("system clock  {}", status.wall))?;
+            let days = |d: std::time::Duration| count(d.as_secs() / 86_400);
+            let state = match &status.frozen {
+                None => format!(
+                    "runs; {} of {} days without confirmation used up",
+                    days(status.credited),
+                    days(status.bound)
+                ),
+                Some(_) => out.styled(Style::Warn, "FROZEN: nothing expires until `attestlog clock confirm`"),
+            };
+            out.line(format!("state         {state}"))?;
+        }
+        ClockCommand::Confirm { store, because } => {
+            let log = store.open()?;
+            let event = changed(store, log.confirm_clock(&because.actor, &because.reason))?;
+            close(store, log)?;
+            match event {
+                ClockEvent::Confirmed { from, to, .. } => {
+                    out.line(format!(
+                        "confirmed: expiry goes on from {} at {}",
+                        render::moment(from),
+                        render::moment(to)
+                    ))?;
+                }
+                other => out.line(other.to_json().to_canonical().as_str())?,
+            }
+        }
+    }
+    out.flush()?;
+    Ok(End::Done)
+}

@@ -1,0 +1,134 @@
+//! How a store is doing, for whoever has to act before something goes wrong.
+
+use super::log::AuditLog;
+use super::tables::{self, Stored};
+use crate::json::{Json, Object};
+use crate::{Result, Timestamp};
+use redb::ReadableTableMetadata;
+
+/// How a store is doing. Taken at one moment; asking costs a few reads and changes nothing.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Health {
+    /// The system clock when this was asked.
+    pub checked_at: Timestamp,
+    /// The length of the store's file in bytes; `None` for a store that is not a file.
+    pub size_bytes: Option<u64>,
+    /// The size that the host set as its limit ([`Options::quota_bytes`](crate::Options::quota_bytes)).
+    pub quota_bytes: Option<u64>,
+    /// How many entries were recorded, purged ones included.
+    pub size: u64,
+    /// How many of them lie in sealed blocks.
+    pub sealed: u64,
+    /// The oldest of those that do not.
+    pub oldest_unsealed: Option<Unsealed>,
+    /// How many entries the newest checkpoint covers; 0 where there is none.
+    pub signed_size: u64,
+    /// How many of the newest entries are indexed in memory only, to be indexed again when the store is opened.
+    pub pending_index: u64,
+    /// Whether an index batch is being written, or was when the program last stopped.
+    pub merging: bool,
+    /// How many calls were begun and have no end.
+    pub unfinished_calls: u64,
+    /// When the newest entry was recorded.
+    pub last_recorded_at: Option<Timestamp>,
+    /// How many threads wait for their turn to record, at this moment.
+    pub waiting: u64,
+}
+
+/// An entry that is not in a sealed block yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsealed {
+    /// Which.
+    pub seq: u64,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+}
+
+impl Health {
+    /// Whether the file is larger than the host's limit; `None` without a limit or a file.
+    pub fn over_quota(&self) -> Option<bool> {
+        Some(self.size_bytes? > self.quota_bytes?)
+    }
+
+    /// The object that `attestlog health --json` prints. A member that is not known is `null`.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, json::Json};
+    /// # let log = AuditLog::in_memory()?;
+    /// let health = log.health()?.to_json();
+    /// assert_eq!(health.get("unfinished_calls").and_then(Json::as_u64), Some(0));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn to_json(&self) -> Json {
+        let time = |t: Timestamp| Json::from(t.to_string());
+        let oldest = self
+            .oldest_unsealed
+            .map(|o| Json::from(Object::from_iter([("seq", Json::from(o.seq)), ("recorded_at", time(o.recorded_at))])));
+        Object::from_iter([
+            ("checked_at", time(self.checked_at)),
+            ("size_bytes", self.size_bytes.into()),
+            ("quota_bytes", self.quota_bytes.into()),
+            ("over_quota", self.over_quota().into()),
+            ("size", self.size.into()),
+            ("sealed", self.sealed.into()),
+            ("oldest_unsealed", oldest.into()),
+            ("signed_size", self.signed_size.into()),
+            ("pending_index", self.pending_index.into()),
+            ("merging", self.merging.into()),
+            ("unfinished_calls", self.unfinished_calls.into()),
+            ("last_recorded_at", self.last_recorded_at.map(time).into()),
+            ("waiting", self.waiting.into()),
+        ])
+        .into()
+    }
+}
+
+impl AuditLog {
+    /// How the store is doing.
+    ///
+    /// # Errors
+    /// What the file says.
+    ///
+    /// ```
+    /// # use attestlog::{Options, ToolCall};
+    /// # let dir = tempfile::tempdir()?;
+    /// let log = Options::new().quota_bytes(10 << 30).create(dir.path().join("audit.log"))?;
+    /// let begun = log.begin(ToolCall::new("conv_1", "usr_1", "issue_refund"))?;
+    /// let health = log.health()?;
+    /// assert_eq!((health.unfinished_calls, health.over_quota()), (1, Some(false)));
+    /// # drop(begun);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn health(&self) -> Result<Health> {
+        let shared = self.shared();
+        let size_bytes = match shared.source.path() {
+            Some(path) => Some(std::fs::metadata(path)?.len()),
+            None => None,
+        };
+        let snapshot = self.snapshot()?;
+        let state = &snapshot.state;
+        let oldest_unsealed = match state.sealed < snapshot.size {
+            true => {
+                let entry = snapshot.entry(state.sealed)?;
+                Some(Unsealed { seq: entry.seq, recorded_at: entry.body.recorded_at })
+            }
+            false => None,
+        };
+        Ok(Health {
+            checked_at: shared.clock.now(),
+            size_bytes,
+            quota_bytes: shared.settings.quota_bytes,
+            size: state.size,
+            sealed: state.sealed,
+            oldest_unsealed,
+            signed_size: state.signed,
+            pending_index: snapshot.size.saturating_sub(snapshot.indexed),
+            merging: state.merging.is_some(),
+            unfinished_calls: snapshot.table(tables::UNFINISHED)?.len().stored()?,
+            last_recorded_at: (state.size > 0).then(|| Timestamp::from_nanos(state.last_recorded_at)),
+            waiting: shared.turns.waiting() as u64,
+        })
+    }
+}

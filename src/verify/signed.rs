@@ -1,0 +1,211 @@
+//! The history held against what is signed, against what was kept elsewhere, and against what purges say they took.
+
+use super::VerifyOptions;
+use super::finding::{Finding, FindingKind as K};
+use crate::anchor::Kept;
+use crate::entry::Retention;
+use crate::ledger::Ledger;
+use crate::merkle::Frontier;
+use crate::note::{SignedCheckpoint, VerifierKey};
+use crate::retention::SeqSet;
+use crate::store::{Shared, Snapshot};
+use crate::{Hash, Result, Timestamp};
+use std::collections::BTreeMap;
+
+/// What must be compared, and the roots that it is compared with, taken as the tree grows.
+pub(super) struct Signed<'a> {
+    options: &'a VerifyOptions,
+    checkpoints: Vec<(u64, Vec<u8>)>,
+    purges: BTreeMap<u64, SeqSet>,
+    mark: Option<(u64, Hash)>,
+    /// Every size whose root a purge must have kept.
+    pub sizes: Vec<u64>,
+    roots: BTreeMap<u64, Option<Hash>>,
+}
+
+/// How far a verification reaches.
+#[derive(Debug, Default)]
+pub(super) struct Reach {
+    pub signed_size: u64,
+    pub key_pinned: bool,
+    pub anchored_size: u64,
+    pub findings: Vec<Finding>,
+}
+
+impl<'a> Signed<'a> {
+    pub(super) fn new(shared: &Shared, snapshot: &Snapshot, options: &'a VerifyOptions) -> Result<Signed<'a>> {
+        let mut checkpoints = Vec::new();
+        snapshot.scan_checkpoints(&mut |size, note| {
+            checkpoints.push((size, note.to_vec()));
+            Ok(())
+        })?;
+        let mut purges = BTreeMap::new();
+        snapshot.scan_purges(&mut |seq, set| {
+            purges.extend(set.ok().map(|set| (seq, set)));
+            Ok(())
+        })?;
+        let mark = shared.keys().as_ref().and_then(|keys| keys.file.mark()).map(|mark| (mark.size, mark.root));
+        let mut sizes: Vec<u64> = checkpoints.iter().map(|(size, _)| *size).collect();
+        sizes.extend(shared.ledger().rotation_roots().map(|(size, _)| size));
+        sizes.sort_unstable();
+        sizes.dedup();
+        let mut roots: BTreeMap<u64, Option<Hash>> = sizes.iter().map(|&size| (size, None)).collect();
+        roots.extend(mark.map(|(size, _)| (size, None)));
+        roots.extend(options.against.iter().map(|kept| (kept.checkpoint.checkpoint().size(), None)));
+        Ok(Signed { options, checkpoints, purges, mark, sizes, roots })
+    }
+
+    /// Takes the root where somebody will ask for it.
+    pub(super) fn saw(&mut self, tree: &Frontier) {
+        if let Some(root) = self.roots.get_mut(&tree.size()) {
+            *root = Some(tree.root());
+        }
+    }
+
+    fn root(&self, size: u64) -> Option<Hash> {
+        self.roots.get(&size).copied().flatten()
+    }
+
+    /// Says how far the history is signed and anchored, and what contradicts it.
+    pub(super) fn judge(&self, ledger: &Ledger, size: u64, gone: &[(u64, String, i64)]) -> Reach {
+        let mut reach = Reach::default();
+        let own = ledger.genesis.as_ref().and_then(|g| g.keys.as_ref()).map(|(key, _)| key);
+        let pinned = self.options.public_key.as_ref();
+        match (pinned, own) {
+            (Some(pinned), Some(own)) if pinned == own => reach.key_pinned = true,
+            (Some(pinned), _) => {
+                let own = own.map_or("no key".to_owned(), ToString::to_string);
+                reach.find(K::KeyMismatch, 0, format!("the store has {own}, {pinned} was given"));
+            }
+            (None, _) => {}
+        }
+        // With a key from outside, nothing that another key signed counts.
+        let key = pinned.or(own);
+        if let Some(key) = key {
+            self.checkpoints(ledger, key, &mut reach);
+        } else if let Some((size, _)) = self.checkpoints.first() {
+            reach.find(
+                K::SignatureInvalid,
+                None,
+                format!("a checkpoint of {size} entries lies in a store without keys"),
+            );
+        }
+        self.mark(size, &mut reach);
+        for kept in &self.options.against {
+            self.against(kept, key, size, &mut reach);
+        }
+        self.purges(ledger, gone, &mut reach);
+        reach
+    }
+
+    fn checkpoints(&self, ledger: &Ledger, key: &VerifierKey, reach: &mut Reach) {
+        for (size, note) in &self.checkpoints {
+            let signed = match SignedCheckpoint::parse(note) {
+                Ok(signed) => signed,
+                Err(e) => {
+                    reach.find(K::SignatureInvalid, None, format!("the checkpoint of {size} entries: {e}"));
+                    continue;
+                }
+            };
+            if let Err(e) = signed.verify(key) {
+                reach.find(K::SignatureInvalid, None, format!("the checkpoint of {size} entries: {e}"));
+                continue;
+            }
+            if let Some(succession) = &ledger.succession
+                && let Err(e) = succession.check(&signed)
+            {
+                reach.find(K::EpochMismatch, None, format!("the checkpoint of {size} entries: {e}"));
+                continue;
+            }
+            let checkpoint = signed.checkpoint();
+            if checkpoint.size() != *size || self.root(*size) != Some(checkpoint.root()) {
+                let detail = format!("the first {size} entries are not those that the checkpoint of {size} signed");
+                reach.find(K::CheckpointMismatch, size.checked_sub(1), detail);
+                continue;
+            }
+            reach.signed_size = reach.signed_size.max(*size);
+        }
+        for (size, root) in ledger.rotation_roots() {
+            if self.root(size) != Some(root) {
+                reach.find(K::CheckpointMismatch, size, "the rotation names another root for the entries before it");
+            }
+        }
+    }
+
+    /// The key file remembers the last checkpoint that it signed.
+    fn mark(&self, size: u64, reach: &mut Reach) {
+        let Some((marked, root)) = self.mark else { return };
+        if marked > size {
+            let detail = format!(
+                "the store has {size} entries, its key file has signed {marked}: it was cut, or is an older copy"
+            );
+            reach.find(K::Rollback, None, detail);
+        } else if self.root(marked).is_some_and(|known| known != root) {
+            reach.find(K::Fork, None, format!("the key file has signed another history of {marked} entries"));
+        }
+    }
+
+    fn against(&self, kept: &Kept, key: Option<&VerifierKey>, size: u64, reach: &mut Reach) {
+        let checkpoint = kept.checkpoint.checkpoint();
+        let (covered, source) = (checkpoint.size(), &kept.source);
+        let Some(key) = key else {
+            return reach.find(K::SignatureInvalid, None, format!("{source}: the store has no key to check it with"));
+        };
+        if let Err(e) = kept.checkpoint.verify(key) {
+            return reach.find(K::SignatureInvalid, None, format!("{source}: {e}"));
+        }
+        if covered > size {
+            let detail =
+                format!("{source}: it covers {covered} entries, the store has {size}: it was cut, or is an older copy");
+            return reach.find(K::Rollback, None, detail);
+        }
+        if self.root(covered) != Some(checkpoint.root()) {
+            return reach.find(K::Fork, None, format!("{source}: it covers another history of {covered} entries"));
+        }
+        reach.anchored_size = reach.anchored_size.max(covered);
+    }
+
+    fn purges(&self, ledger: &Ledger, gone: &[(u64, String, i64)], reach: &mut Reach) {
+        for (seq, record) in &ledger.purges {
+            match self.purges.get(seq) {
+                Some(set) if record.is_of(set) => {}
+                Some(_) => {
+                    reach.find(K::PurgeMismatch, *seq, "the set of entries that it took is not the one that it names")
+                }
+                None => reach.find(K::PurgeMismatch, *seq, "the set of entries that it took is missing"),
+            }
+            // The first time that somebody else vouches for after the purge: it cannot have been later than that.
+            let covering = self.options.against.iter().filter(|kept| kept.checkpoint.checkpoint().size() > *seq);
+            if let Some(trusted) = covering.filter_map(|kept| kept.time).min()
+                && record.cut_off > trusted
+            {
+                let detail = format!("its cut-off {} lies after {trusted}, by when it had happened", record.cut_off);
+                reach.find(K::PurgedEarly, *seq, detail);
+            }
+        }
+        for seq in self.purges.keys().filter(|seq| !ledger.purges.iter().any(|(s, _)| s == *seq)) {
+            reach.find(K::PurgeMismatch, *seq, "a purge is named here that the log does not know");
+        }
+        let Some(history) = &ledger.history else { return };
+        for (seq, class, until) in gone {
+            let purge = ledger.purges.iter().find(|(at, _)| self.purges.get(at).is_some_and(|set| set.contains(*seq)));
+            let Some((at, record)) = purge else { continue };
+            let retention =
+                Retention { class: class.clone(), until: Timestamp::from_nanos(until.saturating_mul(1_000_000_000)) };
+            let due = history.effective_until_as_of(*seq, &retention, *at);
+            if due > record.cut_off {
+                reach.find(
+                    K::PurgedEarly,
+                    *seq,
+                    format!("it was to be kept until {due}, the purge {at} took it at {}", record.cut_off),
+                );
+            }
+        }
+    }
+}
+
+impl Reach {
+    fn find(&mut self, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {
+        self.findings.push(Finding::new(kind, seq, detail));
+    }
+}

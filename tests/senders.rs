@@ -1,0 +1,87 @@
+//! A numbered sender can send again what it does not know to have arrived: it is answered with the first receipt.
+
+mod store_common;
+
+use attestlog::{AuditLog, ErrorKind, Receipt, Result, Sender, ToolCall};
+use store_common::*;
+
+fn call(id: &str, number: u64) -> ToolCall {
+    ToolCall::new("c", "u", "t").sender(Sender::new(id, number))
+}
+
+fn send(log: &AuditLog, id: &str, number: u64) -> Result<Receipt> {
+    log.record(call(id, number))
+}
+
+#[test]
+fn a_repeated_number_gets_the_first_receipt_also_after_reopening() {
+    let (log, disk, clock) = store(1);
+    let first: Vec<Receipt> = (1..=10).map(|n| send(&log, "a", n).unwrap()).collect();
+    let size = log.size();
+    for (n, receipt) in (1..).zip(&first) {
+        assert_eq!(send(&log, "a", n).unwrap(), *receipt);
+    }
+    assert_eq!(log.size(), size);
+    assert_ne!(send(&log, "b", 3).unwrap(), first[2], "numbers are each sender's own");
+    log.flush_index().unwrap();
+    // Until the block with the first ones is sealed and written.
+    log.record_batch((0..200).map(|i| ToolCall::new("c", "u", "t").turn(i))).unwrap();
+    log.close().unwrap();
+    let log = options(&clock, 2).open_on(disk.backend()).unwrap();
+    let size = log.size();
+    for (n, receipt) in (1..).zip(&first) {
+        assert_eq!(send(&log, "a", n).unwrap(), *receipt);
+    }
+    assert_eq!(log.size(), size);
+    assert_clean(&log);
+}
+
+#[test]
+fn the_newest_64_numbers_are_remembered_and_what_is_older_is_refused() {
+    let (log, disk, clock) = store(1);
+    for n in (2..=200).step_by(2) {
+        send(&log, "a", n).unwrap();
+    }
+    assert_clean(&log);
+    // 64 numbers from 74 to 200 are remembered; between them numbers that arrive late are new.
+    assert_eq!(send(&log, "a", 72).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(send(&log, "a", 1).unwrap_err().kind(), ErrorKind::Conflict);
+    let late = send(&log, "a", 75).unwrap();
+    assert_eq!(send(&log, "a", 75).unwrap(), late);
+    assert_eq!(send(&log, "a", 74).unwrap_err().kind(), ErrorKind::Conflict, "the late one has taken its place");
+    assert_clean(&log);
+    log.flush_index().unwrap();
+    log.close().unwrap();
+    let log = options(&clock, 2).open_on(disk.backend()).unwrap();
+    assert_eq!(send(&log, "a", 75).unwrap(), late);
+    assert_eq!(send(&log, "a", 74).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_clean(&log);
+}
+
+#[test]
+fn a_refused_batch_leaves_its_numbers_free() {
+    let (log, _, _) = store(1);
+    let size = log.size();
+    let refused = log.record_batch([call("a", 1), call("a", 2), call("a", 3).retry_of(1 << 40)]);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(send(&log, "a", 2).unwrap().seq, size);
+    let receipts = log.record_batch([call("a", 1), call("a", 1), call("a", 2)]).unwrap();
+    assert_eq!(receipts.iter().map(|r| r.seq).collect::<Vec<_>>(), [size + 1, size + 1, size]);
+    assert_eq!(send(&log, "a", 0).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(send(&log, "", 1).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_clean(&log);
+}
+
+#[test]
+fn threads_that_send_the_same_numbers_record_each_once() {
+    let (log, _, _) = store(1);
+    let size = log.size();
+    let all: Vec<Vec<Receipt>> = std::thread::scope(|scope| {
+        let send_all = || (1..=40).map(|n| send(&log, "a", n).unwrap()).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(send_all)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert!(all.windows(2).all(|w| w[0] == w[1]));
+    assert_eq!(log.size(), size + 40);
+    assert_clean(&log);
+}

@@ -1,0 +1,158 @@
+//! What the tests of the store share: a disk in memory that can fail, a clock that stands still, calls by the dozen.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use attestlog::{AuditLog, Entry, ManualClock, Options, Query, Result, SeededRandom, Timestamp, VerifyOptions};
+use redb::StorageBackend;
+use std::io;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+
+/// The time at which tests begin.
+pub const START: &str = "2025-03-01T09:00:00Z";
+
+/// Bytes that outlive the store on them. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    bytes: Arc<RwLock<Vec<u8>>>,
+    faults: Arc<Faults>,
+}
+
+/// Operations that change something are counted; the one that is due fails, and those after it as long as it says.
+#[derive(Debug, Default)]
+struct Faults {
+    operations: AtomicU64,
+    /// Counts down to the first failure; below zero nothing fails.
+    left: AtomicI64,
+    armed: AtomicU64,
+    /// How many operations fail, once it has begun.
+    failures: AtomicI64,
+    full: AtomicU64,
+}
+
+impl Disk {
+    /// A disk with these bytes.
+    pub fn of(bytes: Vec<u8>) -> Disk {
+        Disk { bytes: Arc::new(RwLock::new(bytes)), faults: Arc::default() }
+    }
+
+    /// What `Options::create_on` and `open_on` ask for.
+    pub fn backend(&self) -> impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static {
+        let disk = self.clone();
+        move || Box::new(disk.clone())
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes.read().unwrap().clone()
+    }
+
+    /// How many writes, syncs and changes of length there were.
+    pub fn operations(&self) -> u64 {
+        self.faults.operations.load(Ordering::SeqCst)
+    }
+
+    /// Fails `failures` operations after the next `after` ones: as a full disk, or as a broken one.
+    pub fn fail(&self, after: u64, failures: u64, full: bool) {
+        self.faults.left.store(after as i64, Ordering::SeqCst);
+        self.faults.failures.store(failures as i64, Ordering::SeqCst);
+        self.faults.full.store(full.into(), Ordering::SeqCst);
+        self.faults.armed.store(1, Ordering::SeqCst);
+    }
+
+    pub fn heal(&self) {
+        self.faults.armed.store(0, Ordering::SeqCst);
+    }
+
+    fn step(&self) -> io::Result<()> {
+        let faults = &self.faults;
+        faults.operations.fetch_add(1, Ordering::SeqCst);
+        if faults.armed.load(Ordering::SeqCst) == 0 || faults.left.fetch_sub(1, Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        if faults.failures.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            self.heal();
+            return Ok(());
+        }
+        Err(match faults.full.load(Ordering::SeqCst) {
+            0 => io::Error::other("the disk is broken"),
+            _ => io::ErrorKind::StorageFull.into(),
+        })
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.read().unwrap().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = self.bytes.read().unwrap();
+        let end = (offset as usize).checked_add(out.len());
+        let from = end.and_then(|end| bytes.get(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.step()?;
+        if len > 1 << 30 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.write().unwrap().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.step()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.step()?;
+        let mut bytes = self.bytes.write().unwrap();
+        let end = (offset as usize).checked_add(data.len());
+        let to = end.and_then(|end| bytes.get_mut(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        to.copy_from_slice(data);
+        Ok(())
+    }
+}
+
+pub fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(time(START)))
+}
+
+/// Options under which the same calls give the same bytes.
+pub fn options(clock: &Arc<ManualClock>, seed: u64) -> Options {
+    Options::new()
+        .clock(clock.clone())
+        .random(Arc::new(SeededRandom::new(seed)))
+        .background(false)
+        .without_keys()
+        .cache_bytes(4 << 20)
+}
+
+/// A store on a disk of its own.
+pub fn store(seed: u64) -> (AuditLog, Disk, Arc<ManualClock>) {
+    let (disk, clock) = (Disk::default(), clock());
+    let log = options(&clock, seed).create_on(disk.backend()).unwrap();
+    (log, disk, clock)
+}
+
+/// Every entry, by a query for nothing in particular.
+pub fn entries(log: &AuditLog) -> Vec<Entry> {
+    log.query(&Query::new()).unwrap().collect::<Result<_>>().unwrap()
+}
+
+pub fn lines(log: &AuditLog) -> Vec<String> {
+    entries(log).iter().map(Entry::line).collect()
+}
+
+/// Asserts that nothing is wrong with a store and that verification counts what there is.
+#[track_caller]
+pub fn assert_clean(log: &AuditLog) {
+    let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
+    assert!(found.ok(), "{:#?}", found.findings);
+    assert_eq!((found.size, found.entries), (log.size(), log.size()));
+}
