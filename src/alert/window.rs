@@ -106,6 +106,7 @@ impl<S: Kept> Keys<S> {
 pub(super) enum Count {
     None,
     One(Event),
+    #[allow(clippy::box_collection, reason = "most keys have one event: the enum stays small")]
     Many(Box<VecDeque<Event>>),
 }
 
