@@ -1,3 +1,5 @@
+//! The first example of the README: record, find again, verify.
+
 use attestlog::json::Json;
 use attestlog::{AuditLog, Query, ToolCall, Trigger, VerifyOptions};
 

@@ -1,10 +1,10 @@
 //! Breaking the glass: an emergency grant lets a user at a patient's data for a limited time, for a reason, and stays on
 //! the list until somebody else has reviewed it.
 //!
-//! Invariant E1: opening, running out, closing and review of a grant are entries of the chain; use is the calls that name
-//! it. Nothing is kept beside the chain. Invariant E2: the log records and the host decides: a call under a grant that does
-//! not hold is recorded like any other, and stands in the grant's state as misuse. Invariant E3: a grant that was said to
-//! be over stays over, whatever the clock shows later. Invariant E4: who reviews is neither the user of the grant nor
+//! Invariant Y1: opening, running out, closing and review of a grant are entries of the chain; use is the calls that name
+//! it. Nothing is kept beside the chain. Invariant Y2: the log records and the host decides: a call under a grant that does
+//! not hold is recorded like any other, and stands in the grant's state as misuse. Invariant Y3: a grant that was said to
+//! be over stays over, whatever the clock shows later. Invariant Y4: who reviews is neither the user of the grant nor
 //! anybody who used it.
 
 use crate::entry::{Call, Kind, Phase, Retention};

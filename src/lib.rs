@@ -34,7 +34,6 @@ pub mod retention;
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::store::fuzzing::*;
-    pub use redb::StorageBackend;
 }
 
 mod codec;

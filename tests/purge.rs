@@ -6,12 +6,16 @@ use attestlog::retention::HoldSelector;
 use attestlog::{AuditLog, ErrorKind, ManualClock, Options, Query, SeededRandom, Statistics, ToolCall, VerifyOptions};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn options(clock: &Arc<ManualClock>) -> Options {
-    Options::new().clock(clock.clone()).random(Arc::new(SeededRandom::new(7))).background(false)
+    // Each opening draws other random bytes, as each process does.
+    static SEED: AtomicU64 = AtomicU64::new(7);
+    let seed = SEED.fetch_add(1, Ordering::Relaxed);
+    Options::new().clock(clock.clone()).random(Arc::new(SeededRandom::new(seed))).background(false)
 }
 
 fn clock() -> Arc<ManualClock> {

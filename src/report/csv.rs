@@ -37,6 +37,7 @@ pub const COLUMNS: &[&str] = &[
     "retry_of",
     "follow_up_of",
     "patient_ids",
+    "policy_seq",
     "purpose",
     "emergency",
     "grant",
@@ -142,6 +143,7 @@ fn entry_row(row: &mut Row, entry: &Entry) {
     row.opt_plain(follows.filter(|_| !follow_up));
     row.opt_plain(follows.filter(|_| follow_up));
     row.list(call.map(|c| &c.patient_ids));
+    row.opt_plain(call.map(|c| c.policy_seq));
     row.opt_text(call.and_then(|c| c.purpose.as_deref()));
     row.opt_plain(call.map(|c| c.emergency));
     row.opt_plain(call.and_then(|c| c.grant));

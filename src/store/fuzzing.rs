@@ -11,6 +11,7 @@ use crate::entry::Body;
 use crate::retention::SeqSet;
 use crate::{Hash, Result, ToolCall, line};
 use redb::ReadableTable;
+pub use redb::StorageBackend;
 
 /// How many kinds of stored value there are.
 pub const KINDS: u8 = 9;

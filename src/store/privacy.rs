@@ -1,6 +1,6 @@
 //! Sealed values shown, and destroyed.
 //!
-//! Invariant P1: a value is handed out only after the entry that says so is on the disk. Invariant P2: an erasure leaves
+//! Invariant Z1: a value is handed out only after the entry that says so is on the disk. Invariant Z2: an erasure leaves
 //! the store and its key file usable together after a crash between any two of its steps:
 //!
 //! 1. the key file gets a new master key beside the old one, and is saved;

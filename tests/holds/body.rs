@@ -9,7 +9,7 @@ pub fn call(conversation: &str, user: &str, tool: &str, patients: &[&str], reten
     let call = json!({
         "phase": "Whole", "timestamp": 0, "conversation_id": conversation, "turn_number": null, "user_id": user,
         "model": null, "agent_id": null, "tool_name": tool, "tool_server": null, "arguments": null, "trigger": null,
-        "call_id": null, "follows": null, "patient_ids": patients, "purpose": null, "emergency": false, "grant": null,
+        "call_id": null, "follows": null, "patient_ids": patients, "policy_seq": 1, "purpose": null, "emergency": false, "grant": null,
         "backfilled": false, "session_metadata": null, "completion": null, "treated": null, "restated": [],
         "sender": null,
     });
