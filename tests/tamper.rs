@@ -27,6 +27,8 @@ const ROLLUPS: TableDefinition<'_, (u64, i32), &[u8]> = TableDefinition::new("ro
 const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
 const BATCHES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("batches");
 const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("senders");
+const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
+const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
 /// Numbers of facets, as keys have them.
@@ -391,6 +393,10 @@ fn whatever_is_edited_is_found_and_named() {
         case("an unfinished call added", K::UnfinishedMismatch, 5, |txn| put!(txn, UNFINISHED, 5, ())),
         case("an unfinished call of later", K::UnfinishedMismatch, 5_000_000, |txn| {
             put!(txn, UNFINISHED, 5_000_000, ())
+        }),
+        case("a purge that no entry names", K::PurgeMismatch, None, |txn| put!(txn, PURGES, 5, &[1, 0][..])),
+        case("a checkpoint of a store that has no key", K::SignatureInvalid, None, |txn| {
+            put!(txn, CHECKPOINTS, 5, &b"example.org/x\n5\n"[..])
         }),
         refused("a state cut short", {
             let row = state[..9].to_vec();
