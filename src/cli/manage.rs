@@ -17,10 +17,10 @@ use std::path::PathBuf;
 pub struct Because {
     /// Who does this
     #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
-    actor: String,
+    pub actor: String,
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    reason: String,
+    pub reason: String,
 }
 
 /// The keys of a store
@@ -99,11 +99,11 @@ fn no_keys(store: &StoreArgs) -> Failure {
 }
 
 /// An error of a change, with the store's name.
-fn changed<T>(store: &StoreArgs, result: Result<T, Error>) -> Result<T, Failure> {
+pub fn changed<T>(store: &StoreArgs, result: Result<T, Error>) -> Result<T, Failure> {
     result.map_err(|e| store.name(e.into()))
 }
 
-fn close(store: &StoreArgs, log: AuditLog) -> Result<(), Failure> {
+pub fn close(store: &StoreArgs, log: AuditLog) -> Result<(), Failure> {
     changed(store, log.close())
 }
 
@@ -119,7 +119,7 @@ pub enum PolicyCommand {
     Set {
         #[command(flatten)]
         store: StoreArgs,
-        /// The file
+        /// The file; `-` is standard input
         file: PathBuf,
     },
 }

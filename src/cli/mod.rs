@@ -14,6 +14,7 @@ mod import;
 mod init;
 mod lines;
 mod manage;
+mod privacy;
 mod progress;
 mod prove;
 mod query;
@@ -66,6 +67,8 @@ enum Command {
     Hold(manage::HoldCommand),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    Reveal(privacy::RevealArgs),
+    Erase(privacy::EraseArgs),
     Redact(redact::RedactArgs),
 }
 
@@ -91,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
         Command::Clock(command) => manage::clock(command),
+        Command::Reveal(args) => privacy::reveal(args),
+        Command::Erase(args) => privacy::erase(args),
         Command::Redact(args) => redact::run(args),
     })
 }

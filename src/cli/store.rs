@@ -23,10 +23,14 @@ pub struct KeyArgs {
     /// The key file [default: STORE.key]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     key: Option<PathBuf>,
-    /// File whose first line is the key file's passphrase; `-` is standard input
+    /// File whose first line is the key file's passphrase; `-` is standard input [default: the environment variable
+    /// ATTESTLOG_PASSPHRASE, if it is set]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     passphrase_file: Option<PathBuf>,
 }
+
+/// The environment variable in which the passphrase may be.
+const PASSPHRASE: &str = "ATTESTLOG_PASSPHRASE";
 
 /// No passphrase is longer.
 const MAX_PASSPHRASE: u64 = 64 << 10;
@@ -59,7 +63,12 @@ impl KeyArgs {
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
-        let Some(path) = &self.passphrase_file else { return Ok(None) };
+        let Some(path) = &self.passphrase_file else {
+            let Some(text) = std::env::var_os(PASSPHRASE) else { return Ok(None) };
+            // Neither message shows what is in it.
+            let text = text.into_string().map_err(|_| Failure::Input(format!("{PASSPHRASE}: is not UTF-8")))?;
+            return Passphrase::new(text).map(Some).map_err(|e| Failure::from(e).at(PASSPHRASE));
+        };
         let source = Source::open(Some(path))?;
         let name = source.name.clone();
         let text = String::from_utf8(source.read_all(MAX_PASSPHRASE)?);

@@ -11,6 +11,7 @@ use super::pending::{BATCH, Generation};
 use super::prepare::Prepared;
 use super::sender::{Seen, Window};
 use super::state::{STATE_KEY, State};
+use super::subjects::{self, NewSubject};
 use super::tables::{self, Stored};
 use super::turn::Turn;
 use super::{Receipt, Shared};
@@ -60,6 +61,7 @@ pub(crate) struct Staging<'a> {
     windows: HashMap<String, Window>,
     begun: Vec<u64>,
     finished: Vec<u64>,
+    subjects: Vec<NewSubject>,
 }
 
 /// Where a staging stood before a job, so that a refused job leaves nothing behind.
@@ -70,6 +72,7 @@ struct Mark {
     nodes: usize,
     begun: usize,
     finished: usize,
+    subjects: usize,
 }
 
 impl Core {
@@ -107,6 +110,7 @@ impl<'a> Staging<'a> {
             windows: HashMap::new(),
             begun: Vec::new(),
             finished: Vec::new(),
+            subjects: Vec::new(),
         };
         staging.state.clock = staging.clock.state().clone();
         shared.check_keys(&mut staging, core)?;
@@ -173,6 +177,7 @@ impl<'a> Staging<'a> {
             nodes: self.nodes.len(),
             begun: self.begun.len(),
             finished: self.finished.len(),
+            subjects: self.subjects.len(),
         };
         let windows = job.iter().any(|p| p.call.sender.is_some()).then(|| self.windows.clone());
         let receipts = job.into_iter().map(|call| self.call(call)).collect();
@@ -183,6 +188,7 @@ impl<'a> Staging<'a> {
             self.nodes.truncate(mark.nodes);
             self.begun.truncate(mark.begun);
             self.finished.truncate(mark.finished);
+            self.subjects.truncate(mark.subjects);
             if let Some(windows) = windows {
                 self.windows = windows;
             }
@@ -192,7 +198,7 @@ impl<'a> Staging<'a> {
     }
 
     fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
-        let Prepared { mut call, timestamp, retention_class, retain_until } = prepared;
+        let Prepared { mut call, timestamp, retention_class, retain_until, subject } = prepared;
         call.timestamp = timestamp.unwrap_or(self.now);
         let seq = self.state.size;
         if let Some(sender) = call.sender.clone() {
@@ -229,6 +235,7 @@ impl<'a> Staging<'a> {
             retain_until,
             self.now.max(self.clock.now()),
         )?;
+        self.subjects.extend(subject);
         self.append(Some(retention), Content::Call(call))
     }
 
@@ -387,8 +394,10 @@ impl Shared {
             ledger,
             ticked,
             unsigned_said,
+            subjects,
             ..
         } = staging;
+        let wrapped = self.wrap_subjects(subjects)?;
         let mut sealer = core.sealer.clone();
         let written = self.write(core, &mut state, &mut sealer, &entries, |txn| {
             if !nodes.is_empty() {
@@ -412,11 +421,13 @@ impl Shared {
                     table.remove(seq).stored()?;
                 }
             }
+            subjects::write(txn, &wrapped)?;
             more(txn)
         });
         if let Err(e) = written {
             return self.after_failure(core, &state, e);
         }
+        self.subjects.settled(&wrapped);
         let from = core.state.size;
         core.frontier = frontier;
         core.sealer = sealer;

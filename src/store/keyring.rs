@@ -5,8 +5,8 @@ use super::shared::Shared;
 use super::tables::{self, Stored};
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
-use crate::keys::{KeyFile, Passphrase, Settled};
-use crate::ledger::{Genesis, Ledger};
+use crate::keys::{KeyFile, KeyId, Passphrase, Settled};
+use crate::ledger::{Genesis, Ledger, PSEUDONYM_KEY_EVENT};
 use crate::note::SignedCheckpoint;
 use crate::policy::{Policies, PolicySet};
 use crate::redact::{PseudonymKey, Sanitizer, Secrets};
@@ -33,9 +33,17 @@ pub(crate) enum KeySource {
 pub(crate) struct Keyring {
     pub file: KeyFile,
     pub path: Option<PathBuf>,
+    /// The master key under which subjects' keys are wrapped: one that the file on the disk holds.
+    pub master: KeyId,
 }
 
 impl Keyring {
+    /// The keys as they are kept; `None` only for a file without a master key, which none is.
+    pub(crate) fn new(file: KeyFile, path: Option<PathBuf>) -> Option<Keyring> {
+        let master = file.master_keys().next()?.id();
+        Some(Keyring { file, path, master })
+    }
+
     pub(crate) fn save(&mut self, shared: &Shared) -> Result<()> {
         match &self.path {
             Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
@@ -61,6 +69,11 @@ impl Keyring {
         Ok(())
     }
 
+    /// The id of the pseudonym key that new values get, as pseudonyms carry it.
+    pub(crate) fn pseudonym_key(&self) -> Option<String> {
+        self.pseudonyms().pseudonyms.first().map(|key| key.id().to_owned())
+    }
+
     fn pseudonyms(&self) -> Secrets {
         Secrets { pseudonyms: self.file.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect() }
     }
@@ -69,7 +82,7 @@ impl Keyring {
 /// Reads a key file, if it is there.
 pub(super) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
     match KeyFile::load(path, passphrase) {
-        Ok(file) => Ok(Some(Keyring { file, path: Some(path.to_owned()) })),
+        Ok(file) => Ok(Keyring::new(file, Some(path.to_owned()))),
         Err(_) if !path.exists() && std::fs::symlink_metadata(path).is_err() => Ok(None),
         Err(e) => Err(e),
     }
@@ -84,6 +97,11 @@ pub(super) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<
         Err(e) => return Err(e),
     };
     Ok(Policies { seq, set, sanitizer })
+}
+
+/// The particulars of the entry that puts a pseudonym key into use.
+pub(super) fn pseudonym_key_event(id: &str) -> Object {
+    Object::from_iter([("event", PSEUDONYM_KEY_EVENT), ("key_id", id)])
 }
 
 impl Shared {
@@ -109,15 +127,22 @@ impl Shared {
         match (&*self.keys(), &genesis.keys) {
             (None, None) => Ok(()),
             (Some(keys), _) => {
-                let mark = keys.file.mark().filter(|mark| mark.size > core.state.size);
-                mark.map_or(Ok(()), |mark| {
+                if let Some(mark) = keys.file.mark().filter(|mark| mark.size > core.state.size) {
                     let message = format!(
                         "the store has {} entries, its key file has signed {}: this is an older copy; bring back the newest \
                          one, or restore it with `attestlog restore`, which says so in the log",
                         core.state.size, mark.size
                     );
-                    Err(Error::new(ErrorKind::Conflict, message))
-                })
+                    return Err(Error::new(ErrorKind::Conflict, message));
+                }
+                // After a crash in a rotation, say: who reads the log must know of every key before it is used, or a
+                // proof that nothing is missing could leave out what stands under this one.
+                let policies = self.policies();
+                let used = policies.sanitizer.iter().flat_map(|s| s.pseudonym_keys());
+                for id in used.filter(|id| !ledger.pseudonym_keys.contains(*id)) {
+                    staging.own(Kind::Key, pseudonym_key_event(id), None)?;
+                }
+                Ok(())
             }
             (None, Some(_)) if !self.settings.unsigned => Err(Error::new(
                 ErrorKind::Key,

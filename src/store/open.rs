@@ -13,6 +13,7 @@ use super::pending::{BATCH, Generation};
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::state::State;
+use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
 use crate::entry::{Body, Content};
@@ -117,9 +118,9 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
                     file_with_passphrase.set_passphrase(Some(passphrase), &mut random)?;
                 }
                 file_with_passphrase.create(path, &mut random)?;
-                Some(Keyring { file: file_with_passphrase, path: Some(path.clone()) })
+                Keyring::new(file_with_passphrase, Some(path.clone()))
             } else {
-                Some(Keyring { file, path })
+                Keyring::new(file, path)
             }
         }
     };
@@ -128,6 +129,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let genesis = Genesis {
         store_id: crate::hash::to_hex(&id),
         keys: keys.as_ref().map(|k| (k.file.verifier(), *k.file.epoch_key().verifier().public())),
+        pseudonym_key: keys.as_ref().and_then(Keyring::pseudonym_key),
     };
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
     let core =
@@ -177,6 +179,11 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     if let Some(keys) = &mut *shared.keys() {
         keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
     }
+    if shared.masters_unsettled() {
+        // An erasure was interrupted. Where it cannot be finished now (a full disk, an older copy of the store) the next
+        // erasure will, and reading needs neither.
+        let _ = shared.exclusive(Shared::settle_masters);
+    }
     AuditLog::start(shared)
 }
 
@@ -222,6 +229,7 @@ fn share(
         ledger: RwLock::new(Arc::new(ledger)),
         keys: Mutex::new(keys),
         purged: RwLock::new(Arc::new(purged)),
+        subjects: Subjects::default(),
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),

@@ -2,10 +2,12 @@
 //! before the queue, so that nothing raw ever reaches the writer, a socket or the disk.
 
 use super::Shared;
-use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Summary, ToolCall};
-use crate::json::Json;
+use super::names::Names;
+use super::subjects::{CallKeys, NewSubject, pseudonyms};
+use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Sender, Summary, ToolCall};
+use crate::json::{Json, Path};
 use crate::policy::Policies;
-use crate::redact::{Context, Facet, Root, Sanitizer, Treated};
+use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated, is_pseudonym};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// A call that only lacks what the writer gives it: its place, its time, its retention.
@@ -16,6 +18,8 @@ pub(crate) struct Prepared {
     pub timestamp: Option<Timestamp>,
     pub retention_class: Option<String>,
     pub retain_until: Option<Timestamp>,
+    /// The key that values of the call are sealed under, where the disk does not have it yet.
+    pub subject: Option<NewSubject>,
 }
 
 impl Shared {
@@ -36,7 +40,18 @@ impl Shared {
         let mut patients =
             policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, &self.limits)?;
         patients.extend(call.patient_ids.iter().cloned());
-        let mut treatment = Treatment { shared: self, policies: &policies, sanitizer, context: Context::new() };
+        let mut keys = CallKeys::new(self, sanitizer, &patients, &call.user_id);
+        let mut random = |out: &mut [u8]| {
+            self.random.fill(out);
+            Ok(())
+        };
+        let context = match self.keys().is_some() {
+            true => Context::sealing("", &mut keys, &mut random),
+            false => Context::new(),
+        };
+        let names = names(sanitizer, &patients, &call);
+        let policies = &policies;
+        let mut treatment = Treatment { shared: self, policies, sanitizer, context, names, named: Vec::new() };
         let patient_ids = treatment.patients(&patients);
         let completion = match phase {
             Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
@@ -53,6 +68,9 @@ impl Shared {
         let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
         let user_id = treatment.facet(Facet::User, &call.user_id);
         let conversation_id = treatment.facet(Facet::Conversation, &call.conversation_id);
+        let names = std::mem::take(&mut treatment.names);
+        let without = |text: Option<String>| text.map(|text| names.replaced(&text).unwrap_or(text));
+        let sender = call.sender.map(|s| Sender::new(without(Some(s.id)).unwrap_or_default(), s.number));
         let treated = treatment.finish();
         let recorded = Call {
             phase,
@@ -61,12 +79,12 @@ impl Shared {
             turn_number: call.turn_number,
             user_id,
             model: call.model,
-            agent_id: call.agent_id,
+            agent_id: without(call.agent_id),
             tool_name: call.tool_name,
-            tool_server: call.tool_server,
+            tool_server: without(call.tool_server),
             arguments: arguments.map(|a| a.to_canonical()),
             trigger: call.trigger,
-            call_id: call.call_id,
+            call_id: without(call.call_id),
             follows: call.follows,
             patient_ids,
             policy_seq: policies.seq,
@@ -78,13 +96,14 @@ impl Shared {
             completion,
             treated: treated.map(|t| t.to_canonical()),
             restated,
-            sender: call.sender,
+            sender,
         };
         Ok(Prepared {
             call: Box::new(recorded),
             timestamp: call.timestamp,
             retention_class: call.retention_class,
             retain_until: call.retain_until,
+            subject: keys.into_fresh(),
         })
     }
 }
@@ -120,27 +139,51 @@ fn failure(value: &Json) -> Option<CallError> {
     None
 }
 
+/// The call's own names, as far as the policy writes them as pseudonyms.
+fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
+    let users = std::slice::from_ref(&call.user_id);
+    let conversations = std::slice::from_ref(&call.conversation_id);
+    let facets = [(Facet::Patient, patients), (Facet::User, users), (Facet::Conversation, conversations)];
+    let hidden = facets.into_iter().filter(|(facet, _)| sanitizer.policy().facet(*facet) == Action::Pseudonymise);
+    let named = hidden.flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
+    let named = named.filter(|(_, name)| !is_pseudonym(name));
+    Names::new(named.map(|(facet, name)| (facet, name.clone(), sanitizer.facet(facet, name))))
+}
+
 /// One call on its way through the redaction policy.
 struct Treatment<'a> {
     shared: &'a Shared,
     policies: &'a Policies,
     sanitizer: &'a Sanitizer,
     context: Context<'a>,
+    names: Names,
+    /// Where names stood.
+    named: Vec<Treated>,
 }
 
 impl Treatment<'_> {
     fn value(&mut self, root: Root, mut value: Json) -> Result<Json> {
         self.sanitizer.treat(root, &mut value, &mut self.context)?;
+        self.names.treat(&mut Path::root().key(root.name()), &mut value, &mut self.named);
         Ok(value)
     }
 
     fn text(&mut self, root: Root, mut text: String) -> Result<String> {
         self.sanitizer.treat_text(root, &mut text, &mut self.context)?;
-        Ok(text)
+        let mut value = Json::from(text);
+        self.names.treat(&mut Path::root().key(root.name()), &mut value, &mut self.named);
+        Ok(value.as_str().unwrap_or_default().to_owned())
     }
 
+    /// A facet as it is written. One that the policy keeps, but that has a hidden name in it, is a pseudonym too: it is
+    /// found under that as well.
     fn facet(&self, facet: Facet, clear: &str) -> String {
-        self.sanitizer.facet(facet, clear)
+        let written = self.sanitizer.facet(facet, clear);
+        let hidden = || pseudonyms(self.sanitizer, facet, clear).into_iter().next();
+        match self.names.replaced(&written) {
+            Some(_) => hidden().unwrap_or(written),
+            None => written,
+        }
     }
 
     fn patients(&self, clear: &[String]) -> Vec<String> {
@@ -175,6 +218,7 @@ impl Treatment<'_> {
     /// What was treated, if anything was.
     fn finish(self) -> Option<Json> {
         let treated = self.context.into_treated();
-        (!treated.is_empty()).then(|| Treated::summary(&treated))
+        let all = || treated.iter().chain(&self.named);
+        all().next().is_some().then(|| Treated::summary(all()))
     }
 }

@@ -7,6 +7,7 @@ use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
 use super::state::State;
+use super::subjects::Subjects;
 use super::turn::Turns;
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(super) keys: Mutex<Option<Keyring>>,
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
+    pub(super) subjects: Subjects,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,

@@ -30,6 +30,11 @@ pub(crate) const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 /// Seqs of calls that were begun and not finished.
 pub(crate) const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
+/// Key id → [`Row`](super::subjects::Row): the keys of data subjects, wrapped.
+pub(crate) const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
+/// Pseudonym of a subject, or a hash over those of several → id of their key.
+pub(crate) const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
+
 /// Size → signed checkpoint: every one that was ever made.
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
 /// Seq of a purge's entry → the exact set of seqs that it took.
@@ -54,7 +59,7 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
 }
 
 /// Every table. Who copies a store refuses one with others: they would be missing from the copy without a word.
-const KNOWN: [&str; 17] = [
+const KNOWN: [&str; 19] = [
     "meta",
     "tail",
     "blocks",
@@ -72,6 +77,8 @@ const KNOWN: [&str; 17] = [
     "purges",
     "husks",
     "marks",
+    "subjects",
+    "subject_tags",
 ];
 
 /// Refuses a store with tables that this program does not know.
@@ -102,6 +109,8 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(PURGES).stored()?;
     txn.open_table(HUSKS).stored()?;
     txn.open_table(MARKS).stored()?;
+    txn.open_table(SUBJECTS).stored()?;
+    txn.open_table(SUBJECT_TAGS).stored()?;
     Ok(())
 }
 

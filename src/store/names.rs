@@ -1,0 +1,257 @@
+//! Names of people inside the rest of what is written about them.
+//!
+//! Where a policy writes patients, users or conversations as pseudonyms, a call's own names must not stand elsewhere in
+//! it: a patient's id as a member that no rule knows, in a note, in an error message. They are known when a call is
+//! recorded, so they are looked for, whatever their case and separators, as whole words, and replaced by the pseudonym.
+//!
+//! A text or number that is the name and nothing else is always replaced. Inside longer texts a name of one or two
+//! characters, or of three letters, is not looked for, and a number of one or two digits never: `7` is not a patient
+//! wherever it stands.
+
+use super::subjects::pseudonyms;
+use super::{Shared, Snapshot};
+use crate::Result;
+use crate::entry::Field;
+use crate::json::{Json, Object, Path};
+use crate::redact::{Action, Facet, Treated, sealed_subject};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// In a text of the store's own entries, names of up to this many words are looked for.
+const WORDS: usize = 4;
+
+/// Between the parts of a name there may be this many characters, such as `", "`.
+const GAP: usize = 3;
+
+/// Names, and what stands in their place.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// By the first part of the name.
+    names: HashMap<String, Vec<Name>>,
+}
+
+#[derive(Debug)]
+struct Name {
+    parts: Vec<String>,
+    facet: Facet,
+    pseudonym: String,
+    /// Whether it is looked for in longer texts.
+    telling: bool,
+}
+
+impl Names {
+    /// Names with what each is the name of, and its pseudonym.
+    pub(super) fn new(names: impl IntoIterator<Item = (Facet, String, String)>) -> Names {
+        let mut out = Names::default();
+        for (facet, clear, pseudonym) in names {
+            let parts: Vec<String> = words(&clear).map(|w| clear[w].to_lowercase()).collect();
+            let Some(first) = parts.first().cloned() else { continue };
+            let length = clear.trim().chars().count();
+            let telling = length > 3 || length == 3 && clear.chars().any(|c| c.is_numeric());
+            let same = out.names.entry(first).or_default();
+            same.push(Name { parts, facet, pseudonym, telling });
+            // `P-1-2` before `P-1`.
+            same.sort_by_key(|name| std::cmp::Reverse(name.parts.len()));
+        }
+        out
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The text with pseudonyms in place of names; `None` where there are none in it.
+    pub(super) fn replaced(&self, text: &str) -> Option<String> {
+        self.replace(text).map(|(text, _)| text)
+    }
+
+    fn replace(&self, text: &str) -> Option<(String, Facet)> {
+        if self.is_empty() || text.is_empty() {
+            return None;
+        }
+        let words: Vec<Range<usize>> = words(text).collect();
+        let (mut out, mut done, mut facet) = (String::new(), 0, None);
+        let mut i = 0;
+        while let Some(word) = words.get(i) {
+            let Some(name) = self.at(text, &words, i) else {
+                i += 1;
+                continue;
+            };
+            i += name.parts.len();
+            let end = words.get(i - 1).map_or(text.len(), |w| w.end);
+            out.push_str(text.get(done..word.start).unwrap_or_default());
+            out.push_str(&name.pseudonym);
+            done = end;
+            facet = facet.or(Some(name.facet));
+        }
+        out.push_str(text.get(done..).unwrap_or_default());
+        facet.map(|facet| (out, facet))
+    }
+
+    /// The name that begins with the word at `i`.
+    fn at(&self, text: &str, words: &[Range<usize>], i: usize) -> Option<&Name> {
+        let first = text.get(words.get(i)?.clone())?.to_lowercase();
+        self.names.get(&first)?.iter().find(|name| {
+            let Some(window) = words.get(i..i + name.parts.len()) else { return false };
+            let same = window.iter().zip(&name.parts).all(|(w, part)| text[w.clone()].to_lowercase() == *part);
+            let near = window.windows(2).all(|pair| pair[1].start - pair[0].end <= GAP);
+            same && near && (name.telling || window.len() == words.len())
+        })
+    }
+
+    /// Replaces names in a value; says where in `treated`.
+    pub(super) fn treat(&self, at: &mut Path, value: &mut Json, treated: &mut Vec<Treated>) {
+        if self.is_empty() {
+            return;
+        }
+        match value {
+            Json::Null | Json::Bool(_) => {}
+            Json::Number(n) => {
+                let Some(digits) = n.as_i64().map(|n| n.to_string()).filter(|d| d.len() >= 3) else { return };
+                if let Some((text, facet)) = self.replace(&digits) {
+                    *value = Json::from(text);
+                    treated.push(record(at, facet));
+                }
+            }
+            Json::String(text) => {
+                if let Some((clean, facet)) = self.replace(text) {
+                    *text = clean;
+                    treated.push(record(at, facet));
+                }
+            }
+            Json::Array(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    at.push_index(i);
+                    self.treat(at, item, treated);
+                    at.pop();
+                }
+            }
+            // Ciphertext shows nothing, and must stay as it is.
+            Json::Object(_) if sealed_subject(value).is_some() => {}
+            Json::Object(members) => {
+                if members.iter().any(|(key, _)| self.replace(key).is_some()) {
+                    self.keys(at, members, treated);
+                }
+                for (key, member) in members.iter_mut() {
+                    at.push_key(key);
+                    self.treat(at, member, treated);
+                    at.pop();
+                }
+            }
+        }
+    }
+
+    fn keys(&self, at: &mut Path, members: &mut Object, treated: &mut Vec<Treated>) {
+        for (key, member) in std::mem::take(members) {
+            let Some((mut clean, facet)) = self.replace(&key) else {
+                members.insert(key, member);
+                continue;
+            };
+            // Two spellings of one name give one pseudonym.
+            while members.get(&clean).is_some() {
+                clean.push('\'');
+            }
+            at.push_key(&clean);
+            treated.push(record(at, facet));
+            at.pop();
+            members.insert(clean, member);
+        }
+    }
+}
+
+impl Shared {
+    /// A text of the store's own entries without the names of those whom the policy hides: each word, and each few words,
+    /// that the index knows by its pseudonym.
+    pub(super) fn unnamed(&self, text: String) -> Result<String> {
+        let policies = self.policies();
+        let Some(sanitizer) = &policies.sanitizer else { return Ok(text) };
+        let fields = [(Facet::Patient, Field::Patient), (Facet::User, Field::User)];
+        let fields = fields.into_iter().chain([(Facet::Conversation, Field::Conversation)]);
+        let hidden: Vec<_> =
+            fields.filter(|(facet, _)| sanitizer.policy().facet(*facet) == Action::Pseudonymise).collect();
+        if hidden.is_empty() {
+            return Ok(text);
+        }
+        let snapshot = self.snapshot()?;
+        let words: Vec<Range<usize>> = words(&text).collect();
+        let mut names = Vec::new();
+        for i in 0..words.len() {
+            for window in (1..=WORDS).filter_map(|n| words.get(i..i + n)) {
+                let (Some(first), Some(last)) = (window.first(), window.last()) else { continue };
+                let Some(clear) = text.get(first.start..last.end) else { continue };
+                for (facet, field) in &hidden {
+                    let spellings = pseudonyms(sanitizer, *facet, clear);
+                    for pseudonym in &spellings {
+                        if knows(&snapshot, *field, pseudonym)? {
+                            let newest = spellings.first().unwrap_or(pseudonym).clone();
+                            names.push((*facet, clear.to_owned(), newest));
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(Names::new(names).replaced(&text).unwrap_or(text))
+    }
+}
+
+/// Whether any entry has this value.
+fn knows(snapshot: &Snapshot, field: Field, value: &str) -> Result<bool> {
+    let newest = snapshot.generations.iter().any(|generation| generation.read().term(field, value).is_some());
+    Ok(newest || snapshot.term_id(field, value)?.is_some())
+}
+
+fn record(at: &Path, facet: Facet) -> Treated {
+    let detector = facet.name().to_owned();
+    Treated { path: at.to_string(), detector, action: Action::Pseudonymise, start: None, end: None }
+}
+
+/// The runs of letters and digits of a text.
+fn words(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        let start = rest + text.get(rest..)?.find(char::is_alphanumeric)?;
+        let tail = text.get(start..)?;
+        let end = start + tail.find(|c: char| !c.is_alphanumeric()).unwrap_or(tail.len());
+        rest = end;
+        Some(start..end)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        let name = |clear: &str, pseudonym: &str| (Facet::Patient, clear.to_owned(), pseudonym.to_owned());
+        Names::new([name("P-4711", "ps_1"), name("P-4711-2", "ps_2"), name("7", "ps_3"), name("0815", "ps_4")])
+    }
+
+    #[test]
+    fn names_are_found_in_every_spelling_as_whole_words() {
+        let names = names();
+        let replaced = |text: &str| names.replaced(text);
+        assert_eq!(replaced("chart of p 4711, again P_4711.").unwrap(), "chart of ps_1, again ps_1.");
+        assert_eq!(replaced("(P-4711-2)").unwrap(), "(ps_2)");
+        assert_eq!(replaced(r#"{"patient":"P-4711"}"#).unwrap(), r#"{"patient":"ps_1"}"#);
+        for other in ["P-47110", "XP-4711", "take 7 of them", "p 4711x", "", "P and then 4711"] {
+            assert_eq!(replaced(other), None, "{other}");
+        }
+        assert_eq!(replaced(" 7 ").unwrap(), " ps_3 ");
+        assert_eq!(replaced("Zimmer 0815").unwrap(), "Zimmer ps_4");
+        assert_eq!(replaced("ÄP-4711"), None);
+    }
+
+    #[test]
+    fn values_keys_and_numbers_are_treated_and_named() {
+        let names = Names::new([(Facet::Patient, "4711".to_owned(), "ps_1".to_owned())]);
+        let text = br#"{"4711":{"of":4711,"n":[47110,"4711",null]},"sealed":{"sealed":4711}}"#;
+        let mut value = Json::parse(text).unwrap().value;
+        let mut treated = Vec::new();
+        names.treat(&mut Path::root().key("arguments"), &mut value, &mut treated);
+        let expected = r#"{"ps_1":{"n":[47110,"ps_1",null],"of":"ps_1"},"sealed":{"sealed":"ps_1"}}"#;
+        assert_eq!(value.to_canonical().as_str(), expected);
+        let paths: Vec<&str> = treated.iter().map(|t| t.path.as_str()).collect();
+        assert_eq!(paths, ["arguments.ps_1", "arguments.ps_1.n[1]", "arguments.ps_1.of", "arguments.sealed.sealed"]);
+    }
+}

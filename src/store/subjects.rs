@@ -1,0 +1,377 @@
+//! The keys of data subjects: made when something about somebody is sealed first, destroyed when that person is erased.
+//!
+//! Invariant K1: a subject's key is on the disk no later than the first entry sealed under it; both stand in one commit.
+//! Invariant K2: a subject has at most one key at a time, whichever threads ask; one that was destroyed never comes back,
+//! also not with an entry that was on its way while it was destroyed. Invariant K3: every row is wrapped under a master
+//! key that the key file on the disk holds; an old master key is destroyed only when no row needs it any more.
+//!
+//! A subject is found by its pseudonyms under the live pseudonym keys, so nobody without the key file learns whose key a
+//! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
+//! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
+
+use super::Shared;
+use super::commit::Core;
+use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use crate::hash::to_hex;
+use crate::keys::KeyId;
+use crate::redact::{Facet, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
+use crate::{Error, ErrorKind, Hash, Result, codec};
+use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many keys are kept in memory, so that not every entry has to unwrap its subject's anew.
+const CACHED: usize = 4096;
+
+/// A key as it lies in the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    /// The pseudonyms of those whose key it is, sorted.
+    pub members: Vec<String>,
+    /// The master key that wraps it.
+    pub master: [u8; 4],
+    /// The key, encrypted.
+    pub wrapped: Vec<u8>,
+}
+
+/// A key on its way to the disk, with the entry that is sealed under it.
+#[derive(Debug, Clone)]
+pub(crate) struct NewSubject {
+    pub id: String,
+    pub key: SubjectKey,
+    pub members: Vec<String>,
+}
+
+/// What is known of subjects' keys in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Subjects(Mutex<Known>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// By tag.
+    keys: HashMap<String, Cached>,
+    /// Keys that were destroyed since the store was opened: an entry that was prepared before must not bring one back.
+    destroyed: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    subject: NewSubject,
+    durable: bool,
+}
+
+impl Subjects {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These keys are on the disk now.
+    pub(super) fn settled(&self, ids: &[(String, Row)]) {
+        if ids.is_empty() {
+            return;
+        }
+        let mut known = self.lock();
+        for cached in known.keys.values_mut() {
+            cached.durable |= ids.iter().any(|(id, _)| *id == cached.subject.id);
+        }
+    }
+}
+
+impl Known {
+    fn remember(&mut self, tag: String, subject: NewSubject, durable: bool) {
+        if self.keys.len() >= CACHED {
+            // One that is not on the disk yet must be found by the next who asks for it.
+            self.forget();
+        }
+        self.keys.insert(tag, Cached { subject, durable });
+    }
+
+    /// The ids of keys that concern one of these pseudonyms and may not be on the disk yet.
+    pub(super) fn pending_of(&self, pseudonyms: &[String]) -> Vec<String> {
+        let concerned = self.keys.values().filter(|c| !c.durable && concerns(&c.subject.members, pseudonyms));
+        concerned.map(|c| c.subject.id.clone()).collect()
+    }
+
+    /// Forgets what the file knows.
+    pub(super) fn forget(&mut self) {
+        self.keys.retain(|_, cached| !cached.durable);
+    }
+
+    /// Forgets keys that were destroyed.
+    pub(super) fn destroy(&mut self, ids: &[String]) {
+        self.keys.retain(|_, cached| !ids.contains(&cached.subject.id));
+        self.destroyed.extend(ids.iter().cloned());
+    }
+}
+
+/// Whether a key with these members is also one of these people's.
+pub(super) fn concerns(members: &[String], pseudonyms: &[String]) -> bool {
+    members.iter().any(|member| pseudonyms.contains(member))
+}
+
+/// Under what a key is looked up: the pseudonym of its subject, or a hash over those of several.
+fn tag(members: &[String]) -> String {
+    match members {
+        [one] => one.clone(),
+        several => format!("together {}", Hash::of(several.join(" ").as_bytes())),
+    }
+}
+
+/// The members of the key for these people under each live pseudonym key, the newest first.
+fn spellings(sanitizer: &Sanitizer, facet: Facet, clear: &[String]) -> Vec<Vec<String>> {
+    let each: Vec<Vec<String>> = clear.iter().map(|name| pseudonyms(sanitizer, facet, name)).collect();
+    let keys = each.iter().map(Vec::len).max().unwrap_or_default();
+    let under = |i: usize| {
+        // A name that is a pseudonym already has that one only.
+        let mut members: Vec<String> = each.iter().filter_map(|p| p.get(i).or(p.first()).cloned()).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
+    };
+    (0..keys).map(under).collect()
+}
+
+/// The pseudonyms of a name under each live key, the newest first.
+pub(super) fn pseudonyms(sanitizer: &Sanitizer, facet: Facet, clear: &str) -> Vec<String> {
+    sanitizer.lookup(facet, clear).into_iter().filter(|p| is_pseudonym(p)).collect()
+}
+
+/// Gives one call the key of its subject, once it asks for it.
+pub(super) struct CallKeys<'a> {
+    shared: &'a Shared,
+    sanitizer: &'a Sanitizer,
+    facet: Facet,
+    clear: Vec<String>,
+    found: Option<NewSubject>,
+    fresh: bool,
+}
+
+impl<'a> CallKeys<'a> {
+    /// The keys for a call that concerns these patients, or the user where it concerns none.
+    pub(super) fn new(shared: &'a Shared, sanitizer: &'a Sanitizer, patients: &[String], user: &str) -> CallKeys<'a> {
+        let (facet, clear) = match patients {
+            [] => (Facet::User, vec![user.to_owned()]),
+            patients => (Facet::Patient, patients.to_vec()),
+        };
+        CallKeys { shared, sanitizer, facet, clear, found: None, fresh: false }
+    }
+
+    /// The key that must go to the disk with the call, if there is one.
+    pub(super) fn into_fresh(self) -> Option<NewSubject> {
+        self.found.filter(|_| self.fresh)
+    }
+}
+
+impl SubjectKeys for CallKeys<'_> {
+    fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
+        if self.found.is_none() {
+            let spellings = spellings(self.sanitizer, self.facet, &self.clear);
+            let (subject, durable) = self.shared.subject(&spellings)?;
+            (self.found, self.fresh) = (Some(subject), !durable);
+        }
+        let found = self.found.as_ref().ok_or_else(no_keys)?;
+        Ok((found.id.clone(), found.key.clone()))
+    }
+}
+
+fn no_keys() -> Error {
+    Error::new(ErrorKind::Key, "the store's key file is not here, and sealed values need it; bring it back")
+}
+
+impl Shared {
+    /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
+    fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
+        let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
+        // Held until the key is known to whoever asks next, so that two threads never make two.
+        let mut known = self.subjects.lock();
+        let tags: Vec<String> = spellings.iter().map(|members| tag(members)).collect();
+        if let Some(cached) = tags.iter().find_map(|tag| known.keys.get(tag)) {
+            return Ok((cached.subject.clone(), cached.durable));
+        }
+        let mut row = None;
+        {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(SUBJECT_TAGS).stored()?;
+            for tag in &tags {
+                if let Some(id) = table.get(tag.as_str()).stored()? {
+                    row = Some(id.value().to_owned());
+                    break;
+                }
+            }
+        }
+        let (subject, durable) = match row {
+            Some(id) => {
+                let (row, key) = self.subject_key(&id)?.ok_or_else(|| {
+                    Error::damaged(format!("the key {id} of a data subject is missing; restore a backup"))
+                })?;
+                (NewSubject { id, key, members: row.members }, true)
+            }
+            None => {
+                let mut random = |out: &mut [u8]| {
+                    self.random.fill(out);
+                    Ok(())
+                };
+                let mut id = [0; 16];
+                random(&mut id)?;
+                let key = SubjectKey::generate(&mut random)?;
+                (NewSubject { id: to_hex(&id), key, members: newest.clone() }, false)
+            }
+        };
+        known.remember(tags.into_iter().next().unwrap_or_default(), subject.clone(), durable);
+        Ok((subject, durable))
+    }
+
+    /// The row and the key with this id, unwrapped; `None` where there is none.
+    pub(super) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let Some(row) = super::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else { return Ok(None) };
+        let row: Row = codec::decode(&row)?;
+        let keys = self.keys();
+        let keys = keys.as_ref().ok_or_else(no_keys)?;
+        let master = keys.file.master_key(KeyId(row.master)).ok_or_else(|| {
+            let message = format!(
+                "the key {id} is wrapped by the master key {}, which this key file does not hold: this is an older copy \
+                 of the store, or of its key file",
+                KeyId(row.master)
+            );
+            Error::new(ErrorKind::Key, message)
+        })?;
+        let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id)?;
+        Ok(Some((row, key)))
+    }
+
+    /// The rows for keys that go to the disk with the next commit. Wrapped only here, with the turn: between preparing a
+    /// call and recording it the master key may have been replaced, or the subject erased.
+    pub(super) fn wrap_subjects(&self, fresh: Vec<NewSubject>) -> Result<Vec<(String, Row)>> {
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        let destroyed = self.subjects.lock();
+        let fresh: Vec<NewSubject> = fresh.into_iter().filter(|s| !destroyed.destroyed.contains(&s.id)).collect();
+        drop(destroyed);
+        let keys = self.keys();
+        let master = keys.as_ref().and_then(|keys| keys.file.master_key(keys.master)).ok_or_else(no_keys)?;
+        let (id, master) = (master.id().0, MasterKey::new(*master.bytes()));
+        let wrap = |subject: NewSubject| {
+            let wrapped = subject.key.wrap(&master, &subject.id, &mut |out| {
+                self.random.fill(out);
+                Ok(())
+            })?;
+            Ok((subject.id, Row { members: subject.members, master: id, wrapped }))
+        };
+        fresh.into_iter().map(wrap).collect()
+    }
+
+    /// Whether rows have to be wrapped anew, because an erasure was interrupted.
+    pub(super) fn masters_unsettled(&self) -> bool {
+        self.keys().as_ref().is_some_and(|keys| keys.file.master_keys().nth(1).is_some())
+    }
+
+    /// Finishes what an interrupted erasure left: wraps every key under the newest master key, then destroys the others.
+    /// With the turn.
+    pub(super) fn settle_masters(&self, core: &mut Core) -> Result<()> {
+        if !self.masters_unsettled() {
+            return Ok(());
+        }
+        // An older copy of the store must not decide which master key is destroyed: the newest one still needs them.
+        super::commit::Staging::new(self, core)?;
+        let newest = {
+            let mut keys = self.keys();
+            let keys = keys.as_mut().ok_or_else(no_keys)?;
+            // It may be in memory only, where saving it failed.
+            keys.save(self)?;
+            keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
+        };
+        core.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        self.rewrap(&txn, newest, &[])?;
+        txn.commit().stored()?;
+        core.broken = false;
+        self.retire_masters(newest)
+    }
+
+    /// Every row is under the newest master key: destroys the others.
+    pub(super) fn retire_masters(&self, newest: KeyId) -> Result<()> {
+        let mut keys = self.keys();
+        let keys = keys.as_mut().ok_or_else(no_keys)?;
+        keys.master = newest;
+        keys.file.retire_master_keys();
+        keys.save(self)
+    }
+
+    /// Takes out the rows with these ids and wraps the others under another master key. Says how many were wrapped.
+    pub(super) fn rewrap(&self, txn: &WriteTransaction, newest: KeyId, gone: &[String]) -> Result<u64> {
+        let keys = self.keys();
+        let file = &keys.as_ref().ok_or_else(no_keys)?.file;
+        let master = file.master_key(newest).ok_or_else(no_keys)?;
+        let master = MasterKey::new(*master.bytes());
+        let mut subjects = txn.open_table(SUBJECTS).stored()?;
+        let mut tags = txn.open_table(SUBJECT_TAGS).stored()?;
+        for id in gone {
+            let Some(row) = subjects.remove(id.as_str()).stored()?.map(|row| row.value().to_vec()) else { continue };
+            tags.remove(tag(&codec::decode::<Row>(&row)?.members).as_str()).stored()?;
+        }
+        let mut wrapped = 0;
+        // Rows change while the table is walked, so it is walked by key.
+        let mut at = String::new();
+        loop {
+            let Some((id, row)) = next_row(&subjects, &at)? else { return Ok(wrapped) };
+            let mut row: Row = codec::decode(&row)?;
+            // A key that no master key here opens is lost already; it is left as it is.
+            if row.master != newest.0
+                && let Some(old) = file.master_key(KeyId(row.master))
+                && let Ok(key) = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*old.bytes()), &id)
+            {
+                row.wrapped = key.wrap(&master, &id, &mut |out| {
+                    self.random.fill(out);
+                    Ok(())
+                })?;
+                row.master = newest.0;
+                subjects.insert(id.as_str(), &*codec::encode(&row)?).stored()?;
+                wrapped += 1;
+            }
+            at = id;
+            at.push('\0');
+        }
+    }
+
+    /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.
+    pub(super) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(SUBJECTS).stored()?;
+        let mut found = Vec::new();
+        for row in table.range::<&str>(..).stored()? {
+            let (id, row) = row.stored()?;
+            if concerns(&codec::decode::<Row>(row.value())?.members, pseudonyms) {
+                found.push(id.value().to_owned());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The first row at or after this id.
+fn next_row(table: &impl ReadableTable<&'static str, &'static [u8]>, at: &str) -> Result<Option<(String, Vec<u8>)>> {
+    let Some(row) = table.range::<&str>(at..).stored()?.next() else { return Ok(None) };
+    let (id, row) = row.stored()?;
+    Ok(Some((id.value().to_owned(), row.value().to_vec())))
+}
+
+/// Writes rows that are new.
+pub(super) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut subjects = txn.open_table(SUBJECTS).stored()?;
+    let mut tags = txn.open_table(SUBJECT_TAGS).stored()?;
+    for (id, row) in rows {
+        // The entries of several threads may bring the same key along.
+        if subjects.get(id.as_str()).stored()?.is_none() {
+            subjects.insert(id.as_str(), &*codec::encode(row)?).stored()?;
+            tags.insert(tag(&row.members).as_str(), id.as_str()).stored()?;
+        }
+    }
+    Ok(())
+}
