@@ -19,8 +19,8 @@ const TABLES: [&str; 5] = ["retention", "patients", "redaction", "results", "ale
 type Value<'a> = Spanned<DeValue<'a>>;
 
 impl PolicySet {
-    /// The policies that a configuration file describes: `[retention]`, `[[patients]]`, `[redaction]` and `[results]`,
-    /// each with its defaults where it is left out. `file` is the file's name in errors.
+    /// The policies that a configuration file describes: `[retention]`, `[[patients]]`, `[redaction]`, `[results]` and
+    /// `[[alerts]]`, each with its defaults where it is left out. `file` is the file's name in errors.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput), beginning with `file:line:column`: the text is not TOML, a table

@@ -297,11 +297,18 @@ impl AuditLog {
             return Err(Error::invalid("ttl: an emergency grant lasts more than no time and at most 30 days"));
         }
         let shared = self.shared();
+        let (user_as, patient_as) = (shared.person(user)?, shared.facet(Facet::Patient, patient)?);
+        // What is a pseudonym beside it must not stand in the reason as it is.
+        let reason = [(user, &user_as), (patient, &patient_as)]
+            .into_iter()
+            // So short a name would be found in other words.
+            .filter(|(clear, written)| clear != written && clear.trim().len() > 2)
+            .fold(reason.to_owned(), |reason, (clear, written)| reason.replace(clear.trim(), written));
         let mut grant = Grant {
             seq: 0,
-            user: shared.person(user)?,
-            patient: shared.facet(Facet::Patient, patient)?,
-            reason: shared.clean(reason)?,
+            user: user_as,
+            patient: patient_as,
+            reason: shared.clean(&reason)?,
             urgency: shared.clean(urgency)?,
             opened_at: Timestamp::MIN,
             expires_at: Timestamp::MIN,

@@ -458,3 +458,57 @@ fn calls_that_are_recorded_during_an_erasure_are_before_or_after_it() {
     assert!(erasures >= 1);
     assert_sound(&log);
 }
+
+#[test]
+fn a_backup_keeps_sealed_values_until_somebody_is_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy, key) = (dir.path().join("store"), dir.path().join("copy"), dir.path().join("store.key"));
+    let log = Options::new().policies(policies()).create(&path).unwrap();
+    let first = log.record(call("P-1", "1")).unwrap().seq;
+    let second = log.record(call("P-2", "2")).unwrap().seq;
+    log.backup(&copy).unwrap();
+    let restore = |name: &str| {
+        let to = dir.path().join(name);
+        let key_then = dir.path().join(format!("{name}.key"));
+        fs::copy(&key, &key_then).unwrap();
+        Options::new().restore(&copy, to, "ops", "disk failure").unwrap()
+    };
+    let restored = restore("before");
+    assert_eq!(
+        (shown(&restored, first).unwrap(), shown(&restored, second).unwrap()),
+        (Json::from("1"), Json::from("2"))
+    );
+    log.erase("P-1", "r", "a").unwrap();
+    // A copy from before an erasure opens nothing any more, and still records: for the same people too.
+    let restored = restore("after");
+    assert_eq!(shown(&restored, first).unwrap_err().kind(), ErrorKind::Key);
+    assert_eq!(shown(&restored, second).unwrap_err().kind(), ErrorKind::Key);
+    let later = restored.record(call("P-2", "3")).unwrap().seq;
+    assert_eq!(shown(&restored, later).unwrap(), Json::from("3"));
+    restored.erase("P-2", "r", "a").unwrap();
+    assert!(shown(&restored, later).unwrap_err().to_string().contains("erased by entry"));
+    assert!(shown(&restored, second).unwrap_err().to_string().contains("erased by entry"));
+    assert_sound(&restored);
+    assert_eq!(shown(&log, second).unwrap(), Json::from("2"));
+}
+
+#[test]
+fn a_purge_keeps_the_sealed_values_of_what_stays() {
+    use std::time::Duration;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let (path, day) = (dir.path().join("store"), Duration::from_secs(86_400));
+    let log = Options::new().clock(clock.clone()).background(false).policies(policies()).create(&path).unwrap();
+    let old = log.record(ToolCall::new("c", "usr_1", "t").arguments(json(r#"{"a":[{"ssn":"1"}]}"#))).unwrap().seq;
+    let kept = log.record(call("P-1", "2")).unwrap().seq;
+    clock.advance(day * 800);
+    let purged = log.purge("ops").unwrap();
+    assert_eq!(purged.purged, 1, "{purged:?}");
+    assert_eq!(shown(&log, old).unwrap_err().kind(), ErrorKind::NoSuchEntry);
+    assert_eq!(shown(&log, kept).unwrap(), Json::from("2"));
+    let later = log.record(call("P-1", "3")).unwrap().seq;
+    assert_eq!(key_id(&log, later), key_id(&log, kept));
+    log.erase("P-1", "r", "a").unwrap();
+    assert!(shown(&log, kept).is_err() && shown(&log, later).is_err());
+    assert_sound(&log);
+}

@@ -42,11 +42,11 @@ fn call(i: u64) -> ToolCall {
     let call = ToolCall::new(format!("conv_{}", i / 10), format!("usr_{}", i % 5), ["look", "write"][i as usize % 2])
         .arguments(Json::parse(arguments.as_bytes()).unwrap().value)
         .model("model-1")
-        .trigger(if i % 3 == 0 { Trigger::System } else { Trigger::UserRequest })
+        .trigger(if i.is_multiple_of(3) { Trigger::System } else { Trigger::UserRequest })
         .timestamp(time("2025-03-01T12:00:00Z").plus(Duration::from_secs(i * 600)))
         .duration(Duration::from_micros(i * 1000));
-    let call = if i % 4 == 0 { call.error("no such note") } else { call.result("found") };
-    if i % 9 == 0 { call.sender(Sender::new("sender", i + 1)) } else { call }
+    let call = if i.is_multiple_of(4) { call.error("no such note") } else { call.result("found") };
+    if i.is_multiple_of(9) { call.sender(Sender::new("sender", i + 1)) } else { call }
 }
 
 /// A closed store with `calls` calls: two index batches, entries behind them, blocks and a tail, calls in two steps.

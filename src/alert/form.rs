@@ -297,7 +297,7 @@ fn parts<'a, const N: usize>(
 /// A length of time as [`parse_duration`] reads it, in its largest unit.
 pub(super) fn span(length: Duration) -> String {
     let seconds = length.as_secs();
-    let unit = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)].into_iter().find(|(_, n)| seconds % n == 0);
+    let unit = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)].into_iter().find(|(_, n)| seconds.is_multiple_of(*n));
     unit.map_or_else(|| format!("{seconds}s"), |(name, n)| format!("{}{name}", seconds / n))
 }
 

@@ -296,11 +296,11 @@ impl Rule {
         match self.measure {
             Measure::Count(n) if threshold(n) => return Some(("count", format!("is 1 to {MAX_THRESHOLD}"))),
             Measure::Distinct(_, n) if threshold(n) => return Some(("distinct", format!("is 1 to {MAX_THRESHOLD}"))),
-            Measure::Baseline { multiple, periods, at_least } => {
-                if !(1.0..=1e6).contains(&multiple) || !(1..=MAX_PERIODS).contains(&periods) || at_least == 0 {
-                    let message = format!("multiple is 1 to a million, periods 1 to {MAX_PERIODS}, at_least 1 or more");
-                    return Some(("baseline", message));
-                }
+            Measure::Baseline { multiple, periods, at_least }
+                if (!(1.0..=1e6).contains(&multiple) || !(1..=MAX_PERIODS).contains(&periods) || at_least == 0) =>
+            {
+                let message = format!("multiple is 1 to a million, periods 1 to {MAX_PERIODS}, at_least 1 or more");
+                return Some(("baseline", message));
             }
             _ => {}
         }

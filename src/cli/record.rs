@@ -10,6 +10,7 @@ use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
 use super::store::StoreArgs;
 use attestlog::json::Json;
+use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
 use attestlog::{AuditLog, Error, ErrorKind, Receipt, ToolCall};
 use clap::Args;
 use std::io::{self, Write};
@@ -209,13 +210,24 @@ impl Recorder<'_> {
 
     fn refuse(&mut self, number: u64, why: &str) -> Next {
         self.refused += 1;
-        complain(format!("{}: line {number}: {why}", self.name));
+        complain(format!("{}: line {number}: {}", self.name, hidden(why)));
         if self.keep_going { Next::Go } else { Next::Stop }
     }
 }
 
 fn is_numbered(line: &[u8]) -> bool {
     Json::parse(line).is_ok_and(|parsed| parsed.value.get("sender").is_some())
+}
+
+/// What a message quotes of a line has not been through the store's policy; it goes through the default one, so that no
+/// secret ends in a terminal's or a service's log.
+fn hidden(message: &str) -> String {
+    let mut text = message.to_owned();
+    let sanitizer = Sanitizer::new(&Policy::default(), Secrets::default());
+    match sanitizer.and_then(|s| s.treat_text(Root::Text, &mut text, &mut Context::new())) {
+        Ok(()) => text,
+        Err(_) => "cannot be recorded".to_owned(),
+    }
 }
 
 fn print(out: &mut Out, receipts: &[Receipt]) -> io::Result<()> {

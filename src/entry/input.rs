@@ -293,7 +293,7 @@ impl ToolCall {
             return if KEYS.contains(&key) { Ok(()) } else { Err(unknown_key()) };
         }
         match key {
-            "timestamp" => self.timestamp = Some(text(value)?.parse()?),
+            "timestamp" => self.timestamp = Some(time(value)?),
             "turn_number" => self.turn_number = Some(integer(&value)?),
             "model" => self.model = Some(text(value)?),
             "agent_id" => self.agent_id = Some(text(value)?),
@@ -336,7 +336,7 @@ impl ToolCall {
             }
             "backfilled" => self.backfilled = value.as_bool().ok_or_else(|| wrong_type("true or false", &value))?,
             "retention_class" => self.retention_class = Some(text(value)?),
-            "retain_until" => self.retain_until = Some(text(value)?.parse()?),
+            "retain_until" => self.retain_until = Some(time(value)?),
             "sender" => {
                 let id = value.get("id").and_then(Json::as_str);
                 let number = value.get("number").and_then(Json::as_u64);
@@ -501,9 +501,14 @@ fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, 
     let name = text(value)?;
     find(&name).ok_or_else(|| {
         let names: Vec<String> = all.iter().map(ToString::to_string).collect();
-        let shown: String = name.chars().take(60).collect();
-        Error::invalid(format!("{shown:?} is none of {}", names.join(", ")))
+        Error::invalid(format!("is none of {}", names.join(", ")))
     })
+}
+
+/// What stands where a time or a name should may be anything: a message, which may end in any log, does not show it.
+fn time(value: Json) -> Result<Timestamp> {
+    let wrong = |_| Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06");
+    text(value)?.parse().map_err(wrong)
 }
 
 fn patients(value: Json) -> Result<Vec<String>> {

@@ -72,7 +72,9 @@ impl Frontier {
     /// multiple of its size.
     pub fn append_subtree(&mut self, level: u8, root: Hash, completed: &mut impl FnMut(u8, u64, Hash)) -> bool {
         let Some(leaves) = 1u64.checked_shl(level.into()) else { return false };
-        let Some(size) = self.size.checked_add(leaves).filter(|_| self.size % leaves == 0) else { return false };
+        let Some(size) = self.size.checked_add(leaves).filter(|_| self.size.is_multiple_of(leaves)) else {
+            return false;
+        };
         let mut hash = root;
         let mut at = level;
         while self.size >> at & 1 == 1 {

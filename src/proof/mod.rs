@@ -1,18 +1,20 @@
 //! Proof files: what is handed to somebody who has the log's public key and nothing else.
 //!
-//! That an entry is in the log: C2SP tlog-proof, whose `extra` line is the base64 of the entry's line. That
-//! the log only grew: a JSON object with both sizes and roots, the hashes and the later checkpoint. That no entry is
-//! missing from an answer (`complete`): a JSON object that names its `kind`. Reading says that a
+//! That an entry is in the log: C2SP tlog-proof, whose `extra` line is the base64 of the entry's line. That the log only
+//! grew: a JSON object with both sizes and roots, the hashes and the later checkpoint. That no entry is missing from an
+//! answer (`complete`), and what a sealed value is (`reveal`): JSON objects that name their `kind`. Reading says that a
 //! file is well-formed; only [`Proof::check`] says that it proves something, and what, and whose word that rests on: the
 //! log key's. Whether the epoch key in force signed too can be told only with the [`Succession`], and a check without
 //! it says so. Everything is bounded before it is read.
 
 mod complete;
+mod reveal;
 
 pub use complete::{CompleteProof, RowTerm, ShownBatch, ShownEntry, ShownRow};
 pub(crate) use complete::{Spellings, person, spelling_terms};
+pub use reveal::RevealProof;
 
-use crate::json::{Json, Limits, Object};
+use crate::json::{Json, Limits, Object, Path};
 use crate::merkle::{self, ProofError};
 use crate::note::{EpochError, NoteError, SignedCheckpoint, Succession, VerifierKey, parse_32, parse_decimal};
 use crate::retention::SeqSet;
@@ -51,6 +53,9 @@ pub enum CheckError {
     /// It does not show that nothing is missing.
     #[error("the proof is not complete: {0}")]
     Incomplete(String),
+    /// The value is not the one that was sealed.
+    #[error("{0}")]
+    Reveal(String),
     /// The checkpoint is malformed or not the log key's.
     #[error(transparent)]
     Note(#[from] NoteError),
@@ -222,7 +227,7 @@ impl ConsistencyProof {
 }
 
 /// A proof file of any kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Proof {
     /// An entry is in the log.
@@ -231,6 +236,8 @@ pub enum Proof {
     Consistency(ConsistencyProof),
     /// These are all entries with one value.
     Complete(Box<CompleteProof>),
+    /// A sealed value of an entry was this one.
+    Reveal(Box<RevealProof>),
 }
 
 impl Proof {
@@ -255,6 +262,9 @@ impl Proof {
             Some(kind) if kind.as_str() == Some("complete") => {
                 CompleteProof::from_json(&json).map(|proof| Proof::Complete(Box::new(proof)))
             }
+            Some(kind) if kind.as_str() == Some("reveal") => {
+                RevealProof::from_json(&json).map(|proof| Proof::Reveal(Box::new(proof)))
+            }
             Some(kind) => Err(CheckError::UnknownKind(shorten(kind.as_str().unwrap_or(kind.type_name())))),
         }
     }
@@ -265,6 +275,7 @@ impl Proof {
             Proof::Inclusion(proof) => &proof.checkpoint,
             Proof::Consistency(proof) => &proof.checkpoint,
             Proof::Complete(proof) => &proof.checkpoint,
+            Proof::Reveal(proof) => &proof.entry.checkpoint,
         }
     }
 
@@ -279,6 +290,7 @@ impl Proof {
             Proof::Inclusion(proof) => proof.check()?,
             Proof::Consistency(proof) => proof.check()?,
             Proof::Complete(proof) => proof.check()?,
+            Proof::Reveal(proof) => proof.check()?,
         };
         Ok(Checked { proven, origin: key.name().to_owned(), epoch })
     }
@@ -293,7 +305,7 @@ pub fn check(bytes: &[u8], key: &VerifierKey) -> Result<Checked, CheckError> {
 }
 
 /// What a proof proves. Only [`Proof::check`] makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     proven: Proven,
     origin: String,
@@ -301,7 +313,7 @@ pub struct Checked {
 }
 
 /// The statement that was proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Proven {
     /// The entry with this line is in the log.
@@ -344,6 +356,21 @@ pub enum Proven {
         purged: SeqSet,
         /// Purged entries of which it is no longer known whether they had the value.
         unknown: SeqSet,
+    },
+    /// The value that is sealed in the entry with this line is this one.
+    Reveal {
+        /// The entry's number.
+        seq: u64,
+        /// Where in it.
+        path: Path,
+        /// What was sealed.
+        value: Json,
+        /// The size of the log to which the proof leads.
+        size: u64,
+        /// The root at that size.
+        root: Hash,
+        /// The entry's canonical line.
+        line: String,
     },
 }
 
@@ -402,6 +429,15 @@ impl Checked {
                 json.insert("purged", purged.to_json());
                 json.insert("purged_unknown", unknown.to_json());
             }
+            Proven::Reveal { seq, path, value, size, root, line } => {
+                json.insert("kind", "reveal");
+                json.insert("seq", *seq);
+                json.insert("path", path.to_string());
+                json.insert("value", value.clone());
+                json.insert("size", *size);
+                json.insert("root", root.to_string());
+                json.insert("line", line.as_str());
+            }
         }
         json.into()
     }
@@ -415,6 +451,10 @@ impl fmt::Display for Checked {
             Proven::Inclusion { seq, size, .. } => write!(f, "entry {seq} is in the log {origin} of {size} entries")?,
             Proven::Consistency { old_size, new_size, .. } => {
                 write!(f, "the log {origin} of {new_size} entries extends the one of {old_size}")?
+            }
+            Proven::Reveal { seq, path, value, .. } => {
+                let value = value.to_canonical();
+                write!(f, "the value sealed at {path} in entry {seq} of the log {origin} is {value}")?
             }
             Proven::Complete { facet, value, size, entries, purged, unknown, .. } => {
                 let (facet, count) = (facet.as_str(), entries.len());

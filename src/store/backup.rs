@@ -18,10 +18,7 @@ use super::state::State;
 use super::tables::{self, Stored, from_redb};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Hash, Kind, Result};
-use redb::{
-    Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableHandle,
-    Value,
-};
+use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;
 use std::io;
 use std::ops::Bound;

@@ -22,7 +22,7 @@ use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp, line};
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableDatabase;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;

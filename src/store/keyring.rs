@@ -12,7 +12,7 @@ use crate::policy::{Policies, PolicySet};
 use crate::redact::{PseudonymKey, Sanitizer, Secrets};
 use crate::{Error, ErrorKind, Hash, Kind, Result};
 use hmac::{Hmac, KeyInit, Mac};
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableDatabase;
 use sha2::Sha256;
 use std::path::PathBuf;
 use std::sync::PoisonError;

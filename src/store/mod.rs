@@ -57,7 +57,7 @@ pub(crate) use pending::BATCH;
 pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
 pub use purge::Purged;
-pub(crate) use rewrite::{covers, is_inside};
+pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;
 pub(crate) use rows::{BatchRows, IndexRow};
 pub(crate) use sender::REMEMBERED;

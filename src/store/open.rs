@@ -22,7 +22,7 @@ use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::{Entry, Error, ErrorKind, Kind, Result, codec};
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
+use redb::{Builder, Database, StorageBackend};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;

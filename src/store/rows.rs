@@ -10,7 +10,6 @@ use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
 use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
-use redb::ReadableTable;
 
 /// A row that still has its term.
 #[derive(Debug, Clone)]

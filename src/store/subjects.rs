@@ -200,13 +200,17 @@ impl Shared {
                 }
             }
         }
-        let (subject, durable) = match row {
-            Some(id) => {
-                let (row, key) = self.subject_key(&id)?.ok_or_else(|| {
-                    Error::damaged(format!("the key {id} of a data subject is missing; restore a backup"))
-                })?;
-                (NewSubject { id, key, members: row.members }, true)
-            }
+        let found = match &row {
+            Some(id) => match self.subject_key(id) {
+                // A store that was restored from before an erasure: nobody has the master key any more. What was sealed
+                // then stays sealed, and what is sealed from now on needs another key.
+                Err(e) if e.kind() == ErrorKind::Key => None,
+                other => other?,
+            },
+            None => None,
+        };
+        let (subject, durable) = match row.zip(found) {
+            Some((id, (row, key))) => (NewSubject { id, key, members: row.members }, true),
             None => {
                 let mut random = |out: &mut [u8]| {
                     self.random.fill(out);

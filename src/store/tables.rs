@@ -170,6 +170,5 @@ pub(crate) fn get_bytes<K: redb::Key + 'static>(
     table: &ReadOnlyTable<K, &'static [u8]>,
     key: K::SelfType<'_>,
 ) -> Result<Option<Vec<u8>>> {
-    use redb::ReadableTable;
     Ok(table.get(key).stored()?.map(|guard| guard.value().to_vec()))
 }

@@ -1,0 +1,84 @@
+//! Promise: a proof file says one thing, and a file with anything else in it says nothing: here the proof that a sealed
+//! value of an entry was this one.
+
+use attestlog::json::{Json, Object, Path};
+use attestlog::proof::{CheckError, Proof, Proven, RevealProof, check};
+use attestlog::redact::{Opened, Policy, Preset, SubjectKey, open, seal};
+use attestlog::{AuditLog, Options, PolicySet, ToolCall};
+
+/// A log with one call of which two values are sealed, and what these are.
+fn sealed() -> (AuditLog, u64, Vec<(Path, Opened)>) {
+    let mut policies = PolicySet::default();
+    policies.redaction = Policy::preset(Preset::Floor);
+    let log = Options::new().policies(policies).in_memory().unwrap();
+    let mut byte = 0;
+    let random = &mut |out: &mut [u8]| {
+        out.iter_mut().for_each(|b| {
+            byte += 1;
+            *b = byte
+        });
+        Ok(())
+    };
+    let key = SubjectKey::generate(random).unwrap();
+    let (mut arguments, mut opened) = (Object::new(), Vec::new());
+    for (name, value) in [("diagnosis", "J45.0"), ("remark", "afraid of cats")] {
+        let path = Path::parse(&format!("arguments.{name}")).unwrap();
+        let object = seal(&key, "k1", &path, &Json::from(value), random).unwrap();
+        opened.push((path.clone(), open(&key, &path, &object).unwrap()));
+        arguments.insert(name, object);
+    }
+    let seq = log.record(ToolCall::new("c", "u", "read_chart").arguments(Json::from(arguments))).unwrap().seq;
+    (log, seq, opened)
+}
+
+#[test]
+fn one_value_is_shown_and_the_other_stays_sealed() {
+    let (log, seq, opened) = sealed();
+    let (path, value) = opened[0].clone();
+    let proof = RevealProof::new(log.prove(seq).unwrap(), path, value).unwrap();
+    assert!(!format!("{proof:?}").contains("J45.0"));
+    let file = proof.to_string();
+    assert!(file.contains("J45.0") && !file.contains("afraid"));
+    assert_eq!(Proof::parse(file.as_bytes()).unwrap(), Proof::Reveal(Box::new(proof)));
+    let checked = check(file.as_bytes(), &log.public_key().unwrap()).unwrap();
+    let Proven::Reveal { seq: at, path, value, .. } = checked.proven() else { panic!("{checked:?}") };
+    assert_eq!((*at, &*path.to_string(), value), (seq, "arguments.diagnosis", &Json::from("J45.0")));
+    assert_eq!(checked.to_json().get("value").and_then(Json::as_str), Some("J45.0"));
+    assert!(checked.to_string().contains(r#"the value sealed at arguments.diagnosis in entry 2"#));
+}
+
+#[test]
+fn no_other_value_place_entry_or_log_passes() {
+    let (log, seq, opened) = sealed();
+    let other = log.record(ToolCall::new("c", "u", "read_chart")).unwrap().seq;
+    let (path, right) = opened[0].clone();
+    let entry = log.prove(seq).unwrap();
+    let mut value = right.clone();
+    value.value = Json::from("J45.1");
+    let mut salt = right.clone();
+    salt.salt[0] ^= 1;
+    let elsewhere = Path::parse("arguments.nothing").unwrap();
+    for (entry, path, opened) in [
+        (entry.clone(), path.clone(), value),
+        (entry.clone(), path.clone(), salt),
+        (entry.clone(), opened[1].0.clone(), right.clone()),
+        (entry.clone(), elsewhere, right.clone()),
+        (log.prove(other).unwrap(), path.clone(), right.clone()),
+    ] {
+        assert!(matches!(RevealProof::new(entry, path, opened), Err(CheckError::Reveal(_))));
+    }
+    let key = log.public_key().unwrap();
+    let file = RevealProof::new(entry.clone(), path.clone(), right.clone()).unwrap().to_string();
+    for (from, to) in [("J45.0", "J45.1"), ("diagnosis\"", "remark\""), ("index 2", "index 3"), ("{", "{ \"x\":1,")] {
+        let forged = file.replacen(from, to, 1);
+        assert!(check(forged.as_bytes(), &key).is_err(), "{from}");
+    }
+    assert!(check(file.as_bytes(), &AuditLog::in_memory().unwrap().public_key().unwrap()).is_err());
+    // A line that commits to what the forger likes is not in the log.
+    let mut forged = RevealProof::new(entry, path, right).unwrap();
+    forged.entry.line = String::from_utf8(forged.entry.line).unwrap().replace("read_chart", "read_notes").into_bytes();
+    assert!(matches!(check(forged.to_string().as_bytes(), &key), Err(CheckError::Proof(_))));
+    for cut in 0..file.trim_end().len().min(2000) {
+        assert!(check(&file.as_bytes()[..cut], &key).is_err());
+    }
+}
