@@ -378,7 +378,7 @@ impl Game {
                 self.unfinished.remove(&seq);
             }
             Op::Abandon(which) if !self.begun.is_empty() => {
-                drop(self.begun.remove(usize::from(*which) % self.begun.len()));
+                let _ = self.begun.remove(usize::from(*which) % self.begun.len());
             }
             Op::Finish(..) | Op::Abandon(_) => {}
             Op::Flush => {

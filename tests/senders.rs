@@ -85,3 +85,39 @@ fn threads_that_send_the_same_numbers_record_each_once() {
     assert_eq!(log.size(), size + 40);
     assert_clean(&log);
 }
+
+/// A purge takes entries, not numbers: what was purged is not recorded again because a sender repeats it.
+#[test]
+fn numbers_outlive_the_purge_of_their_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, clock) = (dir.path().join("store"), clock());
+    let log = options(&clock, 1).create(&path).unwrap();
+    for n in 1..=100 {
+        let call = call("a", n);
+        log.record(if n % 3 == 0 { call.patient("P-1") } else { call }).unwrap();
+    }
+    send(&log, "b", 1).unwrap();
+    let begun = log.begin(ToolCall::new("c", "u", "t")).unwrap();
+    begun.finish(|call| call.result(true)).unwrap();
+    let _ = log.begin(ToolCall::new("c", "u", "t")).unwrap();
+    log.flush_index().unwrap();
+    clock.advance(std::time::Duration::from_secs(800 * 86_400));
+    log.confirm_clock("admin", "the machine was off").unwrap();
+    let purged = log.purge("admin").unwrap();
+    assert!(purged.purged > 60, "{purged:?}");
+    let clean = |log: &AuditLog| {
+        let found = log.verify(&attestlog::VerifyOptions::new().threads(1)).unwrap();
+        assert!(found.ok(), "{:#?}", found.findings);
+    };
+    clean(&log);
+    let size = log.size();
+    for n in 37..=100 {
+        let again = send(&log, "a", n);
+        assert!(again.as_ref().is_ok_and(|r| r.seq < size) || again.is_err_and(|e| e.kind() != ErrorKind::Damaged));
+    }
+    assert_eq!(log.size(), size, "nothing was recorded twice");
+    send(&log, "a", 101).unwrap();
+    clean(&log);
+    log.close().unwrap();
+    clean(&options(&clock, 2).open(&path).unwrap());
+}

@@ -16,7 +16,7 @@ use super::tables::{self, Stored};
 use super::turn::Turn;
 use super::{Receipt, Shared};
 use crate::codec;
-use crate::entry::{Body, Content, OwnEntry, Phase, Retention};
+use crate::entry::{Body, CallLimits, Content, OwnEntry, Phase, Retention};
 use crate::json::{Json, Object};
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
@@ -247,9 +247,12 @@ impl<'a> Staging<'a> {
         let seq = self.state.size;
         let mut text = Vec::with_capacity(1024);
         line::write(&mut text, seq, &self.state.head, &body);
-        let limit = self.shared.limits.line_bytes;
-        // A limit for what hosts send; what the store has to say of itself is always said.
-        if text.len() > limit && matches!(body.content, Content::Call(_)) {
+        // The limit is for calls; the store's own entries, a policy among them, are as large as they are.
+        let limit = match &body.content {
+            Content::Call(_) => self.shared.limits.line_bytes,
+            Content::Own(_) => self.shared.limits.line_bytes.max(CallLimits::default().line_bytes),
+        };
+        if text.len() > limit {
             let message =
                 format!("the entry has {} bytes, more than the limit of {limit}; it was not recorded", text.len());
             return Err(Error::new(ErrorKind::TooLarge, message));

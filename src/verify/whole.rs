@@ -581,11 +581,18 @@ impl<'a> Whole<'a> {
             self.find(K::UnfinishedMismatch, seq, detail);
         }
         let mut senders = std::mem::take(&mut self.senders);
+        let gone = self.purged;
         let mut wrong = Vec::new();
         self.snapshot.scan_senders(&mut |id, window| {
             let known = senders.remove(id).unwrap_or_default();
-            let newest = known.iter().rev().take(REMEMBERED).map(|(&number, &seq)| (number, seq));
-            let right = window.is_ok_and(|window| !known.is_empty() && window.seqs().eq(newest.rev()));
+            let right = window.is_ok_and(|window| {
+                // A purge takes the entry, not the number: it would be recorded again otherwise.
+                let listed = window.seqs().filter(|(_, seq)| !gone.contains(*seq));
+                let full = window.seqs().count() >= REMEMBERED;
+                let oldest = window.seqs().next().map_or(0, |(number, _)| if full { number } else { 0 });
+                let newest = known.iter().rev().take(REMEMBERED).filter(|(number, _)| **number >= oldest);
+                window.seqs().next().is_some() && listed.eq(newest.rev().map(|(&number, &seq)| (number, seq)))
+            });
             if !right {
                 wrong.push(id.chars().take(80).collect::<String>());
             }
