@@ -72,6 +72,14 @@ pub fn mutate(random: &mut Random, pool: &[Vec<u8>], words: &[&str]) -> Vec<u8> 
             }
             8 | 9 if !words.is_empty() => {
                 let word = words[random.below(words.len())].bytes();
+                // Where a member or element begins, a word has the best chance to be understood.
+                let begins = |i: &usize| matches!(input[*i], b'{' | b'[' | b',' | b'\n');
+                let starts: Vec<usize> = (0..input.len()).filter(begins).collect();
+                if !starts.is_empty() && random.below(4) != 0 {
+                    let at = starts[random.below(starts.len())] + 1;
+                    drop(input.splice(at..at, word));
+                    continue;
+                }
                 drop(input.splice(at..if random.below(2) == 0 { at } else { to }, word));
             }
             _ => drop(input.splice(at..to, NUMBERS[random.below(NUMBERS.len())].bytes())),

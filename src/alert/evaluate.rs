@@ -1,7 +1,7 @@
 //! Rules over entries, one entry after the other: no I/O but what is asked of [`World`].
 //!
-//! Invariant V1: what is raised depends on the rules and on the entries up to the one that raises it, never on when or in
-//! which portions they were fed. Invariant V2: the two entries of a call count once: what its beginning counted for is
+//! Invariant N4: what is raised depends on the rules and on the entries up to the one that raises it, never on when or in
+//! which portions they were fed. Invariant N5: the two entries of a call count once: what its beginning counted for is
 //! left out when its end comes, and the end counts for what only it tells (an outcome, a patient found in the result).
 
 use super::grants::Grants;

@@ -1,8 +1,8 @@
 //! What is kept of each key between one event and the next: enough to say whether the window is full, and no more.
 //!
-//! Invariant V3: whether an event is a crossing depends only on the events of the window before it. Nothing has to be
+//! Invariant N6: whether an event is a crossing depends only on the events of the window before it. Nothing has to be
 //! remembered of alerts that were raised, so state that is rebuilt from the log says the same as state that was kept.
-//! Invariant V4: a key keeps at most as many events as the threshold; a key whose events have all left the window is
+//! Invariant N7: a key keeps at most as many events as the threshold; a key whose events have all left the window is
 //! forgotten at the next sweep, and beyond a limit the keys that were quiet for longest are.
 //!
 //! Times are nanoseconds of the store's clock. Where that clock was set back by more than the window, what it had shown

@@ -1,6 +1,6 @@
 //! Following the log: newly recorded entries, for those who show them, alert on them, or send them on.
 //!
-//! Invariant E1: a follower sees each entry that it asked for once, in order, and only after it is on the disk. It is a
+//! Invariant H4: a follower sees each entry that it asked for once, in order, and only after it is on the disk. It is a
 //! cursor, not a subscription: whoever is slow falls behind and catches up, and neither the writer nor memory knows.
 
 use crate::json::{Json, Object};

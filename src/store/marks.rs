@@ -1,7 +1,7 @@
 //! How far those who read the log behind the writer have come: up to which seq alert rules were evaluated, up to which
 //! each receiver of alerts was told.
 //!
-//! Invariant M1: the alerts that an evaluation raised and the mark of how far it went stand in one commit, and only where
+//! Invariant N3: the alerts that an evaluation raised and the mark of how far it went stand in one commit, and only where
 //! the mark is still where that evaluation began. So each alert is in the chain once, whatever is killed when.
 
 use super::commit::{Core, Staging};
