@@ -102,7 +102,7 @@ fn session(log: &AuditLog) -> Result<()> {
     println!("  recorded as entry {}, hash {}", read.seq, read.hash);
     // Recorded before the tool runs, so that a crash in the middle leaves its trace.
     let update = ToolCall::new("visit-1042", "dr_smith", "update_medication").patient(PATIENT).purpose("treatment");
-    let begun = log.begin(update.model("gpt-4.1").role("physician").arguments(object([("dose_mg", 500.into())])))?;
+    let begun = log.begin(update.model("gpt-4.1").role("physician").arguments(object([("dose_mg", 500u64.into())])))?;
     begun.finish(|call| call.result(true))?;
     log.record(chart("clerk_doe", "diagnoses").role("clerk").outcome(attestlog::Outcome::Denied))?;
     let entry = log.entry(read.seq)?;
