@@ -5,6 +5,8 @@
 //! `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
 //! those whose name says so.
 
+mod alerts;
+mod break_glass;
 mod config;
 mod demo;
 mod exit;
@@ -67,6 +69,10 @@ enum Command {
     Hold(manage::HoldCommand),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
+    #[command(subcommand)]
+    BreakGlass(break_glass::BreakGlassCommand),
     Reveal(privacy::RevealArgs),
     Erase(privacy::EraseArgs),
     Redact(redact::RedactArgs),
@@ -94,6 +100,8 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
         Command::Clock(command) => manage::clock(command),
+        Command::Alerts(command) => alerts::run(command),
+        Command::BreakGlass(command) => break_glass::run(command),
         Command::Reveal(args) => privacy::reveal(args),
         Command::Erase(args) => privacy::erase(args),
         Command::Redact(args) => redact::run(args),

@@ -1,0 +1,213 @@
+//! `alerts`: what rules found, who looked into it, and a watch that raises and delivers.
+//!
+//! Invariant: `list` shows what no engine has looked at yet too, so it lets the rules of the store's policy look first;
+//! `--as-recorded` only reads.
+
+use super::exit::{End, Failure, Outcome, complain};
+use super::lines::Source;
+use super::render::{Out, Style, clean};
+use super::store::StoreArgs;
+use super::table::{Table, left, right};
+use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, Webhook, parse_duration};
+use attestlog::json::Json;
+use attestlog::{AuditLog, VerifyOptions};
+use clap::{Args, Subcommand};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Alerts: list, acknowledge, watch
+#[derive(Debug, Subcommand)]
+pub enum AlertsCommand {
+    List(ListArgs),
+    Ack(AckArgs),
+    Watch(WatchArgs),
+}
+
+/// Show alerts, newest last; rules look first at what none has looked at
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Only those that nobody has acknowledged
+    #[arg(long)]
+    open: bool,
+    /// Only read: do not let rules look at new entries first
+    #[arg(long)]
+    as_recorded: bool,
+    /// Print JSON, one alert a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Record who looked into an alert, and what it came to
+#[derive(Debug, Args)]
+pub struct AckArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The alert
+    #[arg(value_name = "SEQ")]
+    alert: u64,
+    /// Who looked into it
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    actor: String,
+    /// What it came to
+    #[arg(long, value_name = "TEXT")]
+    disposition: String,
+}
+
+/// Let rules look at the log, and deliver alerts: as JSON Lines on standard output, to a program, to a web address
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Look once and end
+    #[arg(long)]
+    once: bool,
+    /// Run this program for each alert, with the alert on its standard input
+    #[arg(long, value_name = "PROGRAM")]
+    command: Vec<PathBuf>,
+    /// Post each alert to this web address
+    #[arg(long, value_name = "URL", requires = "webhook_secret_file")]
+    webhook: Vec<String>,
+    /// File whose first line is the secret that webhooks are signed with
+    #[arg(long, value_name = "FILE")]
+    webhook_secret_file: Option<PathBuf>,
+    /// Verify the whole log so often, such as 6h; with --once: before it ends
+    #[arg(long, value_name = "TIME", value_parser = |text: &str| parse_duration(text))]
+    verify_every: Option<Duration>,
+}
+
+pub fn run(command: &AlertsCommand) -> Outcome {
+    match command {
+        AlertsCommand::List(args) => list(args),
+        AlertsCommand::Ack(args) => ack(args),
+        AlertsCommand::Watch(args) => watch(args),
+    }
+}
+
+fn list(args: &ListArgs) -> Outcome {
+    let log = args.store.open()?;
+    let store = |e: attestlog::Error| args.store.name(e.into());
+    if !args.as_recorded
+        && let Err(e) = AlertEngine::new(&log).and_then(|mut engine| engine.run_once())
+    {
+        complain(format!("new entries were not looked at: {e}"));
+    }
+    let alerts = log.alerts().map_err(store)?;
+    let alerts: Vec<AlertState> = alerts.into_iter().filter(|alert| !args.open || alert.is_open()).collect();
+    let mut out = Out::stdout();
+    if args.json {
+        for alert in &alerts {
+            out.line(alert.to_json().to_canonical().as_str())?;
+        }
+    } else {
+        show(&alerts, &mut out)?;
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+/// Writes the table for people.
+pub fn show(alerts: &[AlertState], out: &mut Out) -> io::Result<()> {
+    let columns = [right("SEQ"), left("RAISED"), left("SEVERITY"), left("RULE"), left("KEY"), left("ACKNOWLEDGED")];
+    let mut table = Table::new(out, &columns);
+    for state in alerts {
+        let alert = &state.alert;
+        let plain = |text: String| (text, Style::Plain);
+        let severity = match alert.severity {
+            Severity::Critical => Style::Bad,
+            Severity::Warning => Style::Warn,
+            _ => Style::Plain,
+        };
+        let key = alert.detail.get("key").and_then(Json::as_object).map(|key| {
+            let part = |(name, value): (&str, &Json)| {
+                let value = value.as_str().map_or_else(|| value.to_canonical().as_str().to_owned(), str::to_owned);
+                format!("{name} {}", clean(&value))
+            };
+            key.iter().map(part).collect::<Vec<_>>().join(", ")
+        });
+        let said = match state.acknowledgements.last() {
+            Some(ack) => (clean(&format!("{} ({})", ack.disposition, ack.actor)), Style::Good),
+            None => ("open".to_owned(), Style::Warn),
+        };
+        table.row(vec![
+            plain(alert.seq.to_string()),
+            plain(alert.raised_at.to_string()),
+            (alert.severity.to_string(), severity),
+            plain(clean(&alert.rule)),
+            plain(key.unwrap_or_default()),
+            said,
+        ])?;
+    }
+    table.finish()
+}
+
+fn ack(args: &AckArgs) -> Outcome {
+    let log = args.store.open()?;
+    let receipt = log.ack_alert(args.alert, &args.actor, &args.disposition)?;
+    log.close().map_err(|e| args.store.name(e.into()))?;
+    let mut out = Out::stdout();
+    out.line(format!("acknowledged alert {} in entry {}", args.alert, receipt.seq))?;
+    out.flush()?;
+    Ok(End::Done)
+}
+
+fn watch(args: &WatchArgs) -> Outcome {
+    let secret = match &args.webhook_secret_file {
+        Some(path) => Some(first_line(path)?),
+        None => None,
+    };
+    let log = args.store.open()?;
+    let mut engine = AlertEngine::new(&log)?.deliver_to(JsonLines::new("standard output", io::stdout()));
+    for program in &args.command {
+        engine = engine.deliver_to(CommandReceiver::new(program, [""; 0]));
+    }
+    for url in &args.webhook {
+        let secret = secret.clone().unwrap_or_default();
+        engine = engine.deliver_to(Webhook::new(url, secret, Duration::from_secs(10))?);
+    }
+    if args.once {
+        return once(args, &log, engine);
+    }
+    if let Some(every) = args.verify_every {
+        engine = engine.verify_every(every);
+    }
+    let running = engine.start()?;
+    // Until somebody ends the program; what was not delivered by then, the next watch delivers.
+    let mut told = String::new();
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let status = running.status();
+        if status.failing.get("standard output").is_some() {
+            return Err(Failure::Pipe);
+        }
+        let trouble =
+            status.last_error.into_iter().chain(status.failing.into_iter().map(|(who, why)| format!("{who}: {why}")));
+        let trouble = trouble.collect::<Vec<_>>().join("; ");
+        if trouble != told && !trouble.is_empty() {
+            complain(&trouble);
+        }
+        told = trouble;
+    }
+}
+
+fn once(args: &WatchArgs, log: &AuditLog, mut engine: AlertEngine) -> Outcome {
+    let mut found = false;
+    if args.verify_every.is_some() {
+        found = !engine.verify_once(&VerifyOptions::new())?.ok();
+    }
+    let run = engine.run_once().map_err(|e| args.store.name(e.into()))?;
+    for (receiver, e) in &run.failed {
+        complain(format!("{receiver}: {e}"));
+    }
+    drop(engine);
+    log.clone().close().map_err(|e| args.store.name(e.into()))?;
+    Ok(if found || !run.failed.is_empty() { End::Found } else { End::Done })
+}
+
+fn first_line(path: &PathBuf) -> Result<String, Failure> {
+    let bytes = Source::open(Some(path))?.read_all(64 << 10)?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
