@@ -36,9 +36,9 @@ fn made(n: usize) -> Vec<Made> {
             tool: ["look", "write", "send"][dice.roll() as usize % 3],
             user: format!("usr_{}", dice.roll() % 40 + (i as u64 / 500) * 3),
             at: time("2025-02-26T18:00:00Z").plus(Duration::from_millis(dice.roll() % (6 * 86_400_000))),
-            ok: dice.roll() % 5 > 0,
+            ok: !dice.roll().is_multiple_of(5),
             // From nanoseconds to hours, each order of magnitude as often as the next.
-            nanos: (dice.roll() % 10 > 0).then(|| (dice.roll() >> 1) >> (20 + dice.roll() % 43)),
+            nanos: (!dice.roll().is_multiple_of(10)).then(|| (dice.roll() >> 1) >> (20 + dice.roll() % 43)),
         })
         .collect()
 }

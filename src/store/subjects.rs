@@ -1,8 +1,8 @@
 //! The keys of data subjects: made when something about somebody is sealed first, destroyed when that person is erased.
 //!
-//! Invariant K1: a subject's key is on the disk no later than the first entry sealed under it; both stand in one commit.
-//! Invariant K2: a subject has at most one key at a time, whichever threads ask; one that was destroyed never comes back,
-//! also not with an entry that was on its way while it was destroyed. Invariant K3: every row is wrapped under a master
+//! Invariant U1: a subject's key is on the disk no later than the first entry sealed under it; both stand in one commit.
+//! Invariant U2: a subject has at most one key at a time, whichever threads ask; one that was destroyed never comes back,
+//! also not with an entry that was on its way while it was destroyed. Invariant U3: every row is wrapped under a master
 //! key that the key file on the disk holds; an old master key is destroyed only when no row needs it any more.
 //!
 //! A subject is found by its pseudonyms under the live pseudonym keys, so nobody without the key file learns whose key a
