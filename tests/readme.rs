@@ -27,7 +27,10 @@ fn first_cells(text: &str, heading: &str) -> String {
 
 #[test]
 fn the_first_example_is_the_one_that_is_compiled() {
-    assert_eq!(blocks(&read("README.md"), "rust").first().copied(), Some(&*read("examples/first.rs")));
+    let example = read("examples/first.rs");
+    // The file says first what it is for; the README has just said so.
+    let code = example.split_once("\n\n").map(|(_, code)| code);
+    assert_eq!(blocks(&read("README.md"), "rust").first().copied(), code);
 }
 
 #[test]
