@@ -5,7 +5,7 @@ use attestlog::{AuditLog, Options, Result, ToolCall};
 use std::time::Instant;
 
 fn main() -> Result<()> {
-    let entries: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let entries: u64 = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(20_000);
     let dir = std::env::temp_dir().join(format!("attestlog-alert-speed-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
     let path = dir.join("store");

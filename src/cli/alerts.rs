@@ -13,7 +13,7 @@ use attestlog::json::Json;
 use attestlog::{AuditLog, VerifyOptions};
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Alerts: list, acknowledge, watch
@@ -179,7 +179,7 @@ fn watch(args: &WatchArgs) -> Outcome {
     loop {
         std::thread::sleep(Duration::from_secs(1));
         let status = running.status();
-        if status.failing.get("standard output").is_some() {
+        if status.failing.contains_key("standard output") {
             return Err(Failure::Pipe);
         }
         let trouble =
@@ -206,7 +206,7 @@ fn once(args: &WatchArgs, log: &AuditLog, mut engine: AlertEngine) -> Outcome {
     Ok(if found || !run.failed.is_empty() { End::Found } else { End::Done })
 }
 
-fn first_line(path: &PathBuf) -> Result<String, Failure> {
+fn first_line(path: &Path) -> Result<String, Failure> {
     let bytes = Source::open(Some(path))?.read_all(64 << 10)?;
     let text = String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
