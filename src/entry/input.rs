@@ -507,8 +507,11 @@ fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, 
 
 /// What stands where a time or a name should may be anything: a message, which may end in any log, does not show it.
 fn time(value: Json) -> Result<Timestamp> {
-    let wrong = |_| Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06");
-    text(value)?.parse().map_err(wrong)
+    let text = text(value)?;
+    text.parse().map_err(|e: Error| match e.to_string().contains("is not a time") {
+        true => Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"),
+        false => e,
+    })
 }
 
 fn patients(value: Json) -> Result<Vec<String>> {
