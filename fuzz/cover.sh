@@ -7,7 +7,8 @@ cd "$(dirname "$0")"
 target=${1:?name a target: cargo run --release -- list}
 seconds=${2:-600}
 shift $(($# < 2 ? $# : 2))
-mkdir -p "found/$target" "artifacts/$target"
+mkdir -p "found/$target" "artifacts/$target" "corpus/$target"
+cargo run --release -- seeds "$target" "found/$target"
 export FUZZ_TARGET=$target
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -10,7 +10,7 @@ use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord};
 use crate::{Error, Hash, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who a store is: what its first entry says.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub(crate) struct Genesis {
     pub store_id: String,
     /// The log key and epoch 0's public key, where the store was made with keys.
     pub keys: Option<(VerifierKey, [u8; 32])>,
+    /// The id of the first pseudonym key, where there is one.
+    pub pseudonym_key: Option<String>,
 }
 
 /// The facts that the store's own entries establish.
@@ -29,6 +31,8 @@ pub(crate) struct Ledger {
     pub policies: Option<(u64, PolicySet)>,
     pub holds: Holds,
     pub succession: Option<Succession>,
+    /// The ids of all pseudonym keys that were ever in use, as pseudonyms carry them.
+    pub pseudonym_keys: BTreeSet<String>,
     /// Purges by the seq of their entry.
     pub purges: Vec<(u64, PurgeRecord)>,
     /// Emergency grants that were neither closed nor said to have run out, by the seq of their entry.
@@ -62,6 +66,9 @@ impl Genesis {
             detail.insert("log_key", log_key.to_string());
             detail.insert("epoch0", STANDARD.encode(epoch0));
         }
+        if let Some(id) = &self.pseudonym_key {
+            detail.insert("pseudonym_key", id.as_str());
+        }
         detail
     }
 
@@ -77,8 +84,22 @@ impl Genesis {
             }
             _ => return Err(Error::invalid("it names only one of its two keys")),
         };
-        Ok(Genesis { store_id, keys })
+        Ok(Genesis { store_id, keys, pseudonym_key: text("pseudonym_key").map(str::to_owned) })
     }
+}
+
+/// The event of a `key` entry that puts a pseudonym key into use.
+pub(crate) const PSEUDONYM_KEY_EVENT: &str = "pseudonym_key_rotated";
+
+/// The id of the pseudonym key that an entry with these particulars puts into use.
+pub(crate) fn pseudonym_key(kind: Kind, detail: &Json) -> Option<String> {
+    let text = |key: &str| detail.get(key).and_then(Json::as_str);
+    match kind {
+        Kind::Genesis => text("pseudonym_key"),
+        Kind::Key if text("event") == Some(PSEUDONYM_KEY_EVENT) => text("key_id"),
+        _ => None,
+    }
+    .map(str::to_owned)
 }
 
 impl Ledger {
@@ -113,6 +134,7 @@ impl Ledger {
                     self.succession =
                         Some(Succession::new(log_key.name(), epoch0).map_err(|e| Error::invalid(e.to_string()))?);
                 }
+                self.pseudonym_keys.extend(pseudonym_key(kind, detail));
                 self.genesis = Some(genesis);
             }
             Kind::Policy => {
@@ -128,6 +150,7 @@ impl Ledger {
                 self.holds.release(HoldRelease::from_json(detail)?.hold)?;
             }
             Kind::Key => {
+                self.pseudonym_keys.extend(pseudonym_key(kind, detail));
                 if let Some(rotation) = detail.get("rotation").and_then(Json::as_object) {
                     let succession = self.succession.as_mut().ok_or_else(|| Error::invalid("the store has no keys"))?;
                     let invalid = |e: crate::note::EpochError| Error::invalid(e.to_string());

@@ -63,6 +63,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::PolicySet;
+pub use prove::Neighbours;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
 pub use store::{AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Unsealed};
 pub use time::Timestamp;

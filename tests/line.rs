@@ -151,12 +151,17 @@ fn everything_that_a_call_says_is_in_its_line() {
     assert!(text.find('\u{1f600}') < text.find('\u{fb33}'), "keys are ordered by UTF-16 code units");
 }
 
+/// Whether the JSON reader that these tests compare with reads back what it wrote.
+fn exact(x: &f64) -> bool {
+    x.is_finite() && serde_json::from_str::<f64>(&Value::from(*x).to_string()).is_ok_and(|again| again == *x)
+}
+
 fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i32>().prop_map(Value::from),
-        any::<f64>().prop_filter("JSON has no such number", |x| x.is_finite()).prop_map(Value::from),
+        any::<f64>().prop_filter("the other reader reads some numbers a little wrong", exact).prop_map(Value::from),
         "[a-z\u{0}-\u{24f}\u{fb33}\u{1f600}-\u{1f640}]{0,12}".prop_map(|s| Value::from(s.replace('\0', ""))),
     ];
     leaf.prop_recursive(3, 24, 5, |inner| {
@@ -184,7 +189,7 @@ proptest! {
     #[test]
     fn canonical_json_is_what_the_rfc_says(value in json()) {
         let parsed = Json::parse(value.to_string().as_bytes()).unwrap();
-        prop_assert_eq!(parsed.value.to_canonical().as_str(), jcs(&value));
+        prop_assert_eq!(parsed.value.to_canonical().to_string(), jcs(&value));
         let again = Json::parse(parsed.value.to_canonical().as_str().as_bytes()).unwrap();
         prop_assert_eq!(again.value, parsed.value);
     }

@@ -4,6 +4,7 @@
 //! fuzz [--runs N | --seconds S] [--seed X] [TARGET…]    default: 2,000 runs of every target
 //! fuzz replay TARGET FILE…                              what failed before
 //! fuzz list                                             the targets
+//! fuzz seeds TARGET FOLDER                              the inputs to begin from, as files, for another fuzzer
 //! ```
 //!
 //! The same seed and the same corpus give the same inputs. An input that fails is written to `artifacts/TARGET` under
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("replay") => replay(&words[1..]),
+        Some("seeds") => seeds(&words[1..]),
         _ => match plan(&words) {
             Ok(plan) => smoke(&plan),
             Err(wrong) => {
@@ -124,6 +126,20 @@ fn smoke(plan: &Plan) -> ExitCode {
         }
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn seeds(words: &[String]) -> ExitCode {
+    let Some((target, folder)) = words.first().and_then(|name| target(name)).zip(words.get(1)) else {
+        eprintln!("seeds TARGET FOLDER");
+        return ExitCode::from(2);
+    };
+    for seed in (target.seeds)() {
+        if let Err(e) = std::fs::write(Path::new(folder).join(attestlog::Hash::of(&seed).to_string()), &seed) {
+            eprintln!("{folder}: {e}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn keep(target: &Target, input: &[u8]) -> PathBuf {

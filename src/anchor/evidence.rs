@@ -186,6 +186,7 @@ fn proven(bytes: &[u8]) -> Result<(SignedCheckpoint, Form)> {
             merkle::verify_inclusion(proof.seq, size, Hash::leaf(&proof.line), &proof.path, root)?;
             Ok((proof.checkpoint, Form::InclusionProof))
         }
+        _ => Err(Error::invalid("this kind of proof is nothing to compare with; keep a checkpoint")),
     }
 }
 

@@ -82,7 +82,8 @@ struct Item {
     prepared: Option<Prepared>,
     /// What to record where the log finds that too large.
     otherwise: Option<(ToolCall, Phase)>,
-    answer: Arc<Answer>,
+    /// `None` once it was answered.
+    answer: Option<Arc<Answer>>,
     line: Arc<Line>,
     /// The place that becomes free with the answer. Without one, somebody holds it for what follows.
     place: Option<Place>,
@@ -208,7 +209,7 @@ impl Queue {
             return Ok(None);
         }
         state.used += 1;
-        let place = Place(self.handle.line.clone());
+        let place = Place(Some(self.handle.line.clone()));
         Ok(Some(Slot { queue: self.clone(), place: Some(place) }))
     }
 }
@@ -257,7 +258,8 @@ impl Slot {
         let line = self.queue.handle.line.clone();
         let answer = Arc::new(Answer::default());
         let place = if last { self.place.take() } else { None };
-        let item = Item { prepared: Some(prepared), otherwise, answer: answer.clone(), line: line.clone(), place };
+        let item =
+            Item { prepared: Some(prepared), otherwise, answer: Some(answer.clone()), line: line.clone(), place };
         let mut state = line.lock();
         state.open += 1;
         if state.dead {
@@ -279,20 +281,16 @@ impl fmt::Debug for Slot {
 }
 
 /// One of the places that the capacity counts.
-struct Place(Arc<Line>);
+struct Place(Option<Arc<Line>>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.used -= 1;
-        // Each looks for himself: one that was woken and then cancelled could not hand its turn on.
-        let wakers = std::mem::take(&mut state.wakers);
-        self.0.room.notify_all();
-        if state.closed && state.used == 0 {
-            self.0.work.notify_all();
+        if let Some(line) = self.0.take() {
+            let mut state = line.lock();
+            let wakers = line.give_back(&mut state);
+            drop(state);
+            wakers.into_values().for_each(wake);
         }
-        drop(state);
-        wakers.into_values().for_each(wake);
     }
 }
 
@@ -381,20 +379,16 @@ impl Answer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers, unless it was answered before.
-    fn give(&self, result: impl FnOnce() -> Result<Receipt>) {
+    /// Answers, unless it was answered before. Gives who is to be woken.
+    fn give(&self, result: Result<Receipt>) -> Option<Waker> {
         let mut state = self.lock();
         if state.given {
-            return;
+            return None;
         }
         state.given = true;
-        state.result = Some(result());
-        let waker = state.waker.take();
+        state.result = Some(result);
         self.there.notify_all();
-        drop(state);
-        if let Some(waker) = waker {
-            wake(waker);
-        }
+        state.waker.take()
     }
 }
 
@@ -456,17 +450,45 @@ impl Line {
         // Nothing that runs under it can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Makes a place free. Gives who waits for one: each looks for himself, because one that was woken and then cancelled
+    /// could not hand its turn on.
+    fn give_back(&self, state: &mut State) -> BTreeMap<u64, Waker> {
+        state.used -= 1;
+        self.room.notify_all();
+        if state.closed && state.used == 0 {
+            self.work.notify_all();
+        }
+        std::mem::take(&mut state.wakers)
+    }
+}
+
+impl Item {
+    /// The answer, the end of the entry and the free place, all seen at once.
+    fn settle(&mut self, result: Result<Receipt>) {
+        let Some(answer) = self.answer.take() else { return };
+        let mut state = self.line.lock();
+        let waker = answer.give(result);
+        state.open -= 1;
+        if state.open == 0 {
+            self.line.room.notify_all();
+        }
+        let wakers = match self.place.take() {
+            Some(mut place) => {
+                place.0 = None;
+                self.line.give_back(&mut state)
+            }
+            None => BTreeMap::new(),
+        };
+        drop(state);
+        waker.into_iter().chain(wakers.into_values()).for_each(wake);
+    }
 }
 
 impl Drop for Item {
     fn drop(&mut self) {
         // An item that goes without an answer goes with a worker that died.
-        self.answer.give(|| Err(died()));
-        let mut state = self.line.lock();
-        state.open -= 1;
-        if state.open == 0 {
-            self.line.room.notify_all();
-        }
+        self.settle(Err(died()));
     }
 }
 
@@ -512,9 +534,7 @@ fn work(log: &AuditLog, line: &Line) {
                 }
                 (answer, _) => answer,
             };
-            // First the place, so that whoever gets the answer finds it free.
-            drop(item.place.take());
-            item.answer.give(|| answer);
+            item.settle(answer);
         }
     }
 }

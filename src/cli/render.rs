@@ -1,8 +1,8 @@
 //! What a person sees: escaped text, colours, numbers, and the terminal itself.
 //!
-//! Invariant T1: text that came from a store or a file goes through [`clean`], [`clean_json`] or [`clean_lines`] before
+//! Invariant V1: text that came from a store or a file goes through [`clean`], [`clean_json`] or [`clean_lines`] before
 //! it is shown, so that nothing an attacker recorded moves a cursor, turns the direction of writing or hides.
-//! Invariant T2: what does not fit is cut with an ellipsis, never without one.
+//! Invariant V2: what does not fit is cut with an ellipsis, never without one.
 
 use attestlog::Timestamp;
 use attestlog::json::Json;

@@ -508,9 +508,13 @@ fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, 
 /// What stands where a time or a name should may be anything: a message, which may end in any log, does not show it.
 fn time(value: Json) -> Result<Timestamp> {
     let text = text(value)?;
-    text.parse().map_err(|e: Error| match e.to_string().contains("is not a time") {
-        true => Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"),
-        false => e,
+    text.parse().map_err(|e: Error| match e.to_string() {
+        m if m.contains("is not a time") => {
+            Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06")
+        }
+        m if m.contains("leap second") => Error::invalid("a leap second cannot be told apart; write it as second 59"),
+        // What is left is a time, though not one that can be kept.
+        _ => e,
     })
 }
 

@@ -195,6 +195,16 @@ impl Sanitizer {
         }
     }
 
+    /// The ids of all live pseudonym keys, newest first.
+    pub(crate) fn pseudonym_keys(&self) -> impl Iterator<Item = &str> {
+        self.pseudonyms.iter().map(PseudonymKey::id)
+    }
+
+    /// The pseudonyms of a facet's clear value under all live keys, newest first, whatever the policy says now.
+    pub(crate) fn pseudonyms_of(&self, facet: Facet, clear: &str) -> Vec<String> {
+        self.pseudonyms.iter().map(|key| key.pseudonym(facet.name(), clear)).collect()
+    }
+
     /// Everything under which a facet's clear value may have been written: its pseudonym under every live key, newest
     /// first, and the value itself where the policy keeps it or it is a pseudonym already.
     pub fn lookup(&self, facet: Facet, clear: &str) -> Vec<String> {

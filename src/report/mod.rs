@@ -5,7 +5,6 @@
 //! they share (`tools`, `purpose`, `pairing`, `text`).
 //! Invariant O1: whatever a caller of the log wrote into an id, a name or an error comes out as data. No output lets it
 //! become a formula, a tag, a terminal command, a second row or a second resource.
-//! Invariant A3: an access report holds names of fields and ids of records, never what stood in them.
 
 mod pairing;
 mod purpose;

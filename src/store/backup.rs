@@ -8,6 +8,7 @@
 //! The copy is made table by table, not by its bytes: the free pages of the store, with whatever was purged or erased from
 //! them, stay behind, and no read transaction lasts longer than one chunk, so that the store does not grow while it is copied.
 
+use super::guard::guarded;
 use super::log::{AuditLog, Receipt};
 use super::open::{new_private_file, sync_directory};
 use super::options::Options;
@@ -86,7 +87,9 @@ impl AuditLog {
         let name = file_name(dest)?;
         let (partial, file) = Partial::create(dest)?;
         let copy = Copy::new(self.shared(), file.try_clone()?, &mut progress);
-        let state = copy.and_then(Copy::run).map_err(|e| e.at(format_args!("backup to {}", dest.display())))?;
+        let state = copy
+            .and_then(|copy| guarded(|| copy.run()))
+            .map_err(|e| e.at(format_args!("backup to {}", dest.display())))?;
         let bytes = partial.sync(file)?;
         let detail = Object::from_iter([
             ("file", Json::from(self.shared().clean(&name)?)),
@@ -140,7 +143,7 @@ impl Options {
             }
         }
         let name = file_name(src)?;
-        let lock = lock_source(src)?;
+        let lock = guarded(|| lock_source(src))?;
         let (partial, mut file) = Partial::create(dest)?;
         io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).at(dest.display()))?;
         drop(lock);

@@ -1,7 +1,7 @@
 //! What the fuzz targets reach of the stored bytes. Compiled only with the feature `fuzzing`; no part of the interface.
 
 use super::block::{Block, Packed, Sealer};
-use super::merge::{Column, read_row};
+use super::merge::{Column, Row};
 use super::rollup::Cell;
 use super::sender::Window;
 use super::state::State;
@@ -44,8 +44,8 @@ pub fn stored(kind: u8, bytes: &[u8]) {
             }
         }
         3 => {
-            if let Some((_, seqs)) = read_row(1000, bytes) {
-                assert!(seqs.is_sorted(), "a posting list rises");
+            if let Some(row) = Row::decode(1000, bytes) {
+                assert!(row.seqs.is_sorted(), "a posting list rises");
             }
         }
         4 => {
@@ -107,7 +107,7 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
     }
     let dense: Vec<u64> = (1000..1400).chain(1500..1600).collect();
     let sparse: Vec<u64> = (0..100).map(|i| 1000 + i * 3).collect();
-    [dense, sparse].iter().for_each(|list| each(3, &[&[7; 16][..], &posting::encode(list)].concat()));
+    [dense, sparse].iter().for_each(|list| each(3, &[&[7; 16][..], &[5], &posting::encode(list)].concat()));
     for row in tables::Stored::stored(snapshot.table(tables::COLUMNS)?.iter())? {
         each(4, tables::Stored::stored(row)?.1.value());
     }

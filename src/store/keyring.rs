@@ -6,7 +6,7 @@ use super::tables::{self, Stored};
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
 use crate::keys::{KeyFile, KeyId, Passphrase, Settled};
-use crate::ledger::{Genesis, Ledger};
+use crate::ledger::{Genesis, Ledger, PSEUDONYM_KEY_EVENT};
 use crate::note::SignedCheckpoint;
 use crate::policy::{Policies, PolicySet};
 use crate::redact::{PseudonymKey, Sanitizer, Secrets};
@@ -69,6 +69,11 @@ impl Keyring {
         Ok(())
     }
 
+    /// The id of the pseudonym key that new values get, as pseudonyms carry it.
+    pub(crate) fn pseudonym_key(&self) -> Option<String> {
+        self.pseudonyms().pseudonyms.first().map(|key| key.id().to_owned())
+    }
+
     fn pseudonyms(&self) -> Secrets {
         Secrets { pseudonyms: self.file.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect() }
     }
@@ -94,6 +99,11 @@ pub(super) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<
     Ok(Policies { seq, set, sanitizer })
 }
 
+/// The particulars of the entry that puts a pseudonym key into use.
+pub(super) fn pseudonym_key_event(id: &str) -> Object {
+    Object::from_iter([("event", PSEUDONYM_KEY_EVENT), ("key_id", id)])
+}
+
 impl Shared {
     /// `KEY-ID:HMAC` of a whole result under the digest key, where the store has one.
     pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
@@ -117,15 +127,22 @@ impl Shared {
         match (&*self.keys(), &genesis.keys) {
             (None, None) => Ok(()),
             (Some(keys), _) => {
-                let mark = keys.file.mark().filter(|mark| mark.size > core.state.size);
-                mark.map_or(Ok(()), |mark| {
+                if let Some(mark) = keys.file.mark().filter(|mark| mark.size > core.state.size) {
                     let message = format!(
                         "the store has {} entries, its key file has signed {}: this is an older copy; bring back the newest \
                          one, or restore it with `attestlog restore`, which says so in the log",
                         core.state.size, mark.size
                     );
-                    Err(Error::new(ErrorKind::Conflict, message))
-                })
+                    return Err(Error::new(ErrorKind::Conflict, message));
+                }
+                // After a crash in a rotation, say: who reads the log must know of every key before it is used, or a
+                // proof that nothing is missing could leave out what stands under this one.
+                let policies = self.policies();
+                let used = policies.sanitizer.iter().flat_map(|s| s.pseudonym_keys());
+                for id in used.filter(|id| !ledger.pseudonym_keys.contains(*id)) {
+                    staging.own(Kind::Key, pseudonym_key_event(id), None)?;
+                }
+                Ok(())
             }
             (None, Some(_)) if !self.settings.unsigned => Err(Error::new(
                 ErrorKind::Key,

@@ -125,18 +125,22 @@ impl AuditLog {
     /// # Errors
     /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) where there are too many.
     pub fn rotate_pseudonym_key(&self) -> Result<Receipt> {
-        let shared = self.shared();
-        let id = {
-            let mut keys = shared.keys();
-            let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
-            let keys = keys.as_mut().ok_or_else(missing)?;
-            let id = keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
-            keys.save(shared)?;
-            id
-        };
-        let event = [("event", Json::from("pseudonym_key_rotated")), ("key_id", crate::hash::to_hex(&id.0).into())];
-        let receipt = self.own(Kind::Key, Object::from_iter(event).into())?;
-        shared.renew_policies()?;
+        let receipt = self.shared().exclusive(|shared, core| {
+            let mut staging = Staging::new(shared, core)?;
+            let id = {
+                let mut keys = shared.keys();
+                let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
+                let keys = keys.as_mut().ok_or_else(missing)?;
+                keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
+                keys.save(shared)?;
+                keys.pseudonym_key().ok_or_else(missing)?
+            };
+            // In the log before the first value under it is.
+            let receipt = staging.own(Kind::Key, super::keyring::pseudonym_key_event(&id), None)?;
+            shared.commit(core, staging, |_| Ok(()))?;
+            Ok(receipt)
+        })?;
+        self.shared().renew_policies()?;
         Ok(receipt)
     }
 

@@ -20,7 +20,8 @@ use crate::entry::Field;
 use crate::host::Random;
 use crate::json::{Json, Object};
 use crate::merkle::Frontier;
-use crate::{Hash, Kind, Result, Timestamp};
+use crate::note::SignedCheckpoint;
+use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -297,20 +298,69 @@ impl Shared {
     /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
     /// batch's own.
     pub(crate) fn merge_all(&self) -> Result<()> {
-        {
-            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(newest) = published.generations.last() {
-                newest.freeze();
-            }
-        }
+        self.freeze_newest();
         while self.merge_next()? {}
         Ok(())
+    }
+
+    /// Writes everything that is pending and signs, so that nothing but a few of the store's own entries stands between
+    /// the last batch and the checkpoint. Gives the checkpoint and the store as it was then.
+    ///
+    /// A proof that nothing is missing has to show what no batch covers; these would be calls of other people.
+    pub(crate) fn settle(&self) -> Result<(SignedCheckpoint, Snapshot)> {
+        if self.keys().is_none() {
+            let message = "the store has no keys here, so nothing can be signed; bring back its key file";
+            return Err(Error::new(ErrorKind::Key, message));
+        }
+        if !is_settled(&self.snapshot()?)? {
+            // In slices, while others go on recording; little is left to be done while they wait.
+            self.merge_all()?;
+        }
+        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        self.exclusive(|shared, core| {
+            while !is_settled(&shared.snapshot()?)? {
+                shared.freeze_newest();
+                let Some(generation) = shared.complete_generation() else { break };
+                let mut merge = Merge::prepare(&shared.snapshot()?, &generation, &*shared.random)?;
+                loop {
+                    merge.slice(shared, core)?;
+                    if merge.done == merge.rows.len() {
+                        break;
+                    }
+                }
+                merge.finish(shared, core)?;
+                shared.published.write().unwrap_or_else(PoisonError::into_inner).generations.remove(0);
+            }
+            Ok((shared.sign(core)?, shared.snapshot()?))
+        })
+    }
+
+    fn freeze_newest(&self) {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(newest) = published.generations.last() {
+            newest.freeze();
+        }
     }
 
     fn complete_generation(&self) -> Option<Arc<Generation>> {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
         published.generations.first().filter(|g| g.is_complete()).cloned()
     }
+}
+
+/// Whether what no batch covers may be shown to anybody: a few of the store's own entries that name nobody.
+fn is_settled(snapshot: &Snapshot) -> Result<bool> {
+    const FEW: u64 = 16;
+    if snapshot.size - snapshot.indexed.min(snapshot.size) > FEW {
+        return Ok(false);
+    }
+    for seq in snapshot.indexed..snapshot.size {
+        let kind = snapshot.entry(seq)?.kind();
+        if !matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key | Kind::Clock | Kind::IndexBatch) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The retention class and end of each entry of a batch. Kept when entries are purged, so that a verifier can

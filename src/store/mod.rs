@@ -1,10 +1,13 @@
 //! The store: one file, one writer at a time, any number of readers.
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
+//! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
+//! `snapshot` reads, `rows` for proofs; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
 //! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys; `merge` moves the index of the newest entries (`pending`) into the file;
 //! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
-//! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
-//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`,
+//! `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
 mod backup;
@@ -31,6 +34,7 @@ mod privacy;
 mod purge;
 mod rewrite;
 mod rollup;
+mod rows;
 mod scan;
 mod sender;
 mod shared;
@@ -47,7 +51,7 @@ pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use marks::{Move, Own};
-pub(crate) use merge::{Column, Row, row_inner, row_leaf};
+pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
 pub(crate) use prepare::Prepared;
@@ -55,6 +59,7 @@ pub(crate) use prints::{CallFact, Prints};
 pub use purge::Purged;
 pub(crate) use rewrite::{covers, is_inside};
 pub(crate) use rollup::Cell;
+pub(crate) use rows::{BatchRows, IndexRow};
 pub(crate) use sender::REMEMBERED;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;

@@ -129,6 +129,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let genesis = Genesis {
         store_id: crate::hash::to_hex(&id),
         keys: keys.as_ref().map(|k| (k.file.verifier(), *k.file.epoch_key().verifier().public())),
+        pseudonym_key: keys.as_ref().and_then(Keyring::pseudonym_key),
     };
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
     let core =
@@ -227,8 +228,8 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         ledger: RwLock::new(Arc::new(ledger)),
         keys: Mutex::new(keys),
-        subjects: Subjects::default(),
         purged: RwLock::new(Arc::new(purged)),
+        subjects: Subjects::default(),
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),

@@ -1,7 +1,7 @@
 //! Purging: what has expired leaves the log, and every proof stays.
 //!
-//! Invariant Q1: nothing goes that has not expired by the expiry clock under every policy until now, or that a hold
-//! covers. Invariant Q2: until the new file has taken the old one's name, the store is as before; from then on it is as
+//! Invariant X3: nothing goes that has not expired by the expiry clock under every policy until now, or that a hold
+//! covers. Invariant X4: until the new file has taken the old one's name, the store is as before; from then on it is as
 //! after. A crash or a full disk in between leaves a file beside the store that the next purge or open removes.
 
 use super::commit::{Core, Staging};

@@ -135,34 +135,18 @@ pub(super) fn catch_up(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut, f
 
 /// Tables that are small and may change while the copy is made.
 fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
-    let mut senders = txn.open_table(tables::SENDERS).stored()?;
-    for row in snapshot.table(tables::SENDERS)?.iter().stored()? {
-        let (key, value) = row.stored()?;
-        senders.insert(key.value(), value.value()).stored()?;
+    // Replaced as a whole: an erasure, say, may have taken rows away since the last time.
+    macro_rules! replaced {
+        ($($table:expr),*) => {$({
+            let mut to = txn.open_table($table).stored()?;
+            to.retain(|_, _| false).stored()?;
+            for row in snapshot.table($table)?.iter().stored()? {
+                let (key, value) = row.stored()?;
+                to.insert(key.value(), value.value()).stored()?;
+            }
+        })*};
     }
-    let mut checkpoints = txn.open_table(tables::CHECKPOINTS).stored()?;
-    for row in snapshot.table(tables::CHECKPOINTS)?.iter().stored()? {
-        let (key, value) = row.stored()?;
-        checkpoints.insert(key.value(), value.value()).stored()?;
-    }
-    // What an erasure took meanwhile must not come along.
-    let mut subjects = txn.open_table(tables::SUBJECTS).stored()?;
-    subjects.retain(|_, _| false).stored()?;
-    for row in snapshot.table(tables::SUBJECTS)?.iter().stored()? {
-        let (key, value) = row.stored()?;
-        subjects.insert(key.value(), value.value()).stored()?;
-    }
-    let mut tags = txn.open_table(tables::SUBJECT_TAGS).stored()?;
-    tags.retain(|_, _| false).stored()?;
-    for row in snapshot.table(tables::SUBJECT_TAGS)?.iter().stored()? {
-        let (key, value) = row.stored()?;
-        tags.insert(key.value(), value.value()).stored()?;
-    }
-    let mut marks = txn.open_table(tables::MARKS).stored()?;
-    for row in snapshot.table(tables::MARKS)?.iter().stored()? {
-        let (key, value) = row.stored()?;
-        marks.insert(key.value(), value.value()).stored()?;
-    }
+    replaced!(tables::SENDERS, tables::CHECKPOINTS, tables::MARKS, tables::SUBJECTS, tables::SUBJECT_TAGS);
     let mut unfinished = txn.open_table(tables::UNFINISHED).stored()?;
     unfinished.retain(|_, ()| false).stored()?;
     for row in snapshot.table(tables::UNFINISHED)?.iter().stored()? {

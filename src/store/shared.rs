@@ -35,9 +35,9 @@ pub(crate) struct Shared {
     pub(super) policies: RwLock<Arc<Policies>>,
     pub(super) ledger: RwLock<Arc<Ledger>>,
     pub(super) keys: Mutex<Option<Keyring>>,
-    pub(super) subjects: Subjects,
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
+    pub(super) subjects: Subjects,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,

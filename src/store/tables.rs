@@ -107,10 +107,10 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(UNFINISHED).stored()?;
     txn.open_table(CHECKPOINTS).stored()?;
     txn.open_table(PURGES).stored()?;
-    txn.open_table(SUBJECTS).stored()?;
-    txn.open_table(SUBJECT_TAGS).stored()?;
     txn.open_table(HUSKS).stored()?;
     txn.open_table(MARKS).stored()?;
+    txn.open_table(SUBJECTS).stored()?;
+    txn.open_table(SUBJECT_TAGS).stored()?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 
 mod batch;
 mod finding;
+mod json;
 mod signed;
 mod whole;
 

@@ -1,4 +1,13 @@
 //! Proofs about a store, for people who trust neither the machine nor the program.
+//!
+//! Here: that an entry is in the log, and that the log only grew. `complete`: that nothing is missing from an answer.
+//! `evidence`: the whole log in a folder.
+//! What comes out is checked in `proof`, without the store.
+
+mod complete;
+mod evidence;
+
+pub use complete::Neighbours;
 
 use crate::merkle;
 use crate::note::SignedCheckpoint;

@@ -1,15 +1,22 @@
 //! Proof files: what is handed to somebody who has the log's public key and nothing else.
 //!
-//! Two forms. That an entry is in the log: C2SP tlog-proof, whose `extra` line is the base64 of the entry's line. That
-//! the log only grew: a JSON object with both sizes and roots, the hashes and the later checkpoint. Reading says that a
+//! That an entry is in the log: C2SP tlog-proof, whose `extra` line is the base64 of the entry's line. That
+//! the log only grew: a JSON object with both sizes and roots, the hashes and the later checkpoint. That no entry is
+//! missing from an answer (`complete`): a JSON object that names its `kind`. Reading says that a
 //! file is well-formed; only [`Proof::check`] says that it proves something, and what, and whose word that rests on: the
 //! log key's. Whether the epoch key in force signed too can be told only with the [`Succession`], and a check without
 //! it says so. Everything is bounded before it is read.
 
-use crate::Hash;
+mod complete;
+
+pub use complete::{CompleteProof, RowTerm, ShownBatch, ShownEntry, ShownRow};
+pub(crate) use complete::{Spellings, person, spelling_terms};
+
 use crate::json::{Json, Limits, Object};
 use crate::merkle::{self, ProofError};
 use crate::note::{EpochError, NoteError, SignedCheckpoint, Succession, VerifierKey, parse_32, parse_decimal};
+use crate::retention::SeqSet;
+use crate::{Field, Hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -41,6 +48,9 @@ pub enum CheckError {
     /// The file says one thing and the checkpoint in it another.
     #[error("the checkpoint in the proof has another {0}")]
     Mismatch(&'static str),
+    /// It does not show that nothing is missing.
+    #[error("the proof is not complete: {0}")]
+    Incomplete(String),
     /// The checkpoint is malformed or not the log key's.
     #[error(transparent)]
     Note(#[from] NoteError),
@@ -211,7 +221,7 @@ impl ConsistencyProof {
     }
 }
 
-/// A proof file of either kind.
+/// A proof file of any kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proof {
@@ -219,6 +229,8 @@ pub enum Proof {
     Inclusion(InclusionProof),
     /// The log only grew.
     Consistency(ConsistencyProof),
+    /// These are all entries with one value.
+    Complete(Box<CompleteProof>),
 }
 
 impl Proof {
@@ -240,6 +252,9 @@ impl Proof {
         let json = parsed.map_err(|e| CheckError::Malformed(e.to_string()))?.value;
         match json.get("kind") {
             None => ConsistencyProof::from_json(&json).map(Proof::Consistency),
+            Some(kind) if kind.as_str() == Some("complete") => {
+                CompleteProof::from_json(&json).map(|proof| Proof::Complete(Box::new(proof)))
+            }
             Some(kind) => Err(CheckError::UnknownKind(shorten(kind.as_str().unwrap_or(kind.type_name())))),
         }
     }
@@ -249,6 +264,7 @@ impl Proof {
         match self {
             Proof::Inclusion(proof) => &proof.checkpoint,
             Proof::Consistency(proof) => &proof.checkpoint,
+            Proof::Complete(proof) => &proof.checkpoint,
         }
     }
 
@@ -262,6 +278,7 @@ impl Proof {
         let proven = match self {
             Proof::Inclusion(proof) => proof.check()?,
             Proof::Consistency(proof) => proof.check()?,
+            Proof::Complete(proof) => proof.check()?,
         };
         Ok(Checked { proven, origin: key.name().to_owned(), epoch })
     }
@@ -309,6 +326,32 @@ pub enum Proven {
         /// The root at that size.
         new_root: Hash,
     },
+    /// The entries shown, and those purged, are all that have one value of one facet.
+    Complete {
+        /// Which facet.
+        facet: Field,
+        /// Which value, as it was asked for.
+        value: String,
+        /// The spellings that were looked for. Where these are pseudonyms of the value, that they are is not proven.
+        terms: Vec<String>,
+        /// The size of the log to which the proof leads.
+        size: u64,
+        /// The root at that size.
+        root: Hash,
+        /// Seq and canonical line of each entry that has the value.
+        entries: Vec<(u64, String)>,
+        /// Entries that had the value and were purged by policy.
+        purged: SeqSet,
+        /// Purged entries of which it is no longer known whether they had the value.
+        unknown: SeqSet,
+    },
+}
+
+impl Proven {
+    /// Whether it rests on somebody's word that a pseudonym is that of the value asked for.
+    pub fn maps_value(&self) -> bool {
+        matches!(self, Proven::Complete { value, terms, .. } if terms.iter().any(|term| term != value))
+    }
 }
 
 impl Checked {
@@ -346,6 +389,19 @@ impl Checked {
                 json.insert("new_size", *new_size);
                 json.insert("new_root", new_root.to_string());
             }
+            Proven::Complete { facet, value, terms, size, root, entries, purged, unknown } => {
+                json.insert("kind", "complete");
+                json.insert("facet", facet.as_str());
+                json.insert("value", value.as_str());
+                json.insert("terms", terms.clone());
+                json.insert("value_mapping", if self.proven.maps_value() { "unproven" } else { "none" });
+                json.insert("size", *size);
+                json.insert("root", root.to_string());
+                json.insert("seqs", entries.iter().map(|(seq, _)| *seq).collect::<Vec<_>>());
+                json.insert("lines", entries.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>());
+                json.insert("purged", purged.to_json());
+                json.insert("purged_unknown", unknown.to_json());
+            }
         }
         json.into()
     }
@@ -359,6 +415,19 @@ impl fmt::Display for Checked {
             Proven::Inclusion { seq, size, .. } => write!(f, "entry {seq} is in the log {origin} of {size} entries")?,
             Proven::Consistency { old_size, new_size, .. } => {
                 write!(f, "the log {origin} of {new_size} entries extends the one of {old_size}")?
+            }
+            Proven::Complete { facet, value, size, entries, purged, unknown, .. } => {
+                let (facet, count) = (facet.as_str(), entries.len());
+                write!(f, "of the {size} entries of the log {origin}, exactly {count} have {facet} {value:?}")?;
+                if !purged.is_empty() {
+                    write!(f, ", and {} more had and were purged by policy", purged.len())?;
+                }
+                if !unknown.is_empty() {
+                    write!(f, "; of {} purged entries nobody can tell any more", unknown.len())?;
+                }
+                if self.proven.maps_value() {
+                    f.write_str("; that the pseudonyms looked for are those of this value is not proven")?;
+                }
             }
         }
         match self.epoch {

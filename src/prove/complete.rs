@@ -1,0 +1,212 @@
+//! Making proofs that nothing is missing. What they prove, and how, is said where they are checked.
+
+use crate::merkle;
+use crate::proof::{CompleteProof, RowTerm, ShownBatch, ShownEntry, ShownRow, Spellings, person, spelling_terms};
+use crate::redact::{Facet, is_pseudonym};
+use crate::retention::SeqSet;
+use crate::store::{BatchRows, IndexRow, Snapshot};
+use crate::{AuditLog, Error, ErrorKind, Field, Kind, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a proof may show of others. That a batch of the index does not have a value is shown by the rows on either side
+/// of where it would stand: who these are, and which entries are theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Neighbours {
+    /// Nobody is named; pseudonyms, tools and the like are shown. Where that is not enough there is no proof.
+    #[default]
+    Withhold,
+    /// Conversations, users and patients are shown under their clear ids where they must be.
+    Reveal,
+}
+
+impl AuditLog {
+    /// Every entry with this value of a facet, with the proof that none is missing. Users, patients and conversations
+    /// are named by their clear values, or by a pseudonym.
+    ///
+    /// Writes the pending index batch first, so that what is not indexed yet need not be shown; signs a checkpoint.
+    /// Reads the whole index, and holds the proof in memory.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where others would have to be named and `neighbours` withholds them;
+    /// [`Key`](ErrorKind::Key) without the store's keys, or without a pseudonym key that was once in use;
+    /// [`TooLarge`](ErrorKind::TooLarge) where no proof file may be as large; [`Damaged`](ErrorKind::Damaged) where the
+    /// index is not the one that the log's batches name; as [`AuditLog::checkpoint`].
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Field, Neighbours, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let seq = log.record(ToolCall::new("c", "u", "lookup").patient("P-1"))?.seq;
+    /// let file = log.prove_complete(Field::Patient, "P-1", Neighbours::Withhold)?.to_string();
+    /// let checked = attestlog::proof::check(file.as_bytes(), &log.public_key().unwrap()).unwrap();
+    /// assert_eq!(checked.to_json().get("seqs").unwrap().to_canonical().as_str(), format!("[{seq}]"));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn prove_complete(&self, facet: Field, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
+        let (checkpoint, snapshot) = self.shared().settle()?;
+        let size = checkpoint.checkpoint().size();
+        let mut needed: BTreeSet<u64> = (snapshot.indexed..size).collect();
+        let own = own_entries(&snapshot)?;
+        let terms = self.terms(facet, value, &snapshot, &own)?;
+        let mut asked: Vec<(Field, &str)> = terms.iter().map(|term| (facet, term.as_str())).collect();
+        let spelling = spelling_terms(facet, value);
+        if !spelling.is_empty() {
+            needed.extend(&own);
+        }
+        asked.extend(spelling);
+        asked.sort_unstable();
+        let batches = snapshot.batch_rows(&asked)?;
+        check_neighbours(&batches, &asked, neighbours)?;
+        let mut gone = SeqSet::new();
+        for batch in &batches {
+            needed.insert(batch.seq);
+            for row in batch.shown.iter().filter(|row| row.field == facet && terms.contains(&row.term)) {
+                for &seq in &row.row.seqs {
+                    match snapshot.exists(seq)? {
+                        true => _ = needed.insert(seq),
+                        false => gone.insert(seq),
+                    }
+                }
+            }
+            gone.extend(batch.gone.iter().flat_map(|row| row.seqs.iter().copied()));
+        }
+        let purges = self.purges_of(&snapshot, &gone)?;
+        needed.extend(purges.iter().map(|(seq, _)| *seq));
+        let mut room = crate::proof::MAX_PROOF_BYTES;
+        let mut entries = Vec::with_capacity(needed.len());
+        for seq in needed {
+            let line = snapshot.entry(seq)?.line();
+            let path = merkle::inclusion_proof(&snapshot, seq, size)?;
+            // A hash takes 67 bytes in the file.
+            let bytes = line.len() + path.len() * 67;
+            room = room.checked_sub(bytes).ok_or_else(|| too_large(facet))?;
+            entries.push(ShownEntry { line, path });
+        }
+        let batches = batches.iter().map(|batch| show(&snapshot, batch)).collect::<Result<_>>()?;
+        let proof = CompleteProof { facet, value: value.to_owned(), terms, entries, batches, purges, checkpoint };
+        match proof.to_string().len() > crate::proof::MAX_PROOF_BYTES {
+            true => Err(too_large(facet)),
+            false => Ok(proof),
+        }
+    }
+
+    /// The spellings under which the store may hold the value, sorted.
+    fn terms(&self, facet: Field, value: &str, snapshot: &Snapshot, own: &BTreeSet<u64>) -> Result<Vec<String>> {
+        let Some(person) = person(facet).filter(|_| !is_pseudonym(value)) else { return Ok(vec![value.to_owned()]) };
+        let own = own.iter().map(|&seq| snapshot.entry(seq)).collect::<Result<Vec<_>>>()?;
+        let spellings = Spellings::of(person, own.iter())?;
+        let mut terms = match spellings.clear {
+            true => vec![value.to_owned()],
+            false => Vec::new(),
+        };
+        let mut pseudonyms = self.pseudonyms(person, value);
+        for id in &spellings.keys {
+            let missing = || {
+                let message = format!("the pseudonym key {id} was in use and is not in the key file; bring it back");
+                Error::new(ErrorKind::Key, message)
+            };
+            terms.push(pseudonyms.remove(id).ok_or_else(missing)?);
+        }
+        terms.sort_unstable();
+        Ok(terms)
+    }
+
+    /// The pseudonyms of a value under all keys that are there, by key id.
+    fn pseudonyms(&self, facet: Facet, value: &str) -> BTreeMap<String, String> {
+        let policies = self.shared().policies();
+        let Some(sanitizer) = &policies.sanitizer else { return BTreeMap::new() };
+        let ids = sanitizer.pseudonym_keys().map(str::to_owned);
+        ids.zip(sanitizer.pseudonyms_of(facet, value)).collect()
+    }
+
+    /// The purges that took these entries, each with everything that it took.
+    fn purges_of(&self, snapshot: &Snapshot, gone: &SeqSet) -> Result<Vec<(u64, SeqSet)>> {
+        let mut purges = Vec::new();
+        let mut left: BTreeSet<u64> = gone.iter().collect();
+        for (seq, _) in self.shared().ledger().purges.iter().filter(|(seq, _)| *seq < snapshot.size) {
+            if left.is_empty() {
+                break;
+            }
+            let Some(set) = snapshot.purged_by(*seq)? else { continue };
+            let before = left.len();
+            left.retain(|seq| !set.contains(*seq));
+            if left.len() < before {
+                purges.push((*seq, set));
+            }
+        }
+        match left.first() {
+            None => Ok(purges),
+            Some(seq) => Err(Error::damaged(format!("entry {seq} is neither there nor purged; `verify` says more"))),
+        }
+    }
+}
+
+/// The first entry, the policies and the keys, which say under which spellings a value may stand.
+fn own_entries(snapshot: &Snapshot) -> Result<BTreeSet<u64>> {
+    let wanted = |kind| matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key);
+    let mut own = snapshot.own_entries(wanted)?;
+    for seq in snapshot.indexed..snapshot.size {
+        if wanted(snapshot.entry(seq)?.kind()) {
+            own.insert(seq);
+        }
+    }
+    Ok(own)
+}
+
+fn check_neighbours(batches: &[BatchRows], asked: &[(Field, &str)], neighbours: Neighbours) -> Result<()> {
+    if neighbours == Neighbours::Reveal {
+        return Ok(());
+    }
+    let names = |row: &&IndexRow| {
+        person(row.field).is_some() && !is_pseudonym(&row.term) && !asked.contains(&(row.field, &row.term))
+    };
+    let mut named: BTreeMap<Field, BTreeSet<&str>> = BTreeMap::new();
+    for row in batches.iter().flat_map(|batch| batch.shown.iter().filter(names)) {
+        named.entry(row.field).or_default().insert(&row.term);
+    }
+    if named.is_empty() {
+        return Ok(());
+    }
+    let said: Vec<String> = named.iter().map(|(f, terms)| format!("{} × {}", terms.len(), f.as_str())).collect();
+    Err(Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "a part of the index does not have this value, and to show that the proof would have to name its neighbours there \
+             and their entries: {}; ask for that if whoever gets the proof may know them, or let the policy write pseudonyms",
+            said.join(", ")
+        ),
+    ))
+}
+
+fn show(snapshot: &Snapshot, batch: &BatchRows) -> Result<ShownBatch> {
+    let size = batch.leaves.0.len() as u64;
+    let entry = snapshot.entry(batch.seq)?;
+    let detail = entry.own().map(|own| own.detail.to_json()).unwrap_or_default();
+    let root = merkle::root(&batch.leaves, size)?;
+    let said = (detail.get("rows").and_then(|n| n.as_u64()), detail.get("rows_root").and_then(|r| r.as_str()));
+    if said != (Some(size), Some(&root.to_string())) {
+        let message = format!(
+            "the index of entries {} to {} is not the one that entry {} names: it was changed; `verify` says more",
+            batch.first,
+            batch.end - 1,
+            batch.seq
+        );
+        return Err(Error::damaged(message));
+    }
+    let row = |position: u64, term: RowTerm, seqs: &[u64]| -> Result<ShownRow> {
+        let path = merkle::inclusion_proof(&batch.leaves, position, size)?;
+        Ok(ShownRow { position, term, seqs: seqs.iter().copied().collect(), path })
+    };
+    let known = batch.shown.iter().map(|IndexRow { field, term, row: r }| {
+        row(r.position, RowTerm::Known { facet: *field, term: term.clone(), salt: r.salt }, &r.seqs)
+    });
+    let gone = batch.gone.iter().map(|g| row(g.position, RowTerm::Purged(g.inner), &g.seqs));
+    let mut rows = known.chain(gone).collect::<Result<Vec<_>>>()?;
+    rows.sort_unstable_by_key(|row| row.position);
+    Ok(ShownBatch { entry: batch.seq, rows })
+}
+
+fn too_large(facet: Field) -> Error {
+    let limit = crate::proof::MAX_PROOF_BYTES >> 20;
+    let message = format!("too many entries have this {} for one proof of {limit} MiB", facet.as_str());
+    Error::new(ErrorKind::TooLarge, message)
+}

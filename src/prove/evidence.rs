@@ -1,0 +1,260 @@
+//! The evidence folder: all that an auditor needs to check a log with nothing of this program.
+//!
+//! Invariant: the rows of `entries.jsonl`, hashed as RFC 6962 has it, have the root of `checkpoint`, and what is not among
+//! them is what `purges.jsonl` says, no more and no less. Rows are written as they are read; a folder that could not be
+//! finished is taken away again.
+
+use crate::json::{Json, Object};
+use crate::merkle::Nodes;
+use crate::note::SignedCheckpoint;
+use crate::retention::{PurgeRecord, SeqSet};
+use crate::store::Snapshot;
+use crate::{AuditLog, Error, ErrorKind, Result, Verification, VerifyOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// After how many entries the read transaction is renewed: an open one keeps pages from being used again.
+const RENEW: u64 = 65_536;
+
+/// What lies in the folder.
+const FILES: [&str; 7] =
+    ["entries.jsonl", "checkpoint", "public-key", "purges.jsonl", "succession.json", "report.json", "README.txt"];
+
+impl AuditLog {
+    /// Writes all of the log into a new folder that can be checked with standard tools: every entry's line, the hashes
+    /// that stand for what was purged, a checkpoint of now, the public keys, what each purge took, and what a verification
+    /// finds. Only its owner may read it. Signs a checkpoint; the verification with `options` takes as long as any.
+    ///
+    /// A store with findings has a folder too, whose report says them; the returned verification is that report.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists): something stands at `dir`; [`Damaged`](ErrorKind::Damaged): an entry is
+    /// neither there nor purged, so that no folder could hold; [`Conflict`](ErrorKind::Conflict): entries were purged
+    /// meanwhile, try again; as [`AuditLog::checkpoint`]. Nothing is left at `dir` then.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall, VerifyOptions};
+    /// # let log = AuditLog::in_memory()?;
+    /// # let parent = tempfile::tempdir()?;
+    /// # let dir = parent.path().join("evidence");
+    /// log.record(ToolCall::new("c", "u", "lookup"))?;
+    /// log.write_evidence(&dir, &VerifyOptions::new())?;
+    /// assert_eq!(std::fs::read_to_string(dir.join("entries.jsonl"))?.lines().count(), 3);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn write_evidence(&self, dir: impl AsRef<Path>, options: &VerifyOptions) -> Result<Verification> {
+        let dir = dir.as_ref();
+        let checkpoint = self.checkpoint()?;
+        let mut folder = Folder::new(dir)?;
+        let verification = self.write_into(&folder, &checkpoint, options).map_err(|e| e.at(dir.display()))?;
+        folder.finished = true;
+        Ok(verification)
+    }
+
+    fn write_into(
+        &self,
+        folder: &Folder,
+        checkpoint: &SignedCheckpoint,
+        options: &VerifyOptions,
+    ) -> Result<Verification> {
+        let size = checkpoint.checkpoint().size();
+        let purges = self.purges_before(size)?;
+        let gone = purges.iter().fold(SeqSet::new(), |gone, (_, _, set)| gone.union(set));
+        folder.write("entries.jsonl", |out| self.write_rows(out, size, &gone))?;
+        folder.write("purges.jsonl", |out| {
+            for (seq, record, set) in purges.iter().filter(|(_, record, _)| record.count > 0) {
+                let row = [("seq", Json::from(*seq)), ("seqs", set.to_json()), ("purge", record.to_json())];
+                writeln!(out, "{}", Json::from(Object::from_iter(row)).to_canonical())?;
+            }
+            Ok(())
+        })?;
+        folder.write("checkpoint", |out| Ok(write!(out, "{checkpoint}")?))?;
+        let missing = || Error::new(ErrorKind::Key, "the store was made without keys");
+        let key = self.public_key().ok_or_else(missing)?;
+        folder.write("public-key", |out| Ok(writeln!(out, "{key}")?))?;
+        let succession = self.succession().ok_or_else(missing)?;
+        folder.write("succession.json", |out| Ok(writeln!(out, "{}", succession.to_json().to_canonical())?))?;
+        let verification = self.verify(options)?;
+        folder.write("report.json", |out| Ok(writeln!(out, "{}", verification.to_json().to_canonical())?))?;
+        folder.write("README.txt", |out| Ok(out.write_all(README.as_bytes())?))?;
+        folder.sync()?;
+        Ok(verification)
+    }
+
+    /// The purges of the first `size` entries, each with what its entry says and the exact set.
+    fn purges_before(&self, size: u64) -> Result<Vec<(u64, PurgeRecord, SeqSet)>> {
+        let snapshot = self.snapshot()?;
+        let ledger = self.shared().ledger();
+        let purges = ledger.purges.iter().filter(|(seq, _)| *seq < size).map(|(seq, record)| {
+            let lost =
+                || Error::damaged(format!("what the purge of entry {seq} took is not known; `verify` says more"));
+            Ok((*seq, record.clone(), snapshot.purged_by(*seq)?.ok_or_else(lost)?))
+        });
+        purges.collect()
+    }
+
+    fn write_rows(&self, out: &mut dyn Write, size: u64, gone: &SeqSet) -> Result<()> {
+        let mut at = 0;
+        let mut missing = None;
+        while at < size {
+            let snapshot = self.snapshot()?;
+            if self.shared().ledger().purges.iter().any(|(seq, _)| *seq >= size) {
+                let message = "entries were purged while the evidence was written; write it again";
+                return Err(Error::new(ErrorKind::Conflict, message));
+            }
+            let end = size.min(at + RENEW);
+            for seq in at..end {
+                let Some(found) = snapshot.find(seq)? else {
+                    missing.get_or_insert(seq);
+                    continue;
+                };
+                if let Some(first) = missing.take() {
+                    write_gap(out, &snapshot, first, seq, gone)?;
+                }
+                out.write_all(found.entry()?.line().as_bytes())?;
+                out.write_all(b"\n")?;
+            }
+            at = end;
+        }
+        match missing {
+            Some(first) => write_gap(out, &self.snapshot()?, first, size, gone),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The hashes that stand for the entries from `first` up to `end`, each for the largest subtree whose hash was kept.
+fn write_gap(out: &mut dyn Write, snapshot: &Snapshot, first: u64, end: u64, gone: &SeqSet) -> Result<()> {
+    let mut at = first;
+    while at < end {
+        let mut level = (end - at).ilog2().min(at.trailing_zeros()) as u8;
+        let hash = loop {
+            match snapshot.node(level, at >> level) {
+                Ok(hash) => break hash,
+                Err(e) if e.kind() == ErrorKind::NoSuchEntry && level > 0 => level -= 1,
+                Err(e) => return Err(e),
+            }
+        };
+        let count = 1 << level;
+        if !gone.contains_range(at, at + (count - 1)) {
+            let message =
+                format!("an entry from {at} to {} is neither there nor purged; `verify` says more", at + count - 1);
+            return Err(Error::damaged(message));
+        }
+        let purged =
+            Object::from_iter([("first", Json::from(at)), ("count", count.into()), ("hash", hash.to_string().into())]);
+        writeln!(out, "{}", Json::from(Object::from_iter([("purged", purged)])).to_canonical())?;
+        at += count;
+    }
+    Ok(())
+}
+
+/// A folder that is being written. Dropped before it is finished, it is taken away.
+struct Folder {
+    path: PathBuf,
+    finished: bool,
+}
+
+impl Folder {
+    fn new(path: &Path) -> Result<Folder> {
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(path).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let message =
+                    format!("{}: something exists there already; evidence goes into a new folder", path.display());
+                Error::new(ErrorKind::AlreadyExists, message)
+            }
+            _ => Error::from(e).at(path.display()),
+        })?;
+        Ok(Folder { path: path.to_owned(), finished: false })
+    }
+
+    fn write(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut out = BufWriter::with_capacity(1 << 16, options.open(self.path.join(name))?);
+        write(&mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        if cfg!(unix) {
+            File::open(&self.path)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.finished {
+            for name in FILES {
+                let _ = std::fs::remove_file(self.path.join(name));
+            }
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+const README: &str = "\
+EVIDENCE OF AN AUDIT LOG
+
+entries.jsonl    the log, one row per line, in order of seq from 0. A row is an entry's line, byte for byte what was
+                 hashed, or {\"purged\":{\"first\":N,\"count\":2^k,\"hash\":HEX}}: the Merkle node that stands for the
+                 entries N to N+2^k-1, which were purged after their retention had ended
+checkpoint       a signed note (C2SP signed-note and tlog-checkpoint): the log's name, its size, the root of its Merkle
+                 tree (RFC 6962, SHA-256) in base64, an empty line, and the signatures of the log key and the epoch key
+public-key       the log key (NAME+ID+BASE64). COMPARE IT WITH ONE THAT YOU HAVE FROM ELSEWHERE: whoever rewrites a log
+                 and signs it anew also writes this file anew
+purges.jsonl     for each purge the seq of its entry, the exact set of seqs that it took, and what its entry says
+succession.json  the epoch keys, each handed over to by a signature of the one before it
+report.json      what the program's own verification found when this folder was written (\"findings\"), how far
+                 signatures reach (\"signed_size\") and whether anything kept elsewhere was compared (\"anchored\")
+
+HOW TO CHECK IT WITH OTHER TOOLS
+
+1. One entry. Its hash is SHA-256 of a zero byte and the line, without the newline. For row 1 (the entry with seq 0):
+       (printf '\\000'; sed -n 1p entries.jsonl | tr -d '\\n') | sha256sum
+   The next entry names this hash as its \"prev\". A row that is missing or was edited breaks that link.
+
+2. The whole log. Hash every row, put the hashes together in pairs as RFC 6962 section 2.1 says (SHA-256 of a byte 1,
+   the left hash, the right hash; a purged row is a node by itself), and compare with the checkpoint's third line:
+       import base64, hashlib, json
+       H = lambda *parts: hashlib.sha256(b''.join(parts)).digest()
+       parts = []
+       for row in open('entries.jsonl', 'rb'):
+           gone = json.loads(row).get('purged')
+           count, node = (gone['count'], bytes.fromhex(gone['hash'])) if gone else (1, H(b'\\0', row[:-1]))
+           while parts and parts[-1][0] == count:
+               count, node = 2 * count, H(b'\\1', parts.pop()[1], node)
+           parts.append((count, node))
+       while len(parts) > 1:
+           (_, left), (_, right) = parts[-2:]
+           parts[-2:] = [(0, H(b'\\1', left, right))]
+       print(base64.b64encode(parts[0][1]).decode() == open('checkpoint').read().split('\\n')[2])
+
+3. The signature. A signature line ends in the base64 of 4 bytes of key id and 64 bytes of Ed25519 over the text before
+   the empty line, its last newline included. The public key's base64 is a byte 1 and the 32 bytes of the key:
+       from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+       name, _, key = open('public-key').read().strip().split('+', 2)
+       text, signatures = open('checkpoint').read().rsplit('\\n\\n', 1)
+       line = [s for s in signatures.split('\\n') if s.split(' ')[1:2] == [name]][0]
+       Ed25519PublicKey.from_public_bytes(base64.b64decode(key)[1:]).verify(
+           base64.b64decode(line.split(' ')[2])[4:], (text + '\\n').encode())
+   It raises InvalidSignature where the signature does not hold.
+
+4. What was purged. Each line of purges.jsonl names the entry of a purge; that entry's \"seqs\" is the SHA-256 of the
+   set's ranges with a newline after each:  printf '0-4\\n7-7\\n' | sha256sum
+   All sets together are exactly the seqs for which entries.jsonl has no line.
+
+WHAT IT DOES NOT SHOW
+
+That the key is the right one: compare it. That this is the newest state of the log: compare the checkpoint with later
+ones, or with those that a witness or a time-stamping authority holds. That a call that was never recorded did not happen.
+";

@@ -1,0 +1,231 @@
+//! The rows of the index batches in the order in which they were hashed: what a proof that nothing is missing is made of.
+//!
+//! Invariant M3: the rows of a batch are ordered by facet number, then by the bytes of the term, and a row keeps its place
+//! when others of the batch lose their term to a purge.
+
+use super::Snapshot;
+use super::merge::{Row, row_inner, row_leaf};
+use super::tables::{self, Stored, term_key};
+use crate::entry::Field;
+use crate::merkle::{Nodes, ProofError};
+use crate::retention::SeqSet;
+use crate::{Error, Hash, Result};
+use redb::ReadableTable;
+
+/// A row that still has its term.
+#[derive(Debug, Clone)]
+pub(crate) struct IndexRow {
+    pub field: Field,
+    pub term: String,
+    pub row: Row,
+}
+
+/// A row whose term went with a purge.
+#[derive(Debug, Clone)]
+pub(crate) struct GoneRow {
+    pub position: u64,
+    pub inner: Hash,
+    pub seqs: Vec<u64>,
+}
+
+/// What a proof needs of one index batch.
+#[derive(Debug)]
+pub(crate) struct BatchRows {
+    pub first: u64,
+    pub end: u64,
+    /// The seq of the batch's entry.
+    pub seq: u64,
+    /// The hashes of its rows, in order.
+    pub leaves: Leaves,
+    /// The rows of the terms that were asked for and, of those that it does not have, the rows on either side.
+    pub shown: Vec<IndexRow>,
+    /// The rows without a term between those on either side.
+    pub gone: Vec<GoneRow>,
+    /// The place and hash of each row, while rows are read.
+    placed: Vec<(u64, Hash)>,
+    /// The row before the next one.
+    before: Option<IndexRow>,
+    /// Between which places the terms would stand that it does not have.
+    gaps: Vec<(Option<u64>, Option<u64>)>,
+    /// How many of the terms have been dealt with.
+    asked: usize,
+}
+
+/// The leaves of a batch's tree.
+#[derive(Debug, Default)]
+pub(crate) struct Leaves(pub Vec<Hash>);
+
+impl Nodes for Leaves {
+    type Error = Error;
+
+    fn node(&self, level: u8, index: u64) -> Result<Hash> {
+        if level == 0 {
+            let leaf = usize::try_from(index).ok().and_then(|i| self.0.get(i)).copied();
+            return leaf.ok_or_else(|| ProofError::BeyondSize { index, size: self.0.len() as u64 }.into());
+        }
+        Ok(Hash::node(&self.node(level - 1, index * 2)?, &self.node(level - 1, index * 2 + 1)?))
+    }
+}
+
+impl BatchRows {
+    fn new(first: u64, end: u64, seq: u64) -> BatchRows {
+        BatchRows {
+            first,
+            end,
+            seq,
+            leaves: Leaves::default(),
+            shown: Vec::new(),
+            gone: Vec::new(),
+            placed: Vec::new(),
+            before: None,
+            gaps: Vec::new(),
+            asked: 0,
+        }
+    }
+
+    /// Takes the next row that has its term.
+    fn take(&mut self, row: IndexRow, terms: &[(Field, &str)]) {
+        let leaf = row_leaf(&row_inner(&row.row.salt, row.field, &row.term), &row.row.seqs);
+        self.placed.push((row.row.position, leaf));
+        let mut wanted = false;
+        while let Some(&asked) = terms.get(self.asked).filter(|asked| **asked <= (row.field, &*row.term)) {
+            if asked != (row.field, &*row.term) {
+                self.gap(Some(row.row.position));
+            }
+            wanted = true;
+            self.asked += 1;
+        }
+        if wanted {
+            self.shown.push(row.clone());
+        }
+        self.before = Some(row);
+    }
+
+    /// A term is not there: the row before its place is shown, unless it is already.
+    fn gap(&mut self, next: Option<u64>) {
+        self.gaps.push((self.before.as_ref().map(|row| row.row.position), next));
+        let shown = self.shown.last().map(|row| row.row.position);
+        if let Some(before) = self.before.as_ref().filter(|b| shown.is_none_or(|s| s < b.row.position)) {
+            self.shown.push(before.clone());
+        }
+    }
+
+    /// Puts the rows that lost their term between the others, once all of these are read.
+    fn finish(&mut self, terms: &[(Field, &str)], gone: Vec<GoneRow>) -> Result<()> {
+        while self.asked < terms.len() {
+            self.gap(None);
+            self.asked += 1;
+        }
+        self.placed.extend(gone.iter().map(|row| (row.position, row_leaf(&row.inner, &row.seqs))));
+        self.placed.sort_unstable_by_key(|(position, _)| *position);
+        if let Some((place, _)) = (0..).zip(&self.placed).find(|(place, (position, _))| place != position) {
+            let message = format!("row {place} of the index of entries {} to {} is missing", self.first, self.end - 1);
+            return Err(Error::damaged(message));
+        }
+        self.leaves.0 = std::mem::take(&mut self.placed).into_iter().map(|(_, leaf)| leaf).collect();
+        let inside = |row: &GoneRow| {
+            let within = |(low, high): &(Option<u64>, Option<u64>)| {
+                low.is_none_or(|low| low < row.position) && high.is_none_or(|high| row.position < high)
+            };
+            self.gaps.iter().any(within)
+        };
+        self.gone = gone.into_iter().filter(inside).collect();
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Every index batch with the rows that show whether and where it has these terms, which are sorted by facet number
+    /// and bytes. Reads the whole index once.
+    pub(crate) fn batch_rows(&self, terms: &[(Field, &str)]) -> Result<Vec<BatchRows>> {
+        let mut batches = Vec::new();
+        self.scan_batches(&mut |first, end, seq| {
+            if end <= self.indexed {
+                batches.push(BatchRows::new(first, end, seq));
+            }
+            Ok(())
+        })?;
+        let rows = self.table(tables::POSTINGS)?;
+        for &field in Field::ALL {
+            self.terms_in_order(field, &mut |term, id| {
+                for row in rows.range((field as u8, id, 0)..(field as u8, id, self.indexed)).stored()? {
+                    let (key, row) = row.stored()?;
+                    let first = key.value().2;
+                    let damaged = || Error::damaged(format!("the index row of seq {first} is damaged"));
+                    let row = Row::decode(first, row.value()).ok_or_else(damaged)?;
+                    let place = batches.partition_point(|b| b.first <= first).checked_sub(1);
+                    let inside = |b: &&mut BatchRows| row.seqs.last().is_some_and(|last| *last < b.end);
+                    let batch = place.and_then(|i| batches.get_mut(i)).filter(inside);
+                    let lost = || Error::damaged(format!("an index row of seq {first} belongs to no index batch"));
+                    batch.ok_or_else(lost)?.take(IndexRow { field, term: term.to_owned(), row }, terms);
+                }
+                Ok(())
+            })?;
+        }
+        for batch in &mut batches {
+            let gone = self.gone_rows(batch.first)?;
+            batch.finish(terms, gone)?;
+        }
+        Ok(batches)
+    }
+
+    /// The values of one facet with their ids, in the order of their bytes. The dictionary is in that order but for long
+    /// values, of which it has a hash.
+    fn terms_in_order(&self, field: Field, each: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
+        let terms = self.table(tables::TERMS)?;
+        let number = field as u8;
+        let mut long = Vec::new();
+        for row in terms.range((number, &[0xff][..])..(number + 1, &[][..])).stored()? {
+            let (key, id) = row.stored()?;
+            long.extend(self.long_value(field, key.value().1, id.value())?.map(|value| (value, id.value())));
+        }
+        long.sort_unstable();
+        let mut long = long.into_iter().peekable();
+        for row in terms.range((number, &[][..])..(number, &[0xff][..])).stored()? {
+            let (key, id) = row.stored()?;
+            let damaged = |_| Error::damaged(format!("a term of facet {} is no text", field.as_str()));
+            let value = std::str::from_utf8(key.value().1).map_err(damaged)?;
+            while let Some((value, id)) = long.next_if(|(before, _)| &**before < value) {
+                each(&value, id)?;
+            }
+            each(value, id.value())?;
+        }
+        long.try_for_each(|(value, id)| each(&value, id))
+    }
+
+    /// The value whose key in the dictionary this is, from the first entry that has it.
+    fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
+        let mut at = 0;
+        while let Some((_, seqs)) = self.posting_after(field, id, at)? {
+            at = seqs.last().map_or(u64::MAX, |last| last + 1);
+            for seq in seqs {
+                let Some(found) = self.find(seq)? else { continue };
+                let mut value = None;
+                found.entry()?.body.facets(&mut |f, v| {
+                    if f == field && *term_key(v.as_bytes()) == *key {
+                        value = Some(v.to_owned());
+                    }
+                });
+                return Ok(value);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rows of a batch that lost their term.
+    fn gone_rows(&self, first: u64) -> Result<Vec<GoneRow>> {
+        let husks = self.husks_of(first)?.into_iter();
+        let damaged = || Error::damaged(format!("a row of the batch of entry {first} that lost its term is damaged"));
+        let gone = husks.map(|(position, husk)| {
+            let (inner, seqs) = husk.ok_or_else(damaged)?;
+            Ok(GoneRow { position, inner, seqs })
+        });
+        gone.collect()
+    }
+
+    /// The exact set of seqs that the purge of the entry at `seq` took.
+    pub(crate) fn purged_by(&self, seq: u64) -> Result<Option<SeqSet>> {
+        let bytes = tables::get_bytes(&self.table(tables::PURGES)?, seq)?;
+        bytes.map(|bytes| SeqSet::decode(&bytes)).transpose()
+    }
+}

@@ -1,0 +1,30 @@
+//! The JSON of a verification, as `verify --json` prints it and as an evidence folder holds it.
+
+use super::Verification;
+use crate::json::{Json, Number, Object};
+
+impl Verification {
+    /// `{"ok","size","entries","purged","root","head","signed","signed_size","key_pinned","anchored","anchored_size",
+    /// "findings":[{"kind","seq","detail"}],"seconds"}`.
+    pub fn to_json(&self) -> Json {
+        let findings = self.findings.iter().map(|f| {
+            let kind = Json::from(f.kind.as_str());
+            Object::from_iter([("kind", kind), ("seq", f.seq.into()), ("detail", f.detail.as_str().into())])
+        });
+        Json::from(Object::from_iter([
+            ("ok", Json::from(self.ok())),
+            ("size", self.size.into()),
+            ("entries", self.entries.into()),
+            ("purged", self.purged.into()),
+            ("root", self.root.to_string().into()),
+            ("head", self.head.to_string().into()),
+            ("signed", self.signed.into()),
+            ("signed_size", self.signed_size.into()),
+            ("key_pinned", self.key_pinned.into()),
+            ("anchored", self.anchored.into()),
+            ("anchored_size", self.anchored_size.into()),
+            ("findings", findings.collect::<Vec<_>>().into()),
+            ("seconds", Number::from_f64(self.seconds).map_or(Json::Null, Json::Number)),
+        ]))
+    }
+}
