@@ -333,6 +333,9 @@ fn the_program_shows_no_secret_either() {
     ] {
         quiet(&place, args, "", 0);
     }
+    // A person sees that something was hidden, and a line says what and where.
+    let shown = quiet(&place, &["query", "s", "--patient", PATIENT], "", 0);
+    assert!(shown.contains(" masked") && shown.contains(" pseudonymised") && shown.contains(" sealed"), "{shown}");
     let count =
         || quiet(&place, &["query", "s", "--count", "--patient", PATIENT], "", 0).trim().parse::<usize>().unwrap();
     assert_eq!(count(), session().len());

@@ -5,6 +5,7 @@ use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
 use super::store::StoreArgs;
 use super::table::{Cell, Table, left, right, whole};
+use attestlog::json::Json;
 use attestlog::{AuditLog, Call, Entry, Query};
 use clap::Args;
 use std::io::Write;
@@ -96,7 +97,28 @@ pub fn outcome(call: &Call) -> Cell {
     }
 }
 
-/// What it was about: patients, arguments, error.
+/// What the policy did to it, in numbers of places: `2 masked, 1 sealed`. The line names them.
+fn treated(summary: &Json) -> Option<String> {
+    let count = |detectors: &Json| {
+        let paths = detectors.as_object().into_iter().flat_map(|d| d.iter()).filter_map(|(_, paths)| paths.as_array());
+        paths.map(<[Json]>::len).sum::<usize>()
+    };
+    let done = summary.as_object()?.iter().map(|(action, detectors)| {
+        let done = match action {
+            "drop" => "dropped",
+            "mask" => "masked",
+            "partial" => "cut",
+            "pseudonymise" => "pseudonymised",
+            "seal" => "sealed",
+            other => other,
+        };
+        format!("{} {}", count(detectors), clean(done))
+    });
+    let done: Vec<String> = done.collect();
+    (!done.is_empty()).then(|| done.join(", "))
+}
+
+/// What it was about: patients, arguments, what was treated, error.
 fn with(call: &Call) -> String {
     let mut parts = Vec::new();
     if !call.patient_ids.is_empty() {
@@ -111,6 +133,7 @@ fn with(call: &Call) -> String {
     if let Some(arguments) = call.arguments.as_ref().map(|a| brief(&a.to_json())).filter(|a| !a.is_empty()) {
         parts.push(arguments);
     }
+    parts.extend(call.treated.as_ref().and_then(|t| treated(&t.to_json())));
     if let Some(error) = call.completion.as_ref().and_then(|c| c.error.as_ref()) {
         parts.push(format!("✗ {}", clean_json(&error.message)));
     }
