@@ -42,6 +42,7 @@ mod config;
 mod emergency;
 mod entry;
 mod error;
+mod files;
 mod hash;
 mod host;
 mod ledger;

@@ -5,6 +5,7 @@
 //! so that the next record begins its own line.
 
 use super::{Anchor, AnchorReceipt, Consistency, Record};
+use crate::files::sync_parent;
 use crate::note::SignedCheckpoint;
 use crate::{Error, Result};
 use std::fs::{File, OpenOptions};
@@ -101,16 +102,4 @@ fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {
     let mut last = [0];
     file.read_exact(&mut last)?;
     Ok(last != *b"\n")
-}
-
-/// Makes a new file's name durable.
-#[cfg(unix)]
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_parent(_: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -5,6 +5,7 @@
 //! the directory's own protection is all there is.
 
 use super::{KeyFile, MAX_KEY_FILE_BYTES, Passphrase};
+use crate::files::sync_parent;
 use crate::{Error, ErrorKind, Result};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -177,16 +178,4 @@ fn replace(fresh: &Path, path: &Path, scrub: bool) -> io::Result<()> {
 #[cfg(not(unix))]
 fn replace(fresh: &Path, path: &Path, _scrub: bool) -> io::Result<()> {
     std::fs::rename(fresh, path)
-}
-
-/// Makes a new or renamed file's name durable.
-#[cfg(unix)]
-fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_parent(_: &Path) -> io::Result<()> {
-    Ok(())
 }

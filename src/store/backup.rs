@@ -10,7 +10,7 @@
 
 use super::guard::guarded;
 use super::log::{AuditLog, Receipt};
-use super::open::{new_private_file, sync_directory};
+use super::open::new_private_file;
 use super::options::Options;
 use super::shared::Shared;
 use super::snapshot::read_state;
@@ -194,7 +194,7 @@ impl Partial {
     /// closing it later could take away the lock of a store that was opened there.
     fn sync(&self, file: File) -> Result<u64> {
         file.sync_all()?;
-        sync_directory(&self.path)?;
+        crate::files::sync_parent(&self.path)?;
         Ok(file.metadata()?.len())
     }
 

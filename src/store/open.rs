@@ -51,7 +51,8 @@ pub(super) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
     }
     let file = new_private_file(path)?;
     drop(file);
-    let made = create(options, Source::File(path.to_owned())).and_then(|log| sync_directory(path).map(|()| log));
+    let made = create(options, Source::File(path.to_owned()))
+        .and_then(|log| Ok(crate::files::sync_parent(path).map(|()| log)?));
     if made.is_err() {
         // Nothing was recorded in it yet; a half-made store would only be in the way of the next try.
         let _ = std::fs::remove_file(path);
@@ -88,15 +89,6 @@ pub(super) fn new_private_file(path: &Path) -> Result<File> {
         ),
         _ => Error::from(e).at(path.display()),
     })
-}
-
-/// Makes a new name in a directory outlive a power failure.
-pub(super) fn sync_directory(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if cfg!(unix) {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(())
 }
 
 pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {

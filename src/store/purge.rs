@@ -330,7 +330,7 @@ impl Shared {
             .and_then(|()| match (place, &self.source) {
                 (Place::File { new, path }, _) => {
                     std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display()))?;
-                    open::sync_directory(path)
+                    Ok(crate::files::sync_parent(path)?)
                 }
                 (Place::Memory(memory), Source::Memory(at)) => {
                     *at.lock().unwrap_or_else(PoisonError::into_inner) = memory.clone();
