@@ -6,12 +6,14 @@
 //! those whose name says so.
 
 mod alerts;
+mod backup;
 mod break_glass;
 mod config;
 mod demo;
 mod exit;
 mod export;
 mod filter;
+mod health;
 mod import;
 mod init;
 mod lines;
@@ -69,6 +71,9 @@ enum Command {
     Hold(manage::HoldCommand),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Health(health::HealthArgs),
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
     #[command(subcommand)]
@@ -100,6 +105,9 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
         Command::Clock(command) => manage::clock(command),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
+        Command::Health(args) => health::run(args),
         Command::Alerts(command) => alerts::run(command),
         Command::BreakGlass(command) => break_glass::run(command),
         Command::Reveal(args) => privacy::reveal(args),
