@@ -16,6 +16,7 @@ mod lines;
 mod manage;
 mod progress;
 mod prove;
+mod purge;
 mod query;
 mod record;
 mod redact;
@@ -64,6 +65,7 @@ enum Command {
     Policy(manage::PolicyCommand),
     #[command(subcommand)]
     Hold(manage::HoldCommand),
+    Purge(purge::PurgeArgs),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
     Redact(redact::RedactArgs),
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
+        Command::Purge(args) => purge::run(args),
         Command::Clock(command) => manage::clock(command),
         Command::Redact(args) => redact::run(args),
     })
