@@ -21,6 +21,7 @@ mod manage;
 mod privacy;
 mod progress;
 mod prove;
+mod purge;
 mod query;
 mod record;
 mod redact;
@@ -69,6 +70,7 @@ enum Command {
     Policy(manage::PolicyCommand),
     #[command(subcommand)]
     Hold(manage::HoldCommand),
+    Purge(purge::PurgeArgs),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
     Backup(backup::BackupArgs),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
+        Command::Purge(args) => purge::run(args),
         Command::Clock(command) => manage::clock(command),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),

@@ -1,13 +1,17 @@
 //! `verify`: finds everything that is wrong with a store, and says how far that reaches.
 
-use super::exit::{End, Failure, Outcome};
+use super::exit::{End, Failure, Outcome, complain};
 use super::progress::{Progress, Unit};
+use super::prove::public_key;
 use super::render::{self, Out, Style, clean_json, count, counted};
 use super::store::StoreArgs;
+use attestlog::anchor::Evidence;
 use attestlog::json::{Json, Number, Object};
+use attestlog::note::VerifierKey;
 use attestlog::{AuditLog, Verification, VerifyOptions};
 use clap::Args;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Check every entry, every link and every index row
@@ -15,14 +19,32 @@ use std::sync::Arc;
 pub struct VerifyArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// The log's public key as you have it from elsewhere, or a file with it
+    #[arg(long, value_name = "KEY", value_parser = public_key)]
+    public_key: Option<VerifierKey>,
+    /// What was kept elsewhere: checkpoints, anchor files, time-stamps, proofs
+    #[arg(long, value_name = "FILE")]
+    against: Vec<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &VerifyArgs) -> Outcome {
+    let mut options = VerifyOptions::new();
+    if let Some(key) = &args.public_key {
+        options = options.public_key(key.clone());
+    }
+    for path in &args.against {
+        // Whatever is wrong with such a file, it is the input that is at fault.
+        let evidence = Evidence::read(path, &[]).map_err(|e| Failure::Input(e.to_string()))?;
+        for unread in &evidence.unreadable {
+            complain(unread);
+        }
+        options = options.against(evidence.kept);
+    }
     let log = args.store.open()?;
-    let verification = verify(&log).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    let verification = verify_with(&log, options).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
     let mut out = Out::stdout();
     let written = match args.json {
         true => out.line(json(&verification).to_canonical().as_str()).and_then(|()| out.flush()),
@@ -36,11 +58,15 @@ pub fn run(args: &VerifyArgs) -> Outcome {
     Ok(if verification.ok() { End::Done } else { End::Found })
 }
 
-/// Verifies with a progress bar.
+/// Verifies what the store says of itself, with a progress bar.
 pub fn verify(log: &AuditLog) -> attestlog::Result<Verification> {
+    verify_with(log, VerifyOptions::new())
+}
+
+fn verify_with(log: &AuditLog, options: VerifyOptions) -> attestlog::Result<Verification> {
     let progress = Arc::new(Progress::new("verifying", Unit::Entries));
     let bar = progress.clone();
-    log.verify(&VerifyOptions::new().progress(Arc::new(move |done, total| bar.at(done, total))))
+    log.verify(&options.progress(Arc::new(move |done, total| bar.at(done, total))))
 }
 
 /// Writes the result for people. It never reads like a pass where nothing from outside was compared.
@@ -63,13 +89,17 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
         (false, _) => "no: no checkpoint of this store is signed".to_owned(),
         (true, true) => format!("the first {} of {}, by the key that you gave", count(of.signed_size), count(of.size)),
         (true, false) => {
-            format!("the first {} of {}, by the key that the store itself names", count(of.signed_size), count(of.size))
+            format!(
+                "the first {} of {}, by the key that the store names (give --public-key to pin yours)",
+                count(of.signed_size),
+                count(of.size)
+            )
         }
     };
     out.line(format!("  signed    {signed}"))?;
     let anchored = match of.anchored {
         true => format!("the first {} of {}", count(of.anchored_size), count(of.size)),
-        false => "no: nothing kept elsewhere was compared, so whoever holds the file and its key could have \
+        false => "no: nothing kept elsewhere was compared (give --against FILE), so whoever holds the file and its key could have \
                   rewritten all of it"
             .to_owned(),
     };
