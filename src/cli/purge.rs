@@ -3,8 +3,8 @@
 use super::exit::{End, Failure, Outcome};
 use super::render::{self, Out, clean, count, counted};
 use super::store::StoreArgs;
-use attestlog::AuditLog;
 use attestlog::json::{Json, Object};
+use attestlog::{AuditLog, Purged};
 use clap::Args;
 use std::io::Write;
 
@@ -53,15 +53,25 @@ pub fn run(args: &PurgeArgs) -> Outcome {
 }
 
 fn purge(log: &AuditLog, actor: &str) -> attestlog::Result<Answer> {
-    let done = log.purge(actor)?;
-    Ok(Answer {
-        purged: done.purged,
-        kept_by_hold: done.kept_by_hold,
-        bytes_before: done.bytes_before,
-        bytes_after: Some(done.bytes_after),
-        seq: done.seq,
-        classes: done.classes.into_iter().collect(),
-    })
+    log.purge(actor).map(Answer::from)
+}
+
+impl From<Purged> for Answer {
+    fn from(done: Purged) -> Answer {
+        Answer {
+            purged: done.purged,
+            kept_by_hold: done.kept_by_hold,
+            bytes_before: done.bytes_before,
+            bytes_after: Some(done.bytes_after),
+            seq: done.seq,
+            classes: done.classes.into_iter().collect(),
+        }
+    }
+}
+
+/// Writes for people what a purge did.
+pub fn show_purged(done: Purged, out: &mut Out) -> Result<(), Failure> {
+    show(&Answer::from(done), false, out)
 }
 
 fn plan(log: &AuditLog, args: &PurgeArgs) -> attestlog::Result<Answer> {
