@@ -7,6 +7,7 @@
 
 mod alerts;
 mod break_glass;
+mod check;
 mod config;
 mod demo;
 mod exit;
@@ -28,6 +29,7 @@ mod stats;
 mod store;
 mod table;
 mod timeline;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -60,7 +62,8 @@ enum Command {
     Report(report::ReportCommand),
     Checkpoint(prove::CheckpointArgs),
     Prove(prove::ProveArgs),
-    Check(prove::CheckArgs),
+    Check(check::CheckArgs),
+    Evidence(prove::EvidenceArgs),
     #[command(subcommand)]
     Keys(manage::KeysCommand),
     #[command(subcommand)]
@@ -95,7 +98,8 @@ pub fn main() -> ExitCode {
         Command::Report(command) => report::run(command),
         Command::Checkpoint(args) => prove::checkpoint(args),
         Command::Prove(args) => prove::prove(args),
-        Command::Check(args) => prove::check(args),
+        Command::Check(args) => check::check(args),
+        Command::Evidence(args) => prove::evidence(args),
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
