@@ -56,7 +56,8 @@ pub fn check(args: &CheckArgs) -> Outcome {
     Ok(End::Done)
 }
 
-fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
+/// Writes for people what a proof proves.
+pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
     let valid = out.styled(Style::Good, "valid");
     match checked.proven() {
         Proven::Inclusion { seq, size, root, line } => {

@@ -126,7 +126,8 @@ fn report(out: &mut Out, path: &Path, done: &Done, json: bool) -> Result<(), Fai
         let object = Object::from_iter([
             ("file", Json::from(file.as_str())),
             ("calls", number(tally.calls)),
-            ("conversations", number(tally.conversations)),
+            ("conversations", number(tally.conversations + tally.without_calls)),
+            ("without_calls", number(tally.without_calls)),
             ("users", number(tally.users)),
             ("tools", number(tally.tools)),
             ("failures", number(tally.failures)),
@@ -138,11 +139,15 @@ fn report(out: &mut Out, path: &Path, done: &Done, json: bool) -> Result<(), Fai
         out.line(Json::from(object).to_canonical().as_str())?;
     } else {
         let figure = |n: usize, one, many| counted(n as u64, one, many);
+        let without = match tally.without_calls {
+            0 => String::new(),
+            n => format!(" ({} without a call)", count(n as u64)),
+        };
         let mut line = format!(
-            "{}: {} in {} by {} with {}, {}",
+            "{}: {} in {}{without} by {} with {}, {}",
             clean(&file),
             figure(tally.calls, "call", "calls"),
-            figure(tally.conversations, "conversation", "conversations"),
+            figure(tally.conversations + tally.without_calls, "conversation", "conversations"),
             figure(tally.users, "user", "users"),
             figure(tally.tools, "tool", "tools"),
             figure(tally.failures, "failure", "failures"),

@@ -6,6 +6,7 @@
 //! those whose name says so.
 
 mod alerts;
+mod backup;
 mod break_glass;
 mod check;
 mod config;
@@ -13,6 +14,7 @@ mod demo;
 mod exit;
 mod export;
 mod filter;
+mod health;
 mod import;
 mod init;
 mod lines;
@@ -20,6 +22,7 @@ mod manage;
 mod privacy;
 mod progress;
 mod prove;
+mod purge;
 mod query;
 mod record;
 mod redact;
@@ -70,8 +73,12 @@ enum Command {
     Policy(manage::PolicyCommand),
     #[command(subcommand)]
     Hold(manage::HoldCommand),
+    Purge(purge::PurgeArgs),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Health(health::HealthArgs),
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
     #[command(subcommand)]
@@ -103,7 +110,11 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
+        Command::Purge(args) => purge::run(args),
         Command::Clock(command) => manage::clock(command),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
+        Command::Health(args) => health::run(args),
         Command::Alerts(command) => alerts::run(command),
         Command::BreakGlass(command) => break_glass::run(command),
         Command::Reveal(args) => privacy::reveal(args),

@@ -81,7 +81,7 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     out.line(format!("  signed    {signed}"))?;
     let anchored = match of.anchored {
         true => format!("the first {} of {}", count(of.anchored_size), count(of.size)),
-        false => "no: nothing kept elsewhere was compared".to_owned(),
+        false => "no: nothing kept elsewhere was compared (give --against FILE)".to_owned(),
     };
     paragraph("anchored", &anchored, out)?;
     paragraph("open", &open(of), out)?;

@@ -3,6 +3,7 @@
 use super::log::AuditLog;
 use super::tables::{self, Stored};
 use crate::json::{Json, Object};
+use crate::retention::ClockStatus;
 use crate::{Result, Timestamp};
 use redb::ReadableTableMetadata;
 
@@ -34,6 +35,8 @@ pub struct Health {
     pub last_recorded_at: Option<Timestamp>,
     /// How many threads wait for their turn to record, at this moment.
     pub waiting: u64,
+    /// How the clock stands by which entries expire.
+    pub clock: ClockStatus,
 }
 
 /// An entry that is not in a sealed block yet.
@@ -50,6 +53,27 @@ impl Health {
     /// Whether the file is larger than the host's limit; `None` without a limit or a file.
     pub fn over_quota(&self) -> Option<bool> {
         Some(self.size_bytes? > self.quota_bytes?)
+    }
+
+    /// What somebody should act on, a sentence each, and what to do. Empty where all is well.
+    ///
+    /// ```
+    /// # let log = attestlog::AuditLog::in_memory()?;
+    /// assert!(log.health()?.concerns().is_empty());
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn concerns(&self) -> Vec<String> {
+        let mut concerns = Vec::new();
+        if self.over_quota() == Some(true) {
+            concerns.push("the file is larger than its quota: purge what has expired, or raise the quota".to_owned());
+        }
+        if self.clock.frozen.is_some() {
+            concerns.push(format!(
+                "expiry is frozen: the system clock shows {}, which the store cannot explain; confirm it (clock confirm)",
+                self.clock.wall
+            ));
+        }
+        concerns
     }
 
     /// The object that `attestlog health --json` prints. A member that is not known is `null`.
@@ -80,6 +104,15 @@ impl Health {
             ("unfinished_calls", self.unfinished_calls.into()),
             ("last_recorded_at", self.last_recorded_at.map(time).into()),
             ("waiting", self.waiting.into()),
+            (
+                "expiry_clock",
+                Json::from(Object::from_iter([
+                    ("now", time(self.clock.now)),
+                    ("wall", time(self.clock.wall)),
+                    ("frozen", self.clock.frozen.is_some().into()),
+                ])),
+            ),
+            ("concerns", self.concerns().into()),
         ])
         .into()
     }
@@ -129,6 +162,7 @@ impl AuditLog {
             unfinished_calls: snapshot.table(tables::UNFINISHED)?.len().stored()?,
             last_recorded_at: (state.size > 0).then(|| Timestamp::from_nanos(state.last_recorded_at)),
             waiting: shared.turns.waiting() as u64,
+            clock: self.clock_status()?,
         })
     }
 }
