@@ -6,6 +6,7 @@
 //! those whose name says so.
 
 mod alerts;
+mod anchors;
 mod backup;
 mod break_glass;
 mod check;
@@ -68,6 +69,8 @@ enum Command {
     Check(check::CheckArgs),
     Evidence(prove::EvidenceArgs),
     #[command(subcommand)]
+    Anchors(anchors::AnchorsCommand),
+    #[command(subcommand)]
     Keys(manage::KeysCommand),
     #[command(subcommand)]
     Policy(manage::PolicyCommand),
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Prove(args) => prove::prove(args),
         Command::Check(args) => check::check(args),
         Command::Evidence(args) => prove::evidence(args),
+        Command::Anchors(command) => anchors::run(command),
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),

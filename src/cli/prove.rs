@@ -1,5 +1,6 @@
 //! `checkpoint`, `prove`, `evidence`: what is handed to people who trust neither the machine nor the program.
 
+use super::anchors;
 use super::exit::{End, Failure, Outcome};
 use super::lines::Source;
 use super::render::{Out, clean};
@@ -22,10 +23,11 @@ pub struct CheckpointArgs {
 pub fn checkpoint(args: &CheckpointArgs) -> Outcome {
     let log = args.store.open()?;
     let checkpoint = log.checkpoint().map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
     let mut out = Out::stdout();
     write!(out, "{checkpoint}")?;
     out.flush()?;
+    anchors::hand_over(&log);
+    log.close().map_err(|e| args.store.name(e.into()))?;
     Ok(End::Done)
 }
 
