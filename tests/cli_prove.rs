@@ -268,3 +268,36 @@ fn verify_compares_with_whatever_was_kept_elsewhere() {
     let report = place.run(&[&report[..], &["json"]].concat()).json();
     assert_eq!(report.get("anchored_size").and_then(Json::as_u64), Some(32));
 }
+
+#[test]
+fn what_is_recorded_without_the_key_is_outside_what_is_signed() {
+    let (place, key) = proven();
+    let line = call("c", "u", "later", "");
+    std::fs::rename(place.path("s.key"), place.path("safe")).unwrap();
+    let ran = place.run_with(&["record", "s"], line.as_bytes()).code(3);
+    assert!(ran.err.contains("the store's key file is missing") && ran.err.contains("unsigned"), "{}", ran.err);
+    for command in [
+        &["prove", "s", "7"][..],
+        &["checkpoint", "s"],
+        &["evidence", "s", "folder"],
+        &["prove", "s", "--complete", "--user", "u1"],
+    ] {
+        assert!(place.run(command).code(3).err.contains("key"), "{command:?}");
+    }
+    assert!(!place.path("folder").exists());
+    // Reading and verifying go on.
+    place.run(&["verify", "s", "--public-key", &key]).ok();
+    place.run_with(&["record", "s", "--unsigned"], line.as_bytes()).ok();
+    let said = place.run(&["query", "s", "--kind", "key", "--json"]).ok();
+    assert!(said.lines().count() == 1 && said.contains("opened_without_key"), "{said}");
+    let report = place.run(&["verify", "s", "--json"]).json();
+    assert_eq!(
+        (report.get("size").unwrap().as_u64(), report.get("signed_size").unwrap().as_u64()),
+        (Some(34), Some(32))
+    );
+    assert!(place.run(&["verify", "s"]).ok().contains("the first 32 of 34"));
+    // With the key back the next checkpoint covers it again.
+    std::fs::rename(place.path("safe"), place.path("s.key")).unwrap();
+    place.run(&["checkpoint", "s"]).ok();
+    assert_eq!(place.run(&["verify", "s", "--json"]).json().get("signed_size").unwrap().as_u64(), Some(34));
+}
