@@ -14,7 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The tables of the file. Each is read below.
-const TABLES: [&str; 5] = ["retention", "patients", "redaction", "results", "alerts"];
+const TABLES: [&str; 6] = ["retention", "patients", "redaction", "results", "alerts", "anchor"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -52,6 +52,10 @@ impl PolicySet {
                 return Err(
                     source.error(key.span().start, format!("unknown {what} {name:?}; there are the tables {known}"))
                 );
+            }
+            // No policy: whoever opens the store says where its checkpoints go. Faults are told all the same.
+            if name == "anchor" {
+                crate::anchor::AnchorConfig::from_toml(text, file)?;
             }
             if name == "results" {
                 results = source.results(value)?;

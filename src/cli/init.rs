@@ -1,5 +1,6 @@
 //! `init`: makes a store.
 
+use super::anchors;
 use super::config;
 use super::exit::{End, Outcome};
 use super::render::Out;
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 pub struct InitArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// TOML file with the policies: [retention], [[patients]], [redaction], [results]
+    /// TOML file with the policies: [retention], [[patients]], [redaction], [results], [[alerts]]; and with [[anchor]],
+    /// where checkpoints go, which is kept beside the store in STORE.anchors
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Name under which the log signs, such as example.com/ward-3
@@ -24,13 +26,18 @@ pub struct InitArgs {
 pub fn run(args: &InitArgs) -> Outcome {
     let StoreArgs { store, key } = &args.store;
     let mut options = key.options()?;
+    let mut configured = Vec::new();
     if let Some(path) = &args.config {
-        options = options.policies(config::read(path)?);
+        let text = config::text(path)?;
+        options = options.policies(config::policies(&text, path)?);
+        configured = anchors::read(&text, path)?;
     }
     if let Some(name) = &args.origin {
         options = options.name(name);
     }
-    let log = options.create(store).map_err(|e| args.store.name(e.into()))?;
+    let anchored = anchors::create(store, &configured)?;
+    let made = anchors::add(options, store).and_then(|o| o.create(store).map_err(|e| args.store.name(e.into())));
+    let log = made.inspect_err(|_| anchored.take_back())?;
     let public = log.public_key().map(|key| key.to_string()).unwrap_or_default();
     log.close().map_err(|e| args.store.name(e.into()))?;
     let mut out = Out::stdout();

@@ -4,7 +4,8 @@ use super::exit::{End, Failure, Outcome};
 use super::export::broken_pipe;
 use super::render::Out;
 use super::store::StoreArgs;
-use super::verify::verify;
+use super::trust::TrustArgs;
+use super::verify::verify_with;
 use attestlog::json::Json;
 use attestlog::redact::{Facet, PseudonymKey, Sanitizer, Secrets};
 use attestlog::report::access::{AccessReport, Context, Purged, Subject, TextStyle};
@@ -36,6 +37,8 @@ pub struct AccessArgs {
     /// How to write it
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,8 +53,9 @@ enum Format {
 
 pub fn run(command: &ReportCommand) -> Outcome {
     let ReportCommand::Access(args) = command;
+    let options = args.trust.options()?;
     let log = args.store.open()?;
-    let verification = verify(&log).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    let verification = verify_with(&log, options).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
     let known = pseudonyms(&log, args);
     let context = context(&log, &args.patient, known, &verification)?.period(args.since, args.until)?;
     let mut out = Out::stdout();
@@ -111,6 +115,7 @@ pub fn context(
     context.integrity_verified = verification.ok();
     context.anchored = verification.anchored;
     context.anchored_size = verification.anchored_size;
+    context.rewritable_from = verification.rewritable_from;
     for entry in log.query(&Query::new().kind(Kind::Purge))? {
         let entry = entry?;
         let Some(detail) = entry.own().map(|own| own.detail.to_json()) else { continue };

@@ -147,6 +147,23 @@ impl<'a> Staging<'a> {
         Ok(event)
     }
 
+    /// Whether a trusted time would tell the expiry clock something: end a freeze, explain time that was only credited, or
+    /// move it on. What it knows to the minute need not be an entry.
+    pub(crate) fn gains_by(&self, time: Timestamp) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let status = self.clock.status(self.now);
+        let explained = status.credited.saturating_sub(status.now.since(time));
+        status.frozen.is_some() || explained >= MINUTE || time.since(status.now) >= MINUTE
+    }
+
+    /// Somebody who can be trusted with the time had the log at `time`.
+    pub(crate) fn trusted_time(&mut self, time: Timestamp, source: &str) -> Result<ClockEvent> {
+        let event = self.clock.trusted(time, source)?;
+        self.state.clock = self.clock.state().clone();
+        self.clock_event(&event)?;
+        Ok(event)
+    }
+
     /// The expiry clock as this commit has it.
     pub(crate) fn expiry_clock(&self) -> &ExpiryClock {
         &self.clock

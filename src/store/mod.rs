@@ -10,6 +10,7 @@
 //! `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
+mod anchoring;
 mod backup;
 mod block;
 mod commit;
@@ -45,6 +46,7 @@ mod tables;
 mod turn;
 mod zones;
 
+pub use anchoring::AnchorHealth;
 pub use backup::Backup;
 pub(crate) use block::Packed;
 pub(crate) use guard::guarded;

@@ -3,6 +3,7 @@
 //! Opening rebuilds what is in memory only: the Merkle frontier from stored nodes and the newest hashes, the pending
 //! index from the entries that no index batch covers. It writes nothing.
 
+use super::anchoring::Anchoring;
 use super::block::Packed;
 use super::commit::{Core, Staging};
 use super::guard::guarded;
@@ -207,6 +208,7 @@ fn share(
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
+    let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     Ok(Arc::new(Shared {
         settings: options.settings,
         limits: options.limits,
@@ -225,6 +227,7 @@ fn share(
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
+        anchoring,
         news: News::default(),
     }))
 }
