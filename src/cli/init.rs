@@ -1,9 +1,11 @@
 //! `init`: makes a store.
 
+use super::alerting;
 use super::config;
 use super::exit::{End, Outcome};
 use super::render::Out;
 use super::store::StoreArgs;
+use attestlog::alert::Receivers;
 use clap::Args;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -13,7 +15,8 @@ use std::path::PathBuf;
 pub struct InitArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// TOML file with the policies: [retention], [[patients]], [redaction], [results]
+    /// TOML file with the policies: [retention], [[patients]], [redaction], [results], [[alerts]]; and
+    /// [[receivers]] of alerts, which are kept in STORE.receivers
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Name under which the log signs, such as example.com/ward-3
@@ -24,8 +27,11 @@ pub struct InitArgs {
 pub fn run(args: &InitArgs) -> Outcome {
     let StoreArgs { store, key } = &args.store;
     let mut options = key.options()?;
+    let mut receivers = Receivers::default();
     if let Some(path) = &args.config {
-        options = options.policies(config::read(path)?);
+        let policies;
+        (policies, receivers) = config::read(path)?;
+        options = options.policies(policies);
     }
     if let Some(name) = &args.origin {
         options = options.name(name);
@@ -33,6 +39,9 @@ pub fn run(args: &InitArgs) -> Outcome {
     let log = options.create(store).map_err(|e| args.store.name(e.into()))?;
     let public = log.public_key().map(|key| key.to_string()).unwrap_or_default();
     log.close().map_err(|e| args.store.name(e.into()))?;
+    if !receivers.0.is_empty() {
+        alerting::configure(store, &receivers)?;
+    }
     let mut out = Out::stdout();
     out.line(public)?;
     out.flush()?;
