@@ -159,7 +159,13 @@ impl Page {
             self.text(what);
             self.tag("</span></li>");
         }
-        self.tag("</ul></section>\n");
+        self.tag("</ul>");
+        if !totals.purposes.is_empty() {
+            self.tag("<p class=\"purposes\"><span>By purpose:</span> <bdi>");
+            self.text(&report.purposes());
+            self.tag("</bdi></p>");
+        }
+        self.tag("</section>\n");
     }
 
     fn tallies(&mut self, report: &AccessReport) {
