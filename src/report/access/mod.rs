@@ -326,7 +326,7 @@ impl AccessReport {
         self.context.purged.iter().map(sentence).collect()
     }
 
-    /// The accesses by purpose, in words: `treatment 31, not stated 2`.
+    /// The accesses by purpose, in words: `treatment (31), not stated (2)`.
     fn purposes(&self) -> String {
         let shown = |purpose: &Option<String>| match purpose {
             Some(purpose) => super::text::shortened(purpose, 60),
@@ -334,10 +334,10 @@ impl AccessReport {
         };
         let purposes = &self.totals.purposes;
         let mut parts: Vec<String> =
-            purposes.iter().take(MAX_PURPOSES).map(|(purpose, n)| format!("{} {n}", shown(purpose))).collect();
+            purposes.iter().take(MAX_PURPOSES).map(|(purpose, n)| format!("{} ({n})", shown(purpose))).collect();
         if let Some(rest) = purposes.get(MAX_PURPOSES..).filter(|rest| !rest.is_empty()) {
             let sum: u64 = rest.iter().map(|(_, n)| n).sum();
-            parts.push(format!("{} others {sum}", rest.len()));
+            parts.push(format!("{} others ({sum})", rest.len()));
         }
         parts.join(", ")
     }
