@@ -3,6 +3,7 @@
 use super::exit::Failure;
 use super::lines::Source;
 use attestlog::PolicySet;
+use attestlog::alert::Receivers;
 use std::path::Path;
 
 /// Nobody writes a longer one.
@@ -17,4 +18,9 @@ pub fn text(path: &Path) -> Result<String, Failure> {
 /// The policies that the text of a configuration file describes.
 pub fn policies(text: &str, path: &Path) -> Result<PolicySet, Failure> {
     Ok(PolicySet::from_toml(text, &path.display().to_string())?)
+}
+
+/// The receivers of alerts that it names.
+pub fn receivers(text: &str, path: &Path) -> Result<Receivers, Failure> {
+    Ok(Receivers::from_toml(text, &path.display().to_string())?)
 }

@@ -2,9 +2,10 @@
 //!
 //! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
 //! library, and shows the answer through `render` and `table`. Calls go from this file to the commands, from those to
-//! `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
+//! `alerting`, `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
 //! those whose name says so.
 
+mod alerting;
 mod alerts;
 mod anchors;
 mod backup;

@@ -3,10 +3,16 @@
 use super::anchoring::AnchorHealth;
 use super::log::AuditLog;
 use super::tables::{self, Stored};
+use crate::alert::AlertLag;
 use crate::json::{Json, Object};
 use crate::retention::ClockStatus;
+use crate::verify::{Noted, Verifications};
 use crate::{Result, Timestamp};
 use redb::ReadableTableMetadata;
+use std::time::Duration;
+
+/// For how long alerts may be behind before somebody should act: a host that records now and then catches up when it does.
+const ALERTS_LATE: Duration = Duration::from_secs(15 * 60);
 
 /// How a store is doing. Taken at one moment; asking costs a few reads and changes nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +46,10 @@ pub struct Health {
     pub anchors: Vec<AnchorHealth>,
     /// How the clock stands by which entries expire.
     pub clock: ClockStatus,
+    /// How far alerting is behind the log.
+    pub alerts: AlertLag,
+    /// What verifications said last.
+    pub verifications: Verifications,
 }
 
 /// An entry that is not in a sealed block yet.
@@ -93,6 +103,15 @@ impl Health {
                 )),
                 _ => {}
             }
+        concerns.extend(self.alerts.concerns(self.checked_at.minus(ALERTS_LATE)));
+        if let Some(found) = &self.verifications.found {
+            concerns.push(format!(
+                "the verification of {} found {} wrong ({}), and nobody has settled it: look into it (verify), then say \
+                 what it came to (alerts settle)",
+                found.at,
+                found.findings,
+                found.kinds.join(", ")
+            ));
         }
         concerns
     }
@@ -154,6 +173,9 @@ impl Health {
             ),
             ("last_anchor", last_anchor.into()),
             ("anchors", anchors.collect::<Vec<_>>().into()),
+            ("alerts", self.alerts.to_json()),
+            ("last_verification", self.verifications.last.as_ref().map(Noted::to_json).into()),
+            ("unsettled_verification", self.verifications.found.as_ref().map(Noted::to_json).into()),
             ("concerns", self.concerns().into()),
         ])
         .into()
@@ -206,6 +228,8 @@ impl AuditLog {
             waiting: shared.turns.waiting() as u64,
             anchors: self.anchors(),
             clock: self.clock_status()?,
+            alerts: AlertLag::of(self)?,
+            verifications: self.verifications()?,
         })
     }
 }

@@ -16,6 +16,7 @@ mod block;
 mod commit;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod gone;
 mod guard;
 mod health;
 mod keyring;

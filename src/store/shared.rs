@@ -168,6 +168,11 @@ impl Shared {
         })
     }
 
+    /// Where the store's file is, if it is one.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        self.source.path()
+    }
+
     /// Whether the store was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)

@@ -4,15 +4,17 @@
 //! the links, and rebuilds what the index should say of it, on as many threads as there are. `whole` takes the batches'
 //! results in order and checks what spans them: the tree, zones, rollups, senders, terms, the state; `signed` holds the
 //! history against signatures and against what was kept elsewhere. `finding` is what
-//! either can report. All findings are reported, not only the first.
+//! either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
 mod finding;
 mod json;
+mod noted;
 mod signed;
 mod whole;
 
 pub use finding::{Finding, FindingKind};
+pub use noted::{Noted, Verifications};
 
 use crate::anchor::Kept;
 use crate::note::VerifierKey;

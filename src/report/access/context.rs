@@ -135,6 +135,12 @@ impl Context {
         self
     }
 
+    /// Says when the report is made.
+    pub fn made_at(mut self, now: Timestamp) -> Context {
+        self.generated_at = Some(now);
+        self
+    }
+
     pub(super) fn covers(&self, at: Timestamp) -> bool {
         self.start.is_none_or(|start| start <= at) && self.end.is_none_or(|end| at < end)
     }
