@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub unsigned_said: bool,
     /// Set while what is on the disk is not known.
     pub broken: bool,
+    /// The first entry that could not be read when the store was opened. Nothing is written while there is one.
+    pub damaged: Option<u64>,
 }
 
 /// Entries on their way into one commit.
@@ -79,7 +81,8 @@ impl Core {
     /// What was read of the file, at this time of the monotonic clock.
     pub(crate) fn new(state: State, frontier: Frontier, tail: VecDeque<Packed>, now: Duration) -> Result<Core> {
         let sealer = Sealer::default();
-        let mut core = Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false };
+        let mut core =
+            Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false, damaged: None };
         // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
         for (seq, packed) in (core.state.sealed..).zip(&core.tail) {
             core.sealer.push(seq, packed)?;
@@ -519,7 +522,7 @@ impl Shared {
         }
     }
 
-    /// After a failed write: opens the file again and reads it anew.
+    /// After a failed write: opens the file again and reads it anew. Refuses a store in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         if core.broken {
             let said = core.unsigned_said;
@@ -529,7 +532,13 @@ impl Shared {
             self.publish_anew(&core.state, loaded.generations);
             self.put_in_force(loaded.ledger)?;
         }
-        Ok(())
+        match core.damaged {
+            None => Ok(()),
+            Some(seq) => Err(Error::damaged(format!(
+                "entry {seq} cannot be read, so nothing is recorded into this store: see what `attestlog verify` finds, \
+                 and restore a backup"
+            ))),
+        }
     }
 
     pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {

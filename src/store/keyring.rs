@@ -51,7 +51,8 @@ impl Keyring {
         }
     }
 
-    /// Makes sure that these are the keys of this store, at its present epoch.
+    /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
+    /// process or before a crash, is settled by what the store says.
     pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
         let Some(Genesis { keys: Some((log_key, _)), .. }) = &ledger.genesis else {
             return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
@@ -171,6 +172,7 @@ impl Shared {
                     "the store has no keys here, so nothing can be signed; bring back its key file",
                 )
             })?;
+            keys.check(self, &self.ledger(), size)?;
             let signed = keys.file.sign_checkpoint(size, core.frontier.root())?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
             keys.save(self)?;
@@ -215,6 +217,7 @@ impl Shared {
         let rotation = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(missing)?;
+            keys.check(self, &self.ledger(), core.state.size)?;
             let root = core.frontier.root();
             let rotation = keys.file.begin_rotation(core.state.size, root, &mut |out| self.random.fill(out))?;
             keys.save(self)?;

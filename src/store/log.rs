@@ -195,14 +195,19 @@ impl AuditLog {
     pub fn close(self) -> Result<()> {
         self.shared.finish_anchoring();
         self.worker.stop();
-        let closing = self.shared.exclusive(|shared, core| {
-            let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
-                true => shared.sign(core).map(|_| ()),
-                false => Ok(()),
-            };
-            shared.closed.store(true, Ordering::SeqCst);
-            signed
-        });
+        let damaged = self.shared.core().damaged.is_some();
+        let closing = if damaged {
+            Ok(())
+        } else {
+            self.shared.exclusive(|shared, core| {
+                let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
+                    true => shared.sign(core).map(|_| ()),
+                    false => Ok(()),
+                };
+                shared.closed.store(true, Ordering::SeqCst);
+                signed
+            })
+        };
         // Also where the last write went wrong: a handle that is left must not open the file again.
         self.shared.closed.store(true, Ordering::SeqCst);
         let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
