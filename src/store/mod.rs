@@ -11,6 +11,8 @@
 //! how things lie in the file. Only this folder knows redb.
 
 mod backup;
+#[cfg(feature = "benching")]
+pub(crate) mod benching;
 mod block;
 mod commit;
 #[cfg(feature = "fuzzing")]
