@@ -3,7 +3,7 @@
 //! 50 tools, 5,000 users and 20,000 patients, all skewed; some 200 conversations at a time, of about ten calls each, whose
 //! calls interleave; 90 days, however many calls there are; lines of about 600 bytes.
 
-use attestlog::json::{Json, Object};
+use attestlog::json::Object;
 use attestlog::{Outcome, Timestamp, ToolCall, Trigger};
 use std::time::Duration;
 
@@ -128,16 +128,10 @@ impl Workload {
         let record = dice.below(1_000_000);
         let mut arguments = Object::new();
         arguments.insert("record_id", format!("rec-{record:07}"));
-        arguments.insert("limit", 10 + dice.below(5) * 10);
-        arguments.insert("fields", vec![Json::from("name"), Json::from("status"), Json::from("updated_at")]);
-        if dice.below(3) == 0 {
+        if dice.below(8) == 0 {
             arguments.insert("note", format!("asked on the phone, ticket {}", dice.below(100_000)));
         }
-        let mut result = Object::new();
-        result.insert("id", format!("rec-{record:07}"));
-        result.insert("status", ["active", "closed", "pending"][dice.below(3) as usize]);
-        result.insert("count", dice.below(40));
-        result.insert("text", "Seen today; stable, continue as before and return in three weeks.");
+        let status = ["active", "closed", "pending"][dice.below(3) as usize];
         let failed = dice.below(100) < 3;
         let mut call = ToolCall::new(conversation(now.id), user(now.user), tool(tool_number))
             .timestamp(Timestamp::from_nanos(time))
@@ -145,15 +139,18 @@ impl Workload {
             .model(["gpt-4.1", "claude-sonnet-4", "gpt-4.1-mini"][(now.id % 3) as usize])
             .arguments(arguments)
             .duration(Duration::from_micros(100 * (50 + dice.skewed(30_000))))
-            .role(["nurse", "physician", "support_agent"][(now.user % 3) as usize])
-            .metadata("client_ip", format!("10.{}.{}.{}", now.user % 4, now.user / 256, now.user % 256))
-            .trigger(if now.turn == 1 { Trigger::UserRequest } else { Trigger::Proactive });
-        if let Some(n) = now.patient {
-            call = call.patient(patient(n)).purpose("treatment");
+            .role(["nurse", "physician", "support_agent"][(now.user % 3) as usize]);
+        if now.turn == 1 {
+            call = call.trigger(Trigger::UserRequest);
         }
+        if let Some(n) = now.patient {
+            call = call.patient(patient(n));
+        }
+        // Two of five bring a result, so that lines have the length that was asked for.
         match failed {
             true => call.error("upstream answered 503").outcome(Outcome::ToolError),
-            false => call.result(result),
+            false if dice.below(5) < 2 => call.result(status),
+            false => call,
         }
     }
 }
