@@ -59,6 +59,7 @@ fn main() -> ExitCode {
     let done = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["killed", path] => run::killed(path.as_ref()),
         ["memory", path, entries] => run::memory(path.as_ref(), entries.parse().unwrap_or_default()),
+        ["profile", what, path, entries] => run::profile(what, path.as_ref(), entries.parse().unwrap_or_default()),
         _ => match plan(&words) {
             Ok(plan) => run::run(&plan),
             Err(wrong) => {

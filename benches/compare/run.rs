@@ -389,6 +389,59 @@ impl Compare<'_> {
     }
 }
 
+/// One part alone, to be looked at with a profiler.
+pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
+    let start = Instant::now();
+    match what {
+        "bulk" => {
+            let log = ours::options().create(path)?;
+            let took = ours::bulk(log, &mut Workload::new(size), size, 1)?;
+            println!("bulk: {} a second", count(size as f64 / took.as_secs_f64()));
+        }
+        "verify" => {
+            let log = AuditLog::open(path)?;
+            let found = log.verify(&VerifyOptions::new().threads(1))?;
+            println!("verify: {} a second, {} findings", count(found.size as f64 / found.seconds), found.findings.len());
+        }
+        "conversations" => {
+            let log = AuditLog::open(path)?;
+            let mut dice = Dice::new(1);
+            for _ in 0..20_000 {
+                let id = workload::conversation(dice.below(size / 11));
+                std::hint::black_box(log.query(&Query::new().conversation(id))?.count());
+            }
+        }
+        "users" => {
+            let log = AuditLog::open(path)?;
+            let mut dice = Dice::new(1);
+            for _ in 0..10_000 {
+                let id = workload::user(dice.skewed(workload::USERS));
+                std::hint::black_box(log.query(&Query::new().user(id).newest_first().limit(50))?.count());
+            }
+        }
+        "tables" => {
+            use redb::{ReadableDatabase, ReadableTableMetadata, TableHandle};
+            let db = redb::Database::open(path)?;
+            let read = db.begin_read()?;
+            for handle in read.list_tables()? {
+                let name = handle.name().to_owned();
+                let table = read.open_untyped_table(handle)?;
+                let (stats, rows) = (table.stats()?, table.len()?);
+                let per = |bytes: u64| bytes as f64 / size as f64;
+                println!(
+                    "{name:12} {rows:9} rows: stored {:6.1}, branches {:5.1}, fragmented {:6.1} bytes an entry; {} leaves, {} branches, height {}",
+                    per(stats.stored_bytes()),
+                    per(stats.metadata_bytes()),
+                    per(stats.fragmented_bytes()), stats.leaf_pages(), stats.branch_pages(), stats.tree_height()
+                );
+            }
+        }
+        other => return Err(format!("{other}: bulk, verify, conversations, users are").into()),
+    }
+    println!("{:.2} s, {} bytes", start.elapsed().as_secs_f64(), bytes_of(path, &[]));
+    Ok(())
+}
+
 /// Records some calls and dies without closing.
 pub fn killed(path: &Path) -> Result<(), Failure> {
     let log = AuditLog::open(path)?;
