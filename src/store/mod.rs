@@ -22,6 +22,7 @@ mod health;
 mod keyring;
 mod log;
 mod lookup;
+mod lz4;
 mod manage;
 mod marks;
 mod merge;
