@@ -7,7 +7,7 @@
 
 use crate::entry::{Body, Call, Content, Entry, Phase, Trigger};
 use crate::hash::write_hex;
-use crate::json::{Canonical, write_float, write_str};
+use crate::json::{Canonical, write_float, write_integer, write_str};
 use crate::{Hash, Timestamp};
 
 /// The line of an entry as text.
@@ -113,9 +113,8 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn key(&mut self, key: &str) {
-        self.out.push(if self.first { b'{' } else { b',' });
+        self.out.extend_from_slice(if self.first { b"{\"" } else { b",\"" });
         self.first = false;
-        self.out.push(b'"');
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":");
     }
@@ -151,9 +150,8 @@ impl Line<'_> {
     }
 
     fn integer(&mut self, key: &str, value: u64) {
-        use std::io::Write;
         self.key(key);
-        let _ = write!(self.out, "{value}");
+        write_integer(value, self.out);
     }
 
     fn opt_integer(&mut self, key: &str, value: Option<u64>) {
@@ -174,12 +172,12 @@ impl Line<'_> {
         }
     }
 
-    fn hex(&mut self, key: &str, bytes: &[u8]) {
+    fn hex<const N: usize>(&mut self, key: &str, bytes: &[u8; N]) {
+        let mut digits = [[0; 2]; N];
+        write_hex(bytes, digits.as_flattened_mut());
         self.key(key);
         self.out.push(b'"');
-        let at = self.out.len();
-        self.out.resize(at + bytes.len() * 2, 0);
-        write_hex(bytes, &mut self.out[at..]);
+        self.out.extend_from_slice(digits.as_flattened());
         self.out.push(b'"');
     }
 
