@@ -56,7 +56,7 @@ pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
-pub(crate) use pending::BATCH;
+pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
 pub use purge::Purged;

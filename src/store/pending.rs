@@ -60,7 +60,8 @@ pub(crate) struct CallRow {
 }
 
 impl Terms {
-    fn add(&mut self, value: &str, offset: u32) -> u32 {
+    /// Adds a place where a value stands; gives the value's place.
+    pub(crate) fn add(&mut self, value: &str, offset: u32) -> u32 {
         let same = self.lists.get(self.last as usize).is_some_and(|(last, _)| **last == *value);
         let known = if same { Some(self.last) } else { self.ids.get(value).copied() };
         let id = match known {
@@ -79,6 +80,11 @@ impl Terms {
             list.push(offset);
         }
         id
+    }
+
+    /// The value at this place.
+    pub(crate) fn value(&self, id: u32) -> Option<Arc<str>> {
+        self.lists.get(id as usize).map(|(value, _)| value.clone())
     }
 
     fn find(&self, value: &str) -> Option<u32> {
