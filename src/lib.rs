@@ -30,6 +30,12 @@ pub mod redact;
 pub mod report;
 pub mod retention;
 
+#[cfg(feature = "benching")]
+#[doc(hidden)]
+pub mod benching {
+    pub use crate::store::benching::*;
+}
+
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {

@@ -64,6 +64,10 @@ pub(crate) struct Staging<'a> {
     begun: Vec<u64>,
     finished: Vec<u64>,
     subjects: Vec<NewSubject>,
+    /// The line that is being written.
+    line: Vec<u8>,
+    /// Random bytes for the entries to come: asking for them once costs less than once an entry.
+    nonces: Vec<[u8; 16]>,
 }
 
 /// Where a staging stood before a job, so that a refused job leaves nothing behind.
@@ -114,6 +118,8 @@ impl<'a> Staging<'a> {
             begun: Vec::new(),
             finished: Vec::new(),
             subjects: Vec::new(),
+            line: Vec::with_capacity(1024),
+            nonces: Vec::new(),
         };
         staging.state.clock = staging.clock.state().clone();
         shared.check_keys(&mut staging, core)?;
@@ -200,6 +206,7 @@ impl<'a> Staging<'a> {
             subjects: self.subjects.len(),
         };
         let windows = job.iter().any(|p| p.call.sender.is_some()).then(|| self.windows.clone());
+        self.reserve(job.len());
         let receipts = job.into_iter().map(|call| self.call(call)).collect();
         if let Err(e) = receipts {
             self.state = mark.state;
@@ -215,6 +222,13 @@ impl<'a> Staging<'a> {
             return Err(e);
         }
         receipts
+    }
+
+    /// Makes ready for this many entries.
+    fn reserve(&mut self, entries: usize) {
+        self.entries.reserve(entries);
+        self.nonces.resize(entries, [0; 16]);
+        self.shared.random.fill(self.nonces.as_flattened_mut());
     }
 
     fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
@@ -261,12 +275,19 @@ impl<'a> Staging<'a> {
 
     /// Chains one entry.
     fn append(&mut self, retention: Option<Retention>, content: Content) -> Result<Receipt> {
-        let mut nonce = [0; 16];
-        self.shared.random.fill(&mut nonce);
+        let nonce = match self.nonces.pop() {
+            Some(nonce) => nonce,
+            None => {
+                let mut nonce = [0; 16];
+                self.shared.random.fill(&mut nonce);
+                nonce
+            }
+        };
         let body = Body { nonce, recorded_at: self.now, retention, content };
         let seq = self.state.size;
-        let mut text = Vec::with_capacity(1024);
-        line::write(&mut text, seq, &self.state.head, &body);
+        let text = &mut self.line;
+        text.clear();
+        line::write(text, seq, &self.state.head, &body);
         // The limit is for calls; the store's own entries, a policy among them, are as large as they are.
         let limit = match &body.content {
             Content::Call(_) => self.shared.limits.line_bytes,
@@ -277,7 +298,7 @@ impl<'a> Staging<'a> {
                 format!("the entry has {} bytes, more than the limit of {limit}; it was not recorded", text.len());
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
-        let hash = Hash::leaf(&text);
+        let hash = Hash::leaf(text);
         let bytes = codec::encode(&body)?;
         let nodes = &mut self.nodes;
         self.frontier.append(hash, &mut |level, index, hash| {

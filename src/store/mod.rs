@@ -12,6 +12,8 @@
 
 mod anchoring;
 mod backup;
+#[cfg(feature = "benching")]
+pub(crate) mod benching;
 mod block;
 mod commit;
 #[cfg(feature = "fuzzing")]
@@ -22,6 +24,7 @@ mod health;
 mod keyring;
 mod log;
 mod lookup;
+mod lz4;
 mod manage;
 mod marks;
 mod merge;
@@ -56,7 +59,7 @@ pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
-pub(crate) use pending::BATCH;
+pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
 pub use purge::Purged;

@@ -257,7 +257,11 @@ impl<'a> Whole<'a> {
         }
         let leaf = hash.or(recorded).unwrap_or_default();
         let mut completed = Vec::new();
-        self.tree.append(leaf, &mut |level, index, hash| completed.push((level, index, hash)));
+        self.tree.append(leaf, &mut |level, index, hash| {
+            if level >= NODE_LEVEL {
+                completed.push((level, index, hash));
+            }
+        });
         self.completed(completed);
     }
 
