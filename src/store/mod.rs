@@ -57,7 +57,7 @@ pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::BATCH;
 pub(crate) use prepare::Prepared;
-pub(crate) use prints::{CallFact, Prints};
+pub(crate) use prints::Prints;
 pub use purge::Purged;
 pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;

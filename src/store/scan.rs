@@ -51,7 +51,7 @@ impl Snapshot {
         let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
         walk!(self.blocks().range(start..to.max(start)), |key, value| {
             let block = Block::decode(value);
-            let canonical = block.as_ref().is_ok_and(|b| codec::encode(b).is_ok_and(|again| again == value));
+            let canonical = block.as_ref().is_ok_and(|b| codec::is_form_of(value, b));
             each(ScannedBlock { key, block: block.map(Block::into_owned).map_err(Error::from), canonical })?;
         })
     }

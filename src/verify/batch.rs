@@ -6,7 +6,7 @@ use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::SeqSet;
-use crate::store::{CallFact, Column, Packed, Row, Snapshot, row_inner, row_leaf, zones_of};
+use crate::store::{Column, Packed, Prints, Row, Snapshot, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -26,8 +26,8 @@ pub(super) struct Stretch {
     /// Index rows that the entries of the stretch should have.
     pub rows: u64,
     pub zones: BTreeMap<(u8, u64), (i64, i64)>,
-    /// For each tool's term id and day, what its calls add up to.
-    pub calls: Vec<CallFact>,
+    /// For each tool and day, what its calls add up to.
+    pub calls: Prints,
     pub begun: Vec<u64>,
     pub finished: Vec<u64>,
     pub senders: HashMap<String, BTreeMap<u64, u64>>,
@@ -48,16 +48,67 @@ struct Reader<'a> {
     purged: &'a SeqSet,
     out: Stretch,
     text: Vec<u8>,
-    /// Facet → value → seqs.
-    index: HashMap<Field, HashMap<String, Vec<u64>>>,
+    /// By the facet's number.
+    index: Vec<Values>,
     times: Vec<Option<i64>>,
     /// The last entry that was read, and its hash.
     before: Option<(u64, Hash)>,
-    retentions: Vec<Option<Option<(String, i64)>>>,
+    /// The names of retention classes, and for each entry that is there its class's place among them and its end.
+    classes: Values,
+    retentions: Vec<Option<Option<(usize, i64)>>>,
+}
+
+/// The values of one facet, each with the seqs that have it.
+#[derive(Default)]
+struct Values {
+    places: HashMap<String, usize>,
+    seqs: Vec<Vec<u64>>,
+    /// The value of the entry before, and its place: runs of entries share most of their values.
+    last: Option<(String, usize)>,
+}
+
+impl Values {
+    fn add(&mut self, value: &str, seq: u64) {
+        let place = self.place(value);
+        if let Some(seqs) = self.seqs.get_mut(place)
+            && seqs.last() != Some(&seq)
+        {
+            seqs.push(seq);
+        }
+    }
+
+    fn place(&mut self, value: &str) -> usize {
+        if let Some((_, place)) = self.last.as_ref().filter(|(last, _)| last == value) {
+            return *place;
+        }
+        let place = match self.places.get(value) {
+            Some(&place) => place,
+            None => {
+                self.places.insert(value.to_owned(), self.seqs.len());
+                self.seqs.push(Vec::new());
+                self.seqs.len() - 1
+            }
+        };
+        match &mut self.last {
+            Some((last, at)) => {
+                last.clear();
+                last.push_str(value);
+                *at = place;
+            }
+            none => *none = Some((value.to_owned(), place)),
+        }
+        place
+    }
 }
 
 /// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
-pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, indexed: bool) -> Result<Stretch> {
+pub(super) fn read(
+    snapshot: &Snapshot,
+    purged: &SeqSet,
+    calls: Prints,
+    range: Range<u64>,
+    indexed: bool,
+) -> Result<Stretch> {
     let length = (range.end - range.start) as usize;
     let mut reader = Reader {
         snapshot,
@@ -67,12 +118,20 @@ pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, inde
             hashes: vec![None; length],
             recorded: vec![None; length],
             last_recorded_at: i64::MIN,
+            calls,
             ..Stretch::default()
         },
         text: Vec::with_capacity(4096),
-        index: HashMap::new(),
+        index: Field::ALL
+            .iter()
+            .map(|field| *field as usize)
+            .max()
+            .map_or(0..0, |n| 0..n + 1)
+            .map(|_| Values::default())
+            .collect(),
         times: vec![None; length],
         before: None,
+        classes: Values::default(),
         retentions: vec![None; length],
     };
     reader.entries(&range)?;
@@ -191,18 +250,17 @@ impl Reader<'_> {
             self.out.own.push((seq, own.clone()));
         }
         self.times[place] = Some(body.timestamp().nanos());
-        self.retentions[place] =
-            Some(body.retention.as_ref().map(|r| (r.class.clone(), r.until.nanos().div_euclid(1_000_000_000))));
+        let classes = &mut self.classes;
+        self.retentions[place] = Some(
+            body.retention
+                .as_ref()
+                .map(|retention| (classes.place(&retention.class), retention.until.nanos().div_euclid(1_000_000_000))),
+        );
         self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
         let index = &mut self.index;
         body.facets(&mut |field, value| {
-            let values = index.entry(field).or_default();
-            if let Some(seqs) = values.get_mut(value) {
-                if seqs.last() != Some(&seq) {
-                    seqs.push(seq);
-                }
-            } else {
-                values.insert(value.to_owned(), vec![seq]);
+            if let Some(values) = index.get_mut(field as usize) {
+                values.add(value, seq);
             }
         });
         match &body.content {
@@ -216,13 +274,9 @@ impl Reader<'_> {
                     self.out.senders.entry(sender.id.clone()).or_default().insert(sender.number, seq);
                 }
                 if call.kind() == Kind::ToolCall {
-                    self.out.calls.push(CallFact {
-                        tool: call.tool_name.clone(),
-                        user: call.user_id.clone(),
-                        day: call.timestamp.day(),
-                        success: call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok),
-                        nanos: call.duration_nanos(),
-                    });
+                    let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
+                    let day = call.timestamp.day();
+                    self.out.calls.add(&call.tool_name, &call.user_id, day, success, call.duration_nanos());
                 }
             }
             Content::Own(own) if own.kind == Kind::IndexBatch => {
@@ -270,8 +324,9 @@ impl Reader<'_> {
         let mut before = None;
         let index = std::mem::take(&mut self.index);
         for &field in Field::ALL {
-            let Some(values) = index.get(&field) else { continue };
-            let mut values: Vec<_> = values.iter().collect();
+            let Some(all) = index.get(field as usize) else { continue };
+            let mut values: Vec<_> =
+                all.places.iter().filter_map(|(value, &place)| Some((value, all.seqs.get(place)?))).collect();
             values.sort_unstable();
             for (value, seqs) in values {
                 self.out.rows += 1;
@@ -343,6 +398,11 @@ impl Reader<'_> {
                 "the retention column that begins here has another length than its batch",
             );
         }
+        let known = std::mem::take(&mut self.classes.places);
+        let mut classes = vec![""; known.len()];
+        for (name, &place) in &known {
+            classes[place] = name;
+        }
         let said: Vec<_> = column.rows.iter().map(|&row| column.retention(row)).collect();
         for (i, (said, real)) in said.iter().zip(std::mem::take(&mut self.retentions)).enumerate() {
             let Some(real) = real else {
@@ -351,7 +411,7 @@ impl Reader<'_> {
                 }
                 continue;
             };
-            if *said != real.as_ref().map(|(class, until)| (class.as_str(), *until)) {
+            if *said != real.and_then(|(class, until)| Some((*classes.get(class)?, until))) {
                 self.find(
                     K::ColumnMismatch,
                     first + i as u64,

@@ -26,7 +26,9 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
-    in_order(threads.min(stretches.len().max(1)), &stretches, &snapshot, &purged.0, |stretch| {
+    let prints = whole.prints.fork();
+    let read = |range: Range<u64>, indexed| batch::read(&snapshot, &purged.0, prints.fork(), range, indexed);
+    in_order(threads.min(stretches.len().max(1)), &stretches, read, |stretch| {
         let end = stretch.range.end;
         whole.add(stretch);
         if let Some(progress) = &options.progress {
@@ -74,10 +76,10 @@ fn purged(snapshot: &Snapshot) -> Result<(SeqSet, Vec<Finding>)> {
 fn in_order(
     threads: usize,
     stretches: &[(Range<u64>, bool)],
-    snapshot: &Snapshot,
-    purged: &SeqSet,
+    read: impl Fn(Range<u64>, bool) -> Result<Stretch> + Sync,
     mut take: impl FnMut(Stretch),
 ) -> Result<()> {
+    let read = &read;
     std::thread::scope(|scope| {
         let mut lanes = Vec::new();
         for lane in 0..threads {
@@ -85,7 +87,7 @@ fn in_order(
             scope.spawn(move || {
                 // Each thread takes every n-th stretch, so that the results can be taken in turn.
                 for (range, indexed) in stretches.iter().skip(lane).step_by(threads) {
-                    if send.send(guarded(|| batch::read(snapshot, purged, range.clone(), *indexed))).is_err() {
+                    if send.send(guarded(|| read(range.clone(), *indexed))).is_err() {
                         return;
                     }
                 }
@@ -221,9 +223,7 @@ impl<'a> Whole<'a> {
         }
         let indexed = stretch.range.end <= self.snapshot.state.indexed;
         if indexed {
-            for call in &stretch.calls {
-                self.prints.add(call);
-            }
+            self.prints.merge(stretch.calls);
             self.batches.insert(stretch.range.start, (stretch.range.end, stretch.rows_root, stretch.column_root));
         }
         for (first, end, rows, column, seq) in stretch.batches {
@@ -257,7 +257,11 @@ impl<'a> Whole<'a> {
         }
         let leaf = hash.or(recorded).unwrap_or_default();
         let mut completed = Vec::new();
-        self.tree.append(leaf, &mut |level, index, hash| completed.push((level, index, hash)));
+        self.tree.append(leaf, &mut |level, index, hash| {
+            if level >= NODE_LEVEL {
+                completed.push((level, index, hash));
+            }
+        });
         self.completed(completed);
     }
 
