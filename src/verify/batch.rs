@@ -323,6 +323,7 @@ impl Reader<'_> {
         let mut whole = true;
         let mut before = None;
         let index = std::mem::take(&mut self.index);
+        let stored = self.snapshot.index()?;
         for &field in Field::ALL {
             let Some(all) = index.get(field as usize) else { continue };
             let mut values: Vec<_> =
@@ -332,12 +333,12 @@ impl Reader<'_> {
                 self.out.rows += 1;
                 let shown: String = value.chars().take(80).collect();
                 let name = format!("{} {shown:?}", field.as_str());
-                let Some(term) = self.snapshot.term_id(field, value)? else {
+                let Some(term) = stored.term_id(field, value)? else {
                     whole = false;
                     self.find(K::TermMismatch, seqs[0], format!("{name} has no term"));
                     continue;
                 };
-                let row = match self.snapshot.posting_within(field, term, &batch) {
+                let row = match stored.row_within(field, term, &batch) {
                     Ok(Some(row)) => row,
                     Ok(None) => {
                         whole = false;

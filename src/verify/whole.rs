@@ -445,6 +445,7 @@ impl<'a> Whole<'a> {
         let mut wrong = Vec::new();
         let next = self.snapshot.state.next_term;
         let snapshot = self.snapshot;
+        let index = snapshot.index()?;
         snapshot.scan_terms(&mut |field, key, id| {
             let shown: String = String::from_utf8_lossy(key).chars().take(80).collect();
             let Some(field) = Field::from_u8(field) else {
@@ -455,7 +456,7 @@ impl<'a> Whole<'a> {
                 wrong.push(format!("the id {id} of {} {shown:?} is another term's", field.as_str()));
             }
             // Terms of a batch that is being written have no row yet.
-            if snapshot.posting_after(field, id, 0)?.is_none() && snapshot.state.merging.is_none() {
+            if snapshot.state.merging.is_none() && !index.has_row(field, id, snapshot.indexed)? {
                 wrong.push(format!("no entry has the {} {shown:?}", field.as_str()));
             }
             Ok(())
