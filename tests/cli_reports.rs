@@ -86,8 +86,19 @@ fn who_is_unknown_has_an_empty_report_and_who_asks_wrongly_none() {
         let report = place.run(&["report", command, "s", about, "nobody", "--format", "json"]).json();
         assert_eq!((number(&report, "total_accesses"), number(&report, "unique_users")), (0, 0));
         assert_eq!(report.get("purposes"), Some(&Json::Array(Vec::new())));
-        let inverted =
-            ["report", command, "s", about, "P-1", "--since", "2026-02-01", "--until", "2026-01-01", "--format", "html"];
+        let inverted = [
+            "report",
+            command,
+            "s",
+            about,
+            "P-1",
+            "--since",
+            "2026-02-01",
+            "--until",
+            "2026-01-01",
+            "--format",
+            "html",
+        ];
         let ran = place.run(&inverted).code(2);
         assert!(ran.out.is_empty() && ran.err.contains("before it starts"), "{}", ran.err);
         place.run(&["report", command, "s", about, "P-1", "--since", "soon"]).code(2);
