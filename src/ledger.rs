@@ -179,6 +179,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// The policies until now.
+    ///
+    /// # Errors
+    /// [`Damaged`](crate::ErrorKind::Damaged): a log without any.
+    pub(crate) fn history(&self) -> Result<&PolicyHistory> {
+        self.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))
+    }
+
     /// The root that each rotation states, by size.
     pub(crate) fn rotation_roots(&self) -> impl Iterator<Item = (u64, Hash)> + '_ {
         let epochs = self.succession.iter().flat_map(|s| s.epochs());

@@ -62,16 +62,22 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         row("file", format!("{}{quota}", bytes(size)))?;
     }
     row("last recorded", health.last_recorded_at.map_or("never".to_owned(), ago))?;
-    row("unsealed", match &health.oldest_unsealed {
-        Some(oldest) => format!("{} since {}", count(health.size - health.sealed), ago(oldest.recorded_at)),
-        None => "none".to_owned(),
-    })?;
+    row(
+        "unsealed",
+        match &health.oldest_unsealed {
+            Some(oldest) => format!("{} since {}", count(health.size - health.sealed), ago(oldest.recorded_at)),
+            None => "none".to_owned(),
+        },
+    )?;
     row("not yet indexed", format!("{} (indexed in memory)", count(health.pending_index)))?;
     row("unfinished calls", count(health.unfinished_calls))?;
-    row("expiry clock", match &health.clock.frozen {
-        None => format!("{}, runs", moment(health.clock.now)),
-        Some(_) => format!("{}, frozen", moment(health.clock.now)),
-    })?;
+    row(
+        "expiry clock",
+        match &health.clock.frozen {
+            None => format!("{}, runs", moment(health.clock.now)),
+            Some(_) => format!("{}, frozen", moment(health.clock.now)),
+        },
+    )?;
     for concern in health.concerns() {
         let line = out.styled(Style::Warn, &format!("! {concern}"));
         out.line(line)?;

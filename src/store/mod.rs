@@ -2,13 +2,10 @@
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
 //! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
-//! `snapshot` reads, `rows` for proofs; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
-//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
-//! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys; `merge` moves the index of the newest entries (`pending`) into the file;
-//! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
-//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`,
-//! `rollup`, `zones`, `sender`, `state` and `tables` are
-//! how things lie in the file. Only this folder knows redb.
+//! `subjects` keeps the keys of sealed values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs;
+//! `open` brings it all up; `purge` decides what goes, `rewrite` writes the store anew without it, `place` puts that in the
+//! old one's place; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`,
+//! `state` and `tables` are how things lie in the file. Only this folder knows redb.
 
 mod backup;
 mod block;
@@ -27,6 +24,7 @@ mod names;
 mod open;
 mod options;
 mod pending;
+mod place;
 mod posting;
 mod prepare;
 mod prints;

@@ -6,6 +6,7 @@ use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
+use super::rewrite::Changes;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
     pub(super) subjects: Subjects,
+    /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
+    pub(super) changes: Mutex<Option<Changes>>,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
@@ -169,6 +172,13 @@ impl Shared {
     /// Whether the store was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes what a purge that is under way has to carry over besides entries.
+    pub(super) fn note(&self, what: impl FnOnce(&mut Changes)) {
+        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
+            what(changes);
+        }
     }
 
     /// Every seq that was purged.
