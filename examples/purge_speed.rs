@@ -50,18 +50,26 @@ fn call(i: u64) -> ToolCall {
     }
 }
 
-/// Records calls one after the other until it is told to stop: seq and wait of each.
-fn recording(log: &AuditLog, stop: &AtomicBool) -> Result<Vec<(u64, Duration)>> {
+/// One call that was recorded: when, since the recording began, and how long that took.
+struct Wait {
+    seq: u64,
+    at: Duration,
+    long: Duration,
+}
+
+/// Records calls one after the other until it is told to stop.
+fn recording(log: &AuditLog, stop: &AtomicBool) -> Result<Vec<Wait>> {
     let mut waits = Vec::new();
+    let began = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         let start = Instant::now();
         let receipt = log.record(call(10 * waits.len() as u64))?;
-        waits.push((receipt.seq, start.elapsed()));
+        waits.push(Wait { seq: receipt.seq, at: start - began, long: start.elapsed() });
     }
     Ok(waits)
 }
 
-fn recorded_during<T>(log: &AuditLog, work: impl FnOnce() -> T) -> Result<(T, Vec<(u64, Duration)>)> {
+fn recorded_during<T>(log: &AuditLog, work: impl FnOnce() -> T) -> Result<(T, Vec<Wait>)> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let recorder = scope.spawn(|| recording(log, &stop));
@@ -74,8 +82,8 @@ fn recorded_during<T>(log: &AuditLog, work: impl FnOnce() -> T) -> Result<(T, Ve
     })
 }
 
-fn waits_line(name: &str, waits: &[(u64, Duration)]) {
-    let mut sorted: Vec<Duration> = waits.iter().map(|w| w.1).collect();
+fn waits_line(name: &str, waits: &[Wait]) {
+    let mut sorted: Vec<Duration> = waits.iter().map(|w| w.long).collect();
     sorted.sort_unstable();
     let at = |part: f64| sorted.get(((sorted.len() as f64 - 1.0) * part) as usize).copied().unwrap_or_default();
     println!(
@@ -85,6 +93,10 @@ fn waits_line(name: &str, waits: &[(u64, Duration)]) {
         at(0.99),
         at(1.0)
     );
+    let mut longest: Vec<&Wait> = waits.iter().collect();
+    longest.sort_unstable_by_key(|w| std::cmp::Reverse(w.long));
+    let said: Vec<String> = longest.iter().take(5).map(|w| format!("{:.1?} at {:.2?}", w.long, w.at)).collect();
+    println!("  the longest: {}", said.join(", "));
 }
 
 fn verified(log: &AuditLog, name: &str) -> Result<f64> {
@@ -156,7 +168,7 @@ fn run(entries: u64, folder: &Path) -> Result<()> {
         done.purged as f64 / seconds
     );
     waits_line("during the purge", &waits);
-    let swap = waits.iter().find(|(seq, _)| done.seq.is_some_and(|purge| *seq > purge));
+    let swap = waits.iter().find(|w| done.seq.is_some_and(|purge| w.seq > purge));
     println!(
         "the append at the swap waited {:.2?} (target 50 ms for every append)",
         swap.map(|w| w.1).unwrap_or_default()

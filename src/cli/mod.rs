@@ -21,6 +21,7 @@ mod manage;
 mod privacy;
 mod progress;
 mod prove;
+mod purge;
 mod query;
 mod record;
 mod redact;
@@ -71,6 +72,7 @@ enum Command {
     Hold(manage::HoldCommand),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    Purge(purge::PurgeArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Health(health::HealthArgs),
@@ -105,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
         Command::Clock(command) => manage::clock(command),
+        Command::Purge(args) => purge::run(args),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),
         Command::Health(args) => health::run(args),

@@ -27,6 +27,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Less time is not worth a commit of its own: who opens a store to read it leaves it as it is.
+const TICK: Duration = Duration::from_secs(60);
+
 /// What callers queue up with: calls that are recorded together or not at all.
 pub(crate) type Job = Vec<Prepared>;
 
@@ -525,6 +528,30 @@ impl Shared {
         core.state = state;
         core.sealer = sealer;
         core.tail.clear();
+        Ok(())
+    }
+
+    /// Keeps the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: nobody
+    /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
+    /// unexplained is credited.
+    pub(super) fn tick(&self, core: &mut Core) -> Result<()> {
+        let now = self.clock.monotonic();
+        let elapsed = now.saturating_sub(core.ticked);
+        if elapsed < TICK || core.state.clock.frozen.is_some() || core.state.size == 0 {
+            return Ok(());
+        }
+        let mut clock = ExpiryClock::resume(core.state.clock.clone(), self.policies().set.retention.clock_bound());
+        clock.advance_open(elapsed);
+        let mut state = core.state.clone();
+        state.clock = clock.state().clone();
+        core.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+        txn.commit().stored()?;
+        core.broken = false;
+        core.state = state;
+        core.ticked = now;
         Ok(())
     }
 

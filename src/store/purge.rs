@@ -9,7 +9,7 @@ use super::guard::guarded;
 use super::log::AuditLog;
 use super::options::Source;
 use super::place::{self, Place};
-use super::rewrite::{Anew, Changes, Cut, Reached};
+use super::rewrite::{self, Anew, Changes, Cut, Reached};
 use super::rollup::Cell;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
@@ -130,7 +130,7 @@ impl AuditLog {
         drop(snapshot);
         let (place, fresh) = Place::make(&shared.source, &ledger, &shared.settings)?;
         let noting = Noting::start(shared);
-        let written = shared.replace(&place, Arc::new(fresh), &cut, &record, &ledger);
+        let written = shared.replace(&place, fresh, &cut, &record, &ledger);
         drop(noting);
         let Some(seq) = written? else { return Ok(None) };
         let (purged, classes) = (plan.expired.len(), plan.classes());
@@ -192,7 +192,7 @@ fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> R
         batches.push((first, end));
         Ok(())
     })?;
-    let mut consider = |seq: u64| -> Result<()> {
+    let mut consider = |planner: &mut Planner<'_>, seq: u64| -> Result<()> {
         let Some(found) = snapshot.find(seq)? else { return Ok(()) };
         let body = found.entry()?.body;
         if planner.consider(seq, &body) == crate::retention::Fate::Expired
@@ -214,13 +214,12 @@ fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> R
                 class: class.to_owned(),
                 until: Timestamp::from_nanos(until.saturating_mul(1_000_000_000)),
             };
-            if history.effective_until(seq, &retention) <= cut_off {
-                consider(seq)?;
-            }
+            let until = history.effective_until(seq, &retention);
+            if until <= cut_off { consider(&mut planner, seq)? } else { planner.stays(&retention.class, until) }
         }
     }
     for seq in snapshot.state.indexed..end {
-        consider(seq)?;
+        consider(&mut planner, seq)?;
     }
     let plan = planner.finish();
     Ok(Planned { plan, days, ledger })
@@ -286,18 +285,20 @@ impl Shared {
     fn replace(
         &self,
         place: &Place,
-        fresh: Arc<Database>,
+        mut fresh: Database,
         cut: &Cut,
         record: &PurgeRecord,
         basis: &Ledger,
     ) -> Result<Option<u64>> {
-        let anew = Anew { to: &fresh, cut };
         let snapshot = self.exclusive(|shared, core| {
             shared.seal(core)?;
             Ok(shared.moment()?.0)
         })?;
-        let mut at = anew.copy(&snapshot)?;
+        let mut at = Anew { to: &fresh, cut }.copy(&snapshot)?;
         drop(snapshot);
+        rewrite::tighten(&mut fresh, place.bytes()?)?;
+        let fresh = Arc::new(fresh);
+        let anew = Anew { to: &fresh, cut };
         for round in 0.. {
             // With the turn, so that what is noted is in the snapshot.
             let (snapshot, changes) = self.exclusive(|shared, _| shared.moment())?;
@@ -309,7 +310,7 @@ impl Shared {
                 continue;
             }
             let patient = round < ROUNDS;
-            match self.exclusive(|shared, core| shared.last_step(core, place, &anew, at, patient, record, basis))? {
+            match self.exclusive(|shared, core| shared.last_step(core, place, (&anew, &fresh), at, patient, record, basis))? {
                 Last::Done(seq, old) => {
                     drop(old);
                     return Ok(Some(seq));
@@ -328,7 +329,7 @@ impl Shared {
         &self,
         core: &mut Core,
         place: &Place,
-        anew: &Anew<'_>,
+        (anew, fresh): (&Anew<'_>, &Arc<Database>),
         at: Reached,
         patient: bool,
         record: &PurgeRecord,
@@ -355,14 +356,14 @@ impl Shared {
         self.commit_to(
             core,
             staging,
-            Some(anew.to),
+            Some(fresh),
             |txn| {
                 txn.open_table(tables::PURGES).stored()?.insert(receipt.seq, &*taken).stored()?;
                 Ok(())
             },
             || {
                 place.take(&self.source)?;
-                old = self.database.write().unwrap_or_else(PoisonError::into_inner).replace(anew.to.clone());
+                old = self.database.write().unwrap_or_else(PoisonError::into_inner).replace(fresh.clone());
                 *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());
                 synced = place.sync();
                 Ok(())

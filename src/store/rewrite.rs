@@ -9,7 +9,7 @@
 //! stays where its entry stays; where entries are gone, `covers` and `nodes` hold the smallest set of Merkle nodes that
 //! still gives the root of every size that was ever signed.
 //!
-//! Everything is written in steps that are synced one by one: a file system that has much to write for one file lets the
+//! Everything that takes long is written in steps that are synced one by one: a file system that has much to write for one file lets the
 //! syncs of others wait, and recording is one of the others.
 
 use super::backup;
@@ -26,10 +26,15 @@ use crate::{Error, Result};
 use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
-use std::sync::Arc;
 
 /// How many bytes of rows are written before they are synced.
 const STEP_BYTES: usize = 2 << 20;
+/// How many bytes of rows are put in the order of their keys at a time, where they come in another.
+const SORTED_BYTES: usize = 16 << 20;
+/// A file without a free page doubles with the next commit. So many bytes are left free in values of this size.
+const SLACK: (u64, usize) = (64, 12 << 10);
+/// Smaller files are left as they are.
+const TIGHTENED_BYTES: u64 = 4 << 20;
 
 /// What is taken out.
 #[derive(Debug, Default)]
@@ -69,7 +74,7 @@ pub(super) struct Reached {
 
 /// A store being written anew.
 pub(super) struct Anew<'a> {
-    pub to: &'a Arc<Database>,
+    pub to: &'a Database,
     pub cut: &'a Cut,
 }
 
@@ -255,6 +260,29 @@ impl Anew<'_> {
     }
 }
 
+/// Gives the pages back that the file has and does not need: each step left a few that the next ones could not use, and
+/// a growing file doubles.
+pub(super) fn tighten(database: &mut Database, bytes: u64) -> Result<()> {
+    if bytes < TIGHTENED_BYTES {
+        return Ok(());
+    }
+    const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("slack");
+    let txn = database.begin_write().stored()?;
+    {
+        let mut filler = txn.open_table(FILLER).stored()?;
+        for i in 0..SLACK.0 {
+            filler.insert(i, &*vec![0; SLACK.1]).stored()?;
+        }
+    }
+    txn.commit().stored()?;
+    database.compact().stored()?;
+    let txn = database.begin_write().stored()?;
+    txn.delete_table(FILLER).stored()?;
+    txn.commit().stored()?;
+    // What a transaction frees can be used from the next but one on.
+    database.begin_write().stored()?.commit().stored()
+}
+
 /// Rows on their way into a table of the new file.
 struct Rows<'a, K: Key + 'static, V: Value + 'static> {
     anew: &'a Anew<'a>,
@@ -405,11 +433,29 @@ impl Anew<'_> {
         to.flush()
     }
 
+    fn husks(&self, husks: BTreeMap<(u64, u64), Vec<u8>>) -> Result<()> {
+        let mut to = Rows::new(self, tables::HUSKS);
+        for (key, husk) in &husks {
+            to.push(*key, husk)?;
+        }
+        to.flush()
+    }
+
     /// Copies the posting rows of terms that still have an entry; of others a husk stays. Gives the terms that stay.
     fn postings(&self, snapshot: &Snapshot) -> Result<BTreeSet<u64>> {
         let mut kept = BTreeSet::new();
         let mut rows = Rows::new(self, tables::POSTINGS);
-        let mut husks = Rows::new(self, tables::HUSKS);
+        let mut husks = BTreeMap::new();
+        let mut held = 0;
+        let mut keep = |key: (u64, u64), husk: Vec<u8>| -> Result<()> {
+            held += husk.len() + 64;
+            husks.insert(key, husk);
+            if held < SORTED_BYTES {
+                return Ok(());
+            }
+            held = 0;
+            self.husks(std::mem::take(&mut husks))
+        };
         let mut batches = Vec::new();
         snapshot.scan_batches(&mut |first, _, _| {
             batches.push(first);
@@ -417,7 +463,7 @@ impl Anew<'_> {
         })?;
         snapshot.scan_husks(&mut |first, position, husk| {
             let (inner, seqs) = husk.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
-            husks.push((first, position), &write_husk(&inner, &seqs))
+            keep((first, position), write_husk(&inner, &seqs))
         })?;
         snapshot.scan_postings(&mut |field, term, first, row| {
             let damaged =
@@ -431,9 +477,9 @@ impl Anew<'_> {
             let value = value_of(snapshot, field, term, &row.seqs)?.ok_or_else(damaged)?;
             let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);
             let husk = write_husk(&row_inner(&row.salt, field, &value), &row.seqs);
-            husks.push((batch.ok_or_else(damaged)?, row.position), &husk)
+            keep((batch.ok_or_else(damaged)?, row.position), husk)
         })?;
-        husks.flush()?;
+        self.husks(husks)?;
         rows.flush()?;
         Ok(kept)
     }

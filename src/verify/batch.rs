@@ -38,8 +38,8 @@ pub(super) struct Stretch {
     pub last_recorded_at: i64,
     /// The store's own entries that establish facts.
     pub own: Vec<(u64, OwnEntry)>,
-    /// What the retention column says of entries that are gone: class and end in seconds.
-    pub gone: Vec<(u64, String, i64)>,
+    /// What purges kept of entries that are gone, in order.
+    pub covers: Vec<((u8, u64), Hash)>,
 }
 
 /// The reader of one stretch.
@@ -75,6 +75,7 @@ pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, inde
         before: None,
         retentions: vec![None; length],
     };
+    reader.out.covers = snapshot.covers_within(&range)?;
     reader.entries(&range)?;
     if indexed {
         reader.zones();
@@ -168,19 +169,24 @@ impl Reader<'_> {
                 }
             }
             _ if seq == self.out.range.start => self.out.first_prev = Some((seq, packed.prev)),
-            _ => match self.snapshot.hash(seq - 1) {
-                Ok(expected) if expected != packed.prev => {
+            // A purge may have taken the hash before it along.
+            _ => {
+                if let Some(expected) = self.kept(seq - 1).filter(|expected| *expected != packed.prev) {
                     let detail = format!("it names {} as the entry before it, which is {expected}", packed.prev);
                     self.find(K::ChainBroken, seq, detail);
                 }
-                // A purge may have taken the hash before it along.
-                _ => {}
-            },
+            }
         }
         // What follows is compared with what was recorded, so that one edited entry is one finding.
         self.before = Some((seq, packed.hash));
         self.out.hashes[place] = Some(hash);
         self.facts(seq, place, &body);
+    }
+
+    /// The hash of an entry that is gone, where it was kept.
+    fn kept(&self, seq: u64) -> Option<Hash> {
+        let at = self.out.covers.binary_search_by_key(&(seq, 0), |((level, index), _)| (index << level, *level)).ok()?;
+        self.out.covers.get(at).map(|(_, hash)| *hash)
     }
 
     /// What the entry should look like in the derived tables.
@@ -345,12 +351,8 @@ impl Reader<'_> {
         }
         let said: Vec<_> = column.rows.iter().map(|&row| column.retention(row)).collect();
         for (i, (said, real)) in said.iter().zip(std::mem::take(&mut self.retentions)).enumerate() {
-            let Some(real) = real else {
-                if let Some((class, until)) = said {
-                    self.out.gone.push((first + i as u64, (*class).to_owned(), *until));
-                }
-                continue;
-            };
+            // What it says of entries that are gone is held against the purges when they are known.
+            let Some(real) = real else { continue };
             if *said != real.as_ref().map(|(class, until)| (class.as_str(), *until)) {
                 self.find(
                     K::ColumnMismatch,
