@@ -169,10 +169,8 @@ fn run(entries: u64, folder: &Path) -> Result<()> {
     );
     waits_line("during the purge", &waits);
     let swap = waits.iter().find(|w| done.seq.is_some_and(|purge| w.seq > purge));
-    println!(
-        "the append at the swap waited {:.2?} (target 50 ms for every append)",
-        swap.map(|w| w.1).unwrap_or_default()
-    );
+    let (long, at) = swap.map(|w| (w.long, w.at)).unwrap_or_default();
+    println!("the append at the swap waited {long:.2?}, at {at:.2?} (target 50 ms for every append)");
     println!("memory after the purge: peak {}", peak_memory());
     let after = verified(&log, "after")?;
     println!("verification of a surviving entry: {:.2} times as long as before", after / before);
