@@ -52,7 +52,8 @@ fn the_rest_goes_after_one_year_and_money_after_seven() {
         for old in &checkpoints {
             let proof = log.prove_consistent(old).unwrap();
             let (old, new) = (old.checkpoint(), proof.checkpoint.checkpoint());
-            attestlog::merkle::verify_consistency(old.size(), new.size(), old.root(), new.root(), &proof.proof).unwrap();
+            attestlog::merkle::verify_consistency(old.size(), new.size(), old.root(), new.root(), &proof.proof)
+                .unwrap();
         }
         for (seq, line, _) in &lines {
             let Ok(entry) = log.entry(*seq) else { continue };
@@ -78,6 +79,9 @@ fn the_rest_goes_after_one_year_and_money_after_seven() {
     let stored = std::fs::read(place.path("s")).unwrap();
     for user in ["mia_li_3668", "sofia_kim_7287", "book_reservation", "send_certificate\"", "task-0-trial-0"] {
         let bytes = user.as_bytes();
-        assert!(!stored.windows(bytes.len()).any(|w| w == bytes) || user.contains("certificate"), "{user} is in the file");
+        assert!(
+            !stored.windows(bytes.len()).any(|w| w == bytes) || user.contains("certificate"),
+            "{user} is in the file"
+        );
     }
 }

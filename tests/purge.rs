@@ -228,7 +228,6 @@ fn time_that_passes_while_the_store_is_open_counts_though_nothing_is_recorded() 
     log.close().unwrap();
 
     // Who opens a store for a moment to read it leaves it as it is, also where the system clock went ahead.
-    let before = std::fs::read(&path).unwrap();
     for _ in 0..3 {
         clock.set(attestlog::Clock::now(&*clock).plus(6 * DAY));
         let log = options(&clock).open(&path).unwrap();
@@ -236,7 +235,6 @@ fn time_that_passes_while_the_store_is_open_counts_though_nothing_is_recorded() 
         log.clock_status().unwrap();
         log.close().unwrap();
     }
-    drop(before);
     // Six days at a time gain no more than the bound.
     let log = options(&clock).open(&path).unwrap();
     record(&log, 0);
@@ -277,13 +275,13 @@ fn alerts_and_grants_live_as_long_as_what_they_concern() {
     assert_eq!(alerts(&log).2, 1);
     clock.advance(4 * 366 * DAY + 100 * DAY);
     log.purge("ops").unwrap();
-    assert_eq!(log.entry(used).is_err(), log.entry(grant).is_err(), "the grant goes no earlier than its use");
+    assert!(log.entry(grant).is_ok() || log.entry(used).is_err(), "the grant goes no earlier than its use");
     assert!(log.alerts().unwrap().iter().any(|state| state.alert.rule == "refund"));
     clock.advance(2 * 366 * DAY);
     log.purge("ops").unwrap();
     clean(&log);
     assert_eq!(alerts(&log), (0, 0, 0));
-    drop(log);
+    drop((log, engine));
     let log = options(&clock).open(dir.path().join("audit.log")).unwrap();
     clean(&log);
 }
@@ -297,7 +295,10 @@ fn a_store_on_a_storage_of_the_callers_says_why_it_cannot_be_purged() {
     clock.advance(400 * DAY);
     assert_eq!(log.plan_purge().unwrap().expired.len(), 1);
     let refused = log.purge("ops").unwrap_err();
-    assert!(refused.kind() == ErrorKind::InvalidInput && refused.to_string().contains("no second storage"), "{refused}");
+    assert!(
+        refused.kind() == ErrorKind::InvalidInput && refused.to_string().contains("no second storage"),
+        "{refused}"
+    );
     clean(&log);
 }
 
@@ -333,7 +334,7 @@ fn purged_is_told_from_missing_and_from_purged_early() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::at(start.parse().unwrap()));
         let log = options(&clock).create(dir.path().join("s")).unwrap();
-        for i in 0..60 {
+        for i in 0..600 {
             record(&log, i);
         }
         log.flush_index().unwrap();
@@ -360,17 +361,17 @@ fn purged_is_told_from_missing_and_from_purged_early() {
     };
     assert_eq!(found(&|_| {}), []);
     // One more entry is taken than the purge's entry says.
-    let set: attestlog::retention::SeqSet = (2..62).filter(|seq| seq % 3 == 2 || *seq == 30).collect();
+    let set: attestlog::retention::SeqSet = (2..602).filter(|seq| seq % 3 == 2 || *seq == 30).collect();
     let one_more = found(&|txn| drop(txn.open_table(PURGES).unwrap().insert(purge, &*set.encode()).unwrap()));
     assert!(one_more.contains(&(K::PurgeMismatch, Some(purge))), "{one_more:?}");
-    assert!(one_more.contains(&(K::EntryUnexpected, Some(30))) || one_more.len() > 1, "{one_more:?}");
+    assert!(one_more.contains(&(K::EntryUnexpected, Some(30))), "{one_more:?}");
     // Survivors go without any purge: missing, not purged.
     let missing = found(&|txn| {
         let mut blocks = txn.open_table(BLOCKS).unwrap();
-        let first = redb::ReadableTable::iter(&blocks).unwrap().next().unwrap().unwrap().0.value();
+        let first = redb::ReadableTable::iter(&blocks).unwrap().nth(1).unwrap().unwrap().0.value();
         blocks.remove(first).unwrap();
     });
-    assert!(missing.iter().any(|(kind, _)| *kind == K::EntryMissing) || missing.len() > 1, "{missing:?}");
+    assert!(missing.iter().any(|(kind, _)| *kind == K::EntryMissing), "{missing:?}");
     assert!(missing.iter().all(|(kind, _)| *kind != K::PurgedEarly), "{missing:?}");
     // A purge that no entry of the chain covers.
     let claimed: attestlog::retention::SeqSet = [3u64].into_iter().collect();
@@ -386,6 +387,78 @@ fn purged_is_told_from_missing_and_from_purged_early() {
         (row.0.value(), row.1.value().to_vec())
     };
     let early = found(&|txn| drop(txn.open_table(COLUMNS).unwrap().insert(column.0, &*column.1).unwrap()));
-    assert!(early.iter().filter(|(kind, _)| *kind == K::PurgedEarly).count() >= 20, "{early:?}");
+    assert!(early.iter().filter(|(kind, _)| *kind == K::PurgedEarly).count() >= 200, "{} early", early.len());
     assert!(early.iter().any(|(kind, _)| *kind == K::ColumnMismatch), "{early:?}");
+}
+
+/// Every entry has a text that compression cannot hide, since nothing before it is like it.
+#[test]
+fn no_byte_of_what_was_purged_is_left_in_any_file() {
+    use attestlog::{Random, json::Json};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let clock = clock();
+    let log = options(&clock).create(&path).unwrap();
+    let random = SeededRandom::new(99);
+    let mut texts: Vec<(bool, String)> = Vec::new();
+    for i in 0..1500u64 {
+        let mut bytes = [0; 60];
+        random.fill(&mut bytes);
+        let text: String =
+            bytes.iter().map(|b| char::from(b'0' + b % 75)).filter(char::is_ascii_alphanumeric).collect();
+        let kept = i % 10 == 0;
+        let arguments = Json::parse(format!(r#"{{"note":"{text}"}}"#).as_bytes()).unwrap().value;
+        let call =
+            ToolCall::new(format!("conv-{text}"), format!("user-{text}"), if kept { "issue_refund" } else { "search" });
+        log.record(call.arguments(arguments).result("found").sender(attestlog::Sender::new("sender", i + 1))).unwrap();
+        texts.push((kept, text));
+        if i % 400 == 0 {
+            log.flush_index().unwrap();
+            log.checkpoint().unwrap();
+        }
+    }
+    log.flush_index().unwrap();
+    let found = |kept: bool| {
+        let mut bytes = Vec::new();
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
+        }
+        // Any twelve characters of a text, wherever they begin.
+        let windows: std::collections::HashSet<&[u8]> = bytes.windows(12).collect();
+        let is_there = |text: &str| text.as_bytes().windows(12).any(|part| windows.contains(part));
+        texts.iter().filter(|(k, text)| *k == kept && is_there(text)).count()
+    };
+    assert_eq!((found(true), found(false)), (150, 1350));
+    clock.advance(2 * 366 * DAY);
+    assert_eq!(log.purge("ops").unwrap().purged, 1350);
+    assert_eq!((found(true), found(false)), (150, 0));
+    clean(&log);
+    log.close().unwrap();
+    assert_eq!((found(true), found(false)), (150, 0));
+    // The dictionary of terms has none without an entry.
+    let log = options(&clock).open(&path).unwrap();
+    for (kept, text) in texts.iter().step_by(7) {
+        assert_eq!(log.count(&Query::new().user(format!("user-{text}"))).unwrap(), u64::from(*kept));
+    }
+}
+
+#[test]
+fn a_purge_at_a_time_that_nobody_else_had_seen_yet_is_a_finding() {
+    use attestlog::anchor::Kept;
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let log = options(&clock).create(dir.path().join("s")).unwrap();
+    record(&log, 0);
+    log.close().unwrap();
+    // Somebody says that it is 2031 and purges; what a witness saw of the log afterwards bears its own time.
+    clock.set("2031-01-01".parse().unwrap());
+    let log = options(&clock).open(dir.path().join("s")).unwrap();
+    log.confirm_clock("ops", "it is 2031").unwrap();
+    let purge = log.purge("ops").unwrap().seq.unwrap();
+    let mut kept = Kept::from_note(log.checkpoint().unwrap().to_string().as_bytes(), "witness").unwrap();
+    assert!(log.verify(&VerifyOptions::new().against([kept.clone()])).unwrap().ok());
+    kept.time = Some("2020-06-01".parse().unwrap());
+    let found = log.verify(&VerifyOptions::new().against([kept])).unwrap().findings;
+    let found: Vec<_> = found.iter().map(|f| (f.kind, f.seq)).collect();
+    assert_eq!(found, [(attestlog::FindingKind::PurgedEarly, Some(purge))]);
 }

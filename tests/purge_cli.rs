@@ -39,7 +39,10 @@ fn a_frozen_clock_is_said_and_confirmed() {
 
     let plan = place.run(&["purge", "s", "--dry-run", "--json"]).json();
     let figure = |json: &Json, key: &str| json.get(key).and_then(Json::as_u64);
-    assert_eq!((figure(&plan, "purged"), figure(&plan, "would_purge"), figure(&plan, "kept_by_hold")), (Some(0), Some(13), Some(7)));
+    assert_eq!(
+        (figure(&plan, "purged"), figure(&plan, "would_purge"), figure(&plan, "kept_by_hold")),
+        (Some(0), Some(13), Some(7))
+    );
     let search = plan.get("classes").unwrap().get("general").unwrap().get("search").unwrap();
     assert_eq!((figure(search, "expired"), figure(search, "kept_by_hold")), (Some(13), Some(7)));
     assert_eq!(plan.get("next").unwrap().get("financial").unwrap().as_str(), Some("2090-01-01T00:00:00Z"));

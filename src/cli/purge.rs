@@ -32,8 +32,10 @@ pub fn run(args: &PurgeArgs) -> Outcome {
     let mut out = Out::stdout();
     match (args.dry_run, &args.actor) {
         (false, Some(actor)) => {
-            let purged = log.purge(actor).map_err(|e| failed(args, e))?;
+            let mut purged = log.purge(actor).map_err(|e| failed(args, e))?;
             close(&args.store, log)?;
+            // Closing gives back what the new file does not need.
+            purged.bytes_after = std::fs::metadata(&args.store.store).map_or(purged.bytes_after, |about| about.len());
             match args.json {
                 true => out.line(done_json(&purged).to_canonical().as_str())?,
                 false => done(&purged, &mut out)?,

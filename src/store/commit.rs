@@ -89,14 +89,20 @@ impl Core {
         }
         Ok(core)
     }
+
+    /// The expiry clock, with the time that has passed since it was last told.
+    pub(super) fn clock(&self, shared: &Shared, bound: Duration) -> ExpiryClock {
+        let mut clock = ExpiryClock::resume(self.state.clock.clone(), bound);
+        clock.advance_open(shared.clock.monotonic().saturating_sub(self.ticked));
+        clock
+    }
 }
 
 impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared, core: &Core) -> Result<Staging<'a>> {
         let ticked = shared.clock.monotonic();
         let bound = shared.policies().set.retention.clock_bound();
-        let mut clock = ExpiryClock::resume(core.state.clock.clone(), bound);
-        clock.advance_open(ticked.saturating_sub(core.ticked));
+        let mut clock = core.clock(shared, bound);
         let now = shared.clock.now();
         let events = clock.observe_wall(now);
         let mut staging = Staging {
@@ -540,8 +546,7 @@ impl Shared {
         if elapsed < TICK || core.state.clock.frozen.is_some() || core.state.size == 0 {
             return Ok(());
         }
-        let mut clock = ExpiryClock::resume(core.state.clock.clone(), self.policies().set.retention.clock_bound());
-        clock.advance_open(elapsed);
+        let clock = core.clock(self, self.policies().set.retention.clock_bound());
         let mut state = core.state.clone();
         state.clock = clock.state().clone();
         core.broken = true;

@@ -205,7 +205,11 @@ impl AuditLog {
         self.shared.closed.store(true, Ordering::SeqCst);
         let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
         let closed = guarded(|| {
-            drop(database);
+            let tighten = self.shared.tighten.load(Ordering::SeqCst);
+            if let Some(mut database) = database.filter(|_| tighten).and_then(Arc::into_inner) {
+                // Only room is lost where this fails.
+                let _ = database.compact();
+            }
             Ok(())
         });
         self.shared.news.tell();

@@ -221,6 +221,7 @@ fn share(
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
         changes: Mutex::new(None),
+        tighten: AtomicBool::new(false),
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),

@@ -93,14 +93,6 @@ impl Place {
         Ok(())
     }
 
-    /// How long it is.
-    pub(super) fn bytes(&self) -> Result<u64> {
-        match self {
-            Place::File { new, .. } => Ok(std::fs::metadata(new).map_err(|e| Error::from(e).at(new.display()))?.len()),
-            Place::Memory(memory) => Ok(memory.bytes()),
-        }
-    }
-
     /// The new file takes the store's name.
     pub(super) fn take(&self, source: &Source) -> Result<()> {
         match (self, source) {

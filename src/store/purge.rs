@@ -9,7 +9,7 @@ use super::guard::guarded;
 use super::log::AuditLog;
 use super::options::Source;
 use super::place::{self, Place};
-use super::rewrite::{self, Anew, Changes, Cut, Reached};
+use super::rewrite::{Anew, Changes, Cut, Reached};
 use super::rollup::Cell;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
@@ -22,6 +22,7 @@ use crate::retention::{Planner, PurgePlan, PurgeRecord};
 use crate::{Error, ErrorKind, Kind, Result, Timestamp};
 use redb::Database;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// How many entries in blocks the last catch-up, with the turn, may have to carry over.
@@ -285,7 +286,7 @@ impl Shared {
     fn replace(
         &self,
         place: &Place,
-        mut fresh: Database,
+        fresh: Database,
         cut: &Cut,
         record: &PurgeRecord,
         basis: &Ledger,
@@ -296,7 +297,6 @@ impl Shared {
         })?;
         let mut at = Anew { to: &fresh, cut }.copy(&snapshot)?;
         drop(snapshot);
-        rewrite::tighten(&mut fresh, place.bytes()?)?;
         let fresh = Arc::new(fresh);
         let anew = Anew { to: &fresh, cut };
         for round in 0.. {
@@ -310,7 +310,9 @@ impl Shared {
                 continue;
             }
             let patient = round < ROUNDS;
-            match self.exclusive(|shared, core| shared.last_step(core, place, (&anew, &fresh), at, patient, record, basis))? {
+            match self
+                .exclusive(|shared, core| shared.last_step(core, place, (&anew, &fresh), at, patient, record, basis))?
+            {
                 Last::Done(seq, old) => {
                     drop(old);
                     return Ok(Some(seq));
@@ -364,6 +366,7 @@ impl Shared {
             || {
                 place.take(&self.source)?;
                 old = self.database.write().unwrap_or_else(PoisonError::into_inner).replace(fresh.clone());
+                self.tighten.store(true, Ordering::SeqCst);
                 *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());
                 synced = place.sync();
                 Ok(())

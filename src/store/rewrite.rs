@@ -31,10 +31,6 @@ use std::ops::Bound;
 const STEP_BYTES: usize = 2 << 20;
 /// How many bytes of rows are put in the order of their keys at a time, where they come in another.
 const SORTED_BYTES: usize = 16 << 20;
-/// A file without a free page doubles with the next commit. So many bytes are left free in values of this size.
-const SLACK: (u64, usize) = (64, 12 << 10);
-/// Smaller files are left as they are.
-const TIGHTENED_BYTES: u64 = 4 << 20;
 
 /// What is taken out.
 #[derive(Debug, Default)]
@@ -258,29 +254,6 @@ impl Anew<'_> {
         );
         Ok(())
     }
-}
-
-/// Gives the pages back that the file has and does not need: each step left a few that the next ones could not use, and
-/// a growing file doubles.
-pub(super) fn tighten(database: &mut Database, bytes: u64) -> Result<()> {
-    if bytes < TIGHTENED_BYTES {
-        return Ok(());
-    }
-    const FILLER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("slack");
-    let txn = database.begin_write().stored()?;
-    {
-        let mut filler = txn.open_table(FILLER).stored()?;
-        for i in 0..SLACK.0 {
-            filler.insert(i, &*vec![0; SLACK.1]).stored()?;
-        }
-    }
-    txn.commit().stored()?;
-    database.compact().stored()?;
-    let txn = database.begin_write().stored()?;
-    txn.delete_table(FILLER).stored()?;
-    txn.commit().stored()?;
-    // What a transaction frees can be used from the next but one on.
-    database.begin_write().stored()?.commit().stored()
 }
 
 /// Rows on their way into a table of the new file.

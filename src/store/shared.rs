@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(super) subjects: Subjects,
     /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
     pub(super) changes: Mutex<Option<Changes>>,
+    /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
+    pub(super) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,

@@ -185,7 +185,8 @@ impl Reader<'_> {
 
     /// The hash of an entry that is gone, where it was kept.
     fn kept(&self, seq: u64) -> Option<Hash> {
-        let at = self.out.covers.binary_search_by_key(&(seq, 0), |((level, index), _)| (index << level, *level)).ok()?;
+        let at =
+            self.out.covers.binary_search_by_key(&(seq, 0), |((level, index), _)| (index << level, *level)).ok()?;
         self.out.covers.get(at).map(|(_, hash)| *hash)
     }
 
@@ -261,7 +262,7 @@ impl Reader<'_> {
         let mut leaves: BTreeMap<u64, Hash> = BTreeMap::new();
         for (position, husk) in self.snapshot.husks_of(batch.start)? {
             match husk {
-                Some((inner, seqs)) if seqs.iter().all(|&seq| self.purged.contains(seq)) => {
+                Some((inner, seqs)) if self.purged.first_outside(seqs.iter().copied()).is_none() => {
                     leaves.insert(position, row_leaf(&inner, &seqs));
                 }
                 Some((_, seqs)) => self.find(
@@ -304,9 +305,11 @@ impl Reader<'_> {
                 };
                 let Row { salt, position, seqs: listed } = row;
                 // A row keeps the seqs of entries that are gone: its hash is over all.
-                let missing = seqs.iter().find(|s| listed.binary_search(s).is_err());
-                let stray = listed.iter().find(|s| seqs.binary_search(s).is_err() && !self.purged.contains(**s));
-                if let Some(&wrong) = missing.or(stray) {
+                let mut there = seqs.iter().peekable();
+                let stray =
+                    self.purged.first_outside(listed.iter().copied().filter(|seq| there.next_if_eq(&seq).is_none()));
+                // What is left of the entries was not listed where it should be.
+                if let Some(wrong) = there.next().copied().filter(|seq| *seq < stray.unwrap_or(u64::MAX)).or(stray) {
                     self.find(K::IndexRowChanged, wrong, format!("the index does not list it rightly under {name}"));
                 }
                 if before.replace(position).is_some_and(|before| before >= position) || leaves.contains_key(&position) {

@@ -201,7 +201,11 @@ impl<'a> Signed<'a> {
             let Some(set) = self.purges.get(at) else { continue };
             if let Some(kept) = ledger.kept_by_number.get(at) {
                 for (first, _) in set.ranges().flat_map(|(first, last)| kept.ranges_within(first, last)) {
-                    reach.find(K::PurgedEarly, first, format!("a hold kept it by its number when the purge {at} took it"));
+                    reach.find(
+                        K::PurgedEarly,
+                        first,
+                        format!("a hold kept it by its number when the purge {at} took it"),
+                    );
                 }
             }
             let mut covered = 0;

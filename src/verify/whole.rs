@@ -293,7 +293,11 @@ impl<'a> Whole<'a> {
         let mut completed = Vec::new();
         let appended = found.zip(hash).is_some_and(|((level, _), hash)| {
             self.last = (level == 0).then_some(hash);
-            if level >= NODE_LEVEL { self.nodes += 1 } else { self.covered += 1 }
+            if level >= NODE_LEVEL {
+                self.nodes += 1
+            } else {
+                self.covered += 1
+            }
             self.tree.append_subtree(level, hash, &mut |level, index, hash| completed.push((level, index, hash)))
         });
         if !appended {
