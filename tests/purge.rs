@@ -444,7 +444,7 @@ fn no_byte_of_what_was_purged_is_left_in_any_file() {
 
 #[test]
 fn a_purge_at_a_time_that_nobody_else_had_seen_yet_is_a_finding() {
-    use attestlog::anchor::Kept;
+    use attestlog::anchor::Evidence;
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
     let log = options(&clock).create(dir.path().join("s")).unwrap();
@@ -455,7 +455,8 @@ fn a_purge_at_a_time_that_nobody_else_had_seen_yet_is_a_finding() {
     let log = options(&clock).open(dir.path().join("s")).unwrap();
     log.confirm_clock("ops", "it is 2031").unwrap();
     let purge = log.purge("ops").unwrap().seq.unwrap();
-    let mut kept = Kept::from_note(log.checkpoint().unwrap().to_string().as_bytes(), "witness").unwrap();
+    let note = log.checkpoint().unwrap().to_string();
+    let mut kept = Evidence::parse("witness", note.as_bytes(), None, &[]).unwrap().kept.remove(0);
     assert!(log.verify(&VerifyOptions::new().against([kept.clone()])).unwrap().ok());
     kept.time = Some("2020-06-01".parse().unwrap());
     let found = log.verify(&VerifyOptions::new().against([kept])).unwrap().findings;
