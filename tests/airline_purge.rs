@@ -34,6 +34,7 @@ fn the_rest_goes_after_one_year_and_money_after_seven() {
     place.run(&["import", "s", "--format", "openai-chat", path.to_str().unwrap()]).ok();
     let calls = place.count(&["--kind", "tool_call"]);
     let clock = Arc::new(ManualClock::at(SystemClock::default().now()));
+    let full = std::fs::metadata(place.path("s")).unwrap().len();
     let log = open(&place, &clock);
     let size = log.size();
     let lines: Vec<(u64, String, bool)> = log
@@ -74,10 +75,10 @@ fn the_rest_goes_after_one_year_and_money_after_seven() {
     assert_eq!((done.purged, done.classes.get("financial")), (money, Some(&money)));
     check(&log, 0);
     // Nothing of any call is in the file any more, and it is small.
-    assert!(done.bytes_after < done.bytes_before);
     log.close().unwrap();
     let stored = std::fs::read(place.path("s")).unwrap();
-    for user in ["mia_li_3668", "sofia_kim_7287", "book_reservation", "send_certificate\"", "task-0-trial-0"] {
+    assert!((stored.len() as u64) < full, "{} of {full} bytes", stored.len());
+    for user in ["mia_li_3668", "sofia_kim_7287", "book_reservation", "task-0-trial-0"] {
         let bytes = user.as_bytes();
         assert!(
             !stored.windows(bytes.len()).any(|w| w == bytes) || user.contains("certificate"),
