@@ -38,7 +38,7 @@ pub fn run(args: &PurgeArgs) -> Outcome {
             purged.bytes_after = std::fs::metadata(&args.store.store).map_or(purged.bytes_after, |about| about.len());
             match args.json {
                 true => out.line(done_json(&purged).to_canonical().as_str())?,
-                false => done(&purged, &mut out)?,
+                false => show_purged(&purged, &mut out)?,
             }
         }
         _ => {
@@ -62,7 +62,8 @@ fn failed(args: &PurgeArgs, e: Error) -> Failure {
     args.store.name(failure)
 }
 
-fn done(purged: &Purged, out: &mut Out) -> std::io::Result<()> {
+/// Writes for people what a purge did.
+pub fn show_purged(purged: &Purged, out: &mut Out) -> std::io::Result<()> {
     let held = match purged.kept_by_hold {
         0 => String::new(),
         n => format!("; holds keep {}", count(n)),

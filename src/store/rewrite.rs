@@ -53,6 +53,8 @@ pub(super) struct Changes {
     /// Ids of subjects' keys.
     pub subjects: BTreeSet<String>,
     pub subject_tags: BTreeSet<String>,
+    /// What anchors have answered: size and name of each.
+    pub attestations: BTreeSet<(u64, String)>,
     /// Any other row of these tables may have changed as well.
     pub any: bool,
 }
@@ -214,6 +216,7 @@ impl Anew<'_> {
         }
         renewed!(tables::SENDERS, &changes.senders, |key| key.as_str());
         renewed!(tables::SUBJECTS, &changes.subjects, |key| key.as_str());
+        renewed!(tables::ATTESTATIONS, &changes.attestations, |key| (key.0, key.1.as_str()));
         renewed!(tables::SUBJECT_TAGS, &changes.subject_tags, |key| key.as_str());
         renewed!(tables::UNFINISHED, changes.unfinished.iter().filter(|seq| !self.cut.taken.contains(**seq)), |key| {
             key
@@ -249,6 +252,7 @@ impl Anew<'_> {
             tables::SUBJECTS,
             tables::SUBJECT_TAGS,
             tables::MARKS,
+            tables::ATTESTATIONS,
             tables::CHECKPOINTS,
             tables::TAIL
         );
@@ -316,7 +320,7 @@ fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
             backup::copy(snapshot.transaction(), txn, $table, Bound::Unbounded, usize::MAX, |_| true)?;
         })*};
     }
-    replaced!(tables::SENDERS, tables::SUBJECTS, tables::SUBJECT_TAGS);
+    replaced!(tables::SENDERS, tables::ATTESTATIONS, tables::SUBJECTS, tables::SUBJECT_TAGS);
     txn.open_table(tables::UNFINISHED).stored()?.retain(|_, ()| false).stored()?;
     let kept = |seq: &u64| !cut.taken.contains(*seq);
     backup::copy(snapshot.transaction(), txn, tables::UNFINISHED, Bound::Unbounded, usize::MAX, kept)?;

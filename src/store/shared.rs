@@ -1,6 +1,7 @@
 //! What the threads that use one store share.
 
 use super::Receipt;
+use super::anchoring::Anchoring;
 use super::commit::{Core, Job};
 use super::guard::guarded;
 use super::keyring::Keyring;
@@ -47,6 +48,7 @@ pub(crate) struct Shared {
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
     pub(super) work: Work,
+    pub(super) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
 }
 
@@ -169,6 +171,11 @@ impl Shared {
             self.core.clear_poison();
             core
         })
+    }
+
+    /// Where the store's file is, if it is one.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        self.source.path()
     }
 
     /// Whether the store was closed.
