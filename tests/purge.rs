@@ -248,10 +248,12 @@ fn alerts_and_grants_live_as_long_as_what_they_concern() {
     use attestlog::alert::{AlertEngine, Rule, Rules};
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
-    let log = options(&clock).create(dir.path().join("audit.log")).unwrap();
     let rules = Rules::none().with(Rule::new("refund").when(attestlog::Field::Tool, "issue_refund")).unwrap();
     let rules = rules.with(Rule::new("lookup").when(attestlog::Field::Tool, "search")).unwrap();
-    let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
+    let mut policies = attestlog::PolicySet::default();
+    policies.alerts = rules;
+    let log = options(&clock).policies(policies).create(dir.path().join("audit.log")).unwrap();
+    let mut engine = AlertEngine::new(&log).unwrap();
     for i in 0..3 {
         record(&log, i);
     }
