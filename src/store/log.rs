@@ -200,6 +200,8 @@ impl AuditLog {
             Ok(())
         } else {
             self.shared.exclusive(|shared, core| {
+                // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
+                let _ = shared.tick(core).and_then(|()| shared.mend(core));
                 let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
                     true => shared.sign(core).map(|_| ()),
                     false => Ok(()),
@@ -212,7 +214,11 @@ impl AuditLog {
         self.shared.closed.store(true, Ordering::SeqCst);
         let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
         let closed = guarded(|| {
-            drop(database);
+            let tighten = self.shared.tighten.load(Ordering::SeqCst);
+            if let Some(mut database) = database.filter(|_| tighten).and_then(Arc::into_inner) {
+                // Only room is lost where this fails.
+                let _ = database.compact();
+            }
             Ok(())
         });
         self.shared.news.tell();

@@ -12,6 +12,7 @@ use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
 use super::pending::{BATCH, Generation};
+use super::place;
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::state::State;
@@ -169,6 +170,7 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
     // A stray key file beside a store that was made without keys is not its.
     let keys = keys.filter(|_| signed);
+    place::remove_left(&source, &loaded.ledger);
     let shared = share(options, source, database, loaded, keys)?;
     if let Some(keys) = &mut *shared.keys() {
         keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
@@ -190,11 +192,7 @@ pub(super) fn open_database(options: &Options, source: &Source) -> Result<Databa
             let memory = memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
             builder.create_with_backend(memory).stored()
         }
-        Source::File(path) => {
-            let file = OpenOptions::new().read(true).write(true).open(path);
-            let file = file.map_err(|e| Error::from(e).at(path.display()))?;
-            builder.create_file(file).stored().map_err(|e| e.at(path.display()))
-        }
+        Source::File(path) => place::open_file(&mut builder, path),
     }
 }
 
@@ -225,6 +223,8 @@ fn share(
         keys: Mutex::new(keys),
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
+        changes: Mutex::new(None),
+        tighten: AtomicBool::new(false),
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
@@ -243,6 +243,11 @@ impl Shared {
         guarded(|| {
             // redb gives its lock back only when the old handle is gone.
             drop(database.take());
+            self.note(|changes| changes.any = true);
+            if let Source::File(path) = &self.source {
+                // A purge may have put a file there whose name is not safe yet.
+                crate::files::sync_parent(path)?;
+            }
             let options = Options { settings: self.settings.clone(), ..Options::new() };
             let fresh = Arc::new(open_database(&options, &self.source)?);
             let loaded = load(&fresh, self.clock.monotonic())?;

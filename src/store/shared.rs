@@ -7,6 +7,7 @@ use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
+use super::rewrite::Changes;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -39,6 +40,10 @@ pub(crate) struct Shared {
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
     pub(super) subjects: Subjects,
+    /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
+    pub(super) changes: Mutex<Option<Changes>>,
+    /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
+    pub(super) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
@@ -178,6 +183,13 @@ impl Shared {
         self.closed.load(Ordering::SeqCst)
     }
 
+    /// Notes what a purge that is under way has to carry over besides entries.
+    pub(super) fn note(&self, what: impl FnOnce(&mut Changes)) {
+        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
+            what(changes);
+        }
+    }
+
     /// Every seq that was purged.
     pub(crate) fn purged(&self) -> Arc<SeqSet> {
         self.purged.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -239,7 +251,7 @@ impl Shared {
             if due && shared.keys().is_some() {
                 shared.sign(core)?;
             }
-            Ok(())
+            if timed { shared.tick(core) } else { Ok(()) }
         });
     }
 }

@@ -136,6 +136,11 @@ impl Snapshot {
         tables::check_known(&self.txn)
     }
 
+    /// The transaction that everything is read in.
+    pub(super) fn transaction(&self) -> &ReadTransaction {
+        &self.txn
+    }
+
     /// A table of the transaction.
     pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
         self.txn.open_table(table).stored()
