@@ -81,9 +81,8 @@ fn nobody_who_cares_for_the_patient() {
 #[test]
 fn more_than_a_user_usually_does() {
     let (log, clock) = log();
-    let volume = || {
-        Rule::new("volume").window(DAY).measure(Measure::Baseline { multiple: 3.0, periods: 5, at_least: 20 })
-    };
+    let volume =
+        || Rule::new("volume").window(DAY).measure(Measure::Baseline { multiple: 3.0, periods: 5, at_least: 20 });
     for _ in 0..5 {
         log.record_batch((0..10).map(|_| call("steady", "P-1"))).unwrap();
         clock.advance(DAY);

@@ -86,8 +86,19 @@ fn who_is_unknown_has_an_empty_report_and_who_asks_wrongly_none() {
         let report = place.run(&["report", command, "s", about, "nobody", "--format", "json"]).json();
         assert_eq!((number(&report, "total_accesses"), number(&report, "unique_users")), (0, 0));
         assert_eq!(report.get("purposes"), Some(&Json::Array(Vec::new())));
-        let inverted =
-            ["report", command, "s", about, "P-1", "--since", "2026-02-01", "--until", "2026-01-01", "--format", "html"];
+        let inverted = [
+            "report",
+            command,
+            "s",
+            about,
+            "P-1",
+            "--since",
+            "2026-02-01",
+            "--until",
+            "2026-01-01",
+            "--format",
+            "html",
+        ];
         let ran = place.run(&inverted).code(2);
         assert!(ran.out.is_empty() && ran.err.contains("before it starts"), "{}", ran.err);
         place.run(&["report", command, "s", about, "P-1", "--since", "soon"]).code(2);
@@ -140,17 +151,17 @@ fn a_report_tells_of_purges_that_could_have_taken_from_it() {
         }
     };
     let read = || ToolCall::new("c", "dr", "read_chart").patient("P-1");
-    // Two purges: of 2010 in 2017, of 2014 in 2021. A refund of 2014 and what came later stays.
+    // Two purges: of 2010 in 2017, of 2014 in 2021. Own entries between them stay, and tell when that was.
+    let own = |case: &str| {
+        let mut selector = attestlog::retention::HoldSelector::default();
+        selector.users.insert("nobody".to_owned());
+        log.place_hold(case, "lawsuit", "counsel", selector).unwrap();
+    };
     log.record_batch((0..5).map(|_| read())).unwrap();
+    own("2010");
     years(4);
     log.record_batch((0..3).map(|_| read())).unwrap();
-    log.place_hold("case", "lawsuit", "counsel", {
-        let mut selector = attestlog::retention::HoldSelector::default();
-        selector.users.insert("kept".to_owned());
-        selector
-    })
-    .unwrap();
-    log.record(ToolCall::new("c", "kept", "lookup")).unwrap();
+    own("2014");
     years(3);
     assert_eq!(log.purge("office").unwrap().purged, 5);
     years(4);
@@ -164,7 +175,6 @@ fn a_report_tells_of_purges_that_could_have_taken_from_it() {
     assert_eq!(told("2009-01-01"), [5, 3]);
     assert_eq!(told("2014-01-01"), [3]);
     assert!(told("2014-06-01").is_empty());
-    log.verify(&attestlog::VerifyOptions::new()).unwrap();
     log.close().unwrap();
 
     let purged = |more: &[&str]| {
