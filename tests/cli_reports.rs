@@ -185,3 +185,27 @@ fn a_report_tells_of_purges_that_could_have_taken_from_it() {
     let html = place.run(&["report", "access", "s", "--patient", "P-1", "--format", "html"]).ok();
     assert!(html.contains("8 ENTRIES PURGED") && html.contains("retention class healthcare"));
 }
+
+#[test]
+fn exports_are_bundles_or_lines_and_know_what_tools_do() {
+    let place = place();
+    let export = |more: &[&str]| place.run(&[&["export", "s"], more].concat());
+    for format in ["fhir-r4", "fhir-r5"] {
+        let bundle = export(&["--format", format]).json();
+        let entries = bundle.get("entry").unwrap().as_array().unwrap().len();
+        let lines = export(&["--format", format, "--ndjson"]).ok();
+        assert_eq!((entries, lines.lines().count()), (6, 6));
+        assert!(lines.lines().all(|line| json(line).get("resourceType").unwrap().as_str() == Some("AuditEvent")));
+    }
+    let actions = |kind: &str| -> Vec<String> {
+        let lines = export(&["--format", "fhir-r4", "--ndjson", "--tool-kind", kind]).ok();
+        lines.lines().map(|line| json(line).get("action").unwrap().as_str().unwrap().to_owned()).collect()
+    };
+    assert!(actions("other=update").iter().all(|action| action == "R"));
+    assert!(actions("read_chart=update").iter().all(|action| action == "U"));
+    let ocsf = export(&["--format", "ocsf", "--tool-kind", "read_*=delete"]).ok();
+    assert!(ocsf.lines().all(|line| number(&json(line), "activity_id") == 4), "{ocsf}");
+    for bad in ["read_chart", "=read", "read_chart=look"] {
+        export(&["--format", "ocsf", "--tool-kind", bad]).code(2);
+    }
+}
