@@ -40,7 +40,7 @@ impl From<CodecError> for crate::Error {
 
 /// The stored form of `value`.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(512);
     encode_into(value, &mut out)?;
     Ok(out)
 }

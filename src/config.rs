@@ -13,9 +13,9 @@ use crate::{Error, Result};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The tables of the file. Each is read below, but for `receivers`, which are no policy: they are checked here and kept
-/// apart ([`Receivers`](crate::alert::Receivers)).
-const TABLES: [&str; 6] = ["retention", "patients", "redaction", "results", "alerts", "receivers"];
+/// The tables of the file. Each is read below, but for `anchor` and `receivers`, which are no policy and
+/// are kept apart ([`Receivers`](crate::alert::Receivers) are checked here too).
+const TABLES: [&str; 7] = ["retention", "patients", "redaction", "results", "alerts", "anchor", "receivers"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -53,6 +53,10 @@ impl PolicySet {
                 return Err(
                     source.error(key.span().start, format!("unknown {what} {name:?}; there are the tables {known}"))
                 );
+            }
+            // No policy: whoever opens the store says where its checkpoints go. Faults are told all the same.
+            if name == "anchor" {
+                crate::anchor::AnchorConfig::from_toml(text, file)?;
             }
             if name == "results" {
                 results = source.results(value)?;

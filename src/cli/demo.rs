@@ -4,7 +4,7 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::render::{Out, Style, clean, wrap};
-use super::{break_glass, prove, purge, query, report, stats, timeline, verify};
+use super::{break_glass, check, purge, query, report, stats, timeline, verify};
 use attestlog::alert::{Alert, AlertEngine, Callback};
 use attestlog::anchor::Evidence;
 use attestlog::json::{Json, Object};
@@ -187,7 +187,7 @@ fn proof(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     stage.command(&format!("attestlog check {PROOF} --public-key {PUBLIC_KEY}"))?;
     let checked = attestlog::proof::check(proof.as_bytes(), &key);
     let checked = checked.map_err(|e| Failure::Found(format!("{PROOF}: proves nothing: {e}")))?;
-    prove::show(&checked, &mut stage.out)?;
+    check::show(&checked, &mut stage.out)?;
     Ok(())
 }
 

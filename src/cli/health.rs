@@ -73,6 +73,13 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
     row("not yet indexed", format!("{} (indexed in memory)", count(health.pending_index)))?;
     row("unfinished calls", count(health.unfinished_calls))?;
     row(
+        "last anchor",
+        match health.last_anchor() {
+            Some((name, size, at)) => format!("{} entries by {}, {}", count(size), clean(name), ago(at)),
+            None => "none".to_owned(),
+        },
+    )?;
+    row(
         "expiry clock",
         match &health.clock.frozen {
             None => format!("{}, runs", moment(health.clock.now)),
@@ -97,7 +104,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
         },
     )?;
     for concern in health.concerns() {
-        let line = out.styled(Style::Warn, &format!("! {concern}"));
+        let line = out.styled(Style::Warn, &clean(&format!("! {concern}")));
         out.line(line)?;
     }
     Ok(())

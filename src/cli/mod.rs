@@ -7,8 +7,10 @@
 
 mod alerting;
 mod alerts;
+mod anchors;
 mod backup;
 mod break_glass;
+mod check;
 mod config;
 mod demo;
 mod exit;
@@ -32,6 +34,7 @@ mod stats;
 mod store;
 mod table;
 mod timeline;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -64,7 +67,10 @@ enum Command {
     Report(report::ReportCommand),
     Checkpoint(prove::CheckpointArgs),
     Prove(prove::ProveArgs),
-    Check(prove::CheckArgs),
+    Check(check::CheckArgs),
+    Evidence(prove::EvidenceArgs),
+    #[command(subcommand)]
+    Anchors(anchors::AnchorsCommand),
     #[command(subcommand)]
     Keys(manage::KeysCommand),
     #[command(subcommand)]
@@ -103,7 +109,9 @@ pub fn main() -> ExitCode {
         Command::Report(command) => report::run(command),
         Command::Checkpoint(args) => prove::checkpoint(args),
         Command::Prove(args) => prove::prove(args),
-        Command::Check(args) => prove::check(args),
+        Command::Check(args) => check::check(args),
+        Command::Evidence(args) => prove::evidence(args),
+        Command::Anchors(command) => anchors::run(command),
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),

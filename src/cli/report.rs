@@ -5,7 +5,8 @@ use super::exit::{End, Failure, Outcome};
 use super::export::{ToolArgs, broken_pipe};
 use super::render::Out;
 use super::store::StoreArgs;
-use super::verify::verify;
+use super::trust::TrustArgs;
+use super::verify::verify_with;
 use attestlog::redact::{Facet, PseudonymKey, Sanitizer, Secrets};
 use attestlog::report::access::{AccessReport, Context, Purged, Subject, TextStyle};
 use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
@@ -63,6 +64,8 @@ struct FormArgs {
     format: Format,
     #[command(flatten)]
     tools: ToolArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,8 +92,9 @@ pub fn run(command: &ReportCommand) -> Outcome {
     };
     // The period first: whoever mistypes it should not wait for a verification.
     let context = asked(form, subject)?;
+    let options = form.trust.options()?;
     let log = store.open()?;
-    let verification = verify(&log).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let verification = verify_with(&log, options).map_err(|e| store.name(Failure::Store(e.to_string())))?;
     let known = pseudonyms(&log, store, &context.subject);
     let context = complete(&log, context, known, &verification)?;
     let mut out = Out::stdout();
@@ -176,6 +180,7 @@ pub fn complete(
     context.integrity_verified = verification.ok();
     context.anchored = verification.anchored;
     context.anchored_size = verification.anchored_size;
+    context.rewritable_from = verification.rewritable_from;
     for (purge_seq, classes) in log.purged_since(context.start)? {
         let purged = classes.into_iter().map(|(class, count)| Purged { count, class, purge_seq });
         context.purged.extend(purged);

@@ -10,7 +10,10 @@
 //! `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
+mod anchoring;
 mod backup;
+#[cfg(feature = "benching")]
+pub(crate) mod benching;
 mod block;
 mod commit;
 #[cfg(feature = "fuzzing")]
@@ -21,6 +24,7 @@ mod health;
 mod keyring;
 mod log;
 mod lookup;
+mod lz4;
 mod manage;
 mod marks;
 mod merge;
@@ -46,6 +50,7 @@ mod tables;
 mod turn;
 mod zones;
 
+pub use anchoring::AnchorHealth;
 pub use backup::Backup;
 pub(crate) use block::Packed;
 pub(crate) use guard::guarded;
@@ -54,7 +59,7 @@ pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
-pub(crate) use pending::BATCH;
+pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
 pub(crate) use prints::{CallFact, Prints};
 pub use purge::Purged;

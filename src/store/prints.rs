@@ -5,12 +5,13 @@
 use super::rollup::{Cell, bucket};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 /// What a verifier remembers of a call.
 #[derive(Debug)]
 pub(crate) struct CallFact {
-    pub tool: String,
-    pub user: String,
+    pub tool: Arc<str>,
+    pub user: Arc<str>,
     pub day: i32,
     pub success: bool,
     pub nanos: Option<u64>,
@@ -41,14 +42,14 @@ impl Prints {
 
     /// Counts one call.
     pub(crate) fn add(&mut self, call: &CallFact) {
-        if !self.prints.contains_key(&call.tool) {
-            self.prints.insert(call.tool.clone(), HashMap::new());
+        if !self.prints.contains_key(&*call.tool) {
+            self.prints.insert(call.tool.to_string(), HashMap::new());
         }
-        let Some(days) = self.prints.get_mut(&call.tool) else { return };
+        let Some(days) = self.prints.get_mut(&*call.tool) else { return };
         let print = days.entry(call.day).or_default();
         print.calls += 1;
         print.successes += u64::from(call.success);
-        print.users = print.users.wrapping_add(self.key.hash_one(call.user.as_str()));
+        print.users = print.users.wrapping_add(self.key.hash_one(&*call.user));
         if let Some(nanos) = call.nanos {
             print.timed += 1;
             print.sum_nanos += u128::from(nanos);

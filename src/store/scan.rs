@@ -83,7 +83,7 @@ impl Snapshot {
 
     /// The row of a term in the batch of this range.
     pub(crate) fn posting_within(&self, field: Field, term: u64, batch: &Range<u64>) -> Result<Option<Row>> {
-        let table = self.table(tables::POSTINGS)?;
+        let table = self.postings()?;
         let mut rows = table.range((field as u8, term, batch.start)..(field as u8, term, batch.end)).stored()?;
         let Some(row) = rows.next() else { return Ok(None) };
         let (key, row) = row.stored()?;
@@ -148,7 +148,7 @@ impl Snapshot {
     /// How many rows some tables have: postings, columns, nodes.
     pub(crate) fn row_counts(&self) -> Result<(u64, u64, u64)> {
         Ok((
-            self.table(tables::POSTINGS)?.len().stored()?,
+            self.postings()?.len().stored()?,
             self.table(tables::COLUMNS)?.len().stored()?,
             self.table(tables::NODES)?.len().stored()?,
         ))

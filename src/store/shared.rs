@@ -1,6 +1,7 @@
 //! What the threads that use one store share.
 
 use super::Receipt;
+use super::anchoring::Anchoring;
 use super::commit::{Core, Job};
 use super::guard::guarded;
 use super::keyring::Keyring;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
     pub(super) work: Work,
+    pub(super) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
 }
 

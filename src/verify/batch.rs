@@ -6,7 +6,7 @@ use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::SeqSet;
-use crate::store::{CallFact, Column, Packed, Row, Snapshot, row_inner, row_leaf, zones_of};
+use crate::store::{CallFact, Column, Packed, Row, Snapshot, Terms, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -48,12 +48,14 @@ struct Reader<'a> {
     purged: &'a SeqSet,
     out: Stretch,
     text: Vec<u8>,
-    /// Facet → value → seqs.
-    index: HashMap<Field, HashMap<String, Vec<u64>>>,
+    /// The values of each facet, by its place among all, with where in the stretch they stand.
+    index: Vec<Terms>,
     times: Vec<Option<i64>>,
     /// The last entry that was read, and its hash.
     before: Option<(u64, Hash)>,
-    retentions: Vec<Option<Option<(String, i64)>>>,
+    /// Class, by its place in `classes`, and end in seconds; nothing within for the store's own entries.
+    retentions: Vec<Option<Option<(usize, i64)>>>,
+    classes: Vec<String>,
 }
 
 /// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
@@ -70,10 +72,11 @@ pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, inde
             ..Stretch::default()
         },
         text: Vec::with_capacity(4096),
-        index: HashMap::new(),
+        index: Field::ALL.iter().map(|_| Terms::default()).collect(),
         times: vec![None; length],
         before: None,
         retentions: vec![None; length],
+        classes: Vec::new(),
     };
     reader.entries(&range)?;
     if indexed {
@@ -191,18 +194,25 @@ impl Reader<'_> {
             self.out.own.push((seq, own.clone()));
         }
         self.times[place] = Some(body.timestamp().nanos());
-        self.retentions[place] =
-            Some(body.retention.as_ref().map(|r| (r.class.clone(), r.until.nanos().div_euclid(1_000_000_000))));
+        let classes = &mut self.classes;
+        self.retentions[place] = Some(body.retention.as_ref().map(|r| {
+            let known = classes.iter().position(|class| *class == r.class);
+            let class = known.unwrap_or_else(|| {
+                classes.push(r.class.clone());
+                classes.len() - 1
+            });
+            (class, r.until.nanos().div_euclid(1_000_000_000))
+        }));
         self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
         let index = &mut self.index;
+        let (mut tool, mut user) = (None, None);
         body.facets(&mut |field, value| {
-            let values = index.entry(field).or_default();
-            if let Some(seqs) = values.get_mut(value) {
-                if seqs.last() != Some(&seq) {
-                    seqs.push(seq);
-                }
-            } else {
-                values.insert(value.to_owned(), vec![seq]);
+            let terms = &mut index[field.place()];
+            let id = terms.add(value, place as u32);
+            match field {
+                Field::Tool => tool = terms.value(id),
+                Field::User => user = terms.value(id),
+                _ => {}
             }
         });
         match &body.content {
@@ -215,10 +225,10 @@ impl Reader<'_> {
                 if let Some(sender) = &call.sender {
                     self.out.senders.entry(sender.id.clone()).or_default().insert(sender.number, seq);
                 }
-                if call.kind() == Kind::ToolCall {
+                if let (Kind::ToolCall, Some(tool), Some(user)) = (call.kind(), tool, user) {
                     self.out.calls.push(CallFact {
-                        tool: call.tool_name.clone(),
-                        user: call.user_id.clone(),
+                        tool,
+                        user,
                         day: call.timestamp.day(),
                         success: call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok),
                         nanos: call.duration_nanos(),
@@ -270,10 +280,10 @@ impl Reader<'_> {
         let mut before = None;
         let index = std::mem::take(&mut self.index);
         for &field in Field::ALL {
-            let Some(values) = index.get(&field) else { continue };
-            let mut values: Vec<_> = values.iter().collect();
+            let mut values: Vec<_> = index[field.place()].lists.iter().collect();
             values.sort_unstable();
-            for (value, seqs) in values {
+            for (value, places) in values {
+                let seqs: Vec<u64> = places.iter().map(|&place| batch.start + u64::from(place)).collect();
                 self.out.rows += 1;
                 let shown: String = value.chars().take(80).collect();
                 let name = format!("{} {shown:?}", field.as_str());
@@ -351,7 +361,7 @@ impl Reader<'_> {
                 }
                 continue;
             };
-            if *said != real.as_ref().map(|(class, until)| (class.as_str(), *until)) {
+            if *said != real.and_then(|(class, until)| Some((self.classes.get(class)?.as_str(), until))) {
                 self.find(
                     K::ColumnMismatch,
                     first + i as u64,

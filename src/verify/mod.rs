@@ -97,6 +97,10 @@ pub struct Verification {
     pub anchored: bool,
     /// How many entries that covers.
     pub anchored_size: u64,
+    /// From which entry on whoever holds the present key file could have rewritten the log, and this verification would
+    /// not show it: what lies behind everything that was kept elsewhere and behind the beginning of the present epoch
+    /// (which counts only where the key was given from outside). The size of the log where nothing lies open.
+    pub rewritable_from: u64,
     /// Everything that is wrong, by seq.
     pub findings: Vec<Finding>,
     /// How long it took, in seconds.

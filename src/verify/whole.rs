@@ -50,6 +50,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         key_pinned: reach.key_pinned,
         anchored: reach.anchored_size > 0,
         anchored_size: reach.anchored_size,
+        rewritable_from: reach.rewritable_from,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
@@ -256,7 +257,11 @@ impl<'a> Whole<'a> {
         }
         let leaf = hash.or(recorded).unwrap_or_default();
         let mut completed = Vec::new();
-        self.tree.append(leaf, &mut |level, index, hash| completed.push((level, index, hash)));
+        self.tree.append(leaf, &mut |level, index, hash| {
+            if level >= NODE_LEVEL {
+                completed.push((level, index, hash));
+            }
+        });
         self.completed(completed);
     }
 

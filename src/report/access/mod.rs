@@ -270,6 +270,7 @@ impl AccessReport {
         o.insert("anchored", context.anchored);
         o.insert("anchored_size", if context.anchored { context.anchored_size } else { 0 });
         o.insert("accesses_not_anchored", self.rows_not_anchored());
+        o.insert("rewritable_from", context.rewritable_from);
         o.into()
     }
 
@@ -289,9 +290,15 @@ impl AccessReport {
     fn anchoring(&self) -> Statement {
         let context = &self.context;
         if !context.anchored || context.anchored_size == 0 {
-            let sentence = "Nothing kept outside the log confirms its contents. Whoever holds the log and its key could \
-                            have rewritten it without a trace.";
-            return Statement { good: false, word: "UNANCHORED", sentence: sentence.to_owned() };
+            let what = match context.rewritable_from {
+                0 => "it".to_owned(),
+                from => format!("its entries from {from} on"),
+            };
+            let sentence = format!(
+                "Nothing kept outside the log confirms its contents. Whoever holds the log and its key could have rewritten \
+                 {what} without a trace."
+            );
+            return Statement { good: false, word: "UNANCHORED", sentence };
         }
         let size = context.anchored_size;
         let up_to = format!("A copy kept outside confirms the log's first {size} entries");
@@ -304,7 +311,11 @@ impl AccessReport {
             (newer, all) => Statement {
                 good: false,
                 word: "PARTLY ANCHORED",
-                sentence: format!("{up_to}; {newer} of the {all} accesses listed here are newer and are UNANCHORED."),
+                sentence: format!(
+                    "{up_to}; {newer} of the {all} accesses listed here are newer and are UNANCHORED: whoever holds the log \
+                     and its key could have rewritten its entries from {} on without a trace.",
+                    context.rewritable_from.max(size)
+                ),
             },
         }
     }
