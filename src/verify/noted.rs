@@ -136,8 +136,8 @@ impl AuditLog {
             return Err(Error::new(ErrorKind::NoSuchEntry, "no verification has found anything that is not settled"));
         };
         let known = self.alerts()?.into_iter().map(|state| state.alert);
-        let known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
-        let alert = match known.last() {
+        let mut known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
+        let alert = match known.next_back() {
             Some(alert) => alert.seq,
             None => {
                 crate::emergency::check_text("actor", actor)?;
