@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use super::lines::Source;
-use attestlog::keys::{KeyFile, Passphrase};
+use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::{AuditLog, Options};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,8 @@ pub struct StoreArgs {
 /// Where the store's secrets are.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyArgs {
-    /// The key file [default: STORE.key]
+    /// The key file [default: the environment variable ATTESTLOG_KEY (a whole key file as base64), if it is set, else
+    /// STORE.key]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     key: Option<PathBuf>,
     /// File whose first line is the key file's passphrase; `-` is standard input [default: the environment variable
@@ -28,6 +29,9 @@ pub struct KeyArgs {
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     passphrase_file: Option<PathBuf>,
 }
+
+/// The environment variable in which the whole key file may be, as base64.
+pub const KEY: &str = "ATTESTLOG_KEY";
 
 /// The environment variable in which the passphrase may be.
 const PASSPHRASE: &str = "ATTESTLOG_PASSPHRASE";
@@ -41,6 +45,8 @@ impl KeyArgs {
         let mut options = Options::new();
         if let Some(key) = &self.key {
             options = options.key_file(key);
+        } else if self.in_environment() {
+            options = options.key_vault(EnvironmentKeys::new(KEY));
         }
         if let Some(passphrase) = self.passphrase()? {
             options = options.passphrase(passphrase);
@@ -59,7 +65,16 @@ impl KeyArgs {
 
     /// The key file of a store.
     pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
-        Ok(KeyFile::load(&self.path(store), self.passphrase()?.as_ref())?)
+        let passphrase = self.passphrase()?;
+        if !self.in_environment() {
+            return Ok(KeyFile::load(&self.path(store), passphrase.as_ref())?);
+        }
+        let text = EnvironmentKeys::new(KEY).load()?.unwrap_or_default();
+        Ok(KeyFile::parse(&text, passphrase.as_ref()).map_err(|e| e.at(KEY))?)
+    }
+
+    fn in_environment(&self) -> bool {
+        self.key.is_none() && std::env::var_os(KEY).is_some()
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {

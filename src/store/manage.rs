@@ -131,6 +131,7 @@ impl AuditLog {
                 let mut keys = shared.keys();
                 let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
                 let keys = keys.as_mut().ok_or_else(missing)?;
+                keys.check_replaceable()?;
                 keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
                 keys.save(shared)?;
                 keys.pseudonym_key().ok_or_else(missing)?

@@ -283,6 +283,7 @@ impl Shared {
         let newest = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(no_keys)?;
+            keys.check_replaceable()?;
             // It may be in memory only, where saving it failed.
             keys.save(self)?;
             keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
