@@ -24,6 +24,10 @@ pub struct KeyArgs {
     /// STORE.key]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     key: Option<PathBuf>,
+    /// Keep the keys in the operating system's keyring instead, under this account
+    #[cfg(feature = "keyring")]
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "key", help_heading = "Keys")]
+    os_keyring: Option<String>,
     /// File whose first line is the key file's passphrase; `-` is standard input [default: the environment variable
     /// ATTESTLOG_PASSPHRASE, if it is set]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
@@ -45,8 +49,8 @@ impl KeyArgs {
         let mut options = Options::new();
         if let Some(key) = &self.key {
             options = options.key_file(key);
-        } else if self.in_environment() {
-            options = options.key_vault(EnvironmentKeys::new(KEY));
+        } else if let Some(vault) = self.vault() {
+            options = options.key_vault(vault);
         }
         if let Some(passphrase) = self.passphrase()? {
             options = options.passphrase(passphrase);
@@ -66,15 +70,23 @@ impl KeyArgs {
     /// The key file of a store.
     pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
         let passphrase = self.passphrase()?;
-        if !self.in_environment() {
-            return Ok(KeyFile::load(&self.path(store), passphrase.as_ref())?);
+        match self.vault() {
+            Some(vault) => {
+                let text = vault.load()?.unwrap_or_default();
+                Ok(KeyFile::parse(&text, passphrase.as_ref()).map_err(|e| e.at(vault.name()))?)
+            }
+            None => Ok(KeyFile::load(&self.path(store), passphrase.as_ref())?),
         }
-        let text = EnvironmentKeys::new(KEY).load()?.unwrap_or_default();
-        Ok(KeyFile::parse(&text, passphrase.as_ref()).map_err(|e| e.at(KEY))?)
     }
 
-    fn in_environment(&self) -> bool {
-        self.key.is_none() && std::env::var_os(KEY).is_some()
+    /// Where the keys are, if they are in no file.
+    fn vault(&self) -> Option<Box<dyn KeyVault>> {
+        #[cfg(feature = "keyring")]
+        if let Some(account) = &self.os_keyring {
+            return Some(Box::new(attestlog::keys::OsKeyring::new(account)));
+        }
+        let set = self.key.is_none() && std::env::var_os(KEY).is_some();
+        set.then(|| Box::new(EnvironmentKeys::new(KEY)) as Box<dyn KeyVault>)
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {

@@ -34,6 +34,24 @@ pub trait KeyVault: Send + Sync {
     }
 }
 
+impl<V: KeyVault + ?Sized> KeyVault for Box<V> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        (**self).load()
+    }
+
+    fn store(&self, text: &[u8]) -> Result<()> {
+        (**self).store(text)
+    }
+
+    fn is_replaceable(&self) -> bool {
+        (**self).is_replaceable()
+    }
+}
+
 /// A whole key file in an environment variable, as base64 (`base64 -w0 audit.log.key`).
 ///
 /// Nothing can be replaced there. So the mark of the last signature is not kept from one run to the next, keys cannot be

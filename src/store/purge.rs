@@ -162,7 +162,8 @@ fn plan(
 ) -> Result<(PurgePlan, BTreeMap<(String, i32), Vec<Change>>)> {
     let ledger = shared.ledger();
     let history = ledger.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))?;
-    let mut planner = Planner::new(cut_off, &ledger.holds, history);
+    let aliases = shared.aliases();
+    let mut planner = Planner::new(cut_off, &ledger.holds, history).named(&aliases);
     let mut changes: BTreeMap<(String, i32), Vec<Change>> = BTreeMap::new();
     let mut batches = Vec::new();
     snapshot.scan_batches(&mut |first, end, _| {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    txn: ReadTransaction,
+    pub(super) txn: ReadTransaction,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
     _database: Arc<Database>,
     /// Entries from this seq on were not there yet.

@@ -38,6 +38,10 @@ pub(super) struct Stretch {
     pub last_recorded_at: i64,
     /// The store's own entries that establish facts.
     pub own: Vec<(u64, OwnEntry)>,
+    /// Ids of the keys that sealed values need, with the first seq of each.
+    pub sealed: BTreeMap<String, u64>,
+    /// Ids of the keys that erasures destroyed, with the seq of the erasure.
+    pub erased: BTreeMap<String, u64>,
     /// What the retention column says of entries that are gone: class and end in seconds.
     pub gone: Vec<(u64, String, i64)>,
 }
@@ -207,6 +211,9 @@ impl Reader<'_> {
         });
         match &body.content {
             Content::Call(call) => {
+                for id in super::sealed::keys_of(call) {
+                    self.out.sealed.entry(id).or_insert(seq);
+                }
                 match call.phase {
                     Phase::Whole => {}
                     Phase::Begun => self.out.begun.push(seq),
@@ -235,6 +242,10 @@ impl Reader<'_> {
                     }
                     _ => self.find(K::BatchMismatch, seq, "the entry does not name its batch"),
                 }
+            }
+            Content::Own(own) if own.kind == Kind::Erasure => {
+                let erased = &mut self.out.erased;
+                super::sealed::destroyed(&own.detail.to_json()).for_each(|id| _ = erased.entry(id).or_insert(seq));
             }
             Content::Own(_) => {}
         }
