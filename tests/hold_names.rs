@@ -108,3 +108,25 @@ fn without_a_key_a_hold_names_whom_it_is_told() {
     let done = log.purge("ops").unwrap();
     assert_eq!((done.purged, done.kept_by_hold), (1, 1));
 }
+
+/// Once a policy with pseudonyms made what had been recorded in clear before it unfindable by the same name, and without the
+/// key file a search for a hidden name found nothing, with success.
+#[test]
+fn a_search_finds_what_stands_in_clear_and_never_pretends() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let (options, _) = options();
+    let log = options.clone().create(&path).unwrap();
+    record(&log, "u", "Jane Roe 4711");
+    let mut hipaa = PolicySet::default();
+    hipaa.redaction = Policy::preset(Preset::Hipaa);
+    log.set_policy(hipaa).unwrap();
+    record(&log, "u", "Jane Roe 4711");
+    let wanted = attestlog::Query::new().patient("Jane Roe 4711");
+    assert_eq!(log.count(&wanted).unwrap(), 2);
+    log.close().unwrap();
+    std::fs::remove_file(dir.path().join("store.key")).unwrap();
+    let log = options.open(&path).unwrap();
+    assert_eq!(log.count(&wanted).unwrap_err().kind(), attestlog::ErrorKind::Key);
+    assert_eq!(log.count(&attestlog::Query::new().user("u")).unwrap(), 2);
+}

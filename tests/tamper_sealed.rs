@@ -110,7 +110,7 @@ fn a_key_that_is_back_after_its_erasure_is_found() {
     let mut before = Vec::new();
     let first = stored(|_| ());
     first.found(|txn| before = rows(txn));
-    let erased = stored(|log| drop(log.erase("P-1", "asked for", "officer").unwrap()));
+    let erased = stored(|log| _ = log.erase("P-1", "asked for", "officer").unwrap());
     assert_eq!(erased.found(|_| ()), [], "an erasure that the log tells of is none");
     let back = erased.found(|txn| {
         let there: Vec<_> = rows(txn).into_iter().map(|r| r.0).collect();
