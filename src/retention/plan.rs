@@ -4,12 +4,14 @@
 //! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
 //! policies, so a dry run says what a purge would do, and an auditor can repeat it.
 
+use super::hold::Aliases;
 use super::members::{Members, check_text};
 use super::{Holds, PolicyHistory, SeqSet};
 use crate::entry::{Body, Content, Kind};
 use crate::json::{Json, Object};
 use crate::{Error, Hash, Result, Timestamp};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What becomes of an entry in a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +103,17 @@ impl PurgePlan {
 /// assert!(planner.finish().expired.is_empty());
 /// # Ok::<(), attestlog::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Planner<'a> {
     holds: &'a Holds,
     policies: &'a PolicyHistory,
+    aliases: Option<&'a Aliases<'a>>,
     plan: PurgePlan,
+}
+
+impl fmt::Debug for Planner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Planner").field("plan", &self.plan).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -119,7 +127,12 @@ impl<'a> Planner<'a> {
             kept_by_hold: 0,
             next: BTreeMap::new(),
         };
-        Planner { holds, policies, plan }
+        Planner { holds, policies, aliases: None, plan }
+    }
+
+    /// With what tells the pseudonyms of people whom entries name in clear: holds name them by pseudonym.
+    pub(crate) fn named(self, aliases: &'a Aliases<'a>) -> Planner<'a> {
+        Planner { aliases: Some(aliases), ..self }
     }
 
     /// Takes the entry at `seq` into the plan, once, and says what becomes of it. Ascending order is fastest.
@@ -132,8 +145,12 @@ impl<'a> Planner<'a> {
             self.stays(&retention.class, until);
             return Fate::Live;
         }
-        if self.holds.covers(seq, body) {
-            for hold in self.holds.covering(seq, body) {
+        let covering = match self.aliases {
+            Some(aliases) => self.holds.covering_named(seq, body, aliases),
+            None => self.holds.covering(seq, body),
+        };
+        if !covering.is_empty() {
+            for hold in covering {
                 *self.plan.by_hold.entry(hold).or_default() += 1;
             }
             self.plan.kept_by_hold += 1;

@@ -186,7 +186,8 @@ struct Planned {
 fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> Result<Planned> {
     let ledger = shared.ledger();
     let history = ledger.history()?;
-    let mut planner = Planner::new(cut_off, &ledger.holds, history);
+    let aliases = shared.aliases();
+    let mut planner = Planner::new(cut_off, &ledger.holds, history).named(&aliases);
     let mut days: BTreeMap<(String, i32), u64> = BTreeMap::new();
     let mut batches = Vec::new();
     snapshot.scan_batches(&mut |first, end, _| {

@@ -22,7 +22,7 @@ type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    txn: ReadTransaction,
+    pub(super) txn: ReadTransaction,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
     _database: Arc<Database>,
     /// Entries from this seq on were not there yet.

@@ -9,10 +9,10 @@
 //! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
-use super::Shared;
 use super::commit::Core;
 use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use super::{Shared, Snapshot};
 use crate::hash::to_hex;
 use crate::keys::KeyId;
 use crate::redact::{Facet, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
@@ -284,6 +284,7 @@ impl Shared {
         let newest = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(no_keys)?;
+            keys.check_replaceable()?;
             // It may be in memory only, where saving it failed.
             keys.save(self)?;
             keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
@@ -341,6 +342,36 @@ impl Shared {
             at = id;
             at.push('\0');
         }
+    }
+
+    /// Calls `see` with the id of each key in the file and what is wrong with its row: it does not decode, it is not found
+    /// by its people, or (where the key file is there) its master key does not open it.
+    pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<&str>)) -> Result<()> {
+        let subjects = snapshot.txn.open_table(SUBJECTS).stored()?;
+        let tags = snapshot.txn.open_table(SUBJECT_TAGS).stored()?;
+        for row in subjects.range::<&str>(..).stored()? {
+            let (id, row) = row.stored()?;
+            let id = id.value();
+            let Ok(row) = codec::decode::<Row>(row.value()) else {
+                see(id, Some("its row cannot be read"));
+                continue;
+            };
+            let found = tags.get(tag(&row.members).as_str()).stored()?.is_some_and(|by| by.value() == id);
+            let opens = self.keys().as_ref().is_none_or(|keys| {
+                // A store that was restored from before an erasure has keys under a master key that is gone, and says so.
+                let Some(master) = keys.file.master_key(KeyId(row.master)) else { return true };
+                SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id).is_ok()
+            });
+            see(
+                id,
+                match (found, opens) {
+                    (_, false) => Some("the master key that it names does not open it"),
+                    (false, _) => Some("it is not found by the people whose it is"),
+                    (true, true) => None,
+                },
+            );
+        }
+        Ok(())
     }
 
     /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.

@@ -40,6 +40,10 @@ pub(super) struct Stretch {
     pub own: Vec<(u64, OwnEntry)>,
     /// What purges kept of entries that are gone, in order.
     pub covers: Vec<((u8, u64), Hash)>,
+    /// Ids of the keys that sealed values need, with the first seq of each.
+    pub sealed: BTreeMap<String, u64>,
+    /// Ids of the keys that erasures destroyed, with the seq of the erasure.
+    pub erased: BTreeMap<String, u64>,
 }
 
 /// The reader of one stretch.
@@ -224,6 +228,9 @@ impl Reader<'_> {
         });
         match &body.content {
             Content::Call(call) => {
+                for id in super::sealed::keys_of(call) {
+                    self.out.sealed.entry(id).or_insert(seq);
+                }
                 match call.phase {
                     Phase::Whole => {}
                     Phase::Begun => self.out.begun.push(seq),
@@ -248,6 +255,10 @@ impl Reader<'_> {
                     }
                     _ => self.find(K::BatchMismatch, seq, "the entry does not name its batch"),
                 }
+            }
+            Content::Own(own) if own.kind == Kind::Erasure => {
+                let erased = &mut self.out.erased;
+                super::sealed::destroyed(&own.detail.to_json()).for_each(|id| _ = erased.entry(id).or_insert(seq));
             }
             Content::Own(_) => {}
         }

@@ -36,6 +36,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         }
     })?;
     whole.derived()?;
+    whole.sealed(log);
     let reach = whole.signed.judge(&whole.ledger, &snapshot);
     let mut findings = whole.findings;
     findings.extend(reach.findings);
@@ -121,6 +122,8 @@ struct Whole<'a> {
     prints: Prints,
     begun: BTreeSet<u64>,
     senders: HashMap<String, BTreeMap<u64, u64>>,
+    sealed: BTreeMap<String, u64>,
+    erased: BTreeMap<String, u64>,
     /// By first seq: end, roots over what is in the file.
     batches: BTreeMap<u64, (u64, Option<Hash>, Option<Hash>)>,
     /// By first seq: the seq of the batch's entry, as the table of batches has it.
@@ -148,6 +151,8 @@ impl<'a> Whole<'a> {
             prints: Prints::new(),
             begun: BTreeSet::new(),
             senders: HashMap::new(),
+            sealed: BTreeMap::new(),
+            erased: BTreeMap::new(),
             batches: BTreeMap::new(),
             named: BTreeMap::new(),
             chained: BTreeMap::new(),
@@ -209,6 +214,8 @@ impl<'a> Whole<'a> {
         }
         self.leaves(&stretch);
         self.rows += stretch.rows;
+        stretch.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
+        stretch.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
         for (seq, own) in stretch.own {
             if let Err(e) = self.ledger.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
@@ -348,6 +355,15 @@ impl<'a> Whole<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The keys of sealed values.
+    fn sealed(&mut self, log: &AuditLog) {
+        let check = || super::sealed::check(log.shared(), self.snapshot, &self.sealed, &self.erased);
+        match guarded(check) {
+            Ok(findings) => self.findings.extend(findings),
+            Err(e) => self.find(K::FileDamaged, None, e.to_string()),
+        }
     }
 
     fn state(&mut self) {
