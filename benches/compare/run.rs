@@ -395,7 +395,8 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
     match what {
         "bulk" => {
             let log = ours::options().create(path)?;
-            let took = ours::bulk(log, &mut Workload::new(size), size, 1)?;
+            let threads = std::env::var("THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+            let took = ours::bulk(log, &mut Workload::new(size), size, threads)?;
             println!("bulk: {} a second", count(size as f64 / took.as_secs_f64()));
         }
         "verify" => {
@@ -406,7 +407,7 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
         "conversations" => {
             let log = AuditLog::open(path)?;
             let mut dice = Dice::new(1);
-            for _ in 0..20_000 {
+            for _ in 0..2_000 {
                 let id = workload::conversation(dice.below(size / 11));
                 std::hint::black_box(log.query(&Query::new().conversation(id))?.count());
             }

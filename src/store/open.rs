@@ -208,6 +208,7 @@ fn share(
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
     Ok(Arc::new(Shared {
+        opened_with: published.size,
         settings: options.settings,
         limits: options.limits,
         clock: options.clock,
