@@ -239,7 +239,17 @@ fn a_store_in_use_is_locked() {
 fn the_demo_runs_from_end_to_end() {
     let place = Place::empty();
     let shown = place.run(&["demo", "--dir", "d"]).ok();
-    for expected in ["Turn 2", "ACCESS REPORT", "UNANCHORED", "entry_changed", "findings:"] {
+    for expected in [
+        "Turn 2",
+        "break-glass-used",
+        "ACCESS REPORT",
+        "valid: entry",
+        "4 entries purged",
+        "4 purged by policy",
+        "UNANCHORED",
+        "entry_changed",
+        "findings:",
+    ] {
         assert!(shown.contains(expected), "{expected:?} is not in\n{shown}");
     }
     assert!(!shown.contains("tok-93-secret") && !shown.contains("4111"));

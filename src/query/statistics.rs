@@ -133,31 +133,34 @@ impl AuditLog {
         sums.whole_days(&snapshot, of.tool.as_deref(), whole.clone())?;
         let mut cut = Vec::new();
         if of.since.is_some() && since.day() < whole.start {
-            cut.push((since, until.min(Timestamp::start_of_day(since.day() + 1))));
+            let to = until.min(Timestamp::start_of_day(since.day() + 1));
+            // The last instant that there is has no other behind it.
+            cut.push((since, (of.until.is_some() || to < Timestamp::MAX).then_some(to)));
         }
         if of.until.is_some() && until.day() >= whole.end && (cut.is_empty() || until.day() != since.day()) {
-            cut.push((since.max(Timestamp::start_of_day(until.day())), until));
+            cut.push((since.max(Timestamp::start_of_day(until.day())), Some(until)));
         }
         for (from, to) in cut {
             self.cut_day(&snapshot, &mut sums, of.tool.as_deref(), from, to)?;
         }
-        sums.pending(&snapshot, of.tool.as_deref(), since, until)?;
+        sums.pending(&snapshot, of.tool.as_deref(), since, of.until)?;
         if let Some(tool) = &of.tool {
             sums.cells.entry(tool.clone()).or_default();
         }
         Ok(sums.cells.into_iter().map(|(tool, cell)| ToolStatistics::of(tool, &cell)).collect())
     }
 
-    /// Adds up calls of the file's index with a time in `[from, to)`, entry by entry.
+    /// Adds up calls of the file's index with a time in `[from, to)`, or from `from` on, entry by entry.
     fn cut_day(
         &self,
         snapshot: &Snapshot,
         sums: &mut Sums,
         tool: Option<&str>,
         from: Timestamp,
-        to: Timestamp,
+        to: Option<Timestamp>,
     ) -> Result<()> {
-        let query = Query::new().kind(Kind::ToolCall).since(from).until(to);
+        let query = Query::new().kind(Kind::ToolCall).since(from);
+        let query = to.into_iter().fold(query, Query::until);
         let query = tool.into_iter().fold(query, |q, tool| q.tool(tool));
         for entry in self.query(&query)? {
             let entry = entry?;
@@ -197,7 +200,13 @@ impl Sums {
         Ok(())
     }
 
-    fn pending(&mut self, snapshot: &Snapshot, tool: Option<&str>, since: Timestamp, until: Timestamp) -> Result<()> {
+    fn pending(
+        &mut self,
+        snapshot: &Snapshot,
+        tool: Option<&str>,
+        since: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<()> {
         for generation in &snapshot.generations {
             let index = generation.read();
             let only = match tool {
@@ -213,7 +222,7 @@ impl Sums {
                 let counts = (snapshot.indexed..snapshot.size).contains(&seq)
                     && only.is_none_or(|id| id == row.tool)
                     && since <= time
-                    && (time < until || until == Timestamp::MAX);
+                    && until.is_none_or(|until| time < until);
                 if !counts {
                     continue;
                 }

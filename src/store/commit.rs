@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub unsigned_said: bool,
     /// Set while what is on the disk is not known.
     pub broken: bool,
+    /// The first entry that could not be read when the store was opened. Nothing is written while there is one.
+    pub damaged: Option<u64>,
 }
 
 /// Entries on their way into one commit.
@@ -83,7 +85,8 @@ impl Core {
     /// What was read of the file, at this time of the monotonic clock.
     pub(crate) fn new(state: State, frontier: Frontier, tail: VecDeque<Packed>, now: Duration) -> Result<Core> {
         let sealer = Sealer::default();
-        let mut core = Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false };
+        let mut core =
+            Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false, damaged: None };
         // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
         for (seq, packed) in (core.state.sealed..).zip(&core.tail) {
             core.sealer.push(seq, packed)?;
@@ -148,6 +151,23 @@ impl<'a> Staging<'a> {
     /// Somebody says that the system clock is right.
     pub(crate) fn confirm_clock(&mut self, actor: &str, reason: &str) -> Result<ClockEvent> {
         let event = self.clock.confirm(self.now, actor, reason)?;
+        self.state.clock = self.clock.state().clone();
+        self.clock_event(&event)?;
+        Ok(event)
+    }
+
+    /// Whether a trusted time would tell the expiry clock something: end a freeze, explain time that was only credited, or
+    /// move it on. What it knows to the minute need not be an entry.
+    pub(crate) fn gains_by(&self, time: Timestamp) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let status = self.clock.status(self.now);
+        let explained = status.credited.saturating_sub(status.now.since(time));
+        status.frozen.is_some() || explained >= MINUTE || time.since(status.now) >= MINUTE
+    }
+
+    /// Somebody who can be trusted with the time had the log at `time`.
+    pub(crate) fn trusted_time(&mut self, time: Timestamp, source: &str) -> Result<ClockEvent> {
+        let event = self.clock.trusted(time, source)?;
         self.state.clock = self.clock.state().clone();
         self.clock_event(&event)?;
         Ok(event)
@@ -523,7 +543,7 @@ impl Shared {
         }
     }
 
-    /// After a failed write: opens the file again and reads it anew.
+    /// After a failed write: opens the file again and reads it anew. Refuses a store in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         if core.broken {
             let said = core.unsigned_said;
@@ -533,7 +553,13 @@ impl Shared {
             self.publish_anew(&core.state, loaded.generations);
             self.put_in_force(loaded.ledger)?;
         }
-        Ok(())
+        match core.damaged {
+            None => Ok(()),
+            Some(seq) => Err(Error::damaged(format!(
+                "entry {seq} cannot be read, so nothing is recorded into this store: see what `attestlog verify` finds, \
+                 and restore a backup"
+            ))),
+        }
     }
 
     pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {

@@ -10,6 +10,7 @@
 //! `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
+mod anchoring;
 mod backup;
 #[cfg(feature = "benching")]
 pub(crate) mod benching;
@@ -17,6 +18,7 @@ mod block;
 mod commit;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod gone;
 mod guard;
 mod health;
 mod keyring;
@@ -48,6 +50,7 @@ mod tables;
 mod turn;
 mod zones;
 
+pub use anchoring::AnchorHealth;
 pub use backup::Backup;
 pub(crate) use block::Packed;
 pub(crate) use guard::guarded;

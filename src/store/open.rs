@@ -1,8 +1,10 @@
 //! Bringing a store up: making it, opening it, opening it anew after a failed write.
 //!
 //! Opening rebuilds what is in memory only: the Merkle frontier from stored nodes and the newest hashes, the pending
-//! index from the entries that no index batch covers. It writes nothing.
+//! index from the entries that no index batch covers. It writes nothing. A store in which one of these cannot be read is
+//! opened for reading only: what would be written next rests on all of them.
 
+use super::anchoring::Anchoring;
 use super::block::Packed;
 use super::commit::{Core, Staging};
 use super::guard::guarded;
@@ -207,6 +209,7 @@ fn share(
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
+    let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     Ok(Arc::new(Shared {
         opened_with: published.size,
         settings: options.settings,
@@ -226,6 +229,7 @@ fn share(
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
+        anchoring,
         news: News::default(),
     }))
 }
@@ -284,10 +288,16 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
         }
     }
     let mut generations: Vec<Arc<Generation>> = Vec::new();
+    let mut damaged = None;
     for seq in state.indexed..state.size {
-        let body: Body = match snapshot.find(seq)? {
-            Some(found) => codec::decode_trusted(&found.packed.bytes).map_err(|e| Error::from(e).at(seq))?,
-            None => return Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
+        // What else there is can still be read, and verification names what is wrong.
+        let body = match pending_body(&snapshot, seq) {
+            Ok(body) => Some(body),
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                damaged = damaged.or(Some(seq));
+                None
+            }
+            Err(e) => return Err(e),
         };
         let newest = match generations.last() {
             Some(newest) if seq < newest.from + BATCH && !(newest.is_frozen()) => newest.clone(),
@@ -297,8 +307,11 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
                 newest
             }
         };
-        newest.add(std::iter::once(&body));
-        if let Content::Own(own) = &body.content
+        match &body {
+            Some(body) => newest.add(std::iter::once(body)),
+            None => newest.add_unreadable(),
+        }
+        if let Some(Content::Own(own)) = body.as_ref().map(|body| &body.content)
             && Ledger::wants(own.kind)
         {
             ledger.apply(seq, own)?;
@@ -313,7 +326,17 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
         purged = purged.union(&set?);
         Ok(())
     })?;
-    Ok(Loaded { core: Core::new(state, frontier, tail, now)?, generations, ledger, purged })
+    let mut core = Core::new(state, frontier, tail, now)?;
+    core.damaged = damaged;
+    Ok(Loaded { core, generations, ledger, purged })
+}
+
+/// The entry at `seq`, which no index batch covers, so that nothing can have purged it.
+fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
+    match snapshot.find(seq)? {
+        Some(found) => codec::decode_trusted(&found.packed.bytes).map_err(|e| Error::from(e).at(seq)),
+        None => Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
+    }
 }
 
 /// Storage in memory that outlives the database on it, so that it can be opened again.

@@ -152,6 +152,13 @@ impl Generation {
         }
     }
 
+    /// Keeps the place of an entry that cannot be read.
+    pub(crate) fn add_unreadable(&self) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.times.push(0);
+        index.retentions.push((0, 0));
+    }
+
     /// What is known of the entries so far.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)

@@ -5,7 +5,7 @@
 
 use super::Snapshot;
 use super::merge::{Row, row_inner, row_leaf};
-use super::tables::{self, Stored, term_key};
+use super::tables::{self, Stored};
 use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
 use crate::retention::SeqSet;
@@ -190,25 +190,6 @@ impl Snapshot {
             each(value, id.value())?;
         }
         long.try_for_each(|(value, id)| each(&value, id))
-    }
-
-    /// The value whose key in the dictionary this is, from the first entry that has it.
-    fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
-        let mut at = 0;
-        while let Some((_, seqs)) = self.posting_after(field, id, at)? {
-            at = seqs.last().map_or(u64::MAX, |last| last + 1);
-            for seq in seqs {
-                let Some(found) = self.find(seq)? else { continue };
-                let mut value = None;
-                found.entry()?.body.facets(&mut |f, v| {
-                    if f == field && *term_key(v.as_bytes()) == *key {
-                        value = Some(v.to_owned());
-                    }
-                });
-                return Ok(value);
-            }
-        }
-        Ok(None)
     }
 
     /// The rows of a batch that lost their term.

@@ -1,6 +1,7 @@
 //! What the threads that use one store share.
 
 use super::Receipt;
+use super::anchoring::Anchoring;
 use super::commit::{Core, Job};
 use super::guard::guarded;
 use super::keyring::Keyring;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     /// How many entries there were when it was opened.
     pub(super) opened_with: u64,
     pub(super) work: Work,
+    pub(super) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
 }
 
@@ -185,6 +187,11 @@ impl Shared {
             let _ = database.compact();
         }
         Ok(())
+    }
+
+    /// Where the store's file is, if it is one.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        self.source.path()
     }
 
     /// Whether the store was closed.

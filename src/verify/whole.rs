@@ -50,6 +50,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         key_pinned: reach.key_pinned,
         anchored: reach.anchored_size > 0,
         anchored_size: reach.anchored_size,
+        rewritable_from: reach.rewritable_from,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
