@@ -103,6 +103,7 @@ impl Health {
                 )),
                 _ => {}
             }
+        }
         concerns.extend(self.alerts.concerns(self.checked_at.minus(ALERTS_LATE)));
         if let Some(found) = &self.verifications.found {
             concerns.push(format!(
