@@ -14,14 +14,6 @@ impl Times {
         done
     }
 
-    pub fn push(&mut self, time: Duration) {
-        self.0.push(time);
-    }
-
-    pub fn extend(&mut self, other: Times) {
-        self.0.extend(other.0);
-    }
-
     pub fn len(&self) -> usize {
         self.0.len()
     }

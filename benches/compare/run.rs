@@ -376,7 +376,11 @@ impl Compare<'_> {
         let out = Command::new(me).arg("memory").arg(self.path("m")).arg(size).output()?;
         let text = String::from_utf8(out.stdout)?;
         if !out.status.success() {
-            return Err(format!("the program whose memory is measured failed: {}", String::from_utf8_lossy(&out.stderr)).into());
+            return Err(format!(
+                "the program whose memory is measured failed: {}",
+                String::from_utf8_lossy(&out.stderr)
+            )
+            .into());
         }
         self.table.row(
             "resident memory, recording / verifying as well: peak",
@@ -402,12 +406,16 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
         "verify" => {
             let log = AuditLog::open(path)?;
             let found = log.verify(&VerifyOptions::new().threads(1))?;
-            println!("verify: {} a second, {} findings", count(found.size as f64 / found.seconds), found.findings.len());
+            println!(
+                "verify: {} a second, {} findings",
+                count(found.size as f64 / found.seconds),
+                found.findings.len()
+            );
         }
         "conversations" => {
             let log = AuditLog::open(path)?;
             let mut dice = Dice::new(1);
-            for _ in 0..2_000 {
+            for _ in 0..20_000 {
                 let id = workload::conversation(dice.below(size / 11));
                 std::hint::black_box(log.query(&Query::new().conversation(id))?.count());
             }
@@ -433,7 +441,10 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
                     "{name:12} {rows:9} rows: stored {:6.1}, branches {:5.1}, fragmented {:6.1} bytes an entry; {} leaves, {} branches, height {}",
                     per(stats.stored_bytes()),
                     per(stats.metadata_bytes()),
-                    per(stats.fragmented_bytes()), stats.leaf_pages(), stats.branch_pages(), stats.tree_height()
+                    per(stats.fragmented_bytes()),
+                    stats.leaf_pages(),
+                    stats.branch_pages(),
+                    stats.tree_height()
                 );
             }
         }
