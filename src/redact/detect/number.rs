@@ -202,8 +202,7 @@ impl Run<'_> {
             if address.parse::<std::net::Ipv4Addr>().is_err() {
                 continue;
             }
-            let version =
-                self.is_version(start, address) || Context::around(self.text, start, end, hint).version;
+            let version = self.is_version(start, address) || Context::around(self.text, start, end, hint).version;
             self.take(i, i + 4, (!version).then_some(Detector::Ip), hits);
         }
     }
