@@ -32,8 +32,8 @@ const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("check
 const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
 /// Numbers of facets, as keys have them.
-const USER: u8 = 2;
-const TOOL: u8 = 3;
+const USER: u8 = 101;
+const TOOL: u8 = 1;
 
 /// The call at this place of a store's history.
 fn call(i: u64) -> ToolCall {

@@ -54,8 +54,10 @@ impl AuditLog {
                     count += 1;
                 }
             } else {
-                while hits.next_seq()?.is_some() {
-                    count += 1;
+                while let Some(seq) = hits.next_seq()? {
+                    let there = hits.reading.as_ref().map_or(Ok(false), |(snapshot, _)| snapshot.exists(seq))?;
+                    hits.served += u64::from(there);
+                    count += u64::from(there);
                 }
             }
             Ok(count)
@@ -87,7 +89,7 @@ impl Hits {
         }
     }
 
-    /// The next seq on which the index agrees and whose entry is still there.
+    /// The next seq on which the index agrees; its entry may be gone.
     fn next_seq(&mut self) -> Result<Option<u64>> {
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
             return Ok(None);
@@ -114,8 +116,7 @@ impl Hits {
                 return Ok(None);
             };
             self.at = direction.next(found);
-            if snapshot.exists(found)? && (!self.query.unfinished || snapshot.is_unfinished(found)?) {
-                self.served += 1;
+            if !self.query.unfinished || snapshot.is_unfinished(found)? {
                 return Ok(Some(found));
             }
         }
@@ -125,12 +126,13 @@ impl Hits {
     fn step(&mut self) -> Result<Option<Entry>> {
         while let Some(seq) = self.next_seq()? {
             let Some((snapshot, _)) = &self.reading else { break };
-            let entry = snapshot.entry(seq)?;
+            let Some(found) = snapshot.find(seq)? else { continue };
+            let entry = found.entry()?;
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
             if self.time().is_none_or(inside) {
+                self.served += 1;
                 return Ok(Some(entry));
             }
-            self.served -= 1;
         }
         Ok(None)
     }

@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
+    /// How many entries there were when it was opened.
+    pub(super) opened_with: u64,
     pub(super) work: Work,
     pub(super) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
@@ -171,6 +173,26 @@ impl Shared {
             self.core.clear_poison();
             core
         })
+    }
+
+    /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
+    /// a program that records one call and closes must not move the whole file.
+    pub(super) fn give_back(&self, database: Option<Arc<Database>>) -> Result<()> {
+        const MOST_BYTES: u64 = 1 << 30;
+        let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
+        let file = self.source.path().and_then(|path| std::fs::metadata(path).ok());
+        let small = file.is_some_and(|file| file.len() <= MOST_BYTES);
+        // A purge leaves a file that is mostly room.
+        let grown = self.tighten.load(Ordering::SeqCst) || size - self.opened_with.min(size) >= size / 4;
+        // Whoever still reads the file keeps it as it is.
+        if let Some(mut database) = database.and_then(Arc::into_inner)
+            && small
+            && grown
+        {
+            // It is whole either way; where there is no room to move things there is nothing to gain.
+            let _ = database.compact();
+        }
+        Ok(())
     }
 
     /// Where the store's file is, if it is one.
