@@ -1,6 +1,6 @@
 //! Opening the store that a command names, with its key file.
 
-use super::exit::Failure;
+use super::exit::{Failure, complain};
 use super::lines::Source;
 use attestlog::keys::{KeyFile, Passphrase};
 use attestlog::{AuditLog, Options};
@@ -87,7 +87,11 @@ impl StoreArgs {
     /// Opens the store with options of the command's.
     pub fn open_with(&self, options: Options) -> Result<AuditLog, Failure> {
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
-        options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))
+        let log = options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))?;
+        for warning in log.warnings() {
+            complain(format!("warning: {warning}"));
+        }
+        Ok(log)
     }
 
     /// Puts the store's name before a message that lacks it.

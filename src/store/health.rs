@@ -37,6 +37,8 @@ pub struct Health {
     pub waiting: u64,
     /// How the clock stands by which entries expire.
     pub clock: ClockStatus,
+    /// Who else may take away, replace or read the file ([`AuditLog::warnings`]).
+    pub warnings: Vec<String>,
 }
 
 /// An entry that is not in a sealed block yet.
@@ -73,6 +75,7 @@ impl Health {
                 self.clock.wall
             ));
         }
+        concerns.extend(self.warnings.iter().cloned());
         concerns
     }
 
@@ -163,6 +166,21 @@ impl AuditLog {
             last_recorded_at: (state.size > 0).then(|| Timestamp::from_nanos(state.last_recorded_at)),
             waiting: shared.turns.waiting() as u64,
             clock: self.clock_status()?,
+            warnings: self.warnings(),
         })
+    }
+
+    /// What about the permissions of the store's file and its folder lets others than its owner replace or read it, a
+    /// sentence each with what to do; empty where all is well or the store is not a file. Ask after opening: the library
+    /// itself prints nothing.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let log = attestlog::AuditLog::create(dir.path().join("audit.log"))?;
+    /// assert!(log.warnings().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn warnings(&self) -> Vec<String> {
+        self.shared().source.path().map(crate::files::warnings).unwrap_or_default()
     }
 }
