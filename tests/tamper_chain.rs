@@ -71,7 +71,7 @@ fn edit_each<K: Key + 'static, V: Value + 'static>(
     let all = rows(&rich.bytes, table);
     let step = if long() { 1 } else { all.len() / 4 + 1 };
     for (i, (row, value)) in all.iter().enumerate().step_by(step) {
-        let mut judge = |what: &str, bytes: Vec<u8>| {
+        let judge = |what: &str, bytes: Vec<u8>| {
             tally.judge(&format!("{name} row {i} {what}"), open(bytes, key), &once(), answers);
         };
         judge("removed", with(&rich.bytes, table, row, None));
