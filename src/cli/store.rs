@@ -1,5 +1,6 @@
 //! Opening the store that a command names, with its key file.
 
+use super::anchors;
 use super::exit::{Failure, complain};
 use super::lines::Source;
 use attestlog::keys::{KeyFile, Passphrase};
@@ -86,6 +87,7 @@ impl StoreArgs {
 
     /// Opens the store with options of the command's.
     pub fn open_with(&self, options: Options) -> Result<AuditLog, Failure> {
+        let options = anchors::add(options, &self.store)?.anchor_on_open(false);
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
         let log = options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))?;
         for warning in log.warnings() {

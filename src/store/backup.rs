@@ -317,6 +317,7 @@ impl<'a> Copy<'a> {
         rows += copy(&from, to, tables::SENDERS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::UNFINISHED, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::CHECKPOINTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
+        rows += copy(&from, to, tables::ATTESTATIONS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECT_TAGS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::MARKS, Bound::Unbounded, usize::MAX, |_| true)?.rows;

@@ -64,6 +64,10 @@ pub(crate) struct Staging<'a> {
     begun: Vec<u64>,
     finished: Vec<u64>,
     subjects: Vec<NewSubject>,
+    /// The line that is being written.
+    line: Vec<u8>,
+    /// Random bytes for the entries to come: asking for them once costs less than once an entry.
+    nonces: Vec<[u8; 16]>,
 }
 
 /// Where a staging stood before a job, so that a refused job leaves nothing behind.
@@ -114,6 +118,8 @@ impl<'a> Staging<'a> {
             begun: Vec::new(),
             finished: Vec::new(),
             subjects: Vec::new(),
+            line: Vec::with_capacity(1024),
+            nonces: Vec::new(),
         };
         staging.state.clock = staging.clock.state().clone();
         shared.check_keys(&mut staging, core)?;
@@ -145,6 +151,23 @@ impl<'a> Staging<'a> {
     /// Somebody says that the system clock is right.
     pub(crate) fn confirm_clock(&mut self, actor: &str, reason: &str) -> Result<ClockEvent> {
         let event = self.clock.confirm(self.now, actor, reason)?;
+        self.state.clock = self.clock.state().clone();
+        self.clock_event(&event)?;
+        Ok(event)
+    }
+
+    /// Whether a trusted time would tell the expiry clock something: end a freeze, explain time that was only credited, or
+    /// move it on. What it knows to the minute need not be an entry.
+    pub(crate) fn gains_by(&self, time: Timestamp) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let status = self.clock.status(self.now);
+        let explained = status.credited.saturating_sub(status.now.since(time));
+        status.frozen.is_some() || explained >= MINUTE || time.since(status.now) >= MINUTE
+    }
+
+    /// Somebody who can be trusted with the time had the log at `time`.
+    pub(crate) fn trusted_time(&mut self, time: Timestamp, source: &str) -> Result<ClockEvent> {
+        let event = self.clock.trusted(time, source)?;
         self.state.clock = self.clock.state().clone();
         self.clock_event(&event)?;
         Ok(event)
@@ -183,6 +206,7 @@ impl<'a> Staging<'a> {
             subjects: self.subjects.len(),
         };
         let windows = job.iter().any(|p| p.call.sender.is_some()).then(|| self.windows.clone());
+        self.reserve(job.len());
         let receipts = job.into_iter().map(|call| self.call(call)).collect();
         if let Err(e) = receipts {
             self.state = mark.state;
@@ -198,6 +222,13 @@ impl<'a> Staging<'a> {
             return Err(e);
         }
         receipts
+    }
+
+    /// Makes ready for this many entries.
+    fn reserve(&mut self, entries: usize) {
+        self.entries.reserve(entries);
+        self.nonces.resize(entries, [0; 16]);
+        self.shared.random.fill(self.nonces.as_flattened_mut());
     }
 
     fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
@@ -244,12 +275,19 @@ impl<'a> Staging<'a> {
 
     /// Chains one entry.
     fn append(&mut self, retention: Option<Retention>, content: Content) -> Result<Receipt> {
-        let mut nonce = [0; 16];
-        self.shared.random.fill(&mut nonce);
+        let nonce = match self.nonces.pop() {
+            Some(nonce) => nonce,
+            None => {
+                let mut nonce = [0; 16];
+                self.shared.random.fill(&mut nonce);
+                nonce
+            }
+        };
         let body = Body { nonce, recorded_at: self.now, retention, content };
         let seq = self.state.size;
-        let mut text = Vec::with_capacity(1024);
-        line::write(&mut text, seq, &self.state.head, &body);
+        let text = &mut self.line;
+        text.clear();
+        line::write(text, seq, &self.state.head, &body);
         // The limit is for calls; the store's own entries, a policy among them, are as large as they are.
         let limit = match &body.content {
             Content::Call(_) => self.shared.limits.line_bytes,
@@ -260,7 +298,7 @@ impl<'a> Staging<'a> {
                 format!("the entry has {} bytes, more than the limit of {limit}; it was not recorded", text.len());
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
-        let hash = Hash::leaf(&text);
+        let hash = Hash::leaf(text);
         let bytes = codec::encode(&body)?;
         let nodes = &mut self.nodes;
         self.frontier.append(hash, &mut |level, index, hash| {

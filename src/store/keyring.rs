@@ -178,18 +178,23 @@ impl Shared {
             keys.save(self)?;
             signed
         };
+        let owed = self.anchoring.owe(size);
         core.broken = true;
         let mut state = core.state.clone();
         state.signed = size;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::CHECKPOINTS).stored()?.insert(size, signed.to_string().as_bytes()).stored()?;
+        if let Some(owed) = owed {
+            super::anchoring::write_owed(&txn, &owed)?;
+        }
         let bytes = crate::codec::encode(&state)?;
         txn.open_table(tables::META).stored()?.insert(super::state::STATE_KEY, &*bytes).stored()?;
         txn.commit().stored()?;
         core.broken = false;
         core.state = state;
         self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
+        self.hand_over();
         Ok(signed)
     }
 

@@ -64,6 +64,7 @@ impl Drop for Worker {
 
 impl Worker {
     fn stop(&self) {
+        self.shared.anchoring.stop();
         self.shared.work.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -99,6 +100,7 @@ impl AuditLog {
     }
 
     pub(super) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
+        shared.begin_anchoring()?;
         let thread = match shared.settings.background {
             false => None,
             true => {
@@ -184,12 +186,14 @@ impl AuditLog {
         self.shared.merge_all()
     }
 
-    /// Closes the store: waits for what is under way and gives the file back. Other handles of it get
+    /// Closes the store: waits for what is under way, signs a checkpoint, gives anchors the time that they may take
+    /// ([`Options::anchor_wait`]), and gives the file back. Other handles of it get
     /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle does the same without saying what went wrong.
     ///
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
+        self.shared.finish_anchoring();
         self.worker.stop();
         let damaged = self.shared.core().damaged.is_some();
         let closing = if damaged {

@@ -4,6 +4,7 @@
 //! index from the entries that no index batch covers. It writes nothing. A store in which one of these cannot be read is
 //! opened for reading only: what would be written next rests on all of them.
 
+use super::anchoring::Anchoring;
 use super::block::Packed;
 use super::commit::{Core, Staging};
 use super::guard::guarded;
@@ -208,6 +209,7 @@ fn share(
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
+    let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     Ok(Arc::new(Shared {
         settings: options.settings,
         limits: options.limits,
@@ -226,7 +228,9 @@ fn share(
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
+        anchoring,
         news: News::default(),
+        readers: Mutex::default(),
     }))
 }
 

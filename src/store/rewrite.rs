@@ -146,7 +146,14 @@ fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
             }
         })*};
     }
-    replaced!(tables::SENDERS, tables::CHECKPOINTS, tables::MARKS, tables::SUBJECTS, tables::SUBJECT_TAGS);
+    replaced!(
+        tables::SENDERS,
+        tables::CHECKPOINTS,
+        tables::ATTESTATIONS,
+        tables::MARKS,
+        tables::SUBJECTS,
+        tables::SUBJECT_TAGS
+    );
     let mut unfinished = txn.open_table(tables::UNFINISHED).stored()?;
     unfinished.retain(|_, ()| false).stored()?;
     for row in snapshot.table(tables::UNFINISHED)?.iter().stored()? {

@@ -144,7 +144,7 @@ impl Snapshot {
             }
             Ok(())
         })?;
-        let rows = self.table(tables::POSTINGS)?;
+        let rows = self.postings()?;
         for &field in Field::ALL {
             self.terms_in_order(field, &mut |term, id| {
                 for row in rows.range((field as u8, id, 0)..(field as u8, id, self.indexed)).stored()? {
@@ -171,7 +171,7 @@ impl Snapshot {
     /// The values of one facet with their ids, in the order of their bytes. The dictionary is in that order but for long
     /// values, of which it has a hash.
     fn terms_in_order(&self, field: Field, each: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
-        let terms = self.table(tables::TERMS)?;
+        let terms = self.terms()?;
         let number = field as u8;
         let mut long = Vec::new();
         for row in terms.range((number, &[0xff][..])..(number + 1, &[][..])).stored()? {

@@ -6,7 +6,7 @@ use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::SeqSet;
-use crate::store::{CallFact, Column, Packed, Row, Snapshot, row_inner, row_leaf, zones_of};
+use crate::store::{Column, Packed, Prints, Row, Snapshot, Terms, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -26,8 +26,8 @@ pub(super) struct Stretch {
     /// Index rows that the entries of the stretch should have.
     pub rows: u64,
     pub zones: BTreeMap<(u8, u64), (i64, i64)>,
-    /// For each tool's term id and day, what its calls add up to.
-    pub calls: Vec<CallFact>,
+    /// For each tool and day, what its calls add up to.
+    pub calls: Prints,
     pub begun: Vec<u64>,
     pub finished: Vec<u64>,
     pub senders: HashMap<String, BTreeMap<u64, u64>>,
@@ -48,16 +48,24 @@ struct Reader<'a> {
     purged: &'a SeqSet,
     out: Stretch,
     text: Vec<u8>,
-    /// Facet → value → seqs.
-    index: HashMap<Field, HashMap<String, Vec<u64>>>,
+    /// The values of each facet, by its place among all, with where in the stretch they stand.
+    index: Vec<Terms>,
     times: Vec<Option<i64>>,
     /// The last entry that was read, and its hash.
     before: Option<(u64, Hash)>,
-    retentions: Vec<Option<Option<(String, i64)>>>,
+    /// Class, by its place in `classes`, and end in seconds; nothing within for the store's own entries.
+    retentions: Vec<Option<Option<(usize, i64)>>>,
+    classes: Vec<String>,
 }
 
 /// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
-pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, indexed: bool) -> Result<Stretch> {
+pub(super) fn read(
+    snapshot: &Snapshot,
+    purged: &SeqSet,
+    calls: Prints,
+    range: Range<u64>,
+    indexed: bool,
+) -> Result<Stretch> {
     let length = (range.end - range.start) as usize;
     let mut reader = Reader {
         snapshot,
@@ -67,13 +75,15 @@ pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, inde
             hashes: vec![None; length],
             recorded: vec![None; length],
             last_recorded_at: i64::MIN,
+            calls,
             ..Stretch::default()
         },
         text: Vec::with_capacity(4096),
-        index: HashMap::new(),
+        index: Field::ALL.iter().map(|_| Terms::default()).collect(),
         times: vec![None; length],
         before: None,
         retentions: vec![None; length],
+        classes: Vec::new(),
     };
     reader.entries(&range)?;
     if indexed {
@@ -191,19 +201,19 @@ impl Reader<'_> {
             self.out.own.push((seq, own.clone()));
         }
         self.times[place] = Some(body.timestamp().nanos());
-        self.retentions[place] =
-            Some(body.retention.as_ref().map(|r| (r.class.clone(), r.until.nanos().div_euclid(1_000_000_000))));
+        let classes = &mut self.classes;
+        self.retentions[place] = Some(body.retention.as_ref().map(|r| {
+            let known = classes.iter().position(|class| *class == r.class);
+            let class = known.unwrap_or_else(|| {
+                classes.push(r.class.clone());
+                classes.len() - 1
+            });
+            (class, r.until.nanos().div_euclid(1_000_000_000))
+        }));
         self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
         let index = &mut self.index;
         body.facets(&mut |field, value| {
-            let values = index.entry(field).or_default();
-            if let Some(seqs) = values.get_mut(value) {
-                if seqs.last() != Some(&seq) {
-                    seqs.push(seq);
-                }
-            } else {
-                values.insert(value.to_owned(), vec![seq]);
-            }
+            index[field.place()].add(value, place as u32);
         });
         match &body.content {
             Content::Call(call) => {
@@ -216,13 +226,9 @@ impl Reader<'_> {
                     self.out.senders.entry(sender.id.clone()).or_default().insert(sender.number, seq);
                 }
                 if call.kind() == Kind::ToolCall {
-                    self.out.calls.push(CallFact {
-                        tool: call.tool_name.clone(),
-                        user: call.user_id.clone(),
-                        day: call.timestamp.day(),
-                        success: call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok),
-                        nanos: call.duration_nanos(),
-                    });
+                    let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
+                    let day = call.timestamp.day();
+                    self.out.calls.add(&call.tool_name, &call.user_id, day, success, call.duration_nanos());
                 }
             }
             Content::Own(own) if own.kind == Kind::IndexBatch => {
@@ -269,20 +275,21 @@ impl Reader<'_> {
         let mut whole = true;
         let mut before = None;
         let index = std::mem::take(&mut self.index);
+        let stored = self.snapshot.index()?;
         for &field in Field::ALL {
-            let Some(values) = index.get(&field) else { continue };
-            let mut values: Vec<_> = values.iter().collect();
+            let mut values: Vec<_> = index[field.place()].lists.iter().collect();
             values.sort_unstable();
-            for (value, seqs) in values {
+            for (value, places) in values {
+                let seqs: Vec<u64> = places.iter().map(|&place| batch.start + u64::from(place)).collect();
                 self.out.rows += 1;
                 let shown: String = value.chars().take(80).collect();
                 let name = format!("{} {shown:?}", field.as_str());
-                let Some(term) = self.snapshot.term_id(field, value)? else {
+                let Some(term) = stored.term_id(field, value)? else {
                     whole = false;
                     self.find(K::TermMismatch, seqs[0], format!("{name} has no term"));
                     continue;
                 };
-                let row = match self.snapshot.posting_within(field, term, &batch) {
+                let row = match stored.row_within(field, term, &batch) {
                     Ok(Some(row)) => row,
                     Ok(None) => {
                         whole = false;
@@ -351,7 +358,7 @@ impl Reader<'_> {
                 }
                 continue;
             };
-            if *said != real.as_ref().map(|(class, until)| (class.as_str(), *until)) {
+            if *said != real.and_then(|(class, until)| Some((self.classes.get(class)?.as_str(), until))) {
                 self.find(
                     K::ColumnMismatch,
                     first + i as u64,

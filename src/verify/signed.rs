@@ -29,6 +29,7 @@ pub(super) struct Reach {
     pub signed_size: u64,
     pub key_pinned: bool,
     pub anchored_size: u64,
+    pub rewritable_from: u64,
     pub findings: Vec<Finding>,
 }
 
@@ -95,6 +96,10 @@ impl<'a> Signed<'a> {
             self.against(kept, key, size, &mut reach);
         }
         self.purges(ledger, gone, &mut reach);
+        // What an earlier epoch's key handed over at its end, only that key could sign anew, and it is gone. That the
+        // epochs are this log's is known from the key alone, which must be one that the keeper of the store cannot choose.
+        let sealed = ledger.succession.as_ref().filter(|_| reach.key_pinned).map_or(0, |s| s.current().from_size());
+        reach.rewritable_from = reach.anchored_size.max(sealed);
         reach
     }
 
