@@ -1,6 +1,11 @@
 //! The store: one file, one writer at a time, any number of readers.
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
+//! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys;
+//! `merge` moves the index of the newest entries (`pending`) into the file; `snapshot` reads, `rows` for proofs; `open` brings
+//! it all up; `purge` writes it anew without what has expired; `backup` copies, `health` says how things stand, `anchoring`
+//! hands checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how things lie in the file.
+//! Only this folder knows redb.
 //! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
 //! `subjects` keeps the keys of sealed values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs;
 //! `open` brings it all up; `purge` decides what goes, `rewrite` writes the store anew without it, `place` puts that in the
@@ -59,7 +64,7 @@ pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
-pub(crate) use prints::{CallFact, Prints};
+pub(crate) use prints::Prints;
 pub use purge::Purged;
 pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;

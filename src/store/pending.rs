@@ -82,11 +82,6 @@ impl Terms {
         id
     }
 
-    /// The value at this place.
-    pub(crate) fn value(&self, id: u32) -> Option<Arc<str>> {
-        self.lists.get(id as usize).map(|(value, _)| value.clone())
-    }
-
     fn find(&self, value: &str) -> Option<u32> {
         self.ids.get(value).copied()
     }

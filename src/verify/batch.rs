@@ -6,7 +6,7 @@ use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::SeqSet;
-use crate::store::{CallFact, Column, Packed, Row, Snapshot, Terms, row_inner, row_leaf, zones_of};
+use crate::store::{Column, Packed, Prints, Row, Snapshot, Terms, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -26,8 +26,8 @@ pub(super) struct Stretch {
     /// Index rows that the entries of the stretch should have.
     pub rows: u64,
     pub zones: BTreeMap<(u8, u64), (i64, i64)>,
-    /// For each tool's term id and day, what its calls add up to.
-    pub calls: Vec<CallFact>,
+    /// For each tool and day, what its calls add up to.
+    pub calls: Prints,
     pub begun: Vec<u64>,
     pub finished: Vec<u64>,
     pub senders: HashMap<String, BTreeMap<u64, u64>>,
@@ -59,7 +59,13 @@ struct Reader<'a> {
 }
 
 /// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
-pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, indexed: bool) -> Result<Stretch> {
+pub(super) fn read(
+    snapshot: &Snapshot,
+    purged: &SeqSet,
+    calls: Prints,
+    range: Range<u64>,
+    indexed: bool,
+) -> Result<Stretch> {
     let length = (range.end - range.start) as usize;
     let mut reader = Reader {
         snapshot,
@@ -69,6 +75,7 @@ pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, inde
             hashes: vec![None; length],
             recorded: vec![None; length],
             last_recorded_at: i64::MIN,
+            calls,
             ..Stretch::default()
         },
         text: Vec::with_capacity(4096),
@@ -212,15 +219,8 @@ impl Reader<'_> {
         }));
         self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
         let index = &mut self.index;
-        let (mut tool, mut user) = (None, None);
         body.facets(&mut |field, value| {
-            let terms = &mut index[field.place()];
-            let id = terms.add(value, place as u32);
-            match field {
-                Field::Tool => tool = terms.value(id),
-                Field::User => user = terms.value(id),
-                _ => {}
-            }
+            index[field.place()].add(value, place as u32);
         });
         match &body.content {
             Content::Call(call) => {
@@ -232,14 +232,10 @@ impl Reader<'_> {
                 if let Some(sender) = &call.sender {
                     self.out.senders.entry(sender.id.clone()).or_default().insert(sender.number, seq);
                 }
-                if let (Kind::ToolCall, Some(tool), Some(user)) = (call.kind(), tool, user) {
-                    self.out.calls.push(CallFact {
-                        tool,
-                        user,
-                        day: call.timestamp.day(),
-                        success: call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok),
-                        nanos: call.duration_nanos(),
-                    });
+                if call.kind() == Kind::ToolCall {
+                    let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
+                    let day = call.timestamp.day();
+                    self.out.calls.add(&call.tool_name, &call.user_id, day, success, call.duration_nanos());
                 }
             }
             Content::Own(own) if own.kind == Kind::IndexBatch => {
@@ -286,6 +282,7 @@ impl Reader<'_> {
         let mut whole = true;
         let mut before = None;
         let index = std::mem::take(&mut self.index);
+        let stored = self.snapshot.index()?;
         for &field in Field::ALL {
             let mut values: Vec<_> = index[field.place()].lists.iter().collect();
             values.sort_unstable();
@@ -294,12 +291,12 @@ impl Reader<'_> {
                 self.out.rows += 1;
                 let shown: String = value.chars().take(80).collect();
                 let name = format!("{} {shown:?}", field.as_str());
-                let Some(term) = self.snapshot.term_id(field, value)? else {
+                let Some(term) = stored.term_id(field, value)? else {
                     whole = false;
                     self.find(K::TermMismatch, seqs[0], format!("{name} has no term"));
                     continue;
                 };
-                let row = match self.snapshot.posting_within(field, term, &batch) {
+                let row = match stored.row_within(field, term, &batch) {
                     Ok(Some(row)) => row,
                     Ok(None) => {
                         whole = false;

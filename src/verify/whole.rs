@@ -26,7 +26,9 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
-    in_order(threads.min(stretches.len().max(1)), &stretches, &snapshot, &purged.0, |stretch| {
+    let prints = whole.prints.fork();
+    let read = |range: Range<u64>, indexed| batch::read(&snapshot, &purged.0, prints.fork(), range, indexed);
+    in_order(threads.min(stretches.len().max(1)), &stretches, read, |stretch| {
         let end = stretch.range.end;
         whole.add(stretch);
         if let Some(progress) = &options.progress {
@@ -74,10 +76,10 @@ fn purged(snapshot: &Snapshot) -> Result<(SeqSet, Vec<Finding>)> {
 fn in_order(
     threads: usize,
     stretches: &[(Range<u64>, bool)],
-    snapshot: &Snapshot,
-    purged: &SeqSet,
+    read: impl Fn(Range<u64>, bool) -> Result<Stretch> + Sync,
     mut take: impl FnMut(Stretch),
 ) -> Result<()> {
+    let read = &read;
     std::thread::scope(|scope| {
         let mut lanes = Vec::new();
         for lane in 0..threads {
@@ -85,7 +87,7 @@ fn in_order(
             scope.spawn(move || {
                 // Each thread takes every n-th stretch, so that the results can be taken in turn.
                 for (range, indexed) in stretches.iter().skip(lane).step_by(threads) {
-                    if send.send(guarded(|| batch::read(snapshot, purged, range.clone(), *indexed))).is_err() {
+                    if send.send(guarded(|| read(range.clone(), *indexed))).is_err() {
                         return;
                     }
                 }
@@ -218,9 +220,7 @@ impl<'a> Whole<'a> {
         }
         let indexed = stretch.range.end <= self.snapshot.state.indexed;
         if indexed {
-            for call in &stretch.calls {
-                self.prints.add(call);
-            }
+            self.prints.merge(stretch.calls);
             self.batches.insert(stretch.range.start, (stretch.range.end, stretch.rows_root, stretch.column_root));
         }
         for (first, end, rows, column, seq) in stretch.batches {
@@ -469,6 +469,7 @@ impl<'a> Whole<'a> {
         let mut wrong = Vec::new();
         let next = self.snapshot.state.next_term;
         let snapshot = self.snapshot;
+        let index = snapshot.index()?;
         snapshot.scan_terms(&mut |field, key, id| {
             let shown: String = String::from_utf8_lossy(key).chars().take(80).collect();
             let Some(field) = Field::from_u8(field) else {
@@ -479,7 +480,7 @@ impl<'a> Whole<'a> {
                 wrong.push(format!("the id {id} of {} {shown:?} is another term's", field.as_str()));
             }
             // Terms of a batch that is being written have no row yet.
-            if snapshot.posting_after(field, id, 0)?.is_none() && snapshot.state.merging.is_none() {
+            if snapshot.state.merging.is_none() && !index.has_row(field, id, snapshot.indexed)? {
                 wrong.push(format!("no entry has the {} {shown:?}", field.as_str()));
             }
             Ok(())
