@@ -84,7 +84,7 @@ fn thirty_two_record_eight_query_one_purges_one_verifies() {
         assert_eq!(purged.unwrap().purged, 700);
     });
     let told = told.into_inner().unwrap();
-    assert_eq!(told.len() as u64, RECORDERS * (each + (each + 6) / 7 * 2));
+    assert_eq!(told.len() as u64, RECORDERS * (each + each.div_ceil(7) * 2));
     let check = |log: &attestlog::AuditLog| {
         for (seq, hash) in &told {
             assert_eq!(log.entry(*seq).unwrap().hash(), *hash);

@@ -207,7 +207,7 @@ fn the_whole_chain_written_anew_without_the_key() {
 fn the_whole_chain_written_anew_as_a_store_that_never_had_keys() {
     let rich = rich();
     let (log, disk, _) = store(70);
-    log.record_batch((0..60).map(|i| call(i))).unwrap();
+    log.record_batch((0..60).map(call)).unwrap();
     log.close().unwrap();
     let key = rich.folder.path().join("true.key");
     private(&key, &std::fs::read(&rich.key).unwrap());
@@ -260,7 +260,7 @@ fn another_history_from_before_the_last_rotation_does_not_count_any_more() {
     let folder = folder();
     let (path, key) = (folder.path().join("a.log"), folder.path().join("a.log.key"));
     let log = keyed(&clock(), 5).create(&path).unwrap();
-    log.record_batch((0..10).map(|i| call(i))).unwrap();
+    log.record_batch((0..10).map(call)).unwrap();
     log.checkpoint().unwrap();
     log.close().unwrap();
     // What the thief will have of this epoch is the file; its key is gone by the time he comes.
