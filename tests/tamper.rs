@@ -27,8 +27,8 @@ const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("check
 const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
 /// Numbers of facets, as keys have them.
-const USER: u8 = 2;
-const TOOL: u8 = 3;
+const USER: u8 = 101;
+const TOOL: u8 = 1;
 
 fn open(bytes: Vec<u8>) -> Result<AuditLog> {
     options(&clock(), 8).open_on(Disk::of(bytes).backend())

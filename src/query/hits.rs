@@ -66,8 +66,10 @@ impl AuditLog {
             } else {
                 let cell = hits.reading.clone();
                 let reading = &mut *lock(&cell);
-                while hits.next_seq(reading)?.is_some() {
-                    count += 1;
+                while let Some(seq) = hits.next_seq(reading)? {
+                    let there = reading.as_ref().map_or(Ok(false), |(snapshot, _)| snapshot.exists(seq))?;
+                    hits.served += u64::from(there);
+                    count += u64::from(there);
                 }
             }
             Ok(count)
@@ -99,7 +101,7 @@ impl Hits {
         }
     }
 
-    /// The next seq on which the index agrees and whose entry is still there.
+    /// The next seq on which the index agrees; its entry may be gone.
     fn next_seq(&mut self, reading: &mut Option<(Snapshot, Plan)>) -> Result<Option<u64>> {
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
             return Ok(None);
@@ -116,7 +118,9 @@ impl Hits {
                 }
                 let mut snapshot = self.log.snapshot()?;
                 snapshot.size = self.size;
-                let facets = self.query.resolved(self.log.shared().policies().sanitizer.as_ref());
+                let policies = self.log.shared().policies();
+                self.query.check_findable(&policies)?;
+                let facets = self.query.resolved(policies.sanitizer.as_ref());
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
                 *reading = Some((snapshot, plan));
             }
@@ -127,8 +131,7 @@ impl Hits {
                 return Ok(None);
             };
             self.at = direction.next(found);
-            if snapshot.exists(found)? && (!self.query.unfinished || snapshot.is_unfinished(found)?) {
-                self.served += 1;
+            if !self.query.unfinished || snapshot.is_unfinished(found)? {
                 return Ok(Some(found));
             }
         }
@@ -140,12 +143,13 @@ impl Hits {
         let reading = &mut *lock(&cell);
         while let Some(seq) = self.next_seq(reading)? {
             let Some((snapshot, _)) = reading else { break };
-            let entry = snapshot.entry(seq)?;
+            let Some(found) = snapshot.find(seq)? else { continue };
+            let entry = found.entry()?;
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
             if self.time().is_none_or(inside) {
+                self.served += 1;
                 return Ok(Some(entry));
             }
-            self.served -= 1;
         }
         Ok(None)
     }

@@ -190,6 +190,9 @@ impl AuditLog {
     /// ([`Options::anchor_wait`]), and gives the file back. Other handles of it get
     /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle does the same without saying what went wrong.
     ///
+    /// A file of up to a gigabyte that grew by a quarter or more since it was opened is made as small as it can be, unless
+    /// somebody still reads it: files grow by doubling.
+    ///
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
@@ -200,6 +203,8 @@ impl AuditLog {
             Ok(())
         } else {
             self.shared.exclusive(|shared, core| {
+                // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
+                let _ = shared.tick(core).and_then(|()| shared.mend(core));
                 let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
                     true => shared.sign(core).map(|_| ()),
                     false => Ok(()),
@@ -211,10 +216,7 @@ impl AuditLog {
         // Also where the last write went wrong: a handle that is left must not open the file again.
         self.shared.closed.store(true, Ordering::SeqCst);
         let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        let closed = guarded(|| {
-            drop(database);
-            Ok(())
-        });
+        let closed = guarded(|| self.shared.give_back(database));
         self.shared.news.tell();
         closing.and(closed)
     }

@@ -100,6 +100,26 @@ impl Snapshot {
         walk!(self, tables::COVERS, .., |key, value| each(key.0, key.1, Hash(value))?)
     }
 
+    /// What purges kept of the entries of `range`: nodes that begin in it, in the order of their leaves.
+    pub(crate) fn covers_within(&self, range: &Range<u64>) -> Result<Vec<((u8, u64), Hash)>> {
+        let table = self.table(tables::COVERS)?;
+        let mut found = Vec::new();
+        for level in 0..super::NODE_LEVEL {
+            let index = |leaf: u64| leaf.div_ceil(1 << level);
+            for row in table.range((level, index(range.start))..(level, index(range.end))).stored()? {
+                let (key, hash) = row.stored()?;
+                found.push((key.value(), Hash(hash.value())));
+            }
+        }
+        found.sort_unstable_by_key(|((level, index), _)| (index << level, *level));
+        Ok(found)
+    }
+
+    /// How many nodes purges kept below the level from which all are kept.
+    pub(crate) fn count_covers(&self) -> Result<u64> {
+        self.table(tables::COVERS)?.len().stored()
+    }
+
     /// The rows of the term dictionary: facet's number, key, id.
     pub(crate) fn scan_terms(&self, each: &mut dyn FnMut(u8, &[u8], u64) -> Result<()>) -> Result<()> {
         walk!(self, tables::TERMS, .., |key, value| each(key.0, key.1, value)?)

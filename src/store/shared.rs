@@ -7,6 +7,7 @@ use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
+use super::rewrite::Changes;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -40,9 +41,15 @@ pub(crate) struct Shared {
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
     pub(super) subjects: Subjects,
+    /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
+    pub(super) changes: Mutex<Option<Changes>>,
+    /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
+    pub(super) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
+    /// How many entries there were when it was opened.
+    pub(super) opened_with: u64,
     pub(super) work: Work,
     pub(super) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
@@ -204,6 +211,26 @@ impl Shared {
         })
     }
 
+    /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
+    /// a program that records one call and closes must not move the whole file.
+    pub(super) fn give_back(&self, database: Option<Arc<Database>>) -> Result<()> {
+        const MOST_BYTES: u64 = 1 << 30;
+        let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
+        let file = self.source.path().and_then(|path| std::fs::metadata(path).ok());
+        let small = file.is_some_and(|file| file.len() <= MOST_BYTES);
+        // A purge leaves a file that is mostly room.
+        let grown = self.tighten.load(Ordering::SeqCst) || size - self.opened_with.min(size) >= size / 4;
+        // Whoever still reads the file keeps it as it is.
+        if let Some(mut database) = database.and_then(Arc::into_inner)
+            && small
+            && grown
+        {
+            // It is whole either way; where there is no room to move things there is nothing to gain.
+            let _ = database.compact();
+        }
+        Ok(())
+    }
+
     /// Where the store's file is, if it is one.
     pub(crate) fn path(&self) -> Option<&std::path::Path> {
         self.source.path()
@@ -212,6 +239,13 @@ impl Shared {
     /// Whether the store was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes what a purge that is under way has to carry over besides entries.
+    pub(super) fn note(&self, what: impl FnOnce(&mut Changes)) {
+        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
+            what(changes);
+        }
     }
 
     /// Every seq that was purged.
@@ -302,7 +336,7 @@ impl Shared {
             if due && shared.keys().is_some() {
                 shared.sign(core)?;
             }
-            Ok(())
+            if timed { shared.tick(core) } else { Ok(()) }
         });
     }
 }
