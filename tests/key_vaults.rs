@@ -63,8 +63,7 @@ fn enrol(log: &AuditLog) -> u64 {
 }
 
 fn only_file(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -127,8 +126,7 @@ fn a_vault_in_the_environment_that_is_not_set_holds_nothing() {
 
 fn with_key(place: &Place, args: &[&str], key: &str, input: &str) -> (i32, String) {
     use std::io::Write;
-    let mut child =
-        place.command(args).env("ATTESTLOG_KEY", key).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = place.command(args).env("ATTESTLOG_KEY", key).stdin(std::process::Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
     let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();

@@ -4,8 +4,8 @@
 //! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
 //! policies, so a dry run says what a purge would do, and an auditor can repeat it.
 
-use super::members::{Members, check_text};
 use super::hold::Aliases;
+use super::members::{Members, check_text};
 use super::{Holds, PolicyHistory, SeqSet};
 use crate::entry::{Body, Content, Kind};
 use crate::json::{Json, Object};

@@ -8,7 +8,7 @@ use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::policy::PolicySet;
 use crate::redact::{Context, Facet, Root, is_pseudonym};
-use crate::retention::{Person, ClockEvent, ClockStatus, ExpiryClock, Hold, HoldRelease, HoldSelector};
+use crate::retention::{ClockEvent, ClockStatus, ExpiryClock, Hold, HoldRelease, HoldSelector, Person};
 use crate::{Error, ErrorKind, Kind, Result};
 use std::collections::BTreeSet;
 
@@ -50,7 +50,8 @@ impl AuditLog {
             patients: shared.people(Facet::Patient, covering.patients),
             ..covering
         };
-        let named = |text: &str| -> Result<String> { shared.clean(&names.replaced(text).unwrap_or_else(|| text.to_owned())) };
+        let named =
+            |text: &str| -> Result<String> { shared.clean(&names.replaced(text).unwrap_or_else(|| text.to_owned())) };
         let hold = Hold::new(named(case)?, named(reason)?, named(actor)?, covering)?;
         self.own(Kind::HoldPlaced, hold.to_json())
     }
@@ -197,9 +198,11 @@ impl Shared {
     fn names_of(&self, covering: &HoldSelector) -> Names {
         let facets = [(Facet::Patient, &covering.patients), (Facet::User, &covering.users)];
         let clear = facets.into_iter().flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
-        Names::new(clear.filter(|(_, name)| !is_pseudonym(name)).filter_map(|(facet, name)| {
-            Some((facet, name.clone(), self.alias(facet, name)?.into_iter().next()?))
-        }))
+        Names::new(
+            clear
+                .filter(|(_, name)| !is_pseudonym(name))
+                .filter_map(|(facet, name)| Some((facet, name.clone(), self.alias(facet, name)?.into_iter().next()?))),
+        )
     }
 
     /// The pseudonyms of a clear name under every live key, the newest first; `None` where there is no key.

@@ -9,9 +9,9 @@
 //! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
-use super::{Shared, Snapshot};
 use super::commit::Core;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use super::{Shared, Snapshot};
 use crate::hash::to_hex;
 use crate::keys::KeyId;
 use crate::redact::{Facet, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
@@ -360,11 +360,14 @@ impl Shared {
                 let Some(master) = keys.file.master_key(KeyId(row.master)) else { return true };
                 SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id).is_ok()
             });
-            see(id, match (found, opens) {
-                (_, false) => Some("the master key that it names does not open it"),
-                (false, _) => Some("it is not found by the people whose it is"),
-                (true, true) => None,
-            });
+            see(
+                id,
+                match (found, opens) {
+                    (_, false) => Some("the master key that it names does not open it"),
+                    (false, _) => Some("it is not found by the people whose it is"),
+                    (true, true) => None,
+                },
+            );
         }
         Ok(())
     }

@@ -4,11 +4,11 @@
 //! it.
 
 use super::finding::{Finding, FindingKind as K};
+use crate::Result;
 use crate::entry::Call;
 use crate::json::Json;
 use crate::redact::sealed_subject;
 use crate::store::{Shared, Snapshot};
-use crate::Result;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The ids of the keys under which values of a call are sealed.
@@ -61,11 +61,17 @@ pub(super) fn check(
             findings.push(Finding::new(K::SubjectKeyMismatch, *by, detail));
         } else if let Some(problem) = problem {
             let seq = needed.get(id).copied();
-            findings.push(Finding::new(K::SubjectKeyMismatch, seq, format!("the key {id} of sealed values: {problem}")));
+            findings.push(Finding::new(
+                K::SubjectKeyMismatch,
+                seq,
+                format!("the key {id} of sealed values: {problem}"),
+            ));
         }
     })?;
     for (id, seq) in needed.iter().filter(|(id, _)| !there.contains(*id) && !erased.contains_key(*id)) {
-        let detail = format!("a value of it is sealed under the key {id}, which is gone although no entry says that it was erased");
+        let detail = format!(
+            "a value of it is sealed under the key {id}, which is gone although no entry says that it was erased"
+        );
         findings.push(Finding::new(K::SubjectKeyMismatch, *seq, detail));
     }
     Ok(findings)

@@ -113,7 +113,8 @@ impl Context {
         let word = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
         // `985 95 748 is my number`; an order that is followed by the word *phone* stays one.
         const SAID: [&str; 5] = ["is my", "is her", "is his", "is our", "is the"];
-        let said = last.is_none() && SAID.iter().any(|s| after.get(..s.len()).is_some_and(|a| a.eq_ignore_ascii_case(s)));
+        let said =
+            last.is_none() && SAID.iter().any(|s| after.get(..s.len()).is_some_and(|a| a.eq_ignore_ascii_case(s)));
         let other = matches!(last, Some(Topic::Other | Topic::Version));
         context.phone_after = said && head(text, end, 32).contains("number")
             || !other && AFTERWARDS.iter().any(|w| w.eq_ignore_ascii_case(word));

@@ -131,8 +131,7 @@ pub(super) fn like(bytes: &[u8], start: usize) -> Option<usize> {
             }
             // A word that follows has no digit in its next four.
             Some(b' ' | b'-')
-                if len % 4 == 0
-                    && bytes.get(i + 1..).unwrap_or_default().iter().take(4).any(u8::is_ascii_digit)
+                if len % 4 == 0 && bytes.get(i + 1..).unwrap_or_default().iter().take(4).any(u8::is_ascii_digit)
                     || len == 4 && bytes.get(i + 1).is_some_and(u8::is_ascii_alphabetic) =>
             {
                 i += 1;

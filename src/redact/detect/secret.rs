@@ -320,7 +320,9 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Pem => pem(text, from).map(|end| (Detector::PrivateKey, from, end)),
             Start::Url => password_in_url(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
             Start::Scheme if alone => scheme(text, from, to).map(|(a, b)| (Detector::Bearer, a, b)),
-            Start::Birth if is_birth(text, from, to) => birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b)),
+            Start::Birth if is_birth(text, from, to) => {
+                birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
+            }
             Start::PasswordIs => password_is(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::AzureSecret => azure_secret(bytes, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
             Start::AzureSas => {
@@ -482,9 +484,10 @@ fn is_birth(text: &str, from: usize, to: usize) -> bool {
 /// The date that follows *born*, *date of birth*, *DOB* within a few words, or in the line below.
 fn birth(text: &str, to: usize, date: &Regex) -> Option<(usize, usize)> {
     let near = head(text, to, 40);
-    let end = near.match_indices('\n').map(|(at, _)| at).find(|&at| {
-        near.get(..at).is_some_and(|line| line.contains(char::is_alphanumeric))
-    });
+    let end = near
+        .match_indices('\n')
+        .map(|(at, _)| at)
+        .find(|&at| near.get(..at).is_some_and(|line| line.contains(char::is_alphanumeric)));
     let near = near.get(..end.unwrap_or(near.len()))?;
     let m = date.find(near)?;
     let inside = near.as_bytes().get(m.end()).is_some_and(u8::is_ascii_digit);
