@@ -68,6 +68,7 @@ fn a_clean_store_verifies_and_is_called_unanchored() {
         "key_pinned",
         "anchored",
         "anchored_size",
+        "rewritable_from",
         "findings",
         "seconds",
     ];

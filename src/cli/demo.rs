@@ -4,10 +4,11 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::render::{Out, Style, clean, wrap};
-use super::{break_glass, prove, purge, query, report, stats, timeline, verify};
+use super::{break_glass, check, purge, query, report, stats, timeline, verify};
 use attestlog::alert::{Alert, AlertEngine, Callback};
 use attestlog::anchor::Evidence;
 use attestlog::json::{Json, Object};
+use attestlog::report::access::{Context, Subject};
 use attestlog::{
     AuditLog, Clock, ManualClock, Options, Query, Statistics, SystemClock, Timestamp, ToolCall, Trigger, Verification,
     VerifyOptions,
@@ -161,8 +162,8 @@ fn emergency(stage: &mut Stage, log: &AuditLog, clock: &ManualClock) -> Result<(
 fn patient_asks(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     stage.step("Months later the patient asks who has seen her record.")?;
     let verification = verify::verify(log)?;
-    let context = report::context(log, PATIENT, Vec::new(), &verification)?;
-    let report = report::access(log, PATIENT, context)?;
+    let about = Context::new(Subject::Patient(PATIENT.to_owned())).made_at(SystemClock::default().now());
+    let report = report::access(log, report::complete(log, about, Vec::new(), &verification)?)?;
     stage.command(&format!("attestlog report access {STORE} --patient {PATIENT} --format html > {REPORT}"))?;
     write_file(&dir.join(REPORT), report.to_html().as_bytes())?;
     stage.command(&format!("attestlog report access {STORE} --patient {PATIENT}"))?;
@@ -186,7 +187,7 @@ fn proof(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
     stage.command(&format!("attestlog check {PROOF} --public-key {PUBLIC_KEY}"))?;
     let checked = attestlog::proof::check(proof.as_bytes(), &key);
     let checked = checked.map_err(|e| Failure::Found(format!("{PROOF}: proves nothing: {e}")))?;
-    prove::show(&checked, &mut stage.out)?;
+    check::show(&checked, &mut stage.out)?;
     Ok(())
 }
 
@@ -200,7 +201,7 @@ fn purge(stage: &mut Stage, log: &AuditLog, path: &Path) -> Result<(), Failure> 
     let before = count()?;
     stage.command(&format!("attestlog purge {STORE} --actor privacy_office"))?;
     let purged = log.purge("privacy_office").map_err(|e| at(path, e))?;
-    purge::show_purged(purged, &mut stage.out)?;
+    purge::show_purged(&purged, &mut stage.out)?;
     let after = count()?;
     stage.note(&format!(
         "The bytes are gone, not only the rows: the old patient's id was in the file {before} times, and is {after} times. \

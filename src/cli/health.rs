@@ -2,8 +2,9 @@
 
 use super::exit::{End, Outcome};
 use super::manage::changed;
-use super::render::{Out, Style, bytes, count, duration, moment};
+use super::render::{Out, Style, bytes, clean, count, counted, duration, moment};
 use super::store::StoreArgs;
+use attestlog::alert::AlertLag;
 use attestlog::{Health, Timestamp};
 use clap::Args;
 use std::io::Write;
@@ -72,17 +73,52 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
     row("not yet indexed", format!("{} (indexed in memory)", count(health.pending_index)))?;
     row("unfinished calls", count(health.unfinished_calls))?;
     row(
+        "last anchor",
+        match health.last_anchor() {
+            Some((name, size, at)) => format!("{} entries by {}, {}", count(size), clean(name), ago(at)),
+            None => "none".to_owned(),
+        },
+    )?;
+    row(
         "expiry clock",
         match &health.clock.frozen {
             None => format!("{}, runs", moment(health.clock.now)),
             Some(_) => format!("{}, frozen", moment(health.clock.now)),
         },
     )?;
+    row("alerts", alerts(&health.alerts))?;
+    for (name, undelivered) in &health.alerts.receivers {
+        row("", format!("{} not delivered to {}", counted(undelivered.alerts, "alert", "alerts"), clean(name)))?;
+    }
+    row(
+        "last verification",
+        match &health.verifications.last {
+            None => "none noted".to_owned(),
+            Some(last) => {
+                let verdict = match last.ok() {
+                    true => "nothing wrong".to_owned(),
+                    false => counted(last.findings, "finding", "findings"),
+                };
+                format!("{}: {verdict} in {} entries", ago(last.at), count(last.size))
+            }
+        },
+    )?;
     for concern in health.concerns() {
-        let line = out.styled(Style::Warn, &format!("! {concern}"));
+        let line = out.styled(Style::Warn, &clean(&format!("! {concern}")));
         out.line(line)?;
     }
     Ok(())
+}
+
+fn alerts(lag: &AlertLag) -> String {
+    match (lag.evaluated, lag.behind) {
+        (None, _) => "no rule has looked at this log yet".to_owned(),
+        (Some(_), 0) => "rules have looked at every entry".to_owned(),
+        (Some(to), behind) => {
+            let since = lag.oldest.map_or(String::new(), |t| format!(", the oldest of {}", moment(t)));
+            format!("rules have looked up to entry {to}, {} behind{since}", count(behind))
+        }
+    }
 }
 
 #[cfg(test)]

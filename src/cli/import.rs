@@ -1,5 +1,6 @@
 //! `import`: records what other programs recorded.
 
+use super::alerting::Alerting;
 use super::exit::{End, Failure, Outcome, complain, is_input};
 use super::lines::Source;
 use super::progress::{Progress, Unit};
@@ -57,9 +58,20 @@ pub fn run(args: &ImportArgs) -> Outcome {
     options.model = args.model.clone();
     options.conversation = args.conversation.clone();
     let log = args.store.open_with(args.store.key.options()?.unsigned(args.unsigned))?;
+    // A recording raises nothing, but rules remember it: who was seen with whom, and how much is usual.
+    let alerting = Alerting::start(&log, &args.store.store, args.json);
     let mut out = Out::stdout();
+    let imported = all(args, &log, &options, &mut out);
+    alerting.finish();
+    let closed = log.close().map_err(|e| args.store.name(e.into()));
+    imported?;
+    closed?;
+    Ok(End::Done)
+}
+
+fn all(args: &ImportArgs, log: &AuditLog, options: &ImportOptions, out: &mut Out) -> Result<(), Failure> {
     for (i, path) in args.files.iter().enumerate() {
-        let done = file(&log, args.format, path, &options).map_err(|failure| match (failure, i) {
+        let done = file(log, args.format, path, options).map_err(|failure| match (failure, i) {
             (Failure::Input(m), 0) => Failure::Input(m),
             (Failure::Input(m), n) => Failure::Input(format!(
                 "{m} ({} before this one recorded)",
@@ -67,10 +79,9 @@ pub fn run(args: &ImportArgs) -> Outcome {
             )),
             (other, _) => args.store.name(other),
         })?;
-        report(&mut out, path, &done, args.json)?;
+        report(out, path, &done, args.json)?;
     }
-    log.close().map_err(|e| args.store.name(e.into()))?;
-    Ok(End::Done)
+    Ok(())
 }
 
 /// A file that is in the store.

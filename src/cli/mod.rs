@@ -2,12 +2,15 @@
 //!
 //! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
 //! library, and shows the answer through `render` and `table`. Calls go from this file to the commands, from those to
-//! `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
+//! `alerting`, `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
 //! those whose name says so.
 
+mod alerting;
 mod alerts;
+mod anchors;
 mod backup;
 mod break_glass;
+mod check;
 mod config;
 mod demo;
 mod exit;
@@ -31,6 +34,7 @@ mod stats;
 mod store;
 mod table;
 mod timeline;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -63,16 +67,19 @@ enum Command {
     Report(report::ReportCommand),
     Checkpoint(prove::CheckpointArgs),
     Prove(prove::ProveArgs),
-    Check(prove::CheckArgs),
+    Check(check::CheckArgs),
+    Evidence(prove::EvidenceArgs),
+    #[command(subcommand)]
+    Anchors(anchors::AnchorsCommand),
     #[command(subcommand)]
     Keys(manage::KeysCommand),
     #[command(subcommand)]
     Policy(manage::PolicyCommand),
     #[command(subcommand)]
     Hold(manage::HoldCommand),
-    Purge(purge::PurgeArgs),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    Purge(purge::PurgeArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Health(health::HealthArgs),
@@ -102,12 +109,14 @@ pub fn main() -> ExitCode {
         Command::Report(command) => report::run(command),
         Command::Checkpoint(args) => prove::checkpoint(args),
         Command::Prove(args) => prove::prove(args),
-        Command::Check(args) => prove::check(args),
+        Command::Check(args) => check::check(args),
+        Command::Evidence(args) => prove::evidence(args),
+        Command::Anchors(command) => anchors::run(command),
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
-        Command::Purge(args) => purge::run(args),
         Command::Clock(command) => manage::clock(command),
+        Command::Purge(args) => purge::run(args),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),
         Command::Health(args) => health::run(args),

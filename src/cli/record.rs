@@ -4,6 +4,7 @@
 //! of a trickling pipe is durable at once; calls are recorded in the order of their lines; a bad line costs no good one;
 //! a receipt is printed only for what is on the disk.
 
+use super::alerting::Alerting;
 use super::exit::{End, Failure, Outcome, complain, is_input};
 use super::lines::{Line, MAX_LINE, Source};
 use super::progress::{Progress, Unit};
@@ -35,6 +36,9 @@ pub struct RecordArgs {
     /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
+    /// Let no rules look at what is recorded; whoever watches next does
+    #[arg(long)]
+    no_alerts: bool,
 }
 
 type Parsed = Line<Result<ToolCall, Error>>;
@@ -42,6 +46,10 @@ type Parsed = Line<Result<ToolCall, Error>>;
 pub fn run(args: &RecordArgs) -> Outcome {
     let source = Source::open(args.file.as_deref())?;
     let log = args.store.open_with(args.store.key.options()?.unsigned(args.unsigned))?;
+    let alerting = match args.no_alerts {
+        true => Alerting::off(),
+        false => Alerting::start(&log, &args.store.store, args.receipts),
+    };
     let mut recorder = Recorder {
         log: &log,
         name: source.name.clone(),
@@ -53,6 +61,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
     };
     let outcome = recorder.all(source);
     let (recorded, refused, newest) = (recorder.recorded, recorder.refused, recorder.newest);
+    alerting.finish();
     let closed = log.close();
     if let Err(failure) = outcome {
         let so_far = format!("{} recorded before that", counted(recorded, "call was", "calls were"));

@@ -1,5 +1,6 @@
 //! Opening the store that a command names, with its key file.
 
+use super::anchors;
 use super::exit::Failure;
 use super::lines::Source;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
@@ -113,6 +114,7 @@ impl StoreArgs {
 
     /// Opens the store with options of the command's.
     pub fn open_with(&self, options: Options) -> Result<AuditLog, Failure> {
+        let options = anchors::add(options, &self.store)?.anchor_on_open(false);
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
         options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))
     }

@@ -74,10 +74,17 @@ impl Hits {
         if self.query.newest_first { Direction::Down } else { Direction::Up }
     }
 
+    /// The first and the last time that are asked for. Where none is, the first is behind the last.
     fn time(&self) -> Option<(i64, i64)> {
         let since = self.query.since.map(|t| t.nanos());
         let until = self.query.until.map(|t| t.nanos());
-        (since.is_some() || until.is_some()).then(|| (since.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX)))
+        if since.is_none() && until.is_none() {
+            return None;
+        }
+        match until.map_or(Some(i64::MAX), |until| until.checked_sub(1)) {
+            Some(last) => Some((since.unwrap_or(i64::MIN), last)),
+            None => Some((i64::MAX, i64::MIN)),
+        }
     }
 
     /// The next seq on which the index agrees and whose entry is still there.
@@ -119,7 +126,7 @@ impl Hits {
         while let Some(seq) = self.next_seq()? {
             let Some((snapshot, _)) = &self.reading else { break };
             let entry = snapshot.entry(seq)?;
-            let inside = |(since, until)| (since..until).contains(&entry.timestamp().nanos());
+            let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
             if self.time().is_none_or(inside) {
                 return Ok(Some(entry));
             }

@@ -357,6 +357,23 @@ impl Holds {
         self.holds.get(&id)
     }
 
+    /// The entries that holds keep by their numbers alone, of those before `end`: what can still be seen of an entry that
+    /// is gone.
+    pub(crate) fn by_number(&self, end: u64) -> SeqSet {
+        let mut kept = SeqSet::new();
+        for hold in self.holds.values() {
+            let selector = &hold.selector;
+            match selector.everything {
+                true if end > 0 => kept.insert_range(0, end - 1),
+                false if selector.facets().iter().all(|(_, values)| values.is_empty()) => {
+                    kept = kept.union(&selector.seqs);
+                }
+                _ => {}
+            }
+        }
+        kept
+    }
+
     /// Whether none is in force.
     pub fn is_empty(&self) -> bool {
         self.holds.is_empty()

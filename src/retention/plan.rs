@@ -142,10 +142,7 @@ impl<'a> Planner<'a> {
         };
         let until = self.policies.effective_until(seq, retention);
         if until > self.plan.cut_off {
-            match self.plan.next.get_mut(&retention.class) {
-                Some(next) => *next = until.min(*next),
-                None => _ = self.plan.next.insert(retention.class.clone(), until),
-            }
+            self.stays(&retention.class, until);
             return Fate::Live;
         }
         let covering = match self.aliases {
@@ -163,6 +160,14 @@ impl<'a> Planner<'a> {
         self.plan.expired.insert(seq);
         self.count(body, &retention.class).expired += 1;
         Fate::Expired
+    }
+
+    /// Takes an entry into the plan of which only this is known: its class, and its end, which has not come.
+    pub(crate) fn stays(&mut self, class: &str, until: Timestamp) {
+        match self.plan.next.get_mut(class) {
+            Some(next) => *next = until.min(*next),
+            None => _ = self.plan.next.insert(class.to_owned(), until),
+        }
     }
 
     /// The plan.

@@ -78,7 +78,8 @@ impl Keyring {
         }
     }
 
-    /// Makes sure that these are the keys of this store, at its present epoch.
+    /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
+    /// process or before a crash, is settled by what the store says.
     pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
         let Some(Genesis { keys: Some((log_key, _)), .. }) = &ledger.genesis else {
             return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
@@ -205,23 +206,29 @@ impl Shared {
                     "the store has no keys here, so nothing can be signed; bring back its key file",
                 )
             })?;
+            keys.check(self, &self.ledger(), size)?;
             let signed = keys.file.sign_checkpoint(size, core.frontier.root())?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
             keys.save(self)?;
             signed
         };
+        let owed = self.anchoring.owe(size);
         core.broken = true;
         let mut state = core.state.clone();
         state.signed = size;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::CHECKPOINTS).stored()?.insert(size, signed.to_string().as_bytes()).stored()?;
+        if let Some(owed) = owed {
+            super::anchoring::write_owed(&txn, &owed)?;
+        }
         let bytes = crate::codec::encode(&state)?;
         txn.open_table(tables::META).stored()?.insert(super::state::STATE_KEY, &*bytes).stored()?;
         txn.commit().stored()?;
         core.broken = false;
         core.state = state;
         self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
+        self.hand_over();
         Ok(signed)
     }
 
@@ -245,6 +252,7 @@ impl Shared {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(missing)?;
             keys.check_replaceable()?;
+            keys.check(self, &self.ledger(), core.state.size)?;
             let root = core.frontier.root();
             let rotation = keys.file.begin_rotation(core.state.size, root, &mut |out| self.random.fill(out))?;
             keys.save(self)?;

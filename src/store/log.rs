@@ -64,6 +64,7 @@ impl Drop for Worker {
 
 impl Worker {
     fn stop(&self) {
+        self.shared.anchoring.stop();
         self.shared.work.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -99,6 +100,7 @@ impl AuditLog {
     }
 
     pub(super) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
+        shared.begin_anchoring()?;
         let thread = match shared.settings.background {
             false => None,
             true => {
@@ -184,26 +186,39 @@ impl AuditLog {
         self.shared.merge_all()
     }
 
-    /// Closes the store: waits for what is under way and gives the file back. Other handles of it get
+    /// Closes the store: waits for what is under way, signs a checkpoint, gives anchors the time that they may take
+    /// ([`Options::anchor_wait`]), and gives the file back. Other handles of it get
     /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle does the same without saying what went wrong.
     ///
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
+        self.shared.finish_anchoring();
         self.worker.stop();
-        let closing = self.shared.exclusive(|shared, core| {
-            let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
-                true => shared.sign(core).map(|_| ()),
-                false => Ok(()),
-            };
-            shared.closed.store(true, Ordering::SeqCst);
-            signed
-        });
+        let damaged = self.shared.core().damaged.is_some();
+        let closing = if damaged {
+            Ok(())
+        } else {
+            self.shared.exclusive(|shared, core| {
+                // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
+                let _ = shared.tick(core).and_then(|()| shared.mend(core));
+                let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
+                    true => shared.sign(core).map(|_| ()),
+                    false => Ok(()),
+                };
+                shared.closed.store(true, Ordering::SeqCst);
+                signed
+            })
+        };
         // Also where the last write went wrong: a handle that is left must not open the file again.
         self.shared.closed.store(true, Ordering::SeqCst);
         let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
         let closed = guarded(|| {
-            drop(database);
+            let tighten = self.shared.tighten.load(Ordering::SeqCst);
+            if let Some(mut database) = database.filter(|_| tighten).and_then(Arc::into_inner) {
+                // Only room is lost where this fails.
+                let _ = database.compact();
+            }
             Ok(())
         });
         self.shared.news.tell();

@@ -8,7 +8,7 @@ use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::policy::PolicySet;
 use crate::redact::{Context, Facet, Root, is_pseudonym};
-use crate::retention::{ClockEvent, ClockStatus, ExpiryClock, Hold, HoldRelease, HoldSelector, Person};
+use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector, Person};
 use crate::{Error, ErrorKind, Kind, Result};
 use std::collections::BTreeSet;
 
@@ -75,11 +75,14 @@ impl AuditLog {
     /// # Errors
     /// What the file says.
     pub fn clock_status(&self) -> Result<ClockStatus> {
-        let state = self.snapshot()?.state.clock;
-        let bound = self.shared().policies().set.retention.clock_bound();
-        let mut clock = ExpiryClock::resume(state, bound);
+        let shared = self.shared();
+        if shared.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+        }
+        let bound = shared.policies().set.retention.clock_bound();
+        let mut clock = shared.core().clock(shared, bound);
         // What a commit now would see; nothing of it is kept.
-        let wall = self.shared().clock.now();
+        let wall = shared.clock.now();
         let _ = clock.observe_wall(wall);
         Ok(clock.status(wall))
     }

@@ -298,6 +298,12 @@ impl Shared {
     /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
     /// batch's own.
     pub(crate) fn merge_all(&self) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        // The entry of the last batch alone needs no batch of its own, which would need another.
+        if snapshot.size == snapshot.indexed + 1 && snapshot.entry(snapshot.indexed)?.kind() == Kind::IndexBatch {
+            return Ok(());
+        }
+        drop(snapshot);
         self.freeze_newest();
         while self.merge_next()? {}
         Ok(())

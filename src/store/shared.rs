@@ -1,11 +1,13 @@
 //! What the threads that use one store share.
 
 use super::Receipt;
+use super::anchoring::Anchoring;
 use super::commit::{Core, Job};
 use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
+use super::rewrite::Changes;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -38,10 +40,15 @@ pub(crate) struct Shared {
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
     pub(super) subjects: Subjects,
+    /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
+    pub(super) changes: Mutex<Option<Changes>>,
+    /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
+    pub(super) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
     pub(super) work: Work,
+    pub(super) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
 }
 
@@ -166,9 +173,21 @@ impl Shared {
         })
     }
 
+    /// Where the store's file is, if it is one.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        self.source.path()
+    }
+
     /// Whether the store was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes what a purge that is under way has to carry over besides entries.
+    pub(super) fn note(&self, what: impl FnOnce(&mut Changes)) {
+        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
+            what(changes);
+        }
     }
 
     /// Every seq that was purged.
@@ -232,7 +251,7 @@ impl Shared {
             if due && shared.keys().is_some() {
                 shared.sign(core)?;
             }
-            Ok(())
+            if timed { shared.tick(core) } else { Ok(()) }
         });
     }
 }

@@ -14,7 +14,10 @@ use crate::entry::Body;
 use crate::merkle::Nodes;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
 use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A table that may be open already.
+type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 
 /// The store at one moment.
 #[derive(Debug)]
@@ -33,8 +36,12 @@ pub(crate) struct Snapshot {
     pub generations: Vec<Arc<Generation>>,
     blocks: ReadOnlyTable<u64, &'static [u8]>,
     tail: ReadOnlyTable<u64, &'static [u8]>,
-    nodes: ReadOnlyTable<(u8, u64), [u8; 32]>,
-    covers: ReadOnlyTable<(u8, u64), [u8; 32]>,
+    /// Opened when they are first asked for: a query needs few of them, and a verification asks for each row.
+    nodes: Opened<(u8, u64), [u8; 32]>,
+    covers: Opened<(u8, u64), [u8; 32]>,
+    terms: Opened<(u8, &'static [u8]), u64>,
+    postings: Opened<(u8, u64, u64), &'static [u8]>,
+    zones: Opened<(u8, u64), (i64, i64)>,
     /// The block that was read last, with its first seq.
     last: Mutex<Option<(u64, Arc<Block<'static>>)>>,
 }
@@ -75,8 +82,11 @@ impl Shared {
             Ok(Snapshot {
                 blocks: txn.open_table(tables::BLOCKS).stored()?,
                 tail: txn.open_table(tables::TAIL).stored()?,
-                nodes: txn.open_table(tables::NODES).stored()?,
-                covers: txn.open_table(tables::COVERS).stored()?,
+                nodes: OnceLock::new(),
+                covers: OnceLock::new(),
+                terms: OnceLock::new(),
+                postings: OnceLock::new(),
+                zones: OnceLock::new(),
                 txn,
                 _database: database.clone(),
                 size,
@@ -105,8 +115,11 @@ impl Snapshot {
         Ok(Snapshot {
             blocks: txn.open_table(tables::BLOCKS).stored()?,
             tail: txn.open_table(tables::TAIL).stored()?,
-            nodes: txn.open_table(tables::NODES).stored()?,
-            covers: txn.open_table(tables::COVERS).stored()?,
+            nodes: OnceLock::new(),
+            covers: OnceLock::new(),
+            terms: OnceLock::new(),
+            postings: OnceLock::new(),
+            zones: OnceLock::new(),
             txn,
             _database: database.clone(),
             size: state.size,
@@ -123,9 +136,38 @@ impl Snapshot {
         tables::check_known(&self.txn)
     }
 
+    /// The transaction that everything is read in.
+    pub(super) fn transaction(&self) -> &ReadTransaction {
+        &self.txn
+    }
+
     /// A table of the transaction.
     pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
         self.txn.open_table(table).stored()
+    }
+
+    fn opened<'a, K: Key, V: Value>(
+        &self,
+        cell: &'a Opened<K, V>,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<&'a ReadOnlyTable<K, V>> {
+        if let Some(open) = cell.get() {
+            return Ok(open);
+        }
+        let open = self.table(table)?;
+        Ok(cell.get_or_init(|| open))
+    }
+
+    pub(crate) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
+        self.opened(&self.terms, tables::TERMS)
+    }
+
+    pub(crate) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
+        self.opened(&self.postings, tables::POSTINGS)
+    }
+
+    pub(crate) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
+        self.opened(&self.zones, tables::ZONES)
     }
 
     pub(crate) fn blocks(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
@@ -197,7 +239,7 @@ impl Snapshot {
         } else if let Some(row) = self.tail.get(seq).stored()? {
             return Ok(Packed::from_row(row.value())?.hash);
         }
-        match self.covers.get((0, seq)).stored()? {
+        match self.opened(&self.covers, tables::COVERS)?.get((0, seq)).stored()? {
             Some(hash) => Ok(Hash(hash.value())),
             None => Err(Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"))),
         }
@@ -212,7 +254,10 @@ impl Nodes for Snapshot {
         if level == 0 {
             return self.hash(index);
         }
-        let kept = if level >= NODE_LEVEL { &self.nodes } else { &self.covers };
+        let kept = match level >= NODE_LEVEL {
+            true => self.opened(&self.nodes, tables::NODES)?,
+            false => self.opened(&self.covers, tables::COVERS)?,
+        };
         if let Some(hash) = kept.get((level, index)).stored()? {
             return Ok(Hash(hash.value()));
         }

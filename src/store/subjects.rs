@@ -10,6 +10,7 @@
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
 use super::commit::Core;
+use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
 use super::{Shared, Snapshot};
 use crate::hash::to_hex;
@@ -308,6 +309,7 @@ impl Shared {
 
     /// Takes out the rows with these ids and wraps the others under another master key. Says how many were wrapped.
     pub(super) fn rewrap(&self, txn: &WriteTransaction, newest: KeyId, gone: &[String]) -> Result<u64> {
+        self.note(|changes| changes.any = true);
         let keys = self.keys();
         let file = &keys.as_ref().ok_or_else(no_keys)?.file;
         let master = file.master_key(newest).ok_or_else(no_keys)?;
@@ -392,6 +394,12 @@ fn next_row(table: &impl ReadableTable<&'static str, &'static [u8]>, at: &str) -
     let Some(row) = table.range::<&str>(at..).stored()?.next() else { return Ok(None) };
     let (id, row) = row.stored()?;
     Ok(Some((id.value().to_owned(), row.value().to_vec())))
+}
+
+/// Notes rows that were written, for a purge that is under way.
+pub(super) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
+    changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
+    changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
 }
 
 /// Writes rows that are new.

@@ -37,6 +37,8 @@ pub(crate) const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition
 
 /// Size → signed checkpoint: every one that was ever made.
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+/// (Size, anchor) → [`Record`](crate::anchor::Record): what it gave for the checkpoint of that size.
+pub(crate) const ATTESTATIONS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("attestations");
 /// Seq of a purge's entry → the exact set of seqs that it took.
 pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
 /// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
@@ -59,7 +61,7 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
 }
 
 /// Every table. Who copies a store refuses one with others: they would be missing from the copy without a word.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "meta",
     "tail",
     "blocks",
@@ -74,6 +76,7 @@ const KNOWN: [&str; 19] = [
     "senders",
     "unfinished",
     "checkpoints",
+    "attestations",
     "purges",
     "husks",
     "marks",
@@ -106,6 +109,7 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(SENDERS).stored()?;
     txn.open_table(UNFINISHED).stored()?;
     txn.open_table(CHECKPOINTS).stored()?;
+    txn.open_table(ATTESTATIONS).stored()?;
     txn.open_table(PURGES).stored()?;
     txn.open_table(HUSKS).stored()?;
     txn.open_table(MARKS).stored()?;

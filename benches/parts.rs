@@ -1,0 +1,2 @@
+//! The parts, each alone.
+fn main() {}
