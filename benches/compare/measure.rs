@@ -14,14 +14,6 @@ impl Times {
         done
     }
 
-    pub fn push(&mut self, time: Duration) {
-        self.0.push(time);
-    }
-
-    pub fn extend(&mut self, other: Times) {
-        self.0.extend(other.0);
-    }
-
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -41,6 +33,15 @@ impl Times {
     pub fn max(&mut self) -> f64 {
         self.percentile(1.0)
     }
+}
+
+/// The time that processors spent for this process, all threads, in seconds: what else the machine does is not in it.
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name of the program, in parentheses, may hold spaces.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// The most memory that this process had resident, in MB.

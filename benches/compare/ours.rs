@@ -1,6 +1,6 @@
 //! attestlog in the comparison: everything durable, signed and indexed.
 
-use crate::measure::Times;
+use crate::measure::{Times, cpu_seconds};
 use crate::workload::Workload;
 use attestlog::alert::{AlertEngine, Rules};
 use attestlog::redact::{Policy, Preset};
@@ -26,27 +26,29 @@ pub fn options() -> Options {
 }
 
 /// Records everything that `workload` still has to give, `total` calls, in batches on `threads` threads, and returns how
-/// long that took: until all is on the disk, indexed and signed, with the file closed. Making the calls is not counted.
-pub fn bulk(log: AuditLog, workload: &mut Workload, total: u64, threads: usize) -> Result<Duration> {
+/// long that took, and how much of the processors': until all is on the disk, indexed and signed, with the file closed.
+/// Making the calls is not counted.
+pub fn bulk(log: AuditLog, workload: &mut Workload, total: u64, threads: usize) -> Result<(Duration, f64)> {
     // What is recorded at a time is made before the clock runs; at most this many, for the sake of memory.
     const PART: u64 = 1_000_000;
-    let mut took = Duration::ZERO;
+    let (mut took, mut cpu) = (Duration::ZERO, 0.0);
     let mut rest = total;
     while rest > 0 {
         let part = rest.min(PART);
         rest -= part;
         let batches = batches(workload, part);
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu_seconds());
         record_all(&log, batches, threads)?;
         if rest > 0 {
             settle(&log)?;
         }
         took += start.elapsed();
+        cpu += cpu_seconds() - before;
     }
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), cpu_seconds());
     log.flush_index()?;
     log.close()?;
-    Ok(took + start.elapsed())
+    Ok((took + start.elapsed(), cpu + cpu_seconds() - before))
 }
 
 /// Calls in batches.

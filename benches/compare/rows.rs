@@ -1,7 +1,7 @@
 //! The same log in redb with a row per entry and a row per index entry: what a straightforward program would do.
 
 use attestlog::{Content, Entry, Hash, benching};
-use redb::{Database, Error, ReadableDatabase, TableDefinition};
+use redb::{Database, Error, TableDefinition};
 use std::path::Path;
 
 const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
@@ -47,12 +47,8 @@ impl Rows {
                 row.extend(benching::encode(entry).unwrap_or_default());
                 rows.insert(self.seq, &*row)?;
                 by_time.insert((call.timestamp.nanos(), self.seq), ())?;
-                let values = [
-                    Some(&call.conversation_id),
-                    Some(&call.user_id),
-                    Some(&call.tool_name),
-                    call.patient_ids.first(),
-                ];
+                let values =
+                    [Some(&call.conversation_id), Some(&call.user_id), Some(&call.tool_name), call.patient_ids.first()];
                 for (index, value) in indexes.iter_mut().zip(values) {
                     if let Some(value) = value {
                         index.insert((value.as_str(), self.seq), ())?;
@@ -62,17 +58,5 @@ impl Rows {
             }
         }
         Ok(transaction.commit()?)
-    }
-
-    /// The stored entries of a conversation, not decoded.
-    pub fn by_conversation(&self, id: &str) -> Result<Vec<Vec<u8>>, Error> {
-        let transaction = self.db.begin_read()?;
-        let index = transaction.open_table(INDEXES[0])?;
-        let rows = transaction.open_table(ENTRIES)?;
-        let mut found = Vec::new();
-        for hit in index.range((id, 0)..=(id, u64::MAX))? {
-            found.extend(rows.get(hit?.0.value().1)?.map(|row| row.value().to_vec()));
-        }
-        Ok(found)
     }
 }

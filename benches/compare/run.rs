@@ -1,6 +1,6 @@
 //! What is measured, in order.
 
-use crate::measure::{Times, bytes_of, peak_memory};
+use crate::measure::{Times, bytes_of, cpu_seconds, peak_memory};
 use crate::ours::{self, BATCH};
 use crate::rows::Rows;
 use crate::sqlite::Sqlite;
@@ -75,12 +75,13 @@ impl Compare<'_> {
             count(1.0 / hash.as_secs_f64()),
             micros(bare.as_secs_f64() * 1e6)
         );
-        let took = ours::bulk(ours::options().create(self.path("a"))?, &mut Workload::new(size), size, self.cores)?;
+        let (took, cpu) =
+            ours::bulk(ours::options().create(self.path("a"))?, &mut Workload::new(size), size, self.cores)?;
         let ours = size as f64 / took.as_secs_f64();
-        let (mut lite, mut redb) = (f64::NAN, f64::NAN);
+        let ((mut lite, mut lite_cpu), (mut redb, mut redb_cpu)) = ((f64::NAN, f64::NAN), (f64::NAN, f64::NAN));
         if !self.plan.alone {
-            lite = self.bulk_sqlite()?;
-            redb = self.bulk_rows()?;
+            (lite, lite_cpu) = self.bulk_sqlite()?;
+            (redb, redb_cpu) = self.bulk_rows()?;
         }
         self.table.row(
             &format!("bulk, batches of 1,000, {} threads: entries/s", self.cores),
@@ -94,13 +95,20 @@ impl Compare<'_> {
             format!("{:.2} ×", 1.0 / ours / bare.as_secs_f64()),
             "≤ 2.5 ×",
         );
+        let per = |cpu: f64| micros(cpu * 1e6 / size as f64);
+        self.table.row(
+            "… processor time per entry, all threads",
+            [per(cpu), per(lite_cpu), per(redb_cpu)],
+            format!("{:.2} of SQLite's", cpu / lite_cpu),
+            "",
+        );
         let part = size.min(200_000);
-        let one = ours::bulk(ours::options().create(self.path("one"))?, &mut Workload::new(part), part, 1)?;
+        let (one, _) = ours::bulk(ours::options().create(self.path("one"))?, &mut Workload::new(part), part, 1)?;
         let defaults = {
             let mut policies = ours::floor();
             policies.redaction = Default::default();
             let log = Options::new().policies(policies).create(self.path("detect"))?;
-            ours::bulk(log, &mut Workload::new(part), part, self.cores)?
+            ours::bulk(log, &mut Workload::new(part), part, self.cores)?.0
         };
         let alerts = ours::with_alerts(&self.path("alerts"), part, self.cores)?;
         let rate = |took: Duration| count(part as f64 / took.as_secs_f64());
@@ -111,39 +119,33 @@ impl Compare<'_> {
         Ok(())
     }
 
-    fn bulk_sqlite(&self) -> Result<f64, Failure> {
+    fn bulk_sqlite(&self) -> Result<(f64, f64), Failure> {
         let mut workload = Workload::new(self.size);
         let mut store = Sqlite::open(&self.path("s"))?;
         store.checkpoint_pages(16_384)?;
-        let mut took = Duration::ZERO;
+        let (mut took, mut cpu) = (Duration::ZERO, 0.0);
         let mut rest = self.size;
         while rest > 0 {
-            let entries = ours::entries(workload.take(rest.min(BATCH)))?;
+            let entries = ours::entries(workload.take(rest.min(100 * BATCH)))?;
             rest -= entries.len() as u64;
-            let start = Instant::now();
-            store.record(&entries)?;
-            took += start.elapsed();
+            record(&mut took, &mut cpu, || entries.chunks(BATCH as usize).try_for_each(|batch| store.record(batch)))?;
         }
-        let start = Instant::now();
-        store.close()?;
-        Ok(self.size as f64 / (took + start.elapsed()).as_secs_f64())
+        record(&mut took, &mut cpu, || store.close())?;
+        Ok((self.size as f64 / took.as_secs_f64(), cpu))
     }
 
-    fn bulk_rows(&self) -> Result<f64, Failure> {
+    fn bulk_rows(&self) -> Result<(f64, f64), Failure> {
         let mut workload = Workload::new(self.size);
         let mut store = Rows::create(&self.path("r"))?;
-        let mut took = Duration::ZERO;
+        let (mut took, mut cpu) = (Duration::ZERO, 0.0);
         let mut rest = self.size;
         while rest > 0 {
-            let entries = ours::entries(workload.take(rest.min(BATCH)))?;
+            let entries = ours::entries(workload.take(rest.min(100 * BATCH)))?;
             rest -= entries.len() as u64;
-            let start = Instant::now();
-            store.record(&entries)?;
-            took += start.elapsed();
+            record(&mut took, &mut cpu, || entries.chunks(BATCH as usize).try_for_each(|batch| store.record(batch)))?;
         }
-        let start = Instant::now();
-        drop(store);
-        Ok(self.size as f64 / (took + start.elapsed()).as_secs_f64())
+        record(&mut took, &mut cpu, || drop(store));
+        Ok((self.size as f64 / took.as_secs_f64(), cpu))
     }
 
     fn disk(&mut self) -> Result<(), Failure> {
@@ -376,7 +378,11 @@ impl Compare<'_> {
         let out = Command::new(me).arg("memory").arg(self.path("m")).arg(size).output()?;
         let text = String::from_utf8(out.stdout)?;
         if !out.status.success() {
-            return Err(format!("the program whose memory is measured failed: {}", String::from_utf8_lossy(&out.stderr)).into());
+            return Err(format!(
+                "the program whose memory is measured failed: {}",
+                String::from_utf8_lossy(&out.stderr)
+            )
+            .into());
         }
         self.table.row(
             "resident memory, recording / verifying as well: peak",
@@ -389,19 +395,33 @@ impl Compare<'_> {
     }
 }
 
+/// Adds what `work` takes.
+fn record<T>(took: &mut Duration, cpu: &mut f64, work: impl FnOnce() -> T) -> T {
+    let (start, before) = (Instant::now(), cpu_seconds());
+    let done = work();
+    *took += start.elapsed();
+    *cpu += cpu_seconds() - before;
+    done
+}
+
 /// One part alone, to be looked at with a profiler.
 pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
     let start = Instant::now();
     match what {
         "bulk" => {
             let log = ours::options().create(path)?;
-            let took = ours::bulk(log, &mut Workload::new(size), size, 1)?;
+            let threads = std::env::var("THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+            let (took, _) = ours::bulk(log, &mut Workload::new(size), size, threads)?;
             println!("bulk: {} a second", count(size as f64 / took.as_secs_f64()));
         }
         "verify" => {
             let log = AuditLog::open(path)?;
             let found = log.verify(&VerifyOptions::new().threads(1))?;
-            println!("verify: {} a second, {} findings", count(found.size as f64 / found.seconds), found.findings.len());
+            println!(
+                "verify: {} a second, {} findings",
+                count(found.size as f64 / found.seconds),
+                found.findings.len()
+            );
         }
         "conversations" => {
             let log = AuditLog::open(path)?;
@@ -432,7 +452,10 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
                     "{name:12} {rows:9} rows: stored {:6.1}, branches {:5.1}, fragmented {:6.1} bytes an entry; {} leaves, {} branches, height {}",
                     per(stats.stored_bytes()),
                     per(stats.metadata_bytes()),
-                    per(stats.fragmented_bytes()), stats.leaf_pages(), stats.branch_pages(), stats.tree_height()
+                    per(stats.fragmented_bytes()),
+                    stats.leaf_pages(),
+                    stats.branch_pages(),
+                    stats.tree_height()
                 );
             }
         }

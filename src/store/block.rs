@@ -29,7 +29,24 @@ pub(crate) struct Run {
     /// How many.
     pub count: u32,
     /// The hash of the entry before the first.
+    #[serde(with = "hash")]
     pub prev: Hash,
+}
+
+/// A hash as one piece, not byte by byte.
+mod hash {
+    use crate::Hash;
+    use serde::de::{Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(hash: &Hash, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_bytes(hash.as_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
+        let bytes = <&[u8] as serde::Deserialize>::deserialize(from)?;
+        bytes.try_into().map(Hash).map_err(|_| D::Error::custom("a hash has 32 bytes"))
+    }
 }
 
 /// A block as it is stored.

@@ -190,6 +190,9 @@ impl AuditLog {
     /// ([`Options::anchor_wait`]), and gives the file back. Other handles of it get
     /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle does the same without saying what went wrong.
     ///
+    /// A file of up to a gigabyte that grew by a quarter or more since it was opened is made as small as it can be, unless
+    /// somebody still reads it: files grow by doubling.
+    ///
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
@@ -213,14 +216,7 @@ impl AuditLog {
         // Also where the last write went wrong: a handle that is left must not open the file again.
         self.shared.closed.store(true, Ordering::SeqCst);
         let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        let closed = guarded(|| {
-            let tighten = self.shared.tighten.load(Ordering::SeqCst);
-            if let Some(mut database) = database.filter(|_| tighten).and_then(Arc::into_inner) {
-                // Only room is lost where this fails.
-                let _ = database.compact();
-            }
-            Ok(())
-        });
+        let closed = guarded(|| self.shared.give_back(database));
         self.shared.news.tell();
         closing.and(closed)
     }

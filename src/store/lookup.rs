@@ -169,7 +169,7 @@ impl Snapshot {
         if seq >= self.size || seq >= self.state.sealed {
             return Ok(seq < self.size);
         }
-        Ok(self.block_of(seq)?.is_some_and(|(_, block)| block.find(seq).is_some()))
+        Ok(self.in_block(seq, |block| Ok(block.find(seq).is_some()))?.unwrap_or(false))
     }
 
     /// Whether an index row that begins at `first` belongs to a batch that is being written.

@@ -230,6 +230,7 @@ fn share(
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     Ok(Arc::new(Shared {
+        opened_with: published.size,
         settings: options.settings,
         limits: options.limits,
         clock: options.clock,
@@ -251,6 +252,7 @@ fn share(
         work: Work::default(),
         anchoring,
         news: News::default(),
+        readers: Mutex::default(),
     }))
 }
 

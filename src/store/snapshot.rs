@@ -42,8 +42,18 @@ pub(crate) struct Snapshot {
     terms: Opened<(u8, &'static [u8]), u64>,
     postings: Opened<(u8, u64, u64), &'static [u8]>,
     zones: Opened<(u8, u64), (i64, i64)>,
-    /// The block that was read last, with its first seq.
-    last: Mutex<Option<(u64, Arc<Block<'static>>)>>,
+    last: Mutex<Last>,
+}
+
+/// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block gets it
+/// kept for the rest.
+#[derive(Debug, Default)]
+enum Last {
+    #[default]
+    None,
+    /// Its first seq.
+    Seen(u64),
+    Held(Block<'static>),
 }
 
 /// An entry as it lies in the store.
@@ -94,7 +104,7 @@ impl Shared {
                 state,
                 indexed,
                 generations,
-                last: Mutex::new(None),
+                last: Mutex::default(),
             })
         })
     }
@@ -127,7 +137,7 @@ impl Snapshot {
             indexed: state.indexed,
             state,
             generations: Vec::new(),
-            last: Mutex::new(None),
+            last: Mutex::default(),
         })
     }
 
@@ -178,22 +188,27 @@ impl Snapshot {
         &self.tail
     }
 
-    /// The block in which the entry at `seq` would be, with its first seq.
-    pub(crate) fn block_of(&self, seq: u64) -> Result<Option<(u64, Arc<Block<'static>>)>> {
+    /// Reads something of the block in which the entry at `seq` would be.
+    pub(super) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((first, block)) = &*last
-            && *first <= seq
+        if let Last::Held(block) = &*last
+            && block.runs().first().is_some_and(|r| r.first <= seq)
             && block.runs().last().is_some_and(|r| seq < r.first + u64::from(r.count))
         {
-            return Ok(Some((*first, block.clone())));
+            return read(block).map(Some);
         }
         let Some(row) = self.blocks.range(..=seq).stored()?.next_back() else { return Ok(None) };
         let (key, value) = row.stored()?;
         let first = key.value();
         let block = Block::decode(value.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
-        let block = Arc::new(block.into_owned());
-        *last = Some((first, block.clone()));
-        Ok(Some((first, block)))
+        let done = read(&block)?;
+        *last = match *last {
+            Last::Seen(seen) if seen == first && block.runs().first().is_some_and(|r| r.first == first) => {
+                Last::Held(block.into_owned())
+            }
+            _ => Last::Seen(first),
+        };
+        Ok(Some(done))
     }
 
     /// The entry at `seq` as it lies in the store; `None` where it was purged.
@@ -206,14 +221,12 @@ impl Snapshot {
             let packed = row.map(|r| Packed::from_row(r.value())).transpose()?;
             return Ok(packed.map(|packed| Found { seq, packed }));
         }
-        let Some((_, block)) = self.block_of(seq)? else { return Ok(None) };
-        let Some(i) = block.find(seq) else { return Ok(None) };
-        let packed = Packed {
-            prev: block.prev(seq, i),
-            hash: block.hash(i),
-            bytes: block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned(),
-        };
-        Ok(Some(Found { seq, packed }))
+        let packed = self.in_block(seq, |block| {
+            let Some(i) = block.find(seq) else { return Ok(None) };
+            let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned();
+            Ok(Some(Packed { prev: block.prev(seq, i), hash: block.hash(i), bytes }))
+        })?;
+        Ok(packed.flatten().map(|packed| Found { seq, packed }))
     }
 
     /// The entry at `seq`.
@@ -231,10 +244,9 @@ impl Snapshot {
     /// The hash of the entry at `seq`, which a purge may have kept.
     pub(crate) fn hash(&self, seq: u64) -> Result<Hash> {
         if seq < self.state.sealed {
-            if let Some((_, block)) = self.block_of(seq)?
-                && let Some(i) = block.find(seq)
-            {
-                return Ok(block.hash(i));
+            let hash = self.in_block(seq, |block| Ok(block.find(seq).map(|i| block.hash(i))))?;
+            if let Some(hash) = hash.flatten() {
+                return Ok(hash);
             }
         } else if let Some(row) = self.tail.get(seq).stored()? {
             return Ok(Packed::from_row(row.value())?.hash);
