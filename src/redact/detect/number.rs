@@ -101,7 +101,10 @@ impl Run<'_> {
         };
         let lead = before(bytes, from);
         let second = from.checked_sub(1).and_then(|i| before(bytes, i));
-        self.touched = lead.is_some_and(|b| is_word(b) || b == b'_');
+        // Nothing separates words and numbers in Chinese and Japanese.
+        let letter = |c: char| c == '_' || c.is_alphanumeric() && c < '\u{2e80}';
+        let near = || super::tail(self.text, from, 4).chars().next_back().is_some_and(letter);
+        self.touched = lead.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_' || !b.is_ascii() && near());
         self.glued =
             self.touched || matches!(lead, Some(b'-' | b'.' | b'#')) && second.is_some_and(|b| b.is_ascii_alphabetic());
         self.plus =
