@@ -201,7 +201,7 @@ fn purge(stage: &mut Stage, log: &AuditLog, path: &Path) -> Result<(), Failure> 
     let before = count()?;
     stage.command(&format!("attestlog purge {STORE} --actor privacy_office"))?;
     let purged = log.purge("privacy_office").map_err(|e| at(path, e))?;
-    purge::show_purged(purged, &mut stage.out)?;
+    purge::show_purged(&purged, &mut stage.out)?;
     let after = count()?;
     stage.note(&format!(
         "The bytes are gone, not only the rows: the old patient's id was in the file {before} times, and is {after} times. \

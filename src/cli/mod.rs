@@ -77,9 +77,9 @@ enum Command {
     Policy(manage::PolicyCommand),
     #[command(subcommand)]
     Hold(manage::HoldCommand),
-    Purge(purge::PurgeArgs),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    Purge(purge::PurgeArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Health(health::HealthArgs),
@@ -115,8 +115,8 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
-        Command::Purge(args) => purge::run(args),
         Command::Clock(command) => manage::clock(command),
+        Command::Purge(args) => purge::run(args),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),
         Command::Health(args) => health::run(args),

@@ -2,7 +2,7 @@
 //! that a patient can ask for.
 
 use super::exit::{End, Failure, Outcome};
-use super::export::broken_pipe;
+use super::export::{ToolArgs, broken_pipe};
 use super::render::Out;
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
@@ -63,6 +63,8 @@ struct FormArgs {
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
     #[command(flatten)]
+    tools: ToolArgs,
+    #[command(flatten)]
     trust: TrustArgs,
 }
 
@@ -105,16 +107,17 @@ pub fn run(command: &ReportCommand) -> Outcome {
         Format::Json => out.line(access(&log, context)?.to_json().to_canonical().as_str())?,
         Format::Csv => access(&log, context)?.write_csv(&mut out).map_err(broken_pipe)?,
         Format::Html => out.write_all(access(&log, context)?.to_html().as_bytes())?,
-        Format::FhirR4 => fhir(&log, FhirRelease::R4, context, &mut out)?,
-        Format::FhirR5 => fhir(&log, FhirRelease::R5, context, &mut out)?,
+        Format::FhirR4 => fhir(&log, FhirRelease::R4, context, form, &mut out)?,
+        Format::FhirR5 => fhir(&log, FhirRelease::R5, context, form, &mut out)?,
     }
     out.flush()?;
     Ok(End::Done)
 }
 
 /// A resource for each row, and for emergency access to the patient as such, which is no row.
-fn fhir(log: &AuditLog, release: FhirRelease, context: Context, out: &mut Out) -> Result<(), Failure> {
-    let options = FhirOptions::default().about(&context);
+fn fhir(log: &AuditLog, release: FhirRelease, context: Context, form: &FormArgs, out: &mut Out) -> Result<(), Failure> {
+    let mut options = FhirOptions::default().about(&context);
+    options.tools = form.tools.kinds();
     let query = of_subject(&context.subject);
     let with_grants = matches!(context.subject, Subject::Patient(_));
     let period = (context.start.unwrap_or(Timestamp::MIN), context.end.unwrap_or(Timestamp::MAX));

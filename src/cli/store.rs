@@ -3,7 +3,7 @@
 use super::anchors;
 use super::exit::Failure;
 use super::lines::Source;
-use attestlog::keys::{KeyFile, Passphrase};
+use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::{AuditLog, Options};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,22 @@ pub struct StoreArgs {
 /// Where the store's secrets are.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyArgs {
-    /// The key file [default: STORE.key]
+    /// The key file [default: the environment variable ATTESTLOG_KEY (a whole key file as base64), if it is set, else
+    /// STORE.key]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     key: Option<PathBuf>,
+    /// Keep the keys in the operating system's keyring instead, under this account
+    #[cfg(feature = "keyring")]
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "key", help_heading = "Keys")]
+    os_keyring: Option<String>,
     /// File whose first line is the key file's passphrase; `-` is standard input [default: the environment variable
     /// ATTESTLOG_PASSPHRASE, if it is set]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     passphrase_file: Option<PathBuf>,
 }
+
+/// The environment variable in which the whole key file may be, as base64.
+pub const KEY: &str = "ATTESTLOG_KEY";
 
 /// The environment variable in which the passphrase may be.
 const PASSPHRASE: &str = "ATTESTLOG_PASSPHRASE";
@@ -42,6 +50,8 @@ impl KeyArgs {
         let mut options = Options::new();
         if let Some(key) = &self.key {
             options = options.key_file(key);
+        } else if let Some(vault) = self.vault() {
+            options = options.key_vault(vault);
         }
         if let Some(passphrase) = self.passphrase()? {
             options = options.passphrase(passphrase);
@@ -60,7 +70,24 @@ impl KeyArgs {
 
     /// The key file of a store.
     pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
-        Ok(KeyFile::load(&self.path(store), self.passphrase()?.as_ref())?)
+        let passphrase = self.passphrase()?;
+        match self.vault() {
+            Some(vault) => {
+                let text = vault.load()?.unwrap_or_default();
+                Ok(KeyFile::parse(&text, passphrase.as_ref()).map_err(|e| e.at(vault.name()))?)
+            }
+            None => Ok(KeyFile::load(&self.path(store), passphrase.as_ref())?),
+        }
+    }
+
+    /// Where the keys are, if they are in no file.
+    fn vault(&self) -> Option<Box<dyn KeyVault>> {
+        #[cfg(feature = "keyring")]
+        if let Some(account) = &self.os_keyring {
+            return Some(Box::new(attestlog::keys::OsKeyring::new(account)));
+        }
+        let set = self.key.is_none() && std::env::var_os(KEY).is_some();
+        set.then(|| Box::new(EnvironmentKeys::new(KEY)) as Box<dyn KeyVault>)
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {

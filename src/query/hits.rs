@@ -103,7 +103,9 @@ impl Hits {
             if self.reading.is_none() {
                 let mut snapshot = self.log.snapshot()?;
                 snapshot.size = self.size;
-                let facets = self.query.resolved(self.log.shared().policies().sanitizer.as_ref());
+                let policies = self.log.shared().policies();
+                self.query.check_findable(&policies)?;
+                let facets = self.query.resolved(policies.sanitizer.as_ref());
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
                 self.reading = Some((snapshot, plan));
             }

@@ -74,6 +74,8 @@ pub struct ToolStatistics {
     pub p99_duration_ms: Option<f64>,
     /// Users who started at least one of the calls.
     pub unique_users: u64,
+    /// The day (UTC) of the first of the calls: what was purged is not counted. `None` without calls.
+    pub since: Option<Timestamp>,
 }
 
 impl ToolStatistics {
@@ -96,6 +98,7 @@ impl ToolStatistics {
             p95_duration_ms: percentile(0.95),
             p99_duration_ms: percentile(0.99),
             unique_users: cell.users.len() as u64,
+            since: None,
         }
     }
 }
@@ -122,7 +125,7 @@ impl AuditLog {
         // then. Its entries are counted there, not in the pending index as well.
         snapshot.indexed = snapshot.state.indexed;
         snapshot.size = snapshot.size.max(snapshot.indexed);
-        let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new() };
+        let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new(), since: BTreeMap::new() };
         let since = of.since.unwrap_or(Timestamp::MIN);
         let until = of.until.unwrap_or(Timestamp::MAX);
         // Whole days from the rollups; the days that the range cuts from the entries.
@@ -147,7 +150,12 @@ impl AuditLog {
         if let Some(tool) = &of.tool {
             sums.cells.entry(tool.clone()).or_default();
         }
-        Ok(sums.cells.into_iter().map(|(tool, cell)| ToolStatistics::of(tool, &cell)).collect())
+        let since = sums.since;
+        let of = |(tool, cell): (String, Cell)| {
+            let since = since.get(&tool).map(|day| Timestamp::start_of_day(*day));
+            ToolStatistics { since, ..ToolStatistics::of(tool, &cell) }
+        };
+        Ok(sums.cells.into_iter().map(of).collect())
     }
 
     /// Adds up calls of the file's index with a time in `[from, to)`, or from `from` on, entry by entry.
@@ -169,6 +177,7 @@ impl AuditLog {
             }
             let Some(call) = entry.call() else { continue };
             let user = sums.user(snapshot, &call.user_id)?;
+            sums.on(&call.tool_name, call.timestamp.day());
             let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
             sums.cells.entry(call.tool_name.clone()).or_default().add(user, success, call.duration_nanos());
         }
@@ -180,9 +189,18 @@ impl AuditLog {
 struct Sums {
     cells: BTreeMap<String, Cell>,
     users: BTreeMap<String, u64>,
+    /// By tool, the day of its first call.
+    since: BTreeMap<String, i32>,
 }
 
 impl Sums {
+    fn on(&mut self, tool: &str, day: i32) {
+        match self.since.get_mut(tool) {
+            Some(first) => *first = day.min(*first),
+            None => _ = self.since.insert(tool.to_owned(), day),
+        }
+    }
+
     fn whole_days(&mut self, snapshot: &Snapshot, tool: Option<&str>, days: std::ops::Range<i32>) -> Result<()> {
         let names: BTreeMap<u64, String> = match tool {
             Some(name) => snapshot.term_id(Field::Tool, name)?.map(|id| (id, name.to_owned())).into_iter().collect(),
@@ -192,8 +210,9 @@ impl Sums {
             return Ok(());
         }
         let only = tool.and_then(|_| names.keys().next().copied());
-        for (tool, _, cell) in snapshot.rollups(only, days)? {
+        for (tool, day, cell) in snapshot.rollups(only, days)? {
             if let Some(name) = names.get(&tool) {
+                self.on(name, day);
                 self.cells.entry(name.clone()).or_default().merge(&cell);
             }
         }
@@ -228,6 +247,7 @@ impl Sums {
                 }
                 let tool = &*index.terms(Field::Tool)[row.tool as usize].0;
                 let user = self.user(snapshot, &index.terms(Field::User)[row.user as usize].0)?;
+                self.on(tool, time.day());
                 if !self.cells.contains_key(tool) {
                     self.cells.insert(tool.to_owned(), Cell::default());
                 }

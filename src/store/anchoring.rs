@@ -323,6 +323,7 @@ impl Shared {
         write_owed(txn, owed)?;
         if let Some((size, record)) = attested {
             txn.open_table(tables::ATTESTATIONS).stored()?.insert((*size, name), record.as_bytes()).stored()?;
+            self.note(|changes| _ = changes.attestations.insert((*size, name.to_owned())));
         }
         Ok(())
     }

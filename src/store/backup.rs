@@ -378,13 +378,14 @@ fn count(txn: &ReadTransaction) -> Result<u64> {
 }
 
 /// What one chunk did.
-struct Copied {
+pub(super) struct Copied {
     rows: u64,
     /// The last key that was looked at, where the table goes on behind it.
     more: Option<Vec<u8>>,
 }
 
-fn copy<K: Key + 'static, V: Value + 'static>(
+/// Copies the rows of a table from `start` on for which `wanted` says so, until `most` bytes were copied.
+pub(super) fn copy<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &redb::WriteTransaction,
     table: TableDefinition<'_, K, V>,

@@ -27,6 +27,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Less time is not worth a commit of its own: who opens a store to read it leaves it as it is.
+const TICK: Duration = Duration::from_secs(60);
+
 /// What callers queue up with: calls that are recorded together or not at all.
 pub(crate) type Job = Vec<Prepared>;
 
@@ -93,14 +96,20 @@ impl Core {
         }
         Ok(core)
     }
+
+    /// The expiry clock, with the time that has passed since it was last told.
+    pub(super) fn clock(&self, shared: &Shared, bound: Duration) -> ExpiryClock {
+        let mut clock = ExpiryClock::resume(self.state.clock.clone(), bound);
+        clock.advance_open(shared.clock.monotonic().saturating_sub(self.ticked));
+        clock
+    }
 }
 
 impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared, core: &Core) -> Result<Staging<'a>> {
         let ticked = shared.clock.monotonic();
         let bound = shared.policies().set.retention.clock_bound();
-        let mut clock = ExpiryClock::resume(core.state.clock.clone(), bound);
-        clock.advance_open(ticked.saturating_sub(core.ticked));
+        let mut clock = core.clock(shared, bound);
         let now = shared.clock.now();
         let events = clock.observe_wall(now);
         let mut staging = Staging {
@@ -428,6 +437,19 @@ impl Shared {
         staging: Staging<'_>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
+        self.commit_to(core, staging, None, more, || Ok(()))
+    }
+
+    /// As [`Shared::commit`], into `other` where that is given, a file that holds all that the store does: once it is
+    /// written `take` makes it the store's. Where anything fails the store is as it was.
+    pub(super) fn commit_to(
+        &self,
+        core: &mut Core,
+        staging: Staging<'_>,
+        other: Option<&redb::Database>,
+        more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
+        take: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let Staging {
             mut state,
             frontier,
@@ -444,7 +466,7 @@ impl Shared {
         } = staging;
         let wrapped = self.wrap_subjects(subjects)?;
         let mut sealer = core.sealer.clone();
-        let written = self.write(core, &mut state, &mut sealer, &entries, |txn| {
+        let written = self.write(core, other, &mut state, &mut sealer, &entries, |txn| {
             if !nodes.is_empty() {
                 let mut table = txn.open_table(tables::NODES).stored()?;
                 for (key, hash) in &nodes {
@@ -469,9 +491,16 @@ impl Shared {
             subjects::write(txn, &wrapped)?;
             more(txn)
         });
-        if let Err(e) = written {
-            return self.after_failure(core, &state, e);
+        match (written, other) {
+            (Ok(()), _) => take()?,
+            (Err(e), None) => return self.after_failure(core, &state, e),
+            (Err(e), Some(_)) => return Err(e),
         }
+        self.note(|changes| {
+            changes.senders.extend(windows.into_keys());
+            changes.unfinished.extend(begun.into_iter().chain(finished));
+            subjects::note(changes, &wrapped);
+        });
         self.subjects.settled(&wrapped);
         let from = core.state.size;
         core.frontier = frontier;
@@ -490,13 +519,14 @@ impl Shared {
     fn write(
         &self,
         core: &Core,
+        other: Option<&redb::Database>,
         state: &mut State,
         sealer: &mut Sealer,
         entries: &[(Packed, Body)],
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
         let database = self.database()?;
-        let txn = self.begin_write(database.get()?)?;
+        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &**own), Ok)?)?;
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
             let mut blocks = None;
@@ -526,6 +556,49 @@ impl Shared {
             meta.insert(STATE_KEY, &*codec::encode(state)?).stored()?;
         }
         txn.commit().stored()
+    }
+
+    /// Makes a block of the tail, so that every entry is in one.
+    pub(super) fn seal(&self, core: &mut Core) -> Result<()> {
+        let mut sealer = core.sealer.clone();
+        let Some((first, block)) = sealer.finish()? else { return Ok(()) };
+        let mut state = core.state.clone();
+        state.sealed = state.size;
+        core.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        txn.open_table(tables::BLOCKS).stored()?.insert(first, &*block).stored()?;
+        txn.open_table(tables::TAIL).stored()?.retain_in(core.state.sealed..state.size, |_, _| false).stored()?;
+        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+        txn.commit().stored()?;
+        core.broken = false;
+        core.state = state;
+        core.sealer = sealer;
+        core.tail.clear();
+        Ok(())
+    }
+
+    /// Keeps the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: nobody
+    /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
+    /// unexplained is credited.
+    pub(super) fn tick(&self, core: &mut Core) -> Result<()> {
+        let now = self.clock.monotonic();
+        let elapsed = now.saturating_sub(core.ticked);
+        if elapsed < TICK || core.state.clock.frozen.is_some() || core.state.size == 0 {
+            return Ok(());
+        }
+        let clock = core.clock(self, self.policies().set.retention.clock_bound());
+        let mut state = core.state.clone();
+        state.clock = clock.state().clone();
+        core.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+        txn.commit().stored()?;
+        core.broken = false;
+        core.state = state;
+        core.ticked = now;
+        Ok(())
     }
 
     /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.

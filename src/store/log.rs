@@ -203,6 +203,8 @@ impl AuditLog {
             Ok(())
         } else {
             self.shared.exclusive(|shared, core| {
+                // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
+                let _ = shared.tick(core).and_then(|()| shared.mend(core));
                 let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
                     true => shared.sign(core).map(|_| ()),
                     false => Ok(()),

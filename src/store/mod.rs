@@ -6,6 +6,11 @@
 //! it all up; `purge` writes it anew without what has expired; `backup` copies, `health` says how things stand, `anchoring`
 //! hands checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how things lie in the file.
 //! Only this folder knows redb.
+//! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
+//! `subjects` keeps the keys of sealed values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs;
+//! `open` brings it all up; `purge` decides what goes, `rewrite` writes the store anew without it, `place` puts that in the
+//! old one's place; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`,
+//! `state` and `tables` are how things lie in the file. Only this folder knows redb.
 
 mod anchoring;
 mod backup;
@@ -29,6 +34,7 @@ mod names;
 mod open;
 mod options;
 mod pending;
+mod place;
 mod posting;
 mod prepare;
 mod prints;

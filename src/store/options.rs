@@ -8,7 +8,7 @@ use super::open;
 use crate::anchor::{Anchor, Backoff};
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random, SystemClock, SystemRandom};
-use crate::keys::Passphrase;
+use crate::keys::{KeyVault, Passphrase};
 use crate::policy::PolicySet;
 use crate::{Error, ErrorKind, Result};
 use redb::StorageBackend;
@@ -161,6 +161,13 @@ impl Options {
     /// Where the key file is. Default: the store's path with `.key` behind it.
     pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys = KeySource::At(path.into());
+        self
+    }
+
+    /// Keeps the keys in a vault of the host's instead of a file: the environment
+    /// ([`EnvironmentKeys`](crate::keys::EnvironmentKeys)), the system's keyring (feature `keyring`), a secret manager.
+    pub fn key_vault(mut self, vault: impl KeyVault + 'static) -> Self {
+        self.keys = KeySource::Vault(Arc::new(vault));
         self
     }
 

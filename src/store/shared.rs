@@ -7,6 +7,7 @@ use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
+use super::rewrite::Changes;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -39,6 +40,10 @@ pub(crate) struct Shared {
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
     pub(super) subjects: Subjects,
+    /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
+    pub(super) changes: Mutex<Option<Changes>>,
+    /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
+    pub(super) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
@@ -178,10 +183,10 @@ impl Shared {
         let file = self.source.path().and_then(|path| std::fs::metadata(path).ok());
         let small = file.is_some_and(|file| file.len() <= MOST_BYTES);
         let grown = size - self.opened_with.min(size) >= size / 4;
+        let tighten = self.tighten.load(Ordering::SeqCst);
         // Whoever still reads the file keeps it as it is.
         if let Some(mut database) = database.and_then(Arc::into_inner)
-            && small
-            && grown
+            && (tighten || small && grown)
         {
             // It is whole either way; where there is no room to move things there is nothing to gain.
             let _ = database.compact();
@@ -197,6 +202,13 @@ impl Shared {
     /// Whether the store was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes what a purge that is under way has to carry over besides entries.
+    pub(super) fn note(&self, what: impl FnOnce(&mut Changes)) {
+        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
+            what(changes);
+        }
     }
 
     /// Every seq that was purged.
@@ -260,7 +272,7 @@ impl Shared {
             if due && shared.keys().is_some() {
                 shared.sign(core)?;
             }
-            Ok(())
+            if timed { shared.tick(core) } else { Ok(()) }
         });
     }
 }

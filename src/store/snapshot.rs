@@ -22,7 +22,7 @@ type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    txn: ReadTransaction,
+    pub(super) txn: ReadTransaction,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
     _database: Arc<Database>,
     /// Entries from this seq on were not there yet.
@@ -144,6 +144,11 @@ impl Snapshot {
     /// Refuses a store with tables that this program does not know.
     pub(crate) fn check_tables(&self) -> Result<()> {
         tables::check_known(&self.txn)
+    }
+
+    /// The transaction that everything is read in.
+    pub(super) fn transaction(&self) -> &ReadTransaction {
+        &self.txn
     }
 
     /// A table of the transaction.

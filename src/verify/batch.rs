@@ -38,8 +38,12 @@ pub(super) struct Stretch {
     pub last_recorded_at: i64,
     /// The store's own entries that establish facts.
     pub own: Vec<(u64, OwnEntry)>,
-    /// What the retention column says of entries that are gone: class and end in seconds.
-    pub gone: Vec<(u64, String, i64)>,
+    /// What purges kept of entries that are gone, in order.
+    pub covers: Vec<((u8, u64), Hash)>,
+    /// Ids of the keys that sealed values need, with the first seq of each.
+    pub sealed: BTreeMap<String, u64>,
+    /// Ids of the keys that erasures destroyed, with the seq of the erasure.
+    pub erased: BTreeMap<String, u64>,
 }
 
 /// The reader of one stretch.
@@ -85,6 +89,7 @@ pub(super) fn read(
         retentions: vec![None; length],
         classes: Vec::new(),
     };
+    reader.out.covers = snapshot.covers_within(&range)?;
     reader.entries(&range)?;
     if indexed {
         reader.zones();
@@ -178,19 +183,25 @@ impl Reader<'_> {
                 }
             }
             _ if seq == self.out.range.start => self.out.first_prev = Some((seq, packed.prev)),
-            _ => match self.snapshot.hash(seq - 1) {
-                Ok(expected) if expected != packed.prev => {
+            // A purge may have taken the hash before it along.
+            _ => {
+                if let Some(expected) = self.kept(seq - 1).filter(|expected| *expected != packed.prev) {
                     let detail = format!("it names {} as the entry before it, which is {expected}", packed.prev);
                     self.find(K::ChainBroken, seq, detail);
                 }
-                // A purge may have taken the hash before it along.
-                _ => {}
-            },
+            }
         }
         // What follows is compared with what was recorded, so that one edited entry is one finding.
         self.before = Some((seq, packed.hash));
         self.out.hashes[place] = Some(hash);
         self.facts(seq, place, &body);
+    }
+
+    /// The hash of an entry that is gone, where it was kept.
+    fn kept(&self, seq: u64) -> Option<Hash> {
+        let at =
+            self.out.covers.binary_search_by_key(&(seq, 0), |((level, index), _)| (index << level, *level)).ok()?;
+        self.out.covers.get(at).map(|(_, hash)| *hash)
     }
 
     /// What the entry should look like in the derived tables.
@@ -217,6 +228,9 @@ impl Reader<'_> {
         });
         match &body.content {
             Content::Call(call) => {
+                for id in super::sealed::keys_of(call) {
+                    self.out.sealed.entry(id).or_insert(seq);
+                }
                 match call.phase {
                     Phase::Whole => {}
                     Phase::Begun => self.out.begun.push(seq),
@@ -242,6 +256,10 @@ impl Reader<'_> {
                     _ => self.find(K::BatchMismatch, seq, "the entry does not name its batch"),
                 }
             }
+            Content::Own(own) if own.kind == Kind::Erasure => {
+                let erased = &mut self.out.erased;
+                super::sealed::destroyed(&own.detail.to_json()).for_each(|id| _ = erased.entry(id).or_insert(seq));
+            }
             Content::Own(_) => {}
         }
     }
@@ -261,7 +279,7 @@ impl Reader<'_> {
         let mut leaves: BTreeMap<u64, Hash> = BTreeMap::new();
         for (position, husk) in self.snapshot.husks_of(batch.start)? {
             match husk {
-                Some((inner, seqs)) if seqs.iter().all(|&seq| self.purged.contains(seq)) => {
+                Some((inner, seqs)) if self.purged.first_outside(seqs.iter().copied()).is_none() => {
                     leaves.insert(position, row_leaf(&inner, &seqs));
                 }
                 Some((_, seqs)) => self.find(
@@ -305,9 +323,11 @@ impl Reader<'_> {
                 };
                 let Row { salt, position, seqs: listed } = row;
                 // A row keeps the seqs of entries that are gone: its hash is over all.
-                let missing = seqs.iter().find(|s| listed.binary_search(s).is_err());
-                let stray = listed.iter().find(|s| seqs.binary_search(s).is_err() && !self.purged.contains(**s));
-                if let Some(&wrong) = missing.or(stray) {
+                let mut there = seqs.iter().peekable();
+                let stray =
+                    self.purged.first_outside(listed.iter().copied().filter(|seq| there.next_if_eq(&seq).is_none()));
+                // What is left of the entries was not listed where it should be.
+                if let Some(wrong) = there.next().copied().filter(|seq| *seq < stray.unwrap_or(u64::MAX)).or(stray) {
                     self.find(K::IndexRowChanged, wrong, format!("the index does not list it rightly under {name}"));
                 }
                 if before.replace(position).is_some_and(|before| before >= position) || leaves.contains_key(&position) {
@@ -352,12 +372,8 @@ impl Reader<'_> {
         }
         let said: Vec<_> = column.rows.iter().map(|&row| column.retention(row)).collect();
         for (i, (said, real)) in said.iter().zip(std::mem::take(&mut self.retentions)).enumerate() {
-            let Some(real) = real else {
-                if let Some((class, until)) = said {
-                    self.out.gone.push((first + i as u64, (*class).to_owned(), *until));
-                }
-                continue;
-            };
+            // What it says of entries that are gone is held against the purges when they are known.
+            let Some(real) = real else { continue };
             if *said != real.and_then(|(class, until)| Some((self.classes.get(class)?.as_str(), until))) {
                 self.find(
                     K::ColumnMismatch,

@@ -3,13 +3,14 @@
 //! The log is cut into the index's batches; `batch` reads every entry of one, makes its line again, hashes it, follows
 //! the links, and rebuilds what the index should say of it, on as many threads as there are. `whole` takes the batches'
 //! results in order and checks what spans them: the tree, zones, rollups, senders, terms, the state; `signed` holds the
-//! history against signatures and against what was kept elsewhere. `finding` is what
-//! either can report, `noted` keeps what was said last. All findings are reported, not only the first.
+//! history against signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values.
+//! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
 mod finding;
 mod json;
 mod noted;
+mod sealed;
 mod signed;
 mod whole;
 

@@ -4,7 +4,7 @@
 //! theirs to write. And no evidence itself: whoever can write beside the store can write this. What a scheduled
 //! verification finds is an alert in the chain besides.
 //!
-//! Invariant L1: a verification that found something stays until somebody has settled it, in the chain, with name and
+//! Invariant E1: a verification that found something stays until somebody has settled it, in the chain, with name and
 //! disposition. Later ones that find nothing (of a restored copy, say) stand beside it and do not take its place.
 
 use super::Verification;
@@ -136,8 +136,8 @@ impl AuditLog {
             return Err(Error::new(ErrorKind::NoSuchEntry, "no verification has found anything that is not settled"));
         };
         let known = self.alerts()?.into_iter().map(|state| state.alert);
-        let known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
-        let alert = match known.last() {
+        let mut known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
+        let alert = match known.next_back() {
             Some(alert) => alert.seq,
             None => {
                 crate::emergency::check_text("actor", actor)?;
