@@ -378,3 +378,36 @@ fn a_disk_may_be_full_at_every_write() {
     println!("{tried} times full; {said} errors said so");
     assert!(said > 0);
 }
+
+/// A key file is written beside the old one and takes its name: whatever a crash leaves of the new file, and whichever of the two
+/// has the name, the store opens with it and goes on. Tried for each save of a rotation and of a checkpoint.
+#[test]
+fn the_power_may_go_while_a_key_file_is_written() {
+    let folder = folder();
+    let (store, clock) = (CrashDisk::default(), clock());
+    let key = folder.path().join("store.key");
+    let log = options(&key, &clock, 1).create_on(store.backend()).unwrap();
+    let mut told = Told::default();
+    single(&log, &mut told).unwrap();
+    let mut tried = 0u64;
+    for step in [checkpoint, rotate, rotate_pseudonym] {
+        single(&log, &mut told).unwrap();
+        let (bytes, old, known) = (store.after(Fate::Kept, 0), std::fs::read(&key).unwrap(), told.clone());
+        step(&log, &mut told).unwrap();
+        let new = std::fs::read(&key).unwrap();
+        let cuts = (0..=new.len()).step_by(if long() { 1 } else { 61 });
+        for cut in cuts {
+            // The store as before the step: its own write comes after the key file's first.
+            let fresh = folder.path().join(".again.key.new");
+            let _ = std::fs::remove_file(&fresh);
+            private(&fresh, &new[..cut]);
+            let left = Left { disk: CrashDisk::default(), key: Some(old.clone()), told: known.clone(), made: true };
+            reopen(folder.path(), &left, bytes.clone(), &format!("{cut} bytes of a new key file left"));
+            tried += 1;
+        }
+        let _ = std::fs::remove_file(folder.path().join(".again.key.new"));
+        let left = Left { disk: CrashDisk::default(), key: Some(new), told: told.clone(), made: true };
+        reopen(folder.path(), &left, store.after(Fate::Lost, 0), "everything done");
+    }
+    println!("{tried} states of a key file tried");
+}

@@ -250,14 +250,13 @@ fn alerts_and_grants_live_as_long_as_what_they_concern() {
     let clock = clock();
     let rules = Rules::none().with(Rule::new("refund").when(attestlog::Field::Tool, "issue_refund")).unwrap();
     let rules = rules.with(Rule::new("lookup").when(attestlog::Field::Tool, "search")).unwrap();
-    let mut policies = attestlog::PolicySet::default();
-    policies.alerts = rules;
-    let log = options(&clock).policies(policies).create(dir.path().join("audit.log")).unwrap();
-    let mut engine = AlertEngine::new(&log).unwrap();
+    let log = options(&clock).create(dir.path().join("audit.log")).unwrap();
+    let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
     for i in 0..3 {
         record(&log, i);
     }
-    engine.run_once().unwrap();
+    let run = engine.run_once().unwrap();
+    assert!(run.raised >= 2, "{run:?}");
     let grant = log.open_emergency("nurse", "P-1", "unconscious", "immediate", DAY, "nurse").unwrap().seq;
     let used = log.record(ToolCall::new("c", "nurse", "read_chart").patient("P-1").emergency(Some(grant))).unwrap().seq;
     let acknowledged = log.alerts().unwrap().iter().map(|state| state.alert.seq).max().unwrap();

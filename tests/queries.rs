@@ -192,3 +192,27 @@ fn long_values_of_one_entry_are_told_apart() {
     let tools: Vec<String> = log.statistics(&Statistics::new()).unwrap().into_iter().map(|t| t.tool).collect();
     assert_eq!(tools, ["look".to_owned(), "t".repeat(80)]);
 }
+
+/// A query kept its read transaction between two entries, and a transaction keeps every page that it sees from being used
+/// again: who stood still in a result while others recorded made the file grow by some forty KiB with each record, for ever.
+#[test]
+fn a_reader_that_stands_still_does_not_make_the_file_grow() {
+    let grown = |reads: bool| {
+        let (log, disk, _) = store(5);
+        log.record_batch((0..600).map(|i| ToolCall::new(format!("c{}", i % 3), "u", "t"))).unwrap();
+        let mut hits = log.query(&Query::new().user("u")).unwrap();
+        let mut seen: Vec<u64> = Vec::new();
+        if reads {
+            seen.extend(hits.by_ref().take(10).map(|e| e.unwrap().seq));
+        }
+        for i in 0..3000 {
+            log.record(ToolCall::new(format!("d{i}"), "u", "t")).unwrap();
+        }
+        seen.extend(hits.map(|e| e.unwrap().seq));
+        assert_eq!(seen, (2..602).collect::<Vec<_>>(), "as the log was when it was asked");
+        disk.bytes().len() >> 20
+    };
+    let (with, without) = (grown(true), grown(false));
+    println!("3,000 records: {without} MiB, beside a reader that stands still {with} MiB");
+    assert!(with <= without + 24, "{with} MiB, without a reader {without}");
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a command that has done its work waits for alerts. What is left then the next one does.
-const AT_MOST: Duration = Duration::from_secs(10);
+const AT_MOST: Duration = Duration::from_secs(2);
 /// Nobody writes a longer one.
 const MAX_BYTES: u64 = 1 << 20;
 

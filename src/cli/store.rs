@@ -1,7 +1,7 @@
 //! Opening the store that a command names, with its key file.
 
 use super::anchors;
-use super::exit::Failure;
+use super::exit::{Failure, complain};
 use super::lines::Source;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::{AuditLog, Options};
@@ -116,7 +116,11 @@ impl StoreArgs {
     pub fn open_with(&self, options: Options) -> Result<AuditLog, Failure> {
         let options = anchors::add(options, &self.store)?.anchor_on_open(false);
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
-        options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))
+        let log = options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))?;
+        for warning in log.warnings() {
+            complain(format!("warning: {warning}"));
+        }
+        Ok(log)
     }
 
     /// Puts the store's name before a message that lacks it.

@@ -141,7 +141,7 @@ fn escapes(eight: u64) -> bool {
     const TOPS: u64 = 0x8080_8080_8080_8080;
     let zero = |x: u64| x.wrapping_sub(ONES) & !x & TOPS;
     let control = eight.wrapping_sub(ONES * 0x20) & !eight & TOPS;
-    control | zero(eight ^ ONES * u64::from(b'"')) | zero(eight ^ ONES * u64::from(b'\\')) != 0
+    control | zero(eight ^ (ONES * u64::from(b'"'))) | zero(eight ^ (ONES * u64::from(b'\\'))) != 0
 }
 
 /// RFC 8785 section 3.2.2.3: numbers as ECMAScript prints them. `x` is finite.

@@ -46,6 +46,8 @@ pub struct Health {
     pub anchors: Vec<AnchorHealth>,
     /// How the clock stands by which entries expire.
     pub clock: ClockStatus,
+    /// Who else may take away, replace or read the file ([`AuditLog::warnings`]).
+    pub warnings: Vec<String>,
     /// How far alerting is behind the log.
     pub alerts: AlertLag,
     /// What verifications said last.
@@ -86,6 +88,7 @@ impl Health {
                 self.clock.wall
             ));
         }
+        concerns.extend(self.warnings.iter().cloned());
         for AnchorHealth { name, at_hand, status } in &self.anchors {
             match (&status.last_failure, status.owed) {
                 (Some(failure), _) if failure.conflict => concerns.push(format!(
@@ -229,8 +232,23 @@ impl AuditLog {
             waiting: shared.turns.waiting() as u64,
             anchors: self.anchors(),
             clock: self.clock_status()?,
+            warnings: self.warnings(),
             alerts: AlertLag::of(self)?,
             verifications: self.verifications()?,
         })
+    }
+
+    /// What about the permissions of the store's file and its folder lets others than its owner replace or read it, a
+    /// sentence each with what to do; empty where all is well or the store is not a file. Ask after opening: the library
+    /// itself prints nothing.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let log = attestlog::AuditLog::create(dir.path().join("audit.log"))?;
+    /// assert!(log.warnings().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn warnings(&self) -> Vec<String> {
+        self.shared().source.path().map(crate::files::warnings).unwrap_or_default()
     }
 }

@@ -252,6 +252,7 @@ fn share(
         work: Work::default(),
         anchoring,
         news: News::default(),
+        readers: Mutex::default(),
     }))
 }
 
