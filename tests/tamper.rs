@@ -27,8 +27,10 @@ const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("check
 const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
 /// Numbers of facets, as keys have them.
-const USER: u8 = 101;
-const TOOL: u8 = 1;
+const USER: u8 = 2;
+/// Where the rows of users stand in `postings`.
+const USERS: u8 = 202;
+const TOOL: u8 = 3;
 
 fn open(bytes: Vec<u8>) -> Result<AuditLog> {
     options(&clock(), 8).open_on(Disk::of(bytes).backend())
@@ -153,7 +155,7 @@ fn whatever_is_edited_is_found_and_named() {
     let (block, later) = (blocks[2].clone(), blocks[4].clone());
     let (entry, entry_later) = (tail[0].clone(), tail[1].clone());
     let (user, tool) = (term(USER, "usr_3"), term(TOOL, "look"));
-    let posting = postings.iter().find(|(key, _)| key.0 == USER && key.1 == user).unwrap().clone();
+    let posting = postings.iter().find(|(key, _)| key.0 == USERS && key.1 == user).unwrap().clone();
     let rollup = rollups[1].clone();
     let system_row = tail.iter().find(|(seq, _)| *seq == system).unwrap().1.clone();
     let smuggled = [&[30][..], br#"{"a":2},"call_trigger":"system"#, b"\"", &[0]].concat();
@@ -209,8 +211,10 @@ fn whatever_is_edited_is_found_and_named() {
             let row = replaced(&block.1, b"th note", b"th nose");
             move |txn| put!(txn, BLOCKS, block.0, &*row)
         }),
-        case("a byte of a compressed entry in a block", K::EntryDamaged, None, {
-            let row = flipped(&block.1, block.1.len() - 10);
+        case("bytes of a compressed entry in a block", K::EntryDamaged, None, {
+            // The last bytes of an entry are literals, none of which can be 255.
+            let mut row = block.1.clone();
+            row.iter_mut().rev().take(10).for_each(|byte| *byte = 255);
             move |txn| put!(txn, BLOCKS, block.0, &*row)
         }),
         case("a hash in a block", K::EntryChanged, None, {
@@ -265,17 +269,17 @@ fn whatever_is_edited_is_found_and_named() {
         }),
         case("an index row that lists a stranger's entry", K::IndexRowUnexpected, 17, {
             let row = [&[9; 16][..], &[0, 0]].concat();
-            move |txn| put!(txn, POSTINGS, (USER, user, 17), &*row)
+            move |txn| put!(txn, POSTINGS, (USERS, user, 17), &*row)
         }),
         case("a second index row, which hides what the first lists behind it", K::IndexRowUnexpected, second, {
             let row = [&[9; 16][..], &[0, 0]].concat();
-            move |txn| put!(txn, POSTINGS, (USER, user, second), &*row)
+            move |txn| put!(txn, POSTINGS, (USERS, user, second), &*row)
         }),
         case("an index row of no facet", K::IndexRowUnexpected, 5, |txn| {
             put!(txn, POSTINGS, (99, 1, 5), &[&[9; 16][..], &[0, 0]].concat()[..])
         }),
         case("an index row behind the index", K::IndexRowUnexpected, size - 1, move |txn| {
-            put!(txn, POSTINGS, (USER, user, size - 1), &[&[9; 16][..], &[0, 0]].concat()[..])
+            put!(txn, POSTINGS, (USERS, user, size - 1), &[&[9; 16][..], &[0, 0]].concat()[..])
         }),
         case("a zone changed", K::ZoneMismatch, None, |txn| put!(txn, ZONES, (0, 1), (0, 1))),
         case("a zone removed", K::ZoneMismatch, None, |txn| take!(txn, ZONES, (0, 0))),

@@ -40,36 +40,33 @@ macro_rules! fields {
     };
 }
 
-// Facets with few values, whose rows of the index are long, come before those with many, whose rows are short: a long row
-// has leaf pages to itself, and so would each row that is put in directly before it. Conversations come last: nearly all
-// of theirs are new, so that their rows are appended to the table.
 fields! {
-    /// `tool_name`
-    Tool = 1, "tool";
-    /// `tool_server`
-    Server = 2, "server";
-    /// `model`
-    Model = 3, "model";
-    /// `agent_id`
-    Agent = 4, "agent";
-    /// `outcome`; a call that is only begun has `begun`
-    Outcome = 5, "outcome";
-    /// `call_trigger`
-    Trigger = 6, "trigger";
-    /// `purpose`
-    Purpose = 7, "purpose";
-    /// `emergency`: only `true` is indexed
-    Emergency = 8, "emergency";
-    /// `kind`
-    Kind = 9, "kind";
-    /// `retention_class`
-    Class = 10, "class";
-    /// `user_id`
-    User = 101, "user";
-    /// Each of `patient_ids`
-    Patient = 102, "patient";
     /// `conversation_id`
-    Conversation = 103, "conversation";
+    Conversation = 1, "conversation";
+    /// `user_id`
+    User = 2, "user";
+    /// `tool_name`
+    Tool = 3, "tool";
+    /// Each of `patient_ids`
+    Patient = 4, "patient";
+    /// `model`
+    Model = 5, "model";
+    /// `outcome`; a call that is only begun has `begun`
+    Outcome = 6, "outcome";
+    /// `call_trigger`
+    Trigger = 7, "trigger";
+    /// `purpose`
+    Purpose = 8, "purpose";
+    /// `emergency`: only `true` is indexed
+    Emergency = 9, "emergency";
+    /// `kind`
+    Kind = 10, "kind";
+    /// `retention_class`
+    Class = 11, "class";
+    /// `agent_id`
+    Agent = 12, "agent";
+    /// `tool_server`
+    Server = 13, "server";
 }
 
 impl Body {

@@ -3,7 +3,7 @@
 use super::Snapshot;
 use super::merge::Row;
 use super::rollup::Cell;
-use super::tables::{self, Stored, term_key};
+use super::tables::{self, Stored, on_shelf, shelf, term_key};
 use super::zones;
 use crate::entry::{Field, Kind};
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ impl Snapshot {
     pub(crate) fn posting_at(&self, field: Field, term: u64, at: u64) -> Result<Option<(u64, Vec<u64>)>> {
         let Some(at) = self.indexed.checked_sub(1).map(|last| last.min(at)) else { return Ok(None) };
         let rows = self.postings()?;
-        let row = rows.range((field as u8, term, 0)..=(field as u8, term, at)).stored()?.next_back();
+        let row = rows.range((shelf(field), term, 0)..=(shelf(field), term, at)).stored()?.next_back();
         row.map(|row| self.posting(row.stored()?)).transpose()
     }
 
@@ -66,7 +66,7 @@ impl Snapshot {
             return Ok(None);
         }
         let rows = self.postings()?;
-        let row = rows.range((field as u8, term, at)..(field as u8, term, self.indexed)).stored()?.next();
+        let row = rows.range((shelf(field), term, at)..(shelf(field), term, self.indexed)).stored()?.next();
         row.map(|row| self.posting(row.stored()?)).transpose()
     }
 
@@ -74,7 +74,8 @@ impl Snapshot {
         &self,
         (key, value): (redb::AccessGuard<'_, (u8, u64, u64)>, redb::AccessGuard<'_, &'static [u8]>),
     ) -> Result<(u64, Vec<u64>)> {
-        let (field, term, first) = key.value();
+        let (shelf, term, first) = key.value();
+        let field = on_shelf(shelf);
         let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
         Row::decode(first, value.value()).map(|row| (first, row.seqs)).ok_or_else(damaged)
     }

@@ -12,7 +12,7 @@ use super::pending::{Generation, Index};
 use super::posting;
 use super::rollup::Cell;
 use super::state::STATE_KEY;
-use super::tables::{self, Stored, term_key};
+use super::tables::{self, Stored, shelf, term_key};
 use super::zones;
 use super::{Shared, Snapshot};
 use crate::codec::{self, CodecError};
@@ -167,7 +167,7 @@ impl Merge {
                 let (value, offsets) = &lists[i];
                 let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
                 tree.append(row_leaf(&row_inner(salt, field, value), &seqs), &mut |_, _, _| {});
-                let key = (field as u8, field_ids[i], seqs[0]);
+                let key = (shelf(field), field_ids[i], seqs[0]);
                 merge.rows.push((key, Row { salt: *salt, position, seqs }.encode()));
                 position += 1;
             }

@@ -446,11 +446,11 @@ impl Anew<'_> {
             let damaged =
                 || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
             let row: Row = row.ok_or_else(damaged)?;
+            let field = Field::from_u8(field).ok_or_else(damaged)?;
             if row.seqs.iter().any(|&seq| !self.cut.gone.contains(seq)) {
                 kept.insert(term);
-                return rows.push((field, term, first), &row.encode());
+                return rows.push((tables::shelf(field), term, first), &row.encode());
             }
-            let field = Field::from_u8(field).ok_or_else(damaged)?;
             let value = value_of(snapshot, field, term, &row.seqs)?.ok_or_else(damaged)?;
             let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);
             let husk = write_husk(&row_inner(&row.salt, field, &value), &row.seqs);

@@ -5,7 +5,7 @@
 
 use super::Snapshot;
 use super::merge::{Row, row_inner, row_leaf};
-use super::tables::{self, Stored};
+use super::tables::{self, Stored, shelf};
 use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
 use crate::retention::SeqSet;
@@ -147,7 +147,7 @@ impl Snapshot {
         let rows = self.postings()?;
         for &field in Field::ALL {
             self.terms_in_order(field, &mut |term, id| {
-                for row in rows.range((field as u8, id, 0)..(field as u8, id, self.indexed)).stored()? {
+                for row in rows.range((shelf(field), id, 0)..(shelf(field), id, self.indexed)).stored()? {
                     let (key, row) = row.stored()?;
                     let first = key.value().2;
                     let damaged = || Error::damaged(format!("the index row of seq {first} is damaged"));

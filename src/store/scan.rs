@@ -5,7 +5,7 @@ use super::block::{Block, Packed};
 use super::merge::{Column, Row, read_husk};
 use super::rollup::Cell;
 use super::sender::Window;
-use super::tables::{self, Stored};
+use super::tables::{self, Stored, on_shelf, shelf};
 use crate::codec;
 use crate::entry::Field;
 use crate::retention::SeqSet;
@@ -55,7 +55,7 @@ impl Index {
     /// The row of a term in the batch of this range.
     pub(crate) fn row_within(&self, field: Field, term: u64, batch: &Range<u64>) -> Result<Option<Row>> {
         let mut rows =
-            self.postings.range((field as u8, term, batch.start)..(field as u8, term, batch.end)).stored()?;
+            self.postings.range((shelf(field), term, batch.start)..(shelf(field), term, batch.end)).stored()?;
         let Some(row) = rows.next() else { return Ok(None) };
         let (key, row) = row.stored()?;
         Row::decode(key.value().2, row.value()).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
@@ -63,7 +63,7 @@ impl Index {
 
     /// Whether the term has a row that begins before `end`.
     pub(crate) fn has_row(&self, field: Field, term: u64, end: u64) -> Result<bool> {
-        let mut rows = self.postings.range((field as u8, term, 0)..(field as u8, term, end)).stored()?;
+        let mut rows = self.postings.range((shelf(field), term, 0)..(shelf(field), term, end)).stored()?;
         Ok(rows.next().transpose().stored()?.is_some())
     }
 }
@@ -127,7 +127,7 @@ impl Snapshot {
 
     /// The rows of the posting lists: facet's number, term id, first seq, and the row if it can be read.
     pub(crate) fn scan_postings(&self, each: &mut dyn FnMut(u8, u64, u64, Option<Row>) -> Result<()>) -> Result<()> {
-        walk!(self, tables::POSTINGS, .., |key, value| each(key.0, key.1, key.2, Row::decode(key.2, value))?)
+        walk!(self, tables::POSTINGS, .., |key, value| each(on_shelf(key.0), key.1, key.2, Row::decode(key.2, value))?)
     }
 
     /// The index's tables, opened once for many look-ups.

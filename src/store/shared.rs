@@ -218,12 +218,12 @@ impl Shared {
         let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
         let file = self.source.path().and_then(|path| std::fs::metadata(path).ok());
         let small = file.is_some_and(|file| file.len() <= MOST_BYTES);
-        // A purge leaves a file that is mostly room.
-        let grown = self.tighten.load(Ordering::SeqCst) || size - self.opened_with.min(size) >= size / 4;
+        let grown = size - self.opened_with.min(size) >= size / 4;
+        // A purge leaves a file that is mostly room, however large.
+        let tighten = self.tighten.load(Ordering::SeqCst);
         // Whoever still reads the file keeps it as it is.
         if let Some(mut database) = database.and_then(Arc::into_inner)
-            && small
-            && grown
+            && (tighten || small && grown)
         {
             // It is whole either way; where there is no room to move things there is nothing to gain.
             let _ = database.compact();
