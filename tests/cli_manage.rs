@@ -245,7 +245,7 @@ fn the_demo_runs_from_end_to_end() {
         "break-glass-used",
         "ACCESS REPORT",
         "valid: entry",
-        "4 entries purged",
+        "4 entries are gone",
         "4 purged by policy",
         "UNANCHORED",
         "entry_changed",

@@ -89,7 +89,7 @@ const WITNESS: &str = "witness.example.com+bc070de6+BIqI4910CfGV/VLbLTy6XXLKZwm/
 fn consistency_is_proven_from_any_earlier_checkpoint() {
     let (place, key) = proven();
     place.write("old", place.run(&["checkpoint", "s"]).ok());
-    place.run_with(&["record", "s"], calls().as_bytes()).ok();
+    place.run_with(&["record", "s", "--no-alerts"], calls().as_bytes()).ok();
     place.write("grown", place.run(&["prove", "s", "--consistent-with", "old"]).ok());
     let checked = place.run(&["check", "grown", "--public-key", &key, "--json"]).json();
     assert_eq!(checked.get("kind").and_then(Json::as_str), Some("consistency"));
@@ -154,7 +154,7 @@ fn one_sealed_value_is_proven_and_the_log_says_who_saw_it() {
     place.run(&["init", "s", "--config", "policy.toml"]).ok();
     let line =
         call("c", "u", "enrol", r#""patient_id":"P-1","arguments":{"ssn":"460-89-9847","remark":"afraid of cats"}"#);
-    let receipt = place.run_with(&["record", "s", "--receipts"], line.as_bytes()).json();
+    let receipt = place.run_with(&["record", "s", "--no-alerts", "--receipts"], line.as_bytes()).json();
     let seq = receipt.get("seq").unwrap().as_u64().unwrap().to_string();
     let key = key(&place);
     let proof = place.run(&["prove", "s", &seq, "--reveal", "arguments.ssn"]).ok();
@@ -226,7 +226,7 @@ fn verify_compares_with_whatever_was_kept_elsewhere() {
         )
     };
     place.write("first", place.run(&["checkpoint", "s"]).ok());
-    place.run_with(&["record", "s"], calls().as_bytes()).ok();
+    place.run_with(&["record", "s", "--no-alerts"], calls().as_bytes()).ok();
     // A file of checkpoints one after the other, and a proof that somebody kept.
     let second = place.run(&["checkpoint", "s"]).ok();
     place.write("both", std::fs::read_to_string(place.path("first")).unwrap() + &second);
@@ -274,12 +274,12 @@ fn what_is_recorded_without_the_key_is_outside_what_is_signed() {
     let (place, key) = proven();
     let line = call("c", "u", "later", "");
     std::fs::rename(place.path("s.key"), place.path("safe")).unwrap();
-    let ran = place.run_with(&["record", "s"], line.as_bytes()).code(3);
+    let ran = place.run_with(&["record", "s", "--no-alerts"], line.as_bytes()).code(3);
     assert!(ran.err.contains("the store's key file is missing") && ran.err.contains("unsigned"), "{}", ran.err);
     // What is signed already can still be proven; reading and verifying go on.
     place.run(&["prove", "s", "7"]).ok();
     place.run(&["verify", "s", "--public-key", &key]).ok();
-    place.run_with(&["record", "s", "--unsigned"], line.as_bytes()).ok();
+    place.run_with(&["record", "s", "--no-alerts", "--unsigned"], line.as_bytes()).ok();
     let said = place.run(&["query", "s", "--kind", "key", "--json"]).ok();
     assert!(said.lines().count() == 1 && said.contains("opened_without_key"), "{said}");
     let report = place.run(&["verify", "s", "--json"]).json();

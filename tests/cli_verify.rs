@@ -33,7 +33,7 @@ fn init_reads_one_file_for_all_policies() {
     );
     place.run(&["init", "s", "--config", "store.toml"]).ok();
     let line = call("c", "u", "chart", r#""arguments":{"who":"P-7","notes":"long story"},"result":{"text":"kept"}"#);
-    place.run_with(&["record", "s"], line.as_bytes()).ok();
+    place.run_with(&["record", "s", "--no-alerts"], line.as_bytes()).ok();
     let entry = place.run(&["query", "s", "--patient", "P-7", "--json"]).json();
     let arguments = entry.get("arguments").unwrap().to_canonical().to_string();
     assert!(!arguments.contains("long story"), "{arguments}");
@@ -109,11 +109,11 @@ fn an_edited_entry_is_named() {
 fn what_was_kept_elsewhere_anchors_the_store() {
     let place = Place::empty();
     let key = place.run(&["init", "s"]).ok();
-    place.run_with(&["record", "s"], call("c", "u", "t", "").as_bytes()).ok();
+    place.run_with(&["record", "s", "--no-alerts"], call("c", "u", "t", "").as_bytes()).ok();
     let kept = place.run(&["checkpoint", "s"]).ok();
     place.write("kept", kept);
     std::fs::copy(place.path("s"), place.path("older")).unwrap();
-    place.run_with(&["record", "s"], call("c", "u", "later", "").as_bytes()).ok();
+    place.run_with(&["record", "s", "--no-alerts"], call("c", "u", "later", "").as_bytes()).ok();
     let verification = place.run(&["verify", "s", "--public-key", key.trim(), "--against", "kept", "--json"]).json();
     assert_eq!(
         (verification.get("key_pinned"), verification.get("anchored")),
