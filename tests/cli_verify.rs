@@ -130,6 +130,8 @@ fn what_was_kept_elsewhere_anchors_the_store() {
     // Nothing has expired yet.
     let purged = place.run(&["purge", "s", "--json", "--actor", "ops"]).json();
     assert_eq!((purged.get("purged").unwrap().as_u64(), purged.get("purge_seq")), (Some(0), Some(&Json::Null)));
-    assert_eq!(purged.as_object().unwrap().len(), 5);
+    for key in ["purged", "kept_by_hold", "bytes_before", "bytes_after", "purge_seq"] {
+        assert!(purged.get(key).is_some(), "{key}");
+    }
     place.run(&["purge", "s"]).code(2);
 }

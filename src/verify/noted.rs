@@ -172,7 +172,11 @@ impl AuditLog {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".part-{}", std::process::id()));
         let temporary = PathBuf::from(temporary);
-        let written = std::fs::File::create(&temporary).and_then(|mut file| {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let written = options.open(&temporary).and_then(|mut file| {
             writeln!(file, "{}", Json::from(text).to_canonical().as_str())?;
             file.sync_all()?;
             std::fs::rename(&temporary, &path)?;
