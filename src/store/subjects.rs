@@ -11,6 +11,7 @@
 
 use super::Shared;
 use super::commit::Core;
+use super::ground::Ground;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
 use crate::hash::to_hex;
 use crate::keys::KeyId;
@@ -79,6 +80,12 @@ impl Subjects {
 }
 
 impl Known {
+    /// The key with this id, if it was handed out and is not known to be on the disk.
+    #[cfg(feature = "owner")]
+    pub(super) fn fresh(&self, id: &str) -> Option<NewSubject> {
+        self.keys.values().find(|cached| !cached.durable && cached.subject.id == id).map(|cached| cached.subject.clone())
+    }
+
     fn remember(&mut self, tag: String, subject: NewSubject, durable: bool) {
         if self.keys.len() >= CACHED {
             // One that is not on the disk yet must be found by the next who asks for it.
@@ -139,7 +146,7 @@ pub(super) fn pseudonyms(sanitizer: &Sanitizer, facet: Facet, clear: &str) -> Ve
 
 /// Gives one call the key of its subject, once it asks for it.
 pub(super) struct CallKeys<'a> {
-    shared: &'a Shared,
+    ground: &'a dyn Ground,
     sanitizer: &'a Sanitizer,
     facet: Facet,
     clear: Vec<String>,
@@ -149,12 +156,17 @@ pub(super) struct CallKeys<'a> {
 
 impl<'a> CallKeys<'a> {
     /// The keys for a call that concerns these patients, or the user where it concerns none.
-    pub(super) fn new(shared: &'a Shared, sanitizer: &'a Sanitizer, patients: &[String], user: &str) -> CallKeys<'a> {
+    pub(super) fn new(
+        ground: &'a dyn Ground,
+        sanitizer: &'a Sanitizer,
+        patients: &[String],
+        user: &str,
+    ) -> CallKeys<'a> {
         let (facet, clear) = match patients {
             [] => (Facet::User, vec![user.to_owned()]),
             patients => (Facet::Patient, patients.to_vec()),
         };
-        CallKeys { shared, sanitizer, facet, clear, found: None, fresh: false }
+        CallKeys { ground, sanitizer, facet, clear, found: None, fresh: false }
     }
 
     /// The key that must go to the disk with the call, if there is one.
@@ -167,7 +179,7 @@ impl SubjectKeys for CallKeys<'_> {
     fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
         if self.found.is_none() {
             let spellings = spellings(self.sanitizer, self.facet, &self.clear);
-            let (subject, durable) = self.shared.subject(&spellings)?;
+            let (subject, durable) = self.ground.subject(&spellings)?;
             (self.found, self.fresh) = (Some(subject), !durable);
         }
         let found = self.found.as_ref().ok_or_else(no_keys)?;
@@ -181,7 +193,7 @@ fn no_keys() -> Error {
 
 impl Shared {
     /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
-    fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
+    pub(super) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
         let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
         // Held until the key is known to whoever asks next, so that two threads never make two.
         let mut known = self.subjects.lock();
