@@ -44,8 +44,7 @@ pub(crate) fn prepare(ground: &dyn Ground, call: ToolCall, phase: Phase) -> Resu
             "the policy writes pseudonyms and their key is missing; bring back the store's key file",
         ));
     };
-    let mut patients =
-        policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, ground.limits())?;
+    let mut patients = policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, ground.limits())?;
     patients.extend(call.patient_ids.iter().cloned());
     let mut keys = CallKeys::new(ground, sanitizer, &patients, &call.user_id);
     let mut random = |out: &mut [u8]| {

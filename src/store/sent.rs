@@ -204,7 +204,9 @@ impl Away {
                 ));
             }
         };
-        let set = PolicySet::from_json(&Json::parse_within(told.policies.as_bytes(), &crate::json::Limits::UNBOUNDED)?.value)?;
+        let set = PolicySet::from_json(
+            &Json::parse_within(told.policies.as_bytes(), &crate::json::Limits::UNBOUNDED)?.value,
+        )?;
         let policies = keyring::ready(told.stamp.policy, set, keys.as_ref())?;
         let mut limits = CallLimits::default();
         let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);

@@ -83,7 +83,10 @@ impl Known {
     /// The key with this id, if it was handed out and is not known to be on the disk.
     #[cfg(feature = "owner")]
     pub(super) fn fresh(&self, id: &str) -> Option<NewSubject> {
-        self.keys.values().find(|cached| !cached.durable && cached.subject.id == id).map(|cached| cached.subject.clone())
+        self.keys
+            .values()
+            .find(|cached| !cached.durable && cached.subject.id == id)
+            .map(|cached| cached.subject.clone())
     }
 
     fn remember(&mut self, tag: String, subject: NewSubject, durable: bool) {
