@@ -6,11 +6,12 @@
 use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
 use super::render::{Out, Style, clean};
-use super::store::StoreArgs;
+use super::session;
+use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
+use attestlog::VerifyOptions;
 use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, Webhook, parse_duration};
 use attestlog::json::Json;
-use attestlog::{AuditLog, VerifyOptions};
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -159,7 +160,7 @@ fn watch(args: &WatchArgs) -> Outcome {
         None => None,
     };
     let log = args.store.open()?;
-    let mut engine = AlertEngine::new(&log)?.deliver_to(JsonLines::new("standard output", io::stdout()));
+    let mut engine = AlertEngine::new(&log)?.deliver_to(JsonLines::new("standard output", session::stdout()));
     for program in &args.command {
         engine = engine.deliver_to(CommandReceiver::new(program, [""; 0]));
     }
@@ -168,7 +169,7 @@ fn watch(args: &WatchArgs) -> Outcome {
         engine = engine.deliver_to(Webhook::new(url, secret, Duration::from_secs(10))?);
     }
     if args.once {
-        return once(args, &log, engine);
+        return once(args, log, engine);
     }
     if let Some(every) = args.verify_every {
         engine = engine.verify_every(every);
@@ -192,7 +193,7 @@ fn watch(args: &WatchArgs) -> Outcome {
     }
 }
 
-fn once(args: &WatchArgs, log: &AuditLog, mut engine: AlertEngine) -> Outcome {
+fn once(args: &WatchArgs, log: Opened, mut engine: AlertEngine) -> Outcome {
     let mut found = false;
     if args.verify_every.is_some() {
         found = !engine.verify_once(&VerifyOptions::new())?.ok();
@@ -202,7 +203,7 @@ fn once(args: &WatchArgs, log: &AuditLog, mut engine: AlertEngine) -> Outcome {
         complain(format!("{receiver}: {e}"));
     }
     drop(engine);
-    log.clone().close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.name(e.into()))?;
     Ok(if found || !run.failed.is_empty() { End::Found } else { End::Done })
 }
 

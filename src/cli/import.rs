@@ -7,7 +7,8 @@ use super::render::{Out, clean, count, counted};
 use super::store::StoreArgs;
 use attestlog::capture::import::{self, Format, ImportOptions, Tally, Unmatched};
 use attestlog::json::{Json, Object};
-use attestlog::{AuditLog, Error, Receipt};
+use attestlog::owner::Joint;
+use attestlog::{Error, Receipt};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Write;
@@ -56,7 +57,7 @@ pub fn run(args: &ImportArgs) -> Outcome {
     options.user = args.user.clone();
     options.model = args.model.clone();
     options.conversation = args.conversation.clone();
-    let log = args.store.open_with(args.store.key.options()?.unsigned(args.unsigned))?;
+    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned))?;
     let mut out = Out::stdout();
     for (i, path) in args.files.iter().enumerate() {
         let done = file(&log, args.format, path, &options).map_err(|failure| match (failure, i) {
@@ -82,7 +83,7 @@ struct Done {
 }
 
 /// Records one file.
-fn file(log: &AuditLog, format: Format, path: &Path, options: &ImportOptions) -> Result<Done, Failure> {
+fn file(log: &Joint, format: Format, path: &Path, options: &ImportOptions) -> Result<Done, Failure> {
     let source = Source::open(Some(path))?;
     let name = source.name.clone();
     let bytes = source.read_all(options.max_bytes as u64)?;

@@ -1,11 +1,13 @@
 //! The command line: a thin program over the library.
 //!
 //! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
-//! library, and shows the answer through `render` and `table`. Calls go from this file to the commands, from those to
+//! library, and shows the answer through `render` and `table`. `away` runs a command where another process has the store
+//! open, and `session` is where its input and output then are. Calls go from this file to the commands, from those to
 //! `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
 //! those whose name says so.
 
 mod alerts;
+mod away;
 mod break_glass;
 mod config;
 mod demo;
@@ -24,14 +26,16 @@ mod record;
 mod redact;
 mod render;
 mod report;
+mod serve;
+mod session;
 mod stats;
 mod store;
 mod table;
+mod tail;
 mod timeline;
 mod verify;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
 
 /// Tamper-evident audit log for the tool calls of AI agents.
 #[derive(Debug, Parser)]
@@ -54,6 +58,8 @@ enum Command {
     Query(Box<query::QueryArgs>),
     Timeline(timeline::TimelineArgs),
     Stats(stats::StatsArgs),
+    Tail(Box<tail::TailArgs>),
+    Serve(serve::ServeArgs),
     Verify(verify::VerifyArgs),
     Export(Box<export::ExportArgs>),
     #[command(subcommand)]
@@ -78,11 +84,11 @@ enum Command {
     Redact(redact::RedactArgs),
 }
 
-/// Runs the program with the arguments of the process.
-pub fn main() -> ExitCode {
-    // Usage errors end here, with code 2 and a message of clap's.
-    let cli = Cli::parse();
-    exit::code(match &cli.command {
+pub use away::main;
+
+/// Runs one command, here.
+fn run(command: &Command) -> exit::Outcome {
+    match command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Record(args) => record::run(args),
@@ -90,6 +96,8 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::run(args),
         Command::Timeline(args) => timeline::run(args),
         Command::Stats(args) => stats::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
         Command::Report(command) => report::run(command),
@@ -105,5 +113,5 @@ pub fn main() -> ExitCode {
         Command::Reveal(args) => privacy::reveal(args),
         Command::Erase(args) => privacy::erase(args),
         Command::Redact(args) => redact::run(args),
-    })
+    }
 }

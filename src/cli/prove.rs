@@ -99,7 +99,7 @@ pub fn public_key(text: &str) -> Result<VerifierKey, String> {
         Ok(key) => return Ok(key),
         Err(e) => e,
     };
-    match std::fs::read_to_string(Path::new(text)) {
+    match std::fs::read_to_string(super::session::path(Path::new(text))) {
         Ok(content) => {
             let line = content.lines().next().unwrap_or_default();
             line.trim().parse().map_err(|e| format!("{text}: {e}"))

@@ -10,8 +10,9 @@ use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
 use super::store::StoreArgs;
 use attestlog::json::Json;
+use attestlog::owner::Joint;
 use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
-use attestlog::{AuditLog, Error, ErrorKind, Receipt, ToolCall};
+use attestlog::{Error, ErrorKind, Receipt, ToolCall};
 use clap::Args;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ type Parsed = Line<Result<ToolCall, Error>>;
 
 pub fn run(args: &RecordArgs) -> Outcome {
     let source = Source::open(args.file.as_deref())?;
-    let log = args.store.open_with(args.store.key.options()?.unsigned(args.unsigned))?;
+    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned))?;
     let mut recorder = Recorder {
         log: &log,
         name: source.name.clone(),
@@ -75,7 +76,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
 }
 
 struct Recorder<'a> {
-    log: &'a AuditLog,
+    log: &'a Joint,
     name: String,
     /// Where receipts go; `None` once nobody reads them any more.
     receipts: Option<Out>,

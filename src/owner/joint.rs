@@ -178,7 +178,7 @@ impl Joint {
     /// # Errors
     /// As [`AuditLog::record`].
     pub fn record(&self, call: ToolCall) -> Result<Receipt> {
-        one(self.send(vec![(call, Phase::Whole)])?)
+        one(self.send(vec![(call, Phase::Whole)], false)?)
     }
 
     /// Records several calls in one commit: all of them or, on an error, none. Calls that have numbers of their own
@@ -191,14 +191,17 @@ impl Joint {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        let numbered = calls.iter().filter(|(call, _)| call.sender.is_some()).count();
-        if numbered <= 1 || numbered <= NUMBERED && numbered == calls.len() || self.owned(|_| ()).is_some() {
-            return self.send(calls);
+        // Only the first is numbered, or none is: the number is the batch's, and so is one that is given here.
+        let numbered = calls.iter().skip(1).filter(|(call, _)| call.sender.is_some()).count();
+        if numbered == 0 || self.owned(|_| ()).is_some() {
+            return self.send(calls, true);
         }
+        // Where some have numbers and others not, those others must get their own, so each goes for itself.
+        let together = if numbered + 1 == calls.len() { NUMBERED } else { 1 };
         let mut receipts = Vec::with_capacity(calls.len());
         let mut rest = calls.into_iter().peekable();
         while rest.peek().is_some() {
-            receipts.extend(self.send(rest.by_ref().take(NUMBERED).collect())?);
+            receipts.extend(self.send(rest.by_ref().take(together).collect(), true)?);
         }
         Ok(receipts)
     }
@@ -208,7 +211,7 @@ impl Joint {
     /// # Errors
     /// As [`AuditLog::record`].
     pub fn begin(&self, call: ToolCall) -> Result<JointBegun> {
-        let receipt = one(self.send(vec![(call.clone(), Phase::Begun)])?)?;
+        let receipt = one(self.send(vec![(call.clone(), Phase::Begun)], false)?)?;
         Ok(JointBegun { joint: self.clone(), call, receipt })
     }
 
@@ -220,7 +223,7 @@ impl Joint {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        let receipts = self.send(calls.iter().map(|call| (call.clone(), Phase::Begun)).collect())?;
+        let receipts = self.send(calls.iter().map(|call| (call.clone(), Phase::Begun)).collect(), true)?;
         let begun = |(call, receipt)| JointBegun { joint: self.clone(), call, receipt };
         Ok(calls.into_iter().zip(receipts).map(begun).collect())
     }
@@ -233,7 +236,10 @@ impl Joint {
         if ends.is_empty() {
             return Ok(Vec::new());
         }
-        self.send(ends.into_iter().map(|(begun, call)| (call, begun.map_or(Phase::Whole, Phase::Finished))).collect())
+        self.send(
+            ends.into_iter().map(|(begun, call)| (call, begun.map_or(Phase::Whole, Phase::Finished))).collect(),
+            true,
+        )
     }
 
     /// Calls `with` with the log where this process owns the store.
@@ -317,9 +323,10 @@ impl Joint {
         Ok(())
     }
 
-    fn send(&self, mut calls: Vec<(ToolCall, Phase)>) -> Result<Vec<Receipt>> {
+    /// `batch`: an error names the call by its place.
+    fn send(&self, mut calls: Vec<(ToolCall, Phase)>, batch: bool) -> Result<Vec<Receipt>> {
         let mut lane = None;
-        let receipts = self.send_on(&mut calls, &mut lane);
+        let receipts = self.send_on(&mut calls, batch, &mut lane);
         if let Some(Lane { id, next }) = lane {
             // Also where it failed: what was sent under the number is not known then, so nothing else gets it.
             self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(Lane { id, next: next + 1 });
@@ -327,17 +334,16 @@ impl Joint {
         receipts
     }
 
-    fn send_on(&self, calls: &mut [(ToolCall, Phase)], lane: &mut Option<Lane>) -> Result<Vec<Receipt>> {
+    fn send_on(&self, calls: &mut [(ToolCall, Phase)], batch: bool, lane: &mut Option<Lane>) -> Result<Vec<Receipt>> {
         for attempt in 0..OWNERS {
             let role = self.role();
             match &*role {
                 Role::Closed => return Err(closed()),
                 Role::Owner(owned) => {
                     let shared = owned.log().shared();
-                    let one = calls.len() == 1;
                     let prepare = |(i, (call, phase)): (usize, &(ToolCall, Phase))| {
                         let prepared = shared.prepare(call.clone(), *phase);
-                        prepared.map_err(|e| if one { e } else { e.at(format!("call {i}")) })
+                        prepared.map_err(|e| if batch { e.at(format!("call {i}")) } else { e })
                     };
                     return shared.submit(calls.iter().enumerate().map(prepare).collect::<Result<_>>()?);
                 }
@@ -349,7 +355,7 @@ impl Joint {
                         }
                         *lane = Some(own);
                     }
-                    match remote.send(calls) {
+                    match remote.send(calls, batch) {
                         Ok(receipts) => return Ok(receipts),
                         Err(Lost::Error(e)) => return Err(e),
                         Err(Lost::Gone) => self.elect(&role)?,
@@ -391,7 +397,7 @@ impl JointBegun {
     pub fn finish(self, end: impl FnOnce(ToolCall) -> ToolCall) -> Result<Receipt> {
         let mut call = end(self.call);
         call.sender = None;
-        one(self.joint.send(vec![(call, Phase::Finished(self.receipt.seq))])?)
+        one(self.joint.send(vec![(call, Phase::Finished(self.receipt.seq))], false)?)
     }
 }
 

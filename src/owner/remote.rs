@@ -224,9 +224,9 @@ impl Remote {
     }
 
     /// Records calls, all or none.
-    pub(super) fn send(&self, calls: &[(ToolCall, Phase)]) -> Result<Vec<Receipt>, Lost> {
+    pub(super) fn send(&self, calls: &[(ToolCall, Phase)], batch: bool) -> Result<Vec<Receipt>, Lost> {
         let mut connection = self.connection()?;
-        let receipts = self.send_over(&mut connection, calls)?;
+        let receipts = self.send_over(&mut connection, calls, batch)?;
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(receipts)
     }
@@ -238,7 +238,12 @@ impl Remote {
         reach(&self.store).map_err(Lost::Error)?.ok_or(Lost::Gone)
     }
 
-    fn send_over(&self, connection: &mut Connection, calls: &[(ToolCall, Phase)]) -> Result<Vec<Receipt>, Lost> {
+    fn send_over(
+        &self,
+        connection: &mut Connection,
+        calls: &[(ToolCall, Phase)],
+        batch: bool,
+    ) -> Result<Vec<Receipt>, Lost> {
         for _ in 0..PREPARED {
             let away = self.away(connection)?;
             let prepared = {
@@ -260,9 +265,8 @@ impl Remote {
                     .iter()
                     .enumerate()
                     .map(|(i, (call, phase))| {
-                        let one = calls.len() == 1;
                         away.prepare(call.clone(), *phase, &ask)
-                            .map_err(|e| if one { e } else { e.at(format!("call {i}")) })
+                            .map_err(|e| if batch { e.at(format!("call {i}")) } else { e })
                     })
                     .collect();
                 match (prepared, gone.take()) {

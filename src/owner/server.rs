@@ -10,7 +10,7 @@ use super::{place, remote::HELD};
 use crate::store::Refused;
 use crate::{AuditLog, ErrorKind};
 use std::collections::HashMap;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -257,7 +257,9 @@ impl Hall {
                 id
             };
             let hall = self.clone();
-            let served = std::thread::Builder::new().name("owner".to_owned()).spawn(move || {
+            // Commands run here that expect the stack of a main thread.
+            let thread = std::thread::Builder::new().name("owner".to_owned()).stack_size(8 << 20);
+            let served = thread.spawn(move || {
                 // A panic here is a mistake of this program; it must not reach the store's other users.
                 let _ = catch_unwind(AssertUnwindSafe(|| hall.serve(id, stream)));
                 hall.leave(id);
@@ -333,10 +335,11 @@ impl Hall {
             console.err(b"attestlog: the process that has the store open runs no commands for others\n")?;
             return console.lock().send(&Reply::Exit(3));
         };
-        let follows = command.effect != Effect::Changes;
+        let effect = command.effect;
         let code = commands.run(&self.log, command, console.clone());
         // What was cut off by the close did not end: no code, and its process runs it elsewhere.
-        if follows && self.lock().closing && console.lock().shown <= HELD {
+        let again = effect == Effect::Follows || (effect == Effect::Reads && console.lock().shown <= HELD);
+        if again && self.lock().closing {
             return Ok(());
         }
         console.lock().send(&Reply::Exit(code))
