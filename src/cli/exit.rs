@@ -16,6 +16,8 @@ pub enum End {
     Done,
     /// The check found something, and the command has said what: 1.
     Found,
+    /// As another program did whose place this one took.
+    Code(u8),
 }
 
 /// A command that could not do what it was asked.
@@ -80,6 +82,7 @@ pub fn code(outcome: Outcome) -> u8 {
     let (code, message) = match outcome {
         Ok(End::Done) | Err(Failure::Pipe) => (0, None),
         Ok(End::Found) => (1, None),
+        Ok(End::Code(code)) => (code, None),
         Err(Failure::Found(m)) => (1, Some(m)),
         Err(Failure::Input(m)) => (2, Some(m)),
         Err(Failure::Store(m) | Failure::Locked(m)) => (3, Some(m)),

@@ -18,6 +18,7 @@ mod import;
 mod init;
 mod lines;
 mod manage;
+mod mcp;
 mod privacy;
 mod progress;
 mod prove;
@@ -60,6 +61,7 @@ enum Command {
     Stats(stats::StatsArgs),
     Tail(Box<tail::TailArgs>),
     Serve(serve::ServeArgs),
+    Mcp(Box<mcp::McpArgs>),
     Verify(verify::VerifyArgs),
     Export(Box<export::ExportArgs>),
     #[command(subcommand)]
@@ -98,6 +100,7 @@ fn run(command: &Command) -> exit::Outcome {
         Command::Stats(args) => stats::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Mcp(args) => mcp::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
         Command::Report(command) => report::run(command),
