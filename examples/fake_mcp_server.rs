@@ -28,15 +28,16 @@ fn main() {
     let mut log = std::env::var_os("FAKE_LOG").map(|path| std::fs::File::create(path).unwrap());
     eprintln!("fake server is up");
     let mut input = io::stdin().lock();
-    let mut line = Vec::new();
     loop {
-        line.clear();
+        let mut line = Vec::new();
         if input.read_until(b'\n', &mut line).unwrap() == 0 {
             return;
         }
         if let Some(log) = &mut log {
             log.write_all(&line).unwrap();
         }
+        // As lenient as servers in JavaScript are.
+        let line = String::from_utf8_lossy(&line).replace("\\u0000", "0").replace("\\ud800", "s").into_bytes();
         let Ok(parsed) = Json::parse_within(&line, &attestlog::json::Limits::bytes(1 << 30)) else { continue };
         let messages = match parsed.value {
             Json::Array(messages) => {
