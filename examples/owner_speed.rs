@@ -28,7 +28,9 @@ fn main() {
         joint.record(call(0)).unwrap();
         println!("ready");
         std::io::stdin().read_exact(&mut [0]).unwrap();
-        (0..EACH).for_each(|i| drop(joint.record(call(i)).unwrap()));
+        for i in 0..EACH {
+            joint.record(call(i)).unwrap();
+        }
         return;
     }
     if args.get(1).is_some_and(|mode| mode == "cat") {
@@ -63,7 +65,11 @@ fn in_process(store: &Path) -> f64 {
     let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| (0..EACH).for_each(|i| drop(log.record(call(i)).unwrap())));
+            scope.spawn(|| {
+                for i in 0..EACH {
+                    log.record(call(i)).unwrap();
+                }
+            });
         }
     });
     (CLIENTS * EACH) as f64 / began.elapsed().as_secs_f64()

@@ -40,7 +40,7 @@ impl From<CodecError> for crate::Error {
 
 /// The stored form of `value`.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(512);
     encode_into(value, &mut out)?;
     Ok(out)
 }
@@ -63,12 +63,25 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<
 /// The value that `bytes` are the stored form of.
 pub(crate) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let value = decode_trusted(bytes)?;
-    let mut again = Vec::with_capacity(bytes.len());
-    encode_into(&value, &mut again)?;
-    if again != bytes {
-        return Err(CodecError::Damaged("it is not in its one form"));
+    match is_form_of(bytes, &value) {
+        true => Ok(value),
+        false => Err(CodecError::Damaged("it is not in its one form")),
     }
-    Ok(value)
+}
+
+/// Whether these bytes are the stored form of `value`, written nowhere.
+pub(crate) fn is_form_of<T: Serialize>(bytes: &[u8], value: &T) -> bool {
+    struct Same<'a>(&'a [u8]);
+    impl bincode::enc::write::Writer for Same<'_> {
+        fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+            let rest = self.0.strip_prefix(bytes);
+            self.0 = rest.ok_or(bincode::error::EncodeError::Other("another form"))?;
+            Ok(())
+        }
+    }
+    let Some((&FORMAT, rest)) = bytes.split_first() else { return false };
+    let mut same = Same(rest);
+    bincode::serde::encode_into_writer(value, &mut same, CONFIG).is_ok() && same.0.is_empty()
 }
 
 /// As [`decode`], without the check for the one form: for reading what a hash covers anyway.

@@ -4,7 +4,7 @@
 //! them can say: that a table belongs to nobody, because a misspelt table would be a policy that silently does not hold.
 //! Whatever is wrong is said with `file:line:column`.
 
-use crate::alert::Rules;
+use crate::alert::{Receivers, Rules};
 use crate::entry::ResultPolicy;
 use crate::policy::PolicySet;
 use crate::redact;
@@ -13,8 +13,9 @@ use crate::{Error, Result};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The tables of the file. Each is read below.
-const TABLES: [&str; 5] = ["retention", "patients", "redaction", "results", "alerts"];
+/// The tables of the file. Each is read below, but for `anchor` and `receivers`, which are no policy and
+/// are kept apart ([`Receivers`](crate::alert::Receivers) are checked here too).
+const TABLES: [&str; 7] = ["retention", "patients", "redaction", "results", "alerts", "anchor", "receivers"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
@@ -53,10 +54,15 @@ impl PolicySet {
                     source.error(key.span().start, format!("unknown {what} {name:?}; there are the tables {known}"))
                 );
             }
+            // No policy: whoever opens the store says where its checkpoints go. Faults are told all the same.
+            if name == "anchor" {
+                crate::anchor::AnchorConfig::from_toml(text, file)?;
+            }
             if name == "results" {
                 results = source.results(value)?;
             }
         }
+        Receivers::from_toml(text, file)?;
         Ok(PolicySet {
             retention: RetentionPolicy::from_toml(text).map_err(|e| source.place(e))?,
             patients: PatientPaths::from_toml(text).map_err(|e| source.place(e))?,

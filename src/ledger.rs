@@ -6,7 +6,7 @@ use crate::entry::{Kind, OwnEntry};
 use crate::json::{Json, Object};
 use crate::note::{Rotation, Succession, VerifierKey};
 use crate::policy::PolicySet;
-use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord};
+use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord, SeqSet};
 use crate::{Error, Hash, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -35,6 +35,8 @@ pub(crate) struct Ledger {
     pub pseudonym_keys: BTreeSet<String>,
     /// Purges by the seq of their entry.
     pub purges: Vec<(u64, PurgeRecord)>,
+    /// For each purge, what holds kept by number when it was made, where they kept any.
+    pub kept_by_number: BTreeMap<u64, SeqSet>,
     /// Emergency grants that were neither closed nor said to have run out, by the seq of their entry.
     pub open_grants: BTreeMap<u64, OpenGrant>,
 }
@@ -173,10 +175,24 @@ impl Ledger {
                     self.open_grants.remove(&grant);
                 }
             }
-            Kind::Purge => self.purges.push((seq, PurgeRecord::from_json(detail)?)),
+            Kind::Purge => {
+                self.purges.push((seq, PurgeRecord::from_json(detail)?));
+                let kept = self.holds.by_number(seq);
+                if !kept.is_empty() {
+                    self.kept_by_number.insert(seq, kept);
+                }
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// The policies until now.
+    ///
+    /// # Errors
+    /// [`Damaged`](crate::ErrorKind::Damaged): a log without any.
+    pub(crate) fn history(&self) -> Result<&PolicyHistory> {
+        self.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))
     }
 
     /// The root that each rotation states, by size.

@@ -30,6 +30,12 @@ pub mod redact;
 pub mod report;
 pub mod retention;
 
+#[cfg(feature = "benching")]
+#[doc(hidden)]
+pub mod benching {
+    pub use crate::store::benching::*;
+}
+
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
@@ -67,6 +73,6 @@ pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRand
 pub use policy::PolicySet;
 pub use prove::Neighbours;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
-pub use store::{AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Unsealed};
+pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Unsealed};
 pub use time::Timestamp;
-pub use verify::{Finding, FindingKind, Verification, VerifyOptions};
+pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};

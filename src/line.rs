@@ -7,8 +7,15 @@
 
 use crate::entry::{Body, Call, Content, Entry, Phase, Trigger};
 use crate::hash::write_hex;
-use crate::json::{Canonical, write_float, write_str};
+use crate::json::{Canonical, write_float, write_integer, write_str};
 use crate::{Hash, Timestamp};
+
+/// A key as it stands behind another member.
+macro_rules! key {
+    ($key:literal) => {
+        concat!(",\"", $key, "\":")
+    };
+}
 
 /// The line of an entry as text.
 pub(crate) fn to_string(entry: &Entry) -> String {
@@ -24,13 +31,13 @@ pub(crate) fn write(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body) {
     match &body.content {
         Content::Call(call) => write_call(&mut line, seq, prev, body, call),
         Content::Own(own) => {
-            line.json("detail", Some(&own.detail));
-            line.text("kind", own.kind.as_str());
-            line.hex("nonce", &body.nonce);
-            line.hex("prev", prev.as_bytes());
-            line.time("recorded_at", body.recorded_at);
+            line.json(key!("detail"), Some(&own.detail));
+            line.text(key!("kind"), own.kind.as_str());
+            line.hex(key!("nonce"), &body.nonce);
+            line.hex(key!("prev"), prev.as_bytes());
+            line.time(key!("recorded_at"), body.recorded_at);
             write_retention(&mut line, body);
-            line.integer("seq", seq);
+            line.integer(key!("seq"), seq);
         }
     }
     line.out.push(b'}');
@@ -38,70 +45,70 @@ pub(crate) fn write(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body) {
 
 fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Call) {
     let done = call.completion.as_ref();
-    line.opt_text("agent_id", call.agent_id.as_deref());
-    line.json("arguments", call.arguments.as_ref());
-    line.flag("backfilled", call.backfilled);
+    line.opt_text(key!("agent_id"), call.agent_id.as_deref());
+    line.json(key!("arguments"), call.arguments.as_ref());
+    line.flag(key!("backfilled"), call.backfilled);
     if let Phase::Finished(begun) = call.phase {
-        line.integer("begun_seq", begun);
+        line.integer(key!("begun_seq"), begun);
     }
-    line.opt_text("call_id", call.call_id.as_deref());
-    line.opt_text("call_trigger", call.trigger.map(Trigger::as_str));
-    line.text("conversation_id", &call.conversation_id);
+    line.opt_text(key!("call_id"), call.call_id.as_deref());
+    line.opt_text(key!("call_trigger"), call.trigger.map(Trigger::as_str));
+    line.text(key!("conversation_id"), &call.conversation_id);
     if let Some(ms) = done.and_then(|d| d.duration_ms) {
-        line.key("duration_ms");
+        line.key(key!("duration_ms"));
         write_float(ms, line.out);
     }
-    line.flag("emergency", call.emergency);
+    line.flag(key!("emergency"), call.emergency);
     if let Some(error) = done.and_then(|d| d.error.as_ref()) {
-        line.key("error");
+        line.key(key!("error"));
         let mut inner = Line { out: line.out, first: true };
-        inner.text("message", &error.message);
-        inner.opt_text("type", error.kind.as_deref());
+        inner.text(key!("message"), &error.message);
+        inner.opt_text(key!("type"), error.kind.as_deref());
         inner.out.push(b'}');
     }
     if call.trigger == Some(Trigger::FollowUp) {
-        line.opt_integer("follow_up_of", call.follows);
+        line.opt_integer(key!("follow_up_of"), call.follows);
     }
-    line.opt_integer("grant", call.grant);
-    line.text("kind", call.kind().as_str());
-    line.opt_text("model", call.model.as_deref());
-    line.hex("nonce", &body.nonce);
-    line.opt_text("outcome", done.map(|d| d.outcome.as_str()));
-    line.texts("patient_ids", &call.patient_ids);
-    line.integer("policy_seq", call.policy_seq);
-    line.hex("prev", prev.as_bytes());
-    line.opt_text("purpose", call.purpose.as_deref());
-    line.time("recorded_at", body.recorded_at);
-    line.texts("restated", &call.restated);
-    line.json("result_summary", done.and_then(|d| d.result_summary.as_ref()));
+    line.opt_integer(key!("grant"), call.grant);
+    line.text(key!("kind"), call.kind().as_str());
+    line.opt_text(key!("model"), call.model.as_deref());
+    line.hex(key!("nonce"), &body.nonce);
+    line.opt_text(key!("outcome"), done.map(|d| d.outcome.as_str()));
+    line.texts(key!("patient_ids"), &call.patient_ids);
+    line.integer(key!("policy_seq"), call.policy_seq);
+    line.hex(key!("prev"), prev.as_bytes());
+    line.opt_text(key!("purpose"), call.purpose.as_deref());
+    line.time(key!("recorded_at"), body.recorded_at);
+    line.texts(key!("restated"), &call.restated);
+    line.json(key!("result_summary"), done.and_then(|d| d.result_summary.as_ref()));
     write_retention(line, body);
     if call.trigger != Some(Trigger::FollowUp) {
-        line.opt_integer("retry_of", call.follows);
+        line.opt_integer(key!("retry_of"), call.follows);
     }
     if let Some(sender) = &call.sender {
-        line.key("sender");
+        line.key(key!("sender"));
         let mut inner = Line { out: line.out, first: true };
-        inner.text("id", &sender.id);
-        inner.integer("number", sender.number);
+        inner.text(key!("id"), &sender.id);
+        inner.integer(key!("number"), sender.number);
         inner.out.push(b'}');
     }
-    line.integer("seq", seq);
-    line.json("session_metadata", call.session_metadata.as_ref());
+    line.integer(key!("seq"), seq);
+    line.json(key!("session_metadata"), call.session_metadata.as_ref());
     if let Some(success) = call.success() {
-        line.boolean("success", success);
+        line.boolean(key!("success"), success);
     }
-    line.time("timestamp", call.timestamp);
-    line.text("tool_name", &call.tool_name);
-    line.opt_text("tool_server", call.tool_server.as_deref());
-    line.json("treated", call.treated.as_ref());
-    line.opt_integer("turn_number", call.turn_number);
-    line.text("user_id", &call.user_id);
+    line.time(key!("timestamp"), call.timestamp);
+    line.text(key!("tool_name"), &call.tool_name);
+    line.opt_text(key!("tool_server"), call.tool_server.as_deref());
+    line.json(key!("treated"), call.treated.as_ref());
+    line.opt_integer(key!("turn_number"), call.turn_number);
+    line.text(key!("user_id"), &call.user_id);
 }
 
 fn write_retention(line: &mut Line<'_>, body: &Body) {
     if let Some(retention) = &body.retention {
-        line.time("retain_until", retention.until);
-        line.text("retention_class", &retention.class);
+        line.time(key!("retain_until"), retention.until);
+        line.text(key!("retention_class"), &retention.class);
     }
 }
 
@@ -113,11 +120,11 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn key(&mut self, key: &str) {
-        self.out.push(if self.first { b'{' } else { b',' });
-        self.first = false;
-        self.out.push(b'"');
+        let at = self.out.len();
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        if std::mem::take(&mut self.first) {
+            self.out[at] = b'{';
+        }
     }
 
     fn text(&mut self, key: &str, value: &str) {
@@ -151,9 +158,8 @@ impl Line<'_> {
     }
 
     fn integer(&mut self, key: &str, value: u64) {
-        use std::io::Write;
         self.key(key);
-        let _ = write!(self.out, "{value}");
+        write_integer(value, self.out);
     }
 
     fn opt_integer(&mut self, key: &str, value: Option<u64>) {
@@ -174,12 +180,12 @@ impl Line<'_> {
         }
     }
 
-    fn hex(&mut self, key: &str, bytes: &[u8]) {
+    fn hex<const N: usize>(&mut self, key: &str, bytes: &[u8; N]) {
+        let mut digits = [[0; 2]; N];
+        write_hex(bytes, digits.as_flattened_mut());
         self.key(key);
         self.out.push(b'"');
-        let at = self.out.len();
-        self.out.resize(at + bytes.len() * 2, 0);
-        write_hex(bytes, &mut self.out[at..]);
+        self.out.extend_from_slice(digits.as_flattened());
         self.out.push(b'"');
     }
 

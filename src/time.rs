@@ -89,35 +89,30 @@ impl Timestamp {
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         let (year, month, day) = civil(i64::from(self.day()));
         let in_day = self.0.rem_euclid(86_400 * SECOND);
-        let (seconds, nanos) = (in_day / SECOND, in_day % SECOND);
-        put(out, year, 4);
-        out.push(b'-');
-        put(out, month, 2);
-        out.push(b'-');
-        put(out, day, 2);
-        out.push(b'T');
-        put(out, seconds / 3600, 2);
-        out.push(b':');
-        put(out, seconds / 60 % 60, 2);
-        out.push(b':');
-        put(out, seconds % 60, 2);
-        if nanos != 0 {
-            out.push(b'.');
-            match nanos {
-                n if n % 1_000_000 == 0 => put(out, n / 1_000_000, 3),
-                n if n % 1_000 == 0 => put(out, n / 1_000, 6),
-                n => put(out, n, 9),
-            }
-        }
-        out.push(b'Z');
+        let (seconds, nanos) = ((in_day / SECOND) as u32, (in_day % SECOND) as u32);
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        digits(&mut text[..4], year as u32);
+        digits(&mut text[5..7], month as u32);
+        digits(&mut text[8..10], day as u32);
+        digits(&mut text[11..13], seconds / 3600);
+        digits(&mut text[14..16], seconds / 60 % 60);
+        digits(&mut text[17..19], seconds % 60);
+        digits(&mut text[20..29], nanos);
+        let end = match nanos {
+            0 => 19,
+            n if n % 1_000_000 == 0 => 23,
+            n if n % 1_000 == 0 => 26,
+            _ => 29,
+        };
+        text[end] = b'Z';
+        out.extend_from_slice(&text[..=end]);
     }
 }
 
-fn put(out: &mut Vec<u8>, value: i64, digits: usize) {
-    let at = out.len();
-    out.resize(at + digits, b'0');
+/// Writes the last digits of `value`.
+fn digits(places: &mut [u8], value: u32) {
     let mut rest = value;
-    for place in out[at..].iter_mut().rev() {
+    for place in places.iter_mut().rev() {
         *place = b'0' + (rest % 10) as u8;
         rest /= 10;
     }

@@ -15,6 +15,7 @@ fn a_recorded_transcript_goes_in_whole() {
     let tally = place.run(&["import", "s", "--format", "openai-chat", path.to_str().unwrap(), "--json"]).json();
     let figure = |key: &str| tally.get(key).and_then(Json::as_u64);
     assert_eq!((figure("calls"), figure("failures"), figure("abandoned")), (Some(1164), Some(73), Some(0)));
+    assert_eq!((figure("conversations"), figure("without_calls")), (Some(200), Some(18)));
     assert_eq!((figure("users"), figure("tools"), figure("unmatched")), (Some(34), Some(14), Some(0)));
     assert_eq!(place.count(&["--kind", "tool_call"]), 1164);
     assert_eq!(place.count(&["--failed"]), 73);

@@ -33,7 +33,7 @@ fn init_reads_one_file_for_all_policies() {
     );
     place.run(&["init", "s", "--config", "store.toml"]).ok();
     let line = call("c", "u", "chart", r#""arguments":{"who":"P-7","notes":"long story"},"result":{"text":"kept"}"#);
-    place.run_with(&["record", "s"], line.as_bytes()).ok();
+    place.run_with(&["record", "s", "--no-alerts"], line.as_bytes()).ok();
     let entry = place.run(&["query", "s", "--patient", "P-7", "--json"]).json();
     let arguments = entry.get("arguments").unwrap().to_canonical().to_string();
     assert!(!arguments.contains("long story"), "{arguments}");
@@ -68,6 +68,7 @@ fn a_clean_store_verifies_and_is_called_unanchored() {
         "key_pinned",
         "anchored",
         "anchored_size",
+        "rewritable_from",
         "findings",
         "seconds",
     ];
@@ -102,4 +103,33 @@ fn an_edited_entry_is_named() {
     assert!(findings.iter().all(|f| f.get("kind").is_some() && f.get("detail").is_some()));
     let text = place.run(&["verify", "s"]).code(1).out;
     assert!(text.contains(&format!("entry {edited}")), "{text}");
+}
+
+#[test]
+fn what_was_kept_elsewhere_anchors_the_store() {
+    let place = Place::empty();
+    let key = place.run(&["init", "s"]).ok();
+    place.run_with(&["record", "s", "--no-alerts"], call("c", "u", "t", "").as_bytes()).ok();
+    let kept = place.run(&["checkpoint", "s"]).ok();
+    place.write("kept", kept);
+    std::fs::copy(place.path("s"), place.path("older")).unwrap();
+    place.run_with(&["record", "s", "--no-alerts"], call("c", "u", "later", "").as_bytes()).ok();
+    let verification = place.run(&["verify", "s", "--public-key", key.trim(), "--against", "kept", "--json"]).json();
+    assert_eq!(
+        (verification.get("key_pinned"), verification.get("anchored")),
+        (Some(&true.into()), Some(&true.into()))
+    );
+    assert_eq!(verification.get("anchored_size").unwrap().as_u64(), Some(3));
+    // A key of another log, and a store that lacks what was kept.
+    let other = place.run(&["init", "other"]).ok();
+    place.run(&["verify", "s", "--public-key", other.trim()]).code(1);
+    place.write("newer", place.run(&["checkpoint", "s"]).ok());
+    place.run(&["verify", "older", "--against", "newer"]).code(1);
+    place.run(&["verify", "s", "--against", "nowhere"]).code(2);
+    place.run(&["verify", "s", "--public-key", "nonsense"]).code(2);
+    // Nothing has expired yet.
+    let purged = place.run(&["purge", "s", "--json", "--actor", "ops"]).json();
+    assert_eq!((purged.get("purged").unwrap().as_u64(), purged.get("purge_seq")), (Some(0), Some(&Json::Null)));
+    assert_eq!(purged.as_object().unwrap().len(), 5);
+    place.run(&["purge", "s"]).code(2);
 }

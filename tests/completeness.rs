@@ -282,7 +282,7 @@ fn a_store_with_a_changed_index_gives_no_proof() {
         .collect();
     drop((table, txn, database));
     let whole = std::fs::read(&path).unwrap();
-    let patients: Vec<_> = rows.iter().filter(|((facet, ..), _)| *facet == Field::Patient as u8).collect();
+    let patients: Vec<_> = rows.iter().filter(|((shelf, ..), _)| *shelf == 204).collect();
     assert_eq!(patients.len(), 2);
     for (key, value) in patients {
         for change in 0..3 {

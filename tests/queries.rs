@@ -3,7 +3,7 @@
 
 mod store_common;
 
-use attestlog::{AuditLog, ErrorKind, Kind, Query, Timestamp, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, Kind, Query, Statistics, Timestamp, ToolCall, VerifyOptions};
 use std::time::Duration;
 use store_common::*;
 
@@ -149,4 +149,70 @@ fn batches_of_full_size_meet_without_a_seam() {
     assert!(found.ok(), "{:?}", found.findings);
     let of_tool = (0..total).filter(|&i| user(i) == 5 && i >= 2).count() as u64;
     assert!(log.count(&Query::new().tool("tool_5")).unwrap().abs_diff(of_tool) <= 1);
+}
+
+/// A query with only a beginning asked for times before the last instant that there is, and so missed an entry of that
+/// instant: an agent may put any time into its record.
+#[test]
+fn a_beginning_without_an_end_reaches_the_last_instant() {
+    let (log, _, _) = store(3);
+    let last = log.record(ToolCall::new("c", "u", "look").timestamp(Timestamp::MAX)).unwrap().seq;
+    let first = log.record(ToolCall::new("c", "u", "look").timestamp(Timestamp::MIN)).unwrap().seq;
+    for flushed in [false, true] {
+        if flushed {
+            log.flush_index().unwrap();
+        }
+        let calls = Query::new().tool("look");
+        assert_eq!(seqs(&log, &calls.clone().since(Timestamp::MAX)), [last]);
+        assert_eq!(seqs(&log, &calls.clone().since(time(START))), [last]);
+        assert_eq!(seqs(&log, &calls.clone().until(Timestamp::MAX)), [first]);
+        assert_eq!(seqs(&log, &calls.clone().until(Timestamp::MIN)), [] as [u64; 0]);
+        assert_eq!(seqs(&log, &calls.clone().since(Timestamp::MIN).newest_first()), [first, last]);
+        for (since, count) in [(Timestamp::MIN, 2), (time(START), 1), (Timestamp::MAX, 1)] {
+            let counted = log.statistics(&Statistics::new().tool("look").since(since)).unwrap();
+            assert_eq!(counted[0].total_calls, count, "since {since}, flushed: {flushed}");
+        }
+        let none = log.statistics(&Statistics::new().tool("look").since(Timestamp::MAX).until(Timestamp::MAX)).unwrap();
+        assert_eq!(none[0].total_calls, 0);
+    }
+}
+
+/// Values over 64 bytes stand in the dictionary by their hash and are read again from the first entry that has them. Where
+/// that entry had two long values of one facet, the last of them was taken for both.
+#[test]
+fn long_values_of_one_entry_are_told_apart() {
+    let (log, _, _) = store(4);
+    let (one, other) = ("a".repeat(100), "b".repeat(100));
+    log.record(ToolCall::new("c", "u", "look").patient(&*one).patient(&*other)).unwrap();
+    log.record(ToolCall::new("c", "u", "t".repeat(80)).patient(&*other)).unwrap();
+    log.flush_index().unwrap();
+    assert_clean(&log);
+    assert_eq!(log.count(&Query::new().patient(&*one)).unwrap(), 1);
+    assert_eq!(log.count(&Query::new().patient(&*other)).unwrap(), 2);
+    let tools: Vec<String> = log.statistics(&Statistics::new()).unwrap().into_iter().map(|t| t.tool).collect();
+    assert_eq!(tools, ["look".to_owned(), "t".repeat(80)]);
+}
+
+/// A query kept its read transaction between two entries, and a transaction keeps every page that it sees from being used
+/// again: who stood still in a result while others recorded made the file grow by some forty KiB with each record, for ever.
+#[test]
+fn a_reader_that_stands_still_does_not_make_the_file_grow() {
+    let grown = |reads: bool| {
+        let (log, disk, _) = store(5);
+        log.record_batch((0..600).map(|i| ToolCall::new(format!("c{}", i % 3), "u", "t"))).unwrap();
+        let mut hits = log.query(&Query::new().user("u")).unwrap();
+        let mut seen: Vec<u64> = Vec::new();
+        if reads {
+            seen.extend(hits.by_ref().take(10).map(|e| e.unwrap().seq));
+        }
+        for i in 0..3000 {
+            log.record(ToolCall::new(format!("d{i}"), "u", "t")).unwrap();
+        }
+        seen.extend(hits.map(|e| e.unwrap().seq));
+        assert_eq!(seen, (2..602).collect::<Vec<_>>(), "as the log was when it was asked");
+        disk.bytes().len() >> 20
+    };
+    let (with, without) = (grown(true), grown(false));
+    println!("3,000 records: {without} MiB, beside a reader that stands still {with} MiB");
+    assert!(with <= without + 24, "{with} MiB, without a reader {without}");
 }

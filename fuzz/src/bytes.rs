@@ -8,7 +8,7 @@ use attestlog::note::{Checkpoint, Note, Rotation, SignedCheckpoint, Succession, 
 use attestlog::proof::Proof;
 use attestlog::redact::{self, PseudonymKey, Sanitizer, Secrets};
 use attestlog::retention::{PatientPaths, RetentionPolicy, SeqSet};
-use attestlog::{AuditLog, Entry, Hash, Options, Query, SeededRandom, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, Entry, Hash, ManualClock, Options, Query, SeededRandom, ToolCall, VerifyOptions};
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
@@ -94,8 +94,12 @@ pub(crate) const LINE_WORDS: &[&str] = &[
     "\"turn_number\":7,",
 ];
 
+/// The same entries each time, byte for byte: what was found once can be played again, and a proof of one run's log is
+/// one of the next run's too.
 fn sample_log() -> AuditLog {
-    let log = Options::new().random(Arc::new(SeededRandom::new(7))).in_memory().expect("a store in memory");
+    let clock = Arc::new(ManualClock::at("2025-07-06T14:23:01Z".parse().expect("a time")));
+    let options = Options::new().clock(clock).random(Arc::new(SeededRandom::new(7)));
+    let log = options.in_memory().expect("a store in memory");
     for line in record_seeds() {
         log.record(ToolCall::from_jsonl(&line).expect("a seed")).expect("a seed is recorded");
     }

@@ -6,7 +6,7 @@ use super::engine::{AlertEngine, Run, verify};
 use crate::anchor::Backoff;
 use crate::{AuditLog, ErrorKind, Result, VerifyOptions};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -42,9 +42,24 @@ pub struct EngineStatus {
 struct Common {
     stop: AtomicBool,
     status: Mutex<EngineStatus>,
+    /// How large the log was that rules have looked at to its end.
+    evaluated: AtomicU64,
+    /// How large the log was when each receiver was tried last; deliveries are threads like any other and in their order.
+    tried: Vec<AtomicU64>,
+    /// Somebody waits for what is above.
+    finishing: AtomicBool,
+    /// Threads at work.
+    alive: AtomicUsize,
 }
 
 impl Common {
+    /// Wakes whoever waits for the end.
+    fn said(&self, log: &AuditLog) {
+        if self.finishing.load(Ordering::SeqCst) {
+            log.shared().news.tell();
+        }
+    }
+
     fn status(&self) -> MutexGuard<'_, EngineStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,12 +89,13 @@ impl AlertEngine {
     /// What the store says to a receiver that it does not know yet; what the system says to a new thread.
     pub fn start(mut self) -> Result<RunningEngine> {
         let log = self.log.clone();
-        let common = Arc::new(Common::default());
+        let tried = self.deliveries.iter().map(|_| AtomicU64::new(0)).collect();
+        let common = Arc::new(Common { tried, ..Common::default() });
         let mut running = RunningEngine { log: log.clone(), common: common.clone(), threads: Vec::new() };
-        for mut delivery in std::mem::take(&mut self.deliveries) {
+        for (place, mut delivery) in std::mem::take(&mut self.deliveries).into_iter().enumerate() {
             delivery.begin(&log)?;
             let (log, common, backoff) = (log.clone(), common.clone(), self.backoff);
-            running.spawn(move || deliver(&log, &common, delivery, backoff))?;
+            running.spawn(move || deliver(&log, &common, place, delivery, backoff))?;
         }
         if let Some(every) = self.verify_every {
             let (log, common, rules) = (log.clone(), common.clone(), self.rules().clone());
@@ -100,13 +116,49 @@ impl AlertEngine {
 
 impl RunningEngine {
     fn spawn(&mut self, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        self.threads.push(Builder::new().name("attestlog-alerts".to_owned()).spawn(work)?);
+        let (log, common) = (self.log.clone(), self.common.clone());
+        common.alive.fetch_add(1, Ordering::SeqCst);
+        let counted = move || {
+            // However it ends, it is counted off.
+            let _leaves = Leaves(log, common);
+            work();
+        };
+        let spawned = Builder::new().name("attestlog-alerts".to_owned()).spawn(counted)?;
+        self.threads.push(spawned);
         Ok(())
     }
 
     /// How it is getting on.
     pub fn status(&self) -> EngineStatus {
         self.common.status().clone()
+    }
+
+    /// Lets it look at all that is recorded by now and try each receiver once, and stops it: for a program that is about to
+    /// end. It waits for `at_most` in all. What was not done by then the next engine does; a delivery that is still under
+    /// way is left to itself, and told again. Says how it got on.
+    pub fn finish(mut self, at_most: Duration) -> EngineStatus {
+        let shared = self.log.shared();
+        let begun = shared.clock.monotonic();
+        let left = || at_most.saturating_sub(shared.clock.monotonic().saturating_sub(begun));
+        let common = self.common.clone();
+        common.finishing.store(true, Ordering::SeqCst);
+        let wait = |done: &dyn Fn() -> bool| {
+            shared.news.wait(Some(left()), || (done() || common.alive.load(Ordering::SeqCst) == 0).then_some(()))
+        };
+        let size = self.log.size();
+        wait(&|| common.evaluated.load(Ordering::SeqCst) >= size);
+        // With the alerts that were raised of it.
+        let size = self.log.size();
+        wait(&|| common.tried.iter().all(|tried| tried.load(Ordering::SeqCst) >= size));
+        common.stop.store(true, Ordering::SeqCst);
+        shared.news.tell();
+        wait(&|| false);
+        let status = self.status();
+        if common.alive.load(Ordering::SeqCst) > 0 {
+            // Nobody waits for those that are left; they find the log closed.
+            self.threads.clear();
+        }
+        status
     }
 
     /// Stops it and waits until its threads are done: at most as long as a receiver takes.
@@ -126,13 +178,27 @@ impl Drop for RunningEngine {
     }
 }
 
+/// Counts a thread off.
+struct Leaves(AuditLog, Arc<Common>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.1.alive.fetch_sub(1, Ordering::SeqCst);
+        self.0.shared().news.tell();
+    }
+}
+
 fn evaluate(mut engine: AlertEngine, common: &Common) {
     let mut seen = 0;
     let mut at_most = Duration::ZERO;
     while common.wait(&engine.log, seen, at_most) {
         seen = engine.log.size();
         let mut run = Run::default();
-        let done = engine.evaluate(&mut run);
+        let done = engine.evaluate(&mut run, &|| !common.stop.load(Ordering::SeqCst));
+        if done.is_ok() {
+            common.evaluated.store(seen, Ordering::SeqCst);
+            common.said(&engine.log);
+        }
         let mut status = common.status();
         status.evaluated += run.evaluated;
         status.raised += run.raised;
@@ -153,11 +219,12 @@ fn evaluate(mut engine: AlertEngine, common: &Common) {
     let _ = engine.persist();
 }
 
-fn deliver(log: &AuditLog, common: &Common, mut delivery: Delivery, backoff: Backoff) {
+fn deliver(log: &AuditLog, common: &Common, place: usize, mut delivery: Delivery, backoff: Backoff) {
     let mut seen = 0;
     let mut at_most = Duration::ZERO;
     while common.wait(log, seen, at_most) {
         seen = log.size();
+        let seen_now = seen;
         at_most = AT_MOST;
         let name = delivery.name().to_owned();
         let failed = match delivery.pump(log, backoff) {
@@ -179,6 +246,11 @@ fn deliver(log: &AuditLog, common: &Common, mut delivery: Delivery, backoff: Bac
             Some(e) => _ = status.failing.insert(name, e.to_string()),
             None if delivery.retry_at().is_none() => _ = status.failing.remove(&name),
             None => {}
+        }
+        drop(status);
+        if let Some(tried) = common.tried.get(place) {
+            tried.store(seen_now, Ordering::SeqCst);
+            common.said(log);
         }
     }
 }

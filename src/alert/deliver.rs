@@ -4,6 +4,7 @@
 //! receiver was told is a mark in the store that moves after the receiver took the alert, never before. Invariant D2: a
 //! receiver that fails is tried again, later and later, and holds up nobody but itself.
 
+use super::lag::DELIVERED;
 use super::listing::Alert;
 use crate::anchor::Backoff;
 use crate::anchor::process::Program;
@@ -207,7 +208,7 @@ impl Delivery {
             name = format!("{base} ({number})");
             number += 1;
         }
-        let mark = format!("delivered/{name}");
+        let mark = format!("{DELIVERED}{name}");
         Delivery { receiver, name, mark, owed_from: None, failures: 0, retry_at: None }
     }
 

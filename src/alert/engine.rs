@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The mark up to which rules were evaluated.
-const EVALUATED: &str = "evaluated";
+pub(super) const EVALUATED: &str = "evaluated";
 /// The mark that tells which findings were alerted.
 const TAMPERING: &str = "tampering";
 /// How many entries are read of one snapshot, which keeps pages of the file from being used again.
@@ -159,7 +159,7 @@ impl AlertEngine {
         for delivery in &mut self.deliveries {
             delivery.begin(&self.log)?;
         }
-        self.evaluate(&mut run)?;
+        self.evaluate(&mut run, &|| true)?;
         for delivery in &mut self.deliveries {
             let (done, failed) = delivery.pump(&self.log, self.backoff)?;
             run.delivered += done;
@@ -185,17 +185,25 @@ impl AlertEngine {
         self.state.as_ref().map_or((0, 0), |state| (state.unreadable, state.evaluator.forgotten()))
     }
 
-    pub(super) fn evaluate(&mut self, run: &mut Run) -> Result<()> {
+    /// Looks at what became durable, as long as `go_on` says so.
+    pub(super) fn evaluate(&mut self, run: &mut Run, go_on: &dyn Fn() -> bool) -> Result<()> {
         self.log.shared().write_expiries()?;
         // What is half done when something fails is made anew.
         let mut state = match self.state.take() {
             Some(state) => state,
-            None => self.rebuild()?,
+            None => match self.rebuild(go_on)? {
+                Some(state) => state,
+                None => return Ok(()),
+            },
         };
         loop {
             let size = self.log.size();
             if state.next >= size {
                 break;
+            }
+            if !go_on() {
+                self.state = Some(state);
+                return Ok(());
             }
             let before = state.next;
             let raised = state.step(&self.log, size)?;
@@ -206,7 +214,10 @@ impl AlertEngine {
             }
             let count = raised.len() as u64;
             if !state.commit(&self.log, &self.rules, raised)? {
-                state = self.rebuild()?;
+                match self.rebuild(go_on)? {
+                    Some(anew) => state = anew,
+                    None => return Ok(()),
+                }
                 continue;
             }
             run.raised += count;
@@ -244,8 +255,9 @@ impl AlertEngine {
         reviews.chain(grants.next_expiry(now)).min()
     }
 
-    /// The state as it was when the mark was written: from as many entries before it as rules look back.
-    fn rebuild(&self) -> Result<State> {
+    /// The state as it was when the mark was written: from as many entries before it as rules look back. `None` where it
+    /// was stopped.
+    fn rebuild(&self, go_on: &dyn Fn() -> bool) -> Result<Option<State>> {
         let shared = self.log.shared();
         let policies = shared.policies();
         let marked = shared.mark(EVALUATED)?;
@@ -257,6 +269,9 @@ impl AlertEngine {
         evaluator.grants = super::grants::Grants::of(self.log.emergencies()?);
         let mut at = from;
         while at < next {
+            if !go_on() {
+                return Ok(None);
+            }
             let snapshot = shared.snapshot()?;
             let to = next.min(at + STEP);
             for seq in at..to {
@@ -273,7 +288,7 @@ impl AlertEngine {
                 alerted.extend(rule.map(|rule| (rule, alert.crossing)));
             }
         }
-        Ok(State { evaluator, next, marked, policies, alerted, unreadable })
+        Ok(Some(State { evaluator, next, marked, policies, alerted, unreadable }))
     }
 }
 
@@ -439,6 +454,8 @@ fn shortened(value: &str) -> String {
 /// Verifies the log and raises what the tampering rules have to say, once for the same findings.
 pub(super) fn verify(log: &AuditLog, rules: &Rules, options: &VerifyOptions) -> Result<Verification> {
     let verification = log.verify(options)?;
+    // For people to look at; what must not be lost is alerted.
+    let _ = log.note_verification(&verification);
     let rules: Vec<&Rule> = rules.iter().filter(|rule| *rule.measured() == Measure::Tampering).collect();
     if rules.is_empty() {
         return Ok(verification);

@@ -79,16 +79,16 @@ struct Facts<'a> {
     seq: u64,
     at: Timestamp,
     call: &'a Call,
-    single: [Option<&'a str>; 16],
+    single: [Option<&'a str>; Field::ALL.len()],
     metadata: Option<Json>,
     misuse: Option<Misuse>,
 }
 
 impl<'a> Facts<'a> {
     fn of(entry: &'a Entry, call: &'a Call, wants_metadata: bool) -> Facts<'a> {
-        let mut single = [None; 16];
+        let mut single = [None; Field::ALL.len()];
         entry.body.facets(&mut |field, value| {
-            if let Some(slot) = single.get_mut(field as usize) {
+            if let Some(slot) = single.get_mut(field.place()) {
                 *slot = Some(value);
             }
         });
@@ -99,7 +99,7 @@ impl<'a> Facts<'a> {
     fn has(&self, field: Field, values: &[String]) -> bool {
         match field {
             Field::Patient => self.call.patient_ids.iter().any(|patient| values.contains(patient)),
-            _ => self.single.get(field as usize).copied().flatten().is_some_and(|v| values.iter().any(|w| w == v)),
+            _ => self.single.get(field.place()).copied().flatten().is_some_and(|v| values.iter().any(|w| w == v)),
         }
     }
 
@@ -281,7 +281,7 @@ impl Evaluator {
         for part in &rule.key {
             match part {
                 Part::Facet(Field::Patient) => {}
-                Part::Facet(field) => facts.single.get(*field as usize).copied().flatten()?.hash(&mut base),
+                Part::Facet(field) => facts.single.get(field.place()).copied().flatten()?.hash(&mut base),
                 Part::Grant => facts.grant().hash(&mut base),
             }
         }
@@ -309,7 +309,7 @@ impl Evaluator {
                 }
                 (Measure::Distinct(field, n), State::Distinct(keys)) => {
                     let kept = keys.get(hashed, event.0, Distinct::default);
-                    let single = facts.single.get(*field as usize).copied().flatten();
+                    let single = facts.single.get(field.place()).copied().flatten();
                     let values: Vec<&str> = match field {
                         Field::Patient if by_patient => patient.into_iter().collect(),
                         Field::Patient => patients.clone(),
@@ -340,7 +340,7 @@ impl Evaluator {
             let values = match part {
                 Part::Facet(Field::Patient) => crossed.clone(),
                 Part::Facet(field) => {
-                    facts.single.get(*field as usize).copied().flatten().map(str::to_owned).into_iter().collect()
+                    facts.single.get(field.place()).copied().flatten().map(str::to_owned).into_iter().collect()
                 }
                 Part::Grant => BTreeSet::from([facts.call.grant.map_or("none".to_owned(), |grant| grant.to_string())]),
             };

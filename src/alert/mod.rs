@@ -15,8 +15,11 @@ mod evaluate;
 mod form;
 mod grants;
 mod hours;
+mod lag;
 mod listing;
 mod pairs;
+#[cfg(feature = "config")]
+mod receivers;
 mod rule;
 mod window;
 
@@ -27,5 +30,8 @@ pub use deliver::{Callback, CommandReceiver, Deliver, JsonLines};
 pub use engine::{AlertEngine, Run};
 pub use form::parse_duration;
 pub use hours::{Hours, Zone};
+pub use lag::{AlertLag, Undelivered};
 pub use listing::{Acknowledgement, Alert, AlertState};
+#[cfg(feature = "config")]
+pub use receivers::{Receiver, Receivers, To};
 pub use rule::{Measure, Part, Rule, Rules, Severity};

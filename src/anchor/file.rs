@@ -50,6 +50,10 @@ impl Anchor for FileAnchor {
         format!("file {}", self.path.display())
     }
 
+    fn file(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn submit(&self, signed: &SignedCheckpoint, _: &Consistency<'_>) -> Result<AnchorReceipt> {
         let record = Record { checkpoint: signed.clone(), token: None };
         self.append(&record).map_err(|e| e.at(self.path.display()))?;

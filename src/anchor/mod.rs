@@ -23,6 +23,8 @@
 //! ```
 
 mod command;
+#[cfg(feature = "config")]
+mod config;
 mod der;
 mod evidence;
 mod file;
@@ -36,6 +38,8 @@ mod timestamp;
 mod witness;
 
 pub use command::CommandAnchor;
+#[cfg(feature = "config")]
+pub use config::{AnchorConfig, Channel};
 pub use evidence::{Evidence, Form, Kept, Source};
 pub use file::FileAnchor;
 pub use queue::{AnchorQueue, AnchorStatus, Backoff, Due, Failure, MAX_ANCHORS, Success};
@@ -47,6 +51,7 @@ pub use witness::WitnessAnchor;
 use crate::note::{Signature, SignedCheckpoint};
 use crate::{Hash, Result, Timestamp};
 use std::fmt;
+use std::path::Path;
 
 /// Gives the RFC 6962 consistency proof from a smaller size of the log to the checkpoint that is being handed over.
 /// Asked only for sizes from 1 to one less than the checkpoint's.
@@ -64,6 +69,18 @@ pub trait Anchor: fmt::Debug + Send + Sync {
     /// [`Conflict`](crate::ErrorKind::Conflict) where the anchor has something else on record than this log says;
     /// any other kind where it could not be reached, refused, or gave an answer that does not hold. Try again later.
     fn submit(&self, signed: &SignedCheckpoint, consistency: &Consistency<'_>) -> Result<AnchorReceipt>;
+
+    /// Whether the times in its receipts were checked, so that entries may expire by them. A witness's are: its
+    /// cosignature is over the time. Nobody's else are, unless whoever runs the store says so.
+    fn tells_time(&self) -> bool {
+        false
+    }
+
+    /// The file in which it keeps checkpoints, if it is one. No new store is made where that file is already: a log that
+    /// was deleted and begun anew must not go unnoticed.
+    fn file(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// What an anchor gave for a checkpoint that it took.

@@ -162,9 +162,14 @@ impl AnchorQueue {
     /// What to hand over now. Each is under way from here on, until [`AnchorQueue::succeeded`] or
     /// [`AnchorQueue::failed`] is called for it.
     pub fn due(&mut self, now: Timestamp) -> Vec<Due> {
+        self.due_of(now, |_| true)
+    }
+
+    /// As [`AnchorQueue::due`], of the anchors that are at hand: what is owed to others stays owed.
+    pub fn due_of(&mut self, now: Timestamp, at_hand: impl Fn(&str) -> bool) -> Vec<Due> {
         let cap = self.backoff.cap;
         let mut due = Vec::new();
-        for (name, status) in &mut self.anchors {
+        for (name, status) in self.anchors.iter_mut().filter(|(name, _)| at_hand(name)) {
             // A time beyond the longest wait was set by a clock that has been put back since.
             let waits = status.retry_at.is_some_and(|at| at > now && at.since(now) <= cap);
             if let (Some(size), None, false) = (status.owed, status.under_way, waits) {
@@ -178,8 +183,19 @@ impl AnchorQueue {
     /// The earliest time at which something that is owed and not under way may be tried; `None` if there is nothing.
     /// [`Timestamp::MIN`] stands for at once.
     pub fn next_due(&self) -> Option<Timestamp> {
-        let waiting = self.anchors.values().filter(|s| s.owed.is_some() && s.under_way.is_none());
+        self.next_due_of(|_| true)
+    }
+
+    /// As [`AnchorQueue::next_due`], of the anchors that are at hand.
+    pub fn next_due_of(&self, at_hand: impl Fn(&str) -> bool) -> Option<Timestamp> {
+        let at_hand = self.anchors.iter().filter(|(name, _)| at_hand(name)).map(|(_, status)| status);
+        let waiting = at_hand.filter(|s| s.owed.is_some() && s.under_way.is_none());
         waiting.map(|s| s.retry_at.unwrap_or(Timestamp::MIN)).min()
+    }
+
+    /// Ends all waits: what is owed is due at once.
+    pub fn retry_now(&mut self) {
+        self.anchors.values_mut().for_each(|status| status.retry_at = None);
     }
 
     /// The anchor took the checkpoint that was under way; `trusted` is its own time for it, if it tells one.
@@ -248,7 +264,8 @@ impl AnchorQueue {
 }
 
 impl AnchorStatus {
-    fn to_json(&self, name: &str) -> Json {
+    /// One member of the list of [`AnchorQueue::to_json`].
+    pub fn to_json(&self, name: &str) -> Json {
         let time = |at: Option<Timestamp>| Json::from(at.map(|at| at.to_string()));
         let success = self.last_success.map(|s| {
             Object::from_iter([

@@ -224,6 +224,7 @@ pub struct TimestampAnchor {
     name: String,
     channel: Channel,
     random: Arc<dyn Random>,
+    tells_time: bool,
 }
 
 #[derive(Debug)]
@@ -245,7 +246,7 @@ impl TimestampAnchor {
         let args = args.into_iter().map(Into::into).collect();
         let program = Program { program: program.into(), args, timeout };
         let name = format!("time-stamp {}", program.name());
-        TimestampAnchor { name, channel: Channel::Program(program), random: Arc::new(SystemRandom) }
+        TimestampAnchor { name, channel: Channel::Program(program), random: Arc::new(SystemRandom), tells_time: false }
     }
 
     /// Asks the authority at `url` with a POST.
@@ -256,7 +257,12 @@ impl TimestampAnchor {
     pub fn http(url: &str, timeout: Duration) -> Result<TimestampAnchor> {
         let endpoint = super::http::Endpoint::new(url, timeout)?;
         let name = format!("time-stamp {}", endpoint.host());
-        Ok(TimestampAnchor { name, channel: Channel::Http(endpoint), random: Arc::new(SystemRandom) })
+        Ok(TimestampAnchor {
+            name,
+            channel: Channel::Http(endpoint),
+            random: Arc::new(SystemRandom),
+            tells_time: false,
+        })
     }
 
     /// The same under another name, to tell two authorities apart that one program asks.
@@ -267,6 +273,12 @@ impl TimestampAnchor {
     /// The same with nonces from `random`.
     pub fn with_random(self, random: Arc<dyn Random>) -> TimestampAnchor {
         TimestampAnchor { random, ..self }
+    }
+
+    /// The same whose times entries may expire by. Nothing here checks a token's signature, so whoever says this must know
+    /// that answers come from the authority: through a program that verifies them, or over a way that nobody else is on.
+    pub fn telling_time(self) -> TimestampAnchor {
+        TimestampAnchor { tells_time: true, ..self }
     }
 
     fn ask(&self, request: &[u8]) -> Result<Vec<u8>> {
@@ -293,6 +305,10 @@ impl fmt::Debug for TimestampAnchor {
 impl Anchor for TimestampAnchor {
     fn name(&self) -> String {
         self.name.clone()
+    }
+
+    fn tells_time(&self) -> bool {
+        self.tells_time
     }
 
     fn submit(&self, signed: &SignedCheckpoint, _: &Consistency<'_>) -> Result<AnchorReceipt> {

@@ -98,6 +98,10 @@ impl Anchor for WitnessAnchor {
         format!("witness {}", self.key.name())
     }
 
+    fn tells_time(&self) -> bool {
+        true
+    }
+
     fn submit(&self, signed: &SignedCheckpoint, consistency: &Consistency<'_>) -> Result<AnchorReceipt> {
         let name = self.key.name();
         let size = signed.checkpoint().size();

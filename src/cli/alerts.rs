@@ -3,6 +3,7 @@
 //! Invariant: `list` shows what no engine has looked at yet too, so it lets the rules of the store's policy look first;
 //! `--as-recorded` only reads.
 
+use super::alerting;
 use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
 use super::render::{Out, Style, clean};
@@ -10,7 +11,7 @@ use super::session;
 use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
 use attestlog::VerifyOptions;
-use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, Webhook, parse_duration};
+use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, To, Webhook, parse_duration};
 use attestlog::json::Json;
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
@@ -23,6 +24,8 @@ pub enum AlertsCommand {
     List(ListArgs),
     Ack(AckArgs),
     Watch(WatchArgs),
+    Settle(SettleArgs),
+    Forget(ForgetArgs),
 }
 
 /// Show alerts, newest last; rules look first at what none has looked at
@@ -57,7 +60,30 @@ pub struct AckArgs {
     disposition: String,
 }
 
-/// Let rules look at the log, and deliver alerts: as JSON Lines on standard output, to a program, to a web address
+/// Record that somebody looked into what a verification found, and what it came to
+#[derive(Debug, Args)]
+pub struct SettleArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Who looked into it
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    actor: String,
+    /// What it came to
+    #[arg(long, value_name = "TEXT")]
+    disposition: String,
+}
+
+/// Forget a receiver that is gone for good, with what it was not told
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Its name, as `health` shows it
+    receiver: String,
+}
+
+/// Let rules look at the log, and deliver alerts: to the configured receivers, as JSON Lines on standard output, to a program, to a
+/// web address
 #[derive(Debug, Args)]
 pub struct WatchArgs {
     #[command(flatten)]
@@ -84,6 +110,8 @@ pub fn run(command: &AlertsCommand) -> Outcome {
         AlertsCommand::List(args) => list(args),
         AlertsCommand::Ack(args) => ack(args),
         AlertsCommand::Watch(args) => watch(args),
+        AlertsCommand::Settle(args) => settle(args),
+        AlertsCommand::Forget(args) => forget(args),
     }
 }
 
@@ -154,13 +182,41 @@ fn ack(args: &AckArgs) -> Outcome {
     Ok(End::Done)
 }
 
+fn settle(args: &SettleArgs) -> Outcome {
+    let log = args.store.open()?;
+    let receipt = log.settle_verification(&args.actor, &args.disposition)?;
+    log.close().map_err(|e| args.store.name(e.into()))?;
+    let mut out = Out::stdout();
+    out.line(format!("settled in entry {}", receipt.seq))?;
+    out.flush()?;
+    Ok(End::Done)
+}
+
+fn forget(args: &ForgetArgs) -> Outcome {
+    let log = args.store.open()?;
+    let known = log.forget_receiver(&args.receiver).map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.name(e.into()))?;
+    if !known {
+        return Err(Failure::Input(format!("there is no receiver {:?}", args.receiver)));
+    }
+    Ok(End::Done)
+}
+
 fn watch(args: &WatchArgs) -> Outcome {
     let secret = match &args.webhook_secret_file {
         Some(path) => Some(first_line(path)?),
         None => None,
     };
     let log = args.store.open()?;
-    let mut engine = AlertEngine::new(&log)?.deliver_to(JsonLines::new("standard output", session::stdout()));
+    let mut configured = alerting::receivers(&args.store.store)?;
+    if session::current().is_some() {
+        // Standard output is another process's here.
+        configured.0.retain(|receiver| receiver.to != To::Stdout);
+    }
+    let mut engine = AlertEngine::new(&log)?.deliver_to_all(&configured, false)?;
+    if !configured.0.iter().any(|receiver| receiver.to == To::Stdout) {
+        engine = engine.deliver_to(JsonLines::new("standard output", session::stdout()));
+    }
     for program in &args.command {
         engine = engine.deliver_to(CommandReceiver::new(program, [""; 0]));
     }

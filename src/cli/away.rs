@@ -27,6 +27,12 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("alerts ack", Effect::Changes),
     ("alerts list", Effect::Reads),
     ("alerts watch", Effect::Follows),
+    ("anchors flush", Effect::Changes),
+    ("anchors forget", Effect::Changes),
+    ("anchors records", Effect::Reads),
+    ("anchors set", Effect::Changes),
+    ("anchors show", Effect::Reads),
+    ("backup", Effect::Changes),
     ("break-glass close", Effect::Changes),
     ("break-glass list", Effect::Reads),
     ("break-glass open", Effect::Changes),
@@ -35,7 +41,9 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("clock confirm", Effect::Changes),
     ("clock show", Effect::Reads),
     ("erase", Effect::Changes),
+    ("evidence", Effect::Changes),
     ("export", Effect::Reads),
+    ("health", Effect::Reads),
     ("hold list", Effect::Reads),
     ("hold place", Effect::Changes),
     ("hold release", Effect::Changes),
@@ -44,6 +52,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("policy set", Effect::Changes),
     ("policy show", Effect::Reads),
     ("prove", Effect::Reads),
+    ("purge", Effect::Changes),
     ("query", Effect::Reads),
     ("report access", Effect::Reads),
     ("reveal", Effect::Changes),
@@ -55,7 +64,7 @@ const EFFECTS: &[(&str, Effect)] = &[
 
 /// Commands with a store that are not run elsewhere.
 #[cfg(test)]
-const OWN: &[&str] = &["import", "init", "keys backup", "mcp", "record", "serve"];
+const OWN: &[&str] = &["import", "init", "keys backup", "mcp", "record", "restore", "serve"];
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {

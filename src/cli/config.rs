@@ -3,6 +3,7 @@
 use super::exit::Failure;
 use super::lines::Source;
 use attestlog::PolicySet;
+use attestlog::alert::Receivers;
 use std::path::Path;
 
 /// Nobody writes a longer one.
@@ -14,7 +15,12 @@ pub fn text(path: &Path) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))
 }
 
-/// The policies that a configuration file describes.
-pub fn read(path: &Path) -> Result<PolicySet, Failure> {
-    Ok(PolicySet::from_toml(&text(path)?, &path.display().to_string())?)
+/// The policies that the text of a configuration file describes.
+pub fn policies(text: &str, path: &Path) -> Result<PolicySet, Failure> {
+    Ok(PolicySet::from_toml(text, &path.display().to_string())?)
+}
+
+/// The receivers of alerts that it names.
+pub fn receivers(text: &str, path: &Path) -> Result<Receivers, Failure> {
+    Ok(Receivers::from_toml(text, &path.display().to_string())?)
 }

@@ -3,14 +3,21 @@
 //! Everything shown is the program's own output of the store that the demo makes; nothing is canned.
 
 use super::exit::{End, Failure, Outcome};
-use super::render::{Out, Style, wrap};
-use super::{query, report, stats, timeline, verify};
+use super::render::{Out, Style, clean, wrap};
+use super::{break_glass, check, purge, query, report, stats, timeline, verify};
+use attestlog::alert::{Alert, AlertEngine, Callback};
+use attestlog::anchor::Evidence;
 use attestlog::json::{Json, Object};
-use attestlog::{AuditLog, Clock, Options, Query, Statistics, SystemClock, Timestamp, ToolCall, Trigger, Verification};
+use attestlog::report::access::{Context, Subject};
+use attestlog::{
+    AuditLog, Clock, ManualClock, Options, Query, Statistics, SystemClock, Timestamp, ToolCall, Trigger, Verification,
+    VerifyOptions,
+};
 use clap::Args;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// See what the log does: a medical assistant's session, and what becomes of an edited file
@@ -23,30 +30,50 @@ pub struct DemoArgs {
 
 const STORE: &str = "practice.log";
 const COPY: &str = "edited.log";
+const KEPT: &str = "kept-elsewhere.checkpoint";
+const REPORT: &str = "access-report.html";
+const PROOF: &str = "payment.proof";
+const PUBLIC_KEY: &str = "public-key";
+/// Everything that the demo makes.
+const FILES: [&str; 6] = [STORE, COPY, KEPT, REPORT, PROOF, PUBLIC_KEY];
+
 const CONVERSATION: &str = "visit-1042";
 const PATIENT: &str = "P-1042";
+const OLD_PATIENT: &str = "P-0007";
+const HELPER: &str = "dr_jones";
+/// With two leap days in every eight years, and one to spare.
+const EIGHT_YEARS: Duration = Duration::from_secs(86_400 * (8 * 365 + 3));
 
 pub fn run(args: &DemoArgs) -> Outcome {
     let dir = directory(args.dir.as_deref())?;
     let path = dir.join(STORE);
     let mut stage = Stage { out: Out::stdout(), step: 0 };
     stage.out.line(format!("A medical practice runs an AI assistant. Its audit log is {}", path.display()))?;
+    stage.note(
+        "Its clock is moved by this demo, so that eight years pass while you read. All else is as it always is.",
+    )?;
+    let now = SystemClock::default().now();
+    let clock = Arc::new(ManualClock::at(now.minus(EIGHT_YEARS)));
+    let options = Options::new().name("practice.example/assistant").clock(clock.clone());
+    let log = options.create(&path).map_err(|e| at(&path, e))?;
 
-    let log = Options::new().name("practice.example/assistant").create(&path).map_err(|e| at(&path, e))?;
-    stage.step("The assistant works; each tool call is on the disk before its answer is used.")?;
-    record(&log)?;
+    stage.step("Eight years ago: a visit, and a checkpoint that the auditor takes home.")?;
+    old_visit(&log)?;
+    let kept = dir.join(KEPT);
+    write_file(&kept, log.checkpoint().map_err(|e| at(&path, e))?.to_string().as_bytes())?;
+    stage.command(&format!("attestlog checkpoint {STORE} > {KEPT}"))?;
+    clock.advance(EIGHT_YEARS.saturating_sub(Duration::from_secs(900)));
+
+    stage.step("Today the assistant works; each tool call is on the disk before its answer is used.")?;
+    visit(&log, &clock)?;
     stage.command(&format!("attestlog timeline {STORE} {CONVERSATION}"))?;
     timeline::show(&log, CONVERSATION, &mut stage.out)?;
     stage.note(
         "The token and the card number were replaced before anything was written; results are summarised, not kept.",
     )?;
 
-    stage.step("Months later the patient asks who has seen her record.")?;
-    stage.command(&format!("attestlog report access {STORE} --patient {PATIENT}"))?;
-    let verification = verify::verify(&log)?;
-    let context = report::context(&log, PATIENT, Vec::new(), &verification)?;
-    let text = report::access(&log, PATIENT, context)?.to_text(&report::style(&stage.out));
-    stage.out.write_all(text.as_bytes())?;
+    emergency(&mut stage, &log, &clock)?;
+    patient_asks(&mut stage, &log, &dir)?;
 
     stage.step("What went wrong, and how the tools do.")?;
     stage.command(&format!("attestlog query {STORE} --failed"))?;
@@ -54,20 +81,25 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.command(&format!("attestlog stats {STORE}"))?;
     stats::show(&log, &Statistics::new(), &mut stage.out)?;
 
-    stage.step("Nobody has touched the file so far.")?;
-    stage.command(&format!("attestlog verify {STORE}"))?;
-    verify::show(&verification, &mut stage.out)?;
-    stage.note(
-        "Unanchored means: this machine alone vouches for it. Keep a checkpoint elsewhere (`attestlog checkpoint`), and \
-         a rewritten log contradicts it.",
-    )?;
+    proof(&mut stage, &log, &dir)?;
+    purge(&mut stage, &log, &path)?;
+
     log.close().map_err(|e| at(&path, e))?;
+
+    stage.step("Nobody has touched the file: what is left fits what the auditor took home before the purge.")?;
+    stage.command(&format!("attestlog verify {STORE} --against {KEPT}"))?;
+    let evidence = Evidence::read(&kept, &[]).map_err(|e| at(&kept, e))?;
+    let verification = verify_file(&path, VerifyOptions::new().against(evidence.kept))?;
+    verify::show(&verification, &mut stage.out)?;
+    if !verification.ok() {
+        return Err(Failure::Found("the log that nobody touched did not verify: this must not happen".to_owned()));
+    }
 
     stage.step("Somebody copies the file and changes one dose in it, from 500 mg to 850 mg, past the program.")?;
     let copy = dir.join(COPY);
     tamper(&path, &copy)?;
     stage.command(&format!("attestlog verify {COPY}"))?;
-    let edited = verify_copy(&copy)?;
+    let edited = verify_file(&copy, VerifyOptions::new())?;
     verify::show(&edited, &mut stage.out)?;
     if edited.ok() {
         return Err(Failure::Found("the edited copy verified: this must not happen".to_owned()));
@@ -75,9 +107,119 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.note("The entry that was edited is named, and the exit code is 1. The original is as it was.")?;
 
     stage.out.line("")?;
+    stage.out.line(format!("The patient's report, for a browser or a printer: {}", dir.join(REPORT).display()))?;
     stage.out.line(format!("Look around: cd {} && attestlog query {STORE} --json", dir.display()))?;
     stage.out.flush()?;
     Ok(End::Done)
+}
+
+/// The glass is broken, the office hears of it at once, somebody else reviews it.
+fn emergency(stage: &mut Stage, log: &AuditLog, clock: &ManualClock) -> Result<(), Failure> {
+    stage.step("An emergency: a doctor who does not treat the patient breaks the glass, for one hour.")?;
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let office = {
+        let heard = heard.clone();
+        Callback::new("privacy office", move |alert: &Alert| {
+            let summary = alert.detail.get("summary").and_then(Json::as_str).unwrap_or_default();
+            let line = format!("{}: {}: {summary}", alert.severity, alert.rule);
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            Ok(())
+        })
+    };
+    let mut alerts = AlertEngine::new(log)?.deliver_to(office);
+    alerts.run_once()?;
+    heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    let why = "unconscious in the waiting room, allergies unknown";
+    stage.command(&format!(
+        "attestlog break-glass open {STORE} --user {HELPER} --patient {PATIENT} --ttl 1h --reason '{why}'"
+    ))?;
+    let grant = log.open_emergency(HELPER, PATIENT, why, "immediate", Duration::from_secs(3600), HELPER)?;
+    stage.out.line(format!("grant {}, until {}", grant.seq, grant.expires_at))?;
+    log.record(
+        ToolCall::new("emergency-7", HELPER, "access_patient_record")
+            .role("physician")
+            .model("gpt-4.1")
+            .purpose("treatment")
+            .emergency(Some(grant.seq))
+            .timestamp(clock.now())
+            .arguments(object([("patient_id", PATIENT.into())]))
+            .result(object([("patient_id", PATIENT.into()), ("allergies", vec!["penicillin"].into())]))
+            .duration(Duration::from_millis(77))
+            .trigger(Trigger::UserRequest),
+    )?;
+    alerts.run_once()?;
+    for line in heard.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let line = stage.out.styled(Style::Bad, &format!("  alert to the privacy office: {}", clean(&line)));
+        stage.out.line(line)?;
+    }
+    clock.advance(Duration::from_secs(60));
+    log.review_emergency(grant.seq, "privacy_office", "justified", Some("seen in the waiting room's log"))?;
+    stage.command(&format!("attestlog break-glass list {STORE}"))?;
+    break_glass::show(&log.emergencies()?, &mut stage.out)?;
+    Ok(())
+}
+
+fn patient_asks(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
+    stage.step("Months later the patient asks who has seen her record.")?;
+    let verification = verify::verify(log)?;
+    let about = Context::new(Subject::Patient(PATIENT.to_owned())).made_at(SystemClock::default().now());
+    let report = report::access(log, report::complete(log, about, Vec::new(), &verification)?)?;
+    stage.command(&format!("attestlog report access {STORE} --patient {PATIENT} --format html > {REPORT}"))?;
+    write_file(&dir.join(REPORT), report.to_html().as_bytes())?;
+    stage.command(&format!("attestlog report access {STORE} --patient {PATIENT}"))?;
+    let text = report.to_text(&report::style(&stage.out));
+    stage.out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// One entry, proved to somebody who has neither the store nor trust in it.
+fn proof(stage: &mut Stage, log: &AuditLog, dir: &Path) -> Result<(), Failure> {
+    stage.step("One entry for the insurer, who gets a proof and the public key, and not the log.")?;
+    let Some(refund) = log.query(&Query::new().tool("charge_payment").newest_first().limit(1))?.next() else {
+        return Err(Failure::Found("the demo's payment is not in the log: this must not happen".to_owned()));
+    };
+    let seq = refund?.seq;
+    let proof = log.prove(seq)?.to_string();
+    write_file(&dir.join(PROOF), proof.as_bytes())?;
+    let key = log.public_key().ok_or_else(|| Failure::Store("the demo's store has no keys".to_owned()))?;
+    write_file(&dir.join(PUBLIC_KEY), format!("{key}\n").as_bytes())?;
+    stage.command(&format!("attestlog prove {STORE} {seq} > {PROOF}"))?;
+    stage.command(&format!("attestlog check {PROOF} --public-key {PUBLIC_KEY}"))?;
+    let checked = attestlog::proof::check(proof.as_bytes(), &key);
+    let checked = checked.map_err(|e| Failure::Found(format!("{PROOF}: proves nothing: {e}")))?;
+    check::show(&checked, &mut stage.out)?;
+    Ok(())
+}
+
+/// What the law no longer asks for goes, out of the file itself.
+fn purge(stage: &mut Stage, log: &AuditLog, path: &Path) -> Result<(), Failure> {
+    stage.step("The visit of eight years ago has expired: 7 years for payments, 6 for health, 1 for the rest.")?;
+    let count = || -> Result<usize, Failure> {
+        let bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
+        Ok(bytes.windows(OLD_PATIENT.len()).filter(|w| *w == OLD_PATIENT.as_bytes()).count())
+    };
+    let before = count()?;
+    stage.command(&format!("attestlog purge {STORE} --actor privacy_office"))?;
+    let purged = log.purge("privacy_office").map_err(|e| at(path, e))?;
+    purge::show_purged(&purged, &mut stage.out)?;
+    let after = count()?;
+    stage.note(&format!(
+        "The bytes are gone, not only the rows: the old patient's id was in the file {before} times, and is {after} times. \
+         What was signed before stays provable."
+    ))?;
+    if before == 0 || after != 0 {
+        return Err(Failure::Found("the purge did not take what it should have: this must not happen".to_owned()));
+    }
+    Ok(())
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path).map_err(|e| Failure::file(path, &e))?;
+    file.write_all(bytes).map_err(|e| Failure::file(path, &e))
 }
 
 fn at(path: &Path, e: attestlog::Error) -> Failure {
@@ -88,7 +230,7 @@ fn at(path: &Path, e: attestlog::Error) -> Failure {
 fn directory(wanted: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(dir) = wanted {
         fs::create_dir_all(dir).map_err(|e| Failure::file(dir, &e))?;
-        let taken = [STORE, COPY].iter().map(|name| dir.join(name)).find(|path| path.exists());
+        let taken = FILES.iter().map(|name| dir.join(name)).find(|path| path.exists());
         return match taken {
             Some(path) => Err(Failure::Input(format!("{}: is there already; choose another --dir", path.display()))),
             None => Ok(dir.to_owned()),
@@ -143,10 +285,27 @@ fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
     Json::from(Object::from_iter(members))
 }
 
-/// The session: a doctor, an agent, a mistake that a tool refuses, a clerk.
-fn record(log: &AuditLog) -> Result<(), Failure> {
-    let began = SystemClock::default().now().minus(Duration::from_secs(900));
-    let after = |seconds: u64| -> Timestamp { began.plus(Duration::from_secs(seconds)) };
+/// A visit of long ago.
+fn old_visit(log: &AuditLog) -> Result<(), Failure> {
+    let call = |tool: &str| {
+        let call = ToolCall::new("visit-0007", "dr_miller", tool).role("physician").model("gpt-1").purpose("treatment");
+        call.duration(Duration::from_millis(90)).trigger(Trigger::UserRequest)
+    };
+    let patient = || object([("patient_id", OLD_PATIENT.into())]);
+    log.record(call("access_patient_record").arguments(patient()).result(patient()))?;
+    log.record(call("find_appointment").arguments(object([("day", "Monday".into())])).result(true))?;
+    log.record(call("charge_payment").arguments(patient()).result(object([("payment_id", "pay-1".into())])))?;
+    Ok(())
+}
+
+/// Today's session: a doctor, an agent, a mistake that a tool refuses, a clerk.
+fn visit(log: &AuditLog, clock: &ManualClock) -> Result<(), Failure> {
+    let began = clock.now();
+    let after = |seconds: u64| -> Timestamp {
+        let at = began.plus(Duration::from_secs(seconds));
+        clock.advance(at.since(clock.now()));
+        at
+    };
     let ms = Duration::from_millis;
     let doctor = |tool: &str| {
         ToolCall::new(CONVERSATION, "dr_smith", tool)
@@ -216,10 +375,10 @@ fn tamper(path: &Path, copy: &Path) -> Result<(), Failure> {
     for place in places {
         bytes[place..place + to.len()].copy_from_slice(to);
     }
-    fs::write(copy, bytes).map_err(|e| Failure::file(copy, &e))
+    write_file(copy, &bytes)
 }
 
-fn verify_copy(copy: &Path) -> Result<Verification, Failure> {
-    let log = Options::new().open(copy).map_err(|e| at(copy, e))?;
-    verify::verify(&log).map_err(|e| at(copy, e))
+fn verify_file(path: &Path, options: VerifyOptions) -> Result<Verification, Failure> {
+    let log = Options::new().open(path).map_err(|e| at(path, e))?;
+    log.verify(&options).map_err(|e| at(path, e))
 }

@@ -8,6 +8,7 @@ use super::store::StoreArgs;
 use attestlog::report::csv::CsvWriter;
 use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
 use attestlog::report::ocsf::{OcsfOptions, OcsfWriter};
+use attestlog::report::{ToolKind, ToolKinds};
 use attestlog::{AuditLog, Entry, Query};
 use clap::{Args, ValueEnum};
 use std::fs::{File, OpenOptions};
@@ -24,9 +25,46 @@ pub struct ExportArgs {
     format: Format,
     #[command(flatten)]
     filters: Filters,
+    /// FHIR as one resource a line instead of a Bundle
+    #[arg(long)]
+    ndjson: bool,
+    #[command(flatten)]
+    tools: ToolArgs,
     /// Write to this file instead of standard output; it is replaced in one step when all of it is there
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+/// What tools do, for FHIR and OCSF.
+#[derive(Debug, Default, Args)]
+pub struct ToolArgs {
+    /// What a tool does, where its name does not say it: NAME=read, query, create, update, delete or execute; NAME may begin
+    /// or end with `*`
+    #[arg(long = "tool-kind", value_name = "NAME=KIND", value_parser = tool_kind)]
+    kinds: Vec<(String, ToolKind)>,
+}
+
+fn tool_kind(text: &str) -> Result<(String, ToolKind), String> {
+    let (name, kind) = text.rsplit_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=KIND")?;
+    let kind = match kind {
+        "read" => ToolKind::Read,
+        "query" => ToolKind::Query,
+        "create" => ToolKind::Create,
+        "update" => ToolKind::Update,
+        "delete" => ToolKind::Delete,
+        "execute" => ToolKind::Execute,
+        _ => return Err("the kind is read, query, create, update, delete or execute".to_owned()),
+    };
+    Ok((name.to_owned(), kind))
+}
+
+impl ToolArgs {
+    /// Guesses by name, with what was said.
+    pub fn kinds(&self) -> ToolKinds {
+        let mut kinds = ToolKinds::default();
+        self.kinds.iter().for_each(|(name, kind)| kinds.set(name, *kind));
+        kinds
+    }
 }
 
 /// What to write.
@@ -50,20 +88,20 @@ pub fn run(args: &ExportArgs) -> Outcome {
     match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         None => {
             let mut out = Out::stdout();
-            write(&log, &query, args.format, &mut out).map_err(broken_pipe)?;
+            write(&log, &query, args, &mut out).map_err(broken_pipe)?;
             out.flush()?;
         }
         Some(path) => {
             let mut file = OutFile::create(path, &[&args.store.store, &args.store.key.path(&args.store.store)])?;
-            write(&log, &query, args.format, &mut file.out).map_err(|e| Failure::from(e).at(path.display()))?;
+            write(&log, &query, args, &mut file.out).map_err(|e| Failure::from(e).at(path.display()))?;
             file.finish()?;
         }
     }
     Ok(End::Done)
 }
 
-fn write(log: &AuditLog, query: &Query, format: Format, out: &mut impl Write) -> attestlog::Result<()> {
-    match format {
+fn write(log: &AuditLog, query: &Query, args: &ExportArgs, out: &mut impl Write) -> attestlog::Result<()> {
+    match args.format {
         Format::Jsonl => each(log, query, |entry| {
             out.write_all(entry.line().as_bytes())?;
             Ok(out.write_all(b"\n")?)
@@ -74,13 +112,23 @@ fn write(log: &AuditLog, query: &Query, format: Format, out: &mut impl Write) ->
             csv.finish().map(|_| ())
         }
         Format::FhirR4 | Format::FhirR5 => {
-            let release = if format == Format::FhirR4 { FhirRelease::R4 } else { FhirRelease::R5 };
-            let mut fhir = FhirWriter::new(&mut *out, release, FhirForm::Bundle, FhirOptions::default());
+            let release = if args.format == Format::FhirR4 { FhirRelease::R4 } else { FhirRelease::R5 };
+            let form = if args.ndjson { FhirForm::Ndjson } else { FhirForm::Bundle };
+            let mut options = FhirOptions::default();
+            options.tools = args.tools.kinds();
+            let mut fhir = FhirWriter::new(&mut *out, release, form, options);
             each(log, query, |entry| fhir.write(entry))?;
-            fhir.finish().and_then(|out| Ok(out.write_all(b"\n")?))
+            let out = fhir.finish()?;
+            // A Bundle has no end of line of its own.
+            if !args.ndjson {
+                out.write_all(b"\n")?;
+            }
+            Ok(())
         }
         Format::Ocsf => {
-            let mut ocsf = OcsfWriter::new(out, OcsfOptions::default());
+            let mut options = OcsfOptions::default();
+            options.tools = args.tools.kinds();
+            let mut ocsf = OcsfWriter::new(out, options);
             each(log, query, |entry| ocsf.write(entry))?;
             ocsf.finish().map(|_| ())
         }

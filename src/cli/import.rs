@@ -4,7 +4,7 @@ use super::exit::{End, Failure, Outcome, complain, is_input};
 use super::lines::Source;
 use super::progress::{Progress, Unit};
 use super::render::{Out, clean, count, counted};
-use super::store::StoreArgs;
+use super::store::{Alerts, StoreArgs};
 use attestlog::capture::import::{self, Format, ImportOptions, Tally, Unmatched};
 use attestlog::json::{Json, Object};
 use attestlog::owner::Joint;
@@ -57,10 +57,21 @@ pub fn run(args: &ImportArgs) -> Outcome {
     options.user = args.user.clone();
     options.model = args.model.clone();
     options.conversation = args.conversation.clone();
-    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned))?;
+    // A recording raises nothing, but rules remember it: who was seen with whom, and how much is usual. The process that
+    // owns the store lets them look.
+    let log =
+        args.store.join(args.store.key.options()?.unsigned(args.unsigned), Alerts::Raised { taken: args.json })?;
     let mut out = Out::stdout();
+    let imported = all(args, &log, &options, &mut out);
+    let closed = log.close().map_err(|e| args.store.name(e.into()));
+    imported?;
+    closed?;
+    Ok(End::Done)
+}
+
+fn all(args: &ImportArgs, log: &Joint, options: &ImportOptions, out: &mut Out) -> Result<(), Failure> {
     for (i, path) in args.files.iter().enumerate() {
-        let done = file(&log, args.format, path, &options).map_err(|failure| match (failure, i) {
+        let done = file(log, args.format, path, options).map_err(|failure| match (failure, i) {
             (Failure::Input(m), 0) => Failure::Input(m),
             (Failure::Input(m), n) => Failure::Input(format!(
                 "{m} ({} before this one recorded)",
@@ -68,10 +79,9 @@ pub fn run(args: &ImportArgs) -> Outcome {
             )),
             (other, _) => args.store.name(other),
         })?;
-        report(&mut out, path, &done, args.json)?;
+        report(out, path, &done, args.json)?;
     }
-    log.close().map_err(|e| args.store.name(e.into()))?;
-    Ok(End::Done)
+    Ok(())
 }
 
 /// A file that is in the store.
@@ -127,7 +137,8 @@ fn report(out: &mut Out, path: &Path, done: &Done, json: bool) -> Result<(), Fai
         let object = Object::from_iter([
             ("file", Json::from(file.as_str())),
             ("calls", number(tally.calls)),
-            ("conversations", number(tally.conversations)),
+            ("conversations", number(tally.conversations + tally.without_calls)),
+            ("without_calls", number(tally.without_calls)),
             ("users", number(tally.users)),
             ("tools", number(tally.tools)),
             ("failures", number(tally.failures)),
@@ -139,11 +150,15 @@ fn report(out: &mut Out, path: &Path, done: &Done, json: bool) -> Result<(), Fai
         out.line(Json::from(object).to_canonical().as_str())?;
     } else {
         let figure = |n: usize, one, many| counted(n as u64, one, many);
+        let without = match tally.without_calls {
+            0 => String::new(),
+            n => format!(" ({} without a call)", count(n as u64)),
+        };
         let mut line = format!(
-            "{}: {} in {} by {} with {}, {}",
+            "{}: {} in {}{without} by {} with {}, {}",
             clean(&file),
             figure(tally.calls, "call", "calls"),
-            figure(tally.conversations, "conversation", "conversations"),
+            figure(tally.conversations + tally.without_calls, "conversation", "conversations"),
             figure(tally.users, "user", "users"),
             figure(tally.tools, "tool", "tools"),
             figure(tally.failures, "failure", "failures"),

@@ -1,5 +1,7 @@
 //! `keys`, `policy`, `hold`, `clock`: what those who run a store do to it. Each change is an entry of the chain.
 
+use super::alerting;
+use super::anchors;
 use super::config;
 use super::exit::{End, Failure, Outcome};
 use super::render::{self, Out, Style, brief, clean, count};
@@ -131,10 +133,17 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
             out.line(store.open()?.policies().to_json().to_canonical().as_str())?;
         }
         PolicyCommand::Set { store, file } => {
-            let policies = config::read(file)?;
+            let text = config::text(file)?;
+            let policies = config::policies(&text, file)?;
+            let configured = anchors::read(&text, file)?;
+            let receivers = config::receivers(&text, file)?;
             let log = store.open()?;
             let receipt = log.set_policy(policies).map_err(|e| Failure::from(e).at(file.display()))?;
             close(store, log)?;
+            if !configured.is_empty() {
+                anchors::replace(&store.store, &configured)?;
+            }
+            alerting::configure(&store.store, &receivers)?;
             out.line(format!("in force for what is recorded from now on; recorded as entry {}", receipt.seq))?;
         }
     }

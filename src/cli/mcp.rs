@@ -4,7 +4,7 @@
 //! itself, signals are passed on, and this process ends as the server's did.
 
 use super::exit::{End, Failure, Outcome, complain};
-use super::store::StoreArgs;
+use super::store::{Alerts, StoreArgs};
 use attestlog::capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use attestlog::retention::PatientPaths;
 use attestlog::{Random, SystemClock, SystemRandom};
@@ -113,7 +113,9 @@ pub fn run(args: &McpArgs) -> Outcome {
     }
     let settings = args.settings()?;
     let (timeout, options) = (settings.timeout, args.store.key.options()?.unsigned(args.unsigned));
-    let sharing = super::store::sharing(true);
+    let options = super::anchors::add(options, &args.store.store)?;
+    // Standard output is the protocol's.
+    let sharing = args.store.sharing(Alerts::Raised { taken: true });
     let store = args.store.store.clone();
     let reach = move || {
         let joint = attestlog::owner::Joint::open(&store, options.clone(), sharing.clone())?;

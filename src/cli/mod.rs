@@ -3,17 +3,23 @@
 //! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
 //! library, and shows the answer through `render` and `table`. `away` runs a command where another process has the store
 //! open, and `session` is where its input and output then are. Calls go from this file to the commands, from those to
-//! `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
+//! `alerting`, `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes
+//! an entry but
 //! those whose name says so.
 
+mod alerting;
 mod alerts;
+mod anchors;
 mod away;
+mod backup;
 mod break_glass;
+mod check;
 mod config;
 mod demo;
 mod exit;
 mod export;
 mod filter;
+mod health;
 mod import;
 mod init;
 mod lines;
@@ -22,6 +28,7 @@ mod mcp;
 mod privacy;
 mod progress;
 mod prove;
+mod purge;
 mod query;
 mod record;
 mod redact;
@@ -34,6 +41,7 @@ mod store;
 mod table;
 mod tail;
 mod timeline;
+mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -68,7 +76,10 @@ enum Command {
     Report(report::ReportCommand),
     Checkpoint(prove::CheckpointArgs),
     Prove(prove::ProveArgs),
-    Check(prove::CheckArgs),
+    Check(check::CheckArgs),
+    Evidence(prove::EvidenceArgs),
+    #[command(subcommand)]
+    Anchors(anchors::AnchorsCommand),
     #[command(subcommand)]
     Keys(manage::KeysCommand),
     #[command(subcommand)]
@@ -77,6 +88,10 @@ enum Command {
     Hold(manage::HoldCommand),
     #[command(subcommand)]
     Clock(manage::ClockCommand),
+    Purge(purge::PurgeArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Health(health::HealthArgs),
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
     #[command(subcommand)]
@@ -106,11 +121,17 @@ fn run(command: &Command) -> exit::Outcome {
         Command::Report(command) => report::run(command),
         Command::Checkpoint(args) => prove::checkpoint(args),
         Command::Prove(args) => prove::prove(args),
-        Command::Check(args) => prove::check(args),
+        Command::Check(args) => check::check(args),
+        Command::Evidence(args) => prove::evidence(args),
+        Command::Anchors(command) => anchors::run(command),
         Command::Keys(command) => manage::keys(command),
         Command::Policy(command) => manage::policy(command),
         Command::Hold(command) => manage::hold(command),
         Command::Clock(command) => manage::clock(command),
+        Command::Purge(args) => purge::run(args),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
+        Command::Health(args) => health::run(args),
         Command::Alerts(command) => alerts::run(command),
         Command::BreakGlass(command) => break_glass::run(command),
         Command::Reveal(args) => privacy::reveal(args),

@@ -17,6 +17,8 @@ const BAR: usize = 24;
 pub enum Unit {
     /// Entries, calls.
     Entries,
+    /// Rows of tables.
+    Rows,
     /// Bytes of a file.
     Bytes,
 }

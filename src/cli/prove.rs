@@ -1,13 +1,14 @@
-//! `checkpoint`, `prove`, `check`: proofs for people who trust neither the machine nor the program.
+//! `checkpoint`, `prove`, `evidence`: what is handed to people who trust neither the machine nor the program.
 
+use super::anchors;
 use super::exit::{End, Failure, Outcome};
 use super::lines::Source;
-use super::render::{Out, Style, clean_json, count};
+use super::render::{Out, clean};
 use super::store::StoreArgs;
-use attestlog::json::{Json, Object};
-use attestlog::note::{SignedCheckpoint, Succession, VerifierKey};
-use attestlog::proof::{Checked, MAX_PROOF_BYTES, Proof, Proven};
-use attestlog::{Error, ErrorKind};
+use super::trust::TrustArgs;
+use super::verify;
+use attestlog::note::SignedCheckpoint;
+use attestlog::{AuditLog, Error, ErrorKind, Field, Neighbours};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,51 +23,135 @@ pub struct CheckpointArgs {
 pub fn checkpoint(args: &CheckpointArgs) -> Outcome {
     let log = args.store.open()?;
     let checkpoint = log.checkpoint().map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
-    log.close().map_err(|e| args.store.name(e.into()))?;
     let mut out = Out::stdout();
     write!(out, "{checkpoint}")?;
     out.flush()?;
+    anchors::hand_over(&log);
+    log.close().map_err(|e| args.store.name(e.into()))?;
     Ok(End::Done)
 }
 
-/// Print the proof that an entry is in the log, or that the log only grew
+/// Print a proof: that an entry is in the log, that the log only grew, that nothing is missing from an answer, or what a
+/// sealed value is
+///
+/// Each checks with `attestlog check` and the public key, without the store.
 #[derive(Debug, Args)]
 pub struct ProveArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// The entry
-    #[arg(required_unless_present = "consistent_with")]
+    /// Prove that this entry is in the log
+    #[arg(required_unless_present_any = ["consistent_with", "complete"])]
     seq: Option<u64>,
     /// Prove that the log as it is now extends the one of this checkpoint
-    #[arg(long, value_name = "CHECKPOINT-FILE", conflicts_with = "seq")]
+    #[arg(long, value_name = "CHECKPOINT-FILE", conflicts_with_all = ["seq", "complete"])]
     consistent_with: Option<PathBuf>,
+    /// Prove that these are all entries of one patient, user, tool or conversation. Writes the pending index batch first
+    #[arg(long, conflicts_with = "seq", requires = "term")]
+    complete: bool,
+    #[command(flatten)]
+    term: TermArgs,
+    /// Let the proof name the neighbours in the index where it must: other users, patients, conversations and their entries
+    #[arg(long, requires = "complete")]
+    neighbours: bool,
+    /// Prove what the value sealed at this path of the entry is, and open no other. Whoever gets the proof can read it; the
+    /// log says first who saw it, and why
+    #[arg(long, value_name = "PATH", requires = "seq")]
+    reveal: Option<String>,
+    /// With --reveal: who asks [default: who runs this program]
+    #[arg(long, value_name = "WHO", requires = "reveal", allow_hyphen_values = true)]
+    actor: Option<String>,
+    /// With --reveal: why
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "reveal",
+        allow_hyphen_values = true,
+        default_value = "selective disclosure"
+    )]
+    reason: String,
+}
+
+/// Of what an answer is shown to be complete.
+#[derive(Debug, Args)]
+#[group(id = "term", multiple = false, requires = "complete")]
+struct TermArgs {
+    /// With --complete: the patient
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    patient: Option<String>,
+    /// With --complete: the user
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    user: Option<String>,
+    /// With --complete: the tool
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    tool: Option<String>,
+    /// With --complete: the conversation
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    conversation: Option<String>,
+}
+
+impl TermArgs {
+    fn get(&self) -> Option<(Field, &str)> {
+        let all = [
+            (Field::Patient, &self.patient),
+            (Field::User, &self.user),
+            (Field::Tool, &self.tool),
+            (Field::Conversation, &self.conversation),
+        ];
+        all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
+    }
 }
 
 /// Nobody's checkpoint is longer.
 const MAX_CHECKPOINT: u64 = 1 << 20;
 
 pub fn prove(args: &ProveArgs) -> Outcome {
+    let proof = if let Some(path) = &args.consistent_with {
+        consistent(args, path)?
+    } else {
+        let log = args.store.open()?;
+        let proof = match (args.seq, &args.reveal, args.term.get()) {
+            (Some(seq), None, _) => log.prove(seq).map_err(|e| unproven(args, e))?.to_string(),
+            (Some(seq), Some(path), _) => {
+                let actor = args.actor.clone().unwrap_or_else(who);
+                let proof = log.prove_reveal(seq, path, &actor, &args.reason);
+                proof.map_err(|e| unproven(args, e))?.to_string()
+            }
+            (None, _, Some((facet, value))) => complete(args, &log, facet, value)?,
+            (None, _, None) => return Err(Failure::Input("name an entry, or --complete with a value".to_owned())),
+        };
+        // Shown only once everything that it rests on is on the disk.
+        log.close().map_err(|e| args.store.name(e.into()))?;
+        proof
+    };
     let mut out = Out::stdout();
-    if let Some(path) = &args.consistent_with {
-        let file = path.display();
-        let bytes = Source::open(Some(path))?.read_all(MAX_CHECKPOINT)?;
-        let old = SignedCheckpoint::parse(&bytes).map_err(|e| Failure::Input(format!("{file}: {e}")))?;
-        let log = args.store.open()?;
-        let proof = log.prove_consistent(&old).map_err(|e| match e.kind() {
-            // A log that does not extend what was signed is what this was asked to find.
-            ErrorKind::Conflict => Failure::Found(format!("{file}: {e}")),
-            _ => unproven(args, e),
-        })?;
-        log.close()?;
-        out.line(proof.to_json().to_canonical().as_str())?;
-    } else if let Some(seq) = args.seq {
-        let log = args.store.open()?;
-        let proof = log.prove(seq).map_err(|e| unproven(args, e))?;
-        log.close()?;
-        write!(out, "{proof}")?;
-    }
+    write!(out, "{proof}")?;
     out.flush()?;
     Ok(End::Done)
+}
+
+fn consistent(args: &ProveArgs, path: &Path) -> Result<String, Failure> {
+    let file = path.display();
+    let bytes = Source::open(Some(path))?.read_all(MAX_CHECKPOINT)?;
+    let old = SignedCheckpoint::parse(&bytes).map_err(|e| Failure::Input(format!("{file}: {e}")))?;
+    let log = args.store.open()?;
+    let proof = log.prove_consistent(&old).map_err(|e| match e.kind() {
+        // A log that does not extend what was signed is what this was asked to find.
+        ErrorKind::Conflict => Failure::Found(format!("{file}: {e}")),
+        _ => unproven(args, e),
+    })?;
+    log.close()?;
+    Ok(proof.to_string())
+}
+
+fn complete(args: &ProveArgs, log: &AuditLog, facet: Field, value: &str) -> Result<String, Failure> {
+    let neighbours = if args.neighbours { Neighbours::Reveal } else { Neighbours::Withhold };
+    log.prove_complete(facet, value, neighbours).map(|proof| proof.to_string()).map_err(|e| {
+        // Neighbours that are withheld are a matter of what was asked for; a store that may not sign is not.
+        match e.kind() == ErrorKind::Conflict && log.checkpoint().is_ok() {
+            true => Failure::Input(format!("{e} (--neighbours)")),
+            false => unproven(args, e),
+        }
+    })
 }
 
 fn unproven(args: &ProveArgs, e: Error) -> Failure {
@@ -76,92 +161,47 @@ fn unproven(args: &ProveArgs, e: Error) -> Failure {
     })
 }
 
-/// Check a proof of either kind, with no store at all
+/// Who runs this program, as far as the environment says.
+fn who() -> String {
+    let names = ["USER", "LOGNAME", "USERNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| "unknown user".to_owned())
+}
+
+/// Write the whole log into a new folder that an auditor can check with standard tools
 #[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// The proof; `-` is standard input
-    #[arg(value_name = "PROOF-FILE")]
-    proof: PathBuf,
-    /// The log's public key, or a file with it
-    #[arg(long, value_name = "KEY", value_parser = public_key)]
-    public_key: VerifierKey,
-    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too
-    #[arg(long, value_name = "FILE")]
-    succession: Option<PathBuf>,
-    /// Print JSON
+pub struct EvidenceArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The folder; must not exist
+    dir: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Print the verification as JSON: what report.json holds
     #[arg(long)]
     json: bool,
 }
 
-/// A verifier key, or the first line of a file with it.
-pub fn public_key(text: &str) -> Result<VerifierKey, String> {
-    let unread = match text.parse() {
-        Ok(key) => return Ok(key),
-        Err(e) => e,
-    };
-    match std::fs::read_to_string(super::session::path(Path::new(text))) {
-        Ok(content) => {
-            let line = content.lines().next().unwrap_or_default();
-            line.trim().parse().map_err(|e| format!("{text}: {e}"))
-        }
-        Err(_) => Err(format!("neither a file nor a key: {unread}")),
-    }
-}
-
-pub fn check(args: &CheckArgs) -> Outcome {
-    let source = Source::open(Some(&args.proof))?;
-    let name = source.name.clone();
-    let bytes = source.read_all(MAX_PROOF_BYTES as u64)?;
-    let succession = args.succession.as_deref().map(succession).transpose()?;
-    let checked = Proof::parse(&bytes).and_then(|proof| proof.check(&args.public_key, succession.as_ref()));
+pub fn evidence(args: &EvidenceArgs) -> Outcome {
+    let options = args.trust.options()?;
+    let log = args.store.open()?;
+    let written = log.write_evidence(&args.dir, &verify::with_progress(options));
+    let verification = written.map_err(|e| match e.kind() {
+        ErrorKind::AlreadyExists => Failure::Input(e.to_string()),
+        // The store is open, so what is not found is the folder's parent.
+        ErrorKind::NotFound => Failure::Input(e.to_string()),
+        _ => args.store.name(Failure::Store(e.to_string())),
+    })?;
+    log.close().map_err(|e| args.store.name(e.into()))?;
     let mut out = Out::stdout();
-    let checked = match checked {
-        Ok(checked) => checked,
-        Err(e) if args.json => {
-            let object = Object::from_iter([("ok", Json::from(false)), ("error", Json::from(e.to_string()))]);
-            out.line(Json::from(object).to_canonical().as_str())?;
-            out.flush()?;
-            return Ok(End::Found);
-        }
-        Err(e) => return Err(Failure::Found(format!("{name}: proves nothing: {e}"))),
-    };
-    match args.json {
-        true => out.line(checked.to_json().to_canonical().as_str())?,
-        false => show(&checked, &mut out)?,
+    if args.json {
+        out.line(verification.to_json().to_canonical().as_str())?;
+        out.flush()?;
+    } else {
+        out.line(format!(
+            "written to {}; README.txt there says how to check it",
+            clean(&args.dir.display().to_string())
+        ))?;
+        verify::show(&verification, &mut out)?;
     }
-    out.flush()?;
-    Ok(End::Done)
-}
-
-fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
-    let valid = out.styled(Style::Good, "valid");
-    match checked.proven() {
-        Proven::Inclusion { seq, size, root, line } => {
-            out.line(format!("{valid}: entry {seq} is one of the first {} of the log", count(*size)))?;
-            out.line(format!("  root   {root}"))?;
-            out.line(format!("  entry  {}", clean_json(line)))?;
-        }
-        Proven::Consistency { old_size, old_root, new_size, new_root } => {
-            let (old, new) = (count(*old_size), count(*new_size));
-            out.line(format!("{valid}: the log of {new} entries begins with the {old} of the earlier checkpoint"))?;
-            out.line(format!("  old root  {old_root}"))?;
-            out.line(format!("  new root  {new_root}"))?;
-        }
-        // Kinds that a later version of the library knows have their JSON.
-        _ => out.line(format!("{valid}: {}", checked.to_json().to_canonical()))?,
-    }
-    out.line(format!("  log    {}", clean_json(checked.origin())))?;
-    out.line(match checked.epoch() {
-        Some(epoch) => format!("  epoch  {epoch}"),
-        None => "  epoch  not checked (that takes --succession)".to_owned(),
-    })
-}
-
-fn succession(path: &Path) -> Result<Succession, Failure> {
-    let bytes = Source::open(Some(path))?.read_all(MAX_CHECKPOINT)?;
-    let fault = |e: &dyn std::fmt::Display| Failure::Input(format!("{}: {e}", path.display()));
-    let value = Json::parse(&bytes).map_err(|e| fault(&e))?.value;
-    // Either the succession itself or the whole answer of `keys show --json`.
-    let value = value.get("succession").cloned().unwrap_or(value);
-    Succession::from_json(&value).map_err(|e| fault(&e))
+    Ok(if verification.ok() { End::Done } else { End::Found })
 }

@@ -8,7 +8,7 @@ use super::exit::{End, Failure, Outcome, complain, is_input};
 use super::lines::{Line, MAX_LINE, Source};
 use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
-use super::store::StoreArgs;
+use super::store::{Alerts, StoreArgs};
 use attestlog::json::Json;
 use attestlog::owner::Joint;
 use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
@@ -36,13 +36,20 @@ pub struct RecordArgs {
     /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
+    /// Let no rules look at what is recorded; whoever watches next does
+    #[arg(long)]
+    no_alerts: bool,
 }
 
 type Parsed = Line<Result<ToolCall, Error>>;
 
 pub fn run(args: &RecordArgs) -> Outcome {
     let source = Source::open(args.file.as_deref())?;
-    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned))?;
+    let alerts = match args.no_alerts {
+        true => Alerts::Off,
+        false => Alerts::Raised { taken: args.receipts },
+    };
+    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned), alerts)?;
     let mut recorder = Recorder {
         log: &log,
         name: source.name.clone(),

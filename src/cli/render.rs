@@ -7,6 +7,9 @@
 use super::session::{self, Sink};
 use attestlog::Timestamp;
 use attestlog::json::Json;
+pub use attestlog::report::text::{
+    cut, visible as clean, visible_json as clean_json, visible_lines as clean_lines, width, wrap,
+};
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 
@@ -87,113 +90,6 @@ impl Style {
             Style::Warn => "\x1b[33m",
         }
     }
-}
-
-/// Characters that take no room or change how others are laid out: the ways to make one id look like another.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-fn escape(text: &str, backslashes: bool, lines: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' if lines => out.push('\n'),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' if backslashes => out.push_str("\\\\"),
-            c if c.is_control() || is_invisible(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// Text on one line, with everything spelled out that a terminal would act on.
-pub fn clean(text: &str) -> String {
-    escape(text, true, false)
-}
-
-/// The same for text in which a backslash is an escape already: JSON, attribution lines.
-pub fn clean_json(text: &str) -> String {
-    escape(text, false, false)
-}
-
-/// The same for messages of several lines.
-pub fn clean_lines(text: &str) -> String {
-    escape(text, false, true)
-}
-
-/// How many columns of a terminal a character takes, near enough to align a table by.
-fn columns(c: char) -> usize {
-    match c {
-        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{64b}'..='\u{65f}' => 0,
-        '\u{e31}' | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}' | '\u{1ab0}'..='\u{1aff}' => 0,
-        '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' => 0,
-        '\u{1100}'..='\u{115e}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{a4cf}' | '\u{a960}'..='\u{a97f}' => 2,
-        '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff01}'..='\u{ff60}' => 2,
-        '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1f64f}' | '\u{1f680}'..='\u{1faff}' => 2,
-        '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
-}
-
-/// How many columns of a terminal a text takes.
-pub fn width(text: &str) -> usize {
-    text.chars().map(columns).sum()
-}
-
-/// The text in at most `limit` columns; what was cut shows as an ellipsis.
-pub fn cut(text: &str, limit: usize) -> String {
-    if width(text) <= limit {
-        return text.to_owned();
-    }
-    let mut out = String::new();
-    let mut used = 1;
-    for c in text.chars() {
-        used += columns(c);
-        if used > limit {
-            break;
-        }
-        out.push(c);
-    }
-    out.push('…');
-    out
-}
-
-/// The text in lines of at most `limit` columns, broken at blanks where there are any.
-pub fn wrap(text: &str, limit: usize) -> Vec<String> {
-    let limit = limit.max(8);
-    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
-    for word in text.split(' ') {
-        let needed = width(word);
-        if used > 0 && used + 1 + needed > limit {
-            lines.push(std::mem::take(&mut line));
-            used = 0;
-        }
-        if used > 0 {
-            line.push(' ');
-            used += 1;
-        }
-        for c in word.chars() {
-            if used + columns(c) > limit {
-                lines.push(std::mem::take(&mut line));
-                used = 0;
-            }
-            line.push(c);
-            used += columns(c);
-        }
-    }
-    if !line.is_empty() || lines.is_empty() {
-        lines.push(line);
-    }
-    lines
 }
 
 /// A value in a few words: long texts, lists and deep values are cut with an ellipsis. Escaped already.
@@ -313,9 +209,6 @@ mod tests {
 
     #[test]
     fn nothing_is_cut_silently() {
-        assert_eq!(cut("abcdef", 4), "abc…");
-        assert_eq!(cut("abcd", 4), "abcd");
-        assert_eq!(cut("漢字漢字", 5), "漢字…");
         let long = Json::Array(vec![Json::from("x".repeat(61)); 6]);
         assert_eq!(brief(&long).matches('…').count(), 5);
     }
@@ -326,15 +219,5 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(duration(145.2), "145 ms");
         assert_eq!(duration(200_000.0), "3 min 20 s");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn lines_fit(text in "[a-z漢 ]{0,200}", limit in 8usize..60) {
-            for line in wrap(&text, limit) {
-                proptest::prop_assert!(width(&line) <= limit);
-            }
-            proptest::prop_assert!(width(&cut(&text, limit)) <= limit);
-        }
     }
 }

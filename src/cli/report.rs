@@ -1,32 +1,58 @@
-//! `report access`: who accessed a patient's data.
+//! `report access`: who accessed a patient's data, or what one user's agents touched; `report disclosures`: the accounting
+//! that a patient can ask for.
 
 use super::exit::{End, Failure, Outcome};
-use super::export::broken_pipe;
+use super::export::{ToolArgs, broken_pipe};
 use super::render::Out;
 use super::store::StoreArgs;
-use super::verify::verify;
-use attestlog::json::Json;
+use super::trust::TrustArgs;
+use super::verify::verify_with;
 use attestlog::redact::{Facet, PseudonymKey, Sanitizer, Secrets};
 use attestlog::report::access::{AccessReport, Context, Purged, Subject, TextStyle};
 use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
-use attestlog::{AuditLog, Kind, Query, Timestamp, Verification};
+use attestlog::{AuditLog, Query, Timestamp, Verification};
 use clap::{Args, Subcommand, ValueEnum};
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// Reports for people and authorities
 #[derive(Debug, Subcommand)]
 pub enum ReportCommand {
-    /// Who accessed a patient's data, when, with which tool, what was viewed, for which purpose
+    /// Who accessed a patient's data, when, with which tool, what was viewed, for which purpose; or all that one user's
+    /// agents touched
     Access(AccessArgs),
+    /// To whom a patient's data was disclosed in the last six years, without treatment, payment and operations
+    Disclosures(DisclosuresArgs),
 }
 
 #[derive(Debug, Args)]
+#[group(id = "subject", required = true, multiple = false, args = ["patient", "user"])]
 pub struct AccessArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// The patient
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    patient: Option<String>,
+    /// The user, instead of a patient
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    user: Option<String>,
+    #[command(flatten)]
+    form: FormArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DisclosuresArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The patient
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     patient: String,
+    #[command(flatten)]
+    form: FormArgs,
+}
+
+#[derive(Debug, Args)]
+struct FormArgs {
     /// From this time on: RFC 3339 or YYYY-MM-DD (UTC)
     #[arg(long, value_name = "TIME")]
     since: Option<Timestamp>,
@@ -36,6 +62,10 @@ pub struct AccessArgs {
     /// How to write it
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    tools: ToolArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,36 +79,69 @@ enum Format {
 }
 
 pub fn run(command: &ReportCommand) -> Outcome {
-    let ReportCommand::Access(args) = command;
-    let log = args.store.open()?;
-    let verification = verify(&log).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
-    let known = pseudonyms(&log, args);
-    let context = context(&log, &args.patient, known, &verification)?.period(args.since, args.until)?;
+    let (store, form, subject) = match command {
+        ReportCommand::Access(AccessArgs { store, patient: Some(patient), form, .. }) => {
+            (store, form, Subject::Patient(patient.clone()))
+        }
+        ReportCommand::Access(AccessArgs { store, user, form, .. }) => {
+            (store, form, Subject::User(user.clone().unwrap_or_default()))
+        }
+        ReportCommand::Disclosures(DisclosuresArgs { store, patient, form }) => {
+            (store, form, Subject::Disclosures(patient.clone()))
+        }
+    };
+    // The period first: whoever mistypes it should not wait for a verification.
+    let context = asked(form, subject)?;
+    let options = form.trust.options()?;
+    let log = store.open()?;
+    let verification = verify_with(&log, options).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let known = pseudonyms(&log, store, &context.subject);
+    let context = complete(&log, context, known, &verification)?;
     let mut out = Out::stdout();
-    match args.format {
+    match form.format {
         Format::Text => {
-            let report = access(&log, &args.patient, context)?;
+            let report = access(&log, context)?;
             let text = report.to_text(&style(&out));
             out.write_all(text.as_bytes())?;
         }
-        Format::Json => out.line(access(&log, &args.patient, context)?.to_json().to_canonical().as_str())?,
-        Format::Csv => access(&log, &args.patient, context)?.write_csv(&mut out).map_err(broken_pipe)?,
-        Format::Html => out.write_all(access(&log, &args.patient, context)?.to_html().as_bytes())?,
-        Format::FhirR4 | Format::FhirR5 => {
-            let release = if args.format == Format::FhirR4 { FhirRelease::R4 } else { FhirRelease::R5 };
-            let options = FhirOptions::default().about(&context);
-            let mut fhir = FhirWriter::new(&mut out, release, FhirForm::Bundle, options);
-            let mut query = Query::new().patient(&args.patient);
-            query = args.since.into_iter().fold(query, Query::since);
-            query = args.until.into_iter().fold(query, Query::until);
-            for entry in log.query(&query)? {
-                fhir.write(&entry?).map_err(broken_pipe)?;
-            }
-            fhir.finish().map_err(broken_pipe)?.line("")?;
-        }
+        Format::Json => out.line(access(&log, context)?.to_json().to_canonical().as_str())?,
+        Format::Csv => access(&log, context)?.write_csv(&mut out).map_err(broken_pipe)?,
+        Format::Html => out.write_all(access(&log, context)?.to_html().as_bytes())?,
+        Format::FhirR4 => fhir(&log, FhirRelease::R4, context, form, &mut out)?,
+        Format::FhirR5 => fhir(&log, FhirRelease::R5, context, form, &mut out)?,
     }
     out.flush()?;
     Ok(End::Done)
+}
+
+/// A resource for each row, and for emergency access to the patient as such, which is no row.
+fn fhir(log: &AuditLog, release: FhirRelease, context: Context, form: &FormArgs, out: &mut Out) -> Result<(), Failure> {
+    let mut options = FhirOptions::default().about(&context);
+    options.tools = form.tools.kinds();
+    let query = of_subject(&context.subject);
+    let with_grants = matches!(context.subject, Subject::Patient(_));
+    let period = (context.start.unwrap_or(Timestamp::MIN), context.end.unwrap_or(Timestamp::MAX));
+    let rows: BTreeSet<u64> = access(log, context)?.rows().iter().flat_map(|row| row.entries()).collect();
+    let mut fhir = FhirWriter::new(out, release, FhirForm::Bundle, options);
+    for entry in log.query(&query)? {
+        let entry = entry?;
+        let at = entry.body.recorded_at;
+        if rows.contains(&entry.seq) || with_grants && entry.call().is_none() && period.0 <= at && at < period.1 {
+            fhir.write(&entry).map_err(broken_pipe)?;
+        }
+    }
+    Ok(fhir.finish().map_err(broken_pipe)?.line("")?)
+}
+
+/// What was asked for; an accounting of disclosures is over six years where nothing else was said.
+fn asked(form: &FormArgs, subject: Subject) -> Result<Context, Failure> {
+    let now = attestlog::Clock::now(&attestlog::SystemClock::default());
+    let six_years = matches!(subject, Subject::Disclosures(_)) && form.since.is_none();
+    let context = Context::new(subject).made_at(now);
+    Ok(match six_years {
+        true => context.six_years_before(form.until.unwrap_or(now)),
+        false => context.period(form.since, form.until)?,
+    })
 }
 
 /// How text looks on this output.
@@ -87,48 +150,53 @@ pub fn style(out: &Out) -> TextStyle {
     if out.styles() { TextStyle::colored(width) } else { TextStyle::plain(width) }
 }
 
-/// The report about one patient. The period decides what comes in, so that a call that began before it and ended in it
-/// is told whole.
-pub fn access(log: &AuditLog, patient: &str, context: Context) -> attestlog::Result<AccessReport> {
+/// The entries that can belong to a report, whenever they were.
+fn of_subject(subject: &Subject) -> Query {
+    match subject {
+        Subject::User(user) => Query::new().user(user),
+        other => Query::new().patient(other.shown()),
+    }
+}
+
+/// The report. The period decides what comes in, so that a call that began before it and ended in it is told whole.
+pub fn access(log: &AuditLog, context: Context) -> attestlog::Result<AccessReport> {
+    let query = of_subject(&context.subject);
     let mut builder = AccessReport::builder(context);
-    for entry in log.query(&Query::new().patient(patient))? {
+    for entry in log.query(&query)? {
         builder.add(&entry?);
     }
     Ok(builder.finish())
 }
 
-/// What is known of the log behind the report.
-pub fn context(
+/// Adds what is known of the log behind the report.
+pub fn complete(
     log: &AuditLog,
-    patient: &str,
+    mut context: Context,
     recorded_as: Vec<String>,
     verification: &Verification,
 ) -> attestlog::Result<Context> {
-    let mut context = Context::new(Subject::Patient(patient.to_owned()));
     context.recorded_as = recorded_as;
     context.log = log.public_key().map(|key| key.name().to_owned());
-    context.generated_at = attestlog::Clock::now(&attestlog::SystemClock::default()).into();
     context.integrity_verified = verification.ok();
     context.anchored = verification.anchored;
     context.anchored_size = verification.anchored_size;
-    for entry in log.query(&Query::new().kind(Kind::Purge))? {
-        let entry = entry?;
-        let Some(detail) = entry.own().map(|own| own.detail.to_json()) else { continue };
-        let classes = detail.get("classes").and_then(Json::as_object).into_iter().flat_map(|c| c.iter());
-        context.purged.extend(classes.filter_map(|(class, n)| {
-            Some(Purged { count: n.as_u64()?, class: class.to_owned(), purge_seq: entry.seq })
-        }));
+    context.rewritable_from = verification.rewritable_from;
+    for (purge_seq, classes) in log.purged_since(context.start)? {
+        let purged = classes.into_iter().map(|(class, count)| Purged { count, class, purge_seq });
+        context.purged.extend(purged);
     }
     Ok(context)
 }
 
-/// The pseudonyms under which the store knows the patient; none where it holds the id itself, or without the key.
-fn pseudonyms(log: &AuditLog, args: &AccessArgs) -> Vec<String> {
-    let Ok(keys) = args.store.key.load(&args.store.store) else { return Vec::new() };
+/// The pseudonyms under which the store knows the subject; none where it holds the id itself, or without the key.
+fn pseudonyms(log: &AuditLog, store: &StoreArgs, subject: &Subject) -> Vec<String> {
+    let Ok(keys) = store.key.load(&store.store) else { return Vec::new() };
     let secrets = Secrets { pseudonyms: keys.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect() };
     let Ok(sanitizer) = Sanitizer::new(&log.policies().redaction, secrets) else { return Vec::new() };
-    let known = sanitizer.lookup(Facet::Patient, &args.patient);
+    let by_user = matches!(subject, Subject::User(_));
+    let known = sanitizer.lookup(if by_user { Facet::User } else { Facet::Patient }, subject.shown());
     // The key makes a pseudonym of every id; those that stand in the log are the ones that count.
-    let stands = |id: &String| log.count(&Query::new().patient(id).limit(1)).is_ok_and(|n| n > 0);
-    known.into_iter().filter(|id| *id != args.patient && stands(id)).collect()
+    let query = |id: &String| if by_user { Query::new().user(id) } else { Query::new().patient(id) };
+    let stands = |id: &String| log.count(&query(id).limit(1)).is_ok_and(|n| n > 0);
+    known.into_iter().filter(|id| id != subject.shown() && stands(id)).collect()
 }

@@ -1,7 +1,7 @@
 //! `serve`: has the store open for other processes, until it is told to end.
 
 use super::exit::{End, Failure, Outcome, complain};
-use super::store::StoreArgs;
+use super::store::{Alerts, StoreArgs};
 use clap::Args;
 
 /// Keep the store open for other processes, until SIGTERM or SIGINT
@@ -19,7 +19,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
     let mut signals = signals.map_err(|e| Failure::Store(format!("signals: {e}")))?;
-    let joint = args.store.join(args.store.key.options()?)?;
+    let joint = args.store.join(args.store.key.options()?, Alerts::Raised { taken: false })?;
     let end = signals.handle();
     let waiting = joint.clone();
     let owned = std::thread::spawn(move || {

@@ -5,7 +5,7 @@ use super::render::{self, Out, Style, clean, count};
 use super::store::StoreArgs;
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Number, Object};
-use attestlog::{AuditLog, Statistics, Timestamp, ToolStatistics};
+use attestlog::{AuditLog, Kind, Query, Statistics, Timestamp, ToolStatistics};
 use clap::Args;
 use std::io::Write;
 
@@ -83,6 +83,29 @@ pub fn show(log: &AuditLog, of: &Statistics, out: &mut Out) -> Outcome {
         ])?;
     }
     table.finish()?;
+    purged(log, &tools, out)
+}
+
+/// The day of a time.
+fn day(of: Timestamp) -> String {
+    of.to_string().chars().take(10).collect()
+}
+
+/// What was purged is in no figure, and that must not look as if it had never been.
+fn purged(log: &AuditLog, tools: &[ToolStatistics], out: &mut Out) -> Outcome {
+    let (mut gone, mut last) = (0, None);
+    for entry in log.query(&Query::new().kind(Kind::Purge))? {
+        let entry = entry?;
+        let detail = entry.own().map(|own| own.detail.to_json());
+        gone += detail.and_then(|detail| detail.get("count")?.as_u64()).unwrap_or_default();
+        last = Some(entry.seq);
+    }
+    if let (Some(last), Some(since)) = (last, tools.iter().filter_map(|tool| tool.since).min()) {
+        let (gone, since) = (count(gone), day(since));
+        out.line(format!(
+            "counts what remains, since {since}: {gone} entries were purged by policy, the last by entry {last}"
+        ))?;
+    }
     Ok(End::Done)
 }
 
@@ -105,5 +128,6 @@ fn json(of: &ToolStatistics) -> Json {
         ("p95_duration_ms", ms(of.p95_duration_ms)),
         ("p99_duration_ms", ms(of.p99_duration_ms)),
         ("unique_users", of.unique_users.into()),
+        ("since", of.since.map_or(Json::Null, |since| day(since).into())),
     ]))
 }

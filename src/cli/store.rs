@@ -1,16 +1,18 @@
 //! Opening the store that a command names, with its key file.
 
+use super::alerting::Alerting;
+use super::anchors;
 use super::away::Runner;
 use super::exit::{Failure, complain};
 use super::lines::Source;
 use super::session;
-use attestlog::keys::{KeyFile, Passphrase};
+use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::owner::{Guard, Joint, Owned, Sharing};
 use attestlog::{AuditLog, Error, ErrorKind, Options};
 use clap::Args;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The store, for commands that open one.
 #[derive(Debug, Args)]
@@ -25,14 +27,22 @@ pub struct StoreArgs {
 /// Where the store's secrets are.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyArgs {
-    /// The key file [default: STORE.key]
+    /// The key file [default: the environment variable ATTESTLOG_KEY (a whole key file as base64), if it is set, else
+    /// STORE.key]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     key: Option<PathBuf>,
+    /// Keep the keys in the operating system's keyring instead, under this account
+    #[cfg(feature = "keyring")]
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "key", help_heading = "Keys")]
+    os_keyring: Option<String>,
     /// File whose first line is the key file's passphrase; `-` is standard input [default: the environment variable
     /// ATTESTLOG_PASSPHRASE, if it is set]
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     passphrase_file: Option<PathBuf>,
 }
+
+/// The environment variable in which the whole key file may be, as base64.
+pub const KEY: &str = "ATTESTLOG_KEY";
 
 /// The environment variable in which the passphrase may be.
 const PASSPHRASE: &str = "ATTESTLOG_PASSPHRASE";
@@ -78,21 +88,45 @@ fn failure(e: &Error) -> Failure {
     }
 }
 
-/// What this process does for others while it has a store open, and for the store where it lives `long`.
-pub fn sharing(long: bool) -> Sharing {
+/// Whether a process that records lets alert rules look while it owns the store.
+#[derive(Debug, Clone, Copy)]
+pub enum Alerts {
+    Off,
+    /// `taken`: standard output is for something else.
+    Raised {
+        taken: bool,
+    },
+}
+
+/// What this process does for others while it has a store open, and for the store where it records.
+fn sharing(recording: Option<(PathBuf, Alerts)>) -> Sharing {
     let mut sharing = Sharing::default();
     sharing.commands = Some(Arc::new(Runner));
     sharing.on_trouble = Some(Arc::new(|message| complain(message)));
-    if long {
-        sharing.on_owning = Some(Arc::new(owning));
+    if let Some((store, Alerts::Raised { taken })) = recording {
+        sharing.on_owning = Some(Arc::new(move |log| owning(log, &store, taken)));
     }
     sharing
 }
 
-/// Called when a process that lives long comes to own a store. What must run once a store (alert rules, anchoring) is
-/// started here; it ends when the guard is dropped, which is before the store is closed.
-fn owning(_log: &AuditLog) -> Guard {
-    Box::new(())
+/// Called when a process that records comes to own a store. What must run once a store and not once a process is started
+/// here; it ends when the guard is dropped, which is before the store is closed.
+fn owning(log: &AuditLog, store: &Path, taken: bool) -> Guard {
+    for warning in log.warnings() {
+        complain(format!("warning: {warning}"));
+    }
+    Box::new(Rules(Mutex::new(Some(Alerting::start(log, store, taken)))))
+}
+
+/// The alert rules at work.
+struct Rules(Mutex<Option<Alerting>>);
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        if let Ok(Some(alerting)) = self.0.get_mut().map(Option::take) {
+            alerting.finish();
+        }
+    }
 }
 
 impl KeyArgs {
@@ -101,6 +135,8 @@ impl KeyArgs {
         let mut options = Options::new();
         if let Some(key) = &self.key {
             options = options.key_file(key);
+        } else if let Some(vault) = self.vault() {
+            options = options.key_vault(vault);
         }
         if let Some(passphrase) = self.passphrase()? {
             options = options.passphrase(passphrase);
@@ -119,7 +155,24 @@ impl KeyArgs {
 
     /// The key file of a store.
     pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
-        Ok(KeyFile::load(&self.path(store), self.passphrase()?.as_ref())?)
+        let passphrase = self.passphrase()?;
+        match self.vault() {
+            Some(vault) => {
+                let text = vault.load()?.unwrap_or_default();
+                Ok(KeyFile::parse(&text, passphrase.as_ref()).map_err(|e| e.at(vault.name()))?)
+            }
+            None => Ok(KeyFile::load(&self.path(store), passphrase.as_ref())?),
+        }
+    }
+
+    /// Where the keys are, if they are in no file.
+    fn vault(&self) -> Option<Box<dyn KeyVault>> {
+        #[cfg(feature = "keyring")]
+        if let Some(account) = &self.os_keyring {
+            return Some(Box::new(attestlog::keys::OsKeyring::new(account)));
+        }
+        let set = self.key.is_none() && std::env::var_os(KEY).is_some();
+        set.then(|| Box::new(EnvironmentKeys::new(KEY)) as Box<dyn KeyVault>)
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
@@ -153,14 +206,24 @@ impl StoreArgs {
         if let Some(session) = session::current() {
             return Ok(Opened::Shared(session.log.clone()));
         }
+        let options = anchors::add(options, &self.store)?.anchor_on_open(false);
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
-        let owned = Owned::open(&self.store, options, &sharing(false)).map_err(|e| self.name(failure(&e)))?;
+        let owned = Owned::open(&self.store, options, &sharing(None)).map_err(|e| self.name(failure(&e)))?;
+        for warning in owned.log().warnings() {
+            complain(format!("warning: {warning}"));
+        }
         Ok(Opened::Owned(owned))
     }
 
     /// The store for a command that records: this process sanitises, whoever owns the store.
-    pub fn join(&self, options: Options) -> Result<Joint, Failure> {
-        Joint::open(&self.store, options, sharing(true)).map_err(|e| self.name(failure(&e)))
+    pub fn join(&self, options: Options, alerts: Alerts) -> Result<Joint, Failure> {
+        let options = anchors::add(options, &self.store)?;
+        Joint::open(&self.store, options, self.sharing(alerts)).map_err(|e| self.name(failure(&e)))
+    }
+
+    /// What a process that records does for the store while it owns it.
+    pub fn sharing(&self, alerts: Alerts) -> Sharing {
+        sharing(Some((self.store.clone(), alerts)))
     }
 
     /// Puts the store's name before a message that lacks it.

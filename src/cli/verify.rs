@@ -4,7 +4,7 @@ use super::exit::{End, Failure, Outcome};
 use super::progress::{Progress, Unit};
 use super::render::{self, Out, Style, clean_json, count, counted};
 use super::store::StoreArgs;
-use attestlog::json::{Json, Number, Object};
+use super::trust::TrustArgs;
 use attestlog::{AuditLog, Verification, VerifyOptions};
 use clap::Args;
 use std::io::{self, Write};
@@ -15,17 +15,20 @@ use std::sync::Arc;
 pub struct VerifyArgs {
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &VerifyArgs) -> Outcome {
+    let options = args.trust.options()?;
     let log = args.store.open()?;
-    let verification = verify(&log).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    let verification = verify_with(&log, options).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
     let mut out = Out::stdout();
     let written = match args.json {
-        true => out.line(json(&verification).to_canonical().as_str()).and_then(|()| out.flush()),
+        true => out.line(verification.to_json().to_canonical().as_str()).and_then(|()| out.flush()),
         false => show(&verification, &mut out),
     };
     match written {
@@ -36,11 +39,23 @@ pub fn run(args: &VerifyArgs) -> Outcome {
     Ok(if verification.ok() { End::Done } else { End::Found })
 }
 
-/// Verifies with a progress bar.
+/// Verifies with a progress bar, comparing with nothing from outside.
 pub fn verify(log: &AuditLog) -> attestlog::Result<Verification> {
-    let progress = Arc::new(Progress::new("verifying", Unit::Entries));
-    let bar = progress.clone();
-    log.verify(&VerifyOptions::new().progress(Arc::new(move |done, total| bar.at(done, total))))
+    verify_with(log, VerifyOptions::new())
+}
+
+/// Verifies with a progress bar.
+pub fn verify_with(log: &AuditLog, options: VerifyOptions) -> attestlog::Result<Verification> {
+    let verification = log.verify(&with_progress(options))?;
+    // For `health`. Whoever may not write here, or has no room, verifies all the same.
+    let _ = log.note_verification(&verification);
+    Ok(verification)
+}
+
+/// The same with a progress bar.
+pub fn with_progress(options: VerifyOptions) -> VerifyOptions {
+    let progress = Progress::new("verifying", Unit::Entries);
+    options.progress(Arc::new(move |done, total| progress.at(done, total)))
 }
 
 /// Writes the result for people. It never reads like a pass where nothing from outside was compared.
@@ -69,41 +84,35 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     out.line(format!("  signed    {signed}"))?;
     let anchored = match of.anchored {
         true => format!("the first {} of {}", count(of.anchored_size), count(of.size)),
-        false => "no: nothing kept elsewhere was compared, so whoever holds the file and its key could have \
-                  rewritten all of it"
-            .to_owned(),
+        false => "no: nothing kept elsewhere was compared (give --against FILE)".to_owned(),
     };
-    for (i, line) in render::wrap(&anchored, out.width().unwrap_or(100).saturating_sub(12)).iter().enumerate() {
-        out.line(format!("{}{line}", if i == 0 { "  anchored  " } else { "            " }))?;
-    }
+    paragraph("anchored", &anchored, out)?;
+    paragraph("open", &open(of), out)?;
     out.flush()
+}
+
+/// What this verification cannot vouch for.
+fn open(of: &Verification) -> String {
+    let open = of.size.saturating_sub(of.rewritable_from);
+    match (open, of.rewritable_from) {
+        (0, _) => "nothing: what was compared covers every entry".to_owned(),
+        (_, 0) if !of.signed => "all of it: whoever holds the file could have rewritten it".to_owned(),
+        (_, 0) => "all of it: whoever holds the file and its key file could have rewritten it".to_owned(),
+        (open, from) => format!(
+            "the newest {}, from entry {from} on: nothing that was compared covers them, so whoever holds the file and its \
+             key file could have rewritten them",
+            counted(open, "entry", "entries")
+        ),
+    }
+}
+
+fn paragraph(name: &str, text: &str, out: &mut Out) -> io::Result<()> {
+    for (i, line) in render::wrap(text, out.width().unwrap_or(100).saturating_sub(12)).iter().enumerate() {
+        out.line(format!("  {:<10}{line}", if i == 0 { name } else { "" }))?;
+    }
+    Ok(())
 }
 
 fn seconds(s: f64) -> String {
     render::duration(s * 1000.0)
-}
-
-fn json(of: &Verification) -> Json {
-    let findings = of.findings.iter().map(|f| {
-        Json::from(Object::from_iter([
-            ("kind", Json::from(f.kind.as_str())),
-            ("seq", f.seq.into()),
-            ("detail", f.detail.as_str().into()),
-        ]))
-    });
-    Json::from(Object::from_iter([
-        ("ok", Json::from(of.ok())),
-        ("size", of.size.into()),
-        ("entries", of.entries.into()),
-        ("purged", of.purged.into()),
-        ("root", of.root.to_string().into()),
-        ("head", of.head.to_string().into()),
-        ("signed", of.signed.into()),
-        ("signed_size", of.signed_size.into()),
-        ("key_pinned", of.key_pinned.into()),
-        ("anchored", of.anchored.into()),
-        ("anchored_size", of.anchored_size.into()),
-        ("findings", findings.collect::<Vec<_>>().into()),
-        ("seconds", Number::from_f64(of.seconds).map_or(Json::Null, Json::Number)),
-    ]))
 }

@@ -19,6 +19,20 @@ macro_rules! fields {
                 match self { $(Field::$variant => $name,)* }
             }
 
+            /// Its place in [`Field::ALL`].
+            pub(crate) const fn place(self) -> usize {
+                const PLACES: [u8; 1 << 8] = {
+                    let mut places = [0; 1 << 8];
+                    let mut i = 0;
+                    while i < Field::ALL.len() {
+                        places[Field::ALL[i] as usize] = i as u8;
+                        i += 1;
+                    }
+                    places
+                };
+                PLACES[self as usize] as usize
+            }
+
             pub(crate) const fn from_u8(n: u8) -> Option<Field> {
                 match n { $($number => Some(Field::$variant),)* _ => None }
             }

@@ -42,6 +42,7 @@ pub struct Entry {
 #[non_exhaustive]
 pub struct Body {
     /// 16 random bytes, so that a hash that outlives its entry lets nobody guess the content.
+    #[serde(with = "nonce")]
     pub nonce: [u8; 16],
     /// The system clock when it was recorded.
     pub recorded_at: Timestamp,
@@ -49,6 +50,19 @@ pub struct Body {
     pub retention: Option<Retention>,
     /// The call or the event.
     pub content: Content,
+}
+
+/// A nonce is stored as one number: one by one its bytes would take longer than the rest of the entry.
+mod nonce {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(nonce: &[u8; 16], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u128(u128::from_le_bytes(*nonce))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 16], D::Error> {
+        u128::deserialize(from).map(u128::to_le_bytes)
+    }
 }
 
 /// Why and how long an entry is kept. Fixed when it was recorded.

@@ -110,11 +110,38 @@ fn write_object(object: &Object, out: &mut Vec<u8>) {
 pub(super) fn write_number(n: Number, out: &mut Vec<u8>) {
     match n.0 {
         Repr::Int(i) => {
-            use std::io::Write;
-            let _ = write!(out, "{i}");
+            if i < 0 {
+                out.push(b'-');
+            }
+            write_integer(i.unsigned_abs(), out);
         }
         Repr::Float(x) => write_float(x, out),
     }
+}
+
+/// An integer in decimal digits; the formatter of the standard library takes several times as long.
+pub(crate) fn write_integer(n: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; 20];
+    let mut at = digits.len();
+    let mut rest = n;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Whether any of eight bytes has to be escaped, or might have to.
+fn escapes(eight: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let zero = |x: u64| x.wrapping_sub(ONES) & !x & TOPS;
+    let control = eight.wrapping_sub(ONES * 0x20) & !eight & TOPS;
+    control | zero(eight ^ (ONES * u64::from(b'"'))) | zero(eight ^ (ONES * u64::from(b'\\'))) != 0
 }
 
 /// RFC 8785 section 3.2.2.3: numbers as ECMAScript prints them. `x` is finite.
@@ -125,6 +152,14 @@ pub(crate) fn write_float(x: f64, out: &mut Vec<u8>) {
 /// RFC 8785 section 3.2.2.2: only what must be escaped is, and each in one way.
 pub(crate) fn write_str(s: &str, out: &mut Vec<u8>) {
     out.push(b'"');
+    // Most texts need no escapes, which is found out eight bytes at a time.
+    let (eights, rest) = s.as_bytes().as_chunks::<8>();
+    let odd = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
+    if !eights.iter().any(|eight| escapes(u64::from_le_bytes(*eight))) && !rest.iter().any(odd) {
+        out.extend_from_slice(s.as_bytes());
+        out.push(b'"');
+        return;
+    }
     let mut plain = 0;
     for (i, &b) in s.as_bytes().iter().enumerate() {
         if b >= 0x20 && b != b'"' && b != b'\\' {

@@ -10,16 +10,20 @@
 //! or [`KeyFile::add_master_key`], save; write the store; then [`KeyFile::settle_rotation`] or
 //! [`KeyFile::retire_master_keys`], save again.
 //!
-//! This file holds the keys and calls `text` (the file's form), `wrap` (the passphrase) and `file` (the disk); only `file`
-//! does I/O, and randomness is passed in everywhere.
+//! This file holds the keys and calls `text` (the file's form), `wrap` (the passphrase), `file` (the disk) and `vault` (other
+//! places for it); only these two do I/O, and randomness is passed in everywhere.
 
 mod file;
 mod secret;
 mod text;
+mod vault;
 mod wrap;
 
 pub use secret::{KeyId, NamedKey};
 pub use text::MAX_KEY_FILE_BYTES;
+#[cfg(feature = "keyring")]
+pub use vault::OsKeyring;
+pub use vault::{EnvironmentKeys, KeyVault};
 pub use wrap::Passphrase;
 
 use crate::note::{self, Checkpoint, Rotation, SignedCheckpoint, SigningKey, VerifierKey};

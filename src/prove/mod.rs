@@ -9,9 +9,10 @@ mod evidence;
 
 pub use complete::Neighbours;
 
+use crate::json::Path;
 use crate::merkle;
 use crate::note::SignedCheckpoint;
-use crate::proof::{ConsistencyProof, InclusionProof};
+use crate::proof::{ConsistencyProof, InclusionProof, RevealProof};
 use crate::store::guarded;
 use crate::{AuditLog, Error, ErrorKind, Hash, Result};
 
@@ -37,6 +38,34 @@ impl AuditLog {
         let snapshot = self.snapshot()?;
         let path = guarded(|| merkle::inclusion_proof(&snapshot, seq, checkpoint.checkpoint().size()))?;
         Ok(InclusionProof { seq, line: entry.line().into_bytes(), path, checkpoint })
+    }
+
+    /// The proof that the value sealed at `path` of the entry is this one, without opening any other. Whoever has it can
+    /// read the value, and what the entry holds unsealed. That it was shown, to whom and why, is recorded first, as for
+    /// [`AuditLog::reveal`].
+    ///
+    /// # Errors
+    /// As [`AuditLog::reveal`] and [`AuditLog::checkpoint`]; [`Damaged`](ErrorKind::Damaged) where what opens is not what
+    /// the entry commits to.
+    ///
+    /// ```
+    /// # use attestlog::redact::{Action, Policy, Preset};
+    /// # use attestlog::{AuditLog, Options, PolicySet, ToolCall, json::Json};
+    /// # let mut policies = PolicySet::default();
+    /// # policies.redaction = Policy::builder(Preset::Default).field("ssn", Action::Seal).build()?;
+    /// # let log = Options::new().policies(policies).in_memory()?;
+    /// let arguments = Json::parse(br#"{"ssn":"460-89-9847"}"#)?.value;
+    /// let seq = log.record(ToolCall::new("c", "u", "enrol").patient("P-1").arguments(arguments))?.seq;
+    /// let file = log.prove_reveal(seq, "arguments.ssn", "dr_no", "claim 17")?.to_string();
+    /// let checked = attestlog::proof::check(file.as_bytes(), &log.public_key().unwrap()).unwrap();
+    /// assert_eq!(checked.to_json().get("value"), Some(&Json::from("460-89-9847")));
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn prove_reveal(&self, seq: u64, path: &str, actor: &str, reason: &str) -> Result<RevealProof> {
+        let place = Path::parse(path).map_err(Error::invalid)?;
+        let opened = self.reveal_opened(seq, path, actor, reason)?;
+        let entry = self.prove(seq)?;
+        RevealProof::new(entry, place, opened).map_err(|e| Error::damaged(e.to_string()).with_source(e))
     }
 
     /// The proof that the log as it is now extends what an earlier checkpoint of it signed.

@@ -1,8 +1,9 @@
 //! What a query asks for.
 
 use crate::entry::{Field, Kind, Outcome, Trigger};
-use crate::redact::{Facet, Sanitizer};
-use crate::{Error, Result, Timestamp};
+use crate::policy::Policies;
+use crate::redact::{Action, Facet, Sanitizer, is_pseudonym};
+use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// What a query asks for: a builder. Values of one facet are alternatives, facets restrict each other; a query that
 /// asks for nothing finds every entry, the store's own included.
@@ -148,6 +149,31 @@ impl Query {
         }
     }
 
+    /// Refuses to look for a clear name that the policy writes as a pseudonym where the keys for it are missing: nothing
+    /// found would read like *nobody accessed this patient*.
+    pub(crate) fn check_findable(&self, policies: &Policies) -> Result<()> {
+        if policies.sanitizer.is_some() {
+            return Ok(());
+        }
+        for (field, values) in &self.facets {
+            let facet = match field {
+                Field::Patient => Facet::Patient,
+                Field::User => Facet::User,
+                Field::Conversation => Facet::Conversation,
+                _ => continue,
+            };
+            let hidden = policies.set.redaction.facet(facet) == Action::Pseudonymise;
+            if hidden && values.iter().any(|value| !is_pseudonym(value)) {
+                let message = format!(
+                    "the store holds pseudonyms of every {}, and the key file that finds them is missing; bring it back",
+                    facet.name()
+                );
+                return Err(Error::new(ErrorKind::Key, message));
+            }
+        }
+        Ok(())
+    }
+
     /// The facets with every spelling under which the store may hold a value.
     pub(crate) fn resolved(&self, sanitizer: Option<&Sanitizer>) -> Vec<(Field, Vec<String>)> {
         let spellings = |field: Field, value: &String| match (field, sanitizer) {
@@ -158,7 +184,8 @@ impl Query {
             _ => vec![value.clone()],
         };
         let resolve = |(field, values): &(Field, Vec<String>)| {
-            let mut all: Vec<String> = values.iter().flat_map(|v| spellings(*field, v)).collect();
+            // What was recorded before the policy wrote pseudonyms stands in clear.
+            let mut all: Vec<String> = values.iter().flat_map(|v| spellings(*field, v)).chain(values.clone()).collect();
             all.sort_unstable();
             all.dedup();
             (*field, all)

@@ -4,10 +4,20 @@ use super::Query;
 use super::stream::{Direction, Plan};
 use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Entry, Result};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// After how many entries the read transaction is renewed. A transaction keeps the pages that it sees from being
 /// used again, so a long walk within one would make the file grow.
 const RENEW: u64 = 8192;
+
+/// What a query reads from between two entries. The writer takes it away where the log has grown by much since
+/// ([`Shared::release`](crate::store::Shared)): whoever asks for the next entry an hour later must not have kept the
+/// pages of an hour ago from being used again.
+type Reading = Arc<Mutex<Option<(Snapshot, Plan)>>>;
+
+fn lock(reading: &Reading) -> MutexGuard<'_, Option<(Snapshot, Plan)>> {
+    reading.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The entries that a query finds, in its order, as the log was when it was asked. Holds one entry at a time.
 #[derive(Debug)]
@@ -19,7 +29,7 @@ pub struct Hits {
     size: u64,
     at: Option<u64>,
     served: u64,
-    reading: Option<(Snapshot, Plan)>,
+    reading: Reading,
     seen: u64,
 }
 
@@ -37,7 +47,7 @@ impl AuditLog {
             (Some(after), false) => Direction::Up.next(after),
             (Some(after), true) => Direction::Down.next(after),
         };
-        Ok(Hits { log: self.clone(), query: query.clone(), size, at, served: 0, reading: None, seen: 0 })
+        Ok(Hits { log: self.clone(), query: query.clone(), size, at, served: 0, reading: Reading::default(), seen: 0 })
     }
 
     /// How many entries `query` finds; its limit counts.
@@ -54,8 +64,12 @@ impl AuditLog {
                     count += 1;
                 }
             } else {
-                while hits.next_seq()?.is_some() {
-                    count += 1;
+                let cell = hits.reading.clone();
+                let reading = &mut *lock(&cell);
+                while let Some(seq) = hits.next_seq(reading)? {
+                    let there = reading.as_ref().map_or(Ok(false), |(snapshot, _)| snapshot.exists(seq))?;
+                    hits.served += u64::from(there);
+                    count += u64::from(there);
                 }
             }
             Ok(count)
@@ -74,39 +88,50 @@ impl Hits {
         if self.query.newest_first { Direction::Down } else { Direction::Up }
     }
 
+    /// The first and the last time that are asked for. Where none is, the first is behind the last.
     fn time(&self) -> Option<(i64, i64)> {
         let since = self.query.since.map(|t| t.nanos());
         let until = self.query.until.map(|t| t.nanos());
-        (since.is_some() || until.is_some()).then(|| (since.unwrap_or(i64::MIN), until.unwrap_or(i64::MAX)))
+        if since.is_none() && until.is_none() {
+            return None;
+        }
+        match until.map_or(Some(i64::MAX), |until| until.checked_sub(1)) {
+            Some(last) => Some((since.unwrap_or(i64::MIN), last)),
+            None => Some((i64::MAX, i64::MIN)),
+        }
     }
 
-    /// The next seq on which the index agrees and whose entry is still there.
-    fn next_seq(&mut self) -> Result<Option<u64>> {
+    /// The next seq on which the index agrees; its entry may be gone.
+    fn next_seq(&mut self, reading: &mut Option<(Snapshot, Plan)>) -> Result<Option<u64>> {
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
             return Ok(None);
         }
         let direction = self.direction();
         while let Some(at) = self.at {
             if self.seen.is_multiple_of(RENEW) {
-                self.reading = None;
+                *reading = None;
             }
             self.seen += 1;
-            if self.reading.is_none() {
+            if reading.is_none() {
+                if self.seen == 1 {
+                    self.log.shared().will_read(&self.reading);
+                }
                 let mut snapshot = self.log.snapshot()?;
                 snapshot.size = self.size;
-                let facets = self.query.resolved(self.log.shared().policies().sanitizer.as_ref());
+                let policies = self.log.shared().policies();
+                self.query.check_findable(&policies)?;
+                let facets = self.query.resolved(policies.sanitizer.as_ref());
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
-                self.reading = Some((snapshot, plan));
+                *reading = Some((snapshot, plan));
             }
-            let Some((snapshot, plan)) = &mut self.reading else { return Ok(None) };
+            let Some((snapshot, plan)) = reading else { return Ok(None) };
             let Some(found) = plan.seek(snapshot, at, direction)? else {
                 self.at = None;
-                self.reading = None;
+                *reading = None;
                 return Ok(None);
             };
             self.at = direction.next(found);
-            if snapshot.exists(found)? && (!self.query.unfinished || snapshot.is_unfinished(found)?) {
-                self.served += 1;
+            if !self.query.unfinished || snapshot.is_unfinished(found)? {
                 return Ok(Some(found));
             }
         }
@@ -114,14 +139,17 @@ impl Hits {
     }
 
     fn step(&mut self) -> Result<Option<Entry>> {
-        while let Some(seq) = self.next_seq()? {
-            let Some((snapshot, _)) = &self.reading else { break };
-            let entry = snapshot.entry(seq)?;
-            let inside = |(since, until)| (since..until).contains(&entry.timestamp().nanos());
+        let cell = self.reading.clone();
+        let reading = &mut *lock(&cell);
+        while let Some(seq) = self.next_seq(reading)? {
+            let Some((snapshot, _)) = reading else { break };
+            let Some(found) = snapshot.find(seq)? else { continue };
+            let entry = found.entry()?;
+            let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
             if self.time().is_none_or(inside) {
+                self.served += 1;
                 return Ok(Some(entry));
             }
-            self.served -= 1;
         }
         Ok(None)
     }

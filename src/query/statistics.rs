@@ -74,6 +74,8 @@ pub struct ToolStatistics {
     pub p99_duration_ms: Option<f64>,
     /// Users who started at least one of the calls.
     pub unique_users: u64,
+    /// The day (UTC) of the first of the calls: what was purged is not counted. `None` without calls.
+    pub since: Option<Timestamp>,
 }
 
 impl ToolStatistics {
@@ -96,6 +98,7 @@ impl ToolStatistics {
             p95_duration_ms: percentile(0.95),
             p99_duration_ms: percentile(0.99),
             unique_users: cell.users.len() as u64,
+            since: None,
         }
     }
 }
@@ -122,7 +125,7 @@ impl AuditLog {
         // then. Its entries are counted there, not in the pending index as well.
         snapshot.indexed = snapshot.state.indexed;
         snapshot.size = snapshot.size.max(snapshot.indexed);
-        let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new() };
+        let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new(), since: BTreeMap::new() };
         let since = of.since.unwrap_or(Timestamp::MIN);
         let until = of.until.unwrap_or(Timestamp::MAX);
         // Whole days from the rollups; the days that the range cuts from the entries.
@@ -133,31 +136,39 @@ impl AuditLog {
         sums.whole_days(&snapshot, of.tool.as_deref(), whole.clone())?;
         let mut cut = Vec::new();
         if of.since.is_some() && since.day() < whole.start {
-            cut.push((since, until.min(Timestamp::start_of_day(since.day() + 1))));
+            let to = until.min(Timestamp::start_of_day(since.day() + 1));
+            // The last instant that there is has no other behind it.
+            cut.push((since, (of.until.is_some() || to < Timestamp::MAX).then_some(to)));
         }
         if of.until.is_some() && until.day() >= whole.end && (cut.is_empty() || until.day() != since.day()) {
-            cut.push((since.max(Timestamp::start_of_day(until.day())), until));
+            cut.push((since.max(Timestamp::start_of_day(until.day())), Some(until)));
         }
         for (from, to) in cut {
             self.cut_day(&snapshot, &mut sums, of.tool.as_deref(), from, to)?;
         }
-        sums.pending(&snapshot, of.tool.as_deref(), since, until)?;
+        sums.pending(&snapshot, of.tool.as_deref(), since, of.until)?;
         if let Some(tool) = &of.tool {
             sums.cells.entry(tool.clone()).or_default();
         }
-        Ok(sums.cells.into_iter().map(|(tool, cell)| ToolStatistics::of(tool, &cell)).collect())
+        let since = sums.since;
+        let of = |(tool, cell): (String, Cell)| {
+            let since = since.get(&tool).map(|day| Timestamp::start_of_day(*day));
+            ToolStatistics { since, ..ToolStatistics::of(tool, &cell) }
+        };
+        Ok(sums.cells.into_iter().map(of).collect())
     }
 
-    /// Adds up calls of the file's index with a time in `[from, to)`, entry by entry.
+    /// Adds up calls of the file's index with a time in `[from, to)`, or from `from` on, entry by entry.
     fn cut_day(
         &self,
         snapshot: &Snapshot,
         sums: &mut Sums,
         tool: Option<&str>,
         from: Timestamp,
-        to: Timestamp,
+        to: Option<Timestamp>,
     ) -> Result<()> {
-        let query = Query::new().kind(Kind::ToolCall).since(from).until(to);
+        let query = Query::new().kind(Kind::ToolCall).since(from);
+        let query = to.into_iter().fold(query, Query::until);
         let query = tool.into_iter().fold(query, |q, tool| q.tool(tool));
         for entry in self.query(&query)? {
             let entry = entry?;
@@ -166,6 +177,7 @@ impl AuditLog {
             }
             let Some(call) = entry.call() else { continue };
             let user = sums.user(snapshot, &call.user_id)?;
+            sums.on(&call.tool_name, call.timestamp.day());
             let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
             sums.cells.entry(call.tool_name.clone()).or_default().add(user, success, call.duration_nanos());
         }
@@ -177,9 +189,18 @@ impl AuditLog {
 struct Sums {
     cells: BTreeMap<String, Cell>,
     users: BTreeMap<String, u64>,
+    /// By tool, the day of its first call.
+    since: BTreeMap<String, i32>,
 }
 
 impl Sums {
+    fn on(&mut self, tool: &str, day: i32) {
+        match self.since.get_mut(tool) {
+            Some(first) => *first = day.min(*first),
+            None => _ = self.since.insert(tool.to_owned(), day),
+        }
+    }
+
     fn whole_days(&mut self, snapshot: &Snapshot, tool: Option<&str>, days: std::ops::Range<i32>) -> Result<()> {
         let names: BTreeMap<u64, String> = match tool {
             Some(name) => snapshot.term_id(Field::Tool, name)?.map(|id| (id, name.to_owned())).into_iter().collect(),
@@ -189,15 +210,22 @@ impl Sums {
             return Ok(());
         }
         let only = tool.and_then(|_| names.keys().next().copied());
-        for (tool, _, cell) in snapshot.rollups(only, days)? {
+        for (tool, day, cell) in snapshot.rollups(only, days)? {
             if let Some(name) = names.get(&tool) {
+                self.on(name, day);
                 self.cells.entry(name.clone()).or_default().merge(&cell);
             }
         }
         Ok(())
     }
 
-    fn pending(&mut self, snapshot: &Snapshot, tool: Option<&str>, since: Timestamp, until: Timestamp) -> Result<()> {
+    fn pending(
+        &mut self,
+        snapshot: &Snapshot,
+        tool: Option<&str>,
+        since: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<()> {
         for generation in &snapshot.generations {
             let index = generation.read();
             let only = match tool {
@@ -213,12 +241,13 @@ impl Sums {
                 let counts = (snapshot.indexed..snapshot.size).contains(&seq)
                     && only.is_none_or(|id| id == row.tool)
                     && since <= time
-                    && (time < until || until == Timestamp::MAX);
+                    && until.is_none_or(|until| time < until);
                 if !counts {
                     continue;
                 }
                 let tool = &*index.terms(Field::Tool)[row.tool as usize].0;
                 let user = self.user(snapshot, &index.terms(Field::User)[row.user as usize].0)?;
+                self.on(tool, time.day());
                 if !self.cells.contains_key(tool) {
                     self.cells.insert(tool.to_owned(), Cell::default());
                 }

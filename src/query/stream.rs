@@ -85,10 +85,10 @@ impl Plan {
                     }
                 }
             }
-            if let Some((since, until)) = self.time {
+            if let Some((since, last)) = self.time {
                 let found = match direction {
-                    Direction::Up => snapshot.zone_after(at, since, until)?,
-                    Direction::Down => snapshot.zone_before(at, since, until)?,
+                    Direction::Up => snapshot.zone_after(at, since, last)?,
+                    Direction::Down => snapshot.zone_before(at, since, last)?,
                 };
                 match found {
                     None => return Ok(None),

@@ -21,8 +21,8 @@ impl Sanitizer {
         detect::scan(text, key, self.wanted, hits);
         let built_in = Detector::ALL.len();
         for (i, custom) in self.policy.customs.iter().enumerate().filter(|(_, c)| c.action != Action::Keep) {
-            let found = custom.regex.find_iter(text).filter(|m| !m.is_empty());
-            hits.extend(found.map(|m| Hit { start: m.start(), end: m.end(), kind: built_in + i }));
+            let found = |m: Range<usize>| hits.push(Hit { start: m.start, end: m.end, kind: built_in + i });
+            matches(&custom.regex, text, found);
         }
         for (i, host) in self.hosts.iter().enumerate() {
             let kind = built_in + self.policy.customs.len() + i;
@@ -84,6 +84,46 @@ impl Sanitizer {
     }
 }
 
+/// What a pattern of the policy's own may cost on one text, in bytes looked at, before it is looked for in windows.
+const WHOLE: usize = 16 << 20;
+/// The windows, and how far they overlap: what is longer than this is found in long texts only by chance.
+const WINDOW: usize = 1 << 10;
+const OVERLAP: usize = 256;
+
+/// Everything that a pattern matches and is not empty. Gives the most bytes that were looked at.
+///
+/// One search is linear, but each search for the next match may read to the end of the text to learn that a shorter match
+/// is the longest: many matches in a long text would take quadratic time. So once the searches could have read 16 MiB the
+/// rest of the text is searched in windows.
+fn matches(regex: &regex::Regex, text: &str, mut found: impl FnMut(Range<usize>)) -> usize {
+    let (mut at, mut end, mut work) = (0, text.len(), 0usize);
+    loop {
+        let room = text.get(..end).unwrap_or_default();
+        work += room.len().saturating_sub(at);
+        let m = regex.find_at(room, at);
+        if let Some(m) = m.filter(|m| !m.is_empty()) {
+            found(m.range());
+        }
+        at = match m {
+            Some(m) => boundary(text, if m.is_empty() { m.end() + 1 } else { m.end() }),
+            None if end < text.len() => boundary(text, (at + 1).max(end - OVERLAP)),
+            None => return work,
+        };
+        if at >= text.len() {
+            return work;
+        }
+        end = if work > WHOLE { boundary(text, at.saturating_add(WINDOW)) } else { text.len() };
+    }
+}
+
+/// The first beginning of a character from `at` on.
+fn boundary(text: &str, mut at: usize) -> usize {
+    while at < text.len() && !text.is_char_boundary(at) {
+        at += 1;
+    }
+    at.min(text.len())
+}
+
 /// A stretch of a text and what is done to it.
 pub(super) struct Span {
     pub(super) start: usize,
@@ -124,4 +164,35 @@ pub(super) fn partial(text: &str) -> Option<String> {
 
 pub(super) fn count(text: &str, range: Range<usize>) -> usize {
     text.get(range).map_or(0, |t| t.chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every `A` is a match, and each search reads on to the end for the longer one that never comes.
+    #[test]
+    fn the_work_of_a_pattern_is_bounded() {
+        let regex = crate::redact::pattern::compile(".*[^A]|A").unwrap();
+        for len in [1 << 10, 1 << 16, 1 << 18] {
+            let text = "A".repeat(len);
+            let mut count = 0;
+            let work = matches(&regex, &text, |_| count += 1);
+            assert_eq!(count, len, "each is found");
+            assert!(work <= WHOLE + len + (WINDOW + 1) * len, "{work} for {len}");
+        }
+    }
+
+    #[test]
+    fn windows_find_what_stands_across_them() {
+        let regex = crate::redact::pattern::compile("EMP-[0-9]{6}|é").unwrap();
+        let text = "éEMP-123456 ".repeat(200_000);
+        let mut found = Vec::new();
+        matches(&regex, &text, |m| found.push(m));
+        assert_eq!(found.len(), 400_000);
+        assert!(found.iter().all(|m| text.get(m.clone()).is_some()));
+        let mut none = 0;
+        assert_eq!(matches(&crate::redact::pattern::compile("x?").unwrap(), "ab", |_| none += 1), 3);
+        assert_eq!(none, 0);
+    }
 }

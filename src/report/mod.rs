@@ -10,12 +10,12 @@ mod pairing;
 mod purpose;
 #[cfg(test)]
 mod testing;
-mod text;
 mod tools;
 
 pub mod access;
 pub mod csv;
 pub mod fhir;
 pub mod ocsf;
+pub mod text;
 
 pub use tools::{ToolKind, ToolKinds};

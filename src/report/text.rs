@@ -1,4 +1,5 @@
-//! Text of a caller's where a person reads it: on a terminal, and in a page.
+//! Text of a caller's where a person reads it: on a terminal, and in a page. The program's own output goes through here
+//! too, so that there is one list of what is made harmless.
 //!
 //! Invariant: nothing that comes out of here moves a cursor, turns the direction of writing, hides, or opens a tag.
 //! What would do so is shown as its code point (`\u{202e}`), so that two ids that differ also look different.
@@ -6,7 +7,7 @@
 use std::fmt::Write;
 
 /// Characters that take no room or change how others are laid out: the ways to make one id look like another.
-pub(super) fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
@@ -14,14 +15,33 @@ pub(super) fn is_invisible(c: char) -> bool {
 }
 
 /// The text on one line, with everything shown that a terminal or a page would act on.
-pub(super) fn visible(text: &str) -> String {
+///
+/// ```
+/// assert_eq!(attestlog::report::text::visible("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
+/// ```
+pub fn visible(text: &str) -> String {
+    escape(text, true, false)
+}
+
+/// The same for text in which a backslash is an escape already: JSON.
+pub fn visible_json(text: &str) -> String {
+    escape(text, false, false)
+}
+
+/// The same for messages of several lines: line breaks stay.
+pub fn visible_lines(text: &str) -> String {
+    escape(text, false, true)
+}
+
+fn escape(text: &str, backslashes: bool, lines: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
+            '\n' if lines => out.push('\n'),
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
+            '\\' if backslashes => out.push_str("\\\\"),
             c if c.is_control() || is_invisible(c) => {
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
@@ -62,7 +82,7 @@ pub(super) fn html(text: &str) -> String {
 
 /// How many columns of a terminal a character takes: none for combining marks, two for the wide ones of East Asia and
 /// for pictures, one for the rest. Near enough to align a table by.
-pub(super) fn columns(c: char) -> usize {
+pub fn columns(c: char) -> usize {
     match c {
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{64b}'..='\u{65f}' => 0,
         '\u{e31}' | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}' | '\u{1ab0}'..='\u{1aff}' => 0,
@@ -76,12 +96,34 @@ pub(super) fn columns(c: char) -> usize {
 }
 
 /// How many columns of a terminal a text takes.
-pub(super) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
-/// The text in lines of at most `limit` columns, broken at blanks where there are any.
-pub(super) fn wrap(text: &str, limit: usize) -> Vec<String> {
+/// The text in at most `limit` columns; what was cut shows as an ellipsis.
+///
+/// ```
+/// assert_eq!(attestlog::report::text::cut("abcdef", 4), "abc…");
+/// ```
+pub fn cut(text: &str, limit: usize) -> String {
+    if width(text) <= limit {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += columns(c);
+        if used > limit {
+            break;
+        }
+        out.push(c);
+    }
+    out.push('…');
+    out
+}
+
+/// The text in lines of at most `limit` columns (but not less than 2), broken at blanks where there are any.
+pub fn wrap(text: &str, limit: usize) -> Vec<String> {
     let limit = limit.max(2);
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -134,6 +176,13 @@ mod tests {
         assert_eq!(shortened("short", 40), "short");
     }
 
+    #[test]
+    fn nothing_is_cut_silently() {
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("abcd", 4), "abcd");
+        assert_eq!(cut("漢字漢字", 5), "漢字…");
+    }
+
     proptest::proptest! {
         #[test]
         fn lines_fit_and_lose_nothing(text in "[a-z\u{4e00}-\u{4e10} ]{0,200}", limit in 2usize..60) {
@@ -141,6 +190,7 @@ mod tests {
             for line in &lines {
                 proptest::prop_assert!(width(line) <= limit);
             }
+            proptest::prop_assert!(width(&cut(&text, limit)) <= limit);
             let letters = |s: &str| s.chars().filter(|c| *c != ' ').collect::<String>();
             proptest::prop_assert_eq!(letters(&lines.concat()), letters(&text));
         }

@@ -84,7 +84,13 @@ impl PolicyHistory {
 
     /// As [`PolicyHistory::effective_until`] at the time of the entry `as_of`: how a purge in the past is judged.
     pub fn effective_until_as_of(&self, seq: u64, retention: &Retention, as_of: u64) -> Timestamp {
-        lengthened(self.at(seq), self.at(as_of.max(seq)), retention)
+        let (then, now) = (self.at(seq), self.at(as_of.max(seq)));
+        if std::ptr::eq(then, now) { retention.until } else { lengthened(then, now, retention) }
+    }
+
+    /// Whether the same policy was in force at both.
+    pub(crate) fn is_unchanged(&self, seq: u64, as_of: u64) -> bool {
+        std::ptr::eq(self.at(seq), self.at(as_of.max(seq)))
     }
 
     fn last(&self) -> &(u64, RetentionPolicy) {

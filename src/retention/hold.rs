@@ -7,6 +7,7 @@ use super::SeqSet;
 use super::members::{Members, check_text, text};
 use crate::entry::{Body, Content};
 use crate::json::{Json, Object};
+use crate::redact::is_pseudonym;
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -87,6 +88,13 @@ impl HoldSelector {
 
     /// Whether the entry at `seq` fits.
     pub fn matches(&self, seq: u64, body: &Body) -> bool {
+        self.matches_named(seq, body, &|_, _| Some(Vec::new()))
+    }
+
+    /// As [`HoldSelector::matches`], where holds name people by pseudonyms and entries may name them in clear: `aliases`
+    /// gives the pseudonyms of a clear user or patient. `None` says that they cannot be made; then the entry may be
+    /// theirs, and it stays.
+    fn matches_named(&self, seq: u64, body: &Body, aliases: &Aliases<'_>) -> bool {
         if self.everything {
             return true;
         }
@@ -94,12 +102,19 @@ impl HoldSelector {
             return false;
         }
         let one = |wanted: &BTreeSet<String>, value: &String| wanted.is_empty() || wanted.contains(value);
+        let named = |person, wanted: &BTreeSet<String>, value: &str| {
+            wanted.contains(value)
+                || !is_pseudonym(value)
+                    && wanted.iter().any(|w| is_pseudonym(w))
+                    && aliases(person, value).is_none_or(|all| all.iter().any(|alias| wanted.contains(alias)))
+        };
         match &body.content {
             Content::Call(call) => {
                 one(&self.conversations, &call.conversation_id)
-                    && one(&self.users, &call.user_id)
                     && one(&self.tools, &call.tool_name)
-                    && (self.patients.is_empty() || call.patient_ids.iter().any(|p| self.patients.contains(p)))
+                    && (self.users.is_empty() || named(Person::User, &self.users, &call.user_id))
+                    && (self.patients.is_empty()
+                        || call.patient_ids.iter().any(|p| named(Person::Patient, &self.patients, p)))
             }
             // The store's own entries belong to no conversation, user, patient or tool.
             Content::Own(_) => self.facets().iter().all(|(_, values)| values.is_empty()) && !self.seqs.is_empty(),
@@ -257,9 +272,20 @@ pub struct Holds {
     by_conversation: Index,
     by_user: Index,
     by_tool: Index,
-    /// Those that name no facet: by seq only, or everything.
+    /// Those that name no facet (by seq only, or everything), and those that name somebody by pseudonym: the entries they
+    /// cover may have the clear name.
     others: Vec<u64>,
 }
+
+/// Whom a name in a hold stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Person {
+    User,
+    Patient,
+}
+
+/// The pseudonyms of a clear name; `None` where the keys for them are missing.
+pub(crate) type Aliases<'a> = dyn Fn(Person, &str) -> Option<Vec<String>> + 'a;
 
 impl Holds {
     /// No hold.
@@ -308,6 +334,9 @@ impl Holds {
     }
 
     fn index_of(&mut self, selector: &HoldSelector) -> Option<(&mut Index, Vec<String>)> {
+        if selector.users.iter().chain(&selector.patients).any(|name| is_pseudonym(name)) {
+            return None;
+        }
         let (index, values) = match selector {
             s if !s.patients.is_empty() => (&mut self.by_patient, &s.patients),
             s if !s.conversations.is_empty() => (&mut self.by_conversation, &s.conversations),
@@ -328,21 +357,45 @@ impl Holds {
         self.holds.get(&id)
     }
 
+    /// The entries that holds keep by their numbers alone, of those before `end`: what can still be seen of an entry that
+    /// is gone.
+    pub(crate) fn by_number(&self, end: u64) -> SeqSet {
+        let mut kept = SeqSet::new();
+        for hold in self.holds.values() {
+            let selector = &hold.selector;
+            match selector.everything {
+                true if end > 0 => kept.insert_range(0, end - 1),
+                false if selector.facets().iter().all(|(_, values)| values.is_empty()) => {
+                    kept = kept.union(&selector.seqs);
+                }
+                _ => {}
+            }
+        }
+        kept
+    }
+
     /// Whether none is in force.
     pub fn is_empty(&self) -> bool {
         self.holds.is_empty()
     }
 
     /// Whether any hold covers the entry at `seq`.
+    ///
+    /// Names are compared as they stand: where a hold names people by pseudonym and the entry in clear, that is left to
+    /// the store, which has the keys.
     pub fn covers(&self, seq: u64, body: &Body) -> bool {
-        self.candidates(body, |id| self.fits(id, seq, body))
+        self.candidates(body, |id| self.fits(id, seq, body, &|_, _| Some(Vec::new())))
     }
 
     /// The ids of all holds that cover the entry at `seq`, ascending.
     pub fn covering(&self, seq: u64, body: &Body) -> BTreeSet<u64> {
+        self.covering_named(seq, body, &|_, _| Some(Vec::new()))
+    }
+
+    pub(crate) fn covering_named(&self, seq: u64, body: &Body, aliases: &Aliases<'_>) -> BTreeSet<u64> {
         let mut found = BTreeSet::new();
         self.candidates(body, |id| {
-            if self.fits(id, seq, body) {
+            if self.fits(id, seq, body, aliases) {
                 found.insert(id);
             }
             false
@@ -350,8 +403,8 @@ impl Holds {
         found
     }
 
-    fn fits(&self, id: u64, seq: u64, body: &Body) -> bool {
-        self.holds.get(&id).is_some_and(|hold| hold.selector.matches(seq, body))
+    fn fits(&self, id: u64, seq: u64, body: &Body, aliases: &Aliases<'_>) -> bool {
+        self.holds.get(&id).is_some_and(|hold| hold.selector.matches_named(seq, body, aliases))
     }
 
     /// Calls `found` with each hold that may cover the entry, until it says that this is enough.

@@ -4,12 +4,14 @@
 //! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
 //! policies, so a dry run says what a purge would do, and an auditor can repeat it.
 
+use super::hold::Aliases;
 use super::members::{Members, check_text};
 use super::{Holds, PolicyHistory, SeqSet};
 use crate::entry::{Body, Content, Kind};
 use crate::json::{Json, Object};
 use crate::{Error, Hash, Result, Timestamp};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What becomes of an entry in a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +103,17 @@ impl PurgePlan {
 /// assert!(planner.finish().expired.is_empty());
 /// # Ok::<(), attestlog::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Planner<'a> {
     holds: &'a Holds,
     policies: &'a PolicyHistory,
+    aliases: Option<&'a Aliases<'a>>,
     plan: PurgePlan,
+}
+
+impl fmt::Debug for Planner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Planner").field("plan", &self.plan).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -119,7 +127,12 @@ impl<'a> Planner<'a> {
             kept_by_hold: 0,
             next: BTreeMap::new(),
         };
-        Planner { holds, policies, plan }
+        Planner { holds, policies, aliases: None, plan }
+    }
+
+    /// With what tells the pseudonyms of people whom entries name in clear: holds name them by pseudonym.
+    pub(crate) fn named(self, aliases: &'a Aliases<'a>) -> Planner<'a> {
+        Planner { aliases: Some(aliases), ..self }
     }
 
     /// Takes the entry at `seq` into the plan, once, and says what becomes of it. Ascending order is fastest.
@@ -129,14 +142,15 @@ impl<'a> Planner<'a> {
         };
         let until = self.policies.effective_until(seq, retention);
         if until > self.plan.cut_off {
-            match self.plan.next.get_mut(&retention.class) {
-                Some(next) => *next = until.min(*next),
-                None => _ = self.plan.next.insert(retention.class.clone(), until),
-            }
+            self.stays(&retention.class, until);
             return Fate::Live;
         }
-        if self.holds.covers(seq, body) {
-            for hold in self.holds.covering(seq, body) {
+        let covering = match self.aliases {
+            Some(aliases) => self.holds.covering_named(seq, body, aliases),
+            None => self.holds.covering(seq, body),
+        };
+        if !covering.is_empty() {
+            for hold in covering {
                 *self.plan.by_hold.entry(hold).or_default() += 1;
             }
             self.plan.kept_by_hold += 1;
@@ -146,6 +160,14 @@ impl<'a> Planner<'a> {
         self.plan.expired.insert(seq);
         self.count(body, &retention.class).expired += 1;
         Fate::Expired
+    }
+
+    /// Takes an entry into the plan of which only this is known: its class, and its end, which has not come.
+    pub(crate) fn stays(&mut self, class: &str, until: Timestamp) {
+        match self.plan.next.get_mut(class) {
+            Some(next) => *next = until.min(*next),
+            None => _ = self.plan.next.insert(class.to_owned(), until),
+        }
     }
 
     /// The plan.

@@ -101,6 +101,30 @@ impl SeqSet {
         self.ranges.iter().copied()
     }
 
+    /// The ranges as far as they lie between `first` and `last`, both included.
+    pub fn ranges_within(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
+        let from = self.ranges.partition_point(|r| r.1 < first);
+        let to = self.ranges.partition_point(|r| r.0 <= last);
+        let inside = self.ranges.get(from..to).unwrap_or_default();
+        inside.iter().map(move |r| (r.0.max(first), r.1.min(last)))
+    }
+
+    /// The first of these numbers, which rise, that is not in the set.
+    pub(crate) fn first_outside(&self, seqs: impl IntoIterator<Item = u64>) -> Option<u64> {
+        let mut seqs = seqs.into_iter();
+        let mut seq = seqs.next()?;
+        let from = self.ranges.partition_point(|r| r.1 < seq);
+        for &(first, last) in self.ranges.get(from..).unwrap_or_default() {
+            if seq < first {
+                return Some(seq);
+            }
+            while seq <= last {
+                seq = seqs.next()?;
+            }
+        }
+        Some(seq)
+    }
+
     /// The numbers, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         self.ranges.iter().flat_map(|r| r.0..=r.1)

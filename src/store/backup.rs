@@ -317,6 +317,7 @@ impl<'a> Copy<'a> {
         rows += copy(&from, to, tables::SENDERS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::UNFINISHED, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::CHECKPOINTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
+        rows += copy(&from, to, tables::ATTESTATIONS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECT_TAGS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::MARKS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
@@ -377,13 +378,14 @@ fn count(txn: &ReadTransaction) -> Result<u64> {
 }
 
 /// What one chunk did.
-struct Copied {
+pub(super) struct Copied {
     rows: u64,
     /// The last key that was looked at, where the table goes on behind it.
     more: Option<Vec<u8>>,
 }
 
-fn copy<K: Key + 'static, V: Value + 'static>(
+/// Copies the rows of a table from `start` on for which `wanted` says so, until `most` bytes were copied.
+pub(super) fn copy<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &redb::WriteTransaction,
     table: TableDefinition<'_, K, V>,

@@ -8,6 +8,7 @@
 //! The first entry stands uncompressed and is the dictionary for each of the others: reading one entry decompresses
 //! one entry, and compresses nearly as well as the block as a whole.
 
+use super::lz4::Packer;
 use crate::codec::{self, CodecError};
 use crate::{Hash, Result};
 use serde::{Deserialize, Serialize};
@@ -28,7 +29,24 @@ pub(crate) struct Run {
     /// How many.
     pub count: u32,
     /// The hash of the entry before the first.
+    #[serde(with = "hash")]
     pub prev: Hash,
+}
+
+/// A hash as one piece, not byte by byte.
+mod hash {
+    use crate::Hash;
+    use serde::de::{Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(hash: &Hash, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_bytes(hash.as_bytes())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
+        let bytes = <&[u8] as serde::Deserialize>::deserialize(from)?;
+        bytes.try_into().map(Hash).map_err(|_| D::Error::custom("a hash has 32 bytes"))
+    }
 }
 
 /// A block as it is stored.
@@ -93,25 +111,31 @@ pub(crate) struct Sealer {
     hashes: Vec<u8>,
     ends: Vec<u8>,
     data: Vec<u8>,
-    dictionary: usize,
+    /// Has the first entry as its dictionary.
+    packer: Packer,
+    /// The entry that is being added, compressed.
+    packed: Vec<u8>,
 }
 
 impl Sealer {
     /// Adds the entry at `seq`. Where the block would grow too large with it, the block without it is given back
     /// with its first seq, and the entry starts the next one.
     pub(crate) fn push(&mut self, seq: u64, entry: &Packed) -> Result<Option<(u64, Vec<u8>)>> {
-        let packed = if self.runs.is_empty() { Vec::new() } else { self.compress(&entry.bytes) };
-        let room = self.len() + packed.len() + 32 + 4 <= BLOCK_BYTES;
+        self.packed.clear();
+        if !self.runs.is_empty() {
+            self.compress(&entry.bytes);
+        }
+        let room = self.len() + self.packed.len() + 32 + 4 <= BLOCK_BYTES;
         let full = if self.runs.is_empty() || room { None } else { self.finish()? };
         match self.runs.last_mut() {
             Some(run) if run.first + u64::from(run.count) == seq => run.count += 1,
             _ => self.runs.push(Run { first: seq, count: 1, prev: entry.prev }),
         }
         if self.data.is_empty() {
-            self.dictionary = entry.bytes.len();
+            self.packer.set_dictionary(&entry.bytes);
             self.data.extend_from_slice(&entry.bytes);
         } else {
-            self.data.extend_from_slice(&packed);
+            self.data.extend_from_slice(&self.packed);
         }
         self.hashes.extend_from_slice(entry.hash.as_bytes());
         self.ends.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
@@ -121,14 +145,15 @@ impl Sealer {
     /// The block as it is now with its first seq, if it holds anything; the sealer is empty afterwards.
     pub(crate) fn finish(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
         let Some(first) = self.runs.first().map(|r| r.first) else { return Ok(None) };
-        let filled = std::mem::take(self);
         let block = Block {
-            runs: filled.runs,
-            hashes: filled.hashes.into(),
-            ends: filled.ends.into(),
-            data: filled.data.into(),
+            runs: std::mem::take(&mut self.runs),
+            hashes: std::mem::take(&mut self.hashes).into(),
+            ends: std::mem::take(&mut self.ends).into(),
+            data: std::mem::take(&mut self.data).into(),
         };
-        Ok(Some((first, codec::encode(&block)?)))
+        let mut bytes = Vec::with_capacity(2 * BLOCK_BYTES);
+        codec::encode_into(&block, &mut bytes)?;
+        Ok(Some((first, bytes)))
     }
 
     fn len(&self) -> usize {
@@ -136,12 +161,14 @@ impl Sealer {
     }
 
     /// Length before, then the compressed bytes, or the bytes themselves where that is no longer.
-    fn compress(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        write_varint(bytes.len() as u64, &mut out);
-        let packed = lz4_flex::block::compress_with_dict(bytes, &self.data[..self.dictionary]);
-        out.extend_from_slice(if packed.len() < bytes.len() { &packed } else { bytes });
-        out
+    fn compress(&mut self, bytes: &[u8]) {
+        write_varint(bytes.len() as u64, &mut self.packed);
+        let at = self.packed.len();
+        self.packer.compress(bytes, &mut self.packed);
+        if self.packed.len() - at >= bytes.len() {
+            self.packed.truncate(at);
+            self.packed.extend_from_slice(bytes);
+        }
     }
 }
 

@@ -27,6 +27,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Less time is not worth a commit of its own: who opens a store to read it leaves it as it is.
+const TICK: Duration = Duration::from_secs(60);
+
 /// What callers queue up with: calls that are recorded together or not at all.
 pub(crate) type Job = Vec<Prepared>;
 
@@ -44,6 +47,8 @@ pub(crate) struct Core {
     pub unsigned_said: bool,
     /// Set while what is on the disk is not known.
     pub broken: bool,
+    /// The first entry that could not be read when the store was opened. Nothing is written while there is one.
+    pub damaged: Option<u64>,
 }
 
 /// Entries on their way into one commit.
@@ -62,6 +67,10 @@ pub(crate) struct Staging<'a> {
     begun: Vec<u64>,
     finished: Vec<u64>,
     subjects: Vec<NewSubject>,
+    /// The line that is being written.
+    line: Vec<u8>,
+    /// Random bytes for the entries to come: asking for them once costs less than once an entry.
+    nonces: Vec<[u8; 16]>,
 }
 
 /// Where a staging stood before a job, so that a refused job leaves nothing behind.
@@ -79,12 +88,20 @@ impl Core {
     /// What was read of the file, at this time of the monotonic clock.
     pub(crate) fn new(state: State, frontier: Frontier, tail: VecDeque<Packed>, now: Duration) -> Result<Core> {
         let sealer = Sealer::default();
-        let mut core = Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false };
+        let mut core =
+            Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false, damaged: None };
         // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
         for (seq, packed) in (core.state.sealed..).zip(&core.tail) {
             core.sealer.push(seq, packed)?;
         }
         Ok(core)
+    }
+
+    /// The expiry clock, with the time that has passed since it was last told.
+    pub(super) fn clock(&self, shared: &Shared, bound: Duration) -> ExpiryClock {
+        let mut clock = ExpiryClock::resume(self.state.clock.clone(), bound);
+        clock.advance_open(shared.clock.monotonic().saturating_sub(self.ticked));
+        clock
     }
 }
 
@@ -92,8 +109,7 @@ impl<'a> Staging<'a> {
     pub(crate) fn new(shared: &'a Shared, core: &Core) -> Result<Staging<'a>> {
         let ticked = shared.clock.monotonic();
         let bound = shared.policies().set.retention.clock_bound();
-        let mut clock = ExpiryClock::resume(core.state.clock.clone(), bound);
-        clock.advance_open(ticked.saturating_sub(core.ticked));
+        let mut clock = core.clock(shared, bound);
         let now = shared.clock.now();
         let events = clock.observe_wall(now);
         let mut staging = Staging {
@@ -111,6 +127,8 @@ impl<'a> Staging<'a> {
             begun: Vec::new(),
             finished: Vec::new(),
             subjects: Vec::new(),
+            line: Vec::with_capacity(1024),
+            nonces: Vec::new(),
         };
         staging.state.clock = staging.clock.state().clone();
         shared.check_keys(&mut staging, core)?;
@@ -142,6 +160,23 @@ impl<'a> Staging<'a> {
     /// Somebody says that the system clock is right.
     pub(crate) fn confirm_clock(&mut self, actor: &str, reason: &str) -> Result<ClockEvent> {
         let event = self.clock.confirm(self.now, actor, reason)?;
+        self.state.clock = self.clock.state().clone();
+        self.clock_event(&event)?;
+        Ok(event)
+    }
+
+    /// Whether a trusted time would tell the expiry clock something: end a freeze, explain time that was only credited, or
+    /// move it on. What it knows to the minute need not be an entry.
+    pub(crate) fn gains_by(&self, time: Timestamp) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let status = self.clock.status(self.now);
+        let explained = status.credited.saturating_sub(status.now.since(time));
+        status.frozen.is_some() || explained >= MINUTE || time.since(status.now) >= MINUTE
+    }
+
+    /// Somebody who can be trusted with the time had the log at `time`.
+    pub(crate) fn trusted_time(&mut self, time: Timestamp, source: &str) -> Result<ClockEvent> {
+        let event = self.clock.trusted(time, source)?;
         self.state.clock = self.clock.state().clone();
         self.clock_event(&event)?;
         Ok(event)
@@ -183,6 +218,7 @@ impl<'a> Staging<'a> {
             subjects: self.subjects.len(),
         };
         let windows = job.iter().any(|p| p.call.sender.is_some()).then(|| self.windows.clone());
+        self.reserve(job.len());
         let receipts = job.into_iter().map(|call| self.call(call)).collect();
         if let Err(e) = receipts {
             self.state = mark.state;
@@ -198,6 +234,13 @@ impl<'a> Staging<'a> {
             return Err(e);
         }
         receipts
+    }
+
+    /// Makes ready for this many entries.
+    fn reserve(&mut self, entries: usize) {
+        self.entries.reserve(entries);
+        self.nonces.resize(entries, [0; 16]);
+        self.shared.random.fill(self.nonces.as_flattened_mut());
     }
 
     fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
@@ -269,12 +312,19 @@ impl<'a> Staging<'a> {
 
     /// Chains one entry.
     fn append(&mut self, retention: Option<Retention>, content: Content) -> Result<Receipt> {
-        let mut nonce = [0; 16];
-        self.shared.random.fill(&mut nonce);
+        let nonce = match self.nonces.pop() {
+            Some(nonce) => nonce,
+            None => {
+                let mut nonce = [0; 16];
+                self.shared.random.fill(&mut nonce);
+                nonce
+            }
+        };
         let body = Body { nonce, recorded_at: self.now, retention, content };
         let seq = self.state.size;
-        let mut text = Vec::with_capacity(1024);
-        line::write(&mut text, seq, &self.state.head, &body);
+        let text = &mut self.line;
+        text.clear();
+        line::write(text, seq, &self.state.head, &body);
         // The limit is for calls; the store's own entries, a policy among them, are as large as they are.
         let limit = match &body.content {
             Content::Call(_) => self.shared.limits.line_bytes,
@@ -285,7 +335,7 @@ impl<'a> Staging<'a> {
                 format!("the entry has {} bytes, more than the limit of {limit}; it was not recorded", text.len());
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
-        let hash = Hash::leaf(&text);
+        let hash = Hash::leaf(text);
         let bytes = codec::encode(&body)?;
         let nodes = &mut self.nodes;
         self.frontier.append(hash, &mut |level, index, hash| {
@@ -408,6 +458,19 @@ impl Shared {
         staging: Staging<'_>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
+        self.commit_to(core, staging, None, more, || Ok(()))
+    }
+
+    /// As [`Shared::commit`], into `other` where that is given, a file that holds all that the store does: once it is
+    /// written `take` makes it the store's. Where anything fails the store is as it was.
+    pub(super) fn commit_to(
+        &self,
+        core: &mut Core,
+        staging: Staging<'_>,
+        other: Option<&redb::Database>,
+        more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
+        take: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let Staging {
             mut state,
             frontier,
@@ -424,7 +487,7 @@ impl Shared {
         } = staging;
         let wrapped = self.wrap_subjects(subjects)?;
         let mut sealer = core.sealer.clone();
-        let written = self.write(core, &mut state, &mut sealer, &entries, |txn| {
+        let written = self.write(core, other, &mut state, &mut sealer, &entries, |txn| {
             if !nodes.is_empty() {
                 let mut table = txn.open_table(tables::NODES).stored()?;
                 for (key, hash) in &nodes {
@@ -449,9 +512,16 @@ impl Shared {
             subjects::write(txn, &wrapped)?;
             more(txn)
         });
-        if let Err(e) = written {
-            return self.after_failure(core, &state, e);
+        match (written, other) {
+            (Ok(()), _) => take()?,
+            (Err(e), None) => return self.after_failure(core, &state, e),
+            (Err(e), Some(_)) => return Err(e),
         }
+        self.note(|changes| {
+            changes.senders.extend(windows.into_keys());
+            changes.unfinished.extend(begun.into_iter().chain(finished));
+            subjects::note(changes, &wrapped);
+        });
         self.subjects.settled(&wrapped);
         let from = core.state.size;
         core.frontier = frontier;
@@ -470,13 +540,14 @@ impl Shared {
     fn write(
         &self,
         core: &Core,
+        other: Option<&redb::Database>,
         state: &mut State,
         sealer: &mut Sealer,
         entries: &[(Packed, Body)],
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
         let database = self.database()?;
-        let txn = self.begin_write(database.get()?)?;
+        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &**own), Ok)?)?;
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
             let mut blocks = None;
@@ -508,6 +579,49 @@ impl Shared {
         txn.commit().stored()
     }
 
+    /// Makes a block of the tail, so that every entry is in one.
+    pub(super) fn seal(&self, core: &mut Core) -> Result<()> {
+        let mut sealer = core.sealer.clone();
+        let Some((first, block)) = sealer.finish()? else { return Ok(()) };
+        let mut state = core.state.clone();
+        state.sealed = state.size;
+        core.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        txn.open_table(tables::BLOCKS).stored()?.insert(first, &*block).stored()?;
+        txn.open_table(tables::TAIL).stored()?.retain_in(core.state.sealed..state.size, |_, _| false).stored()?;
+        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+        txn.commit().stored()?;
+        core.broken = false;
+        core.state = state;
+        core.sealer = sealer;
+        core.tail.clear();
+        Ok(())
+    }
+
+    /// Keeps the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: nobody
+    /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
+    /// unexplained is credited.
+    pub(super) fn tick(&self, core: &mut Core) -> Result<()> {
+        let now = self.clock.monotonic();
+        let elapsed = now.saturating_sub(core.ticked);
+        if elapsed < TICK || core.state.clock.frozen.is_some() || core.state.size == 0 {
+            return Ok(());
+        }
+        let clock = core.clock(self, self.policies().set.retention.clock_bound());
+        let mut state = core.state.clone();
+        state.clock = clock.state().clone();
+        core.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+        txn.commit().stored()?;
+        core.broken = false;
+        core.state = state;
+        core.ticked = now;
+        Ok(())
+    }
+
     /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.
     fn after_failure(&self, core: &mut Core, wanted: &State, e: Error) -> Result<()> {
         core.broken = true;
@@ -523,7 +637,7 @@ impl Shared {
         }
     }
 
-    /// After a failed write: opens the file again and reads it anew.
+    /// After a failed write: opens the file again and reads it anew. Refuses a store in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         if core.broken {
             let said = core.unsigned_said;
@@ -533,7 +647,13 @@ impl Shared {
             self.publish_anew(&core.state, loaded.generations);
             self.put_in_force(loaded.ledger)?;
         }
-        Ok(())
+        match core.damaged {
+            None => Ok(()),
+            Some(seq) => Err(Error::damaged(format!(
+                "entry {seq} cannot be read, so nothing is recorded into this store: see what `attestlog verify` finds, \
+                 and restore a backup"
+            ))),
+        }
     }
 
     pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {

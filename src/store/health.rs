@@ -1,10 +1,18 @@
 //! How a store is doing, for whoever has to act before something goes wrong.
 
+use super::anchoring::AnchorHealth;
 use super::log::AuditLog;
 use super::tables::{self, Stored};
+use crate::alert::AlertLag;
 use crate::json::{Json, Object};
+use crate::retention::ClockStatus;
+use crate::verify::{Noted, Verifications};
 use crate::{Result, Timestamp};
 use redb::ReadableTableMetadata;
+use std::time::Duration;
+
+/// For how long alerts may be behind before somebody should act: a host that records now and then catches up when it does.
+const ALERTS_LATE: Duration = Duration::from_secs(15 * 60);
 
 /// How a store is doing. Taken at one moment; asking costs a few reads and changes nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +42,16 @@ pub struct Health {
     pub last_recorded_at: Option<Timestamp>,
     /// How many threads wait for their turn to record, at this moment.
     pub waiting: u64,
+    /// How things stand with each anchor.
+    pub anchors: Vec<AnchorHealth>,
+    /// How the clock stands by which entries expire.
+    pub clock: ClockStatus,
+    /// Who else may take away, replace or read the file ([`AuditLog::warnings`]).
+    pub warnings: Vec<String>,
+    /// How far alerting is behind the log.
+    pub alerts: AlertLag,
+    /// What verifications said last.
+    pub verifications: Verifications,
 }
 
 /// An entry that is not in a sealed block yet.
@@ -52,6 +70,62 @@ impl Health {
         Some(self.size_bytes? > self.quota_bytes?)
     }
 
+    /// What somebody should act on, a sentence each, and what to do. Empty where all is well.
+    ///
+    /// ```
+    /// # let log = attestlog::AuditLog::in_memory()?;
+    /// assert!(log.health()?.concerns().is_empty());
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn concerns(&self) -> Vec<String> {
+        let mut concerns = Vec::new();
+        if self.over_quota() == Some(true) {
+            concerns.push("the file is larger than its quota: purge what has expired, or raise the quota".to_owned());
+        }
+        if self.clock.frozen.is_some() {
+            concerns.push(format!(
+                "expiry is frozen: the system clock shows {}, which the store cannot explain; confirm it (clock confirm)",
+                self.clock.wall
+            ));
+        }
+        concerns.extend(self.warnings.iter().cloned());
+        for AnchorHealth { name, at_hand, status } in &self.anchors {
+            match (&status.last_failure, status.owed) {
+                (Some(failure), _) if failure.conflict => concerns.push(format!(
+                    "{name} contradicts this store, which may be an older copy or a fork: {}",
+                    failure.message
+                )),
+                (Some(failure), Some(size)) => concerns.push(format!(
+                    "{name} was not given the checkpoint of {size} entries ({} failures in a row, the last: {}); it is tried \
+                     again, see to it that it can be reached",
+                    status.failures_in_a_row, failure.message
+                )),
+                (None, Some(size)) if !at_hand => concerns.push(format!(
+                    "the checkpoint of {size} entries is owed to {name}, with which the store was not opened: configure it \
+                     again, or forget it"
+                )),
+                _ => {}
+            }
+        }
+        concerns.extend(self.alerts.concerns(self.checked_at.minus(ALERTS_LATE)));
+        if let Some(found) = &self.verifications.found {
+            concerns.push(format!(
+                "the verification of {} found {} wrong ({}), and nobody has settled it: look into it (verify), then say \
+                 what it came to (alerts settle)",
+                found.at,
+                found.findings,
+                found.kinds.join(", ")
+            ));
+        }
+        concerns
+    }
+
+    /// The checkpoint that an anchor took last: the anchor's name, the size, when.
+    pub fn last_anchor(&self) -> Option<(&str, u64, Timestamp)> {
+        let all = self.anchors.iter().filter_map(|a| Some((a.name.as_str(), a.status.last_success?)));
+        all.map(|(name, success)| (name, success.size, success.at)).max_by_key(|(_, _, at)| *at)
+    }
+
     /// The object that `attestlog health --json` prints. A member that is not known is `null`.
     ///
     /// ```
@@ -66,6 +140,19 @@ impl Health {
         let oldest = self
             .oldest_unsealed
             .map(|o| Json::from(Object::from_iter([("seq", Json::from(o.seq)), ("recorded_at", time(o.recorded_at))])));
+        let last_anchor = self.last_anchor().map(|(name, size, at)| {
+            let age = self.checked_at.since(at).as_secs();
+            let members =
+                [("name", Json::from(name)), ("size", size.into()), ("at", time(at)), ("age_seconds", age.into())];
+            Json::from(Object::from_iter(members))
+        });
+        let anchors = self.anchors.iter().map(|anchor| {
+            let mut json = anchor.status.to_json(&anchor.name);
+            if let Json::Object(members) = &mut json {
+                members.insert("at_hand", anchor.at_hand);
+            }
+            json
+        });
         Object::from_iter([
             ("checked_at", time(self.checked_at)),
             ("size_bytes", self.size_bytes.into()),
@@ -80,6 +167,20 @@ impl Health {
             ("unfinished_calls", self.unfinished_calls.into()),
             ("last_recorded_at", self.last_recorded_at.map(time).into()),
             ("waiting", self.waiting.into()),
+            (
+                "expiry_clock",
+                Json::from(Object::from_iter([
+                    ("now", time(self.clock.now)),
+                    ("wall", time(self.clock.wall)),
+                    ("frozen", self.clock.frozen.is_some().into()),
+                ])),
+            ),
+            ("last_anchor", last_anchor.into()),
+            ("anchors", anchors.collect::<Vec<_>>().into()),
+            ("alerts", self.alerts.to_json()),
+            ("last_verification", self.verifications.last.as_ref().map(Noted::to_json).into()),
+            ("unsettled_verification", self.verifications.found.as_ref().map(Noted::to_json).into()),
+            ("concerns", self.concerns().into()),
         ])
         .into()
     }
@@ -129,6 +230,25 @@ impl AuditLog {
             unfinished_calls: snapshot.table(tables::UNFINISHED)?.len().stored()?,
             last_recorded_at: (state.size > 0).then(|| Timestamp::from_nanos(state.last_recorded_at)),
             waiting: shared.turns.waiting() as u64,
+            anchors: self.anchors(),
+            clock: self.clock_status()?,
+            warnings: self.warnings(),
+            alerts: AlertLag::of(self)?,
+            verifications: self.verifications()?,
         })
+    }
+
+    /// What about the permissions of the store's file and its folder lets others than its owner replace or read it, a
+    /// sentence each with what to do; empty where all is well or the store is not a file. Ask after opening: the library
+    /// itself prints nothing.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// let log = attestlog::AuditLog::create(dir.path().join("audit.log"))?;
+    /// assert!(log.warnings().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn warnings(&self) -> Vec<String> {
+        self.shared().source.path().map(crate::files::warnings).unwrap_or_default()
     }
 }

@@ -5,7 +5,7 @@ use super::shared::Shared;
 use super::tables::{self, Stored};
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
-use crate::keys::{KeyFile, KeyId, Passphrase, Settled};
+use crate::keys::{KeyFile, KeyId, KeyVault, Passphrase, Settled};
 use crate::ledger::{Genesis, Ledger, PSEUDONYM_KEY_EVENT};
 use crate::note::SignedCheckpoint;
 use crate::policy::{Policies, PolicySet};
@@ -14,8 +14,9 @@ use crate::{Error, ErrorKind, Hash, Kind, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use redb::ReadableDatabase;
 use sha2::Sha256;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// Where the keys of a store are.
 #[derive(Clone, Default)]
@@ -24,34 +25,61 @@ pub(crate) enum KeySource {
     #[default]
     Beside,
     At(PathBuf),
+    Vault(Arc<dyn KeyVault>),
     /// There are none.
     Nowhere,
 }
 
-/// The keys, and the file that they must be kept in.
-#[derive(Debug)]
+/// The keys, and the file or the vault that they must be kept in.
 pub(crate) struct Keyring {
     pub file: KeyFile,
     pub path: Option<PathBuf>,
+    pub vault: Option<Arc<dyn KeyVault>>,
     /// The master key under which subjects' keys are wrapped: one that the file on the disk holds.
     pub master: KeyId,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vault = self.vault.as_ref().map(|vault| vault.name());
+        f.debug_struct("Keyring").field("file", &self.file).field("path", &self.path).field("vault", &vault).finish()
+    }
 }
 
 impl Keyring {
     /// The keys as they are kept; `None` only for a file without a master key, which none is.
     pub(crate) fn new(file: KeyFile, path: Option<PathBuf>) -> Option<Keyring> {
         let master = file.master_keys().next()?.id();
-        Some(Keyring { file, path, master })
+        Some(Keyring { file, path, vault: None, master })
+    }
+
+    /// As [`Keyring::new`], for keys that are in a vault.
+    pub(crate) fn in_vault(file: KeyFile, vault: Arc<dyn KeyVault>) -> Option<Keyring> {
+        Keyring::new(file, None).map(|keys| Keyring { vault: Some(vault), ..keys })
+    }
+
+    /// Whether a key can be destroyed where it is kept; asked before anything is done that needs it.
+    pub(crate) fn check_replaceable(&self) -> Result<()> {
+        match &self.vault {
+            Some(vault) if !vault.is_replaceable() => vault.store(&[]),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn save(&mut self, shared: &Shared) -> Result<()> {
         match &self.path {
             Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
-            None => Ok(()),
+            None => match &self.vault {
+                Some(vault) if vault.is_replaceable() => {
+                    vault.store(self.file.to_text(&mut |out| shared.random.fill(out))?.as_bytes())
+                }
+                _ => Ok(()),
+            },
         }
     }
 
-    /// Makes sure that these are the keys of this store, at its present epoch.
+    /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
+    /// process or before a crash, is settled by what the store says.
     pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
         let Some(Genesis { keys: Some((log_key, _)), .. }) = &ledger.genesis else {
             return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
@@ -95,6 +123,13 @@ pub(super) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> R
         Err(_) if !path.exists() && std::fs::symlink_metadata(path).is_err() => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Reads the keys in a vault, if it has any.
+pub(super) fn load_vault(vault: Arc<dyn KeyVault>, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
+    let Some(text) = vault.load()? else { return Ok(None) };
+    let file = KeyFile::parse(&text, passphrase).map_err(|e| e.at(vault.name()))?;
+    Ok(Keyring::in_vault(file, vault))
 }
 
 /// Policies ready to be applied, under the keys that are there.
@@ -175,23 +210,29 @@ impl Shared {
                     "the store has no keys here, so nothing can be signed; bring back its key file",
                 )
             })?;
+            keys.check(self, &self.ledger(), size)?;
             let signed = keys.file.sign_checkpoint(size, core.frontier.root())?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
             keys.save(self)?;
             signed
         };
+        let owed = self.anchoring.owe(size);
         core.broken = true;
         let mut state = core.state.clone();
         state.signed = size;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::CHECKPOINTS).stored()?.insert(size, signed.to_string().as_bytes()).stored()?;
+        if let Some(owed) = owed {
+            super::anchoring::write_owed(&txn, &owed)?;
+        }
         let bytes = crate::codec::encode(&state)?;
         txn.open_table(tables::META).stored()?.insert(super::state::STATE_KEY, &*bytes).stored()?;
         txn.commit().stored()?;
         core.broken = false;
         core.state = state;
         self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
+        self.hand_over();
         Ok(signed)
     }
 
@@ -214,6 +255,8 @@ impl Shared {
         let rotation = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(missing)?;
+            keys.check_replaceable()?;
+            keys.check(self, &self.ledger(), core.state.size)?;
             let root = core.frontier.root();
             let rotation = keys.file.begin_rotation(core.state.size, root, &mut |out| self.random.fill(out))?;
             keys.save(self)?;

@@ -64,6 +64,7 @@ impl Drop for Worker {
 
 impl Worker {
     fn stop(&self) {
+        self.shared.anchoring.stop();
         self.shared.work.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -99,6 +100,7 @@ impl AuditLog {
     }
 
     pub(super) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
+        shared.begin_anchoring()?;
         let thread = match shared.settings.background {
             false => None,
             true => {
@@ -184,28 +186,37 @@ impl AuditLog {
         self.shared.merge_all()
     }
 
-    /// Closes the store: waits for what is under way and gives the file back. Other handles of it get
+    /// Closes the store: waits for what is under way, signs a checkpoint, gives anchors the time that they may take
+    /// ([`Options::anchor_wait`]), and gives the file back. Other handles of it get
     /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle does the same without saying what went wrong.
+    ///
+    /// A file of up to a gigabyte that grew by a quarter or more since it was opened is made as small as it can be, unless
+    /// somebody still reads it: files grow by doubling.
     ///
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
+        self.shared.finish_anchoring();
         self.worker.stop();
-        let closing = self.shared.exclusive(|shared, core| {
-            let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
-                true => shared.sign(core).map(|_| ()),
-                false => Ok(()),
-            };
-            shared.closed.store(true, Ordering::SeqCst);
-            signed
-        });
+        let damaged = self.shared.core().damaged.is_some();
+        let closing = if damaged {
+            Ok(())
+        } else {
+            self.shared.exclusive(|shared, core| {
+                // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
+                let _ = shared.tick(core).and_then(|()| shared.mend(core));
+                let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
+                    true => shared.sign(core).map(|_| ()),
+                    false => Ok(()),
+                };
+                shared.closed.store(true, Ordering::SeqCst);
+                signed
+            })
+        };
         // Also where the last write went wrong: a handle that is left must not open the file again.
         self.shared.closed.store(true, Ordering::SeqCst);
         let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        let closed = guarded(|| {
-            drop(database);
-            Ok(())
-        });
+        let closed = guarded(|| self.shared.give_back(database));
         self.shared.news.tell();
         closing.and(closed)
     }

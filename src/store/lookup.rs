@@ -3,7 +3,7 @@
 use super::Snapshot;
 use super::merge::Row;
 use super::rollup::Cell;
-use super::tables::{self, Stored, term_key};
+use super::tables::{self, Stored, on_shelf, shelf, term_key};
 use super::zones;
 use crate::entry::{Field, Kind};
 use crate::{Error, Result};
@@ -13,32 +13,36 @@ impl Snapshot {
     /// The id of a facet's value, if it is in the file's index.
     pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
         let key = term_key(value.as_bytes());
-        Ok(self.table(tables::TERMS)?.get((field as u8, &*key)).stored()?.map(|id| id.value()))
+        Ok(self.terms()?.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
     /// The values of a facet with their ids. A value too long to stand in the index itself is taken from the first
     /// entry that has it.
     pub(crate) fn terms_of(&self, field: Field) -> Result<Vec<(String, u64)>> {
-        let terms = self.table(tables::TERMS)?;
+        let terms = self.terms()?;
         let mut found = Vec::new();
         for row in terms.range((field as u8, &[][..])..(field as u8 + 1, &[][..])).stored()? {
             let (key, id) = row.stored()?;
             let (key, id) = (key.value().1.to_vec(), id.value());
             match String::from_utf8(key) {
                 Ok(value) => found.push((value, id)),
-                Err(_) => found.extend(self.long_term(field, id)?.map(|value| (value, id))),
+                Err(e) => found.extend(self.long_value(field, e.as_bytes(), id)?.map(|value| (value, id))),
             }
         }
         Ok(found)
     }
 
-    fn long_term(&self, field: Field, id: u64) -> Result<Option<String>> {
-        let Some((_, seqs)) = self.posting_after(field, id, 0)? else { return Ok(None) };
-        for seq in seqs {
-            if let Some(found) = self.find(seq)? {
+    /// The value whose key in the dictionary this is, from the first entry that has it. An entry may have several long
+    /// values of one facet.
+    pub(super) fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
+        let mut at = 0;
+        while let Some((_, seqs)) = self.posting_after(field, id, at)? {
+            at = seqs.last().map_or(u64::MAX, |last| last + 1);
+            for seq in seqs {
+                let Some(found) = self.find(seq)? else { continue };
                 let mut value = None;
                 found.entry()?.body.facets(&mut |f, v| {
-                    if f == field && v.len() > tables::TERM_BYTES {
+                    if f == field && *term_key(v.as_bytes()) == *key {
                         value = Some(v.to_owned());
                     }
                 });
@@ -51,8 +55,8 @@ impl Snapshot {
     /// The last row of a term that begins at or before `at`, with its first seq.
     pub(crate) fn posting_at(&self, field: Field, term: u64, at: u64) -> Result<Option<(u64, Vec<u64>)>> {
         let Some(at) = self.indexed.checked_sub(1).map(|last| last.min(at)) else { return Ok(None) };
-        let rows = self.table(tables::POSTINGS)?;
-        let row = rows.range((field as u8, term, 0)..=(field as u8, term, at)).stored()?.next_back();
+        let rows = self.postings()?;
+        let row = rows.range((shelf(field), term, 0)..=(shelf(field), term, at)).stored()?.next_back();
         row.map(|row| self.posting(row.stored()?)).transpose()
     }
 
@@ -61,8 +65,8 @@ impl Snapshot {
         if at >= self.indexed {
             return Ok(None);
         }
-        let rows = self.table(tables::POSTINGS)?;
-        let row = rows.range((field as u8, term, at)..(field as u8, term, self.indexed)).stored()?.next();
+        let rows = self.postings()?;
+        let row = rows.range((shelf(field), term, at)..(shelf(field), term, self.indexed)).stored()?.next();
         row.map(|row| self.posting(row.stored()?)).transpose()
     }
 
@@ -70,21 +74,22 @@ impl Snapshot {
         &self,
         (key, value): (redb::AccessGuard<'_, (u8, u64, u64)>, redb::AccessGuard<'_, &'static [u8]>),
     ) -> Result<(u64, Vec<u64>)> {
-        let (field, term, first) = key.value();
+        let (shelf, term, first) = key.value();
+        let field = on_shelf(shelf);
         let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
         Row::decode(first, value.value()).map(|row| (first, row.seqs)).ok_or_else(damaged)
     }
 
-    /// The first seq at or after `at` whose zone may hold times of `[since, until)`. Seqs that are not in the file's index
+    /// The first seq at or after `at` whose zone may hold times of `[since, last]`. Seqs that are not in the file's index
     /// yet may always.
-    pub(crate) fn zone_after(&self, at: u64, since: i64, until: i64) -> Result<Option<u64>> {
-        let zones = self.table(tables::ZONES)?;
+    pub(crate) fn zone_after(&self, at: u64, since: i64, last: i64) -> Result<Option<u64>> {
+        let zones = self.zones()?;
         let mut at = at;
         'next: while at < self.indexed {
             for (level, bits) in zones::LEVELS.iter().enumerate().rev() {
                 let index = at >> bits;
                 let zone = zones.get((level as u8, index)).stored()?.map(|z| z.value());
-                if zone.is_none_or(|(low, high)| high < since || low >= until) {
+                if zone.is_none_or(|(low, high)| high < since || low > last) {
                     // A zone that reaches over the end of the index says nothing of what follows there.
                     at = ((index + 1) << bits).min(self.indexed);
                     continue 'next;
@@ -95,15 +100,15 @@ impl Snapshot {
         Ok((at < self.size).then_some(at))
     }
 
-    /// The last seq at or before `at` whose zone may hold times of `[since, until)`.
-    pub(crate) fn zone_before(&self, at: u64, since: i64, until: i64) -> Result<Option<u64>> {
-        let zones = self.table(tables::ZONES)?;
+    /// The last seq at or before `at` whose zone may hold times of `[since, last]`.
+    pub(crate) fn zone_before(&self, at: u64, since: i64, last: i64) -> Result<Option<u64>> {
+        let zones = self.zones()?;
         let mut at = at;
         'next: while at < self.indexed {
             for (level, bits) in zones::LEVELS.iter().enumerate().rev() {
                 let index = at >> bits;
                 let zone = zones.get((level as u8, index)).stored()?.map(|z| z.value());
-                if zone.is_none_or(|(low, high)| high < since || low >= until) {
+                if zone.is_none_or(|(low, high)| high < since || low > last) {
                     match (index << bits).checked_sub(1) {
                         Some(before) => at = before,
                         None => return Ok(None),
@@ -128,7 +133,7 @@ impl Snapshot {
             let (key, cell) = row.stored()?;
             let (tool, day) = key.value();
             if days.contains(&day) {
-                cells.push((tool, day, Cell::decode(cell.value())?));
+                cells.push((tool, day, Cell::decode_trusted(cell.value())?));
             }
         }
         Ok(cells)
@@ -165,7 +170,7 @@ impl Snapshot {
         if seq >= self.size || seq >= self.state.sealed {
             return Ok(seq < self.size);
         }
-        Ok(self.block_of(seq)?.is_some_and(|(_, block)| block.find(seq).is_some()))
+        Ok(self.in_block(seq, |block| Ok(block.find(seq).is_some()))?.unwrap_or(false))
     }
 
     /// Whether an index row that begins at `first` belongs to a batch that is being written.

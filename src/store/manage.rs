@@ -2,12 +2,13 @@
 
 use super::commit::{Core, Staging};
 use super::log::{AuditLog, Receipt};
+use super::names::Names;
 use super::shared::Shared;
 use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::policy::PolicySet;
-use crate::redact::{Context, Facet, Root};
-use crate::retention::{ClockEvent, ClockStatus, ExpiryClock, Hold, HoldRelease, HoldSelector};
+use crate::redact::{Context, Facet, Root, is_pseudonym};
+use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector, Person};
 use crate::{Error, ErrorKind, Kind, Result};
 use std::collections::BTreeSet;
 
@@ -34,20 +35,24 @@ impl AuditLog {
     }
 
     /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later.
-    /// Users, patients and conversations are named by their clear values.
+    /// Users, patients and conversations are named by their clear values. The entry names users and patients by pseudonym
+    /// wherever the store has keys, whatever the policy says: it stays when everything else about them is gone.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput): no case, reason or actor, or a selector that selects nothing; as
     /// [`AuditLog::record`].
     pub fn place_hold(&self, case: &str, reason: &str, actor: &str, covering: HoldSelector) -> Result<Receipt> {
         let shared = self.shared();
+        let names = shared.names_of(&covering);
         let covering = HoldSelector {
             conversations: shared.spellings(Facet::Conversation, covering.conversations),
-            users: shared.spellings(Facet::User, covering.users),
-            patients: shared.spellings(Facet::Patient, covering.patients),
+            users: shared.people(Facet::User, covering.users),
+            patients: shared.people(Facet::Patient, covering.patients),
             ..covering
         };
-        let hold = Hold::new(shared.clean(case)?, shared.clean(reason)?, shared.clean(actor)?, covering)?;
+        let named =
+            |text: &str| -> Result<String> { shared.clean(&names.replaced(text).unwrap_or_else(|| text.to_owned())) };
+        let hold = Hold::new(named(case)?, named(reason)?, named(actor)?, covering)?;
         self.own(Kind::HoldPlaced, hold.to_json())
     }
 
@@ -70,11 +75,14 @@ impl AuditLog {
     /// # Errors
     /// What the file says.
     pub fn clock_status(&self) -> Result<ClockStatus> {
-        let state = self.snapshot()?.state.clock;
-        let bound = self.shared().policies().set.retention.clock_bound();
-        let mut clock = ExpiryClock::resume(state, bound);
+        let shared = self.shared();
+        if shared.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+        }
+        let bound = shared.policies().set.retention.clock_bound();
+        let mut clock = shared.core().clock(shared, bound);
         // What a commit now would see; nothing of it is kept.
-        let wall = self.shared().clock.now();
+        let wall = shared.clock.now();
         let _ = clock.observe_wall(wall);
         Ok(clock.status(wall))
     }
@@ -131,6 +139,7 @@ impl AuditLog {
                 let mut keys = shared.keys();
                 let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
                 let keys = keys.as_mut().ok_or_else(missing)?;
+                keys.check_replaceable()?;
                 keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
                 keys.save(shared)?;
                 keys.pseudonym_key().ok_or_else(missing)?
@@ -176,6 +185,41 @@ impl Shared {
         match &self.policies().sanitizer {
             Some(sanitizer) => clear.iter().flat_map(|value| sanitizer.lookup(facet, value)).collect(),
             None => clear,
+        }
+    }
+
+    /// How a hold names these people: by their pseudonyms under every live key, in clear only where there is none.
+    fn people(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
+        let name = |value: String| match self.alias(facet, &value) {
+            Some(aliases) if !is_pseudonym(&value) => aliases,
+            _ => vec![value],
+        };
+        clear.into_iter().flat_map(name).collect()
+    }
+
+    /// The clear names in a hold that its reason must not repeat.
+    fn names_of(&self, covering: &HoldSelector) -> Names {
+        let facets = [(Facet::Patient, &covering.patients), (Facet::User, &covering.users)];
+        let clear = facets.into_iter().flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
+        Names::new(
+            clear
+                .filter(|(_, name)| !is_pseudonym(name))
+                .filter_map(|(facet, name)| Some((facet, name.clone(), self.alias(facet, name)?.into_iter().next()?))),
+        )
+    }
+
+    /// The pseudonyms of a clear name under every live key, the newest first; `None` where there is no key.
+    fn alias(&self, facet: Facet, clear: &str) -> Option<Vec<String>> {
+        let policies = self.policies();
+        let all = policies.sanitizer.as_ref()?.pseudonyms_of(facet, clear);
+        (!all.is_empty()).then_some(all)
+    }
+
+    /// What tells a purge the pseudonyms of people whom entries name in clear.
+    pub(super) fn aliases(&self) -> impl Fn(Person, &str) -> Option<Vec<String>> + '_ {
+        |person, clear| match person {
+            Person::User => self.alias(Facet::User, clear),
+            Person::Patient => self.alias(Facet::Patient, clear),
         }
     }
 

@@ -11,7 +11,8 @@ use super::{AuditLog, Receipt};
 use crate::entry::{Kind, Retention};
 use crate::json::Object;
 use crate::{Result, Timestamp};
-use redb::ReadableDatabase;
+use redb::{ReadableDatabase, ReadableTable};
+use std::collections::BTreeMap;
 
 /// A mark that is to move in a commit.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +32,29 @@ impl Shared {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::MARKS).stored()?;
         Ok(table.get(mark).stored()?.map(|at| at.value()))
+    }
+
+    /// Where every mark stands.
+    pub(crate) fn marks(&self) -> Result<BTreeMap<String, u64>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(tables::MARKS).stored()?;
+        let rows = table.iter().stored()?;
+        rows.map(|row| row.stored().map(|(mark, at)| (mark.value().to_owned(), at.value()))).collect()
+    }
+
+    /// Removes a mark; says whether there was one.
+    pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
+        if self.mark(mark)?.is_none() {
+            return Ok(false);
+        }
+        self.exclusive(|shared: &Shared, core: &mut Core| {
+            let staging = Staging::new(shared, core)?;
+            shared.commit(core, staging, |txn| {
+                txn.open_table(tables::MARKS).stored()?.remove(mark).stored()?;
+                Ok(())
+            })?;
+            Ok(true)
+        })
     }
 
     /// Writes entries and moves marks in one commit; `None`, and nothing is written, where the first mark is not where it

@@ -12,7 +12,7 @@ use super::pending::{Generation, Index};
 use super::posting;
 use super::rollup::Cell;
 use super::state::STATE_KEY;
-use super::tables::{self, Stored, term_key};
+use super::tables::{self, Stored, shelf, term_key};
 use super::zones;
 use super::{Shared, Snapshot};
 use crate::codec::{self, CodecError};
@@ -46,6 +46,11 @@ struct Merge {
     column: Vec<u8>,
     rows_root: Hash,
     column_root: Hash,
+    /// Whether the file knows of it.
+    begun: bool,
+    /// How many new terms were written.
+    terms_done: usize,
+    /// How many rows were.
     done: usize,
 }
 
@@ -132,6 +137,8 @@ impl Merge {
             column: Vec::new(),
             rows_root: Hash::ZERO,
             column_root: Hash::ZERO,
+            begun: false,
+            terms_done: 0,
             done: 0,
         };
         let mut ids: HashMap<Field, Vec<u64>> = HashMap::new();
@@ -160,7 +167,7 @@ impl Merge {
                 let (value, offsets) = &lists[i];
                 let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
                 tree.append(row_leaf(&row_inner(salt, field, value), &seqs), &mut |_, _, _| {});
-                let key = (field as u8, field_ids[i], seqs[0]);
+                let key = (shelf(field), field_ids[i], seqs[0]);
                 merge.rows.push((key, Row { salt: *salt, position, seqs }.encode()));
                 position += 1;
             }
@@ -185,35 +192,41 @@ impl Merge {
         }
     }
 
-    /// Writes rows until the slice is over. The first slice also reserves the term ids, so that a later try after a
-    /// crash gives them to nobody else.
+    /// Writes terms, and then rows, until the slice is over. The first slice also reserves the term ids, so that a later
+    /// try after a crash gives them to nobody else.
     fn slice(&mut self, shared: &Shared, core: &mut Core) -> Result<()> {
         let start = shared.clock.monotonic();
+        let over = |i: usize| i % 64 == 63 && shared.clock.monotonic() - start > SLICE;
         core.broken = true;
         let mut state = core.state.clone();
         let database = shared.database()?;
         let txn = shared.begin_write(database.get()?)?;
-        if self.done == 0 {
-            let mut terms = txn.open_table(tables::TERMS).stored()?;
-            for ((field, key), id) in &self.new_terms {
-                terms.insert((*field, &**key), id).stored()?;
-            }
+        if !self.begun {
             state.merging = Some(self.to);
             state.next_term = self.next_term;
             txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+            self.begun = true;
         }
+        let mut ended = false;
         {
+            let mut terms = txn.open_table(tables::TERMS).stored()?;
+            for (i, ((field, key), id)) in self.new_terms[self.terms_done..].iter().enumerate() {
+                if over(i) {
+                    ended = true;
+                    break;
+                }
+                terms.insert((*field, &**key), id).stored()?;
+                self.terms_done += 1;
+            }
+        }
+        if !ended {
             let mut postings = txn.open_table(tables::POSTINGS).stored()?;
             for (i, (key, row)) in self.rows[self.done..].iter().enumerate() {
-                if i % 64 == 63 && shared.clock.monotonic() - start > SLICE {
-                    self.done += i;
+                if over(i) {
                     break;
                 }
                 postings.insert(key, &**row).stored()?;
-                if self.done + i + 1 == self.rows.len() {
-                    self.done = self.rows.len();
-                    break;
-                }
+                self.done += 1;
             }
         }
         txn.commit().stored()?;
@@ -298,6 +311,12 @@ impl Shared {
     /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
     /// batch's own.
     pub(crate) fn merge_all(&self) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        // The entry of the last batch alone needs no batch of its own, which would need another.
+        if snapshot.size == snapshot.indexed + 1 && snapshot.entry(snapshot.indexed)?.kind() == Kind::IndexBatch {
+            return Ok(());
+        }
+        drop(snapshot);
         self.freeze_newest();
         while self.merge_next()? {}
         Ok(())

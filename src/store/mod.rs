@@ -1,26 +1,33 @@
 //! The store: one file, one writer at a time, any number of readers.
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
+//! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys;
+//! `merge` moves the index of the newest entries (`pending`) into the file; `snapshot` reads, `rows` for proofs; `open` brings
+//! it all up; `purge` writes it anew without what has expired; `backup` copies, `health` says how things stand, `anchoring`
+//! hands checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how things lie in the file.
+//! Only this folder knows redb.
 //! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
-//! `snapshot` reads, `rows` for proofs; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
-//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
-//! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys; `merge` moves the index of the newest entries (`pending`) into the file;
-//! `snapshot` reads; `open` brings it all up. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
-//! `snapshot` reads; `open` brings it all up; `backup` copies, `health` says how things stand. `block`, `posting`,
-//! `rollup`, `zones`, `sender`, `state` and `tables` are
-//! how things lie in the file. Only this folder knows redb.
+//! `subjects` keeps the keys of sealed values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs;
+//! `open` brings it all up; `purge` decides what goes, `rewrite` writes the store anew without it, `place` puts that in the
+//! old one's place; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`,
+//! `state` and `tables` are how things lie in the file. Only this folder knows redb.
 
+mod anchoring;
 mod backup;
+#[cfg(feature = "benching")]
+pub(crate) mod benching;
 mod block;
 mod commit;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod gone;
 mod ground;
 mod guard;
 mod health;
 mod keyring;
 mod log;
 mod lookup;
+mod lz4;
 mod manage;
 mod marks;
 mod merge;
@@ -28,6 +35,7 @@ mod names;
 mod open;
 mod options;
 mod pending;
+mod place;
 mod posting;
 mod prepare;
 mod prints;
@@ -48,6 +56,7 @@ mod tables;
 mod turn;
 mod zones;
 
+pub use anchoring::AnchorHealth;
 pub use backup::Backup;
 pub(crate) use block::Packed;
 pub(crate) use guard::guarded;
@@ -56,9 +65,9 @@ pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
-pub(crate) use pending::BATCH;
+pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
-pub(crate) use prints::{CallFact, Prints};
+pub(crate) use prints::Prints;
 pub use purge::Purged;
 pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;

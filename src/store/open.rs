@@ -1,8 +1,10 @@
 //! Bringing a store up: making it, opening it, opening it anew after a failed write.
 //!
 //! Opening rebuilds what is in memory only: the Merkle frontier from stored nodes and the newest hashes, the pending
-//! index from the entries that no index batch covers. It writes nothing.
+//! index from the entries that no index batch covers. It writes nothing. A store in which one of these cannot be read is
+//! opened for reading only: what would be written next rests on all of them.
 
+use super::anchoring::Anchoring;
 use super::block::Packed;
 use super::commit::{Core, Staging};
 use super::guard::guarded;
@@ -10,6 +12,7 @@ use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
 use super::pending::{BATCH, Generation};
+use super::place;
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::state::State;
@@ -17,7 +20,7 @@ use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
 use crate::entry::{Body, Content};
-use crate::keys::KeyFile;
+use crate::keys::{KeyFile, KeyVault};
 use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::retention::{ExpiryClock, SeqSet};
@@ -72,7 +75,7 @@ pub(super) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBu
             name.push(".key");
             Some(name.into())
         }
-        (KeySource::Beside, None) | (KeySource::Nowhere, _) => None,
+        (KeySource::Beside, None) | (KeySource::Nowhere | KeySource::Vault(_), _) => None,
     }
 }
 
@@ -102,17 +105,21 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
         KeySource::Nowhere => None,
         _ => {
             let mut random = |out: &mut [u8]| options.random.fill(out);
-            let file = KeyFile::generate(&options.name, &mut random)?;
+            let mut file = KeyFile::generate(&options.name, &mut random)?;
             let path = key_path(&options, source.path());
-            if let Some(path) = &path {
-                let mut file_with_passphrase = file;
-                if let Some(passphrase) = &options.passphrase {
-                    file_with_passphrase.set_passphrase(Some(passphrase), &mut random)?;
+            if let Some(passphrase) = &options.passphrase {
+                file.set_passphrase(Some(passphrase), &mut random)?;
+            }
+            match (&options.keys, &path) {
+                (KeySource::Vault(vault), _) => {
+                    put_into(&**vault, &file, &mut random)?;
+                    Keyring::in_vault(file, vault.clone())
                 }
-                file_with_passphrase.create(path, &mut random)?;
-                Keyring::new(file_with_passphrase, Some(path.clone()))
-            } else {
-                Keyring::new(file, path)
+                (_, Some(path)) => {
+                    file.create(path, &mut random)?;
+                    Keyring::new(file, Some(path.clone()))
+                }
+                (_, None) => Keyring::new(file, None),
             }
         }
     };
@@ -139,6 +146,22 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     AuditLog::start(shared)
 }
 
+/// Puts the keys of a new store where none are.
+fn put_into(vault: &dyn KeyVault, file: &KeyFile, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+    if !vault.is_replaceable() {
+        let message = format!(
+            "a new store has new keys, and they cannot be put into {}: make the store with a key file first",
+            vault.name()
+        );
+        return Err(Error::new(ErrorKind::Key, message));
+    }
+    if vault.load()?.is_some() {
+        let message = format!("{} has the keys of a store already; choose another name for it", vault.name());
+        return Err(Error::new(ErrorKind::AlreadyExists, message));
+    }
+    vault.store(file.to_text(random)?.as_bytes())
+}
+
 pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     if let Source::Backend(make) = &source
         && make().len()? == 0
@@ -160,13 +183,15 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     let database = open_database(&options, &source)?;
     let database = Arc::new(database);
     let loaded = load(&database, options.clock.monotonic())?;
-    let keys = match key_path(&options, source.path()) {
-        Some(path) => keyring::load(&path, options.passphrase.as_deref())?,
-        None => None,
+    let keys = match (&options.keys, key_path(&options, source.path())) {
+        (KeySource::Vault(vault), _) => keyring::load_vault(vault.clone(), options.passphrase.as_deref())?,
+        (_, Some(path)) => keyring::load(&path, options.passphrase.as_deref())?,
+        (_, None) => None,
     };
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
     // A stray key file beside a store that was made without keys is not its.
     let keys = keys.filter(|_| signed);
+    place::remove_left(&source, &loaded.ledger);
     let shared = share(options, source, database, loaded, keys)?;
     if let Some(keys) = &mut *shared.keys() {
         keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
@@ -188,11 +213,7 @@ pub(super) fn open_database(options: &Options, source: &Source) -> Result<Databa
             let memory = memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
             builder.create_with_backend(memory).stored()
         }
-        Source::File(path) => {
-            let file = OpenOptions::new().read(true).write(true).open(path);
-            let file = file.map_err(|e| Error::from(e).at(path.display()))?;
-            builder.create_file(file).stored().map_err(|e| e.at(path.display()))
-        }
+        Source::File(path) => place::open_file(&mut builder, path),
     }
 }
 
@@ -207,7 +228,9 @@ fn share(
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
+    let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     Ok(Arc::new(Shared {
+        opened_with: published.size,
         settings: options.settings,
         limits: options.limits,
         clock: options.clock,
@@ -222,10 +245,14 @@ fn share(
         keys: Mutex::new(keys),
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
+        changes: Mutex::new(None),
+        tighten: AtomicBool::new(false),
         merging: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
+        anchoring,
         news: News::default(),
+        readers: Mutex::default(),
     }))
 }
 
@@ -239,6 +266,11 @@ impl Shared {
         guarded(|| {
             // redb gives its lock back only when the old handle is gone.
             drop(database.take());
+            self.note(|changes| changes.any = true);
+            if let Source::File(path) = &self.source {
+                // A purge may have put a file there whose name is not safe yet.
+                crate::files::sync_parent(path)?;
+            }
             let options = Options { settings: self.settings.clone(), ..Options::new() };
             let fresh = Arc::new(open_database(&options, &self.source)?);
             let loaded = load(&fresh, self.clock.monotonic())?;
@@ -283,10 +315,16 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
         }
     }
     let mut generations: Vec<Arc<Generation>> = Vec::new();
+    let mut damaged = None;
     for seq in state.indexed..state.size {
-        let body: Body = match snapshot.find(seq)? {
-            Some(found) => codec::decode_trusted(&found.packed.bytes).map_err(|e| Error::from(e).at(seq))?,
-            None => return Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
+        // What else there is can still be read, and verification names what is wrong.
+        let body = match pending_body(&snapshot, seq) {
+            Ok(body) => Some(body),
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                damaged = damaged.or(Some(seq));
+                None
+            }
+            Err(e) => return Err(e),
         };
         let newest = match generations.last() {
             Some(newest) if seq < newest.from + BATCH && !(newest.is_frozen()) => newest.clone(),
@@ -296,8 +334,11 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
                 newest
             }
         };
-        newest.add(std::iter::once(&body));
-        if let Content::Own(own) = &body.content
+        match &body {
+            Some(body) => newest.add(std::iter::once(body)),
+            None => newest.add_unreadable(),
+        }
+        if let Some(Content::Own(own)) = body.as_ref().map(|body| &body.content)
             && Ledger::wants(own.kind)
         {
             ledger.apply(seq, own)?;
@@ -312,7 +353,17 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
         purged = purged.union(&set?);
         Ok(())
     })?;
-    Ok(Loaded { core: Core::new(state, frontier, tail, now)?, generations, ledger, purged })
+    let mut core = Core::new(state, frontier, tail, now)?;
+    core.damaged = damaged;
+    Ok(Loaded { core, generations, ledger, purged })
+}
+
+/// The entry at `seq`, which no index batch covers, so that nothing can have purged it.
+fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
+    match snapshot.find(seq)? {
+        Some(found) => codec::decode_trusted(&found.packed.bytes).map_err(|e| Error::from(e).at(seq)),
+        None => Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
+    }
 }
 
 /// Storage in memory that outlives the database on it, so that it can be opened again.

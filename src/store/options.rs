@@ -1,14 +1,16 @@
 //! How a store is made and opened.
 
+use super::anchoring::AnchorOptions;
 use super::guard::guarded;
 use super::keyring::KeySource;
 use super::log::AuditLog;
 use super::open;
-use crate::Result;
+use crate::anchor::{Anchor, Backoff};
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random, SystemClock, SystemRandom};
-use crate::keys::Passphrase;
+use crate::keys::{KeyVault, Passphrase};
 use crate::policy::PolicySet;
+use crate::{Error, ErrorKind, Result};
 use redb::StorageBackend;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -81,6 +83,7 @@ pub struct Options {
     pub(crate) keys: KeySource,
     pub(crate) passphrase: Option<Arc<Passphrase>>,
     pub(crate) name: String,
+    pub(crate) anchors: AnchorOptions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
 }
@@ -119,6 +122,7 @@ impl Options {
             keys: KeySource::Beside,
             passphrase: None,
             name: "attestlog".to_owned(),
+            anchors: AnchorOptions::default(),
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
         }
@@ -160,6 +164,13 @@ impl Options {
         self
     }
 
+    /// Keeps the keys in a vault of the host's instead of a file: the environment
+    /// ([`EnvironmentKeys`](crate::keys::EnvironmentKeys)), the system's keyring (feature `keyring`), a secret manager.
+    pub fn key_vault(mut self, vault: impl KeyVault + 'static) -> Self {
+        self.keys = KeySource::Vault(Arc::new(vault));
+        self
+    }
+
     /// The passphrase of the key file.
     pub fn passphrase(mut self, passphrase: Passphrase) -> Self {
         self.passphrase = Some(Arc::new(passphrase));
@@ -190,6 +201,50 @@ impl Options {
     /// background thread.
     pub fn checkpoint_every(mut self, time: Duration) -> Self {
         self.settings.checkpoint_every = time;
+        self
+    }
+
+    /// Hands each checkpoint to this anchor, repeatable. Nobody waits for it: what fails is tried again, is reported by
+    /// [`AuditLog::health`], and stays owed over closing and opening, also while the store is opened without the anchor.
+    /// Needs the background thread; without it anchors are asked on [`AuditLog::flush_anchors`] and on closing only.
+    ///
+    /// ```
+    /// use attestlog::{Options, anchor::FileAnchor};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let elsewhere = dir.path().join("kept.jsonl");
+    /// let options = Options::new().anchor(FileAnchor::new(&elsewhere));
+    /// let log = options.create(dir.path().join("audit.log"))?;
+    /// log.checkpoint()?;
+    /// log.close()?;
+    /// assert!(elsewhere.exists());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn anchor(self, anchor: impl Anchor + 'static) -> Self {
+        self.anchors([Arc::new(anchor) as Arc<dyn Anchor>])
+    }
+
+    /// As [`Options::anchor`], for several.
+    pub fn anchors(mut self, anchors: impl IntoIterator<Item = Arc<dyn Anchor>>) -> Self {
+        self.anchors.anchors.extend(anchors);
+        self
+    }
+
+    /// How long an anchor that failed is left alone. Default: ten seconds, then twice as long each time, up to an hour.
+    pub fn anchor_backoff(mut self, backoff: Backoff) -> Self {
+        self.anchors.backoff = backoff;
+        self
+    }
+
+    /// How long [`AuditLog::close`] waits for anchors to take the last checkpoint. Default: five seconds.
+    pub fn anchor_wait(mut self, at_most: Duration) -> Self {
+        self.anchors.wait = at_most;
+        self
+    }
+
+    /// Whether what is owed from before is handed over as soon as the store is open. Otherwise anchors are asked only
+    /// after something was signed, so that whoever only reads asks nobody. Default: on.
+    pub fn anchor_on_open(mut self, at_open: bool) -> Self {
+        self.anchors.at_open = at_open;
         self
     }
 
@@ -229,8 +284,19 @@ impl Options {
     /// Makes a store at `path`, which must not exist.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`; what the file system says.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`, at its key file's or at an anchor
+    /// file's; what the file system says.
     pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
+        for file in self.anchors.anchors.iter().filter_map(|anchor| anchor.file()) {
+            if std::fs::symlink_metadata(file).is_ok() {
+                let message = format!(
+                    "{}: an anchor file of that name exists; deleting a store and beginning again must not go unnoticed, so \
+                     choose another name, or move the file away",
+                    file.display()
+                );
+                return Err(Error::new(ErrorKind::AlreadyExists, message));
+            }
+        }
         guarded(|| open::create_file(self, path.as_ref()))
     }
 

@@ -25,7 +25,8 @@ pub(crate) struct Generation {
 /// What a generation knows of its entries.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    fields: HashMap<Field, Terms>,
+    /// By the place of the facet among all.
+    fields: Vec<Terms>,
     /// The timestamp of each entry.
     pub times: Vec<i64>,
     /// The retention of each entry: place in `classes` + 1 and end in seconds, or zeros.
@@ -41,6 +42,8 @@ pub(crate) struct Index {
 pub(crate) struct Terms {
     ids: HashMap<Arc<str>, u32>,
     pub lists: Vec<(Arc<str>, Vec<u32>)>,
+    /// The value that was added last: of many facets the next one has the same.
+    last: u32,
 }
 
 /// What statistics need of a call.
@@ -57,9 +60,12 @@ pub(crate) struct CallRow {
 }
 
 impl Terms {
-    fn add(&mut self, value: &str, offset: u32) -> u32 {
-        let id = match self.ids.get(value) {
-            Some(&id) => id,
+    /// Adds a place where a value stands; gives the value's place.
+    pub(crate) fn add(&mut self, value: &str, offset: u32) -> u32 {
+        let same = self.lists.get(self.last as usize).is_some_and(|(last, _)| **last == *value);
+        let known = if same { Some(self.last) } else { self.ids.get(value).copied() };
+        let id = match known {
+            Some(id) => id,
             None => {
                 let id = self.lists.len() as u32;
                 let value: Arc<str> = value.into();
@@ -68,6 +74,7 @@ impl Terms {
                 id
             }
         };
+        self.last = id;
         let list = &mut self.lists[id as usize].1;
         if list.last() != Some(&offset) {
             list.push(offset);
@@ -96,7 +103,11 @@ impl Index {
         });
         let mut row = CallRow { offset, tool: 0, user: 0, success: false, nanos: None };
         body.facets(&mut |field, value| {
-            let id = self.fields.entry(field).or_default().add(value, offset);
+            let place = field.place();
+            if self.fields.len() <= place {
+                self.fields.resize_with(Field::ALL.len(), Terms::default);
+            }
+            let id = self.fields[place].add(value, offset);
             match field {
                 Field::Tool => row.tool = id,
                 Field::User => row.user = id,
@@ -114,12 +125,12 @@ impl Index {
 
     /// The values of a facet.
     pub(crate) fn terms(&self, field: Field) -> &[(Arc<str>, Vec<u32>)] {
-        self.fields.get(&field).map_or(&[], |t| &t.lists)
+        self.fields.get(field.place()).map_or(&[], |t| &t.lists)
     }
 
     /// The place of a value among its facet's values.
     pub(crate) fn term(&self, field: Field, value: &str) -> Option<u32> {
-        self.fields.get(&field)?.find(value)
+        self.fields.get(field.place())?.find(value)
     }
 }
 
@@ -134,6 +145,13 @@ impl Generation {
         for body in bodies {
             index.add(body);
         }
+    }
+
+    /// Keeps the place of an entry that cannot be read.
+    pub(crate) fn add_unreadable(&self) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.times.push(0);
+        index.retentions.push((0, 0));
     }
 
     /// What is known of the entries so far.

@@ -6,16 +6,6 @@ use super::rollup::{Cell, bucket};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-/// What a verifier remembers of a call.
-#[derive(Debug)]
-pub(crate) struct CallFact {
-    pub tool: String,
-    pub user: String,
-    pub day: i32,
-    pub success: bool,
-    pub nanos: Option<u64>,
-}
-
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Print {
     calls: u64,
@@ -27,8 +17,20 @@ struct Print {
     users: u64,
 }
 
+impl Print {
+    fn merge(&mut self, other: &Print) {
+        self.calls += other.calls;
+        self.successes += other.successes;
+        self.timed += other.timed;
+        self.sum_nanos += other.sum_nanos;
+        self.max_nanos = self.max_nanos.max(other.max_nanos);
+        self.histogram = self.histogram.wrapping_add(other.histogram);
+        self.users = self.users.wrapping_add(other.users);
+    }
+}
+
 /// What calls add up to, by tool and day.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Prints {
     key: RandomState,
     prints: HashMap<String, HashMap<i32, Print>>,
@@ -36,20 +38,35 @@ pub(crate) struct Prints {
 
 impl Prints {
     pub(crate) fn new() -> Prints {
-        Prints { key: RandomState::new(), prints: HashMap::new() }
+        Prints::default()
+    }
+
+    /// An empty one under the same key, to be merged.
+    pub(crate) fn fork(&self) -> Prints {
+        Prints { key: self.key.clone(), prints: HashMap::new() }
+    }
+
+    /// Counts what was counted under the same key.
+    pub(crate) fn merge(&mut self, other: Prints) {
+        for (tool, days) in other.prints {
+            let known = self.prints.entry(tool).or_default();
+            for (day, print) in days {
+                known.entry(day).or_default().merge(&print);
+            }
+        }
     }
 
     /// Counts one call.
-    pub(crate) fn add(&mut self, call: &CallFact) {
-        if !self.prints.contains_key(&call.tool) {
-            self.prints.insert(call.tool.clone(), HashMap::new());
+    pub(crate) fn add(&mut self, tool: &str, user: &str, day: i32, success: bool, nanos: Option<u64>) {
+        if !self.prints.contains_key(tool) {
+            self.prints.insert(tool.to_owned(), HashMap::new());
         }
-        let Some(days) = self.prints.get_mut(&call.tool) else { return };
-        let print = days.entry(call.day).or_default();
+        let Some(days) = self.prints.get_mut(tool) else { return };
+        let print = days.entry(day).or_default();
         print.calls += 1;
-        print.successes += u64::from(call.success);
-        print.users = print.users.wrapping_add(self.key.hash_one(call.user.as_str()));
-        if let Some(nanos) = call.nanos {
+        print.successes += u64::from(success);
+        print.users = print.users.wrapping_add(self.key.hash_one(user));
+        if let Some(nanos) = nanos {
             print.timed += 1;
             print.sum_nanos += u128::from(nanos);
             print.max_nanos = print.max_nanos.max(nanos);

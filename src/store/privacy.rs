@@ -102,6 +102,7 @@ impl AuditLog {
             let newest = {
                 let mut keys = shared.keys();
                 let keys = keys.as_mut().ok_or_else(|| Error::new(ErrorKind::Key, "the store's key file is not here"))?;
+                keys.check_replaceable()?;
                 let newest = keys.file.add_master_key(&mut |out| shared.random.fill(out))?;
                 keys.save(shared)?;
                 newest

@@ -5,26 +5,32 @@
 //! after. A crash or a full disk in between leaves a file beside the store that the next purge or open removes.
 
 use super::commit::{Core, Staging};
+use super::guard::guarded;
 use super::log::AuditLog;
-use super::open;
-use super::options::{Options, Source};
-use super::rewrite::{self, Cut};
+use super::options::Source;
+use super::place::{self, Place};
+use super::rewrite::{Anew, Changes, Cut, Reached};
 use super::rollup::Cell;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
 use super::tables::{self, Stored};
 use crate::entry::{Content, Field, Outcome, Retention};
 use crate::json::Object;
+use crate::ledger::Ledger;
 use crate::query::Query;
 use crate::retention::{Planner, PurgePlan, PurgeRecord};
 use crate::{Error, ErrorKind, Kind, Result, Timestamp};
 use redb::Database;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-/// How many entries the last catch-up, with the turn, may have to carry over.
+/// How many entries in blocks the last catch-up, with the turn, may have to carry over.
 const LAST_STEP: u64 = 512;
+/// After so many rounds of catching up the rest is carried over with the turn, however much it is.
+const ROUNDS: usize = 32;
+/// How often a purge begins anew because a hold or a policy came in between.
+const TRIES: usize = 3;
 
 /// What a purge did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,21 +61,26 @@ impl AuditLog {
         if status.frozen.is_some() {
             return Err(Error::new(ErrorKind::ClockFrozen, status.to_string()));
         }
-        Ok(plan(shared, &self.snapshot()?, status.now)?.0)
+        let snapshot = shared.stored()?;
+        guarded(|| Ok(plan(shared, &snapshot, status.now, snapshot.size)?.plan))
     }
 
     /// Takes what has expired out of the log. Every checkpoint that was ever signed stays provable, and so does every
-    /// entry that stays. Recording goes on meanwhile. The store is written anew into a second file beside it, which
-    /// needs room for what stays.
+    /// entry that stays. Recording goes on meanwhile, and reading; index batches and backups wait, so that the index of
+    /// what is recorded during it stays in memory. The store is written anew into a second file beside it, which needs
+    /// room for what stays.
     ///
     /// # Errors
     /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason and the way out; [`DiskFull`](ErrorKind::DiskFull): nothing
-    /// was purged; [`InvalidInput`](ErrorKind::InvalidInput): no actor, or a store on a storage of the caller's, which
-    /// cannot be replaced; as [`AuditLog::record`].
+    /// was purged; [`InvalidInput`](ErrorKind::InvalidInput): no actor, or a store on a
+    /// storage of the caller's, which cannot be replaced by another; [`Conflict`](ErrorKind::Conflict): the file has a
+    /// second name, under which everything would stay;
+    /// [`Busy`](ErrorKind::Busy): holds and policies changed again and again meanwhile; as [`AuditLog::record`].
     pub fn purge(&self, actor: &str) -> Result<Purged> {
         let shared = self.shared();
         let actor = shared.clean(actor)?;
-        // What is pending becomes index rows, so that all that may go is in the file.
+        place::check_replaceable(&shared.source)?;
+        // What is pending becomes index rows: nothing goes that no retention column speaks of.
         let cut_off = shared.exclusive(|shared, core| {
             let staging = Staging::new(shared, core)?;
             let clock = staging.expiry_clock().clone();
@@ -82,12 +93,23 @@ impl AuditLog {
         self.flush_index()?;
         // From here on no index batch is written, so that only entries are added.
         let _merging = shared.merging.lock().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = self.snapshot()?;
-        let (plan, changes) = plan(shared, &snapshot, cut_off)?;
-        let ledger = shared.ledger();
-        let history =
-            ledger.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))?;
-        let record = plan.record(&*actor, history)?;
+        for _ in 0..TRIES {
+            if let Some(purged) = guarded(|| self.purge_once(&actor, cut_off))? {
+                return Ok(purged);
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Busy,
+            "holds or policies were set again and again meanwhile; nothing was purged, retry",
+        ))
+    }
+
+    /// One try; `None` where a hold or a policy came in between that would have kept something.
+    fn purge_once(&self, actor: &str, cut_off: Timestamp) -> Result<Option<Purged>> {
+        let shared = self.shared();
+        let snapshot = shared.stored()?;
+        let Planned { plan, days, ledger } = plan(shared, &snapshot, cut_off, snapshot.state.indexed)?;
+        let record = plan.record(actor, ledger.history()?)?;
         let bytes_before = shared.bytes()?;
         let nothing = Purged {
             purged: 0,
@@ -98,20 +120,22 @@ impl AuditLog {
             classes: BTreeMap::new(),
         };
         if plan.expired.is_empty() {
-            return Ok(nothing);
+            return Ok(Some(nothing));
         }
-        let cells = self.cells(&snapshot, &plan, changes)?;
         let cut = Cut {
             gone: shared.purged().union(&plan.expired),
             taken: plan.expired.clone(),
             sizes: sizes(shared, &snapshot)?,
-            cells,
+            cells: self.cells(&snapshot, &plan, days)?,
         };
-        let place = Place::new(&shared.source)?;
-        let seq = shared.replace(&place, snapshot, &cut, &record)?;
-        let classes = plan.classes();
-        let bytes_after = shared.bytes()?;
-        Ok(Purged { purged: plan.expired.len(), bytes_after, seq: Some(seq), classes, ..nothing })
+        drop(snapshot);
+        let (place, fresh) = Place::make(&shared.source, &ledger, &shared.settings)?;
+        let noting = Noting::start(shared);
+        let written = shared.replace(&place, fresh, &cut, &record, &ledger);
+        drop(noting);
+        let Some(seq) = written? else { return Ok(None) };
+        let (purged, classes) = (plan.expired.len(), plan.classes());
+        Ok(Some(Purged { purged, bytes_after: shared.bytes()?, seq: Some(seq), classes, ..nothing }))
     }
 
     /// The rollups of the tools and days from which calls go, without those.
@@ -119,13 +143,13 @@ impl AuditLog {
         &self,
         snapshot: &Snapshot,
         plan: &PurgePlan,
-        changes: BTreeMap<(String, i32), Vec<Change>>,
+        days: BTreeMap<(String, i32), u64>,
     ) -> Result<BTreeMap<(u64, i32), Option<Vec<u8>>>> {
         let mut cells = BTreeMap::new();
-        for ((tool, day), changes) in changes {
+        for ((tool, day), going) in days {
             let Some(term) = snapshot.term_id(Field::Tool, &tool)? else { continue };
             let Some((_, _, old)) = snapshot.rollups(Some(term), day..day + 1)?.into_iter().next() else { continue };
-            if old.calls <= changes.len() as u64 {
+            if old.calls <= going {
                 cells.insert((term, day), None);
                 continue;
             }
@@ -150,33 +174,34 @@ impl AuditLog {
     }
 }
 
-/// A call that goes.
-struct Change;
+/// What a purge would take, and what it follows from.
+struct Planned {
+    plan: PurgePlan,
+    /// By tool and day, how many calls go.
+    days: BTreeMap<(String, i32), u64>,
+    ledger: Arc<Ledger>,
+}
 
-/// What has expired, and by tool and day the calls among it.
-#[allow(clippy::type_complexity, reason = "a plan and what it changes")]
-fn plan(
-    shared: &Shared,
-    snapshot: &Snapshot,
-    cut_off: Timestamp,
-) -> Result<(PurgePlan, BTreeMap<(String, i32), Vec<Change>>)> {
+/// What has expired of the entries below `end`.
+fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> Result<Planned> {
     let ledger = shared.ledger();
-    let history = ledger.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))?;
-    let mut planner = Planner::new(cut_off, &ledger.holds, history);
-    let mut changes: BTreeMap<(String, i32), Vec<Change>> = BTreeMap::new();
+    let history = ledger.history()?;
+    let aliases = shared.aliases();
+    let mut planner = Planner::new(cut_off, &ledger.holds, history).named(&aliases);
+    let mut days: BTreeMap<(String, i32), u64> = BTreeMap::new();
     let mut batches = Vec::new();
     snapshot.scan_batches(&mut |first, end, _| {
         batches.push((first, end));
         Ok(())
     })?;
-    let mut consider = |seq: u64| -> Result<()> {
+    let mut consider = |planner: &mut Planner<'_>, seq: u64| -> Result<()> {
         let Some(found) = snapshot.find(seq)? else { return Ok(()) };
         let body = found.entry()?.body;
         if planner.consider(seq, &body) == crate::retention::Fate::Expired
             && let Content::Call(call) = &body.content
             && call.kind() == Kind::ToolCall
         {
-            changes.entry((call.tool_name.clone(), call.timestamp.day())).or_default().push(Change);
+            *days.entry((call.tool_name.clone(), call.timestamp.day())).or_default() += 1;
         }
         Ok(())
     };
@@ -191,15 +216,15 @@ fn plan(
                 class: class.to_owned(),
                 until: Timestamp::from_nanos(until.saturating_mul(1_000_000_000)),
             };
-            if history.effective_until(seq, &retention) <= cut_off {
-                consider(seq)?;
-            }
+            let until = history.effective_until(seq, &retention);
+            if until <= cut_off { consider(&mut planner, seq)? } else { planner.stays(&retention.class, until) }
         }
     }
-    for seq in snapshot.indexed..snapshot.size {
-        consider(seq)?;
+    for seq in snapshot.state.indexed..end {
+        consider(&mut planner, seq)?;
     }
-    Ok((planner.finish(), changes))
+    let plan = planner.finish();
+    Ok(Planned { plan, days, ledger })
 }
 
 /// Every size that was ever signed.
@@ -216,54 +241,30 @@ fn sizes(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<u64>> {
     Ok(sizes)
 }
 
-/// Where the store is written anew.
-enum Place {
-    File { new: PathBuf, path: PathBuf },
-    Memory(open::Memory),
-}
+/// Changes of the small tables are noted for as long as this lives.
+struct Noting<'a>(&'a Shared);
 
-impl Place {
-    fn new(source: &Source) -> Result<Place> {
-        match source {
-            Source::File(path) => {
-                let new = beside(path);
-                // Left by a purge that was stopped.
-                match std::fs::remove_file(&new) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::from(e).at(new.display())),
-                    _ => {}
-                }
-                drop(open::new_private_file(&new)?);
-                Ok(Place::File { new, path: path.clone() })
-            }
-            Source::Memory(_) => Ok(Place::Memory(open::Memory::default())),
-            Source::Backend(_) => {
-                Err(Error::invalid("a store on a storage of the caller's cannot be purged: it cannot be replaced"))
-            }
-        }
-    }
-
-    fn source(&self) -> Source {
-        match self {
-            Place::File { new, .. } => Source::File(new.clone()),
-            Place::Memory(memory) => Source::memory(memory.clone()),
-        }
+impl Noting<'_> {
+    fn start(shared: &Shared) -> Noting<'_> {
+        *shared.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Changes::default());
+        Noting(shared)
     }
 }
 
-/// The file in which a store is written anew.
-pub(super) fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
-}
-
-impl Drop for Place {
+impl Drop for Noting<'_> {
     fn drop(&mut self) {
-        if let Place::File { new, .. } = self {
-            // It is gone where it has taken the store's name.
-            let _ = std::fs::remove_file(new);
-        }
+        *self.0.changes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// How the turn at the end went.
+enum Last {
+    /// The new file is the store's. The old database, which is closed when the turn is over.
+    Done(u64, Option<Arc<Database>>),
+    /// Too much came in meanwhile.
+    Again,
+    /// A hold was placed or a policy set since the plan was made.
+    Overtaken,
 }
 
 impl Shared {
@@ -276,81 +277,108 @@ impl Shared {
         }
     }
 
-    /// Writes the store anew without what is cut, records the purge in it, and puts it in the old one's place.
-    fn replace(&self, place: &Place, snapshot: Snapshot, cut: &Cut, record: &PurgeRecord) -> Result<u64> {
-        let options = Options { settings: self.settings.clone(), ..Options::new() };
-        let fresh = Arc::new(open::open_database(&options, &place.source())?);
-        let txn = self.begin_write(&fresh)?;
-        rewrite::copy(&snapshot, &txn, cut)?;
-        txn.commit().stored()?;
-        let mut at = snapshot.size;
-        drop(snapshot);
-        // What was recorded meanwhile, until little is left.
-        loop {
-            let newer = self.snapshot()?;
-            if newer.size - at <= LAST_STEP {
-                break;
-            }
-            let txn = self.begin_write(&fresh)?;
-            at = rewrite::catch_up(&newer, &txn, cut, at, true)?;
-            txn.commit().stored()?;
-        }
-        self.exclusive(|shared, core| {
-            let newest = shared.snapshot()?;
-            let txn = shared.begin_write(&fresh)?;
-            rewrite::catch_up(&newest, &txn, cut, at, false)?;
-            txn.commit().stored()?;
-            shared.take_over(core, place, fresh, cut, record)
-        })
+    /// What the file holds, and what was noted until then.
+    fn moment(&self) -> Result<(Snapshot, Changes)> {
+        let noted = self.changes.lock().unwrap_or_else(PoisonError::into_inner).replace(Changes::default());
+        Ok((self.stored()?, noted.unwrap_or_default()))
     }
 
-    /// With the turn: the new file becomes the store. If anything fails the old one goes on.
-    fn take_over(
+    /// Writes the store anew without what is cut, records the purge in it, and puts it in the old one's place.
+    fn replace(
+        &self,
+        place: &Place,
+        fresh: Database,
+        cut: &Cut,
+        record: &PurgeRecord,
+        basis: &Ledger,
+    ) -> Result<Option<u64>> {
+        let snapshot = self.exclusive(|shared, core| {
+            shared.seal(core)?;
+            Ok(shared.moment()?.0)
+        })?;
+        let mut at = Anew { to: &fresh, cut }.copy(&snapshot)?;
+        drop(snapshot);
+        let fresh = Arc::new(fresh);
+        let anew = Anew { to: &fresh, cut };
+        for round in 0.. {
+            // With the turn, so that what is noted is in the snapshot.
+            let (snapshot, changes) = self.exclusive(|shared, _| shared.moment())?;
+            let grown = snapshot.state.sealed - at.sealed;
+            let before = at;
+            at = anew.catch_up(&snapshot, &changes, before, false)?;
+            drop(snapshot);
+            if grown > LAST_STEP && round < ROUNDS {
+                continue;
+            }
+            let patient = round < ROUNDS;
+            match self
+                .exclusive(|shared, core| shared.last_step(core, place, (&anew, &fresh), at, patient, record, basis))?
+            {
+                Last::Done(seq, old) => {
+                    drop(old);
+                    return Ok(Some(seq));
+                }
+                Last::Again => {}
+                Last::Overtaken => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// With the turn: the new file gets the last entries and the purge's own, and becomes the store. If anything fails the
+    /// old one goes on.
+    #[allow(clippy::too_many_arguments, reason = "what a purge has worked out before it takes the turn")]
+    fn last_step(
         &self,
         core: &mut Core,
         place: &Place,
-        fresh: Arc<Database>,
-        cut: &Cut,
+        (anew, fresh): (&Anew<'_>, &Arc<Database>),
+        at: Reached,
+        patient: bool,
         record: &PurgeRecord,
-    ) -> Result<u64> {
-        let loaded = open::load(&fresh, self.clock.monotonic())?;
-        let mut next = loaded.core;
-        next.unsigned_said = core.unsigned_said;
-        let mut staging = Staging::new(self, &next)?;
+        basis: &Ledger,
+    ) -> Result<Last> {
+        let ledger = self.ledger();
+        let placed = ledger.holds.iter().any(|(id, _)| basis.holds.get(id).is_none());
+        if placed || ledger.history()?.current_seq() != basis.history()?.current_seq() {
+            return Ok(Last::Overtaken);
+        }
+        let (newest, changes) = self.moment()?;
+        if patient && (changes.any || newest.state.sealed - at.sealed > LAST_STEP) {
+            self.note(|later| *later = changes);
+            return Ok(Last::Again);
+        }
+        anew.catch_up(&newest, &changes, at, true)?;
+        #[cfg(debug_assertions)]
+        anew.check_small(&newest)?;
+        let mut staging = Staging::new(self, core)?;
         let detail = record.to_json().as_object().cloned().unwrap_or_else(Object::new);
         let receipt = staging.own(Kind::Purge, detail, None)?;
-        let taken = cut.taken.encode();
-        let old = self.database.write().unwrap_or_else(PoisonError::into_inner).replace(fresh);
-        let mut previous = std::mem::replace(core, next);
-        let done = self
-            .commit(core, staging, |txn| {
+        let taken = anew.cut.taken.encode();
+        let (mut old, mut synced) = (None, Ok(()));
+        self.commit_to(
+            core,
+            staging,
+            Some(fresh),
+            |txn| {
                 txn.open_table(tables::PURGES).stored()?.insert(receipt.seq, &*taken).stored()?;
                 Ok(())
-            })
-            .and_then(|()| match (place, &self.source) {
-                (Place::File { new, path }, _) => {
-                    std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display()))?;
-                    Ok(crate::files::sync_parent(path)?)
-                }
-                (Place::Memory(memory), Source::Memory(at)) => {
-                    *at.lock().unwrap_or_else(PoisonError::into_inner) = memory.clone();
-                    Ok(())
-                }
-                _ => Ok(()),
-            });
-        match done {
-            Ok(()) => {
-                *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(cut.gone.clone());
-                Ok(receipt.seq)
-            }
-            Err(e) => {
-                // The old file is as it was; what is in memory is read from it anew.
-                previous.broken = true;
-                *core = previous;
-                *self.database.write().unwrap_or_else(PoisonError::into_inner) = old;
-                let _ = self.mend(core);
-                Err(e)
-            }
+            },
+            || {
+                place.take(&self.source)?;
+                old = self.database.write().unwrap_or_else(PoisonError::into_inner).replace(fresh.clone());
+                self.tighten.store(true, Ordering::SeqCst);
+                *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());
+                synced = place.sync();
+                Ok(())
+            },
+        )?;
+        if let Err(e) = synced {
+            // The file is there, but a power failure could bring the old one back: nothing is recorded until its name is
+            // safe, which opening it anew sees to.
+            core.broken = true;
+            return Err(e);
         }
+        Ok(Last::Done(receipt.seq, old))
     }
 }

@@ -4,10 +4,15 @@
 //! not delete: it copies what stays into a new file beside the old one, and the new file takes the old one's name. Until
 //! that moment nothing has happened; from then on nothing of what was purged is in the file, and the bytes are given back.
 //!
-//! Invariant X1: the copy is made from one snapshot while recording goes on; what was recorded since is carried over at
-//! the end, with the turn. Invariant X2: a leaf hash stays where its entry stays; where entries are gone, `covers` and
-//! `nodes` hold the smallest set of Merkle nodes that still gives the root of every size that was ever signed.
+//! Invariant X1: the copy is made from one snapshot while recording goes on. What was recorded since is carried over in
+//! rounds, each of what came during the one before, and only the last few entries with the turn. Invariant X2: a leaf hash
+//! stays where its entry stays; where entries are gone, `covers` and `nodes` hold the smallest set of Merkle nodes that
+//! still gives the root of every size that was ever signed.
+//!
+//! Everything that takes long is written in steps that are synced one by one: a file system that has much to write for one file lets the
+//! syncs of others wait, and recording is one of the others.
 
+use super::backup;
 use super::block::{Packed, Sealer};
 use super::merge::{Row, row_inner, write_husk};
 use super::state::STATE_KEY;
@@ -18,8 +23,14 @@ use crate::entry::{Body, Field};
 use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::{Error, Result};
-use redb::{ReadableTable, WriteTransaction};
+use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
+
+/// How many bytes of rows are written before they are synced.
+const STEP_BYTES: usize = 2 << 20;
+/// How many bytes of rows are put in the order of their keys at a time, where they come in another.
+const SORTED_BYTES: usize = 16 << 20;
 
 /// What is taken out.
 #[derive(Debug, Default)]
@@ -34,186 +45,421 @@ pub(super) struct Cut {
     pub cells: BTreeMap<(u64, i32), Option<Vec<u8>>>,
 }
 
-/// Copies everything that `snapshot` holds and `cut` leaves. Entries are sealed into blocks, the tail is empty.
-pub(super) fn copy(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
-    snapshot.check_tables()?;
-    tables::make_all(txn)?;
-    let zones = entries(snapshot, txn, cut)?;
-    proofs(snapshot, txn, cut)?;
-    let kept_terms = postings(snapshot, txn, cut)?;
-    {
-        let mut to = txn.open_table(tables::TERMS).stored()?;
+/// Rows of tables that are small and may change with any commit, which changed while the store was being written anew.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub senders: BTreeSet<String>,
+    pub unfinished: BTreeSet<u64>,
+    /// Ids of subjects' keys.
+    pub subjects: BTreeSet<String>,
+    pub subject_tags: BTreeSet<String>,
+    /// What anchors have answered: size and name of each.
+    pub attestations: BTreeSet<(u64, String)>,
+    /// Any other row of these tables may have changed as well.
+    pub any: bool,
+}
+
+/// How far the new file has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reached {
+    /// Entries below this seq are in its blocks.
+    pub sealed: u64,
+    /// The Merkle nodes of so many entries.
+    size: u64,
+    /// The checkpoints up to this size.
+    signed: u64,
+}
+
+/// A store being written anew.
+pub(super) struct Anew<'a> {
+    pub to: &'a Database,
+    pub cut: &'a Cut,
+}
+
+impl Anew<'_> {
+    /// A transaction whose changes are on the disk when it has ended, or with a later one's.
+    fn step(&self, durable: bool) -> Result<WriteTransaction> {
+        let mut txn = self.to.begin_write().stored()?;
+        if !durable {
+            txn.set_durability(Durability::None).stored()?;
+        }
+        Ok(txn)
+    }
+
+    /// Copies what `snapshot` holds and the cut leaves. All of its entries must be in blocks.
+    pub(super) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
+        snapshot.check_tables()?;
+        let txn = self.step(true)?;
+        tables::make_all(&txn)?;
+        txn.commit().stored()?;
+        let zones = self.entries(snapshot)?;
+        self.covers(snapshot)?;
+        let kept_terms = self.postings(snapshot)?;
+        let mut terms = Rows::new(self, tables::TERMS);
         for row in snapshot.table(tables::TERMS)?.iter().stored()? {
             let (key, id) = row.stored()?;
             if kept_terms.contains(&id.value()) {
-                to.insert(key.value(), id.value()).stored()?;
+                terms.push(key.value(), id.value())?;
             }
         }
-    }
-    {
-        let mut to = txn.open_table(tables::ZONES).stored()?;
+        terms.flush()?;
+        let mut to = Rows::new(self, tables::ZONES);
         for (key, zone) in zones {
-            to.insert(key, zone).stored()?;
+            to.push(key, zone)?;
         }
-    }
-    {
-        let mut to = txn.open_table(tables::ROLLUPS).stored()?;
+        to.flush()?;
+        let mut to = Rows::new(self, tables::ROLLUPS);
         for row in snapshot.table(tables::ROLLUPS)?.iter().stored()? {
             let (key, cell) = row.stored()?;
-            match cut.cells.get(&key.value()) {
-                None => to.insert(key.value(), cell.value()).stored().map(|_| ())?,
-                Some(Some(cell)) => to.insert(key.value(), &**cell).stored().map(|_| ())?,
+            match self.cut.cells.get(&key.value()) {
+                None => to.push(key.value(), cell.value())?,
+                Some(Some(cell)) => to.push(key.value(), cell)?,
                 Some(None) => {}
             }
         }
+        to.flush()?;
+        self.verbatim(snapshot, tables::COLUMNS)?;
+        self.verbatim(snapshot, tables::BATCHES)?;
+        self.verbatim(snapshot, tables::PURGES)?;
+        self.verbatim(snapshot, tables::CHECKPOINTS)?;
+        let txn = self.step(true)?;
+        small(snapshot, &txn, self.cut)?;
+        txn.commit().stored()?;
+        Ok(Reached { sealed: snapshot.state.sealed, size: snapshot.state.size, signed: snapshot.state.signed })
     }
-    macro_rules! verbatim {
-        ($($table:expr),*) => {$({
-            let mut to = txn.open_table($table).stored()?;
-            for row in snapshot.table($table)?.iter().stored()? {
-                let (key, value) = row.stored()?;
-                to.insert(key.value(), value.value()).stored()?;
-            }
-        })*};
-    }
-    verbatim!(tables::COLUMNS, tables::BATCHES, tables::PURGES);
-    small(snapshot, txn, cut)
-}
 
-/// Carries over what was recorded after `from` entries, and everything small that may have changed meanwhile. Gives the
-/// seq from which entries stand in the tail. Whole blocks are sealed as they fill; with `seal`, the rest too.
-pub(super) fn catch_up(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut, from: u64, seal: bool) -> Result<u64> {
-    let mut sealer = Sealer::default();
-    let mut sealed = from;
-    {
-        let mut blocks = txn.open_table(tables::BLOCKS).stored()?;
-        let mut pending = Vec::new();
-        for seq in from..snapshot.size {
-            let packed = present(snapshot, seq)?;
-            if let Some((first, block)) = sealer.push(seq, &packed)? {
-                blocks.insert(first, &*block).stored()?;
-                sealed = seq;
-                pending.clear();
-            }
-            pending.push(packed);
+    fn verbatim<K: Key + 'static, V: Value + 'static>(
+        &self,
+        snapshot: &Snapshot,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<()> {
+        let mut to = Rows::new(self, table);
+        for row in snapshot.table(table)?.range::<K::SelfType<'_>>(..).stored()? {
+            let (key, value) = row.stored()?;
+            to.push(key.value(), value.value())?;
         }
-        if seal {
-            if let Some((first, block)) = sealer.finish()? {
-                blocks.insert(first, &*block).stored()?;
-            }
-            sealed = snapshot.size;
-        } else {
-            let mut tail = txn.open_table(tables::TAIL).stored()?;
-            for (seq, packed) in (sealed..).zip(&pending) {
-                tail.insert(seq, &*packed.to_row()).stored()?;
-            }
-        }
+        to.flush()
     }
-    let mut nodes = txn.open_table(tables::NODES).stored()?;
-    for level in NODE_LEVEL..64 {
-        let (had, has) = (from >> level, snapshot.size >> level);
-        for index in had..has {
-            nodes.insert((level, index), snapshot.node(level, index)?.0).stored()?;
-        }
-        if has == 0 {
-            break;
-        }
-    }
-    drop(nodes);
-    small(snapshot, txn, cut)?;
-    let mut state = snapshot.state.clone();
-    state.sealed = sealed;
-    state.size = snapshot.size;
-    let mut meta = txn.open_table(tables::META).stored()?;
-    for row in snapshot.table(tables::META)?.iter().stored()? {
-        let (key, value) = row.stored()?;
-        meta.insert(key.value(), value.value()).stored()?;
-    }
-    meta.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
-    Ok(sealed)
-}
 
-/// Tables that are small and may change while the copy is made.
-fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
-    // Replaced as a whole: an erasure, say, may have taken rows away since the last time.
-    macro_rules! replaced {
-        ($($table:expr),*) => {$({
-            let mut to = txn.open_table($table).stored()?;
-            to.retain(|_, _| false).stored()?;
-            for row in snapshot.table($table)?.iter().stored()? {
-                let (key, value) = row.stored()?;
-                to.insert(key.value(), value.value()).stored()?;
+    /// Carries over what was recorded since, and what changed. The `last` time also the tail and the state; what was
+    /// written then is on the disk with the next transaction.
+    pub(super) fn catch_up(
+        &self,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        from: Reached,
+        last: bool,
+    ) -> Result<Reached> {
+        let state = &snapshot.state;
+        let mut blocks = Rows::new(self, tables::BLOCKS);
+        for row in snapshot.blocks().range(from.sealed..state.sealed).stored()? {
+            let (first, block) = row.stored()?;
+            match last {
+                false => blocks.push(first.value(), block.value())?,
+                true => blocks.hold(first.value(), block.value()),
             }
-        })*};
-    }
-    replaced!(tables::SENDERS, tables::CHECKPOINTS, tables::MARKS, tables::SUBJECTS, tables::SUBJECT_TAGS);
-    let mut unfinished = txn.open_table(tables::UNFINISHED).stored()?;
-    unfinished.retain(|_, ()| false).stored()?;
-    for row in snapshot.table(tables::UNFINISHED)?.iter().stored()? {
-        let seq = row.stored()?.0.value();
-        if !cut.taken.contains(seq) {
-            unfinished.insert(seq, ()).stored()?;
         }
-    }
-    Ok(())
-}
-
-fn present(snapshot: &Snapshot, seq: u64) -> Result<Packed> {
-    let found = snapshot.find(seq)?;
-    found.map(|f| f.packed).ok_or_else(|| Error::damaged(format!("entry {seq} is missing; restore a backup")))
-}
-
-/// Copies the entries and works out the zones of what stays.
-fn entries(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
-    let mut blocks = txn.open_table(tables::BLOCKS).stored()?;
-    let mut zones = BTreeMap::new();
-    let mut sealer = Sealer::default();
-    let indexed = snapshot.state.indexed;
-    let mut add = |seq: u64, packed: &Packed, blocks: &mut redb::Table<'_, u64, &'static [u8]>| -> Result<()> {
-        if seq < indexed && touches(&cut.taken, seq) {
-            let body: Body = codec::decode_trusted(&packed.bytes).map_err(|e| Error::from(e).at(seq))?;
-            for (key, zone) in zones::of(seq, &[body.timestamp().nanos()]) {
-                if key.0 == 0 {
-                    join(&mut zones, key, zone);
+        let txn = match last {
+            false => {
+                blocks.flush()?;
+                self.step(true)?
+            }
+            true => {
+                let txn = self.step(false)?;
+                blocks.write(&txn)?;
+                txn
+            }
+        };
+        {
+            let mut nodes = txn.open_table(tables::NODES).stored()?;
+            for level in NODE_LEVEL..64 {
+                let (had, has) = (from.size >> level, state.size >> level);
+                for index in had..has {
+                    nodes.insert((level, index), snapshot.node(level, index)?.0).stored()?;
+                }
+                if has == 0 {
+                    break;
                 }
             }
         }
-        if let Some((first, block)) = sealer.push(seq, packed)? {
-            blocks.insert(first, &*block).stored()?;
+        let source = snapshot.transaction();
+        backup::copy(source, &txn, tables::CHECKPOINTS, Bound::Included(from.signed), usize::MAX, |_| true)?;
+        if changes.any {
+            small(snapshot, &txn, self.cut)?;
+        } else {
+            self.changed(snapshot, &txn, changes)?;
         }
+        if last {
+            backup::copy(source, &txn, tables::TAIL, Bound::Unbounded, usize::MAX, |_| true)?;
+            backup::copy(source, &txn, tables::META, Bound::Unbounded, usize::MAX, |_| true)?;
+            let mut meta = txn.open_table(tables::META).stored()?;
+            meta.insert(STATE_KEY, &*codec::encode(state)?).stored()?;
+        }
+        txn.commit().stored()?;
+        Ok(Reached { sealed: state.sealed, size: state.size, signed: state.signed })
+    }
+
+    /// The rows that changed, as they are now.
+    fn changed(&self, snapshot: &Snapshot, txn: &WriteTransaction, changes: &Changes) -> Result<()> {
+        marks(snapshot, txn)?;
+        macro_rules! renewed {
+            ($table:expr, $keys:expr, |$key:ident| $shown:expr) => {{
+                let from = snapshot.table($table)?;
+                let mut to = txn.open_table($table).stored()?;
+                for $key in $keys {
+                    match from.get($shown).stored()? {
+                        Some(row) => to.insert($shown, row.value()).stored().map(|_| ())?,
+                        None => to.remove($shown).stored().map(|_| ())?,
+                    }
+                }
+            }};
+        }
+        renewed!(tables::SENDERS, &changes.senders, |key| key.as_str());
+        renewed!(tables::SUBJECTS, &changes.subjects, |key| key.as_str());
+        renewed!(tables::ATTESTATIONS, &changes.attestations, |key| (key.0, key.1.as_str()));
+        renewed!(tables::SUBJECT_TAGS, &changes.subject_tags, |key| key.as_str());
+        renewed!(tables::UNFINISHED, changes.unfinished.iter().filter(|seq| !self.cut.taken.contains(**seq)), |key| {
+            key
+        });
         Ok(())
-    };
-    snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
-        let block = scanned.block?;
-        for (i, seq) in block.seqs().enumerate() {
-            if seq < snapshot.size && !cut.taken.contains(seq) {
+    }
+
+    /// Whether every row of the small tables is as it is in `snapshot`: what is changed without being noted would be
+    /// lost. Too slow for every purge, and what tests are for.
+    #[cfg(debug_assertions)]
+    pub(super) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
+        use redb::ReadableDatabase;
+        let txn = self.to.begin_read().stored()?;
+        macro_rules! same {
+            ($($table:expr),*) => {$({
+                let ours = txn.open_table($table).stored()?;
+                let theirs = snapshot.table($table)?;
+                let mut rows = ours.iter().stored()?;
+                for row in theirs.iter().stored()? {
+                    let (key, value) = row.stored()?;
+                    let other = rows.next().transpose().stored()?;
+                    if !other.is_some_and(|(k, v)| k.value() == key.value() && v.value() == value.value()) {
+                        return Err(Error::damaged(format!("a row of {} was not carried over", $table)));
+                    }
+                }
+                if rows.next().is_some() {
+                    return Err(Error::damaged(format!("a row of {} was not taken away", $table)));
+                }
+            })*};
+        }
+        same!(
+            tables::SENDERS,
+            tables::SUBJECTS,
+            tables::SUBJECT_TAGS,
+            tables::MARKS,
+            tables::ATTESTATIONS,
+            tables::CHECKPOINTS,
+            tables::TAIL
+        );
+        Ok(())
+    }
+}
+
+/// Rows on their way into a table of the new file.
+struct Rows<'a, K: Key + 'static, V: Value + 'static> {
+    anew: &'a Anew<'a>,
+    table: TableDefinition<'static, K, V>,
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
+    fn new(anew: &'a Anew<'a>, table: TableDefinition<'static, K, V>) -> Rows<'a, K, V> {
+        Rows { anew, table, rows: Vec::new(), bytes: 0 }
+    }
+
+    fn hold<'k, 'v>(&mut self, key: K::SelfType<'k>, value: V::SelfType<'v>)
+    where
+        K: 'k,
+        V: 'v,
+    {
+        let row = (K::as_bytes(&key).as_ref().to_vec(), V::as_bytes(&value).as_ref().to_vec());
+        self.bytes += row.0.len() + row.1.len();
+        self.rows.push(row);
+    }
+
+    fn push<'k, 'v>(&mut self, key: K::SelfType<'k>, value: V::SelfType<'v>) -> Result<()>
+    where
+        K: 'k,
+        V: 'v,
+    {
+        self.hold(key, value);
+        if self.bytes < STEP_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    fn write(&mut self, txn: &WriteTransaction) -> Result<()> {
+        let mut table = txn.open_table(self.table).stored()?;
+        for (key, value) in self.rows.drain(..) {
+            table.insert(K::from_bytes(&key), V::from_bytes(&value)).stored()?;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let txn = self.anew.step(true)?;
+        self.write(&txn)?;
+        txn.commit().stored()
+    }
+}
+
+/// Tables that are small and may change while the copy is made, as a whole: an erasure, say, may have taken rows away.
+fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
+    marks(snapshot, txn)?;
+    macro_rules! replaced {
+        ($($table:expr),*) => {$({
+            txn.open_table($table).stored()?.retain(|_, _| false).stored()?;
+            backup::copy(snapshot.transaction(), txn, $table, Bound::Unbounded, usize::MAX, |_| true)?;
+        })*};
+    }
+    replaced!(tables::SENDERS, tables::ATTESTATIONS, tables::SUBJECTS, tables::SUBJECT_TAGS);
+    txn.open_table(tables::UNFINISHED).stored()?.retain(|_, ()| false).stored()?;
+    let kept = |seq: &u64| !cut.taken.contains(*seq);
+    backup::copy(snapshot.transaction(), txn, tables::UNFINISHED, Bound::Unbounded, usize::MAX, kept)?;
+    Ok(())
+}
+
+/// One row for each rule and receiver of alerts.
+fn marks(snapshot: &Snapshot, txn: &WriteTransaction) -> Result<()> {
+    txn.open_table(tables::MARKS).stored()?.retain(|_, _| false).stored()?;
+    backup::copy(snapshot.transaction(), txn, tables::MARKS, Bound::Unbounded, usize::MAX, |_| true)?;
+    Ok(())
+}
+
+impl Anew<'_> {
+    /// Copies the entries and works out the zones of what stays.
+    fn entries(&self, snapshot: &Snapshot) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
+        let taken = &self.cut.taken;
+        let mut blocks = Rows::new(self, tables::BLOCKS);
+        let mut zones = BTreeMap::new();
+        let mut sealer = Sealer::default();
+        let indexed = snapshot.state.indexed;
+        snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
+            let block = scanned.block?;
+            for (i, seq) in block.seqs().enumerate() {
+                if taken.contains(seq) {
+                    continue;
+                }
                 let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned();
-                add(seq, &Packed { prev: block.prev(seq, i), hash: block.hash(i), bytes }, &mut blocks)?;
+                let packed = Packed { prev: block.prev(seq, i), hash: block.hash(i), bytes };
+                if seq < indexed && touches(taken, seq) {
+                    let body: Body = codec::decode_trusted(&packed.bytes).map_err(|e| Error::from(e).at(seq))?;
+                    for (key, zone) in zones::of(seq, &[body.timestamp().nanos()]) {
+                        if key.0 == 0 {
+                            join(&mut zones, key, zone);
+                        }
+                    }
+                }
+                if let Some((first, block)) = sealer.push(seq, &packed)? {
+                    blocks.push(first, &block)?;
+                }
+            }
+            Ok(())
+        })?;
+        if let Some((first, block)) = sealer.finish()? {
+            blocks.push(first, &block)?;
+        }
+        blocks.flush()?;
+        // Zones that lose nothing stay as they are; higher ones are made from the lowest.
+        snapshot.scan_zones(&mut |level, index, zone| {
+            if level == 0 && !touches(taken, index << zones::LEVELS[0]) {
+                zones.insert((0, index), zone);
+            }
+            Ok(())
+        })?;
+        for ((_, index), zone) in zones.clone() {
+            for level in 1..zones::LEVELS.len() {
+                join(&mut zones, (level as u8, index >> (zones::LEVELS[level] - zones::LEVELS[0])), zone);
             }
         }
-        Ok(())
-    })?;
-    for seq in snapshot.state.sealed..snapshot.size {
-        if !cut.taken.contains(seq) {
-            add(seq, &present(snapshot, seq)?, &mut blocks)?;
-        }
+        Ok(zones)
     }
-    if let Some((first, block)) = sealer.finish()? {
-        blocks.insert(first, &*block).stored()?;
-    }
-    // Zones that lose nothing stay as they are; higher ones are made from the lowest.
-    snapshot.scan_zones(&mut |level, index, zone| {
-        if level == 0 && !touches(&cut.taken, index << zones::LEVELS[0]) {
-            zones.insert((0, index), zone);
+
+    fn covers(&self, snapshot: &Snapshot) -> Result<()> {
+        let mut covered = HashSet::new();
+        let mut low = Vec::new();
+        for (level, index) in covers(&self.cut.gone, &self.cut.sizes) {
+            if level < NODE_LEVEL {
+                low.push((level, index));
+            } else {
+                covered.insert((level, index));
+            }
         }
-        Ok(())
-    })?;
-    for ((_, index), zone) in zones.clone() {
-        for level in 1..zones::LEVELS.len() {
-            join(&mut zones, (level as u8, index >> (zones::LEVELS[level] - zones::LEVELS[0])), zone);
+        // Rows that come in the order of their keys fill their pages.
+        low.sort_unstable();
+        let mut to = Rows::new(self, tables::COVERS);
+        for (level, index) in low {
+            to.push((level, index), snapshot.node(level, index)?.0)?;
         }
+        to.flush()?;
+        let mut to = Rows::new(self, tables::NODES);
+        snapshot.scan_nodes(&mut |level, index, hash| {
+            if !is_inside(&covered, level, index) {
+                to.push((level, index), hash.0)?;
+            }
+            Ok(())
+        })?;
+        to.flush()
     }
-    Ok(zones)
+
+    fn husks(&self, husks: BTreeMap<(u64, u64), Vec<u8>>) -> Result<()> {
+        let mut to = Rows::new(self, tables::HUSKS);
+        for (key, husk) in &husks {
+            to.push(*key, husk)?;
+        }
+        to.flush()
+    }
+
+    /// Copies the posting rows of terms that still have an entry; of others a husk stays. Gives the terms that stay.
+    fn postings(&self, snapshot: &Snapshot) -> Result<BTreeSet<u64>> {
+        let mut kept = BTreeSet::new();
+        let mut rows = Rows::new(self, tables::POSTINGS);
+        let mut husks = BTreeMap::new();
+        let mut held = 0;
+        let mut keep = |key: (u64, u64), husk: Vec<u8>| -> Result<()> {
+            held += husk.len() + 64;
+            husks.insert(key, husk);
+            if held < SORTED_BYTES {
+                return Ok(());
+            }
+            held = 0;
+            self.husks(std::mem::take(&mut husks))
+        };
+        let mut batches = Vec::new();
+        snapshot.scan_batches(&mut |first, _, _| {
+            batches.push(first);
+            Ok(())
+        })?;
+        snapshot.scan_husks(&mut |first, position, husk| {
+            let (inner, seqs) = husk.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
+            keep((first, position), write_husk(&inner, &seqs))
+        })?;
+        snapshot.scan_postings(&mut |field, term, first, row| {
+            let damaged =
+                || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
+            let row: Row = row.ok_or_else(damaged)?;
+            let field = Field::from_u8(field).ok_or_else(damaged)?;
+            if row.seqs.iter().any(|&seq| !self.cut.gone.contains(seq)) {
+                kept.insert(term);
+                return rows.push((tables::shelf(field), term, first), &row.encode());
+            }
+            let value = value_of(snapshot, field, term, &row.seqs)?.ok_or_else(damaged)?;
+            let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);
+            let husk = write_husk(&row_inner(&row.salt, field, &value), &row.seqs);
+            keep((batch.ok_or_else(damaged)?, row.position), husk)
+        })?;
+        self.husks(husks)?;
+        rows.flush()?;
+        Ok(kept)
+    }
 }
 
 /// Whether anything is taken from the lowest zone that holds `seq`.
@@ -236,59 +482,6 @@ pub(crate) fn covers(gone: &SeqSet, sizes: &[u64]) -> Vec<(u8, u64)> {
 /// Whether a node lies inside one that stands for it.
 pub(crate) fn is_inside(covers: &HashSet<(u8, u64)>, level: u8, index: u64) -> bool {
     (level + 1..64).any(|above| covers.contains(&(above, index >> (above - level))))
-}
-
-fn proofs(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
-    let mut covered = HashSet::new();
-    let mut to = txn.open_table(tables::COVERS).stored()?;
-    for (level, index) in covers(&cut.gone, &cut.sizes) {
-        if level < NODE_LEVEL {
-            to.insert((level, index), snapshot.node(level, index)?.0).stored()?;
-        } else {
-            covered.insert((level, index));
-        }
-    }
-    let mut to = txn.open_table(tables::NODES).stored()?;
-    snapshot.scan_nodes(&mut |level, index, hash| {
-        // What a commit after the snapshot's size completed comes with the catch-up.
-        if index < snapshot.size >> level && !is_inside(&covered, level, index) {
-            to.insert((level, index), hash.0).stored()?;
-        }
-        Ok(())
-    })
-}
-
-/// Copies the posting rows of terms that still have an entry; of others a husk stays. Gives the terms that stay.
-fn postings(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<BTreeSet<u64>> {
-    let mut kept = BTreeSet::new();
-    let mut rows = txn.open_table(tables::POSTINGS).stored()?;
-    let mut husks = txn.open_table(tables::HUSKS).stored()?;
-    let mut batches = Vec::new();
-    snapshot.scan_batches(&mut |first, _, _| {
-        batches.push(first);
-        Ok(())
-    })?;
-    snapshot.scan_husks(&mut |first, position, husk| {
-        let (inner, seqs) = husk.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
-        husks.insert((first, position), &*write_husk(&inner, &seqs)).stored()?;
-        Ok(())
-    })?;
-    snapshot.scan_postings(&mut |field, term, first, row| {
-        let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
-        let row: Row = row.ok_or_else(damaged)?;
-        if row.seqs.iter().any(|&seq| !cut.gone.contains(seq)) {
-            kept.insert(term);
-            rows.insert((field, term, first), &*row.encode()).stored()?;
-            return Ok(());
-        }
-        let field = Field::from_u8(field).ok_or_else(damaged)?;
-        let value = value_of(snapshot, field, term, &row.seqs)?.ok_or_else(damaged)?;
-        let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);
-        let husk = write_husk(&row_inner(&row.salt, field, &value), &row.seqs);
-        husks.insert((batch.ok_or_else(damaged)?, row.position), &*husk).stored()?;
-        Ok(())
-    })?;
-    Ok(kept)
 }
 
 /// The value of a term, from an entry that has it.

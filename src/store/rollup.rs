@@ -97,7 +97,15 @@ impl Cell {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Cell, CodecError> {
-        let stored: StoredCell = codec::decode(bytes)?;
+        Cell::of(codec::decode(bytes)?)
+    }
+
+    /// As [`Cell::decode`], without the check for the one form, which verification makes.
+    pub(crate) fn decode_trusted(bytes: &[u8]) -> Result<Cell, CodecError> {
+        Cell::of(codec::decode_trusted(bytes)?)
+    }
+
+    fn of(stored: StoredCell) -> Result<Cell, CodecError> {
         let damaged = CodecError::Damaged("a rollup's distances overflow");
         let mut cell = Cell {
             calls: stored.calls,

@@ -5,7 +5,7 @@
 
 use super::Snapshot;
 use super::merge::{Row, row_inner, row_leaf};
-use super::tables::{self, Stored, term_key};
+use super::tables::{self, Stored, shelf};
 use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
 use crate::retention::SeqSet;
@@ -144,10 +144,10 @@ impl Snapshot {
             }
             Ok(())
         })?;
-        let rows = self.table(tables::POSTINGS)?;
+        let rows = self.postings()?;
         for &field in Field::ALL {
             self.terms_in_order(field, &mut |term, id| {
-                for row in rows.range((field as u8, id, 0)..(field as u8, id, self.indexed)).stored()? {
+                for row in rows.range((shelf(field), id, 0)..(shelf(field), id, self.indexed)).stored()? {
                     let (key, row) = row.stored()?;
                     let first = key.value().2;
                     let damaged = || Error::damaged(format!("the index row of seq {first} is damaged"));
@@ -171,7 +171,7 @@ impl Snapshot {
     /// The values of one facet with their ids, in the order of their bytes. The dictionary is in that order but for long
     /// values, of which it has a hash.
     fn terms_in_order(&self, field: Field, each: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
-        let terms = self.table(tables::TERMS)?;
+        let terms = self.terms()?;
         let number = field as u8;
         let mut long = Vec::new();
         for row in terms.range((number, &[0xff][..])..(number + 1, &[][..])).stored()? {
@@ -190,25 +190,6 @@ impl Snapshot {
             each(value, id.value())?;
         }
         long.try_for_each(|(value, id)| each(&value, id))
-    }
-
-    /// The value whose key in the dictionary this is, from the first entry that has it.
-    fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
-        let mut at = 0;
-        while let Some((_, seqs)) = self.posting_after(field, id, at)? {
-            at = seqs.last().map_or(u64::MAX, |last| last + 1);
-            for seq in seqs {
-                let Some(found) = self.find(seq)? else { continue };
-                let mut value = None;
-                found.entry()?.body.facets(&mut |f, v| {
-                    if f == field && *term_key(v.as_bytes()) == *key {
-                        value = Some(v.to_owned());
-                    }
-                });
-                return Ok(value);
-            }
-        }
-        Ok(None)
     }
 
     /// The rows of a batch that lost their term.

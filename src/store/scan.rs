@@ -5,12 +5,12 @@ use super::block::{Block, Packed};
 use super::merge::{Column, Row, read_husk};
 use super::rollup::Cell;
 use super::sender::Window;
-use super::tables::{self, Stored};
+use super::tables::{self, Stored, on_shelf, shelf};
 use crate::codec;
 use crate::entry::Field;
 use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
-use redb::{ReadableTable, ReadableTableMetadata};
+use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -39,6 +39,35 @@ pub(crate) struct ScannedBlock {
     pub canonical: bool,
 }
 
+/// The index in the file, for whoever looks up every row of it.
+pub(crate) struct Index {
+    terms: ReadOnlyTable<(u8, &'static [u8]), u64>,
+    postings: ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
+}
+
+impl Index {
+    /// The id of a value of a facet.
+    pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
+        let key = tables::term_key(value.as_bytes());
+        Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
+    }
+
+    /// The row of a term in the batch of this range.
+    pub(crate) fn row_within(&self, field: Field, term: u64, batch: &Range<u64>) -> Result<Option<Row>> {
+        let mut rows =
+            self.postings.range((shelf(field), term, batch.start)..(shelf(field), term, batch.end)).stored()?;
+        let Some(row) = rows.next() else { return Ok(None) };
+        let (key, row) = row.stored()?;
+        Row::decode(key.value().2, row.value()).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
+    }
+
+    /// Whether the term has a row that begins before `end`.
+    pub(crate) fn has_row(&self, field: Field, term: u64, end: u64) -> Result<bool> {
+        let mut rows = self.postings.range((shelf(field), term, 0)..(shelf(field), term, end)).stored()?;
+        Ok(rows.next().transpose().stored()?.is_some())
+    }
+}
+
 impl Snapshot {
     /// The blocks that may hold entries of `[from, to)`, in order.
     pub(crate) fn scan_blocks(
@@ -51,7 +80,7 @@ impl Snapshot {
         let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
         walk!(self.blocks().range(start..to.max(start)), |key, value| {
             let block = Block::decode(value);
-            let canonical = block.as_ref().is_ok_and(|b| codec::encode(b).is_ok_and(|again| again == value));
+            let canonical = block.as_ref().is_ok_and(|b| codec::is_form_of(value, b));
             each(ScannedBlock { key, block: block.map(Block::into_owned).map_err(Error::from), canonical })?;
         })
     }
@@ -71,6 +100,26 @@ impl Snapshot {
         walk!(self, tables::COVERS, .., |key, value| each(key.0, key.1, Hash(value))?)
     }
 
+    /// What purges kept of the entries of `range`: nodes that begin in it, in the order of their leaves.
+    pub(crate) fn covers_within(&self, range: &Range<u64>) -> Result<Vec<((u8, u64), Hash)>> {
+        let table = self.table(tables::COVERS)?;
+        let mut found = Vec::new();
+        for level in 0..super::NODE_LEVEL {
+            let index = |leaf: u64| leaf.div_ceil(1 << level);
+            for row in table.range((level, index(range.start))..(level, index(range.end))).stored()? {
+                let (key, hash) = row.stored()?;
+                found.push((key.value(), Hash(hash.value())));
+            }
+        }
+        found.sort_unstable_by_key(|((level, index), _)| (index << level, *level));
+        Ok(found)
+    }
+
+    /// How many nodes purges kept below the level from which all are kept.
+    pub(crate) fn count_covers(&self) -> Result<u64> {
+        self.table(tables::COVERS)?.len().stored()
+    }
+
     /// The rows of the term dictionary: facet's number, key, id.
     pub(crate) fn scan_terms(&self, each: &mut dyn FnMut(u8, &[u8], u64) -> Result<()>) -> Result<()> {
         walk!(self, tables::TERMS, .., |key, value| each(key.0, key.1, value)?)
@@ -78,16 +127,12 @@ impl Snapshot {
 
     /// The rows of the posting lists: facet's number, term id, first seq, and the row if it can be read.
     pub(crate) fn scan_postings(&self, each: &mut dyn FnMut(u8, u64, u64, Option<Row>) -> Result<()>) -> Result<()> {
-        walk!(self, tables::POSTINGS, .., |key, value| each(key.0, key.1, key.2, Row::decode(key.2, value))?)
+        walk!(self, tables::POSTINGS, .., |key, value| each(on_shelf(key.0), key.1, key.2, Row::decode(key.2, value))?)
     }
 
-    /// The row of a term in the batch of this range.
-    pub(crate) fn posting_within(&self, field: Field, term: u64, batch: &Range<u64>) -> Result<Option<Row>> {
-        let table = self.table(tables::POSTINGS)?;
-        let mut rows = table.range((field as u8, term, batch.start)..(field as u8, term, batch.end)).stored()?;
-        let Some(row) = rows.next() else { return Ok(None) };
-        let (key, row) = row.stored()?;
-        Row::decode(key.value().2, row.value()).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
+    /// The index's tables, opened once for many look-ups.
+    pub(crate) fn index(&self) -> Result<Index> {
+        Ok(Index { terms: self.table(tables::TERMS)?, postings: self.table(tables::POSTINGS)? })
     }
 
     /// The zones: level, index, least and greatest time.
@@ -148,7 +193,7 @@ impl Snapshot {
     /// How many rows some tables have: postings, columns, nodes.
     pub(crate) fn row_counts(&self) -> Result<(u64, u64, u64)> {
         Ok((
-            self.table(tables::POSTINGS)?.len().stored()?,
+            self.postings()?.len().stored()?,
             self.table(tables::COLUMNS)?.len().stored()?,
             self.table(tables::NODES)?.len().stored()?,
         ))

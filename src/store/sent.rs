@@ -7,7 +7,7 @@
 use super::Shared;
 use super::commit::Job;
 use super::ground::Ground;
-use super::keyring::{self, Keyring};
+use super::keyring::{self, KeySource, Keyring};
 use super::options::Options;
 use super::prepare::{Prepared, prepare};
 use super::subjects::{NewSubject, Row};
@@ -185,9 +185,11 @@ pub(crate) type AskSubject<'a> = dyn Fn(&[Vec<String>]) -> Result<SubjectTold> +
 impl Away {
     /// What the owner told, with the key file as it is now.
     pub(crate) fn new(told: Told, options: &Options, store: &Path) -> Result<Away> {
-        let keys = match super::open::key_path(options, Some(store)) {
-            Some(path) => keyring::load(&path, options.passphrase.as_deref())?,
-            None => None,
+        let passphrase = options.passphrase.as_deref();
+        let keys = match (&options.keys, super::open::key_path(options, Some(store))) {
+            (KeySource::Vault(vault), _) => keyring::load_vault(vault.clone(), passphrase)?,
+            (_, Some(path)) => keyring::load(&path, passphrase)?,
+            (_, None) => None,
         };
         let keys = match (keys, &told.log_key) {
             (_, None) => None,

@@ -1,11 +1,13 @@
 //! What the threads that use one store share.
 
 use super::Receipt;
+use super::anchoring::Anchoring;
 use super::commit::{Core, Job};
 use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
+use super::rewrite::Changes;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -16,8 +18,9 @@ use crate::policy::Policies;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Hash, Result};
 use redb::Database;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::{Duration, Instant};
 
 /// The store as its threads share it.
@@ -38,12 +41,54 @@ pub(crate) struct Shared {
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
     pub(super) subjects: Subjects,
+    /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
+    pub(super) changes: Mutex<Option<Changes>>,
+    /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
+    pub(super) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
     pub(super) closed: AtomicBool,
+    /// How many entries there were when it was opened.
+    pub(super) opened_with: u64,
     pub(super) work: Work,
+    pub(super) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
+    /// What queries read from that are under way.
+    pub(super) readers: Mutex<Readers>,
 }
+
+/// What holds a read transaction between two uses of it.
+type Reader = dyn Idle + Send + Sync;
+
+/// The queries that are under way, and the size of the log when they were last looked at.
+#[derive(Default)]
+pub(super) struct Readers {
+    all: Vec<Weak<Reader>>,
+    looked_at: u64,
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} readers", self.all.len())
+    }
+}
+
+/// Gives back what it reads from, unless it is being used. Whoever uses it next begins anew.
+pub(crate) trait Idle {
+    fn let_go(&self);
+}
+
+impl<T: Send> Idle for Mutex<Option<T>> {
+    fn let_go(&self) {
+        if let Ok(mut idle) = self.try_lock() {
+            *idle = None;
+        }
+    }
+}
+
+/// After how many further entries queries that are under way give back what they read from. A commit of one entry rewrites some
+/// forty KiB of pages, so a reader that stands still costs ten MiB at most.
+const RELEASE: u64 = 256;
 
 /// What readers see of the newest entries.
 #[derive(Debug)]
@@ -166,9 +211,41 @@ impl Shared {
         })
     }
 
+    /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
+    /// a program that records one call and closes must not move the whole file.
+    pub(super) fn give_back(&self, database: Option<Arc<Database>>) -> Result<()> {
+        const MOST_BYTES: u64 = 1 << 30;
+        let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
+        let file = self.source.path().and_then(|path| std::fs::metadata(path).ok());
+        let small = file.is_some_and(|file| file.len() <= MOST_BYTES);
+        let grown = size - self.opened_with.min(size) >= size / 4;
+        // A purge leaves a file that is mostly room, however large.
+        let tighten = self.tighten.load(Ordering::SeqCst);
+        // Whoever still reads the file keeps it as it is.
+        if let Some(mut database) = database.and_then(Arc::into_inner)
+            && (tighten || small && grown)
+        {
+            // It is whole either way; where there is no room to move things there is nothing to gain.
+            let _ = database.compact();
+        }
+        Ok(())
+    }
+
+    /// Where the store's file is, if it is one.
+    pub(crate) fn path(&self) -> Option<&std::path::Path> {
+        self.source.path()
+    }
+
     /// Whether the store was closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Notes what a purge that is under way has to carry over besides entries.
+    pub(super) fn note(&self, what: impl FnOnce(&mut Changes)) {
+        if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
+            what(changes);
+        }
     }
 
     /// Every seq that was purged.
@@ -205,10 +282,37 @@ impl Shared {
         self.news.tell();
     }
 
+    /// A query is going to read from this.
+    pub(crate) fn will_read<T: Send + 'static>(&self, reading: &Arc<Mutex<Option<T>>>) {
+        let reading: Arc<Reader> = reading.clone();
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.all.len() == readers.all.capacity() {
+            readers.all.retain(|reader| reader.strong_count() > 0);
+        }
+        readers.all.push(Arc::downgrade(&reading));
+    }
+
+    /// Takes their read transactions from queries that nobody goes on with at this moment, now and then.
+    fn release(&self, size: u64) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if size.saturating_sub(readers.looked_at) < RELEASE {
+            return;
+        }
+        readers.looked_at = size;
+        readers.all.retain(|reader| match reader.upgrade() {
+            Some(reader) => {
+                reader.let_go();
+                true
+            }
+            None => false,
+        });
+    }
+
     /// After a commit: whatever became due is done by the background thread, or here where there is none.
     pub(super) fn after_commit(&self) {
         let due = {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+            self.release(published.size);
             let unsigned = published.size - published.signed;
             published.generations.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n)
         };
@@ -232,7 +336,7 @@ impl Shared {
             if due && shared.keys().is_some() {
                 shared.sign(core)?;
             }
-            Ok(())
+            if timed { shared.tick(core) } else { Ok(()) }
         });
     }
 }

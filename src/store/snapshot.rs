@@ -14,12 +14,15 @@ use crate::entry::Body;
 use crate::merkle::Nodes;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
 use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A table that may be open already.
+type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    txn: ReadTransaction,
+    pub(super) txn: ReadTransaction,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
     _database: Arc<Database>,
     /// Entries from this seq on were not there yet.
@@ -33,10 +36,24 @@ pub(crate) struct Snapshot {
     pub generations: Vec<Arc<Generation>>,
     blocks: ReadOnlyTable<u64, &'static [u8]>,
     tail: ReadOnlyTable<u64, &'static [u8]>,
-    nodes: ReadOnlyTable<(u8, u64), [u8; 32]>,
-    covers: ReadOnlyTable<(u8, u64), [u8; 32]>,
-    /// The block that was read last, with its first seq.
-    last: Mutex<Option<(u64, Arc<Block<'static>>)>>,
+    /// Opened when they are first asked for: a query needs few of them, and a verification asks for each row.
+    nodes: Opened<(u8, u64), [u8; 32]>,
+    covers: Opened<(u8, u64), [u8; 32]>,
+    terms: Opened<(u8, &'static [u8]), u64>,
+    postings: Opened<(u8, u64, u64), &'static [u8]>,
+    zones: Opened<(u8, u64), (i64, i64)>,
+    last: Mutex<Last>,
+}
+
+/// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block gets it
+/// kept for the rest.
+#[derive(Debug, Default)]
+enum Last {
+    #[default]
+    None,
+    /// Its first seq.
+    Seen(u64),
+    Held(Block<'static>),
 }
 
 /// An entry as it lies in the store.
@@ -75,8 +92,11 @@ impl Shared {
             Ok(Snapshot {
                 blocks: txn.open_table(tables::BLOCKS).stored()?,
                 tail: txn.open_table(tables::TAIL).stored()?,
-                nodes: txn.open_table(tables::NODES).stored()?,
-                covers: txn.open_table(tables::COVERS).stored()?,
+                nodes: OnceLock::new(),
+                covers: OnceLock::new(),
+                terms: OnceLock::new(),
+                postings: OnceLock::new(),
+                zones: OnceLock::new(),
                 txn,
                 _database: database.clone(),
                 size,
@@ -84,7 +104,7 @@ impl Shared {
                 state,
                 indexed,
                 generations,
-                last: Mutex::new(None),
+                last: Mutex::default(),
             })
         })
     }
@@ -105,8 +125,11 @@ impl Snapshot {
         Ok(Snapshot {
             blocks: txn.open_table(tables::BLOCKS).stored()?,
             tail: txn.open_table(tables::TAIL).stored()?,
-            nodes: txn.open_table(tables::NODES).stored()?,
-            covers: txn.open_table(tables::COVERS).stored()?,
+            nodes: OnceLock::new(),
+            covers: OnceLock::new(),
+            terms: OnceLock::new(),
+            postings: OnceLock::new(),
+            zones: OnceLock::new(),
             txn,
             _database: database.clone(),
             size: state.size,
@@ -114,7 +137,7 @@ impl Snapshot {
             indexed: state.indexed,
             state,
             generations: Vec::new(),
-            last: Mutex::new(None),
+            last: Mutex::default(),
         })
     }
 
@@ -123,9 +146,38 @@ impl Snapshot {
         tables::check_known(&self.txn)
     }
 
+    /// The transaction that everything is read in.
+    pub(super) fn transaction(&self) -> &ReadTransaction {
+        &self.txn
+    }
+
     /// A table of the transaction.
     pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
         self.txn.open_table(table).stored()
+    }
+
+    fn opened<'a, K: Key, V: Value>(
+        &self,
+        cell: &'a Opened<K, V>,
+        table: TableDefinition<'_, K, V>,
+    ) -> Result<&'a ReadOnlyTable<K, V>> {
+        if let Some(open) = cell.get() {
+            return Ok(open);
+        }
+        let open = self.table(table)?;
+        Ok(cell.get_or_init(|| open))
+    }
+
+    pub(crate) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
+        self.opened(&self.terms, tables::TERMS)
+    }
+
+    pub(crate) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
+        self.opened(&self.postings, tables::POSTINGS)
+    }
+
+    pub(crate) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
+        self.opened(&self.zones, tables::ZONES)
     }
 
     pub(crate) fn blocks(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
@@ -136,22 +188,27 @@ impl Snapshot {
         &self.tail
     }
 
-    /// The block in which the entry at `seq` would be, with its first seq.
-    pub(crate) fn block_of(&self, seq: u64) -> Result<Option<(u64, Arc<Block<'static>>)>> {
+    /// Reads something of the block in which the entry at `seq` would be.
+    pub(super) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((first, block)) = &*last
-            && *first <= seq
+        if let Last::Held(block) = &*last
+            && block.runs().first().is_some_and(|r| r.first <= seq)
             && block.runs().last().is_some_and(|r| seq < r.first + u64::from(r.count))
         {
-            return Ok(Some((*first, block.clone())));
+            return read(block).map(Some);
         }
         let Some(row) = self.blocks.range(..=seq).stored()?.next_back() else { return Ok(None) };
         let (key, value) = row.stored()?;
         let first = key.value();
         let block = Block::decode(value.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
-        let block = Arc::new(block.into_owned());
-        *last = Some((first, block.clone()));
-        Ok(Some((first, block)))
+        let done = read(&block)?;
+        *last = match *last {
+            Last::Seen(seen) if seen == first && block.runs().first().is_some_and(|r| r.first == first) => {
+                Last::Held(block.into_owned())
+            }
+            _ => Last::Seen(first),
+        };
+        Ok(Some(done))
     }
 
     /// The entry at `seq` as it lies in the store; `None` where it was purged.
@@ -164,14 +221,12 @@ impl Snapshot {
             let packed = row.map(|r| Packed::from_row(r.value())).transpose()?;
             return Ok(packed.map(|packed| Found { seq, packed }));
         }
-        let Some((_, block)) = self.block_of(seq)? else { return Ok(None) };
-        let Some(i) = block.find(seq) else { return Ok(None) };
-        let packed = Packed {
-            prev: block.prev(seq, i),
-            hash: block.hash(i),
-            bytes: block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned(),
-        };
-        Ok(Some(Found { seq, packed }))
+        let packed = self.in_block(seq, |block| {
+            let Some(i) = block.find(seq) else { return Ok(None) };
+            let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned();
+            Ok(Some(Packed { prev: block.prev(seq, i), hash: block.hash(i), bytes }))
+        })?;
+        Ok(packed.flatten().map(|packed| Found { seq, packed }))
     }
 
     /// The entry at `seq`.
@@ -189,15 +244,14 @@ impl Snapshot {
     /// The hash of the entry at `seq`, which a purge may have kept.
     pub(crate) fn hash(&self, seq: u64) -> Result<Hash> {
         if seq < self.state.sealed {
-            if let Some((_, block)) = self.block_of(seq)?
-                && let Some(i) = block.find(seq)
-            {
-                return Ok(block.hash(i));
+            let hash = self.in_block(seq, |block| Ok(block.find(seq).map(|i| block.hash(i))))?;
+            if let Some(hash) = hash.flatten() {
+                return Ok(hash);
             }
         } else if let Some(row) = self.tail.get(seq).stored()? {
             return Ok(Packed::from_row(row.value())?.hash);
         }
-        match self.covers.get((0, seq)).stored()? {
+        match self.opened(&self.covers, tables::COVERS)?.get((0, seq)).stored()? {
             Some(hash) => Ok(Hash(hash.value())),
             None => Err(Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"))),
         }
@@ -212,7 +266,10 @@ impl Nodes for Snapshot {
         if level == 0 {
             return self.hash(index);
         }
-        let kept = if level >= NODE_LEVEL { &self.nodes } else { &self.covers };
+        let kept = match level >= NODE_LEVEL {
+            true => self.opened(&self.nodes, tables::NODES)?,
+            false => self.opened(&self.covers, tables::COVERS)?,
+        };
         if let Some(hash) = kept.get((level, index)).stored()? {
             return Ok(Hash(hash.value()));
         }

@@ -9,10 +9,11 @@
 //! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
-use super::Shared;
 use super::commit::Core;
 use super::ground::Ground;
+use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use super::{Shared, Snapshot};
 use crate::hash::to_hex;
 use crate::keys::KeyId;
 use crate::redact::{Facet, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
@@ -298,6 +299,7 @@ impl Shared {
         let newest = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(no_keys)?;
+            keys.check_replaceable()?;
             // It may be in memory only, where saving it failed.
             keys.save(self)?;
             keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
@@ -322,6 +324,7 @@ impl Shared {
 
     /// Takes out the rows with these ids and wraps the others under another master key. Says how many were wrapped.
     pub(super) fn rewrap(&self, txn: &WriteTransaction, newest: KeyId, gone: &[String]) -> Result<u64> {
+        self.note(|changes| changes.any = true);
         let keys = self.keys();
         let file = &keys.as_ref().ok_or_else(no_keys)?.file;
         let master = file.master_key(newest).ok_or_else(no_keys)?;
@@ -356,6 +359,36 @@ impl Shared {
         }
     }
 
+    /// Calls `see` with the id of each key in the file and what is wrong with its row: it does not decode, it is not found
+    /// by its people, or (where the key file is there) its master key does not open it.
+    pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<&str>)) -> Result<()> {
+        let subjects = snapshot.txn.open_table(SUBJECTS).stored()?;
+        let tags = snapshot.txn.open_table(SUBJECT_TAGS).stored()?;
+        for row in subjects.range::<&str>(..).stored()? {
+            let (id, row) = row.stored()?;
+            let id = id.value();
+            let Ok(row) = codec::decode::<Row>(row.value()) else {
+                see(id, Some("its row cannot be read"));
+                continue;
+            };
+            let found = tags.get(tag(&row.members).as_str()).stored()?.is_some_and(|by| by.value() == id);
+            let opens = self.keys().as_ref().is_none_or(|keys| {
+                // A store that was restored from before an erasure has keys under a master key that is gone, and says so.
+                let Some(master) = keys.file.master_key(KeyId(row.master)) else { return true };
+                SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id).is_ok()
+            });
+            see(
+                id,
+                match (found, opens) {
+                    (_, false) => Some("the master key that it names does not open it"),
+                    (false, _) => Some("it is not found by the people whose it is"),
+                    (true, true) => None,
+                },
+            );
+        }
+        Ok(())
+    }
+
     /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.
     pub(super) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
@@ -376,6 +409,12 @@ fn next_row(table: &impl ReadableTable<&'static str, &'static [u8]>, at: &str) -
     let Some(row) = table.range::<&str>(at..).stored()?.next() else { return Ok(None) };
     let (id, row) = row.stored()?;
     Ok(Some((id.value().to_owned(), row.value().to_vec())))
+}
+
+/// Notes rows that were written, for a purge that is under way.
+pub(super) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
+    changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
+    changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
 }
 
 /// Writes rows that are new.

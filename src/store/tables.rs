@@ -1,5 +1,6 @@
 //! The tables of the file, and how redb's errors become the caller's.
 
+use crate::entry::Field;
 use crate::{Error, ErrorKind, Hash, Result};
 use redb::{ReadOnlyTable, TableDefinition, TableHandle};
 
@@ -15,7 +16,7 @@ pub(crate) const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefiniti
 pub(crate) const COVERS: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("covers");
 /// (facet, value) → term id: each indexed value once. Values over [`TERM_BYTES`] stand as their SHA-256.
 pub(crate) const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
-/// (facet, term id, first seq) → salt and seqs: one row per term and index batch.
+/// (shelf of the facet, term id, first seq) → salt and seqs: one row per term and index batch.
 pub(crate) const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
 /// (level, index) → least and greatest timestamp of the entries in that range of seqs.
 pub(crate) const ZONES: TableDefinition<'_, (u8, u64), (i64, i64)> = TableDefinition::new("zones");
@@ -37,6 +38,8 @@ pub(crate) const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition
 
 /// Size → signed checkpoint: every one that was ever made.
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
+/// (Size, anchor) → [`Record`](crate::anchor::Record): what it gave for the checkpoint of that size.
+pub(crate) const ATTESTATIONS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("attestations");
 /// Seq of a purge's entry → the exact set of seqs that it took.
 pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
 /// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
@@ -44,6 +47,29 @@ pub(crate) const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition
 
 /// How far somebody has come who reads the log behind the writer → the seq from which they go on.
 pub(crate) const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
+
+/// Where the rows of a facet stand in [`POSTINGS`]. Facets with few values, whose rows are long, come before those with
+/// many, whose rows are short: a long row has leaf pages to itself, and so would each row that is put in directly before
+/// it. Conversations come last: nearly all of theirs are new, so that their rows are appended to the table.
+pub(crate) const fn shelf(field: Field) -> u8 {
+    match field {
+        Field::User => 202,
+        Field::Patient => 204,
+        Field::Conversation => 255,
+        other => other as u8,
+    }
+}
+
+/// The number of the facet whose rows stand on a shelf; zero, which no facet has, where none does.
+pub(crate) const fn on_shelf(shelf: u8) -> u8 {
+    match shelf {
+        202 => Field::User as u8,
+        204 => Field::Patient as u8,
+        255 => Field::Conversation as u8,
+        1 | 2 | 4 => 0,
+        other => other,
+    }
+}
 
 /// The longest value that stands in `terms` as it is.
 pub(crate) const TERM_BYTES: usize = 64;
@@ -59,7 +85,7 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
 }
 
 /// Every table. Who copies a store refuses one with others: they would be missing from the copy without a word.
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "meta",
     "tail",
     "blocks",
@@ -74,6 +100,7 @@ const KNOWN: [&str; 19] = [
     "senders",
     "unfinished",
     "checkpoints",
+    "attestations",
     "purges",
     "husks",
     "marks",
@@ -106,6 +133,7 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     txn.open_table(SENDERS).stored()?;
     txn.open_table(UNFINISHED).stored()?;
     txn.open_table(CHECKPOINTS).stored()?;
+    txn.open_table(ATTESTATIONS).stored()?;
     txn.open_table(PURGES).stored()?;
     txn.open_table(HUSKS).stored()?;
     txn.open_table(MARKS).stored()?;

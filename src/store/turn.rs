@@ -4,8 +4,18 @@
 //! the turn, whatever happens to the others; the turn is handed on even by a thread that panics while it has it.
 //! Waiting threads park on their own, so that ending a turn wakes only those who have reason to wake.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, Thread};
+// `loom/` plays every order in which these threads can run.
+#[cfg(loom)]
+use loom::{
+    sync::{Arc, Mutex, MutexGuard},
+    thread::{self, Thread},
+};
+use std::sync::PoisonError;
+#[cfg(not(loom))]
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    thread::{self, Thread},
+};
 
 /// The queue of those who want something written. `J` is what they want, `A` the answer.
 #[derive(Debug)]

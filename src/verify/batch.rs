@@ -6,7 +6,7 @@ use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::SeqSet;
-use crate::store::{CallFact, Column, Packed, Row, Snapshot, row_inner, row_leaf, zones_of};
+use crate::store::{Column, Packed, Prints, Row, Snapshot, Terms, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -26,8 +26,8 @@ pub(super) struct Stretch {
     /// Index rows that the entries of the stretch should have.
     pub rows: u64,
     pub zones: BTreeMap<(u8, u64), (i64, i64)>,
-    /// For each tool's term id and day, what its calls add up to.
-    pub calls: Vec<CallFact>,
+    /// For each tool and day, what its calls add up to.
+    pub calls: Prints,
     pub begun: Vec<u64>,
     pub finished: Vec<u64>,
     pub senders: HashMap<String, BTreeMap<u64, u64>>,
@@ -38,8 +38,12 @@ pub(super) struct Stretch {
     pub last_recorded_at: i64,
     /// The store's own entries that establish facts.
     pub own: Vec<(u64, OwnEntry)>,
-    /// What the retention column says of entries that are gone: class and end in seconds.
-    pub gone: Vec<(u64, String, i64)>,
+    /// What purges kept of entries that are gone, in order.
+    pub covers: Vec<((u8, u64), Hash)>,
+    /// Ids of the keys that sealed values need, with the first seq of each.
+    pub sealed: BTreeMap<String, u64>,
+    /// Ids of the keys that erasures destroyed, with the seq of the erasure.
+    pub erased: BTreeMap<String, u64>,
 }
 
 /// The reader of one stretch.
@@ -48,16 +52,24 @@ struct Reader<'a> {
     purged: &'a SeqSet,
     out: Stretch,
     text: Vec<u8>,
-    /// Facet → value → seqs.
-    index: HashMap<Field, HashMap<String, Vec<u64>>>,
+    /// The values of each facet, by its place among all, with where in the stretch they stand.
+    index: Vec<Terms>,
     times: Vec<Option<i64>>,
     /// The last entry that was read, and its hash.
     before: Option<(u64, Hash)>,
-    retentions: Vec<Option<Option<(String, i64)>>>,
+    /// Class, by its place in `classes`, and end in seconds; nothing within for the store's own entries.
+    retentions: Vec<Option<Option<(usize, i64)>>>,
+    classes: Vec<String>,
 }
 
 /// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
-pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, indexed: bool) -> Result<Stretch> {
+pub(super) fn read(
+    snapshot: &Snapshot,
+    purged: &SeqSet,
+    calls: Prints,
+    range: Range<u64>,
+    indexed: bool,
+) -> Result<Stretch> {
     let length = (range.end - range.start) as usize;
     let mut reader = Reader {
         snapshot,
@@ -67,14 +79,17 @@ pub(super) fn read(snapshot: &Snapshot, purged: &SeqSet, range: Range<u64>, inde
             hashes: vec![None; length],
             recorded: vec![None; length],
             last_recorded_at: i64::MIN,
+            calls,
             ..Stretch::default()
         },
         text: Vec::with_capacity(4096),
-        index: HashMap::new(),
+        index: Field::ALL.iter().map(|_| Terms::default()).collect(),
         times: vec![None; length],
         before: None,
         retentions: vec![None; length],
+        classes: Vec::new(),
     };
+    reader.out.covers = snapshot.covers_within(&range)?;
     reader.entries(&range)?;
     if indexed {
         reader.zones();
@@ -168,19 +183,25 @@ impl Reader<'_> {
                 }
             }
             _ if seq == self.out.range.start => self.out.first_prev = Some((seq, packed.prev)),
-            _ => match self.snapshot.hash(seq - 1) {
-                Ok(expected) if expected != packed.prev => {
+            // A purge may have taken the hash before it along.
+            _ => {
+                if let Some(expected) = self.kept(seq - 1).filter(|expected| *expected != packed.prev) {
                     let detail = format!("it names {} as the entry before it, which is {expected}", packed.prev);
                     self.find(K::ChainBroken, seq, detail);
                 }
-                // A purge may have taken the hash before it along.
-                _ => {}
-            },
+            }
         }
         // What follows is compared with what was recorded, so that one edited entry is one finding.
         self.before = Some((seq, packed.hash));
         self.out.hashes[place] = Some(hash);
         self.facts(seq, place, &body);
+    }
+
+    /// The hash of an entry that is gone, where it was kept.
+    fn kept(&self, seq: u64) -> Option<Hash> {
+        let at =
+            self.out.covers.binary_search_by_key(&(seq, 0), |((level, index), _)| (index << level, *level)).ok()?;
+        self.out.covers.get(at).map(|(_, hash)| *hash)
     }
 
     /// What the entry should look like in the derived tables.
@@ -191,22 +212,25 @@ impl Reader<'_> {
             self.out.own.push((seq, own.clone()));
         }
         self.times[place] = Some(body.timestamp().nanos());
-        self.retentions[place] =
-            Some(body.retention.as_ref().map(|r| (r.class.clone(), r.until.nanos().div_euclid(1_000_000_000))));
+        let classes = &mut self.classes;
+        self.retentions[place] = Some(body.retention.as_ref().map(|r| {
+            let known = classes.iter().position(|class| *class == r.class);
+            let class = known.unwrap_or_else(|| {
+                classes.push(r.class.clone());
+                classes.len() - 1
+            });
+            (class, r.until.nanos().div_euclid(1_000_000_000))
+        }));
         self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
         let index = &mut self.index;
         body.facets(&mut |field, value| {
-            let values = index.entry(field).or_default();
-            if let Some(seqs) = values.get_mut(value) {
-                if seqs.last() != Some(&seq) {
-                    seqs.push(seq);
-                }
-            } else {
-                values.insert(value.to_owned(), vec![seq]);
-            }
+            index[field.place()].add(value, place as u32);
         });
         match &body.content {
             Content::Call(call) => {
+                for id in super::sealed::keys_of(call) {
+                    self.out.sealed.entry(id).or_insert(seq);
+                }
                 match call.phase {
                     Phase::Whole => {}
                     Phase::Begun => self.out.begun.push(seq),
@@ -216,13 +240,9 @@ impl Reader<'_> {
                     self.out.senders.entry(sender.id.clone()).or_default().insert(sender.number, seq);
                 }
                 if call.kind() == Kind::ToolCall {
-                    self.out.calls.push(CallFact {
-                        tool: call.tool_name.clone(),
-                        user: call.user_id.clone(),
-                        day: call.timestamp.day(),
-                        success: call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok),
-                        nanos: call.duration_nanos(),
-                    });
+                    let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
+                    let day = call.timestamp.day();
+                    self.out.calls.add(&call.tool_name, &call.user_id, day, success, call.duration_nanos());
                 }
             }
             Content::Own(own) if own.kind == Kind::IndexBatch => {
@@ -235,6 +255,10 @@ impl Reader<'_> {
                     }
                     _ => self.find(K::BatchMismatch, seq, "the entry does not name its batch"),
                 }
+            }
+            Content::Own(own) if own.kind == Kind::Erasure => {
+                let erased = &mut self.out.erased;
+                super::sealed::destroyed(&own.detail.to_json()).for_each(|id| _ = erased.entry(id).or_insert(seq));
             }
             Content::Own(_) => {}
         }
@@ -255,7 +279,7 @@ impl Reader<'_> {
         let mut leaves: BTreeMap<u64, Hash> = BTreeMap::new();
         for (position, husk) in self.snapshot.husks_of(batch.start)? {
             match husk {
-                Some((inner, seqs)) if seqs.iter().all(|&seq| self.purged.contains(seq)) => {
+                Some((inner, seqs)) if self.purged.first_outside(seqs.iter().copied()).is_none() => {
                     leaves.insert(position, row_leaf(&inner, &seqs));
                 }
                 Some((_, seqs)) => self.find(
@@ -269,20 +293,21 @@ impl Reader<'_> {
         let mut whole = true;
         let mut before = None;
         let index = std::mem::take(&mut self.index);
+        let stored = self.snapshot.index()?;
         for &field in Field::ALL {
-            let Some(values) = index.get(&field) else { continue };
-            let mut values: Vec<_> = values.iter().collect();
+            let mut values: Vec<_> = index[field.place()].lists.iter().collect();
             values.sort_unstable();
-            for (value, seqs) in values {
+            for (value, places) in values {
+                let seqs: Vec<u64> = places.iter().map(|&place| batch.start + u64::from(place)).collect();
                 self.out.rows += 1;
                 let shown: String = value.chars().take(80).collect();
                 let name = format!("{} {shown:?}", field.as_str());
-                let Some(term) = self.snapshot.term_id(field, value)? else {
+                let Some(term) = stored.term_id(field, value)? else {
                     whole = false;
                     self.find(K::TermMismatch, seqs[0], format!("{name} has no term"));
                     continue;
                 };
-                let row = match self.snapshot.posting_within(field, term, &batch) {
+                let row = match stored.row_within(field, term, &batch) {
                     Ok(Some(row)) => row,
                     Ok(None) => {
                         whole = false;
@@ -298,9 +323,11 @@ impl Reader<'_> {
                 };
                 let Row { salt, position, seqs: listed } = row;
                 // A row keeps the seqs of entries that are gone: its hash is over all.
-                let missing = seqs.iter().find(|s| listed.binary_search(s).is_err());
-                let stray = listed.iter().find(|s| seqs.binary_search(s).is_err() && !self.purged.contains(**s));
-                if let Some(&wrong) = missing.or(stray) {
+                let mut there = seqs.iter().peekable();
+                let stray =
+                    self.purged.first_outside(listed.iter().copied().filter(|seq| there.next_if_eq(&seq).is_none()));
+                // What is left of the entries was not listed where it should be.
+                if let Some(wrong) = there.next().copied().filter(|seq| *seq < stray.unwrap_or(u64::MAX)).or(stray) {
                     self.find(K::IndexRowChanged, wrong, format!("the index does not list it rightly under {name}"));
                 }
                 if before.replace(position).is_some_and(|before| before >= position) || leaves.contains_key(&position) {
@@ -345,13 +372,9 @@ impl Reader<'_> {
         }
         let said: Vec<_> = column.rows.iter().map(|&row| column.retention(row)).collect();
         for (i, (said, real)) in said.iter().zip(std::mem::take(&mut self.retentions)).enumerate() {
-            let Some(real) = real else {
-                if let Some((class, until)) = said {
-                    self.out.gone.push((first + i as u64, (*class).to_owned(), *until));
-                }
-                continue;
-            };
-            if *said != real.as_ref().map(|(class, until)| (class.as_str(), *until)) {
+            // What it says of entries that are gone is held against the purges when they are known.
+            let Some(real) = real else { continue };
+            if *said != real.and_then(|(class, until)| Some((self.classes.get(class)?.as_str(), until))) {
                 self.find(
                     K::ColumnMismatch,
                     first + i as u64,

@@ -80,6 +80,8 @@ findings! {
     PurgeMismatch = "purge_mismatch",
     /// An entry was purged before it had expired.
     PurgedEarly = "purged_early",
+    /// The key of sealed values is missing, changed or back although an entry says that it was destroyed.
+    SubjectKeyMismatch = "subject_key_mismatch",
     /// A part of the file cannot be read.
     FileDamaged = "file_damaged",
 }

@@ -5,7 +5,7 @@ use crate::json::{Json, Number, Object};
 
 impl Verification {
     /// `{"ok","size","entries","purged","root","head","signed","signed_size","key_pinned","anchored","anchored_size",
-    /// "findings":[{"kind","seq","detail"}],"seconds"}`.
+    /// "rewritable_from","findings":[{"kind","seq","detail"}],"seconds"}`.
     pub fn to_json(&self) -> Json {
         let findings = self.findings.iter().map(|f| {
             let kind = Json::from(f.kind.as_str());
@@ -23,6 +23,7 @@ impl Verification {
             ("key_pinned", self.key_pinned.into()),
             ("anchored", self.anchored.into()),
             ("anchored_size", self.anchored_size.into()),
+            ("rewritable_from", self.rewritable_from.into()),
             ("findings", findings.collect::<Vec<_>>().into()),
             ("seconds", Number::from_f64(self.seconds).map_or(Json::Null, Json::Number)),
         ]))

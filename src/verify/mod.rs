@@ -3,16 +3,19 @@
 //! The log is cut into the index's batches; `batch` reads every entry of one, makes its line again, hashes it, follows
 //! the links, and rebuilds what the index should say of it, on as many threads as there are. `whole` takes the batches'
 //! results in order and checks what spans them: the tree, zones, rollups, senders, terms, the state; `signed` holds the
-//! history against signatures and against what was kept elsewhere. `finding` is what
-//! either can report. All findings are reported, not only the first.
+//! history against signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values.
+//! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
 mod finding;
 mod json;
+mod noted;
+mod sealed;
 mod signed;
 mod whole;
 
 pub use finding::{Finding, FindingKind};
+pub use noted::{Noted, Verifications};
 
 use crate::anchor::Kept;
 use crate::note::VerifierKey;
@@ -95,6 +98,10 @@ pub struct Verification {
     pub anchored: bool,
     /// How many entries that covers.
     pub anchored_size: u64,
+    /// From which entry on whoever holds the present key file could have rewritten the log, and this verification would
+    /// not show it: what lies behind everything that was kept elsewhere and behind the beginning of the present epoch
+    /// (which counts only where the key was given from outside). The size of the log where nothing lies open.
+    pub rewritable_from: u64,
     /// Everything that is wrong, by seq.
     pub findings: Vec<Finding>,
     /// How long it took, in seconds.

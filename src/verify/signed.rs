@@ -8,7 +8,7 @@ use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::note::{SignedCheckpoint, VerifierKey};
 use crate::retention::SeqSet;
-use crate::store::{Shared, Snapshot};
+use crate::store::{Shared, Snapshot, guarded};
 use crate::{Hash, Result, Timestamp};
 use std::collections::BTreeMap;
 
@@ -29,6 +29,7 @@ pub(super) struct Reach {
     pub signed_size: u64,
     pub key_pinned: bool,
     pub anchored_size: u64,
+    pub rewritable_from: u64,
     pub findings: Vec<Finding>,
 }
 
@@ -67,7 +68,8 @@ impl<'a> Signed<'a> {
     }
 
     /// Says how far the history is signed and anchored, and what contradicts it.
-    pub(super) fn judge(&self, ledger: &Ledger, size: u64, gone: &[(u64, String, i64)]) -> Reach {
+    pub(super) fn judge(&self, ledger: &Ledger, snapshot: &Snapshot) -> Reach {
+        let size = snapshot.size;
         let mut reach = Reach::default();
         let own = ledger.genesis.as_ref().and_then(|g| g.keys.as_ref()).map(|(key, _)| key);
         let pinned = self.options.public_key.as_ref();
@@ -94,7 +96,14 @@ impl<'a> Signed<'a> {
         for kept in &self.options.against {
             self.against(kept, key, size, &mut reach);
         }
-        self.purges(ledger, gone, &mut reach);
+        self.purges(ledger, &mut reach);
+        if let Err(e) = guarded(|| self.purged_in_time(ledger, snapshot, &mut reach)) {
+            reach.find(K::FileDamaged, None, e.to_string());
+        }
+        // What an earlier epoch's key handed over at its end, only that key could sign anew, and it is gone. That the
+        // epochs are this log's is known from the key alone, which must be one that the keeper of the store cannot choose.
+        let sealed = ledger.succession.as_ref().filter(|_| reach.key_pinned).map_or(0, |s| s.current().from_size());
+        reach.rewritable_from = reach.anchored_size.max(sealed);
         reach
     }
 
@@ -165,7 +174,7 @@ impl<'a> Signed<'a> {
         reach.anchored_size = reach.anchored_size.max(covered);
     }
 
-    fn purges(&self, ledger: &Ledger, gone: &[(u64, String, i64)], reach: &mut Reach) {
+    fn purges(&self, ledger: &Ledger, reach: &mut Reach) {
         for (seq, record) in &ledger.purges {
             match self.purges.get(seq) {
                 Some(set) if record.is_of(set) => {}
@@ -186,21 +195,64 @@ impl<'a> Signed<'a> {
         for seq in self.purges.keys().filter(|seq| !ledger.purges.iter().any(|(s, _)| s == *seq)) {
             reach.find(K::PurgeMismatch, *seq, "a purge is named here that the log does not know");
         }
-        let Some(history) = &ledger.history else { return };
-        for (seq, class, until) in gone {
-            let purge = ledger.purges.iter().find(|(at, _)| self.purges.get(at).is_some_and(|set| set.contains(*seq)));
-            let Some((at, record)) = purge else { continue };
-            let retention =
-                Retention { class: class.clone(), until: Timestamp::from_nanos(until.saturating_mul(1_000_000_000)) };
-            let due = history.effective_until_as_of(*seq, &retention, *at);
-            if due > record.cut_off {
-                reach.find(
-                    K::PurgedEarly,
-                    *seq,
-                    format!("it was to be kept until {due}, the purge {at} took it at {}", record.cut_off),
-                );
+    }
+
+    /// Whether every purged entry had expired by then, as far as that can still be seen: the retention columns of the
+    /// index batches speak of entries that are gone too, and their roots are in the chain. The columns are read again, one
+    /// at a time: what is gone may be much more than what is there.
+    fn purged_in_time(&self, ledger: &Ledger, snapshot: &Snapshot, reach: &mut Reach) -> Result<()> {
+        let Ok(history) = ledger.history() else { return Ok(()) };
+        for (at, record) in &ledger.purges {
+            let Some(set) = self.purges.get(at) else { continue };
+            if let Some(kept) = ledger.kept_by_number.get(at) {
+                for (first, _) in set.ranges().flat_map(|(first, last)| kept.ranges_within(first, last)) {
+                    reach.find(
+                        K::PurgedEarly,
+                        first,
+                        format!("a hold kept it by its number when the purge {at} took it"),
+                    );
+                }
+            }
+            let mut covered = 0;
+            let mut batches = Vec::new();
+            snapshot.scan_batches(&mut |first, end, _| {
+                batches.push((first, end));
+                Ok(())
+            })?;
+            for (start, end) in batches.into_iter().filter(|(start, end)| start < end) {
+                if !set.intersects(start, end - 1) {
+                    continue;
+                }
+                // One that cannot be read was found already.
+                let Ok(Some(column)) = snapshot.column(start) else { continue };
+                for seq in set.ranges_within(start, end - 1).flat_map(|(first, last)| first..=last) {
+                    covered += 1;
+                    let row = column.rows.get((seq - start) as usize).and_then(|row| column.retention(*row));
+                    let Some((class, until)) = row else {
+                        reach.find(K::PurgedEarly, seq, format!("it was to stay for ever, the purge {at} took it"));
+                        continue;
+                    };
+                    let until = Timestamp::from_nanos(until.saturating_mul(1_000_000_000));
+                    let due = match history.is_unchanged(seq, *at) {
+                        true => until,
+                        false => {
+                            let retention = Retention { class: class.to_owned(), until };
+                            history.effective_until_as_of(seq, &retention, *at)
+                        }
+                    };
+                    if due > record.cut_off {
+                        let cut_off = record.cut_off;
+                        let detail = format!("it was to be kept until {due}, the purge {at} took it at {cut_off}");
+                        reach.find(K::PurgedEarly, seq, detail);
+                    }
+                }
+            }
+            if covered < set.len() {
+                let detail = "it took entries of which no retention column speaks".to_owned();
+                reach.find(K::PurgedEarly, *at, detail);
             }
         }
+        Ok(())
     }
 }
 

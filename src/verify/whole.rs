@@ -26,7 +26,9 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
-    in_order(threads.min(stretches.len().max(1)), &stretches, &snapshot, &purged.0, |stretch| {
+    let prints = whole.prints.fork();
+    let read = |range: Range<u64>, indexed| batch::read(&snapshot, &purged.0, prints.fork(), range, indexed);
+    in_order(threads.min(stretches.len().max(1)), &stretches, read, |stretch| {
         let end = stretch.range.end;
         whole.add(stretch);
         if let Some(progress) = &options.progress {
@@ -34,7 +36,8 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         }
     })?;
     whole.derived()?;
-    let reach = whole.signed.judge(&whole.ledger, snapshot.size, &whole.gone);
+    whole.sealed(log);
+    let reach = whole.signed.judge(&whole.ledger, &snapshot);
     let mut findings = whole.findings;
     findings.extend(reach.findings);
     findings.sort_unstable();
@@ -50,6 +53,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         key_pinned: reach.key_pinned,
         anchored: reach.anchored_size > 0,
         anchored_size: reach.anchored_size,
+        rewritable_from: reach.rewritable_from,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
@@ -73,10 +77,10 @@ fn purged(snapshot: &Snapshot) -> Result<(SeqSet, Vec<Finding>)> {
 fn in_order(
     threads: usize,
     stretches: &[(Range<u64>, bool)],
-    snapshot: &Snapshot,
-    purged: &SeqSet,
+    read: impl Fn(Range<u64>, bool) -> Result<Stretch> + Sync,
     mut take: impl FnMut(Stretch),
 ) -> Result<()> {
+    let read = &read;
     std::thread::scope(|scope| {
         let mut lanes = Vec::new();
         for lane in 0..threads {
@@ -84,7 +88,7 @@ fn in_order(
             scope.spawn(move || {
                 // Each thread takes every n-th stretch, so that the results can be taken in turn.
                 for (range, indexed) in stretches.iter().skip(lane).step_by(threads) {
-                    if send.send(guarded(|| batch::read(snapshot, purged, range.clone(), *indexed))).is_err() {
+                    if send.send(guarded(|| read(range.clone(), *indexed))).is_err() {
                         return;
                     }
                 }
@@ -106,8 +110,8 @@ struct Whole<'a> {
     ledger: Ledger,
     /// The nodes that should stand for what is gone, in order.
     covers: VecDeque<(u8, u64)>,
-    /// What the retention columns say of entries that are gone.
-    gone: Vec<(u64, String, i64)>,
+    /// How many of the nodes that purges kept below the level of stored ones were used.
+    covered: u64,
     findings: Vec<Finding>,
     entries: u64,
     tree: Frontier,
@@ -118,6 +122,8 @@ struct Whole<'a> {
     prints: Prints,
     begun: BTreeSet<u64>,
     senders: HashMap<String, BTreeMap<u64, u64>>,
+    sealed: BTreeMap<String, u64>,
+    erased: BTreeMap<String, u64>,
     /// By first seq: end, roots over what is in the file.
     batches: BTreeMap<u64, (u64, Option<Hash>, Option<Hash>)>,
     /// By first seq: the seq of the batch's entry, as the table of batches has it.
@@ -134,7 +140,7 @@ impl<'a> Whole<'a> {
             covers: covers(purged, &signed.sizes).into(),
             signed,
             ledger: Ledger::default(),
-            gone: Vec::new(),
+            covered: 0,
             findings: Vec::new(),
             entries: 0,
             tree: Frontier::empty(),
@@ -145,6 +151,8 @@ impl<'a> Whole<'a> {
             prints: Prints::new(),
             begun: BTreeSet::new(),
             senders: HashMap::new(),
+            sealed: BTreeMap::new(),
+            erased: BTreeMap::new(),
             batches: BTreeMap::new(),
             named: BTreeMap::new(),
             chained: BTreeMap::new(),
@@ -195,20 +203,19 @@ impl<'a> Whole<'a> {
         Ok(stretches)
     }
 
-    fn add(&mut self, stretch: Stretch) {
+    fn add(&mut self, mut stretch: Stretch) {
         self.entries += stretch.entries;
-        self.findings.extend(stretch.findings);
+        self.findings.append(&mut stretch.findings);
         if let (Some((seq, prev)), Some(last)) =
             (stretch.first_prev, self.last.or((stretch.range.start == 0).then_some(Hash::ZERO)))
             && prev != last
         {
             self.find(K::ChainBroken, seq, format!("it names {prev} as the entry before it, which is {last}"));
         }
-        for (seq, (&hash, &recorded)) in (stretch.range.start..).zip(stretch.hashes.iter().zip(&stretch.recorded)) {
-            self.leaf(seq, hash, recorded);
-        }
+        self.leaves(&stretch);
         self.rows += stretch.rows;
-        self.gone.extend(stretch.gone);
+        stretch.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
+        stretch.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
         for (seq, own) in stretch.own {
             if let Err(e) = self.ledger.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
@@ -220,9 +227,7 @@ impl<'a> Whole<'a> {
         }
         let indexed = stretch.range.end <= self.snapshot.state.indexed;
         if indexed {
-            for call in &stretch.calls {
-                self.prints.add(call);
-            }
+            self.prints.merge(stretch.calls);
             self.batches.insert(stretch.range.start, (stretch.range.end, stretch.rows_root, stretch.column_root));
         }
         for (first, end, rows, column, seq) in stretch.batches {
@@ -242,13 +247,33 @@ impl<'a> Whole<'a> {
         self.last_recorded_at = self.last_recorded_at.max(stretch.last_recorded_at);
     }
 
-    fn leaf(&mut self, seq: u64, hash: Option<Hash>, recorded: Option<Hash>) {
-        if self.purged.contains(seq) {
-            if recorded.is_some() {
-                self.find(K::EntryUnexpected, seq, "it is there although it was purged");
+    /// Grows the tree by the entries of a stretch, and by what stands for those that are gone.
+    fn leaves(&mut self, stretch: &Stretch) {
+        let Range { start, end } = stretch.range;
+        let purged = self.purged;
+        let mut kept = stretch.covers.iter().peekable();
+        let mut at = start;
+        for (first, last) in purged.ranges_within(start, end.saturating_sub(1)).chain([(end, end)]) {
+            for (seq, i) in (at..first).zip((at - start) as usize..) {
+                self.leaf(seq, stretch.hashes[i], stretch.recorded[i]);
             }
-            return self.cover(seq);
+            if first == end {
+                break;
+            }
+            for (seq, recorded) in (first..=last).zip(&stretch.recorded[(first - start) as usize..]) {
+                if recorded.is_some() {
+                    self.find(K::EntryUnexpected, seq, "it is there although it was purged");
+                }
+            }
+            self.last = None;
+            while self.tree.size() <= last {
+                self.cover(&mut kept);
+            }
+            at = last + 1;
         }
+    }
+
+    fn leaf(&mut self, seq: u64, hash: Option<Hash>, recorded: Option<Hash>) {
         // The next entry's link is compared with what was recorded of this one, its leaf with what it says now.
         self.last = recorded;
         if recorded.is_none() {
@@ -256,31 +281,39 @@ impl<'a> Whole<'a> {
         }
         let leaf = hash.or(recorded).unwrap_or_default();
         let mut completed = Vec::new();
-        self.tree.append(leaf, &mut |level, index, hash| completed.push((level, index, hash)));
+        self.tree.append(leaf, &mut |level, index, hash| {
+            if level >= NODE_LEVEL {
+                completed.push((level, index, hash));
+            }
+        });
         self.completed(completed);
     }
 
-    /// The node that stands for a stretch of purged entries, where one begins.
-    fn cover(&mut self, seq: u64) {
-        self.last = None;
-        if self.tree.size() > seq {
-            return;
-        }
+    /// The next node that stands for purged entries.
+    fn cover<'k>(&mut self, kept: &mut std::iter::Peekable<impl Iterator<Item = &'k ((u8, u64), Hash)>>) {
+        let seq = self.tree.size();
         let found = self.covers.pop_front().filter(|&(level, index)| merkle::leaves_of(level, index).start == seq);
-        let mut completed = Vec::new();
-        let appended = found.is_some_and(|(level, index)| match self.snapshot.node(level, index) {
-            Ok(hash) => {
-                if level == 0 {
-                    self.last = Some(hash);
-                }
-                if level >= NODE_LEVEL {
-                    self.nodes += 1;
-                }
-                self.tree.append_subtree(level, hash, &mut |level, index, hash| completed.push((level, index, hash)))
+        let hash = match found {
+            Some((level, index)) if level >= NODE_LEVEL => self.snapshot.node(level, index).ok(),
+            Some(node) => {
+                // What lies before it stands for nothing; that it is there is found when all are counted.
+                while kept.next_if(|((level, index), _)| merkle::leaves_of(*level, *index).start < seq).is_some() {}
+                kept.next_if(|(key, _)| *key == node).map(|(_, hash)| *hash)
             }
-            Err(_) => false,
+            None => None,
+        };
+        let mut completed = Vec::new();
+        let appended = found.zip(hash).is_some_and(|((level, _), hash)| {
+            self.last = (level == 0).then_some(hash);
+            if level >= NODE_LEVEL {
+                self.nodes += 1
+            } else {
+                self.covered += 1
+            }
+            self.tree.append_subtree(level, hash, &mut |level, index, hash| completed.push((level, index, hash)))
         });
         if !appended {
+            self.last = None;
             self.find(K::CoverMismatch, seq, "what a purge must keep of it is missing");
             self.tree.append(Hash::ZERO, &mut |level, index, hash| completed.push((level, index, hash)));
         }
@@ -322,6 +355,15 @@ impl<'a> Whole<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The keys of sealed values.
+    fn sealed(&mut self, log: &AuditLog) {
+        let check = || super::sealed::check(log.shared(), self.snapshot, &self.sealed, &self.erased);
+        match guarded(check) {
+            Ok(findings) => self.findings.extend(findings),
+            Err(e) => self.find(K::FileDamaged, None, e.to_string()),
+        }
     }
 
     fn state(&mut self) {
@@ -420,6 +462,9 @@ impl<'a> Whole<'a> {
     }
 
     fn covers(&mut self) -> Result<()> {
+        if self.covered == self.snapshot.count_covers()? {
+            return Ok(());
+        }
         let expected: BTreeSet<_> = covers(self.purged, &self.signed.sizes).into_iter().collect();
         let mut wrong = Vec::new();
         self.snapshot.scan_covers(&mut |level, index, _| {
@@ -440,6 +485,7 @@ impl<'a> Whole<'a> {
         let mut wrong = Vec::new();
         let next = self.snapshot.state.next_term;
         let snapshot = self.snapshot;
+        let index = snapshot.index()?;
         snapshot.scan_terms(&mut |field, key, id| {
             let shown: String = String::from_utf8_lossy(key).chars().take(80).collect();
             let Some(field) = Field::from_u8(field) else {
@@ -450,7 +496,7 @@ impl<'a> Whole<'a> {
                 wrong.push(format!("the id {id} of {} {shown:?} is another term's", field.as_str()));
             }
             // Terms of a batch that is being written have no row yet.
-            if snapshot.posting_after(field, id, 0)?.is_none() && snapshot.state.merging.is_none() {
+            if snapshot.state.merging.is_none() && !index.has_row(field, id, snapshot.indexed)? {
                 wrong.push(format!("no entry has the {} {shown:?}", field.as_str()));
             }
             Ok(())

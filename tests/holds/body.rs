@@ -22,7 +22,7 @@ pub fn own(kind: &str, retention: Option<Retention>) -> Body {
 }
 
 fn body(content: serde_json::Value, retention: Option<Retention>) -> Body {
-    let nonce = [0u8; 16];
+    let nonce = 0u128;
     let at = Timestamp::from_nanos(0);
     let body = json!({ "nonce": nonce, "recorded_at": at, "retention": retention, "content": content });
     serde_json::from_value(body).unwrap()

@@ -1,6 +1,6 @@
 //! What the words around a number say that it is.
 
-use super::{before, head, is_word, tail};
+use super::{head, tail};
 use crate::redact::floor::Words;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::sync::LazyLock;
@@ -14,15 +14,23 @@ enum Topic {
     Number,
     /// Something else that has a number: an order is not called back.
     Other,
+    Iban,
+    /// What has numbers with dots in them that are no addresses.
+    Version,
 }
 
 const WORDS: &[(Topic, &str)] = &[
     (
         Topic::Phone,
         "phone phones telephone telephones tel tlf tlf. telefon telefone telefono teléfono téléphone mobile mobil móvil \
-         cell cellphone cellular celular handy portable fax call calls called calling callback dial dialed dialled desk \
+         cell cellphone cellular celular handy portable fax call calls called caller calling callback toll-free dial dialed dialled desk \
          contact reach ring whatsapp sms text texting message messages messaging voicemail pager hotline landline \
-         helpline answering telephonic msisdn reached contacting contacted office home work",
+         helpline answering telephonic msisdn reached contacting contacted office home work ph ph. mob mob. tel. gsm viber \
+         t: m: p: f: anrufen anruf rufen rückruf mobilfunk mobiltelefon handynummer telefonnummer rufnummer erreichbar \
+         appelez appeler appelle rappeler joindre joignable téléphonez llame llamar llámame móvil celular teléfonos \
+         chiama chiamare chiamami cellulare ligue ligar telemóvel bel bellen mobiel telefoon puhelin puh telefonnr \
+         mobilnummer numer komórka telefonu szám telefonszám cep telefonu тел Тел телефон Телефон моб Моб τηλ τηλέφωνο \
+         电话 電話 手机 手機 携帯 전화 휴대폰 טלפון هاتف",
     ),
     (
         Topic::Card,
@@ -34,9 +42,16 @@ const WORDS: &[(Topic, &str)] = &[
     (
         Topic::Other,
         "order orders invoice account acct reservation booking ticket case zip license licence passport policy id ids ref \
-         reference amount serial sku isbn tracking version build commit flight port pid room suite apt box quantity routing \
+         reference amount serial sku isbn tracking flight port pid room suite apt box quantity routing \
          bank confirmation member employee student model part catalog registration plate tax vat claim loan bill customer \
-         client transaction receipt file record mrn patient lot batch phase page section line lines error code",
+         client transaction receipt file record mrn patient lot batch phase page section line lines error code \
+         timestamp epoch commit hash sum total price ean gtin imei checksum offset bytes",
+    ),
+    (Topic::Iban, "iban ibans"),
+    (
+        Topic::Version,
+        "version versions ver release releases build firmware fw kernel driver chapter clause revision rev patch upgrade \
+         upgraded libc glibc rpm sdk oid",
     ),
 ];
 
@@ -63,6 +78,8 @@ pub(super) struct Context {
     pub(super) ssn: bool,
     /// It is called a number, and nothing else.
     pub(super) number: bool,
+    pub(super) iban: bool,
+    pub(super) version: bool,
     /// The word that says it is a phone stands behind the number.
     pub(super) phone_after: bool,
 }
@@ -80,7 +97,8 @@ impl Context {
             match topic {
                 Topic::Card => context.card = true,
                 Topic::Ssn => context.ssn = true,
-                Topic::Phone | Topic::Other | Topic::Number => {}
+                Topic::Iban => context.iban = true,
+                Topic::Phone | Topic::Other | Topic::Number | Topic::Version => {}
             }
             // `phone number`, `order number`: the number is that of what stands before it.
             if topic != Topic::Number || last.is_none() {
@@ -89,10 +107,17 @@ impl Context {
         }
         context.phone |= last == Some(Topic::Phone);
         context.number = last == Some(Topic::Number);
+        context.version |= last == Some(Topic::Version);
         const AFTERWARDS: [&str; 9] = ["office", "fax", "mobile", "cell", "home", "work", "phone", "desk", "tel"];
         let after = head(text, end, AFTER).trim_start_matches([' ', '-', '(', ',', '/', '\t']);
         let word = after.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-        context.phone_after = AFTERWARDS.iter().any(|w| w.eq_ignore_ascii_case(word));
+        // `985 95 748 is my number`; an order that is followed by the word *phone* stays one.
+        const SAID: [&str; 5] = ["is my", "is her", "is his", "is our", "is the"];
+        let said =
+            last.is_none() && SAID.iter().any(|s| after.get(..s.len()).is_some_and(|a| a.eq_ignore_ascii_case(s)));
+        let other = matches!(last, Some(Topic::Other | Topic::Version));
+        context.phone_after = said && head(text, end, 32).contains("number")
+            || !other && AFTERWARDS.iter().any(|w| w.eq_ignore_ascii_case(word));
         context.phone |= context.phone_after;
         context
     }
@@ -112,6 +137,8 @@ impl Context {
                 || joined.ends_with(b"cellno"),
             card: has("card") || joined == b"cc" || joined == b"pan",
             ssn: has("ssn") || has("socialsec") || has("taxid"),
+            iban: has("iban"),
+            version: has("version") || has("release") || has("firmware") || joined == b"build" || joined == b"ver",
             number: false,
             phone_after: false,
         }
@@ -120,12 +147,14 @@ impl Context {
 
 /// The topics of whole words in `line`, in order.
 fn topics(line: &str) -> impl Iterator<Item = Topic> {
-    let bytes = line.as_bytes();
     AUTOMATON.iter().flat_map(move |(automaton, topics)| {
         automaton.find_iter(line).filter_map(move |m| {
-            let starts = before(bytes, m.start()).is_none_or(|b| !is_word(b) && b != b'_');
-            let ends = bytes.get(m.end()).is_none_or(|&b| !is_word(b) && b != b'_');
-            (starts && ends).then(|| topics.get(m.pattern().as_usize()).copied()).flatten()
+            let word = |c: char| c.is_alphanumeric() || c == '_';
+            let starts = line.get(..m.start()).and_then(|t| t.chars().next_back()).is_none_or(|c| !word(c));
+            let ends = line.get(m.end()..).and_then(|t| t.chars().next()).is_none_or(|c| !word(c));
+            // Nothing separates words in Chinese and Japanese.
+            let joined = line.get(m.range()).and_then(|w| w.chars().next()).is_some_and(|c| c >= '\u{2e80}');
+            (starts && ends || joined).then(|| topics.get(m.pattern().as_usize()).copied()).flatten()
         })
     })
 }

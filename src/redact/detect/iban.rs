@@ -113,6 +113,35 @@ pub(super) fn at(bytes: &[u8], start: usize) -> Option<usize> {
     (ends && check(text.get(..length)?)).then_some(i)
 }
 
+/// The end of what has the look of an IBAN: two letters, two digits, and 11 to 30 more, together or in groups of four.
+/// Where words call it one, a typing error or an unknown country makes it no less of one.
+pub(super) fn like(bytes: &[u8], start: usize) -> Option<usize> {
+    if !bytes.get(start + 2..start + 4)?.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let (mut len, mut i, mut end) = (4, start + 4, start + 4);
+    let mut digits = 0;
+    while len <= 34 {
+        match bytes.get(i) {
+            Some(b) if b.is_ascii_alphanumeric() => {
+                digits += usize::from(b.is_ascii_digit());
+                len += 1;
+                i += 1;
+                end = i;
+            }
+            // A word that follows has no digit in its next four.
+            Some(b' ' | b'-')
+                if len % 4 == 0 && bytes.get(i + 1..).unwrap_or_default().iter().take(4).any(u8::is_ascii_digit)
+                    || len == 4 && bytes.get(i + 1).is_some_and(u8::is_ascii_alphabetic) =>
+            {
+                i += 1;
+            }
+            _ => break,
+        }
+    }
+    ((15..=34).contains(&len) && digits >= 6).then_some(end)
+}
+
 /// The first four characters go to the end, letters become numbers from 10, and the whole is 1 modulo 97.
 fn check(iban: &[u8]) -> bool {
     let (first, rest) = iban.split_at(4);
@@ -125,6 +154,15 @@ fn check(iban: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_is_called_an_iban() {
+        for iban in ["GB82WEST12345698765433", "TH70 8303 8836 8500", "DE89-3704-0044-0532-0130-01"] {
+            assert_eq!(super::like(iban.as_bytes(), 0), Some(iban.len()), "{iban}");
+        }
+        assert_eq!(super::like(b"DE89 3704 0044 0532 0130 01 today", 0), Some(27));
+        assert_eq!(super::like(b"DE89 is too short", 0), None);
+    }
+
     #[test]
     fn lengths_and_check_digits() {
         for iban in

@@ -26,11 +26,18 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
         while start > done && at - start < LOCAL && before(bytes, start).is_some_and(is_local) {
             start -= 1;
         }
+        let quoted = (start == at && width == 1).then(|| quoted_before(bytes, at, done)).flatten();
         // Quotes and dots around an address are not its own.
         while start < at && bytes.get(start).is_some_and(|&b| !is_word(b) && b != b'_' && b != b'+') {
             start += 1;
         }
+        start = quoted.unwrap_or(start);
         let from = at + width;
+        if let Some(end) = literal(text, from).filter(|_| start < at) {
+            hits.add(Detector::Email, start, end);
+            done = end;
+            continue;
+        }
         let mut end = from;
         while bytes.get(end).is_some_and(|&b| is_word(b) || matches!(b, b'.' | b'-')) {
             end += 1;
@@ -45,6 +52,23 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
     }
 }
 
+/// Where a name in quotes begins: `"john smith"@example.org`.
+fn quoted_before(bytes: &[u8], at: usize, done: usize) -> Option<usize> {
+    let close = at.checked_sub(1).filter(|&i| i > done && bytes.get(i) == Some(&b'"'))?;
+    let first = close.saturating_sub(64).max(done);
+    let open = bytes.get(first..close)?.iter().rposition(|&b| matches!(b, b'"' | b'\n'))?;
+    (bytes.get(first + open) == Some(&b'"') && first + open + 1 < close).then_some(first + open)
+}
+
+/// The end of a host's address in brackets, which stands for a domain: `root@[192.0.2.1]`.
+fn literal(text: &str, from: usize) -> Option<usize> {
+    let inner = text.get(from..)?.strip_prefix('[')?;
+    let close = inner.bytes().take(56).position(|b| b == b']')?;
+    let address = inner.get(..close)?;
+    let address = address.strip_prefix("IPv6:").unwrap_or(address);
+    address.parse::<std::net::IpAddr>().is_ok().then_some(from + close + 2)
+}
+
 fn is_local(b: u8) -> bool {
     is_word(b) || matches!(b, b'.' | b'_' | b'%' | b'+' | b'-' | b'\'' | b'!' | b'#' | b'$' | b'&' | b'*' | b'^' | b'~')
 }
@@ -53,8 +77,10 @@ fn is_domain(domain: &str) -> bool {
     let mut labels = domain.rsplit('.');
     let Some(top) = labels.next() else { return false };
     let ends = top.starts_with("xn--") || top.chars().count() > 1 && top.chars().all(|c| c.is_alphabetic());
+    // `icon@2x.png` is a picture for fine screens.
+    let picture = matches!(domain.as_bytes(), [b'0'..=b'9', b'x', b'.', ..]);
     let numeric = domain.split('.').count() == 4 && domain.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    (ends || numeric) && labels.next().is_some() && !domain.split('.').any(str::is_empty)
+    (ends || numeric) && !picture && labels.next().is_some() && !domain.split('.').any(str::is_empty)
 }
 
 /// Stretches of hexadecimal digits and colons that are an IPv6 address.

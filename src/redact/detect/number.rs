@@ -67,7 +67,7 @@ pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits
             i += 1;
             continue;
         }
-        if let Some(end) = iban_around(bytes, i, hits) {
+        if let Some(end) = iban_around(text, i, hint, hits) {
             i = end;
             continue;
         }
@@ -78,13 +78,15 @@ pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits
     }
 }
 
-fn iban_around(bytes: &[u8], i: usize, hits: &mut Hits<'_>) -> Option<usize> {
+fn iban_around(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Option<usize> {
+    let bytes = text.as_bytes();
     let start = i.checked_sub(2)?;
     let country = bytes.get(start..i)?.iter().all(u8::is_ascii_alphabetic);
     if !country || before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
-    let end = iban::at(bytes, start)?;
+    let called = || Context::around(text, start, start, hint).iban;
+    let end = iban::at(bytes, start).or_else(|| iban::like(bytes, start).filter(|_| called()))?;
     hits.add(Detector::Iban, start, end);
     Some(end)
 }
@@ -99,7 +101,10 @@ impl Run<'_> {
         };
         let lead = before(bytes, from);
         let second = from.checked_sub(1).and_then(|i| before(bytes, i));
-        self.touched = lead.is_some_and(|b| is_word(b) || b == b'_');
+        // Nothing separates words and numbers in Chinese and Japanese.
+        let letter = |c: char| c == '_' || c.is_alphanumeric() && c < '\u{2e80}';
+        let near = || super::tail(self.text, from, 4).chars().next_back().is_some_and(letter);
+        self.touched = lead.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_' || !b.is_ascii() && near());
         self.glued =
             self.touched || matches!(lead, Some(b'-' | b'.' | b'#')) && second.is_some_and(|b| b.is_ascii_alphabetic());
         self.plus =
@@ -164,7 +169,7 @@ impl Run<'_> {
     }
 
     fn look(&mut self, hint: Context, hits: &mut Hits<'_>) {
-        self.addresses(hits);
+        self.addresses(hint, hits);
         if self.digits() < 6 {
             return;
         }
@@ -184,17 +189,24 @@ impl Run<'_> {
         to == self.groups.len() && self.letter_after
     }
 
-    fn addresses(&mut self, hits: &mut Hits<'_>) {
+    fn addresses(&mut self, hint: Context, hits: &mut Hits<'_>) {
         for i in 0..self.groups.len().saturating_sub(3) {
             let dotted = (i + 1..i + 4).all(|j| self.gap(j) == Some(Gap::Dot));
             let ends = self.gap(i) != Some(Gap::Dot) && self.gap(i + 4) != Some(Gap::Dot);
-            if !dotted || !ends || !self.is_free(i, i + 4) || (i == 0 && self.touched) || self.ends_in_letter(i + 4) {
+            // A longer part belongs to a card or a phone number, as everything behind a `+` does.
+            let short = self.groups.get(i..i + 4).is_some_and(|g| g.iter().all(|g| g.len() <= 3));
+            let named = i == 0 && (self.touched || self.plus);
+            if !dotted || !ends || !short || named || !self.is_free(i, i + 4) || self.ends_in_letter(i + 4) {
                 continue;
             }
             let (Some(first), Some(last)) = (self.groups.get(i), self.groups.get(i + 3)) else { continue };
             let address = self.text.get(first.start..last.end).unwrap_or_default();
-            let is_address = address.parse::<std::net::Ipv4Addr>().is_ok() && !self.is_version(first.start, address);
-            self.take(i, i + 4, is_address.then_some(Detector::Ip), hits);
+            let (start, end) = (first.start, last.end);
+            if address.parse::<std::net::Ipv4Addr>().is_err() {
+                continue;
+            }
+            let version = self.is_version(start, address) || Context::around(self.text, start, end, hint).version;
+            self.take(i, i + 4, (!version).then_some(Detector::Ip), hits);
         }
     }
 
@@ -241,12 +253,20 @@ impl Run<'_> {
             for to in i + 1..(i + 8).min(self.groups.len() + 1) {
                 let Some(group) = self.groups.get(to - 1) else { break };
                 total += group.len();
-                let parted =
-                    to > i + 1 && (Some(group.gap) != gap || !matches!(gap, Some(Gap::Space | Gap::Dash | Gap::Dot)));
-                if group.used || total > 19 || parted || (to - i > 1 && group.len() > 8) {
+                let parted = to > i + 1
+                    && match (gap, group.gap) {
+                        (Some(Gap::Dot), other) => other != Gap::Dot,
+                        (Some(Gap::Space | Gap::Dash), other) => !matches!(other, Gap::Space | Gap::Dash),
+                        _ => true,
+                    };
+                // Nobody writes more than eight together, but for the thirteen behind an issuer's six.
+                let long = to - i > 1 && group.len() > 8 && (to - i, group.len()) != (2, 13);
+                if group.used || total > 19 || parted || long {
                     break;
                 }
-                if total < 12 || !self.stands_alone(i, to) || self.ends_in_letter(to) {
+                // `…1111USD`; letters of hexadecimal digits make it part of a hash.
+                let glued = total < 15 || last_is_hex(self.text, group.end);
+                if total < 12 || !self.stands_alone(i, to) || self.ends_in_letter(to) && glued {
                     continue;
                 }
                 let digits = self.collect(i, to, &mut buffer);
@@ -283,8 +303,11 @@ impl Run<'_> {
             let digits = self.collect(i, to, &mut buffer);
             let given_out = matches!(digits, [a, b, c, g, h, s @ ..]
                 if [*a, *b, *c] != *b"000" && [*a, *b, *c] != *b"666" && [*g, *h] != *b"00" && s != b"0000");
+            let country = self.plus && i > 0;
             let is_ssn = match self.gap(i + 1) {
                 _ if Context::around(self.text, first.start, last.end, hint).ssn => true,
+                // `+353 703 07 7829`
+                _ if country => false,
                 Some(Gap::Dash) if to == i + 3 => given_out,
                 Some(Gap::Space) if to == i + 3 => {
                     given_out && !Context::around(self.text, first.start, last.end, hint).phone
@@ -296,6 +319,10 @@ impl Run<'_> {
             }
         }
     }
+}
+
+fn last_is_hex(text: &str, at: usize) -> bool {
+    text.as_bytes().get(at).is_some_and(|&b| b.is_ascii_hexdigit() || b == b'_')
 }
 
 /// What separates the digits that end at `at` from the next ones, and where those begin.
@@ -317,8 +344,8 @@ fn separator(text: &str, at: usize) -> Option<(Gap, usize)> {
         };
         gap = match (gap, here) {
             (None | Some(Gap::Space), here) => Some(here),
-            // `) ` and `)-` close, ` - ` is a hyphen; `. ` ends a sentence and `/ ` separates two numbers.
-            (Some(Gap::Close), Gap::Space | Gap::Dash | Gap::Slash) => Some(Gap::Close),
+            // `) `, `)-` and `).` close, ` - ` is a hyphen; `. ` ends a sentence and `/ ` separates two numbers.
+            (Some(Gap::Close), Gap::Space | Gap::Dash | Gap::Slash | Gap::Dot) => Some(Gap::Close),
             (Some(Gap::Close), Gap::Open) => Some(Gap::Open),
             (Some(Gap::Dash), Gap::Space | Gap::Dash) => Some(Gap::Dash),
             (Some(Gap::Dash), Gap::Open) => Some(Gap::Open),

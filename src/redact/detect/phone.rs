@@ -48,7 +48,8 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
     let code =
         group.len() <= 3 && i == 0 && matches!(run.gap(i + 1), Some(Gap::Space | Gap::Dash | Gap::Open | Gap::Dot));
     let first = if code && len(i + 1) == 3 && len(i + 3) == 4 { i + 1 } else { i };
-    let ten = [len(first), len(first + 1), len(first + 2)] == [3, 3, 4]
+    let ten = !text.starts_with("00")
+        && [len(first), len(first + 1), len(first + 2)] == [3, 3, 4]
         && [first + 1, first + 2]
             .iter()
             .all(|&k| matches!(run.gap(k), Some(Gap::Dash | Gap::Dot | Gap::Space | Gap::Close | Gap::Slash)))
@@ -58,16 +59,19 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
     }
     if group.gap == Gap::Open && run.gap(i + 1) == Some(Gap::Close) {
         let year = text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
-        return longest(run, i, 7, 12, |_| true).filter(|_| text.len() <= 5 && !year);
+        return longest(run, i, 7, 13, |_| true).filter(|_| text.len() <= 5 && !year);
     }
     let national = (2..=5).contains(&text.len()) && text.starts_with('0') && !text.starts_with("00")
         || text.starts_with("00") && text.len() > 2;
     if national {
-        let most = if text.starts_with("00") { 16 } else { 11 };
+        let most = if text.starts_with("00") { 16 } else { 13 };
         return longest(run, i, 9, most, |gap| !matches!(gap, Gap::Open | Gap::Close)).filter(|&to| {
             let dotted = run.gap(i + 1) == Some(Gap::Dot) && to - i < 3;
             let zip = to - i == 2 && (len(i), len(i + 1)) == (5, 4);
-            to - i > 1 && !dotted && !zip
+            // Five pairs are a number in France; more are a row of numbers, as are groups that go on alike.
+            let alike = |a: usize| run.gap(a + 1) == Some(Gap::Space) && len(a) == len(a + 1);
+            let row = (i..to).all(|k| len(k) == 2) && to - i != 5 || alike(to - 1) || i > 0 && alike(i - 1);
+            to - i > 1 && !dotted && !zip && !row
         });
     }
     None
@@ -103,18 +107,24 @@ fn letter_follows(run: &Run<'_>, to: usize) -> bool {
 }
 
 fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut Hits<'_>) {
+    // `hotline 986 03 95 (24h)`: what letters follow is no part of it, and nothing in front is because of that.
+    let to = if letter_follows(run, to) { to - 1 } else { to };
     let len = |a: usize, b: usize| run.groups.get(a..b).unwrap_or_default().iter().map(Group::len).sum::<usize>();
-    let (Some(first), Some(last)) = (run.groups.get(from), run.groups.get(to - 1)) else { return };
-    if len(from, to) < 6 || from == 0 && run.glued || letter_follows(run, to) {
+    let Some((first, last)) = run.groups.get(from..to).and_then(|g| Some((g.first()?, g.last()?))) else { return };
+    if len(from, to) < 6 || from == 0 && run.glued {
         return;
     }
     let context = Context::around(run.text, first.start, last.end, hint);
-    if !(context.phone || context.number && to - from > 1) {
+    // With the `00` that some dial before a country.
+    let abroad = run.text.get(first.start..).is_some_and(|t| t.starts_with("00"));
+    let most = if abroad { 16 } else { 13 };
+    // One word of ten digits and more that is called a number and not whose: people mean their phone's.
+    let number = context.number && (to - from > 1 || (10..=most).contains(&len(from, to)));
+    if !(context.phone || number) {
         return;
     }
-    const MOST: usize = 13;
     let (mut a, mut b) = (from, to);
-    while len(a, b) > MOST && b - a > 1 {
+    while len(a, b) > most && b - a > 1 {
         if context.phone_after { a += 1 } else { b -= 1 }
     }
     // Where the word stands behind the number, a postcode may stand before it.
@@ -123,7 +133,7 @@ fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut
     }
     let total = len(a, b);
     let least = if b - a > 1 { 6 } else { 7 };
-    if (least..=MOST).contains(&total) {
+    if (least..=most).contains(&total) {
         take(run, a, b, hits);
     }
 }
@@ -137,6 +147,9 @@ fn take(run: &mut Run<'_>, from: usize, to: usize, hits: &mut Hits<'_>) {
     }
     if from == 0 && run.plus && before(bytes, start) == Some(b'+') {
         start -= 1;
+        if before(bytes, start) == Some(b'(') {
+            start -= 1;
+        }
     }
     let end = extension(run.text, last.end);
     hits.add(Detector::Phone, start, end);
@@ -147,7 +160,7 @@ fn take(run: &mut Run<'_>, from: usize, to: usize, hits: &mut Hits<'_>) {
 fn extension(text: &str, at: usize) -> usize {
     let rest = head(text, at, 16);
     let trimmed = rest.trim_start_matches([' ', ',']);
-    let word = ["extension", "ext.", "ext", "x"].into_iter().find_map(|w| {
+    let word = ["extension", "extn", "ext.", "ext", "durchwahl", "poste", "x", "#"].into_iter().find_map(|w| {
         let head = trimmed.get(..w.len())?;
         head.eq_ignore_ascii_case(w).then(|| &trimmed[w.len()..])
     });

@@ -245,7 +245,12 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Scheme, "bearer Bearer BEARER basic Basic BASIC"),
     (
         Start::Birth,
-        "born Born BORN birth Birth BIRTH dob DOB Dob d.o.b D.O.B geboren Geburtsdatum geburtsdatum naissance nacimiento nascita",
+        "born Born BORN birth Birth BIRTH dateofbirth dob DOB Dob d.o.b D.O.B D.o.B bday b-day Bday B-day \
+         geboren Geboren GEBOREN geburts Geburts GEBURTS geb Geb geboorte Geboorte né Né née Née né(e) Né(e) \
+         naissance Naissance NAISSANCE nacido Nacido nacida Nacida nacimiento Nacimiento NACIMIENTO nato nata Nata \
+         nascita Nascita NASCITA nascido Nascido nascida Nascida nascimento Nascimento NASCIMENTO född Född födelse \
+         Födelse født Født fødsel Fødsel syntynyt syntymä Syntymä urodzon urodzenia narozen született doğum Doğum \
+         родился родилась рождения γεννή 生年月日 出生 생년월일",
     ),
     (Start::PasswordIs, "password Password PASSWORD passphrase Passphrase passcode Passcode"),
     (Start::AzureSecret, "Q~"),
@@ -276,11 +281,15 @@ static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
         .kind(Some(AhoCorasickKind::DFA))
         .build(texts)
         .ok()?;
-    let month = "(?:jan|feb|mar|mär|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-zé]*\\.?";
+    // How months begin in the languages whose words for birth stand above.
+    let month = "(?:jan|jän|gen|ene|feb|fev|fév|mar|mär|maa|mrt|apr|abr|avr|may|mai|maj|mei|mag|maggio|jun|jui|juin|giu|\
+                 jul|lug|aug|ago|aoû|sep|set|sept|oct|okt|ott|out|nov|dec|dez|déc|dic)[a-zà-ÿ]{0,9}\\.?";
     let date = Regex::new(&format!(
-        "(?i)(?:\\d{{4}}[-/.]\\d{{1,2}}[-/.]\\d{{1,2}}|\\d{{1,2}}[-/. ]\\d{{1,2}}[-/. ](?:\\d{{4}}|\\d{{2}})|\
-         {month} \\d{{1,2}}(?:st|nd|rd|th)?,? \\d{{4}}|\\d{{1,2}}(?:st|nd|rd|th|\\.)?(?: of)?[ -]{month},?[ -]\\d{{4}}|\
-         (?:19|20)\\d{{6}})"
+        "(?i)(?:[0-9]{{4}}(?:[-/.]| [-/] ?)[0-9]{{1,2}}(?:[-/.]| [-/] ?)[0-9]{{1,2}}|[0-9]{{4}}年[0-9]{{1,2}}月[0-9]{{1,2}}日|\
+         [0-9]{{1,2}}(?:[-/ ]|\\. ?)[0-9]{{1,2}}(?:[-/ ]|\\. ?)(?:[0-9]{{4}}|[0-9]{{2}})|\
+         {month} [0-9]{{1,2}}(?:st|nd|rd|th)?,? (?:[0-9]{{4}}|'[0-9]{{2}})|[0-9]{{4}}[- ]{month}[- ][0-9]{{1,2}}|\
+         [0-9]{{1,2}}(?:st|nd|rd|th|er|re|º|ª|\\.)?(?: of| de| d')?[ -]{month}(?: of| de| del|,)?[ -](?:[0-9]{{4}}|'?[0-9]{{2}})|\
+         (?:19|20)[0-9]{{6}})"
     ))
     .ok()?;
     Some(Search { automaton, starts, date })
@@ -311,7 +320,9 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Pem => pem(text, from).map(|end| (Detector::PrivateKey, from, end)),
             Start::Url => password_in_url(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
             Start::Scheme if alone => scheme(text, from, to).map(|(a, b)| (Detector::Bearer, a, b)),
-            Start::Birth => birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b)),
+            Start::Birth if is_birth(text, from, to) => {
+                birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
+            }
             Start::PasswordIs => password_is(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::AzureSecret => azure_secret(bytes, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
             Start::AzureSas => {
@@ -460,10 +471,24 @@ fn scheme(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     (token_like || header && !token.is_empty()).then_some((start, end))
 }
 
-/// The date that follows *born*, *date of birth*, *DOB* within a few words.
+/// Whether a word that calls a date one of birth stands for itself: not *adobe*, *stubborn*, *bornholm*.
+fn is_birth(text: &str, from: usize, to: usize) -> bool {
+    let word = text.get(from..to).unwrap_or_default();
+    let first = word.chars().next().unwrap_or(' ');
+    let lead = text.get(..from).and_then(|t| t.chars().next_back()).unwrap_or(' ');
+    let next = text.get(to..).and_then(|t| t.chars().next()).unwrap_or(' ');
+    let begins = !lead.is_alphanumeric() || first.is_uppercase() && lead.is_lowercase() || first >= '\u{2e80}';
+    begins && (word.len() > 4 || !next.is_alphabetic())
+}
+
+/// The date that follows *born*, *date of birth*, *DOB* within a few words, or in the line below.
 fn birth(text: &str, to: usize, date: &Regex) -> Option<(usize, usize)> {
     let near = head(text, to, 40);
-    let near = near.split('\n').next()?;
+    let end = near
+        .match_indices('\n')
+        .map(|(at, _)| at)
+        .find(|&at| near.get(..at).is_some_and(|line| line.contains(char::is_alphanumeric)));
+    let near = near.get(..end.unwrap_or(near.len()))?;
     let m = date.find(near)?;
     let inside = near.as_bytes().get(m.end()).is_some_and(u8::is_ascii_digit);
     let begun = before(near.as_bytes(), m.start()).is_some_and(|b| b.is_ascii_digit());

@@ -85,6 +85,9 @@ pub struct Context {
     pub anchored: bool,
     /// How many entries, from the first, that confirmation covers.
     pub anchored_size: u64,
+    /// From which entry on whoever holds the log and its key could have rewritten it unnoticed
+    /// ([`Verification::rewritable_from`](crate::Verification::rewritable_from)).
+    pub rewritable_from: u64,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
     /// Names of members whose values identify a record and are shown; `*` at the start matches by the end. The log may
@@ -105,6 +108,7 @@ impl Context {
             integrity_verified: false,
             anchored: false,
             anchored_size: 0,
+            rewritable_from: 0,
             purged: Vec::new(),
             record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),
         }
@@ -128,6 +132,12 @@ impl Context {
     pub fn six_years_before(mut self, end: Timestamp) -> Context {
         let start = end.to_datetime().checked_sub_months(Months::new(72)).and_then(|t| t.try_into().ok());
         (self.start, self.end) = (start, Some(end));
+        self
+    }
+
+    /// Says when the report is made.
+    pub fn made_at(mut self, now: Timestamp) -> Context {
+        self.generated_at = Some(now);
         self
     }
 

@@ -29,8 +29,8 @@ const COLUMNS: &[&str] = &[
 impl AccessReport {
     /// Writes the report as CSV, with the guard against formulas that [`csv`](crate::report::csv) describes.
     ///
-    /// After the accesses come a row for each purge and, always, three rows named `report`: the sums, integrity and
-    /// anchoring, so that a table of no accesses still says what it is worth.
+    /// After the accesses come a row for each purge and, always, rows named `report`: the sums, integrity,
+    /// anchoring and purposes, so that a table of no accesses still says what it is worth.
     ///
     /// # Errors
     /// What `out` answers.
@@ -74,11 +74,14 @@ impl AccessReport {
         let title = subject.title().to_lowercase();
         let period = self.context().period_text();
         let (integrity, anchoring) = (self.integrity(), self.anchoring());
-        let notes = [
+        let mut notes = vec![
             format!("{title} of {of} {}, {period}: {}", subject.shown(), self.summary()),
             format!("integrity: {}. {}", integrity.word, integrity.sentence),
             format!("anchoring: {}. {}", anchoring.word, anchoring.sentence),
         ];
+        if !self.totals().purposes.is_empty() {
+            notes.push(format!("purposes: {}", self.purposes()));
+        }
         for text in notes {
             note(&mut row, "report", None, &text);
             row.end(&mut out)?;

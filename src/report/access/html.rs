@@ -9,7 +9,7 @@ use crate::report::text::{html, shortened};
 use std::fmt::Write;
 
 /// Longer ids are shortened in the middle; JSON and CSV have them whole.
-const MAX_VALUE: usize = 160;
+const MAX_VALUE: usize = 96;
 const STYLE: &str = include_str!("report.css");
 
 impl AccessReport {
@@ -159,7 +159,13 @@ impl Page {
             self.text(what);
             self.tag("</span></li>");
         }
-        self.tag("</ul></section>\n");
+        self.tag("</ul>");
+        if !totals.purposes.is_empty() {
+            self.tag("<p class=\"purposes\"><span>By purpose:</span> <bdi>");
+            self.text(&report.purposes());
+            self.tag("</bdi></p>");
+        }
+        self.tag("</section>\n");
     }
 
     fn tallies(&mut self, report: &AccessReport) {
@@ -310,7 +316,7 @@ impl Page {
         self.tag(
             "<footer><p>Attempts that failed, were refused or never ended are listed as accesses. \
              \u{201c}Entry\u{201d} is the number under which the log holds the access; a proof of any entry can be made \
-             with <code>attestlog prove</code> and checked without the log. Values of more than 160 characters are \
+             with <code>attestlog prove</code> and checked without the log. Values of more than 96 characters are \
              shortened here; the JSON and CSV forms of this report have them whole.</p>",
         );
         if matches!(report.context().subject, Subject::Disclosures(_)) {

@@ -21,7 +21,7 @@ pub use text::TextStyle;
 use super::purpose;
 use crate::json::{Json, Object};
 use crate::{Entry, Outcome, Phase, Timestamp};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The accesses to one patient's data (or by one user), with what stands behind them.
 ///
@@ -41,6 +41,9 @@ pub struct AccessReport {
     tallies: Vec<Tally>,
 }
 
+/// A report names no more purposes one by one where a person reads it.
+const MAX_PURPOSES: usize = 12;
+
 /// The sums of a report.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -57,6 +60,8 @@ pub struct Totals {
     pub unfinished: u64,
     /// Accesses under an emergency override.
     pub emergencies: u64,
+    /// Accesses by purpose, as it was stated; `None` where none was. The most first.
+    pub purposes: Vec<(Option<String>, u64)>,
     /// Left out of an accounting of disclosures: made for treatment, payment or operations.
     pub routine_left_out: u64,
     /// Left out of an accounting of disclosures: the tool refused or failed, so nothing was disclosed.
@@ -131,6 +136,10 @@ impl AccessReportBuilder {
         totals.unfinished = rows.iter().filter(|r| r.outcome.is_none()).count() as u64;
         totals.failed = rows.iter().filter(|r| r.success() == Some(false)).count() as u64;
         totals.emergencies = rows.iter().filter(|r| r.emergency).count() as u64;
+        let mut purposes: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+        rows.iter().for_each(|r| *purposes.entry(r.purpose.as_deref()).or_insert(0) += 1);
+        totals.purposes = purposes.into_iter().map(|(purpose, n)| (purpose.map(str::to_owned), n)).collect();
+        totals.purposes.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
         let tallies = tallies(&context, &rows);
         AccessReport { context, rows, totals, tallies }
     }
@@ -239,6 +248,10 @@ impl AccessReport {
         o.insert("failed", t.failed);
         o.insert("unfinished", t.unfinished);
         o.insert("emergencies", t.emergencies);
+        let purposes = t.purposes.iter().map(|(purpose, n)| {
+            Json::from(Object::from_iter([("purpose", Json::from(purpose.clone())), ("accesses", (*n).into())]))
+        });
+        o.insert("purposes", purposes.collect::<Vec<_>>());
         if matches!(context.subject, Subject::Disclosures(_)) {
             let left_out =
                 [("treatment_payment_operations", t.routine_left_out), ("nothing_disclosed", t.undisclosed_left_out)];
@@ -257,6 +270,7 @@ impl AccessReport {
         o.insert("anchored", context.anchored);
         o.insert("anchored_size", if context.anchored { context.anchored_size } else { 0 });
         o.insert("accesses_not_anchored", self.rows_not_anchored());
+        o.insert("rewritable_from", context.rewritable_from);
         o.into()
     }
 
@@ -276,9 +290,15 @@ impl AccessReport {
     fn anchoring(&self) -> Statement {
         let context = &self.context;
         if !context.anchored || context.anchored_size == 0 {
-            let sentence = "Nothing kept outside the log confirms its contents. Whoever holds the log and its key could \
-                            have rewritten it without a trace.";
-            return Statement { good: false, word: "UNANCHORED", sentence: sentence.to_owned() };
+            let what = match context.rewritable_from {
+                0 => "it".to_owned(),
+                from => format!("its entries from {from} on"),
+            };
+            let sentence = format!(
+                "Nothing kept outside the log confirms its contents. Whoever holds the log and its key could have rewritten \
+                 {what} without a trace."
+            );
+            return Statement { good: false, word: "UNANCHORED", sentence };
         }
         let size = context.anchored_size;
         let up_to = format!("A copy kept outside confirms the log's first {size} entries");
@@ -291,7 +311,11 @@ impl AccessReport {
             (newer, all) => Statement {
                 good: false,
                 word: "PARTLY ANCHORED",
-                sentence: format!("{up_to}; {newer} of the {all} accesses listed here are newer and are UNANCHORED."),
+                sentence: format!(
+                    "{up_to}; {newer} of the {all} accesses listed here are newer and are UNANCHORED: whoever holds the log \
+                     and its key could have rewritten its entries from {} on without a trace.",
+                    context.rewritable_from.max(size)
+                ),
             },
         }
     }
@@ -311,6 +335,22 @@ impl AccessReport {
             )
         };
         self.context.purged.iter().map(sentence).collect()
+    }
+
+    /// The accesses by purpose, in words: `treatment (31), not stated (2)`.
+    fn purposes(&self) -> String {
+        let shown = |purpose: &Option<String>| match purpose {
+            Some(purpose) => super::text::shortened(purpose, 60),
+            None => "not stated".to_owned(),
+        };
+        let purposes = &self.totals.purposes;
+        let mut parts: Vec<String> =
+            purposes.iter().take(MAX_PURPOSES).map(|(purpose, n)| format!("{} ({n})", shown(purpose))).collect();
+        if let Some(rest) = purposes.get(MAX_PURPOSES..).filter(|rest| !rest.is_empty()) {
+            let sum: u64 = rest.iter().map(|(_, n)| n).sum();
+            parts.push(format!("{} others ({sum})", rest.len()));
+        }
+        parts.join(", ")
     }
 
     /// The sums as a sentence.

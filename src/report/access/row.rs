@@ -122,6 +122,11 @@ impl Access {
         }
     }
 
+    /// The seqs of the entries that it was made of.
+    pub fn entries(&self) -> impl Iterator<Item = u64> + use<> {
+        std::iter::once(self.seq).chain(self.finished_seq)
+    }
+
     /// Whether it succeeded; `None` where it was begun and nothing says how it ended.
     pub fn success(&self) -> Option<bool> {
         self.outcome.map(|o| o == Outcome::Ok)

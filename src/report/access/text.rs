@@ -71,6 +71,9 @@ impl AccessReport {
             page.label("Made", &moment(at), Ink::Plain);
         }
         page.label("Accesses", &self.summary(), Ink::Plain);
+        if !self.totals().purposes.is_empty() {
+            page.label("Purposes", &self.purposes(), Ink::Plain);
+        }
         for (name, Statement { good, word, sentence }) in
             [("Integrity", self.integrity()), ("Anchoring", self.anchoring())]
         {

@@ -1,0 +1,122 @@
+//! How far alerting is behind the log: for whoever looks after it. Reads marks and a few entries, writes nothing.
+
+use super::engine::EVALUATED;
+use crate::entry::Kind;
+use crate::json::{Json, Object};
+use crate::{AuditLog, ErrorKind, Query, Result, Timestamp};
+use std::collections::BTreeMap;
+
+/// How far alerting is behind the log, by what the store knows: an engine at work may be further.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlertLag {
+    /// Rules have looked at the entries before this seq; `None` where no engine ever worked on this log.
+    pub evaluated: Option<u64>,
+    /// How many entries they have not looked at.
+    pub behind: u64,
+    /// When the oldest call or grant of those was recorded; `None` where there is none among them.
+    pub oldest: Option<Timestamp>,
+    /// What each receiver has still to be told, by its name.
+    pub receivers: BTreeMap<String, Undelivered>,
+}
+
+/// What a receiver has still to be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// How many alerts.
+    pub alerts: u64,
+    /// When the oldest of them was raised.
+    pub oldest: Option<Timestamp>,
+}
+
+/// What begins the name of a receiver's mark.
+pub(super) const DELIVERED: &str = "delivered/";
+/// Whoever watches on a terminal is passing by: what was not shown there is not owed.
+pub(super) const STDOUT: &str = "standard output";
+/// How many entries are looked through for one that rules look at.
+const SEARCHED: u64 = 4096;
+
+impl AlertLag {
+    pub(crate) fn of(log: &AuditLog) -> Result<AlertLag> {
+        let snapshot = log.snapshot()?;
+        let marks = log.shared().marks()?;
+        let evaluated = marks.get(EVALUATED).copied();
+        let next = evaluated.unwrap_or(0).min(snapshot.size);
+        let mut oldest = None;
+        for seq in next..snapshot.size.min(next + SEARCHED) {
+            let entry = match snapshot.find(seq).and_then(|found| found.map(|found| found.entry()).transpose()) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => continue,
+                Err(e) if e.kind() == ErrorKind::Damaged => continue,
+                Err(e) => return Err(e),
+            };
+            if entry.call().is_some_and(|call| !call.backfilled) || entry.kind() == Kind::BreakGlassOpened {
+                oldest = Some(entry.body.recorded_at);
+                break;
+            }
+        }
+        let mut receivers = BTreeMap::new();
+        for (mark, told) in &marks {
+            let Some(name) = mark.strip_prefix(DELIVERED) else { continue };
+            let mut owed = Query::new().kind(Kind::Alert);
+            if let Some(last) = told.checked_sub(1) {
+                owed = owed.after(last);
+            }
+            let alerts = log.count(&owed)?;
+            let oldest = match alerts {
+                0 => None,
+                _ => log.query(&owed.limit(1))?.next().transpose()?.map(|entry| entry.body.recorded_at),
+            };
+            receivers.insert(name.to_owned(), Undelivered { alerts, oldest });
+        }
+        Ok(AlertLag { evaluated, behind: snapshot.size - next, oldest, receivers })
+    }
+
+    /// What somebody should act on, where it has lasted since before `late`.
+    pub(crate) fn concerns(&self, late: Timestamp) -> Vec<String> {
+        let mut concerns = Vec::new();
+        if let Some(oldest) = self.oldest.filter(|oldest| *oldest < late) {
+            concerns.push(format!(
+                "no alert rule has looked at what was recorded since {oldest} ({} entries): is nothing watching? (alerts \
+                 watch, or an engine in the host)",
+                self.behind
+            ));
+        }
+        for (name, undelivered) in &self.receivers {
+            let Some(oldest) = undelivered.oldest.filter(|oldest| *oldest < late && name != STDOUT) else { continue };
+            let alerts = if undelivered.alerts == 1 { "alert" } else { "alerts" };
+            concerns.push(format!(
+                "{} {alerts} since {oldest} could not be delivered to {name}: mend it, or forget it (alerts forget)",
+                undelivered.alerts
+            ));
+        }
+        concerns
+    }
+
+    pub(crate) fn to_json(&self) -> Json {
+        let time = |t: Option<Timestamp>| Json::from(t.map(|t| t.to_string()));
+        let receivers = self.receivers.iter().map(|(name, undelivered)| {
+            let told = [("undelivered", Json::from(undelivered.alerts)), ("oldest", time(undelivered.oldest))];
+            (name.as_str(), Json::from(Object::from_iter(told)))
+        });
+        Object::from_iter([
+            ("evaluated", Json::from(self.evaluated)),
+            ("behind", self.behind.into()),
+            ("oldest", time(self.oldest)),
+            ("receivers", receivers.collect::<Object>().into()),
+        ])
+        .into()
+    }
+}
+
+impl AuditLog {
+    /// Forgets a receiver of alerts: what it was not told is not owed to it any more. Should it come back it is owed what
+    /// is raised from then on. Says whether it was known.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn forget_receiver(&self, name: &str) -> Result<bool> {
+        self.shared().forget_mark(&format!("{DELIVERED}{name}"))
+    }
+}

@@ -1,0 +1,289 @@
+//! Receivers of alerts as people configure them: the `[[receivers]]` tables of a TOML file. Every fault is told with file,
+//! line and column.
+//!
+//! ```toml
+//! [[receivers]]
+//! to = "stdout"                    # or "stderr": alerts as JSON Lines
+//!
+//! [[receivers]]
+//! file = "/var/log/alerts.jsonl"   # appended to
+//!
+//! [[receivers]]
+//! name = "pager"                   # how far a receiver was told is kept under its name; each has one if left out
+//! command = ["/usr/local/bin/page", "--urgent"]
+//! timeout = "30s"
+//!
+//! [[receivers]]
+//! webhook = "https://siem.example.com/alerts"
+//! secret_file = "/etc/attestlog/webhook.secret"   # its first line signs what is posted
+//! timeout = "10s"
+//! ```
+//!
+//! Receivers are no policy and do not stand in the chain: a store is data that people hand to each other, and opening one
+//! must not run a program that somebody wrote into it. The program keeps them in `STORE.receivers` beside the store.
+
+use super::deliver::{CommandReceiver, Deliver, JsonLines};
+use super::engine::AlertEngine;
+use super::form::parse_duration;
+use super::lag::STDOUT;
+use super::listing::Alert;
+use crate::json::Json;
+use crate::{Error, Result};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Where a receiver's alerts go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum To {
+    /// JSON Lines on standard output.
+    Stdout,
+    /// JSON Lines on standard error.
+    Stderr,
+    /// JSON Lines at the end of a file.
+    File(PathBuf),
+    /// A program and its arguments; each alert is a line on its standard input.
+    Command(Vec<String>),
+    /// A web address, and the file whose first line is the secret that signs what is posted there.
+    Webhook(String, PathBuf),
+}
+
+/// One receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receiver {
+    /// Its own name, where it was given one.
+    pub name: Option<String>,
+    /// Where its alerts go.
+    pub to: To,
+    /// How long a delivery may take; `None`: 10 seconds.
+    pub timeout: Option<Duration>,
+}
+
+/// The receivers of a configuration, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Receivers(pub Vec<Receiver>);
+
+/// There is no use for more, and each has a thread.
+const MAX_RECEIVERS: usize = 16;
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A longer secret is no first line of anything that was meant.
+const MAX_SECRET: u64 = 64 << 10;
+const MEMBERS: [&str; 7] = ["name", "to", "file", "command", "webhook", "secret_file", "timeout"];
+
+impl Receivers {
+    /// Reads the `[[receivers]]` tables of a configuration file; `file` is its name in errors. Other tables are left to
+    /// their own readers.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) with file, line and column.
+    ///
+    /// ```
+    /// use attestlog::alert::Receivers;
+    /// let receivers = Receivers::from_toml("[[receivers]]\nto = 'stderr'\n", "store.toml")?;
+    /// assert_eq!(receivers.0.len(), 1);
+    /// let error = Receivers::from_toml("[[receivers]]\nto = 'moon'\n", "store.toml").unwrap_err();
+    /// assert!(error.to_string().starts_with("store.toml:2:6: "), "{error}");
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn from_toml(text: &str, file: &str) -> Result<Receivers> {
+        let source = Source { text, file };
+        let root = DeTable::parse(text).map_err(|e| source.error(e.span().map_or(0, |s| s.start), e.message()))?;
+        let Some(list) = root.get_ref().get("receivers") else { return Ok(Receivers::default()) };
+        let Some(tables) = list.get_ref().as_array() else {
+            return Err(source.error(list.span().start, "receivers is a list of tables: write [[receivers]]"));
+        };
+        if tables.len() > MAX_RECEIVERS {
+            return Err(source.error(list.span().start, &format!("there are at most {MAX_RECEIVERS} receivers")));
+        }
+        tables.iter().map(|table| source.receiver(table)).collect::<Result<_>>().map(Receivers)
+    }
+
+    /// What [`Receivers::from_toml`] reads.
+    pub fn to_toml(&self) -> String {
+        // JSON's strings are TOML's basic strings, but for one character.
+        let quoted = |text: &str| Json::from(text).to_canonical().as_str().replace('\u{7f}', "\\u007f");
+        let mut out = String::new();
+        for receiver in &self.0 {
+            out.push_str("[[receivers]]\n");
+            let mut member = |name: &str, value: &str| {
+                let _ = writeln!(out, "{name} = {value}");
+            };
+            if let Some(name) = &receiver.name {
+                member("name", &quoted(name));
+            }
+            match &receiver.to {
+                To::Stdout => member("to", "\"stdout\""),
+                To::Stderr => member("to", "\"stderr\""),
+                To::File(path) => member("file", &quoted(&path.to_string_lossy())),
+                To::Command(words) => {
+                    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+                    member("command", &format!("[{}]", words.join(", ")));
+                }
+                To::Webhook(url, secret) => {
+                    member("webhook", &quoted(url));
+                    member("secret_file", &quoted(&secret.to_string_lossy()));
+                }
+            }
+            if let Some(timeout) = receiver.timeout {
+                member("timeout", &quoted(&format!("{}s", timeout.as_secs())));
+            }
+        }
+        out
+    }
+}
+
+impl AlertEngine {
+    /// Delivers to all of them. Where `stdout` is taken, by a protocol say, what was to go there goes to standard error.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a web address that this build cannot post to, a secret that is too
+    /// short; what the file system says of a file that is to be appended to, or of a secret's.
+    pub fn deliver_to_all(self, receivers: &Receivers, stdout_is_taken: bool) -> Result<AlertEngine> {
+        receivers.0.iter().try_fold(self, |engine, receiver| {
+            let (inner, otherwise) = receiver.open(stdout_is_taken)?;
+            Ok(engine.deliver_to(Named { name: receiver.name.clone().unwrap_or(otherwise), inner }))
+        })
+    }
+}
+
+impl Receiver {
+    /// The receiver at work, and its name where it has none of its own.
+    fn open(&self, stdout_is_taken: bool) -> Result<(Box<dyn Deliver>, String)> {
+        let timeout = self.timeout.unwrap_or(TIMEOUT);
+        let lines = |name: &str, out: Box<dyn std::io::Write + Send>| -> (Box<dyn Deliver>, String) {
+            (Box::new(JsonLines::new(name, out)), name.to_owned())
+        };
+        Ok(match &self.to {
+            To::Stdout if !stdout_is_taken => lines(STDOUT, Box::new(std::io::stdout())),
+            To::Stdout | To::Stderr => lines("standard error", Box::new(std::io::stderr())),
+            To::File(path) => {
+                let mut options = std::fs::OpenOptions::new();
+                options.append(true).create(true);
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                let file = options.open(path).map_err(|e| Error::from(e).at(path.display()))?;
+                lines(&format!("file {}", path.display()), Box::new(file))
+            }
+            To::Command(words) => {
+                let (program, args) = words.split_first().ok_or_else(|| Error::invalid("a command has a program"))?;
+                let receiver = CommandReceiver::new(program, args).timeout(timeout);
+                let name = receiver.name();
+                (Box::new(receiver), name)
+            }
+            To::Webhook(url, path) => webhook(url, path, timeout)?,
+        })
+    }
+}
+
+#[cfg(feature = "witness")]
+fn webhook(url: &str, path: &std::path::Path, timeout: Duration) -> Result<(Box<dyn Deliver>, String)> {
+    use std::io::Read;
+    let mut secret = zeroize::Zeroizing::new(Vec::new());
+    let file = std::fs::File::open(path).map_err(|e| Error::from(e).at(path.display()))?;
+    file.take(MAX_SECRET).read_to_end(&mut secret)?;
+    let line = secret.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
+    let receiver = super::Webhook::new(url, line, timeout).map_err(|e| e.at(path.display()))?;
+    let name = receiver.name();
+    Ok((Box::new(receiver), name))
+}
+
+#[cfg(not(feature = "witness"))]
+fn webhook(_: &str, _: &std::path::Path, _: Duration) -> Result<(Box<dyn Deliver>, String)> {
+    Err(Error::invalid("webhooks need the feature `witness`"))
+}
+
+/// A receiver under a name of its own.
+struct Named {
+    name: String,
+    inner: Box<dyn Deliver>,
+}
+
+impl Deliver for Named {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn deliver(&mut self, alert: &Alert) -> Result<()> {
+        self.inner.deliver(alert)
+    }
+}
+
+struct Source<'t> {
+    text: &'t str,
+    file: &'t str,
+}
+
+impl Source<'_> {
+    fn receiver(&self, table: &Spanned<DeValue<'_>>) -> Result<Receiver> {
+        let at = table.span().start;
+        let Some(members) = table.get_ref().as_table() else {
+            return Err(self.error(at, "a receiver is a table"));
+        };
+        let (mut name, mut to, mut secret, mut timeout) = (None, None, None, None);
+        for (key, value) in members {
+            let member = key.get_ref().as_ref();
+            if !MEMBERS.contains(&member) {
+                let message = format!("{member:?} is no member of a receiver; there are {}", MEMBERS.join(", "));
+                return Err(self.error(key.span().start, &message));
+            }
+            let at = value.span().start;
+            let meant = match member {
+                "command" => To::Command(self.words(value)?),
+                "to" => match self.text(member, value)? {
+                    "stdout" => To::Stdout,
+                    "stderr" => To::Stderr,
+                    _ => return Err(self.error(at, "to is \"stdout\" or \"stderr\"")),
+                },
+                "file" => To::File(self.text(member, value)?.into()),
+                "webhook" => To::Webhook(self.text(member, value)?.to_owned(), PathBuf::new()),
+                other => {
+                    let text = self.text(member, value)?;
+                    match other {
+                        "name" => name = Some(text.to_owned()),
+                        "secret_file" => secret = Some((PathBuf::from(text), key.span().start)),
+                        _ => {
+                            let length = parse_duration(text).ok().filter(|t| (1..=600).contains(&t.as_secs()));
+                            timeout = Some(length.ok_or_else(|| self.error(at, "timeout is 1s to 10m"))?);
+                        }
+                    }
+                    continue;
+                }
+            };
+            if to.replace(meant).is_some() {
+                return Err(self.error(key.span().start, "a receiver has one of to, file, command, webhook"));
+            }
+        }
+        let to = match (to, secret) {
+            (Some(To::Webhook(url, _)), Some((path, _))) => To::Webhook(url, path),
+            (Some(To::Webhook(..)), None) => return Err(self.error(at, "a webhook needs a secret_file")),
+            (Some(_), Some((_, at))) => return Err(self.error(at, "secret_file is for a webhook")),
+            (Some(to), None) => to,
+            (None, _) => return Err(self.error(at, "a receiver has one of to, file, command, webhook")),
+        };
+        Ok(Receiver { name, to, timeout })
+    }
+
+    fn words(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>> {
+        let words = value.get_ref().as_array().filter(|words| !words.is_empty());
+        let words =
+            words.ok_or_else(|| self.error(value.span().start, "command is a list: the program and its arguments"))?;
+        words.iter().map(|word| self.text("command", word).map(str::to_owned)).collect()
+    }
+
+    fn text<'v>(&self, member: &str, value: &'v Spanned<DeValue<'_>>) -> Result<&'v str> {
+        let text = value.get_ref().as_str().filter(|text| !text.is_empty() && !text.contains('\0'));
+        text.ok_or_else(|| self.error(value.span().start, &format!("{member} is a text that is not empty")))
+    }
+
+    /// `file:line:column`, both from 1, columns in characters.
+    fn error(&self, at: usize, message: &str) -> Error {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        Error::invalid(format!("{}:{line}:{column}: {message}", self.file))
+    }
+}

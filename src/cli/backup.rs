@@ -1,0 +1,85 @@
+//! `backup`, `restore`: a consistent copy of a store that is in use, and the way back.
+
+use super::exit::{End, Outcome};
+use super::manage::{Because, changed, close};
+use super::progress::{Progress, Unit};
+use super::render::{Out, bytes, clean, count};
+use super::store::{KeyArgs, StoreArgs};
+use attestlog::json::{Json, Object};
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Copy the store to another file while it is in use; recorded in the store
+///
+/// The key file is not in the copy: `attestlog keys backup` copies that, to another place.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Where to; must not exist
+    #[arg(value_name = "DEST")]
+    dest: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn backup(args: &BackupArgs) -> Outcome {
+    let log = args.store.open()?;
+    let progress = Progress::new("copied", Unit::Rows);
+    let made = changed(&args.store, log.backup_with(&args.dest, |done, total| progress.at(done, total)))?;
+    drop(progress);
+    close(&args.store, log)?;
+    let mut out = Out::stdout();
+    if args.json {
+        let object = Object::from_iter([
+            ("size", Json::from(made.size)),
+            ("head", made.head.to_string().into()),
+            ("bytes", made.bytes.into()),
+            ("seq", made.receipt.seq.into()),
+        ]);
+        out.line(Json::from(object).to_canonical().as_str())?;
+    } else {
+        let (dest, entries) = (clean(&args.dest.display().to_string()), count(made.size));
+        out.line(format!("{dest}: {entries} entries, {}; recorded as entry {}", bytes(made.bytes), made.receipt.seq))?;
+        out.line("The keys are not in it: `attestlog keys backup` copies them, to another place.")?;
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+/// Make a store out of a backup; recorded in it, with who did it and why
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "SRC")]
+    src: PathBuf,
+    /// The store to make; must not exist, but its key file must
+    #[arg(value_name = "STORE")]
+    store: PathBuf,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    because: Because,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn restore(args: &RestoreArgs) -> Outcome {
+    let store = StoreArgs { store: args.store.clone(), key: args.key.clone() };
+    let Because { actor, reason } = &args.because;
+    let log = changed(&store, store.key.options()?.restore(&args.src, &args.store, actor, reason))?;
+    let size = log.size();
+    changed(&store, log.close())?;
+    let mut out = Out::stdout();
+    if args.json {
+        out.line(Json::from(Object::from_iter([("size", size)])).to_canonical().as_str())?;
+    } else {
+        let dest = clean(&args.store.display().to_string());
+        out.line(format!("{dest}: {} entries, the newest of which says that it was restored", count(size)))?;
+    }
+    out.flush()?;
+    Ok(End::Done)
+}

@@ -1,0 +1,133 @@
+//! `check`: what a proof proves, with the log's public key and nothing else.
+
+use super::exit::{End, Failure, Outcome};
+use super::lines::Source;
+use super::render::{self, Out, Style, clean, clean_json, count, counted};
+use super::trust;
+use attestlog::json::{Json, Object};
+use attestlog::note::{Succession, VerifierKey};
+use attestlog::proof::{Checked, MAX_PROOF_BYTES, Proof, Proven};
+use clap::Args;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// No succession is longer.
+const MAX_SUCCESSION: u64 = 16 << 20;
+
+/// Check a proof of any kind, with no store at all
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The proof; `-` is standard input
+    #[arg(value_name = "PROOF-FILE")]
+    proof: PathBuf,
+    /// The log's public key, or a file with it
+    #[arg(long, value_name = "KEY", value_parser = trust::log_key)]
+    public_key: VerifierKey,
+    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too
+    #[arg(long, value_name = "FILE")]
+    succession: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn check(args: &CheckArgs) -> Outcome {
+    let source = Source::open(Some(&args.proof))?;
+    let name = source.name.clone();
+    let bytes = source.read_all(MAX_PROOF_BYTES as u64)?;
+    let succession = args.succession.as_deref().map(succession).transpose()?;
+    let checked = Proof::parse(&bytes).and_then(|proof| proof.check(&args.public_key, succession.as_ref()));
+    let mut out = Out::stdout();
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(e) if args.json => {
+            let object = Object::from_iter([("ok", Json::from(false)), ("error", Json::from(e.to_string()))]);
+            out.line(Json::from(object).to_canonical().as_str())?;
+            out.flush()?;
+            return Ok(End::Found);
+        }
+        Err(e) => return Err(Failure::Found(format!("{name}: proves nothing: {e}"))),
+    };
+    match args.json {
+        true => out.line(checked.to_json().to_canonical().as_str())?,
+        false => show(&checked, &mut out)?,
+    }
+    out.flush()?;
+    Ok(End::Done)
+}
+
+/// Writes for people what a proof proves.
+pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
+    let valid = out.styled(Style::Good, "valid");
+    match checked.proven() {
+        Proven::Inclusion { seq, size, root, line } => {
+            out.line(format!("{valid}: entry {seq} is one of the first {} of the log", count(*size)))?;
+            out.line(format!("  root   {root}"))?;
+            out.line(format!("  entry  {}", clean_json(line)))?;
+        }
+        Proven::Consistency { old_size, old_root, new_size, new_root } => {
+            let (old, new) = (count(*old_size), count(*new_size));
+            out.line(format!("{valid}: the log of {new} entries begins with the {old} of the earlier checkpoint"))?;
+            out.line(format!("  old root  {old_root}"))?;
+            out.line(format!("  new root  {new_root}"))?;
+        }
+        Proven::Complete { facet, value, terms, size, root, entries, purged, unknown } => {
+            let what = format!("{} {:?}", facet.as_str(), clean(value));
+            let (all, size) = (counted(entries.len() as u64, "entry", "entries"), count(*size));
+            out.line(format!("{valid}: of the {size} entries of the log exactly {all} have {what}"))?;
+            out.line(format!("  root   {root}"))?;
+            for (seq, line) in entries {
+                out.line(format!("  entry  {seq} {}", clean_json(line)))?;
+            }
+            if !purged.is_empty() {
+                let gone = counted(purged.len(), "entry more had it and was", "entries more had it and were");
+                out.line(format!("  purged {gone} purged by policy: {purged}"))?;
+            }
+            if !unknown.is_empty() {
+                let gone = counted(unknown.len(), "purged entry", "purged entries");
+                out.line(format!("  purged of {gone} nobody can tell any more whether they had it: {unknown}"))?;
+            }
+            if checked.proven().maps_value() {
+                out.line(format!("  looked for as {}", clean(&terms.join(", "))))?;
+                paragraph(
+                    "THAT THESE ARE THE PSEUDONYMS OF THIS VALUE IS NOT PROVEN: it is the word of whoever made the \
+                    proof and holds the pseudonym key",
+                    out,
+                )?;
+            }
+            paragraph(
+                "It does not show that every access was recorded, nor that the recorder's own index was right when it \
+                was written: a full verification of the store shows that",
+                out,
+            )?;
+        }
+        Proven::Reveal { seq, path, value, size, root, line } => {
+            let value = clean_json(value.to_canonical().as_str());
+            out.line(format!("{valid}: the value sealed at {} in entry {seq} is {value}", clean(&path.to_string())))?;
+            out.line(format!("  of the first {} of the log", counted(*size, "entry", "entries")))?;
+            out.line(format!("  root   {root}"))?;
+            out.line(format!("  entry  {}", clean_json(line)))?;
+        }
+        // Kinds that a later version of the library knows have their JSON.
+        _ => out.line(format!("{valid}: {}", checked.to_json().to_canonical()))?,
+    }
+    out.line(format!("  log    {}", clean_json(checked.origin())))?;
+    out.line(match checked.epoch() {
+        Some(epoch) => format!("  epoch  {epoch}"),
+        None => "  epoch  not checked (that takes --succession)".to_owned(),
+    })
+}
+
+fn paragraph(text: &str, out: &mut Out) -> std::io::Result<()> {
+    let lines = render::wrap(text, out.width().unwrap_or(100).saturating_sub(2));
+    lines.iter().try_for_each(|line| out.line(format!("  {line}")))
+}
+
+fn succession(path: &Path) -> Result<Succession, Failure> {
+    let bytes = Source::open(Some(path))?.read_all(MAX_SUCCESSION)?;
+    let fault = |e: &dyn std::fmt::Display| Failure::Input(format!("{}: {e}", path.display()));
+    let value = Json::parse(&bytes).map_err(|e| fault(&e))?.value;
+    // Either the succession itself or the whole answer of `keys show --json`.
+    let value = value.get("succession").cloned().unwrap_or(value);
+    Succession::from_json(&value).map_err(|e| fault(&e))
+}

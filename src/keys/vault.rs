@@ -1,0 +1,150 @@
+//! Where the text of a key file is when it lies in no file: in an environment variable, in the operating system's
+//! keyring, or wherever the host keeps its secrets.
+//!
+//! Invariant: what comes out of a vault is held in memory that is zeroized, and nothing of it is in an error or a `Debug`.
+
+use super::MAX_KEY_FILE_BYTES;
+use crate::{Error, ErrorKind, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+/// Keeps the text of a key file, as [`KeyFile::to_text`](super::KeyFile::to_text) gives it and
+/// [`KeyFile::parse`](super::KeyFile::parse) reads it.
+pub trait KeyVault: Send + Sync {
+    /// What messages call it. Nothing secret.
+    fn name(&self) -> String;
+
+    /// What it holds, if it holds anything.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key) with what to do, where it cannot be asked.
+    fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>>;
+
+    /// Replaces what it holds, for good: what was there before is gone, and after a crash there is one or the other.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key) where it cannot; it holds what it held then.
+    fn store(&self, text: &[u8]) -> Result<()>;
+
+    /// Whether [`store`](KeyVault::store) can ever succeed. Where it cannot, keys are not rotated and nobody is erased:
+    /// both destroy a key, and nothing can destroy one that comes back with the next start.
+    fn is_replaceable(&self) -> bool {
+        true
+    }
+}
+
+impl<V: KeyVault + ?Sized> KeyVault for Box<V> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        (**self).load()
+    }
+
+    fn store(&self, text: &[u8]) -> Result<()> {
+        (**self).store(text)
+    }
+
+    fn is_replaceable(&self) -> bool {
+        (**self).is_replaceable()
+    }
+}
+
+/// A whole key file in an environment variable, as base64 (`base64 -w0 audit.log.key`).
+///
+/// Nothing can be replaced there. So the mark of the last signature is not kept from one run to the next, keys cannot be
+/// rotated and nobody can be erased: do that with the key file, and renew the variable.
+#[derive(Debug, Clone)]
+pub struct EnvironmentKeys(String);
+
+impl EnvironmentKeys {
+    /// The keys in this variable.
+    pub fn new(variable: impl Into<String>) -> EnvironmentKeys {
+        EnvironmentKeys(variable.into())
+    }
+}
+
+impl KeyVault for EnvironmentKeys {
+    fn name(&self) -> String {
+        format!("the environment variable {}", self.0)
+    }
+
+    fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        let Some(value) = std::env::var_os(&self.0) else { return Ok(None) };
+        let text = Zeroizing::new(value.into_encoded_bytes());
+        let refuse = |why: &str| Err(Error::new(ErrorKind::Key, format!("{}: {why}", self.name())));
+        if text.len() > MAX_KEY_FILE_BYTES * 2 {
+            return refuse("it is too long for a key file");
+        }
+        let mut plain = Zeroizing::new(Vec::with_capacity(text.len()));
+        plain.extend(text.iter().filter(|b| !b.is_ascii_whitespace()));
+        let mut out = Zeroizing::new(Vec::with_capacity(text.len() + 4));
+        match STANDARD.decode_vec(&*plain, &mut out) {
+            Ok(()) => Ok(Some(out)),
+            Err(_) => refuse("it is not base64; put the whole key file into it, as `base64 -w0 STORE.key` prints it"),
+        }
+    }
+
+    fn store(&self, _: &[u8]) -> Result<()> {
+        let message = format!(
+            "the keys come from {}, where nothing can be replaced: put them into a key file, do this there, and renew the \
+             variable",
+            self.name()
+        );
+        Err(Error::new(ErrorKind::Key, message))
+    }
+
+    fn is_replaceable(&self) -> bool {
+        false
+    }
+}
+
+/// The operating system's keyring: the Secret Service on Linux, the Keychain on macOS, the Credential Manager on Windows
+/// (which takes at most 2,560 bytes, enough for a key file of a few rotations).
+#[cfg(feature = "keyring")]
+#[derive(Debug, Clone)]
+pub struct OsKeyring {
+    account: String,
+}
+
+#[cfg(feature = "keyring")]
+impl OsKeyring {
+    /// The keys under the service `attestlog` and this account: usually the store's path.
+    pub fn new(account: impl Into<String>) -> OsKeyring {
+        OsKeyring { account: account.into() }
+    }
+
+    fn entry(&self) -> Result<keyring::v1::Entry> {
+        keyring::v1::Entry::new("attestlog", &self.account).map_err(|e| self.failed(&e))
+    }
+
+    fn failed(&self, e: &keyring::v1::Error) -> Error {
+        // What a keyring says of data that it cannot decode carries the data.
+        let why = match e {
+            keyring::v1::Error::BadEncoding(_) => "what it holds cannot be read".to_owned(),
+            other => other.to_string(),
+        };
+        Error::new(ErrorKind::Key, format!("{}: {why}", self.name()))
+    }
+}
+
+#[cfg(feature = "keyring")]
+impl KeyVault for OsKeyring {
+    fn name(&self) -> String {
+        format!("the system's keyring (attestlog, {})", self.account)
+    }
+
+    fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        match self.entry()?.get_secret() {
+            Ok(text) => Ok(Some(Zeroizing::new(text))),
+            Err(keyring::v1::Error::NoEntry) => Ok(None),
+            Err(e) => Err(self.failed(&e)),
+        }
+    }
+
+    fn store(&self, text: &[u8]) -> Result<()> {
+        self.entry()?.set_secret(text).map_err(|e| self.failed(&e))
+    }
+}

@@ -1,0 +1,394 @@
+//! Checkpoints handed to anchors while the store is open.
+//!
+//! Invariant J1: what is owed to an anchor is written in the commit that brings the checkpoint, and struck off only after
+//! the anchor took one as large; so neither a crash, nor a failure, nor a run without that anchor forgets it. Invariant
+//! J2: nobody who records or reads waits for an anchor: each is asked on a thread of its own, which holds no turn and no
+//! store while it waits for an answer; closing waits no longer than it was told.
+//!
+//! One thread looks what is due and starts the others. It begins with the first checkpoint, or when the store is opened
+//! and something is owed.
+
+use super::AuditLog;
+use super::commit::{Core, Staging};
+use super::guard::guarded;
+use super::shared::Shared;
+use super::tables::{self, Stored};
+use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, Record};
+use crate::host::Clock;
+use crate::json::Json;
+use crate::note::SignedCheckpoint;
+use crate::{Error, ErrorKind, Hash, Result, merkle};
+use redb::ReadableDatabase;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// Under which key of `meta` stands what is owed to whom.
+const KEY: &str = "anchors";
+/// However long a wait, so often somebody looks: clocks can be set.
+const AT_MOST: Duration = Duration::from_secs(60);
+
+/// How checkpoints are handed to anchors, as it was said when the store was opened.
+#[derive(Debug, Clone)]
+pub(crate) struct AnchorOptions {
+    pub anchors: Vec<Arc<dyn Anchor>>,
+    pub backoff: Backoff,
+    /// How long closing waits for them.
+    pub wait: Duration,
+    /// Whether what is owed is handed over from the start, or only after something was signed.
+    pub at_open: bool,
+}
+
+impl Default for AnchorOptions {
+    fn default() -> AnchorOptions {
+        let wait = Duration::from_secs(5);
+        AnchorOptions { anchors: Vec::new(), backoff: Backoff::default(), wait, at_open: true }
+    }
+}
+
+/// What the threads share that hand over checkpoints.
+#[derive(Debug)]
+pub(crate) struct Anchoring {
+    options: AnchorOptions,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: AnchorQueue,
+    store: Weak<Shared>,
+    started: bool,
+    stop: bool,
+    /// How many checkpoints are being handed over.
+    busy: usize,
+    /// How many threads use the store right now.
+    inside: usize,
+}
+
+/// How things stand with one anchor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnchorHealth {
+    /// What it is called.
+    pub name: String,
+    /// Whether the store was opened with it. What is owed to one that is not at hand stays owed.
+    pub at_hand: bool,
+    /// What it took, what is owed to it, and why it failed.
+    pub status: AnchorStatus,
+}
+
+impl Anchoring {
+    pub(crate) fn new(options: AnchorOptions, clock: Arc<dyn Clock>) -> Arc<Anchoring> {
+        Arc::new(Anchoring { options, clock, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_hand(&self, name: &str) -> Option<&Arc<dyn Anchor>> {
+        self.options.anchors.iter().find(|anchor| anchor.name() == name)
+    }
+
+    /// Starts the thread that looks what is due, once.
+    fn start(self: &Arc<Self>) {
+        let mut state = self.lock();
+        if !state.started && !state.stop && !self.options.anchors.is_empty() {
+            let this = self.clone();
+            let spawned = std::thread::Builder::new().name("attestlog-anchors".to_owned()).spawn(move || this.run());
+            // Without a thread everything stays owed, and the next checkpoint tries again.
+            state.started = spawned.is_ok();
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn run(self: Arc<Self>) {
+        loop {
+            let due = {
+                let mut state = self.lock();
+                loop {
+                    if state.stop {
+                        return;
+                    }
+                    let now = self.clock.now();
+                    let due = state.queue.due_of(now, |name| self.at_hand(name).is_some());
+                    if !due.is_empty() {
+                        state.busy += due.len();
+                        break due;
+                    }
+                    let next = state.queue.next_due_of(|name| self.at_hand(name).is_some());
+                    let wait = next.map_or(AT_MOST, |at| at.since(now)).clamp(Duration::from_millis(1), AT_MOST);
+                    state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+                }
+            };
+            for due in due {
+                let this = self.clone();
+                let (name, size) = (due.anchor.clone(), due.size);
+                let thread = std::thread::Builder::new().name("attestlog-anchor".to_owned());
+                let spawned = thread.spawn(move || {
+                    this.hand_over(&name, size);
+                    this.lock().busy -= 1;
+                    this.changed.notify_all();
+                });
+                if let Err(e) = spawned {
+                    let mut state = self.lock();
+                    state.queue.failed(&due.anchor, self.clock.now(), &e.into());
+                    state.busy -= 1;
+                }
+            }
+        }
+    }
+
+    /// Runs `work` with the store, unless it is being closed.
+    fn inside<T>(&self, work: impl FnOnce(&Shared) -> Result<T>) -> Result<T> {
+        let closed = || Error::new(ErrorKind::Closed, "the store was closed");
+        let store = {
+            let mut state = self.lock();
+            let store = if state.stop { None } else { state.store.upgrade() };
+            let store = store.ok_or_else(closed)?;
+            state.inside += 1;
+            store
+        };
+        let done = guarded(|| work(&store));
+        drop(store);
+        self.lock().inside -= 1;
+        self.changed.notify_all();
+        done
+    }
+
+    fn hand_over(&self, name: &str, size: u64) {
+        let Some(anchor) = self.at_hand(name) else { return };
+        let signed = self.inside(|shared| shared.newest_checkpoint(size));
+        let taken = signed.and_then(|signed| {
+            let of = signed.checkpoint().size();
+            let consistency = |old: u64| -> Result<Vec<Hash>> {
+                self.inside(|shared| merkle::consistency_proof(&shared.snapshot()?, old, of))
+            };
+            // An anchor of the host's may panic; that is a failure like any other.
+            guarded(|| anchor.submit(&signed, &consistency)).map(|receipt| (signed, receipt))
+        });
+        let now = self.clock.now();
+        match &taken {
+            Ok((_, receipt)) => self.lock().queue.succeeded(name, now, receipt.at),
+            Err(e) => self.lock().queue.failed(name, now, e),
+        }
+        // Where this fails it was not written down, and is handed over once more after the next start.
+        let _ = self.inside(|shared| shared.settle_anchor(anchor.as_ref(), name, taken.ok()));
+    }
+
+    /// Waits until everything at hand was tried, at most for `at_most`; says whether nothing is owed to them any more.
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
+    fn flush(self: &Arc<Self>, at_most: Duration) -> bool {
+        self.start();
+        let end = Instant::now().checked_add(at_most);
+        let mut state = self.lock();
+        loop {
+            let next = state.queue.next_due_of(|name| self.at_hand(name).is_some());
+            let idle = next.is_none_or(|at| at > self.clock.now()) && state.busy == 0;
+            let left = end.map_or(AT_MOST, |end| end.saturating_duration_since(Instant::now()));
+            if idle || !state.started || left.is_zero() {
+                return next.is_none() && state.busy == 0;
+            }
+            state = self.changed.wait_timeout(state, left.min(AT_MOST)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the threads; waits only for one that is using the store, not for one that waits for an answer.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.stop = true;
+        self.changed.notify_all();
+        while state.inside > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// What is owed once a checkpoint of this size is signed, as `meta` keeps it; `None` without any anchor.
+    pub(super) fn owe(&self, size: u64) -> Option<String> {
+        let mut state = self.lock();
+        state.queue.owe(size, self.clock.now());
+        (state.queue.status().len() > 0).then(|| state.queue.to_json().to_canonical().to_string())
+    }
+}
+
+impl Shared {
+    /// Reads what was owed when the store was last open, and begins to hand it over.
+    pub(super) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
+        let stored = {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            let meta = txn.open_table(tables::META).stored()?;
+            let row = meta.get(KEY).stored()?.map(|row| row.value().to_vec());
+            row.and_then(|bytes| Json::parse(&bytes).ok()).map(|parsed| parsed.value)
+        };
+        let anchoring = &self.anchoring;
+        let backoff = anchoring.options.backoff;
+        let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
+        let owing = {
+            let mut state = anchoring.lock();
+            state.store = Arc::downgrade(self);
+            // What cannot be read is owed anew.
+            let queue = stored.and_then(|json| AnchorQueue::from_json(&json, backoff).ok());
+            state.queue = queue.unwrap_or_else(|| AnchorQueue::new(backoff));
+            for anchor in &anchoring.options.anchors {
+                state.queue.add(&anchor.name())?;
+            }
+            if signed > 0 {
+                state.queue.owe(signed, self.clock.now());
+            }
+            state.queue.next_due_of(|name| anchoring.at_hand(name).is_some()).is_some()
+        };
+        if owing && anchoring.options.at_open && self.settings.background {
+            anchoring.start();
+        }
+        Ok(())
+    }
+
+    /// A checkpoint was signed: hands it over, without waiting.
+    pub(super) fn hand_over(&self) {
+        if self.settings.background {
+            self.anchoring.start();
+        }
+    }
+
+    /// Before the store is closed: hands over what is owed, as long as closing may take.
+    pub(super) fn finish_anchoring(&self) {
+        if !self.anchoring.options.anchors.is_empty() && !self.is_closed() {
+            let _ =
+                self.exclusive(|shared, core| match core.state.size > core.state.signed && shared.keys().is_some() {
+                    true => shared.sign(core).map(|_| ()),
+                    false => Ok(()),
+                });
+            self.anchoring.flush(self.anchoring.options.wait);
+        }
+        self.anchoring.stop();
+    }
+
+    /// The newest checkpoint of at most this size.
+    fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(tables::CHECKPOINTS).stored()?;
+        let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;
+        let (_, note) = newest.ok_or_else(|| Error::damaged("the checkpoint that is owed is not in the store"))?;
+        Ok(SignedCheckpoint::parse(note.value())?)
+    }
+
+    /// Writes down how handing over went: what is still owed, what the anchor gave, and its time where it counts.
+    fn settle_anchor(
+        &self,
+        anchor: &dyn Anchor,
+        name: &str,
+        taken: Option<(SignedCheckpoint, AnchorReceipt)>,
+    ) -> Result<()> {
+        let attested = match &taken {
+            Some((signed, receipt)) if receipt.attestation.is_some() => {
+                Some((signed.checkpoint().size(), receipt.record(signed)?.to_string()))
+            }
+            _ => None,
+        };
+        let time = taken.and_then(|(_, receipt)| receipt.at).filter(|_| anchor.tells_time());
+        self.exclusive(|shared: &Shared, core: &mut Core| {
+            let owed = shared.anchoring.lock().queue.to_json().to_canonical().to_string();
+            let mut staging = Staging::new(shared, core)?;
+            let told = match time {
+                Some(time) if staging.gains_by(time) => staging.trusted_time(time, name).map(|_| true)?,
+                _ => false,
+            };
+            if !told {
+                return shared.write_beside(core, |txn| shared.write_anchors(txn, &owed, name, attested.as_ref()));
+            }
+            shared.commit(core, staging, |txn| shared.write_anchors(txn, &owed, name, attested.as_ref()))
+        })
+    }
+
+    /// A commit that touches nothing that the writer knows, with the turn.
+    fn write_beside(&self, core: &mut Core, write: impl FnOnce(&redb::WriteTransaction) -> Result<()>) -> Result<()> {
+        core.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        write(&txn)?;
+        txn.commit().stored()?;
+        core.broken = false;
+        Ok(())
+    }
+
+    fn write_anchors(
+        &self,
+        txn: &redb::WriteTransaction,
+        owed: &str,
+        name: &str,
+        attested: Option<&(u64, String)>,
+    ) -> Result<()> {
+        write_owed(txn, owed)?;
+        if let Some((size, record)) = attested {
+            txn.open_table(tables::ATTESTATIONS).stored()?.insert((*size, name), record.as_bytes()).stored()?;
+            self.note(|changes| _ = changes.attestations.insert((*size, name.to_owned())));
+        }
+        Ok(())
+    }
+}
+
+/// Writes down what is owed to whom.
+pub(super) fn write_owed(txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
+    txn.open_table(tables::META).stored()?.insert(KEY, owed.as_bytes()).stored()?;
+    Ok(())
+}
+
+impl AuditLog {
+    /// How things stand with each anchor: those that the store was opened with, and those that something is owed to from
+    /// before.
+    pub fn anchors(&self) -> Vec<AnchorHealth> {
+        let anchoring = &self.shared().anchoring;
+        let state = anchoring.lock();
+        let health = |(name, status): (&str, &AnchorStatus)| AnchorHealth {
+            name: name.to_owned(),
+            at_hand: anchoring.at_hand(name).is_some(),
+            status: status.clone(),
+        };
+        state.queue.status().map(health).collect()
+    }
+
+    /// Hands over what is owed now, also where an anchor failed a moment ago, and waits until each was tried, at most for
+    /// `at_most`. Says whether nothing is owed any more to the anchors that are at hand.
+    pub fn flush_anchors(&self, at_most: Duration) -> bool {
+        let anchoring = &self.shared().anchoring;
+        anchoring.lock().queue.retry_now();
+        anchoring.flush(at_most)
+    }
+
+    /// Forgets an anchor, with everything that is owed to it; gives how things stood. One that the store was opened with
+    /// is known again after the next opening.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record`].
+    pub fn forget_anchor(&self, name: &str) -> Result<Option<AnchorStatus>> {
+        self.shared().exclusive(|shared, core| {
+            let (status, owed) = {
+                let mut state = shared.anchoring.lock();
+                let status = state.queue.remove(name);
+                (status, state.queue.to_json().to_canonical().to_string())
+            };
+            shared.write_beside(core, |txn| write_owed(txn, &owed)).map(|()| status)
+        })
+    }
+
+    /// What witnesses and time-stamping authorities gave for checkpoints of this store, by size. Printed one after the
+    /// other these are an anchor file, to be kept elsewhere; here they are as much in the keeper's hands as the store.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn attestations(&self) -> Result<Vec<(String, Record)>> {
+        guarded(|| {
+            let txn = self.shared().database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(tables::ATTESTATIONS).stored()?;
+            let mut all = Vec::new();
+            for row in table.range::<(u64, &str)>(..).stored()? {
+                let (key, record) = row.stored()?;
+                let name = key.value().1.to_owned();
+                all.push((name, Record::parse(record.value())?));
+            }
+            Ok(all)
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! What the benchmarks reach of the single steps of recording. Compiled only with the feature `benching`; no part of the
+//! interface.
+
+use super::AuditLog;
+use super::block::{Packed, Sealer};
+use super::merge::Row;
+use super::posting;
+use crate::codec;
+use crate::entry::{Body, Content, Phase};
+use crate::{Entry, Hash, Result, ToolCall, line};
+
+/// A call as the writer has it: validated, sanitised, with its retention.
+pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
+    let shared = log.shared();
+    let mut prepared = shared.prepare(call, Phase::Whole)?;
+    let now = shared.clock.now();
+    prepared.call.timestamp = prepared.timestamp.unwrap_or(now);
+    let patient = !prepared.call.patient_ids.is_empty();
+    let policies = shared.policies();
+    let retention = policies.set.retention.assign(&prepared.call.tool_name, patient, None, None, now)?;
+    let mut nonce = [0; 16];
+    shared.random.fill(&mut nonce);
+    let body = Body { nonce, recorded_at: now, retention: Some(retention), content: Content::Call(prepared.call) };
+    Ok(Entry { seq: 0, prev: Hash::ZERO, body })
+}
+
+/// Appends the line of the entry at `seq` behind `prev` to `out`.
+pub fn write_line(entry: &Entry, seq: u64, prev: &Hash, out: &mut Vec<u8>) {
+    line::write(out, seq, prev, &entry.body);
+}
+
+/// The stored form of an entry.
+pub fn encode(entry: &Entry) -> Result<Vec<u8>> {
+    Ok(codec::encode(&entry.body)?)
+}
+
+/// Blocks being filled.
+#[derive(Debug, Default)]
+pub struct Blocks(Sealer);
+
+impl Blocks {
+    /// Adds an encoded entry; gives the bytes of the block that became full.
+    pub fn push(&mut self, seq: u64, prev: Hash, hash: Hash, bytes: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        Ok(self.0.push(seq, &Packed { prev, hash, bytes })?.map(|(_, block)| block))
+    }
+}
+
+/// The stored form of a posting list.
+pub fn postings(seqs: &[u64]) -> Vec<u8> {
+    posting::encode(seqs)
+}
+
+/// A posting row as an index batch writes it.
+pub fn row(seqs: Vec<u64>) -> Vec<u8> {
+    Row { salt: [7; 16], position: 1000, seqs }.encode()
+}

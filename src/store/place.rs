@@ -1,0 +1,185 @@
+//! Where the store's bytes lie, and where a purge writes them anew.
+//!
+//! Invariant X5: what a purge that was stopped has left beside the store is removed when the store is opened again: a
+//! regular file under a name that carries the store's own id, and nothing else. Links are never followed. Invariant X6:
+//! whoever has the store open has the file that its path names: a purge by another process may put another file there
+//! between opening and locking.
+
+use super::open::{Memory, new_private_file};
+use super::options::{Settings, Source};
+use super::tables::Stored;
+use crate::ledger::Ledger;
+use crate::{Error, ErrorKind, Result};
+use redb::{Builder, Database};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+/// How often a file is opened that another process replaces meanwhile.
+const TRIES: usize = 16;
+
+/// Where a store is written anew.
+#[derive(Debug)]
+pub(super) enum Place {
+    File { new: PathBuf, path: PathBuf },
+    Memory(Memory),
+}
+
+/// Refuses a store that no other can take the place of.
+pub(super) fn check_replaceable(source: &Source) -> Result<()> {
+    match source {
+        Source::Memory(_) => Ok(()),
+        Source::Backend(_) => Err(Error::invalid(
+            "a store on a storage of the caller's cannot be purged: what is deleted in place stays in its free pages, and \
+             there is no second storage to write what stays into. Keep the store in a file",
+        )),
+        Source::File(path) => match links(&std::fs::metadata(path).map_err(|e| Error::from(e).at(path.display()))?) {
+            0 | 1 => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "{}: the file has another name too (a hard link), under which everything would stay that is purged; \
+                     remove the other name",
+                    path.display()
+                ),
+            )),
+        },
+    }
+}
+
+impl Place {
+    /// Makes the place, with the rights that the store's file has, and an empty database in it.
+    pub(super) fn make(source: &Source, ledger: &Ledger, settings: &Settings) -> Result<(Place, Database)> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(settings.cache_bytes);
+        match source {
+            Source::File(path) => {
+                // Where the path is a link, it is the file behind it that is replaced.
+                let path = std::fs::canonicalize(path).map_err(|e| Error::from(e).at(path.display()))?;
+                let new = beside(&path, ledger).ok_or_else(|| Error::damaged("the log does not say whose it is"))?;
+                remove_file_of_ours(&new);
+                let file = new_private_file(&new)?;
+                let place = Place::File { new, path };
+                place.give_rights(&file)?;
+                let database = builder.create_file(file).stored()?;
+                Ok((place, database))
+            }
+            Source::Memory(_) => {
+                let memory = Memory::default();
+                let database = builder.create_with_backend(memory.clone()).stored()?;
+                Ok((Place::Memory(memory), database))
+            }
+            Source::Backend(_) => check_replaceable(source).and(Err(Error::invalid("it cannot be replaced"))),
+        }
+    }
+
+    /// Whoever could open the store before can afterwards, and nobody else.
+    #[cfg(unix)]
+    fn give_rights(&self, file: &File) -> Result<()> {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let Place::File { path, new } = self else { return Ok(()) };
+        let (old, fresh) = (std::fs::metadata(path)?, file.metadata()?);
+        if (old.uid(), old.gid()) != (fresh.uid(), fresh.gid()) {
+            fchown(file, Some(old.uid()), Some(old.gid())).map_err(|e| {
+                Error::from(e).at(format!("{}: giving it to the owner of the store's file", new.display()))
+            })?;
+        }
+        Ok(file.set_permissions(old.permissions())?)
+    }
+
+    #[cfg(not(unix))]
+    fn give_rights(&self, _: &File) -> Result<()> {
+        Ok(())
+    }
+
+    /// The new file takes the store's name.
+    pub(super) fn take(&self, source: &Source) -> Result<()> {
+        match (self, source) {
+            (Place::File { new, path }, _) => std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display())),
+            (Place::Memory(memory), Source::Memory(at)) => {
+                *at.lock().unwrap_or_else(PoisonError::into_inner) = memory.clone();
+                Ok(())
+            }
+            _ => Err(Error::invalid("it cannot be replaced")),
+        }
+    }
+
+    /// Makes the name outlive a power failure.
+    pub(super) fn sync(&self) -> Result<()> {
+        match self {
+            Place::File { path, .. } => crate::files::sync_parent(path).map_err(|e| Error::from(e).at(path.display())),
+            Place::Memory(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Place::File { new, .. } = self {
+            // It is gone where it has taken the store's name.
+            let _ = std::fs::remove_file(new);
+        }
+    }
+}
+
+/// The file in which a store is written anew. Its name has the store's id in it, so that nobody else's file is ever
+/// taken for it.
+fn beside(path: &Path, ledger: &Ledger) -> Option<PathBuf> {
+    let id: String = ledger.genesis.as_ref()?.store_id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let mut name = path.as_os_str().to_owned();
+    name.push(".purge-");
+    name.push(id);
+    Some(name.into())
+}
+
+/// Removes what a purge that was stopped has left. With the store's lock, so that none is under way.
+pub(super) fn remove_left(source: &Source, ledger: &Ledger) {
+    let path = source.path().and_then(|path| std::fs::canonicalize(path).ok());
+    if let Some(left) = path.and_then(|path| beside(&path, ledger)) {
+        remove_file_of_ours(&left);
+    }
+}
+
+fn remove_file_of_ours(path: &Path) {
+    // What cannot be removed now is in the way of the next purge, which says so.
+    if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Opens and locks the file at `path`.
+pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Database> {
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    for _ in 0..TRIES {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(named)?;
+        let about = file.metadata().map_err(named)?;
+        let database = builder.create_file(file).stored().map_err(|e| e.at(path.display()))?;
+        if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
+            return Ok(database);
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
+}
+
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Elsewhere an open file cannot be replaced.
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn links(about: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(about)
+}
+
+#[cfg(not(unix))]
+fn links(_: &Metadata) -> u64 {
+    1
+}

@@ -1,0 +1,187 @@
+//! What verifications said last, for whoever looks after the log: `STORE.verified`, a file beside the store.
+//!
+//! Not in the store, because who verifies must not write to what is judged: the file may be evidence, damaged, or not
+//! theirs to write. And no evidence itself: whoever can write beside the store can write this. What a scheduled
+//! verification finds is an alert in the chain besides.
+//!
+//! Invariant E1: a verification that found something stays until somebody has settled it, in the chain, with name and
+//! disposition. Later ones that find nothing (of a restored copy, say) stand beside it and do not take its place.
+
+use super::Verification;
+use crate::alert::Severity;
+use crate::entry::Kind;
+use crate::json::{Json, Object};
+use crate::store::Receipt;
+use crate::{AuditLog, Error, ErrorKind, Result, Timestamp};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// One verification, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Noted {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How many entries the log had.
+    pub size: u64,
+    /// How many things were wrong.
+    pub findings: u64,
+    /// Of which kinds, sorted.
+    pub kinds: Vec<String>,
+    /// How many entries something outside the log confirmed.
+    pub anchored_size: u64,
+}
+
+impl Noted {
+    /// Whether nothing was wrong.
+    pub fn ok(&self) -> bool {
+        self.findings == 0
+    }
+
+    pub(crate) fn to_json(&self) -> Json {
+        Object::from_iter([
+            ("at", Json::from(self.at.to_string())),
+            ("ok", self.ok().into()),
+            ("size", self.size.into()),
+            ("findings", self.findings.into()),
+            ("kinds", self.kinds.clone().into()),
+            ("anchored_size", self.anchored_size.into()),
+        ])
+        .into()
+    }
+
+    fn from_json(value: &Json) -> Option<Noted> {
+        let number = |key: &str| value.get(key).and_then(Json::as_u64);
+        let kinds = value.get("kinds")?.as_array()?.iter().filter_map(|kind| kind.as_str().map(str::to_owned));
+        Some(Noted {
+            at: value.get("at")?.as_str()?.parse().ok()?,
+            size: number("size")?,
+            findings: number("findings")?,
+            kinds: kinds.collect(),
+            anchored_size: number("anchored_size")?,
+        })
+    }
+}
+
+/// What verifications said last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verifications {
+    /// The last one.
+    pub last: Option<Noted>,
+    /// The last one that found something, until that is settled.
+    pub found: Option<Noted>,
+}
+
+/// The file is a few hundred bytes.
+const MAX_BYTES: u64 = 64 << 10;
+
+impl AuditLog {
+    /// What verifications said last, as far as they were noted. Nothing of a store that is no file.
+    ///
+    /// # Errors
+    /// What the file system says; a file that cannot be understood counts as none.
+    pub fn verifications(&self) -> Result<Verifications> {
+        let Some(path) = self.noted_path() else { return Ok(Verifications::default()) };
+        let length = match std::fs::metadata(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Verifications::default()),
+            other => other?.len(),
+        };
+        if length > MAX_BYTES {
+            return Ok(Verifications::default());
+        }
+        let noted = Json::parse(&std::fs::read(path)?).map(|parsed| parsed.value).unwrap_or(Json::Null);
+        let part = |key: &str| noted.get(key).and_then(Noted::from_json);
+        Ok(Verifications { last: part("last"), found: part("found") })
+    }
+
+    /// Notes what a verification said in `STORE.verified`, for [`AuditLog::health`]. The alert engine does so for those
+    /// that it makes, the program for those that it is asked for.
+    ///
+    /// # Errors
+    /// What the file system says.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, VerifyOptions};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let log = AuditLog::create(dir.path().join("audit.log"))?;
+    /// log.note_verification(&log.verify(&VerifyOptions::new())?)?;
+    /// assert!(log.verifications()?.last.unwrap().ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn note_verification(&self, verification: &Verification) -> Result<()> {
+        let kinds: BTreeSet<&str> = verification.findings.iter().map(|finding| finding.kind.as_str()).collect();
+        let noted = Noted {
+            at: self.shared().clock.now(),
+            size: verification.size,
+            findings: verification.findings.len() as u64,
+            kinds: kinds.into_iter().map(str::to_owned).collect(),
+            anchored_size: if verification.anchored { verification.anchored_size } else { 0 },
+        };
+        let before = self.verifications()?;
+        let found = if noted.ok() { before.found } else { Some(noted.clone()) };
+        self.write_noted(&Verifications { last: Some(noted), found })
+    }
+
+    /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the
+    /// rule `tampering` where it is not one already, and what it came to as its acknowledgement.
+    ///
+    /// # Errors
+    /// [`NoSuchEntry`](ErrorKind::NoSuchEntry) where there is nothing to settle; as [`AuditLog::ack_alert`] and
+    /// [`AuditLog::record`].
+    pub fn settle_verification(&self, actor: &str, disposition: &str) -> Result<Receipt> {
+        let noted = self.verifications()?;
+        let Some(found) = noted.found else {
+            return Err(Error::new(ErrorKind::NoSuchEntry, "no verification has found anything that is not settled"));
+        };
+        let known = self.alerts()?.into_iter().map(|state| state.alert);
+        let mut known = known.filter(|alert| alert.detail.get("findings").is_some() && alert.crossing == found.size);
+        let alert = match known.next_back() {
+            Some(alert) => alert.seq,
+            None => {
+                crate::emergency::check_text("actor", actor)?;
+                crate::emergency::check_text("disposition", disposition)?;
+                let detail = Object::from_iter([
+                    ("id", Json::from(format!("tampering:{}", found.size))),
+                    ("rule", "tampering".into()),
+                    ("severity", Severity::Critical.as_str().into()),
+                    ("crossing", found.size.into()),
+                    ("count", found.findings.into()),
+                    ("findings", found.kinds.clone().into()),
+                    ("verified_at", found.at.to_string().into()),
+                ]);
+                self.own_kept(Kind::Alert, |_, _, _| Ok((detail, None)))?.seq
+            }
+        };
+        let receipt = self.ack_alert(alert, actor, disposition)?;
+        self.write_noted(&Verifications { last: noted.last, found: None })?;
+        Ok(receipt)
+    }
+
+    fn noted_path(&self) -> Option<PathBuf> {
+        let mut path = self.shared().path()?.as_os_str().to_owned();
+        path.push(".verified");
+        Some(path.into())
+    }
+
+    fn write_noted(&self, noted: &Verifications) -> Result<()> {
+        let Some(path) = self.noted_path() else { return Ok(()) };
+        let part = |noted: &Option<Noted>| noted.as_ref().map(Noted::to_json);
+        let text = Object::from_iter([("last", Json::from(part(&noted.last))), ("found", part(&noted.found).into())]);
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".part-{}", std::process::id()));
+        let temporary = PathBuf::from(temporary);
+        let written = std::fs::File::create(&temporary).and_then(|mut file| {
+            writeln!(file, "{}", Json::from(text).to_canonical().as_str())?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            crate::files::sync_parent(&path)
+        });
+        if written.is_err() {
+            // What could be removed was made just now.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        Ok(written?)
+    }
+}

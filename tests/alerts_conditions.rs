@@ -1,0 +1,187 @@
+//! Promise: what the host says of a call (a VIP's chart, a relative's, somebody on leave, nobody who cares for the patient)
+//! and what the log knows of it (the usual volume, reviews, a verification) decide whether a rule fires; each fires where
+//! it should and stays silent where it should not.
+
+use attestlog::alert::{AlertEngine, Measure, Part, Rule, Rules};
+use attestlog::json::{Json, Object};
+use attestlog::{AuditLog, Field, ManualClock, Options, ToolCall, VerifyOptions};
+use std::sync::Arc;
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn log() -> (AuditLog, Arc<ManualClock>) {
+    // A Monday.
+    let clock = Arc::new(ManualClock::at("2026-03-02T10:00:00Z".parse().unwrap()));
+    (Options::new().clock(clock.clone()).in_memory().unwrap(), clock)
+}
+
+fn call(user: &str, patient: &str) -> ToolCall {
+    ToolCall::new("visit", user, "read_chart").patient(patient)
+}
+
+fn fired(log: &AuditLog, rules: impl IntoIterator<Item = Rule>) -> Vec<String> {
+    let rules = rules.into_iter().try_fold(Rules::none(), Rules::with).unwrap();
+    AlertEngine::with_rules(log, rules).unwrap().run_once().unwrap();
+    log.alerts().unwrap().into_iter().map(|state| state.alert.id).collect()
+}
+
+#[test]
+fn a_vips_chart() {
+    let (log, _) = log();
+    let vip = || Rule::new("vip").attribute("patient.vip", true).key([Part::USER, Part::PATIENT]);
+    let of = |vip: Json| call("u", "P-1").metadata("patient", Json::from(Object::from_iter([("vip", vip)])));
+    for silent in [call("u", "P-1"), of(false.into()), of("yes".into()), of(Json::Null)] {
+        log.record(silent).unwrap();
+    }
+    assert!(fired(&log, [vip()]).is_empty());
+    let seq = log.record(of(true.into())).unwrap().seq;
+    assert_eq!(fired(&log, [vip()]), [format!("vip:{seq}")]);
+}
+
+#[test]
+fn a_relative_at_the_same_address() {
+    let (log, _) = log();
+    let household = || {
+        Rule::new("household").attribute("relation", "family").attribute("relation", "same_address").key([Part::USER])
+    };
+    log.record(call("u", "P-1").metadata("relation", "none")).unwrap();
+    log.record(call("u", "P-1").metadata("relation", vec!["colleague"])).unwrap();
+    assert!(fired(&log, [household()]).is_empty());
+    let seq = log.record(call("u", "P-1").metadata("relation", vec!["colleague", "same_address"])).unwrap().seq;
+    assert_eq!(fired(&log, [household()]), [format!("household:{seq}")]);
+}
+
+#[test]
+fn somebody_who_is_on_leave() {
+    let (log, _) = log();
+    let leave = || Rule::new("on-leave").attribute("employment", "on_leave").attribute("employment", "terminated");
+    log.record(call("u", "P-1").metadata("employment", "active")).unwrap();
+    log.record(call("u", "P-1").metadata("on_leave", true)).unwrap();
+    assert!(fired(&log, [leave()]).is_empty());
+    let seq = log.record(call("u", "P-1").metadata("employment", "terminated")).unwrap().seq;
+    assert_eq!(fired(&log, [leave()]), [format!("on-leave:{seq}")]);
+}
+
+#[test]
+fn nobody_who_cares_for_the_patient() {
+    let (log, _) = log();
+    let none = || {
+        Rule::new("no-care").attribute("care_relationship", false).except(Field::Purpose, "payment").emergency(false)
+    };
+    log.record(call("u", "P-1").metadata("care_relationship", true)).unwrap();
+    log.record(call("u", "P-1").metadata("care_relationship", false).purpose("payment")).unwrap();
+    log.record(call("u", "P-1").metadata("care_relationship", false).emergency(None)).unwrap();
+    assert!(fired(&log, [none()]).is_empty());
+    let seq = log.record(call("u", "P-1").metadata("care_relationship", false)).unwrap().seq;
+    assert_eq!(fired(&log, [none()]), [format!("no-care:{seq}")]);
+}
+
+#[test]
+fn more_than_a_user_usually_does() {
+    let (log, clock) = log();
+    let volume =
+        || Rule::new("volume").window(DAY).measure(Measure::Baseline { multiple: 3.0, periods: 5, at_least: 20 });
+    for _ in 0..5 {
+        log.record_batch((0..10).map(|_| call("steady", "P-1"))).unwrap();
+        clock.advance(DAY);
+    }
+    // Three times as much is not more than three times as much.
+    log.record_batch((0..30).map(|_| call("steady", "P-1"))).unwrap();
+    assert!(fired(&log, [volume()]).is_empty());
+    let seq = log.record(call("steady", "P-1")).unwrap().seq;
+    assert_eq!(fired(&log, [volume()]), [format!("volume:{seq}")]);
+}
+
+#[test]
+fn an_emergency_that_nobody_reviews() {
+    let (log, clock) = log();
+    let unreviewed = || Rule::new("unreviewed").window(24 * HOUR).measure(Measure::Unreviewed);
+    let reviewed = log.open_emergency("dr", "P-1", "unconscious", "now", HOUR, "dr").unwrap().seq;
+    let forgotten = log.open_emergency("dr", "P-2", "unconscious", "now", HOUR, "dr").unwrap().seq;
+    log.review_emergency(reviewed, "office", "justified", None).unwrap();
+    clock.advance(24 * HOUR - Duration::from_secs(1));
+    assert!(fired(&log, [unreviewed()]).is_empty());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(fired(&log, [unreviewed()]), [format!("unreviewed:{forgotten}")]);
+}
+
+#[test]
+fn a_verification_that_finds_nothing() {
+    let (log, _) = log();
+    log.record(call("u", "P-1")).unwrap();
+    let engine = AlertEngine::new(&log).unwrap();
+    assert!(engine.verify_once(&VerifyOptions::new()).unwrap().ok());
+    assert!(log.alerts().unwrap().is_empty());
+}
+
+#[test]
+fn an_engine_that_finishes_has_looked_at_everything_and_waits_for_nobody() {
+    use attestlog::alert::{Alert, Callback};
+    let log = Options::new().in_memory().unwrap();
+    let (told, heard) = std::sync::mpsc::channel();
+    let (held, hold) = std::sync::mpsc::channel::<()>();
+    let rules = Rules::none().with(Rule::new("every")).unwrap();
+    let quick = Callback::new("quick", move |alert: &Alert| {
+        told.send(alert.id.clone()).unwrap();
+        Ok(())
+    });
+    let stuck = Callback::new("stuck", move |_: &Alert| {
+        // Until the test lets go.
+        let _ = hold.recv();
+        Ok(())
+    });
+    let engine = AlertEngine::with_rules(&log, rules.clone()).unwrap().deliver_to(quick);
+    let running = engine.start().unwrap();
+    let seq = log.record(call("u", "P-1")).unwrap().seq;
+    let status = running.finish(Duration::from_secs(60));
+    assert_eq!((status.raised, status.last_error), (1, None));
+    assert_eq!(heard.try_recv().unwrap(), format!("every:{seq}"));
+    let lag = log.health().unwrap().alerts;
+    assert_eq!((lag.behind, lag.oldest, lag.receivers.get("quick").unwrap().alerts), (0, None, 0));
+
+    let running = AlertEngine::with_rules(&log, rules).unwrap().deliver_to(stuck).start().unwrap();
+    log.record(call("v", "P-1")).unwrap();
+    running.finish(Duration::from_millis(200));
+    assert_eq!(log.alerts().unwrap().len(), 2);
+    assert_eq!(log.health().unwrap().alerts.receivers.get("stuck").unwrap().alerts, 1, "it is owed still");
+    drop(held);
+    log.close().unwrap();
+}
+
+#[test]
+fn health_knows_how_far_alerts_are_behind() {
+    let (log, clock) = log();
+    log.record(call("u", "P-1")).unwrap();
+    let lag = log.health().unwrap().alerts;
+    assert_eq!((lag.evaluated, lag.oldest.map(|t| t.to_string())), (None, Some("2026-03-02T10:00:00Z".to_owned())));
+    assert!(log.health().unwrap().concerns().is_empty(), "not late yet");
+    clock.advance(HOUR);
+    assert!(log.health().unwrap().concerns()[0].contains("no alert rule"));
+    let failing = attestlog::alert::Callback::new("pager", |_: &attestlog::alert::Alert| {
+        Err(attestlog::Error::from(std::io::Error::other("no")))
+    });
+    let mut engine = AlertEngine::new(&log).unwrap().deliver_to(failing);
+    engine.run_once().unwrap();
+    drop(engine);
+    assert_eq!(log.health().unwrap().alerts.oldest, None);
+    let owed = log.health().unwrap().alerts.receivers;
+    assert!(owed.get("pager").unwrap().alerts > 0 && log.health().unwrap().concerns().is_empty());
+    clock.advance(HOUR);
+    assert!(log.health().unwrap().concerns()[0].contains("delivered to pager"));
+    assert!(log.forget_receiver("pager").unwrap() && !log.forget_receiver("pager").unwrap());
+    assert!(log.health().unwrap().concerns().is_empty());
+}
+
+#[cfg(feature = "config")]
+#[test]
+fn receivers_come_back_from_their_file() {
+    use attestlog::alert::Receivers;
+    let text = "[[receivers]]\nto = 'stderr'\nname = \"a \\\"b\\\" \\u007f \\n\"\n\
+                [[receivers]]\ncommand = ['/bin/x', 'a b', '\"']\ntimeout = '1m'\n\
+                [[receivers]]\nwebhook = 'https://e.example/'\nsecret_file = '/s'\n[[receivers]]\nfile = 'C:\\x'\n";
+    let receivers = Receivers::from_toml(text, "f").unwrap();
+    assert_eq!(receivers.0.len(), 4);
+    assert_eq!(Receivers::from_toml(&receivers.to_toml(), "g").unwrap(), receivers);
+}

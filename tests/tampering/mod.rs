@@ -1,0 +1,321 @@
+//! What the tests of tampering share: small stores with everything in them, all that they answer, and the judgement of an
+//! altered copy.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use super::store_common::*;
+use attestlog::alert::{AlertEngine, Rule, Rules};
+use attestlog::json::Json;
+use attestlog::redact::{Action, Policy, Preset};
+use attestlog::retention::HoldSelector;
+use attestlog::{
+    AuditLog, ErrorKind, Field, Options, Outcome, PolicySet, Query, Result, Sender, Statistics, ToolCall, Trigger,
+    VerifyOptions,
+};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The call at this place of a store's history.
+pub fn call(i: u64) -> ToolCall {
+    let patient = format!("P-{}", i % 7);
+    let arguments = format!(r#"{{"note":"the {i}th note","patient_id":"{patient}"}}"#);
+    let call = ToolCall::new(format!("conv_{}", i / 10), format!("usr_{}", i % 5), ["look", "write"][i as usize % 2])
+        .arguments(Json::parse(arguments.as_bytes()).unwrap().value)
+        .model("model-1")
+        .trigger(if i.is_multiple_of(3) { Trigger::System } else { Trigger::UserRequest })
+        .timestamp(time("2025-03-01T12:00:00Z").plus(Duration::from_secs(i * 600)))
+        .duration(Duration::from_micros(i * 1000));
+    let call = if i.is_multiple_of(4) { call.error("no such note") } else { call.result("found") };
+    if i.is_multiple_of(9) { call.sender(Sender::new("sender", i + 1)) } else { call }
+}
+
+/// A closed store with `calls` calls: two index batches, entries behind them, blocks and a tail, calls in two steps.
+pub fn closed(calls: u64) -> Vec<u8> {
+    let (log, disk, _) = store(7);
+    for part in [0..calls / 2, calls / 2..calls * 3 / 4, calls * 3 / 4..calls] {
+        let end = part.end;
+        log.record_batch(part.map(call)).unwrap();
+        if end < calls {
+            log.flush_index().unwrap();
+        }
+    }
+    let begun = log.begin(ToolCall::new("conv_x", "usr_1", "write")).unwrap();
+    begun.finish(|call| call.outcome(Outcome::Timeout)).unwrap();
+    let _ = log.begin(ToolCall::new("conv_x", "usr_2", "write")).unwrap();
+    log.record(ToolCall::new("conv_x", "usr_9", "look").arguments(Json::parse(br#"{"a":1}"#).unwrap().value)).unwrap();
+    log.record(
+        ToolCall::new("conv_x", "usr_9", "look")
+            .arguments(Json::parse(br#"{"a":2}"#).unwrap().value)
+            .trigger(Trigger::System),
+    )
+    .unwrap();
+    log.record(ToolCall::new("conv_x", "usr_9", "look")).unwrap();
+    assert_clean(&log);
+    log.close().unwrap();
+    disk.bytes()
+}
+
+/// What a store answers to whatever it can be asked, as one text.
+pub fn answers(log: &AuditLog) -> Result<String> {
+    use std::fmt::Write;
+    let mut out = String::new();
+    let mut queries = vec![Query::new(), Query::new().newest_first(), Query::new().unfinished()];
+    queries.push(Query::new().since(time("2025-03-01T13:00:00Z")).until(time("2025-03-02T02:00:00Z")));
+    let facets = [
+        (Field::User, vec!["usr_1", "usr_3", "usr_9"]),
+        (Field::Tool, vec!["look", "write"]),
+        (Field::Conversation, vec!["conv_0", "conv_3", "conv_x"]),
+        (Field::Patient, vec!["P-1", "P-6"]),
+        (Field::Outcome, vec!["ok", "tool_error", "timeout", "begun"]),
+        (Field::Trigger, vec!["system", "user_request"]),
+        (Field::Class, vec!["general", "healthcare"]),
+        (Field::Kind, vec!["index_batch", "policy", "call_begun"]),
+    ];
+    for (field, values) in &facets {
+        for value in values {
+            queries.push(Query::new().facet(*field, *value));
+            queries.push(Query::new().facet(*field, *value).newest_first().limit(3));
+        }
+    }
+    for query in &queries {
+        for entry in log.query(query)? {
+            let _ = writeln!(out, "{}", entry?.line());
+        }
+        let _ = writeln!(out, "count {}", log.count(query)?);
+    }
+    let cut = Statistics::new().since(time("2025-03-01T15:00:00Z"));
+    for statistics in [log.statistics(&Statistics::new())?, log.statistics(&cut)?] {
+        let _ = writeln!(out, "{statistics:?}");
+    }
+    for conversation in ["conv_1", "conv_x"] {
+        for step in log.timeline(conversation)? {
+            let step = step?;
+            let _ = writeln!(out, "{} {:?}", step.entry.seq, step.begun_at);
+        }
+    }
+    let _ = writeln!(out, "{} {:?} {}", log.policies().to_json().to_canonical(), log.holds(), log.root_at(log.size())?);
+    Ok(out)
+}
+
+/// A folder where files that only matter for a moment are quick to write.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// A store with keys: sealed values, pseudonyms, a hold, an alert, checkpoints, a rotation, two index batches, and a purge
+/// that took a part of it. Closed, but for the copies that were taken on the way.
+pub struct Rich {
+    pub folder: tempfile::TempDir,
+    pub bytes: Vec<u8>,
+    pub key: PathBuf,
+    /// Store and key file as they were before the last calls, cleanly closed.
+    pub older: (Vec<u8>, Vec<u8>),
+    /// The file as a killed process would have left it, after the last calls, which no checkpoint covers.
+    pub killed: Vec<u8>,
+    /// The key file of that moment.
+    pub killed_key: Vec<u8>,
+    pub verifier: attestlog::note::VerifierKey,
+    /// The checkpoint of the older copy, and the last one.
+    pub checkpoints: [attestlog::note::SignedCheckpoint; 2],
+}
+
+/// The time at which stores are opened that were made by [`rich`].
+pub fn later() -> std::sync::Arc<attestlog::ManualClock> {
+    let clock = clock();
+    clock.advance(Duration::from_secs(500 * 86_400));
+    clock
+}
+
+pub fn keyed(clock: &std::sync::Arc<attestlog::ManualClock>, seed: u64) -> Options {
+    Options::new()
+        .clock(clock.clone())
+        .random(std::sync::Arc::new(attestlog::SeededRandom::new(seed)))
+        .background(false)
+        .cache_bytes(1 << 20)
+}
+
+fn rich_call(i: u64) -> ToolCall {
+    let arguments = format!(r#"{{"note":"the {i}th note","ssn":"078-05-{:04}","mail":"u{i}@example.com"}}"#, 1000 + i);
+    let call =
+        ToolCall::new(format!("conv_{}", i / 6), format!("usr_{}", i % 5), ["look", "read_chart"][i as usize % 2])
+            .arguments(Json::parse(arguments.as_bytes()).unwrap().value)
+            .duration(Duration::from_micros(i * 1000));
+    let call = if i % 4 == 1 { call.patient(format!("P-{}", i % 3)) } else { call };
+    if i.is_multiple_of(9) { call.sender(Sender::new("sender", i + 1)) } else { call }
+}
+
+pub fn rich() -> Rich {
+    let folder = folder();
+    let path = folder.path().join("audit.log");
+    let key = folder.path().join("audit.log.key");
+    let mut policies = PolicySet::default();
+    policies.redaction = Policy::builder(Preset::Default).field("ssn", Action::Seal).build().unwrap();
+    let clock = clock();
+    let log = keyed(&clock, 5).policies(policies).create(&path).unwrap();
+    for i in 0..24 {
+        log.record(rich_call(i)).unwrap();
+    }
+    log.checkpoint().unwrap();
+    log.flush_index().unwrap();
+    let mut covering = HoldSelector::default();
+    covering.conversations.insert("conv_1".to_owned());
+    log.place_hold("case 7", "asked by court", "legal", covering).unwrap();
+    log.rotate_epoch_key().unwrap();
+    clock.advance(Duration::from_secs(500 * 86_400));
+    log.confirm_clock("ops", "a long time").unwrap();
+    for i in 24..36 {
+        log.record(rich_call(i)).unwrap();
+    }
+    let gone = log.purge("ops").unwrap();
+    assert!(gone.purged > 5 && gone.kept_by_hold > 0, "{gone:?}");
+    let rules = Rules::none().with(Rule::new("every_patient_access").when(Field::Tool, "read_chart")).unwrap();
+    AlertEngine::with_rules(&log, rules).unwrap().run_once().unwrap();
+    log.flush_index().unwrap();
+    let first = log.checkpoint().unwrap();
+    log.close().unwrap();
+    let older = (std::fs::read(&path).unwrap(), std::fs::read(&key).unwrap());
+    let log = keyed(&clock, 6).open(&path).unwrap();
+    for i in 36..44 {
+        log.record(rich_call(i)).unwrap();
+    }
+    let begun = log.begin(rich_call(50)).unwrap();
+    begun.finish(|call| call.outcome(Outcome::Timeout)).unwrap();
+    let _ = log.begin(rich_call(51)).unwrap();
+    let last = log.checkpoint().unwrap();
+    for i in 44..48 {
+        log.record(rich_call(i)).unwrap();
+    }
+    let killed = std::fs::read(&path).unwrap();
+    let killed_key = std::fs::read(&key).unwrap();
+    assert_clean_signed(&log);
+    let verifier = log.public_key().unwrap();
+    log.close().unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() < 400 << 10, "{} bytes", bytes.len());
+    Rich { bytes, key, older, killed, killed_key, verifier, checkpoints: [first, last], folder }
+}
+
+fn assert_clean_signed(log: &AuditLog) {
+    let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
+    assert!(found.ok() && found.purged > 0 && found.signed, "{:#?}", found.findings);
+}
+
+/// Writes a private file, over another if there is one.
+pub fn private(path: &Path, bytes: &[u8]) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = std::fs::remove_file(path);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+/// What became of altered copies.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub not_opened: AtomicU64,
+    pub found: AtomicU64,
+    /// Verified clean, and every answer is what it was.
+    pub harmless: AtomicU64,
+    /// Verified clean, yet some answer is an error; verification read everything, so this is not hidden.
+    pub refused: AtomicU64,
+    /// Verified clean and answered differently, by the name of what was done.
+    pub wrong: Mutex<Vec<String>>,
+    pub panics: Mutex<BTreeMap<String, u64>>,
+    /// The names of the first harmless ones.
+    pub unseen: Mutex<Vec<String>>,
+    different: AtomicU64,
+}
+
+impl Tally {
+    pub fn tried(&self) -> u64 {
+        let all = [&self.not_opened, &self.found, &self.harmless, &self.refused];
+        all.iter().map(|c| c.load(Ordering::Relaxed)).sum::<u64>() + self.wrong.lock().unwrap().len() as u64
+    }
+
+    pub fn say(&self, what: &str) {
+        println!(
+            "{what}: {} tried: {} not opened, {} found by verify, {} harmless, {} answers refused, {} CLEAN AND DIFFERENT",
+            self.tried(),
+            self.not_opened.load(Ordering::Relaxed),
+            self.found.load(Ordering::Relaxed),
+            self.harmless.load(Ordering::Relaxed),
+            self.refused.load(Ordering::Relaxed),
+            self.wrong.lock().unwrap().len()
+        );
+        assert!(self.panics.lock().unwrap().is_empty(), "{what} panicked: {:?}", self.panics.lock().unwrap());
+    }
+
+    #[track_caller]
+    pub fn assert_none_wrong(&self) {
+        let wrong = self.wrong.lock().unwrap();
+        assert!(wrong.is_empty(), "verified clean and answered differently: {wrong:?}");
+    }
+
+    /// Opens a copy, verifies it, and asks it everything if nothing was found.
+    pub fn judge(&self, name: &str, log: Result<AuditLog>, verify: &VerifyOptions, answers: &str) {
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            let log = match log {
+                Ok(log) => log,
+                Err(e) => {
+                    assert_ne!(e.kind(), ErrorKind::InvalidInput);
+                    return &self.not_opened;
+                }
+            };
+            match log.verify(verify) {
+                Ok(found) if found.ok() => {}
+                _ => return &self.found,
+            }
+            match self::answers(&log) {
+                Ok(again) if again == answers => {
+                    let mut unseen = self.unseen.lock().unwrap();
+                    if unseen.len() < 100 {
+                        unseen.push(name.to_owned());
+                    }
+                    &self.harmless
+                }
+                Ok(_) => {
+                    self.wrong.lock().unwrap().push(name.to_owned());
+                    &self.different
+                }
+                Err(_) => &self.refused,
+            }
+        }));
+        match judged {
+            Ok(counter) => drop(counter.fetch_add(1, Ordering::Relaxed)),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or(panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+                let text = text.unwrap_or_default().chars().take(100).collect();
+                *self.panics.lock().unwrap().entry(text).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Keeps what the library turns into errors from filling the screen.
+pub fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    let said = std::sync::Arc::new(std::panic::take_hook());
+    let ours = said.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.location().is_some_and(|place| place.file().starts_with("tests/")) {
+            ours(info);
+        }
+    }));
+    let done = work();
+    std::panic::set_hook(Box::new(move |info| said(info)));
+    done
+}
+
+/// Runs `each` on all cores, with the number of the core.
+pub fn on_all_cores<T: Sync>(items: &[T], each: impl Fn(usize, &T) + Sync) {
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get());
+    let each = &each;
+    std::thread::scope(|scope| {
+        for lane in 0..threads {
+            scope.spawn(move || items.iter().skip(lane).step_by(threads).for_each(|item| each(lane, item)));
+        }
+    });
+}
