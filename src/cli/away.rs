@@ -25,7 +25,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// `import` and `mcp` sanitise here and send what comes of it; `serve` waits until it owns the store.
 const EFFECTS: &[(&str, Effect)] = &[
     ("alerts ack", Effect::Changes),
+    ("alerts forget", Effect::Changes),
     ("alerts list", Effect::Reads),
+    ("alerts settle", Effect::Changes),
     ("alerts watch", Effect::Follows),
     ("anchors flush", Effect::Changes),
     ("anchors forget", Effect::Changes),
@@ -55,6 +57,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("purge", Effect::Changes),
     ("query", Effect::Reads),
     ("report access", Effect::Reads),
+    ("report disclosures", Effect::Reads),
     ("reveal", Effect::Changes),
     ("stats", Effect::Reads),
     ("tail", Effect::Follows),

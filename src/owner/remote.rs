@@ -47,7 +47,7 @@ pub fn reach(store: &Path) -> Result<Option<Connection>> {
         Err(NoPeer::Refused(message)) => return Err(Error::new(ErrorKind::Io, message)),
         Err(NoPeer::Io(e)) => return Err(Error::from(e).at(path.display())),
     };
-    Ok(Connection::greet(stream).map_err(Error::from)?.transpose()?)
+    Connection::greet(stream).map_err(Error::from)?.transpose()
 }
 
 impl Connection {

@@ -285,24 +285,8 @@ impl<'a> Staging<'a> {
         self.append(Some(retention), Content::Call(call))
     }
 
-    /// The receipts of a batch that was recorded before. Its first call's number is the batch's, where only that has one:
-    /// a job's entries stand together in one commit, so where the first is, the others follow.
-    fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
-        let [first, others @ ..] = &job[..] else { return Ok(None) };
-        let Some(sender) = first.call.sender.clone() else { return Ok(None) };
-        if others.is_empty() || others.iter().any(|other| other.call.sender.is_some()) {
-            return Ok(None);
-        }
-        let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
-        let end = receipt.seq + job.len() as u64;
-        if end > self.state.size {
-            return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
-        }
-        (receipt.seq..end).map(|seq| Ok(Receipt::new(seq, self.hash_at(seq)?))).collect::<Result<_>>().map(Some)
-    }
-
     /// The hash of an entry that is recorded or staged.
-    fn hash_at(&self, seq: u64) -> Result<Hash> {
+    pub(super) fn hash_at(&self, seq: u64) -> Result<Hash> {
         let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
         match staged.and_then(|i| self.entries.get(i as usize)) {
             Some((packed, _)) => Ok(packed.hash),
@@ -351,7 +335,7 @@ impl<'a> Staging<'a> {
     }
 
     /// The receipt that this sender's record got before, if it did.
-    fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
+    pub(super) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
         if !self.windows.contains_key(id) {
             let txn = self.shared.database()?.get()?.begin_read().stored()?;
             let table = txn.open_table(tables::SENDERS).stored()?;

@@ -1,7 +1,7 @@
 //! Calls that another process prepared and sent here, and what it must know to prepare them.
 //!
-//! Invariant J1: what crosses from process to process is sanitised; values that are sealed cross sealed, and their keys
-//! wrapped under the master key. Invariant J2: a call from another process is recorded only if it could have been
+//! Invariant I3: what crosses from process to process is sanitised; values that are sealed cross sealed, and their keys
+//! wrapped under the master key. Invariant I4: a call from another process is recorded only if it could have been
 //! prepared here: it is held against limits, policy and its own line before it gets a place in the queue.
 
 use super::Shared;

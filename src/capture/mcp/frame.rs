@@ -143,7 +143,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(value(br#" {"a":1} "#), (r#"{"a":1}"#.to_owned(), false));
-        assert_eq!(value(br#"{"a":"x\u0000\\u0000\ud800y\ud83d\ude00"}"#).1, true);
+        assert!(value(br#"{"a":"x\u0000\\u0000\ud800y\ud83d\ude00"}"#).1);
         assert_eq!(value(br#"{"a":"\u0000\\u0000\ud800"}"#).0, "{\"a\":\"\u{2400}\\\\u0000\u{fffd}\"}");
         assert_eq!(value(b"{\"a\":\"\xff\"}").0, "{\"a\":\"\u{fffd}\"}");
         assert!(matches!(read(br#"{"method":"tools/call","method":"ping"}"#), Read::Unreadable));
