@@ -53,6 +53,8 @@ mod hash;
 mod host;
 mod ledger;
 mod line;
+#[cfg(feature = "owner")]
+pub mod owner;
 mod policy;
 mod prove;
 mod query;

@@ -34,11 +34,6 @@ impl Alerting {
         Alerting(running.map_err(|e| complain(format!("no alerts are raised: {e}"))).ok())
     }
 
-    /// No alerts.
-    pub fn off() -> Alerting {
-        Alerting(None)
-    }
-
     /// Waits for what was recorded to be looked at and delivered, but not long.
     pub fn finish(self) {
         let Some(running) = self.0 else { return };
@@ -53,7 +48,7 @@ impl Alerting {
 }
 
 fn not_delivered(failure: &Failure) {
-    if let Failure::Found(m) | Failure::Input(m) | Failure::Store(m) = failure {
+    if let Failure::Found(m) | Failure::Input(m) | Failure::Store(m) | Failure::Locked(m) = failure {
         complain(format!("alerts are not delivered: {m}"));
     }
 }

@@ -7,11 +7,12 @@ use super::alerting;
 use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
 use super::render::{Out, Style, clean};
-use super::store::StoreArgs;
+use super::session;
+use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
+use attestlog::VerifyOptions;
 use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, To, Webhook, parse_duration};
 use attestlog::json::Json;
-use attestlog::{AuditLog, VerifyOptions};
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -207,10 +208,14 @@ fn watch(args: &WatchArgs) -> Outcome {
         None => None,
     };
     let log = args.store.open()?;
-    let configured = alerting::receivers(&args.store.store)?;
+    let mut configured = alerting::receivers(&args.store.store)?;
+    if session::current().is_some() {
+        // Standard output is another process's here.
+        configured.0.retain(|receiver| receiver.to != To::Stdout);
+    }
     let mut engine = AlertEngine::new(&log)?.deliver_to_all(&configured, false)?;
     if !configured.0.iter().any(|receiver| receiver.to == To::Stdout) {
-        engine = engine.deliver_to(JsonLines::new("standard output", io::stdout()));
+        engine = engine.deliver_to(JsonLines::new("standard output", session::stdout()));
     }
     for program in &args.command {
         engine = engine.deliver_to(CommandReceiver::new(program, [""; 0]));
@@ -220,7 +225,7 @@ fn watch(args: &WatchArgs) -> Outcome {
         engine = engine.deliver_to(Webhook::new(url, secret, Duration::from_secs(10))?);
     }
     if args.once {
-        return once(args, &log, engine);
+        return once(args, log, engine);
     }
     if let Some(every) = args.verify_every {
         engine = engine.verify_every(every);
@@ -244,7 +249,7 @@ fn watch(args: &WatchArgs) -> Outcome {
     }
 }
 
-fn once(args: &WatchArgs, log: &AuditLog, mut engine: AlertEngine) -> Outcome {
+fn once(args: &WatchArgs, log: Opened, mut engine: AlertEngine) -> Outcome {
     let mut found = false;
     if args.verify_every.is_some() {
         found = !engine.verify_once(&VerifyOptions::new())?.ok();
@@ -254,7 +259,7 @@ fn once(args: &WatchArgs, log: &AuditLog, mut engine: AlertEngine) -> Outcome {
         complain(format!("{receiver}: {e}"));
     }
     drop(engine);
-    log.clone().close().map_err(|e| args.store.name(e.into()))?;
+    log.close().map_err(|e| args.store.name(e.into()))?;
     Ok(if found || !run.failed.is_empty() { End::Found } else { End::Done })
 }
 

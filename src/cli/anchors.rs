@@ -68,7 +68,10 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
             let all = store.open()?.health().map_err(|e| store.name(e.into()))?.to_json();
             out.line(all.get("anchors").cloned().unwrap_or_default().to_canonical().as_str())?;
         }
-        AnchorsCommand::Show { store, json: false } => show(&store.open()?, &mut out)?,
+        AnchorsCommand::Show { store, json: false } => {
+            let log = store.open()?;
+            show(&log, &mut out)?;
+        }
         AnchorsCommand::Set { store, file } => {
             let text = super::config::text(file)?;
             let configured = read(&text, file)?;

@@ -72,7 +72,7 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     let Because { actor, reason } = &args.because;
     let log = changed(&store, store.key.options()?.restore(&args.src, &args.store, actor, reason))?;
     let size = log.size();
-    close(&store, log)?;
+    changed(&store, log.close())?;
     let mut out = Out::stdout();
     if args.json {
         out.line(Json::from(Object::from_iter([("size", size)])).to_canonical().as_str())?;

@@ -8,7 +8,6 @@ use attestlog::{Error, ErrorKind};
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// A command that did what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +16,8 @@ pub enum End {
     Done,
     /// The check found something, and the command has said what: 1.
     Found,
+    /// As another program did whose place this one took.
+    Code(u8),
 }
 
 /// A command that could not do what it was asked.
@@ -28,6 +29,8 @@ pub enum Failure {
     Input(String),
     /// The store could not be used: 3.
     Store(String),
+    /// Another process has the store open: 3, unless the command can be run there.
+    Locked(String),
     /// Whoever read our output has stopped reading. That is no error of anybody's: 0.
     Pipe,
 }
@@ -47,6 +50,7 @@ impl Failure {
             Failure::Found(m) => Failure::Found(format!("{place}: {m}")),
             Failure::Input(m) => Failure::Input(format!("{place}: {m}")),
             Failure::Store(m) => Failure::Store(format!("{place}: {m}")),
+            Failure::Locked(m) => Failure::Locked(format!("{place}: {m}")),
             Failure::Pipe => Failure::Pipe,
         }
     }
@@ -74,23 +78,25 @@ impl From<io::Error> for Failure {
 }
 
 /// The exit code of a command's outcome; says on standard error what went wrong.
-pub fn code(outcome: Outcome) -> ExitCode {
+pub fn code(outcome: Outcome) -> u8 {
     let (code, message) = match outcome {
         Ok(End::Done) | Err(Failure::Pipe) => (0, None),
         Ok(End::Found) => (1, None),
+        Ok(End::Code(code)) => (code, None),
         Err(Failure::Found(m)) => (1, Some(m)),
         Err(Failure::Input(m)) => (2, Some(m)),
-        Err(Failure::Store(m)) => (3, Some(m)),
+        Err(Failure::Store(m) | Failure::Locked(m)) => (3, Some(m)),
     };
     if let Some(message) = message {
         complain(message);
     }
-    ExitCode::from(code)
+    code
 }
 
 /// One message on standard error.
 pub fn complain(message: impl Display) {
     use io::Write;
     // Where even this cannot be written there is nobody to tell; the exit code still says it.
-    let _ = writeln!(io::stderr(), "attestlog: {}", clean_lines(&message.to_string()));
+    let _ =
+        super::session::stderr().write_all(format!("attestlog: {}\n", clean_lines(&message.to_string())).as_bytes());
 }

@@ -1,14 +1,14 @@
 //! `import`: records what other programs recorded.
 
-use super::alerting::Alerting;
 use super::exit::{End, Failure, Outcome, complain, is_input};
 use super::lines::Source;
 use super::progress::{Progress, Unit};
 use super::render::{Out, clean, count, counted};
-use super::store::StoreArgs;
+use super::store::{Alerts, StoreArgs};
 use attestlog::capture::import::{self, Format, ImportOptions, Tally, Unmatched};
 use attestlog::json::{Json, Object};
-use attestlog::{AuditLog, Error, Receipt};
+use attestlog::owner::Joint;
+use attestlog::{Error, Receipt};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Write;
@@ -57,19 +57,19 @@ pub fn run(args: &ImportArgs) -> Outcome {
     options.user = args.user.clone();
     options.model = args.model.clone();
     options.conversation = args.conversation.clone();
-    let log = args.store.open_with(args.store.key.options()?.unsigned(args.unsigned))?;
-    // A recording raises nothing, but rules remember it: who was seen with whom, and how much is usual.
-    let alerting = Alerting::start(&log, &args.store.store, args.json);
+    // A recording raises nothing, but rules remember it: who was seen with whom, and how much is usual. The process that
+    // owns the store lets them look.
+    let log =
+        args.store.join(args.store.key.options()?.unsigned(args.unsigned), Alerts::Raised { taken: args.json })?;
     let mut out = Out::stdout();
     let imported = all(args, &log, &options, &mut out);
-    alerting.finish();
     let closed = log.close().map_err(|e| args.store.name(e.into()));
     imported?;
     closed?;
     Ok(End::Done)
 }
 
-fn all(args: &ImportArgs, log: &AuditLog, options: &ImportOptions, out: &mut Out) -> Result<(), Failure> {
+fn all(args: &ImportArgs, log: &Joint, options: &ImportOptions, out: &mut Out) -> Result<(), Failure> {
     for (i, path) in args.files.iter().enumerate() {
         let done = file(log, args.format, path, options).map_err(|failure| match (failure, i) {
             (Failure::Input(m), 0) => Failure::Input(m),
@@ -93,7 +93,7 @@ struct Done {
 }
 
 /// Records one file.
-fn file(log: &AuditLog, format: Format, path: &Path, options: &ImportOptions) -> Result<Done, Failure> {
+fn file(log: &Joint, format: Format, path: &Path, options: &ImportOptions) -> Result<Done, Failure> {
     let source = Source::open(Some(path))?;
     let name = source.name.clone();
     let bytes = source.read_all(options.max_bytes as u64)?;

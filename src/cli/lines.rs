@@ -71,7 +71,9 @@ impl Source {
                 let bytes = about.is_file().then_some(about.len());
                 Ok(Source { name: path.display().to_string(), bytes, reader: Box::new(file) })
             }
-            _ => Ok(Source { name: "standard input".to_owned(), bytes: None, reader: Box::new(io::stdin()) }),
+            _ => {
+                Ok(Source { name: "standard input".to_owned(), bytes: None, reader: Box::new(super::session::stdin()) })
+            }
         }
     }
 

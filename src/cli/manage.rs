@@ -5,11 +5,11 @@ use super::anchors;
 use super::config;
 use super::exit::{End, Failure, Outcome};
 use super::render::{self, Out, Style, brief, clean, count};
-use super::store::StoreArgs;
+use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Object};
 use attestlog::retention::{ClockEvent, HoldSelector};
-use attestlog::{AuditLog, Error, Receipt};
+use attestlog::{Error, Receipt};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -105,7 +105,7 @@ pub fn changed<T>(store: &StoreArgs, result: Result<T, Error>) -> Result<T, Fail
     result.map_err(|e| store.name(e.into()))
 }
 
-pub fn close(store: &StoreArgs, log: AuditLog) -> Result<(), Failure> {
+pub fn close(store: &StoreArgs, log: Opened) -> Result<(), Failure> {
     changed(store, log.close())
 }
 

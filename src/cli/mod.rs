@@ -1,13 +1,16 @@
 //! The command line: a thin program over the library.
 //!
 //! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
-//! library, and shows the answer through `render` and `table`. Calls go from this file to the commands, from those to
-//! `alerting`, `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes an entry but
+//! library, and shows the answer through `render` and `table`. `away` runs a command where another process has the store
+//! open, and `session` is where its input and output then are. Calls go from this file to the commands, from those to
+//! `alerting`, `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes
+//! an entry but
 //! those whose name says so.
 
 mod alerting;
 mod alerts;
 mod anchors;
+mod away;
 mod backup;
 mod break_glass;
 mod check;
@@ -21,6 +24,7 @@ mod import;
 mod init;
 mod lines;
 mod manage;
+mod mcp;
 mod privacy;
 mod progress;
 mod prove;
@@ -30,15 +34,17 @@ mod record;
 mod redact;
 mod render;
 mod report;
+mod serve;
+mod session;
 mod stats;
 mod store;
 mod table;
+mod tail;
 mod timeline;
 mod trust;
 mod verify;
 
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
 
 /// Tamper-evident audit log for the tool calls of AI agents.
 #[derive(Debug, Parser)]
@@ -61,6 +67,9 @@ enum Command {
     Query(Box<query::QueryArgs>),
     Timeline(timeline::TimelineArgs),
     Stats(stats::StatsArgs),
+    Tail(Box<tail::TailArgs>),
+    Serve(serve::ServeArgs),
+    Mcp(Box<mcp::McpArgs>),
     Verify(verify::VerifyArgs),
     Export(Box<export::ExportArgs>),
     #[command(subcommand)]
@@ -92,11 +101,11 @@ enum Command {
     Redact(redact::RedactArgs),
 }
 
-/// Runs the program with the arguments of the process.
-pub fn main() -> ExitCode {
-    // Usage errors end here, with code 2 and a message of clap's.
-    let cli = Cli::parse();
-    exit::code(match &cli.command {
+pub use away::main;
+
+/// Runs one command, here.
+fn run(command: &Command) -> exit::Outcome {
+    match command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Record(args) => record::run(args),
@@ -104,6 +113,9 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::run(args),
         Command::Timeline(args) => timeline::run(args),
         Command::Stats(args) => stats::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Mcp(args) => mcp::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
         Command::Report(command) => report::run(command),
@@ -125,5 +137,5 @@ pub fn main() -> ExitCode {
         Command::Reveal(args) => privacy::reveal(args),
         Command::Erase(args) => privacy::erase(args),
         Command::Redact(args) => redact::run(args),
-    })
+    }
 }

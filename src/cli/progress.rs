@@ -1,7 +1,8 @@
 //! The progress bar: on standard error, on a terminal only, and only where something takes longer than a second.
 
 use super::render::{bytes, count};
-use std::io::{self, IsTerminal, Write};
+use super::session::{self, Sink};
+use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,20 @@ pub struct Progress {
     shown: bool,
     began: Instant,
     drawn: Mutex<Option<Instant>>,
+    to: Mutex<Sink>,
 }
 
 impl Progress {
     /// A bar that shows itself once a second has passed.
     pub fn new(label: &'static str, unit: Unit) -> Progress {
-        Progress { label, unit, shown: io::stderr().is_terminal(), began: Instant::now(), drawn: Mutex::new(None) }
+        Progress {
+            label,
+            unit,
+            shown: session::shows_progress(),
+            began: Instant::now(),
+            drawn: Mutex::new(None),
+            to: Mutex::new(session::stderr()),
+        }
     }
 
     /// Says how far it is; `total` is 0 where nobody knows.
@@ -49,7 +58,13 @@ impl Progress {
         }
         *drawn = Some(Instant::now());
         let line = self.text(done, total);
-        let _ = write!(io::stderr(), "\r\x1b[K{line}");
+        self.put(&format!("\r\x1b[K{line}"));
+    }
+
+    fn put(&self, text: &str) {
+        if let Ok(mut to) = self.to.lock() {
+            let _ = to.write_all(text.as_bytes());
+        }
     }
 
     fn text(&self, done: u64, total: u64) -> String {
@@ -75,7 +90,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.drawn.lock().is_ok_and(|d| d.is_some()) {
-            let _ = write!(io::stderr(), "\r\x1b[K");
+            self.put("\r\x1b[K");
         }
     }
 }

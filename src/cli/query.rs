@@ -70,7 +70,8 @@ pub fn show(log: &AuditLog, query: &Query, out: &mut Out) -> Result<(), Failure>
     Ok(table.finish()?)
 }
 
-fn row(entry: &Entry) -> Vec<Cell> {
+/// An entry for people.
+pub fn row(entry: &Entry) -> Vec<Cell> {
     let seq = (entry.seq.to_string(), Style::Dim);
     let time = (render::moment(entry.timestamp()), Style::Plain);
     let plain = |text: String| (text, Style::Plain);

@@ -4,15 +4,15 @@
 //! of a trickling pipe is durable at once; calls are recorded in the order of their lines; a bad line costs no good one;
 //! a receipt is printed only for what is on the disk.
 
-use super::alerting::Alerting;
 use super::exit::{End, Failure, Outcome, complain, is_input};
 use super::lines::{Line, MAX_LINE, Source};
 use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
-use super::store::StoreArgs;
+use super::store::{Alerts, StoreArgs};
 use attestlog::json::Json;
+use attestlog::owner::Joint;
 use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
-use attestlog::{AuditLog, Error, ErrorKind, Receipt, ToolCall};
+use attestlog::{Error, ErrorKind, Receipt, ToolCall};
 use clap::Args;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -45,11 +45,11 @@ type Parsed = Line<Result<ToolCall, Error>>;
 
 pub fn run(args: &RecordArgs) -> Outcome {
     let source = Source::open(args.file.as_deref())?;
-    let log = args.store.open_with(args.store.key.options()?.unsigned(args.unsigned))?;
-    let alerting = match args.no_alerts {
-        true => Alerting::off(),
-        false => Alerting::start(&log, &args.store.store, args.receipts),
+    let alerts = match args.no_alerts {
+        true => Alerts::Off,
+        false => Alerts::Raised { taken: args.receipts },
     };
+    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned), alerts)?;
     let mut recorder = Recorder {
         log: &log,
         name: source.name.clone(),
@@ -61,7 +61,6 @@ pub fn run(args: &RecordArgs) -> Outcome {
     };
     let outcome = recorder.all(source);
     let (recorded, refused, newest) = (recorder.recorded, recorder.refused, recorder.newest);
-    alerting.finish();
     let closed = log.close();
     if let Err(failure) = outcome {
         let so_far = format!("{} recorded before that", counted(recorded, "call was", "calls were"));
@@ -84,7 +83,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
 }
 
 struct Recorder<'a> {
-    log: &'a AuditLog,
+    log: &'a Joint,
     name: String,
     /// Where receipts go; `None` once nobody reads them any more.
     receipts: Option<Out>,

@@ -4,17 +4,18 @@
 //! it is shown, so that nothing an attacker recorded moves a cursor, turns the direction of writing or hides.
 //! Invariant V2: what does not fit is cut with an ellipsis, never without one.
 
+use super::session::{self, Sink};
 use attestlog::Timestamp;
 use attestlog::json::Json;
 pub use attestlog::report::text::{
     cut, visible as clean, visible_json as clean_json, visible_lines as clean_lines, width, wrap,
 };
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 
 /// Standard output, and what is known of it.
 pub struct Out {
-    inner: BufWriter<io::Stdout>,
+    inner: BufWriter<Sink>,
     /// Whether colours may be used: on a terminal, and nobody said no.
     color: bool,
     /// Columns of the terminal; nothing is cut where there is none.
@@ -24,15 +25,8 @@ pub struct Out {
 impl Out {
     /// Standard output as it is.
     pub fn stdout() -> Out {
-        let terminal = io::stdout().is_terminal();
-        let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-        let columns = || terminal_size::terminal_size().map_or(80, |(w, _)| usize::from(w.0).max(40));
-        Out {
-            inner: BufWriter::with_capacity(1 << 16, io::stdout()),
-            color: terminal && !set("NO_COLOR") && !dumb,
-            width: terminal.then(columns),
-        }
+        let inner = BufWriter::with_capacity(1 << 16, session::stdout());
+        Out { inner, color: session::use_color(), width: session::width() }
     }
 
     /// Columns of the terminal, if it is one.

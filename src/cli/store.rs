@@ -1,12 +1,18 @@
 //! Opening the store that a command names, with its key file.
 
+use super::alerting::Alerting;
 use super::anchors;
+use super::away::Runner;
 use super::exit::{Failure, complain};
 use super::lines::Source;
+use super::session;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
-use attestlog::{AuditLog, Options};
+use attestlog::owner::{Guard, Joint, Owned, Sharing};
+use attestlog::{AuditLog, Error, ErrorKind, Options};
 use clap::Args;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 /// The store, for commands that open one.
 #[derive(Debug, Args)]
@@ -43,6 +49,85 @@ const PASSPHRASE: &str = "ATTESTLOG_PASSPHRASE";
 
 /// No passphrase is longer.
 const MAX_PASSPHRASE: u64 = 64 << 10;
+
+/// A store that is open: for this command alone, or for another process's command in the process that has it open.
+#[derive(Debug)]
+pub enum Opened {
+    Owned(Owned),
+    Shared(AuditLog),
+}
+
+impl Deref for Opened {
+    type Target = AuditLog;
+
+    fn deref(&self) -> &AuditLog {
+        match self {
+            Opened::Owned(owned) => owned.log(),
+            Opened::Shared(log) => log,
+        }
+    }
+}
+
+impl Opened {
+    /// Closes it, as far as it is this command's to close: what it recorded is signed in any case.
+    pub fn close(self) -> Result<(), Error> {
+        match self {
+            Opened::Owned(owned) => owned.close(),
+            Opened::Shared(log) => match log.checkpoint() {
+                Err(e) if e.kind() != ErrorKind::Key => Err(e),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+fn failure(e: &Error) -> Failure {
+    match e.kind() {
+        ErrorKind::Locked => Failure::Locked(e.to_string()),
+        _ => Failure::Store(e.to_string()),
+    }
+}
+
+/// Whether a process that records lets alert rules look while it owns the store.
+#[derive(Debug, Clone, Copy)]
+pub enum Alerts {
+    Off,
+    /// `taken`: standard output is for something else.
+    Raised {
+        taken: bool,
+    },
+}
+
+/// What this process does for others while it has a store open, and for the store where it records.
+fn sharing(recording: Option<(PathBuf, Alerts)>) -> Sharing {
+    let mut sharing = Sharing::default();
+    sharing.commands = Some(Arc::new(Runner));
+    sharing.on_trouble = Some(Arc::new(|message| complain(message)));
+    if let Some((store, Alerts::Raised { taken })) = recording {
+        sharing.on_owning = Some(Arc::new(move |log| owning(log, &store, taken)));
+    }
+    sharing
+}
+
+/// Called when a process that records comes to own a store. What must run once a store and not once a process is started
+/// here; it ends when the guard is dropped, which is before the store is closed.
+fn owning(log: &AuditLog, store: &Path, taken: bool) -> Guard {
+    for warning in log.warnings() {
+        complain(format!("warning: {warning}"));
+    }
+    Box::new(Rules(Mutex::new(Some(Alerting::start(log, store, taken)))))
+}
+
+/// The alert rules at work.
+struct Rules(Mutex<Option<Alerting>>);
+
+impl Drop for Rules {
+    fn drop(&mut self) {
+        if let Ok(Some(alerting)) = self.0.get_mut().map(Option::take) {
+            alerting.finish();
+        }
+    }
+}
 
 impl KeyArgs {
     /// Options with the key file and passphrase that were given.
@@ -108,26 +193,44 @@ impl KeyArgs {
 
 impl StoreArgs {
     /// Opens the store.
-    pub fn open(&self) -> Result<AuditLog, Failure> {
-        self.open_with(self.key.options()?)
+    pub fn open(&self) -> Result<Opened, Failure> {
+        match session::current() {
+            // Its options and keys are those of the process that has it open.
+            Some(session) => Ok(Opened::Shared(session.log.clone())),
+            None => self.open_with(self.key.options()?),
+        }
     }
 
     /// Opens the store with options of the command's.
-    pub fn open_with(&self, options: Options) -> Result<AuditLog, Failure> {
+    pub fn open_with(&self, options: Options) -> Result<Opened, Failure> {
+        if let Some(session) = session::current() {
+            return Ok(Opened::Shared(session.log.clone()));
+        }
         let options = anchors::add(options, &self.store)?.anchor_on_open(false);
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
-        let log = options.open(&self.store).map_err(|e| self.name(Failure::Store(e.to_string())))?;
-        for warning in log.warnings() {
+        let owned = Owned::open(&self.store, options, &sharing(None)).map_err(|e| self.name(failure(&e)))?;
+        for warning in owned.log().warnings() {
             complain(format!("warning: {warning}"));
         }
-        Ok(log)
+        Ok(Opened::Owned(owned))
+    }
+
+    /// The store for a command that records: this process sanitises, whoever owns the store.
+    pub fn join(&self, options: Options, alerts: Alerts) -> Result<Joint, Failure> {
+        let options = anchors::add(options, &self.store)?;
+        Joint::open(&self.store, options, self.sharing(alerts)).map_err(|e| self.name(failure(&e)))
+    }
+
+    /// What a process that records does for the store while it owns it.
+    pub fn sharing(&self, alerts: Alerts) -> Sharing {
+        sharing(Some((self.store.clone(), alerts)))
     }
 
     /// Puts the store's name before a message that lacks it.
     pub fn name(&self, failure: Failure) -> Failure {
         let place = self.store.display().to_string();
         match &failure {
-            Failure::Store(m) | Failure::Input(m) if !m.contains(&place) => failure.at(place),
+            Failure::Store(m) | Failure::Locked(m) | Failure::Input(m) if !m.contains(&place) => failure.at(place),
             _ => failure,
         }
     }

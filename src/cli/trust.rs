@@ -81,7 +81,9 @@ fn key(text: &str) -> Result<VerifierKey, String> {
         Err(e) => e,
     };
     let mut bytes = Vec::new();
-    match File::open(text).and_then(|file| file.take(MAX_KEY_LINE).read_to_end(&mut bytes)) {
+    match File::open(super::session::path(Path::new(text)))
+        .and_then(|file| file.take(MAX_KEY_LINE).read_to_end(&mut bytes))
+    {
         Ok(_) => {
             let content = String::from_utf8_lossy(&bytes);
             let line = content.lines().next().unwrap_or_default();

@@ -205,6 +205,9 @@ impl<'a> Staging<'a> {
 
     /// Adds the calls of one job, or none of them.
     pub(crate) fn job(&mut self, job: Job) -> Result<Vec<Receipt>> {
+        if let Some(receipts) = self.repeated(&job)? {
+            return Ok(receipts);
+        }
         let mark = Mark {
             state: self.state.clone(),
             frontier: self.frontier.clone(),
@@ -282,6 +285,15 @@ impl<'a> Staging<'a> {
         self.append(Some(retention), Content::Call(call))
     }
 
+    /// The hash of an entry that is recorded or staged.
+    pub(super) fn hash_at(&self, seq: u64) -> Result<Hash> {
+        let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
+        match staged.and_then(|i| self.entries.get(i as usize)) {
+            Some((packed, _)) => Ok(packed.hash),
+            None => self.shared.snapshot()?.hash(seq),
+        }
+    }
+
     /// Chains one entry.
     fn append(&mut self, retention: Option<Retention>, content: Content) -> Result<Receipt> {
         let nonce = match self.nonces.pop() {
@@ -323,7 +335,7 @@ impl<'a> Staging<'a> {
     }
 
     /// The receipt that this sender's record got before, if it did.
-    fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
+    pub(super) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
         if !self.windows.contains_key(id) {
             let txn = self.shared.database()?.get()?.begin_read().stored()?;
             let table = txn.open_table(tables::SENDERS).stored()?;
@@ -332,14 +344,7 @@ impl<'a> Staging<'a> {
         }
         match self.windows[id].look(number) {
             Seen::New => Ok(None),
-            Seen::At(seq) => {
-                let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
-                let hash = match staged.and_then(|i| self.entries.get(i as usize)) {
-                    Some((packed, _)) => packed.hash,
-                    None => self.shared.snapshot()?.hash(seq)?,
-                };
-                Ok(Some(Receipt::new(seq, hash)))
-            }
+            Seen::At(seq) => Ok(Some(Receipt::new(seq, self.hash_at(seq)?))),
             Seen::Forgotten => Err(Error::new(
                 ErrorKind::Conflict,
                 format!(

@@ -102,6 +102,15 @@ impl Keyring {
         self.pseudonyms().pseudonyms.first().map(|key| key.id().to_owned())
     }
 
+    /// `KEY-ID:HMAC` of a whole result under the digest key.
+    pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
+        let key = self.file.digest_key();
+        let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+        mac.update(whole);
+        Some(format!("{}:{}", to_hex(&id.0[..4]), to_hex(&mac.finalize().into_bytes())))
+    }
+
     fn pseudonyms(&self) -> Secrets {
         Secrets { pseudonyms: self.file.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect() }
     }
@@ -142,12 +151,7 @@ pub(super) fn pseudonym_key_event(id: &str) -> Object {
 impl Shared {
     /// `KEY-ID:HMAC` of a whole result under the digest key, where the store has one.
     pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
-        let keys = self.keys();
-        let key = keys.as_ref()?.file.digest_key();
-        let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
-        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-        mac.update(whole);
-        Some(format!("{}:{}", to_hex(&id.0[..4]), to_hex(&mac.finalize().into_bytes())))
+        self.keys().as_ref()?.digest(whole)
     }
 
     pub(crate) fn keys(&self) -> std::sync::MutexGuard<'_, Option<Keyring>> {

@@ -21,6 +21,7 @@ mod commit;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod gone;
+mod ground;
 mod guard;
 mod health;
 mod keyring;
@@ -45,6 +46,8 @@ mod rollup;
 mod rows;
 mod scan;
 mod sender;
+#[cfg(feature = "owner")]
+mod sent;
 mod shared;
 mod snapshot;
 mod state;
@@ -70,6 +73,8 @@ pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;
 pub(crate) use rows::{BatchRows, IndexRow};
 pub(crate) use sender::REMEMBERED;
+#[cfg(feature = "owner")]
+pub(crate) use sent::{Away, Refused, Sent, Stamp, SubjectTold, Told};
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;

@@ -67,7 +67,7 @@ pub(super) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
 }
 
 /// Where the key file of a store is, if it has one.
-fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
+pub(super) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
     match (&options.keys, store) {
         (KeySource::At(path), _) => Some(path.clone()),
         (KeySource::Beside, Some(store)) => {

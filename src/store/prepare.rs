@@ -2,6 +2,7 @@
 //! before the queue, so that nothing raw ever reaches the writer, a socket or the disk.
 
 use super::Shared;
+use super::ground::Ground;
 use super::names::Names;
 use super::subjects::{CallKeys, NewSubject, pseudonyms};
 use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Sender, Summary, ToolCall};
@@ -25,87 +26,91 @@ pub(crate) struct Prepared {
 impl Shared {
     /// Makes a call ready for recording.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {
-        call.validate(&self.limits)?;
-        let policies = self.policies();
-        let result = match &call.result {
-            Some(CallResult::Value(value)) => Some(value),
-            _ => None,
-        };
-        let Some(sanitizer) = &policies.sanitizer else {
-            return Err(Error::new(
-                ErrorKind::Key,
-                "the policy writes pseudonyms and their key is missing; bring back the store's key file",
-            ));
-        };
-        let mut patients =
-            policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, &self.limits)?;
-        patients.extend(call.patient_ids.iter().cloned());
-        let mut keys = CallKeys::new(self, sanitizer, &patients, &call.user_id);
-        let mut random = |out: &mut [u8]| {
-            self.random.fill(out);
-            Ok(())
-        };
-        let context = match self.keys().is_some() {
-            true => Context::sealing("", &mut keys, &mut random),
-            false => Context::new(),
-        };
-        let names = names(sanitizer, &patients, &call);
-        let policies = &policies;
-        let mut treatment = Treatment { shared: self, policies, sanitizer, context, names, named: Vec::new() };
-        let patient_ids = treatment.patients(&patients);
-        let completion = match phase {
-            Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
-                return Err(Error::invalid("a call that is only begun has no result yet"));
-            }
-            Phase::Begun => None,
-            Phase::Whole | Phase::Finished(_) => Some(treatment.completion(&call)?),
-        };
-        let arguments = call.arguments.map(|a| treatment.value(Root::Arguments, a)).transpose()?;
-        let metadata = match call.session_metadata.is_empty() {
-            true => None,
-            false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
-        };
-        let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
-        let user_id = treatment.facet(Facet::User, &call.user_id);
-        let conversation_id = treatment.facet(Facet::Conversation, &call.conversation_id);
-        let names = std::mem::take(&mut treatment.names);
-        let without = |text: Option<String>| text.map(|text| names.replaced(&text).unwrap_or(text));
-        let sender = call.sender.map(|s| Sender::new(without(Some(s.id)).unwrap_or_default(), s.number));
-        let treated = treatment.finish();
-        let recorded = Call {
-            phase,
-            timestamp: call.timestamp.unwrap_or(Timestamp::from_nanos(0)),
-            conversation_id,
-            turn_number: call.turn_number,
-            user_id,
-            model: call.model,
-            agent_id: without(call.agent_id),
-            tool_name: call.tool_name,
-            tool_server: without(call.tool_server),
-            arguments: arguments.map(|a| a.to_canonical()),
-            trigger: call.trigger,
-            call_id: without(call.call_id),
-            follows: call.follows,
-            patient_ids,
-            policy_seq: policies.seq,
-            purpose: call.purpose,
-            emergency: call.emergency,
-            grant: call.grant,
-            backfilled: call.backfilled,
-            session_metadata: metadata.map(|m| m.to_canonical()),
-            completion,
-            treated: treated.map(|t| t.to_canonical()),
-            restated,
-            sender,
-        };
-        Ok(Prepared {
-            call: Box::new(recorded),
-            timestamp: call.timestamp,
-            retention_class: call.retention_class,
-            retain_until: call.retain_until,
-            subject: keys.into_fresh(),
-        })
+        prepare(self, call, phase)
     }
+}
+
+/// Makes a call ready for recording, on the ground of this process or of one that sends to the store's owner.
+pub(crate) fn prepare(ground: &dyn Ground, call: ToolCall, phase: Phase) -> Result<Prepared> {
+    call.validate(ground.limits())?;
+    let policies = ground.policies();
+    let result = match &call.result {
+        Some(CallResult::Value(value)) => Some(value),
+        _ => None,
+    };
+    let Some(sanitizer) = &policies.sanitizer else {
+        return Err(Error::new(
+            ErrorKind::Key,
+            "the policy writes pseudonyms and their key is missing; bring back the store's key file",
+        ));
+    };
+    let mut patients = policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, ground.limits())?;
+    patients.extend(call.patient_ids.iter().cloned());
+    let mut keys = CallKeys::new(ground, sanitizer, &patients, &call.user_id);
+    let mut random = |out: &mut [u8]| {
+        ground.random(out);
+        Ok(())
+    };
+    let context = match ground.has_keys() {
+        true => Context::sealing("", &mut keys, &mut random),
+        false => Context::new(),
+    };
+    let names = names(sanitizer, &patients, &call);
+    let policies = &policies;
+    let mut treatment = Treatment { ground, policies, sanitizer, context, names, named: Vec::new() };
+    let patient_ids = treatment.patients(&patients);
+    let completion = match phase {
+        Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
+            return Err(Error::invalid("a call that is only begun has no result yet"));
+        }
+        Phase::Begun => None,
+        Phase::Whole | Phase::Finished(_) => Some(treatment.completion(&call)?),
+    };
+    let arguments = call.arguments.map(|a| treatment.value(Root::Arguments, a)).transpose()?;
+    let metadata = match call.session_metadata.is_empty() {
+        true => None,
+        false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
+    };
+    let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
+    let user_id = treatment.facet(Facet::User, &call.user_id);
+    let conversation_id = treatment.facet(Facet::Conversation, &call.conversation_id);
+    let names = std::mem::take(&mut treatment.names);
+    let without = |text: Option<String>| text.map(|text| names.replaced(&text).unwrap_or(text));
+    let sender = call.sender.map(|s| Sender::new(without(Some(s.id)).unwrap_or_default(), s.number));
+    let treated = treatment.finish();
+    let recorded = Call {
+        phase,
+        timestamp: call.timestamp.unwrap_or(Timestamp::from_nanos(0)),
+        conversation_id,
+        turn_number: call.turn_number,
+        user_id,
+        model: call.model,
+        agent_id: without(call.agent_id),
+        tool_name: call.tool_name,
+        tool_server: without(call.tool_server),
+        arguments: arguments.map(|a| a.to_canonical()),
+        trigger: call.trigger,
+        call_id: without(call.call_id),
+        follows: call.follows,
+        patient_ids,
+        policy_seq: policies.seq,
+        purpose: call.purpose,
+        emergency: call.emergency,
+        grant: call.grant,
+        backfilled: call.backfilled,
+        session_metadata: metadata.map(|m| m.to_canonical()),
+        completion,
+        treated: treated.map(|t| t.to_canonical()),
+        restated,
+        sender,
+    };
+    Ok(Prepared {
+        call: Box::new(recorded),
+        timestamp: call.timestamp,
+        retention_class: call.retention_class,
+        retain_until: call.retain_until,
+        subject: keys.into_fresh(),
+    })
 }
 
 /// How a call ended, and with which error, as far as its result says.
@@ -152,7 +157,7 @@ fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
 
 /// One call on its way through the redaction policy.
 struct Treatment<'a> {
-    shared: &'a Shared,
+    ground: &'a dyn Ground,
     policies: &'a Policies,
     sanitizer: &'a Sanitizer,
     context: Context<'a>,
@@ -205,7 +210,7 @@ impl Treatment<'_> {
         let result_summary = match &call.result {
             Some(CallResult::Value(raw)) => {
                 let whole = raw.to_canonical();
-                let digest = self.shared.digest(whole.as_str().as_bytes());
+                let digest = self.ground.digest(whole.as_str().as_bytes());
                 let treated = self.value(Root::Result, raw.clone())?;
                 let summary = Summary::of(&treated, whole.as_str().len(), digest, &self.policies.set.results);
                 Some(Json::from(summary.json).to_canonical())

@@ -1,7 +1,9 @@
 //! Senders that number their records: what each sent lately, so that a repeated record is answered, not repeated.
 
-use crate::Result;
+use super::Receipt;
+use super::commit::{Job, Staging};
 use crate::codec;
+use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -51,5 +53,23 @@ impl Window {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Window> {
         Ok(codec::decode(bytes)?)
+    }
+}
+
+impl Staging<'_> {
+    /// The receipts of a batch that was recorded before. Its first call's number is the batch's, where only that has one:
+    /// a job's entries stand together in one commit, so where the first is, the others follow.
+    pub(super) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
+        let [first, others @ ..] = &job[..] else { return Ok(None) };
+        let Some(sender) = first.call.sender.clone() else { return Ok(None) };
+        if others.is_empty() || others.iter().any(|other| other.call.sender.is_some()) {
+            return Ok(None);
+        }
+        let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
+        let end = receipt.seq + job.len() as u64;
+        if end > self.state.size {
+            return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
+        }
+        (receipt.seq..end).map(|seq| Ok(Receipt::new(seq, self.hash_at(seq)?))).collect::<Result<_>>().map(Some)
     }
 }

@@ -10,6 +10,7 @@
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
 use super::commit::Core;
+use super::ground::Ground;
 use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
 use super::{Shared, Snapshot};
@@ -80,6 +81,15 @@ impl Subjects {
 }
 
 impl Known {
+    /// The key with this id, if it was handed out and is not known to be on the disk.
+    #[cfg(feature = "owner")]
+    pub(super) fn fresh(&self, id: &str) -> Option<NewSubject> {
+        self.keys
+            .values()
+            .find(|cached| !cached.durable && cached.subject.id == id)
+            .map(|cached| cached.subject.clone())
+    }
+
     fn remember(&mut self, tag: String, subject: NewSubject, durable: bool) {
         if self.keys.len() >= CACHED {
             // One that is not on the disk yet must be found by the next who asks for it.
@@ -140,7 +150,7 @@ pub(super) fn pseudonyms(sanitizer: &Sanitizer, facet: Facet, clear: &str) -> Ve
 
 /// Gives one call the key of its subject, once it asks for it.
 pub(super) struct CallKeys<'a> {
-    shared: &'a Shared,
+    ground: &'a dyn Ground,
     sanitizer: &'a Sanitizer,
     facet: Facet,
     clear: Vec<String>,
@@ -150,12 +160,17 @@ pub(super) struct CallKeys<'a> {
 
 impl<'a> CallKeys<'a> {
     /// The keys for a call that concerns these patients, or the user where it concerns none.
-    pub(super) fn new(shared: &'a Shared, sanitizer: &'a Sanitizer, patients: &[String], user: &str) -> CallKeys<'a> {
+    pub(super) fn new(
+        ground: &'a dyn Ground,
+        sanitizer: &'a Sanitizer,
+        patients: &[String],
+        user: &str,
+    ) -> CallKeys<'a> {
         let (facet, clear) = match patients {
             [] => (Facet::User, vec![user.to_owned()]),
             patients => (Facet::Patient, patients.to_vec()),
         };
-        CallKeys { shared, sanitizer, facet, clear, found: None, fresh: false }
+        CallKeys { ground, sanitizer, facet, clear, found: None, fresh: false }
     }
 
     /// The key that must go to the disk with the call, if there is one.
@@ -168,7 +183,7 @@ impl SubjectKeys for CallKeys<'_> {
     fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
         if self.found.is_none() {
             let spellings = spellings(self.sanitizer, self.facet, &self.clear);
-            let (subject, durable) = self.shared.subject(&spellings)?;
+            let (subject, durable) = self.ground.subject(&spellings)?;
             (self.found, self.fresh) = (Some(subject), !durable);
         }
         let found = self.found.as_ref().ok_or_else(no_keys)?;
@@ -182,7 +197,7 @@ fn no_keys() -> Error {
 
 impl Shared {
     /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
-    fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
+    pub(super) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
         let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
         // Held until the key is known to whoever asks next, so that two threads never make two.
         let mut known = self.subjects.lock();

@@ -1,0 +1,162 @@
+//! Frames of the stdio transport: one JSON-RPC message or batch on a line.
+
+use crate::json::{Json, Limits};
+
+/// A longer frame is not held in memory.
+pub(super) const MAX_FRAME: usize = 256 << 20;
+
+/// Cuts a stream of bytes into frames.
+#[derive(Debug, Default)]
+pub struct Frames {
+    begun: Vec<u8>,
+}
+
+impl Frames {
+    /// Adds what was read, and gives the whole frames that there are now, each with its line break.
+    pub fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut whole = Vec::new();
+        for part in bytes.split_inclusive(|&b| b == b'\n') {
+            self.begun.extend_from_slice(part);
+            let ended = part.ends_with(b"\n");
+            if ended || self.begun.len() > MAX_FRAME {
+                whole.push(std::mem::take(&mut self.begun));
+            }
+        }
+        whole
+    }
+
+    /// What is left at the end, if anything is.
+    pub fn finish(&mut self) -> Option<Vec<u8>> {
+        Some(std::mem::take(&mut self.begun)).filter(|rest| !rest.is_empty())
+    }
+}
+
+/// What a frame is.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// A message, or a batch of them; whether it was read with something put in the place of what JSON cannot keep.
+    Json { value: Json, restated: bool },
+    /// Nothing.
+    Blank,
+    /// No JSON-RPC.
+    Odd,
+    /// It cannot be read here without doubt, and somebody else might read a tool call in it.
+    Unreadable,
+}
+
+/// Reads a frame. Where the strict reader refuses, what other readers let pass is replaced and it is read again.
+pub(super) fn read(frame: &[u8]) -> Read {
+    let frame = frame.trim_ascii();
+    let Some(first) = frame.first() else { return Read::Blank };
+    if !matches!(first, b'{' | b'[') {
+        return Read::Odd;
+    }
+    if frame.len() <= MAX_FRAME {
+        let limits = Limits::bytes(MAX_FRAME);
+        if let Ok(parsed) = Json::parse_within(frame, &limits) {
+            return Read::Json { value: parsed.value, restated: false };
+        }
+        if let Ok(parsed) = Json::parse_within(restated(frame).as_bytes(), &limits) {
+            return Read::Json { value: parsed.value, restated: true };
+        }
+    }
+    // Two members of one name, deep nesting: servers differ in what they make of it.
+    let names = |what: &[u8]| frame.windows(what.len()).any(|w| w == what);
+    if names(b"tools") || names(b"\\u00") { Read::Unreadable } else { Read::Odd }
+}
+
+/// The text with bytes that are no UTF-8, NULs and halves of surrogate pairs replaced.
+fn restated(frame: &[u8]) -> String {
+    let text = String::from_utf8_lossy(frame);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text.as_ref();
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let unit = |from: usize| {
+            let digits = escape.get(from..from + 6)?.strip_prefix("\\u")?;
+            u32::from_str_radix(digits, 16).ok()
+        };
+        let (written, used) = match (unit(0), unit(6)) {
+            (Some(0), _) => ("\u{2400}", 6),
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (escape.get(..12).unwrap_or_default(), 12),
+            (Some(0xd800..=0xdfff), _) => ("\u{fffd}", 6),
+            // The escaped character is taken along, so that the second backslash of two begins nothing.
+            _ => {
+                let used = 1 + escape.chars().nth(1).map_or(0, char::len_utf8);
+                (escape.get(..used).unwrap_or_default(), used)
+            }
+        };
+        out.push_str(written);
+        rest = escape.get(used..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+/// A value that is kept in place of one that is too large: long texts and lists are replaced by how long they are.
+pub(super) fn summary(value: &Json) -> Json {
+    let short = shrink(value, 0);
+    let bytes = value.to_canonical().as_str().len() as u64;
+    match short.to_canonical().as_str().len() > 256 << 10 {
+        true => crate::json::Object::from_iter([("left_out_bytes", Json::from(bytes))]).into(),
+        false => short,
+    }
+}
+
+const LONG: usize = 1024;
+const MANY: usize = 50;
+const DEEP: usize = 6;
+
+fn shrink(value: &Json, depth: usize) -> Json {
+    match value {
+        Json::String(text) if text.len() > LONG => format!("[{} bytes left out]", text.len()).into(),
+        Json::Array(items) if depth >= DEEP || items.len() > MANY => {
+            format!("[{} elements left out]", items.len()).into()
+        }
+        Json::Object(members) if depth >= DEEP || members.len() > MANY => {
+            format!("[{} members left out]", members.len()).into()
+        }
+        Json::Array(items) => Json::Array(items.iter().map(|item| shrink(item, depth + 1)).collect()),
+        Json::Object(members) => Json::Object(members.iter().map(|(k, v)| (k, shrink(v, depth + 1))).collect()),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_whole_and_unchanged() {
+        let mut frames = Frames::default();
+        assert!(frames.push(b"{\"a\":").is_empty());
+        assert_eq!(frames.push(b"1}\r\n\nx"), [b"{\"a\":1}\r\n".to_vec(), b"\n".to_vec()]);
+        assert_eq!(frames.finish(), Some(b"x".to_vec()));
+        assert_eq!(frames.finish(), None);
+    }
+
+    #[test]
+    fn what_other_readers_let_pass_is_read() {
+        let value = |text: &[u8]| match read(text) {
+            Read::Json { value, restated } => (value.to_canonical().as_str().to_owned(), restated),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(value(br#" {"a":1} "#), (r#"{"a":1}"#.to_owned(), false));
+        assert!(value(br#"{"a":"x\u0000\\u0000\ud800y\ud83d\ude00"}"#).1);
+        assert_eq!(value(br#"{"a":"\u0000\\u0000\ud800"}"#).0, "{\"a\":\"\u{2400}\\\\u0000\u{fffd}\"}");
+        assert_eq!(value(b"{\"a\":\"\xff\"}").0, "{\"a\":\"\u{fffd}\"}");
+        assert!(matches!(read(br#"{"method":"tools/call","method":"ping"}"#), Read::Unreadable));
+        assert!(matches!(read(br#"{"method":"\u0074ools/call","method":"ping"}"#), Read::Unreadable));
+        assert!(matches!(read(b"hello"), Read::Odd));
+        assert!(matches!(read(b"{half"), Read::Odd));
+        assert!(matches!(read(b" \r\n"), Read::Blank));
+    }
+
+    #[test]
+    fn a_large_value_leaves_its_shape() {
+        let large =
+            Json::parse(format!(r#"{{"path":"p","content":"{}"}}"#, "x".repeat(5000)).as_bytes()).unwrap().value;
+        assert_eq!(summary(&large).to_canonical().as_str(), r#"{"content":"[5000 bytes left out]","path":"p"}"#);
+    }
+}

@@ -1,0 +1,15 @@
+//! The Model Context Protocol, as far as tool calls go: what a host and a server say to each other, watched and recorded.
+//!
+//! Invariant I1: no frame that asks for a tool call goes on before the call is on the disk as begun, or, for tools said to
+//! be read-only, its reply before the whole call is; what cannot be recorded is not let through unless the operator chose
+//! so. Invariant I2: what goes on goes on byte for byte; a frame is read, never written anew.
+//!
+//! `frame` reads frames, leniently where a server might, so that nothing runs because two parsers disagree. `observer`
+//! knows which calls are under way and records them. Neither does I/O but for the store; the program's `mcp` command
+//! moves the bytes.
+
+mod frame;
+mod observer;
+
+pub use frame::Frames;
+pub use observer::{Identity, Observer, Settings, Verdict};

@@ -1,0 +1,286 @@
+//! `mcp`: stands between a Model Context Protocol host and a server, and records every tool call.
+//!
+//! Bytes, signals, exit code and standard error are the server's: the server's process writes to this one's standard error
+//! itself, signals are passed on, and this process ends as the server's did.
+
+use super::exit::{End, Failure, Outcome, complain};
+use super::store::{Alerts, StoreArgs};
+use attestlog::capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
+use attestlog::retention::PatientPaths;
+use attestlog::{Random, SystemClock, SystemRandom};
+use clap::Args;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// How much is read at a time.
+const READ: usize = 256 << 10;
+/// How long output may still come after the server has ended, from processes that it left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
+
+/// Record the tool calls of a Model Context Protocol server: a stdio proxy in front of it
+///
+/// In a host's configuration, the server's command goes behind `--`. Nothing changes for host and server; a call that
+/// cannot be recorded fails.
+#[derive(Debug, Args)]
+pub struct McpArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Who calls [default: what the host says in `_meta`, else ATTESTLOG_USER, else the login name]
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// The user's role
+    #[arg(long, value_name = "ROLE")]
+    role: Option<String>,
+    /// The model that decides on the calls
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// Why data is accessed
+    #[arg(long, value_name = "PURPOSE")]
+    purpose: Option<String>,
+    /// The conversation [default: what the host says in `_meta`, else ATTESTLOG_CONVERSATION, else one per start]
+    #[arg(long, value_name = "ID")]
+    conversation: Option<String>,
+    /// The agent in which the model runs [default: what the client calls itself]
+    #[arg(long, value_name = "ID")]
+    agent: Option<String>,
+    /// What the server is called in the log [default: what it calls itself]
+    #[arg(long, value_name = "NAME")]
+    server: Option<String>,
+    /// Where patients are named: arguments.patient.id, result.structuredContent.patients[*].id
+    #[arg(long, value_name = "PATH")]
+    patient_path: Vec<String>,
+    /// A tool that changes nothing: its calls are recorded once, before the reply goes on. `*` at the end matches any rest
+    #[arg(long, value_name = "TOOL")]
+    read_only: Vec<String>,
+    /// Record a call as timed out after so many seconds without a reply
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
+    /// Let calls through that cannot be recorded
+    #[arg(long)]
+    fail_open: bool,
+    /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
+    #[arg(long)]
+    unsigned: bool,
+    /// The server's command
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl McpArgs {
+    fn settings(&self) -> Result<Settings, Failure> {
+        let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let mut number = [0; 8];
+        SystemRandom.fill(&mut number);
+        let mut identity = Identity::default();
+        identity.user = self.user.clone();
+        identity.conversation = self.conversation.clone();
+        let login = || env("USER").or_else(|| env("LOGNAME")).or_else(|| env("USERNAME"));
+        identity.default_user = env("ATTESTLOG_USER").or_else(login).unwrap_or_else(|| "unknown".to_owned());
+        let fresh = || format!("mcp-{:016x}", u64::from_be_bytes(number));
+        identity.default_conversation = env("ATTESTLOG_CONVERSATION").unwrap_or_else(fresh);
+        identity.role = self.role.clone();
+        identity.model = self.model.clone();
+        identity.purpose = self.purpose.clone();
+        identity.agent = self.agent.clone();
+        identity.server = self.server.clone();
+        let program = self.command.first().map(Path::new).and_then(Path::file_name);
+        identity.default_server =
+            program.map_or_else(|| "server".to_owned(), |name| name.to_string_lossy().into_owned());
+        let mut settings = Settings::default();
+        settings.identity = identity;
+        settings.read_only = self.read_only.clone();
+        if !self.patient_path.is_empty() {
+            let paths = PatientPaths::new([("*", self.patient_path.clone())]);
+            settings.patients = paths.map_err(|e| Failure::from(e).at("--patient-path"))?;
+        }
+        settings.timeout = match self.timeout.map(Duration::try_from_secs_f64).transpose() {
+            Ok(timeout) => timeout,
+            Err(e) => return Err(Failure::Input(format!("--timeout: {e}"))),
+        };
+        settings.fail_open = self.fail_open;
+        Ok(settings)
+    }
+}
+
+pub fn run(args: &McpArgs) -> Outcome {
+    if args.fail_open {
+        complain("--fail-open: calls that cannot be recorded are LET THROUGH");
+    }
+    let settings = args.settings()?;
+    let (timeout, options) = (settings.timeout, args.store.key.options()?.unsigned(args.unsigned));
+    let options = super::anchors::add(options, &args.store.store)?;
+    // Standard output is the protocol's.
+    let sharing = args.store.sharing(Alerts::Raised { taken: true });
+    let store = args.store.store.clone();
+    let reach = move || {
+        let joint = attestlog::owner::Joint::open(&store, options.clone(), sharing.clone())?;
+        joint.stand_by();
+        Ok(joint)
+    };
+    let observer = Observer::new(settings, Arc::new(SystemClock::default()), reach, |message: &str| complain(message));
+    let observer = Arc::new(observer.map_err(|e| args.store.name(Failure::Store(e.to_string())))?);
+
+    let signals = signals()?;
+    let Some((program, rest)) = args.command.split_first() else {
+        return Err(Failure::Input("there is no command".to_owned()));
+    };
+    let child = Command::new(program).args(rest).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(|e| Failure::Input(format!("{}: {e}", program.display())))?;
+    let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Failure::Store("the server's pipes are missing".to_owned()));
+    };
+    pass_signals_on(signals, child.id(), observer.clone());
+    let watching = observer.clone();
+    std::thread::spawn(move || to_server(&watching, input));
+    let (ended, when_ended) = channel();
+    let watching = observer.clone();
+    std::thread::spawn(move || {
+        to_host(&watching, output);
+        let _ = ended.send(());
+    });
+    if timeout.is_some() {
+        let watching = observer.clone();
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_millis(100));
+                watching.expire();
+            }
+        });
+    }
+    let status = child.wait().map_err(|e| Failure::Store(format!("the server's process: {e}")))?;
+    // What it left behind may keep the pipe open; the host would have seen the server end.
+    let _ = when_ended.recv_timeout(LEFT_BEHIND);
+    observer.close(&format!("the server ended ({status}) before it replied"));
+    end_like(status)
+}
+
+/// From the host to the server, until either ends.
+fn to_server(observer: &Observer, mut server: ChildStdin) {
+    let mut host = io::stdin().lock();
+    let mut frames = Frames::default();
+    let mut buffer = vec![0; READ];
+    loop {
+        let read = match host.read(&mut buffer) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => 0,
+        };
+        let mut whole = frames.push(buffer.get(..read).unwrap_or_default());
+        whole.extend((read == 0).then(|| frames.finish()).flatten());
+        if !whole.is_empty() {
+            let verdicts = observer.from_host(&whole);
+            let mut on = Vec::with_capacity(whole.iter().map(Vec::len).sum());
+            for (frame, verdict) in whole.iter().zip(verdicts) {
+                match verdict {
+                    Verdict::Forward => on.extend_from_slice(frame),
+                    Verdict::Answer(bytes) => say(&bytes),
+                }
+            }
+            if server.write_all(&on).and_then(|()| server.flush()).is_err() {
+                return;
+            }
+        }
+        if read == 0 {
+            observer.host_gone();
+            return;
+        }
+    }
+}
+
+/// From the server to the host, until either ends.
+fn to_host(observer: &Observer, mut server: ChildStdout) {
+    let mut frames = Frames::default();
+    let mut buffer = vec![0; READ];
+    loop {
+        let read = match server.read(&mut buffer) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(_) => 0,
+        };
+        let mut whole = frames.push(buffer.get(..read).unwrap_or_default());
+        whole.extend((read == 0).then(|| frames.finish()).flatten());
+        if !whole.is_empty() {
+            let verdicts = observer.from_server(&whole);
+            let mut on = Vec::with_capacity(whole.iter().map(Vec::len).sum());
+            for (frame, verdict) in whole.into_iter().zip(verdicts) {
+                on.extend(match verdict {
+                    Verdict::Forward => frame,
+                    Verdict::Answer(bytes) => bytes,
+                });
+            }
+            let mut host = io::stdout().lock();
+            if host.write_all(&on).and_then(|()| host.flush()).is_err() {
+                // The server sees a closed pipe, as it would without this process between.
+                return;
+            }
+        }
+        if read == 0 {
+            return;
+        }
+    }
+}
+
+/// An answer of this process's to the host: a whole frame, between those of the server.
+fn say(bytes: &[u8]) {
+    let mut host = io::stdout().lock();
+    let _ = host.write_all(bytes).and_then(|()| host.flush());
+}
+
+#[cfg(unix)]
+fn signals() -> Result<signal_hook::iterator::Signals, Failure> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+    let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2]);
+    signals.map_err(|e| Failure::Store(format!("signals: {e}")))
+}
+
+#[cfg(unix)]
+fn pass_signals_on(mut signals: signal_hook::iterator::Signals, server: u32, observer: Arc<Observer>) {
+    use nix::sys::signal::{Signal, kill};
+    use signal_hook::consts::{SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
+    // A terminal sends its signals to the server too.
+    let terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
+    std::thread::spawn(move || {
+        for number in signals.forever() {
+            if ![SIGUSR1, SIGUSR2].contains(&number) {
+                observer.host_gone();
+            }
+            let own = terminal && [SIGINT, SIGQUIT].contains(&number);
+            if let (false, Ok(signal), Ok(server)) = (own, Signal::try_from(number), i32::try_from(server)) {
+                // It may have ended just now.
+                let _ = kill(nix::unistd::Pid::from_raw(server), signal);
+            }
+        }
+    });
+}
+
+/// Ends this process as the server's did.
+#[cfg(unix)]
+fn end_like(status: ExitStatus) -> Outcome {
+    use std::os::unix::process::ExitStatusExt;
+    if let Some(signal) = status.signal() {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        if let Ok(deadly) = nix::sys::signal::Signal::try_from(signal) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), deadly);
+        }
+        return Ok(End::Code(128u8.wrapping_add(signal as u8)));
+    }
+    Ok(End::Code(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+#[cfg(not(unix))]
+fn signals() -> Result<(), Failure> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn pass_signals_on((): (), _: u32, _: Arc<Observer>) {}
+
+#[cfg(not(unix))]
+fn end_like(status: ExitStatus) -> Outcome {
+    Ok(End::Code(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}

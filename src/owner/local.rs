@@ -1,0 +1,138 @@
+//! Local sockets: the one file that knows which platform this is. Another platform needs the same few functions: for
+//! Windows named pipes with the same checks of who is at the other end.
+
+use std::io;
+
+#[cfg(unix)]
+pub(super) use unix::{Listener, Stream, bind, connect, user};
+
+#[cfg(not(unix))]
+pub(super) use other::{Listener, Stream, bind, connect, user};
+
+/// What a connection to a socket came to, where there is none.
+#[derive(Debug)]
+pub(super) enum NoPeer {
+    /// Nobody listens there, or nothing is there.
+    Nobody,
+    /// Something is there that must not be trusted.
+    Refused(String),
+    /// The operating system says no.
+    Io(io::Error),
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::NoPeer;
+    use std::io;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::path::Path;
+
+    pub(crate) type Stream = UnixStream;
+
+    /// A socket that listens; its name goes when it is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Listener {
+        inner: UnixListener,
+    }
+
+    impl Listener {
+        /// The next connection of a process of this user; `None` for one of another's.
+        pub(crate) fn accept(&self) -> io::Result<Option<Stream>> {
+            let (stream, _) = self.inner.accept()?;
+            Ok((peer(&stream)? == user()).then_some(stream))
+        }
+    }
+
+    /// The effective user of this process.
+    pub(crate) fn user() -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn peer(stream: &Stream) -> io::Result<u32> {
+        Ok(nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?.uid())
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn peer(stream: &Stream) -> io::Result<u32> {
+        Ok(nix::unistd::getpeereid(stream)?.0.as_raw())
+    }
+
+    /// Connects to the socket of this user at `path`.
+    pub(crate) fn connect(path: &Path) -> Result<Stream, NoPeer> {
+        let about = match std::fs::symlink_metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(NoPeer::Nobody),
+            other => other.map_err(NoPeer::Io)?,
+        };
+        if !about.file_type().is_socket() || about.uid() != user() {
+            return Err(NoPeer::Refused(format!("{}: is not a socket of this user; remove it", path.display())));
+        }
+        let stream = match UnixStream::connect(path) {
+            Ok(stream) => stream,
+            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+                return Err(NoPeer::Nobody);
+            }
+            Err(e) => return Err(NoPeer::Io(e)),
+        };
+        match peer(&stream) {
+            Ok(uid) if uid == user() => Ok(stream),
+            Ok(_) => Err(NoPeer::Refused(format!("{}: another user listens there", path.display()))),
+            Err(e) => Err(NoPeer::Io(e)),
+        }
+    }
+
+    /// Listens at `path`. Only for the holder of the store's lock: a socket that is there already is a dead one's.
+    pub(crate) fn bind(path: &Path) -> io::Result<Listener> {
+        match std::fs::symlink_metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+            Ok(about) if about.file_type().is_socket() && about.uid() == user() => std::fs::remove_file(path)?,
+            Ok(_) => {
+                let message = format!("{}: is not a socket of this user; remove it", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
+        }
+        let inner = UnixListener::bind(path)?;
+        // The directory is private already; this is for those who look.
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Listener { inner })
+    }
+}
+
+#[cfg(not(unix))]
+mod other {
+    use super::NoPeer;
+    use std::io;
+    use std::path::Path;
+
+    pub(crate) type Stream = std::net::TcpStream;
+
+    #[derive(Debug)]
+    pub(crate) struct Listener;
+
+    impl Listener {
+        pub(crate) fn accept(&self) -> io::Result<Option<Stream>> {
+            Err(unsupported())
+        }
+    }
+
+    fn unsupported() -> io::Error {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "sharing a store between processes is not made for this platform yet",
+        )
+    }
+
+    pub(crate) fn user() -> u32 {
+        0
+    }
+
+    pub(crate) fn connect(_: &Path) -> Result<Stream, NoPeer> {
+        Err(NoPeer::Nobody)
+    }
+
+    pub(crate) fn bind(_: &Path) -> io::Result<Listener> {
+        Err(unsupported())
+    }
+}
