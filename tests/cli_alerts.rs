@@ -387,13 +387,9 @@ fn a_grant_is_opened_closed_reviewed_and_listed() {
 fn a_watch_in_the_background_tells_at_once() {
     let place = busy();
     let mut child = place.command(&["alerts", "watch", "s"]).stdout(Stdio::piped()).spawn().unwrap();
-    // It holds the store: nobody else can record meanwhile, and is told so.
-    let mut tries = 0;
-    while place.run(&["alerts", "list", "s", "--as-recorded"]).code == 0 && tries < 500 {
-        tries += 1;
-    }
-    let ran = place.run_with(&["record", "s"], call("c", "u", "t", "").as_bytes()).code(3);
-    assert!(ran.err.contains("another process"), "{}", ran.err);
+    // It holds the store, and others record through it.
+    place.run_with(&["record", "s"], call("c", "u", "t", "").as_bytes()).ok();
+    assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -221,22 +221,6 @@ fn one_joint_takes_over_from_another_in_the_middle_of_a_call() {
 }
 
 #[test]
-fn a_batch_that_is_sent_again_is_answered() {
-    let place = Place::with_store();
-    let joint = Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
-    let batch = || {
-        (0..100).map(|i| {
-            let call = ToolCall::new("c", "u", "t").turn(i);
-            if i == 0 { call.sender(Sender::new("b", 1)) } else { call }
-        })
-    };
-    let first = joint.record_batch(batch()).unwrap();
-    assert_eq!(joint.record_batch(batch()).unwrap(), first);
-    joint.close().unwrap();
-    assert_eq!(place.count(&["--kind", "tool_call"]), 100);
-}
-
-#[test]
 fn sealed_values_and_new_policies_reach_the_senders() {
     let place = Place::with_store();
     let open = || Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();

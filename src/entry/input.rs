@@ -240,8 +240,7 @@ impl ToolCall {
         self
     }
 
-    /// Numbers the record: the same sender and number again is answered with the first receipt. Where of a batch only
-    /// the first call is numbered, that number is the batch's: sent again, all of it is answered with its receipts.
+    /// Numbers the record: the same sender and number again is answered with the first receipt.
     pub fn sender(mut self, sender: Sender) -> Self {
         self.sender = Some(sender);
         self

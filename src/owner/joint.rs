@@ -191,13 +191,12 @@ impl Joint {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
-        // Only the first is numbered, or none is: the number is the batch's, and so is one that is given here.
-        let numbered = calls.iter().skip(1).filter(|(call, _)| call.sender.is_some()).count();
+        let numbered = calls.iter().filter(|(call, _)| call.sender.is_some()).count();
         if numbered == 0 || self.owned(|_| ()).is_some() {
             return self.send(calls, true);
         }
         // Where some have numbers and others not, those others must get their own, so each goes for itself.
-        let together = if numbered + 1 == calls.len() { NUMBERED } else { 1 };
+        let together = if numbered == calls.len() { NUMBERED } else { 1 };
         let mut receipts = Vec::with_capacity(calls.len());
         let mut rest = calls.into_iter().peekable();
         while rest.peek().is_some() {
@@ -345,7 +344,9 @@ impl Joint {
                         let prepared = shared.prepare(call.clone(), *phase);
                         prepared.map_err(|e| if batch { e.at(format!("call {i}")) } else { e })
                     };
-                    return shared.submit(calls.iter().enumerate().map(prepare).collect::<Result<_>>()?);
+                    let mut job = calls.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
+                    job.iter_mut().take(1).for_each(|first| first.numbers_batch = lane.is_some());
+                    return shared.submit(job);
                 }
                 Role::Away(remote) => {
                     if lane.is_none() && calls.iter().all(|(call, _)| call.sender.is_none()) {
@@ -355,7 +356,7 @@ impl Joint {
                         }
                         *lane = Some(own);
                     }
-                    match remote.send(calls, batch) {
+                    match remote.send(calls, batch, lane.is_some()) {
                         Ok(receipts) => return Ok(receipts),
                         Err(Lost::Error(e)) => return Err(e),
                         Err(Lost::Gone) => self.elect(&role)?,

@@ -223,10 +223,16 @@ impl Remote {
         Remote { store: store.to_owned(), options, pool: Mutex::new(vec![first]), away: Mutex::new(None) }
     }
 
-    /// Records calls, all or none.
-    pub(super) fn send(&self, calls: &[(ToolCall, Phase)], batch: bool) -> Result<Vec<Receipt>, Lost> {
+    /// Records calls, all or none. `batch`: an error names the call by its place; `own_number`: the first one's number is
+    /// that of all.
+    pub(super) fn send(
+        &self,
+        calls: &[(ToolCall, Phase)],
+        batch: bool,
+        own_number: bool,
+    ) -> Result<Vec<Receipt>, Lost> {
         let mut connection = self.connection()?;
-        let receipts = self.send_over(&mut connection, calls, batch)?;
+        let receipts = self.send_over(&mut connection, calls, batch, own_number)?;
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(receipts)
     }
@@ -243,6 +249,7 @@ impl Remote {
         connection: &mut Connection,
         calls: &[(ToolCall, Phase)],
         batch: bool,
+        own_number: bool,
     ) -> Result<Vec<Receipt>, Lost> {
         for _ in 0..PREPARED {
             let away = self.away(connection)?;
@@ -274,7 +281,11 @@ impl Remote {
                     (prepared, None) => prepared.map_err(Lost::Error)?,
                 }
             };
-            match connection.ask(&Request::Record { stamp: away.stamp().clone(), calls: prepared })? {
+            match connection.ask(&Request::Record {
+                stamp: away.stamp().clone(),
+                calls: prepared,
+                batch: own_number,
+            })? {
                 Reply::Recorded(receipts) => return Ok(wire::receipts(receipts)),
                 Reply::Stale => *self.away.lock().unwrap_or_else(PoisonError::into_inner) = None,
                 Reply::Failed(trouble) => return Err(Lost::Error(trouble.into())),

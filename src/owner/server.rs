@@ -290,7 +290,7 @@ impl Hall {
                     Ok(told) => Reply::Subject(told),
                     Err(e) => Reply::Failed(Trouble::from(&e)),
                 },
-                Request::Record { stamp, calls } => match self.record(&stamp, calls) {
+                Request::Record { stamp, calls, batch } => match self.record(&stamp, calls, batch) {
                     Some(reply) => reply,
                     // Nobody knows whether it was recorded. The sender asks the next owner, under the same number.
                     None => return Ok(()),
@@ -313,11 +313,14 @@ impl Hall {
         Ok(())
     }
 
-    fn record(&self, stamp: &crate::store::Stamp, calls: Vec<crate::store::Sent>) -> Option<Reply> {
+    fn record(&self, stamp: &crate::store::Stamp, calls: Vec<crate::store::Sent>, batch: bool) -> Option<Reply> {
         let shared = self.log.shared();
         let answer = match shared.received(stamp, calls) {
             Ok(job) if job.is_empty() => Ok(Vec::new()),
-            Ok(job) => shared.submit(job),
+            Ok(mut job) => {
+                job.iter_mut().take(1).for_each(|first| first.numbers_batch = batch);
+                shared.submit(job)
+            }
             Err(Refused::Stale) => return Some(Reply::Stale),
             Err(Refused::Error(e)) => Err(e),
         };

@@ -34,7 +34,8 @@ pub(super) enum Request {
     /// The key under which something about these people is to be sealed.
     Subject(Vec<Vec<String>>),
     /// Record these calls, all or none.
-    Record { stamp: Stamp, calls: Vec<Sent> },
+    /// Where `batch`, the first one's number is that of all of them.
+    Record { stamp: Stamp, calls: Vec<Sent>, batch: bool },
     /// Run a command on the store.
     Run(Command),
     /// What the command asked for of its standard input; empty at its end.

@@ -244,7 +244,7 @@ impl<'a> Staging<'a> {
     }
 
     fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
-        let Prepared { mut call, timestamp, retention_class, retain_until, subject } = prepared;
+        let Prepared { mut call, timestamp, retention_class, retain_until, subject, .. } = prepared;
         call.timestamp = timestamp.unwrap_or(self.now);
         let seq = self.state.size;
         if let Some(sender) = call.sender.clone() {

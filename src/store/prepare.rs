@@ -21,6 +21,8 @@ pub(crate) struct Prepared {
     pub retain_until: Option<Timestamp>,
     /// The key that values of the call are sealed under, where the disk does not have it yet.
     pub subject: Option<NewSubject>,
+    /// Its sender's number is that of the whole batch that it begins.
+    pub numbers_batch: bool,
 }
 
 impl Shared {
@@ -110,6 +112,7 @@ pub(crate) fn prepare(ground: &dyn Ground, call: ToolCall, phase: Phase) -> Resu
         retention_class: call.retention_class,
         retain_until: call.retain_until,
         subject: keys.into_fresh(),
+        numbers_batch: false,
     })
 }
 

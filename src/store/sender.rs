@@ -57,19 +57,43 @@ impl Window {
 }
 
 impl Staging<'_> {
-    /// The receipts of a batch that was recorded before. Its first call's number is the batch's, where only that has one:
+    /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
     /// a job's entries stand together in one commit, so where the first is, the others follow.
     pub(super) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
-        let [first, others @ ..] = &job[..] else { return Ok(None) };
+        let Some(first) = job.first().filter(|first| first.numbers_batch) else { return Ok(None) };
         let Some(sender) = first.call.sender.clone() else { return Ok(None) };
-        if others.is_empty() || others.iter().any(|other| other.call.sender.is_some()) {
-            return Ok(None);
-        }
         let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
         let end = receipt.seq + job.len() as u64;
         if end > self.state.size {
             return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
         }
         (receipt.seq..end).map(|seq| Ok(Receipt::new(seq, self.hash_at(seq)?))).collect::<Result<_>>().map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::entry::Phase;
+    use crate::{AuditLog, Result, Sender, ToolCall};
+
+    #[test]
+    fn a_batch_that_is_sent_again_is_answered() -> Result<()> {
+        let log = AuditLog::in_memory()?;
+        let shared = log.shared();
+        let send = |number, calls: u64| {
+            let one = |turn| shared.prepare(ToolCall::new("c", "u", "t").turn(turn), Phase::Whole);
+            let mut job = (0..calls).map(one).collect::<Result<Vec<_>>>()?;
+            job[0].call.sender = Some(Sender::new("s", number));
+            job[0].numbers_batch = true;
+            shared.submit(job)
+        };
+        let first = send(1, 100)?;
+        let second = send(2, 3)?;
+        assert_eq!(send(1, 100)?, first);
+        assert_eq!(send(2, 3)?, second);
+        assert_eq!(log.size(), second[2].seq + 1);
+        // Another batch under that number is a mistake of its sender's.
+        assert!(send(2, 4).is_err());
+        Ok(())
     }
 }

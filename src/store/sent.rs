@@ -124,7 +124,7 @@ impl Shared {
             },
         };
         check(&call, stamp, &self.limits)?;
-        Ok(Prepared { call, timestamp, retention_class, retain_until, subject })
+        Ok(Prepared { call, timestamp, retention_class, retain_until, subject, numbers_batch: false })
     }
 }
 
@@ -224,7 +224,7 @@ impl Away {
 
     /// Makes a call ready for being sent.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase, ask: &AskSubject<'_>) -> Result<Sent> {
-        let Prepared { call, timestamp, retention_class, retain_until, subject } =
+        let Prepared { call, timestamp, retention_class, retain_until, subject, .. } =
             prepare(&Asking { away: self, ask }, call, phase)?;
         Ok(Sent { call, timestamp, retention_class, retain_until, subject: subject.map(|s| s.id) })
     }
