@@ -10,6 +10,8 @@ fn files(under: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(dir) else { return };
         for path in entries.map(|e| e.unwrap().path()) {
             match path.is_dir() {
+                // What a build left there is nobody's writing.
+                true if path.ends_with("target") => {}
                 true => walk(&path, found),
                 false => found.push(path),
             }
