@@ -3,10 +3,11 @@
 
 mod common;
 
+use attestlog::json::Json;
 use attestlog::owner::{Joint, Sharing, reach};
 use attestlog::{ErrorKind, Options, Sender, ToolCall};
 use common::*;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -138,6 +139,47 @@ fn a_dead_owner_s_socket_is_cleaned_up_and_another_takes_over() {
     shared.serve();
     shared.record("again").ok();
     assert_eq!(shared.run(&["query", "s", "--kind", "tool_call", "--count"]).ok(), "3\n");
+}
+
+#[test]
+fn tail_goes_on_when_the_owner_is_killed() {
+    let mut shared = Shared::owned();
+    shared.record("first").ok();
+    let mut tail = shared.command(&["tail", "s", "--json", "--kind", "tool_call", "-n", "1"]).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let event = json(&lines.next().unwrap().unwrap());
+        assert_eq!(event.get("target").and_then(Json::as_str), Some("tool_audit"));
+        event.get("entry").and_then(|e| e.get("conversation_id")?.as_str()).unwrap().to_owned()
+    };
+    assert_eq!(next(), "first");
+    shared.record("through").ok();
+    assert_eq!(next(), "through");
+    shared.kill();
+    // Whoever comes first owns the store now: the tail, or this.
+    shared.record("after").ok();
+    assert_eq!(next(), "after");
+    shared.record("again").ok();
+    assert_eq!(next(), "again");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[test]
+fn serve_waits_for_its_turn_and_closes_cleanly() {
+    let mut shared = Shared::owned();
+    let mut second = shared.command(&["serve", "s"]).spawn().unwrap();
+    let mut said = BufReader::new(second.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().contains("takes over when it goes"));
+    shared.kill();
+    assert!(said.next().unwrap().unwrap().contains("serving"));
+    shared.record("c").ok();
+    let term = Command::new("kill").args(["-TERM", &second.id().to_string()]).status().unwrap();
+    assert!(term.success());
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    assert!(std::fs::read_dir(&shared.sockets).unwrap().next().is_none(), "its socket went with it");
+    let signed = shared.run(&["verify", "s", "--json"]).json();
+    assert_eq!(signed.get("signed_size"), signed.get("size"), "closing signs");
 }
 
 #[test]

@@ -123,13 +123,13 @@ impl Shared {
                 None => return Err(Refused::Stale),
             },
         };
-        check(&call, stamp, &self.limits)?;
+        let call = check(call, stamp, &self.limits)?;
         Ok(Prepared { call, timestamp, retention_class, retain_until, subject, numbers_batch: false })
     }
 }
 
 /// What would not come out of preparing a call is refused: a text that is no JSON, a member that does not fit the others.
-fn check(call: &Call, stamp: &Stamp, limits: &CallLimits) -> Result<()> {
+fn check(call: Box<Call>, stamp: &Stamp, limits: &CallLimits) -> Result<Box<Call>> {
     let bad = |what: &str| Err(Error::invalid(format!("a call that another process sent: {what}")));
     if call.policy_seq != stamp.policy {
         return bad("was prepared by another policy than it says");
@@ -155,16 +155,16 @@ fn check(call: &Call, stamp: &Stamp, limits: &CallLimits) -> Result<()> {
         return bad("numbers begin at 1");
     }
     // The line says all of it, and reading it again finds whatever is not what it claims to be.
-    let content = Content::Call(Box::new(call.clone()));
-    let body = Body { nonce: [0; 16], recorded_at: Timestamp::from_nanos(0), retention: None, content };
+    let (recorded_at, content) = (Timestamp::from_nanos(0), Content::Call(call));
+    let body = Body { nonce: [0; 16], recorded_at, retention: None, content };
     let entry = Entry { seq: 0, prev: Hash::ZERO, body };
     let line = entry.line();
     if line.len() > limits.line_bytes {
         let message = format!("the entry has {} bytes, more than the limit of {}", line.len(), limits.line_bytes);
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
-    match Entry::from_line(&line) {
-        Ok(again) if again == entry => Ok(()),
+    match (Entry::from_line(&line), entry.body.content) {
+        (Ok(again), Content::Call(call)) if again.call() == Some(&call) => Ok(call),
         _ => bad("is not in the form of an entry"),
     }
 }
