@@ -34,7 +34,7 @@ impl Dice {
     }
 
     pub fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
     }
 
     /// Below `n`, small numbers more often: the first tenth has a third of all.
