@@ -26,7 +26,7 @@ pub(crate) fn to_string(entry: &Entry) -> String {
 }
 
 /// Appends the line of the entry at `seq` behind `prev`.
-pub(crate) fn write(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body) {
+pub(crate) fn write<S: AsRef<str>>(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body<S>) {
     let mut line = Line { out, first: true };
     match &body.content {
         Content::Call(call) => write_call(&mut line, seq, prev, body, call),
@@ -43,17 +43,17 @@ pub(crate) fn write(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body) {
     line.out.push(b'}');
 }
 
-fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Call) {
+fn write_call<S: AsRef<str>>(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body<S>, call: &Call<S>) {
     let done = call.completion.as_ref();
-    line.opt_text(key!("agent_id"), call.agent_id.as_deref());
+    line.opt_text(key!("agent_id"), call.agent_id.as_ref());
     line.json(key!("arguments"), call.arguments.as_ref());
     line.flag(key!("backfilled"), call.backfilled);
     if let Phase::Finished(begun) = call.phase {
         line.integer(key!("begun_seq"), begun);
     }
-    line.opt_text(key!("call_id"), call.call_id.as_deref());
+    line.opt_text(key!("call_id"), call.call_id.as_ref());
     line.opt_text(key!("call_trigger"), call.trigger.map(Trigger::as_str));
-    line.text(key!("conversation_id"), &call.conversation_id);
+    line.text(key!("conversation_id"), call.conversation_id.as_ref());
     if let Some(ms) = done.and_then(|d| d.duration_ms) {
         line.key(key!("duration_ms"));
         write_float(ms, line.out);
@@ -62,8 +62,8 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
     if let Some(error) = done.and_then(|d| d.error.as_ref()) {
         line.key(key!("error"));
         let mut inner = Line { out: line.out, first: true };
-        inner.text(key!("message"), &error.message);
-        inner.opt_text(key!("type"), error.kind.as_deref());
+        inner.text(key!("message"), error.message.as_ref());
+        inner.opt_text(key!("type"), error.kind.as_ref());
         inner.out.push(b'}');
     }
     if call.trigger == Some(Trigger::FollowUp) {
@@ -71,13 +71,13 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
     }
     line.opt_integer(key!("grant"), call.grant);
     line.text(key!("kind"), call.kind().as_str());
-    line.opt_text(key!("model"), call.model.as_deref());
+    line.opt_text(key!("model"), call.model.as_ref());
     line.hex(key!("nonce"), &body.nonce);
     line.opt_text(key!("outcome"), done.map(|d| d.outcome.as_str()));
     line.texts(key!("patient_ids"), &call.patient_ids);
     line.integer(key!("policy_seq"), call.policy_seq);
     line.hex(key!("prev"), prev.as_bytes());
-    line.opt_text(key!("purpose"), call.purpose.as_deref());
+    line.opt_text(key!("purpose"), call.purpose.as_ref());
     line.time(key!("recorded_at"), body.recorded_at);
     line.texts(key!("restated"), &call.restated);
     line.json(key!("result_summary"), done.and_then(|d| d.result_summary.as_ref()));
@@ -88,7 +88,7 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
     if let Some(sender) = &call.sender {
         line.key(key!("sender"));
         let mut inner = Line { out: line.out, first: true };
-        inner.text(key!("id"), &sender.id);
+        inner.text(key!("id"), sender.id.as_ref());
         inner.integer(key!("number"), sender.number);
         inner.out.push(b'}');
     }
@@ -98,17 +98,17 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
         line.boolean(key!("success"), success);
     }
     line.time(key!("timestamp"), call.timestamp);
-    line.text(key!("tool_name"), &call.tool_name);
-    line.opt_text(key!("tool_server"), call.tool_server.as_deref());
+    line.text(key!("tool_name"), call.tool_name.as_ref());
+    line.opt_text(key!("tool_server"), call.tool_server.as_ref());
     line.json(key!("treated"), call.treated.as_ref());
     line.opt_integer(key!("turn_number"), call.turn_number);
-    line.text(key!("user_id"), &call.user_id);
+    line.text(key!("user_id"), call.user_id.as_ref());
 }
 
-fn write_retention(line: &mut Line<'_>, body: &Body) {
+fn write_retention<S: AsRef<str>>(line: &mut Line<'_>, body: &Body<S>) {
     if let Some(retention) = &body.retention {
         line.time(key!("retain_until"), retention.until);
-        line.text(key!("retention_class"), &retention.class);
+        line.text(key!("retention_class"), retention.class.as_ref());
     }
 }
 
@@ -132,25 +132,25 @@ impl Line<'_> {
         write_str(value, self.out);
     }
 
-    fn opt_text(&mut self, key: &str, value: Option<&str>) {
+    fn opt_text(&mut self, key: &str, value: Option<impl AsRef<str>>) {
         if let Some(value) = value {
-            self.text(key, value);
+            self.text(key, value.as_ref());
         }
     }
 
-    fn texts(&mut self, key: &str, values: &[String]) {
+    fn texts(&mut self, key: &str, values: &[impl AsRef<str>]) {
         if values.is_empty() {
             return;
         }
         self.key(key);
         for (i, value) in values.iter().enumerate() {
             self.out.push(if i == 0 { b'[' } else { b',' });
-            write_str(value, self.out);
+            write_str(value.as_ref(), self.out);
         }
         self.out.push(b']');
     }
 
-    fn json(&mut self, key: &str, value: Option<&Canonical>) {
+    fn json(&mut self, key: &str, value: Option<&Canonical<impl AsRef<str>>>) {
         if let Some(value) = value {
             self.key(key);
             self.out.extend_from_slice(value.as_str().as_bytes());

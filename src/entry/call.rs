@@ -6,42 +6,43 @@ use crate::json::Canonical;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A recorded call of a tool: validated, sanitised, as it stands in the log.
+/// A recorded call of a tool: validated, sanitised, as it stands in the log. Its texts are `String`s, but where an entry is
+/// read in passing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Call {
+pub struct Call<S: AsRef<str> = String> {
     /// Whether this entry is the whole call or one of its two steps.
     pub phase: Phase,
     /// When the call happened, by the caller's clock; may be out of order.
     pub timestamp: Timestamp,
     /// The conversation it belongs to.
-    pub conversation_id: String,
+    pub conversation_id: S,
     /// The turn of the conversation, if the caller counts them.
     pub turn_number: Option<u64>,
     /// Who started it: a person or account.
-    pub user_id: String,
+    pub user_id: S,
     /// The model that decided on the call.
-    pub model: Option<String>,
+    pub model: Option<S>,
     /// The agent in which the model ran.
-    pub agent_id: Option<String>,
+    pub agent_id: Option<S>,
     /// The tool.
-    pub tool_name: String,
+    pub tool_name: S,
     /// The server or provider that offers the tool.
-    pub tool_server: Option<String>,
+    pub tool_server: Option<S>,
     /// The arguments, sanitised.
-    pub arguments: Option<Canonical>,
+    pub arguments: Option<Canonical<S>>,
     /// What set the call off.
     pub trigger: Option<Trigger>,
     /// The provider's id of the call; not unique.
-    pub call_id: Option<String>,
+    pub call_id: Option<S>,
     /// The seq that a retry or a follow-up follows.
     pub follows: Option<u64>,
     /// The patients whom the call concerns, sorted.
-    pub patient_ids: Vec<String>,
+    pub patient_ids: Vec<S>,
     /// The seq of the policy entry by which it was treated and is kept.
     pub policy_seq: u64,
     /// Why the data was accessed: `treatment`, `payment`, `operations`, `research`, or a code of the host's.
-    pub purpose: Option<String>,
+    pub purpose: Option<S>,
     /// Whether it was made under an emergency override.
     pub emergency: bool,
     /// The seq of the emergency grant it was made under.
@@ -49,39 +50,39 @@ pub struct Call {
     /// Whether it was back-filled from a recording, rather than recorded as it happened.
     pub backfilled: bool,
     /// Role, client address, user agent and whatever else the host gave: an object, sanitised.
-    pub session_metadata: Option<Canonical>,
+    pub session_metadata: Option<Canonical<S>>,
     /// What came of it; `None` while it is only begun.
-    pub completion: Option<Completion>,
+    pub completion: Option<Completion<S>>,
     /// What the redaction policy did to it: a list, empty when nothing was treated.
-    pub treated: Option<Canonical>,
+    pub treated: Option<Canonical<S>>,
     /// Where numbers stood that a double cannot keep and that are now strings of their digits.
-    pub restated: Vec<String>,
+    pub restated: Vec<S>,
     /// The numbered sender, so that a repeated record is answered, not repeated.
-    pub sender: Option<Sender>,
+    pub sender: Option<Sender<S>>,
 }
 
 /// What came of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Completion {
+pub struct Completion<S: AsRef<str> = String> {
     /// How it ended.
     pub outcome: Outcome,
     /// How long it took, in milliseconds.
     pub duration_ms: Option<f64>,
     /// What the result said, without its content (see [`Summary`](super::Summary)).
-    pub result_summary: Option<Canonical>,
+    pub result_summary: Option<Canonical<S>>,
     /// The error, sanitised.
-    pub error: Option<CallError>,
+    pub error: Option<CallError<S>>,
 }
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct CallError {
+pub struct CallError<S: AsRef<str> = String> {
     /// The error's type or code, if it has one.
-    pub kind: Option<String>,
+    pub kind: Option<S>,
     /// What it said, sanitised.
-    pub message: String,
+    pub message: S,
 }
 
 /// Which part of a call an entry records.
@@ -98,9 +99,9 @@ pub enum Phase {
 /// A sender that numbers what it sends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Sender {
+pub struct Sender<S: AsRef<str> = String> {
     /// Which sender.
-    pub id: String,
+    pub id: S,
     /// The number that it gave to this record, rising from 1.
     pub number: u64,
 }
@@ -176,7 +177,7 @@ named! {
     }
 }
 
-impl Call {
+impl<S: AsRef<str>> Call<S> {
     /// Whether the call succeeded; `None` while it is only begun.
     pub fn success(&self) -> Option<bool> {
         self.completion.as_ref().map(|c| c.outcome == Outcome::Ok)
@@ -190,6 +191,14 @@ impl Call {
         }
     }
 
+    /// The duration in whole nanoseconds, as statistics count it.
+    pub(crate) fn duration_nanos(&self) -> Option<u64> {
+        let ms = self.completion.as_ref()?.duration_ms?;
+        Some((ms * 1e6).round() as u64)
+    }
+}
+
+impl Call {
     /// The user's role, where the session says one.
     pub fn user_role(&self) -> Option<String> {
         let metadata = self.session_metadata.as_ref()?.to_json();
@@ -199,11 +208,5 @@ impl Call {
     /// Who started it, in which role → which model → which tool, by which trigger.
     pub fn attribution(&self) -> Attribution {
         Attribution::of(self)
-    }
-
-    /// The duration in whole nanoseconds, as statistics count it.
-    pub(crate) fn duration_nanos(&self) -> Option<u64> {
-        let ms = self.completion.as_ref()?.duration_ms?;
-        Some((ms * 1e6).round() as u64)
     }
 }

@@ -69,22 +69,22 @@ fields! {
     Server = 13, "server";
 }
 
-impl Body {
+impl<S: AsRef<str>> Body<S> {
     /// Every facet of this entry with its value. A value comes once per facet.
     pub(crate) fn facets<'a>(&'a self, found: &mut impl FnMut(Field, &'a str)) {
         if let Some(retention) = &self.retention {
-            found(Field::Class, &retention.class);
+            found(Field::Class, retention.class.as_ref());
         }
         let call = match &self.content {
             Content::Own(own) => return found(Field::Kind, own.kind.as_str()),
             Content::Call(call) => call,
         };
         found(Field::Kind, call.kind().as_str());
-        found(Field::Conversation, &call.conversation_id);
-        found(Field::User, &call.user_id);
-        found(Field::Tool, &call.tool_name);
+        found(Field::Conversation, call.conversation_id.as_ref());
+        found(Field::User, call.user_id.as_ref());
+        found(Field::Tool, call.tool_name.as_ref());
         for patient in &call.patient_ids {
-            found(Field::Patient, patient);
+            found(Field::Patient, patient.as_ref());
         }
         let optional = [
             (Field::Model, &call.model),
@@ -94,7 +94,7 @@ impl Body {
         ];
         for (field, value) in optional {
             if let Some(value) = value {
-                found(field, value);
+                found(field, value.as_ref());
             }
         }
         found(Field::Outcome, call.completion.as_ref().map_or("begun", |c| c.outcome.as_str()));

@@ -40,16 +40,16 @@ pub struct Entry {
 /// Everything of an entry that does not follow from its place in the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Body {
+pub struct Body<S: AsRef<str> = String> {
     /// 16 random bytes, so that a hash that outlives its entry lets nobody guess the content.
     #[serde(with = "nonce")]
     pub nonce: [u8; 16],
     /// The system clock when it was recorded.
     pub recorded_at: Timestamp,
     /// How long it is kept; `None` for the store's own entries, which stay for ever.
-    pub retention: Option<Retention>,
+    pub retention: Option<Retention<S>>,
     /// The call or the event.
-    pub content: Content,
+    pub content: Content<S>,
 }
 
 /// A nonce is stored as one number: one by one its bytes would take longer than the rest of the entry.
@@ -68,20 +68,20 @@ mod nonce {
 /// Why and how long an entry is kept. Fixed when it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Retention {
+pub struct Retention<S: AsRef<str> = String> {
     /// The retention class: `financial`, `healthcare`, `general`, or a name of the policy's.
-    pub class: String,
+    pub class: S,
     /// The expiry clock at which it may be purged, a whole second.
     pub until: Timestamp,
 }
 
 /// The two sorts of entries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Content {
+pub enum Content<S: AsRef<str> = String> {
     /// A tool was called.
-    Call(Box<Call>),
+    Call(Box<Call<S>>),
     /// Something happened to the store itself.
-    Own(OwnEntry),
+    Own(OwnEntry<S>),
 }
 
 impl Entry {
@@ -134,9 +134,9 @@ impl Entry {
     }
 }
 
-impl Body {
+impl<S: AsRef<str>> Body<S> {
     /// The JSON that stands in the entry as text.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &Canonical> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Canonical<S>> {
         let parts = match &self.content {
             Content::Own(own) => [Some(&own.detail), None, None, None],
             Content::Call(call) => {

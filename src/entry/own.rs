@@ -7,11 +7,11 @@ use std::fmt;
 /// Something that happened to the store itself, with its particulars.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct OwnEntry {
+pub struct OwnEntry<S: AsRef<str> = String> {
     /// What happened.
     pub kind: Kind,
     /// The particulars, an object whose members depend on the kind (DESIGN.md lists them).
-    pub detail: Canonical,
+    pub detail: Canonical<S>,
 }
 
 macro_rules! kinds {
@@ -73,6 +73,13 @@ kinds! {
     BreakGlassClosed = 17, "break_glass_closed";
     /// Somebody else reviewed an emergency access.
     BreakGlassReviewed = 18, "break_glass_reviewed";
+}
+
+impl<S: AsRef<str>> OwnEntry<S> {
+    /// The same on its own feet.
+    pub(crate) fn to_owned(&self) -> OwnEntry {
+        OwnEntry { kind: self.kind, detail: self.detail.to_owned() }
+    }
 }
 
 impl Kind {

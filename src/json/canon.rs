@@ -6,19 +6,24 @@ use std::fmt;
 
 /// The RFC 8785 text of a JSON value. Cheap to keep, to compare, and to put into a line.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Canonical(String);
+pub struct Canonical<S: AsRef<str> = String>(S);
 
-impl Canonical {
+impl<S: AsRef<str>> Canonical<S> {
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_ref()
+    }
+
+    /// The same text on its own feet.
+    pub(crate) fn to_owned(&self) -> Canonical {
+        Canonical(self.as_str().to_owned())
     }
 
     /// Whether the text, where it stands as a member's value in a line that is canonical, is that member's whole value
     /// and nothing besides. A text out of a file may close its own value early and go on with other members; the line
     /// and its hash would be the same.
     pub(crate) fn is_whole(&self) -> bool {
-        let bytes = self.0.as_bytes();
+        let bytes = self.as_str().as_bytes();
         let (mut depth, mut quoted, mut escaped) = (0u64, false, false);
         for (i, &b) in bytes.iter().enumerate() {
             if quoted {
@@ -49,20 +54,20 @@ impl Canonical {
     /// The value again. A canonical text is its own proof of form: this cannot lose anything.
     pub fn to_json(&self) -> Json {
         // A text that came from a damaged file may be anything; what does not parse is shown as it stands.
-        Json::parse_within(self.0.as_bytes(), &super::Limits::UNBOUNDED)
-            .map_or_else(|_| Json::String(self.0.clone()), |p| p.value)
+        Json::parse_within(self.as_str().as_bytes(), &super::Limits::UNBOUNDED)
+            .map_or_else(|_| Json::String(self.as_str().to_owned()), |p| p.value)
     }
 }
 
-impl fmt::Debug for Canonical {
+impl<S: AsRef<str>> fmt::Debug for Canonical<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
-impl fmt::Display for Canonical {
+impl<S: AsRef<str>> fmt::Display for Canonical<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

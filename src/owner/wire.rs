@@ -178,7 +178,7 @@ pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<O
     if from.take(length as u64).read_to_end(&mut bytes)? < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    codec::decode_trusted(&bytes).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+    codec::decode(&bytes).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
 #[cfg(test)]

@@ -84,20 +84,21 @@ impl ToolStatistics {
         (self.total_calls > 0).then(|| self.successes as f64 / self.total_calls as f64)
     }
 
-    fn of(tool: String, cell: &Cell) -> ToolStatistics {
+    fn of(tool: String, cell: &mut Cell) -> ToolStatistics {
         let ms = |nanos: u64| nanos as f64 / 1e6;
         let timed = cell.timed > 0;
-        let percentile = |p| cell.percentile(p).map(ms);
+        let mut percentile = |p| cell.percentile(p).map(ms);
+        let (p50, p95, p99) = (percentile(0.50), percentile(0.95), percentile(0.99));
         ToolStatistics {
             tool,
             total_calls: cell.calls,
             successes: cell.successes,
             avg_duration_ms: timed.then(|| cell.sum_nanos as f64 / cell.timed as f64 / 1e6),
             max_duration_ms: timed.then(|| ms(cell.max_nanos)),
-            p50_duration_ms: percentile(0.50),
-            p95_duration_ms: percentile(0.95),
-            p99_duration_ms: percentile(0.99),
-            unique_users: cell.users.len() as u64,
+            p50_duration_ms: p50,
+            p95_duration_ms: p95,
+            p99_duration_ms: p99,
+            unique_users: cell.users.rows().len() as u64,
             since: None,
         }
     }
@@ -151,9 +152,9 @@ impl AuditLog {
             sums.cells.entry(tool.clone()).or_default();
         }
         let since = sums.since;
-        let of = |(tool, cell): (String, Cell)| {
+        let of = |(tool, mut cell): (String, Cell)| {
             let since = since.get(&tool).map(|day| Timestamp::start_of_day(*day));
-            ToolStatistics { since, ..ToolStatistics::of(tool, &cell) }
+            ToolStatistics { since, ..ToolStatistics::of(tool, &mut cell) }
         };
         Ok(sums.cells.into_iter().map(of).collect())
     }
@@ -210,10 +211,16 @@ impl Sums {
             return Ok(());
         }
         let only = tool.and_then(|_| names.keys().next().copied());
-        for (tool, day, cell) in snapshot.rollups(only, days)? {
+        let mut sums: BTreeMap<u64, Cell> = BTreeMap::new();
+        snapshot.rollups(only, days, &mut |tool, day, cell| {
             if let Some(name) = names.get(&tool) {
                 self.on(name, day);
-                self.cells.entry(name.clone()).or_default().merge(&cell);
+                sums.entry(tool).or_default().merge(&cell);
+            }
+        })?;
+        for (tool, sum) in sums {
+            if let Some(name) = names.get(&tool) {
+                self.cells.entry(name.clone()).or_default().merge(&sum);
             }
         }
         Ok(())

@@ -175,7 +175,7 @@ impl Sealer {
 impl<'a> Block<'a> {
     /// Reads a block; checks everything that the other methods rely on.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Block<'a>, CodecError> {
-        let block: Block<'a> = codec::decode_borrowed(bytes)?;
+        let block: Block<'a> = codec::decode(bytes)?;
         let count: u64 = block.runs.iter().map(|r| u64::from(r.count)).sum();
         let damaged = Err(CodecError::Damaged("a block's parts do not fit together"));
         if count == 0 || block.hashes.len() as u64 != count * 32 || block.ends.len() as u64 != count * 4 {

@@ -122,21 +122,25 @@ impl Snapshot {
     }
 
     /// The rollups of one tool, or of all, on days from `from` up to and without `to`: tool's term id, day, cell.
-    pub(crate) fn rollups(&self, tool: Option<u64>, days: std::ops::Range<i32>) -> Result<Vec<(u64, i32, Cell)>> {
+    pub(crate) fn rollups(
+        &self,
+        tool: Option<u64>,
+        days: std::ops::Range<i32>,
+        each: &mut dyn FnMut(u64, i32, Cell),
+    ) -> Result<()> {
         let table = self.table(tables::ROLLUPS)?;
         let range = match tool {
             Some(tool) => table.range((tool, days.start)..(tool, days.end)),
             None => table.range::<(u64, i32)>(..),
         };
-        let mut cells = Vec::new();
         for row in range.stored()? {
             let (key, cell) = row.stored()?;
             let (tool, day) = key.value();
             if days.contains(&day) {
-                cells.push((tool, day, Cell::decode_trusted(cell.value())?));
+                each(tool, day, Cell::decode(cell.value())?);
             }
         }
-        Ok(cells)
+        Ok(())
     }
 
     /// The seqs, rising, of the store's own entries of the kinds that are wanted, as far as the file's index reaches.

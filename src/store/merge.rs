@@ -18,7 +18,7 @@ use super::{Shared, Snapshot};
 use crate::codec::{self, CodecError};
 use crate::entry::Field;
 use crate::host::Random;
-use crate::json::{Json, Object};
+use crate::json::{Json, Object, write_integer};
 use crate::merkle::Frontier;
 use crate::note::SignedCheckpoint;
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
@@ -396,7 +396,21 @@ pub(crate) struct Column {
 struct StoredColumn {
     classes: Vec<String>,
     /// Class, then the distance from the end before of the same class; lz4 over it.
+    #[serde(with = "bytes")]
     packed: Vec<u8>,
+}
+
+/// Bytes as one piece, not one by one.
+mod bytes {
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        <&[u8] as serde::Deserialize>::deserialize(from).map(<[u8]>::to_vec)
+    }
 }
 
 /// How many entries one leaf of a column's tree covers.
@@ -411,15 +425,21 @@ impl Column {
     /// the store's own entries.
     pub(crate) fn root(&self) -> Hash {
         let mut tree = Frontier::empty();
+        let mut text = Vec::new();
         for chunk in self.rows.chunks(COLUMN_LEAF) {
-            let mut text = String::new();
-            for &(class, until) in chunk {
-                match (class as usize).checked_sub(1).and_then(|i| self.classes.get(i)) {
-                    Some(class) => text.push_str(&format!("{class} {until}\n")),
-                    None => text.push_str("-\n"),
+            text.clear();
+            for &row in chunk {
+                match self.retention(row) {
+                    Some((class, until)) => {
+                        text.extend_from_slice(class.as_bytes());
+                        text.extend_from_slice(if until < 0 { b" -" } else { b" " });
+                        write_integer(until.unsigned_abs(), &mut text);
+                    }
+                    None => text.push(b'-'),
                 }
+                text.push(b'\n');
             }
-            tree.append(Hash::leaf(text.as_bytes()), &mut |_, _, _| {});
+            tree.append(Hash::leaf(&text), &mut |_, _, _| {});
         }
         tree.root()
     }
@@ -452,14 +472,13 @@ impl Column {
         let packed = lz4_flex::block::decompress_size_prepended(&stored.packed).map_err(|_| damaged.clone())?;
         let mut rest = &packed[..];
         let mut rows = Vec::new();
-        let mut before: HashMap<u16, i64> = HashMap::new();
+        let mut before = vec![0i64; stored.classes.len() + 1];
         while !rest.is_empty() {
             let (class, after) = read_varint(rest).ok_or(damaged.clone())?;
             let (zigzag, after) = read_varint(after).ok_or(damaged.clone())?;
-            let class = u16::try_from(class).ok().filter(|&c| usize::from(c) <= stored.classes.len());
-            let class = class.ok_or(damaged.clone())?;
+            let class = u16::try_from(class).map_err(|_| damaged.clone())?;
             let distance = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
-            let last = before.entry(class).or_default();
+            let last = before.get_mut(usize::from(class)).ok_or(damaged.clone())?;
             *last = last.wrapping_add(distance);
             rows.push((class, *last));
             rest = after;

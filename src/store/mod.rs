@@ -58,7 +58,6 @@ mod zones;
 
 pub use anchoring::AnchorHealth;
 pub use backup::Backup;
-pub(crate) use block::Packed;
 pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
@@ -67,7 +66,7 @@ pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
 pub use options::Options;
 pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
-pub(crate) use prints::Prints;
+pub(crate) use prints::{Hashes, Prints, Tally};
 pub use purge::Purged;
 pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;
@@ -78,7 +77,7 @@ pub(crate) use sent::{Away, Refused, Sent, Stamp, SubjectTold, Told};
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;
-pub(crate) use zones::of as zones_of;
+pub(crate) use zones::{Zones, of_those as zones_of};
 
 /// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.
 pub(crate) const NODE_LEVEL: u8 = 8;

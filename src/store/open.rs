@@ -361,7 +361,7 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
 /// The entry at `seq`, which no index batch covers, so that nothing can have purged it.
 fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
     match snapshot.find(seq)? {
-        Some(found) => codec::decode_trusted(&found.packed.bytes).map_err(|e| Error::from(e).at(seq)),
+        Some(found) => codec::decode(&found.packed.bytes).map_err(|e| Error::from(e).at(seq)),
         None => Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
     }
 }

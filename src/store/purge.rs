@@ -148,8 +148,10 @@ impl AuditLog {
         let mut cells = BTreeMap::new();
         for ((tool, day), going) in days {
             let Some(term) = snapshot.term_id(Field::Tool, &tool)? else { continue };
-            let Some((_, _, old)) = snapshot.rollups(Some(term), day..day + 1)?.into_iter().next() else { continue };
-            if old.calls <= going {
+            let mut calls = None;
+            snapshot.rollups(Some(term), day..day + 1, &mut |_, _, old| calls = Some(old.calls))?;
+            let Some(calls) = calls else { continue };
+            if calls <= going {
                 cells.insert((term, day), None);
                 continue;
             }

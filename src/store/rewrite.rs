@@ -351,7 +351,7 @@ impl Anew<'_> {
                 let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned();
                 let packed = Packed { prev: block.prev(seq, i), hash: block.hash(i), bytes };
                 if seq < indexed && touches(taken, seq) {
-                    let body: Body = codec::decode_trusted(&packed.bytes).map_err(|e| Error::from(e).at(seq))?;
+                    let body: Body = codec::decode(&packed.bytes).map_err(|e| Error::from(e).at(seq))?;
                     for (key, zone) in zones::of(seq, &[body.timestamp().nanos()]) {
                         if key.0 == 0 {
                             join(&mut zones, key, zone);

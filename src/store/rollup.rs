@@ -5,7 +5,6 @@
 
 use crate::codec::{self, CodecError};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Calls of one tool, added up.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,9 +16,54 @@ pub(crate) struct Cell {
     pub sum_nanos: u128,
     pub max_nanos: u64,
     /// Bucket → calls.
-    pub histogram: BTreeMap<u16, u64>,
+    pub histogram: Counts<u16>,
     /// User's term id → calls.
-    pub users: BTreeMap<u64, u64>,
+    pub users: Counts<u64>,
+}
+
+/// How often each key was counted. New counts are put behind the others, and all are sorted and added up whenever there are
+/// twice as many as keys: that is less work than a tree, for what is added one by one and for what comes sorted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Counts<K> {
+    rows: Vec<(K, u64)>,
+    /// How many of the rows, from the first, have keys that rise.
+    settled: usize,
+}
+
+impl<K: Copy + Ord> Counts<K> {
+    /// Not worth sorting before there are so many.
+    const FEW: usize = 64;
+
+    fn add(&mut self, rows: impl Iterator<Item = (K, u64)>) {
+        self.rows.extend(rows);
+        if self.rows.len() > 2 * self.settled + Self::FEW {
+            self.settle();
+        }
+    }
+
+    /// One row for each key, keys rising.
+    fn settle(&mut self) {
+        if self.settled == self.rows.len() {
+            return;
+        }
+        // Most of it is sorted runs, which this sort makes use of.
+        self.rows.sort_by_key(|(key, _)| *key);
+        // Numbers out of a damaged file may be anything.
+        self.rows.dedup_by(|next, row| {
+            let same = next.0 == row.0;
+            if same {
+                row.1 = row.1.saturating_add(next.1);
+            }
+            same
+        });
+        self.settled = self.rows.len();
+    }
+
+    /// What was counted, one row for each key, keys rising.
+    pub(crate) fn rows(&mut self) -> &[(K, u64)] {
+        self.settle();
+        &self.rows
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -40,12 +84,12 @@ impl Cell {
     pub(crate) fn add(&mut self, user: u64, success: bool, nanos: Option<u64>) {
         self.calls += 1;
         self.successes += u64::from(success);
-        *self.users.entry(user).or_default() += 1;
+        self.users.add([(user, 1)].into_iter());
         if let Some(nanos) = nanos {
             self.timed += 1;
             self.sum_nanos += u128::from(nanos);
             self.max_nanos = self.max_nanos.max(nanos);
-            *self.histogram.entry(bucket(nanos)).or_default() += 1;
+            self.histogram.add([(bucket(nanos), 1)].into_iter());
         }
     }
 
@@ -57,21 +101,15 @@ impl Cell {
         self.timed = self.timed.saturating_add(other.timed);
         self.sum_nanos = self.sum_nanos.saturating_add(other.sum_nanos);
         self.max_nanos = self.max_nanos.max(other.max_nanos);
-        for (&bucket, &n) in &other.histogram {
-            let sum = self.histogram.entry(bucket).or_default();
-            *sum = sum.saturating_add(n);
-        }
-        for (&user, &n) in &other.users {
-            let sum = self.users.entry(user).or_default();
-            *sum = sum.saturating_add(n);
-        }
+        self.histogram.add(other.histogram.rows.iter().copied());
+        self.users.add(other.users.rows.iter().copied());
     }
 
     /// The nearest-rank percentile of the durations, `p` from 0 to 1, in nanoseconds.
-    pub(crate) fn percentile(&self, p: f64) -> Option<u64> {
+    pub(crate) fn percentile(&mut self, p: f64) -> Option<u64> {
         let rank = ((p * self.timed as f64).ceil() as u64).max(1);
         let mut below = 0;
-        for (&bucket, &n) in &self.histogram {
+        for &(bucket, n) in self.histogram.rows() {
             below = n.saturating_add(below);
             if below >= rank {
                 return Some(middle(bucket).min(self.max_nanos));
@@ -80,60 +118,53 @@ impl Cell {
         None
     }
 
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, CodecError> {
+    pub(crate) fn encode(&mut self) -> Result<Vec<u8>, CodecError> {
         let mut bucket_before = 0;
         let mut user_before = 0;
+        let distance = |&(b, n): &(u16, u64)| (b - std::mem::replace(&mut bucket_before, b), n);
+        let histogram = self.histogram.rows().iter().map(distance).collect();
+        let distance = |&(u, n): &(u64, u64)| (u - std::mem::replace(&mut user_before, u), n);
+        let users = self.users.rows().iter().map(distance).collect();
         codec::encode(&StoredCell {
             calls: self.calls,
             successes: self.successes,
             timed: self.timed,
             sum_nanos: self.sum_nanos,
             max_nanos: self.max_nanos,
-            histogram: (self.histogram.iter())
-                .map(|(&b, &n)| (b - std::mem::replace(&mut bucket_before, b), n))
-                .collect(),
-            users: self.users.iter().map(|(&u, &n)| (u - std::mem::replace(&mut user_before, u), n)).collect(),
+            histogram,
+            users,
         })
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Cell, CodecError> {
-        Cell::of(codec::decode(bytes)?)
-    }
-
-    /// As [`Cell::decode`], without the check for the one form, which verification makes.
-    pub(crate) fn decode_trusted(bytes: &[u8]) -> Result<Cell, CodecError> {
-        Cell::of(codec::decode_trusted(bytes)?)
-    }
-
-    fn of(stored: StoredCell) -> Result<Cell, CodecError> {
-        let damaged = CodecError::Damaged("a rollup's distances overflow");
-        let mut cell = Cell {
-            calls: stored.calls,
-            successes: stored.successes,
-            timed: stored.timed,
-            sum_nanos: stored.sum_nanos,
-            max_nanos: stored.max_nanos,
-            ..Cell::default()
-        };
-        let mut at = 0u16;
-        for (distance, n) in stored.histogram {
-            at = at.checked_add(distance).ok_or(damaged.clone())?;
-            cell.histogram.insert(at, n);
-        }
-        let mut at = 0u64;
-        for (distance, n) in stored.users {
-            at = at.checked_add(distance).ok_or(damaged.clone())?;
-            cell.users.insert(at, n);
-        }
+        let StoredCell { calls, successes, timed, sum_nanos, max_nanos, mut histogram, mut users } =
+            codec::decode(bytes)?;
         // Whoever stands in a cell made a call of it, and each call was made by one user.
-        let add = |total: u64, &n: &u64| if n == 0 { None } else { total.checked_add(n) };
-        let users = cell.users.values().try_fold(0, add);
-        let timed = cell.histogram.values().try_fold(0, add);
-        if users != Some(cell.calls) || timed != Some(cell.timed) || cell.successes > cell.calls {
-            return Err(CodecError::Damaged("a rollup's counts do not add up"));
+        let counted = (add_up(&mut histogram, u16::checked_add)?, add_up(&mut users, u64::checked_add)?);
+        if counted != (timed, calls) || successes > calls {
+            return Err(UNEVEN);
         }
-        Ok(cell)
+        let histogram = Counts { settled: histogram.len(), rows: histogram };
+        let users = Counts { settled: users.len(), rows: users };
+        Ok(Cell { calls, successes, timed, sum_nanos, max_nanos, histogram, users })
     }
+}
+
+const UNEVEN: CodecError = CodecError::Damaged("a rollup's counts do not add up");
+
+/// Turns distances into keys, which must rise, and adds up the counts, of which none is zero.
+fn add_up<K: Copy + Default + PartialEq>(
+    rows: &mut [(K, u64)],
+    plus: impl Fn(K, K) -> Option<K>,
+) -> Result<u64, CodecError> {
+    let (mut before, mut total) = (K::default(), 0u64);
+    for (i, (key, n)) in rows.iter_mut().enumerate() {
+        let rises = i == 0 || *key != K::default();
+        *key = plus(before, *key).filter(|_| rises).ok_or(CodecError::Damaged("a rollup's keys do not rise"))?;
+        before = *key;
+        total = total.checked_add(*n).filter(|_| *n > 0).ok_or(UNEVEN)?;
+    }
+    Ok(total)
 }
 
 /// 64 buckets for each power of two, exact below 64.
@@ -165,6 +196,25 @@ mod tests {
         fn a_bucket_tells_its_values_within_one_percent(nanos in 0u64..1 << 62) {
             let told = middle(bucket(nanos));
             proptest::prop_assert!(told.abs_diff(nanos) as f64 <= nanos as f64 / 128.0 + 0.5);
+        }
+
+        #[test]
+        fn calls_add_up_in_whatever_order_they_come(calls: Vec<(u8, bool, Option<u16>)>, parts in 1usize..5) {
+            let mut at_once = Cell::default();
+            let mut cells = vec![Cell::default(); parts];
+            for (i, &(user, success, nanos)) in calls.iter().enumerate() {
+                at_once.add(user.into(), success, nanos.map(u64::from));
+                cells[i % parts].add(user.into(), success, nanos.map(u64::from));
+            }
+            let mut sum = Cell::default();
+            for mut cell in cells {
+                sum.merge(&Cell::decode(&cell.encode().unwrap()).unwrap());
+            }
+            proptest::prop_assert_eq!(sum.encode(), at_once.encode());
+            let mut users: Vec<u8> = calls.iter().map(|call| call.0).collect();
+            users.sort_unstable();
+            users.dedup();
+            proptest::prop_assert_eq!(sum.users.rows().len(), users.len());
         }
     }
 }

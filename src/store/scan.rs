@@ -6,12 +6,10 @@ use super::merge::{Column, Row, read_husk};
 use super::rollup::Cell;
 use super::sender::Window;
 use super::tables::{self, Stored, on_shelf, shelf};
-use crate::codec;
 use crate::entry::Field;
 use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
 use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Calls `$each` for every row of a table; what cannot be read ends the walk with the error.
@@ -31,12 +29,10 @@ macro_rules! walk {
 }
 
 /// A block as a verifier meets it.
-pub(crate) struct ScannedBlock {
+pub(crate) struct ScannedBlock<'a> {
     /// The key under which it stands.
     pub key: u64,
-    pub block: Result<Block<'static>>,
-    /// Whether its bytes are the one form of what it holds.
-    pub canonical: bool,
+    pub block: Result<Block<'a>>,
 }
 
 /// The index in the file, for whoever looks up every row of it.
@@ -45,6 +41,9 @@ pub(crate) struct Index {
     postings: ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
 }
 
+/// What a purge left of a row, by its place in its batch: inner hash and seqs, where they can be read.
+pub(crate) type Husk = (u64, Option<(Hash, Vec<u64>)>);
+
 impl Index {
     /// The id of a value of a facet.
     pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
@@ -52,13 +51,20 @@ impl Index {
         Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
-    /// The row of a term in the batch of this range.
-    pub(crate) fn row_within(&self, field: Field, term: u64, batch: &Range<u64>) -> Result<Option<Row>> {
+    /// The row of a term in the batch of this range, of which `first` is the first entry that has it still.
+    pub(crate) fn row_within(&self, field: Field, term: u64, first: u64, batch: &Range<u64>) -> Result<Option<Row>> {
+        let decoded = |first: u64, row: &[u8]| {
+            Row::decode(first, row).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
+        };
+        // Unless a purge took the first entry of all, the row stands under it, and one look finds it.
+        if let Some(row) = self.postings.get((shelf(field), term, first)).stored()? {
+            return decoded(first, row.value());
+        }
         let mut rows =
             self.postings.range((shelf(field), term, batch.start)..(shelf(field), term, batch.end)).stored()?;
         let Some(row) = rows.next() else { return Ok(None) };
         let (key, row) = row.stored()?;
-        Row::decode(key.value().2, row.value()).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
+        decoded(key.value().2, row.value())
     }
 
     /// Whether the term has a row that begins before `end`.
@@ -74,14 +80,13 @@ impl Snapshot {
         &self,
         from: u64,
         to: u64,
-        each: &mut dyn FnMut(ScannedBlock) -> Result<()>,
+        each: &mut dyn FnMut(ScannedBlock<'_>) -> Result<()>,
     ) -> Result<()> {
         let start = self.blocks().range(..=from).stored()?.next_back();
         let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
         walk!(self.blocks().range(start..to.max(start)), |key, value| {
             let block = Block::decode(value);
-            let canonical = block.as_ref().is_ok_and(|b| codec::is_form_of(value, b));
-            each(ScannedBlock { key, block: block.map(Block::into_owned).map_err(Error::from), canonical })?;
+            each(ScannedBlock { key, block: block.map_err(Error::from) })?;
         })
     }
 
@@ -175,12 +180,12 @@ impl Snapshot {
     }
 
     /// The husks of the batch that begins at `first`, by place.
-    pub(crate) fn husks_of(&self, first: u64) -> Result<BTreeMap<u64, Option<(Hash, Vec<u64>)>>> {
+    pub(crate) fn husks_of(&self, first: u64) -> Result<Vec<Husk>> {
         let table = self.table(tables::HUSKS)?;
-        let mut found = BTreeMap::new();
+        let mut found = Vec::new();
         for row in table.range((first, 0)..=(first, u64::MAX)).stored()? {
             let (key, value) = row.stored()?;
-            found.insert(key.value().1, read_husk(value.value()));
+            found.push((key.value().1, read_husk(value.value())));
         }
         Ok(found)
     }

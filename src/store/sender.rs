@@ -4,14 +4,14 @@ use super::Receipt;
 use super::commit::{Job, Staging};
 use crate::codec;
 use crate::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// How many of a sender's newest numbers are remembered: more than it can have under way at once.
 pub(crate) const REMEMBERED: usize = 64;
 
 /// The newest numbers of one sender and the seqs that they got.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Window {
     recorded: BTreeMap<u64, u64>,
 }
@@ -51,8 +51,13 @@ impl Window {
         Ok(codec::encode(self)?)
     }
 
+    /// The numbers rise, or the same window would have two forms.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Window> {
-        Ok(codec::decode(bytes)?)
+        let rows: Vec<(u64, u64)> = codec::decode(bytes)?;
+        if !rows.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(Error::damaged("the numbers of a sender are not in order"));
+        }
+        Ok(Window { recorded: rows.into_iter().collect() })
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Found {
 impl Found {
     /// The entry itself.
     pub(crate) fn entry(&self) -> Result<Entry> {
-        let body: Body = codec::decode_trusted(&self.packed.bytes).map_err(|e| Error::from(e).at(self.seq))?;
+        let body: Body = codec::decode(&self.packed.bytes).map_err(|e| Error::from(e).at(self.seq))?;
         Ok(Entry { seq: self.seq, prev: self.packed.prev, body })
     }
 }

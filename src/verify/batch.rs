@@ -6,28 +6,50 @@ use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::SeqSet;
-use crate::store::{Column, Packed, Prints, Row, Snapshot, Terms, row_inner, row_leaf, zones_of};
+use crate::store::{Column, Hashes, Prints, Row, Snapshot, Tally, Terms, Zones, row_inner, row_leaf, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+
+/// An entry that is there.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    pub seq: u64,
+    /// The hash of its line, or, where that could not be made, as it was recorded.
+    pub hash: Hash,
+    /// The hash as it was recorded.
+    pub recorded: Hash,
+}
+
+/// What the retention column of a batch says of the entries that a purge took from it.
+#[derive(Debug)]
+pub(super) struct Expiry {
+    /// How many it took.
+    pub taken: u64,
+    /// By class, until when the last of them was to be kept, in seconds. Nothing where one was to stay for ever, or where
+    /// the column does not say.
+    pub latest: Option<BTreeMap<String, i64>>,
+}
 
 /// What a stretch of the log turned out to be.
 #[derive(Debug, Default)]
 pub(super) struct Stretch {
     pub range: Range<u64>,
-    /// The hash of each entry, computed from its line where that could be read.
-    pub hashes: Vec<Option<Hash>>,
-    /// The hash of each entry as it was recorded.
-    pub recorded: Vec<Option<Hash>>,
+    /// The entries that are there, in order.
+    pub leaves: Vec<Leaf>,
     /// What the first entry says of the one before it.
     pub first_prev: Option<(u64, Hash)>,
     pub entries: u64,
     pub findings: Vec<Finding>,
     /// Index rows that the entries of the stretch should have.
     pub rows: u64,
-    pub zones: BTreeMap<(u8, u64), (i64, i64)>,
+    /// The ids of their terms.
+    pub terms: Vec<u64>,
+    pub zones: Zones,
     /// For each tool and day, what its calls add up to.
     pub calls: Prints,
+    /// By the seq of a purge: what the column says of what it took.
+    pub expiries: BTreeMap<u64, Expiry>,
     pub begun: Vec<u64>,
     pub finished: Vec<u64>,
     pub senders: HashMap<String, BTreeMap<u64, u64>>,
@@ -46,53 +68,52 @@ pub(super) struct Stretch {
     pub erased: BTreeMap<String, u64>,
 }
 
+/// What every stretch is read by.
+pub(super) struct Ground<'a> {
+    pub snapshot: &'a Snapshot,
+    /// All that is gone.
+    pub purged: &'a SeqSet,
+    /// What each purge took, by the seq of its entry.
+    pub purges: &'a BTreeMap<u64, SeqSet>,
+    pub hashes: &'a Hashes,
+}
+
 /// The reader of one stretch.
 struct Reader<'a> {
-    snapshot: &'a Snapshot,
-    purged: &'a SeqSet,
+    ground: &'a Ground<'a>,
     out: Stretch,
     text: Vec<u8>,
     /// The values of each facet, by its place among all, with where in the stretch they stand.
     index: Vec<Terms>,
-    times: Vec<Option<i64>>,
+    tally: Tally,
+    /// The time of each entry that could be read.
+    times: Vec<(u64, i64)>,
     /// The last entry that was read, and its hash.
     before: Option<(u64, Hash)>,
-    /// Class, by its place in `classes`, and end in seconds; nothing within for the store's own entries.
-    retentions: Vec<Option<Option<(usize, i64)>>>,
+    /// By place in the stretch: class, by its place in `classes`, and end in seconds; nothing within for the store's own.
+    retentions: Vec<(usize, Option<(usize, i64)>)>,
     classes: Vec<String>,
 }
 
 /// Reads the entries of `range`. `indexed` says whether the file's index covers them, as one batch.
-pub(super) fn read(
-    snapshot: &Snapshot,
-    purged: &SeqSet,
-    calls: Prints,
-    range: Range<u64>,
-    indexed: bool,
-) -> Result<Stretch> {
-    let length = (range.end - range.start) as usize;
+pub(super) fn read(ground: &Ground<'_>, range: Range<u64>, indexed: bool) -> Result<Stretch> {
     let mut reader = Reader {
-        snapshot,
-        purged,
-        out: Stretch {
-            range: range.clone(),
-            hashes: vec![None; length],
-            recorded: vec![None; length],
-            last_recorded_at: i64::MIN,
-            calls,
-            ..Stretch::default()
-        },
+        ground,
+        out: Stretch { range: range.clone(), last_recorded_at: i64::MIN, ..Stretch::default() },
         text: Vec::with_capacity(4096),
         index: Field::ALL.iter().map(|_| Terms::default()).collect(),
-        times: vec![None; length],
+        tally: Tally::new(ground.hashes.fork()),
+        times: Vec::new(),
         before: None,
-        retentions: vec![None; length],
+        retentions: Vec::new(),
         classes: Vec::new(),
     };
-    reader.out.covers = snapshot.covers_within(&range)?;
+    reader.out.covers = ground.snapshot.covers_within(&range)?;
     reader.entries(&range)?;
     if indexed {
-        reader.zones();
+        reader.out.zones = zones_of(std::mem::take(&mut reader.times).into_iter());
+        reader.out.calls = reader.tally.finish(&reader.index[Field::Tool.place()]);
+        reader.tally = Tally::new(ground.hashes.fork());
         reader.compare_rows()?;
         reader.compare_column()?;
     }
@@ -102,8 +123,8 @@ pub(super) fn read(
 impl Reader<'_> {
     fn entries(&mut self, range: &Range<u64>) -> Result<()> {
         let mut at = range.start;
-        let sealed = self.snapshot.state.sealed;
-        let snapshot = self.snapshot;
+        let snapshot = self.ground.snapshot;
+        let sealed = snapshot.state.sealed;
         snapshot.scan_blocks(range.start, range.end.min(sealed), &mut |scanned| {
             let block = match scanned.block {
                 Ok(block) => block,
@@ -112,9 +133,6 @@ impl Reader<'_> {
                     return Ok(());
                 }
             };
-            if !scanned.canonical {
-                self.find(K::BlockDamaged, scanned.key, "the block that begins here is not in its one form");
-            }
             if block.runs().first().is_some_and(|r| r.first != scanned.key) {
                 self.find(K::BlockDamaged, scanned.key, "the block stands under another seq than its first");
             }
@@ -128,10 +146,7 @@ impl Reader<'_> {
                 }
                 at = seq + 1;
                 match block.body(i) {
-                    Ok(bytes) => {
-                        let (prev, hash) = (block.prev(seq, i), block.hash(i));
-                        self.entry(seq, &Packed { prev, hash, bytes: bytes.into_owned() });
-                    }
+                    Ok(bytes) => self.entry(seq, block.prev(seq, i), block.hash(i), &bytes),
                     Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
                 }
             }
@@ -139,7 +154,7 @@ impl Reader<'_> {
         })?;
         for seq in range.start.max(sealed)..range.end {
             match snapshot.find(seq) {
-                Ok(Some(found)) => self.entry(seq, &found.packed),
+                Ok(Some(found)) => self.entry(seq, found.packed.prev, found.packed.hash, &found.packed.bytes),
                 Ok(None) => {}
                 Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
             }
@@ -151,14 +166,13 @@ impl Reader<'_> {
         self.out.findings.push(Finding::new(kind, seq, detail));
     }
 
-    fn entry(&mut self, seq: u64, packed: &Packed) {
+    fn entry(&mut self, seq: u64, prev: Hash, recorded: Hash, bytes: &[u8]) {
         self.out.entries += 1;
-        let place = (seq - self.out.range.start) as usize;
-        self.out.recorded[place] = Some(packed.hash);
-        let body: Body = match codec::decode(&packed.bytes) {
+        let before = self.before.replace((seq, recorded));
+        let body: Body<&str> = match codec::decode(bytes) {
             Ok(body) => body,
             Err(e) => {
-                self.before = Some((seq, packed.hash));
+                self.out.leaves.push(Leaf { seq, hash: recorded, recorded });
                 return self.find(K::EntryDamaged, seq, e.to_string());
             }
         };
@@ -170,31 +184,26 @@ impl Reader<'_> {
             );
         }
         self.text.clear();
-        line::write(&mut self.text, seq, &packed.prev, &body);
+        line::write(&mut self.text, seq, &prev, &body);
         let hash = Hash::leaf(&self.text);
-        if hash != packed.hash {
-            self.find(K::EntryChanged, seq, format!("its line hashes to {hash}, {} was recorded", packed.hash));
-        }
-        match self.before {
-            Some((before, expected)) if before + 1 == seq => {
-                if packed.prev != expected {
-                    let detail = format!("it names {} as the entry before it, which is {expected}", packed.prev);
-                    self.find(K::ChainBroken, seq, detail);
-                }
-            }
-            _ if seq == self.out.range.start => self.out.first_prev = Some((seq, packed.prev)),
-            // A purge may have taken the hash before it along.
-            _ => {
-                if let Some(expected) = self.kept(seq - 1).filter(|expected| *expected != packed.prev) {
-                    let detail = format!("it names {} as the entry before it, which is {expected}", packed.prev);
-                    self.find(K::ChainBroken, seq, detail);
-                }
-            }
+        if hash != recorded {
+            self.find(K::EntryChanged, seq, format!("its line hashes to {hash}, {recorded} was recorded"));
         }
         // What follows is compared with what was recorded, so that one edited entry is one finding.
-        self.before = Some((seq, packed.hash));
-        self.out.hashes[place] = Some(hash);
-        self.facts(seq, place, &body);
+        let expected = match before {
+            Some((before, expected)) if before + 1 == seq => Some(expected),
+            _ if seq == self.out.range.start => {
+                self.out.first_prev = Some((seq, prev));
+                None
+            }
+            // A purge may have taken the hash before it along.
+            _ => self.kept(seq - 1),
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != prev) {
+            self.find(K::ChainBroken, seq, format!("it names {prev} as the entry before it, which is {expected}"));
+        }
+        self.out.leaves.push(Leaf { seq, hash, recorded });
+        self.facts(seq, &body);
     }
 
     /// The hash of an entry that is gone, where it was kept.
@@ -205,26 +214,34 @@ impl Reader<'_> {
     }
 
     /// What the entry should look like in the derived tables.
-    fn facts(&mut self, seq: u64, place: usize, body: &Body) {
+    fn facts(&mut self, seq: u64, body: &Body<&str>) {
         if let Content::Own(own) = &body.content
             && Ledger::wants(own.kind)
         {
-            self.out.own.push((seq, own.clone()));
+            self.out.own.push((seq, own.to_owned()));
         }
-        self.times[place] = Some(body.timestamp().nanos());
+        let place = (seq - self.out.range.start) as usize;
+        self.times.push((seq, body.timestamp().nanos()));
         let classes = &mut self.classes;
-        self.retentions[place] = Some(body.retention.as_ref().map(|r| {
+        let retention = body.retention.as_ref().map(|r| {
             let known = classes.iter().position(|class| *class == r.class);
             let class = known.unwrap_or_else(|| {
-                classes.push(r.class.clone());
+                classes.push(r.class.to_owned());
                 classes.len() - 1
             });
             (class, r.until.nanos().div_euclid(1_000_000_000))
-        }));
+        });
+        self.retentions.push((place, retention));
         self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
         let index = &mut self.index;
+        let (mut tool, mut user) = (0, 0);
         body.facets(&mut |field, value| {
-            index[field.place()].add(value, place as u32);
+            let id = index[field.place()].add(value, place as u32);
+            match field {
+                Field::Tool => tool = id,
+                Field::User => user = id,
+                _ => {}
+            }
         });
         match &body.content {
             Content::Call(call) => {
@@ -237,12 +254,12 @@ impl Reader<'_> {
                     Phase::Finished(begun) => self.out.finished.push(begun),
                 }
                 if let Some(sender) = &call.sender {
-                    self.out.senders.entry(sender.id.clone()).or_default().insert(sender.number, seq);
+                    self.out.senders.entry(sender.id.to_owned()).or_default().insert(sender.number, seq);
                 }
                 if call.kind() == Kind::ToolCall {
                     let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
                     let day = call.timestamp.day();
-                    self.out.calls.add(&call.tool_name, &call.user_id, day, success, call.duration_nanos());
+                    self.tally.add(tool, (user, call.user_id), day, success, call.duration_nanos());
                 }
             }
             Content::Own(own) if own.kind == Kind::IndexBatch => {
@@ -264,23 +281,17 @@ impl Reader<'_> {
         }
     }
 
-    fn zones(&mut self) {
-        for (i, time) in self.times.iter().enumerate() {
-            let Some(time) = *time else { continue };
-            for (key, zone) in zones_of(self.out.range.start + i as u64, &[time]) {
-                let old = self.out.zones.entry(key).or_insert(zone);
-                *old = (old.0.min(zone.0), old.1.max(zone.1));
-            }
-        }
-    }
-
     fn compare_rows(&mut self) -> Result<()> {
         let batch = self.out.range.clone();
-        let mut leaves: BTreeMap<u64, Hash> = BTreeMap::new();
-        for (position, husk) in self.snapshot.husks_of(batch.start)? {
+        let purged = self.ground.purged;
+        let index = std::mem::take(&mut self.index);
+        // What purges left of rows, and rows, each in the order of their places.
+        let mut husks = Vec::new();
+        let mut leaves = Vec::new();
+        for (position, husk) in self.ground.snapshot.husks_of(batch.start)? {
             match husk {
-                Some((inner, seqs)) if self.purged.first_outside(seqs.iter().copied()).is_none() => {
-                    leaves.insert(position, row_leaf(&inner, &seqs));
+                Some((inner, seqs)) if purged.first_outside(seqs.iter().copied()).is_none() => {
+                    husks.push((position, row_leaf(&inner, &seqs)));
                 }
                 Some((_, seqs)) => self.find(
                     K::IndexRowMissing,
@@ -291,54 +302,66 @@ impl Reader<'_> {
             }
         }
         let mut whole = true;
-        let mut before = None;
-        let index = std::mem::take(&mut self.index);
-        let stored = self.snapshot.index()?;
+        let stored = self.ground.snapshot.index()?;
+        let mut seqs = Vec::new();
         for &field in Field::ALL {
             let mut values: Vec<_> = index[field.place()].lists.iter().collect();
-            values.sort_unstable();
+            values.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             for (value, places) in values {
-                let seqs: Vec<u64> = places.iter().map(|&place| batch.start + u64::from(place)).collect();
+                seqs.clear();
+                seqs.extend(places.iter().map(|&place| batch.start + u64::from(place)));
                 self.out.rows += 1;
-                let shown: String = value.chars().take(80).collect();
-                let name = format!("{} {shown:?}", field.as_str());
+                let name = || {
+                    let shown: String = value.chars().take(80).collect();
+                    format!("{} {shown:?}", field.as_str())
+                };
                 let Some(term) = stored.term_id(field, value)? else {
                     whole = false;
-                    self.find(K::TermMismatch, seqs[0], format!("{name} has no term"));
+                    self.find(K::TermMismatch, seqs[0], format!("{} has no term", name()));
                     continue;
                 };
-                let row = match stored.row_within(field, term, &batch) {
+                self.out.terms.push(term);
+                let row = match stored.row_within(field, term, seqs[0], &batch) {
                     Ok(Some(row)) => row,
                     Ok(None) => {
                         whole = false;
-                        let detail = format!("{} of its index batch are missing under {name}", seqs.len());
+                        let detail = format!("{} of its index batch are missing under {}", seqs.len(), name());
                         self.find(K::IndexRowMissing, seqs[0], detail);
                         continue;
                     }
                     Err(e) => {
                         whole = false;
-                        self.find(K::IndexRowChanged, seqs[0], format!("the row of {name}: {e}"));
+                        self.find(K::IndexRowChanged, seqs[0], format!("the row of {}: {e}", name()));
                         continue;
                     }
                 };
                 let Row { salt, position, seqs: listed } = row;
-                // A row keeps the seqs of entries that are gone: its hash is over all.
-                let mut there = seqs.iter().peekable();
-                let stray =
-                    self.purged.first_outside(listed.iter().copied().filter(|seq| there.next_if_eq(&seq).is_none()));
-                // What is left of the entries was not listed where it should be.
-                if let Some(wrong) = there.next().copied().filter(|seq| *seq < stray.unwrap_or(u64::MAX)).or(stray) {
-                    self.find(K::IndexRowChanged, wrong, format!("the index does not list it rightly under {name}"));
+                if listed != seqs {
+                    // A row keeps the seqs of entries that are gone: its hash is over all.
+                    let mut there = seqs.iter().peekable();
+                    let stray =
+                        purged.first_outside(listed.iter().copied().filter(|seq| there.next_if_eq(&seq).is_none()));
+                    // What is left of the entries was not listed where it should be.
+                    let unlisted = there.next().copied().filter(|seq| *seq < stray.unwrap_or(u64::MAX));
+                    if let Some(wrong) = unlisted.or(stray) {
+                        let detail = format!("the index does not list it rightly under {}", name());
+                        self.find(K::IndexRowChanged, wrong, detail);
+                    }
                 }
-                if before.replace(position).is_some_and(|before| before >= position) || leaves.contains_key(&position) {
-                    self.find(K::IndexRowChanged, seqs[0], format!("the row of {name} has another place in its batch"));
+                let before = leaves.last().map(|(position, _)| *position);
+                let taken = husks.binary_search_by_key(&position, |(position, _)| *position).is_ok();
+                if taken || before.is_some_and(|before| before >= position) {
+                    let detail = format!("the row of {} has another place in its batch", name());
+                    self.find(K::IndexRowChanged, seqs[0], detail);
                 }
-                leaves.insert(position, row_leaf(&row_inner(&salt, field, value), &listed));
+                leaves.push((position, row_leaf(&row_inner(&salt, field, value), &listed)));
             }
         }
-        if whole && leaves.keys().copied().eq(0..leaves.len() as u64) {
+        leaves.extend(husks);
+        leaves.sort_by_key(|(position, _)| *position);
+        if whole && leaves.iter().map(|(position, _)| *position).eq(0..leaves.len() as u64) {
             let mut tree = Frontier::empty();
-            leaves.values().for_each(|leaf| tree.append(*leaf, &mut |_, _, _| {}));
+            leaves.iter().for_each(|(_, leaf)| tree.append(*leaf, &mut |_, _, _| {}));
             self.out.rows_root = Some(tree.root());
         } else if whole {
             self.find(
@@ -351,35 +374,60 @@ impl Reader<'_> {
     }
 
     fn compare_column(&mut self) -> Result<()> {
-        let first = self.out.range.start;
-        let column = match self.snapshot.column(first) {
+        let Range { start, end } = self.out.range;
+        let column = match self.ground.snapshot.column(start) {
             Ok(Some(column)) => column,
             Ok(None) => {
-                self.find(K::ColumnMismatch, first, "the retention column of the batch that begins here is missing");
+                self.find(K::ColumnMismatch, start, "the retention column of the batch that begins here is missing");
                 return Ok(());
             }
             Err(e) => {
-                self.find(K::ColumnMismatch, first, format!("the retention column that begins here: {e}"));
+                self.find(K::ColumnMismatch, start, format!("the retention column that begins here: {e}"));
                 return Ok(());
             }
         };
-        if column.rows.len() != self.retentions.len() {
+        if column.rows.len() as u64 != end - start {
             self.find(
                 K::ColumnMismatch,
-                first,
+                start,
                 "the retention column that begins here has another length than its batch",
             );
         }
-        let said: Vec<_> = column.rows.iter().map(|&row| column.retention(row)).collect();
-        for (i, (said, real)) in said.iter().zip(std::mem::take(&mut self.retentions)).enumerate() {
-            // What it says of entries that are gone is held against the purges when they are known.
-            let Some(real) = real else { continue };
-            if *said != real.and_then(|(class, until)| Some((self.classes.get(class)?.as_str(), until))) {
+        // By place of the class in the column, its place among those of the entries.
+        let places: Vec<_> = column.classes.iter().map(|class| self.classes.iter().position(|c| c == class)).collect();
+        for (place, real) in std::mem::take(&mut self.retentions) {
+            // One that is too short was found already.
+            let Some(&(class, until)) = column.rows.get(place) else { continue };
+            let said = usize::from(class).checked_sub(1).map(|class| (places.get(class).copied().flatten(), until));
+            if said != real.map(|(class, until)| (Some(class), until)) {
                 self.find(
                     K::ColumnMismatch,
-                    first + i as u64,
+                    start + place as u64,
                     "the retention column says something else than the entry",
                 );
+            }
+        }
+        // What it says of entries that are gone is held against the purges when they are known.
+        for (&purge, set) in self.ground.purges {
+            let mut taken = 0;
+            // By class; the first is that of entries without one, which stay for ever.
+            let mut latest = vec![None; column.classes.len() + 1];
+            let mut said = true;
+            for (first, last) in set.ranges_within(start, end - 1) {
+                taken += last - first + 1;
+                let rows = column.rows.get((first - start) as usize..=(last - start) as usize);
+                said &= rows.is_some();
+                for &(class, until) in rows.unwrap_or_default() {
+                    if let Some(latest) = latest.get_mut(usize::from(class)) {
+                        *latest = (*latest).max(Some(until));
+                    }
+                }
+            }
+            if taken > 0 {
+                said &= latest[0].is_none();
+                let named = column.classes.iter().zip(&latest[1..]);
+                let named = named.filter_map(|(class, latest)| Some((class.clone(), (*latest)?)));
+                self.out.expiries.insert(purge, Expiry { taken, latest: said.then(|| named.collect()) });
             }
         }
         self.out.column_root = Some(Column::root(&column));

@@ -7,6 +7,7 @@
 //! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
+mod derived;
 mod finding;
 mod json;
 mod noted;

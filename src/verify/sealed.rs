@@ -12,7 +12,7 @@ use crate::store::{Shared, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The ids of the keys under which values of a call are sealed.
-pub(super) fn keys_of(call: &Call) -> BTreeSet<String> {
+pub(super) fn keys_of<S: AsRef<str>>(call: &Call<S>) -> BTreeSet<String> {
     let mut ids = BTreeSet::new();
     let summary = call.completion.as_ref().and_then(|c| c.result_summary.as_ref());
     let parts = [call.arguments.as_ref(), call.session_metadata.as_ref(), summary];

@@ -1,6 +1,7 @@
 //! The history held against what is signed, against what was kept elsewhere, and against what purges say they took.
 
 use super::VerifyOptions;
+use super::batch::Expiry;
 use super::finding::{Finding, FindingKind as K};
 use crate::anchor::Kept;
 use crate::entry::Retention;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 pub(super) struct Signed<'a> {
     options: &'a VerifyOptions,
     checkpoints: Vec<(u64, Vec<u8>)>,
-    purges: BTreeMap<u64, SeqSet>,
+    purges: &'a BTreeMap<u64, SeqSet>,
     mark: Option<(u64, Hash)>,
     /// Every size whose root a purge must have kept.
     pub sizes: Vec<u64>,
@@ -34,15 +35,15 @@ pub(super) struct Reach {
 }
 
 impl<'a> Signed<'a> {
-    pub(super) fn new(shared: &Shared, snapshot: &Snapshot, options: &'a VerifyOptions) -> Result<Signed<'a>> {
+    pub(super) fn new(
+        shared: &Shared,
+        snapshot: &Snapshot,
+        purges: &'a BTreeMap<u64, SeqSet>,
+        options: &'a VerifyOptions,
+    ) -> Result<Signed<'a>> {
         let mut checkpoints = Vec::new();
         snapshot.scan_checkpoints(&mut |size, note| {
             checkpoints.push((size, note.to_vec()));
-            Ok(())
-        })?;
-        let mut purges = BTreeMap::new();
-        snapshot.scan_purges(&mut |seq, set| {
-            purges.extend(set.ok().map(|set| (seq, set)));
             Ok(())
         })?;
         let mark = shared.keys().as_ref().and_then(|keys| keys.file.mark()).map(|mark| (mark.size, mark.root));
@@ -68,7 +69,12 @@ impl<'a> Signed<'a> {
     }
 
     /// Says how far the history is signed and anchored, and what contradicts it.
-    pub(super) fn judge(&self, ledger: &Ledger, snapshot: &Snapshot) -> Reach {
+    pub(super) fn judge(
+        &self,
+        ledger: &Ledger,
+        snapshot: &Snapshot,
+        expiries: &BTreeMap<u64, BTreeMap<u64, Expiry>>,
+    ) -> Reach {
         let size = snapshot.size;
         let mut reach = Reach::default();
         let own = ledger.genesis.as_ref().and_then(|g| g.keys.as_ref()).map(|(key, _)| key);
@@ -97,7 +103,7 @@ impl<'a> Signed<'a> {
             self.against(kept, key, size, &mut reach);
         }
         self.purges(ledger, &mut reach);
-        if let Err(e) = guarded(|| self.purged_in_time(ledger, snapshot, &mut reach)) {
+        if let Err(e) = guarded(|| self.purged_in_time(ledger, snapshot, expiries, &mut reach)) {
             reach.find(K::FileDamaged, None, e.to_string());
         }
         // What an earlier epoch's key handed over at its end, only that key could sign anew, and it is gone. That the
@@ -198,9 +204,17 @@ impl<'a> Signed<'a> {
     }
 
     /// Whether every purged entry had expired by then, as far as that can still be seen: the retention columns of the
-    /// index batches speak of entries that are gone too, and their roots are in the chain. The columns are read again, one
-    /// at a time: what is gone may be much more than what is there.
-    fn purged_in_time(&self, ledger: &Ledger, snapshot: &Snapshot, reach: &mut Reach) -> Result<()> {
+    /// index batches speak of entries that are gone too, and their roots are in the chain. What is gone may be much more
+    /// than what is there: of each batch and class only the last to expire is looked at, since what expires earlier never
+    /// does so later by another policy (R1). Where that had not expired, or the policy changed within the batch, the column
+    /// is read again and each entry is looked at.
+    fn purged_in_time(
+        &self,
+        ledger: &Ledger,
+        snapshot: &Snapshot,
+        expiries: &BTreeMap<u64, BTreeMap<u64, Expiry>>,
+        reach: &mut Reach,
+    ) -> Result<()> {
         let Ok(history) = ledger.history() else { return Ok(()) };
         for (at, record) in &ledger.purges {
             let Some(set) = self.purges.get(at) else { continue };
@@ -223,6 +237,17 @@ impl<'a> Signed<'a> {
                 if !set.intersects(start, end - 1) {
                     continue;
                 }
+                let in_time = |(class, until): (&String, &i64)| {
+                    let retention = Retention { class: class.clone(), until: seconds(*until) };
+                    history.effective_until_as_of(start, &retention, *at) <= record.cut_off
+                };
+                if let Some(expiry) = expiries.get(&start).and_then(|of| of.get(at))
+                    && history.is_unchanged(start, end - 1)
+                    && expiry.latest.as_ref().is_some_and(|latest| latest.iter().all(in_time))
+                {
+                    covered += expiry.taken;
+                    continue;
+                }
                 // One that cannot be read was found already.
                 let Ok(Some(column)) = snapshot.column(start) else { continue };
                 for seq in set.ranges_within(start, end - 1).flat_map(|(first, last)| first..=last) {
@@ -232,7 +257,7 @@ impl<'a> Signed<'a> {
                         reach.find(K::PurgedEarly, seq, format!("it was to stay for ever, the purge {at} took it"));
                         continue;
                     };
-                    let until = Timestamp::from_nanos(until.saturating_mul(1_000_000_000));
+                    let until = seconds(until);
                     let due = match history.is_unchanged(seq, *at) {
                         true => until,
                         false => {
@@ -254,6 +279,10 @@ impl<'a> Signed<'a> {
         }
         Ok(())
     }
+}
+
+fn seconds(since: i64) -> Timestamp {
+    Timestamp::from_nanos(since.saturating_mul(1_000_000_000))
 }
 
 impl Reach {

@@ -1,16 +1,17 @@
-//! What spans the batches: the tree, the links between them, and every table that is not read batch by batch.
+//! What spans the batches: the tree, the links between them, what is signed. Every table that is not read batch by batch is
+//! for `derived`.
 
-use super::batch::{self, Stretch};
+use super::batch::{self, Expiry, Ground, Leaf, Stretch};
+use super::derived::Derived;
 use super::finding::{Finding, FindingKind as K};
 use super::signed::Signed;
 use super::{Verification, VerifyOptions};
-use crate::entry::Field;
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
 use crate::retention::SeqSet;
-use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot, covers, guarded};
+use crate::store::{BATCH, Hashes, NODE_LEVEL, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc;
 
@@ -19,15 +20,17 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let start = clock.monotonic();
     // One transaction and nothing from memory: what is compared must be of one moment.
     let snapshot = log.shared().stored()?;
-    let purged = guarded(|| purged(&snapshot))?;
-    let signed = guarded(|| Signed::new(log.shared(), &snapshot, options))?;
-    let mut whole = Whole::new(&snapshot, &purged.0, signed);
-    whole.findings.extend(purged.1);
+    let (purges, findings) = guarded(|| purges(&snapshot))?;
+    let purged = purges.values().fold(SeqSet::new(), |all, set| all.union(set));
+    let signed = guarded(|| Signed::new(log.shared(), &snapshot, &purges, options))?;
+    let hashes = Hashes::new();
+    let mut whole = Whole::new(&snapshot, &purged, signed);
+    whole.findings.extend(findings);
     let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
-    let prints = whole.prints.fork();
-    let read = |range: Range<u64>, indexed| batch::read(&snapshot, &purged.0, prints.fork(), range, indexed);
+    let ground = Ground { snapshot: &snapshot, purged: &purged, purges: &purges, hashes: &hashes };
+    let read = |range: Range<u64>, indexed| batch::read(&ground, range, indexed);
     in_order(threads.min(stretches.len().max(1)), &stretches, read, |stretch| {
         let end = stretch.range.end;
         whole.add(stretch);
@@ -35,9 +38,12 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
             progress(end, total);
         }
     })?;
-    whole.derived()?;
+    whole.state();
+    whole.batches();
+    let derived = std::mem::take(&mut whole.derived);
+    whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, hashes, threads));
     whole.sealed(log);
-    let reach = whole.signed.judge(&whole.ledger, &snapshot);
+    let reach = whole.signed.judge(&whole.ledger, &snapshot, &whole.expiries);
     let mut findings = whole.findings;
     findings.extend(reach.findings);
     findings.sort_unstable();
@@ -45,7 +51,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     Ok(Verification {
         size: snapshot.size,
         entries: whole.entries,
-        purged: purged.0.len(),
+        purged: purged.len(),
         root: whole.tree.root(),
         head: snapshot.head,
         signed: reach.signed_size > 0,
@@ -59,18 +65,18 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     })
 }
 
-/// What is said to have been purged, as far as it can be read.
-fn purged(snapshot: &Snapshot) -> Result<(SeqSet, Vec<Finding>)> {
-    let mut purged = SeqSet::new();
+/// What purges are said to have taken, as far as it can be read, by the seqs of their entries.
+fn purges(snapshot: &Snapshot) -> Result<(BTreeMap<u64, SeqSet>, Vec<Finding>)> {
+    let mut purges = BTreeMap::new();
     let mut findings = Vec::new();
     snapshot.scan_purges(&mut |seq, set| {
         match set {
-            Ok(set) => purged = purged.union(&set),
+            Ok(set) => _ = purges.insert(seq, set),
             Err(e) => findings.push(Finding::new(K::PurgeMismatch, seq, format!("the set that it took: {e}"))),
         }
         Ok(())
     })?;
-    Ok((purged, findings))
+    Ok((purges, findings))
 }
 
 /// Reads the stretches on `threads` threads and hands them over in order. At most two a thread are held at a time.
@@ -110,18 +116,14 @@ struct Whole<'a> {
     ledger: Ledger,
     /// The nodes that should stand for what is gone, in order.
     covers: VecDeque<(u8, u64)>,
-    /// How many of the nodes that purges kept below the level of stored ones were used.
-    covered: u64,
     findings: Vec<Finding>,
     entries: u64,
     tree: Frontier,
-    nodes: u64,
     last: Option<Hash>,
-    rows: u64,
-    zones: BTreeMap<(u8, u64), (i64, i64)>,
-    prints: Prints,
-    begun: BTreeSet<u64>,
-    senders: HashMap<String, BTreeMap<u64, u64>>,
+    /// What the tables that are derived from the entries should hold.
+    derived: Derived,
+    /// By first seq of a batch and seq of a purge.
+    expiries: BTreeMap<u64, BTreeMap<u64, Expiry>>,
     sealed: BTreeMap<String, u64>,
     erased: BTreeMap<String, u64>,
     /// By first seq: end, roots over what is in the file.
@@ -140,17 +142,12 @@ impl<'a> Whole<'a> {
             covers: covers(purged, &signed.sizes).into(),
             signed,
             ledger: Ledger::default(),
-            covered: 0,
             findings: Vec::new(),
             entries: 0,
             tree: Frontier::empty(),
-            nodes: 0,
             last: None,
-            rows: 0,
-            zones: BTreeMap::new(),
-            prints: Prints::new(),
-            begun: BTreeSet::new(),
-            senders: HashMap::new(),
+            derived: Derived::default(),
+            expiries: BTreeMap::new(),
             sealed: BTreeMap::new(),
             erased: BTreeMap::new(),
             batches: BTreeMap::new(),
@@ -213,7 +210,11 @@ impl<'a> Whole<'a> {
             self.find(K::ChainBroken, seq, format!("it names {prev} as the entry before it, which is {last}"));
         }
         self.leaves(&stretch);
-        self.rows += stretch.rows;
+        let indexed = stretch.range.end <= self.snapshot.state.indexed;
+        self.derived.add(&mut stretch, indexed);
+        if !stretch.expiries.is_empty() {
+            self.expiries.insert(stretch.range.start, stretch.expiries);
+        }
         stretch.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
         stretch.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
         for (seq, own) in stretch.own {
@@ -221,28 +222,11 @@ impl<'a> Whole<'a> {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }
         }
-        for (key, zone) in stretch.zones {
-            let old = self.zones.entry(key).or_insert(zone);
-            *old = (old.0.min(zone.0), old.1.max(zone.1));
-        }
-        let indexed = stretch.range.end <= self.snapshot.state.indexed;
         if indexed {
-            self.prints.merge(stretch.calls);
             self.batches.insert(stretch.range.start, (stretch.range.end, stretch.rows_root, stretch.column_root));
         }
         for (first, end, rows, column, seq) in stretch.batches {
             self.chained.insert(first, (end, rows, column, seq));
-        }
-        self.begun.extend(stretch.begun);
-        for seq in stretch.finished {
-            self.begun.remove(&seq);
-        }
-        for (id, numbers) in stretch.senders {
-            let known = self.senders.entry(id).or_default();
-            known.extend(numbers);
-            while known.len() > REMEMBERED {
-                known.pop_first();
-            }
         }
         self.last_recorded_at = self.last_recorded_at.max(stretch.last_recorded_at);
     }
@@ -252,18 +236,17 @@ impl<'a> Whole<'a> {
         let Range { start, end } = stretch.range;
         let purged = self.purged;
         let mut kept = stretch.covers.iter().peekable();
+        let mut there = stretch.leaves.iter().peekable();
         let mut at = start;
         for (first, last) in purged.ranges_within(start, end.saturating_sub(1)).chain([(end, end)]) {
-            for (seq, i) in (at..first).zip((at - start) as usize..) {
-                self.leaf(seq, stretch.hashes[i], stretch.recorded[i]);
+            for seq in at..first {
+                self.leaf(seq, there.next_if(|leaf| leaf.seq == seq));
             }
             if first == end {
                 break;
             }
-            for (seq, recorded) in (first..=last).zip(&stretch.recorded[(first - start) as usize..]) {
-                if recorded.is_some() {
-                    self.find(K::EntryUnexpected, seq, "it is there although it was purged");
-                }
+            while let Some(leaf) = there.next_if(|leaf| leaf.seq <= last) {
+                self.find(K::EntryUnexpected, leaf.seq, "it is there although it was purged");
             }
             self.last = None;
             while self.tree.size() <= last {
@@ -273,15 +256,14 @@ impl<'a> Whole<'a> {
         }
     }
 
-    fn leaf(&mut self, seq: u64, hash: Option<Hash>, recorded: Option<Hash>) {
+    fn leaf(&mut self, seq: u64, leaf: Option<&Leaf>) {
         // The next entry's link is compared with what was recorded of this one, its leaf with what it says now.
-        self.last = recorded;
-        if recorded.is_none() {
+        self.last = leaf.map(|leaf| leaf.recorded);
+        if leaf.is_none() {
             self.find(K::EntryMissing, seq, "it is neither there nor purged");
         }
-        let leaf = hash.or(recorded).unwrap_or_default();
         let mut completed = Vec::new();
-        self.tree.append(leaf, &mut |level, index, hash| {
+        self.tree.append(leaf.map(|leaf| leaf.hash).unwrap_or_default(), &mut |level, index, hash| {
             if level >= NODE_LEVEL {
                 completed.push((level, index, hash));
             }
@@ -306,9 +288,9 @@ impl<'a> Whole<'a> {
         let appended = found.zip(hash).is_some_and(|((level, _), hash)| {
             self.last = (level == 0).then_some(hash);
             if level >= NODE_LEVEL {
-                self.nodes += 1
+                self.derived.nodes += 1
             } else {
-                self.covered += 1
+                self.derived.covered += 1
             }
             self.tree.append_subtree(level, hash, &mut |level, index, hash| completed.push((level, index, hash)))
         });
@@ -323,7 +305,7 @@ impl<'a> Whole<'a> {
     fn completed(&mut self, completed: Vec<(u8, u64, Hash)>) {
         self.signed.saw(&self.tree);
         for (level, index, hash) in completed.into_iter().filter(|c| c.0 >= NODE_LEVEL) {
-            self.nodes += 1;
+            self.derived.nodes += 1;
             let first = merkle::leaves_of(level, index).start;
             match guarded(|| self.snapshot.node(level, index)) {
                 Ok(stored) if stored == hash => {}
@@ -333,28 +315,6 @@ impl<'a> Whole<'a> {
                 Err(e) => self.find(K::TreeMismatch, first, e.to_string()),
             }
         }
-    }
-
-    /// Everything that is compared once all entries were read.
-    fn derived(&mut self) -> Result<()> {
-        self.state();
-        self.batches();
-        let checks: [fn(&mut Self) -> Result<()>; 8] = [
-            Self::tail,
-            Self::nodes,
-            Self::covers,
-            Self::terms,
-            Self::postings,
-            Self::zones,
-            Self::rollups,
-            Self::small_tables,
-        ];
-        for check in checks {
-            if let Err(e) = guarded(|| check(self)) {
-                self.find(K::FileDamaged, None, e.to_string());
-            }
-        }
-        Ok(())
     }
 
     /// The keys of sealed values.
@@ -414,240 +374,5 @@ impl<'a> Whole<'a> {
                 self.find(K::BatchMismatch, seq, "the index batch that it names is not in the file");
             }
         }
-    }
-
-    fn tail(&mut self) -> Result<()> {
-        let (sealed, size) = (self.snapshot.state.sealed, self.snapshot.state.size);
-        let mut unexpected = Vec::new();
-        self.snapshot.scan_tail(&mut |seq, _| {
-            if !(sealed..size).contains(&seq) {
-                unexpected.push(seq);
-            }
-            Ok(())
-        })?;
-        self.snapshot.scan_blocks(sealed, u64::MAX, &mut |scanned| {
-            if scanned.key >= sealed {
-                unexpected.push(scanned.key);
-            }
-            Ok(())
-        })?;
-        for seq in unexpected {
-            self.find(K::EntryUnexpected, seq, "stands where no entry should");
-        }
-        Ok(())
-    }
-
-    fn nodes(&mut self) -> Result<()> {
-        let (_, _, stored) = self.snapshot.row_counts()?;
-        let size = self.snapshot.state.size;
-        if stored == self.nodes && size == self.snapshot.size {
-            return Ok(());
-        }
-        let mut wrong = Vec::new();
-        self.snapshot.scan_nodes(&mut |level, index, _| {
-            let inside = (NODE_LEVEL..64).contains(&level) && index < size >> level;
-            if !inside {
-                wrong.push((level, index));
-            }
-            Ok(())
-        })?;
-        for (level, index) in wrong {
-            self.find(
-                K::TreeMismatch,
-                None,
-                format!("a Merkle node {index} of level {level} stands where none should"),
-            );
-        }
-        Ok(())
-    }
-
-    fn covers(&mut self) -> Result<()> {
-        if self.covered == self.snapshot.count_covers()? {
-            return Ok(());
-        }
-        let expected: BTreeSet<_> = covers(self.purged, &self.signed.sizes).into_iter().collect();
-        let mut wrong = Vec::new();
-        self.snapshot.scan_covers(&mut |level, index, _| {
-            if level >= NODE_LEVEL || !expected.contains(&(level, index)) {
-                wrong.push((level, index));
-            }
-            Ok(())
-        })?;
-        for (level, index) in wrong {
-            let detail = format!("node {index} of level {level} was kept, and no purge needs it");
-            self.find(K::CoverMismatch, merkle::leaves_of(level.min(63), index).start, detail);
-        }
-        Ok(())
-    }
-
-    fn terms(&mut self) -> Result<()> {
-        let mut ids = BTreeSet::new();
-        let mut wrong = Vec::new();
-        let next = self.snapshot.state.next_term;
-        let snapshot = self.snapshot;
-        let index = snapshot.index()?;
-        snapshot.scan_terms(&mut |field, key, id| {
-            let shown: String = String::from_utf8_lossy(key).chars().take(80).collect();
-            let Some(field) = Field::from_u8(field) else {
-                wrong.push(format!("the term {shown:?} is of no facet"));
-                return Ok(());
-            };
-            if !ids.insert(id) || id >= next {
-                wrong.push(format!("the id {id} of {} {shown:?} is another term's", field.as_str()));
-            }
-            // Terms of a batch that is being written have no row yet.
-            if snapshot.state.merging.is_none() && !index.has_row(field, id, snapshot.indexed)? {
-                wrong.push(format!("no entry has the {} {shown:?}", field.as_str()));
-            }
-            Ok(())
-        })?;
-        for detail in wrong {
-            self.find(K::TermMismatch, None, detail);
-        }
-        Ok(())
-    }
-
-    /// Rows that should be there were looked up one by one; if there are more, they are searched for here.
-    fn postings(&mut self) -> Result<()> {
-        let (stored, columns, _) = self.snapshot.row_counts()?;
-        let snapshot = self.snapshot;
-        if stored != self.rows {
-            let mut wrong = Vec::new();
-            let mut starts = Vec::new();
-            snapshot.scan_batches(&mut |first, _, _| {
-                starts.push(first);
-                Ok(())
-            })?;
-            // A term has one row in a batch. A second one would hide what the first lists behind it.
-            let mut before = None;
-            snapshot.scan_postings(&mut |field, term, first, row| {
-                if snapshot.is_half_written(first) {
-                    return Ok(());
-                }
-                let place = Some((field, term, starts.partition_point(|&start| start <= first)));
-                let second = std::mem::replace(&mut before, place) == place;
-                let listed = Field::from_u8(field).and_then(|field| {
-                    let entry = snapshot.entry(first).ok()?;
-                    let mut has = false;
-                    entry.body.facets(&mut |f, value| {
-                        has |= f == field && snapshot.term_id(field, value).ok().flatten() == Some(term);
-                    });
-                    has.then_some(())
-                });
-                if second || listed.is_none() || row.is_none() || first >= snapshot.indexed {
-                    wrong.push((field, term, first));
-                }
-                Ok(())
-            })?;
-            for (field, term, first) in wrong {
-                let name = Field::from_u8(field).map_or("unknown", Field::as_str);
-                self.find(
-                    K::IndexRowUnexpected,
-                    first,
-                    format!("a row of facet {name}, term {term} stands where none should"),
-                );
-            }
-        }
-        let batches = self.rows_of_batches()?;
-        if columns != batches {
-            self.find(
-                K::ColumnMismatch,
-                None,
-                format!("there are {columns} retention columns for {batches} index batches"),
-            );
-        }
-        Ok(())
-    }
-
-    fn rows_of_batches(&self) -> Result<u64> {
-        let mut count = 0;
-        self.snapshot.scan_batches(&mut |_, _, _| {
-            count += 1;
-            Ok(())
-        })?;
-        Ok(count)
-    }
-
-    fn zones(&mut self) -> Result<()> {
-        let mut expected = std::mem::take(&mut self.zones);
-        let mut wrong = Vec::new();
-        self.snapshot.scan_zones(&mut |level, index, zone| {
-            if expected.remove(&(level, index)) != Some(zone) {
-                wrong.push((level, index));
-            }
-            Ok(())
-        })?;
-        wrong.extend(expected.into_keys());
-        for (level, index) in wrong {
-            self.find(
-                K::ZoneMismatch,
-                None,
-                format!("the times of zone {index} of level {level} are not those of its entries"),
-            );
-        }
-        Ok(())
-    }
-
-    fn rollups(&mut self) -> Result<()> {
-        let tools: HashMap<u64, String> =
-            self.snapshot.terms_of(Field::Tool)?.into_iter().map(|(n, id)| (id, n)).collect();
-        let users: HashMap<u64, String> =
-            self.snapshot.terms_of(Field::User)?.into_iter().map(|(n, id)| (id, n)).collect();
-        let mut wrong = Vec::new();
-        let prints = &mut self.prints;
-        self.snapshot.scan_rollups(&mut |tool, day, cell| {
-            let right = match (tools.get(&tool), cell) {
-                (Some(name), Ok(cell)) => prints.matches(name, day, &cell, |id| users.get(&id).map(String::as_str)),
-                _ => false,
-            };
-            if !right {
-                wrong.push((tools.get(&tool).cloned().unwrap_or_else(|| format!("term {tool}")), day));
-            }
-            Ok(())
-        })?;
-        wrong.extend(self.prints.unmatched());
-        for (tool, day) in wrong {
-            let day = crate::Timestamp::start_of_day(day).to_string();
-            let detail =
-                format!("the statistics of tool {tool:?} on {} are not those of its calls", &day[..10.min(day.len())]);
-            self.find(K::RollupMismatch, None, detail);
-        }
-        Ok(())
-    }
-
-    fn small_tables(&mut self) -> Result<()> {
-        let stored = self.snapshot.unfinished()?;
-        let begun = std::mem::take(&mut self.begun);
-        for &seq in stored.symmetric_difference(&begun) {
-            let detail = if begun.contains(&seq) {
-                "it is not listed as unfinished"
-            } else {
-                "it is listed as unfinished and is not"
-            };
-            self.find(K::UnfinishedMismatch, seq, detail);
-        }
-        let mut senders = std::mem::take(&mut self.senders);
-        let gone = self.purged;
-        let mut wrong = Vec::new();
-        self.snapshot.scan_senders(&mut |id, window| {
-            let known = senders.remove(id).unwrap_or_default();
-            let right = window.is_ok_and(|window| {
-                // A purge takes the entry, not the number: it would be recorded again otherwise.
-                let listed = window.seqs().filter(|(_, seq)| !gone.contains(*seq));
-                let full = window.seqs().count() >= REMEMBERED;
-                let oldest = window.seqs().next().map_or(0, |(number, _)| if full { number } else { 0 });
-                let newest = known.iter().rev().take(REMEMBERED).filter(|(number, _)| **number >= oldest);
-                window.seqs().next().is_some() && listed.eq(newest.rev().map(|(&number, &seq)| (number, seq)))
-            });
-            if !right {
-                wrong.push(id.chars().take(80).collect::<String>());
-            }
-            Ok(())
-        })?;
-        wrong.extend(senders.into_keys());
-        for id in wrong {
-            self.find(K::SenderMismatch, None, format!("the numbers of sender {id:?} are not those of its entries"));
-        }
-        Ok(())
     }
 }

@@ -1,0 +1,387 @@
+//! What the tables should hold that are derived from the entries, and the comparison with what they do hold.
+
+use super::batch::Stretch;
+use super::finding::{Finding, FindingKind as K};
+use crate::Result;
+use crate::entry::Field;
+use crate::merkle;
+use crate::retention::SeqSet;
+use crate::store::{Hashes, NODE_LEVEL, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+/// What the tables should hold, added up stretch by stretch.
+#[derive(Debug, Default)]
+pub(super) struct Derived {
+    /// How many Merkle nodes of the stored levels there should be.
+    pub nodes: u64,
+    /// How many of the nodes that purges kept below these levels were used.
+    pub covered: u64,
+    rows: u64,
+    /// The ids of terms that entries have.
+    terms: Ids,
+    zones: Zones,
+    prints: Prints,
+    begun: BTreeSet<u64>,
+    senders: HashMap<String, BTreeMap<u64, u64>>,
+}
+
+/// A set of numbers that mostly lie close together, in pages of bits.
+#[derive(Debug, Default)]
+struct Ids(BTreeMap<u64, [u64; 8]>);
+
+impl Ids {
+    /// Whether it was not there before.
+    fn insert(&mut self, id: u64) -> bool {
+        let word = &mut self.0.entry(id >> 9).or_default()[(id >> 6 & 7) as usize];
+        let bit = 1 << (id & 63);
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        self.0.get(&(id >> 9)).is_some_and(|page| page[(id >> 6 & 7) as usize] & 1 << (id & 63) != 0)
+    }
+}
+
+/// What the tables are compared with.
+struct Compare<'a> {
+    derived: &'a Derived,
+    snapshot: &'a Snapshot,
+    purged: &'a SeqSet,
+    /// Sizes that were signed.
+    sizes: &'a [u64],
+}
+
+type Check<'a> = Box<dyn FnOnce() -> Result<Vec<Finding>> + Send + 'a>;
+
+impl Derived {
+    /// Adds what a stretch should have in the tables.
+    pub(super) fn add(&mut self, stretch: &mut Stretch, indexed: bool) {
+        self.rows += stretch.rows;
+        for id in std::mem::take(&mut stretch.terms) {
+            self.terms.insert(id);
+        }
+        for (key, zone) in std::mem::take(&mut stretch.zones) {
+            let old = self.zones.entry(key).or_insert(zone);
+            *old = (old.0.min(zone.0), old.1.max(zone.1));
+        }
+        if indexed {
+            self.prints.merge(&stretch.calls);
+        }
+        self.begun.extend(&stretch.begun);
+        for seq in &stretch.finished {
+            self.begun.remove(seq);
+        }
+        for (id, numbers) in std::mem::take(&mut stretch.senders) {
+            let known = self.senders.entry(id).or_default();
+            known.extend(numbers);
+            while known.len() > REMEMBERED {
+                known.pop_first();
+            }
+        }
+    }
+
+    /// Compares every table, on so many threads.
+    pub(super) fn compare(
+        mut self,
+        snapshot: &Snapshot,
+        purged: &SeqSet,
+        sizes: &[u64],
+        hashes: Hashes,
+        threads: usize,
+    ) -> Vec<Finding> {
+        let prints = std::mem::take(&mut self.prints);
+        let compare = &Compare { derived: &self, snapshot, purged, sizes };
+        // What takes longest comes first.
+        let checks: [Check<'_>; 8] = [
+            Box::new(move || compare.rollups(prints, hashes)),
+            Box::new(|| compare.terms()),
+            Box::new(|| compare.postings()),
+            Box::new(|| compare.covers()),
+            Box::new(|| compare.zones()),
+            Box::new(|| compare.nodes()),
+            Box::new(|| compare.tail()),
+            Box::new(|| compare.small_tables()),
+        ];
+        let waiting = Mutex::new(checks.into_iter());
+        let findings = Mutex::new(Vec::new());
+        let work = || {
+            loop {
+                let check = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(check) = check else { break };
+                let found = guarded(check);
+                let found = found.unwrap_or_else(|e| vec![Finding::new(K::FileDamaged, None, e.to_string())]);
+                findings.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+            }
+        };
+        std::thread::scope(|scope| {
+            (1..threads).for_each(|_| _ = scope.spawn(work));
+            work();
+        });
+        findings.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn find(found: &mut Vec<Finding>, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {
+    found.push(Finding::new(kind, seq, detail));
+}
+
+impl Compare<'_> {
+    fn tail(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let (sealed, size) = (self.snapshot.state.sealed, self.snapshot.state.size);
+        let mut unexpected = Vec::new();
+        self.snapshot.scan_tail(&mut |seq, _| {
+            if !(sealed..size).contains(&seq) {
+                unexpected.push(seq);
+            }
+            Ok(())
+        })?;
+        self.snapshot.scan_blocks(sealed, u64::MAX, &mut |scanned| {
+            if scanned.key >= sealed {
+                unexpected.push(scanned.key);
+            }
+            Ok(())
+        })?;
+        for seq in unexpected {
+            find(&mut found, K::EntryUnexpected, seq, "stands where no entry should");
+        }
+        Ok(found)
+    }
+
+    fn nodes(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let (_, _, stored) = self.snapshot.row_counts()?;
+        let size = self.snapshot.state.size;
+        if stored == self.derived.nodes && size == self.snapshot.size {
+            return Ok(found);
+        }
+        let mut wrong = Vec::new();
+        self.snapshot.scan_nodes(&mut |level, index, _| {
+            let inside = (NODE_LEVEL..64).contains(&level) && index < size >> level;
+            if !inside {
+                wrong.push((level, index));
+            }
+            Ok(())
+        })?;
+        for (level, index) in wrong {
+            find(
+                &mut found,
+                K::TreeMismatch,
+                None,
+                format!("a Merkle node {index} of level {level} stands where none should"),
+            );
+        }
+        Ok(found)
+    }
+
+    fn covers(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        if self.derived.covered == self.snapshot.count_covers()? {
+            return Ok(found);
+        }
+        let expected: BTreeSet<_> = covers(self.purged, self.sizes).into_iter().collect();
+        let mut wrong = Vec::new();
+        self.snapshot.scan_covers(&mut |level, index, _| {
+            if level >= NODE_LEVEL || !expected.contains(&(level, index)) {
+                wrong.push((level, index));
+            }
+            Ok(())
+        })?;
+        for (level, index) in wrong {
+            let detail = format!("node {index} of level {level} was kept, and no purge needs it");
+            find(&mut found, K::CoverMismatch, merkle::leaves_of(level.min(63), index).start, detail);
+        }
+        Ok(found)
+    }
+
+    fn terms(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let mut ids = Ids::default();
+        let next = self.snapshot.state.next_term;
+        let snapshot = self.snapshot;
+        let index = snapshot.index()?;
+        snapshot.scan_terms(&mut |field, key, id| {
+            let shown = || String::from_utf8_lossy(key).chars().take(80).collect::<String>();
+            let Some(field) = Field::from_u8(field) else {
+                let detail = format!("the term {:?} is of no facet", shown());
+                find(&mut found, K::TermMismatch, None, detail);
+                return Ok(());
+            };
+            if !ids.insert(id) || id >= next {
+                let detail = format!("the id {id} of {} {:?} is another term's", field.as_str(), shown());
+                find(&mut found, K::TermMismatch, None, detail);
+            }
+            // Where no entry was seen to have it there may still be a row. Terms of a batch that is being written have none.
+            let known = self.derived.terms.contains(id) || snapshot.state.merging.is_some();
+            if !known && !index.has_row(field, id, snapshot.indexed)? {
+                let detail = format!("no entry has the {} {:?}", field.as_str(), shown());
+                find(&mut found, K::TermMismatch, None, detail);
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Rows that should be there were looked up one by one; if there are more, they are searched for here.
+    fn postings(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let (stored, columns, _) = self.snapshot.row_counts()?;
+        let snapshot = self.snapshot;
+        if stored != self.derived.rows {
+            let mut wrong = Vec::new();
+            let mut starts = Vec::new();
+            snapshot.scan_batches(&mut |first, _, _| {
+                starts.push(first);
+                Ok(())
+            })?;
+            // A term has one row in a batch. A second one would hide what the first lists behind it.
+            let mut before = None;
+            snapshot.scan_postings(&mut |field, term, first, row| {
+                if snapshot.is_half_written(first) {
+                    return Ok(());
+                }
+                let place = Some((field, term, starts.partition_point(|&start| start <= first)));
+                let second = std::mem::replace(&mut before, place) == place;
+                let listed = Field::from_u8(field).and_then(|field| {
+                    let entry = snapshot.entry(first).ok()?;
+                    let mut has = false;
+                    entry.body.facets(&mut |f, value| {
+                        has |= f == field && snapshot.term_id(field, value).ok().flatten() == Some(term);
+                    });
+                    has.then_some(())
+                });
+                if second || listed.is_none() || row.is_none() || first >= snapshot.indexed {
+                    wrong.push((field, term, first));
+                }
+                Ok(())
+            })?;
+            for (field, term, first) in wrong {
+                let name = Field::from_u8(field).map_or("unknown", Field::as_str);
+                find(
+                    &mut found,
+                    K::IndexRowUnexpected,
+                    first,
+                    format!("a row of facet {name}, term {term} stands where none should"),
+                );
+            }
+        }
+        let batches = self.rows_of_batches()?;
+        if columns != batches {
+            find(
+                &mut found,
+                K::ColumnMismatch,
+                None,
+                format!("there are {columns} retention columns for {batches} index batches"),
+            );
+        }
+        Ok(found)
+    }
+
+    fn rows_of_batches(&self) -> Result<u64> {
+        let mut count = 0;
+        self.snapshot.scan_batches(&mut |_, _, _| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn zones(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let mut wrong = Vec::new();
+        let mut expected = self.derived.zones.iter().peekable();
+        self.snapshot.scan_zones(&mut |level, index, zone| {
+            let key = (level, index);
+            while let Some((missing, _)) = expected.next_if(|(next, _)| **next < key) {
+                wrong.push(*missing);
+            }
+            if expected.next_if(|(next, _)| **next == key).is_none_or(|(_, right)| *right != zone) {
+                wrong.push(key);
+            }
+            Ok(())
+        })?;
+        wrong.extend(expected.map(|(missing, _)| *missing));
+        for (level, index) in wrong {
+            find(
+                &mut found,
+                K::ZoneMismatch,
+                None,
+                format!("the times of zone {index} of level {level} are not those of its entries"),
+            );
+        }
+        Ok(found)
+    }
+
+    fn rollups(&self, mut prints: Prints, mut hashes: Hashes) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let tools: HashMap<u64, String> =
+            self.snapshot.terms_of(Field::Tool)?.into_iter().map(|(n, id)| (id, n)).collect();
+        self.snapshot.terms_of(Field::User)?.iter().for_each(|(user, id)| hashes.name(*id, user));
+        let mut wrong = Vec::new();
+        self.snapshot.scan_rollups(&mut |tool, day, cell| {
+            let name = tools.get(&tool);
+            let right = name.and_then(|name| prints.take(name, day));
+            let stored = cell.ok().and_then(|mut cell| hashes.print(&mut cell));
+            if right.is_none() || right != stored {
+                wrong.push((name.cloned().unwrap_or_else(|| format!("term {tool}")), day));
+            }
+            Ok(())
+        })?;
+        wrong.extend(prints.left());
+        for (tool, day) in wrong {
+            let day = crate::Timestamp::start_of_day(day).to_string();
+            let detail =
+                format!("the statistics of tool {tool:?} on {} are not those of its calls", &day[..10.min(day.len())]);
+            find(&mut found, K::RollupMismatch, None, detail);
+        }
+        Ok(found)
+    }
+
+    fn small_tables(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let stored = self.snapshot.unfinished()?;
+        let begun = &self.derived.begun;
+        for &seq in stored.symmetric_difference(begun) {
+            let detail = if begun.contains(&seq) {
+                "it is not listed as unfinished"
+            } else {
+                "it is listed as unfinished and is not"
+            };
+            find(&mut found, K::UnfinishedMismatch, seq, detail);
+        }
+        let senders = &self.derived.senders;
+        let mut seen = BTreeSet::new();
+        let gone = self.purged;
+        let mut wrong = Vec::new();
+        self.snapshot.scan_senders(&mut |id, window| {
+            seen.insert(id.to_owned());
+            let none = BTreeMap::new();
+            let known = senders.get(id).unwrap_or(&none);
+            let right = window.is_ok_and(|window| {
+                // A purge takes the entry, not the number: it would be recorded again otherwise.
+                let listed = window.seqs().filter(|(_, seq)| !gone.contains(*seq));
+                let full = window.seqs().count() >= REMEMBERED;
+                let oldest = window.seqs().next().map_or(0, |(number, _)| if full { number } else { 0 });
+                let newest = known.iter().rev().take(REMEMBERED).filter(|(number, _)| **number >= oldest);
+                window.seqs().next().is_some() && listed.eq(newest.rev().map(|(&number, &seq)| (number, seq)))
+            });
+            if !right {
+                wrong.push(id.chars().take(80).collect::<String>());
+            }
+            Ok(())
+        })?;
+        wrong.extend(senders.keys().filter(|id| !seen.contains(*id)).cloned());
+        for id in wrong {
+            find(
+                &mut found,
+                K::SenderMismatch,
+                None,
+                format!("the numbers of sender {id:?} are not those of its entries"),
+            );
+        }
+        Ok(found)
+    }
+}
