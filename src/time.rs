@@ -1,5 +1,6 @@
 //! Points in time as the log keeps them: nanoseconds of UTC since 1970, written as RFC 3339.
 
+use crate::json::TWO_DIGITS;
 use crate::{Error, Result};
 use chrono::{DateTime, Months, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -91,13 +92,23 @@ impl Timestamp {
         let in_day = self.0.rem_euclid(86_400 * SECOND);
         let (seconds, nanos) = ((in_day / SECOND) as u32, (in_day % SECOND) as u32);
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        digits(&mut text[..4], year as u32);
-        digits(&mut text[5..7], month as u32);
-        digits(&mut text[8..10], day as u32);
-        digits(&mut text[11..13], seconds / 3600);
-        digits(&mut text[14..16], seconds / 60 % 60);
-        digits(&mut text[17..19], seconds % 60);
-        digits(&mut text[20..29], nanos);
+        let mut two = |at: usize, value: u32| text[at..at + 2].copy_from_slice(&TWO_DIGITS[value as usize % 100]);
+        two(0, year as u32 / 100);
+        two(2, year as u32);
+        two(5, month as u32);
+        two(8, day as u32);
+        two(11, seconds / 3600);
+        two(14, seconds / 60 % 60);
+        two(17, seconds % 60);
+        if nanos > 0 {
+            // The first of nine digits stands alone, and its zero is written over.
+            two(19, nanos / 100_000_000);
+            two(21, nanos / 1_000_000);
+            two(23, nanos / 10_000);
+            two(25, nanos / 100);
+            two(27, nanos);
+            text[19] = b'.';
+        }
         let end = match nanos {
             0 => 19,
             n if n % 1_000_000 == 0 => 23,
@@ -106,15 +117,6 @@ impl Timestamp {
         };
         text[end] = b'Z';
         out.extend_from_slice(&text[..=end]);
-    }
-}
-
-/// Writes the last digits of `value`.
-fn digits(places: &mut [u8], value: u32) {
-    let mut rest = value;
-    for place in places.iter_mut().rev() {
-        *place = b'0' + (rest % 10) as u8;
-        rest /= 10;
     }
 }
 

@@ -24,31 +24,26 @@ impl<S: AsRef<str>> Canonical<S> {
     /// and its hash would be the same.
     pub(crate) fn is_whole(&self) -> bool {
         let bytes = self.as_str().as_bytes();
-        let (mut depth, mut quoted, mut escaped) = (0u64, false, false);
-        for (i, &b) in bytes.iter().enumerate() {
-            if quoted {
-                match b {
-                    _ if escaped => escaped = false,
-                    b'\\' => escaped = true,
-                    b'"' => quoted = false,
-                    _ => continue,
-                }
-            } else {
-                match b {
-                    b'"' => quoted = true,
-                    b'{' | b'[' => depth += 1,
-                    b'}' | b']' if depth > 0 => depth -= 1,
-                    b'}' | b']' => return false,
-                    b',' | b':' if depth == 0 => return false,
-                    _ => continue,
-                }
+        let (mut depth, mut at) = (0u64, 0);
+        while let Some(b) = bytes.get(at) {
+            at += 1;
+            match b {
+                b'"' => match after_string(bytes, at) {
+                    Some(after) => at = after,
+                    None => return false,
+                },
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' if depth > 0 => depth -= 1,
+                b'}' | b']' => return false,
+                b',' | b':' if depth == 0 => return false,
+                _ => continue,
             }
             // Whatever began the value ends it with the last byte.
-            if depth == 0 && !quoted && i + 1 < bytes.len() {
+            if depth == 0 && at < bytes.len() {
                 return false;
             }
         }
-        !bytes.is_empty() && depth == 0 && !quoted
+        !bytes.is_empty() && depth == 0
     }
 
     /// The value again. A canonical text is its own proof of form: this cannot lose anything.
@@ -56,6 +51,22 @@ impl<S: AsRef<str>> Canonical<S> {
         // A text that came from a damaged file may be anything; what does not parse is shown as it stands.
         Json::parse_within(self.as_str().as_bytes(), &super::Limits::UNBOUNDED)
             .map_or_else(|_| Json::String(self.as_str().to_owned()), |p| p.value)
+    }
+}
+
+/// Where a string ends whose content begins at `at`.
+fn after_string(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk())
+            && !escapes(u64::from_le_bytes(*eight))
+        {
+            at += 8;
+        }
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
     }
 }
 
@@ -129,16 +140,28 @@ pub(crate) fn write_integer(n: u64, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 20];
     let mut at = digits.len();
     let mut rest = n;
-    loop {
+    while rest >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&TWO_DIGITS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest > 0 || n == 0 {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[at] = b'0' + rest as u8;
     }
     out.extend_from_slice(&digits[at..]);
 }
+
+/// The numbers below a hundred in two digits.
+pub(crate) const TWO_DIGITS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut n = 0;
+    while n < 100 {
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        n += 1;
+    }
+    pairs
+};
 
 /// Whether any of eight bytes has to be escaped, or might have to.
 fn escapes(eight: u64) -> bool {

@@ -13,7 +13,7 @@ mod parse;
 mod path;
 
 pub use canon::Canonical;
-pub(crate) use canon::{write_float, write_integer, write_str};
+pub(crate) use canon::{TWO_DIGITS, write_float, write_integer, write_str};
 pub use parse::{JsonError, Limits, Parsed};
 pub use path::Path;
 

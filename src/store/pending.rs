@@ -63,7 +63,12 @@ impl Terms {
     /// Adds a place where a value stands; gives the value's place.
     pub(crate) fn add(&mut self, value: &str, offset: u32) -> u32 {
         let same = self.lists.get(self.last as usize).is_some_and(|(last, _)| **last == *value);
-        let known = if same { Some(self.last) } else { self.ids.get(value).copied() };
+        let known = match self.lists.len() {
+            _ if same => Some(self.last),
+            // To look at each of a few is less than to hash one.
+            0..=8 => self.lists.iter().position(|(known, _)| **known == *value).map(|place| place as u32),
+            _ => self.ids.get(value).copied(),
+        };
         let id = match known {
             Some(id) => id,
             None => {
