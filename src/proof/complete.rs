@@ -25,9 +25,10 @@
 //!    pseudonym keys in the log, and that all of these are shown is proven in the same way (they are entries of the kinds
 //!    `policy` and `key`). There must be one pseudonym for each key, and the clear value if any policy ever kept it.
 //!
-//! This holds against everybody who came by the log after it was recorded, its present keeper and whoever makes the proof
-//! included: a batch is signed with the log. It does not hold against a recorder that wrote false batches, which a full
-//! verification finds, nor against one that never recorded the call. That a pseudonym is that of the clear value is the
+//! This holds against everybody who came by the log after it was recorded and cannot append to it, whoever makes the proof
+//! included: a batch is signed with the log. It does not hold against a recorder that wrote false batches or purges, nor
+//! against who holds the log's keys and appends a second batch for a stretch that has one, or a purge of what had not expired:
+//! a full verification finds these. Nor against one that never recorded the call. That a pseudonym is that of the clear value is the
 //! word of whoever holds the pseudonym key.
 
 use super::{CheckError, MAX_HASHES, Proven};
@@ -174,6 +175,8 @@ impl Spellings {
             }
             keys.extend(ledger::pseudonym_key(said.kind, &detail));
         }
+        // A log without a policy hides nothing.
+        clear |= !pseudonyms;
         match (pseudonyms, keys.is_empty()) {
             (true, true) => return Err(incomplete("the log does not say under which key its pseudonyms are")),
             (true, false) => {}
