@@ -285,11 +285,11 @@ impl CompleteProof {
         if let Some(seq) = shown.entries.keys().find(|seq| !needed.contains(seq)) {
             return Err(CheckError::Malformed(format!("entry {seq} has nothing to do with it")));
         }
-        let proven: Vec<u64> = shown.entries.into_keys().collect();
+        let (purges, proven) = (shown.records, shown.entries.into_keys().collect::<Vec<u64>>());
         let entries = self.entries.into_iter().zip(proven);
         let entries = entries.filter(|(_, seq)| seqs.contains(seq)).map(|(entry, seq)| (seq, entry.line)).collect();
         let (facet, value, terms) = (self.facet, self.value, self.terms);
-        Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown })
+        Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges })
     }
 }
 
@@ -371,6 +371,8 @@ struct Shown<'a> {
     /// Where the last batch ends.
     covered: u64,
     purges: &'a [(u64, SeqSet)],
+    /// What the entries of these purges say.
+    records: Vec<(u64, PurgeRecord)>,
     /// Entries that are shown for another reason than what they say.
     needed: BTreeSet<u64>,
 }
@@ -397,8 +399,8 @@ impl<'a> Shown<'a> {
             }
             entries.insert(seq, entry);
         }
-        let mut shown =
-            Shown { entries, batches: Vec::new(), covered: 0, purges: &proof.purges, needed: BTreeSet::new() };
+        let (batches, records, needed) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut shown = Shown { entries, batches, covered: 0, purges: &proof.purges, records, needed };
         let mut listed = 0;
         for batch in &proof.batches {
             shown.batch(batch, &mut listed)?;
@@ -413,9 +415,10 @@ impl<'a> Shown<'a> {
             let entry = shown.entries.get(seq).and_then(Entry::own).filter(|own| own.kind == Kind::Purge);
             let record = entry.and_then(|own| PurgeRecord::from_json(&own.detail.to_json()).ok());
             let before = set.bounds().is_none_or(|(_, last)| last < *seq);
-            if !record.is_some_and(|record| before && record.is_of(set)) {
+            let Some(record) = record.filter(|record| before && record.is_of(set)) else {
                 return Err(incomplete(format!("entry {seq} is not the purge that took the set beside it")));
-            }
+            };
+            shown.records.push((*seq, record));
             shown.needed.insert(*seq);
         }
         Ok(shown)
