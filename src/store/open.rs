@@ -243,6 +243,7 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         ledger: RwLock::new(Arc::new(ledger)),
         keys: Mutex::new(keys),
+        epoch_began: Mutex::default(),
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
         changes: Mutex::new(None),
