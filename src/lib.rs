@@ -73,6 +73,6 @@ pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRand
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::Neighbours;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
-pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Unsealed};
+pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};

@@ -478,7 +478,7 @@ fn killed_at_any_step_every_alert_is_in_the_chain_once_and_was_delivered() {
         let told = Told::default();
         let backend = storage.clone();
         let options = || Options::new().background(false).without_keys();
-        let mut log = options().create_on(move || Box::new(backend.clone())).unwrap();
+        let mut log = options().create_on(move || -> Box<dyn StorageBackend> { Box::new(backend.clone()) }).unwrap();
         for round in 0..rounds {
             record(&log, round);
             let mut engine = AlertEngine::with_rules(&log, rules()).unwrap().deliver_to(told.receiver("told"));
@@ -488,7 +488,7 @@ fn killed_at_any_step_every_alert_is_in_the_chain_once_and_was_delivered() {
             drop(log);
             storage.left.store(u64::MAX, Ordering::SeqCst);
             let backend = storage.clone();
-            log = options().open_on(move || Box::new(backend.clone())).unwrap();
+            log = options().open_on(move || -> Box<dyn StorageBackend> { Box::new(backend.clone()) }).unwrap();
             let mut engine = AlertEngine::with_rules(&log, rules()).unwrap().deliver_to(told.receiver("told"));
             engine.run_once().unwrap();
         }

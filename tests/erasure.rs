@@ -294,7 +294,7 @@ fn a_crash_between_any_two_steps_loses_nothing_else_and_is_finished_later() {
     let (_dir, key) = place();
     let watched = Watched { disk: Disk::default(), key: key.clone(), states: Arc::default() };
     let backend = watched.clone();
-    let log = options(&key).create_on(move || Box::new(backend.clone())).unwrap();
+    let log = options(&key).create_on(move || -> Box<dyn StorageBackend> { Box::new(backend.clone()) }).unwrap();
     let seq = log.record(call("P-1", "460-89-9847")).unwrap().seq;
     let others: Vec<u64> = (2..20).map(|n| log.record(call(&format!("P-{n}"), "460-89-1111")).unwrap().seq).collect();
     watched.keep();

@@ -48,6 +48,7 @@ mod sent;
 mod shared;
 mod snapshot;
 mod state;
+mod storage;
 mod subjects;
 mod tables;
 mod turn;
@@ -75,6 +76,7 @@ pub(crate) use sent::{Away, Refused, Sent, Stamp, SubjectTold, Told};
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;
+pub use storage::Storage;
 pub(crate) use zones::of as zones_of;
 
 /// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.
