@@ -127,7 +127,9 @@ fn an_engine_that_finishes_has_looked_at_everything_and_waits_for_nobody() {
         told.send(alert.id.clone()).unwrap();
         Ok(())
     });
+    let (came, arrived) = std::sync::mpsc::channel();
     let stuck = Callback::new("stuck", move |_: &Alert| {
+        came.send(()).unwrap();
         // Until the test lets go.
         let _ = hold.recv();
         Ok(())
@@ -143,7 +145,9 @@ fn an_engine_that_finishes_has_looked_at_everything_and_waits_for_nobody() {
 
     let running = AlertEngine::with_rules(&log, rules).unwrap().deliver_to(stuck).start().unwrap();
     log.record(call("v", "P-1")).unwrap();
-    running.finish(Duration::from_millis(200));
+    // The receiver has it, however long that took; finishing does not wait for its answer.
+    arrived.recv().unwrap();
+    running.finish(Duration::from_millis(1));
     assert_eq!(log.alerts().unwrap().len(), 2);
     assert_eq!(log.health().unwrap().alerts.receivers.get("stuck").unwrap().alerts, 1, "it is owed still");
     drop(held);

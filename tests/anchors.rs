@@ -225,6 +225,8 @@ mod command {
         assert!(message.contains("no end after 500ms"), "{message}");
         if let Ok(pid) = std::fs::read_to_string(&pid)
             && std::path::Path::new("/proc/self").exists()
+            // On a busy machine it may be killed before it has written that.
+            && !pid.trim().is_empty()
         {
             assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "it is still there");
         }

@@ -151,7 +151,8 @@ fn a_storage_that_panics_leaves_nothing_that_is_served() {
     for at in (0..).step_by(5) {
         let storage = Panicking { disk: Disk::default(), left: Arc::new(AtomicI64::new(i64::MAX)) };
         let backend = storage.clone();
-        let log = options(&clock(), 3).create_on(move || Box::new(backend.clone())).unwrap();
+        let log =
+            options(&clock(), 3).create_on(move || -> Box<dyn StorageBackend> { Box::new(backend.clone()) }).unwrap();
         storage.left.store(at, Ordering::SeqCst);
         let mut told = Vec::new();
         let mut failed = 0;

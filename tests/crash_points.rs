@@ -1,11 +1,11 @@
-//! The power goes at every write and every sync: what was acknowledged is there, nothing is half there, verification is
-//! clean, and the next record works (invariants W1, W2, W3, M1). `ATTESTLOG_LONG=1` tries every operation with every fate
-//! of the unsynced writes, otherwise every n-th.
+//! The power goes at every write, sync and rename: what was acknowledged is there, nothing is half there, a purge has happened
+//! or has not, verification is clean, and the next record works (invariants W1, W2, W3, M1, X4, X5). `ATTESTLOG_LONG=1`
+//! tries every operation with every fate of the unsynced writes, otherwise every n-th.
 
 mod crash;
 
 use attestlog::note::SignedCheckpoint;
-use attestlog::retention::HoldSelector;
+use attestlog::retention::{HoldSelector, SeqSet};
 use attestlog::{
     AuditLog, ErrorKind, Hash, ManualClock, Options, Query, Receipt, Result, SeededRandom, Sender, ToolCall,
     VerifyOptions,
@@ -23,6 +23,13 @@ struct Told {
     /// By job how many calls it had, and whether it was acknowledged.
     jobs: Vec<(u64, bool)>,
     checkpoints: Vec<SignedCheckpoint>,
+    /// Whether the clock was moved on to where calls have expired.
+    aged: bool,
+    /// What a purge was about to take, of how many jobs.
+    expired: SeqSet,
+    expired_jobs: usize,
+    /// Whether a purge was acknowledged.
+    purged: bool,
     /// Errors that the workload went on after.
     errors: Vec<ErrorKind>,
 }
@@ -30,6 +37,9 @@ struct Told {
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::at("2025-03-01T09:00:00Z".parse().unwrap()))
 }
+
+/// After it calls have expired, but not those that concern patients.
+const LONG_TIME: Duration = Duration::from_secs(500 * 86_400);
 
 fn options(key: &Path, clock: &Arc<ManualClock>, seed: u64) -> Options {
     Options::new()
@@ -41,17 +51,29 @@ fn options(key: &Path, clock: &Arc<ManualClock>, seed: u64) -> Options {
         .key_file(key)
 }
 
+/// Whether the calls of this job are kept no longer than the general class says.
+fn expires(job: u64) -> bool {
+    job.is_multiple_of(3)
+}
+
 /// A call whose arguments do not compress, so that a few fill a block.
 fn call(job: u64, i: u64) -> ToolCall {
     let mut dice = Dice(job << 20 | i);
     let noise: String = (0..500).map(|_| char::from(b'a' + dice.roll(26) as u8)).collect();
-    ToolCall::new(format!("job-{job}"), format!("usr_{}", i % 3), ["look", "write"][i as usize % 2])
-        .patient(format!("P-{}", job % 5))
+    let call = ToolCall::new(format!("job-{job}"), format!("usr_{}", i % 3), ["look", "write"][i as usize % 2])
         .arguments(noise)
-        .duration(Duration::from_millis(i))
+        .duration(Duration::from_millis(i));
+    if expires(job) { call } else { call.patient(format!("P-{}", job % 5)) }
 }
 
 impl Told {
+    /// A minute after it went wrong.
+    fn clock(&self) -> Arc<ManualClock> {
+        let clock = clock();
+        clock.advance(Duration::from_secs(60) + if self.aged { LONG_TIME } else { Duration::ZERO });
+        clock
+    }
+
     fn took(&mut self, calls: u64, done: Result<Vec<Receipt>>) -> Result<()> {
         match done {
             Ok(receipts) => {
@@ -125,7 +147,20 @@ fn hold(log: &AuditLog, _: &mut Told) -> Result<()> {
     log.place_hold("case", "reason", "ops", covering).map(|_| ())
 }
 
-/// Crosses blocks that are sealed, two index batches, checkpoints of all kinds, key rotations, a hold.
+/// Moves the clock on to where calls have expired; a purge believes it only if somebody says that it is right.
+fn purge(log: &AuditLog, told: &mut Told) -> Result<()> {
+    told.aged = true;
+    log.confirm_clock("ops", "a long time went by")?;
+    log.flush_index()?;
+    told.expired = log.plan_purge()?.expired;
+    told.expired_jobs = told.jobs.len();
+    log.purge("ops")?;
+    told.purged = true;
+    Ok(())
+}
+
+/// Crosses blocks that are sealed, index batches, checkpoints of all kinds, key rotations, a hold, and a purge, which writes
+/// the store anew and gives its space back.
 const WORK: &[Step] = &[
     single,
     single,
@@ -151,6 +186,10 @@ const WORK: &[Step] = &[
     two_steps,
     checkpoint,
     single,
+    purge,
+    single,
+    batch,
+    checkpoint,
 ];
 
 /// What is left of a run: the disk, the key file, what the workload was told.
@@ -171,10 +210,13 @@ fn run(folder: &Path, at: u64, fault: Fault) -> Left {
     disk.arm(at, fault);
     let mut told = Told::default();
     let mut made = false;
-    if let Ok(log) = options(&key, &clock, 1).create_on(disk.backend()) {
+    if let Ok(log) = options(&key, &clock, 1).create_on(disk.clone()) {
         made = true;
         for step in WORK {
             clock.advance(Duration::from_millis(250));
+            if std::ptr::fn_addr_eq(*step, purge as Step) {
+                clock.advance(LONG_TIME);
+            }
             if let Err(e) = step(&log, &mut told) {
                 assert!(disk.happened(), "nothing went wrong, but: {e}");
                 told.errors.push(e.kind());
@@ -183,24 +225,35 @@ fn run(folder: &Path, at: u64, fault: Fault) -> Left {
                 }
             }
         }
-        drop(log);
+        // Closing signs, and gives back what the file grew by: operations like any others.
+        let closed = log.close();
+        assert!(closed.is_ok() || disk.happened(), "{closed:?}");
     }
     Left { disk, key: std::fs::read(&key).ok(), told, made }
 }
 
 /// What must hold of a store that is opened after something went wrong.
 fn check(log: &AuditLog, told: &Told, clock: &ManualClock, what: &str) {
+    let mut gone = 0;
     for (seq, hash) in &told.acknowledged {
         match log.entry(*seq) {
             Ok(entry) => assert_eq!(entry.hash(), *hash, "{what}: entry {seq} is another one"),
+            Err(e) if e.kind() == ErrorKind::NoSuchEntry && told.expired.contains(*seq) => gone += 1,
             Err(e) => panic!("{what}: entry {seq} was acknowledged and is gone: {e}"),
         }
     }
+    let expired = told.acknowledged.keys().filter(|seq| told.expired.contains(**seq)).count();
+    let purged = gone > 0;
+    assert!(gone == expired || (gone == 0 && !told.purged), "{what}: {gone} of {expired} that had expired are gone");
     for (job, &(calls, acknowledged)) in told.jobs.iter().enumerate() {
         let query = Query::new().conversation(format!("job-{job}"));
         let whole = query.clone().kind(attestlog::Kind::ToolCall);
         let there = log.query(&query).unwrap().filter(|e| e.as_ref().unwrap().call().is_some()).count() as u64;
         let ended = log.count(&whole).unwrap();
+        if purged && job < told.expired_jobs && expires(job as u64) {
+            assert_eq!((there, ended), (0, 0), "{what}: job {job} was purged and is found");
+            continue;
+        }
         // The second step of a call in two is one more entry.
         let steps = there - there.min(calls);
         assert!(
@@ -211,6 +264,7 @@ fn check(log: &AuditLog, told: &Told, clock: &ManualClock, what: &str) {
     }
     let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
     assert!(found.ok(), "{what}: {:#?}", found.findings);
+    assert_eq!(found.purged, if purged { told.expired.len() } else { 0 }, "{what}");
     for old in &told.checkpoints {
         let size = old.checkpoint().size();
         assert!(size <= found.signed_size, "{what}: a checkpoint of {size} is out, {} are signed", found.signed_size);
@@ -227,16 +281,18 @@ fn check(log: &AuditLog, told: &Told, clock: &ManualClock, what: &str) {
 }
 
 /// Opens what is left. A store that could not be made need not be one.
-fn reopen(folder: &Path, left: &Left, bytes: Vec<u8>, what: &str) {
+fn reopen(folder: &Path, left: &Left, disk: &CrashDisk, what: &str) {
     let key = folder.join("again.key");
     let _ = std::fs::remove_file(&key);
     if let Some(bytes) = &left.key {
         private(&key, bytes);
     }
-    let clock = clock();
-    clock.advance(Duration::from_secs(60));
-    match options(&key, &clock, 2).open_on(CrashDisk::of(bytes).backend()) {
-        Ok(log) => check(&log, &left.told, &clock, what),
+    let clock = left.told.clock();
+    match options(&key, &clock, 2).open_on(disk.clone()) {
+        Ok(log) => {
+            assert!(!disk.has_second(), "{what}: what the purge left is still there");
+            check(&log, &left.told, &clock, what)
+        }
         Err(e) => assert!(!left.made, "{what}: does not open: {e}"),
     }
 }
@@ -262,11 +318,16 @@ fn points(stride: u64) -> impl Iterator<Item = u64> {
     let all = run(folder.path(), u64::MAX, Fault::Power);
     assert!(all.made && all.told.errors.is_empty(), "{:?}", all.told.errors);
     let operations = all.disk.operations();
-    let log = options(&folder.path().join("store.key"), &clock(), 2).open_on(all.disk.backend()).unwrap();
+    let log = options(&folder.path().join("store.key"), &all.told.clock(), 2).open_on(all.disk.clone()).unwrap();
     let batches = log.count(&Query::new().kind(attestlog::Kind::IndexBatch)).unwrap();
     let blocks = log.health().unwrap().sealed;
-    assert!(batches >= 2 && blocks > 50 && all.told.checkpoints.len() == 3, "{batches} batches, {blocks} sealed");
-    println!("the workload has {operations} writes and syncs, {} calls", all.told.acknowledged.len());
+    assert!(batches >= 2 && blocks > 50 && all.told.checkpoints.len() == 4, "{batches} batches, {blocks} sealed");
+    assert!(all.told.purged && all.told.expired.len() > 20, "{} were purged", all.told.expired.len());
+    println!(
+        "the workload has {operations} writes, syncs and renames, {} calls, {} purged",
+        all.told.acknowledged.len(),
+        all.told.expired.len()
+    );
     (0..operations).step_by(if long() { 1 } else { stride as usize })
 }
 
@@ -287,7 +348,7 @@ fn the_power_may_go_at_every_write_and_sync() {
                 }
                 states += 1;
                 let what = format!("power gone at operation {at}, unsynced writes {fate:?} ({seed})");
-                reopen(folder.path(), &left, left.disk.after(fate, at * 31 + seed), &what);
+                reopen(folder.path(), &left, &left.disk.after(fate, at * 31 + seed), &what);
             }
         }
     }
@@ -308,14 +369,13 @@ fn the_power_may_go_again_while_the_store_is_being_opened() {
         if !left.made {
             continue;
         }
-        let first = left.disk.after(Fate::Torn, at);
         for again in 0.. {
-            let disk = CrashDisk::of(first.clone());
+            let disk = left.disk.after(Fate::Torn, at);
             disk.arm(again, Fault::Power);
             let key = folder.path().join("again.key");
             let _ = std::fs::remove_file(&key);
             private(&key, left.key.as_ref().unwrap());
-            let opened = options(&key, &clock(), 2).open_on(disk.backend());
+            let opened = options(&key, &left.told.clock(), 2).open_on(disk.clone());
             let done = opened.is_ok();
             drop(opened);
             if !disk.happened() {
@@ -324,7 +384,7 @@ fn the_power_may_go_again_while_the_store_is_being_opened() {
             }
             tried += 1;
             let what = format!("power gone at {at}, and again at operation {again} of opening");
-            reopen(folder.path(), &left, disk.after(Fate::Torn, again), &what);
+            reopen(folder.path(), &left, &disk.after(Fate::Torn, again), &what);
         }
     }
     println!("{tried} crash points of opening tried");
@@ -345,7 +405,7 @@ fn a_disk_may_fail_at_every_write_and_sync_and_recover() {
         }
         for fate in [Fate::Lost, Fate::Torn] {
             let what = format!("operation {at} failed, then power gone, unsynced writes {fate:?}");
-            reopen(folder.path(), &left, left.disk.after(fate, at), &what);
+            reopen(folder.path(), &left, &left.disk.after(fate, at), &what);
         }
     }
     println!("{tried} failing operations tried; the caller was told of {told_of}");
@@ -369,7 +429,7 @@ fn a_disk_may_be_full_at_every_write() {
                 reopen(
                     folder.path(),
                     &left,
-                    left.disk.after(Fate::Lost, at),
+                    &left.disk.after(Fate::Lost, at),
                     &format!("disk full at {at} for {length}"),
                 );
             }
@@ -386,13 +446,13 @@ fn the_power_may_go_while_a_key_file_is_written() {
     let folder = folder();
     let (store, clock) = (CrashDisk::default(), clock());
     let key = folder.path().join("store.key");
-    let log = options(&key, &clock, 1).create_on(store.backend()).unwrap();
+    let log = options(&key, &clock, 1).create_on(store.clone()).unwrap();
     let mut told = Told::default();
     single(&log, &mut told).unwrap();
     let mut tried = 0u64;
     for step in [checkpoint, rotate, rotate_pseudonym] {
         single(&log, &mut told).unwrap();
-        let (bytes, old, known) = (store.after(Fate::Kept, 0), std::fs::read(&key).unwrap(), told.clone());
+        let (before, old, known) = (store.after(Fate::Kept, 0), std::fs::read(&key).unwrap(), told.clone());
         step(&log, &mut told).unwrap();
         let new = std::fs::read(&key).unwrap();
         let cuts = (0..=new.len()).step_by(if long() { 1 } else { 61 });
@@ -402,12 +462,12 @@ fn the_power_may_go_while_a_key_file_is_written() {
             let _ = std::fs::remove_file(&fresh);
             private(&fresh, &new[..cut]);
             let left = Left { disk: CrashDisk::default(), key: Some(old.clone()), told: known.clone(), made: true };
-            reopen(folder.path(), &left, bytes.clone(), &format!("{cut} bytes of a new key file left"));
+            reopen(folder.path(), &left, &before.after(Fate::Kept, 0), &format!("{cut} bytes of a new key file left"));
             tried += 1;
         }
         let _ = std::fs::remove_file(folder.path().join(".again.key.new"));
         let left = Left { disk: CrashDisk::default(), key: Some(new), told: told.clone(), made: true };
-        reopen(folder.path(), &left, store.after(Fate::Lost, 0), "everything done");
+        reopen(folder.path(), &left, &store.after(Fate::Lost, 0), "everything done");
     }
     println!("{tried} states of a key file tried");
 }

@@ -114,7 +114,7 @@ fn every_table_of_a_store_with_keys_row_by_row() {
                 &answers,
                 $name,
                 TableDefinition::<$key, $value>::new($name),
-                $name == "senders" || $name == "meta",
+                matches!($name, "senders" | "meta" | "subjects" | "subject_tags"),
             )
         };
     }
@@ -136,6 +136,8 @@ fn every_table_of_a_store_with_keys_row_by_row() {
             table!("checkpoints", u64, &[u8]),
             table!("purges", u64, &[u8]),
             table!("husks", (u64, u64), &[u8]),
+            table!("subjects", &str, &[u8]),
+            table!("subject_tags", &str, &str),
         ]
     });
     let tried: u64 = tallies.iter().map(|(_, t)| t.tried()).sum();

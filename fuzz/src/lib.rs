@@ -1,10 +1,12 @@
 //! Fuzz targets: each takes any bytes, and panics where attestlog breaks a promise. What it must never do with hostile
 //! input is panic, hang, or take memory out of proportion; what else a target demands stands at its assertions.
 //!
-//! `bytes` has the targets that read one thing, `operations` the one that plays against a model, `mutate` the inputs.
+//! `bytes` has the targets that read one thing, `mcp` the one that listens to two sides, `operations` the one that plays
+//! against a model, `mutate` the inputs.
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod mcp;
 pub mod mutate;
 mod operations;
 
@@ -32,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: bytes::config, seeds: bytes::config_seeds, words: bytes::CONFIG_WORDS },
     Target { name: "redact", run: bytes::redact, seeds: bytes::redact_seeds, words: bytes::REDACT_WORDS },
     Target { name: "merkle", run: bytes::merkle, seeds: bytes::merkle_seeds, words: &[] },
+    Target { name: "mcp", run: mcp::run, seeds: mcp::seeds, words: mcp::WORDS },
     Target { name: "operations", run: operations::run, seeds: operations::seeds, words: &[] },
 ];
 

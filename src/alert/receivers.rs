@@ -71,6 +71,7 @@ pub struct Receivers(pub Vec<Receiver>);
 const MAX_RECEIVERS: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A longer secret is no first line of anything that was meant.
+#[cfg(feature = "witness")]
 const MAX_SECRET: u64 = 64 << 10;
 const MEMBERS: [&str; 7] = ["name", "to", "file", "command", "webhook", "secret_file", "timeout"];
 

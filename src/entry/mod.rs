@@ -12,6 +12,7 @@ mod field;
 mod from_line;
 mod input;
 mod own;
+mod posed;
 mod summary;
 
 pub use attribution::Attribution;

@@ -187,8 +187,8 @@ impl<'a> Block<'a> {
         if block.runs.iter().any(endless) || !block.runs.windows(2).all(apart) {
             return damaged;
         }
-        let ends: Vec<u32> = (0..block.len()).map(|i| block.end(i)).collect();
-        if !ends.is_sorted() || ends.last().is_none_or(|&e| e as usize != block.data.len()) {
+        let mut ends = (0..block.len()).map(|i| block.end(i));
+        if !ends.clone().is_sorted() || ends.next_back().is_none_or(|e| e as usize != block.data.len()) {
             return damaged;
         }
         Ok(block)

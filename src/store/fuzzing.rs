@@ -125,6 +125,6 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
 
 /// The store in memory that a target runs on and which can be opened again: gives the same bytes each time.
 pub fn memory() -> impl Fn() -> Box<dyn redb::StorageBackend> + Send + Sync + Clone + 'static {
-    let memory = super::open::Memory::default();
+    let memory = super::storage::Memory::default();
     move || Box::new(memory.clone())
 }

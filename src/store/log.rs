@@ -205,6 +205,10 @@ impl AuditLog {
             self.shared.exclusive(|shared, core| {
                 // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
                 let _ = shared.tick(core).and_then(|()| shared.mend(core));
+                // Only where something was recorded: whoever reads leaves the keys as they are. What fails is due at the next close.
+                if core.state.size > shared.opened_with && shared.is_rotation_due(core.state.size) {
+                    let _ = shared.rotate(core).and_then(|()| shared.mend(core));
+                }
                 let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
                     true => shared.sign(core).map(|_| ()),
                     false => Ok(()),

@@ -16,6 +16,7 @@ use super::place;
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::state::State;
+use super::storage::{self, Backend};
 use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
@@ -25,7 +26,7 @@ use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::{Entry, Error, ErrorKind, Kind, Result, codec};
-use redb::{Builder, Database, StorageBackend};
+use redb::{Builder, Database};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -95,8 +96,8 @@ pub(super) fn new_private_file(path: &Path) -> Result<File> {
 }
 
 pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
-    if let Source::Backend(make) = &source
-        && make().len()? > 0
+    if let Source::Storage(storage) = &source
+        && storage::length(&**storage)? > 0
     {
         return Err(Error::new(ErrorKind::AlreadyExists, "the storage is not empty; a store is never made over it"));
     }
@@ -163,8 +164,8 @@ fn put_into(vault: &dyn KeyVault, file: &KeyFile, random: &mut dyn FnMut(&mut [u
 }
 
 pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
-    if let Source::Backend(make) = &source
-        && make().len()? == 0
+    if let Source::Storage(storage) = &source
+        && storage::length(&**storage)? == 0
     {
         return Err(Error::new(ErrorKind::NotAStore, "the storage is empty: it is not an attestlog store"));
     }
@@ -208,11 +209,7 @@ pub(super) fn open_database(options: &Options, source: &Source) -> Result<Databa
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
-        Source::Backend(make) => builder.create_with_backend(Backend(make())).stored(),
-        Source::Memory(memory) => {
-            let memory = memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            builder.create_with_backend(memory).stored()
-        }
+        Source::Storage(storage) => builder.create_with_backend(Backend(storage.open()?)).stored(),
         Source::File(path) => place::open_file(&mut builder, path),
     }
 }
@@ -243,6 +240,7 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         ledger: RwLock::new(Arc::new(ledger)),
         keys: Mutex::new(keys),
+        epoch_began: Mutex::default(),
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
         changes: Mutex::new(None),
@@ -267,10 +265,8 @@ impl Shared {
             // redb gives its lock back only when the old handle is gone.
             drop(database.take());
             self.note(|changes| changes.any = true);
-            if let Source::File(path) = &self.source {
-                // A purge may have put a file there whose name is not safe yet.
-                crate::files::sync_parent(path)?;
-            }
+            // A purge may have put a file there whose name is not safe yet.
+            place::settle(&self.source)?;
             let options = Options { settings: self.settings.clone(), ..Options::new() };
             let fresh = Arc::new(open_database(&options, &self.source)?);
             let loaded = load(&fresh, self.clock.monotonic())?;
@@ -363,77 +359,5 @@ fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
     match snapshot.find(seq)? {
         Some(found) => codec::decode(&found.packed.bytes).map_err(|e| Error::from(e).at(seq)),
         None => Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
-    }
-}
-
-/// Storage in memory that outlives the database on it, so that it can be opened again.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Memory(Arc<RwLock<Vec<u8>>>);
-
-impl Memory {
-    /// How many bytes it holds.
-    pub(super) fn bytes(&self) -> u64 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-}
-
-impl StorageBackend for Memory {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let bytes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let end = (offset as usize).checked_add(out.len());
-        let from = end.and_then(|end| bytes.get(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(from);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut bytes = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let end = (offset as usize).checked_add(data.len());
-        let to = end.and_then(|end| bytes.get_mut(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
-        to.copy_from_slice(data);
-        Ok(())
-    }
-}
-
-/// A boxed storage, which redb takes only as a type of its own.
-#[derive(Debug)]
-struct Backend(Box<dyn StorageBackend>);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.0.close()
     }
 }

@@ -5,16 +5,16 @@ use super::guard::guarded;
 use super::keyring::KeySource;
 use super::log::AuditLog;
 use super::open;
+use super::storage::{InMemory, Storage};
 use crate::anchor::{Anchor, Backoff};
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random, SystemClock, SystemRandom};
 use crate::keys::{KeyVault, Passphrase};
 use crate::policy::PolicySet;
 use crate::{Error, ErrorKind, Result};
-use redb::StorageBackend;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What stays the same while a store is open.
@@ -37,22 +37,15 @@ pub(crate) struct Settings {
 #[derive(Clone)]
 pub(crate) enum Source {
     File(PathBuf),
-    /// The present memory; a purge puts another in its place.
-    Memory(Arc<Mutex<open::Memory>>),
-    /// Gives the same storage each time it is asked.
-    Backend(Arc<dyn Fn() -> Box<dyn StorageBackend> + Send + Sync>),
+    Storage(Arc<dyn Storage>),
 }
 
 impl Source {
-    pub(crate) fn memory(memory: open::Memory) -> Source {
-        Source::Memory(Arc::new(Mutex::new(memory)))
-    }
-
     /// The store's file, if it is one.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Source::File(path) => Some(path),
-            Source::Memory(_) | Source::Backend(_) => None,
+            Source::Storage(_) => None,
         }
     }
 }
@@ -61,8 +54,7 @@ impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::File(path) => write!(f, "File({})", path.display()),
-            Source::Memory(_) => f.write_str("Memory"),
-            Source::Backend(_) => f.write_str("Backend"),
+            Source::Storage(_) => f.write_str("Storage"),
         }
     }
 }
@@ -316,23 +308,23 @@ impl Options {
     /// None that can be expected.
     pub fn in_memory(mut self) -> Result<AuditLog> {
         self.settings.background = false;
-        open::create(self, Source::memory(open::Memory::default()))
+        open::create(self, Source::Storage(Arc::new(InMemory::default())))
     }
 
-    /// Makes a store on a storage of the caller's. `backend` is called again when the store must be opened anew
-    /// after a failed write, and then gives the same bytes.
+    /// Makes a store on a storage of the caller's, which must be empty. A function that gives a redb backend is one;
+    /// it is called again when the store must be opened anew after a failed write, and then gives the same bytes.
     ///
     /// # Errors
     /// What the storage says.
-    pub fn create_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
-        guarded(|| open::create(self, Source::Backend(Arc::new(backend))))
+    pub fn create_on(self, storage: impl Storage) -> Result<AuditLog> {
+        guarded(|| open::create(self, Source::Storage(Arc::new(storage))))
     }
 
     /// Opens a store on a storage of the caller's.
     ///
     /// # Errors
     /// As [`Options::open`].
-    pub fn open_on(self, backend: impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static) -> Result<AuditLog> {
-        guarded(|| open::open(self, Source::Backend(Arc::new(backend))))
+    pub fn open_on(self, storage: impl Storage) -> Result<AuditLog> {
+        guarded(|| open::open(self, Source::Storage(Arc::new(storage))))
     }
 }

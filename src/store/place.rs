@@ -5,34 +5,44 @@
 //! whoever has the store open has the file that its path names: a purge by another process may put another file there
 //! between opening and locking.
 
-use super::open::{Memory, new_private_file};
+use super::open::new_private_file;
 use super::options::{Settings, Source};
+use super::storage::{Backend, Storage};
 use super::tables::Stored;
 use crate::ledger::Ledger;
 use crate::{Error, ErrorKind, Result};
 use redb::{Builder, Database};
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::Arc;
 
 /// How often a file is opened that another process replaces meanwhile.
 const TRIES: usize = 16;
 
 /// Where a store is written anew.
-#[derive(Debug)]
 pub(super) enum Place {
     File { new: PathBuf, path: PathBuf },
-    Memory(Memory),
+    Storage(Arc<dyn Storage>),
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File { new, .. } => write!(f, "File({})", new.display()),
+            Place::Storage(_) => f.write_str("Storage"),
+        }
+    }
 }
 
 /// Refuses a store that no other can take the place of.
 pub(super) fn check_replaceable(source: &Source) -> Result<()> {
     match source {
-        Source::Memory(_) => Ok(()),
-        Source::Backend(_) => Err(Error::invalid(
-            "a store on a storage of the caller's cannot be purged: what is deleted in place stays in its free pages, and \
-             there is no second storage to write what stays into. Keep the store in a file",
+        Source::Storage(storage) if storage.is_replaceable() => Ok(()),
+        Source::Storage(_) => Err(Error::invalid(
+            "a store on this storage cannot be purged: what is deleted in place stays in its free pages, and there is no \
+             second storage to write what stays into. Keep the store in a file, or give the storage a second one",
         )),
         Source::File(path) => match links(&std::fs::metadata(path).map_err(|e| Error::from(e).at(path.display()))?) {
             0 | 1 => Ok(()),
@@ -65,12 +75,12 @@ impl Place {
                 let database = builder.create_file(file).stored()?;
                 Ok((place, database))
             }
-            Source::Memory(_) => {
-                let memory = Memory::default();
-                let database = builder.create_with_backend(memory.clone()).stored()?;
-                Ok((Place::Memory(memory), database))
+            Source::Storage(storage) => {
+                let second = storage.second()?;
+                let place = Place::Storage(storage.clone());
+                let database = builder.create_with_backend(Backend(second)).stored()?;
+                Ok((place, database))
             }
-            Source::Backend(_) => check_replaceable(source).and(Err(Error::invalid("it cannot be replaced"))),
         }
     }
 
@@ -94,14 +104,10 @@ impl Place {
     }
 
     /// The new file takes the store's name.
-    pub(super) fn take(&self, source: &Source) -> Result<()> {
-        match (self, source) {
-            (Place::File { new, path }, _) => std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display())),
-            (Place::Memory(memory), Source::Memory(at)) => {
-                *at.lock().unwrap_or_else(PoisonError::into_inner) = memory.clone();
-                Ok(())
-            }
-            _ => Err(Error::invalid("it cannot be replaced")),
+    pub(super) fn take(&self) -> Result<()> {
+        match self {
+            Place::File { new, path } => std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display())),
+            Place::Storage(storage) => Ok(storage.replace()?),
         }
     }
 
@@ -109,17 +115,29 @@ impl Place {
     pub(super) fn sync(&self) -> Result<()> {
         match self {
             Place::File { path, .. } => crate::files::sync_parent(path).map_err(|e| Error::from(e).at(path.display())),
-            Place::Memory(_) => Ok(()),
+            Place::Storage(storage) => Ok(storage.settle()?),
         }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Place::File { new, .. } = self {
-            // It is gone where it has taken the store's name.
-            let _ = std::fs::remove_file(new);
+        match self {
+            Place::File { new, .. } => {
+                // It is gone where it has taken the store's name.
+                let _ = std::fs::remove_file(new);
+            }
+            Place::Storage(storage) => storage.discard(),
         }
+    }
+}
+
+/// Makes the name of what a purge has put in the store's place outlive a power failure.
+pub(super) fn settle(source: &Source) -> io::Result<()> {
+    match source {
+        // Where the path is a link, it is the file behind it that was replaced.
+        Source::File(path) => crate::files::sync_parent(&std::fs::canonicalize(path)?),
+        Source::Storage(storage) => storage.settle(),
     }
 }
 
@@ -135,6 +153,9 @@ fn beside(path: &Path, ledger: &Ledger) -> Option<PathBuf> {
 
 /// Removes what a purge that was stopped has left. With the store's lock, so that none is under way.
 pub(super) fn remove_left(source: &Source, ledger: &Ledger) {
+    if let Source::Storage(storage) = source {
+        storage.discard();
+    }
     let path = source.path().and_then(|path| std::fs::canonicalize(path).ok());
     if let Some(left) = path.and_then(|path| beside(&path, ledger)) {
         remove_file_of_ours(&left);

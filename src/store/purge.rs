@@ -13,6 +13,7 @@ use super::rewrite::{Anew, Changes, Cut, Reached};
 use super::rollup::Cell;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use super::storage;
 use super::tables::{self, Stored};
 use crate::entry::{Content, Field, Outcome, Retention};
 use crate::json::Object;
@@ -73,7 +74,7 @@ impl AuditLog {
     /// # Errors
     /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason and the way out; [`DiskFull`](ErrorKind::DiskFull): nothing
     /// was purged; [`InvalidInput`](ErrorKind::InvalidInput): no actor, or a store on a
-    /// storage of the caller's, which cannot be replaced by another; [`Conflict`](ErrorKind::Conflict): the file has a
+    /// [`Storage`](crate::Storage) that cannot be replaced by another; [`Conflict`](ErrorKind::Conflict): the file has a
     /// second name, under which everything would stay;
     /// [`Busy`](ErrorKind::Busy): holds and policies changed again and again meanwhile; as [`AuditLog::record`].
     pub fn purge(&self, actor: &str) -> Result<Purged> {
@@ -229,7 +230,8 @@ fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> R
     Ok(Planned { plan, days, ledger })
 }
 
-/// Every size that was ever signed.
+/// Every size that was ever signed and handed out. The key file's mark is one of them, or that of a checkpoint whose commit
+/// failed, which nobody has.
 fn sizes(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<u64>> {
     let mut sizes = Vec::new();
     snapshot.scan_checkpoints(&mut |size, _| {
@@ -237,7 +239,6 @@ fn sizes(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<u64>> {
         Ok(())
     })?;
     sizes.extend(shared.ledger().rotation_roots().map(|(size, _)| size));
-    sizes.extend(shared.keys().as_ref().and_then(|k| k.file.mark()).map(|mark| mark.size));
     sizes.sort_unstable();
     sizes.dedup();
     Ok(sizes)
@@ -274,8 +275,7 @@ impl Shared {
     fn bytes(&self) -> Result<u64> {
         match &self.source {
             Source::File(path) => Ok(std::fs::metadata(path)?.len()),
-            Source::Memory(memory) => Ok(memory.lock().unwrap_or_else(PoisonError::into_inner).bytes()),
-            Source::Backend(make) => Ok(make().len()?),
+            Source::Storage(storage) => storage::length(&**storage),
         }
     }
 
@@ -367,7 +367,7 @@ impl Shared {
                 Ok(())
             },
             || {
-                place.take(&self.source)?;
+                place.take()?;
                 old = self.database.write().unwrap_or_else(PoisonError::into_inner).replace(fresh.clone());
                 self.tighten.store(true, Ordering::SeqCst);
                 *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());

@@ -26,9 +26,9 @@ pub(super) struct Leaf {
 pub(super) struct Expiry {
     /// How many it took.
     pub taken: u64,
-    /// By class, until when the last of them was to be kept, in seconds. Nothing where one was to stay for ever, or where
-    /// the column does not say.
-    pub latest: Option<BTreeMap<String, i64>>,
+    /// By class, how many, and until when the last of them was to be kept, in seconds. Nothing where one was to stay for
+    /// ever, or where the column does not say.
+    pub classes: Option<BTreeMap<String, (u64, i64)>>,
 }
 
 /// What a stretch of the log turned out to be.
@@ -411,23 +411,27 @@ impl Reader<'_> {
         for (&purge, set) in self.ground.purges {
             let mut taken = 0;
             // By class; the first is that of entries without one, which stay for ever.
-            let mut latest = vec![None; column.classes.len() + 1];
+            let mut counted = vec![(0, i64::MIN); column.classes.len() + 1];
             let mut said = true;
             for (first, last) in set.ranges_within(start, end - 1) {
                 taken += last - first + 1;
                 let rows = column.rows.get((first - start) as usize..=(last - start) as usize);
                 said &= rows.is_some();
                 for &(class, until) in rows.unwrap_or_default() {
-                    if let Some(latest) = latest.get_mut(usize::from(class)) {
-                        *latest = (*latest).max(Some(until));
+                    if let Some((count, latest)) = counted.get_mut(usize::from(class)) {
+                        *count += 1;
+                        *latest = until.max(*latest);
                     }
                 }
             }
             if taken > 0 {
-                said &= latest[0].is_none();
-                let named = column.classes.iter().zip(&latest[1..]);
-                let named = named.filter_map(|(class, latest)| Some((class.clone(), (*latest)?)));
-                self.out.expiries.insert(purge, Expiry { taken, latest: said.then(|| named.collect()) });
+                said &= counted[0].0 == 0;
+                let mut classes: BTreeMap<String, (u64, i64)> = BTreeMap::new();
+                for (class, &(count, latest)) in column.classes.iter().zip(&counted[1..]).filter(|(_, c)| c.0 > 0) {
+                    let known = classes.entry(class.clone()).or_insert((0, latest));
+                    *known = (known.0 + count, known.1.max(latest));
+                }
+                self.out.expiries.insert(purge, Expiry { taken, classes: said.then_some(classes) });
             }
         }
         self.out.column_root = Some(Column::root(&column));

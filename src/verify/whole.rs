@@ -11,6 +11,7 @@ use crate::merkle::{self, Frontier, Nodes};
 use crate::retention::SeqSet;
 use crate::store::{BATCH, Hashes, NODE_LEVEL, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc;
@@ -226,7 +227,15 @@ impl<'a> Whole<'a> {
             self.batches.insert(stretch.range.start, (stretch.range.end, stretch.rows_root, stretch.column_root));
         }
         for (first, end, rows, column, seq) in stretch.batches {
-            self.chained.insert(first, (end, rows, column, seq));
+            // The first counts: a second one, by whoever can append, could leave out what the first lists.
+            match self.chained.entry(first) {
+                Entry::Vacant(place) => _ = place.insert((end, rows, column, seq)),
+                Entry::Occupied(_) => self.find(
+                    K::BatchMismatch,
+                    seq,
+                    format!("it names an index batch from entry {first} on, which an earlier entry names"),
+                ),
+            }
         }
         self.last_recorded_at = self.last_recorded_at.max(stretch.last_recorded_at);
     }

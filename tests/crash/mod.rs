@@ -1,7 +1,8 @@
-//! A disk that keeps 'written' and 'synced' apart, so that a test can take the power away at any operation and look at
-//! what each kind of disk would then hold.
+//! A disk that keeps 'written' and 'synced' apart, names of files as well as their bytes, so that a test can take the power
+//! away at any operation and look at what each kind of disk would then hold.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use attestlog::Storage;
 use redb::StorageBackend;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -56,40 +57,68 @@ impl Write {
     }
 }
 
+/// The bytes of one file.
 #[derive(Debug, Default)]
-struct State {
+struct Bytes {
     /// What reading gives.
     written: Vec<u8>,
     /// What is there for certain after the power went.
     synced: Vec<u8>,
     unsynced: Vec<Write>,
+}
+
+/// The files, as they are and as they would be without what was not synced: a store's, the one that a purge writes, and
+/// those that only somebody who has them open still knows.
+#[derive(Debug, Default)]
+struct State {
+    files: Vec<Bytes>,
+    /// Which has the store's name.
+    first: usize,
+    /// Which is being written beside it.
+    second: Option<usize>,
+    /// Which had the name before it was renamed, as long as the folder was not synced.
+    before: Option<usize>,
     operations: u64,
     fault: Option<(u64, Fault)>,
     /// Whether the fault has happened.
     happened: bool,
 }
 
-/// Bytes that outlive the store on them. Clones share them.
-#[derive(Debug, Clone, Default)]
+/// A folder that outlives the store in it. Clones share it.
+#[derive(Debug, Clone)]
 pub struct CrashDisk(Arc<Mutex<State>>);
 
-impl CrashDisk {
-    pub fn of(bytes: Vec<u8>) -> CrashDisk {
-        let state = State { written: bytes.clone(), synced: bytes, ..State::default() };
-        CrashDisk(Arc::new(Mutex::new(state)))
-    }
+/// One of its files, opened.
+#[derive(Debug)]
+struct Opened {
+    disk: CrashDisk,
+    file: usize,
+}
 
-    /// What `Options::create_on` and `open_on` ask for.
-    pub fn backend(&self) -> impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static {
-        let disk = self.clone();
-        move || Box::new(disk.clone())
+impl Default for CrashDisk {
+    fn default() -> CrashDisk {
+        CrashDisk::of(Vec::new(), None)
+    }
+}
+
+impl CrashDisk {
+    /// A folder in which the store has these bytes, and in which this was left beside it.
+    fn of(bytes: Vec<u8>, beside: Option<Vec<u8>>) -> CrashDisk {
+        let second = beside.is_some().then_some(1);
+        let file = |bytes: Vec<u8>| Bytes { written: bytes.clone(), synced: bytes, unsynced: Vec::new() };
+        let files = std::iter::once(bytes).chain(beside).map(file).collect();
+        CrashDisk(Arc::new(Mutex::new(State { files, second, ..State::default() })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
-    /// How many writes, syncs and changes of length there were.
+    fn opened(&self, file: usize) -> Box<dyn StorageBackend> {
+        Box::new(Opened { disk: self.clone(), file })
+    }
+
+    /// How many writes, syncs, renames and changes of length there were.
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
@@ -104,13 +133,41 @@ impl CrashDisk {
         self.state().happened
     }
 
-    /// What is on the disk once the power is back.
-    pub fn after(&self, fate: Fate, seed: u64) -> Vec<u8> {
+    /// Whether what a purge writes lies beside the store.
+    pub fn has_second(&self) -> bool {
+        self.state().second.is_some()
+    }
+
+    /// How many bytes the store's file has.
+    pub fn bytes(&self) -> usize {
         let state = self.state();
-        let mut bytes = state.synced.clone();
+        state.files[state.first].written.len()
+    }
+
+    /// What is in the folder once the power is back. A rename that was not synced has happened or has not, and what was
+    /// written to either file is or is not there whichever it was.
+    pub fn after(&self, fate: Fate, seed: u64) -> CrashDisk {
+        let state = self.state();
         let mut dice = Dice(seed ^ 0x9e37_79b9_7f4a_7c15);
-        let count = state.unsynced.len();
-        for (i, write) in state.unsynced.iter().enumerate() {
+        let renamed = match fate {
+            Fate::Lost | Fate::Last => false,
+            Fate::Kept | Fate::Torn => true,
+            Fate::Some => dice.roll(2) == 0,
+        };
+        let (first, second) = match state.before {
+            Some(before) if !renamed => (before, Some(state.first)),
+            _ => (state.first, state.second),
+        };
+        let bytes = state.files[first].after(fate, &mut dice);
+        CrashDisk::of(bytes, second.map(|second| state.files[second].after(fate, &mut dice)))
+    }
+}
+
+impl Bytes {
+    fn after(&self, fate: Fate, dice: &mut Dice) -> Vec<u8> {
+        let mut bytes = self.synced.clone();
+        let count = self.unsynced.len();
+        for (i, write) in self.unsynced.iter().enumerate() {
             let mut write = write.clone();
             let there = match fate {
                 Fate::Lost => false,
@@ -161,43 +218,91 @@ impl State {
     }
 }
 
-impl StorageBackend for CrashDisk {
+impl Storage for CrashDisk {
+    fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let first = self.state().first;
+        Ok(self.opened(first))
+    }
+
+    fn is_replaceable(&self) -> bool {
+        true
+    }
+
+    fn second(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let mut state = self.state();
+        state.step(false)?;
+        let file = state.files.len();
+        state.files.push(Bytes::default());
+        state.second = Some(file);
+        drop(state);
+        Ok(self.opened(file))
+    }
+
+    fn replace(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(true)?;
+        let second = state.second.take().ok_or(io::ErrorKind::NotFound)?;
+        state.before = Some(state.before.unwrap_or(state.first));
+        state.first = second;
+        Ok(())
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(true)?;
+        state.before = None;
+        Ok(())
+    }
+
+    fn discard(&self) {
+        let mut state = self.state();
+        // Where the power is gone it stays.
+        if !matches!(state.fault, Some((at, Fault::Power)) if state.operations >= at) {
+            state.second = None;
+        }
+    }
+}
+
+impl StorageBackend for Opened {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.state().written.len() as u64)
+        Ok(self.disk.state().files[self.file].written.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let state = self.state();
+        let state = self.disk.state();
         let end = (offset as usize).checked_add(out.len());
-        let from = end.and_then(|end| state.written.get(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let written = &state.files[self.file].written;
+        let from = end.and_then(|end| written.get(offset as usize..end)).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(from);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.disk.state();
         state.step(false)?;
         let write = Write::Length(len);
-        write.apply(&mut state.written);
-        state.unsynced.push(write);
+        let file = &mut state.files[self.file];
+        write.apply(&mut file.written);
+        file.unsynced.push(write);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.disk.state();
         let done = state.step(true);
         if done.is_err() && matches!(state.fault, Some((_, Fault::Power))) {
             return done;
         }
-        let unsynced = std::mem::take(&mut state.unsynced);
+        let file = &mut state.files[self.file];
+        let unsynced = std::mem::take(&mut file.unsynced);
         if done.is_ok() {
-            unsynced.iter().for_each(|write| write.apply(&mut state.synced));
+            unsynced.iter().for_each(|write| write.apply(&mut file.synced));
         }
         done
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = self.state();
+        let mut state = self.disk.state();
         let done = state.step(false);
         let write = match (&done, state.fault) {
             // The write at which the power went may be under way.
@@ -207,10 +312,11 @@ impl StorageBackend for CrashDisk {
             (Err(_), _) => return done,
             (Ok(()), _) => Write::Bytes(offset, data.to_vec()),
         };
+        let file = &mut state.files[self.file];
         if done.is_ok() {
-            write.apply(&mut state.written);
+            write.apply(&mut file.written);
         }
-        state.unsynced.push(write);
+        file.unsynced.push(write);
         done
     }
 }
