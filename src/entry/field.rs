@@ -75,7 +75,14 @@ impl<S: AsRef<str>> Body<S> {
         if let Some(retention) = &self.retention {
             found(Field::Class, retention.class.as_ref());
         }
-        let call = match &self.content {
+        self.content.facets(found);
+    }
+}
+
+impl<S: AsRef<str>> Content<S> {
+    /// Every facet but the retention class, with its value.
+    pub(crate) fn facets<'a>(&'a self, found: &mut impl FnMut(Field, &'a str)) {
+        let call = match self {
             Content::Own(own) => return found(Field::Kind, own.kind.as_str()),
             Content::Call(call) => call,
         };

@@ -53,6 +53,15 @@ pub struct Body<S: AsRef<str> = String> {
     pub content: Content<S>,
 }
 
+/// What stands before the content in the stored form of a [`Body`].
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Head<'a> {
+    #[serde(serialize_with = "nonce::serialize")]
+    pub nonce: [u8; 16],
+    pub recorded_at: Timestamp,
+    pub retention: Option<&'a Retention>,
+}
+
 /// A nonce is stored as one number: one by one its bytes would take longer than the rest of the entry.
 mod nonce {
     use serde::{Deserialize, Deserializer, Serializer};

@@ -1,7 +1,8 @@
 //! The store: one file, one writer at a time, any number of readers.
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
-//! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
+//! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk; `merge` moves the index of
+//! the newest entries (`pending`) into the file;
 //! `subjects` keeps the keys of sealed values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs;
 //! `open` brings it all up; `purge` decides what goes, `rewrite` writes the store anew without it, `place` puts that in the
 //! old one's place; `backup` copies, `health` says how things stand, `anchoring` hands checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`,
@@ -13,6 +14,7 @@ mod backup;
 pub(crate) mod benching;
 mod block;
 mod commit;
+mod draft;
 #[cfg(test)]
 mod forged;
 #[cfg(feature = "fuzzing")]

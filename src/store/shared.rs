@@ -2,7 +2,8 @@
 
 use super::Receipt;
 use super::anchoring::Anchoring;
-use super::commit::{Core, Job};
+use super::commit::Core;
+use super::draft::Job;
 use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
