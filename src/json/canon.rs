@@ -67,7 +67,7 @@ impl fmt::Display for Canonical {
 }
 
 pub(super) fn canonical(value: &Json) -> Canonical {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(64);
     write(value, &mut out);
     // Every byte written comes from a `str` or is ASCII.
     Canonical(String::from_utf8(out).unwrap_or_default())
