@@ -79,7 +79,8 @@ pub(crate) fn write_hex(bytes: &[u8], out: &mut [u8]) {
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     let mut out = vec![0u8; bytes.len() * 2];
     write_hex(bytes, &mut out);
-    out.into_iter().map(char::from).collect()
+    // Digits are ASCII.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// The bytes that `text` spells in lower-case hexadecimal digits; `None` for anything else.

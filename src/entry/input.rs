@@ -427,7 +427,7 @@ impl ToolCall {
                 return Err(Error::invalid("error: NUL cannot be kept in a string"));
             }
         }
-        Json::from(self.session_metadata.clone()).check().map_err(|e| Error::invalid(e).at("session_metadata"))
+        self.session_metadata.check().map_err(|e| Error::invalid(e).at("session_metadata"))
     }
 }
 

@@ -83,7 +83,7 @@ impl<S: AsRef<str>> fmt::Display for Canonical<S> {
 }
 
 pub(super) fn canonical(value: &Json) -> Canonical {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(64);
     write(value, &mut out);
     // Every byte written comes from a `str` or is ASCII.
     Canonical(String::from_utf8(out).unwrap_or_default())

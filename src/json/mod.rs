@@ -161,6 +161,11 @@ impl Object {
         self.0.retain_mut(|(k, v)| keep(k, v));
     }
 
+    /// As [`Json::check`].
+    pub(crate) fn check(&self) -> Result<(), String> {
+        Here::Root.check_members(self, 0)
+    }
+
     fn position(&self, key: &str) -> Result<usize, usize> {
         self.0.binary_search_by(|(k, _)| key_order(k, key))
     }
@@ -200,6 +205,52 @@ impl<K: Into<String>, V: Into<Json>> FromIterator<(K, V)> for Object {
             object.insert(key, value);
         }
         object
+    }
+}
+
+/// The way to a value that is being checked. It becomes a [`Path`] only where something is wrong.
+enum Here<'a> {
+    Root,
+    Key(&'a Here<'a>, &'a str),
+    Index(&'a Here<'a>, usize),
+}
+
+impl Here<'_> {
+    fn path(&self) -> Path {
+        match self {
+            Here::Root => Path::root(),
+            Here::Key(above, key) => above.path().key(key),
+            Here::Index(above, index) => above.path().index(*index),
+        }
+    }
+
+    fn check(&self, value: &Json, depth: usize) -> Result<(), String> {
+        if depth > Limits::default().depth {
+            return Err("nested deeper than 128 levels".to_owned());
+        }
+        match value {
+            Json::String(s) => self.check_text(s),
+            Json::Array(items) => {
+                let mut items = items.iter().enumerate();
+                items.try_for_each(|(i, item)| Here::Index(self, i).check(item, depth + 1))
+            }
+            Json::Object(object) => self.check_members(object, depth),
+            Json::Null | Json::Bool(_) | Json::Number(_) => Ok(()),
+        }
+    }
+
+    fn check_members(&self, object: &Object, depth: usize) -> Result<(), String> {
+        object.iter().try_for_each(|(key, value)| {
+            self.check_text(key)?;
+            Here::Key(self, key).check(value, depth + 1)
+        })
+    }
+
+    fn check_text(&self, text: &str) -> Result<(), String> {
+        match text.contains('\0') {
+            true => Err(format!("{}: NUL cannot be kept in a string", self.path())),
+            false => Ok(()),
+        }
     }
 }
 
@@ -305,36 +356,7 @@ impl Json {
     /// # Errors
     /// A sentence that says what stands where.
     pub fn check(&self) -> Result<(), String> {
-        fn walk(value: &Json, path: &mut Path) -> Result<(), String> {
-            if path.steps().len() > Limits::default().depth {
-                return Err("nested deeper than 128 levels".to_owned());
-            }
-            let nul = |text: &str, path: &Path| match text.contains('\0') {
-                true => Err(format!("{path}: NUL cannot be kept in a string")),
-                false => Ok(()),
-            };
-            match value {
-                Json::String(s) => nul(s, path)?,
-                Json::Array(items) => {
-                    for (i, item) in items.iter().enumerate() {
-                        path.push_index(i);
-                        walk(item, path)?;
-                        path.pop();
-                    }
-                }
-                Json::Object(object) => {
-                    for (key, value) in object.iter() {
-                        nul(key, path)?;
-                        path.push_key(key);
-                        walk(value, path)?;
-                        path.pop();
-                    }
-                }
-                Json::Null | Json::Bool(_) | Json::Number(_) => {}
-            }
-            Ok(())
-        }
-        walk(self, &mut Path::root())
+        Here::Root.check(self, 0)
     }
 
     /// What kind of value this is, as an error message names it.

@@ -162,12 +162,16 @@ impl Sealer {
         let Some(first) = self.runs.first().map(|r| r.first) else { return Ok(None) };
         let block = Block {
             runs: std::mem::take(&mut self.runs),
-            hashes: std::mem::take(&mut self.hashes).into(),
-            ends: std::mem::take(&mut self.ends).into(),
-            data: std::mem::take(&mut self.data).into(),
+            hashes: self.hashes[..].into(),
+            ends: self.ends[..].into(),
+            data: self.data[..].into(),
         };
-        let mut bytes = Vec::with_capacity(2 * BLOCK_BYTES);
+        let mut bytes = Vec::with_capacity(FIXED_BYTES + self.hashes.len() + self.ends.len() + self.data.len() + 64);
         codec::encode_into(&block, &mut bytes)?;
+        // Their room is the next block's.
+        self.hashes.clear();
+        self.ends.clear();
+        self.data.clear();
         Ok(Some((first, bytes)))
     }
 

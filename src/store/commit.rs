@@ -8,8 +8,8 @@
 use super::block::{Packed, Sealer};
 use super::draft::{Entries, Job, What};
 use super::guard::guarded;
-use super::pending::{BATCH, Generation};
 use super::prepare::Prepared;
+use super::publish::Committed;
 use super::sender::{Seen, Window};
 use super::state::{STATE_KEY, State};
 use super::subjects::{self, NewSubject};
@@ -26,7 +26,6 @@ use crate::retention::{ClockEvent, ExpiryClock};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use redb::ReadableDatabase;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Less time is not worth a commit of its own: who opens a store to read it leaves it as it is.
@@ -146,7 +145,7 @@ impl<'a> Staging<'a> {
         let ledger = self.shared.ledger();
         let now = self.now;
         for (&seq, grant) in ledger.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
-            let retention = self.shared.snapshot()?.find(seq)?.map(|found| found.entry()).transpose()?;
+            let retention = self.shared.stored()?.find(seq)?.map(|found| found.entry()).transpose()?;
             let retention = retention.and_then(|entry| entry.body.retention);
             self.own(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
         }
@@ -286,7 +285,7 @@ impl<'a> Staging<'a> {
         let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
         match staged.and_then(|i| self.entries.hash(i as usize)) {
             Some(hash) => Ok(hash),
-            None => self.shared.snapshot()?.hash(seq),
+            None => self.shared.stored()?.hash(seq),
         }
     }
 
@@ -401,16 +400,30 @@ impl Shared {
         jobs.extend(others.iter_mut().filter_map(|t| t.job.take()));
         let mut core = self.core();
         let (all, mut ended) = (jobs.len(), false);
-        let answers = guarded(|| {
-            let answers = self.commit_jobs(&mut core, jobs);
+        let done = guarded(|| {
+            let done = self.commit_jobs(&mut core, jobs);
             ended = true;
-            Ok(answers)
+            Ok(done)
         });
         core.broken |= !ended;
+        let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(again(&e))).collect(), None));
+        let mut showing = committed.is_some().then(|| self.showing(&mut core));
+        if core.broken && showing.take().is_some() {
+            // A commit before this one could not be shown: reading the file anew shows both.
+            let _ = self.mend(&mut core);
+        }
         drop(core);
-        let mut answers = answers.unwrap_or_else(|e| (0..all).map(|_| Err(again(&e))).collect());
-        let theirs = answers.split_off(count.min(answers.len()));
         drop(turn);
+        if let Some((showing, committed)) = showing.zip(committed) {
+            let shown = guarded(move || {
+                let _showing = showing;
+                self.show(committed)
+            });
+            if let Err(e) = shown {
+                answers = refused(answers, &e);
+            }
+        }
+        let theirs = answers.split_off(count.min(answers.len()));
         for (taken, answer) in others.into_iter().zip(theirs) {
             taken.answer(answer);
         }
@@ -422,6 +435,7 @@ impl Shared {
     pub(crate) fn exclusive<T>(&self, work: impl FnOnce(&Shared, &mut Core) -> Result<T>) -> Result<T> {
         let _turn = self.turns.take();
         let mut core = self.core();
+        drop(self.showing(&mut core));
         let mut ended = false;
         let done = guarded(|| {
             let done = self.mend(&mut core).and_then(|()| work(self, &mut core));
@@ -432,21 +446,26 @@ impl Shared {
         done
     }
 
-    fn commit_jobs(&self, core: &mut Core, jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
+    /// Commits jobs; gives their answers and, where it is still to be shown, what was committed.
+    fn commit_jobs(&self, core: &mut Core, jobs: Vec<Job>) -> (Vec<Result<Vec<Receipt>>>, Option<Committed>) {
         let count = jobs.len();
         let failed = |e: &Error| -> Vec<_> { (0..count).map(|_| Err(again(e))).collect() };
         let staged = self.mend(core).and_then(|()| Staging::new(self, core));
         let mut staging = match staged {
             Ok(staging) => staging,
-            Err(e) => return failed(&e),
+            Err(e) => return (failed(&e), None),
         };
         let answers: Vec<_> = jobs.into_iter().map(|job| staging.job(job)).collect();
         if answers.iter().all(Result::is_err) {
-            return answers;
+            return (answers, None);
         }
-        match self.commit(core, staging, |_| Ok(())) {
-            Ok(()) => answers,
-            Err(e) => answers.into_iter().map(|a| a.and_then(|_| Err(again(&e)))).collect(),
+        let committed = match self.commit_to(core, staging, None, |_| Ok(()), || Ok(())) {
+            Ok(Some(committed)) if committed.puts_in_force() => self.show_now(core, committed).map(|()| None),
+            other => other,
+        };
+        match committed {
+            Ok(committed) => (answers, committed),
+            Err(e) => (refused(answers, &e), None),
         }
     }
 
@@ -457,11 +476,15 @@ impl Shared {
         staging: Staging<'_>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
-        self.commit_to(core, staging, None, more, || Ok(()))
+        match self.commit_to(core, staging, None, more, || Ok(()))? {
+            Some(committed) => self.show_now(core, committed),
+            None => Ok(()),
+        }
     }
 
     /// As [`Shared::commit`], into `other` where that is given, a file that holds all that the store does: once it is
-    /// written `take` makes it the store's. Where anything fails the store is as it was.
+    /// written `take` makes it the store's. Where anything fails the store is as it was. What was committed is still to be
+    /// shown; nothing is where that was done by reading the file anew.
     pub(super) fn commit_to(
         &self,
         core: &mut Core,
@@ -469,7 +492,7 @@ impl Shared {
         other: Option<&redb::Database>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
         take: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Option<Committed>> {
         let Staging {
             mut state,
             frontier,
@@ -513,7 +536,7 @@ impl Shared {
         });
         match (written, other) {
             (Ok(()), _) => take()?,
-            (Err(e), None) => return self.after_failure(core, &state, e),
+            (Err(e), None) => return self.after_failure(core, &state, e).map(|()| None),
             (Err(e), Some(_)) => return Err(e),
         }
         self.note(|changes| {
@@ -528,9 +551,7 @@ impl Shared {
         core.state = state;
         core.ticked = ticked;
         core.unsigned_said = unsigned_said;
-        // Before anything that can fail: what is on the disk is there for readers.
-        self.publish(&core.state, from, &entries);
-        ledger.map_or(Ok(()), |ledger| self.put_in_force(ledger))
+        Ok(Some(Committed::new(from, &core.state, entries, ledger)))
     }
 
     fn write(
@@ -635,6 +656,8 @@ impl Shared {
     /// After a failed write: opens the file again and reads it anew. Refuses a store in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         if core.broken {
+            // What was committed before is in the file: it must not be shown once more behind what is read now.
+            drop(self.showing(core));
             let said = core.unsigned_said;
             let loaded = self.reopen()?;
             *core = loaded.core;
@@ -657,30 +680,6 @@ impl Shared {
         txn.set_quick_repair(self.settings.quick_repair);
         Ok(txn)
     }
-
-    /// Shows what was committed to readers: first what is known of the entries, then that they are there.
-    fn publish(&self, state: &State, from: u64, entries: &Entries) {
-        let mut published = self.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (mut rest, mut at) = (entries.indexed(), from);
-        while at < state.size {
-            let newest = match published.generations.last() {
-                Some(newest) if at < newest.from + BATCH && !newest.is_frozen() => newest.clone(),
-                _ => {
-                    let newest = Arc::new(Generation::new(at));
-                    published.generations.push(newest.clone());
-                    newest
-                }
-            };
-            let now = (state.size - at).min(newest.from + BATCH - at);
-            newest.add(rest.by_ref().take(now as usize));
-            at += now;
-        }
-        published.size = state.size;
-        published.signed = state.signed;
-        published.head = state.head;
-        drop(published);
-        self.news.tell();
-    }
 }
 
 fn lost() -> Error {
@@ -688,6 +687,11 @@ fn lost() -> Error {
         ErrorKind::Closed,
         "the thread that was committing died; open the store again and look what was recorded",
     )
+}
+
+/// The answers after a failure that concerns all who would have had a better one.
+fn refused(answers: Vec<Result<Vec<Receipt>>>, e: &Error) -> Vec<Result<Vec<Receipt>>> {
+    answers.into_iter().map(|answer| answer.and_then(|_| Err(again(e)))).collect()
 }
 
 /// One failure, told to each of those who waited for it.

@@ -302,3 +302,46 @@ impl Indexed for &Body {
         Body::facets(self, found);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AuditLog, Entry, ToolCall, json::Json};
+
+    /// What is written in two pieces on two threads must be what one thread would have written.
+    #[test]
+    fn a_draft_in_its_place_is_the_entry() -> Result<()> {
+        let log = AuditLog::in_memory()?;
+        let arguments = Json::parse(br#"{"order_id":"o-1","patient_id":"P-1"}"#)?.value;
+        let calls = [
+            ToolCall::new("c", "u", "t"),
+            ToolCall::new("conv_\u{e9}\"", "u", "t").arguments(arguments).result("active").model("m").follow_up_of(1),
+            ToolCall::new("c", "u", "other").error("no").patient("P-2").patient("P-3").emergency(Some(0)).role("nurse"),
+        ];
+        let now = Timestamp::from_nanos(1_751_811_781_000_000_000);
+        let prepare = |call: &ToolCall| log.shared().prepare(call.clone(), Phase::Whole);
+        let job = Job::of(calls.iter().map(prepare).collect::<Result<_>>()?, now)?;
+        let kept = Retention { class: "general".to_owned(), until: now };
+        for (at, call) in calls.iter().enumerate() {
+            let mut call = prepare(call)?.call;
+            call.timestamp = now;
+            let (tool, content) = (call.tool_name.clone(), Content::Call(call));
+            let body = Body { nonce: [7; 16], recorded_at: now, retention: Some(kept.clone()), content };
+            let (seq, prev) = (41, Hash::of(b"before"));
+            let place = Place { seq, prev: &prev, nonce: body.nonce, recorded_at: now, retention: Some(&kept) };
+            let (mut line, mut stored) = (Vec::new(), Vec::new());
+            job.line(at, &place, &mut line);
+            codec::encode_into(&place.head(), &mut stored)?;
+            stored.extend_from_slice(job.content(at));
+            assert_eq!(stored, codec::encode(&body)?);
+            let mut facets = vec![(Field::Class, "general")];
+            facets.extend(job.facets(at));
+            let mut expected = Vec::new();
+            body.facets(&mut |field, value| expected.push((field, value)));
+            assert_eq!(facets, expected);
+            assert_eq!(job.tool(at), tool);
+            assert_eq!(String::from_utf8_lossy(&line), Entry { seq, prev, body: body.clone() }.line());
+        }
+        Ok(())
+    }
+}

@@ -41,6 +41,8 @@ pub(crate) struct Keyring {
     pub vault: Option<Arc<dyn KeyVault>>,
     /// The master key under which subjects' keys are wrapped: one that the file on the disk holds.
     pub master: KeyId,
+    /// The digest key's id, and the key ready for use: a digest of a short result is mostly getting ready.
+    digest: (String, Hmac<Sha256>),
 }
 
 impl fmt::Debug for Keyring {
@@ -54,7 +56,10 @@ impl Keyring {
     /// The keys as they are kept; `None` only for a file without a master key, which none is.
     pub(crate) fn new(file: KeyFile, path: Option<PathBuf>) -> Option<Keyring> {
         let master = file.master_keys().next()?.id();
-        Some(Keyring { file, path, vault: None, master })
+        let key = file.digest_key();
+        let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
+        let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
+        Some(Keyring { file, path, vault: None, master, digest })
     }
 
     /// As [`Keyring::new`], for keys that are in a vault.
@@ -113,11 +118,9 @@ impl Keyring {
 
     /// `KEY-ID:HMAC` of a whole result under the digest key.
     pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
-        let key = self.file.digest_key();
-        let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
-        let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+        let mut mac = self.digest.1.clone();
         mac.update(whole);
-        Some(format!("{}:{}", to_hex(&id.0[..4]), to_hex(&mac.finalize().into_bytes())))
+        Some([&*self.digest.0, ":", &*to_hex(&mac.finalize().into_bytes())].concat())
     }
 
     fn pseudonyms(&self) -> Secrets {

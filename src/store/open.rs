@@ -244,6 +244,7 @@ fn share(
         changes: Mutex::new(None),
         tighten: AtomicBool::new(false),
         merging: Mutex::new(()),
+        showing: Mutex::new(()),
         closed: AtomicBool::new(false),
         work: Work::default(),
         anchoring,

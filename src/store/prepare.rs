@@ -48,7 +48,7 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
         ));
     };
     let mut patients = policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, ground.limits())?;
-    patients.extend(call.patient_ids.iter().cloned());
+    patients.append(&mut call.patient_ids);
     let mut keys = CallKeys::new(ground, sanitizer, &patients, &call.user_id);
     let mut random = |out: &mut [u8]| {
         ground.random(out);
@@ -61,13 +61,15 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     let names = names(sanitizer, &patients, &call);
     let policies = &policies;
     let mut treatment = Treatment { ground, policies, sanitizer, context, names, named: Vec::new() };
-    let patient_ids = treatment.patients(&patients);
+    let written_patients = treatment.patients(&patients);
     let completion = match phase {
         Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
             return Err(Error::invalid("a call that is only begun has no result yet"));
         }
         Phase::Begun => None,
-        Phase::Whole | Phase::Finished(_) => Some(treatment.completion(&call)?),
+        Phase::Whole | Phase::Finished(_) => {
+            Some(treatment.completion(call.result.take(), call.outcome, call.duration_ms)?)
+        }
     };
     let arguments = call.arguments.map(|a| treatment.value(Root::Arguments, a)).transpose()?;
     let metadata = match call.session_metadata.is_empty() {
@@ -81,12 +83,16 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     let without = |text: Option<String>| text.map(|text| names.replaced(&text).unwrap_or(text));
     let sender = call.sender.map(|s| Sender::new(without(Some(s.id)).unwrap_or_default(), s.number));
     let treated = treatment.finish();
+    let subject = keys.into_fresh();
+    let mut patient_ids = written_patients.unwrap_or(patients);
+    patient_ids.sort_unstable();
+    patient_ids.dedup();
     let recorded = Call {
         phase,
         timestamp: call.timestamp.unwrap_or(Timestamp::from_nanos(0)),
-        conversation_id,
+        conversation_id: conversation_id.unwrap_or(call.conversation_id),
         turn_number: call.turn_number,
-        user_id,
+        user_id: user_id.unwrap_or(call.user_id),
         model: call.model,
         agent_id: without(call.agent_id),
         tool_name: call.tool_name,
@@ -112,19 +118,19 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
         timestamp: call.timestamp,
         retention_class: call.retention_class,
         retain_until: call.retain_until,
-        subject: keys.into_fresh(),
+        subject,
         numbers_batch: false,
     })
 }
 
 /// How a call ended, and with which error, as far as its result says.
-fn ending(call: &ToolCall) -> Result<(Outcome, Option<CallError>)> {
-    let error = match &call.result {
+fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
+    let error = match result {
         Some(CallResult::Error(error)) => Some(error.clone()),
         Some(CallResult::Value(value)) => failure(value),
         None => None,
     };
-    match (call.outcome, &error) {
+    match (outcome, &error) {
         (Some(Outcome::Ok), Some(_)) => Err(Error::invalid("outcome: is ok, but the result is a failure")),
         (Some(outcome), _) => Ok((outcome, error)),
         (None, Some(_)) => Ok((Outcome::ToolError, error)),
@@ -173,37 +179,50 @@ struct Treatment<'a> {
 impl Treatment<'_> {
     fn value(&mut self, root: Root, mut value: Json) -> Result<Json> {
         self.sanitizer.treat(root, &mut value, &mut self.context)?;
-        self.names.treat(&mut Path::root().key(root.name()), &mut value, &mut self.named);
+        if !self.names.is_empty() {
+            self.names.treat(&mut Path::root().key(root.name()), &mut value, &mut self.named);
+        }
         Ok(value)
     }
 
     fn text(&mut self, root: Root, mut text: String) -> Result<String> {
         self.sanitizer.treat_text(root, &mut text, &mut self.context)?;
+        if self.names.is_empty() {
+            return Ok(text);
+        }
         let mut value = Json::from(text);
         self.names.treat(&mut Path::root().key(root.name()), &mut value, &mut self.named);
         Ok(value.as_str().unwrap_or_default().to_owned())
     }
 
-    /// A facet as it is written. One that the policy keeps, but that has a hidden name in it, is a pseudonym too: it is
-    /// found under that as well.
-    fn facet(&self, facet: Facet, clear: &str) -> String {
+    /// What is written instead of a facet; nothing where it stays as it is. One that the policy keeps, but that has a hidden
+    /// name in it, is a pseudonym too: it is found under that as well.
+    fn facet(&self, facet: Facet, clear: &str) -> Option<String> {
+        if self.names.is_empty() && self.sanitizer.policy().facet(facet) == Action::Keep {
+            return None;
+        }
         let written = self.sanitizer.facet(facet, clear);
         let hidden = || pseudonyms(self.sanitizer, facet, clear).into_iter().next();
         match self.names.replaced(&written) {
-            Some(_) => hidden().unwrap_or(written),
-            None => written,
+            Some(_) => hidden().or(Some(written)),
+            None => Some(written),
         }
     }
 
-    fn patients(&self, clear: &[String]) -> Vec<String> {
-        let mut ids: Vec<String> = clear.iter().map(|p| self.facet(Facet::Patient, p)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+    /// What is written instead of the patients; nothing where all stay as they are.
+    fn patients(&self, clear: &[String]) -> Option<Vec<String>> {
+        let written: Vec<_> = clear.iter().map(|patient| self.facet(Facet::Patient, patient)).collect();
+        let changed = written.iter().any(Option::is_some);
+        changed.then(|| written.into_iter().zip(clear).map(|(new, old)| new.unwrap_or_else(|| old.clone())).collect())
     }
 
-    fn completion(&mut self, call: &ToolCall) -> Result<Completion> {
-        let (outcome, error) = ending(call)?;
+    fn completion(
+        &mut self,
+        result: Option<CallResult>,
+        outcome: Option<Outcome>,
+        duration_ms: Option<f64>,
+    ) -> Result<Completion> {
+        let (outcome, error) = ending(result.as_ref(), outcome)?;
         let error = match error {
             None => None,
             Some(CallError { kind, message }) => Some(CallError {
@@ -211,17 +230,17 @@ impl Treatment<'_> {
                 message: self.text(Root::Error, message)?,
             }),
         };
-        let result_summary = match &call.result {
+        let result_summary = match result {
             Some(CallResult::Value(raw)) => {
                 let whole = raw.to_canonical();
                 let digest = self.ground.digest(whole.as_str().as_bytes());
-                let treated = self.value(Root::Result, raw.clone())?;
+                let treated = self.value(Root::Result, raw)?;
                 let summary = Summary::of(&treated, whole.as_str().len(), digest, &self.policies.set.results);
                 Some(Json::from(summary.json).to_canonical())
             }
             _ => None,
         };
-        Ok(Completion { outcome, duration_ms: call.duration_ms, result_summary, error })
+        Ok(Completion { outcome, duration_ms, result_summary, error })
     }
 
     /// What was treated, if anything was.

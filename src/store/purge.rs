@@ -358,7 +358,7 @@ impl Shared {
         let receipt = staging.own(Kind::Purge, detail, None)?;
         let taken = anew.cut.taken.encode();
         let (mut old, mut synced) = (None, Ok(()));
-        self.commit_to(
+        let committed = self.commit_to(
             core,
             staging,
             Some(fresh),
@@ -375,6 +375,7 @@ impl Shared {
                 Ok(())
             },
         )?;
+        committed.map_or(Ok(()), |committed| self.show_now(core, committed))?;
         if let Err(e) = synced {
             // The file is there, but a power failure could bring the old one back: nothing is recorded until its name is
             // safe, which opening it anew sees to.

@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(super) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
     pub(super) merging: Mutex<()>,
+    /// Held by whoever shows a commit to readers.
+    pub(super) showing: Mutex<()>,
     pub(super) closed: AtomicBool,
     /// How many entries there were when it was opened.
     pub(super) opened_with: u64,

@@ -153,7 +153,7 @@ pub(super) struct CallKeys<'a> {
     ground: &'a dyn Ground,
     sanitizer: &'a Sanitizer,
     facet: Facet,
-    clear: Vec<String>,
+    clear: &'a [String],
     found: Option<NewSubject>,
     fresh: bool,
 }
@@ -163,12 +163,12 @@ impl<'a> CallKeys<'a> {
     pub(super) fn new(
         ground: &'a dyn Ground,
         sanitizer: &'a Sanitizer,
-        patients: &[String],
-        user: &str,
+        patients: &'a [String],
+        user: &'a String,
     ) -> CallKeys<'a> {
         let (facet, clear) = match patients {
-            [] => (Facet::User, vec![user.to_owned()]),
-            patients => (Facet::Patient, patients.to_vec()),
+            [] => (Facet::User, std::slice::from_ref(user)),
+            patients => (Facet::Patient, patients),
         };
         CallKeys { ground, sanitizer, facet, clear, found: None, fresh: false }
     }
@@ -182,7 +182,7 @@ impl<'a> CallKeys<'a> {
 impl SubjectKeys for CallKeys<'_> {
     fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
         if self.found.is_none() {
-            let spellings = spellings(self.sanitizer, self.facet, &self.clear);
+            let spellings = spellings(self.sanitizer, self.facet, self.clear);
             let (subject, durable) = self.ground.subject(&spellings)?;
             (self.found, self.fresh) = (Some(subject), !durable);
         }

@@ -1,0 +1,82 @@
+//! Showing what was committed: the index in memory gets the entries, then readers see them.
+//!
+//! For a large commit that is as much work as chaining its entries. It needs no turn, so a leader hands the turn on first, and
+//! the next commit is made meanwhile. Invariant W4: commits are shown one after the other in the order of the chain; who
+//! takes the turn for itself finds all of them shown.
+
+use super::Shared;
+use super::commit::Core;
+use super::draft::Entries;
+use super::pending::{BATCH, Generation};
+use super::state::State;
+use crate::ledger::Ledger;
+use crate::{Hash, Result};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+/// A commit that is on the disk and was not shown yet.
+pub(super) struct Committed {
+    from: u64,
+    size: u64,
+    signed: u64,
+    head: Hash,
+    entries: Entries,
+    ledger: Option<Ledger>,
+}
+
+impl Committed {
+    pub(super) fn new(from: u64, state: &State, entries: Entries, ledger: Option<Ledger>) -> Committed {
+        Committed { from, size: state.size, signed: state.signed, head: state.head, entries, ledger }
+    }
+
+    /// Whether what is in force changes with it: that must have happened before anything else is written.
+    pub(super) fn puts_in_force(&self) -> bool {
+        self.ledger.is_some()
+    }
+}
+
+impl Shared {
+    /// Waits until every earlier commit was shown; while this is held no later one is. With the turn.
+    pub(super) fn showing(&self, core: &mut Core) -> MutexGuard<'_, ()> {
+        self.showing.lock().unwrap_or_else(|poisoned| {
+            // Whoever showed a commit died half-way: what is in memory is made anew from the file.
+            self.showing.clear_poison();
+            core.broken = true;
+            poisoned.into_inner()
+        })
+    }
+
+    /// Shows a commit before the turn is over.
+    pub(super) fn show_now(&self, core: &mut Core, committed: Committed) -> Result<()> {
+        let showing = self.showing(core);
+        if core.broken {
+            drop(showing);
+            return self.mend(core);
+        }
+        self.show(committed)
+    }
+
+    /// Shows a commit, whose turn to be shown it is: first what is known of the entries, then that they are there.
+    pub(super) fn show(&self, committed: Committed) -> Result<()> {
+        let Committed { from, size, signed, head, entries, ledger } = committed;
+        // Before anything that can fail: what is on the disk is there for readers.
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut rest, mut at) = (entries.indexed(), from);
+        while at < size {
+            let newest = match published.generations.last() {
+                Some(newest) if at < newest.from + BATCH && !newest.is_frozen() => newest.clone(),
+                _ => {
+                    let newest = Arc::new(Generation::new(at));
+                    published.generations.push(newest.clone());
+                    newest
+                }
+            };
+            let now = (size - at).min(newest.from + BATCH - at);
+            newest.add(rest.by_ref().take(now as usize));
+            at += now;
+        }
+        (published.size, published.signed, published.head) = (size, signed, head);
+        drop(published);
+        self.news.tell();
+        ledger.map_or(Ok(()), |ledger| self.put_in_force(ledger))
+    }
+}
