@@ -136,7 +136,8 @@ mod linux {
         run(&["keys", "rotate", "s"], "").ok();
         run(&["keys", "rotate", "s", "--pseudonyms"], "").ok();
         assert_eq!(run(&["query", "s", "--patient", "P-1", "--count"], "").ok().trim(), "1");
-        run(&[&["erase", "s", "--subject", "P-1"], &because[..]].concat(), "").ok();
+        let said = run(&[&["erase", "s", "--subject", "P-1"], &because[..]].concat(), "").ok();
+        assert!(said.contains("ward 3") && !said.contains("s.key"), "{said}");
         run(&[&["reveal", "s", "2", "arguments.ssn"], &because[..]].concat(), "").code(2);
         run(&["verify", "s"], "").ok();
         // The backup of a key in the keyring is a key file, and works as one.

@@ -253,7 +253,7 @@ mod tests {
         let text = "é%C3%A9\\u0041\u{200b}x(at)y";
         let view = View::of(text).unwrap();
         assert_eq!(view.at.len(), view.text.len());
-        for i in 0..=view.text.len() {
+        for (i, _) in view.text.char_indices().chain([(view.text.len(), ' ')]) {
             assert!(text.is_char_boundary(view.place(i, text.len())));
         }
         assert_eq!(view.text, "ééAx@y");
