@@ -136,8 +136,8 @@ pub(super) fn named_pair(object: &Object) -> Option<Kind> {
 pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Kind> {
     let name = items.get(i)?.as_str().filter(|n| n.len() <= 64)?;
     let pair = in_array && items.len() == 2 && i == 0;
-    let header = i % 2 == 0
-        && items.len() % 2 == 0
+    let header = i.is_multiple_of(2)
+        && items.len().is_multiple_of(2)
         && (name.contains('-') || ["authorization", "cookie"].iter().any(|n| n.eq_ignore_ascii_case(name)));
     let flag = name.strip_prefix("--").filter(|n| !n.contains('='));
     match (flag, pair || header) {
