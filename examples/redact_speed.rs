@@ -60,6 +60,10 @@ fn main() {
     let large = vec![(Root::Result, parse(&object))];
     let text = vec![(Root::Result, Json::from(prose.repeat(98)))];
     let inner = vec![(Root::Result, Json::from(object.as_str()))];
+    // JSON that is cut off is read as a text, and a second time as it is meant.
+    let cut = Json::from(object.as_str()).to_canonical().as_str().to_owned();
+    let escaped = vec![(Root::Result, Json::from(cut))];
+    let foreign = vec![(Root::Result, Json::from("Die Überführung nach Zürich kostet 153 Franken. ".repeat(200)))];
 
     for preset in Preset::ALL {
         let secrets = Secrets { pseudonyms: vec![PseudonymKey::new([7; 32])] };
@@ -73,6 +77,8 @@ fn main() {
             cost(&sanitizer, &text)
         );
         println!("{name:<8} result of {} bytes, JSON in a string    {:>9.2?}", object.len(), cost(&sanitizer, &inner));
+        println!("{name:<8} result of {} bytes, escaped JSON       {:>9.2?}", object.len(), cost(&sanitizer, &escaped));
+        println!("{name:<8} result of 10000 bytes, not ASCII          {:>9.2?}", cost(&sanitizer, &foreign));
     }
     let sanitizer = Sanitizer::new(&Policy::default(), Secrets::default()).expect("the preset is a policy");
     for unit in [
@@ -116,6 +122,14 @@ fn main() {
         "sig=%",
         "é",
         "0 1-",
+        "%41",
+        "\\",
+        "[at]",
+        " at a dot bb",
+        "<password>",
+        "curl -u ",
+        "-p ",
+        "QUFB",
     ] {
         let value = Json::from(unit.repeat((1 << 20) / unit.len()));
         let (start, mut copy) = (Instant::now(), value.clone());

@@ -140,6 +140,81 @@ fn dates_of_birth_in_several_languages() {
 }
 
 #[test]
+fn what_is_written_otherwise_is_found_where_it_stands() {
+    finds(
+        "ssn",
+        &[
+            ("SSN:\\n{}\\n", "460-89-9847"),
+            (r#"cut off: {{"a": \\\"ssn\\\\n{}"#, "460-89-9847"),
+            ("body=My%20SSN%20is%20{}&x", "460-89-9847"),
+            ("ssn&#58; {}", "460&#45;89&#45;9847"),
+            ("{}", "460\u{200b}-89-9847"),
+            ("{}", "４６０-８９-９８４７"),
+            ("{}", "460.89.9847"),
+            ("{}", "460_89_9847"),
+            ("ssn{}", "460-89-9847"),
+        ],
+    );
+    finds("phone", &[("?To={}&Body=hi", "%2B14155552671"), ("هاتف {}", "٠٥٠١٢٣٤٥٦٧")]);
+    finds(
+        "email",
+        &[
+            ("{}", "jane%40example.org"),
+            ("cut {{\"to\": \"{}", "jane\\u0040example.org"),
+            ("mail {} now", "jane&#64;example.org"),
+            ("mail {} now", "jane [at] example [dot] org"),
+            ("mail {} now", "jane(at)example.org"),
+            ("mail {} now", "jane at example dot org"),
+        ],
+    );
+    finds("ip", &[("from {}", "203[.]0[.]113[.]7")]);
+    finds(
+        "card",
+        &[
+            ("{}", "4111%201111%201111%201111"),
+            ("{}", "4111_1111_1111_1111"),
+            ("{}", "4111/1111/1111/1111"),
+            ("{}", "4111\t1111\t1111\t1111"),
+            ("{}", "4111\u{a0}1111\u{a0}1111\u{a0}1111"),
+            ("{}", "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1"),
+        ],
+    );
+    finds(
+        "iban",
+        &[
+            ("{}", "DE89.3704.0044.0532.0130.00"),
+            ("{}", "DE89  3704  0044  0532  0130  00"),
+            ("IBAN{}", "DE89370400440532013000"),
+            ("{}", "FR14 2004 1010 0505 0001 3M02 606"),
+        ],
+    );
+}
+
+#[test]
+fn secrets_beside_their_names_in_other_languages() {
+    finds(
+        "credential",
+        &[
+            ("<password>{}</password>", "hunter2"),
+            ("<wsse:Password Type=\"text\">{}</wsse:Password>", "hunter2"),
+            ("curl -u admin:{} https://host/", "hunter2"),
+            ("curl --user 'admin:{}' https://host/", "hunter2"),
+            ("mysql -u root -p{} db", "hunter2"),
+            ("sshpass -p '{}' ssh root@host", "hunter2"),
+            ("{{'api_key': u'{}'}}", "abcd1234"),
+            ("{{'api_key': b'{}'}}", "abcd1234"),
+            ("my PIN: {}", "4711"),
+            ("my pin is {}.", "4711"),
+            ("Password for root: {}", "hunter2"),
+            ("das Passwort ist {}", "hunter2"),
+            ("exp 12/29 cvv {}", "123"),
+            ("?X-Amz-Signature={}&x", "fe5f80f77d5fa3be"),
+        ],
+    );
+    finds("connection_string", &[("jdbc:oracle:thin:scott/{}@//host:1521/x", "tiger")]);
+}
+
+#[test]
 fn what_only_looks_like_one_stays() {
     for text in [
         "order 1002003004",
@@ -168,6 +243,17 @@ fn what_only_looks_like_one_stays() {
         "lat 52.520008, lon 13.404954",
         "from 2010 2011 2012 2013",
         "DE12 is a bus",
+        "report_2024_05_20_123_456.pdf",
+        "build_415_555_2671",
+        "docker run -u 1000:1000 -p 8080:80 image",
+        "ls -plah",
+        "<p>password</p> <b>token</b>",
+        "GPIO pin is 12, pin 4711 of the chip",
+        "connect the dot to the line, look at it",
+        "C:\\new\\table\\users 10%25 & more",
+        "the password for root is stored elsewhere",
+        "5 0 0 1 2 3 4 5 6 7 8 9 0 1 2 3",
+        "a (at) b, see [at] or (dot)",
     ] {
         let (left, found) = treat(text);
         assert_eq!((left.as_str(), found), (text, Vec::new()));

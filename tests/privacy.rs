@@ -47,6 +47,11 @@ fn text(text: &str) -> String {
     Json::from(text).to_canonical().as_str().to_owned()
 }
 
+/// Whether people and machines are called like this: entries are found by it, so the policy says whether it stays.
+fn is_a_name(secret: &str) -> bool {
+    ["@example.org", "+1", "(212)", "203.", "2001:"].iter().any(|part| secret.contains(part))
+}
+
 /// Everything that must not be found: what was planted, in other cases, and without its separators where it is a number.
 fn needles() -> Vec<String> {
     let mut out: Vec<String> = SECRETS.iter().chain(NAMED).map(|&s| s.to_owned()).collect();
@@ -113,6 +118,22 @@ fn session() -> Vec<String> {
     line(&format!(r#""arguments":{{"subject":"{PATIENT}","note":"chart of mrn 77 4711.","{PATIENT}":[1]}}"#));
     line(&format!(r#""error":"no such chart: MRN/77/4711","call_id":"call-{PATIENT}","agent_id":"agent {PATIENT}""#));
     line(&format!(r#""result":{{"id":"{PATIENT}","rows":[{{"patient_ref":"MRN_77_4711"}}]}}"#));
+    // Below a key that names the patient, and where only short names stand.
+    line(&format!(
+        r#""arguments":{{"{PATIENT}":{{"password":"{one}","ssn":"{two}"}}}},"result":{{"MRN 77 4711":[{{"token":"{three}"}}]}}"#
+    ));
+    line(&format!(r#""purpose":"treat {PATIENT}","model":"model of {PATIENT}""#));
+    // Secrets in what entries are found by.
+    for secret in SECRETS.iter().filter(|s| !is_a_name(s)).map(|s| text(s)) {
+        lines.push(format!(
+            r#"{{"conversation_id":{secret},"user_id":{secret},"tool_name":{secret},"patient_ids":["{PATIENT}",{secret}],"model":{secret},"agent_id":{secret},"tool_server":{secret},"call_id":{secret},"purpose":{secret}}}"#
+        ));
+    }
+    let mut line = |members: &str| {
+        lines.push(format!(
+            r#"{{"conversation_id":"conv_1","user_id":"usr_1","tool_name":"get_chart","patient_id":"{PATIENT}",{members}}}"#
+        ));
+    };
     line(&format!(r#""session_metadata":{{"screen":"/charts/{PATIENT}/labs"}},"tool_server":"{PATIENT}""#));
     line(&format!(r#""sender":{{"id":"desk {PATIENT}","number":1}}"#));
     lines.push(format!(
@@ -257,6 +278,70 @@ fn what_was_hidden_is_said_and_the_rest_is_untouched() {
     let log = AuditLog::in_memory().unwrap();
     let call = ToolCall::new("c", "u", "t").patient("P-1").arguments(json(r#"{"note":"see P-1"}"#));
     assert!(log.entry(log.record(call).unwrap().seq).unwrap().line().contains("see P-1"));
+}
+
+/// A key that named the patient was replaced after the values below it had been treated. So the entry's `treated` still had
+/// the name, and what was sealed below it was sealed under a path that no entry had: nobody could reveal it.
+#[test]
+fn below_a_key_that_names_somebody_paths_are_those_of_the_entry() {
+    let log = Options::new().policies(policies()).in_memory().unwrap();
+    let arguments = json(r#"{"P-4711":{"ssn":"460-89-9847","password":"x"},"p 4711":[1]}"#);
+    let call = ToolCall::new("c", "u", "t").patient("P-4711").arguments(arguments);
+    let entry = log.entry(log.record(call).unwrap().seq).unwrap();
+    assert!(!entry.line().to_lowercase().contains("4711\":") && !entry.line().contains("P-4711"), "{}", entry.line());
+    let pseudonym = &entry.call().unwrap().patient_ids[0];
+    let sealed = format!("arguments.{pseudonym}.ssn");
+    assert!(entry.call().unwrap().treated.as_ref().unwrap().as_str().contains(&sealed));
+    assert_eq!(log.reveal(entry.seq, &sealed, "clerk", "claim").unwrap(), Json::from("460-89-9847"));
+    // Two spellings of one name give one pseudonym, and both members stay.
+    let both = entry.call().unwrap().arguments.as_ref().unwrap().to_json();
+    assert_eq!(both.as_object().unwrap().len(), 2);
+    // Whoever is called like a secret does not take the floor away from it.
+    let mut set = PolicySet::default();
+    set.redaction = Policy::builder(Preset::Default).facet(Facet::User, Action::Pseudonymise).build().unwrap();
+    let log = Options::new().policies(set).in_memory().unwrap();
+    let call = ToolCall::new("c", "password", "t").arguments(json(r#"{"password":"hunter2"}"#));
+    assert!(!log.entry(log.record(call).unwrap().seq).unwrap().line().contains("hunter2"));
+}
+
+#[test]
+fn secrets_are_no_names_under_any_policy() {
+    let log = AuditLog::in_memory().unwrap();
+    let (ssn, key) = ("460-89-9847", "sk_live_abcdefghijklmnop");
+    let call =
+        ToolCall::new(format!("chat {ssn}"), key, format!("tool {key}")).patient(ssn).purpose("ask jane@example.org");
+    let call = call.model(key).agent(format!("agent {key}")).server("https://u:hunter2@mcp.example.org/x");
+    let entry = log.entry(log.record(call.clone()).unwrap().seq).unwrap();
+    let line = entry.line();
+    for secret in [ssn, key, "hunter2", "jane"] {
+        assert!(!line.contains(secret), "{secret} in {line}");
+    }
+    let recorded = entry.call().unwrap();
+    assert!(is_pseudonym(&recorded.user_id) && is_pseudonym(&recorded.patient_ids[0]));
+    let treated = recorded.treated.as_ref().unwrap().as_str();
+    assert!(
+        treated.contains(r#""pseudonymise":{"api_key":["user_id"],"ssn":["conversation_id","patient_ids"]}"#),
+        "{treated}"
+    );
+    // It is found by what it is called.
+    for query in [
+        Query::new().patient(ssn),
+        Query::new().user(key),
+        Query::new().conversation(format!("chat {ssn}")),
+        Query::new().tool(format!("tool {key}")),
+        Query::new().model(key),
+        Query::new().purpose("ask jane@example.org"),
+    ] {
+        assert_eq!(log.count(&query).unwrap(), 1, "{query:?}");
+    }
+    // A user's e-mail address is a name. The policy says whether it stays.
+    let entry = log.entry(log.record(ToolCall::new("c", "jane@example.org", "t")).unwrap().seq).unwrap();
+    assert_eq!(entry.call().unwrap().user_id, "jane@example.org");
+    // Without keys there are no pseudonyms.
+    let log = Options::new().without_keys().in_memory().unwrap();
+    let entry = log.entry(log.record(call).unwrap().seq).unwrap();
+    assert!(!entry.line().contains(ssn) && !entry.line().contains(key), "{}", entry.line());
+    assert_eq!(log.count(&Query::new().patient(ssn)).unwrap_err().kind(), ErrorKind::Key);
 }
 
 #[test]

@@ -179,6 +179,43 @@ fn keys_that_are_themselves_sensitive() {
 }
 
 #[test]
+fn what_only_a_neighbour_or_a_spelling_names() {
+    let floor = Policy::preset(Preset::Floor);
+    for (input, output) in [
+        (
+            r#"{"rawHeaders":["Host","x","X-Api-Key","k","Cookie","c"]}"#,
+            r#"{"rawHeaders":["Host","x","X-Api-Key","[REDACTED:secret]","Cookie","[REDACTED:secret]"]}"#,
+        ),
+        (
+            r#"[{"id":"password","value":"k"},{"type":"password","value":"k"},{"type":"token","text":"the"}]"#,
+            r#"[{"id":"password","value":"[REDACTED:secret]"},{"type":"password","value":"[REDACTED:secret]"},{"text":"the","type":"token"}]"#,
+        ),
+        ("{\"ｐａｓｓｗｏｒｄ\":\"k\"}", "{\"ｐａｓｓｗｏｒｄ\":\"[REDACTED:secret]\"}"),
+        ("{\"pass\u{200b}word\":\"k\"}", "{\"pass\u{200b}word\":\"[REDACTED:secret]\"}"),
+    ] {
+        assert_eq!(arguments(&floor, input), output, "{input}");
+    }
+}
+
+#[test]
+fn base64_is_read_too() {
+    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let held = [
+        encode("DB_HOST=x\nDB_PASSWORD=hunter2\n"),
+        encode(r#"{"to":"jane@example.org"}"#),
+        format!("data:text/plain;base64,{}", encode("my number is 460-89-9847")),
+        encode(&encode("my number is 460-89-9847")),
+    ];
+    for (text, detector) in held.iter().zip(["credential", "email", "ssn", "ssn"]) {
+        let (output, treated) = dry_run(&sanitizer(&Policy::default()), Json::from(text.as_str())).unwrap();
+        assert_eq!(output, Json::from(format!("[REDACTED:{detector}]")), "{text}");
+        assert_eq!((treated.len(), treated[0].detector.as_str()), (1, detector));
+    }
+    let harmless = encode("The flight HAT136 leaves at 08:00 and costs 153 dollars.");
+    assert_eq!(dry_run(&sanitizer(&Policy::default()), Json::from(harmless.as_str())).unwrap().0, Json::from(harmless));
+}
+
+#[test]
 fn long_numbers_are_looked_at_too() {
     let input = r#"{"a":4111111111111111,"id":5417543010,"n":12,"phone":5417543010}"#;
     assert_eq!(
@@ -447,6 +484,18 @@ fn hostile_megabytes_come_to_an_end() {
         "{",
         "[\"",
         "\\\"",
+        "\\",
+        "%",
+        "%41",
+        "&#65;",
+        "[at]",
+        " at a dot bb",
+        "<password>",
+        "<",
+        "-p ",
+        "curl -u ",
+        "QUFB",
+        "1_",
         "é",
     ] {
         let mut text = unit.repeat((1 << 20) / unit.len());

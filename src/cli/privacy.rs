@@ -65,7 +65,7 @@ pub fn erase(args: &EraseArgs) -> Outcome {
         out.line(format!(
             "erased; recorded as entry {}. Destroy older copies of {} as well: they open older copies of the store",
             receipt.seq,
-            args.store.key.path(&args.store.store).display()
+            args.store.key.place(&args.store.store)
         ))?;
     }
     out.flush()?;

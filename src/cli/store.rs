@@ -153,6 +153,12 @@ impl KeyArgs {
         })
     }
 
+    /// What messages call the place of a store's keys.
+    pub fn place(&self, store: &Path) -> String {
+        self.vault()
+            .map_or_else(|| self.path(store).display().to_string(), |vault| format!("what is in {}", vault.name()))
+    }
+
     /// The key file of a store.
     pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
         let passphrase = self.passphrase()?;

@@ -124,6 +124,9 @@ impl OsKeyring {
         // What a keyring says of data that it cannot decode carries the data.
         let why = match e {
             keyring::v1::Error::BadEncoding(_) => "what it holds cannot be read".to_owned(),
+            keyring::v1::Error::NoDefaultStore => {
+                "no keyring answers; on Linux that is the Secret Service, which needs a D-Bus session and an unlocked keyring".to_owned()
+            }
             other => other.to_string(),
         };
         Error::new(ErrorKind::Key, format!("{}: {why}", self.name()))

@@ -152,9 +152,10 @@ impl Query {
     /// Refuses to look for a clear name that the policy writes as a pseudonym where the keys for it are missing: nothing
     /// found would read like *nobody accessed this patient*.
     pub(crate) fn check_findable(&self, policies: &Policies) -> Result<()> {
-        if policies.sanitizer.is_some() {
-            return Ok(());
-        }
+        // Without any keys a name that is really a secret was masked, and nobody can tell whose it was.
+        let masked = |value: &String| {
+            policies.sanitizer.as_ref().is_some_and(|s| s.pseudonym_keys().next().is_none() && s.is_no_name(value))
+        };
         for (field, values) in &self.facets {
             let facet = match field {
                 Field::Patient => Facet::Patient,
@@ -162,8 +163,8 @@ impl Query {
                 Field::Conversation => Facet::Conversation,
                 _ => continue,
             };
-            let hidden = policies.set.redaction.facet(facet) == Action::Pseudonymise;
-            if hidden && values.iter().any(|value| !is_pseudonym(value)) {
+            let hidden = policies.sanitizer.is_none() && policies.set.redaction.facet(facet) == Action::Pseudonymise;
+            if values.iter().any(|value| hidden && !is_pseudonym(value) || masked(value)) {
                 let message = format!(
                     "the store holds pseudonyms of every {}, and the key file that finds them is missing; bring it back",
                     facet.name()
@@ -180,6 +181,10 @@ impl Query {
             (Field::Patient, Some(sanitizer)) => sanitizer.lookup(Facet::Patient, value),
             (Field::User, Some(sanitizer)) => sanitizer.lookup(Facet::User, value),
             (Field::Conversation, Some(sanitizer)) => sanitizer.lookup(Facet::Conversation, value),
+            (Field::Tool | Field::Model | Field::Agent | Field::Server, Some(sanitizer)) => {
+                sanitizer.lookup_name(value, false).into_iter().collect()
+            }
+            (Field::Purpose, Some(sanitizer)) => sanitizer.lookup_name(value, true).into_iter().collect(),
             // Without the key a clear value cannot be found under its pseudonyms, a pseudonym can.
             _ => vec![value.clone()],
         };

@@ -65,7 +65,11 @@ pub trait Detect: Send + Sync {
 pub struct Context<'a> {
     pub(super) treated: Vec<Treated>,
     pub(super) seals: Option<Seals<'a>>,
+    pub(super) names: Option<&'a Naming<'a>>,
 }
+
+/// What a key is called where it names somebody whom the policy hides, and what that is the name of.
+pub(crate) type Naming<'a> = dyn Fn(&str) -> Option<(String, &'static str)> + 'a;
 
 pub(super) struct Seals<'a> {
     pub(super) subject: &'a str,
@@ -81,7 +85,12 @@ impl<'a> Context<'a> {
 
     /// A context in which values are sealed under the key of `subject`.
     pub fn sealing(subject: &'a str, keys: &'a mut dyn SubjectKeys, random: &'a mut Random<'a>) -> Context<'a> {
-        Context { treated: Vec::new(), seals: Some(Seals { subject, keys, random }) }
+        Context { treated: Vec::new(), seals: Some(Seals { subject, keys, random }), names: None }
+    }
+
+    /// The same, and keys that name somebody are called otherwise.
+    pub(crate) fn naming(self, names: &'a Naming<'a>) -> Context<'a> {
+        Context { names: Some(names), ..self }
     }
 
     /// What was treated so far, in the order in which it was met.

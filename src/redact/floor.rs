@@ -59,7 +59,7 @@ const NAMES: &[(Kind, Fit, &str)] = &[
         "password passwd passphrase passcode passwort kennwort contrasena contraseña motdepasse senha wachtwoord \
          token secret apikey secretkey privatekey privkey accesskey signingkey encryptionkey masterkey sharedkey \
          subscriptionkey accountkey servicekey serviceaccountkey sshkey authkey hmackey credential cookie \
-         jsessionid phpsessid mnemonic seedphrase recoveryphrase connectionstring",
+         jsessionid phpsessid xamzsignature xgoogsignature mnemonic seedphrase recoveryphrase connectionstring",
     ),
     (Kind::Secret, Fit::Tight, "pwd"),
     (

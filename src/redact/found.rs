@@ -71,7 +71,11 @@ impl Sanitizer {
             match (change(span.action), self.pseudonyms.first()) {
                 (Action::Drop, _) => {}
                 (Action::Partial, _) => out.push_str(&partial(found).unwrap_or_else(|| placeholder(Some(name)))),
-                (Action::Pseudonymise, Some(key)) => out.push_str(&key.pseudonym(name, found)),
+                (Action::Pseudonymise, Some(key)) => {
+                    // However it is written, it is the same address or number.
+                    let plain = detect::plain(found);
+                    out.push_str(&key.pseudonym(name, plain.as_deref().unwrap_or(found)));
+                }
                 _ => out.push_str(&placeholder(Some(name))),
             }
         }

@@ -3,7 +3,8 @@
 //! `policy` says what happens to what (`pattern`: which fields, `preset`: where policies begin, `config`: policies in
 //! TOML); `sanitize` applies it (`context`: what it
 //! is given besides), with `floor` for the names of secrets and `detect` for what a value
-//! shows by itself (`found`: what becomes of that);
+//! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members`: what keys and neighbours say of a value); `ids` does the
+//! same for the names that entries are found by;
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
 //! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
 //! keys and randomness are passed in.
@@ -12,9 +13,12 @@
 mod config;
 mod context;
 mod detect;
+mod encoded;
 mod explain;
 mod floor;
 mod found;
+mod ids;
+mod members;
 mod pattern;
 mod policy;
 mod preset;

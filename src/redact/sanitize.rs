@@ -3,20 +3,24 @@
 //! A value is walked once. At each member the first field rule that fits decides, then the floor, then detectors look
 //! at what is left: strings, the JSON inside strings, long numbers, and the keys of objects. What is not treated is
 //! not touched: a string that holds JSON is written anew only where something in it was treated. A detector that
-//! fails, and whatever lies too deep to be looked at, is masked, never passed.
+//! fails, and whatever lies too deep to be looked at, is masked, never passed. Keys that show somebody are replaced in
+//! the value and in every path, while rules and the floor still see them as they were.
 
 use super::context::{Context, Detect, Root, Secrets};
+use super::detect;
+use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
+use super::members::{VALUE_KEYS, announces, is_one_of, named_pair, rename, renames, tells};
 use super::pattern::Seg;
-use super::policy::{Detector, Facet, Policy, weakens};
+use super::policy::{Detector, Policy, weakens};
 use super::pseudonym::{PseudonymKey, is_pseudonym};
 use super::seal::seal;
 use super::treated::{Action, Treated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::Hash;
 use crate::json::{Json, Limits, Object, Path};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -76,18 +80,26 @@ enum Outcome {
 
 /// The way from the root to a value, on the stack.
 #[derive(Clone, Copy)]
-struct At<'a> {
+pub(super) struct At<'a> {
     parent: Option<&'a At<'a>>,
     seg: Seg<'a>,
+    /// What paths say in the place of a key that names somebody. Rules look at the key itself.
+    shown: Option<&'a str>,
     root: Root,
 }
 
-struct State<'c, 'k> {
-    context: &'c mut Context<'k>,
+pub(super) struct State<'c, 'k> {
+    pub(super) context: &'c mut Context<'k>,
     depth: usize,
     inner: usize,
     /// Whether what is treated can become an object.
     plain_text: bool,
+}
+
+impl<'c, 'k> State<'c, 'k> {
+    fn new(context: &'c mut Context<'k>, plain_text: bool) -> State<'c, 'k> {
+        State { context, depth: 0, inner: 0, plain_text }
+    }
 }
 
 /// What is to be done to a value as a whole.
@@ -156,8 +168,8 @@ impl Sanitizer {
     /// # Errors
     /// What the keys of data subjects or randomness say. The value must not be written then: it may be treated in part.
     pub fn treat(&self, root: Root, value: &mut Json, context: &mut Context<'_>) -> Result<()> {
-        let at = At { parent: None, seg: Seg::Key(root.name()), root };
-        let mut state = State { context, depth: 0, inner: 0, plain_text: false };
+        let at = At::of(root);
+        let mut state = State::new(context, false);
         if self.visit(value, &at, None, None, None, true, &mut state)? == Outcome::Drop {
             *value = Json::Null;
         }
@@ -169,50 +181,36 @@ impl Sanitizer {
     /// # Errors
     /// As [`treat`](Sanitizer::treat).
     pub fn treat_text(&self, root: Root, text: &mut String, context: &mut Context<'_>) -> Result<()> {
-        let at = At { parent: None, seg: Seg::Key(root.name()), root };
-        let mut state = State { context, depth: 0, inner: 0, plain_text: true };
+        self.text_at(&At::of(root), None, text, context)
+    }
+
+    /// The same for a text that is a member of a root, under this key.
+    pub(super) fn treat_member(
+        &self,
+        root: Root,
+        key: &str,
+        text: &mut String,
+        context: &mut Context<'_>,
+    ) -> Result<()> {
+        self.text_at(&At::of(root).key(key, None), Some(&Words::of(key)), text, context)
+    }
+
+    fn text_at(&self, at: &At<'_>, words: Option<&Words>, text: &mut String, context: &mut Context<'_>) -> Result<()> {
+        let mut state = State::new(context, true);
         let mut value = Json::String(std::mem::take(text));
         let before = state.context.treated.len();
-        let outcome = self.visit(&mut value, &at, None, None, None, true, &mut state)?;
+        let outcome = self.visit(&mut value, at, words, None, None, true, &mut state)?;
         *text = match (outcome, value) {
             (Outcome::Stays, Json::String(s)) => s,
             (Outcome::Drop, _) => String::new(),
             (Outcome::Seal { what, detector }, _) => {
                 state.context.treated.truncate(before);
-                record(&mut state, &at, &detector, Action::Mask, None);
+                record(&mut state, at, &detector, Action::Mask, None);
                 placeholder(Some(&what))
             }
             _ => placeholder(None),
         };
         Ok(())
-    }
-
-    /// How a facet of the entry is written: as it is, or as a pseudonym under the newest key.
-    pub fn facet(&self, facet: Facet, clear: &str) -> String {
-        match (self.policy.facet(facet), self.pseudonyms.first()) {
-            (Action::Pseudonymise, Some(key)) if !is_pseudonym(clear) => key.pseudonym(facet.name(), clear),
-            _ => clear.to_owned(),
-        }
-    }
-
-    /// The ids of all live pseudonym keys, newest first.
-    pub(crate) fn pseudonym_keys(&self) -> impl Iterator<Item = &str> {
-        self.pseudonyms.iter().map(PseudonymKey::id)
-    }
-
-    /// The pseudonyms of a facet's clear value under all live keys, newest first, whatever the policy says now.
-    pub(crate) fn pseudonyms_of(&self, facet: Facet, clear: &str) -> Vec<String> {
-        self.pseudonyms.iter().map(|key| key.pseudonym(facet.name(), clear)).collect()
-    }
-
-    /// Everything under which a facet's clear value may have been written: its pseudonym under every live key, newest
-    /// first, and the value itself where the policy keeps it or it is a pseudonym already.
-    pub fn lookup(&self, facet: Facet, clear: &str) -> Vec<String> {
-        if is_pseudonym(clear) {
-            return vec![clear.to_owned()];
-        }
-        let own = (self.policy.facet(facet) == Action::Keep).then(|| clear.to_owned());
-        own.into_iter().chain(self.pseudonyms.iter().map(|k| k.pseudonym(facet.name(), clear))).collect()
     }
 
     /// Decides over one value: the first rule that fits, else the floor, else what lies in it.
@@ -356,17 +354,12 @@ impl Sanitizer {
         state: &mut State<'_, '_>,
     ) -> Result<Outcome> {
         let in_array = matches!(at.seg, Seg::Index(_));
-        let pair = in_array && items.len() == 2;
-        // What the element before says about this one: `["--password", …]`, and `["authorization", …]` in a list of pairs.
         let mut announced = None;
-        for (i, item) in items.iter_mut().enumerate() {
-            let kind = announced.take().filter(|_| tells(item));
-            if let Json::String(s) = item {
-                let name =
-                    if pair && i == 0 { Some(s.as_str()) } else { s.strip_prefix("--").filter(|n| !n.contains('=')) };
-                announced = name.filter(|n| n.len() <= 64).and_then(floor::kind_of_key);
-            }
-            let at = At { parent: Some(at), seg: Seg::Index(i), root: at.root };
+        for i in 0..items.len() {
+            let next = announces(items, i, in_array);
+            let Some(item) = items.get_mut(i) else { break };
+            let kind = std::mem::replace(&mut announced, next).filter(|_| tells(item));
+            let at = at.index(i);
             match self.visit(item, &at, None, kind, key, detect, state)? {
                 Outcome::Stays => {}
                 Outcome::Drop => *item = Json::Null,
@@ -387,24 +380,28 @@ impl Sanitizer {
         if detect && self.policy.object_keys {
             self.object_keys(object, at, state);
         }
+        let renamed = renames(object, at, state);
         let named = named_pair(object);
         let mut result = Ok(Outcome::Stays);
         object.retain(|key, value| {
             if !matches!(result, Ok(Outcome::Stays)) {
                 return true;
             }
-            let ruled =
-                self.filter != 0 && self.filter & filter_bit(&floor::last_two(key, |_| false).unwrap_or_default()) != 0;
-            let secret = floor::may_be_secret(key);
-            let words = (ruled || secret).then(|| Words::of(key));
+            // A key in letters that only look like ASCII, or with marks that nobody sees, is read as it is meant.
+            let plain = (!key.is_ascii()).then(|| detect::plain(key)).flatten();
+            let name = plain.as_deref().unwrap_or(key);
+            let ruled = self.filter != 0
+                && self.filter & filter_bit(&floor::last_two(name, |_| false).unwrap_or_default()) != 0;
+            let secret = floor::may_be_secret(name);
+            let words = (ruled || secret).then(|| Words::of(name));
             // `[REDACTED:email]` is what a key was called, not what its value is.
-            let renamed = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
-            let known = words.as_ref().filter(|_| secret && !renamed);
+            let found = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
+            let known = words.as_ref().filter(|_| secret && !found);
             let mut kind = known.and_then(|w| floor::kind_of_member(parent, w, value));
             if kind.is_none() && named.is_some() && is_one_of(key, VALUE_KEYS) && tells(value) {
                 kind = named;
             }
-            let at = At { parent: Some(at), seg: Seg::Key(key), root: at.root };
+            let at = at.key(key, renamed.get(key).map(String::as_str));
             match self.visit(value, &at, words.as_ref(), kind, Some(key), detect, state) {
                 Ok(Outcome::Stays) => true,
                 Ok(Outcome::Drop) => false,
@@ -414,49 +411,10 @@ impl Sanitizer {
                 }
             }
         });
+        if !renamed.is_empty() {
+            rename(object, &renamed);
+        }
         result
-    }
-
-    /// Keys in which detectors find something are renamed before anything else, so that no path shows them.
-    fn object_keys(&self, object: &mut Object, at: &At<'_>, state: &mut State<'_, '_>) {
-        let mut hits = Vec::new();
-        if !object.iter().any(|(key, _)| self.scan(key, None, &mut hits).is_err() || !hits.is_empty()) {
-            return;
-        }
-        let old = std::mem::take(object);
-        let mut taken: HashSet<String> = old.iter().map(|(key, _)| key.to_owned()).collect();
-        let mut counts: HashMap<String, usize> = HashMap::new();
-        let mut members = Vec::with_capacity(old.len());
-        for (key, value) in old {
-            hits.clear();
-            let failed = self.scan(&key, None, &mut hits).err();
-            if failed.is_none() && hits.is_empty() {
-                members.push((key, value));
-                continue;
-            }
-            let (text, found) = match failed {
-                Some(name) => (placeholder(Some(&name)), vec![(name, Action::Mask)]),
-                None => {
-                    let spans = self.merge(&mut hits);
-                    let found = spans.iter().map(|s| (self.name(s.kind).to_owned(), key_action(s.action))).collect();
-                    (self.apply(&key, &spans, key_action), found)
-                }
-            };
-            // Two e-mail addresses as keys give the same placeholder; counting on keeps many of them linear.
-            let mut unique = text.clone();
-            let n = counts.entry(text.clone()).or_insert(1usize);
-            while !taken.insert(unique.clone()) {
-                *n += 1;
-                unique = format!("{text} ({n})");
-            }
-            for (name, action) in found {
-                record(state, &At { parent: Some(at), seg: Seg::Key(&unique), root: at.root }, &name, action, None);
-            }
-            members.push((unique, value));
-        }
-        // In order, so that each insertion is at the end.
-        members.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
-        *object = members.into_iter().collect();
     }
 
     fn number(
@@ -492,6 +450,9 @@ impl Sanitizer {
         let mut outcome = self.inner_json(text, at, key, detect, state)?;
         if outcome.is_none() && detect {
             outcome = self.text(text, at, key, state)?;
+            if outcome.is_none() && state.context.treated.len() == before {
+                outcome = self.encoded(text, at, key, state)?;
+            }
         }
         match outcome {
             Some(Outcome::Seal { what, detector }) => {
@@ -544,6 +505,32 @@ impl Sanitizer {
         Ok(Some(Outcome::Stays))
     }
 
+    /// Masks a text of base64 in which something is found, or seals it where that would be sealed.
+    fn encoded(
+        &self,
+        text: &mut String,
+        at: &At<'_>,
+        key: Option<&str>,
+        state: &mut State<'_, '_>,
+    ) -> Result<Option<Outcome>> {
+        if state.inner >= MAX_INNER {
+            return Ok(None);
+        }
+        let Some(mut plain) = encoded::decoded(text).map(Json::String) else { return Ok(None) };
+        let before = state.context.treated.len();
+        state.inner += 1;
+        let outcome = self.string(&mut plain, at, key, true, state);
+        state.inner -= 1;
+        if let Outcome::Seal { what, detector } = outcome? {
+            return Ok(Some(Outcome::Seal { what, detector }));
+        }
+        let Some(found) = state.context.treated.get(before).map(|t| t.detector.clone()) else { return Ok(None) };
+        state.context.treated.truncate(before);
+        *text = placeholder((!matches!(found.as_str(), "key" | "rule")).then_some(&found));
+        record(state, at, &found, Action::Mask, None);
+        Ok(None)
+    }
+
     /// Treats what detectors find in a text.
     fn text(
         &self,
@@ -579,19 +566,23 @@ impl Sanitizer {
     }
 }
 
-/// A key cannot be sealed, and a member without a key is none.
-fn key_action(action: Action) -> Action {
-    match action {
-        Action::Seal | Action::Drop => Action::Mask,
-        other => other,
-    }
-}
-
 fn mask<'a>(what: &'a str, detector: &'a str) -> Verdict<'a> {
     Verdict { action: Action::Mask, what: Some(what), domain: what, detector }
 }
 
-impl At<'_> {
+impl<'a> At<'a> {
+    fn of(root: Root) -> At<'a> {
+        At { parent: None, seg: Seg::Key(root.name()), shown: None, root }
+    }
+
+    pub(super) fn key(&'a self, key: &'a str, shown: Option<&'a str>) -> At<'a> {
+        At { parent: Some(self), seg: Seg::Key(key), shown, root: self.root }
+    }
+
+    fn index(&'a self, i: usize) -> At<'a> {
+        At { parent: Some(self), seg: Seg::Index(i), shown: None, root: self.root }
+    }
+
     /// The steps below the root.
     fn segs(&self) -> Vec<Seg<'_>> {
         let mut segs = Vec::new();
@@ -605,18 +596,23 @@ impl At<'_> {
     }
 
     fn path(&self) -> Path {
-        let mut path = Path::root().key(self.root.name());
-        for seg in self.segs() {
-            match seg {
-                Seg::Key(key) => path.push_key(key),
-                Seg::Index(i) => path.push_index(i),
-            }
+        let Some(parent) = self.parent else { return Path::root().key(self.root.name()) };
+        let mut path = parent.path();
+        match self.seg {
+            Seg::Key(key) => path.push_key(self.shown.unwrap_or(key)),
+            Seg::Index(i) => path.push_index(i),
         }
         path
     }
 }
 
-fn record(state: &mut State<'_, '_>, at: &At<'_>, detector: &str, action: Action, chars: Option<Range<usize>>) {
+pub(super) fn record(
+    state: &mut State<'_, '_>,
+    at: &At<'_>,
+    detector: &str,
+    action: Action,
+    chars: Option<Range<usize>>,
+) {
     state.context.treated.push(Treated {
         path: at.path().to_string(),
         detector: detector.to_owned(),
@@ -656,31 +652,4 @@ fn filter_bit(key: &[u8]) -> u64 {
         [.., a, b] if *b != 0 => 1 << ((a ^ b.rotate_left(3)) & 63),
         _ => 1,
     }
-}
-
-/// Whether there is anything in a value that could be a secret.
-fn tells(value: &Json) -> bool {
-    match value {
-        Json::Null | Json::Bool(_) => false,
-        Json::String(s) => !s.is_empty(),
-        _ => true,
-    }
-}
-
-const NAME_KEYS: &[&str] =
-    &["name", "key", "field", "header", "param", "parameter", "attribute", "property", "label", "k"];
-const VALUE_KEYS: &[&str] = &["value", "val", "v", "data", "content", "contents", "default", "text", "values"];
-
-fn is_one_of(key: &str, names: &[&str]) -> bool {
-    let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
-    names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
-}
-
-/// What an object says of its value: `{"name": "password", "value": …}`.
-fn named_pair(object: &Object) -> Option<Kind> {
-    if !(2..=8).contains(&object.len()) || !object.iter().any(|(key, _)| is_one_of(key, VALUE_KEYS)) {
-        return None;
-    }
-    let names = object.iter().filter(|(key, _)| is_one_of(key, NAME_KEYS)).filter_map(|(_, value)| value.as_str());
-    names.filter(|name| name.len() <= 64).find_map(floor::kind_of_key)
 }

@@ -12,7 +12,7 @@ use super::subjects::pseudonyms;
 use super::{Shared, Snapshot};
 use crate::Result;
 use crate::entry::Field;
-use crate::json::{Json, Object, Path};
+use crate::json::{Json, Path};
 use crate::redact::{Action, Facet, Treated, sealed_subject};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -99,7 +99,13 @@ impl Names {
         })
     }
 
-    /// Replaces names in a value; says where in `treated`.
+    /// What a key is called that names somebody, and what that is the name of.
+    pub(super) fn renamed(&self, key: &str) -> Option<(String, &'static str)> {
+        self.replace(key).map(|(key, facet)| (key, facet.name()))
+    }
+
+    /// Replaces names in the strings and numbers of a value; says where in `treated`. Its keys are renamed while it is
+    /// treated, so that what is sealed below them is sealed under the path that the entry has.
     pub(super) fn treat(&self, at: &mut Path, value: &mut Json, treated: &mut Vec<Treated>) {
         if self.is_empty() {
             return;
@@ -129,32 +135,12 @@ impl Names {
             // Ciphertext shows nothing, and must stay as it is.
             Json::Object(_) if sealed_subject(value).is_some() => {}
             Json::Object(members) => {
-                if members.iter().any(|(key, _)| self.replace(key).is_some()) {
-                    self.keys(at, members, treated);
-                }
                 for (key, member) in members.iter_mut() {
                     at.push_key(key);
                     self.treat(at, member, treated);
                     at.pop();
                 }
             }
-        }
-    }
-
-    fn keys(&self, at: &mut Path, members: &mut Object, treated: &mut Vec<Treated>) {
-        for (key, member) in std::mem::take(members) {
-            let Some((mut clean, facet)) = self.replace(&key) else {
-                members.insert(key, member);
-                continue;
-            };
-            // Two spellings of one name give one pseudonym.
-            while members.get(&clean).is_some() {
-                clean.push('\'');
-            }
-            at.push_key(&clean);
-            treated.push(record(at, facet));
-            at.pop();
-            members.insert(clean, member);
         }
     }
 }
@@ -243,15 +229,15 @@ mod tests {
     }
 
     #[test]
-    fn values_keys_and_numbers_are_treated_and_named() {
+    fn values_and_numbers_are_treated_and_named() {
         let names = Names::new([(Facet::Patient, "4711".to_owned(), "ps_1".to_owned())]);
-        let text = br#"{"4711":{"of":4711,"n":[47110,"4711",null]},"sealed":{"sealed":4711}}"#;
+        let text = br#"{"x":{"of":4711,"n":[47110,"4711",null]},"sealed":{"sealed":4711}}"#;
         let mut value = Json::parse(text).unwrap().value;
         let mut treated = Vec::new();
         names.treat(&mut Path::root().key("arguments"), &mut value, &mut treated);
-        let expected = r#"{"ps_1":{"n":[47110,"ps_1",null],"of":"ps_1"},"sealed":{"sealed":"ps_1"}}"#;
+        let expected = r#"{"sealed":{"sealed":"ps_1"},"x":{"n":[47110,"ps_1",null],"of":"ps_1"}}"#;
         assert_eq!(value.to_canonical().as_str(), expected);
         let paths: Vec<&str> = treated.iter().map(|t| t.path.as_str()).collect();
-        assert_eq!(paths, ["arguments.ps_1", "arguments.ps_1.n[1]", "arguments.ps_1.of", "arguments.sealed.sealed"]);
+        assert_eq!(paths, ["arguments.sealed.sealed", "arguments.x.n[1]", "arguments.x.of"]);
     }
 }

@@ -8,7 +8,7 @@ use super::subjects::{CallKeys, NewSubject, pseudonyms};
 use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Sender, Summary, ToolCall};
 use crate::json::{Json, Path};
 use crate::policy::Policies;
-use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated, is_pseudonym};
+use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// A call that only lacks what the writer gives it: its place, its time, its retention.
@@ -59,9 +59,11 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
         false => Context::new(),
     };
     let names = names(sanitizer, &patients, &call);
+    let renamed = |key: &str| names.renamed(key);
+    let context = if names.is_empty() { context } else { context.naming(&renamed) };
     let policies = &policies;
-    let mut treatment = Treatment { ground, policies, sanitizer, context, names, named: Vec::new() };
-    let written_patients = treatment.patients(&patients);
+    let mut treatment = Treatment { ground, policies, sanitizer, context, names: &names, named: Vec::new() };
+    let patient_ids = treatment.patients(&patients);
     let completion = match phase {
         Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
             return Err(Error::invalid("a call that is only begun has no result yet"));
@@ -77,33 +79,33 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
         false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
     };
     let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
-    let user_id = treatment.facet(Facet::User, &call.user_id);
-    let conversation_id = treatment.facet(Facet::Conversation, &call.conversation_id);
-    let names = std::mem::take(&mut treatment.names);
-    let without = |text: Option<String>| text.map(|text| names.replaced(&text).unwrap_or(text));
-    let sender = call.sender.map(|s| Sender::new(without(Some(s.id)).unwrap_or_default(), s.number));
+    let user_id = treatment.facet(Facet::User, "user_id", &call.user_id);
+    let conversation_id = treatment.facet(Facet::Conversation, "conversation_id", &call.conversation_id);
+    let tool_name = treatment.name("tool_name", call.tool_name);
+    let mut name = |path: &str, text: Option<String>| text.map(|text| treatment.name(path, text));
+    let (model, agent_id) = (name("model", call.model), name("agent_id", call.agent_id));
+    let (tool_server, call_id) = (name("tool_server", call.tool_server), name("call_id", call.call_id));
+    let sender = call.sender.map(|s| Sender::new(treatment.name("sender", s.id), s.number));
+    let purpose = call.purpose.map(|text| treatment.said("purpose", text)).transpose()?;
     let treated = treatment.finish();
     let subject = keys.into_fresh();
-    let mut patient_ids = written_patients.unwrap_or(patients);
-    patient_ids.sort_unstable();
-    patient_ids.dedup();
     let recorded = Call {
         phase,
         timestamp: call.timestamp.unwrap_or(Timestamp::from_nanos(0)),
-        conversation_id: conversation_id.unwrap_or(call.conversation_id),
+        conversation_id,
         turn_number: call.turn_number,
-        user_id: user_id.unwrap_or(call.user_id),
-        model: call.model,
-        agent_id: without(call.agent_id),
-        tool_name: call.tool_name,
-        tool_server: without(call.tool_server),
+        user_id,
+        model,
+        agent_id,
+        tool_name,
+        tool_server,
         arguments: arguments.map(|a| a.to_canonical()),
         trigger: call.trigger,
-        call_id: without(call.call_id),
+        call_id,
         follows: call.follows,
         patient_ids,
         policy_seq: policies.seq,
-        purpose: call.purpose,
+        purpose,
         emergency: call.emergency,
         grant: call.grant,
         backfilled: call.backfilled,
@@ -154,15 +156,14 @@ fn failure(value: &Json) -> Option<CallError> {
     None
 }
 
-/// The call's own names, as far as the policy writes them as pseudonyms.
+/// The call's own names, as far as they are not written as they are.
 fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
     let users = std::slice::from_ref(&call.user_id);
     let conversations = std::slice::from_ref(&call.conversation_id);
     let facets = [(Facet::Patient, patients), (Facet::User, users), (Facet::Conversation, conversations)];
-    let hidden = facets.into_iter().filter(|(facet, _)| sanitizer.policy().facet(*facet) == Action::Pseudonymise);
-    let named = hidden.flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
-    let named = named.filter(|(_, name)| !is_pseudonym(name));
-    Names::new(named.map(|(facet, name)| (facet, name.clone(), sanitizer.facet(facet, name))))
+    let named = facets.into_iter().flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
+    let written = named.map(|(facet, name)| (facet, name.clone(), sanitizer.facet(facet, name)));
+    Names::new(written.filter(|(_, name, written)| name != written))
 }
 
 /// One call on its way through the redaction policy.
@@ -171,7 +172,7 @@ struct Treatment<'a> {
     policies: &'a Policies,
     sanitizer: &'a Sanitizer,
     context: Context<'a>,
-    names: Names,
+    names: &'a Names,
     /// Where names stood.
     named: Vec<Treated>,
 }
@@ -195,25 +196,42 @@ impl Treatment<'_> {
         Ok(value.as_str().unwrap_or_default().to_owned())
     }
 
-    /// What is written instead of a facet; nothing where it stays as it is. One that the policy keeps, but that has a hidden
-    /// name in it, is a pseudonym too: it is found under that as well.
-    fn facet(&self, facet: Facet, clear: &str) -> Option<String> {
-        if self.names.is_empty() && self.sanitizer.policy().facet(facet) == Action::Keep {
-            return None;
-        }
+    /// A name of the entry's own that is no person's.
+    fn name(&mut self, path: &str, mut text: String) -> String {
+        self.sanitizer.treat_name(path, &mut text, &mut self.context);
+        self.unnamed(path, text)
+    }
+
+    /// A short text about the call.
+    fn said(&mut self, key: &str, mut text: String) -> Result<String> {
+        self.sanitizer.treat_said(key, &mut text, &mut self.context)?;
+        Ok(self.unnamed(key, text))
+    }
+
+    fn unnamed(&mut self, path: &str, text: String) -> String {
+        let Some((clean, of)) = self.names.renamed(&text) else { return text };
+        let (path, detector, action) = (path.to_owned(), of.to_owned(), Action::Pseudonymise);
+        self.named.push(Treated { path, detector, action, start: None, end: None });
+        clean
+    }
+
+    /// A facet as it is written. One that the policy keeps, but that has a hidden name in it, is a pseudonym too: it is
+    /// found under that as well.
+    fn facet(&mut self, facet: Facet, path: &str, clear: &str) -> String {
+        self.named.extend(self.sanitizer.treated_facet(facet, path, clear));
         let written = self.sanitizer.facet(facet, clear);
         let hidden = || pseudonyms(self.sanitizer, facet, clear).into_iter().next();
         match self.names.replaced(&written) {
-            Some(_) => hidden().or(Some(written)),
-            None => Some(written),
+            Some(_) => hidden().unwrap_or(written),
+            None => written,
         }
     }
 
-    /// What is written instead of the patients; nothing where all stay as they are.
-    fn patients(&self, clear: &[String]) -> Option<Vec<String>> {
-        let written: Vec<_> = clear.iter().map(|patient| self.facet(Facet::Patient, patient)).collect();
-        let changed = written.iter().any(Option::is_some);
-        changed.then(|| written.into_iter().zip(clear).map(|(new, old)| new.unwrap_or_else(|| old.clone())).collect())
+    fn patients(&mut self, clear: &[String]) -> Vec<String> {
+        let mut ids: Vec<String> = clear.iter().map(|p| self.facet(Facet::Patient, "patient_ids", p)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     fn completion(

@@ -1,4 +1,5 @@
-//! Secrets beside their names in a text: `password=…`, `"api_key": "…"`, `--token …`, `Cookie: …`.
+//! Secrets beside their names in a text: `password=…`, `"api_key": "…"`, `--token …`, `Cookie: …`, `<password>…<`,
+//! `curl -u user:…`.
 //!
 //! It is what the floor does for keys, where no JSON can be read: command lines, logs, URLs, headers, configuration,
 //! and JSON that is cut off. A name in quotes counts whatever the floor knows it as; without quotes and before
@@ -16,14 +17,15 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
     let mut i = 0;
-    while let Some(at) = bytes.get(i..).and_then(|b| b.iter().position(|b| matches!(b, b':' | b'=' | b'-'))) {
+    while let Some(at) = bytes.get(i..).and_then(|b| b.iter().position(|b| matches!(b, b':' | b'=' | b'-' | b'>'))) {
         let at = i + at;
         i = at + 1;
         if at < done {
             continue;
         }
         let value = match bytes.get(at) {
-            Some(b'-') => flag(text, at),
+            Some(b'-') => flag(text, at).or_else(|| short_flag(text, at)),
+            Some(b'>') => element(text, at, done),
             _ if named => after_name(text, at, done),
             _ => None,
         };
@@ -50,7 +52,7 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         return None;
     }
     let (name, quoted) = name_before(text, at, done)?;
-    let kind = floor::kind_of_key(name)?;
+    let (name, kind) = kind_of_words(name)?;
     let plain = kind == Kind::Secret || !colon && kind != Kind::Email || name.to_ascii_lowercase().contains("cv");
     if !quoted && !plain {
         return None;
@@ -64,6 +66,73 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let is = |word: &[u8]| name.len() >= word.len() && name[name.len() - word.len()..].eq_ignore_ascii_case(word);
     let header = colon && !quoted && kind == Kind::Secret && (is(b"cookie") || is(b"authorization"));
     value_at(text, start, header)
+}
+
+/// What a name in a sentence is the name of: *my pin*, *password for root*.
+fn kind_of_words(name: &str) -> Option<(&str, Kind)> {
+    if let Some(kind) = floor::kind_of_key(name) {
+        return Some((name, kind));
+    }
+    let (first, rest) = name.split_once(' ')?;
+    const WHOSE: [&str; 13] =
+        ["my", "your", "his", "her", "our", "their", "the", "a", "new", "old", "mein", "mon", "mi"];
+    if WHOSE.iter().any(|w| w.eq_ignore_ascii_case(first)) {
+        return floor::kind_of_key(rest).map(|kind| (rest, kind));
+    }
+    let what = ["for ", "of ", "für ", "pour ", "para "].iter().any(|w| rest.starts_with(w));
+    floor::kind_of_key(first).filter(|kind| what && *kind == Kind::Secret).map(|kind| (first, kind))
+}
+
+/// The value in an element of XML that has a secret's name: `<wsse:Password Type="…">…</`. The tag ends at `at`.
+fn element(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
+    const TAG: usize = 160;
+    let bytes = text.as_bytes();
+    let from = at.saturating_sub(TAG).max(done);
+    let open = from + bytes.get(from..at)?.iter().rposition(|&b| matches!(b, b'<' | b'>'))?;
+    if bytes.get(open) != Some(&b'<') {
+        return None;
+    }
+    let tag = text.get(open + 1..at)?.split(|c: char| c.is_whitespace()).next()?;
+    let name = tag.rsplit(':').next()?;
+    if tag.starts_with(['/', '!', '?']) || tag.ends_with('/') || name.len() > NAME {
+        return None;
+    }
+    floor::kind_of_key(name)?;
+    let rest = bytes.get(at + 1..)?;
+    let end = at + 1 + rest.iter().position(|&b| b == b'<')?;
+    (at + 1 < end && !text.get(at + 1..end)?.trim().is_empty()).then_some((at + 1, end))
+}
+
+/// What follows a flag of one letter that takes a secret: the password of `curl -u user:…`, of `sshpass -p …`,
+/// of `mysql -p…`.
+fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let letter = *bytes.get(at + 1)?;
+    if !before(bytes, at).is_some_and(|b| b.is_ascii_whitespace()) {
+        return None;
+    }
+    let program = |names: &[&str]| {
+        let line = super::tail(text, at, 200).rsplit(['\n', ';', '|', '&']).next().unwrap_or_default();
+        line.split(|c: char| c.is_whitespace() || c == '/').any(|word| names.contains(&word))
+    };
+    let (value, colon) = match (letter, bytes.get(at + 2)?) {
+        (b'u', b' ') if program(&["curl", "wget", "http", "https"]) => (value_at(text, at + 2, false)?, true),
+        (b'-', b'u') if text.get(at + 2..)?.starts_with("user ") && program(&["curl", "wget"]) => {
+            (value_at(text, at + 6, false)?, true)
+        }
+        (b'p', b' ') if program(&["sshpass"]) => (value_at(text, at + 2, false)?, false),
+        (b'p', b)
+            if !b.is_ascii_whitespace() && program(&["sshpass", "mysql", "mysqldump", "mysqladmin", "mariadb"]) =>
+        {
+            (value_at(text, at + 2, false)?, false)
+        }
+        _ => return None,
+    };
+    let (start, end) = value;
+    match colon {
+        true => text.get(start..end)?.find(':').map(|at| (start + at + 1, end)).filter(|(start, end)| start < end),
+        false => Some(value),
+    }
 }
 
 /// The name that ends before `at`, and whether it stands in quotes.
@@ -121,6 +190,10 @@ fn value_at(text: &str, from: usize, line: bool) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut start = from;
     while bytes.get(start).is_some_and(|b| matches!(b, b' ' | b'\t')) {
+        start += 1;
+    }
+    // Strings and bytes as Python shows them.
+    if matches!(bytes.get(start..start + 2), Some([b'b' | b'u' | b'r' | b'f', b'\'' | b'"'])) {
         start += 1;
     }
     let escapes = bytes.get(start..)?.iter().take_while(|&&b| b == b'\\').count();

@@ -93,7 +93,8 @@ const LENGTHS: &[(&[u8; 2], usize)] = &[
     (b"YE", 30),
 ];
 
-/// The end of the IBAN that begins at `start`, if one does. Its groups may be apart by a space or a hyphen.
+/// The end of the IBAN that begins at `start`, if one does. Its groups may be apart by a space or two, a hyphen, a dot: the
+/// check digits say that it is one.
 pub(super) fn at(bytes: &[u8], start: usize) -> Option<usize> {
     let country = [bytes.get(start)?.to_ascii_uppercase(), bytes.get(start + 1)?.to_ascii_uppercase()];
     let length = LENGTHS.iter().find(|(c, _)| **c == country)?.1;
@@ -104,8 +105,14 @@ pub(super) fn at(bytes: &[u8], start: usize) -> Option<usize> {
         if b.is_ascii_alphanumeric() {
             *text.get_mut(len)? = b.to_ascii_uppercase();
             len += 1;
-        } else if !(matches!(b, b' ' | b'-') && len >= 4 && bytes.get(i + 1).is_some_and(u8::is_ascii_alphanumeric)) {
-            return None;
+        } else {
+            let next = bytes.get(i + 1).copied();
+            let second = next == Some(b' ') && b == b' ' && bytes.get(i + 2).is_some_and(u8::is_ascii_alphanumeric);
+            let one = matches!(b, b' ' | b'-' | b'.' | b'/' | b'_') && next.is_some_and(|b| b.is_ascii_alphanumeric());
+            if len < 2 || !(one || second) {
+                return None;
+            }
+            i += usize::from(second);
         }
         i += 1;
     }

@@ -3,7 +3,9 @@
 //! One pass over the bytes says what kinds of characters there are; only detectors that could find something then look
 //! at the text, and each looks at every byte a bounded number of times, so the work is linear in the text's length.
 //! `secret` finds tokens by their vendors' prefixes (one automaton), `credential` secrets beside their names, `number`
-//! whatever is made of digits, `net` addresses. Detectors report stretches; the sanitizer decides what becomes of them.
+//! whatever is made of digits, `net` addresses. A text that does not show all that is in it (escapes, other scripts'
+//! digits) is read a second time as it is meant (`view`). Detectors report stretches; the sanitizer decides what becomes
+//! of them.
 
 mod context;
 mod credential;
@@ -12,8 +14,10 @@ mod net;
 mod number;
 mod phone;
 mod secret;
+mod view;
 
 use super::policy::Detector;
+use view::View;
 
 /// A stretch of a text, in bytes, and what was found there: a place in [`Detector::ALL`] or beyond it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +61,11 @@ struct Seen {
     colon: bool,
     equals: bool,
     dash: bool,
-    percent: bool,
     digits: usize,
+    /// An element of XML may end.
+    tag: bool,
+    /// A per cent sign, backslash, ampersand, bracket, or anything that is not ASCII: the text may show less than is in it.
+    veiled: bool,
 }
 
 impl Seen {
@@ -66,20 +73,22 @@ impl Seen {
     fn of(text: &[u8]) -> Seen {
         let mut seen = Seen::default();
         for chunk in text.chunks(128) {
-            let (mut at, mut colon, mut equals, mut dash, mut percent, mut digits) = (0u8, 0u8, 0u8, 0u8, 0u8, 0u8);
+            let (mut at, mut colon, mut equals, mut dash, mut tag, mut veiled, mut digits) = (0u8, 0, 0, 0, 0, 0, 0u8);
             for &b in chunk {
                 at |= u8::from(b == b'@');
                 colon |= u8::from(b == b':');
                 equals |= u8::from(b == b'=');
                 dash |= u8::from(b == b'-');
-                percent |= u8::from(b == b'%');
+                tag |= u8::from(b == b'>');
+                veiled |= u8::from(b >= 0x80 || matches!(b, b'%' | b'&' | b'(' | b'[' | b'\\' | b'{'));
                 digits += u8::from(b.wrapping_sub(b'0') < 10);
             }
             seen.at |= at != 0;
             seen.colon |= colon != 0;
             seen.equals |= equals != 0;
             seen.dash |= dash != 0;
-            seen.percent |= percent != 0;
+            seen.tag |= tag != 0;
+            seen.veiled |= veiled != 0;
             seen.digits += usize::from(digits);
         }
         seen
@@ -94,9 +103,27 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
         return;
     }
     let seen = Seen::of(text.as_bytes());
+    scan_plain(text, &seen, key, wanted, out);
+    if !seen.veiled && !text.contains(" dot ") {
+        return;
+    }
+    let Some(view) = View::of(text) else { return };
+    let found = out.len();
+    scan_plain(&view.text, &Seen::of(view.text.as_bytes()), key, wanted, out);
+    for hit in out.iter_mut().skip(found) {
+        (hit.start, hit.end) = (view.place(hit.start, text.len()), view.place(hit.end, text.len()));
+    }
+}
+
+/// A text as its reader means it, where that is something else than what stands there.
+pub(crate) fn plain(text: &str) -> Option<String> {
+    View::of(text).map(|view| view.text)
+}
+
+fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut Vec<Hit>) {
     let mut hits = Hits { wanted, out };
-    if (seen.colon || seen.equals || seen.dash) && hits.wants(Detector::Credential) {
-        credential::find(text, seen.colon || seen.equals, &mut hits);
+    if (seen.colon || seen.equals || seen.dash || seen.tag) && hits.wants(Detector::Credential) {
+        credential::find(text, seen.colon || seen.equals || seen.tag, &mut hits);
     }
     if wanted & !(1 << Detector::Credential as u16) == 0 {
         return;
@@ -104,7 +131,7 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
     if text.len() >= 8 {
         secret::find(text, &mut hits);
     }
-    if seen.at || seen.percent && text.contains("%40") {
+    if seen.at {
         // In `postgres://user:password@host` the password and the host are no address.
         let urls = hits.out.iter().filter(|h| h.kind == Detector::ConnectionString as usize).map(|h| h.end);
         let urls: Vec<usize> = urls.collect();

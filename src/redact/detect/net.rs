@@ -7,18 +7,12 @@ use std::net::Ipv6Addr;
 /// How long a name before an `@` is at most; mail servers take 64.
 const LOCAL: usize = 256;
 
-/// Every `@` (or `%40`, as URLs write it) with a name before it and a domain after it. Names have
-/// a limit and domains end at the next `@`, so each byte is looked at a bounded number of times. `urls` are the places, in
-/// order, where the password in a URL ends.
+/// Every `@` with a name before it and a domain after it. Names have a limit and domains end at the next `@`, so each
+/// byte is looked at a bounded number of times. `urls` are the places, in order, where the password in a URL ends.
 pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
-    for (at, _) in bytes.iter().enumerate().filter(|(_, b)| matches!(b, b'@' | b'%')) {
-        let width = match bytes.get(at..) {
-            Some([b'@', ..]) => 1,
-            Some([b'%', b'4', b'0', ..]) => 3,
-            _ => continue,
-        };
+    for (at, _) in bytes.iter().enumerate().filter(|(_, b)| **b == b'@') {
         if at < done || urls.binary_search(&at).is_ok() {
             continue;
         }
@@ -26,13 +20,13 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
         while start > done && at - start < LOCAL && before(bytes, start).is_some_and(is_local) {
             start -= 1;
         }
-        let quoted = (start == at && width == 1).then(|| quoted_before(bytes, at, done)).flatten();
+        let quoted = (start == at).then(|| quoted_before(bytes, at, done)).flatten();
         // Quotes and dots around an address are not its own.
         while start < at && bytes.get(start).is_some_and(|&b| !is_word(b) && b != b'_' && b != b'+') {
             start += 1;
         }
         start = quoted.unwrap_or(start);
-        let from = at + width;
+        let from = at + 1;
         if let Some(end) = literal(text, from).filter(|_| start < at) {
             hits.add(Detector::Email, start, end);
             done = end;

@@ -18,6 +18,8 @@ pub(super) enum Gap {
     Dash,
     Dot,
     Slash,
+    /// `_`
+    Under,
     /// `(`
     Open,
     /// `)`, and whatever follows it
@@ -82,7 +84,8 @@ fn iban_around(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Opti
     let bytes = text.as_bytes();
     let start = i.checked_sub(2)?;
     let country = bytes.get(start..i)?.iter().all(u8::is_ascii_alphabetic);
-    if !country || before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric()) {
+    let glued = before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric());
+    if !country || glued && !super::tail(text, start, 4).eq_ignore_ascii_case("iban") {
         return None;
     }
     let called = || Context::around(text, start, start, hint).iban;
@@ -244,8 +247,22 @@ impl Run<'_> {
         }
     }
 
+    /// Whether groups are those in which numbers stand on cards.
+    fn printed(&self, from: usize, to: usize) -> bool {
+        let lens = self.groups.get(from..to).unwrap_or_default().iter().map(Group::len);
+        lens.clone().eq([4, 4, 4, 4]) || lens.eq([4, 6, 5])
+    }
+
     fn cards(&mut self, hint: Context, hits: &mut Hits<'_>) {
         let mut buffer = [0; 24];
+        // Dictated, digit by digit.
+        let count = self.groups.len();
+        if (15..=16).contains(&count) && self.groups.iter().all(|g| g.len() == 1) {
+            let digits = self.collect(0, count, &mut buffer);
+            if luhn(digits) && issuer(digits) == Issuer::Certain {
+                return self.take(0, count, Some(Detector::Card), hits);
+            }
+        }
         let mut i = 0;
         while i < self.groups.len() {
             let mut taken = 0;
@@ -257,6 +274,8 @@ impl Run<'_> {
                     && match (gap, group.gap) {
                         (Some(Gap::Dot), other) => other != Gap::Dot,
                         (Some(Gap::Space | Gap::Dash), other) => !matches!(other, Gap::Space | Gap::Dash),
+                        (Some(Gap::Slash), other) => other != Gap::Slash,
+                        (Some(Gap::Under), other) => other != Gap::Under,
                         _ => true,
                     };
                 // Nobody writes more than eight together, but for the thirteen behind an issuer's six.
@@ -266,7 +285,8 @@ impl Run<'_> {
                 }
                 // `…1111USD`; letters of hexadecimal digits make it part of a hash.
                 let glued = total < 15 || last_is_hex(self.text, group.end);
-                if total < 12 || !self.stands_alone(i, to) || self.ends_in_letter(to) && glued {
+                let odd = to > i + 1 && matches!(gap, Some(Gap::Slash | Gap::Under)) && !self.printed(i, to);
+                if odd || total < 12 || !self.stands_alone(i, to) || self.ends_in_letter(to) && glued {
                     continue;
                 }
                 let digits = self.collect(i, to, &mut buffer);
@@ -295,8 +315,10 @@ impl Run<'_> {
                 [3, 2, 4] if self.gap(i + 1) == self.gap(i + 2) => i + 3,
                 _ => continue,
             };
-            if !self.is_free(i, to) || !self.stands_alone(i, to) || self.ends_in_letter(to) || (i == 0 && self.touched)
-            {
+            let named =
+                || self.groups.first().is_some_and(|g| super::tail(self.text, g.start, 3).eq_ignore_ascii_case("ssn"));
+            let touched = i == 0 && self.touched && !named();
+            if !self.is_free(i, to) || !self.stands_alone(i, to) || self.ends_in_letter(to) || touched {
                 continue;
             }
             let (Some(first), Some(last)) = (self.groups.get(i), self.groups.get(to - 1)) else { continue };
@@ -309,7 +331,7 @@ impl Run<'_> {
                 // `+353 703 07 7829`
                 _ if country => false,
                 Some(Gap::Dash) if to == i + 3 => given_out,
-                Some(Gap::Space) if to == i + 3 => {
+                Some(Gap::Space | Gap::Dot | Gap::Under) if to == i + 3 => {
                     given_out && !Context::around(self.text, first.start, last.end, hint).phone
                 }
                 _ => false,
@@ -334,10 +356,11 @@ fn separator(text: &str, at: usize) -> Option<(Gap, usize)> {
             return gap.map(|g| (g, at + offset));
         }
         let here = match c {
-            ' ' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' => Gap::Space,
+            ' ' | '\t' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' => Gap::Space,
             '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' => Gap::Dash,
             '.' => Gap::Dot,
             '/' => Gap::Slash,
+            '_' => Gap::Under,
             '(' => Gap::Open,
             ')' => Gap::Close,
             _ => return None,
@@ -351,6 +374,10 @@ fn separator(text: &str, at: usize) -> Option<(Gap, usize)> {
             (Some(Gap::Dash), Gap::Open) => Some(Gap::Open),
             _ => return None,
         };
+        // Names of files and variables have it, and nothing else beside it.
+        if gap == Some(Gap::Under) && !rest.get(1..).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit())) {
+            return None;
+        }
         if n == 2 {
             let next = text.get(at + offset + c.len_utf8()..)?;
             return next

@@ -7,6 +7,7 @@ use super::{Hits, before, head, is_word, tail};
 use crate::redact::policy::Detector;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 /// Which bytes a token is made of.
@@ -231,6 +232,9 @@ enum Start {
     Scheme,
     Birth,
     PasswordIs,
+    PinIs,
+    Code,
+    Oracle,
     AzureSecret,
     AzureSas,
     Twilio,
@@ -252,7 +256,14 @@ const STARTS: &[(Start, &str)] = &[
          Födelse født Født fødsel Fødsel syntynyt syntymä Syntymä urodzon urodzenia narozen született doğum Doğum \
          родился родилась рождения γεννή 生年月日 出生 생년월일",
     ),
-    (Start::PasswordIs, "password Password PASSWORD passphrase Passphrase passcode Passcode"),
+    (
+        Start::PasswordIs,
+        "password Password PASSWORD passphrase Passphrase passcode Passcode Passwort Kennwort contraseña Contraseña senha \
+         Senha wachtwoord Wachtwoord passe salasana lösenord hasło пароль",
+    ),
+    (Start::PinIs, "pin Pin PIN"),
+    (Start::Code, "cvv Cvv CVV cvc Cvc CVC"),
+    (Start::Oracle, ":thin:"),
     (Start::AzureSecret, "Q~"),
     (Start::AzureSas, "sig="),
     (
@@ -324,6 +335,9 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
                 birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
             }
             Start::PasswordIs => password_is(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::PinIs if alone => digits_after(text, to, true, 4..=8).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Code if alone => digits_after(text, to, false, 3..=4).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Oracle => oracle(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
             Start::AzureSecret => azure_secret(bytes, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
             Start::AzureSas => {
                 Some((to, run_signature(bytes, to))).filter(|(a, b)| b - a >= 40).map(|(a, b)| (Detector::ApiKey, a, b))
@@ -498,13 +512,43 @@ fn birth(text: &str, to: usize, date: &Regex) -> Option<(usize, usize)> {
 /// `my password is hunter2`: the word after it, if it is not one that a sentence goes on with.
 fn password_is(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 96);
-    let after = [" is now ", " is: ", " is ", " was ", " to "].into_iter().find_map(|w| rest.strip_prefix(w))?;
+    const IS: [&str; 13] = [
+        " is now ", " is: ", " is ", " was ", " to ", " ist ", " lautet ", " es ", " est ", " é ", " è ", " on ",
+        " är ",
+    ];
+    let after = IS.into_iter().find_map(|w| rest.strip_prefix(w))?;
     let after = after.trim_start_matches([' ', '"', '\'', '`', ':']);
     let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).next()?;
     let word = word.trim_end_matches(['.', ',', ';', '!', '?', ')']);
     let plain = word.bytes().skip(1).all(|b| b.is_ascii_lowercase() || !b.is_ascii());
     let start = to + rest.len() - after.len();
     (word.len() >= 4 && !plain && !word.starts_with("[REDACTED")).then_some((start, start + word.len()))
+}
+
+/// The digits that are said to be a PIN (`said`: a word or a sign has to stand between) or a card's security code.
+fn digits_after(text: &str, to: usize, said: bool, count: RangeInclusive<usize>) -> Option<(usize, usize)> {
+    let rest = head(text, to, 24);
+    let digits = rest.find(|c: char| c.is_ascii_digit())?;
+    // `CVV2: 123`
+    let digits = match rest.as_bytes() {
+        [b'2', ..] if !said => 1 + rest.get(1..)?.find(|c: char| c.is_ascii_digit())?,
+        _ => digits,
+    };
+    let between = rest.get(..digits)?.trim_matches([' ', ':', '=', '#', '.', '2']);
+    let words = matches!(between, "" | "is" | "ist" | "es" | "est" | "code" | "number" | "code is" | "code:" | "is:");
+    let told = !said || between == "is" || rest.get(..digits)?.contains(':');
+    let len = rest.get(digits..)?.bytes().take_while(u8::is_ascii_digit).count();
+    let ends = text.as_bytes().get(to + digits + len).is_none_or(|b| !is_word(*b));
+    (digits > 0 && words && told && ends && count.contains(&len)).then_some((to + digits, to + digits + len))
+}
+
+/// The password of Oracle's `jdbc:oracle:thin:user/password@host`.
+fn oracle(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 256);
+    let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(rest.len());
+    let at = rest.get(..end)?.rfind('@')?;
+    let slash = rest.get(..at)?.find('/')?;
+    (slash > 0 && slash + 1 < at).then_some((to + slash + 1, to + at))
 }
 
 /// Client secrets of Entra ID: three characters, a digit, `Q~` and 31 to 34 more.

@@ -1,0 +1,261 @@
+//! A text as its reader means it: escapes of URLs, JSON and HTML undone, digits and dashes of other scripts as ASCII, marks
+//! that nobody sees left out, `jane [at] example [dot] org` put together.
+//!
+//! Detectors look at the text as it stands and at this, and what they find here is brought back to the places in the
+//! text. Each byte is looked at a bounded number of times.
+
+/// The text, and for each of its bytes the place in the original that it comes from.
+pub(super) struct View {
+    pub(super) text: String,
+    at: Vec<u32>,
+}
+
+impl View {
+    /// `None` where the text shows all that is in it.
+    pub(super) fn of(text: &str) -> Option<View> {
+        // The places are kept as 32 bits; no entry is that large.
+        u32::try_from(text.len()).ok()?;
+        let bytes = text.as_bytes();
+        let mut view: Option<View> = None;
+        let mut i = 0;
+        while let Some(&b) = bytes.get(i) {
+            let undone = match b {
+                b'%' => percent(bytes, i),
+                b'\\' => backslash(text, i),
+                b'&' => entity(text, i),
+                b'[' | b'(' | b'{' | b' ' => spelled(text, i),
+                0x80.. => other(text, i),
+                _ => None,
+            };
+            let (meant, next) = match undone {
+                None => {
+                    let width = text.get(i..).and_then(|t| t.chars().next()).map_or(1, char::len_utf8);
+                    if let Some(view) = &mut view {
+                        view.push(text.get(i..i + width).unwrap_or_default(), i);
+                    }
+                    i += width;
+                    continue;
+                }
+                Some(found) => found,
+            };
+            let view = view.get_or_insert_with(|| View::copied(text, i));
+            match meant {
+                Meant::Nothing => {}
+                Meant::Char(c) => view.push(c.encode_utf8(&mut [0; 4]), i),
+                // What stands around it in spaces belongs to it.
+                Meant::Mark(c) => {
+                    while view.text.ends_with(' ') {
+                        view.text.pop();
+                        view.at.pop();
+                    }
+                    view.push(c, i);
+                }
+            }
+            i = next;
+        }
+        view
+    }
+
+    fn copied(text: &str, to: usize) -> View {
+        let mut view = View { text: String::with_capacity(text.len()), at: Vec::with_capacity(text.len()) };
+        view.text.push_str(text.get(..to).unwrap_or_default());
+        view.at.extend((0..to).map(|n| n as u32));
+        view
+    }
+
+    fn push(&mut self, text: &str, from: usize) {
+        self.text.push_str(text);
+        self.at.extend((0..text.len()).map(|_| from as u32));
+    }
+
+    /// Where in the original, which has `len` bytes, the byte at `i` comes from.
+    pub(super) fn place(&self, i: usize, len: usize) -> usize {
+        self.at.get(i).map_or(len, |&at| at as usize)
+    }
+}
+
+/// What stands for what was read.
+enum Meant {
+    Nothing,
+    Char(char),
+    /// An `@` or a dot that was spelled out.
+    Mark(&'static str),
+}
+
+fn hex(bytes: &[u8], at: usize, len: usize) -> Option<u32> {
+    let digits = bytes.get(at..at + len)?;
+    digits.iter().try_fold(0, |n, &b| Some(n << 4 | char::from(b).to_digit(16)?))
+}
+
+/// `%40`, and `%C3%BC` for what is not ASCII.
+fn percent(bytes: &[u8], at: usize) -> Option<(Meant, usize)> {
+    let first = hex(bytes, at + 1, 2)?;
+    let width = match first {
+        0..0x80 => 1,
+        0xc0..0xe0 => 2,
+        0xe0..0xf0 => 3,
+        _ => 4,
+    };
+    let mut buffer = [0; 4];
+    for (n, slot) in buffer.iter_mut().enumerate().take(width) {
+        let from = at + 3 * n;
+        if bytes.get(from) != Some(&b'%') {
+            return None;
+        }
+        *slot = hex(bytes, from + 1, 2)? as u8;
+    }
+    let c = std::str::from_utf8(buffer.get(..width)?).ok()?.chars().next()?;
+    Some((Meant::Char(c), at + 3 * width))
+}
+
+/// `\n`, `\"`, `\u0040`, with as many backslashes as there are levels of strings in strings.
+fn backslash(text: &str, at: usize) -> Option<(Meant, usize)> {
+    let bytes = text.as_bytes();
+    let run = bytes.get(at..)?.iter().take(64).take_while(|&&b| b == b'\\').count();
+    let end = at + run;
+    let (c, next) = match bytes.get(end)? {
+        b'n' | b'r' => ('\n', end + 1),
+        b't' => ('\t', end + 1),
+        b'u' => (char::from_u32(hex(bytes, end + 1, 4)?)?, end + 5),
+        b'x' => (char::from_u32(hex(bytes, end + 1, 2)?)?, end + 3),
+        b @ (b'"' | b'\'' | b'/') => (char::from(*b), end + 1),
+        _ => return None,
+    };
+    Some((Meant::Char(c), next))
+}
+
+/// `&#64;`, `&#x40;`, and the names of a few.
+fn entity(text: &str, at: usize) -> Option<(Meant, usize)> {
+    let rest = super::head(text, at + 1, 10);
+    let (name, _) = rest.split_once(';')?;
+    let c = match name {
+        "amp" => '&',
+        "quot" => '"',
+        "apos" => '\'',
+        "lt" => '<',
+        "gt" => '>',
+        "nbsp" => ' ',
+        "commat" => '@',
+        "period" => '.',
+        "colon" => ':',
+        "equals" => '=',
+        "hyphen" | "dash" => '-',
+        _ => {
+            let digits = name.strip_prefix('#')?;
+            let code = match digits.strip_prefix(['x', 'X']) {
+                Some(digits) => u32::from_str_radix(digits, 16).ok()?,
+                None => digits.parse().ok()?,
+            };
+            char::from_u32(code)?
+        }
+    };
+    Some((Meant::Char(c), at + 1 + name.len() + 1))
+}
+
+/// `[at]`, `(dot)`, `[.]`, and ` at example dot org`.
+fn spelled(text: &str, at: usize) -> Option<(Meant, usize)> {
+    let bytes = text.as_bytes();
+    let past_spaces =
+        |from: usize| from + bytes.get(from..).map_or(0, |b| b.iter().take_while(|&&b| b == b' ').take(2).count());
+    if bytes.get(at) != Some(&b' ') {
+        let inner = super::head(text, at + 1, 8);
+        let (word, _) = inner.split_once([']', ')', '}'])?;
+        let mark = mark(word.trim())?;
+        return Some((Meant::Mark(mark), past_spaces(at + 1 + word.len() + 1)));
+    }
+    let word = bytes.get(at + 1..at + 5)?;
+    let label = |from: usize| {
+        bytes
+            .get(from..)
+            .map_or(0, |b| b.iter().take(63).take_while(|b| b.is_ascii_alphanumeric() || **b == b'-').count())
+    };
+    let dot = |from: usize| bytes.get(from..from + 5).is_some_and(|w| w.eq_ignore_ascii_case(b" dot "));
+    let before = at.checked_sub(1).and_then(|i| bytes.get(i)).is_some_and(u8::is_ascii_alphanumeric);
+    if word.get(..3).is_some_and(|w| w.eq_ignore_ascii_case(b"at ")) {
+        let domain = label(at + 4);
+        return (before && domain > 0 && dot(at + 4 + domain) && label(at + 9 + domain) > 1)
+            .then_some((Meant::Mark("@"), at + 4));
+    }
+    let in_domain = || {
+        let mut words = super::tail(text, at, 80).rsplit(' ').skip(1).step_by(2);
+        words.find(|w| !w.eq_ignore_ascii_case("dot")).is_some_and(|w| w.eq_ignore_ascii_case("at"))
+    };
+    (before && dot(at) && label(at + 5) > 1 && in_domain()).then_some((Meant::Mark("."), at + 5))
+}
+
+fn mark(word: &str) -> Option<&'static str> {
+    match word {
+        "@" => Some("@"),
+        "." => Some("."),
+        ":" => Some(":"),
+        _ if word.eq_ignore_ascii_case("at") => Some("@"),
+        _ if word.eq_ignore_ascii_case("dot") => Some("."),
+        _ => None,
+    }
+}
+
+/// Digits, spaces and dashes that are not ASCII, letters of full width, marks that nobody sees.
+fn other(text: &str, at: usize) -> Option<(Meant, usize)> {
+    let c = text.get(at..)?.chars().next()?;
+    let plain = match c {
+        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}' => {
+            return Some((Meant::Nothing, at + c.len_utf8()));
+        }
+        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => ' ',
+        '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => '-',
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0)?,
+        '\u{3002}' | '\u{ff61}' | '\u{2024}' => '.',
+        _ => digit(c)?,
+    };
+    Some((Meant::Char(plain), at + c.len_utf8()))
+}
+
+/// The ASCII digit that a digit of another script is.
+fn digit(c: char) -> Option<char> {
+    // Where the ten digits of a script begin: Arabic, Persian, Devanagari, Bengali, Thai and others; in circles, in bold.
+    const ZEROS: [u32; 14] =
+        [0x660, 0x6f0, 0x966, 0x9e6, 0xa66, 0xae6, 0xbe6, 0xe50, 0xed0, 0x1040, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7f6];
+    let code = u32::from(c);
+    let value = ZEROS.iter().find_map(|zero| code.checked_sub(*zero).filter(|n| *n < 10))?;
+    char::from_digit(value, 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::View;
+
+    fn meant(text: &str) -> String {
+        View::of(text).map_or_else(|| text.to_owned(), |view| view.text)
+    }
+
+    #[test]
+    fn what_is_written_otherwise_is_read_as_meant() {
+        for (text, as_meant) in [
+            ("a%40b.org", "a@b.org"),
+            ("caf%C3%A9 %zz %4", "café %zz %4"),
+            (r#"{\\\"a\\\":\\n1\u0040\x41\/"#, "{\"a\":\n1@A/"),
+            (r"C:\dir \d+", r"C:\dir \d+"),
+            ("&#64;&#x40;&amp;&nope;&", "@@&&nope;&"),
+            ("jane [at] example (dot) org", "jane@example.org"),
+            ("jane at example dot co dot uk, look at it", "jane@example.co.uk, look at it"),
+            ("connect the dot to it", "connect the dot to it"),
+            ("203[.]0[.]113[.]7", "203.0.113.7"),
+            ("4\u{200b}1\u{ad}1 ４１ ٤١", "411 41 41"),
+            ("a – b ü", "a - b ü"),
+        ] {
+            assert_eq!(meant(text), as_meant, "{text}");
+        }
+        assert!(View::of("plain (text) [here] at 10% & more").is_none());
+    }
+
+    #[test]
+    fn every_byte_comes_from_somewhere() {
+        let text = "é%C3%A9\\u0041\u{200b}x(at)y";
+        let view = View::of(text).unwrap();
+        assert_eq!(view.at.len(), view.text.len());
+        for (i, _) in view.text.char_indices().chain([(view.text.len(), ' ')]) {
+            assert!(text.is_char_boundary(view.place(i, text.len())));
+        }
+        assert_eq!(view.text, "ééAx@y");
+    }
+}
