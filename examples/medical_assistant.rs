@@ -65,7 +65,10 @@ fn main() -> Result<()> {
 
     println!("\nThe patient asks who has looked\n");
     let verification = log.verify(&VerifyOptions::new())?;
+    let known = log.emergencies()?;
     let mut context = Context::new(Subject::Patient(PATIENT.to_owned()));
+    context.recorded_as.extend(known.iter().map(|state| state.grant.patient.clone())); // its pseudonym
+    context = context.emergencies(known);
     context.integrity_verified = verification.ok();
     context.generated_at = Some("2026-03-02T16:00:00Z".parse()?);
     let mut report = AccessReport::builder(context);

@@ -165,6 +165,49 @@ impl GrantState {
             Some(GrantEnd::Closed { .. }) => "closed",
         }
     }
+
+    /// All of it as JSON: what `break-glass list --json` prints, and access reports hold.
+    pub fn to_json(&self) -> Json {
+        let grant = &self.grant;
+        let uses = self.uses.iter().map(|used| {
+            let misuse = used.misuse.map(|m| m.as_str());
+            Object::from_iter([
+                ("seq", Json::from(used.seq)),
+                ("user", used.user.as_str().into()),
+                ("misuse", misuse.into()),
+            ])
+        });
+        let reviews = self.reviews.iter().map(|review| {
+            Object::from_iter([
+                ("seq", Json::from(review.seq)),
+                ("reviewer", review.reviewer.as_str().into()),
+                ("disposition", review.disposition.as_str().into()),
+                ("note", review.note.as_deref().into()),
+            ])
+        });
+        let (ended, closed_by) = match &self.end {
+            Some(GrantEnd::Closed { seq, actor }) => (Some(*seq), Some(actor.as_str())),
+            Some(GrantEnd::Expired(seq)) => (*seq, None),
+            _ => (None, None),
+        };
+        Object::from_iter([
+            ("grant", Json::from(grant.seq)),
+            ("state", self.status().into()),
+            ("user", grant.user.as_str().into()),
+            ("patient", grant.patient.as_str().into()),
+            ("reason", grant.reason.as_str().into()),
+            ("urgency", grant.urgency.as_str().into()),
+            ("actor", grant.actor.as_str().into()),
+            ("opened_at", grant.opened_at.to_string().into()),
+            ("expires_at", grant.expires_at.to_string().into()),
+            ("end_seq", ended.into()),
+            ("closed_by", closed_by.into()),
+            ("uses", uses.map(Json::from).collect::<Vec<_>>().into()),
+            ("reviews", reviews.map(Json::from).collect::<Vec<_>>().into()),
+            ("needs_review", self.needs_review().into()),
+        ])
+        .into()
+    }
 }
 
 /// What is kept in memory of a grant that nothing has ended yet.

@@ -351,10 +351,17 @@ fn a_grant_is_opened_closed_reviewed_and_listed() {
         let line = call("c", user, "read_chart", &format!(r#""patient_id":"P-1","emergency":true,"grant":{grant}"#));
         place.run_with(&["record", "s"], line.as_bytes()).ok();
     };
+    let check = |user: &str, patient: &str| {
+        place.run(&["break-glass", "check", "s", &grant, "--user", user, "--patient", patient])
+    };
+    assert!(check("dr", "P-1").ok().contains("holds until"));
+    check("dr", "P-2").code(1);
+    check("somebody_else", "P-1").code(1);
     used("dr");
     used("somebody_else");
     assert_eq!(text(&list(&["--unreviewed"])[0], "state"), "open");
     close(&grant, "dr").ok();
+    check("dr", "P-1").code(1);
     refused(close(&grant, "dr"), "");
     used("dr"); // recorded, and told as misuse
     let states = list(&[]);

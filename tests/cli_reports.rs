@@ -51,6 +51,49 @@ fn everything_that_one_persons_agents_touched() {
 }
 
 #[test]
+fn emergency_access_stands_in_the_report_with_its_review() {
+    let place = place();
+    let open =
+        ["break-glass", "open", "s", "--user", "dr", "--patient", "P-1", "--reason", "un<b>conscious", "--ttl=1h"];
+    let grant = place.run(&[&open[..], &["--json"]].concat()).json();
+    let grant = number(&grant, "grant");
+    let used = |user: &str, grant: u64| {
+        let more = format!(r#""patient_id":"P-1","emergency":true,"grant":{grant}"#);
+        place.run_with(&["record", "s"], call("c", user, "read_chart", &more).as_bytes()).ok();
+    };
+    used("dr", grant);
+    used("stranger", grant);
+    used("dr", 0);
+    let report = |format: &str| place.run(&["report", "access", "s", "--patient", "P-1", "--format", format]);
+    let json = report("json").json();
+    let grants = json.get("emergency_grants").and_then(Json::as_array).unwrap();
+    assert_eq!((grants.len(), number(&grants[0], "grant")), (1, grant));
+    let rows = json.get("accesses").and_then(Json::as_array).unwrap();
+    let misuses: Vec<&str> = rows.iter().filter_map(|row| row.get("misuse").and_then(Json::as_str)).collect();
+    assert_eq!(misuses, ["other_user", "no_grant"]);
+    for format in ["text", "html", "csv"] {
+        let out = report(format).ok();
+        assert!(out.contains("NOT REVIEWED") && out.contains("NOT COVERED"), "{format}: {out}");
+        assert!(out.contains("another user"), "{format}: {out}");
+        assert!(
+            out.contains(if format == "html" { "un&lt;b&gt;conscious" } else { "un<b>conscious" }),
+            "{format}: {out}"
+        );
+    }
+    let grant = grant.to_string();
+    place.run(&["break-glass", "review", "s", &grant, "--reviewer", "office", "--disposition", "justified"]).ok();
+    for format in ["text", "html", "csv"] {
+        let out = report(format).ok();
+        assert!(out.contains("justified by office") && !out.contains("NOT REVIEWED"), "{format}: {out}");
+    }
+    // Neither another patient's report nor an accounting has it.
+    let other = place.run(&["report", "access", "s", "--patient", "P-2", "--format", "json"]).json();
+    assert!(other.get("emergency_grants").and_then(Json::as_array).unwrap().is_empty());
+    let other = place.run(&["report", "disclosures", "s", "--patient", "P-1", "--format", "html"]).ok();
+    assert!(!other.contains("conscious"));
+}
+
+#[test]
 fn an_accounting_is_of_six_years_without_what_is_routine() {
     let place = place();
     let report = place.run(&["report", "disclosures", "s", "--patient", "P-1", "--format", "json"]).json();

@@ -1,20 +1,21 @@
 //! `break-glass`: emergency access, from opening to review.
 
-use super::exit::{End, Outcome};
+use super::exit::{End, Failure, Outcome};
 use super::render::{Out, Style, clean};
 use super::store::StoreArgs;
 use super::table::{Table, left, right};
 use attestlog::alert::parse_duration;
 use attestlog::json::{Json, Object};
-use attestlog::{GrantEnd, GrantState};
+use attestlog::{ErrorKind, GrantState};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::time::Duration;
 
-/// Emergency access: open, close, review and list grants
+/// Emergency access: open, check, close, review and list grants
 #[derive(Debug, Subcommand)]
 pub enum BreakGlassCommand {
     Open(OpenArgs),
+    Check(CheckArgs),
     Close(CloseArgs),
     Review(ReviewArgs),
     List(ListArgs),
@@ -46,6 +47,22 @@ pub struct OpenArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Say whether a user may look at a patient's data under a grant now: what a host refuses by (exit code 1: it may not)
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The grant
+    #[arg(value_name = "SEQ")]
+    grant: u64,
+    /// Who wants to look
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    user: String,
+    /// At whose data
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    patient: String,
 }
 
 /// End a grant before its time
@@ -96,6 +113,7 @@ pub struct ListArgs {
 pub fn run(command: &BreakGlassCommand) -> Outcome {
     match command {
         BreakGlassCommand::Open(args) => open(args),
+        BreakGlassCommand::Check(args) => check(args),
         BreakGlassCommand::Close(args) => close(args),
         BreakGlassCommand::Review(args) => review(args),
         BreakGlassCommand::List(args) => list(args),
@@ -118,6 +136,17 @@ fn open(args: &OpenArgs) -> Outcome {
     }
     out.flush()?;
     Ok(End::Done)
+}
+
+fn check(args: &CheckArgs) -> Outcome {
+    let log = args.store.open()?;
+    match log.check_emergency(&args.user, &args.patient, args.grant) {
+        Ok(grant) => said(format!("grant {} holds until {}", grant.seq, grant.expires_at)),
+        Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NoSuchEntry) => {
+            Err(Failure::Found(e.to_string()))
+        }
+        Err(e) => Err(args.store.name(e.into())),
+    }
 }
 
 fn close(args: &CloseArgs) -> Outcome {
@@ -148,7 +177,7 @@ fn list(args: &ListArgs) -> Outcome {
     let mut out = Out::stdout();
     if args.json {
         for grant in &grants {
-            out.line(json(grant).to_canonical().as_str())?;
+            out.line(grant.to_json().to_canonical().as_str())?;
         }
     } else {
         show(&grants, &mut out)?;
@@ -185,46 +214,4 @@ pub fn show(grants: &[GrantState], out: &mut Out) -> std::io::Result<()> {
         ])?;
     }
     table.finish()
-}
-
-fn json(state: &GrantState) -> Json {
-    let grant = &state.grant;
-    let uses = state.uses.iter().map(|used| {
-        let misuse = used.misuse.map(|m| m.as_str());
-        Object::from_iter([
-            ("seq", Json::from(used.seq)),
-            ("user", used.user.as_str().into()),
-            ("misuse", misuse.into()),
-        ])
-    });
-    let reviews = state.reviews.iter().map(|review| {
-        Object::from_iter([
-            ("seq", Json::from(review.seq)),
-            ("reviewer", review.reviewer.as_str().into()),
-            ("disposition", review.disposition.as_str().into()),
-            ("note", review.note.as_deref().into()),
-        ])
-    });
-    let (ended, closed_by) = match &state.end {
-        Some(GrantEnd::Closed { seq, actor }) => (Some(*seq), Some(actor.as_str())),
-        Some(GrantEnd::Expired(seq)) => (*seq, None),
-        _ => (None, None),
-    };
-    Object::from_iter([
-        ("grant", Json::from(grant.seq)),
-        ("state", state.status().into()),
-        ("user", grant.user.as_str().into()),
-        ("patient", grant.patient.as_str().into()),
-        ("reason", grant.reason.as_str().into()),
-        ("urgency", grant.urgency.as_str().into()),
-        ("actor", grant.actor.as_str().into()),
-        ("opened_at", grant.opened_at.to_string().into()),
-        ("expires_at", grant.expires_at.to_string().into()),
-        ("end_seq", ended.into()),
-        ("closed_by", closed_by.into()),
-        ("uses", uses.map(Json::from).collect::<Vec<_>>().into()),
-        ("reviews", reviews.map(Json::from).collect::<Vec<_>>().into()),
-        ("needs_review", state.needs_review().into()),
-    ])
-    .into()
 }

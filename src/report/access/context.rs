@@ -90,6 +90,8 @@ pub struct Context {
     pub rewritable_from: u64,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
+    /// What is known of emergency grants, where the caller has said it.
+    pub(super) grants: Option<super::grants::Grants>,
     /// Names of members whose values identify a record and are shown; `*` at the start matches by the end. The log may
     /// keep other members of a result (a status, a count); of these a report shows the name only.
     pub record_ids: Vec<String>,
@@ -110,6 +112,7 @@ impl Context {
             anchored_size: 0,
             rewritable_from: 0,
             purged: Vec::new(),
+            grants: None,
             record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),
         }
     }

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::report::csv::Row;
 use std::io::Write;
 
-/// The columns. `row` is `access`, `purged` or `report`; a row of the last two uses `seq` and `note` only.
+/// The columns. `row` is `access`, `grant`, `purged` or `report`; a row of the last three uses `seq` and `note` only.
 const COLUMNS: &[&str] = &[
     "row",
     "seq",
@@ -29,7 +29,7 @@ const COLUMNS: &[&str] = &[
 impl AccessReport {
     /// Writes the report as CSV, with the guard against formulas that [`csv`](crate::report::csv) describes.
     ///
-    /// After the accesses come a row for each purge and, always, rows named `report`: the sums, integrity,
+    /// After the accesses come a row for each emergency grant and each purge and, always, rows named `report`: the sums, integrity,
     /// anchoring and purposes, so that a table of no accesses still says what it is worth.
     ///
     /// # Errors
@@ -59,7 +59,11 @@ impl AccessReport {
             row.plain(access.emergency);
             row.list(Some(&access.patients));
             row.opt_plain(access.finished_seq);
-            row.text("");
+            row.text(&access.misuse.map_or(String::new(), |misuse| misuse.to_string()));
+            row.end(&mut out)?;
+        }
+        for told in self.grants(usize::MAX) {
+            note(&mut row, "grant", Some(told.seq), &told.sentence());
             row.end(&mut out)?;
         }
         for (purged, sentence) in self.context().purged.iter().zip(self.purges()) {

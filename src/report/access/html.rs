@@ -10,6 +10,8 @@ use std::fmt::Write;
 
 /// Longer ids are shortened in the middle; JSON and CSV have them whole.
 const MAX_VALUE: usize = 96;
+/// How long the text of what was viewed is in a row that fills much of a page.
+const TALL: usize = 600;
 const STYLE: &str = include_str!("report.css");
 
 impl AccessReport {
@@ -31,6 +33,7 @@ impl AccessReport {
         page.tag("</header>\n<main>");
         page.standing(self);
         page.figures(self);
+        page.emergencies(self);
         page.tallies(self);
         page.accesses(self);
         page.tag("</main>\n");
@@ -168,6 +171,44 @@ impl Page {
         self.tag("</section>\n");
     }
 
+    fn emergencies(&mut self, report: &AccessReport) {
+        let grants = report.grants(MAX_VALUE);
+        if grants.is_empty() {
+            return;
+        }
+        let by_user = matches!(report.context().subject, Subject::User(_));
+        self.tag(
+            "<section aria-labelledby=\"emergencies\"><h2 id=\"emergencies\">Emergency access</h2>\
+             <div class=\"wide\" role=\"region\" tabindex=\"0\" aria-labelledby=\"emergencies\"><table class=\"grants\">\
+             <thead><tr><th scope=\"col\" class=\"number\">Grant</th><th scope=\"col\">User</th>",
+        );
+        self.tag(if by_user { "<th scope=\"col\">Patient</th>" } else { "" });
+        self.tag(
+            "<th scope=\"col\">Time</th><th scope=\"col\">Reason</th><th scope=\"col\">Used</th>\
+             <th scope=\"col\">Review</th></tr></thead><tbody>\n",
+        );
+        for told in grants {
+            let _ = write!(self.out, "<tr><td class=\"number\">{}</td><td>", told.seq);
+            let patient = if by_user { &told.patient[..] } else { "" };
+            let cells = [&told.user, patient, &told.time, &told.why, &told.used];
+            for (i, cell) in cells.into_iter().enumerate().filter(|(i, _)| by_user || *i != 1) {
+                self.tag(if i > 0 { "</td><td>" } else { "" });
+                self.tag("<bdi>");
+                self.text(cell);
+                self.tag("</bdi>");
+                if i == 2 {
+                    self.tag("<span class=\"sub\"><bdi>");
+                    self.text(&told.ended);
+                    self.tag("</bdi></span>");
+                }
+            }
+            self.tag(if told.open { "</td><td><bdi class=\"bad\">" } else { "</td><td><bdi>" });
+            self.text(&told.review);
+            self.tag("</bdi></td></tr>\n");
+        }
+        self.tag("</tbody></table></div></section>\n");
+    }
+
     fn tallies(&mut self, report: &AccessReport) {
         if report.tallies().is_empty() {
             return;
@@ -240,7 +281,10 @@ impl Page {
     }
 
     fn access(&mut self, row: &Access, by_user: bool) {
-        let _ = write!(self.out, "<tr><td class=\"number\">{}", row.seq);
+        let (fields, ids) = row.viewed.texts(MAX_VALUE);
+        // A row that is most of a page may be broken between pages, others may not.
+        self.tag(if fields.len() + ids.len() > TALL { "<tr class=\"tall\">" } else { "<tr>" });
+        let _ = write!(self.out, "<td class=\"number\">{}", row.seq);
         if let Some(finished) = row.finished_seq {
             let _ = write!(self.out, "<span class=\"sub\">to {finished}</span>");
         }
@@ -267,7 +311,6 @@ impl Page {
         self.value(&row.tool);
         self.sub(row.server.as_deref());
         self.tag("</td><td>");
-        let (fields, ids) = row.viewed.texts(MAX_VALUE);
         if fields.is_empty() && ids.is_empty() {
             self.text(if row.success() == Some(true) { "not recorded" } else { "nothing recorded" });
         }
@@ -293,6 +336,14 @@ impl Page {
         self.tag("</span>");
         if row.emergency {
             self.tag(" <span class=\"badge\">EMERGENCY</span>");
+        }
+        if let Some(grant) = row.grant {
+            let _ = write!(self.out, "<span class=\"sub\">grant {grant}</span>");
+        }
+        if let Some(misuse) = row.misuse {
+            self.tag("<span class=\"sub bad\">");
+            self.text(&misuse.to_string());
+            self.tag("</span>");
         }
         if row.backfilled {
             self.tag("<span class=\"sub\">back-filled</span>");

@@ -10,6 +10,7 @@
 
 mod context;
 mod csv;
+mod grants;
 mod html;
 mod row;
 mod text;
@@ -258,6 +259,9 @@ impl AccessReport {
             o.insert("left_out", Object::from_iter(left_out));
         }
         o.insert("accesses", self.rows.iter().map(|row| row.to_json(by_user)).collect::<Vec<_>>());
+        if let Some(grants) = &context.grants {
+            o.insert("emergency_grants", grants.listed.iter().map(|state| state.to_json()).collect::<Vec<_>>());
+        }
         let purged = context.purged.iter().map(|p| {
             let mut purged = Object::new();
             purged.insert("count", p.count);
@@ -335,6 +339,12 @@ impl AccessReport {
             )
         };
         self.context.purged.iter().map(sentence).collect()
+    }
+
+    /// What is said of each emergency grant; names and ids have at most `limit` characters.
+    fn grants(&self, limit: usize) -> Vec<grants::Told> {
+        let listed = self.context.grants.iter().flat_map(|grants| &grants.listed);
+        listed.map(|state| grants::told(state, limit)).collect()
     }
 
     /// The accesses by purpose, in words: `treatment (31), not stated (2)`.

@@ -2,7 +2,7 @@
 
 use super::{Context, Subject};
 use crate::json::{Json, Object};
-use crate::{Call, Outcome, Phase, Timestamp, Trigger};
+use crate::{Call, Misuse, Outcome, Phase, Timestamp, Trigger};
 
 /// One access or attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,8 @@ pub struct Access {
     pub emergency: bool,
     /// The seq of the emergency grant.
     pub grant: Option<u64>,
+    /// Why that grant did not cover it, if it did not, where the report knows of grants.
+    pub misuse: Option<Misuse>,
     /// Whether it was taken from a recording, not recorded as it happened.
     pub backfilled: bool,
     /// The patients concerned, in a report about a user; empty in one about a patient.
@@ -94,6 +96,7 @@ impl Access {
             outcome: call.completion.as_ref().map(|c| c.outcome),
             emergency: call.emergency,
             grant: call.grant,
+            misuse: context.grants.as_ref().zip(call.grant).and_then(|(known, grant)| known.misuse(seq, grant)),
             backfilled: call.backfilled,
             patients: if by_user { call.patient_ids.clone() } else { Vec::new() },
             other_patients: others.len() as u64,
@@ -113,6 +116,7 @@ impl Access {
         self.trigger = self.trigger.or(end.trigger);
         self.emergency |= end.emergency;
         self.grant = self.grant.or(end.grant);
+        self.misuse = self.misuse.or(end.misuse);
         self.backfilled |= end.backfilled;
         self.other_patients = self.other_patients.max(end.other_patients);
         for patient in end.patients {
@@ -162,6 +166,9 @@ impl Access {
             if let Some(value) = value {
                 o.insert(name, value);
             }
+        }
+        if let Some(misuse) = self.misuse {
+            o.insert("misuse", misuse.as_str());
         }
         if self.other_patients > 0 {
             o.insert("other_patients", self.other_patients);

@@ -82,6 +82,10 @@ impl AccessReport {
         for (i, sentence) in self.purges().iter().enumerate() {
             page.label(if i == 0 { "Purged" } else { "" }, sentence, Ink::Plain);
         }
+        for (i, told) in self.grants(MAX_VALUE).iter().enumerate() {
+            let ink = if told.open { Ink::Bad } else { Ink::Plain };
+            page.label(if i == 0 { "Emergency" } else { "" }, &told.sentence(), ink);
+        }
         page.blank();
         if self.rows().is_empty() {
             page.line("No accesses in this period.", Ink::Plain);
@@ -261,6 +265,9 @@ fn outcome(row: &Access) -> String {
     let mut text = row.outcome_name().to_owned();
     if row.emergency {
         text.push_str(" EMERGENCY");
+    }
+    if let Some(misuse) = row.misuse {
+        text.push_str(&format!(": {misuse}"));
     }
     text
 }

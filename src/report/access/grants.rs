@@ -1,0 +1,122 @@
+//! Emergency access in a report: under which grants, why, how long, and who looked into it afterwards.
+//!
+//! Invariant A5: a call under a grant that did not cover it says so in its row; a grant that nobody has reviewed says so.
+
+use super::Subject;
+use super::context::{Context, moment};
+use crate::report::text::shortened;
+use crate::{GrantEnd, GrantState, Misuse};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Reasons and notes are free text; a reader of the table needs to know what it is about.
+const MAX_TEXT: usize = 200;
+
+/// What is known of emergency grants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Grants {
+    /// Those of the subject, by seq.
+    pub listed: Vec<GrantState>,
+    /// All that there are.
+    known: BTreeSet<u64>,
+    /// The calls that named one which did not cover them.
+    misused: BTreeMap<u64, Misuse>,
+}
+
+impl Context {
+    /// Adds the emergency grants of the log ([`AuditLog::emergencies`](crate::AuditLog::emergencies)): those of the subject
+    /// whose time, use or review lies in the period are listed, and calls that a grant did not cover say so. The subject's
+    /// names and the period come before it.
+    pub fn emergencies(mut self, states: Vec<GrantState>) -> Context {
+        let known = states.iter().map(|state| state.grant.seq).collect();
+        let misuse = |state: &GrantState| state.uses.clone().into_iter().filter_map(|u| Some((u.seq, u.misuse?)));
+        let misused = states.iter().flat_map(misuse).collect();
+        let concerns = |state: &GrantState| match &self.subject {
+            Subject::Patient(_) => self.is_subject(&state.grant.patient),
+            Subject::User(_) => {
+                self.is_subject(&state.grant.user) || state.uses.iter().any(|used| self.is_subject(&used.user))
+            }
+            // Emergency treatment is none of the disclosures that are accounted for.
+            Subject::Disclosures(_) => false,
+        };
+        let within = |state: &GrantState| {
+            self.end.is_none_or(|end| state.grant.opened_at < end)
+                && self.start.is_none_or(|start| start < state.grant.expires_at)
+        };
+        let listed = states.into_iter().filter(|state| concerns(state) && within(state)).collect();
+        self.grants = Some(Grants { listed, known, misused });
+        self
+    }
+}
+
+impl Grants {
+    /// Why the grant that a call names does not cover it, if it does not.
+    pub(super) fn misuse(&self, seq: u64, grant: u64) -> Option<Misuse> {
+        match self.known.contains(&grant) {
+            true => self.misused.get(&seq).copied(),
+            false => Some(Misuse::NoGrant),
+        }
+    }
+}
+
+/// What is said of a grant, part by part; every text in it is harmless already.
+pub(super) struct Told {
+    pub seq: u64,
+    pub user: String,
+    pub patient: String,
+    pub time: String,
+    pub ended: String,
+    pub why: String,
+    pub used: String,
+    pub review: String,
+    /// Whether somebody has still to do something about it.
+    pub open: bool,
+}
+
+pub(super) fn told(state: &GrantState, limit: usize) -> Told {
+    let grant = &state.grant;
+    let misused = state.uses.iter().filter(|used| used.misuse.is_some()).count();
+    let calls = match state.uses.len() {
+        0 => "not used".to_owned(),
+        1 => "1 call".to_owned(),
+        n => format!("{n} calls"),
+    };
+    let reviews: Vec<String> = state
+        .reviews
+        .iter()
+        .map(|review| {
+            let note = review.note.as_deref().map_or(String::new(), |note| format!(" ({})", shortened(note, MAX_TEXT)));
+            format!("{} by {}{note}", shortened(&review.disposition, limit), shortened(&review.reviewer, limit))
+        })
+        .collect();
+    let review = match (state.needs_review(), reviews.is_empty()) {
+        (true, true) => "NOT REVIEWED".to_owned(),
+        (true, false) => format!("{}; USED SINCE, NOT REVIEWED AGAIN", reviews.join("; ")),
+        (false, _) => reviews.join("; "),
+    };
+    Told {
+        seq: grant.seq,
+        user: shortened(&grant.user, limit),
+        patient: shortened(&grant.patient, limit),
+        time: format!("{} to {}", moment(grant.opened_at), moment(grant.expires_at)),
+        ended: match &state.end {
+            None => "open".to_owned(),
+            Some(GrantEnd::Expired(_)) => "expired".to_owned(),
+            Some(GrantEnd::Closed { actor, .. }) => format!("closed by {}", shortened(actor, limit)),
+        },
+        why: format!("{} ({})", shortened(&grant.reason, MAX_TEXT), shortened(&grant.urgency, limit)),
+        used: match misused {
+            0 => calls,
+            n => format!("{calls}, {n} NOT COVERED"),
+        },
+        review,
+        open: misused > 0 || state.needs_review(),
+    }
+}
+
+impl Told {
+    /// All of it as a sentence.
+    pub(super) fn sentence(&self) -> String {
+        let Told { seq, user, patient, time, ended, why, used, review, .. } = self;
+        format!("grant {seq}: {user} for {patient}, {time}, {ended}: {why}; {used}; {review}")
+    }
+}
