@@ -57,7 +57,21 @@ fn main() {
     }
 }
 
+/// The newest revision has no handshake: who asks so is answered so, and told in each result who answers.
 fn answer(message: &Json, waiting: &mut Vec<Json>) -> Option<Json> {
+    let mut answer = old_answer(message, waiting)?;
+    let meta = message.get("params").and_then(|params| params.get("_meta"));
+    let version = meta.and_then(|meta| meta.get("io.modelcontextprotocol/protocolVersion"));
+    if let (Some(_), Json::Object(whole)) = (version, &mut answer)
+        && let Some(Json::Object(result)) = whole.get_mut("result")
+    {
+        let info = object([("name", "modern fake".into()), ("version", "2.0".into())]);
+        result.insert("_meta", object([("io.modelcontextprotocol/serverInfo", info)]));
+    }
+    Some(answer)
+}
+
+fn old_answer(message: &Json, waiting: &mut Vec<Json>) -> Option<Json> {
     let method = message.get("method")?.as_str()?;
     let id = message.get("id").cloned();
     match method {
@@ -111,8 +125,20 @@ fn answer(message: &Json, waiting: &mut Vec<Json>) -> Option<Json> {
                     }
                     Some(_) => Some(reply(&id, text("thank you", false))),
                 },
+                // It is a task: working, until its result has been asked for twice.
+                "job" => {
+                    let task = [("taskId", "t-1".into()), ("status", "working".into()), ("resultType", "task".into())];
+                    Some(reply(&id, object(task)))
+                }
                 _ => Some(error(&id, "-32602", "unknown tool")),
             }
+        }
+        "tasks/get" => {
+            let id = id?;
+            waiting.push(id.clone());
+            let status = if waiting.len() < 2 { "working" } else { "completed" };
+            let state = [("taskId", "t-1".into()), ("status", status.into()), ("result", text("done at last", false))];
+            Some(reply(&id, object(state)))
         }
         _ => id.map(|id| reply(&id, object([]))),
     }

@@ -217,6 +217,53 @@ fn parallel_calls_batches_and_continuations() {
     assert_eq!(lines(&place).len(), 12, "each begun and ended once");
 }
 
+/// Until this test the server's name was looked for in the answer to `initialize` only, which the newest revision does not
+/// have; and a task's handle was recorded as if it were the call's result.
+#[test]
+fn the_newest_revision_has_no_handshake_and_its_tasks_end_later() {
+    let place = Place::with_store();
+    let mut host = Host::start(&place, &[]);
+    let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"modern desk","version":"3"}}"#;
+    let call = |id: u32, tool: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}",{meta}}}}}"#) + "\n"
+    };
+    let get = |id: u32| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tasks/get","params":{{"taskId":"t-1",{meta}}}}}"#) + "\n"
+    };
+    host.ask(call(1, "echo"));
+    host.ask(call(2, "job"));
+    assert_eq!(ends(&place).len(), 1, "a task is no result");
+    host.ask(get(3));
+    assert_eq!(ends(&place).len(), 1, "nor is that it is being worked on");
+    host.ask(get(4));
+    assert_eq!(host.end().0, 0);
+    let ends = ends(&place);
+    let got: Vec<String> = ends.iter().map(|l| format!("{} {}", text(l, "tool_name"), text(l, "outcome"))).collect();
+    assert_eq!(got, ["echo ok", "job ok"]);
+    for (path, value) in [
+        ("agent_id", "modern desk"),
+        ("session_metadata.mcp.protocol", "2026-07-28"),
+        ("session_metadata.mcp.server.name", "modern fake"),
+        ("session_metadata.mcp.client.version", "3"),
+    ] {
+        assert_eq!(text(&ends[0], path), value, "{path} in {}", ends[0].to_canonical());
+    }
+    assert_eq!(text(&ends[1], "tool_server"), "modern fake", "known from the first reply on");
+}
+
+#[test]
+fn a_continuation_with_other_arguments_is_another_call() {
+    let place = Place::with_store();
+    let mut host = Host::start(&place, &[]);
+    host.call(1, "ask", r#"{"path":"/tmp/a"}"#);
+    host.ask(r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"ask","arguments":{"path":"/"},"inputResponses":{},"requestState":"s-1"}}
+"#);
+    host.end();
+    let got: Vec<String> =
+        ends(&place).iter().map(|l| format!("{} {}", text(l, "arguments.path"), text(l, "outcome"))).collect();
+    assert_eq!(got, ["/ ok", "/tmp/a abandoned"]);
+}
+
 #[test]
 fn read_only_tools_are_recorded_once_before_the_reply() {
     let place = Place::with_store();
@@ -240,12 +287,18 @@ fn what_cannot_be_recorded_is_not_called() {
         "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/call\",\"method\":\"ping\",\"params\":{\"name\":\"echo\"}}\n",
     );
     assert!(text(&twice, "error.message").contains("not forwarded"));
+    // Lines within a line: Python's servers end one at a carriage return, so this would be a call for them.
+    for hidden in ["hello\r{}\n", "{\"method\":\"x\",\"params\":\r{}\r}\n", "\u{feff}{}\n"] {
+        let refused = host.ask(hidden.replace("{}", request(7, "echo", "{}").trim()));
+        assert!(text(&refused, "error.message").contains("not forwarded"), "{hidden:?}");
+    }
     host.call(3, "echo", "{}");
     host.end();
     assert_eq!(std::fs::read_to_string(place.path("seen")).unwrap(), request(3, "echo", "{}"));
     let got: Vec<String> =
         ends(&place).iter().map(|l| format!("{} {}", text(l, "tool_name"), text(l, "outcome"))).collect();
-    assert_eq!(got, ["unreadable denied", "echo ok"]);
+    let unreadable = ["unreadable denied"; 4].as_slice();
+    assert_eq!(got, [unreadable, &["echo ok"]].concat());
 }
 
 #[test]

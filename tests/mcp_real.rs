@@ -100,9 +100,50 @@ def refuse() -> str:
 server.run()
 "#;
 
+/// A client and a server of the newest revision, which has no handshake and asks for input in replies.
+const NEWEST_CLIENT: &str = r#"
+import asyncio, sys
+from mcp import Client, StdioServerParameters
+from mcp_types import ElicitResult
+
+async def yes(context, params):
+    return ElicitResult(action="accept", content={"sure": True})
+
+async def main():
+    parameters = StdioServerParameters(command=sys.argv[1], args=sys.argv[2:])
+    async with Client(parameters, elicitation_callback=yes) as client:
+        print("discharge", (await client.call_tool("discharge", {"patient_id": "P-7"})).content[0].text)
+asyncio.run(main())
+"#;
+
+const NEWEST_SERVER: &str = r#"
+from typing import Annotated
+from pydantic import BaseModel
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.resolve import Elicit, Resolve
+
+server = MCPServer("ward")
+
+class Sure(BaseModel):
+    sure: bool
+
+def confirm() -> Elicit[Sure]:
+    return Elicit("Discharge the patient?", Sure)
+
+@server.tool()
+def discharge(patient_id: str, confirmed: Annotated[Sure, Resolve(confirm)]) -> str:
+    return "home" if confirmed.sure else "stays"
+
+server.run()
+"#;
+
 /// The client's calls through the proxy; gives what it said.
 fn drive(place: &Place, python: &Path, server: &[&str], calls: &str) -> String {
-    let client = place.write("client.py", CLIENT);
+    drive_by(CLIENT, place, python, server, calls)
+}
+
+fn drive_by(client: &str, place: &Place, python: &Path, server: &[&str], calls: &str) -> String {
+    let client = place.write("client.py", client);
     let program = env!("CARGO_BIN_EXE_attestlog");
     let store = place.path("s");
     let input = place.write("calls", calls);
@@ -141,6 +182,30 @@ fn the_official_python_client_and_server() {
     assert!(timeline.contains("patient P-7") && timeline.contains("Error executing tool refuse"), "{timeline}");
     assert!(!timeline.contains("hunter2"));
     assert_eq!(place.count(&["--server", "ward", "--kind", "tool_call"]), 3);
+    place.run(&["verify", "s"]).ok();
+}
+
+#[test]
+fn the_official_python_client_and_server_in_the_newest_revision() {
+    let python = match python() {
+        Ok(python) => python,
+        Err(why) => return skip(why),
+    };
+    if let Err(why) = ran(Command::new(&python).args(["-c", "from mcp import Client; import mcp_types"])) {
+        return skip(format!("the package is older than the newest revision: {why}"));
+    }
+    let place = Place::with_store();
+    let server = place.write("server.py", NEWEST_SERVER);
+    let said = drive_by(NEWEST_CLIENT, &place, &python, &[python.to_str().unwrap(), server.to_str().unwrap()], "");
+    assert!(said.contains("discharge home"), "{said}");
+    let lines = place.run(&["query", "s", "--json", "--tool", "discharge"]).ok();
+    let all: Vec<Json> = lines.lines().map(json).collect();
+    let [begun, end] = &all[..] else { panic!("one logical call, begun and ended: {lines}") };
+    assert_eq!(begun.get("kind").and_then(Json::as_str), Some("call_begun"));
+    assert_eq!(end.get("outcome").and_then(Json::as_str), Some("ok"));
+    for expected in [r#""rounds":2"#, r#""protocol":"20"#, r#""server":{"name":"ward""#, r#""patient_ids":["P-7"]"#] {
+        assert!(end.to_canonical().as_str().contains(expected), "{expected} in {}", end.to_canonical());
+    }
     place.run(&["verify", "s"]).ok();
 }
 

@@ -8,7 +8,7 @@ use super::session;
 use super::store::StoreArgs;
 use super::{Cli, run};
 use attestlog::AuditLog;
-use attestlog::owner::{Command, Commands, Console, Effect, Ran, Terminal, reach};
+use attestlog::owner::{Command, Commands, Console, Effect, Ran, Terminal, patience, reach};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::any::TypeId;
@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How long a store may be locked by a process that does not answer: one that opens or closes it, or does not share it.
-const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// What each command that opens a store does. Commands that are not here have no store, or see to it themselves: `record`,
@@ -95,7 +93,7 @@ fn leaf(matches: &ArgMatches) -> (String, &ArgMatches) {
 
 /// Runs a command where the store is open, or here where it is not.
 fn anywhere(store: &StoreArgs, effect: Effect, here: impl Fn() -> Outcome) -> u8 {
-    let began = Instant::now();
+    let mut began = Instant::now();
     let mut terminal = Here { resume: None };
     loop {
         let untrusted = match reach(&store.store) {
@@ -110,6 +108,8 @@ fn anywhere(store: &StoreArgs, effect: Effect, here: impl Fn() -> Outcome) -> u8
                         if session::input_was_read() {
                             return exit::code(Err(gone("run it again")));
                         }
+                        // However long it ran: who takes over now has all the time to open the store.
+                        began = Instant::now();
                         continue;
                     }
                     Ok(Ran::Gone { .. }) if effect == Effect::Reads => {
@@ -129,7 +129,7 @@ fn anywhere(store: &StoreArgs, effect: Effect, here: impl Fn() -> Outcome) -> u8
         }
         match here() {
             Err(Failure::Locked(message)) => {
-                if began.elapsed() > PATIENCE || session::input_was_read() {
+                if began.elapsed() > patience(&store.store) || session::input_was_read() {
                     return exit::code(Err(Failure::Store(untrusted.unwrap_or(message))));
                 }
                 std::thread::sleep(PAUSE);

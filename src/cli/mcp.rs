@@ -10,7 +10,7 @@ use attestlog::retention::PatientPaths;
 use attestlog::{Random, SystemClock, SystemRandom};
 use clap::Args;
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -242,20 +242,26 @@ fn signals() -> Result<signal_hook::iterator::Signals, Failure> {
 fn pass_signals_on(mut signals: signal_hook::iterator::Signals, server: u32, observer: Arc<Observer>) {
     use nix::sys::signal::{Signal, kill};
     use signal_hook::consts::{SIGINT, SIGQUIT, SIGUSR1, SIGUSR2};
-    // A terminal sends its signals to the server too.
-    let terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
     std::thread::spawn(move || {
         for number in signals.forever() {
             if ![SIGUSR1, SIGUSR2].contains(&number) {
                 observer.host_gone();
             }
-            let own = terminal && [SIGINT, SIGQUIT].contains(&number);
+            let own = [SIGINT, SIGQUIT].contains(&number) && in_foreground();
             if let (false, Ok(signal), Ok(server)) = (own, Signal::try_from(number), i32::try_from(server)) {
                 // It may have ended just now.
                 let _ = kill(nix::unistd::Pid::from_raw(server), signal);
             }
         }
     });
+}
+
+/// Whether a terminal's keys send their signals here: then they send them to the server too, which is in the same group,
+/// wherever its standard streams go.
+#[cfg(unix)]
+fn in_foreground() -> bool {
+    let terminal = std::fs::File::open("/dev/tty");
+    terminal.is_ok_and(|tty| nix::unistd::tcgetpgrp(tty) == Ok(nix::unistd::getpgrp()))
 }
 
 /// Ends this process as the server's did.

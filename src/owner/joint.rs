@@ -416,12 +416,20 @@ fn find(store: &Path, options: &Options, sharing: &Sharing) -> Result<Role> {
             Err(e) if e.kind() == ErrorKind::Locked => e,
             Err(e) => return Err(e),
         };
-        let listened = place::socket(store).is_ok_and(|socket| socket.exists());
-        if began.elapsed() > if listened { SHARED } else { ALONE } {
+        if began.elapsed() > patience(store) {
             return Err(locked);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(PAUSE);
+    }
+}
+
+/// How long a store that is locked, and that nobody answers for, is worth waiting for: somebody may be opening it or
+/// closing it.
+pub fn patience(store: &Path) -> Duration {
+    match place::socket(store).is_ok_and(|socket| socket.exists()) {
+        true => SHARED,
+        false => ALONE,
     }
 }
 

@@ -17,7 +17,7 @@ mod remote;
 mod server;
 mod wire;
 
-pub use joint::{Guard, Joint, JointBegun, Owned, Sharing};
+pub use joint::{Guard, Joint, JointBegun, Owned, Sharing, patience};
 pub use remote::{Connection, Ran, Terminal, reach};
 pub use server::{Commands, Console};
 pub use wire::{Command, Effect};

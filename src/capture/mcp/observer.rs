@@ -317,7 +317,9 @@ impl Observer {
 
     /// What a frame from the host asks for, or what becomes of it without more.
     fn ask(&self, frame: &[u8]) -> Result<Asked, Verdict> {
-        match self.state().piece(frame) {
+        // Not in the head of the `match`: the lock would be held to its end.
+        let piece = self.state().piece(frame);
+        match piece {
             Some(true) => return Err(self.unreadable("is longer than 256 MiB")),
             Some(false) if self.settings.fail_open => return Err(Verdict::Forward),
             Some(false) => return Err(Verdict::Answer(Vec::new())),
