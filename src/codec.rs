@@ -48,6 +48,11 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 /// Appends the stored form of `value`.
 pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.push(FORMAT);
+    append(value, out)
+}
+
+/// Appends the stored form of `value` without its format byte: fields that follow those that stand there.
+pub(crate) fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     struct Sink<'a>(&'a mut Vec<u8>);
     impl bincode::enc::write::Writer for Sink<'_> {
         fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {

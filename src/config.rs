@@ -6,7 +6,7 @@
 
 use crate::alert::{Receivers, Rules};
 use crate::entry::ResultPolicy;
-use crate::policy::PolicySet;
+use crate::policy::{KeyPolicy, PolicySet};
 use crate::redact;
 use crate::retention::{PatientPaths, RetentionPolicy};
 use crate::{Error, Result};
@@ -15,13 +15,13 @@ use toml::de::{DeTable, DeValue};
 
 /// The tables of the file. Each is read below, but for `anchor` and `receivers`, which are no policy and
 /// are kept apart ([`Receivers`](crate::alert::Receivers) are checked here too).
-const TABLES: [&str; 7] = ["retention", "patients", "redaction", "results", "alerts", "anchor", "receivers"];
+const TABLES: [&str; 8] = ["retention", "patients", "redaction", "results", "alerts", "keys", "anchor", "receivers"];
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
 impl PolicySet {
-    /// The policies that a configuration file describes: `[retention]`, `[[patients]]`, `[redaction]`, `[results]` and
-    /// `[[alerts]]`, each with its defaults where it is left out. `file` is the file's name in errors.
+    /// The policies that a configuration file describes: `[retention]`, `[[patients]]`, `[redaction]`, `[results]`,
+    /// `[[alerts]]` and `[keys]`, each with its defaults where it is left out. `file` is the file's name in errors.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput), beginning with `file:line:column`: the text is not TOML, a table
@@ -41,7 +41,7 @@ impl PolicySet {
         let source = Source { text, file };
         let document =
             DeTable::parse(text).map_err(|e| source.error(e.span().map_or(0, |s| s.start), e.message().to_owned()))?;
-        let mut results = ResultPolicy::default();
+        let (mut results, mut keys) = (ResultPolicy::default(), KeyPolicy::default());
         let mut members: Vec<_> = document.get_ref().iter().collect();
         // In the order of the text, so that the first fault is the one that is told.
         members.sort_by_key(|(key, _)| key.span().start);
@@ -61,6 +61,9 @@ impl PolicySet {
             if name == "results" {
                 results = source.results(value)?;
             }
+            if name == "keys" {
+                keys = source.keys(value)?;
+            }
         }
         Receivers::from_toml(text, file)?;
         Ok(PolicySet {
@@ -72,6 +75,7 @@ impl PolicySet {
                 true => Rules::from_toml(text, file)?,
                 false => Rules::built_in(),
             },
+            keys,
         })
     }
 }
@@ -108,6 +112,37 @@ impl Source<'_> {
                     return Err(self.error(key.span().start, message));
                 }
             }
+        }
+        Ok(policy)
+    }
+
+    /// `[keys]`: `rotate_entries` and `rotate_days`.
+    fn keys(&self, table: &Value<'_>) -> Result<KeyPolicy> {
+        let DeValue::Table(members) = table.get_ref() else {
+            return Err(self.error(table.span().start, "keys is a table".to_owned()));
+        };
+        let mut policy = KeyPolicy::default();
+        for (key, value) in members {
+            let at = value.span().start;
+            let number = match value.get_ref() {
+                DeValue::Integer(n) => u64::from_str_radix(n.as_str(), n.radix()).ok().filter(|n| *n < 1 << 53),
+                _ => None,
+            };
+            let number =
+                |what: &str| number.ok_or_else(|| self.error(at, format!("{} is a number of {what}", key.get_ref())));
+            match key.get_ref().as_ref() {
+                "rotate_entries" => policy.rotate_entries = Some(number("entries")?),
+                "rotate_days" => {
+                    policy.rotate_days = Some(
+                        number("days")?.try_into().map_err(|_| self.error(at, "so many days never pass".to_owned()))?,
+                    )
+                }
+                other => {
+                    let message = format!("unknown key {other:?}; keys has rotate_entries, rotate_days");
+                    return Err(self.error(key.span().start, message));
+                }
+            }
+            policy.check().map_err(|e| self.error(at, e.to_string()))?;
         }
         Ok(policy)
     }

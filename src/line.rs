@@ -5,7 +5,7 @@
 //! The members are written here in RFC 8785 order by hand, because sorting a tree for each of a million entries a
 //! second would cost more than hashing them.
 
-use crate::entry::{Body, Call, Content, Entry, Phase, Trigger};
+use crate::entry::{Body, Call, Content, Entry, Head, Phase, Retention, Trigger};
 use crate::hash::write_hex;
 use crate::json::{Canonical, write_float, write_integer, write_str};
 use crate::{Hash, Timestamp};
@@ -27,23 +27,102 @@ pub(crate) fn to_string(entry: &Entry) -> String {
 
 /// Appends the line of the entry at `seq` behind `prev`.
 pub(crate) fn write(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body) {
+    write_content(out, &body.content, &Place::of(seq, prev, body));
+}
+
+/// Appends the line of an entry that says this, in this place.
+pub(crate) fn write_content(out: &mut Vec<u8>, content: &Content, place: &Place<'_>) {
+    walk(out, content, &mut |out, gap| place.write(gap, out));
+}
+
+/// Members that follow from an entry's place in the chain, in the order in which lines have them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Gap {
+    Nonce,
+    Prev,
+    RecordedAt,
+    Retention,
+    Seq,
+}
+
+/// How many gaps a line has.
+pub(crate) const GAPS: usize = 5;
+
+impl Gap {
+    const ALL: [Gap; GAPS] = [Gap::Nonce, Gap::Prev, Gap::RecordedAt, Gap::Retention, Gap::Seq];
+}
+
+/// What fills the gaps: all that an entry does not say itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub seq: u64,
+    pub prev: &'a Hash,
+    pub nonce: [u8; 16],
+    pub recorded_at: Timestamp,
+    pub retention: Option<&'a Retention>,
+}
+
+impl<'a> Place<'a> {
+    fn of(seq: u64, prev: &'a Hash, body: &'a Body) -> Place<'a> {
+        let (nonce, recorded_at, retention) = (body.nonce, body.recorded_at, body.retention.as_ref());
+        Place { seq, prev, nonce, recorded_at, retention }
+    }
+
+    /// What the stored form holds of it.
+    pub(crate) fn head(&self) -> Head<'a> {
+        Head { nonce: self.nonce, recorded_at: self.recorded_at, retention: self.retention }
+    }
+
+    fn write(&self, gap: Gap, out: &mut Vec<u8>) {
+        // None of these is ever the first member of a line.
+        let mut line = Line { out, first: false };
+        match gap {
+            Gap::Nonce => line.hex(key!("nonce"), &self.nonce),
+            Gap::Prev => line.hex(key!("prev"), self.prev.as_bytes()),
+            Gap::RecordedAt => line.time(key!("recorded_at"), self.recorded_at),
+            Gap::Retention => {
+                if let Some(retention) = self.retention {
+                    line.time(key!("retain_until"), retention.until);
+                    line.text(key!("retention_class"), &retention.class);
+                }
+            }
+            Gap::Seq => line.integer(key!("seq"), self.seq),
+        }
+    }
+}
+
+/// Appends the line of what an entry says without its gaps. Gives the places in `out` where they are.
+pub(crate) fn write_around(out: &mut Vec<u8>, content: &Content) -> [usize; GAPS] {
+    let mut gaps = [0; GAPS];
+    walk(out, content, &mut |out, gap| gaps[gap as usize] = out.len());
+    gaps
+}
+
+/// Appends what [`write_around`] wrote into `text` from `start` on, with its gaps filled.
+pub(crate) fn fill(out: &mut Vec<u8>, text: &[u8], start: usize, gaps: &[usize; GAPS], place: &Place<'_>) {
+    let mut done = start;
+    for (gap, &at) in Gap::ALL.into_iter().zip(gaps) {
+        out.extend_from_slice(&text[done..at]);
+        place.write(gap, out);
+        done = at;
+    }
+    out.extend_from_slice(&text[done..]);
+}
+
+fn walk(out: &mut Vec<u8>, content: &Content, gap: &mut impl FnMut(&mut Vec<u8>, Gap)) {
     let mut line = Line { out, first: true };
-    match &body.content {
-        Content::Call(call) => write_call(&mut line, seq, prev, body, call),
+    match content {
+        Content::Call(call) => write_call(&mut line, call, gap),
         Content::Own(own) => {
             line.json(key!("detail"), Some(&own.detail));
             line.text(key!("kind"), own.kind.as_str());
-            line.hex(key!("nonce"), &body.nonce);
-            line.hex(key!("prev"), prev.as_bytes());
-            line.time(key!("recorded_at"), body.recorded_at);
-            write_retention(&mut line, body);
-            line.integer(key!("seq"), seq);
+            Gap::ALL.into_iter().for_each(|each| gap(line.out, each));
         }
     }
     line.out.push(b'}');
 }
 
-fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Call) {
+fn write_call(line: &mut Line<'_>, call: &Call, gap: &mut impl FnMut(&mut Vec<u8>, Gap)) {
     let done = call.completion.as_ref();
     line.opt_text(key!("agent_id"), call.agent_id.as_deref());
     line.json(key!("arguments"), call.arguments.as_ref());
@@ -72,16 +151,16 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
     line.opt_integer(key!("grant"), call.grant);
     line.text(key!("kind"), call.kind().as_str());
     line.opt_text(key!("model"), call.model.as_deref());
-    line.hex(key!("nonce"), &body.nonce);
+    gap(line.out, Gap::Nonce);
     line.opt_text(key!("outcome"), done.map(|d| d.outcome.as_str()));
     line.texts(key!("patient_ids"), &call.patient_ids);
     line.integer(key!("policy_seq"), call.policy_seq);
-    line.hex(key!("prev"), prev.as_bytes());
+    gap(line.out, Gap::Prev);
     line.opt_text(key!("purpose"), call.purpose.as_deref());
-    line.time(key!("recorded_at"), body.recorded_at);
+    gap(line.out, Gap::RecordedAt);
     line.texts(key!("restated"), &call.restated);
     line.json(key!("result_summary"), done.and_then(|d| d.result_summary.as_ref()));
-    write_retention(line, body);
+    gap(line.out, Gap::Retention);
     if call.trigger != Some(Trigger::FollowUp) {
         line.opt_integer(key!("retry_of"), call.follows);
     }
@@ -92,7 +171,7 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
         inner.integer(key!("number"), sender.number);
         inner.out.push(b'}');
     }
-    line.integer(key!("seq"), seq);
+    gap(line.out, Gap::Seq);
     line.json(key!("session_metadata"), call.session_metadata.as_ref());
     if let Some(success) = call.success() {
         line.boolean(key!("success"), success);
@@ -103,13 +182,6 @@ fn write_call(line: &mut Line<'_>, seq: u64, prev: &Hash, body: &Body, call: &Ca
     line.json(key!("treated"), call.treated.as_ref());
     line.opt_integer(key!("turn_number"), call.turn_number);
     line.text(key!("user_id"), &call.user_id);
-}
-
-fn write_retention(line: &mut Line<'_>, body: &Body) {
-    if let Some(retention) = &body.retention {
-        line.time(key!("retain_until"), retention.until);
-        line.text(key!("retention_class"), &retention.class);
-    }
 }
 
 /// An object being written; what is absent is left out. The keys used here need no escaping.

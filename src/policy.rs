@@ -1,5 +1,6 @@
 //! What a store is told to do with what it records: how long to keep it, what to hide, what of results to keep, where
-//! patients are named. All of it stands in the chain, so that a reader knows by which rules an entry was made.
+//! patients are named, when keys are replaced. All of it stands in the chain, so that a reader knows by which rules an entry
+//! was made.
 
 use crate::alert::Rules;
 use crate::entry::ResultPolicy;
@@ -29,6 +30,61 @@ pub struct PolicySet {
     pub results: ResultPolicy,
     /// What raises an alert.
     pub alerts: Rules,
+    /// When the epoch key is replaced.
+    pub keys: KeyPolicy,
+}
+
+/// When the epoch key is replaced without anybody asking for it: whichever comes first. Only an epoch that is over is safe
+/// from whoever takes the key file, so the shorter the better; each replacement is an entry, and makes copies of the key file
+/// from before it useless for signing. Default: never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct KeyPolicy {
+    /// After this many entries; at least [`KeyPolicy::MIN_ENTRIES`].
+    pub rotate_entries: Option<u64>,
+    /// After this many days of 24 hours; looked at when something is recorded, and by the background thread of a store that
+    /// is open.
+    pub rotate_days: Option<u32>,
+}
+
+impl KeyPolicy {
+    /// No fewer entries make an epoch: every verification follows all of them.
+    pub const MIN_ENTRIES: u64 = 100;
+
+    /// Whether the numbers are ones that can be kept to.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) says which is not.
+    pub fn check(&self) -> Result<()> {
+        if self.rotate_entries.is_some_and(|n| n < KeyPolicy::MIN_ENTRIES) {
+            return Err(Error::invalid(format!("keys.rotate_entries is at least {}", KeyPolicy::MIN_ENTRIES)));
+        }
+        match self.rotate_days {
+            Some(0) => Err(Error::invalid("keys.rotate_days is at least 1")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == KeyPolicy::default()
+    }
+
+    fn to_json(self) -> Json {
+        let members = [("rotate_entries", self.rotate_entries), ("rotate_days", self.rotate_days.map(u64::from))];
+        members.into_iter().filter_map(|(name, n)| Some((name, n?))).collect::<Object>().into()
+    }
+
+    fn from_json(value: &Json) -> Result<KeyPolicy> {
+        let number = |key: &str| match value.get(key) {
+            None => Ok(None),
+            Some(n) => n.as_u64().map(Some).ok_or_else(|| Error::invalid(format!("keys.{key} is a number"))),
+        };
+        let days = number("rotate_days")?.map(u32::try_from).transpose();
+        let days = days.map_err(|_| Error::invalid("keys.rotate_days is a number of days"))?;
+        let keys = KeyPolicy { rotate_entries: number("rotate_entries")?, rotate_days: days };
+        keys.check().map(|()| keys)
+    }
 }
 
 impl PolicySet {
@@ -38,15 +94,18 @@ impl PolicySet {
             ("identifying", Json::from(self.results.identifying.clone())),
             ("keep_full", self.results.keep_full.map(|n| n as u64).into()),
         ]);
-        Object::from_iter([
+        let mut json = Object::from_iter([
             ("retention", self.retention.to_json()),
             ("patients", self.patients.to_json()),
             ("redaction", self.redaction.to_json()),
             ("redaction_digest", self.redaction.digest().to_string().into()),
             ("results", results.into()),
             ("alerts", self.alerts.to_json()),
-        ])
-        .into()
+        ]);
+        if !self.keys.is_none() {
+            json.insert("keys", self.keys.to_json());
+        }
+        json.into()
     }
 
     /// Reads what [`PolicySet::to_json`] writes.
@@ -65,6 +124,7 @@ impl PolicySet {
             redaction: redact::Policy::from_json(part("redaction")?)?,
             results: ResultPolicy { identifying, keep_full },
             alerts: value.get("alerts").map_or_else(|| Ok(Rules::built_in()), Rules::from_json)?,
+            keys: value.get("keys").map_or_else(|| Ok(KeyPolicy::default()), KeyPolicy::from_json)?,
         })
     }
 }

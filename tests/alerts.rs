@@ -15,7 +15,6 @@ use attestlog::json::Json;
 use attestlog::{
     AuditLog, Error, ErrorKind, Field, Kind, ManualClock, Options, Outcome, PolicySet, Query, ToolCall, VerifyOptions,
 };
-use proptest::prelude::*;
 use redb::StorageBackend;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -511,50 +510,6 @@ fn fired(log: &AuditLog) -> Vec<(String, usize)> {
     let calls: Vec<u64> = log.query(&Query::new().kind(Kind::ToolCall)).unwrap().map(|e| e.unwrap().seq).collect();
     let place = |seq: u64| calls.iter().position(|call| *call == seq).unwrap();
     log.alerts().unwrap().into_iter().map(|state| (state.alert.rule, place(state.alert.crossing))).collect()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    /// Whatever the portions, and wherever the engine starts anew, the alerts are those of one run over everything, and
-    /// those that the words of the rule give.
-    #[test]
-    fn portions_and_restarts_make_no_difference(
-        calls in prop::collection::vec((0usize..3, 0usize..3, 0u64..30, 0u8..8), 1..60),
-    ) {
-        let rules = || {
-            let first = Rule::new("first").first_access().key([Part::USER]).window(HOUR).count(2);
-            [repeated(3), first].into_iter().try_fold(Rules::none(), Rules::with).unwrap()
-        };
-        let (whole, parts) = (Place::new(), Place::new());
-        let mut engine = AlertEngine::with_rules(&parts.log, rules()).unwrap();
-        let (mut model, mut expected, mut now) = (Vec::new(), Vec::new(), Duration::ZERO);
-        for (i, (user, patient, minutes, what)) in calls.into_iter().enumerate() {
-            let wait = Duration::from_secs(60 * minutes);
-            now += wait;
-            for place in [&whole, &parts] {
-                place.clock.advance(wait);
-                place.call(&format!("u{user}"), &format!("P-{patient}"));
-            }
-            let count = |m: &Vec<(usize, usize, Duration)>| m.iter().filter(|(u, p, at)| *u == user && *p == patient && now - *at < HOUR).count();
-            let before = count(&model);
-            model.push((user, patient, now));
-            if before == 2 {
-                expected.push(("repeated".to_owned(), i));
-            }
-            if what == 0 {
-                engine = AlertEngine::with_rules(&parts.log, rules()).unwrap();
-            }
-            if what < 4 {
-                engine.run_once().unwrap();
-            }
-        }
-        engine.run_once().unwrap();
-        AlertEngine::with_rules(&whole.log, rules()).unwrap().run_once().unwrap();
-        prop_assert_eq!(fired(&whole.log), fired(&parts.log));
-        let repeated: Vec<_> = fired(&whole.log).into_iter().filter(|(rule, _)| rule == "repeated").collect();
-        prop_assert_eq!(repeated, expected);
-    }
 }
 
 #[test]

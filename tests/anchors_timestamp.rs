@@ -1,6 +1,8 @@
 //! Promise: a time-stamp token counts only for exactly the note it is over and the question it answers, and `openssl ts`
 //! agrees. The authority is a local one, made with the `openssl` program; without that program these tests say so.
 
+mod common;
+
 use attestlog::anchor::{
     Anchor, AnchorReceipt, Attestation, Evidence, Form, TimestampAnchor, TimestampRequest, check_token,
 };
@@ -317,4 +319,74 @@ fn a_token_is_had_over_http() {
     assert!(anchor.submit(&checkpoint(5), &|_| unreachable!()).unwrap_err().to_string().contains("503"));
     served.join().unwrap();
     assert!(TimestampAnchor::http("http://me:pw@a/", Duration::from_secs(1)).is_err());
+}
+
+/// A store's own configuration names the authority, a local one behind HTTP; what is kept of its answers is checked by
+/// `verify`, and by `openssl ts` in the way that docs/anchors.md tells.
+#[cfg(feature = "witness")]
+#[test]
+fn a_store_is_stamped_by_the_authority_that_its_configuration_names() {
+    use attestlog::json::Json;
+    use base64::Engine as _;
+    use common::{Place, call};
+    use std::io::{Read, Write};
+    let Some(authority) = authority() else { return };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/tsa", listener.local_addr().unwrap());
+    // Ends with the test program; until then it answers whoever asks.
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+            let question = loop {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => break None,
+                    Ok(read) => bytes.extend_from_slice(&buffer[..read]),
+                }
+                let end = bytes.windows(4).position(|w| w == b"\r\n\r\n");
+                if let Some(end) = end.filter(|end| bytes.len() == end + 4 + 69) {
+                    break Some(bytes[end + 4..].to_vec());
+                }
+            };
+            let Some(question) = question else { continue };
+            let answer = authority.answer(&format!("store{n}"), &question);
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+            let _ = stream.write_all(&[head.as_bytes(), &answer].concat());
+        }
+    });
+    let place = Place::empty();
+    place.write("store.toml", format!("[[anchor]]\ntimestamp = '{url}'\nname = 'tsa'\n"));
+    let key = place.run(&["init", "s", "--config", "store.toml"]).ok();
+    let before = chrono::Utc::now();
+    place.run_with(&["record", "s", "--no-alerts"], call("c", "u", "t", "").as_bytes()).ok();
+    place.run(&["anchors", "flush", "s"]).ok();
+    let after = chrono::Utc::now();
+    let shown = place.run(&["anchors", "show", "s", "--json"]).json();
+    let anchor = &shown.as_array().unwrap()[0];
+    assert_eq!((anchor.get("name").unwrap().as_str(), anchor.get("owed")), (Some("tsa"), Some(&Json::Null)));
+
+    // The tokens are in the store, each beside the note that it is over; the newest covers everything.
+    let kept = place.run(&["anchors", "records", "s"]).ok();
+    place.write("kept", &kept);
+    let verified =
+        |file: &str| place.run(&["verify", "s", "--public-key", key.trim(), "--against", file, "--json"]).json();
+    assert_eq!(verified("kept").get("anchored_size").unwrap().as_u64(), Some(3));
+    let record = common::json(kept.lines().last().unwrap());
+    let (note, token) = ["checkpoint", "token"].map(|key| record.get(key).unwrap().as_str().unwrap()).into();
+    let data = place.write("checkpoint", note);
+    let token = base64::engine::general_purpose::STANDARD.decode(token).unwrap();
+    let tsr = place.write("checkpoint.tsr", &token);
+    assert!(authority.accepts(&data, &tsr, true), "openssl ts -verify does not take it");
+    assert_eq!(verified("checkpoint.tsr").get("anchored_size").unwrap().as_u64(), Some(3));
+
+    // Its time is the authority's, its imprint the note's: over another checkpoint of the same store it is nothing.
+    let at = check_token(&token, note.as_bytes()).unwrap().to_datetime();
+    let slack = chrono::TimeDelta::milliseconds(1);
+    assert!(before - slack <= at && at <= after + slack, "{before} {at} {after}");
+    place.run_with(&["record", "s", "--no-alerts"], call("c", "u", "t", "").as_bytes()).ok();
+    let later = place.run(&["checkpoint", "s"]).ok();
+    std::fs::write(&data, later).unwrap();
+    assert!(!authority.accepts(&data, &tsr, true));
+    let refused = place.run(&["verify", "s", "--against", "checkpoint.tsr"]).code(2);
+    assert!(refused.err.contains("over other bytes"), "{}", refused.err);
 }

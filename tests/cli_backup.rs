@@ -43,6 +43,33 @@ fn a_backup_is_the_store_of_its_moment_and_coming_back_is_on_record() {
 }
 
 #[test]
+fn who_has_lost_the_keys_too_gets_at_what_was_recorded_and_records_nothing() {
+    let place = Place::with_store();
+    record(&place, "lookup");
+    place.run(&["backup", "s", "copy"]).ok();
+    place.run(&["keys", "backup", "s", "kept.key"]).ok();
+    let restore = ["restore", "copy", "r", "--actor", "ops", "--reason", "disk failure"];
+    let done = place.run(&restore);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("key file is missing"), "{}", done.err);
+    assert_eq!(place.run(&["query", "r", "--tool", "lookup", "--count"]).ok().trim(), "1");
+    assert!(place.run(&["query", "r", "--kind", "key", "--json"]).ok().contains("opened_without_key"));
+    let verified = place.run(&["verify", "r", "--json"]).json();
+    let size = |key: &str| verified.get(key).and_then(Json::as_u64).unwrap();
+    assert_eq!(verified.get("ok"), Some(&Json::Bool(true)));
+    assert!(size("signed_size") < size("size"), "what was recorded without the key is not signed");
+    let refused = place.run_with(&["record", "r"], call("c", "u", "t", "").as_bytes());
+    assert_eq!(refused.code, 3, "{}", refused.err);
+    // The keys turn up again.
+    std::fs::remove_file(place.path("r")).unwrap();
+    std::fs::copy(place.path("kept.key"), place.path("r.key")).unwrap();
+    let done = place.run(&restore);
+    assert_eq!((done.code, done.err.as_str()), (0, ""));
+    place.run_with(&["record", "r"], call("c", "u", "t", "").as_bytes()).ok();
+    place.run(&["verify", "r"]).ok();
+}
+
+#[test]
 fn an_older_copy_put_in_place_without_restore_is_refused() {
     let place = Place::with_store();
     place.run(&["backup", "s", "copy"]).ok();

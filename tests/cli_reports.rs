@@ -193,6 +193,12 @@ fn exports_are_bundles_or_lines_and_know_what_tools_do() {
     for format in ["fhir-r4", "fhir-r5"] {
         let bundle = export(&["--format", format]).json();
         let entries = bundle.get("entry").unwrap().as_array().unwrap().len();
+        assert!(bundle.get("meta").is_none(), "a mere export vouches for nothing");
+        let report = place.run(&["report", "access", "s", "--patient", "P-1", "--format", format]).json();
+        let tags = report.get("meta").unwrap().get("tag").unwrap().as_array().unwrap();
+        let codes: Vec<_> = tags.iter().map(|tag| tag.get("code").unwrap().as_str().unwrap()).collect();
+        assert_eq!(codes, ["verified", "unanchored"]);
+        assert!(tags[1].get("display").unwrap().as_str().unwrap().contains("UNANCHORED"));
         let lines = export(&["--format", format, "--ndjson"]).ok();
         assert_eq!((entries, lines.lines().count()), (6, 6));
         assert!(lines.lines().all(|line| json(line).get("resourceType").unwrap().as_str() == Some("AuditEvent")));

@@ -135,3 +135,13 @@ fn what_was_kept_elsewhere_anchors_the_store() {
     }
     place.run(&["purge", "s"]).code(2);
 }
+
+#[test]
+fn every_kind_of_finding_is_documented() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verification.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for kind in attestlog::FindingKind::ALL {
+        assert!(page.contains(&format!("| `{kind}` | ")), "{kind} is not in docs/verification.md");
+    }
+    assert_eq!(page.matches("\n| `").count(), attestlog::FindingKind::ALL.len() + 4);
+}

@@ -415,7 +415,9 @@ fn purged_entries_are_said_to_be_purged_and_nothing_hides_among_them() {
             let proof = log.prove_complete(Field::Patient, patient, neighbours).unwrap();
             let key = log.public_key().unwrap();
             let checked = check(proof.to_string().as_bytes(), &key).unwrap();
-            let Proven::Complete { entries, purged, unknown, .. } = checked.proven() else { panic!() };
+            let Proven::Complete { entries, purged, unknown, purges, .. } = checked.proven() else { panic!() };
+            let [(_, by)] = &purges[..] else { panic!("{purges:?}") };
+            assert_eq!((by.actor.as_str(), by.policy, by.count), ("records_officer", 1, 9));
             let seqs: Vec<u64> = entries.iter().map(|(seq, _)| *seq).collect();
             // Where a row still has its term, what went is known to have had it; where the term went too, nobody knows.
             match patient {

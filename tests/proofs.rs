@@ -3,31 +3,22 @@
 
 use attestlog::json::{Json, Object, Path};
 use attestlog::proof::{CheckError, Proof, Proven, RevealProof, check};
-use attestlog::redact::{Opened, Policy, Preset, SubjectKey, open, seal};
-use attestlog::{AuditLog, Options, PolicySet, ToolCall};
+use attestlog::redact::{Action, Opened, Policy, Preset, SubjectKey, open, seal};
+use attestlog::{AuditLog, Options, PolicySet, ToolCall, VerifyOptions};
 
 /// A log with one call of which two values are sealed, and what these are.
 fn sealed() -> (AuditLog, u64, Vec<(Path, Opened)>) {
     let mut policies = PolicySet::default();
-    policies.redaction = Policy::preset(Preset::Floor);
+    let policy = Policy::builder(Preset::Floor).field("diagnosis", Action::Seal).field("remark", Action::Seal);
+    policies.redaction = policy.build().unwrap();
     let log = Options::new().policies(policies).in_memory().unwrap();
-    let mut byte = 0;
-    let random = &mut |out: &mut [u8]| {
-        out.iter_mut().for_each(|b| {
-            byte += 1;
-            *b = byte
-        });
-        Ok(())
-    };
-    let key = SubjectKey::generate(random).unwrap();
-    let (mut arguments, mut opened) = (Object::new(), Vec::new());
-    for (name, value) in [("diagnosis", "J45.0"), ("remark", "afraid of cats")] {
-        let path = Path::parse(&format!("arguments.{name}")).unwrap();
-        let object = seal(&key, "k1", &path, &Json::from(value), random).unwrap();
-        opened.push((path.clone(), open(&key, &path, &object).unwrap()));
-        arguments.insert(name, object);
-    }
+    let arguments = Object::from_iter([("diagnosis", "J45.0"), ("remark", "afraid of cats")]);
     let seq = log.record(ToolCall::new("c", "u", "read_chart").arguments(Json::from(arguments))).unwrap().seq;
+    let open = |path: &str| {
+        let proof = log.prove_reveal(seq, path, "auditor", "a test").unwrap();
+        (proof.path, proof.opened)
+    };
+    let opened = vec![open("arguments.diagnosis"), open("arguments.remark")];
     (log, seq, opened)
 }
 
@@ -80,5 +71,45 @@ fn no_other_value_place_entry_or_log_passes() {
     assert!(matches!(check(forged.to_string().as_bytes(), &key), Err(CheckError::Proof(_))));
     for cut in 0..file.trim_end().len().min(2000) {
         assert!(check(&file.as_bytes()[..cut], &key).is_err());
+    }
+}
+
+/// An agent's argument in the form of a sealed value was once recorded as it came. Its key was missed by every verification
+/// from then on, and whoever had chosen the commitment in it could prove that any value of his had been sealed there.
+#[test]
+fn what_poses_as_a_sealed_value_is_none() {
+    let random = &mut |out: &mut [u8]| {
+        out.fill(3);
+        Ok(())
+    };
+    let key = SubjectKey::generate(random).unwrap();
+    let places =
+        ["arguments", "arguments.a[1].b", "result", "result.list[0]", "session_metadata", "session_metadata.x"];
+    for place in places {
+        let path = Path::parse(place).unwrap();
+        let posed = seal(&key, "k1", &path, &Json::from("whatever I like"), random).unwrap();
+        let opened = open(&key, &path, &posed).unwrap();
+        let text = posed.to_canonical().to_string();
+        let mut policies = PolicySet::default();
+        policies.results.keep_full = Some(4096);
+        let log = Options::new().policies(policies).in_memory().unwrap();
+        let value = |text: &str| Json::parse(text.as_bytes()).unwrap().value;
+        let call = ToolCall::new("c", "u", "t");
+        let call = match place {
+            "arguments" => call.arguments(posed),
+            "arguments.a[1].b" => call.arguments(value(&format!(r#"{{"a":[0,{{"b":{text}}}]}}"#))),
+            "result" => call.result(posed),
+            "result.list[0]" => call.result(value(&format!(r#"{{"list":[{text}]}}"#))),
+            "session_metadata" => call.metadata("sealed", posed.get("sealed").unwrap().clone()),
+            _ => call.metadata("x", posed),
+        };
+        let seq = log.record(call).unwrap().seq;
+        let line = log.entry(seq).unwrap().line();
+        assert!(line.contains(&format!(r#""restated":["{place}.sealed"]"#)), "{line}");
+        assert!(line.contains("commitment"), "what was said is still there: {line}");
+        let found = log.verify(&VerifyOptions::new()).unwrap().findings;
+        assert!(found.is_empty(), "{place}: {found:?}");
+        let refused = RevealProof::new(log.prove(seq).unwrap(), path, opened);
+        assert!(matches!(refused, Err(CheckError::Reveal(_))), "{place}");
     }
 }

@@ -6,7 +6,6 @@ use attestlog::merkle;
 use attestlog::note::SignedCheckpoint;
 use attestlog::retention::HoldSelector;
 use attestlog::{AuditLog, ErrorKind, ManualClock, Options, Query, SeededRandom, Statistics, ToolCall, VerifyOptions};
-use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -133,82 +132,6 @@ fn a_clock_that_jumps_freezes_expiry_until_somebody_confirms_it() {
     log.confirm_clock("ops", "the machine was in storage").unwrap();
     assert_eq!(log.purge("ops").unwrap().purged, 1);
     clean(&log);
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Record(u8),
-    Checkpoint,
-    Flush,
-    Advance(u16),
-    Purge,
-    Reopen,
-    Rotate,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        8 => any::<u8>().prop_map(Step::Record),
-        2 => Just(Step::Checkpoint),
-        1 => Just(Step::Flush),
-        2 => (1u16..900).prop_map(Step::Advance),
-        2 => Just(Step::Purge),
-        1 => Just(Step::Reopen),
-        1 => Just(Step::Rotate),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-    #[test]
-    fn whatever_is_purged_the_tree_stays_the_tree(steps in prop::collection::vec(step(), 1..60)) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("audit.log");
-        let clock = clock();
-        let mut log = options(&clock).create(&path).unwrap();
-        // The model: the tree of all leaf hashes, and when each call may go.
-        let mut tree = merkle::Frontier::empty();
-        let mut alive: Vec<Option<attestlog::Timestamp>> = Vec::new();
-        let mut checkpoints: Vec<SignedCheckpoint> = Vec::new();
-        for step in steps {
-            match step {
-                Step::Record(i) => record(&log, i.into()),
-                Step::Checkpoint => checkpoints.push(log.checkpoint().unwrap()),
-                Step::Flush => log.flush_index().unwrap(),
-                Step::Advance(days) => clock.advance(u32::from(days) * DAY),
-                Step::Purge => {
-                    let done = match log.purge("ops") {
-                        Err(e) if e.kind() == ErrorKind::ClockFrozen => {
-                            // Time that passed while nothing was committed is unexplained when the store is opened again.
-                            log.confirm_clock("ops", "the model says so").unwrap();
-                            log.purge("ops").unwrap()
-                        }
-                        done => done.unwrap(),
-                    };
-                    let now = log.clock_status().unwrap().now;
-                    let gone = alive.iter_mut().filter(|due| due.is_some_and(|due| due <= now));
-                    prop_assert_eq!(gone.map(|due| *due = None).count() as u64, done.purged);
-                }
-                Step::Reopen => {
-                    log.close().unwrap();
-                    log = options(&clock).open(&path).unwrap();
-                }
-                Step::Rotate => log.rotate_epoch_key().unwrap(),
-            }
-            while tree.size() < log.size() {
-                let entry = log.entry(tree.size()).unwrap();
-                tree.append(entry.hash(), &mut |_, _, _| {});
-                alive.push(entry.body.retention.as_ref().map(|r| r.until));
-            }
-            let verification = clean(&log);
-            prop_assert_eq!(verification.root, tree.root());
-            let there = log.query(&Query::new()).unwrap().map(|e| e.unwrap().seq).collect::<Vec<_>>();
-            prop_assert_eq!(there.len() as u64, verification.entries);
-            for old in &checkpoints {
-                prop_assert_eq!(log.root_at(old.checkpoint().size()).unwrap(), old.checkpoint().root());
-            }
-        }
-    }
 }
 
 #[test]

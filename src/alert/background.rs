@@ -142,17 +142,20 @@ impl RunningEngine {
         let left = || at_most.saturating_sub(shared.clock.monotonic().saturating_sub(begun));
         let common = self.common.clone();
         common.finishing.store(true, Ordering::SeqCst);
-        let wait = |done: &dyn Fn() -> bool| {
-            shared.news.wait(Some(left()), || (done() || common.alive.load(Ordering::SeqCst) == 0).then_some(()))
+        let wait = |but: Duration, done: &dyn Fn() -> bool| {
+            let time = left().saturating_sub(but);
+            shared.news.wait(Some(time), || (done() || common.alive.load(Ordering::SeqCst) == 0).then_some(()))
         };
+        // Whoever is not done in time stops and writes down how far it came: that takes time as well.
+        let winding_up = at_most / 8;
         let size = self.log.size();
-        wait(&|| common.evaluated.load(Ordering::SeqCst) >= size);
+        wait(winding_up, &|| common.evaluated.load(Ordering::SeqCst) >= size);
         // With the alerts that were raised of it.
         let size = self.log.size();
-        wait(&|| common.tried.iter().all(|tried| tried.load(Ordering::SeqCst) >= size));
+        wait(winding_up, &|| common.tried.iter().all(|tried| tried.load(Ordering::SeqCst) >= size));
         common.stop.store(true, Ordering::SeqCst);
         shared.news.tell();
-        wait(&|| false);
+        wait(Duration::ZERO, &|| false);
         let status = self.status();
         if common.alive.load(Ordering::SeqCst) > 0 {
             // Nobody waits for those that are left; they find the log closed.

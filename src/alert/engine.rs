@@ -5,7 +5,7 @@
 //! the store and makes its state anew from the entries before it.
 
 use super::deliver::{Deliver, Delivery};
-use super::evaluate::{Evaluator, Raised, World};
+use super::evaluate::{Evaluator, Look, Raised, World};
 use super::form::span;
 use super::rule::{Measure, Part, Rule, Rules};
 use crate::anchor::Backoff;
@@ -13,10 +13,11 @@ use crate::emergency::Grant;
 use crate::entry::{Field, Kind, Phase, Retention};
 use crate::json::{Json, Object};
 use crate::policy::Policies;
-use crate::query::earliest;
+use crate::query::{backwards, earliest};
 use crate::store::{Move, Own, Snapshot};
 use crate::{AuditLog, Entry, Error, ErrorKind, Hash, Query, Result, Timestamp, Verification, VerifyOptions};
-use std::collections::{BTreeSet, HashSet};
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,10 +91,40 @@ struct State {
     unreadable: u64,
 }
 
-/// The log behind an entry.
-struct Behind<'a>(&'a Snapshot);
+/// The log behind an entry, and how many entries of it could not be read.
+struct Behind<'a>(&'a Snapshot, Cell<u64>);
+
+/// An entry, with the beginning of the call whose end it is.
+type WithBeginning = (Entry, Option<Entry>);
+
+impl Behind<'_> {
+    /// What stands at `seq`; nothing where it is gone. What cannot be read must not stop all alerts, so it is counted and
+    /// passed over: a verification says what is wrong with it.
+    fn at(&self, seq: u64) -> Result<Option<WithBeginning>> {
+        let readable = |seq| match read(self.0, seq) {
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                self.1.set(self.1.get() + 1);
+                Ok(None)
+            }
+            other => other,
+        };
+        let Some(entry) = readable(seq)? else { return Ok(None) };
+        let begun = match entry.call().map(|call| call.phase) {
+            Some(Phase::Finished(begun)) => readable(begun)?,
+            _ => None,
+        };
+        Ok(Some((entry, begun)))
+    }
+}
 
 impl World for Behind<'_> {
+    fn before(&self, seq: u64, facets: &[(Field, Vec<String>)], each: &mut Look<'_>) -> Result<()> {
+        backwards(self.0, facets, seq, &mut |seq| match self.at(seq)? {
+            Some((entry, begun)) => each(&entry, begun.as_ref()),
+            None => Ok(true),
+        })
+    }
+
     fn accessed_before(&self, user: &str, patient: &str, seq: u64) -> Result<bool> {
         let facets = [(Field::User, vec![user.to_owned()]), (Field::Patient, vec![patient.to_owned()])];
         Ok(earliest(self.0, &facets)?.is_some_and(|first| first < seq))
@@ -191,10 +222,7 @@ impl AlertEngine {
         // What is half done when something fails is made anew.
         let mut state = match self.state.take() {
             Some(state) => state,
-            None => match self.rebuild(go_on)? {
-                Some(state) => state,
-                None => return Ok(()),
-            },
+            None => self.begin()?,
         };
         loop {
             let size = self.log.size();
@@ -206,7 +234,7 @@ impl AlertEngine {
                 return Ok(());
             }
             let before = state.next;
-            let raised = state.step(&self.log, size)?;
+            let raised = state.step(&self.log, size, go_on)?;
             run.evaluated += state.next - before;
             let due = state.next - state.marked.unwrap_or(0) >= PERSIST;
             if raised.is_empty() && !due {
@@ -214,10 +242,7 @@ impl AlertEngine {
             }
             let count = raised.len() as u64;
             if !state.commit(&self.log, &self.rules, raised)? {
-                match self.rebuild(go_on)? {
-                    Some(anew) => state = anew,
-                    None => return Ok(()),
-                }
+                state = self.begin()?;
                 continue;
             }
             run.raised += count;
@@ -255,100 +280,55 @@ impl AlertEngine {
         reviews.chain(grants.next_expiry(now)).min()
     }
 
-    /// The state as it was when the mark was written: from as many entries before it as rules look back. `None` where it
-    /// was stopped.
-    fn rebuild(&self, go_on: &dyn Fn() -> bool) -> Result<Option<State>> {
+    /// Begins where the mark is. What was counted before is asked of the log when it is needed.
+    fn begin(&self) -> Result<State> {
         let shared = self.log.shared();
         let policies = shared.policies();
         let marked = shared.mark(EVALUATED)?;
         let next = marked.unwrap_or(0);
-        let reach = self.rules.iter().map(Rule::reach).max().unwrap_or_default();
-        let (until, from) = since(&shared.snapshot()?, next, reach)?;
-        let mut evaluator = Evaluator::new(&self.rules, shared, from == 0);
-        let mut unreadable = 0;
+        let mut evaluator = Evaluator::new(&self.rules, shared, recorded_before(&shared.snapshot()?, next)?);
         evaluator.grants = super::grants::Grants::of(self.log.emergencies()?);
-        let mut at = from;
-        while at < next {
-            if !go_on() {
-                return Ok(None);
-            }
-            let snapshot = shared.snapshot()?;
-            let to = next.min(at + STEP);
-            for seq in at..to {
-                feed(&mut evaluator, &snapshot, seq, Some(until), &mut unreadable)?;
-            }
-            at = to;
+        let alerted = self.alerted(&evaluator)?;
+        Ok(State { evaluator, next, marked, policies, alerted, unreadable: 0 })
+    }
+
+    /// Which of the grants that nobody has reviewed in time were alerted already.
+    fn alerted(&self, evaluator: &Evaluator) -> Result<HashSet<(usize, u64)>> {
+        let now = self.log.shared().clock.now();
+        let mut open: HashMap<String, (usize, u64)> = HashMap::new();
+        for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| *rule.measured() == Measure::Unreviewed) {
+            let grants = evaluator.grants.unreviewed(now, rule.window);
+            open.extend(grants.map(|grant| (format!("{}:{}", rule.name, grant.seq), (at, grant.seq))));
         }
         let mut alerted = HashSet::new();
-        let first = evaluator.grants.unreviewed(Timestamp::MAX, Duration::ZERO).map(|grant| grant.seq).min();
-        if let Some(first) = first {
-            for entry in self.log.query(&Query::new().kind(Kind::Alert).after(first))? {
-                let Some(alert) = super::Alert::of(&entry?) else { continue };
-                let rule = self.rules.iter().position(|rule| rule.name() == alert.rule);
-                alerted.extend(rule.map(|rule| (rule, alert.crossing)));
+        let Some(first) = open.values().map(|(_, grant)| *grant).min() else { return Ok(alerted) };
+        for entry in self.log.query(&Query::new().kind(Kind::Alert).after(first))? {
+            let Some(alert) = super::Alert::of(&entry?) else { continue };
+            alerted.extend(open.remove(&alert.id));
+            if open.is_empty() {
+                break;
             }
         }
-        Ok(Some(State { evaluator, next, marked, policies, alerted, unreadable }))
+        Ok(alerted)
     }
 }
 
-/// The time of the last entry before `next`, and the first entry that is less than `reach` older.
-fn since(snapshot: &Snapshot, next: u64, reach: Duration) -> Result<(Timestamp, u64)> {
-    let time = |seq: u64| -> Result<Option<Timestamp>> {
+/// When the newest entry before `next` was recorded that is still there.
+fn recorded_before(snapshot: &Snapshot, next: u64) -> Result<Option<Timestamp>> {
+    for seq in (0..next).rev() {
         match read(snapshot, seq) {
-            Ok(entry) => Ok(entry.map(|entry| entry.body.recorded_at)),
-            Err(e) if e.kind() == ErrorKind::Damaged => Ok(None),
-            Err(e) => Err(e),
-        }
-    };
-    let mut last = next;
-    let until = loop {
-        let Some(before) = last.checked_sub(1) else { return Ok((Timestamp::MIN, 0)) };
-        last = before;
-        if let Some(at) = time(last)? {
-            break at;
-        }
-    };
-    let oldest = until.minus(reach);
-    let (mut low, mut high) = (0, last);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        // What is gone was older than anything that a window reaches.
-        match time(middle)? {
-            Some(at) if at > oldest => high = middle,
-            _ => low = middle + 1,
+            Ok(Some(entry)) => return Ok(Some(entry.body.recorded_at)),
+            Ok(None) => {}
+            Err(e) if e.kind() == ErrorKind::Damaged => {}
+            Err(e) => return Err(e),
         }
     }
-    Ok((until, low))
-}
-
-/// Lets rules look at one entry. What cannot be read must not stop all alerts, so it is counted and passed over: a
-/// verification says what is wrong with it.
-fn feed(
-    evaluator: &mut Evaluator,
-    snapshot: &Snapshot,
-    seq: u64,
-    until: Option<Timestamp>,
-    unreadable: &mut u64,
-) -> Result<Vec<Raised>> {
-    let mut readable = |seq| match read(snapshot, seq) {
-        Err(e) if e.kind() == ErrorKind::Damaged => {
-            *unreadable += 1;
-            Ok(None)
-        }
-        other => other,
-    };
-    let Some(entry) = readable(seq)? else { return Ok(Vec::new()) };
-    let begun = match entry.call().map(|call| call.phase) {
-        Some(Phase::Finished(begun)) => readable(begun)?,
-        _ => None,
-    };
-    evaluator.feed(&entry, begun.as_ref(), until, &Behind(snapshot))
+    Ok(None)
 }
 
 impl State {
-    /// Looks at the next entries, until there is enough to write.
-    fn step(&mut self, log: &AuditLog, size: u64) -> Result<Vec<Raised>> {
+    /// Looks at the next entries, as long as `go_on` says so and until there is enough to write.
+    fn step(&mut self, log: &AuditLog, size: u64, go_on: &dyn Fn() -> bool) -> Result<Vec<Raised>> {
         let shared = log.shared();
         let policies = shared.policies();
         if !Arc::ptr_eq(&policies, &self.policies) {
@@ -356,12 +336,16 @@ impl State {
             self.policies = policies;
         }
         let snapshot = shared.snapshot()?;
+        let behind = Behind(&snapshot, Cell::new(0));
         let to = size.min(self.next + STEP);
         let mut raised = Vec::new();
-        while self.next < to && raised.len() < MAX_RAISED {
-            raised.extend(feed(&mut self.evaluator, &snapshot, self.next, None, &mut self.unreadable)?);
+        while self.next < to && raised.len() < MAX_RAISED && go_on() {
+            if let Some((entry, begun)) = behind.at(self.next)? {
+                raised.extend(self.evaluator.feed(&entry, begun.as_ref(), &behind)?);
+            }
             self.next += 1;
         }
+        self.unreadable += behind.1.get();
         Ok(raised)
     }
 

@@ -3,6 +3,8 @@
 //! Invariant N4: what is raised depends on the rules and on the entries up to the one that raises it, never on when or in
 //! which portions they were fed. Invariant N5: the two entries of a call count once: what its beginning counted for is
 //! left out when its end comes, and the end counts for what only it tells (an outcome, a patient found in the result).
+//! Invariant N8: what a key did before evaluation began is asked of the log when the key first counts, so that to begin
+//! takes no longer the more was recorded.
 
 use super::grants::Grants;
 use super::pairs::Pairs;
@@ -14,7 +16,7 @@ use crate::json::Json;
 use crate::store::Shared;
 use crate::{Entry, Result, Timestamp};
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -25,7 +27,14 @@ pub(super) trait World {
 
     /// The grant that the entry at `seq` opened.
     fn grant(&self, seq: u64) -> Option<Grant>;
+
+    /// The entries before `seq` that have all of these values as the log writes them, the newest first, each with the
+    /// beginning of the call whose end it is; as long as `each` says so.
+    fn before(&self, seq: u64, facets: &[(Field, Vec<String>)], each: &mut Look<'_>) -> Result<()>;
 }
+
+/// Looks at an entry, with the beginning of the call whose end it is; says whether to go on.
+pub(super) type Look<'a> = dyn FnMut(&Entry, Option<&Entry>) -> Result<bool> + 'a;
 
 /// What a rule says of an entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +62,9 @@ pub(super) struct Evaluator {
     pairs: Pairs,
     pub grants: Grants,
     wants_pairs: bool,
+    wants_metadata: bool,
+    /// When the newest entry was recorded that was not fed; `None` where there is none.
+    begins: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -72,6 +84,30 @@ enum State {
     Baseline(Keys<Baseline>),
     /// Not evaluated entry by entry.
     Apart,
+}
+
+impl State {
+    fn knows(&self, key: u64) -> bool {
+        match self {
+            State::Count(keys) => keys.has(key),
+            State::Distinct(keys) => keys.has(key),
+            State::Baseline(keys) => keys.has(key),
+            State::Apart => true,
+        }
+    }
+}
+
+/// What an entry counts for: each key, with its patient where the key has one, and the patients that count.
+struct Counted<'a> {
+    keys: Vec<(u64, Option<&'a str>)>,
+    patients: Vec<&'a str>,
+}
+
+/// That a threshold was reached.
+struct Crossing {
+    count: u64,
+    threshold: u64,
+    events: Vec<Event>,
 }
 
 /// What rules ask of an entry, made ready once.
@@ -96,10 +132,37 @@ impl<'a> Facts<'a> {
         Facts { seq: entry.seq, at: entry.body.recorded_at, call, single, metadata, misuse: None }
     }
 
+    /// Of a call, and of the beginning whose end it is. `misuse` says how the grant that a call names does not cover it.
+    fn of_both(
+        entry: &'a Entry,
+        call: &'a Call,
+        begun: Option<&'a Entry>,
+        wants_metadata: bool,
+        mut misuse: impl FnMut(u64, Timestamp, &Call) -> Option<Misuse>,
+    ) -> (Facts<'a>, Option<Facts<'a>>) {
+        let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)));
+        let mut before = begun.and_then(|entry| entry.call().map(|call| Facts::of(entry, call, wants_metadata)));
+        let mut facts = Facts::of(entry, call, wants_metadata);
+        if call.grant.is_some() {
+            // What began while the grant held may end later.
+            let same = before.as_ref().filter(|b| b.call.grant == call.grant);
+            let (seq, at) = same.map_or((facts.seq, facts.at), |b| (b.seq, b.at));
+            facts.misuse = misuse(seq, at, call);
+        }
+        if let Some(before) = before.as_mut().filter(|b| b.call.grant.is_some()) {
+            before.misuse = misuse(before.seq, before.at, before.call);
+        }
+        (facts, before)
+    }
+
+    fn value(&self, field: Field) -> Option<&'a str> {
+        self.single.get(field.place()).copied().flatten()
+    }
+
     fn has(&self, field: Field, values: &[String]) -> bool {
         match field {
             Field::Patient => self.call.patient_ids.iter().any(|patient| values.contains(patient)),
-            _ => self.single.get(field.place()).copied().flatten().is_some_and(|v| values.iter().any(|w| w == v)),
+            _ => self.value(field).is_some_and(|v| values.iter().any(|w| w == v)),
         }
     }
 
@@ -148,6 +211,122 @@ impl Compiled {
             || self.rule.key.contains(&Part::PATIENT)
             || matches!(self.rule.measure, Measure::Distinct(Field::Patient, _))
     }
+
+    /// What an entry counts for; `first` says whether it is the first that the log has of its user and one of its patients.
+    fn counts<'a>(
+        &self,
+        hash: &RandomState,
+        facts: &Facts<'a>,
+        before: Option<&Facts<'_>>,
+        first: &mut dyn FnMut(usize, &str) -> Result<bool>,
+    ) -> Result<Option<Counted<'a>>> {
+        if matches!(self.state, State::Apart) || !self.fits(facts) {
+            return Ok(None);
+        }
+        let per_patient = self.is_per_patient();
+        let counted = before.filter(|before| self.fits(before));
+        if counted.is_some() && !per_patient {
+            return Ok(None);
+        }
+        let mut patients: Vec<&str> = Vec::new();
+        for (i, patient) in facts.call.patient_ids.iter().enumerate().filter(|_| per_patient) {
+            if counted.is_none_or(|before| !before.call.patient_ids.contains(patient))
+                && (!self.rule.first_access || first(i, patient)?)
+            {
+                patients.push(patient);
+            }
+        }
+        if per_patient && patients.is_empty() {
+            return Ok(None);
+        }
+        // All of the key but the patient.
+        let mut base = hash.build_hasher();
+        for part in &self.rule.key {
+            match part {
+                Part::Facet(Field::Patient) => {}
+                Part::Facet(field) => match facts.value(*field) {
+                    Some(value) => value.hash(&mut base),
+                    None => return Ok(None),
+                },
+                Part::Grant => facts.grant().hash(&mut base),
+            }
+        }
+        let by_patient = |patient: &&'a str| {
+            let mut hasher = base.clone();
+            patient.hash(&mut hasher);
+            (hasher.finish(), Some(*patient))
+        };
+        let keys = match self.rule.key.contains(&Part::PATIENT) {
+            true => patients.iter().map(by_patient).collect(),
+            false => vec![(base.finish(), None)],
+        };
+        Ok(Some(Counted { keys, patients }))
+    }
+
+    /// The different values that an entry counts for with a key.
+    fn values(&self, hash: &RandomState, facts: &Facts<'_>, counted: &Counted<'_>, patient: Option<&str>) -> Vec<u64> {
+        match &self.rule.measure {
+            Measure::Distinct(Field::Patient, _) => match patient {
+                Some(patient) => vec![hash.hash_one(patient)],
+                None => counted.patients.iter().map(|patient| hash.hash_one(*patient)).collect(),
+            },
+            Measure::Distinct(field, _) => facts.value(*field).map(|value| hash.hash_one(value)).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Counts an event for a key.
+    fn add(&mut self, key: u64, event: Event, values: &[u64]) -> Option<Crossing> {
+        let (at, window) = (event.0, self.window);
+        match (&self.rule.measure, &mut self.state) {
+            (Measure::Count(n), State::Count(keys)) => {
+                let (kept, n) = (keys.get(key, at, || Count::None), *n);
+                let crosses = kept.add(n as usize, window, event);
+                crosses.then(|| Crossing { count: n.into(), threshold: n.into(), events: kept.events() })
+            }
+            (Measure::Distinct(_, n), State::Distinct(keys)) => {
+                let (kept, n) = (keys.get(key, at, Distinct::default), *n);
+                let mut crosses = false;
+                for value in values {
+                    crosses |= kept.add(n as usize, window, *value, event);
+                }
+                crosses.then(|| Crossing { count: n.into(), threshold: n.into(), events: kept.events() })
+            }
+            (Measure::Baseline { multiple, periods, at_least }, State::Baseline(keys)) => {
+                let kept = keys.get(key, at, || Baseline::new(*periods));
+                let over = kept.add(*multiple, *at_least, window, event);
+                over.map(|(count, needed)| Crossing {
+                    count: count.into(),
+                    threshold: needed.into(),
+                    events: vec![event],
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// What the entries have that count for the same key as this one, as far as the index knows it.
+    fn facets(&self, facts: &Facts<'_>, patient: Option<&str>) -> Vec<(Field, Vec<String>)> {
+        let mut facets = self.when.clone();
+        for part in &self.rule.key {
+            let value = match part {
+                Part::Facet(Field::Patient) => patient,
+                Part::Facet(field) => facts.value(*field),
+                Part::Grant => None,
+            };
+            if let (Part::Facet(field), Some(value)) = (part, value) {
+                facets.push((*field, vec![value.to_owned()]));
+            }
+        }
+        if self.rule.emergency == Some(true) {
+            facets.push((Field::Emergency, vec!["true".to_owned()]));
+        }
+        if let Some(failed) = self.rule.failed {
+            let outcomes = Outcome::ALL.iter().filter(|outcome| (**outcome != Outcome::Ok) == failed);
+            facets.push((Field::Outcome, outcomes.map(|outcome| outcome.as_str().to_owned()).collect()));
+        }
+        facets
+    }
 }
 
 fn nanos(length: Duration) -> i64 {
@@ -155,8 +334,9 @@ fn nanos(length: Duration) -> i64 {
 }
 
 impl Evaluator {
-    /// The rules with nothing counted yet; `from_start` where the log's first entry comes next.
-    pub(super) fn new(rules: &Rules, shared: &Shared, from_start: bool) -> Evaluator {
+    /// The rules with nothing counted yet; `begins` is when the newest entry was recorded that will not be fed, `None` where
+    /// the log's first entry comes next.
+    pub(super) fn new(rules: &Rules, shared: &Shared, begins: Option<Timestamp>) -> Evaluator {
         let compiled = rules.iter().map(|rule| {
             let window = nanos(rule.window);
             let state = match rule.measure {
@@ -176,10 +356,12 @@ impl Evaluator {
         let compiled: Vec<Compiled> = compiled.collect();
         Evaluator {
             wants_pairs: compiled.iter().any(|c| c.rule.first_access),
+            wants_metadata: compiled.iter().any(|c| !c.rule.attributes.is_empty()),
             rules: compiled,
             hash: RandomState::new(),
-            pairs: Pairs::new(from_start),
+            pairs: Pairs::new(begins.is_none()),
             grants: Grants::default(),
+            begins,
         }
     }
 
@@ -202,156 +384,117 @@ impl Evaluator {
         self.rules.iter().map(of).sum()
     }
 
-    /// Takes in the next entry; `begun` is the beginning of the call whose end it is. Entries before `until` only make the
-    /// state what it was: rules that they are too old for are passed over.
-    pub(super) fn feed(
-        &mut self,
-        entry: &Entry,
-        begun: Option<&Entry>,
-        until: Option<Timestamp>,
-        world: &dyn World,
-    ) -> Result<Vec<Raised>> {
+    /// Takes in the next entry; `begun` is the beginning of the call whose end it is.
+    pub(super) fn feed(&mut self, entry: &Entry, begun: Option<&Entry>, world: &dyn World) -> Result<Vec<Raised>> {
         let Some(call) = entry.call() else {
             self.grants.see(entry);
             return Ok(Vec::new());
         };
-        let at = entry.body.recorded_at;
-        let counts = |rule: &Rule| until.is_none_or(|until| at > until.minus(rule.reach()));
         let first = match self.wants_pairs {
-            true => {
-                let ask = self.rules.iter().any(|c| c.rule.first_access && counts(&c.rule));
-                self.first_accesses(entry.seq, call, ask && !call.backfilled, world)?
-            }
+            true => self.first_accesses(entry.seq, call, !call.backfilled, world)?,
             false => Vec::new(),
         };
         if call.backfilled {
             return Ok(Vec::new());
         }
-        let wants_metadata = self.rules.iter().any(|c| !c.rule.attributes.is_empty());
-        let before = begun.and_then(|entry| entry.call().map(|call| Facts::of(entry, call, wants_metadata)));
-        let mut before = before.filter(|_| matches!(call.phase, Phase::Finished(_)));
-        let mut facts = Facts::of(entry, call, wants_metadata);
-        if call.grant.is_some() {
-            // What began while the grant held may end later.
-            let (seq, at) =
-                before.as_ref().filter(|b| b.call.grant == call.grant).map_or((facts.seq, at), |b| (b.seq, b.at));
-            facts.misuse = self.grants.used(seq, at, call, |seq| world.grant(seq));
-        }
-        if let Some(before) = before.as_mut().filter(|b| b.call.grant.is_some()) {
-            before.misuse = self.grants.used(before.seq, before.at, before.call, |seq| world.grant(seq));
-        }
+        let grants = &mut self.grants;
+        let used = |seq, at, call: &Call| grants.used(seq, at, call, |grant| world.grant(grant));
+        let (facts, before) = Facts::of_both(entry, call, begun, self.wants_metadata, used);
         let mut raised = Vec::new();
         for at in 0..self.rules.len() {
-            if self.rules.get(at).is_some_and(|compiled| counts(&compiled.rule)) {
-                raised.extend(self.rule(at, &facts, before.as_ref(), &first));
-            }
+            raised.extend(self.rule(at, &facts, before.as_ref(), &first, world)?);
         }
         Ok(raised)
     }
 
-    fn rule(&mut self, at: usize, facts: &Facts<'_>, before: Option<&Facts<'_>>, first: &[bool]) -> Option<Raised> {
-        let hash = &self.hash;
-        let compiled = self.rules.get_mut(at)?;
-        if matches!(compiled.state, State::Apart) || !compiled.fits(facts) {
-            return None;
+    fn rule(
+        &mut self,
+        at: usize,
+        facts: &Facts<'_>,
+        before: Option<&Facts<'_>>,
+        first: &[bool],
+        world: &dyn World,
+    ) -> Result<Option<Raised>> {
+        let Some(compiled) = self.rules.get(at) else { return Ok(None) };
+        let mut is_first = |i: usize, _: &str| Ok(first.get(i).copied().unwrap_or(false));
+        let Some(counted) = compiled.counts(&self.hash, facts, before, &mut is_first)? else { return Ok(None) };
+        let reaches = self.begins.is_some_and(|begins| facts.at.minus(compiled.rule.reach()) < begins);
+        let unknown = counted.keys.iter().filter(|(key, _)| reaches && !compiled.state.knows(*key));
+        let mut past = Vec::new();
+        for (key, patient) in unknown {
+            past.push((*key, self.past(compiled, facts, *key, *patient, world)?));
         }
-        let per_patient = compiled.is_per_patient();
-        let counted = before.filter(|before| compiled.fits(before));
-        if counted.is_some() && !per_patient {
-            return None;
+        let Some(compiled) = self.rules.get_mut(at) else { return Ok(None) };
+        for (key, events) in past {
+            // What was raised of it was raised then.
+            events.into_iter().rev().for_each(|(event, values)| _ = compiled.add(key, event, &values));
         }
-        let rule = &compiled.rule;
-        let is_new = |i: usize, patient: &String| {
-            (!rule.first_access || first.get(i).copied().unwrap_or(false))
-                && counted.is_none_or(|before| !before.call.patient_ids.contains(patient))
-        };
-        let patients: Vec<&str> = match per_patient {
-            true => {
-                let patients = facts.call.patient_ids.iter().enumerate();
-                patients.filter(|(i, patient)| is_new(*i, patient)).map(|(_, patient)| patient.as_str()).collect()
-            }
-            false => Vec::new(),
-        };
-        if per_patient && patients.is_empty() {
-            return None;
-        }
-        // All of the key but the patient.
-        let mut base = hash.build_hasher();
-        let mut key: Vec<(Part, BTreeSet<String>)> = Vec::with_capacity(rule.key.len());
-        for part in &rule.key {
-            match part {
-                Part::Facet(Field::Patient) => {}
-                Part::Facet(field) => facts.single.get(field.place()).copied().flatten()?.hash(&mut base),
-                Part::Grant => facts.grant().hash(&mut base),
-            }
-        }
-        let by_patient = rule.key.contains(&Part::PATIENT);
-        let keys: Vec<(u64, Option<&str>)> = match by_patient {
-            true => patients
-                .iter()
-                .map(|patient| {
-                    let mut hasher = base.clone();
-                    patient.hash(&mut hasher);
-                    (hasher.finish(), Some(*patient))
-                })
-                .collect(),
-            false => vec![(base.finish(), None)],
-        };
         let event: Event = (facts.at.nanos(), facts.seq);
-        let window = compiled.window;
         let (mut crossed, mut events) = (BTreeSet::new(), BTreeSet::new());
         let mut fired = None;
-        for (hashed, patient) in keys {
-            let says = match (&rule.measure, &mut compiled.state) {
-                (Measure::Count(n), State::Count(keys)) => {
-                    let kept = keys.get(hashed, event.0, || Count::None);
-                    kept.add(*n as usize, window, event).then(|| (u64::from(*n), u64::from(*n), kept.events()))
-                }
-                (Measure::Distinct(field, n), State::Distinct(keys)) => {
-                    let kept = keys.get(hashed, event.0, Distinct::default);
-                    let single = facts.single.get(field.place()).copied().flatten();
-                    let values: Vec<&str> = match field {
-                        Field::Patient if by_patient => patient.into_iter().collect(),
-                        Field::Patient => patients.clone(),
-                        _ => single.into_iter().collect(),
-                    };
-                    let mut crossing = false;
-                    for value in values {
-                        crossing |= kept.add(*n as usize, window, hash.hash_one(value), event);
-                    }
-                    crossing.then(|| (u64::from(*n), u64::from(*n), kept.events()))
-                }
-                (Measure::Baseline { multiple, periods, at_least }, State::Baseline(keys)) => {
-                    let kept = keys.get(hashed, event.0, || Baseline::new(*periods));
-                    let over = kept.add(*multiple, *at_least, window, event);
-                    over.map(|(count, needed)| (u64::from(count), u64::from(needed), vec![event]))
-                }
-                _ => None,
-            };
-            if let Some((count, threshold, concerned)) = says {
-                let (most, _) = fired.get_or_insert((count, threshold));
-                *most = count.max(*most);
-                events.extend(concerned.into_iter().map(|(_, seq)| seq));
-                crossed.extend(patient.map(str::to_owned));
-            }
+        for (key, patient) in &counted.keys {
+            let values = compiled.values(&self.hash, facts, &counted, *patient);
+            let Some(crossing) = compiled.add(*key, event, &values) else { continue };
+            let (most, _) = fired.get_or_insert((crossing.count, crossing.threshold));
+            *most = crossing.count.max(*most);
+            events.extend(crossing.events.into_iter().map(|(_, seq)| seq));
+            crossed.extend(patient.map(str::to_owned));
         }
-        let (count, threshold) = fired?;
-        for part in &rule.key {
+        let Some((count, threshold)) = fired else { return Ok(None) };
+        let rule = &compiled.rule;
+        let key = rule.key.iter().map(|part| {
             let values = match part {
                 Part::Facet(Field::Patient) => crossed.clone(),
-                Part::Facet(field) => {
-                    facts.single.get(field.place()).copied().flatten().map(str::to_owned).into_iter().collect()
-                }
+                Part::Facet(field) => facts.value(*field).map(str::to_owned).into_iter().collect(),
                 Part::Grant => BTreeSet::from([facts.call.grant.map_or("none".to_owned(), |grant| grant.to_string())]),
             };
-            key.push((*part, values));
-        }
+            (*part, values)
+        });
+        let key = key.collect();
         // The grant is what such an alert is about as much as the calls.
         if rule.emergency == Some(true) || rule.misused_grant {
             events.extend(facts.call.grant);
         }
         let misuse = facts.misuse.filter(|_| rule.misused_grant);
-        Some(Raised { rule: at, crossing: facts.seq, key, count, threshold, events, misuse })
+        Ok(Some(Raised { rule: at, crossing: facts.seq, key, count, threshold, events, misuse }))
+    }
+
+    /// What counted for a key before this entry, the newest first: as much as makes a difference.
+    fn past(
+        &self,
+        compiled: &Compiled,
+        now: &Facts<'_>,
+        key: u64,
+        patient: Option<&str>,
+        world: &dyn World,
+    ) -> Result<Vec<(Event, Vec<u64>)>> {
+        let oldest = now.at.minus(compiled.rule.reach());
+        let (mut events, mut seen) = (Vec::new(), HashSet::new());
+        world.before(now.seq, &compiled.facets(now, patient), &mut |entry, begun| {
+            let Some(call) = entry.call().filter(|call| !call.backfilled) else { return Ok(true) };
+            if entry.body.recorded_at <= oldest {
+                return Ok(false);
+            }
+            let misuse = |seq, at, call: &Call| self.grants.misuse(seq, at, call, |grant| world.grant(grant));
+            let (facts, before) = Facts::of_both(entry, call, begun, self.wants_metadata, misuse);
+            let mut first = |_: usize, patient: &str| {
+                world.accessed_before(&call.user_id, patient, entry.seq).map(|before| !before)
+            };
+            let Some(counted) = compiled.counts(&self.hash, &facts, before.as_ref(), &mut first)? else {
+                return Ok(true);
+            };
+            let Some((_, patient)) = counted.keys.iter().find(|(counts, _)| *counts == key) else { return Ok(true) };
+            let mut values = compiled.values(&self.hash, &facts, &counted, *patient);
+            // Of a value its newest event is kept.
+            values.retain(|value| seen.insert(*value));
+            events.push(((facts.at.nanos(), facts.seq), values));
+            Ok(match compiled.rule.measure {
+                Measure::Count(n) => events.len() < n as usize,
+                Measure::Distinct(_, n) => seen.len() < n as usize,
+                _ => true,
+            })
+        })?;
+        Ok(events)
     }
 
     /// Which of a call's patients the user had not been seen with; `ask` where the index may be asked.

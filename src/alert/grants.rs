@@ -64,7 +64,7 @@ impl Grants {
         }
     }
 
-    /// Why the grant that a call names does not cover it, if it does not. `find` gives a grant that is not tracked.
+    /// Takes in that a call was made under a grant, which wants a review from then on; says as [`Grants::misuse`] does.
     pub(super) fn used(
         &mut self,
         seq: u64,
@@ -72,10 +72,23 @@ impl Grants {
         call: &Call,
         find: impl FnOnce(u64) -> Option<Grant>,
     ) -> Option<Misuse> {
+        if let Some(tracked) = self.0.get_mut(&call.grant?) {
+            tracked.reviewed = false;
+        }
+        self.misuse(seq, at, call, find)
+    }
+
+    /// Why the grant that a call names does not cover it, if it does not. `find` gives a grant that is not tracked.
+    pub(super) fn misuse(
+        &self,
+        seq: u64,
+        at: Timestamp,
+        call: &Call,
+        find: impl FnOnce(u64) -> Option<Grant>,
+    ) -> Option<Misuse> {
         let named = call.grant?;
-        match self.0.get_mut(&named) {
+        match self.0.get(&named) {
             Some(tracked) => {
-                tracked.reviewed = false;
                 let closed = tracked.end.filter(|(end, _)| *end < seq).map(|(_, closed)| closed);
                 tracked.grant.misuse(call, at, closed)
             }

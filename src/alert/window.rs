@@ -68,6 +68,10 @@ impl<S: Kept> Keys<S> {
         Keys { keys: HashMap::default(), window, sweep_at: 1024, forgotten: 0 }
     }
 
+    pub(super) fn has(&self, key: u64) -> bool {
+        self.keys.contains_key(&key)
+    }
+
     /// What is kept of a key, made where there is nothing.
     pub(super) fn get(&mut self, key: u64, now: i64, make: impl FnOnce() -> S) -> &mut S {
         if self.keys.len() >= self.sweep_at {

@@ -1,10 +1,11 @@
 //! `backup`, `restore`: a consistent copy of a store that is in use, and the way back.
 
-use super::exit::{End, Outcome};
+use super::exit::{End, Outcome, complain};
 use super::manage::{Because, changed, close};
 use super::progress::{Progress, Unit};
 use super::render::{Out, bytes, clean, count};
 use super::store::{KeyArgs, StoreArgs};
+use attestlog::ErrorKind;
 use attestlog::json::{Json, Object};
 use clap::Args;
 use std::io::Write;
@@ -50,12 +51,15 @@ pub fn backup(args: &BackupArgs) -> Outcome {
 }
 
 /// Make a store out of a backup; recorded in it, with who did it and why
+///
+/// The store's key file belongs beside it before (`attestlog keys backup` made copies). Without it the store can be read and
+/// verified, and the log says that the key was missing; nothing is signed or recorded until it is back.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
     /// The backup
     #[arg(value_name = "SRC")]
     src: PathBuf,
-    /// The store to make; must not exist, but its key file must
+    /// The store to make; must not exist
     #[arg(value_name = "STORE")]
     store: PathBuf,
     #[command(flatten)]
@@ -70,10 +74,20 @@ pub struct RestoreArgs {
 pub fn restore(args: &RestoreArgs) -> Outcome {
     let store = StoreArgs { store: args.store.clone(), key: args.key.clone() };
     let Because { actor, reason } = &args.because;
-    let log = changed(&store, store.key.options()?.restore(&args.src, &args.store, actor, reason))?;
+    // Who has lost the keys as well still has to get at what was recorded.
+    let options = store.key.options()?.unsigned(true);
+    let log = changed(&store, options.restore(&args.src, &args.store, actor, reason))?;
     let size = log.size();
+    let keyless = log.public_key().is_some() && log.checkpoint().is_err_and(|e| e.kind() == ErrorKind::Key);
     changed(&store, log.close())?;
     let mut out = Out::stdout();
+    if keyless {
+        complain(format!(
+            "warning: {}: its key file is missing, so this store can be read and nothing is signed or recorded; put a copy \
+             of the key file beside it, and restore again if it has signed more than the backup has",
+            clean(&args.store.display().to_string())
+        ));
+    }
     if args.json {
         out.line(Json::from(Object::from_iter([("size", size)])).to_canonical().as_str())?;
     } else {

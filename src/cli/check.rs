@@ -2,7 +2,7 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::lines::Source;
-use super::render::{self, Out, Style, clean, clean_json, count, counted};
+use super::render::{self, Out, Style, clean, clean_json, count, counted, moment};
 use super::trust;
 use attestlog::json::{Json, Object};
 use attestlog::note::{Succession, VerifierKey};
@@ -71,7 +71,7 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
             out.line(format!("  old root  {old_root}"))?;
             out.line(format!("  new root  {new_root}"))?;
         }
-        Proven::Complete { facet, value, terms, size, root, entries, purged, unknown } => {
+        Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges } => {
             let what = format!("{} {:?}", facet.as_str(), clean(value));
             let (all, size) = (counted(entries.len() as u64, "entry", "entries"), count(*size));
             out.line(format!("{valid}: of the {size} entries of the log exactly {all} have {what}"))?;
@@ -86,6 +86,16 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
             if !unknown.is_empty() {
                 let gone = counted(unknown.len(), "purged entry", "purged entries");
                 out.line(format!("  purged of {gone} nobody can tell any more whether they had it: {unknown}"))?;
+            }
+            for (seq, purge) in purges {
+                let classes: Vec<&str> = purge.classes.keys().map(String::as_str).collect();
+                out.line(format!(
+                    "  purged by entry {seq}, of {}: {} expired by {} under the policy of entry {}",
+                    clean(&purge.actor),
+                    clean(&classes.join(", ")),
+                    moment(purge.cut_off),
+                    purge.policy
+                ))?;
             }
             if checked.proven().maps_value() {
                 out.line(format!("  looked for as {}", clean(&terms.join(", "))))?;

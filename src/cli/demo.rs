@@ -41,8 +41,8 @@ const CONVERSATION: &str = "visit-1042";
 const PATIENT: &str = "P-1042";
 const OLD_PATIENT: &str = "P-0007";
 const HELPER: &str = "dr_jones";
-/// With two leap days in every eight years, and one to spare.
-const EIGHT_YEARS: Duration = Duration::from_secs(86_400 * (8 * 365 + 3));
+/// At least eight years, with the two leap days in them, and whole weeks: a working day of today's was one then.
+const EIGHT_YEARS: Duration = Duration::from_secs(86_400 * 7 * 418);
 
 pub fn run(args: &DemoArgs) -> Outcome {
     let dir = directory(args.dir.as_deref())?;
@@ -52,8 +52,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.note(
         "Its clock is moved by this demo, so that eight years pass while you read. All else is as it always is.",
     )?;
-    let now = SystemClock::default().now();
-    let clock = Arc::new(ManualClock::at(now.minus(EIGHT_YEARS)));
+    let clock = Arc::new(ManualClock::at(working_day(SystemClock::default().now()).minus(EIGHT_YEARS)));
     let options = Options::new().name("practice.example/assistant").clock(clock.clone());
     let log = options.create(&path).map_err(|e| at(&path, e))?;
 
@@ -111,6 +110,18 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.out.line(format!("Look around: cd {} && attestlog query {STORE} --json", dir.display()))?;
     stage.out.flush()?;
     Ok(End::Done)
+}
+
+/// Ten in the morning of the last working day: what the rules for nights and weekends say of the story must not depend on when
+/// somebody looks at it.
+fn working_day(now: Timestamp) -> Timestamp {
+    // The first day of 1970 was a Thursday.
+    let back = match (now.day() + 3).rem_euclid(7) {
+        0 => 3,
+        6 => 2,
+        _ => 1,
+    };
+    Timestamp::start_of_day(now.day() - back).plus(Duration::from_secs(10 * 3600))
 }
 
 /// The glass is broken, the office hears of it at once, somebody else reviews it.

@@ -97,12 +97,27 @@ fn open(of: &Verification) -> String {
     match (open, of.rewritable_from) {
         (0, _) => "nothing: what was compared covers every entry".to_owned(),
         (_, 0) if !of.signed => "all of it: whoever holds the file could have rewritten it".to_owned(),
-        (_, 0) => "all of it: whoever holds the file and its key file could have rewritten it".to_owned(),
-        (open, from) => format!(
-            "the newest {}, from entry {from} on: nothing that was compared covers them, so whoever holds the file and its \
-             key file could have rewritten them",
-            counted(open, "entry", "entries")
+        (_, 0) if of.signed_size >= of.size => {
+            "all of it: whoever holds the file and its key file could have rewritten it".to_owned()
+        }
+        (_, 0) => format!(
+            "all of it: whoever holds the file and its key file could have rewritten it, the newest {} also without the key \
+             file, since no signature covers them",
+            count(of.size - of.signed_size)
         ),
+        (open, from) => {
+            let unsigned = of.size.saturating_sub(of.signed_size.max(from));
+            let without = match unsigned {
+                0 => String::new(),
+                n if n == open => ", and without the key file, since no signature covers them".to_owned(),
+                n => format!(", the newest {} also without the key file, since no signature covers them", count(n)),
+            };
+            format!(
+                "the newest {}, from entry {from} on: nothing that was compared covers them, so whoever holds the file and \
+                 its key file could have rewritten them{without}",
+                counted(open, "entry", "entries")
+            )
+        }
     }
 }
 

@@ -75,7 +75,14 @@ impl Body {
         if let Some(retention) = &self.retention {
             found(Field::Class, &retention.class);
         }
-        let call = match &self.content {
+        self.content.facets(found);
+    }
+}
+
+impl Content {
+    /// Every facet but the retention class, with its value.
+    pub(crate) fn facets<'a>(&'a self, found: &mut impl FnMut(Field, &'a str)) {
+        let call = match self {
             Content::Own(own) => return found(Field::Kind, own.kind.as_str()),
             Content::Call(call) => call,
         };

@@ -12,6 +12,7 @@ mod field;
 mod from_line;
 mod input;
 mod own;
+mod posed;
 mod summary;
 
 pub use attribution::Attribution;
@@ -50,6 +51,15 @@ pub struct Body {
     pub retention: Option<Retention>,
     /// The call or the event.
     pub content: Content,
+}
+
+/// What stands before the content in the stored form of a [`Body`].
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Head<'a> {
+    #[serde(serialize_with = "nonce::serialize")]
+    pub nonce: [u8; 16],
+    pub recorded_at: Timestamp,
+    pub retention: Option<&'a Retention>,
 }
 
 /// A nonce is stored as one number: one by one its bytes would take longer than the rest of the entry.

@@ -25,9 +25,10 @@
 //!    pseudonym keys in the log, and that all of these are shown is proven in the same way (they are entries of the kinds
 //!    `policy` and `key`). There must be one pseudonym for each key, and the clear value if any policy ever kept it.
 //!
-//! This holds against everybody who came by the log after it was recorded, its present keeper and whoever makes the proof
-//! included: a batch is signed with the log. It does not hold against a recorder that wrote false batches, which a full
-//! verification finds, nor against one that never recorded the call. That a pseudonym is that of the clear value is the
+//! This holds against everybody who came by the log after it was recorded and cannot append to it, whoever makes the proof
+//! included: a batch is signed with the log. It does not hold against a recorder that wrote false batches or purges, nor
+//! against who holds the log's keys and appends a second batch for a stretch that has one, or a purge of what had not expired:
+//! a full verification finds these. Nor against one that never recorded the call. That a pseudonym is that of the clear value is the
 //! word of whoever holds the pseudonym key.
 
 use super::{CheckError, MAX_HASHES, Proven};
@@ -174,6 +175,8 @@ impl Spellings {
             }
             keys.extend(ledger::pseudonym_key(said.kind, &detail));
         }
+        // A log without a policy hides nothing.
+        clear |= !pseudonyms;
         match (pseudonyms, keys.is_empty()) {
             (true, true) => return Err(incomplete("the log does not say under which key its pseudonyms are")),
             (true, false) => {}
@@ -282,11 +285,11 @@ impl CompleteProof {
         if let Some(seq) = shown.entries.keys().find(|seq| !needed.contains(seq)) {
             return Err(CheckError::Malformed(format!("entry {seq} has nothing to do with it")));
         }
-        let proven: Vec<u64> = shown.entries.into_keys().collect();
+        let (purges, proven) = (shown.records, shown.entries.into_keys().collect::<Vec<u64>>());
         let entries = self.entries.into_iter().zip(proven);
         let entries = entries.filter(|(_, seq)| seqs.contains(seq)).map(|(entry, seq)| (seq, entry.line)).collect();
         let (facet, value, terms) = (self.facet, self.value, self.terms);
-        Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown })
+        Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges })
     }
 }
 
@@ -368,6 +371,8 @@ struct Shown<'a> {
     /// Where the last batch ends.
     covered: u64,
     purges: &'a [(u64, SeqSet)],
+    /// What the entries of these purges say.
+    records: Vec<(u64, PurgeRecord)>,
     /// Entries that are shown for another reason than what they say.
     needed: BTreeSet<u64>,
 }
@@ -394,8 +399,8 @@ impl<'a> Shown<'a> {
             }
             entries.insert(seq, entry);
         }
-        let mut shown =
-            Shown { entries, batches: Vec::new(), covered: 0, purges: &proof.purges, needed: BTreeSet::new() };
+        let (batches, records, needed) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let mut shown = Shown { entries, batches, covered: 0, purges: &proof.purges, records, needed };
         let mut listed = 0;
         for batch in &proof.batches {
             shown.batch(batch, &mut listed)?;
@@ -410,9 +415,10 @@ impl<'a> Shown<'a> {
             let entry = shown.entries.get(seq).and_then(Entry::own).filter(|own| own.kind == Kind::Purge);
             let record = entry.and_then(|own| PurgeRecord::from_json(&own.detail.to_json()).ok());
             let before = set.bounds().is_none_or(|(_, last)| last < *seq);
-            if !record.is_some_and(|record| before && record.is_of(set)) {
+            let Some(record) = record.filter(|record| before && record.is_of(set)) else {
                 return Err(incomplete(format!("entry {seq} is not the purge that took the set beside it")));
-            }
+            };
+            shown.records.push((*seq, record));
             shown.needed.insert(*seq);
         }
         Ok(shown)

@@ -17,7 +17,7 @@ pub use reveal::RevealProof;
 use crate::json::{Json, Limits, Object, Path};
 use crate::merkle::{self, ProofError};
 use crate::note::{EpochError, NoteError, SignedCheckpoint, Succession, VerifierKey, parse_32, parse_decimal};
-use crate::retention::SeqSet;
+use crate::retention::{PurgeRecord, SeqSet};
 use crate::{Field, Hash};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -356,6 +356,9 @@ pub enum Proven {
         purged: SeqSet,
         /// Purged entries of which it is no longer known whether they had the value.
         unknown: SeqSet,
+        /// The purges that took those, by the seq of their entry: who, under which policy, of which classes. That they took
+        /// nothing that had not expired is for a full verification to say.
+        purges: Vec<(u64, PurgeRecord)>,
     },
     /// The value that is sealed in the entry with this line is this one.
     Reveal {
@@ -416,7 +419,7 @@ impl Checked {
                 json.insert("new_size", *new_size);
                 json.insert("new_root", new_root.to_string());
             }
-            Proven::Complete { facet, value, terms, size, root, entries, purged, unknown } => {
+            Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges } => {
                 json.insert("kind", "complete");
                 json.insert("facet", facet.as_str());
                 json.insert("value", value.as_str());
@@ -428,6 +431,10 @@ impl Checked {
                 json.insert("lines", entries.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>());
                 json.insert("purged", purged.to_json());
                 json.insert("purged_unknown", unknown.to_json());
+                let purge = |(seq, record): &(u64, PurgeRecord)| {
+                    Json::from(Object::from_iter([("entry", Json::from(*seq)), ("purge", record.to_json())]))
+                };
+                json.insert("purges", purges.iter().map(purge).collect::<Vec<_>>());
             }
             Proven::Reveal { seq, path, value, size, root, line } => {
                 json.insert("kind", "reveal");

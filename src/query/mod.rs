@@ -10,7 +10,7 @@ mod statistics;
 mod stream;
 mod timeline;
 
-pub(crate) use stream::earliest;
+pub(crate) use stream::{backwards, earliest};
 
 pub use filter::Query;
 pub use hits::Hits;

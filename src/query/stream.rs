@@ -118,6 +118,26 @@ pub(crate) fn earliest(snapshot: &Snapshot, facets: &[(Field, Vec<String>)]) -> 
     Ok(None)
 }
 
+/// The seqs before `before` that have all of these values, as the log writes them, the newest first, as long as `each` says
+/// so. Their entries may be gone.
+pub(crate) fn backwards(
+    snapshot: &Snapshot,
+    facets: &[(Field, Vec<String>)],
+    before: u64,
+    each: &mut dyn FnMut(u64) -> Result<bool>,
+) -> Result<()> {
+    let mut plan = Plan::new(snapshot, facets, None)?;
+    let mut at = before.checked_sub(1);
+    while let Some(from) = at {
+        let Some(found) = plan.seek(snapshot, from, Direction::Down)? else { break };
+        if !each(found)? {
+            break;
+        }
+        at = Direction::Down.next(found);
+    }
+    Ok(())
+}
+
 impl AnyOf {
     fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
         let mut nearest = None;

@@ -74,6 +74,12 @@ impl PolicyHistory {
         before.checked_sub(1).and_then(|i| self.later.get(i)).map_or(&self.first.1, |(_, policy)| policy)
     }
 
+    /// The seq of the entry that set the policy under which the entry at `seq` was recorded.
+    pub(crate) fn seq_at(&self, seq: u64) -> u64 {
+        let before = self.later.partition_point(|(set, _)| *set < seq);
+        before.checked_sub(1).and_then(|i| self.later.get(i)).map_or(self.first.0, |(set, _)| *set)
+    }
+
     /// When the entry at `seq` may be purged, by the expiry clock, under the policies until now.
     pub fn effective_until(&self, seq: u64, retention: &Retention) -> Timestamp {
         if self.later.is_empty() {

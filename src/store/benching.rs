@@ -2,7 +2,7 @@
 //! interface.
 
 use super::AuditLog;
-use super::block::{Packed, Sealer};
+use super::block::{Piece, Sealer};
 use super::merge::Row;
 use super::posting;
 use crate::codec;
@@ -41,7 +41,7 @@ pub struct Blocks(Sealer);
 impl Blocks {
     /// Adds an encoded entry; gives the bytes of the block that became full.
     pub fn push(&mut self, seq: u64, prev: Hash, hash: Hash, bytes: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.push(seq, &Packed { prev, hash, bytes })?.map(|(_, block)| block))
+        Ok(self.0.push(seq, Piece { prev, hash, bytes: &bytes })?.map(|(_, block)| block))
     }
 }
 

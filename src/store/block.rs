@@ -86,13 +86,9 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// The row of the tail: the two hashes, then the body.
-    pub(crate) fn to_row(&self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(64 + self.bytes.len());
-        row.extend_from_slice(self.prev.as_bytes());
-        row.extend_from_slice(self.hash.as_bytes());
-        row.extend_from_slice(&self.bytes);
-        row
+    /// The same without a copy of its bytes.
+    pub(crate) fn piece(&self) -> Piece<'_> {
+        Piece { prev: self.prev, hash: self.hash, bytes: &self.bytes }
     }
 
     /// Reads a row of the tail.
@@ -101,6 +97,25 @@ impl Packed {
         let (prev, rest) = row.split_first_chunk::<32>().ok_or(damaged.clone())?;
         let (hash, body) = rest.split_first_chunk::<32>().ok_or(damaged)?;
         Ok(Packed { prev: Hash(*prev), hash: Hash(*hash), bytes: body.to_vec() })
+    }
+}
+
+/// As [`Packed`], with bytes that lie somewhere else.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub prev: Hash,
+    pub hash: Hash,
+    pub bytes: &'a [u8],
+}
+
+impl Piece<'_> {
+    /// The row of the tail: the two hashes, then the body.
+    pub(crate) fn to_row(self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(64 + self.bytes.len());
+        row.extend_from_slice(self.prev.as_bytes());
+        row.extend_from_slice(self.hash.as_bytes());
+        row.extend_from_slice(self.bytes);
+        row
     }
 }
 
@@ -120,10 +135,10 @@ pub(crate) struct Sealer {
 impl Sealer {
     /// Adds the entry at `seq`. Where the block would grow too large with it, the block without it is given back
     /// with its first seq, and the entry starts the next one.
-    pub(crate) fn push(&mut self, seq: u64, entry: &Packed) -> Result<Option<(u64, Vec<u8>)>> {
+    pub(crate) fn push(&mut self, seq: u64, entry: Piece<'_>) -> Result<Option<(u64, Vec<u8>)>> {
         self.packed.clear();
         if !self.runs.is_empty() {
-            self.compress(&entry.bytes);
+            self.compress(entry.bytes);
         }
         let room = self.len() + self.packed.len() + 32 + 4 <= BLOCK_BYTES;
         let full = if self.runs.is_empty() || room { None } else { self.finish()? };
@@ -132,8 +147,8 @@ impl Sealer {
             _ => self.runs.push(Run { first: seq, count: 1, prev: entry.prev }),
         }
         if self.data.is_empty() {
-            self.packer.set_dictionary(&entry.bytes);
-            self.data.extend_from_slice(&entry.bytes);
+            self.packer.set_dictionary(entry.bytes);
+            self.data.extend_from_slice(entry.bytes);
         } else {
             self.data.extend_from_slice(&self.packed);
         }

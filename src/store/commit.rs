@@ -6,6 +6,7 @@
 //! of one job stand in one commit, all or none.
 
 use super::block::{Packed, Sealer};
+use super::draft::{Entries, Job, What};
 use super::guard::guarded;
 use super::pending::{BATCH, Generation};
 use super::prepare::Prepared;
@@ -16,30 +17,27 @@ use super::tables::{self, Stored};
 use super::turn::Turn;
 use super::{Receipt, Shared};
 use crate::codec;
-use crate::entry::{Body, CallLimits, Content, OwnEntry, Phase, Retention};
+use crate::entry::{CallLimits, Content, OwnEntry, Phase, Retention};
 use crate::json::{Json, Object};
 use crate::ledger::Ledger;
+use crate::line::{self, Place};
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
-use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp, line};
+use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use redb::ReadableDatabase;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Less time is not worth a commit of its own: who opens a store to read it leaves it as it is.
 const TICK: Duration = Duration::from_secs(60);
 
-/// What callers queue up with: calls that are recorded together or not at all.
-pub(crate) type Job = Vec<Prepared>;
-
 /// What the writer knows besides what is on the disk. Only the thread whose turn it is touches it.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub state: State,
     pub frontier: Frontier,
-    /// The entries from `state.sealed` on.
-    pub tail: VecDeque<Packed>,
+    /// Holds the entries from `state.sealed` on.
     sealer: Sealer,
     /// When the expiry clock was last told how much time had passed, by the monotonic clock.
     ticked: Duration,
@@ -61,7 +59,7 @@ pub(crate) struct Staging<'a> {
     pub state: State,
     frontier: Frontier,
     pub now: Timestamp,
-    entries: Vec<(Packed, Body)>,
+    entries: Entries,
     nodes: Vec<((u8, u64), Hash)>,
     windows: HashMap<String, Window>,
     begun: Vec<u64>,
@@ -86,15 +84,13 @@ struct Mark {
 
 impl Core {
     /// What was read of the file, at this time of the monotonic clock.
-    pub(crate) fn new(state: State, frontier: Frontier, tail: VecDeque<Packed>, now: Duration) -> Result<Core> {
-        let sealer = Sealer::default();
-        let mut core =
-            Core { state, frontier, tail, sealer, ticked: now, unsigned_said: false, broken: false, damaged: None };
+    pub(crate) fn new(state: State, frontier: Frontier, tail: &[Packed], now: Duration) -> Result<Core> {
+        let mut sealer = Sealer::default();
         // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
-        for (seq, packed) in (core.state.sealed..).zip(&core.tail) {
-            core.sealer.push(seq, packed)?;
+        for (seq, packed) in (state.sealed..).zip(tail) {
+            sealer.push(seq, packed.piece())?;
         }
-        Ok(core)
+        Ok(Core { state, frontier, sealer, ticked: now, unsigned_said: false, broken: false, damaged: None })
     }
 
     /// The expiry clock, with the time that has passed since it was last told.
@@ -121,7 +117,7 @@ impl<'a> Staging<'a> {
             state: core.state.clone(),
             frontier: core.frontier.clone(),
             now,
-            entries: Vec::new(),
+            entries: Entries::default(),
             nodes: Vec::new(),
             windows: HashMap::new(),
             begun: Vec::new(),
@@ -200,7 +196,7 @@ impl<'a> Staging<'a> {
             ledger.apply(self.state.size, &own).map_err(|e| Error::new(ErrorKind::Conflict, e.reason))?;
             self.ledger = Some(ledger);
         }
-        self.append(retention, Content::Own(own))
+        self.append(retention.as_ref(), &What::Own(kind, self.now, &Content::Own(own)))
     }
 
     /// Adds the calls of one job, or none of them.
@@ -217,9 +213,9 @@ impl<'a> Staging<'a> {
             finished: self.finished.len(),
             subjects: self.subjects.len(),
         };
-        let windows = job.iter().any(|p| p.call.sender.is_some()).then(|| self.windows.clone());
-        self.reserve(job.len());
-        let receipts = job.into_iter().map(|call| self.call(call)).collect();
+        let windows = job.calls.iter().any(|call| call.sender.is_some()).then(|| self.windows.clone());
+        self.reserve(job.calls.len());
+        let receipts = (0..job.calls.len()).map(|at| self.call(&job, at)).collect();
         if let Err(e) = receipts {
             self.state = mark.state;
             self.frontier = mark.frontier;
@@ -233,6 +229,7 @@ impl<'a> Staging<'a> {
             }
             return Err(e);
         }
+        self.entries.took(job);
         receipts
     }
 
@@ -243,11 +240,10 @@ impl<'a> Staging<'a> {
         self.shared.random.fill(self.nonces.as_flattened_mut());
     }
 
-    fn call(&mut self, prepared: Prepared) -> Result<Receipt> {
-        let Prepared { mut call, timestamp, retention_class, retain_until, subject, .. } = prepared;
-        call.timestamp = timestamp.unwrap_or(self.now);
+    fn call(&mut self, job: &Job, at: usize) -> Result<Receipt> {
+        let call = &job.calls[at];
         let seq = self.state.size;
-        if let Some(sender) = call.sender.clone() {
+        if let Some(sender) = &call.sender {
             if let Some(receipt) = self.seen(&sender.id, sender.number)? {
                 return Ok(receipt);
             }
@@ -275,27 +271,27 @@ impl<'a> Staging<'a> {
         }
         let policies = self.shared.policies();
         let retention = policies.set.retention.assign(
-            &call.tool_name,
-            !call.patient_ids.is_empty(),
-            retention_class.as_deref(),
-            retain_until,
+            job.tool(at),
+            call.has_patient,
+            call.retention_class.as_deref(),
+            call.retain_until,
             self.now.max(self.clock.now()),
         )?;
-        self.subjects.extend(subject);
-        self.append(Some(retention), Content::Call(call))
+        self.subjects.extend(call.subject.clone());
+        self.append(Some(&retention), &What::Call(job, at))
     }
 
     /// The hash of an entry that is recorded or staged.
     pub(super) fn hash_at(&self, seq: u64) -> Result<Hash> {
         let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
-        match staged.and_then(|i| self.entries.get(i as usize)) {
-            Some((packed, _)) => Ok(packed.hash),
+        match staged.and_then(|i| self.entries.hash(i as usize)) {
+            Some(hash) => Ok(hash),
             None => self.shared.snapshot()?.hash(seq),
         }
     }
 
     /// Chains one entry.
-    fn append(&mut self, retention: Option<Retention>, content: Content) -> Result<Receipt> {
+    fn append(&mut self, retention: Option<&Retention>, what: &What<'_>) -> Result<Receipt> {
         let nonce = match self.nonces.pop() {
             Some(nonce) => nonce,
             None => {
@@ -304,15 +300,19 @@ impl<'a> Staging<'a> {
                 nonce
             }
         };
-        let body = Body { nonce, recorded_at: self.now, retention, content };
-        let seq = self.state.size;
-        let text = &mut self.line;
+        let (seq, prev, text) = (self.state.size, self.state.head, &mut self.line);
+        let place = Place { seq, prev: &prev, nonce, recorded_at: self.now, retention };
         text.clear();
-        line::write(text, seq, &self.state.head, &body);
         // The limit is for calls; the store's own entries, a policy among them, are as large as they are.
-        let limit = match &body.content {
-            Content::Call(_) => self.shared.limits.line_bytes,
-            Content::Own(_) => self.shared.limits.line_bytes.max(CallLimits::default().line_bytes),
+        let limit = match what {
+            What::Call(job, at) => {
+                job.line(*at, &place, text);
+                self.shared.limits.line_bytes
+            }
+            What::Own(_, _, content) => {
+                line::write_content(text, content, &place);
+                self.shared.limits.line_bytes.max(CallLimits::default().line_bytes)
+            }
         };
         if text.len() > limit {
             let message =
@@ -320,14 +320,13 @@ impl<'a> Staging<'a> {
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         let hash = Hash::leaf(text);
-        let bytes = codec::encode(&body)?;
+        self.entries.push(&place, hash, what)?;
         let nodes = &mut self.nodes;
         self.frontier.append(hash, &mut |level, index, hash| {
             if level >= super::NODE_LEVEL {
                 nodes.push(((level, index), hash));
             }
         });
-        self.entries.push((Packed { prev: self.state.head, hash, bytes }, body));
         self.state.size += 1;
         self.state.head = hash;
         self.state.last_recorded_at = self.state.last_recorded_at.max(self.now.nanos());
@@ -363,7 +362,12 @@ impl<'a> Staging<'a> {
 
 impl Shared {
     /// Records a job: by this thread if it is its turn, by another's otherwise.
-    pub(crate) fn submit(&self, job: Job) -> Result<Vec<Receipt>> {
+    pub(crate) fn submit(&self, calls: Vec<Prepared>) -> Result<Vec<Receipt>> {
+        self.submit_job(Job::of(calls, self.clock.now())?)
+    }
+
+    /// As [`Shared::submit`], for a job that is written.
+    pub(super) fn submit_job(&self, job: Job) -> Result<Vec<Receipt>> {
         use super::turn::Outcome;
         let (turn, job) = match self.turns.submit(job) {
             Outcome::Answered(answer) => return answer,
@@ -375,8 +379,19 @@ impl Shared {
     }
 
     /// Records several jobs in one commit, each for itself: one that is refused does not touch the others.
-    pub(crate) fn submit_each(&self, jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
-        self.lead(self.turns.take(), jobs)
+    pub(crate) fn submit_each(&self, jobs: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
+        let now = self.clock.now();
+        let mut refused = Vec::new();
+        let written = jobs.into_iter().enumerate().filter_map(|(i, calls)| {
+            let job = Job::of(calls, now);
+            job.map_err(|e| refused.push((i, e))).ok()
+        });
+        let written = written.collect();
+        let mut answers = self.lead(self.turns.take(), written);
+        for (i, e) in refused {
+            answers.insert(i, Err(e));
+        }
+        answers
     }
 
     /// Commits these jobs, and those of the threads that wait, in one commit.
@@ -510,14 +525,11 @@ impl Shared {
         let from = core.state.size;
         core.frontier = frontier;
         core.sealer = sealer;
-        let (packed, bodies): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
-        core.tail.extend(packed);
-        core.tail.drain(..(state.sealed - core.state.sealed) as usize);
         core.state = state;
         core.ticked = ticked;
         core.unsigned_said = unsigned_said;
         // Before anything that can fail: what is on the disk is there for readers.
-        self.publish(&core.state, from, &bodies);
+        self.publish(&core.state, from, &entries);
         ledger.map_or(Ok(()), |ledger| self.put_in_force(ledger))
     }
 
@@ -527,7 +539,7 @@ impl Shared {
         other: Option<&redb::Database>,
         state: &mut State,
         sealer: &mut Sealer,
-        entries: &[(Packed, Body)],
+        entries: &Entries,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
         let database = self.database()?;
@@ -535,8 +547,8 @@ impl Shared {
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
             let mut blocks = None;
-            for (seq, (packed, _)) in (core.state.size..).zip(entries) {
-                if let Some((first, block)) = sealer.push(seq, packed)? {
+            for (seq, piece) in (core.state.size..).zip(entries.pieces()) {
+                if let Some((first, block)) = sealer.push(seq, piece)? {
                     if blocks.is_none() {
                         blocks = Some(txn.open_table(tables::BLOCKS).stored()?);
                     }
@@ -551,8 +563,8 @@ impl Shared {
                 tail.retain_in(gone, |_, _| false).stored()?;
             }
             let kept = state.sealed.saturating_sub(core.state.size) as usize;
-            for (seq, (packed, _)) in (core.state.size..).zip(entries).skip(kept) {
-                tail.insert(seq, &*packed.to_row()).stored()?;
+            for (seq, piece) in (core.state.size..).zip(entries.pieces()).skip(kept) {
+                tail.insert(seq, &*piece.to_row()).stored()?;
             }
         }
         more(&txn)?;
@@ -579,7 +591,6 @@ impl Shared {
         core.broken = false;
         core.state = state;
         core.sealer = sealer;
-        core.tail.clear();
         Ok(())
     }
 
@@ -648,11 +659,10 @@ impl Shared {
     }
 
     /// Shows what was committed to readers: first what is known of the entries, then that they are there.
-    fn publish(&self, state: &State, from: u64, bodies: &[Body]) {
+    fn publish(&self, state: &State, from: u64, entries: &Entries) {
         let mut published = self.published.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut rest = bodies;
-        let mut at = from;
-        while !rest.is_empty() {
+        let (mut rest, mut at) = (entries.indexed(), from);
+        while at < state.size {
             let newest = match published.generations.last() {
                 Some(newest) if at < newest.from + BATCH && !newest.is_frozen() => newest.clone(),
                 _ => {
@@ -661,10 +671,9 @@ impl Shared {
                     newest
                 }
             };
-            let (now, later) = rest.split_at(rest.len().min((newest.from + BATCH - at) as usize));
-            newest.add(now.iter());
-            at += now.len() as u64;
-            rest = later;
+            let now = (state.size - at).min(newest.from + BATCH - at);
+            newest.add(rest.by_ref().take(now as usize));
+            at += now;
         }
         published.size = state.size;
         published.signed = state.signed;

@@ -41,7 +41,7 @@ pub fn stored(kind: u8, bytes: &[u8]) {
         }
         2 => {
             if let Ok(packed) = Packed::from_row(bytes) {
-                assert_eq!(packed.to_row(), bytes, "a row of the tail has one form");
+                assert_eq!(packed.piece().to_row(), bytes, "a row of the tail has one form");
             }
         }
         3 => {
@@ -97,9 +97,9 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
         let Some(found) = snapshot.find(seq)? else { continue };
         if seq < 4 {
             samples.push((0, found.packed.bytes.clone()));
-            samples.push((2, found.packed.to_row()));
+            samples.push((2, found.packed.piece().to_row()));
         }
-        sealer.push(seq, &found.packed)?;
+        sealer.push(seq, found.packed.piece())?;
     }
     samples.extend(sealer.finish()?.map(|(_, block)| (1, block)));
     let mut each = |kind, bytes: &[u8]| samples.push((kind, bytes.to_vec()));

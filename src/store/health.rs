@@ -52,6 +52,8 @@ pub struct Health {
     pub alerts: AlertLag,
     /// What verifications said last.
     pub verifications: Verifications,
+    /// Whether the policy wants a new epoch key, and the keys are not there or cannot be replaced where they are.
+    pub rotation_overdue: bool,
 }
 
 /// An entry that is not in a sealed block yet.
@@ -87,6 +89,13 @@ impl Health {
                 "expiry is frozen: the system clock shows {}, which the store cannot explain; confirm it (clock confirm)",
                 self.clock.wall
             ));
+        }
+        if self.rotation_overdue {
+            concerns.push(
+                "the policy wants a new epoch key, and the keys are not here or cannot be replaced where they are: open the \
+                 store with its key file"
+                    .to_owned(),
+            );
         }
         concerns.extend(self.warnings.iter().cloned());
         for AnchorHealth { name, at_hand, status } in &self.anchors {
@@ -180,6 +189,7 @@ impl Health {
             ("alerts", self.alerts.to_json()),
             ("last_verification", self.verifications.last.as_ref().map(Noted::to_json).into()),
             ("unsettled_verification", self.verifications.found.as_ref().map(Noted::to_json).into()),
+            ("rotation_overdue", self.rotation_overdue.into()),
             ("concerns", self.concerns().into()),
         ])
         .into()
@@ -235,6 +245,7 @@ impl AuditLog {
             warnings: self.warnings(),
             alerts: AlertLag::of(self)?,
             verifications: self.verifications()?,
+            rotation_overdue: shared.wants_rotation(state.size) && !shared.is_rotation_due(state.size),
         })
     }
 

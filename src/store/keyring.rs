@@ -1,6 +1,7 @@
 //! The keys of an open store, and what they are used for: digests of results, pseudonyms, signatures.
 
 use super::commit::{Core, Staging};
+use super::guard::guarded;
 use super::shared::Shared;
 use super::tables::{self, Stored};
 use crate::hash::to_hex;
@@ -8,15 +9,18 @@ use crate::json::{Json, Object};
 use crate::keys::{KeyFile, KeyId, KeyVault, Passphrase, Settled};
 use crate::ledger::{Genesis, Ledger, PSEUDONYM_KEY_EVENT};
 use crate::note::SignedCheckpoint;
-use crate::policy::{Policies, PolicySet};
+use crate::policy::{KeyPolicy, Policies, PolicySet};
 use crate::redact::{PseudonymKey, Sanitizer, Secrets};
-use crate::{Error, ErrorKind, Hash, Kind, Result};
+use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use hmac::{Hmac, KeyInit, Mac};
 use redb::ReadableDatabase;
 use sha2::Sha256;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Where the keys of a store are.
 #[derive(Clone, Default)]
@@ -58,7 +62,12 @@ impl Keyring {
         Keyring::new(file, None).map(|keys| Keyring { vault: Some(vault), ..keys })
     }
 
-    /// Whether a key can be destroyed where it is kept; asked before anything is done that needs it.
+    /// Whether a key can be destroyed where it is kept.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        self.vault.as_ref().is_none_or(|vault| vault.is_replaceable())
+    }
+
+    /// Refuses where a key cannot be destroyed where it is kept; asked before anything is done that needs it.
     pub(crate) fn check_replaceable(&self) -> Result<()> {
         match &self.vault {
             Some(vault) if !vault.is_replaceable() => vault.store(&[]),
@@ -134,6 +143,7 @@ pub(super) fn load_vault(vault: Arc<dyn KeyVault>, passphrase: Option<&Passphras
 
 /// Policies ready to be applied, under the keys that are there.
 pub(super) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<Policies> {
+    set.keys.check()?;
     let secrets = keys.map(Keyring::pseudonyms).unwrap_or_default();
     let sanitizer = match Sanitizer::new(&set.redaction, secrets) {
         Ok(sanitizer) => Some(sanitizer),
@@ -241,6 +251,36 @@ impl Shared {
         let table = txn.open_table(tables::CHECKPOINTS).stored()?;
         let note = table.get(size).stored()?.map(|n| n.value().to_vec());
         note.map(|note| SignedCheckpoint::parse(&note).map_err(Error::from)).transpose()
+    }
+
+    /// Whether the policy wants a new epoch key now that there are `size` entries. An epoch in which nothing but its own
+    /// beginning was recorded has nothing to hand over.
+    pub(super) fn wants_rotation(&self, size: u64) -> bool {
+        let KeyPolicy { rotate_entries, rotate_days } = self.policies().set.keys;
+        if rotate_entries.is_none() && rotate_days.is_none() {
+            return false;
+        }
+        let Some(from) = self.ledger().succession.as_ref().map(|s| s.current().from_size()) else { return false };
+        let is_over = |began: Timestamp, days: u32| self.clock.now().since(began) >= days * DAY;
+        size > from + 1
+            && (rotate_entries.is_some_and(|n| size - from >= n)
+                || rotate_days.is_some_and(|days| self.epoch_began(from).is_some_and(|began| is_over(began, days))))
+    }
+
+    /// As [`Shared::wants_rotation`], where there are keys that can be replaced.
+    pub(super) fn is_rotation_due(&self, size: u64) -> bool {
+        self.wants_rotation(size) && self.keys().as_ref().is_some_and(Keyring::is_replaceable)
+    }
+
+    /// When the entry at `from` was recorded, with which the present epoch begins.
+    fn epoch_began(&self, from: u64) -> Option<Timestamp> {
+        let known = || self.epoch_began.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, began)) = known().filter(|(seq, _)| *seq == from) {
+            return Some(began);
+        }
+        let began = self.snapshot().and_then(|s| guarded(|| s.entry(from))).ok()?.body.recorded_at;
+        *known() = Some((from, began));
+        Some(began)
     }
 
     /// Hands over to a new epoch key and destroys the old one.

@@ -1,6 +1,7 @@
 //! What a host holds: [`AuditLog`].
 
 use super::Snapshot;
+use super::draft::Job;
 use super::guard::guarded;
 use super::options::Options;
 use super::shared::Shared;
@@ -135,12 +136,16 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::record`]; the message names the call by its place in the batch, from 0.
     pub fn record_batch(&self, calls: impl IntoIterator<Item = ToolCall>) -> Result<Vec<Receipt>> {
-        let prepare = |(i, call)| self.shared.prepare(call, Phase::Whole).map_err(|e: Error| e.at(format!("call {i}")));
-        let job = calls.into_iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
-        if job.is_empty() {
+        let (mut job, now) = (Job::default(), self.shared.clock.now());
+        for (i, call) in calls.into_iter().enumerate() {
+            // Written at once, so that what was prepared is given back while it is at hand.
+            let prepared = self.shared.prepare(call, Phase::Whole);
+            prepared.and_then(|prepared| job.push(prepared, now)).map_err(|e| e.at(format!("call {i}")))?;
+        }
+        if job.calls.is_empty() {
             return Ok(Vec::new());
         }
-        self.shared.submit(job)
+        self.shared.submit_job(job)
     }
 
     /// Records that a call is about to be made, before it is made, so that a crash in the middle leaves its trace.
@@ -205,6 +210,10 @@ impl AuditLog {
             self.shared.exclusive(|shared, core| {
                 // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
                 let _ = shared.tick(core).and_then(|()| shared.mend(core));
+                // Only where something was recorded: whoever reads leaves the keys as they are. What fails is due at the next close.
+                if core.state.size > shared.opened_with && shared.is_rotation_due(core.state.size) {
+                    let _ = shared.rotate(core).and_then(|()| shared.mend(core));
+                }
                 let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
                     true => shared.sign(core).map(|_| ()),
                     false => Ok(()),

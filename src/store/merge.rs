@@ -22,14 +22,13 @@ use crate::json::{Json, Object};
 use crate::merkle::Frontier;
 use crate::note::SignedCheckpoint;
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
-use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// How long a slice may hold the writer.
-const SLICE: Duration = Duration::from_millis(10);
+/// How long a slice may hold the writer, besides what it takes to write what was put in.
+const SLICE: Duration = Duration::from_millis(4);
 
 /// An index batch on its way into the file.
 #[derive(Debug)]
@@ -43,6 +42,8 @@ struct Merge {
     rows: Vec<((u8, u64, u64), Vec<u8>)>,
     zones: BTreeMap<(u8, u64), (i64, i64)>,
     cells: BTreeMap<(u64, i32), Cell>,
+    /// Rollups as they will be, with what the file has of them.
+    sums: Vec<((u64, i32), Vec<u8>)>,
     column: Vec<u8>,
     rows_root: Hash,
     column_root: Hash,
@@ -134,6 +135,7 @@ impl Merge {
             rows: Vec::new(),
             zones: zones::of(from, &index.times),
             cells: BTreeMap::new(),
+            sums: Vec::new(),
             column: Vec::new(),
             rows_root: Hash::ZERO,
             column_root: Hash::ZERO,
@@ -177,6 +179,7 @@ impl Merge {
         merge.new_terms.sort_unstable();
         merge.rows_root = tree.root();
         merge.add_up(&index, &ids);
+        merge.sum_up(snapshot)?;
         let column = Column::of(&index);
         merge.column_root = column.root();
         merge.column = column.encode()?;
@@ -190,6 +193,25 @@ impl Merge {
             let day = Timestamp::from_nanos(index.times[row.offset as usize]).day();
             self.cells.entry((tool, day)).or_default().add(user, row.success, row.nanos);
         }
+    }
+
+    /// Adds what the file has of the same tools and days. Only a batch and a purge change it, and of these there is one at a
+    /// time, so that this can be done without the turn.
+    fn sum_up(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let (rollups, zones) = (snapshot.table(tables::ROLLUPS)?, snapshot.table(tables::ZONES)?);
+        for (key, mut sum) in std::mem::take(&mut self.cells) {
+            if let Some(old) = rollups.get(key).stored()? {
+                sum.merge(&Cell::decode(old.value())?);
+            }
+            self.sums.push((key, sum.encode()?));
+        }
+        for (key, zone) in &mut self.zones {
+            if let Some(old) = zones.get(*key).stored()? {
+                let (low, high) = old.value();
+                *zone = (zone.0.min(low), zone.1.max(high));
+            }
+        }
+        Ok(())
     }
 
     /// Writes terms, and then rows, until the slice is over. The first slice also reserves the term ids, so that a later
@@ -255,17 +277,12 @@ impl Merge {
             txn.open_table(tables::BATCHES).stored()?.insert(self.from, (self.to, receipt.seq)).stored()?;
             txn.open_table(tables::COLUMNS).stored()?.insert(self.from, &*self.column).stored()?;
             let mut zones = txn.open_table(tables::ZONES).stored()?;
-            for (key, (low, high)) in &self.zones {
-                let old = zones.get(key).stored()?.map(|z| z.value());
-                let (old_low, old_high) = old.unwrap_or((*low, *high));
-                zones.insert(key, (old_low.min(*low), old_high.max(*high))).stored()?;
+            for (key, zone) in &self.zones {
+                zones.insert(key, zone).stored()?;
             }
             let mut rollups = txn.open_table(tables::ROLLUPS).stored()?;
-            for (key, cell) in &self.cells {
-                let old = rollups.get(key).stored()?.map(|old| Cell::decode(old.value())).transpose()?;
-                let mut sum = old.unwrap_or_default();
-                sum.merge(cell);
-                rollups.insert(key, &*sum.encode()?).stored()?;
+            for (key, sum) in &self.sums {
+                rollups.insert(key, &**sum).stored()?;
             }
             Ok(())
         })

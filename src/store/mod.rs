@@ -1,15 +1,11 @@
 //! The store: one file, one writer at a time, any number of readers.
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded;
-//! `turn` and `commit` put it on the disk; `subjects` keeps the keys of sealed values, which `privacy` shows and destroys;
-//! `merge` moves the index of the newest entries (`pending`) into the file; `snapshot` reads, `rows` for proofs; `open` brings
-//! it all up; `purge` writes it anew without what has expired; `backup` copies, `health` says how things stand, `anchoring`
-//! hands checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how things lie in the file.
-//! Only this folder knows redb.
-//! `turn` and `commit` put it on the disk; `merge` moves the index of the newest entries (`pending`) into the file;
+//! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk; `merge` moves the index of
+//! the newest entries (`pending`) into the file;
 //! `subjects` keeps the keys of sealed values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs;
 //! `open` brings it all up; `purge` decides what goes, `rewrite` writes the store anew without it, `place` puts that in the
-//! old one's place; `backup` copies, `health` says how things stand. `block`, `posting`, `rollup`, `zones`, `sender`,
+//! old one's place; `backup` copies, `health` says how things stand, `anchoring` hands checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`,
 //! `state` and `tables` are how things lie in the file. Only this folder knows redb.
 
 mod anchoring;
@@ -18,6 +14,9 @@ mod backup;
 pub(crate) mod benching;
 mod block;
 mod commit;
+mod draft;
+#[cfg(test)]
+mod forged;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod gone;

@@ -27,7 +27,6 @@ use crate::merkle::Frontier;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::{Entry, Error, ErrorKind, Kind, Result, codec};
 use redb::{Builder, Database};
-use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -132,8 +131,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
         pseudonym_key: keys.as_ref().and_then(Keyring::pseudonym_key),
     };
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
-    let core =
-        Core::new(State::empty(clock.state().clone()), Frontier::empty(), VecDeque::new(), options.clock.monotonic())?;
+    let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic())?;
     let policies = options.policies.clone();
     let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default(), purged: SeqSet::new() };
     let shared = share(options, source, database, loaded, keys)?;
@@ -240,6 +238,7 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         ledger: RwLock::new(Arc::new(ledger)),
         keys: Mutex::new(keys),
+        epoch_began: Mutex::default(),
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
         changes: Mutex::new(None),
@@ -283,18 +282,18 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
     if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
     }
-    let mut tail = VecDeque::new();
+    let mut tail = Vec::new();
     for (seq, row) in (state.sealed..).zip(snapshot.tail().range(state.sealed..).stored()?) {
         let (key, row) = row.stored()?;
         if key.value() != seq {
             return Err(Error::damaged(format!("entry {seq} is missing from the tail; restore a backup")));
         }
-        tail.push_back(Packed::from_row(row.value())?);
+        tail.push(Packed::from_row(row.value())?);
     }
     if state.sealed + tail.len() as u64 != state.size {
         return Err(Error::damaged(format!("the tail does not end at {}; restore a backup", state.size)));
     }
-    if tail.back().is_some_and(|newest| newest.hash != state.head) {
+    if tail.last().is_some_and(|newest| newest.hash != state.head) {
         return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
     }
     let frontier = Frontier::load(&snapshot, state.size)?;
@@ -348,7 +347,7 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
         purged = purged.union(&set?);
         Ok(())
     })?;
-    let mut core = Core::new(state, frontier, tail, now)?;
+    let mut core = Core::new(state, frontier, &tail, now)?;
     core.damaged = damaged;
     Ok(Loaded { core, generations, ledger, purged })
 }

@@ -4,7 +4,8 @@
 //! a store follow each other without a gap from `indexed` to the end of the log. A reader keeps the generations that
 //! it started with, and reads no seq at or beyond the size that it started with, so it never sees one half-added.
 
-use crate::entry::{Body, Content, Field, Kind, Outcome};
+use crate::Timestamp;
+use crate::entry::{Field, Retention};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -20,6 +21,16 @@ pub(crate) struct Generation {
     pub from: u64,
     frozen: AtomicBool,
     index: RwLock<Index>,
+}
+
+/// What the index takes of an entry.
+pub(crate) trait Indexed {
+    fn timestamp(&self) -> Timestamp;
+    fn retention(&self) -> Option<&Retention>;
+    /// Of a call that statistics count: whether it succeeded, and its duration.
+    fn counted(&self) -> Option<(bool, Option<u64>)>;
+    /// Every facet with its value.
+    fn facets(&self, found: &mut impl FnMut(Field, &str));
 }
 
 /// What a generation knows of its entries.
@@ -88,10 +99,10 @@ impl Terms {
 }
 
 impl Index {
-    fn add(&mut self, body: &Body) {
+    fn add(&mut self, entry: &impl Indexed) {
         let offset = self.times.len() as u32;
-        self.times.push(body.timestamp().nanos());
-        self.retentions.push(match &body.retention {
+        self.times.push(entry.timestamp().nanos());
+        self.retentions.push(match entry.retention() {
             None => (0, 0),
             Some(retention) => {
                 let class = self.classes.iter().position(|c| *c == retention.class).unwrap_or_else(|| {
@@ -102,7 +113,7 @@ impl Index {
             }
         });
         let mut row = CallRow { offset, tool: 0, user: 0, success: false, nanos: None };
-        body.facets(&mut |field, value| {
+        entry.facets(&mut |field, value| {
             let place = field.place();
             if self.fields.len() <= place {
                 self.fields.resize_with(Field::ALL.len(), Terms::default);
@@ -114,11 +125,8 @@ impl Index {
                 _ => {}
             }
         });
-        if let Content::Call(call) = &body.content
-            && call.kind() == Kind::ToolCall
-        {
-            row.success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
-            row.nanos = call.duration_nanos();
+        if let Some((success, nanos)) = entry.counted() {
+            (row.success, row.nanos) = (success, nanos);
             self.calls.push(row);
         }
     }
@@ -140,11 +148,9 @@ impl Generation {
     }
 
     /// Adds the entry that follows the last one.
-    pub(crate) fn add<'a>(&self, bodies: impl Iterator<Item = &'a Body>) {
+    pub(crate) fn add(&self, entries: impl Iterator<Item = impl Indexed>) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        for body in bodies {
-            index.add(body);
-        }
+        entries.for_each(|entry| index.add(&entry));
     }
 
     /// Keeps the place of an entry that cannot be read.

@@ -33,8 +33,9 @@ impl Shared {
 }
 
 /// Makes a call ready for recording, on the ground of this process or of one that sends to the store's owner.
-pub(crate) fn prepare(ground: &dyn Ground, call: ToolCall, phase: Phase) -> Result<Prepared> {
+pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
     call.validate(ground.limits())?;
+    call.restate_posed();
     let policies = ground.policies();
     let result = match &call.result {
         Some(CallResult::Value(value)) => Some(value),

@@ -13,7 +13,7 @@
 //! syncs of others wait, and recording is one of the others.
 
 use super::backup;
-use super::block::{Packed, Sealer};
+use super::block::{Piece, Sealer};
 use super::merge::{Row, row_inner, write_husk};
 use super::state::STATE_KEY;
 use super::tables::{self, Stored};
@@ -348,17 +348,18 @@ impl Anew<'_> {
                 if taken.contains(seq) {
                     continue;
                 }
-                let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned();
-                let packed = Packed { prev: block.prev(seq, i), hash: block.hash(i), bytes };
+                let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?;
                 if seq < indexed && touches(taken, seq) {
-                    let body: Body = codec::decode_trusted(&packed.bytes).map_err(|e| Error::from(e).at(seq))?;
+                    let body: Body = codec::decode_trusted(&bytes).map_err(|e| Error::from(e).at(seq))?;
                     for (key, zone) in zones::of(seq, &[body.timestamp().nanos()]) {
                         if key.0 == 0 {
                             join(&mut zones, key, zone);
                         }
                     }
                 }
-                if let Some((first, block)) = sealer.push(seq, &packed)? {
+                if let Some((first, block)) =
+                    sealer.push(seq, Piece { prev: block.prev(seq, i), hash: block.hash(i), bytes: &bytes })?
+                {
                     blocks.push(first, &block)?;
                 }
             }

@@ -1,7 +1,8 @@
 //! Senders that number their records: what each sent lately, so that a repeated record is answered, not repeated.
 
 use super::Receipt;
-use super::commit::{Job, Staging};
+use super::commit::Staging;
+use super::draft::Job;
 use crate::codec;
 use crate::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -60,10 +61,10 @@ impl Staging<'_> {
     /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
     /// a job's entries stand together in one commit, so where the first is, the others follow.
     pub(super) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
-        let Some(first) = job.first().filter(|first| first.numbers_batch) else { return Ok(None) };
-        let Some(sender) = first.call.sender.clone() else { return Ok(None) };
+        let Some(first) = job.calls.first().filter(|first| first.numbers_batch) else { return Ok(None) };
+        let Some(sender) = &first.sender else { return Ok(None) };
         let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
-        let end = receipt.seq + job.len() as u64;
+        let end = receipt.seq + job.calls.len() as u64;
         if end > self.state.size {
             return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
         }

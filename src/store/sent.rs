@@ -5,7 +5,6 @@
 //! prepared here: it is held against limits, policy and its own line before it gets a place in the queue.
 
 use super::Shared;
-use super::commit::Job;
 use super::ground::Ground;
 use super::keyring::{self, KeySource, Keyring};
 use super::options::Options;
@@ -106,7 +105,7 @@ impl Shared {
     }
 
     /// Makes sure that sent calls could have been prepared here.
-    pub(crate) fn received(&self, stamp: &Stamp, sent: Vec<Sent>) -> Result<Job, Refused> {
+    pub(crate) fn received(&self, stamp: &Stamp, sent: Vec<Sent>) -> Result<Vec<Prepared>, Refused> {
         if *stamp != Stamp::of(&Shared::policies(self)) {
             return Err(Refused::Stale);
         }

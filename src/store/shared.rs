@@ -2,7 +2,8 @@
 
 use super::Receipt;
 use super::anchoring::Anchoring;
-use super::commit::{Core, Job};
+use super::commit::Core;
+use super::draft::Job;
 use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
@@ -16,7 +17,7 @@ use crate::host::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::policy::Policies;
 use crate::retention::SeqSet;
-use crate::{Error, ErrorKind, Hash, Result};
+use crate::{Error, ErrorKind, Hash, Result, Timestamp};
 use redb::Database;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(super) policies: RwLock<Arc<Policies>>,
     pub(super) ledger: RwLock<Arc<Ledger>>,
     pub(super) keys: Mutex<Option<Keyring>>,
+    /// The entry with which the present epoch began, and when it was recorded, once somebody has asked.
+    pub(super) epoch_began: Mutex<Option<(u64, Timestamp)>>,
     /// Every seq that was purged.
     pub(super) purged: RwLock<Arc<SeqSet>>,
     pub(super) subjects: Subjects,
@@ -111,6 +114,8 @@ pub(super) struct Work {
 struct WorkState {
     wanted: bool,
     stop: bool,
+    /// Since when what is done by time has not been.
+    since: Option<Instant>,
 }
 
 impl Work {
@@ -124,18 +129,24 @@ impl Work {
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do, at most for `at_most`; says whether that time has passed, and nothing when it
-    /// is time to stop.
+    /// Waits until there is something to do, or `at_most` has passed since it last had; says whether it has, and nothing
+    /// when it is time to stop. A store that is never idle has its time too.
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(super) fn wait(&self, at_most: Duration) -> Option<bool> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut timed_out = false;
-        while !state.wanted && !state.stop && !timed_out {
-            let (woken, waited) = self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            timed_out = waited.timed_out();
+        let since = *state.since.get_or_insert_with(Instant::now);
+        let timed = loop {
+            let left = at_most.saturating_sub(since.elapsed());
+            if left.is_zero() || state.wanted || state.stop {
+                break left.is_zero();
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        if timed {
+            state.since = None;
         }
         state.wanted = false;
-        (!state.stop).then_some(timed_out)
+        (!state.stop).then_some(timed)
     }
 }
 
@@ -314,7 +325,11 @@ impl Shared {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             self.release(published.size);
             let unsigned = published.size - published.signed;
-            published.generations.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n)
+            let due =
+                published.generations.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
+            let size = published.size;
+            drop(published);
+            due || self.is_rotation_due(size)
         };
         if !due {
             return;
@@ -331,6 +346,9 @@ impl Shared {
     pub(super) fn upkeep(&self, timed: bool) {
         while let Ok(true) = self.merge_next() {}
         let _ = self.exclusive(|shared, core| {
+            if shared.is_rotation_due(core.state.size) {
+                shared.rotate(core)?;
+            }
             let unsigned = core.state.size - core.state.signed;
             let due = shared.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || (timed && unsigned > 0);
             if due && shared.keys().is_some() {

@@ -96,6 +96,10 @@ impl<'a> Signed<'a> {
         for kept in &self.options.against {
             self.against(kept, key, size, &mut reach);
         }
+        if reach.key_pinned && reach.signed_size.max(reach.anchored_size) == 0 {
+            // Whoever writes a log anew without its key keeps what it says its key is, and leaves the checkpoints out.
+            reach.find(K::SignatureInvalid, None, "nothing that is here was signed by the key that was given");
+        }
         self.purges(ledger, &mut reach);
         if let Err(e) = guarded(|| self.purged_in_time(ledger, snapshot, &mut reach)) {
             reach.find(K::FileDamaged, None, e.to_string());
@@ -175,13 +179,24 @@ impl<'a> Signed<'a> {
     }
 
     fn purges(&self, ledger: &Ledger, reach: &mut Reach) {
+        let mut gone = SeqSet::new();
         for (seq, record) in &ledger.purges {
-            match self.purges.get(seq) {
-                Some(set) if record.is_of(set) => {}
-                Some(_) => {
-                    reach.find(K::PurgeMismatch, *seq, "the set of entries that it took is not the one that it names")
+            let wrong = match self.purges.get(seq) {
+                None => Some("the set of entries that it took is missing"),
+                Some(set) if !record.is_of(set) => Some("the set of entries that it took is not the one that it names"),
+                Some(set) if set.bounds().is_some_and(|(_, last)| last >= *seq) => {
+                    Some("it names entries that were not recorded before it")
                 }
-                None => reach.find(K::PurgeMismatch, *seq, "the set of entries that it took is missing"),
+                Some(set) if set.ranges().any(|(first, last)| gone.intersects(first, last)) => {
+                    Some("it names entries that an earlier purge had taken")
+                }
+                Some(_) => None,
+            };
+            wrong.into_iter().for_each(|wrong| reach.find(K::PurgeMismatch, *seq, wrong));
+            gone = self.purges.get(seq).map_or(gone.clone(), |set| gone.union(set));
+            if ledger.history().is_ok_and(|history| history.seq_at(*seq) != record.policy) {
+                let detail = format!("it names entry {} as the policy in force, which was another", record.policy);
+                reach.find(K::PurgeMismatch, *seq, detail);
             }
             // The first time that somebody else vouches for after the purge: it cannot have been later than that.
             let covering = self.options.against.iter().filter(|kept| kept.checkpoint.checkpoint().size() > *seq);
@@ -214,6 +229,7 @@ impl<'a> Signed<'a> {
                 }
             }
             let mut covered = 0;
+            let mut classes: BTreeMap<String, u64> = BTreeMap::new();
             let mut batches = Vec::new();
             snapshot.scan_batches(&mut |first, end, _| {
                 batches.push((first, end));
@@ -232,6 +248,10 @@ impl<'a> Signed<'a> {
                         reach.find(K::PurgedEarly, seq, format!("it was to stay for ever, the purge {at} took it"));
                         continue;
                     };
+                    match classes.get_mut(class) {
+                        Some(count) => *count += 1,
+                        None => _ = classes.insert(class.to_owned(), 1),
+                    }
                     let until = Timestamp::from_nanos(until.saturating_mul(1_000_000_000));
                     let due = match history.is_unchanged(seq, *at) {
                         true => until,
@@ -250,6 +270,9 @@ impl<'a> Signed<'a> {
             if covered < set.len() {
                 let detail = "it took entries of which no retention column speaks".to_owned();
                 reach.find(K::PurgedEarly, *at, detail);
+            } else if classes != record.classes {
+                let detail = "how many entries of each class it says it took is not what the retention columns say";
+                reach.find(K::PurgeMismatch, *at, detail);
             }
         }
         Ok(())

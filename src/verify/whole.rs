@@ -10,6 +10,7 @@ use crate::merkle::{self, Frontier, Nodes};
 use crate::retention::SeqSet;
 use crate::store::{BATCH, NODE_LEVEL, Prints, REMEMBERED, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc;
@@ -231,7 +232,15 @@ impl<'a> Whole<'a> {
             self.batches.insert(stretch.range.start, (stretch.range.end, stretch.rows_root, stretch.column_root));
         }
         for (first, end, rows, column, seq) in stretch.batches {
-            self.chained.insert(first, (end, rows, column, seq));
+            // The first counts: a second one, by whoever can append, could leave out what the first lists.
+            match self.chained.entry(first) {
+                Entry::Vacant(place) => _ = place.insert((end, rows, column, seq)),
+                Entry::Occupied(_) => self.find(
+                    K::BatchMismatch,
+                    seq,
+                    format!("it names an index batch from entry {first} on, which an earlier entry names"),
+                ),
+            }
         }
         self.begun.extend(stretch.begun);
         for seq in stretch.finished {

@@ -2,8 +2,8 @@
 
 use crate::json::{Json, Limits};
 
-/// A longer frame is not held in memory.
-pub(super) const MAX_FRAME: usize = 256 << 20;
+/// A longer frame is not held in memory: it comes in pieces. (Tests make do with less.)
+pub(super) const MAX_FRAME: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
 
 /// Cuts a stream of bytes into frames.
 #[derive(Debug, Default)]
@@ -12,7 +12,8 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// Adds what was read, and gives the whole frames that there are now, each with its line break.
+    /// Adds what was read, and gives the whole frames that there are now, each with its line break. Of a frame over 256 MiB
+    /// it gives pieces, all but the last without one.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut whole = Vec::new();
         for part in bytes.split_inclusive(|&b| b == b'\n') {
@@ -44,6 +45,20 @@ pub(super) enum Read {
     Unreadable,
 }
 
+/// Whether a server that takes a carriage return for the end of a line, as Python does, might read a tool call in a part
+/// of this frame, whatever the whole of it says.
+pub(super) fn hides(frame: &[u8]) -> bool {
+    let frame = frame.trim_ascii();
+    frame.contains(&b'\r') && may_call(frame)
+}
+
+/// Whether any reader might find a tool call in these bytes: there is an object, and the method's name or escapes that it
+/// could be made of.
+fn may_call(frame: &[u8]) -> bool {
+    let names = |what: &[u8]| frame.windows(what.len()).any(|w| w == what);
+    frame.contains(&b'{') && (names(b"tools") || names(b"\\u00"))
+}
+
 /// Reads a frame. Where the strict reader refuses, what other readers let pass is replaced and it is read again.
 pub(super) fn read(frame: &[u8]) -> Read {
     let frame = frame.trim_ascii();
@@ -59,8 +74,7 @@ pub(super) fn read(frame: &[u8]) -> Read {
     }
     // Two members of one name, deep nesting, a byte order mark or another value before the message: servers differ in what
     // they make of it.
-    let names = |what: &[u8]| frame.windows(what.len()).any(|w| w == what);
-    if names(b"tools") || names(b"\\u00") { Read::Unreadable } else { Read::Odd }
+    if may_call(frame) { Read::Unreadable } else { Read::Odd }
 }
 
 /// The text with bytes that are no UTF-8, NULs and halves of surrogate pairs replaced.
@@ -153,8 +167,28 @@ mod tests {
             assert!(matches!(read(frame.as_bytes()), Read::Unreadable), "{frame}");
         }
         assert!(matches!(read(b"hello"), Read::Odd));
+        assert!(matches!(read(b"the tools are {nice}"), Read::Unreadable));
+        assert!(matches!(read(b"\xef\xbb\xbf{\"method\":\"tools/call\"}"), Read::Unreadable), "some skip the mark");
         assert!(matches!(read(b"{half"), Read::Odd));
         assert!(matches!(read(b" \r\n"), Read::Blank));
+    }
+
+    /// Python's servers read lines with universal line breaks: of these, each on one line for everybody else, they made a
+    /// call that the proxy had taken for a notification's parameters, or for no JSON at all.
+    #[test]
+    fn a_carriage_return_hides_no_call() {
+        assert!(hides(b"{\"method\":\"x\",\"params\":\r{\"method\":\"tools/call\"}\r}\n"));
+        assert!(hides(b"hello\r{\"method\":\"\\u0074ools/call\"}\n"));
+        assert!(!hides(b"\r{\"method\":\"tools/call\"}\r\n"), "at the ends it hides nothing");
+        assert!(!hides(b"hello\rworld\n"));
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_comes_in_pieces() {
+        let mut frames = Frames::default();
+        let piece = frames.push(&vec![b'x'; MAX_FRAME + 1]);
+        assert_eq!(piece.len(), 1);
+        assert_eq!(frames.push(b"y\nz\n"), [b"y\n".to_vec(), b"z\n".to_vec()]);
     }
 
     #[test]

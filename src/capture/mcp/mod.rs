@@ -5,11 +5,12 @@
 //! so. Invariant I2: what goes on goes on byte for byte; a frame is read, never written anew.
 //!
 //! `frame` reads frames, leniently where a server might, so that nothing runs because two parsers disagree. `observer`
-//! knows which calls are under way and records them. Neither does I/O but for the store; the program's `mcp` command
-//! moves the bytes.
+//! knows which calls are under way and records them; `reply` says what becomes of a call. None of them does I/O but for the
+//! store; the program's `mcp` command moves the bytes.
 
 mod frame;
 mod observer;
+mod reply;
 
 pub use frame::Frames;
 pub use observer::{Identity, Observer, Settings, Verdict};

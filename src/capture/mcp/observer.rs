@@ -1,6 +1,7 @@
 //! Which calls are under way between a host and a server, and what is recorded of them.
 
-use super::frame::{self, Read};
+use super::frame::{self, MAX_FRAME, Read};
+use super::reply::{self, Reply, about, short};
 use crate::entry::{CallLimits, Outcome, ToolCall};
 use crate::host::Clock;
 use crate::json::{Json, Number, Object};
@@ -102,6 +103,8 @@ struct State {
     odd: u64,
     missing: u64,
     host_gone: bool,
+    /// The last frame from the host was a piece of one that is too long to be looked at.
+    in_pieces: bool,
 }
 
 /// A call that has no end yet.
@@ -117,6 +120,8 @@ struct Pending {
     rounds: u64,
     state: Option<Json>,
     task: Option<Json>,
+    /// The ids of requests about the task that have no reply yet: its result may come with any of them.
+    polls: Vec<Json>,
 }
 
 /// What one frame from the host asks for.
@@ -312,6 +317,13 @@ impl Observer {
 
     /// What a frame from the host asks for, or what becomes of it without more.
     fn ask(&self, frame: &[u8]) -> Result<Asked, Verdict> {
+        match self.state().piece(frame) {
+            Some(true) => return Err(self.unreadable("is longer than 256 MiB")),
+            Some(false) if self.settings.fail_open => return Err(Verdict::Forward),
+            Some(false) => return Err(Verdict::Answer(Vec::new())),
+            None if frame::hides(frame) => return Err(self.unreadable("has a line break in its middle")),
+            None => {}
+        }
         let (value, restated) = match frame::read(frame) {
             Read::Json { value, restated } => (value, restated),
             Read::Blank => return Err(Verdict::Forward),
@@ -319,7 +331,9 @@ impl Observer {
                 self.state().odd += 1;
                 return Err(Verdict::Forward);
             }
-            Read::Unreadable => return Err(self.unreadable()),
+            Read::Unreadable => {
+                return Err(self.unreadable("is no JSON that all read alike (two members of one name, deep nesting)"));
+            }
         };
         let mut asked = Asked { batch: matches!(value, Json::Array(_)), ..Asked::default() };
         let messages = match value {
@@ -333,13 +347,13 @@ impl Observer {
     }
 
     /// Nobody knows what a server would make of it, so none gets it. That it was refused is recorded.
-    fn unreadable(&self) -> Verdict {
-        let message = "the frame has two members of one name, or nests too deeply, and may be a tool call";
+    fn unreadable(&self, what: &str) -> Verdict {
+        let message = format!("the frame {what}, and may be a tool call");
         let call = self.describe(&self.state(), "unreadable", &Object::new(), None);
-        let call = call.typed_error("unreadable", message);
+        let call = call.typed_error("unreadable", message.as_str());
         let recorded = self.end(vec![(None, call.outcome(Outcome::Denied))]);
         if self.settings.fail_open {
-            let e = recorded.err().unwrap_or_else(|| Error::invalid(message));
+            let e = recorded.err().unwrap_or_else(|| Error::invalid(message.as_str()));
             self.lost(1, &e);
             return Verdict::Forward;
         }
@@ -367,13 +381,11 @@ impl Observer {
                     asked.cancelled.push((id.clone(), reason.to_owned()));
                 }
             }
-            "tasks/result" | "tasks/get" => {
-                // The reply to this may be the one to the call that became the task.
-                let task = params.get("taskId").cloned();
-                if let (Some(task), Some(id)) = (task, id)
-                    && let Some(pending) = state.pending.iter_mut().find(|p| p.task.as_ref() == Some(&task))
-                {
-                    pending.id = id;
+            "tasks/result" | "tasks/get" | "tasks/cancel" => {
+                let task = params.get("taskId");
+                let pending = state.pending.iter_mut().find(|p| task.is_some() && p.task.as_ref() == task);
+                if let (Some(pending), Some(id)) = (pending, id) {
+                    pending.polls.push(id);
                 }
             }
             "tools/call" => {
@@ -387,18 +399,21 @@ impl Observer {
                     asked.notified.push(self.call(&state, name, params, size, notes));
                     return;
                 };
+                let call = self.call(&state, name, params, size, notes.clone()).call_id(id_text(&id));
                 let again = params.get("requestState").is_some() || params.get("inputResponses").is_some();
-                let at = |p: &Pending| p.call.tool_name == name && p.state.as_ref() == params.get("requestState");
+                // With other arguments it is another call, whatever it says: what is in the log as begun is what runs.
+                let same = |p: &Pending| p.call.tool_name == name && p.call.arguments == call.arguments;
+                let at = |p: &Pending| same(p) && p.state.as_ref() == params.get("requestState");
                 if let Some(at) = state.suspended.iter().position(at).filter(|_| again) {
                     let mut pending = state.suspended.remove(at);
                     pending.id = id;
                     asked.calls.push(pending);
                     return;
                 }
-                let call = self.call(&state, name, params, size, notes.clone()).call_id(id_text(&id));
                 let since = self.clock.monotonic();
-                let (begun, lost, rounds) = (None, false, 0);
-                asked.calls.push(Pending { id, call, begun, lost, notes, since, rounds, state: None, task: None });
+                let (begun, lost, rounds, polls) = (None, false, 0, Vec::new());
+                let (state, task) = (None, None);
+                asked.calls.push(Pending { id, call, begun, lost, notes, since, rounds, state, task, polls });
             }
             _ => {}
         }
@@ -514,34 +529,43 @@ impl Observer {
             return None;
         }
         let id = message.get("id")?;
-        let result = message.get("result");
         let mut state = self.state();
-        let Some(at) = state.pending.iter().position(|p| p.id == *id) else {
+        let result = message.get("result");
+        let Some(at) = state.pending.iter().position(|p| p.id == *id || p.polls.contains(id)) else {
             state.learn(result?);
             return None;
         };
+        state.server = result.and_then(reply::server_of).or_else(|| state.server.take());
         let mut pending = state.pending.remove(at);
-        if result.and_then(|r| r.get("resultType")).and_then(Json::as_str) == Some("input_required") {
-            pending.rounds += 1;
-            pending.state = result.and_then(|r| r.get("requestState")).cloned();
-            state.suspended.push(pending);
-            return None;
+        pending.polls.retain(|poll| poll != id);
+        let server = state.server.clone();
+        let reply = reply::read(message, pending.task.is_some());
+        match reply {
+            Reply::Asks(asked) => {
+                pending.rounds += 1;
+                pending.state = asked.cloned();
+                state.suspended.push(pending);
+                return None;
+            }
+            Reply::Task(task) => {
+                pending.task = task.cloned().or(pending.task);
+                state.pending.push(pending);
+                return None;
+            }
+            _ => drop(state),
         }
-        // The call became a task; the reply to what asks for the task's result is the call's.
-        let content = result.is_some_and(|r| r.get("content").is_some() || r.get("structuredContent").is_some());
-        let task = result.and_then(|r| r.get("task")).and_then(|t| t.get("taskId")).or(pending.task.as_ref()).cloned();
-        if let (Some(task), false, None) = (task, content, message.get("error")) {
-            pending.task = Some(task);
-            state.pending.push(pending);
-            return None;
-        }
-        drop(state);
+        // An error goes to whoever waits for this reply.
+        pending.id = id.clone();
         if size > LARGE {
             pending.notes.insert("reply_bytes", size as u64);
         }
+        if let Some(server) = server {
+            pending.notes.insert("server", server);
+        }
         let call = self.finished(&mut pending);
-        pending.call = match (result, message.get("error")) {
-            (_, Some(error)) => {
+        pending.call = match reply {
+            Reply::Cancelled => call.typed_error("cancelled", "the task was cancelled").outcome(Outcome::Abandoned),
+            Reply::Error(error) => {
                 let text = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| id_text(v), str::to_owned));
                 let code = text("code").unwrap_or_default();
                 let outcome = match code.as_str() {
@@ -552,15 +576,15 @@ impl Observer {
                 };
                 call.typed_error(code, text("message").unwrap_or_default().replace('\0', "\u{2400}")).outcome(outcome)
             }
-            (Some(result), None) => {
+            Reply::Result(result) => {
                 let name = call.tool_name.clone();
-                let seen = content_of(result);
+                let seen = reply::content_of(result);
                 let paths = &self.settings.patients;
                 let patients = paths.find(&name, None, Some(&seen), &CallLimits::default()).unwrap_or_default();
                 let call = patients.into_iter().fold(call, ToolCall::patient);
                 call.result(if size > LARGE { frame::summary(result) } else { result.clone() })
             }
-            (None, None) => {
+            _ => {
                 call.typed_error("no_result", "the reply has neither result nor error").outcome(Outcome::ProtocolError)
             }
         };
@@ -584,51 +608,26 @@ impl Observer {
 impl State {
     /// Takes what the server says of itself and of its tools. It is its own word, and recorded as such.
     fn learn(&mut self, result: &Json) {
-        if let Some(server) = result.get("serverInfo") {
-            self.server = Some(about(server));
+        if let Some(server) = reply::server_of(result) {
+            self.server = Some(server);
         }
         if let Some(version) = result.get("protocolVersion").and_then(Json::as_str) {
             self.protocol = Some(short(version));
         }
-        for tool in result.get("tools").and_then(Json::as_array).unwrap_or_default() {
-            let (Some(name), Some(Json::Object(hints))) =
-                (tool.get("name").and_then(Json::as_str), tool.get("annotations"))
-            else {
-                continue;
-            };
-            let hints = hints.iter().filter(|(_, hint)| matches!(hint, Json::Bool(_)));
-            let hints: Object = hints.map(|(name, hint)| (name, hint.clone())).collect();
+        for (tool, hints) in reply::hints_of(result) {
             if self.hints.len() < MOST_TOOLS {
-                self.hints.insert(name.to_owned(), hints.into());
+                self.hints.insert(tool, hints.into());
             }
         }
     }
-}
 
-/// A result with what its texts say as JSON, where it does not say so itself: what patients are looked for in.
-fn content_of(result: &Json) -> Json {
-    let text = || result.get("content")?.as_array()?.iter().find_map(|part| part.get("text")?.as_str());
-    let inside = || Json::parse(text()?.as_bytes()).ok().map(|parsed| parsed.value);
-    match (result, result.get("structuredContent")) {
-        (Json::Object(members), None) => {
-            let mut members = members.clone();
-            if let Some(inside) = inside() {
-                members.insert("structuredContent", inside);
-            }
-            members.into()
-        }
-        _ => result.clone(),
+    /// Whether a frame from the host is a piece of one that is too long to be looked at, and whether the first.
+    fn piece(&mut self, frame: &[u8]) -> Option<bool> {
+        let first = !self.in_pieces;
+        let piece = self.in_pieces || frame.len() > MAX_FRAME;
+        self.in_pieces = piece && !frame.ends_with(b"\n");
+        piece.then_some(first)
     }
-}
-
-/// Name and version of a client or server.
-fn about(info: &Json) -> Json {
-    let part = |name: &'static str| Some((name, Json::from(short(info.get(name)?.as_str()?))));
-    Object::from_iter(["name", "version"].into_iter().filter_map(part)).into()
-}
-
-fn short(text: &str) -> String {
-    text.chars().take(200).collect()
 }
 
 fn id_text(id: &Json) -> String {

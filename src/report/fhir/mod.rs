@@ -24,7 +24,7 @@ mod r5;
 use super::ToolKinds;
 use super::access::{Context, Subject};
 use super::pairing::Pairing;
-use crate::json::Json;
+use crate::json::{Json, Object};
 use crate::{Entry, Result};
 use event::Event;
 use std::io::Write;
@@ -52,6 +52,8 @@ pub struct FhirOptions {
     pub test_data: bool,
     /// Whom the events are about, and which names identify records.
     context: Context,
+    /// Whether they are an access report, whose Bundle says how far the log behind it can be relied on.
+    report: bool,
 }
 
 impl Default for FhirOptions {
@@ -66,6 +68,7 @@ impl Default for FhirOptions {
             server: None,
             test_data: false,
             context: Context::new(Subject::User(String::new())),
+            report: false,
         }
     }
 }
@@ -75,7 +78,33 @@ impl FhirOptions {
     /// has this one as its only patient, and keeps its search to itself, which may name the others.
     pub fn about(mut self, context: &Context) -> FhirOptions {
         self.context = context.clone();
+        self.report = true;
         self
+    }
+
+    /// Tags of a report's Bundle: whether the log was verified, and whether anything outside it confirms it.
+    fn meta(&self) -> Option<Json> {
+        if !self.report {
+            return None;
+        }
+        let Context { integrity_verified, anchored, anchored_size, .. } = self.context;
+        let integrity = match integrity_verified {
+            true => ("verified", "The log was verified for this report and nothing was found wrong".to_owned()),
+            false => ("not-verified", "No passed verification of the log stands behind this report".to_owned()),
+        };
+        let anchoring = match anchored_size {
+            size if anchored && size > 0 => (
+                "anchored",
+                format!("Something kept elsewhere confirms the first {size} entries of the log, and none after"),
+            ),
+            _ => ("unanchored", "UNANCHORED: nothing kept outside the log confirms its contents".to_owned()),
+        };
+        let tags = [("integrity", integrity), ("anchoring", anchoring)].map(|(system, (code, display))| {
+            let system = format!("urn:x-attestlog:{system}");
+            let tag = [("system", system), ("code", code.to_owned()), ("display", display)];
+            Json::from(tag.into_iter().collect::<Object>())
+        });
+        Some(Object::from_iter([("tag", Json::from(tags.to_vec()))]).into())
     }
 }
 
@@ -160,6 +189,9 @@ impl<W: Write> FhirWriter<W> {
         if self.form == FhirForm::Bundle {
             // An empty array may not be written, so a Bundle of nothing has no `entry`.
             self.out.write_all(if self.written > 0 { b"]," } else { b"{" })?;
+            if let Some(meta) = self.options.meta() {
+                write!(self.out, r#""meta":{},"#, meta.to_canonical())?;
+            }
             self.out.write_all(br#""resourceType":"Bundle","type":"collection"}"#)?;
         }
         self.out.flush()?;

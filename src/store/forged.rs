@@ -1,0 +1,125 @@
+//! What somebody who holds the keys can append to the log, and that a full verification finds it.
+
+use super::log::AuditLog;
+use super::options::Options;
+use super::tables;
+use crate::host::ManualClock;
+use crate::json::{Json, Object};
+use crate::retention::{PurgeRecord, SeqSet};
+use crate::verify::{Finding, FindingKind as K, VerifyOptions};
+use crate::{Kind, Timestamp, ToolCall};
+use redb::Database;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Twenty calls about nobody, of which half were recorded a year and a half ago.
+fn log() -> (AuditLog, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at("2024-01-01".parse().unwrap()));
+    let log = Options::new().clock(clock.clone()).in_memory().unwrap();
+    for _ in 0..2 {
+        log.record_batch((0..10).map(|i| ToolCall::new("c", format!("u{i}"), "search"))).unwrap();
+        log.flush_index().unwrap();
+        clock.advance(500 * DAY);
+    }
+    assert_eq!(found(&log), []);
+    (log, clock)
+}
+
+fn found(log: &AuditLog) -> Vec<(K, Option<u64>)> {
+    let findings: Vec<Finding> = log.verify(&VerifyOptions::new()).unwrap().findings;
+    findings.into_iter().map(|finding| (finding.kind, finding.seq)).collect()
+}
+
+fn detail(log: &AuditLog, kind: Kind) -> Json {
+    let mut last = None;
+    for seq in 0..log.size() {
+        last = log.entry(seq).ok().filter(|entry| entry.kind() == kind).or(last);
+    }
+    last.unwrap().own().unwrap().detail.to_json()
+}
+
+/// Appends the entry of a purge, and its set to the table.
+fn claim(log: &AuditLog, seqs: SeqSet, change: impl FnOnce(&mut PurgeRecord)) -> u64 {
+    let mut record = PurgeRecord {
+        actor: "thief".to_owned(),
+        cut_off: log.clock_status().unwrap().now,
+        policy: 1,
+        classes: BTreeMap::from([("general".to_owned(), seqs.len())]),
+        count: seqs.len(),
+        kept_by_hold: 0,
+        seqs: seqs.digest(),
+    };
+    change(&mut record);
+    let seq = log.own(Kind::Purge, record.to_json()).unwrap().seq;
+    let database: Arc<Database> = log.shared().database().unwrap().get().unwrap().clone();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(tables::PURGES).unwrap().insert(seq, &*seqs.encode()).unwrap();
+    txn.commit().unwrap();
+    seq
+}
+
+#[test]
+fn a_second_batch_for_a_stretch_that_has_one() {
+    let (log, _) = log();
+    let first = detail(&log, Kind::IndexBatch);
+    let Json::Object(mut second) = first else { panic!("{first:?}") };
+    second.insert("rows", 1u64);
+    second.insert("rows_root", crate::Hash::of(b"").to_string());
+    let seq = log.own(Kind::IndexBatch, second.into()).unwrap().seq;
+    assert_eq!(found(&log), [(K::BatchMismatch, Some(seq))]);
+}
+
+#[test]
+fn purges_that_never_were_or_were_not_as_they_say() {
+    let due = || SeqSet::from_iter([2, 3, 4]);
+    // What is there was not purged; what was to be kept was purged early.
+    let (log_, _) = log();
+    let seq = claim(&log_, SeqSet::from_iter([14]), |record| record.cut_off = Timestamp::MIN);
+    let all = found(&log_);
+    assert!(all.contains(&(K::EntryUnexpected, Some(14))) && all.contains(&(K::PurgedEarly, Some(14))), "{all:?}");
+    assert!(!all.contains(&(K::PurgeMismatch, Some(seq))), "{all:?}");
+    // Of another policy; of other classes; of the store's own entries.
+    let (log_, _) = log();
+    let policy = claim(&log_, due(), |record| record.policy = 0);
+    assert!(found(&log_).contains(&(K::PurgeMismatch, Some(policy))));
+    let (log_, _) = log();
+    let classes = claim(&log_, due(), |record| record.classes = BTreeMap::from([("financial".to_owned(), 3)]));
+    assert!(found(&log_).contains(&(K::PurgeMismatch, Some(classes))));
+    let (log_, _) = log();
+    claim(&log_, SeqSet::from_iter([1]), |_| {});
+    assert!(found(&log_).contains(&(K::PurgedEarly, Some(1))));
+    // Of what comes after it, or of itself.
+    let (log_, _) = log();
+    let size = log_.size();
+    let later = claim(&log_, SeqSet::from_iter([size, size + 1]), |_| {});
+    assert!(found(&log_).contains(&(K::PurgeMismatch, Some(later))));
+}
+
+#[test]
+fn a_purge_of_what_was_purged_before() {
+    let (log, _) = log();
+    let done = log.purge("ops").unwrap();
+    assert!(done.purged >= 10);
+    assert_eq!(found(&log), []);
+    let again = claim(&log, SeqSet::from_iter([2]), |_| {});
+    assert_eq!(found(&log), [(K::PurgeMismatch, Some(again))]);
+    // An entry of a purge without the set that it took.
+    let mut record = detail(&log, Kind::Purge).as_object().cloned().unwrap_or_else(Object::new);
+    record.insert("kept_by_hold", 7u64);
+    let seq = log.own(Kind::Purge, record.into()).unwrap().seq;
+    assert!(found(&log).contains(&(K::PurgeMismatch, Some(seq))));
+}
+
+#[test]
+fn a_log_that_its_key_signed_nothing_of() {
+    let log = AuditLog::in_memory().unwrap();
+    let pinned = || VerifyOptions::new().public_key(log.public_key().unwrap());
+    let unsigned = log.verify(&pinned()).unwrap();
+    assert_eq!(unsigned.findings.iter().map(|f| f.kind).collect::<Vec<_>>(), [K::SignatureInvalid]);
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok(), "not pinned, it says that it is unsigned");
+    log.checkpoint().unwrap();
+    assert!(log.verify(&pinned()).unwrap().ok());
+}

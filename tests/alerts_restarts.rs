@@ -1,0 +1,139 @@
+//! Promise: it makes no difference to what is raised when the rules looked, and how often they were started anew. What the
+//! log holds from before they began is counted as if they had always been there, however little of it is read.
+
+use attestlog::alert::{AlertEngine, Hours, Measure, Part, Rule, Rules, Zone};
+use attestlog::{AuditLog, Field, Kind, ManualClock, Options, Outcome, Query, ToolCall};
+use proptest::prelude::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Place {
+    log: AuditLog,
+    clock: Arc<ManualClock>,
+}
+
+impl Place {
+    fn new() -> Place {
+        // A Monday.
+        let clock = Arc::new(ManualClock::at("2026-03-02T10:00:00Z".parse().unwrap()));
+        Place { log: Options::new().clock(clock.clone()).in_memory().unwrap(), clock }
+    }
+
+    /// Records one of a few kinds of calls.
+    fn call(&self, user: usize, patient: usize, what: u8, grant: u64) {
+        let patient_id = format!("P-{patient}");
+        let call = ToolCall::new("conv_1", format!("u{user}"), ["read_chart", "search"][usize::from(what) % 2]);
+        let named = call.clone().patient(&patient_id);
+        match what {
+            0 => drop(self.log.record(named.error("denied")).unwrap()),
+            1 => {
+                let begun = self.log.begin(named).unwrap();
+                begun.finish(|call| call.patient("P-0").outcome(Outcome::Timeout)).unwrap();
+            }
+            // Whose end is missing.
+            2 => drop(self.log.begin(named).unwrap()),
+            3 => drop(self.log.record(named.backfilled()).unwrap()),
+            4 => drop(self.log.record(named.emergency(Some(grant))).unwrap()),
+            5 => drop(self.log.record(named.emergency(None)).unwrap()),
+            6 => drop(self.log.record(named.metadata("vip", true)).unwrap()),
+            7 => drop(self.log.record(named.patient("P-9").purpose("research")).unwrap()),
+            8 => drop(self.log.record(call).unwrap()),
+            _ => drop(self.log.record(named).unwrap()),
+        }
+    }
+}
+
+/// One rule of each sort.
+fn rules() -> Rules {
+    let pair = [Part::USER, Part::PATIENT];
+    let baseline = Measure::Baseline { multiple: 1.5, periods: 4, at_least: 3 };
+    [
+        Rule::new("repeated").key(pair).window(HOUR).count(3),
+        Rule::new("anybody").key([Part::PATIENT]).window(HOUR).count(4),
+        Rule::new("first").first_access().window(HOUR).count(2),
+        Rule::new("new-patients").first_access().window(3 * HOUR).distinct(Field::Patient, 2),
+        Rule::new("many").window(2 * HOUR).distinct(Field::Patient, 3),
+        Rule::new("tools").key(pair).window(HOUR).distinct(Field::Tool, 2),
+        Rule::new("failures").failed(true).window(HOUR).count(2),
+        Rule::new("successes").failed(false).window(HOUR).count(3),
+        Rule::new("vip").attribute("vip", true).window(HOUR).count(2),
+        Rule::new("charts").when(Field::Tool, "read_chart").except(Field::Purpose, "research").window(HOUR).count(3),
+        Rule::new("night").off_hours(Hours::new(Zone::utc())).window(4 * HOUR).count(2),
+        Rule::new("volume").window(HOUR).measure(baseline),
+        Rule::new("used").emergency(true).key([Part::USER, Part::Grant]).window(2 * HOUR).count(2),
+        Rule::new("misused").misused_grant().key([Part::Grant]).window(2 * HOUR).count(2),
+    ]
+    .into_iter()
+    .try_fold(Rules::none(), Rules::with)
+    .unwrap()
+}
+
+/// The alerts by rule, by which call fired them, and with how many entries.
+fn fired(log: &AuditLog) -> Vec<(String, usize, usize)> {
+    let query = Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun);
+    let calls: Vec<u64> = log.query(&query).unwrap().map(|e| e.unwrap().seq).collect();
+    let place = |seq: u64| calls.iter().position(|call| *call == seq).unwrap();
+    let told = |alert: attestlog::alert::Alert| {
+        let entries = alert.detail.get("entries").unwrap().as_array().unwrap().len();
+        (alert.rule, place(alert.crossing), entries)
+    };
+    log.alerts().unwrap().into_iter().map(|state| told(state.alert)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the portions, and wherever the engine starts anew, the alerts are those of one run over everything, and
+    /// those that the words of a rule give.
+    #[test]
+    fn portions_and_restarts_make_no_difference(
+        calls in prop::collection::vec((0usize..3, 0usize..3, 0u64..40, 0u8..14, 0u8..6), 1..80),
+    ) {
+        let (whole, parts) = (Place::new(), Place::new());
+        let mut grant = 0;
+        for place in [&whole, &parts] {
+            grant = place.log.open_emergency("u0", "P-1", "unconscious", "immediate", 5 * HOUR, "u0").unwrap().seq;
+        }
+        let mut engine = AlertEngine::with_rules(&parts.log, rules()).unwrap();
+        for (user, patient, minutes, what, then) in calls {
+            for place in [&whole, &parts] {
+                place.clock.advance(minutes as u32 * MINUTE);
+                place.call(user, patient, what, grant);
+            }
+            if then < 2 {
+                engine = AlertEngine::with_rules(&parts.log, rules()).unwrap();
+            }
+            if then < 4 {
+                engine.run_once().unwrap();
+            }
+        }
+        engine.run_once().unwrap();
+        AlertEngine::with_rules(&whole.log, rules()).unwrap().run_once().unwrap();
+        prop_assert_eq!(fired(&whole.log), fired(&parts.log));
+    }
+
+    /// Against a list of all events, by the words of the rule.
+    #[test]
+    fn a_new_engine_counts_what_a_list_counts(
+        calls in prop::collection::vec((0usize..2, 0usize..2, 0u64..30), 1..50),
+    ) {
+        let place = Place::new();
+        let (mut list, mut expected, mut now) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for (i, (user, patient, minutes)) in calls.into_iter().enumerate() {
+            now += minutes as u32 * MINUTE;
+            place.clock.advance(minutes as u32 * MINUTE);
+            place.call(user, patient, 9, 0);
+            let within = |(u, p, at): &&(usize, usize, Duration)| *u == user && *p == patient && now - *at < HOUR;
+            if list.iter().filter(within).count() == 2 {
+                expected.push(("repeated".to_owned(), i, 3));
+            }
+            list.push((user, patient, now));
+            let rules = Rules::none().with(Rule::new("repeated").key([Part::USER, Part::PATIENT]).window(HOUR).count(3));
+            AlertEngine::with_rules(&place.log, rules.unwrap()).unwrap().run_once().unwrap();
+        }
+        prop_assert_eq!(fired(&place.log), expected);
+    }
+}
