@@ -61,11 +61,12 @@ impl Prints {
         if !self.prints.contains_key(tool) {
             self.prints.insert(tool.to_owned(), HashMap::new());
         }
+        let user = self.of_user(user);
         let Some(days) = self.prints.get_mut(tool) else { return };
         let print = days.entry(day).or_default();
         print.calls += 1;
         print.successes += u64::from(success);
-        print.users = print.users.wrapping_add(self.key.hash_one(user));
+        print.users = print.users.wrapping_add(user);
         if let Some(nanos) = nanos {
             print.timed += 1;
             print.sum_nanos += u128::from(nanos);
@@ -74,14 +75,14 @@ impl Prints {
         }
     }
 
-    /// Whether a stored cell is what the calls of that tool and day add up to; they are then done with.
-    pub(crate) fn matches<'a>(
-        &mut self,
-        tool: &str,
-        day: i32,
-        cell: &Cell,
-        user: impl Fn(u64) -> Option<&'a str>,
-    ) -> bool {
+    /// What a user counts as: there may be millions of them, and nobody holds all their names.
+    pub(crate) fn of_user(&self, user: &str) -> u64 {
+        self.key.hash_one(user)
+    }
+
+    /// Whether a stored cell is what the calls of that tool and day add up to; they are then done with. `user` tells
+    /// what the user of a term counts as.
+    pub(crate) fn matches(&mut self, tool: &str, day: i32, cell: &Cell, user: impl Fn(u64) -> Option<u64>) -> bool {
         let Some(print) = self.prints.get_mut(tool).and_then(|days| days.remove(&day)) else { return false };
         let mut stored = Print {
             calls: cell.calls,
@@ -96,7 +97,7 @@ impl Prints {
         }
         for (&id, &n) in &cell.users {
             let Some(user) = user(id) else { return false };
-            stored.users = stored.users.wrapping_add(self.key.hash_one(user).wrapping_mul(n));
+            stored.users = stored.users.wrapping_add(user.wrapping_mul(n));
         }
         stored == print
     }

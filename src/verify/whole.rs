@@ -600,13 +600,15 @@ impl<'a> Whole<'a> {
     fn rollups(&mut self) -> Result<()> {
         let tools: HashMap<u64, String> =
             self.snapshot.terms_of(Field::Tool)?.into_iter().map(|(n, id)| (id, n)).collect();
-        let users: HashMap<u64, String> =
-            self.snapshot.terms_of(Field::User)?.into_iter().map(|(n, id)| (id, n)).collect();
-        let mut wrong = Vec::new();
         let prints = &mut self.prints;
+        let mut users: Vec<(u64, u64)> = Vec::new();
+        self.snapshot.each_term(Field::User, &mut |name, id| users.push((id, prints.of_user(&name))))?;
+        users.sort_unstable();
+        let user = |id: u64| users.binary_search_by_key(&id, |(id, _)| *id).ok().and_then(|at| Some(users.get(at)?.1));
+        let mut wrong = Vec::new();
         self.snapshot.scan_rollups(&mut |tool, day, cell| {
             let right = match (tools.get(&tool), cell) {
-                (Some(name), Ok(cell)) => prints.matches(name, day, &cell, |id| users.get(&id).map(String::as_str)),
+                (Some(name), Ok(cell)) => prints.matches(name, day, &cell, user),
                 _ => false,
             };
             if !right {
