@@ -206,8 +206,7 @@ pub(crate) fn run(data: &[u8]) {
         let observer = Observer::new(settings, clock.clone(), move || Ok(reached.clone()), |_| ());
         let observer = observer.expect("an observer");
         let size = || joint.owned(|log| log.size()).unwrap_or(0);
-        let unfinished =
-            || joint.owned(|log| log.count(&Query::new().unfinished()).expect("a count")).unwrap_or(0);
+        let unfinished = || joint.owned(|log| log.count(&Query::new().unfinished()).expect("a count")).unwrap_or(0);
         let left_before = unfinished();
         let mut reads: Vec<(bool, Vec<u8>)> = Vec::new();
         for line in rest.split_inclusive(|&b| b == b'\n') {

@@ -193,7 +193,7 @@ impl AuditLog {
 
     /// Closes the store: waits for what is under way, signs a checkpoint, gives anchors the time that they may take
     /// ([`Options::anchor_wait`]), and gives the file back. Other handles of it get
-    /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle does the same without saying what went wrong.
+    /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle only gives the file back: nothing is signed then.
     ///
     /// A file of up to a gigabyte that grew by a quarter or more since it was opened is made as small as it can be, unless
     /// somebody still reads it: files grow by doubling.

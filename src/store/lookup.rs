@@ -19,17 +19,27 @@ impl Snapshot {
     /// The values of a facet with their ids. A value too long to stand in the index itself is taken from the first
     /// entry that has it.
     pub(crate) fn terms_of(&self, field: Field) -> Result<Vec<(String, u64)>> {
-        let terms = self.terms()?;
         let mut found = Vec::new();
+        self.each_term(field, &mut |value, id| found.push((value, id)))?;
+        Ok(found)
+    }
+
+    /// As [`Snapshot::terms_of`], one by one: of some facets there are millions.
+    pub(crate) fn each_term(&self, field: Field, each: &mut dyn FnMut(String, u64)) -> Result<()> {
+        let terms = self.terms()?;
         for row in terms.range((field as u8, &[][..])..(field as u8 + 1, &[][..])).stored()? {
             let (key, id) = row.stored()?;
             let (key, id) = (key.value().1.to_vec(), id.value());
             match String::from_utf8(key) {
-                Ok(value) => found.push((value, id)),
-                Err(e) => found.extend(self.long_value(field, e.as_bytes(), id)?.map(|value| (value, id))),
+                Ok(value) => each(value, id),
+                Err(e) => {
+                    if let Some(value) = self.long_value(field, e.as_bytes(), id)? {
+                        each(value, id);
+                    }
+                }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The value whose key in the dictionary this is, from the first entry that has it. An entry may have several long
