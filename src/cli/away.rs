@@ -33,6 +33,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("anchors set", Effect::Changes),
     ("anchors show", Effect::Reads),
     ("backup", Effect::Changes),
+    ("break-glass check", Effect::Reads),
     ("break-glass close", Effect::Changes),
     ("break-glass list", Effect::Reads),
     ("break-glass open", Effect::Changes),
