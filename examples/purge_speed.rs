@@ -201,7 +201,7 @@ fn run(entries: u64, folder: &Path) -> Result<()> {
 }
 
 fn main() -> ExitCode {
-    let entries = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000);
+    let entries = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(100_000);
     let folder = std::env::temp_dir().join(format!("attestlog-purge-{}", std::process::id()));
     let done = std::fs::create_dir(&folder).map_err(Into::into).and_then(|()| run(entries, &folder));
     let _ = std::fs::remove_dir_all(&folder);
