@@ -121,3 +121,18 @@ fn numbers_outlive_the_purge_of_their_entries() {
     log.close().unwrap();
     clean(&options(&clock, 2).open(&path).unwrap());
 }
+
+/// What looks like a card number in the id of a sender was masked like in any name. Two senders whose ids are numbers of sixteen
+/// digits, a serial number say, became one by that, and the records of the second were answered with receipts of the first: they
+/// were in no log.
+#[test]
+fn senders_whose_ids_cannot_be_written_are_refused_and_not_taken_for_each_other() {
+    let (log, _, _) = store(1);
+    let before = log.size();
+    for id in ["4111111111111111", "4012888888881881"] {
+        let e = send(&log, id, 1).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::InvalidInput);
+        assert!(e.to_string().starts_with("sender: ") && !e.to_string().contains(id), "{e}");
+    }
+    assert_eq!(log.size(), before);
+}

@@ -85,7 +85,7 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     let mut name = |path: &str, text: Option<String>| text.map(|text| treatment.name(path, text));
     let (model, agent_id) = (name("model", call.model), name("agent_id", call.agent_id));
     let (tool_server, call_id) = (name("tool_server", call.tool_server), name("call_id", call.call_id));
-    let sender = call.sender.map(|s| Sender::new(treatment.name("sender", s.id), s.number));
+    let sender = call.sender.map(|s| treatment.sender(s)).transpose()?;
     let purpose = call.purpose.map(|text| treatment.said("purpose", text)).transpose()?;
     let treated = treatment.finish();
     let subject = keys.into_fresh();
@@ -200,6 +200,16 @@ impl Treatment<'_> {
     fn name(&mut self, path: &str, mut text: String) -> String {
         self.sanitizer.treat_name(path, &mut text, &mut self.context);
         self.unnamed(path, text)
+    }
+
+    /// Records are told apart by their sender, so nothing that several ids may share stands in the place of one.
+    fn sender(&mut self, Sender { id, number }: Sender) -> Result<Sender> {
+        if self.sanitizer.is_no_name(&id) {
+            return Err(Error::invalid(
+                "sender: its id looks like a secret, a card or an account number; use another one",
+            ));
+        }
+        Ok(Sender::new(self.unnamed("sender", id), number))
     }
 
     /// A short text about the call.
