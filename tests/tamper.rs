@@ -14,7 +14,7 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const TAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tail");
 const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("nodes");
-const COVERS: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("covers");
+const COVERS: TableDefinition<'_, (u64, u8), [u8; 32]> = TableDefinition::new("covers");
 const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
 const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
 const ZONES: TableDefinition<'_, (u8, u64), (i64, i64)> = TableDefinition::new("zones");
@@ -245,7 +245,7 @@ fn whatever_is_edited_is_found_and_named() {
         case("a Merkle node changed", K::TreeMismatch, 256, |txn| put!(txn, NODES, (8, 1), [7; 32])),
         case("a Merkle node below the last removed", K::TreeMismatch, 0, |txn| take!(txn, NODES, (8, 0))),
         case("a Merkle node added", K::TreeMismatch, None, |txn| put!(txn, NODES, (8, 9), [7; 32])),
-        case("the hash of a purged entry added", K::CoverMismatch, None, |txn| put!(txn, COVERS, (0, 9), [7; 32])),
+        case("the hash of a purged entry added", K::CoverMismatch, None, |txn| put!(txn, COVERS, (9, 0), [7; 32])),
         case("a term removed", K::TermMismatch, None, |txn| take!(txn, TERMS, (USER, &b"usr_3"[..]))),
         case("a term added", K::TermMismatch, None, |txn| put!(txn, TERMS, (USER, &b"usr_77"[..]), 1_000_000)),
         case("a term with another's id", K::IndexRowMissing, None, move |txn| {

@@ -124,7 +124,7 @@ fn every_table_of_a_store_with_keys_row_by_row() {
             table!("tail", u64, &[u8]),
             table!("blocks", u64, &[u8]),
             table!("nodes", (u8, u64), [u8; 32]),
-            table!("covers", (u8, u64), [u8; 32]),
+            table!("covers", (u64, u8), [u8; 32]),
             table!("terms", (u8, &[u8]), u64),
             table!("postings", (u8, u64, u64), &[u8]),
             table!("zones", (u8, u64), (i64, i64)),

@@ -41,7 +41,7 @@ use crate::merkle;
 use crate::note::SignedCheckpoint;
 use crate::redact::{self, Action, Facet, is_pseudonym};
 use crate::retention::{PurgeRecord, SeqSet};
-use crate::store::{BATCH, SALT_BYTES, row_inner, row_leaf};
+use crate::store::{BATCH, SALT_BYTES, row_inner, row_leaf_of};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
@@ -335,7 +335,7 @@ impl ShownRow {
             RowTerm::Known { facet, term, salt } => row_inner(salt, *facet, term),
             RowTerm::Purged(inner) => *inner,
         };
-        row_leaf(&inner, &self.seqs.iter().collect::<Vec<_>>())
+        row_leaf_of(&inner, &self.seqs.iter().collect::<Vec<_>>())
     }
 
     fn key(&self) -> Option<(Field, &str)> {

@@ -60,7 +60,7 @@ impl AuditLog {
         for batch in &batches {
             needed.insert(batch.seq);
             for row in batch.shown.iter().filter(|row| row.field == facet && terms.contains(&row.term)) {
-                for &seq in &row.row.seqs {
+                for &seq in &row.seqs {
                     match snapshot.exists(seq)? {
                         true => _ = needed.insert(seq),
                         false => gone.insert(seq),
@@ -196,8 +196,8 @@ fn show(snapshot: &Snapshot, batch: &BatchRows) -> Result<ShownBatch> {
         let path = merkle::inclusion_proof(&batch.leaves, position, size)?;
         Ok(ShownRow { position, term, seqs: seqs.iter().copied().collect(), path })
     };
-    let known = batch.shown.iter().map(|IndexRow { field, term, row: r }| {
-        row(r.position, RowTerm::Known { facet: *field, term: term.clone(), salt: r.salt }, &r.seqs)
+    let known = batch.shown.iter().map(|IndexRow { field, term, salt, position, seqs }| {
+        row(*position, RowTerm::Known { facet: *field, term: term.clone(), salt: *salt }, seqs)
     });
     let gone = batch.gone.iter().map(|g| row(g.position, RowTerm::Purged(g.inner), &g.seqs));
     let mut rows = known.chain(gone).collect::<Result<Vec<_>>>()?;

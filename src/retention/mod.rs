@@ -29,4 +29,5 @@ pub use period::Period;
 pub use plan::{Fate, Planner, PurgeCount, PurgePlan, PurgeRecord};
 pub use policy::{PolicyBuilder, RetentionPolicy};
 pub use preset::Preset;
+pub(crate) use seqs::Bits;
 pub use seqs::SeqSet;

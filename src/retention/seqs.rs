@@ -7,6 +7,7 @@ use crate::json::Json;
 use crate::{Error, ErrorKind, Hash, Result};
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write};
+use std::ops::Range;
 use std::str::FromStr;
 
 /// The largest sequence number: what every reader of JSON keeps exactly.
@@ -31,6 +32,31 @@ const MAX_SEQ: u64 = crate::json::MAX_INT as u64;
 pub struct SeqSet {
     /// First and last of each range.
     ranges: Vec<(u64, u64)>,
+}
+
+/// Which numbers of a stretch are in a set, a bit each.
+#[derive(Debug)]
+pub(crate) struct Bits {
+    start: u64,
+    words: Vec<u64>,
+}
+
+impl Bits {
+    /// How many of the numbers from `from` up to and without `end` are; none outside of the stretch.
+    pub(crate) fn count(&self, from: u64, end: u64) -> u64 {
+        self.masks(from, end).map(|(i, mask)| u64::from((self.words[i] & mask).count_ones())).sum()
+    }
+
+    /// The words that have a bit of the range, with which bits these are.
+    fn masks(&self, from: u64, end: u64) -> impl Iterator<Item = (usize, u64)> + use<> {
+        let from = from.max(self.start) - self.start;
+        let end = (end.max(self.start) - self.start).min(self.words.len() as u64 * 64);
+        (from / 64..end.div_ceil(64)).map(move |i| {
+            let low = if i == from / 64 { u64::MAX << (from % 64) } else { u64::MAX };
+            let high = if (i + 1) * 64 > end { u64::MAX >> ((i + 1) * 64 - end) } else { u64::MAX };
+            (i as usize, low & high)
+        })
+    }
 }
 
 impl SeqSet {
@@ -123,6 +149,16 @@ impl SeqSet {
             }
         }
         Some(seq)
+    }
+
+    /// The numbers of a stretch, for whoever asks of many ranges in it.
+    pub(crate) fn bits(&self, stretch: Range<u64>) -> Bits {
+        let length = stretch.end.saturating_sub(stretch.start);
+        let mut bits = Bits { start: stretch.start, words: vec![0; length.div_ceil(64) as usize] };
+        for (first, last) in self.ranges_within(stretch.start, stretch.end.saturating_sub(1)) {
+            bits.masks(first, last + 1).for_each(|(i, mask)| bits.words[i] |= mask);
+        }
+        bits
     }
 
     /// The numbers, ascending.

@@ -4,7 +4,7 @@
 use super::AuditLog;
 use super::block::{Piece, Sealer};
 use super::merge::Row;
-use super::posting;
+use super::posting::{self, List};
 use crate::codec;
 use crate::entry::{Body, Content, Phase};
 use crate::{Entry, Hash, Result, ToolCall, line};
@@ -52,5 +52,7 @@ pub fn postings(seqs: &[u64]) -> Vec<u8> {
 
 /// A posting row as an index batch writes it.
 pub fn row(seqs: Vec<u64>) -> Vec<u8> {
-    Row { salt: [7; 16], position: 1000, seqs }.encode()
+    let list = posting::encode(&seqs);
+    Row { salt: [7; 16], position: 1000, list: List { first: seqs.first().copied().unwrap_or_default(), bytes: &list } }
+        .encode()
 }

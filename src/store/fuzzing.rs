@@ -2,6 +2,7 @@
 
 use super::block::{Block, Packed, Sealer};
 use super::merge::{Column, Row};
+use super::pending::BATCH;
 use super::rollup::Cell;
 use super::sender::Window;
 use super::state::State;
@@ -30,9 +31,9 @@ pub fn stored(kind: u8, bytes: &[u8]) {
         1 => {
             if let Ok(block) = Block::decode(bytes) {
                 let block = block.into_owned();
-                for (i, seq) in block.seqs().enumerate() {
-                    assert_eq!(block.find(seq), Some(i), "a block finds its own entries");
-                    let _ = (block.hash(i), block.prev(seq, i));
+                for (seq, i, prev) in block.entries() {
+                    assert!(block.find(seq) == Some(i) && block.spans(seq), "a block finds its own entries");
+                    assert_eq!(block.prev(i), prev, "a block has one hash before each of its entries");
                     if let Ok(body) = block.body(i) {
                         let _ = codec::decode::<Body>(&body);
                     }
@@ -45,8 +46,11 @@ pub fn stored(kind: u8, bytes: &[u8]) {
             }
         }
         3 => {
-            if let Some(row) = Row::decode(1000, bytes) {
-                assert!(row.seqs.is_sorted(), "a posting list rises");
+            if let Some(row) = Row::read(1000, bytes) {
+                assert_eq!(row.encode(), bytes, "a posting row has one form");
+                if let Some(seqs) = row.list.seqs(BATCH as usize) {
+                    assert!(seqs.is_sorted() && seqs.first() == Some(&1000), "a posting list rises");
+                }
             }
         }
         4 => {

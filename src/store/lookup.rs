@@ -2,6 +2,7 @@
 
 use super::Snapshot;
 use super::merge::Row;
+use super::pending::BATCH;
 use super::rollup::Cell;
 use super::tables::{self, Stored, on_shelf, shelf, term_key};
 use super::zones;
@@ -87,7 +88,8 @@ impl Snapshot {
         let (shelf, term, first) = key.value();
         let field = on_shelf(shelf);
         let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
-        Row::decode(first, value.value()).map(|row| (first, row.seqs)).ok_or_else(damaged)
+        let seqs = Row::read(first, value.value()).and_then(|row| row.list.seqs(BATCH as usize));
+        seqs.map(|seqs| (first, seqs)).ok_or_else(damaged)
     }
 
     /// The first seq at or after `at` whose zone may hold times of `[since, last]`. Seqs that are not in the file's index

@@ -9,7 +9,7 @@ use super::block::{read_varint, write_varint};
 use super::commit::{Core, Staging};
 use super::guard::guarded;
 use super::pending::{Generation, Index};
-use super::posting;
+use super::posting::{self, List};
 use super::rollup::Cell;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored, shelf, term_key};
@@ -55,15 +55,20 @@ struct Merge {
     done: usize,
 }
 
-/// The hash that a posting row is proved with: `SHA-256(0x00 || SHA-256(salt || field || term) || seqs)`, each seq as
-/// eight bytes, most significant first. The inner hash alone stays when a purge removes the term.
-pub(crate) fn row_leaf(inner: &Hash, seqs: &[u64]) -> Hash {
-    let mut bytes = Vec::with_capacity(32 + seqs.len() * 8);
+/// The hash that a posting row is proved with: `SHA-256(0x00 || SHA-256(salt || field || term) || first || list)`, the first
+/// seq as eight bytes, most significant first, and the list as it is stored. The inner hash alone stays when a purge removes
+/// the term.
+pub(crate) fn row_leaf(inner: &Hash, list: List<'_>) -> Hash {
+    let mut bytes = Vec::with_capacity(40 + list.bytes.len());
     bytes.extend_from_slice(inner.as_bytes());
-    for seq in seqs {
-        bytes.extend_from_slice(&seq.to_be_bytes());
-    }
+    bytes.extend_from_slice(&list.first.to_be_bytes());
+    bytes.extend_from_slice(list.bytes);
     Hash::leaf(&bytes)
+}
+
+/// As [`row_leaf`], of seqs that rise.
+pub(crate) fn row_leaf_of(inner: &Hash, seqs: &[u64]) -> Hash {
+    row_leaf(inner, List { first: seqs.first().copied().unwrap_or_default(), bytes: &posting::encode(seqs) })
 }
 
 /// `SHA-256(salt || field || term)`: the field as its number, the term as its UTF-8 bytes.
@@ -79,45 +84,64 @@ pub(crate) fn row_inner(salt: &[u8; SALT_BYTES], field: Field, term: &str) -> Ha
 pub(crate) const SALT_BYTES: usize = 16;
 
 /// What a posting row says of its term.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Row<'a> {
     /// With field and term it gives the inner hash.
     pub salt: [u8; SALT_BYTES],
     /// Its place among the rows of its batch, which are ordered by facet number, then by the bytes of the term.
     pub position: u64,
     /// Every seq that had the term when the batch was written; some may have been purged since.
-    pub seqs: Vec<u64>,
+    pub list: List<'a>,
 }
 
-impl Row {
+impl Row<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut row = self.salt.to_vec();
+        let mut row = Vec::with_capacity(SALT_BYTES + 4 + self.list.bytes.len());
+        row.extend_from_slice(&self.salt);
         write_varint(self.position, &mut row);
-        row.extend(posting::encode(&self.seqs));
+        row.extend_from_slice(self.list.bytes);
         row
     }
 
-    /// Reads a row whose first seq is `first`.
-    pub(crate) fn decode(first: u64, row: &[u8]) -> Option<Row> {
+    /// Reads a row whose first seq is `first`. What its list says is seen when that is read.
+    pub(crate) fn read(first: u64, row: &[u8]) -> Option<Row<'_>> {
         let (salt, rest) = row.split_first_chunk()?;
-        let (position, list) = read_varint(rest)?;
-        Some(Row { salt: *salt, position, seqs: posting::decode(first, list, super::pending::BATCH as usize)? })
+        let (position, bytes) = read_varint(rest)?;
+        Some(Row { salt: *salt, position, list: List { first, bytes } })
+    }
+
+    /// Its hash.
+    pub(crate) fn leaf(&self, field: Field, term: &str) -> Hash {
+        row_leaf(&row_inner(&self.salt, field, term), self.list)
     }
 }
 
 /// What a purge leaves of a row: its inner hash and its seqs.
-pub(crate) fn write_husk(inner: &Hash, seqs: &[u64]) -> Vec<u8> {
-    let mut husk = inner.as_bytes().to_vec();
-    write_varint(seqs.first().copied().unwrap_or_default(), &mut husk);
-    husk.extend(posting::encode(seqs));
-    husk
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Husk<'a> {
+    pub inner: Hash,
+    pub list: List<'a>,
 }
 
-/// Reads what [`write_husk`] writes.
-pub(crate) fn read_husk(husk: &[u8]) -> Option<(Hash, Vec<u64>)> {
-    let (inner, rest) = husk.split_first_chunk()?;
-    let (first, list) = read_varint(rest)?;
-    Some((Hash(*inner), posting::decode(first, list, super::pending::BATCH as usize)?))
+impl Husk<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut husk = Vec::with_capacity(40 + self.list.bytes.len());
+        husk.extend_from_slice(self.inner.as_bytes());
+        write_varint(self.list.first, &mut husk);
+        husk.extend_from_slice(self.list.bytes);
+        husk
+    }
+
+    pub(crate) fn read(husk: &[u8]) -> Option<Husk<'_>> {
+        let (inner, rest) = husk.split_first_chunk()?;
+        let (first, bytes) = read_varint(rest)?;
+        Some(Husk { inner: Hash(*inner), list: List { first, bytes } })
+    }
+
+    /// The hash of the row that it is left of.
+    pub(crate) fn leaf(&self) -> Hash {
+        row_leaf(&self.inner, self.list)
+    }
 }
 
 impl Merge {
@@ -168,9 +192,10 @@ impl Merge {
             for (&i, salt) in order.iter().zip(salts.as_chunks::<SALT_BYTES>().0) {
                 let (value, offsets) = &lists[i];
                 let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
-                tree.append(row_leaf(&row_inner(salt, field, value), &seqs), &mut |_, _, _| {});
-                let key = (shelf(field), field_ids[i], seqs[0]);
-                merge.rows.push((key, Row { salt: *salt, position, seqs }.encode()));
+                let list = posting::encode(&seqs);
+                let row = Row { salt: *salt, position, list: List { first: seqs[0], bytes: &list } };
+                tree.append(row.leaf(field, value), &mut |_, _, _| {});
+                merge.rows.push(((shelf(field), field_ids[i], seqs[0]), row.encode()));
                 position += 1;
             }
             ids.insert(field, field_ids);
@@ -438,15 +463,15 @@ impl Column {
         Column { classes: index.classes.clone(), rows: index.retentions.clone() }
     }
 
-    /// RFC 6962 root over leaves of 256 entries; a leaf is a text of one line an entry: `CLASS SECONDS`, or `-` for
-    /// the store's own entries.
+    /// RFC 6962 root over leaves of 256 entries; a leaf is a text of one line for each run of entries that say the same:
+    /// `CLASS SECONDS COUNT`, or `- COUNT` for the store's own entries.
     pub(crate) fn root(&self) -> Hash {
         let mut tree = Frontier::empty();
         let mut text = Vec::new();
-        for chunk in self.rows.chunks(COLUMN_LEAF) {
+        for leaf in self.rows.chunks(COLUMN_LEAF) {
             text.clear();
-            for &row in chunk {
-                match self.retention(row) {
+            for run in leaf.chunk_by(|a, b| a == b) {
+                match self.retention(run[0]) {
                     Some((class, until)) => {
                         text.extend_from_slice(class.as_bytes());
                         text.extend_from_slice(if until < 0 { b" -" } else { b" " });
@@ -454,6 +479,8 @@ impl Column {
                     }
                     None => text.push(b'-'),
                 }
+                text.push(b' ');
+                write_integer(run.len() as u64, &mut text);
                 text.push(b'\n');
             }
             tree.append(Hash::leaf(&text), &mut |_, _, _| {});

@@ -63,7 +63,7 @@ pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use marks::{Move, Own};
-pub(crate) use merge::{Column, Row, SALT_BYTES, row_inner, row_leaf};
+pub(crate) use merge::{Column, Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
 pub use options::Options;
 pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
@@ -72,6 +72,7 @@ pub use purge::Purged;
 pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;
 pub(crate) use rows::{BatchRows, IndexRow};
+pub(crate) use scan::Kept;
 pub(crate) use sender::REMEMBERED;
 #[cfg(feature = "owner")]
 pub(crate) use sent::{Away, Refused, Sent, Stamp, SubjectTold, Told};

@@ -14,7 +14,9 @@
 
 use super::backup;
 use super::block::{Piece, Sealer};
-use super::merge::{Row, row_inner, write_husk};
+use super::merge::{Husk, row_inner};
+use super::pending::BATCH;
+use super::posting::List;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored};
 use super::{NODE_LEVEL, Snapshot, zones};
@@ -92,8 +94,9 @@ impl Anew<'_> {
         let txn = self.step(true)?;
         tables::make_all(&txn)?;
         txn.commit().stored()?;
-        let zones = self.entries(snapshot)?;
-        self.covers(snapshot)?;
+        let covers = covers(&self.cut.gone, &self.cut.sizes);
+        let zones = self.entries(snapshot, &covers)?;
+        self.covers(snapshot, covers)?;
         let kept_terms = self.postings(snapshot)?;
         let mut terms = Rows::new(self, tables::TERMS);
         for row in snapshot.table(tables::TERMS)?.iter().stored()? {
@@ -335,16 +338,17 @@ fn marks(snapshot: &Snapshot, txn: &WriteTransaction) -> Result<()> {
 }
 
 impl Anew<'_> {
-    /// Copies the entries and works out the zones of what stays.
-    fn entries(&self, snapshot: &Snapshot) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
+    /// Copies the entries and works out the zones of what stays. `covers` are the nodes that stand for what is gone, in order.
+    fn entries(&self, snapshot: &Snapshot, covers: &[(u8, u64)]) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
         let taken = &self.cut.taken;
         let mut blocks = Rows::new(self, tables::BLOCKS);
         let mut zones = BTreeMap::new();
         let mut sealer = Sealer::default();
+        let mut kept = covers.iter().filter(|(level, _)| *level == 0).map(|&(_, leaf)| leaf).peekable();
         let indexed = snapshot.state.indexed;
         snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
             let block = scanned.block?;
-            for (i, seq) in block.seqs().enumerate() {
+            for (seq, i, prev) in block.entries() {
                 if taken.contains(seq) {
                     continue;
                 }
@@ -357,9 +361,14 @@ impl Anew<'_> {
                         }
                     }
                 }
-                if let Some((first, block)) =
-                    sealer.push(seq, Piece { prev: block.prev(seq, i), hash: block.hash(i), bytes: &bytes })?
-                {
+                let prev = match prev {
+                    Some(prev) => prev,
+                    None => snapshot.hash_before(seq)?,
+                };
+                while kept.next_if(|&leaf| leaf + 1 < seq).is_some() {}
+                let kept = kept.peek().is_some_and(|&leaf| leaf + 1 == seq);
+                let entry = Piece { prev, hash: block.hash(i), bytes: &bytes };
+                if let Some((first, block)) = sealer.push_behind(seq, entry, kept)? {
                     blocks.push(first, &block)?;
                 }
             }
@@ -384,21 +393,15 @@ impl Anew<'_> {
         Ok(zones)
     }
 
-    fn covers(&self, snapshot: &Snapshot) -> Result<()> {
+    fn covers(&self, snapshot: &Snapshot, covers: Vec<(u8, u64)>) -> Result<()> {
         let mut covered = HashSet::new();
-        let mut low = Vec::new();
-        for (level, index) in covers(&self.cut.gone, &self.cut.sizes) {
+        let mut to = Rows::new(self, tables::COVERS);
+        for (level, index) in covers {
             if level < NODE_LEVEL {
-                low.push((level, index));
+                to.push((index << level, level), snapshot.node(level, index)?.0)?;
             } else {
                 covered.insert((level, index));
             }
-        }
-        // Rows that come in the order of their keys fill their pages.
-        low.sort_unstable();
-        let mut to = Rows::new(self, tables::COVERS);
-        for (level, index) in low {
-            to.push((level, index), snapshot.node(level, index)?.0)?;
         }
         to.flush()?;
         let mut to = Rows::new(self, tables::NODES);
@@ -440,21 +443,26 @@ impl Anew<'_> {
             Ok(())
         })?;
         snapshot.scan_husks(&mut |first, position, husk| {
-            let (inner, seqs) = husk.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
-            keep((first, position), write_husk(&inner, &seqs))
+            let husk = husk.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
+            keep((first, position), husk.encode())
         })?;
         snapshot.scan_postings(&mut |field, term, first, row| {
             let damaged =
                 || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
-            let row: Row = row.ok_or_else(damaged)?;
+            let row = row.ok_or_else(damaged)?;
             let field = Field::from_u8(field).ok_or_else(damaged)?;
-            if row.seqs.iter().any(|&seq| !self.cut.gone.contains(seq)) {
+            let mut stays = false;
+            let whole = row.list.ranges(BATCH as usize, |from, end| {
+                stays = stays || !self.cut.gone.contains_range(from, end - 1);
+            });
+            whole.ok_or_else(damaged)?;
+            if stays {
                 kept.insert(term);
                 return rows.push((tables::shelf(field), term, first), &row.encode());
             }
-            let value = value_of(snapshot, field, term, &row.seqs)?.ok_or_else(damaged)?;
+            let value = value_of(snapshot, field, term, row.list)?.ok_or_else(damaged)?;
             let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);
-            let husk = write_husk(&row_inner(&row.salt, field, &value), &row.seqs);
+            let husk = Husk { inner: row_inner(&row.salt, field, &value), list: row.list }.encode();
             keep((batch.ok_or_else(damaged)?, row.position), husk)
         })?;
         self.husks(husks)?;
@@ -486,8 +494,8 @@ pub(crate) fn is_inside(covers: &HashSet<(u8, u64)>, level: u8, index: u64) -> b
 }
 
 /// The value of a term, from an entry that has it.
-fn value_of(snapshot: &Snapshot, field: Field, term: u64, seqs: &[u64]) -> Result<Option<String>> {
-    for &seq in seqs {
+fn value_of(snapshot: &Snapshot, field: Field, term: u64, list: List<'_>) -> Result<Option<String>> {
+    for seq in list.seqs(BATCH as usize).unwrap_or_default() {
         let Some(found) = snapshot.find(seq)? else { continue };
         let mut values = Vec::new();
         found.entry()?.body.facets(&mut |f, value| {

@@ -4,7 +4,8 @@
 //! when others of the batch lose their term to a purge.
 
 use super::Snapshot;
-use super::merge::{Row, row_inner, row_leaf};
+use super::merge::{Row, SALT_BYTES};
+use super::pending::BATCH;
 use super::tables::{self, Stored, shelf};
 use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
@@ -16,7 +17,12 @@ use crate::{Error, Hash, Result};
 pub(crate) struct IndexRow {
     pub field: Field,
     pub term: String,
-    pub row: Row,
+    /// With facet and term it gives the inner hash.
+    pub salt: [u8; SALT_BYTES],
+    /// Its place among the rows of its batch.
+    pub position: u64,
+    /// Every seq that had the term when the batch was written.
+    pub seqs: Vec<u64>,
 }
 
 /// A row whose term went with a purge.
@@ -25,6 +31,7 @@ pub(crate) struct GoneRow {
     pub position: u64,
     pub inner: Hash,
     pub seqs: Vec<u64>,
+    leaf: Hash,
 }
 
 /// What a proof needs of one index batch.
@@ -83,13 +90,12 @@ impl BatchRows {
     }
 
     /// Takes the next row that has its term.
-    fn take(&mut self, row: IndexRow, terms: &[(Field, &str)]) {
-        let leaf = row_leaf(&row_inner(&row.row.salt, row.field, &row.term), &row.row.seqs);
-        self.placed.push((row.row.position, leaf));
+    fn take(&mut self, row: IndexRow, leaf: Hash, terms: &[(Field, &str)]) {
+        self.placed.push((row.position, leaf));
         let mut wanted = false;
         while let Some(&asked) = terms.get(self.asked).filter(|asked| **asked <= (row.field, &*row.term)) {
             if asked != (row.field, &*row.term) {
-                self.gap(Some(row.row.position));
+                self.gap(Some(row.position));
             }
             wanted = true;
             self.asked += 1;
@@ -102,9 +108,9 @@ impl BatchRows {
 
     /// A term is not there: the row before its place is shown, unless it is already.
     fn gap(&mut self, next: Option<u64>) {
-        self.gaps.push((self.before.as_ref().map(|row| row.row.position), next));
-        let shown = self.shown.last().map(|row| row.row.position);
-        if let Some(before) = self.before.as_ref().filter(|b| shown.is_none_or(|s| s < b.row.position)) {
+        self.gaps.push((self.before.as_ref().map(|row| row.position), next));
+        let shown = self.shown.last().map(|row| row.position);
+        if let Some(before) = self.before.as_ref().filter(|b| shown.is_none_or(|s| s < b.position)) {
             self.shown.push(before.clone());
         }
     }
@@ -115,7 +121,7 @@ impl BatchRows {
             self.gap(None);
             self.asked += 1;
         }
-        self.placed.extend(gone.iter().map(|row| (row.position, row_leaf(&row.inner, &row.seqs))));
+        self.placed.extend(gone.iter().map(|row| (row.position, row.leaf)));
         self.placed.sort_unstable_by_key(|(position, _)| *position);
         if let Some((place, _)) = (0..).zip(&self.placed).find(|(place, (position, _))| place != position) {
             let message = format!("row {place} of the index of entries {} to {} is missing", self.first, self.end - 1);
@@ -151,12 +157,16 @@ impl Snapshot {
                     let (key, row) = row.stored()?;
                     let first = key.value().2;
                     let damaged = || Error::damaged(format!("the index row of seq {first} is damaged"));
-                    let row = Row::decode(first, row.value()).ok_or_else(damaged)?;
+                    let row = Row::read(first, row.value()).ok_or_else(damaged)?;
+                    let leaf = row.leaf(field, term);
+                    let seqs = row.list.seqs(BATCH as usize).ok_or_else(damaged)?;
                     let place = batches.partition_point(|b| b.first <= first).checked_sub(1);
-                    let inside = |b: &&mut BatchRows| row.seqs.last().is_some_and(|last| *last < b.end);
+                    let inside = |b: &&mut BatchRows| seqs.last().is_some_and(|last| *last < b.end);
                     let batch = place.and_then(|i| batches.get_mut(i)).filter(inside);
                     let lost = || Error::damaged(format!("an index row of seq {first} belongs to no index batch"));
-                    batch.ok_or_else(lost)?.take(IndexRow { field, term: term.to_owned(), row }, terms);
+                    let batch = batch.ok_or_else(lost)?;
+                    let Row { salt, position, .. } = row;
+                    batch.take(IndexRow { field, term: term.to_owned(), salt, position, seqs }, leaf, terms);
                 }
                 Ok(())
             })?;
@@ -194,13 +204,15 @@ impl Snapshot {
 
     /// The rows of a batch that lost their term.
     fn gone_rows(&self, first: u64) -> Result<Vec<GoneRow>> {
-        let husks = self.husks_of(first)?.into_iter();
         let damaged = || Error::damaged(format!("a row of the batch of entry {first} that lost its term is damaged"));
-        let gone = husks.map(|(position, husk)| {
-            let (inner, seqs) = husk.ok_or_else(damaged)?;
-            Ok(GoneRow { position, inner, seqs })
-        });
-        gone.collect()
+        let mut gone = Vec::new();
+        self.husks_of(first, &mut |position, husk| {
+            let husk = husk.ok_or_else(damaged)?;
+            let seqs = husk.list.seqs(BATCH as usize).ok_or_else(damaged)?;
+            gone.push(GoneRow { position, inner: husk.inner, seqs, leaf: husk.leaf() });
+            Ok(())
+        })?;
+        Ok(gone)
     }
 
     /// The exact set of seqs that the purge of the entry at `seq` took.

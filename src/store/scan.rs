@@ -2,7 +2,7 @@
 
 use super::Snapshot;
 use super::block::{Block, Packed};
-use super::merge::{Column, Row, read_husk};
+use super::merge::{Column, Husk, Row};
 use super::rollup::Cell;
 use super::sender::Window;
 use super::tables::{self, Stored, on_shelf, shelf};
@@ -35,14 +35,20 @@ pub(crate) struct ScannedBlock<'a> {
     pub block: Result<Block<'a>>,
 }
 
+/// A Merkle node that a purge kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// The first entry below it.
+    pub first: u64,
+    pub level: u8,
+    pub hash: Hash,
+}
+
 /// The index in the file, for whoever looks up every row of it.
 pub(crate) struct Index {
     terms: ReadOnlyTable<(u8, &'static [u8]), u64>,
     postings: ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
 }
-
-/// What a purge left of a row, by its place in its batch: inner hash and seqs, where they can be read.
-pub(crate) type Husk = (u64, Option<(Hash, Vec<u64>)>);
 
 impl Index {
     /// The id of a value of a facet.
@@ -51,20 +57,25 @@ impl Index {
         Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
-    /// The row of a term in the batch of this range, of which `first` is the first entry that has it still.
-    pub(crate) fn row_within(&self, field: Field, term: u64, first: u64, batch: &Range<u64>) -> Result<Option<Row>> {
-        let decoded = |first: u64, row: &[u8]| {
-            Row::decode(first, row).map(Some).ok_or_else(|| Error::damaged("the row does not decode"))
-        };
+    /// Reads the row of a term in the batch of this range, of which `first` is the first entry that has it still; `None`
+    /// where there is none. A row that does not decode is `None` to `read`.
+    pub(crate) fn row_within<T>(
+        &self,
+        field: Field,
+        term: u64,
+        first: u64,
+        batch: &Range<u64>,
+        read: impl FnOnce(Option<Row<'_>>) -> T,
+    ) -> Result<Option<T>> {
         // Unless a purge took the first entry of all, the row stands under it, and one look finds it.
         if let Some(row) = self.postings.get((shelf(field), term, first)).stored()? {
-            return decoded(first, row.value());
+            return Ok(Some(read(Row::read(first, row.value()))));
         }
         let mut rows =
             self.postings.range((shelf(field), term, batch.start)..(shelf(field), term, batch.end)).stored()?;
         let Some(row) = rows.next() else { return Ok(None) };
         let (key, row) = row.stored()?;
-        decoded(key.value().2, row.value())
+        Ok(Some(read(Row::read(key.value().2, row.value()))))
     }
 
     /// Whether the term has a row that begins before `end`.
@@ -100,23 +111,20 @@ impl Snapshot {
         walk!(self, tables::NODES, .., |key, value| each(key.0, key.1, Hash(value))?)
     }
 
-    /// The hashes that purges kept.
-    pub(crate) fn scan_covers(&self, each: &mut dyn FnMut(u8, u64, Hash) -> Result<()>) -> Result<()> {
-        walk!(self, tables::COVERS, .., |key, value| each(key.0, key.1, Hash(value))?)
+    /// The hashes that purges kept: the first leaf and the level of each.
+    pub(crate) fn scan_covers(&self, each: &mut dyn FnMut(u64, u8) -> Result<()>) -> Result<()> {
+        walk!(self, tables::COVERS, .., |key, _hash| each(key.0, key.1)?)
     }
 
-    /// What purges kept of the entries of `range`: nodes that begin in it, in the order of their leaves.
-    pub(crate) fn covers_within(&self, range: &Range<u64>) -> Result<Vec<((u8, u64), Hash)>> {
+    /// What purges kept of the entries of `range`: nodes that begin in it, in their order.
+    pub(crate) fn covers_within(&self, range: &Range<u64>) -> Result<Vec<Kept>> {
         let table = self.table(tables::COVERS)?;
         let mut found = Vec::new();
-        for level in 0..super::NODE_LEVEL {
-            let index = |leaf: u64| leaf.div_ceil(1 << level);
-            for row in table.range((level, index(range.start))..(level, index(range.end))).stored()? {
-                let (key, hash) = row.stored()?;
-                found.push((key.value(), Hash(hash.value())));
-            }
+        for row in table.range((range.start, 0)..(range.end, 0)).stored()? {
+            let (key, hash) = row.stored()?;
+            let (first, level) = key.value();
+            found.push(Kept { first, level, hash: Hash(hash.value()) });
         }
-        found.sort_unstable_by_key(|((level, index), _)| (index << level, *level));
         Ok(found)
     }
 
@@ -131,8 +139,11 @@ impl Snapshot {
     }
 
     /// The rows of the posting lists: facet's number, term id, first seq, and the row if it can be read.
-    pub(crate) fn scan_postings(&self, each: &mut dyn FnMut(u8, u64, u64, Option<Row>) -> Result<()>) -> Result<()> {
-        walk!(self, tables::POSTINGS, .., |key, value| each(on_shelf(key.0), key.1, key.2, Row::decode(key.2, value))?)
+    pub(crate) fn scan_postings(
+        &self,
+        each: &mut dyn FnMut(u8, u64, u64, Option<Row<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        walk!(self, tables::POSTINGS, .., |key, value| each(on_shelf(key.0), key.1, key.2, Row::read(key.2, value))?)
     }
 
     /// The index's tables, opened once for many look-ups.
@@ -171,23 +182,15 @@ impl Snapshot {
         walk!(self, tables::PURGES, .., |key, value| each(key, SeqSet::decode(value))?)
     }
 
-    /// What purges left of posting rows: first seq of the batch, place in it, inner hash and seqs if they can be read.
-    pub(crate) fn scan_husks(
-        &self,
-        each: &mut dyn FnMut(u64, u64, Option<(Hash, Vec<u64>)>) -> Result<()>,
-    ) -> Result<()> {
-        walk!(self, tables::HUSKS, .., |key, value| each(key.0, key.1, read_husk(value))?)
+    /// What purges left of posting rows: first seq of the batch, place in it, and what is left if it can be read.
+    pub(crate) fn scan_husks(&self, each: &mut dyn FnMut(u64, u64, Option<Husk<'_>>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::HUSKS, .., |key, value| each(key.0, key.1, Husk::read(value))?)
     }
 
-    /// The husks of the batch that begins at `first`, by place.
-    pub(crate) fn husks_of(&self, first: u64) -> Result<Vec<Husk>> {
+    /// The husks of the batch that begins at `first`, in the order of their places.
+    pub(crate) fn husks_of(&self, first: u64, each: &mut dyn FnMut(u64, Option<Husk<'_>>) -> Result<()>) -> Result<()> {
         let table = self.table(tables::HUSKS)?;
-        let mut found = Vec::new();
-        for row in table.range((first, 0)..=(first, u64::MAX)).stored()? {
-            let (key, value) = row.stored()?;
-            found.push((key.value().1, read_husk(value.value())));
-        }
-        Ok(found)
+        walk!(table.range((first, 0)..=(first, u64::MAX)), |key, value| each(key.1, Husk::read(value))?)
     }
 
     /// The checkpoints that were signed: size and note.

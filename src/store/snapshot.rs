@@ -38,7 +38,7 @@ pub(crate) struct Snapshot {
     tail: ReadOnlyTable<u64, &'static [u8]>,
     /// Opened when they are first asked for: a query needs few of them, and a verification asks for each row.
     nodes: Opened<(u8, u64), [u8; 32]>,
-    covers: Opened<(u8, u64), [u8; 32]>,
+    covers: Opened<(u64, u8), [u8; 32]>,
     terms: Opened<(u8, &'static [u8]), u64>,
     postings: Opened<(u8, u64, u64), &'static [u8]>,
     zones: Opened<(u8, u64), (i64, i64)>,
@@ -192,8 +192,7 @@ impl Snapshot {
     pub(super) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Last::Held(block) = &*last
-            && block.runs().first().is_some_and(|r| r.first <= seq)
-            && block.runs().last().is_some_and(|r| seq < r.first + u64::from(r.count))
+            && block.spans(seq)
         {
             return read(block).map(Some);
         }
@@ -221,12 +220,17 @@ impl Snapshot {
             let packed = row.map(|r| Packed::from_row(r.value())).transpose()?;
             return Ok(packed.map(|packed| Found { seq, packed }));
         }
-        let packed = self.in_block(seq, |block| {
+        let found = self.in_block(seq, |block| {
             let Some(i) = block.find(seq) else { return Ok(None) };
             let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned();
-            Ok(Some(Packed { prev: block.prev(seq, i), hash: block.hash(i), bytes }))
+            Ok(Some((block.prev(i), block.hash(i), bytes)))
         })?;
-        Ok(packed.flatten().map(|packed| Found { seq, packed }))
+        let Some((prev, hash, bytes)) = found.flatten() else { return Ok(None) };
+        let prev = match prev {
+            Some(prev) => prev,
+            None => self.hash_before(seq)?,
+        };
+        Ok(Some(Found { seq, packed: Packed { prev, hash, bytes } }))
     }
 
     /// The entry at `seq`.
@@ -251,10 +255,20 @@ impl Snapshot {
         } else if let Some(row) = self.tail.get(seq).stored()? {
             return Ok(Packed::from_row(row.value())?.hash);
         }
-        match self.opened(&self.covers, tables::COVERS)?.get((0, seq)).stored()? {
-            Some(hash) => Ok(Hash(hash.value())),
-            None => Err(Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"))),
-        }
+        let purged = || Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"));
+        self.kept(0, seq)?.ok_or_else(purged)
+    }
+
+    /// The hash of the purged entry before the one at `seq`, where a block leaves it out because a purge kept it.
+    pub(crate) fn hash_before(&self, seq: u64) -> Result<Hash> {
+        let before = seq.checked_sub(1).map(|before| self.kept(0, before)).transpose()?.flatten();
+        before.ok_or_else(|| Error::damaged("the hash of the entry before it is missing").at(seq))
+    }
+
+    /// A Merkle node below level 8 that a purge kept.
+    fn kept(&self, level: u8, index: u64) -> Result<Option<Hash>> {
+        let covers = self.opened(&self.covers, tables::COVERS)?;
+        Ok(covers.get((index << level, level)).stored()?.map(|hash| Hash(hash.value())))
     }
 }
 
@@ -266,15 +280,13 @@ impl Nodes for Snapshot {
         if level == 0 {
             return self.hash(index);
         }
-        let kept = match level >= NODE_LEVEL {
-            true => self.opened(&self.nodes, tables::NODES)?,
-            false => self.opened(&self.covers, tables::COVERS)?,
-        };
-        if let Some(hash) = kept.get((level, index)).stored()? {
-            return Ok(Hash(hash.value()));
-        }
         if level >= NODE_LEVEL {
-            return Err(Error::damaged(format!("the Merkle node {index} of level {level} is missing")));
+            let node = self.opened(&self.nodes, tables::NODES)?.get((level, index)).stored()?;
+            let missing = || Error::damaged(format!("the Merkle node {index} of level {level} is missing"));
+            return node.map(|hash| Hash(hash.value())).ok_or_else(missing);
+        }
+        if let Some(hash) = self.kept(level, index)? {
+            return Ok(hash);
         }
         Ok(Hash::node(&self.node(level - 1, index * 2)?, &self.node(level - 1, index * 2 + 1)?))
     }

@@ -12,8 +12,8 @@ pub(crate) const TAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("t
 pub(crate) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 /// (level, index) → hash of the Merkle node over `[index << level, (index + 1) << level)`, level 8 and up.
 pub(crate) const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("nodes");
-/// (level, index) → hash: what purges keep below level 8.
-pub(crate) const COVERS: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("covers");
+/// (first leaf, level) → hash: the Merkle nodes that purges keep below level 8, in the order of the entries.
+pub(crate) const COVERS: TableDefinition<'_, (u64, u8), [u8; 32]> = TableDefinition::new("covers");
 /// (facet, value) → term id: each indexed value once. Values over [`TERM_BYTES`] stand as their SHA-256.
 pub(crate) const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
 /// (shelf of the facet, term id, first seq) → salt and seqs: one row per term and index batch.

@@ -5,8 +5,8 @@ use crate::entry::{Body, Content, Field, Kind, Outcome, OwnEntry, Phase};
 use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
-use crate::retention::SeqSet;
-use crate::store::{Column, Hashes, Prints, Row, Snapshot, Tally, Terms, Zones, row_inner, row_leaf, zones_of};
+use crate::retention::{Bits, SeqSet};
+use crate::store::{BATCH, Column, Hashes, Husk, Kept, Prints, Row, Snapshot, Tally, Terms, Zones, zones_of};
 use crate::{Hash, Result, codec, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -61,7 +61,7 @@ pub(super) struct Stretch {
     /// The store's own entries that establish facts.
     pub own: Vec<(u64, OwnEntry)>,
     /// What purges kept of entries that are gone, in order.
-    pub covers: Vec<((u8, u64), Hash)>,
+    pub covers: Vec<Kept>,
     /// Ids of the keys that sealed values need, with the first seq of each.
     pub sealed: BTreeMap<String, u64>,
     /// Ids of the keys that erasures destroyed, with the seq of the erasure.
@@ -90,6 +90,8 @@ struct Reader<'a> {
     times: Vec<(u64, i64)>,
     /// The last entry that was read, and its hash.
     before: Option<(u64, Hash)>,
+    /// How many of the stretch's covers lie before what is read.
+    cover: usize,
     /// By place in the stretch: class, by its place in `classes`, and end in seconds; nothing within for the store's own.
     retentions: Vec<(usize, Option<(usize, i64)>)>,
     classes: Vec<String>,
@@ -105,6 +107,7 @@ pub(super) fn read(ground: &Ground<'_>, range: Range<u64>, indexed: bool) -> Res
         tally: Tally::new(ground.hashes.fork()),
         times: Vec::new(),
         before: None,
+        cover: 0,
         retentions: Vec::new(),
         classes: Vec::new(),
     };
@@ -136,7 +139,7 @@ impl Reader<'_> {
             if block.runs().first().is_some_and(|r| r.first != scanned.key) {
                 self.find(K::BlockDamaged, scanned.key, "the block stands under another seq than its first");
             }
-            for (i, seq) in block.seqs().enumerate() {
+            for (seq, i, prev) in block.entries() {
                 if !range.contains(&seq) {
                     continue;
                 }
@@ -146,7 +149,10 @@ impl Reader<'_> {
                 }
                 at = seq + 1;
                 match block.body(i) {
-                    Ok(bytes) => self.entry(seq, block.prev(seq, i), block.hash(i), &bytes),
+                    Ok(bytes) => {
+                        let prev = prev.or_else(|| self.kept(seq));
+                        self.entry(seq, prev, block.hash(i), &bytes);
+                    }
                     Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
                 }
             }
@@ -154,7 +160,7 @@ impl Reader<'_> {
         })?;
         for seq in range.start.max(sealed)..range.end {
             match snapshot.find(seq) {
-                Ok(Some(found)) => self.entry(seq, found.packed.prev, found.packed.hash, &found.packed.bytes),
+                Ok(Some(found)) => self.entry(seq, Some(found.packed.prev), found.packed.hash, &found.packed.bytes),
                 Ok(None) => {}
                 Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
             }
@@ -166,7 +172,7 @@ impl Reader<'_> {
         self.out.findings.push(Finding::new(kind, seq, detail));
     }
 
-    fn entry(&mut self, seq: u64, prev: Hash, recorded: Hash, bytes: &[u8]) {
+    fn entry(&mut self, seq: u64, prev: Option<Hash>, recorded: Hash, bytes: &[u8]) {
         self.out.entries += 1;
         let before = self.before.replace((seq, recorded));
         let body: Body<&str> = match codec::decode(bytes) {
@@ -183,6 +189,11 @@ impl Reader<'_> {
                 "a part of it does not end where its value ends: its facets are not its line's",
             );
         }
+        let Some(prev) = prev else {
+            self.find(K::EntryDamaged, seq, "its block leaves the hash before it to what a purge kept, which has none");
+            self.out.leaves.push(Leaf { seq, hash: recorded, recorded });
+            return self.facts(seq, &body);
+        };
         self.text.clear();
         line::write(&mut self.text, seq, &prev, &body);
         let hash = Hash::leaf(&self.text);
@@ -197,7 +208,7 @@ impl Reader<'_> {
                 None
             }
             // A purge may have taken the hash before it along.
-            _ => self.kept(seq - 1),
+            _ => self.kept(seq),
         };
         if let Some(expected) = expected.filter(|expected| *expected != prev) {
             self.find(K::ChainBroken, seq, format!("it names {prev} as the entry before it, which is {expected}"));
@@ -206,11 +217,17 @@ impl Reader<'_> {
         self.facts(seq, &body);
     }
 
-    /// The hash of an entry that is gone, where it was kept.
-    fn kept(&self, seq: u64) -> Option<Hash> {
-        let at =
-            self.out.covers.binary_search_by_key(&(seq, 0), |((level, index), _)| (index << level, *level)).ok()?;
-        self.out.covers.get(at).map(|(_, hash)| *hash)
+    /// The hash of the entry before this one, which is gone, where it was kept.
+    fn kept(&mut self, seq: u64) -> Option<Hash> {
+        let before = seq.checked_sub(1)?;
+        if before < self.out.range.start {
+            return self.ground.snapshot.hash_before(seq).ok();
+        }
+        let covers = &self.out.covers;
+        while covers.get(self.cover).is_some_and(|kept| kept.first < before) {
+            self.cover += 1;
+        }
+        covers.get(self.cover).filter(|kept| (kept.first, kept.level) == (before, 0)).map(|kept| kept.hash)
     }
 
     /// What the entry should look like in the derived tables.
@@ -283,33 +300,34 @@ impl Reader<'_> {
 
     fn compare_rows(&mut self) -> Result<()> {
         let batch = self.out.range.clone();
-        let purged = self.ground.purged;
+        let gone = self.ground.purged.bits(batch.clone());
         let index = std::mem::take(&mut self.index);
         // What purges left of rows, and rows, each in the order of their places.
         let mut husks = Vec::new();
         let mut leaves = Vec::new();
-        for (position, husk) in self.ground.snapshot.husks_of(batch.start)? {
-            match husk {
-                Some((inner, seqs)) if purged.first_outside(seqs.iter().copied()).is_none() => {
-                    husks.push((position, row_leaf(&inner, &seqs)));
-                }
-                Some((_, seqs)) => self.find(
+        self.ground.snapshot.husks_of(batch.start, &mut |position, husk| {
+            match husk.and_then(|husk| Some((husk, all_gone(&husk, &gone)?))) {
+                Some((husk, true)) => husks.push((position, husk.leaf())),
+                Some((husk, false)) => self.out.findings.push(Finding::new(
                     K::IndexRowMissing,
-                    seqs.first().copied(),
+                    husk.list.first,
                     "an index row was taken away, its entries were not",
-                ),
-                None => self.find(K::IndexRowChanged, batch.start, "what a purge left of an index row is damaged"),
+                )),
+                None => self.out.findings.push(Finding::new(
+                    K::IndexRowChanged,
+                    batch.start,
+                    "what a purge left of an index row is damaged",
+                )),
             }
-        }
+            Ok(())
+        })?;
         let mut whole = true;
         let stored = self.ground.snapshot.index()?;
-        let mut seqs = Vec::new();
         for &field in Field::ALL {
             let mut values: Vec<_> = index[field.place()].lists.iter().collect();
             values.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             for (value, places) in values {
-                seqs.clear();
-                seqs.extend(places.iter().map(|&place| batch.start + u64::from(place)));
+                let first = batch.start + places.first().copied().map_or(0, u64::from);
                 self.out.rows += 1;
                 let name = || {
                     let shown: String = value.chars().take(80).collect();
@@ -317,44 +335,40 @@ impl Reader<'_> {
                 };
                 let Some(term) = stored.term_id(field, value)? else {
                     whole = false;
-                    self.find(K::TermMismatch, seqs[0], format!("{} has no term", name()));
+                    self.find(K::TermMismatch, first, format!("{} has no term", name()));
                     continue;
                 };
                 self.out.terms.push(term);
-                let row = match stored.row_within(field, term, seqs[0], &batch) {
-                    Ok(Some(row)) => row,
-                    Ok(None) => {
+                let read = |row: Option<Row<'_>>| {
+                    let row = row?;
+                    let listed = Listed { row: &row, batch: batch.start, places, gone: &gone };
+                    Some((row.position, row.leaf(field, value), listed.wrong(self.ground.purged)?))
+                };
+                let (position, leaf, wrong) = match stored.row_within(field, term, first, &batch, read)? {
+                    Some(Some(row)) => row,
+                    Some(None) => {
                         whole = false;
-                        let detail = format!("{} of its index batch are missing under {}", seqs.len(), name());
-                        self.find(K::IndexRowMissing, seqs[0], detail);
+                        self.find(K::IndexRowChanged, first, format!("the row of {} does not decode", name()));
                         continue;
                     }
-                    Err(e) => {
+                    None => {
                         whole = false;
-                        self.find(K::IndexRowChanged, seqs[0], format!("the row of {}: {e}", name()));
+                        let detail = format!("{} of its index batch are missing under {}", places.len(), name());
+                        self.find(K::IndexRowMissing, first, detail);
                         continue;
                     }
                 };
-                let Row { salt, position, seqs: listed } = row;
-                if listed != seqs {
-                    // A row keeps the seqs of entries that are gone: its hash is over all.
-                    let mut there = seqs.iter().peekable();
-                    let stray =
-                        purged.first_outside(listed.iter().copied().filter(|seq| there.next_if_eq(&seq).is_none()));
-                    // What is left of the entries was not listed where it should be.
-                    let unlisted = there.next().copied().filter(|seq| *seq < stray.unwrap_or(u64::MAX));
-                    if let Some(wrong) = unlisted.or(stray) {
-                        let detail = format!("the index does not list it rightly under {}", name());
-                        self.find(K::IndexRowChanged, wrong, detail);
-                    }
+                if let Some(wrong) = wrong {
+                    let detail = format!("the index does not list it rightly under {}", name());
+                    self.find(K::IndexRowChanged, wrong, detail);
                 }
                 let before = leaves.last().map(|(position, _)| *position);
                 let taken = husks.binary_search_by_key(&position, |(position, _)| *position).is_ok();
                 if taken || before.is_some_and(|before| before >= position) {
                     let detail = format!("the row of {} has another place in its batch", name());
-                    self.find(K::IndexRowChanged, seqs[0], detail);
+                    self.find(K::IndexRowChanged, first, detail);
                 }
-                leaves.push((position, row_leaf(&row_inner(&salt, field, value), &listed)));
+                leaves.push((position, leaf));
             }
         }
         leaves.extend(husks);
@@ -436,5 +450,53 @@ impl Reader<'_> {
         }
         self.out.column_root = Some(Column::root(&column));
         Ok(())
+    }
+}
+
+/// Whether all entries of a row that a purge took away are gone; `None` where it does not decode.
+fn all_gone(husk: &Husk<'_>, gone: &Bits) -> Option<bool> {
+    let mut all = true;
+    husk.list.ranges(BATCH as usize, |from, end| all &= gone.count(from, end) == end - from)?;
+    Some(all)
+}
+
+/// A row of the index, and what it should list.
+struct Listed<'a> {
+    row: &'a Row<'a>,
+    /// The first seq of the batch.
+    batch: u64,
+    /// Where in it entries stand that have the term.
+    places: &'a [u32],
+    /// What of it is gone: a row keeps the seqs of entries that are gone, since its hash is over all.
+    gone: &'a Bits,
+}
+
+impl Listed<'_> {
+    /// The first entry that the row lists wrongly or does not list; `None` where it does not decode.
+    fn wrong(&self, purged: &SeqSet) -> Option<Option<u64>> {
+        let mut there = self.places;
+        let mut right = true;
+        self.row.list.ranges(BATCH as usize, |from, end| {
+            let here = there.iter().take_while(|&&place| self.batch + u64::from(place) < end).count();
+            let (now, later) = there.split_at(here);
+            there = later;
+            right &= now.first().is_none_or(|&place| self.batch + u64::from(place) >= from);
+            let missing = (end - from).wrapping_sub(here as u64);
+            right &= missing == 0 || self.gone.count(from, end) == missing;
+        })?;
+        if right && there.is_empty() {
+            return Some(None);
+        }
+        self.search(purged).map(Some).or(Some(None))
+    }
+
+    /// As [`Listed::wrong`], one by one.
+    fn search(&self, purged: &SeqSet) -> Option<u64> {
+        let listed = self.row.list.seqs(BATCH as usize)?;
+        let mut there = self.places.iter().map(|&place| self.batch + u64::from(place)).peekable();
+        let stray = purged.first_outside(listed.into_iter().filter(|seq| there.next_if_eq(seq).is_none()));
+        // What is left of the entries was not listed where it should be.
+        let unlisted = there.next().filter(|seq| *seq < stray.unwrap_or(u64::MAX));
+        unlisted.or(stray)
     }
 }

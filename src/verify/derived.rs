@@ -6,7 +6,7 @@ use crate::Result;
 use crate::entry::Field;
 use crate::merkle;
 use crate::retention::SeqSet;
-use crate::store::{Hashes, NODE_LEVEL, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
+use crate::store::{BATCH, Hashes, NODE_LEVEL, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
@@ -184,15 +184,16 @@ impl Compare<'_> {
         }
         let expected: BTreeSet<_> = covers(self.purged, self.sizes).into_iter().collect();
         let mut wrong = Vec::new();
-        self.snapshot.scan_covers(&mut |level, index, _| {
-            if level >= NODE_LEVEL || !expected.contains(&(level, index)) {
-                wrong.push((level, index));
+        self.snapshot.scan_covers(&mut |first, level| {
+            let node = (level, first.checked_shr(level.into()).unwrap_or_default());
+            if level >= NODE_LEVEL || !expected.contains(&node) || merkle::leaves_of(level, node.1).start != first {
+                wrong.push((first, level));
             }
             Ok(())
         })?;
-        for (level, index) in wrong {
-            let detail = format!("node {index} of level {level} was kept, and no purge needs it");
-            find(&mut found, K::CoverMismatch, merkle::leaves_of(level.min(63), index).start, detail);
+        for (first, level) in wrong {
+            let detail = format!("a node of level {level} was kept here, and no purge needs it");
+            find(&mut found, K::CoverMismatch, first, detail);
         }
         Ok(found)
     }
@@ -253,7 +254,8 @@ impl Compare<'_> {
                     });
                     has.then_some(())
                 });
-                if second || listed.is_none() || row.is_none() || first >= snapshot.indexed {
+                let reads = row.is_some_and(|row| row.list.ranges(BATCH as usize, |_, _| {}).is_some());
+                if second || listed.is_none() || !reads || first >= snapshot.indexed {
                     wrong.push((field, term, first));
                 }
                 Ok(())

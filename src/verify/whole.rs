@@ -9,7 +9,7 @@ use super::{Verification, VerifyOptions};
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
 use crate::retention::SeqSet;
-use crate::store::{BATCH, Hashes, NODE_LEVEL, Snapshot, covers, guarded};
+use crate::store::{BATCH, Hashes, Kept, NODE_LEVEL, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -281,15 +281,15 @@ impl<'a> Whole<'a> {
     }
 
     /// The next node that stands for purged entries.
-    fn cover<'k>(&mut self, kept: &mut std::iter::Peekable<impl Iterator<Item = &'k ((u8, u64), Hash)>>) {
+    fn cover<'k>(&mut self, kept: &mut std::iter::Peekable<impl Iterator<Item = &'k Kept>>) {
         let seq = self.tree.size();
         let found = self.covers.pop_front().filter(|&(level, index)| merkle::leaves_of(level, index).start == seq);
         let hash = match found {
             Some((level, index)) if level >= NODE_LEVEL => self.snapshot.node(level, index).ok(),
-            Some(node) => {
+            Some((level, _)) => {
                 // What lies before it stands for nothing; that it is there is found when all are counted.
-                while kept.next_if(|((level, index), _)| merkle::leaves_of(*level, *index).start < seq).is_some() {}
-                kept.next_if(|(key, _)| *key == node).map(|(_, hash)| *hash)
+                while kept.next_if(|kept| (kept.first, kept.level) < (seq, level)).is_some() {}
+                kept.next_if(|kept| (kept.first, kept.level) == (seq, level)).map(|kept| kept.hash)
             }
             None => None,
         };
@@ -301,19 +301,27 @@ impl<'a> Whole<'a> {
             } else {
                 self.derived.covered += 1
             }
-            self.tree.append_subtree(level, hash, &mut |level, index, hash| completed.push((level, index, hash)))
+            self.tree.append_subtree(level, hash, &mut |level, index, hash| {
+                if level >= NODE_LEVEL {
+                    completed.push((level, index, hash));
+                }
+            })
         });
         if !appended {
             self.last = None;
             self.find(K::CoverMismatch, seq, "what a purge must keep of it is missing");
-            self.tree.append(Hash::ZERO, &mut |level, index, hash| completed.push((level, index, hash)));
+            self.tree.append(Hash::ZERO, &mut |level, index, hash| {
+                if level >= NODE_LEVEL {
+                    completed.push((level, index, hash));
+                }
+            });
         }
         self.completed(completed);
     }
 
     fn completed(&mut self, completed: Vec<(u8, u64, Hash)>) {
         self.signed.saw(&self.tree);
-        for (level, index, hash) in completed.into_iter().filter(|c| c.0 >= NODE_LEVEL) {
+        for (level, index, hash) in completed {
             self.derived.nodes += 1;
             let first = merkle::leaves_of(level, index).start;
             match guarded(|| self.snapshot.node(level, index)) {
