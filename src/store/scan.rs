@@ -9,7 +9,7 @@ use super::tables::{self, Stored, on_shelf, shelf};
 use crate::entry::Field;
 use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
-use redb::{ReadOnlyTable, ReadableTable, ReadableTableMetadata};
+use redb::{AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use std::ops::Range;
 
 /// Calls `$each` for every row of a table; what cannot be read ends the walk with the error.
@@ -57,31 +57,63 @@ impl Index {
         Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
-    /// Reads the row of a term in the batch of this range, of which `first` is the first entry that has it still; `None`
-    /// where there is none. A row that does not decode is `None` to `read`.
-    pub(crate) fn row_within<T>(
-        &self,
-        field: Field,
-        term: u64,
-        first: u64,
-        batch: &Range<u64>,
-        read: impl FnOnce(Option<Row<'_>>) -> T,
-    ) -> Result<Option<T>> {
-        // Unless a purge took the first entry of all, the row stands under it, and one look finds it.
-        if let Some(row) = self.postings.get((shelf(field), term, first)).stored()? {
-            return Ok(Some(read(Row::read(first, row.value()))));
-        }
-        let mut rows =
-            self.postings.range((shelf(field), term, batch.start)..(shelf(field), term, batch.end)).stored()?;
-        let Some(row) = rows.next() else { return Ok(None) };
-        let (key, row) = row.stored()?;
-        Ok(Some(read(Row::read(key.value().2, row.value()))))
+    /// The rows of a facet in the batch of this range, for whoever asks in the order of the terms' ids.
+    pub(crate) fn rows_within(&self, field: Field, batch: Range<u64>) -> RowsWithin<'_> {
+        RowsWithin { postings: &self.postings, shelf: shelf(field), batch, last: None, rows: None, tries: 4 }
     }
 
     /// Whether the term has a row that begins before `end`.
     pub(crate) fn has_row(&self, field: Field, term: u64, end: u64) -> Result<bool> {
         let mut rows = self.postings.range((shelf(field), term, 0)..(shelf(field), term, end)).stored()?;
         Ok(rows.next().transpose().stored()?.is_some())
+    }
+}
+
+/// A row with its key, as redb lends it.
+type Lent = (AccessGuard<'static, (u8, u64, u64)>, AccessGuard<'static, &'static [u8]>);
+
+/// The rows of one facet and one batch. Where a batch brings many new terms (conversations, mostly) their rows follow each
+/// other: these are read on, the others looked up.
+pub(crate) struct RowsWithin<'a> {
+    postings: &'a ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
+    shelf: u8,
+    batch: Range<u64>,
+    last: Option<u64>,
+    /// The rows behind that of the last term.
+    rows: Option<redb::Range<'static, (u8, u64, u64), &'static [u8]>>,
+    /// How often reading on may fail until it is given up.
+    tries: u8,
+}
+
+impl RowsWithin<'_> {
+    /// Reads the row of a term; `None` where there is none. A row that does not decode is `None` to `read`.
+    pub(crate) fn read<T>(&mut self, term: u64, read: impl FnOnce(Option<Row<'_>>) -> T) -> Result<Option<T>> {
+        let follows = self.last.replace(term).is_some_and(|last| last.checked_add(1) == Some(term));
+        let row = match if follows && self.tries > 0 { self.next(term)? } else { None } {
+            Some(row) => Some(row),
+            None => self.look_up(term)?,
+        };
+        Ok(row.map(|(key, row)| read(Row::read(key.value().2, row.value()))))
+    }
+
+    fn next(&mut self, term: u64) -> Result<Option<Lent>> {
+        if self.rows.is_none() {
+            let from = (self.shelf, term, self.batch.start);
+            self.rows = Some(self.postings.range(from..=(self.shelf, u64::MAX, u64::MAX)).stored()?);
+        }
+        let next = self.rows.as_mut().and_then(Iterator::next).transpose().stored()?;
+        let here = |(key, _): &Lent| key.value().1 == term && self.batch.contains(&key.value().2);
+        let next = next.filter(here);
+        if next.is_none() {
+            self.rows = None;
+            self.tries -= 1;
+        }
+        Ok(next)
+    }
+
+    fn look_up(&self, term: u64) -> Result<Option<Lent>> {
+        let (start, end) = ((self.shelf, term, self.batch.start), (self.shelf, term, self.batch.end));
+        self.postings.range(start..end).stored()?.next().transpose().stored()
     }
 }
 

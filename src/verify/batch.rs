@@ -326,47 +326,60 @@ impl Reader<'_> {
         for &field in Field::ALL {
             let mut values: Vec<_> = index[field.place()].lists.iter().collect();
             values.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            for (value, places) in values {
-                let first = batch.start + places.first().copied().map_or(0, u64::from);
-                self.out.rows += 1;
-                let name = || {
-                    let shown: String = value.chars().take(80).collect();
-                    format!("{} {shown:?}", field.as_str())
-                };
-                let Some(term) = stored.term_id(field, value)? else {
-                    whole = false;
-                    self.find(K::TermMismatch, first, format!("{} has no term", name()));
-                    continue;
-                };
+            self.out.rows += values.len() as u64;
+            let first = |places: &[u32]| batch.start + places.first().copied().map_or(0, u64::from);
+            let name = |value: &str| {
+                let shown: String = value.chars().take(80).collect();
+                format!("{} {shown:?}", field.as_str())
+            };
+            // Rows are read in the order of the terms' ids, and have their places in the order of the values.
+            let mut terms = Vec::with_capacity(values.len());
+            for (i, (value, places)) in values.iter().enumerate() {
+                match stored.term_id(field, value)? {
+                    Some(term) => terms.push((term, i)),
+                    None => self.find(K::TermMismatch, first(places), format!("{} has no term", name(value))),
+                }
+            }
+            terms.sort_unstable();
+            whole &= terms.len() == values.len();
+            let mut read = vec![None; values.len()];
+            let mut rows = stored.rows_within(field, batch.clone());
+            for (term, i) in terms {
                 self.out.terms.push(term);
-                let read = |row: Option<Row<'_>>| {
+                let (value, places) = values[i];
+                let check = |row: Option<Row<'_>>| {
                     let row = row?;
                     let listed = Listed { row: &row, batch: batch.start, places, gone: &gone };
                     Some((row.position, row.leaf(field, value), listed.wrong(self.ground.purged)?))
                 };
-                let (position, leaf, wrong) = match stored.row_within(field, term, first, &batch, read)? {
-                    Some(Some(row)) => row,
+                match rows.read(term, check)? {
+                    Some(Some((position, leaf, wrong))) => {
+                        read[i] = Some((position, leaf));
+                        if let Some(wrong) = wrong {
+                            let detail = format!("the index does not list it rightly under {}", name(value));
+                            self.find(K::IndexRowChanged, wrong, detail);
+                        }
+                    }
                     Some(None) => {
-                        whole = false;
-                        self.find(K::IndexRowChanged, first, format!("the row of {} does not decode", name()));
-                        continue;
+                        let detail = format!("the row of {} does not decode", name(value));
+                        self.find(K::IndexRowChanged, first(places), detail);
                     }
                     None => {
-                        whole = false;
-                        let detail = format!("{} of its index batch are missing under {}", places.len(), name());
-                        self.find(K::IndexRowMissing, first, detail);
-                        continue;
+                        let detail = format!("{} of its index batch are missing under {}", places.len(), name(value));
+                        self.find(K::IndexRowMissing, first(places), detail);
                     }
-                };
-                if let Some(wrong) = wrong {
-                    let detail = format!("the index does not list it rightly under {}", name());
-                    self.find(K::IndexRowChanged, wrong, detail);
                 }
+            }
+            for ((value, places), row) in values.iter().zip(read) {
+                let Some((position, leaf)) = row else {
+                    whole = false;
+                    continue;
+                };
                 let before = leaves.last().map(|(position, _)| *position);
                 let taken = husks.binary_search_by_key(&position, |(position, _)| *position).is_ok();
                 if taken || before.is_some_and(|before| before >= position) {
-                    let detail = format!("the row of {} has another place in its batch", name());
-                    self.find(K::IndexRowChanged, first, detail);
+                    let detail = format!("the row of {} has another place in its batch", name(value));
+                    self.find(K::IndexRowChanged, first(places), detail);
                 }
                 leaves.push((position, leaf));
             }
