@@ -1,11 +1,11 @@
-//! One bit in redb's own tables of free pages, in a store that had been closed cleanly, ended the process of whoever opened
-//! it. redb checks its checksums after a crash only; of any other file it takes these tables over as they are. Reading went
-//! well. Then the commit with which redb closes (or the next one that recorded something) read the list of pages to free,
-//! panicked over it, and panicked again in the destructor of what was reading the list, which nobody can catch: of 143,360
-//! bits of a small store, one in each byte, five did it. Now the tables are tried when the store is opened. Where they are damaged, it
-//! can be read, verification says so, nothing is recorded, and nothing is written as it is closed.
+//! One bit in redb's own tables of free pages, in a store that had been closed cleanly, ended the process of whoever opened it.
+//! redb checks its checksums after a crash only; of any other file it takes these tables over as they are. Reading went well.
+//! Then the commit with which redb closes, or the next one that recorded something, read the list of pages to free, panicked
+//! over it, and panicked again in the destructor of what was reading the list, which nobody can catch: of 143,360 bits of a
+//! store, one in each byte, five did it. Now the tables are tried when the store is opened [W5]. Where they are damaged it can be
+//! read, verification says so, nothing is recorded, and nothing is written as it is closed.
 //!
-//! The same where redb has panicked in the middle of a commit, whatever over: its last commit would be made of what that left.
+//! The same after redb has panicked in a commit, over whatever: its last commit would be made of what that has left.
 
 mod store_common;
 mod tampering;

@@ -6,7 +6,7 @@
 //! the process ends. So redb is made to check these tables when the file is opened, as it would after a crash. The tables of
 //! the log itself are left out of it: they are most of the file, and verification is for them.
 //!
-//! Invariant G1: nothing is written to a file whose own tables redb would refuse after a crash, and nothing to one in which
+//! Invariant W5: nothing is written to a file whose own tables redb would refuse after a crash, and nothing to one in which
 //! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
 
 use super::storage::Backend;
