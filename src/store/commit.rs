@@ -11,6 +11,7 @@ use super::guard::guarded;
 use super::prepare::Prepared;
 use super::publish::Committed;
 use super::sender::{Seen, Window};
+use super::sound::Damage;
 use super::state::{STATE_KEY, State};
 use super::subjects::{self, NewSubject};
 use super::tables::{self, Stored};
@@ -44,8 +45,8 @@ pub(crate) struct Core {
     pub unsigned_said: bool,
     /// Set while what is on the disk is not known.
     pub broken: bool,
-    /// The first entry that could not be read when the store was opened. Nothing is written while there is one.
-    pub damaged: Option<u64>,
+    /// What could not be read when the store was opened. Nothing is written while there is something.
+    pub damaged: Option<Damage>,
 }
 
 /// Entries on their way into one commit.
@@ -405,7 +406,7 @@ impl Shared {
             ended = true;
             Ok(done)
         });
-        core.broken |= !ended;
+        self.after(&mut core, ended);
         let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(again(&e))).collect(), None));
         let mut showing = committed.is_some().then(|| self.showing(&mut core));
         if core.broken && showing.take().is_some() {
@@ -442,7 +443,7 @@ impl Shared {
             ended = true;
             done
         });
-        core.broken |= !ended;
+        self.after(&mut core, ended);
         done
     }
 
@@ -564,7 +565,7 @@ impl Shared {
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
         let database = self.database()?;
-        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &**own), Ok)?)?;
+        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &***own), Ok)?)?;
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
             let mut blocks = None;
@@ -665,13 +666,7 @@ impl Shared {
             self.publish_anew(&core.state, loaded.generations);
             self.put_in_force(loaded.ledger)?;
         }
-        match core.damaged {
-            None => Ok(()),
-            Some(seq) => Err(Error::damaged(format!(
-                "entry {seq} cannot be read, so nothing is recorded into this store: see what `attestlog verify` finds, \
-                 and restore a backup"
-            ))),
-        }
+        core.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
     }
 
     pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {

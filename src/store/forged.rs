@@ -2,13 +2,13 @@
 
 use super::log::AuditLog;
 use super::options::Options;
+use super::sound::Handle;
 use super::tables;
 use crate::host::ManualClock;
 use crate::json::{Json, Object};
 use crate::retention::{PurgeRecord, SeqSet};
 use crate::verify::{Finding, FindingKind as K, VerifyOptions};
 use crate::{Kind, Timestamp, ToolCall};
-use redb::Database;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn claim(log: &AuditLog, seqs: SeqSet, change: impl FnOnce(&mut PurgeRecord)) ->
     };
     change(&mut record);
     let seq = log.own(Kind::Purge, record.to_json()).unwrap().seq;
-    let database: Arc<Database> = log.shared().database().unwrap().get().unwrap().clone();
+    let database: Arc<Handle> = log.shared().database().unwrap().get().unwrap().clone();
     let txn = database.begin_write().unwrap();
     txn.open_table(tables::PURGES).unwrap().insert(seq, &*seqs.encode()).unwrap();
     txn.commit().unwrap();

@@ -5,7 +5,7 @@
 //! `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed values, which
 //! `privacy` shows and destroys. `snapshot` reads, `rows` for proofs; `open` brings it all up; `purge` decides what goes,
 //! `rewrite` writes the store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how
-//! things stand, `anchoring` hands checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
+//! things stand, `anchoring` hands checkpoints out; `sound` keeps redb from files that it would not survive. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are
 //! how things lie in the file. Only this folder knows redb.
 
 mod anchoring;
@@ -50,6 +50,7 @@ mod sender;
 mod sent;
 mod shared;
 mod snapshot;
+mod sound;
 mod state;
 mod storage;
 mod subjects;

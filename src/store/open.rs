@@ -15,8 +15,9 @@ use super::pending::{BATCH, Generation};
 use super::place;
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
+use super::sound::{Damage, Handle};
 use super::state::State;
-use super::storage::{self, Backend};
+use super::storage;
 use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
@@ -26,7 +27,7 @@ use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::{Entry, Error, ErrorKind, Kind, Result, codec};
-use redb::{Builder, Database};
+use redb::Builder;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -203,11 +204,11 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     AuditLog::start(shared)
 }
 
-pub(super) fn open_database(options: &Options, source: &Source) -> Result<Database> {
+pub(super) fn open_database(options: &Options, source: &Source) -> Result<Handle> {
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
-        Source::Storage(storage) => builder.create_with_backend(Backend(storage.open()?)).stored(),
+        Source::Storage(storage) => Handle::open(&mut builder, storage.open()?),
         Source::File(path) => place::open_file(&mut builder, path),
     }
 }
@@ -215,7 +216,7 @@ pub(super) fn open_database(options: &Options, source: &Source) -> Result<Databa
 fn share(
     options: Options,
     source: Source,
-    database: Arc<Database>,
+    database: Arc<Handle>,
     loaded: Loaded,
     keys: Option<Keyring>,
 ) -> Result<Arc<Shared>> {
@@ -276,7 +277,7 @@ impl Shared {
 }
 
 /// Reads what is kept in memory.
-pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
+pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database)?;
     let state = snapshot.state.clone();
     let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
@@ -349,7 +350,7 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
         Ok(())
     })?;
     let mut core = Core::new(state, frontier, &tail, now)?;
-    core.damaged = damaged;
+    core.damaged = damaged.map(Damage::Entry).or_else(|| database.is_damaged().then_some(Damage::Tables));
     Ok(Loaded { core, generations, ledger, purged })
 }
 

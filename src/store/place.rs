@@ -7,11 +7,13 @@
 
 use super::open::new_private_file;
 use super::options::{Settings, Source};
+use super::sound::Handle;
 use super::storage::{Backend, Storage};
 use super::tables::Stored;
 use crate::ledger::Ledger;
 use crate::{Error, ErrorKind, Result};
-use redb::{Builder, Database};
+use redb::Builder;
+use redb::backends::FileBackend;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -60,7 +62,7 @@ pub(super) fn check_replaceable(source: &Source) -> Result<()> {
 
 impl Place {
     /// Makes the place, with the rights that the store's file has, and an empty database in it.
-    pub(super) fn make(source: &Source, ledger: &Ledger, settings: &Settings) -> Result<(Place, Database)> {
+    pub(super) fn make(source: &Source, ledger: &Ledger, settings: &Settings) -> Result<(Place, Handle)> {
         let mut builder = Builder::new();
         builder.set_cache_size(settings.cache_bytes);
         match source {
@@ -73,13 +75,13 @@ impl Place {
                 let place = Place::File { new, path };
                 place.give_rights(&file)?;
                 let database = builder.create_file(file).stored()?;
-                Ok((place, database))
+                Ok((place, Handle::fresh(database)))
             }
             Source::Storage(storage) => {
                 let second = storage.second()?;
                 let place = Place::Storage(storage.clone());
-                let database = builder.create_with_backend(Backend(second)).stored()?;
-                Ok((place, database))
+                let database = builder.create_with_backend(Backend(second.into())).stored()?;
+                Ok((place, Handle::fresh(database)))
             }
         }
     }
@@ -170,12 +172,13 @@ fn remove_file_of_ours(path: &Path) {
 }
 
 /// Opens and locks the file at `path`.
-pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Database> {
+pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
     let named = |e: io::Error| Error::from(e).at(path.display());
     for _ in 0..TRIES {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(named)?;
         let about = file.metadata().map_err(named)?;
-        let database = builder.create_file(file).stored().map_err(|e| e.at(path.display()))?;
+        let bytes = FileBackend::new(file).stored()?;
+        let database = Handle::open(builder, Box::new(bytes)).map_err(|e| e.at(path.display()))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
             return Ok(database);
         }

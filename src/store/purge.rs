@@ -13,6 +13,7 @@ use super::rewrite::{Anew, Changes, Cut, Reached};
 use super::rollup::Cell;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
+use super::sound::Handle;
 use super::storage;
 use super::tables::{self, Stored};
 use crate::entry::{Content, Field, Outcome, Retention};
@@ -21,7 +22,6 @@ use crate::ledger::Ledger;
 use crate::query::Query;
 use crate::retention::{Planner, PurgePlan, PurgeRecord};
 use crate::{Error, ErrorKind, Kind, Result, Timestamp};
-use redb::Database;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -263,7 +263,7 @@ impl Drop for Noting<'_> {
 /// How the turn at the end went.
 enum Last {
     /// The new file is the store's. The old database, which is closed when the turn is over.
-    Done(u64, Option<Arc<Database>>),
+    Done(u64, Option<Arc<Handle>>),
     /// Too much came in meanwhile.
     Again,
     /// A hold was placed or a policy set since the plan was made.
@@ -289,7 +289,7 @@ impl Shared {
     fn replace(
         &self,
         place: &Place,
-        fresh: Database,
+        fresh: Handle,
         cut: &Cut,
         record: &PurgeRecord,
         basis: &Ledger,
@@ -334,7 +334,7 @@ impl Shared {
         &self,
         core: &mut Core,
         place: &Place,
-        (anew, fresh): (&Anew<'_>, &Arc<Database>),
+        (anew, fresh): (&Anew<'_>, &Arc<Handle>),
         at: Reached,
         patient: bool,
         record: &PurgeRecord,

@@ -9,6 +9,7 @@ use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
 use super::rewrite::Changes;
+use super::sound::Handle;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -18,7 +19,6 @@ use crate::ledger::Ledger;
 use crate::policy::Policies;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
-use redb::Database;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub(super) source: Source,
-    pub(super) database: RwLock<Option<Arc<Database>>>,
+    pub(super) database: RwLock<Option<Arc<Handle>>>,
     pub(super) published: RwLock<Published>,
     pub(super) turns: Turns<Job, Result<Vec<Receipt>>>,
     pub(super) core: Mutex<Core>,
@@ -187,10 +187,10 @@ impl News {
 }
 
 /// The open database, for as long as it must not be replaced.
-pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<Database>>>);
+pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<Handle>>>);
 
 impl DatabaseGuard<'_> {
-    pub(crate) fn get(&self) -> Result<&Arc<Database>> {
+    pub(crate) fn get(&self) -> Result<&Arc<Handle>> {
         self.0.as_ref().ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed"))
     }
 }
@@ -224,9 +224,18 @@ impl Shared {
         })
     }
 
+    /// After work with the turn. Where it did not come to its end, what is on the disk is not known, and redb may be in the
+    /// middle of something: it is not to write on.
+    pub(super) fn after(&self, core: &mut Core, ended: bool) {
+        core.broken |= !ended;
+        if !ended && let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            database.distrust();
+        }
+    }
+
     /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
     /// a program that records one call and closes must not move the whole file.
-    pub(super) fn give_back(&self, database: Option<Arc<Database>>) -> Result<()> {
+    pub(super) fn give_back(&self, database: Option<Arc<Handle>>) -> Result<()> {
         const MOST_BYTES: u64 = 1 << 30;
         let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
         let file = self.source.path().and_then(|path| std::fs::metadata(path).ok());
@@ -238,8 +247,7 @@ impl Shared {
         if let Some(mut database) = database.and_then(Arc::into_inner)
             && (tighten || small && grown)
         {
-            // It is whole either way; where there is no room to move things there is nothing to gain.
-            let _ = database.compact();
+            database.tighten();
         }
         Ok(())
     }

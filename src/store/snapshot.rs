@@ -6,6 +6,7 @@
 use super::block::{Block, Packed};
 use super::guard::guarded;
 use super::pending::Generation;
+use super::sound::Handle;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
 use super::{NODE_LEVEL, Shared};
@@ -13,7 +14,7 @@ use crate::codec;
 use crate::entry::Body;
 use crate::merkle::Nodes;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
-use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A table that may be open already.
@@ -24,7 +25,7 @@ type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 pub(crate) struct Snapshot {
     pub(super) txn: ReadTransaction,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
-    _database: Arc<Database>,
+    _database: Arc<Handle>,
     /// Entries from this seq on were not there yet.
     pub size: u64,
     /// The hash of the newest entry.
@@ -119,7 +120,7 @@ pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
 
 impl Snapshot {
     /// A snapshot of what the transaction holds, before anything is in memory.
-    pub(crate) fn raw(database: &Arc<Database>) -> Result<Snapshot> {
+    pub(crate) fn raw(database: &Arc<Handle>) -> Result<Snapshot> {
         let txn = database.begin_read().stored()?;
         let state = read_state(&txn)?;
         Ok(Snapshot {

@@ -1,8 +1,9 @@
 //! Where a store's bytes lie that is in no file of its own: in memory, or in what the host keeps them in.
 
 use crate::{Error, Result};
-use redb::StorageBackend;
+use redb::{BackendError, StorageBackend};
 use std::io;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// A place of the host's where a store's bytes lie, for [`Options::create_on`](crate::Options::create_on) and
@@ -57,9 +58,9 @@ impl<F: Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static> Storage for F {
     }
 }
 
-/// A boxed storage, which redb takes only as a type of its own.
+/// A storage of which we know no more than that, which redb takes only as a type of its own.
 #[derive(Debug)]
-pub(super) struct Backend(pub Box<dyn StorageBackend>);
+pub(super) struct Backend(pub Arc<dyn StorageBackend>);
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
@@ -84,6 +85,30 @@ impl StorageBackend for Backend {
 
     fn close(&self) -> io::Result<()> {
         self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<bool, BackendError> {
+        self.0.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<bool, BackendError> {
+        self.0.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<(), BackendError> {
+        self.0.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<(), BackendError> {
+        self.0.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<(), BackendError> {
+        self.0.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<bool, BackendError> {
+        self.0.query_lock_range(start, end)
     }
 }
 

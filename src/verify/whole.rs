@@ -27,6 +27,10 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let hashes = Hashes::new();
     let mut whole = Whole::new(&snapshot, &purged, signed);
     whole.findings.extend(findings);
+    if log.shared().database()?.get()?.is_damaged() {
+        let detail = "the tables in which the file keeps its free pages: nothing can be recorded any more";
+        whole.findings.push(Finding::new(K::FileDamaged, None, detail));
+    }
     let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;

@@ -1,0 +1,278 @@
+//! Whether a file can be written to, before redb does.
+//!
+//! redb checks its checksums after a crash only. Of a file that was closed cleanly it takes over its own tables as they are:
+//! which pages are free, and which become so. Where they are damaged it panics in the middle of its next commit, at the latest
+//! in the one with which it closes, and again in a destructor that runs because of the first panic. Nobody can catch that:
+//! the process ends. So redb is made to check these tables when the file is opened, as it would after a crash. The tables of
+//! the log itself are left out of it: they are most of the file, and verification is for them.
+//!
+//! Invariant W5: nothing is written to a file whose own tables redb would refuse after a crash, and nothing to one in which
+//! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
+
+use super::storage::Backend;
+use super::tables::Stored;
+use crate::{Error, Result};
+use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
+use std::io;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why nothing may be written to a store that was opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Damage {
+    /// This entry, on which the next ones rest, cannot be read.
+    Entry(u64),
+    /// redb's own tables.
+    Tables,
+}
+
+impl Damage {
+    /// What whoever wants to record is told.
+    pub(super) fn refusal(self) -> Error {
+        let what = match self {
+            Damage::Entry(seq) => format!("entry {seq} cannot be read"),
+            Damage::Tables => "the tables in which the file keeps its free pages are damaged".to_owned(),
+        };
+        Error::damaged(format!(
+            "{what}, so nothing is recorded into this store: see what `attestlog verify` finds, and restore a backup"
+        ))
+    }
+}
+
+/// An open database, which is left as a killed process would leave it where nothing may be written to its file.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    /// There until it is dropped.
+    database: Option<Database>,
+    /// redb's own tables were damaged when it was opened.
+    damaged: bool,
+    /// Nothing more is to be written to the file.
+    still: AtomicBool,
+}
+
+impl Handle {
+    /// A database that was made just now.
+    pub(super) fn fresh(database: Database) -> Handle {
+        Handle { database: Some(database), damaged: false, still: AtomicBool::new(false) }
+    }
+
+    /// Opens what lies there and tries its tables.
+    pub(super) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>) -> Result<Handle> {
+        let bytes: Arc<dyn StorageBackend> = bytes.into();
+        // First, so that what is tried is locked.
+        let mut handle = Handle::fresh(builder.create_with_backend(Backend(bytes.clone())).stored()?);
+        // Until it is known that it may be closed like any other.
+        handle.distrust();
+        handle.damaged = !is_sound(&bytes)?;
+        *handle.still.get_mut() = handle.damaged;
+        Ok(handle)
+    }
+
+    /// From now on nothing more is to be written to the file.
+    pub(super) fn distrust(&self) {
+        self.still.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether redb's own tables were damaged when it was opened.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    fn may_write(&self) -> bool {
+        !self.still.load(Ordering::SeqCst)
+    }
+
+    /// Makes the file as small as it can be. It is whole either way; where there is no room to move things there is nothing
+    /// to gain.
+    pub(super) fn tighten(&mut self) {
+        if self.may_write()
+            && let Some(database) = &mut self.database
+        {
+            let _ = database.compact();
+        }
+    }
+}
+
+impl Deref for Handle {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        match &self.database {
+            Some(database) => database,
+            #[allow(clippy::unreachable, reason = "only `drop` takes it, after which nobody has this")]
+            None => unreachable!(),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let Some(database) = self.database.take() else { return };
+        if self.may_write() {
+            // A panic would be the end of the process where this is dropped because of another.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+        } else if cfg!(panic = "unwind") {
+            // redb writes nothing as it is closed by a thread that panics; the file is given back all the same. This is no
+            // panic that any hook would be told of.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let _database = database;
+                resume_unwind(Box::new("closed without a last commit"));
+            }));
+        } else {
+            // Better to keep the file until the process ends than to end the process.
+            std::mem::forget(database);
+        }
+    }
+}
+
+const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+const HEADER_BYTES: usize = 320;
+/// Bit 0: which of the two commits counts; bit 2: nothing was left to check when it was made.
+const FLAGS: usize = 9;
+const COMMITS: usize = 64;
+const COMMIT_BYTES: usize = 128;
+/// Of a commit: whether it has tables of the user's, whether it has redb's own; the checksum over what is before it.
+const USER: usize = 1;
+const OWN: usize = 2;
+const CHECKSUM: usize = 112;
+
+/// Whether redb finds nothing wrong with its own tables in this file.
+fn is_sound(bytes: &Arc<dyn StorageBackend>) -> Result<bool> {
+    let mut header = [0; HEADER_BYTES];
+    bytes.read(0, &mut header)?;
+    let Some(header) = without_the_log(header) else { return Ok(true) };
+    let trial =
+        Arc::new(Trial { bytes: bytes.clone(), header, walked: AtomicBool::default(), ended: AtomicBool::default() });
+    let walk = trial.clone();
+    let mut builder = Builder::new();
+    builder.set_cache_size(0).set_repair_callback(move |session| {
+        // The last time it asks is when only its own tables are left.
+        walk.walked.store(session.progress() > 0.8, Ordering::SeqCst);
+    });
+    let ended = trial.clone();
+    let tried = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(Trying(trial)).err()));
+    if ended.ended.load(Ordering::SeqCst) {
+        return Ok(true);
+    }
+    match tried {
+        // The disk cannot be read: that says nothing of what is on it.
+        Ok(Some(DatabaseError::Storage(StorageError::Io(e)))) if !is_beyond(&e) => Err(Error::from(e)),
+        _ => Ok(false),
+    }
+}
+
+/// Whether nothing lies where something was looked for.
+fn is_beyond(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput)
+}
+
+/// The header of the same file with redb's own tables and no others, which was not closed cleanly. Nothing where there is
+/// nothing to try: redb has no table in it yet, or it is no header that this program knows.
+fn without_the_log(mut header: [u8; HEADER_BYTES]) -> Option<[u8; HEADER_BYTES]> {
+    let at = COMMITS + usize::from(header[FLAGS] & 1) * COMMIT_BYTES;
+    let mut commit = [0; COMMIT_BYTES];
+    commit.copy_from_slice(&header[at..at + COMMIT_BYTES]);
+    if !header.starts_with(MAGIC) || commit[OWN] == 0 || commit[CHECKSUM..] != checksum(&commit) {
+        return None;
+    }
+    commit[USER] = 0;
+    let sum = checksum(&commit);
+    commit[CHECKSUM..].copy_from_slice(&sum);
+    // Both, so that there is no other to go back to.
+    header[COMMITS..][..COMMIT_BYTES].copy_from_slice(&commit);
+    header[COMMITS + COMMIT_BYTES..][..COMMIT_BYTES].copy_from_slice(&commit);
+    header[FLAGS] &= !4;
+    Some(header)
+}
+
+/// A file under another header. The trial is over when redb has read what there is and begins to write.
+#[derive(Debug)]
+struct Trial {
+    bytes: Arc<dyn StorageBackend>,
+    header: [u8; HEADER_BYTES],
+    walked: AtomicBool,
+    ended: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Trying(Arc<Trial>);
+
+impl StorageBackend for Trying {
+    fn len(&self) -> io::Result<u64> {
+        self.0.bytes.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.bytes.read(offset, out)?;
+        if let Some(header) = usize::try_from(offset).ok().and_then(|from| self.0.header.get(from..)) {
+            let bytes = header.len().min(out.len());
+            out[..bytes].copy_from_slice(&header[..bytes]);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        self.write(0, &[])
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.write(0, &[])
+    }
+
+    fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        // Before it has looked it may put the header right, which it knows from then on.
+        if !self.0.walked.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.0.ended.store(true, Ordering::SeqCst);
+        Err(io::Error::other("nothing was wrong"))
+    }
+}
+
+/// The checksum of a commit: XXH3 of 128 bits, of as many bytes as a commit has before it.
+fn checksum(commit: &[u8; COMMIT_BYTES]) -> [u8; 16] {
+    const SECRET: [u64; 16] = [
+        0xbe4b_a423_396c_feb8,
+        0x1cad_21f7_2c81_017c,
+        0xdb97_9083_e96d_d4de,
+        0x1f67_b3b7_a4a4_4072,
+        0x78e5_c0cc_4ee6_79cb,
+        0x2172_ffcc_7dd0_5a82,
+        0x8e24_43f7_7446_08b8,
+        0x4c26_3a81_e690_35e0,
+        0xcb00_c391_bb52_283c,
+        0xa32e_531b_8b65_d088,
+        0x4ef9_0da2_9748_6471,
+        0xd8ac_dea9_46ef_1938,
+        0x3f34_9ce3_3f76_faa8,
+        0x1d4f_0bc7_c7bb_dcf9,
+        0x3159_b4cd_4be0_518a,
+        0x6473_78d9_c97e_9fc8,
+    ];
+    const PRIME: [u64; 3] = [0x9e37_79b1_85eb_ca87, 0xc2b2_ae3d_27d4_eb4f, 0x85eb_ca77_c2b2_ae63];
+    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| commit[at + i]));
+    let mix = |at: usize, secret: usize| {
+        let product = u128::from(word(at) ^ SECRET[secret]) * u128::from(word(at + 8) ^ SECRET[secret + 1]);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let (mut low, mut high) = ((CHECKSUM as u64).wrapping_mul(PRIME[0]), 0u64);
+    // Pairs of 16 bytes, from the middle outwards.
+    for pair in (0..4).rev() {
+        let (first, second, secret) = (pair * 16, CHECKSUM - (pair + 1) * 16, pair * 4);
+        low = low.wrapping_add(mix(first, secret)) ^ word(second).wrapping_add(word(second + 8));
+        high = high.wrapping_add(mix(second, secret + 2)) ^ word(first).wrapping_add(word(first + 8));
+    }
+    let scramble = |sum: u64| {
+        let sum = (sum ^ (sum >> 37)).wrapping_mul(0x1656_6791_9e37_79f9);
+        sum ^ (sum >> 32)
+    };
+    let first = scramble(low.wrapping_add(high));
+    let length = (CHECKSUM as u64).wrapping_mul(PRIME[1]);
+    let second = low.wrapping_mul(PRIME[0]).wrapping_add(high.wrapping_mul(PRIME[2])).wrapping_add(length);
+    let mut sum = [0; 16];
+    sum[..8].copy_from_slice(&first.to_le_bytes());
+    sum[8..].copy_from_slice(&scramble(second).wrapping_neg().to_le_bytes());
+    sum
+}
