@@ -233,6 +233,12 @@ impl<'a> Block<'a> {
         &self.runs
     }
 
+    /// Whether `seq` lies between the block's first entry and its last.
+    pub(crate) fn covers(&self, seq: u64) -> bool {
+        self.runs.first().is_some_and(|r| r.first <= seq)
+            && self.runs.last().is_some_and(|r| seq < r.first + u64::from(r.count))
+    }
+
     /// Where in the block the entry at `seq` is.
     pub(crate) fn find(&self, seq: u64) -> Option<usize> {
         let mut before = 0usize;

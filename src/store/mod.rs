@@ -50,6 +50,7 @@ mod sender;
 mod sent;
 mod shared;
 mod snapshot;
+mod starts;
 mod state;
 mod storage;
 mod subjects;

@@ -250,6 +250,7 @@ fn share(
         anchoring,
         news: News::default(),
         readers: Mutex::default(),
+        starts: Arc::default(),
     }))
 }
 

@@ -6,6 +6,7 @@
 use super::block::{Block, Packed};
 use super::guard::guarded;
 use super::pending::Generation;
+use super::starts::Starts;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
 use super::{NODE_LEVEL, Shared};
@@ -43,6 +44,7 @@ pub(crate) struct Snapshot {
     postings: Opened<(u8, u64, u64), &'static [u8]>,
     zones: Opened<(u8, u64), (i64, i64)>,
     last: Mutex<Last>,
+    starts: Arc<Starts>,
 }
 
 /// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block gets it
@@ -75,7 +77,7 @@ impl Shared {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
         let database = self.database()?;
-        guarded(|| Snapshot::raw(database.get()?))
+        guarded(|| Ok(Snapshot { starts: self.starts.clone(), ..Snapshot::raw(database.get()?)? }))
     }
 
     /// The store as it is now.
@@ -105,6 +107,7 @@ impl Shared {
                 indexed,
                 generations,
                 last: Mutex::default(),
+                starts: self.starts.clone(),
             })
         })
     }
@@ -138,6 +141,7 @@ impl Snapshot {
             state,
             generations: Vec::new(),
             last: Mutex::default(),
+            starts: Arc::default(),
         })
     }
 
@@ -192,23 +196,36 @@ impl Snapshot {
     pub(super) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Last::Held(block) = &*last
-            && block.runs().first().is_some_and(|r| r.first <= seq)
-            && block.runs().last().is_some_and(|r| seq < r.first + u64::from(r.count))
+            && block.covers(seq)
         {
             return read(block).map(Some);
+        }
+        let done = |first: u64, block: Block<'_>| {
+            let done = read(&block)?;
+            let in_place = block.runs().first().is_some_and(|r| r.first == first);
+            *last = match *last {
+                Last::Seen(seen) if seen == first && in_place => Last::Held(block.into_owned()),
+                _ => Last::Seen(first),
+            };
+            Ok(Some(done))
+        };
+        if let Some(first) = self.starts.find(seq) {
+            let row = self.blocks.get(first).stored()?;
+            match row.as_ref().map(|row| Block::decode(row.value())) {
+                Some(Ok(block)) if block.covers(seq) => return done(first, block),
+                _ => self.starts.forget(first),
+            }
         }
         let Some(row) = self.blocks.range(..=seq).stored()?.next_back() else { return Ok(None) };
         let (key, value) = row.stored()?;
         let first = key.value();
         let block = Block::decode(value.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
-        let done = read(&block)?;
-        *last = match *last {
-            Last::Seen(seen) if seen == first && block.runs().first().is_some_and(|r| r.first == first) => {
-                Last::Held(block.into_owned())
-            }
-            _ => Last::Seen(first),
-        };
-        Ok(Some(done))
+        if block.covers(seq)
+            && let Some(last) = block.runs().last()
+        {
+            self.starts.learn(first, last.first + u64::from(last.count));
+        }
+        done(first, block)
     }
 
     /// The entry at `seq` as it lies in the store; `None` where it was purged.
