@@ -285,7 +285,7 @@ pub(super) fn load(database: &Arc<Database>, now: Duration) -> Result<Loaded> {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
     }
     let mut tail = Vec::new();
-    for (seq, row) in (state.sealed..).zip(snapshot.tail().range(state.sealed..).stored()?) {
+    for (seq, row) in (state.sealed..).zip(snapshot.tail()?.range(state.sealed..).stored()?) {
         let (key, row) = row.stored()?;
         if key.value() != seq {
             return Err(Error::damaged(format!("entry {seq} is missing from the tail; restore a backup")));

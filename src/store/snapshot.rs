@@ -36,8 +36,8 @@ pub(crate) struct Snapshot {
     pub indexed: u64,
     pub generations: Vec<Arc<Generation>>,
     blocks: ReadOnlyTable<u64, &'static [u8]>,
-    tail: ReadOnlyTable<u64, &'static [u8]>,
     /// Opened when they are first asked for: a query needs few of them, and a verification asks for each row.
+    tail: Opened<u64, &'static [u8]>,
     nodes: Opened<(u8, u64), [u8; 32]>,
     covers: Opened<(u8, u64), [u8; 32]>,
     terms: Opened<(u8, &'static [u8]), u64>,
@@ -93,7 +93,7 @@ impl Shared {
             let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
             Ok(Snapshot {
                 blocks: txn.open_table(tables::BLOCKS).stored()?,
-                tail: txn.open_table(tables::TAIL).stored()?,
+                tail: OnceLock::new(),
                 nodes: OnceLock::new(),
                 covers: OnceLock::new(),
                 terms: OnceLock::new(),
@@ -127,7 +127,7 @@ impl Snapshot {
         let state = read_state(&txn)?;
         Ok(Snapshot {
             blocks: txn.open_table(tables::BLOCKS).stored()?,
-            tail: txn.open_table(tables::TAIL).stored()?,
+            tail: OnceLock::new(),
             nodes: OnceLock::new(),
             covers: OnceLock::new(),
             terms: OnceLock::new(),
@@ -188,8 +188,8 @@ impl Snapshot {
         &self.blocks
     }
 
-    pub(crate) fn tail(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
-        &self.tail
+    pub(crate) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.opened(&self.tail, tables::TAIL)
     }
 
     /// Reads something of the block in which the entry at `seq` would be.
@@ -234,7 +234,7 @@ impl Snapshot {
             return Ok(None);
         }
         if seq >= self.state.sealed {
-            let row = self.tail.get(seq).stored()?;
+            let row = self.tail()?.get(seq).stored()?;
             let packed = row.map(|r| Packed::from_row(r.value())).transpose()?;
             return Ok(packed.map(|packed| Found { seq, packed }));
         }
@@ -265,7 +265,7 @@ impl Snapshot {
             if let Some(hash) = hash.flatten() {
                 return Ok(hash);
             }
-        } else if let Some(row) = self.tail.get(seq).stored()? {
+        } else if let Some(row) = self.tail()?.get(seq).stored()? {
             return Ok(Packed::from_row(row.value())?.hash);
         }
         match self.opened(&self.covers, tables::COVERS)?.get((0, seq)).stored()? {
