@@ -296,3 +296,32 @@ impl Nodes for Snapshot {
         Ok(Hash::node(&self.node(level - 1, index * 2)?, &self.node(level - 1, index * 2 + 1)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{AuditLog, ToolCall};
+
+    #[test]
+    fn what_is_wrongly_known_of_blocks_is_only_a_detour() {
+        let log = AuditLog::in_memory().unwrap();
+        for i in 0..300 {
+            log.record(ToolCall::new(format!("conv-{}", i / 9), "user", "lookup")).unwrap();
+        }
+        let lines = |log: &AuditLog| (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect::<Vec<_>>();
+        let before = lines(&log);
+        let starts = &log.shared().starts;
+        let known = |seq| starts.find(seq);
+        assert!(
+            known(0) == Some(0) && known(150).is_some_and(|first| first > 0),
+            "reading has found out where blocks are"
+        );
+        // No block stands under 1 or 140, and the first one does not reach so far.
+        starts.learn(0, 300);
+        starts.learn(1, 300);
+        starts.learn(140, 300);
+        assert_eq!(known(149), Some(140));
+        assert_eq!(lines(&log), before);
+        assert!(known(150).is_some_and(|first| first != 140 && first > 1));
+        assert_eq!(known(1), Some(0));
+    }
+}
