@@ -485,7 +485,9 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
                 );
             }
         }
-        other => return Err(format!("{other}: bulk, verify, queries, conversations, users, patients, tables are").into()),
+        other => {
+            return Err(format!("{other}: bulk, verify, queries, conversations, users, patients, tables are").into());
+        }
     }
     println!("{:.2} s, {} bytes", start.elapsed().as_secs_f64(), bytes_of(path, &[]));
     Ok(())
