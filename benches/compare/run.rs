@@ -431,12 +431,38 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
                 std::hint::black_box(log.query(&Query::new().conversation(id))?.count());
             }
         }
+        // The queries of the comparison alone, in a folder that keeps the stores for the next time. ALONE leaves SQLite out.
+        "queries" => {
+            let alone = std::env::var_os("ALONE").is_some();
+            let plan = Plan { sizes: vec![size], quick: false, alone, dir: path.into() };
+            let mut table = Table::new();
+            let mut compare = Compare { size, plan: &plan, dir: path, cores: 1, table: &mut table };
+            std::fs::create_dir_all(path)?;
+            if !compare.path("a").exists() {
+                ours::bulk(ours::options().create(compare.path("a"))?, &mut Workload::new(size), size, 1)?;
+            }
+            if !alone && !compare.path("s").exists() {
+                compare.bulk_sqlite()?;
+            }
+            compare.queries()?;
+            table.print();
+        }
         "users" => {
             let log = AuditLog::open(path)?;
             let mut dice = Dice::new(1);
             for _ in 0..10_000 {
                 let id = workload::user(dice.skewed(workload::USERS));
                 std::hint::black_box(log.query(&Query::new().user(id).newest_first().limit(50))?.count());
+            }
+        }
+        "patients" => {
+            let log = AuditLog::open(path)?;
+            let mut dice = Dice::new(1);
+            for _ in 0..10_000 {
+                let id = workload::patient(dice.skewed(workload::PATIENTS));
+                let since = workload::START + dice.below(60) as i64 * 86_400_000_000_000;
+                let (from, to) = (Timestamp::from_nanos(since), Timestamp::from_nanos(since + 30 * 86_400_000_000_000));
+                std::hint::black_box(log.query(&Query::new().patient(id).since(from).until(to))?.count());
             }
         }
         "tables" => {
@@ -459,7 +485,9 @@ pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
                 );
             }
         }
-        other => return Err(format!("{other}: bulk, verify, conversations, users are").into()),
+        other => {
+            return Err(format!("{other}: bulk, verify, queries, conversations, users, patients, tables are").into());
+        }
     }
     println!("{:.2} s, {} bytes", start.elapsed().as_secs_f64(), bytes_of(path, &[]));
     Ok(())

@@ -187,7 +187,12 @@ impl TermStream {
             return Ok(None);
         }
         if self.row.first().is_none_or(|&first| first > at) || self.row.last().is_none_or(|&last| last < at) {
-            self.row = snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
+            // A row that begins before `at` may reach it, but not where `at` follows the end of a row, or nothing.
+            let fresh = at.checked_sub(1).is_none_or(|before| self.row.last() == Some(&before));
+            self.row = match fresh {
+                true => Vec::new(),
+                false => snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default(),
+            };
             if self.row.last().is_none_or(|&last| last < at) {
                 self.row = snapshot.posting_after(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
             }

@@ -251,6 +251,7 @@ fn share(
         anchoring,
         news: News::default(),
         readers: Mutex::default(),
+        starts: Arc::default(),
     }))
 }
 
@@ -285,7 +286,7 @@ pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));
     }
     let mut tail = Vec::new();
-    for (seq, row) in (state.sealed..).zip(snapshot.tail().range(state.sealed..).stored()?) {
+    for (seq, row) in (state.sealed..).zip(snapshot.tail()?.range(state.sealed..).stored()?) {
         let (key, row) = row.stored()?;
         if key.value() != seq {
             return Err(Error::damaged(format!("entry {seq} is missing from the tail; restore a backup")));

@@ -10,6 +10,7 @@ use super::options::{Settings, Source};
 use super::pending::Generation;
 use super::rewrite::Changes;
 use super::sound::Handle;
+use super::starts::Starts;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) news: News,
     /// What queries read from that are under way.
     pub(super) readers: Mutex<Readers>,
+    pub(super) starts: Arc<Starts>,
 }
 
 /// What holds a read transaction between two uses of it.

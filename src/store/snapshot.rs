@@ -7,6 +7,7 @@ use super::block::{Block, Packed};
 use super::guard::guarded;
 use super::pending::Generation;
 use super::sound::Handle;
+use super::starts::Starts;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
 use super::{NODE_LEVEL, Shared};
@@ -36,14 +37,15 @@ pub(crate) struct Snapshot {
     pub indexed: u64,
     pub generations: Vec<Arc<Generation>>,
     blocks: ReadOnlyTable<u64, &'static [u8]>,
-    tail: ReadOnlyTable<u64, &'static [u8]>,
     /// Opened when they are first asked for: a query needs few of them, and a verification asks for each row.
+    tail: Opened<u64, &'static [u8]>,
     nodes: Opened<(u8, u64), [u8; 32]>,
     covers: Opened<(u64, u8), [u8; 32]>,
     terms: Opened<(u8, &'static [u8]), u64>,
     postings: Opened<(u8, u64, u64), &'static [u8]>,
     zones: Opened<(u8, u64), (i64, i64)>,
     last: Mutex<Last>,
+    starts: Arc<Starts>,
 }
 
 /// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block gets it
@@ -76,7 +78,7 @@ impl Shared {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
         let database = self.database()?;
-        guarded(|| Snapshot::raw(database.get()?))
+        guarded(|| Ok(Snapshot { starts: self.starts.clone(), ..Snapshot::raw(database.get()?)? }))
     }
 
     /// The store as it is now.
@@ -92,7 +94,7 @@ impl Shared {
             let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
             Ok(Snapshot {
                 blocks: txn.open_table(tables::BLOCKS).stored()?,
-                tail: txn.open_table(tables::TAIL).stored()?,
+                tail: OnceLock::new(),
                 nodes: OnceLock::new(),
                 covers: OnceLock::new(),
                 terms: OnceLock::new(),
@@ -106,6 +108,7 @@ impl Shared {
                 indexed,
                 generations,
                 last: Mutex::default(),
+                starts: self.starts.clone(),
             })
         })
     }
@@ -125,7 +128,7 @@ impl Snapshot {
         let state = read_state(&txn)?;
         Ok(Snapshot {
             blocks: txn.open_table(tables::BLOCKS).stored()?,
-            tail: txn.open_table(tables::TAIL).stored()?,
+            tail: OnceLock::new(),
             nodes: OnceLock::new(),
             covers: OnceLock::new(),
             terms: OnceLock::new(),
@@ -139,6 +142,7 @@ impl Snapshot {
             state,
             generations: Vec::new(),
             last: Mutex::default(),
+            starts: Arc::default(),
         })
     }
 
@@ -185,8 +189,8 @@ impl Snapshot {
         &self.blocks
     }
 
-    pub(crate) fn tail(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
-        &self.tail
+    pub(crate) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+        self.opened(&self.tail, tables::TAIL)
     }
 
     /// Reads something of the block in which the entry at `seq` would be.
@@ -197,18 +201,32 @@ impl Snapshot {
         {
             return read(block).map(Some);
         }
+        let done = |first: u64, block: Block<'_>| {
+            let done = read(&block)?;
+            let in_place = block.runs().first().is_some_and(|r| r.first == first);
+            *last = match *last {
+                Last::Seen(seen) if seen == first && in_place => Last::Held(block.into_owned()),
+                _ => Last::Seen(first),
+            };
+            Ok(Some(done))
+        };
+        if let Some(first) = self.starts.find(seq) {
+            let row = self.blocks.get(first).stored()?;
+            match row.as_ref().map(|row| Block::decode(row.value())) {
+                Some(Ok(block)) if block.spans(seq) => return done(first, block),
+                _ => self.starts.forget(first),
+            }
+        }
         let Some(row) = self.blocks.range(..=seq).stored()?.next_back() else { return Ok(None) };
         let (key, value) = row.stored()?;
         let first = key.value();
         let block = Block::decode(value.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
-        let done = read(&block)?;
-        *last = match *last {
-            Last::Seen(seen) if seen == first && block.runs().first().is_some_and(|r| r.first == first) => {
-                Last::Held(block.into_owned())
-            }
-            _ => Last::Seen(first),
-        };
-        Ok(Some(done))
+        if block.spans(seq)
+            && let Some(last) = block.runs().last()
+        {
+            self.starts.learn(first, last.first + u64::from(last.count));
+        }
+        done(first, block)
     }
 
     /// The entry at `seq` as it lies in the store; `None` where it was purged.
@@ -217,7 +235,7 @@ impl Snapshot {
             return Ok(None);
         }
         if seq >= self.state.sealed {
-            let row = self.tail.get(seq).stored()?;
+            let row = self.tail()?.get(seq).stored()?;
             let packed = row.map(|r| Packed::from_row(r.value())).transpose()?;
             return Ok(packed.map(|packed| Found { seq, packed }));
         }
@@ -253,7 +271,7 @@ impl Snapshot {
             if let Some(hash) = hash.flatten() {
                 return Ok(hash);
             }
-        } else if let Some(row) = self.tail.get(seq).stored()? {
+        } else if let Some(row) = self.tail()?.get(seq).stored()? {
             return Ok(Packed::from_row(row.value())?.hash);
         }
         let purged = || Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"));
@@ -290,5 +308,34 @@ impl Nodes for Snapshot {
             return Ok(hash);
         }
         Ok(Hash::node(&self.node(level - 1, index * 2)?, &self.node(level - 1, index * 2 + 1)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{AuditLog, ToolCall};
+
+    #[test]
+    fn what_is_wrongly_known_of_blocks_is_only_a_detour() {
+        let log = AuditLog::in_memory().unwrap();
+        for i in 0..300 {
+            log.record(ToolCall::new(format!("conv-{}", i / 9), "user", "lookup")).unwrap();
+        }
+        let lines = |log: &AuditLog| (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect::<Vec<_>>();
+        let before = lines(&log);
+        let starts = &log.shared().starts;
+        let known = |seq| starts.find(seq);
+        assert!(
+            known(0) == Some(0) && known(150).is_some_and(|first| first > 0),
+            "reading has found out where blocks are"
+        );
+        // No block stands under 1 or 140, and the first one does not reach so far.
+        starts.learn(0, 300);
+        starts.learn(1, 300);
+        starts.learn(140, 300);
+        assert_eq!(known(149), Some(140));
+        assert_eq!(lines(&log), before);
+        assert!(known(150).is_some_and(|first| first != 140 && first > 1));
+        assert_eq!(known(1), Some(0));
     }
 }
