@@ -187,6 +187,7 @@ fn run(entries: u64, folder: &Path) -> Result<()> {
     // What was recorded beside the purge survives too.
     log.record_batch((0..during).map(|i| call(10 * i)))?;
     log.flush_index()?;
+    verified(&log, "survivors only, recorded anew")?;
     log.close()?;
     let anew = std::fs::metadata(&fresh)?.len();
     let failed = |e: redb::Error| attestlog::Error::from(std::io::Error::other(e));

@@ -18,6 +18,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use twox_hash::XxHash3_128;
 
 /// Why nothing may be written to a store that was opened.
 #[derive(Debug, Clone, Copy)]
@@ -231,48 +232,7 @@ impl StorageBackend for Trying {
     }
 }
 
-/// The checksum of a commit: XXH3 of 128 bits, of as many bytes as a commit has before it.
+/// The checksum of a commit: XXH3 of 128 bits over what a commit has before it.
 fn checksum(commit: &[u8; COMMIT_BYTES]) -> [u8; 16] {
-    const SECRET: [u64; 16] = [
-        0xbe4b_a423_396c_feb8,
-        0x1cad_21f7_2c81_017c,
-        0xdb97_9083_e96d_d4de,
-        0x1f67_b3b7_a4a4_4072,
-        0x78e5_c0cc_4ee6_79cb,
-        0x2172_ffcc_7dd0_5a82,
-        0x8e24_43f7_7446_08b8,
-        0x4c26_3a81_e690_35e0,
-        0xcb00_c391_bb52_283c,
-        0xa32e_531b_8b65_d088,
-        0x4ef9_0da2_9748_6471,
-        0xd8ac_dea9_46ef_1938,
-        0x3f34_9ce3_3f76_faa8,
-        0x1d4f_0bc7_c7bb_dcf9,
-        0x3159_b4cd_4be0_518a,
-        0x6473_78d9_c97e_9fc8,
-    ];
-    const PRIME: [u64; 3] = [0x9e37_79b1_85eb_ca87, 0xc2b2_ae3d_27d4_eb4f, 0x85eb_ca77_c2b2_ae63];
-    let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| commit[at + i]));
-    let mix = |at: usize, secret: usize| {
-        let product = u128::from(word(at) ^ SECRET[secret]) * u128::from(word(at + 8) ^ SECRET[secret + 1]);
-        product as u64 ^ (product >> 64) as u64
-    };
-    let (mut low, mut high) = ((CHECKSUM as u64).wrapping_mul(PRIME[0]), 0u64);
-    // Pairs of 16 bytes, from the middle outwards.
-    for pair in (0..4).rev() {
-        let (first, second, secret) = (pair * 16, CHECKSUM - (pair + 1) * 16, pair * 4);
-        low = low.wrapping_add(mix(first, secret)) ^ word(second).wrapping_add(word(second + 8));
-        high = high.wrapping_add(mix(second, secret + 2)) ^ word(first).wrapping_add(word(first + 8));
-    }
-    let scramble = |sum: u64| {
-        let sum = (sum ^ (sum >> 37)).wrapping_mul(0x1656_6791_9e37_79f9);
-        sum ^ (sum >> 32)
-    };
-    let first = scramble(low.wrapping_add(high));
-    let length = (CHECKSUM as u64).wrapping_mul(PRIME[1]);
-    let second = low.wrapping_mul(PRIME[0]).wrapping_add(high.wrapping_mul(PRIME[2])).wrapping_add(length);
-    let mut sum = [0; 16];
-    sum[..8].copy_from_slice(&first.to_le_bytes());
-    sum[8..].copy_from_slice(&scramble(second).wrapping_neg().to_le_bytes());
-    sum
+    XxHash3_128::oneshot(&commit[..CHECKSUM]).to_le_bytes()
 }
