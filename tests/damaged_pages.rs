@@ -11,10 +11,7 @@ mod store_common;
 mod tampering;
 
 use attestlog::{AuditLog, ErrorKind, FindingKind, VerifyOptions};
-use redb::StorageBackend;
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use store_common::*;
 use tampering::*;
 
@@ -82,56 +79,13 @@ fn damaged_tables_of_free_pages_are_told_and_nothing_is_written_to_them() {
     assert!(damaged >= 20 && recorded >= 500 && panicked > 0, "{damaged} {recorded} {panicked}");
 }
 
-/// Panics at one write, and counts what is asked of it afterwards.
-#[derive(Debug, Clone)]
-struct Panicking {
-    disk: Disk,
-    left: Arc<AtomicI64>,
-    after: Arc<AtomicU64>,
-}
-
-impl Panicking {
-    fn step(&self) {
-        match self.left.fetch_sub(1, Ordering::SeqCst) {
-            // Without telling the hook.
-            0 => std::panic::resume_unwind(Box::new("the storage panics")),
-            left if left < 0 => drop(self.after.fetch_add(1, Ordering::SeqCst)),
-            _ => {}
-        }
-    }
-}
-
-impl StorageBackend for Panicking {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.step();
-        self.disk.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.step();
-        self.disk.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.step();
-        self.disk.write(offset, data)
-    }
-}
-
 #[test]
 fn after_a_panic_in_a_commit_nothing_is_written_as_the_store_is_given_back() {
     quietly(|| {
         let mut panics = 0;
         for at in 0.. {
-            let storage =
-                Panicking { disk: Disk::default(), left: Arc::new(AtomicI64::new(i64::MAX)), after: Arc::default() };
-            let backend = storage.clone();
-            let backend = move || -> Box<dyn StorageBackend> { Box::new(backend.clone()) };
-            let log = options(&clock(), 3).create_on(backend).unwrap();
+            let storage = Panicking::default();
+            let log = options(&clock(), 3).create_on(storage.backend()).unwrap();
             let told = log.record(call(1)).unwrap();
             storage.left.store(at, Ordering::SeqCst);
             let failed = log.record(call(2)).is_err();

@@ -156,3 +156,55 @@ pub fn assert_clean(log: &AuditLog) {
     assert!(found.ok(), "{:#?}", found.findings);
     assert_eq!((found.size, found.entries), (log.size(), log.size()));
 }
+
+/// A disk that panics once, at a write or sync, and counts what is asked of it afterwards. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Panicking {
+    pub disk: Disk,
+    /// How many writes and syncs come before the one that panics.
+    pub left: Arc<AtomicI64>,
+    pub after: Arc<AtomicU64>,
+}
+
+impl Default for Panicking {
+    fn default() -> Panicking {
+        Panicking { disk: Disk::default(), left: Arc::new(AtomicI64::new(i64::MAX)), after: Arc::default() }
+    }
+}
+
+impl Panicking {
+    pub fn backend(&self) -> impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static {
+        let disk = self.clone();
+        move || Box::new(disk.clone())
+    }
+
+    fn step(&self) {
+        match self.left.fetch_sub(1, Ordering::SeqCst) {
+            // Without telling the hook.
+            0 => std::panic::resume_unwind(Box::new("the storage panics")),
+            left if left < 0 => drop(self.after.fetch_add(1, Ordering::SeqCst)),
+            _ => {}
+        }
+    }
+}
+
+impl StorageBackend for Panicking {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.step();
+        self.disk.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.step();
+        self.disk.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.step();
+        self.disk.write(offset, data)
+    }
+}
