@@ -111,9 +111,9 @@ fn a_storage_that_panics_leaves_nothing_that_is_served() {
     }));
     let (mut panics, mut points) = (0, 0);
     for at in (0..).step_by(5) {
-        let storage = Panicking::default();
-        let log = options(&clock(), 3).create_on(storage.backend()).unwrap();
-        storage.left.store(at, Ordering::SeqCst);
+        let disk = Disk::default();
+        let log = options(&clock(), 3).create_on(disk.backend()).unwrap();
+        disk.panic(at);
         let mut told = Vec::new();
         let mut failed = 0;
         for i in 0..12 {
@@ -128,7 +128,7 @@ fn a_storage_that_panics_leaves_nothing_that_is_served() {
                 failed += u32::from(log.flush_index().is_err());
             }
         }
-        let happened = storage.left.swap(i64::MAX, Ordering::SeqCst) < 0;
+        let happened = !disk.heal();
         for receipt in &told {
             assert_eq!(log.entry(receipt.seq).unwrap().hash(), receipt.hash, "panic at {at}");
         }
@@ -142,7 +142,7 @@ fn a_storage_that_panics_leaves_nothing_that_is_served() {
             );
         }
         log.close().unwrap();
-        let log = options(&clock(), 4).open_on(storage.disk.backend()).unwrap();
+        let log = options(&clock(), 4).open_on(disk.backend()).unwrap();
         assert_clean(&log);
         told.iter().for_each(|r| assert_eq!(log.entry(r.seq).unwrap().hash(), r.hash));
         points += 1;

@@ -11,7 +11,6 @@ mod store_common;
 mod tampering;
 
 use attestlog::{AuditLog, ErrorKind, FindingKind, VerifyOptions};
-use std::sync::atomic::Ordering;
 use store_common::*;
 use tampering::*;
 
@@ -84,22 +83,22 @@ fn after_a_panic_in_a_commit_nothing_is_written_as_the_store_is_given_back() {
     quietly(|| {
         let mut panics = 0;
         for at in 0.. {
-            let storage = Panicking::default();
-            let log = options(&clock(), 3).create_on(storage.backend()).unwrap();
+            let disk = Disk::default();
+            let log = options(&clock(), 3).create_on(disk.backend()).unwrap();
             let told = log.record(call(1)).unwrap();
-            storage.left.store(at, Ordering::SeqCst);
+            disk.panic(at);
             let failed = log.record(call(2)).is_err();
             // Where the panic came after the commit, or the store was opened anew meanwhile, there may be more to write.
-            let before = storage.after.load(Ordering::SeqCst);
+            let before = disk.operations();
             drop(log);
-            if storage.left.swap(i64::MAX, Ordering::SeqCst) >= 0 {
+            if disk.heal() {
                 break;
             }
             if failed {
                 panics += 1;
-                assert_eq!(storage.after.load(Ordering::SeqCst), before, "written after a panic at {at}");
+                assert_eq!(disk.operations(), before, "written after a panic at {at}");
             }
-            let log = open(&storage.disk).unwrap();
+            let log = open(&disk).unwrap();
             assert_clean(&log);
             assert_eq!(log.entry(told.seq).unwrap().hash(), told.hash);
             log.record(call(3)).unwrap();

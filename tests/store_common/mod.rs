@@ -26,8 +26,13 @@ struct Faults {
     armed: AtomicU64,
     /// How many operations fail, once it has begun.
     failures: AtomicI64,
-    full: AtomicU64,
+    /// In which way: as a broken disk, a full one, or by a panic.
+    way: AtomicU64,
 }
+
+const BROKEN: u64 = 0;
+const FULL: u64 = 1;
+const PANICS: u64 = 2;
 
 impl Disk {
     /// A disk with these bytes.
@@ -52,14 +57,24 @@ impl Disk {
 
     /// Fails `failures` operations after the next `after` ones: as a full disk, or as a broken one.
     pub fn fail(&self, after: u64, failures: u64, full: bool) {
+        self.arm(after, failures, if full { FULL } else { BROKEN });
+    }
+
+    /// Panics once, after the next `after` operations.
+    pub fn panic(&self, after: u64) {
+        self.arm(after, 1, PANICS);
+    }
+
+    fn arm(&self, after: u64, failures: u64, way: u64) {
         self.faults.left.store(after as i64, Ordering::SeqCst);
         self.faults.failures.store(failures as i64, Ordering::SeqCst);
-        self.faults.full.store(full.into(), Ordering::SeqCst);
+        self.faults.way.store(way, Ordering::SeqCst);
         self.faults.armed.store(1, Ordering::SeqCst);
     }
 
-    pub fn heal(&self) {
-        self.faults.armed.store(0, Ordering::SeqCst);
+    /// From now on nothing fails. Says whether something still might have.
+    pub fn heal(&self) -> bool {
+        self.faults.armed.swap(0, Ordering::SeqCst) == 1
     }
 
     fn step(&self) -> io::Result<()> {
@@ -72,10 +87,15 @@ impl Disk {
             self.heal();
             return Ok(());
         }
-        Err(match faults.full.load(Ordering::SeqCst) {
-            0 => io::Error::other("the disk is broken"),
-            _ => io::ErrorKind::StorageFull.into(),
-        })
+        match faults.way.load(Ordering::SeqCst) {
+            BROKEN => Err(io::Error::other("the disk is broken")),
+            FULL => Err(io::ErrorKind::StorageFull.into()),
+            _ => {
+                self.heal();
+                // Without telling the hook.
+                std::panic::resume_unwind(Box::new("the storage panics"))
+            }
+        }
     }
 }
 
@@ -155,56 +175,4 @@ pub fn assert_clean(log: &AuditLog) {
     let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
     assert!(found.ok(), "{:#?}", found.findings);
     assert_eq!((found.size, found.entries), (log.size(), log.size()));
-}
-
-/// A disk that panics once, at a write or sync, and counts what is asked of it afterwards. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Panicking {
-    pub disk: Disk,
-    /// How many writes and syncs come before the one that panics.
-    pub left: Arc<AtomicI64>,
-    pub after: Arc<AtomicU64>,
-}
-
-impl Default for Panicking {
-    fn default() -> Panicking {
-        Panicking { disk: Disk::default(), left: Arc::new(AtomicI64::new(i64::MAX)), after: Arc::default() }
-    }
-}
-
-impl Panicking {
-    pub fn backend(&self) -> impl Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static {
-        let disk = self.clone();
-        move || Box::new(disk.clone())
-    }
-
-    fn step(&self) {
-        match self.left.fetch_sub(1, Ordering::SeqCst) {
-            // Without telling the hook.
-            0 => std::panic::resume_unwind(Box::new("the storage panics")),
-            left if left < 0 => drop(self.after.fetch_add(1, Ordering::SeqCst)),
-            _ => {}
-        }
-    }
-}
-
-impl StorageBackend for Panicking {
-    fn len(&self) -> io::Result<u64> {
-        self.disk.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.step();
-        self.disk.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.step();
-        self.disk.sync_data()
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.step();
-        self.disk.write(offset, data)
-    }
 }

@@ -259,6 +259,8 @@ impl Tally {
     pub fn assert_none_wrong(&self) {
         let wrong = self.wrong.lock().unwrap();
         assert!(wrong.is_empty(), "verified clean and answered differently: {wrong:?}");
+        let later = self.found_later.load(Ordering::Relaxed);
+        assert_eq!(later, 0, "harmless, and no longer clean when a call had been recorded");
     }
 
     /// Verifies a copy, asks it everything if nothing was found, records into it and closes it.
