@@ -65,7 +65,8 @@ pub(crate) struct Place<'a, S: AsRef<str> = String> {
 impl<'a> Place<'a> {
     /// What the stored form holds of it.
     pub(crate) fn head(&self) -> Head<'a> {
-        Head { nonce: self.nonce, recorded_at: self.recorded_at, retention: self.retention }
+        let retention = self.retention.map(|r| Retention { class: r.class.as_str(), until: r.until });
+        Head { nonce: self.nonce, recorded_at: self.recorded_at, retention }
     }
 }
 

@@ -88,12 +88,12 @@ fn a_changed_byte_of_an_entry_is_found() {
     let mut found = 0;
     for entry in lines.lines().map(common::json).step_by(83) {
         let seq = entry.get("seq").unwrap().as_u64();
-        // The nonce cannot be compressed, so it stands in the file as it is.
-        let nonce = unhex(entry.get("nonce").unwrap().as_str().unwrap());
-        let mut edited = nonce.clone();
+        // The hash cannot be compressed, so it stands in the file as it is.
+        let hash = attestlog::Hash::leaf(entry.to_canonical().as_str().as_bytes()).0;
+        let mut edited = hash;
         edited[7] ^= 1;
         std::fs::write(place.path("s"), &good).unwrap();
-        if overwrite(&place.path("s"), &nonce, &edited) == 0 {
+        if overwrite(&place.path("s"), &hash, &edited) == 0 {
             continue;
         }
         found += 1;
@@ -103,8 +103,4 @@ fn a_changed_byte_of_an_entry_is_found() {
         assert!(findings.iter().any(|f| f.get("seq").and_then(Json::as_u64) == seq), "{seq:?}: {}", ran.out);
     }
     assert!(found >= 10, "only {found} entries could be found in the file");
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
 }

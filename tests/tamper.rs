@@ -158,12 +158,14 @@ fn whatever_is_edited_is_found_and_named() {
     let posting = postings.iter().find(|(key, _)| key.0 == USERS && key.1 == user).unwrap().clone();
     let rollup = rollups[1].clone();
     let system_row = tail.iter().find(|(seq, _)| *seq == system).unwrap().1.clone();
-    let smuggled = [&[30][..], br#"{"a":2},"call_trigger":"system"#, b"\"", &[0]].concat();
+    let smuggled = [&[30][..], br#"{"a":2},"call_trigger":"system"#, b"\""].concat();
     let smuggled = replaced(
         &system_row,
-        &[&[7][..], br#"{"a":2}"#, &[1, 4]].concat(),
-        &[&[smuggled.len() as u8 - 2], &smuggled[1..]].concat(),
+        &[&[7][..], br#"{"a":2}"#].concat(),
+        &[&[smuggled.len() as u8 - 1], &smuggled[1..]].concat(),
     );
+    // Phase, policy, four things that are not said, and the trigger.
+    let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0]);
     let second = of_user[3];
 
     let cases = vec![

@@ -136,7 +136,7 @@ impl World for Behind<'_> {
 }
 
 fn read(snapshot: &Snapshot, seq: u64) -> Result<Option<Entry>> {
-    snapshot.find(seq)?.map(|found| found.entry()).transpose()
+    snapshot.find(seq)
 }
 
 impl AlertEngine {

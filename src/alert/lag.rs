@@ -45,7 +45,7 @@ impl AlertLag {
         let next = evaluated.unwrap_or(0).min(snapshot.size);
         let mut oldest = None;
         for seq in next..snapshot.size.min(next + SEARCHED) {
-            let entry = match snapshot.find(seq).and_then(|found| found.map(|found| found.entry()).transpose()) {
+            let entry = match snapshot.find(seq) {
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
                 Err(e) if e.kind() == ErrorKind::Damaged => continue,

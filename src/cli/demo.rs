@@ -381,7 +381,7 @@ fn visit(log: &AuditLog, clock: &ManualClock) -> Result<(), Failure> {
 /// What whoever has the file can do without the program: change bytes of an entry.
 fn tamper(path: &Path, copy: &Path) -> Result<(), Failure> {
     let mut bytes = fs::read(path).map_err(|e| Failure::file(path, &e))?;
-    let (from, to) = (b"\"dose_mg\":500,", b"\"dose_mg\":850,");
+    let (from, to) = (b"\"dose_mg\":500", b"\"dose_mg\":850");
     let places: Vec<usize> = bytes.windows(from.len()).enumerate().filter(|(_, w)| w == from).map(|(i, _)| i).collect();
     for place in places {
         bytes[place..place + to.len()].copy_from_slice(to);

@@ -30,6 +30,8 @@ pub(crate) enum CodecError {
     TooLarge,
 }
 
+const FOLLOWED: CodecError = CodecError::Damaged("something follows it");
+
 impl From<CodecError> for crate::Error {
     fn from(e: CodecError) -> crate::Error {
         let kind = match e {
@@ -70,6 +72,12 @@ pub(crate) fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
 
 /// The value that `bytes` are the stored form of; it may borrow from them.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    let (value, rest) = decode_first(bytes)?;
+    if rest.is_empty() { Ok(value) } else { Err(FOLLOWED) }
+}
+
+/// The value that `bytes` begin with the stored form of, and what [`append`] wrote behind it.
+pub(crate) fn decode_first<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), CodecError> {
     let (&format, rest) = bytes.split_first().ok_or(CodecError::Damaged("it is empty"))?;
     if format != FORMAT {
         return Err(CodecError::Format(format));
@@ -79,7 +87,17 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Codec
     }
     let mut reader = Reader(rest);
     let value = T::deserialize(&mut reader)?;
-    if reader.0.is_empty() { Ok(value) } else { Err(CodecError::Damaged("something follows it")) }
+    Ok((value, reader.0))
+}
+
+/// The value that [`append`] wrote.
+pub(crate) fn decode_behind<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(CodecError::TooLarge);
+    }
+    let mut reader = Reader(bytes);
+    let value = T::deserialize(&mut reader)?;
+    if reader.0.is_empty() { Ok(value) } else { Err(FOLLOWED) }
 }
 
 #[cfg(test)]

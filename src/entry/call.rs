@@ -8,51 +8,53 @@ use std::fmt;
 
 /// A recorded call of a tool: validated, sanitised, as it stands in the log. Its texts are `String`s, but where an entry is
 /// read in passing.
+///
+/// The fields stand as they are stored: what differs from call to call side by side, so that little lies between what is the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Call<S: AsRef<str> = String> {
     /// Whether this entry is the whole call or one of its two steps.
     pub phase: Phase,
+    /// The seq of the policy entry by which it was treated and is kept.
+    pub policy_seq: u64,
+    /// The seq that a retry or a follow-up follows.
+    pub follows: Option<u64>,
+    /// The seq of the emergency grant it was made under.
+    pub grant: Option<u64>,
+    /// Whether it was made under an emergency override.
+    pub emergency: bool,
+    /// Whether it was back-filled from a recording, rather than recorded as it happened.
+    pub backfilled: bool,
+    /// What set the call off.
+    pub trigger: Option<Trigger>,
     /// When the call happened, by the caller's clock; may be out of order.
     pub timestamp: Timestamp,
-    /// The conversation it belongs to.
-    pub conversation_id: S,
     /// The turn of the conversation, if the caller counts them.
     pub turn_number: Option<u64>,
+    /// What came of it; `None` while it is only begun.
+    pub completion: Option<Completion<S>>,
+    /// The conversation it belongs to.
+    pub conversation_id: S,
     /// Who started it: a person or account.
     pub user_id: S,
+    /// The patients whom the call concerns, sorted.
+    pub patient_ids: Vec<S>,
     /// The model that decided on the call.
     pub model: Option<S>,
     /// The agent in which the model ran.
     pub agent_id: Option<S>,
-    /// The tool.
-    pub tool_name: S,
     /// The server or provider that offers the tool.
     pub tool_server: Option<S>,
-    /// The arguments, sanitised.
-    pub arguments: Option<Canonical<S>>,
-    /// What set the call off.
-    pub trigger: Option<Trigger>,
-    /// The provider's id of the call; not unique.
-    pub call_id: Option<S>,
-    /// The seq that a retry or a follow-up follows.
-    pub follows: Option<u64>,
-    /// The patients whom the call concerns, sorted.
-    pub patient_ids: Vec<S>,
-    /// The seq of the policy entry by which it was treated and is kept.
-    pub policy_seq: u64,
+    /// The tool.
+    pub tool_name: S,
     /// Why the data was accessed: `treatment`, `payment`, `operations`, `research`, or a code of the host's.
     pub purpose: Option<S>,
-    /// Whether it was made under an emergency override.
-    pub emergency: bool,
-    /// The seq of the emergency grant it was made under.
-    pub grant: Option<u64>,
-    /// Whether it was back-filled from a recording, rather than recorded as it happened.
-    pub backfilled: bool,
     /// Role, client address, user agent and whatever else the host gave: an object, sanitised.
     pub session_metadata: Option<Canonical<S>>,
-    /// What came of it; `None` while it is only begun.
-    pub completion: Option<Completion<S>>,
+    /// The arguments, sanitised.
+    pub arguments: Option<Canonical<S>>,
+    /// The provider's id of the call; not unique.
+    pub call_id: Option<S>,
     /// What the redaction policy did to it: a list, empty when nothing was treated.
     pub treated: Option<Canonical<S>>,
     /// Where numbers stood that a double cannot keep and that are now strings of their digits.
@@ -65,14 +67,63 @@ pub struct Call<S: AsRef<str> = String> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Completion<S: AsRef<str> = String> {
+    /// How long it took, in milliseconds.
+    #[serde(with = "millis")]
+    pub duration_ms: Option<f64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// How long it took, in milliseconds.
-    pub duration_ms: Option<f64>,
     /// What the result said, without its content (see [`Summary`](super::Summary)).
     pub result_summary: Option<Canonical<S>>,
     /// The error, sanitised.
     pub error: Option<CallError<S>>,
+}
+
+/// Milliseconds mostly were made of whole nanoseconds, and these are stored: twice one more than there are, or one and twice the
+/// bits of the number where it is none of these; zero for none. In formats for people they are the number that they are.
+mod millis {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Up to here every number of nanoseconds comes back from its milliseconds.
+    const MOST: u64 = 1 << 50;
+
+    fn of_nanos(nanos: u64) -> f64 {
+        nanos as f64 / 1e6
+    }
+
+    fn to_nanos(ms: f64) -> Option<u64> {
+        let nanos = (ms * 1e6).round() as u64;
+        (nanos < MOST && of_nanos(nanos) == ms).then_some(nanos)
+    }
+
+    pub(super) fn serialize<S: Serializer>(ms: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
+        if out.is_human_readable() {
+            return ms.serialize(out);
+        }
+        let stored = match ms.map(|ms| to_nanos(ms).ok_or(ms)) {
+            None => 0,
+            Some(Ok(nanos)) => (nanos + 1) << 1,
+            Some(Err(ms)) if ms.is_finite() && ms > 0.0 => ms.to_bits() << 1 | 1,
+            Some(Err(_)) => return Err(S::Error::custom("a duration is not negative")),
+        };
+        out.serialize_u64(stored)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+        if from.is_human_readable() {
+            return Option::deserialize(from);
+        }
+        let stored = u64::deserialize(from)?;
+        let (ms, nanos) = match (stored & 1, (stored >> 1).checked_sub(1)) {
+            (0, None) => return Ok(None),
+            (0, Some(nanos)) => (of_nanos(nanos), Some(nanos)),
+            _ => (f64::from_bits(stored >> 1), None),
+        };
+        // Each number has one form.
+        let is_one = ms.is_finite() && to_nanos(ms) == nanos;
+        if is_one { Ok(Some(ms)) } else { Err(D::Error::custom("a duration in another form")) }
+    }
 }
 
 /// Why a call failed.

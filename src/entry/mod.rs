@@ -54,23 +54,24 @@ pub struct Body<S: AsRef<str> = String> {
 }
 
 /// What stands before the content in the stored form of a [`Body`].
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Head<'a> {
-    #[serde(serialize_with = "nonce::serialize")]
+    #[serde(with = "nonce")]
     pub nonce: [u8; 16],
     pub recorded_at: Timestamp,
-    pub retention: Option<&'a Retention>,
+    #[serde(borrow)]
+    pub retention: Option<Retention<&'a str>>,
 }
 
 /// A nonce is stored as one number: one by one its bytes would take longer than the rest of the entry.
-mod nonce {
+pub(crate) mod nonce {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(nonce: &[u8; 16], out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(nonce: &[u8; 16], out: S) -> Result<S::Ok, S::Error> {
         out.serialize_u128(u128::from_le_bytes(*nonce))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 16], D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 16], D::Error> {
         u128::deserialize(from).map(u128::to_le_bytes)
     }
 }

@@ -112,7 +112,7 @@ impl AuditLog {
                 if let Some(first) = missing.take() {
                     write_gap(out, &snapshot, first, seq, gone)?;
                 }
-                out.write_all(found.entry()?.line().as_bytes())?;
+                out.write_all(found.line().as_bytes())?;
                 out.write_all(b"\n")?;
             }
             at = end;

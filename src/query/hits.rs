@@ -143,8 +143,7 @@ impl Hits {
         let reading = &mut *lock(&cell);
         while let Some(seq) = self.next_seq(reading)? {
             let Some((snapshot, _)) = reading else { break };
-            let Some(found) = snapshot.find(seq)? else { continue };
-            let entry = found.entry()?;
+            let Some(entry) = snapshot.find(seq)? else { continue };
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
             if self.time().is_none_or(inside) {
                 self.served += 1;

@@ -9,10 +9,11 @@
 //! and something is owed.
 
 use super::AuditLog;
-use super::commit::{Core, Staging};
+use super::commit::Staging;
 use super::guard::guarded;
 use super::shared::Shared;
 use super::tables::{self, Stored};
+use super::writer::Core;
 use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, Record};
 use crate::host::Clock;
 use crate::json::Json;

@@ -2,8 +2,9 @@
 //! interface.
 
 use super::AuditLog;
-use super::block::{Piece, Sealer};
+use super::block::Sealer;
 use super::merge::Row;
+use super::part::Packed;
 use super::posting::{self, List};
 use crate::codec;
 use crate::entry::{Body, Content, Phase};
@@ -41,7 +42,8 @@ pub struct Blocks(Sealer);
 impl Blocks {
     /// Adds an encoded entry; gives the bytes of the block that became full.
     pub fn push(&mut self, seq: u64, prev: Hash, hash: Hash, bytes: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.push(seq, Piece { prev, hash, bytes: &bytes })?.map(|(_, block)| block))
+        let packed = Packed { prev, hash, bytes };
+        Ok(self.0.push(seq, &prev, &hash, &packed.part()?, false)?.map(|(_, block)| block))
     }
 }
 

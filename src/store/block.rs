@@ -1,28 +1,36 @@
-//! Blocks: sealed runs of entries, their hashes together and their bytes compressed.
+//! Blocks: sealed runs of entries, their hashes together and what they say packed.
 //!
 //! Invariant B1: a block holds the hash of every entry that it holds, and for the first entry of each run of
 //! consecutive seqs the hash before it, unless that is the hash of a purged entry which `covers` has anyway. So every entry's
 //! line can be made from the block and, at most, one of these, and blocks verify in any order. Invariant B2: a block is cut
 //! before its value would need the next power-of-two count of pages, because redb gives large values 2^k pages of 4 KiB. An
-//! entry alone may be larger than that.
+//! entry alone may be larger than that. Invariant B4: where nonces are made from a seed, the seed is that of this block's
+//! entries alone; a purge that takes one of them leaves no seed behind.
 //!
-//! The first entry stands uncompressed and is the dictionary for each of the others: reading one entry decompresses
-//! one entry, and compresses nearly as well as the block as a whole.
+//! What follows from an entry's place (nonce, time of recording, retention) stands in columns, which take next to nothing where
+//! entries are alike. What it says is packed so that reading one entry unpacks one entry.
 
-use super::lz4::Packer;
+use super::pack::{self, Packer};
+use super::part::{self, Head, Packed, Part};
 use crate::codec::{self, CodecError};
-use crate::{Hash, Result};
+use crate::entry::Retention;
+use crate::{Hash, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The bytes that a block's value may have: two pages of redb, less what redb puts around a value that fills its
-/// leaf page alone (measured: 7,936 still fit two pages).
-pub(crate) const BLOCK_BYTES: usize = 7_900;
+/// The bytes that a block's value may have: two pages of redb, less the 16 bytes that redb puts around a value that fills its
+/// leaf page alone (measured: 8,176 still fit two pages, 8,180 take four).
+pub(crate) const BLOCK_BYTES: usize = 8_172;
 
-/// At most how many bytes a run has besides the hash before it.
-const RUN_BYTES: usize = 15;
-/// The block's own fields, and the length prefix of each byte string.
-const FIXED_BYTES: usize = 48;
+/// At most how many bytes the block's own fields have: format, first seq, whether it is seeded, how many retentions there are,
+/// and how long each of nine byte strings is.
+const FIXED_BYTES: usize = 1 + 9 + 1 + 1 + 9 * 3;
+/// At most how many bytes a retention has besides the name of its class.
+const RETENTION_BYTES: usize = 3 + 9;
+/// How many retentions a block's table has room for: a byte says which is meant, and zero that there is none.
+const RETENTIONS: usize = 255;
+
+const SECOND: i64 = 1_000_000_000;
 
 /// Consecutive entries of a block.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,9 +66,28 @@ struct Stored<'a> {
     /// 32 bytes an entry.
     #[serde(borrow, with = "bytes")]
     hashes: Cow<'a, [u8]>,
-    /// Where each entry's bytes but the last one's end in `data`: two bytes each, little-endian.
+    /// Whether `nonces` are one seed.
+    seeded: bool,
+    /// 16 bytes: the seed of all nonces, or 16 bytes an entry.
     #[serde(borrow, with = "bytes")]
-    ends: Cow<'a, [u8]>,
+    nonces: Cow<'a, [u8]>,
+    /// For each stretch of entries recorded at the same time two varints: how much later than the one before in nanoseconds
+    /// (zigzag; the first as it is), and how many.
+    #[serde(borrow, with = "bytes")]
+    times: Cow<'a, [u8]>,
+    /// The retentions that entries have: class, and by how many nanoseconds the end is later than the whole second in which the
+    /// entry was recorded. In the order in which they are first needed.
+    #[serde(borrow)]
+    retentions: Vec<(&'a str, i64)>,
+    /// Which of them each entry has, a byte each: zero for none, or its place plus one.
+    #[serde(borrow, with = "bytes")]
+    kept: Cow<'a, [u8]>,
+    /// What the entries' contents refer to.
+    #[serde(borrow, with = "bytes")]
+    dictionary: Cow<'a, [u8]>,
+    /// How long each packed content is, varints.
+    #[serde(borrow, with = "bytes")]
+    lengths: Cow<'a, [u8]>,
     #[serde(borrow, with = "bytes")]
     data: Cow<'a, [u8]>,
 }
@@ -70,7 +97,13 @@ struct Stored<'a> {
 pub(crate) struct Block<'a> {
     runs: Vec<Run>,
     hashes: Cow<'a, [u8]>,
-    ends: Cow<'a, [u8]>,
+    seeded: bool,
+    nonces: Cow<'a, [u8]>,
+    times: Cow<'a, [u8]>,
+    retentions: Vec<(Cow<'a, str>, i64)>,
+    kept: Cow<'a, [u8]>,
+    dictionary: Cow<'a, [u8]>,
+    lengths: Cow<'a, [u8]>,
     data: Cow<'a, [u8]>,
 }
 
@@ -88,49 +121,10 @@ mod bytes {
     }
 }
 
-/// One entry as the store moves it around: its hash, the hash before it, and its stored body.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Packed {
-    pub prev: Hash,
-    pub hash: Hash,
-    pub bytes: Vec<u8>,
-}
-
-impl Packed {
-    /// The same without a copy of its bytes.
-    pub(crate) fn piece(&self) -> Piece<'_> {
-        Piece { prev: self.prev, hash: self.hash, bytes: &self.bytes }
-    }
-
-    /// Reads a row of the tail.
-    pub(crate) fn from_row(row: &[u8]) -> Result<Packed, CodecError> {
-        let damaged = CodecError::Damaged("a row of the tail is too short");
-        let (prev, rest) = row.split_first_chunk::<32>().ok_or(damaged.clone())?;
-        let (hash, body) = rest.split_first_chunk::<32>().ok_or(damaged)?;
-        Ok(Packed { prev: Hash(*prev), hash: Hash(*hash), bytes: body.to_vec() })
-    }
-}
-
-/// As [`Packed`], with bytes that lie somewhere else.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece<'a> {
-    pub prev: Hash,
-    pub hash: Hash,
-    pub bytes: &'a [u8],
-}
-
-impl Piece<'_> {
-    /// The row of the tail: the two hashes, then the body.
-    pub(crate) fn to_row(self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(64 + self.bytes.len());
-        row.extend_from_slice(self.prev.as_bytes());
-        row.extend_from_slice(self.hash.as_bytes());
-        row.extend_from_slice(self.bytes);
-        row
-    }
-}
-
 /// A block being filled.
+///
+/// An entry is added in two steps, because its hash depends on its nonce, and that on the block that it comes into:
+/// [`Sealer::room`] packs it and says whether the block has room, [`Sealer::add`] adds what was packed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sealer {
     first: u64,
@@ -141,30 +135,65 @@ pub(crate) struct Sealer {
     runs: Vec<u8>,
     prevs: Vec<u8>,
     hashes: Vec<u8>,
-    ends: Vec<u8>,
-    data: Vec<u8>,
-    /// Has the first entry as its dictionary.
+    /// What the nonces are made from; nothing where each stands for itself.
+    seed: Option<[u8; 16]>,
+    nonces: Vec<u8>,
+    /// The stretches of one time of recording that are complete.
+    times: Vec<u8>,
+    /// The time of the last of them, that of the present one, and how many entries that has.
+    time: (i64, i64, u64),
+    retentions: Vec<(String, i64)>,
+    kept: Vec<u8>,
+    /// Has the block's dictionary.
     packer: Packer,
-    /// The entry that is being added, compressed.
+    lengths: Vec<u8>,
+    data: Vec<u8>,
+    /// The content that was asked for last, packed.
     packed: Vec<u8>,
 }
 
 impl Sealer {
-    /// Adds the entry at `seq`. Where the block would grow too large with it, the block without it is given back
-    /// with its first seq, and the entry starts the next one.
-    pub(crate) fn push(&mut self, seq: u64, entry: Piece<'_>) -> Result<Option<(u64, Vec<u8>)>> {
-        self.push_behind(seq, entry, false)
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.run.is_none()
     }
 
-    /// As [`Sealer::push`]. The hash before the entry is left out where it is `kept` as what stands for purged entries.
-    pub(crate) fn push_behind(&mut self, seq: u64, entry: Piece<'_>, kept: bool) -> Result<Option<(u64, Vec<u8>)>> {
+    /// From what the nonces of the block that begins are made.
+    pub(crate) fn begin(&mut self, seed: [u8; 16]) {
+        self.seed = Some(seed);
+    }
+
+    /// Packs the content of the entry at `seq`; says whether the block has room for the entry. An empty one always has.
+    pub(crate) fn room(
+        &mut self,
+        seq: u64,
+        content: &[u8],
+        recorded_at: Timestamp,
+        kept: Option<(&str, Timestamp)>,
+    ) -> bool {
         self.packed.clear();
-        if self.run.is_some() {
-            self.compress(entry.bytes);
+        self.packer.pack(content, &mut self.packed);
+        let Some((_, first, count, _)) = self.run else { return true };
+        let nonce = if self.seed.is_some() { 0 } else { 16 };
+        let mut more = 32 + nonce + 1 + varint_len(self.packed.len() as u64) + self.packed.len();
+        if first + u64::from(count) != seq {
+            more += varint_len(seq) + 1 + 32;
         }
-        // Room for the entry's hash and end, and for a run that begins with it.
-        let room = self.len() + self.packed.len() + 34 + RUN_BYTES + 32 <= BLOCK_BYTES;
-        let full = if self.run.is_none() || room { None } else { self.finish()? };
+        let (nanos, (_, time, _)) = (recorded_at.nanos(), self.time);
+        if time != nanos {
+            more += varint_len(zigzag(nanos.wrapping_sub(time))) + 1;
+        }
+        if let Some((class, until)) = kept
+            && self.find_retention(class, until, nanos).is_none()
+        {
+            more += class.len() + RETENTION_BYTES;
+        }
+        self.retentions.len() < RETENTIONS && self.len() + more <= BLOCK_BYTES
+    }
+
+    /// Adds the entry at `seq` whose content [`Sealer::room`] was asked for last. The hash before it is left out where it is
+    /// `kept` as what stands for purged entries.
+    pub(crate) fn add(&mut self, seq: u64, prev: &Hash, hash: &Hash, head: &Head<'_>, kept: bool) {
         match &mut self.run {
             Some((_, first, count, _)) if *first + u64::from(*count) == seq => *count += 1,
             _ => {
@@ -174,42 +203,94 @@ impl Sealer {
                 }
                 self.run = Some((end.unwrap_or(seq), seq, 1, !kept));
                 if !kept {
-                    self.prevs.extend_from_slice(entry.prev.as_bytes());
+                    self.prevs.extend_from_slice(prev.as_bytes());
                 }
             }
         }
-        if self.data.is_empty() {
-            self.packer.set_dictionary(entry.bytes);
-            self.data.extend_from_slice(entry.bytes);
-        } else {
-            self.ends.extend_from_slice(&(self.data.len() as u16).to_le_bytes());
-            self.data.extend_from_slice(&self.packed);
+        self.hashes.extend_from_slice(hash.as_bytes());
+        self.nonces.extend_from_slice(&head.nonce);
+        let recorded_at = head.recorded_at.nanos();
+        if self.time.2 > 0 && self.time.1 != recorded_at {
+            self.end_time();
         }
-        self.hashes.extend_from_slice(entry.hash.as_bytes());
+        self.time = (self.time.0, recorded_at, self.time.2 + 1);
+        let retention = head.retention.as_ref().map(|retention| self.retention(retention, recorded_at) + 1);
+        // There is room for it, or the block would have been finished.
+        self.kept.push(retention.and_then(|retention| u8::try_from(retention).ok()).unwrap_or_default());
+        self.packer.keep();
+        write_varint(self.packed.len() as u64, &mut self.lengths);
+        self.data.extend_from_slice(&self.packed);
+    }
+
+    /// Adds an entry whose nonce nothing was to be made from; gives the block before it, if it begins a new one.
+    pub(crate) fn push(
+        &mut self,
+        seq: u64,
+        prev: &Hash,
+        hash: &Hash,
+        part: &Part<'_>,
+        kept: bool,
+    ) -> Result<Option<(u64, Vec<u8>)>> {
+        let mut full = None;
+        let Head { recorded_at, retention, .. } = &part.head;
+        let retention = retention.as_ref().map(|r| (r.class, r.until));
+        if !self.room(seq, &part.content, *recorded_at, retention) {
+            full = self.finish()?;
+            self.room(seq, &part.content, *recorded_at, retention);
+        }
+        self.add(seq, prev, hash, &part.head, kept);
         Ok(full)
     }
 
-    /// The block as it is now with its first seq, if it holds anything; the sealer is empty afterwards.
+    /// Adds an entry that was recorded into this block, before what is in memory was lost.
+    pub(crate) fn again(&mut self, seq: u64, entry: &Packed) -> Result<()> {
+        let part = entry.part()?;
+        // One that was changed in the file keeps the nonce that it has there, so that it is found.
+        self.seed = self.seed.filter(|seed| part::nonce_of(seed, seq) == part.head.nonce);
+        let retention = part.head.retention.as_ref().map(|r| (r.class, r.until));
+        self.room(seq, &part.content, part.head.recorded_at, retention);
+        self.add(seq, &entry.prev, &entry.hash, &part.head, false);
+        Ok(())
+    }
+
+    /// The block as it is now with its first seq, if it holds anything; the sealer is empty afterwards, without a seed.
     pub(crate) fn finish(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
+        let seed = self.seed.take();
         if self.end_run().is_none() {
             return Ok(None);
         }
+        self.end_time();
         let block = Stored {
             first: self.first,
             runs: self.runs[..].into(),
             prevs: self.prevs[..].into(),
             hashes: self.hashes[..].into(),
-            ends: self.ends[..].into(),
+            seeded: seed.is_some(),
+            nonces: seed.as_ref().map_or(&self.nonces[..], |seed| seed).into(),
+            times: self.times[..].into(),
+            retentions: self.retentions.iter().map(|(class, later)| (class.as_str(), *later)).collect(),
+            kept: self.kept[..].into(),
+            dictionary: self.packer.dictionary().into(),
+            lengths: self.lengths[..].into(),
             data: self.data[..].into(),
         };
         let mut bytes = Vec::with_capacity(self.len());
         codec::encode_into(&block, &mut bytes)?;
         // Their room is the next block's.
-        self.runs.clear();
-        self.prevs.clear();
-        self.hashes.clear();
-        self.ends.clear();
-        self.data.clear();
+        let parts = [
+            &mut self.runs,
+            &mut self.prevs,
+            &mut self.hashes,
+            &mut self.nonces,
+            &mut self.times,
+            &mut self.kept,
+            &mut self.lengths,
+            &mut self.data,
+        ];
+        parts.into_iter().for_each(Vec::clear);
+        self.time = (0, 0, 0);
+        self.retentions.clear();
+        self.packer.clear();
         Ok(Some((self.first, bytes)))
     }
 
@@ -221,47 +302,139 @@ impl Sealer {
         Some(first + u64::from(count))
     }
 
-    /// At most how long the block is, its last run included.
-    fn len(&self) -> usize {
-        let parts = self.runs.len() + self.prevs.len() + self.hashes.len() + self.ends.len() + self.data.len();
-        FIXED_BYTES + RUN_BYTES + parts
+    /// Writes down the present stretch of one time of recording.
+    fn end_time(&mut self) {
+        let (before, now, count) = self.time;
+        write_varint(zigzag(now.wrapping_sub(before)), &mut self.times);
+        write_varint(count, &mut self.times);
+        self.time = (now, now, 0);
     }
 
-    /// Length before, then the compressed bytes, or the bytes themselves where that is no longer.
-    fn compress(&mut self, bytes: &[u8]) {
-        write_varint(bytes.len() as u64, &mut self.packed);
-        let at = self.packed.len();
-        self.packer.compress(bytes, &mut self.packed);
-        if self.packed.len() - at >= bytes.len() {
-            self.packed.truncate(at);
-            self.packed.extend_from_slice(bytes);
+    /// Where the retention of an entry recorded then stands, if it does.
+    fn find_retention(&self, class: &str, until: Timestamp, recorded_at: i64) -> Option<usize> {
+        let later = later(until, recorded_at);
+        self.retentions.iter().position(|(c, l)| *l == later && c == class)
+    }
+
+    /// Where it stands from now on.
+    fn retention(&mut self, retention: &Retention<&str>, recorded_at: i64) -> usize {
+        let known = self.find_retention(retention.class, retention.until, recorded_at);
+        known.unwrap_or_else(|| {
+            self.retentions.push((retention.class.to_owned(), later(retention.until, recorded_at)));
+            self.retentions.len() - 1
+        })
+    }
+
+    /// At most how long the block is, its last run included.
+    fn len(&self) -> usize {
+        let nonces = if self.seed.is_some() { 16 } else { self.nonces.len() };
+        let parts = [&self.runs, &self.prevs, &self.hashes, &self.times, &self.kept, &self.lengths, &self.data];
+        let parts = parts.into_iter().map(Vec::len).sum::<usize>();
+        let retentions = self.retentions.iter().map(|(class, _)| class.len() + RETENTION_BYTES).sum::<usize>();
+        // A count may become longer by a byte with the next entry.
+        let run = self
+            .run
+            .map_or(0, |(from, first, count, _)| varint_len(first - from) + varint_len(u64::from(count) << 1) + 1);
+        let (before, now, count) = self.time;
+        let time = varint_len(zigzag(now.wrapping_sub(before))) + varint_len(count) + 1;
+        FIXED_BYTES + run + time + nonces + parts + retentions + self.packer.len()
+    }
+}
+
+/// By how much the end of a retention is later than the whole second in which the entry was recorded.
+fn later(until: Timestamp, recorded_at: i64) -> i64 {
+    until.nanos().wrapping_sub(second(recorded_at))
+}
+
+/// The whole second in which a time lies, in nanoseconds.
+fn second(nanos: i64) -> i64 {
+    nanos.div_euclid(SECOND).wrapping_mul(SECOND)
+}
+
+/// Integers with a sign alternate with those without: 0, -1, 1, -2.
+pub(super) fn zigzag(n: i64) -> u64 {
+    (n << 1 ^ n >> 63) as u64
+}
+
+/// What [`zigzag`] made.
+pub(super) fn unzigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// A walk over the columns of a block, entry by entry.
+#[derive(Debug, Clone)]
+struct Walk<'b> {
+    lengths: &'b [u8],
+    /// Where the next packed content begins.
+    from: usize,
+    times: &'b [u8],
+    /// The time of the present stretch, and how many more entries it has.
+    time: i64,
+    left: u64,
+}
+
+impl Walk<'_> {
+    /// Where the next entry's packed content lies, and when it was recorded.
+    fn step(&mut self) -> Option<(usize, usize, i64)> {
+        let (length, rest) = read_varint(self.lengths)?;
+        self.lengths = rest;
+        let from = self.from;
+        self.from = from.checked_add(usize::try_from(length).ok()?)?;
+        if self.left == 0 {
+            let (later, rest) = read_varint(self.times)?;
+            let (count, rest) = read_varint(rest)?;
+            self.times = rest;
+            self.time = self.time.wrapping_add(unzigzag(later));
+            self.left = count;
         }
+        self.left = self.left.checked_sub(1)?;
+        Some((from, self.from, self.time))
     }
 }
 
 impl<'a> Block<'a> {
     /// Reads a block; checks everything that the other methods rely on.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Block<'a>, CodecError> {
-        let Stored { first, runs, prevs, hashes, ends, data } = codec::decode(bytes)?;
+        let stored: Stored<'a> = codec::decode(bytes)?;
         let damaged = CodecError::Damaged("a block's parts do not fit together");
-        let (runs, count) = read_runs(first, &runs, &prevs).ok_or(damaged.clone())?;
-        if count == 0 || hashes.len() % 32 != 0 || hashes.len() / 32 != count || ends.len() != (count - 1) * 2 {
+        let (runs, count) = read_runs(stored.first, &stored.runs, &stored.prevs).ok_or(damaged.clone())?;
+        let nonces = if stored.seeded { 1 } else { count };
+        let fits = |bytes: &[u8], each: usize, count: usize| Some(bytes.len()) == count.checked_mul(each);
+        if count == 0
+            || !fits(&stored.hashes, 32, count)
+            || !fits(&stored.nonces, 16, nonces)
+            || !fits(&stored.kept, 1, count)
+        {
             return Err(damaged);
         }
-        let block = Block { runs, hashes, ends, data };
-        if !(0..count).map(|i| block.end(i)).is_sorted() {
-            return Err(damaged);
-        }
-        Ok(block)
+        Ok(Block {
+            runs,
+            hashes: stored.hashes,
+            seeded: stored.seeded,
+            nonces: stored.nonces,
+            times: stored.times,
+            retentions: stored.retentions.into_iter().map(|(class, later)| (Cow::Borrowed(class), later)).collect(),
+            kept: stored.kept,
+            dictionary: stored.dictionary,
+            lengths: stored.lengths,
+            data: stored.data,
+        })
     }
 
     /// The same block on its own feet.
     pub(crate) fn into_owned(self) -> Block<'static> {
+        let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
         Block {
             runs: self.runs,
-            hashes: self.hashes.into_owned().into(),
-            ends: self.ends.into_owned().into(),
-            data: self.data.into_owned().into(),
+            hashes: owned(self.hashes),
+            seeded: self.seeded,
+            nonces: owned(self.nonces),
+            times: owned(self.times),
+            retentions: self.retentions.into_iter().map(|(class, later)| (class.into_owned().into(), later)).collect(),
+            kept: owned(self.kept),
+            dictionary: owned(self.dictionary),
+            lengths: owned(self.lengths),
+            data: owned(self.data),
         }
     }
 
@@ -281,7 +454,7 @@ impl<'a> Block<'a> {
         seq.checked_sub(run.first).map(|at| run.before + at as usize)
     }
 
-    /// Every entry of the block: its seq, its place, and the hash before it unless that is kept elsewhere.
+    /// The seq of every entry of the block, its place, and the hash before it unless that is kept elsewhere.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, usize, Option<Hash>)> + '_ {
         self.runs.iter().flat_map(move |run| {
             (0..run.count as usize).map(move |at| {
@@ -290,6 +463,47 @@ impl<'a> Block<'a> {
                 (run.first + at as u64, place, prev)
             })
         })
+    }
+
+    /// What every entry says, in the order of [`Block::entries`].
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Part<'_>, CodecError>> + '_ {
+        let mut walk = self.walk();
+        self.entries().map(move |(seq, i, _)| self.read(seq, i, walk.step()))
+    }
+
+    /// What the entry at place `i` says, whose seq is `seq`.
+    pub(crate) fn part(&self, seq: u64, i: usize) -> Result<Part<'_>, CodecError> {
+        let mut walk = self.walk();
+        for _ in 0..i {
+            walk.step();
+        }
+        self.read(seq, i, walk.step())
+    }
+
+    /// Whether the columns end with the last entry and say nothing else, so that all bytes of the block are looked at.
+    pub(crate) fn is_whole(&self) -> bool {
+        let mut walk = self.walk();
+        let mut times = (0i64, true);
+        let mut used = 0u8;
+        for &kept in self.kept.iter() {
+            let begins = walk.left == 0;
+            let first = walk.times.len() == self.times.len();
+            if walk.step().is_none() {
+                return false;
+            }
+            // Stretches that touch would be one.
+            times = (walk.time, times.1 && (!begins || first || times.0 != walk.time));
+            // Retentions stand in the order of their first use.
+            if kept > used {
+                if kept != used + 1 {
+                    return false;
+                }
+                used = kept;
+            }
+        }
+        let distinct = (1..self.retentions.len()).all(|i| !self.retentions[..i].contains(&self.retentions[i]));
+        let ended = walk.lengths.is_empty() && walk.times.is_empty() && walk.left == 0;
+        ended && walk.from == self.data.len() && times.1 && usize::from(used) == self.retentions.len() && distinct
     }
 
     /// The hash of the entry at place `i`.
@@ -309,27 +523,28 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// The stored body of the entry at place `i`.
-    pub(crate) fn body(&self, i: usize) -> Result<Cow<'_, [u8]>, CodecError> {
-        let end = self.end(i);
-        let damaged = CodecError::Damaged("an entry of a block does not decompress");
-        if i == 0 {
-            return self.data.get(..end).map(Cow::Borrowed).ok_or(damaged);
-        }
-        let packed = self.data.get(self.end(i - 1)..end).ok_or(damaged.clone())?;
-        let (length, packed) = read_varint(packed).ok_or(damaged.clone())?;
-        let length = usize::try_from(length).ok().filter(|&l| l <= codec::MAX_BYTES).ok_or(damaged.clone())?;
-        if length == packed.len() {
-            return Ok(Cow::Borrowed(packed));
-        }
-        let dictionary = self.data.get(..self.end(0)).ok_or(damaged.clone())?;
-        let body = lz4_flex::block::decompress_with_dict(packed, length, dictionary).map_err(|_| damaged.clone())?;
-        if body.len() == length { Ok(Cow::Owned(body)) } else { Err(damaged) }
+    fn walk(&self) -> Walk<'_> {
+        Walk { lengths: &self.lengths, from: 0, times: &self.times, time: 0, left: 0 }
     }
 
-    fn end(&self, i: usize) -> usize {
-        let bytes = self.ends.get(i * 2..i * 2 + 2).and_then(|b| b.try_into().ok());
-        bytes.map_or(self.data.len(), |bytes| u16::from_le_bytes(bytes).into())
+    fn read(&self, seq: u64, i: usize, step: Option<(usize, usize, i64)>) -> Result<Part<'_>, CodecError> {
+        let damaged = || CodecError::Damaged("an entry of a block does not unpack");
+        let (from, to, recorded_at) = step.ok_or_else(damaged)?;
+        let packed = self.data.get(from..to).ok_or_else(damaged)?;
+        let content = pack::unpack(packed, &self.dictionary, codec::MAX_BYTES).ok_or_else(damaged)?;
+        let at = if self.seeded { 0 } else { i * 16 };
+        let nonce = self.nonces.get(at..).and_then(|nonces| nonces.first_chunk::<16>()).ok_or_else(damaged)?;
+        let nonce = if self.seeded { part::nonce_of(nonce, seq) } else { *nonce };
+        let retention = match self.kept.get(i).copied().unwrap_or_default().checked_sub(1) {
+            None => None,
+            Some(place) => {
+                let (class, later) = self.retentions.get(usize::from(place)).ok_or_else(damaged)?;
+                let until = Timestamp::from_nanos(second(recorded_at).wrapping_add(*later));
+                Some(Retention { class: &**class, until })
+            }
+        };
+        let head = Head { nonce, recorded_at: Timestamp::from_nanos(recorded_at), retention };
+        Ok(Part { head, content: content.into() })
     }
 }
 
@@ -364,6 +579,11 @@ pub(crate) fn write_varint(mut n: u64, out: &mut Vec<u8>) {
         n >>= 7;
     }
     out.push(n as u8);
+}
+
+/// How many bytes [`write_varint`] writes.
+fn varint_len(n: u64) -> usize {
+    (64 - (n | 1).leading_zeros()).div_ceil(7) as usize
 }
 
 /// Reads what [`write_varint`] writes and gives the rest; `None` where it ends early or is longer than needed.

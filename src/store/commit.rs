@@ -5,17 +5,18 @@
 //! was opened again and read anew, because a failed commit may still have reached the disk. Invariant W3: the entries
 //! of one job stand in one commit, all or none.
 
-use super::block::{Packed, Sealer};
+use super::block::Sealer;
 use super::draft::{Entries, Job, What};
 use super::guard::guarded;
+use super::part;
 use super::prepare::Prepared;
 use super::publish::Committed;
 use super::sender::{Seen, Window};
-use super::sound::Damage;
 use super::state::{STATE_KEY, State};
 use super::subjects::{self, NewSubject};
 use super::tables::{self, Stored};
 use super::turn::Turn;
+use super::writer::Core;
 use super::{Receipt, Shared};
 use crate::codec;
 use crate::entry::{CallLimits, Content, OwnEntry, Phase, Retention};
@@ -29,26 +30,6 @@ use redb::ReadableDatabase;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Less time is not worth a commit of its own: who opens a store to read it leaves it as it is.
-const TICK: Duration = Duration::from_secs(60);
-
-/// What the writer knows besides what is on the disk. Only the thread whose turn it is touches it.
-#[derive(Debug)]
-pub(crate) struct Core {
-    pub state: State,
-    pub frontier: Frontier,
-    /// Holds the entries from `state.sealed` on.
-    sealer: Sealer,
-    /// When the expiry clock was last told how much time had passed, by the monotonic clock.
-    ticked: Duration,
-    /// Whether the log says already that this process records without the key.
-    pub unsigned_said: bool,
-    /// Set while what is on the disk is not known.
-    pub broken: bool,
-    /// What could not be read when the store was opened. Nothing is written while there is something.
-    pub damaged: Option<Damage>,
-}
-
 /// Entries on their way into one commit.
 pub(crate) struct Staging<'a> {
     shared: &'a Shared,
@@ -60,6 +41,9 @@ pub(crate) struct Staging<'a> {
     frontier: Frontier,
     pub now: Timestamp,
     entries: Entries,
+    /// The block that is being filled, and those that became full, with their first seqs.
+    sealer: Sealer,
+    blocks: Vec<(u64, Vec<u8>)>,
     nodes: Vec<((u8, u64), Hash)>,
     windows: HashMap<String, Window>,
     begun: Vec<u64>,
@@ -67,38 +51,20 @@ pub(crate) struct Staging<'a> {
     subjects: Vec<NewSubject>,
     /// The line that is being written.
     line: Vec<u8>,
-    /// Random bytes for the entries to come: asking for them once costs less than once an entry.
-    nonces: Vec<[u8; 16]>,
 }
 
 /// Where a staging stood before a job, so that a refused job leaves nothing behind.
 struct Mark {
     state: State,
     frontier: Frontier,
+    /// Of a job of one call nothing: refused, it added nothing to the block.
+    sealer: Option<Sealer>,
+    blocks: usize,
     entries: usize,
     nodes: usize,
     begun: usize,
     finished: usize,
     subjects: usize,
-}
-
-impl Core {
-    /// What was read of the file, at this time of the monotonic clock.
-    pub(crate) fn new(state: State, frontier: Frontier, tail: &[Packed], now: Duration) -> Result<Core> {
-        let mut sealer = Sealer::default();
-        // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
-        for (seq, packed) in (state.sealed..).zip(tail) {
-            sealer.push(seq, packed.piece())?;
-        }
-        Ok(Core { state, frontier, sealer, ticked: now, unsigned_said: false, broken: false, damaged: None })
-    }
-
-    /// The expiry clock, with the time that has passed since it was last told.
-    pub(super) fn clock(&self, shared: &Shared, bound: Duration) -> ExpiryClock {
-        let mut clock = ExpiryClock::resume(self.state.clock.clone(), bound);
-        clock.advance_open(shared.clock.monotonic().saturating_sub(self.ticked));
-        clock
-    }
 }
 
 impl<'a> Staging<'a> {
@@ -118,13 +84,14 @@ impl<'a> Staging<'a> {
             frontier: core.frontier.clone(),
             now,
             entries: Entries::default(),
+            sealer: core.sealer.clone(),
+            blocks: Vec::new(),
             nodes: Vec::new(),
             windows: HashMap::new(),
             begun: Vec::new(),
             finished: Vec::new(),
             subjects: Vec::new(),
             line: Vec::with_capacity(1024),
-            nonces: Vec::new(),
         };
         staging.state.clock = staging.clock.state().clone();
         shared.check_keys(&mut staging, core)?;
@@ -146,7 +113,7 @@ impl<'a> Staging<'a> {
         let ledger = self.shared.ledger();
         let now = self.now;
         for (&seq, grant) in ledger.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
-            let retention = self.shared.stored()?.find(seq)?.map(|found| found.entry()).transpose()?;
+            let retention = self.shared.stored()?.find(seq)?;
             let retention = retention.and_then(|entry| entry.body.retention);
             self.own(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
         }
@@ -207,6 +174,8 @@ impl<'a> Staging<'a> {
         let mark = Mark {
             state: self.state.clone(),
             frontier: self.frontier.clone(),
+            sealer: (job.calls.len() > 1).then(|| self.sealer.clone()),
+            blocks: self.blocks.len(),
             entries: self.entries.len(),
             nodes: self.nodes.len(),
             begun: self.begun.len(),
@@ -214,10 +183,18 @@ impl<'a> Staging<'a> {
             subjects: self.subjects.len(),
         };
         let windows = job.calls.iter().any(|call| call.sender.is_some()).then(|| self.windows.clone());
-        self.reserve(job.calls.len());
+        self.entries.reserve(job.calls.len());
         let receipts = (0..job.calls.len()).map(|at| self.call(&job, at)).collect();
         if let Err(e) = receipts {
-            self.state = mark.state;
+            let State { sealed, seed, .. } = std::mem::replace(&mut self.state, mark.state);
+            match mark.sealer {
+                Some(sealer) => {
+                    self.sealer = sealer;
+                    self.blocks.truncate(mark.blocks);
+                }
+                // At most the block before it was cut.
+                None => (self.state.sealed, self.state.seed) = (sealed, seed),
+            }
             self.frontier = mark.frontier;
             self.entries.truncate(mark.entries);
             self.nodes.truncate(mark.nodes);
@@ -231,13 +208,6 @@ impl<'a> Staging<'a> {
         }
         self.entries.took(job);
         receipts
-    }
-
-    /// Makes ready for this many entries.
-    fn reserve(&mut self, entries: usize) {
-        self.entries.reserve(entries);
-        self.nonces.resize(entries, [0; 16]);
-        self.shared.random.fill(self.nonces.as_flattened_mut());
     }
 
     fn call(&mut self, job: &Job, at: usize) -> Result<Receipt> {
@@ -292,15 +262,27 @@ impl<'a> Staging<'a> {
 
     /// Chains one entry.
     fn append(&mut self, retention: Option<&Retention>, what: &What<'_>) -> Result<Receipt> {
-        let nonce = match self.nonces.pop() {
-            Some(nonce) => nonce,
-            None => {
-                let mut nonce = [0; 16];
-                self.shared.random.fill(&mut nonce);
-                nonce
+        let (seq, prev) = (self.state.size, self.state.head);
+        let mut own = Vec::new();
+        let content = match what {
+            What::Call(job, at) => job.content(*at),
+            What::Own(_, _, content) => {
+                codec::append(content, &mut own)?;
+                &own
             }
         };
-        let (seq, prev, text) = (self.state.size, self.state.head, &mut self.line);
+        let kept = retention.map(|retention| (retention.class.as_str(), retention.until));
+        if !self.sealer.room(seq, content, self.now, kept) {
+            self.blocks.extend(self.sealer.finish()?);
+            self.state.sealed = seq;
+            self.sealer.room(seq, content, self.now, kept);
+        }
+        if self.sealer.is_empty() {
+            self.shared.random.fill(&mut self.state.seed);
+            self.sealer.begin(self.state.seed);
+        }
+        let nonce = part::nonce_of(&self.state.seed, seq);
+        let text = &mut self.line;
         let place = Place { seq, prev: &prev, nonce, recorded_at: self.now, retention };
         text.clear();
         // The limit is for calls; the store's own entries, a policy among them, are as large as they are.
@@ -320,7 +302,8 @@ impl<'a> Staging<'a> {
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         let hash = Hash::leaf(text);
-        self.entries.push(&place, hash, what)?;
+        self.entries.push(&place, hash, what, content)?;
+        self.sealer.add(seq, &prev, &hash, &place.head(), false);
         let nodes = &mut self.nodes;
         self.frontier.append(hash, &mut |level, index, hash| {
             if level >= super::NODE_LEVEL {
@@ -495,9 +478,11 @@ impl Shared {
         take: impl FnOnce() -> Result<()>,
     ) -> Result<Option<Committed>> {
         let Staging {
-            mut state,
+            state,
             frontier,
             entries,
+            sealer,
+            blocks,
             nodes,
             windows,
             begun,
@@ -509,8 +494,7 @@ impl Shared {
             ..
         } = staging;
         let wrapped = self.wrap_subjects(subjects)?;
-        let mut sealer = core.sealer.clone();
-        let written = self.write(core, other, &mut state, &mut sealer, &entries, |txn| {
+        let written = self.write(core, other, &state, &blocks, &entries, |txn| {
             if !nodes.is_empty() {
                 let mut table = txn.open_table(tables::NODES).stored()?;
                 for (key, hash) in &nodes {
@@ -559,8 +543,8 @@ impl Shared {
         &self,
         core: &Core,
         other: Option<&redb::Database>,
-        state: &mut State,
-        sealer: &mut Sealer,
+        state: &State,
+        blocks: &[(u64, Vec<u8>)],
         entries: &Entries,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
@@ -568,16 +552,10 @@ impl Shared {
         let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &***own), Ok)?)?;
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
-            let mut blocks = None;
-            for (seq, piece) in (core.state.size..).zip(entries.pieces()) {
-                if let Some((first, block)) = sealer.push(seq, piece)? {
-                    if blocks.is_none() {
-                        blocks = Some(txn.open_table(tables::BLOCKS).stored()?);
-                    }
-                    if let Some(table) = &mut blocks {
-                        table.insert(first, &*block).stored()?;
-                    }
-                    state.sealed = seq;
+            if !blocks.is_empty() {
+                let mut table = txn.open_table(tables::BLOCKS).stored()?;
+                for (first, block) in blocks {
+                    table.insert(first, &**block).stored()?;
                 }
             }
             if state.sealed > core.state.sealed {
@@ -585,8 +563,8 @@ impl Shared {
                 tail.retain_in(gone, |_, _| false).stored()?;
             }
             let kept = state.sealed.saturating_sub(core.state.size) as usize;
-            for (seq, piece) in (core.state.size..).zip(entries.pieces()).skip(kept) {
-                tail.insert(seq, &*piece.to_row()).stored()?;
+            for (seq, row) in (core.state.size + kept as u64..).zip(entries.rows(kept)) {
+                tail.insert(seq, &*row).stored()?;
             }
         }
         more(&txn)?;
@@ -595,48 +573,6 @@ impl Shared {
             meta.insert(STATE_KEY, &*codec::encode(state)?).stored()?;
         }
         txn.commit().stored()
-    }
-
-    /// Makes a block of the tail, so that every entry is in one.
-    pub(super) fn seal(&self, core: &mut Core) -> Result<()> {
-        let mut sealer = core.sealer.clone();
-        let Some((first, block)) = sealer.finish()? else { return Ok(()) };
-        let mut state = core.state.clone();
-        state.sealed = state.size;
-        core.broken = true;
-        let database = self.database()?;
-        let txn = self.begin_write(database.get()?)?;
-        txn.open_table(tables::BLOCKS).stored()?.insert(first, &*block).stored()?;
-        txn.open_table(tables::TAIL).stored()?.retain_in(core.state.sealed..state.size, |_, _| false).stored()?;
-        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
-        txn.commit().stored()?;
-        core.broken = false;
-        core.state = state;
-        core.sealer = sealer;
-        Ok(())
-    }
-
-    /// Keeps the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: nobody
-    /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
-    /// unexplained is credited.
-    pub(super) fn tick(&self, core: &mut Core) -> Result<()> {
-        let now = self.clock.monotonic();
-        let elapsed = now.saturating_sub(core.ticked);
-        if elapsed < TICK || core.state.clock.frozen.is_some() || core.state.size == 0 {
-            return Ok(());
-        }
-        let clock = core.clock(self, self.policies().set.retention.clock_bound());
-        let mut state = core.state.clone();
-        state.clock = clock.state().clone();
-        core.broken = true;
-        let database = self.database()?;
-        let txn = self.begin_write(database.get()?)?;
-        txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
-        txn.commit().stored()?;
-        core.broken = false;
-        core.state = state;
-        core.ticked = now;
-        Ok(())
     }
 
     /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.

@@ -4,7 +4,7 @@
 //! before. So it is written on the caller's thread, and the writer puts the few things in. A job keeps the texts of all its
 //! calls together: a thousand calls are a handful of allocations, made by one thread and given back by another.
 
-use super::block::Piece;
+use super::part;
 use super::pending::Indexed;
 use super::prepare::Prepared;
 use super::subjects::NewSubject;
@@ -182,17 +182,12 @@ impl Entries {
     }
 
     /// Adds an entry. A job whose calls are added is handed over with [`Entries::took`] when it is complete.
-    pub(super) fn push(&mut self, place: &Place<'_>, hash: Hash, what: &What<'_>) -> Result<()> {
+    pub(super) fn push(&mut self, place: &Place<'_>, hash: Hash, what: &What<'_>, content: &[u8]) -> Result<()> {
         codec::encode_into(&place.head(), &mut self.bytes)?;
+        self.bytes.extend_from_slice(content);
         let said = match what {
-            What::Own(kind, now, content) => {
-                codec::append(content, &mut self.bytes)?;
-                Said::Own(*kind, *now)
-            }
-            What::Call(job, at) => {
-                self.bytes.extend_from_slice(job.content(*at));
-                Said::Call(self.jobs.len(), *at)
-            }
+            What::Own(kind, now, _) => Said::Own(*kind, *now),
+            What::Call(_, at) => Said::Call(self.jobs.len(), *at),
         };
         let retention = place.retention.map(|retention| self.keep(retention));
         self.all.push(Staged { prev: *place.prev, hash, end: self.bytes.len(), retention, said });
@@ -224,13 +219,12 @@ impl Entries {
         self.bytes.truncate(self.all.last().map_or(0, |last| last.end));
     }
 
-    /// The entries as they are stored.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = Piece<'_>> {
-        let mut start = 0;
-        self.all.iter().map(move |staged| Piece {
-            prev: staged.prev,
-            hash: staged.hash,
-            bytes: &self.bytes[std::mem::replace(&mut start, staged.end)..staged.end],
+    /// The rows of the tail of all but the first `skipped` entries.
+    pub(super) fn rows(&self, skipped: usize) -> impl Iterator<Item = Vec<u8>> {
+        let mut start = skipped.checked_sub(1).and_then(|last| self.all.get(last)).map_or(0, |last| last.end);
+        self.all.iter().skip(skipped).map(move |staged| {
+            let body = &self.bytes[std::mem::replace(&mut start, staged.end)..staged.end];
+            part::row(&staged.prev, &staged.hash, body)
         })
     }
 

@@ -1,14 +1,14 @@
 //! What the fuzz targets reach of the stored bytes. Compiled only with the feature `fuzzing`; no part of the interface.
 
-use super::block::{Block, Packed, Sealer};
+use super::block::{Block, Sealer};
 use super::merge::{Column, Row};
+use super::part::{self, Packed, Part};
 use super::pending::BATCH;
 use super::rollup::Cell;
 use super::sender::Window;
 use super::state::State;
 use super::{posting, tables};
 use crate::codec;
-use crate::entry::Body;
 use crate::retention::SeqSet;
 use crate::{Hash, Result, ToolCall, line};
 use redb::ReadableTable;
@@ -22,7 +22,10 @@ pub const KINDS: u8 = 9;
 pub fn stored(kind: u8, bytes: &[u8]) {
     match kind % KINDS {
         0 => {
-            if let Ok(body) = codec::decode::<Body>(bytes) {
+            if let Ok((head, content)) = codec::decode_first(bytes)
+                && let Ok(body) = (Part { head, content: content.into() }).body::<String>()
+            {
+                assert_eq!(codec::encode(&body).ok().as_deref(), Some(bytes), "a body has one form");
                 let mut text = Vec::new();
                 line::write(&mut text, 7, &Hash::ZERO, &body);
                 body.facets(&mut |_, _| {});
@@ -31,18 +34,26 @@ pub fn stored(kind: u8, bytes: &[u8]) {
         1 => {
             if let Ok(block) = Block::decode(bytes) {
                 let block = block.into_owned();
-                for (seq, i, prev) in block.entries() {
+                let _ = block.is_whole();
+                for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
                     assert!(block.find(seq) == Some(i) && block.spans(seq), "a block finds its own entries");
                     assert_eq!(block.prev(i), prev, "a block has one hash before each of its entries");
-                    if let Ok(body) = block.body(i) {
-                        let _ = codec::decode::<Body>(&body);
+                    let alone = block.part(seq, i);
+                    assert_eq!(part.is_ok(), alone.is_ok(), "an entry is read alone as it is among the others");
+                    if let (Ok(part), Ok(alone)) = (part, alone) {
+                        assert_eq!(part.content, alone.content, "an entry is read alone as it is among the others");
+                        let _ = part.body::<String>();
                     }
                 }
             }
         }
         2 => {
             if let Ok(packed) = Packed::from_row(bytes) {
-                assert_eq!(packed.piece().to_row(), bytes, "a row of the tail has one form");
+                assert_eq!(
+                    part::row(&packed.prev, &packed.hash, &packed.bytes),
+                    bytes,
+                    "a row of the tail has one form"
+                );
             }
         }
         3 => {
@@ -98,12 +109,14 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
     let mut samples = Vec::new();
     let mut sealer = Sealer::default();
     for seq in 0..snapshot.size {
-        let Some(found) = snapshot.find(seq)? else { continue };
+        let Some(entry) = snapshot.find(seq)? else { continue };
+        let (hash, bytes) = (entry.hash(), codec::encode(&entry.body)?);
         if seq < 4 {
-            samples.push((0, found.packed.bytes.clone()));
-            samples.push((2, found.packed.piece().to_row()));
+            samples.push((0, bytes.clone()));
+            samples.push((2, part::row(&entry.prev, &hash, &bytes)));
         }
-        sealer.push(seq, found.packed.piece())?;
+        let packed = Packed { prev: entry.prev, hash, bytes };
+        sealer.push(seq, &packed.prev, &hash, &packed.part()?, false)?;
     }
     samples.extend(sealer.finish()?.map(|(_, block)| (1, block)));
     let mut each = |kind, bytes: &[u8]| samples.push((kind, bytes.to_vec()));

@@ -1,9 +1,10 @@
 //! The keys of an open store, and what they are used for: digests of results, pseudonyms, signatures.
 
-use super::commit::{Core, Staging};
+use super::commit::Staging;
 use super::guard::guarded;
 use super::shared::Shared;
 use super::tables::{self, Stored};
+use super::writer::Core;
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
 use crate::keys::{KeyFile, KeyId, KeyVault, Passphrase, Settled};

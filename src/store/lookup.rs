@@ -52,7 +52,7 @@ impl Snapshot {
             for seq in seqs {
                 let Some(found) = self.find(seq)? else { continue };
                 let mut value = None;
-                found.entry()?.body.facets(&mut |f, v| {
+                found.body.facets(&mut |f, v| {
                     if f == field && *term_key(v.as_bytes()) == *key {
                         value = Some(v.to_owned());
                     }

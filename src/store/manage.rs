@@ -1,9 +1,10 @@
 //! What is done to a store by those who run it: policies, holds, keys, the clock. Each is an entry of the chain.
 
-use super::commit::{Core, Staging};
+use super::commit::Staging;
 use super::log::{AuditLog, Receipt};
 use super::names::Names;
 use super::shared::Shared;
+use super::writer::Core;
 use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::policy::PolicySet;

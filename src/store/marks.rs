@@ -4,9 +4,10 @@
 //! Invariant N3: the alerts that an evaluation raised and the mark of how far it went stand in one commit, and only where
 //! the mark is still where that evaluation began. So each alert is in the chain once, whatever is killed when.
 
-use super::commit::{Core, Staging};
+use super::commit::Staging;
 use super::shared::Shared;
 use super::tables::{self, Stored};
+use super::writer::Core;
 use super::{AuditLog, Receipt};
 use crate::entry::{Kind, Retention};
 use crate::json::Object;

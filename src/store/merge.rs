@@ -6,13 +6,14 @@
 //! slice at a time, so that recording goes on meanwhile.
 
 use super::block::{read_varint, write_varint};
-use super::commit::{Core, Staging};
+use super::commit::Staging;
 use super::guard::guarded;
 use super::pending::{Generation, Index};
 use super::posting::{self, List};
 use super::rollup::Cell;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored, shelf, term_key};
+use super::writer::Core;
 use super::zones;
 use super::{Shared, Snapshot};
 use crate::codec::{self, CodecError};

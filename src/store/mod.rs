@@ -1,13 +1,13 @@
 //! The store: one file, one writer at a time, any number of readers.
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded,
-//! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk, `publish` shows it;
-//! `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed values, which
-//! `privacy` shows and destroys. `snapshot` reads, `rows` for proofs, and `starts` remembers where blocks are; `open` brings it
-//! all up, and `sound` keeps redb from files that it would not survive; `purge` decides what goes, `rewrite` writes the store
-//! anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring` hands
-//! checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how things lie in the file. Only
-//! this folder knows redb.
+//! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk (`writer` is what they know),
+//! `publish` shows it; `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed
+//! values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs, and `starts` remembers where blocks are; `open`
+//! brings it all up, and `sound` keeps redb from files that it would not survive; `purge` decides what goes, `rewrite` writes the
+//! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
+//! hands checkpoints out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
+//! things lie in the file. Only this folder knows redb.
 
 mod anchoring;
 mod backup;
@@ -27,13 +27,14 @@ mod health;
 mod keyring;
 mod log;
 mod lookup;
-mod lz4;
 mod manage;
 mod marks;
 mod merge;
 mod names;
 mod open;
 mod options;
+mod pack;
+mod part;
 mod pending;
 mod place;
 mod posting;
@@ -58,6 +59,7 @@ mod storage;
 mod subjects;
 mod tables;
 mod turn;
+mod writer;
 mod zones;
 
 pub use anchoring::AnchorHealth;
@@ -68,6 +70,7 @@ pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
 pub use options::Options;
+pub(crate) use part::Part;
 pub(crate) use pending::{BATCH, Terms};
 pub(crate) use prepare::Prepared;
 pub(crate) use prints::{Hashes, Prints, Tally};

@@ -5,12 +5,12 @@
 //! opened for reading only: what would be written next rests on all of them.
 
 use super::anchoring::Anchoring;
-use super::block::Packed;
-use super::commit::{Core, Staging};
+use super::commit::Staging;
 use super::guard::guarded;
 use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
+use super::part::Packed;
 use super::pending::{BATCH, Generation};
 use super::place;
 use super::shared::{News, Published, Shared, Work};
@@ -21,12 +21,13 @@ use super::storage;
 use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
+use super::writer::Core;
 use crate::entry::{Body, Content};
 use crate::keys::{KeyFile, KeyVault};
 use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::retention::{ExpiryClock, SeqSet};
-use crate::{Entry, Error, ErrorKind, Kind, Result, codec};
+use crate::{Entry, Error, ErrorKind, Kind, Result};
 use redb::Builder;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -132,7 +133,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
         pseudonym_key: keys.as_ref().and_then(Keyring::pseudonym_key),
     };
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
-    let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic())?;
+    let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
     let policies = options.policies.clone();
     let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default(), purged: SeqSet::new() };
     let shared = share(options, source, database, loaded, keys)?;
@@ -307,7 +308,7 @@ pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
         }
     }
     for seq in snapshot.own_entries(Ledger::wants_purgeable)? {
-        if let Some(own) = snapshot.find(seq)?.map(|found| found.entry()).transpose()?.as_ref().and_then(Entry::own) {
+        if let Some(own) = snapshot.find(seq)?.as_ref().and_then(Entry::own) {
             ledger.apply(seq, own)?;
         }
     }
@@ -350,15 +351,16 @@ pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
         purged = purged.union(&set?);
         Ok(())
     })?;
-    let mut core = Core::new(state, frontier, &tail, now)?;
-    core.damaged = damaged.map(Damage::Entry).or_else(|| database.is_damaged().then_some(Damage::Tables));
+    let mut core = Core::new(state, frontier, &tail, now);
+    core.damaged =
+        damaged.map(Damage::Entry).or(core.damaged).or_else(|| database.is_damaged().then_some(Damage::Tables));
     Ok(Loaded { core, generations, ledger, purged })
 }
 
 /// The entry at `seq`, which no index batch covers, so that nothing can have purged it.
 fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
     match snapshot.find(seq)? {
-        Some(found) => codec::decode(&found.packed.bytes).map_err(|e| Error::from(e).at(seq)),
+        Some(found) => Ok(found.body),
         None => Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
     }
 }

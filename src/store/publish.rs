@@ -5,10 +5,10 @@
 //! takes the turn for itself finds all of them shown.
 
 use super::Shared;
-use super::commit::Core;
 use super::draft::Entries;
 use super::pending::{BATCH, Generation};
 use super::state::State;
+use super::writer::Core;
 use crate::ledger::Ledger;
 use crate::{Hash, Result};
 use std::sync::{Arc, MutexGuard, PoisonError};

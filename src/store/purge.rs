@@ -4,7 +4,7 @@
 //! covers. Invariant X4: until the new file has taken the old one's name, the store is as before; from then on it is as
 //! after. A crash or a full disk in between leaves a file beside the store that the next purge or open removes.
 
-use super::commit::{Core, Staging};
+use super::commit::Staging;
 use super::guard::guarded;
 use super::log::AuditLog;
 use super::options::Source;
@@ -16,6 +16,7 @@ use super::snapshot::Snapshot;
 use super::sound::Handle;
 use super::storage;
 use super::tables::{self, Stored};
+use super::writer::Core;
 use crate::entry::{Content, Field, Outcome, Retention};
 use crate::json::Object;
 use crate::ledger::Ledger;
@@ -199,7 +200,7 @@ fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> R
     })?;
     let mut consider = |planner: &mut Planner<'_>, seq: u64| -> Result<()> {
         let Some(found) = snapshot.find(seq)? else { return Ok(()) };
-        let body = found.entry()?.body;
+        let body = found.body;
         if planner.consider(seq, &body) == crate::retention::Fate::Expired
             && let Content::Call(call) = &body.content
             && call.kind() == Kind::ToolCall

@@ -13,7 +13,7 @@
 //! syncs of others wait, and recording is one of the others.
 
 use super::backup;
-use super::block::{Piece, Sealer};
+use super::block::Sealer;
 use super::merge::{Husk, row_inner};
 use super::pending::BATCH;
 use super::posting::List;
@@ -21,7 +21,7 @@ use super::state::STATE_KEY;
 use super::tables::{self, Stored};
 use super::{NODE_LEVEL, Snapshot, zones};
 use crate::codec;
-use crate::entry::{Body, Field};
+use crate::entry::Field;
 use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::{Error, Result};
@@ -348,18 +348,31 @@ impl Anew<'_> {
         let indexed = snapshot.state.indexed;
         snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
             let block = scanned.block?;
-            for (seq, i, prev) in block.entries() {
-                if taken.contains(seq) {
+            // A block that loses nothing stays as it is, with the seed of its nonces; of one that loses something no seed may
+            // stay, because it would give the nonces of what is gone.
+            let whole = !block.entries().any(|(seq, ..)| taken.contains(seq));
+            if whole {
+                if let Some((first, block)) = sealer.finish()? {
+                    blocks.push(first, &block)?;
+                }
+                blocks.push(scanned.key, scanned.bytes)?;
+            }
+            for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
+                let zoned = seq < indexed && touches(taken, seq);
+                if taken.contains(seq) || whole && !zoned {
                     continue;
                 }
-                let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?;
-                if seq < indexed && touches(taken, seq) {
-                    let body: Body = codec::decode(&bytes).map_err(|e| Error::from(e).at(seq))?;
-                    for (key, zone) in zones::of(seq, &[body.timestamp().nanos()]) {
+                let part = part.map_err(|e| Error::from(e).at(seq))?;
+                if zoned {
+                    let time = part.timestamp().map_err(|e| Error::from(e).at(seq))?;
+                    for (key, zone) in zones::of(seq, &[time.nanos()]) {
                         if key.0 == 0 {
                             join(&mut zones, key, zone);
                         }
                     }
+                }
+                if whole {
+                    continue;
                 }
                 let prev = match prev {
                     Some(prev) => prev,
@@ -367,8 +380,7 @@ impl Anew<'_> {
                 };
                 while kept.next_if(|&leaf| leaf + 1 < seq).is_some() {}
                 let kept = kept.peek().is_some_and(|&leaf| leaf + 1 == seq);
-                let entry = Piece { prev, hash: block.hash(i), bytes: &bytes };
-                if let Some((first, block)) = sealer.push_behind(seq, entry, kept)? {
+                if let Some((first, block)) = sealer.push(seq, &prev, &block.hash(i), &part, kept)? {
                     blocks.push(first, &block)?;
                 }
             }
@@ -498,7 +510,7 @@ fn value_of(snapshot: &Snapshot, field: Field, term: u64, list: List<'_>) -> Res
     for seq in list.seqs(BATCH as usize).unwrap_or_default() {
         let Some(found) = snapshot.find(seq)? else { continue };
         let mut values = Vec::new();
-        found.entry()?.body.facets(&mut |f, value| {
+        found.body.facets(&mut |f, value| {
             if f == field {
                 values.push(value.to_owned());
             }

@@ -1,8 +1,9 @@
 //! Walking whole tables, for verification: everything that lies in the file, whether or not it should.
 
 use super::Snapshot;
-use super::block::{Block, Packed};
+use super::block::Block;
 use super::merge::{Column, Husk, Row};
+use super::part::Packed;
 use super::rollup::Cell;
 use super::sender::Window;
 use super::tables::{self, Stored, on_shelf, shelf};
@@ -32,6 +33,8 @@ macro_rules! walk {
 pub(crate) struct ScannedBlock<'a> {
     /// The key under which it stands.
     pub key: u64,
+    /// As it is stored.
+    pub bytes: &'a [u8],
     pub block: Result<Block<'a>>,
 }
 
@@ -129,7 +132,7 @@ impl Snapshot {
         let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
         walk!(self.blocks().range(start..to.max(start)), |key, value| {
             let block = Block::decode(value);
-            each(ScannedBlock { key, block: block.map_err(Error::from) })?;
+            each(ScannedBlock { key, bytes: value, block: block.map_err(Error::from) })?;
         })
     }
 

@@ -2,7 +2,6 @@
 
 use super::Receipt;
 use super::anchoring::Anchoring;
-use super::commit::Core;
 use super::draft::Job;
 use super::guard::guarded;
 use super::keyring::Keyring;
@@ -14,6 +13,7 @@ use super::starts::Starts;
 use super::state::State;
 use super::subjects::Subjects;
 use super::turn::Turns;
+use super::writer::Core;
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
 use crate::ledger::Ledger;

@@ -3,16 +3,15 @@
 //! Invariant S1: what is known of the newest entries is taken before the read transaction begins. The transaction
 //! therefore holds at least what the generations do, and index rows below the first generation are all in it.
 
-use super::block::{Block, Packed};
+use super::block::Block;
 use super::guard::guarded;
+use super::part::{Packed, Part};
 use super::pending::Generation;
 use super::sound::Handle;
 use super::starts::Starts;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
 use super::{NODE_LEVEL, Shared};
-use crate::codec;
-use crate::entry::Body;
 use crate::merkle::Nodes;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
@@ -56,22 +55,7 @@ enum Last {
     None,
     /// Its first seq.
     Seen(u64),
-    Held(Block<'static>),
-}
-
-/// An entry as it lies in the store.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub seq: u64,
-    pub packed: Packed,
-}
-
-impl Found {
-    /// The entry itself.
-    pub(crate) fn entry(&self) -> Result<Entry> {
-        let body: Body = codec::decode(&self.packed.bytes).map_err(|e| Error::from(e).at(self.seq))?;
-        Ok(Entry { seq: self.seq, prev: self.packed.prev, body })
-    }
+    Held(Box<Block<'static>>),
 }
 
 impl Shared {
@@ -205,7 +189,7 @@ impl Snapshot {
             let done = read(&block)?;
             let in_place = block.runs().first().is_some_and(|r| r.first == first);
             *last = match *last {
-                Last::Seen(seen) if seen == first && in_place => Last::Held(block.into_owned()),
+                Last::Seen(seen) if seen == first && in_place => Last::Held(Box::new(block.into_owned())),
                 _ => Last::Seen(first),
             };
             Ok(Some(done))
@@ -229,33 +213,40 @@ impl Snapshot {
         done(first, block)
     }
 
-    /// The entry at `seq` as it lies in the store; `None` where it was purged.
-    pub(crate) fn find(&self, seq: u64) -> Result<Option<Found>> {
+    /// The entry at `seq`; `None` where it was purged.
+    pub(crate) fn find(&self, seq: u64) -> Result<Option<Entry>> {
         if seq >= self.size {
             return Ok(None);
         }
+        let body = |part: Part<'_>| part.body().map_err(|e| Error::from(e).at(seq));
         if seq >= self.state.sealed {
-            let row = self.tail()?.get(seq).stored()?;
-            let packed = row.map(|r| Packed::from_row(r.value())).transpose()?;
-            return Ok(packed.map(|packed| Found { seq, packed }));
+            let Some(packed) = self.tail_row(seq)? else { return Ok(None) };
+            let body = packed.part().map_err(Error::from).and_then(body).map_err(|e| e.at(seq))?;
+            return Ok(Some(Entry { seq, prev: packed.prev, body }));
         }
         let found = self.in_block(seq, |block| {
             let Some(i) = block.find(seq) else { return Ok(None) };
-            let bytes = block.body(i).map_err(|e| Error::from(e).at(seq))?.into_owned();
-            Ok(Some((block.prev(i), block.hash(i), bytes)))
+            let part = block.part(seq, i).map_err(|e| Error::from(e).at(seq))?;
+            Ok(Some((block.prev(i), body(part)?)))
         })?;
-        let Some((prev, hash, bytes)) = found.flatten() else { return Ok(None) };
+        let Some((prev, body)) = found.flatten() else { return Ok(None) };
         let prev = match prev {
             Some(prev) => prev,
             None => self.hash_before(seq)?,
         };
-        Ok(Some(Found { seq, packed: Packed { prev, hash, bytes } }))
+        Ok(Some(Entry { seq, prev, body }))
+    }
+
+    /// The row of an entry that is in no block yet.
+    pub(crate) fn tail_row(&self, seq: u64) -> Result<Option<Packed>> {
+        let row = self.tail()?.get(seq).stored()?;
+        Ok(row.map(|row| Packed::from_row(row.value())).transpose()?)
     }
 
     /// The entry at `seq`.
     pub(crate) fn entry(&self, seq: u64) -> Result<Entry> {
         match self.find(seq)? {
-            Some(found) => found.entry(),
+            Some(entry) => Ok(entry),
             None if seq >= self.size => {
                 let message = format!("no entry {seq} is recorded; the log has {} entries", self.size);
                 Err(Error::new(ErrorKind::NoSuchEntry, message))
@@ -271,8 +262,8 @@ impl Snapshot {
             if let Some(hash) = hash.flatten() {
                 return Ok(hash);
             }
-        } else if let Some(row) = self.tail()?.get(seq).stored()? {
-            return Ok(Packed::from_row(row.value())?.hash);
+        } else if let Some(packed) = self.tail_row(seq)? {
+            return Ok(packed.hash);
         }
         let purged = || Error::new(ErrorKind::NoSuchEntry, format!("the hash of entry {seq} was purged with it"));
         self.kept(0, seq)?.ok_or_else(purged)

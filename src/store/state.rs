@@ -22,6 +22,9 @@ pub(crate) struct State {
     pub head: Hash,
     /// Entries below this seq are in blocks, the rest in the tail.
     pub sealed: u64,
+    /// What the nonces of the tail's entries are made from; zeros where it has none.
+    #[serde(with = "crate::entry::nonce")]
+    pub seed: [u8; 16],
     /// Index rows at or beyond this seq do not count yet.
     pub indexed: u64,
     /// The end of the index batch that is being written, if one is.
@@ -44,6 +47,7 @@ impl State {
             size: 0,
             head: Hash::ZERO,
             sealed: 0,
+            seed: [0; 16],
             indexed: 0,
             merging: None,
             next_term: 0,

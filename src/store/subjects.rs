@@ -9,10 +9,10 @@
 //! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
-use super::commit::Core;
 use super::ground::Ground;
 use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use super::writer::Core;
 use super::{Shared, Snapshot};
 use crate::hash::to_hex;
 use crate::keys::KeyId;

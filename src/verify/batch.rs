@@ -1,13 +1,14 @@
 //! One stretch of the log: its entries, their links, and the index rows that they should have.
 
 use super::finding::{Finding, FindingKind as K};
+use crate::codec::CodecError;
 use crate::entry::{Body, Content, Field, Kind, Outcome, OwnEntry, Phase};
 use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::retention::{Bits, SeqSet};
-use crate::store::{BATCH, Column, Hashes, Husk, Kept, Prints, Row, Snapshot, Tally, Terms, Zones, zones_of};
-use crate::{Hash, Result, codec, line};
+use crate::store::{BATCH, Column, Hashes, Husk, Kept, Part, Prints, Row, Snapshot, Tally, Terms, Zones, zones_of};
+use crate::{Hash, Result, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -139,7 +140,10 @@ impl Reader<'_> {
             if block.runs().first().is_some_and(|r| r.first != scanned.key) {
                 self.find(K::BlockDamaged, scanned.key, "the block stands under another seq than its first");
             }
-            for (seq, i, prev) in block.entries() {
+            if !block.is_whole() {
+                self.find(K::BlockDamaged, scanned.key, "its columns do not end with its last entry");
+            }
+            for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
                 if !range.contains(&seq) {
                     continue;
                 }
@@ -148,10 +152,10 @@ impl Reader<'_> {
                     continue;
                 }
                 at = seq + 1;
-                match block.body(i) {
-                    Ok(bytes) => {
+                match part {
+                    Ok(part) => {
                         let prev = prev.or_else(|| self.kept(seq));
-                        self.entry(seq, prev, block.hash(i), &bytes);
+                        self.entry(seq, prev, block.hash(i), &part);
                     }
                     Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
                 }
@@ -159,8 +163,11 @@ impl Reader<'_> {
             Ok(())
         })?;
         for seq in range.start.max(sealed)..range.end {
-            match snapshot.find(seq) {
-                Ok(Some(found)) => self.entry(seq, Some(found.packed.prev), found.packed.hash, &found.packed.bytes),
+            match snapshot.tail_row(seq) {
+                Ok(Some(packed)) => match packed.part() {
+                    Ok(part) => self.entry(seq, Some(packed.prev), packed.hash, &part),
+                    Err(e) => self.unreadable(seq, packed.hash, &e),
+                },
                 Ok(None) => {}
                 Err(e) => self.find(K::EntryDamaged, seq, e.to_string()),
             }
@@ -172,16 +179,21 @@ impl Reader<'_> {
         self.out.findings.push(Finding::new(kind, seq, detail));
     }
 
-    fn entry(&mut self, seq: u64, prev: Option<Hash>, recorded: Hash, bytes: &[u8]) {
+    /// An entry that is there and does not decode.
+    fn unreadable(&mut self, seq: u64, recorded: Hash, e: &CodecError) {
+        self.out.entries += 1;
+        self.before = Some((seq, recorded));
+        self.out.leaves.push(Leaf { seq, hash: recorded, recorded });
+        self.find(K::EntryDamaged, seq, e.to_string());
+    }
+
+    fn entry(&mut self, seq: u64, prev: Option<Hash>, recorded: Hash, part: &Part<'_>) {
+        let body: Body<&str> = match part.body() {
+            Ok(body) => body,
+            Err(e) => return self.unreadable(seq, recorded, &e),
+        };
         self.out.entries += 1;
         let before = self.before.replace((seq, recorded));
-        let body: Body<&str> = match codec::decode(bytes) {
-            Ok(body) => body,
-            Err(e) => {
-                self.out.leaves.push(Leaf { seq, hash: recorded, recorded });
-                return self.find(K::EntryDamaged, seq, e.to_string());
-            }
-        };
         if !body.parts().all(Canonical::is_whole) {
             self.find(
                 K::EntryChanged,

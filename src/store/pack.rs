@@ -1,0 +1,361 @@
+//! Compression of many short texts that are alike, each of which can be read without the others.
+//!
+//! The texts of a block share a dictionary that grows with them. What a text has and the dictionary has not goes into the
+//! dictionary if it is long enough to be something that comes again (the name of a tool, a role, the digest of a result that
+//! others had too), and stands in the text otherwise (a number, an id). A packed text refers to the dictionary alone, never to
+//! another text, so reading one is copying some ten pieces together. Compressed as one piece all texts would be smaller still, and
+//! one would cost as much to read as all of them.
+//!
+//! A packed text is a sequence of steps up to its end: literals, then a piece of the dictionary. A step begins with a byte. Its
+//! upper half says how many literals follow, up to 7 as they are, or, from 8 on, two and more lower-case hexadecimal digits, two
+//! of them in a byte (the first in its upper half; what an odd one leaves is zero): ids and digests mostly are that. Its lower
+//! half says nothing, or the length less four of the piece. The greatest number in each (7, 15, 15) means that more is added by
+//! bytes that follow, of which all but the last are 255: for the literals before them, for the piece behind its place. The place is
+//! a varint, zigzag: how much farther it is than where the piece before ends and as many bytes as there are literals between; texts
+//! that are alike go through the dictionary in the same order.
+//!
+//! Invariant B3: a piece lies within the dictionary, whatever a packed text says.
+
+use super::block::{read_varint, unzigzag, write_varint, zigzag};
+use crate::hash::write_hex;
+use std::collections::HashSet;
+
+/// Slots of the table; a place stands in it plus one, and zero is none.
+const SLOTS: usize = 1 << 11;
+/// The shortest piece. One of four would save a byte, and part what is new, which is then too short to be taken in.
+const LEAST: usize = 5;
+/// From this length on what is new goes into the dictionary. Measured: shorter ones are mostly ids, which do not come again.
+const NEW: usize = 12;
+/// So much new text is taken in at once, so that a long text can refer to what it said before.
+const TAKEN: usize = 256;
+/// So many hexadecimal digits among other literals are worth a step of their own.
+const DIGITS: usize = 4;
+/// The most literals and digits that half a byte says, the fewest digits, and the longest piece.
+const RAW_FULL: usize = 7;
+const DIGITS_LEAST: usize = 2;
+const DIGITS_FULL: usize = DIGITS_LEAST + 7;
+const PIECE_FULL: usize = 15;
+
+/// What a dictionary holds, and where.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Packer {
+    dictionary: Vec<u8>,
+    /// How much of it is used by texts that were kept.
+    kept: usize,
+    table: Vec<u16>,
+    /// What looks like an id is taken in only when it comes a second time.
+    ids: HashSet<Vec<u8>>,
+    steps: Vec<Step>,
+}
+
+/// Literal bytes of the text, then a piece of the dictionary.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    from: usize,
+    to: usize,
+    digits: bool,
+    place: usize,
+    length: usize,
+}
+
+impl Packer {
+    /// Begins anew with an empty dictionary.
+    pub(super) fn clear(&mut self) {
+        self.dictionary.clear();
+        self.kept = 0;
+        self.table.clear();
+        self.ids.clear();
+    }
+
+    /// What the texts that were kept refer to.
+    pub(super) fn dictionary(&self) -> &[u8] {
+        &self.dictionary[..self.kept]
+    }
+
+    /// How long the dictionary is with what the text that was packed last brought.
+    pub(super) fn len(&self) -> usize {
+        self.dictionary.len()
+    }
+
+    /// Appends `text`, packed, to `out`. What it brings into the dictionary is gone with the next text unless it is kept.
+    pub(super) fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        self.table.resize(SLOTS, 0);
+        self.dictionary.truncate(self.kept);
+        self.steps.clear();
+        let (mut at, mut done) = (0, 0);
+        while let Some(least) = text.get(at..at + LEAST) {
+            let Some(found) = self.find(least) else {
+                at += 1;
+                if at - done >= TAKEN {
+                    self.literal(text, done, at);
+                    done = at;
+                }
+                continue;
+            };
+            let before = text[done..at].iter().rev().zip(self.dictionary[..found].iter().rev());
+            let before = before.take_while(|(a, b)| a == b).count();
+            let after = text[at + LEAST..].iter().zip(&self.dictionary[found + LEAST..]);
+            let after = after.take_while(|(a, b)| a == b).count();
+            let start = at - before;
+            self.literal(text, done, start);
+            at += LEAST + after;
+            done = at;
+            self.piece(start, found - before, at - start);
+        }
+        self.literal(text, done, text.len());
+        let mut expected = 0;
+        for step in &self.steps {
+            expected = step.write(text, expected, out);
+        }
+    }
+
+    /// Keeps what the text that was packed last brought.
+    pub(super) fn keep(&mut self) {
+        self.kept = self.dictionary.len();
+    }
+
+    fn find(&self, least: &[u8]) -> Option<usize> {
+        let place = usize::from(self.table[slot(least)]).checked_sub(1)?;
+        // The table may still know places of a text that was not kept.
+        (self.dictionary.get(place..place + LEAST)? == least).then_some(place)
+    }
+
+    /// What of the text the dictionary does not have.
+    fn literal(&mut self, text: &[u8], from: usize, to: usize) {
+        let new = &text[from..to];
+        if new.len() < NEW || is_id(new) && self.ids.insert(new.to_vec()) {
+            return self.plain(text, from, to);
+        }
+        let place = self.dictionary.len();
+        self.dictionary.extend_from_slice(new);
+        let first = place.saturating_sub(LEAST - 1);
+        for (at, least) in (first..usize::from(u16::MAX)).zip(self.dictionary[first..].windows(LEAST)) {
+            // The first place of anything stays known: texts go through the dictionary in its order.
+            let known = usize::from(self.table[slot(least)]).checked_sub(1);
+            if known.and_then(|known| self.dictionary.get(known..known + LEAST)) != Some(least) {
+                self.table[slot(least)] = at as u16 + 1;
+            }
+        }
+        self.piece(from, place, to - from);
+    }
+
+    /// Adds literals.
+    fn plain(&mut self, text: &[u8], from: usize, to: usize) {
+        let mut start = from;
+        let mut at = from;
+        while at < to {
+            let digits = text[at..to].iter().take_while(|byte| is_digit(**byte)).count();
+            let worth = digits >= DIGITS || digits >= DIGITS_LEAST && at == from && at + digits == to;
+            if worth {
+                self.literals(start, at, false);
+                self.literals(at, at + digits, true);
+                start = at + digits;
+            }
+            at += digits.max(1);
+        }
+        self.literals(start, to, false);
+    }
+
+    fn literals(&mut self, from: usize, to: usize, digits: bool) {
+        if from < to {
+            self.steps.push(Step { from, to, digits, place: 0, length: 0 });
+        }
+    }
+
+    /// Adds a piece behind literals or, where it goes on with the one before, to that.
+    fn piece(&mut self, at: usize, place: usize, length: usize) {
+        match self.steps.last_mut() {
+            Some(last) if last.length == 0 => (last.place, last.length) = (place, length),
+            Some(last) if last.place + last.length == place => last.length += length,
+            _ => self.steps.push(Step { from: at, to: at, digits: false, place, length }),
+        }
+    }
+}
+
+impl Step {
+    /// Gives where the next piece is expected.
+    fn write(&self, text: &[u8], expected: usize, out: &mut Vec<u8>) -> usize {
+        let expected = expected + self.to - self.from;
+        let literals = &text[self.from..self.to];
+        let piece = self.length.saturating_sub(LEAST - 1);
+        let (said, full) = match self.digits {
+            true => (8 + literals.len().min(DIGITS_FULL) - DIGITS_LEAST, DIGITS_FULL),
+            false => (literals.len().min(RAW_FULL), RAW_FULL),
+        };
+        out.push((said << 4 | piece.min(PIECE_FULL)) as u8);
+        more(literals.len(), full, out);
+        match self.digits {
+            true => {
+                out.extend(literals.chunks(2).map(|pair| value(pair[0]) << 4 | pair.get(1).map_or(0, |d| value(*d))))
+            }
+            false => out.extend_from_slice(literals),
+        }
+        if piece == 0 {
+            return expected;
+        }
+        write_varint(zigzag(self.place as i64 - expected as i64), out);
+        more(piece, PIECE_FULL, out);
+        self.place + self.length
+    }
+}
+
+/// Whether most of it is digits that can be packed.
+fn is_id(text: &[u8]) -> bool {
+    let runs = text.split(|byte| !is_digit(*byte)).map(<[u8]>::len);
+    runs.filter(|&digits| digits >= DIGITS_LEAST).sum::<usize>() * 3 >= text.len() * 2
+}
+
+fn is_digit(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
+
+fn value(digit: u8) -> u8 {
+    if digit <= b'9' { digit - b'0' } else { digit - b'a' + 10 }
+}
+
+/// Which slot the bytes that a piece begins with have.
+fn slot(least: &[u8]) -> usize {
+    let (first, last) = least
+        .split_first_chunk()
+        .map_or((0, 0), |(first, rest)| (u32::from_le_bytes(*first), rest.first().copied().unwrap_or_default()));
+    let mixed = first ^ u32::from(last).wrapping_mul(0x85eb_ca6b);
+    (mixed.wrapping_mul(0x9e37_79b1) >> (32 - SLOTS.ilog2())) as usize
+}
+
+/// What of a length half a byte that is `full` has no room for.
+fn more(n: usize, full: usize, out: &mut Vec<u8>) {
+    let Some(mut rest) = n.checked_sub(full) else { return };
+    while rest >= 255 {
+        out.push(255);
+        rest -= 255;
+    }
+    out.push(rest as u8);
+}
+
+/// The text that `packed` is, of at most `limit` bytes; `None` where it is none.
+pub(super) fn unpack(mut packed: &[u8], dictionary: &[u8], limit: usize) -> Option<Vec<u8>> {
+    let mut text = Vec::with_capacity(packed.len() * 4);
+    let mut expected = 0usize;
+    while let Some((&step, rest)) = packed.split_first() {
+        let said = usize::from(step >> 4);
+        packed = if said < 8 {
+            let (literals, rest) = length(said, RAW_FULL, rest)?;
+            let (literals, rest) = rest.split_at_checked(literals)?;
+            text.extend_from_slice(literals);
+            expected += literals.len();
+            rest
+        } else {
+            let (digits, rest) = length(said - 8 + DIGITS_LEAST, DIGITS_FULL, rest)?;
+            let (pairs, rest) = rest.split_at_checked(digits.div_ceil(2))?;
+            let start = text.len();
+            text.resize(start + pairs.len() * 2, 0);
+            write_hex(pairs, &mut text[start..]);
+            if digits % 2 == 1 && text.pop() != Some(b'0') {
+                return None;
+            }
+            expected += digits;
+            rest
+        };
+        if step & 15 > 0 {
+            let (farther, rest) = read_varint(packed)?;
+            let (piece, rest) = length(usize::from(step & 15), PIECE_FULL, rest)?;
+            let place = expected.checked_add_signed(isize::try_from(unzigzag(farther)).ok()?)?;
+            let end = place.checked_add(piece.checked_add(LEAST - 1)?)?;
+            text.extend_from_slice(dictionary.get(place..end)?);
+            expected = end;
+            packed = rest;
+        }
+        if text.len() > limit {
+            return None;
+        }
+    }
+    Some(text)
+}
+
+/// A length that begins with what half a byte says, and what follows it.
+fn length(said: usize, full: usize, mut bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut length = said;
+    if said == full {
+        loop {
+            let (&more, rest) = bytes.split_first()?;
+            bytes = rest;
+            length = length.checked_add(usize::from(more))?;
+            if more < 255 {
+                break;
+            }
+        }
+    }
+    Some((length, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Packs the texts, each of which must come back with the dictionary as it is in the end; gives all their bytes.
+    fn there_and_back(texts: &[Vec<u8>]) -> usize {
+        let mut packer = Packer::default();
+        let mut all = Vec::new();
+        for text in texts {
+            let mut packed = Vec::new();
+            packer.pack(b"something else that is not kept, and is longer than the text before", &mut packed);
+            packed.clear();
+            packer.pack(text, &mut packed);
+            packer.keep();
+            all.push(packed);
+        }
+        for (text, packed) in texts.iter().zip(&all) {
+            assert_eq!(unpack(packed, packer.dictionary(), text.len()).as_ref(), Some(text));
+            assert!(text.is_empty() || unpack(packed, packer.dictionary(), text.len() - 1).is_none(), "over the limit");
+        }
+        packer.dictionary().len() + all.iter().map(Vec::len).sum::<usize>()
+    }
+
+    proptest! {
+        #[test]
+        fn texts_come_back(texts in prop::collection::vec(prop::collection::vec(0u8..4, 0..300), 0..8)) {
+            there_and_back(&texts);
+        }
+
+        #[test]
+        fn ids_come_back(texts in prop::collection::vec("([0-9a-f]{0,40}[-x{\"]{0,3}){0,6}", 0..8)) {
+            there_and_back(&texts.into_iter().map(String::into_bytes).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn bytes_come_back(texts: Vec<Vec<u8>>) {
+            there_and_back(&texts);
+        }
+
+        #[test]
+        fn whatever_bytes_are_a_text_or_none(packed: Vec<u8>, dictionary: Vec<u8>) {
+            if let Some(text) = unpack(&packed, &dictionary, 1000) {
+                prop_assert!(text.len() <= 1000);
+            }
+        }
+    }
+
+    #[test]
+    fn long_texts_come_back() {
+        let long: Vec<u8> = (0..300_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+        there_and_back(&[long[..100].to_vec(), long.clone(), vec![7; 70_000], long[..60_000].to_vec()]);
+        there_and_back(&[long[..70_000].to_vec(), long[1000..2000].to_vec(), Vec::new()]);
+        there_and_back(&[vec![b'x'; 65_535], vec![b'x'; 65_536], vec![b'x'; 12]]);
+    }
+
+    #[test]
+    fn alike_texts_become_small() {
+        let text = |n: u32| format!(r#"{{"conversation":"conv_{n}","tool":"get_record","status":"ok"}}"#).into_bytes();
+        let first = there_and_back(&[text(1)]);
+        assert!(there_and_back(&[text(1), text(712)]) < first + 16);
+        // A long text is compared with itself.
+        assert!(there_and_back(&[text(1).repeat(40)]) < 400);
+        // A digest takes half its length, and what came before only once.
+        let digest = crate::Hash::of(b"").to_string().into_bytes();
+        let alone = there_and_back(std::slice::from_ref(&digest));
+        assert!(alone < 36, "{alone}");
+        let ten = there_and_back(&vec![digest; 10]);
+        assert!(ten < 36 + 64 + 9 * 5, "{ten}");
+    }
+}

@@ -1,0 +1,75 @@
+//! What an entry says, as it lies in the store: the few things that follow from its place, and its content.
+
+use crate::codec::{self, CodecError};
+pub(crate) use crate::entry::Head;
+use crate::entry::{Body, Retention};
+use crate::{Hash, Timestamp};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// What an entry says.
+#[derive(Debug, Clone)]
+pub(crate) struct Part<'a> {
+    pub head: Head<'a>,
+    /// The content as `codec` writes it, without a format byte.
+    pub content: Cow<'a, [u8]>,
+}
+
+impl Part<'_> {
+    /// The body of the entry, which may borrow from this.
+    pub(crate) fn body<'p, S>(&'p self) -> Result<Body<S>, CodecError>
+    where
+        S: AsRef<str> + Deserialize<'p> + From<&'p str>,
+    {
+        let Head { nonce, recorded_at, retention } = &self.head;
+        let retention = retention.as_ref().map(|r| Retention { class: r.class.into(), until: r.until });
+        let content = codec::decode_behind(&self.content)?;
+        Ok(Body { nonce: *nonce, recorded_at: *recorded_at, retention, content })
+    }
+
+    /// When it happened: the caller's time of a call, the recording time of an event.
+    pub(crate) fn timestamp(&self) -> Result<Timestamp, CodecError> {
+        self.body::<&str>().map(|body| body.timestamp())
+    }
+}
+
+/// The nonce of the entry at `seq` in a block whose nonces are made from `seed`: the first half of SHA-256 over the seed and the
+/// seq, 8 bytes big-endian. Whoever knows nonces, but not the seed, knows nothing of the others.
+pub(crate) fn nonce_of(seed: &[u8; 16], seq: u64) -> [u8; 16] {
+    let mut text = [0; 24];
+    text[..16].copy_from_slice(seed);
+    text[16..].copy_from_slice(&seq.to_be_bytes());
+    let Hash(hash) = Hash::of(&text);
+    let mut nonce = [0; 16];
+    nonce.copy_from_slice(&hash[..16]);
+    nonce
+}
+
+/// An entry as a row of the tail has it: its hash, the hash before it, and its stored body.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Packed {
+    pub prev: Hash,
+    pub hash: Hash,
+    pub bytes: Vec<u8>,
+}
+
+impl Packed {
+    /// Reads a row of the tail.
+    pub(crate) fn from_row(row: &[u8]) -> Result<Packed, CodecError> {
+        let damaged = CodecError::Damaged("a row of the tail is too short");
+        let (prev, rest) = row.split_first_chunk::<32>().ok_or(damaged.clone())?;
+        let (hash, body) = rest.split_first_chunk::<32>().ok_or(damaged)?;
+        Ok(Packed { prev: Hash(*prev), hash: Hash(*hash), bytes: body.to_vec() })
+    }
+
+    /// What the entry says.
+    pub(crate) fn part(&self) -> Result<Part<'_>, CodecError> {
+        let (head, content) = codec::decode_first(&self.bytes)?;
+        Ok(Part { head, content: content.into() })
+    }
+}
+
+/// The row of the tail of an entry with this stored body: the two hashes, then the body.
+pub(crate) fn row(prev: &Hash, hash: &Hash, body: &[u8]) -> Vec<u8> {
+    [prev.as_bytes(), hash.as_bytes(), body].concat()
+}
