@@ -88,15 +88,15 @@ impl Timestamp {
     /// Writes what [`Display`](fmt::Display) shows. The line of an entry holds three times, and chrono's
     /// formatter alone would cost more than hashing the line does.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
-        let (year, month, day) = civil(i64::from(self.day()));
-        let in_day = self.0.rem_euclid(86_400 * SECOND);
-        let (seconds, nanos) = ((in_day / SECOND) as u32, (in_day % SECOND) as u32);
+        let (year, month, day) = civil(self.day());
+        let in_day = self.0.rem_euclid(86_400 * SECOND) as u64;
+        let (seconds, nanos) = ((in_day / SECOND as u64) as u32, (in_day % SECOND as u64) as u32);
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
         let mut two = |at: usize, value: u32| text[at..at + 2].copy_from_slice(&TWO_DIGITS[value as usize % 100]);
-        two(0, year as u32 / 100);
-        two(2, year as u32);
-        two(5, month as u32);
-        two(8, day as u32);
+        two(0, year / 100);
+        two(2, year);
+        two(5, month);
+        two(8, day);
         two(11, seconds / 3600);
         two(14, seconds / 60 % 60);
         two(17, seconds % 60);
@@ -120,17 +120,20 @@ impl Timestamp {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar
-/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
+/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar, for days of the years 0 to
+/// 30,000 or so (Cassio Neri and Lorenz Schneider, "Euclidean affine functions and their application to calendar
+/// algorithms", 2022: each division is a multiplication).
+fn civil(day: i32) -> (u32, u32, u32) {
+    // From the first of March of the year 0.
+    let quarters = 4 * (day + 719_468) as u32 + 3;
+    let (century, in_century) = (quarters / 146_097, quarters % 146_097 / 4);
+    let product = 2_939_745 * u64::from(4 * in_century + 3);
+    let (year, in_year) = ((product >> 32) as u32, product as u32 / 2_939_745 / 4);
+    let months = 2_141 * in_year + 197_913;
+    let (month, in_month) = (months >> 16, months % (1 << 16) / 2_141);
+    // January and February belong to the year that began in March.
+    let late = in_year >= 306;
+    (100 * century + year + u32::from(late), if late { month - 12 } else { month }, in_month + 1)
 }
 
 impl fmt::Display for Timestamp {

@@ -404,19 +404,23 @@ fn record<T>(took: &mut Duration, cpu: &mut f64, work: impl FnOnce() -> T) -> T 
     done
 }
 
+/// How many threads a part has that can have several: THREADS, or one.
+fn threads() -> usize {
+    std::env::var("THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
 /// One part alone, to be looked at with a profiler.
 pub fn profile(what: &str, path: &Path, size: u64) -> Result<(), Failure> {
     let start = Instant::now();
     match what {
         "bulk" => {
             let log = ours::options().create(path)?;
-            let threads = std::env::var("THREADS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-            let (took, _) = ours::bulk(log, &mut Workload::new(size), size, threads)?;
+            let (took, _) = ours::bulk(log, &mut Workload::new(size), size, threads())?;
             println!("bulk: {} a second", count(size as f64 / took.as_secs_f64()));
         }
         "verify" => {
             let log = AuditLog::open(path)?;
-            let found = log.verify(&VerifyOptions::new().threads(1))?;
+            let found = log.verify(&VerifyOptions::new().threads(threads()))?;
             println!(
                 "verify: {} a second, {} findings",
                 count(found.size as f64 / found.seconds),

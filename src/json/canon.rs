@@ -57,10 +57,14 @@ impl<S: AsRef<str>> Canonical<S> {
 /// Where a string ends whose content begins at `at`.
 fn after_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk())
-            && !escapes(u64::from_le_bytes(*eight))
-        {
-            at += 8;
+        // Eight bytes at a time, up to the first that may end it.
+        if let Some(eight) = bytes.get(at..)?.first_chunk() {
+            let eight = u64::from_le_bytes(*eight);
+            let stops = zeros(eight ^ (ONES * u64::from(b'"'))) | zeros(eight ^ (ONES * u64::from(b'\\')));
+            at += (stops.trailing_zeros() / 8) as usize;
+            if stops == 0 {
+                continue;
+            }
         }
         match bytes.get(at)? {
             b'"' => return Some(at + 1),
@@ -137,6 +141,9 @@ pub(super) fn write_number(n: Number, out: &mut Vec<u8>) {
 
 /// An integer in decimal digits; the formatter of the standard library takes several times as long.
 pub(crate) fn write_integer(n: u64, out: &mut Vec<u8>) {
+    if n < 10 {
+        return out.push(b'0' + n as u8);
+    }
     let mut digits = [b'0'; 20];
     let mut at = digits.len();
     let mut rest = n;
@@ -145,7 +152,7 @@ pub(crate) fn write_integer(n: u64, out: &mut Vec<u8>) {
         digits[at..at + 2].copy_from_slice(&TWO_DIGITS[(rest % 100) as usize]);
         rest /= 100;
     }
-    if rest > 0 || n == 0 {
+    if rest > 0 {
         at -= 1;
         digits[at] = b'0' + rest as u8;
     }
@@ -163,27 +170,54 @@ pub(crate) const TWO_DIGITS: [[u8; 2]; 100] = {
     pairs
 };
 
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// The top bit of every zero byte, and perhaps of bytes above the lowest of these.
+fn zeros(eight: u64) -> u64 {
+    eight.wrapping_sub(ONES) & !eight & TOPS
+}
+
 /// Whether any of eight bytes has to be escaped, or might have to.
 fn escapes(eight: u64) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const TOPS: u64 = 0x8080_8080_8080_8080;
-    let zero = |x: u64| x.wrapping_sub(ONES) & !x & TOPS;
     let control = eight.wrapping_sub(ONES * 0x20) & !eight & TOPS;
-    control | zero(eight ^ (ONES * u64::from(b'"'))) | zero(eight ^ (ONES * u64::from(b'\\'))) != 0
+    control | zeros(eight ^ (ONES * u64::from(b'"'))) | zeros(eight ^ (ONES * u64::from(b'\\'))) != 0
 }
 
 /// RFC 8785 section 3.2.2.3: numbers as ECMAScript prints them. `x` is finite.
 pub(crate) fn write_float(x: f64, out: &mut Vec<u8>) {
+    // Durations, prices and the like are decimals of at most six places. A decimal of fifteen digits or fewer that rounds
+    // to `x` is the shortest that does, and a quotient of integers below 2^53 is rounded rightly, so one division tells.
+    const PLACES: f64 = 1e6;
+    let parts = (x * PLACES + 0.5) as u64;
+    if x >= 0.000_001 && parts < 1_000_000_000_000_000 && parts as f64 / PLACES == x {
+        write_integer(parts / 1_000_000, out);
+        let mut places = (parts % 1_000_000) as u32;
+        if places > 0 {
+            let mut digits = *b".000000";
+            for at in [5, 3, 1] {
+                digits[at..at + 2].copy_from_slice(&TWO_DIGITS[(places % 100) as usize]);
+                places /= 100;
+            }
+            let zeros = digits.iter().rev().take_while(|digit| **digit == b'0').count();
+            out.extend_from_slice(&digits[..digits.len() - zeros]);
+        }
+        return;
+    }
     out.extend_from_slice(ryu_js::Buffer::new().format_finite(x).as_bytes());
 }
 
 /// RFC 8785 section 3.2.2.2: only what must be escaped is, and each in one way.
 pub(crate) fn write_str(s: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    // Most texts need no escapes, which is found out eight bytes at a time.
-    let (eights, rest) = s.as_bytes().as_chunks::<8>();
+    // Most texts need no escapes, which is found out eight bytes at a time; the last eight may have been looked at.
+    let bytes = s.as_bytes();
     let odd = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
-    if !eights.iter().any(|eight| escapes(u64::from_le_bytes(*eight))) && !rest.iter().any(odd) {
+    let any = match bytes.last_chunk() {
+        Some(last) => bytes.as_chunks().0.iter().chain([last]).any(|eight| escapes(u64::from_le_bytes(*eight))),
+        None => bytes.iter().any(odd),
+    };
+    if !any {
         out.extend_from_slice(s.as_bytes());
         out.push(b'"');
         return;
@@ -214,4 +248,38 @@ pub(crate) fn write_str(s: &str, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(&s.as_bytes()[plain..]);
     out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn float(x: f64) -> String {
+        let mut out = Vec::new();
+        write_float(x, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        /// Short decimals are written without Ryu, and as it writes them.
+        #[test]
+        fn floats_are_written_as_ecmascript_does(bits: u64, digits in 0u64..1 << 53, places in 0i32..20) {
+            let decimal = format!("{digits}e-{places}").parse::<f64>().unwrap();
+            for x in [f64::from_bits(bits), decimal, -decimal, decimal.next_up(), decimal.next_down()] {
+                if x.is_finite() {
+                    let mut ryu = ryu_js::Buffer::new();
+                    prop_assert_eq!(float(x), ryu.format_finite(x));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn short_decimals_at_the_edges() {
+        for x in [0.0, -0.0, 1e-7, 1e-6, 1.5e-6, 0.1, 5.05, 1e9 - 1e-6, 1e9, 999_999_999.999_999, 1e15, 1e21, f64::MAX]
+        {
+            assert_eq!(float(x), ryu_js::Buffer::new().format_finite(x));
+        }
+    }
 }

@@ -68,6 +68,24 @@ fn perfect(start: u64, end: u64) -> impl DoubleEndedIterator<Item = (u8, u64)> {
     })
 }
 
+/// The root over these leaves, as appending them gives it. A level at a time: no node of it waits for another, so the processor
+/// works on several at once, which appending one by one keeps it from.
+pub(crate) fn root_over(mut hashes: Vec<Hash>) -> Hash {
+    while hashes.len() > 1 {
+        let pairs = hashes.len() / 2;
+        for i in 0..pairs {
+            hashes[i] = Hash::node(&hashes[2 * i], &hashes[2 * i + 1]);
+        }
+        // The last one, where it has nobody beside it, goes up as it is.
+        let odd = hashes.len() % 2;
+        if odd == 1 {
+            hashes[pairs] = hashes[2 * pairs];
+        }
+        hashes.truncate(pairs + odd);
+    }
+    hashes.pop().unwrap_or_else(empty_root)
+}
+
 /// Folds the hashes of perfect subtrees, largest first, into the hash over all of them.
 fn fold_right(hashes: impl DoubleEndedIterator<Item = Hash>) -> Option<Hash> {
     hashes.rev().reduce(|right, left| Hash::node(&left, &right))
@@ -76,4 +94,20 @@ fn fold_right(hashes: impl DoubleEndedIterator<Item = Hash>) -> Option<Hash> {
 /// The root of a tree without leaves: SHA-256 of nothing.
 fn empty_root() -> Hash {
     Hash::of(b"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_the_same_level_by_level_and_leaf_by_leaf() {
+        let mut tree = Frontier::empty();
+        let mut leaves = Vec::new();
+        for i in 0..300u32 {
+            assert_eq!(root_over(leaves.clone()), tree.root(), "{i} leaves");
+            leaves.push(Hash::leaf(&i.to_le_bytes()));
+            tree.append(leaves[leaves.len() - 1], &mut |_, _, _| {});
+        }
+    }
 }

@@ -1,14 +1,17 @@
 //! What somebody who holds the keys can append to the log, and that a full verification finds it.
 
+use super::block::{Block, Sealer};
 use super::log::AuditLog;
 use super::options::Options;
+use super::part::Packed;
 use super::sound::Handle;
 use super::tables;
 use crate::host::ManualClock;
 use crate::json::{Json, Object};
 use crate::retention::{PurgeRecord, SeqSet};
 use crate::verify::{Finding, FindingKind as K, VerifyOptions};
-use crate::{Kind, Timestamp, ToolCall};
+use crate::{Kind, Timestamp, ToolCall, codec};
+use redb::ReadableTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,4 +125,43 @@ fn a_log_that_its_key_signed_nothing_of() {
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok(), "not pinned, it says that it is unsigned");
     log.checkpoint().unwrap();
     assert!(log.verify(&pinned()).unwrap().ok());
+}
+
+#[test]
+fn an_entry_in_a_block_where_nobody_reads_it() {
+    // So far away that the place where it belongs is in another piece.
+    const STRAY: u64 = 9_000;
+    let log = AuditLog::in_memory().unwrap();
+    log.record_batch((0..STRAY + 500).map(|i| ToolCall::new("c", format!("u{}", i % 50), "search"))).unwrap();
+    log.flush_index().unwrap();
+    assert_eq!(found(&log), []);
+    let database: Arc<Handle> = log.shared().database().unwrap().get().unwrap().clone();
+    let txn = database.begin_write().unwrap();
+    {
+        let snapshot = log.shared().snapshot().unwrap();
+        let mut blocks = txn.open_table(tables::BLOCKS).unwrap();
+        let block = blocks.get(0).unwrap().unwrap().value().to_vec();
+        let seqs: Vec<u64> = Block::decode(&block).unwrap().entries().map(|(seq, ..)| seq).collect();
+        // The first block makes room for it and for all nonces with its last entries, which get one of their own.
+        let (stay, go) = seqs.split_at(seqs.len() / 2);
+        let with_stray: Vec<u64> = stay.iter().copied().chain([STRAY]).collect();
+        for seqs in [&with_stray[..], go] {
+            let mut sealer = Sealer::default();
+            for seq in seqs {
+                let entry = snapshot.find(*seq).unwrap().unwrap();
+                let (hash, bytes) = (entry.hash(), codec::encode(&entry.body).unwrap());
+                let packed = Packed { prev: entry.prev, hash, bytes };
+                let part = packed.part().unwrap();
+                assert!(sealer.push(*seq, &packed.prev, &packed.hash, &part, false).unwrap().is_none());
+            }
+            let (first, bytes) = sealer.finish().unwrap().unwrap();
+            blocks.insert(first, &*bytes).unwrap();
+        }
+    }
+    txn.commit().unwrap();
+    for threads in [1, 2, 5] {
+        let findings = log.verify(&VerifyOptions::new().threads(threads)).unwrap().findings;
+        let found: Vec<_> = findings.into_iter().map(|finding| (finding.kind, finding.seq)).collect();
+        assert_eq!(found, [(K::EntryUnexpected, Some(STRAY))], "on {threads} threads");
+    }
 }

@@ -60,11 +60,7 @@ struct Merge {
 /// seq as eight bytes, most significant first, and the list as it is stored. The inner hash alone stays when a purge removes
 /// the term.
 pub(crate) fn row_leaf(inner: &Hash, list: List<'_>) -> Hash {
-    let mut bytes = Vec::with_capacity(40 + list.bytes.len());
-    bytes.extend_from_slice(inner.as_bytes());
-    bytes.extend_from_slice(&list.first.to_be_bytes());
-    bytes.extend_from_slice(list.bytes);
-    Hash::leaf(&bytes)
+    hash_joined([inner.as_bytes(), &list.first.to_be_bytes(), list.bytes], Hash::leaf)
 }
 
 /// As [`row_leaf`], of seqs that rise.
@@ -74,11 +70,19 @@ pub(crate) fn row_leaf_of(inner: &Hash, seqs: &[u64]) -> Hash {
 
 /// `SHA-256(salt || field || term)`: the field as its number, the term as its UTF-8 bytes.
 pub(crate) fn row_inner(salt: &[u8; SALT_BYTES], field: Field, term: &str) -> Hash {
-    let mut bytes = Vec::with_capacity(SALT_BYTES + 1 + term.len());
-    bytes.extend_from_slice(salt);
-    bytes.push(field as u8);
-    bytes.extend_from_slice(term.as_bytes());
-    Hash::of(&bytes)
+    hash_joined([salt, &[field as u8], term.as_bytes()], Hash::of)
+}
+
+/// Hashes parts behind each other. Most are short, and put together where they take no allocation.
+fn hash_joined(parts: [&[u8]; 3], hash: impl Fn(&[u8]) -> Hash) -> Hash {
+    let mut room = [0; 128];
+    let mut end = 0;
+    for part in parts {
+        let Some(to) = room.get_mut(end..end + part.len()) else { return hash(&parts.concat()) };
+        to.copy_from_slice(part);
+        end += part.len();
+    }
+    hash(&room[..end])
 }
 
 /// Bytes of the salt with which a posting row begins.

@@ -81,6 +81,65 @@ impl List<'_> {
         Some(())
     }
 
+    /// Whether it lists exactly these seqs, which rise. Says nothing of why not.
+    pub(crate) fn is(&self, seqs: impl ExactSizeIterator<Item = u64> + Clone) -> bool {
+        self.same(seqs).is_some()
+    }
+
+    fn same(&self, mut seqs: impl ExactSizeIterator<Item = u64> + Clone) -> Option<()> {
+        let (&tag, mut rest) = self.bytes.split_first()?;
+        let mut next = seqs.next().filter(|first| *first == self.first);
+        let mut at = next?;
+        match tag {
+            GAPS => {
+                for seq in seqs {
+                    let (gap, after) = match rest {
+                        // As most are.
+                        [gap @ ..0x80, after @ ..] => (u64::from(*gap), after),
+                        _ => read_varint(rest)?,
+                    };
+                    at = at.checked_add(gap).filter(|at| gap > 0 && *at == seq)?;
+                    rest = after;
+                }
+                rest.is_empty().then_some(())
+            }
+            BITMAP => {
+                // Each bit that is set, from the lowest of the first byte on.
+                for (i, byte) in rest.iter().enumerate() {
+                    let mut bits = *byte;
+                    while bits != 0 {
+                        let seq = self.first.checked_add(i as u64 * 8 + u64::from(bits.trailing_zeros()))?;
+                        if next? != seq {
+                            return None;
+                        }
+                        next = seqs.next();
+                        bits &= bits - 1;
+                    }
+                }
+                next.is_none().then_some(())
+            }
+            RUNS => loop {
+                let (length, after) = read_varint(rest)?;
+                // They rise, so that as many as there are numbers from the first to the last are all of these.
+                let more = usize::try_from(length.checked_sub(1)?).ok()?;
+                let last = at.checked_add(more as u64)?;
+                if more > 0 && seqs.nth(more - 1)? != last {
+                    return None;
+                }
+                if after.is_empty() {
+                    return seqs.next().is_none().then_some(());
+                }
+                let (gap, after) = read_varint(after)?;
+                at = last.checked_add(1)?.checked_add(gap).filter(|_| gap > 0)?;
+                if seqs.next()? != at {
+                    return None;
+                }
+                rest = after;
+            },
+            _ => None,
+        }
+    }
+
     /// The seqs; `None` where the bytes are no list, or one of more than `limit` seqs.
     pub(crate) fn seqs(&self, limit: usize) -> Option<Vec<u64>> {
         let mut seqs = Vec::new();
@@ -150,6 +209,31 @@ mod tests {
         fn any_bytes_are_a_list_or_refused(first: u64, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Some(seqs) = (List { first, bytes: &bytes }).seqs(1000) {
                 prop_assert!(seqs.is_sorted() && seqs.len() <= 1000 && seqs[0] == first);
+            }
+        }
+
+        /// A list is the one that it was made from, and what it is besides, in whatever form, its seqs say.
+        #[test]
+        fn a_list_is_what_it_lists(
+            first in 0u64..1 << 50,
+            gaps in prop::collection::vec(prop_oneof![Just(1u64), 1u64..4, 1u64..60], 0..300),
+            at: prop::sample::Index,
+            with: u8,
+            tag in 0u8..3,
+        ) {
+            let mut seqs = vec![first];
+            gaps.iter().for_each(|gap| seqs.push(seqs[seqs.len() - 1] + gap));
+            let mut bytes = encode(&seqs);
+            let is = |first: u64, seqs: &[u64]| List { first, bytes: &bytes }.is(seqs.iter().copied());
+            let answers = [is(first, &seqs), is(first + 1, &seqs), is(first, &seqs[1..]), is(first, &seqs[..seqs.len() - 1])];
+            prop_assert_eq!(answers, [true, false, false, false]);
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+            bytes[0] = tag;
+            let list = List { first, bytes: &bytes };
+            prop_assert_eq!(list.is(seqs.iter().copied()), list.seqs(seqs.len()).as_ref() == Some(&seqs));
+            if let Some(listed) = list.seqs(1 << 16) {
+                prop_assert!(list.is(listed.iter().copied()));
             }
         }
     }

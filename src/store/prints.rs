@@ -2,10 +2,10 @@
 //! grow with users or durations. Users and buckets are added up as keyed hashes under a key of this run's, so that no
 //! one can make a wrong rollup that adds up to the same.
 
-use super::pending::Terms;
 use super::rollup::{Cell, bucket};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 /// What the calls of one tool and day add up to.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,27 +35,22 @@ impl Print {
 #[derive(Debug)]
 pub(crate) struct Hashes {
     key: RandomState,
-    buckets: Vec<u64>,
+    /// Of every bucket that a duration can be in.
+    buckets: Arc<[u64]>,
     /// By number.
     users: HashMap<u64, u64>,
 }
 
 impl Hashes {
     pub(crate) fn new() -> Hashes {
-        Hashes { key: RandomState::new(), buckets: Vec::new(), users: HashMap::new() }
+        let key = RandomState::new();
+        let buckets = (0..=bucket(u64::MAX)).map(|bucket| key.hash_one(bucket)).collect();
+        Hashes { key, buckets, users: HashMap::new() }
     }
 
     /// Others under the same key, of users with other numbers.
     pub(crate) fn fork(&self) -> Hashes {
-        Hashes { key: self.key.clone(), buckets: Vec::new(), users: HashMap::new() }
-    }
-
-    fn bucket(&mut self, bucket: u16) -> u64 {
-        let place = usize::from(bucket);
-        while self.buckets.len() <= place {
-            self.buckets.push(self.key.hash_one(self.buckets.len() as u16));
-        }
-        self.buckets[place]
+        Hashes { key: self.key.clone(), buckets: self.buckets.clone(), users: HashMap::new() }
     }
 
     /// The user of a number.
@@ -63,8 +58,8 @@ impl Hashes {
         self.users.insert(number, self.key.hash_one(user));
     }
 
-    /// What a stored cell adds up to; nothing where it names a user whom there is not.
-    pub(crate) fn print(&mut self, cell: &mut Cell) -> Option<Print> {
+    /// What a stored cell adds up to; nothing where it names a user whom there is not, or a bucket.
+    pub(crate) fn print(&self, cell: &mut Cell) -> Option<Print> {
         let mut print = Print {
             calls: cell.calls,
             successes: cell.successes,
@@ -74,7 +69,8 @@ impl Hashes {
             ..Print::default()
         };
         for &(bucket, n) in cell.histogram.rows() {
-            print.histogram = print.histogram.wrapping_add(self.bucket(bucket).wrapping_mul(n));
+            let hash = self.buckets.get(usize::from(bucket))?;
+            print.histogram = print.histogram.wrapping_add(hash.wrapping_mul(n));
         }
         for &(id, n) in cell.users.rows() {
             print.users = print.users.wrapping_add(self.users.get(&id)?.wrapping_mul(n));
@@ -83,17 +79,20 @@ impl Hashes {
     }
 }
 
-/// The calls of a stretch as they are counted: tools and users by their places among the values of their facets.
+/// Calls as they are counted: tools and users by their places among the values of their facets.
 #[derive(Debug)]
 pub(crate) struct Tally {
     hashes: Hashes,
     users: Vec<Option<u64>>,
-    prints: HashMap<(u32, i32), Print>,
+    /// By tool: the day of the last call, and what its calls add up to. The next one is mostly of the same day.
+    last: Vec<(i32, Print)>,
+    /// By tool and day: what was counted before calls of another day came.
+    before: Vec<(u32, i32, Print)>,
 }
 
 impl Tally {
     pub(crate) fn new(hashes: Hashes) -> Tally {
-        Tally { hashes, users: Vec::new(), prints: HashMap::new() }
+        Tally { hashes, users: Vec::new(), last: Vec::new(), before: Vec::new() }
     }
 
     /// Counts one call.
@@ -103,7 +102,14 @@ impl Tally {
             self.users.resize(place + 1, None);
         }
         let user = *self.users[place].get_or_insert_with(|| self.hashes.key.hash_one(user.1));
-        let print = self.prints.entry((tool, day)).or_default();
+        let place = tool as usize;
+        if self.last.len() <= place {
+            self.last.resize_with(place + 1, || (day, Print::default()));
+        }
+        let (last, print) = &mut self.last[place];
+        if *last != day {
+            self.before.push((tool, std::mem::replace(last, day), std::mem::take(print)));
+        }
         print.calls += 1;
         print.successes += u64::from(success);
         print.users = print.users.wrapping_add(user);
@@ -111,17 +117,17 @@ impl Tally {
             print.timed += 1;
             print.sum_nanos += u128::from(nanos);
             print.max_nanos = print.max_nanos.max(nanos);
-            print.histogram = print.histogram.wrapping_add(self.hashes.bucket(bucket(nanos)));
+            let hash = self.hashes.buckets.get(usize::from(bucket(nanos))).copied().unwrap_or_default();
+            print.histogram = print.histogram.wrapping_add(hash);
         }
     }
 
     /// What was counted, by the names of the tools.
-    pub(crate) fn finish(self, tools: &Terms) -> Prints {
+    pub(crate) fn finish<'a>(self, tool: impl Fn(u32) -> &'a str) -> Prints {
         let mut prints = Prints::default();
-        for ((tool, day), print) in self.prints {
-            if let Some((name, _)) = tools.lists.get(tool as usize) {
-                prints.add(name, day, &print);
-            }
+        let last = (0..).zip(self.last).map(|(place, (day, print))| (place, day, print));
+        for (place, day, print) in self.before.into_iter().chain(last).filter(|(_, _, print)| print.calls > 0) {
+            prints.add(tool(place), day, &print);
         }
         prints
     }

@@ -136,6 +136,12 @@ impl Snapshot {
         })
     }
 
+    /// Under which seq the first block stands from this one on.
+    pub(crate) fn next_block(&self, from: u64) -> Result<Option<u64>> {
+        let next = self.blocks().range(from..).stored()?.next().transpose().stored()?;
+        Ok(next.map(|(key, _)| key.value()))
+    }
+
     /// The rows of the tail.
     pub(crate) fn scan_tail(&self, each: &mut dyn FnMut(u64, Result<Packed>) -> Result<()>) -> Result<()> {
         walk!(self, tables::TAIL, .., |key, value| each(key, Packed::from_row(value).map_err(Error::from))?)

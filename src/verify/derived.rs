@@ -1,16 +1,16 @@
 //! What the tables should hold that are derived from the entries, and the comparison with what they do hold.
 
-use super::batch::Stretch;
 use super::finding::{Finding, FindingKind as K};
+use super::piece::Piece;
 use crate::Result;
 use crate::entry::Field;
 use crate::merkle;
 use crate::retention::SeqSet;
-use crate::store::{BATCH, Hashes, NODE_LEVEL, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
+use crate::store::{BATCH, Hashes, NODE_LEVEL, Print, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-/// What the tables should hold, added up stretch by stretch.
+/// What the tables should hold, added up piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
     /// How many Merkle nodes of the stored levels there should be.
@@ -45,6 +45,30 @@ impl Ids {
     }
 }
 
+/// The stored rollups.
+#[derive(Debug)]
+pub(super) struct Rollups {
+    /// The names of the tools, by their terms' ids.
+    tools: HashMap<u64, String>,
+    /// By tool and day: what is stored adds up to this, if it can be read.
+    prints: Vec<(u64, i32, Option<Print>)>,
+}
+
+impl Rollups {
+    /// Reads all of them. Nothing needs to be known of the entries for it.
+    pub(super) fn read(snapshot: &Snapshot, hashes: &Hashes) -> Result<Rollups> {
+        let mut hashes = hashes.fork();
+        let tools = snapshot.terms_of(Field::Tool)?.into_iter().map(|(name, id)| (id, name)).collect();
+        snapshot.terms_of(Field::User)?.iter().for_each(|(user, id)| hashes.name(*id, user));
+        let mut prints = Vec::new();
+        snapshot.scan_rollups(&mut |tool, day, cell| {
+            prints.push((tool, day, cell.ok().and_then(|mut cell| hashes.print(&mut cell))));
+            Ok(())
+        })?;
+        Ok(Rollups { tools, prints })
+    }
+}
+
 /// What the tables are compared with.
 struct Compare<'a> {
     derived: &'a Derived,
@@ -57,24 +81,24 @@ struct Compare<'a> {
 type Check<'a> = Box<dyn FnOnce() -> Result<Vec<Finding>> + Send + 'a>;
 
 impl Derived {
-    /// Adds what a stretch should have in the tables.
-    pub(super) fn add(&mut self, stretch: &mut Stretch, indexed: bool) {
-        self.rows += stretch.rows;
-        for id in std::mem::take(&mut stretch.terms) {
-            self.terms.insert(id);
-        }
-        for (key, zone) in std::mem::take(&mut stretch.zones) {
+    /// Adds the index rows that the entries of a batch should have, and the ids of their terms.
+    pub(super) fn add_rows(&mut self, rows: u64, terms: Vec<u64>) {
+        self.rows += rows;
+        terms.into_iter().for_each(|id| _ = self.terms.insert(id));
+    }
+
+    /// Adds what a piece should have in the tables.
+    pub(super) fn add(&mut self, piece: &mut Piece) {
+        for (key, zone) in std::mem::take(&mut piece.zones) {
             let old = self.zones.entry(key).or_insert(zone);
             *old = (old.0.min(zone.0), old.1.max(zone.1));
         }
-        if indexed {
-            self.prints.merge(&stretch.calls);
-        }
-        self.begun.extend(&stretch.begun);
-        for seq in &stretch.finished {
+        self.prints.merge(&piece.calls);
+        self.begun.extend(&piece.begun);
+        for seq in &piece.finished {
             self.begun.remove(seq);
         }
-        for (id, numbers) in std::mem::take(&mut stretch.senders) {
+        for (id, numbers) in std::mem::take(&mut piece.senders) {
             let known = self.senders.entry(id).or_default();
             known.extend(numbers);
             while known.len() > REMEMBERED {
@@ -89,15 +113,15 @@ impl Derived {
         snapshot: &Snapshot,
         purged: &SeqSet,
         sizes: &[u64],
-        hashes: Hashes,
+        rollups: Result<Rollups>,
         threads: usize,
     ) -> Vec<Finding> {
         let prints = std::mem::take(&mut self.prints);
         let compare = &Compare { derived: &self, snapshot, purged, sizes };
         // What takes longest comes first.
         let checks: [Check<'_>; 8] = [
-            Box::new(move || compare.rollups(prints, hashes)),
             Box::new(|| compare.terms()),
+            Box::new(move || compare.rollups(prints, rollups?)),
             Box::new(|| compare.postings()),
             Box::new(|| compare.covers()),
             Box::new(|| compare.zones()),
@@ -317,21 +341,16 @@ impl Compare<'_> {
         Ok(found)
     }
 
-    fn rollups(&self, mut prints: Prints, mut hashes: Hashes) -> Result<Vec<Finding>> {
+    fn rollups(&self, mut prints: Prints, stored: Rollups) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
-        let tools: HashMap<u64, String> =
-            self.snapshot.terms_of(Field::Tool)?.into_iter().map(|(n, id)| (id, n)).collect();
-        self.snapshot.terms_of(Field::User)?.iter().for_each(|(user, id)| hashes.name(*id, user));
         let mut wrong = Vec::new();
-        self.snapshot.scan_rollups(&mut |tool, day, cell| {
-            let name = tools.get(&tool);
+        for (tool, day, print) in stored.prints {
+            let name = stored.tools.get(&tool);
             let right = name.and_then(|name| prints.take(name, day));
-            let stored = cell.ok().and_then(|mut cell| hashes.print(&mut cell));
-            if right.is_none() || right != stored {
+            if right.is_none() || right != print {
                 wrong.push((name.cloned().unwrap_or_else(|| format!("term {tool}")), day));
             }
-            Ok(())
-        })?;
+        }
         wrong.extend(prints.left());
         for (tool, day) in wrong {
             let day = crate::Timestamp::start_of_day(day).to_string();

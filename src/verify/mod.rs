@@ -1,9 +1,10 @@
 //! Verification: finds everything that is wrong with a store, trusting nothing that lies in it.
 //!
-//! The log is cut into the index's batches; `batch` reads every entry of one, makes its line again, hashes it, follows
-//! the links, and rebuilds what the index should say of it, on as many threads as there are. `whole` takes the batches'
-//! results in order and checks what spans them: the tree, zones, rollups, senders, terms, the state; `signed` holds the
-//! history against signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values.
+//! The log is cut into the index's batches, and these into pieces; `piece` reads every entry of one, makes its line again,
+//! hashes it, follows the links, and collects what the index should say of it (`terms`). `batch` compares what a batch's pieces
+//! come to with the index. `work` has both done on as many threads as there are. `whole` takes the results in order and checks
+//! what spans them: the tree, zones, rollups, senders, terms, the state (`derived`); `signed` holds the history against
+//! signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values.
 //! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
@@ -11,9 +12,12 @@ mod derived;
 mod finding;
 mod json;
 mod noted;
+mod piece;
 mod sealed;
 mod signed;
+mod terms;
 mod whole;
+mod work;
 
 pub use finding::{Finding, FindingKind};
 pub use noted::{Noted, Verifications};

@@ -57,6 +57,11 @@ impl<'a> Signed<'a> {
         Ok(Signed { options, checkpoints, purges, mark, sizes, roots })
     }
 
+    /// Every size whose root somebody will ask for, rising.
+    pub(super) fn asked(&self) -> Vec<u64> {
+        self.roots.keys().copied().collect()
+    }
+
     /// Takes the root where somebody will ask for it.
     pub(super) fn saw(&mut self, tree: &Frontier) {
         if let Some(root) = self.roots.get_mut(&tree.size()) {

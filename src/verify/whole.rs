@@ -1,10 +1,12 @@
 //! What spans the batches: the tree, the links between them, what is signed. Every table that is not read batch by batch is
 //! for `derived`.
 
-use super::batch::{self, Expiry, Ground, Leaf, Stretch};
-use super::derived::Derived;
+use super::batch::{Expiry, Outcome};
+use super::derived::{Derived, Rollups};
 use super::finding::{Finding, FindingKind as K};
+use super::piece::{Ground, Group, Leaf, Piece};
 use super::signed::Signed;
+use super::work::{self, Done};
 use super::{Verification, VerifyOptions};
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
@@ -14,7 +16,6 @@ use crate::{AuditLog, Error, Hash, Result};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::mpsc;
 
 pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verification> {
     let clock = &log.shared().clock;
@@ -34,19 +35,26 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
-    let ground = Ground { snapshot: &snapshot, purged: &purged, purges: &purges, hashes: &hashes };
-    let read = |range: Range<u64>, indexed| batch::read(&ground, range, indexed);
-    in_order(threads.min(stretches.len().max(1)), &stretches, read, |stretch| {
-        let end = stretch.range.end;
-        whole.add(stretch);
-        if let Some(progress) = &options.progress {
-            progress(end, total);
+    let sizes = whole.signed.asked();
+    let ground = Ground { snapshot: &snapshot, purged: &purged, purges: &purges, hashes: &hashes, sizes: &sizes };
+    let mut rollups = None;
+    let besides = || rollups = Some(guarded(|| Rollups::read(&snapshot, &hashes)));
+    work::run(&ground, threads, &stretches, besides, |done| match done {
+        Done::Piece(piece) => {
+            let end = piece.range.end;
+            whole.add(*piece);
+            if let Some(progress) = &options.progress {
+                progress(end, total);
+            }
         }
+        Done::Batch(outcome) => whole.compared(outcome),
     })?;
     whole.state();
     whole.batches();
     let derived = std::mem::take(&mut whole.derived);
-    whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, hashes, threads));
+    // They were read, or nothing was.
+    let rollups = rollups.unwrap_or_else(|| Err(Error::damaged("the statistics could not be read")));
+    whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, rollups, threads));
     whole.sealed(log);
     let reach = whole.signed.judge(&whole.ledger, &snapshot, &whole.expiries);
     let mut findings = whole.findings;
@@ -82,36 +90,6 @@ fn purges(snapshot: &Snapshot) -> Result<(BTreeMap<u64, SeqSet>, Vec<Finding>)> 
         Ok(())
     })?;
     Ok((purges, findings))
-}
-
-/// Reads the stretches on `threads` threads and hands them over in order. At most two a thread are held at a time.
-fn in_order(
-    threads: usize,
-    stretches: &[(Range<u64>, bool)],
-    read: impl Fn(Range<u64>, bool) -> Result<Stretch> + Sync,
-    mut take: impl FnMut(Stretch),
-) -> Result<()> {
-    let read = &read;
-    std::thread::scope(|scope| {
-        let mut lanes = Vec::new();
-        for lane in 0..threads {
-            let (send, receive) = mpsc::sync_channel(1);
-            scope.spawn(move || {
-                // Each thread takes every n-th stretch, so that the results can be taken in turn.
-                for (range, indexed) in stretches.iter().skip(lane).step_by(threads) {
-                    if send.send(guarded(|| read(range.clone(), *indexed))).is_err() {
-                        return;
-                    }
-                }
-            });
-            lanes.push(receive);
-        }
-        for i in 0..stretches.len() {
-            let stretch = lanes[i % threads].recv();
-            take(stretch.map_err(|_| Error::damaged("a part of the file could not be read"))??);
-        }
-        Ok(())
-    })
 }
 
 struct Whole<'a> {
@@ -200,37 +178,33 @@ impl<'a> Whole<'a> {
         while at < self.snapshot.size {
             let end = (at + BATCH).min(self.snapshot.size);
             stretches.push((at..end, false));
+            if end <= self.snapshot.state.indexed {
+                self.batches.insert(at, (end, None, None));
+            }
             at = end;
         }
         Ok(stretches)
     }
 
-    fn add(&mut self, mut stretch: Stretch) {
-        self.entries += stretch.entries;
-        self.findings.append(&mut stretch.findings);
+    fn add(&mut self, mut piece: Piece) {
+        self.entries += piece.entries;
+        self.findings.append(&mut piece.findings);
         if let (Some((seq, prev)), Some(last)) =
-            (stretch.first_prev, self.last.or((stretch.range.start == 0).then_some(Hash::ZERO)))
+            (piece.first_prev, self.last.or((piece.range.start == 0).then_some(Hash::ZERO)))
             && prev != last
         {
             self.find(K::ChainBroken, seq, format!("it names {prev} as the entry before it, which is {last}"));
         }
-        self.leaves(&stretch);
-        let indexed = stretch.range.end <= self.snapshot.state.indexed;
-        self.derived.add(&mut stretch, indexed);
-        if !stretch.expiries.is_empty() {
-            self.expiries.insert(stretch.range.start, stretch.expiries);
-        }
-        stretch.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
-        stretch.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
-        for (seq, own) in stretch.own {
+        self.leaves(&piece);
+        self.derived.add(&mut piece);
+        piece.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
+        piece.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
+        for (seq, own) in piece.own {
             if let Err(e) = self.ledger.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }
         }
-        if indexed {
-            self.batches.insert(stretch.range.start, (stretch.range.end, stretch.rows_root, stretch.column_root));
-        }
-        for (first, end, rows, column, seq) in stretch.batches {
+        for (first, end, rows, column, seq) in piece.batches {
             // The first counts: a second one, by whoever can append, could leave out what the first lists.
             match self.chained.entry(first) {
                 Entry::Vacant(place) => _ = place.insert((end, rows, column, seq)),
@@ -241,19 +215,39 @@ impl<'a> Whole<'a> {
                 ),
             }
         }
-        self.last_recorded_at = self.last_recorded_at.max(stretch.last_recorded_at);
+        self.last_recorded_at = self.last_recorded_at.max(piece.last_recorded_at);
     }
 
-    /// Grows the tree by the entries of a stretch, and by what stands for those that are gone.
-    fn leaves(&mut self, stretch: &Stretch) {
-        let Range { start, end } = stretch.range;
+    fn compared(&mut self, mut batch: Outcome) {
+        self.findings.append(&mut batch.findings);
+        self.derived.add_rows(batch.rows, batch.terms);
+        let Range { start, end } = batch.range;
+        if !batch.expiries.is_empty() {
+            self.expiries.insert(start, batch.expiries);
+        }
+        self.batches.insert(start, (end, batch.rows_root, batch.column_root));
+    }
+
+    /// Grows the tree by the entries of a piece, and by what stands for those that are gone.
+    fn leaves(&mut self, piece: &Piece) {
+        let Range { start, end } = piece.range;
         let purged = self.purged;
-        let mut kept = stretch.covers.iter().peekable();
-        let mut there = stretch.leaves.iter().peekable();
+        let mut kept = piece.covers.iter().peekable();
+        let mut there = piece.leaves.iter().peekable();
+        let mut groups = piece.groups.iter().peekable();
         let mut at = start;
         for (first, last) in purged.ranges_within(start, end.saturating_sub(1)).chain([(end, end)]) {
-            for seq in at..first {
-                self.leaf(seq, there.next_if(|leaf| leaf.seq == seq));
+            while at < first {
+                match groups.next_if(|group| group.first == at) {
+                    Some(group) => {
+                        self.group(group);
+                        at += 1 << NODE_LEVEL;
+                    }
+                    None => {
+                        self.leaf(at, there.next_if(|leaf| leaf.seq == at));
+                        at += 1;
+                    }
+                }
             }
             if first == end {
                 break;
@@ -267,6 +261,19 @@ impl<'a> Whole<'a> {
             }
             at = last + 1;
         }
+    }
+
+    /// Entries that make up a whole node.
+    fn group(&mut self, group: &Group) {
+        self.last = Some(group.recorded);
+        let mut completed = vec![(NODE_LEVEL, group.first >> NODE_LEVEL, group.node)];
+        let grown = self.tree.append_subtree(NODE_LEVEL, group.node, &mut |level, index, hash| {
+            completed.push((level, index, hash));
+        });
+        if !grown {
+            self.find(K::TreeMismatch, group.first, "the entries before it are not as many as it says");
+        }
+        self.completed(completed);
     }
 
     fn leaf(&mut self, seq: u64, leaf: Option<&Leaf>) {
