@@ -171,13 +171,12 @@ impl Snapshot {
 
     /// Whether a call that was begun at `seq` has no end yet.
     pub(crate) fn is_unfinished(&self, seq: u64) -> Result<bool> {
-        Ok(self.table(tables::UNFINISHED)?.get(seq).stored()?.is_some())
+        Ok(self.unfinished_calls()?.get(seq).stored()?.is_some())
     }
 
     /// The seqs that stand as begun and not finished, whether or not they should.
     pub(crate) fn unfinished(&self) -> Result<BTreeSet<u64>> {
-        let table = self.table(tables::UNFINISHED)?;
-        let rows = table.range::<u64>(..).stored()?;
+        let rows = self.unfinished_calls()?.range::<u64>(..).stored()?;
         rows.map(|row| Ok(row.stored()?.0.value())).collect()
     }
 

@@ -2,12 +2,12 @@
 //!
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded,
 //! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk, `publish` shows it;
-//! `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed values, which
-//! `privacy` shows and destroys. `snapshot` reads, `rows` for proofs, and `starts` remembers where blocks are; `open` brings it
-//! all up, and `sound` keeps redb from files that it would not survive; `purge` decides what goes, `rewrite` writes the store
-//! anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring` hands
-//! checkpoints out. `block`, `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how things lie in the file. Only
-//! this folder knows redb.
+//! `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed values,
+//! which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, and
+//! `starts` remembers where blocks are; `open` brings it all up, and `sound` keeps redb from files that it would not
+//! survive; `purge` decides what goes, `rewrite` writes the store anew without it, `place` puts that in the old one's
+//! place; `backup` copies, `health` says how things stand, `anchoring` hands checkpoints out. `block`, `posting`, `rollup`,
+//! `zones`, `sender`, `state` and `tables` are how things lie in the file. Only this folder knows redb.
 
 mod anchoring;
 mod backup;
@@ -58,6 +58,7 @@ mod storage;
 mod subjects;
 mod tables;
 mod turn;
+mod view;
 mod zones;
 
 pub use anchoring::AnchorHealth;
