@@ -66,6 +66,7 @@ pub use backup::Backup;
 pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
+pub(crate) use lookup::Postings;
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Column, Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
 pub use options::Options;
