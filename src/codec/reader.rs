@@ -25,9 +25,6 @@ const FOUR_BYTES: u8 = 252;
 const EIGHT_BYTES: u8 = 253;
 const SIXTEEN_BYTES: u8 = 254;
 
-/// A text of so many bytes is looked at by itself.
-const LONG: usize = 64;
-
 /// What is left to be read.
 pub(super) struct Reader<'de> {
     left: &'de [u8],
@@ -106,12 +103,8 @@ impl<'de> Reader<'de> {
     #[inline]
     fn text(&mut self) -> Result<&'de str> {
         let length: usize = self.narrow()?;
-        let (bytes, rest) = self.left.split_at_checked(length).ok_or(SHORT)?;
+        let (_, rest) = self.left.split_at_checked(length).ok_or(SHORT)?;
         if self.left.len() <= self.behind {
-            if length >= LONG {
-                self.left = rest;
-                return std::str::from_utf8(bytes).map_err(|_| WRONG);
-            }
             self.find_text()?;
         }
         // A part of what is text is text where it begins and ends with whole characters, and only there.
