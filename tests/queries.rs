@@ -118,6 +118,9 @@ fn batches_of_full_size_meet_without_a_seam() {
             ("2025-01-01", "2025-01-01T01:00:00Z"),
             ("2025-01-02T12:00:00Z", "2025-01-02T12:20:00Z"),
             ("2025-01-03T23:59:00Z", "2025-01-04T00:30:00Z"),
+            // Several zones that lie inside as a whole, and the edges of the coarser ones around them.
+            ("2025-01-01T10:10:10Z", "2025-01-03T15:15:15Z"),
+            ("2024-12-27", "2025-01-02T06:00:00Z"),
             ("2026-01-01", "2027-01-01"),
         ];
         for (since, until) in ranges {
@@ -129,7 +132,14 @@ fn batches_of_full_size_meet_without_a_seam() {
             assert_eq!(seqs(log, &query), expected, "{since} {until}");
             let with_tool = listed(&|i| inside(i) && user(i) == 3);
             assert_eq!(seqs(log, &query.clone().tool("tool_3")), with_tool);
+            for edge in [9_000, BATCH - 1, BATCH, 100_000] {
+                let up: Vec<u64> = expected.iter().copied().filter(|&s| s > edge).take(5).collect();
+                assert_eq!(seqs(log, &query.clone().after(edge).limit(5)), up);
+                let down: Vec<u64> = with_tool.iter().rev().copied().filter(|&s| s < edge).take(5).collect();
+                assert_eq!(seqs(log, &query.clone().tool("tool_3").after(edge).limit(5).newest_first()), down);
+            }
             expected.reverse();
+            assert_eq!(seqs(log, &query.clone().newest_first()), expected);
             expected.truncate(7);
             assert_eq!(seqs(log, &query.newest_first().limit(7)), expected);
         }

@@ -85,9 +85,9 @@ pub(crate) fn decode_first<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T
     if rest.len() > MAX_BYTES {
         return Err(CodecError::TooLarge);
     }
-    let mut reader = Reader(rest);
+    let mut reader = Reader::new(rest);
     let value = T::deserialize(&mut reader)?;
-    Ok((value, reader.0))
+    Ok((value, reader.rest()))
 }
 
 /// The value that [`append`] wrote.
@@ -95,9 +95,9 @@ pub(crate) fn decode_behind<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T
     if bytes.len() > MAX_BYTES {
         return Err(CodecError::TooLarge);
     }
-    let mut reader = Reader(bytes);
+    let mut reader = Reader::new(bytes);
     let value = T::deserialize(&mut reader)?;
-    if reader.0.is_empty() { Ok(value) } else { Err(FOLLOWED) }
+    if reader.is_empty() { Ok(value) } else { Err(FOLLOWED) }
 }
 
 #[cfg(test)]
@@ -149,6 +149,25 @@ mod tests {
         })
     }
 
+    /// A byte that is a character, or one of those that begin or go on with one.
+    fn byte() -> impl Strategy<Value = u8> {
+        prop_oneof![Just(b'a'), prop::sample::select(&[0xc3, 0x85, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x80, 0xfb][..])]
+    }
+
+    /// Mostly text: all of it, or with one other byte somewhere.
+    fn text(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+        (length, any::<prop::sample::Index>(), prop::option::weighted(0.1, byte()), any::<bool>()).prop_map(
+            |(length, at, with, wide)| {
+                let mut text = if wide { "é".repeat(length / 2).into_bytes() } else { vec![b'x'; length] };
+                if let (Some(with), false) = (with, text.is_empty()) {
+                    let at = at.index(text.len());
+                    text[at] = with;
+                }
+                text
+            },
+        )
+    }
+
     /// What bincode's own reader makes of bytes, and whether it would write them like that.
     fn by_bincode(bytes: &[u8]) -> Option<All> {
         let rest = bytes.strip_prefix(&[FORMAT])?;
@@ -182,6 +201,21 @@ mod tests {
             let short = encode(&u128::from(n)).unwrap();
             prop_assert_eq!(decode::<u128>(&long).is_ok(), long == short);
             prop_assert_eq!(decode::<u64>(&long).is_ok(), long == short);
+        }
+
+        /// Several texts are looked at together; what lies between them may look like a part of a character, or like one.
+        #[test]
+        fn each_text_is_text_whatever_lies_around_it(
+            parts in prop::collection::vec((byte(), prop_oneof![text(0..4), text(60..70), text(128..140)]), 0..12),
+        ) {
+            let mut bytes = vec![FORMAT, parts.len() as u8];
+            for (between, text) in &parts {
+                bytes.extend([*between, text.len() as u8]);
+                bytes.extend(text);
+            }
+            let whole = |(between, text): (u8, Vec<u8>)| String::from_utf8(text).ok().map(|text| (between, text));
+            let expected: Option<Vec<(u8, String)>> = parts.into_iter().map(whole).collect();
+            prop_assert_eq!(decode::<Vec<(u8, String)>>(&bytes).ok(), expected);
         }
 
         #[test]

@@ -26,7 +26,14 @@ const EIGHT_BYTES: u8 = 253;
 const SIXTEEN_BYTES: u8 = 254;
 
 /// What is left to be read.
-pub(super) struct Reader<'de>(pub &'de [u8]);
+pub(super) struct Reader<'de> {
+    left: &'de [u8],
+    /// What was last found to be text: a stretch of the bytes, in which the lengths and short numbers between texts may be
+    /// characters too. To look at many short texts at once takes half as long.
+    text: &'de str,
+    /// How many bytes follow that stretch.
+    behind: usize,
+}
 
 impl serde::de::Error for CodecError {
     fn custom<T: std::fmt::Display>(_: T) -> CodecError {
@@ -35,10 +42,24 @@ impl serde::de::Error for CodecError {
 }
 
 impl<'de> Reader<'de> {
+    pub(super) fn new(bytes: &'de [u8]) -> Reader<'de> {
+        Reader { left: bytes, text: "", behind: bytes.len() }
+    }
+
+    /// What was not read.
+    pub(super) fn rest(&self) -> &'de [u8] {
+        self.left
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+
     #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk().ok_or(SHORT)?;
-        self.0 = rest;
+        let (bytes, rest) = self.left.split_first_chunk().ok_or(SHORT)?;
+        self.left = rest;
         Ok(*bytes)
     }
 
@@ -79,21 +100,40 @@ impl<'de> Reader<'de> {
     #[inline]
     fn bytes(&mut self) -> Result<&'de [u8]> {
         let length = self.narrow()?;
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
-        self.0 = rest;
+        let (bytes, rest) = self.left.split_at_checked(length).ok_or(SHORT)?;
+        self.left = rest;
         Ok(bytes)
     }
 
     #[inline]
     fn text(&mut self) -> Result<&'de str> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| WRONG)
+        let length: usize = self.narrow()?;
+        let (_, rest) = self.left.split_at_checked(length).ok_or(SHORT)?;
+        if self.left.len() <= self.behind {
+            self.find_text()?;
+        }
+        // A part of what is text is text where it begins and ends with whole characters, and only there.
+        let from = (self.text.len() + self.behind).checked_sub(self.left.len()).ok_or(WRONG)?;
+        let text = self.text.get(from..from + length).ok_or(WRONG)?;
+        self.left = rest;
+        Ok(text)
+    }
+
+    /// Finds how far what is left is text.
+    fn find_text(&mut self) -> Result<()> {
+        self.text = match std::str::from_utf8(self.left) {
+            Ok(text) => text,
+            Err(e) => std::str::from_utf8(&self.left[..e.valid_up_to()]).map_err(|_| WRONG)?,
+        };
+        self.behind = self.left.len() - self.text.len();
+        Ok(())
     }
 
     /// How many elements follow. None takes less than a byte.
     #[inline]
     fn count(&mut self) -> Result<usize> {
         let count = self.narrow()?;
-        if count <= self.0.len() { Ok(count) } else { Err(SHORT) }
+        if count <= self.left.len() { Ok(count) } else { Err(SHORT) }
     }
 }
 

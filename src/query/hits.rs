@@ -116,7 +116,7 @@ impl Hits {
                 if self.seen == 1 {
                     self.log.shared().will_read(&self.reading);
                 }
-                let mut snapshot = self.log.snapshot()?;
+                let mut snapshot = self.log.shared().snapshot_of_entries()?;
                 snapshot.size = self.size;
                 let policies = self.log.shared().policies();
                 self.query.check_findable(&policies)?;

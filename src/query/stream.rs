@@ -5,7 +5,8 @@
 
 use crate::Result;
 use crate::entry::Field;
-use crate::store::Snapshot;
+use crate::store::{Postings, Snapshot};
+use std::ops::Range;
 
 /// The order in which a query walks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,8 @@ impl Direction {
 pub(crate) struct Plan {
     facets: Vec<AnyOf>,
     time: Option<(i64, i64)>,
+    /// Seqs whose zones say that they may lie in that time.
+    zoned: Range<u64>,
 }
 
 /// The alternatives of one facet.
@@ -52,6 +55,8 @@ struct TermStream {
     /// Of each generation, in order.
     pending: Vec<Vec<u64>>,
     row: Vec<u64>,
+    /// The rows that follow that one.
+    rows: Option<Postings>,
     head: Option<Option<u64>>,
 }
 
@@ -61,7 +66,7 @@ impl Plan {
             let terms = values.iter().map(|v| TermStream::new(snapshot, *field, v)).collect::<Result<_>>()?;
             Ok(AnyOf { terms })
         };
-        Ok(Plan { facets: facets.iter().map(any_of).collect::<Result<_>>()?, time })
+        Ok(Plan { facets: facets.iter().map(any_of).collect::<Result<_>>()?, time, zoned: 0..0 })
     }
 
     /// The next seq, at `at` or beyond it, that everything agrees on. Times may still lie outside: zones are coarse.
@@ -85,18 +90,16 @@ impl Plan {
                     }
                 }
             }
-            if let Some((since, last)) = self.time {
-                let found = match direction {
-                    Direction::Up => snapshot.zone_after(at, since, last)?,
-                    Direction::Down => snapshot.zone_before(at, since, last)?,
-                };
-                match found {
-                    None => return Ok(None),
-                    Some(found) if found == at => {}
-                    Some(found) => {
-                        at = found;
-                        continue 'moved;
-                    }
+            if let Some((since, last)) = self.time
+                && !self.zoned.contains(&at)
+            {
+                let forwards = direction == Direction::Up;
+                let Some(zoned) = snapshot.zoned(at, forwards, since, last)? else { return Ok(None) };
+                let nearest = if forwards { zoned.start } else { zoned.end - 1 };
+                self.zoned = zoned;
+                if nearest != at {
+                    at = nearest;
+                    continue 'moved;
                 }
             }
             return Ok(Some(at));
@@ -154,7 +157,14 @@ impl AnyOf {
 impl TermStream {
     fn new(snapshot: &Snapshot, field: Field, value: &str) -> Result<TermStream> {
         let pending = snapshot.generations.iter().map(|g| g.seqs(field, value, snapshot.size)).collect();
-        Ok(TermStream { field, term: snapshot.term_id(field, value)?, pending, row: Vec::new(), head: None })
+        Ok(TermStream {
+            field,
+            term: snapshot.term_id(field, value)?,
+            pending,
+            row: Vec::new(),
+            rows: None,
+            head: None,
+        })
     }
 
     fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
@@ -188,13 +198,23 @@ impl TermStream {
         }
         if self.row.first().is_none_or(|&first| first > at) || self.row.last().is_none_or(|&last| last < at) {
             // A row that begins before `at` may reach it, but not where `at` follows the end of a row, or nothing.
-            let fresh = at.checked_sub(1).is_none_or(|before| self.row.last() == Some(&before));
-            self.row = match fresh {
-                true => Vec::new(),
-                false => snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default(),
-            };
+            let follows = at.checked_sub(1).is_none_or(|before| self.row.last() == Some(&before));
+            if !follows {
+                self.rows = None;
+                self.row = snapshot.postings_to(self.field, term, at)?.next_back()?.unwrap_or_default();
+            }
             if self.row.last().is_none_or(|&last| last < at) {
-                self.row = snapshot.posting_after(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
+                let rows = match self.rows.take() {
+                    Some(rows) => rows,
+                    None => snapshot.postings_from(self.field, term, at)?,
+                };
+                let rows = self.rows.insert(rows);
+                self.row.clear();
+                while self.row.last().is_none_or(|&last| last < at)
+                    && let Some(row) = rows.next()?
+                {
+                    self.row = row;
+                }
             }
         }
         Ok(self.row.get(self.row.partition_point(|&s| s < at)).copied())
@@ -202,8 +222,16 @@ impl TermStream {
 
     fn down(&mut self, snapshot: &Snapshot, at: u64) -> Result<Option<u64>> {
         let Some(term) = self.term else { return Ok(None) };
-        if self.row.first().is_none_or(|&first| first > at) || self.row.last().is_none_or(|&last| last < at) {
-            self.row = snapshot.posting_at(self.field, term, at)?.map(|(_, seqs)| seqs).unwrap_or_default();
+        if self.row.first().is_none_or(|&first| first > at) {
+            let next = self.rows.as_mut().map(Postings::next_back).transpose()?.map(Option::unwrap_or_default);
+            self.row = match next {
+                Some(row) if row.first().is_none_or(|&first| first <= at) => row,
+                // The first time, or other facets have none of what this row has.
+                _ => {
+                    let rows = snapshot.postings_to(self.field, term, at)?;
+                    self.rows.insert(rows).next_back()?.unwrap_or_default()
+                }
+            };
         }
         Ok(self.row.partition_point(|&s| s <= at).checked_sub(1).map(|i| self.row[i]))
     }

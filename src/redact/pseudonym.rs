@@ -65,7 +65,7 @@ impl PseudonymKey {
         mac.update(value.as_bytes());
         value.zeroize();
         let tag = mac.finalize().into_bytes();
-        format!("ps_{}_{}", self.id, to_hex(&tag[..16]))
+        ["ps_", &self.id, "_", &to_hex(&tag[..16])].concat()
     }
 }
 

@@ -22,11 +22,11 @@ use std::borrow::Cow;
 /// leaf page alone (measured: 8,176 still fit two pages, 8,180 take four).
 pub(crate) const BLOCK_BYTES: usize = 8_172;
 
-/// At most how many bytes the block's own fields have: format, first seq, whether it is seeded, how many retentions there are,
-/// and how long each of nine byte strings is.
-const FIXED_BYTES: usize = 1 + 9 + 1 + 1 + 9 * 3;
+/// At most how many bytes the block's own fields have: format, first seq, whether it is seeded, and how long each of ten byte
+/// strings is.
+const FIXED_BYTES: usize = 1 + 9 + 1 + 10 * 3;
 /// At most how many bytes a retention has besides the name of its class.
-const RETENTION_BYTES: usize = 3 + 9;
+const RETENTION_BYTES: usize = 3 + 10;
 /// How many retentions a block's table has room for: a byte says which is meant, and zero that there is none.
 const RETENTIONS: usize = 255;
 
@@ -52,7 +52,7 @@ impl Run {
     }
 }
 
-/// A block as it is stored.
+/// A block as it is stored. What is read for any entry stands first and together.
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored<'a> {
     first: u64,
@@ -63,9 +63,6 @@ struct Stored<'a> {
     /// 32 bytes each.
     #[serde(borrow, with = "bytes")]
     prevs: Cow<'a, [u8]>,
-    /// 32 bytes an entry.
-    #[serde(borrow, with = "bytes")]
-    hashes: Cow<'a, [u8]>,
     /// Whether `nonces` are one seed.
     seeded: bool,
     /// 16 bytes: the seed of all nonces, or 16 bytes an entry.
@@ -75,19 +72,23 @@ struct Stored<'a> {
     /// (zigzag; the first as it is), and how many.
     #[serde(borrow, with = "bytes")]
     times: Cow<'a, [u8]>,
-    /// The retentions that entries have: class, and by how many nanoseconds the end is later than the whole second in which the
-    /// entry was recorded. In the order in which they are first needed.
-    #[serde(borrow)]
-    retentions: Vec<(&'a str, i64)>,
+    /// The retentions that entries have, in the order in which they are first needed: for each a varint of how many bytes the
+    /// name of its class has, the name, and a varint (zigzag) of by how many nanoseconds the end is later than the whole second in
+    /// which the entry was recorded.
+    #[serde(borrow, with = "bytes")]
+    retentions: Cow<'a, [u8]>,
     /// Which of them each entry has, a byte each: zero for none, or its place plus one.
     #[serde(borrow, with = "bytes")]
     kept: Cow<'a, [u8]>,
-    /// What the entries' contents refer to.
-    #[serde(borrow, with = "bytes")]
-    dictionary: Cow<'a, [u8]>,
     /// How long each packed content is, varints.
     #[serde(borrow, with = "bytes")]
     lengths: Cow<'a, [u8]>,
+    /// What the entries' contents refer to.
+    #[serde(borrow, with = "bytes")]
+    dictionary: Cow<'a, [u8]>,
+    /// 32 bytes an entry.
+    #[serde(borrow, with = "bytes")]
+    hashes: Cow<'a, [u8]>,
     #[serde(borrow, with = "bytes")]
     data: Cow<'a, [u8]>,
 }
@@ -100,7 +101,7 @@ pub(crate) struct Block<'a> {
     seeded: bool,
     nonces: Cow<'a, [u8]>,
     times: Cow<'a, [u8]>,
-    retentions: Vec<(Cow<'a, str>, i64)>,
+    retentions: Cow<'a, [u8]>,
     kept: Cow<'a, [u8]>,
     dictionary: Cow<'a, [u8]>,
     lengths: Cow<'a, [u8]>,
@@ -260,6 +261,12 @@ impl Sealer {
             return Ok(None);
         }
         self.end_time();
+        let mut retentions = Vec::new();
+        for (class, later) in &self.retentions {
+            write_varint(class.len() as u64, &mut retentions);
+            retentions.extend_from_slice(class.as_bytes());
+            write_varint(zigzag(*later), &mut retentions);
+        }
         let block = Stored {
             first: self.first,
             runs: self.runs[..].into(),
@@ -268,7 +275,7 @@ impl Sealer {
             seeded: seed.is_some(),
             nonces: seed.as_ref().map_or(&self.nonces[..], |seed| seed).into(),
             times: self.times[..].into(),
-            retentions: self.retentions.iter().map(|(class, later)| (class.as_str(), *later)).collect(),
+            retentions: retentions.into(),
             kept: self.kept[..].into(),
             dictionary: self.packer.dictionary().into(),
             lengths: self.lengths[..].into(),
@@ -413,7 +420,7 @@ impl<'a> Block<'a> {
             seeded: stored.seeded,
             nonces: stored.nonces,
             times: stored.times,
-            retentions: stored.retentions.into_iter().map(|(class, later)| (Cow::Borrowed(class), later)).collect(),
+            retentions: stored.retentions,
             kept: stored.kept,
             dictionary: stored.dictionary,
             lengths: stored.lengths,
@@ -430,7 +437,7 @@ impl<'a> Block<'a> {
             seeded: self.seeded,
             nonces: owned(self.nonces),
             times: owned(self.times),
-            retentions: self.retentions.into_iter().map(|(class, later)| (class.into_owned().into(), later)).collect(),
+            retentions: owned(self.retentions),
             kept: owned(self.kept),
             dictionary: owned(self.dictionary),
             lengths: owned(self.lengths),
@@ -501,9 +508,16 @@ impl<'a> Block<'a> {
                 used = kept;
             }
         }
-        let distinct = (1..self.retentions.len()).all(|i| !self.retentions[..i].contains(&self.retentions[i]));
-        let ended = walk.lengths.is_empty() && walk.times.is_empty() && walk.left == 0;
-        ended && walk.from == self.data.len() && times.1 && usize::from(used) == self.retentions.len() && distinct
+        let (mut retentions, mut left) = (Vec::new(), &*self.retentions);
+        while let Some((class, later, rest)) = read_retention(left) {
+            if retentions.contains(&(class, later)) {
+                return false;
+            }
+            retentions.push((class, later));
+            left = rest;
+        }
+        let ended = walk.lengths.is_empty() && walk.times.is_empty() && walk.left == 0 && left.is_empty();
+        ended && walk.from == self.data.len() && times.1 && usize::from(used) == retentions.len()
     }
 
     /// The hash of the entry at place `i`.
@@ -538,14 +552,26 @@ impl<'a> Block<'a> {
         let retention = match self.kept.get(i).copied().unwrap_or_default().checked_sub(1) {
             None => None,
             Some(place) => {
-                let (class, later) = self.retentions.get(usize::from(place)).ok_or_else(damaged)?;
-                let until = Timestamp::from_nanos(second(recorded_at).wrapping_add(*later));
-                Some(Retention { class: &**class, until })
+                let mut left = &*self.retentions;
+                for _ in 0..place {
+                    left = read_retention(left).ok_or_else(damaged)?.2;
+                }
+                let (class, later, _) = read_retention(left).ok_or_else(damaged)?;
+                let until = Timestamp::from_nanos(second(recorded_at).wrapping_add(later));
+                Some(Retention { class, until })
             }
         };
         let head = Head { nonce, recorded_at: Timestamp::from_nanos(recorded_at), retention };
         Ok(Part { head, content: content.into() })
     }
+}
+
+/// The class of a retention, by how much its end is later, and what follows it.
+fn read_retention(bytes: &[u8]) -> Option<(&str, i64, &[u8])> {
+    let (length, rest) = read_varint(bytes)?;
+    let (class, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    let (later, rest) = read_varint(rest)?;
+    Some((std::str::from_utf8(class).ok()?, unzigzag(later), rest))
 }
 
 /// The runs of a block that begins with `first`, and how many entries they have.

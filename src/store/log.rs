@@ -174,7 +174,7 @@ impl AuditLog {
     /// # Errors
     /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): it was never recorded, or purged; the message says which.
     pub fn entry(&self, seq: u64) -> Result<Entry> {
-        let snapshot = self.snapshot()?;
+        let snapshot = self.shared.snapshot_of_entries()?;
         guarded(|| snapshot.entry(seq))
     }
 

@@ -8,7 +8,39 @@ use super::tables::{self, Stored, on_shelf, shelf, term_key};
 use super::zones;
 use crate::entry::{Field, Kind};
 use crate::{Error, Result};
+use redb::AccessGuard;
 use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+/// The rows of one term in the file, one after the other. Going on costs less than looking for the next one.
+pub(crate) struct Postings(redb::Range<'static, (u8, u64, u64), &'static [u8]>);
+
+impl Postings {
+    /// The seqs of the row that comes next.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<u64>>> {
+        self.0.next().map(|row| seqs(row.stored()?)).transpose()
+    }
+
+    /// The seqs of the row that comes next from the end.
+    pub(crate) fn next_back(&mut self) -> Result<Option<Vec<u64>>> {
+        self.0.next_back().map(|row| seqs(row.stored()?)).transpose()
+    }
+}
+
+impl fmt::Debug for Postings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Postings")
+    }
+}
+
+/// The seqs of a row.
+fn seqs((key, value): (AccessGuard<'_, (u8, u64, u64)>, AccessGuard<'_, &'static [u8]>)) -> Result<Vec<u64>> {
+    let (shelf, term, first) = key.value();
+    let field = on_shelf(shelf);
+    let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
+    Row::read(first, value.value()).and_then(|row| row.list.seqs(BATCH as usize)).ok_or_else(damaged)
+}
 
 impl Snapshot {
     /// The id of a facet's value, if it is in the file's index.
@@ -46,9 +78,8 @@ impl Snapshot {
     /// The value whose key in the dictionary this is, from the first entry that has it. An entry may have several long
     /// values of one facet.
     pub(super) fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
-        let mut at = 0;
-        while let Some((_, seqs)) = self.posting_after(field, id, at)? {
-            at = seqs.last().map_or(u64::MAX, |last| last + 1);
+        let mut rows = self.postings_from(field, id, 0)?;
+        while let Some(seqs) = rows.next()? {
             for seq in seqs {
                 let Some(found) = self.find(seq)? else { continue };
                 let mut value = None;
@@ -63,74 +94,79 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// The last row of a term that begins at or before `at`, with its first seq.
-    pub(crate) fn posting_at(&self, field: Field, term: u64, at: u64) -> Result<Option<(u64, Vec<u64>)>> {
-        let Some(at) = self.indexed.checked_sub(1).map(|last| last.min(at)) else { return Ok(None) };
-        let rows = self.postings()?;
-        let row = rows.range((shelf(field), term, 0)..=(shelf(field), term, at)).stored()?.next_back();
-        row.map(|row| self.posting(row.stored()?)).transpose()
+    /// The rows of a term that begin at or before `at`, to be gone through backwards.
+    pub(crate) fn postings_to(&self, field: Field, term: u64, at: u64) -> Result<Postings> {
+        // Where nothing is indexed no row counts.
+        let (from, to) = ((shelf(field), term, 0), (shelf(field), term, self.indexed.min(at.saturating_add(1))));
+        self.postings()?.range(from..to).stored().map(Postings)
     }
 
-    /// The first row of a term that begins at or after `at`, with its first seq.
-    pub(crate) fn posting_after(&self, field: Field, term: u64, at: u64) -> Result<Option<(u64, Vec<u64>)>> {
-        if at >= self.indexed {
-            return Ok(None);
-        }
-        let rows = self.postings()?;
-        let row = rows.range((shelf(field), term, at)..(shelf(field), term, self.indexed)).stored()?.next();
-        row.map(|row| self.posting(row.stored()?)).transpose()
+    /// The rows of a term that begin at or after `at`, to be gone through forwards.
+    pub(crate) fn postings_from(&self, field: Field, term: u64, at: u64) -> Result<Postings> {
+        let (from, to) = ((shelf(field), term, at), (shelf(field), term, self.indexed.max(at)));
+        self.postings()?.range(from..to).stored().map(Postings)
     }
 
-    fn posting(
-        &self,
-        (key, value): (redb::AccessGuard<'_, (u8, u64, u64)>, redb::AccessGuard<'_, &'static [u8]>),
-    ) -> Result<(u64, Vec<u64>)> {
-        let (shelf, term, first) = key.value();
-        let field = on_shelf(shelf);
-        let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
-        let seqs = Row::read(first, value.value()).and_then(|row| row.list.seqs(BATCH as usize));
-        seqs.map(|seqs| (first, seqs)).ok_or_else(damaged)
-    }
-
-    /// The first seq at or after `at` whose zone may hold times of `[since, last]`. Seqs that are not in the file's index
-    /// yet may always.
-    pub(crate) fn zone_after(&self, at: u64, since: i64, last: i64) -> Result<Option<u64>> {
-        let zones = self.zones()?;
-        let mut at = at;
-        'next: while at < self.indexed {
-            for (level, bits) in zones::LEVELS.iter().enumerate().rev() {
-                let index = at >> bits;
-                let zone = zones.get((level as u8, index)).stored()?.map(|z| z.value());
-                if zone.is_none_or(|(low, high)| high < since || low > last) {
-                    // A zone that reaches over the end of the index says nothing of what follows there.
-                    at = ((index + 1) << bits).min(self.indexed);
-                    continue 'next;
-                }
-            }
-            return Ok(Some(at));
-        }
-        Ok((at < self.size).then_some(at))
-    }
-
-    /// The last seq at or before `at` whose zone may hold times of `[since, last]`.
-    pub(crate) fn zone_before(&self, at: u64, since: i64, last: i64) -> Result<Option<u64>> {
-        let zones = self.zones()?;
-        let mut at = at;
-        'next: while at < self.indexed {
-            for (level, bits) in zones::LEVELS.iter().enumerate().rev() {
-                let index = at >> bits;
-                let zone = zones.get((level as u8, index)).stored()?.map(|z| z.value());
-                if zone.is_none_or(|(low, high)| high < since || low > last) {
-                    match (index << bits).checked_sub(1) {
-                        Some(before) => at = before,
-                        None => return Ok(None),
+    /// The seqs nearest to `at`, itself or, as the walk goes, after or before it, whose zones may all hold times of
+    /// `[since, last]`: none between them and `at` does. Seqs that are not in the file's index yet may always.
+    pub(crate) fn zoned(&self, at: u64, forwards: bool, since: i64, last: i64) -> Result<Option<Range<u64>>> {
+        let mut left = match forwards {
+            true => at..self.indexed,
+            false if at >= self.indexed => return Ok(Some(self.indexed..at.saturating_add(1))),
+            false => 0..at + 1,
+        };
+        'left: while !left.is_empty() {
+            let mut within = left.clone();
+            for level in (0..zones::LEVELS.len()).rev() {
+                match self.zoned_on(level, &within, forwards, since, last)? {
+                    Some((found, true)) => return Ok(Some(found)),
+                    Some((found, false)) => within = found,
+                    None if forwards => {
+                        left.start = within.end;
+                        continue 'left;
                     }
-                    continue 'next;
+                    None => {
+                        left.end = within.start;
+                        continue 'left;
+                    }
                 }
             }
-            break;
+            return Ok(Some(within));
         }
-        Ok(Some(at))
+        let behind = at.max(self.indexed);
+        Ok((forwards && behind < self.size).then_some(behind..u64::MAX))
+    }
+
+    /// The first zone of a level, as the walk through `within` goes, that may hold times of `[since, last]`, and whether all
+    /// of its times are such: then with those that follow it and are so too.
+    fn zoned_on(
+        &self,
+        level: usize,
+        within: &Range<u64>,
+        forwards: bool,
+        since: i64,
+        last: i64,
+    ) -> Result<Option<(Range<u64>, bool)>> {
+        let (bits, level) = (zones::LEVELS[level], level as u8);
+        let mut rows =
+            self.zones()?.range((level, within.start >> bits)..=(level, (within.end - 1) >> bits)).stored()?;
+        let mut found: Option<Range<u64>> = None;
+        while let Some(row) = if forwards { rows.next() } else { rows.next_back() } {
+            let (key, times) = row.stored()?;
+            let (first, (low, high)) = (key.value().1 << bits, times.value());
+            // A zone that reaches over the end of the index says nothing of what follows there.
+            let zone = first.max(within.start)..first.saturating_add(1 << bits).min(within.end);
+            let whole = since <= low && high <= last;
+            match &mut found {
+                None if high < since || low > last => {}
+                None if whole => found = Some(zone),
+                None => return Ok(Some((zone, false))),
+                Some(before) if whole && before.end == zone.start => before.end = zone.end,
+                Some(behind) if whole && behind.start == zone.end => behind.start = zone.start,
+                Some(_) => break,
+            }
+        }
+        Ok(found.map(|found| (found, true)))
     }
 
     /// The rollups of one tool, or of all, on days from `from` up to and without `to`: tool's term id, day, cell.
@@ -160,9 +196,8 @@ impl Snapshot {
         let mut found = BTreeSet::new();
         for kind in Kind::ALL.iter().filter(|&&kind| !kind.is_call() && wanted(kind)) {
             let Some(term) = self.term_id(Field::Kind, kind.as_str())? else { continue };
-            let mut at = 0;
-            while let Some((_, seqs)) = self.posting_after(Field::Kind, term, at)? {
-                at = seqs.last().map_or(u64::MAX, |last| last + 1);
+            let mut rows = self.postings_from(Field::Kind, term, 0)?;
+            while let Some(seqs) = rows.next()? {
                 found.extend(seqs);
             }
         }
@@ -171,13 +206,12 @@ impl Snapshot {
 
     /// Whether a call that was begun at `seq` has no end yet.
     pub(crate) fn is_unfinished(&self, seq: u64) -> Result<bool> {
-        Ok(self.table(tables::UNFINISHED)?.get(seq).stored()?.is_some())
+        Ok(self.unfinished_calls()?.get(seq).stored()?.is_some())
     }
 
     /// The seqs that stand as begun and not finished, whether or not they should.
     pub(crate) fn unfinished(&self) -> Result<BTreeSet<u64>> {
-        let table = self.table(tables::UNFINISHED)?;
-        let rows = table.range::<u64>(..).stored()?;
+        let rows = self.unfinished_calls()?.range::<u64>(..).stored()?;
         rows.map(|row| Ok(row.stored()?.0.value())).collect()
     }
 

@@ -3,7 +3,8 @@
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded,
 //! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk (`writer` is what they know),
 //! `publish` shows it; `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed
-//! values, which `privacy` shows and destroys. `snapshot` reads, `rows` for proofs, and `starts` remembers where blocks are; `open`
+//! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, and `starts` remembers
+//! where blocks are; `open`
 //! brings it all up, and `sound` keeps redb from files that it would not survive; `purge` decides what goes, `rewrite` writes the
 //! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
 //! hands checkpoints out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
@@ -59,6 +60,7 @@ mod storage;
 mod subjects;
 mod tables;
 mod turn;
+mod view;
 mod writer;
 mod zones;
 
@@ -67,6 +69,7 @@ pub use backup::Backup;
 pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
+pub(crate) use lookup::Postings;
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
 pub use options::Options;

@@ -142,7 +142,8 @@ impl List<'_> {
 
     /// The seqs; `None` where the bytes are no list, or one of more than `limit` seqs.
     pub(crate) fn seqs(&self, limit: usize) -> Option<Vec<u64>> {
-        let mut seqs = Vec::new();
+        // A gap takes at least a byte.
+        let mut seqs = Vec::with_capacity(self.bytes.len().min(limit));
         self.ranges(limit, |from, end| seqs.extend(from..end)).map(|()| seqs)
     }
 }

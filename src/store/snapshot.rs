@@ -1,7 +1,7 @@
 //! A snapshot: the store as it was at one moment. It never blocks the writer and nothing is added to it.
 //!
-//! Invariant S1: what is known of the newest entries is taken before the read transaction begins. The transaction
-//! therefore holds at least what the generations do, and index rows below the first generation are all in it.
+//! Invariant S1: what is known of the newest entries is taken before the read transaction begins, or the transaction is one
+//! that holds all of it. So it holds at least what the generations do, and index rows below the first generation are all in it.
 
 use super::block::Block;
 use super::guard::guarded;
@@ -9,21 +9,21 @@ use super::part::{Packed, Part};
 use super::pending::Generation;
 use super::sound::Handle;
 use super::starts::Starts;
-use super::state::{STATE_KEY, State};
+use super::state::State;
 use super::tables::{self, Stored};
+use super::view::View;
 use super::{NODE_LEVEL, Shared};
 use crate::merkle::Nodes;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
-use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// A table that may be open already.
-type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
+use redb::{AccessGuard, Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(super) txn: ReadTransaction,
+    view: Arc<View>,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
     _database: Arc<Handle>,
     /// Entries from this seq on were not there yet.
@@ -35,27 +35,58 @@ pub(crate) struct Snapshot {
     /// Index rows at or beyond this seq do not count; the generations begin here.
     pub indexed: u64,
     pub generations: Vec<Arc<Generation>>,
-    blocks: ReadOnlyTable<u64, &'static [u8]>,
-    /// Opened when they are first asked for: a query needs few of them, and a verification asks for each row.
-    tail: Opened<u64, &'static [u8]>,
-    nodes: Opened<(u8, u64), [u8; 32]>,
-    covers: Opened<(u64, u8), [u8; 32]>,
-    terms: Opened<(u8, &'static [u8]), u64>,
-    postings: Opened<(u8, u64, u64), &'static [u8]>,
-    zones: Opened<(u8, u64), (i64, i64)>,
     last: Mutex<Last>,
     starts: Arc<Starts>,
 }
 
-/// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block gets it
-/// kept for the rest.
-#[derive(Debug, Default)]
+/// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block finds its row
+/// here, and who comes back once more gets it taken apart for the rest.
+#[derive(Default)]
 enum Last {
     #[default]
     None,
-    /// Its first seq.
-    Seen(u64),
+    Row {
+        /// Between which the block's entries lie.
+        seqs: Range<u64>,
+        row: AccessGuard<'static, &'static [u8]>,
+        again: bool,
+    },
     Held(Box<Block<'static>>),
+}
+
+impl Last {
+    /// The block that lies under `first`, if it lies there rightly.
+    fn new(first: u64, seqs: Range<u64>, row: Option<AccessGuard<'static, &'static [u8]>>) -> Last {
+        match row {
+            Some(row) if seqs.start == first => Last::Row { seqs, row, again: false },
+            _ => Last::None,
+        }
+    }
+}
+
+/// Looks at the bytes of a block here and there: what is read of it for an entry lies in some ten places, which the processor
+/// then fetches together instead of one after the other.
+fn fetch(row: &[u8]) {
+    std::hint::black_box(row.iter().take(2048).step_by(64).fold(0, |all, byte| all | byte));
+}
+
+/// Between which a block's entries lie.
+fn extent(block: &Block<'_>) -> Range<u64> {
+    match block.runs() {
+        [first, .., last] => first.first..last.first + u64::from(last.count),
+        [only] => only.first..only.first + u64::from(only.count),
+        [] => 0..0,
+    }
+}
+
+impl fmt::Debug for Last {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Last::None => f.write_str("None"),
+            Last::Row { seqs, .. } => write!(f, "Row({seqs:?})"),
+            Last::Held(block) => block.fmt(f),
+        }
+    }
 }
 
 impl Shared {
@@ -67,58 +98,49 @@ impl Shared {
 
     /// The store as it is now.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        self.looked_at(|database, _| database.view().map(Arc::new))
+    }
+
+    /// The store as it is now, for whoever reads entries and their index and nothing else: these change with the size and with
+    /// what is indexed alone, so another's transaction that knows of both serves as well as a new one.
+    pub(crate) fn snapshot_of_entries(&self) -> Result<Snapshot> {
+        self.looked_at(|database, (size, indexed)| {
+            database.shared_view(|view| view.state.size == size && indexed.is_none_or(|seq| view.state.indexed >= seq))
+        })
+    }
+
+    /// With what `view` gives for the size and for where the generations begin.
+    fn looked_at(&self, view: impl FnOnce(&Handle, (u64, Option<u64>)) -> Result<Arc<View>>) -> Result<Snapshot> {
         let (size, head, generations) = {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             (published.size, published.head, published.generations.clone())
         };
         let database = self.database()?.get()?.clone();
         guarded(|| {
-            let txn = database.begin_read().stored()?;
-            let state = read_state(&txn)?;
-            let indexed = generations.first().map_or(state.indexed.min(size), |g| g.from);
+            let from = generations.first().map(|g| g.from);
+            let view = view(&database, (size, from))?;
             Ok(Snapshot {
-                blocks: txn.open_table(tables::BLOCKS).stored()?,
-                tail: OnceLock::new(),
-                nodes: OnceLock::new(),
-                covers: OnceLock::new(),
-                terms: OnceLock::new(),
-                postings: OnceLock::new(),
-                zones: OnceLock::new(),
-                txn,
-                _database: database.clone(),
                 size,
                 head,
-                state,
-                indexed,
+                indexed: from.unwrap_or(view.state.indexed.min(size)),
                 generations,
-                last: Mutex::default(),
                 starts: self.starts.clone(),
+                ..Snapshot::of(view, &database)
             })
         })
     }
 }
 
-/// The state row of a read transaction.
-pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
-    let meta = txn.open_table(tables::META).stored()?;
-    let bytes = tables::get_bytes(&meta, STATE_KEY)?;
-    State::decode(&bytes.ok_or_else(|| Error::new(ErrorKind::NotAStore, "the file is no attestlog store"))?)
-}
-
 impl Snapshot {
     /// A snapshot of what the transaction holds, before anything is in memory.
     pub(crate) fn raw(database: &Arc<Handle>) -> Result<Snapshot> {
-        let txn = database.begin_read().stored()?;
-        let state = read_state(&txn)?;
-        Ok(Snapshot {
-            blocks: txn.open_table(tables::BLOCKS).stored()?,
-            tail: OnceLock::new(),
-            nodes: OnceLock::new(),
-            covers: OnceLock::new(),
-            terms: OnceLock::new(),
-            postings: OnceLock::new(),
-            zones: OnceLock::new(),
-            txn,
+        Ok(Snapshot::of(Arc::new(database.view()?), database))
+    }
+
+    fn of(view: Arc<View>, database: &Arc<Handle>) -> Snapshot {
+        let state = view.state.clone();
+        Snapshot {
+            view,
             _database: database.clone(),
             size: state.size,
             head: state.head,
@@ -127,90 +149,90 @@ impl Snapshot {
             generations: Vec::new(),
             last: Mutex::default(),
             starts: Arc::default(),
-        })
+        }
     }
 
     /// Refuses a store with tables that this program does not know.
     pub(crate) fn check_tables(&self) -> Result<()> {
-        tables::check_known(&self.txn)
+        tables::check_known(&self.view.txn)
     }
 
     /// The transaction that everything is read in.
     pub(super) fn transaction(&self) -> &ReadTransaction {
-        &self.txn
+        &self.view.txn
     }
 
     /// A table of the transaction.
     pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
-        self.txn.open_table(table).stored()
-    }
-
-    fn opened<'a, K: Key, V: Value>(
-        &self,
-        cell: &'a Opened<K, V>,
-        table: TableDefinition<'_, K, V>,
-    ) -> Result<&'a ReadOnlyTable<K, V>> {
-        if let Some(open) = cell.get() {
-            return Ok(open);
-        }
-        let open = self.table(table)?;
-        Ok(cell.get_or_init(|| open))
+        self.view.txn.open_table(table).stored()
     }
 
     pub(crate) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
-        self.opened(&self.terms, tables::TERMS)
+        self.view.terms()
     }
 
     pub(crate) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
-        self.opened(&self.postings, tables::POSTINGS)
+        self.view.postings()
     }
 
     pub(crate) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
-        self.opened(&self.zones, tables::ZONES)
+        self.view.zones()
+    }
+
+    pub(crate) fn unfinished_calls(&self) -> Result<&ReadOnlyTable<u64, ()>> {
+        self.view.unfinished()
     }
 
     pub(crate) fn blocks(&self) -> &ReadOnlyTable<u64, &'static [u8]> {
-        &self.blocks
+        &self.view.blocks
     }
 
     pub(crate) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
-        self.opened(&self.tail, tables::TAIL)
+        self.view.tail()
     }
 
     /// Reads something of the block in which the entry at `seq` would be.
     pub(super) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Last::Held(block) = &*last
-            && block.spans(seq)
-        {
-            return read(block).map(Some);
+        match &mut *last {
+            Last::Held(block) if block.spans(seq) => return read(block).map(Some),
+            Last::Row { seqs, row, again } if seqs.contains(&seq) => {
+                let first = seqs.start;
+                let block = Block::decode(row.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
+                let done = read(&block)?;
+                if std::mem::replace(again, true) {
+                    *last = Last::Held(Box::new(block.into_owned()));
+                }
+                return Ok(Some(done));
+            }
+            _ => {}
         }
-        let done = |first: u64, block: Block<'_>| {
-            let done = read(&block)?;
-            let in_place = block.runs().first().is_some_and(|r| r.first == first);
-            *last = match *last {
-                Last::Seen(seen) if seen == first && in_place => Last::Held(Box::new(block.into_owned())),
-                _ => Last::Seen(first),
-            };
-            Ok(Some(done))
-        };
         if let Some(first) = self.starts.find(seq) {
-            let row = self.blocks.get(first).stored()?;
+            let row = self.blocks().get(first).stored()?;
+            if let Some(row) = &row {
+                fetch(row.value());
+            }
             match row.as_ref().map(|row| Block::decode(row.value())) {
-                Some(Ok(block)) if block.spans(seq) => return done(first, block),
-                _ => self.starts.forget(first),
+                Some(Ok(block)) if block.spans(seq) => {
+                    let (done, seqs) = (read(&block)?, extent(&block));
+                    drop(block);
+                    *last = Last::new(first, seqs, row);
+                    return Ok(Some(done));
+                }
+                _ => self.starts.forget(seq),
             }
         }
-        let Some(row) = self.blocks.range(..=seq).stored()?.next_back() else { return Ok(None) };
-        let (key, value) = row.stored()?;
+        let Some(row) = self.blocks().range(..=seq).stored()?.next_back() else { return Ok(None) };
+        let (key, row) = row.stored()?;
         let first = key.value();
-        let block = Block::decode(value.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
-        if block.spans(seq)
-            && let Some(last) = block.runs().last()
-        {
-            self.starts.learn(first, last.first + u64::from(last.count));
+        let block = Block::decode(row.value()).map_err(|e| Error::from(e).at(format!("block {first}")))?;
+        let (done, seqs) = (read(&block)?, extent(&block));
+        drop(block);
+        if seqs.contains(&seq) {
+            self.starts.learn(first, seqs.end);
         }
-        done(first, block)
+        *last = Last::new(first, seqs, Some(row));
+        Ok(Some(done))
     }
 
     /// The entry at `seq`; `None` where it was purged.
@@ -277,8 +299,7 @@ impl Snapshot {
 
     /// A Merkle node below level 8 that a purge kept.
     fn kept(&self, level: u8, index: u64) -> Result<Option<Hash>> {
-        let covers = self.opened(&self.covers, tables::COVERS)?;
-        Ok(covers.get((index << level, level)).stored()?.map(|hash| Hash(hash.value())))
+        Ok(self.view.covers()?.get((index << level, level)).stored()?.map(|hash| Hash(hash.value())))
     }
 }
 
@@ -291,7 +312,7 @@ impl Nodes for Snapshot {
             return self.hash(index);
         }
         if level >= NODE_LEVEL {
-            let node = self.opened(&self.nodes, tables::NODES)?.get((level, index)).stored()?;
+            let node = self.view.nodes()?.get((level, index)).stored()?;
             let missing = || Error::damaged(format!("the Merkle node {index} of level {level} is missing"));
             return node.map(|hash| Hash(hash.value())).ok_or_else(missing);
         }
@@ -304,7 +325,55 @@ impl Nodes for Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use crate::{AuditLog, ToolCall};
+    use crate::{AuditLog, Query, ToolCall};
+    use std::sync::Arc;
+
+    #[test]
+    fn readers_share_what_they_read_from_until_somebody_writes() {
+        let log = AuditLog::in_memory().unwrap();
+        let record = |n: u64| log.record(ToolCall::new("conv", "user", "lookup").turn(n)).unwrap();
+        record(0);
+        let shared = log.shared();
+        let (one, other) = (shared.snapshot_of_entries().unwrap(), shared.snapshot_of_entries().unwrap());
+        assert!(Arc::ptr_eq(&one.view, &other.view));
+        assert!(!Arc::ptr_eq(&one.view, &shared.snapshot().unwrap().view));
+        let view = Arc::downgrade(&one.view);
+        drop((one, other));
+        assert!(view.upgrade().is_some(), "the next reader finds it");
+        record(1);
+        assert!(view.upgrade().is_none(), "nobody needs it, and it would keep pages from being used again");
+        let before = shared.snapshot_of_entries().unwrap();
+        record(2);
+        let after = shared.snapshot_of_entries().unwrap();
+        assert_eq!((before.size + 1, after.state.size), (after.size, after.size));
+        assert!(before.find(before.size).unwrap().is_none() && after.find(before.size).unwrap().is_some());
+        // What is indexed changes without the generations' readers as well.
+        log.flush_index().unwrap();
+        assert_eq!(log.count(&Query::new().conversation("conv")).unwrap(), 3);
+        assert_eq!(before.entry(1).unwrap().seq, 1);
+        // Whoever closes finds nobody reading.
+        drop((before, after));
+        let view = Arc::downgrade(&shared.snapshot_of_entries().unwrap().view);
+        let handle = Arc::downgrade(shared.database().unwrap().get().unwrap());
+        log.close().unwrap();
+        assert!(view.upgrade().is_none() && handle.upgrade().is_none());
+    }
+
+    /// What was looked at while somebody wrote may be of before: it serves nobody who knows of what came after.
+    #[test]
+    fn a_view_that_lacks_what_was_shown_is_not_shared() {
+        let log = AuditLog::in_memory().unwrap();
+        log.record(ToolCall::new("conv", "user", "lookup")).unwrap();
+        let shared = log.shared();
+        let database = shared.database().unwrap().get().unwrap().clone();
+        let old = shared.snapshot_of_entries().unwrap().view.clone();
+        log.record(ToolCall::new("conv", "user", "lookup")).unwrap();
+        let size = log.size();
+        assert!(!Arc::ptr_eq(&old, &database.shared_view(|_| true).unwrap()), "it was given up");
+        let short = |by: u64| database.shared_view(|view| view.state.size == size - by).unwrap();
+        assert!(Arc::ptr_eq(&short(0), &short(0)));
+        assert!(!Arc::ptr_eq(&short(0), &short(1)), "one that does not serve is made anew");
+    }
 
     #[test]
     fn what_is_wrongly_known_of_blocks_is_only_a_detour() {

@@ -11,6 +11,7 @@
 
 use super::storage::Backend;
 use super::tables::Stored;
+use super::view::{View, Views};
 use crate::{Error, Result};
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use std::io;
@@ -51,12 +52,13 @@ pub(crate) struct Handle {
     damaged: bool,
     /// Nothing more is to be written to the file.
     still: AtomicBool,
+    views: Views,
 }
 
 impl Handle {
     /// A database that was made just now.
     pub(super) fn fresh(database: Database) -> Handle {
-        Handle { database: Some(database), damaged: false, still: AtomicBool::new(false) }
+        Handle { database: Some(database), damaged: false, still: AtomicBool::new(false), views: Views::default() }
     }
 
     /// Opens what lies there and tries its tables.
@@ -88,6 +90,7 @@ impl Handle {
     /// Makes the file as small as it can be. It is whole either way; where there is no room to move things there is nothing
     /// to gain.
     pub(super) fn tighten(&mut self) {
+        self.views.give_up();
         if self.may_write()
             && let Some(database) = &mut self.database
         {
@@ -96,10 +99,18 @@ impl Handle {
     }
 }
 
-impl Deref for Handle {
-    type Target = Database;
+impl Handle {
+    /// What the file holds now.
+    pub(super) fn view(&self) -> Result<View> {
+        View::new(self.database())
+    }
 
-    fn deref(&self) -> &Database {
+    /// What the file held when somebody else looked at it, where that `serves`, otherwise what it holds now.
+    pub(super) fn shared_view(&self, serves: impl Fn(&View) -> bool) -> Result<Arc<View>> {
+        self.views.get(self.database(), serves)
+    }
+
+    fn database(&self) -> &Database {
         match &self.database {
             Some(database) => database,
             #[allow(clippy::unreachable, reason = "only `drop` takes it, after which nobody has this")]
@@ -108,11 +119,22 @@ impl Deref for Handle {
     }
 }
 
+impl Deref for Handle {
+    type Target = Database;
+
+    /// Whoever takes the database itself may write to it: what readers share is given up first.
+    fn deref(&self) -> &Database {
+        self.views.give_up();
+        self.database()
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
+        // A panic would be the end of the process where this is dropped because of another.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.views.give_up()));
         let Some(database) = self.database.take() else { return };
         if self.may_write() {
-            // A panic would be the end of the process where this is dropped because of another.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
         } else if cfg!(panic = "unwind") {
             // redb writes nothing as it is closed by a thread that panics; the file is given back all the same. This is no

@@ -362,8 +362,8 @@ impl Shared {
     /// Calls `see` with the id of each key in the file and what is wrong with its row: it does not decode, it is not found
     /// by its people, or (where the key file is there) its master key does not open it.
     pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<&str>)) -> Result<()> {
-        let subjects = snapshot.txn.open_table(SUBJECTS).stored()?;
-        let tags = snapshot.txn.open_table(SUBJECT_TAGS).stored()?;
+        let subjects = snapshot.transaction().open_table(SUBJECTS).stored()?;
+        let tags = snapshot.transaction().open_table(SUBJECT_TAGS).stored()?;
         for row in subjects.range::<&str>(..).stored()? {
             let (id, row) = row.stored()?;
             let id = id.value();
