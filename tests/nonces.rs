@@ -106,7 +106,8 @@ fn a_purge_leaves_no_seed_of_what_it_took() {
 /// A record that is refused must leave the block as it was, or the next block would be made of a seed that is not its own.
 #[test]
 fn what_is_refused_leaves_the_block_as_it_was() {
-    let limits = attestlog::CallLimits { line_bytes: 3_000, ..Default::default() };
+    let mut limits = attestlog::CallLimits::default();
+    limits.line_bytes = 3_000;
     let random = Arc::new(Recorder(SeededRandom::new(12), Mutex::default()));
     let log = Options::new().limits(limits).random(random.clone()).background(false).in_memory().unwrap();
     let call = |i: u64, bytes: u64| {

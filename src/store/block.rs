@@ -381,6 +381,38 @@ struct Walk<'b> {
 }
 
 impl Walk<'_> {
+    /// Passes over so many entries.
+    fn skip(&mut self, mut entries: usize) -> Option<()> {
+        for _ in 0..entries {
+            let (length, rest) = read_varint(self.lengths)?;
+            self.lengths = rest;
+            self.from = self.from.checked_add(usize::try_from(length).ok()?)?;
+        }
+        while entries > 0 {
+            if self.left == 0 {
+                self.stretch()?;
+            }
+            let passed = self.left.min(entries as u64);
+            self.left -= passed;
+            entries -= passed as usize;
+            // A stretch of none would be passed over for ever.
+            if passed == 0 {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Comes to the next stretch of one time of recording.
+    fn stretch(&mut self) -> Option<()> {
+        let (later, rest) = read_varint(self.times)?;
+        let (count, rest) = read_varint(rest)?;
+        self.times = rest;
+        self.time = self.time.wrapping_add(unzigzag(later));
+        self.left = count;
+        Some(())
+    }
+
     /// Where the next entry's packed content lies, and when it was recorded.
     fn step(&mut self) -> Option<(usize, usize, i64)> {
         let (length, rest) = read_varint(self.lengths)?;
@@ -388,11 +420,7 @@ impl Walk<'_> {
         let from = self.from;
         self.from = from.checked_add(usize::try_from(length).ok()?)?;
         if self.left == 0 {
-            let (later, rest) = read_varint(self.times)?;
-            let (count, rest) = read_varint(rest)?;
-            self.times = rest;
-            self.time = self.time.wrapping_add(unzigzag(later));
-            self.left = count;
+            self.stretch()?;
         }
         self.left = self.left.checked_sub(1)?;
         Some((from, self.from, self.time))
@@ -481,10 +509,8 @@ impl<'a> Block<'a> {
     /// What the entry at place `i` says, whose seq is `seq`.
     pub(crate) fn part(&self, seq: u64, i: usize) -> Result<Part<'_>, CodecError> {
         let mut walk = self.walk();
-        for _ in 0..i {
-            walk.step();
-        }
-        self.read(seq, i, walk.step())
+        let step = walk.skip(i).and_then(|()| walk.step());
+        self.read(seq, i, step)
     }
 
     /// Whether the columns end with the last entry and say nothing else, so that all bytes of the block are looked at.
@@ -613,7 +639,15 @@ fn varint_len(n: u64) -> usize {
 }
 
 /// Reads what [`write_varint`] writes and gives the rest; `None` where it ends early or is longer than needed.
+#[inline]
 pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    match bytes {
+        [byte @ ..0x80, rest @ ..] => Some(((*byte).into(), rest)),
+        _ => read_long_varint(bytes),
+    }
+}
+
+fn read_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut n = 0u64;
     for (i, &byte) in bytes.iter().enumerate().take(10) {
         let group = u64::from(byte & 0x7f);

@@ -247,9 +247,11 @@ pub(super) fn unpack(mut packed: &[u8], dictionary: &[u8], limit: usize) -> Opti
         } else {
             let (digits, rest) = length(said - 8 + DIGITS_LEAST, DIGITS_FULL, rest)?;
             let (pairs, rest) = rest.split_at_checked(digits.div_ceil(2))?;
-            let start = text.len();
-            text.resize(start + pairs.len() * 2, 0);
-            write_hex(pairs, &mut text[start..]);
+            for some in pairs.chunks(16) {
+                let mut written = [0; 32];
+                write_hex(some, &mut written);
+                text.extend_from_slice(&written[..some.len() * 2]);
+            }
             if digits % 2 == 1 && text.pop() != Some(b'0') {
                 return None;
             }
