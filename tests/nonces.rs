@@ -126,3 +126,31 @@ fn what_is_refused_leaves_the_block_as_it_was() {
     let verified = log.verify(&VerifyOptions::new()).unwrap();
     assert!(verified.ok() && verified.size > 400, "{:?}", verified.findings);
 }
+
+/// Whoever has a backup has the nonces of what is in it, and must not be able to make those of what is recorded after it.
+#[test]
+fn a_backup_does_not_tell_the_nonces_of_what_comes_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, copy) = (dir.path().join("audit.log"), dir.path().join("copy.log"));
+    let random = Arc::new(Recorder(SeededRandom::new(13), Mutex::default()));
+    let options = || Options::new().random(random.clone()).background(false);
+    let log = options().create(&path).unwrap();
+    (0..10).for_each(|i| record(&log, i, false));
+    log.backup(&copy).unwrap();
+    (10..30).for_each(|i| record(&log, i, false));
+    let seeds = seeds(&random, &nonces(&log));
+    assert!(seeds.values().any(|seqs| seqs.contains(&5) && seqs.contains(&25)), "one block goes on over the backup");
+    assert!(seeds.keys().all(|seed| is_in_file(&path, seed) && !is_in_file(&copy, seed)));
+
+    // A copy that is gone on with draws nonces of its own.
+    let other = options().unsigned(true).open(&copy).unwrap();
+    (0..200).for_each(|i| record(&other, i, false));
+    let (ours, theirs) = (nonces(&log), nonces(&other));
+    assert!((20..30).all(|seq| ours[&seq] != theirs[&seq]));
+    assert_eq!(theirs.values().collect::<HashSet<_>>().len(), theirs.len());
+    other.close().unwrap();
+    let other = options().unsigned(true).open(&copy).unwrap();
+    assert_eq!(nonces(&other), theirs);
+    let verified = other.verify(&VerifyOptions::new()).unwrap();
+    assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+}

@@ -387,3 +387,60 @@ fn a_purge_at_a_time_that_nobody_else_had_seen_yet_is_a_finding() {
     let found: Vec<_> = found.iter().map(|f| (f.kind, f.seq)).collect();
     assert_eq!(found, [(attestlog::FindingKind::PurgedEarly, Some(purge))]);
 }
+
+/// A purge of entry 9 kept the hash of 9, so the block that began with 10 left it out. A later purge of 8 kept the node over 8 and
+/// 9 instead; but the block of 10, from which it took nothing, was copied as it was, and the line of 10 could not be made any
+/// more. It takes an even entry at the end of one block and the odd one at the beginning of the next, gone at different times.
+#[test]
+fn both_sides_of_a_block_border_go_at_different_times() {
+    use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+    const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
+    let clock = clock();
+    let dir = tempfile::tempdir().unwrap();
+    // A store in which the entry at `border` goes first and the one before it later; gives where its blocks begin.
+    let make = |name: &str, user: &str, border: u64| {
+        let path = dir.path().join(name);
+        let log = options(&clock).create(&path).unwrap();
+        for seq in 2..800 {
+            let call = |tool: &str| ToolCall::new(format!("conv-{:04}", seq / 7), user, tool);
+            let call = match seq {
+                _ if seq == border => call("search_items"),
+                _ if seq + 1 == border => call("read_a_chart").patient("P"),
+                _ => call("issue_refund"),
+            };
+            log.record(call).unwrap();
+        }
+        log.flush_index().unwrap();
+        log.close().unwrap();
+        let txn = Database::open(&path).unwrap().begin_read().unwrap();
+        let rows = txn.open_table(BLOCKS).unwrap();
+        let borders: Vec<u64> = rows.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+        (path, borders)
+    };
+    let mut found = 0;
+    for tried in 0..8usize {
+        let user = "u".repeat(tried + 1);
+        let (_, borders) = make(&format!("{tried}"), &user, 0);
+        // What goes is longer than the rest, so the block ends somewhat sooner.
+        let sooner = |border: u64| (border.saturating_sub(4)..=border).filter(|border| border % 2 == 1);
+        for border in borders.into_iter().skip(1).flat_map(sooner) {
+            let (path, borders) = make(&format!("{tried}-{border}"), &user, border);
+            if !borders.contains(&border) {
+                continue;
+            }
+            let log = options(&clock).open(&path).unwrap();
+            clock.advance(2 * 366 * DAY);
+            assert_eq!(log.purge("ops").unwrap().purged, 1);
+            clean(&log);
+            clock.advance(9 * 183 * DAY);
+            assert_eq!(log.purge("ops").unwrap().purged, 1);
+            clean(&log);
+            log.entry(border + 1).unwrap();
+            found += 1;
+        }
+        if found >= 2 {
+            return;
+        }
+    }
+    panic!("{found} blocks ended where they should");
+}

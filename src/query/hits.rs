@@ -13,9 +13,9 @@ const RENEW: u64 = 8192;
 /// What a query reads from between two entries. The writer takes it away where the log has grown by much since
 /// ([`Shared::release`](crate::store::Shared)): whoever asks for the next entry an hour later must not have kept the
 /// pages of an hour ago from being used again.
-type Reading = Arc<Mutex<Option<(Snapshot, Plan)>>>;
+type Reading = Arc<Mutex<Option<(Plan, Snapshot)>>>;
 
-fn lock(reading: &Reading) -> MutexGuard<'_, Option<(Snapshot, Plan)>> {
+fn lock(reading: &Reading) -> MutexGuard<'_, Option<(Plan, Snapshot)>> {
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -67,7 +67,7 @@ impl AuditLog {
                 let cell = hits.reading.clone();
                 let reading = &mut *lock(&cell);
                 while let Some(seq) = hits.next_seq(reading)? {
-                    let there = reading.as_ref().map_or(Ok(false), |(snapshot, _)| snapshot.exists(seq))?;
+                    let there = reading.as_ref().map_or(Ok(false), |(_, snapshot)| snapshot.exists(seq))?;
                     hits.served += u64::from(there);
                     count += u64::from(there);
                 }
@@ -102,7 +102,7 @@ impl Hits {
     }
 
     /// The next seq on which the index agrees; its entry may be gone.
-    fn next_seq(&mut self, reading: &mut Option<(Snapshot, Plan)>) -> Result<Option<u64>> {
+    fn next_seq(&mut self, reading: &mut Option<(Plan, Snapshot)>) -> Result<Option<u64>> {
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
             return Ok(None);
         }
@@ -122,9 +122,9 @@ impl Hits {
                 self.query.check_findable(&policies)?;
                 let facets = self.query.resolved(policies.sanitizer.as_ref());
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
-                *reading = Some((snapshot, plan));
+                *reading = Some((plan, snapshot));
             }
-            let Some((snapshot, plan)) = reading else { return Ok(None) };
+            let Some((plan, snapshot)) = reading else { return Ok(None) };
             let Some(found) = plan.seek(snapshot, at, direction)? else {
                 self.at = None;
                 *reading = None;
@@ -142,7 +142,7 @@ impl Hits {
         let cell = self.reading.clone();
         let reading = &mut *lock(&cell);
         while let Some(seq) = self.next_seq(reading)? {
-            let Some((snapshot, _)) = reading else { break };
+            let Some((_, snapshot)) = reading else { break };
             let Some(entry) = snapshot.find(seq)? else { continue };
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
             if self.time().is_none_or(inside) {

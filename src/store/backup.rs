@@ -13,11 +13,11 @@ use super::log::{AuditLog, Receipt};
 use super::open::new_private_file;
 use super::options::Options;
 use super::shared::Shared;
-use super::state::State;
+use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored, from_redb};
 use super::view::read_state;
 use crate::json::{Json, Object};
-use crate::{Error, ErrorKind, Hash, Kind, Result};
+use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;
 use std::io;
@@ -322,6 +322,9 @@ impl<'a> Copy<'a> {
         rows += copy(&from, to, tables::SUBJECT_TAGS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::MARKS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::META, Bound::Unbounded, usize::MAX, |_| true)?.rows;
+        // Whoever has the copy must not know the nonces of what is recorded after it.
+        let unseeded = State { seed: [0; 16], ..state.clone() };
+        to.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&unseeded)?).stored()?;
         let mut txn = txn;
         txn.set_two_phase_commit(true);
         txn.commit().stored()?;

@@ -159,6 +159,11 @@ impl Sealer {
         self.run.is_none()
     }
 
+    /// Whether its nonces are made from a seed.
+    pub(crate) fn is_seeded(&self) -> bool {
+        self.seed.is_some()
+    }
+
     /// From what the nonces of the block that begins are made.
     pub(crate) fn begin(&mut self, seed: [u8; 16]) {
         self.seed = Some(seed);
@@ -513,7 +518,7 @@ impl<'a> Block<'a> {
         self.read(seq, i, step)
     }
 
-    /// Whether the columns end with the last entry and say nothing else, so that all bytes of the block are looked at.
+    /// Whether the columns end with the last entry and say nothing else.
     pub(crate) fn is_whole(&self) -> bool {
         let mut walk = self.walk();
         let mut times = (0i64, true);
@@ -536,7 +541,8 @@ impl<'a> Block<'a> {
         }
         let (mut retentions, mut left) = (Vec::new(), &*self.retentions);
         while let Some((class, later, rest)) = read_retention(left) {
-            if retentions.contains(&(class, later)) {
+            // More than are used there cannot be.
+            if retentions.len() >= usize::from(used) || retentions.contains(&(class, later)) {
                 return false;
             }
             retentions.push((class, later));

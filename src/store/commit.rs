@@ -271,6 +271,9 @@ impl<'a> Staging<'a> {
                 &own
             }
         };
+        if content.len() > codec::MAX_BYTES / 2 {
+            return Err(Error::new(ErrorKind::TooLarge, "the entry is too large to store; it was not recorded"));
+        }
         let kept = retention.map(|retention| (retention.class.as_str(), retention.until));
         if !self.sealer.room(seq, content, self.now, kept) {
             self.blocks.extend(self.sealer.finish()?);
@@ -280,6 +283,9 @@ impl<'a> Staging<'a> {
         if self.sealer.is_empty() {
             self.shared.random.fill(&mut self.state.seed);
             self.sealer.begin(self.state.seed);
+        } else if !self.sealer.is_seeded() {
+            // The file does not say from which seed the tail's nonces are, so each stands for itself.
+            self.shared.random.fill(&mut self.state.seed);
         }
         let nonce = part::nonce_of(&self.state.seed, seq);
         let text = &mut self.line;

@@ -45,6 +45,8 @@ pub(super) struct Packer {
     table: Vec<u16>,
     /// What looks like an id is taken in only when it comes a second time.
     ids: HashSet<Vec<u8>>,
+    /// The ids of the text that was packed last.
+    new_ids: Vec<Vec<u8>>,
     steps: Vec<Step>,
 }
 
@@ -81,6 +83,7 @@ impl Packer {
     pub(super) fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
         self.table.resize(SLOTS, 0);
         self.dictionary.truncate(self.kept);
+        self.new_ids.clear();
         self.steps.clear();
         let (mut at, mut done) = (0, 0);
         while let Some(least) = text.get(at..at + LEAST) {
@@ -112,6 +115,7 @@ impl Packer {
     /// Keeps what the text that was packed last brought.
     pub(super) fn keep(&mut self) {
         self.kept = self.dictionary.len();
+        self.ids.extend(self.new_ids.drain(..));
     }
 
     fn find(&self, least: &[u8]) -> Option<usize> {
@@ -123,7 +127,11 @@ impl Packer {
     /// What of the text the dictionary does not have.
     fn literal(&mut self, text: &[u8], from: usize, to: usize) {
         let new = &text[from..to];
-        if new.len() < NEW || is_id(new) && self.ids.insert(new.to_vec()) {
+        if new.len() < NEW {
+            return self.plain(text, from, to);
+        }
+        if is_id(new) && !self.ids.contains(new) {
+            self.new_ids.push(new.to_vec());
             return self.plain(text, from, to);
         }
         let place = self.dictionary.len();
@@ -234,7 +242,7 @@ fn more(n: usize, full: usize, out: &mut Vec<u8>) {
 
 /// The text that `packed` is, of at most `limit` bytes; `None` where it is none.
 pub(super) fn unpack(mut packed: &[u8], dictionary: &[u8], limit: usize) -> Option<Vec<u8>> {
-    let mut text = Vec::with_capacity(packed.len() * 4);
+    let mut text = Vec::with_capacity(limit.min(packed.len() * 4));
     let mut expected = 0usize;
     while let Some((&step, rest)) = packed.split_first() {
         let said = usize::from(step >> 4);

@@ -345,12 +345,20 @@ impl Anew<'_> {
         let mut zones = BTreeMap::new();
         let mut sealer = Sealer::default();
         let mut kept = covers.iter().filter(|(level, _)| *level == 0).map(|&(_, leaf)| leaf).peekable();
+        let is_kept = |leaf: u64| {
+            let at = covers.binary_search_by_key(&leaf, |&(level, index)| index << level);
+            at.is_ok_and(|at| covers[at].0 == 0)
+        };
         let indexed = snapshot.state.indexed;
         snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
             let block = scanned.block?;
             // A block that loses nothing stays as it is, with the seed of its nonces; of one that loses something no seed may
-            // stay, because it would give the nonces of what is gone.
-            let whole = !block.entries().any(|(seq, ..)| taken.contains(seq));
+            // stay, because it would give the nonces of what is gone. Nor does one stay that leaves the hash before it to what
+            // an earlier purge kept, where this one keeps a node above it instead.
+            let whole = block.entries().all(|(seq, _, prev)| {
+                let known = prev.is_some() || seq.checked_sub(1).is_some_and(is_kept);
+                known && !taken.contains(seq)
+            });
             if whole {
                 if let Some((first, block)) = sealer.finish()? {
                     blocks.push(first, &block)?;

@@ -238,16 +238,14 @@ impl Shared {
     /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
     /// a program that records one call and closes must not move the whole file.
     pub(super) fn give_back(&self, database: Option<Arc<Handle>>) -> Result<()> {
-        const MOST_BYTES: u64 = 1 << 30;
         let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
-        let file = self.source.path().and_then(|path| std::fs::metadata(path).ok());
-        let small = file.is_some_and(|file| file.len() <= MOST_BYTES);
+        let in_file = self.source.path().is_some();
         let grown = size - self.opened_with.min(size) >= size / 4;
-        // A purge leaves a file that is mostly room, however large.
+        // A purge leaves a file that is mostly room.
         let tighten = self.tighten.load(Ordering::SeqCst);
         // Whoever still reads the file keeps it as it is.
         if let Some(mut database) = database.and_then(Arc::into_inner)
-            && (tighten || small && grown)
+            && (tighten || in_file && grown)
         {
             database.tighten();
         }

@@ -24,8 +24,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     view: Arc<View>,
-    /// Keeps the file open for as long as this reads it, also when a purge has put another in its place.
-    _database: Arc<Handle>,
     /// Entries from this seq on were not there yet.
     pub size: u64,
     /// The hash of the newest entry.
@@ -37,6 +35,9 @@ pub(crate) struct Snapshot {
     pub generations: Vec<Arc<Generation>>,
     last: Mutex<Last>,
     starts: Arc<Starts>,
+    /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
+    /// is dropped before what it reads from.
+    _database: Arc<Handle>,
 }
 
 /// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block finds its row
