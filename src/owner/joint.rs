@@ -375,7 +375,9 @@ impl Joint {
         free.unwrap_or_else(|| {
             let mut id = [0; 8];
             self.0.options.random.fill(&mut id);
-            Lane { id: format!("process-{}", crate::hash::to_hex(&id)), next: 1 }
+            // Letters only: among digits there may be the number of a card, and a sender of such a name is refused.
+            let letters = id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(b'a' + half));
+            Lane { id: format!("process-{}", letters.collect::<String>()), next: 1 }
         })
     }
 }

@@ -12,6 +12,7 @@
 
 use super::pack::{self, Packer};
 use super::part::{self, Head, Packed, Part};
+use super::varint::{read_varint, unzigzag, varint_len, write_varint, zigzag};
 use crate::codec::{self, CodecError};
 use crate::entry::Retention;
 use crate::{Hash, Result, Timestamp};
@@ -363,16 +364,6 @@ fn second(nanos: i64) -> i64 {
     nanos.div_euclid(SECOND).wrapping_mul(SECOND)
 }
 
-/// Integers with a sign alternate with those without: 0, -1, 1, -2.
-pub(super) fn zigzag(n: i64) -> u64 {
-    (n << 1 ^ n >> 63) as u64
-}
-
-/// What [`zigzag`] made.
-pub(super) fn unzigzag(n: u64) -> i64 {
-    (n >> 1) as i64 ^ -((n & 1) as i64)
-}
-
 /// A walk over the columns of a block, entry by entry.
 #[derive(Debug, Clone)]
 struct Walk<'b> {
@@ -389,9 +380,7 @@ impl Walk<'_> {
     /// Passes over so many entries.
     fn skip(&mut self, mut entries: usize) -> Option<()> {
         for _ in 0..entries {
-            let (length, rest) = read_varint(self.lengths)?;
-            self.lengths = rest;
-            self.from = self.from.checked_add(usize::try_from(length).ok()?)?;
+            self.from = self.end()?;
         }
         while entries > 0 {
             if self.left == 0 {
@@ -400,18 +389,23 @@ impl Walk<'_> {
             let passed = self.left.min(entries as u64);
             self.left -= passed;
             entries -= passed as usize;
-            // A stretch of none would be passed over for ever.
-            if passed == 0 {
-                return None;
-            }
         }
         Some(())
     }
 
-    /// Comes to the next stretch of one time of recording.
+    /// Where the next packed content ends. Behind one that cannot be there is none, for whoever walks and who passes over.
+    fn end(&mut self) -> Option<usize> {
+        let (length, rest) = read_varint(self.lengths)?;
+        let end = usize::try_from(length).ok().and_then(|length| self.from.checked_add(length));
+        self.lengths = if end.is_some() { rest } else { &[] };
+        end
+    }
+
+    /// Comes to the next stretch of one time of recording. Behind one that cannot be there is none.
     fn stretch(&mut self) -> Option<()> {
-        let (later, rest) = read_varint(self.times)?;
-        let (count, rest) = read_varint(rest)?;
+        let times = std::mem::take(&mut self.times);
+        let (later, rest) = read_varint(times)?;
+        let (count, rest) = read_varint(rest).filter(|(count, _)| *count > 0)?;
         self.times = rest;
         self.time = self.time.wrapping_add(unzigzag(later));
         self.left = count;
@@ -420,10 +414,8 @@ impl Walk<'_> {
 
     /// Where the next entry's packed content lies, and when it was recorded.
     fn step(&mut self) -> Option<(usize, usize, i64)> {
-        let (length, rest) = read_varint(self.lengths)?;
-        self.lengths = rest;
-        let from = self.from;
-        self.from = from.checked_add(usize::try_from(length).ok()?)?;
+        let end = self.end()?;
+        let from = std::mem::replace(&mut self.from, end);
         if self.left == 0 {
             self.stretch()?;
         }
@@ -630,40 +622,37 @@ fn read_runs(first: u64, mut runs: &[u8], prevs: &[u8]) -> Option<(Vec<Run>, usi
     prevs.next().is_none().then_some((found, before))
 }
 
-/// Appends `n` in base 128, least significant group first.
-pub(crate) fn write_varint(mut n: u64, out: &mut Vec<u8>) {
-    while n >= 0x80 {
-        out.push(n as u8 | 0x80);
-        n >>= 7;
-    }
-    out.push(n as u8);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How many bytes [`write_varint`] writes.
-fn varint_len(n: u64) -> usize {
-    (64 - (n | 1).leading_zeros()).div_ceil(7) as usize
-}
-
-/// Reads what [`write_varint`] writes and gives the rest; `None` where it ends early or is longer than needed.
-#[inline]
-pub(crate) fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    match bytes {
-        [byte @ ..0x80, rest @ ..] => Some(((*byte).into(), rest)),
-        _ => read_long_varint(bytes),
-    }
-}
-
-fn read_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut n = 0u64;
-    for (i, &byte) in bytes.iter().enumerate().take(10) {
-        let group = u64::from(byte & 0x7f);
-        if i == 9 && group > 1 || i > 0 && byte == 0 {
-            return None;
+    /// Fuzzing found a block with a stretch of no entries in its times: read one after the other, the entry there was damaged
+    /// and the next ones were not; read alone, all behind it were.
+    #[test]
+    fn behind_a_column_that_is_damaged_nothing_is_read_either_way() {
+        let mut sealer = Sealer::default();
+        for seq in 0..3 {
+            let head = Head { nonce: [7; 16], recorded_at: Timestamp::from_nanos(seq as i64), retention: None };
+            assert!(sealer.room(seq, b"content", head.recorded_at, None));
+            sealer.add(seq, &Hash::ZERO, &Hash::ZERO, &head, false);
         }
-        n |= group << (7 * i);
-        if byte & 0x80 == 0 {
-            return Some((n, &bytes[i + 1..]));
-        }
+        let (_, bytes) = sealer.finish().unwrap().unwrap();
+        let damaged = |times: &[u8], lengths: &[u8]| {
+            let mut stored: Stored<'_> = codec::decode(&bytes).unwrap();
+            (stored.times, stored.lengths) = (times.to_vec().into(), lengths.to_vec().into());
+            let bytes = codec::encode(&stored).unwrap();
+            let block = Block::decode(&bytes).unwrap();
+            let among: Vec<bool> = block.parts().map(|part| part.is_ok()).collect();
+            let alone: Vec<bool> = (0..3).map(|i| block.part(i as u64, i).is_ok()).collect();
+            assert_eq!(among, alone, "{times:?} {lengths:?}");
+            (among, block.is_whole())
+        };
+        let whole: Stored<'_> = codec::decode(&bytes).unwrap();
+        assert_eq!(damaged(&whole.times, &whole.lengths), (vec![true; 3], true));
+        assert_eq!(damaged(&[0, 1, 2, 0, 2, 1, 2, 1], &whole.lengths), (vec![true, false, false], false));
+        assert_eq!(damaged(&[0, 1, 2], &whole.lengths), (vec![true, false, false], false));
+        let mut endless = whole.lengths[..1].to_vec();
+        endless.extend([255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 1]);
+        assert_eq!(damaged(&whole.times, &endless), (vec![true, false, false], false));
     }
-    None
 }

@@ -5,7 +5,6 @@
 //! again after a crash, for the same range, over whatever was left. Invariant M2: the writer is held for at most one
 //! slice at a time, so that recording goes on meanwhile.
 
-use super::block::{read_varint, write_varint};
 use super::commit::Staging;
 use super::guard::guarded;
 use super::pending::{Generation, Index};
@@ -13,6 +12,7 @@ use super::posting::{self, List};
 use super::rollup::Cell;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored, shelf, term_key};
+use super::varint::{read_varint, write_varint};
 use super::writer::Core;
 use super::zones;
 use super::{Shared, Snapshot};

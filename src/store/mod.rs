@@ -60,6 +60,7 @@ mod storage;
 mod subjects;
 mod tables;
 mod turn;
+mod varint;
 mod view;
 mod writer;
 mod zones;

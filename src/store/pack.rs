@@ -16,7 +16,7 @@
 //!
 //! Invariant B3: a piece lies within the dictionary, whatever a packed text says.
 
-use super::block::{read_varint, unzigzag, write_varint, zigzag};
+use super::varint::{read_varint, unzigzag, write_varint, zigzag};
 use crate::hash::write_hex;
 use std::collections::HashSet;
 

@@ -4,7 +4,7 @@
 //! the last part of the row's key. Invariant P1: a list has one stored form (ties go to the lower tag). It is hashed in this
 //! form (`merge`), so a list in another form is another list.
 
-use super::block::{read_varint, write_varint};
+use super::varint::{read_varint, write_varint};
 
 /// A gap after each seq but the first, in base 128.
 const GAPS: u8 = 0;
