@@ -94,7 +94,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
         return Err(Failure::Found("the log that nobody touched did not verify: this must not happen".to_owned()));
     }
 
-    stage.step("Somebody copies the file and changes one dose in it, from 500 mg to 850 mg, past the program.")?;
+    stage.step("Somebody copies the file and changes a dose in it, 500 to 850, past the program; two entries share these bytes.")?;
     let copy = dir.join(COPY);
     tamper(&path, &copy)?;
     stage.command(&format!("attestlog verify {COPY}"))?;
@@ -103,7 +103,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     if edited.ok() {
         return Err(Failure::Found("the edited copy verified: this must not happen".to_owned()));
     }
-    stage.note("The entry that was edited is named, and the exit code is 1. The original is as it was.")?;
+    stage.note("Both entries are named, and the exit code is 1. The original is as it was.")?;
 
     stage.out.line("")?;
     stage.out.line(format!("The patient's report, for a browser or a printer: {}", dir.join(REPORT).display()))?;
