@@ -182,7 +182,12 @@ fn tail_goes_on_when_the_owner_is_killed() {
     shared.kill();
     // Whoever comes first owns the store now: the tail, or this.
     shared.record("after").ok();
-    assert_eq!(next(), "after");
+    // An owner that is killed after it showed an entry and before it said that it did has it shown again; none is left out.
+    let mut shown = next();
+    if shown == "through" {
+        shown = next();
+    }
+    assert_eq!(shown, "after");
     shared.record("again").ok();
     assert_eq!(next(), "again");
     tail.kill().unwrap();
