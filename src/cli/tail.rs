@@ -43,6 +43,7 @@ pub fn run(args: &TailArgs) -> Outcome {
             first.map_or(log.size(), |entry| entry.seq)
         }
     };
+    session::shown(from)?;
     let mut out = Out::stdout();
     let mut follower = log.follow(from).matching(&query);
     loop {

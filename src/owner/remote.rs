@@ -96,7 +96,7 @@ impl Connection {
     /// # Errors
     /// What `terminal` says; that the owner has gone is no error but [`Ran::Gone`].
     pub fn run(mut self, command: &Command, terminal: &mut dyn Terminal) -> io::Result<Ran> {
-        // Only what reads can be run again, so only that is held back.
+        // What reads can be run again, and what follows goes on from where it said that it was: only these are held back.
         let mut held = Held { parts: Vec::new(), bytes: 0, open: command.effect != Effect::Reads };
         let gone = |held: &Held| Ok(Ran::Gone { shown: held.open });
         if wire::send(&mut self.stream, &Request::Run(command.clone())).is_err() {
@@ -118,7 +118,12 @@ impl Connection {
                         return gone(&held);
                     }
                 }
-                Reply::Position(seq) => terminal.position(seq),
+                Reply::Position(seq) => {
+                    // What comes now is shown with the position behind it, or the next owner would show it once more.
+                    held.show(terminal)?;
+                    held.open = false;
+                    terminal.position(seq);
+                }
                 Reply::Exit(code) => {
                     held.show(terminal)?;
                     return Ok(Ran::Ended(code));
@@ -181,7 +186,7 @@ impl Held {
     }
 
     fn show(&mut self, terminal: &mut dyn Terminal) -> io::Result<()> {
-        self.open = true;
+        (self.open, self.bytes) = (true, 0);
         self.parts.drain(..).try_for_each(|(out, bytes)| put(terminal, out, &bytes))
     }
 }

@@ -12,7 +12,7 @@ use super::posting::{self, List};
 use super::rollup::Cell;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored, shelf, term_key};
-use super::varint::{read_varint, write_varint};
+use super::varint::{read_varint, unzigzag, write_varint, zigzag};
 use super::writer::Core;
 use super::zones;
 use super::{Shared, Snapshot};
@@ -505,7 +505,7 @@ impl Column {
         for &(class, until) in &self.rows {
             write_varint(class.into(), &mut packed);
             let distance = until.wrapping_sub(before.insert(class, until).unwrap_or_default());
-            write_varint(((distance << 1) ^ (distance >> 63)) as u64, &mut packed);
+            write_varint(zigzag(distance), &mut packed);
         }
         let packed = lz4_flex::block::compress_prepend_size(&packed);
         codec::encode(&StoredColumn { classes: self.classes.clone(), packed })
@@ -524,11 +524,10 @@ impl Column {
         let mut before = vec![0i64; stored.classes.len() + 1];
         while !rest.is_empty() {
             let (class, after) = read_varint(rest).ok_or(damaged.clone())?;
-            let (zigzag, after) = read_varint(after).ok_or(damaged.clone())?;
+            let (distance, after) = read_varint(after).ok_or(damaged.clone())?;
             let class = u16::try_from(class).map_err(|_| damaged.clone())?;
-            let distance = (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64);
             let last = before.get_mut(usize::from(class)).ok_or(damaged.clone())?;
-            *last = last.wrapping_add(distance);
+            *last = last.wrapping_add(unzigzag(distance));
             rows.push((class, *last));
             rest = after;
         }
