@@ -1,0 +1,1 @@
+//! The agent itself, or whoever chooses its arguments.

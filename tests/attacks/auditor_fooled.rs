@@ -1,0 +1,1 @@
+//! Somebody who hands an auditor a proof or a folder that says more than it shows.

@@ -1,0 +1,1 @@
+//! Somebody who moves the clock of the machine or of a witness.

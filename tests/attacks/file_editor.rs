@@ -1,0 +1,1 @@
+//! Somebody who writes to the store's file and has none of its keys.

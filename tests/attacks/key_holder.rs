@@ -1,0 +1,1 @@
+//! Somebody who has the keys, or had them before a rotation.

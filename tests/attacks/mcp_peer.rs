@@ -1,0 +1,1 @@
+//! An MCP server or host that says what the proxy does not expect.

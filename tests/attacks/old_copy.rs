@@ -1,0 +1,1 @@
+//! Somebody who kept an older copy of the store.

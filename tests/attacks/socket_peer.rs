@@ -1,0 +1,1 @@
+//! Another process of the same user at the owner's socket.
