@@ -64,7 +64,7 @@ mod verify;
 
 pub use emergency::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
 pub use entry::{
-    Attribution, Body, Call, CallError, CallLimits, CallResult, Completion, Content, Entry, Field, Kind, Outcome,
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CallLimits, CallResult, ClaimedTime, Completion, Content, Entry, Field, Kind, Outcome,
     OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary, ToolCall, Trigger,
 };
 pub use error::{Error, ErrorKind, Result};

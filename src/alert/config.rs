@@ -10,8 +10,11 @@
 //! off_hours = { zone = "Europe/Berlin", days = ["mon", "tue", "wed", "thu", "fri"], from = "07:00", to = "19:00", holidays = ["2025-12-25"] }
 //!
 //! [[alerts]]
-//! name = "first-access"
+//! name = "failures"
 //! enabled = false               # name = "*": all rules before
+//!
+//! [[alerts]]
+//! name = "first-access"         # known by name and off until it is named
 //!
 //! [[alerts]]
 //! name = "vip"                  # any other name: a rule of one's own
@@ -87,7 +90,7 @@ impl Source<'_> {
             return Err(self.error(name.span().start, format!("there are two rules {text:?}")));
         }
         named.push(text.to_owned());
-        let mut rule = rules.get(text).cloned().unwrap_or_else(|| Rule::new(text));
+        let mut rule = rules.get(text).cloned().or_else(|| Rules::optional(text)).unwrap_or_else(|| Rule::new(text));
         let mut enabled = true;
         let mut measure = None;
         let mut places = HashMap::new();

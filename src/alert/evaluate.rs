@@ -118,6 +118,7 @@ struct Facts<'a> {
     single: [Option<&'a str>; Field::ALL.len()],
     metadata: Option<Json>,
     misuse: Option<Misuse>,
+    history: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -129,7 +130,7 @@ impl<'a> Facts<'a> {
             }
         });
         let metadata = call.session_metadata.as_ref().filter(|_| wants_metadata).map(|m| m.to_json());
-        Facts { seq: entry.seq, at: entry.body.recorded_at, call, single, metadata, misuse: None }
+        Facts { seq: entry.seq, at: entry.body.recorded_at, call, single, metadata, misuse: None, history: entry.is_history(None) }
     }
 
     /// Of a call, and of the beginning whose end it is. `misuse` says how the grant that a call names does not cover it.
@@ -143,6 +144,7 @@ impl<'a> Facts<'a> {
         let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)));
         let mut before = begun.and_then(|entry| entry.call().map(|call| Facts::of(entry, call, wants_metadata)));
         let mut facts = Facts::of(entry, call, wants_metadata);
+        facts.history = entry.is_history(begun);
         if call.grant.is_some() {
             // What began while the grant held may end later.
             let same = before.as_ref().filter(|b| b.call.grant == call.grant);
@@ -199,6 +201,7 @@ impl Compiled {
         rule.emergency.is_none_or(|wanted| facts.call.emergency == wanted)
             && rule.failed.is_none_or(|wanted| failed() == Some(wanted))
             && (!rule.misused_grant || facts.misuse.is_some())
+            && (!rule.back_dated || facts.history)
             && self.when.iter().all(|(field, values)| facts.has(*field, values))
             && !self.except.iter().any(|(field, values)| facts.has(*field, values))
             && rule.attributes.iter().all(attribute)
@@ -390,8 +393,9 @@ impl Evaluator {
             self.grants.see(entry);
             return Ok(Vec::new());
         };
+        let history = entry.is_history(begun);
         let first = match self.wants_pairs {
-            true => self.first_accesses(entry.seq, call, !call.backfilled, world)?,
+            true => self.first_accesses(entry.seq, call, !history, world)?,
             false => Vec::new(),
         };
         if call.backfilled {
@@ -402,6 +406,9 @@ impl Evaluator {
         let (facts, before) = Facts::of_both(entry, call, begun, self.wants_metadata, used);
         let mut raised = Vec::new();
         for at in 0..self.rules.len() {
+            if history && !self.rules[at].rule.looks_at_history() {
+                continue;
+            }
             raised.extend(self.rule(at, &facts, before.as_ref(), &first, world)?);
         }
         Ok(raised)
@@ -474,6 +481,9 @@ impl Evaluator {
             let Some(call) = entry.call().filter(|call| !call.backfilled) else { return Ok(true) };
             if entry.body.recorded_at <= oldest {
                 return Ok(false);
+            }
+            if entry.is_history(begun) && !compiled.rule.looks_at_history() {
+                return Ok(true);
             }
             let misuse = |seq, at, call: &Call| self.grants.misuse(seq, at, call, |grant| world.grant(grant));
             let (facts, before) = Facts::of_both(entry, call, begun, self.wants_metadata, misuse);

@@ -22,7 +22,7 @@ fn fault<T>(member: &str, message: impl Into<String>) -> std::result::Result<T, 
 }
 
 /// The members that a rule can have.
-pub(super) const MEMBERS: [&str; 19] = [
+pub(super) const MEMBERS: [&str; 20] = [
     "name",
     "summary",
     "severity",
@@ -33,6 +33,7 @@ pub(super) const MEMBERS: [&str; 19] = [
     "emergency",
     "misused_grant",
     "first_access",
+    "back_dated",
     "off_hours",
     "key",
     "window",
@@ -95,7 +96,12 @@ impl Rule {
                 out.insert(member, flag);
             }
         }
-        for (member, raised) in [("misused_grant", self.misused_grant), ("first_access", self.first_access)] {
+        let conditions = [
+            ("misused_grant", self.misused_grant),
+            ("first_access", self.first_access),
+            ("back_dated", self.back_dated),
+        ];
+        for (member, raised) in conditions {
             if raised {
                 out.insert(member, true);
             }
@@ -139,6 +145,7 @@ impl Rule {
             "emergency" => self.emergency = Some(flag(member, value)?),
             "misused_grant" => self.misused_grant = flag(member, value)?,
             "first_access" => self.first_access = flag(member, value)?,
+            "back_dated" => self.back_dated = flag(member, value)?,
             "off_hours" => self.off_hours = Some(hours(member, value)?),
             "key" => {
                 let read = |part: &str| match Part::from_name(part) {
@@ -192,7 +199,7 @@ impl Hours {
 
 fn hours(member: &str, value: &Json) -> std::result::Result<Hours, Fault> {
     let Json::Object(members) = value else { return fault(member, "is a table with zone, days, from, to, holidays") };
-    let mut hours = Hours::new(Zone::utc());
+    let mut hours = Hours::new(Zone::unset());
     for (key, value) in members.iter() {
         let at = format!("{member}.{key}");
         let made = match key {

@@ -29,6 +29,11 @@ impl Zone {
         Zone::recorded("UTC")
     }
 
+    /// No zone yet: a rule with it is refused until it has one.
+    pub(super) fn unset() -> Zone {
+        Zone { name: String::new(), rules: None }
+    }
+
     /// The zone of that name.
     ///
     /// # Errors
@@ -51,6 +56,9 @@ impl Zone {
         let shown: String = self.name.chars().take(60).collect();
         match &self.rules {
             Some(_) => Ok(()),
+            None if self.name.is_empty() => {
+                Err(Error::invalid("needs a time zone: zone = \"Europe/Berlin\", \"UTC\" or an offset such as \"+05:30\""))
+            }
             None if cfg!(feature = "config") => Err(Error::invalid(format!(
                 "{shown:?} is no time zone; write a name of the IANA database such as Europe/Berlin, UTC, or an offset such \
                  as +05:30"

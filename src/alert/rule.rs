@@ -114,8 +114,10 @@ pub enum Measure {
 /// reaches the threshold there is one alert, and the next one only after it has fallen below.
 ///
 /// The window is half-open (an event is out of it exactly when it is as old as the window is long), on the store's
-/// clock: `recorded_at`. A call that was recorded in two steps counts once. What was back-filled from a recording never
-/// counts.
+/// clock: `recorded_at`. A call that was recorded in two steps counts once. History does not count: what was back-filled
+/// from a recording, and calls that ended more than [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) before they were
+/// recorded, by their caller's clock. Since a caller could evade rules by giving old times, rules about emergencies and
+/// misused grants look at these as well, and [`Rule::back_dated`] notices them.
 ///
 /// ```
 /// use attestlog::alert::{Part, Rule, Severity};
@@ -143,6 +145,7 @@ pub struct Rule {
     pub(super) emergency: Option<bool>,
     pub(super) misused_grant: bool,
     pub(super) first_access: bool,
+    pub(super) back_dated: bool,
     pub(super) off_hours: Option<Hours>,
     pub(super) key: Vec<Part>,
     pub(super) window: Duration,
@@ -164,6 +167,7 @@ impl Rule {
             emergency: None,
             misused_grant: false,
             first_access: false,
+            back_dated: false,
             off_hours: None,
             key: vec![Part::USER],
             window: Duration::from_secs(3600),
@@ -227,6 +231,13 @@ impl Rule {
         self
     }
 
+    /// Only calls that their caller dated back: not marked as back-filled, and recorded more than
+    /// [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) after their end.
+    pub fn back_dated(mut self) -> Rule {
+        self.back_dated = true;
+        self
+    }
+
     /// Only calls that were recorded outside of these hours.
     pub fn off_hours(mut self, working: Hours) -> Rule {
         self.off_hours = Some(working);
@@ -269,6 +280,11 @@ impl Rule {
     /// When it fires.
     pub fn measured(&self) -> &Measure {
         &self.measure
+    }
+
+    /// Whether it looks at calls that are history.
+    pub(super) fn looks_at_history(&self) -> bool {
+        self.back_dated || self.misused_grant || self.emergency == Some(true)
     }
 
     /// How far back entries can bear on whether it fires.
@@ -339,13 +355,15 @@ impl Rules {
     /// | `same-patient-anybody` | 10 calls within an hour about one patient |
     /// | `many-patients` | 50 different patients within an hour by one user |
     /// | `failures` | 10 calls of one user that failed or were refused within ten minutes |
-    /// | `first-access` | the first access of a user to a patient that the log knows |
-    /// | `off-hours` | a user's first patient outside of Monday to Friday, 07:00 to 19:00 **UTC**: set the zone |
     /// | `volume` | more than three times a user's own daily mean of two weeks, from 50 calls on |
     /// | `break-glass-used` | the first call under an emergency grant, or in an emergency without one |
     /// | `break-glass-misused` | a call under a grant that does not cover it |
     /// | `break-glass-unreviewed` | a grant that nobody reviewed 72 hours after it was opened |
+    /// | `back-dated` | the first call within a day that names a time more than an hour before it was recorded |
     /// | `tampering` | a scheduled verification that found something |
+    ///
+    /// Two more are known by name and off until they are asked for ([`Rules::optional`]): `first-access`, which fires at
+    /// every first access of a user to a patient, and `off-hours`, which needs the time zone of those who work there.
     pub fn built_in() -> Rules {
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
         let day = 24 * hour;
@@ -369,19 +387,6 @@ impl Rules {
                 .failed(true)
                 .window(10 * minute)
                 .count(10),
-            Rule::new("first-access")
-                .summary("first access of this user to this patient")
-                .severity(Severity::Info)
-                .first_access()
-                .key([Part::USER, Part::PATIENT])
-                .window(hour)
-                .count(1),
-            Rule::new("off-hours")
-                .summary("patients' data outside of working hours")
-                .severity(Severity::Info)
-                .off_hours(Hours::new(Zone::utc()))
-                .window(12 * hour)
-                .distinct(Field::Patient, 1),
             Rule::new("volume")
                 .summary("more calls in a day than this user usually makes")
                 .window(day)
@@ -404,11 +409,45 @@ impl Rules {
                 .summary("nobody has reviewed an emergency access")
                 .window(72 * hour)
                 .measure(Measure::Unreviewed),
+            Rule::new("back-dated")
+                .summary("calls that name a time long before they were recorded")
+                .back_dated()
+                .key([Part::Facet(Field::Kind)])
+                .window(day)
+                .count(1),
             Rule::new("tampering")
                 .summary("a verification of the log found something wrong")
                 .severity(Severity::Critical)
                 .measure(Measure::Tampering),
         ])
+    }
+
+    /// A rule that is known by name and is none of the built-in ones: `first-access`, which raises an alert at the first
+    /// access of a user to a patient that the log knows, so many that it must be asked for; `off-hours`, at a user's first
+    /// patient outside of Monday to Friday, 07:00 to 19:00, in a time zone that only the host knows: give it one with
+    /// [`Rule::off_hours`], in a configuration file with `off_hours = { zone = … }`.
+    pub fn optional(name: &str) -> Option<Rule> {
+        let hour = Duration::from_secs(3600);
+        match name {
+            "first-access" => Some(
+                Rule::new(name)
+                    .summary("first access of this user to this patient")
+                    .severity(Severity::Info)
+                    .first_access()
+                    .key([Part::USER, Part::PATIENT])
+                    .window(hour)
+                    .count(1),
+            ),
+            "off-hours" => Some(
+                Rule::new(name)
+                    .summary("patients' data outside of working hours")
+                    .severity(Severity::Info)
+                    .off_hours(Hours::new(Zone::unset()))
+                    .window(12 * hour)
+                    .distinct(Field::Patient, 1),
+            ),
+            _ => None,
+        }
     }
 
     /// These rules and one more; it takes the place of one of the same name.

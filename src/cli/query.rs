@@ -6,7 +6,7 @@ use super::render::{self, Out, Style, brief, clean, clean_json};
 use super::store::StoreArgs;
 use super::table::{Cell, Table, left, right, whole};
 use attestlog::json::Json;
-use attestlog::{AuditLog, Call, Entry, Query};
+use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, Entry, Query};
 use clap::Args;
 use std::io::Write;
 
@@ -78,7 +78,7 @@ pub fn row(entry: &Entry) -> Vec<Cell> {
     match (entry.call(), entry.own()) {
         (Some(call), _) => {
             let tool = plain(clean(&call.tool_name));
-            vec![seq, time, plain(clean(&call.user_id)), tool, outcome(call), plain(with(call))]
+            vec![seq, time, plain(clean(&call.user_id)), tool, outcome(call), plain(with(entry, call))]
         }
         (None, Some(own)) => {
             let kind = (own.kind.to_string(), Style::Warn);
@@ -119,9 +119,10 @@ fn treated(summary: &Json) -> Option<String> {
     (!done.is_empty()).then(|| done.join(", "))
 }
 
-/// What it was about: patients, arguments, what was treated, error.
-fn with(call: &Call) -> String {
+/// What it was about: a time that is only claimed, patients, arguments, what was treated, error.
+fn with(entry: &Entry, call: &Call) -> String {
     let mut parts = Vec::new();
+    parts.extend(entry.claimed_time(CLAIMED_TIME_BOUND).map(|claimed| claimed.to_string()));
     if !call.patient_ids.is_empty() {
         let shown: Vec<String> = call.patient_ids.iter().take(3).map(|p| clean(p)).collect();
         let more = call.patient_ids.len().saturating_sub(3);

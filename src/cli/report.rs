@@ -62,6 +62,9 @@ struct FormArgs {
     /// How to write it
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
+    /// Mark accesses whose time, which their caller gave, is further than this from the time of recording
+    #[arg(long, value_name = "LENGTH", default_value = "1h", value_parser = attestlog::alert::parse_duration)]
+    claimed_time_bound: std::time::Duration,
     #[command(flatten)]
     tools: ToolArgs,
     #[command(flatten)]
@@ -91,7 +94,8 @@ pub fn run(command: &ReportCommand) -> Outcome {
         }
     };
     // The period first: whoever mistypes it should not wait for a verification.
-    let context = asked(form, subject)?;
+    let mut context = asked(form, subject)?;
+    context.claimed_time_bound = form.claimed_time_bound;
     let options = form.trust.options()?;
     let log = store.open()?;
     let verification = verify_with(&log, options).map_err(|e| store.name(Failure::Store(e.to_string())))?;

@@ -4,7 +4,7 @@ use super::exit::{End, Outcome, complain};
 use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
 use super::store::StoreArgs;
 use attestlog::json::Json;
-use attestlog::{AuditLog, Call, Step, Timestamp, Trigger};
+use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Step, Timestamp, Trigger};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -130,6 +130,7 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> i
         (!call.patient_ids.is_empty()).then(|| format!("patient {}", shown(&call.patient_ids))),
         call.purpose.as_ref().map(|p| format!("for {}", clean(p))),
         (call.backfilled && overview.backfilled < overview.calls).then(|| "from a recording".to_owned()),
+        claimed(step),
     ]
     .into_iter()
     .flatten()
@@ -144,6 +145,14 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> i
         paragraph(out, &format!("↳ {how} #{seq}"), Style::Dim, room)?;
     }
     Ok(())
+}
+
+/// When the call was recorded, where that is far from the time at which it stands.
+fn claimed(step: &Step) -> Option<String> {
+    let call = step.entry.call()?;
+    let recorded = step.begun_at.unwrap_or(step.entry.body.recorded_at);
+    let claimed = ClaimedTime::of(call.timestamp, recorded, CLAIMED_TIME_BOUND)?;
+    Some(format!("{} UTC is the caller's time; {claimed}, at {}", render::moment(call.timestamp), render::moment(recorded)))
 }
 
 fn shown(ids: &[String]) -> String {

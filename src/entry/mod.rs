@@ -8,6 +8,7 @@
 
 mod attribution;
 mod call;
+mod claimed;
 mod field;
 mod from_line;
 mod input;
@@ -16,6 +17,8 @@ mod posed;
 mod summary;
 
 pub use attribution::Attribution;
+pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
+pub(crate) use claimed::in_words;
 pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
 pub use field::Field;
 pub use input::{CallLimits, CallResult, ToolCall};

@@ -11,7 +11,7 @@ use super::access::{Access, Context, Subject};
 use super::pairing::Pairing;
 use super::tools::ToolKind;
 use crate::json::{Json, Number, Object};
-use crate::{Call, Entry, Outcome, Result, Timestamp, Trigger};
+use crate::{Call, ClaimedTime, Entry, Outcome, Result, Timestamp, Trigger};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -100,9 +100,9 @@ fn event(entry: &Entry, begun: Option<&Entry>, options: &OcsfOptions) -> Option<
     let call = entry.call()?;
     let begun_call = begun.and_then(Entry::call);
     let context = Context::new(Subject::User(String::new()));
-    let mut access = Access::of(entry.seq, call, &context);
+    let mut access = Access::of(entry, call, &context);
     if let (Some(begun), Some(first)) = (begun, begun_call) {
-        let mut whole = Access::of(begun.seq, first, &context);
+        let mut whole = Access::of(begun, first, &context);
         whole.finish(access, entry.seq);
         access = whole;
     }
@@ -270,10 +270,12 @@ fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str
         ("backfilled", raised(access.backfilled)),
         ("begun_seq", begun_seq.into()),
         ("call_trigger", access.trigger.map(Trigger::as_str).into()),
+        ("claimed_time", access.claimed_time.map(ClaimedTime::as_str).into()),
         ("emergency", raised(access.emergency)),
         ("follow_up_of", call.follows.filter(|_| follow_up).into()),
         ("grant", access.grant.into()),
         ("purpose", access.purpose.as_deref().map(text).into()),
+        ("recorded_at", access.recorded_at.to_string().into()),
         ("retain_until", retention.map(|r| r.until.to_string()).into()),
         ("retention_class", retention.map(|r| text(&r.class)).into()),
         ("retry_of", call.follows.filter(|_| !follow_up).into()),

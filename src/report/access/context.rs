@@ -1,7 +1,8 @@
 //! What a report is asked for, and what the caller knows of the log behind it.
 
-use crate::{Error, Result, Timestamp};
+use crate::{CLAIMED_TIME_BOUND, Error, Result, Timestamp};
 use chrono::Months;
+use std::time::Duration;
 
 /// About whom a report is, by the id that is shown on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,9 @@ pub struct Context {
     /// From which entry on whoever holds the log and its key could have rewritten it unnoticed
     /// ([`Verification::rewritable_from`](crate::Verification::rewritable_from)).
     pub rewritable_from: u64,
+    /// How far the time of an access may lie from the time of its recording before its row is marked. An hour unless said
+    /// otherwise ([`CLAIMED_TIME_BOUND`]).
+    pub claimed_time_bound: Duration,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
     /// What is known of emergency grants, where the caller has said it.
@@ -111,6 +115,7 @@ impl Context {
             anchored: false,
             anchored_size: 0,
             rewritable_from: 0,
+            claimed_time_bound: CLAIMED_TIME_BOUND,
             purged: Vec::new(),
             grants: None,
             record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),

@@ -1,7 +1,7 @@
 //! The report as one table for a spreadsheet: the accesses, then what was purged, then what stands behind them all.
 
 use super::{AccessReport, Subject};
-use crate::Result;
+use crate::{ClaimedTime, Result};
 use crate::report::csv::Row;
 use std::io::Write;
 
@@ -10,6 +10,8 @@ const COLUMNS: &[&str] = &[
     "row",
     "seq",
     "timestamp",
+    "recorded_at",
+    "claimed_time",
     "accessed_by",
     "role",
     "agent",
@@ -42,6 +44,8 @@ impl AccessReport {
             row.text("access");
             row.plain(access.seq);
             row.plain(access.timestamp);
+            row.plain(access.recorded_at);
+            row.opt_text(access.claimed_time.map(ClaimedTime::as_str));
             row.text(&access.accessed_by);
             row.opt_text(access.role.as_deref());
             row.opt_text(access.agent.as_deref());
@@ -86,6 +90,7 @@ impl AccessReport {
         if !self.totals().purposes.is_empty() {
             notes.push(format!("purposes: {}", self.purposes()));
         }
+        notes.extend(self.claimed_times().map(|text| format!("times: {text}")));
         for text in notes {
             note(&mut row, "report", None, &text);
             row.end(&mut out)?;

@@ -163,6 +163,11 @@ impl Page {
             self.tag("</span></li>");
         }
         self.tag("</ul>");
+        if let Some(sentence) = report.claimed_times() {
+            self.tag("<p class=\"bad\">");
+            self.text(&sentence);
+            self.tag("</p>");
+        }
         if !totals.purposes.is_empty() {
             self.tag("<p class=\"purposes\"><span>By purpose:</span> <bdi>");
             self.text(&report.purposes());
@@ -291,7 +296,14 @@ impl Page {
         self.tag("</td><td class=\"time\">");
         let time = second(row.timestamp);
         let (day, clock) = time.split_once(' ').unwrap_or((&time, ""));
-        let _ = write!(self.out, "<time datetime=\"{}\">{day}<span>{clock}</span></time></td><td>", row.timestamp);
+        let _ = write!(self.out, "<time datetime=\"{}\">{day}<span>{clock}</span></time>", row.timestamp);
+        if let Some(claimed) = row.claimed_time {
+            self.tag("<span class=\"sub bad\">recorded ");
+            self.time(row.recorded_at, &second(row.recorded_at));
+            self.text(&format!(" ({claimed})"));
+            self.tag("</span>");
+        }
+        self.tag("</td><td>");
         if by_user {
             for (i, patient) in row.patients.iter().enumerate() {
                 self.text(if i > 0 { ", " } else { "" });

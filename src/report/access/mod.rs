@@ -21,7 +21,7 @@ pub use text::TextStyle;
 
 use super::purpose;
 use crate::json::{Json, Object};
-use crate::{Entry, Outcome, Phase, Timestamp};
+use crate::{ClaimedTime, Entry, Outcome, Phase, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The accesses to one patient's data (or by one user), with what stands behind them.
@@ -61,6 +61,10 @@ pub struct Totals {
     pub unfinished: u64,
     /// Accesses under an emergency override.
     pub emergencies: u64,
+    /// Accesses that were recorded later than the time they name by more than the report's bound.
+    pub recorded_later: u64,
+    /// Accesses that name a time in the future of the log's clock by more than the report's bound.
+    pub in_future: u64,
     /// Accesses by purpose, as it was stated; `None` where none was. The most first.
     pub purposes: Vec<(Option<String>, u64)>,
     /// Left out of an accounting of disclosures: made for treatment, payment or operations.
@@ -105,7 +109,7 @@ impl AccessReportBuilder {
         if let Phase::Finished(begun) = call.phase
             && let Some(row) = self.begun.remove(&begun).and_then(|at| self.rows.get_mut(at))
         {
-            row.finish(Access::of(entry.seq, call, &self.context), entry.seq);
+            row.finish(Access::of(entry, call, &self.context), entry.seq);
             return;
         }
         if !self.context.covers(call.timestamp) {
@@ -114,7 +118,7 @@ impl AccessReportBuilder {
         if call.phase == Phase::Begun {
             self.begun.insert(entry.seq, self.rows.len());
         }
-        self.rows.push(Access::of(entry.seq, call, &self.context));
+        self.rows.push(Access::of(entry, call, &self.context));
     }
 
     /// The report of what was added.
@@ -137,6 +141,12 @@ impl AccessReportBuilder {
         totals.unfinished = rows.iter().filter(|r| r.outcome.is_none()).count() as u64;
         totals.failed = rows.iter().filter(|r| r.success() == Some(false)).count() as u64;
         totals.emergencies = rows.iter().filter(|r| r.emergency).count() as u64;
+        for claimed in rows.iter().filter_map(|r| r.claimed_time) {
+            match claimed {
+                ClaimedTime::RecordedLater(_) => totals.recorded_later += 1,
+                ClaimedTime::InFuture(_) => totals.in_future += 1,
+            }
+        }
         let mut purposes: BTreeMap<Option<&str>, u64> = BTreeMap::new();
         rows.iter().for_each(|r| *purposes.entry(r.purpose.as_deref()).or_insert(0) += 1);
         totals.purposes = purposes.into_iter().map(|(purpose, n)| (purpose.map(str::to_owned), n)).collect();
@@ -249,6 +259,9 @@ impl AccessReport {
         o.insert("failed", t.failed);
         o.insert("unfinished", t.unfinished);
         o.insert("emergencies", t.emergencies);
+        o.insert("recorded_later", t.recorded_later);
+        o.insert("in_future", t.in_future);
+        o.insert("claimed_time_bound_seconds", context.claimed_time_bound.as_secs());
         let purposes = t.purposes.iter().map(|(purpose, n)| {
             Json::from(Object::from_iter([("purpose", Json::from(purpose.clone())), ("accesses", (*n).into())]))
         });
@@ -322,6 +335,25 @@ impl AccessReport {
                 ),
             },
         }
+    }
+
+    /// What is said of the times that callers claimed, in every format. Nothing where each lies near its recording.
+    fn claimed_times(&self) -> Option<String> {
+        let (t, bound) = (&self.totals, self.context.claimed_time_bound);
+        let many = |n: u64, what: &str| match n {
+            0 => None,
+            n => Some(format!("{n} of {} {what}", t.accesses)),
+        };
+        let later = many(t.recorded_later, "were recorded later than the time they name");
+        let future = many(t.in_future, "name a time that was still to come when they were recorded");
+        let counts: Vec<String> = later.into_iter().chain(future).collect();
+        (!counts.is_empty()).then(|| {
+            format!(
+                "The time of an access is its caller's word; the log's own clock says when it was recorded. They differ by more                  than {} here: {}. Those rows show both.",
+                crate::entry::in_words(bound),
+                counts.join("; ")
+            )
+        })
     }
 
     /// What was purged, as sentences; one that says so where nothing was.

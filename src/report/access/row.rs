@@ -2,7 +2,7 @@
 
 use super::{Context, Subject};
 use crate::json::{Json, Object};
-use crate::{Call, Misuse, Outcome, Phase, Timestamp, Trigger};
+use crate::{Call, ClaimedTime, Entry, Misuse, Outcome, Phase, Timestamp, Trigger};
 
 /// One access or attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,10 @@ pub struct Access {
     pub begun_seq: Option<u64>,
     /// When, by the caller's clock.
     pub timestamp: Timestamp,
+    /// When it was recorded, by the log's clock; of a call in two steps, its beginning.
+    pub recorded_at: Timestamp,
+    /// That the two lie further apart than [`Context::claimed_time_bound`].
+    pub claimed_time: Option<ClaimedTime>,
     /// The user who started it.
     pub accessed_by: String,
     /// In which role.
@@ -69,7 +73,8 @@ pub struct Viewed {
 }
 
 impl Access {
-    pub(crate) fn of(seq: u64, call: &Call, context: &Context) -> Access {
+    pub(crate) fn of(entry: &Entry, call: &Call, context: &Context) -> Access {
+        let seq = entry.seq;
         let by_user = matches!(context.subject, Subject::User(_));
         let others: Vec<&str> = match by_user {
             true => Vec::new(),
@@ -83,6 +88,8 @@ impl Access {
                 Phase::Whole | Phase::Begun => None,
             },
             timestamp: call.timestamp,
+            recorded_at: entry.body.recorded_at,
+            claimed_time: entry.claimed_time(context.claimed_time_bound),
             accessed_by: call.user_id.clone(),
             role: call.user_role(),
             agent: call.agent_id.clone(),
@@ -145,6 +152,10 @@ impl Access {
         let mut o = Object::new();
         o.insert("seq", self.seq);
         o.insert("timestamp", self.timestamp.to_string());
+        o.insert("recorded_at", self.recorded_at.to_string());
+        if let Some(claimed) = self.claimed_time {
+            o.insert("claimed_time", claimed.as_str());
+        }
         o.insert("accessed_by", self.accessed_by.as_str());
         o.insert("role", self.role.clone());
         o.insert("agent", self.agent.clone());

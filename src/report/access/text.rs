@@ -79,6 +79,9 @@ impl AccessReport {
         {
             page.label(name, &format!("{word}. {sentence}"), if good { Ink::Good } else { Ink::Bad });
         }
+        if let Some(sentence) = self.claimed_times() {
+            page.label("Times", &sentence, Ink::Bad);
+        }
         for (i, sentence) in self.purges().iter().enumerate() {
             page.label(if i == 0 { "Purged" } else { "" }, sentence, Ink::Plain);
         }
@@ -148,6 +151,7 @@ impl Page {
             ("tool", shortened(&row.tool, MAX_VALUE), Ink::Plain),
             ("purpose", purpose(row), Ink::Plain),
             ("outcome", outcome(row), outcome_ink(row)),
+            ("recorded", recorded(row).unwrap_or_default(), Ink::Bad),
             ("viewed", viewed(row), Ink::Plain),
         ] {
             if !value.is_empty() {
@@ -181,15 +185,23 @@ impl Page {
         for (cells, row) in rows.iter().zip(report.rows()) {
             let ink = outcome_ink(row);
             self.cells(cells, &widths, |column| if column == 6 { ink } else { Ink::Plain });
+            let indent = widths[0] + GAP;
+            if let Some(recorded) = recorded(row) {
+                self.below(indent, &format!("recorded: {recorded}"), Ink::Bad);
+            }
             let viewed = viewed(row);
             if !viewed.is_empty() {
-                let indent = widths[0] + GAP;
-                for line in wrap(&format!("viewed: {viewed}"), self.width.saturating_sub(indent)) {
-                    self.out.extend(std::iter::repeat_n(' ', indent));
-                    self.ink(&line, Ink::Dim);
-                    self.blank();
-                }
+                self.below(indent, &format!("viewed: {viewed}"), Ink::Dim);
             }
+        }
+    }
+
+    /// A line under a row of the table.
+    fn below(&mut self, indent: usize, text: &str, ink: Ink) {
+        for line in wrap(text, self.width.saturating_sub(indent)) {
+            self.out.extend(std::iter::repeat_n(' ', indent));
+            self.ink(&line, ink);
+            self.blank();
         }
     }
 
@@ -270,6 +282,17 @@ fn outcome(row: &Access) -> String {
         text.push_str(&format!(": {misuse}"));
     }
     text
+}
+
+/// When it was recorded, where that is far from the time that it names, or where it comes from a recording.
+fn recorded(row: &Access) -> Option<String> {
+    let at = second(row.recorded_at);
+    match (row.claimed_time, row.backfilled) {
+        (None, false) => None,
+        (None, true) => Some(format!("{at}, from a recording")),
+        (Some(claimed), false) => Some(format!("{at} ({claimed})")),
+        (Some(claimed), true) => Some(format!("{at} ({claimed}), from a recording")),
+    }
 }
 
 fn outcome_ink(row: &Access) -> Ink {

@@ -91,9 +91,10 @@ impl Event {
     fn of_call(entry: &Entry, call: &Call, begun: Option<&Entry>, options: &FhirOptions) -> Event {
         let begun_call = begun.and_then(Entry::call);
         let either = |get: fn(&Call) -> Option<&str>| get(call).or_else(|| begun_call.and_then(get));
-        let mut access = Access::of(entry.seq, call, &options.context);
-        if let Some(first) = begun_call {
-            let mut whole = Access::of(entry.seq, first, &options.context);
+        let mut access = Access::of(entry, call, &options.context);
+        if let (Some(begun), Some(first)) = (begun, begun_call) {
+            let mut whole = Access::of(begun, first, &options.context);
+            whole.seq = entry.seq;
             whole.finish(access, entry.seq);
             access = whole;
         }
