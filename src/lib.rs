@@ -64,15 +64,15 @@ mod verify;
 
 pub use emergency::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
 pub use entry::{
-    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CallLimits, CallResult, ClaimedTime, Completion, Content, Entry, Field, Kind, Outcome,
-    OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary, ToolCall, Trigger,
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CallLimits, CallResult, ClaimedTime, Completion, Content,
+    Entry, Field, Kind, Outcome, OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary, ToolCall, Trigger,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::Neighbours;
-pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics};
+pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};

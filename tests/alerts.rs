@@ -87,7 +87,9 @@ fn one_alert_per_crossing_of_a_half_open_window() {
 #[test]
 fn built_in_rules_fire_at_what_they_are_for() {
     let place = Place::new();
-    let mut engine = AlertEngine::new(&place.log).unwrap();
+    let off_hours = Rules::optional("off-hours").unwrap().off_hours(Hours::new(Zone::utc()));
+    let rules = Rules::built_in().with(Rules::optional("first-access").unwrap()).unwrap().with(off_hours).unwrap();
+    let mut engine = AlertEngine::with_rules(&place.log, rules).unwrap();
     let mut run = |place: &Place| {
         engine.run_once().unwrap();
         place.log.alerts().unwrap().into_iter().map(|s| s.alert.rule).collect::<Vec<_>>()
@@ -584,8 +586,12 @@ mod config {
             off_hours = { zone = "Europe/Berlin", days = ["mon", "sat"], from = "06:30", to = "20:00", holidays = [2026-12-25] }
 
             [[alerts]]
-            name = "first-access"
+            name = "failures"
             enabled = false
+
+            [[alerts]]
+            name = "first-access"
+            severity = "warning"
 
             [[alerts]]
             name = "vip"
@@ -599,7 +605,9 @@ mod config {
             distinct = { facet = "conversation", count = 2 }
         "#;
         let rules = Rules::from_toml(text, "store.toml").unwrap();
-        assert!(rules.get("first-access").is_none());
+        assert!(rules.get("failures").is_none());
+        let first = Rules::optional("first-access").unwrap().severity(Severity::Warning);
+        assert_eq!(rules.get("first-access"), Some(&first));
         let vip = Rule::new("vip")
             .severity(Severity::Critical)
             .attribute("vip", true)
@@ -623,6 +631,8 @@ mod config {
         let cases = [
             ("[[alerts]]\nname = 'x'\ncolour = 1\n", "f:3:1: "),
             ("[[alerts]]\nname = 'x'\noff_hours = { zone = 'Europe/Berln' }\n", "f:3:"),
+            ("[[alerts]]\nname = 'off-hours'\n", "f:1:"),
+            ("[[alerts]]\nname = 'x'\noff_hours = { from = '08:00' }\n", "f:3:"),
             ("[[alerts]]\nname = 'x'\nkey = ['user', 'pacient']\n", "f:3:7: "),
             ("[[alerts]]\nname = 'x'\nwindow = 'soon'\n", "f:3:10: "),
             ("[[alerts]]\nname = 'x'\ncount = 0\n", "f:3:9: "),

@@ -166,7 +166,8 @@ fn health_knows_how_far_alerts_are_behind() {
     let failing = attestlog::alert::Callback::new("pager", |_: &attestlog::alert::Alert| {
         Err(attestlog::Error::from(std::io::Error::other("no")))
     });
-    let mut engine = AlertEngine::new(&log).unwrap().deliver_to(failing);
+    let rules = Rules::built_in().with(Rules::optional("first-access").unwrap()).unwrap();
+    let mut engine = AlertEngine::with_rules(&log, rules).unwrap().deliver_to(failing);
     engine.run_once().unwrap();
     drop(engine);
     assert_eq!(log.health().unwrap().alerts.oldest, None);

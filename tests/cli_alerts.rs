@@ -108,7 +108,9 @@ fn an_alert_is_acknowledged_with_actor_and_disposition() {
 
 #[test]
 fn hostile_names_are_shown_as_text() {
-    let place = Place::with_store();
+    let place = Place::empty();
+    place.write("c.toml", "[[alerts]]\nname = 'first-access'\n");
+    place.run(&["init", "s", "--config", "c.toml"]).ok();
     for id in hostile() {
         let line = format!(
             "{{\"conversation_id\":\"c\",\"user_id\":{0},\"tool_name\":\"t\",\"patient_id\":{0}}}\n",

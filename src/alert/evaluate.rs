@@ -130,7 +130,15 @@ impl<'a> Facts<'a> {
             }
         });
         let metadata = call.session_metadata.as_ref().filter(|_| wants_metadata).map(|m| m.to_json());
-        Facts { seq: entry.seq, at: entry.body.recorded_at, call, single, metadata, misuse: None, history: entry.is_history(None) }
+        Facts {
+            seq: entry.seq,
+            at: entry.body.recorded_at,
+            call,
+            single,
+            metadata,
+            misuse: None,
+            history: entry.is_history(None),
+        }
     }
 
     /// Of a call, and of the beginning whose end it is. `misuse` says how the grant that a call names does not cover it.

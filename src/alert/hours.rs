@@ -56,9 +56,9 @@ impl Zone {
         let shown: String = self.name.chars().take(60).collect();
         match &self.rules {
             Some(_) => Ok(()),
-            None if self.name.is_empty() => {
-                Err(Error::invalid("needs a time zone: zone = \"Europe/Berlin\", \"UTC\" or an offset such as \"+05:30\""))
-            }
+            None if self.name.is_empty() => Err(Error::invalid(
+                "needs a time zone: zone = \"Europe/Berlin\", \"UTC\" or an offset such as \"+05:30\"",
+            )),
             None if cfg!(feature = "config") => Err(Error::invalid(format!(
                 "{shown:?} is no time zone; write a name of the IANA database such as Europe/Berlin, UTC, or an offset such \
                  as +05:30"

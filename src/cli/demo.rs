@@ -78,7 +78,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     stage.command(&format!("attestlog query {STORE} --failed"))?;
     query::show(&log, &Query::new().failed(), &mut stage.out)?;
     stage.command(&format!("attestlog stats {STORE}"))?;
-    stats::show(&log, &Statistics::new(), &mut stage.out)?;
+    stats::show(&log, log.statistics(&Statistics::new())?, &mut stage.out)?;
 
     proof(&mut stage, &log, &dir)?;
     purge(&mut stage, &log, &path)?;

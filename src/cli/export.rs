@@ -84,7 +84,7 @@ enum Format {
 
 pub fn run(args: &ExportArgs) -> Outcome {
     let log = args.store.open()?;
-    let query = args.filters.query();
+    let query = args.filters.query(&log)?;
     match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         None => {
             let mut out = Out::stdout();

@@ -1,6 +1,7 @@
 //! The filters that commands share: repeatable facets, OR within one and AND between them, and a range of time.
 
-use attestlog::{Field, Kind, Outcome, Query, Timestamp, Trigger};
+use super::exit::{Failure, complain};
+use attestlog::{AuditLog, Field, Kind, Outcome, Query, Timestamp, Trigger};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
@@ -61,6 +62,30 @@ pub struct Filters {
     pub until: Option<Timestamp>,
 }
 
+/// Whether a value stands for all that fit it.
+pub fn is_pattern(value: &str) -> bool {
+    value.contains(['*', '?'])
+}
+
+/// Says on standard error which values of a query no entry has, and which come near them.
+pub fn say_unknown(log: &AuditLog, query: &Query) -> Result<(), Failure> {
+    let unknown = log.unknown_values(query)?;
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let purged = match log.purged_since(None)?.is_empty() {
+        true => "",
+        false => " (entries that were purged may have had it)",
+    };
+    for value in unknown {
+        let similar: Vec<String> = value.similar.iter().map(|known| format!("{known:?}")).collect();
+        let similar = if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) };
+        let field = value.field.as_str();
+        complain(format!("no entry of this log has the {field} {:?}{purged}{similar}", value.value));
+    }
+    Ok(())
+}
+
 /// A value that is one of a closed set; clap names the set where it is not.
 fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
@@ -74,9 +99,47 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 }
 
 impl Filters {
-    /// The query for these entries.
-    pub fn query(&self) -> Query {
-        let facets = [
+    /// The query for these entries of a log. A value with `*` or `?` stands for all that fit it, as in policy rules. Of a
+    /// value that no entry has, standard error says so.
+    pub fn query(&self, log: &AuditLog) -> Result<Query, Failure> {
+        let mut query = self.fixed();
+        for (field, values) in self.open() {
+            for value in values {
+                let fits = match is_pattern(value) {
+                    true => log.values_matching(field, value)?,
+                    false => Vec::new(),
+                };
+                // Without any the pattern itself, which then is a value that no entry has.
+                query = match fits.is_empty() {
+                    true => query.facet(field, value),
+                    false => fits.into_iter().fold(query, |query, value| query.facet(field, value)),
+                };
+            }
+        }
+        say_unknown(log, &query)?;
+        Ok(query)
+    }
+
+    /// The query for entries that are still to come: what no entry has yet is nothing to be surprised at, and a pattern would
+    /// stand for what is there now.
+    pub fn query_to_come(&self) -> Result<Query, Failure> {
+        let mut query = self.fixed();
+        for (field, values) in self.open() {
+            for value in values {
+                if is_pattern(value) {
+                    let message =
+                        format!("--{} {value:?}: patterns cannot be followed; name the values whole", field.as_str());
+                    return Err(Failure::Input(message));
+                }
+                query = query.facet(field, value);
+            }
+        }
+        Ok(query)
+    }
+
+    /// The facets whose values anybody can choose.
+    fn open(&self) -> [(Field, &Vec<String>); 9] {
+        [
             (Field::Conversation, &self.conversation),
             (Field::User, &self.user),
             (Field::Tool, &self.tool),
@@ -86,11 +149,12 @@ impl Filters {
             (Field::Agent, &self.agent),
             (Field::Server, &self.server),
             (Field::Class, &self.class),
-        ];
+        ]
+    }
+
+    /// What the other filters ask for.
+    fn fixed(&self) -> Query {
         let mut query = Query::new();
-        for (field, values) in facets {
-            query = values.iter().fold(query, |q, value| q.facet(field, value));
-        }
         query = self.kind.iter().fold(query, |q, &kind| q.kind(kind));
         query = self.trigger.iter().fold(query, |q, &trigger| q.trigger(trigger));
         query = self.outcomes(query);

@@ -4,12 +4,13 @@ use super::alerting;
 use super::anchors;
 use super::config;
 use super::exit::{End, Failure, Outcome};
+use super::filter::say_unknown;
 use super::render::{self, Out, Style, brief, clean, count};
 use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Object};
 use attestlog::retention::{ClockEvent, HoldSelector};
-use attestlog::{Error, Receipt};
+use attestlog::{Error, Field, Query, Receipt};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
@@ -213,6 +214,18 @@ fn seqs(text: &str) -> Result<(u64, u64), String> {
 }
 
 impl HoldPlace {
+    /// The query for what the hold names. A hold takes values as they are, `*` and `?` too.
+    fn named(&self) -> Query {
+        let facets = [
+            (Field::Conversation, &self.conversation),
+            (Field::User, &self.user),
+            (Field::Patient, &self.patient),
+            (Field::Tool, &self.tool),
+        ];
+        let each = facets.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
+        each.fold(Query::new(), |query, (field, value)| query.facet(field, value))
+    }
+
     fn selector(&self) -> HoldSelector {
         let mut selector = HoldSelector::default();
         selector.everything = self.everything;
@@ -231,6 +244,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
         HoldCommand::Place(place) => {
             let Because { actor, reason } = &place.because;
             let log = place.store.open()?;
+            say_unknown(&log, &place.named())?;
             let receipt: Receipt = changed(&place.store, log.place_hold(&place.case, reason, actor, place.selector()))?;
             close(&place.store, log)?;
             out.line(receipt.seq.to_string())?;

@@ -2,13 +2,14 @@
 
 use super::anchors;
 use super::exit::{End, Failure, Outcome};
+use super::filter::say_unknown;
 use super::lines::Source;
 use super::render::{Out, clean};
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
 use super::verify;
 use attestlog::note::SignedCheckpoint;
-use attestlog::{AuditLog, Error, ErrorKind, Field, Neighbours};
+use attestlog::{AuditLog, Error, ErrorKind, Field, Neighbours, Query};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -116,7 +117,10 @@ pub fn prove(args: &ProveArgs) -> Outcome {
                 let proof = log.prove_reveal(seq, path, &actor, &args.reason);
                 proof.map_err(|e| unproven(args, e))?.to_string()
             }
-            (None, _, Some((facet, value))) => complete(args, &log, facet, value)?,
+            (None, _, Some((facet, value))) => {
+                say_unknown(&log, &Query::new().facet(facet, value))?;
+                complete(args, &log, facet, value)?
+            }
             (None, _, None) => return Err(Failure::Input("name an entry, or --complete with a value".to_owned())),
         };
         // Shown only once everything that it rests on is on the disk.

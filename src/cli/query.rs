@@ -35,17 +35,17 @@ pub struct QueryArgs {
 }
 
 impl QueryArgs {
-    fn query(&self) -> Query {
-        let mut query = self.filters.query();
+    fn query(&self, log: &AuditLog) -> Result<Query, Failure> {
+        let mut query = self.filters.query(log)?;
         query = self.limit.into_iter().fold(query, Query::limit);
         query = self.after.into_iter().fold(query, Query::after);
-        if self.newest_first { query.newest_first() } else { query }
+        Ok(if self.newest_first { query.newest_first() } else { query })
     }
 }
 
 pub fn run(args: &QueryArgs) -> Outcome {
     let log = args.store.open()?;
-    let query = args.query();
+    let query = args.query(&log)?;
     let mut out = Out::stdout();
     if args.count {
         out.line(log.count(&query)?.to_string())?;

@@ -3,6 +3,7 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::export::{ToolArgs, broken_pipe};
+use super::filter::say_unknown;
 use super::render::Out;
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
@@ -101,6 +102,7 @@ pub fn run(command: &ReportCommand) -> Outcome {
     let verification = verify_with(&log, options).map_err(|e| store.name(Failure::Store(e.to_string())))?;
     let known = pseudonyms(&log, store, &context.subject);
     let context = complete(&log, context, known, &verification)?;
+    say_unknown(&log, &of_subject(&context.subject))?;
     let mut out = Out::stdout();
     match form.format {
         Format::Text => {
@@ -180,6 +182,8 @@ pub fn complete(
     verification: &Verification,
 ) -> attestlog::Result<Context> {
     context.recorded_as = recorded_as;
+    let unknown = log.unknown_values(&of_subject(&context.subject))?;
+    context.unknown = unknown.into_iter().next().map(|value| value.similar);
     context.log = log.public_key().map(|key| key.name().to_owned());
     context.integrity_verified = verification.ok();
     context.anchored = verification.anchored;

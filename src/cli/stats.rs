@@ -1,11 +1,12 @@
 //! `stats`: how tools are used.
 
 use super::exit::{End, Outcome};
+use super::filter::{is_pattern, say_unknown};
 use super::render::{self, Out, Style, clean, count};
 use super::store::StoreArgs;
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Number, Object};
-use attestlog::{AuditLog, Kind, Query, Statistics, Timestamp, ToolStatistics};
+use attestlog::{AuditLog, Field, Kind, Query, Statistics, Timestamp, ToolStatistics};
 use clap::Args;
 use std::io::Write;
 
@@ -31,26 +32,43 @@ pub struct StatsArgs {
 pub fn run(args: &StatsArgs) -> Outcome {
     let log = args.store.open()?;
     let mut of = Statistics::new();
-    of = args.tool.iter().fold(of, |of, tool| of.tool(tool));
     of = args.since.into_iter().fold(of, Statistics::since);
     of = args.until.into_iter().fold(of, Statistics::until);
+    let tools = match args.tool.as_deref() {
+        // What fits a pattern is several tools, whose rows are those of all.
+        Some(pattern) if is_pattern(pattern) => {
+            let fits = log.values_matching(Field::Tool, pattern)?;
+            if fits.is_empty() {
+                say_unknown(&log, &Query::new().tool(pattern))?;
+            }
+            let mut tools = log.statistics(&of)?;
+            tools.retain(|tool| fits.contains(&tool.tool));
+            tools
+        }
+        Some(tool) => {
+            say_unknown(&log, &Query::new().tool(tool))?;
+            log.statistics(&of.tool(tool))?
+        }
+        None => log.statistics(&of)?,
+    };
     let mut out = Out::stdout();
     if args.json {
-        let mut tools: Vec<Json> = log.statistics(&of)?.iter().map(json).collect();
-        let answer = match args.tool.is_some() && tools.len() == 1 {
-            true => tools.remove(0),
-            false => Json::Array(tools),
+        let mut rows: Vec<Json> = tools.iter().map(json).collect();
+        let one = args.tool.as_deref().is_some_and(|tool| !is_pattern(tool));
+        let answer = match one && rows.len() == 1 {
+            true => rows.remove(0),
+            false => Json::Array(rows),
         };
         out.line(answer.to_canonical().as_str())?;
     } else {
-        show(&log, &of, &mut out)?;
+        show(&log, tools, &mut out)?;
     }
     out.flush()?;
     Ok(End::Done)
 }
 
 /// Writes the table for people.
-pub fn show(log: &AuditLog, of: &Statistics, out: &mut Out) -> Outcome {
+pub fn show(log: &AuditLog, mut tools: Vec<ToolStatistics>, out: &mut Out) -> Outcome {
     let columns = [
         left("TOOL"),
         right("CALLS"),
@@ -62,7 +80,6 @@ pub fn show(log: &AuditLog, of: &Statistics, out: &mut Out) -> Outcome {
         right("MAX"),
         right("USERS"),
     ];
-    let mut tools = log.statistics(of)?;
     tools.sort_by(|a, b| b.total_calls.cmp(&a.total_calls).then_with(|| a.tool.cmp(&b.tool)));
     let mut table = Table::new(out, &columns);
     for tool in &tools {

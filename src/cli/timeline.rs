@@ -1,10 +1,11 @@
 //! `timeline`: a conversation as a person reads it, turn by turn.
 
-use super::exit::{End, Outcome, complain};
+use super::exit::{End, Outcome};
+use super::filter::say_unknown;
 use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
 use super::store::StoreArgs;
 use attestlog::json::Json;
-use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Step, Timestamp, Trigger};
+use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Query, Step, Timestamp, Trigger};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -26,6 +27,7 @@ pub fn run(args: &TimelineArgs) -> Outcome {
     let log = args.store.open()?;
     let mut out = Out::stdout();
     if args.json {
+        say_unknown(&log, &Query::new().conversation(&args.conversation))?;
         for step in log.timeline(&args.conversation)? {
             out.line(step?.entry.line())?;
         }
@@ -39,7 +41,7 @@ pub fn run(args: &TimelineArgs) -> Outcome {
 pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
     let overview = Overview::of(log, conversation)?;
     let Some((first, last)) = overview.times else {
-        complain(format!("no call of the conversation {conversation:?} is recorded"));
+        say_unknown(log, &Query::new().conversation(conversation))?;
         return Ok(End::Done);
     };
     let until = if render::day(first) == render::day(last) { render::time(last) } else { render::moment(last) };
@@ -152,7 +154,11 @@ fn claimed(step: &Step) -> Option<String> {
     let call = step.entry.call()?;
     let recorded = step.begun_at.unwrap_or(step.entry.body.recorded_at);
     let claimed = ClaimedTime::of(call.timestamp, recorded, CLAIMED_TIME_BOUND)?;
-    Some(format!("{} UTC is the caller's time; {claimed}, at {}", render::moment(call.timestamp), render::moment(recorded)))
+    Some(format!(
+        "{} UTC is the caller's time; {claimed}, at {}",
+        render::moment(call.timestamp),
+        render::moment(recorded)
+    ))
 }
 
 fn shown(ids: &[String]) -> String {

@@ -17,9 +17,9 @@ mod posed;
 mod summary;
 
 pub use attribution::Attribution;
-pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
-pub(crate) use claimed::in_words;
 pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
+pub(crate) use claimed::in_words;
+pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
 pub use field::Field;
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use own::{Kind, OwnEntry};

@@ -1,7 +1,7 @@
 //! Finding entries again.
 //!
 //! A [`Query`] says what is wanted; `stream` turns its facets into streams of seqs that can be sought in, and intersects
-//! them; `hits` fetches the entries; `timeline` and `statistics` are built on both. Nothing here knows redb: everything is
+//! them; `hits` fetches the entries; `values` says which values there are to ask for; `timeline` and `statistics` are built on both. Nothing here knows redb: everything is
 //! asked of the store's snapshot.
 
 mod filter;
@@ -9,6 +9,7 @@ mod hits;
 mod statistics;
 mod stream;
 mod timeline;
+mod values;
 
 pub(crate) use stream::{backwards, earliest};
 
@@ -16,3 +17,4 @@ pub use filter::Query;
 pub use hits::Hits;
 pub use statistics::{Statistics, ToolStatistics};
 pub use timeline::{Step, Timeline};
+pub use values::UnknownValue;

@@ -9,7 +9,7 @@ const _: () = assert!(MAX_CHARS + 1 == u128::BITS as usize);
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     text: String,
     /// Bit i: the state after i characters stays when any character comes, because a star follows.
     loops: u128,
@@ -23,7 +23,7 @@ pub(super) struct Glob {
 
 impl Glob {
     /// Compiles a pattern; what is wrong with it otherwise.
-    pub(super) fn new(text: &str) -> Result<Glob, String> {
+    pub(crate) fn new(text: &str) -> Result<Glob, String> {
         let (mut loops, mut any, mut at) = (0u128, 0u128, Vec::<(char, u128)>::new());
         let mut place = 0usize;
         for c in text.chars() {
@@ -59,7 +59,7 @@ impl Glob {
     }
 
     /// Whether the whole of `name` matches.
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let mut states = 1u128;
         for c in name.chars() {
             states = self.step(states, c);

@@ -21,6 +21,7 @@ mod preset;
 mod seqs;
 
 pub use clock::{ClockEvent, ClockState, ClockStatus, ExpiryClock, Frozen};
+pub(crate) use glob::Glob;
 pub use history::PolicyHistory;
 pub(crate) use hold::Person;
 pub use hold::{Hold, HoldRelease, HoldSelector, Holds};

@@ -94,6 +94,9 @@ pub struct Context {
     pub claimed_time_bound: Duration,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
+    /// That no entry of the log has the subject, with values that come near it; `None` where one has, or where nobody
+    /// looked. The report then says that nothing is known, not that nothing happened.
+    pub unknown: Option<Vec<String>>,
     /// What is known of emergency grants, where the caller has said it.
     pub(super) grants: Option<super::grants::Grants>,
     /// Names of members whose values identify a record and are shown; `*` at the start matches by the end. The log may
@@ -117,6 +120,7 @@ impl Context {
             rewritable_from: 0,
             claimed_time_bound: CLAIMED_TIME_BOUND,
             purged: Vec::new(),
+            unknown: None,
             grants: None,
             record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),
         }

@@ -1,8 +1,8 @@
 //! The report as one table for a spreadsheet: the accesses, then what was purged, then what stands behind them all.
 
 use super::{AccessReport, Subject};
-use crate::{ClaimedTime, Result};
 use crate::report::csv::Row;
+use crate::{ClaimedTime, Result};
 use std::io::Write;
 
 /// The columns. `row` is `access`, `grant`, `purged` or `report`; a row of the last three uses `seq` and `note` only.
@@ -90,6 +90,7 @@ impl AccessReport {
         if !self.totals().purposes.is_empty() {
             notes.push(format!("purposes: {}", self.purposes()));
         }
+        notes.extend(self.unknown().map(|text| format!("unknown to this log: {text}")));
         notes.extend(self.claimed_times().map(|text| format!("times: {text}")));
         for text in notes {
             note(&mut row, "report", None, &text);

@@ -29,6 +29,11 @@ impl AccessReport {
         page.tag("</strong>, ");
         page.text(&context.period_text());
         page.tag("</p>");
+        if let Some(sentence) = self.unknown() {
+            page.tag("<p class=\"bad\">UNKNOWN TO THIS LOG. ");
+            page.text(&sentence);
+            page.tag("</p>");
+        }
         page.particulars(self);
         page.tag("</header>\n<main>");
         page.standing(self);

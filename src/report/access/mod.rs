@@ -244,6 +244,10 @@ impl AccessReport {
         }
         let time = |t: Option<Timestamp>| Json::from(t.map(|t| t.to_string()));
         o.insert("report_period", Object::from_iter([("start", time(context.start)), ("end", time(context.end))]));
+        if let Some(similar) = &context.unknown {
+            o.insert("unknown_to_log", true);
+            o.insert("similar", similar.clone());
+        }
         if context.generated_at.is_some() {
             o.insert("generated_at", time(context.generated_at));
         }
@@ -354,6 +358,22 @@ impl AccessReport {
                 counts.join("; ")
             )
         })
+    }
+
+    /// What is said where the log has never heard of the subject, in every format.
+    fn unknown(&self) -> Option<String> {
+        let similar = self.context.unknown.as_ref()?;
+        let noun = self.context.subject.noun().to_lowercase();
+        let purged = match self.context.purged.is_empty() {
+            true => "",
+            false => " any more (what was purged may have had it)",
+        };
+        let near: Vec<String> = similar.iter().map(|id| super::text::shortened(id, 60)).collect();
+        let near = match near.is_empty() {
+            true => "Nothing in the log comes near it".to_owned(),
+            false => format!("The log has {}", near.join(", ")),
+        };
+        Some(format!("No entry of this log has a {noun} of this id{purged}: check how it is written. {near}."))
     }
 
     /// What was purged, as sentences; one that says so where nothing was.

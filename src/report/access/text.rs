@@ -59,6 +59,9 @@ impl AccessReport {
         page.line(&context.subject.title().to_uppercase(), Ink::Bold);
         let subject = shortened(context.subject.shown(), MAX_VALUE);
         page.label(context.subject.noun(), &subject, Ink::Bold);
+        if let Some(sentence) = self.unknown() {
+            page.label("", &format!("UNKNOWN TO THIS LOG. {sentence}"), Ink::Bad);
+        }
         if !context.recorded_as.is_empty() {
             let known: Vec<String> = context.recorded_as.iter().map(|r| shortened(r, MAX_VALUE)).collect();
             page.label("Known as", &known.join(", "), Ink::Plain);
