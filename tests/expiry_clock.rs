@@ -29,6 +29,9 @@ fn time_while_open_counts_in_full_whatever_the_system_clock_shows() {
         let _ = clock.observe_wall(wall);
         assert_eq!(clock.now(), start.plus(day * DAY));
     }
+    // But nothing is purged by a clock that the system clock contradicts.
+    assert_eq!(clock.check().unwrap_err().kind(), ErrorKind::ClockFrozen);
+    let _ = clock.observe_wall(start.plus(393 * DAY));
     assert!(clock.check().is_ok());
 }
 
@@ -320,14 +323,23 @@ proptest! {
                 }
                 Step::Confirm => {
                     clock.confirm(truth, "a", "r").unwrap();
-                    prop_assert!(clock.now() >= truth && clock.check().is_ok());
+                    prop_assert!(clock.now() >= truth && clock.status(truth).check().is_ok());
                     credited = clock.now().since(truth);
                 }
                 Step::Trusted(age) => {
                     let time = truth.minus(age);
-                    clock.trusted(time, "w").unwrap();
-                    prop_assert!(clock.now() >= time);
-                    credited = credited.min(clock.now().since(time));
+                    let believed = time <= clock.state().wall.plus(bound);
+                    let kept = clock.state().clone();
+                    match clock.trusted(time, "w") {
+                        Ok(_) => {
+                            prop_assert!(believed && clock.now() >= time);
+                            credited = credited.min(clock.now().since(time));
+                        }
+                        Err(e) => {
+                            prop_assert!(!believed && e.kind() == ErrorKind::Conflict);
+                            prop_assert_eq!(clock.state(), &kept);
+                        }
+                    }
                 }
                 Step::Reopen => clock = ExpiryClock::resume(clock.state().clone(), bound),
             }

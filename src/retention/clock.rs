@@ -1,7 +1,10 @@
 //! The expiry clock: the time by which entries expire, which whoever sets the system clock cannot run ahead at will.
 //!
 //! Invariant R10: it never runs back. Invariant R11: while its confirmations and trusted times are true, it is never
-//! ahead of the true time by more than the bound. Both hold whatever the system clock shows.
+//! ahead of the true time by more than the bound. Both hold whatever the system clock shows. Invariant R16: nothing is
+//! purged at a time that lies beyond the system clock, as it stands in the purge's entry, and the bound, and no trusted
+//! time carries the clock there. What the clock shows is kept in a row that anybody with the file can write to; this is
+//! what binds it to the chain.
 //!
 //! Time that passes while the store is open is measured by the monotonic clock and counts in full. All other advance of
 //! the system clock is *unexplained*: the store was closed, the machine slept, or somebody set the clock. A closed
@@ -231,13 +234,24 @@ impl ExpiryClock {
     }
 
     /// It is at least as late as `time`, as `source` vouches. The expiry clock goes there if it is behind, and runs on
-    /// if it is not ahead by more than the bound. An old time, or the same one again, gains nothing.
+    /// if it is not ahead by more than the bound. An old time, or the same one again, gains nothing. To be called after
+    /// [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: no source. Nothing has changed then.
+    /// [`ErrorKind::InvalidInput`]: no source. [`ErrorKind::Conflict`]: the time lies further ahead of the system clock
+    /// than the bound, so one of the two is wrong. Nothing has changed then.
     pub fn trusted(&mut self, time: Timestamp, source: impl Into<String>) -> Result<ClockEvent> {
         let source = source.into();
         check_text("source", &source)?;
+        if !self.may_trust(time) {
+            let message = format!(
+                "{source} says that it is {time}, which is further ahead of the system clock ({}) than {}: one of the two is \
+                 wrong, and nothing expires by it",
+                self.state.wall,
+                Spoken(self.bound)
+            );
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let from = self.state.now;
         self.state.now = from.max(time);
         let lead = self.state.now.since(time);
@@ -248,15 +262,18 @@ impl ExpiryClock {
         Ok(ClockEvent::Trusted { source, time, from, to: self.state.now })
     }
 
-    /// Refuses while the clock stands still, saying why and what to do.
+    /// Whether a time that others vouch for lies no further ahead of the system clock than the bound.
+    pub(crate) fn may_trust(&self, time: Timestamp) -> bool {
+        is_within(time, self.state.wall, self.bound)
+    }
+
+    /// Refuses while the clock stands still, or is further ahead of the system clock than the bound, saying why and what
+    /// to do.
     ///
     /// # Errors
     /// [`ErrorKind::ClockFrozen`].
     pub fn check(&self) -> Result<()> {
-        match self.status(self.state.wall).to_string() {
-            _ if self.state.frozen.is_none() => Ok(()),
-            why => Err(Error::new(ErrorKind::ClockFrozen, why)),
-        }
+        self.status(self.state.wall).check()
     }
 
     /// How the clock stands against a system clock that shows `wall`. Changes nothing.
@@ -277,6 +294,25 @@ impl ExpiryClock {
     }
 }
 
+/// Whether `time` lies no further ahead of the system clock than the bound: what the expiry clock may show and others may
+/// vouch for.
+pub(crate) fn is_within(time: Timestamp, wall: Timestamp, bound: Duration) -> bool {
+    time <= wall.plus(bound)
+}
+
+impl ClockStatus {
+    /// Refuses while nothing may expire.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ClockFrozen`] with the reason and what to do.
+    pub fn check(&self) -> Result<()> {
+        match self.frozen.is_none() && is_within(self.now, self.wall, self.bound) {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::ClockFrozen, self.to_string())),
+        }
+    }
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -286,6 +322,14 @@ impl fmt::Display for ClockStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = Spoken(self.bound);
         match self.frozen {
+            None if !is_within(self.now, self.wall, self.bound) => write!(
+                f,
+                "nothing expires: the expiry clock shows {}, which is {} ahead of the system clock ({}) where {bound} are \
+                 allowed; set the system clock right, or restore a backup if the store was edited",
+                self.now,
+                Spoken(self.now.since(self.wall)),
+                self.wall
+            ),
             None => write!(
                 f,
                 "expiry runs: it is {} by the expiry clock, {} of {bound} of unexplained time are credited",

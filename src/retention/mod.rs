@@ -20,6 +20,7 @@ mod policy;
 mod preset;
 mod seqs;
 
+pub(crate) use clock::is_within;
 pub use clock::{ClockEvent, ClockState, ClockStatus, ExpiryClock, Frozen};
 pub(crate) use glob::Glob;
 pub use history::PolicyHistory;

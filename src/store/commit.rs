@@ -129,9 +129,13 @@ impl<'a> Staging<'a> {
     }
 
     /// Whether a trusted time would tell the expiry clock something: end a freeze, explain time that was only credited, or
-    /// move it on. What it knows to the minute need not be an entry.
+    /// move it on. What it knows to the minute need not be an entry; what lies beyond the system clock and the bound is not
+    /// believed.
     pub(crate) fn gains_by(&self, time: Timestamp) -> bool {
         const MINUTE: Duration = Duration::from_secs(60);
+        if !self.clock.may_trust(time) {
+            return false;
+        }
         let status = self.clock.status(self.now);
         let explained = status.credited.saturating_sub(status.now.since(time));
         status.frozen.is_some() || explained >= MINUTE || time.since(status.now) >= MINUTE

@@ -101,6 +101,23 @@ fn purges_that_never_were_or_were_not_as_they_say() {
     assert!(found(&log_).contains(&(K::PurgeMismatch, Some(later))));
 }
 
+/// Whoever can append names a cut-off by which everything has expired, or a time that nobody can vouch for yet.
+#[test]
+fn times_beyond_the_system_clock_and_the_bound() {
+    let (log_, clock) = log();
+    let now = crate::Clock::now(&*clock);
+    let within = claim(&log_, SeqSet::from_iter([2, 3]), |record| record.cut_off = now.plus(7 * DAY));
+    assert!(!found(&log_).contains(&(K::PurgedEarly, Some(within))));
+    let beyond = claim(&log_, SeqSet::from_iter([4, 5]), |record| record.cut_off = now.plus(8 * DAY));
+    assert!(found(&log_).contains(&(K::PurgedEarly, Some(beyond))));
+    let (log_, _) = log();
+    let trusted = |time| crate::retention::ClockEvent::Trusted { source: "w".to_owned(), time, from: now, to: time };
+    log_.own(Kind::Clock, trusted(now.plus(DAY)).to_json()).unwrap();
+    assert_eq!(found(&log_), []);
+    let seq = log_.own(Kind::Clock, trusted(now.plus(8 * DAY)).to_json()).unwrap().seq;
+    assert_eq!(found(&log_), [(K::OwnEntryInvalid, Some(seq))]);
+}
+
 #[test]
 fn a_purge_of_what_was_purged_before() {
     let (log, _) = log();

@@ -60,9 +60,7 @@ impl AuditLog {
     pub fn plan_purge(&self) -> Result<PurgePlan> {
         let shared = self.shared();
         let status = self.clock_status()?;
-        if status.frozen.is_some() {
-            return Err(Error::new(ErrorKind::ClockFrozen, status.to_string()));
-        }
+        status.check()?;
         let snapshot = shared.stored()?;
         guarded(|| Ok(plan(shared, &snapshot, status.now, snapshot.size)?.plan))
     }

@@ -9,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::merkle;
 use crate::retention::SeqSet;
 use crate::store::{Hashes, Kept, NODE_LEVEL, Part, Prints, Snapshot, Tally, Zones, zones_of};
-use crate::{Hash, Result, line};
+use crate::{Hash, Result, Timestamp, line};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -80,8 +80,8 @@ pub(super) struct Piece {
     /// `index_batch` entries: first, end, rows root, column root, seq of the entry.
     pub batches: Vec<(u64, u64, Hash, Hash, u64)>,
     pub last_recorded_at: i64,
-    /// The store's own entries that establish facts.
-    pub own: Vec<(u64, OwnEntry)>,
+    /// The store's own entries that establish facts, with the time of recording.
+    pub own: Vec<(u64, Timestamp, OwnEntry)>,
     /// What purges kept of entries that are gone, in order.
     pub covers: Vec<Kept>,
     /// Ids of the keys that sealed values need, with the first seq of each.
@@ -382,9 +382,9 @@ impl Reader<'_> {
     /// What the entry should look like in the derived tables.
     fn facts(&mut self, seq: u64, body: &Body<&str>) {
         if let Content::Own(own) = &body.content
-            && Ledger::wants(own.kind)
+            && (Ledger::wants(own.kind) || own.kind == Kind::Clock)
         {
-            self.out.own.push((seq, own.to_owned()));
+            self.out.own.push((seq, body.recorded_at, own.to_owned()));
         }
         let place = (seq - self.start) as u32;
         self.times.push((seq, body.timestamp().nanos()));

@@ -8,11 +8,12 @@ use super::piece::{Ground, Group, Leaf, Piece};
 use super::signed::Signed;
 use super::work::{self, Done};
 use super::{Verification, VerifyOptions};
+use crate::entry::{Kind, OwnEntry};
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
-use crate::retention::SeqSet;
+use crate::retention::{ClockEvent, PurgeRecord, SeqSet, is_within};
 use crate::store::{BATCH, Hashes, Kept, NODE_LEVEL, Snapshot, covers, guarded};
-use crate::{AuditLog, Error, Hash, Result};
+use crate::{AuditLog, Error, Hash, Result, Timestamp};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -199,7 +200,8 @@ impl<'a> Whole<'a> {
         self.derived.add(&mut piece);
         piece.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
         piece.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
-        for (seq, own) in piece.own {
+        for (seq, recorded_at, own) in piece.own {
+            self.clocked(seq, recorded_at, &own);
             if let Err(e) = self.ledger.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }
@@ -216,6 +218,33 @@ impl<'a> Whole<'a> {
             }
         }
         self.last_recorded_at = self.last_recorded_at.max(piece.last_recorded_at);
+    }
+
+    /// That no time by which entries expire lies beyond the system clock, as the entry that says it was recorded, and the
+    /// bound of the policy in force (R16).
+    fn clocked(&mut self, seq: u64, recorded_at: Timestamp, own: &OwnEntry) {
+        let detail = own.detail.to_json();
+        let (what, time, kind) = match own.kind {
+            Kind::Purge => match PurgeRecord::from_json(&detail) {
+                Ok(record) => ("its cut-off", record.cut_off, K::PurgedEarly),
+                Err(_) => return,
+            },
+            Kind::Clock => match ClockEvent::from_json(&detail) {
+                Ok(ClockEvent::Trusted { time, .. }) => ("the trusted time", time, K::OwnEntryInvalid),
+                Ok(_) => return,
+                Err(e) => return self.find(K::OwnEntryInvalid, seq, e.to_string()),
+            },
+            _ => return,
+        };
+        let Ok(history) = self.ledger.history() else { return };
+        let bound = history.at(seq).clock_bound();
+        if !is_within(time, recorded_at, bound) {
+            let days = bound.as_secs() / 86_400;
+            let detail = format!(
+                "{what} {time} lies more than {days} days after the time at which this was recorded, {recorded_at}"
+            );
+            self.find(kind, seq, detail);
+        }
     }
 
     fn compared(&mut self, mut batch: Outcome) {

@@ -1,1 +1,115 @@
-//! Somebody who moves the clock of the machine or of a witness.
+//! Somebody who moves the clock of the machine or of a witness, or the row in which the expiry clock is kept.
+
+use super::store_common::{clock, options, time};
+use attestlog::anchor::{Anchor, AnchorReceipt, Consistency};
+use attestlog::note::SignedCheckpoint;
+use attestlog::{AuditLog, ErrorKind, Kind, ManualClock, Options, Query, Result, Timestamp, ToolCall, VerifyOptions};
+use redb::{Database, ReadableDatabase, TableDefinition};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const DAY: Duration = Duration::from_secs(86_400);
+/// As long as nothing is wrong nobody waits that long.
+const LONG: Duration = Duration::from_secs(120);
+
+/// A time as the state row has it.
+fn stored(at: Timestamp) -> Vec<u8> {
+    let zigzag = (at.nanos() as u64) << 1;
+    [&[253][..], &zigzag.to_le_bytes()].concat()
+}
+
+/// Writes another time into the state row: what the expiry clock shows stands right before what the system clock showed.
+fn set_expiry_clock(path: &Path, wall: Timestamp, shows: Timestamp, to: Timestamp) {
+    let database = Database::open(path).unwrap();
+    let txn = database.begin_read().unwrap();
+    let mut row = txn.open_table(META).unwrap().get("state").unwrap().unwrap().value().to_vec();
+    drop(txn);
+    let (old, new) = (stored(shows), stored(to));
+    let both = [&old[..], &stored(wall)].concat();
+    let at = row.windows(both.len()).position(|w| w == both).expect("the expiry clock, then the system clock");
+    row[at..at + new.len()].copy_from_slice(&new);
+    let txn = database.begin_write().unwrap();
+    txn.open_table(META).unwrap().insert("state", &row[..]).unwrap();
+    txn.commit().unwrap();
+}
+
+fn calls(log: &AuditLog) -> u64 {
+    log.count(&Query::new().kind(Kind::ToolCall)).unwrap()
+}
+
+/// The expiry clock lies in `meta.state`, which nothing authenticates. Four thousand days were added to it there, and a purge
+/// then took everything: verification found nothing, since everything had expired by the cut-off that the purge's own
+/// entry named.
+#[test]
+fn a_clock_that_was_written_into_the_file_lets_nothing_expire() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let clock = clock();
+    let log = options(&clock, 1).create(&path).unwrap();
+    for i in 0..20 {
+        log.record(ToolCall::new("c", "u", format!("t{i}"))).unwrap();
+    }
+    log.close().unwrap();
+    let now = time(super::store_common::START);
+    set_expiry_clock(&path, now, now, now.plus(4000 * DAY));
+    let log = options(&clock, 2).open(&path).unwrap();
+    for e in [log.purge("mallory").map(drop).unwrap_err(), log.plan_purge().map(drop).unwrap_err()] {
+        assert_eq!(e.kind(), ErrorKind::ClockFrozen, "{e}");
+        assert!(e.to_string().contains("4000 days ahead of the system clock"), "{e}");
+    }
+    assert_eq!(calls(&log), 20);
+    log.close().unwrap();
+    // What lies within the bound gains the bound and no more: that is what the clock may be ahead by in any case.
+    set_expiry_clock(&path, now, now.plus(4000 * DAY), now.plus(6 * DAY));
+    let log = options(&clock, 3).open(&path).unwrap();
+    assert_eq!((log.purge("mallory").unwrap().purged, calls(&log)), (0, 20));
+}
+
+/// A witness whose clock is wrong, or who lies.
+#[derive(Debug)]
+struct Witness(Arc<ManualClock>);
+
+impl Anchor for Witness {
+    fn name(&self) -> String {
+        "witness".to_owned()
+    }
+
+    fn submit(&self, _: &SignedCheckpoint, _: &Consistency<'_>) -> Result<AnchorReceipt> {
+        let mut receipt = AnchorReceipt::kept();
+        receipt.at = Some(attestlog::Clock::now(&*self.0));
+        Ok(receipt)
+    }
+
+    fn tells_time(&self) -> bool {
+        true
+    }
+}
+
+/// One witness cosigned with the time of 2099, and the expiry clock went there: a later purge took a log of last week.
+#[test]
+fn one_witness_with_a_wrong_clock_does_not_run_the_expiry_clock_ahead() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let witness = Arc::new(ManualClock::at(time("2099-01-01T00:00:00Z")));
+    let options =
+        Options::new().clock(clock.clone()).cache_bytes(4 << 20).anchor_wait(LONG).anchor(Witness(witness.clone()));
+    let log = options.create(dir.path().join("s")).unwrap();
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
+    log.checkpoint().unwrap();
+    assert!(log.flush_anchors(LONG));
+    assert_eq!(log.clock_status().unwrap().now, time(super::store_common::START));
+    assert_eq!(log.count(&Query::new().kind(Kind::Clock)).unwrap(), 0);
+    log.purge("ops").unwrap();
+    assert_eq!(calls(&log), 1);
+    // A witness that is right is believed.
+    clock.advance(30 * DAY);
+    witness.set(attestlog::Clock::now(&*clock));
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
+    log.checkpoint().unwrap();
+    assert!(log.flush_anchors(LONG));
+    let status = log.clock_status().unwrap();
+    assert!(status.frozen.is_none() && status.behind_by < DAY, "{status}");
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+}
