@@ -194,7 +194,7 @@ pub fn keyed(clock: &std::sync::Arc<attestlog::ManualClock>, seed: u64) -> Optio
         .cache_bytes(1 << 20)
 }
 
-fn rich_call(i: u64) -> ToolCall {
+pub fn rich_call(i: u64) -> ToolCall {
     let arguments = format!(r#"{{"note":"the {i}th note","ssn":"078-05-{:04}","mail":"u{i}@example.com"}}"#, 1000 + i);
     let call =
         ToolCall::new(format!("conv_{}", i / 6), format!("usr_{}", i % 5), ["look", "read_chart"][i as usize % 2])
@@ -365,20 +365,6 @@ impl Tally {
             }
         }
     }
-}
-
-/// Keeps what the library turns into errors from filling the screen.
-pub fn quietly<T>(work: impl FnOnce() -> T) -> T {
-    let said = std::sync::Arc::new(std::panic::take_hook());
-    let ours = said.clone();
-    std::panic::set_hook(Box::new(move |info| {
-        if info.location().is_some_and(|place| place.file().starts_with("tests/")) {
-            ours(info);
-        }
-    }));
-    let done = work();
-    std::panic::set_hook(Box::new(move |info| said(info)));
-    done
 }
 
 /// Runs `each` on all cores, with the number of the core.
