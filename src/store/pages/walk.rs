@@ -3,7 +3,7 @@
 use super::definition::Definition;
 use super::header::{Commit, Layout};
 use super::order::Order;
-use super::page::{Branch, Leaf, Page, Pointer, Root, Widths};
+use super::page::{Branch, Page, Pointer, Root, Widths};
 use super::{DEPTH, Flaw, PAGE, Seen, Shape};
 use redb::StorageBackend;
 use std::io;
@@ -30,15 +30,6 @@ impl From<String> for Stop {
     fn from(what: String) -> Stop {
         Stop::Flaw(what)
     }
-}
-
-/// What lies below a page.
-#[derive(Debug, Clone, Copy)]
-struct Below {
-    /// How many levels of pages.
-    height: u32,
-    /// Whether all of it was looked at.
-    whole: bool,
 }
 
 struct Walk<'a> {
@@ -126,16 +117,16 @@ impl Walk<'_> {
             return Ok(rows == 0);
         };
         let before = self.seen.rows;
-        let below = self.page(tree, root.pointer, (None, None), DEPTH, each)?;
+        let whole = self.page(tree, root.pointer, (None, None), DEPTH, each)?;
         let counted = self.seen.rows - before;
-        if below.whole && (counted != rows || counted != root.rows) {
+        if whole && (counted != rows || counted != root.rows) {
             let said = if counted == rows { root.rows } else { rows };
             self.flaw(tree.table, None, format!("it has {counted} rows and is said to have {said}"));
         }
-        Ok(below.whole)
+        Ok(whole)
     }
 
-    /// Goes through a page and what is below it, and tells what is wrong.
+    /// Goes through a page and what is below it, and tells what is wrong. Says whether all of it could be looked at.
     fn page(
         &mut self,
         tree: &Tree<'_>,
@@ -143,18 +134,17 @@ impl Walk<'_> {
         bounds: Bounds<'_>,
         depth: u32,
         each: Each<'_>,
-    ) -> io::Result<Below> {
-        let unknown = Below { height: 0, whole: false };
+    ) -> io::Result<bool> {
         let Some(place) = at.page.place(&self.layout) else {
             self.flaw(tree.table, None, format!("a page is said to lie where the file has none: {:?}", at.page));
-            return Ok(unknown);
+            return Ok(false);
         };
         // No longer than the file, and no other page of a tree lies there.
         let length = match self.take(&place).then(|| usize::try_from(place.end - place.start)) {
             Some(Ok(length)) => length,
             _ => {
                 self.flaw(tree.table, Some(place.start), "the page has two places in the trees");
-                return Ok(unknown);
+                return Ok(false);
             }
         };
         let mut buffer = self.spare.pop().unwrap_or_default();
@@ -164,11 +154,11 @@ impl Walk<'_> {
         let went = read.and_then(|()| self.inside(tree, &buffer, at.sum, bounds, depth, each));
         self.spare.push(buffer);
         match went {
-            Ok(below) => Ok(below),
+            Ok(whole) => Ok(whole),
             Err(Stop::Io(e)) => Err(e),
             Err(Stop::Flaw(what)) => {
                 self.flaw(tree.table, Some(place.start), what);
-                Ok(unknown)
+                Ok(false)
             }
         }
     }
@@ -197,11 +187,13 @@ impl Walk<'_> {
         bounds: Bounds<'_>,
         depth: u32,
         each: Each<'_>,
-    ) -> Result<Below, Stop> {
+    ) -> Result<bool, Stop> {
         match Page::parse(bytes, tree.widths, sum)? {
             Page::Leaf(leaf) => {
                 rise(tree.order, bounds, leaf.count, |n| leaf.key(n))?;
-                Ok(self.rows(&leaf, each))
+                (0..leaf.count).for_each(|n| each(leaf.key(n), leaf.value(n)));
+                self.seen.rows += leaf.count as u64;
+                Ok(true)
             }
             Page::Branch(branch) => {
                 rise(tree.order, bounds, branch.count, |n| branch.key(n))?;
@@ -211,12 +203,6 @@ impl Walk<'_> {
         }
     }
 
-    fn rows(&mut self, leaf: &Leaf<'_>, each: Each<'_>) -> Below {
-        (0..leaf.count).for_each(|n| each(leaf.key(n), leaf.value(n)));
-        self.seen.rows += leaf.count as u64;
-        Below { height: 1, whole: true }
-    }
-
     fn children(
         &mut self,
         tree: &Tree<'_>,
@@ -224,22 +210,15 @@ impl Walk<'_> {
         (above, upto): Bounds<'_>,
         depth: u32,
         each: Each<'_>,
-    ) -> Result<Below, Stop> {
-        let mut all = Below { height: 0, whole: true };
+    ) -> Result<bool, Stop> {
+        let mut whole = true;
         for n in 0..=branch.count {
             let child = branch.child(n).ok_or("its children do not lie within it")?;
             let above = n.checked_sub(1).map(|before| branch.key(before)).or(above);
             let upto = if n < branch.count { Some(branch.key(n)) } else { upto };
-            let below = self.page(tree, child, (above, upto), depth, each).map_err(Stop::Io)?;
-            if below.whole && all.height > 0 && below.height != all.height {
-                return Err(format!("its children do not all have {} levels below them", all.height).into());
-            }
-            if below.whole {
-                all.height = below.height;
-            }
-            all.whole &= below.whole;
+            whole &= self.page(tree, child, (above, upto), depth, each).map_err(Stop::Io)?;
         }
-        Ok(Below { height: all.height + 1, whole: all.whole })
+        Ok(whole)
     }
 }
 
