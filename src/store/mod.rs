@@ -5,11 +5,12 @@
 //! `publish` shows it; `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed
 //! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, and `starts` remembers
 //! where blocks are; `open`
-//! brings it all up, and `sound` keeps redb from files that it would not survive; `purge` decides what goes, `rewrite` writes the
+//! brings it all up, `sound` keeps redb from files that it would not survive, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
 //! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
 //! hands checkpoints out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
 //! things lie in the file. Only this folder knows redb.
 
+mod agree;
 mod anchoring;
 mod backup;
 #[cfg(feature = "benching")]
@@ -35,6 +36,7 @@ mod names;
 mod open;
 mod options;
 mod pack;
+mod pages;
 mod part;
 mod pending;
 mod place;
@@ -74,6 +76,7 @@ pub(crate) use lookup::Postings;
 pub(crate) use marks::{Move, Own};
 pub(crate) use merge::{Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
 pub use options::Options;
+pub(crate) use pages::Flaw;
 pub(crate) use part::Part;
 pub(crate) use pending::BATCH;
 pub(crate) use prepare::Prepared;

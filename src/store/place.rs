@@ -8,7 +8,7 @@
 use super::open::new_private_file;
 use super::options::{Settings, Source};
 use super::sound::Handle;
-use super::storage::{Backend, Storage};
+use super::storage::Storage;
 use super::tables::Stored;
 use crate::ledger::Ledger;
 use crate::{Error, ErrorKind, Result};
@@ -74,14 +74,13 @@ impl Place {
                 let file = new_private_file(&new)?;
                 let place = Place::File { new, path };
                 place.give_rights(&file)?;
-                let database = builder.create_file(file).stored()?;
-                Ok((place, Handle::fresh(database)))
+                let fresh = Handle::fresh(&builder, Arc::new(FileBackend::new(file).stored()?))?;
+                Ok((place, fresh))
             }
             Source::Storage(storage) => {
                 let second = storage.second()?;
                 let place = Place::Storage(storage.clone());
-                let database = builder.create_with_backend(Backend(second.into())).stored()?;
-                Ok((place, Handle::fresh(database)))
+                Ok((place, Handle::fresh(&builder, second.into())?))
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use super::block::Block;
 use super::guard::guarded;
+use super::pages::Commit;
 use super::part::{Packed, Part};
 use super::pending::Generation;
 use super::sound::Handle;
@@ -35,9 +36,11 @@ pub(crate) struct Snapshot {
     pub generations: Vec<Arc<Generation>>,
     last: Mutex<Last>,
     starts: Arc<Starts>,
+    /// The commit that the transaction reads, where somebody wants to go through its pages.
+    pub(super) commit: Option<Commit>,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
     /// is dropped before what it reads from.
-    _database: Arc<Handle>,
+    pub(super) database: Arc<Handle>,
 }
 
 /// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block finds its row
@@ -97,6 +100,18 @@ impl Shared {
         guarded(|| Ok(Snapshot { starts: self.starts.clone(), ..Snapshot::raw(database.get()?)? }))
     }
 
+    /// As [`Shared::stored`], for whoever goes through its pages as well. Not for whoever has the turn.
+    pub(crate) fn stored_with_pages(&self) -> Result<Snapshot> {
+        // redb does not say which commit a transaction reads. While nobody else has the turn it is the one that the file's
+        // header names, whose pages nobody writes to for as long as the transaction is there.
+        let _turn = self.turns.take();
+        let database = self.database()?;
+        guarded(|| {
+            let database = database.get()?;
+            Ok(Snapshot { commit: Some(database.commit()?), ..Snapshot::raw(database)? })
+        })
+    }
+
     /// The store as it is now.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         self.looked_at(|database, _| database.view().map(Arc::new))
@@ -142,7 +157,8 @@ impl Snapshot {
         let state = view.state.clone();
         Snapshot {
             view,
-            _database: database.clone(),
+            database: database.clone(),
+            commit: None,
             size: state.size,
             head: state.head,
             indexed: state.indexed,

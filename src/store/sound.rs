@@ -9,6 +9,8 @@
 //! Invariant W5: nothing is written to a file whose own tables redb would refuse after a crash, and nothing to one in which
 //! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
 
+use super::pages::header::{CHECKSUM, COMMIT_BYTES, COMMITS, FLAGS, HEADER_BYTES, MAGIC, OWN, USER, checksum};
+use super::pages::{self, Commit, Flaw, Seen, Shape};
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
@@ -19,7 +21,6 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use twox_hash::XxHash3_128;
 
 /// Why nothing may be written to a store that was opened.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +49,8 @@ impl Damage {
 pub(crate) struct Handle {
     /// There until it is dropped.
     database: Option<Database>,
+    /// What it lies in.
+    bytes: Arc<dyn StorageBackend>,
     /// redb's own tables were damaged when it was opened.
     damaged: bool,
     /// Nothing more is to be written to the file.
@@ -56,16 +59,17 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// A database that was made just now.
-    pub(super) fn fresh(database: Database) -> Handle {
-        Handle { database: Some(database), damaged: false, still: AtomicBool::new(false), views: Views::default() }
+    /// Opens what lies there, or makes a database where nothing does, and tries nothing.
+    pub(super) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
+        let database = Some(builder.create_with_backend(Backend(bytes.clone())).stored()?);
+        Ok(Handle { database, bytes, damaged: false, still: AtomicBool::new(false), views: Views::default() })
     }
 
     /// Opens what lies there and tries its tables.
     pub(super) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>) -> Result<Handle> {
         let bytes: Arc<dyn StorageBackend> = bytes.into();
         // First, so that what is tried is locked.
-        let mut handle = Handle::fresh(builder.create_with_backend(Backend(bytes.clone())).stored()?);
+        let mut handle = Handle::fresh(builder, bytes.clone())?;
         // Until it is known that it may be closed like any other.
         handle.distrust();
         handle.damaged = !is_sound(&bytes)?;
@@ -110,6 +114,16 @@ impl Handle {
         self.views.get(self.database(), serves)
     }
 
+    /// The commit that counts. Only while nobody commits.
+    pub(super) fn commit(&self) -> Result<Commit> {
+        Ok(Commit::read(&*self.bytes)?)
+    }
+
+    /// Goes through the pages of a commit, which somebody still reads.
+    pub(super) fn check(&self, commit: &Commit, shapes: &[Shape], found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
+        Ok(pages::check(&*self.bytes, commit, shapes, found)?)
+    }
+
     fn database(&self) -> &Database {
         match &self.database {
             Some(database) => database,
@@ -149,17 +163,6 @@ impl Drop for Handle {
         }
     }
 }
-
-const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-const HEADER_BYTES: usize = 320;
-/// Bit 0: which of the two commits counts; bit 2: nothing was left to check when it was made.
-const FLAGS: usize = 9;
-const COMMITS: usize = 64;
-const COMMIT_BYTES: usize = 128;
-/// Of a commit: whether it has tables of the user's, whether it has redb's own; the checksum over what is before it.
-const USER: usize = 1;
-const OWN: usize = 2;
-const CHECKSUM: usize = 112;
 
 /// Whether redb finds nothing wrong with its own tables in this file.
 fn is_sound(bytes: &Arc<dyn StorageBackend>) -> Result<bool> {
@@ -252,9 +255,4 @@ impl StorageBackend for Trying {
         self.0.ended.store(true, Ordering::SeqCst);
         Err(io::Error::other("nothing was wrong"))
     }
-}
-
-/// The checksum of a commit: XXH3 of 128 bits over what a commit has before it.
-fn checksum(commit: &[u8; COMMIT_BYTES]) -> [u8; 16] {
-    XxHash3_128::oneshot(&commit[..CHECKSUM]).to_le_bytes()
 }

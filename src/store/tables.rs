@@ -1,8 +1,9 @@
 //! The tables of the file, and how redb's errors become the caller's.
 
+use super::pages::Shape;
 use crate::entry::Field;
 use crate::{Error, ErrorKind, Hash, Result};
-use redb::{ReadOnlyTable, TableDefinition, TableHandle};
+use redb::{Key, ReadOnlyTable, TableDefinition, TableHandle, Value};
 
 /// `state` → [`State`](super::state::State): everything small that changes with each commit.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -84,33 +85,55 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     key.into()
 }
 
-/// Every table. Who copies a store refuses one with others: they would be missing from the copy without a word.
-const KNOWN: [&str; 20] = [
-    "meta",
-    "tail",
-    "blocks",
-    "nodes",
-    "covers",
-    "terms",
-    "postings",
-    "zones",
-    "rollups",
-    "columns",
-    "batches",
-    "senders",
-    "unfinished",
-    "checkpoints",
-    "attestations",
-    "purges",
-    "husks",
-    "marks",
-    "subjects",
-    "subject_tags",
-];
+/// What is done with every table.
+pub(crate) trait EachTable {
+    /// # Errors
+    /// What ends it.
+    fn table<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()>;
+}
 
-/// Refuses a store with tables that this program does not know.
+/// Does it with every table.
+pub(crate) fn each(work: &mut impl EachTable) -> Result<()> {
+    work.table(META)?;
+    work.table(TAIL)?;
+    work.table(BLOCKS)?;
+    work.table(NODES)?;
+    work.table(COVERS)?;
+    work.table(TERMS)?;
+    work.table(POSTINGS)?;
+    work.table(ZONES)?;
+    work.table(ROLLUPS)?;
+    work.table(COLUMNS)?;
+    work.table(BATCHES)?;
+    work.table(SENDERS)?;
+    work.table(UNFINISHED)?;
+    work.table(CHECKPOINTS)?;
+    work.table(ATTESTATIONS)?;
+    work.table(PURGES)?;
+    work.table(HUSKS)?;
+    work.table(MARKS)?;
+    work.table(SUBJECTS)?;
+    work.table(SUBJECT_TAGS)
+}
+
+/// The name of every table, with the types of its keys and values.
+pub(super) fn shapes() -> Vec<Shape> {
+    struct Shapes(Vec<Shape>);
+    impl EachTable for Shapes {
+        fn table<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()> {
+            self.0.push(Shape::of(&table));
+            Ok(())
+        }
+    }
+    let mut shapes = Shapes(Vec::new());
+    let _ = each(&mut shapes);
+    shapes.0
+}
+
+/// Refuses a store with tables that this program does not know: they would be missing from a copy of it without a word.
 pub(crate) fn check_known(txn: &redb::ReadTransaction) -> Result<()> {
-    match txn.list_tables().stored()?.find(|table| !KNOWN.contains(&table.name())) {
+    let known = shapes();
+    match txn.list_tables().stored()?.find(|table| !known.iter().any(|shape| shape.name == table.name())) {
         None => Ok(()),
         Some(table) => {
             let message = format!("the store has a table {:?} that this program cannot copy", table.name());
@@ -121,25 +144,13 @@ pub(crate) fn check_known(txn: &redb::ReadTransaction) -> Result<()> {
 
 /// Makes every table, so that none is missing later without having been removed.
 pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
-    txn.open_table(COVERS).stored()?;
-    txn.open_table(NODES).stored()?;
-    txn.open_table(BLOCKS).stored()?;
-    txn.open_table(TERMS).stored()?;
-    txn.open_table(POSTINGS).stored()?;
-    txn.open_table(ZONES).stored()?;
-    txn.open_table(ROLLUPS).stored()?;
-    txn.open_table(COLUMNS).stored()?;
-    txn.open_table(BATCHES).stored()?;
-    txn.open_table(SENDERS).stored()?;
-    txn.open_table(UNFINISHED).stored()?;
-    txn.open_table(CHECKPOINTS).stored()?;
-    txn.open_table(ATTESTATIONS).stored()?;
-    txn.open_table(PURGES).stored()?;
-    txn.open_table(HUSKS).stored()?;
-    txn.open_table(MARKS).stored()?;
-    txn.open_table(SUBJECTS).stored()?;
-    txn.open_table(SUBJECT_TAGS).stored()?;
-    Ok(())
+    struct Make<'t>(&'t redb::WriteTransaction);
+    impl EachTable for Make<'_> {
+        fn table<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()> {
+            self.0.open_table(table).stored().map(|_| ())
+        }
+    }
+    each(&mut Make(txn))
 }
 
 /// What a failing call of redb means for the caller.

@@ -82,6 +82,8 @@ findings! {
     PurgedEarly = "purged_early",
     /// The key of sealed values is missing, changed or back although an entry says that it was destroyed.
     SubjectKeyMismatch = "subject_key_mismatch",
+    /// A page of the file is not as it was written, or a key in it leads elsewhere than it should: answers could lack rows.
+    PageDamaged = "page_damaged",
     /// A part of the file cannot be read.
     FileDamaged = "file_damaged",
 }

@@ -4,7 +4,8 @@
 //! hashes it, follows the links, and collects what the index should say of it (`terms`). `batch` compares what a batch's pieces
 //! come to with the index. `work` has both done on as many threads as there are. `whole` takes the results in order and checks
 //! what spans them: the tree, zones, rollups, senders, terms, the state (`derived`); `signed` holds the history against
-//! signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values.
+//! signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values; `pages` checks
+//! that what is looked up is what was walked over.
 //! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
@@ -12,6 +13,7 @@ mod derived;
 mod finding;
 mod json;
 mod noted;
+mod pages;
 mod piece;
 mod sealed;
 mod signed;

@@ -4,6 +4,7 @@
 use super::batch::{Expiry, Outcome};
 use super::derived::{Derived, Rollups};
 use super::finding::{Finding, FindingKind as K};
+use super::pages;
 use super::piece::{Ground, Group, Leaf, Piece};
 use super::signed::Signed;
 use super::work::{self, Done};
@@ -22,7 +23,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let clock = &log.shared().clock;
     let start = clock.monotonic();
     // One transaction and nothing from memory: what is compared must be of one moment.
-    let snapshot = log.shared().stored()?;
+    let snapshot = log.shared().stored_with_pages()?;
     let (purges, findings) = guarded(|| purges(&snapshot))?;
     let purged = purges.values().fold(SeqSet::new(), |all, set| all.union(set));
     let signed = guarded(|| Signed::new(log.shared(), &snapshot, &purges, options))?;
@@ -38,8 +39,11 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let total = snapshot.size;
     let sizes = whole.signed.asked();
     let ground = Ground { snapshot: &snapshot, purged: &purged, purges: &purges, hashes: &hashes, sizes: &sizes };
-    let mut rollups = None;
-    let besides = || rollups = Some(guarded(|| Rollups::read(&snapshot, &hashes)));
+    let (mut rollups, mut damaged_pages) = (None, Vec::new());
+    let besides = || {
+        rollups = Some(guarded(|| Rollups::read(&snapshot, &hashes)));
+        damaged_pages = pages::check(&snapshot);
+    };
     work::run(&ground, threads, &stretches, besides, |done| match done {
         Done::Piece(piece) => {
             let end = piece.range.end;
@@ -50,6 +54,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         }
         Done::Batch(outcome) => whole.compared(outcome),
     })?;
+    whole.findings.extend(damaged_pages);
     whole.state();
     whole.batches();
     let derived = std::mem::take(&mut whole.derived);

@@ -176,3 +176,17 @@ pub fn assert_clean(log: &AuditLog) {
     assert!(found.ok(), "{:#?}", found.findings);
     assert_eq!((found.size, found.entries), (log.size(), log.size()));
 }
+
+/// Keeps what the library turns into errors from filling the screen.
+pub fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    let said = std::sync::Arc::new(std::panic::take_hook());
+    let ours = said.clone();
+    std::panic::set_hook(Box::new(move |info| {
+        if info.location().is_some_and(|place| place.file().starts_with("tests/")) {
+            ours(info);
+        }
+    }));
+    let done = work();
+    std::panic::set_hook(Box::new(move |info| said(info)));
+    done
+}

@@ -2,14 +2,18 @@
 //! altered copy.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod trees;
+
 use super::store_common::*;
-use attestlog::alert::{AlertEngine, Rule, Rules};
+use attestlog::alert::{AlertEngine, AlertState, Rule, Rules};
 use attestlog::json::Json;
 use attestlog::redact::{Action, Policy, Preset};
+use attestlog::report::access::{AccessReport, Context, Subject};
+use attestlog::report::csv::CsvWriter;
 use attestlog::retention::HoldSelector;
 use attestlog::{
-    AuditLog, ErrorKind, Field, Options, Outcome, PolicySet, Query, Result, Sender, Statistics, ToolCall, Trigger,
-    VerifyOptions,
+    AuditLog, ErrorKind, Field, GrantState, Neighbours, Options, Outcome, PolicySet, Query, Result, Sender, Statistics,
+    ToolCall, Trigger, VerifyOptions,
 };
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -80,6 +84,15 @@ pub fn answers(log: &AuditLog) -> Result<String> {
             queries.push(Query::new().facet(*field, *value).newest_first().limit(3));
         }
     }
+    for backwards in [false, true] {
+        let query = Query::new().since(time("2025-03-01T12:30:00Z")).user("usr_1");
+        queries.push(if backwards { query.newest_first() } else { query });
+        let query = Query::new().until(time("2025-03-01T20:00:00Z"));
+        queries.push(if backwards { query.newest_first() } else { query });
+    }
+    for field in Field::ALL {
+        queries.push(Query::new().facet(*field, "no such value"));
+    }
     for query in &queries {
         for entry in log.query(query)? {
             let _ = writeln!(out, "{}", entry?.line());
@@ -96,8 +109,52 @@ pub fn answers(log: &AuditLog) -> Result<String> {
             let _ = writeln!(out, "{} {:?}", step.entry.seq, step.begun_at);
         }
     }
+    reports(log, &mut out)?;
+    proofs(log, &mut out)?;
     let _ = writeln!(out, "{} {:?} {}", log.policies().to_json().to_canonical(), log.holds(), log.root_at(log.size())?);
     Ok(out)
+}
+
+/// What is written about persons, and an export of everything.
+fn reports(log: &AuditLog, out: &mut String) -> Result<()> {
+    let period = |subject| Context::new(subject).made_at(time(START));
+    for patient in ["P-1", "P-6"] {
+        let entries = log.query(&Query::new().patient(patient))?.collect::<Result<Vec<_>>>()?;
+        let report = AccessReport::of(period(Subject::Patient(patient.to_owned())), &entries);
+        out.push_str(report.to_json().to_canonical().as_str());
+    }
+    let entries = log.query(&Query::new().user("usr_1"))?.collect::<Result<Vec<_>>>()?;
+    let report = AccessReport::of(period(Subject::User("usr_1".to_owned())), &entries);
+    out.push_str(report.to_json().to_canonical().as_str());
+    let mut csv = CsvWriter::new(Vec::new())?;
+    for entry in log.query(&Query::new())? {
+        csv.write(&entry?)?;
+    }
+    out.push_str(&String::from_utf8_lossy(&csv.finish()?));
+    let states: Vec<_> = log.alerts()?.iter().map(AlertState::to_json).collect();
+    let grants: Vec<_> = log.emergencies()?.iter().map(GrantState::to_json).collect();
+    out.push_str(&format!("{states:?} {grants:?}\n"));
+    Ok(())
+}
+
+/// Proofs of entries, and that answers are complete, where the store has keys to sign them.
+fn proofs(log: &AuditLog, out: &mut String) -> Result<()> {
+    if log.public_key().is_none() {
+        return Ok(());
+    }
+    for seq in (0..log.size()).step_by(7) {
+        match log.prove(seq) {
+            Ok(proof) => out.push_str(&proof.to_string()),
+            Err(e) if e.kind() == ErrorKind::NoSuchEntry => out.push_str("purged\n"),
+            Err(e) => return Err(e),
+        }
+    }
+    let values =
+        [(Field::User, "usr_1"), (Field::Tool, "look"), (Field::Conversation, "conv_5"), (Field::Tool, "none")];
+    for (field, value) in values {
+        out.push_str(&log.prove_complete(field, value, Neighbours::Reveal)?.to_string());
+    }
+    Ok(())
 }
 
 /// A folder where files that only matter for a moment are quick to write.
@@ -137,7 +194,7 @@ pub fn keyed(clock: &std::sync::Arc<attestlog::ManualClock>, seed: u64) -> Optio
         .cache_bytes(1 << 20)
 }
 
-fn rich_call(i: u64) -> ToolCall {
+pub fn rich_call(i: u64) -> ToolCall {
     let arguments = format!(r#"{{"note":"the {i}th note","ssn":"078-05-{:04}","mail":"u{i}@example.com"}}"#, 1000 + i);
     let call =
         ToolCall::new(format!("conv_{}", i / 6), format!("usr_{}", i % 5), ["look", "read_chart"][i as usize % 2])
@@ -308,20 +365,6 @@ impl Tally {
             }
         }
     }
-}
-
-/// Keeps what the library turns into errors from filling the screen.
-pub fn quietly<T>(work: impl FnOnce() -> T) -> T {
-    let said = std::sync::Arc::new(std::panic::take_hook());
-    let ours = said.clone();
-    std::panic::set_hook(Box::new(move |info| {
-        if info.location().is_some_and(|place| place.file().starts_with("tests/")) {
-            ours(info);
-        }
-    }));
-    let done = work();
-    std::panic::set_hook(Box::new(move |info| said(info)));
-    done
 }
 
 /// Runs `each` on all cores, with the number of the core.
