@@ -603,6 +603,9 @@ impl Shared {
             drop(self.showing(core));
             let said = core.unsigned_said;
             let loaded = self.reopen()?;
+            if let Some(keys) = &mut *self.keys() {
+                keys.distrust();
+            }
             *core = loaded.core;
             core.unsigned_said = said;
             self.publish_anew(&core.state, loaded.generations);

@@ -90,6 +90,7 @@ impl AuditLog {
                 shared.commit(core, staging, |_| Ok(()))?;
             }
             clock.check()?;
+            shared.settle_mark(core)?;
             Ok(clock.now())
         })?;
         self.flush_index()?;
@@ -231,8 +232,7 @@ fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> R
     Ok(Planned { plan, days, ledger })
 }
 
-/// Every size that was ever signed and handed out. The key file's mark is one of them, or that of a checkpoint whose commit
-/// failed, which nobody has.
+/// Every size that was ever signed and handed out, the key file's mark among them ([`Shared::settle_mark`]).
 fn sizes(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<u64>> {
     let mut sizes = Vec::new();
     snapshot.scan_checkpoints(&mut |size, _| {

@@ -191,7 +191,8 @@ impl Away {
             (_, None) => None,
         };
         let keys = match (keys, &told.log_key) {
-            (_, None) => None,
+            (Some(keys), None) => return Err(Error::new(ErrorKind::Key, keys.stray())),
+            (None, None) => None,
             (Some(keys), Some(key)) if keys.file.verifier().to_string() == *key => Some(keys),
             (Some(keys), Some(_)) => {
                 let message = format!("the key file belongs to {}, not to this store", keys.file.origin());
