@@ -87,6 +87,9 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
         false => "no: nothing kept elsewhere was compared (give --against FILE)".to_owned(),
     };
     paragraph("anchored", &anchored, out)?;
+    for restored in &of.restored {
+        paragraph("history", &render::clean(&restored.to_string()), out)?;
+    }
     paragraph("open", &open(of), out)?;
     out.flush()
 }

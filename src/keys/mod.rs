@@ -159,11 +159,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// What `root_at` says.
-    pub(crate) fn accept_restored(
-        &mut self,
-        size: u64,
-        root_at: &dyn Fn(u64) -> Result<Hash>,
-    ) -> Result<Option<Mark>> {
+    pub(crate) fn accept_restored(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<Option<Mark>> {
         match self.mark {
             Some(mark) if mark.size > size || root_at(mark.size)? != mark.root => {
                 self.mark = Some(Mark { size, root: root_at(size)? });

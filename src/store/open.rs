@@ -190,7 +190,8 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
         (_, None) => None,
     };
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
-    let (keys, stray) = keys.map_or((None, None), |keys| if signed { (Some(keys), None) } else { (None, Some(keys.stray())) });
+    let (keys, stray) =
+        keys.map_or((None, None), |keys| if signed { (Some(keys), None) } else { (None, Some(keys.stray())) });
     place::remove_left(&source, &loaded.ledger);
     let shared = share(options, source, database, loaded, keys, stray)?;
     if let Some(keys) = &mut *shared.keys() {

@@ -24,6 +24,7 @@ pub use noted::{Noted, Verifications};
 
 use crate::anchor::Kept;
 use crate::note::VerifierKey;
+use crate::restored::Restored;
 use crate::{AuditLog, Hash, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ pub struct Verification {
     /// not show it: what lies behind everything that was kept elsewhere and behind the beginning of the present epoch
     /// (which counts only where the key was given from outside). The size of the log where nothing lies open.
     pub rewritable_from: u64,
+    /// When the log was made out of an older copy, as its entries say: what was recorded and signed since the copy is lost.
+    pub restored: Vec<Restored>,
     /// Everything that is wrong, by seq.
     pub findings: Vec<Finding>,
     /// How long it took, in seconds.

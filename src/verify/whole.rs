@@ -8,8 +8,10 @@ use super::piece::{Ground, Group, Leaf, Piece};
 use super::signed::Signed;
 use super::work::{self, Done};
 use super::{Verification, VerifyOptions};
+use crate::entry::{Kind, OwnEntry};
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
+use crate::restored::Restored;
 use crate::retention::SeqSet;
 use crate::store::{BATCH, Hashes, Kept, NODE_LEVEL, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result};
@@ -57,6 +59,9 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, rollups, threads));
     whole.sealed(log);
     let reach = whole.signed.judge(&whole.ledger, &snapshot, &whole.expiries);
+    // An entry that cannot be read any more was found already.
+    let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
+    let restored = whole.restored.iter().filter_map(|(seq, own)| Restored::of(*seq, recorded_at(*seq)?, own)).collect();
     let mut findings = whole.findings;
     findings.extend(reach.findings);
     findings.sort_unstable();
@@ -73,6 +78,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         anchored: reach.anchored_size > 0,
         anchored_size: reach.anchored_size,
         rewritable_from: reach.rewritable_from,
+        restored,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
@@ -115,6 +121,8 @@ struct Whole<'a> {
     named: BTreeMap<u64, u64>,
     chained: BTreeMap<u64, (u64, Hash, Hash, u64)>,
     last_recorded_at: i64,
+    /// Entries about restorings.
+    restored: Vec<(u64, OwnEntry)>,
 }
 
 impl<'a> Whole<'a> {
@@ -137,6 +145,7 @@ impl<'a> Whole<'a> {
             named: BTreeMap::new(),
             chained: BTreeMap::new(),
             last_recorded_at: i64::MIN,
+            restored: Vec::new(),
         }
     }
 
@@ -200,6 +209,9 @@ impl<'a> Whole<'a> {
         piece.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
         piece.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
         for (seq, own) in piece.own {
+            if own.kind == Kind::Restore {
+                self.restored.push((seq, own.clone()));
+            }
             if let Err(e) = self.ledger.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }

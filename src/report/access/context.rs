@@ -1,5 +1,7 @@
 //! What a report is asked for, and what the caller knows of the log behind it.
 
+use crate::report::text::shortened;
+use crate::restored::Restored;
 use crate::{Error, Result, Timestamp};
 use chrono::Months;
 
@@ -88,6 +90,8 @@ pub struct Context {
     /// From which entry on whoever holds the log and its key could have rewritten it unnoticed
     /// ([`Verification::rewritable_from`](crate::Verification::rewritable_from)).
     pub rewritable_from: u64,
+    /// When the log was made out of an older copy: what was recorded since the copy is not in the report.
+    pub restored: Vec<Restored>,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
     /// What is known of emergency grants, where the caller has said it.
@@ -111,10 +115,17 @@ impl Context {
             anchored: false,
             anchored_size: 0,
             rewritable_from: 0,
+            restored: Vec::new(),
             purged: Vec::new(),
             grants: None,
             record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),
         }
+    }
+
+    /// A sentence about integrity, and one for each time that the log was made out of an older copy.
+    pub(in crate::report) fn with_restored(&self, sentence: &str) -> String {
+        let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 300)));
+        all.fold(sentence.to_owned(), |sentence, restored| sentence + &restored)
     }
 
     /// Sets the period: from `start`, and up to but without `end`.
