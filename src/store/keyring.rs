@@ -46,6 +46,8 @@ pub(crate) struct Keyring {
     vouched: Option<Mark>,
     /// The digest key's id, and the key ready for use: a digest of a short result is mostly getting ready.
     digest: (String, Hmac<Sha256>),
+    /// The key of the MACs over rows of small tables.
+    pub(super) rows: Hmac<Sha256>,
 }
 
 impl fmt::Debug for Keyring {
@@ -61,8 +63,9 @@ impl Keyring {
         let master = file.master_keys().next()?.id();
         let key = file.digest_key();
         let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
+        let rows = super::vouch::key_of(key)?;
         let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
-        Some(Keyring { file, path, vault: None, master, vouched: None, digest })
+        Some(Keyring { file, path, vault: None, master, vouched: None, digest, rows })
     }
 
     /// As [`Keyring::new`], for keys that are in a vault.
@@ -282,7 +285,7 @@ impl Shared {
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::CHECKPOINTS).stored()?.insert(size, signed.to_string().as_bytes()).stored()?;
         if let Some(owed) = owed {
-            super::anchoring::write_owed(&txn, &owed)?;
+            self.write_owed(&txn, &owed)?;
         }
         let bytes = crate::codec::encode(&state)?;
         txn.open_table(tables::META).stored()?.insert(super::state::STATE_KEY, &*bytes).stored()?;

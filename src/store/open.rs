@@ -283,7 +283,9 @@ impl Shared {
 /// Reads what is kept in memory.
 pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database)?;
-    let state = snapshot.state.clone();
+    let mut state = snapshot.state.clone();
+    // What the state says of it is in nobody's signature; verification compares the two.
+    state.signed = snapshot.newest_signed(state.size)?;
     let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
     if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));

@@ -357,6 +357,7 @@ impl Shared {
         let mut staging = Staging::new(self, core)?;
         let detail = record.to_json().as_object().cloned().unwrap_or_else(Object::new);
         let receipt = staging.own(Kind::Purge, detail, None)?;
+        let windows = self.windows_after(&newest, &anew.cut.taken, &anew.cut.gone)?;
         let taken = anew.cut.taken.encode();
         let (mut old, mut synced) = (None, Ok(()));
         let committed = self.commit_to(
@@ -365,6 +366,10 @@ impl Shared {
             Some(fresh),
             |txn| {
                 txn.open_table(tables::PURGES).stored()?.insert(receipt.seq, &*taken).stored()?;
+                let mut senders = txn.open_table(tables::SENDERS).stored()?;
+                for (id, window) in &windows {
+                    senders.insert(id.as_str(), &**window).stored()?;
+                }
                 Ok(())
             },
             || {

@@ -233,7 +233,7 @@ impl Away {
         let missing = || Error::new(ErrorKind::Key, "this key file lacks the master key that the store's owner uses");
         let keys = self.keys.as_ref().ok_or_else(missing)?;
         let master = keys.file.master_key(KeyId(told.row.master)).ok_or_else(missing)?;
-        let key = SubjectKey::unwrap(&told.row.wrapped, &MasterKey::new(*master.bytes()), &told.id)?;
+        let key = SubjectKey::unwrap(&told.row.wrapped, &MasterKey::new(*master.bytes()), &told.id, &told.row.members)?;
         Ok((NewSubject { id: told.id, key, members: told.row.members }, told.durable))
     }
 }

@@ -82,6 +82,8 @@ findings! {
     PurgedEarly = "purged_early",
     /// The key of sealed values is missing, changed or back although an entry says that it was destroyed.
     SubjectKeyMismatch = "subject_key_mismatch",
+    /// A row of a small table that no entry bears out says what cannot be, or was not written with the store's keys.
+    SmallTableMismatch = "small_table_mismatch",
     /// A part of the file cannot be read.
     FileDamaged = "file_damaged",
 }

@@ -58,6 +58,11 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let rollups = rollups.unwrap_or_else(|| Err(Error::damaged("the statistics could not be read")));
     whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, rollups, threads));
     whole.sealed(log);
+    let small = guarded(|| super::small::check(log.shared(), &snapshot, &purged)).unwrap_or_else(|e| {
+        whole.find(K::FileDamaged, None, e.to_string());
+        Default::default()
+    });
+    whole.findings.extend(small.findings);
     let reach = whole.signed.judge(&whole.ledger, &snapshot, &whole.expiries);
     // An entry that cannot be read any more was found already.
     let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
@@ -79,6 +84,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         anchored_size: reach.anchored_size,
         rewritable_from: reach.rewritable_from,
         restored,
+        not_authenticated: small.not_authenticated,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
