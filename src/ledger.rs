@@ -37,6 +37,8 @@ pub(crate) struct Ledger {
     pub purges: Vec<(u64, PurgeRecord)>,
     /// For each purge, what holds kept by number when it was made, where they kept any.
     pub kept_by_number: BTreeMap<u64, SeqSet>,
+    /// Whether it was ever recorded to without the key that it has: rows of small tables may lack their MAC since.
+    pub opened_without_key: bool,
     /// Emergency grants that were neither closed nor said to have run out, by the seq of their entry.
     pub open_grants: BTreeMap<u64, OpenGrant>,
 }
@@ -153,6 +155,7 @@ impl Ledger {
             }
             Kind::Key => {
                 self.pseudonym_keys.extend(pseudonym_key(kind, detail));
+                self.opened_without_key |= detail.get("event").and_then(Json::as_str) == Some("opened_without_key");
                 if let Some(rotation) = detail.get("rotation").and_then(Json::as_object) {
                     let succession = self.succession.as_mut().ok_or_else(|| Error::invalid("the store has no keys"))?;
                     let invalid = |e: crate::note::EpochError| Error::invalid(e.to_string());

@@ -58,6 +58,7 @@ pub mod owner;
 mod policy;
 mod prove;
 mod query;
+mod restored;
 mod store;
 mod time;
 mod verify;
@@ -73,6 +74,7 @@ pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRand
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::Neighbours;
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
+pub use restored::Restored;
 pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};

@@ -167,19 +167,23 @@ fn subject_keys_are_wrapped_by_the_master_key() {
     let mut random = random();
     let master = MasterKey::generate(&mut random).unwrap();
     let key = SubjectKey::generate(&mut random).unwrap();
-    let wrapped = key.wrap(&master, "k1", &mut random).unwrap();
+    let members = ["ps_one".to_owned(), "ps_two".to_owned()];
+    let wrapped = key.wrap(&master, "k1", &members, &mut random).unwrap();
     let at = path("arguments.ssn");
     let sealed = seal(&key, "k1", &at, &Json::from("x"), &mut random).unwrap();
-    let again = SubjectKey::unwrap(&wrapped, &master, "k1").unwrap();
+    let again = SubjectKey::unwrap(&wrapped, &master, "k1", &members).unwrap();
     assert_eq!(open(&again, &at, &sealed).unwrap().value, Json::from("x"));
     // A new master key wraps the same key anew; the old one opens nothing of it.
     let next = MasterKey::generate(&mut random).unwrap();
-    let rewrapped = again.wrap(&next, "k1", &mut random).unwrap();
-    assert!(SubjectKey::unwrap(&rewrapped, &next, "k1").is_ok());
+    let rewrapped = again.wrap(&next, "k1", &members, &mut random).unwrap();
+    assert!(SubjectKey::unwrap(&rewrapped, &next, "k1", &members).is_ok());
     for (bytes, master, id) in
         [(&rewrapped, &master, "k1"), (&wrapped, &next, "k1"), (&wrapped, &master, "k2"), (&Vec::new(), &master, "k1")]
     {
-        assert_eq!(SubjectKey::unwrap(bytes, master, id).unwrap_err().kind(), ErrorKind::Key);
+        assert_eq!(SubjectKey::unwrap(bytes, master, id, &members).unwrap_err().kind(), ErrorKind::Key);
+    }
+    for other in [&members[..1], &["ps_one".to_owned(), "ps_three".to_owned()], &[]] {
+        assert!(SubjectKey::unwrap(&rewrapped, &next, "k1", other).is_err(), "it is bound to whose key it is");
     }
     assert_eq!((format!("{master:?}"), format!("{key:?}")), ("MasterKey(…)".into(), "SubjectKey(…)".into()));
     assert_eq!(MasterKey::new(*master.expose()).expose(), master.expose());

@@ -14,7 +14,7 @@ use crate::entry::{Field, Kind, Phase, Retention};
 use crate::json::{Json, Object};
 use crate::policy::Policies;
 use crate::query::{backwards, earliest};
-use crate::store::{Move, Own, Snapshot};
+use crate::store::{Move, Own, Snapshot, TAMPERING};
 use crate::{AuditLog, Entry, Error, ErrorKind, Hash, Query, Result, Timestamp, Verification, VerifyOptions};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -23,8 +23,6 @@ use std::time::Duration;
 
 /// The mark up to which rules were evaluated.
 pub(super) const EVALUATED: &str = "evaluated";
-/// The mark that tells which findings were alerted.
-const TAMPERING: &str = "tampering";
 /// How many entries are read of one snapshot, which keeps pages of the file from being used again.
 const STEP: u64 = 8192;
 /// After how many entries without an alert the mark is written: so many are looked at again after a crash.

@@ -86,6 +86,9 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
             Some(_) => format!("{}, frozen", moment(health.clock.now)),
         },
     )?;
+    for restored in &health.restored {
+        row("history", clean(&restored.to_string()))?;
+    }
     row("alerts", alerts(&health.alerts))?;
     for (name, undelivered) in &health.alerts.receivers {
         row("", format!("{} not delivered to {}", counted(undelivered.alerts, "alert", "alerts"), clean(name)))?;

@@ -87,6 +87,13 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
         false => "no: nothing kept elsewhere was compared (give --against FILE)".to_owned(),
     };
     paragraph("anchored", &anchored, out)?;
+    if !of.not_authenticated.is_empty() {
+        let tables = of.not_authenticated.join(", ");
+        paragraph("tables", &format!("not authenticated, for want of the store's keys: {tables}"), out)?;
+    }
+    for restored in &of.restored {
+        paragraph("history", &render::clean(&restored.to_string()), out)?;
+    }
     paragraph("open", &open(of), out)?;
     out.flush()
 }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: the origin ends in the fingerprint of epoch 0's public key; there is always a newest pseudonym key and a
 //! newest master key, and they stand last; key ids follow from the keys, so two files cannot give one id to two keys;
-//! the mark goes back only to a copy whose restoring the log itself says, and nothing is signed below it or beside it. Secrets are zeroized when they are dropped or
+//! the mark is a prefix commitment (K4): nothing is signed below it or beside it, and it is replaced only by a state of the log
+//! that begins with it, or by a copy whose restoring the log itself says. Secrets are zeroized when they are dropped or
 //! replaced, and appear in no error and no `Debug`.
 //!
 //! A change that destroys a secret comes in two steps with the store's durable write between them, because after a
@@ -131,17 +132,19 @@ impl KeyFile {
         SigningKey::named(name, secret.bytes())
     }
 
-    /// Signs a checkpoint with the log key and the present epoch's, and raises the mark to it. The entries must be
-    /// durable before; save the file before the checkpoint is handed out.
+    /// Signs a checkpoint of `size` entries with the log key and the present epoch's, and raises the mark to it.
+    /// `root_at` gives the root of the log at any size up to `size`. The entries must be durable before; save the file
+    /// before the checkpoint is handed out.
     ///
     /// # Errors
     /// As [`KeyFile::raise_mark`]: nothing is signed that contradicts what was signed before. [`ErrorKind::Conflict`] while
     /// a rotation is under way: nobody knows yet whose turn it is.
-    pub fn sign_checkpoint(&mut self, size: u64, root: Hash) -> Result<SignedCheckpoint> {
+    pub fn sign_checkpoint(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<SignedCheckpoint> {
         self.check_settled()?;
-        let checkpoint = Checkpoint::new(&self.origin, size, root)?;
+        self.check_mark(size, root_at)?;
+        let checkpoint = Checkpoint::new(&self.origin, size, root_at(size)?)?;
         let signed = SignedCheckpoint::sign(checkpoint, &[&self.log_key(), &self.epoch_key()])?;
-        self.raise_mark(size, root)?;
+        self.mark = Some(Mark { size, root: signed.checkpoint().root() });
         Ok(signed)
     }
 
@@ -150,56 +153,76 @@ impl KeyFile {
         self.mark
     }
 
-    /// Takes the mark back to an older copy of the store that is being restored: `size` entries with this root. Gives the
-    /// mark that was higher, which the entry about the restoring must name; where none was, nothing changes. Save the
-    /// file only after that entry is durable: an older copy without one must be found out.
-    pub(crate) fn accept_older(&mut self, size: u64, root: Hash) -> Option<Mark> {
-        let higher = self.mark.filter(|mark| mark.size > size)?;
-        self.mark = Some(Mark { size, root });
-        Some(higher)
-    }
-
-    /// Notes that a checkpoint of this size and root was signed.
+    /// Moves the mark to another history that is being restored: `size` entries, with the roots that `root_at` gives. Gives
+    /// the mark that this history does not begin with, which the entry about the restoring must name; where it begins with
+    /// the mark, nothing changes. Save the file only after that entry is durable: a copy without one must be found out.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] where that contradicts an earlier one: the store is an older copy, or another history.
-    pub fn raise_mark(&mut self, size: u64, root: Hash) -> Result<()> {
-        if let Some(older) = self.older_copy(size) {
-            return Err(older);
-        }
+    /// What `root_at` says.
+    pub(crate) fn accept_restored(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<Option<Mark>> {
         match self.mark {
-            Some(mark) if size == mark.size && root != mark.root => Err(Error::new(
-                ErrorKind::Conflict,
-                format!("this key has signed another root for {size} entries: the store is not the one it belongs to"),
-            )),
-            _ => {
-                self.mark = Some(Mark { size, root });
-                Ok(())
+            Some(mark) if mark.size > size || root_at(mark.size)? != mark.root => {
+                self.mark = Some(Mark { size, root: root_at(size)? });
+                Ok(Some(mark))
             }
+            _ => Ok(None),
         }
     }
 
-    fn older_copy(&self, size: u64) -> Option<Error> {
-        let signed = self.mark.filter(|mark| size < mark.size)?.size;
-        let message = format!(
-            "this key has signed {signed} entries and the store has {size}: it is an older copy; bring back the newest one"
-        );
-        Some(Error::new(ErrorKind::Conflict, message))
+    /// Notes that a checkpoint of this size was signed; `root_at` gives the root of the log at any size up to it.
+    ///
+    /// # Errors
+    /// As [`KeyFile::check_mark`].
+    pub fn raise_mark(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
+        self.check_mark(size, root_at)?;
+        self.mark = Some(Mark { size, root: root_at(size)? });
+        Ok(())
+    }
+
+    /// Whether a log of `size` entries begins with what was signed last; `root_at` gives its root at any size up to that.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] where it does not: the store is an older copy, or another history was put in its place.
+    /// What `root_at` says.
+    pub fn check_mark(&self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
+        let Some(mark) = self.mark else { return Ok(()) };
+        let wrong = if size < mark.size {
+            format!(
+                "the store has {size} entries, its key file has signed {}: this is an older copy; bring back the newest one",
+                mark.size
+            )
+        } else if root_at(mark.size)? != mark.root {
+            format!(
+                "the first {} entries of the store are not those that its key file has signed: another history was put in \
+                 its place; keep this file as evidence and bring back the store that was signed",
+                mark.size
+            )
+        } else {
+            return Ok(());
+        };
+        let message = format!("{wrong}, or restore a copy with `attestlog restore`, which says so in the log");
+        Err(Error::new(ErrorKind::Conflict, message))
     }
 
     /// Makes the next epoch's key and the statement with which the present epoch hands over to it, at the tree of `size`
-    /// entries with this root, all of them durable; raises the mark to it. Save the file, record the statement as entry
+    /// entries, all of them durable; raises the mark to it. `root_at` gives the root at any size up to that. Save the file, record the statement as entry
     /// `size`, then call [`KeyFile::settle_rotation`] and save again. Until then nothing can be signed.
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] where a rotation is under way already, where there is no number left, or as
     /// [`KeyFile::raise_mark`].
-    pub fn begin_rotation(&mut self, size: u64, root: Hash, random: &mut dyn FnMut(&mut [u8])) -> Result<Rotation> {
+    pub fn begin_rotation(
+        &mut self,
+        size: u64,
+        root_at: &dyn Fn(u64) -> Result<Hash>,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<Rotation> {
         self.check_settled()?;
         let Some(number) = self.epoch.0.checked_add(1) else {
             return Err(Error::new(ErrorKind::Conflict, "there is no epoch number left"));
         };
-        self.raise_mark(size, root)?;
+        self.raise_mark(size, root_at)?;
+        let root = root_at(size)?;
         let next = Secret::random(random);
         let public = note::public_of(next.bytes());
         let rotation = Rotation::sign(&self.origin, number, public, size, root, &self.epoch_key());
@@ -217,14 +240,20 @@ impl KeyFile {
     }
 
     /// Brings the keys into line with what the store has recorded: `number` and `public` are those of the store's last
-    /// epoch, `size` is its size. Call it after the rotation entry is durable, and whenever a store is opened. If it does
+    /// epoch, `size` is its size, `root_at` gives its root at any size up to that. Call it after the rotation entry is durable, and whenever a store is opened. If it does
     /// not answer [`Settled::Unchanged`], save the file: a key was destroyed.
     ///
     /// # Errors
     /// [`ErrorKind::Key`] where the store is at an epoch of which this file knows nothing: it is an older copy of the
-    /// key file, or another store's. [`ErrorKind::Conflict`] where a rotation is under way and the store has less than
-    /// what was signed: an older copy of the store, which must not decide which key is destroyed.
-    pub fn settle_rotation(&mut self, number: u32, public: &[u8; 32], size: u64) -> Result<Settled> {
+    /// key file, or another store's. [`ErrorKind::Conflict`] where a rotation is under way and the store does not
+    /// begin with what was signed: such a copy must not decide which key is destroyed. What `root_at` says.
+    pub fn settle_rotation(
+        &mut self,
+        number: u32,
+        public: &[u8; 32],
+        size: u64,
+        root_at: &dyn Fn(u64) -> Result<Hash>,
+    ) -> Result<Settled> {
         let is = |(own, secret): &(u32, Secret)| *own == number && note::public_of(secret.bytes()) == *public;
         let settled = match self.next_epoch.take_if(|next| is(next)) {
             Some(next) => {
@@ -243,9 +272,7 @@ impl KeyFile {
             }
             None if self.next_epoch.is_none() => Settled::Unchanged,
             None => {
-                if let Some(older) = self.older_copy(size) {
-                    return Err(older);
-                }
+                self.check_mark(size, root_at)?;
                 self.next_epoch = None;
                 Settled::Abandoned
             }

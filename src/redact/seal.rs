@@ -74,21 +74,28 @@ impl SubjectKey {
         Ok(SubjectKey(random_bytes(random)?))
     }
 
-    /// The key encrypted under the master key, as the store keeps it; bound to `key_id`.
+    /// The key encrypted under the master key, as the store keeps it; bound to `key_id` and to the pseudonyms of those whose
+    /// key it is.
     ///
     /// # Errors
     /// What `random` says when it cannot fill bytes.
-    pub fn wrap(&self, master: &MasterKey, key_id: &str, random: &mut Random<'_>) -> Result<Vec<u8>> {
-        encrypt(&master.0, &associated(WRAP, &[key_id]), &self.0, random)
+    pub fn wrap(
+        &self,
+        master: &MasterKey,
+        key_id: &str,
+        members: &[String],
+        random: &mut Random<'_>,
+    ) -> Result<Vec<u8>> {
+        encrypt(&master.0, &wrap_associated(key_id, members), &self.0, random)
     }
 
     /// The key again.
     ///
     /// # Errors
-    /// [`Key`](crate::ErrorKind::Key): another master key wrapped it, or it is not what was written.
-    pub fn unwrap(wrapped: &[u8], master: &MasterKey, key_id: &str) -> Result<SubjectKey> {
+    /// [`Key`](crate::ErrorKind::Key): another master key wrapped it, it is another's, or it is not what was written.
+    pub fn unwrap(wrapped: &[u8], master: &MasterKey, key_id: &str, members: &[String]) -> Result<SubjectKey> {
         let wrong = || Error::new(ErrorKind::Key, format!("the key {key_id} is not wrapped by this master key"));
-        let mut bytes = decrypt(&master.0, &associated(WRAP, &[key_id]), wrapped).ok_or_else(wrong)?;
+        let mut bytes = decrypt(&master.0, &wrap_associated(key_id, members), wrapped).ok_or_else(wrong)?;
         let key = <[u8; 32]>::try_from(bytes.as_slice()).map(SubjectKey).map_err(|_| wrong());
         bytes.zeroize();
         key
@@ -212,6 +219,11 @@ fn commit(path: &str, salt: &[u8; 16], value: &Json) -> Hash {
     let hash = Hash::of(&message);
     message.zeroize();
     hash
+}
+
+fn wrap_associated(key_id: &str, members: &[String]) -> Vec<u8> {
+    let parts: Vec<&str> = std::iter::once(key_id).chain(members.iter().map(String::as_str)).collect();
+    associated(WRAP, &parts)
 }
 
 fn associated(domain: &[u8], parts: &[&str]) -> Vec<u8> {

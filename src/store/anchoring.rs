@@ -8,12 +8,13 @@
 //! One thread looks what is due and starts the others. It begins with the first checkpoint, or when the store is opened
 //! and something is owed.
 
-use super::AuditLog;
 use super::commit::Staging;
 use super::guard::guarded;
 use super::shared::Shared;
 use super::tables::{self, Stored};
+use super::vouch::{RowMac, Vouched};
 use super::writer::Core;
+use super::{AuditLog, Snapshot};
 use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, Record};
 use crate::host::Clock;
 use crate::json::Json;
@@ -25,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// Under which key of `meta` stands what is owed to whom.
 const KEY: &str = "anchors";
+/// What it is called in MACs.
+const TABLE: &str = "anchors";
 /// However long a wait, so often somebody looks: clocks can be set.
 const AT_MOST: Duration = Duration::from_secs(60);
 
@@ -221,8 +224,11 @@ impl Shared {
             let txn = self.database()?.get()?.begin_read().stored()?;
             let meta = txn.open_table(tables::META).stored()?;
             let row = meta.get(KEY).stored()?.map(|row| row.value().to_vec());
-            row.and_then(|bytes| Json::parse(&bytes).ok()).map(|parsed| parsed.value)
+            row.as_deref().and_then(parse_owed)
         };
+        // What was not written with the store's keys, where these are here, tells nothing.
+        let vouched = |text: &[u8], mac: &RowMac| self.vouches(TABLE, b"", text, mac) != Vouched::No;
+        let stored = stored.filter(|(text, mac, _)| vouched(text.as_bytes(), mac)).map(|(_, _, json)| json);
         let anchoring = &self.anchoring;
         let backoff = anchoring.options.backoff;
         let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
@@ -232,6 +238,7 @@ impl Shared {
             // What cannot be read is owed anew.
             let queue = stored.and_then(|json| AnchorQueue::from_json(&json, backoff).ok());
             state.queue = queue.unwrap_or_else(|| AnchorQueue::new(backoff));
+            state.queue.bound(signed, self.clock.now());
             for anchor in &anchoring.options.anchors {
                 state.queue.add(&anchor.name())?;
             }
@@ -321,7 +328,7 @@ impl Shared {
         name: &str,
         attested: Option<&(u64, String)>,
     ) -> Result<()> {
-        write_owed(txn, owed)?;
+        self.write_owed(txn, owed)?;
         if let Some((size, record)) = attested {
             txn.open_table(tables::ATTESTATIONS).stored()?.insert((*size, name), record.as_bytes()).stored()?;
             self.note(|changes| _ = changes.attestations.insert((*size, name.to_owned())));
@@ -330,10 +337,49 @@ impl Shared {
     }
 }
 
-/// Writes down what is owed to whom.
-pub(super) fn write_owed(txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
-    txn.open_table(tables::META).stored()?.insert(KEY, owed.as_bytes()).stored()?;
-    Ok(())
+/// The row of what is owed: its JSON, a newline, and 32 hexadecimal digits of its MAC.
+fn parse_owed(row: &[u8]) -> Option<(String, RowMac, Json)> {
+    let (text, mac) = std::str::from_utf8(row).ok()?.split_once('\n')?;
+    let mac = crate::hash::from_hex(mac)?.try_into().ok()?;
+    Some((text.to_owned(), mac, Json::parse(text.as_bytes()).ok()?.value))
+}
+
+impl Shared {
+    /// Writes down what is owed to whom.
+    pub(super) fn write_owed(&self, txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
+        let mac = crate::hash::to_hex(&self.row_mac(TABLE, b"", owed.as_bytes()));
+        let row = [owed, "\n", &mac].concat();
+        txn.open_table(tables::META).stored()?.insert(KEY, row.as_bytes()).stored()?;
+        Ok(())
+    }
+
+    /// Whether there is a row of what is owed.
+    pub(crate) fn has_owed(&self, snapshot: &Snapshot) -> Result<bool> {
+        Ok(tables::get_bytes(&snapshot.table(tables::META)?, KEY)?.is_some())
+    }
+
+    /// Says what is wrong with the row of what is owed.
+    pub(crate) fn check_owed(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
+        let Some(row) = tables::get_bytes(&snapshot.table(tables::META)?, KEY)? else { return Ok(Vec::new()) };
+        let mut wrong = Vec::new();
+        let Some((text, mac, json)) = parse_owed(&row) else {
+            return Ok(vec!["what is owed to anchors cannot be read".to_owned()]);
+        };
+        if self.vouches(TABLE, b"", text.as_bytes(), &mac) == Vouched::No
+            && !(mac == [0; 16] && self.ledger().opened_without_key)
+        {
+            wrong.push("what is owed to anchors was not written with the store's keys".to_owned());
+        }
+        match AnchorQueue::from_json(&json, Backoff::default()) {
+            Err(e) => wrong.push(e.to_string()),
+            Ok(mut queue) => {
+                let dropped = queue.bound(snapshot.newest_signed(snapshot.state.size)?, self.clock.now());
+                let what = "is said to have taken, or to be owed, what was not signed yet, or in the future";
+                wrong.extend(dropped.iter().map(|name| format!("the anchor {name:?} {what}")));
+            }
+        }
+        Ok(wrong)
+    }
 }
 
 impl AuditLog {
@@ -370,7 +416,7 @@ impl AuditLog {
                 let status = state.queue.remove(name);
                 (status, state.queue.to_json().to_canonical().to_string())
             };
-            shared.write_beside(core, |txn| write_owed(txn, &owed)).map(|()| status)
+            shared.write_beside(core, |txn| shared.write_owed(txn, &owed)).map(|()| status)
         })
     }
 

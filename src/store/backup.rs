@@ -147,7 +147,7 @@ impl Options {
         partial.sync(file)?;
         let log = self.open(dest)?;
         let recorded = log.shared().exclusive(|shared, core| {
-            let (size, head, root) = (core.state.size, core.state.head, core.frontier.root());
+            let (size, head) = (core.state.size, core.state.head);
             let mut detail = Object::from_iter([
                 ("actor", Json::from(shared.clean(actor)?)),
                 ("reason", shared.clean(reason)?.into()),
@@ -155,9 +155,11 @@ impl Options {
                 ("size", size.into()),
                 ("head", head.to_string().into()),
             ]);
+            let root_at = |size| crate::merkle::root(&shared.stored()?, size);
             if let Some(keys) = &mut *shared.keys()
-                && let Some(mark) = keys.file.accept_older(size, root)
+                && let Some(mark) = keys.file.accept_restored(size, &root_at)?
             {
+                keys.check_replaceable()?;
                 detail.insert("signed_size", mark.size);
                 detail.insert("signed_root", mark.root.to_string());
             }

@@ -326,15 +326,28 @@ impl<'a> Staging<'a> {
         Ok(Receipt::new(seq, hash))
     }
 
+    pub(super) fn shared(&self) -> &'a Shared {
+        self.shared
+    }
+
     /// The receipt that this sender's record got before, if it did.
     pub(super) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
-        if !self.windows.contains_key(id) {
-            let txn = self.shared.database()?.get()?.begin_read().stored()?;
-            let table = txn.open_table(tables::SENDERS).stored()?;
-            let window = tables::get_bytes(&table, id)?.map(|b| Window::decode(&b)).transpose()?.unwrap_or_default();
-            self.windows.insert(id.to_owned(), window);
+        let committed = self.state.size - self.entries.len() as u64;
+        let mut window = match self.windows.remove(id) {
+            Some(window) => window,
+            None => self.load_window(id, committed)?,
+        };
+        let mut seen = window.look(number);
+        let borne_out = match seen {
+            Seen::New => true,
+            Seen::At(seq) => self.bears_out(id, number, seq, committed)?,
+            Seen::Forgotten => false,
+        };
+        if !borne_out && self.scrub(id, &mut window, committed)? {
+            seen = window.look(number);
         }
-        match self.windows[id].look(number) {
+        self.windows.insert(id.to_owned(), window);
+        match seen {
             Seen::New => Ok(None),
             Seen::At(seq) => Ok(Some(Receipt::new(seq, self.hash_at(seq)?))),
             Seen::Forgotten => Err(Error::new(
@@ -349,7 +362,12 @@ impl<'a> Staging<'a> {
     fn is_unfinished(&self, seq: u64) -> Result<bool> {
         let txn = self.shared.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::UNFINISHED).stored()?;
-        Ok(table.get(seq).stored()?.is_some())
+        if table.get(seq).stored()?.is_none() {
+            return Ok(false);
+        }
+        // The table alone does not say so: the entry does.
+        let begun = self.shared.stored()?.find(seq)?;
+        Ok(begun.is_some_and(|entry| entry.call().is_some_and(|call| call.phase == Phase::Begun)))
     }
 }
 
@@ -512,9 +530,10 @@ impl Shared {
                 }
             }
             if !windows.is_empty() {
+                let purged = self.purged();
                 let mut table = txn.open_table(tables::SENDERS).stored()?;
                 for (id, window) in &windows {
-                    table.insert(id.as_str(), &*window.encode()?).stored()?;
+                    table.insert(id.as_str(), &*self.encode_window(id, window, &purged)?).stored()?;
                 }
             }
             if !begun.is_empty() || !finished.is_empty() {
@@ -607,6 +626,9 @@ impl Shared {
             drop(self.showing(core));
             let said = core.unsigned_said;
             let loaded = self.reopen()?;
+            if let Some(keys) = &mut *self.keys() {
+                keys.distrust();
+            }
             *core = loaded.core;
             core.unsigned_said = said;
             self.publish_anew(&core.state, loaded.generations);

@@ -5,6 +5,7 @@ use super::log::AuditLog;
 use super::tables::{self, Stored};
 use crate::alert::AlertLag;
 use crate::json::{Json, Object};
+use crate::restored::Restored;
 use crate::retention::ClockStatus;
 use crate::verify::{Noted, Verifications};
 use crate::{Result, Timestamp};
@@ -54,6 +55,10 @@ pub struct Health {
     pub verifications: Verifications,
     /// Whether the policy wants a new epoch key, and the keys are not there or cannot be replaced where they are.
     pub rotation_overdue: bool,
+    /// When the log was made out of an older copy.
+    pub restored: Vec<Restored>,
+    /// Why nothing can be recorded with the keys that are here: the store is not the one that they signed.
+    pub key_conflict: Option<String>,
 }
 
 /// An entry that is not in a sealed block yet.
@@ -90,6 +95,7 @@ impl Health {
                 self.clock.wall
             ));
         }
+        concerns.extend(self.key_conflict.iter().cloned());
         if self.rotation_overdue {
             concerns.push(
                 "the policy wants a new epoch key, and the keys are not here or cannot be replaced where they are: open the \
@@ -190,6 +196,8 @@ impl Health {
             ("last_verification", self.verifications.last.as_ref().map(Noted::to_json).into()),
             ("unsettled_verification", self.verifications.found.as_ref().map(Noted::to_json).into()),
             ("rotation_overdue", self.rotation_overdue.into()),
+            ("restored", self.restored.iter().map(Restored::to_json).collect::<Vec<_>>().into()),
+            ("key_conflict", self.key_conflict.clone().into()),
             ("concerns", self.concerns().into()),
         ])
         .into()
@@ -246,6 +254,8 @@ impl AuditLog {
             alerts: AlertLag::of(self)?,
             verifications: self.verifications()?,
             rotation_overdue: shared.wants_rotation(state.size) && !shared.is_rotation_due(state.size),
+            restored: self.restored()?,
+            key_conflict: shared.key_conflict(snapshot.size),
         })
     }
 

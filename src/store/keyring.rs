@@ -7,7 +7,7 @@ use super::tables::{self, Stored};
 use super::writer::Core;
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
-use crate::keys::{KeyFile, KeyId, KeyVault, Passphrase, Settled};
+use crate::keys::{KeyFile, KeyId, KeyVault, Mark, Passphrase, Settled};
 use crate::ledger::{Genesis, Ledger, PSEUDONYM_KEY_EVENT};
 use crate::note::SignedCheckpoint;
 use crate::policy::{KeyPolicy, Policies, PolicySet};
@@ -42,8 +42,12 @@ pub(crate) struct Keyring {
     pub vault: Option<Arc<dyn KeyVault>>,
     /// The master key under which subjects' keys are wrapped: one that the file on the disk holds.
     pub master: KeyId,
+    /// The mark that this store was found to begin with.
+    vouched: Option<Mark>,
     /// The digest key's id, and the key ready for use: a digest of a short result is mostly getting ready.
     digest: (String, Hmac<Sha256>),
+    /// The key of the MACs over rows of small tables.
+    pub(super) rows: Hmac<Sha256>,
 }
 
 impl fmt::Debug for Keyring {
@@ -59,8 +63,9 @@ impl Keyring {
         let master = file.master_keys().next()?.id();
         let key = file.digest_key();
         let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
+        let rows = super::vouch::key_of(key)?;
         let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
-        Some(Keyring { file, path, vault: None, master, digest })
+        Some(Keyring { file, path, vault: None, master, vouched: None, digest, rows })
     }
 
     /// As [`Keyring::new`], for keys that are in a vault.
@@ -96,20 +101,51 @@ impl Keyring {
     /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
     /// process or before a crash, is settled by what the store says.
     pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
+        let root_at = |size| shared.root_at(size);
         let Some(Genesis { keys: Some((log_key, _)), .. }) = &ledger.genesis else {
             return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
         };
         if self.file.verifier() != *log_key {
-            let message = format!("the key file belongs to {}, the store to {}", self.file.origin(), log_key.name());
+            let message = format!(
+                "the key file belongs to {}, the store to {}: bring back the store of these keys, or name the key file of \
+                 this one",
+                self.file.origin(),
+                log_key.name()
+            );
             return Err(Error::new(ErrorKind::Key, message));
         }
         if let Some(epoch) = ledger.succession.as_ref().map(|s| s.current()) {
-            let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size)?;
+            let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size, &root_at)?;
             if settled != Settled::Unchanged {
                 self.save(shared)?;
             }
         }
         Ok(())
+    }
+
+    /// Makes sure that the store begins with what these keys signed last (K4). A mark that it was found to begin with is not
+    /// looked for again: what is recorded only adds to it.
+    pub(crate) fn check_history(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
+        let mark = self.file.mark();
+        if mark != self.vouched {
+            self.file.check_mark(size, root_at)?;
+            self.vouched = mark;
+        }
+        Ok(())
+    }
+
+    /// What is wrong where a store was made without keys and these were found for it.
+    pub(super) fn stray(&self) -> String {
+        format!(
+            "the store was made without keys, and its key file is that of {}: another store was put in the place of the signed \
+             one; bring that back, or move the key file away if this store was meant to be without keys",
+            self.file.origin()
+        )
+    }
+
+    /// The file was opened anew, and may be another.
+    pub(super) fn distrust(&mut self) {
+        self.vouched = None;
     }
 
     /// The id of the pseudonym key that new values get, as pseudonyms carry it.
@@ -174,20 +210,18 @@ impl Shared {
 
     /// Whether recording may go on as far as keys are concerned; says in the chain that it goes on without.
     pub(super) fn check_keys(&self, staging: &mut Staging<'_>, core: &Core) -> Result<()> {
+        if let Some(stray) = &self.stray {
+            return Err(Error::new(ErrorKind::Key, stray.clone()));
+        }
         let ledger = self.ledger();
         // A store without entries is being made.
         let Some(genesis) = &ledger.genesis else { return Ok(()) };
+        if let Some(keys) = &mut *self.keys() {
+            keys.check_history(core.state.size, &|size| self.root_at(size))?;
+        }
         match (&*self.keys(), &genesis.keys) {
             (None, None) => Ok(()),
-            (Some(keys), _) => {
-                if let Some(mark) = keys.file.mark().filter(|mark| mark.size > core.state.size) {
-                    let message = format!(
-                        "the store has {} entries, its key file has signed {}: this is an older copy; bring back the newest \
-                         one, or restore it with `attestlog restore`, which says so in the log",
-                        core.state.size, mark.size
-                    );
-                    return Err(Error::new(ErrorKind::Conflict, message));
-                }
+            (Some(_), _) => {
                 // After a crash in a rotation, say: who reads the log must know of every key before it is used, or a
                 // proof that nothing is missing could leave out what stands under this one.
                 let policies = self.policies();
@@ -210,10 +244,22 @@ impl Shared {
         }
     }
 
+    /// Why the store is not the one that the keys here have signed, if it is not.
+    pub(super) fn key_conflict(&self, size: u64) -> Option<String> {
+        let mut keys = self.keys();
+        let conflict = |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err();
+        let conflict = keys.as_mut().and_then(conflict).map(|e| e.to_string());
+        self.stray.clone().or(conflict)
+    }
+
     /// Signs the store as it is now, with the turn.
     pub(super) fn sign(&self, core: &mut Core) -> Result<SignedCheckpoint> {
-        let size = core.state.size;
-        if let Some(signed) = self.checkpoint_at(size)? {
+        let (size, root) = (core.state.size, core.frontier.root());
+        let root_at = |at| if at == size { Ok(root) } else { self.root_at(at) };
+        if let Some(keys) = &mut *self.keys() {
+            keys.check_history(size, &root_at)?;
+        }
+        if let Some(signed) = self.checkpoint_at(size, &root)? {
             return Ok(signed);
         }
         let signed = {
@@ -225,9 +271,10 @@ impl Shared {
                 )
             })?;
             keys.check(self, &self.ledger(), size)?;
-            let signed = keys.file.sign_checkpoint(size, core.frontier.root())?;
+            let signed = keys.file.sign_checkpoint(size, &root_at)?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
             keys.save(self)?;
+            keys.vouched = keys.file.mark();
             signed
         };
         let owed = self.anchoring.owe(size);
@@ -238,7 +285,7 @@ impl Shared {
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::CHECKPOINTS).stored()?.insert(size, signed.to_string().as_bytes()).stored()?;
         if let Some(owed) = owed {
-            super::anchoring::write_owed(&txn, &owed)?;
+            self.write_owed(&txn, &owed)?;
         }
         let bytes = crate::codec::encode(&state)?;
         txn.open_table(tables::META).stored()?.insert(super::state::STATE_KEY, &*bytes).stored()?;
@@ -250,11 +297,33 @@ impl Shared {
         Ok(signed)
     }
 
-    fn checkpoint_at(&self, size: u64) -> Result<Option<SignedCheckpoint>> {
+    /// What the log key has signed of this size and root already, where it is in the store.
+    fn checkpoint_at(&self, size: u64, root: &Hash) -> Result<Option<SignedCheckpoint>> {
+        let ledger = self.ledger();
+        let Some((key, _)) = ledger.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
         let txn = self.database()?.get()?.begin_read().stored()?;
-        let table = txn.open_table(tables::CHECKPOINTS).stored()?;
-        let note = table.get(size).stored()?.map(|n| n.value().to_vec());
-        note.map(|note| SignedCheckpoint::parse(&note).map_err(Error::from)).transpose()
+        let note = tables::get_bytes(&txn.open_table(tables::CHECKPOINTS).stored()?, size)?;
+        let signed = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
+        Ok(signed.filter(|signed| {
+            let checkpoint = signed.checkpoint();
+            checkpoint.size() == size && checkpoint.root() == *root && signed.verify(key).is_ok()
+        }))
+    }
+
+    /// The root of what the file holds at this size.
+    fn root_at(&self, size: u64) -> Result<Hash> {
+        guarded(|| crate::merkle::root(&self.stored()?, size))
+    }
+
+    /// Before a purge, with the turn: makes sure that the mark's size is one of those whose root it keeps. It is not after
+    /// a crash between the key file's write and the store's.
+    pub(super) fn settle_mark(&self, core: &mut Core) -> Result<()> {
+        let Some(mark) = self.keys().as_ref().and_then(|keys| keys.file.mark()) else { return Ok(()) };
+        let rotated = self.ledger().rotation_roots().any(|(size, _)| size == mark.size);
+        if rotated || self.checkpoint_at(mark.size, &mark.root)?.is_some() {
+            return Ok(());
+        }
+        self.sign(core).map(|_| ())
     }
 
     /// Whether the policy wants a new epoch key now that there are `size` entries. An epoch in which nothing but its own
@@ -301,8 +370,8 @@ impl Shared {
             let keys = keys.as_mut().ok_or_else(missing)?;
             keys.check_replaceable()?;
             keys.check(self, &self.ledger(), core.state.size)?;
-            let root = core.frontier.root();
-            let rotation = keys.file.begin_rotation(core.state.size, root, &mut |out| self.random.fill(out))?;
+            let root_at = |size| self.root_at(size);
+            let rotation = keys.file.begin_rotation(core.state.size, &root_at, &mut |out| self.random.fill(out))?;
             keys.save(self)?;
             rotation
         };
@@ -313,7 +382,7 @@ impl Shared {
         self.commit(core, staging, |_| Ok(()))?;
         let mut keys = self.keys();
         let keys = keys.as_mut().ok_or_else(missing)?;
-        keys.file.settle_rotation(number, &public, core.state.size)?;
+        keys.file.settle_rotation(number, &public, core.state.size, &|size| self.root_at(size))?;
         keys.save(self)
     }
 }

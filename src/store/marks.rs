@@ -2,18 +2,31 @@
 //! each receiver of alerts was told.
 //!
 //! Invariant N3: the alerts that an evaluation raised and the mark of how far it went stand in one commit, and only where
-//! the mark is still where that evaluation began. So each alert is in the chain once, whatever is killed when.
+//! the mark is still where that evaluation began. So each alert is in the chain once, whatever is killed when. Invariant N9: a
+//! mark beyond the log, or one that was not written with the store's keys where these are here, counts as none: then what it
+//! passed over is looked at and delivered again.
 
 use super::commit::Staging;
 use super::shared::Shared;
 use super::tables::{self, Stored};
+use super::vouch::{RowMac, Vouched};
 use super::writer::Core;
-use super::{AuditLog, Receipt};
+use super::{AuditLog, Receipt, Snapshot};
 use crate::entry::{Kind, Retention};
 use crate::json::Object;
 use crate::{Result, Timestamp};
 use redb::{ReadableDatabase, ReadableTable};
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+/// What the table is called in MACs.
+const TABLE: &str = "marks";
+/// The one mark that is no seq, but stands for what a verification found.
+pub(crate) const TAMPERING: &str = "tampering";
+
+fn is_possible(mark: &str, at: u64, size: u64) -> bool {
+    mark == TAMPERING || at <= size
+}
 
 /// A mark that is to move in a commit.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +45,9 @@ impl Shared {
     pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::MARKS).stored()?;
-        Ok(table.get(mark).stored()?.map(|at| at.value()))
+        let at = table.get(mark).stored()?.map(|at| at.value());
+        drop(table);
+        Ok(at.filter(|row| self.counts(mark, row)).map(|(at, _)| at))
     }
 
     /// Where every mark stands.
@@ -40,12 +55,47 @@ impl Shared {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::MARKS).stored()?;
         let rows = table.iter().stored()?;
-        rows.map(|row| row.stored().map(|(mark, at)| (mark.value().to_owned(), at.value()))).collect()
+        let mut marks = BTreeMap::new();
+        for row in rows {
+            let (mark, row) = row.stored().map(|(mark, at)| (mark.value().to_owned(), at.value()))?;
+            if self.counts(&mark, &row) {
+                marks.insert(mark, row.0);
+            }
+        }
+        Ok(marks)
+    }
+
+    /// Whether a mark counts: it is one that the store's keys wrote, as far as they are here, and not beyond the log.
+    fn counts(&self, mark: &str, (at, mac): &(u64, RowMac)) -> bool {
+        let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
+        is_possible(mark, *at, size) && self.vouches(TABLE, mark.as_bytes(), &at.to_be_bytes(), mac) != Vouched::No
+    }
+
+    /// Says of each mark that cannot be what is wrong with it.
+    pub(crate) fn check_marks(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        for row in snapshot.table(tables::MARKS)?.iter().stored()? {
+            let (mark, row) = row.stored()?;
+            let (mark, (at, mac)) = (mark.value(), row.value());
+            let shown: String = mark.chars().take(80).collect();
+            if !is_possible(mark, at, snapshot.state.size) {
+                wrong.push(format!("the mark {shown:?} stands at {at}, beyond the log"));
+            } else if self.vouches(TABLE, mark.as_bytes(), &at.to_be_bytes(), &mac) == Vouched::No
+                && !(mac == [0; 16] && self.ledger().opened_without_key)
+            {
+                wrong.push(format!("the mark {shown:?} was not written with the store's keys"));
+            }
+        }
+        Ok(wrong)
     }
 
     /// Removes a mark; says whether there was one.
     pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
-        if self.mark(mark)?.is_none() {
+        let there = {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            txn.open_table(tables::MARKS).stored()?.get(mark).stored()?.is_some()
+        };
+        if !there {
             return Ok(false);
         }
         self.exclusive(|shared: &Shared, core: &mut Core| {
@@ -75,7 +125,8 @@ impl Shared {
             shared.commit(core, staging, |txn| {
                 let mut table = txn.open_table(tables::MARKS).stored()?;
                 for moved in moves {
-                    table.insert(moved.mark, moved.to).stored()?;
+                    let mac = shared.row_mac(TABLE, moved.mark.as_bytes(), &moved.to.to_be_bytes());
+                    table.insert(moved.mark, (moved.to, mac)).stored()?;
                 }
                 Ok(())
             })?;

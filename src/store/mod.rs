@@ -7,7 +7,7 @@
 //! where blocks are; `open`
 //! brings it all up, `sound` keeps redb from files that it would not survive, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
 //! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
-//! hands checkpoints out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
+//! hands checkpoints out. `vouch` authenticates rows that nothing else bears out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
 //! things lie in the file. Only this folder knows redb.
 
 mod agree;
@@ -64,6 +64,7 @@ mod tables;
 mod turn;
 mod varint;
 mod view;
+mod vouch;
 mod writer;
 mod zones;
 
@@ -73,7 +74,7 @@ pub(crate) use guard::guarded;
 pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use lookup::Postings;
-pub(crate) use marks::{Move, Own};
+pub(crate) use marks::{Move, Own, TAMPERING};
 pub(crate) use merge::{Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
 pub use options::Options;
 pub(crate) use pages::Flaw;
@@ -93,6 +94,7 @@ pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;
 pub use storage::Storage;
+pub(crate) use vouch::Vouched;
 pub(crate) use zones::{Zones, of_those as zones_of};
 
 /// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.

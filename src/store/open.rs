@@ -136,7 +136,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
     let policies = options.policies.clone();
     let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default(), purged: SeqSet::new() };
-    let shared = share(options, source, database, loaded, keys)?;
+    let shared = share(options, source, database, loaded, keys, None)?;
     shared.exclusive(|shared, core| {
         let mut staging = Staging::new(shared, core)?;
         staging.own(Kind::Genesis, genesis.to_json(), None)?;
@@ -190,10 +190,10 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
         (_, None) => None,
     };
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
-    // A stray key file beside a store that was made without keys is not its.
-    let keys = keys.filter(|_| signed);
+    let (keys, stray) =
+        keys.map_or((None, None), |keys| if signed { (Some(keys), None) } else { (None, Some(keys.stray())) });
     place::remove_left(&source, &loaded.ledger);
-    let shared = share(options, source, database, loaded, keys)?;
+    let shared = share(options, source, database, loaded, keys, stray)?;
     if let Some(keys) = &mut *shared.keys() {
         keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
     }
@@ -220,6 +220,7 @@ fn share(
     database: Arc<Handle>,
     loaded: Loaded,
     keys: Option<Keyring>,
+    stray: Option<String>,
 ) -> Result<Arc<Shared>> {
     let Loaded { core, generations, ledger, purged } = loaded;
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
@@ -240,6 +241,7 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         ledger: RwLock::new(Arc::new(ledger)),
         keys: Mutex::new(keys),
+        stray,
         epoch_began: Mutex::default(),
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
@@ -281,7 +283,9 @@ impl Shared {
 /// Reads what is kept in memory.
 pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database)?;
-    let state = snapshot.state.clone();
+    let mut state = snapshot.state.clone();
+    // What the state says of it is in nobody's signature; verification compares the two.
+    state.signed = snapshot.newest_signed(state.size)?;
     let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
     if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
         return Err(Error::damaged("the state of the store contradicts itself; restore a backup"));

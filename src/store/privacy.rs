@@ -85,6 +85,9 @@ impl AuditLog {
     /// missing; what the disk says: the message tells whether it has happened.
     pub fn erase(&self, subject: &str, reason: &str, actor: &str) -> Result<Receipt> {
         self.shared().exclusive(Shared::settle_masters)?;
+        if self.shared().keys().is_some() {
+            self.shared().check_subjects()?;
+        }
         let target = self.target(subject)?;
         let (reason, actor) = (target.rename(reason), target.rename(actor));
         let (reason, actor) = (self.statement("reason", &reason)?, self.statement("actor", &actor)?);

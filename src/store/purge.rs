@@ -88,6 +88,7 @@ impl AuditLog {
                 shared.commit(core, staging, |_| Ok(()))?;
             }
             clock.check()?;
+            shared.settle_mark(core)?;
             Ok(clock.now())
         })?;
         self.flush_index()?;
@@ -229,8 +230,7 @@ fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> R
     Ok(Planned { plan, days, ledger })
 }
 
-/// Every size that was ever signed and handed out. The key file's mark is one of them, or that of a checkpoint whose commit
-/// failed, which nobody has.
+/// Every size that was ever signed and handed out, the key file's mark among them ([`Shared::settle_mark`]).
 fn sizes(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<u64>> {
     let mut sizes = Vec::new();
     snapshot.scan_checkpoints(&mut |size, _| {
@@ -355,6 +355,7 @@ impl Shared {
         let mut staging = Staging::new(self, core)?;
         let detail = record.to_json().as_object().cloned().unwrap_or_else(Object::new);
         let receipt = staging.own(Kind::Purge, detail, None)?;
+        let windows = self.windows_after(&newest, &anew.cut.taken, &anew.cut.gone)?;
         let taken = anew.cut.taken.encode();
         let (mut old, mut synced) = (None, Ok(()));
         let committed = self.commit_to(
@@ -363,6 +364,10 @@ impl Shared {
             Some(fresh),
             |txn| {
                 txn.open_table(tables::PURGES).stored()?.insert(receipt.seq, &*taken).stored()?;
+                let mut senders = txn.open_table(tables::SENDERS).stored()?;
+                for (id, window) in &windows {
+                    senders.insert(id.as_str(), &**window).stored()?;
+                }
                 Ok(())
             },
             || {

@@ -239,6 +239,32 @@ impl Snapshot {
         walk!(self, tables::CHECKPOINTS, .., |key, value| each(key, value)?)
     }
 
+    /// The largest size up to this one of which there is a checkpoint; zero without any.
+    pub(crate) fn newest_signed(&self, size: u64) -> Result<u64> {
+        let newest = self.table(tables::CHECKPOINTS)?.range(..=size).stored()?.next_back().transpose().stored()?;
+        Ok(newest.map_or(0, |(size, _)| size.value()))
+    }
+
+    /// The note of the checkpoint of this size.
+    pub(crate) fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>> {
+        tables::get_bytes(&self.table(tables::CHECKPOINTS)?, size)
+    }
+
+    /// Whether anybody who reads the log has a mark.
+    pub(crate) fn has_marks(&self) -> Result<bool> {
+        Ok(self.table(tables::MARKS)?.len().stored()? > 0)
+    }
+
+    /// Whether anybody has a key of sealed values.
+    pub(crate) fn has_subjects(&self) -> Result<bool> {
+        Ok(self.table(tables::SUBJECTS)?.len().stored()? > 0)
+    }
+
+    /// What anchors gave: size, name of the anchor, record.
+    pub(crate) fn scan_attestations(&self, each: &mut dyn FnMut(u64, &str, &[u8]) -> Result<()>) -> Result<()> {
+        walk!(self, tables::ATTESTATIONS, .., |key, value| each(key.0, key.1, value)?)
+    }
+
     /// How many rows some tables have: postings, columns, nodes.
     pub(crate) fn row_counts(&self) -> Result<(u64, u64, u64)> {
         Ok((

@@ -3,8 +3,13 @@
 use super::Receipt;
 use super::commit::Staging;
 use super::draft::Job;
+use super::tables::{self, Stored};
+use super::vouch::{RowMac, Vouched};
+use super::{Shared, Snapshot};
 use crate::codec;
+use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Result};
+use redb::ReadableDatabase;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -15,6 +20,8 @@ pub(crate) const REMEMBERED: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Window {
     recorded: BTreeMap<u64, u64>,
+    /// The MAC over the numbers, only where one of their entries was purged: the others name their sender themselves.
+    mac: Vec<u8>,
 }
 
 /// Whether a number was recorded before.
@@ -48,21 +55,129 @@ impl Window {
         self.recorded.iter().map(|(&number, &seq)| (number, seq))
     }
 
+    /// Whether it carries a MAC.
+    pub(crate) fn has_mac(&self) -> bool {
+        !self.mac.is_empty()
+    }
+
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         Ok(codec::encode(self)?)
     }
 
     /// The numbers rise, or the same window would have two forms.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Window> {
-        let rows: Vec<(u64, u64)> = codec::decode(bytes)?;
+        let (rows, mac): (Vec<(u64, u64)>, Vec<u8>) = codec::decode(bytes)?;
+        if !matches!(mac.len(), 0 | 16) {
+            return Err(Error::damaged("the MAC of a sender has another length"));
+        }
         if !rows.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(Error::damaged("the numbers of a sender are not in order"));
         }
-        Ok(Window { recorded: rows.into_iter().collect() })
+        Ok(Window { recorded: rows.into_iter().collect(), mac })
+    }
+
+    /// Forgets the numbers for which `keep` does not speak.
+    fn retain(&mut self, mut keep: impl FnMut(u64, u64) -> Result<bool>) -> Result<()> {
+        let mut gone = Vec::new();
+        for (number, seq) in self.seqs() {
+            if !keep(number, seq)? {
+                gone.push(number);
+            }
+        }
+        gone.iter().for_each(|number| _ = self.recorded.remove(number));
+        Ok(())
+    }
+}
+
+/// What the table is called in MACs.
+const TABLE: &str = "senders";
+
+/// Whether the entry at `seq` names this sender and number; `None` where it is not there.
+fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<bool>> {
+    let names = |entry: crate::Entry| {
+        let sender = entry.call().and_then(|call| call.sender.as_ref());
+        sender.is_some_and(|sender| sender.id == id && sender.number == number)
+    };
+    Ok(if seq < snapshot.state.size { snapshot.find(seq)?.map(names) } else { Some(false) })
+}
+
+impl Shared {
+    /// Whether what a window says of purged entries was written with the store's keys.
+    pub(crate) fn window_vouched(&self, id: &str, window: &Window) -> Result<Vouched> {
+        let mac = <RowMac>::try_from(window.mac.as_slice()).unwrap_or_default();
+        Ok(self.vouches(TABLE, id.as_bytes(), &codec::encode(&window.recorded)?, &mac))
+    }
+
+    /// The stored form of a window.
+    pub(super) fn encode_window(&self, id: &str, window: &Window, purged: &SeqSet) -> Result<Vec<u8>> {
+        let mut window = window.clone();
+        window.mac.clear();
+        if self.keys().is_some() && window.seqs().any(|(_, seq)| purged.contains(seq)) {
+            window.mac = self.row_mac(TABLE, id.as_bytes(), &codec::encode(&window.recorded)?).to_vec();
+        }
+        window.encode()
+    }
+
+    /// The windows that name entries which a purge takes, as they stand after it: from then on their MAC speaks for them,
+    /// so that of each number its entry is asked once more.
+    pub(super) fn windows_after(
+        &self,
+        snapshot: &Snapshot,
+        taken: &SeqSet,
+        gone: &SeqSet,
+    ) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut rows = Vec::new();
+        snapshot.scan_senders(&mut |id, window| {
+            // One that cannot be read is left as it is, for a verification to find.
+            let Ok(mut window) = window else { return Ok(()) };
+            if window.seqs().any(|(_, seq)| taken.contains(seq)) {
+                let vouched = self.window_vouched(id, &window)? != Vouched::No;
+                window.retain(|number, seq| Ok(named(snapshot, seq, id, number)?.unwrap_or(vouched)))?;
+                rows.push((id.to_owned(), self.encode_window(id, &window, gone)?));
+            }
+            Ok(())
+        })?;
+        Ok(rows)
     }
 }
 
 impl Staging<'_> {
+    /// A sender's window as the file has it, without what nothing bears out: seqs that are not recorded yet, and purged ones that
+    /// were not written with the store's keys.
+    pub(super) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
+        let shared = self.shared();
+        let txn = shared.database()?.get()?.begin_read().stored()?;
+        let Some(bytes) = tables::get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
+            return Ok(Window::default());
+        };
+        let mut window = Window::decode(&bytes)?;
+        let purged = shared.purged();
+        let vouched = if window.seqs().any(|(_, seq)| purged.contains(seq)) {
+            shared.window_vouched(id, &window)? != Vouched::No
+        } else {
+            true
+        };
+        window.retain(|_, seq| Ok(seq < committed && (vouched || !purged.contains(seq))))?;
+        Ok(window)
+    }
+
+    /// Makes sure that the entry at `seq`, one of the `committed` ones, names this sender and number; of a purged one the
+    /// window was asked when it was read (J3).
+    pub(super) fn bears_out(&self, id: &str, number: u64, seq: u64, committed: u64) -> Result<bool> {
+        if seq >= committed {
+            return Ok(true);
+        }
+        let shared = self.shared();
+        Ok(named(&shared.stored()?, seq, id, number)?.unwrap_or_else(|| shared.purged().contains(seq)))
+    }
+
+    /// Forgets the numbers of a window that their entries do not bear out; says whether there were any.
+    pub(super) fn scrub(&self, id: &str, window: &mut Window, committed: u64) -> Result<bool> {
+        let before = window.recorded.len();
+        window.retain(|number, seq| self.bears_out(id, number, seq, committed))?;
+        Ok(window.recorded.len() < before)
+    }
+
     /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
     /// a job's entries stand together in one commit, so where the first is, the others follow.
     pub(super) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {

@@ -191,7 +191,8 @@ impl Away {
             (_, None) => None,
         };
         let keys = match (keys, &told.log_key) {
-            (_, None) => None,
+            (Some(keys), None) => return Err(Error::new(ErrorKind::Key, keys.stray())),
+            (None, None) => None,
             (Some(keys), Some(key)) if keys.file.verifier().to_string() == *key => Some(keys),
             (Some(keys), Some(_)) => {
                 let message = format!("the key file belongs to {}, not to this store", keys.file.origin());
@@ -232,7 +233,7 @@ impl Away {
         let missing = || Error::new(ErrorKind::Key, "this key file lacks the master key that the store's owner uses");
         let keys = self.keys.as_ref().ok_or_else(missing)?;
         let master = keys.file.master_key(KeyId(told.row.master)).ok_or_else(missing)?;
-        let key = SubjectKey::unwrap(&told.row.wrapped, &MasterKey::new(*master.bytes()), &told.id)?;
+        let key = SubjectKey::unwrap(&told.row.wrapped, &MasterKey::new(*master.bytes()), &told.id, &told.row.members)?;
         Ok((NewSubject { id: told.id, key, members: told.row.members }, told.durable))
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(super) policies: RwLock<Arc<Policies>>,
     pub(super) ledger: RwLock<Arc<Ledger>>,
     pub(super) keys: Mutex<Option<Keyring>>,
+    /// What is wrong, where keys were found that this store, which was made without any, does not belong to.
+    pub(crate) stray: Option<String>,
     /// The entry with which the present epoch began, and when it was recorded, once somebody has asked.
     pub(super) epoch_began: Mutex<Option<(u64, Timestamp)>>,
     /// Every seq that was purged.

@@ -3,7 +3,9 @@
 //! Invariant U1: a subject's key is on the disk no later than the first entry sealed under it; both stand in one commit.
 //! Invariant U2: a subject has at most one key at a time, whichever threads ask; one that was destroyed never comes back,
 //! also not with an entry that was on its way while it was destroyed. Invariant U3: every row is wrapped under a master
-//! key that the key file on the disk holds; an old master key is destroyed only when no row needs it any more.
+//! key that the key file on the disk holds; an old master key is destroyed only when no row needs it any more. Invariant
+//! U5: whose key a row is is bound into its wrap, and looked at before anything is sealed under it or destroyed because of it:
+//! whoever only writes to the file cannot have one person's values destroyed for another's, or kept from being destroyed.
 //!
 //! A subject is found by its pseudonyms under the live pseudonym keys, so nobody without the key file learns whose key a
 //! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
@@ -195,6 +197,13 @@ fn no_keys() -> Error {
     Error::new(ErrorKind::Key, "the store's key file is not here, and sealed values need it; bring it back")
 }
 
+fn changed(id: &str) -> Error {
+    Error::damaged(format!(
+        "the key {id} of sealed values, or whose it is, was changed in the file: nothing is shown or destroyed by it; see what else was \
+         changed (attestlog verify), and restore a backup"
+    ))
+}
+
 impl Shared {
     /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
     pub(super) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
@@ -206,27 +215,29 @@ impl Shared {
             return Ok((cached.subject.clone(), cached.durable));
         }
         let mut row = None;
+        // A tag that leads to a key of others counts for nothing; verification names it.
         {
             let txn = self.database()?.get()?.begin_read().stored()?;
             let table = txn.open_table(SUBJECT_TAGS).stored()?;
             for tag in &tags {
                 if let Some(id) = table.get(tag.as_str()).stored()? {
-                    row = Some(id.value().to_owned());
+                    row = Some((tag, id.value().to_owned()));
                     break;
                 }
             }
         }
         let found = match &row {
-            Some(id) => match self.subject_key(id) {
+            Some((found, id)) => match self.subject_key(id) {
                 // A store that was restored from before an erasure: nobody has the master key any more. What was sealed
-                // then stays sealed, and what is sealed from now on needs another key.
-                Err(e) if e.kind() == ErrorKind::Key => None,
-                other => other?,
+                // then stays sealed, and what is sealed from now on needs another key. So it does where the row was
+                // changed.
+                Err(e) if matches!(e.kind(), ErrorKind::Key | ErrorKind::Damaged) => None,
+                other => other?.filter(|(row, _)| tag(&row.members) == **found),
             },
             None => None,
         };
         let (subject, durable) = match row.zip(found) {
-            Some((id, (row, key))) => (NewSubject { id, key, members: row.members }, true),
+            Some(((_, id), (row, key))) => (NewSubject { id, key, members: row.members }, true),
             None => {
                 let mut random = |out: &mut [u8]| {
                     self.random.fill(out);
@@ -257,7 +268,8 @@ impl Shared {
             );
             Error::new(ErrorKind::Key, message)
         })?;
-        let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id)?;
+        let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members);
+        let key = key.map_err(|_| changed(id))?;
         Ok(Some((row, key)))
     }
 
@@ -274,7 +286,7 @@ impl Shared {
         let master = keys.as_ref().and_then(|keys| keys.file.master_key(keys.master)).ok_or_else(no_keys)?;
         let (id, master) = (master.id().0, MasterKey::new(*master.bytes()));
         let wrap = |subject: NewSubject| {
-            let wrapped = subject.key.wrap(&master, &subject.id, &mut |out| {
+            let wrapped = subject.key.wrap(&master, &subject.id, &subject.members, &mut |out| {
                 self.random.fill(out);
                 Ok(())
             })?;
@@ -341,12 +353,13 @@ impl Shared {
         loop {
             let Some((id, row)) = next_row(&subjects, &at)? else { return Ok(wrapped) };
             let mut row: Row = codec::decode(&row)?;
-            // A key that no master key here opens is lost already; it is left as it is.
+            // A key whose master key is gone is lost already; it is left as it is.
             if row.master != newest.0
                 && let Some(old) = file.master_key(KeyId(row.master))
-                && let Ok(key) = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*old.bytes()), &id)
             {
-                row.wrapped = key.wrap(&master, &id, &mut |out| {
+                let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*old.bytes()), &id, &row.members);
+                let key = key.map_err(|_| changed(&id))?;
+                row.wrapped = key.wrap(&master, &id, &row.members, &mut |out| {
                     self.random.fill(out);
                     Ok(())
                 })?;
@@ -375,16 +388,42 @@ impl Shared {
             let opens = self.keys().as_ref().is_none_or(|keys| {
                 // A store that was restored from before an erasure has keys under a master key that is gone, and says so.
                 let Some(master) = keys.file.master_key(KeyId(row.master)) else { return true };
-                SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id).is_ok()
+                SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members).is_ok()
             });
             see(
                 id,
                 match (found, opens) {
-                    (_, false) => Some("the master key that it names does not open it"),
+                    (_, false) => {
+                        Some("it, or whose it is, is not what was written under the master key that it names")
+                    }
                     (false, _) => Some("it is not found by the people whose it is"),
                     (true, true) => None,
                 },
             );
+        }
+        for row in tags.range::<&str>(..).stored()? {
+            let (by, id) = row.stored()?;
+            let row = super::tables::get_bytes(&subjects, id.value())?.and_then(|row| codec::decode::<Row>(&row).ok());
+            if row.is_none_or(|row| tag(&row.members) != by.value()) {
+                see(id.value(), Some("it is found by people whose it is not"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Before anything is destroyed: whose each key is must be what was written, or the keys of others would go, and
+    /// those of whoever is meant would stay.
+    pub(super) fn check_subjects(&self) -> Result<()> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(SUBJECTS).stored()?;
+        let keys = self.keys();
+        let file = &keys.as_ref().ok_or_else(no_keys)?.file;
+        for row in table.range::<&str>(..).stored()? {
+            let (id, row) = row.stored()?;
+            let row: Row = codec::decode(row.value())?;
+            let Some(master) = file.master_key(KeyId(row.master)) else { continue };
+            let master = MasterKey::new(*master.bytes());
+            SubjectKey::unwrap(&row.wrapped, &master, id.value(), &row.members).map_err(|_| changed(id.value()))?;
         }
         Ok(())
     }

@@ -46,8 +46,9 @@ pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(
 /// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
 pub(crate) const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
 
-/// How far somebody has come who reads the log behind the writer → the seq from which they go on.
-pub(crate) const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
+/// How far somebody has come who reads the log behind the writer → the seq from which they go on, and its
+/// [`RowMac`](super::vouch::RowMac).
+pub(crate) const MARKS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
 
 /// Where the rows of a facet stand in [`POSTINGS`]. Facets with few values, whose rows are long, come before those with
 /// many, whose rows are short: a long row has leaf pages to itself, and so would each row that is put in directly before

@@ -84,6 +84,8 @@ findings! {
     SubjectKeyMismatch = "subject_key_mismatch",
     /// A page of the file is not as it was written, or a key in it leads elsewhere than it should: answers could lack rows.
     PageDamaged = "page_damaged",
+    /// A row of a small table that no entry bears out says what cannot be, or was not written with the store's keys.
+    SmallTableMismatch = "small_table_mismatch",
     /// A part of the file cannot be read.
     FileDamaged = "file_damaged",
 }

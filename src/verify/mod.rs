@@ -4,8 +4,8 @@
 //! hashes it, follows the links, and collects what the index should say of it (`terms`). `batch` compares what a batch's pieces
 //! come to with the index. `work` has both done on as many threads as there are. `whole` takes the results in order and checks
 //! what spans them: the tree, zones, rollups, senders, terms, the state (`derived`); `signed` holds the history against
-//! signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values; `pages` checks
-//! that what is looked up is what was walked over.
+//! signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values, `small` at the tables
+//! that no entry bears out; `pages` checks that what is looked up is what was walked over.
 //! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
@@ -17,6 +17,7 @@ mod pages;
 mod piece;
 mod sealed;
 mod signed;
+mod small;
 mod terms;
 mod whole;
 mod work;
@@ -26,6 +27,7 @@ pub use noted::{Noted, Verifications};
 
 use crate::anchor::Kept;
 use crate::note::VerifierKey;
+use crate::restored::Restored;
 use crate::{AuditLog, Hash, Result};
 use std::fmt;
 use std::sync::Arc;
@@ -109,6 +111,11 @@ pub struct Verification {
     /// not show it: what lies behind everything that was kept elsewhere and behind the beginning of the present epoch
     /// (which counts only where the key was given from outside). The size of the log where nothing lies open.
     pub rewritable_from: u64,
+    /// When the log was made out of an older copy, as its entries say: what was recorded and signed since the copy is lost.
+    pub restored: Vec<Restored>,
+    /// The small tables that hold what neither the entries nor a MAC can vouch for here: the store has no keys, or they are
+    /// not at hand.
+    pub not_authenticated: Vec<&'static str>,
     /// Everything that is wrong, by seq.
     pub findings: Vec<Finding>,
     /// How long it took, in seconds.

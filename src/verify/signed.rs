@@ -19,6 +19,8 @@ pub(super) struct Signed<'a> {
     checkpoints: Vec<(u64, Vec<u8>)>,
     purges: &'a BTreeMap<u64, SeqSet>,
     mark: Option<(u64, Hash)>,
+    /// What is wrong with the keys that were found for a store without keys.
+    stray: Option<String>,
     /// Every size whose root a purge must have kept.
     pub sizes: Vec<u64>,
     roots: BTreeMap<u64, Option<Hash>>,
@@ -54,7 +56,7 @@ impl<'a> Signed<'a> {
         let mut roots: BTreeMap<u64, Option<Hash>> = sizes.iter().map(|&size| (size, None)).collect();
         roots.extend(mark.map(|(size, _)| (size, None)));
         roots.extend(options.against.iter().map(|kept| (kept.checkpoint.checkpoint().size(), None)));
-        Ok(Signed { options, checkpoints, purges, mark, sizes, roots })
+        Ok(Signed { options, checkpoints, purges, mark, stray: shared.stray.clone(), sizes, roots })
     }
 
     /// Every size whose root somebody will ask for, rising.
@@ -104,6 +106,9 @@ impl<'a> Signed<'a> {
             );
         }
         self.mark(size, &mut reach);
+        if let Some(stray) = &self.stray {
+            reach.find(K::KeyMismatch, 0, stray.clone());
+        }
         for kept in &self.options.against {
             self.against(kept, key, size, &mut reach);
         }
@@ -164,8 +169,11 @@ impl<'a> Signed<'a> {
                 "the store has {size} entries, its key file has signed {marked}: it was cut, or is an older copy"
             );
             reach.find(K::Rollback, None, detail);
-        } else if self.root(marked).is_some_and(|known| known != root) {
-            reach.find(K::Fork, None, format!("the key file has signed another history of {marked} entries"));
+        } else if self.root(marked) != Some(root) {
+            let detail = format!(
+                "the first {marked} entries are not those that the key file has signed: another history was put in their place"
+            );
+            reach.find(K::Fork, None, detail);
         }
     }
 

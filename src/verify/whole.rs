@@ -12,6 +12,7 @@ use super::{Verification, VerifyOptions};
 use crate::entry::{Kind, OwnEntry};
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
+use crate::restored::Restored;
 use crate::retention::{ClockEvent, PurgeRecord, SeqSet, is_within};
 use crate::store::{BATCH, Hashes, Kept, NODE_LEVEL, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result, Timestamp};
@@ -62,7 +63,15 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let rollups = rollups.unwrap_or_else(|| Err(Error::damaged("the statistics could not be read")));
     whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, rollups, threads));
     whole.sealed(log);
+    let small = guarded(|| super::small::check(log.shared(), &snapshot, &purged)).unwrap_or_else(|e| {
+        whole.find(K::FileDamaged, None, e.to_string());
+        Default::default()
+    });
+    whole.findings.extend(small.findings);
     let reach = whole.signed.judge(&whole.ledger, &snapshot, &whole.expiries);
+    // An entry that cannot be read any more was found already.
+    let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
+    let restored = whole.restored.iter().filter_map(|(seq, own)| Restored::of(*seq, recorded_at(*seq)?, own)).collect();
     let mut findings = whole.findings;
     findings.extend(reach.findings);
     findings.sort_unstable();
@@ -79,6 +88,8 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         anchored: reach.anchored_size > 0,
         anchored_size: reach.anchored_size,
         rewritable_from: reach.rewritable_from,
+        restored,
+        not_authenticated: small.not_authenticated,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
@@ -121,6 +132,8 @@ struct Whole<'a> {
     named: BTreeMap<u64, u64>,
     chained: BTreeMap<u64, (u64, Hash, Hash, u64)>,
     last_recorded_at: i64,
+    /// Entries about restorings.
+    restored: Vec<(u64, OwnEntry)>,
 }
 
 impl<'a> Whole<'a> {
@@ -143,6 +156,7 @@ impl<'a> Whole<'a> {
             named: BTreeMap::new(),
             chained: BTreeMap::new(),
             last_recorded_at: i64::MIN,
+            restored: Vec::new(),
         }
     }
 
@@ -207,6 +221,9 @@ impl<'a> Whole<'a> {
         piece.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
         for (seq, recorded_at, own) in piece.own {
             self.clocked(seq, recorded_at, &own);
+            if own.kind == Kind::Restore {
+                self.restored.push((seq, own.clone()));
+            }
             if let Err(e) = self.ledger.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }

@@ -1,6 +1,8 @@
 //! Attacks that once went through, one file for each attacker. Each test opens with the story of the attack, and fails
 //! without what stops it now. DESIGN.md, "Threat model", has the same attackers as rows.
 
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../store_common/mod.rs"]
 mod store_common;
 

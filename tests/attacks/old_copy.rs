@@ -1,1 +1,298 @@
 //! Somebody who kept an older copy of the store.
+
+use super::common::{Place, Ran, call, json};
+use super::store_common::clock;
+use attestlog::json::Json;
+use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault};
+use attestlog::{AuditLog, ErrorKind, FindingKind, Options, Result, ToolCall, VerifyOptions};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+fn record(place: &Place, store: &str, user: &str, more: &[&str]) -> Ran {
+    let args = [&["record", store, "--no-alerts"], more].concat();
+    place.run_with(&args, call("c", user, "look", "").as_bytes())
+}
+
+/// A store `v` whose newest signed history is not in it any more: a copy from before eve was recorded, lengthened beyond
+/// the mark without a key, stands in its place.
+fn forged() -> Place {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    record(&place, "v", "alice", &[]).ok();
+    std::fs::copy(place.path("v"), place.path("copy")).unwrap();
+    record(&place, "v", "eve", &[]).ok();
+    place.run(&["checkpoint", "v"]).ok();
+    for _ in 0..4 {
+        record(&place, "copy", "mallory", &["--unsigned", "--key", "/nonexistent"]).ok();
+    }
+    std::fs::rename(place.path("copy"), place.path("v")).unwrap();
+    place
+}
+
+/// Below the key file's mark only sizes were compared. Somebody without a key took a copy, waited until eve's call was
+/// recorded and signed, lengthened the copy beyond the mark and put it in the store's place. The next call was recorded
+/// on top of it, the next signature took the mark along, and from then on all was signed and verified clean: without eve.
+#[test]
+fn a_forged_history_beyond_the_mark_gets_no_signature() {
+    let place = forged();
+    let key = std::fs::read(place.path("v.key")).unwrap();
+    for ran in [record(&place, "v", "bob", &[]), place.run(&["checkpoint", "v"]), place.run(&["keys", "rotate", "v"])] {
+        assert!([2, 3].contains(&ran.code), "{ran:?}");
+        assert!(ran.err.contains("another history was put in its place"), "{}", ran.err);
+        assert!(ran.err.contains("attestlog restore"), "it says what to do: {}", ran.err);
+    }
+    assert_eq!(std::fs::read(place.path("v.key")).unwrap(), key, "the mark stays");
+    let found = json(&place.run(&["verify", "v", "--json"]).code(1).out);
+    let findings = found.get("findings").and_then(Json::as_array).unwrap();
+    assert!(findings.iter().any(|f| f.get("kind").and_then(Json::as_str) == Some("fork")), "{findings:?}");
+    let health = place.run(&["health", "v"]).code(1).out;
+    assert!(health.contains("another history was put in its place"), "{health}");
+    // The store that was signed goes on as before.
+    let place = Place::with_store();
+    record(&place, "s", "alice", &[]).ok();
+    record(&place, "s", "eve", &[]).ok();
+    place.run(&["verify", "s"]).ok();
+}
+
+/// The way out of it is `restore`, also for a copy that is longer than what was signed. It names what the key file had
+/// signed, and only then moves the mark: `restore` used to look at the sizes alone and said nothing of a longer copy.
+#[test]
+fn restoring_such_a_copy_names_what_was_signed() {
+    let place = forged();
+    let signed = KeyFile::load(&place.path("v.key"), None).unwrap().mark().unwrap();
+    std::fs::rename(place.path("v"), place.path("forged")).unwrap();
+    place.run(&["restore", "forged", "v", "--actor", "ops", "--reason", "disk"]).ok();
+    let line = place.run(&["query", "v", "--kind", "restore", "--json"]).json();
+    let detail = line.get("detail").unwrap();
+    assert_eq!(detail.get("signed_size").and_then(Json::as_u64), Some(signed.size));
+    assert_eq!(detail.get("signed_root").and_then(Json::as_str), Some(&*signed.root.to_string()));
+    record(&place, "v", "bob", &[]).ok();
+}
+
+/// Keys in the memory of a host.
+#[derive(Debug, Default)]
+struct Memory(Mutex<Option<Vec<u8>>>);
+
+impl KeyVault for Memory {
+    fn name(&self) -> String {
+        "the test's memory".to_owned()
+    }
+
+    fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        Ok(self.0.lock().unwrap().clone().map(Zeroizing::new))
+    }
+
+    fn store(&self, text: &[u8]) -> Result<()> {
+        *self.0.lock().unwrap() = Some(text.to_vec());
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct SharedVault(Arc<Memory>);
+
+impl KeyVault for SharedVault {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        self.0.load()
+    }
+
+    fn store(&self, text: &[u8]) -> Result<()> {
+        self.0.store(text)
+    }
+}
+
+fn quiet() -> Options {
+    Options::new().background(false)
+}
+
+fn call_by(user: &str) -> ToolCall {
+    ToolCall::new("c", user, "look")
+}
+
+/// Puts a copy without eve, lengthened without keys, in the place of the store that these options open.
+fn forge(path: &Path, options: &dyn Fn() -> Options) {
+    let copy = path.with_extension("copy");
+    let log = options().open(path).unwrap();
+    log.record(call_by("alice")).unwrap();
+    log.close().unwrap();
+    std::fs::copy(path, &copy).unwrap();
+    let log = options().open(path).unwrap();
+    log.record(call_by("eve")).unwrap();
+    log.checkpoint().unwrap();
+    log.close().unwrap();
+    lengthen(&copy);
+    std::fs::rename(&copy, path).unwrap();
+}
+
+fn lengthen(copy: &Path) {
+    let log = quiet().without_keys().unsigned(true).open(copy).unwrap();
+    for _ in 0..4 {
+        log.record(call_by("mallory")).unwrap();
+    }
+    log.close().unwrap();
+}
+
+#[track_caller]
+fn assert_refused(log: &AuditLog) {
+    for refused in [log.record(call_by("bob")).map(|_| ()), log.checkpoint().map(|_| ()), log.rotate_epoch_key()] {
+        let e = refused.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+    }
+    let found = log.verify(&VerifyOptions::new()).unwrap();
+    assert!(found.findings.iter().any(|f| f.kind == FindingKind::Fork), "{:?}", found.findings);
+}
+
+/// The same with keys in a vault of the host's, and with keys in an environment variable whose mark is of that time.
+#[test]
+fn keys_in_a_vault_or_in_the_environment_sign_no_forged_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("v");
+    let vault = SharedVault(Arc::default());
+    let options = || quiet().key_vault(vault.clone());
+    options().create(&path).unwrap().close().unwrap();
+    forge(&path, &options);
+    assert_refused(&options().open(&path).unwrap());
+
+    let text = vault.load().unwrap().unwrap();
+    // Nobody else reads or sets this variable.
+    let variable = "ATTESTLOG_TEST_OLD_COPY_KEYS";
+    let ran = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "old_copy::environment_child", "--ignored", "--nocapture"])
+        .env(variable, STANDARD.encode(&*text))
+        .env("ATTESTLOG_TEST_OLD_COPY_STORE", &path)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+}
+
+/// Run by the test above, with the variable set.
+#[test]
+#[ignore = "run by another test with its environment"]
+fn environment_child() {
+    let Some(path) = std::env::var_os("ATTESTLOG_TEST_OLD_COPY_STORE") else { return };
+    let options = quiet().key_vault(EnvironmentKeys::new("ATTESTLOG_TEST_OLD_COPY_KEYS"));
+    assert_refused(&options.open(path).unwrap());
+}
+
+/// A mark of before a purge is still compared: the purge keeps what its root is made of, also where the checkpoint of that
+/// size never reached the store (the key file is written first, and a crash may come in between).
+#[test]
+fn the_mark_is_compared_after_a_purge_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, key) = (dir.path().join("v"), dir.path().join("v.key"));
+    let clock = clock();
+    let options = || quiet().clock(clock.clone());
+    let log = options().create(&path).unwrap();
+    for turn in 0..301 {
+        log.record(call_by("alice").turn(turn)).unwrap();
+    }
+    // As after a crash between the two writes: the key file knows of a checkpoint that the store lacks.
+    let (size, root, killed) = (log.size(), log.root_at(log.size()).unwrap(), std::fs::read(&path).unwrap());
+    let mut keys = KeyFile::load(&key, None).unwrap();
+    log.close().unwrap();
+    std::fs::write(&path, &killed).unwrap();
+    keys.raise_mark(size, &|_| Ok(root)).unwrap();
+    keys.save(&key, &mut |out| out.fill(1)).unwrap();
+
+    let log = options().open(&path).unwrap();
+    clock.advance(Duration::from_secs(9000 * 86_400));
+    log.confirm_clock("ops", "time has passed").unwrap();
+    assert!(log.purge("ops").unwrap().purged > 0);
+    log.record(call_by("bob")).unwrap();
+    log.close().unwrap();
+    let log = options().open(&path).unwrap();
+    log.record(call_by("bob")).unwrap();
+    log.checkpoint().unwrap();
+    let found = log.verify(&VerifyOptions::new()).unwrap();
+    assert!(found.ok(), "{:?}", found.findings);
+    log.close().unwrap();
+    // The copy from before the purge, lengthened, is still found out.
+    std::fs::write(&path, killed).unwrap();
+    lengthen(&path);
+    lengthen(&path);
+    assert_refused(&options().open(&path).unwrap());
+}
+
+/// `restore` took signed entries out of the log, and every summary was silent: a report over the restored log said
+/// VERIFIED, and neither verification nor `health` mentioned it. Only who looked for the entry itself learned of it.
+#[test]
+fn every_summary_says_that_signed_entries_were_lost() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    let patient = |user: &str| call("c", user, "look", r#""patient_id":"P-1""#);
+    place.run_with(&["record", "v", "--no-alerts"], patient("alice").as_bytes()).ok();
+    place.run(&["backup", "v", "copy"]).ok();
+    place.run_with(&["record", "v", "--no-alerts"], patient("eve").as_bytes()).ok();
+    let signed = KeyFile::load(&place.path("v.key"), None).unwrap().mark().unwrap();
+    let before = place.run(&["health", "v", "--json"]).json();
+    assert_eq!(before.get("restored").and_then(Json::as_array).map(<[Json]>::len), Some(0));
+    std::fs::remove_file(place.path("v")).unwrap();
+    place.run(&["restore", "copy", "v", "--actor", "ops", "--reason", "disk"]).ok();
+
+    for args in [
+        &["verify", "v", "--json"][..],
+        &["health", "v", "--json"],
+        &["report", "access", "v", "--patient", "P-1", "--format", "json"],
+    ] {
+        let said = json(&place.run(args).out);
+        let [restored] = said.get("restored").and_then(Json::as_array).unwrap() else { panic!("{args:?}: {said:?}") };
+        assert_eq!(restored.get("actor").and_then(Json::as_str), Some("ops"), "{args:?}");
+        assert!(restored.get("at").and_then(Json::as_str).is_some(), "{args:?}");
+        assert_eq!(restored.get("signed_size").and_then(Json::as_u64), Some(signed.size), "{args:?}");
+        assert_eq!(restored.get("signed_root").and_then(Json::as_str), Some(&*signed.root.to_string()), "{args:?}");
+    }
+    let sentence = format!("{} entries had been signed", signed.size);
+    let report = ["report", "access", "v", "--patient", "P-1", "--format"];
+    let formats = ["text", "csv", "html", "fhir-r4", "fhir-r5"].map(|format| [&report[..], &[format]].concat());
+    for args in [vec!["verify", "v"], vec!["health", "v"]].into_iter().chain(formats) {
+        let said = place.run(&args).out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&sentence) && said.contains("by ops on "), "{args:?}: {said}");
+    }
+}
+
+/// A store that was made without keys, put in the place of a signed one: its key file was taken for a stray one and left
+/// aside, and record, verify and health went on as if nothing had been signed there.
+#[test]
+fn an_unsigned_store_in_the_place_of_a_signed_one_is_refused() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    record(&place, "v", "alice", &[]).ok();
+    let other = Options::new().without_keys().background(false).create(place.path("other")).unwrap();
+    other.record(call_by("mallory")).unwrap();
+    other.close().unwrap();
+    std::fs::rename(place.path("other"), place.path("v")).unwrap();
+
+    let refused = record(&place, "v", "bob", &[]).code(3);
+    assert!(refused.err.contains("was made without keys"), "{}", refused.err);
+    let found = json(&place.run(&["verify", "v", "--json"]).code(1).out);
+    let findings = found.get("findings").and_then(Json::as_array).unwrap();
+    assert_eq!(findings[0].get("kind").and_then(Json::as_str), Some("key_mismatch"));
+    let health = place.run(&["health", "v"]).code(1).out;
+    assert!(health.contains("was made without keys"), "{health}");
+    // Where it was meant so, it is used without the key file.
+    std::fs::rename(place.path("v.key"), place.path("elsewhere.key")).unwrap();
+    record(&place, "v", "bob", &[]).ok();
+    place.run(&["verify", "v"]).ok();
+}
+
+/// Another signed store in its place belongs to other keys: nothing opens it with these.
+#[test]
+fn another_signed_store_is_not_opened_with_these_keys() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    place.run(&["init", "w"]).ok();
+    std::fs::rename(place.path("w"), place.path("v")).unwrap();
+    for args in [&["verify", "v"][..], &["health", "v"], &["checkpoint", "v"], &["query", "v"]] {
+        let refused = place.run(args).code(3);
+        assert!(refused.err.contains("bring back the store of these keys"), "{}", refused.err);
+    }
+    record(&place, "v", "bob", &[]).code(3);
+}

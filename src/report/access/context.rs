@@ -1,5 +1,7 @@
 //! What a report is asked for, and what the caller knows of the log behind it.
 
+use crate::report::text::shortened;
+use crate::restored::Restored;
 use crate::{CLAIMED_TIME_BOUND, Error, Result, Timestamp};
 use chrono::Months;
 use std::time::Duration;
@@ -92,6 +94,8 @@ pub struct Context {
     /// How far the time of an access may lie from the time of its recording before its row is marked. An hour unless said
     /// otherwise ([`CLAIMED_TIME_BOUND`]).
     pub claimed_time_bound: Duration,
+    /// When the log was made out of an older copy: what was recorded since the copy is not in the report.
+    pub restored: Vec<Restored>,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
     /// That no entry of the log has the subject, with values that come near it; `None` where one has, or where nobody
@@ -119,11 +123,18 @@ impl Context {
             anchored_size: 0,
             rewritable_from: 0,
             claimed_time_bound: CLAIMED_TIME_BOUND,
+            restored: Vec::new(),
             purged: Vec::new(),
             unknown: None,
             grants: None,
             record_ids: ["id", "*_id", "*_ids", "*Id", "*ID", "uuid", "mrn"].map(str::to_owned).to_vec(),
         }
+    }
+
+    /// A sentence about integrity, and one for each time that the log was made out of an older copy.
+    pub(in crate::report) fn with_restored(&self, sentence: &str) -> String {
+        let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 300)));
+        all.fold(sentence.to_owned(), |sentence, restored| sentence + &restored)
     }
 
     /// Sets the period: from `start`, and up to but without `end`.

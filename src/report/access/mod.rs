@@ -21,6 +21,7 @@ pub use text::TextStyle;
 
 use super::purpose;
 use crate::json::{Json, Object};
+use crate::restored::Restored;
 use crate::{ClaimedTime, Entry, Outcome, Phase, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -292,6 +293,7 @@ impl AccessReport {
         o.insert("anchored_size", if context.anchored { context.anchored_size } else { 0 });
         o.insert("accesses_not_anchored", self.rows_not_anchored());
         o.insert("rewritable_from", context.rewritable_from);
+        o.insert("restored", context.restored.iter().map(Restored::to_json).collect::<Vec<_>>());
         o.into()
     }
 
@@ -300,11 +302,13 @@ impl AccessReport {
         if self.context.integrity_verified {
             let sentence =
                 "The chain and the tree of the log were recomputed for this report, and nothing was found wrong.";
-            return Statement { good: true, word: "VERIFIED", sentence: sentence.to_owned() };
+            let lost = self.context.restored.iter().any(|restored| restored.signed.is_some());
+            let word = if lost { "VERIFIED, RESTORED TO AN OLDER STATE" } else { "VERIFIED" };
+            return Statement { good: !lost, word, sentence: self.context.with_restored(sentence) };
         }
         let sentence = "No passed verification of the log stands behind this report. Do not rely on it before \
                         \u{201c}attestlog verify\u{201d} has been run and has found nothing.";
-        Statement { good: false, word: "NOT VERIFIED", sentence: sentence.to_owned() }
+        Statement { good: false, word: "NOT VERIFIED", sentence: self.context.with_restored(sentence) }
     }
 
     /// What is said of anchoring in every format.

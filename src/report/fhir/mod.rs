@@ -92,6 +92,7 @@ impl FhirOptions {
             true => ("verified", "The log was verified for this report and nothing was found wrong".to_owned()),
             false => ("not-verified", "No passed verification of the log stands behind this report".to_owned()),
         };
+        let integrity = (integrity.0, self.context.with_restored(&integrity.1));
         let anchoring = match anchored_size {
             size if anchored && size > 0 => (
                 "anchored",

@@ -1,0 +1,74 @@
+//! The small tables that decide something and that no entry bears out whole: what of them cannot be, what was not written with
+//! the store's keys, and which of them nobody here can check.
+
+use super::finding::{Finding, FindingKind as K};
+use crate::Result;
+use crate::anchor::Record;
+use crate::note::SignedCheckpoint;
+use crate::retention::SeqSet;
+use crate::store::{Shared, Snapshot, Vouched};
+
+/// What was found, and the tables whose rows nothing here can authenticate.
+#[derive(Debug, Default)]
+pub(super) struct Small {
+    pub findings: Vec<Finding>,
+    pub not_authenticated: Vec<&'static str>,
+}
+
+pub(super) fn check(shared: &Shared, snapshot: &Snapshot, purged: &SeqSet) -> Result<Small> {
+    let mut small = Small::default();
+    let mut find = |kind, seq, detail| small.findings.push(Finding::new(kind, seq, detail));
+    let (state, signed) = (&snapshot.state, snapshot.newest_signed(snapshot.state.size)?);
+    if state.signed != signed {
+        let detail =
+            format!("the state says that {} entries are signed, the newest checkpoint has {signed}", state.signed);
+        find(K::StateMismatch, None, detail);
+    }
+    for wrong in shared.check_marks(snapshot)?.into_iter().chain(shared.check_owed(snapshot)?) {
+        find(K::SmallTableMismatch, None, wrong);
+    }
+    let unsigned = shared.ledger().opened_without_key;
+    let mut senders = false;
+    snapshot.scan_senders(&mut |id, window| {
+        // One that cannot be read is found where it is compared with the entries.
+        let Ok(window) = window else { return Ok(()) };
+        if !window.seqs().any(|(_, seq)| purged.contains(seq)) {
+            return Ok(());
+        }
+        match shared.window_vouched(id, &window)? {
+            Vouched::Yes => {}
+            Vouched::No if unsigned && !window.has_mac() => senders = true,
+            Vouched::No => {
+                let id: String = id.chars().take(80).collect();
+                let detail = format!(
+                    "the numbers of sender {id:?} name purged entries and were not written with the store's keys"
+                );
+                find(K::SenderMismatch, None, detail);
+            }
+            Vouched::Unknown => senders = true,
+        }
+        Ok(())
+    })?;
+    snapshot.scan_attestations(&mut |size, name, record| {
+        let note = snapshot.checkpoint(size)?.and_then(|note| SignedCheckpoint::parse(&note).ok());
+        let same = Record::parse(record).ok().zip(note).is_some_and(|(record, note)| {
+            record.checkpoint.checkpoint().size() == size && record.checkpoint.checkpoint() == note.checkpoint()
+        });
+        if !same {
+            let name: String = name.chars().take(80).collect();
+            let detail =
+                format!("what the anchor {name:?} gave for {size} entries is not of a checkpoint of this store");
+            find(K::CheckpointMismatch, size.checked_sub(1), detail);
+        }
+        Ok(())
+    })?;
+    let keyless = shared.keys().is_none();
+    let tables = [
+        ("anchors", keyless && shared.has_owed(snapshot)?),
+        ("marks", keyless && snapshot.has_marks()?),
+        ("senders", senders),
+        ("subjects", keyless && snapshot.has_subjects()?),
+    ];
+    small.not_authenticated = tables.into_iter().filter(|(_, not)| *not).map(|(table, _)| table).collect();
+    Ok(small)
+}

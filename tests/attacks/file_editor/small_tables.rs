@@ -1,0 +1,316 @@
+//! Rows of the small tables, changed or planted with any tool that writes redb: the tables decide something, and nothing
+//! authenticated them.
+
+use crate::store_common::{clock, options, time};
+use attestlog::alert::AlertEngine;
+use attestlog::anchor::{Anchor, FileAnchor};
+use attestlog::json::Json;
+use attestlog::redact::{Action, Policy, Preset};
+use attestlog::{
+    AuditLog, ErrorKind, FindingKind, Kind, ManualClock, Options, PolicySet, Query, Sender, ToolCall, VerifyOptions,
+};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
+const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
+const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("senders");
+const MARKS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const ATTESTATIONS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("attestations");
+
+/// Larger than any log, and a number that JSON holds exactly.
+const FAR: u64 = (1 << 53) - 1;
+
+struct Place {
+    _dir: TempDir,
+    store: PathBuf,
+    clock: Arc<ManualClock>,
+}
+
+impl Place {
+    fn new(policies: PolicySet) -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { store: dir.path().join("s"), _dir: dir, clock: clock() };
+        place.options().policies(policies).create(&place.store).unwrap().close().unwrap();
+        place
+    }
+
+    fn options(&self) -> Options {
+        Options::new().clock(self.clock.clone()).background(false)
+    }
+
+    fn open(&self) -> AuditLog {
+        self.options().open(&self.store).unwrap()
+    }
+
+    /// Writes to the file as somebody does who has nothing but it.
+    fn edit(&self, edit: impl FnOnce(&redb::WriteTransaction)) {
+        let database = Database::open(&self.store).unwrap();
+        let txn = database.begin_write().unwrap();
+        edit(&txn);
+        txn.commit().unwrap();
+    }
+}
+
+fn found(log: &AuditLog, kind: FindingKind) -> Vec<String> {
+    let all = log.verify(&VerifyOptions::new().threads(1)).unwrap().findings;
+    all.into_iter().filter(|finding| finding.kind == kind).map(|finding| finding.detail).collect()
+}
+
+#[track_caller]
+fn assert_clean(log: &AuditLog) {
+    let verification = log.verify(&VerifyOptions::new().threads(1)).unwrap();
+    assert!(verification.ok(), "{:?}", verification.findings);
+    assert!(verification.not_authenticated.is_empty(), "{:?}", verification.not_authenticated);
+}
+
+fn sealing() -> PolicySet {
+    let mut set = PolicySet::default();
+    set.redaction = Policy::builder(Preset::Default).field("ssn", Action::Seal).build().unwrap();
+    set
+}
+
+fn sealed(patient: &str) -> ToolCall {
+    let arguments = Json::parse(br#"{"ssn":"460-89-9847"}"#).unwrap().value;
+    ToolCall::new("c", "u", "enrol").patient(patient).arguments(arguments)
+}
+
+/// Every place where `from` stands, with `to` in it, which is as long.
+fn replaced(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let at = bytes.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+/// Whose a key of sealed values is stood beside it and was bound to nothing. With the names in two rows swapped, erasing
+/// one person destroyed the other's values, for good, and left those of the one who was meant.
+#[test]
+fn swapping_whose_a_key_is_destroys_nobodys_values() {
+    let place = Place::new(sealing());
+    let log = place.open();
+    let (alice, bob) = (log.record(sealed("alice")).unwrap(), log.record(sealed("bob")).unwrap());
+    assert_clean(&log);
+    log.close().unwrap();
+    place.edit(|txn| {
+        let mut tags = txn.open_table(SUBJECT_TAGS).unwrap();
+        let rows: Vec<(String, String)> = tags
+            .iter()
+            .unwrap()
+            .map(|r| r.unwrap())
+            .map(|(k, v)| (k.value().to_owned(), v.value().to_owned()))
+            .collect();
+        let [(one, first), (other, second)] = &rows[..] else { panic!("{rows:?}") };
+        let mut subjects = txn.open_table(SUBJECTS).unwrap();
+        for (id, from, to) in [(first, one, other), (second, other, one)] {
+            let row = subjects.get(id.as_str()).unwrap().unwrap().value().to_vec();
+            subjects.insert(id.as_str(), &*replaced(&row, from, to)).unwrap();
+        }
+        tags.insert(one.as_str(), second.as_str()).unwrap();
+        tags.insert(other.as_str(), first.as_str()).unwrap();
+    });
+    let log = place.open();
+    for name in ["alice", "bob"] {
+        let refused = log.erase(name, "asked for it", "dpo").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+        assert!(refused.to_string().contains("restore a backup"), "{refused}");
+    }
+    assert_eq!(log.count(&Query::new().kind(Kind::Erasure)).unwrap(), 0);
+    assert_eq!(found(&log, FindingKind::SubjectKeyMismatch).len(), 2);
+    for seq in [alice.seq, bob.seq] {
+        assert_eq!(log.reveal(seq, "arguments.ssn", "dr", "why").unwrap_err().kind(), ErrorKind::Damaged);
+    }
+}
+
+/// With the two tags swapped alone, what was sealed of one person from then on went under the other's key.
+#[test]
+fn swapping_by_whom_a_key_is_found_seals_under_no_other_key() {
+    let place = Place::new(sealing());
+    let log = place.open();
+    log.record(sealed("alice")).unwrap();
+    log.record(sealed("bob")).unwrap();
+    log.close().unwrap();
+    place.edit(|txn| {
+        let mut tags = txn.open_table(SUBJECT_TAGS).unwrap();
+        let rows: Vec<(String, String)> = tags
+            .iter()
+            .unwrap()
+            .map(|r| r.unwrap())
+            .map(|(k, v)| (k.value().to_owned(), v.value().to_owned()))
+            .collect();
+        tags.insert(rows[0].0.as_str(), rows[1].1.as_str()).unwrap();
+        tags.insert(rows[1].0.as_str(), rows[0].1.as_str()).unwrap();
+    });
+    let log = place.open();
+    assert!(!found(&log, FindingKind::SubjectKeyMismatch).is_empty());
+    let later = log.record(sealed("bob")).unwrap();
+    log.erase("alice", "asked for it", "dpo").unwrap();
+    assert_eq!(log.reveal(later.seq, "arguments.ssn", "dr", "why").unwrap(), Json::from("460-89-9847"));
+}
+
+fn numbered(id: &str, number: u64) -> ToolCall {
+    ToolCall::new("c", "u", "look").sender(Sender::new(id, number))
+}
+
+/// The numbers of a sender lay in a row that nothing was compared with when it was read: one that was planted answered
+/// future records as recorded already. They were gone, and their sender was told that all was well.
+#[test]
+fn a_planted_sender_swallows_no_record() {
+    let place = Place::new(PolicySet::default());
+    let log = place.open();
+    let other = log.record(numbered("other", 7)).unwrap();
+    assert_eq!(other.seq, 2);
+    log.close().unwrap();
+    place.edit(|txn| {
+        let mut senders = txn.open_table(SENDERS).unwrap();
+        // Number 7 as the other's entry; 8 and 9 as entries that there are not yet.
+        senders.insert("s", &[1, 3, 7, 2, 8, 3, 9, 4, 0][..]).unwrap();
+        // Sixty-four numbers far ahead, beside which all that comes would be taken for forgotten.
+        let mut far = vec![1, 64];
+        for number in 1000u16..1064 {
+            far.extend([251, number.to_le_bytes()[0], number.to_le_bytes()[1], 2]);
+        }
+        far.push(0);
+        senders.insert("far", &*far).unwrap();
+    });
+    let log = place.open();
+    assert_eq!(found(&log, FindingKind::SenderMismatch).len(), 2);
+    let calls = ["s", "s", "s", "far"].into_iter().zip([9, 7, 8, 1]);
+    for (id, number) in calls {
+        let size = log.size();
+        let receipt = log.record(numbered(id, number)).unwrap();
+        assert_eq!(receipt.seq, size, "{id} {number} is recorded");
+        assert_eq!(log.record(numbered(id, number)).unwrap(), receipt, "{id} {number} is answered the second time");
+    }
+    assert_clean(&log);
+}
+
+/// A repeat of what was purged is still answered, by a row that the keys vouch for; a row that was changed answers nothing.
+#[test]
+fn a_purged_number_is_answered_only_as_the_keys_wrote_it() {
+    let place = Place::new(PolicySet::default());
+    let log = place.open();
+    let first = log.record(numbered("s", 1)).unwrap();
+    place.clock.advance(Duration::from_secs(9000 * 86_400));
+    log.confirm_clock("ops", "time has passed").unwrap();
+    log.record(numbered("s", 2)).unwrap();
+    assert_eq!(log.purge("ops").unwrap().purged, 1);
+    let size = log.size();
+    assert_eq!(log.record(numbered("s", 1)).unwrap().seq, first.seq);
+    assert_eq!(log.size(), size);
+    assert_clean(&log);
+    log.close().unwrap();
+    // The same row for another sender, and one without a MAC.
+    place.edit(|txn| {
+        let mut senders = txn.open_table(SENDERS).unwrap();
+        let row = senders.get("s").unwrap().unwrap().value().to_vec();
+        senders.insert("copied", &*row).unwrap();
+        senders.insert("bare", &[1, 1, 1, first.seq as u8, 0][..]).unwrap();
+    });
+    let log = place.open();
+    assert!(found(&log, FindingKind::SenderMismatch).len() >= 2);
+    for id in ["copied", "bare"] {
+        let size = log.size();
+        assert!(log.record(numbered(id, 1)).unwrap().seq >= size, "{id}");
+    }
+    assert_eq!(log.record(numbered("s", 1)).unwrap().seq, first.seq);
+}
+
+fn suspicious(log: &AuditLog) {
+    for _ in 0..10 {
+        log.record(ToolCall::new("c", "dr_smith", "read_chart").patient("P-1")).unwrap();
+    }
+}
+
+/// How far alert rules had come was a number that anybody could set: beyond the log it made listing alerts and starting
+/// the engine run for ever, and anywhere ahead it kept rules from looking at what lay before it.
+#[test]
+fn a_mark_that_was_set_ahead_silences_no_alert() {
+    for at in [FAR, 12] {
+        let place = Place::new(PolicySet::default());
+        let log = place.open();
+        suspicious(&log);
+        assert_eq!(log.size(), 12);
+        log.close().unwrap();
+        place.edit(|txn| _ = txn.open_table(MARKS).unwrap().insert("evaluated", (at, [0; 16])).unwrap());
+        let log = place.open();
+        assert_eq!(found(&log, FindingKind::SmallTableMismatch).len(), 1, "{at}");
+        assert_eq!(log.health().unwrap().alerts.evaluated, None);
+        AlertEngine::new(&log).unwrap().run_once().unwrap();
+        assert!(log.alerts().unwrap().iter().any(|state| state.alert.rule == "same-patient-user"), "{at}");
+    }
+    // Without keys there is nothing to check a mark with, but for the size; and that is said.
+    let dir = tempfile::tempdir().unwrap();
+    let (store, clock) = (dir.path().join("s"), clock());
+    let log = options(&clock, 1).create(&store).unwrap();
+    suspicious(&log);
+    log.close().unwrap();
+    let database = Database::open(&store).unwrap();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(MARKS).unwrap().insert("evaluated", (FAR, [0; 16])).unwrap();
+    txn.commit().unwrap();
+    drop(database);
+    let log = options(&clock, 2).open(&store).unwrap();
+    let verification = log.verify(&VerifyOptions::new()).unwrap();
+    assert_eq!(verification.not_authenticated, ["marks"]);
+    assert!(verification.findings.iter().any(|f| f.kind == FindingKind::SmallTableMismatch));
+    AlertEngine::new(&log).unwrap().run_once().unwrap();
+    assert!(!log.alerts().unwrap().is_empty());
+}
+
+/// What an anchor is said to have taken decided what it was owed. A success of 2^53 entries stopped anchoring for good, and
+/// `health` showed it as the last anchor.
+#[test]
+fn a_success_that_cannot_be_stops_no_anchoring() {
+    let place = Place::new(PolicySet::default());
+    let kept = place.store.with_extension("anchor");
+    let open = || place.options().anchor(FileAnchor::new(&kept)).open(&place.store).unwrap();
+    let log = open();
+    log.record(ToolCall::new("c", "u", "look")).unwrap();
+    let size = log.checkpoint().unwrap().checkpoint().size();
+    assert!(log.flush_anchors(Duration::from_secs(30)));
+    assert_clean(&log);
+    log.close().unwrap();
+    let row = {
+        let database = Database::open(&place.store).unwrap();
+        let txn = database.begin_read().unwrap();
+        let row = txn.open_table(META).unwrap().get("anchors").unwrap().unwrap().value().to_vec();
+        String::from_utf8(row).unwrap()
+    };
+    let success = format!("\"size\":{size}");
+    assert!(row.contains(&success), "{row}");
+    for forged in [row.replace(&success, &format!("\"size\":{FAR}")), row.replace("2025-", "2099-")] {
+        assert_ne!(forged, row);
+        place.edit(|txn| _ = txn.open_table(META).unwrap().insert("anchors", forged.as_bytes()).unwrap());
+        let log = open();
+        assert!(!found(&log, FindingKind::SmallTableMismatch).is_empty());
+        assert!(
+            log.health()
+                .unwrap()
+                .last_anchor()
+                .is_none_or(|(_, taken, at)| taken <= size && at <= time("2090-01-01T00:00:00Z"))
+        );
+        log.record(ToolCall::new("c", "u", "look")).unwrap();
+        let newer = log.checkpoint().unwrap().checkpoint().size();
+        assert!(log.flush_anchors(Duration::from_secs(30)));
+        let text = std::fs::read_to_string(&kept).unwrap();
+        assert!(text.contains(&format!("\\n{newer}\\n")), "the checkpoint of {newer} was handed over: {text}");
+        log.close().unwrap();
+    }
+    drop(FileAnchor::new(&kept).name());
+}
+
+/// A row of what an anchor gave for a checkpoint was read back as it stood, whatever was in it.
+#[test]
+fn an_attestation_of_another_checkpoint_is_found() {
+    let place = Place::new(PolicySet::default());
+    let log = place.open();
+    log.record(ToolCall::new("c", "u", "look")).unwrap();
+    log.close().unwrap();
+    place.edit(|txn| _ = txn.open_table(ATTESTATIONS).unwrap().insert((3, "witness"), &b"{}"[..]).unwrap());
+    assert_eq!(found(&place.open(), FindingKind::CheckpointMismatch).len(), 1);
+}
