@@ -65,18 +65,18 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
     let mut end = End::Done;
     match command {
         AnchorsCommand::Show { store, json: true } => {
-            let all = store.open()?.health().map_err(|e| store.name(e.into()))?.to_json();
+            let all = store.read()?.health().map_err(|e| store.name(e.into()))?.to_json();
             out.line(all.get("anchors").cloned().unwrap_or_default().to_canonical().as_str())?;
         }
         AnchorsCommand::Show { store, json: false } => {
-            let log = store.open()?;
+            let log = store.read()?;
             show(&log, &mut out)?;
         }
         AnchorsCommand::Set { store, file } => {
             let text = super::config::text(file)?;
             let configured = read(&text, file)?;
             // Only beside a store that can be used.
-            drop(store.open()?);
+            drop(store.read()?);
             replace(&store.store, &configured)?;
             out.line(format!(
                 "{} in {}",
@@ -102,7 +102,7 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
             }
         }
         AnchorsCommand::Records { store } => {
-            for (_, record) in changed(store, store.open()?.attestations())? {
+            for (_, record) in changed(store, store.read()?.attestations())? {
                 write!(out, "{record}")?;
             }
         }

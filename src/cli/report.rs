@@ -93,8 +93,8 @@ pub fn run(command: &ReportCommand) -> Outcome {
     // The period first: whoever mistypes it should not wait for a verification.
     let context = asked(form, subject)?;
     let options = form.trust.options()?;
-    let log = store.open()?;
-    let verification = verify_with(&log, options).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let log = store.read()?;
+    let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
     let known = pseudonyms(&log, store, &context.subject);
     let context = complete(&log, context, known, &verification)?;
     let mut out = Out::stdout();

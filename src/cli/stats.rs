@@ -29,7 +29,7 @@ pub struct StatsArgs {
 }
 
 pub fn run(args: &StatsArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let mut of = Statistics::new();
     of = args.tool.iter().fold(of, |of, tool| of.tool(tool));
     of = args.since.into_iter().fold(of, Statistics::since);

@@ -23,7 +23,7 @@ pub struct TimelineArgs {
 }
 
 pub fn run(args: &TimelineArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let mut out = Out::stdout();
     if args.json {
         for step in log.timeline(&args.conversation)? {

@@ -5,7 +5,7 @@
 //! `publish` shows it; `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed
 //! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, and `starts` remembers
 //! where blocks are; `open`
-//! brings it all up, and `sound` keeps redb from files that it would not survive; `purge` decides what goes, `rewrite` writes the
+//! brings it all up (for `reading` over an `overlay`, which keeps the file as it is), and `sound` keeps redb from files that it would not survive; `purge` decides what goes, `rewrite` writes the
 //! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
 //! hands checkpoints out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
 //! things lie in the file. Only this folder knows redb.
@@ -34,6 +34,7 @@ mod merge;
 mod names;
 mod open;
 mod options;
+mod overlay;
 mod pack;
 mod part;
 mod pending;
@@ -44,6 +45,7 @@ mod prints;
 mod privacy;
 mod publish;
 mod purge;
+mod reading;
 mod rewrite;
 mod rollup;
 mod rows;
