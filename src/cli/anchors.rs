@@ -166,12 +166,8 @@ pub fn add(options: Options, store: &Path) -> Result<Options, Failure> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(options),
         about => about.map_err(|e| Failure::Store(format!("{}: {e}", path.display())))?,
     };
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o022 != 0 {
-        let message = "others may write it, and it says which programs run: chmod go-w";
-        return Err(Failure::Store(format!("{}: {message}", path.display())));
-    }
-    let text = Source::open(Some(&path))?.read_all(MAX_BYTES)?;
+    super::beside::trusted(&path, &about, store)?;
+    let text = Source::open_whole(Some(&path))?.read_all(MAX_BYTES)?;
     let text = String::from_utf8(text).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
     let anchors = AnchorConfig::from_toml(&text, &path.display().to_string())?;
     let anchors = anchors.iter().map(AnchorConfig::build).collect::<attestlog::Result<Vec<_>>>();

@@ -249,7 +249,16 @@ impl StoreArgs {
         if let Some(session) = session::current() {
             return Ok(Opened::Shared(session.log.clone()));
         }
-        let options = anchors::add(options, &self.store)?.anchor_on_open(false);
+        // Whoever only reads hands nothing over, so anchors that must not be used are no reason to refuse.
+        let options = match anchors::add(options.clone(), &self.store) {
+            Ok(options) => options,
+            Err(Failure::Input(message) | Failure::Store(message)) => {
+                complain(format!("{message}; not used"));
+                options
+            }
+            Err(other) => return Err(other),
+        }
+        .anchor_on_open(false);
         if may_write(&self.store) {
             return self.own(options.read_first());
         }

@@ -273,7 +273,7 @@ impl Shared {
     }
 
     /// The newest checkpoint of at most this size.
-    fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
+    pub(crate) fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::CHECKPOINTS).stored()?;
         let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;

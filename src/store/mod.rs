@@ -74,7 +74,7 @@ pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use lookup::Postings;
 pub(crate) use marks::{Move, Own};
-pub(crate) use merge::{Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
+pub(crate) use merge::{Husk, Row, SALT_BYTES, is_impersonal, row_inner, row_leaf_of};
 pub use options::Options;
 pub(crate) use part::Part;
 pub(crate) use pending::BATCH;
