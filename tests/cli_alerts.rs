@@ -182,7 +182,7 @@ fn a_watch_delivers_what_is_owed_and_verifies() {
 fn tampering_is_found_alerted_and_settled_by_somebody() {
     let place = busy();
     assert_eq!(place.run(&["health", "s", "--json"]).json().get("last_verification"), Some(&Json::Null));
-    place.run(&["verify", "s"]).ok();
+    place.run(&["verify", "s", "--remember"]).ok();
     let last =
         |what: &str| place.run(&["health", "s", "--json"]).out.lines().map(json).next().unwrap().get(what).cloned();
     assert_eq!(last("last_verification").unwrap().get("ok"), Some(&Json::Bool(true)));
@@ -192,7 +192,7 @@ fn tampering_is_found_alerted_and_settled_by_somebody() {
     place.run(&["verify", "s"]).code(1);
     // The good copy is put back and verifies; what was found stays until somebody has said what it was.
     std::fs::copy(place.path("good"), place.path("s")).unwrap();
-    place.run(&["verify", "s"]).ok();
+    place.run(&["verify", "s", "--remember"]).ok();
     assert_eq!(last("last_verification").unwrap().get("ok"), Some(&Json::Bool(true)));
     assert!(last("unsettled_verification").unwrap().get("findings").unwrap().as_u64().unwrap() > 0);
     assert!(place.run(&["health", "s"]).code(1).out.contains("nobody has settled"));

@@ -30,7 +30,8 @@ pub struct CheckArgs {
     /// The log's public key, or a file with it
     #[arg(long, value_name = "KEY", value_parser = trust::log_key)]
     public_key: VerifierKey,
-    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too
+    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too. As the public key, to be
+    /// had from elsewhere: whoever kept an old key file can make another
     #[arg(long, value_name = "FILE")]
     succession: Option<PathBuf>,
     /// The checkpoint that you kept. A consistency proof must begin with it: without it the earlier state is the proof's own word.

@@ -366,3 +366,100 @@ impl StorageBackend for Overlay {
         self.bytes().beneath.query_lock_range(start, end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::storage::Memory;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Write(u64, Vec<u8>),
+        Length(u64),
+        Read(u64, usize),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (0..20_000u64, prop::collection::vec(any::<u8>(), 0..6000)).prop_map(|(at, data)| Op::Write(at, data)),
+            (0..24_000u64).prop_map(Op::Length),
+            (0..24_000u64, 0..9000usize).prop_map(|(at, len)| Op::Read(at, len)),
+        ]
+    }
+
+    fn beneath() -> (Memory, Vec<u8>) {
+        let bytes: Vec<u8> = (0..10_000u32).map(|i| (i % 251) as u8).collect();
+        let memory = Memory::default();
+        memory.set_len(bytes.len() as u64).unwrap();
+        memory.write(0, &bytes).unwrap();
+        (memory, bytes)
+    }
+
+    fn all(bytes: &dyn StorageBackend) -> Vec<u8> {
+        let mut out = vec![0; bytes.len().unwrap() as usize];
+        bytes.read(0, &mut out).unwrap();
+        out
+    }
+
+    proptest! {
+        /// E2 and E3 against a plain vector: what is read back is what was written, what lies beneath stays as it is, and the same
+        /// steps done there give the same bytes.
+        #[test]
+        fn an_overlay_is_a_file_of_its_own(ops in prop::collection::vec(op(), 1..40)) {
+            let (memory, before) = beneath();
+            let mut model = before.clone();
+            let overlay = Overlay::new(Box::new(memory.clone())).unwrap();
+            if let Some(kept) = &mut overlay.bytes_mut().kept {
+                kept.steps = Some(Vec::new());
+            }
+            for op in ops {
+                match op {
+                    Op::Write(at, data) => {
+                        let end = at as usize + data.len();
+                        prop_assert_eq!(overlay.write(at, &data).is_ok(), end <= model.len());
+                        if end <= model.len() {
+                            model[at as usize..end].copy_from_slice(&data);
+                        }
+                    }
+                    Op::Length(len) => {
+                        overlay.set_len(len).unwrap();
+                        model.resize(len as usize, 0);
+                    }
+                    Op::Read(at, len) => {
+                        let mut out = vec![1; len];
+                        let there = StorageBackend::read(&overlay, at, &mut out).is_ok();
+                        prop_assert_eq!(there, at as usize + len <= model.len());
+                        if there {
+                            prop_assert_eq!(&out[..], &model[at as usize..at as usize + len]);
+                        }
+                    }
+                }
+            }
+            prop_assert_eq!(all(&overlay), model.clone());
+            prop_assert_eq!(all(&memory), before);
+            let kept = overlay.bytes_mut().kept.take().unwrap();
+            for step in kept.steps.unwrap() {
+                match step {
+                    Step::Length(len) => memory.set_len(len).unwrap(),
+                    Step::Write(at, data) => memory.write(at, &data).unwrap(),
+                    Step::Sync => {}
+                }
+            }
+            prop_assert_eq!(all(&memory), model);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_has_a_limit() {
+        let (memory, before) = beneath();
+        let overlay = Overlay::new(Box::new(memory.clone())).unwrap();
+        if let Some(kept) = &mut overlay.bytes_mut().kept {
+            kept.most = 3 * PIECE as usize;
+        }
+        overlay.write(0, &[7; 1000]).unwrap();
+        let full = (0..100).find_map(|_| overlay.write(5000, &[8; 1000]).err()).unwrap();
+        assert!(full.to_string().contains("copy it"), "{full}");
+        assert_eq!(all(&memory), before);
+    }
+}
