@@ -4,6 +4,7 @@
 //! in the file as if it had been opened for writing (E3).
 
 mod common;
+mod store_common;
 
 use attestlog::json::Json;
 use attestlog::{AuditLog, ErrorKind, Hash, Options, Query, ToolCall, VerifyOptions};
@@ -299,4 +300,23 @@ fn a_finding_is_kept_and_said() {
     assert!(place.path("s.verified").exists());
     assert_eq!(fs::read(place.path("s")).unwrap(), before);
     assert!(place.run(&["health", "s"]).code(1).out.contains("nobody has settled it"));
+}
+
+/// What is kept over a storage of the host's has no way into it, so nothing may be acknowledged there.
+#[test]
+fn a_storage_of_the_host_s_is_read_only_either_way() {
+    let disk = store_common::Disk::default();
+    let log = Options::new().without_keys().background(false).create_on(disk.backend()).unwrap();
+    log.record(ToolCall::new("c", "u", "look")).unwrap();
+    log.close().unwrap();
+    let before = disk.bytes();
+    for options in [Options::new().read_only(), Options::new().read_first()] {
+        let log = options.without_keys().open_on(disk.backend()).unwrap();
+        let size = log.size();
+        assert_eq!(log.record(ToolCall::new("c", "u", "look")).unwrap_err().kind(), ErrorKind::ReadOnly);
+        assert_eq!(log.size(), size);
+        assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+        log.close().unwrap();
+        assert_eq!(disk.bytes(), before);
+    }
 }

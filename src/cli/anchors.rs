@@ -2,7 +2,7 @@
 //!
 //! Which anchors a store has is said in `STORE.anchors` beside it, in the form of `[[anchor]]` in a configuration file,
 //! which `init` and `policy set` take it from. It is not in the store: a store that came from somebody else must not decide
-//! which programs run here. For the same reason a file that others may write is refused, as a key file is.
+//! which programs run here. For the same reason a file that others may write or own is refused (`beside`).
 
 use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;

@@ -193,10 +193,8 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
     }
     out.line(format!("  log    {}", clean_json(checked.origin())))?;
     let Some(epoch) = checked.epoch() else {
-        return paragraph(
-            "epoch  not checked (that takes --succession): whoever ever held the log key and any epoch's key could have signed it",
-            out,
-        );
+        out.line("  epoch  not checked (that takes --succession)")?;
+        return paragraph("Whoever ever held the log key and the key of any epoch could have signed this", out);
     };
     out.line(format!("  epoch  {epoch}"))?;
     match checked.standing() {

@@ -53,17 +53,20 @@ impl Shared {
         if !self.is_reading() {
             return Ok(());
         }
-        if self.settings.access == Access::Read {
-            let message = "the store was opened for reading only: open it without `read_only` to change it";
-            return Err(Error::new(ErrorKind::ReadOnly, message));
-        }
+        let path = match (self.settings.access, self.source.path()) {
+            (Access::ReadFirst | Access::Write, Some(path)) => path,
+            // What is kept in memory over a storage of the host's has no way into it.
+            _ => {
+                let message = "the store was opened for reading only: open it without `read_only` to change it";
+                return Err(Error::new(ErrorKind::ReadOnly, message));
+            }
+        };
         if let Some(damage) = core.damaged {
             return Err(damage.refusal());
         }
         let overlay = self.reading.overlay.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let (Some(overlay), Some(path)) = (overlay, self.source.path()) {
-            overlay.write_through(path)?;
-        }
+        let overlay = overlay.ok_or_else(|| Error::new(ErrorKind::Closed, "the store was closed"))?;
+        overlay.write_through(path)?;
         self.reading.now.store(false, Ordering::SeqCst);
         if self.reading.keys_unsaved.swap(false, Ordering::SeqCst)
             && let Some(keys) = &mut *self.keys()

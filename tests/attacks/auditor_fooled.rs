@@ -221,3 +221,26 @@ fn a_folder_of_somebody_else_s_runs_nothing() {
     place.run(&["prove", "s", "1"]).ok();
     assert!(place.path("ran").exists(), "as the owner's own it counts");
 }
+
+/// What a script sees of it: the exit code, with the key and the succession that it has.
+#[test]
+fn a_closed_epoch_is_exit_code_1_until_it_is_shown_that_the_log_went_on() {
+    let call = common::call("c", "u", "look", r#""patient_id":"P-1""#);
+    let place = Place::with_lines(&call);
+    let key = place.run(&["keys", "show", "s"]).ok().lines().next().unwrap().to_owned();
+    place.write("proof", place.run(&["prove", "s", "2"]).ok());
+    place.run_with(&["record", "s"], call.as_bytes()).ok();
+    place.run(&["keys", "rotate", "s"]).ok();
+    place.run_with(&["record", "s"], call.as_bytes()).ok();
+    place.write("succession", place.run(&["keys", "show", "s", "--json"]).ok());
+    let check = |more: &[&str]| {
+        place.run(&[&["check", "proof", "--public-key", &key, "--succession", "succession"], more].concat())
+    };
+    let shown = check(&[]).code(1).out;
+    assert!(shown.contains("NOT PROVEN") && shown.contains("IS CLOSED") && !shown.contains("valid:"), "{shown}");
+    assert_eq!(member(&common::json(&check(&["--json"]).code(1).out), "ok"), &Json::Bool(false));
+    // The proof itself has the checkpoint that the log is to extend.
+    place.write("later", place.run(&["prove", "s", "--consistent-with", "proof"]).ok());
+    assert!(check(&["--extended-by", "later"]).ok().contains("went on from there"));
+    assert_eq!(member(&check(&["--extended-by", "later", "--json"]).json(), "ok"), &Json::Bool(true));
+}
