@@ -99,7 +99,7 @@ fn input(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 /// Writes for people what a proof proves.
 pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
     let valid = match checked.standing() {
-        Standing::Closed => out.styled(Style::Bad, "NOT PROVEN, the signatures alone are valid"),
+        Standing::Closed => out.styled(Style::Bad, "NOT PROVEN, only the signatures hold"),
         _ => out.styled(Style::Good, "valid"),
     };
     match checked.proven() {
