@@ -41,6 +41,8 @@ pub enum ErrorKind {
     ClockFrozen,
     /// Nothing with that name or number is recorded.
     NoSuchEntry,
+    /// The store is open for reading only. Open it for writing.
+    ReadOnly,
 }
 
 /// An error with what to do about it ([`Error::kind`]), what happened and where (its text), and why (its source).

@@ -16,6 +16,14 @@ pub(crate) fn sync_parent(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Refuses what has no end that could be waited for: a pipe, a device. Before it is opened, which may wait too.
+pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path)?.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file (a pipe, a device, a folder)"))
+}
+
 /// What about a store's file and its folder lets others than its owner take it away, replace it or read it: a sentence
 /// each. Nothing where the file system does not say.
 #[cfg(unix)]

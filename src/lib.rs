@@ -72,7 +72,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use policy::{KeyPolicy, PolicySet};
-pub use prove::Neighbours;
+pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use restored::Restored;
 pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed};

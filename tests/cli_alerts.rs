@@ -50,8 +50,8 @@ fn hostile() -> Vec<String> {
 #[test]
 fn what_is_recorded_raises_its_alerts_before_the_command_ends() {
     let place = busy();
-    // `--as-recorded` only reads, so it was `record` that raised it.
-    let raised = alerts(&place, &["--as-recorded"]);
+    // A list only reads, so it was `record` that raised it.
+    let raised = alerts(&place, &[]);
     assert_eq!(raised.len(), 1);
     assert_eq!((text(&raised[0], "rule"), text(&raised[0], "severity")), ("same-patient", "warning"));
     assert_eq!(raised[0].get("count").and_then(Json::as_u64), Some(10));
@@ -66,8 +66,10 @@ fn left_alone_rules_look_later() {
     let place = busy();
     let lines = call("c", "v", "read_chart", r#""patient_id":"P-1""#).repeat(10);
     place.run_with(&["record", "s", "--no-alerts"], lines.as_bytes()).ok();
-    assert_eq!(alerts(&place, &["--as-recorded"]).len(), 1);
+    assert_eq!(alerts(&place, &[]).len(), 1);
     assert!(place.run(&["health", "s"]).out.contains("behind"));
+    assert!(place.run(&["alerts", "list", "s"]).err.contains("alerts watch --once"));
+    place.run(&["alerts", "watch", "s", "--once"]).ok();
     assert_eq!(alerts(&place, &[]).len(), 2);
     let health = place.run(&["health", "s", "--json"]).json();
     assert_eq!(health.get("alerts").and_then(|a| a.get("oldest")), Some(&Json::Null));
@@ -182,7 +184,7 @@ fn a_watch_delivers_what_is_owed_and_verifies() {
 fn tampering_is_found_alerted_and_settled_by_somebody() {
     let place = busy();
     assert_eq!(place.run(&["health", "s", "--json"]).json().get("last_verification"), Some(&Json::Null));
-    place.run(&["verify", "s"]).ok();
+    place.run(&["verify", "s", "--remember"]).ok();
     let last =
         |what: &str| place.run(&["health", "s", "--json"]).out.lines().map(json).next().unwrap().get(what).cloned();
     assert_eq!(last("last_verification").unwrap().get("ok"), Some(&Json::Bool(true)));
@@ -192,7 +194,7 @@ fn tampering_is_found_alerted_and_settled_by_somebody() {
     place.run(&["verify", "s"]).code(1);
     // The good copy is put back and verifies; what was found stays until somebody has said what it was.
     std::fs::copy(place.path("good"), place.path("s")).unwrap();
-    place.run(&["verify", "s"]).ok();
+    place.run(&["verify", "s", "--remember"]).ok();
     assert_eq!(last("last_verification").unwrap().get("ok"), Some(&Json::Bool(true)));
     assert!(last("unsettled_verification").unwrap().get("findings").unwrap().as_u64().unwrap() > 0);
     assert!(place.run(&["health", "s"]).code(1).out.contains("nobody has settled"));

@@ -111,7 +111,9 @@ fn anchors_are_changed_and_forgotten_by_name() {
         let path = place.path("s.anchors");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(place.run(&["query", "s"]).code(3).err.contains("others may write it"));
+        assert!(place.run(&["checkpoint", "s"]).code(3).err.contains("others can write to it"));
+        // Who only reads runs nothing, and says so.
+        assert!(place.run(&["query", "s"]).code(0).err.contains("not used"));
     }
 }
 

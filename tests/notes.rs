@@ -423,8 +423,8 @@ fn proofs_of_the_wrong_form_are_refused_with_the_reason() {
     let extra = good.lines().nth(1).unwrap();
     let hash = good.lines().nth(3).unwrap();
     let cases = [
-        (String::new(), "neither a tlog-proof nor JSON"),
-        ("[]".to_owned(), "neither a tlog-proof nor JSON"),
+        (String::new(), "neither a tlog-proof, nor JSON, nor a checkpoint"),
+        ("[]".to_owned(), "neither a tlog-proof, nor JSON, nor a checkpoint"),
         (good.replace("@v1", "@v2"), "first line"),
         (good.replace(&format!("{extra}\n"), ""), "no extra line"),
         (good.replace(extra, "extra !"), "not base64"),

@@ -191,6 +191,7 @@ fn proven(bytes: &[u8]) -> Result<(SignedCheckpoint, Form)> {
 }
 
 fn read_bounded(path: &Path, max: usize) -> Result<Vec<u8>> {
+    crate::files::check_regular(path)?;
     let mut bytes = Vec::new();
     // One byte more, so that what is too large is seen to be.
     File::open(path)?.take(max as u64 + 1).read_to_end(&mut bytes)?;

@@ -3,6 +3,7 @@
 //! Invariant: whatever is wrong with rules, receivers or deliveries is said on standard error and changes nothing of what
 //! the command does or how it ends.
 
+use super::beside;
 use super::exit::{Failure, complain};
 use super::lines::Source;
 use attestlog::AuditLog;
@@ -66,30 +67,11 @@ pub fn receivers(store: &Path) -> Result<Receivers, Failure> {
     match std::fs::metadata(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Receivers::default()),
         Err(e) => return Err(Failure::file(&path, &e)),
-        Ok(about) => trusted(&path, &about, store)?,
+        Ok(about) => beside::trusted(&path, &about, store)?,
     }
-    let bytes = Source::open(Some(&path))?.read_all(MAX_BYTES)?;
+    let bytes = Source::open_whole(Some(&path))?.read_all(MAX_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
     Ok(Receivers::from_toml(&text, &path.display().to_string())?)
-}
-
-/// The file says which programs are run, so nobody may be able to write it but the store's owner.
-#[cfg(unix)]
-fn trusted(path: &Path, about: &std::fs::Metadata, store: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::MetadataExt;
-    let owner = std::fs::metadata(store).map_err(|e| Failure::file(store, &e))?.uid();
-    if about.mode() & 0o022 != 0 {
-        return Err(Failure::Input(format!("{}: others can write to it (chmod go-w)", path.display())));
-    }
-    if about.uid() != owner && about.uid() != 0 {
-        return Err(Failure::Input(format!("{}: does not belong to the store's owner", path.display())));
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn trusted(_: &Path, _: &std::fs::Metadata, _: &Path) -> Result<(), Failure> {
-    Ok(())
 }
 
 /// Puts receivers into the place of those that a store has.

@@ -1,12 +1,11 @@
 //! `alerts`: what rules found, who looked into it, and a watch that raises and delivers.
 //!
-//! Invariant: `list` shows what no engine has looked at yet too, so it lets the rules of the store's policy look first;
-//! `--as-recorded` only reads.
+//! Invariant: `list` only reads. Where no engine has looked at what was recorded yet it says so.
 
 use super::alerting;
 use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
-use super::render::{Out, Style, clean};
+use super::render::{Out, Style, clean, counted};
 use super::session;
 use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
@@ -28,7 +27,7 @@ pub enum AlertsCommand {
     Forget(ForgetArgs),
 }
 
-/// Show alerts, newest last; rules look first at what none has looked at
+/// Show the alerts that were raised, newest last. Only reads: rules look at entries where they are recorded, and with `alerts watch`
 #[derive(Debug, Args)]
 pub struct ListArgs {
     #[command(flatten)]
@@ -36,9 +35,6 @@ pub struct ListArgs {
     /// Only those that nobody has acknowledged
     #[arg(long)]
     open: bool,
-    /// Only read: do not let rules look at new entries first
-    #[arg(long)]
-    as_recorded: bool,
     /// Print JSON, one alert a line
     #[arg(long)]
     json: bool,
@@ -116,12 +112,14 @@ pub fn run(command: &AlertsCommand) -> Outcome {
 }
 
 fn list(args: &ListArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let store = |e: attestlog::Error| args.store.name(e.into());
-    if !args.as_recorded
-        && let Err(e) = AlertEngine::new(&log).and_then(|mut engine| engine.run_once())
-    {
-        complain(format!("new entries were not looked at: {e}"));
+    let lag = log.health().map_err(store)?.alerts;
+    if lag.oldest.is_some() {
+        complain(format!(
+            "no rule has looked at the newest {} yet: `attestlog alerts watch --once` lets them",
+            counted(lag.behind, "entry", "entries")
+        ));
     }
     let alerts = log.alerts().map_err(store)?;
     let alerts: Vec<AlertState> = alerts.into_iter().filter(|alert| !args.open || alert.is_open()).collect();

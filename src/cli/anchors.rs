@@ -2,7 +2,7 @@
 //!
 //! Which anchors a store has is said in `STORE.anchors` beside it, in the form of `[[anchor]]` in a configuration file,
 //! which `init` and `policy set` take it from. It is not in the store: a store that came from somebody else must not decide
-//! which programs run here. For the same reason a file that others may write is refused, as a key file is.
+//! which programs run here. For the same reason a file that others may write or own is refused (`beside`).
 
 use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
@@ -65,18 +65,18 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
     let mut end = End::Done;
     match command {
         AnchorsCommand::Show { store, json: true } => {
-            let all = store.open()?.health().map_err(|e| store.name(e.into()))?.to_json();
+            let all = store.read()?.health().map_err(|e| store.name(e.into()))?.to_json();
             out.line(all.get("anchors").cloned().unwrap_or_default().to_canonical().as_str())?;
         }
         AnchorsCommand::Show { store, json: false } => {
-            let log = store.open()?;
+            let log = store.read()?;
             show(&log, &mut out)?;
         }
         AnchorsCommand::Set { store, file } => {
             let text = super::config::text(file)?;
             let configured = read(&text, file)?;
             // Only beside a store that can be used.
-            drop(store.open()?);
+            drop(store.read()?);
             replace(&store.store, &configured)?;
             out.line(format!(
                 "{} in {}",
@@ -102,7 +102,7 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
             }
         }
         AnchorsCommand::Records { store } => {
-            for (_, record) in changed(store, store.open()?.attestations())? {
+            for (_, record) in changed(store, store.read()?.attestations())? {
                 write!(out, "{record}")?;
             }
         }
@@ -166,12 +166,8 @@ pub fn add(options: Options, store: &Path) -> Result<Options, Failure> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(options),
         about => about.map_err(|e| Failure::Store(format!("{}: {e}", path.display())))?,
     };
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o022 != 0 {
-        let message = "others may write it, and it says which programs run: chmod go-w";
-        return Err(Failure::Store(format!("{}: {message}", path.display())));
-    }
-    let text = Source::open(Some(&path))?.read_all(MAX_BYTES)?;
+    super::beside::trusted(&path, &about, store)?;
+    let text = Source::open_whole(Some(&path))?.read_all(MAX_BYTES)?;
     let text = String::from_utf8(text).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
     let anchors = AnchorConfig::from_toml(&text, &path.display().to_string())?;
     let anchors = anchors.iter().map(AnchorConfig::build).collect::<attestlog::Result<Vec<_>>>();

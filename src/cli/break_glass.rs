@@ -139,7 +139,7 @@ fn open(args: &OpenArgs) -> Outcome {
 }
 
 fn check(args: &CheckArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     match log.check_emergency(&args.user, &args.patient, args.grant) {
         Ok(grant) => said(format!("grant {} holds until {}", grant.seq, grant.expires_at)),
         Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NoSuchEntry) => {
@@ -171,7 +171,7 @@ fn said(what: String) -> Outcome {
 }
 
 fn list(args: &ListArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let grants = log.emergencies().map_err(|e| args.store.name(e.into()))?;
     let grants: Vec<GrantState> = grants.into_iter().filter(|g| !args.unreviewed || g.needs_review()).collect();
     let mut out = Out::stdout();

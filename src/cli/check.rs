@@ -2,41 +2,71 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::lines::Source;
-use super::render::{self, Out, Style, clean, clean_json, count, counted, moment};
+use super::render::{self, Out, Style, clean, clean_json, count, counted, duration, moment};
 use super::trust;
 use attestlog::json::{Json, Object};
-use attestlog::note::{Succession, VerifierKey};
-use attestlog::proof::{Checked, MAX_PROOF_BYTES, Proof, Proven};
+use attestlog::note::{SignedCheckpoint, Succession, VerifierKey};
+use attestlog::proof::{Checked, MAX_PROOF_BYTES, Proof, Proven, Standing};
+use attestlog::{Clock, SystemClock};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// No succession is longer.
 const MAX_SUCCESSION: u64 = 16 << 20;
+/// Nobody's checkpoint, nor a consistency proof, is longer.
+const MAX_CHECKPOINT: u64 = 1 << 20;
+const MAX_LATER: u64 = 1 << 20;
 
-/// Check a proof of any kind, with no store at all
+/// Check a proof of any kind, or a checkpoint, with no store at all
+///
+/// Exit code 1 where it proves nothing, contradicts what you kept, or was signed in an epoch that is closed while nothing shows
+/// that the log went on from there.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The proof; `-` is standard input
+    /// The proof, or a checkpoint; `-` is standard input
     #[arg(value_name = "PROOF-FILE")]
     proof: PathBuf,
     /// The log's public key, or a file with it
     #[arg(long, value_name = "KEY", value_parser = trust::log_key)]
     public_key: VerifierKey,
-    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too
+    /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too. As the public key, to be
+    /// had from elsewhere: whoever kept an old key file can make another
     #[arg(long, value_name = "FILE")]
     succession: Option<PathBuf>,
+    /// The checkpoint that you kept. A consistency proof must begin with it: without it the earlier state is the proof's own word.
+    /// Anything else must lead to it
+    #[arg(long, value_name = "CHECKPOINT")]
+    old: Option<PathBuf>,
+    /// A consistency proof from the checkpoint of this proof to one of the present epoch: shows that the log went on from there,
+    /// where this was signed in an epoch that is closed
+    #[arg(long, value_name = "PROOF-FILE", requires = "succession")]
+    extended_by: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn check(args: &CheckArgs) -> Outcome {
-    let source = Source::open(Some(&args.proof))?;
+    let source = Source::open_whole(Some(&args.proof))?;
     let name = source.name.clone();
     let bytes = source.read_all(MAX_PROOF_BYTES as u64)?;
     let succession = args.succession.as_deref().map(succession).transpose()?;
-    let checked = Proof::parse(&bytes).and_then(|proof| proof.check(&args.public_key, succession.as_ref()));
+    let old = args.old.as_deref().map(kept).transpose()?;
+    let later = args.extended_by.as_deref().map(|path| input(path, MAX_LATER)).transpose()?;
+    let key = &args.public_key;
+    let checked = Proof::parse(&bytes).and_then(|proof| {
+        // What was read is several times as large as the file.
+        drop(bytes);
+        let mut checked = proof.check(key, succession.as_ref())?;
+        if let Some(old) = &old {
+            checked = checked.against(old, key)?;
+        }
+        match (&later, &succession) {
+            (Some(later), Some(succession)) => checked.extended_by(Proof::parse(later)?, key, succession),
+            _ => Ok(checked),
+        }
+    });
     let mut out = Out::stdout();
     let checked = match checked {
         Ok(checked) => checked,
@@ -53,12 +83,25 @@ pub fn check(args: &CheckArgs) -> Outcome {
         false => show(&checked, &mut out)?,
     }
     out.flush()?;
-    Ok(End::Done)
+    Ok(if checked.standing() == Standing::Closed { End::Found } else { End::Done })
+}
+
+/// A checkpoint that was kept.
+fn kept(path: &Path) -> Result<SignedCheckpoint, Failure> {
+    let bytes = input(path, MAX_CHECKPOINT)?;
+    SignedCheckpoint::parse(&bytes).map_err(|e| Failure::Input(format!("{}: {e}", path.display())))
+}
+
+fn input(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    Source::open_whole(Some(path))?.read_all(limit)
 }
 
 /// Writes for people what a proof proves.
 pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
-    let valid = out.styled(Style::Good, "valid");
+    let valid = match checked.standing() {
+        Standing::Closed => out.styled(Style::Bad, "NOT PROVEN, only the signatures hold"),
+        _ => out.styled(Style::Good, "valid"),
+    };
     match checked.proven() {
         Proven::Inclusion { seq, size, root, line } => {
             out.line(format!("{valid}: entry {seq} is one of the first {} of the log", count(*size)))?;
@@ -70,12 +113,28 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
             out.line(format!("{valid}: the log of {new} entries begins with the {old} of the earlier checkpoint"))?;
             out.line(format!("  old root  {old_root}"))?;
             out.line(format!("  new root  {new_root}"))?;
+            match checked.old_confirmed() {
+                true => out.line("  the old state is that of the checkpoint that you kept")?,
+                false => paragraph(
+                    "THE OLD STATE IS THE PROOF'S OWN WORD AND NOT CONFIRMED: compare it with the checkpoint that you kept \
+                    (--old CHECKPOINT)",
+                    out,
+                )?,
+            }
         }
-        Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges } => {
+        Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest } => {
             let what = format!("{} {:?}", facet.as_str(), clean(value));
             let (all, size) = (counted(entries.len() as u64, "entry", "entries"), count(*size));
-            out.line(format!("{valid}: of the {size} entries of the log exactly {all} have {what}"))?;
+            out.line(format!("{valid}: of the first {size} entries of the log exactly {all} have {what}"))?;
             out.line(format!("  root   {root}"))?;
+            if let Some(at) = newest {
+                let age = SystemClock::default().now().since(*at);
+                out.line(format!(
+                    "  as of  {}, {} ago, when the newest entry was recorded that it shows; what came later it cannot know",
+                    moment(*at),
+                    duration(age.as_secs_f64() * 1000.0)
+                ))?;
+            }
             for (seq, line) in entries {
                 out.line(format!("  entry  {seq} {}", clean_json(line)))?;
             }
@@ -118,14 +177,38 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
             out.line(format!("  root   {root}"))?;
             out.line(format!("  entry  {}", clean_json(line)))?;
         }
+        Proven::Checkpoint { size, root } => {
+            out.line(format!(
+                "{valid}: the log says that its first {} have this root",
+                counted(*size, "entry", "entries")
+            ))?;
+            out.line(format!("  root   {root}"))?;
+            if checked.old_confirmed() {
+                out.line("  as does the checkpoint that you kept")?;
+            }
+            paragraph("Of its entries that shows nothing, nor when it was signed", out)?;
+        }
         // Kinds that a later version of the library knows have their JSON.
         _ => out.line(format!("{valid}: {}", checked.to_json().to_canonical()))?,
     }
     out.line(format!("  log    {}", clean_json(checked.origin())))?;
-    out.line(match checked.epoch() {
-        Some(epoch) => format!("  epoch  {epoch}"),
-        None => "  epoch  not checked (that takes --succession)".to_owned(),
-    })
+    let Some(epoch) = checked.epoch() else {
+        out.line("  epoch  not checked (that takes --succession)")?;
+        return paragraph("Whoever ever held the log key and the key of any epoch could have signed this", out);
+    };
+    out.line(format!("  epoch  {epoch}"))?;
+    match checked.standing() {
+        Standing::Closed => paragraph(
+            &format!(
+                "EPOCH {epoch} IS CLOSED, AND THAT THE LOG WENT ON FROM THERE IS NOT PROVEN: whoever held its key and the log key \
+                could have signed this at any time since. A consistency proof from the checkpoint in it to one of the present \
+                epoch shows it (attestlog prove STORE --consistent-with, then --extended-by)"
+            ),
+            out,
+        ),
+        Standing::Extended => out.line("         closed since; the log went on from there"),
+        _ => Ok(()),
+    }
 }
 
 fn paragraph(text: &str, out: &mut Out) -> std::io::Result<()> {
@@ -134,7 +217,7 @@ fn paragraph(text: &str, out: &mut Out) -> std::io::Result<()> {
 }
 
 fn succession(path: &Path) -> Result<Succession, Failure> {
-    let bytes = Source::open(Some(path))?.read_all(MAX_SUCCESSION)?;
+    let bytes = input(path, MAX_SUCCESSION)?;
     let fault = |e: &dyn std::fmt::Display| Failure::Input(format!("{}: {e}", path.display()));
     let value = Json::parse(&bytes).map_err(|e| fault(&e))?.value;
     // Either the succession itself or the whole answer of `keys show --json`.

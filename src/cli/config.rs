@@ -11,7 +11,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// The text of a configuration file; `-` is standard input.
 pub fn text(path: &Path) -> Result<String, Failure> {
-    let bytes = Source::open(Some(path))?.read_all(MAX_BYTES)?;
+    let bytes = Source::open_whole(Some(path))?.read_all(MAX_BYTES)?;
     String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))
 }
 

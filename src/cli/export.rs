@@ -83,7 +83,7 @@ enum Format {
 }
 
 pub fn run(args: &ExportArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let query = args.filters.query(&log)?;
     match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         None => {

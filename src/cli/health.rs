@@ -40,7 +40,7 @@ pub fn run(args: &HealthArgs) -> Outcome {
     if let Some(quota) = args.quota {
         options = options.quota_bytes(quota);
     }
-    let log = args.store.open_with(options)?;
+    let log = args.store.read_with(options)?;
     let health = changed(&args.store, log.health())?;
     let mut out = Out::stdout();
     match args.json {

@@ -77,9 +77,28 @@ impl Source {
         }
     }
 
+    /// A file that is read as a whole before anything is done with it, or standard input for `-` and for none. A pipe or a device
+    /// has no end that could be waited for, so it is refused.
+    pub fn open_whole(path: Option<&Path>) -> Result<Source, Failure> {
+        if let Some(path) = path.filter(|path| path.as_os_str() != "-") {
+            // Before it is opened: opening a pipe waits for somebody who writes into it.
+            let about = std::fs::metadata(path).map_err(|e| Failure::file(path, &e))?;
+            if !about.is_file() && !about.is_dir() {
+                let message = "is no regular file (a pipe or a device); give a file, or `-` for standard input";
+                return Err(Failure::Input(format!("{}: {message}", path.display())));
+            }
+        }
+        Source::open(path)
+    }
+
     /// All of it, up to `limit` bytes.
     pub fn read_all(self, limit: u64) -> Result<Vec<u8>, Failure> {
-        let mut all = Vec::new();
+        // What is known to be too long need not be read.
+        if let Some(bytes) = self.bytes.filter(|bytes| *bytes > limit) {
+            return Err(Failure::Input(format!("{}: has {bytes} bytes, more than {limit}; split it", self.name)));
+        }
+        // As much as it has, so that nothing is moved as it grows.
+        let mut all = Vec::with_capacity(self.bytes.map_or(0, |bytes| bytes as usize + 1));
         let read = self.reader.take(limit + 1).read_to_end(&mut all);
         read.map_err(|e| Failure::file(&self.name, &e))?;
         match all.len() as u64 > limit {

@@ -58,7 +58,7 @@ pub fn keys(command: &KeysCommand) -> Outcome {
     let mut out = Out::stdout();
     match command {
         KeysCommand::Show { store, json } => {
-            let log = store.open()?;
+            let log = store.read()?;
             let key = log.public_key().ok_or_else(|| no_keys(store))?;
             let succession = log.succession();
             if *json {
@@ -131,7 +131,7 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
     let mut out = Out::stdout();
     match command {
         PolicyCommand::Show { store } => {
-            out.line(store.open()?.policies().to_json().to_canonical().as_str())?;
+            out.line(store.read()?.policies().to_json().to_canonical().as_str())?;
         }
         PolicyCommand::Set { store, file } => {
             let text = config::text(file)?;
@@ -256,7 +256,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
             out.line(format!("released; recorded as entry {}", receipt.seq))?;
         }
         HoldCommand::List { store, json } => {
-            let holds = store.open()?.holds();
+            let holds = store.read()?.holds();
             if *json {
                 let all = holds.iter().map(|(id, hold)| {
                     let mut object = hold.to_json();
@@ -305,7 +305,7 @@ pub fn clock(command: &ClockCommand) -> Outcome {
     let mut out = Out::stdout();
     match command {
         ClockCommand::Show { store } => {
-            let status = store.open()?.clock_status()?;
+            let status = store.read()?.clock_status()?;
             out.line(format!("expiry clock  {}", status.now))?;
             out.line(format!("system clock  {}", status.wall))?;
             let days = |d: std::time::Duration| count(d.as_secs() / 86_400);

@@ -12,6 +12,7 @@ mod alerts;
 mod anchors;
 mod away;
 mod backup;
+mod beside;
 mod break_glass;
 mod check;
 mod config;

@@ -1,15 +1,15 @@
 //! `checkpoint`, `prove`, `evidence`: what is handed to people who trust neither the machine nor the program.
 
 use super::anchors;
-use super::exit::{End, Failure, Outcome};
+use super::exit::{End, Failure, Outcome, complain};
 use super::filter::say_unknown;
 use super::lines::Source;
-use super::render::{Out, clean};
+use super::render::{Out, clean, count};
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
 use super::verify;
-use attestlog::note::SignedCheckpoint;
-use attestlog::{AuditLog, Error, ErrorKind, Field, Neighbours, Query};
+use attestlog::proof::{MAX_PROOF_BYTES, Proof};
+use attestlog::{AtCheckpoint, AuditLog, Error, ErrorKind, Field, Neighbours, Query};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,10 @@ pub struct ProveArgs {
     /// Let the proof name the neighbours in the index where it must: other users, patients, conversations and their entries
     #[arg(long, requires = "complete")]
     neighbours: bool,
+    /// Prove it at the newest checkpoint that was signed: nothing is written and no key is needed, and what was recorded since
+    /// is left out. Of --complete, what the index below that checkpoint does not have must be shown whole (--neighbours)
+    #[arg(long, conflicts_with = "reveal")]
+    at_checkpoint: bool,
     /// Prove what the value sealed at this path of the entry is, and open no other. Whoever gets the proof can read it; the
     /// log says first who saw it, and why
     #[arg(long, value_name = "PATH", requires = "seq")]
@@ -102,15 +106,15 @@ impl TermArgs {
     }
 }
 
-/// Nobody's checkpoint is longer.
-const MAX_CHECKPOINT: u64 = 1 << 20;
-
 pub fn prove(args: &ProveArgs) -> Outcome {
     let proof = if let Some(path) = &args.consistent_with {
         consistent(args, path)?
     } else {
-        let log = args.store.open()?;
+        let log = if args.at_checkpoint { args.store.read()? } else { args.store.open()? };
         let proof = match (args.seq, &args.reveal, args.term.get()) {
+            (Some(seq), None, _) if args.at_checkpoint => {
+                signed(&args.store, &log)?.prove(seq).map_err(|e| unproven(args, e))?.to_string()
+            }
             (Some(seq), None, _) => log.prove(seq).map_err(|e| unproven(args, e))?.to_string(),
             (Some(seq), Some(path), _) => {
                 let actor = args.actor.clone().unwrap_or_else(who);
@@ -133,12 +137,39 @@ pub fn prove(args: &ProveArgs) -> Outcome {
     Ok(End::Done)
 }
 
+/// The newest signed checkpoint, and said what lies beyond it.
+fn signed<'l>(store: &StoreArgs, log: &'l AuditLog) -> Result<AtCheckpoint<'l>, Failure> {
+    let signed = log.at_checkpoint().map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    if signed.beyond() > 0 {
+        complain(format!(
+            "the newest signed checkpoint covers {} of {} entries; of those from {} on this says nothing",
+            count(signed.size()),
+            count(log.size()),
+            signed.size()
+        ));
+    }
+    Ok(signed)
+}
+
 fn consistent(args: &ProveArgs, path: &Path) -> Result<String, Failure> {
     let file = path.display();
-    let bytes = Source::open(Some(path))?.read_all(MAX_CHECKPOINT)?;
-    let old = SignedCheckpoint::parse(&bytes).map_err(|e| Failure::Input(format!("{file}: {e}")))?;
-    let log = args.store.open()?;
-    let proof = log.prove_consistent(&old).map_err(|e| match e.kind() {
+    let bytes = Source::open_whole(Some(path))?.read_all(MAX_PROOF_BYTES as u64)?;
+    // A checkpoint, or a proof with one in it, such as one that an epoch signed which is closed by now.
+    let old = Proof::parse(&bytes).map_err(|e| Failure::Input(format!("{file}: {e}")))?;
+    let old = old.checkpoint().clone();
+    let (log, proof) = match args.at_checkpoint {
+        true => {
+            let log = args.store.read()?;
+            let proof = signed(&args.store, &log)?.prove_consistent(&old);
+            (log, proof)
+        }
+        false => {
+            let log = args.store.open()?;
+            let proof = log.prove_consistent(&old);
+            (log, proof)
+        }
+    };
+    let proof = proof.map_err(|e| match e.kind() {
         // A log that does not extend what was signed is what this was asked to find.
         ErrorKind::Conflict => Failure::Found(format!("{file}: {e}")),
         _ => unproven(args, e),
@@ -149,9 +180,13 @@ fn consistent(args: &ProveArgs, path: &Path) -> Result<String, Failure> {
 
 fn complete(args: &ProveArgs, log: &AuditLog, facet: Field, value: &str) -> Result<String, Failure> {
     let neighbours = if args.neighbours { Neighbours::Reveal } else { Neighbours::Withhold };
-    log.prove_complete(facet, value, neighbours).map(|proof| proof.to_string()).map_err(|e| {
+    let proof = match args.at_checkpoint {
+        true => signed(&args.store, log)?.prove_complete(facet, value, neighbours),
+        false => log.prove_complete(facet, value, neighbours),
+    };
+    proof.map(|proof| proof.to_string()).map_err(|e| {
         // Neighbours that are withheld are a matter of what was asked for; a store that may not sign is not.
-        match e.kind() == ErrorKind::Conflict && log.checkpoint().is_ok() {
+        match e.kind() == ErrorKind::Conflict && (args.at_checkpoint || log.checkpoint().is_ok()) {
             true => Failure::Input(format!("{e} (--neighbours)")),
             false => unproven(args, e),
         }
@@ -180,6 +215,10 @@ pub struct EvidenceArgs {
     dir: PathBuf,
     #[command(flatten)]
     trust: TrustArgs,
+    /// Write what the newest checkpoint covers that was signed: nothing is signed then and no key is needed, and what was
+    /// recorded since is left out
+    #[arg(long)]
+    at_checkpoint: bool,
     /// Print the verification as JSON: what report.json holds
     #[arg(long)]
     json: bool,
@@ -187,8 +226,12 @@ pub struct EvidenceArgs {
 
 pub fn evidence(args: &EvidenceArgs) -> Outcome {
     let options = args.trust.options()?;
-    let log = args.store.open()?;
-    let written = log.write_evidence(&args.dir, &verify::with_progress(options));
+    let options = verify::with_progress(options);
+    let log = if args.at_checkpoint { args.store.read()? } else { args.store.open()? };
+    let written = match args.at_checkpoint {
+        true => signed(&args.store, &log)?.write_evidence(&args.dir, &options),
+        false => log.write_evidence(&args.dir, &options),
+    };
     let verification = written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => Failure::Input(e.to_string()),
         // The store is open, so what is not found is the folder's parent.

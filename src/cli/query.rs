@@ -44,7 +44,7 @@ impl QueryArgs {
 }
 
 pub fn run(args: &QueryArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let query = args.query(&log)?;
     let mut out = Out::stdout();
     if args.count {

@@ -98,8 +98,8 @@ pub fn run(command: &ReportCommand) -> Outcome {
     let mut context = asked(form, subject)?;
     context.claimed_time_bound = form.claimed_time_bound;
     let options = form.trust.options()?;
-    let log = store.open()?;
-    let verification = verify_with(&log, options).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let log = store.read()?;
+    let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
     let known = pseudonyms(&log, store, &context.subject);
     let context = complete(&log, context, known, &verification)?;
     say_unknown(&log, &of_subject(&context.subject))?;

@@ -30,7 +30,7 @@ pub struct StatsArgs {
 }
 
 pub fn run(args: &StatsArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let mut of = Statistics::new();
     of = args.since.into_iter().fold(of, Statistics::since);
     of = args.until.into_iter().fold(of, Statistics::until);

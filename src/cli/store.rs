@@ -54,6 +54,8 @@ const MAX_PASSPHRASE: u64 = 64 << 10;
 #[derive(Debug)]
 pub enum Opened {
     Owned(Owned),
+    /// For reading only, with nobody to record through this process.
+    Read(AuditLog),
     Shared(AuditLog),
 }
 
@@ -63,7 +65,7 @@ impl Deref for Opened {
     fn deref(&self) -> &AuditLog {
         match self {
             Opened::Owned(owned) => owned.log(),
-            Opened::Shared(log) => log,
+            Opened::Read(log) | Opened::Shared(log) => log,
         }
     }
 }
@@ -73,12 +75,32 @@ impl Opened {
     pub fn close(self) -> Result<(), Error> {
         match self {
             Opened::Owned(owned) => owned.close(),
+            Opened::Read(log) => log.close(),
             Opened::Shared(log) => match log.checkpoint() {
                 Err(e) if e.kind() != ErrorKind::Key => Err(e),
                 _ => Ok(()),
             },
         }
     }
+}
+
+fn warn(log: &AuditLog) {
+    for warning in log.warnings() {
+        complain(format!("warning: {warning}"));
+    }
+}
+
+/// Whether this process could record into the store's file. Asked without opening it.
+#[cfg(unix)]
+fn may_write(store: &Path) -> bool {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::unistd::{AccessFlags, faccessat};
+    faccessat(AT_FDCWD, store, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok()
+}
+
+#[cfg(not(unix))]
+fn may_write(store: &Path) -> bool {
+    std::fs::metadata(store).is_ok_and(|about| !about.permissions().readonly())
 }
 
 fn failure(e: &Error) -> Failure {
@@ -112,9 +134,7 @@ fn sharing(recording: Option<(PathBuf, Alerts)>) -> Sharing {
 /// Called when a process that records comes to own a store. What must run once a store and not once a process is started
 /// here; it ends when the guard is dropped, which is before the store is closed.
 fn owning(log: &AuditLog, store: &Path, taken: bool) -> Guard {
-    for warning in log.warnings() {
-        complain(format!("warning: {warning}"));
-    }
+    warn(log);
     Box::new(Rules(Mutex::new(Some(Alerting::start(log, store, taken)))))
 }
 
@@ -212,12 +232,45 @@ impl StoreArgs {
         if let Some(session) = session::current() {
             return Ok(Opened::Shared(session.log.clone()));
         }
-        let options = anchors::add(options, &self.store)?.anchor_on_open(false);
+        self.own(anchors::add(options, &self.store)?.anchor_on_open(false))
+    }
+
+    /// Opens the store for a command that only reads. It leaves the store and its folder as they are, unless another process
+    /// records through this one meanwhile.
+    pub fn read(&self) -> Result<Opened, Failure> {
+        match session::current() {
+            Some(session) => Ok(Opened::Shared(session.log.clone())),
+            None => self.read_with(self.key.options()?),
+        }
+    }
+
+    /// As [`StoreArgs::read`] with options of the command's.
+    pub fn read_with(&self, options: Options) -> Result<Opened, Failure> {
+        if let Some(session) = session::current() {
+            return Ok(Opened::Shared(session.log.clone()));
+        }
+        // Whoever only reads hands nothing over, so anchors that must not be used are no reason to refuse.
+        let options = match anchors::add(options.clone(), &self.store) {
+            Ok(options) => options,
+            Err(Failure::Input(message) | Failure::Store(message)) => {
+                complain(format!("{message}; not used"));
+                options
+            }
+            Err(other) => return Err(other),
+        }
+        .anchor_on_open(false);
+        if may_write(&self.store) {
+            return self.own(options.read_first());
+        }
+        let log = options.read_only().open(&self.store).map_err(|e| self.name(failure(&e)))?;
+        warn(&log);
+        Ok(Opened::Read(log))
+    }
+
+    fn own(&self, options: Options) -> Result<Opened, Failure> {
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
         let owned = Owned::open(&self.store, options, &sharing(None)).map_err(|e| self.name(failure(&e)))?;
-        for warning in owned.log().warnings() {
-            complain(format!("warning: {warning}"));
-        }
+        warn(owned.log());
         Ok(Opened::Owned(owned))
     }
 

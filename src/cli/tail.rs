@@ -33,7 +33,7 @@ pub struct TailArgs {
 }
 
 pub fn run(args: &TailArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let query = args.filters.query_to_come()?;
     let from = match (session::resume(), args.from) {
         (Some(seq), _) | (None, Some(seq)) => seq,

@@ -24,7 +24,7 @@ pub struct TimelineArgs {
 }
 
 pub fn run(args: &TimelineArgs) -> Outcome {
-    let log = args.store.open()?;
+    let log = args.store.read()?;
     let mut out = Out::stdout();
     if args.json {
         say_unknown(&log, &Query::new().conversation(&args.conversation))?;

@@ -80,10 +80,12 @@ fn key(text: &str) -> Result<VerifierKey, String> {
         Ok(key) => return Ok(key),
         Err(e) => e,
     };
+    let path = super::session::path(Path::new(text));
+    if std::fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
+        return Err(format!("{text}: is no regular file"));
+    }
     let mut bytes = Vec::new();
-    match File::open(super::session::path(Path::new(text)))
-        .and_then(|file| file.take(MAX_KEY_LINE).read_to_end(&mut bytes))
-    {
+    match File::open(path).and_then(|file| file.take(MAX_KEY_LINE).read_to_end(&mut bytes)) {
         Ok(_) => {
             let content = String::from_utf8_lossy(&bytes);
             let line = content.lines().next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! `verify`: finds everything that is wrong with a store, and says how far that reaches.
 
-use super::exit::{End, Failure, Outcome};
+use super::exit::{End, Failure, Outcome, complain};
 use super::progress::{Progress, Unit};
 use super::render::{self, Out, Style, clean_json, count, counted};
 use super::store::StoreArgs;
@@ -17,6 +17,10 @@ pub struct VerifyArgs {
     store: StoreArgs,
     #[command(flatten)]
     trust: TrustArgs,
+    /// Remember in STORE.verified that the log was verified, which `health` shows. What is found wrong is kept there in any case,
+    /// if it can be; nothing else is written
+    #[arg(long)]
+    remember: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,8 +28,9 @@ pub struct VerifyArgs {
 
 pub fn run(args: &VerifyArgs) -> Outcome {
     let options = args.trust.options()?;
-    let log = args.store.open()?;
-    let verification = verify_with(&log, options).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    let log = args.store.read()?;
+    let verification =
+        verify_with(&log, options, args.remember).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
     let mut out = Out::stdout();
     let written = match args.json {
         true => out.line(verification.to_json().to_canonical().as_str()).and_then(|()| out.flush()),
@@ -41,14 +46,27 @@ pub fn run(args: &VerifyArgs) -> Outcome {
 
 /// Verifies with a progress bar, comparing with nothing from outside.
 pub fn verify(log: &AuditLog) -> attestlog::Result<Verification> {
-    verify_with(log, VerifyOptions::new())
+    log.verify(&with_progress(VerifyOptions::new()))
 }
 
-/// Verifies with a progress bar.
-pub fn verify_with(log: &AuditLog, options: VerifyOptions) -> attestlog::Result<Verification> {
+/// Verifies with a progress bar, and keeps for `health` what was found; also that nothing was, to be remembered.
+pub fn verify_with(log: &AuditLog, options: VerifyOptions, remember: bool) -> attestlog::Result<Verification> {
     let verification = log.verify(&with_progress(options))?;
-    // For `health`. Whoever may not write here, or has no room, verifies all the same.
-    let _ = log.note_verification(&verification);
+    if remember || !verification.ok() {
+        let noted = log.note_verification(&verification);
+        // Whoever may not write here, or has no room, verifies all the same.
+        match (noted, verification.ok()) {
+            (Ok(None), _) | (Ok(Some(_)), true) => {}
+            (Ok(Some(file)), false) => complain(format!(
+                "what was found is kept in {}, and `health` shows it until it is settled (alerts settle)",
+                file.display()
+            )),
+            (Err(e), true) => complain(format!("that the log was verified could not be remembered: {e}")),
+            (Err(e), false) => complain(format!(
+                "what was found could not be kept beside the store, so `health` will not show it; keep this answer: {e}"
+            )),
+        }
+    }
     Ok(verification)
 }
 

@@ -11,21 +11,36 @@ pub struct Limits {
     pub depth: usize,
     /// How many bytes the text may have.
     pub bytes: usize,
+    /// How many values it may hold, in each other and beside each other: a value of two bytes takes some forty in memory. A number
+    /// that has to be restated counts as [`RESTATED`], because its place is kept.
+    pub values: usize,
 }
 
-impl Limits {
-    pub(crate) const UNBOUNDED: Limits = Limits { depth: 256, bytes: usize::MAX };
+/// As how many values a number counts whose place is kept.
+const RESTATED: usize = 8;
+/// How many times as large as the text the places may be that are kept: each repeats the names above it.
+const PLACES: usize = 16;
 
-    /// Limits with this many bytes and the default depth.
+impl Limits {
+    pub(crate) const UNBOUNDED: Limits = Limits { depth: 256, bytes: usize::MAX, values: usize::MAX };
+
+    /// Limits with this many bytes, the default depth, and the default number of values or one for each 16 bytes, if that is more.
     pub fn bytes(bytes: usize) -> Limits {
-        Limits { bytes, ..Limits::default() }
+        let Limits { depth, values, .. } = Limits::default();
+        Limits { bytes, depth, values: values.max(bytes / 16) }
+    }
+
+    /// The same with this many values.
+    #[must_use]
+    pub fn values(self, values: usize) -> Limits {
+        Limits { values, ..self }
     }
 }
 
 impl Default for Limits {
-    /// 128 levels, as most readers have it, and 16 MiB.
+    /// 128 levels, as most readers have it, and 16 MiB with two million values, which take a hundred MiB or so in memory.
     fn default() -> Limits {
-        Limits { depth: 128, bytes: 16 << 20 }
+        Limits { depth: 128, bytes: 16 << 20, values: 2 << 20 }
     }
 }
 
@@ -105,7 +120,8 @@ impl From<JsonError> for crate::Error {
 }
 
 pub(super) fn parse(text: &[u8], limits: &Limits) -> Result<Parsed, JsonError> {
-    let mut reader = Reader { bytes: text, at: 0, path: Path::root(), restated: Vec::new(), limits };
+    let mut reader =
+        Reader { bytes: text, at: 0, path: Path::root(), restated: Vec::new(), values: 0, places: 0, limits };
     if text.len() > limits.bytes {
         return Err(reader.too_large(format!("{} bytes, more than the limit of {}", text.len(), limits.bytes)));
     }
@@ -127,6 +143,8 @@ struct Reader<'a> {
     at: usize,
     path: Path,
     restated: Vec<Path>,
+    values: usize,
+    places: usize,
     limits: &'a Limits,
 }
 
@@ -162,6 +180,7 @@ impl Reader<'_> {
         if depth > self.limits.depth {
             return Err(self.too_large(format!("nested deeper than the limit of {} levels", self.limits.depth)));
         }
+        self.count(1)?;
         match self.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
@@ -172,6 +191,14 @@ impl Reader<'_> {
             Some(b'n') => self.word("null", Json::Null),
             Some(_) => Err(self.error("no JSON value starts here")),
             None => Err(self.error("the text ends where a value should be")),
+        }
+    }
+
+    fn count(&mut self, values: usize) -> Result<(), JsonError> {
+        self.values = self.values.saturating_add(values);
+        match self.values > self.limits.values {
+            true => Err(self.too_large(format!("more values than the limit of {}", self.limits.values))),
+            false => Ok(()),
         }
     }
 
@@ -364,6 +391,15 @@ impl Reader<'_> {
             if decimal(text.as_bytes()) == decimal(&written) {
                 return Ok(Json::Number(n));
             }
+        }
+        self.count(RESTATED)?;
+        let step = |step: &super::path::Step| match step {
+            super::path::Step::Key(key) => 32 + key.len(),
+            super::path::Step::Index(_) => 32,
+        };
+        self.places += self.path.steps().iter().map(step).sum::<usize>();
+        if self.places > PLACES * self.bytes.len() + 65_536 {
+            return Err(self.too_large("too many numbers that would be restated, under too long names".to_owned()));
         }
         self.restated.push(self.path.clone());
         Ok(Json::String(text.to_owned()))

@@ -99,7 +99,7 @@ pub(super) struct Trouble {
 }
 
 /// By their place here, which both ends agree on with the protocol.
-const KINDS: [ErrorKind; 16] = [
+const KINDS: [ErrorKind; 17] = [
     ErrorKind::InvalidInput,
     ErrorKind::TooLarge,
     ErrorKind::NotFound,
@@ -116,6 +116,7 @@ const KINDS: [ErrorKind; 16] = [
     ErrorKind::Conflict,
     ErrorKind::ClockFrozen,
     ErrorKind::NoSuchEntry,
+    ErrorKind::ReadOnly,
 ];
 
 impl From<&Error> for Trouble {

@@ -285,11 +285,12 @@ impl CompleteProof {
         if let Some(seq) = shown.entries.keys().find(|seq| !needed.contains(seq)) {
             return Err(CheckError::Malformed(format!("entry {seq} has nothing to do with it")));
         }
+        let newest = shown.entries.values().map(|entry| entry.body.recorded_at).max();
         let (purges, proven) = (shown.records, shown.entries.into_keys().collect::<Vec<u64>>());
         let entries = self.entries.into_iter().zip(proven);
         let entries = entries.filter(|(_, seq)| seqs.contains(seq)).map(|(entry, seq)| (seq, entry.line)).collect();
         let (facet, value, terms) = (self.facet, self.value, self.terms);
-        Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges })
+        Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest })
     }
 }
 

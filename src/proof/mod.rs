@@ -18,7 +18,7 @@ use crate::json::{Json, Limits, Object, Path};
 use crate::merkle::{self, ProofError};
 use crate::note::{EpochError, NoteError, SignedCheckpoint, Succession, VerifierKey, parse_32, parse_decimal};
 use crate::retention::{PurgeRecord, SeqSet};
-use crate::{Field, Hash};
+use crate::{Field, Hash, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -38,6 +38,9 @@ pub enum CheckError {
     /// Larger than [`MAX_PROOF_BYTES`].
     #[error("the proof has {0} bytes, more than the limit of {MAX_PROOF_BYTES}")]
     TooLarge(usize),
+    /// What was kept of the log, or a later proof, says another thing of the state that both speak of.
+    #[error("{0}")]
+    Contradicted(String),
     /// Neither form of proof.
     #[error("not a proof: {0}")]
     Malformed(String),
@@ -134,7 +137,8 @@ impl InclusionProof {
         let (seq, size, root) = (self.seq, checkpoint.size(), checkpoint.root());
         merkle::verify_inclusion(seq, size, Hash::leaf(&self.line), &self.path, root)?;
         // What is proven is this line at this place. A line that gives itself another number is not this log's.
-        let parsed = Json::parse_within(&self.line, &Limits::bytes(MAX_PROOF_BYTES));
+        let parsed =
+            Json::parse_within(&self.line, &Limits::bytes(MAX_PROOF_BYTES).values(65_536 + self.line.len() / 4));
         let parsed = parsed.map_err(|e| CheckError::Entry(format!("not an entry: {e}")))?;
         match parsed.value.get("seq").and_then(Json::as_u64) {
             Some(own) if own == seq => {}
@@ -238,6 +242,8 @@ pub enum Proof {
     Complete(Box<CompleteProof>),
     /// A sealed value of an entry was this one.
     Reveal(Box<RevealProof>),
+    /// A checkpoint and nothing else: what the log said of itself.
+    Checkpoint(SignedCheckpoint),
 }
 
 impl Proof {
@@ -253,9 +259,12 @@ impl Proof {
             return InclusionProof::parse(bytes).map(Proof::Inclusion);
         }
         if bytes.trim_ascii_start().first() != Some(&b'{') {
-            return Err(CheckError::Malformed("neither a tlog-proof nor JSON".to_owned()));
+            let neither = |e| CheckError::Malformed(format!("neither a tlog-proof, nor JSON, nor a checkpoint ({e})"));
+            return SignedCheckpoint::parse(bytes).map(Proof::Checkpoint).map_err(neither);
         }
-        let parsed = Json::parse_within(bytes, &Limits::bytes(MAX_PROOF_BYTES));
+        // No value of a proof but its smallest numbers takes less than a hash, so this is no limit for what is one.
+        let limits = Limits::bytes(MAX_PROOF_BYTES).values(65_536 + bytes.len() / 16);
+        let parsed = Json::parse_within(bytes, &limits);
         let json = parsed.map_err(|e| CheckError::Malformed(e.to_string()))?.value;
         match json.get("kind") {
             None => ConsistencyProof::from_json(&json).map(Proof::Consistency),
@@ -276,6 +285,7 @@ impl Proof {
             Proof::Consistency(proof) => &proof.checkpoint,
             Proof::Complete(proof) => &proof.checkpoint,
             Proof::Reveal(proof) => &proof.entry.checkpoint,
+            Proof::Checkpoint(checkpoint) => checkpoint,
         }
     }
 
@@ -286,13 +296,26 @@ impl Proof {
     pub fn check(self, key: &VerifierKey, succession: Option<&Succession>) -> Result<Checked, CheckError> {
         self.checkpoint().verify(key)?;
         let epoch = succession.map(|s| s.check(self.checkpoint())).transpose()?;
+        let size = self.checkpoint().checkpoint().size();
+        // What the next epoch began with is its root too, and that it is the same was checked just now.
+        let next = epoch.zip(succession).and_then(|(epoch, s)| s.epochs().get(epoch as usize + 1));
+        let standing = match (epoch, next) {
+            (None, _) => Standing::Unchecked,
+            (Some(_), None) => Standing::Present,
+            (Some(_), Some(next)) if next.from_size() == size => Standing::Extended,
+            (Some(_), Some(_)) => Standing::Closed,
+        };
         let proven = match self {
             Proof::Inclusion(proof) => proof.check()?,
             Proof::Consistency(proof) => proof.check()?,
             Proof::Complete(proof) => proof.check()?,
             Proof::Reveal(proof) => proof.check()?,
+            Proof::Checkpoint(checkpoint) => {
+                let checkpoint = checkpoint.checkpoint();
+                Proven::Checkpoint { size: checkpoint.size(), root: checkpoint.root() }
+            }
         };
-        Ok(Checked { proven, origin: key.name().to_owned(), epoch })
+        Ok(Checked { proven, origin: key.name().to_owned(), epoch, standing, old_confirmed: false })
     }
 }
 
@@ -310,6 +333,38 @@ pub struct Checked {
     proven: Proven,
     origin: String,
     epoch: Option<u32>,
+    standing: Standing,
+    old_confirmed: bool,
+}
+
+/// What the epoch key's signature is worth.
+///
+/// Whoever holds an epoch key can sign any history of its epoch, and the key of an epoch that has ended may be in more hands than
+/// was meant: an old backup of the key file has it. What no holder of an old key can do is to make the log of today extend such
+/// a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// It was not checked, for want of the succession.
+    Unchecked,
+    /// It is of the present epoch.
+    Present,
+    /// It is of an epoch that has ended, and it was shown that the log went on from there.
+    Extended,
+    /// It is of an epoch that has ended, and whether the log went on from there was not shown: whoever held that epoch's key and
+    /// the log key may have made it since.
+    Closed,
+}
+
+impl Standing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Standing::Unchecked => "unchecked",
+            Standing::Present => "present",
+            Standing::Extended => "extended",
+            Standing::Closed => "closed",
+        }
+    }
 }
 
 /// The statement that was proven.
@@ -359,6 +414,9 @@ pub enum Proven {
         /// The purges that took those, by the seq of their entry: who, under which policy, of which classes. That they took
         /// nothing that had not expired is for a full verification to say.
         purges: Vec<(u64, PurgeRecord)>,
+        /// When the newest entry was recorded that the proof shows, whether or not it has the value. Of what was recorded later
+        /// it says nothing: a stale copy gives a proof as good as any.
+        newest: Option<Timestamp>,
     },
     /// The value that is sealed in the entry with this line is this one.
     Reveal {
@@ -375,9 +433,27 @@ pub enum Proven {
         /// The entry's canonical line.
         line: String,
     },
+    /// The log said of itself that it had this root at this size. Of its entries that proves nothing.
+    Checkpoint {
+        /// The size.
+        size: u64,
+        /// The root at that size.
+        root: Hash,
+    },
 }
 
 impl Proven {
+    /// Size and root of the checkpoint to which it leads.
+    fn head(&self) -> (u64, Hash) {
+        match self {
+            Proven::Inclusion { size, root, .. }
+            | Proven::Complete { size, root, .. }
+            | Proven::Reveal { size, root, .. }
+            | Proven::Checkpoint { size, root } => (*size, *root),
+            Proven::Consistency { new_size, new_root, .. } => (*new_size, *new_root),
+        }
+    }
+
     /// Whether it rests on somebody's word that a pseudonym is that of the value asked for.
     pub fn maps_value(&self) -> bool {
         matches!(self, Proven::Complete { value, terms, .. } if terms.iter().any(|term| term != value))
@@ -400,10 +476,86 @@ impl Checked {
         self.epoch
     }
 
-    /// `{"ok":true,"kind","origin","epoch",…}` and what the statement consists of.
+    /// What the epoch key's signature is worth.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whether the earlier state of a consistency proof, or the state that anything else leads to, is one that the checker kept
+    /// ([`Checked::against`]). Otherwise the earlier state is the proof's own word.
+    pub fn old_confirmed(&self) -> bool {
+        self.old_confirmed
+    }
+
+    /// Compares with a checkpoint that the checker kept: a consistency proof must begin with it, anything else lead to it.
+    ///
+    /// # Errors
+    /// [`CheckError::Contradicted`] where it says another thing, or is of another size, so that nothing follows from it;
+    /// [`CheckError::Note`] where the log key did not sign it.
+    pub fn against(mut self, kept: &SignedCheckpoint, key: &VerifierKey) -> Result<Checked, CheckError> {
+        kept.verify(key)?;
+        let kept = kept.checkpoint();
+        let (size, root) = match &self.proven {
+            Proven::Consistency { old_size, old_root, .. } => (*old_size, *old_root),
+            other => other.head(),
+        };
+        if kept.size() != size {
+            return Err(CheckError::Contradicted(format!(
+                "it speaks of a log of {size} entries, the checkpoint that you kept of {}: it takes a consistency proof from that \
+                 checkpoint (attestlog prove STORE --consistent-with)",
+                kept.size()
+            )));
+        }
+        if kept.root() != root {
+            return Err(CheckError::Contradicted(format!(
+                "A FORK: the first {size} entries are not those of the checkpoint that you kept; the log was rewritten"
+            )));
+        }
+        self.old_confirmed = true;
+        Ok(self)
+    }
+
+    /// Takes a consistency proof that the log of the present epoch extends the state that this proof leads to, which an older
+    /// epoch signed.
+    ///
+    /// # Errors
+    /// [`CheckError::Contradicted`] where it begins elsewhere or ends before the present epoch; as [`Proof::check`].
+    pub fn extended_by(
+        mut self,
+        later: Proof,
+        key: &VerifierKey,
+        succession: &Succession,
+    ) -> Result<Checked, CheckError> {
+        let later = later.check(key, Some(succession))?;
+        let Proven::Consistency { old_size, old_root, .. } = &later.proven else {
+            return Err(CheckError::Contradicted(
+                "what is to show that the log went on is no consistency proof".to_owned(),
+            ));
+        };
+        let (size, root) = self.proven.head();
+        if (*old_size, *old_root) != (size, root) {
+            return Err(CheckError::Contradicted(format!(
+                "the consistency proof begins with other {old_size} entries than the {size} that this leads to"
+            )));
+        }
+        if later.standing != Standing::Present {
+            let message = "the consistency proof ends in an epoch that is closed too; it takes one to a checkpoint of the present";
+            return Err(CheckError::Contradicted(message.to_owned()));
+        }
+        if self.standing == Standing::Closed {
+            self.standing = Standing::Extended;
+        }
+        Ok(self)
+    }
+
+    /// `{"ok":true,"kind","origin","epoch","epoch_standing","old_confirmed",…}` and what the statement consists of. `ok` is false
+    /// where it was signed in an epoch that is closed and nothing shows that the log went on from there.
     pub fn to_json(&self) -> Json {
-        let mut json = Object::from_iter([("ok", Json::Bool(true)), ("origin", self.origin.as_str().into())]);
+        let ok = self.standing != Standing::Closed;
+        let mut json = Object::from_iter([("ok", Json::Bool(ok)), ("origin", self.origin.as_str().into())]);
         json.insert("epoch", self.epoch);
+        json.insert("epoch_standing", self.standing.as_str());
+        json.insert("old_confirmed", self.old_confirmed);
         match &self.proven {
             Proven::Inclusion { seq, size, root, line } => {
                 json.insert("kind", "inclusion");
@@ -419,7 +571,8 @@ impl Checked {
                 json.insert("new_size", *new_size);
                 json.insert("new_root", new_root.to_string());
             }
-            Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges } => {
+            Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest } => {
+                json.insert("newest_recorded_at", newest.map(|at| at.to_string()));
                 json.insert("kind", "complete");
                 json.insert("facet", facet.as_str());
                 json.insert("value", value.as_str());
@@ -445,6 +598,11 @@ impl Checked {
                 json.insert("root", root.to_string());
                 json.insert("line", line.as_str());
             }
+            Proven::Checkpoint { size, root } => {
+                json.insert("kind", "checkpoint");
+                json.insert("size", *size);
+                json.insert("root", root.to_string());
+            }
         }
         json.into()
     }
@@ -457,8 +615,12 @@ impl fmt::Display for Checked {
         match &self.proven {
             Proven::Inclusion { seq, size, .. } => write!(f, "entry {seq} is in the log {origin} of {size} entries")?,
             Proven::Consistency { old_size, new_size, .. } => {
-                write!(f, "the log {origin} of {new_size} entries extends the one of {old_size}")?
+                write!(f, "the log {origin} of {new_size} entries extends the one of {old_size}")?;
+                if !self.old_confirmed {
+                    f.write_str("; that this was the earlier state is the proof's own word")?;
+                }
             }
+            Proven::Checkpoint { size, .. } => write!(f, "the log {origin} said that it had {size} entries")?,
             Proven::Reveal { seq, path, value, .. } => {
                 let value = value.to_canonical();
                 write!(f, "the value sealed at {path} in entry {seq} of the log {origin} is {value}")?
@@ -478,6 +640,12 @@ impl fmt::Display for Checked {
             }
         }
         match self.epoch {
+            Some(epoch) if self.standing == Standing::Closed => {
+                write!(
+                    f,
+                    "; signed by the log key and by epoch {epoch}, which is closed: not proven that the log went on from there"
+                )
+            }
             Some(epoch) => write!(f, "; signed by the log key and by epoch {epoch}"),
             None => write!(f, "; signed by the log key; epoch not checked"),
         }

@@ -1,12 +1,15 @@
 //! Making proofs that nothing is missing. What they prove, and how, is said where they are checked.
 
 use crate::merkle;
+use crate::note::SignedCheckpoint;
 use crate::proof::{CompleteProof, RowTerm, ShownBatch, ShownEntry, ShownRow, Spellings, person, spelling_terms};
 use crate::redact::{Facet, is_pseudonym};
 use crate::retention::SeqSet;
+use crate::store::is_impersonal;
 use crate::store::{BatchRows, IndexRow, Snapshot};
 use crate::{AuditLog, Error, ErrorKind, Field, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// What a proof may show of others. That a batch of the index does not have a value is shown by the rows on either side
 /// of where it would stand: who these are, and which entries are theirs.
@@ -43,10 +46,22 @@ impl AuditLog {
     /// ```
     pub fn prove_complete(&self, facet: Field, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
         let (checkpoint, snapshot) = self.shared().settle()?;
+        self.complete_under(checkpoint, &snapshot, facet, value, neighbours)
+    }
+
+    /// The proof for what this checkpoint covers.
+    pub(super) fn complete_under(
+        &self,
+        checkpoint: SignedCheckpoint,
+        snapshot: &Snapshot,
+        facet: Field,
+        value: &str,
+        neighbours: Neighbours,
+    ) -> Result<CompleteProof> {
         let size = checkpoint.checkpoint().size();
-        let mut needed: BTreeSet<u64> = (snapshot.indexed..size).collect();
-        let own = own_entries(&snapshot)?;
-        let terms = self.terms(facet, value, &snapshot, &own)?;
+        let own = own_entries(snapshot, size)?;
+        let terms = self.terms(facet, value, snapshot, &own)?;
+        let mut needed = BTreeSet::new();
         let mut asked: Vec<(Field, &str)> = terms.iter().map(|term| (facet, term.as_str())).collect();
         let spelling = spelling_terms(facet, value);
         if !spelling.is_empty() {
@@ -54,7 +69,12 @@ impl AuditLog {
         }
         asked.extend(spelling);
         asked.sort_unstable();
-        let batches = snapshot.batch_rows(&asked)?;
+        let mut batches = snapshot.batch_rows(&asked)?;
+        // A batch counts as soon as its entry does.
+        batches.retain(|batch| batch.seq < size);
+        let covered = batches.last().map_or(0, |batch| batch.end);
+        check_uncovered(snapshot, covered..size, neighbours)?;
+        needed.extend(covered..size);
         check_neighbours(&batches, &asked, neighbours)?;
         let mut gone = SeqSet::new();
         for batch in &batches {
@@ -69,19 +89,19 @@ impl AuditLog {
             }
             gone.extend(batch.gone.iter().flat_map(|row| row.seqs.iter().copied()));
         }
-        let purges = self.purges_of(&snapshot, &gone)?;
+        let purges = self.purges_of(snapshot, &gone, size)?;
         needed.extend(purges.iter().map(|(seq, _)| *seq));
         let mut room = crate::proof::MAX_PROOF_BYTES;
         let mut entries = Vec::with_capacity(needed.len());
         for seq in needed {
             let line = snapshot.entry(seq)?.line();
-            let path = merkle::inclusion_proof(&snapshot, seq, size)?;
+            let path = merkle::inclusion_proof(snapshot, seq, size)?;
             // A hash takes 67 bytes in the file.
             let bytes = line.len() + path.len() * 67;
             room = room.checked_sub(bytes).ok_or_else(|| too_large(facet))?;
             entries.push(ShownEntry { line, path });
         }
-        let batches = batches.iter().map(|batch| show(&snapshot, batch)).collect::<Result<_>>()?;
+        let batches = batches.iter().map(|batch| show(snapshot, batch)).collect::<Result<_>>()?;
         let proof = CompleteProof { facet, value: value.to_owned(), terms, entries, batches, purges, checkpoint };
         match proof.to_string().len() > crate::proof::MAX_PROOF_BYTES {
             true => Err(too_large(facet)),
@@ -119,10 +139,10 @@ impl AuditLog {
     }
 
     /// The purges that took these entries, each with everything that it took.
-    fn purges_of(&self, snapshot: &Snapshot, gone: &SeqSet) -> Result<Vec<(u64, SeqSet)>> {
+    fn purges_of(&self, snapshot: &Snapshot, gone: &SeqSet, size: u64) -> Result<Vec<(u64, SeqSet)>> {
         let mut purges = Vec::new();
         let mut left: BTreeSet<u64> = gone.iter().collect();
-        for (seq, _) in self.shared().ledger().purges.iter().filter(|(seq, _)| *seq < snapshot.size) {
+        for (seq, _) in self.shared().ledger().purges.iter().filter(|(seq, _)| *seq < size) {
             if left.is_empty() {
                 break;
             }
@@ -135,16 +155,44 @@ impl AuditLog {
         }
         match left.first() {
             None => Ok(purges),
+            Some(seq) if self.shared().purged().contains(*seq) => Err(purged_since(*seq, size)),
             Some(seq) => Err(Error::damaged(format!("entry {seq} is neither there nor purged; `verify` says more"))),
         }
     }
 }
 
+fn purged_since(seq: u64, size: u64) -> Error {
+    let message = format!(
+        "entry {seq} was purged after the checkpoint of {size} entries, which cannot say so: a newer one must be signed"
+    );
+    Error::new(ErrorKind::Conflict, message)
+}
+
+/// Refuses to show what no index batch covers where these are calls, of whomever.
+fn check_uncovered(snapshot: &Snapshot, uncovered: Range<u64>, neighbours: Neighbours) -> Result<()> {
+    let size = uncovered.end;
+    let (first, mut others) = (uncovered.start, 0u64);
+    for seq in uncovered {
+        let entry = snapshot.find(seq)?.ok_or_else(|| purged_since(seq, size))?;
+        others += u64::from(!is_impersonal(entry.kind()));
+    }
+    if others == 0 || neighbours == Neighbours::Reveal {
+        return Ok(());
+    }
+    let message = format!(
+        "no index batch that the checkpoint of {size} entries covers has the entries from {first} on, and to show that the \
+         value is not in them the proof would have to show them whole, {others} that may be other people's among them; ask for \
+         that if whoever gets the proof may know them, or let a newer checkpoint be signed, which writes the index first"
+    );
+    Err(Error::new(ErrorKind::Conflict, message))
+}
+
 /// The first entry, the policies and the keys, which say under which spellings a value may stand.
-fn own_entries(snapshot: &Snapshot) -> Result<BTreeSet<u64>> {
+fn own_entries(snapshot: &Snapshot, size: u64) -> Result<BTreeSet<u64>> {
     let wanted = |kind| matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key);
     let mut own = snapshot.own_entries(wanted)?;
-    for seq in snapshot.indexed..snapshot.size {
+    own.retain(|seq| *seq < size);
+    for seq in snapshot.indexed..size.max(snapshot.indexed) {
         if wanted(snapshot.entry(seq)?.kind()) {
             own.insert(seq);
         }

@@ -44,10 +44,18 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn write_evidence(&self, dir: impl AsRef<Path>, options: &VerifyOptions) -> Result<Verification> {
-        let dir = dir.as_ref();
-        let checkpoint = self.checkpoint()?;
+        self.evidence_under(&self.checkpoint()?, dir.as_ref(), options)
+    }
+
+    /// Writes the evidence of what this checkpoint covers.
+    pub(super) fn evidence_under(
+        &self,
+        checkpoint: &SignedCheckpoint,
+        dir: &Path,
+        options: &VerifyOptions,
+    ) -> Result<Verification> {
         let mut folder = Folder::new(dir)?;
-        let verification = self.write_into(&folder, &checkpoint, options).map_err(|e| e.at(dir.display()))?;
+        let verification = self.write_into(&folder, checkpoint, options).map_err(|e| e.at(dir.display()))?;
         folder.finished = true;
         Ok(verification)
     }
@@ -100,7 +108,10 @@ impl AuditLog {
         while at < size {
             let snapshot = self.snapshot()?;
             if self.shared().ledger().purges.iter().any(|(seq, _)| *seq >= size) {
-                let message = "entries were purged while the evidence was written; write it again";
+                let message = format!(
+                    "entries were purged after the checkpoint of {size} entries, which cannot say so: write the evidence of a \
+                     newer checkpoint"
+                );
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
             let end = size.min(at + RENEW);

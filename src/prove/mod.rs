@@ -1,17 +1,19 @@
 //! Proofs about a store, for people who trust neither the machine nor the program.
 //!
 //! Here: that an entry is in the log, and that the log only grew. `complete`: that nothing is missing from an answer.
-//! `evidence`: the whole log in a folder.
+//! `evidence`: the whole log in a folder. `at`: all of these at a checkpoint that was signed before, so that nothing is written.
 //! What comes out is checked in `proof`, without the store.
 
+mod at;
 mod complete;
 mod evidence;
 
+pub use at::AtCheckpoint;
 pub use complete::Neighbours;
 
 use crate::json::Path;
 use crate::merkle;
-use crate::note::SignedCheckpoint;
+use crate::note::{Checkpoint, SignedCheckpoint};
 use crate::proof::{ConsistencyProof, InclusionProof, RevealProof};
 use crate::store::guarded;
 use crate::{AuditLog, Error, ErrorKind, Hash, Result};
@@ -74,6 +76,12 @@ impl AuditLog {
     /// [`Conflict`](ErrorKind::Conflict): the log is not the checkpoint's, is shorter, or has another history; as
     /// [`AuditLog::checkpoint`].
     pub fn prove_consistent(&self, old: &SignedCheckpoint) -> Result<ConsistencyProof> {
+        self.check_extends(old)?;
+        self.consistent_under(old.checkpoint(), self.checkpoint()?)
+    }
+
+    /// Refuses a checkpoint that this log does not extend.
+    fn check_extends(&self, old: &SignedCheckpoint) -> Result<()> {
         let old = old.checkpoint();
         let key = self.public_key().ok_or_else(|| Error::new(ErrorKind::Key, "the store was made without keys"))?;
         if old.origin() != key.name() {
@@ -89,7 +97,10 @@ impl AuditLog {
             let message = format!("the first {} entries are not those that the checkpoint signed: a fork", old.size());
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        let checkpoint = self.checkpoint()?;
+        Ok(())
+    }
+
+    fn consistent_under(&self, old: &Checkpoint, checkpoint: SignedCheckpoint) -> Result<ConsistencyProof> {
         let snapshot = self.snapshot()?;
         let proof = guarded(|| merkle::consistency_proof(&snapshot, old.size(), checkpoint.checkpoint().size()))?;
         Ok(ConsistencyProof { old_size: old.size(), old_root: old.root(), proof, checkpoint })

@@ -10,11 +10,19 @@
 //!   character is an apostrophe already.
 //! - So one apostrophe taken away at each of these places gives back what was recorded, whoever wrote it.
 //!
+//! A terminal that shows the file obeys control characters, whatever quotes they stand in. So before all that each of them but
+//! tab and LF, and each character that turns the direction of writing, is written as `\u{HEX}`, and the backslash of a `\u{`
+//! that was recorded as `\u{5c}`: whatever looks like this in the file is one character, and no other text is touched.
+//!
 //! Rows end in CRLF, and what holds a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
 
 use crate::json::{Canonical, Json};
 use crate::{Content, Entry, Phase, Result, Trigger};
+use std::borrow::Cow;
 use std::io::Write;
+
+/// With what a character begins that is not written as itself.
+const ESCAPE: &str = "\\u{";
 
 /// The columns of an export of entries, in order: the members of an entry's line under the names that they have there,
 /// then `error_type` and `error_message` for `error`, `sender_id` and `sender_number` for `sender`, and the entry's hash.
@@ -270,6 +278,7 @@ fn write_cell(value: &str, out: &mut String) {
 /// assert_eq!(unguard(&guard("'=1")), "'=1");
 /// ```
 pub fn guard(cell: &str) -> String {
+    let cell = &*harmless(cell);
     let mut out = String::with_capacity(cell.len() + 1);
     let mut start = true;
     for (i, c) in cell.char_indices() {
@@ -294,6 +303,47 @@ pub fn unguard(cell: &str) -> String {
         out.push(c);
         start = starts_cell(c);
     }
+    restored(&out)
+}
+
+/// The text with nothing in it that a terminal obeys.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let acts = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(acts) && !text.contains(ESCAPE) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for (i, c) in text.char_indices() {
+        match acts(c) || text[i..].starts_with(ESCAPE) {
+            true => out.push_str(&format!("{ESCAPE}{:x}}}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out.into()
+}
+
+/// What [`harmless`] was given.
+fn restored(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once(ESCAPE) {
+        out.push_str(before);
+        let escaped = behind.split_once('}');
+        match escaped.and_then(|(hex, rest)| Some((char::from_u32(u32::from_str_radix(hex, 16).ok()?)?, rest))) {
+            Some((c, behind)) => {
+                out.push(c);
+                rest = behind;
+            }
+            // Nobody wrote this with `harmless`.
+            None => {
+                out.push_str(ESCAPE);
+                rest = behind;
+            }
+        }
+    }
+    out.push_str(rest);
     out
 }
 
@@ -411,14 +461,12 @@ mod tests {
             done.error = Some(crate::CallError { kind: None, message: "-1+1|calc\r\n=2".to_owned() });
         })]);
         assert!(rows[1].contains(&"denied".to_owned()));
-        assert!(rows[1].contains(&"'-1+1|calc\r'\n'=2".to_owned()), "{rows:?}");
+        assert!(rows[1].contains(&"'-1+1|calc\\u{d}\n'=2".to_owned()), "{rows:?}");
     }
 
     #[test]
     fn what_calculates_is_marked() {
-        for evil in
-            ["=1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u{ff1d}1", "\u{feff}=1", "\"=1", "%0A"]
-        {
+        for evil in ["=1", "+1", "-1", "@SUM(A1)", "\t=1", "\n=1", "  =1", "\u{ff1d}1", "\u{feff}=1", "\"=1", "%0A"] {
             assert!(guard(evil).starts_with('\''), "{evil:?}");
         }
         assert_eq!(guard("a;=cmd|' /C calc'!A0"), "a;'=cmd|' /C calc'!A0");
@@ -427,7 +475,41 @@ mod tests {
         }
     }
 
+    /// `cat` of an export once set the title of the window and moved the cursor over the row before: quotes keep nothing from a
+    /// terminal.
+    #[test]
+    fn nothing_acts_on_a_terminal() {
+        let acts = |c: char| {
+            (c.is_control() && !matches!(c, '\n' | '\t'))
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        for evil in [
+            "\u{1b}]0;title\u{7}",
+            "\u{1b}[2J",
+            "a\rb",
+            "\u{9b}2J",
+            "\u{7f}",
+            "\0",
+            "\u{8}\u{8}",
+            "\u{202e}txt.exe",
+            "\u{2066}x",
+        ] {
+            let shown = guard(evil);
+            assert!(!shown.contains(acts), "{shown:?}");
+            assert_eq!(unguard(&shown), evil);
+        }
+        for same in [r"\u{1b}", r"\\u{", r"\u{", r"\u", r"C:\users", r#"{"a":"\u001b"}"#] {
+            assert_eq!(unguard(&guard(same)), same);
+        }
+        assert_eq!(guard(r#"C:\users"#), r#"C:\users"#);
+    }
+
     proptest! {
+        #[test]
+        fn whatever_was_recorded_comes_back(cell in "(\\PC|\\p{Cc}|[\\\\u{}=';]|\u{202e}){0,24}") {
+            prop_assert_eq!(unguard(&guard(&cell)), cell);
+        }
+
         #[test]
         fn the_guard_can_be_undone(cell in "([=+@;'\t\r\n \"-]|[a-c]|\u{feff}|,){0,12}") {
             prop_assert_eq!(unguard(&guard(&cell)), cell);

@@ -209,6 +209,11 @@ impl Anchoring {
         }
     }
 
+    /// The store, which was open for reading, is recorded into.
+    pub(super) fn resume(&self) {
+        self.lock().stop = false;
+    }
+
     /// What is owed once a checkpoint of this size is signed, as `meta` keeps it; `None` without any anchor.
     pub(super) fn owe(&self, size: u64) -> Option<String> {
         let mut state = self.lock();
@@ -235,6 +240,7 @@ impl Shared {
         let owing = {
             let mut state = anchoring.lock();
             state.store = Arc::downgrade(self);
+            state.stop = self.is_reading();
             // What cannot be read is owed anew.
             let queue = stored.and_then(|json| AnchorQueue::from_json(&json, backoff).ok());
             state.queue = queue.unwrap_or_else(|| AnchorQueue::new(backoff));
@@ -262,7 +268,7 @@ impl Shared {
 
     /// Before the store is closed: hands over what is owed, as long as closing may take.
     pub(super) fn finish_anchoring(&self) {
-        if !self.anchoring.options.anchors.is_empty() && !self.is_closed() {
+        if !self.anchoring.options.anchors.is_empty() && !self.is_closed() && !self.is_reading() {
             let _ =
                 self.exclusive(|shared, core| match core.state.size > core.state.signed && shared.keys().is_some() {
                     true => shared.sign(core).map(|_| ()),
@@ -274,7 +280,7 @@ impl Shared {
     }
 
     /// The newest checkpoint of at most this size.
-    fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
+    pub(crate) fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::CHECKPOINTS).stored()?;
         let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;

@@ -619,8 +619,10 @@ impl Shared {
         }
     }
 
-    /// After a failed write: opens the file again and reads it anew. Refuses a store in which something could not be read.
+    /// Before anything is written. After a failed write: opens the file again and reads it anew. Refuses a store that is open for
+    /// reading only, and one in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
+        self.begin_writing(core)?;
         if core.broken {
             // What was committed before is in the file: it must not be shown once more behind what is read now.
             drop(self.showing(core));

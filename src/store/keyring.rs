@@ -87,6 +87,9 @@ impl Keyring {
     }
 
     pub(crate) fn save(&mut self, shared: &Shared) -> Result<()> {
+        if !shared.may_save_keys() {
+            return Ok(());
+        }
         match &self.path {
             Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
             None => match &self.vault {

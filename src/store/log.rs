@@ -4,6 +4,7 @@ use super::Snapshot;
 use super::draft::Job;
 use super::guard::guarded;
 use super::options::Options;
+use super::reading::Access;
 use super::shared::Shared;
 use crate::entry::{Phase, ToolCall};
 use crate::{Entry, Error, ErrorKind, Hash, Result};
@@ -92,6 +93,14 @@ impl AuditLog {
         Options::new().open(path)
     }
 
+    /// Opens the store at `path` for reading only, with default [`Options`]: not a byte of it is written.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<AuditLog> {
+        Options::new().read_only().open(path)
+    }
+
     /// A store in memory, for tests.
     ///
     /// # Errors
@@ -102,7 +111,7 @@ impl AuditLog {
 
     pub(super) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
         shared.begin_anchoring()?;
-        let thread = match shared.settings.background {
+        let thread = match shared.settings.background && shared.settings.access != Access::Read {
             false => None,
             true => {
                 let shared = shared.clone();
@@ -201,10 +210,11 @@ impl AuditLog {
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
+        // Of a store that is open for reading nothing is signed or handed over.
         self.shared.finish_anchoring();
         self.worker.stop();
         let damaged = self.shared.core().damaged.is_some();
-        let closing = if damaged {
+        let closing = if damaged || self.shared.is_reading() {
             Ok(())
         } else {
             self.shared.exclusive(|shared, core| {

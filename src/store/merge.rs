@@ -421,12 +421,16 @@ fn is_settled(snapshot: &Snapshot) -> Result<bool> {
         return Ok(false);
     }
     for seq in snapshot.indexed..snapshot.size {
-        let kind = snapshot.entry(seq)?.kind();
-        if !matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key | Kind::Clock | Kind::IndexBatch) {
+        if !is_impersonal(snapshot.entry(seq)?.kind()) {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether an entry of this kind names nobody.
+pub(crate) fn is_impersonal(kind: Kind) -> bool {
+    matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key | Kind::Clock | Kind::IndexBatch)
 }
 
 /// The retention class and end of each entry of a batch. Kept when entries are purged, so that a verifier can

@@ -5,7 +5,8 @@
 //! `publish` shows it; `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed
 //! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, and `starts` remembers
 //! where blocks are; `open`
-//! brings it all up, `sound` keeps redb from files that it would not survive, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
+//! brings it all up (for `reading` over an `overlay`, which keeps the file as it is), `sound` keeps redb from files that it would
+//! not survive, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
 //! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
 //! hands checkpoints out. `vouch` authenticates rows that nothing else bears out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
 //! things lie in the file. Only this folder knows redb.
@@ -35,6 +36,7 @@ mod merge;
 mod names;
 mod open;
 mod options;
+mod overlay;
 mod pack;
 mod pages;
 mod part;
@@ -46,6 +48,7 @@ mod prints;
 mod privacy;
 mod publish;
 mod purge;
+mod reading;
 mod rewrite;
 mod rollup;
 mod rows;
@@ -75,7 +78,7 @@ pub use health::{Health, Unsealed};
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use lookup::Postings;
 pub(crate) use marks::{Move, Own, TAMPERING};
-pub(crate) use merge::{Husk, Row, SALT_BYTES, row_inner, row_leaf_of};
+pub(crate) use merge::{Husk, Row, SALT_BYTES, is_impersonal, row_inner, row_leaf_of};
 pub use options::Options;
 pub(crate) use pages::Flaw;
 pub(crate) use part::Part;

@@ -1,7 +1,7 @@
 //! Bringing a store up: making it, opening it, opening it anew after a failed write.
 //!
 //! Opening rebuilds what is in memory only: the Merkle frontier from stored nodes and the newest hashes, the pending
-//! index from the entries that no index batch covers. It writes nothing. A store in which one of these cannot be read is
+//! index from the entries that no index batch covers. A store in which one of these cannot be read is
 //! opened for reading only: what would be written next rests on all of them.
 
 use super::anchoring::Anchoring;
@@ -10,9 +10,11 @@ use super::guard::guarded;
 use super::keyring::{self, KeySource, Keyring};
 use super::log::AuditLog;
 use super::options::{Options, Source};
+use super::overlay::Overlay;
 use super::part::Packed;
 use super::pending::{BATCH, Generation};
 use super::place;
+use super::reading::{Access, Reading};
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::sound::{Damage, Handle};
@@ -136,7 +138,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
     let policies = options.policies.clone();
     let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default(), purged: SeqSet::new() };
-    let shared = share(options, source, database, loaded, keys, None)?;
+    let shared = share(options, source, database, loaded, keys, None, None)?;
     shared.exclusive(|shared, core| {
         let mut staging = Staging::new(shared, core)?;
         staging.own(Kind::Genesis, genesis.to_json(), None)?;
@@ -181,7 +183,13 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
             return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display())));
         }
     }
-    let database = open_database(&options, &source)?;
+    let (database, overlay) = match options.settings.access {
+        Access::Write => (open_database(&options, &source)?, None),
+        Access::ReadFirst | Access::Read => {
+            let (database, overlay) = open_for_reading(&options, &source)?;
+            (database, Some(overlay))
+        }
+    };
     let database = Arc::new(database);
     let loaded = load(&database, options.clock.monotonic())?;
     let keys = match (&options.keys, key_path(&options, source.path())) {
@@ -192,12 +200,14 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
     let (keys, stray) =
         keys.map_or((None, None), |keys| if signed { (Some(keys), None) } else { (None, Some(keys.stray())) });
-    place::remove_left(&source, &loaded.ledger);
-    let shared = share(options, source, database, loaded, keys, stray)?;
+    if overlay.is_none() {
+        place::remove_left(&source, &loaded.ledger);
+    }
+    let shared = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
     if let Some(keys) = &mut *shared.keys() {
         keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
     }
-    if shared.masters_unsettled() {
+    if shared.masters_unsettled() && !shared.is_reading() {
         // An erasure was interrupted. Where it cannot be finished now (a full disk, an older copy of the store) the next
         // erasure will, and reading needs neither.
         let _ = shared.exclusive(Shared::settle_masters);
@@ -214,6 +224,19 @@ pub(super) fn open_database(options: &Options, source: &Source) -> Result<Handle
     }
 }
 
+/// As [`open_database`], over what keeps in memory whatever redb writes.
+fn open_for_reading(options: &Options, source: &Source) -> Result<(Handle, Arc<Overlay>)> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(options.settings.cache_bytes);
+    match source {
+        Source::Storage(storage) => {
+            let overlay = Arc::new(Overlay::new(storage.open()?)?);
+            Ok((place::open_over(&mut builder, &overlay)?, overlay))
+        }
+        Source::File(path) => place::open_for_reading(&mut builder, path, options.settings.access == Access::ReadFirst),
+    }
+}
+
 fn share(
     options: Options,
     source: Source,
@@ -221,6 +244,7 @@ fn share(
     loaded: Loaded,
     keys: Option<Keyring>,
     stray: Option<String>,
+    overlay: Option<&Arc<Overlay>>,
 ) -> Result<Arc<Shared>> {
     let Loaded { core, generations, ledger, purged } = loaded;
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
@@ -254,6 +278,7 @@ fn share(
         anchoring,
         news: News::default(),
         readers: Mutex::default(),
+        reading: Reading::of(overlay),
         starts: Arc::default(),
     }))
 }

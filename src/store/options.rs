@@ -5,6 +5,7 @@ use super::guard::guarded;
 use super::keyring::KeySource;
 use super::log::AuditLog;
 use super::open;
+use super::reading::Access;
 use super::storage::{InMemory, Storage};
 use crate::anchor::{Anchor, Backoff};
 use crate::entry::CallLimits;
@@ -20,6 +21,7 @@ use std::time::Duration;
 /// What stays the same while a store is open.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub access: Access,
     pub two_phase: bool,
     pub quick_repair: bool,
     pub cache_bytes: usize,
@@ -100,6 +102,7 @@ impl Options {
     pub fn new() -> Options {
         Options {
             settings: Settings {
+                access: Access::Write,
                 two_phase: true,
                 quick_repair: false,
                 cache_bytes: 32 << 20,
@@ -264,6 +267,40 @@ impl Options {
     /// does it. Default: on for files, off in memory.
     pub fn background(mut self, background: bool) -> Self {
         self.settings.background = background;
+        self
+    }
+
+    /// Opens the store for reading only: not a byte of it is written, nor anything beside it, so a file without write access, on a
+    /// medium that is only read, or a copy without its key will do. A file that was not closed cleanly is read as it would be
+    /// after its repair, which is kept in memory. Others may read at the same time; nobody can record meanwhile.
+    ///
+    /// Whatever would change the store is refused with [`ReadOnly`](crate::ErrorKind::ReadOnly); nothing is signed, closing
+    /// included.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ErrorKind, Options, ToolCall};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("audit.log");
+    /// # AuditLog::create(&path)?.close()?;
+    /// let before = std::fs::read(&path)?;
+    /// let log = Options::new().read_only().open(&path)?;
+    /// assert!(log.verify(&Default::default())?.ok());
+    /// let refused = log.record(ToolCall::new("conv_1", "usr_1", "lookup")).unwrap_err();
+    /// assert_eq!(refused.kind(), ErrorKind::ReadOnly);
+    /// log.close()?;
+    /// assert_eq!(std::fs::read(&path)?, before);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn read_only(mut self) -> Self {
+        self.settings.access = Access::Read;
+        self
+    }
+
+    /// As [`Options::read_only`], until something is to be recorded after all: the file is then opened for writing, under a lock
+    /// that was never given back. For a process that reads, and that others may have to record through meanwhile (feature
+    /// `owner`). Only for a store in a file; elsewhere nothing can be recorded.
+    pub fn read_first(mut self) -> Self {
+        self.settings.access = Access::ReadFirst;
         self
     }
 

@@ -7,7 +7,9 @@
 
 use super::open::new_private_file;
 use super::options::{Settings, Source};
+use super::overlay::Overlay;
 use super::sound::Handle;
+use super::storage::Backend;
 use super::storage::Storage;
 use super::tables::Stored;
 use crate::ledger::Ledger;
@@ -174,7 +176,7 @@ fn remove_file_of_ours(path: &Path) {
 pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
     let named = |e: io::Error| Error::from(e).at(path.display());
     for _ in 0..TRIES {
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(named)?;
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unwritable(path, e))?;
         let about = file.metadata().map_err(named)?;
         let bytes = FileBackend::new(file).stored()?;
         let database = Handle::open(builder, Box::new(bytes)).map_err(|e| e.at(path.display()))?;
@@ -185,15 +187,51 @@ pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
     Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
 }
 
+/// Opens the file at `path` for reading, without write access.
+pub(super) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: bool) -> Result<(Handle, Arc<Overlay>)> {
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    for _ in 0..TRIES {
+        let file = File::open(path).map_err(named)?;
+        let about = file.metadata().map_err(named)?;
+        let overlay = Arc::new(Overlay::of_file(file, may_record).map_err(|e| e.at(path.display()))?);
+        let handle = open_over(builder, &overlay).map_err(|e| e.at(path.display()))?;
+        if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
+            return Ok((handle, overlay));
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
+}
+
+/// Opens the database over what is only read.
+pub(super) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>) -> Result<Handle> {
+    let handle = Handle::open(builder, Box::new(Backend(overlay.clone())))?;
+    overlay.lock_again()?;
+    Ok(handle)
+}
+
+/// What is said of a file that cannot be opened for writing.
+pub(super) fn unwritable(path: &Path, e: io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            let message = format!(
+                "{}: cannot be written to ({e}); what only reads works on it as it is, for anything else copy it to where it can",
+                path.display()
+            );
+            Error::new(ErrorKind::Io, message).with_source(e)
+        }
+        _ => Error::from(e).at(path.display()),
+    }
+}
+
 #[cfg(unix)]
-fn is_same(a: &Metadata, b: &Metadata) -> bool {
+pub(super) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 /// Elsewhere an open file cannot be replaced.
 #[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
+pub(super) fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
 }
 

@@ -7,6 +7,7 @@ use super::guard::guarded;
 use super::keyring::Keyring;
 use super::options::{Settings, Source};
 use super::pending::Generation;
+use super::reading::Reading;
 use super::rewrite::Changes;
 use super::sound::Handle;
 use super::starts::Starts;
@@ -63,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) news: News,
     /// What queries read from that are under way.
     pub(super) readers: Mutex<Readers>,
+    pub(super) reading: Reading,
     pub(super) starts: Arc<Starts>,
 }
 
@@ -356,6 +358,9 @@ impl Shared {
     /// Does what is due; `timed` when so much time has passed that a checkpoint is. What fails here is tried again after
     /// the next commit, or at the next open; a reader sees no difference.
     pub(super) fn upkeep(&self, timed: bool) {
+        if self.is_reading() {
+            return;
+        }
         while let Ok(true) = self.merge_next() {}
         let _ = self.exclusive(|shared, core| {
             if shared.is_rotation_due(core.state.size) {

@@ -96,8 +96,10 @@ impl AuditLog {
         Ok(Verifications { last: part("last"), found: part("found") })
     }
 
-    /// Notes what a verification said in `STORE.verified`, for [`AuditLog::health`]. The alert engine does so for those
-    /// that it makes, the program for those that it is asked for.
+    /// Notes what a verification said in `STORE.verified`, for [`AuditLog::health`], and says where that is; a store that is no
+    /// file has no such place. Nothing else calls this but the alert engine for the verifications that it makes: verifying by
+    /// itself writes nothing. The program does so where it is asked to remember, and for whatever it finds wrong. Also for a
+    /// store that was opened for reading only.
     ///
     /// # Errors
     /// What the file system says.
@@ -110,7 +112,7 @@ impl AuditLog {
     /// assert!(log.verifications()?.last.unwrap().ok());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn note_verification(&self, verification: &Verification) -> Result<()> {
+    pub fn note_verification(&self, verification: &Verification) -> Result<Option<PathBuf>> {
         let kinds: BTreeSet<&str> = verification.findings.iter().map(|finding| finding.kind.as_str()).collect();
         let noted = Noted {
             at: self.shared().clock.now(),
@@ -121,7 +123,8 @@ impl AuditLog {
         };
         let before = self.verifications()?;
         let found = if noted.ok() { before.found } else { Some(noted.clone()) };
-        self.write_noted(&Verifications { last: Some(noted), found })
+        self.write_noted(&Verifications { last: Some(noted), found })?;
+        Ok(self.noted_path())
     }
 
     /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the

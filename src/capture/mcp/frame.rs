@@ -4,6 +4,9 @@ use crate::json::{Json, Limits};
 
 /// A longer frame is not held in memory: it comes in pieces. (Tests make do with less.)
 pub(super) const MAX_FRAME: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
+/// The most values that are read of a frame: one of two bytes takes some forty in memory. A request of more is refused, as one
+/// that cannot be read without doubt; no tool is asked for in that many.
+const MOST_VALUES: usize = 4 << 20;
 
 /// Cuts a stream of bytes into frames.
 #[derive(Debug, Default)]
@@ -64,11 +67,15 @@ pub(super) fn read(frame: &[u8]) -> Read {
     let frame = frame.trim_ascii();
     let Some(first) = frame.first() else { return Read::Blank };
     if matches!(first, b'{' | b'[') && frame.len() <= MAX_FRAME {
-        let limits = Limits::bytes(MAX_FRAME);
-        if let Ok(parsed) = Json::parse_within(frame, &limits) {
-            return Read::Json { value: parsed.value, restated: false };
-        }
-        if let Ok(parsed) = Json::parse_within(restated(frame).as_bytes(), &limits) {
+        let limits = Limits::bytes(MAX_FRAME).values(MOST_VALUES);
+        let strict = match Json::parse_within(frame, &limits) {
+            Ok(parsed) => return Read::Json { value: parsed.value, restated: false },
+            Err(e) => e,
+        };
+        // What is too much is so however it is spelled, and a copy would be as large.
+        if !strict.is_too_large()
+            && let Ok(parsed) = Json::parse_within(restated(frame).as_bytes(), &limits)
+        {
             return Read::Json { value: parsed.value, restated: true };
         }
     }
