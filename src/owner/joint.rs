@@ -411,7 +411,7 @@ fn find(store: &Path, options: &Options, sharing: &Sharing) -> Result<Role> {
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(connection) = reach(store)? {
-            return Ok(Role::Away(Box::new(Remote::new(store, options.clone(), connection))));
+            return Ok(Role::Away(Box::new(Remote::new(store, connection))));
         }
         let locked = match Owned::open(store, options.clone(), sharing) {
             Ok(owned) => return Ok(Role::Owner(owned)),

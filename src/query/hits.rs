@@ -118,7 +118,7 @@ impl Hits {
                 }
                 let mut snapshot = self.log.shared().snapshot_of_entries()?;
                 snapshot.size = self.size;
-                let policies = self.log.shared().policies();
+                let policies = self.log.policies_for_search()?;
                 self.query.check_findable(&policies)?;
                 let facets = self.query.resolved(policies.sanitizer.as_ref());
                 let plan = Plan::new(&snapshot, &facets, self.time())?;

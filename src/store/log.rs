@@ -5,7 +5,8 @@ use super::draft::Job;
 use super::guard::guarded;
 use super::options::Options;
 use super::shared::Shared;
-use crate::entry::{Phase, ToolCall};
+use crate::entry::{Field, Phase, ToolCall};
+use crate::policy::Policies;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -48,6 +49,8 @@ impl Receipt {
 pub struct AuditLog {
     shared: Arc<Shared>,
     worker: Arc<Worker>,
+    /// For a handle that looks for names as somebody without the store's keys would: the policies as they are then.
+    keyless: Option<Arc<Mutex<Option<Arc<Policies>>>>>,
 }
 
 /// The background thread. Stops when the last handle is gone.
@@ -116,7 +119,7 @@ impl AuditLog {
             }
         };
         let worker = Arc::new(Worker { shared: shared.clone(), thread: Mutex::new(thread) });
-        Ok(AuditLog { shared, worker })
+        Ok(AuditLog { shared, worker, keyless: None })
     }
 
     /// Records one call and returns when it is on the disk.
@@ -228,6 +231,38 @@ impl AuditLog {
         let closed = guarded(|| self.shared.give_back(database));
         self.shared.news.tell();
         closing.and(closed)
+    }
+
+    /// The same log as somebody sees it who has the file and none of its keys: a name that is kept as a pseudonym is not found.
+    /// What signs, opens or changes something is not kept from this handle; whoever hands it out does that.
+    #[cfg(feature = "owner")]
+    pub(crate) fn without_keys(&self) -> AuditLog {
+        AuditLog { keyless: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// The policies, with the keys by which this handle may look for names.
+    pub(crate) fn policies_for_search(&self) -> Result<Arc<Policies>> {
+        let policies = self.shared.policies();
+        let Some(keyless) = &self.keyless else { return Ok(policies) };
+        let mut keyless = keyless.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*keyless {
+            Some(known) if known.seq == policies.seq => Ok(known.clone()),
+            _ => {
+                let fresh = Arc::new(super::keyring::ready(policies.seq, policies.set.clone(), None)?);
+                Ok(keyless.insert(fresh).clone())
+            }
+        }
+    }
+
+    /// Every spelling under which the log may hold this value, as far as this handle can tell: the value itself, and its
+    /// pseudonyms under every key.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed).
+    pub fn spellings(&self, field: Field, value: &str) -> Result<Vec<String>> {
+        let policies = self.policies_for_search()?;
+        let of = crate::Query::new().facet(field, value).resolved(policies.sanitizer.as_ref());
+        Ok(of.into_iter().flat_map(|(_, spellings)| spellings).collect())
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
