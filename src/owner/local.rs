@@ -4,10 +4,10 @@
 use std::io;
 
 #[cfg(unix)]
-pub(super) use unix::{Listener, Stream, bind, connect, is_alive, user};
+pub(super) use unix::{Listener, Stream, bind, connect, home, is_alive, user};
 
 #[cfg(not(unix))]
-pub(super) use other::{Listener, Stream, bind, connect, is_alive, user};
+pub(super) use other::{Listener, Stream, bind, connect, home, is_alive, user};
 
 /// What a connection to a socket came to, where there is none.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ mod unix {
     use std::io;
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     pub(crate) type Stream = UnixStream;
 
@@ -48,6 +48,11 @@ mod unix {
     /// The effective user of this process.
     pub(crate) fn user() -> u32 {
         nix::unistd::geteuid().as_raw()
+    }
+
+    /// This user's home, as the system's list of users has it.
+    pub(crate) fn home() -> Option<PathBuf> {
+        Some(nix::unistd::User::from_uid(nix::unistd::geteuid()).ok()??.dir)
     }
 
     /// The user and the process at the other end: of the process that connected or listened, as this one sees it. 0 where
@@ -137,6 +142,10 @@ mod other {
 
     pub(crate) fn user() -> u32 {
         0
+    }
+
+    pub(crate) fn home() -> Option<std::path::PathBuf> {
+        None
     }
 
     pub(crate) fn is_alive(_: u32) -> bool {

@@ -6,6 +6,7 @@ use super::place;
 use super::wire::{self, CHUNK, Command, Effect, Hello, PROTOCOL, Reply, Request};
 use crate::entry::{Phase, ToolCall};
 use crate::keys::KeyFile;
+use crate::process::Process;
 use crate::store::SentBatch;
 use crate::{Error, ErrorKind, Receipt, Result};
 use std::io::{self, BufReader};
@@ -31,6 +32,8 @@ pub struct Connection {
     hello: Hello,
     /// Who listens there, as the kernel says; 0 where it does not.
     listener: u32,
+    /// Which process connected: a fork of it has the same connection, and would speak in between.
+    at: Process,
 }
 
 /// Connects to the process that has the store open and shares it, if there is one.
@@ -39,18 +42,32 @@ pub struct Connection {
 /// [`Io`](ErrorKind::Io) where something stands in the socket's place that must not be trusted;
 /// [`Locked`](ErrorKind::Locked) where the owner is a version of this program that speaks another language, or does not answer.
 pub fn reach(store: &Path) -> Result<Option<Connection>> {
-    let Ok(path) = place::socket(store) else { return Ok(None) };
-    match path.parent().map(place::check) {
-        Some(Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Some(Err(e)) => return Err(e.into()),
-        _ => {}
+    let mut wrong = None;
+    for path in place::sockets(store).unwrap_or_default() {
+        match reach_at(&path) {
+            Ok(None) => {}
+            Ok(reached) => return Ok(reached),
+            Err(e) => wrong = wrong.or(Some(e)),
+        }
     }
-    let (stream, listener) = match connect(&path) {
+    wrong.map_or(Ok(None), Err)
+}
+
+fn reach_at(path: &Path) -> Result<Option<Connection>> {
+    // Where the directory is not this user's nothing of his is in it. Whoever cannot listen anywhere says so.
+    if !path.parent().is_some_and(|directory| place::check(directory).is_ok()) {
+        return Ok(None);
+    }
+    let (stream, listener) = match connect(path) {
         Ok(peer) => peer,
         Err(NoPeer::Nobody) => return Ok(None),
         Err(NoPeer::Refused(message)) => return Err(Error::new(ErrorKind::Io, message)),
         Err(NoPeer::Io(e)) => return Err(Error::from(e).at(path.display())),
     };
+    // A process that was forked from one that has ended keeps its socket, and takes no connection.
+    if !is_alive(listener) {
+        return Ok(None);
+    }
     Connection::greet(stream, listener).map_err(Error::from)?.transpose()
 }
 
@@ -83,7 +100,7 @@ impl Connection {
             return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
         }
         match wire::send(&mut stream, &Request::Hello { protocol: PROTOCOL }) {
-            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener }))),
+            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener, at: Process::this() }))),
             Err(e) if is_gone(&e) => Ok(None),
             Err(e) => Err(e),
         }
@@ -104,6 +121,7 @@ impl Connection {
     /// # Errors
     /// [`Key`](ErrorKind::Key): these are not the keys that the owner has now, or it is not the owner that is at the other end.
     pub fn prove(&mut self, keys: &KeyFile) -> Result<bool> {
+        self.at.check()?;
         if self.listener != 0 && self.listener != self.hello.process {
             let message = format!(
                 "process {} listens for the store and calls itself {}, so no key is proven to it: it passes on what others say, \
@@ -144,7 +162,7 @@ impl Connection {
 
     /// Waits until the owner goes.
     pub(super) fn watch(mut self) {
-        if wire::send(&mut self.stream, &Request::Watch).is_ok() {
+        if self.at.is_this() && wire::send(&mut self.stream, &Request::Watch).is_ok() {
             while let Ok(Some(_)) = self.hear() {}
         }
     }
@@ -154,6 +172,7 @@ impl Connection {
     /// # Errors
     /// What `terminal` says; that the owner has gone is no error but [`Ran::Gone`].
     pub fn run(mut self, command: &Command, terminal: &mut dyn Terminal) -> io::Result<Ran> {
+        self.at.check().map_err(io::Error::other)?;
         // What reads can be run again, and what follows goes on from where it said that it was: only these are held back.
         let mut held = Held { parts: Vec::new(), bytes: 0, open: command.effect != Effect::Reads };
         let gone = |held: &Held| Ok(Ran::Gone { shown: held.open });

@@ -9,6 +9,7 @@ use super::authority::{Authority, Keys, Need, Question};
 use super::local::{Listener, Stream, bind, connect};
 use super::wire::{self, CHUNK, Command, Effect, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, Trouble};
 use super::{place, remote::HELD};
+use crate::process::Process;
 use crate::store::SentBatch;
 use crate::{AuditLog, Error, ErrorKind};
 use std::collections::HashMap;
@@ -133,6 +134,7 @@ impl Line {
 /// The socket of an open store.
 #[derive(Debug)]
 pub(super) struct Server {
+    process: Process,
     hall: Arc<Hall>,
     path: PathBuf,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -220,9 +222,7 @@ impl Busy {
 impl Server {
     /// Listens for the store at `store`, which `log` has open.
     pub(super) fn start(store: &Path, log: AuditLog, commands: Option<Arc<dyn Commands>>) -> io::Result<Server> {
-        let path = place::socket(store)?;
-        place::prepare(&path)?;
-        let listener = bind(&path)?;
+        let (listener, path) = place::first_of(place::sockets(store)?, bind)?;
         let hall = Arc::new(Hall {
             log,
             commands,
@@ -233,7 +233,7 @@ impl Server {
         });
         let inside = hall.clone();
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || inside.receive(&listener))?;
-        Ok(Server { hall, path, thread: Mutex::new(Some(thread)) })
+        Ok(Server { process: Process::this(), hall, path, thread: Mutex::new(Some(thread)) })
     }
 
     /// Takes nothing more, and returns when what must end has ended.
@@ -271,7 +271,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.close();
+        if self.process.is_this() {
+            self.close();
+        } else {
+            // The threads are not in this process, and the socket is the other one's.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }
 

@@ -32,6 +32,9 @@ impl Receipt {
 /// An audit log in one file. Handles are cheap to clone and can be used from any thread; reading never blocks writing.
 /// There is no call that changes or deletes an entry.
 ///
+/// A handle belongs to the process that opened it. In a process that was forked from that one every call gives
+/// [`Closed`](ErrorKind::Closed) and does nothing; open the store after the fork.
+///
 /// ```
 /// use attestlog::{AuditLog, ToolCall, json::Json};
 /// let log = AuditLog::in_memory()?;
@@ -62,7 +65,12 @@ struct Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop();
+        if self.shared.process.is_this() {
+            self.stop();
+        } else {
+            // Its thread is not in this process, so there is nothing to wait for and nothing to give back.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }
 
@@ -182,7 +190,12 @@ impl AuditLog {
     }
 
     /// How many entries were recorded, the store's own and purged ones included.
+    ///
+    /// In a process that was forked from the one that opened the store: how many there were then, or 0.
     pub fn size(&self) -> u64 {
+        if !self.shared.process.is_this() {
+            return self.shared.published.try_read().map_or(0, |published| published.size);
+        }
         self.shared.published.read().unwrap_or_else(PoisonError::into_inner).size
     }
 
@@ -204,6 +217,7 @@ impl AuditLog {
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
+        self.shared.process.check()?;
         self.shared.finish_anchoring();
         self.worker.stop();
         let damaged = self.shared.core().damaged.is_some();
@@ -242,6 +256,7 @@ impl AuditLog {
 
     /// The policies, with the keys by which this handle may look for names.
     pub(crate) fn policies_for_search(&self) -> Result<Arc<Policies>> {
+        self.shared.process.check()?;
         let policies = self.shared.policies();
         let Some(keyless) = &self.keyless else { return Ok(policies) };
         let mut keyless = keyless.lock().unwrap_or_else(PoisonError::into_inner);

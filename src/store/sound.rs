@@ -12,6 +12,7 @@
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
+use crate::process::Process;
 use crate::{Error, Result};
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use std::io;
@@ -53,12 +54,14 @@ pub(crate) struct Handle {
     /// Nothing more is to be written to the file.
     still: AtomicBool,
     views: Views,
+    process: Process,
 }
 
 impl Handle {
     /// A database that was made just now.
     pub(super) fn fresh(database: Database) -> Handle {
-        Handle { database: Some(database), damaged: false, still: AtomicBool::new(false), views: Views::default() }
+        let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
+        Handle { database: Some(database), damaged: false, still, views, process }
     }
 
     /// Opens what lies there and tries its tables.
@@ -131,6 +134,12 @@ impl Deref for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if !self.process.is_this() {
+            // redb would write its last commit over what the other process has written since, and unlock the file for both.
+            self.views.forget();
+            std::mem::forget(self.database.take());
+            return;
+        }
         // A panic would be the end of the process where this is dropped because of another.
         let _ = catch_unwind(AssertUnwindSafe(|| self.views.give_up()));
         let Some(database) = self.database.take() else { return };
