@@ -18,19 +18,32 @@ use tempfile::TempDir;
 /// The exit code of a child in which something was not as it should be.
 const WRONG: i32 = 9;
 
-/// Forks; the child runs `work`, at most for half a minute, and ends without anything that a process does at its end.
-fn child(work: impl FnOnce() -> bool) -> Pid {
+/// Forks; gives the child's id, and nothing in the child.
+fn split() -> Option<Pid> {
     // SAFETY: the child runs what this test says and ends; a lock of the allocator's that another thread held is free in it, as the C
     // library sees to.
     match unsafe { fork() }.unwrap() {
-        ForkResult::Parent { child } => child,
-        ForkResult::Child => {
-            // SAFETY: neither touches memory.
-            unsafe { nix::libc::alarm(30) };
-            let right = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(false);
-            unsafe { nix::libc::_exit(if right { 0 } else { WRONG }) }
-        }
+        ForkResult::Parent { child } => Some(child),
+        ForkResult::Child => None,
     }
+}
+
+/// Runs `work` in a child, at most for half a minute, and ends it without anything that a process does at its end.
+fn end(work: impl FnOnce() -> bool) -> ! {
+    // SAFETY: neither touches memory.
+    unsafe { nix::libc::alarm(30) };
+    let right = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(false);
+    unsafe { nix::libc::_exit(if right { 0 } else { WRONG }) }
+}
+
+/// A child that does this. What it takes into its hands, or drops, the parent keeps.
+macro_rules! child {
+    ($work:expr) => {
+        match split() {
+            Some(child) => child,
+            None => end($work),
+        }
+    };
 }
 
 #[track_caller]
@@ -79,7 +92,7 @@ fn a_forked_process_is_refused_everything_and_the_store_stays_whole() {
     half_read.next().unwrap().unwrap();
     let mut follower = log.follow(0);
     let before = std::fs::read(&path).unwrap();
-    let forked = child(|| {
+    let forked = child!(|| {
         let all = [
             is_refused("record", log.record(call(0))),
             is_refused("record_batch", log.record_batch((0..1000).map(call))),
@@ -125,8 +138,9 @@ fn children_that_are_forked_while_the_parent_records_do_not_hang() {
     let recorded = std::thread::scope(|scope| {
         let recording = scope.spawn(|| (0..200).map(|i| log.record(call(i)).is_ok()).filter(|&ok| ok).count());
         for _ in 0..20 {
-            let forked = child(|| {
-                let refused = is_refused("record", log.record(call(0))) && is_refused("query", log.count(&Query::new()));
+            let forked = child!(|| {
+                let refused =
+                    is_refused("record", log.record(call(0))) && is_refused("query", log.count(&Query::new()));
                 drop(log.clone());
                 refused
             });
@@ -148,7 +162,7 @@ fn a_store_among_processes_is_refused_to_forks_too() {
     sender.record(call(0)).unwrap();
     let begun = sender.begin(ToolCall::new("c", "u", "begun")).unwrap();
     let connection = reach(&path).unwrap().unwrap();
-    let forked = child(|| {
+    let forked = child!(|| {
         let all = [
             is_refused("owner", owner.record(call(1))),
             is_refused("sender", sender.record(call(1))),
@@ -185,7 +199,7 @@ fn a_child_does_not_keep_the_lock_of_a_parent_that_closes() {
     let (_dir, path) = place();
     let log = AuditLog::open(&path).unwrap();
     let (until, mut go) = pipe().unwrap();
-    let forked = child(|| waits(&until));
+    let forked = child!(|| waits(&until));
     log.record(call(0)).unwrap();
     log.close().unwrap();
     assert_whole(&path, 1);
@@ -200,11 +214,11 @@ fn a_child_keeps_the_lock_of_a_parent_that_was_killed() {
     let (_dir, path) = place();
     let (until, mut go) = pipe().unwrap();
     let (mut lives, held) = pipe().unwrap();
-    let parent = child(|| {
+    let parent = child!(|| {
         let Ok(owner) = Joint::open(&path, Options::new(), Sharing::default()) else { return false };
         let recorded = owner.record(call(0)).is_ok();
         // Its alarm ends it where the test does not.
-        child(|| waits(&until));
+        let _ = child!(|| waits(&until));
         // Gone as if it were killed: nothing is closed, nothing is dropped.
         std::mem::forget(owner);
         recorded

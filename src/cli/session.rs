@@ -41,13 +41,7 @@ pub fn current() -> Option<Arc<Session>> {
 }
 
 /// Runs `work` as a command of another process.
-pub fn run<T>(
-    log: &AuditLog,
-    command: Command,
-    console: Console,
-    authority: Authority,
-    work: impl FnOnce() -> T,
-) -> T {
+pub fn run<T>(log: &AuditLog, command: Command, console: Console, authority: Authority, work: impl FnOnce() -> T) -> T {
     let Command { folder, settings, resume, .. } = command;
     let session = Session { log: log.clone(), console, folder: folder.into(), settings, resume, authority };
     CURRENT.set(Some(Arc::new(session)));

@@ -227,7 +227,8 @@ impl StoreArgs {
         }
         let options = anchors::add(options, &self.store)?.anchor_on_open(false);
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
-        let owned = Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(failure(&e)))?;
+        let owned =
+            Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(failure(&e)))?;
         for warning in owned.log().warnings() {
             complain(format!("warning: {warning}"));
         }

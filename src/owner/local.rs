@@ -72,7 +72,10 @@ mod unix {
     pub(crate) fn is_alive(process: u32) -> bool {
         let Ok(process) = i32::try_from(process) else { return true };
         process == 0
-            || !matches!(nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), None), Err(nix::errno::Errno::ESRCH))
+            || !matches!(
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), None),
+                Err(nix::errno::Errno::ESRCH)
+            )
     }
 
     /// Connects to the socket of this user at `path`; says which process listens there.

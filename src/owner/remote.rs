@@ -131,12 +131,8 @@ impl Connection {
             return Err(Error::new(ErrorKind::Key, message));
         }
         let peer = if self.listener == 0 { 0 } else { std::process::id() };
-        let question = Question {
-            store: &self.hello.store,
-            challenge: &self.hello.challenge,
-            owner: self.listener,
-            peer,
-        };
+        let question =
+            Question { store: &self.hello.store, challenge: &self.hello.challenge, owner: self.listener, peer };
         match self.ask(&Request::Prove(question.answer(keys)?)) {
             Ok(Reply::Proven) => Ok(true),
             Ok(Reply::Failed(trouble)) => Err(trouble.into()),

@@ -29,10 +29,11 @@ const PER_PROCESS: usize = 64;
 const COMMANDS: usize = 128;
 /// How long a connection may take to say its first word.
 const GREETING: Duration = Duration::from_secs(10);
-/// A frame that is longer takes part in the room for large ones, of which there is one frame's worth.
+/// A frame that is longer takes part of the room for large ones. One that is larger than all of it has it for itself.
 const LARGE: usize = 1 << 20;
+const ROOM: usize = 16 << 20;
 
-const _: () = assert!(PER_PROCESS <= COMMANDS && COMMANDS < MOST && LARGE < MAX_FRAME);
+const _: () = assert!(PER_PROCESS <= COMMANDS && COMMANDS < MOST && LARGE < ROOM && ROOM < MAX_FRAME);
 /// How long the rest of a frame may take once it has begun.
 const STALLED: Duration = Duration::from_secs(30);
 /// How long a close waits for commands of which something was shown: their readers may have stopped reading.
@@ -360,7 +361,7 @@ impl Hall {
             return Room { hall: self, length: 0 };
         }
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
-        while *large + length > MAX_FRAME {
+        while *large > 0 && *large + length > ROOM {
             large = self.smaller.wait(large).unwrap_or_else(PoisonError::into_inner);
         }
         *large += length;
@@ -430,7 +431,8 @@ impl Hall {
                     return self.run(command, line, authority);
                 }
                 Request::Run(_) => {
-                    let message = format!("{COMMANDS} commands run in the process that has the store open; try again later");
+                    let message =
+                        format!("{COMMANDS} commands run in the process that has the store open; try again later");
                     Reply::Failed(Trouble::from(&Error::new(ErrorKind::Busy, message)))
                 }
                 Request::Input(_) | Request::Hello { .. } => return Err(io::ErrorKind::InvalidData.into()),

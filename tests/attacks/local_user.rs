@@ -15,6 +15,8 @@ cd "$HOME"
 "$ATTESTLOG" init s > /dev/null
 mkfifo said
 "$ATTESTLOG" serve s 2> said &
+owner=$!
+trap 'kill $owner 2> /dev/null || true' EXIT
 exec 3< said
 read -r line <&3
 case "$line" in *serving*) ;; *) echo "the owner says: $line"; exit 1 ;; esac
@@ -24,8 +26,8 @@ echo '{"conversation_id":"c","user_id":"u","tool_name":"t"}' | "$ATTESTLOG" reco
 rmdir "/tmp/attestlog-$(id -u)"
 echo '{"conversation_id":"c","user_id":"u","tool_name":"t"}' | "$ATTESTLOG" record s --no-alerts
 "$ATTESTLOG" query s --kind tool_call --json | grep -c '"sender"'
-kill %1
-wait %1
+kill $owner
+wait $owner
 "#;
 
 /// `/tmp/attestlog-UID` can be made by anybody, and as long as it was there no process of the user whose number it has could share a
