@@ -55,7 +55,7 @@ pub fn reach(store: &Path) -> Result<Option<Connection>> {
 
 fn reach_at(path: &Path) -> Result<Option<Connection>> {
     // Where the directory is not this user's nothing of his is in it. Whoever cannot listen anywhere says so.
-    if !path.parent().is_some_and(|directory| place::check(directory).is_ok()) {
+    if path.parent().is_none_or(|directory| place::check(directory).is_err()) {
         return Ok(None);
     }
     let (stream, listener) = match connect(path) {
