@@ -33,7 +33,8 @@ pub enum ErrorKind {
     Key,
     /// The queue is full or the answer would have to wait. Retry later.
     Busy,
-    /// This handle was closed, or a write failed half-way and the store must be opened again.
+    /// This handle was closed, it was opened in the process that this one was forked from, or a write failed half-way and the
+    /// store must be opened again.
     Closed,
     /// The request contradicts what is recorded (a number used twice, a policy that would shorten).
     Conflict,

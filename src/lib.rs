@@ -56,6 +56,7 @@ mod line;
 #[cfg(feature = "owner")]
 pub mod owner;
 mod policy;
+mod process;
 mod prove;
 mod query;
 mod restored;

@@ -138,6 +138,9 @@ impl RunningEngine {
     /// way is left to itself, and told again. Says how it got on.
     pub fn finish(mut self, at_most: Duration) -> EngineStatus {
         let shared = self.log.shared();
+        if !shared.process.is_this() {
+            return EngineStatus::default();
+        }
         let begun = shared.clock.monotonic();
         let left = || at_most.saturating_sub(shared.clock.monotonic().saturating_sub(begun));
         let common = self.common.clone();
@@ -172,6 +175,11 @@ impl RunningEngine {
 
 impl Drop for RunningEngine {
     fn drop(&mut self) {
+        if !self.log.shared().process.is_this() {
+            // Its threads are not in this process.
+            std::mem::forget(std::mem::take(&mut self.threads));
+            return;
+        }
         self.common.stop.store(true, Ordering::SeqCst);
         self.log.shared().news.tell();
         for thread in self.threads.drain(..) {

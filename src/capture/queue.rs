@@ -8,6 +8,7 @@
 //! waits, up to [`MOST_AT_ONCE`], and commits it together, so the queue is as fast as the disk's syncs are long.
 
 use crate::entry::{Phase, ToolCall};
+use crate::process::Process;
 use crate::store::Prepared;
 use crate::{AuditLog, Error, ErrorKind, Receipt, Result};
 use std::collections::{BTreeMap, VecDeque};
@@ -148,6 +149,7 @@ impl Queue {
                 format!("the queue's {} places are taken; nothing was accepted, retry later", self.capacity());
             Error::new(ErrorKind::Busy, message)
         };
+        self.handle.log.shared().process.check()?;
         self.take_place(&mut self.handle.line.lock())?.ok_or_else(busy)
     }
 
@@ -178,6 +180,7 @@ impl Queue {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) where the queue's thread died, which no input can bring about.
     pub fn close(self) -> Result<()> {
+        self.handle.log.shared().process.check()?;
         let line = &self.handle.line;
         let mut state = line.lock();
         state.closed = true;
@@ -222,6 +225,11 @@ impl fmt::Debug for Queue {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if !self.log.shared().process.is_this() {
+            // Its thread is not in this process, and neither is what it would have recorded.
+            std::mem::forget(self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
         {
             let mut state = self.line.lock();
             state.closed = true;
@@ -270,7 +278,7 @@ impl Slot {
             state.items.push_back(item);
             line.work.notify_one();
         }
-        Ticket { answer }
+        Ticket { answer, process: Process::this() }
     }
 }
 
@@ -307,6 +315,7 @@ impl Reserve {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) after [`Queue::close`].
     pub fn wait(self) -> Result<Slot> {
+        self.queue.handle.log.shared().process.check()?;
         let line = &self.queue.handle.line;
         let mut state = line.lock();
         loop {
@@ -323,6 +332,7 @@ impl Future for Reserve {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Slot>> {
         let this = &mut *self;
+        this.queue.handle.log.shared().process.check()?;
         let mut state = this.queue.handle.line.lock();
         if let Some(slot) = this.queue.take_place(&mut state).transpose() {
             return Poll::Ready(slot);
@@ -359,6 +369,7 @@ impl fmt::Debug for Reserve {
 #[must_use = "a ticket says whether the call was recorded"]
 pub struct Ticket {
     answer: Arc<Answer>,
+    process: Process,
 }
 
 #[derive(Default)]
@@ -403,6 +414,7 @@ impl Ticket {
     /// # Errors
     /// As [`AuditLog::record`].
     pub fn wait(self) -> Result<Receipt> {
+        self.process.check()?;
         let mut state = self.answer.lock();
         loop {
             if let Some(result) = state.result.take() {
@@ -425,6 +437,7 @@ impl Future for Ticket {
     type Output = Result<Receipt>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Receipt>> {
+        self.process.check()?;
         let mut state = self.answer.lock();
         match state.result.take() {
             Some(result) => Poll::Ready(result),

@@ -4,11 +4,14 @@
 //! for all of them, and the same code answers in both cases, so an answer cannot depend on who owns the store.
 
 use super::exit::{self, Failure, Outcome};
+use super::needs::{self, Place};
 use super::session;
 use super::store::StoreArgs;
 use super::{Cli, run};
 use attestlog::AuditLog;
-use attestlog::owner::{Command, Commands, Console, Effect, Ran, Terminal, patience, reach};
+use attestlog::owner::{
+    Authority, Command, Commands, Connection, Console, Effect, Need, Ran, Terminal, patience, reach,
+};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::any::TypeId;
@@ -19,77 +22,54 @@ use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What each command that opens a store does. Commands that are not here have no store, or see to it themselves: `record`,
-/// `import` and `mcp` sanitise here and send what comes of it; `serve` waits until it owns the store.
-const EFFECTS: &[(&str, Effect)] = &[
-    ("alerts ack", Effect::Changes),
-    ("alerts forget", Effect::Changes),
-    ("alerts list", Effect::Reads),
-    ("alerts settle", Effect::Changes),
-    ("alerts watch", Effect::Follows),
-    ("anchors flush", Effect::Changes),
-    ("anchors forget", Effect::Changes),
-    ("anchors records", Effect::Reads),
-    ("anchors set", Effect::Changes),
-    ("anchors show", Effect::Reads),
-    ("backup", Effect::Changes),
-    ("break-glass check", Effect::Reads),
-    ("break-glass close", Effect::Changes),
-    ("break-glass list", Effect::Reads),
-    ("break-glass open", Effect::Changes),
-    ("break-glass review", Effect::Changes),
-    ("checkpoint", Effect::Reads),
-    ("clock confirm", Effect::Changes),
-    ("clock show", Effect::Reads),
-    ("erase", Effect::Changes),
-    ("evidence", Effect::Changes),
-    ("export", Effect::Reads),
-    ("health", Effect::Reads),
-    ("hold list", Effect::Reads),
-    ("hold place", Effect::Changes),
-    ("hold release", Effect::Changes),
-    ("keys rotate", Effect::Changes),
-    ("keys show", Effect::Reads),
-    ("policy set", Effect::Changes),
-    ("policy show", Effect::Reads),
-    ("prove", Effect::Reads),
-    ("purge", Effect::Changes),
-    ("query", Effect::Reads),
-    ("report access", Effect::Reads),
-    ("report disclosures", Effect::Reads),
-    ("reveal", Effect::Changes),
-    ("stats", Effect::Reads),
-    ("tail", Effect::Follows),
-    ("timeline", Effect::Reads),
-    ("verify", Effect::Reads),
-];
-
-/// Commands with a store that are not run elsewhere.
-#[cfg(test)]
-const OWN: &[&str] = &["import", "init", "keys backup", "mcp", "record", "restore", "serve"];
+/// How often a proof is tried: the owner may just be replacing a key.
+const PROOFS: usize = 5;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     // Usage errors end here, with code 2 and a message of clap's.
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
-    let (path, leaf) = leaf(&matches);
-    let effect = EFFECTS.iter().find(|(name, _)| *name == path).map(|(_, effect)| *effect);
-    let store = effect.and_then(|effect| Some((StoreArgs::from_arg_matches(leaf).ok()?, effect)));
+    let store = match needs::place(&cli.command) {
+        Place::Store(effect, _) => StoreArgs::from_arg_matches(leaf(&matches)).ok().map(|store| (store, effect)),
+        Place::Own => None,
+    };
     match store {
         Some((store, effect)) => ExitCode::from(anywhere(&store, effect, || run(&cli.command))),
         None => ExitCode::from(exit::code(run(&cli.command))),
     }
 }
 
-/// The names of the subcommands, and the arguments of the last.
-fn leaf(matches: &ArgMatches) -> (String, &ArgMatches) {
-    let (mut path, mut at) = (Vec::new(), matches);
-    while let Some((name, inside)) = at.subcommand() {
-        path.push(name);
+/// The arguments of the last subcommand.
+fn leaf(matches: &ArgMatches) -> &ArgMatches {
+    let mut at = matches;
+    while let Some((_, inside)) = at.subcommand() {
         at = inside;
     }
-    (path.join(" "), at)
+    at
+}
+
+/// Connects to the process that has the store open, and proves the store's key to it where this process has it.
+fn reach_with_key(store: &StoreArgs) -> Result<Option<Connection>, Failure> {
+    for attempt in 1.. {
+        let reached = reach(&store.store).map_err(|e| Failure::Locked(e.to_string()))?;
+        let Some(mut connection) = reached else { return Ok(None) };
+        if !connection.wants_proof() || !store.key.is_there(&store.store) {
+            return Ok(Some(connection));
+        }
+        // Read anew each time. Whoever could not have opened the store with this key file is told so here.
+        let keys = store.key.load(&store.store)?;
+        match connection.prove(&keys) {
+            Ok(true) => return Ok(Some(connection)),
+            // The owner has gone meanwhile.
+            Ok(false) => {}
+            Err(e) if attempt >= PROOFS => {
+                return Err(Failure::Store(format!("{}: {e}", store.key.place(&store.store))));
+            }
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+    Ok(None)
 }
 
 /// Runs a command where the store is open, or here where it is not.
@@ -97,9 +77,9 @@ fn anywhere(store: &StoreArgs, effect: Effect, here: impl Fn() -> Outcome) -> u8
     let mut began = Instant::now();
     let mut terminal = Here { resume: None };
     loop {
-        let untrusted = match reach(&store.store) {
+        let untrusted = match reach_with_key(store) {
             Ok(Some(connection)) => {
-                let command = match command(store, effect, terminal.resume) {
+                let command = match command(effect, terminal.resume) {
                     Ok(command) => command,
                     Err(failure) => return exit::code(Err(failure)),
                 };
@@ -123,7 +103,8 @@ fn anywhere(store: &StoreArgs, effect: Effect, here: impl Fn() -> Outcome) -> u8
                 }
             }
             Ok(None) => None,
-            Err(e) => Some(e.to_string()),
+            Err(Failure::Locked(e)) => Some(e),
+            Err(failure) => return exit::code(Err(failure)),
         };
         if let Some(seq) = terminal.resume {
             let _ = session::shown(seq);
@@ -145,12 +126,7 @@ fn gone(what: &str) -> Failure {
 }
 
 /// The command line of this process, for another one.
-fn command(store: &StoreArgs, effect: Effect, resume: Option<u64>) -> Result<Command, Failure> {
-    // Who could not have opened the store with these keys gets nothing that needs them from a process that could.
-    let key = store.key.path(&store.store);
-    if std::fs::symlink_metadata(&key).is_ok() {
-        store.key.load(&store.store)?;
-    }
+fn command(effect: Effect, resume: Option<u64>) -> Result<Command, Failure> {
     let arguments = std::env::args_os().map(|a| a.into_string()).collect::<Result<Vec<_>, _>>();
     let arguments = arguments.map_err(|a| Failure::Input(format!("{}: is not UTF-8", a.display())))?;
     let folder = std::env::current_dir().map_err(|e| Failure::Store(format!("the present folder: {e}")))?;
@@ -187,19 +163,22 @@ impl Terminal for Here {
     }
 }
 
-/// Runs commands of other processes in this one.
+/// Runs commands of other processes in this one, on the store at this path.
 #[derive(Debug)]
-pub struct Runner;
+pub struct Runner(pub PathBuf);
 
 impl Commands for Runner {
-    fn run(&self, log: &AuditLog, command: Command, console: Console) -> u8 {
+    fn run(&self, log: &AuditLog, command: Command, console: Console, authority: Authority) -> u8 {
         let folder = PathBuf::from(&command.folder);
         let arguments = command.arguments.clone();
-        session::run(log, command, console, || {
+        session::run(log, command, console, authority, || {
             let work = || {
                 let parsed = absolute(Cli::command(), &folder).try_get_matches_from(arguments);
-                match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
-                    Ok(cli) => exit::code(run(&cli.command)),
+                let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+                match parsed {
+                    Ok((cli, matches)) => {
+                        exit::code(self.check(&cli, leaf(&matches), authority).and_then(|()| run(&cli.command)))
+                    }
                     Err(e) => exit::code(Err(Failure::Input(e.to_string()))),
                 }
             };
@@ -208,6 +187,44 @@ impl Commands for Runner {
             std::panic::catch_unwind(work).unwrap_or_else(|_| panicked())
         })
     }
+}
+
+impl Runner {
+    /// Refuses what whoever sent the command may not do.
+    fn check(&self, cli: &Cli, arguments: &ArgMatches, authority: Authority) -> Result<(), Failure> {
+        let Place::Store(_, need) = needs::place(&cli.command) else {
+            return Err(Failure::Input("this command does not run in another process".to_owned()));
+        };
+        authority.check(need).map_err(|e| Failure::Store(e.to_string()))?;
+        let named = arguments.get_one::<PathBuf>("store").cloned().unwrap_or_default();
+        let is_same = |a: &Path, b: &Path| {
+            a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
+        };
+        if !is_same(&named, &self.0) {
+            let message = format!("{}: is not the store that this process has open", named.display());
+            return Err(Failure::Input(message));
+        }
+        // Files are opened with the rights of this process. Whoever has the key has these anyway.
+        if !authority.allows(Need::Admin)
+            && let Some(file) = files(arguments).first()
+        {
+            let message = format!(
+                "{}: the process that has the store open touches no file for those who prove no key; use standard input and \
+                 output, or name the key file (--key)",
+                file.display()
+            );
+            return Err(Failure::Store(message));
+        }
+        Ok(())
+    }
+}
+
+/// The files that a command names besides the store and its keys.
+fn files(arguments: &ArgMatches) -> Vec<PathBuf> {
+    let own = ["store", "key", "passphrase_file"];
+    let others = arguments.ids().map(clap::Id::as_str).filter(|id| !own.contains(id));
+    let paths = others.filter_map(|id| arguments.try_get_many::<PathBuf>(id).ok().flatten()).flatten();
+    paths.filter(|path| path.as_os_str() != "-").cloned().collect()
 }
 
 /// Lets every path start from the folder of whoever sent the command.
@@ -234,8 +251,13 @@ fn absolute(command: clap::Command, folder: &Path) -> clap::Command {
 mod tests {
     use super::*;
 
+    fn parse(args: &[&str]) -> (Cli, ArgMatches) {
+        let matches = Cli::command().try_get_matches_from([&["attestlog"], args].concat()).unwrap();
+        (Cli::from_arg_matches(&matches).unwrap(), matches)
+    }
+
     fn walk(command: &clap::Command, path: &str, found: &mut Vec<String>) {
-        if command.get_arguments().any(|a| a.get_id() == "store") {
+        if command.get_arguments().any(|a| a.get_id() == "store") && command.get_name() != "restore" {
             found.push(path.to_owned());
         }
         for inside in command.get_subcommands() {
@@ -245,15 +267,40 @@ mod tests {
         }
     }
 
-    /// A command that is in neither list would fail wherever another process has the store open.
+    /// What a command needs, for all that open a store: so that a change of the table is seen.
     #[test]
-    fn every_command_with_a_store_knows_where_it_runs() {
-        let mut found = Vec::new();
-        walk(&Cli::command(), "", &mut found);
-        let known = |path: &String| EFFECTS.iter().any(|(name, _)| name == path) || OWN.contains(&path.as_str());
-        let unknown: Vec<&String> = found.iter().filter(|path| !known(path)).collect();
-        assert!(unknown.is_empty(), "{unknown:?}");
-        assert!(EFFECTS.iter().all(|(name, _)| found.iter().any(|path| path == name)));
+    fn what_reads_without_keys_is_a_short_list() {
+        let mut all = Vec::new();
+        walk(&Cli::command(), "", &mut all);
+        let needed = |path: &str| {
+            let words: Vec<&str> = path.split(' ').collect();
+            // What else a command demands.
+            let more: &[&str] = match path {
+                "timeline" => &["c"],
+                "export" => &["--format", "jsonl"],
+                "report access" => &["--patient", "p", "--format", "json"],
+                "report disclosures" => &["--patient", "p", "--format", "json"],
+                _ => &[],
+            };
+            let matches = Cli::command().try_get_matches_from([&["attestlog"], &*words, &["s"], more].concat()).ok()?;
+            match needs::place(&Cli::from_arg_matches(&matches).ok()?.command) {
+                Place::Store(_, Need::Read) => Some(path.to_owned()),
+                _ => None,
+            }
+        };
+        let mut reads: Vec<String> = all.iter().filter_map(|path| needed(path)).collect();
+        reads.sort_unstable();
+        let expected = "alerts list, anchors records, anchors show, break-glass list, clock show, export, health, hold list, \
+                        keys show, policy show, query, report access, report disclosures, stats, tail, timeline, verify";
+        assert_eq!(reads.join(", "), expected);
+    }
+
+    #[test]
+    fn files_that_a_command_names_are_found() {
+        let of = |args: &[&str]| files(leaf(&parse(args).1)).len();
+        assert_eq!(of(&["query", "s", "--key", "k", "--passphrase-file", "p"]), 0);
+        assert_eq!(of(&["verify", "s", "--against", "a", "--against", "-", "--against", "b"]), 2);
+        assert_eq!(of(&["export", "s", "--format", "jsonl", "-o", "x"]), 1);
     }
 
     #[test]
@@ -261,8 +308,7 @@ mod tests {
         let command = absolute(Cli::command(), Path::new("/there"));
         let parse = |args: &[&str]| {
             let matches = command.clone().try_get_matches_from(args).unwrap();
-            let (_, leaf) = leaf(&matches);
-            StoreArgs::from_arg_matches(leaf).unwrap().store
+            StoreArgs::from_arg_matches(leaf(&matches)).unwrap().store
         };
         assert_eq!(parse(&["attestlog", "query", "s"]), Path::new("/there/s"));
         assert_eq!(parse(&["attestlog", "query", "/x/s"]), Path::new("/x/s"));

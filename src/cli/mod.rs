@@ -2,7 +2,7 @@
 //!
 //! One file per command or group of commands; each takes its arguments, opens the store through `store`, asks the
 //! library, and shows the answer through `render` and `table`. `away` runs a command where another process has the store
-//! open, and `session` is where its input and output then are. Calls go from this file to the commands, from those to
+//! open, `needs` says what it must be allowed for that, and `session` is where its input and output then are. Calls go from this file to the commands, from those to
 //! `alerting`, `filter`, `lines`, `progress`, `store`, `table`, and from those to `render` and `exit`. No command writes
 //! an entry but
 //! those whose name says so.
@@ -26,6 +26,7 @@ mod init;
 mod lines;
 mod manage;
 mod mcp;
+mod needs;
 mod privacy;
 mod progress;
 mod prove;

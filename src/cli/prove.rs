@@ -5,6 +5,7 @@ use super::exit::{End, Failure, Outcome, complain};
 use super::filter::say_unknown;
 use super::lines::Source;
 use super::render::{Out, clean, count};
+use super::session;
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
 use super::verify;
@@ -117,7 +118,7 @@ pub fn prove(args: &ProveArgs) -> Outcome {
             }
             (Some(seq), None, _) => log.prove(seq).map_err(|e| unproven(args, e))?.to_string(),
             (Some(seq), Some(path), _) => {
-                let actor = args.actor.clone().unwrap_or_else(who);
+                let actor = args.actor.clone().unwrap_or_else(session::user);
                 let proof = log.prove_reveal(seq, path, &actor, &args.reason);
                 proof.map_err(|e| unproven(args, e))?.to_string()
             }
@@ -198,12 +199,6 @@ fn unproven(args: &ProveArgs, e: Error) -> Failure {
         ErrorKind::Conflict => Failure::Store(e.to_string()),
         _ => e.into(),
     })
-}
-
-/// Who runs this program, as far as the environment says.
-fn who() -> String {
-    let names = ["USER", "LOGNAME", "USERNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
-    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(|| "unknown user".to_owned())
 }
 
 /// Write the whole log into a new folder that an auditor can check with standard tools

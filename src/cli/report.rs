@@ -8,10 +8,9 @@ use super::render::Out;
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
 use super::verify::verify_with;
-use attestlog::redact::{Facet, PseudonymKey, Sanitizer, Secrets};
 use attestlog::report::access::{AccessReport, Context, Purged, Subject, TextStyle};
 use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
-use attestlog::{AuditLog, Query, Timestamp, Verification};
+use attestlog::{AuditLog, Field, Query, Timestamp, Verification};
 use clap::{Args, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -100,7 +99,7 @@ pub fn run(command: &ReportCommand) -> Outcome {
     let options = form.trust.options()?;
     let log = store.read()?;
     let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
-    let known = pseudonyms(&log, store, &context.subject);
+    let known = pseudonyms(&log, &context.subject);
     let context = complete(&log, context, known, &verification)?;
     say_unknown(&log, &of_subject(&context.subject))?;
     let mut out = Out::stdout();
@@ -199,12 +198,9 @@ pub fn complete(
 }
 
 /// The pseudonyms under which the store knows the subject; none where it holds the id itself, or without the key.
-fn pseudonyms(log: &AuditLog, store: &StoreArgs, subject: &Subject) -> Vec<String> {
-    let Ok(keys) = store.key.load(&store.store) else { return Vec::new() };
-    let secrets = Secrets { pseudonyms: keys.pseudonym_keys().map(|key| PseudonymKey::new(*key.bytes())).collect() };
-    let Ok(sanitizer) = Sanitizer::new(&log.policies().redaction, secrets) else { return Vec::new() };
+fn pseudonyms(log: &AuditLog, subject: &Subject) -> Vec<String> {
     let by_user = matches!(subject, Subject::User(_));
-    let known = sanitizer.lookup(if by_user { Facet::User } else { Facet::Patient }, subject.shown());
+    let known = log.spellings(if by_user { Field::User } else { Field::Patient }, subject.shown()).unwrap_or_default();
     // The key makes a pseudonym of every id; those that stand in the log are the ones that count.
     let query = |id: &String| if by_user { Query::new().user(id) } else { Query::new().patient(id) };
     let stands = |id: &String| log.count(&query(id).limit(1)).is_ok_and(|n| n > 0);

@@ -1,10 +1,11 @@
 //! Where a command's input and output are: this process's own, or those of the process that sent the command here.
 //!
 //! Invariant V3: a command that runs for another process reads and writes nothing of this one's standard streams, folder
-//! or environment. It finds its session by its thread; whatever it hands to threads of its own takes the stream along.
+//! or environment, and no file but the store's own unless its sender has proven the store's key. It finds its session by its
+//! thread; whatever it hands to threads of its own takes the stream along.
 
 use attestlog::AuditLog;
-use attestlog::owner::{Command, Console};
+use attestlog::owner::{Authority, Command, Console, Need};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read, Write};
@@ -21,6 +22,7 @@ pub struct Session {
     folder: PathBuf,
     settings: BTreeMap<String, String>,
     resume: Option<u64>,
+    authority: Authority,
 }
 
 thread_local! {
@@ -39,9 +41,9 @@ pub fn current() -> Option<Arc<Session>> {
 }
 
 /// Runs `work` as a command of another process.
-pub fn run<T>(log: &AuditLog, command: Command, console: Console, work: impl FnOnce() -> T) -> T {
+pub fn run<T>(log: &AuditLog, command: Command, console: Console, authority: Authority, work: impl FnOnce() -> T) -> T {
     let Command { folder, settings, resume, .. } = command;
-    let session = Session { log: log.clone(), console, folder: folder.into(), settings, resume };
+    let session = Session { log: log.clone(), console, folder: folder.into(), settings, resume, authority };
     CURRENT.set(Some(Arc::new(session)));
     let done = work();
     CURRENT.set(None);
@@ -57,7 +59,18 @@ pub fn settings() -> BTreeMap<String, String> {
     if let Some(width) = width() {
         set("width", width.to_string());
     }
+    set("user", user());
     settings
+}
+
+/// Who runs this program, as far as the environment says.
+pub fn user() -> String {
+    let unknown = || "unknown user".to_owned();
+    if let Some(session) = current() {
+        return session.settings.get("user").cloned().unwrap_or_else(unknown);
+    }
+    let names = ["USER", "LOGNAME", "USERNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    names.map(|name| name.trim().to_owned()).find(|name| !name.is_empty()).unwrap_or_else(unknown)
 }
 
 /// Whether colours may be used: on a terminal, and nobody said no.
@@ -117,6 +130,11 @@ pub fn input_was_read() -> bool {
 }
 
 impl Session {
+    /// Whether the command may use the store's keys.
+    pub fn has_keys(&self) -> bool {
+        self.authority.allows(Need::Admin)
+    }
+
     fn is(&self, name: &str) -> bool {
         self.settings.get(name).is_some_and(|value| value == "true")
     }

@@ -76,6 +76,8 @@ impl Opened {
         match self {
             Opened::Owned(owned) => owned.close(),
             Opened::Read(log) => log.close(),
+            // Whoever may not use the keys recorded nothing.
+            Opened::Shared(_) if session::current().is_some_and(|session| !session.has_keys()) => Ok(()),
             Opened::Shared(log) => match log.checkpoint() {
                 Err(e) if e.kind() != ErrorKind::Key => Err(e),
                 _ => Ok(()),
@@ -121,11 +123,12 @@ pub enum Alerts {
 }
 
 /// What this process does for others while it has a store open, and for the store where it records.
-fn sharing(recording: Option<(PathBuf, Alerts)>) -> Sharing {
+fn sharing(store: &Path, recording: Option<Alerts>) -> Sharing {
     let mut sharing = Sharing::default();
-    sharing.commands = Some(Arc::new(Runner));
+    let store = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+    sharing.commands = Some(Arc::new(Runner(store.clone())));
     sharing.on_trouble = Some(Arc::new(|message| complain(message)));
-    if let Some((store, Alerts::Raised { taken })) = recording {
+    if let Some(Alerts::Raised { taken }) = recording {
         sharing.on_owning = Some(Arc::new(move |log| owning(log, &store, taken)));
     }
     sharing
@@ -179,6 +182,14 @@ impl KeyArgs {
             .map_or_else(|| self.path(store).display().to_string(), |vault| format!("what is in {}", vault.name()))
     }
 
+    /// Whether there are keys where they were named; whether they can be read is another question.
+    pub fn is_there(&self, store: &Path) -> bool {
+        match self.vault() {
+            Some(vault) => !matches!(vault.load(), Ok(None)),
+            None => std::fs::symlink_metadata(self.path(store)).is_ok(),
+        }
+    }
+
     /// The key file of a store.
     pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
         let passphrase = self.passphrase()?;
@@ -197,13 +208,15 @@ impl KeyArgs {
         if let Some(account) = &self.os_keyring {
             return Some(Box::new(attestlog::keys::OsKeyring::new(account)));
         }
-        let set = self.key.is_none() && std::env::var_os(KEY).is_some();
+        // The environment of this process is not that of a command that another one sent (V3).
+        let set = self.key.is_none() && session::current().is_none() && std::env::var_os(KEY).is_some();
         set.then(|| Box::new(EnvironmentKeys::new(KEY)) as Box<dyn KeyVault>)
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
         let Some(path) = &self.passphrase_file else {
-            let Some(text) = std::env::var_os(PASSPHRASE) else { return Ok(None) };
+            let set = std::env::var_os(PASSPHRASE).filter(|_| session::current().is_none());
+            let Some(text) = set else { return Ok(None) };
             // Neither message shows what is in it.
             let text = text.into_string().map_err(|_| Failure::Input(format!("{PASSPHRASE}: is not UTF-8")))?;
             return Passphrase::new(text).map(Some).map_err(|e| Failure::from(e).at(PASSPHRASE));
@@ -269,7 +282,8 @@ impl StoreArgs {
 
     fn own(&self, options: Options) -> Result<Opened, Failure> {
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
-        let owned = Owned::open(&self.store, options, &sharing(None)).map_err(|e| self.name(failure(&e)))?;
+        let owned =
+            Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(failure(&e)))?;
         warn(owned.log());
         Ok(Opened::Owned(owned))
     }
@@ -282,7 +296,7 @@ impl StoreArgs {
 
     /// What a process that records does for the store while it owns it.
     pub fn sharing(&self, alerts: Alerts) -> Sharing {
-        sharing(Some((self.store.clone(), alerts)))
+        sharing(&self.store, Some(alerts))
     }
 
     /// Puts the store's name before a message that lacks it.

@@ -340,6 +340,25 @@ impl KeyFile {
     pub fn has_passphrase(&self) -> bool {
         self.wrap.is_some()
     }
+
+    /// A key that only those can make who have every secret of this file as it is now; for a proof of having them.
+    #[cfg(feature = "owner")]
+    pub(crate) fn possession(&self) -> zeroize::Zeroizing<[u8; 32]> {
+        let single = [&self.log, &self.epoch.1, &self.digest].map(Secret::bytes);
+        let several = self.pseudonym.iter().chain(&self.master).map(NamedKey::bytes);
+        let secrets = 3 + self.pseudonym.len() + self.master.len();
+        // Room for all of it at once: growing would leave copies behind.
+        let mut text = zeroize::Zeroizing::new(Vec::with_capacity(64 + self.origin.len() + 32 * secrets));
+        text.extend_from_slice(b"attestlog/possession@v1\n");
+        text.extend_from_slice(self.origin.as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(&self.epoch.0.to_le_bytes());
+        for count in [self.pseudonym.len(), self.master.len()] {
+            text.extend_from_slice(&(count as u64).to_le_bytes());
+        }
+        single.into_iter().chain(several).for_each(|secret| text.extend_from_slice(secret));
+        zeroize::Zeroizing::new(Hash::of(&text).0)
+    }
 }
 
 fn push_key(keys: &mut Vec<NamedKey>, label: &str, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyId> {

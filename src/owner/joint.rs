@@ -4,6 +4,7 @@ use super::place;
 use super::remote::{Lost, Remote, reach};
 use super::server::{Commands, Server};
 use crate::entry::{Phase, Sender, ToolCall};
+use crate::process::Process;
 use crate::{AuditLog, Error, ErrorKind, Options, Receipt, Result};
 use std::any::Any;
 use std::fmt;
@@ -47,6 +48,7 @@ impl fmt::Debug for Sharing {
 
 /// A store that this process has open and shares.
 pub struct Owned {
+    process: Process,
     log: AuditLog,
     server: Option<Server>,
     guard: Mutex<Option<Guard>>,
@@ -55,6 +57,15 @@ pub struct Owned {
 impl fmt::Debug for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Owned").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        if !self.process.is_this() {
+            // What it would end is not in this process.
+            std::mem::forget(self.guard.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }
 
@@ -79,7 +90,7 @@ impl Owned {
             }
         };
         let guard = sharing.on_owning.as_ref().map(|start| start(&log));
-        Owned { log, server, guard: Mutex::new(guard) }
+        Owned { process: Process::this(), log, server, guard: Mutex::new(guard) }
     }
 
     /// The log.
@@ -92,6 +103,7 @@ impl Owned {
     /// # Errors
     /// As [`AuditLog::close`].
     pub fn close(&self) -> Result<()> {
+        self.process.check()?;
         drop(self.guard.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(server) = &self.server {
             server.close();
@@ -102,8 +114,11 @@ impl Owned {
 
 /// A store among processes: records go into it, whoever owns it.
 ///
-/// The process that opens it first owns it. The others send their records there, sanitised; when the owner goes, one of
-/// them takes over, and what was not answered is sent again under its number.
+/// The process that opens it first owns it. The others send their records there, where they are prepared; they need no key of the
+/// store for that. When the owner goes, one of them takes over, and what was not answered is sent again under its number.
+///
+/// It belongs to the process that opened it: in one that was forked from it every call gives [`Closed`](ErrorKind::Closed). Open
+/// it after the fork.
 ///
 /// ```
 /// use attestlog::{AuditLog, Options, ToolCall, owner::{Joint, Sharing}};
@@ -124,6 +139,7 @@ pub struct Joint(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    process: Process,
     store: PathBuf,
     options: Options,
     sharing: Sharing,
@@ -164,6 +180,7 @@ impl Joint {
         let store = store.as_ref();
         let role = find(store, &options, &sharing)?;
         Ok(Joint(Arc::new(Inner {
+            process: Process::this(),
             store: store.to_owned(),
             options,
             sharing,
@@ -243,6 +260,9 @@ impl Joint {
 
     /// Calls `with` with the log where this process owns the store.
     pub fn owned<T>(&self, with: impl FnOnce(&AuditLog) -> T) -> Option<T> {
+        if !self.0.process.is_this() {
+            return None;
+        }
         match &*self.role() {
             Role::Owner(owned) => Some(with(owned.log())),
             Role::Away(_) | Role::Closed => None,
@@ -251,6 +271,9 @@ impl Joint {
 
     /// From now on takes over as soon as the owner goes, not only with the next record. For processes that live long.
     pub fn stand_by(&self) {
+        if !self.0.process.is_this() {
+            return;
+        }
         let inner = Arc::downgrade(&self.0);
         let waiting = std::thread::Builder::new().name("stand-by".to_owned());
         // Where no thread can be had the next record takes over.
@@ -278,6 +301,7 @@ impl Joint {
     /// # Errors
     /// As [`Joint::open`].
     pub fn wait_to_own(&self) -> Result<()> {
+        self.0.process.check()?;
         loop {
             let role = self.role();
             match &*role {
@@ -296,6 +320,7 @@ impl Joint {
     /// # Errors
     /// As [`AuditLog::close`].
     pub fn close(self) -> Result<()> {
+        self.0.process.check()?;
         let _electing = self.0.electing.lock().unwrap_or_else(PoisonError::into_inner);
         let role = std::mem::replace(
             &mut *self.0.role.write().unwrap_or_else(PoisonError::into_inner),
@@ -324,6 +349,7 @@ impl Joint {
 
     /// `batch`: an error names the call by its place.
     fn send(&self, mut calls: Vec<(ToolCall, Phase)>, batch: bool) -> Result<Vec<Receipt>> {
+        self.0.process.check()?;
         let mut lane = None;
         let receipts = self.send_on(&mut calls, batch, &mut lane);
         if let Some(Lane { id, next }) = lane {
@@ -411,7 +437,7 @@ fn find(store: &Path, options: &Options, sharing: &Sharing) -> Result<Role> {
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(connection) = reach(store)? {
-            return Ok(Role::Away(Box::new(Remote::new(store, options.clone(), connection))));
+            return Ok(Role::Away(Box::new(Remote::new(store, connection))));
         }
         let locked = match Owned::open(store, options.clone(), sharing) {
             Ok(owned) => return Ok(Role::Owner(owned)),
@@ -429,7 +455,7 @@ fn find(store: &Path, options: &Options, sharing: &Sharing) -> Result<Role> {
 /// How long a store that is locked, and that nobody answers for, is worth waiting for: somebody may be opening it or
 /// closing it.
 pub fn patience(store: &Path) -> Duration {
-    match place::socket(store).is_ok_and(|socket| socket.exists()) {
+    match place::sockets(store).is_ok_and(|sockets| sockets.iter().any(|socket| socket.exists())) {
         true => SHARED,
         false => ALONE,
     }

@@ -4,10 +4,10 @@
 use std::io;
 
 #[cfg(unix)]
-pub(super) use unix::{Listener, Stream, bind, connect, user};
+pub(super) use unix::{Listener, Stream, bind, connect, home, is_alive, user};
 
 #[cfg(not(unix))]
-pub(super) use other::{Listener, Stream, bind, connect, user};
+pub(super) use other::{Listener, Stream, bind, connect, home, is_alive, user};
 
 /// What a connection to a socket came to, where there is none.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ mod unix {
     use std::io;
     use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     pub(crate) type Stream = UnixStream;
 
@@ -37,10 +37,11 @@ mod unix {
     }
 
     impl Listener {
-        /// The next connection of a process of this user; `None` for one of another's.
-        pub(crate) fn accept(&self) -> io::Result<Option<Stream>> {
+        /// The next connection of a process of this user, and which process it is; `None` for one of another's.
+        pub(crate) fn accept(&self) -> io::Result<Option<(Stream, u32)>> {
             let (stream, _) = self.inner.accept()?;
-            Ok((peer(&stream)? == user()).then_some(stream))
+            let (user_id, process) = peer(&stream)?;
+            Ok((user_id == user()).then_some((stream, process)))
         }
     }
 
@@ -49,18 +50,36 @@ mod unix {
         nix::unistd::geteuid().as_raw()
     }
 
+    /// This user's home, as the system's list of users has it.
+    pub(crate) fn home() -> Option<PathBuf> {
+        Some(nix::unistd::User::from_uid(nix::unistd::geteuid()).ok()??.dir)
+    }
+
+    /// The user and the process at the other end: of the process that connected or listened, as this one sees it. 0 where
+    /// the platform does not say which.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn peer(stream: &Stream) -> io::Result<u32> {
-        Ok(nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?.uid())
+    fn peer(stream: &Stream) -> io::Result<(u32, u32)> {
+        let peer = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
+        Ok((peer.uid(), peer.pid().unsigned_abs()))
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn peer(stream: &Stream) -> io::Result<u32> {
-        Ok(nix::unistd::getpeereid(stream)?.0.as_raw())
+    fn peer(stream: &Stream) -> io::Result<(u32, u32)> {
+        Ok((nix::unistd::getpeereid(stream)?.0.as_raw(), 0))
     }
 
-    /// Connects to the socket of this user at `path`.
-    pub(crate) fn connect(path: &Path) -> Result<Stream, NoPeer> {
+    /// Whether a process of this user with this id is there.
+    pub(crate) fn is_alive(process: u32) -> bool {
+        let Ok(process) = i32::try_from(process) else { return true };
+        process == 0
+            || !matches!(
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), None),
+                Err(nix::errno::Errno::ESRCH)
+            )
+    }
+
+    /// Connects to the socket of this user at `path`; says which process listens there.
+    pub(crate) fn connect(path: &Path) -> Result<(Stream, u32), NoPeer> {
         let about = match std::fs::symlink_metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(NoPeer::Nobody),
             other => other.map_err(NoPeer::Io)?,
@@ -76,7 +95,7 @@ mod unix {
             Err(e) => return Err(NoPeer::Io(e)),
         };
         match peer(&stream) {
-            Ok(uid) if uid == user() => Ok(stream),
+            Ok((user_id, process)) if user_id == user() => Ok((stream, process)),
             Ok(_) => Err(NoPeer::Refused(format!("{}: another user listens there", path.display()))),
             Err(e) => Err(NoPeer::Io(e)),
         }
@@ -112,7 +131,7 @@ mod other {
     pub(crate) struct Listener;
 
     impl Listener {
-        pub(crate) fn accept(&self) -> io::Result<Option<Stream>> {
+        pub(crate) fn accept(&self) -> io::Result<Option<(Stream, u32)>> {
             Err(unsupported())
         }
     }
@@ -128,7 +147,15 @@ mod other {
         0
     }
 
-    pub(crate) fn connect(_: &Path) -> Result<Stream, NoPeer> {
+    pub(crate) fn home() -> Option<std::path::PathBuf> {
+        None
+    }
+
+    pub(crate) fn is_alive(_: u32) -> bool {
+        true
+    }
+
+    pub(crate) fn connect(_: &Path) -> Result<(Stream, u32), NoPeer> {
         Err(NoPeer::Nobody)
     }
 

@@ -2,7 +2,9 @@
 //! short enough for every platform however deep the store lies.
 //!
 //! Every process must come to the same place, whatever its environment says of temporary files, so that is not asked; one
-//! variable, [`DIRECTORY`], can name another directory for all of them.
+//! variable, [`DIRECTORY`], can name another directory for all of them. Without it there are several places, because another user
+//! can be in the way of one: in `/tmp` anybody can make a directory of any name. Whoever owns the store listens in the first that
+//! can be had; the others look in all of them, in the same order, so that nobody has to know which could be had when.
 
 use super::local;
 use crate::Hash;
@@ -15,36 +17,57 @@ const DIRECTORY: &str = "ATTESTLOG_SOCKET_DIR";
 /// The longest path that a socket can have everywhere (104 bytes with the final zero on some systems).
 const LONGEST: usize = 103;
 
-/// Where the socket of the store at `store` is.
-pub(super) fn socket(store: &Path) -> io::Result<PathBuf> {
+/// Where the socket of the store at `store` may be, the first choice first.
+pub(super) fn sockets(store: &Path) -> io::Result<Vec<PathBuf>> {
     // Through links and folders above, every process comes to the one name of the store.
     let store = store.canonicalize()?;
-    let name = Hash::of(store.as_os_str().as_encoded_bytes()).to_string();
-    let path = directory().join(format!("{}.sock", name.get(..32).unwrap_or(&name)));
-    match path.as_os_str().len() > LONGEST {
-        true => Err(io::Error::new(
+    let hash = Hash::of(store.as_os_str().as_encoded_bytes()).to_string();
+    let name = format!("{}.sock", hash.get(..32).unwrap_or(&hash));
+    let all: Vec<PathBuf> = directories().into_iter().map(|directory| directory.join(&name)).collect();
+    let fits = |path: &PathBuf| path.as_os_str().len() <= LONGEST;
+    match all.first() {
+        Some(first) if !all.iter().any(fits) => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{}: is too long for a socket; name a shorter {DIRECTORY}", path.display()),
+            format!("{}: is too long for a socket; name a shorter {DIRECTORY}", first.display()),
         )),
-        false => Ok(path),
+        _ => Ok(all.into_iter().filter(fits).collect()),
     }
 }
 
-fn directory() -> PathBuf {
+fn directories() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os(DIRECTORY).filter(|d| !d.is_empty()) {
-        return named.into();
+        return vec![named.into()];
     }
-    let user = local::user();
-    // Looked for by its fixed name: programs that a desktop starts and those that cron starts have different variables.
-    let run = PathBuf::from(format!("/run/user/{user}"));
-    if check(&run).is_ok() {
-        return run.join("attestlog");
+    // Looked for by fixed names, and the home where the system's list of users has it: programs that a desktop starts and those that
+    // cron starts have different variables.
+    directories_of(local::user(), Path::new("/run/user"), Path::new("/tmp"), local::home())
+}
+
+fn directories_of(user: u32, run: &Path, tmp: &Path, home: Option<PathBuf>) -> Vec<PathBuf> {
+    let run = run.join(user.to_string());
+    let run = check(&run).is_ok().then(|| run.join("attestlog"));
+    let tmp = tmp.join(format!("attestlog-{user}"));
+    let home = home.filter(|home| home.is_absolute()).map(|home| home.join(".attestlog"));
+    run.into_iter().chain([tmp]).chain(home).collect()
+}
+
+/// Listens at the first of these places that can be had, with `listen`. Says where, or what is wrong with the first.
+pub(super) fn first_of<T>(
+    sockets: Vec<PathBuf>,
+    mut listen: impl FnMut(&Path) -> io::Result<T>,
+) -> io::Result<(T, PathBuf)> {
+    let mut wrong = None;
+    for socket in sockets {
+        match prepare(&socket).and_then(|()| listen(&socket)) {
+            Ok(listening) => return Ok((listening, socket)),
+            Err(e) => wrong = wrong.or(Some(e)),
+        }
     }
-    PathBuf::from(format!("/tmp/attestlog-{user}"))
+    Err(wrong.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
 /// Makes sure that the directory of sockets is there and private.
-pub(super) fn prepare(socket: &Path) -> io::Result<()> {
+fn prepare(socket: &Path) -> io::Result<()> {
     let Some(directory) = socket.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
@@ -74,4 +97,52 @@ pub(super) fn check(directory: &Path) -> io::Result<()> {
         directory.display()
     );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Another user made `/tmp/attestlog-UID` before this one did, and no process could share a store any more.
+    #[test]
+    fn who_takes_the_name_in_tmp_is_walked_around() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, tmp, home) = (dir.path().join("run"), dir.path().join("tmp"), dir.path().join("home"));
+        for folder in [&run, &tmp, &home] {
+            fs::create_dir(folder).unwrap();
+        }
+        let user = local::user();
+        let sockets = || -> Vec<PathBuf> {
+            let all = directories_of(user, &run, &tmp, Some(home.clone()));
+            all.into_iter().map(|directory| directory.join("x.sock")).collect()
+        };
+        let listens = |path: &Path| fs::write(path, "");
+        // A directory that others may enter is as good as another user's; so is a file, or a link.
+        let taken = tmp.join(format!("attestlog-{user}"));
+        let plants: [&dyn Fn(); 3] = [
+            &|| {
+                fs::create_dir(&taken).unwrap();
+                fs::set_permissions(&taken, fs::Permissions::from_mode(0o777)).unwrap();
+            },
+            &|| fs::write(&taken, "").unwrap(),
+            &|| std::os::unix::fs::symlink(&home, &taken).unwrap(),
+        ];
+        for plant in plants {
+            plant();
+            let ((), socket) = first_of(sockets(), listens).unwrap();
+            assert_eq!(socket, home.join(".attestlog/x.sock"));
+            // Whoever is in the way goes away: who looks now still looks where the owner listens.
+            let _ = fs::remove_file(&taken).or_else(|_| fs::remove_dir(&taken));
+            assert!(sockets().contains(&socket));
+        }
+        let ((), socket) = first_of(sockets(), listens).unwrap();
+        assert_eq!(socket, taken.join("x.sock"));
+        let own = run.join(user.to_string());
+        fs::create_dir(&own).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(first_of(sockets(), listens).unwrap().1, own.join("attestlog/x.sock"));
+    }
 }

@@ -1,15 +1,17 @@
 //! The side of those who do not have the store open.
 
-use super::local::{NoPeer, Stream, connect};
+use super::authority::Question;
+use super::local::{NoPeer, Stream, connect, is_alive};
 use super::place;
 use super::wire::{self, CHUNK, Command, Effect, Hello, PROTOCOL, Reply, Request};
 use crate::entry::{Phase, ToolCall};
-use crate::store::{Away, SubjectTold};
-use crate::{Error, ErrorKind, Options, Receipt, Result};
-use std::cell::RefCell;
+use crate::keys::KeyFile;
+use crate::process::Process;
+use crate::store::SentBatch;
+use crate::{Error, ErrorKind, Receipt, Result};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// So much of a command's output is held back until it has ended, so that it can be run again where its owner goes.
@@ -18,50 +20,76 @@ pub(super) const HELD: usize = 1 << 20;
 /// How long the owner may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a call is prepared again because its policy changed meanwhile.
-const PREPARED: usize = 16;
+/// How often whoever waits for the owner looks whether it is still there. Its end closes the connection, unless it has left behind
+/// a process that was forked from it and keeps a copy.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection to the process that has a store open.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
     reader: BufReader<Stream>,
-    process: u32,
+    hello: Hello,
+    /// Who listens there, as the kernel says; 0 where it does not.
+    listener: u32,
+    /// Which process connected: a fork of it has the same connection, and would speak in between.
+    at: Process,
 }
 
 /// Connects to the process that has the store open and shares it, if there is one.
 ///
 /// # Errors
 /// [`Io`](ErrorKind::Io) where something stands in the socket's place that must not be trusted;
-/// [`Locked`](ErrorKind::Locked) where the owner is a version of this program that speaks another language.
+/// [`Locked`](ErrorKind::Locked) where the owner is a version of this program that speaks another language, or does not answer.
 pub fn reach(store: &Path) -> Result<Option<Connection>> {
-    let Ok(path) = place::socket(store) else { return Ok(None) };
-    match path.parent().map(place::check) {
-        Some(Err(e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Some(Err(e)) => return Err(e.into()),
-        _ => {}
+    let mut wrong = None;
+    for path in place::sockets(store).unwrap_or_default() {
+        match reach_at(&path) {
+            Ok(None) => {}
+            Ok(reached) => return Ok(reached),
+            Err(e) => wrong = wrong.or(Some(e)),
+        }
     }
-    let stream = match connect(&path) {
-        Ok(stream) => stream,
+    wrong.map_or(Ok(None), Err)
+}
+
+fn reach_at(path: &Path) -> Result<Option<Connection>> {
+    // Where the directory is not this user's nothing of his is in it. Whoever cannot listen anywhere says so.
+    if path.parent().is_none_or(|directory| place::check(directory).is_err()) {
+        return Ok(None);
+    }
+    let (stream, listener) = match connect(path) {
+        Ok(peer) => peer,
         Err(NoPeer::Nobody) => return Ok(None),
         Err(NoPeer::Refused(message)) => return Err(Error::new(ErrorKind::Io, message)),
         Err(NoPeer::Io(e)) => return Err(Error::from(e).at(path.display())),
     };
-    Connection::greet(stream).map_err(Error::from)?.transpose()
+    // A process that was forked from one that has ended keeps its socket, and takes no connection.
+    if !is_alive(listener) {
+        return Ok(None);
+    }
+    Connection::greet(stream, listener).map_err(Error::from)?.transpose()
 }
 
 impl Connection {
     /// Hears who it is; nothing where the owner goes away just now.
-    fn greet(stream: Stream) -> io::Result<Option<Result<Connection>>> {
+    fn greet(mut stream: Stream, listener: u32) -> io::Result<Option<Result<Connection>>> {
         let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone()?);
         stream.set_read_timeout(Some(PATIENCE))?;
-        let hello: Hello = match wire::receive(&mut reader) {
+        let hello: Hello = match wire::receive(&mut reader, wire::MAX_HELLO, &mut |_| false) {
             Ok(Some(hello)) => hello,
             Ok(None) => return Ok(None),
             Err(e) if is_gone(&e) => return Ok(None),
+            Err(e) if wire::is_late(&e) => {
+                let message = format!(
+                    "process {listener} listens for the store and does not answer; where it has ended, a process that was \
+                     forked from it keeps the store: end that one"
+                );
+                return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
+            }
             Err(e) => return Err(e),
         };
-        stream.set_read_timeout(None)?;
+        stream.set_read_timeout(Some(LOOK))?;
         if hello.protocol != PROTOCOL {
             let message = format!(
                 "process {} has the store open and is attestlog {}, this is {}; end that process or use its version",
@@ -71,23 +99,67 @@ impl Connection {
             );
             return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
         }
-        Ok(Some(Ok(Connection { stream, reader, process: hello.process })))
+        match wire::send(&mut stream, &Request::Hello { protocol: PROTOCOL }) {
+            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener, at: Process::this() }))),
+            Err(e) if is_gone(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// The id of the process that has the store open.
     pub fn process(&self) -> u32 {
-        self.process
+        self.hello.process
+    }
+
+    /// Whether the owner has keys, so that some of what it does is only done for those who prove that they have them too.
+    pub fn wants_proof(&self) -> bool {
+        self.hello.has_keys
+    }
+
+    /// Proves to the owner that this process has the store's keys. Says whether it is still there.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key): these are not the keys that the owner has now, or it is not the owner that is at the other end.
+    pub fn prove(&mut self, keys: &KeyFile) -> Result<bool> {
+        self.at.check()?;
+        if self.listener != 0 && self.listener != self.hello.process {
+            let message = format!(
+                "process {} listens for the store and calls itself {}, so no key is proven to it: it passes on what others say, \
+                 or is in another container (another PID namespace)",
+                self.listener, self.hello.process
+            );
+            return Err(Error::new(ErrorKind::Key, message));
+        }
+        let peer = if self.listener == 0 { 0 } else { std::process::id() };
+        let question =
+            Question { store: &self.hello.store, challenge: &self.hello.challenge, owner: self.listener, peer };
+        match self.ask(&Request::Prove(question.answer(keys)?)) {
+            Ok(Reply::Proven) => Ok(true),
+            Ok(Reply::Failed(trouble)) => Err(trouble.into()),
+            Ok(_) => Err(confused()),
+            Err(e) if is_gone(&e) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn ask(&mut self, request: &Request) -> io::Result<Reply> {
         wire::send(&mut self.stream, request)?;
-        wire::receive(&mut self.reader)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.hear()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// What the owner says next, however long it takes, as long as it is there.
+    fn hear(&mut self) -> io::Result<Option<Reply>> {
+        let listener = self.listener;
+        match wire::receive(&mut self.reader, wire::MAX_FRAME, &mut |_| is_alive(listener)) {
+            Err(e) if wire::is_late(&e) => Err(io::ErrorKind::UnexpectedEof.into()),
+            heard => heard,
+        }
     }
 
     /// Waits until the owner goes.
     pub(super) fn watch(mut self) {
-        if wire::send(&mut self.stream, &Request::Watch).is_ok() {
-            while let Ok(Some(_)) = wire::receive::<Reply>(&mut self.reader) {}
+        if self.at.is_this() && wire::send(&mut self.stream, &Request::Watch).is_ok() {
+            while let Ok(Some(_)) = self.hear() {}
         }
     }
 
@@ -96,6 +168,7 @@ impl Connection {
     /// # Errors
     /// What `terminal` says; that the owner has gone is no error but [`Ran::Gone`].
     pub fn run(mut self, command: &Command, terminal: &mut dyn Terminal) -> io::Result<Ran> {
+        self.at.check().map_err(io::Error::other)?;
         // What reads can be run again, and what follows goes on from where it said that it was: only these are held back.
         let mut held = Held { parts: Vec::new(), bytes: 0, open: command.effect != Effect::Reads };
         let gone = |held: &Held| Ok(Ran::Gone { shown: held.open });
@@ -103,7 +176,7 @@ impl Connection {
             return gone(&held);
         }
         loop {
-            let reply = match wire::receive(&mut self.reader) {
+            let reply = match self.hear() {
                 Ok(Some(reply)) => reply,
                 Ok(None) => return gone(&held),
                 Err(e) if is_gone(&e) => return gone(&held),
@@ -127,6 +200,10 @@ impl Connection {
                 Reply::Exit(code) => {
                     held.show(terminal)?;
                     return Ok(Ran::Ended(code));
+                }
+                Reply::Failed(trouble) => {
+                    terminal.err(format!("attestlog: {}\n", Error::from(trouble)).as_bytes())?;
+                    return Ok(Ran::Ended(3));
                 }
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the store's owner said what it must not")),
             }
@@ -218,14 +295,12 @@ impl From<io::Error> for Lost {
 #[derive(Debug)]
 pub(super) struct Remote {
     store: PathBuf,
-    options: Options,
     pool: Mutex<Vec<Connection>>,
-    away: Mutex<Option<Arc<Away>>>,
 }
 
 impl Remote {
-    pub(super) fn new(store: &Path, options: Options, first: Connection) -> Remote {
-        Remote { store: store.to_owned(), options, pool: Mutex::new(vec![first]), away: Mutex::new(None) }
+    pub(super) fn new(store: &Path, first: Connection) -> Remote {
+        Remote { store: store.to_owned(), pool: Mutex::new(vec![first]) }
     }
 
     /// Records calls, all or none. `batch`: an error names the call by its place; `own_number`: the first one's number is
@@ -236,8 +311,13 @@ impl Remote {
         batch: bool,
         own_number: bool,
     ) -> Result<Vec<Receipt>, Lost> {
+        let request = Request::Record(SentBatch::of(calls, batch, own_number).map_err(Lost::Error)?);
         let mut connection = self.connection()?;
-        let receipts = self.send_over(&mut connection, calls, batch, own_number)?;
+        let receipts = match connection.ask(&request)? {
+            Reply::Recorded(receipts) => wire::receipts(receipts),
+            Reply::Failed(trouble) => return Err(Lost::Error(trouble.into())),
+            _ => return Err(Lost::Error(confused())),
+        };
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(receipts)
     }
@@ -247,76 +327,6 @@ impl Remote {
             return Ok(connection);
         }
         reach(&self.store).map_err(Lost::Error)?.ok_or(Lost::Gone)
-    }
-
-    fn send_over(
-        &self,
-        connection: &mut Connection,
-        calls: &[(ToolCall, Phase)],
-        batch: bool,
-        own_number: bool,
-    ) -> Result<Vec<Receipt>, Lost> {
-        for _ in 0..PREPARED {
-            let away = self.away(connection)?;
-            let prepared = {
-                let connection = RefCell::new(&mut *connection);
-                let gone = RefCell::new(None);
-                let ask = |spellings: &[Vec<String>]| -> Result<SubjectTold> {
-                    match connection.borrow_mut().ask(&Request::Subject(spellings.to_vec())) {
-                        Ok(Reply::Subject(told)) => Ok(told),
-                        Ok(Reply::Failed(trouble)) => Err(trouble.into()),
-                        Ok(_) => Err(confused()),
-                        Err(e) => {
-                            let message = e.to_string();
-                            gone.replace(Some(Lost::from(e)));
-                            Err(Error::new(ErrorKind::Io, message))
-                        }
-                    }
-                };
-                let prepared: Result<Vec<_>> = calls
-                    .iter()
-                    .enumerate()
-                    .map(|(i, (call, phase))| {
-                        away.prepare(call.clone(), *phase, &ask)
-                            .map_err(|e| if batch { e.at(format!("call {i}")) } else { e })
-                    })
-                    .collect();
-                match (prepared, gone.take()) {
-                    (_, Some(lost)) => return Err(lost),
-                    (prepared, None) => prepared.map_err(Lost::Error)?,
-                }
-            };
-            match connection.ask(&Request::Record {
-                stamp: away.stamp().clone(),
-                calls: prepared,
-                batch: own_number,
-            })? {
-                Reply::Recorded(receipts) => return Ok(wire::receipts(receipts)),
-                Reply::Stale => *self.away.lock().unwrap_or_else(PoisonError::into_inner) = None,
-                Reply::Failed(trouble) => return Err(Lost::Error(trouble.into())),
-                _ => return Err(Lost::Error(confused())),
-            }
-        }
-        Err(Lost::Error(Error::new(
-            ErrorKind::Busy,
-            "the store's policy or keys change too often, or are not those here",
-        )))
-    }
-
-    /// By what calls are to be prepared, asked for once.
-    fn away(&self, connection: &mut Connection) -> Result<Arc<Away>, Lost> {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(away) = &*away {
-            return Ok(away.clone());
-        }
-        let told = match connection.ask(&Request::Tell)? {
-            Reply::Told(told) => *told,
-            Reply::Failed(trouble) => return Err(Lost::Error(trouble.into())),
-            _ => return Err(Lost::Error(confused())),
-        };
-        let fresh = Arc::new(Away::new(told, &self.options, &self.store).map_err(Lost::Error)?);
-        *away = Some(fresh.clone());
-        Ok(fresh)
     }
 }
 

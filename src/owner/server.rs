@@ -1,14 +1,17 @@
 //! The owner's side: a thread that takes connections, and one for each of them.
 //!
-//! A connection that says what cannot be understood is dropped, and with it nothing but itself. When the owner closes, it
-//! answers the records that it has taken, lets commands end that change the store or of which something was shown, and
+//! A connection that says what cannot be understood is dropped, and with it nothing but itself. Invariant I14: connections that
+//! say nothing keep nobody out: where there are too many, of one process or of all, the one that has been idle for longest is cut
+//! off for the new one, and commands take half of the places at most. When the owner closes, it answers the records that it has taken, lets commands end that change the store or of which something was shown, and
 //! cuts the others off: their processes run them elsewhere.
 
+use super::authority::{Authority, Keys, Need, Question};
 use super::local::{Listener, Stream, bind, connect};
-use super::wire::{self, CHUNK, Command, Effect, Hello, PROTOCOL, Reply, Request, Trouble};
+use super::wire::{self, CHUNK, Command, Effect, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, Trouble};
 use super::{place, remote::HELD};
-use crate::store::Refused;
-use crate::{AuditLog, ErrorKind};
+use crate::process::Process;
+use crate::store::SentBatch;
+use crate::{AuditLog, Error, ErrorKind};
 use std::collections::HashMap;
 use std::io::{self, BufReader};
 use std::net::Shutdown;
@@ -20,6 +23,17 @@ use std::time::Duration;
 
 /// How many connections are served at a time.
 const MOST: usize = 256;
+/// How many of them one process has.
+const PER_PROCESS: usize = 64;
+/// How many of them run commands, so that recording goes on beside any number of them.
+const COMMANDS: usize = 128;
+/// How long a connection may take to say its first word.
+const GREETING: Duration = Duration::from_secs(10);
+/// A frame that is longer takes part of the room for large ones. One that is larger than all of it has it for itself.
+const LARGE: usize = 1 << 20;
+const ROOM: usize = 16 << 20;
+
+const _: () = assert!(PER_PROCESS <= COMMANDS && COMMANDS < MOST && LARGE < ROOM && ROOM < MAX_FRAME);
 /// How long the rest of a frame may take once it has begun.
 const STALLED: Duration = Duration::from_secs(30);
 /// How long a close waits for commands of which something was shown: their readers may have stopped reading.
@@ -27,8 +41,9 @@ const SHOWN: Duration = Duration::from_secs(60);
 
 /// Runs the commands that other processes send.
 pub trait Commands: Send + Sync {
-    /// Runs one on the log and gives its exit code.
-    fn run(&self, log: &AuditLog, command: Command, console: Console) -> u8;
+    /// Runs one on the log and gives its exit code. `authority` is what whoever sent it may do; without [`Need::Admin`] the log
+    /// is one that reads without keys.
+    fn run(&self, log: &AuditLog, command: Command, console: Console, authority: Authority) -> u8;
 }
 
 /// The standard input and output of a command, in the process that sent it.
@@ -73,7 +88,7 @@ impl Console {
     pub fn input(&self) -> io::Result<Vec<u8>> {
         let mut line = self.lock();
         line.send(&Reply::Want)?;
-        match wire::receive(&mut line.reader)? {
+        match wire::receive(&mut line.reader, MAX_FRAME, &mut |begun| !begun)? {
             Some(Request::Input(bytes)) => Ok(bytes),
             Some(_) => Err(io::ErrorKind::InvalidData.into()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -120,6 +135,7 @@ impl Line {
 /// The socket of an open store.
 #[derive(Debug)]
 pub(super) struct Server {
+    process: Process,
     hall: Arc<Hall>,
     path: PathBuf,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -130,6 +146,9 @@ struct Hall {
     commands: Option<Arc<dyn Commands>>,
     guests: Mutex<Guests>,
     left: Condvar,
+    /// How many bytes of large frames are being taken or worked on.
+    large: Mutex<usize>,
+    smaller: Condvar,
 }
 
 impl std::fmt::Debug for Hall {
@@ -142,7 +161,45 @@ impl std::fmt::Debug for Hall {
 struct Guests {
     closing: bool,
     next: u64,
-    open: HashMap<u64, (Stream, Busy)>,
+    open: HashMap<u64, Guest>,
+}
+
+struct Guest {
+    stream: Stream,
+    busy: Busy,
+    /// Which process is at the other end; 0 for all of them where the platform does not say.
+    process: u32,
+    /// Rises with everything that a connection does: the least has been idle for longest.
+    since: u64,
+}
+
+impl Guests {
+    /// Makes room for a connection of this process. Says whether there is any.
+    fn make_room(&mut self, process: u32) -> bool {
+        let of = |process: u32| self.open.values().filter(|guest| guest.process == process).count();
+        let crowded = if process != 0 && of(process) >= PER_PROCESS {
+            Some(process)
+        } else if self.open.len() < MOST {
+            return true;
+        } else {
+            // Of whoever has most that do nothing, so that nobody can push out others by coming often.
+            let mut idle: HashMap<u32, usize> = HashMap::new();
+            let doing_nothing = self.open.values().filter(|guest| guest.busy == Busy::Idle);
+            doing_nothing.for_each(|guest| *idle.entry(guest.process).or_default() += 1);
+            idle.into_iter().max_by_key(|&(_, count)| count).map(|(process, _)| process)
+        };
+        let idle = self.open.iter().filter(|(_, guest)| Some(guest.process) == crowded && guest.busy == Busy::Idle);
+        let Some(longest) = idle.min_by_key(|(_, guest)| guest.since).map(|(&id, _)| id) else { return false };
+        if let Some(guest) = self.open.remove(&longest) {
+            // What it has sent and nobody has answered it sends again, under its number.
+            let _ = guest.stream.shutdown(Shutdown::Both);
+        }
+        true
+    }
+
+    fn running(&self) -> usize {
+        self.open.values().filter(|guest| matches!(guest.busy, Busy::Running { .. })).count()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -166,13 +223,18 @@ impl Busy {
 impl Server {
     /// Listens for the store at `store`, which `log` has open.
     pub(super) fn start(store: &Path, log: AuditLog, commands: Option<Arc<dyn Commands>>) -> io::Result<Server> {
-        let path = place::socket(store)?;
-        place::prepare(&path)?;
-        let listener = bind(&path)?;
-        let hall = Arc::new(Hall { log, commands, guests: Mutex::default(), left: Condvar::new() });
+        let (listener, path) = place::first_of(place::sockets(store)?, bind)?;
+        let hall = Arc::new(Hall {
+            log,
+            commands,
+            guests: Mutex::default(),
+            left: Condvar::new(),
+            large: Mutex::new(0),
+            smaller: Condvar::new(),
+        });
         let inside = hall.clone();
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || inside.receive(&listener))?;
-        Ok(Server { hall, path, thread: Mutex::new(Some(thread)) })
+        Ok(Server { process: Process::this(), hall, path, thread: Mutex::new(Some(thread)) })
     }
 
     /// Takes nothing more, and returns when what must end has ended.
@@ -181,9 +243,9 @@ impl Server {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let mut guests = self.hall.lock();
         guests.closing = true;
-        for (stream, busy) in guests.open.values() {
-            let how = if busy.must_end() { Shutdown::Read } else { Shutdown::Both };
-            let _ = stream.shutdown(how);
+        for guest in guests.open.values() {
+            let how = if guest.busy.must_end() { Shutdown::Read } else { Shutdown::Both };
+            let _ = guest.stream.shutdown(how);
         }
         drop(guests);
         // Wakes the thread that takes connections.
@@ -194,7 +256,7 @@ impl Server {
         let until = std::time::Instant::now() + SHOWN;
         let mut guests = self.hall.lock();
         loop {
-            let mut waited_for = guests.open.values().map(|(_, busy)| *busy).filter(|busy| busy.must_end());
+            let mut waited_for = guests.open.values().map(|guest| guest.busy).filter(|busy| busy.must_end());
             let left = until.saturating_duration_since(std::time::Instant::now());
             let changing = |busy: Busy| matches!(busy, Busy::Running { effect: Effect::Changes, .. });
             match (left.is_zero(), waited_for.next()) {
@@ -210,7 +272,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.close();
+        if self.process.is_this() {
+            self.close();
+        } else {
+            // The threads are not in this process, and the socket is the other one's.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }
 
@@ -222,10 +289,13 @@ impl Hall {
     fn set(&self, id: u64, change: impl FnOnce(&mut Busy)) {
         let mut guests = self.lock();
         let closing = guests.closing;
-        if let Some((stream, busy)) = guests.open.get_mut(&id) {
-            change(busy);
-            if closing && *busy == Busy::Idle {
-                let _ = stream.shutdown(Shutdown::Both);
+        guests.next += 1;
+        let now = guests.next;
+        if let Some(guest) = guests.open.get_mut(&id) {
+            change(&mut guest.busy);
+            guest.since = now;
+            if closing && guest.busy == Busy::Idle {
+                let _ = guest.stream.shutdown(Shutdown::Both);
             }
         }
         drop(guests);
@@ -234,13 +304,23 @@ impl Hall {
         }
     }
 
+    /// Takes one of the places for commands. Says whether there was one.
+    fn begin_command(&self, id: u64, effect: Effect) -> bool {
+        let mut guests = self.lock();
+        let free = guests.running() < COMMANDS;
+        if let Some(guest) = guests.open.get_mut(&id).filter(|_| free) {
+            guest.busy = Busy::Running { effect, shown: false };
+        }
+        free
+    }
+
     fn receive(self: Arc<Hall>, listener: &Listener) {
         loop {
             let taken = listener.accept();
             if self.lock().closing {
                 return;
             }
-            let Ok(Some(stream)) = taken else {
+            let Ok(Some((stream, process))) = taken else {
                 // Out of descriptors, or another user's: neither must keep this thread busy.
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
@@ -248,12 +328,12 @@ impl Hall {
             let Ok(copy) = stream.try_clone() else { continue };
             let id = {
                 let mut guests = self.lock();
-                if guests.open.len() >= MOST {
+                if !guests.make_room(process) {
                     continue;
                 }
                 guests.next += 1;
                 let id = guests.next;
-                guests.open.insert(id, (copy, Busy::Idle));
+                guests.open.insert(id, Guest { stream: copy, busy: Busy::Idle, process, since: id });
                 id
             };
             let hall = self.clone();
@@ -261,7 +341,7 @@ impl Hall {
             let thread = std::thread::Builder::new().name("owner".to_owned()).stack_size(8 << 20);
             let served = thread.spawn(move || {
                 // A panic here is a mistake of this program; it must not reach the store's other users.
-                let _ = catch_unwind(AssertUnwindSafe(|| hall.serve(id, stream)));
+                let _ = catch_unwind(AssertUnwindSafe(|| hall.serve(id, process, stream)));
                 hall.leave(id);
             });
             if served.is_err() {
@@ -275,37 +355,87 @@ impl Hall {
         self.left.notify_all();
     }
 
+    /// Room for a frame of so many bytes, waited for where it is a large one.
+    fn room(&self, length: usize) -> Room<'_> {
+        if length <= LARGE {
+            return Room { hall: self, length: 0 };
+        }
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        while *large > 0 && *large + length > ROOM {
+            large = self.smaller.wait(large).unwrap_or_else(PoisonError::into_inner);
+        }
+        *large += length;
+        Room { hall: self, length }
+    }
+
     /// Serves one connection until it ends; whatever is wrong with it ends it.
-    fn serve(self: &Arc<Hall>, id: u64, mut stream: Stream) -> io::Result<()> {
-        let process = std::process::id();
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        stream.set_read_timeout(Some(STALLED))?;
-        wire::send(&mut stream, &Hello { protocol: PROTOCOL, version, process })?;
+    fn serve(self: &Arc<Hall>, id: u64, peer: u32, mut stream: Stream) -> io::Result<()> {
+        let shared = self.log.shared();
+        let ledger = shared.ledger();
+        let genesis = ledger.genesis.as_ref();
+        let mut challenge = [0; 32];
+        shared.random.fill(&mut challenge);
+        let store = genesis.map(|genesis| genesis.store_id.clone()).unwrap_or_default();
+        let has_keys = shared.keys().is_some();
+        let keys = match (genesis.is_some_and(|genesis| genesis.keys.is_some()), has_keys) {
+            (false, _) => Keys::Keyless,
+            (true, true) => Keys::Unproven,
+            (true, false) => Keys::Missing,
+        };
+        let mut authority = Authority::of(keys);
+        let (process, version) = (std::process::id(), env!("CARGO_PKG_VERSION").to_owned());
+        let hello = Hello { protocol: PROTOCOL, version, process, store: store.clone(), challenge, has_keys };
+        stream.set_read_timeout(Some(GREETING))?;
+        wire::send(&mut stream, &hello)?;
         let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone()?);
-        while let Some(request) = wire::receive(&mut reader)? {
+        match wire::receive(&mut reader, MAX_HELLO, &mut |_| false)? {
+            Some(Request::Hello { protocol: PROTOCOL }) => self.set(id, |_| ()),
+            _ => return Ok(()),
+        }
+        stream.set_read_timeout(Some(STALLED))?;
+        // Nothing is late between two frames; in the middle of one something is.
+        while let Some((bytes, _room)) =
+            wire::receive_frame(&mut reader, MAX_FRAME, &mut |begun| !begun, &mut |length| self.room(length))?
+        {
+            let request = wire::decode(&bytes)?;
+            drop(bytes);
             self.set(id, |busy| *busy = Busy::Answering);
             let reply = match request {
-                Request::Tell => Reply::Told(Box::new(self.log.shared().told())),
-                Request::Subject(spellings) => match self.log.shared().subject_told(&spellings) {
-                    Ok(told) => Reply::Subject(told),
+                Request::Prove(answer) => {
+                    let owner = if peer == 0 { 0 } else { process };
+                    let question = Question { store: &store, challenge: &challenge, owner, peer };
+                    let proven = shared.keys().as_ref().is_some_and(|keys| question.is_answered(&keys.file, &answer));
+                    // One try: whoever errs connects again, to another challenge.
+                    if !proven {
+                        wire::send(&mut stream, &Reply::Failed(Trouble::from(&unproven())))?;
+                        return Ok(());
+                    }
+                    authority = Authority::of(Keys::Proven);
+                    Reply::Proven
+                }
+                Request::Record(batch) => match authority.check(Need::Append) {
                     Err(e) => Reply::Failed(Trouble::from(&e)),
-                },
-                Request::Record { stamp, calls, batch } => match self.record(&stamp, calls, batch) {
-                    Some(reply) => reply,
-                    // Nobody knows whether it was recorded. The sender asks the next owner, under the same number.
-                    None => return Ok(()),
+                    Ok(()) => match self.record(batch) {
+                        Some(reply) => reply,
+                        // Nobody knows whether it was recorded. The sender asks the next owner, under the same number.
+                        None => return Ok(()),
+                    },
                 },
                 Request::Watch => {
                     self.set(id, |busy| *busy = Busy::Idle);
                     continue;
                 }
-                Request::Run(command) => {
-                    self.set(id, |busy| *busy = Busy::Running { effect: command.effect, shown: false });
+                Request::Run(command) if self.begin_command(id, command.effect) => {
                     let hall = Arc::downgrade(self);
                     let line = Line { id, hall, stream: stream.try_clone()?, reader, shown: 0 };
-                    return self.run(command, line);
+                    return self.run(command, line, authority);
                 }
-                Request::Input(_) => return Err(io::ErrorKind::InvalidData.into()),
+                Request::Run(_) => {
+                    let message =
+                        format!("{COMMANDS} commands run in the process that has the store open; try again later");
+                    Reply::Failed(Trouble::from(&Error::new(ErrorKind::Busy, message)))
+                }
+                Request::Input(_) | Request::Hello { .. } => return Err(io::ErrorKind::InvalidData.into()),
             };
             wire::send(&mut stream, &reply)?;
             self.set(id, |busy| *busy = Busy::Idle);
@@ -313,18 +443,8 @@ impl Hall {
         Ok(())
     }
 
-    fn record(&self, stamp: &crate::store::Stamp, calls: Vec<crate::store::Sent>, batch: bool) -> Option<Reply> {
-        let shared = self.log.shared();
-        let answer = match shared.received(stamp, calls) {
-            Ok(job) if job.is_empty() => Ok(Vec::new()),
-            Ok(mut job) => {
-                job.iter_mut().take(1).for_each(|first| first.numbers_batch = batch);
-                shared.submit(job)
-            }
-            Err(Refused::Stale) => return Some(Reply::Stale),
-            Err(Refused::Error(e)) => Err(e),
-        };
-        match answer {
+    fn record(&self, batch: SentBatch) -> Option<Reply> {
+        match self.log.shared().record_sent(batch) {
             Ok(receipts) => Some(Reply::recorded(&receipts)),
             Err(e) if e.kind() == ErrorKind::Closed => None,
             Err(e) => Some(Reply::Failed(Trouble::from(&e))),
@@ -332,14 +452,17 @@ impl Hall {
     }
 
     /// A connection that runs a command does nothing else.
-    fn run(&self, command: Command, line: Line) -> io::Result<()> {
+    fn run(&self, command: Command, line: Line, authority: Authority) -> io::Result<()> {
         let console = Console(Arc::new(Mutex::new(line)));
         let Some(commands) = &self.commands else {
             console.err(b"attestlog: the process that has the store open runs no commands for others\n")?;
             return console.lock().send(&Reply::Exit(3));
         };
         let effect = command.effect;
-        let code = commands.run(&self.log, command, console.clone());
+        let code = match authority.allows(Need::Admin) {
+            true => commands.run(&self.log, command, console.clone(), authority),
+            false => commands.run(&self.log.without_keys(), command, console.clone(), authority),
+        };
         // What was cut off by the close did not end: no code, and its process runs it elsewhere.
         let again = effect == Effect::Follows || (effect == Effect::Reads && console.lock().shown <= HELD);
         if again && self.lock().closing {
@@ -347,4 +470,25 @@ impl Hall {
         }
         console.lock().send(&Reply::Exit(code))
     }
+}
+
+/// A part of the room for large frames.
+struct Room<'a> {
+    hall: &'a Hall,
+    length: usize,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if self.length > 0 {
+            *self.hall.large.lock().unwrap_or_else(PoisonError::into_inner) -= self.length;
+            self.hall.smaller.notify_all();
+        }
+    }
+}
+
+fn unproven() -> Error {
+    let message = "the key file is not the one that the process that has the store open uses now: an older copy of it, or \
+                   another store's; bring back the present one";
+    Error::new(ErrorKind::Key, message)
 }

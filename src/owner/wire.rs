@@ -1,19 +1,22 @@
 //! What processes say to each other: frames of a length (4 bytes, little-endian) and an encoded value.
 //!
-//! Both ends are programs of one user, but one of them may be broken or old. A frame is bounded, memory for it is taken as
-//! its bytes arrive, and what does not decode ends the connection and nothing else.
+//! Both ends are programs of one user, but one of them may be broken, old or hostile. A frame is bounded, memory for it is taken
+//! as its bytes arrive, and what does not decode ends the connection and nothing else.
 
-use crate::store::{Sent, Stamp, SubjectTold, Told};
+use crate::store::SentBatch;
 use crate::{Error, ErrorKind, Hash, Receipt, codec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 /// Which language this is. Programs that do not speak the same one say so and part.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 
 /// The longest frame: what the codec takes.
-const MAX_FRAME: usize = codec::MAX_BYTES;
+pub(super) const MAX_FRAME: usize = codec::MAX_BYTES;
+
+/// The longest first frame of either side.
+pub(super) const MAX_HELLO: usize = 4 << 10;
 
 /// What output is sent at a time, at most.
 pub(super) const CHUNK: usize = 64 << 10;
@@ -24,18 +27,23 @@ pub(super) struct Hello {
     pub protocol: u32,
     pub version: String,
     pub process: u32,
+    /// The store's id.
+    pub store: String,
+    /// What a proof of the store's key has to be about.
+    pub challenge: [u8; 32],
+    /// Whether the owner has keys that can be proven to it.
+    pub has_keys: bool,
 }
 
 /// What a process asks the owner.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// By what calls are to be prepared.
-    Tell,
-    /// The key under which something about these people is to be sealed.
-    Subject(Vec<Vec<String>>),
-    /// Record these calls, all or none.
-    /// Where `batch`, the first one's number is that of all of them.
-    Record { stamp: Stamp, calls: Vec<Sent>, batch: bool },
+    /// The first: this is a program that speaks this language.
+    Hello { protocol: u32 },
+    /// That the sender has the store's key.
+    Prove([u8; 32]),
+    /// Prepare and record these calls, all or none.
+    Record(SentBatch),
     /// Run a command on the store.
     Run(Command),
     /// What the command asked for of its standard input; empty at its end.
@@ -47,11 +55,9 @@ pub(super) enum Request {
 /// What the owner answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Reply {
-    Told(Box<Told>),
-    Subject(SubjectTold),
+    /// The proof is right.
+    Proven,
     Recorded(Vec<(u64, [u8; 32])>),
-    /// Prepare again.
-    Stale,
     Failed(Trouble),
     /// Of a command's standard output.
     Out(Vec<u8>),
@@ -156,44 +162,89 @@ pub(super) fn send<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<(
     to.write_all(&frame)
 }
 
-/// Receives one value; `None` where the other end has gone between two of them.
-pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+/// Receives one value; `None` where the other end has gone between two of them. `waits` is asked each time that nothing came for as
+/// long as the stream waits, with whether some of the value has come; where it says no, that is an error.
+pub(super) fn receive<T: DeserializeOwned>(
+    from: &mut impl Read,
+    most: usize,
+    waits: &mut dyn FnMut(bool) -> bool,
+) -> io::Result<Option<T>> {
+    match receive_frame(from, most, waits, &mut |_| ())? {
+        Some((bytes, ())) => decode(&bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    codec::decode(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// The bytes of one value of at most `most`, with what `room` gave for their number before any of them was taken.
+pub(super) fn receive_frame<R>(
+    from: &mut impl Read,
+    most: usize,
+    waits: &mut dyn FnMut(bool) -> bool,
+    room: &mut dyn FnMut(usize) -> R,
+) -> io::Result<Option<(Vec<u8>, R)>> {
     let mut head = [0; 4];
+    match fill(from, &mut head, false, waits)? {
+        0 => return Ok(None),
+        4 => {}
+        _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+    let length = u32::from_le_bytes(head) as usize;
+    if length > most {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
+    }
+    let room = room(length);
+    let mut bytes = Vec::with_capacity(length.min(CHUNK));
+    while bytes.len() < length {
+        let have = bytes.len();
+        bytes.resize(length.min(have + CHUNK), 0);
+        let part = bytes.get_mut(have..).unwrap_or_default();
+        if fill(from, part, true, waits)? < part.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(Some((bytes, room)))
+}
+
+/// Reads until `out` is full or nothing more comes; says how much came.
+fn fill(from: &mut impl Read, out: &mut [u8], begun: bool, waits: &mut dyn FnMut(bool) -> bool) -> io::Result<usize> {
     let mut have = 0;
-    while have < head.len() {
-        match from.read(head.get_mut(have..).unwrap_or_default()) {
-            Ok(0) if have == 0 => return Ok(None),
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+    while have < out.len() {
+        match from.read(out.get_mut(have..).unwrap_or_default()) {
+            Ok(0) => break,
             Ok(n) => have += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            // Nothing is late between two frames; in the middle of one something is.
-            Err(e) if have == 0 && matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(e) if is_late(&e) && waits(begun || have > 0) => {}
             Err(e) => return Err(e),
         }
     }
-    let length = u32::from_le_bytes(head) as usize;
-    if length > MAX_FRAME {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
-    }
-    let mut bytes = Vec::with_capacity(length.min(CHUNK));
-    if from.take(length as u64).read_to_end(&mut bytes)? < length {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    codec::decode(&bytes).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+    Ok(have)
+}
+
+/// Whether nothing came within the time that a stream waits.
+pub(super) fn is_late(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+        super::receive(from, MAX_FRAME, &mut |_| false)
+    }
+
     #[test]
     fn a_frame_comes_back_and_rubbish_does_not() {
         let mut bytes = Vec::new();
-        send(&mut bytes, &Request::Subject(vec![vec!["a".to_owned()]])).unwrap();
-        send(&mut bytes, &Request::Tell).unwrap();
+        send(&mut bytes, &Request::Input(vec![7; 100])).unwrap();
+        send(&mut bytes, &Request::Watch).unwrap();
         let mut from = bytes.as_slice();
-        assert_eq!(receive(&mut from).unwrap(), Some(Request::Subject(vec![vec!["a".to_owned()]])));
-        assert_eq!(receive(&mut from).unwrap(), Some(Request::Tell));
+        assert_eq!(receive(&mut from).unwrap(), Some(Request::Input(vec![7; 100])));
+        assert_eq!(receive(&mut from).unwrap(), Some(Request::Watch));
         assert_eq!(receive::<Request>(&mut from).unwrap(), None);
         assert!(receive::<Request>(&mut &bytes[..6]).is_err(), "cut in the middle");
         assert!(receive::<Request>(&mut &b"\xff\xff\xff\xffxxxx"[..]).is_err(), "a length that nobody has");

@@ -40,6 +40,7 @@ impl AuditLog {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; what the file says.
     pub fn query(&self, query: &Query) -> Result<Hits> {
         query.check()?;
+        self.shared().process.check()?;
         let size = self.size();
         let at = match (query.after, query.newest_first) {
             (None, false) => Some(0),
@@ -103,6 +104,7 @@ impl Hits {
 
     /// The next seq on which the index agrees; its entry may be gone.
     fn next_seq(&mut self, reading: &mut Option<(Plan, Snapshot)>) -> Result<Option<u64>> {
+        self.log.shared().process.check()?;
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
             return Ok(None);
         }
@@ -118,7 +120,7 @@ impl Hits {
                 }
                 let mut snapshot = self.log.shared().snapshot_of_entries()?;
                 snapshot.size = self.size;
-                let policies = self.log.shared().policies();
+                let policies = self.log.policies_for_search()?;
                 self.query.check_findable(&policies)?;
                 let facets = self.query.resolved(policies.sanitizer.as_ref());
                 let plan = Plan::new(&snapshot, &facets, self.time())?;

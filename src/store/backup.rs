@@ -80,6 +80,7 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::backup`].
     pub fn backup_with(&self, dest: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Backup> {
+        self.shared().process.check()?;
         let dest = dest.as_ref();
         let name = file_name(dest)?;
         let (partial, file) = Partial::create(dest)?;

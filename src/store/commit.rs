@@ -380,6 +380,7 @@ impl Shared {
     /// As [`Shared::submit`], for a job that is written.
     pub(super) fn submit_job(&self, job: Job) -> Result<Vec<Receipt>> {
         use super::turn::Outcome;
+        self.process.check()?;
         let (turn, job) = match self.turns.submit(job) {
             Outcome::Answered(answer) => return answer,
             Outcome::Lost => return Err(lost()),
@@ -391,6 +392,9 @@ impl Shared {
 
     /// Records several jobs in one commit, each for itself: one that is refused does not touch the others.
     pub(crate) fn submit_each(&self, jobs: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
+        if let Err(e) = self.process.check() {
+            return jobs.iter().map(|_| Err(again(&e))).collect();
+        }
         let now = self.clock.now();
         let mut refused = Vec::new();
         let written = jobs.into_iter().enumerate().filter_map(|(i, calls)| {
@@ -445,6 +449,7 @@ impl Shared {
 
     /// Runs `work` with the turn: no other thread writes meanwhile.
     pub(crate) fn exclusive<T>(&self, work: impl FnOnce(&Shared, &mut Core) -> Result<T>) -> Result<T> {
+        self.process.check()?;
         let _turn = self.turns.take();
         let mut core = self.core();
         drop(self.showing(&mut core));

@@ -1,5 +1,4 @@
-//! What preparing a call needs to know: limits, policies, keys. A process that has the store open asks itself; one that
-//! sends its calls to the store's owner asks what it learned from there and its own copy of the key file.
+//! What preparing a call needs to know of the store: limits, policies, keys.
 
 use super::Shared;
 use super::subjects::NewSubject;

@@ -222,6 +222,7 @@ impl AuditLog {
     /// ```
     pub fn health(&self) -> Result<Health> {
         let shared = self.shared();
+        shared.process.check()?;
         let size_bytes = match shared.source.path() {
             Some(path) => Some(std::fs::metadata(path)?.len()),
             None => None,

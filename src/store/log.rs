@@ -6,7 +6,8 @@ use super::guard::guarded;
 use super::options::Options;
 use super::reading::Access;
 use super::shared::Shared;
-use crate::entry::{Phase, ToolCall};
+use crate::entry::{Field, Phase, ToolCall};
+use crate::policy::Policies;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -32,6 +33,9 @@ impl Receipt {
 /// An audit log in one file. Handles are cheap to clone and can be used from any thread; reading never blocks writing.
 /// There is no call that changes or deletes an entry.
 ///
+/// A handle belongs to the process that opened it. In a process that was forked from that one every call gives
+/// [`Closed`](ErrorKind::Closed) and does nothing; open the store after the fork.
+///
 /// ```
 /// use attestlog::{AuditLog, ToolCall, json::Json};
 /// let log = AuditLog::in_memory()?;
@@ -49,6 +53,8 @@ impl Receipt {
 pub struct AuditLog {
     shared: Arc<Shared>,
     worker: Arc<Worker>,
+    /// For a handle that looks for names as somebody without the store's keys would: the policies as they are then.
+    keyless: Option<Arc<Mutex<Option<Arc<Policies>>>>>,
 }
 
 /// The background thread. Stops when the last handle is gone.
@@ -60,7 +66,12 @@ struct Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop();
+        if self.shared.process.is_this() {
+            self.stop();
+        } else {
+            // Its thread is not in this process, so there is nothing to wait for and nothing to give back.
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }
 
@@ -125,7 +136,7 @@ impl AuditLog {
             }
         };
         let worker = Arc::new(Worker { shared: shared.clone(), thread: Mutex::new(thread) });
-        Ok(AuditLog { shared, worker })
+        Ok(AuditLog { shared, worker, keyless: None })
     }
 
     /// Records one call and returns when it is on the disk.
@@ -188,7 +199,12 @@ impl AuditLog {
     }
 
     /// How many entries were recorded, the store's own and purged ones included.
+    ///
+    /// In a process that was forked from the one that opened the store: how many there were then, or 0.
     pub fn size(&self) -> u64 {
+        if !self.shared.process.is_this() {
+            return self.shared.published.try_read().map_or(0, |published| published.size);
+        }
         self.shared.published.read().unwrap_or_else(PoisonError::into_inner).size
     }
 
@@ -210,6 +226,7 @@ impl AuditLog {
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
+        self.shared.process.check()?;
         // Of a store that is open for reading nothing is signed or handed over.
         self.shared.finish_anchoring();
         self.worker.stop();
@@ -238,6 +255,39 @@ impl AuditLog {
         let closed = guarded(|| self.shared.give_back(database));
         self.shared.news.tell();
         closing.and(closed)
+    }
+
+    /// The same log as somebody sees it who has the file and none of its keys: a name that is kept as a pseudonym is not found.
+    /// What signs, opens or changes something is not kept from this handle; whoever hands it out does that.
+    #[cfg(feature = "owner")]
+    pub(crate) fn without_keys(&self) -> AuditLog {
+        AuditLog { keyless: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// The policies, with the keys by which this handle may look for names.
+    pub(crate) fn policies_for_search(&self) -> Result<Arc<Policies>> {
+        self.shared.process.check()?;
+        let policies = self.shared.policies();
+        let Some(keyless) = &self.keyless else { return Ok(policies) };
+        let mut keyless = keyless.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*keyless {
+            Some(known) if known.seq == policies.seq => Ok(known.clone()),
+            _ => {
+                let fresh = Arc::new(super::keyring::ready(policies.seq, policies.set.clone(), None)?);
+                Ok(keyless.insert(fresh).clone())
+            }
+        }
+    }
+
+    /// Every spelling under which the log may hold this value, as far as this handle can tell: the value itself, and its
+    /// pseudonyms under every key.
+    ///
+    /// # Errors
+    /// [`Closed`](ErrorKind::Closed).
+    pub fn spellings(&self, field: Field, value: &str) -> Result<Vec<String>> {
+        let policies = self.policies_for_search()?;
+        let of = crate::Query::new().facet(field, value).resolved(policies.sanitizer.as_ref());
+        Ok(of.into_iter().flat_map(|(_, spellings)| spellings).collect())
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {

@@ -322,6 +322,7 @@ impl Merge {
 impl Shared {
     /// Writes the oldest generation into the file if it is complete. Says whether it did.
     pub(crate) fn merge_next(&self) -> Result<bool> {
+        self.process.check()?;
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(generation) = self.complete_generation() else { return Ok(false) };
         let snapshot = self.snapshot()?;

@@ -92,7 +92,7 @@ pub(crate) use rows::{BatchRows, IndexRow};
 pub(crate) use scan::Kept;
 pub(crate) use sender::REMEMBERED;
 #[cfg(feature = "owner")]
-pub(crate) use sent::{Away, Refused, Sent, Stamp, SubjectTold, Told};
+pub(crate) use sent::SentBatch;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;

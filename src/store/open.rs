@@ -28,6 +28,7 @@ use crate::entry::{Body, Content};
 use crate::keys::{KeyFile, KeyVault};
 use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
+use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::{Entry, Error, ErrorKind, Kind, Result};
 use redb::Builder;
@@ -252,6 +253,7 @@ fn share(
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     Ok(Arc::new(Shared {
+        process: Process::this(),
         opened_with: published.size,
         settings: options.settings,
         limits: options.limits,
@@ -286,6 +288,7 @@ fn share(
 impl Shared {
     /// Opens the file again and reads it anew.
     pub(super) fn reopen(&self) -> Result<Loaded> {
+        self.process.check()?;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));

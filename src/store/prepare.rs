@@ -1,5 +1,6 @@
 //! From what a host says to what may be recorded: validated, sanitised, summarised. Runs on the caller's thread,
-//! before the queue, so that nothing raw ever reaches the writer, a socket or the disk.
+//! before the queue, so that nothing raw ever reaches the writer or the disk; a call that another process sent on the
+//! thread of its connection.
 
 use super::Shared;
 use super::ground::Ground;
@@ -28,11 +29,12 @@ pub(crate) struct Prepared {
 impl Shared {
     /// Makes a call ready for recording.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {
+        self.process.check()?;
         prepare(self, call, phase)
     }
 }
 
-/// Makes a call ready for recording, on the ground of this process or of one that sends to the store's owner.
+/// Makes a call ready for recording.
 pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
     call.validate(ground.limits())?;
     call.restate_posed();

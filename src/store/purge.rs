@@ -78,6 +78,7 @@ impl AuditLog {
     /// [`Busy`](ErrorKind::Busy): holds and policies changed again and again meanwhile; as [`AuditLog::record`].
     pub fn purge(&self, actor: &str) -> Result<Purged> {
         let shared = self.shared();
+        shared.process.check()?;
         let actor = shared.clean(actor)?;
         place::check_replaceable(&shared.source)?;
         // What is pending becomes index rows: nothing goes that no retention column speaks of.

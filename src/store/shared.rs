@@ -19,6 +19,7 @@ use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
 use crate::ledger::Ledger;
 use crate::policy::Policies;
+use crate::process::Process;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
 use std::fmt;
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant};
 /// The store as its threads share it.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// In which it was opened, and in which alone it is used.
+    pub(crate) process: Process,
     pub settings: Settings,
     pub limits: CallLimits,
     pub clock: Arc<dyn Clock>,
@@ -213,6 +216,7 @@ impl Drop for Shared {
 
 impl Shared {
     pub(crate) fn database(&self) -> Result<DatabaseGuard<'_>> {
+        self.process.check()?;
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
@@ -261,9 +265,9 @@ impl Shared {
         self.source.path()
     }
 
-    /// Whether the store was closed.
+    /// Whether the store was closed, or is another process's.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.closed.load(Ordering::SeqCst) || !self.process.is_this()
     }
 
     /// Notes what a purge that is under way has to carry over besides entries.
@@ -309,6 +313,9 @@ impl Shared {
 
     /// A query is going to read from this.
     pub(crate) fn will_read<T: Send + 'static>(&self, reading: &Arc<Mutex<Option<T>>>) {
+        if !self.process.is_this() {
+            return;
+        }
         let reading: Arc<Reader> = reading.clone();
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.all.len() == readers.all.capacity() {

@@ -15,6 +15,7 @@ use super::tables::{self, Stored};
 use super::view::View;
 use super::{NODE_LEVEL, Shared};
 use crate::merkle::Nodes;
+use crate::process::Process;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
 use redb::{AccessGuard, Key, ReadOnlyTable, ReadTransaction, TableDefinition, Value};
 use std::fmt;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The store at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
+    _kept: Kept,
     view: Arc<View>,
     /// Entries from this seq on were not there yet.
     pub size: u64,
@@ -41,6 +43,22 @@ pub(crate) struct Snapshot {
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
     /// is dropped before what it reads from.
     pub(super) database: Arc<Handle>,
+}
+
+/// Keeps a read transaction, in a process that has only a copy of it, from being given up: redb would take a lock for that, which
+/// a thread of the other process may have held when the copy was made.
+#[derive(Debug)]
+struct Kept {
+    view: Arc<View>,
+    process: Process,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !self.process.is_this() {
+            std::mem::forget(self.view.clone());
+        }
+    }
 }
 
 /// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block finds its row
@@ -127,6 +145,7 @@ impl Shared {
 
     /// With what `view` gives for the size and for where the generations begin.
     fn looked_at(&self, view: impl FnOnce(&Handle, (u64, Option<u64>)) -> Result<Arc<View>>) -> Result<Snapshot> {
+        self.process.check()?;
         let (size, head, generations) = {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             (published.size, published.head, published.generations.clone())
@@ -156,6 +175,7 @@ impl Snapshot {
     fn of(view: Arc<View>, database: &Arc<Handle>) -> Snapshot {
         let state = view.state.clone();
         Snapshot {
+            _kept: Kept { view: view.clone(), process: Process::this() },
             view,
             database: database.clone(),
             commit: None,

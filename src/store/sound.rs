@@ -14,6 +14,7 @@ use super::pages::{self, Commit, Flaw, Seen, Shape};
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
+use crate::process::Process;
 use crate::{Error, Result};
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
 use std::io;
@@ -56,13 +57,15 @@ pub(crate) struct Handle {
     /// Nothing more is to be written to the file.
     still: AtomicBool,
     views: Views,
+    process: Process,
 }
 
 impl Handle {
     /// Opens what lies there, or makes a database where nothing does, and tries nothing.
     pub(super) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
         let database = Some(builder.create_with_backend(Backend(bytes.clone())).stored()?);
-        Ok(Handle { database, bytes, damaged: false, still: AtomicBool::new(false), views: Views::default() })
+        let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
+        Ok(Handle { database, bytes, damaged: false, still, views, process })
     }
 
     /// Opens what lies there and tries its tables.
@@ -145,6 +148,12 @@ impl Deref for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if !self.process.is_this() {
+            // redb would write its last commit over what the other process has written since, and unlock the file for both.
+            self.views.forget();
+            std::mem::forget(self.database.take());
+            return;
+        }
         // A panic would be the end of the process where this is dropped because of another.
         let _ = catch_unwind(AssertUnwindSafe(|| self.views.give_up()));
         let Some(database) = self.database.take() else { return };

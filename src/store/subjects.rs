@@ -83,15 +83,6 @@ impl Subjects {
 }
 
 impl Known {
-    /// The key with this id, if it was handed out and is not known to be on the disk.
-    #[cfg(feature = "owner")]
-    pub(super) fn fresh(&self, id: &str) -> Option<NewSubject> {
-        self.keys
-            .values()
-            .find(|cached| !cached.durable && cached.subject.id == id)
-            .map(|cached| cached.subject.clone())
-    }
-
     fn remember(&mut self, tag: String, subject: NewSubject, durable: bool) {
         if self.keys.len() >= CACHED {
             // One that is not on the disk yet must be found by the next who asks for it.

@@ -122,6 +122,11 @@ impl Views {
         Ok(view)
     }
 
+    /// Keeps what is there from being given up, in a process that has only a copy of it.
+    pub(super) fn forget(&mut self) {
+        std::mem::forget(self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// Somebody is going to write.
     pub(super) fn give_up(&self) {
         let _last = self.last().take();

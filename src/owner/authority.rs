@@ -1,0 +1,169 @@
+//! What a connection to the owner may do, and how it shows that it has the store's key.
+//!
+//! Invariant I13: what a connection may do is decided by the owner, in [`Authority::of`] and nowhere else; through the
+//! owner nobody does more than he could with the store's file at rest and the keys that he has.
+//!
+//! The owner sends 32 fresh random bytes with its first frame. The other end answers with HMAC-SHA-256 (RFC 2104) under a
+//! key that follows from every secret of the key file as it is now, over a purpose, the store's id, these bytes, and the
+//! ids of both processes as the kernel tells them to the other end. So an answer is good for one connection, between these
+//! two processes, with all of the present keys: not the keys of before a rotation, and not the words of somebody in between.
+
+use crate::keys::KeyFile;
+use crate::{Error, ErrorKind, Result};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// What a command needs of whoever sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It records calls, as any process of this user may.
+    Append,
+    /// It reads what anybody reads who has the file and none of its keys.
+    Read,
+    /// It uses the owner's keys, or changes more than by recording a call.
+    Admin,
+}
+
+/// What a connection may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority {
+    append: bool,
+    read: bool,
+    admin: bool,
+    /// Whether the owner has keys that somebody could prove.
+    provable: bool,
+}
+
+/// How things stand with the keys when a connection is decided upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keys {
+    /// The store was made without keys: nobody can prove any, and there is nothing that they would keep from him.
+    Keyless,
+    /// The store has keys, and the owner has it open without them.
+    Missing,
+    /// The owner has them, and the other end did not prove that it does.
+    Unproven,
+    /// The other end proved that it has them.
+    Proven,
+}
+
+impl Authority {
+    /// The one place where authority comes from. The socket lets in processes of this user only (I6).
+    pub(super) fn of(keys: Keys) -> Authority {
+        let admin = matches!(keys, Keys::Keyless | Keys::Proven);
+        Authority { append: true, read: true, admin, provable: keys != Keys::Missing }
+    }
+
+    /// Whether it covers this.
+    pub fn allows(self, need: Need) -> bool {
+        match need {
+            Need::Append => self.append,
+            Need::Read => self.read,
+            Need::Admin => self.admin,
+        }
+    }
+
+    /// Refuses what it does not cover.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key), with what to do.
+    pub fn check(self, need: Need) -> Result<()> {
+        let why = match (self.allows(need), self.provable) {
+            (true, _) => return Ok(()),
+            (false, true) => {
+                "the process that has the store open does this only for those who prove that they have its key, and none was \
+                 proven: name the key file (--key, or ATTESTLOG_KEY) and its passphrase (--passphrase-file, or \
+                 ATTESTLOG_PASSPHRASE)"
+            }
+            (false, false) => {
+                "the process that has the store open has it open without its key, so this cannot be done through it: end that \
+                 process, and bring the key file back"
+            }
+        };
+        Err(Error::new(ErrorKind::Key, why))
+    }
+}
+
+/// What an answer is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub store: &'a str,
+    pub challenge: &'a [u8; 32],
+    /// The process that has the store open.
+    pub owner: u32,
+    /// The process at the other end.
+    pub peer: u32,
+}
+
+const PURPOSE: &[u8] = b"attestlog/owner-key-proof@v1\n";
+
+impl Question<'_> {
+    fn mac(&self, keys: &KeyFile) -> Result<Hmac<Sha256>> {
+        let key = keys.possession();
+        let mac = Hmac::<Sha256>::new_from_slice(&key[..]);
+        let mut mac = mac.map_err(|_| Error::new(ErrorKind::Key, "the key file makes no key for a proof"))?;
+        mac.update(PURPOSE);
+        // Fixed lengths after it, so no two questions make one text.
+        mac.update(&(self.store.len() as u64).to_le_bytes());
+        mac.update(self.store.as_bytes());
+        mac.update(self.challenge);
+        mac.update(&self.owner.to_le_bytes());
+        mac.update(&self.peer.to_le_bytes());
+        Ok(mac)
+    }
+
+    /// The answer of who has these keys.
+    pub(super) fn answer(&self, keys: &KeyFile) -> Result<[u8; 32]> {
+        Ok(self.mac(keys)?.finalize().into_bytes().into())
+    }
+
+    /// Whether this is the answer of somebody who has these keys.
+    pub(super) fn is_answered(&self, keys: &KeyFile, answer: &[u8; 32]) -> bool {
+        self.mac(keys).is_ok_and(|mac| mac.verify_slice(answer).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(seed: u8) -> KeyFile {
+        KeyFile::generate("t", &mut |out| out.iter_mut().zip(seed..).for_each(|(byte, n)| *byte = n)).unwrap()
+    }
+
+    /// An answer that was overheard, or that belongs to other keys, another store, another challenge or other processes.
+    #[test]
+    fn an_answer_is_good_for_one_question_and_one_key_file() {
+        let mut own = keys(1);
+        let asked = Question { store: "s", challenge: &[7; 32], owner: 1, peer: 2 };
+        let answer = asked.answer(&own).unwrap();
+        assert!(asked.is_answered(&own, &answer));
+        let others = [
+            Question { store: "t", ..asked },
+            Question { challenge: &[8; 32], ..asked },
+            Question { owner: 3, ..asked },
+            Question { peer: 3, ..asked },
+            Question { owner: 2, peer: 1, ..asked },
+        ];
+        assert!(others.iter().all(|other| !other.is_answered(&own, &answer)));
+        assert!(!asked.is_answered(&keys(2), &answer));
+        let mut wrong = answer;
+        wrong[31] ^= 1;
+        assert!(!asked.is_answered(&own, &wrong));
+        // A copy of the key file from before it got another secret.
+        own.rotate_pseudonym_key(&mut |out| out.fill(9)).unwrap();
+        assert!(!asked.is_answered(&own, &answer));
+    }
+
+    #[test]
+    fn who_has_no_key_appends_and_reads() {
+        for (keys, admin) in
+            [(Keys::Keyless, true), (Keys::Missing, false), (Keys::Unproven, false), (Keys::Proven, true)]
+        {
+            let authority = Authority::of(keys);
+            let allowed = [Need::Append, Need::Read, Need::Admin].map(|need| authority.allows(need));
+            assert_eq!(allowed, [true, true, admin], "{keys:?}");
+            assert_eq!(authority.check(Need::Admin).err().map(|e| e.kind()), (!admin).then_some(ErrorKind::Key));
+        }
+    }
+}
