@@ -270,7 +270,8 @@ impl Options {
         self
     }
 
-    /// Opens the store for reading only: not a byte of it is written, nor anything beside it, so a file without write access, on a
+    /// Opens the store for reading only: not a byte of it is written, nor anything beside it (but what
+    /// [`AuditLog::note_verification`] is asked to note), so a file without write access, on a
     /// medium that is only read, or a copy without its key will do. A file that was not closed cleanly is read as it would be
     /// after its repair, which is kept in memory. Others may read at the same time; nobody can record meanwhile.
     ///
