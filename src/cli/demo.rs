@@ -103,7 +103,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
     if edited.ok() {
         return Err(Failure::Found("the edited copy verified: this must not happen".to_owned()));
     }
-    stage.note("Both entries are named, and the exit code is 1. The original is as it was.")?;
+    stage.note("Both entries are named, and the page of the file; the exit code is 1. The original is as it was.")?;
 
     stage.out.line("")?;
     stage.out.line(format!("The patient's report, for a browser or a printer: {}", dir.join(REPORT).display()))?;
