@@ -3,6 +3,7 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::export::{ToolArgs, broken_pipe};
+use super::filter::tell_look_alikes;
 use super::render::Out;
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
@@ -10,7 +11,7 @@ use super::verify::verify_with;
 use attestlog::redact::{Facet, PseudonymKey, Sanitizer, Secrets};
 use attestlog::report::access::{AccessReport, Context, Purged, Subject, TextStyle};
 use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
-use attestlog::{AuditLog, Query, Timestamp, Verification};
+use attestlog::{AuditLog, Field, Query, Timestamp, Verification};
 use clap::{Args, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -95,6 +96,8 @@ pub fn run(command: &ReportCommand) -> Outcome {
     let options = form.trust.options()?;
     let log = store.open()?;
     let verification = verify_with(&log, options).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let of = if matches!(context.subject, Subject::User(_)) { Field::User } else { Field::Patient };
+    tell_look_alikes(&log, of, context.subject.shown())?;
     let known = pseudonyms(&log, store, &context.subject);
     let context = complete(&log, context, known, &verification)?;
     let mut out = Out::stdout();

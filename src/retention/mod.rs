@@ -22,7 +22,7 @@ mod seqs;
 
 pub use clock::{ClockEvent, ClockState, ClockStatus, ExpiryClock, Frozen};
 pub use history::PolicyHistory;
-pub(crate) use hold::Person;
+pub(crate) use hold::{DIGEST, MANY};
 pub use hold::{Hold, HoldRelease, HoldSelector, Holds};
 pub use patients::PatientPaths;
 pub use period::Period;
