@@ -518,10 +518,20 @@ impl AuditLog {
         Ok(states.into_values().collect())
     }
 
-    /// The grants that were reviewed and not used since: those that a purge may take.
+    /// The grants that were reviewed and not used since, and those that are gone: what a purge may take.
     pub(crate) fn reviewed_grants(&self) -> Result<BTreeSet<u64>> {
-        let states = self.emergencies()?;
-        Ok(states.iter().filter(|state| !state.needs_review()).map(|state| state.grant.seq).collect())
+        let (mut wanting, mut reviewed) = (BTreeSet::new(), BTreeSet::new());
+        for state in self.emergencies()? {
+            let set = if state.needs_review() { &mut wanting } else { &mut reviewed };
+            set.insert(state.grant.seq);
+        }
+        for entry in self.query(&Query::new().kind(Kind::BreakGlassClosed))? {
+            let entry = entry?;
+            let detail = entry.own().map(|own| own.detail.to_json());
+            let grant = detail.as_ref().and_then(|detail| detail.get("grant")).and_then(Json::as_u64);
+            reviewed.extend(grant.filter(|grant| !wanting.contains(grant)));
+        }
+        Ok(reviewed)
     }
 
     fn grant(&self, seq: u64) -> Result<Grant> {

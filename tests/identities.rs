@@ -323,8 +323,25 @@ fn look_alikes_are_told_apart_and_told() {
     assert_eq!((found(&log, Field::Patient, "P-1"), found(&log, Field::Patient, "Р-1")), (vec![plain], vec![alike]));
     assert_eq!(log.look_alikes(Field::Patient, "P-1").unwrap(), ["Р-1"]);
     assert_eq!(log.look_alikes(Field::User, "dr_smіth").unwrap(), ["dr_smith"]);
+    assert_eq!(log.look_alikes(Field::User, "DR-SMITH").unwrap(), ["dr_smith", "dr_smіth"]);
     assert!(log.look_alikes(Field::User, "dr_jones").unwrap().is_empty());
     let line = log.entry(alike).unwrap().line();
     assert!(line.contains(r#""treated":{"keep":{"look_alike":["patient_ids","user_id"]}}"#), "{line}");
     assert!(!log.entry(plain).unwrap().line().contains("look_alike"));
+}
+
+/// Where the key file was missing for a while such names were masked, in a log whose proofs look for their pseudonyms.
+#[test]
+fn a_store_with_keys_masks_no_name_while_they_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let options = Options::new().background(false);
+    options.clone().create(&path).unwrap().close().unwrap();
+    std::fs::remove_file(dir.path().join("store.key")).unwrap();
+    let log = options.unsigned(true).open(&path).unwrap();
+    let call = |conversation: &str| ToolCall::new(conversation, "u", "t");
+    log.record(call("conv_1")).unwrap();
+    let refused = log.record(call("4242424242424242")).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Key, "{refused}");
+    assert_eq!(log.record(call("conv_1").patient("460-89-9847")).unwrap_err().kind(), ErrorKind::Key);
 }

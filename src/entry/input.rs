@@ -368,9 +368,12 @@ impl ToolCall {
     /// Brings whatever entries are found by into its normal form.
     pub(crate) fn normalise(&mut self) {
         let required = [&mut self.conversation_id, &mut self.user_id, &mut self.tool_name];
-        let optional = [&mut self.model, &mut self.agent_id, &mut self.tool_server, &mut self.purpose];
-        let optional = optional.into_iter().filter_map(Option::as_mut);
-        required.into_iter().chain(optional).chain(&mut self.patient_ids).for_each(normalise);
+        required.into_iter().chain(&mut self.patient_ids).for_each(normalise);
+        for optional in [&mut self.model, &mut self.agent_id, &mut self.tool_server, &mut self.purpose] {
+            optional.iter_mut().for_each(normalise);
+            // What has nothing to say is left out.
+            optional.take_if(|text| text.is_empty());
+        }
     }
 
     /// Refuses what cannot be recorded, naming the member.

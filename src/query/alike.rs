@@ -1,6 +1,6 @@
 //! Names in the log that only look like another.
 
-use crate::redact::{domain, is_pseudonym, look, normal};
+use crate::redact::{domain, gist, is_pseudonym, normal};
 use crate::{AuditLog, Field, Result};
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ const MOST: usize = 20;
 
 impl AuditLog {
     /// The values of a facet in the log that look like `value` and are others, at most 20: with letters of another script
-    /// (`Р-1` in Cyrillic letters and `P-1`), wide or mathematical letters, other dashes. A query for the one does not find
-    /// the other. What stands in the log as a pseudonym cannot be compared; the entries of such names say so in `treated`.
+    /// (`Р-1` in Cyrillic letters and `P-1`), wide or mathematical letters, another case or other separators (`p_1`). A query
+    /// for the one does not find the other. What stands in the log as a pseudonym cannot be compared; the entries of such names say so in `treated`.
     ///
     /// Reads the names of the whole facet.
     ///
@@ -26,16 +26,14 @@ impl AuditLog {
     /// ```
     pub fn look_alikes(&self, field: Field, value: &str) -> Result<Vec<String>> {
         let value = &*normal(value);
-        if domain(field).is_none() || is_pseudonym(value) {
+        let looks = gist(value);
+        if domain(field).is_none() || is_pseudonym(value) || looks.is_empty() {
             return Ok(Vec::new());
         }
         let snapshot = self.snapshot()?;
-        let looks = look(value);
         let mut found = BTreeSet::new();
         let mut meet = |name: &str| {
-            // A plain name looks like nothing but itself.
-            let other = name != value && !(name.is_ascii() && value.is_ascii());
-            if other && found.len() < MOST && look(name) == looks {
+            if name != value && found.len() < MOST && gist(name) == looks {
                 found.insert(name.to_owned());
             }
         };

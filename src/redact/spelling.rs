@@ -49,6 +49,11 @@ pub(crate) fn look(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '\u{300}'..='\u{36f}')).map(plain).collect()
 }
 
+/// What is left of a look without case and separators: what people who mistype a name still have right.
+pub(crate) fn gist(name: &str) -> String {
+    look(name).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
 fn plain(c: char) -> char {
     match c {
         _ if c.is_ascii() => c,

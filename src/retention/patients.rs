@@ -5,7 +5,7 @@ use super::glob::Glob;
 use super::members::{Members, shown, text};
 use crate::entry::CallLimits;
 use crate::json::{Json, Object, Path};
-use crate::redact::{look, normal, plain_key};
+use crate::redact::{gist, normal};
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 
@@ -196,7 +196,7 @@ impl Found<'_> {
 
     /// Takes a member of the arguments if its name says that it is a patient.
     fn member(&mut self, key: &str, value: &Json) -> Result<()> {
-        match &*plain_key(&look(key)) {
+        match &*gist(key) {
             "patientid" | "patientids" => self.take(value),
             "patient" | "patients" => match value {
                 Json::Array(items) => items.iter().try_for_each(|item| self.identified(item)),
@@ -217,7 +217,7 @@ impl Found<'_> {
     /// Takes an object's id.
     fn identified(&mut self, value: &Json) -> Result<()> {
         for (key, value) in value.as_object().into_iter().flat_map(Object::iter) {
-            if matches!(&*plain_key(&look(key)), "id" | "value" | "patientid") {
+            if matches!(&*gist(key), "id" | "value" | "patientid") {
                 self.one(value)?;
             }
         }

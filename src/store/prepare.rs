@@ -52,6 +52,7 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     patients.append(&mut call.patient_ids);
     patients.sort_unstable();
     patients.dedup();
+    check_nameable(ground, sanitizer, &call, &patients)?;
     let mut keys = CallKeys::new(ground, sanitizer, &patients, &call.user_id);
     let mut random = |out: &mut [u8]| {
         ground.random(out);
@@ -132,6 +133,36 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
         subject,
         numbers_batch: false,
     })
+}
+
+/// Refuses a name that has to be a pseudonym where the store has keys for it, and they are not here: masked, it would be
+/// found by nobody, and a proof would say that it is not there.
+fn check_nameable(ground: &dyn Ground, sanitizer: &Sanitizer, call: &ToolCall, patients: &[String]) -> Result<()> {
+    if sanitizer.pseudonym_keys().next().is_some() || !ground.is_keyed() {
+        return Ok(());
+    }
+    let required =
+        [(Field::Conversation, &call.conversation_id), (Field::User, &call.user_id), (Field::Tool, &call.tool_name)];
+    let optional = [
+        (Field::Model, &call.model),
+        (Field::Agent, &call.agent_id),
+        (Field::Server, &call.tool_server),
+        (Field::Purpose, &call.purpose),
+    ];
+    let optional = optional.into_iter().filter_map(|(field, name)| Some((field, name.as_ref()?)));
+    let patients = patients.iter().map(|name| (Field::Patient, name));
+    match required.into_iter().chain(optional).chain(patients).find(|(field, name)| sanitizer.would_mask(*field, name))
+    {
+        None => Ok(()),
+        Some((field, _)) => Err(Error::new(
+            ErrorKind::Key,
+            format!(
+                "this {} must not be written as it is, and the key for its pseudonym is missing; bring back the store's key \
+                 file",
+                field.as_str()
+            ),
+        )),
+    }
 }
 
 /// The class of a tool that is written under another name, which no rule of the policy fits: where that keeps the call no

@@ -15,7 +15,7 @@ use crate::host::Random;
 use crate::json::Json;
 use crate::keys::KeyId;
 use crate::policy::{Policies, PolicySet};
-use crate::redact::{MasterKey, SubjectKey};
+use crate::redact::{MasterKey, SubjectKey, normal};
 use crate::{Entry, Error, ErrorKind, Hash, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -146,6 +146,13 @@ fn check(call: Box<Call>, stamp: &Stamp, limits: &CallLimits) -> Result<Box<Call
             return bad("a name is empty or too long");
         }
     }
+    let named = [Some(&call.conversation_id), Some(&call.user_id), Some(&call.tool_name)].into_iter();
+    let found_by = [&call.model, &call.agent_id, &call.tool_server, &call.purpose].map(Option::as_ref);
+    for text in named.chain(found_by).flatten().chain(&call.patient_ids) {
+        if normal(text) != text.as_str() {
+            return bad("a name is not in the form in which names are recorded");
+        }
+    }
     // Configured paths may have found more patients than the caller named, within their own limit.
     if call.patient_ids.len() > limits.patients.saturating_mul(2) || !call.patient_ids.is_sorted_by(|a, b| a < b) {
         return bad("its patients are too many or in disorder");
@@ -175,6 +182,8 @@ pub(crate) struct Away {
     policies: Arc<Policies>,
     limits: CallLimits,
     keys: Option<Keyring>,
+    /// Whether the store has keys.
+    keyed: bool,
     random: Arc<dyn Random>,
 }
 
@@ -214,7 +223,8 @@ impl Away {
         (limits.id_bytes, limits.patients) = (size(told.id_bytes), size(told.patients));
         limits.line_bytes = size(told.line_bytes);
         let random = options.random.clone();
-        Ok(Away { stamp: Stamp::of(&policies), policies: Arc::new(policies), limits, keys, random })
+        let keyed = told.log_key.is_some();
+        Ok(Away { stamp: Stamp::of(&policies), policies: Arc::new(policies), limits, keys, keyed, random })
     }
 
     pub(crate) fn stamp(&self) -> &Stamp {
@@ -253,6 +263,10 @@ impl Ground for Asking<'_> {
 
     fn has_keys(&self) -> bool {
         self.away.keys.is_some()
+    }
+
+    fn is_keyed(&self) -> bool {
+        self.away.keyed
     }
 
     fn random(&self, out: &mut [u8]) {
