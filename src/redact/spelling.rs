@@ -132,7 +132,7 @@ mod tests {
         for own in ["José", "Müller", "Иванова", "Ιωάννης", "田中-7", "P-1", "Æsa"] {
             assert!(!is_look_alike(own), "{own}");
         }
-        assert!(ALIKE.chars().count() % 2 == 0);
+        assert!(ALIKE.chars().count().is_multiple_of(2));
         let mut pairs = ALIKE.chars();
         while let (Some(alike), Some(latin)) = (pairs.next(), pairs.next()) {
             assert!(!alike.is_ascii() && latin.is_ascii_alphabetic(), "{alike} {latin}");
