@@ -80,7 +80,7 @@ fn a_call_without_a_patient_is_not_covered_by_a_grant_for_one() {
     // One in two steps is judged by what was known at its end.
     let begun = log.begin(ToolCall::new("c", "dr_smith", "find").emergency(Some(grant))).unwrap();
     begun.finish(|call| call.patient("P-7").result(Json::from("found"))).unwrap();
-    log.begin(ToolCall::new("c", "dr_smith", "dump").emergency(Some(grant))).unwrap();
+    let _unfinished = log.begin(ToolCall::new("c", "dr_smith", "dump").emergency(Some(grant))).unwrap();
     let states = log.emergencies().unwrap();
     let misuse: Vec<_> = states[0].uses.iter().map(|used| used.misuse).collect();
     assert_eq!(misuse, [Some(Misuse::NoPatient), None, None, Some(Misuse::NoPatient)]);
