@@ -5,11 +5,11 @@
 //! it. Nothing is kept beside the chain. Invariant Y2: the log records and the host decides: a call under a grant that does
 //! not hold is recorded like any other, and stands in the grant's state as misuse. Invariant Y3: a grant that was said to
 //! be over stays over, whatever the clock shows later. Invariant Y4: who reviews is neither the user of the grant nor
-//! anybody who used it.
+//! anybody who used it, nor called by a name that only looks different.
 
-use crate::entry::{Call, Kind, Phase, Retention};
+use crate::entry::{Call, Field, Kind, Phase, Retention};
 use crate::json::{Json, Object};
-use crate::redact::Facet;
+use crate::redact::{Facet, look, normal};
 use crate::retention::RetentionPolicy;
 use crate::store::{Receipt, Shared};
 use crate::{AuditLog, Entry, Error, ErrorKind, Query, Result, Timestamp};
@@ -71,6 +71,8 @@ pub enum Misuse {
     OtherUser,
     /// The grant is for another patient.
     OtherPatient,
+    /// The call names no patient, the grant is for one.
+    NoPatient,
     /// Its time had run out.
     Expired,
     /// It had been closed.
@@ -84,6 +86,7 @@ impl Misuse {
             Misuse::NoGrant => "no_grant",
             Misuse::OtherUser => "other_user",
             Misuse::OtherPatient => "other_patient",
+            Misuse::NoPatient => "no_patient",
             Misuse::Expired => "expired",
             Misuse::Closed => "closed",
         }
@@ -96,6 +99,7 @@ impl fmt::Display for Misuse {
             Misuse::NoGrant => "there is no such grant",
             Misuse::OtherUser => "the grant is another user's",
             Misuse::OtherPatient => "the grant is for another patient",
+            Misuse::NoPatient => "it names no patient, and the grant is for one",
             Misuse::Expired => "the grant has expired",
             Misuse::Closed => "the grant was closed",
         })
@@ -283,6 +287,9 @@ impl Grant {
             Some(Misuse::OtherUser)
         } else if call.patient_ids.iter().any(|patient| *patient != self.patient) {
             Some(Misuse::OtherPatient)
+        } else if call.patient_ids.is_empty() && call.phase != Phase::Begun {
+            // Of one that was only begun the patient may be known at its end.
+            Some(Misuse::NoPatient)
         } else {
             self.is_over(at, closed)
         }
@@ -332,6 +339,7 @@ impl AuditLog {
         ttl: Duration,
         actor: &str,
     ) -> Result<Grant> {
+        let (user, patient, actor) = (&*normal(user), &*normal(patient), &*normal(actor));
         let texts = [("user", user), ("patient", patient), ("reason", reason), ("urgency", urgency), ("actor", actor)];
         for (name, text) in texts {
             check_text(name, text)?;
@@ -376,10 +384,10 @@ impl AuditLog {
     pub fn check_emergency(&self, user: &str, patient: &str, grant: u64) -> Result<Grant> {
         let found = self.grant(grant)?;
         let shared = self.shared();
-        let is = |facet, clear: &str, written: &str| shared.spellings(facet, one(clear)).contains(written);
-        let misuse = if !is(Facet::User, user, &found.user) {
+        let is = |field, clear: &str, written: &str| shared.spellings(field, clear).iter().any(|one| one == written);
+        let misuse = if !is(Field::User, user, &found.user) {
             Some(Misuse::OtherUser)
-        } else if !is(Facet::Patient, patient, &found.patient) {
+        } else if !is(Field::Patient, patient, &found.patient) {
             Some(Misuse::OtherPatient)
         } else {
             let ended = match shared.ledger().open_grants.contains_key(&grant) {
@@ -439,10 +447,11 @@ impl AuditLog {
         let opened = self.grant(grant)?;
         let mut users: BTreeSet<String> = self.uses_of(Some(grant))?.remove(&grant).unwrap_or_default().users;
         users.insert(opened.user.clone());
-        // Case and blanks around a name make nobody somebody else.
-        let plain = |name: &str| name.trim().to_lowercase();
-        let spellings = shared.spellings(Facet::User, [reviewer, reviewer.trim()].map(str::to_owned).into());
-        if users.iter().any(|user| plain(user) == plain(reviewer) || spellings.contains(user)) {
+        // Case, and letters that look like others, make nobody somebody else.
+        let plain = |name: &str| look(name).to_lowercase();
+        let forms = forms(reviewer);
+        let mut spellings = forms.iter().flat_map(|form| shared.spellings(Field::User, form));
+        if users.iter().any(|user| plain(user) == plain(reviewer)) || spellings.any(|form| users.contains(&form)) {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 format!("emergency grant {grant}: its review is for somebody else than those who used it"),
@@ -495,6 +504,9 @@ impl AuditLog {
             for (seq, at, call) in uses.calls {
                 let closed = ended.filter(|(end, _)| *end < seq).map(|(_, closed)| closed);
                 let misuse = state.grant.misuse(&call, at, closed);
+                // It never ended, so it never named one.
+                let silent = call.phase == Phase::Begun && call.patient_ids.is_empty();
+                let misuse = misuse.or(silent.then_some(Misuse::NoPatient));
                 state.uses.push(GrantUse { seq, user: call.user_id, misuse });
             }
         }
@@ -504,6 +516,22 @@ impl AuditLog {
             }
         }
         Ok(states.into_values().collect())
+    }
+
+    /// The grants that were reviewed and not used since, and those that are gone: what a purge may take.
+    pub(crate) fn reviewed_grants(&self) -> Result<BTreeSet<u64>> {
+        let (mut wanting, mut reviewed) = (BTreeSet::new(), BTreeSet::new());
+        for state in self.emergencies()? {
+            let set = if state.needs_review() { &mut wanting } else { &mut reviewed };
+            set.insert(state.grant.seq);
+        }
+        for entry in self.query(&Query::new().kind(Kind::BreakGlassClosed))? {
+            let entry = entry?;
+            let detail = entry.own().map(|own| own.detail.to_json());
+            let grant = detail.as_ref().and_then(|detail| detail.get("grant")).and_then(Json::as_u64);
+            reviewed.extend(grant.filter(|grant| !wanting.contains(grant)));
+        }
+        Ok(reviewed)
     }
 
     fn grant(&self, seq: u64) -> Result<Grant> {
@@ -544,9 +572,15 @@ impl AuditLog {
             let uses = found.entry(grant).or_default();
             // The two entries of a call are one use, but patients may be known only at its end.
             if let Phase::Finished(begun) = call.phase
-                && uses.calls.iter().any(|(seq, _, first)| *seq == begun && first.patient_ids == call.patient_ids)
+                && let Some((.., first)) = uses.calls.iter_mut().find(|(seq, ..)| *seq == begun)
             {
-                continue;
+                if first.patient_ids.is_empty() {
+                    first.patient_ids = call.patient_ids.clone();
+                    first.phase = Phase::Whole;
+                }
+                if first.patient_ids == call.patient_ids {
+                    continue;
+                }
             }
             uses.users.insert(call.user_id.clone());
             uses.calls.push((seq, at, call.clone()));
@@ -563,7 +597,7 @@ struct Uses {
 }
 
 impl Shared {
-    /// A patient's or a conversation's name as entries have it.
+    /// A patient's or a user's name as entries have it.
     pub(crate) fn facet(&self, facet: Facet, clear: &str) -> Result<String> {
         let policies = self.policies();
         let missing = || Error::new(ErrorKind::Key, "the policy writes pseudonyms and their key is missing");
@@ -598,8 +632,16 @@ fn review(seq: u64, detail: &Json) -> Option<Review> {
     Some(Review { seq, reviewer: text("reviewer")?, disposition: text("disposition")?, note: text("note") })
 }
 
-fn one(text: &str) -> BTreeSet<String> {
-    BTreeSet::from([text.to_owned()])
+/// The names that somebody may have who reviews under this one: what a pseudonym is compared with.
+fn forms(reviewer: &str) -> BTreeSet<String> {
+    let looks = [normal(reviewer).into_owned(), look(reviewer)];
+    let cased = |name: &String| {
+        let lower = name.to_lowercase();
+        let mut letters = lower.chars();
+        let capital: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+        [name.clone(), name.to_uppercase(), lower, capital]
+    };
+    looks.iter().flat_map(cased).collect()
 }
 
 pub(crate) fn check_text(name: &str, text: &str) -> Result<()> {

@@ -1,9 +1,10 @@
 //! A hold names people by pseudonym, also where the policy keeps their names in the calls: it stays when the calls are
 //! gone. It covers them all the same.
 
+use attestlog::alert::{AlertEngine, Part, Rule, Rules};
 use attestlog::redact::{Policy, Preset, is_pseudonym};
 use attestlog::retention::HoldSelector;
-use attestlog::{AuditLog, ManualClock, Options, PolicySet, SeededRandom, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, Kind, ManualClock, Options, PolicySet, Query, SeededRandom, ToolCall, VerifyOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,82 @@ fn a_hold_covers_what_was_recorded_under_another_policy() {
     log.confirm_clock("ops", "checked").unwrap();
     let done = log.purge("ops").unwrap();
     assert_eq!((done.purged, done.kept_by_hold), (0, 2));
+}
+
+fn opened(log: &AuditLog, user: &str, patient: &str) -> u64 {
+    let hour = Duration::from_secs(3600);
+    log.open_emergency(user, patient, "unconscious", "immediate", hour, user).unwrap().seq
+}
+
+fn kinds(log: &AuditLog, kind: Kind) -> u64 {
+    log.count(&Query::new().kind(kind)).unwrap()
+}
+
+/// Once a purge left the calls about a held patient and took the emergency grants and the alerts about them.
+#[test]
+fn grants_and_alerts_about_whom_a_hold_names_are_held_with_the_calls() {
+    for preset in [Preset::Default, Preset::Hipaa] {
+        for by_user in [false, true] {
+            let (options, clock) = options();
+            let mut policies = PolicySet::default();
+            policies.redaction = Policy::preset(preset);
+            let log = options.policies(policies).in_memory().unwrap();
+            for (user, patient) in [("dr_jones", "Jane Roe 4711"), ("dr_smith", "John Doe 4712")] {
+                let grant = opened(&log, user, patient);
+                log.record(ToolCall::new("c", user, "look").patient(patient).emergency(Some(grant))).unwrap();
+                log.close_emergency(grant, user).unwrap();
+                log.review_emergency(grant, "office", "justified", None).unwrap();
+            }
+            // It names the user; whose chart it was is said by the entries only.
+            let rule = Rule::new("used").key([Part::USER]).window(Duration::from_secs(86_400)).emergency(true).count(1);
+            AlertEngine::with_rules(&log, Rules::none().with(rule).unwrap()).unwrap().run_once().unwrap();
+            let alerts = log.alerts().unwrap();
+            assert_eq!(alerts.len(), 2, "one that a grant was used, for each: {alerts:?}");
+            alerts.iter().for_each(|alert| _ = log.ack_alert(alert.alert.seq, "office", "seen").unwrap());
+            let covering = if by_user { of_user("dr_jones") } else { of_patient(" Jane Roe 4711\u{200b}") };
+            let hold = log.place_hold("case", "a suit", "counsel", covering).unwrap().seq;
+            clock.advance(YEARS);
+            log.confirm_clock("ops", "checked").unwrap();
+            let done = log.purge("ops").unwrap();
+            assert_eq!((done.purged, done.kept_by_hold), (5, 5), "{preset:?}: call, grant, end, alert, answer");
+            for kind in [Kind::ToolCall, Kind::BreakGlassOpened, Kind::BreakGlassClosed, Kind::Alert, Kind::AlertAck] {
+                assert_eq!(kinds(&log, kind), 1, "{kind}");
+            }
+            assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+            log.release_hold(hold, "settled", "counsel").unwrap();
+            assert_eq!(log.purge("ops").unwrap().purged, 5);
+        }
+    }
+}
+
+/// Once a grant that nobody had ever reviewed was purged with the calls under it, and with it the only trace that somebody
+/// still had to look at it.
+#[test]
+fn a_grant_that_nobody_reviewed_never_goes() {
+    let (options, clock) = options();
+    let log = options.in_memory().unwrap();
+    let (reviewed, unreviewed, used) = (opened(&log, "a", "P-1"), opened(&log, "b", "P-2"), opened(&log, "c", "P-3"));
+    let call = |user: &str, patient: &str, grant| {
+        log.record(ToolCall::new("c", user, "look").patient(patient).emergency(Some(grant))).unwrap();
+    };
+    call("b", "P-2", unreviewed);
+    for grant in [reviewed, used] {
+        log.review_emergency(grant, "office", "justified", None).unwrap();
+    }
+    clock.advance(YEARS);
+    log.confirm_clock("ops", "checked").unwrap();
+    // What is done under a grant after its review wants another.
+    call("c", "P-3", used);
+    let plan = log.plan_purge().unwrap();
+    assert!(plan.expired.contains(reviewed) && !plan.expired.contains(unreviewed) && !plan.expired.contains(used));
+    log.purge("ops").unwrap();
+    let left: Vec<u64> = log.emergencies().unwrap().iter().map(|state| state.grant.seq).collect();
+    assert_eq!(left, [unreviewed, used]);
+    assert!(log.emergencies().unwrap().iter().all(|state| state.needs_review() && state.end.is_some()));
+    log.review_emergency(unreviewed, "office", "justified", None).unwrap();
+    let done = log.purge("ops").unwrap();
+    assert_eq!(done.purged, 2, "the grant and its end");
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
 
 #[test]

@@ -193,7 +193,8 @@ fn no_secret_of_a_session_reaches_the_disk() {
     search_lines(&log);
     let of_patient = Query::new().patient(PATIENT);
     assert_eq!(log.count(&of_patient).unwrap(), total);
-    assert_eq!(log.count(&Query::new().patient("mrn 77 4711")).unwrap(), total);
+    assert_eq!(log.count(&Query::new().patient(format!(" {PATIENT}\u{200b}"))).unwrap(), total);
+    assert_eq!(log.count(&Query::new().patient("mrn 77 4711")).unwrap(), 0, "another spelling is another patient");
     assert_eq!(log.count(&Query::new().user(PATIENT)).unwrap(), 1);
     assert_eq!(log.count(&Query::new().conversation(format!("portal {PATIENT}"))).unwrap(), 1);
     // Everything that is done to the store names the patient by pseudonym, whatever people write.
@@ -320,7 +321,8 @@ fn secrets_are_no_names_under_any_policy() {
     assert!(is_pseudonym(&recorded.user_id) && is_pseudonym(&recorded.patient_ids[0]));
     let treated = recorded.treated.as_ref().unwrap().as_str();
     assert!(
-        treated.contains(r#""pseudonymise":{"api_key":["user_id"],"ssn":["conversation_id","patient_ids"]}"#),
+        treated.contains(r#""pseudonymise":{"api_key":["agent_id","model","tool_name","user_id"],"#)
+            && treated.contains(r#""ssn":["conversation_id","patient_ids"]}"#),
         "{treated}"
     );
     // It is found by what it is called.

@@ -21,7 +21,7 @@ fn a_pseudonym_names_its_key_and_keeps_128_bits() {
     assert_eq!((parts[0], parts[1], parts[2].len()), ("ps", key(1).id(), 32));
     assert!(is_pseudonym(&pseudonym));
     // Fixed for ever: a store written today is searched for years. Computed with another implementation of HMAC.
-    assert_eq!(pseudonym, "ps_722d23ed_0b534e9444dc8dd28fe1292b85aaccc4");
+    assert_eq!(pseudonym, "ps_722d23ed_7b7b54336cd2fbc1a0d954c0710405c2");
     for other in ["", "ps_", "ps_3bb8a8dc", "ps_xyzxyzxy_0123", "P-1", "ps_00000000_0000000000000000000000000000000g"] {
         assert!(!is_pseudonym(other), "{other}");
     }
@@ -37,7 +37,7 @@ fn one_spelling_of_a_value() {
         ("email", vec!["Jane@Example.org", " jane@example.ORG"]),
         ("iban", vec!["GB82 WEST 1234 5698 7654 32", "gb82west12345698765432"]),
         ("ip", vec!["2001:DB8::1", "2001:db8:0:0:0:0:0:1"]),
-        ("patient", vec!["P-1", "p 1", "P_1", "p--1", " P/1 "]),
+        ("patient", vec!["P-1", " P-1", "P-1\u{200b}", "\u{feff}P-1\n", "P\u{ad}-1"]),
     ] {
         let first = key.pseudonym(domain, same[0]);
         for spelling in &same {
@@ -47,6 +47,11 @@ fn one_spelling_of_a_value() {
     for (domain, a, b) in [
         ("patient", "P-1-11", "P-11-1"),
         ("patient", "P-1", "P1"),
+        // Once they had one pseudonym, and an erasure of one took the other's values.
+        ("patient", "P-1", "P_1"),
+        ("patient", "P-1", "p-1"),
+        ("user", "dr smith", "dr_smith"),
+        ("mrn", "A/1", "A-1"),
         ("conversation", "aB", "Ab"),
         ("phone", "Jane", "Joe"),
         ("ssn", "460-89-9847", "460-89-9848"),
@@ -76,8 +81,9 @@ fn patients_are_found_under_every_live_key() {
     let after = hipaa(&[2, 1]);
     let written = before.facet(Facet::Patient, "P-1");
     assert!(is_pseudonym(&written));
-    assert_eq!(after.facet(Facet::Patient, "p 1"), key(2).pseudonym("patient", "P-1"));
-    assert_eq!(after.lookup(Facet::Patient, "P-1"), [key(2).pseudonym("patient", "P-1"), written.clone()]);
+    assert_eq!(after.facet(Facet::Patient, " P-1\u{200b}"), key(2).pseudonym("patient", "P-1"));
+    let newest = key(2).pseudonym("patient", "P-1");
+    assert_eq!(after.lookup(Facet::Patient, "P-1 "), ["P-1".to_owned(), newest, written.clone()]);
     // A pseudonym stays what it is.
     assert_eq!(after.facet(Facet::Patient, &written), written);
     assert_eq!(after.lookup(Facet::Patient, &written), std::slice::from_ref(&written));
@@ -114,12 +120,15 @@ fn a_policy_with_pseudonyms_needs_a_key() {
     assert!(Policy::builder(Preset::Default).facet(Facet::User, Action::Mask).build().is_err());
 }
 
+/// What is found inside texts, where case tells nothing apart.
+const FOLDED: [&str; 6] = ["ssn", "card", "phone", "iban", "ip", "email"];
+
 proptest! {
     #[test]
     fn the_clear_value_is_never_in_its_pseudonym(domain in "[a-z]{1,8}", clear in "[g-z]{2,20}") {
         let pseudonym = key(3).pseudonym(&domain, &clear);
         prop_assert!(is_pseudonym(&pseudonym));
         prop_assert!(!pseudonym[12..].contains(&clear));
-        prop_assert_eq!(key(3).pseudonym(&domain, &clear.to_uppercase()) == pseudonym, domain != "conversation");
+        prop_assert_eq!(key(3).pseudonym(&domain, &clear.to_uppercase()) == pseudonym, FOLDED.contains(&&*domain));
     }
 }

@@ -182,6 +182,7 @@ fn alerts_and_grants_live_as_long_as_what_they_concern() {
     assert!(run.raised >= 2, "{run:?}");
     let grant = log.open_emergency("nurse", "P-1", "unconscious", "immediate", DAY, "nurse").unwrap().seq;
     let used = log.record(ToolCall::new("c", "nurse", "read_chart").patient("P-1").emergency(Some(grant))).unwrap().seq;
+    log.review_emergency(grant, "officer", "justified", None).unwrap();
     let acknowledged = log.alerts().unwrap().iter().map(|state| state.alert.seq).max().unwrap();
     log.ack_alert(acknowledged, "officer", "checked").unwrap();
     let alerts = |log: &AuditLog| {

@@ -84,7 +84,10 @@ fn the_stores_own_entries_stay_and_alerts_live_as_long_as_what_they_concern() {
     let expired = || policy.assign("t", false, None, None, at("1990-01-01")).ok();
     let policies = PolicyHistory::new(0, policy.clone());
     let holds = Holds::new();
+    // A grant that nobody has reviewed stays (R15).
     let mut planner = Planner::new(at("2025-01-01"), &holds, &policies);
+    assert_eq!(planner.consider(2, &body::own("BreakGlassOpened", expired())), Fate::Live);
+    let mut planner = Planner::new(at("2025-01-01"), &holds, &policies).reviewed([2].into());
     let permanent = [
         "Genesis",
         "Policy",

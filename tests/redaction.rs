@@ -259,7 +259,7 @@ fn rules_beat_the_floor_and_detectors() {
     // The same value by key and by value is the same pseudonym, and so are two fields of one domain.
     let found = json(&arguments(
         &policy,
-        r#"{"a":"Jane@Example.org","b":"x","visitor":"P 1","patient_id":"p-1","my_ref":"z"}"#,
+        r#"{"a":"Jane@Example.org","b":"x","visitor":" P-1","patient_id":"P-1","my_ref":"z"}"#,
     ));
     let text = |key: &str| found.get(key).and_then(Json::as_str).unwrap().to_owned();
     assert_eq!(text("visitor"), text("patient_id"));

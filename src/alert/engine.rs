@@ -14,6 +14,7 @@ use crate::entry::{Field, Kind, Phase, Retention};
 use crate::json::{Json, Object};
 use crate::policy::Policies;
 use crate::query::{backwards, earliest};
+use crate::retention::{DIGEST, MANY};
 use crate::store::{Move, Own, Snapshot, TAMPERING};
 use crate::{AuditLog, Entry, Error, ErrorKind, Hash, Query, Result, Timestamp, Verification, VerifyOptions};
 use std::cell::Cell;
@@ -30,7 +31,7 @@ const PERSIST: u64 = 65_536;
 /// How many alerts one commit takes at most.
 const MAX_RAISED: usize = 256;
 /// How many entries an alert names; it may concern more.
-const MAX_NAMED: usize = 32;
+const MAX_NAMED: usize = MANY;
 /// A longer value stands in an alert as its hash; the entries that it names have it.
 const MAX_VALUE_BYTES: usize = 1024;
 
@@ -428,7 +429,7 @@ fn entry(log: &AuditLog, snapshot: &Snapshot, rule: &Rule, raised: &Raised) -> R
 
 fn shortened(value: &str) -> String {
     match value.len() > MAX_VALUE_BYTES {
-        true => format!("sha256:{}", Hash::of(value.as_bytes())),
+        true => format!("{DIGEST}{}", Hash::of(value.as_bytes())),
         false => value.to_owned(),
     }
 }

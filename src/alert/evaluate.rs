@@ -531,16 +531,8 @@ impl Evaluator {
 }
 
 fn spelt(facets: &BTreeMap<Field, Vec<String>>, shared: &Shared) -> Vec<(Field, Vec<String>)> {
-    use crate::redact::Facet;
     let one = |(field, values): (&Field, &Vec<String>)| {
-        let clear: BTreeSet<String> = values.iter().cloned().collect();
-        let spelt = match field {
-            Field::User => shared.spellings(Facet::User, clear),
-            Field::Patient => shared.spellings(Facet::Patient, clear),
-            Field::Conversation => shared.spellings(Facet::Conversation, clear),
-            _ => clear,
-        };
-        (*field, spelt.into_iter().collect())
+        (*field, values.iter().flat_map(|value| shared.spellings(*field, value)).collect())
     };
     facets.iter().map(one).collect()
 }

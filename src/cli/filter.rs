@@ -1,9 +1,12 @@
 //! The filters that commands share: repeatable facets, OR within one and AND between them, and a range of time.
 
 use super::exit::{Failure, complain};
+use super::render::clean;
+use super::session;
 use attestlog::{AuditLog, Field, Kind, Outcome, Query, Timestamp, Trigger};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use std::io::Write as _;
 
 /// Which entries.
 #[derive(Debug, Clone, Default, Args)]
@@ -98,6 +101,17 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
+/// Tells people what is in the log and only looks like what they asked for.
+pub fn tell_look_alikes(log: &AuditLog, field: Field, value: &str) -> Result<(), Failure> {
+    for other in log.look_alikes(field, value)? {
+        // What looks the same is told apart by its numbers.
+        let told = |c: char| if c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() };
+        let (field, name, other) = (field.as_str(), clean(value), other.chars().map(told).collect::<String>());
+        writeln!(session::stderr(), "note: another {field} in the log only looks like {name}: {other}")?;
+    }
+    Ok(())
+}
+
 impl Filters {
     /// The query for these entries of a log. A value with `*` or `?` stands for all that fit it, as in policy rules. Of a
     /// value that no entry has, standard error says so.
@@ -166,6 +180,13 @@ impl Filters {
         }
         query = self.since.into_iter().fold(query, Query::since);
         self.until.into_iter().fold(query, Query::until)
+    }
+
+    /// Tells people of users and patients in the log who only look like those asked for.
+    pub fn tell_look_alikes(&self, log: &AuditLog) -> Result<(), Failure> {
+        let people = [(Field::User, &self.user), (Field::Patient, &self.patient)];
+        let mut asked = people.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
+        asked.try_for_each(|(field, value)| tell_look_alikes(log, field, value))
     }
 
     /// `--failed` restricts `--outcome`; a library query would take both as alternatives.

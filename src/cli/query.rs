@@ -46,6 +46,7 @@ impl QueryArgs {
 pub fn run(args: &QueryArgs) -> Outcome {
     let log = args.store.read()?;
     let query = args.query(&log)?;
+    args.filters.tell_look_alikes(&log)?;
     let mut out = Out::stdout();
     if args.count {
         out.line(log.count(&query)?.to_string())?;
@@ -111,6 +112,8 @@ fn treated(summary: &Json) -> Option<String> {
             "partial" => "cut",
             "pseudonymise" => "pseudonymised",
             "seal" => "sealed",
+            // Only names that look like others are kept and said.
+            "keep" => "look-alike",
             other => other,
         };
         format!("{} {}", count(detectors), clean(done))

@@ -3,7 +3,7 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::export::{ToolArgs, broken_pipe};
-use super::filter::say_unknown;
+use super::filter::{say_unknown, tell_look_alikes};
 use super::render::Out;
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
@@ -99,6 +99,8 @@ pub fn run(command: &ReportCommand) -> Outcome {
     let options = form.trust.options()?;
     let log = store.read()?;
     let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let of = if matches!(context.subject, Subject::User(_)) { Field::User } else { Field::Patient };
+    tell_look_alikes(&log, of, context.subject.shown())?;
     let known = pseudonyms(&log, &context.subject);
     let context = complete(&log, context, known, &verification)?;
     say_unknown(&log, &of_subject(&context.subject))?;

@@ -2,6 +2,7 @@
 
 use super::{CallError, Outcome, Sender, Trigger};
 use crate::json::{Json, Object};
+use crate::redact::normalise;
 use crate::{Error, ErrorKind, Result, Timestamp};
 use std::time::Duration;
 
@@ -215,7 +216,8 @@ impl ToolCall {
         self
     }
 
-    /// A patient whom the call concerns; more are found in `arguments.patient_id` and at configured paths.
+    /// A patient whom the call concerns; more are found in `arguments.patient_id`, however that is written, and at
+    /// configured paths.
     pub fn patient(mut self, id: impl Into<String>) -> Self {
         self.patient_ids.push(id.into());
         self
@@ -361,6 +363,17 @@ impl ToolCall {
         self.trigger = Some(trigger);
         self.follows = Some(seq);
         Ok(())
+    }
+
+    /// Brings whatever entries are found by into its normal form.
+    pub(crate) fn normalise(&mut self) {
+        let required = [&mut self.conversation_id, &mut self.user_id, &mut self.tool_name];
+        required.into_iter().chain(&mut self.patient_ids).for_each(normalise);
+        for optional in [&mut self.model, &mut self.agent_id, &mut self.tool_server, &mut self.purpose] {
+            optional.iter_mut().for_each(normalise);
+            // What has nothing to say is left out.
+            optional.take_if(|text| text.is_empty());
+        }
     }
 
     /// Refuses what cannot be recorded, naming the member.
@@ -517,10 +530,15 @@ fn time(value: Json) -> Result<Timestamp> {
 }
 
 fn patients(value: Json) -> Result<Vec<String>> {
+    let one = |value: Json| match value {
+        Json::String(id) => Ok(id),
+        Json::Number(_) => Ok(value.to_canonical().as_str().to_owned()),
+        other => Err(wrong_type("a string or a number", &other)),
+    };
     match value {
-        Json::String(one) => Ok(vec![one]),
-        Json::Array(many) => many.into_iter().map(text).collect(),
-        other => Err(wrong_type("a string or a list of strings", &other)),
+        Json::Array(many) => many.into_iter().map(one).collect(),
+        Json::String(_) | Json::Number(_) => Ok(vec![one(value)?]),
+        other => Err(wrong_type("a string, a number or a list of these", &other)),
     }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! What is checked, and why it suffices. The index batches are entries of the log. Each names the stretch of the log that
 //! it covers, how many rows it has and the Merkle root over them; a row is one term with all seqs that have it, and rows
-//! stand in the order of facet number and term. So:
+//! stand in one order: pseudonyms last, by facet and term. So:
 //!
 //! 1. The batches' entries are in the log, and their stretches begin at 0 and follow each other without a gap.
 //! 2. Of each batch, the term's row is shown at its place, or the two rows between which it would stand at adjacent
@@ -21,9 +21,10 @@
 //!    that a purge of the log names by its digest.
 //! 5. A row whose term went with a purge shows its inner hash and seqs only. It may stand between neighbours if all its
 //!    seqs were purged: were it the term's, no entry would be left to show. Such seqs are reported as not known.
-//! 6. A person may stand in the log under pseudonyms. Which spellings are possible follows from the policies and the
-//!    pseudonym keys in the log, and that all of these are shown is proven in the same way (they are entries of the kinds
-//!    `policy` and `key`). There must be one pseudonym for each key, and the clear value if any policy ever kept it.
+//! 6. What entries are found by may stand in the log under pseudonyms, whatever a policy says: a user who is called like a
+//!    card number, a conversation that has a hidden patient in its name. Which pseudonym keys the log ever had is said by its
+//!    first entry and by those of the kind `key`, and that all of these are shown is proven in the same way. There must be
+//!    the value itself, in its normal form, and one pseudonym for each key.
 //!
 //! This holds against everybody who came by the log after it was recorded and cannot append to it, whoever makes the proof
 //! included: a batch is signed with the log. It does not hold against a recorder that wrote false batches or purges, nor
@@ -39,9 +40,9 @@ use crate::json::{Json, Object};
 use crate::ledger;
 use crate::merkle;
 use crate::note::SignedCheckpoint;
-use crate::redact::{self, Action, Facet, is_pseudonym};
+use crate::redact::{self, is_pseudonym, key_of};
 use crate::retention::{PurgeRecord, SeqSet};
-use crate::store::{BATCH, SALT_BYTES, row_inner, row_leaf_of};
+use crate::store::{BATCH, SALT_BYTES, row_inner, row_leaf_of, row_order};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,9 +54,8 @@ const MAX_TEXT: usize = 4096;
 /// The most seqs that all rows of a proof may list together: eight bytes are hashed for each.
 const MAX_LISTED: u64 = 1 << 29;
 
-/// The facet under whose values the kinds of entries are found.
-const POLICIES: (Field, &str) = (Field::Kind, Kind::Policy.as_str());
-const KEYS: (Field, &str) = (Field::Kind, Kind::Key.as_str());
+/// The term under which the entries are found that say which keys the log has had.
+pub(crate) const KEYS: (Field, &str) = (Field::Kind, Kind::Key.as_str());
 
 /// That these are all entries with one value of one facet. Prints as one line of canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,72 +130,25 @@ impl fmt::Display for CompleteProof {
     }
 }
 
-/// The terms that tell under which spellings a value of this facet may stand; none where there is only one.
-pub(crate) fn spelling_terms(facet: Field, value: &str) -> &'static [(Field, &'static str)] {
-    match person(facet) {
-        Some(_) if !is_pseudonym(value) => &[KEYS, POLICIES],
-        _ => &[],
-    }
+/// Whether a value of this facet may stand in a log under a pseudonym: not one that is a pseudonym itself, nor what nobody
+/// chooses freely.
+pub(crate) fn has_pseudonyms(facet: Field, value: &str) -> bool {
+    redact::domain(facet).is_some() && !is_pseudonym(value)
 }
 
-/// The facet as redaction knows it: those that name a person or what one did.
-pub(crate) fn person(facet: Field) -> Option<Facet> {
-    match facet {
-        Field::Conversation => Some(Facet::Conversation),
-        Field::User => Some(Facet::User),
-        Field::Patient => Some(Facet::Patient),
-        _ => None,
-    }
+/// The ids of the pseudonym keys that a log ever had in use, by its first entry and those of its keys.
+pub(crate) fn pseudonym_keys<'a>(own: impl Iterator<Item = &'a Entry>) -> BTreeSet<String> {
+    own.filter_map(Entry::own).filter_map(|own| ledger::pseudonym_key(own.kind, &own.detail.to_json())).collect()
 }
 
-/// Under which spellings a value may stand: whether as it is, and under which pseudonym keys.
-#[derive(Debug, Default)]
-pub(crate) struct Spellings {
-    pub clear: bool,
-    pub keys: BTreeSet<String>,
-}
-
-impl Spellings {
-    /// What the log's first entry and all its policies and keys say of this facet.
-    ///
-    /// # Errors
-    /// A policy that cannot be read.
-    pub(crate) fn of<'a>(facet: Facet, own: impl Iterator<Item = &'a Entry>) -> Result<Spellings, CheckError> {
-        let (mut clear, mut pseudonyms, mut keys) = (false, false, BTreeSet::new());
-        for entry in own {
-            let Some(said) = entry.own() else { continue };
-            let detail = said.detail.to_json();
-            if said.kind == Kind::Policy {
-                let policy = detail.get("redaction").map(redact::Policy::from_json).transpose();
-                let policy = policy.map_err(|e| CheckError::Entry(format!("a policy that cannot be read: {e}")))?;
-                match policy.map(|p| p.facet(facet)) {
-                    Some(Action::Pseudonymise) => pseudonyms = true,
-                    _ => clear = true,
-                }
-            }
-            keys.extend(ledger::pseudonym_key(said.kind, &detail));
-        }
-        // A log without a policy hides nothing.
-        clear |= !pseudonyms;
-        match (pseudonyms, keys.is_empty()) {
-            (true, true) => return Err(incomplete("the log does not say under which key its pseudonyms are")),
-            (true, false) => {}
-            (false, _) => keys.clear(),
-        }
-        Ok(Spellings { clear, keys })
-    }
-
-    /// Whether `terms`, sorted, are the value and its pseudonyms: one for each key and no other.
-    fn fit(&self, value: &str, terms: &[String]) -> bool {
-        let mut due = self.keys.clone();
-        let pseudonym = |t: &str| t.strip_prefix("ps_").and_then(|t| t.split_once('_')).map(|(id, _)| id.to_owned());
-        let mut clear = self.clear;
-        terms.iter().all(|term| match term == value {
-            true => std::mem::take(&mut clear),
-            false => is_pseudonym(term) && pseudonym(term).is_some_and(|id| due.remove(&id)),
-        }) && due.is_empty()
-            && !clear
-    }
+/// Whether `terms` are the value and its pseudonyms: one for each key and no other.
+fn fit(mut keys: BTreeSet<String>, value: &str, terms: &[String]) -> bool {
+    let mut clear = true;
+    terms.iter().all(|term| match term == value {
+        true => std::mem::take(&mut clear),
+        false => is_pseudonym(term) && key_of(term).is_some_and(|id| keys.remove(id)),
+    }) && keys.is_empty()
+        && !clear
 }
 
 impl CompleteProof {
@@ -247,21 +200,19 @@ impl CompleteProof {
             return Err(incomplete("its terms are not in order"));
         }
         let mut needed: BTreeSet<u64> = shown.needed.clone();
-        let spellings = match person(self.facet) {
-            Some(facet) if !is_pseudonym(&self.value) => {
-                let mut own = BTreeSet::from([0]);
-                for (field, term) in [POLICIES, KEYS] {
-                    own.extend(shown.find(field, term)?.seqs);
-                }
-                let missing = |seq| incomplete(format!("entry {seq}, a policy or a key, is not shown"));
-                let of = |&seq: &u64| shown.entries.get(&seq).ok_or_else(|| missing(seq));
-                let said = own.iter().map(of).collect::<Result<Vec<_>, _>>()?;
-                needed.extend(&own);
-                Spellings::of(facet, said.into_iter())?
-            }
-            _ => Spellings { clear: true, keys: BTreeSet::new() },
-        };
-        if !spellings.fit(&self.value, &self.terms) {
+        if redact::normal(&self.value) != self.value {
+            return Err(incomplete("its value is not in the form in which values are recorded"));
+        }
+        let mut keys = BTreeSet::new();
+        if has_pseudonyms(self.facet, &self.value) {
+            let mut own = BTreeSet::from([0]);
+            own.extend(shown.find(KEYS.0, KEYS.1)?.seqs);
+            let missing = |seq| incomplete(format!("entry {seq}, which says of the log's keys, is not shown"));
+            let of = |&seq: &u64| shown.entries.get(&seq).ok_or_else(|| missing(seq));
+            keys = pseudonym_keys(own.iter().map(of).collect::<Result<Vec<_>, _>>()?.into_iter());
+            needed.extend(&own);
+        }
+        if !fit(keys, &self.value, &self.terms) {
             return Err(incomplete("its terms are not the value and one pseudonym for each of the log's keys"));
         }
         let (mut seqs, mut purged, mut unknown) = (BTreeSet::new(), SeqSet::new(), SeqSet::new());
@@ -339,9 +290,10 @@ impl ShownRow {
         row_leaf_of(&inner, &self.seqs.iter().collect::<Vec<_>>())
     }
 
-    fn key(&self) -> Option<(Field, &str)> {
+    /// Where it stands among other rows.
+    fn key(&self) -> Option<(bool, u8, &str)> {
         match &self.term {
-            RowTerm::Known { facet, term, .. } => Some((*facet, term)),
+            RowTerm::Known { facet, term, .. } => Some(row_order(*facet, term)),
             RowTerm::Purged(_) => None,
         }
     }
@@ -462,13 +414,14 @@ impl<'a> Shown<'a> {
     /// Every seq that has this term, whether or not its entry is left.
     fn find(&self, field: Field, term: &str) -> Result<Found, CheckError> {
         let mut found = Found::default();
+        let place = row_order(field, term);
         for (head, rows) in &self.batches {
-            if let Some(row) = rows.iter().find(|row| row.key() == Some((field, term))) {
+            if let Some(row) = rows.iter().find(|row| row.key() == Some(place)) {
                 found.seqs.extend(row.seqs.iter());
                 continue;
             }
-            let left = rows.iter().rfind(|row| row.key().is_some_and(|key| key < (field, term)));
-            let right = rows.iter().find(|row| row.key().is_some_and(|key| key > (field, term)));
+            let left = rows.iter().rfind(|row| row.key().is_some_and(|key| key < place));
+            let right = rows.iter().find(|row| row.key().is_some_and(|key| key > place));
             let mut next = left.map_or(0, |row| row.position + 1);
             let end = right.map_or(head.rows, |row| row.position);
             let between = next..end;

@@ -11,7 +11,7 @@ mod complete;
 mod reveal;
 
 pub use complete::{CompleteProof, RowTerm, ShownBatch, ShownEntry, ShownRow};
-pub(crate) use complete::{Spellings, person, spelling_terms};
+pub(crate) use complete::{KEYS, has_pseudonyms, pseudonym_keys};
 pub use reveal::RevealProof;
 
 use crate::json::{Json, Limits, Object, Path};

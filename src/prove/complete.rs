@@ -2,11 +2,10 @@
 
 use crate::merkle;
 use crate::note::SignedCheckpoint;
-use crate::proof::{CompleteProof, RowTerm, ShownBatch, ShownEntry, ShownRow, Spellings, person, spelling_terms};
-use crate::redact::{Facet, is_pseudonym};
+use crate::proof::{CompleteProof, KEYS, RowTerm, ShownBatch, ShownEntry, ShownRow, has_pseudonyms, pseudonym_keys};
+use crate::redact::{is_pseudonym, key_of, normal};
 use crate::retention::SeqSet;
-use crate::store::is_impersonal;
-use crate::store::{BatchRows, IndexRow, Snapshot};
+use crate::store::{BatchRows, IndexRow, Snapshot, is_impersonal, row_order};
 use crate::{AuditLog, Error, ErrorKind, Field, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -59,16 +58,17 @@ impl AuditLog {
         neighbours: Neighbours,
     ) -> Result<CompleteProof> {
         let size = checkpoint.checkpoint().size();
+        let value = &*normal(value);
         let own = own_entries(snapshot, size)?;
         let terms = self.terms(facet, value, snapshot, &own)?;
         let mut needed = BTreeSet::new();
         let mut asked: Vec<(Field, &str)> = terms.iter().map(|term| (facet, term.as_str())).collect();
-        let spelling = spelling_terms(facet, value);
-        if !spelling.is_empty() {
+        if has_pseudonyms(facet, value) {
             needed.extend(&own);
+            asked.push(KEYS);
         }
-        asked.extend(spelling);
-        asked.sort_unstable();
+        asked.sort_unstable_by_key(|(field, term)| row_order(*field, term));
+        asked.dedup();
         let mut batches = snapshot.batch_rows(&asked)?;
         // A batch counts as soon as its entry does.
         batches.retain(|batch| batch.seq < size);
@@ -109,33 +109,22 @@ impl AuditLog {
         }
     }
 
-    /// The spellings under which the store may hold the value, sorted.
+    /// The spellings under which the log may hold the value, sorted: itself, and its pseudonym under every key that the log
+    /// ever names.
     fn terms(&self, facet: Field, value: &str, snapshot: &Snapshot, own: &BTreeSet<u64>) -> Result<Vec<String>> {
-        let Some(person) = person(facet).filter(|_| !is_pseudonym(value)) else { return Ok(vec![value.to_owned()]) };
-        let own = own.iter().map(|&seq| snapshot.entry(seq)).collect::<Result<Vec<_>>>()?;
-        let spellings = Spellings::of(person, own.iter())?;
-        let mut terms = match spellings.clear {
-            true => vec![value.to_owned()],
-            false => Vec::new(),
-        };
-        let mut pseudonyms = self.pseudonyms(person, value);
-        for id in &spellings.keys {
-            let missing = || {
+        let mut terms = self.shared().policies().terms(facet, value);
+        if has_pseudonyms(facet, value) {
+            let own = own.iter().map(|&seq| snapshot.entry(seq)).collect::<Result<Vec<_>>>()?;
+            let mut keys = pseudonym_keys(own.iter());
+            // A key that the log does not name yet has written nothing in it.
+            terms.retain(|term| !is_pseudonym(term) || key_of(term).is_some_and(|id| keys.remove(id)));
+            if let Some(id) = keys.first() {
                 let message = format!("the pseudonym key {id} was in use and is not in the key file; bring it back");
-                Error::new(ErrorKind::Key, message)
-            };
-            terms.push(pseudonyms.remove(id).ok_or_else(missing)?);
+                return Err(Error::new(ErrorKind::Key, message));
+            }
         }
         terms.sort_unstable();
         Ok(terms)
-    }
-
-    /// The pseudonyms of a value under all keys that are there, by key id.
-    fn pseudonyms(&self, facet: Facet, value: &str) -> BTreeMap<String, String> {
-        let policies = self.shared().policies();
-        let Some(sanitizer) = &policies.sanitizer else { return BTreeMap::new() };
-        let ids = sanitizer.pseudonym_keys().map(str::to_owned);
-        ids.zip(sanitizer.pseudonyms_of(facet, value)).collect()
     }
 
     /// The purges that took these entries, each with everything that it took.
@@ -187,9 +176,9 @@ fn check_uncovered(snapshot: &Snapshot, uncovered: Range<u64>, neighbours: Neigh
     Err(Error::new(ErrorKind::Conflict, message))
 }
 
-/// The first entry, the policies and the keys, which say under which spellings a value may stand.
+/// The first entry and the keys, which say under which spellings a value may stand.
 fn own_entries(snapshot: &Snapshot, size: u64) -> Result<BTreeSet<u64>> {
-    let wanted = |kind| matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key);
+    let wanted = |kind| matches!(kind, Kind::Genesis | Kind::Key);
     let mut own = snapshot.own_entries(wanted)?;
     own.retain(|seq| *seq < size);
     for seq in snapshot.indexed..size.max(snapshot.indexed) {
@@ -200,13 +189,16 @@ fn own_entries(snapshot: &Snapshot, size: u64) -> Result<BTreeSet<u64>> {
     Ok(own)
 }
 
+fn is_person(facet: Field) -> bool {
+    matches!(facet, Field::Conversation | Field::User | Field::Patient)
+}
+
 fn check_neighbours(batches: &[BatchRows], asked: &[(Field, &str)], neighbours: Neighbours) -> Result<()> {
     if neighbours == Neighbours::Reveal {
         return Ok(());
     }
-    let names = |row: &&IndexRow| {
-        person(row.field).is_some() && !is_pseudonym(&row.term) && !asked.contains(&(row.field, &row.term))
-    };
+    let names =
+        |row: &&IndexRow| is_person(row.field) && !is_pseudonym(&row.term) && !asked.contains(&(row.field, &row.term));
     let mut named: BTreeMap<Field, BTreeSet<&str>> = BTreeMap::new();
     for row in batches.iter().flat_map(|batch| batch.shown.iter().filter(names)) {
         named.entry(row.field).or_default().insert(&row.term);

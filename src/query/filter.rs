@@ -1,9 +1,14 @@
 //! What a query asks for.
 
 use crate::entry::{Field, Kind, Outcome, Trigger};
+use crate::ledger::Ledger;
 use crate::policy::Policies;
-use crate::redact::{Action, Facet, Sanitizer, is_pseudonym};
+use crate::redact::{Action, Facet, domain, is_pseudonym, normal};
+use crate::store::Snapshot;
 use crate::{Error, ErrorKind, Result, Timestamp};
+
+/// Facets with the spellings of the values that are looked for.
+pub(crate) type Facets = Vec<(Field, Vec<String>)>;
 
 /// What a query asks for: a builder. Values of one facet are alternatives, facets restrict each other; a query that
 /// asks for nothing finds every entry, the store's own included.
@@ -149,52 +154,60 @@ impl Query {
         }
     }
 
-    /// Refuses to look for a clear name that the policy writes as a pseudonym where the keys for it are missing: nothing
-    /// found would read like *nobody accessed this patient*.
-    pub(crate) fn check_findable(&self, policies: &Policies) -> Result<()> {
-        // Without any keys a name that is really a secret was masked, and nobody can tell whose it was.
-        let masked = |value: &String| {
-            policies.sanitizer.as_ref().is_some_and(|s| s.pseudonym_keys().next().is_none() && s.is_no_name(value))
-        };
-        for (field, values) in &self.facets {
-            let facet = match field {
-                Field::Patient => Facet::Patient,
-                Field::User => Facet::User,
-                Field::Conversation => Facet::Conversation,
-                _ => continue,
-            };
-            let hidden = policies.sanitizer.is_none() && policies.set.redaction.facet(facet) == Action::Pseudonymise;
-            if values.iter().any(|value| hidden && !is_pseudonym(value) || masked(value)) {
-                let message = format!(
-                    "the store holds pseudonyms of every {}, and the key file that finds them is missing; bring it back",
-                    facet.name()
-                );
-                return Err(Error::new(ErrorKind::Key, message));
-            }
-        }
-        Ok(())
-    }
-
     /// The facets with every spelling under which the store may hold a value.
-    pub(crate) fn resolved(&self, sanitizer: Option<&Sanitizer>) -> Vec<(Field, Vec<String>)> {
-        let spellings = |field: Field, value: &String| match (field, sanitizer) {
-            (Field::Patient, Some(sanitizer)) => sanitizer.lookup(Facet::Patient, value),
-            (Field::User, Some(sanitizer)) => sanitizer.lookup(Facet::User, value),
-            (Field::Conversation, Some(sanitizer)) => sanitizer.lookup(Facet::Conversation, value),
-            (Field::Tool | Field::Model | Field::Agent | Field::Server, Some(sanitizer)) => {
-                sanitizer.lookup_name(value, false).into_iter().collect()
-            }
-            (Field::Purpose, Some(sanitizer)) => sanitizer.lookup_name(value, true).into_iter().collect(),
-            // Without the key a clear value cannot be found under its pseudonyms, a pseudonym can.
-            _ => vec![value.clone()],
-        };
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key) where a value may stand in the store under a spelling that cannot be made here, since the keys
+    /// for it are missing, or where it was masked: nothing found would read like *nobody accessed this patient*.
+    pub(crate) fn resolved(&self, policies: &Policies, snapshot: &Snapshot, ledger: &Ledger) -> Result<Facets> {
         let resolve = |(field, values): &(Field, Vec<String>)| {
-            // What was recorded before the policy wrote pseudonyms stands in clear.
-            let mut all: Vec<String> = values.iter().flat_map(|v| spellings(*field, v)).chain(values.clone()).collect();
+            let mut all = Vec::with_capacity(values.len());
+            for value in values {
+                policies.check_findable(*field, value, snapshot, ledger)?;
+                all.extend(policies.terms(*field, value));
+            }
             all.sort_unstable();
             all.dedup();
-            (*field, all)
+            Ok((*field, all))
         };
         self.facets.iter().map(resolve).collect()
+    }
+}
+
+impl Policies {
+    /// Every spelling under which entries may have a value of a facet, as far as there are keys for them: what is looked
+    /// for wherever a value is looked for.
+    pub(crate) fn terms(&self, field: Field, value: &str) -> Vec<String> {
+        match &self.sanitizer {
+            Some(sanitizer) => sanitizer.terms(field, value),
+            None => vec![normal(value).into_owned()],
+        }
+    }
+
+    /// Refuses to look for what may be there under a spelling that cannot be made here.
+    ///
+    /// # Errors
+    /// As [`Query::resolved`].
+    pub(crate) fn check_findable(&self, field: Field, value: &str, snapshot: &Snapshot, ledger: &Ledger) -> Result<()> {
+        let Some(facet) = domain(field).filter(|_| !is_pseudonym(&normal(value))) else { return Ok(()) };
+        let refused = |message: String| Err(Error::new(ErrorKind::Key, message));
+        let here: Vec<&str> = self.sanitizer.iter().flat_map(|s| s.pseudonym_keys()).collect();
+        let hidden = Facet::from_name(facet)
+            .is_some_and(|facet| self.sanitizer.is_none() && self.set.redaction.facet(facet) == Action::Pseudonymise);
+        let mut missing = ledger.pseudonym_keys.iter().filter(|id| !here.contains(&&***id));
+        let stands = |id: &String| snapshot.any_term(field, &format!("ps_{id}_"));
+        if hidden || missing.try_fold(false, |found, id| Ok::<_, Error>(found || stands(id)?))? {
+            return refused(format!(
+                "the store holds pseudonyms of every {facet}, or of some, and the key file that finds them is missing; \
+                 bring it back"
+            ));
+        }
+        match self.sanitizer.as_ref().is_some_and(|s| s.would_mask(field, &normal(value))) {
+            true => refused(format!(
+                "this {facet} looks like a secret, a card or an account number: a store without keys masks it, so nobody \
+                 can tell whether it is there"
+            )),
+            false => Ok(()),
+        }
     }
 }

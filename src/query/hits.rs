@@ -121,8 +121,7 @@ impl Hits {
                 let mut snapshot = self.log.shared().snapshot_of_entries()?;
                 snapshot.size = self.size;
                 let policies = self.log.policies_for_search()?;
-                self.query.check_findable(&policies)?;
-                let facets = self.query.resolved(policies.sanitizer.as_ref());
+                let facets = self.query.resolved(&policies, &snapshot, &self.log.shared().ledger())?;
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
                 *reading = Some((plan, snapshot));
             }

@@ -4,6 +4,7 @@
 //! them; `hits` fetches the entries; `values` says which values there are to ask for; `timeline` and `statistics` are built on both. Nothing here knows redb: everything is
 //! asked of the store's snapshot.
 
+mod alike;
 mod filter;
 mod hits;
 mod statistics;

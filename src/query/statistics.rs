@@ -6,6 +6,7 @@ use crate::entry::{Field, Kind, Outcome};
 use crate::store::{Cell, Snapshot, guarded};
 use crate::{AuditLog, Error, Result, Timestamp};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Which calls to add up.
 ///
@@ -126,6 +127,12 @@ impl AuditLog {
         // then. Its entries are counted there, not in the pending index as well.
         snapshot.indexed = snapshot.state.indexed;
         snapshot.size = snapshot.size.max(snapshot.indexed);
+        let policies = self.shared().policies();
+        if let Some(tool) = &of.tool {
+            policies.check_findable(Field::Tool, tool, &snapshot, &self.shared().ledger())?;
+        }
+        let tools = of.tool.as_deref().map(|tool| policies.terms(Field::Tool, tool));
+        let tools = tools.as_deref();
         let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new(), since: BTreeMap::new() };
         let since = of.since.unwrap_or(Timestamp::MIN);
         let until = of.until.unwrap_or(Timestamp::MAX);
@@ -134,7 +141,7 @@ impl AuditLog {
         let whole = first_whole..until.day().max(first_whole);
         let whole = if of.until.is_none() { first_whole..i32::MAX } else { whole };
         let whole = if of.since.is_none() { i32::MIN..whole.end } else { whole };
-        sums.whole_days(&snapshot, of.tool.as_deref(), whole.clone())?;
+        sums.whole_days(&snapshot, tools, whole.clone())?;
         let mut cut = Vec::new();
         if of.since.is_some() && since.day() < whole.start {
             let to = until.min(Timestamp::start_of_day(since.day() + 1));
@@ -147,9 +154,14 @@ impl AuditLog {
         for (from, to) in cut {
             self.cut_day(&snapshot, &mut sums, of.tool.as_deref(), from, to)?;
         }
-        sums.pending(&snapshot, of.tool.as_deref(), since, of.until)?;
+        sums.pending(&snapshot, tools, since, of.until)?;
         if let Some(tool) = &of.tool {
-            sums.cells.entry(tool.clone()).or_default();
+            // However it is written, it is the one tool that was asked for.
+            let mut one = Cell::default();
+            std::mem::take(&mut sums.cells).values().for_each(|cell| one.merge(cell));
+            sums.cells.insert(tool.clone(), one);
+            let first = std::mem::take(&mut sums.since).into_values().min();
+            sums.since.extend(first.map(|day| (tool.clone(), day)));
         }
         let since = sums.since;
         let of = |(tool, mut cell): (String, Cell)| {
@@ -202,15 +214,16 @@ impl Sums {
         }
     }
 
-    fn whole_days(&mut self, snapshot: &Snapshot, tool: Option<&str>, days: std::ops::Range<i32>) -> Result<()> {
-        let names: BTreeMap<u64, String> = match tool {
-            Some(name) => snapshot.term_id(Field::Tool, name)?.map(|id| (id, name.to_owned())).into_iter().collect(),
+    fn whole_days(&mut self, snapshot: &Snapshot, tools: Option<&[String]>, days: Range<i32>) -> Result<()> {
+        let known = |name: &String| Ok(snapshot.term_id(Field::Tool, name)?.map(|id| (id, name.clone())));
+        let names: BTreeMap<u64, String> = match tools {
+            Some(tools) => tools.iter().filter_map(|name| known(name).transpose()).collect::<Result<_>>()?,
             None => snapshot.terms_of(Field::Tool)?.into_iter().map(|(name, id)| (id, name)).collect(),
         };
-        if tool.is_some() && names.is_empty() {
+        if tools.is_some() && names.is_empty() {
             return Ok(());
         }
-        let only = tool.and_then(|_| names.keys().next().copied());
+        let only = tools.filter(|_| names.len() == 1).and_then(|_| names.keys().next().copied());
         let mut sums: BTreeMap<u64, Cell> = BTreeMap::new();
         snapshot.rollups(only, days, &mut |tool, day, cell| {
             if let Some(name) = names.get(&tool) {
@@ -229,24 +242,19 @@ impl Sums {
     fn pending(
         &mut self,
         snapshot: &Snapshot,
-        tool: Option<&str>,
+        tools: Option<&[String]>,
         since: Timestamp,
         until: Option<Timestamp>,
     ) -> Result<()> {
         for generation in &snapshot.generations {
             let index = generation.read();
-            let only = match tool {
-                Some(tool) => match index.term(Field::Tool, tool) {
-                    Some(id) => Some(id),
-                    None => continue,
-                },
-                None => None,
-            };
+            let only: Option<Vec<u32>> =
+                tools.map(|tools| tools.iter().filter_map(|tool| index.term(Field::Tool, tool)).collect());
             for row in &index.calls {
                 let time = Timestamp::from_nanos(index.times[row.offset as usize]);
                 let seq = generation.from + u64::from(row.offset);
                 let counts = (snapshot.indexed..snapshot.size).contains(&seq)
-                    && only.is_none_or(|id| id == row.tool)
+                    && only.as_ref().is_none_or(|ids| ids.contains(&row.tool))
                     && since <= time
                     && until.is_none_or(|until| time < until);
                 if !counts {

@@ -2,8 +2,12 @@
 //!
 //! They are what entries are found by, so a policy keeps them or writes pseudonyms, and an e-mail address may be
 //! somebody's name here. But credentials, and numbers that are surely those of a card, a bank account or a social
-//! security card, are no names: a user, patient or conversation that is called so is written as a pseudonym under every
-//! policy and found by its clear name; in the others they are masked.
+//! security card, are no names, nor is what has a hidden name in it: whatever is called so is written as a pseudonym under
+//! every policy, as a whole, and found by its clear name.
+//!
+//! Invariant Y6: whatever entries are found by is written in clear, or as the pseudonym of its normal form under one of the
+//! store's keys, and [`Sanitizer::terms`] gives all of these: queries, statistics, alerts, grants, holds and proofs ask
+//! nothing else. Only where the store has no keys it is masked; then a search for what would be masked is refused.
 
 use super::context::{Context, Root};
 use super::detect::{self, Hit};
@@ -12,7 +16,9 @@ use super::members::stays_text;
 use super::policy::{Detector, Facet};
 use super::pseudonym::{PseudonymKey, is_pseudonym};
 use super::sanitize::Sanitizer;
+use super::spelling::{is_look_alike, normal};
 use super::treated::{Action, Treated};
+use crate::entry::Field;
 use crate::error::Result;
 
 /// What is looked for in names.
@@ -36,8 +42,26 @@ const IN_NAMES: u16 = {
     bits
 };
 
+/// Under which name an entry says of a name that it only looks like a plain one.
+const LOOK_ALIKE: &str = "look_alike";
+
 /// Nothing that is looked for is shorter.
 const SHORTEST: usize = 9;
+
+/// The domain of a facet's pseudonyms; `None` of what nobody chooses freely, such as outcomes.
+pub(crate) fn domain(field: Field) -> Option<&'static str> {
+    match field {
+        Field::Conversation
+        | Field::User
+        | Field::Tool
+        | Field::Patient
+        | Field::Model
+        | Field::Purpose
+        | Field::Agent
+        | Field::Server => Some(field.as_str()),
+        Field::Outcome | Field::Trigger | Field::Emergency | Field::Kind | Field::Class => None,
+    }
+}
 
 impl Sanitizer {
     fn scan_name(&self, text: &str) -> Vec<Hit> {
@@ -51,15 +75,21 @@ impl Sanitizer {
     /// How a facet of the entry is written: as it is, or as a pseudonym under the newest key. Without a key a name that
     /// must not be written is masked.
     pub fn facet(&self, facet: Facet, clear: &str) -> String {
+        let clear = &*normal(clear);
         if is_pseudonym(clear) {
             return clear.to_owned();
         }
         let hidden = self.policy.facet(facet) == Action::Pseudonymise;
-        match (hidden || self.is_no_name(clear), self.pseudonyms.first()) {
-            (true, Some(key)) => key.pseudonym(facet.name(), clear),
+        match (hidden || self.is_no_name(clear), self.newest(facet.field(), clear)) {
+            (true, Some(pseudonym)) => pseudonym,
             (true, None) => self.masked(clear),
             (false, _) => clear.to_owned(),
         }
+    }
+
+    /// The pseudonym of a facet's clear value under the key that writes; `None` without a key.
+    pub(crate) fn newest(&self, field: Field, clear: &str) -> Option<String> {
+        self.pseudonyms.first().map(|key| key.pseudonym(field.as_str(), clear))
     }
 
     /// Whether a name of somebody holds what must not be written, whatever the policy says of names.
@@ -75,47 +105,69 @@ impl Sanitizer {
         }
     }
 
-    /// What was found in a name of somebody that the policy would keep, for the record of what was done.
+    /// What was found in a name of somebody that the policy would keep, and whether it only looks like another, for the
+    /// record of what was done.
     pub(crate) fn treated_facet(&self, facet: Facet, path: &str, clear: &str) -> Vec<Treated> {
-        if self.policy.facet(facet) == Action::Pseudonymise || is_pseudonym(clear) {
+        if is_pseudonym(clear) {
             return Vec::new();
         }
-        let action = if self.pseudonyms.is_empty() { Action::Mask } else { Action::Pseudonymise };
-        let spans = self.merge(&mut self.scan_name(clear));
-        let whole = |detector: &str| Treated {
+        let whole = |detector: &str, action| Treated {
             path: path.to_owned(),
             detector: detector.to_owned(),
             action,
             start: None,
             end: None,
         };
-        spans.iter().map(|span| whole(self.name(span.kind))).collect()
+        let alike = is_look_alike(clear).then(|| whole(LOOK_ALIKE, Action::Keep));
+        if self.policy.facet(facet) == Action::Pseudonymise {
+            return alike.into_iter().collect();
+        }
+        let action = if self.pseudonyms.is_empty() { Action::Mask } else { Action::Pseudonymise };
+        let spans = self.merge(&mut self.scan_name(clear));
+        spans.iter().map(|span| whole(self.name(span.kind), action)).chain(alike).collect()
     }
 
-    /// A name of a tool, a server, a model, an agent or a call as it is written.
-    pub(crate) fn treat_name(&self, path: &str, text: &mut String, context: &mut Context<'_>) {
+    /// A name of a tool, a server, a model, an agent or a call as it is written. One that entries are found by is a
+    /// pseudonym as a whole where it holds what must not be written.
+    pub(crate) fn treat_name(&self, field: Option<Field>, path: &str, text: &mut String, context: &mut Context<'_>) {
         let mut hits = self.scan_name(text);
-        if hits.is_empty() {
+        if hits.is_empty() || is_pseudonym(text) {
             return;
         }
         let spans = self.merge(&mut hits);
+        let pseudonym = field.and_then(|field| self.newest(field, text));
         let treated = spans.iter().map(|span| Treated {
             path: path.to_owned(),
             detector: self.name(span.kind).to_owned(),
-            action: stays_text(self.shown_action(text, span)),
+            action: match pseudonym {
+                Some(_) => Action::Pseudonymise,
+                None => stays_text(self.shown_action(text, span)),
+            },
             start: None,
             end: None,
         });
         context.treated.extend(treated);
-        *text = self.apply(text, &spans, stays_text);
+        *text = pseudonym.unwrap_or_else(|| self.apply(text, &spans, stays_text));
     }
 
-    /// A short text about the call, `purpose`, as it is written: treated like any text, under `text` and its key.
+    /// A short text about the call that entries are found by, `purpose`: what would be treated in any text under `text` and
+    /// its key makes the whole a pseudonym, and without keys it is treated like any text.
     ///
     /// # Errors
     /// As [`treat`](Sanitizer::treat).
     pub(crate) fn treat_said(&self, key: &str, text: &mut String, context: &mut Context<'_>) -> Result<()> {
-        self.treat_member(Root::Text, key, text, context)
+        if is_pseudonym(text) {
+            return Ok(());
+        }
+        let (clear, before) = (text.clone(), context.treated.len());
+        self.treat_member(Root::Text, key, text, context)?;
+        if let Some(pseudonym) = self.newest(Field::Purpose, &clear).filter(|_| *text != clear) {
+            *text = pseudonym;
+            for treated in context.treated.iter_mut().skip(before) {
+                *treated = Treated { action: Action::Pseudonymise, start: None, end: None, ..treated.clone() };
+            }
+        }
+        Ok(())
     }
 
     /// The ids of all live pseudonym keys, newest first.
@@ -124,27 +176,39 @@ impl Sanitizer {
     }
 
     /// The pseudonyms of a facet's clear value under all live keys, newest first, whatever the policy says now.
-    pub(crate) fn pseudonyms_of(&self, facet: Facet, clear: &str) -> Vec<String> {
-        self.pseudonyms.iter().map(|key| key.pseudonym(facet.name(), clear)).collect()
+    pub(crate) fn pseudonyms_of(&self, field: Field, clear: &str) -> Vec<String> {
+        self.pseudonyms.iter().map(|key| key.pseudonym(field.as_str(), clear)).collect()
     }
 
-    /// Everything under which a facet's clear value may have been written: its pseudonym under every live key, newest
-    /// first, and the value itself where the policy keeps it or it is a pseudonym already.
+    /// Everything under which a facet's clear value may have been written under this or another policy: its normal form,
+    /// and the pseudonym of that under every live key, newest first. A pseudonym stands for itself.
+    pub(crate) fn terms(&self, field: Field, clear: &str) -> Vec<String> {
+        let clear = normal(clear);
+        let pseudonyms = match domain(field) {
+            Some(_) if !is_pseudonym(&clear) => self.pseudonyms_of(field, &clear),
+            _ => Vec::new(),
+        };
+        std::iter::once(clear.into_owned()).chain(pseudonyms).collect()
+    }
+
+    /// Everything under which a patient's, a user's or a conversation's clear name may stand in a log: as it is, and as a
+    /// pseudonym under every live key, newest first. A pseudonym stands for itself.
     pub fn lookup(&self, facet: Facet, clear: &str) -> Vec<String> {
-        if is_pseudonym(clear) {
-            return vec![clear.to_owned()];
-        }
-        let own = (self.policy.facet(facet) == Action::Keep).then(|| clear.to_owned());
-        own.into_iter().chain(self.pseudonyms_of(facet, clear)).collect()
+        self.terms(facet.field(), clear)
     }
 
-    /// A name of another kind, or a purpose, as a query has to look for it.
-    pub(crate) fn lookup_name(&self, text: &str, said: bool) -> Option<String> {
-        let (mut written, mut context) = (text.to_owned(), Context::new());
-        match said {
-            true => self.treat_said("purpose", &mut written, &mut context).ok()?,
-            false => self.treat_name("", &mut written, &mut context),
+    /// Whether the value of a facet would have been masked when it was recorded, so that nobody can tell whether it was:
+    /// only where there is no key for a pseudonym.
+    pub(crate) fn would_mask(&self, field: Field, clear: &str) -> bool {
+        if !self.pseudonyms.is_empty() || domain(field).is_none() {
+            return false;
         }
-        (written != text).then_some(written)
+        match field {
+            Field::Purpose => {
+                let mut said = clear.to_owned();
+                self.treat_said("purpose", &mut said, &mut Context::new()).is_err() || said != clear
+            }
+            _ => self.is_no_name(clear),
+        }
     }
 }

@@ -25,16 +25,20 @@ mod preset;
 mod pseudonym;
 mod sanitize;
 mod seal;
+mod spelling;
 mod treated;
 
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
+pub(crate) use ids::domain;
 pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
+pub(crate) use pseudonym::key_of;
 pub use pseudonym::{PseudonymKey, is_pseudonym};
 pub use sanitize::Sanitizer;
 pub use seal::{
     MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
 };
+pub(crate) use spelling::{gist, look, normal, normalise};
 pub use treated::{Action, Treated};
 
 /// Whether the floor replaces what stands under this key, whatever the policy: `apiKey`, `PASSWORD`, `card-number`.

@@ -120,6 +120,15 @@ impl Facet {
         }
     }
 
+    /// The facet as entries are found by it.
+    pub(crate) fn field(self) -> crate::entry::Field {
+        match self {
+            Facet::Patient => crate::entry::Field::Patient,
+            Facet::User => crate::entry::Field::User,
+            Facet::Conversation => crate::entry::Field::Conversation,
+        }
+    }
+
     /// The facet with that [`name`](Facet::name).
     pub fn from_name(name: &str) -> Option<Facet> {
         Facet::ALL.into_iter().find(|f| f.name() == name)

@@ -4,6 +4,7 @@
 //! a domain (the type of the field) and the value in one spelling. Several keys can be live: the first writes, all
 //! of them are looked under, so that a rotation keeps older entries findable.
 
+use super::spelling::normal;
 use crate::error::Result;
 use crate::hash::{Hash, to_hex};
 use hmac::{Hmac, KeyInit, Mac};
@@ -81,13 +82,17 @@ pub fn is_pseudonym(text: &str) -> bool {
     text.strip_prefix("ps_").and_then(|t| t.split_once('_')).is_some_and(|(id, tag)| hex(id, 8) && hex(tag, 32))
 }
 
-/// The one spelling of a value. Numbers keep their digits only. Names and ids are compared without case and with one
-/// `-` for whatever separates their parts: `P 1`, `p_1` and `P-1` are one, `P-11-1` and `P-1-11` stay two.
-/// Conversation ids often tell case apart, so they stay as they are.
+/// The id of the key that a pseudonym is made with.
+pub(crate) fn key_of(pseudonym: &str) -> Option<&str> {
+    pseudonym.strip_prefix("ps_").and_then(|rest| rest.split_once('_')).map(|(id, _)| id)
+}
+
+/// The one spelling of a value. Numbers keep their digits only; what is found inside texts has the forms that are usual there.
+/// Names and ids are compared in their normal form and nothing else (Y5): whoever tells `P_1` and `P-1` apart has two
+/// pseudonyms for them.
 fn canonical(domain: &str, clear: &str) -> String {
-    let clear = clear.trim();
+    let clear = normal(clear);
     match domain {
-        "conversation" => clear.to_owned(),
         "ssn" | "card" | "phone" => {
             let digits: String = clear.chars().filter(char::is_ascii_digit).collect();
             let digits = match domain {
@@ -103,20 +108,6 @@ fn canonical(domain: &str, clear: &str) -> String {
             Err(_) => clear.to_lowercase(),
         },
         "email" => clear.to_lowercase(),
-        _ => {
-            let mut out = String::with_capacity(clear.len());
-            let mut gap = false;
-            for c in clear.chars() {
-                if c.is_whitespace() || matches!(c, '-' | '_' | '.' | '/' | ':' | '\u{2010}'..='\u{2015}') {
-                    gap = true;
-                    continue;
-                }
-                if std::mem::take(&mut gap) && !out.is_empty() {
-                    out.push('-');
-                }
-                out.extend(c.to_lowercase());
-            }
-            out
-        }
+        _ => clear.into_owned(),
     }
 }

@@ -1,15 +1,19 @@
 //! Legal holds: what they cover stays, however old it is, until they are released.
 //!
 //! Invariant R9: a hold has no end of its own, and it covers whatever matches it, recorded before it or after. Placing
-//! and releasing are entries; the set of holds in force is what follows from those entries, in order.
+//! and releasing are entries; the set of holds in force is what follows from those entries, in order. Invariant R14: it covers
+//! besides the emergency grants and alerts about whom and what it names, and the alerts about entries that it covers; where
+//! nobody can tell whom an entry means, since it has a pseudonym under a key that the hold has none of, or names only some of
+//! many, it is covered.
 
 use super::SeqSet;
 use super::members::{Members, check_text, text};
-use crate::entry::{Body, Content};
+use crate::entry::{Body, Content, Field, Kind};
 use crate::json::{Json, Object};
-use crate::redact::is_pseudonym;
+use crate::redact::{is_pseudonym, key_of};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 const MAX_VALUES: usize = 10_000;
 
@@ -92,33 +96,57 @@ impl HoldSelector {
     }
 
     /// As [`HoldSelector::matches`], where holds name people by pseudonyms and entries may name them in clear: `aliases`
-    /// gives the pseudonyms of a clear user or patient. `None` says that they cannot be made; then the entry may be
-    /// theirs, and it stays.
+    /// gives the pseudonyms of a clear name. `None` says that they cannot be made; then the entry may be theirs, and it
+    /// stays.
     fn matches_named(&self, seq: u64, body: &Body, aliases: &Aliases<'_>) -> bool {
-        if self.everything {
-            return true;
-        }
-        if !self.seqs.is_empty() && !self.seqs.contains(seq) {
-            return false;
-        }
-        let one = |wanted: &BTreeSet<String>, value: &String| wanted.is_empty() || wanted.contains(value);
-        let named = |person, wanted: &BTreeSet<String>, value: &str| {
-            wanted.contains(value)
-                || !is_pseudonym(value)
-                    && wanted.iter().any(|w| is_pseudonym(w))
-                    && aliases(person, value).is_none_or(|all| all.iter().any(|alias| wanted.contains(alias)))
-        };
-        match &body.content {
-            Content::Call(call) => {
-                one(&self.conversations, &call.conversation_id)
-                    && one(&self.tools, &call.tool_name)
-                    && (self.users.is_empty() || named(Person::User, &self.users, &call.user_id))
-                    && (self.patients.is_empty()
-                        || call.patient_ids.iter().any(|p| named(Person::Patient, &self.patients, p)))
+        match (&body.content, About::of(body)) {
+            (_, Some(about)) => self.matches_about(seq, &about, aliases),
+            (Content::Call(call), None) => {
+                let one = |wanted: &BTreeSet<String>, value: &String| wanted.is_empty() || wanted.contains(value);
+                let named = |field, wanted: &BTreeSet<String>, value: &String| {
+                    wanted.is_empty() || may_name(field, wanted, value, aliases)
+                };
+                self.everything
+                    || self.has_seq(seq)
+                        && one(&self.tools, &call.tool_name)
+                        && named(Field::Conversation, &self.conversations, &call.conversation_id)
+                        && named(Field::User, &self.users, &call.user_id)
+                        && (self.patients.is_empty()
+                            || call.patient_ids.iter().any(|p| may_name(Field::Patient, &self.patients, p, aliases)))
             }
-            // The store's own entries belong to no conversation, user, patient or tool.
-            Content::Own(_) => self.facets().iter().all(|(_, values)| values.is_empty()) && !self.seqs.is_empty(),
+            // The store's other entries belong to no conversation, user, patient or tool.
+            (Content::Own(_), None) => self.everything || self.is_by_number() && self.seqs.contains(seq),
         }
+    }
+
+    /// Whether a grant or an alert is about what this selects: everything that both name agrees, and something does.
+    fn matches_about(&self, seq: u64, about: &About, aliases: &Aliases<'_>) -> bool {
+        if self.everything || self.is_by_number() {
+            return self.everything || self.seqs.contains(seq);
+        }
+        let fields = [Field::Conversation, Field::User, Field::Patient, Field::Tool];
+        let mut agrees = false;
+        for (field, (_, wanted)) in fields.into_iter().zip(self.facets()).filter(|(_, (_, wanted))| !wanted.is_empty())
+        {
+            let Some((_, values)) = about.named.iter().find(|(named, _)| *named == field) else {
+                agrees |= about.entries.len() > MANY;
+                continue;
+            };
+            let meant = |value: &String| value.starts_with(DIGEST) || may_name(field, wanted, value, aliases);
+            if values.len() < MANY && !values.iter().any(meant) {
+                return false;
+            }
+            agrees = true;
+        }
+        agrees && self.has_seq(seq)
+    }
+
+    fn has_seq(&self, seq: u64) -> bool {
+        self.seqs.is_empty() || self.seqs.contains(seq)
+    }
+
+    fn is_by_number(&self) -> bool {
+        !self.everything && self.facets().iter().all(|(_, values)| values.is_empty())
     }
 
     fn to_json(&self) -> Json {
@@ -154,6 +182,57 @@ impl HoldSelector {
         };
         members.end()?;
         Ok(selector)
+    }
+}
+
+/// Alerts name no more values and entries than so many, and not which others there were.
+pub(crate) const MANY: usize = 32;
+/// What a value begins with in an alert where it is too long to stand there.
+pub(crate) const DIGEST: &str = "sha256:";
+
+/// Whether a name in an entry is one of those wanted, or may be: `wanted` has pseudonyms, and none can be compared with it.
+fn may_name(field: Field, wanted: &BTreeSet<String>, value: &str, aliases: &Aliases<'_>) -> bool {
+    let has = |prefix: &str| {
+        let mut rest = wanted.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        rest.next().is_some_and(|w| w.starts_with(prefix) && is_pseudonym(w))
+    };
+    if wanted.contains(value) {
+        return true;
+    }
+    match key_of(value).filter(|_| is_pseudonym(value)) {
+        Some(key) => has("ps_") && !has(&format!("ps_{key}_")),
+        None => has("ps_") && aliases(field, value).is_none_or(|all| all.iter().any(|alias| wanted.contains(alias))),
+    }
+}
+
+/// What an emergency grant or an alert is about.
+#[derive(Debug)]
+pub(super) struct About {
+    /// Whom and what it names.
+    named: Vec<(Field, Vec<String>)>,
+    /// The entries that it is about.
+    pub(super) entries: BTreeSet<u64>,
+}
+
+impl About {
+    /// `None` for all other entries.
+    pub(super) fn of(body: &Body) -> Option<About> {
+        let Content::Own(own) = &body.content else { return None };
+        let detail = own.detail.to_json();
+        let key = detail.get("key").cloned().unwrap_or_default();
+        let (place, fields): (&Json, &[Field]) = match own.kind {
+            Kind::BreakGlassOpened | Kind::BreakGlassClosed => (&detail, &[Field::User, Field::Patient]),
+            Kind::Alert | Kind::AlertAck => (&key, &[Field::User, Field::Patient, Field::Conversation, Field::Tool]),
+            _ => return None,
+        };
+        let values = |value: &Json| match value {
+            Json::Array(items) => items.iter().filter_map(|i| i.as_str().map(str::to_owned)).collect(),
+            one => one.as_str().map(str::to_owned).into_iter().collect::<Vec<_>>(),
+        };
+        let named = fields.iter().filter_map(|field| Some((*field, values(place.get(field.as_str())?)))).collect();
+        let listed = detail.get("entries").and_then(Json::as_array).unwrap_or_default();
+        let one = ["alert", "grant", "crossing"].iter().filter_map(|member| detail.get(member));
+        Some(About { named, entries: listed.iter().chain(one).filter_map(Json::as_u64).collect() })
     }
 }
 
@@ -277,15 +356,8 @@ pub struct Holds {
     others: Vec<u64>,
 }
 
-/// Whom a name in a hold stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Person {
-    User,
-    Patient,
-}
-
 /// The pseudonyms of a clear name; `None` where the keys for them are missing.
-pub(crate) type Aliases<'a> = dyn Fn(Person, &str) -> Option<Vec<String>> + 'a;
+pub(crate) type Aliases<'a> = dyn Fn(Field, &str) -> Option<Vec<String>> + 'a;
 
 impl Holds {
     /// No hold.
@@ -334,7 +406,8 @@ impl Holds {
     }
 
     fn index_of(&mut self, selector: &HoldSelector) -> Option<(&mut Index, Vec<String>)> {
-        if selector.users.iter().chain(&selector.patients).any(|name| is_pseudonym(name)) {
+        let people = selector.users.iter().chain(&selector.patients).chain(&selector.conversations);
+        if people.into_iter().any(|name| is_pseudonym(name)) {
             return None;
         }
         let (index, values) = match selector {
@@ -365,7 +438,7 @@ impl Holds {
             let selector = &hold.selector;
             match selector.everything {
                 true if end > 0 => kept.insert_range(0, end - 1),
-                false if selector.facets().iter().all(|(_, values)| values.is_empty()) => {
+                false if selector.is_by_number() => {
                     kept = kept.union(&selector.seqs);
                 }
                 _ => {}
@@ -416,7 +489,8 @@ impl Holds {
             return true;
         }
         let Content::Call(call) = &body.content else {
-            return false;
+            // Grants and alerts are few.
+            return self.holds.keys().any(|id| !self.others.contains(id) && found(*id));
         };
         let mut look = |index: &Index, value: &String| {
             !index.is_empty() && index.get(value).is_some_and(|ids| ids.iter().any(|id| found(*id)))

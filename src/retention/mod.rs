@@ -24,7 +24,7 @@ pub(crate) use clock::is_within;
 pub use clock::{ClockEvent, ClockState, ClockStatus, ExpiryClock, Frozen};
 pub(crate) use glob::Glob;
 pub use history::PolicyHistory;
-pub(crate) use hold::Person;
+pub(crate) use hold::{DIGEST, MANY};
 pub use hold::{Hold, HoldRelease, HoldSelector, Holds};
 pub use patients::PatientPaths;
 pub use period::Period;

@@ -5,16 +5,19 @@ use super::glob::Glob;
 use super::members::{Members, shown, text};
 use crate::entry::CallLimits;
 use crate::json::{Json, Object, Path};
+use crate::redact::{gist, normal};
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 
 /// Each path is walked for each call of its tools.
 const MAX_PATHS: usize = 1000;
 
-/// Where patients are found in the calls of which tools. `arguments.patient_id` is always looked at.
+/// Where patients are found in the calls of which tools. `arguments.patient_id` is always looked at, however it is written
+/// (`patientId`, `PATIENT_ID`, `patient-ids`, or `patient` with an object that has an `id`).
 ///
 /// A path starts with `arguments` or `result`; `[*]` is every element of a list or every member of an object. A string,
-/// a number (as its digits) or a list of them names patients; anything else at a path names nobody.
+/// a number (as its digits: 17 is the patient `17`), an object with one of these as its `id` or `value`, or a list of them
+/// names patients; anything else at a path names nobody.
 ///
 /// ```
 /// use attestlog::{CallLimits, json::Json, retention::PatientPaths};
@@ -69,8 +72,8 @@ impl PatientPaths {
         limits: &CallLimits,
     ) -> Result<Vec<String>> {
         let mut found = Found { ids: BTreeSet::new(), limits };
-        if let Some(value) = arguments.and_then(|a| a.get("patient_id")) {
-            found.take(value)?;
+        for (key, value) in arguments.and_then(Json::as_object).into_iter().flat_map(Object::iter) {
+            found.member(key, value)?;
         }
         for (_, paths) in self.rules.iter().filter(|(glob, _)| glob.matches(tool)) {
             for path in paths {
@@ -191,17 +194,48 @@ impl Found<'_> {
         }
     }
 
+    /// Takes a member of the arguments if its name says that it is a patient.
+    fn member(&mut self, key: &str, value: &Json) -> Result<()> {
+        match &*gist(key) {
+            "patientid" | "patientids" => self.take(value),
+            "patient" | "patients" => match value {
+                Json::Array(items) => items.iter().try_for_each(|item| self.identified(item)),
+                one => self.identified(one),
+            },
+            _ => Ok(()),
+        }
+    }
+
     fn take(&mut self, value: &Json) -> Result<()> {
         match value {
             Json::Array(items) => items.iter().filter(|i| i.as_array().is_none()).try_for_each(|item| self.take(item)),
-            Json::String(id) if id.is_empty() => Ok(()),
-            Json::String(id) => self.add(id.clone()),
+            Json::Object(_) => self.identified(value),
+            one => self.one(one),
+        }
+    }
+
+    /// Takes an object's id.
+    fn identified(&mut self, value: &Json) -> Result<()> {
+        for (key, value) in value.as_object().into_iter().flat_map(Object::iter) {
+            if matches!(&*gist(key), "id" | "value" | "patientid") {
+                self.one(value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, value: &Json) -> Result<()> {
+        match value {
+            Json::String(id) => self.add(normal(id).into_owned()),
             Json::Number(_) => self.add(value.to_canonical().as_str().to_owned()),
             _ => Ok(()),
         }
     }
 
     fn add(&mut self, id: String) -> Result<()> {
+        if id.is_empty() {
+            return Ok(());
+        }
         if id.len() > self.limits.id_bytes {
             let message =
                 format!("a patient's id of {} bytes, more than the limit of {}", id.len(), self.limits.id_bytes);

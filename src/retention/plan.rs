@@ -2,15 +2,16 @@
 //!
 //! Invariant R12: an entry without retention never goes, nor does one of the store's own that says what happened to the
 //! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
-//! policies, so a dry run says what a purge would do, and an auditor can repeat it.
+//! policies, so a dry run says what a purge would do, and an auditor can repeat it. Invariant R15: an emergency grant that
+//! nobody has reviewed stays, with the entry that says how it ended, however old it is.
 
-use super::hold::Aliases;
+use super::hold::{About, Aliases};
 use super::members::{Members, check_text};
 use super::{Holds, PolicyHistory, SeqSet};
 use crate::entry::{Body, Content, Kind};
 use crate::json::{Json, Object};
 use crate::{Error, Hash, Result, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What becomes of an entry in a purge.
@@ -18,7 +19,7 @@ use std::fmt;
 pub enum Fate {
     /// It stays for ever: one of the store's own entries.
     Permanent,
-    /// It stays: it has not expired.
+    /// It stays: it has not expired, or is of an emergency grant that nobody has reviewed.
     Live,
     /// It has expired, and a hold keeps it.
     Held,
@@ -107,6 +108,9 @@ pub struct Planner<'a> {
     holds: &'a Holds,
     policies: &'a PolicyHistory,
     aliases: Option<&'a Aliases<'a>>,
+    reviewed: BTreeSet<u64>,
+    /// By hold, what it keeps: alerts about that are kept too.
+    held: BTreeMap<u64, SeqSet>,
     plan: PurgePlan,
 }
 
@@ -127,7 +131,12 @@ impl<'a> Planner<'a> {
             kept_by_hold: 0,
             next: BTreeMap::new(),
         };
-        Planner { holds, policies, aliases: None, plan }
+        Planner { holds, policies, aliases: None, reviewed: BTreeSet::new(), held: BTreeMap::new(), plan }
+    }
+
+    /// With the emergency grants that were reviewed and not used since, by their seqs. All others stay.
+    pub fn reviewed(self, grants: BTreeSet<u64>) -> Planner<'a> {
+        Planner { reviewed: grants, ..self }
     }
 
     /// With what tells the pseudonyms of people whom entries name in clear: holds name them by pseudonym.
@@ -135,7 +144,8 @@ impl<'a> Planner<'a> {
         Planner { aliases: Some(aliases), ..self }
     }
 
-    /// Takes the entry at `seq` into the plan, once, and says what becomes of it. Ascending order is fastest.
+    /// Takes the entry at `seq` into the plan, once, and says what becomes of it. In ascending order: an alert is held
+    /// with the entries before it that it is about.
     pub fn consider(&mut self, seq: u64, body: &Body) -> Fate {
         let Some(retention) = body.retention.as_ref().filter(|_| may_expire(body)) else {
             return Fate::Permanent;
@@ -145,21 +155,41 @@ impl<'a> Planner<'a> {
             self.stays(&retention.class, until);
             return Fate::Live;
         }
-        let covering = match self.aliases {
+        let about = About::of(body);
+        let mut covering = match self.aliases {
             Some(aliases) => self.holds.covering_named(seq, body, aliases),
             None => self.holds.covering(seq, body),
         };
+        if let Some(about) = &about {
+            let keeps = |held: &SeqSet| about.entries.iter().any(|seq| held.contains(*seq));
+            covering.extend(self.held.iter().filter(|(_, held)| keeps(held)).map(|(hold, _)| *hold));
+        }
         if !covering.is_empty() {
             for hold in covering {
                 *self.plan.by_hold.entry(hold).or_default() += 1;
+                self.held.entry(hold).or_default().insert(seq);
             }
             self.plan.kept_by_hold += 1;
             self.count(body, &retention.class).kept_by_hold += 1;
             return Fate::Held;
         }
+        if about.is_some_and(|about| self.wants_review(seq, body, &about)) {
+            return Fate::Live;
+        }
         self.plan.expired.insert(seq);
         self.count(body, &retention.class).expired += 1;
         Fate::Expired
+    }
+
+    /// Whether an entry is of a grant that was not reviewed.
+    fn wants_review(&self, seq: u64, body: &Body, about: &About) -> bool {
+        match &body.content {
+            Content::Own(own) if own.kind == Kind::BreakGlassOpened => !self.reviewed.contains(&seq),
+            Content::Own(own) if own.kind == Kind::BreakGlassClosed => {
+                !about.entries.iter().all(|grant| self.reviewed.contains(grant))
+            }
+            _ => false,
+        }
     }
 
     /// Takes an entry into the plan of which only this is known: its class, and its end, which has not come.

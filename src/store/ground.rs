@@ -13,6 +13,8 @@ pub(crate) trait Ground {
     fn policies(&self) -> Arc<Policies>;
     /// Whether the store's keys are here, so that values can be sealed.
     fn has_keys(&self) -> bool;
+    /// Whether the store has keys, here or elsewhere.
+    fn is_keyed(&self) -> bool;
     fn random(&self, out: &mut [u8]);
     /// The keyed digest of a whole result, where there is a key.
     fn digest(&self, whole: &[u8]) -> Option<String>;
@@ -31,6 +33,10 @@ impl Ground for Shared {
 
     fn has_keys(&self) -> bool {
         self.keys().is_some()
+    }
+
+    fn is_keyed(&self) -> bool {
+        !self.ledger().pseudonym_keys.is_empty()
     }
 
     fn random(&self, out: &mut [u8]) {

@@ -285,9 +285,7 @@ impl AuditLog {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed).
     pub fn spellings(&self, field: Field, value: &str) -> Result<Vec<String>> {
-        let policies = self.policies_for_search()?;
-        let of = crate::Query::new().facet(field, value).resolved(policies.sanitizer.as_ref());
-        Ok(of.into_iter().flat_map(|(_, spellings)| spellings).collect())
+        Ok(self.policies_for_search()?.terms(field, value))
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {

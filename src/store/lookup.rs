@@ -2,7 +2,7 @@
 
 use super::Snapshot;
 use super::merge::Row;
-use super::pending::BATCH;
+use super::pending::{BATCH, Generation};
 use super::rollup::Cell;
 use super::tables::{self, Stored, on_shelf, shelf, term_key};
 use super::zones;
@@ -12,6 +12,7 @@ use redb::AccessGuard;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// The rows of one term in the file, one after the other. Going on costs less than looking for the next one.
 pub(crate) struct Postings(redb::Range<'static, (u8, u64, u64), &'static [u8]>);
@@ -47,6 +48,18 @@ impl Snapshot {
     pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
         let key = term_key(value.as_bytes());
         Ok(self.terms()?.get((field as u8, &*key)).stored()?.map(|id| id.value()))
+    }
+
+    /// Whether any entry has a value of this facet that begins so.
+    pub(crate) fn any_term(&self, field: Field, prefix: &str) -> Result<bool> {
+        let newest = |generation: &Arc<Generation>| {
+            generation.read().terms(field).iter().any(|(value, _)| value.starts_with(prefix))
+        };
+        if self.generations.iter().any(newest) {
+            return Ok(true);
+        }
+        let row = self.terms()?.range((field as u8, prefix.as_bytes())..).stored()?.next().transpose().stored()?;
+        Ok(row.is_some_and(|(key, _)| key.value().0 == field as u8 && key.value().1.starts_with(prefix.as_bytes())))
     }
 
     /// The values of a facet with their ids. A value too long to stand in the index itself is taken from the first

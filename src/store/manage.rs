@@ -8,9 +8,9 @@ use super::writer::Core;
 use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::policy::PolicySet;
-use crate::redact::{Context, Facet, Root, is_pseudonym};
-use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector, Person};
-use crate::{Error, ErrorKind, Kind, Result};
+use crate::redact::{Context, Facet, Root, is_pseudonym, normal};
+use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector};
+use crate::{Error, ErrorKind, Field, Kind, Result};
 use std::collections::BTreeSet;
 
 impl AuditLog {
@@ -36,8 +36,9 @@ impl AuditLog {
     }
 
     /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later.
-    /// Users, patients and conversations are named by their clear values. The entry names users and patients by pseudonym
-    /// wherever the store has keys, whatever the policy says: it stays when everything else about them is gone.
+    /// Users, patients, conversations and tools are named by their clear values. The entry names users, patients and
+    /// conversations by pseudonym wherever the store has keys, whatever the policy says: it stays when everything else about
+    /// them is gone. Emergency grants and alerts about a user or patient whom it names are held with the calls.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput): no case, reason or actor, or a selector that selects nothing; as
@@ -46,9 +47,10 @@ impl AuditLog {
         let shared = self.shared();
         let names = shared.names_of(&covering);
         let covering = HoldSelector {
-            conversations: shared.spellings(Facet::Conversation, covering.conversations),
-            users: shared.people(Facet::User, covering.users),
-            patients: shared.people(Facet::Patient, covering.patients),
+            conversations: shared.people(Field::Conversation, covering.conversations),
+            users: shared.people(Field::User, covering.users),
+            patients: shared.people(Field::Patient, covering.patients),
+            tools: shared.tools(covering.tools)?,
             ..covering
         };
         let named =
@@ -182,46 +184,53 @@ impl Shared {
         self.unnamed(text)
     }
 
-    pub(crate) fn spellings(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
-        match &self.policies().sanitizer {
-            Some(sanitizer) => clear.iter().flat_map(|value| sanitizer.lookup(facet, value)).collect(),
-            None => clear,
-        }
+    /// Everything under which entries may have a value of a facet.
+    pub(crate) fn spellings(&self, field: Field, value: &str) -> Vec<String> {
+        self.policies().terms(field, value)
     }
 
-    /// How a hold names these people: by their pseudonyms under every live key, in clear only where there is none.
-    fn people(&self, facet: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
-        let name = |value: String| match self.alias(facet, &value) {
-            Some(aliases) if !is_pseudonym(&value) => aliases,
-            _ => vec![value],
+    /// How a hold names these people and conversations: by their pseudonyms under every live key, in clear only where there
+    /// is none.
+    fn people(&self, field: Field, clear: BTreeSet<String>) -> BTreeSet<String> {
+        let name = |value: String| match self.alias(field, &value) {
+            Some(aliases) => aliases,
+            None => vec![normal(&value).into_owned()],
         };
         clear.into_iter().flat_map(name).collect()
+    }
+
+    /// How a hold names these tools: by every spelling, but not in clear where that has a hidden name in it.
+    fn tools(&self, clear: BTreeSet<String>) -> Result<BTreeSet<String>> {
+        let mut tools = BTreeSet::new();
+        for tool in clear {
+            let hides = self.clean(&tool)? != tool;
+            let aliases = self.alias(Field::Tool, &tool).filter(|_| hides);
+            tools.extend(aliases.unwrap_or_else(|| self.spellings(Field::Tool, &tool)));
+        }
+        Ok(tools)
     }
 
     /// The clear names in a hold that its reason must not repeat.
     fn names_of(&self, covering: &HoldSelector) -> Names {
         let facets = [(Facet::Patient, &covering.patients), (Facet::User, &covering.users)];
-        let clear = facets.into_iter().flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
-        Names::new(
-            clear
-                .filter(|(_, name)| !is_pseudonym(name))
-                .filter_map(|(facet, name)| Some((facet, name.clone(), self.alias(facet, name)?.into_iter().next()?))),
-        )
+        let facets = facets.into_iter().chain([(Facet::Conversation, &covering.conversations)]);
+        let clear = facets.flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
+        Names::new(clear.filter_map(|(facet, name)| {
+            Some((facet, name.clone(), self.alias(facet.field(), name)?.into_iter().next()?))
+        }))
     }
 
-    /// The pseudonyms of a clear name under every live key, the newest first; `None` where there is no key.
-    fn alias(&self, facet: Facet, clear: &str) -> Option<Vec<String>> {
+    /// The pseudonyms of a clear name under every live key, the newest first; `None` where there is no key, or of a
+    /// pseudonym.
+    fn alias(&self, field: Field, clear: &str) -> Option<Vec<String>> {
         let policies = self.policies();
-        let all = policies.sanitizer.as_ref()?.pseudonyms_of(facet, clear);
-        (!all.is_empty()).then_some(all)
+        let all = policies.sanitizer.as_ref()?.pseudonyms_of(field, clear);
+        (!all.is_empty() && !is_pseudonym(clear)).then_some(all)
     }
 
-    /// What tells a purge the pseudonyms of people whom entries name in clear.
-    pub(super) fn aliases(&self) -> impl Fn(Person, &str) -> Option<Vec<String>> + '_ {
-        |person, clear| match person {
-            Person::User => self.alias(Facet::User, clear),
-            Person::Patient => self.alias(Facet::Patient, clear),
-        }
+    /// What tells a purge the pseudonyms of what entries name in clear.
+    pub(super) fn aliases(&self) -> impl Fn(Field, &str) -> Option<Vec<String>> + '_ {
+        |field, clear| self.alias(field, clear)
     }
 
     /// Makes the policies ready again after the keys changed.

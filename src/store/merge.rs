@@ -10,6 +10,7 @@ use super::guard::guarded;
 use super::pending::{Generation, Index};
 use super::posting::{self, List};
 use super::rollup::Cell;
+use super::rows::row_order;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored, shelf, term_key};
 use super::varint::{read_varint, unzigzag, write_varint, zigzag};
@@ -93,7 +94,7 @@ pub(crate) const SALT_BYTES: usize = 16;
 pub(crate) struct Row<'a> {
     /// With field and term it gives the inner hash.
     pub salt: [u8; SALT_BYTES],
-    /// Its place among the rows of its batch, which are ordered by facet number, then by the bytes of the term.
+    /// Its place among the rows of its batch, in the order of [`row_order`].
     pub position: u64,
     /// Every seq that had the term when the batch was written; some may have been purged since.
     pub list: List<'a>,
@@ -173,8 +174,7 @@ impl Merge {
             done: 0,
         };
         let mut ids: HashMap<Field, Vec<u64>> = HashMap::new();
-        let mut tree = Frontier::empty();
-        let mut position = 0;
+        let mut order: Vec<(Field, usize)> = Vec::new();
         for &field in Field::ALL {
             let lists = index.terms(field);
             let mut field_ids = Vec::with_capacity(lists.len());
@@ -190,20 +190,21 @@ impl Merge {
                 };
                 field_ids.push(id);
             }
-            let mut order: Vec<usize> = (0..lists.len()).collect();
-            order.sort_by(|&a, &b| lists[a].0.cmp(&lists[b].0));
-            let mut salts = vec![0; lists.len() * SALT_BYTES];
-            random.fill(&mut salts);
-            for (&i, salt) in order.iter().zip(salts.as_chunks::<SALT_BYTES>().0) {
-                let (value, offsets) = &lists[i];
-                let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
-                let list = posting::encode(&seqs);
-                let row = Row { salt: *salt, position, list: List { first: seqs[0], bytes: &list } };
-                tree.append(row.leaf(field, value), &mut |_, _, _| {});
-                merge.rows.push(((shelf(field), field_ids[i], seqs[0]), row.encode()));
-                position += 1;
-            }
+            order.extend((0..lists.len()).map(|i| (field, i)));
             ids.insert(field, field_ids);
+        }
+        let place = |&(field, i): &(Field, usize)| row_order(field, &index.terms(field)[i].0);
+        order.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+        let mut salts = vec![0; order.len() * SALT_BYTES];
+        random.fill(&mut salts);
+        let mut tree = Frontier::empty();
+        for ((position, &(field, i)), salt) in (0..).zip(&order).zip(salts.as_chunks::<SALT_BYTES>().0) {
+            let (value, offsets) = &index.terms(field)[i];
+            let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
+            let list = posting::encode(&seqs);
+            let row = Row { salt: *salt, position, list: List { first: seqs[0], bytes: &list } };
+            tree.append(row.leaf(field, value), &mut |_, _, _| {});
+            merge.rows.push(((shelf(field), ids[&field][i], seqs[0]), row.encode()));
         }
         merge.rows.sort_unstable_by_key(|(key, _)| *key);
         merge.new_terms.sort_unstable();

@@ -88,7 +88,7 @@ pub(crate) use prints::{Hashes, Print, Prints, Tally};
 pub use purge::Purged;
 pub(crate) use rewrite::covers;
 pub(crate) use rollup::Cell;
-pub(crate) use rows::{BatchRows, IndexRow};
+pub(crate) use rows::{BatchRows, IndexRow, row_order};
 pub(crate) use scan::Kept;
 pub(crate) use sender::REMEMBERED;
 #[cfg(feature = "owner")]

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::entry::Field;
 use crate::json::{Json, Path};
 use crate::redact::{Action, Facet, Treated, sealed_subject};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 /// In a text of the store's own entries, names of up to this many words are looked for.
@@ -166,11 +166,11 @@ impl Shared {
                 let (Some(first), Some(last)) = (window.first(), window.last()) else { continue };
                 let Some(clear) = text.get(first.start..last.end) else { continue };
                 for (facet, field) in &hidden {
-                    let spellings = pseudonyms(sanitizer, *facet, clear);
-                    for pseudonym in &spellings {
-                        if knows(&snapshot, *field, pseudonym)? {
-                            let newest = spellings.first().unwrap_or(pseudonym).clone();
-                            names.push((*facet, clear.to_owned(), newest));
+                    for name in usual(clear) {
+                        let spellings = pseudonyms(sanitizer, *facet, &name);
+                        let mut known = spellings.iter().map(|pseudonym| knows(&snapshot, *field, pseudonym));
+                        if known.try_fold(false, |found, known| Ok::<_, crate::Error>(found || known?))? {
+                            names.extend(spellings.into_iter().next().map(|newest| (*facet, clear.to_owned(), newest)));
                             break;
                         }
                     }
@@ -179,6 +179,13 @@ impl Shared {
         }
         Ok(Names::new(names).replaced(&text).unwrap_or(text))
     }
+}
+
+/// The usual spellings of what may be a name: as it stands, in upper and lower case, with `-` and `_` between its parts.
+fn usual(clear: &str) -> BTreeSet<String> {
+    let parts: Vec<&str> = words(clear).filter_map(|word| clear.get(word)).collect();
+    let joined = [clear.to_owned(), parts.join("-"), parts.join("_"), parts.join(" ")];
+    joined.into_iter().flat_map(|name| [name.to_uppercase(), name.to_lowercase(), name]).collect()
 }
 
 /// Whether any entry has this value.

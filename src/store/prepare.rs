@@ -5,8 +5,8 @@
 use super::Shared;
 use super::ground::Ground;
 use super::names::Names;
-use super::subjects::{CallKeys, NewSubject, pseudonyms};
-use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Sender, Summary, ToolCall};
+use super::subjects::{CallKeys, NewSubject};
+use crate::entry::{Call, CallError, CallResult, Completion, Field, Outcome, Phase, Sender, Summary, ToolCall};
 use crate::json::{Json, Path};
 use crate::policy::Policies;
 use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated};
@@ -36,6 +36,7 @@ impl Shared {
 
 /// Makes a call ready for recording.
 pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
+    call.normalise();
     call.validate(ground.limits())?;
     call.restate_posed();
     let policies = ground.policies();
@@ -51,6 +52,9 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     };
     let mut patients = policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, ground.limits())?;
     patients.append(&mut call.patient_ids);
+    patients.sort_unstable();
+    patients.dedup();
+    check_nameable(ground, sanitizer, &call, &patients)?;
     let mut keys = CallKeys::new(ground, sanitizer, &patients, &call.user_id);
     let mut random = |out: &mut [u8]| {
         ground.random(out);
@@ -83,12 +87,18 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
     let user_id = treatment.facet(Facet::User, "user_id", &call.user_id);
     let conversation_id = treatment.facet(Facet::Conversation, "conversation_id", &call.conversation_id);
-    let tool_name = treatment.name("tool_name", call.tool_name);
-    let mut name = |path: &str, text: Option<String>| text.map(|text| treatment.name(path, text));
-    let (model, agent_id) = (name("model", call.model), name("agent_id", call.agent_id));
-    let (tool_server, call_id) = (name("tool_server", call.tool_server), name("call_id", call.call_id));
+    let tool_name = treatment.name(Some(Field::Tool), "tool_name", call.tool_name.clone());
+    let retention_class = match call.retention_class {
+        None if tool_name != call.tool_name => class_of(policies, &call.tool_name, &tool_name, &patient_ids),
+        said => said,
+    };
+    let mut name = |of, path: &str, text: Option<String>| text.map(|text| treatment.name(of, path, text));
+    let (model, agent_id) =
+        (name(Some(Field::Model), "model", call.model), name(Some(Field::Agent), "agent_id", call.agent_id));
+    let tool_server = name(Some(Field::Server), "tool_server", call.tool_server);
+    let call_id = name(None, "call_id", call.call_id);
     let sender = call.sender.map(|s| treatment.sender(s)).transpose()?;
-    let purpose = call.purpose.map(|text| treatment.said("purpose", text)).transpose()?;
+    let purpose = call.purpose.map(|text| treatment.purpose(text)).transpose()?;
     let treated = treatment.finish();
     let subject = keys.into_fresh();
     let recorded = Call {
@@ -120,11 +130,50 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     Ok(Prepared {
         call: Box::new(recorded),
         timestamp: call.timestamp,
-        retention_class: call.retention_class,
+        retention_class,
         retain_until: call.retain_until,
         subject,
         numbers_batch: false,
     })
+}
+
+/// Refuses a name that has to be a pseudonym where the store has keys for it, and they are not here: masked, it would be
+/// found by nobody, and a proof would say that it is not there.
+fn check_nameable(ground: &dyn Ground, sanitizer: &Sanitizer, call: &ToolCall, patients: &[String]) -> Result<()> {
+    if sanitizer.pseudonym_keys().next().is_some() || !ground.is_keyed() {
+        return Ok(());
+    }
+    let required =
+        [(Field::Conversation, &call.conversation_id), (Field::User, &call.user_id), (Field::Tool, &call.tool_name)];
+    let optional = [
+        (Field::Model, &call.model),
+        (Field::Agent, &call.agent_id),
+        (Field::Server, &call.tool_server),
+        (Field::Purpose, &call.purpose),
+    ];
+    let optional = optional.into_iter().filter_map(|(field, name)| Some((field, name.as_ref()?)));
+    let patients = patients.iter().map(|name| (Field::Patient, name));
+    match required.into_iter().chain(optional).chain(patients).find(|(field, name)| sanitizer.would_mask(*field, name))
+    {
+        None => Ok(()),
+        Some((field, _)) => Err(Error::new(
+            ErrorKind::Key,
+            format!(
+                "this {} must not be written as it is, and the key for its pseudonym is missing; bring back the store's key \
+                 file",
+                field.as_str()
+            ),
+        )),
+    }
+}
+
+/// The class of a tool that is written under another name, which no rule of the policy fits: where that keeps the call no
+/// shorter.
+fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String]) -> Option<String> {
+    let (retention, now) = (&policies.set.retention, Timestamp::from_nanos(0));
+    let class = retention.assign(tool, false, None, None, now).ok()?.class;
+    retention.assign(written, !patients.is_empty(), Some(&class), None, now).ok()?;
+    Some(class)
 }
 
 /// How a call ended, and with which error, as far as its result says.
@@ -199,9 +248,10 @@ impl Treatment<'_> {
     }
 
     /// A name of the entry's own that is no person's.
-    fn name(&mut self, path: &str, mut text: String) -> String {
-        self.sanitizer.treat_name(path, &mut text, &mut self.context);
-        self.unnamed(path, text)
+    fn name(&mut self, field: Option<Field>, path: &str, clear: String) -> String {
+        let mut text = clear.clone();
+        self.sanitizer.treat_name(field, path, &mut text, &mut self.context);
+        self.unnamed(field, path, &clear, text)
     }
 
     /// Records are told apart by their sender, so nothing that several ids may share stands in the place of one.
@@ -211,20 +261,22 @@ impl Treatment<'_> {
                 "sender: its id looks like a secret, a card or an account number; use another one",
             ));
         }
-        Ok(Sender::new(self.unnamed("sender", id), number))
+        Ok(Sender::new(self.unnamed(None, "sender", &id, id.clone()), number))
     }
 
-    /// A short text about the call.
-    fn said(&mut self, key: &str, mut text: String) -> Result<String> {
-        self.sanitizer.treat_said(key, &mut text, &mut self.context)?;
-        Ok(self.unnamed(key, text))
+    /// What the call was for.
+    fn purpose(&mut self, clear: String) -> Result<String> {
+        let mut text = clear.clone();
+        self.sanitizer.treat_said("purpose", &mut text, &mut self.context)?;
+        Ok(self.unnamed(Some(Field::Purpose), "purpose", &clear, text))
     }
 
-    fn unnamed(&mut self, path: &str, text: String) -> String {
+    /// A text without hidden names. Where entries are found by it, it is a pseudonym as a whole if there are any.
+    fn unnamed(&mut self, field: Option<Field>, path: &str, clear: &str, text: String) -> String {
         let Some((clean, of)) = self.names.renamed(&text) else { return text };
         let (path, detector, action) = (path.to_owned(), of.to_owned(), Action::Pseudonymise);
         self.named.push(Treated { path, detector, action, start: None, end: None });
-        clean
+        field.and_then(|field| self.sanitizer.newest(field, clear)).unwrap_or(clean)
     }
 
     /// A facet as it is written. One that the policy keeps, but that has a hidden name in it, is a pseudonym too: it is
@@ -232,9 +284,8 @@ impl Treatment<'_> {
     fn facet(&mut self, facet: Facet, path: &str, clear: &str) -> String {
         self.named.extend(self.sanitizer.treated_facet(facet, path, clear));
         let written = self.sanitizer.facet(facet, clear);
-        let hidden = || pseudonyms(self.sanitizer, facet, clear).into_iter().next();
         match self.names.replaced(&written) {
-            Some(_) => hidden().unwrap_or(written),
+            Some(_) => self.sanitizer.newest(facet.field(), clear).unwrap_or(written),
             None => written,
         }
     }

@@ -23,7 +23,7 @@ use crate::ledger::Ledger;
 use crate::query::Query;
 use crate::retention::{Planner, PurgePlan, PurgeRecord};
 use crate::{Error, ErrorKind, Kind, Result, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -62,7 +62,8 @@ impl AuditLog {
         let status = self.clock_status()?;
         status.check()?;
         let snapshot = shared.stored()?;
-        guarded(|| Ok(plan(shared, &snapshot, status.now, snapshot.size)?.plan))
+        let reviewed = self.reviewed_grants()?;
+        guarded(|| Ok(plan(shared, &snapshot, status.now, snapshot.size, reviewed)?.plan))
     }
 
     /// Takes what has expired out of the log. Every checkpoint that was ever signed stays provable, and so does every
@@ -110,7 +111,8 @@ impl AuditLog {
     fn purge_once(&self, actor: &str, cut_off: Timestamp) -> Result<Option<Purged>> {
         let shared = self.shared();
         let snapshot = shared.stored()?;
-        let Planned { plan, days, ledger } = plan(shared, &snapshot, cut_off, snapshot.state.indexed)?;
+        let reviewed = self.reviewed_grants()?;
+        let Planned { plan, days, ledger } = plan(shared, &snapshot, cut_off, snapshot.state.indexed, reviewed)?;
         let record = plan.record(actor, ledger.history()?)?;
         let bytes_before = shared.bytes()?;
         let nothing = Purged {
@@ -187,11 +189,17 @@ struct Planned {
 }
 
 /// What has expired of the entries below `end`.
-fn plan(shared: &Shared, snapshot: &Snapshot, cut_off: Timestamp, end: u64) -> Result<Planned> {
+fn plan(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    cut_off: Timestamp,
+    end: u64,
+    reviewed: BTreeSet<u64>,
+) -> Result<Planned> {
     let ledger = shared.ledger();
     let history = ledger.history()?;
     let aliases = shared.aliases();
-    let mut planner = Planner::new(cut_off, &ledger.holds, history).named(&aliases);
+    let mut planner = Planner::new(cut_off, &ledger.holds, history).named(&aliases).reviewed(reviewed);
     let mut days: BTreeMap<(String, i32), u64> = BTreeMap::new();
     let mut batches = Vec::new();
     snapshot.scan_batches(&mut |first, end, _| {

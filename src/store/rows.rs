@@ -9,6 +9,7 @@ use super::pending::BATCH;
 use super::tables::{self, Stored, shelf};
 use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
+use crate::redact::is_pseudonym;
 use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
 
@@ -57,6 +58,21 @@ pub(crate) struct BatchRows {
     asked: usize,
 }
 
+/// Where a row stands among the others of its batch (M3): pseudonyms behind everything else, by facet number but for
+/// conversations, which come between outcomes and triggers, and then by the bytes of the term. So beside the place of somebody's
+/// clear name or pseudonym stand rows of the same facet, of one that names nobody, or pseudonyms.
+pub(crate) fn row_order(field: Field, term: &str) -> (bool, u8, &str) {
+    let number = if field == Field::Conversation { Field::Outcome as u8 * 2 + 1 } else { field as u8 * 2 };
+    (is_pseudonym(term), number, term)
+}
+
+/// The facets in the order of their rows.
+fn row_fields() -> impl Iterator<Item = Field> {
+    let mut fields = Field::ALL.to_vec();
+    fields.sort_unstable_by_key(|field| row_order(*field, "").1);
+    fields.into_iter()
+}
+
 /// The leaves of a batch's tree.
 #[derive(Debug, Default)]
 pub(crate) struct Leaves(pub Vec<Hash>);
@@ -93,7 +109,8 @@ impl BatchRows {
     fn take(&mut self, row: IndexRow, leaf: Hash, terms: &[(Field, &str)]) {
         self.placed.push((row.position, leaf));
         let mut wanted = false;
-        while let Some(&asked) = terms.get(self.asked).filter(|asked| **asked <= (row.field, &*row.term)) {
+        let place = row_order(row.field, &row.term);
+        while let Some(&asked) = terms.get(self.asked).filter(|asked| row_order(asked.0, asked.1) <= place) {
             if asked != (row.field, &*row.term) {
                 self.gap(Some(row.position));
             }
@@ -140,8 +157,8 @@ impl BatchRows {
 }
 
 impl Snapshot {
-    /// Every index batch with the rows that show whether and where it has these terms, which are sorted by facet number
-    /// and bytes. Reads the whole index once.
+    /// Every index batch with the rows that show whether and where it has these terms, which are in the order of rows
+    /// ([`row_order`]). Reads the whole index once.
     pub(crate) fn batch_rows(&self, terms: &[(Field, &str)]) -> Result<Vec<BatchRows>> {
         let mut batches = Vec::new();
         self.scan_batches(&mut |first, end, seq| {
@@ -151,8 +168,11 @@ impl Snapshot {
             Ok(())
         })?;
         let rows = self.postings()?;
-        for &field in Field::ALL {
+        for (hidden, field) in [false, true].into_iter().flat_map(|hidden| row_fields().map(move |f| (hidden, f))) {
             self.terms_in_order(field, &mut |term, id| {
+                if is_pseudonym(term) != hidden {
+                    return Ok(());
+                }
                 for row in rows.range((shelf(field), id, 0)..(shelf(field), id, self.indexed)).stored()? {
                     let (key, row) = row.stored()?;
                     let first = key.value().2;

@@ -7,8 +7,9 @@ use super::piece::{Ground, Indexed};
 use super::terms::Joined;
 use crate::entry::Field;
 use crate::merkle;
+use crate::redact::is_pseudonym;
 use crate::retention::{Bits, SeqSet};
-use crate::store::{BATCH, Husk, Row};
+use crate::store::{BATCH, Husk, Row, row_order};
 use crate::{Hash, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -41,9 +42,9 @@ pub(super) struct Compared {
     rows: u64,
     /// The ids of their terms.
     terms: Vec<u64>,
-    /// Place and hash of each row that the facet's values should have, in the order of these; nothing for one that is not
-    /// there.
-    read: Vec<Option<(u64, Hash)>>,
+    /// Place and hash of each row that the facet's values should have, in the order of these, and whether its value is a
+    /// pseudonym; nothing for one that is not there.
+    read: Vec<Option<(u64, Hash, bool)>>,
     /// Whether each of the facet's values has a term.
     named: bool,
     /// Place and hash of what is left of rows, in order.
@@ -110,7 +111,7 @@ impl<'a> Batch<'a> {
         let mut whole = true;
         // Rows, in the order in which their places should be, and then what purges left of others.
         let mut leaves: Vec<(u64, Hash)> = Vec::new();
-        let mut husks = Vec::new();
+        let (mut husks, mut rows) = (Vec::new(), Vec::new());
         for (part, mut compared) in Batch::parts().zip(parts) {
             out.findings.append(&mut compared.findings);
             out.rows += compared.rows;
@@ -120,21 +121,30 @@ impl<'a> Batch<'a> {
                 Part::Column => (out.column_root, out.expiries) = (compared.column_root, compared.expiries),
                 Part::Rows(field) => {
                     whole &= compared.named;
-                    for (i, row) in compared.read.into_iter().enumerate() {
-                        let Some((position, leaf)) = row else {
-                            whole = false;
-                            continue;
-                        };
-                        let before = leaves.last().map(|(position, _)| *position);
-                        let taken = husks.binary_search_by_key(&position, |(position, _)| *position).is_ok();
-                        if taken || before.is_some_and(|before| before >= position) {
-                            let values = self.values(field);
-                            let (value, places) = values.get(i);
-                            let detail = format!("the row of {} has another place in its batch", name(field, value));
-                            out.findings.push(Finding::new(K::IndexRowChanged, self.first(places), detail));
-                        }
-                        leaves.push((position, leaf));
+                    rows.push((field, compared.read));
+                }
+            }
+        }
+        rows.sort_unstable_by_key(|(field, _)| row_order(*field, "").1);
+        for hidden in [false, true] {
+            for (field, read) in &rows {
+                for (i, row) in read.iter().enumerate() {
+                    let Some((position, leaf, _)) = *row else {
+                        whole = false;
+                        continue;
+                    };
+                    if row.is_some_and(|(_, _, pseudonym)| pseudonym != hidden) {
+                        continue;
                     }
+                    let before = leaves.last().map(|(position, _)| *position);
+                    let taken = husks.binary_search_by_key(&position, |(position, _)| *position).is_ok();
+                    if taken || before.is_some_and(|before| before >= position) {
+                        let values = self.values(*field);
+                        let (value, places) = values.get(i);
+                        let detail = format!("the row of {} has another place in its batch", name(*field, value));
+                        out.findings.push(Finding::new(K::IndexRowChanged, self.first(places), detail));
+                    }
+                    leaves.push((position, leaf));
                 }
             }
         }
@@ -205,7 +215,7 @@ impl<'a> Batch<'a> {
             };
             match rows.read(term, check)? {
                 Some(Some((position, leaf, wrong))) => {
-                    out.read[i] = Some((position, leaf));
+                    out.read[i] = Some((position, leaf, is_pseudonym(value)));
                     if let Some(wrong) = wrong {
                         let detail = format!("the index does not list it rightly under {}", name(field, value));
                         out.find(K::IndexRowChanged, wrong, detail);

@@ -1,1 +1,3 @@
 //! The agent itself, or whoever chooses its arguments.
+
+mod identities;

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod completeness;
 
 use super::store_common::clock;
 use attestlog::json::{Json, Limits};

@@ -111,8 +111,13 @@ pub struct Context {
 impl Context {
     /// A report about `subject`, with no period, of a log of which nothing is known.
     pub fn new(subject: Subject) -> Context {
+        let normal = |id: String| crate::redact::normal(&id).into_owned();
         Context {
-            subject,
+            subject: match subject {
+                Subject::Patient(id) => Subject::Patient(normal(id)),
+                Subject::User(id) => Subject::User(normal(id)),
+                Subject::Disclosures(id) => Subject::Disclosures(normal(id)),
+            },
             recorded_as: Vec::new(),
             start: None,
             end: None,

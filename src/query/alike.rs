@@ -1,0 +1,46 @@
+//! Names in the log that only look like another.
+
+use crate::redact::{domain, gist, is_pseudonym, normal};
+use crate::{AuditLog, Field, Result};
+use std::collections::BTreeSet;
+
+/// No more are told.
+const MOST: usize = 20;
+
+impl AuditLog {
+    /// The values of a facet in the log that look like `value` and are others, at most 20: with letters of another script
+    /// (`Р-1` in Cyrillic letters and `P-1`), wide or mathematical letters, another case or other separators (`p_1`). A query
+    /// for the one does not find the other. What stands in the log as a pseudonym cannot be compared; the entries of such names say so in `treated`.
+    ///
+    /// Reads the names of the whole facet.
+    ///
+    /// # Errors
+    /// What the file says.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Field, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// log.record(ToolCall::new("c", "u", "lookup").patient("Р-1"))?; // a Cyrillic letter
+    /// assert_eq!(log.look_alikes(Field::Patient, "P-1")?, ["Р-1"]);
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn look_alikes(&self, field: Field, value: &str) -> Result<Vec<String>> {
+        let value = &*normal(value);
+        let looks = gist(value);
+        if domain(field).is_none() || is_pseudonym(value) || looks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let snapshot = self.snapshot()?;
+        let mut found = BTreeSet::new();
+        let mut meet = |name: &str| {
+            if name != value && found.len() < MOST && gist(name) == looks {
+                found.insert(name.to_owned());
+            }
+        };
+        for generation in &snapshot.generations {
+            generation.read().terms(field).iter().for_each(|(name, _)| meet(name));
+        }
+        snapshot.each_term(field, &mut |name, _| meet(&name))?;
+        Ok(found.into_iter().collect())
+    }
+}
