@@ -72,7 +72,8 @@ enum Role {
 
 static ROLES: LazyLock<HashMap<&'static [u8], Role>> = LazyLock::new(|| {
     let words = |text: &'static str, role| text.split_ascii_whitespace().map(move |w| (w.as_bytes(), role));
-    let lists = [(HARMLESS, Role::Harmless), (WHOSE, Role::Whose), (VENDORS, Role::Vendor), (QUALIFIERS, Role::Qualifier)];
+    let lists =
+        [(HARMLESS, Role::Harmless), (WHOSE, Role::Whose), (VENDORS, Role::Vendor), (QUALIFIERS, Role::Qualifier)];
     lists.into_iter().flat_map(|(text, role)| words(text, role)).collect()
 });
 
@@ -424,18 +425,30 @@ fn tells_text(found: &Found, s: &str) -> bool {
 fn is_schema(object: &Object) -> bool {
     const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
     const WORDS: [&str; 12] = [
-        "type", "description", "title", "format", "minLength", "maxLength", "pattern", "nullable", "writeOnly",
-        "readOnly", "required", "deprecated",
+        "type",
+        "description",
+        "title",
+        "format",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "nullable",
+        "writeOnly",
+        "readOnly",
+        "required",
+        "deprecated",
     ];
     object.get("type").and_then(Json::as_str).is_some_and(|t| TYPES.contains(&t))
         && object.iter().all(|(key, _)| WORDS.contains(&key))
 }
 
+/// Whether there is a text in a value that is no number. Values are read to a bounded depth only.
 fn holds_text(value: &Json) -> bool {
     match value {
-        Json::Array(a) => a.iter().any(|v| matches!(v, Json::String(_) | Json::Object(_) | Json::Array(_))),
-        Json::Object(o) => o.iter().any(|(_, v)| matches!(v, Json::String(_) | Json::Object(_) | Json::Array(_))),
-        _ => true,
+        Json::String(s) => !s.bytes().all(|b| b.is_ascii_digit()),
+        Json::Array(a) => a.iter().any(holds_text),
+        Json::Object(o) => o.iter().any(|(_, v)| holds_text(v)),
+        _ => false,
     }
 }
 

@@ -102,13 +102,35 @@ pub(super) fn rename(object: &mut Object, renamed: &HashMap<String, String>) {
 }
 
 const NAME_KEYS: &[&str] = &[
-    "name", "key", "field", "header", "param", "parameter", "attribute", "property", "label", "k", "variable", "var", "env",
-    "option", "setting", "flag", "argument", "variable_name", "field_name", "fieldname", "title", "id", "type",
+    "name",
+    "key",
+    "field",
+    "header",
+    "param",
+    "parameter",
+    "attribute",
+    "property",
+    "label",
+    "k",
+    "variable",
+    "var",
+    "env",
+    "option",
+    "setting",
+    "flag",
+    "argument",
+    "variable_name",
+    "field_name",
+    "fieldname",
+    "title",
+    "id",
+    "type",
 ];
 /// Those of the names above that need a `value` beside them.
 const VAGUE_NAMES: usize = 2;
 /// What says in words where a text is typed: a page's element or its selector.
-const LABEL_KEYS: &[&str] = &["element", "selector", "locator", "placeholder", "label", "target", "ref_label", "aria-label", "name"];
+const LABEL_KEYS: &[&str] =
+    &["element", "selector", "locator", "placeholder", "label", "target", "ref_label", "aria-label", "name"];
 pub(super) const VALUE_KEYS: &[&str] =
     &["value", "val", "v", "data", "content", "contents", "default", "text", "values", "plaintext", "input"];
 
@@ -136,8 +158,26 @@ pub(super) fn named_pair(object: &Object) -> Option<Found> {
 fn labelled(label: &str) -> Option<Found> {
     const LONGEST: usize = 160;
     const OTHER: [&str; 20] = [
-        "forgot", "forgotten", "reset", "show", "hide", "strength", "manager", "search", "link", "button", "checkbox", "toggle", "hint",
-        "help", "visibility", "eye", "generator", "policy", "username", "email",
+        "forgot",
+        "forgotten",
+        "reset",
+        "show",
+        "hide",
+        "strength",
+        "manager",
+        "search",
+        "link",
+        "button",
+        "checkbox",
+        "toggle",
+        "hint",
+        "help",
+        "visibility",
+        "eye",
+        "generator",
+        "policy",
+        "username",
+        "email",
     ];
     if label.len() > LONGEST || !label.contains([' ', '#', '.', '[', '=']) {
         return None;
@@ -147,7 +187,9 @@ fn labelled(label: &str) -> Option<Found> {
         return None;
     }
     let one = words().find_map(|w| floor::named(w).filter(|found| found.sure && found.kind == Kind::Secret));
-    let pairs = || words().zip(words().skip(1)).find_map(|(a, b)| floor::named(&[a, " ", b].concat()).filter(|found| found.sure));
+    let pairs = || {
+        words().zip(words().skip(1)).find_map(|(a, b)| floor::named(&[a, " ", b].concat()).filter(|found| found.sure))
+    };
     one.or_else(pairs)
 }
 
@@ -159,7 +201,7 @@ pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Foun
     let header = i.is_multiple_of(2)
         && items.len().is_multiple_of(2)
         && (name.contains('-') || ["authorization", "cookie"].iter().any(|n| n.eq_ignore_ascii_case(name)));
-    let flag = name.strip_prefix("--").filter(|n| !n.contains('='));
+    let flag = name.strip_prefix("--").filter(|n| n.starts_with(char::is_alphanumeric) && !n.contains('='));
     match (flag, pair || header) {
         (Some(flag), _) => floor::named(flag),
         (None, true) => floor::named(name),
@@ -186,7 +228,8 @@ pub(super) const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "
 /// The program that a list of arguments beside it is for.
 pub(super) fn program(object: &Object) -> Option<String> {
     let named = object.iter().find(|(key, value)| {
-        is_one_of(key, &["command", "cmd", "program", "executable", "bin"]) && value.as_str().is_some_and(|v| v.len() <= 200)
+        is_one_of(key, &["command", "cmd", "program", "executable", "bin"])
+            && value.as_str().is_some_and(|v| v.len() <= 200)
     });
     named.and_then(|(_, value)| value.as_str()).map(str::to_owned)
 }
@@ -207,13 +250,20 @@ pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usi
         line.push(' ');
         places.push(line.len());
         // One word each, whatever is in it.
-        line.extend(text.chars().map(|c| if c.is_ascii_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '|' | '&') { '\u{1}' } else { c }));
+        line.extend(text.chars().map(|c| {
+            if c.is_ascii_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '|' | '&') { '\u{1}' } else { c }
+        }));
     }
     let mut found: Vec<usize> = Vec::new();
     for (start, _) in detect::secrets_in_command(&line) {
         let i = places.partition_point(|place| *place <= start).saturating_sub(1);
         let whole = places.get(i) == Some(&start);
-        let flagged = i.checked_sub(1).and_then(|i| items.get(i)).and_then(Json::as_str).is_some_and(|t| t.starts_with('-') && t.len() <= 12);
+        let joined = items.get(i).and_then(Json::as_str).is_some_and(|t| t.starts_with('-') && !t.starts_with("--"));
+        let flagged = joined
+            || i.checked_sub(1)
+                .and_then(|i| items.get(i))
+                .and_then(Json::as_str)
+                .is_some_and(|t| t.starts_with('-') && t.len() <= 12);
         if i < items.len() && (whole || flagged) {
             found.push(i);
         }
@@ -231,7 +281,8 @@ fn lone_password(items: &[Json], program: Option<&str>) -> Option<usize> {
     let alone = program.is_none() && items.first().and_then(Json::as_str).is_some_and(|t| t.starts_with('-'));
     let word = value.len() >= 6
         && value.bytes().any(|b| b.is_ascii_alphabetic())
-        && value.bytes().any(|b| b.is_ascii_digit() || b"!@#$%^&*".contains(&b))
+        && (value.bytes().any(|b| b.is_ascii_digit() || b"!@#$%^&*".contains(&b))
+            || value.len() >= 10 && value.bytes().skip(1).filter(u8::is_ascii_uppercase).count() > 1)
         && !value.contains(['/', ':', '.', ' ', '=', '-', '_']);
     ((user || alone) && word).then_some(p + 1)
 }

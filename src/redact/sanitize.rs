@@ -12,8 +12,8 @@ use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
 use super::members::{
-    PRIVATE_MEMBERS, VALUE_KEYS, announces, is_of_private_key, is_one_of, key_lines, named_pair, program, rename, renames,
-    secret_arguments,
+    PRIVATE_MEMBERS, VALUE_KEYS, announces, is_of_private_key, is_one_of, key_lines, named_pair, program, rename,
+    renames, secret_arguments,
 };
 use super::pattern::Seg;
 use super::policy::{Detector, Policy, weakens};
@@ -415,7 +415,8 @@ impl Sanitizer {
             if private && PRIVATE_MEMBERS.contains(&key) {
                 kind = Some(Kind::Secret);
             }
-            state.program = program.clone().filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]));
+            state.program =
+                program.clone().filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]));
             let at = at.key(key, renamed.get(key).map(String::as_str));
             match self.visit(value, &at, words.as_ref(), kind, Some(key), detect, state) {
                 Ok(Outcome::Stays) => true,

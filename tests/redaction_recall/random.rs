@@ -2,8 +2,22 @@
 
 /// Patterns that are called by their name.
 const NUMBERS: &[&str] = &[
-    "word", "visa", "visa4", "mastercard", "aadhaar", "aadhaar4", "cpf", "bsn", "pesel", "nhs", "dni", "nie", "nir", "nino",
-    "mnemonic12", "mnemonic24",
+    "word",
+    "visa",
+    "visa4",
+    "mastercard",
+    "aadhaar",
+    "aadhaar4",
+    "cpf",
+    "bsn",
+    "pesel",
+    "nhs",
+    "dni",
+    "nie",
+    "nir",
+    "nino",
+    "mnemonic12",
+    "mnemonic24",
 ];
 
 /// SplitMix64.
@@ -68,7 +82,11 @@ impl Random {
                 ("u", Ok(n)) => self.of(&[&alnum, "-_"].concat(), n),
                 ("l", Ok(n)) => self.of(LOWER, n),
                 ("P", Ok(n)) => {
-                    self.of(LOWER, 2) + &self.of(UPPER, 1) + &self.of(&alnum, n - 5) + &self.of("!@#%^*+", 1) + &self.of(DIGIT, 1)
+                    self.of(LOWER, 2)
+                        + &self.of(UPPER, 1)
+                        + &self.of(&alnum, n - 5)
+                        + &self.of("!@#%^*+", 1)
+                        + &self.of(DIGIT, 1)
                 }
                 _ => self.number(name),
             });
@@ -142,11 +160,21 @@ impl Random {
             "nir" => {
                 let n = format!(
                     "{}{:02}{:02}{:02}{:03}{:03}",
-                    1 + self.below(2), self.below(99), 1 + self.below(12), 1 + self.below(95), 1 + self.below(900), 1 + self.below(900)
+                    1 + self.below(2),
+                    self.below(99),
+                    1 + self.below(12),
+                    1 + self.below(95),
+                    1 + self.below(900),
+                    1 + self.below(900)
                 );
                 format!("{n}{:02}", 97 - n.parse::<u64>().unwrap() % 97)
             }
-            "nino" => format!("{}{}{}", ["AB", "CE", "JK", "SX", "WL", "PN"][self.below(6)], self.of("0123456789", 6), self.of("ABCD", 1)),
+            "nino" => format!(
+                "{}{}{}",
+                ["AB", "CE", "JK", "SX", "WL", "PN"][self.below(6)],
+                self.of("0123456789", 6),
+                self.of("ABCD", 1)
+            ),
             "mnemonic12" => (0..12).map(|_| self.seed_word()).collect::<Vec<_>>().join(" "),
             "mnemonic24" => (0..24).map(|_| self.seed_word()).collect::<Vec<_>>().join(" "),
             other => panic!("no pattern {other:?}"),
@@ -172,11 +200,26 @@ fn luhn(digits: &[u32]) -> u32 {
 /// The check digit by the tables that Verhoeff's scheme is usually given as.
 fn verhoeff(digits: &[u32]) -> u32 {
     const D: [&[u8; 10]; 10] = [
-        b"0123456789", b"1234067895", b"2340178956", b"3401289567", b"4012395678", b"5987604321", b"6598710432", b"7659821043",
-        b"8765932104", b"9876543210",
+        b"0123456789",
+        b"1234067895",
+        b"2340178956",
+        b"3401289567",
+        b"4012395678",
+        b"5987604321",
+        b"6598710432",
+        b"7659821043",
+        b"8765932104",
+        b"9876543210",
     ];
     const P: [&[u8; 10]; 8] = [
-        b"0123456789", b"1576283094", b"5803796142", b"8916043527", b"9453126870", b"4286573901", b"2793806415", b"7046913258",
+        b"0123456789",
+        b"1576283094",
+        b"5803796142",
+        b"8916043527",
+        b"9453126870",
+        b"4286573901",
+        b"2793806415",
+        b"7046913258",
     ];
     const INVERSE: &[u8; 10] = b"0432156789";
     let at = |row: &[u8; 10], i: u32| u32::from(row[i as usize] - b'0');

@@ -1,8 +1,8 @@
 //! Secrets in command lines: behind flags (`--token …`, `curl -u user:…`, `sshpass -p …`, `mysql -p…`), and what is piped into a
 //! program that reads a password.
 
+use super::credential::{LONG, NAME, value_at};
 use super::value::{is_code, is_nothing, is_status, looks_random};
-use super::credential::{NAME, value_at};
 use super::{before, head, tail};
 use crate::redact::floor::{self, Kind};
 
@@ -29,8 +29,16 @@ const FLAGS: &[(&str, Way, &str)] = &[
     ("-auth", Way::Behind(':'), "http https xh"),
     ("u", Way::Behind(','), "lftp"),
     ("U", Way::Behind('%'), "smbclient rpcclient smbmap net"),
-    ("p", Way::Next, "sshpass login mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool"),
-    ("p", Way::Joined, "sshpass mysql mysqldump mysqladmin mysqlimport mysqlcheck mariadb mariadb-dump mariadb-admin 7z 7za 7zz rar unrar"),
+    (
+        "p",
+        Way::Next,
+        "sshpass login mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool",
+    ),
+    (
+        "p",
+        Way::Joined,
+        "sshpass mysql mysqldump mysqladmin mysqlimport mysqlcheck mariadb mariadb-dump mariadb-admin 7z 7za 7zz rar unrar",
+    ),
     ("P", Way::Next, "sqlcmd zip unzip bcp isql tsql ipmitool zipcloak"),
     ("P", Way::Joined, "sqlcmd"),
     ("pw", Way::Next, "plink pscp psftp putty"),
@@ -47,7 +55,9 @@ const FLAGS: &[(&str, Way, &str)] = &[
 /// The words of the command that a flag at `at` belongs to.
 fn words(text: &str, at: usize) -> impl Iterator<Item = &str> {
     let line = tail(text, at, 240).rsplit(['\n', ';', '|', '&']).next().unwrap_or_default();
-    line.split(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '(' | '`' | '\\' | ',' | '[' | '='))
+    let words =
+        line.split(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '(' | '`' | '\\' | ',' | '[' | '='));
+    words.filter(|word| word.len() > 1 && word.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
 /// What follows a flag of one letter, or of one hyphen, that takes a secret.
@@ -70,7 +80,7 @@ pub(super) fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
         if *flag == "k" && !words(text, at).any(|w| w == "enc") || !secrets {
             continue;
         }
-        let (start, end) = value_at(text, at + 1 + flag.len(), false, true)?;
+        let (start, end) = value_at(text, at + 1 + flag.len(), false, false)?;
         let value = text.get(start..end)?;
         if value.starts_with('-') || value.starts_with('$') {
             return None;
@@ -94,9 +104,10 @@ fn long_with_one(text: &str, at: usize) -> Option<(usize, usize)> {
     let name = rest.get(..len).filter(|n| n.len() >= 5)?;
     let apart = rest.get(len..)?.starts_with([' ', '\u{1}']);
     let found = floor::named(name).filter(|f| apart && f.kind == Kind::Secret && !f.loose)?;
-    let (start, end) = value_at(text, at + 1 + len, false, true)?;
+    let (start, end) = value_at(text, at + 1 + len, false, false)?;
     let value = text.get(start..end)?;
-    (!value.starts_with('-') && (found.sure || looks_random(value)) && tells(text, start, end)).then_some((start, end))
+    (value.len() > LONG || !value.starts_with('-') && (found.sure || looks_random(value)) && tells(text, start, end))
+        .then_some((start, end))
 }
 
 /// The value of `--password …`; with `=` it is found by its name.
@@ -116,13 +127,17 @@ pub(super) fn flag(text: &str, at: usize) -> Option<(usize, usize)> {
     while bytes.get(start).is_some_and(u8::is_ascii_whitespace) {
         start += 1;
     }
-    let (start, end) = value_at(text, start, false, true)?;
+    let (start, end) = value_at(text, start, false, false)?;
     let value = text.get(start..end)?;
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     let short = digits && value.len() < if found.is_token() { 6 } else { 4 };
     let vague = matches!(found.name, "secretid") && !looks_random(value);
-    let other = value.starts_with('-') || short || vague || value.starts_with("id=") || found.is_authorization() && is_status(value);
-    (!other && tells(text, start, end)).then_some((start, end))
+    let other = value.starts_with('-')
+        || short
+        || vague
+        || value.starts_with("id=")
+        || found.is_authorization() && is_status(value);
+    (value.len() > LONG || !other && tells(text, start, end)).then_some((start, end))
 }
 
 /// Not `--token TOKEN`, `--token $(cat file)`.
@@ -138,8 +153,12 @@ pub(super) fn piped(text: &str, at: usize, done: usize) -> Option<(usize, usize)
     let mut words = after.split_ascii_whitespace();
     let program = words.next()?;
     let pair = program == "chpasswd" || program == "sudo" && after.contains("chpasswd");
-    let reads = after.contains("--password-stdin") || program == "sudo" && after.contains(" -S") || after.contains("passwd --stdin")
-        || after.contains("--with-token") || program == "cryptsetup" || program == "gh" && after.contains("secret set");
+    let reads = after.contains("--password-stdin")
+        || program == "sudo" && after.contains(" -S")
+        || after.contains("passwd --stdin")
+        || after.contains("--with-token")
+        || program == "cryptsetup"
+        || program == "gh" && after.contains("secret set");
     if !pair && !reads {
         return None;
     }
@@ -151,7 +170,7 @@ pub(super) fn piped(text: &str, at: usize, done: usize) -> Option<(usize, usize)
         return None;
     }
     let format = usize::from(text.get(from..)?.starts_with("'%s' ") || text.get(from..)?.starts_with("\"%s\" ")) * 5;
-    let (start, end) = value_at(text, from + format, false, true)?;
+    let (start, end) = value_at(text, from + format, false, false)?;
     let value = text.get(start..end)?;
     let start = if pair { start + value.find(':')? + 1 } else { start };
     (start < end && end <= at && !value.starts_with('$')).then_some((start, end))

@@ -101,7 +101,14 @@ impl Context {
         let line = tail(text, start, BEFORE);
         // A number alone in its line is called by the line before: `Phone:` and below it the number.
         let mut lines = line.rsplit('\n');
-        let line = lines.by_ref().find(|l| !l.trim().is_empty()).unwrap_or_default();
+        let own = lines.next().unwrap_or_default();
+        // `08255432 (J. Roe 2024-06-12 …`: a line of a listing.
+        let listed = head(text, end, 2) == " (" || head(text, end, 1) == "\t";
+        let line = if own.trim().is_empty() && !listed {
+            lines.find(|l| !l.trim().is_empty()).unwrap_or_default()
+        } else {
+            own
+        };
         let mut last: Option<Topic> = None;
         for topic in topics(line) {
             match topic {
@@ -147,9 +154,20 @@ impl Context {
         let ends = |word: &str| joined.ends_with(word.as_bytes());
         let last = std::str::from_utf8(words.last()).unwrap_or_default();
         const NO_PHONES: [&str; 5] = ["microphone", "headphone", "smartphone", "megaphone", "saxophone"];
-        let phone = ["phone", "mobile", "fax", "msisdn", "whatsapp", "telefon", "contactnumber", "contactno", "sms", "telephone"]
-            .into_iter()
-            .any(has)
+        let phone = [
+            "phone",
+            "mobile",
+            "fax",
+            "msisdn",
+            "whatsapp",
+            "telefon",
+            "contactnumber",
+            "contactno",
+            "sms",
+            "telephone",
+        ]
+        .into_iter()
+        .any(has)
             || ends("phone") && !NO_PHONES.into_iter().any(ends)
             || ends("phonenumber")
             || joined.starts_with(b"tel") && !joined.starts_with(b"telem")
@@ -162,9 +180,12 @@ impl Context {
             card,
             ssn: has("ssn") || has("socialsec") || has("taxid"),
             iban: has("iban"),
-            national: ["aadhaar", "aadhar", "cpf", "bsn", "pesel", "nino", "dni", "nie", "nif", "insee", "nir", "nhs", "national"]
-                .into_iter()
-                .any(has),
+            national: [
+                "aadhaar", "aadhar", "cpf", "bsn", "pesel", "nino", "dni", "nie", "nif", "insee", "nir", "nhs",
+                "national",
+            ]
+            .into_iter()
+            .any(has),
             version: has("version") || has("release") || has("firmware") || joined == b"build" || joined == b"ver",
             number: false,
             phone_after: false,
@@ -175,15 +196,70 @@ impl Context {
 
 /// The last words of names under which numbers stand for things.
 const IDS: [&str; 24] = [
-    "id", "ids", "uid", "uuid", "guid", "ref", "reference", "key", "hash", "seq", "sequence", "timestamp", "ts", "ns", "us", "ms",
-    "nonce", "cursor", "offset", "size", "count", "code", "at", "time",
+    "id",
+    "ids",
+    "uid",
+    "uuid",
+    "guid",
+    "ref",
+    "reference",
+    "key",
+    "hash",
+    "seq",
+    "sequence",
+    "timestamp",
+    "ts",
+    "ns",
+    "us",
+    "ms",
+    "nonce",
+    "cursor",
+    "offset",
+    "size",
+    "count",
+    "code",
+    "at",
+    "time",
 ];
 
 /// What has numbers of its own.
 const NUMBERED: [&str; 36] = [
-    "order", "orders", "invoice", "tracking", "transaction", "txn", "serial", "sku", "isbn", "upc", "ean", "gtin", "barcode", "imei",
-    "ticket", "case", "request", "trace", "span", "session", "job", "run", "commit", "shipment", "parcel", "waybill", "ndc",
-    "testcase", "issue", "revision", "bug", "pr", "batch", "lot", "udi", "parts",
+    "order",
+    "orders",
+    "invoice",
+    "tracking",
+    "transaction",
+    "txn",
+    "serial",
+    "sku",
+    "isbn",
+    "upc",
+    "ean",
+    "gtin",
+    "barcode",
+    "imei",
+    "ticket",
+    "case",
+    "request",
+    "trace",
+    "span",
+    "session",
+    "job",
+    "run",
+    "commit",
+    "shipment",
+    "parcel",
+    "waybill",
+    "ndc",
+    "testcase",
+    "issue",
+    "revision",
+    "bug",
+    "pr",
+    "batch",
+    "lot",
+    "udi",
+    "parts",
 ];
 
 /// Whether the word right before a number says that it is no card's or phone's. Between them stand signs, *number* or *is* only.
@@ -193,9 +269,12 @@ fn is_of_something_else(line: &str) -> bool {
         let trimmed = rest.trim_end_matches([' ', '=', ':', '"', '\'', '\\', '#', '`', '*', '(', '[']);
         if trimmed.ends_with('/') && trimmed.len() == line.len() {
             // A segment of a path.
-            return trimmed.trim_end_matches('/').ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+            return trimmed
+                .trim_end_matches('/')
+                .ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         }
-        let start = trimmed.rfind(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')).map_or(0, |at| at + 1);
+        let start =
+            trimmed.rfind(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')).map_or(0, |at| at + 1);
         let name = trimmed.get(start..).unwrap_or_default();
         let words = Words::of(name);
         let last = std::str::from_utf8(words.last()).unwrap_or_default().to_owned();

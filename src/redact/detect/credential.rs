@@ -19,7 +19,9 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
     let mut i = 0;
-    while let Some(at) = bytes.get(i..).and_then(|b| b.iter().position(|b| matches!(b, b':' | b'=' | b'-' | b'>' | b'|'))) {
+    while let Some(at) =
+        bytes.get(i..).and_then(|b| b.iter().position(|b| matches!(b, b':' | b'=' | b'-' | b'>' | b'|' | b',')))
+    {
         let at = i + at;
         i = at + 1;
         if at < done {
@@ -29,6 +31,7 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
             Some(b'-') => command::flag(text, at).or_else(|| command::short_flag(text, at)),
             Some(b'>') => element(text, at, done),
             Some(b'|') => command::piped(text, at, done).or_else(|| cell(text, at, done)),
+            Some(b',') => second_string(text, at, done),
             _ if named => after_name(text, at, done),
             _ => None,
         };
@@ -41,6 +44,9 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
         }
     }
 }
+
+/// What is longer than this behind a name is a secret, whatever it looks like: it is not read twice.
+pub(super) const LONG: usize = 4096;
 
 /// How a name stands beside its value.
 struct Beside {
@@ -78,12 +84,17 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         return Some(block);
     }
     let lead = before(bytes, from);
-    let upper = name.bytes().any(|b| b.is_ascii_uppercase()) && !name.bytes().any(|b| b.is_ascii_lowercase());
+    let upper = name.rsplit(' ').next().unwrap_or(name);
+    let upper = upper.bytes().any(|b| b.is_ascii_uppercase()) && !upper.bytes().any(|b| b.is_ascii_lowercase());
     let spaced = matches!(before(bytes, at), Some(b' ')) || matches!(bytes.get(start), Some(b' '));
     let tight = !colon && !spaced && (upper || matches!(lead, Some(b'?' | b'&' | b'-' | b';' | b'#')));
     // A header's value goes to the end of its line.
-    let is = |word: &[u8]| name.len() >= word.len() && name.as_bytes()[name.len() - word.len()..].eq_ignore_ascii_case(word);
+    let is =
+        |word: &[u8]| name.len() >= word.len() && name.as_bytes()[name.len() - word.len()..].eq_ignore_ascii_case(word);
     let header = colon && !quoted && found.kind == Kind::Secret && (is(b"cookie") || is(b"authorization"));
+    if found.name == "auth" && !colon {
+        return pair_of_strings(text, start);
+    }
     let directory = !colon && matches!(name, "PWD" | "OLDPWD" | "pwd");
     let value = value_at(text, start, header, quoted)?;
     if directory && matches!(bytes.get(value.0), Some(b'/' | b'~' | b'$' | b'\\' | b'.')) {
@@ -92,12 +103,56 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     believable(text, value, &Beside { found, quoted, tight, colon }).then_some(value)
 }
 
+/// The second of two strings in parentheses: `auth=("user", "…")`.
+fn pair_of_strings(text: &str, start: usize) -> Option<(usize, usize)> {
+    let near = head(text, start, 256);
+    let inner = near.trim_start().strip_prefix('(')?;
+    let quote = inner.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let (_, rest) = inner.get(1..)?.split_once(quote)?;
+    let rest = rest.trim_start().strip_prefix(',')?.trim_start().strip_prefix(quote)?;
+    let end = rest.find(quote).filter(|end| *end > 0)?;
+    let at = start + near.len() - rest.len();
+    Some((at, at + end))
+}
+
+/// The second of two strings of a call whose first names a secret: `define('DB_PASSWORD', '…')`, `.header("X-Api-Key", "…")`. The
+/// comma is at `at`.
+fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let quote = before(bytes, at).filter(|b| matches!(b, b'"' | b'\''))?;
+    let next = at + 1 + usize::from(bytes.get(at + 1) == Some(&b' '));
+    if bytes.get(next) != Some(&quote) {
+        return None;
+    }
+    let lead = super::tail(text, at - 1, NAME).as_bytes();
+    let open = lead.iter().rposition(|b| *b == quote)?;
+    let name = text.get(at - lead.len() + open..at - 1)?;
+    if at - 1 - name.len() < done || open.checked_sub(1).and_then(|i| lead.get(i)) != Some(&b'(') {
+        return None;
+    }
+    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let start = next + 1;
+    let end = start + head(text, start, LONG).bytes().position(|b| b == quote)?;
+    let value = text.get(start..end)?;
+    let word = value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b' '));
+    let tells = !value.is_empty()
+        && !word
+        && !is_sentence(value)
+        && !is_reference(value)
+        && !(found.is_authorization() && is_status(value));
+    (tells && (found.sure || telling(value) || found.is_authorization())).then_some((start, end))
+}
+
 /// Whether what stands behind a name is a secret, and not a piece of a program or of a sentence.
 fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool {
     let (Some(value), found) = (text.get(start..end), beside.found) else { return false };
     let bytes = text.as_bytes();
+    if value.len() > LONG {
+        return true;
+    }
     if found.kind != Kind::Secret {
-        return !is_code(text, start, end);
+        let numbered = !matches!(found.kind, Kind::Ssn | Kind::Card) || value.chars().any(char::is_numeric);
+        return numbered && !is_code(text, start, end);
     }
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     if digits && (found.is_token() || found.name == "secret") && (found.plural || value.len() < 6) {
@@ -106,17 +161,22 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
     if found.is_authorization() && is_status(value) {
         return false;
     }
-    if found.name == "cookie" && !beside.quoted && !value.contains('=') {
-        return false;
+    if found.name == "cookie" && !beside.quoted {
+        return value.contains('=') && !is_code(text, start, end);
     }
     let in_quotes = matches!(before(bytes, start), Some(b'"' | b'\'' | b'`'));
     if found.loose && value.contains(char::is_whitespace) && !in_quotes {
         return false;
     }
-    let phrase = matches!(found.name, "mnemonic" | "seedphrase" | "recoveryphrase" | "passphrase" | "secretphrase" | "seedwords");
+    let phrase = matches!(
+        found.name,
+        "mnemonic" | "seedphrase" | "recoveryphrase" | "passphrase" | "secretphrase" | "seedwords"
+    );
     if in_quotes || value.starts_with(['{', '[']) {
         return beside.quoted && found.sure && !is_reference(value)
-            || (!is_sentence(value) || phrase) && !is_reference(value) && (found.sure || beside.quoted || beside.tight || telling(value));
+            || (!is_sentence(value) || phrase)
+                && !is_reference(value)
+                && (found.sure || beside.quoted || beside.tight || telling(value));
     }
     if is_code(text, start, end) {
         return false;
@@ -126,7 +186,8 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
     }
     // A sentence, or a variable, or a type.
     let spaced = text.as_bytes().get(start.wrapping_sub(1)) == Some(&b' ');
-    if spaced && !phrase && !beside.quoted && (goes_on(text, start, end) || is_declared(text, start, end, beside.colon)) {
+    if spaced && !phrase && !beside.quoted && (goes_on(text, start, end) || is_declared(text, start, end, beside.colon))
+    {
         return false;
     }
     found.sure || beside.quoted || telling(value)
@@ -134,9 +195,16 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
 
 /// In quotes, and yet a name of something else: `"${TOKEN}"`, `"process.env.TOKEN"`, `"password"`.
 fn is_reference(value: &str) -> bool {
-    value.starts_with("${") || value.starts_with("{{") || value.starts_with("process.env") || value.starts_with("env.")
-        || value.starts_with("env:") || value.starts_with("op://") || value.starts_with("vault:") || value.starts_with("secrets.")
-        || value.starts_with("ref+") || value.starts_with("arn:aws:secretsmanager")
+    value.starts_with("${")
+        || value.starts_with("{{")
+        || value.starts_with("process.env")
+        || value.starts_with("env.")
+        || value.starts_with("env:")
+        || value.starts_with("op://")
+        || value.starts_with("vault:")
+        || value.starts_with("secrets.")
+        || value.starts_with("ref+")
+        || value.starts_with("arn:aws:secretsmanager")
 }
 
 /// What a variable or a type looks like where it is given: `password: SecretText,`, `password = user_input;`.
@@ -150,14 +218,19 @@ fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
         && value.bytes().skip(1).any(|b| b.is_ascii_uppercase())
         && value.bytes().any(|b| b.is_ascii_lowercase());
     let ended = matches!(next, Some(b',' | b';' | b')'));
-    camel && (ended || colon && next.is_none_or(|b| b == b'\n')) || !colon && (value.contains('_') || next == Some(b';')) || ended && value.contains('_')
+    camel && (ended || colon && next.is_none_or(|b| b == b'\n'))
+        || !colon && (value.contains('_') || next == Some(b';'))
+        || ended && value.contains('_')
 }
 
 /// Behind a name that has other meanings too.
 fn telling(value: &str) -> bool {
     looks_random(value)
-        || value.len() >= 7 && value.bytes().filter(u8::is_ascii_digit).count() > 0 && value.bytes().all(|b| b.is_ascii_alphanumeric())
-            && value.bytes().any(|b| b.is_ascii_alphabetic()) && !value.starts_with(|c: char| c.is_ascii_digit())
+        || value.len() >= 7
+            && value.bytes().filter(u8::is_ascii_digit).count() > 0
+            && value.bytes().all(|b| b.is_ascii_alphanumeric())
+            && value.bytes().any(|b| b.is_ascii_alphabetic())
+            && !value.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// What a name in a sentence is the name of: *my pin*, *password for root*, *the api key for staging*.
@@ -184,13 +257,16 @@ fn announced(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
     if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(name)) {
         return None;
     }
-    let (start, end) = value_at(text, at + 1, false, false)?;
+    let (start, end) = value_at(head(text, 0, at + NEAR), at + 1, false, false)?;
     let found = floor::named(text.get(start..end).filter(|n| n.len() <= NAME)?)?;
     let near = head(text, end, NEAR);
     let value = near.find("value").or_else(|| near.find("Value"))?;
     // Nothing but what belongs to the same thing stands between.
     let between = near.get(..value)?;
-    if between.matches('\n').count() > 1 || between.contains(['{', '}', '<']) || between.contains(": ") && between.contains('\n') {
+    if between.matches('\n').count() > 1
+        || between.contains(['{', '}', '<'])
+        || between.contains(": ") && between.contains('\n')
+    {
         return None;
     }
     let rest = near.get(value + 5..)?.trim_start_matches(['"', '\'', '\\', ' ']);
@@ -201,14 +277,17 @@ fn announced(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
 
 /// A block of YAML under a secret's name: `password: |` and the lines below that stand further in.
 fn block(text: &str, start: usize, name: usize) -> Option<(usize, usize)> {
-    let rest = text.get(start..)?;
-    let line = rest.split('\n').next()?;
+    const MARK: usize = 32;
+    let near = head(text, start, MARK);
+    let line = near.get(..near.find('\n')?)?;
     let mark = line.trim();
-    if !matches!(mark, "|" | ">" | "|-" | ">-" | "|+" | ">+") && !(mark.is_empty() && rest.len() > line.len()) {
+    if !matches!(mark, "" | "|" | ">" | "|-" | ">-" | "|+" | ">+") {
         return None;
     }
     let margin = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
-    let own = margin(super::tail(text, name, 160).rsplit('\n').next().map(|lead| if lead.trim().is_empty() { lead } else { "" })?);
+    let own = margin(
+        super::tail(text, name, 160).rsplit('\n').next().map(|lead| if lead.trim().is_empty() { lead } else { "" })?,
+    );
     let mut at = start + line.len() + 1;
     let (from, mut end) = (at, at);
     for line in text.get(at..)?.split('\n') {
@@ -237,7 +316,9 @@ fn element(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let from = at.saturating_sub(TAG).max(done);
     let open = from + bytes.get(from..at)?.iter().rposition(|&b| matches!(b, b'<' | b'>'))?;
-    if bytes.get(open) != Some(&b'<') {
+    // `Option<Password>` is a type.
+    let generic = before(bytes, open).is_some_and(|b| b.is_ascii_alphanumeric() || b == b':');
+    if bytes.get(open) != Some(&b'<') || generic || !bytes.get(open + 1).is_some_and(u8::is_ascii_alphabetic) {
         return None;
     }
     let inside = text.get(open + 1..at)?;
@@ -251,28 +332,32 @@ fn element(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         floor::named(rest.trim_start_matches(['"', '\'', '\\']).split(['"', '\'', '\\', ' ']).next()?)
     };
     let content = |from: usize| {
-        let rest = text.get(from..)?;
+        const ELEMENT: usize = 1 << 14;
+        let rest = head(text, from, ELEMENT);
         let (from, stop) = match rest.trim_start().strip_prefix(CDATA) {
             Some(inner) => (from + rest.len() - inner.len(), "]]>"),
-            None => (from, "<"),
+            None => (from, "</"),
         };
-        let end = from + head(text, from, 1 << 16).find(stop)?;
-        (from < end && !text.get(from..end)?.trim().is_empty()).then_some((from, end))
+        let end = from + head(text, from, ELEMENT).find(stop)?;
+        let value = text.get(from..end)?;
+        (!value.trim().is_empty() && (stop != "</" || !value.contains('<'))).then_some((from, end))
     };
     if name == "key" && attribute().is_none() {
         // `<key>Password</key> <string>…</string>`
         let (from, end) = content(at + 1)?;
         floor::named(text.get(from..end).filter(|n| n.len() <= NAME)?)?;
-        let rest = text.get(end..)?.strip_prefix("</key>")?;
-        let rest = rest.trim_start().strip_prefix("<string>")?;
-        return content(text.len() - rest.len());
+        let near = head(text, end, TAG).strip_prefix("</key>")?;
+        let inner = near.trim_start().strip_prefix("<string>")?;
+        return content(end + "</key>".len() + near.len() - inner.len());
     }
     let found = floor::named(name).or_else(attribute)?;
     let (from, end) = content(at + 1)?;
     let value = text.get(from..end)?.trim();
     let sentence = is_sentence(value) && !matches!(found.name, "mnemonic" | "seedphrase");
     let markup = matches!(name, "p" | "a" | "label" | "td" | "th" | "span" | "div" | "button" | "input");
-    (!sentence && !markup && (found.sure || found.kind != Kind::Secret || telling(value) || value.bytes().any(|b| b.is_ascii_digit()))
+    (!sentence
+        && !markup
+        && (found.sure || found.kind != Kind::Secret || telling(value) || value.bytes().any(|b| b.is_ascii_digit()))
         && !(found.is_token() && value.len() < 6 && value.bytes().all(|b| b.is_ascii_digit())))
     .then_some((from, end))
 }
@@ -291,7 +376,11 @@ fn cell(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let value = rest.get(..end)?.trim().trim_matches('`');
     let start = at + 1 + rest.get(..end)?.find(value)?;
     let plain = value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'));
-    let tells = !value.is_empty() && !value.contains(' ') && !plain && (found.sure || telling(value)) && !is_nothing(value)
+    let tells = !value.is_empty()
+        && !value.contains(' ')
+        && !plain
+        && (found.sure || telling(value))
+        && !is_nothing(value)
         && !is_code(text, start, start + value.len());
     tells.then_some((start, start + value.len()))
 }

@@ -67,7 +67,7 @@ struct Seen {
     equals: bool,
     dash: bool,
     digits: usize,
-    /// An element of XML may end, or a cell of a table.
+    /// An element of XML may end, or a cell of a table, or a string.
     tag: bool,
     /// A per cent sign, backslash, ampersand, bracket, or anything that is not ASCII: the text may show less than is in it.
     veiled: bool,
@@ -84,7 +84,7 @@ impl Seen {
                 colon |= u8::from(b == b':');
                 equals |= u8::from(b == b'=');
                 dash |= u8::from(b == b'-');
-                tag |= u8::from(b == b'>' || b == b'|');
+                tag |= u8::from(matches!(b, b'>' | b'|' | b'\'' | b'"'));
                 veiled |= u8::from(b >= 0x80 || matches!(b, b'%' | b'&' | b'(' | b'[' | b'\\' | b'{'));
                 digits += u8::from(b.wrapping_sub(b'0') < 10);
             }

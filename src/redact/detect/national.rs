@@ -127,7 +127,10 @@ fn is_bsn(digits: &[u8]) -> bool {
 fn is_pesel(digits: &[u8]) -> bool {
     let part = |r: std::ops::Range<usize>| digits.get(r).and_then(value).unwrap_or(0);
     let check = (10 - weighted(digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]) % 10) % 10;
-    digits.len() == 11 && (1..=12).contains(&(part(2..4) % 20)) && (1..=31).contains(&part(4..6)) && check == last(digits)
+    digits.len() == 11
+        && (1..=12).contains(&(part(2..4) % 20))
+        && (1..=31).contains(&part(4..6))
+        && check == last(digits)
 }
 
 fn is_nhs(digits: &[u8]) -> bool {
@@ -137,9 +140,14 @@ fn is_nhs(digits: &[u8]) -> bool {
 
 /// Sex, year, month, place, number, and 97 less the rest of the others.
 fn is_nir(digits: &[u8]) -> bool {
-    let (Some(number), Some(key)) = (digits.get(..13).and_then(value), digits.get(13..).and_then(value)) else { return false };
+    let (Some(number), Some(key)) = (digits.get(..13).and_then(value), digits.get(13..).and_then(value)) else {
+        return false;
+    };
     let month = digits.get(3..5).and_then(value).unwrap_or(0);
-    digits.len() == 15 && matches!(digits.first(), Some(b'1' | b'2')) && ((1..=12).contains(&month) || (20..=42).contains(&month)) && 97 - number % 97 == key
+    digits.len() == 15
+        && matches!(digits.first(), Some(b'1' | b'2'))
+        && ((1..=12).contains(&month) || (20..=42).contains(&month))
+        && 97 - number % 97 == key
 }
 
 const DNI: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
@@ -180,7 +188,11 @@ fn nino(text: &str, i: usize) -> Option<(usize, usize)> {
     let lead = bytes.get(start..start + 2)?;
     let first = |b: u8| b.is_ascii_uppercase() && !b"DFIQUV".contains(&b);
     let [a, b] = lead else { return None };
-    if !first(*a) || !first(*b) || *b == b'O' || [*b"BG", *b"GB", *b"NK", *b"KN", *b"TN", *b"NT", *b"ZZ"].contains(&[*a, *b]) {
+    if !first(*a)
+        || !first(*b)
+        || *b == b'O'
+        || [*b"BG", *b"GB", *b"NK", *b"KN", *b"TN", *b"NT", *b"ZZ"].contains(&[*a, *b])
+    {
         return None;
     }
     let gap = if spaced { b' ' } else { 0 };
@@ -204,7 +216,8 @@ fn nino(text: &str, i: usize) -> Option<(usize, usize)> {
 fn dni(text: &str, i: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let foreign = before(bytes, i).filter(|b| matches!(b, b'X' | b'Y' | b'Z'));
-    let dashed = before(bytes, i) == Some(b'-') && i.checked_sub(1).and_then(|at| before(bytes, at)).is_some_and(|b| matches!(b, b'X' | b'Y' | b'Z'));
+    let dashed = before(bytes, i) == Some(b'-')
+        && i.checked_sub(1).and_then(|at| before(bytes, at)).is_some_and(|b| matches!(b, b'X' | b'Y' | b'Z'));
     let lead = if dashed { i.checked_sub(1).and_then(|at| before(bytes, at)) } else { foreign };
     let start = i - lead.map_or(0, |_| 1 + usize::from(dashed));
     let len = if lead.is_some() { 7 } else { 8 };
@@ -219,8 +232,19 @@ fn dni(text: &str, i: usize) -> Option<(usize, usize)> {
 /// A medical record or passport number behind the words that call it so.
 fn record(text: &str, i: usize) -> Option<(usize, usize)> {
     const NAMES: [&str; 13] = [
-        "mrn", "medical record number", "medical record no", "medical record no.", "medical record", "chart number", "passport", "passport number",
-        "passport no", "passport no.", "patient number", "hospital number", "reisepass",
+        "mrn",
+        "medical record number",
+        "medical record no",
+        "medical record no.",
+        "medical record",
+        "chart number",
+        "passport",
+        "passport number",
+        "passport no",
+        "passport no.",
+        "patient number",
+        "hospital number",
+        "reisepass",
     ];
     let bytes = text.as_bytes();
     let mut start = i;
@@ -232,7 +256,9 @@ fn record(text: &str, i: usize) -> Option<(usize, usize)> {
     if digits < 5 || !ends(bytes, end) {
         return None;
     }
-    let mut lead = tail(text, start, 48).trim_end_matches([' ', ':', '#', '=', '"', '\'', '\\', '.', '(', '*']).to_ascii_lowercase();
+    let mut lead = tail(text, start, 48)
+        .trim_end_matches([' ', ':', '#', '=', '"', '\'', '\\', '.', '(', '*'])
+        .to_ascii_lowercase();
     if let Some(rest) = lead.strip_suffix(" is") {
         lead = rest.to_owned();
     }

@@ -92,6 +92,10 @@ fn iban_around(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Opti
     if !country || glued && !super::tail(text, start, 4).eq_ignore_ascii_case("iban") {
         return None;
     }
+    // Hashes have such letters: `index f096a5c416..be76433911 100644`.
+    if bytes.get(start).is_some_and(u8::is_ascii_lowercase) && before(bytes, start) == Some(b'.') {
+        return None;
+    }
     let called = || Context::around(text, start, start, hint).iban;
     let end = iban::at(bytes, start).or_else(|| iban::like(bytes, start).filter(|_| called()))?;
     hits.add(Detector::Iban, start, end);
@@ -225,11 +229,25 @@ impl Run<'_> {
         address.ends_with(".0.0.0") && lead.is_some_and(|t| t.ends_with(|c: char| c.is_ascii_alphabetic()))
     }
 
-    /// The seconds of a time are the beginning of nothing: `19:03:04 2021 -0700`.
+    /// The seconds of a time and its zone are the beginning of nothing: `19:03:04 2021 -0700`, `11:28:35 +0200 347`.
     fn times(&mut self, hits: &mut Hits<'_>) {
         let Some(first) = self.groups.first() else { return };
-        let lead = super::tail(self.text, first.start, 3).as_bytes();
-        if first.len() == 2 && matches!(lead, [.., b'0'..=b'9', b':']) {
+        let (start, len) = (first.start, first.len());
+        let lead = super::tail(self.text, start, 24);
+        if len == 2 && matches!(lead.as_bytes(), [.., b'0'..=b'9', b':']) {
+            self.take(0, 1, None, hits);
+            let zone = |g: &&Group| g.len() == 4 && g.gap == Gap::Dash;
+            if let Some(i) = self.groups.iter().take(3).position(|g| zone(&g)) {
+                self.take(i, i + 1, None, hits);
+            }
+        }
+        // A time stands before the sign, with or without parts of a second.
+        let clock = |lead: &str| {
+            let lead = lead.trim_end_matches(['+', '-']).trim_end();
+            let lead = lead.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
+            lead.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with(':')
+        };
+        if len == 4 && lead.ends_with(['+', '-']) && clock(lead) {
             self.take(0, 1, None, hits);
         }
     }

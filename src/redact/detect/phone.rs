@@ -46,7 +46,9 @@ fn is_other(run: &Run<'_>, i: usize, to: usize, hint: Context) -> bool {
     let dashed = groups.iter().skip(1).all(|g| g.gap == Gap::Dash);
     let code = dashed && [[5, 4, 2], [4, 4, 2], [5, 3, 2], [5, 4, 1]].iter().any(|form| lens.clone().eq(*form));
     let context = Context::around(run.text, first.start, last.end, hint);
-    !context.phone && (code || context.other)
+    // `1Z 999 AA1 01 2345 6784`: a parcel's.
+    let glued = i > 0 && run.touched;
+    !context.phone && (code || glued || context.other)
 }
 
 /// The end of the number that begins with group `i`, if its form makes it one.
@@ -80,8 +82,9 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
         let year = text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
         return longest(run, i, 7, 13, |_| true).filter(|_| text.len() <= 5 && !year);
     }
-    let national = (2..=5).contains(&text.len()) && text.starts_with('0') && !text.starts_with("00")
-        || text.starts_with("00") && text.len() > 2;
+    let national =
+        !text.starts_with("000") && (2..=5).contains(&text.len()) && text.starts_with('0') && !text.starts_with("00")
+            || text.starts_with("00") && text.len() > 2 && !text.starts_with("000");
     if national {
         let most = if text.starts_with("00") { 16 } else { 13 };
         return longest(run, i, 9, most, |gap| !matches!(gap, Gap::Open | Gap::Close)).filter(|&to| {
@@ -139,6 +142,8 @@ fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut
     let most = if abroad { 16 } else { 13 };
     // One word of ten digits and more that is called a number and not whose: people mean their phone's.
     let number = context.number && (to - from > 1 || (10..=most).contains(&len(from, to)));
+    // A fraction.
+    let number = number && !(to - from == 2 && run.gap(to - 1) == Some(Gap::Dot));
     if !(context.phone || number) || context.other && to - from == 1 {
         return;
     }

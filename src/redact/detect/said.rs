@@ -7,9 +7,29 @@ use crate::redact::floor::{self, Kind};
 use std::ops::RangeInclusive;
 
 /// What stands between a password's name and the password in a sentence.
-const IS: [&str; 18] = [
-    " is now ", " is: ", " is ", " was ", " to ", " ist ", " lautet ", " es ", " est ", " é ", " è ", " on ", " är ", " er ",
-    " jest ", " to: ", " — ", " - ",
+const IS: [&str; 22] = [
+    " was changed to ",
+    " has been set to ",
+    " is now ",
+    " is: ",
+    " is ",
+    " was ",
+    " to ",
+    " ist ",
+    " lautet ",
+    " es ",
+    " est ",
+    " é ",
+    " è ",
+    " on ",
+    " är ",
+    " er ",
+    " jest ",
+    " to: ",
+    " — ",
+    " - ",
+    " set to ",
+    " changed to ",
 ];
 
 /// `my password is hunter2`, `password 'hunter2'`, `the password for the database is hunter2`: the word behind it, if it
@@ -24,7 +44,10 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     }
     // The login of a machine, as `.netrc` has it.
     let lead = tail(text, from, 96);
-    if rest.starts_with([' ', '\n', '\t']) && lead.contains("login ") && (lead.contains("machine ") || lead.contains("default ")) {
+    if rest.starts_with([' ', '\n', '\t'])
+        && lead.contains("login ")
+        && (lead.contains("machine ") || lead.contains("default "))
+    {
         let value = rest.trim_start();
         let end = value.find(char::is_whitespace).unwrap_or(value.len());
         let start = to + rest.len() - value.len();
@@ -38,7 +61,8 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     }
     let of = ["for ", "of ", "für ", "pour ", "to ", "on ", "de ", "del "].iter().any(|w| after.starts_with(w));
     let sentence = after.split(['\n', '.', ';', '?', '!']).next()?;
-    let (at, word) = IS.iter().take(9).filter_map(|w| sentence.find(w).map(|at| (at, w))).filter(|(_, w)| **w != " to ").min()?;
+    let (at, word) =
+        IS.iter().take(11).filter_map(|w| sentence.find(w).map(|at| (at, w))).filter(|(_, w)| **w != " to ").min()?;
     if !of || at > 64 {
         return None;
     }
@@ -51,14 +75,24 @@ fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
     let after = rest.trim_start_matches([' ', '"', '\'', '`', ':', '*']);
     let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).next()?;
     let word = word.trim_end_matches(['.', ',', ';', '!', '?', ')', '*']);
-    let plain = word.bytes().skip(1).all(|b| b.is_ascii_lowercase() || !b.is_ascii() || matches!(b, b'-' | b'\'' | b'/'));
+    let plain =
+        word.bytes().skip(1).all(|b| b.is_ascii_lowercase() || !b.is_ascii() || matches!(b, b'-' | b'\'' | b'/'));
     let start = from + rest.len() - after.len();
     let end = start + word.len();
     let upper = word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    let kinds = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase].iter().filter(|f| word.as_bytes().iter().any(|b| f(b))).count();
+    let kinds = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase]
+        .iter()
+        .filter(|f| word.as_bytes().iter().any(|b| f(b)))
+        .count();
     let sign = word.bytes().any(|b| b"!@#$%^&*".contains(&b));
     let sure = !strict || word.len() >= 8 && (kinds == 3 || kinds == 2 && sign) && looks_random(word);
-    let tells = word.len() >= 4 && !plain && !upper && sure && !is_nothing(word) && !is_code(text, start, end) && !word.starts_with("[REDACTED");
+    let tells = word.len() >= 4
+        && !plain
+        && !upper
+        && sure
+        && !is_nothing(word)
+        && !is_code(text, start, end)
+        && !word.starts_with("[REDACTED");
     tells.then_some((start, end))
 }
 
@@ -71,9 +105,15 @@ fn quoted(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let value = inner.get(..inner.find(quote)?)?;
     let start = to + rest.len() - inner.len();
     let sql = text.get(from..to)?.bytes().all(|b| b.is_ascii_uppercase())
-        || ["with ", "encrypted ", "set ", "by "].iter().any(|w| tail(text, from, 10).to_ascii_lowercase().ends_with(w));
+        || ["with ", "encrypted ", "set ", "by "]
+            .iter()
+            .any(|w| tail(text, from, 10).to_ascii_lowercase().ends_with(w));
     let letters = value.bytes().all(|b| b.is_ascii_alphabetic());
-    let tells = !value.is_empty() && !value.contains([' ', '\n', '=']) && !is_nothing(value) && (sql || !letters && value.len() >= 6 && !is_code(text, start, start + value.len()) && !rest.starts_with('('));
+    let tells = !value.is_empty()
+        && !value.contains([' ', '\n', '='])
+        && !is_nothing(value)
+        && (sql
+            || !letters && value.len() >= 6 && !is_code(text, start, start + value.len()) && !rest.starts_with('('));
     tells.then_some((start, start + value.len()))
 }
 
@@ -90,7 +130,12 @@ pub(super) fn secret_is(text: &str, to: usize) -> Option<(usize, usize)> {
     let mixed = count(u8::is_ascii_digit) > 1 && count(u8::is_ascii_alphabetic) > 3;
     let long = if strict { 20 } else { 12 };
     let hex = word.bytes().all(|b| b.is_ascii_hexdigit()) && strict;
-    let tells = word.len() >= long && mixed && !hex && looks_random(word) && !is_code(text, start, start + word.len()) && !is_nothing(word);
+    let tells = word.len() >= long
+        && mixed
+        && !hex
+        && looks_random(word)
+        && !is_code(text, start, start + word.len())
+        && !is_nothing(word);
     tells.then_some((start, start + word.len()))
 }
 
@@ -156,12 +201,17 @@ pub(super) fn mnemonic_after(text: &str, to: usize) -> Option<(usize, usize)> {
     const NEAR: usize = 64;
     const LONGEST: usize = 24;
     let rest = head(text, to, 600);
-    let sign = rest.find([':', '=', '"', '\n']).or_else(|| rest.find(" is ").map(|at| at + 3)).filter(|&at| at < NEAR)?;
+    let sign =
+        rest.find([':', '=', '"', '\n']).or_else(|| rest.find(" is ").map(|at| at + 3)).filter(|&at| at < NEAR)?;
     let mut at = sign + 1;
     let (mut first, mut end, mut count) = (None, at, 0);
     while count < LONGEST {
         let after = rest.get(at..)?;
-        let trimmed = after.trim_start_matches(|c: char| c.is_whitespace() || c.is_ascii_digit() || matches!(c, '"' | '\'' | '`' | ',' | '.' | ')' | '(' | '[' | '*' | ':' | '='));
+        let trimmed = after.trim_start_matches(|c: char| {
+            c.is_whitespace()
+                || c.is_ascii_digit()
+                || matches!(c, '"' | '\'' | '`' | ',' | '.' | ')' | '(' | '[' | '*' | ':' | '=')
+        });
         at += after.len() - trimmed.len();
         let len = trimmed.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(trimmed.len());
         if !(3..=8).contains(&len) || !super::mnemonic::is_word(trimmed.get(..len)?) {

@@ -372,7 +372,9 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Requirepass if alone => value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Phrase => mnemonic_after(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Terraform => terraform(&mut runs, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
-            Start::Signed => Some((from + 1, run_signature(bytes, to))).filter(|(a, b)| b - a >= 40).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Signed => Some((from + 1, run_signature(bytes, to)))
+                .filter(|(a, b)| b - a >= 40)
+                .map(|(a, b)| (Detector::Credential, a, b)),
             Start::Tcp => dsn(text, from).map(|(a, b)| (Detector::ConnectionString, a, b)),
             Start::PinIs if alone => digits_after(text, to, true, 4..=8).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Code if alone => digits_after(text, to, false, 3..=4).map(|(a, b)| (Detector::Credential, a, b)),
@@ -405,11 +407,14 @@ pub(super) fn discord(text: &str, hits: &mut Hits<'_>) {
         if bytes.get(dot + 7) != Some(&b'.') || !bytes.get(dot + 1..dot + 7).is_some_and(|b| b.iter().all(url)) {
             continue;
         }
-        let head = bytes.get(dot.saturating_sub(29)..dot).unwrap_or_default().iter().rev().take_while(|b| url(b)).count();
+        let head =
+            bytes.get(dot.saturating_sub(29)..dot).unwrap_or_default().iter().rev().take_while(|b| url(b)).count();
         let start = dot - head;
         let tail = bytes.get(dot + 8..).unwrap_or_default().iter().take(120).take_while(|b| url(b)).count();
         let begins = matches!(bytes.get(start), Some(b'M' | b'N' | b'O'));
-        let mixed = bytes.get(start..dot).is_some_and(|b| b.iter().any(u8::is_ascii_lowercase) && b.iter().filter(|b| b.is_ascii_uppercase()).count() > 3);
+        let mixed = bytes.get(start..dot).is_some_and(|b| {
+            b.iter().any(u8::is_ascii_lowercase) && b.iter().filter(|b| b.is_ascii_uppercase()).count() > 3
+        });
         if begins && mixed && (23..=28).contains(&head) && (27..=110).contains(&tail) {
             hits.add(Detector::ApiKey, start, dot + 8 + tail);
             from = dot + 8 + tail;
@@ -611,7 +616,8 @@ fn dsn(text: &str, at: usize) -> Option<(usize, usize)> {
     let lead = tail(text, at, 160);
     let word = lead.rsplit(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '=')).next()?;
     let (user, password) = word.split_once(':')?;
-    (!user.is_empty() && !password.is_empty() && !password.starts_with(['%', '$', '{'])).then_some((at - password.len(), at))
+    (!user.is_empty() && !password.is_empty() && !password.starts_with(['%', '$', '{']))
+        .then_some((at - password.len(), at))
 }
 
 /// `123456789:AA…`: a bot's number and 33 characters.

@@ -5,19 +5,129 @@ use crate::redact::floor;
 
 /// Words that stand where a value would: literals, types, states.
 const NOTHING: &[&str] = &[
-    "null", "none", "nil", "undefined", "true", "false", "{}", "[]", "string", "str", "text", "number", "int", "integer",
-    "bool", "boolean", "bytes", "byte", "object", "any", "unknown", "void", "required", "optional", "hidden", "redacted",
-    "masked", "filtered", "removed", "n/a", "na", "empty", "unset", "missing", "present", "default", "secretstr", "char",
-    "float", "double", "varchar", "nan", "never", "option", "vec", "buffer", "uint8array", "usize", "u8", "u16", "u32", "u64",
-    "i32", "i64", "todo", "tbd", "changeme_", "...", "…", "-", "--", "_", "?", "self", "this", "async", "await", "function",
-    "lambda", "new", "return", "if", "else", "not", "and", "or", "is", "in", "the", "a", "an", "const", "let", "var", "static",
-    "pub", "mut", "ref", "yes", "no", "on", "off", "enabled", "disabled", "invalid", "expired", "incorrect", "wrong", "omitted",
-    "file", "env", "prompt", "stdin", "ask", "keyring", "vault", "read", "write", "json", "yaml", "opaque", "placeholder",
-    "example", "type", "value", "for",
+    "null",
+    "none",
+    "nil",
+    "undefined",
+    "true",
+    "false",
+    "{}",
+    "[]",
+    "{",
+    "[",
+    "string",
+    "str",
+    "text",
+    "number",
+    "int",
+    "integer",
+    "bool",
+    "boolean",
+    "bytes",
+    "byte",
+    "object",
+    "any",
+    "unknown",
+    "void",
+    "required",
+    "optional",
+    "hidden",
+    "redacted",
+    "masked",
+    "filtered",
+    "removed",
+    "n/a",
+    "na",
+    "empty",
+    "unset",
+    "missing",
+    "present",
+    "default",
+    "secretstr",
+    "char",
+    "float",
+    "double",
+    "varchar",
+    "nan",
+    "never",
+    "option",
+    "vec",
+    "buffer",
+    "uint8array",
+    "usize",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "i32",
+    "i64",
+    "todo",
+    "tbd",
+    "changeme_",
+    "...",
+    "…",
+    "-",
+    "--",
+    "_",
+    "?",
+    "self",
+    "this",
+    "async",
+    "await",
+    "function",
+    "lambda",
+    "new",
+    "return",
+    "if",
+    "else",
+    "not",
+    "and",
+    "or",
+    "is",
+    "in",
+    "the",
+    "a",
+    "an",
+    "const",
+    "let",
+    "var",
+    "static",
+    "pub",
+    "mut",
+    "ref",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "enabled",
+    "disabled",
+    "invalid",
+    "expired",
+    "incorrect",
+    "wrong",
+    "omitted",
+    "file",
+    "env",
+    "prompt",
+    "stdin",
+    "ask",
+    "keyring",
+    "vault",
+    "read",
+    "write",
+    "json",
+    "yaml",
+    "opaque",
+    "placeholder",
+    "example",
+    "type",
+    "value",
+    "for",
 ];
 
 /// What says of an authorization how it stands, and names of ways to authorise.
-const STATUS: &[&str] = &["bearer", "basic", "digest", "oauth", "oauth2", "apikey", "api_key", "api-key", "jwt", "k8s", "x509"];
+const STATUS: &[&str] =
+    &["bearer", "basic", "digest", "oauth", "oauth2", "apikey", "api_key", "api-key", "jwt", "k8s", "x509"];
 
 /// Whether a value shows nothing: a literal, a type, stars, a reference to be filled in (`${TOKEN}`, `<token>`), or what this
 /// module's owner left in a secret's place.
@@ -28,10 +138,13 @@ pub(crate) fn is_nothing(value: &str) -> bool {
         return true;
     }
     let all = |f: fn(u8) -> bool| bytes.iter().all(|&b| f(b));
-    if value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?')) || all(|b| b >= 0x80) && value.chars().all(|c| matches!(c, '•' | '●' | '…')) {
+    if value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?'))
+        || all(|b| b >= 0x80) && value.chars().all(|c| matches!(c, '•' | '●' | '…'))
+    {
         return true;
     }
-    is_placeholder(value)
+    // Rules of a form: `required|min:8`.
+    value.strip_prefix("required").is_some_and(|rest| rest.starts_with([':', '|', ',', ' '])) || is_placeholder(value)
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -44,14 +157,42 @@ fn is_placeholder(value: &str) -> bool {
     let between = |open: &str, close: &str| value.strip_prefix(open).and_then(|v| v.strip_suffix(close));
     let short = value.len() < 80;
     let redacted = short && value.starts_with("[REDACTED") && value.find([']', ' ']) == Some(value.len() - 1);
-    let constant = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-    let named = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b' ' | b':' | b'[' | b']' | b'"' | b'\'' | b'(' | b')' | b'$' | b'?' | b'|' | b'/'));
+    let constant = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let named = |name: &str| {
+        name.bytes().all(|b| {
+            b.is_ascii_alphanumeric()
+                || matches!(
+                    b,
+                    b'_' | b'.'
+                        | b'-'
+                        | b' '
+                        | b':'
+                        | b'['
+                        | b']'
+                        | b'"'
+                        | b'\''
+                        | b'('
+                        | b')'
+                        | b'$'
+                        | b'?'
+                        | b'|'
+                        | b'/'
+                )
+        })
+    };
     redacted
-        || value.strip_prefix('$').is_some_and(|v| constant(v) || v.starts_with('(') || v.starts_with('{') && v.len() > 2)
+        || value
+            .strip_prefix('$')
+            .is_some_and(|v| constant(v) || v.starts_with('(') || v.starts_with('{') && v.len() > 2)
         || short && between("<", ">").is_some_and(|v| named(v) && !v.starts_with('/'))
         || short && between("{{", "}}").or_else(|| between("{", "}")).is_some_and(|v| named(v) && !v.contains(": "))
         || short && between("%", "%").is_some_and(constant)
-        || short && between("[", "]").is_some_and(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'_' | b' ' | b'-')))
+        || short
+            && between("[", "]").is_some_and(|v| {
+                !v.is_empty() && v.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'_' | b' ' | b'-'))
+            })
         || is_format(value)
         || is_yours(value)
 }
@@ -72,9 +213,9 @@ fn is_yours(value: &str) -> bool {
     let lower = || value.to_ascii_lowercase();
     value.len() <= 48
         && value.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-'))
-        && ["your", "insert", "enter", "replace", "put"].iter().any(|w| {
-            lower().strip_prefix(w).is_some_and(|rest| rest.starts_with(['_', '-']) || w == &"your")
-        })
+        && ["your", "insert", "enter", "replace", "put"]
+            .iter()
+            .any(|w| lower().strip_prefix(w).is_some_and(|rest| rest.starts_with(['_', '-']) || w == &"your"))
 }
 
 /// How an authorization stands (`approved`, `prior approval needed`), not what gives it: words of letters only.
@@ -89,7 +230,9 @@ pub(crate) fn is_status(value: &str) -> bool {
     };
     let scheme = |w: &str| {
         let w = w.trim_end_matches([' ', ':']);
-        ["bearer", "basic", "token", "digest", "apikey", "negotiate", "aws4-hmac-sha256"].iter().any(|s| s.eq_ignore_ascii_case(w))
+        ["bearer", "basic", "token", "digest", "apikey", "negotiate", "aws4-hmac-sha256"]
+            .iter()
+            .any(|s| s.eq_ignore_ascii_case(w))
     };
     let mut words = value.split_ascii_whitespace();
     let first = words.next().unwrap_or_default();
@@ -105,7 +248,8 @@ pub(crate) fn is_status(value: &str) -> bool {
 pub(super) fn looks_random(value: &str) -> bool {
     let bytes = value.as_bytes();
     let count = |f: fn(&u8) -> bool| bytes.iter().filter(|b| f(b)).count();
-    let (digits, upper, lower) = (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
+    let (digits, upper, lower) =
+        (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
     let symbols = bytes.iter().filter(|b| b"!@#$%^&*+=?~".contains(b)).count();
     let kinds = usize::from(digits > 0) + usize::from(upper > 0) + usize::from(lower > 0) + usize::from(symbols > 0);
     if bytes.iter().any(u8::is_ascii_whitespace) || is_path(value) {
@@ -136,7 +280,10 @@ fn is_dated(value: &str) -> bool {
 
 pub(super) fn is_uuid(value: &str) -> bool {
     let mut parts = value.split('-');
-    value.len() == 36 && [8, 4, 4, 4, 12].iter().all(|n| parts.next().is_some_and(|p| p.len() == *n && p.bytes().all(|b| b.is_ascii_hexdigit())))
+    value.len() == 36
+        && [8, 4, 4, 4, 12]
+            .iter()
+            .all(|n| parts.next().is_some_and(|p| p.len() == *n && p.bytes().all(|b| b.is_ascii_hexdigit())))
 }
 
 /// Whether what stands without quotes at `start..end` is a piece of a program: a call, a type, a member, a variable.
@@ -145,8 +292,20 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     let next = text.get(end..).and_then(|t| t.chars().next()).unwrap_or('\n');
     let bytes = value.as_bytes();
     // `&str`, `*token`, `"…"`, `(`, `@Nullable`, `#{…}`
-    let leads = matches!(bytes, [b'&', b'a'..=b'z' | b'\'', ..] | [b'(', ..] | [b'*', b'a'..=b'z' | b'*', ..] | [b'\\', ..] | [b'?' | b':' | b'=' | b'>' | b'|' | b'+' | b'/' , ..]);
-    if leads && bytes.first() != Some(&b'/') || value.starts_with("${") || value.starts_with("$(") || value.starts_with("{{") || value.starts_with("//") {
+    let leads = matches!(
+        bytes,
+        [b'&', b'a'..=b'z' | b'\'', ..]
+            | [b'(', ..]
+            | [b'*', b'a'..=b'z' | b'*', ..]
+            | [b'\\', ..]
+            | [b'?' | b':' | b'=' | b'>' | b'|' | b'+' | b'/', ..]
+    );
+    if leads && bytes.first() != Some(&b'/')
+        || value.starts_with("${")
+        || value.starts_with("$(")
+        || value.starts_with("{{")
+        || value.starts_with("//")
+    {
         return true;
     }
     let (path, call) = match value.split_once('(') {
@@ -158,7 +317,8 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     let first = parts.peek().copied().unwrap_or_default();
     let index = next == '[' || path.contains('[');
     let path = path.split('[').next().unwrap_or_default();
-    let identifiers = !path.is_empty() && path.split(['.', ':', '>', '?', '-']).filter(|p| !p.is_empty()).all(is_identifier);
+    let identifiers =
+        !path.is_empty() && path.split(['.', ':', '>', '?', '-']).filter(|p| !p.is_empty()).all(is_identifier);
     if !identifiers {
         return false;
     }
@@ -166,10 +326,59 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
         return true;
     }
     const OWNERS: &[&str] = &[
-        "self", "this", "config", "cfg", "conf", "os", "process", "env", "args", "opts", "options", "settings", "req", "request",
-        "ctx", "context", "params", "user", "creds", "credentials", "secrets", "vars", "var", "local", "data", "state", "props",
-        "app", "client", "std", "module", "input", "payload", "body", "form", "parser", "lexer", "response", "res", "result",
-        "event", "data_", "account", "session", "auth", "crate", "super", "vscode", "import", "cli", "kwargs", "inputs", "github",
+        "self",
+        "this",
+        "config",
+        "cfg",
+        "conf",
+        "os",
+        "process",
+        "env",
+        "args",
+        "opts",
+        "options",
+        "settings",
+        "req",
+        "request",
+        "ctx",
+        "context",
+        "params",
+        "user",
+        "creds",
+        "credentials",
+        "secrets",
+        "vars",
+        "var",
+        "local",
+        "data",
+        "state",
+        "props",
+        "app",
+        "client",
+        "std",
+        "module",
+        "input",
+        "payload",
+        "body",
+        "form",
+        "parser",
+        "lexer",
+        "response",
+        "res",
+        "result",
+        "event",
+        "data_",
+        "account",
+        "session",
+        "auth",
+        "crate",
+        "super",
+        "vscode",
+        "import",
+        "cli",
+        "kwargs",
+        "inputs",
+        "github",
     ];
     let dotted = path.contains('.') || path.contains("::") || path.contains("->");
     let digits = path.bytes().filter(u8::is_ascii_digit).count();
@@ -193,7 +402,7 @@ pub(super) fn closes(text: &str, at: usize) -> bool {
         open ^= !escaped && !apostrophe;
     }
     let after = head(text, at + 1, 2);
-    open || after.is_empty() || after.starts_with([')', ',', ';', ']', '}', '\n']) 
+    open || after.is_empty() || after.starts_with([')', ',', ';', ']', '}', '\n'])
 }
 
 /// Whether a text goes on as a sentence behind a word of small letters.
@@ -210,6 +419,11 @@ pub(super) fn goes_on(text: &str, start: usize, end: usize) -> bool {
 /// Several words of letters, as messages and labels are.
 pub(super) fn is_sentence(value: &str) -> bool {
     let mut words = value.split(' ');
-    let word = |w: &str| !w.is_empty() && w.trim_end_matches(['.', ',', '!', '?', ':']).bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'\'' | b'-'));
+    let word = |w: &str| {
+        !w.is_empty()
+            && w.trim_end_matches(['.', ',', '!', '?', ':'])
+                .bytes()
+                .all(|b| b.is_ascii_alphabetic() || matches!(b, b'\'' | b'-'))
+    };
     value.matches(' ').count() >= 2 && words.all(word)
 }
