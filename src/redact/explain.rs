@@ -9,7 +9,8 @@ use crate::json::{Json, Object};
 /// Treats one JSON value as it would be before it is written, and says what was done:
 /// `{"output":…,"treated":[{"path","detector","action","start","end"}]}`.
 ///
-/// A member of an object that is called like a [`Root`] is treated as that; everything else as arguments. Paths are
+/// A member of an object that is called like a [`Root`] is treated as that, but for `text` and lists beside other members;
+/// everything else as arguments. Paths are
 /// those in the value as it was given.
 ///
 /// # Errors
@@ -32,8 +33,11 @@ pub fn dry_run(sanitizer: &Sanitizer, value: Json) -> Result<(Json, Vec<Treated>
         return Ok((value, treated));
     };
     let (mut own, mut rest) = (Vec::new(), Object::new());
+    // What a page's element is given as `text`, and a program as a list of `arguments`, belongs to what stands beside it.
+    let whole = object.iter().all(|(key, _)| Root::from_name(key).is_some());
     for (key, mut value) in object {
-        match Root::from_name(&key) {
+        let is_root = |root: &Root| whole || *root != Root::Text && !matches!(value, Json::Array(_));
+        match Root::from_name(&key).filter(is_root) {
             Some(root) => {
                 treat(sanitizer, root, true, &mut value, &mut treated)?;
                 own.push((key, value));

@@ -1,11 +1,15 @@
 //! The floor: which keys name a secret, whatever their case, separators or depth.
 //!
 //! A key is read as words (`userPassword`, `USER-PASSWORD` and `user.password` are all *user password*) and
-//! compared, from its end, with the names below. Words that only qualify (`password_hash`, `new_password_confirm`,
-//! `token2`) are taken off first; any other word after the name makes it something else, so `token_count`,
-//! `password_changed_at` and `email_verified` stay. Nothing is allocated for a key, matching or not.
+//! compared, from its end, with the names in `names`. Words that only qualify (`password_hash`, `token2`) or say whose a
+//! secret is (`API_KEY_OPENAI`) are taken off first. Some words after a name make it something else, so `token_count`,
+//! `password_changed_at` and `email_verified` stay; so do some before it: `next_page_token`. Any other word (`password_ab`)
+//! leaves a name that has one meaning only what it is. Nothing is allocated for a key of ASCII, matching or not.
 
-use crate::json::Json;
+use super::detect::value;
+use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
+use crate::json::{Json, Object};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// What a sensitive key is expected to hold; it names the placeholder and the pseudonym's domain.
@@ -33,7 +37,7 @@ impl Kind {
 
 /// How much of the key a name has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
+pub(crate) enum Fit {
     /// The whole key, as `pin`: `map_pin` is something else.
     Whole,
     /// The last words of the key.
@@ -49,83 +53,62 @@ struct Name {
     text: &'static str,
     fit: Fit,
     kind: Kind,
+    /// It has other meanings too.
+    vague: bool,
 }
 
-/// The names, by what they hold and how they match; words joined without separators.
-const NAMES: &[(Kind, Fit, &str)] = &[
-    (
-        Kind::Secret,
-        Fit::End,
-        "password passwd passphrase passcode passwort kennwort contrasena contraseña motdepasse senha wachtwoord \
-         token secret apikey secretkey privatekey privkey accesskey signingkey encryptionkey masterkey sharedkey \
-         subscriptionkey accountkey servicekey serviceaccountkey sshkey authkey hmackey credential cookie \
-         jsessionid phpsessid xamzsignature xgoogsignature mnemonic seedphrase recoveryphrase connectionstring",
-    ),
-    (Kind::Secret, Fit::Tight, "pwd"),
-    (
-        Kind::Secret,
-        Fit::Words,
-        "jwt otp totp csrf xsrf creds bearer secretid authcode authorizationcode securitycode pincode cardpin atmpin \
-         pinnumber userpin accountpin loginpin recoverycode backupcode mfacode verificationcode onetimecode \
-         basicauth httpauth proxyauth xauth userauth proxyauthorization httpauthorization xauthorization \
-         requestauthorization userpass dbpass databasepass smtppass ftppass adminpass rootpass mysqlpass pgpass \
-         redispass proxypass loginpass keypass storepass sshpass sessionkey connstr dsn",
-    ),
-    (Kind::Secret, Fit::Whole, "authorization auth pass pin sid connectsid"),
-    (
-        Kind::Card,
-        Fit::End,
-        "creditcard creditcardnumber creditcardno creditcardnum debitcard debitcardnumber cardnumber cardnum \
-         paymentcard paymentcardnumber bankcard cardpan primaryaccountnumber ccnumber ccnum cardverificationvalue \
-         cardverificationcode cardsecuritycode",
-    ),
-    (Kind::Card, Fit::Words, "cardno ccno cardcsc"),
-    (Kind::Card, Fit::Tight, "cvv cvc"),
-    (Kind::Card, Fit::Whole, "pan"),
-    (Kind::Ssn, Fit::End, "ssnnumber ssnno socialsecurity socialsecuritynumber socialsecurityno socialinsurancenumber"),
-    (Kind::Ssn, Fit::Tight, "ssn"),
-    (Kind::Ssn, Fit::Words, "itin taxid taxidnumber taxpayerid"),
-    (Kind::Ssn, Fit::Whole, "ssn"),
-    (Kind::BirthDate, Fit::End, "dateofbirth birthdate birthday birthdt"),
-    (Kind::BirthDate, Fit::Tight, "dob"),
-    (Kind::BirthDate, Fit::Words, "born bornon"),
-    (Kind::BirthDate, Fit::Whole, "dob"),
-    (Kind::Email, Fit::End, "email emailaddress emailaddr emailid mailaddress"),
-    (Kind::Email, Fit::Whole, "mail"),
-];
+/// What a word beside a name does to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Nothing.
+    Qualifier,
+    /// It says where a secret belongs to.
+    Vendor,
+    /// It says whose a secret is.
+    Whose,
+    /// Behind a name it makes it something else.
+    Harmless,
+}
 
-/// Words that say how a secret is given, not what it is.
-const QUALIFIERS: &[&str] = &[
-    "hash",
-    "hashed",
-    "digest",
-    "value",
-    "val",
-    "plain",
-    "plaintext",
-    "raw",
-    "encrypted",
-    "enc",
-    "encoded",
-    "base",
-    "b",
-    "string",
-    "str",
-    "confirm",
-    "confirmation",
-    "confirmed",
-    "repeat",
-    "again",
-    "old",
-    "new",
-    "current",
-    "previous",
-    "header",
-    "data",
-    "field",
-    "input",
-    "param",
-];
+static ROLES: LazyLock<HashMap<&'static [u8], Role>> = LazyLock::new(|| {
+    let words = |text: &'static str, role| text.split_ascii_whitespace().map(move |w| (w.as_bytes(), role));
+    let lists =
+        [(HARMLESS, Role::Harmless), (WHOSE, Role::Whose), (VENDORS, Role::Vendor), (QUALIFIERS, Role::Qualifier)];
+    lists.into_iter().flat_map(|(text, role)| words(text, role)).collect()
+});
+
+fn is_among(words: &str, word: &[u8]) -> bool {
+    words.split_ascii_whitespace().any(|w| w.as_bytes() == word)
+}
+
+/// What a key is the name of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) kind: Kind,
+    /// The name as it stands in the list.
+    pub(crate) name: &'static str,
+    /// It stood in the plural.
+    pub(crate) plural: bool,
+    /// It has no other meaning here.
+    pub(crate) sure: bool,
+    /// A word stands behind it that nothing is known of.
+    pub(crate) loose: bool,
+}
+
+impl Found {
+    fn of(name: Name, plural: bool) -> Found {
+        Found { kind: name.kind, name: name.text, plural, sure: !name.vague, loose: false }
+    }
+
+    /// `tokens` are counted more often than they are shown.
+    pub(crate) fn is_token(&self) -> bool {
+        matches!(self.name, "token" | "токен" | "令牌")
+    }
+
+    pub(crate) fn is_authorization(&self) -> bool {
+        self.name.ends_with("authorization") || self.name == "auth"
+    }
+}
 
 /// Names that end in the same two letters stand together, so that most keys meet an empty list.
 const BUCKETS: usize = 1024;
@@ -135,7 +118,7 @@ static TABLE: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
     for &(kind, fit, texts) in NAMES {
         for text in texts.split_ascii_whitespace() {
             if let Some(slot) = table.get_mut(bucket(text.as_bytes())) {
-                slot.push(Name { text, fit, kind });
+                slot.push(Name { text, fit, kind, vague: VAGUE.contains(&text) });
             }
         }
     }
@@ -154,8 +137,8 @@ static ENDINGS: LazyLock<[bool; BUCKETS]> = LazyLock::new(|| {
         mark(name.text.as_bytes());
         mark(&[name.text.as_bytes().last().copied().unwrap_or_default(), b's']);
     }
-    for qualifier in QUALIFIERS {
-        match qualifier.as_bytes() {
+    for (qualifier, _) in ROLES.iter().filter(|(_, role)| **role == Role::Qualifier) {
+        match qualifier {
             [one] => (0..32).for_each(|before| mark(&[before, *one])),
             longer => mark(longer),
         }
@@ -163,12 +146,37 @@ static ENDINGS: LazyLock<[bool; BUCKETS]> = LazyLock::new(|| {
     endings
 });
 
-/// Whether a key can name a secret, from its last two letters; most cannot, and are not read any further.
-pub(crate) fn may_be_secret(key: &str) -> bool {
-    match last_two(key, |b| b.is_ascii_digit()) {
-        Some(ending) => ENDINGS.get(bucket(&ending)).copied().unwrap_or(true),
-        None => false,
+/// How names of secrets begin, as places in a table by three letters.
+static BEGINNINGS: LazyLock<Vec<bool>> = LazyLock::new(|| {
+    let mut table = vec![false; 1 << 15];
+    for name in TABLE.iter().flatten().filter(|name| name.kind == Kind::Secret) {
+        let place = name.text.bytes().take(3).fold(0, letter);
+        let rest = if name.text.len() < 3 { place << 5..(place << 5) + 32 } else { place..place + 1 };
+        rest.for_each(|i| table[i & 0x7fff] = true);
     }
+    table
+});
+
+fn letter(place: usize, b: u8) -> usize {
+    (place << 5 | usize::from(b & 31)) & 0x7fff
+}
+
+/// Whether a key can name a secret, from its last two letters and from how names begin; most cannot, and are not read any
+/// further.
+pub(crate) fn may_be_secret(key: &str) -> bool {
+    let ends = match last_two(key, |b| b.is_ascii_digit()) {
+        Some(ending) => ENDINGS.get(bucket(&ending)).copied().unwrap_or(true),
+        None => return false,
+    };
+    let mut place = 0;
+    let mut begins = || {
+        let bytes = key.as_bytes();
+        bytes[bytes.len().saturating_sub(SPAN)..].iter().filter(|&&b| Class::of(b) != Class::Gap).any(|&b| {
+            place = letter(place, b);
+            BEGINNINGS.get(place).copied().unwrap_or(true)
+        })
+    };
+    ends || begins()
 }
 
 /// The last two characters of a key, in lower case, without separators and what else is skipped at its end.
@@ -197,7 +205,14 @@ pub(crate) struct Words {
 
 impl Words {
     pub(crate) fn of(key: &str) -> Words {
-        let bytes = key.as_bytes();
+        let lower;
+        let bytes = match key.is_ascii() {
+            true => key.as_bytes(),
+            false => {
+                lower = key.chars().flat_map(lower_case).collect::<String>();
+                lower.as_bytes()
+            }
+        };
         let bytes = &bytes[bytes.len().saturating_sub(SPAN)..];
         let mut words = Words { text: [0; SPAN], len: 0, starts: 0 };
         let mut before = Class::Gap;
@@ -233,8 +248,14 @@ impl Words {
         &self.text[..self.len]
     }
 
-    fn starts_at(&self, at: usize) -> bool {
+    pub(crate) fn starts_at(&self, at: usize) -> bool {
         at < SPAN && self.starts >> at & 1 == 1
+    }
+
+    /// The last word.
+    pub(crate) fn last(&self) -> &[u8] {
+        let len = self.trim_digits(self.len);
+        &self.text[self.last_word(len)..len]
     }
 
     /// Where the last word of the first `len` bytes begins.
@@ -249,13 +270,6 @@ impl Words {
             len -= 1;
         }
         len
-    }
-
-    /// Without the last word, if it only qualifies the others.
-    fn trim_qualifier(&self, len: usize) -> Option<usize> {
-        let start = self.last_word(len);
-        let last = &self.text[start..len];
-        (start > 0 && QUALIFIERS.iter().any(|q| q.as_bytes() == last)).then(|| self.trim_digits(start))
     }
 
     fn find(&self, len: usize) -> Option<Name> {
@@ -303,74 +317,158 @@ const CLASSES: [Class; 256] = {
     table
 };
 
+/// A letter of another script in lower case; those of ASCII tell where words begin.
+fn lower_case(c: char) -> impl Iterator<Item = char> {
+    let (ascii, other) = if c.is_ascii() { (Some(c), None) } else { (None, Some(c.to_lowercase())) };
+    ascii.into_iter().chain(other.into_iter().flatten())
+}
+
 /// What a value under `key` is, if the key names a secret.
 pub(crate) fn kind_of_key(key: &str) -> Option<Kind> {
+    named(key).map(|found| found.kind)
+}
+
+/// The same with what else is known of the name.
+pub(crate) fn named(key: &str) -> Option<Found> {
     if !may_be_secret(key) {
         return None;
     }
-    find(&Words::of(key)).map(|(name, _)| name.kind)
+    find(&Words::of(key))
 }
 
-/// The name that fits, and whether it stood in the plural.
-fn find(words: &Words) -> Option<(Name, bool)> {
+/// How many words that nothing is known of may stand behind a name.
+const UNKNOWN: usize = 2;
+
+/// The name that fits.
+fn find(words: &Words) -> Option<Found> {
     let mut len = words.trim_digits(words.len);
+    let (mut unknown, mut beside) = (0, Role::Qualifier);
     loop {
-        if let Some(name) = words.find(len) {
-            return Some((name, false));
-        }
         let plural = len > 3 && words.text[len - 1] == b's';
-        if let Some(name) = if plural { words.find(len - 1) } else { None } {
-            return Some((name, true));
+        let single = words.find(len).map(|name| (name, false));
+        let found = single.or_else(|| if plural { words.find(len - 1).map(|name| (name, true)) } else { None });
+        if let Some((name, plural)) = found {
+            return judged(words, len, name, Found { loose: unknown > 0, ..Found::of(name, plural) }, beside);
         }
-        len = words.trim_qualifier(len)?;
+        let start = words.last_word(len);
+        match ROLES.get(&words.text[start..len]) {
+            _ if start == 0 => return None,
+            Some(Role::Harmless) => return None,
+            Some(Role::Qualifier) => {}
+            Some(Role::Vendor) if beside == Role::Whose => {}
+            Some(role) => beside = *role,
+            None if unknown == UNKNOWN => return None,
+            None => (unknown, beside) = (unknown + 1, Role::Whose),
+        }
+        len = words.trim_digits(start);
     }
 }
 
-/// What `value` under a key is, if it is to be replaced. Truth values, `null` and what is empty tell nothing.
-/// `words` are those of its key.
-pub(crate) fn kind_of_member(parent: Option<&str>, words: &Words, value: &Json) -> Option<Kind> {
-    let found = match find(words) {
-        Some(found) => Some(found),
-        None => parent.and_then(|p| across(p, words)).map(|name| (name, false)),
-    };
-    let (name, plural) = found?;
-    let tells = match value {
-        Json::Null | Json::Bool(_) => false,
-        Json::String(s) => !s.is_empty(),
-        Json::Array(a) => !a.is_empty(),
-        Json::Object(o) => !o.is_empty(),
-        Json::Number(_) => true,
-    };
-    // `max_tokens` and `total_tokens` count what a model read; `tokens` with text in it does not.
-    let counts = plural && name.text == "token" && !holds_text(value);
-    (tells && !counts).then_some(name.kind)
+/// A name that stands at the end of the first `len` bytes, with the words around it: `beside` is the least usual one behind.
+fn judged(words: &Words, len: usize, name: Name, found: Found, beside: Role) -> Option<Found> {
+    // Only names of secrets have words behind them, and those that are a key of their own have none.
+    if beside != Role::Qualifier && (name.kind != Kind::Secret || name.fit == Fit::Whole) {
+        return None;
+    }
+    if !name.vague {
+        return Some(found);
+    }
+    let at = len - usize::from(found.plural) - name.text.len();
+    let start = words.last_word(at);
+    let lead = &words.text[start..at];
+    let harmless = !lead.is_empty() && is_among(HARMLESS_LEADS, lead);
+    let sure = !lead.is_empty() && is_among(SURE_LEADS, lead);
+    (beside != Role::Whose && !harmless).then_some(Found { sure, ..found })
 }
 
+/// What `value` under a key is, if it is to be replaced. Truth values, `null`, what is empty, and what only stands for a
+/// value (`${TOKEN}`, `string`) tell nothing. `words` are those of its key.
+pub(crate) fn kind_of_member(parent: Option<&str>, words: &Words, value: &Json) -> Option<Kind> {
+    let found = find(words).or_else(|| parent.and_then(|p| across(p, words)))?;
+    tells(&found, value).then_some(found.kind)
+}
+
+/// Whether a value under such a name is one that must not be shown.
+pub(crate) fn tells(found: &Found, value: &Json) -> bool {
+    let secret = found.kind == Kind::Secret;
+    match value {
+        Json::Null | Json::Bool(_) => false,
+        Json::String(s) if !secret => !s.is_empty(),
+        Json::String(s) => tells_text(found, s),
+        // `max_tokens` and `total_tokens` count what a model read; `tokens` with text in it does not.
+        Json::Array(_) | Json::Object(_) if found.plural && found.is_token() && !holds_text(value) => false,
+        Json::Array(a) => !a.is_empty(),
+        Json::Object(o) => !o.is_empty() && !(secret && is_schema(o)),
+        Json::Number(n) if secret && found.is_token() => {
+            !found.plural && n.as_i64().is_none_or(|n| n.unsigned_abs() >= 100_000)
+        }
+        // Tests pass, and are counted.
+        Json::Number(_) => found.name != "pass",
+    }
+}
+
+fn tells_text(found: &Found, s: &str) -> bool {
+    let digits = s.bytes().all(|b| b.is_ascii_digit());
+    if digits && found.name == "pass" && s.len() < 4 {
+        return false;
+    }
+    if s.is_empty() || value::is_nothing(s) || digits && found.is_token() && (found.plural || s.len() < 6) {
+        return false;
+    }
+    if found.is_authorization() {
+        return !value::is_status(s);
+    }
+    !found.loose || !s.contains(char::is_whitespace)
+}
+
+/// A description of a member, not its value: `{"type": "string", "description": …}`.
+fn is_schema(object: &Object) -> bool {
+    const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
+    const WORDS: [&str; 12] = [
+        "type",
+        "description",
+        "title",
+        "format",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "nullable",
+        "writeOnly",
+        "readOnly",
+        "required",
+        "deprecated",
+    ];
+    object.get("type").and_then(Json::as_str).is_some_and(|t| TYPES.contains(&t))
+        && object.iter().all(|(key, _)| WORDS.contains(&key))
+}
+
+/// Whether there is a text in a value that is no number. Values are read to a bounded depth only.
 fn holds_text(value: &Json) -> bool {
     match value {
         Json::String(s) => !s.bytes().all(|b| b.is_ascii_digit()),
-        Json::Array(a) => a.iter().any(|v| matches!(v, Json::String(_) | Json::Object(_) | Json::Array(_))),
-        Json::Object(o) => o.iter().any(|(_, v)| matches!(v, Json::String(_) | Json::Object(_) | Json::Array(_))),
+        Json::Array(a) => a.iter().any(holds_text),
+        Json::Object(o) => o.iter().any(|(_, v)| holds_text(v)),
         _ => false,
     }
 }
 
 /// A name that is split between a key and the key around it: `{"api": {"key": …}}`.
-fn across(parent: &str, words: &Words) -> Option<Name> {
+fn across(parent: &str, words: &Words) -> Option<Found> {
     let tail = &words.text[..words.trim_digits(words.len)];
     let bucket = TABLE.get(bucket(tail))?;
     if bucket.is_empty() || tail.len() < 2 {
         return None;
     }
     let parent = Words::of(parent);
-    bucket.iter().copied().find(|name| {
+    let mut found = bucket.iter().filter(|name| {
         name.text.as_bytes().strip_suffix(tail).is_some_and(|head| {
             head.len() > 1
                 && parent.joined().ends_with(head)
                 && parent.starts_at(parent.len - head.len())
                 && (name.fit != Fit::Whole || parent.len == head.len())
         })
-    })
+    });
+    found.next().map(|name| Found { sure: true, ..Found::of(*name, false) })
 }
 
 #[cfg(test)]
@@ -496,7 +594,8 @@ mod tests {
         assert_eq!(member(None, "max_tokens", &number), None);
         assert_eq!(member(None, "tokens", &Json::from("4096")), None);
         assert_eq!(member(None, "tokens", &Json::from(vec!["abc"])), Some(Kind::Secret));
-        assert_eq!(member(None, "token", &number), Some(Kind::Secret));
+        assert_eq!(member(None, "token", &number), None);
+        assert_eq!(member(None, "token", &Json::from(482_913u32)), Some(Kind::Secret));
         assert_eq!(member(None, "has_password", &Json::from(true)), None);
     }
 

@@ -33,6 +33,7 @@ const IN_NAMES: u16 = {
         Detector::Iban,
         Detector::Card,
         Detector::Ssn,
+        Detector::NationalId,
     ];
     let (mut bits, mut i) = (0, 0);
     while i < looked_for.len() {

@@ -1,13 +1,14 @@
 //! What the members of an object are called: keys that detectors find something in, keys that name somebody, and what
 //! one member says of another.
 
-use super::detect::Hit;
-use super::floor::{self, Kind};
+use super::detect::{self, Hit};
+use super::floor::{self, Found, Kind};
 use super::found::placeholder;
 use super::sanitize::{At, Sanitizer, State, record};
 use super::treated::Action;
 use crate::json::{Json, Object};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 impl Sanitizer {
     /// Keys in which detectors find something are renamed before anything else, so that no path shows them.
@@ -100,49 +101,188 @@ pub(super) fn rename(object: &mut Object, renamed: &HashMap<String, String>) {
     *object = members.into_iter().collect();
 }
 
-/// Whether there is anything in a value that could be a secret.
-pub(super) fn tells(value: &Json) -> bool {
-    match value {
-        Json::Null | Json::Bool(_) => false,
-        Json::String(s) => !s.is_empty(),
-        _ => true,
-    }
-}
-
-const NAME_KEYS: &[&str] =
-    &["name", "key", "field", "header", "param", "parameter", "attribute", "property", "label", "k", "id", "type"];
+const NAME_KEYS: &[&str] = &[
+    "name",
+    "key",
+    "field",
+    "header",
+    "param",
+    "parameter",
+    "attribute",
+    "property",
+    "label",
+    "k",
+    "variable",
+    "var",
+    "env",
+    "option",
+    "setting",
+    "flag",
+    "argument",
+    "variable_name",
+    "field_name",
+    "fieldname",
+    "title",
+    "id",
+    "type",
+];
+/// Those of the names above that need a `value` beside them.
+const VAGUE_NAMES: usize = 2;
+/// What says in words where a text is typed: a page's element or its selector.
+const LABEL_KEYS: &[&str] =
+    &["element", "selector", "locator", "placeholder", "label", "target", "ref_label", "aria-label", "name"];
 pub(super) const VALUE_KEYS: &[&str] =
-    &["value", "val", "v", "data", "content", "contents", "default", "text", "values"];
+    &["value", "val", "v", "data", "content", "contents", "default", "text", "values", "plaintext", "input"];
 
 pub(super) fn is_one_of(key: &str, names: &[&str]) -> bool {
     let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
     names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
 }
 
-/// What an object says of its value: `{"name": "password", "value": …}`.
-pub(super) fn named_pair(object: &Object) -> Option<Kind> {
-    if !(2..=8).contains(&object.len()) || !object.iter().any(|(key, _)| is_one_of(key, VALUE_KEYS)) {
+/// What an object says of its value: `{"name": "password", "value": …}`, `{"element": "Password input", "text": …}`.
+pub(super) fn named_pair(object: &Object) -> Option<Found> {
+    if !(2..=12).contains(&object.len()) || !object.iter().any(|(key, _)| is_one_of(key, VALUE_KEYS)) {
         return None;
     }
     // Only what has a `value` is said by its id or type to be one: `{"type": "token", "text": "the"}` is a word.
     let vague = object.iter().any(|(key, _)| is_one_of(key, &["value", "val"]));
-    let known = if vague { NAME_KEYS } else { NAME_KEYS.get(..10).unwrap_or_default() };
-    let names = object.iter().filter(|(key, _)| is_one_of(key, known)).filter_map(|(_, value)| value.as_str());
-    names.filter(|name| name.len() <= 64).find_map(floor::kind_of_key)
+    let known = if vague { NAME_KEYS } else { NAME_KEYS.get(..NAME_KEYS.len() - VAGUE_NAMES).unwrap_or_default() };
+    let texts = |keys: &'static [&str]| {
+        object.iter().filter(|(key, _)| is_one_of(key, keys)).filter_map(|(_, value)| value.as_str())
+    };
+    let named = texts(known).filter(|name| name.len() <= 64).find_map(floor::named);
+    named.or_else(|| texts(LABEL_KEYS).find_map(labelled))
+}
+
+/// What a label in words says is typed there.
+fn labelled(label: &str) -> Option<Found> {
+    const LONGEST: usize = 160;
+    const OTHER: [&str; 20] = [
+        "forgot",
+        "forgotten",
+        "reset",
+        "show",
+        "hide",
+        "strength",
+        "manager",
+        "search",
+        "link",
+        "button",
+        "checkbox",
+        "toggle",
+        "hint",
+        "help",
+        "visibility",
+        "eye",
+        "generator",
+        "policy",
+        "username",
+        "email",
+    ];
+    if label.len() > LONGEST || !label.contains([' ', '#', '.', '[', '=']) {
+        return None;
+    }
+    let words = || label.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
+    if words().any(|w| OTHER.iter().any(|o| o.eq_ignore_ascii_case(w))) {
+        return None;
+    }
+    let one = words().find_map(|w| floor::named(w).filter(|found| found.sure && found.kind == Kind::Secret));
+    let pairs = || {
+        words().zip(words().skip(1)).find_map(|(a, b)| floor::named(&[a, " ", b].concat()).filter(|found| found.sure))
+    };
+    one.or_else(pairs)
 }
 
 /// What an element of a list says of the next one: `["--password", …]`, `["authorization", …]` in a list of pairs, and
 /// headers as some servers give them, name and value in turn.
-pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Kind> {
+pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Found> {
     let name = items.get(i)?.as_str().filter(|n| n.len() <= 64)?;
     let pair = in_array && items.len() == 2 && i == 0;
     let header = i.is_multiple_of(2)
         && items.len().is_multiple_of(2)
         && (name.contains('-') || ["authorization", "cookie"].iter().any(|n| n.eq_ignore_ascii_case(name)));
-    let flag = name.strip_prefix("--").filter(|n| !n.contains('='));
+    let flag = name.strip_prefix("--").filter(|n| n.starts_with(char::is_alphanumeric) && !n.contains('='));
     match (flag, pair || header) {
-        (Some(flag), _) => floor::kind_of_key(flag),
-        (None, true) => floor::kind_of_key(name),
+        (Some(flag), _) => floor::named(flag),
+        (None, true) => floor::named(name),
         (None, false) => None,
     }
+}
+
+/// The lines of a private key that stand in a list, one by one.
+pub(super) fn key_lines(items: &[Json]) -> Option<Range<usize>> {
+    let line = |item: &Json, mark: &str| item.as_str().is_some_and(|l| l.contains(mark) && l.len() < 200);
+    let first = items.iter().position(|i| line(i, "-----BEGIN ") && line(i, "PRIVATE KEY"))?;
+    let end = items.get(first..)?.iter().position(|i| line(i, "-----END ")).map_or(items.len(), |n| first + n + 1);
+    Some(first..end)
+}
+
+/// The members of a JSON web key that make it a private one.
+pub(super) fn is_of_private_key(object: &Object) -> bool {
+    let text = |key: &str| object.get(key).is_some_and(|v| v.as_str().is_some());
+    text("kty") || text("n") && text("e") && text("d") || text("crv") && text("x") && text("d")
+}
+
+pub(super) const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
+
+/// The program that a list of arguments beside it is for.
+pub(super) fn program(object: &Object) -> Option<String> {
+    let named = object.iter().find(|(key, value)| {
+        is_one_of(key, &["command", "cmd", "program", "executable", "bin"])
+            && value.as_str().is_some_and(|v| v.len() <= 200)
+    });
+    named.and_then(|(_, value)| value.as_str()).map(str::to_owned)
+}
+
+/// Which elements of a list of arguments are secrets by what stands before them: `["curl", "-u", "user:…"]`.
+pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usize> {
+    const MOST: usize = 512;
+    const LONGEST: usize = 16 << 10;
+    let texts = || items.iter().filter_map(Json::as_str);
+    let size: usize = texts().map(|t| t.len() + 1).sum();
+    let flags = texts().any(|t| t.starts_with('-') && t.len() > 1);
+    if !flags || items.len() > MOST || size > LONGEST || texts().count() != items.len() {
+        return Vec::new();
+    }
+    let mut line = program.unwrap_or_default().to_owned();
+    let mut places = Vec::new();
+    for text in texts() {
+        line.push(' ');
+        places.push(line.len());
+        // One word each, whatever is in it.
+        line.extend(text.chars().map(|c| {
+            if c.is_ascii_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | '|' | '&') { '\u{1}' } else { c }
+        }));
+    }
+    let mut found: Vec<usize> = Vec::new();
+    for (start, _) in detect::secrets_in_command(&line) {
+        let i = places.partition_point(|place| *place <= start).saturating_sub(1);
+        let whole = places.get(i) == Some(&start);
+        let joined = items.get(i).and_then(Json::as_str).is_some_and(|t| t.starts_with('-') && !t.starts_with("--"));
+        let flagged = joined
+            || i.checked_sub(1)
+                .and_then(|i| items.get(i))
+                .and_then(Json::as_str)
+                .is_some_and(|t| t.starts_with('-') && t.len() <= 12);
+        if i < items.len() && (whole || flagged) {
+            found.push(i);
+        }
+    }
+    found.extend(lone_password(items, program));
+    found
+}
+
+/// `["-u", "root", "-p", …]` where no program is named, or one that is given a user too.
+fn lone_password(items: &[Json], program: Option<&str>) -> Option<usize> {
+    let at = |flags: &[&str]| items.iter().position(|i| i.as_str().is_some_and(|t| flags.contains(&t)));
+    let p = at(&["-p", "-P"])?;
+    let value = items.get(p + 1)?.as_str()?;
+    let user = at(&["-u", "-U", "--user", "--username", "-l"]).is_some();
+    let alone = program.is_none() && items.first().and_then(Json::as_str).is_some_and(|t| t.starts_with('-'));
+    let word = value.len() >= 6
+        && value.bytes().any(|b| b.is_ascii_alphabetic())
+        && (value.bytes().any(|b| b.is_ascii_digit() || b"!@#$%^&*".contains(&b))
+            || value.len() >= 10 && value.bytes().skip(1).filter(u8::is_ascii_uppercase).count() > 1)
+        && !value.contains(['/', ':', '.', ' ', '=', '-', '_']);
+    ((user || alone) && word).then_some(p + 1)
 }

@@ -2,7 +2,7 @@
 //!
 //! `policy` says what happens to what (`pattern`: which fields, `preset`: where policies begin, `config`: policies in
 //! TOML); `sanitize` applies it (`context`: what it
-//! is given besides), with `floor` for the names of secrets and `detect` for what a value
+//! is given besides), with `floor` and `names` for the names of secrets and `detect` for what a value
 //! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members`: what keys and neighbours say of a value); `ids` does the
 //! same for the names that entries are found by;
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
@@ -19,6 +19,7 @@ mod floor;
 mod found;
 mod ids;
 mod members;
+mod names;
 mod pattern;
 mod policy;
 mod preset;

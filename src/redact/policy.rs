@@ -37,6 +37,10 @@ pub enum Detector {
     Card,
     /// US social security and taxpayer numbers.
     Ssn,
+    /// Numbers that other states and their health services give to people: Aadhaar, CPF, BSN, PESEL, NIR, NHS, DNI, NIE, NINO.
+    NationalId,
+    /// Numbers of medical records and passports, where words call them so.
+    RecordNumber,
     /// IPv4 and IPv6 addresses.
     Ip,
     /// A date that the words before it call a date of birth.
@@ -49,7 +53,7 @@ pub enum Detector {
 
 impl Detector {
     /// Every detector, the one that wins where two find the same first.
-    pub const ALL: [Detector; 13] = [
+    pub const ALL: [Detector; 15] = [
         Detector::PrivateKey,
         Detector::Jwt,
         Detector::ConnectionString,
@@ -59,6 +63,8 @@ impl Detector {
         Detector::Iban,
         Detector::Card,
         Detector::Ssn,
+        Detector::NationalId,
+        Detector::RecordNumber,
         Detector::Ip,
         Detector::DateOfBirth,
         Detector::Phone,
@@ -78,6 +84,8 @@ impl Detector {
             Detector::Iban => "iban",
             Detector::Card => "card",
             Detector::Ssn => "ssn",
+            Detector::NationalId => "national_id",
+            Detector::RecordNumber => "record_number",
             Detector::Ip => "ip",
             Detector::DateOfBirth => "date_of_birth",
             Detector::Phone => "phone",

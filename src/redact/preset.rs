@@ -85,7 +85,11 @@ const PCI_PARTIAL: &[&str] =
 /// Puts the preset's rules into an empty policy.
 pub(super) fn fill(policy: &mut Policy) {
     policy.detectors.extend(Detector::ALL.map(|d| {
-        let on = policy.preset != Preset::Floor || d == Detector::Credential;
+        let on = match d {
+            Detector::Credential => true,
+            Detector::RecordNumber => policy.preset == Preset::Hipaa,
+            _ => policy.preset != Preset::Floor,
+        };
         (d, if on { Action::Mask } else { Action::Keep })
     }));
     if policy.preset == Preset::Floor {

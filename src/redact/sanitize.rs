@@ -11,7 +11,10 @@ use super::detect;
 use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
-use super::members::{VALUE_KEYS, announces, is_one_of, named_pair, rename, renames, tells};
+use super::members::{
+    PRIVATE_MEMBERS, VALUE_KEYS, announces, is_of_private_key, is_one_of, key_lines, named_pair, program, rename,
+    renames, secret_arguments,
+};
 use super::pattern::Seg;
 use super::policy::{Detector, Policy, weakens};
 use super::pseudonym::{PseudonymKey, is_pseudonym};
@@ -94,11 +97,13 @@ pub(super) struct State<'c, 'k> {
     inner: usize,
     /// Whether what is treated can become an object.
     plain_text: bool,
+    /// The program that the list of arguments which comes next is for.
+    program: Option<String>,
 }
 
 impl<'c, 'k> State<'c, 'k> {
     fn new(context: &'c mut Context<'k>, plain_text: bool) -> State<'c, 'k> {
-        State { context, depth: 0, inner: 0, plain_text }
+        State { context, depth: 0, inner: 0, plain_text, program: None }
     }
 }
 
@@ -354,11 +359,15 @@ impl Sanitizer {
         state: &mut State<'_, '_>,
     ) -> Result<Outcome> {
         let in_array = matches!(at.seg, Seg::Index(_));
+        let arguments = secret_arguments(items, state.program.take().as_deref());
+        let lines = key_lines(items).filter(|_| self.wanted >> Detector::PrivateKey as usize & 1 == 1).unwrap_or(0..0);
         let mut announced = None;
         for i in 0..items.len() {
             let next = announces(items, i, in_array);
             let Some(item) = items.get_mut(i) else { break };
-            let kind = std::mem::replace(&mut announced, next).filter(|_| tells(item));
+            let told = std::mem::replace(&mut announced, next).filter(|found| floor::tells(found, item));
+            let kind = told.map(|found| found.kind);
+            let kind = kind.or_else(|| (lines.contains(&i) || arguments.contains(&i)).then_some(Kind::Secret));
             let at = at.index(i);
             match self.visit(item, &at, None, kind, key, detect, state)? {
                 Outcome::Stays => {}
@@ -382,6 +391,8 @@ impl Sanitizer {
         }
         let renamed = renames(object, at, state);
         let named = named_pair(object);
+        let private = is_of_private_key(object);
+        let program = program(object);
         let mut result = Ok(Outcome::Stays);
         object.retain(|key, value| {
             if !matches!(result, Ok(Outcome::Stays)) {
@@ -398,9 +409,14 @@ impl Sanitizer {
             let found = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
             let known = words.as_ref().filter(|_| secret && !found);
             let mut kind = known.and_then(|w| floor::kind_of_member(parent, w, value));
-            if kind.is_none() && named.is_some() && is_one_of(key, VALUE_KEYS) && tells(value) {
-                kind = named;
+            if kind.is_none() && is_one_of(key, VALUE_KEYS) {
+                kind = named.filter(|named| floor::tells(named, value)).map(|named| named.kind);
             }
+            if private && PRIVATE_MEMBERS.contains(&key) {
+                kind = Some(Kind::Secret);
+            }
+            state.program =
+                program.clone().filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]));
             let at = at.key(key, renamed.get(key).map(String::as_str));
             match self.visit(value, &at, words.as_ref(), kind, Some(key), detect, state) {
                 Ok(Outcome::Stays) => true,

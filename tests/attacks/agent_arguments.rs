@@ -1,3 +1,105 @@
-//! The agent itself, or whoever chooses its arguments.
+//! The agent through its arguments: what it is given to know, it puts into calls.
 
 mod identities;
+
+use attestlog::json::Json;
+use attestlog::redact::{Policy, Preset, Sanitizer, Secrets, dry_run};
+
+const SECRET: &str = "gT7kQz93mWpL";
+
+/// What is left of a call's arguments, or of a text.
+fn left(preset: Preset, text: &str) -> String {
+    let secrets = Secrets { pseudonyms: vec![attestlog::redact::PseudonymKey::new([7; 32])] };
+    let sanitizer = Sanitizer::new(&Policy::preset(preset), secrets).unwrap();
+    let value = Json::parse(text.as_bytes()).map_or_else(|_| Json::from(text), |parsed| parsed.value);
+    dry_run(&sanitizer, value).unwrap().0.to_canonical().as_str().to_owned()
+}
+
+/// An agent that was given a password called `password_v2`, or typed it into a page, or passed it in a list of arguments, had it
+/// recorded in clear: keys were read from their end only, and values that another member names were not seen. The names
+/// and pairs are part of the floor, which holds under every policy [O2].
+#[test]
+fn a_password_under_another_name_is_recorded() {
+    for preset in Preset::ALL {
+        for call in [
+            r#"{"password_v2":"$"}"#,
+            r#"{"API_KEY_OPENAI":"$"}"#,
+            r#"{"pw":"$"}"#,
+            r#"{"app_key":"$"}"#,
+            r#"{"密码":"$"}"#,
+            r#"{"Пароль":"$"}"#,
+            r#"{"variable":"password","value":"$"}"#,
+            r#"{"element":"Password input","ref":"e4","text":"$"}"#,
+            r#"{"fields":[{"name":"Password","type":"textbox","value":"$"}]}"#,
+            r#"{"headers":[{"name":"Authorization","value":"$"}]}"#,
+            r#"{"command":"sshpass","args":["-p","$","ssh","root@host"]}"#,
+            r#"{"args":["--token=$"]}"#,
+            r#"["curl","-u","bob:$","https://host.example"]"#,
+            r#"{"kty":"EC","crv":"P-256","x":"a","y":"b","d":"$"}"#,
+            "CREATE USER app IDENTIFIED BY '$'",
+            "password: |\n  $\nuser: app",
+            "<password><![CDATA[$]]></password>",
+            "| password | $ |",
+            "PGPASSWORD=$ psql -h db",
+            "docker login -u bob -p $ registry.example.com",
+            "machine host.example login bob password $",
+        ] {
+            let shown = left(preset, &call.replace('$', SECRET));
+            assert!(!shown.contains(SECRET), "{}: {call} became {shown}", preset.name());
+        }
+    }
+}
+
+/// A private key as a list of lines was recorded line by line, and a wallet's words but the first.
+#[test]
+fn a_secret_in_pieces_is_recorded() {
+    let key = left(
+        Preset::Default,
+        r#"["-----BEGIN PRIVATE KEY-----","MIIEvQ1","MIIEvQ2","-----END PRIVATE KEY-----","after"]"#,
+    );
+    assert!(!key.contains("MIIE") && key.contains("after"), "{key}");
+    let words = "zebra ability able about above absent absorb abstract absurd abuse access accident";
+    for text in [format!("seed phrase: {words}"), words.to_owned(), format!(r#"{{"note":"{words}"}}"#)] {
+        let shown = left(Preset::Default, &text);
+        assert!(words.split(' ').all(|word| !shown.contains(word)), "{shown}");
+    }
+}
+
+/// Numbers that states give to people passed, as did those of medical records and passports under the policy for health data.
+#[test]
+fn numbers_of_people_are_recorded() {
+    for (preset, text, number) in [
+        (Preset::Default, "Aadhaar 2341 2341 2346", "2346"),
+        (Preset::Default, "CPF 529.982.247-25", "529.982"),
+        (Preset::Default, "PESEL 44051401359", "44051401359"),
+        (Preset::Default, "BSN 111222333", "111222333"),
+        (Preset::Default, "NHS number 943 476 5919", "5919"),
+        (Preset::Default, "DNI 12345678Z", "12345678"),
+        (Preset::Default, "NINO AB123456C", "AB123456"),
+        (Preset::Default, "NIR 1 85 05 78 006 084 91", "084"),
+        (Preset::Hipaa, "MRN 00482913", "00482913"),
+        (Preset::Hipaa, "passport number C01X00T47", "C01X00T47"),
+    ] {
+        let shown = left(preset, text);
+        assert!(!shown.contains(number), "{text:?} became {shown}");
+    }
+}
+
+/// What an agent needs to be audited by was destroyed: order numbers as cards, times as phone numbers, code as credentials [O3].
+#[test]
+fn ordinary_values_are_destroyed() {
+    for text in [
+        r#"{"order_id":"4532015112830366"}"#,
+        r#"{"authorization":"approved","next_page_token":"aGVsbG8gd29ybGQx","token":5}"#,
+        r#"{"microphone_id":"4155552671"}"#,
+        r#"{"ndc":"0071-0155-23"}"#,
+        "Date:   Sun Aug 15 19:03:04 2021 -0700",
+        "2018-02-04 14:58:02 -0500 565) int x;",
+        "current_token = next_token(p); printf(\"token: %d\", t);",
+        "const auto& secrets = bootstrap.static_resources().secrets();",
+        "fn login(user: &str, password: Option<&Password>) -> Result<()>",
+    ] {
+        let value = Json::parse(text.as_bytes()).map_or_else(|_| Json::from(text), |parsed| parsed.value);
+        assert_eq!(left(Preset::Default, text), value.to_canonical().as_str());
+    }
+}

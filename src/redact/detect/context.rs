@@ -15,6 +15,8 @@ enum Topic {
     /// Something else that has a number: an order is not called back.
     Other,
     Iban,
+    /// A number that a state gives its people, or its health service.
+    National,
     /// What has numbers with dots in them that are no addresses.
     Version,
 }
@@ -42,12 +44,17 @@ const WORDS: &[(Topic, &str)] = &[
     (
         Topic::Other,
         "order orders invoice account acct reservation booking ticket case zip license licence passport policy id ids ref \
-         reference amount serial sku isbn tracking flight port pid room suite apt box quantity routing \
+         reference amount serial sku isbn flight port pid room suite apt box quantity routing \
          bank confirmation member employee student model part catalog registration plate tax vat claim loan bill customer \
          client transaction receipt file record mrn patient lot batch phase page section line lines error code \
          timestamp epoch commit hash sum total price ean gtin imei checksum offset bytes",
     ),
     (Topic::Iban, "iban ibans"),
+    (
+        Topic::National,
+        "aadhaar aadhar adhaar uidai आधार cpf bsn burgerservicenummer sofinummer pesel nino dni nie nif insee nir nhs sécu \
+         sécurité securite documento identidad id-nummer personnummer insurance nino. ni national",
+    ),
     (
         Topic::Version,
         "version versions ver release releases build firmware fw kernel driver chapter clause revision rev patch upgrade \
@@ -79,6 +86,9 @@ pub(super) struct Context {
     /// It is called a number, and nothing else.
     pub(super) number: bool,
     pub(super) iban: bool,
+    pub(super) national: bool,
+    /// The word right before it says that it is the number of something else: `order 4…`, `testcase_id=5…`, `/items/4…`.
+    pub(super) other: bool,
     pub(super) version: bool,
     /// The word that says it is a phone stands behind the number.
     pub(super) phone_after: bool,
@@ -91,13 +101,21 @@ impl Context {
         let line = tail(text, start, BEFORE);
         // A number alone in its line is called by the line before: `Phone:` and below it the number.
         let mut lines = line.rsplit('\n');
-        let line = lines.by_ref().find(|l| !l.trim().is_empty()).unwrap_or_default();
+        let own = lines.next().unwrap_or_default();
+        // `08255432 (J. Roe 2024-06-12 …`: a line of a listing.
+        let listed = head(text, end, 2) == " (" || head(text, end, 1) == "\t";
+        let line = if own.trim().is_empty() && !listed {
+            lines.find(|l| !l.trim().is_empty()).unwrap_or_default()
+        } else {
+            own
+        };
         let mut last: Option<Topic> = None;
         for topic in topics(line) {
             match topic {
                 Topic::Card => context.card = true,
                 Topic::Ssn => context.ssn = true,
                 Topic::Iban => context.iban = true,
+                Topic::National => context.national = true,
                 Topic::Phone | Topic::Other | Topic::Number | Topic::Version => {}
             }
             // `phone number`, `order number`: the number is that of what stands before it.
@@ -105,6 +123,7 @@ impl Context {
                 last = Some(topic);
             }
         }
+        context.other |= is_of_something_else(line);
         context.phone |= last == Some(Topic::Phone);
         context.number = last == Some(Topic::Number);
         context.version |= last == Some(Topic::Version);
@@ -127,22 +146,155 @@ impl Context {
         let Some(key) = key else { return Context::default() };
         let words = Words::of(key);
         let joined = words.joined();
-        let has = |word: &str| joined.windows(word.len()).any(|w| w == word.as_bytes());
+        // Where a word begins: the *phone* in `microphone_id` is none.
+        let has = |word: &str| {
+            let mut places = joined.windows(word.len()).enumerate().filter(|(_, w)| *w == word.as_bytes());
+            places.any(|(at, _)| words.starts_at(at))
+        };
+        let ends = |word: &str| joined.ends_with(word.as_bytes());
+        let last = std::str::from_utf8(words.last()).unwrap_or_default();
+        const NO_PHONES: [&str; 5] = ["microphone", "headphone", "smartphone", "megaphone", "saxophone"];
+        let phone = [
+            "phone",
+            "mobile",
+            "fax",
+            "msisdn",
+            "whatsapp",
+            "telefon",
+            "contactnumber",
+            "contactno",
+            "sms",
+            "telephone",
+        ]
+        .into_iter()
+        .any(has)
+            || ends("phone") && !NO_PHONES.into_iter().any(ends)
+            || ends("phonenumber")
+            || joined.starts_with(b"tel") && !joined.starts_with(b"telem")
+            || joined == b"cell"
+            || ends("cellno");
+        let card = has("card") || has("credit") || joined == b"cc" || joined == b"pan" || ends("cardnumber");
+        let is_id = IDS.contains(&last);
         Context {
-            phone: ["phone", "mobile", "fax", "msisdn", "whatsapp", "telefon", "contactnumber", "contactno", "sms"]
-                .into_iter()
-                .any(has)
-                || joined.starts_with(b"tel")
-                || joined == b"cell"
-                || joined.ends_with(b"cellno"),
-            card: has("card") || joined == b"cc" || joined == b"pan",
+            phone: phone && !is_id,
+            card,
             ssn: has("ssn") || has("socialsec") || has("taxid"),
             iban: has("iban"),
+            national: [
+                "aadhaar", "aadhar", "cpf", "bsn", "pesel", "nino", "dni", "nie", "nif", "insee", "nir", "nhs",
+                "national",
+            ]
+            .into_iter()
+            .any(has),
             version: has("version") || has("release") || has("firmware") || joined == b"build" || joined == b"ver",
             number: false,
             phone_after: false,
+            other: !card && (is_id || NUMBERED.iter().any(|w| has(w))),
         }
     }
+}
+
+/// The last words of names under which numbers stand for things.
+const IDS: [&str; 24] = [
+    "id",
+    "ids",
+    "uid",
+    "uuid",
+    "guid",
+    "ref",
+    "reference",
+    "key",
+    "hash",
+    "seq",
+    "sequence",
+    "timestamp",
+    "ts",
+    "ns",
+    "us",
+    "ms",
+    "nonce",
+    "cursor",
+    "offset",
+    "size",
+    "count",
+    "code",
+    "at",
+    "time",
+];
+
+/// What has numbers of its own.
+const NUMBERED: [&str; 36] = [
+    "order",
+    "orders",
+    "invoice",
+    "tracking",
+    "transaction",
+    "txn",
+    "serial",
+    "sku",
+    "isbn",
+    "upc",
+    "ean",
+    "gtin",
+    "barcode",
+    "imei",
+    "ticket",
+    "case",
+    "request",
+    "trace",
+    "span",
+    "session",
+    "job",
+    "run",
+    "commit",
+    "shipment",
+    "parcel",
+    "waybill",
+    "ndc",
+    "testcase",
+    "issue",
+    "revision",
+    "bug",
+    "pr",
+    "batch",
+    "lot",
+    "udi",
+    "parts",
+];
+
+/// Whether the word right before a number says that it is no card's or phone's. Between them stand signs, *number* or *is* only.
+fn is_of_something_else(line: &str) -> bool {
+    let mut rest = line;
+    for _ in 0..3 {
+        let trimmed = rest.trim_end_matches([' ', '=', ':', '"', '\'', '\\', '#', '`', '*', '(', '[']);
+        if trimmed.ends_with('/') && trimmed.len() == line.len() {
+            // A segment of a path.
+            return trimmed
+                .trim_end_matches('/')
+                .ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        }
+        let start =
+            trimmed.rfind(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')).map_or(0, |at| at + 1);
+        let name = trimmed.get(start..).unwrap_or_default();
+        let words = Words::of(name);
+        let last = std::str::from_utf8(words.last()).unwrap_or_default().to_owned();
+        let last = last.as_str();
+        if words.joined().windows(4).any(|w| w == b"card") {
+            return false;
+        }
+        if IDS.contains(&last) || NUMBERED.contains(&last) {
+            return true;
+        }
+        if !matches!(last, "number" | "no" | "nr" | "num" | "is" | "was" | "of") {
+            return false;
+        }
+        let whole = words.joined().len() > last.len();
+        if whole {
+            return NUMBERED.iter().any(|w| words.joined().starts_with(w.as_bytes()));
+        }
+        rest = trimmed.get(..start).unwrap_or_default();
+    }
+    false
 }
 
 /// The topics of whole words in `line`, in order.

@@ -1,42 +1,61 @@
-//! Secrets beside their names in a text: `password=…`, `"api_key": "…"`, `--token …`, `Cookie: …`, `<password>…<`,
-//! `curl -u user:…`.
+//! Secrets beside their names in a text: `password=…`, `"api_key": "…"`, `Cookie: …`, `<password>…<`, rows of tables, blocks of
+//! YAML, pairs of name and value; `command` adds what stands in command lines.
 //!
 //! It is what the floor does for keys, where no JSON can be read: command lines, logs, URLs, headers, configuration,
 //! and JSON that is cut off. A name in quotes counts whatever the floor knows it as; without quotes and before
 //! a colon only names of secrets do, since *e-mail:* and *card number:* also stand in prose, where detectors by value
-//! know better.
+//! know better. Programs are texts too: what stands behind a name is a secret only if it is no call, type, variable or
+//! placeholder (`value`), and behind a name with other meanings (`token`, `secret`) only if it looks like one.
 
-use super::{Hits, before};
-use crate::redact::floor::{self, Kind};
+use super::value::{closes, goes_on, is_code, is_nothing, is_sentence, is_status, looks_random};
+use super::{Hits, before, command, head};
+use crate::redact::floor::{self, Found, Kind};
 use crate::redact::policy::Detector;
 
 /// How long a name is at most.
-const NAME: usize = 64;
+pub(super) const NAME: usize = 64;
 
 pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
     let mut i = 0;
-    while let Some(at) = bytes.get(i..).and_then(|b| b.iter().position(|b| matches!(b, b':' | b'=' | b'-' | b'>'))) {
+    while let Some(at) =
+        bytes.get(i..).and_then(|b| b.iter().position(|b| matches!(b, b':' | b'=' | b'-' | b'>' | b'|' | b',')))
+    {
         let at = i + at;
         i = at + 1;
         if at < done {
             continue;
         }
         let value = match bytes.get(at) {
-            Some(b'-') => flag(text, at).or_else(|| short_flag(text, at)),
+            Some(b'-') => command::flag(text, at).or_else(|| command::short_flag(text, at)),
             Some(b'>') => element(text, at, done),
+            Some(b'|') => command::piped(text, at, done).or_else(|| cell(text, at, done)),
+            Some(b',') => second_string(text, at, done),
             _ if named => after_name(text, at, done),
             _ => None,
         };
         if let Some((start, end)) =
-            value.filter(|(start, end)| !is_harmless(text.get(*start..*end).unwrap_or_default()))
+            value.filter(|(start, end)| *start >= done && !is_nothing(text.get(*start..*end).unwrap_or_default()))
         {
             hits.add(Detector::Credential, start, end);
             done = end;
             i = end.max(i);
         }
     }
+}
+
+/// What is longer than this behind a name is a secret, whatever it looks like: it is not read twice.
+pub(super) const LONG: usize = 4096;
+
+/// How a name stands beside its value.
+struct Beside {
+    found: Found,
+    /// In quotes, as JSON has it.
+    quoted: bool,
+    /// `=` without spaces, and the name is one of an environment, a query or a flag.
+    tight: bool,
+    colon: bool,
 }
 
 /// The value behind `:`, `=`, `=>` or `:=` at `at`, if a secret's name stands before.
@@ -47,100 +66,340 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     // `::` belongs to a path in code and `==` compares.
     if next == bytes.get(at).copied()
         || (colon && next == Some(b'/'))
-        || matches!(before(bytes, at), Some(b':' | b'=' | b'!' | b'<' | b'>') if colon || before(bytes, at) != Some(b':'))
+        || matches!(before(bytes, at), Some(b':' | b'=' | b'!' | b'<' | b'>' | b'~') if colon || before(bytes, at) != Some(b':'))
     {
         return None;
     }
-    let (name, quoted) = name_before(text, at, done)?;
-    let (name, kind) = kind_of_words(name)?;
-    let plain = kind == Kind::Secret || !colon && kind != Kind::Email || name.to_ascii_lowercase().contains("cv");
-    if !quoted && !plain {
-        return None;
-    }
+    let (name, quoted, from) = name_before(text, at, done)?;
+    let Some((name, found)) = named_in(name) else { return announced(text, at, name) };
     let mut start = at + 1;
     if next == Some(b'>') || next == Some(b'=') {
         start += 1;
     }
+    let plain = found.kind == Kind::Secret || !colon && found.kind != Kind::Email || found.name.contains("cv");
+    if !quoted && !plain {
+        return None;
+    }
+    if colon && let Some(block) = block(text, start, from) {
+        return Some(block);
+    }
+    let lead = before(bytes, from);
+    let upper = name.rsplit(' ').next().unwrap_or(name);
+    let upper = upper.bytes().any(|b| b.is_ascii_uppercase()) && !upper.bytes().any(|b| b.is_ascii_lowercase());
+    let spaced = matches!(before(bytes, at), Some(b' ')) || matches!(bytes.get(start), Some(b' '));
+    let tight = !colon && !spaced && (upper || matches!(lead, Some(b'?' | b'&' | b'-' | b';' | b'#')));
     // A header's value goes to the end of its line.
-    let name = name.as_bytes();
-    let is = |word: &[u8]| name.len() >= word.len() && name[name.len() - word.len()..].eq_ignore_ascii_case(word);
-    let header = colon && !quoted && kind == Kind::Secret && (is(b"cookie") || is(b"authorization"));
-    value_at(text, start, header)
+    let is =
+        |word: &[u8]| name.len() >= word.len() && name.as_bytes()[name.len() - word.len()..].eq_ignore_ascii_case(word);
+    let header = colon && !quoted && found.kind == Kind::Secret && (is(b"cookie") || is(b"authorization"));
+    if found.name == "auth" && !colon {
+        return pair_of_strings(text, start);
+    }
+    let directory = !colon && matches!(name, "PWD" | "OLDPWD" | "pwd");
+    let value = value_at(text, start, header, quoted)?;
+    if directory && matches!(bytes.get(value.0), Some(b'/' | b'~' | b'$' | b'\\' | b'.')) {
+        return None;
+    }
+    believable(text, value, &Beside { found, quoted, tight, colon }).then_some(value)
 }
 
-/// What a name in a sentence is the name of: *my pin*, *password for root*.
-fn kind_of_words(name: &str) -> Option<(&str, Kind)> {
-    if let Some(kind) = floor::kind_of_key(name) {
-        return Some((name, kind));
+/// The second of two strings in parentheses: `auth=("user", "…")`.
+fn pair_of_strings(text: &str, start: usize) -> Option<(usize, usize)> {
+    let near = head(text, start, 256);
+    let inner = near.trim_start().strip_prefix('(')?;
+    let quote = inner.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let (_, rest) = inner.get(1..)?.split_once(quote)?;
+    let rest = rest.trim_start().strip_prefix(',')?.trim_start().strip_prefix(quote)?;
+    let end = rest.find(quote).filter(|end| *end > 0)?;
+    let at = start + near.len() - rest.len();
+    Some((at, at + end))
+}
+
+/// The second of two strings of a call whose first names a secret: `define('DB_PASSWORD', '…')`, `.header("X-Api-Key", "…")`. The
+/// comma is at `at`.
+fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let quote = before(bytes, at).filter(|b| matches!(b, b'"' | b'\''))?;
+    let next = at + 1 + usize::from(bytes.get(at + 1) == Some(&b' '));
+    if bytes.get(next) != Some(&quote) {
+        return None;
+    }
+    let lead = super::tail(text, at - 1, NAME).as_bytes();
+    let open = lead.iter().rposition(|b| *b == quote)?;
+    let name = text.get(at - lead.len() + open..at - 1)?;
+    if at - 1 - name.len() < done || open.checked_sub(1).and_then(|i| lead.get(i)) != Some(&b'(') {
+        return None;
+    }
+    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let start = next + 1;
+    let end = start + head(text, start, LONG).bytes().position(|b| b == quote)?;
+    let value = text.get(start..end)?;
+    let word = value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b' '));
+    let tells = !value.is_empty()
+        && !word
+        && !is_sentence(value)
+        && !is_reference(value)
+        && !(found.is_authorization() && is_status(value));
+    (tells && (found.sure || telling(value) || found.is_authorization())).then_some((start, end))
+}
+
+/// Whether what stands behind a name is a secret, and not a piece of a program or of a sentence.
+fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool {
+    let (Some(value), found) = (text.get(start..end), beside.found) else { return false };
+    let bytes = text.as_bytes();
+    if value.len() > LONG {
+        return true;
+    }
+    if found.kind != Kind::Secret {
+        let numbered = !matches!(found.kind, Kind::Ssn | Kind::Card) || value.chars().any(char::is_numeric);
+        return numbered && !is_code(text, start, end);
+    }
+    let digits = value.bytes().all(|b| b.is_ascii_digit());
+    if digits && (found.is_token() || found.name == "secret") && (found.plural || value.len() < 6) {
+        return false;
+    }
+    if found.is_authorization() && is_status(value) {
+        return false;
+    }
+    if found.name == "cookie" && !beside.quoted {
+        return value.contains('=') && !is_code(text, start, end);
+    }
+    let in_quotes = matches!(before(bytes, start), Some(b'"' | b'\'' | b'`'));
+    if found.loose && value.contains(char::is_whitespace) && !in_quotes {
+        return false;
+    }
+    let phrase = matches!(
+        found.name,
+        "mnemonic" | "seedphrase" | "recoveryphrase" | "passphrase" | "secretphrase" | "seedwords"
+    );
+    if in_quotes || value.starts_with(['{', '[']) {
+        return beside.quoted && found.sure && !is_reference(value)
+            || (!is_sentence(value) || phrase)
+                && !is_reference(value)
+                && (found.sure || beside.quoted || beside.tight || telling(value));
+    }
+    if is_code(text, start, end) {
+        return false;
+    }
+    if beside.tight {
+        return value.len() >= 3 || found.sure;
+    }
+    // A sentence, or a variable, or a type.
+    let spaced = text.as_bytes().get(start.wrapping_sub(1)) == Some(&b' ');
+    if spaced && !phrase && !beside.quoted && (goes_on(text, start, end) || is_declared(text, start, end, beside.colon))
+    {
+        return false;
+    }
+    found.sure || beside.quoted || telling(value)
+}
+
+/// In quotes, and yet a name of something else: `"${TOKEN}"`, `"process.env.TOKEN"`, `"password"`.
+fn is_reference(value: &str) -> bool {
+    value.starts_with("${")
+        || value.starts_with("{{")
+        || value.starts_with("process.env")
+        || value.starts_with("env.")
+        || value.starts_with("env:")
+        || value.starts_with("op://")
+        || value.starts_with("vault:")
+        || value.starts_with("secrets.")
+        || value.starts_with("ref+")
+        || value.starts_with("arn:aws:secretsmanager")
+}
+
+/// What a variable or a type looks like where it is given: `password: SecretText,`, `password = user_input;`.
+fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
+    let value = text.get(start..end).unwrap_or_default();
+    let next = text.as_bytes().get(end).copied();
+    if value.bytes().any(|b| !b.is_ascii_alphabetic() && b != b'_') {
+        return false;
+    }
+    let camel = value.starts_with(|c: char| c.is_ascii_uppercase())
+        && value.bytes().skip(1).any(|b| b.is_ascii_uppercase())
+        && value.bytes().any(|b| b.is_ascii_lowercase());
+    let ended = matches!(next, Some(b',' | b';' | b')'));
+    camel && (ended || colon && next.is_none_or(|b| b == b'\n'))
+        || !colon && (value.contains('_') || next == Some(b';'))
+        || ended && value.contains('_')
+}
+
+/// Behind a name that has other meanings too.
+fn telling(value: &str) -> bool {
+    looks_random(value)
+        || value.len() >= 7
+            && value.bytes().filter(u8::is_ascii_digit).count() > 0
+            && value.bytes().all(|b| b.is_ascii_alphanumeric())
+            && value.bytes().any(|b| b.is_ascii_alphabetic())
+            && !value.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// What a name in a sentence is the name of: *my pin*, *password for root*, *the api key for staging*.
+fn named_in(name: &str) -> Option<(&str, Found)> {
+    if let Some(found) = floor::named(name) {
+        return Some((name, found));
     }
     let (first, rest) = name.split_once(' ')?;
     const WHOSE: [&str; 13] =
         ["my", "your", "his", "her", "our", "their", "the", "a", "new", "old", "mein", "mon", "mi"];
     if WHOSE.iter().any(|w| w.eq_ignore_ascii_case(first)) {
-        return floor::kind_of_key(rest).map(|kind| (rest, kind));
+        return floor::named(rest).map(|found| (rest, found));
     }
-    let what = ["for ", "of ", "für ", "pour ", "para "].iter().any(|w| rest.starts_with(w));
-    floor::kind_of_key(first).filter(|kind| what && *kind == Kind::Secret).map(|kind| (first, kind))
+    let what = ["for ", "of ", "für ", "pour ", "para ", "("].iter().find_map(|w| name.find(&format!(" {w}")))?;
+    let before = name.get(..what)?;
+    floor::named(before).filter(|found| found.kind == Kind::Secret).map(|found| (before, found))
+}
+
+/// A value whose name is one too: `name: DB_PASSWORD` and `value: …` behind it, as YAML, XML and JSON have pairs.
+fn announced(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
+    const NAMES: [&str; 6] = ["name", "key", "variable", "field", "id", "property"];
+    const NEAR: usize = 96;
+    let name = name.rsplit(' ').next()?;
+    if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(name)) {
+        return None;
+    }
+    let (start, end) = value_at(head(text, 0, at + NEAR), at + 1, false, false)?;
+    let found = floor::named(text.get(start..end).filter(|n| n.len() <= NAME)?)?;
+    let near = head(text, end, NEAR);
+    let value = near.find("value").or_else(|| near.find("Value"))?;
+    // Nothing but what belongs to the same thing stands between.
+    let between = near.get(..value)?;
+    if between.matches('\n').count() > 1
+        || between.contains(['{', '}', '<'])
+        || between.contains(": ") && between.contains('\n')
+    {
+        return None;
+    }
+    let rest = near.get(value + 5..)?.trim_start_matches(['"', '\'', '\\', ' ']);
+    rest.starts_with([':', '=']).then_some(())?;
+    let value = value_at(text, end + near.len() - rest.len() + 1, false, false)?;
+    believable(text, value, &Beside { found, quoted: true, tight: true, colon: false }).then_some(value)
+}
+
+/// A block of YAML under a secret's name: `password: |` and the lines below that stand further in.
+fn block(text: &str, start: usize, name: usize) -> Option<(usize, usize)> {
+    const MARK: usize = 32;
+    let near = head(text, start, MARK);
+    let line = near.get(..near.find('\n')?)?;
+    let mark = line.trim();
+    if !matches!(mark, "" | "|" | ">" | "|-" | ">-" | "|+" | ">+") {
+        return None;
+    }
+    let margin = |line: &str| line.len() - line.trim_start_matches([' ', '\t']).len();
+    let own = margin(
+        super::tail(text, name, 160).rsplit('\n').next().map(|lead| if lead.trim().is_empty() { lead } else { "" })?,
+    );
+    let mut at = start + line.len() + 1;
+    let (from, mut end) = (at, at);
+    for line in text.get(at..)?.split('\n') {
+        if !line.trim().is_empty() && margin(line) <= own {
+            break;
+        }
+        if !line.trim().is_empty() {
+            end = at + line.trim_end().len();
+        }
+        at += line.len() + 1;
+        if mark.is_empty() {
+            break;
+        }
+    }
+    let from = from + text.get(from..end)?.len() - text.get(from..end)?.trim_start().len();
+    let word = text.get(from..end)?;
+    // Without a mark one word stands there, and neither a list nor members.
+    let alone = !word.contains([' ', ':', '{', '[', '<', '(']) && looks_random(word);
+    (from < end && (!mark.is_empty() || alone)).then_some((from, end))
 }
 
 /// The value in an element of XML that has a secret's name: `<wsse:Password Type="…">…</`. The tag ends at `at`.
 fn element(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     const TAG: usize = 160;
+    const CDATA: &str = "<![CDATA[";
     let bytes = text.as_bytes();
     let from = at.saturating_sub(TAG).max(done);
     let open = from + bytes.get(from..at)?.iter().rposition(|&b| matches!(b, b'<' | b'>'))?;
-    if bytes.get(open) != Some(&b'<') {
+    // `Option<Password>` is a type.
+    let generic = before(bytes, open).is_some_and(|b| b.is_ascii_alphanumeric() || b == b':');
+    if bytes.get(open) != Some(&b'<') || generic || !bytes.get(open + 1).is_some_and(u8::is_ascii_alphabetic) {
         return None;
     }
-    let tag = text.get(open + 1..at)?.split(|c: char| c.is_whitespace()).next()?;
+    let inside = text.get(open + 1..at)?;
+    let tag = inside.split(|c: char| c.is_whitespace()).next()?;
     let name = tag.rsplit(':').next()?;
     if tag.starts_with(['/', '!', '?']) || tag.ends_with('/') || name.len() > NAME {
         return None;
     }
-    floor::kind_of_key(name)?;
-    let rest = bytes.get(at + 1..)?;
-    let end = at + 1 + rest.iter().position(|&b| b == b'<')?;
-    (at + 1 < end && !text.get(at + 1..end)?.trim().is_empty()).then_some((at + 1, end))
+    let attribute = || {
+        let (_, rest) = inside.split_once("name=").or_else(|| inside.split_once("key="))?;
+        floor::named(rest.trim_start_matches(['"', '\'', '\\']).split(['"', '\'', '\\', ' ']).next()?)
+    };
+    let content = |from: usize| {
+        const ELEMENT: usize = 1 << 14;
+        let rest = head(text, from, ELEMENT);
+        let (from, stop) = match rest.trim_start().strip_prefix(CDATA) {
+            Some(inner) => (from + rest.len() - inner.len(), "]]>"),
+            None => (from, "</"),
+        };
+        let end = from + head(text, from, ELEMENT).find(stop)?;
+        let value = text.get(from..end)?;
+        (!value.trim().is_empty() && (stop != "</" || !value.contains('<'))).then_some((from, end))
+    };
+    if name == "key" && attribute().is_none() {
+        // `<key>Password</key> <string>…</string>`
+        let (from, end) = content(at + 1)?;
+        floor::named(text.get(from..end).filter(|n| n.len() <= NAME)?)?;
+        let near = head(text, end, TAG).strip_prefix("</key>")?;
+        let inner = near.trim_start().strip_prefix("<string>")?;
+        return content(end + "</key>".len() + near.len() - inner.len());
+    }
+    let found = floor::named(name).or_else(attribute)?;
+    let (from, end) = content(at + 1)?;
+    let value = text.get(from..end)?.trim();
+    let sentence = is_sentence(value) && !matches!(found.name, "mnemonic" | "seedphrase");
+    let markup = matches!(name, "p" | "a" | "label" | "td" | "th" | "span" | "div" | "button" | "input");
+    (!sentence
+        && !markup
+        && (found.sure || found.kind != Kind::Secret || telling(value) || value.bytes().any(|b| b.is_ascii_digit()))
+        && !(found.is_token() && value.len() < 6 && value.bytes().all(|b| b.is_ascii_digit())))
+    .then_some((from, end))
 }
 
-/// What follows a flag of one letter that takes a secret: the password of `curl -u user:…`, of `sshpass -p …`,
-/// of `mysql -p…`.
-fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
-    let bytes = text.as_bytes();
-    let letter = *bytes.get(at + 1)?;
-    if !before(bytes, at).is_some_and(|b| b.is_ascii_whitespace()) {
+/// The value in a row of a table: `| password | … |`.
+fn cell(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
+    let line = super::tail(text, at, 100).rsplit('\n').next()?;
+    let name = line.trim_end().rsplit('|').next()?.trim().trim_matches(['*', '`', ' ']);
+    let begun = line.trim_start().starts_with('|');
+    if !begun || name.len() < 2 || name.len() > NAME || at < done {
         return None;
     }
-    let program = |names: &[&str]| {
-        let line = super::tail(text, at, 200).rsplit(['\n', ';', '|', '&']).next().unwrap_or_default();
-        line.split(|c: char| c.is_whitespace() || c == '/').any(|word| names.contains(&word))
-    };
-    let (value, colon) = match (letter, bytes.get(at + 2)?) {
-        (b'u', b' ') if program(&["curl", "wget", "http", "https"]) => (value_at(text, at + 2, false)?, true),
-        (b'-', b'u') if text.get(at + 2..)?.starts_with("user ") && program(&["curl", "wget"]) => {
-            (value_at(text, at + 6, false)?, true)
-        }
-        (b'p', b' ') if program(&["sshpass"]) => (value_at(text, at + 2, false)?, false),
-        (b'p', b)
-            if !b.is_ascii_whitespace() && program(&["sshpass", "mysql", "mysqldump", "mysqladmin", "mariadb"]) =>
-        {
-            (value_at(text, at + 2, false)?, false)
-        }
-        _ => return None,
-    };
-    let (start, end) = value;
-    match colon {
-        true => text.get(start..end)?.find(':').map(|at| (start + at + 1, end)).filter(|(start, end)| start < end),
-        false => Some(value),
-    }
+    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let rest = head(text, at + 1, 512);
+    let end = rest.find(['|', '\n'])?;
+    let value = rest.get(..end)?.trim().trim_matches('`');
+    let start = at + 1 + rest.get(..end)?.find(value)?;
+    let plain = value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'));
+    let tells = !value.is_empty()
+        && !value.contains(' ')
+        && !plain
+        && (found.sure || telling(value))
+        && !is_nothing(value)
+        && !is_code(text, start, start + value.len());
+    tells.then_some((start, start + value.len()))
 }
 
-/// The name that ends before `at`, and whether it stands in quotes.
-fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool)> {
+/// The name that ends before `at`, whether it stands in quotes, and where it begins.
+fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)> {
     let bytes = text.as_bytes();
     let mut end = at;
     while end > done && matches!(before(bytes, end), Some(b' ')) && at - end < 2 {
         end -= 1;
+    }
+    // `**Password**: …`
+    while end > done && matches!(before(bytes, end), Some(b'*')) && at - end < 4 {
+        end -= 1;
+    }
+    // `os.environ["PASSWORD"] = …`, `password?: …`
+    let index = before(bytes, end) == Some(b']');
+    if index || before(bytes, end) == Some(b'?') {
+        end = end.checked_sub(1).filter(|&end| end > done)?;
     }
     let quote = before(bytes, end).filter(|b| matches!(b, b'"' | b'\'' | b'`'));
     if quote.is_some() {
@@ -155,7 +414,7 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool)> {
         match before(bytes, start) {
             Some(b) if b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.') || b >= 0x80 => {}
             // `api key: …`; a sentence is not a name.
-            Some(b' ') if spaces < 2 && start < end => spaces += 1,
+            Some(b' ') if spaces < 5 && start < end => spaces += 1,
             _ => break,
         }
         start -= 1;
@@ -164,33 +423,24 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool)> {
         start += 1;
     }
     let name = text.get(start..end).filter(|n| n.len() >= 2)?;
-    Some((name.trim_start(), quote.is_some()))
-}
-
-/// The value of `--password …`; with `=` it is found by its name.
-fn flag(text: &str, at: usize) -> Option<(usize, usize)> {
-    let bytes = text.as_bytes();
-    if bytes.get(at + 1) != Some(&b'-')
-        || before(bytes, at).is_some_and(|b| !b.is_ascii_whitespace() && b != b'"' && b != b'\'')
-    {
-        return None;
-    }
-    let rest = bytes.get(at + 2..)?;
-    let len = rest.iter().take(NAME).position(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'-' | b'_'))?;
-    let name = text.get(at + 2..at + 2 + len)?;
-    let start = at + 2 + len;
-    let apart = bytes.get(start).is_some_and(u8::is_ascii_whitespace);
-    let is_flag = |s: usize| bytes.get(s + 1) == Some(&b'-');
-    (apart && !is_flag(start) && floor::kind_of_key(name) == Some(Kind::Secret))
-        .then(|| value_at(text, start, false))?
+    let trimmed = name.trim_start();
+    Some((trimmed, quote.is_some() && !index, start + name.len() - trimmed.len()))
 }
 
 /// The value that begins behind spaces at `from`: to its closing quote or bracket, to the end of its word, or of its line.
-fn value_at(text: &str, from: usize, line: bool) -> Option<(usize, usize)> {
+/// Brackets are read as a value where they may be JSON.
+pub(super) fn value_at(text: &str, from: usize, line: bool, json: bool) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut start = from;
     while bytes.get(start).is_some_and(|b| matches!(b, b' ' | b'\t')) {
         start += 1;
+    }
+    // `**Password:** …`
+    while bytes.get(start) == Some(&b'*') && matches!(bytes.get(start + 1), Some(b'*' | b' ')) {
+        start += 1;
+        while bytes.get(start) == Some(&b' ') {
+            start += 1;
+        }
     }
     // Strings and bytes as Python shows them.
     if matches!(bytes.get(start..start + 2), Some([b'b' | b'u' | b'r' | b'f', b'\'' | b'"'])) {
@@ -202,12 +452,19 @@ fn value_at(text: &str, from: usize, line: bool) -> Option<(usize, usize)> {
         let rest = bytes.get(from..).unwrap_or_default();
         from + rest.iter().position(|&b| stop(b)).unwrap_or(rest.len())
     };
+    if quote.is_some() && escapes == 0 && !json && closes(text, start) {
+        return None;
+    }
     let (start, end) = match (quote, bytes.get(start)) {
         (Some(quote), _) => {
             let start = start + escapes + 1;
             (start, closing(bytes, start, quote, escapes))
         }
-        (None, Some(b'{' | b'[')) => (start, matching(bytes, start)),
+        (None, Some(b'{' | b'[')) if json || matches!(bytes.get(start..start + 2), Some([b'[', b'"' | b'\''])) => {
+            (start, matching(bytes, start))
+        }
+        // A block, or something to be filled in.
+        (None, Some(b'{')) => return None,
         (None, _) if line => (start, end_of(start, &|b| matches!(b, b'\n' | b'\r' | b'"' | b'\''))),
         (None, _) => {
             let stop = |b: u8| {
@@ -248,12 +505,4 @@ fn matching(bytes: &[u8], from: usize) -> usize {
         }
     }
     bytes.len()
-}
-
-/// What stands for no secret at all.
-fn is_harmless(value: &str) -> bool {
-    const WORDS: [&str; 9] = ["null", "none", "nil", "undefined", "true", "false", "{}", "[]", "***"];
-    let placeholder =
-        value.len() < 80 && value.starts_with("[REDACTED") && value.find([']', ' ']) == Some(value.len() - 1);
-    WORDS.iter().any(|w| w.eq_ignore_ascii_case(value)) || placeholder || value.bytes().all(|b| b == b'*')
 }

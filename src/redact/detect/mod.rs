@@ -7,13 +7,18 @@
 //! digits) is read a second time as it is meant (`view`). Detectors report stretches; the sanitizer decides what becomes
 //! of them.
 
+mod command;
 mod context;
 mod credential;
 mod iban;
+mod mnemonic;
+mod national;
 mod net;
 mod number;
 mod phone;
+mod said;
 mod secret;
+pub(crate) mod value;
 mod view;
 
 use super::policy::Detector;
@@ -62,7 +67,7 @@ struct Seen {
     equals: bool,
     dash: bool,
     digits: usize,
-    /// An element of XML may end.
+    /// An element of XML may end, or a cell of a table, or a string.
     tag: bool,
     /// A per cent sign, backslash, ampersand, bracket, or anything that is not ASCII: the text may show less than is in it.
     veiled: bool,
@@ -79,7 +84,7 @@ impl Seen {
                 colon |= u8::from(b == b':');
                 equals |= u8::from(b == b'=');
                 dash |= u8::from(b == b'-');
-                tag |= u8::from(b == b'>');
+                tag |= u8::from(matches!(b, b'>' | b'|' | b'\'' | b'"'));
                 veiled |= u8::from(b >= 0x80 || matches!(b, b'%' | b'&' | b'(' | b'[' | b'\\' | b'{'));
                 digits += u8::from(b.wrapping_sub(b'0') < 10);
             }
@@ -115,6 +120,13 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
     }
 }
 
+/// The secrets in a command line, in bytes.
+pub(crate) fn secrets_in_command(line: &str) -> Vec<(usize, usize)> {
+    let mut out = Vec::new();
+    credential::find(line, true, &mut Hits { wanted: 1 << Detector::Credential as u16, out: &mut out });
+    out.into_iter().map(|hit| (hit.start, hit.end)).collect()
+}
+
 /// A text as its reader means it, where that is something else than what stands there.
 pub(crate) fn plain(text: &str) -> Option<String> {
     View::of(text).map(|view| view.text)
@@ -125,11 +137,17 @@ fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut
     if (seen.colon || seen.equals || seen.dash || seen.tag) && hits.wants(Detector::Credential) {
         credential::find(text, seen.colon || seen.equals || seen.tag, &mut hits);
     }
+    if text.len() >= 8 {
+        secret::find(text, &mut hits);
+    }
+    if text.len() >= 47 && hits.wants(Detector::Credential) {
+        mnemonic::find(text, &mut hits);
+    }
     if wanted & !(1 << Detector::Credential as u16) == 0 {
         return;
     }
-    if text.len() >= 8 {
-        secret::find(text, &mut hits);
+    if text.len() >= 58 {
+        secret::discord(text, &mut hits);
     }
     if seen.at {
         // In `postgres://user:password@host` the password and the host are no address.

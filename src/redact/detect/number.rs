@@ -6,7 +6,7 @@
 //! numbers by the words around them.
 
 use super::context::Context;
-use super::{Hits, before, iban, is_word, phone};
+use super::{Hits, before, iban, is_word, national, phone};
 use crate::redact::policy::Detector;
 
 /// What stands before a group.
@@ -73,6 +73,10 @@ pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits
             i = end;
             continue;
         }
+        if let Some(end) = national::lettered(text, i, hint, hits) {
+            i = end;
+            continue;
+        }
         i = run.read(i);
         if run.digits() >= 4 {
             run.look(hint, hits);
@@ -86,6 +90,10 @@ fn iban_around(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Opti
     let country = bytes.get(start..i)?.iter().all(u8::is_ascii_alphabetic);
     let glued = before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric());
     if !country || glued && !super::tail(text, start, 4).eq_ignore_ascii_case("iban") {
+        return None;
+    }
+    // Hashes have such letters: `index f096a5c416..be76433911 100644`.
+    if bytes.get(start).is_some_and(u8::is_ascii_lowercase) && before(bytes, start) == Some(b'.') {
         return None;
     }
     let called = || Context::around(text, start, start, hint).iban;
@@ -176,19 +184,21 @@ impl Run<'_> {
         if self.digits() < 6 {
             return;
         }
+        self.times(hits);
         self.dates(hits);
+        national::find(self, hint, hits);
         self.cards(hint, hits);
         self.ssns(hint, hits);
         phone::find(self, hint, hits);
     }
 
     /// Whether groups `from..to` stand apart from their neighbours, which a hyphen or a dot would make one with them.
-    fn stands_alone(&self, from: usize, to: usize) -> bool {
+    pub(super) fn stands_alone(&self, from: usize, to: usize) -> bool {
         let joined = |gap: Option<Gap>| matches!(gap, Some(Gap::Dash | Gap::Dot));
         !joined(self.gap(from)) && !joined(self.gap(to))
     }
 
-    fn ends_in_letter(&self, to: usize) -> bool {
+    pub(super) fn ends_in_letter(&self, to: usize) -> bool {
         to == self.groups.len() && self.letter_after
     }
 
@@ -217,6 +227,29 @@ impl Run<'_> {
     fn is_version(&self, start: usize, address: &str) -> bool {
         let lead = self.text.get(..start).and_then(|t| t.strip_suffix('/'));
         address.ends_with(".0.0.0") && lead.is_some_and(|t| t.ends_with(|c: char| c.is_ascii_alphabetic()))
+    }
+
+    /// The seconds of a time and its zone are the beginning of nothing: `19:03:04 2021 -0700`, `11:28:35 +0200 347`.
+    fn times(&mut self, hits: &mut Hits<'_>) {
+        let Some(first) = self.groups.first() else { return };
+        let (start, len) = (first.start, first.len());
+        let lead = super::tail(self.text, start, 24);
+        if len == 2 && matches!(lead.as_bytes(), [.., b'0'..=b'9', b':']) {
+            self.take(0, 1, None, hits);
+            let zone = |g: &&Group| g.len() == 4 && g.gap == Gap::Dash;
+            if let Some(i) = self.groups.iter().take(3).position(|g| zone(&g)) {
+                self.take(i, i + 1, None, hits);
+            }
+        }
+        // A time stands before the sign, with or without parts of a second.
+        let clock = |lead: &str| {
+            let lead = lead.trim_end_matches(['+', '-']).trim_end();
+            let lead = lead.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
+            lead.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with(':')
+        };
+        if len == 4 && lead.ends_with(['+', '-']) && clock(lead) {
+            self.take(0, 1, None, hits);
+        }
     }
 
     /// Dates are no phone numbers: `2006-04-07`, `4/16/2000`, `16.04.2000`, `20060407`.
@@ -423,6 +456,11 @@ fn issuer(digits: &[u8]) -> Issuer {
 fn is_card(digits: &[u8], groups: usize, context: impl FnOnce() -> Context) -> bool {
     let luhn = luhn(digits);
     match issuer(digits) {
+        // Without the spaces that are on a card, many other things have such numbers.
+        Issuer::Certain if luhn && groups == 1 => {
+            let context = context();
+            context.card || !context.other
+        }
         Issuer::Certain if luhn => true,
         Issuer::Vague if luhn => context().card,
         // Four by four, and words say that it is a card: a typing error makes it no less of one.

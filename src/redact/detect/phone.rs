@@ -17,6 +17,7 @@ pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
     let mut i = 0;
     while i < run.groups.len() {
         match by_form(run, i) {
+            Some(to) if is_other(run, i, to, hint) => i = to,
             Some(to) => {
                 take(run, i, to, hits);
                 i = to;
@@ -32,6 +33,22 @@ pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
         }
         from = to.max(from) + 1;
     }
+}
+
+/// Whether what has the form of a phone number is called something else, or has the form of a drug's code (NDC) too.
+fn is_other(run: &Run<'_>, i: usize, to: usize, hint: Context) -> bool {
+    let groups = run.groups.get(i..to).unwrap_or_default();
+    let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return false };
+    if i == 0 && run.plus {
+        return false;
+    }
+    let lens = groups.iter().map(Group::len);
+    let dashed = groups.iter().skip(1).all(|g| g.gap == Gap::Dash);
+    let code = dashed && [[5, 4, 2], [4, 4, 2], [5, 3, 2], [5, 4, 1]].iter().any(|form| lens.clone().eq(*form));
+    let context = Context::around(run.text, first.start, last.end, hint);
+    // `1Z 999 AA1 01 2345 6784`: a parcel's.
+    let glued = i > 0 && run.touched;
+    !context.phone && (code || glued || context.other)
 }
 
 /// The end of the number that begins with group `i`, if its form makes it one.
@@ -65,8 +82,9 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
         let year = text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
         return longest(run, i, 7, 13, |_| true).filter(|_| text.len() <= 5 && !year);
     }
-    let national = (2..=5).contains(&text.len()) && text.starts_with('0') && !text.starts_with("00")
-        || text.starts_with("00") && text.len() > 2;
+    let national =
+        !text.starts_with("000") && (2..=5).contains(&text.len()) && text.starts_with('0') && !text.starts_with("00")
+            || text.starts_with("00") && text.len() > 2 && !text.starts_with("000");
     if national {
         let most = if text.starts_with("00") { 16 } else { 13 };
         return longest(run, i, 9, most, |gap| !matches!(gap, Gap::Open | Gap::Close)).filter(|&to| {
@@ -124,7 +142,9 @@ fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut
     let most = if abroad { 16 } else { 13 };
     // One word of ten digits and more that is called a number and not whose: people mean their phone's.
     let number = context.number && (to - from > 1 || (10..=most).contains(&len(from, to)));
-    if !(context.phone || number) {
+    // A fraction.
+    let number = number && !(to - from == 2 && run.gap(to - 1) == Some(Gap::Dot));
+    if !(context.phone || number) || context.other && to - from == 1 {
         return;
     }
     let (mut a, mut b) = (from, to);

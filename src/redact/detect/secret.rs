@@ -3,11 +3,12 @@
 //! One automaton over all literal beginnings runs through the text; at each place it stops, a check that reads on from
 //! there decides. A token's characters belong to one find, and the search goes on behind it.
 
+use super::said::{digits_after, identified, mnemonic_after, password_is, secret_is, setting, value_behind};
+use super::value::{is_nothing, is_status};
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::policy::Detector;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
-use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 /// Which bytes a token is made of.
@@ -147,7 +148,6 @@ const TOKENS: &[(&str, Set, usize)] = &[
     ("hvs.", Set::Url, 20),
     ("hvb.", Set::Url, 20),
     ("hvr.", Set::Url, 20),
-    (".atlasv1.", Set::Base64, 40),
     ("dapi", Set::Hex, 32),
     ("dkea", Set::Hex, 32),
     ("dp.pt.", Set::Alnum, 30),
@@ -232,6 +232,11 @@ enum Start {
     Scheme,
     Birth,
     PasswordIs,
+    SecretIs,
+    Identified,
+    Setting,
+    Requirepass,
+    Phrase,
     PinIs,
     Code,
     Oracle,
@@ -239,6 +244,9 @@ enum Start {
     AzureSas,
     Twilio,
     Telegram,
+    Terraform,
+    Tcp,
+    Signed,
 }
 
 const STARTS: &[(Start, &str)] = &[
@@ -259,8 +267,14 @@ const STARTS: &[(Start, &str)] = &[
     (
         Start::PasswordIs,
         "password Password PASSWORD passphrase Passphrase passcode Passcode Passwort Kennwort contraseña Contraseña senha \
-         Senha wachtwoord Wachtwoord passe salasana lösenord hasło пароль",
+         Senha wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd",
     ),
+    (Start::SecretIs, "token Token secret Secret key Key"),
+    (Start::Identified, "identified IDENTIFIED Identified"),
+    (Start::Phrase, "mnemonic Mnemonic MNEMONIC"),
+    (Start::Terraform, ".atlasv1."),
+    (Start::Tcp, "@tcp( @unix("),
+    (Start::Signed, "=s%3A =s%3a =s:"),
     (Start::PinIs, "pin Pin PIN"),
     (Start::Code, "cvv Cvv CVV cvc Cvc CVC"),
     (Start::Oracle, ":thin:"),
@@ -274,6 +288,23 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Telegram, ":AA"),
 ];
 
+/// Beginnings with spaces in them.
+const SPACED: &[(Start, &str)] = &[
+    (Start::Setting, "configure set "),
+    (Start::Setting, "config set "),
+    (Start::Setting, "setx "),
+    (Start::Setting, "ENV "),
+    (Start::Setting, "SetEnv "),
+    (Start::Requirepass, "requirepass "),
+    (Start::Requirepass, "vault login "),
+    (Start::Phrase, "seed phrase"),
+    (Start::Phrase, "Seed phrase"),
+    (Start::Phrase, "seed words"),
+    (Start::Phrase, "recovery phrase"),
+    (Start::Phrase, "Recovery phrase"),
+    (Start::Phrase, "secret phrase"),
+];
+
 struct Search {
     automaton: AhoCorasick,
     starts: Vec<Start>,
@@ -281,8 +312,8 @@ struct Search {
 }
 
 static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
-    let words = STARTS.iter().flat_map(|&(start, words)| match start {
-        Start::Pem => vec![(start, words)],
+    let words = STARTS.iter().chain(SPACED).flat_map(|&(start, words)| match start {
+        Start::Pem | Start::Setting | Start::Requirepass | Start::Phrase if words.contains(' ') => vec![(start, words)],
         _ => words.split_ascii_whitespace().map(|w| (start, w)).collect(),
     });
     let tokens = TOKENS.iter().enumerate().map(|(i, (prefix, ..))| (Start::Token(i), *prefix));
@@ -334,7 +365,17 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Birth if is_birth(text, from, to) => {
                 birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
             }
-            Start::PasswordIs => password_is(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::PasswordIs => password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::SecretIs => secret_is(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Identified if alone => identified(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Requirepass if alone => value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Phrase => mnemonic_after(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Terraform => terraform(&mut runs, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
+            Start::Signed => Some((from + 1, run_signature(bytes, to)))
+                .filter(|(a, b)| b - a >= 40)
+                .map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Tcp => dsn(text, from).map(|(a, b)| (Detector::ConnectionString, a, b)),
             Start::PinIs if alone => digits_after(text, to, true, 4..=8).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Code if alone => digits_after(text, to, false, 3..=4).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Oracle => oracle(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
@@ -352,6 +393,31 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
         if let Some((detector, a, b)) = found {
             hits.add(detector, a, b);
             done = b;
+        }
+    }
+}
+
+/// Tokens of Discord's bots: 23 to 28 characters that begin with M, N or O, six, and at least 27, with dots between.
+pub(super) fn discord(text: &str, hits: &mut Hits<'_>) {
+    let bytes = text.as_bytes();
+    let url = |b: &u8| Set::Url.has(*b);
+    let mut from = 0;
+    while let Some(dot) = bytes.get(from..).and_then(|b| b.iter().position(|&b| b == b'.')).map(|n| from + n) {
+        from = dot + 1;
+        if bytes.get(dot + 7) != Some(&b'.') || !bytes.get(dot + 1..dot + 7).is_some_and(|b| b.iter().all(url)) {
+            continue;
+        }
+        let head =
+            bytes.get(dot.saturating_sub(29)..dot).unwrap_or_default().iter().rev().take_while(|b| url(b)).count();
+        let start = dot - head;
+        let tail = bytes.get(dot + 8..).unwrap_or_default().iter().take(120).take_while(|b| url(b)).count();
+        let begins = matches!(bytes.get(start), Some(b'M' | b'N' | b'O'));
+        let mixed = bytes.get(start..dot).is_some_and(|b| {
+            b.iter().any(u8::is_ascii_lowercase) && b.iter().filter(|b| b.is_ascii_uppercase()).count() > 3
+        });
+        if begins && mixed && (23..=28).contains(&head) && (27..=110).contains(&tail) {
+            hits.add(Detector::ApiKey, start, dot + 8 + tail);
+            from = dot + 8 + tail;
         }
     }
 }
@@ -454,6 +520,7 @@ fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
         }
     };
     match user_info.find(':') {
+        Some(colon) if is_nothing(user_info.get(colon + 1..)?) => None,
         Some(colon) if colon + 1 < at => Some((from + colon + 1, from + at)),
         None if user_info.len() >= 20 => Some((from, from + at)),
         _ => None,
@@ -473,7 +540,7 @@ fn scheme(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = bytes.get(start..)?;
     let set = |b: u8| Set::Base64.has(b) || matches!(b, b'.' | b'~');
     let end = trim(bytes, start, start + rest.iter().position(|&b| !set(b)).unwrap_or(rest.len()));
-    let token = text.get(start..end)?;
+    let token = text.get(start..end).filter(|token| !is_nothing(token))?;
     let has = |f: fn(&u8) -> bool| token.as_bytes().iter().any(f);
     let digit = has(u8::is_ascii_digit);
     let mixed = has(u8::is_ascii_uppercase)
@@ -482,7 +549,7 @@ fn scheme(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let header =
         tail(text, from, 24).to_ascii_lowercase().trim_end_matches([' ', ':', '"', '\'']).ends_with("authorization");
     let token_like = token.len() >= 8 && (digit || mixed || token.ends_with('=')) || token.len() >= 32;
-    (token_like || header && !token.is_empty()).then_some((start, end))
+    (token_like || header && !token.is_empty() && !is_status(token)).then_some((start, end))
 }
 
 /// Whether a word that calls a date one of birth stands for itself: not *adobe*, *stubborn*, *bornholm*.
@@ -509,39 +576,6 @@ fn birth(text: &str, to: usize, date: &Regex) -> Option<(usize, usize)> {
     (!inside && !begun).then_some((to + m.start(), to + m.end()))
 }
 
-/// `my password is hunter2`: the word after it, if it is not one that a sentence goes on with.
-fn password_is(text: &str, to: usize) -> Option<(usize, usize)> {
-    let rest = head(text, to, 96);
-    const IS: [&str; 13] = [
-        " is now ", " is: ", " is ", " was ", " to ", " ist ", " lautet ", " es ", " est ", " é ", " è ", " on ",
-        " är ",
-    ];
-    let after = IS.into_iter().find_map(|w| rest.strip_prefix(w))?;
-    let after = after.trim_start_matches([' ', '"', '\'', '`', ':']);
-    let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).next()?;
-    let word = word.trim_end_matches(['.', ',', ';', '!', '?', ')']);
-    let plain = word.bytes().skip(1).all(|b| b.is_ascii_lowercase() || !b.is_ascii());
-    let start = to + rest.len() - after.len();
-    (word.len() >= 4 && !plain && !word.starts_with("[REDACTED")).then_some((start, start + word.len()))
-}
-
-/// The digits that are said to be a PIN (`said`: a word or a sign has to stand between) or a card's security code.
-fn digits_after(text: &str, to: usize, said: bool, count: RangeInclusive<usize>) -> Option<(usize, usize)> {
-    let rest = head(text, to, 24);
-    let digits = rest.find(|c: char| c.is_ascii_digit())?;
-    // `CVV2: 123`
-    let digits = match rest.as_bytes() {
-        [b'2', ..] if !said => 1 + rest.get(1..)?.find(|c: char| c.is_ascii_digit())?,
-        _ => digits,
-    };
-    let between = rest.get(..digits)?.trim_matches([' ', ':', '=', '#', '.', '2']);
-    let words = matches!(between, "" | "is" | "ist" | "es" | "est" | "code" | "number" | "code is" | "code:" | "is:");
-    let told = !said || between == "is" || rest.get(..digits)?.contains(':');
-    let len = rest.get(digits..)?.bytes().take_while(u8::is_ascii_digit).count();
-    let ends = text.as_bytes().get(to + digits + len).is_none_or(|b| !is_word(*b));
-    (digits > 0 && words && told && ends && count.contains(&len)).then_some((to + digits, to + digits + len))
-}
-
 /// The password of Oracle's `jdbc:oracle:thin:user/password@host`.
 fn oracle(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 256);
@@ -563,7 +597,27 @@ fn azure_secret(bytes: &[u8], from: usize, to: usize) -> Option<(usize, usize)> 
 
 fn run_signature(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&b| !Set::Base64.has(b) && b != b'%').unwrap_or(rest.len())
+    at + rest.iter().position(|&b| !Set::Base64.has(b) && !matches!(b, b'%' | b'.')).unwrap_or(rest.len())
+}
+
+/// Tokens of Terraform: fourteen letters and digits before the mark, at least forty behind it.
+fn terraform(runs: &mut Runs<'_>, from: usize, to: usize) -> Option<(usize, usize)> {
+    let bytes = runs.bytes;
+    let mut start = from;
+    while from - start < 24 && before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric()) {
+        start -= 1;
+    }
+    let end = runs.end(to, Set::Base64);
+    (from - start >= 10 && end - to >= 40).then_some((start, end))
+}
+
+/// The password of Go's `user:password@tcp(host:3306)/db`, whose `@` is at `at`.
+fn dsn(text: &str, at: usize) -> Option<(usize, usize)> {
+    let lead = tail(text, at, 160);
+    let word = lead.rsplit(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '=')).next()?;
+    let (user, password) = word.split_once(':')?;
+    (!user.is_empty() && !password.is_empty() && !password.starts_with(['%', '$', '{']))
+        .then_some((at - password.len(), at))
 }
 
 /// `123456789:AA…`: a bot's number and 33 characters.

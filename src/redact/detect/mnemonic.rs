@@ -1,0 +1,97 @@
+//! Phrases of 12 to 24 words that stand for a wallet's key (BIP 39), wherever they stand: twelve words in a row that are all
+//! in the list of 2,048 are not said by chance, since *the*, *is*, *a* and *to* are not in it.
+
+use super::{Hits, before};
+use crate::redact::policy::Detector;
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+static WORDS: LazyLock<HashSet<&'static [u8]>> =
+    LazyLock::new(|| include_str!("mnemonic_words.txt").split_ascii_whitespace().map(str::as_bytes).collect());
+
+/// The fewest words of a phrase, and the fewest bytes that they take.
+const FEWEST: usize = 12;
+const SHORTEST: usize = FEWEST * 3 + FEWEST - 1;
+
+pub(super) fn is_word(word: &str) -> bool {
+    WORDS.contains(word.as_bytes())
+}
+
+/// Phrases in words of small letters with a space, a comma or a line's end between. One word in each stretch of half the
+/// shortest length is looked up; only from one that is in the list the text is read in both directions.
+pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
+    let bytes = text.as_bytes();
+    let mut at = SHORTEST / 2;
+    let mut done = 0;
+    while at < bytes.len() {
+        let next = at + SHORTEST / 2;
+        let word = word_around(bytes, at, done);
+        match word.filter(|&(start, end)| WORDS.contains(&bytes[start..end])) {
+            None => at = next,
+            Some((start, end)) => {
+                let (mut first, mut last, mut count) = (start, end, 1);
+                while let Some((start, _)) = previous(bytes, first, done) {
+                    (first, count) = (start, count + 1);
+                }
+                while let Some((_, end)) = following(bytes, last) {
+                    (last, count) = (end, count + 1);
+                }
+                if count >= FEWEST {
+                    hits.add(Detector::Credential, first, last);
+                }
+                done = last;
+                at = next.max(last + 1);
+            }
+        }
+    }
+}
+
+/// The word that the byte at `at` belongs to, or the one behind it.
+fn word_around(bytes: &[u8], mut at: usize, done: usize) -> Option<(usize, usize)> {
+    at += bytes.get(at..)?.iter().take(3).take_while(|b| is_gap(**b)).count();
+    let mut start = at;
+    while start > done && at - start < 9 && before(bytes, start).is_some_and(|b| b.is_ascii_lowercase()) {
+        start -= 1;
+    }
+    word_from(bytes, start)
+}
+
+fn word_from(bytes: &[u8], start: usize) -> Option<(usize, usize)> {
+    let rest = bytes.get(start..)?;
+    let len = rest.iter().take(9).take_while(|b| b.is_ascii_lowercase()).count();
+    (3..=8).contains(&len).then_some((start, start + len))
+}
+
+fn is_gap(b: u8) -> bool {
+    matches!(b, b' ' | b',' | b'\n' | b'\t' | b'\r')
+}
+
+fn following(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
+    let gap = bytes.get(end..)?.iter().take(4).take_while(|b| is_gap(**b)).count();
+    let word = word_from(bytes, end + gap).filter(|_| (1..4).contains(&gap))?;
+    WORDS.contains(&bytes[word.0..word.1]).then_some(word)
+}
+
+fn previous(bytes: &[u8], start: usize, done: usize) -> Option<(usize, usize)> {
+    let mut end = start;
+    while end > done && start - end < 4 && before(bytes, end).is_some_and(is_gap) {
+        end -= 1;
+    }
+    let mut from = end;
+    while from > done && end - from < 9 && before(bytes, from).is_some_and(|b| b.is_ascii_lowercase()) {
+        from -= 1;
+    }
+    let fits = (1..4).contains(&(start - end)) && (3..=8).contains(&(end - from));
+    (fits && WORDS.contains(&bytes[from..end])).then_some((from, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_whole() {
+        assert_eq!(WORDS.len(), 2048);
+        assert!(WORDS.iter().all(|w| (3..=8).contains(&w.len())));
+    }
+}

@@ -1,0 +1,288 @@
+//! Numbers that states and health services give to people: Aadhaar, CPF, BSN, PESEL, NIR (INSEE), NHS numbers, DNI and NIE, NINO;
+//! and numbers of medical records and passports where words call them so.
+//!
+//! Each must have its check digits, where it has any. Those that one in ten other numbers would pass for need a word
+//! beside them that names them, or the form in which only they are written.
+
+use super::context::Context;
+use super::number::{Gap, Group, Run};
+use super::{Hits, before, head, is_word, tail};
+use crate::redact::policy::Detector;
+
+/// Those of digits alone.
+pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
+    if !hits.wants(Detector::NationalId) {
+        return;
+    }
+    let mut i = 0;
+    while i < run.groups.len() {
+        match at(run, i, hint) {
+            Some(to) => {
+                run.take(i, to, Some(Detector::NationalId), hits);
+                i = to;
+            }
+            None => i += 1,
+        }
+    }
+}
+
+/// The end of the number that begins with group `i`.
+fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
+    let mut buffer = [0; 24];
+    let lens = |n: usize| run.groups.get(i..i + n).map(|groups| groups.iter().map(Group::len).collect::<Vec<_>>());
+    let gaps = |n: usize, gap: Gap| (i + 1..i + n).all(|k| run.gap(k) == Some(gap));
+    let touched = i == 0 && (run.touched || run.plus);
+    if touched || matches!(run.gap(i), Some(Gap::Dash | Gap::Dot | Gap::Under)) {
+        return None;
+    }
+    let context = |to: usize| match (run.groups.get(i), run.groups.get(to - 1)) {
+        (Some(first), Some(last)) => Context::around(run.text, first.start, last.end, hint),
+        _ => hint,
+    };
+    let first = run.groups.get(i)?.len();
+    // By the form: 123.456.789-09, 2345 6789 0124, 1 85 05 78 006 084 36.
+    let to = match first {
+        3 if lens(4).is_some_and(|l| l == [3, 3, 3, 2]) => i + 4,
+        3 if lens(3).is_some_and(|l| l == [3, 3, 4]) => i + 3,
+        4 if lens(3).is_some_and(|l| l == [4, 4, 4]) => i + 3,
+        1 if lens(7).is_some_and(|l| l == [1, 2, 2, 2, 3, 3, 2]) => i + 7,
+        1 if lens(6).is_some_and(|l| l == [1, 2, 2, 2, 3, 3]) => i + 6,
+        13 if lens(2).is_some_and(|l| l == [13, 2]) => i + 2,
+        9..=12 | 15 => i + 1,
+        _ => return None,
+    };
+    if !run.is_free(i, to) || run.ends_in_letter(to) || matches!(run.gap(to), Some(Gap::Dash | Gap::Dot | Gap::Under)) {
+        return None;
+    }
+    let digits = run.collect(i, to, &mut buffer);
+    let n = to - i;
+    let found = match digits.len() {
+        12 => {
+            let spaced = n == 3 && (gaps(3, Gap::Space) || gaps(3, Gap::Dash));
+            is_aadhaar(digits) && {
+                let context = context(to);
+                context.national || spaced && !context.other && !context.card && !context.phone
+            }
+        }
+        11 => {
+            let formed = n == 4 && run.gap(i + 1) == Some(Gap::Dot) && run.gap(i + 3) == Some(Gap::Dash);
+            is_cpf(digits) && (formed || context(to).national) || n == 1 && is_pesel(digits) && context(to).national
+        }
+        9 => n == 1 && is_bsn(digits) && context(to).national,
+        10 => is_nhs(digits) && context(to).national,
+        13 => n == 6 && context(to).national,
+        15 => is_nir(digits) && !context(to).other,
+        _ => false,
+    };
+    found.then_some(to)
+}
+
+fn value(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
+    digits.iter().zip(weights).map(|(d, w)| u32::from(d - b'0') * w).sum()
+}
+
+fn last(digits: &[u8]) -> u32 {
+    digits.last().map_or(10, |d| u32::from(d - b'0'))
+}
+
+/// Twelve digits, the first no 0 or 1, the last by Verhoeff's scheme.
+fn is_aadhaar(digits: &[u8]) -> bool {
+    const TURN: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let check = digits.iter().rev().enumerate().fold(0u8, |sum, (i, d)| {
+        let mut p = d - b'0';
+        for _ in 0..i % 8 {
+            p = TURN.get(usize::from(p)).copied().unwrap_or(0);
+        }
+        // The group of the symmetries of a pentagon.
+        match (sum < 5, p < 5) {
+            (true, true) => (sum + p) % 5,
+            (true, false) => (sum + p - 5) % 5 + 5,
+            (false, true) => (sum - p) % 5 + 5,
+            (false, false) => (sum + 5 - p) % 5,
+        }
+    });
+    digits.len() == 12 && digits.first().is_some_and(|d| *d > b'1') && check == 0
+}
+
+fn is_cpf(digits: &[u8]) -> bool {
+    let check = |n: usize| {
+        let weights: Vec<u32> = (2..=n as u32 + 1).rev().collect();
+        let rest = weighted(digits.get(..n).unwrap_or_default(), &weights) * 10 % 11 % 10;
+        digits.get(n).map(|d| u32::from(d - b'0')) == Some(rest)
+    };
+    digits.len() == 11 && digits.iter().any(|d| Some(d) != digits.first()) && check(9) && check(10)
+}
+
+/// The test of eleven, with the last digit taken off.
+fn is_bsn(digits: &[u8]) -> bool {
+    let sum = weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2]);
+    digits.len() == 9 && (sum + 11 - last(digits)).is_multiple_of(11) && sum > 0
+}
+
+/// Date of birth, with the century in the month, and a check digit.
+fn is_pesel(digits: &[u8]) -> bool {
+    let part = |r: std::ops::Range<usize>| digits.get(r).and_then(value).unwrap_or(0);
+    let check = (10 - weighted(digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]) % 10) % 10;
+    digits.len() == 11
+        && (1..=12).contains(&(part(2..4) % 20))
+        && (1..=31).contains(&part(4..6))
+        && check == last(digits)
+}
+
+fn is_nhs(digits: &[u8]) -> bool {
+    let rest = 11 - weighted(digits, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11;
+    digits.len() == 10 && (rest % 11) == last(digits) && rest != 10
+}
+
+/// Sex, year, month, place, number, and 97 less the rest of the others.
+fn is_nir(digits: &[u8]) -> bool {
+    let (Some(number), Some(key)) = (digits.get(..13).and_then(value), digits.get(13..).and_then(value)) else {
+        return false;
+    };
+    let month = digits.get(3..5).and_then(value).unwrap_or(0);
+    digits.len() == 15
+        && matches!(digits.first(), Some(b'1' | b'2'))
+        && ((1..=12).contains(&month) || (20..=42).contains(&month))
+        && 97 - number % 97 == key
+}
+
+const DNI: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
+
+/// Those with letters, whose first digit stands at `i`; where the search goes on.
+pub(super) fn lettered(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Option<usize> {
+    let bytes = text.as_bytes();
+    if before(bytes, i).is_some_and(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let found = if hits.wants(Detector::NationalId) { nino(text, i).or_else(|| dni(text, i)) } else { None };
+    if let Some((start, end)) = found {
+        let context = Context::around(text, start, end, hint);
+        if context.national || !context.other {
+            hits.add(Detector::NationalId, start, end);
+            return Some(end);
+        }
+    }
+    let (start, end) = hits.wants(Detector::RecordNumber).then(|| record(text, i)).flatten()?;
+    hits.add(Detector::RecordNumber, start, end);
+    Some(end)
+}
+
+fn ends(bytes: &[u8], end: usize) -> bool {
+    bytes.get(end).is_none_or(|&b| !is_word(b) && b != b'_')
+        && !(bytes.get(end) == Some(&b'-') && bytes.get(end + 1).is_some_and(u8::is_ascii_alphanumeric))
+}
+
+fn begins(bytes: &[u8], start: usize) -> bool {
+    before(bytes, start).is_none_or(|b| !is_word(b) && !matches!(b, b'_' | b'-' | b'/' | b'#'))
+}
+
+/// A number of UK's national insurance: `AB123456C`, `AB 12 34 56 C`.
+fn nino(text: &str, i: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let spaced = before(bytes, i) == Some(b' ');
+    let start = i.checked_sub(2 + usize::from(spaced))?;
+    let lead = bytes.get(start..start + 2)?;
+    let first = |b: u8| b.is_ascii_uppercase() && !b"DFIQUV".contains(&b);
+    let [a, b] = lead else { return None };
+    if !first(*a)
+        || !first(*b)
+        || *b == b'O'
+        || [*b"BG", *b"GB", *b"NK", *b"KN", *b"TN", *b"NT", *b"ZZ"].contains(&[*a, *b])
+    {
+        return None;
+    }
+    let gap = if spaced { b' ' } else { 0 };
+    let mut at = i;
+    for pair in 0..3 {
+        if !bytes.get(at..at + 2)?.iter().all(u8::is_ascii_digit) {
+            return None;
+        }
+        at += 2;
+        if spaced && bytes.get(at) == Some(&gap) {
+            at += 1;
+        } else if spaced && pair == 2 {
+            return None;
+        }
+    }
+    let suffix = bytes.get(at).is_some_and(|b| (b'A'..=b'D').contains(b));
+    (suffix && begins(bytes, start) && ends(bytes, at + 1)).then_some((start, at + 1))
+}
+
+/// Spain's identity documents: eight digits, or X, Y or Z and seven, and the letter that they give.
+fn dni(text: &str, i: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let foreign = before(bytes, i).filter(|b| matches!(b, b'X' | b'Y' | b'Z'));
+    let dashed = before(bytes, i) == Some(b'-')
+        && i.checked_sub(1).and_then(|at| before(bytes, at)).is_some_and(|b| matches!(b, b'X' | b'Y' | b'Z'));
+    let lead = if dashed { i.checked_sub(1).and_then(|at| before(bytes, at)) } else { foreign };
+    let start = i - lead.map_or(0, |_| 1 + usize::from(dashed));
+    let len = if lead.is_some() { 7 } else { 8 };
+    let digits = bytes.get(i..i + len).filter(|d| d.iter().all(u8::is_ascii_digit))?;
+    let end = i + len + usize::from(matches!(bytes.get(i + len), Some(b'-' | b' ')));
+    let letter = bytes.get(end)?;
+    let number = value(digits)? + lead.map_or(0, |l| u64::from(l - b'X') * 10_000_000);
+    let right = DNI.get((number % 23) as usize) == Some(letter);
+    (right && begins(bytes, start) && ends(bytes, end + 1)).then_some((start, end + 1))
+}
+
+/// A medical record or passport number behind the words that call it so.
+fn record(text: &str, i: usize) -> Option<(usize, usize)> {
+    const NAMES: [&str; 13] = [
+        "mrn",
+        "medical record number",
+        "medical record no",
+        "medical record no.",
+        "medical record",
+        "chart number",
+        "passport",
+        "passport number",
+        "passport no",
+        "passport no.",
+        "patient number",
+        "hospital number",
+        "reisepass",
+    ];
+    let bytes = text.as_bytes();
+    let mut start = i;
+    while i - start < 6 && before(bytes, start).is_some_and(|b| b.is_ascii_alphabetic() || b == b'-') {
+        start -= 1;
+    }
+    let end = i + head(text, i, 24).bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'-').count();
+    let digits = bytes.get(start..end)?.iter().filter(|b| b.is_ascii_digit()).count();
+    if digits < 5 || !ends(bytes, end) {
+        return None;
+    }
+    let mut lead = tail(text, start, 48)
+        .trim_end_matches([' ', ':', '#', '=', '"', '\'', '\\', '.', '(', '*'])
+        .to_ascii_lowercase();
+    if let Some(rest) = lead.strip_suffix(" is") {
+        lead = rest.to_owned();
+    }
+    // `MRN-00482913`, `MRN00482913`
+    let glued = text.get(start..i)?.to_ascii_lowercase();
+    let named = NAMES.iter().any(|n| lead.strip_suffix(n).is_some_and(|l| !l.ends_with(|c: char| c.is_alphanumeric())));
+    (named || glued.starts_with("mrn")).then_some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn check_digits() {
+        assert!(is_aadhaar(b"234123412346") && !is_aadhaar(b"234123412347"));
+        assert!(is_cpf(b"52998224725") && !is_cpf(b"52998224726") && !is_cpf(b"11111111111"));
+        assert!(is_bsn(b"111222333") && !is_bsn(b"111222334"));
+        assert!(is_pesel(b"44051401359") && !is_pesel(b"44051401358"));
+        assert!(is_nhs(b"9434765919") && !is_nhs(b"9434765918"));
+        assert!(is_nir(b"185057800608491") && !is_nir(b"185057800608492"));
+        assert_eq!(dni("12345678Z", 0), Some((0, 9)));
+        assert_eq!(dni("X1234567L", 1), Some((0, 9)));
+        assert_eq!(nino("AB123456C", 2), Some((0, 9)));
+        assert_eq!(nino("AB 12 34 56 C", 3), Some((0, 13)));
+    }
+}

@@ -1,0 +1,225 @@
+//! Secrets that are said: `my password is …`, `IDENTIFIED BY '…'`, `PASSWORD '…'`, `pin 4711`, and settings that stand in a
+//! line as name and value without a sign between.
+
+use super::value::{is_code, is_nothing, looks_random};
+use super::{head, is_word, tail};
+use crate::redact::floor::{self, Kind};
+use std::ops::RangeInclusive;
+
+/// What stands between a password's name and the password in a sentence.
+const IS: [&str; 22] = [
+    " was changed to ",
+    " has been set to ",
+    " is now ",
+    " is: ",
+    " is ",
+    " was ",
+    " to ",
+    " ist ",
+    " lautet ",
+    " es ",
+    " est ",
+    " é ",
+    " è ",
+    " on ",
+    " är ",
+    " er ",
+    " jest ",
+    " to: ",
+    " — ",
+    " - ",
+    " set to ",
+    " changed to ",
+];
+
+/// `my password is hunter2`, `password 'hunter2'`, `the password for the database is hunter2`: the word behind it, if it
+/// is not one that a sentence goes on with.
+pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 160);
+    if let Some(after) = IS.into_iter().find_map(|w| rest.strip_prefix(w)) {
+        return word_at(text, to + rest.len() - after.len(), false);
+    }
+    if let Some(found) = quoted(text, from, to) {
+        return Some(found);
+    }
+    // The login of a machine, as `.netrc` has it.
+    let lead = tail(text, from, 96);
+    if rest.starts_with([' ', '\n', '\t'])
+        && lead.contains("login ")
+        && (lead.contains("machine ") || lead.contains("default "))
+    {
+        let value = rest.trim_start();
+        let end = value.find(char::is_whitespace).unwrap_or(value.len());
+        let start = to + rest.len() - value.len();
+        return (end > 0).then_some((start, start + end));
+    }
+    let after = rest.strip_prefix(' ')?;
+    // `password S3cr3tPass`
+    let word = word_at(text, to + 1, true);
+    if word.is_some() {
+        return word;
+    }
+    let of = ["for ", "of ", "für ", "pour ", "to ", "on ", "de ", "del "].iter().any(|w| after.starts_with(w));
+    let sentence = after.split(['\n', '.', ';', '?', '!']).next()?;
+    let (at, word) =
+        IS.iter().take(11).filter_map(|w| sentence.find(w).map(|at| (at, w))).filter(|(_, w)| **w != " to ").min()?;
+    if !of || at > 64 {
+        return None;
+    }
+    word_at(text, to + 1 + at + word.len(), false)
+}
+
+/// The word at `from`: `strict` where no *is* stands before it.
+fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
+    let rest = head(text, from, 96);
+    let after = rest.trim_start_matches([' ', '"', '\'', '`', ':', '*']);
+    let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).next()?;
+    let word = word.trim_end_matches(['.', ',', ';', '!', '?', ')', '*']);
+    let plain =
+        word.bytes().skip(1).all(|b| b.is_ascii_lowercase() || !b.is_ascii() || matches!(b, b'-' | b'\'' | b'/'));
+    let start = from + rest.len() - after.len();
+    let end = start + word.len();
+    let upper = word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let kinds = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase]
+        .iter()
+        .filter(|f| word.as_bytes().iter().any(|b| f(b)))
+        .count();
+    let sign = word.bytes().any(|b| b"!@#$%^&*".contains(&b));
+    let sure = !strict || word.len() >= 8 && (kinds == 3 || kinds == 2 && sign) && looks_random(word);
+    let tells = word.len() >= 4
+        && !plain
+        && !upper
+        && sure
+        && !is_nothing(word)
+        && !is_code(text, start, end)
+        && !word.starts_with("[REDACTED");
+    tells.then_some((start, end))
+}
+
+/// `PASSWORD 'hunter2'`, `PASSWORD('hunter2')`, `password "hunter2"`.
+fn quoted(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 160);
+    let after = rest.trim_start_matches([' ', '(', '=']);
+    let quote = after.chars().next().filter(|c| matches!(c, '\'' | '"') && after.len() < rest.len())?;
+    let inner = after.get(1..)?;
+    let value = inner.get(..inner.find(quote)?)?;
+    let start = to + rest.len() - inner.len();
+    let sql = text.get(from..to)?.bytes().all(|b| b.is_ascii_uppercase())
+        || ["with ", "encrypted ", "set ", "by "]
+            .iter()
+            .any(|w| tail(text, from, 10).to_ascii_lowercase().ends_with(w));
+    let letters = value.bytes().all(|b| b.is_ascii_alphabetic());
+    let tells = !value.is_empty()
+        && !value.contains([' ', '\n', '='])
+        && !is_nothing(value)
+        && (sql
+            || !letters && value.len() >= 6 && !is_code(text, start, start + value.len()) && !rest.starts_with('('));
+    tells.then_some((start, start + value.len()))
+}
+
+/// `token is …`, `the api key is …`, `token ghx…`: only what looks like one.
+pub(super) fn secret_is(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 200);
+    let after = IS.into_iter().find_map(|w| rest.strip_prefix(w)).or_else(|| rest.strip_prefix(' '))?;
+    let strict = to + rest.len() - after.len() == to + 1;
+    let after = after.trim_start_matches(['"', '\'', '`', '*']);
+    let start = to + rest.len() - after.len();
+    let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | ';' | ')')).next()?;
+    let word = word.trim_end_matches(['.', '!', '?', '*', ':']);
+    let count = |f: fn(&u8) -> bool| word.as_bytes().iter().filter(|b| f(b)).count();
+    let mixed = count(u8::is_ascii_digit) > 1 && count(u8::is_ascii_alphabetic) > 3;
+    let long = if strict { 20 } else { 12 };
+    let hex = word.bytes().all(|b| b.is_ascii_hexdigit()) && strict;
+    let tells = word.len() >= long
+        && mixed
+        && !hex
+        && looks_random(word)
+        && !is_code(text, start, start + word.len())
+        && !is_nothing(word);
+    tells.then_some((start, start + word.len()))
+}
+
+/// `IDENTIFIED BY '…'` of SQL, with or without `PASSWORD` or `VALUES`.
+pub(super) fn identified(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 200);
+    let lower = rest.to_ascii_lowercase();
+    let by = lower.find(" by ").filter(|&at| at < 40)? + 4;
+    let after = rest.get(by..)?.trim_start();
+    let after = match after.get(..9).map(str::to_ascii_lowercase).as_deref() {
+        Some("password ") => after.get(9..)?,
+        _ if lower.get(by..)?.starts_with("values ") => after.get(7..)?,
+        _ => after,
+    };
+    let start = to + rest.len() - after.len();
+    let (start, end) = match after.chars().next()? {
+        quote @ ('\'' | '"' | '`') => (start + 1, start + 1 + after.get(1..)?.find(quote).unwrap_or(after.len() - 1)),
+        _ => (start, start + after.find(|c: char| c.is_whitespace() || c == ';').unwrap_or(after.len())),
+    };
+    let value = text.get(start..end)?;
+    let word = before_quote(text, start) || value.bytes().any(|b| !b.is_ascii_lowercase());
+    (!value.is_empty() && word && !is_nothing(value)).then_some((start, end))
+}
+
+fn before_quote(text: &str, at: usize) -> bool {
+    matches!(super::before(text.as_bytes(), at), Some(b'\'' | b'"' | b'`'))
+}
+
+/// A setting without a sign: `aws configure set aws_secret_access_key …`, `setx API_KEY …`, `ENV DB_PASSWORD …`.
+pub(super) fn setting(text: &str, to: usize) -> Option<(usize, usize)> {
+    let line = head(text, to, 240).split('\n').next()?;
+    let name = line.split([' ', '\t']).next().filter(|n| n.len() >= 2 && !n.contains('='))?;
+    floor::named(name.trim_start_matches('_')).filter(|f| f.kind == Kind::Secret)?;
+    value_behind(text, to + name.len())
+}
+
+/// The word or what is in quotes behind spaces, where it is no variable.
+pub(super) fn value_behind(text: &str, at: usize) -> Option<(usize, usize)> {
+    let (start, end) = super::credential::value_at(text, at, false, true)?;
+    let value = text.get(start..end)?;
+    (start > at && !value.starts_with(['$', '-', '<', '=']) && !is_nothing(value)).then_some((start, end))
+}
+
+/// The digits that are said to be a PIN (`said`: a word or a sign has to stand between) or a card's security code.
+pub(super) fn digits_after(text: &str, to: usize, said: bool, count: RangeInclusive<usize>) -> Option<(usize, usize)> {
+    let rest = head(text, to, 24);
+    let digits = rest.find(|c: char| c.is_ascii_digit())?;
+    // `CVV2: 123`
+    let digits = match rest.as_bytes() {
+        [b'2', ..] if !said => 1 + rest.get(1..)?.find(|c: char| c.is_ascii_digit())?,
+        _ => digits,
+    };
+    let between = rest.get(..digits)?.trim_matches([' ', ':', '=', '#', '.', '2']);
+    let words = matches!(between, "" | "is" | "ist" | "es" | "est" | "code" | "number" | "code is" | "code:" | "is:");
+    let told = !said || between == "is" || rest.get(..digits)?.contains(':');
+    let len = rest.get(digits..)?.bytes().take_while(u8::is_ascii_digit).count();
+    let ends = text.as_bytes().get(to + digits + len).is_none_or(|b| !is_word(*b));
+    (digits > 0 && words && told && ends && count.contains(&len)).then_some((to + digits, to + digits + len))
+}
+
+/// The words of a mnemonic that follow *seed phrase*, *recovery phrase*: all of them, in letters, with numbers or commas between.
+pub(super) fn mnemonic_after(text: &str, to: usize) -> Option<(usize, usize)> {
+    const NEAR: usize = 64;
+    const LONGEST: usize = 24;
+    let rest = head(text, to, 600);
+    let sign =
+        rest.find([':', '=', '"', '\n']).or_else(|| rest.find(" is ").map(|at| at + 3)).filter(|&at| at < NEAR)?;
+    let mut at = sign + 1;
+    let (mut first, mut end, mut count) = (None, at, 0);
+    while count < LONGEST {
+        let after = rest.get(at..)?;
+        let trimmed = after.trim_start_matches(|c: char| {
+            c.is_whitespace()
+                || c.is_ascii_digit()
+                || matches!(c, '"' | '\'' | '`' | ',' | '.' | ')' | '(' | '[' | '*' | ':' | '=')
+        });
+        at += after.len() - trimmed.len();
+        let len = trimmed.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(trimmed.len());
+        if !(3..=8).contains(&len) || !super::mnemonic::is_word(trimmed.get(..len)?) {
+            break;
+        }
+        first = first.or(Some(at));
+        at += len;
+        (end, count) = (at, count + 1);
+    }
+    (count >= 6).then_some((to + first?, to + end))
+}

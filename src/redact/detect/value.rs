@@ -1,0 +1,429 @@
+//! What stands beside a secret's name: the secret itself, or a word, a type, a call or a reference that only stands for one.
+
+use super::{head, tail};
+use crate::redact::floor;
+
+/// Words that stand where a value would: literals, types, states.
+const NOTHING: &[&str] = &[
+    "null",
+    "none",
+    "nil",
+    "undefined",
+    "true",
+    "false",
+    "{}",
+    "[]",
+    "{",
+    "[",
+    "string",
+    "str",
+    "text",
+    "number",
+    "int",
+    "integer",
+    "bool",
+    "boolean",
+    "bytes",
+    "byte",
+    "object",
+    "any",
+    "unknown",
+    "void",
+    "required",
+    "optional",
+    "hidden",
+    "redacted",
+    "masked",
+    "filtered",
+    "removed",
+    "n/a",
+    "na",
+    "empty",
+    "unset",
+    "missing",
+    "present",
+    "default",
+    "secretstr",
+    "char",
+    "float",
+    "double",
+    "varchar",
+    "nan",
+    "never",
+    "option",
+    "vec",
+    "buffer",
+    "uint8array",
+    "usize",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "i32",
+    "i64",
+    "todo",
+    "tbd",
+    "changeme_",
+    "...",
+    "…",
+    "-",
+    "--",
+    "_",
+    "?",
+    "self",
+    "this",
+    "async",
+    "await",
+    "function",
+    "lambda",
+    "new",
+    "return",
+    "if",
+    "else",
+    "not",
+    "and",
+    "or",
+    "is",
+    "in",
+    "the",
+    "a",
+    "an",
+    "const",
+    "let",
+    "var",
+    "static",
+    "pub",
+    "mut",
+    "ref",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "enabled",
+    "disabled",
+    "invalid",
+    "expired",
+    "incorrect",
+    "wrong",
+    "omitted",
+    "file",
+    "env",
+    "prompt",
+    "stdin",
+    "ask",
+    "keyring",
+    "vault",
+    "read",
+    "write",
+    "json",
+    "yaml",
+    "opaque",
+    "placeholder",
+    "example",
+    "type",
+    "value",
+    "for",
+];
+
+/// What says of an authorization how it stands, and names of ways to authorise.
+const STATUS: &[&str] =
+    &["bearer", "basic", "digest", "oauth", "oauth2", "apikey", "api_key", "api-key", "jwt", "k8s", "x509"];
+
+/// Whether a value shows nothing: a literal, a type, stars, a reference to be filled in (`${TOKEN}`, `<token>`), or what this
+/// module's owner left in a secret's place.
+pub(crate) fn is_nothing(value: &str) -> bool {
+    let value = value.trim();
+    let bytes = value.as_bytes();
+    if value.len() <= 12 && NOTHING.iter().any(|w| w.eq_ignore_ascii_case(value)) {
+        return true;
+    }
+    let all = |f: fn(u8) -> bool| bytes.iter().all(|&b| f(b));
+    if value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?'))
+        || all(|b| b >= 0x80) && value.chars().all(|c| matches!(c, '•' | '●' | '…'))
+    {
+        return true;
+    }
+    // Rules of a form: `required|min:8`.
+    value.strip_prefix("required").is_some_and(|rest| rest.starts_with([':', '|', ',', ' '])) || is_placeholder(value)
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// A reference that a shell, a template or a reader fills in.
+fn is_placeholder(value: &str) -> bool {
+    let between = |open: &str, close: &str| value.strip_prefix(open).and_then(|v| v.strip_suffix(close));
+    let short = value.len() < 80;
+    let redacted = short && value.starts_with("[REDACTED") && value.find([']', ' ']) == Some(value.len() - 1);
+    let constant = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let named = |name: &str| {
+        name.bytes().all(|b| {
+            b.is_ascii_alphanumeric()
+                || matches!(
+                    b,
+                    b'_' | b'.'
+                        | b'-'
+                        | b' '
+                        | b':'
+                        | b'['
+                        | b']'
+                        | b'"'
+                        | b'\''
+                        | b'('
+                        | b')'
+                        | b'$'
+                        | b'?'
+                        | b'|'
+                        | b'/'
+                )
+        })
+    };
+    redacted
+        || value
+            .strip_prefix('$')
+            .is_some_and(|v| constant(v) || v.starts_with('(') || v.starts_with('{') && v.len() > 2)
+        || short && between("<", ">").is_some_and(|v| named(v) && !v.starts_with('/'))
+        || short && between("{{", "}}").or_else(|| between("{", "}")).is_some_and(|v| named(v) && !v.contains(": "))
+        || short && between("%", "%").is_some_and(constant)
+        || short
+            && between("[", "]").is_some_and(|v| {
+                !v.is_empty() && v.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'_' | b' ' | b'-'))
+            })
+        || is_format(value)
+        || is_yours(value)
+}
+
+/// `%s`, `%d`, `%-10.3lf`, `%(name)s`
+fn is_format(value: &str) -> bool {
+    let Some(rest) = value.strip_prefix('%') else { return false };
+    let rest = rest.strip_prefix('(').and_then(|r| r.split_once(')')).map_or(rest, |(_, r)| r);
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | '*' | '#'));
+    let rest = rest.trim_start_matches(['l', 'h', 'z']);
+    let mut chars = rest.chars();
+    let letter = chars.next().is_some_and(|c| "sdiufxXcpqrv@".contains(c));
+    letter && !chars.next().is_some_and(|c| c.is_ascii_alphanumeric())
+}
+
+/// `your-api-key`, `YOUR_TOKEN_HERE`, `my-secret-token`: what instructions say.
+fn is_yours(value: &str) -> bool {
+    let lower = || value.to_ascii_lowercase();
+    value.len() <= 48
+        && value.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-'))
+        && ["your", "insert", "enter", "replace", "put"]
+            .iter()
+            .any(|w| lower().strip_prefix(w).is_some_and(|rest| rest.starts_with(['_', '-']) || w == &"your"))
+}
+
+/// How an authorization stands (`approved`, `prior approval needed`), not what gives it: words of letters only.
+pub(crate) fn is_status(value: &str) -> bool {
+    let value = value.trim();
+    if STATUS.iter().any(|w| w.eq_ignore_ascii_case(value)) {
+        return true;
+    }
+    let word = |w: &str| {
+        let rest = w.strip_prefix(|c: char| c.is_ascii_alphabetic()).unwrap_or(w);
+        w.len() < 20 && rest.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b',' | b'.'))
+    };
+    let scheme = |w: &str| {
+        let w = w.trim_end_matches([' ', ':']);
+        ["bearer", "basic", "token", "digest", "apikey", "negotiate", "aws4-hmac-sha256"]
+            .iter()
+            .any(|s| s.eq_ignore_ascii_case(w))
+    };
+    let mut words = value.split_ascii_whitespace();
+    let first = words.next().unwrap_or_default();
+    // `Bearer ${TOKEN}`
+    if scheme(first) {
+        let rest = value.get(first.len()..).unwrap_or_default().trim();
+        return rest.is_empty() || is_nothing(rest) || rest.starts_with(['$', '{', '<', '%']) || rest == "token";
+    }
+    value.len() >= 3 && word(first) && words.all(word)
+}
+
+/// Whether a word looks like something that nobody says or types by habit: letters and digits in disorder.
+pub(super) fn looks_random(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let count = |f: fn(&u8) -> bool| bytes.iter().filter(|b| f(b)).count();
+    let (digits, upper, lower) =
+        (count(u8::is_ascii_digit), count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
+    let symbols = bytes.iter().filter(|b| b"!@#$%^&*+=?~".contains(b)).count();
+    let kinds = usize::from(digits > 0) + usize::from(upper > 0) + usize::from(lower > 0) + usize::from(symbols > 0);
+    if bytes.iter().any(u8::is_ascii_whitespace) || is_path(value) {
+        return false;
+    }
+    match bytes.len() {
+        0..6 => false,
+        6..8 => kinds >= 3 && digits > 0,
+        8..16 => kinds >= 3 && digits > 0 || digits >= 2 && lower + upper >= 3 && !is_dated(value),
+        _ => digits >= 2 && lower + upper >= 3 && !is_dated(value) || kinds >= 3 && upper >= 4 && !is_identifier(value),
+    }
+}
+
+/// Names of files and versions, dates, numbers with their unit.
+fn is_path(value: &str) -> bool {
+    value.starts_with(['/', '.', '~']) || value.contains("://") || value.matches('/').count() > 2
+}
+
+fn is_dated(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    let digits = |r: std::ops::Range<usize>| bytes.get(r).is_some_and(|d| d.iter().all(u8::is_ascii_digit));
+    // Dates, and what is a word with a number behind it.
+    let word = value.trim_end_matches(|c: char| c.is_ascii_digit());
+    digits(0..4) && bytes.get(4) == Some(&b'-') && digits(5..7)
+        || word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
+        || is_uuid(value)
+}
+
+pub(super) fn is_uuid(value: &str) -> bool {
+    let mut parts = value.split('-');
+    value.len() == 36
+        && [8, 4, 4, 4, 12]
+            .iter()
+            .all(|n| parts.next().is_some_and(|p| p.len() == *n && p.bytes().all(|b| b.is_ascii_hexdigit())))
+}
+
+/// Whether what stands without quotes at `start..end` is a piece of a program: a call, a type, a member, a variable.
+pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
+    let value = text.get(start..end).unwrap_or_default();
+    let next = text.get(end..).and_then(|t| t.chars().next()).unwrap_or('\n');
+    let bytes = value.as_bytes();
+    // `&str`, `*token`, `"…"`, `(`, `@Nullable`, `#{…}`
+    let leads = matches!(
+        bytes,
+        [b'&', b'a'..=b'z' | b'\'', ..]
+            | [b'(', ..]
+            | [b'*', b'a'..=b'z' | b'*', ..]
+            | [b'\\', ..]
+            | [b'?' | b':' | b'=' | b'>' | b'|' | b'+' | b'/', ..]
+    );
+    if leads && bytes.first() != Some(&b'/')
+        || value.starts_with("${")
+        || value.starts_with("$(")
+        || value.starts_with("{{")
+        || value.starts_with("//")
+    {
+        return true;
+    }
+    let (path, call) = match value.split_once('(') {
+        Some((path, _)) => (path, true),
+        None => (value, next == '('),
+    };
+    let path = path.trim_start_matches(['&', '*', '!', '@', '$']).trim_end_matches(['?', '!', ';']);
+    let mut parts = path.split(['.', ':', '>', '?', '-']).filter(|p| !p.is_empty()).peekable();
+    let first = parts.peek().copied().unwrap_or_default();
+    let index = next == '[' || path.contains('[');
+    let path = path.split('[').next().unwrap_or_default();
+    let identifiers =
+        !path.is_empty() && path.split(['.', ':', '>', '?', '-']).filter(|p| !p.is_empty()).all(is_identifier);
+    if !identifiers {
+        return false;
+    }
+    if call || index || next == '<' && !text.get(end..).is_some_and(|t| t.starts_with("</")) {
+        return true;
+    }
+    const OWNERS: &[&str] = &[
+        "self",
+        "this",
+        "config",
+        "cfg",
+        "conf",
+        "os",
+        "process",
+        "env",
+        "args",
+        "opts",
+        "options",
+        "settings",
+        "req",
+        "request",
+        "ctx",
+        "context",
+        "params",
+        "user",
+        "creds",
+        "credentials",
+        "secrets",
+        "vars",
+        "var",
+        "local",
+        "data",
+        "state",
+        "props",
+        "app",
+        "client",
+        "std",
+        "module",
+        "input",
+        "payload",
+        "body",
+        "form",
+        "parser",
+        "lexer",
+        "response",
+        "res",
+        "result",
+        "event",
+        "data_",
+        "account",
+        "session",
+        "auth",
+        "crate",
+        "super",
+        "vscode",
+        "import",
+        "cli",
+        "kwargs",
+        "inputs",
+        "github",
+    ];
+    let dotted = path.contains('.') || path.contains("::") || path.contains("->");
+    let digits = path.bytes().filter(u8::is_ascii_digit).count();
+    if dotted && OWNERS.contains(&first) {
+        return true;
+    }
+    // A variable that is itself called so: `password=password`, `token: new_token`.
+    let last = path.rsplit(['.', ':', '>']).next().unwrap_or_default();
+    digits == 0 && floor::kind_of_key(last).is_some() && !path.contains('-')
+}
+
+/// Whether the quote at `at` closes a string that began before it in the same line.
+pub(super) fn closes(text: &str, at: usize) -> bool {
+    let Some(&quote) = text.as_bytes().get(at) else { return false };
+    let line = tail(text, at, 240).rsplit('\n').next().unwrap_or_default().as_bytes();
+    let letter = |i: Option<usize>| i.and_then(|i| line.get(i)).is_some_and(u8::is_ascii_alphanumeric);
+    let mut open = false;
+    for (i, _) in line.iter().enumerate().filter(|(_, b)| **b == quote) {
+        let escaped = i > 0 && line.get(i - 1) == Some(&b'\\');
+        let apostrophe = quote == b'\'' && letter(i.checked_sub(1)) && letter(Some(i + 1));
+        open ^= !escaped && !apostrophe;
+    }
+    let after = head(text, at + 1, 2);
+    open || after.is_empty() || after.starts_with([')', ',', ';', ']', '}', '\n'])
+}
+
+/// Whether a text goes on as a sentence behind a word of small letters.
+pub(super) fn goes_on(text: &str, start: usize, end: usize) -> bool {
+    let value = text.get(start..end).unwrap_or_default();
+    let word = |w: &str| {
+        let rest = w.strip_prefix(|c: char| c.is_ascii_alphabetic()).unwrap_or_default();
+        !w.is_empty() && rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'\'')
+    };
+    let mut after = head(text, end, 24).strip_prefix(' ').unwrap_or_default().split([' ', ',', '.', '\n']);
+    word(value) && after.next().is_some_and(|w| !w.is_empty() && w.bytes().all(|b| b.is_ascii_lowercase()))
+}
+
+/// Several words of letters, as messages and labels are.
+pub(super) fn is_sentence(value: &str) -> bool {
+    let mut words = value.split(' ');
+    let word = |w: &str| {
+        !w.is_empty()
+            && w.trim_end_matches(['.', ',', '!', '?', ':'])
+                .bytes()
+                .all(|b| b.is_ascii_alphabetic() || matches!(b, b'\'' | b'-'))
+    };
+    value.matches(' ').count() >= 2 && words.all(word)
+}
