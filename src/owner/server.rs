@@ -7,6 +7,7 @@
 use super::local::{Listener, Stream, bind, connect};
 use super::wire::{self, CHUNK, Command, Effect, Hello, PROTOCOL, Reply, Request, Trouble};
 use super::{place, remote::HELD};
+use crate::capture::import::Log as _;
 use crate::store::Refused;
 use crate::{AuditLog, ErrorKind};
 use std::collections::HashMap;
@@ -294,6 +295,10 @@ impl Hall {
                     Some(reply) => reply,
                     // Nobody knows whether it was recorded. The sender asks the next owner, under the same number.
                     None => return Ok(()),
+                },
+                Request::Look(seqs) => match self.log.unanswered(&seqs) {
+                    Ok(unanswered) => Reply::Looked(self.log.size(), unanswered),
+                    Err(e) => Reply::Failed(Trouble::from(&e)),
                 },
                 Request::Watch => {
                     self.set(id, |busy| *busy = Busy::Idle);

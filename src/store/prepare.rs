@@ -5,7 +5,7 @@ use super::Shared;
 use super::ground::Ground;
 use super::names::Names;
 use super::subjects::{CallKeys, NewSubject, pseudonyms};
-use crate::entry::{Call, CallError, CallResult, Completion, Outcome, Phase, Sender, Summary, ToolCall};
+use crate::entry::{self, Call, CallError, CallResult, Completion, Outcome, Phase, Sender, Summary, ToolCall};
 use crate::json::{Json, Path};
 use crate::policy::Policies;
 use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated};
@@ -34,6 +34,7 @@ impl Shared {
 
 /// Makes a call ready for recording, on the ground of this process or of one that sends to the store's owner.
 pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
+    call.restate_nul();
     call.validate(ground.limits())?;
     call.restate_posed();
     let policies = ground.policies();
@@ -129,7 +130,7 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
 fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
     let error = match result {
         Some(CallResult::Error(error)) => Some(error.clone()),
-        Some(CallResult::Value(value)) => failure(value),
+        Some(CallResult::Value(value)) => entry::failure(value),
         None => None,
     };
     match (outcome, &error) {
@@ -138,22 +139,6 @@ fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outc
         (None, Some(_)) => Ok((Outcome::ToolError, error)),
         (None, None) => Ok((Outcome::Ok, None)),
     }
-}
-
-/// The error that a result value reports: an `error` member, or `isError` of the Model Context Protocol.
-fn failure(value: &Json) -> Option<CallError> {
-    let text = |v: &Json| v.as_str().map_or_else(|| v.to_canonical().to_string(), str::to_owned);
-    if let Some(error) = value.get("error").filter(|e| !matches!(e, Json::Null | Json::Bool(false))) {
-        let kind = error.get("type").or(error.get("code")).map(text);
-        let message = error.get("message").map_or_else(|| text(error), text);
-        return Some(CallError { kind, message });
-    }
-    if value.get("isError").and_then(Json::as_bool) == Some(true) {
-        let parts = value.get("content").and_then(Json::as_array).unwrap_or_default();
-        let texts: Vec<&str> = parts.iter().filter_map(|p| p.get("text")?.as_str()).collect();
-        return Some(CallError { kind: None, message: texts.join("\n") });
-    }
-    None
 }
 
 /// The call's own names, as far as they are not written as they are.

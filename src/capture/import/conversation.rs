@@ -1,6 +1,6 @@
 //! Conversations of messages: where they stand in the file, what they are called, and whose they are.
 
-use super::file::{self, At, Document};
+use super::file::{At, Document, Read};
 use super::join::Join;
 use super::{ImportOptions, Imported, SAY_USER};
 use crate::{Hash, Result, ToolCall};
@@ -10,50 +10,58 @@ pub(super) struct Conversation<'a> {
     options: &'a ImportOptions,
     /// The object that holds the messages, where there is one.
     record: Option<At<'a>>,
-    id: String,
+    /// What its source calls it.
+    name: Option<Name>,
+    /// Where it stands among those of the file, if there are several.
+    number: Option<usize>,
+    /// What was said up to the first call, until that is made; then its digits.
+    began: Vec<u8>,
+    digits: Option<String>,
     /// How many messages the user has sent so far.
     turn: u64,
     pub(super) join: Join<'a>,
 }
 
+/// What a source calls a conversation.
+struct Name {
+    text: String,
+    /// Whether others may well be called the same: numbers of a list, tasks of a benchmark.
+    weak: bool,
+}
+
 /// Reads every conversation of the file, each message with `message`.
-pub(super) fn read_all<F>(text: &[u8], options: &ImportOptions, message: F) -> Result<Imported>
+pub(super) fn read_all<F>(file: &Read, options: &ImportOptions, message: F) -> Result<Imported>
 where
     F: for<'a> Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
 {
-    let documents = file::documents(text, options.max_bytes)?;
-    let (records, loose) = sort(&documents)?;
-    // The same file read again gives the same names; two files of the same shape do not share any.
-    let digits: String = Hash::of(text).to_string().chars().take(16).collect();
+    let (records, loose) = sort(&file.documents)?;
     let mut imported = Imported::default();
     if !loose.is_empty() {
-        let id = options.conversation.clone().unwrap_or_else(|| format!("import-{digits}"));
-        read(loose.into_iter(), None, id, options, &message, &mut imported)?;
+        read(loose.into_iter(), Conversation::new(None, None, None, options), &message, &mut imported)?;
     }
     for (i, (record, messages)) in records.into_iter().enumerate() {
-        let id = match options.conversation.clone() {
-            Some(id) => id,
-            None => name(&record)?.unwrap_or_else(|| format!("import-{digits}-{}", i + 1)),
-        };
-        read(messages.elements()?, Some(record), id, options, &message, &mut imported)?;
+        let conversation = Conversation::new(name(&record)?, Some(i + 1), Some(record), options);
+        read(messages.elements()?, conversation, &message, &mut imported)?;
     }
     Ok(imported)
 }
 
 fn read<'a>(
     messages: impl Iterator<Item = At<'a>>,
-    record: Option<At<'a>>,
-    id: String,
-    options: &'a ImportOptions,
+    mut conversation: Conversation<'a>,
     message: &impl Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
     imported: &mut Imported,
 ) -> Result<()> {
-    let mut conversation = Conversation { options, record, id, turn: 0, join: Join::default() };
     for at in messages {
         at.object()?;
+        if conversation.digits.is_none() {
+            conversation.began.extend_from_slice(at.value.to_canonical().as_str().as_bytes());
+            conversation.began.push(b'\n');
+        }
         message(&at, &mut conversation)?;
     }
-    conversation.join.finish(imported, options)
+    let session = conversation.session();
+    conversation.join.finish(&session, imported, conversation.options)
 }
 
 /// A record and its messages.
@@ -76,7 +84,7 @@ fn sort(documents: &[Document]) -> Result<(Vec<Record<'_>>, Vec<At<'_>>)> {
                     return Err(item.error("has both messages and traj; which are the conversation's?"));
                 }
                 (Some(messages), None) | (None, Some(messages)) => records.push((item, messages)),
-                (None, None) if item.member("role").is_some() => loose.push(item),
+                (None, None) if role(&item)?.is_some() => loose.push(item),
                 (None, None) => {
                     let message = "is no message (it has no role) and no conversation (it has no messages or traj)";
                     return Err(item.error(message));
@@ -91,29 +99,80 @@ fn sort(documents: &[Document]) -> Result<(Vec<Record<'_>>, Vec<At<'_>>)> {
 }
 
 /// What the record calls itself.
-fn name(record: &At<'_>) -> Result<Option<String>> {
+fn name(record: &At<'_>) -> Result<Option<Name>> {
     for key in ["conversation_id", "id"] {
-        if let Some(id) = record.opt_id(key)? {
-            return Ok(Some(id));
+        if let Some(text) = record.opt_id(key)? {
+            let weak = text.bytes().all(|b| b.is_ascii_digit());
+            return Ok(Some(Name { text, weak }));
         }
     }
-    Ok(match (record.opt_id("task_id")?, record.opt_id("trial")?) {
-        (Some(task), Some(trial)) => Some(format!("task-{task}-trial-{trial}")),
-        (Some(task), None) => Some(format!("task-{task}")),
-        (None, _) => None,
+    let text = match (record.opt_id("task_id")?, record.opt_id("trial")?) {
+        (Some(task), Some(trial)) => format!("task-{task}-trial-{trial}"),
+        (Some(task), None) => format!("task-{task}"),
+        (None, _) => return Ok(None),
+    };
+    Ok(Some(Name { text, weak: true }))
+}
+
+/// The role of a message, which LangChain says by its type.
+pub(super) fn role<'a>(message: &At<'a>) -> Result<Option<&'a str>> {
+    if message.member("role").is_some() {
+        return message.named("role").map(Some);
+    }
+    let kind = message.value.get("type").and_then(|kind| kind.as_str());
+    Ok(match kind {
+        Some("human") => Some("user"),
+        Some("ai") => Some("assistant"),
+        Some(same @ ("system" | "developer" | "tool" | "function")) => Some(same),
+        _ => None,
     })
 }
 
 impl<'a> Conversation<'a> {
+    fn new(
+        name: Option<Name>,
+        number: Option<usize>,
+        record: Option<At<'a>>,
+        options: &'a ImportOptions,
+    ) -> Conversation<'a> {
+        let (began, digits, turn, join) = (Vec::new(), None, 0, Join::default());
+        Conversation { options, record, name, number, began, digits, turn, join }
+    }
+
+    /// What the conversation is called in the log. Where the file does not say, by what it begins with, up to its first
+    /// call: that stays as the file grows.
+    fn id(&self) -> String {
+        let digits = || self.digits.as_deref().unwrap_or_default().chars().take(16).collect::<String>();
+        match (&self.options.conversation, &self.name, self.number) {
+            (Some(id), ..) => id.clone(),
+            (None, Some(name), _) => name.text.clone(),
+            (None, None, Some(number)) => format!("import-{}-{number}", digits()),
+            (None, None, None) => format!("import-{}", digits()),
+        }
+    }
+
+    /// What tells it from every other conversation.
+    fn session(&self) -> String {
+        let digits = self.digits.as_deref().unwrap_or_default();
+        match &self.name {
+            Some(name) if !name.weak => format!("session {}", name.text),
+            Some(name) => format!("session {} {digits}", name.text),
+            None => format!("session {digits}"),
+        }
+    }
+
     /// The user has said something.
     pub(super) fn user_turn(&mut self) {
         self.turn += 1;
     }
 
     /// A call of `tool`, made in `message`, with all that the transcript says around it.
-    pub(super) fn start(&self, tool: &str, message: &At<'_>) -> Result<ToolCall> {
+    pub(super) fn start(&mut self, tool: &str, message: &At<'_>) -> Result<ToolCall> {
+        if self.digits.is_none() {
+            self.digits = Some(Hash::of(&std::mem::take(&mut self.began)).to_string());
+        }
         let record = self.record.as_ref();
-        let mut call = ToolCall::new(self.id.as_str(), self.user(message)?, tool).backfilled();
+        let mut call = ToolCall::new(self.id(), self.user(message)?, tool).backfilled();
         call.turn_number = (self.turn > 0).then_some(self.turn);
         call.model = match (&self.options.model, message.opt_text("model")?) {
             (Some(model), _) => Some(model.clone()),

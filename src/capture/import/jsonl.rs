@@ -1,22 +1,41 @@
 //! The log's own input format: one call per line.
 
-use super::{ImportOptions, Imported, SAY_USER, file};
+use super::identity::Source;
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, file};
+use crate::entry::zoned;
 use crate::json::{Json, Limits, Object, Path};
 use crate::{Error, Result, ToolCall};
 
 pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let mut imported = Imported::default();
     let limits = Limits::bytes(options.max_bytes);
+    let mut first_error = None;
     for (number, line) in file::lines(text) {
         let place = format!("line {number}");
-        let call = call(line, &limits, options).map_err(|e| e.at(&place))?;
-        imported.push(call, place, options)?;
+        let call = match call(line, &limits, options) {
+            Ok(call) => call,
+            Err(e) => {
+                let why = e.to_string();
+                first_error.get_or_insert(e.at(&place));
+                imported.not_taken.push(NotTaken { place, kind: Untaken::Line, call_id: None, why });
+                continue;
+            }
+        };
+        let source = Source { session: format!("records {}", call.conversation_id), exact: true, id: None };
+        imported.push(call, place, source, options)?;
     }
-    Ok(imported)
+    match first_error {
+        // Nothing in it is a record: it is another kind of file.
+        Some(e) if imported.calls.is_empty() => Err(e),
+        _ => Ok(imported),
+    }
 }
 
 fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCall> {
-    let mut parsed = Json::parse_within(line, limits)?;
+    let mut parsed = Json::parse_lenient(line, limits)?;
+    if options.assume_utc {
+        zoned(&mut parsed.value);
+    }
     if let Json::Object(members) = &mut parsed.value {
         let defaults =
             [("user_id", &options.user), ("model", &options.model), ("conversation_id", &options.conversation)];
