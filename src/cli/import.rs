@@ -121,7 +121,10 @@ impl All<'_> {
                     if let Failure::Input(why) = &other {
                         self.refuse(path, why.clone());
                     }
-                    stopped = Some(args.store.name(other));
+                    stopped = Some(match other {
+                        Failure::Input(why) => Failure::Input(why),
+                        other => args.store.name(other),
+                    });
                     break;
                 }
             }
@@ -137,8 +140,9 @@ impl All<'_> {
             (0, 0) => Ok(End::Done),
             (0, _) => Ok(End::Found),
             (refused, _) => {
-                let of = counted(args.files.len() as u64, "file was", "files were");
-                Err(Failure::Input(format!("{refused} of {of} not imported: {}", self.refused.join(", "))))
+                let of = counted(args.files.len() as u64, "file", "files");
+                let was = if refused == 1 { "was" } else { "were" };
+                Err(Failure::Input(format!("{refused} of {of} {was} not imported: {}", self.refused.join(", "))))
             }
         }
     }
@@ -154,14 +158,15 @@ impl All<'_> {
         let source = Source::open(Some(path))?;
         let name = source.name.clone();
         let bytes = source.read_all(self.options.max_bytes as u64)?;
-        let imported = import::calls(self.args.format, &bytes, &self.options).map_err(|e| Failure::from(e).at(&name))?;
+        let imported =
+            import::calls(self.args.format, &bytes, &self.options).map_err(|e| Failure::from(e).at(&name))?;
         drop(bytes);
         let file = path.display().to_string();
         let mut sum = Sum { by_order: imported.by_order, ..Sum::default() };
         sum.totals.add(&imported);
         self.sum.totals.add(&imported);
         let not_taken = imported.not_taken.clone();
-        let hint = imported.looks_like;
+        let hint = imported.looks_like.clone();
         let progress = Progress::new("importing", Unit::Entries);
         let all = imported.calls.len() as u64;
         let recorded = import::record(self.log, imported, self.args.again, |done| progress.at(done as u64, all));
@@ -174,7 +179,7 @@ impl All<'_> {
             self.out.line(sum.line(&file))?;
         }
         self.out.flush()?;
-        sum.complain(&file, hint);
+        sum.complain(&file, hint.as_deref());
         Ok(())
     }
 }
@@ -251,14 +256,14 @@ impl Sum {
             );
         }
         if self.answers > 0 {
-            line += &format!(
-                "; {} to calls that had none were recorded",
-                figure(self.answers, "answer", "answers")
-            );
+            line += &format!("; {} to calls that had none were recorded", figure(self.answers, "answer", "answers"));
         }
-        if !self.not_taken.is_empty() {
-            let what = figure(self.not_taken.len(), "thing that looks like a call or an answer was", "things that look like calls or answers were");
-            line += &format!("; {what} NOT recorded");
+        let of = |kind| self.not_taken.iter().filter(|(_, of, ..)| *of == kind).count();
+        let kinds = [("call", "calls"), ("answer", "answers"), ("line", "lines")];
+        let left: Vec<String> =
+            kinds.iter().filter(|(one, _)| of(*one) > 0).map(|(one, many)| figure(of(*one), one, many)).collect();
+        if !left.is_empty() {
+            line += &format!("; NOT recorded: {}", left.join(", "));
         }
         line
     }

@@ -536,8 +536,9 @@ pub(crate) fn zoned(record: &mut Json) {
 /// What stands where a time or a name should may be anything: a message, which may end in any log, does not show it.
 fn time(value: Json) -> Result<Timestamp> {
     if let Json::Number(n) = &value {
-        return Timestamp::from_unix(n.as_f64())
-            .ok_or_else(|| Error::invalid("is no time in seconds or milliseconds since 1970 that lies within 1678 to 2261"));
+        return Timestamp::from_unix(n.as_f64()).ok_or_else(|| {
+            Error::invalid("is no time in seconds or milliseconds since 1970 that lies within 1678 to 2261")
+        });
     }
     let text = text(value)?;
     // The text itself is the caller's and may be anything; what kind of mistake it is may be told.

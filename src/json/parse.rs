@@ -323,10 +323,9 @@ impl Reader<'_> {
             }
             _ => match char::from_u32(first) {
                 Some(c) => c,
-                None => self.replaced(
-                    char::REPLACEMENT_CHARACTER,
-                    "a lone surrogate (half of a character) cannot be kept",
-                )?,
+                None => {
+                    self.replaced(char::REPLACEMENT_CHARACTER, "a lone surrogate (half of a character) cannot be kept")?
+                }
             },
         };
         self.at += 6;

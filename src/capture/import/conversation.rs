@@ -1,6 +1,7 @@
 //! Conversations of messages: where they stand in the file, what they are called, and whose they are.
 
 use super::file::{At, Document, Read};
+use super::identity::Source;
 use super::join::Join;
 use super::{ImportOptions, Imported, SAY_USER};
 use crate::{Hash, Result, ToolCall};
@@ -14,9 +15,11 @@ pub(super) struct Conversation<'a> {
     name: Option<Name>,
     /// Where it stands among those of the file, if there are several.
     number: Option<usize>,
-    /// What was said up to the first call, until that is made; then its digits.
+    /// What was said so far, up to the first answer.
     began: Vec<u8>,
-    digits: Option<String>,
+    /// Hashes of what was said up to the first call, and up to the first answer.
+    to_call: Option<Hash>,
+    to_answer: Option<Hash>,
     /// How many messages the user has sent so far.
     turn: u64,
     pub(super) join: Join<'a>,
@@ -54,14 +57,14 @@ fn read<'a>(
 ) -> Result<()> {
     for at in messages {
         at.object()?;
-        if conversation.digits.is_none() {
+        if conversation.to_answer.is_none() {
             conversation.began.extend_from_slice(at.value.to_canonical().as_str().as_bytes());
             conversation.began.push(b'\n');
         }
         message(&at, &mut conversation)?;
+        conversation.after();
     }
-    let session = conversation.session();
-    conversation.join.finish(&session, imported, conversation.options)
+    conversation.finish(imported)
 }
 
 /// A record and its messages.
@@ -135,14 +138,39 @@ impl<'a> Conversation<'a> {
         record: Option<At<'a>>,
         options: &'a ImportOptions,
     ) -> Conversation<'a> {
-        let (began, digits, turn, join) = (Vec::new(), None, 0, Join::default());
-        Conversation { options, record, name, number, began, digits, turn, join }
+        let (began, to_call, to_answer, turn, join) = (Vec::new(), None, None, 0, Join::default());
+        Conversation { options, record, name, number, began, to_call, to_answer, turn, join }
+    }
+
+    /// Remembers what the conversation began with, when it has come so far.
+    fn after(&mut self) {
+        if self.to_answer.is_some() {
+            return;
+        }
+        let (calls, answers) = self.join.seen();
+        if calls > 0 && self.to_call.is_none() {
+            self.to_call = Some(Hash::of(&self.began));
+        }
+        if answers > 0 {
+            self.to_answer = Some(Hash::of(&std::mem::take(&mut self.began)));
+        }
+    }
+
+    /// Hands its calls over.
+    fn finish(self, imported: &mut Imported) -> Result<()> {
+        let began = self.to_answer.or(self.to_call).unwrap_or(Hash::ZERO).to_string();
+        let session = self.session(&began);
+        // Before there was an answer the file told of these calls by less.
+        let sooner = self.to_call.filter(|_| self.to_answer.is_some()).map(|began| self.session(&began.to_string()));
+        let id = self.id(&began);
+        let sooner = sooner.filter(|sooner| *sooner != session);
+        self.join.finish(&id, &Source { session, sooner, id: None }, imported, self.options)
     }
 
     /// What the conversation is called in the log. Where the file does not say, by what it begins with, up to its first
-    /// call: that stays as the file grows.
-    fn id(&self) -> String {
-        let digits = || self.digits.as_deref().unwrap_or_default().chars().take(16).collect::<String>();
+    /// answer: that stays as the file grows.
+    fn id(&self, began: &str) -> String {
+        let digits = || began.chars().take(16).collect::<String>();
         match (&self.options.conversation, &self.name, self.number) {
             (Some(id), ..) => id.clone(),
             (None, Some(name), _) => name.text.clone(),
@@ -152,12 +180,11 @@ impl<'a> Conversation<'a> {
     }
 
     /// What tells it from every other conversation.
-    fn session(&self) -> String {
-        let digits = self.digits.as_deref().unwrap_or_default();
+    fn session(&self, began: &str) -> String {
         match &self.name {
             Some(name) if !name.weak => format!("session {}", name.text),
-            Some(name) => format!("session {} {digits}", name.text),
-            None => format!("session {digits}"),
+            Some(name) => format!("session {} {began}", name.text),
+            None => format!("session {began}"),
         }
     }
 
@@ -166,13 +193,10 @@ impl<'a> Conversation<'a> {
         self.turn += 1;
     }
 
-    /// A call of `tool`, made in `message`, with all that the transcript says around it.
-    pub(super) fn start(&mut self, tool: &str, message: &At<'_>) -> Result<ToolCall> {
-        if self.digits.is_none() {
-            self.digits = Some(Hash::of(&std::mem::take(&mut self.began)).to_string());
-        }
+    /// A call of `tool`, made in `message`, with all that the transcript says around it, but for the conversation's name.
+    pub(super) fn start(&self, tool: &str, message: &At<'_>) -> Result<ToolCall> {
         let record = self.record.as_ref();
-        let mut call = ToolCall::new(self.id(), self.user(message)?, tool).backfilled();
+        let mut call = ToolCall::new("", self.user(message)?, tool).backfilled();
         call.turn_number = (self.turn > 0).then_some(self.turn);
         call.model = match (&self.options.model, message.opt_text("model")?) {
             (Some(model), _) => Some(model.clone()),

@@ -11,12 +11,31 @@ use crate::json::{Json, Object};
 
 /// Members under which calls stand, one or a list of them.
 const CALLS: &[&str] = &[
-    "tool_calls", "toolCalls", "tool_call", "toolCall", "tool_use", "toolUse", "tool_uses", "toolUses", "function_call",
-    "functionCall", "function_calls", "functionCalls", "tool_invocations", "toolInvocations", "toolInvocation",
+    "tool_calls",
+    "toolCalls",
+    "tool_call",
+    "toolCall",
+    "tool_use",
+    "toolUse",
+    "tool_uses",
+    "toolUses",
+    "function_call",
+    "functionCall",
+    "function_calls",
+    "functionCalls",
+    "tool_invocations",
+    "toolInvocations",
+    "toolInvocation",
 ];
 /// Members under which answers stand.
 const ANSWERS: &[&str] = &[
-    "tool_result", "toolResult", "tool_results", "toolResults", "function_response", "functionResponse", "tool_response",
+    "tool_result",
+    "toolResult",
+    "tool_results",
+    "toolResults",
+    "function_response",
+    "functionResponse",
+    "tool_response",
     "toolResponse",
 ];
 /// Members by which an answer names its call.
@@ -198,7 +217,7 @@ fn span(members: &Object) -> Option<String> {
 }
 
 /// What a file is that `format` does not read, by what only such files hold.
-pub(super) fn looks_like(text: &[u8], format: Format) -> Option<&'static str> {
+pub(super) fn looks_like(text: &[u8], format: Format) -> Option<String> {
     let holds = |words: &[&str]| words.iter().all(|word| text.windows(word.len()).any(|w| w == word.as_bytes()));
     let unread: &[(&[&str], &str)] = &[
         (&["\"resourceLogs\""], "OpenTelemetry logs"),
@@ -223,6 +242,12 @@ pub(super) fn looks_like(text: &[u8], format: Format) -> Option<&'static str> {
         (Format::OpenAiChat, &["\"tool_calls\""], "messages of OpenAI: say --format openai-chat"),
         (Format::Anthropic, &["\"tool_use\""], "messages of Anthropic: say --format anthropic"),
     ];
-    let unread = unread.iter().find(|(words, _)| holds(words)).map(|(_, what)| *what);
-    unread.or_else(|| read.iter().find(|(of, words, _)| *of != format && holds(words)).map(|(.., what)| *what))
+    let unread = unread
+        .iter()
+        .find(|(words, _)| holds(words))
+        .map(|(_, what)| format!("{what}, which no format here reads yet"));
+    // What no format here reads yet comes first: much of it holds words of the others as well.
+    unread.or_else(|| {
+        read.iter().find(|(of, words, _)| *of != format && holds(words)).map(|(.., what)| (*what).to_owned())
+    })
 }

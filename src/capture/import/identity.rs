@@ -1,8 +1,10 @@
 //! Which call of a source a call is, so that the same one is recorded once, however often its file is imported.
 //!
 //! Invariant H6: a call's identity is made of what its source says and keeps: the session, the id in it, and how often
-//! that id came before. Where the session has no id, or one that others may have as well (a bare number, a task and its
-//! trial), what it began with stands for it; where the call has none its time, and without one its place in the session.
+//! that id came before at that time. Where the session has no id, or one that others may have as well (a bare number, a
+//! task and its trial), what it began with stands for it, up to the first answer; where the call has none its time, and
+//! without one its place in the session. Arguments are no part of it: a hash of them in the clear would tell whoever
+//! guesses them.
 //! So it stays the same in a file that has grown, and in one that begins with a copy of another's history. The identity is
 //! a sender's name (see [`Sender`]); number 1 is the call, number 2 an answer that came to light later.
 
@@ -14,8 +16,8 @@ use std::collections::HashMap;
 pub(super) struct Source {
     /// The session, as the source names it, or what stands for it.
     pub(super) session: String,
-    /// Whether a time tells calls of one id apart: in records it does, in transcripts that were copied it need not.
-    pub(super) exact: bool,
+    /// What stood for it as long as no call in it had an answer, if that was something else.
+    pub(super) sooner: Option<String>,
     /// The id in the session, where it is another than the call's.
     pub(super) id: Option<String>,
 }
@@ -24,23 +26,20 @@ pub(super) struct Source {
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     before: HashMap<Hash, u64>,
-    sessions: HashMap<String, (Hash, u64)>,
+    sessions: HashMap<String, u64>,
 }
 
 impl Identities {
     /// The name of this call's identity.
     pub(super) fn of(&mut self, source: &Source, call: &ToolCall) -> String {
         let time = call.timestamp.map(|time| time.to_string());
-        let (first, place) = self.sessions.entry(source.session.clone()).or_insert_with(|| {
-            let arguments = call.arguments.as_ref().map(|a| a.to_canonical().to_string());
-            (digest(&[&call.tool_name, arguments.as_deref().unwrap_or_default()]), 0)
-        });
+        let place = self.sessions.entry(source.session.clone()).or_default();
         *place += 1;
         let own = match (source.id.as_ref().or(call.call_id.as_ref()), time) {
-            (Some(id), Some(time)) if source.exact => format!("id {id} {time}"),
-            (Some(id), _) => format!("id {id}"),
+            (Some(id), Some(time)) => format!("id {id} {time}"),
+            (Some(id), None) => format!("id {id}"),
             (None, Some(time)) => format!("time {time}"),
-            (None, None) => format!("place {place} {first}"),
+            (None, None) => format!("place {place}"),
         };
         let what = digest(&[&source.session, &own, &call.tool_name]);
         let before = self.before.entry(what).or_default();

@@ -26,6 +26,9 @@ pub(super) struct Join<'a> {
     open: HashMap<Key<'a>, Vec<(u64, VecDeque<usize>)>>,
     group: u64,
     not_taken: Vec<NotTaken>,
+    answers: usize,
+    /// How many calls were made before the first answer.
+    before_answers: usize,
     by_order: usize,
 }
 
@@ -78,6 +81,10 @@ impl<'a> Join<'a> {
         }
         match index.and_then(|i| self.calls.get_mut(i)) {
             Some((call, _)) => {
+                if self.answers == 0 {
+                    self.before_answers = self.times.len();
+                }
+                self.answers += 1;
                 self.by_order += usize::from(id.is_none());
                 answer.put_into(call);
                 if let (Some(made), Some(answered)) = (index.and_then(|i| *self.times.get(i)?), time)
@@ -122,15 +129,27 @@ impl<'a> Join<'a> {
         groups.iter().flat_map(|(_, queue)| queue).any(|index| self.answered.get(*index) == Some(&false))
     }
 
-    /// Hands the calls over in the order in which they were made; what is still open was abandoned.
-    pub(super) fn finish(self, session: &str, imported: &mut Imported, options: &ImportOptions) -> Result<()> {
+    /// How many calls there are, and how many answers were joined.
+    pub(super) fn seen(&self) -> (usize, usize) {
+        (self.calls.len(), self.answers)
+    }
+
+    /// Hands the calls of this conversation over in the order in which they were made; what is still open was abandoned.
+    pub(super) fn finish(
+        self,
+        conversation: &str,
+        source: &Source,
+        imported: &mut Imported,
+        options: &ImportOptions,
+    ) -> Result<()> {
         imported.without_calls += usize::from(self.calls.is_empty());
-        let source = Source { session: session.to_owned(), ..Source::default() };
-        for ((mut call, place), answered) in self.calls.into_iter().zip(self.answered) {
+        for (i, ((mut call, place), answered)) in self.calls.into_iter().zip(self.answered).enumerate() {
+            conversation.clone_into(&mut call.conversation_id);
             if !answered {
                 call.outcome = Some(Outcome::Abandoned);
             }
-            imported.push(call, place, source.clone(), options)?;
+            let sooner = source.sooner.clone().filter(|_| i < self.before_answers);
+            imported.push(call, place, Source { sooner, ..source.clone() }, options)?;
         }
         imported.not_taken.extend(self.not_taken);
         imported.by_order += self.by_order;

@@ -4,12 +4,14 @@ use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, file};
 use crate::entry::zoned;
 use crate::json::{Json, Limits, Object, Path};
-use crate::{Error, Result, ToolCall};
+use crate::{Error, Hash, Result, ToolCall};
 
 pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let mut imported = Imported::default();
     let limits = Limits::bytes(options.max_bytes);
     let mut first_error = None;
+    // What a file begins with stays as it grows.
+    let first = Hash::of(file::lines(text).next().map(|(_, line)| line).unwrap_or_default());
     for (number, line) in file::lines(text) {
         let place = format!("line {number}");
         let call = match call(line, &limits, options) {
@@ -21,7 +23,11 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
                 continue;
             }
         };
-        let source = Source { session: format!("records {}", call.conversation_id), exact: true, id: None };
+        // A record with neither an id nor a time is known by the file that it stands in, and by its place there.
+        let source = match call.call_id.is_some() || call.timestamp.is_some() {
+            true => Source { session: format!("records {}", call.conversation_id), ..Source::default() },
+            false => Source { session: format!("records of {first}"), ..Source::default() },
+        };
         imported.push(call, place, source, options)?;
     }
     match first_error {
@@ -53,6 +59,7 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
     }
     let mut call = ToolCall::from_json(parsed.value)?;
     call.restated = parsed.restated.iter().map(Path::to_string).collect();
+    call.validate(&options.limits)?;
     Ok(call)
 }
 

@@ -26,7 +26,6 @@ mod record;
 
 pub use record::{Log, Recorded, record};
 
-
 use crate::entry::{self, CallLimits, CallResult};
 use crate::{Error, ErrorKind, Outcome, Result, ToolCall};
 use identity::Source;
@@ -183,7 +182,7 @@ pub struct Imported {
     /// How many conversations the file holds in which no tool was called: they leave nothing to record.
     pub without_calls: usize,
     /// What the file looks like, where something was not taken and that tells why.
-    pub looks_like: Option<&'static str>,
+    pub looks_like: Option<String>,
     /// Where each of `calls` belongs, as its source says it.
     sources: Vec<Source>,
 }
@@ -331,7 +330,7 @@ fn failed(call: &ToolCall) -> bool {
 /// **Conversations** of messages: a file is one (an array of messages, or a message per line) or many (an array of
 /// objects, or an object per line, with the messages under `messages` or `traj`). A conversation is called by the
 /// object's `conversation_id`, else its `id`, else `task-0-trial-0` of its `task_id` and `trial`, else `import-` with
-/// digits of a hash of what it begins with, up to its first call, and its number in the file. The user is `user_id` or `info.task.user_id`, the model that of
+/// digits of a hash of what it begins with, up to its first answer, and its number in the file. The user is `user_id` or `info.task.user_id`, the model that of
 /// the message, else of the object. The turn is the number of messages of the user's so far. The time is `timestamp`,
 /// `created_at` or `created` of the message, else of the object: RFC 3339, or a number of seconds since 1970
 /// (or of milliseconds, where as seconds it would lie beyond the year 2261). Where the messages of a call and of its answer

@@ -73,7 +73,8 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
         _ => None,
     });
     let failed = if error.is_some() { Some(true) } else { says };
-    let mut answer = Answer::of(at.member("content").filter(|c| !(failed == Some(true) && detect::is_zero(c.value))), failed);
+    let mut answer =
+        Answer::of(at.member("content").filter(|c| !(failed == Some(true) && detect::is_zero(c.value))), failed);
     if let Some(error) = error {
         answer.because(error);
     }

@@ -199,8 +199,8 @@ impl<'a> Trace<'a> {
         }
         outcome(at, &mut call)?;
         let source = match span.id {
-            (_, "") => Source { session: format!("conversation {}", call.conversation_id), exact: true, id: None },
-            (trace, id) => Source { session: format!("trace {trace}"), exact: false, id: Some(id.to_owned()) },
+            (_, "") => Source { session: format!("conversation {}", call.conversation_id), ..Source::default() },
+            (trace, id) => Source { session: format!("trace {trace}"), sooner: None, id: Some(id.to_owned()) },
         };
         Ok((call, at.place(), source))
     }

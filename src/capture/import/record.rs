@@ -4,14 +4,17 @@
 //! The log knows the calls by their identities (see `identity`), also those that a purge has taken. A call that was
 //! recorded as unanswered and has an answer now is not recorded again: a further entry follows it up.
 
-use super::identity::{self, Identities};
 use super::Imported;
-use crate::json::{Json, Object};
+use super::identity::{self, Identities, Source};
+use crate::json::{Json, MAX_INT, Object};
 use crate::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
 use std::collections::HashSet;
 
 /// How many calls share a commit at most. A file of no more goes in whole or not at all.
 const BATCH: usize = 10_000;
+
+/// A seq that no log reaches.
+const NOWHERE: u64 = MAX_INT as u64;
 
 /// A log that calls can be imported into.
 pub trait Log {
@@ -112,8 +115,11 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
     let floor = log.entries()?;
     let mut new = HashSet::new();
     let Imported { calls, places, sources, .. } = imported;
-    let mut identities = Identities::default();
-    let identities: Vec<String> = sources.iter().zip(&calls).map(|(source, call)| identities.of(source, call)).collect();
+    let mut all = Identities::default();
+    let mut identities: Vec<String> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
+    if !again {
+        sooner(log, &sources, &calls, &mut identities)?;
+    }
     let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
     let mut done = 0;
     while rest.peek().is_some() {
@@ -144,6 +150,24 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
         progress(done);
     }
     Ok(recorded)
+}
+
+/// Calls that the log knows by what stood for their session before there was an answer in it keep that identity.
+fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [String]) -> Result<()> {
+    let mut all = Identities::default();
+    for ((source, call), identity) in sources.iter().zip(calls).zip(identities) {
+        let Some(sooner) = &source.sooner else { continue };
+        let known = all.of(&Source { session: sooner.clone(), ..Source::default() }, call);
+        // A record that follows what is not there is refused, unless its sender's number is known.
+        let probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(&known));
+        match log.put(vec![probe]) {
+            Ok(_) => *identity = known,
+            Err(e) if e.kind() == ErrorKind::NoSuchEntry => *identity = known,
+            Err(e) if e.kind() == ErrorKind::InvalidInput => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 /// Records the answers to calls that stand in the log without one.
