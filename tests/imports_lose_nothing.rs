@@ -2,6 +2,7 @@
 //! recorded twice, and no answer is given to another call. Invariants H5, H6 and H7.
 
 mod common;
+mod store_common;
 
 use attestlog::capture::import::{self, Format, ImportOptions, Imported, Untaken};
 use attestlog::json::Json;
@@ -333,6 +334,24 @@ fn a_session_without_an_id_is_known_by_what_it_began_with() {
     assert_eq!(jsonl(&line.repeat(2)), 2);
     assert_eq!(jsonl(&line.repeat(3)), 1);
     assert_eq!(jsonl(&line.replace("\"t\"", "\"other\"")), 1);
+}
+
+/// A purge takes entries, not what is known of them: an old session that is imported once more does not come back.
+#[test]
+fn what_was_purged_stays_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = store_common::clock();
+    let log = store_common::options(&clock, 1).create(dir.path().join("s")).unwrap();
+    let pair = |n: usize| [made(&format!("c{n}"), "t"), said(&format!("c{n}"), "done")];
+    let text = session("s", &(0..100).flat_map(pair).collect::<Vec<_>>());
+    assert_eq!(put(&log, &text), (100, 0, 0));
+    log.flush_index().unwrap();
+    clock.advance(std::time::Duration::from_secs(800 * 86_400));
+    log.confirm_clock("admin", "the machine was off").unwrap();
+    assert!(log.purge("admin").unwrap().purged > 60);
+    let size = log.size();
+    assert_eq!(put(&log, &text), (0, 100, 0));
+    assert_eq!(log.size(), size);
 }
 
 /// Whatever process does it: the one that owns the store knows for all.

@@ -162,18 +162,28 @@ fn what_a_host_builds_by_hand_is_checked_when_it_is_recorded() {
     let bad = [
         call().arguments(deep.clone()),
         call().result(deep),
-        call().arguments(nul()),
-        call().result(vec![nul()]),
-        call().arguments(key),
-        call().metadata("m", nul()),
-        call().error("a\0b"),
-        call().typed_error("\0", "m"),
         call().patient("\0"),
         call().turn(1 << 53),
-        call().role("\0"),
+        call().model("\0"),
     ];
     for call in bad {
         assert_eq!(log.record(call).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
     assert_eq!(lines(&log), before);
+    // Of a text with NUL, anywhere but in a name, the rest is kept and marked.
+    let odd = [
+        (call().arguments(nul()), "arguments"),
+        (call().result(vec![nul()]), "result[0]"),
+        (call().arguments(key), "arguments"),
+        (call().metadata("m", nul()), "session_metadata.m"),
+        (call().error("a\0b"), "error.message"),
+        (call().typed_error("\0", "m"), "error.type"),
+        (call().role("\0"), "session_metadata.user_role"),
+    ];
+    for (call, restated) in odd {
+        let receipt = log.record(call).unwrap();
+        let line = log.entry(receipt.seq).unwrap().line().to_string();
+        assert!(line.contains(&format!(r#""restated":["{restated}"]"#)), "{line}");
+    }
+    assert_clean(&log);
 }

@@ -1,7 +1,7 @@
 //! What a host says of a call, before the store has made an entry of it.
 
 use super::{CallError, Outcome, Sender, Trigger, is_no_error};
-use crate::json::{Json, Limits, Object};
+use crate::json::{Json, Limits, Object, Parsed};
 use crate::{Error, ErrorKind, Result, Timestamp};
 use std::time::Duration;
 
@@ -275,8 +275,23 @@ impl ToolCall {
         if assume_utc {
             zoned(&mut parsed.value);
         }
+        ToolCall::from_parsed(parsed)
+    }
+
+    /// Makes a call of what was read leniently, but for names and ids: with a character replaced in them two would be one.
+    pub(crate) fn from_parsed(parsed: Parsed) -> Result<ToolCall> {
+        const TEXTS: &[&str] = &["arguments", "result", "error", "session_metadata"];
+        let restated: Vec<String> = parsed.restated.iter().map(ToString::to_string).collect();
+        for path in &restated {
+            let key = path.split(['.', '[']).next().unwrap_or_default();
+            let replaced = |value: &Json| value.to_canonical().as_str().contains(['\u{2400}', '\u{fffd}']);
+            if !TEXTS.contains(&key) && parsed.value.get(key).is_some_and(replaced) {
+                let what = "NUL, half of a surrogate pair and bytes that are no UTF-8 cannot stand in a name or an id";
+                return Err(Error::invalid(what).at(key));
+            }
+        }
         let mut call = ToolCall::from_json(parsed.value)?;
-        call.restated = parsed.restated.iter().map(ToString::to_string).collect();
+        call.restated = restated;
         Ok(call)
     }
 

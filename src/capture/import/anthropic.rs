@@ -56,6 +56,7 @@ fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'
     let mut call = conversation.start(tool, message)?;
     call.tool_server = at.opt_text("server_name")?.map(str::to_owned);
     answer::arguments(&mut call, at.member("input"));
+    call.restated.extend(at.member("name").iter().flat_map(|name| name.restated("tool_name")));
     conversation.join.call(at.opt_text("id")?, tool, call, message.time()?, at);
     Ok(())
 }

@@ -182,6 +182,9 @@ impl<'a> At<'a> {
         let Some(at) = self.member(key) else { return Ok(None) };
         match at.value {
             Json::String(s) if s.is_empty() => Err(at.error("must not be empty")),
+            Json::String(s) if s.contains(['\u{2400}', '\u{fffd}']) && !at.restated("").is_empty() => {
+                Err(at.error("holds NUL, half of a surrogate pair or bytes that are no UTF-8, which an id cannot"))
+            }
             Json::String(s) => Ok(Some(s.clone())),
             Json::Number(_) => Ok(Some(at.value.to_canonical().as_str().to_owned())),
             _ => Err(at.wrong_type("a string or a number")),

@@ -3,7 +3,7 @@
 use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, file};
 use crate::entry::zoned;
-use crate::json::{Json, Limits, Object, Path};
+use crate::json::{Json, Limits, Object};
 use crate::{Error, Hash, Result, ToolCall};
 
 pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
@@ -57,8 +57,7 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
             return Err(Error::invalid(format!("user_id is missing: {SAY_USER}")));
         }
     }
-    let mut call = ToolCall::from_json(parsed.value)?;
-    call.restated = parsed.restated.iter().map(Path::to_string).collect();
+    let call = ToolCall::from_parsed(parsed)?;
     call.validate(&options.limits)?;
     Ok(call)
 }

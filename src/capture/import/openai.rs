@@ -124,6 +124,9 @@ fn named<'a>(
 ) -> Result<()> {
     let mut call = conversation.start(tool, message)?;
     answer::arguments(&mut call, arguments);
+    for place in [at.member("name"), at.member("function"), at.member("function").and_then(|f| f.member("name"))] {
+        call.restated.extend(place.filter(|p| p.value.as_str().is_some()).iter().flat_map(|p| p.restated("tool_name")));
+    }
     conversation.join.call(id, tool, call, message.time()?, at);
     Ok(())
 }
