@@ -4,6 +4,7 @@ use crate::json::TWO_DIGITS;
 use crate::{Error, Result};
 use chrono::{DateTime, Months, NaiveDate, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -83,6 +84,21 @@ impl Timestamp {
             return self;
         }
         Timestamp(self.0.checked_add(SECOND - over).unwrap_or(i64::MAX - i64::MAX % SECOND))
+    }
+
+    /// The time that is so many seconds since 1970; so many milliseconds, where as seconds it would lie beyond what can
+    /// be told.
+    pub(crate) fn from_unix(number: f64) -> Option<Timestamp> {
+        // A double holds a time of our days to a quarter of a microsecond: finer digits would be noise.
+        let micros = [1e6, 1e3].map(|per_unit| (number * per_unit).round());
+        let reach = (i64::MAX / 1000) as f64;
+        let micros = micros.into_iter().find(|m| m.abs() < reach)?;
+        (micros as i64).checked_mul(1000).map(Timestamp)
+    }
+
+    /// Whether `text` is a time but for the zone that it does not have.
+    pub(crate) fn lacks_zone(text: &str) -> bool {
+        (19..64).contains(&text.len()) && DateTime::parse_from_rfc3339(&format!("{text}Z")).is_ok()
     }
 
     /// Writes what [`Display`](fmt::Display) shows. The line of an entry holds three times, and chrono's
@@ -167,7 +183,7 @@ fn out_of_range(text: &str) -> Error {
 impl std::str::FromStr for Timestamp {
     type Err = Error;
 
-    /// Reads RFC 3339 with an offset, or `YYYY-MM-DD` as midnight UTC.
+    /// Reads RFC 3339 with an offset (also `+0200`, as `strftime` writes it), or `YYYY-MM-DD` as midnight UTC.
     fn from_str(text: &str) -> Result<Timestamp> {
         let bad = || {
             let shown: String = text.chars().take(60).collect();
@@ -186,8 +202,23 @@ impl std::str::FromStr for Timestamp {
         if text.get(17..19) == Some("60") {
             return Err(Error::invalid(format!("{text}: a leap second cannot be told apart; write it as second 59")));
         }
-        let t = DateTime::parse_from_rfc3339(text).map_err(|_| bad())?;
+        if Timestamp::lacks_zone(text) {
+            return Err(Error::invalid(format!("{text:?} has no time zone: write Z or +02:00 behind it")));
+        }
+        let t = DateTime::parse_from_rfc3339(&with_colon(text)).map_err(|_| bad())?;
         t.to_utc().timestamp_nanos_opt().map(Timestamp).ok_or_else(|| out_of_range(text))
+    }
+}
+
+/// `+0200` as `+02:00`; anything else as it is.
+fn with_colon(text: &str) -> Cow<'_, str> {
+    let Some(at) = text.len().checked_sub(5).filter(|&at| at >= 19 && text.is_char_boundary(at)) else {
+        return text.into();
+    };
+    let (time, offset) = text.split_at(at);
+    match offset.strip_prefix(['+', '-']).is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit())) {
+        true => format!("{time}{}:{}", &offset[..3], &offset[3..]).into(),
+        false => text.into(),
     }
 }
 

@@ -55,18 +55,17 @@ fn members_of_the_wrong_kind() {
 fn times_that_are_none_or_out_of_range() {
     refused(with(r#""timestamp":"yesterday""#), "timestamp");
     refused(with(r#""timestamp":"2025-02-30""#), "timestamp");
-    refused(with(r#""timestamp":"2025-07-06T14:23:01""#), "timestamp");
+    refused(with(r#""timestamp":"2025-07-06T14:23:01""#), "--assume-utc");
     refused(with(r#""timestamp":"9999-12-31T00:00:00Z""#), "1678 to 2261");
     refused(with(r#""timestamp":"0001-01-01T00:00:00Z""#), "1678 to 2261");
-    refused(with(r#""timestamp":1751811781"#), "timestamp");
+    refused(with(r#""timestamp":1e300"#), "timestamp");
 }
 
 #[test]
 fn text_that_cannot_be_kept() {
-    refused(with(r#""arguments":"a\u0000b""#), "NUL");
-    refused(with(r#""arguments":"\ud800""#), "surrogate");
+    // Of odd characters none refuses a line, but two keys that become one cannot both be kept.
+    refused(with(r#""arguments":{"a\u0000":1,"a\u2400":2}"#), "stands twice");
     refused(b"{\"tool_name\":\"\xff\"}\n", "UTF-8");
-    refused(with("\"arguments\":\"\u{1}\""), "control");
 }
 
 #[test]

@@ -18,17 +18,11 @@ fn each_kind_of_bad_input_is_named_and_nothing_is_recorded() {
     let deep = format!(r#""arguments":{}{}"#, "[".repeat(10_000), "]".repeat(10_000));
     let bad: &[(&str, &str)] = &[
         (r#""arguments":{"a":1,"b":2,"a":3}"#, "\"a\" stands twice"),
-        (r#""arguments":{"a":"\u0000"}"#, "NUL"),
-        (r#""arguments":{"\u0000":1}"#, "NUL"),
-        (r#""arguments":"\ud800""#, "surrogate"),
-        (r#""arguments":"\udc00\ud800""#, "surrogate"),
-        (r#""arguments":"\ud800\u0041""#, "surrogate"),
         (r#""arguments":{"x":[1,}}"#, "arguments.x[1]"),
         (r#""arguments":01"#, "number"),
         (r#""arguments":+1"#, "arguments"),
         (r#""arguments":1."#, "digit"),
         (r#""arguments":NaN"#, "arguments"),
-        (r#""arguments":"tab	""#, "control character"),
         (r#""arguments":"\x""#, "escape"),
         (r#""timestamp":"2300-01-01T00:00:00Z""#, "1678 to 226"),
         (r#""timestamp":"1600-01-01""#, "1678 to 226"),
@@ -37,7 +31,7 @@ fn each_kind_of_bad_input_is_named_and_nothing_is_recorded() {
         (r#""timestamp":"yesterday""#, "timestamp"),
         (r#""timestamp":"2025-07-06T14:23:01""#, "timestamp"),
         (r#""timestamp":"2016-12-31T23:59:60Z""#, "leap second"),
-        (r#""timestamp":1751811781"#, "timestamp: must be a string, not a number"),
+        (r#""timestamp":1e300"#, "timestamp: is no time in seconds"),
         (r#""turn_number":-1"#, "turn_number"),
         (r#""turn_number":1.5"#, "turn_number"),
         (r#""turn_number":9007199254740993"#, "turn_number"),
@@ -168,18 +162,28 @@ fn what_a_host_builds_by_hand_is_checked_when_it_is_recorded() {
     let bad = [
         call().arguments(deep.clone()),
         call().result(deep),
-        call().arguments(nul()),
-        call().result(vec![nul()]),
-        call().arguments(key),
-        call().metadata("m", nul()),
-        call().error("a\0b"),
-        call().typed_error("\0", "m"),
         call().patient("\0"),
         call().turn(1 << 53),
-        call().role("\0"),
+        call().model("\0"),
     ];
     for call in bad {
         assert_eq!(log.record(call).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
     assert_eq!(lines(&log), before);
+    // Of a text with NUL, anywhere but in a name, the rest is kept and marked.
+    let odd = [
+        (call().arguments(nul()), "arguments"),
+        (call().result(vec![nul()]), "result[0]"),
+        (call().arguments(key), "arguments"),
+        (call().metadata("m", nul()), "session_metadata.m"),
+        (call().error("a\0b"), "error.message"),
+        (call().typed_error("\0", "m"), "error.type"),
+        (call().role("\0"), "session_metadata.user_role"),
+    ];
+    for (call, restated) in odd {
+        let receipt = log.record(call).unwrap();
+        let line = log.entry(receipt.seq).unwrap().line().to_string();
+        assert!(line.contains(&format!(r#""restated":["{restated}"]"#)), "{line}");
+    }
+    assert_clean(&log);
 }

@@ -1,22 +1,22 @@
 //! `import`: records what other programs recorded.
+//!
+//! Invariant: every file is tried; what of them is not in the log afterwards is named, and the exit code says that there
+//! was something.
 
-use super::exit::{End, Failure, Outcome, complain, is_input};
+use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
 use super::progress::{Progress, Unit};
 use super::render::{Out, clean, count, counted};
 use super::store::{Alerts, StoreArgs};
-use attestlog::capture::import::{self, Format, ImportOptions, Tally, Unmatched};
+use attestlog::capture::import::{self, Format, ImportOptions, NotTaken, Recorded, Totals};
 use attestlog::json::{Json, Object};
 use attestlog::owner::Joint;
-use attestlog::{Error, Receipt};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// How many calls share a commit at most. A file of no more goes in whole or not at all.
-const BATCH: usize = 10_000;
-/// How many answers without a call are named one by one.
+/// How many of the things that were not taken from a file are named one by one; JSON names all.
 const NAMED: usize = 10;
 
 /// Record transcripts of other programs
@@ -42,7 +42,16 @@ pub struct ImportArgs {
     /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
-    /// Print what was imported as JSON, one object per file
+    /// Take times that have no zone as UTC; else such a file is not imported
+    #[arg(long)]
+    assume_utc: bool,
+    /// Record also what is in the log already
+    #[arg(long)]
+    again: bool,
+    /// Go on after a file that cannot be imported, as is always done
+    #[arg(long, hide = true)]
+    keep_going: bool,
+    /// Print what was imported as JSON, one object for all files
     #[arg(long)]
     json: bool,
 }
@@ -53,7 +62,7 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
 }
 
 pub fn run(args: &ImportArgs) -> Outcome {
-    let mut options = ImportOptions::new();
+    let mut options = ImportOptions::new().assume_utc(args.assume_utc);
     options.user = args.user.clone();
     options.model = args.model.clone();
     options.conversation = args.conversation.clone();
@@ -61,94 +70,165 @@ pub fn run(args: &ImportArgs) -> Outcome {
     // owns the store lets them look.
     let log =
         args.store.join(args.store.key.options()?.unsigned(args.unsigned), Alerts::Raised { taken: args.json })?;
-    let mut out = Out::stdout();
-    let imported = all(args, &log, &options, &mut out);
+    let mut all = All { args, log: &log, options, out: Out::stdout(), sum: Sum::default(), refused: Vec::new() };
+    let imported = all.files();
     let closed = log.close().map_err(|e| args.store.name(e.into()));
-    imported?;
+    let end = imported?;
     closed?;
-    Ok(End::Done)
+    Ok(end)
 }
 
-fn all(args: &ImportArgs, log: &Joint, options: &ImportOptions, out: &mut Out) -> Result<(), Failure> {
-    for (i, path) in args.files.iter().enumerate() {
-        let done = file(log, args.format, path, options).map_err(|failure| match (failure, i) {
-            (Failure::Input(m), 0) => Failure::Input(m),
-            (Failure::Input(m), n) => Failure::Input(format!(
-                "{m} ({} before this one recorded)",
-                counted(n as u64, "file was", "files were")
-            )),
-            (other, _) => args.store.name(other),
-        })?;
-        report(out, path, &done, args.json)?;
+/// What came of one file, or of all.
+#[derive(Default)]
+struct Sum {
+    totals: Totals,
+    recorded: usize,
+    answers: usize,
+    already_there: usize,
+    /// Examples of those.
+    seqs: Vec<u64>,
+    first: Option<u64>,
+    last: Option<u64>,
+    by_order: usize,
+    unmatched: usize,
+    /// With the file's name.
+    not_taken: Vec<(String, &'static str, String, String)>,
+}
+
+struct All<'a> {
+    args: &'a ImportArgs,
+    log: &'a Joint,
+    options: ImportOptions,
+    out: Out,
+    sum: Sum,
+    /// Files of which nothing was imported.
+    refused: Vec<String>,
+}
+
+impl All<'_> {
+    fn files(&mut self) -> Outcome {
+        let args = self.args;
+        let mut stopped = None;
+        for path in &args.files {
+            match self.file(path) {
+                Ok(()) => {}
+                // The file is at fault, and no other file for it.
+                Err(Failure::Input(why)) if args.files.len() > 1 => {
+                    complain(&why);
+                    self.refuse(path, why);
+                }
+                Err(other) => {
+                    if let Failure::Input(why) = &other {
+                        self.refuse(path, why.clone());
+                    }
+                    stopped = Some(match other {
+                        Failure::Input(why) => Failure::Input(why),
+                        other => args.store.name(other),
+                    });
+                    break;
+                }
+            }
+        }
+        if args.json {
+            self.out.line(Json::from(self.sum.json(args.format, args.files.len())).to_canonical().as_str())?;
+            self.out.flush()?;
+        }
+        if let Some(failure) = stopped {
+            return Err(failure);
+        }
+        match (self.refused.len(), self.sum.not_taken.len()) {
+            (0, 0) => Ok(End::Done),
+            (0, _) => Ok(End::Found),
+            (refused, _) => {
+                let of = counted(args.files.len() as u64, "file", "files");
+                let was = if refused == 1 { "was" } else { "were" };
+                Err(Failure::Input(format!("{refused} of {of} {was} not imported: {}", self.refused.join(", "))))
+            }
+        }
     }
-    Ok(())
-}
 
-/// A file that is in the store.
-struct Done {
-    tally: Tally,
-    unmatched: Vec<Unmatched>,
-    first: Option<Receipt>,
-    last: Option<Receipt>,
-}
+    fn refuse(&mut self, path: &Path, why: String) {
+        let file = path.display().to_string();
+        self.sum.not_taken.push((file.clone(), "file", "the file".to_owned(), why));
+        self.refused.push(file);
+    }
 
-/// Records one file.
-fn file(log: &Joint, format: Format, path: &Path, options: &ImportOptions) -> Result<Done, Failure> {
-    let source = Source::open(Some(path))?;
-    let name = source.name.clone();
-    let bytes = source.read_all(options.max_bytes as u64)?;
-    let imported = import::calls(format, &bytes, options).map_err(|e| Failure::from(e).at(&name))?;
-    drop(bytes);
-    let tally = imported.tally();
-    let progress = Progress::new("importing", Unit::Entries);
-    let mut done = Done { tally, unmatched: imported.unmatched, first: None, last: None };
-    let (mut calls, mut recorded) = (imported.calls.into_iter(), 0);
-    loop {
-        let batch: Vec<_> = calls.by_ref().take(BATCH).collect();
-        let receipts = log.record_batch(batch).map_err(|e| refused(&e, &name, &imported.places, recorded))?;
-        let Some(last) = receipts.last() else { return Ok(done) };
-        done.first = done.first.or(receipts.first().copied());
-        done.last = Some(*last);
-        recorded += receipts.len();
-        progress.at(recorded as u64, tally.calls as u64);
+    /// Records one file.
+    fn file(&mut self, path: &Path) -> Result<(), Failure> {
+        let source = Source::open(Some(path))?;
+        let name = source.name.clone();
+        let bytes = source.read_all(self.options.max_bytes as u64)?;
+        let imported =
+            import::calls(self.args.format, &bytes, &self.options).map_err(|e| Failure::from(e).at(&name))?;
+        drop(bytes);
+        let file = path.display().to_string();
+        let mut sum = Sum { by_order: imported.by_order, ..Sum::default() };
+        sum.totals.add(&imported);
+        self.sum.totals.add(&imported);
+        let not_taken = imported.not_taken.clone();
+        let hint = imported.looks_like.clone();
+        let progress = Progress::new("importing", Unit::Entries);
+        let all = imported.calls.len() as u64;
+        let recorded = import::record(self.log, imported, self.args.again, |done| progress.at(done as u64, all));
+        drop(progress);
+        let recorded = recorded.map_err(|e| Failure::from(e).at(&name))?;
+        for sum in [&mut sum, &mut self.sum] {
+            sum.add(&file, &recorded, &not_taken);
+        }
+        if !self.args.json {
+            self.out.line(sum.line(&file))?;
+        }
+        self.out.flush()?;
+        sum.complain(&file, hint.as_deref());
+        Ok(())
     }
 }
 
-/// A batch's error names the call by its place in the batch; the user wants its place in the file.
-fn refused(e: &Error, name: &str, places: &[String], done: usize) -> Failure {
-    let message = e.to_string();
-    let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
-    let place = found.and_then(|(i, what)| Some((places.get(done + i.parse::<usize>().ok()?)?, what)));
-    let before = if done > 0 { format!(" ({done} calls before it were recorded)") } else { String::new() };
-    let message = match place {
-        Some((place, what)) => format!("{name}: {place}: {what}{before}"),
-        None => format!("{name}: {message}{before}"),
-    };
-    if is_input(e.kind()) { Failure::Input(message) } else { Failure::Store(message) }
-}
+impl Sum {
+    fn add(&mut self, file: &str, recorded: &Recorded, not_taken: &[NotTaken]) {
+        self.recorded += recorded.receipts.len();
+        self.answers += recorded.answers.len();
+        self.already_there += recorded.repeated;
+        let room = NAMED.saturating_sub(self.seqs.len());
+        self.seqs.extend(recorded.already_there.iter().take(room));
+        self.first = self.first.or(recorded.receipts.first().map(|r| r.seq));
+        self.last = recorded.receipts.last().map(|r| r.seq).or(self.last);
+        self.unmatched += not_taken.iter().filter(|one| one.kind == import::Untaken::Answer).count();
+        let named = |one: &NotTaken| (file.to_owned(), one.kind.as_str(), one.place.clone(), one.why.clone());
+        self.not_taken.extend(not_taken.iter().map(named));
+    }
 
-/// Says what was imported, and what of the file could not be.
-fn report(out: &mut Out, path: &Path, done: &Done, json: bool) -> Result<(), Failure> {
-    let Done { tally, unmatched, first, last } = done;
-    let file = path.display().to_string();
-    if json {
+    fn json(&self, format: Format, files: usize) -> Object {
         let number = |n: usize| Json::from(n as u64);
-        let seq = |receipt: &Option<Receipt>| Json::from(receipt.map(|r| r.seq));
-        let object = Object::from_iter([
-            ("file", Json::from(file.as_str())),
+        let tally = self.totals.tally();
+        let named = |(file, kind, place, why): &(String, &str, String, String)| {
+            Json::from(Object::from_iter([("file", file.as_str()), ("kind", kind), ("place", place), ("why", why)]))
+        };
+        Object::from_iter([
+            ("files", number(files)),
             ("calls", number(tally.calls)),
+            ("recorded", number(self.recorded)),
+            ("already_there", number(self.already_there)),
+            ("already_there_seqs", Json::from(self.seqs.clone())),
+            ("late_answers", number(self.answers)),
             ("conversations", number(tally.conversations + tally.without_calls)),
             ("without_calls", number(tally.without_calls)),
             ("users", number(tally.users)),
             ("tools", number(tally.tools)),
             ("failures", number(tally.failures)),
             ("abandoned", number(tally.abandoned)),
-            ("unmatched", number(unmatched.len())),
-            ("first_seq", seq(first)),
-            ("last_seq", seq(last)),
-        ]);
-        out.line(Json::from(object).to_canonical().as_str())?;
-    } else {
+            ("joined_by_order", number(self.by_order)),
+            ("unmatched", number(self.unmatched)),
+            ("not_taken", Json::Array(self.not_taken.iter().map(named).collect())),
+            ("first_seq", Json::from(self.first)),
+            ("last_seq", Json::from(self.last)),
+            ("format", Json::from(format.as_str())),
+        ])
+    }
+
+    /// What people read of a file.
+    fn line(&self, file: &str) -> String {
+        let tally = self.totals.tally();
         let figure = |n: usize, one, many| counted(n as u64, one, many);
         let without = match tally.without_calls {
             0 => String::new(),
@@ -156,7 +236,7 @@ fn report(out: &mut Out, path: &Path, done: &Done, json: bool) -> Result<(), Fai
         };
         let mut line = format!(
             "{}: {} in {}{without} by {} with {}, {}",
-            clean(&file),
+            clean(file),
             figure(tally.calls, "call", "calls"),
             figure(tally.conversations + tally.without_calls, "conversation", "conversations"),
             figure(tally.users, "user", "users"),
@@ -166,14 +246,41 @@ fn report(out: &mut Out, path: &Path, done: &Done, json: bool) -> Result<(), Fai
         if tally.abandoned > 0 {
             line += &format!(", {} never answered", count(tally.abandoned as u64));
         }
-        out.line(line)?;
+        if self.already_there > 0 {
+            let seqs: Vec<String> = self.seqs.iter().map(u64::to_string).collect();
+            let more = if self.already_there > seqs.len() { ", …" } else { "" };
+            line += &format!(
+                "; {} in the log already (seq {}{more}), not recorded again",
+                figure(self.already_there, "call is", "calls are"),
+                seqs.join(", ")
+            );
+        }
+        if self.answers > 0 {
+            line += &format!("; {} to calls that had none were recorded", figure(self.answers, "answer", "answers"));
+        }
+        let of = |kind| self.not_taken.iter().filter(|(_, of, ..)| *of == kind).count();
+        let kinds = [("call", "calls"), ("answer", "answers"), ("line", "lines")];
+        let left: Vec<String> =
+            kinds.iter().filter(|(one, _)| of(*one) > 0).map(|(one, many)| figure(of(*one), one, many)).collect();
+        if !left.is_empty() {
+            line += &format!("; NOT recorded: {}", left.join(", "));
+        }
+        line
     }
-    out.flush()?;
-    for one in unmatched.iter().take(NAMED) {
-        complain(format!("{file}: {one}; an answer without a call is no call, and was not recorded"));
+
+    fn complain(&self, file: &str, hint: Option<&str>) {
+        if self.by_order > 0 {
+            let answers = counted(self.by_order as u64, "answer has", "answers have");
+            complain(format!("{file}: {answers} no id of a call, and went to calls without ids by name and order"));
+        }
+        for (_, _, place, why) in self.not_taken.iter().take(NAMED) {
+            complain(format!("{file}: {place}: {why}; it was not recorded"));
+        }
+        if self.not_taken.len() > NAMED {
+            complain(format!("{file}: {} more were not recorded; --json names all", self.not_taken.len() - NAMED));
+        }
+        if let Some(what) = hint {
+            complain(format!("{file}: looks like {what}"));
+        }
     }
-    if unmatched.len() > NAMED {
-        complain(format!("{file}: {} more answers without a call were not recorded", unmatched.len() - NAMED));
-    }
-    Ok(())
 }

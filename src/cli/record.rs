@@ -9,7 +9,7 @@ use super::lines::{Line, MAX_LINE, Source};
 use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
 use super::store::{Alerts, StoreArgs};
-use attestlog::json::Json;
+use attestlog::json::{Json, Limits};
 use attestlog::owner::Joint;
 use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
 use attestlog::{Error, ErrorKind, Receipt, ToolCall};
@@ -33,6 +33,9 @@ pub struct RecordArgs {
     /// Go on after a line that cannot be recorded
     #[arg(long)]
     keep_going: bool,
+    /// Take times that have no zone as UTC; else such a line is not recorded
+    #[arg(long)]
+    assume_utc: bool,
     /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
@@ -55,6 +58,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
         name: source.name.clone(),
         receipts: args.receipts.then(Out::stdout),
         keep_going: args.keep_going,
+        parse: if args.assume_utc { ToolCall::from_jsonl_utc } else { ToolCall::from_jsonl },
         recorded: 0,
         refused: 0,
         newest: None,
@@ -88,6 +92,7 @@ struct Recorder<'a> {
     /// Where receipts go; `None` once nobody reads them any more.
     receipts: Option<Out>,
     keep_going: bool,
+    parse: fn(&[u8]) -> Result<ToolCall, Error>,
     recorded: u64,
     refused: u64,
     newest: Option<Receipt>,
@@ -104,7 +109,7 @@ impl Recorder<'_> {
     fn all(&mut self, source: Source) -> Result<(), Failure> {
         let total = source.bytes.unwrap_or(0);
         let progress = Progress::new("recording", Unit::Bytes);
-        let lines = source.lines(!self.keep_going, ToolCall::from_jsonl);
+        let lines = source.lines(!self.keep_going, self.parse);
         let lines = lines.map_err(|e| Failure::Store(format!("the reading thread: {e}")))?;
         let mut read = 0;
         while let Ok(first) = lines.recv() {
@@ -192,7 +197,7 @@ impl Recorder<'_> {
         // The calls went into the batch; they are read again from their lines.
         let mut again = Vec::with_capacity(numbers.len());
         for (number, bytes) in numbers.into_iter().zip(raw) {
-            let call = ToolCall::from_jsonl(&bytes)?;
+            let call = (self.parse)(&bytes)?;
             again.push((number, bytes, call));
         }
         let second = again.split_off(again.len() / 2);
@@ -224,7 +229,7 @@ impl Recorder<'_> {
 }
 
 fn is_numbered(line: &[u8]) -> bool {
-    Json::parse(line).is_ok_and(|parsed| parsed.value.get("sender").is_some())
+    Json::parse_lenient(line, &Limits::default()).is_ok_and(|parsed| parsed.value.get("sender").is_some())
 }
 
 /// What a message quotes of a line has not been through the store's policy; it goes through the default one, so that no

@@ -1,7 +1,7 @@
 //! What a host says of a call, before the store has made an entry of it.
 
-use super::{CallError, Outcome, Sender, Trigger};
-use crate::json::{Json, Object};
+use super::{CallError, Outcome, Sender, Trigger, is_no_error};
+use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::normalise;
 use crate::{Error, ErrorKind, Result, Timestamp};
 use std::time::Duration;
@@ -29,8 +29,8 @@ impl Default for CallLimits {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum CallResult {
-    /// It answered with this. An object with an `error` member that is neither null nor false, or a Model Context
-    /// Protocol result with `isError`, counts as a failure.
+    /// It answered with this. An object with an `error` member that is not empty (null, false, 0, `""`, `[]`, `{}`), with
+    /// `isError` or `is_error`, or with the `status` `error`, counts as a failure.
     Value(Json),
     /// It failed.
     Error(CallError),
@@ -261,9 +261,39 @@ impl ToolCall {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn from_jsonl(line: &[u8]) -> Result<ToolCall> {
-        let parsed = Json::parse(line)?;
+        ToolCall::read(line, false)
+    }
+
+    /// Reads what [`ToolCall::from_jsonl`] reads; a time without a zone is taken as UTC.
+    ///
+    /// # Errors
+    /// As [`ToolCall::from_jsonl`].
+    pub fn from_jsonl_utc(line: &[u8]) -> Result<ToolCall> {
+        ToolCall::read(line, true)
+    }
+
+    fn read(line: &[u8], assume_utc: bool) -> Result<ToolCall> {
+        let mut parsed = Json::parse_lenient(line, &Limits::default())?;
+        if assume_utc {
+            zoned(&mut parsed.value);
+        }
+        ToolCall::from_parsed(parsed)
+    }
+
+    /// Makes a call of what was read leniently, but for names and ids: with a character replaced in them two would be one.
+    pub(crate) fn from_parsed(parsed: Parsed) -> Result<ToolCall> {
+        const TEXTS: &[&str] = &["arguments", "result", "error", "session_metadata"];
+        let restated: Vec<String> = parsed.restated.iter().map(ToString::to_string).collect();
+        for path in &restated {
+            let key = path.split(['.', '[']).next().unwrap_or_default();
+            let replaced = |value: &Json| value.to_canonical().as_str().contains(['\u{2400}', '\u{fffd}']);
+            if !TEXTS.contains(&key) && parsed.value.get(key).is_some_and(replaced) {
+                let what = "NUL, half of a surrogate pair and bytes that are no UTF-8 cannot stand in a name or an id";
+                return Err(Error::invalid(what).at(key));
+            }
+        }
         let mut call = ToolCall::from_json(parsed.value)?;
-        call.restated = parsed.restated.iter().map(ToString::to_string).collect();
+        call.restated = restated;
         Ok(call)
     }
 
@@ -280,7 +310,7 @@ impl ToolCall {
             required(&mut members, "user_id")?,
             required(&mut members, "tool_name")?,
         );
-        if members.get("result").is_some() && members.get("error").is_some_and(|e| *e != Json::Null) {
+        if members.get("result").is_some() && members.get("error").is_some_and(|e| !is_no_error(e)) {
             return Err(Error::invalid("result and error exclude each other"));
         }
         for (key, value) in members {
@@ -302,6 +332,7 @@ impl ToolCall {
             "tool_server" => self.tool_server = Some(text(value)?),
             "arguments" => self.arguments = Some(value),
             "result" => self.result = Some(CallResult::Value(value)),
+            "error" if is_no_error(&value) => {}
             "error" => self.result = Some(CallResult::Error(call_error(value)?)),
             "outcome" => self.outcome = Some(named(value, Outcome::from_name, Outcome::ALL)?),
             "duration_ms" => {
@@ -518,13 +549,33 @@ fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, 
     })
 }
 
+/// The times of a record that have no zone, taken as UTC.
+pub(crate) fn zoned(record: &mut Json) {
+    let Json::Object(members) = record else { return };
+    for key in ["timestamp", "retain_until"] {
+        if let Some(Json::String(text)) = members.get_mut(key)
+            && Timestamp::lacks_zone(text)
+        {
+            text.push('Z');
+        }
+    }
+}
+
 /// What stands where a time or a name should may be anything: a message, which may end in any log, does not show it.
 fn time(value: Json) -> Result<Timestamp> {
+    if let Json::Number(n) = &value {
+        return Timestamp::from_unix(n.as_f64()).ok_or_else(|| {
+            Error::invalid("is no time in seconds or milliseconds since 1970 that lies within 1678 to 2261")
+        });
+    }
     let text = text(value)?;
     // The text itself is the caller's and may be anything; what kind of mistake it is may be told.
     text.parse().map_err(|e: Error| match e.to_string() {
         e if e.ends_with("1678 to 2261") => Error::invalid("is outside 1678 to 2261"),
         e if e.ends_with("as second 59") => Error::invalid("a leap second cannot be told apart; write second 59"),
+        e if e.contains("no time zone") => {
+            Error::invalid("has no time zone: write Z or +02:00 behind it, or say --assume-utc")
+        }
         _ => Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"),
     })
 }

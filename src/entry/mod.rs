@@ -9,18 +9,23 @@
 mod attribution;
 mod call;
 mod claimed;
+mod failure;
 mod field;
 mod from_line;
 mod input;
+mod odd;
 mod own;
 mod posed;
 mod summary;
 
 pub use attribution::Attribution;
+pub(crate) use failure::{error_of, failure, is_no_error, text_fails};
+
 pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
 pub(crate) use claimed::in_words;
 pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
 pub use field::Field;
+pub(crate) use input::zoned;
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use own::{Kind, OwnEntry};
 pub use summary::{ResultPolicy, Summary};

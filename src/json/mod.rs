@@ -20,6 +20,9 @@ pub use path::Path;
 use std::cmp::Ordering;
 use std::fmt;
 
+/// `parse::NUL_SHOWN` as text.
+const SHOWN: &str = "\u{2400}";
+
 /// The largest integer that every JSON reader keeps: 2^53 - 1.
 pub const MAX_INT: i64 = (1 << 53) - 1;
 
@@ -267,7 +270,7 @@ impl Json {
     /// assert_eq!(parsed.restated[0].to_string(), "a"); // a number that is now a string
     /// ```
     pub fn parse(text: &[u8]) -> Result<Parsed, JsonError> {
-        parse::parse(text, &Limits::default())
+        parse::parse(text, &Limits::default(), false)
     }
 
     /// Reads one JSON text within `limits`.
@@ -275,16 +278,70 @@ impl Json {
     /// # Errors
     /// As [`Json::parse`].
     pub fn parse_within(text: &[u8], limits: &Limits) -> Result<Parsed, JsonError> {
-        parse::parse(text, limits)
+        parse::parse(text, limits, false)
     }
 
-    /// What `value` serialises to; numbers that a double cannot keep become strings, as [`Json::parse`] does it.
+    /// Reads as [`Json::parse_within`] does, but lets a text hold what cannot be kept: U+2400 stands for NUL, U+FFFD for
+    /// half of a surrogate pair and for bytes that are no UTF-8, a control character that should have been escaped stays.
+    /// [`Parsed::restated`] names each such text; of a key, the object that has it.
     ///
     /// # Errors
-    /// `value` does not serialise to JSON, or not to JSON that can be kept (duplicate keys, NUL, depth).
+    /// As [`Json::parse`].
+    ///
+    /// ```
+    /// use attestlog::json::{Json, Limits};
+    /// let parsed = Json::parse_lenient(br#"{"log": "a \u0000 \ud83d"}"#, &Limits::default()).unwrap();
+    /// assert_eq!(parsed.value.get("log").unwrap().as_str(), Some("a \u{2400} \u{fffd}"));
+    /// assert_eq!(parsed.restated[0].to_string(), "log");
+    /// ```
+    pub fn parse_lenient(text: &[u8], limits: &Limits) -> Result<Parsed, JsonError> {
+        parse::parse(text, limits, true)
+    }
+
+    /// Replaces NUL in texts and keys, and gives the places of those.
+    pub(crate) fn show_nul(&mut self, path: &mut Path, shown: &mut Vec<Path>) {
+        // Whoever checks the value refuses it for its depth.
+        if path.steps().len() > Limits::default().depth + 8 {
+            return;
+        }
+        match self {
+            Json::String(text) if text.contains('\0') => {
+                *text = text.replace('\0', SHOWN);
+                shown.push(path.clone());
+            }
+            Json::Array(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    path.push_index(i);
+                    item.show_nul(path, shown);
+                    path.pop();
+                }
+            }
+            Json::Object(members) => {
+                if members.iter().any(|(key, _)| key.contains('\0')) {
+                    let renamed: Object = members.iter().map(|(k, v)| (k.replace('\0', SHOWN), v.clone())).collect();
+                    // Where two keys would become one, both stay, and are refused.
+                    if renamed.len() == members.len() {
+                        shown.push(path.clone());
+                        *members = renamed;
+                    }
+                }
+                for (key, value) in members.iter_mut() {
+                    path.push_key(key);
+                    value.show_nul(path, shown);
+                    path.pop();
+                }
+            }
+            Json::String(_) | Json::Null | Json::Bool(_) | Json::Number(_) => {}
+        }
+    }
+
+    /// What `value` serialises to; what cannot be kept is restated, as [`Json::parse_lenient`] does it.
+    ///
+    /// # Errors
+    /// `value` does not serialise to JSON, or not to JSON that can be kept (duplicate keys, depth).
     pub fn from_serialize(value: &impl serde::Serialize) -> Result<Parsed, JsonError> {
         let text = serde_json::to_vec(value).map_err(|e| JsonError::serialize(e.to_string()))?;
-        Json::parse(&text)
+        Json::parse_lenient(&text, &Limits::default())
     }
 
     /// The text in RFC 8785 form.

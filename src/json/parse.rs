@@ -1,7 +1,11 @@
 //! Reading: RFC 8259 to the letter, within limits, and nothing dropped.
 
 use super::{Json, Number, Object, Path};
+use std::borrow::Cow;
 use std::fmt;
+
+/// What is shown in the place of NUL, which no text here may hold: the symbol for it.
+pub(super) const NUL_SHOWN: char = '\u{2400}';
 
 /// How much a JSON text may ask of its reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +53,8 @@ impl Default for Limits {
 pub struct Parsed {
     /// The value.
     pub value: Json,
-    /// Where a number stood that a double does not keep digit for digit; its digits are now a string.
+    /// Where a number stood that a double does not keep digit for digit, and is now a string of its digits; read
+    /// leniently, also where a text held what JSON here cannot keep, and something else stands in its place.
     pub restated: Vec<Path>,
 }
 
@@ -119,13 +124,15 @@ impl From<JsonError> for crate::Error {
     }
 }
 
-pub(super) fn parse(text: &[u8], limits: &Limits) -> Result<Parsed, JsonError> {
+pub(super) fn parse(text: &[u8], limits: &Limits, lenient: bool) -> Result<Parsed, JsonError> {
     let mut reader =
-        Reader { bytes: text, at: 0, path: Path::root(), restated: Vec::new(), values: 0, places: 0, limits };
+        Reader { bytes: text, at: 0, path: Path::root(), restated: Vec::new(), values: 0, places: 0, limits, lenient };
     if text.len() > limits.bytes {
         return Err(reader.too_large(format!("{} bytes, more than the limit of {}", text.len(), limits.bytes)));
     }
-    if let Err(e) = std::str::from_utf8(text) {
+    if let Err(e) = std::str::from_utf8(text)
+        && !lenient
+    {
         reader.at = e.valid_up_to();
         return Err(reader.error("not UTF-8"));
     }
@@ -146,6 +153,8 @@ struct Reader<'a> {
     values: usize,
     places: usize,
     limits: &'a Limits,
+    /// Whether a text may hold what cannot be kept: it is replaced then, and marked.
+    lenient: bool,
 }
 
 impl Reader<'_> {
@@ -283,14 +292,23 @@ impl Reader<'_> {
             while self.peek().is_some_and(|b| b >= 0x20 && b != b'"' && b != b'\\') {
                 self.at += 1;
             }
-            // The text was checked to be UTF-8, and runs end at ASCII.
-            out.push_str(std::str::from_utf8(&self.bytes[start..self.at]).unwrap_or_default());
+            // Runs end at ASCII, so where the whole is UTF-8 each of them is.
+            let run = String::from_utf8_lossy(&self.bytes[start..self.at]);
+            if matches!(run, Cow::Owned(_)) {
+                self.mark();
+            }
+            out.push_str(&run);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
                     return Ok(out);
                 }
                 Some(b'\\') => out.push(self.escape()?),
+                Some(control) if self.lenient => {
+                    self.mark();
+                    out.push(if control == 0 { NUL_SHOWN } else { char::from(control) });
+                    self.at += 1;
+                }
                 Some(_) => return Err(self.error("a control character inside a string must be escaped")),
                 None => return Err(self.error("the text ends inside a string")),
             }
@@ -315,26 +333,45 @@ impl Reader<'_> {
     }
 
     fn unicode(&mut self) -> Result<char, JsonError> {
-        let lone = "a lone surrogate (half of a character) cannot be kept";
         let first = self.hex4(self.at + 2)?;
-        let code = match first {
-            0 => return Err(self.error("NUL (\\u0000) cannot be kept in a string")),
-            0xd800..=0xdbff => {
-                if self.bytes.get(self.at + 6..self.at + 8) != Some(b"\\u") {
-                    return Err(self.error(lone));
-                }
-                let second = self.hex4(self.at + 8)?;
-                if !(0xdc00..=0xdfff).contains(&second) {
-                    return Err(self.error(lone));
-                }
-                self.at += 6;
-                0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)
+        let second = match (first, self.bytes.get(self.at + 6..self.at + 8)) {
+            (0xd800..=0xdbff, Some(b"\\u")) => {
+                let second = self.hex4(self.at + 8);
+                if self.lenient { second.ok() } else { Some(second?) }
             }
-            code => code,
+            _ => None,
         };
-        let c = char::from_u32(code).ok_or_else(|| self.error(lone))?;
+        let c = match (first, second.filter(|second| (0xdc00..=0xdfff).contains(second))) {
+            (0, _) => self.replaced(NUL_SHOWN, "NUL (\\u0000) cannot be kept in a string")?,
+            (0xd800..=0xdbff, Some(second)) => {
+                let code = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                self.at += 6;
+                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+            }
+            _ => match char::from_u32(first) {
+                Some(c) => c,
+                None => {
+                    self.replaced(char::REPLACEMENT_CHARACTER, "a lone surrogate (half of a character) cannot be kept")?
+                }
+            },
+        };
         self.at += 6;
         Ok(c)
+    }
+
+    /// What stands in the place of something that cannot be kept.
+    fn replaced(&mut self, shown: char, what: &str) -> Result<char, JsonError> {
+        if !self.lenient {
+            return Err(self.error(what));
+        }
+        self.mark();
+        Ok(shown)
+    }
+
+    fn mark(&mut self) {
+        if self.restated.last() != Some(&self.path) {
+            self.restated.push(self.path.clone());
+        }
     }
 
     fn hex4(&self, from: usize) -> Result<u32, JsonError> {

@@ -3,6 +3,7 @@
 use super::place;
 use super::remote::{Lost, Remote, reach};
 use super::server::{Commands, Server};
+use crate::capture::import::Log as _;
 use crate::entry::{Phase, Sender, ToolCall};
 use crate::process::Process;
 use crate::{AuditLog, Error, ErrorKind, Options, Receipt, Result};
@@ -256,6 +257,26 @@ impl Joint {
             ends.into_iter().map(|(begun, call)| (call, begun.map_or(Phase::Whole, Phase::Finished))).collect(),
             true,
         )
+    }
+
+    /// How many entries the log has, and at which of these seqs a call stands that was never answered.
+    pub(crate) fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>)> {
+        for attempt in 0..OWNERS {
+            let role = self.role();
+            match &*role {
+                Role::Closed => return Err(closed()),
+                Role::Owner(owned) => return Ok((owned.log().size(), owned.log().unanswered(seqs)?)),
+                Role::Away(remote) => match remote.look(seqs) {
+                    Ok(looked) => return Ok(looked),
+                    Err(Lost::Error(e)) => return Err(e),
+                    Err(Lost::Gone) => self.elect(&role)?,
+                },
+            }
+            if attempt > 2 {
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Err(Error::new(ErrorKind::Io, "the store's owner ends the connection each time; look what is wrong with it"))
     }
 
     /// Calls `with` with the log where this process owns the store.

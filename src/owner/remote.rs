@@ -322,6 +322,18 @@ impl Remote {
         Ok(receipts)
     }
 
+    /// See [`Joint::look`](super::Joint).
+    pub(super) fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>), Lost> {
+        let mut connection = self.connection()?;
+        let looked = match connection.ask(&Request::Look(seqs.to_vec()))? {
+            Reply::Looked(entries, unanswered) => (entries, unanswered),
+            Reply::Failed(trouble) => return Err(Lost::Error(trouble.into())),
+            _ => return Err(Lost::Error(confused())),
+        };
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(looked)
+    }
+
     fn connection(&self) -> Result<Connection, Lost> {
         if let Some(connection) = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(connection);

@@ -9,6 +9,7 @@ use super::authority::{Authority, Keys, Need, Question};
 use super::local::{Listener, Stream, bind, connect};
 use super::wire::{self, CHUNK, Command, Effect, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, Trouble};
 use super::{place, remote::HELD};
+use crate::capture::import::Log as _;
 use crate::process::Process;
 use crate::store::SentBatch;
 use crate::{AuditLog, Error, ErrorKind};
@@ -420,6 +421,10 @@ impl Hall {
                         // Nobody knows whether it was recorded. The sender asks the next owner, under the same number.
                         None => return Ok(()),
                     },
+                },
+                Request::Look(seqs) => match authority.check(Need::Read).and_then(|()| self.log.unanswered(&seqs)) {
+                    Ok(unanswered) => Reply::Looked(self.log.size(), unanswered),
+                    Err(e) => Reply::Failed(Trouble::from(&e)),
                 },
                 Request::Watch => {
                     self.set(id, |busy| *busy = Busy::Idle);

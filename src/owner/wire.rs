@@ -48,6 +48,8 @@ pub(super) enum Request {
     Run(Command),
     /// What the command asked for of its standard input; empty at its end.
     Input(Vec<u8>),
+    /// How many entries the log has, and at which of these seqs a call stands that was never answered.
+    Look(Vec<u64>),
     /// Say nothing until you go.
     Watch,
 }
@@ -58,6 +60,8 @@ pub(super) enum Reply {
     /// The proof is right.
     Proven,
     Recorded(Vec<(u64, [u8; 32])>),
+    /// How many entries the log has, and the seqs of calls that were never answered.
+    Looked(u64, Vec<u64>),
     Failed(Trouble),
     /// Of a command's standard output.
     Out(Vec<u8>),

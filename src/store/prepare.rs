@@ -6,7 +6,7 @@ use super::Shared;
 use super::ground::Ground;
 use super::names::Names;
 use super::subjects::{CallKeys, NewSubject};
-use crate::entry::{Call, CallError, CallResult, Completion, Field, Outcome, Phase, Sender, Summary, ToolCall};
+use crate::entry::{self, Call, CallError, CallResult, Completion, Field, Outcome, Phase, Sender, Summary, ToolCall};
 use crate::json::{Json, Path};
 use crate::policy::Policies;
 use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated};
@@ -37,6 +37,7 @@ impl Shared {
 /// Makes a call ready for recording.
 pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
     call.normalise();
+    call.restate_nul();
     call.validate(ground.limits())?;
     call.restate_posed();
     let policies = ground.policies();
@@ -180,7 +181,7 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
 fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
     let error = match result {
         Some(CallResult::Error(error)) => Some(error.clone()),
-        Some(CallResult::Value(value)) => failure(value),
+        Some(CallResult::Value(value)) => entry::failure(value),
         None => None,
     };
     match (outcome, &error) {
@@ -189,22 +190,6 @@ fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outc
         (None, Some(_)) => Ok((Outcome::ToolError, error)),
         (None, None) => Ok((Outcome::Ok, None)),
     }
-}
-
-/// The error that a result value reports: an `error` member, or `isError` of the Model Context Protocol.
-fn failure(value: &Json) -> Option<CallError> {
-    let text = |v: &Json| v.as_str().map_or_else(|| v.to_canonical().to_string(), str::to_owned);
-    if let Some(error) = value.get("error").filter(|e| !matches!(e, Json::Null | Json::Bool(false))) {
-        let kind = error.get("type").or(error.get("code")).map(text);
-        let message = error.get("message").map_or_else(|| text(error), text);
-        return Some(CallError { kind, message });
-    }
-    if value.get("isError").and_then(Json::as_bool) == Some(true) {
-        let parts = value.get("content").and_then(Json::as_array).unwrap_or_default();
-        let texts: Vec<&str> = parts.iter().filter_map(|p| p.get("text")?.as_str()).collect();
-        return Some(CallError { kind: None, message: texts.join("\n") });
-    }
-    None
 }
 
 /// The call's own names, as far as they are not written as they are.

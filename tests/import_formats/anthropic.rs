@@ -60,8 +60,8 @@ fn blocks_are_calls_and_answers() {
     records[5]["tool_server"] = "srv".into();
     assert_eq!(imported.calls, expected(&records));
     assert_eq!(imported.places[1], "[1].content[2]");
-    assert_eq!(imported.unmatched.len(), 1);
-    assert_eq!(imported.unmatched[0].place, "[4].content[0]");
+    assert_eq!(imported.not_taken.len(), 1);
+    assert_eq!(imported.not_taken[0].place, "[4].content[0]");
     let tally = imported.tally();
     assert_eq!((tally.calls, tally.tools, tally.failures, tally.abandoned), (7, 5, 3, 1));
 }

@@ -34,7 +34,7 @@ fn expected(records: &[Value]) -> Vec<ToolCall> {
 fn assert_calls(imported: &Imported, records: &[Value]) {
     assert_eq!(imported.calls, expected(records));
     assert_eq!(imported.places.len(), imported.calls.len());
-    assert_eq!(imported.unmatched, []);
+    assert_eq!(imported.not_taken, []);
 }
 
 #[track_caller]

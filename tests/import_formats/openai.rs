@@ -75,9 +75,9 @@ fn an_answer_without_a_call_is_reported() {
     ]);
     let imported = read(Format::OpenAiChat, text, &options());
     assert_eq!(imported.calls.len(), 1);
-    let unmatched: Vec<_> = imported.unmatched.iter().map(|u| (u.place.as_str(), u.call_id.as_deref())).collect();
+    let unmatched: Vec<_> = imported.not_taken.iter().map(|u| (u.place.as_str(), u.call_id.as_deref())).collect();
     assert_eq!(unmatched, [("[2]", Some("a")), ("[3]", Some("z")), ("[4]", None)]);
-    assert_eq!(imported.unmatched[1].to_string(), "[3]: answers \"z\", which no open call has");
+    assert_eq!(imported.not_taken[1].to_string(), "[3]: answers \"z\", which no open call has");
 }
 
 #[test]

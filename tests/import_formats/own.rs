@@ -12,6 +12,7 @@ fn lines_of_the_log_s_own_format_take_defaults_and_are_backfilled() {
     assert_eq!(imported.calls, [first, second]);
     assert_eq!(imported.places, ["line 2", "line 4"]);
     assert_refused(Format::Jsonl, text, &ImportOptions::new(), "line 2: conversation_id is missing");
+    assert_eq!(read(Format::Jsonl, "{\"tool_name\":\"t\",\"error\":\"\"}", &options()).tally().failures, 0);
     let no_user = "{\"tool_name\":\"t\",\"conversation_id\":\"c\"}";
     assert_refused(Format::Jsonl, no_user, &ImportOptions::new(), "line 1: user_id is missing: say it with --user");
     let good = "{\"tool_name\":\"t\"}\n";
@@ -22,6 +23,10 @@ fn lines_of_the_log_s_own_format_take_defaults_and_are_backfilled() {
         ("[]", "line 2: a call is an object, not an array"),
         ("{\"tool_name\":\"t\",\"tool_name\":\"t\"}", "stands twice"),
     ] {
-        assert_refused(Format::Jsonl, format!("{good}{bad}\n{good}"), &options(), message);
+        // A bad line costs no good one; where none is good the file is something else.
+        let imported = read(Format::Jsonl, format!("{good}{bad}\n{good}"), &options());
+        assert_eq!((imported.calls.len(), imported.not_taken.len()), (2, 1));
+        assert!(imported.not_taken[0].to_string().contains(message), "{}", imported.not_taken[0]);
+        assert_refused(Format::Jsonl, bad, &options(), message.strip_prefix("line 2: ").unwrap_or(message));
     }
 }

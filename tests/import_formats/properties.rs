@@ -128,7 +128,7 @@ proptest! {
                 false => file(&records),
             };
             let imported = read(format, text, &ImportOptions::new());
-            prop_assert_eq!(&imported.unmatched, &[]);
+            prop_assert_eq!(&imported.not_taken, &[]);
             prop_assert_eq!(&imported.calls, &wanted);
         }
     }

@@ -17,7 +17,7 @@ fn a_real_recording_of_two_hundred_conversations() {
     assert_eq!((tally.calls, tally.users, tally.tools), (1164, 34, 14));
     assert_eq!((tally.conversations, tally.without_calls), (182, 18));
     assert_eq!((tally.failures, tally.abandoned), (73, 0));
-    assert_eq!(imported.unmatched, []);
+    assert_eq!(imported.not_taken, []);
     // In this recording each answer follows its call, so an independent reading of it is easy.
     let records: Vec<Value> = serde_json::from_slice(&text).unwrap();
     let mut wanted = Vec::new();

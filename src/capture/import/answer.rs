@@ -1,8 +1,8 @@
 //! What a tool was given and what it said, from the ways in which transcripts write it down.
 
 use super::file::At;
-use crate::entry::{CallError, CallResult};
-use crate::json::{Json, Path};
+use crate::entry::{CallError, CallResult, text_fails};
+use crate::json::{Json, Limits, Path};
 use crate::{Outcome, ToolCall};
 
 /// What a tool said.
@@ -20,7 +20,7 @@ impl Answer {
     pub(super) fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
         let Some(content) = content else { return Answer::value((Json::Null, Vec::new()), failed) };
         match text(content.value) {
-            Some(text) => Answer::text(text, failed),
+            Some(text) => Answer::text(text, failed).restating(&content.restated("result")),
             None => Answer::value(content.keep("result"), failed),
         }
     }
@@ -31,11 +31,24 @@ impl Answer {
         {
             return Answer::value(kept, failed);
         }
-        let result = match failed.unwrap_or_else(|| text.starts_with("Error")) {
+        let result = match failed.unwrap_or_else(|| text_fails(&text)) {
             true => CallResult::Error(CallError { kind: None, message: text }),
             false => CallResult::Value(Json::String(text)),
         };
         Answer { result: Some(result), ..Answer::default() }
+    }
+
+    /// With these parts of its text restated, where it is a text.
+    pub(super) fn restating(mut self, parts: &[String]) -> Answer {
+        let whole = match self.result {
+            Some(CallResult::Error(_)) => "error.message",
+            _ => "result",
+        };
+        // Of a text that is put together from parts, and of one that was read as JSON, the whole is what was restated.
+        if !parts.is_empty() && !self.restated.iter().any(|path| path == whole) {
+            self.restated.push(whole.to_owned());
+        }
+        self
     }
 
     /// A failure stays a value where it has members: under their names secrets are found, inside a message they are not.
@@ -46,6 +59,15 @@ impl Answer {
 
     pub(super) fn error(kind: Option<String>, message: String) -> Answer {
         Answer { result: Some(CallResult::Error(CallError { kind, message })), ..Answer::default() }
+    }
+
+    /// With the error that stands beside it: its kind, and its message where the answer has none.
+    pub(super) fn because(&mut self, error: CallError) {
+        match &mut self.result {
+            Some(CallResult::Error(own)) => own.kind = error.kind,
+            Some(CallResult::Value(value)) if *value != Json::Null => {}
+            _ => self.result = Some(CallResult::Error(error)),
+        }
     }
 
     pub(super) fn put_into(self, call: &mut ToolCall) {
@@ -59,14 +81,14 @@ impl Answer {
 pub(super) fn arguments(call: &mut ToolCall, given: Option<At<'_>>) {
     let Some(given) = given else { return };
     let kept = given.value.as_str().and_then(|text| parsed(text, "arguments"));
-    let (value, restated) = kept.unwrap_or_else(|| given.keep("arguments"));
+    let (value, inside) = kept.unwrap_or_else(|| (given.value.clone(), Vec::new()));
     call.arguments = Some(value);
-    call.restated.extend(restated);
+    call.restated.extend(given.restated("arguments").into_iter().chain(inside));
 }
 
 /// What `text` says, if it is JSON that can be kept; what was restated in it as paths inside `root`.
 pub(super) fn parsed(text: &str, root: &str) -> Option<(Json, Vec<String>)> {
-    let parsed = Json::parse(text.as_bytes()).ok()?;
+    let parsed = Json::parse_lenient(text.as_bytes(), &Limits::default()).ok()?;
     let root = Path::root().key(root);
     let restated = parsed.restated.iter().map(|p| p.inside(&root).to_string()).collect();
     Some((parsed.value, restated))

@@ -6,6 +6,7 @@
 
 use super::answer::{self, Answer};
 use super::conversation::Conversation;
+use super::detect;
 use super::file::At;
 use crate::Result;
 
@@ -16,7 +17,8 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
         let wanted = "user, assistant, system (is the format openai-chat?)";
         return Err(at.unexpected("role", role, wanted));
     }
-    if let Some(calls) = at.member("tool_calls").or_else(|| at.member("function_call")) {
+    let calls = ["tool_calls", "function_call"].into_iter().filter_map(|key| at.member(key));
+    if let Some(calls) = calls.into_iter().find(|calls| !detect::is_zero(calls.value)) {
         return Err(calls.error("is no part of anthropic; is the format openai-chat?"));
     }
     if role != "assistant" {
@@ -37,7 +39,7 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
                 tool_use(&block, at, conversation)?;
             } else if kind.ends_with("tool_result") {
                 let id = block.opt_text("tool_use_id")?;
-                conversation.join.answer(id, None, tool_result(&block)?, block.place());
+                conversation.join.answer(id, None, tool_result(&block)?, at.time()?, &block);
             } else {
                 says_more = true;
             }
@@ -54,7 +56,8 @@ fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'
     let mut call = conversation.start(tool, message)?;
     call.tool_server = at.opt_text("server_name")?.map(str::to_owned);
     answer::arguments(&mut call, at.member("input"));
-    conversation.join.call(at.opt_text("id")?, tool, call, at.place());
+    call.restated.extend(at.member("name").iter().flat_map(|name| name.restated("tool_name")));
+    conversation.join.call(at.opt_text("id")?, tool, call, message.time()?, at);
     Ok(())
 }
 

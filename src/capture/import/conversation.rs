@@ -1,6 +1,7 @@
 //! Conversations of messages: where they stand in the file, what they are called, and whose they are.
 
-use super::file::{self, At, Document};
+use super::file::{At, Document, Read};
+use super::identity::Source;
 use super::join::Join;
 use super::{ImportOptions, Imported, SAY_USER};
 use crate::{Hash, Result, ToolCall};
@@ -10,50 +11,60 @@ pub(super) struct Conversation<'a> {
     options: &'a ImportOptions,
     /// The object that holds the messages, where there is one.
     record: Option<At<'a>>,
-    id: String,
+    /// What its source calls it.
+    name: Option<Name>,
+    /// Where it stands among those of the file, if there are several.
+    number: Option<usize>,
+    /// What was said so far, up to the first answer.
+    began: Vec<u8>,
+    /// Hashes of what was said up to the first call, and up to the first answer.
+    to_call: Option<Hash>,
+    to_answer: Option<Hash>,
     /// How many messages the user has sent so far.
     turn: u64,
     pub(super) join: Join<'a>,
 }
 
+/// What a source calls a conversation.
+struct Name {
+    text: String,
+    /// Whether others may well be called the same: numbers of a list, tasks of a benchmark.
+    weak: bool,
+}
+
 /// Reads every conversation of the file, each message with `message`.
-pub(super) fn read_all<F>(text: &[u8], options: &ImportOptions, message: F) -> Result<Imported>
+pub(super) fn read_all<F>(file: &Read, options: &ImportOptions, message: F) -> Result<Imported>
 where
     F: for<'a> Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
 {
-    let documents = file::documents(text, options.max_bytes)?;
-    let (records, loose) = sort(&documents)?;
-    // The same file read again gives the same names; two files of the same shape do not share any.
-    let digits: String = Hash::of(text).to_string().chars().take(16).collect();
+    let (records, loose) = sort(&file.documents)?;
     let mut imported = Imported::default();
     if !loose.is_empty() {
-        let id = options.conversation.clone().unwrap_or_else(|| format!("import-{digits}"));
-        read(loose.into_iter(), None, id, options, &message, &mut imported)?;
+        read(loose.into_iter(), Conversation::new(None, None, None, options), &message, &mut imported)?;
     }
     for (i, (record, messages)) in records.into_iter().enumerate() {
-        let id = match options.conversation.clone() {
-            Some(id) => id,
-            None => name(&record)?.unwrap_or_else(|| format!("import-{digits}-{}", i + 1)),
-        };
-        read(messages.elements()?, Some(record), id, options, &message, &mut imported)?;
+        let conversation = Conversation::new(name(&record)?, Some(i + 1), Some(record), options);
+        read(messages.elements()?, conversation, &message, &mut imported)?;
     }
     Ok(imported)
 }
 
 fn read<'a>(
     messages: impl Iterator<Item = At<'a>>,
-    record: Option<At<'a>>,
-    id: String,
-    options: &'a ImportOptions,
+    mut conversation: Conversation<'a>,
     message: &impl Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
     imported: &mut Imported,
 ) -> Result<()> {
-    let mut conversation = Conversation { options, record, id, turn: 0, join: Join::default() };
     for at in messages {
         at.object()?;
+        if conversation.to_answer.is_none() {
+            conversation.began.extend_from_slice(at.value.to_canonical().as_str().as_bytes());
+            conversation.began.push(b'\n');
+        }
         message(&at, &mut conversation)?;
+        conversation.after();
     }
-    conversation.join.finish(imported, options)
+    conversation.finish(imported)
 }
 
 /// A record and its messages.
@@ -76,7 +87,7 @@ fn sort(documents: &[Document]) -> Result<(Vec<Record<'_>>, Vec<At<'_>>)> {
                     return Err(item.error("has both messages and traj; which are the conversation's?"));
                 }
                 (Some(messages), None) | (None, Some(messages)) => records.push((item, messages)),
-                (None, None) if item.member("role").is_some() => loose.push(item),
+                (None, None) if role(&item)?.is_some() => loose.push(item),
                 (None, None) => {
                     let message = "is no message (it has no role) and no conversation (it has no messages or traj)";
                     return Err(item.error(message));
@@ -91,29 +102,101 @@ fn sort(documents: &[Document]) -> Result<(Vec<Record<'_>>, Vec<At<'_>>)> {
 }
 
 /// What the record calls itself.
-fn name(record: &At<'_>) -> Result<Option<String>> {
+fn name(record: &At<'_>) -> Result<Option<Name>> {
     for key in ["conversation_id", "id"] {
-        if let Some(id) = record.opt_id(key)? {
-            return Ok(Some(id));
+        if let Some(text) = record.opt_id(key)? {
+            let weak = text.bytes().all(|b| b.is_ascii_digit());
+            return Ok(Some(Name { text, weak }));
         }
     }
-    Ok(match (record.opt_id("task_id")?, record.opt_id("trial")?) {
-        (Some(task), Some(trial)) => Some(format!("task-{task}-trial-{trial}")),
-        (Some(task), None) => Some(format!("task-{task}")),
-        (None, _) => None,
+    let text = match (record.opt_id("task_id")?, record.opt_id("trial")?) {
+        (Some(task), Some(trial)) => format!("task-{task}-trial-{trial}"),
+        (Some(task), None) => format!("task-{task}"),
+        (None, _) => return Ok(None),
+    };
+    Ok(Some(Name { text, weak: true }))
+}
+
+/// The role of a message, which LangChain says by its type.
+pub(super) fn role<'a>(message: &At<'a>) -> Result<Option<&'a str>> {
+    if message.member("role").is_some() {
+        return message.named("role").map(Some);
+    }
+    let kind = message.value.get("type").and_then(|kind| kind.as_str());
+    Ok(match kind {
+        Some("human") => Some("user"),
+        Some("ai") => Some("assistant"),
+        Some(same @ ("system" | "developer" | "tool" | "function")) => Some(same),
+        _ => None,
     })
 }
 
 impl<'a> Conversation<'a> {
+    fn new(
+        name: Option<Name>,
+        number: Option<usize>,
+        record: Option<At<'a>>,
+        options: &'a ImportOptions,
+    ) -> Conversation<'a> {
+        let (began, to_call, to_answer, turn, join) = (Vec::new(), None, None, 0, Join::default());
+        Conversation { options, record, name, number, began, to_call, to_answer, turn, join }
+    }
+
+    /// Remembers what the conversation began with, when it has come so far.
+    fn after(&mut self) {
+        if self.to_answer.is_some() {
+            return;
+        }
+        let (calls, answers) = self.join.seen();
+        if calls > 0 && self.to_call.is_none() {
+            self.to_call = Some(Hash::of(&self.began));
+        }
+        if answers > 0 {
+            self.to_answer = Some(Hash::of(&std::mem::take(&mut self.began)));
+        }
+    }
+
+    /// Hands its calls over.
+    fn finish(self, imported: &mut Imported) -> Result<()> {
+        let began = self.to_answer.or(self.to_call).unwrap_or(Hash::ZERO).to_string();
+        let session = self.session(&began);
+        // Before there was an answer the file told of these calls by less.
+        let sooner = self.to_call.filter(|_| self.to_answer.is_some()).map(|began| self.session(&began.to_string()));
+        let id = self.id(&began);
+        let sooner = sooner.filter(|sooner| *sooner != session);
+        self.join.finish(&id, &Source { session, sooner, id: None }, imported, self.options)
+    }
+
+    /// What the conversation is called in the log. Where the file does not say, by what it begins with, up to its first
+    /// answer: that stays as the file grows.
+    fn id(&self, began: &str) -> String {
+        let digits = || began.chars().take(16).collect::<String>();
+        match (&self.options.conversation, &self.name, self.number) {
+            (Some(id), ..) => id.clone(),
+            (None, Some(name), _) => name.text.clone(),
+            (None, None, Some(number)) => format!("import-{}-{number}", digits()),
+            (None, None, None) => format!("import-{}", digits()),
+        }
+    }
+
+    /// What tells it from every other conversation.
+    fn session(&self, began: &str) -> String {
+        match &self.name {
+            Some(name) if !name.weak => format!("session {}", name.text),
+            Some(name) => format!("session {} {began}", name.text),
+            None => format!("session {began}"),
+        }
+    }
+
     /// The user has said something.
     pub(super) fn user_turn(&mut self) {
         self.turn += 1;
     }
 
-    /// A call of `tool`, made in `message`, with all that the transcript says around it.
+    /// A call of `tool`, made in `message`, with all that the transcript says around it, but for the conversation's name.
     pub(super) fn start(&self, tool: &str, message: &At<'_>) -> Result<ToolCall> {
         let record = self.record.as_ref();
-        let mut call = ToolCall::new(self.id.as_str(), self.user(message)?, tool).backfilled();
+        let mut call = ToolCall::new("", self.user(message)?, tool).backfilled();
         call.turn_number = (self.turn > 0).then_some(self.turn);
         call.model = match (&self.options.model, message.opt_text("model")?) {
             (Some(model), _) => Some(model.clone()),

@@ -1,19 +1,32 @@
 //! A file as JSON values that know where they stand.
 //!
-//! A file is one JSON text, or one per line; which of the two its first line tells. Every value is visited through an
+//! A file is one JSON text, or one per line; a line that is no JSON is named and costs no other. Every value is visited through an
 //! [`At`], so that an error can name its place and a part can be asked which of its numbers were restated.
 
-use super::clip;
+use super::{ImportOptions, NotTaken, SAY_UTC, Untaken, clip};
 use crate::json::{Json, Limits, Parsed, Path};
 use crate::{Error, Result, Timestamp};
+use std::cell::RefCell;
+use std::collections::HashSet;
 
 /// One JSON text of the file.
 pub(super) struct Document {
     value: Json,
     /// Its line, where the file has one text per line.
     line: Option<usize>,
-    /// Paths of numbers that are now strings, sorted, so that those below a place lie together.
+    /// Paths of what was restated, sorted, so that those below a place lie together.
     restated: Vec<String>,
+    /// Whether a time without a zone is one of UTC.
+    assume_utc: bool,
+    /// Paths of what a reader has taken for a call or an answer.
+    taken: RefCell<HashSet<String>>,
+}
+
+/// A file that was read as JSON.
+pub(super) struct Read {
+    pub(super) documents: Vec<Document>,
+    /// Lines that are no JSON: torn off by a crash, or written by nobody.
+    pub(super) bad: Vec<NotTaken>,
 }
 
 /// The lines that are not blank, with their numbers from 1.
@@ -22,32 +35,70 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     lines.map(|(i, line)| (i + 1, line.trim_ascii())).filter(|(_, line)| !line.is_empty())
 }
 
-/// Every JSON text of the file.
-pub(super) fn documents(text: &[u8], max_bytes: usize) -> Result<Vec<Document>> {
-    let limits = Limits::bytes(max_bytes);
-    let mut each = lines(text);
-    let first = each.next();
-    // One text may also be laid out over many lines; then its first line alone is no text.
-    let by_line = each.next().is_some() && first.is_some_and(|(_, line)| Json::parse_within(line, &limits).is_ok());
-    if !by_line {
-        return Ok(vec![Document::new(Json::parse_within(text, &limits)?, None)]);
-    }
-    let document = |(number, line)| {
-        let parsed = Json::parse_within(line, &limits).map_err(|e| Error::from(e).at(format!("line {number}")))?;
-        Ok(Document::new(parsed, Some(number)))
+/// Every JSON text of the file. A line that is none is named, and costs no other.
+pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
+    let limits = Limits::bytes(options.max_bytes);
+    // Where there are several texts this ends behind the first.
+    let whole = match Json::parse_lenient(text, &limits) {
+        Ok(parsed) => {
+            return Ok(Read { documents: vec![Document::new(parsed, None, options)], bad: Vec::new() });
+        }
+        Err(e) => e,
     };
-    lines(text).map(document).collect()
+    let mut read = Read { documents: Vec::new(), bad: Vec::new() };
+    let (mut lines_read, mut first_is_one) = (0, false);
+    for (number, line) in lines(text) {
+        lines_read += 1;
+        match Json::parse_lenient(line, &limits) {
+            Ok(parsed) => {
+                first_is_one |= lines_read == 1;
+                read.documents.push(Document::new(parsed, Some(number), options));
+            }
+            Err(e) => {
+                let why = match line.iter().all(|&b| b == 0) {
+                    true => "the line is nothing but NUL bytes".to_owned(),
+                    false => format!("the line is no JSON: {e}"),
+                };
+                read.bad.push(NotTaken { place: format!("line {number}"), kind: Untaken::Line, call_id: None, why });
+            }
+        }
+    }
+    // One text may also be laid out over many lines; then few of them are texts themselves.
+    let records = read.documents.iter().filter(|document| document.value.as_object().is_some()).count();
+    match lines_read > 1 && (first_is_one || records > read.bad.len()) {
+        true => Ok(read),
+        false => Err(whole.into()),
+    }
 }
 
 impl Document {
-    fn new(parsed: Parsed, line: Option<usize>) -> Document {
+    fn new(parsed: Parsed, line: Option<usize>, options: &ImportOptions) -> Document {
         let mut restated: Vec<String> = parsed.restated.iter().map(Path::to_string).collect();
         restated.sort_unstable();
-        Document { value: parsed.value, line, restated }
+        let taken = RefCell::default();
+        Document { value: parsed.value, line, restated, assume_utc: options.assume_utc, taken }
     }
 
     pub(super) fn root(&self) -> At<'_> {
         At { document: self, value: &self.value, path: String::new() }
+    }
+
+    pub(super) fn value(&self) -> &Json {
+        &self.value
+    }
+
+    pub(super) fn is_taken(&self, path: &str) -> bool {
+        self.taken.borrow().contains(path)
+    }
+
+    /// How a path in it is called in messages.
+    pub(super) fn place(&self, path: &str) -> String {
+        match (self.line, path) {
+            (None, "") => "the file".to_owned(),
+            (None, path) => path.to_owned(),
+            (Some(line), "") => format!("line {line}"),
+            (Some(line), path) => format!("line {line}: {path}"),
+        }
     }
 }
 
@@ -62,12 +113,12 @@ pub(super) struct At<'a> {
 impl<'a> At<'a> {
     /// Where it stands, for messages.
     pub(super) fn place(&self) -> String {
-        match (self.document.line, self.path.as_str()) {
-            (None, "") => "the file".to_owned(),
-            (None, path) => path.to_owned(),
-            (Some(line), "") => format!("line {line}"),
-            (Some(line), path) => format!("line {line}: {path}"),
-        }
+        self.document.place(&self.path)
+    }
+
+    /// Marks it as read: as a call, as an answer, or as one of those that is named as not taken.
+    pub(super) fn take(&self) {
+        self.document.taken.borrow_mut().insert(self.path.clone());
     }
 
     pub(super) fn error(&self, message: impl Into<String>) -> Error {
@@ -131,6 +182,9 @@ impl<'a> At<'a> {
         let Some(at) = self.member(key) else { return Ok(None) };
         match at.value {
             Json::String(s) if s.is_empty() => Err(at.error("must not be empty")),
+            Json::String(s) if s.contains(['\u{2400}', '\u{fffd}']) && !at.restated("").is_empty() => {
+                Err(at.error("holds NUL, half of a surrogate pair or bytes that are no UTF-8, which an id cannot"))
+            }
             Json::String(s) => Ok(Some(s.clone())),
             Json::Number(_) => Ok(Some(at.value.to_canonical().as_str().to_owned())),
             _ => Err(at.wrong_type("a string or a number")),
@@ -159,8 +213,12 @@ impl<'a> At<'a> {
             return Ok(None);
         };
         match at.value {
+            Json::String(text) if Timestamp::lacks_zone(text) => match self.document.assume_utc {
+                true => format!("{text}Z").parse().map(Some).map_err(|e: Error| e.at(at.place())),
+                false => Err(at.error(format!("{text:?} has no time zone (Z or +02:00): {SAY_UTC}"))),
+            },
             Json::String(text) => text.parse().map(Some).map_err(|e: Error| e.at(at.place())),
-            Json::Number(n) => match from_unix(n.as_f64()) {
+            Json::Number(n) => match Timestamp::from_unix(n.as_f64()) {
                 Some(time) => Ok(Some(time)),
                 None => Err(at.error("is no time since 1970 in seconds or milliseconds that lies within 1678 to 2261")),
             },
@@ -171,13 +229,4 @@ impl<'a> At<'a> {
     pub(super) fn unexpected(&self, what: &str, got: &str, wanted: &str) -> Error {
         self.error(format!("the {what} {:?} is none of {wanted}", clip(got)))
     }
-}
-
-/// Seconds since 1970; milliseconds, where as seconds they would be beyond what a [`Timestamp`] reaches.
-fn from_unix(number: f64) -> Option<Timestamp> {
-    // A double holds a time of our days to a quarter of a microsecond: finer digits would be noise.
-    let micros = [1e6, 1e3].map(|per_unit| (number * per_unit).round());
-    let reach = (i64::MAX / 1000) as f64;
-    let micros = micros.into_iter().find(|m| m.abs() < reach)?;
-    (micros as i64).checked_mul(1000).map(Timestamp::from_nanos)
 }

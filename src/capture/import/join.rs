@@ -7,8 +7,10 @@
 //! whole, whatever the file.
 
 use super::answer::Answer;
-use super::{ImportOptions, Imported, Unmatched};
-use crate::{Outcome, Result, ToolCall};
+use super::file::At;
+use super::identity::Source;
+use super::{ImportOptions, Imported, NotTaken, Untaken, record};
+use crate::{Outcome, Result, Timestamp, ToolCall};
 use std::collections::{HashMap, VecDeque};
 
 /// What an answer may name: the call's id, the tool.
@@ -19,10 +21,15 @@ type Key<'a> = (Option<&'a str>, Option<&'a str>);
 pub(super) struct Join<'a> {
     calls: Vec<(ToolCall, String)>,
     answered: Vec<bool>,
-    /// By id and tool, by id, by tool, and all: groups in order, the calls of each in order.
+    times: Vec<Option<Timestamp>>,
+    /// By id and tool and by id; of those without one by tool, and all: groups in order, the calls of each in order.
     open: HashMap<Key<'a>, Vec<(u64, VecDeque<usize>)>>,
     group: u64,
-    unmatched: Vec<Unmatched>,
+    not_taken: Vec<NotTaken>,
+    answers: usize,
+    /// How many calls were made before the first answer.
+    before_answers: usize,
+    by_order: usize,
 }
 
 impl<'a> Join<'a> {
@@ -31,16 +38,23 @@ impl<'a> Join<'a> {
         self.group += 1;
     }
 
-    pub(super) fn call(&mut self, id: Option<&'a str>, tool: &'a str, mut call: ToolCall, place: String) {
+    /// `time` is when the call was made, where its own message says so.
+    pub(super) fn call(
+        &mut self,
+        id: Option<&'a str>,
+        tool: &'a str,
+        mut call: ToolCall,
+        time: Option<Timestamp>,
+        at: &At<'a>,
+    ) {
+        at.take();
         call.call_id = id.map(str::to_owned);
         let index = self.calls.len();
-        self.calls.push((call, place));
+        self.calls.push((call, at.place()));
+        self.times.push(time);
         self.answered.push(false);
-        let mut keys = vec![(None, Some(tool)), (None, None)];
-        if id.is_some() {
-            keys.extend([(id, Some(tool)), (id, None)]);
-        }
-        for key in keys {
+        // A call that has an id is answered by that alone: an answer whose id nobody found is no answer to just any call.
+        for key in [(id, Some(tool)), (id, None)] {
             let groups = self.open.entry(key).or_default();
             match groups.last_mut() {
                 Some((group, queue)) if *group == self.group => queue.push_back(index),
@@ -50,15 +64,49 @@ impl<'a> Join<'a> {
     }
 
     /// Joins an answer to a call by what it names: the call's id, the tool, both or neither.
-    pub(super) fn answer(&mut self, id: Option<&'a str>, tool: Option<&'a str>, answer: Answer, place: String) {
+    /// `time` is when the answer was written: how long the call took, where the call has a time as well.
+    pub(super) fn answer(
+        &mut self,
+        id: Option<&'a str>,
+        tool: Option<&'a str>,
+        answer: Answer,
+        time: Option<Timestamp>,
+        at: &At<'a>,
+    ) {
+        at.take();
+        let place = at.place();
         let mut index = self.take((id, tool));
         if index.is_none() && id.is_some() && tool.is_some() {
             index = self.take((id, None));
         }
         match index.and_then(|i| self.calls.get_mut(i)) {
-            Some((call, _)) => answer.put_into(call),
-            None => self.unmatched.push(Unmatched { place, call_id: id.map(str::to_owned) }),
+            Some((call, _)) => {
+                if self.answers == 0 {
+                    self.before_answers = self.times.len();
+                }
+                self.answers += 1;
+                self.by_order += usize::from(id.is_none());
+                answer.put_into(call);
+                if let (Some(made), Some(answered)) = (index.and_then(|i| *self.times.get(i)?), time)
+                    && answered >= made
+                {
+                    call.duration_ms = Some(answered.since(made).as_nanos() as f64 / 1e6);
+                    record::mark(call, "duration_from", "message times");
+                }
+            }
+            None => {
+                let why = match id {
+                    Some(id) => format!("answers {:?}, which no open call has", super::clip(id)),
+                    None => "has no id of a call, and no call without one is open".to_owned(),
+                };
+                self.not_taken.push(NotTaken { place, kind: Untaken::Answer, call_id: id.map(str::to_owned), why });
+            }
         }
+    }
+
+    /// An answer that cannot be joined.
+    pub(super) fn refuse(&mut self, place: String, why: &str) {
+        self.not_taken.push(NotTaken { place, kind: Untaken::Answer, call_id: None, why: why.to_owned() });
     }
 
     fn take(&mut self, key: Key<'a>) -> Option<usize> {
@@ -75,16 +123,36 @@ impl<'a> Join<'a> {
         None
     }
 
-    /// Hands the calls over in the order in which they were made; what is still open was abandoned.
-    pub(super) fn finish(self, imported: &mut Imported, options: &ImportOptions) -> Result<()> {
+    /// Whether a call of this id waits for its answer.
+    pub(super) fn is_open(&self, id: &str) -> bool {
+        let groups = self.open.get(&(Some(id), None)).map(Vec::as_slice).unwrap_or_default();
+        groups.iter().flat_map(|(_, queue)| queue).any(|index| self.answered.get(*index) == Some(&false))
+    }
+
+    /// How many calls there are, and how many answers were joined.
+    pub(super) fn seen(&self) -> (usize, usize) {
+        (self.calls.len(), self.answers)
+    }
+
+    /// Hands the calls of this conversation over in the order in which they were made; what is still open was abandoned.
+    pub(super) fn finish(
+        self,
+        conversation: &str,
+        source: &Source,
+        imported: &mut Imported,
+        options: &ImportOptions,
+    ) -> Result<()> {
         imported.without_calls += usize::from(self.calls.is_empty());
-        for ((mut call, place), answered) in self.calls.into_iter().zip(self.answered) {
+        for (i, ((mut call, place), answered)) in self.calls.into_iter().zip(self.answered).enumerate() {
+            conversation.clone_into(&mut call.conversation_id);
             if !answered {
                 call.outcome = Some(Outcome::Abandoned);
             }
-            imported.push(call, place, options)?;
+            let sooner = source.sooner.clone().filter(|_| i < self.before_answers);
+            imported.push(call, place, Source { sooner, ..source.clone() }, options)?;
         }
-        imported.unmatched.extend(self.unmatched);
+        imported.not_taken.extend(self.not_taken);
+        imported.by_order += self.by_order;
         Ok(())
     }
 }

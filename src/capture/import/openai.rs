@@ -1,16 +1,21 @@
 //! Messages of the OpenAI chat completions API.
 
 use super::answer::{self, Answer};
-use super::conversation::Conversation;
+use super::conversation::{self, Conversation};
+use super::detect;
 use super::file::At;
 use crate::Result;
+use crate::entry::error_of;
+use crate::json::Json;
 
 /// Reads one message into its conversation.
 pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
-    let role = at.named("role")?;
+    let Some(role) = conversation::role(at)? else { return Err(at.error("role is missing")) };
+    let function_call = || at.member("function_call").filter(|call| !detect::is_zero(call.value));
     if role != "assistant" {
         conversation.join.interrupt();
-        if let Some(calls) = at.member("tool_calls").or_else(|| at.member("function_call")) {
+        let calls = at.member("tool_calls").filter(|calls| !detect::is_zero(calls.value));
+        if let Some(calls) = calls.or_else(function_call) {
             return Err(calls.error(format!("only an assistant calls tools, not the role {role:?}")));
         }
     }
@@ -21,14 +26,11 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
             for call in at.list("tool_calls")? {
                 tool_call(&call, at, conversation)?;
             }
-            if let Some(function) = at.member("function_call") {
+            if let Some(function) = function_call() {
                 call(None, &function, "arguments", at, &function, conversation)?;
             }
         }
-        "tool" | "function" => {
-            let answer = Answer::of(at.member("content"), None);
-            conversation.join.answer(at.opt_text("tool_call_id")?, at.opt_text("name")?, answer, at.place());
-        }
+        "tool" | "function" => answer(at, conversation)?,
         "system" | "developer" => {}
         other => {
             return Err(at.unexpected("role", other, "system, developer, user, assistant, tool, function"));
@@ -37,12 +39,67 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
     Ok(())
 }
 
+/// A message with what a tool said. The id of its call stands under one of several names; under none of them, the answer
+/// belongs to a call that has no id either.
+fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
+    let mut id = None;
+    for key in ["tool_call_id", "toolCallId", "tool_use_id", "call_id"] {
+        id = id.or(at.opt_text(key)?);
+    }
+    if let Some(ids) = at.member("tool_call_ids") {
+        let mut each = ids.elements()?;
+        id = id.or(each.next().map(|one| one.text()).transpose()?);
+        if each.next().is_some() {
+            at.take();
+            let why = "answers several calls at once; which said what cannot be told";
+            conversation.join.refuse(at.place(), why);
+            return Ok(());
+        }
+    }
+    // The message's own id, unless a call has it.
+    let own = || at.value.get("id").and_then(|id| id.as_str()).filter(|id| conversation.join.is_open(id));
+    let id = id.or_else(own);
+    // What a function is called that is no member of the call's but the call's tool.
+    let tool = match at.value.get("function").and_then(|function| function.as_str()) {
+        Some(function) => Some(function),
+        None => at.opt_text("name")?,
+    };
+    let error = at.member("error").and_then(|error| error_of(error.value));
+    let flag = |key: &str| at.value.get(key).and_then(|flag| flag.as_bool());
+    let status = at.value.get("status").and_then(|status| status.as_str());
+    let says = flag("is_error").or(flag("isError")).or(match (status, at.value.get("error")) {
+        (Some("error"), _) => Some(true),
+        (Some("success"), _) | (None, Some(Json::Bool(false))) => Some(false),
+        _ => None,
+    });
+    let failed = if error.is_some() { Some(true) } else { says };
+    let mut answer =
+        Answer::of(at.member("content").filter(|c| !(failed == Some(true) && detect::is_zero(c.value))), failed);
+    if let Some(error) = error {
+        answer.because(error);
+    }
+    conversation.join.answer(id, tool, answer, at.time()?, at);
+    Ok(())
+}
+
 fn tool_call<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     let id = at.opt_text("id")?;
+    let own = |key: &str| at.value.get(key).is_some_and(|value| *value != Json::Null);
     match at.opt_text("type")?.unwrap_or("function") {
-        "function" => call(id, &at.required("function")?, "arguments", message, at, conversation),
         "custom" => call(id, &at.required("custom")?, "input", message, at, conversation),
-        other => Err(at.unexpected("type", other, "function, custom")),
+        // Some write the tool's name where the function should be, others leave the function out.
+        "function" | "tool_call" if !own("function") && own("name") => {
+            let given = ["arguments", "args", "input"].into_iter().find(|key| own(key)).unwrap_or("arguments");
+            call(id, at, given, message, at, conversation)
+        }
+        "function" | "tool_call" => {
+            let function = at.required("function")?;
+            match function.value.as_str() {
+                Some(tool) if !tool.is_empty() => named(id, tool, at.member("arguments"), message, at, conversation),
+                _ => call(id, &function, "arguments", message, at, conversation),
+            }
+        }
+        other => Err(at.unexpected("type", other, "function, custom, tool_call")),
     }
 }
 
@@ -54,10 +111,23 @@ fn call<'a>(
     at: &At<'a>,
     conversation: &mut Conversation<'a>,
 ) -> Result<()> {
-    let tool = function.named("name")?;
+    named(id, function.named("name")?, function.member(arguments), message, at, conversation)
+}
+
+fn named<'a>(
+    id: Option<&'a str>,
+    tool: &'a str,
+    arguments: Option<At<'a>>,
+    message: &At<'a>,
+    at: &At<'a>,
+    conversation: &mut Conversation<'a>,
+) -> Result<()> {
     let mut call = conversation.start(tool, message)?;
-    answer::arguments(&mut call, function.member(arguments));
-    conversation.join.call(id, tool, call, at.place());
+    answer::arguments(&mut call, arguments);
+    for place in [at.member("name"), at.member("function"), at.member("function").and_then(|f| f.member("name"))] {
+        call.restated.extend(place.filter(|p| p.value.as_str().is_some()).iter().flat_map(|p| p.restated("tool_name")));
+    }
+    conversation.join.call(id, tool, call, message.time()?, at);
     Ok(())
 }
 

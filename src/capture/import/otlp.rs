@@ -5,8 +5,9 @@
 //! file: all spans are known before the first is read.
 
 use super::answer::{self, Answer};
-use super::file::{self, At};
-use super::{ImportOptions, Imported, SAY_USER};
+use super::file::{At, Read};
+use super::identity::Source;
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken};
 use crate::entry::{CallError, CallResult};
 use crate::json::{Json, Number, Object, Path};
 use crate::{Hash, Outcome, Result, Timestamp, ToolCall};
@@ -26,10 +27,9 @@ struct Span<'a> {
     resource: Option<At<'a>>,
 }
 
-pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
-    let documents = file::documents(text, options.max_bytes)?;
+pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let mut spans = Vec::new();
-    for document in &documents {
+    for document in &file.documents {
         let root = document.root();
         match root.value.as_array() {
             Some(_) => root.elements()?.try_for_each(|export| collect(&export, &mut spans))?,
@@ -40,18 +40,23 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let mut calls = Vec::new();
     for (i, span) in spans.iter().enumerate() {
         if is_repeated(&mut trace, span, i) {
+            span.at.take();
             continue;
         }
         if is_tool(&span.at)? {
+            span.at.take();
             calls.push(span);
         }
     }
     let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
     // Spans are exported when they end; the calls were made when they began.
-    calls.sort_by_key(|(call, _)| call.timestamp);
+    calls.sort_by_key(|(call, ..)| call.timestamp);
     let mut imported = Imported::default();
-    for (call, place) in calls {
-        imported.push(call, place, options)?;
+    for (call, place, source) in calls {
+        imported.push(call, place, source, options)?;
+    }
+    if imported.calls.is_empty() {
+        imported.not_taken = spans.iter().filter_map(|span| asked(&span.at)).collect();
     }
     Ok(imported)
 }
@@ -88,9 +93,71 @@ fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) -> Result<()> {
     Ok(())
 }
 
+/// By which attributes and values the dialects tell that a span is a tool's.
+const TOOLS: &[(&str, &str)] = &[
+    ("gen_ai.operation.name", "execute_tool"),
+    ("gen_ai.operation.name", "tool"),
+    ("mcp.method.name", "tools/call"),
+    ("openinference.span.kind", "tool"),
+    ("traceloop.span.kind", "tool"),
+    ("langsmith.span.kind", "tool"),
+    ("langfuse.observation.type", "tool"),
+    ("ai.operationId", "ai.toolCall"),
+];
+/// Where they say what, the first that is there.
+const NAMES: &[&str] = &["gen_ai.tool.name", "tool.name", "ai.toolCall.name", "traceloop.entity.name"];
+const IDS: &[&str] = &["gen_ai.tool.call.id", "ai.toolCall.id", "tool_call.id"];
+const ARGUMENTS: &[&str] = &[
+    "gen_ai.tool.call.arguments",
+    "ai.toolCall.args",
+    "ai.toolCall.input",
+    "tool_arguments",
+    "traceloop.entity.input",
+    "langfuse.observation.input",
+    "input.value",
+];
+const RESULTS: &[&str] = &[
+    "gen_ai.tool.call.result",
+    "ai.toolCall.result",
+    "ai.toolCall.output",
+    "tool_response",
+    "traceloop.entity.output",
+    "langfuse.observation.output",
+    "output.value",
+];
+const SESSIONS: &[&str] = &["gen_ai.conversation.id", "session.id", "langfuse.session.id"];
+const USERS: &[&str] = &["user.id", "enduser.id", "langfuse.user.id"];
+/// What stands before the tool in the span's own name.
+const OPERATIONS: &[&str] = &["execute_tool ", "tools/call "];
+
 fn is_tool(span: &At<'_>) -> Result<bool> {
-    let says = |key, value| Ok::<_, crate::Error>(attribute_text(span, key)?.as_deref() == Some(value));
-    Ok(says("gen_ai.operation.name", "execute_tool")? || says("mcp.method.name", "tools/call")?)
+    for (key, value) in TOOLS {
+        if attribute_text(span, key)?.is_some_and(|text| text.eq_ignore_ascii_case(value)) {
+            return Ok(true);
+        }
+    }
+    // Without an operation a name tells: that of the span, or a tool's.
+    if attribute_text(span, "gen_ai.operation.name")?.is_some() {
+        return Ok(false);
+    }
+    let name = span.opt_text("name")?.unwrap_or_default();
+    let named = OPERATIONS.iter().any(|operation| name.starts_with(operation));
+    Ok(named || first_of(span, &["gen_ai.tool.name", "ai.toolCall.name"])?.is_some())
+}
+
+/// A span of a model that asked for calls. In most traces each has a span of its own; where none has, these are all that
+/// is left of them.
+fn asked(span: &At<'_>) -> Option<NotTaken> {
+    let key = span.value.get("attributes")?.as_array()?.iter().find_map(|attribute| {
+        let key = attribute.get("key")?.as_str()?;
+        let text = attribute.get("value").and_then(|v| v.get("stringValue")).and_then(Json::as_str).unwrap_or_default();
+        let words = ["\"tool_call", "\"tool_use\"", "\"functionCall\"", "\"function_call\"", "\"toolUse\""];
+        let asks = key.contains(".tool_call") || words.iter().any(|word| text.contains(word));
+        asks.then(|| super::clip(key))
+    })?;
+    let why = format!("the attribute {key:?} of a model's span asks for calls, and no span of a tool is in the file");
+    span.take();
+    Some(NotTaken { place: span.place(), kind: Untaken::Call, call_id: None, why })
 }
 
 struct Trace<'a> {
@@ -101,7 +168,7 @@ struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    fn call(&self, span: &Span<'a>) -> Result<(ToolCall, String)> {
+    fn call(&self, span: &Span<'a>) -> Result<(ToolCall, String, Source)> {
         let at = &span.at;
         let mut call = ToolCall::new(self.conversation(span)?, self.user(span)?, tool(at)?).backfilled();
         call.model = match &self.options.model {
@@ -109,7 +176,7 @@ impl<'a> Trace<'a> {
             None => self.nearest(span, &["gen_ai.response.model", "gen_ai.request.model"])?,
         };
         call.agent_id = self.nearest(span, &["gen_ai.agent.id", "gen_ai.agent.name"])?;
-        call.call_id = attribute_text(at, "gen_ai.tool.call.id")?;
+        call.call_id = first_of(at, IDS)?;
         for (key, id) in [("trace_id", span.id.0), ("span_id", span.id.1)] {
             if !id.is_empty() {
                 call.session_metadata.insert(key, id);
@@ -123,21 +190,26 @@ impl<'a> Trace<'a> {
         {
             call.duration_ms = Some(end.since(start).as_nanos() as f64 / 1e6);
         }
-        if let Some((value, restated)) = attribute(at, "gen_ai.tool.call.arguments", "arguments")? {
+        if let Some((value, restated)) = first_value(at, ARGUMENTS, "arguments")? {
             let parsed = value.as_str().and_then(|text| answer::parsed(text, "arguments"));
-            let (value, restated) = parsed.unwrap_or((value, restated));
+            let (value, inside) = parsed.unwrap_or_else(|| (value, Vec::new()));
             call.arguments = Some(value);
             call.restated = restated;
+            call.restated.extend(inside);
         }
         outcome(at, &mut call)?;
-        Ok((call, at.place()))
+        let source = match span.id {
+            (_, "") => Source { session: format!("conversation {}", call.conversation_id), ..Source::default() },
+            (trace, id) => Source { session: format!("trace {trace}"), sooner: None, id: Some(id.to_owned()) },
+        };
+        Ok((call, at.place(), source))
     }
 
     fn conversation(&self, span: &Span<'a>) -> Result<String> {
         if let Some(id) = &self.options.conversation {
             return Ok(id.clone());
         }
-        Ok(match (self.nearest(span, &["gen_ai.conversation.id"])?, span.id.0) {
+        Ok(match (self.nearest(span, SESSIONS)?, span.id.0) {
             (Some(id), _) => id,
             (None, "") => format!("import-{}", self.file.to_string().chars().take(16).collect::<String>()),
             (None, trace) => format!("trace-{trace}"),
@@ -145,15 +217,14 @@ impl<'a> Trace<'a> {
     }
 
     fn user(&self, span: &Span<'a>) -> Result<String> {
-        const KEYS: &[&str] = &["user.id", "enduser.id"];
         if let Some(user) = &self.options.user {
             return Ok(user.clone());
         }
-        if let Some(user) = self.nearest(span, KEYS)? {
+        if let Some(user) = self.nearest(span, USERS)? {
             return Ok(user);
         }
         if let Some(resource) = &span.resource
-            && let Some(user) = first_of(resource, KEYS)?
+            && let Some(user) = first_of(resource, USERS)?
         {
             return Ok(user);
         }
@@ -181,12 +252,16 @@ impl<'a> Trace<'a> {
 
 /// The tool's name: an attribute, else what stands behind the operation in the span's own name.
 fn tool(span: &At<'_>) -> Result<String> {
-    if let Some(name) = attribute_text(span, "gen_ai.tool.name")? {
+    if let Some(name) = first_of(span, NAMES)? {
         return Ok(name);
     }
     let name = span.opt_text("name")?.unwrap_or_default();
-    let tool = ["execute_tool ", "tools/call "].iter().find_map(|operation| name.strip_prefix(operation));
-    tool.filter(|t| !t.is_empty())
+    let tool = OPERATIONS.iter().find_map(|operation| name.strip_prefix(operation));
+    // These call a tool's span by the tool.
+    let own = ["openinference.span.kind", "langsmith.span.kind", "langfuse.observation.type"];
+    let own = if first_of(span, &own)?.is_some() { Some(name) } else { None };
+    tool.or(own)
+        .filter(|t| !t.is_empty())
         .map(str::to_owned)
         .ok_or_else(|| span.error("the attribute gen_ai.tool.name is missing"))
 }
@@ -210,7 +285,7 @@ fn outcome(span: &At<'_>, call: &mut ToolCall) -> Result<()> {
         (false, 1) => Some(false),
         (false, _) => None,
     };
-    let result = attribute(span, "gen_ai.tool.call.result", "result")?;
+    let result = first_value(span, RESULTS, "result")?;
     if !failed {
         match result {
             Some(result) => said(result, expressly).put_into(call),
@@ -255,8 +330,8 @@ fn outcome(span: &At<'_>, call: &mut ToolCall) -> Result<()> {
 
 fn said((value, restated): (Json, Vec<String>), failed: Option<bool>) -> Answer {
     match answer::text(&value) {
-        Some(text) if restated.is_empty() => Answer::text(text, failed),
-        _ => Answer::value((value, restated), failed),
+        Some(text) => Answer::text(text, failed).restating(&restated),
+        None => Answer::value((value, restated), failed),
     }
 }
 
@@ -281,6 +356,16 @@ fn nanos(span: &At<'_>, key: &str) -> Result<Option<Timestamp>> {
         Some(nanos) => Ok(Some(Timestamp::from_nanos(nanos))),
         None => Err(at.error("must be nanoseconds since 1970, until 2262")),
     }
+}
+
+/// The first of these attributes that is there, and what in it was restated.
+fn first_value(holder: &At<'_>, keys: &[&str], root: &str) -> Result<Option<(Json, Vec<String>)>> {
+    for key in keys {
+        if let Some(found) = attribute(holder, key, root)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 fn first_of(holder: &At<'_>, keys: &[&str]) -> Result<Option<String>> {
@@ -334,7 +419,14 @@ fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json>
     };
     let inner = at.required(kind)?;
     match (kind, value) {
-        ("stringValue" | "bytesValue", Json::String(_)) | ("boolValue", Json::Bool(_)) => Ok(value.clone()),
+        ("stringValue" | "bytesValue", Json::String(_)) => {
+            // What its text could not keep.
+            if !inner.restated("").is_empty() {
+                restated.push(path.clone());
+            }
+            Ok(value.clone())
+        }
+        ("boolValue", Json::Bool(_)) => Ok(value.clone()),
         // 64-bit integers are strings in this format; that alone is no restatement.
         ("intValue", Json::String(digits)) => match digits.parse::<i64>() {
             Ok(n) => Ok(Number::from_i64(n).map_or_else(

@@ -1,0 +1,251 @@
+//! What was read of a file goes into a log, each call once.
+//!
+//! Invariant H7: importing a file again, whole or grown, by whatever process, records what is new in it and nothing else.
+//! The log knows the calls by their identities (see `identity`), also those that a purge has taken. A call that was
+//! recorded as unanswered and has an answer now is not recorded again: a further entry follows it up.
+
+use super::Imported;
+use super::identity::{self, Identities, Source};
+use crate::json::{Json, MAX_INT, Object};
+use crate::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
+use std::collections::HashSet;
+
+/// How many calls share a commit at most. A file of no more goes in whole or not at all.
+const BATCH: usize = 10_000;
+
+/// A seq that no log reaches.
+const NOWHERE: u64 = MAX_INT as u64;
+
+/// A log that calls can be imported into.
+pub trait Log {
+    /// Records calls in one commit.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record_batch`].
+    fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>>;
+    /// How many entries it has.
+    ///
+    /// # Errors
+    /// As [`AuditLog::entry`].
+    fn entries(&self) -> Result<u64>;
+    /// Those of these seqs at which a call stands that was never answered.
+    ///
+    /// # Errors
+    /// As [`AuditLog::entry`].
+    fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>>;
+}
+
+impl Log for AuditLog {
+    fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>> {
+        self.record_batch(calls)
+    }
+
+    fn entries(&self) -> Result<u64> {
+        Ok(self.size())
+    }
+
+    fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>> {
+        let mut unanswered = Vec::new();
+        for &seq in seqs {
+            let entry = match self.entry(seq) {
+                Ok(entry) => entry,
+                // A purge has taken it; there is nothing left to be answered.
+                Err(e) if e.kind() == ErrorKind::NoSuchEntry => continue,
+                Err(e) => return Err(e),
+            };
+            let ended = entry.call().and_then(|call| call.completion.as_ref());
+            if ended.is_some_and(|ended| ended.outcome == Outcome::Abandoned) {
+                unanswered.push(seq);
+            }
+        }
+        Ok(unanswered)
+    }
+}
+
+#[cfg(feature = "owner")]
+impl Log for crate::owner::Joint {
+    fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>> {
+        self.record_batch(calls)
+    }
+
+    fn entries(&self) -> Result<u64> {
+        self.look(&[]).map(|(entries, _)| entries)
+    }
+
+    fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>> {
+        self.look(seqs).map(|(_, unanswered)| unanswered)
+    }
+}
+
+/// What became of a file's calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// The receipts of the calls that are new.
+    pub receipts: Vec<Receipt>,
+    /// The seqs of those that were there already; of one that a purge has taken the seq may be missing here.
+    pub already_there: Vec<u64>,
+    /// How many were there already.
+    pub repeated: usize,
+    /// The receipts of answers to calls that were recorded before, when they had none yet.
+    pub answers: Vec<Receipt>,
+}
+
+/// Records the calls of a file, but for those that `log` has already. `again`: those as well. `progress` is told how many
+/// are done.
+///
+/// # Errors
+/// As [`AuditLog::record_batch`]; the message names the call's place in the file, and how many were recorded before it.
+///
+/// ```
+/// use attestlog::AuditLog;
+/// use attestlog::capture::import::{self, Format, ImportOptions};
+/// let log = AuditLog::in_memory()?;
+/// let file = br#"{"id":"conv_1","user_id":"usr_1","messages":[
+///     {"role":"assistant","tool_calls":[{"id":"c1","function":{"name":"refund","arguments":"{}"}}]},
+///     {"role":"tool","tool_call_id":"c1","content":"done"}]}"#;
+/// for new in [1, 0] {
+///     let imported = import::calls(Format::OpenAiChat, file, &ImportOptions::new())?;
+///     assert_eq!(import::record(&log, imported, false, |_| ())?.receipts.len(), new);
+/// }
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: impl FnMut(usize)) -> Result<Recorded> {
+    let mut recorded = Recorded::default();
+    let floor = log.entries()?;
+    let mut new = HashSet::new();
+    let Imported { calls, places, sources, .. } = imported;
+    let mut all = Identities::default();
+    let mut identities: Vec<String> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
+    if !again {
+        sooner(log, &sources, &calls, &mut identities)?;
+    }
+    let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
+    let mut done = 0;
+    while rest.peek().is_some() {
+        let batch: Vec<_> = rest.by_ref().take(BATCH).collect();
+        let calls = batch.iter().map(|(_, (call, identity))| match call.sender {
+            None if !again => call.clone().sender(identity::call(identity)),
+            _ => call.clone(),
+        });
+        let receipts = put(log, calls.collect(), done).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+        done += batch.len();
+        let mut known = Vec::new();
+        for ((index, (call, identity)), receipt) in batch.into_iter().zip(receipts) {
+            match receipt {
+                Some(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => recorded.receipts.push(receipt),
+                receipt => {
+                    recorded.repeated += 1;
+                    recorded.already_there.extend(receipt.map(|r| r.seq));
+                    if let Some(receipt) = receipt
+                        && call.outcome != Some(Outcome::Abandoned)
+                        && call.backfilled
+                    {
+                        known.push((index, receipt.seq, call, identity));
+                    }
+                }
+            }
+        }
+        follow_up(log, known, floor, &mut recorded).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+        progress(done);
+    }
+    Ok(recorded)
+}
+
+/// Calls that the log knows by what stood for their session before there was an answer in it keep that identity.
+fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [String]) -> Result<()> {
+    let mut all = Identities::default();
+    for ((source, call), identity) in sources.iter().zip(calls).zip(identities) {
+        let Some(sooner) = &source.sooner else { continue };
+        let known = all.of(&Source { session: sooner.clone(), ..Source::default() }, call);
+        // A record that follows what is not there is refused, unless its sender's number is known.
+        let probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(&known));
+        match log.put(vec![probe]) {
+            Ok(_) => *identity = known,
+            Err(e) if e.kind() == ErrorKind::NoSuchEntry => *identity = known,
+            Err(e) if e.kind() == ErrorKind::InvalidInput => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Records the answers to calls that stand in the log without one.
+fn follow_up(
+    log: &impl Log,
+    known: Vec<(usize, u64, ToolCall, String)>,
+    floor: u64,
+    recorded: &mut Recorded,
+) -> Result<()> {
+    let seqs: Vec<u64> = known.iter().map(|(_, seq, ..)| *seq).collect();
+    let unanswered: HashSet<u64> = match seqs.is_empty() {
+        true => return Ok(()),
+        false => log.unanswered(&seqs)?.into_iter().collect(),
+    };
+    for (index, seq, call, identity) in known.into_iter().filter(|(_, seq, ..)| unanswered.contains(seq)) {
+        let mut call = match call.follows {
+            // It says already what it follows.
+            Some(_) => continue,
+            None => call.follow_up_of(seq).sender(identity::answer(&identity)),
+        };
+        mark(&mut call, "late_reply", true);
+        for receipt in put(log, vec![call], index)?.into_iter().flatten().filter(|r| r.seq >= floor) {
+            recorded.answers.push(receipt);
+        }
+    }
+    Ok(())
+}
+
+/// Records calls; nothing comes back for one that is known and that a purge has taken. `first`: the place of the first.
+fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Option<Receipt>>> {
+    let e = match log.put(calls.clone()) {
+        Ok(receipts) => return Ok(receipts.into_iter().map(Some).collect()),
+        Err(e) => e,
+    };
+    let known = |call: &ToolCall| call.sender.is_some() && call.follows.is_none() && call.grant.is_none();
+    if e.kind() != ErrorKind::NoSuchEntry || !calls.iter().any(known) {
+        return Err(shifted(e, first));
+    }
+    if calls.len() == 1 {
+        return Ok(vec![None]);
+    }
+    let second = calls.split_off(calls.len() / 2);
+    let middle = first + calls.len();
+    let mut receipts = put(log, calls, first)?;
+    receipts.extend(put(log, second, middle)?);
+    Ok(receipts)
+}
+
+/// A batch's error names the call by its place in the batch; here by its place among all.
+fn shifted(e: Error, first: usize) -> Error {
+    let message = e.to_string();
+    let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
+    match found.and_then(|(i, what)| Some((i.parse::<usize>().ok()? + first, what))) {
+        Some((i, what)) => Error::new(e.kind(), format!("call {i}: {what}")),
+        None => e,
+    }
+}
+
+/// The user wants the place in the file.
+fn at_place(e: &Error, places: &[String], done: usize) -> Error {
+    let message = e.to_string();
+    let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
+    let before = if done > 0 { format!(" ({done} calls before it were recorded)") } else { String::new() };
+    let place = found.and_then(|(i, what)| Some((places.get(i.parse::<usize>().ok()?)?, what)));
+    let message = match place {
+        Some((place, what)) => format!("{place}: {what}{before}"),
+        None => format!("{message}{before}"),
+    };
+    Error::new(e.kind(), message)
+}
+
+/// Says how something of the call was come by, under `session_metadata.import`.
+pub(super) fn mark(call: &mut ToolCall, key: &str, value: impl Into<Json>) {
+    if let Some(Json::Object(members)) = call.session_metadata.get_mut("import") {
+        members.insert(key, value);
+        return;
+    }
+    let mut members = Object::new();
+    members.insert(key, value);
+    call.session_metadata.insert("import", members);
+}
