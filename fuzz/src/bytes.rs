@@ -200,7 +200,7 @@ pub(crate) fn import_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Each format takes a file whole or not at all, and the tally counts what came of it.
+/// Each format reads a file or refuses it, and the tally counts what came of it.
 pub(crate) fn import(data: &[u8]) {
     let options = ImportOptions::new().user("u").conversation("c");
     for format in Format::ALL {
