@@ -398,7 +398,8 @@ pub(crate) fn tells(found: &Found, value: &Json) -> bool {
         // `max_tokens` and `total_tokens` count what a model read; `tokens` with text in it does not.
         Json::Array(_) | Json::Object(_) if found.plural && found.is_token() && !holds_text(value) => false,
         Json::Array(a) => !a.is_empty(),
-        Json::Object(o) => !o.is_empty() && !(secret && is_schema(o)),
+        Json::Object(o) if secret && is_schema(o) => false,
+        Json::Object(o) => !o.is_empty(),
         Json::Number(n) if secret && found.is_token() => {
             !found.plural && n.as_i64().is_none_or(|n| n.unsigned_abs() >= 100_000)
         }

@@ -197,7 +197,8 @@ fn labelled(label: &str) -> Option<Found> {
 /// headers as some servers give them, name and value in turn.
 pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Found> {
     let name = items.get(i)?.as_str().filter(|n| n.len() <= 64)?;
-    let pair = in_array && items.len() == 2 && i == 0;
+    let constant = || name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    let pair = items.len() == 2 && i == 0 && (in_array || constant());
     let header = i.is_multiple_of(2)
         && items.len().is_multiple_of(2)
         && (name.contains('-') || ["authorization", "cookie"].iter().any(|n| n.eq_ignore_ascii_case(name)));

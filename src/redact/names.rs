@@ -27,7 +27,8 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          redispass proxypass loginpass keypass storepass sshpass mailpass imappass ldappass vpnpass wifipass mongopass \
          pgpass postgrespass postgrespass apppass basicpass httppass sudopass rabbitpass authpass pw appkey authtoken \
          sessionkey connstr connectionuri databaseurl dsn clave haslo sifre mdp wachtwoord webhookkey licensekey \
-         deploykey storagekey consumerkey apitok privatepem secretphrase seedwords walletseed psk wpakey wifikey",
+         deploykey storagekey consumerkey apitok privatepem secretphrase seedwords walletseed psk wpakey wifikey openaikey anthropickey stripekey googlekey awskey azurekey sendgridkey \
+         twiliokey mailgunkey datadogkey geminikey mistralkey groqkey paypalkey cloudflarekey jelszo",
     ),
     (Kind::Secret, Fit::Whole, "authorization auth pass pin sid connectsid pswd passw passwrd"),
     (

@@ -223,7 +223,7 @@ const IDS: [&str; 24] = [
 ];
 
 /// What has numbers of its own.
-const NUMBERED: [&str; 36] = [
+const NUMBERED: [&str; 37] = [
     "order",
     "orders",
     "invoice",
@@ -259,6 +259,7 @@ const NUMBERED: [&str; 36] = [
     "batch",
     "lot",
     "udi",
+    "flight",
     "parts",
 ];
 

@@ -135,11 +135,8 @@ fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let end = start + head(text, start, LONG).bytes().position(|b| b == quote)?;
     let value = text.get(start..end)?;
     let word = value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b' '));
-    let tells = !value.is_empty()
-        && !word
-        && !is_sentence(value)
-        && !is_reference(value)
-        && !(found.is_authorization() && is_status(value));
+    let status = found.is_authorization() && is_status(value);
+    let tells = !value.is_empty() && !word && !is_sentence(value) && !is_reference(value) && !status;
     (tells && (found.sure || telling(value) || found.is_authorization())).then_some((start, end))
 }
 
@@ -158,8 +155,15 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
     if digits && (found.is_token() || found.name == "secret") && (found.plural || value.len() < 6) {
         return false;
     }
-    if found.is_authorization() && is_status(value) {
-        return false;
+    if found.is_authorization() {
+        // `Authorization: ApiKey …`
+        let last = value.rsplit(' ').next().unwrap_or_default();
+        if is_status(value) {
+            return false;
+        }
+        if telling(last) && !is_code(text, start, end) {
+            return true;
+        }
     }
     if found.name == "cookie" && !beside.quoted {
         return value.contains('=') && !is_code(text, start, end);
@@ -251,7 +255,7 @@ fn named_in(name: &str) -> Option<(&str, Found)> {
 
 /// A value whose name is one too: `name: DB_PASSWORD` and `value: …` behind it, as YAML, XML and JSON have pairs.
 fn announced(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
-    const NAMES: [&str; 6] = ["name", "key", "variable", "field", "id", "property"];
+    const NAMES: [&str; 7] = ["name", "key", "variable", "field", "id", "property", "type"];
     const NEAR: usize = 96;
     let name = name.rsplit(' ').next()?;
     if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(name)) {

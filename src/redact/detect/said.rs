@@ -53,7 +53,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
         let start = to + rest.len() - value.len();
         return (end > 0).then_some((start, start + end));
     }
-    let after = rest.strip_prefix(' ')?;
+    let after = rest.strip_prefix([' ', '\t'])?;
     // `password S3cr3tPass`
     let word = word_at(text, to + 1, true);
     if word.is_some() {
@@ -72,7 +72,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
 /// The word at `from`: `strict` where no *is* stands before it.
 fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
     let rest = head(text, from, 96);
-    let after = rest.trim_start_matches([' ', '"', '\'', '`', ':', '*']);
+    let after = rest.trim_start_matches([' ', '\t', '"', '\'', '`', ':', '*']);
     let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).next()?;
     let word = word.trim_end_matches(['.', ',', ';', '!', '?', ')', '*']);
     let plain =
@@ -82,7 +82,7 @@ fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
     let upper = word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let kinds = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase]
         .iter()
-        .filter(|f| word.as_bytes().iter().any(|b| f(b)))
+        .filter(|f| word.as_bytes().iter().any(f))
         .count();
     let sign = word.bytes().any(|b| b"!@#$%^&*".contains(&b));
     let sure = !strict || word.len() >= 8 && (kinds == 3 || kinds == 2 && sign) && looks_random(word);

@@ -297,6 +297,8 @@ const SPACED: &[(Start, &str)] = &[
     (Start::Setting, "SetEnv "),
     (Start::Requirepass, "requirepass "),
     (Start::Requirepass, "vault login "),
+    (Start::Requirepass, "ConvertTo-SecureString "),
+    (Start::Requirepass, "ConvertTo-SecureString -String "),
     (Start::Phrase, "seed phrase"),
     (Start::Phrase, "Seed phrase"),
     (Start::Phrase, "seed words"),

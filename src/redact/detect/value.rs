@@ -119,6 +119,11 @@ const NOTHING: &[&str] = &[
     "yaml",
     "opaque",
     "placeholder",
+    "see",
+    "export",
+    "click",
+    "check",
+    "enter",
     "example",
     "type",
     "value",
@@ -141,6 +146,9 @@ pub(crate) fn is_nothing(value: &str) -> bool {
     if value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?'))
         || all(|b| b >= 0x80) && value.chars().all(|c| matches!(c, '•' | '●' | '…'))
     {
+        return true;
+    }
+    if value.len() <= 12 && value.ends_with("...") {
         return true;
     }
     // Rules of a form: `required|min:8`.
