@@ -130,7 +130,10 @@ impl Source<'_> {
             };
             let number =
                 |what: &str| number.ok_or_else(|| self.error(at, format!("{} is a number of {what}", key.get_ref())));
+            let never = matches!(value.get_ref(), DeValue::String(text) if text == "never");
             match key.get_ref().as_ref() {
+                "rotate_entries" if never => policy.rotate_entries = None,
+                "rotate_days" if never => policy.rotate_days = None,
                 "rotate_entries" => policy.rotate_entries = Some(number("entries")?),
                 "rotate_days" => {
                     policy.rotate_days = Some(

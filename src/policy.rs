@@ -36,8 +36,8 @@ pub struct PolicySet {
 
 /// When the epoch key is replaced without anybody asking for it: whichever comes first. Only an epoch that is over is safe
 /// from whoever takes the key file, so the shorter the better; each replacement is an entry, and makes copies of the key file
-/// from before it useless for signing. Default: never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// from before it useless for signing. Default: every million entries and every 30 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyPolicy {
     /// After this many entries; at least [`KeyPolicy::MIN_ENTRIES`].
@@ -47,7 +47,18 @@ pub struct KeyPolicy {
     pub rotate_days: Option<u32>,
 }
 
+impl Default for KeyPolicy {
+    fn default() -> KeyPolicy {
+        KeyPolicy { rotate_entries: Some(1_000_000), rotate_days: Some(30) }
+    }
+}
+
 impl KeyPolicy {
+    /// Only when somebody asks for it.
+    pub fn never() -> KeyPolicy {
+        KeyPolicy { rotate_entries: None, rotate_days: None }
+    }
+
     /// No fewer entries make an epoch: every verification follows all of them.
     pub const MIN_ENTRIES: u64 = 100;
 
@@ -63,11 +74,6 @@ impl KeyPolicy {
             Some(0) => Err(Error::invalid("keys.rotate_days is at least 1")),
             _ => Ok(()),
         }
-    }
-
-    /// Whether there is any.
-    pub(crate) fn is_none(&self) -> bool {
-        *self == KeyPolicy::default()
     }
 
     fn to_json(self) -> Json {
@@ -102,7 +108,8 @@ impl PolicySet {
             ("results", results.into()),
             ("alerts", self.alerts.to_json()),
         ]);
-        if !self.keys.is_none() {
+        // What is left out is the default; within `keys` it is never.
+        if self.keys != KeyPolicy::default() {
             json.insert("keys", self.keys.to_json());
         }
         json.into()

@@ -69,6 +69,8 @@ fn a_clean_store_verifies_and_is_called_unanchored() {
         "anchored",
         "anchored_size",
         "rewritable_from",
+        "restored",
+        "not_authenticated",
         "findings",
         "seconds",
     ];
@@ -143,5 +145,5 @@ fn every_kind_of_finding_is_documented() {
     for kind in attestlog::FindingKind::ALL {
         assert!(page.contains(&format!("| `{kind}` | ")), "{kind} is not in docs/verification.md");
     }
-    assert_eq!(page.matches("\n| `").count(), attestlog::FindingKind::ALL.len() + 4);
+    assert_eq!(page.matches("\n| `").count(), attestlog::FindingKind::ALL.len() + 6);
 }

@@ -219,8 +219,13 @@ fn a_key_without_an_erasure_is_damage() {
 
 /// Every place of `bytes` at which this key lies wrapped under one of these master keys.
 fn opened(bytes: &[u8], id: &str, masters: &[MasterKey]) -> usize {
-    let windows = bytes.windows(72).filter(|w| w.iter().any(|&b| b != 0));
-    windows.filter(|w| masters.iter().any(|m| SubjectKey::unwrap(w, m, id).is_ok())).count()
+    // It stands behind its length.
+    let windows = bytes.windows(73).filter(|w| w[0] == 72).map(|w| &w[1..]);
+    // Whose a key is is bound into its wrap: anybody's of whom the file has a pseudonym.
+    let names = bytes.windows(44).filter(|w| w.starts_with(b"ps_") && w[11] == b'_');
+    let names = names.filter_map(|w| String::from_utf8(w.to_vec()).ok()).collect::<std::collections::BTreeSet<_>>();
+    let opens = |w: &[u8], m| names.iter().any(|name| SubjectKey::unwrap(w, m, id, std::slice::from_ref(name)).is_ok());
+    windows.filter(|w| masters.iter().any(|m| opens(w, m))).count()
 }
 
 fn masters(key: &[u8]) -> Vec<MasterKey> {

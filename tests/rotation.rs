@@ -144,11 +144,34 @@ fn keys_that_cannot_be_replaced_are_a_concern_and_recording_goes_on() {
     log.close().unwrap();
 }
 
+/// A store whose policy says nothing of keys kept one epoch key for ever, and whoever took it could write anew whatever no
+/// anchor covered.
+#[test]
+fn without_a_word_of_keys_the_epoch_key_is_replaced_every_30_days() {
+    let clock = clock();
+    let log = options(&clock).in_memory().unwrap();
+    assert_eq!(log.policies().keys, KeyPolicy::default());
+    record(&log, 3);
+    clock.advance(29 * DAY);
+    record(&log, 1);
+    assert_eq!(epochs(&log).len(), 1);
+    clock.advance(DAY);
+    record(&log, 1);
+    assert_eq!(epochs(&log).len(), 2);
+    let log = options(&clock).policies(policies(None, None)).in_memory().unwrap();
+    clock.advance(400 * DAY);
+    record(&log, 3);
+    assert_eq!(epochs(&log).len(), 1, "the policy may say never");
+}
+
 #[test]
 fn the_policy_says_it_and_nonsense_is_refused() {
     assert!(PolicySet::default().to_json().get("keys").is_none());
     let said = PolicySet::from_toml("[keys]\nrotate_entries = 100_000\nrotate_days = 30\n", "f").unwrap();
     assert_eq!((said.keys.rotate_entries, said.keys.rotate_days), (Some(100_000), Some(30)));
+    assert_eq!(PolicySet::from_json(&said.to_json()).unwrap(), said);
+    let said = PolicySet::from_toml("[keys]\nrotate_entries = 'never'\nrotate_days = 'never'\n", "f").unwrap();
+    assert_eq!(said.keys, KeyPolicy::never());
     assert_eq!(PolicySet::from_json(&said.to_json()).unwrap(), said);
     for (wrong, place) in [
         ("keys = 3\n", "f:1:8: "),
