@@ -8,19 +8,23 @@
 
 mod attribution;
 mod call;
+mod failure;
 mod field;
 mod from_line;
 mod input;
 mod own;
 mod posed;
 mod summary;
+mod viewed;
 
 pub use attribution::Attribution;
 pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
+pub(crate) use failure::text_fails;
 pub use field::Field;
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use own::{Kind, OwnEntry};
 pub use summary::{ResultPolicy, Summary};
+pub(crate) use viewed::viewed;
 
 use crate::json::Canonical;
 use crate::{Hash, Timestamp};

@@ -1,7 +1,7 @@
 //! What a tool was given and what it said, from the ways in which transcripts write it down.
 
 use super::file::At;
-use crate::entry::{CallError, CallResult};
+use crate::entry::{CallError, CallResult, text_fails};
 use crate::json::{Json, Path};
 use crate::{Outcome, ToolCall};
 
@@ -31,7 +31,7 @@ impl Answer {
         {
             return Answer::value(kept, failed);
         }
-        let result = match failed.unwrap_or_else(|| text.starts_with("Error")) {
+        let result = match failed.unwrap_or_else(|| text_fails(&text)) {
             true => CallResult::Error(CallError { kind: None, message: text }),
             false => CallResult::Value(Json::String(text)),
         };
