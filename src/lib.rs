@@ -21,6 +21,7 @@
 pub mod alert;
 pub mod anchor;
 pub mod capture;
+pub mod child;
 pub mod json;
 pub mod keys;
 pub mod merkle;

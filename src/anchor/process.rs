@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, Result};
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -56,11 +56,8 @@ impl Program {
     fn run(&self, input: &[u8], max: Option<usize>) -> Result<Vec<u8>> {
         let fail = |what: String| Error::new(ErrorKind::Io, format!("{}: {what}", self.name()));
         let started = Instant::now();
-        let mut child = Command::new(&self.program)
+        let mut child = crate::child::command(&self.program)
             .args(&self.args)
-            // A program that is given checkpoints has no business with keys.
-            .env_remove("ATTESTLOG_KEY")
-            .env_remove("ATTESTLOG_PASSPHRASE")
             .stdin(Stdio::piped())
             .stdout(if max.is_some() { Stdio::piped() } else { Stdio::null() })
             .stderr(Stdio::piped())

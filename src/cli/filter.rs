@@ -48,6 +48,9 @@ pub struct Filters {
     /// Retention class
     #[arg(long, value_name = "CLASS", allow_hyphen_values = true)]
     class: Vec<String>,
+    /// Distributed trace that the call belongs to, by its whole id
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    trace: Vec<String>,
     /// Only calls made in an emergency
     #[arg(long)]
     emergency: bool,
@@ -169,6 +172,7 @@ impl Filters {
     /// What the other filters ask for.
     fn fixed(&self) -> Query {
         let mut query = Query::new();
+        query = self.trace.iter().fold(query, Query::trace);
         query = self.kind.iter().fold(query, |q, &kind| q.kind(kind));
         query = self.trigger.iter().fold(query, |q, &trigger| q.trigger(trigger));
         query = self.outcomes(query);

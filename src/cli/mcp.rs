@@ -4,6 +4,7 @@
 //! itself, signals are passed on, and this process ends as the server's did.
 
 use super::exit::{End, Failure, Outcome, complain};
+use super::starter;
 use super::store::{Alerts, StoreArgs};
 use attestlog::capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use attestlog::retention::PatientPaths;
@@ -12,13 +13,15 @@ use clap::Args;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// How much is read at a time.
 const READ: usize = 256 << 10;
+/// How often the server and the host are looked at.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long output may still come after the server has ended, from processes that it left behind.
 const LEFT_BEHIND: Duration = Duration::from_secs(2);
 
@@ -60,6 +63,10 @@ pub struct McpArgs {
     /// Record a call as timed out after so many seconds without a reply
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<f64>,
+    /// How long the server may live on when the host has gone and closed its input, before it is told to end, and as
+    /// long again before it is made to
+    #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
+    grace: f64,
     /// Let calls through that cannot be recorded
     #[arg(long)]
     fail_open: bool,
@@ -98,13 +105,14 @@ impl McpArgs {
             let paths = PatientPaths::new([("*", self.patient_path.clone())]);
             settings.patients = paths.map_err(|e| Failure::from(e).at("--patient-path"))?;
         }
-        settings.timeout = match self.timeout.map(Duration::try_from_secs_f64).transpose() {
-            Ok(timeout) => timeout,
-            Err(e) => return Err(Failure::Input(format!("--timeout: {e}"))),
-        };
+        settings.timeout = self.timeout.map(|seconds| period("--timeout", seconds)).transpose()?;
         settings.fail_open = self.fail_open;
         Ok(settings)
     }
+}
+
+fn period(flag: &str, seconds: f64) -> Result<Duration, Failure> {
+    Duration::try_from_secs_f64(seconds).map_err(|e| Failure::Input(format!("{flag}: {e}")))
 }
 
 pub fn run(args: &McpArgs) -> Outcome {
@@ -112,6 +120,7 @@ pub fn run(args: &McpArgs) -> Outcome {
         complain("--fail-open: calls that cannot be recorded are LET THROUGH");
     }
     let settings = args.settings()?;
+    let grace = period("--grace", args.grace)?;
     let (timeout, options) = (settings.timeout, args.store.key.options()?.unsigned(args.unsigned));
     let options = super::anchors::add(options, &args.store.store)?;
     // Standard output is the protocol's.
@@ -126,17 +135,19 @@ pub fn run(args: &McpArgs) -> Outcome {
     let observer = Arc::new(observer.map_err(|e| args.store.name(Failure::Store(e.to_string())))?);
 
     let signals = signals()?;
-    let Some((program, rest)) = args.command.split_first() else {
-        return Err(Failure::Input("there is no command".to_owned()));
-    };
-    let child = Command::new(program).args(rest).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = child.map_err(|e| Failure::Input(format!("{}: {e}", program.display())))?;
+    let host = starter::parent();
+    // On this thread, which lives as long as the process does: the server ends with it.
+    let mut child = starter::start(&args.command, |command| command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Failure::Store("the server's pipes are missing".to_owned()));
     };
     pass_signals_on(signals, child.id(), observer.clone());
     let watching = observer.clone();
-    std::thread::spawn(move || to_server(&watching, input));
+    let (closed, when_closed) = channel();
+    std::thread::spawn(move || {
+        to_server(&watching, input);
+        let _ = closed.send(());
+    });
     let (ended, when_ended) = channel();
     let watching = observer.clone();
     std::thread::spawn(move || {
@@ -152,11 +163,41 @@ pub fn run(args: &McpArgs) -> Outcome {
             }
         });
     }
-    let status = child.wait().map_err(|e| Failure::Store(format!("the server's process: {e}")))?;
+    let status = wait(&mut child, &when_closed, host, grace);
+    let status = status.map_err(|e| Failure::Store(format!("the server's process: {e}")))?;
     // What it left behind may keep the pipe open; the host would have seen the server end.
     let _ = when_ended.recv_timeout(LEFT_BEHIND);
     observer.close(&format!("the server ended ({status}) before it replied"));
     end_like(status)
+}
+
+/// Waits for the server's end. A server that stays when its input is closed and the host has gone is ended.
+fn wait(child: &mut Child, closed: &Receiver<()>, host: Option<u32>, grace: Duration) -> io::Result<ExitStatus> {
+    let mut alone = Duration::ZERO;
+    let (mut input_closed, mut told) = (false, false);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        match closed.recv_timeout(PAUSE) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) => input_closed = true,
+            Err(RecvTimeoutError::Disconnected) => {
+                input_closed = true;
+                std::thread::sleep(PAUSE);
+            }
+        }
+        if !input_closed || host.is_none() || starter::parent() == host {
+            continue;
+        }
+        alone += PAUSE;
+        if alone >= grace.saturating_mul(2) {
+            child.kill()?;
+        } else if alone >= grace && !told {
+            told = true;
+            starter::tell_to_end(child);
+        }
+    }
 }
 
 /// From the host to the server, until either ends.

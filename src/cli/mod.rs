@@ -38,6 +38,7 @@ mod render;
 mod report;
 mod serve;
 mod session;
+mod starter;
 mod stats;
 mod store;
 mod table;
@@ -72,6 +73,8 @@ enum Command {
     Tail(Box<tail::TailArgs>),
     Serve(serve::ServeArgs),
     Mcp(Box<mcp::McpArgs>),
+    #[command(hide = true)]
+    StartChild(starter::StartArgs),
     Verify(verify::VerifyArgs),
     Export(Box<export::ExportArgs>),
     #[command(subcommand)]
@@ -118,6 +121,7 @@ fn run(command: &Command) -> exit::Outcome {
         Command::Tail(args) => tail::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Mcp(args) => mcp::run(args),
+        Command::StartChild(args) => starter::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Export(args) => export::run(args),
         Command::Report(command) => report::run(command),

@@ -31,6 +31,7 @@ pub fn place(command: &Command) -> Place {
         | Command::Import(_)
         | Command::Serve(_)
         | Command::Mcp(_)
+        | Command::StartChild(_)
         | Command::Check(_)
         | Command::Restore(_)
         | Command::Redact(_)
@@ -51,6 +52,8 @@ pub fn place(command: &Command) -> Place {
         | Command::Anchors(Anchors::Show { .. } | Anchors::Records { .. })
         | Command::Alerts(Alerts::List(_))
         | Command::BreakGlass(BreakGlass::List(_)) => (Reads, Read),
+        // What was signed before is shown to whoever reads.
+        Command::Prove(args) if args.signs_nothing() => (Reads, Read),
         // They sign.
         Command::Checkpoint(_) | Command::Prove(_) => (Reads, Admin),
         Command::Evidence(_) | Command::Backup(_) => (Changes, Admin),

@@ -77,6 +77,13 @@ pub struct ProveArgs {
     reason: String,
 }
 
+impl ProveArgs {
+    /// Whether it uses none of the store's keys: what was signed before is shown, and no name is looked for.
+    pub fn signs_nothing(&self) -> bool {
+        self.at_checkpoint && !self.complete
+    }
+}
+
 /// Of what an answer is shown to be complete.
 #[derive(Debug, Args)]
 #[group(id = "term", multiple = false, requires = "complete")]

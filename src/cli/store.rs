@@ -6,6 +6,8 @@ use super::away::Runner;
 use super::exit::{Failure, complain};
 use super::lines::Source;
 use super::session;
+pub use attestlog::child::KEY;
+use attestlog::child::PASSPHRASE;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::owner::{Guard, Joint, Owned, Sharing};
 use attestlog::{AuditLog, Error, ErrorKind, Options};
@@ -40,12 +42,6 @@ pub struct KeyArgs {
     #[arg(long, value_name = "FILE", help_heading = "Keys")]
     passphrase_file: Option<PathBuf>,
 }
-
-/// The environment variable in which the whole key file may be, as base64.
-pub const KEY: &str = "ATTESTLOG_KEY";
-
-/// The environment variable in which the passphrase may be.
-const PASSPHRASE: &str = "ATTESTLOG_PASSPHRASE";
 
 /// No passphrase is longer.
 const MAX_PASSPHRASE: u64 = 64 << 10;

@@ -193,6 +193,11 @@ fn result(step: &Step, call: &Call) -> (String, Style) {
     if let Some(ms) = end.duration_ms {
         text += &format!(" after {}", render::duration(ms));
     }
+    let metadata = call.session_metadata.as_ref().map(|metadata| metadata.to_json());
+    let late = metadata.as_ref().and_then(|metadata| metadata.get("mcp")?.get("late_reply")?.as_bool());
+    if let (Some(true), Some(given_up)) = (late, call.follows) {
+        text += &format!(", answered after #{given_up} had given the call up");
+    }
     if let Some(begun) = step.begun_at {
         text += &format!(", begun at {}", render::time(begun));
     }

@@ -17,6 +17,7 @@ mod odd;
 mod own;
 mod posed;
 mod summary;
+mod viewed;
 
 pub use attribution::Attribution;
 pub(crate) use failure::{error_of, failure, is_no_error, text_fails};
@@ -29,6 +30,7 @@ pub(crate) use input::zoned;
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use own::{Kind, OwnEntry};
 pub use summary::{ResultPolicy, Summary};
+pub(crate) use viewed::viewed;
 
 use crate::json::Canonical;
 use crate::{Hash, Timestamp};

@@ -40,8 +40,15 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Summarises a sanitised result. `bytes` and `digest` are of the whole, before it was sanitised.
-    pub(crate) fn of(result: &Json, bytes: usize, digest: Option<String>, policy: &ResultPolicy) -> Summary {
+    /// Summarises a sanitised result, or what was viewed of it; `full` is the whole of it, sanitised. `bytes` and `digest` are
+    /// of the whole, before it was sanitised.
+    pub(crate) fn of(
+        result: &Json,
+        full: Option<&Json>,
+        bytes: usize,
+        digest: Option<String>,
+        policy: &ResultPolicy,
+    ) -> Summary {
         let mut seen = Seen { policy, fields: Vec::new(), keys: Object::new(), values: 0, cut: false };
         let mut json = Object::new();
         match result {
@@ -55,9 +62,9 @@ impl Summary {
         let type_name = result.type_name();
         json.insert("type", type_name.strip_prefix("an ").or(type_name.strip_prefix("a ")).unwrap_or(type_name));
         json.insert("bytes", bytes as u64);
-        if let Some(limit) = policy.keep_full {
-            if result.to_canonical().as_str().len() <= limit {
-                json.insert("full", result.clone());
+        if let (Some(limit), Some(full)) = (policy.keep_full, full) {
+            if full.to_canonical().as_str().len() <= limit {
+                json.insert("full", full.clone());
             } else {
                 seen.cut = true;
             }

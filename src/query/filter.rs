@@ -1,6 +1,6 @@
 //! What a query asks for.
 
-use crate::entry::{Field, Kind, Outcome, Trigger};
+use crate::entry::{Entry, Field, Kind, Outcome, Trigger};
 use crate::ledger::Ledger;
 use crate::policy::Policies;
 use crate::redact::{Action, Facet, domain, is_pseudonym, normal};
@@ -36,6 +36,7 @@ pub struct Query {
     pub(crate) limit: Option<u64>,
     pub(crate) newest_first: bool,
     pub(crate) unfinished: bool,
+    pub(crate) traces: Vec<String>,
 }
 
 impl Query {
@@ -115,6 +116,13 @@ impl Query {
         self.kind(Kind::CallBegun)
     }
 
+    /// Only calls of this distributed trace, by its whole id (`session_metadata.trace_id`); several are alternatives. There is
+    /// no index of them: every entry that the rest of the query finds is read.
+    pub fn trace(mut self, id: impl Into<String>) -> Query {
+        self.traces.push(id.into());
+        self
+    }
+
     /// Entries whose timestamp is at this time or later.
     pub fn since(mut self, from: Timestamp) -> Query {
         self.since = Some(from);
@@ -152,6 +160,16 @@ impl Query {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the entry is of one of the traces that are asked for.
+    pub(crate) fn is_traced(&self, entry: &Entry) -> bool {
+        if self.traces.is_empty() {
+            return true;
+        }
+        let metadata = entry.call().and_then(|call| call.session_metadata.as_ref()).map(|m| m.to_json());
+        let trace = metadata.as_ref().and_then(|m| m.get("trace_id")?.as_str());
+        trace.is_some_and(|trace| self.traces.iter().any(|id| id == trace))
     }
 
     /// The facets with every spelling under which the store may hold a value.

@@ -57,10 +57,10 @@ impl AuditLog {
     /// As [`AuditLog::query`].
     pub fn count(&self, query: &Query) -> Result<u64> {
         let mut hits = self.query(query)?;
-        let timed = query.since.is_some() || query.until.is_some();
+        let read = query.since.is_some() || query.until.is_some() || !query.traces.is_empty();
         guarded(|| {
             let mut count = 0;
-            if timed {
+            if read {
                 while hits.step()?.is_some() {
                     count += 1;
                 }
@@ -146,7 +146,7 @@ impl Hits {
             let Some((_, snapshot)) = reading else { break };
             let Some(entry) = snapshot.find(seq)? else { continue };
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
-            if self.time().is_none_or(inside) {
+            if self.time().is_none_or(inside) && self.query.is_traced(&entry) {
                 self.served += 1;
                 return Ok(Some(entry));
             }

@@ -7,7 +7,7 @@ use super::ground::Ground;
 use super::names::Names;
 use super::subjects::{CallKeys, NewSubject};
 use crate::entry::{self, Call, CallError, CallResult, Completion, Field, Outcome, Phase, Sender, Summary, ToolCall};
-use crate::json::{Json, Path};
+use crate::json::{Json, Object, Path};
 use crate::policy::Policies;
 use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated};
 use crate::{Error, ErrorKind, Result, Timestamp};
@@ -40,6 +40,7 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     call.restate_nul();
     call.validate(ground.limits())?;
     call.restate_posed();
+    key_digests(ground, &mut call.session_metadata);
     let policies = ground.policies();
     let result = match &call.result {
         Some(CallResult::Value(value)) => Some(value),
@@ -69,7 +70,8 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     let renamed = |key: &str| names.renamed(key);
     let context = if names.is_empty() { context } else { context.naming(&renamed) };
     let policies = &policies;
-    let mut treatment = Treatment { ground, policies, sanitizer, context, names: &names, named: Vec::new() };
+    let mut treatment =
+        Treatment { ground, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
     let patient_ids = treatment.patients(&patients);
     let completion = match phase {
         Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
@@ -85,7 +87,9 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
         true => None,
         false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
     };
-    let restated = call.restated.into_iter().map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
+    let restated = std::mem::take(&mut treatment.restated);
+    let restated = call.restated.into_iter().chain(restated);
+    let restated = restated.map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
     let user_id = treatment.facet(Facet::User, "user_id", &call.user_id);
     let conversation_id = treatment.facet(Facet::Conversation, "conversation_id", &call.conversation_id);
     let tool_name = treatment.name(Some(Field::Tool), "tool_name", call.tool_name.clone());
@@ -177,6 +181,21 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
     Some(class)
 }
 
+/// Puts keyed digests in the place of those that came with a call of which something was shortened: without the key nobody
+/// can try what it may have been. A store without keys keeps none.
+fn key_digests(ground: &dyn Ground, metadata: &mut Object) {
+    let Some(Json::Object(mcp)) = metadata.get_mut("mcp") else { return };
+    let Some(Json::Array(marks)) = mcp.get_mut("shortened") else { return };
+    for mark in marks {
+        if let Json::Object(mark) = mark
+            && let Some(Json::String(hash)) = mark.remove("sha256")
+            && let Some(digest) = ground.digest(hash.as_bytes())
+        {
+            mark.insert("digest", digest);
+        }
+    }
+}
+
 /// How a call ended, and with which error, as far as its result says.
 fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
     let error = match result {
@@ -211,6 +230,8 @@ struct Treatment<'a> {
     names: &'a Names,
     /// Where names stood.
     named: Vec<Treated>,
+    /// Where numbers of a record in the result's text stood that a double does not keep.
+    restated: Vec<String>,
 }
 
 impl Treatment<'_> {
@@ -300,8 +321,25 @@ impl Treatment<'_> {
             Some(CallResult::Value(raw)) => {
                 let whole = raw.to_canonical();
                 let digest = self.ground.digest(whole.as_str().as_bytes());
-                let treated = self.value(Root::Result, raw)?;
-                let summary = Summary::of(&treated, whole.as_str().len(), digest, &self.policies.set.results);
+                let summary = match entry::viewed(&raw) {
+                    // The record in it is treated under the names of its own members.
+                    Some(viewed) => {
+                        let full = match self.policies.set.results.keep_full {
+                            Some(_) => Some(self.value(Root::Result, raw)?),
+                            None => None,
+                        };
+                        let root = Path::root().key("result");
+                        self.restated.extend(viewed.restated.iter().map(|p| p.inside(&root).to_string()));
+                        let viewed = self.value(Root::Result, viewed.value)?;
+                        let policy = &self.policies.set.results;
+                        Summary::of(&viewed, full.as_ref(), whole.as_str().len(), digest, policy)
+                    }
+                    None => {
+                        let treated = self.value(Root::Result, raw)?;
+                        let policy = &self.policies.set.results;
+                        Summary::of(&treated, Some(&treated), whole.as_str().len(), digest, policy)
+                    }
+                };
                 Some(Json::from(summary.json).to_canonical())
             }
             _ => None,

@@ -1,6 +1,7 @@
 //! Frames of the stdio transport: one JSON-RPC message or batch on a line.
 
-use crate::json::{Json, Limits};
+use super::repeats::{Steps, gathered};
+use crate::json::{Json, Limits, Parsed, Path};
 
 /// A longer frame is not held in memory: it comes in pieces. (Tests make do with less.)
 pub(super) const MAX_FRAME: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
@@ -38,28 +39,34 @@ impl Frames {
 /// What a frame is.
 #[derive(Debug)]
 pub(super) enum Read {
-    /// A message, or a batch of them; whether it was read with something put in the place of what JSON cannot keep.
-    Json { value: Json, restated: bool },
+    /// A message, or a batch of them.
+    Json {
+        value: Json,
+        /// Whether it was read with something put in the place of what JSON cannot keep.
+        restated: bool,
+        /// Where a number stood that a double does not keep digit for digit; its digits are a string now.
+        digits: Vec<Path>,
+        /// Where members of one name stood; their values are a list now.
+        repeats: Vec<Steps>,
+    },
     /// Nothing.
     Blank,
     /// No JSON-RPC.
     Odd,
-    /// It cannot be read here without doubt, and somebody else might read a tool call in it.
+    /// It cannot be read here without doubt, and somebody else might read a message in it.
     Unreadable,
 }
 
-/// Whether a server that takes a carriage return for the end of a line, as Python does, might read a tool call in a part
+/// Whether a server that takes a carriage return for the end of a line, as Python does, might read a message in a part
 /// of this frame, whatever the whole of it says.
 pub(super) fn hides(frame: &[u8]) -> bool {
     let frame = frame.trim_ascii();
-    frame.contains(&b'\r') && may_call(frame)
+    frame.contains(&b'\r') && may_say(frame)
 }
 
-/// Whether any reader might find a tool call in these bytes: there is an object, and the method's name or escapes that it
-/// could be made of.
-fn may_call(frame: &[u8]) -> bool {
-    let names = |what: &[u8]| frame.windows(what.len()).any(|w| w == what);
-    frame.contains(&b'{') && (names(b"tools") || names(b"\\u00"))
+/// Whether any reader might find a message in these bytes: there is an object.
+fn may_say(frame: &[u8]) -> bool {
+    frame.contains(&b'{')
 }
 
 /// Reads a frame. Where the strict reader refuses, what other readers let pass is replaced and it is read again.
@@ -68,20 +75,33 @@ pub(super) fn read(frame: &[u8]) -> Read {
     let Some(first) = frame.first() else { return Read::Blank };
     if matches!(first, b'{' | b'[') && frame.len() <= MAX_FRAME {
         let limits = Limits::bytes(MAX_FRAME).values(MOST_VALUES);
-        let strict = match Json::parse_within(frame, &limits) {
-            Ok(parsed) => return Read::Json { value: parsed.value, restated: false },
-            Err(e) => e,
+        let strict = |text: &[u8]| Json::parse_within(text, &limits);
+        let known = |parsed: Parsed, restated, repeats| Read::Json {
+            value: parsed.value,
+            restated,
+            digits: parsed.restated,
+            repeats,
         };
-        // What is too much is so however it is spelled, and a copy would be as large.
-        if !strict.is_too_large()
-            && let Ok(parsed) = Json::parse_within(restated(frame).as_bytes(), &limits)
-        {
-            return Read::Json { value: parsed.value, restated: true };
+        match strict(frame) {
+            Ok(parsed) => return known(parsed, false, Vec::new()),
+            // What is too much is so however it is spelled, and a copy would be as large.
+            Err(e) if e.is_too_large() => {}
+            Err(_) => {
+                let text = restated(frame);
+                let restated = text.as_bytes() != frame;
+                if let Ok(parsed) = strict(text.as_bytes()) {
+                    return known(parsed, restated, Vec::new());
+                }
+                if let Some((text, repeats)) = gathered(&text)
+                    && let Ok(parsed) = strict(text.as_bytes())
+                {
+                    return known(parsed, restated, repeats);
+                }
+            }
         }
     }
-    // Two members of one name, deep nesting, a byte order mark or another value before the message: servers differ in what
-    // they make of it.
-    if may_call(frame) { Read::Unreadable } else { Read::Odd }
+    // Deep nesting, a byte order mark or another value before the message: servers differ in what they make of it.
+    if may_say(frame) { Read::Unreadable } else { Read::Odd }
 }
 
 /// The text with bytes that are no UTF-8, NULs and halves of surrogate pairs replaced.
@@ -113,35 +133,6 @@ fn restated(frame: &[u8]) -> String {
     out
 }
 
-/// A value that is kept in place of one that is too large: long texts and lists are replaced by how long they are.
-pub(super) fn summary(value: &Json) -> Json {
-    let short = shrink(value, 0);
-    let bytes = value.to_canonical().as_str().len() as u64;
-    match short.to_canonical().as_str().len() > 256 << 10 {
-        true => crate::json::Object::from_iter([("left_out_bytes", Json::from(bytes))]).into(),
-        false => short,
-    }
-}
-
-const LONG: usize = 1024;
-const MANY: usize = 50;
-const DEEP: usize = 6;
-
-fn shrink(value: &Json, depth: usize) -> Json {
-    match value {
-        Json::String(text) if text.len() > LONG => format!("[{} bytes left out]", text.len()).into(),
-        Json::Array(items) if depth >= DEEP || items.len() > MANY => {
-            format!("[{} elements left out]", items.len()).into()
-        }
-        Json::Object(members) if depth >= DEEP || members.len() > MANY => {
-            format!("[{} members left out]", members.len()).into()
-        }
-        Json::Array(items) => Json::Array(items.iter().map(|item| shrink(item, depth + 1)).collect()),
-        Json::Object(members) => Json::Object(members.iter().map(|(k, v)| (k, shrink(v, depth + 1))).collect()),
-        other => other.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,15 +149,14 @@ mod tests {
     #[test]
     fn what_other_readers_let_pass_is_read() {
         let value = |text: &[u8]| match read(text) {
-            Read::Json { value, restated } => (value.to_canonical().as_str().to_owned(), restated),
+            Read::Json { value, restated, .. } => (value.to_canonical().as_str().to_owned(), restated),
             other => panic!("{other:?}"),
         };
         assert_eq!(value(br#" {"a":1} "#), (r#"{"a":1}"#.to_owned(), false));
         assert!(value(br#"{"a":"x\u0000\\u0000\ud800y\ud83d\ude00"}"#).1);
         assert_eq!(value(br#"{"a":"\u0000\\u0000\ud800"}"#).0, "{\"a\":\"\u{2400}\\\\u0000\u{fffd}\"}");
         assert_eq!(value(b"{\"a\":\"\xff\"}").0, "{\"a\":\"\u{fffd}\"}");
-        assert!(matches!(read(br#"{"method":"tools/call","method":"ping"}"#), Read::Unreadable));
-        assert!(matches!(read(br#"{"method":"\u0074ools/call","method":"ping"}"#), Read::Unreadable));
+        assert_eq!(value(br#"{"a":1,"\u0061":2,"b":"\u0000"}"#), ("{\"a\":[1,2],\"b\":\"\u{2400}\"}".to_owned(), true));
         // A server that trims more than JSON's white space, or takes one value after the other, reads a call here. They went on
         // unrecorded until a fuzz target listened as such a server does.
         for before in ["\u{feff}", "\u{b}", "\u{a0}", "1", "null ", ">"] {
@@ -176,7 +166,7 @@ mod tests {
         assert!(matches!(read(b"hello"), Read::Odd));
         assert!(matches!(read(b"the tools are {nice}"), Read::Unreadable));
         assert!(matches!(read(b"\xef\xbb\xbf{\"method\":\"tools/call\"}"), Read::Unreadable), "some skip the mark");
-        assert!(matches!(read(b"{half"), Read::Odd));
+        assert!(matches!(read(b"{half"), Read::Unreadable));
         assert!(matches!(read(b" \r\n"), Read::Blank));
     }
 
@@ -196,12 +186,5 @@ mod tests {
         let piece = frames.push(&vec![b'x'; MAX_FRAME + 1]);
         assert_eq!(piece.len(), 1);
         assert_eq!(frames.push(b"y\nz\n"), [b"y\n".to_vec(), b"z\n".to_vec()]);
-    }
-
-    #[test]
-    fn a_large_value_leaves_its_shape() {
-        let large =
-            Json::parse(format!(r#"{{"path":"p","content":"{}"}}"#, "x".repeat(5000)).as_bytes()).unwrap().value;
-        assert_eq!(summary(&large).to_canonical().as_str(), r#"{"content":"[5000 bytes left out]","path":"p"}"#);
     }
 }

@@ -4,13 +4,17 @@
 //! be read-only, its reply before the whole call is; what cannot be recorded is not let through unless the operator chose
 //! so. Invariant I2: what goes on goes on byte for byte; a frame is read, never written anew.
 //!
-//! `frame` reads frames, leniently where a server might, so that nothing runs because two parsers disagree. `observer`
-//! knows which calls are under way and records them; `reply` says what becomes of a call. None of them does I/O but for the
+//! `frame` reads frames, leniently where a server might, and `strict` says which of a host's go on, so that nothing runs
+//! because two parsers disagree; `repeats` keeps members of one name apart. `observer` knows which calls are under way and
+//! records them; `reply` says what becomes of a call, `shorten` what is kept of a large one. None of them does I/O but for the
 //! store; the program's `mcp` command moves the bytes.
 
 mod frame;
 mod observer;
+mod repeats;
 mod reply;
+mod shorten;
+mod strict;
 
 pub use frame::Frames;
 pub use observer::{Identity, Observer, Settings, Verdict};

@@ -1,24 +1,28 @@
 //! Which calls are under way between a host and a server, and what is recorded of them.
 
-use super::frame::{self, MAX_FRAME, Read};
-use super::reply::{self, Reply, about, short};
-use crate::entry::{CallLimits, Outcome, ToolCall};
+mod answering;
+mod asking;
+
+use super::frame::MAX_FRAME;
+use crate::entry::{Outcome, ToolCall};
 use crate::host::Clock;
 use crate::json::{Json, Number, Object};
 use crate::owner::Joint;
 use crate::retention::PatientPaths;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use answering::Answered;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Arguments and results of larger frames are recorded as summaries.
-const LARGE: usize = 1 << 20;
 /// JSON-RPC's code for a request that could not be carried out.
 const INTERNAL_ERROR: i64 = -32603;
-/// No more tools' hints are remembered.
-const MOST_TOOLS: usize = 10_000;
+/// No more requests that are no calls, and no more calls that were given up, are remembered until they are answered.
+const MOST_OPEN: usize = 10_000;
+/// How often progress may put the end of a call's time off: so many times the time-out is the most that it gets.
+const MOST_TIMEOUTS: u32 = 10;
 
 /// Who calls, as the operator says; what is not said may be taken from the protocol.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +61,8 @@ pub struct Settings {
     pub read_only: Vec<String>,
     /// Where in arguments and results patients are named.
     pub patients: PatientPaths,
-    /// After this time a call counts as timed out.
+    /// A call counts as timed out after this time without a reply or progress; ten times as long is the most that progress
+    /// gives it.
     pub timeout: Option<Duration>,
     /// Lets calls through that cannot be recorded.
     pub fail_open: bool,
@@ -72,6 +77,7 @@ pub enum Verdict {
     Answer(Vec<u8>),
 }
 
+type Refused = Verdict;
 type Complain = Box<dyn Fn(&str) + Send + Sync>;
 type Reach = Box<dyn Fn() -> Result<Joint> + Send + Sync>;
 
@@ -100,7 +106,16 @@ struct State {
     pending: Vec<Pending>,
     /// Calls whose server asked for more and has not been answered.
     suspended: Vec<Pending>,
+    /// Calls that have an end in the log, without an answer.
+    given_up: VecDeque<Pending>,
+    /// The ids of requests that are no calls.
+    others: VecDeque<Json>,
+    /// Frames that were no JSON-RPC.
     odd: u64,
+    /// Replies that fitted nothing that was open.
+    unmatched: u64,
+    /// How many of both the last entry says.
+    counted: AtomicU64,
     missing: u64,
     host_gone: bool,
     /// The last frame from the host was a piece of one that is too long to be looked at.
@@ -115,13 +130,34 @@ struct Pending {
     begun: Option<u64>,
     /// Nothing of it is recorded, and the operator lets that pass.
     lost: bool,
+    /// The seq of its end, where it was given up.
+    end: Option<u64>,
     notes: Object,
     since: Duration,
+    /// When the server last said that it is being worked on.
+    heard: Duration,
+    /// By what its progress is known.
+    progress: Option<Json>,
     rounds: u64,
     state: Option<Json>,
     task: Option<Json>,
     /// The ids of requests about the task that have no reply yet: its result may come with any of them.
     polls: Vec<Json>,
+    /// The id of the reply that ends it, where it is not the call's own.
+    reply_to: Option<Json>,
+}
+
+impl Pending {
+    fn new(id: Json, call: ToolCall, progress: Option<Json>, now: Duration) -> Pending {
+        let (begun, end, lost, rounds, polls) = (None, None, false, 0, Vec::new());
+        let (since, heard, notes, state, task, reply_to) = (now, now, Object::new(), None, None, None);
+        Pending { id, call, begun, lost, end, notes, since, heard, progress, rounds, state, task, polls, reply_to }
+    }
+
+    /// Whether a reply may no longer be waited for.
+    fn is_late(&self, now: Duration, limit: Duration) -> bool {
+        now.saturating_sub(self.heard) >= limit || now.saturating_sub(self.since) >= limit.saturating_mul(MOST_TIMEOUTS)
+    }
 }
 
 /// What one frame from the host asks for.
@@ -133,6 +169,8 @@ struct Asked {
     cancelled: Vec<(Json, String)>,
     /// Ids of everything in it that wants an answer.
     ids: Vec<Json>,
+    /// Those of them that are no calls.
+    others: Vec<Json>,
     batch: bool,
 }
 
@@ -162,7 +200,7 @@ impl Observer {
     /// Frames from the host, in order: what is to become of each. When this returns, the calls that go on are on the
     /// disk.
     pub fn from_host(&self, frames: &[Vec<u8>]) -> Vec<Verdict> {
-        let asked: Vec<Result<Asked, Verdict>> = frames.iter().map(|frame| self.ask(frame)).collect();
+        let asked: Vec<Result<Asked, Refused>> = frames.iter().map(|frame| self.ask(frame)).collect();
         let calls = |asked: &Asked| -> Vec<ToolCall> { self.to_begin(asked).map(|p| p.call.clone()).collect() };
         let all: Vec<ToolCall> = asked.iter().flatten().flat_map(calls).collect();
         // In one commit, if all goes well. If not, each frame shows for itself what is wrong.
@@ -188,31 +226,76 @@ impl Observer {
 
     /// Frames from the server, in order.
     pub fn from_server(&self, frames: &[Vec<u8>]) -> Vec<Verdict> {
-        let ended: Vec<(Vec<Pending>, bool)> = frames.iter().map(|frame| self.answered(frame)).collect();
+        let answered: Vec<Answered> = frames.iter().map(|frame| self.answered(frame)).collect();
         let ends = |ended: &[Pending]| -> Vec<(Option<u64>, ToolCall)> {
             ended.iter().filter(|p| !p.lost).map(|p| (p.begun, p.call.clone())).collect()
         };
-        let all: Vec<_> = ended.iter().flat_map(|(ended, _)| ends(ended)).collect();
+        let all: Vec<_> = answered.iter().flat_map(|answered| ends(&answered.ended)).collect();
         let together = all.len() > 1 && self.end(all).is_ok();
-        let verdicts = ended.into_iter().map(|(ended, batch)| {
-            let wanted = ends(&ended);
+        let before = match answered.iter().any(|answered| answered.doubtful) {
+            true => self.begin_open(),
+            false => Ok(()),
+        };
+        let verdicts = answered.into_iter().map(|answered| {
+            if let (true, Err((e, ids))) = (answered.doubtful, &before) {
+                return refusal(
+                    ids,
+                    &format!("attestlog: not passed on: a call could not be recorded: {e}"),
+                    ids.len() > 1,
+                );
+            }
+            let wanted = ends(&answered.ended);
             if together || wanted.is_empty() {
                 return Verdict::Forward;
             }
             match self.end(wanted) {
-                Ok(()) => Verdict::Forward,
+                Ok(_) => Verdict::Forward,
                 Err(e) if self.settings.fail_open => {
-                    self.lost(ended.len() as u64, &e);
+                    self.lost(answered.ended.len() as u64, &e);
                     Verdict::Forward
                 }
                 Err(e) => {
                     let message = format!("attestlog: the call was made, but could not be recorded: {e}");
-                    let ids: Vec<Json> = ended.into_iter().map(|p| p.id).collect();
-                    refusal(&ids, &message, batch)
+                    let ids: Vec<Json> = answered.ended.into_iter().map(|p| p.reply_to.unwrap_or(p.id)).collect();
+                    refusal(&ids, &message, answered.batch)
                 }
             }
         });
         verdicts.collect()
+    }
+
+    /// Records open calls of tools that are only recorded at their end, as begun; where that fails and must not, gives their
+    /// ids too.
+    fn begin_open(&self) -> Result<(), (Error, Vec<Json>)> {
+        let mut state = self.state();
+        let is_open = |p: &&mut Pending| p.begun.is_none() && !p.lost;
+        let State { pending, suspended, .. } = &mut *state;
+        let open: Vec<&mut Pending> = pending.iter_mut().chain(suspended).filter(is_open).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let calls: Vec<ToolCall> = open.iter().map(|p| p.call.clone()).collect();
+        let ids = open.iter().map(|p| p.id.clone()).collect();
+        drop(state);
+        // Only this side takes calls away, so they are there when their beginnings are.
+        let begun = match self.begin(calls) {
+            Ok(begun) => begun,
+            Err(e) if self.settings.fail_open => {
+                self.lost(1, &e);
+                return Ok(());
+            }
+            Err(e) => return Err((e, ids)),
+        };
+        let mut state = self.state();
+        let State { pending, suspended, .. } = &mut *state;
+        let mut begun = ids.into_iter().zip(begun);
+        for (id, seq) in &mut begun {
+            let open = pending.iter_mut().chain(suspended.iter_mut()).find(|p| p.id == id && p.begun.is_none());
+            if let Some(open) = open {
+                open.begun = Some(seq);
+            }
+        }
+        Ok(())
     }
 
     /// The host has gone, or told this process to end: what has no answer from now on was given up.
@@ -225,8 +308,7 @@ impl Observer {
         let Some(limit) = self.settings.timeout else { return };
         let now = self.clock.monotonic();
         let mut state = self.state();
-        let late = |p: &mut Pending| now.saturating_sub(p.since) >= limit;
-        let late: Vec<Pending> = state.pending.extract_if(.., late).collect();
+        let late: Vec<Pending> = state.pending.extract_if(.., |p| p.is_late(now, limit)).collect();
         drop(state);
         let message = format!("no reply within {} s", limit.as_secs_f64());
         self.give_up(late, Outcome::Timeout, "timeout", &message);
@@ -240,8 +322,19 @@ impl Observer {
         let suspended = std::mem::take(&mut state.suspended);
         drop(state);
         match gone {
-            true => self.give_up(pending, Outcome::Abandoned, "host_gone", "the host ended before there was a reply"),
+            true => self.give_up(
+                pending,
+                Outcome::Abandoned,
+                "host_gone",
+                "the host ended, and there was no reply with its id",
+            ),
             false => self.give_up(pending, Outcome::ProtocolError, "server_ended", why),
+        }
+        let left = self.uncounted();
+        if left > 0 {
+            let message =
+                format!("{left} frames of the server's since the last call were no messages, or answered nothing");
+            (self.complain)(&message);
         }
         let message = "the server asked for input, and the call was not continued";
         self.give_up(suspended, Outcome::Abandoned, "input_required", message);
@@ -249,6 +342,12 @@ impl Observer {
         if let Some(Err(e)) = joint.map(Joint::close) {
             (self.complain)(&e.to_string());
         }
+    }
+
+    /// How much came since the last entry that would have said so.
+    fn uncounted(&self) -> u64 {
+        let state = self.state();
+        (state.odd + state.unmatched).saturating_sub(state.counted.load(Ordering::Relaxed))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -277,16 +376,18 @@ impl Observer {
     }
 
     fn note(&self, calls: Vec<ToolCall>) -> Result<()> {
-        self.end(calls.into_iter().map(|call| (None, call.outcome(Outcome::Abandoned))).collect())
+        self.end(calls.into_iter().map(|call| (None, call.outcome(Outcome::Abandoned))).collect()).map(drop)
     }
 
-    fn end(&self, ends: Vec<(Option<u64>, ToolCall)>) -> Result<()> {
+    /// Records calls and ends of calls; gives the seqs.
+    fn end(&self, ends: Vec<(Option<u64>, ToolCall)>) -> Result<Vec<u64>> {
         if ends.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        self.joint()?.end_batch(ends)?;
-        self.state().missing = 0;
-        Ok(())
+        let receipts = self.joint()?.end_batch(ends)?;
+        let mut state = self.state();
+        state.missing = 0;
+        Ok(receipts.iter().map(|receipt| receipt.seq).collect())
     }
 
     fn lost(&self, calls: u64, e: &Error) {
@@ -297,8 +398,12 @@ impl Observer {
     fn give_up(&self, calls: Vec<Pending>, outcome: Outcome, kind: &str, why: &str) {
         for mut pending in calls.into_iter().filter(|p| !p.lost) {
             let call = self.finished(&mut pending).typed_error(kind, why).outcome(outcome);
-            if let Err(e) = self.end(vec![(pending.begun, call)]) {
-                (self.complain)(&format!("the end of a call could not be recorded: {e}"));
+            match self.end(vec![(pending.begun, call)]) {
+                Ok(seqs) => {
+                    pending.end = seqs.first().copied();
+                    self.state().remember(pending);
+                }
+                Err(e) => (self.complain)(&format!("the end of a call could not be recorded: {e}")),
             }
         }
     }
@@ -314,315 +419,9 @@ impl Observer {
         // A continuation was begun already, and one of a read-only tool is recorded at its end.
         asked.calls.iter().filter(|p| p.rounds == 0 && !self.is_read_only(&p.call.tool_name))
     }
-
-    /// What a frame from the host asks for, or what becomes of it without more.
-    fn ask(&self, frame: &[u8]) -> Result<Asked, Verdict> {
-        // Not in the head of the `match`: the lock would be held to its end.
-        let piece = self.state().piece(frame);
-        match piece {
-            Some(true) => return Err(self.unreadable("is longer than 256 MiB")),
-            Some(false) if self.settings.fail_open => return Err(Verdict::Forward),
-            Some(false) => return Err(Verdict::Answer(Vec::new())),
-            None if frame::hides(frame) => return Err(self.unreadable("has a line break in its middle")),
-            None => {}
-        }
-        let (value, restated) = match frame::read(frame) {
-            Read::Json { value, restated } => (value, restated),
-            Read::Blank => return Err(Verdict::Forward),
-            Read::Odd => {
-                self.state().odd += 1;
-                return Err(Verdict::Forward);
-            }
-            Read::Unreadable => {
-                return Err(self.unreadable("is no JSON that all read alike (two members of one name, deep nesting)"));
-            }
-        };
-        let mut asked = Asked { batch: matches!(value, Json::Array(_)), ..Asked::default() };
-        let messages = match value {
-            Json::Array(messages) => messages,
-            one => vec![one],
-        };
-        for message in &messages {
-            self.message(message, frame.len(), restated, &mut asked);
-        }
-        Ok(asked)
-    }
-
-    /// Nobody knows what a server would make of it, so none gets it. That it was refused is recorded.
-    fn unreadable(&self, what: &str) -> Verdict {
-        let message = format!("the frame {what}, and may be a tool call");
-        let call = self.describe(&self.state(), "unreadable", &Object::new(), None);
-        let call = call.typed_error("unreadable", message.as_str());
-        let recorded = self.end(vec![(None, call.outcome(Outcome::Denied))]);
-        if self.settings.fail_open {
-            let e = recorded.err().unwrap_or_else(|| Error::invalid(message.as_str()));
-            self.lost(1, &e);
-            return Verdict::Forward;
-        }
-        refusal(&[Json::Null], &format!("attestlog: not forwarded: {message}"), false)
-    }
-
-    fn message(&self, message: &Json, size: usize, restated: bool, asked: &mut Asked) {
-        let Some(method) = message.get("method").and_then(Json::as_str) else { return };
-        let none = Json::Null;
-        let params = message.get("params").unwrap_or(&none);
-        let id = message.get("id").filter(|id| **id != Json::Null).cloned();
-        asked.ids.extend(id.clone());
-        let meta = |name: &str| params.get("_meta").and_then(|m| m.get(&format!("io.modelcontextprotocol/{name}")));
-        let mut state = self.state();
-        if let Some(client) = params.get("clientInfo").or(meta("clientInfo")) {
-            state.client = Some(about(client));
-        }
-        if let Some(version) = params.get("protocolVersion").or(meta("protocolVersion")).and_then(Json::as_str) {
-            state.protocol = Some(short(version));
-        }
-        match method {
-            "notifications/cancelled" => {
-                if let Some(id) = params.get("requestId") {
-                    let reason = params.get("reason").and_then(Json::as_str).unwrap_or("cancelled by the host");
-                    asked.cancelled.push((id.clone(), reason.to_owned()));
-                }
-            }
-            "tasks/result" | "tasks/get" | "tasks/cancel" => {
-                let task = params.get("taskId");
-                let pending = state.pending.iter_mut().find(|p| task.is_some() && p.task.as_ref() == task);
-                if let (Some(pending), Some(id)) = (pending, id) {
-                    pending.polls.push(id);
-                }
-            }
-            "tools/call" => {
-                let name = params.get("name").and_then(Json::as_str).filter(|n| !n.is_empty()).unwrap_or("(no name)");
-                let mut notes = Object::new();
-                if restated {
-                    notes.insert("restated", true);
-                }
-                let Some(id) = id else {
-                    notes.insert("notification", true);
-                    asked.notified.push(self.call(&state, name, params, size, notes));
-                    return;
-                };
-                let call = self.call(&state, name, params, size, notes.clone()).call_id(id_text(&id));
-                let again = params.get("requestState").is_some() || params.get("inputResponses").is_some();
-                // With other arguments it is another call, whatever it says: what is in the log as begun is what runs.
-                let same = |p: &Pending| p.call.tool_name == name && p.call.arguments == call.arguments;
-                let at = |p: &Pending| same(p) && p.state.as_ref() == params.get("requestState");
-                if let Some(at) = state.suspended.iter().position(at).filter(|_| again) {
-                    let mut pending = state.suspended.remove(at);
-                    pending.id = id;
-                    asked.calls.push(pending);
-                    return;
-                }
-                let since = self.clock.monotonic();
-                let (begun, lost, rounds, polls) = (None, false, 0, Vec::new());
-                let (state, task) = (None, None);
-                asked.calls.push(Pending { id, call, begun, lost, notes, since, rounds, state, task, polls });
-            }
-            _ => {}
-        }
-    }
-
-    fn call(&self, state: &State, name: &str, params: &Json, size: usize, mut notes: Object) -> ToolCall {
-        let none = Json::Null;
-        let meta = params.get("_meta").unwrap_or(&none);
-        let mut arguments = params.get("arguments").cloned();
-        if size > LARGE {
-            notes.insert("request_bytes", size as u64);
-            arguments = arguments.as_ref().map(frame::summary);
-        }
-        let named = params.get("arguments");
-        let patients = self.settings.patients.find(name, named, None, &CallLimits::default()).unwrap_or_default();
-        let mut call = self.describe(state, name, &notes, Some(meta)).timestamp(self.clock.now());
-        call.arguments = arguments;
-        patients.into_iter().fold(call, ToolCall::patient)
-    }
-
-    /// A call with everything that is known besides what it was called with.
-    fn describe(&self, state: &State, tool: &str, notes: &Object, meta: Option<&Json>) -> ToolCall {
-        let who = &self.settings.identity;
-        let said = |names: &[&str]| names.iter().find_map(|name| meta?.get(name)?.as_str()).filter(|t| !t.is_empty());
-        let user = who.user.as_deref().or_else(|| said(&["attestlog/user", "user_id", "userId", "enduser.id"]));
-        let conversation = who.conversation.as_deref().or_else(|| {
-            said(&["attestlog/conversation", "conversation_id", "conversationId", "gen_ai.conversation.id"])
-        });
-        let mut call =
-            ToolCall::new(conversation.unwrap_or(&who.default_conversation), user.unwrap_or(&who.default_user), tool);
-        let name = |about: &Option<Json>| about.as_ref()?.get("name")?.as_str().map(str::to_owned);
-        call.agent_id = who.agent.clone().or_else(|| name(&state.client));
-        call.tool_server = who.server.clone().or_else(|| name(&state.server)).or(Some(who.default_server.clone()));
-        (call.model, call.purpose) = (who.model.clone(), who.purpose.clone());
-        call = who.role.iter().fold(call, |call, role| call.role(role.clone()));
-        let mut mcp = notes.clone();
-        let parts = [("client", &state.client), ("server", &state.server)];
-        parts.into_iter().for_each(|(key, part)| drop(part.as_ref().map(|part| mcp.insert(key, part.clone()))));
-        if let Some(version) = &state.protocol {
-            mcp.insert("protocol", version.as_str());
-        }
-        if let Some(hints) = state.hints.get(tool) {
-            mcp.insert("untrusted_hints", hints.clone());
-        }
-        if state.odd > 0 {
-            mcp.insert("unparsed_frames", state.odd);
-        }
-        if self.settings.fail_open {
-            mcp.insert("fail_open", true);
-        }
-        if state.missing > 0 {
-            mcp.insert("unrecorded_calls", state.missing);
-        }
-        call.metadata("mcp", mcp)
-    }
-
-    /// What becomes of a frame from the host whose beginnings were, or were not, recorded.
-    fn go_on(&self, mut asked: Asked, begun: Result<Vec<u64>>) -> Verdict {
-        let error = begun.as_ref().err().map(|e| (e.to_string(), self.settings.fail_open));
-        if let Err(e) = &begun
-            && self.settings.fail_open
-        {
-            self.lost((asked.calls.len() + asked.notified.len()) as u64, e);
-        }
-        if let Some((message, false)) = error {
-            let message = format!("attestlog: the call was not made, because it could not be recorded: {message}");
-            return refusal(&asked.ids, &message, asked.batch);
-        }
-        let lost = begun.is_err();
-        let mut seqs = begun.unwrap_or_default().into_iter();
-        let mut state = self.state();
-        for mut pending in asked.calls.drain(..) {
-            if pending.rounds == 0 && !self.is_read_only(&pending.call.tool_name) {
-                pending.begun = seqs.next();
-                pending.lost = lost;
-            }
-            state.pending.push(pending);
-        }
-        let mut given_up = Vec::new();
-        for (id, reason) in asked.cancelled {
-            let at = state.pending.iter().position(|p| p.id == id);
-            given_up.extend(at.map(|at| (state.pending.remove(at), reason)));
-        }
-        drop(state);
-        for (pending, reason) in given_up {
-            let late = ["timed out", "timeout"].iter().any(|word| reason.to_lowercase().contains(word));
-            let outcome = if late { Outcome::Timeout } else { Outcome::Abandoned };
-            self.give_up(vec![pending], outcome, "cancelled", &reason);
-        }
-        Verdict::Forward
-    }
-
-    /// The calls that a frame from the server ends, with their ends.
-    fn answered(&self, frame: &[u8]) -> (Vec<Pending>, bool) {
-        let value = match frame::read(frame) {
-            Read::Json { value, .. } => value,
-            Read::Blank => return (Vec::new(), false),
-            Read::Odd | Read::Unreadable => {
-                self.state().odd += 1;
-                return (Vec::new(), false);
-            }
-        };
-        let batch = matches!(value, Json::Array(_));
-        let messages = match value {
-            Json::Array(messages) => messages,
-            one => vec![one],
-        };
-        (messages.iter().filter_map(|message| self.answer(message, frame.len())).collect(), batch)
-    }
-
-    fn answer(&self, message: &Json, size: usize) -> Option<Pending> {
-        if message.get("method").is_some() {
-            return None;
-        }
-        let id = message.get("id")?;
-        let mut state = self.state();
-        let result = message.get("result");
-        let Some(at) = state.pending.iter().position(|p| p.id == *id || p.polls.contains(id)) else {
-            state.learn(result?);
-            return None;
-        };
-        state.server = result.and_then(reply::server_of).or_else(|| state.server.take());
-        let mut pending = state.pending.remove(at);
-        pending.polls.retain(|poll| poll != id);
-        let server = state.server.clone();
-        let reply = reply::read(message, pending.task.is_some());
-        match reply {
-            Reply::Asks(asked) => {
-                pending.rounds += 1;
-                pending.state = asked.cloned();
-                state.suspended.push(pending);
-                return None;
-            }
-            Reply::Task(task) => {
-                pending.task = task.cloned().or(pending.task);
-                state.pending.push(pending);
-                return None;
-            }
-            _ => drop(state),
-        }
-        // An error goes to whoever waits for this reply.
-        pending.id = id.clone();
-        if size > LARGE {
-            pending.notes.insert("reply_bytes", size as u64);
-        }
-        if let Some(server) = server {
-            pending.notes.insert("server", server);
-        }
-        let call = self.finished(&mut pending);
-        pending.call = match reply {
-            Reply::Cancelled => call.typed_error("cancelled", "the task was cancelled").outcome(Outcome::Abandoned),
-            Reply::Error(error) => {
-                let text = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| id_text(v), str::to_owned));
-                let code = text("code").unwrap_or_default();
-                let outcome = match code.as_str() {
-                    // What the reference implementations call a request that was not answered in time.
-                    "-32001" => Outcome::Timeout,
-                    "401" | "403" | "-32401" | "-32403" => Outcome::Denied,
-                    _ => Outcome::ProtocolError,
-                };
-                call.typed_error(code, text("message").unwrap_or_default().replace('\0', "\u{2400}")).outcome(outcome)
-            }
-            Reply::Result(result) => {
-                let name = call.tool_name.clone();
-                let seen = reply::content_of(result);
-                let paths = &self.settings.patients;
-                let patients = paths.find(&name, None, Some(&seen), &CallLimits::default()).unwrap_or_default();
-                let call = patients.into_iter().fold(call, ToolCall::patient);
-                call.result(if size > LARGE { frame::summary(result) } else { result.clone() })
-            }
-            _ => {
-                call.typed_error("no_result", "the reply has neither result nor error").outcome(Outcome::ProtocolError)
-            }
-        };
-        Some(pending)
-    }
-
-    /// The call with what is known of it at its end.
-    fn finished(&self, pending: &mut Pending) -> ToolCall {
-        let took = self.clock.monotonic().saturating_sub(pending.since);
-        let mut call = pending.call.clone().duration(took);
-        if pending.rounds > 0 {
-            pending.notes.insert("rounds", pending.rounds + 1);
-        }
-        if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
-            pending.notes.iter().for_each(|(key, value)| drop(mcp.insert(key, value.clone())));
-        }
-        call
-    }
 }
 
 impl State {
-    /// Takes what the server says of itself and of its tools. It is its own word, and recorded as such.
-    fn learn(&mut self, result: &Json) {
-        if let Some(server) = reply::server_of(result) {
-            self.server = Some(server);
-        }
-        if let Some(version) = result.get("protocolVersion").and_then(Json::as_str) {
-            self.protocol = Some(short(version));
-        }
-        for (tool, hints) in reply::hints_of(result) {
-            if self.hints.len() < MOST_TOOLS {
-                self.hints.insert(tool, hints.into());
-            }
-        }
-    }
-
     /// Whether a frame from the host is a piece of one that is too long to be looked at, and whether the first.
     fn piece(&mut self, frame: &[u8]) -> Option<bool> {
         let first = !self.in_pieces;

@@ -50,7 +50,8 @@ pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
 
 /// A result with what its texts say as JSON, where it does not say so itself: what patients are looked for in.
 pub(super) fn content_of(result: &Json) -> Json {
-    let text = || result.get("content")?.as_array()?.iter().find_map(|part| part.get("text")?.as_str());
+    let parts = || result.get("content").or_else(|| result.get("contents"))?.as_array();
+    let text = || parts()?.iter().find_map(|part| part.get("text")?.as_str());
     let inside = || Json::parse(text()?.as_bytes()).ok().map(|parsed| parsed.value);
     match (result, result.get("structuredContent")) {
         (Json::Object(members), None) => {
@@ -62,6 +63,14 @@ pub(super) fn content_of(result: &Json) -> Json {
         }
         _ => result.clone(),
     }
+}
+
+/// The text of a result that is nothing but text, where the server does not say that the tool failed.
+pub(super) fn only_text(result: &Json) -> Option<String> {
+    let parts = result.get("content")?.as_array().filter(|parts| !parts.is_empty())?;
+    let failed = result.get("isError").and_then(Json::as_bool) == Some(true);
+    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
+    texts.filter(|_| !failed && result.get("structuredContent").is_none()).map(|texts| texts.join("\n"))
 }
 
 /// What the server calls itself: in the answer to `initialize`, or, since 2026, in any result's `_meta`.

@@ -1,0 +1,76 @@
+//! What of a Model Context Protocol result was viewed: the record in it, not its envelope.
+
+use crate::json::{Json, Object, Parsed, Path};
+
+/// What the result shows to whoever asked, where it is one of that protocol's: its `structuredContent`; else what its texts
+/// say as JSON, with the places of numbers that were restated; else which types of content there were, and how many of each.
+pub(crate) fn viewed(result: &Json) -> Option<Parsed> {
+    let whole = |value: Json| Some(Parsed { value, ..Parsed::default() });
+    let parts = ["content", "contents"].iter().find_map(|name| result.get(name)?.as_array());
+    if let Some(structured) = result.get("structuredContent").filter(|s| **s != Json::Null) {
+        return whole(structured.clone());
+    }
+    let parts = parts.filter(|parts| !parts.is_empty() && parts.iter().all(is_part))?;
+    let mut said: Vec<Parsed> = parts.iter().filter_map(|part| record(text(part)?)).collect();
+    match said.len() {
+        0 => {}
+        1 => return said.pop(),
+        _ => {
+            let inside = |(i, one): (usize, &Parsed)| {
+                let outer = Path::root().index(i);
+                one.restated.iter().map(|p| p.inside(&outer)).collect::<Vec<_>>()
+            };
+            let restated = said.iter().enumerate().flat_map(inside).collect();
+            let value = said.into_iter().map(|one| one.value).collect::<Vec<_>>().into();
+            return Some(Parsed { value, restated });
+        }
+    }
+    let mut types = Object::new();
+    for part in parts {
+        let name = part.get("type").and_then(Json::as_str).or(part.get("mimeType").and_then(Json::as_str));
+        let name: String = name.unwrap_or("text").chars().take(100).collect();
+        let before = types.get(&name).and_then(Json::as_u64).unwrap_or(0);
+        types.insert(name, before + 1);
+    }
+    whole(types.into())
+}
+
+/// A part of `content` has a type, one of a resource's `contents` an address.
+fn is_part(part: &Json) -> bool {
+    ["type", "uri"].iter().any(|name| part.get(name).and_then(Json::as_str).is_some())
+}
+
+/// The text of a part, also of a resource that is embedded in it.
+fn text(part: &Json) -> Option<&str> {
+    part.get("text").or_else(|| part.get("resource")?.get("text"))?.as_str()
+}
+
+/// An object or a list that the text is.
+fn record(text: &str) -> Option<Parsed> {
+    let text = text.trim();
+    text.starts_with(['{', '[']).then(|| Json::parse(text.as_bytes()).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_is_viewed_and_not_the_envelope() {
+        let seen = |text: &str| {
+            let result = Json::parse(text.as_bytes()).unwrap().value;
+            viewed(&result).map(|v| v.value.to_canonical().as_str().to_owned())
+        };
+        let is = |text: &str, expected: &str| assert_eq!(seen(text).as_deref(), Some(expected), "{text}");
+        is(r#"{"content":[],"structuredContent":{"name":"A"},"isError":false}"#, r#"{"name":"A"}"#);
+        is(r#"{"content":[{"type":"text","text":"{\"id\":1}"}]}"#, r#"{"id":1}"#);
+        is(r#"{"content":[{"type":"text","text":"[1]"},{"type":"text","text":"{}"}]}"#, "[[1],{}]");
+        is(r#"{"content":[{"type":"text","text":"x"},{"type":"image","data":""}]}"#, r#"{"image":1,"text":1}"#);
+        is(r#"{"contents":[{"uri":"patient://P-1","text":"{\"id\":2}"}]}"#, r#"{"id":2}"#);
+        let number = r#"{"content":[{"type":"text","text":"{\"n\":12345678901234567890}"}]}"#;
+        let restated = viewed(&Json::parse(number.as_bytes()).unwrap().value).unwrap().restated;
+        assert_eq!(restated[0].to_string(), "n");
+        assert_eq!(seen(r#"{"content":"x"}"#), None);
+        assert_eq!(seen(r#"{"content":[{"id":1}]}"#), None, "somebody's own member");
+    }
+}
