@@ -396,8 +396,8 @@ impl Shared {
             let (by, id) = row.stored()?;
             let row = super::tables::get_bytes(&subjects, id.value())?.and_then(|row| codec::decode::<Row>(&row).ok());
             let found = |own: &str| tags.get(own).stored().ok().flatten().is_some_and(|to| to.value() == id.value());
-            // One that is not found by its own people was named above.
-            if row.map(|row| tag(&row.members)).is_none_or(|own| own != by.value() && found(&own)) {
+            // One that is gone or is not found by its own people is named elsewhere.
+            if row.map(|row| tag(&row.members)).is_some_and(|own| own != by.value() && found(&own)) {
                 see(id.value(), Some("it is found by people whose it is not"));
             }
         }
