@@ -169,11 +169,12 @@ pub(crate) fn may_be_secret(key: &str) -> bool {
         None => return false,
     };
     let mut place = 0;
+    let table: &[bool] = &BEGINNINGS;
     let mut begins = || {
         let bytes = key.as_bytes();
         bytes[bytes.len().saturating_sub(SPAN)..].iter().filter(|&&b| Class::of(b) != Class::Gap).any(|&b| {
             place = letter(place, b);
-            BEGINNINGS.get(place).copied().unwrap_or(true)
+            table.get(place).copied().unwrap_or(true)
         })
     };
     ends || begins()

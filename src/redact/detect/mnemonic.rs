@@ -12,19 +12,21 @@ static WORDS: LazyLock<HashSet<&'static [u8]>> =
 /// The fewest words of a phrase, and the fewest bytes that they take.
 const FEWEST: usize = 12;
 const SHORTEST: usize = FEWEST * 3 + FEWEST - 1;
+/// How far apart words are looked up: each phrase has one of these places before its last word.
+const STEP: usize = SHORTEST - 12;
 
 pub(super) fn is_word(word: &str) -> bool {
     WORDS.contains(word.as_bytes())
 }
 
-/// Phrases in words of small letters with a space, a comma or a line's end between. One word in each stretch of half the
-/// shortest length is looked up; only from one that is in the list the text is read in both directions.
+/// Phrases in words of small letters with a space, a comma or a line's end between. One word in each stretch shorter than
+/// a phrase is looked up; only from one that is in the list the text is read in both directions.
 pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
-    let mut at = SHORTEST / 2;
+    let mut at = STEP;
     let mut done = 0;
     while at < bytes.len() {
-        let next = at + SHORTEST / 2;
+        let next = at + STEP;
         let word = word_around(bytes, at, done);
         match word.filter(|&(start, end)| WORDS.contains(&bytes[start..end])) {
             None => at = next,
