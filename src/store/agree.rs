@@ -27,7 +27,7 @@ impl Snapshot {
     }
 
     /// Looks up rows that a walk through their table meets, as answers do, and tells of the first in each table that is
-    /// not found as it was met. Of large tables not each row: that would take as long as the rest of a verification.
+    /// not found as it was met. Of large tables not each row: a row takes several look-ups.
     pub(crate) fn check_lookups(&self, found: &mut dyn FnMut(Flaw)) -> Result<u64> {
         let mut lookups = Lookups { txn: self.transaction(), found, rows: 0 };
         tables::each(&mut lookups)?;
