@@ -46,7 +46,7 @@ fn members_of_the_wrong_kind() {
     refused(with(r#""turn_number":"7""#), "turn_number");
     refused(with(r#""duration_ms":"fast""#), "duration_ms");
     refused(with(r#""duration_ms":-5"#), "duration_ms");
-    refused(with(r#""patient_id":7"#), "patient_id");
+    refused(with(r#""patient_id":true"#), "patient_id");
     refused(with(r#""session_metadata":[]"#), "session_metadata");
     refused(with(r#""call_trigger":"whim""#), "user_request, proactive, retry, follow_up, system");
 }

@@ -29,7 +29,7 @@ fn assert_clean(what: &str, env: &str) {
     assert!(!env.contains("correct horse"), "{what}");
 }
 
-/// `attestlog mcp st -- sh -c env` printed the key and the passphrase: every MCP server could open, read and sign the store.
+/// `attestlog mcp st -- sh -c env` printed the key and the passphrase. Every MCP server could open, read and sign the store.
 #[test]
 fn the_server_of_mcp_inherits_no_secret() {
     let (place, secrets) = secret_place();

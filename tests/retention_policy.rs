@@ -283,7 +283,7 @@ fn patients_are_found_where_the_paths_lead() {
         paths.find(tool, Some(&json(arguments)), Some(&json(result)), &CallLimits::default()).unwrap().join(" ")
     };
     assert_eq!(find("other", r#"{"patient_id":"P-1","subject":"P-9"}"#, "{}"), "P-1");
-    assert_eq!(find("other", r#"{"patient_id":[17,"P-2","P-2",null,{"id":"x"},["y"],""]}"#, "{}"), "17 P-2");
+    assert_eq!(find("other", r#"{"patient_id":[17,"P-2","P-2",null,{"id":"x"},["y"],""]}"#, "{}"), "17 P-2 x");
     assert_eq!(find("other", r#"{"patient_id":null}"#, "{}"), "");
     assert_eq!(find("other", "[1]", "[2]"), "");
     assert_eq!(
@@ -295,7 +295,7 @@ fn patients_are_found_where_the_paths_lead() {
         "A B C D"
     );
     assert_eq!(find("get_x", "{}", r#"{"by_id":{"k":"V","l":7}}"#), "7 V");
-    assert_eq!(find("list", r#"{"odd [*] key":["Z"]}"#, r#"["X",{"id":"no"}]"#), "X Z");
+    assert_eq!(find("list", r#"{"odd [*] key":["Z"]}"#, r#"["X",{"id":"no"}]"#), "X Z no");
     assert_eq!(paths.find("get_x", None, None, &CallLimits::default()).unwrap().len(), 0);
 
     let many = json(&format!("{{\"patient_id\":{:?}}}", (0..10_001).collect::<Vec<_>>()));

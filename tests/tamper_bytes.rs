@@ -47,7 +47,8 @@ impl Subject {
 
     fn answers(&self) -> String {
         let log = self.open(99, self.bytes.clone()).unwrap();
-        assert!(log.verify(&self.verify).unwrap().ok());
+        let found = log.verify(&self.verify).unwrap();
+        assert!(found.ok(), "{:?}", found.findings);
         answers(&log).unwrap()
     }
 

@@ -193,12 +193,12 @@ impl AnchorQueue {
         waiting.map(|s| s.retry_at.unwrap_or(Timestamp::MIN)).min()
     }
 
-    /// Drops what cannot be, of a log of which `signed` entries are signed, at `now`: a success or a debt beyond what was
-    /// signed, a success in the future. Gives the names of the anchors of which something was dropped.
-    pub(crate) fn bound(&mut self, signed: u64, now: Timestamp) -> Vec<String> {
+    /// Drops what cannot be, of a log of which `signed` entries are signed and nothing happened after `latest`: a success or a
+    /// debt beyond what was signed, a success after that. Gives the names of the anchors of which something was dropped.
+    pub(crate) fn bound(&mut self, signed: u64, latest: Timestamp) -> Vec<String> {
         let mut dropped = Vec::new();
         for (name, status) in &mut self.anchors {
-            let success = status.last_success.filter(|success| success.size <= signed && success.at <= now);
+            let success = status.last_success.filter(|success| success.size <= signed && success.at <= latest);
             let owed = status.owed.filter(|owed| *owed <= signed);
             if (success, owed) != (status.last_success, status.owed) {
                 (status.last_success, status.owed) = (success, owed);

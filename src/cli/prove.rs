@@ -55,7 +55,8 @@ pub struct ProveArgs {
     /// Let the proof name the neighbours in the index where it must: other users, patients, conversations and their entries
     #[arg(long, requires = "complete")]
     neighbours: bool,
-    /// Prove it at the newest checkpoint that was signed: nothing is written and no key is needed, and what was recorded since
+    /// Prove it at the newest checkpoint that was signed: nothing is written, no key is needed (but for --complete, whose
+    /// pseudonyms it makes), and what was recorded since
     /// is left out. Of --complete, what the index below that checkpoint does not have must be shown whole (--neighbours)
     #[arg(long, conflicts_with = "reveal")]
     at_checkpoint: bool,

@@ -276,7 +276,7 @@ impl Reader<'_> {
                     self.at += 1;
                     return Object::from_members(members).map(Json::Object).map_err(|key| {
                         self.at = start;
-                        self.error(format!("the key {:?} stands twice in the object", clip(&key)))
+                        self.error(format!("the name {:?} stands twice in the object", clip(&key)))
                     });
                 }
                 _ => return Err(self.error("',' or '}' should stand here")),

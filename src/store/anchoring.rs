@@ -19,7 +19,7 @@ use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, R
 use crate::host::Clock;
 use crate::json::Json;
 use crate::note::SignedCheckpoint;
-use crate::{Error, ErrorKind, Hash, Result, merkle};
+use crate::{Error, ErrorKind, Hash, Result, Timestamp, merkle};
 use redb::ReadableDatabase;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -237,6 +237,7 @@ impl Shared {
         let anchoring = &self.anchoring;
         let backoff = anchoring.options.backoff;
         let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
+        let latest = self.latest(self.core().state.last_recorded_at);
         let owing = {
             let mut state = anchoring.lock();
             state.store = Arc::downgrade(self);
@@ -244,7 +245,7 @@ impl Shared {
             // What cannot be read is owed anew.
             let queue = stored.and_then(|json| AnchorQueue::from_json(&json, backoff).ok());
             state.queue = queue.unwrap_or_else(|| AnchorQueue::new(backoff));
-            state.queue.bound(signed, self.clock.now());
+            state.queue.bound(signed, latest);
             for anchor in &anchoring.options.anchors {
                 state.queue.add(&anchor.name())?;
             }
@@ -364,6 +365,13 @@ impl Shared {
         Ok(tables::get_bytes(&snapshot.table(tables::META)?, KEY)?.is_some())
     }
 
+    /// The latest time at which anything can have happened to the store: clocks of machines differ, and are set back, but by
+    /// no more than expiry allows for.
+    fn latest(&self, last_recorded_at: i64) -> Timestamp {
+        let bound = self.policies().set.retention.clock_bound();
+        self.clock.now().max(Timestamp::from_nanos(last_recorded_at)).plus(bound)
+    }
+
     /// Says what is wrong with the row of what is owed.
     pub(crate) fn check_owed(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
         let Some(row) = tables::get_bytes(&snapshot.table(tables::META)?, KEY)? else { return Ok(Vec::new()) };
@@ -379,7 +387,8 @@ impl Shared {
         match AnchorQueue::from_json(&json, Backoff::default()) {
             Err(e) => wrong.push(e.to_string()),
             Ok(mut queue) => {
-                let dropped = queue.bound(snapshot.newest_signed(snapshot.state.size)?, self.clock.now());
+                let latest = self.latest(snapshot.state.last_recorded_at);
+                let dropped = queue.bound(snapshot.newest_signed(snapshot.state.size)?, latest);
                 let what = "is said to have taken, or to be owed, what was not signed yet, or in the future";
                 wrong.extend(dropped.iter().map(|name| format!("the anchor {name:?} {what}")));
             }

@@ -181,7 +181,7 @@ fn what_the_file_says_of_a_table_is_changed() {
     };
     const OTHER: TableDefinition<'_, u64, u64> = TableDefinition::new("zones2");
     named(&through_redb(&|txn| drop(txn.open_table(OTHER).unwrap())), "zones2", "a further table");
-    const MARKS: TableDefinition<'_, &str, u64> = TableDefinition::new("marks");
+    const MARKS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
     named(&through_redb(&|txn| assert!(txn.delete_table(MARKS).unwrap())), "marks", "a table less");
     let database = redb::Builder::new().create_with_backend(Disk::of(bytes.clone())).unwrap();
     assert!(database.begin_read().unwrap().open_table(MARKS).is_ok());

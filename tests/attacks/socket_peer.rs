@@ -89,8 +89,8 @@ const HELLO: &[u8] = &[0, 2];
 const PROVE: u8 = 1;
 const RECORD: u8 = 2;
 const RUN: u8 = 3;
-const FAILED: u8 = 2;
-const EXIT: u8 = 7;
+const FAILED: u8 = 3;
+const EXIT: u8 = 8;
 
 fn text(out: &mut Vec<u8>, text: &str) {
     let length = text.len();

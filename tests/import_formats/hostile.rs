@@ -17,7 +17,7 @@ fn what_is_no_transcript_is_refused_with_its_place() {
         (r#"{"messages":[{"content":""}]}"#, "messages[0]: role is missing"),
         (r#"{"messages":[{"role":7}]}"#, "messages[0].role: must be a string, not a number"),
         (r#"[{"role":"robot","content":""}]"#, "[0]: the role \"robot\" is none of "),
-        (r#"{"messages":[],"messages":[]}"#, "the key \"messages\" stands twice"),
+        (r#"{"messages":[],"messages":[]}"#, "the name \"messages\" stands twice"),
         (&nested, "nested deeper than the limit of 128 levels"),
         ("{\"messages\":[]}\n{\"messages\":[]}\n[]", "line 3: must be an object, not an array"),
     ];

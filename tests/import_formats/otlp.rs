@@ -158,7 +158,7 @@ fn spans_that_are_no_tools_are_passed_over_and_bad_ones_refused() {
         (json!({"intValue": 1.5}), "intValue: is no attribute's value"),
         (json!({"stringValue": "a", "intValue": 1}), "must have one value, not several"),
         (json!("bare"), "attributes[2].value: must be an attribute's value, an object"),
-        (json!({"kvlistValue": {"values": [{"key": "a"}, {"key": "a"}]}}), "the key \"a\" stands twice"),
+        (json!({"kvlistValue": {"values": [{"key": "a"}, {"key": "a"}]}}), "the name \"a\" stands twice"),
     ] {
         let mut bad = tool.clone();
         let attribute = json!({"key": "gen_ai.tool.call.arguments", "value": value});

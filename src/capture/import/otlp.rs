@@ -463,7 +463,7 @@ fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json>
                     None => Json::Null,
                 };
                 if object.insert(key, value).is_some() {
-                    return Err(member.error(format!("the key {:?} stands twice", super::clip(key))));
+                    return Err(member.error(format!("the name {:?} stands twice", super::clip(key))));
                 }
             }
             Ok(Json::Object(object))

@@ -8,6 +8,7 @@
 use super::frame::{self, Read};
 use super::repeats::Steps;
 use crate::json::{Json, Object, Path};
+use crate::redact::normal;
 
 /// The members of a message.
 const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
@@ -135,6 +136,10 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
     }
     match (METHODS.contains(&method.as_str()), params.get("name")) {
         (true, Some(Json::String(name))) if odd(name) => Err("names a tool with what cannot be kept".to_owned()),
+        // Recorded under its normal form, it could be another tool than the server's.
+        (true, Some(Json::String(name))) if normal(name) != name.as_str() => {
+            Err("names a tool with blanks around it, or with characters that nobody sees".to_owned())
+        }
         (true, Some(name)) if !matches!(name, Json::String(_) | Json::Null) => {
             Err("names a tool by something that is no text".to_owned())
         }

@@ -299,6 +299,17 @@ fn is_of_something_else(line: &str) -> bool {
 }
 
 /// The topics of whole words in `line`, in order.
+/// Whether a word that people and programs use alike is a name in code, by what stands behind it.
+fn is_code(word: &str, after: &str) -> bool {
+    const COMMON: [&str; 16] = [
+        "text", "message", "messages", "call", "calls", "called", "contact", "reach", "ring", "cell", "handy",
+        "portable", "home", "work", "office", "desk",
+    ];
+    let after = after.trim_start_matches(' ');
+    let member = after.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+    COMMON.iter().any(|common| common.eq_ignore_ascii_case(word)) && (member || after.starts_with(['(', '[', '=']))
+}
+
 fn topics(line: &str) -> impl Iterator<Item = Topic> {
     AUTOMATON.iter().flat_map(move |(automaton, topics)| {
         automaton.find_iter(line).filter_map(move |m| {
@@ -307,7 +318,10 @@ fn topics(line: &str) -> impl Iterator<Item = Topic> {
             let ends = line.get(m.end()..).and_then(|t| t.chars().next()).is_none_or(|c| !word(c));
             // Nothing separates words in Chinese and Japanese.
             let joined = line.get(m.range()).and_then(|w| w.chars().next()).is_some_and(|c| c >= '\u{2e80}');
-            (starts && ends || joined).then(|| topics.get(m.pattern().as_usize()).copied()).flatten()
+            let topic = topics.get(m.pattern().as_usize()).copied();
+            // `text.is_key(b"12345678")`, `let text = *b"0000"`: a name in code, not a word.
+            let named = topic == Some(Topic::Phone) && ends && is_code(line.get(m.range())?, line.get(m.end()..)?);
+            (starts && ends && !named || joined).then_some(topic).flatten()
         })
     })
 }

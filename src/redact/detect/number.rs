@@ -116,8 +116,10 @@ impl Run<'_> {
         let letter = |c: char| c == '_' || c.is_alphanumeric() && c < '\u{2e80}';
         let near = || super::tail(self.text, from, 4).chars().next_back().is_some_and(letter);
         self.touched = lead.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_' || !b.is_ascii() && near());
-        self.glued =
-            self.touched || matches!(lead, Some(b'-' | b'.' | b'#')) && second.is_some_and(|b| b.is_ascii_alphabetic());
+        self.glued = self.touched
+            || matches!(lead, Some(b'-' | b'.' | b'#')) && second.is_some_and(|b| b.is_ascii_alphabetic())
+            // `index 3280a495e9..0086894591`.
+            || lead == Some(b'.') && second == Some(b'.');
         self.plus =
             lead == Some(b'+') && second.is_none_or(|b| !is_word(b)) || lead == Some(b'(') && second == Some(b'+');
         self.groups.clear();
