@@ -52,6 +52,22 @@ fn every_form_of_a_report_marks_times_that_the_logs_clock_does_not_bear_out() {
     assert!(ocsf.contains(r#""claimed_time":"recorded_later""#) && ocsf.contains(r#""recorded_at":"#), "{ocsf}");
 }
 
+/// Calls that named a time of next year were in no accounting of disclosures, which ends where it is made, and in no report of the
+/// month in which they were recorded: "0 disclosures by 0 users", verified.
+#[test]
+fn nobody_leaves_a_report_by_claiming_another_time() {
+    let place = claims();
+    let report = place.run(&["report", "disclosures", "s", "--patient", "P-1", "--format", "json"]).json();
+    assert_eq!(report.get("total_accesses").and_then(Json::as_u64), Some(2));
+    let now = attestlog::Clock::now(&attestlog::SystemClock::default());
+    // Also where the day ends in between.
+    let today = &now.minus(HOUR).to_string()[..10];
+    let args = ["report", "access", "s", "--patient", "P-1", "--format", "json", "--since", today];
+    let report = place.run(&args).json();
+    assert_eq!(report.get("total_accesses").and_then(Json::as_u64), Some(2));
+    assert_eq!(report.get("recorded_later").and_then(Json::as_u64), Some(1));
+}
+
 #[test]
 fn how_far_apart_times_may_lie_is_configurable() {
     let place = claims();

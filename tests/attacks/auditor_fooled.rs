@@ -1,15 +1,13 @@
 //! Somebody who hands an auditor a proof or a folder that says more than it shows.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod completeness;
 
+use super::common::{Place, Ran};
 use super::store_common::clock;
 use attestlog::json::{Json, Limits};
 use attestlog::note::SignedCheckpoint;
 use attestlog::proof::{Checked, Proof, Proven, Standing};
 use attestlog::{AuditLog, Field, ManualClock, Neighbours, Options, SeededRandom, ToolCall};
-use common::{Place, Ran};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -226,7 +224,7 @@ fn a_folder_of_somebody_else_s_runs_nothing() {
 /// What a script sees of it: the exit code, with the key and the succession that it has.
 #[test]
 fn a_closed_epoch_is_exit_code_1_until_it_is_shown_that_the_log_went_on() {
-    let call = common::call("c", "u", "look", r#""patient_id":"P-1""#);
+    let call = super::common::call("c", "u", "look", r#""patient_id":"P-1""#);
     let place = Place::with_lines(&call);
     let key = place.run(&["keys", "show", "s"]).ok().lines().next().unwrap().to_owned();
     place.write("proof", place.run(&["prove", "s", "2"]).ok());
@@ -239,7 +237,7 @@ fn a_closed_epoch_is_exit_code_1_until_it_is_shown_that_the_log_went_on() {
     };
     let shown = check(&[]).code(1).out;
     assert!(shown.contains("NOT PROVEN") && shown.contains("IS CLOSED") && !shown.contains("valid"), "{shown}");
-    assert_eq!(member(&common::json(&check(&["--json"]).code(1).out), "ok"), &Json::Bool(false));
+    assert_eq!(member(&super::common::json(&check(&["--json"]).code(1).out), "ok"), &Json::Bool(false));
     // The proof itself has the checkpoint that the log is to extend.
     place.write("later", place.run(&["prove", "s", "--consistent-with", "proof"]).ok());
     assert!(check(&["--extended-by", "later"]).ok().contains("went on from there"));

@@ -1,11 +1,10 @@
 //! An MCP server or host that says what the proxy does not expect.
 #![cfg(all(unix, feature = "cli"))]
 
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../mcp_common/mod.rs"]
 mod mcp_common;
 
+use super::common;
 use common::{Place, json};
 use mcp_common::{Host, call, ends, lines, text};
 

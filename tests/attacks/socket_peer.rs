@@ -1,10 +1,7 @@
 //! Another process of the same user at the owner's socket.
 #![cfg(all(unix, feature = "cli"))]
 
-#[path = "../common/mod.rs"]
-mod common;
-
-use common::*;
+use super::common::*;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

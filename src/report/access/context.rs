@@ -2,7 +2,7 @@
 
 use crate::report::text::shortened;
 use crate::restored::Restored;
-use crate::{CLAIMED_TIME_BOUND, Error, Result, Timestamp};
+use crate::{CLAIMED_TIME_BOUND, Call, Entry, Error, Result, Timestamp};
 use chrono::Months;
 use std::time::Duration;
 
@@ -169,7 +169,15 @@ impl Context {
         self
     }
 
-    pub(super) fn covers(&self, at: Timestamp) -> bool {
+    /// Whether an access belongs in the report: by the time that its caller claims, or, where that is one of the times that
+    /// are marked, by the time at which it was recorded. Nobody leaves a report by claiming another time. What comes from a
+    /// recording was recorded long after it happened, and goes by its own time.
+    pub(super) fn includes(&self, entry: &Entry, call: &Call) -> bool {
+        let marked = !call.backfilled && entry.claimed_time(self.claimed_time_bound).is_some();
+        self.covers(call.timestamp) || marked && self.covers(entry.body.recorded_at)
+    }
+
+    fn covers(&self, at: Timestamp) -> bool {
         self.start.is_none_or(|start| start <= at) && self.end.is_none_or(|end| at < end)
     }
 

@@ -113,7 +113,7 @@ impl AccessReportBuilder {
             row.finish(Access::of(entry, call, &self.context), entry.seq);
             return;
         }
-        if !self.context.covers(call.timestamp) {
+        if !self.context.includes(entry, call) {
             return;
         }
         if call.phase == Phase::Begun {
