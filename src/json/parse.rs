@@ -16,7 +16,7 @@ pub struct Limits {
     /// How many bytes the text may have.
     pub bytes: usize,
     /// How many values it may hold, in each other and beside each other: a value of two bytes takes some forty in memory. A number
-    /// that has to be restated counts as [`RESTATED`], because its place is kept.
+    /// that has to be restated counts as eight, because its place is kept.
     pub values: usize,
 }
 
