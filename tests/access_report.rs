@@ -30,7 +30,10 @@ fn every_form_tells_the_same_story() {
         call(2, r#"{"outcome":"denied","user_id":"billing_7","session_metadata":{"user_role":"clerk"}}"#),
         call(3, r#"{"emergency":true,"user_id":"dr_jones","purpose":"case-review"}"#),
         begun_and_finished(4, 9).0,
-        call(5, r#"{"timestamp":"2026-04-01T00:00:00Z","recorded_at":"2026-04-01T00:00:00.500Z","user_id":"too_late"}"#),
+        call(
+            5,
+            r#"{"timestamp":"2026-04-01T00:00:00Z","recorded_at":"2026-04-01T00:00:00.500Z","user_id":"too_late"}"#,
+        ),
         own(6, "alert", "{}"),
     ];
     let report = AccessReport::of(context, &entries);
