@@ -192,8 +192,8 @@ fn no_keys() -> Error {
 
 fn changed(id: &str) -> Error {
     Error::damaged(format!(
-        "the key {id} of sealed values, whose it is or which master key it names was changed in the file (or the key file is an older \
-         copy): nothing is shown or destroyed by it; see what else was changed (attestlog verify), and restore a backup"
+        "the key {id} of sealed values, whose it is or which master key it names was changed in the file (or the key file is \
+         an older copy): nothing is shown or destroyed by it; see what else was changed (attestlog verify), and restore a backup"
     ))
 }
 
@@ -398,7 +398,8 @@ impl Shared {
                 id,
                 match (found, opens) {
                     (_, false) => Some(
-                        "it, whose it is, or the master key that it names, is not what was written: no master key of the key file opens it",
+                        "it, whose it is, or the master key that it names, is not what was written: no master key of the key \
+                         file opens it",
                     ),
                     (false, _) => Some("it is not found by the people whose it is"),
                     (true, true) => None,
