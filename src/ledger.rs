@@ -41,6 +41,9 @@ pub(crate) struct Ledger {
     pub opened_without_key: bool,
     /// Emergency grants that were neither closed nor said to have run out, by the seq of their entry.
     pub open_grants: BTreeMap<u64, OpenGrant>,
+    /// Master keys under which keys of sealed values lay when the log was made out of a copy, and which the key file did not
+    /// hold any more: each with the seq of the entry that says so.
+    pub masters_gone: Vec<(u64, String)>,
 }
 
 /// What a store's own entries may say wrongly: an entry whose particulars contradict those before it.
@@ -112,7 +115,13 @@ impl Ledger {
         Ledger::wants_purgeable(kind)
             || matches!(
                 kind,
-                Kind::Genesis | Kind::Policy | Kind::HoldPlaced | Kind::HoldReleased | Kind::Key | Kind::Purge
+                Kind::Genesis
+                    | Kind::Policy
+                    | Kind::HoldPlaced
+                    | Kind::HoldReleased
+                    | Kind::Key
+                    | Kind::Purge
+                    | Kind::Restore
             )
     }
 
@@ -168,6 +177,10 @@ impl Ledger {
                     }
                     succession.push(rotation).map_err(invalid)?;
                 }
+            }
+            Kind::Restore => {
+                let gone = detail.get("master_keys_gone").and_then(Json::as_array).unwrap_or_default();
+                self.masters_gone.extend(gone.iter().filter_map(Json::as_str).map(|id| (seq, id.to_owned())));
             }
             Kind::BreakGlassOpened => {
                 self.open_grants.insert(seq, OpenGrant::from_json(detail)?);

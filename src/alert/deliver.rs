@@ -9,7 +9,7 @@ use super::listing::Alert;
 use crate::anchor::Backoff;
 use crate::anchor::process::Program;
 use crate::entry::Kind;
-use crate::store::Move;
+use crate::store::{Move, guarded};
 use crate::{AuditLog, Error, ErrorKind, Query, Result};
 use std::ffi::OsString;
 use std::fmt;
@@ -242,6 +242,10 @@ impl Delivery {
 
     /// Delivers what is owed, until something fails.
     pub(super) fn pump(&mut self, log: &AuditLog, backoff: Backoff) -> Result<Pumped> {
+        guarded(|| self.deliver_owed(log, backoff))
+    }
+
+    fn deliver_owed(&mut self, log: &AuditLog, backoff: Backoff) -> Result<Pumped> {
         let from = self.begin(log)?;
         let now = log.shared().clock.monotonic();
         if self.retry_at.is_some_and(|at| now < at) {

@@ -15,7 +15,7 @@ use crate::json::{Json, Object};
 use crate::policy::Policies;
 use crate::query::{backwards, earliest};
 use crate::retention::{DIGEST, MANY};
-use crate::store::{Move, Own, Snapshot, TAMPERING};
+use crate::store::{Move, Own, Snapshot, TAMPERING, guarded};
 use crate::{
     AuditLog, Entry, Error, ErrorKind, Finding, FindingKind, Hash, Query, Result, Timestamp, Verification,
     VerifyOptions,
@@ -220,6 +220,10 @@ impl AlertEngine {
 
     /// Looks at what became durable, as long as `go_on` says so.
     pub(super) fn evaluate(&mut self, run: &mut Run, go_on: &dyn Fn() -> bool) -> Result<()> {
+        guarded(|| self.evaluate_all(run, go_on))
+    }
+
+    fn evaluate_all(&mut self, run: &mut Run, go_on: &dyn Fn() -> bool) -> Result<()> {
         self.log.shared().write_expiries()?;
         // What is half done when something fails is made anew.
         let mut state = match self.state.take() {
@@ -268,7 +272,7 @@ impl AlertEngine {
     pub(super) fn persist(&mut self) -> Result<()> {
         match &mut self.state {
             Some(state) if state.marked != Some(state.next) => {
-                state.commit(&self.log, &self.rules, Vec::new()).map(drop)
+                guarded(|| state.commit(&self.log, &self.rules, Vec::new())).map(drop)
             }
             _ => Ok(()),
         }

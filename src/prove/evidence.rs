@@ -8,7 +8,7 @@ use crate::json::{Json, Object};
 use crate::merkle::Nodes;
 use crate::note::SignedCheckpoint;
 use crate::retention::{PurgeRecord, SeqSet};
-use crate::store::Snapshot;
+use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Error, ErrorKind, Result, Verification, VerifyOptions};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -92,46 +92,50 @@ impl AuditLog {
 
     /// The purges of the first `size` entries, each with what its entry says and the exact set.
     fn purges_before(&self, size: u64) -> Result<Vec<(u64, PurgeRecord, SeqSet)>> {
-        let snapshot = self.snapshot()?;
-        let ledger = self.shared().ledger();
-        let purges = ledger.purges.iter().filter(|(seq, _)| *seq < size).map(|(seq, record)| {
-            let lost =
-                || Error::damaged(format!("what the purge of entry {seq} took is not known; `verify` says more"));
-            Ok((*seq, record.clone(), snapshot.purged_by(*seq)?.ok_or_else(lost)?))
-        });
-        purges.collect()
+        guarded(|| {
+            let snapshot = self.snapshot()?;
+            let ledger = self.shared().ledger();
+            let purges = ledger.purges.iter().filter(|(seq, _)| *seq < size).map(|(seq, record)| {
+                let lost =
+                    || Error::damaged(format!("what the purge of entry {seq} took is not known; `verify` says more"));
+                Ok((*seq, record.clone(), snapshot.purged_by(*seq)?.ok_or_else(lost)?))
+            });
+            purges.collect()
+        })
     }
 
     fn write_rows(&self, out: &mut dyn Write, size: u64, gone: &SeqSet) -> Result<()> {
-        let mut at = 0;
-        let mut missing = None;
-        while at < size {
-            let snapshot = self.snapshot()?;
-            if self.shared().ledger().purges.iter().any(|(seq, _)| *seq >= size) {
-                let message = format!(
-                    "entries were purged after the checkpoint of {size} entries, which cannot say so: write the evidence of a \
+        guarded(|| {
+            let mut at = 0;
+            let mut missing = None;
+            while at < size {
+                let snapshot = self.snapshot()?;
+                if self.shared().ledger().purges.iter().any(|(seq, _)| *seq >= size) {
+                    let message = format!(
+                        "entries were purged after the checkpoint of {size} entries, which cannot say so: write the evidence of a \
                      newer checkpoint"
-                );
-                return Err(Error::new(ErrorKind::Conflict, message));
-            }
-            let end = size.min(at + RENEW);
-            for seq in at..end {
-                let Some(found) = snapshot.find(seq)? else {
-                    missing.get_or_insert(seq);
-                    continue;
-                };
-                if let Some(first) = missing.take() {
-                    write_gap(out, &snapshot, first, seq, gone)?;
+                    );
+                    return Err(Error::new(ErrorKind::Conflict, message));
                 }
-                out.write_all(found.line().as_bytes())?;
-                out.write_all(b"\n")?;
+                let end = size.min(at + RENEW);
+                for seq in at..end {
+                    let Some(found) = snapshot.find(seq)? else {
+                        missing.get_or_insert(seq);
+                        continue;
+                    };
+                    if let Some(first) = missing.take() {
+                        write_gap(out, &snapshot, first, seq, gone)?;
+                    }
+                    out.write_all(found.line().as_bytes())?;
+                    out.write_all(b"\n")?;
+                }
+                at = end;
             }
-            at = end;
-        }
-        match missing {
-            Some(first) => write_gap(out, &self.snapshot()?, first, size, gone),
-            None => Ok(()),
-        }
+            match missing {
+                Some(first) => write_gap(out, &self.snapshot()?, first, size, gone),
+                None => Ok(()),
+            }
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names in the log that only look like another.
 
 use crate::redact::{domain, gist, is_pseudonym, normal};
+use crate::store::guarded;
 use crate::{AuditLog, Field, Result};
 use std::collections::BTreeSet;
 
@@ -30,17 +31,19 @@ impl AuditLog {
         if domain(field).is_none() || is_pseudonym(value) || looks.is_empty() {
             return Ok(Vec::new());
         }
-        let snapshot = self.snapshot()?;
-        let mut found = BTreeSet::new();
-        let mut meet = |name: &str| {
-            if name != value && found.len() < MOST && gist(name) == looks {
-                found.insert(name.to_owned());
+        guarded(|| {
+            let snapshot = self.snapshot()?;
+            let mut found = BTreeSet::new();
+            let mut meet = |name: &str| {
+                if name != value && found.len() < MOST && gist(name) == looks {
+                    found.insert(name.to_owned());
+                }
+            };
+            for generation in &snapshot.generations {
+                generation.read().terms(field).iter().for_each(|(name, _)| meet(name));
             }
-        };
-        for generation in &snapshot.generations {
-            generation.read().terms(field).iter().for_each(|(name, _)| meet(name));
-        }
-        snapshot.each_term(field, &mut |name, _| meet(&name))?;
-        Ok(found.into_iter().collect())
+            snapshot.each_term(field, &mut |name, _| meet(&name))?;
+            Ok(found.into_iter().collect())
+        })
     }
 }

@@ -156,6 +156,11 @@ impl Options {
                 ("size", size.into()),
                 ("head", head.to_string().into()),
             ]);
+            // What lies under these stays sealed, and no later row may name another that is not here.
+            let gone = shared.masters_missing()?;
+            if !gone.is_empty() {
+                detail.insert("master_keys_gone", gone.into_iter().collect::<Vec<_>>());
+            }
             let root_at = |size| crate::merkle::root(&shared.stored()?, size);
             if let Some(keys) = &mut *shared.keys()
                 && let Some(mark) = keys.file.accept_restored(size, &root_at)?

@@ -3,6 +3,7 @@
 //! Invariant: what is told is never less than what could have belonged there. An entry that is gone has no time any more,
 //! but its neighbours have: what lies before an entry that was recorded before the period was recorded before it too.
 
+use super::guard::guarded;
 use super::log::AuditLog;
 use super::snapshot::Snapshot;
 use crate::retention::SeqSet;
@@ -30,25 +31,27 @@ impl AuditLog {
         let Some(from) = from else {
             return Ok(ledger.purges.iter().map(|(seq, record)| (*seq, record.classes.clone())).collect());
         };
-        let snapshot = self.snapshot()?;
-        let first = first_since(&snapshot, &self.shared().purged(), from)?;
-        let mut sets: BTreeMap<u64, SeqSet> = BTreeMap::new();
-        snapshot.scan_purges(&mut |seq, set| {
-            sets.extend(set.ok().map(|set| (seq, set)));
-            Ok(())
-        })?;
-        let mut told = Vec::new();
-        for (seq, record) in &ledger.purges {
-            let bounds = sets.get(seq).and_then(|set| Some((set, set.bounds()?)));
-            let classes = match bounds {
-                Some((_, (_, last))) if last < first => continue,
-                Some((set, (lowest, _))) if lowest < first => classes(&snapshot, set, first)?,
-                // All of it; or the set is lost, and then what the entry says is all that is known.
-                _ => record.classes.clone(),
-            };
-            told.push((*seq, classes));
-        }
-        Ok(told)
+        guarded(|| {
+            let snapshot = self.snapshot()?;
+            let first = first_since(&snapshot, &self.shared().purged(), from)?;
+            let mut sets: BTreeMap<u64, SeqSet> = BTreeMap::new();
+            snapshot.scan_purges(&mut |seq, set| {
+                sets.extend(set.ok().map(|set| (seq, set)));
+                Ok(())
+            })?;
+            let mut told = Vec::new();
+            for (seq, record) in &ledger.purges {
+                let bounds = sets.get(seq).and_then(|set| Some((set, set.bounds()?)));
+                let classes = match bounds {
+                    Some((_, (_, last))) if last < first => continue,
+                    Some((set, (lowest, _))) if lowest < first => classes(&snapshot, set, first)?,
+                    // All of it; or the set is lost, and then what the entry says is all that is known.
+                    _ => record.classes.clone(),
+                };
+                told.push((*seq, classes));
+            }
+            Ok(told)
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What preparing a call needs to know of the store: limits, policies, keys.
 
 use super::Shared;
+use super::guard::guarded;
 use super::subjects::NewSubject;
 use crate::Result;
 use crate::entry::CallLimits;
@@ -48,6 +49,6 @@ impl Ground for Shared {
     }
 
     fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
-        Shared::subject(self, spellings)
+        guarded(|| Shared::subject(self, spellings))
     }
 }

@@ -1,6 +1,7 @@
 //! How a store is doing, for whoever has to act before something goes wrong.
 
 use super::anchoring::AnchorHealth;
+use super::guard::guarded;
 use super::log::AuditLog;
 use super::tables::{self, Stored};
 use crate::alert::AlertLag;
@@ -221,6 +222,10 @@ impl AuditLog {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn health(&self) -> Result<Health> {
+        guarded(|| self.present_health())
+    }
+
+    fn present_health(&self) -> Result<Health> {
         let shared = self.shared();
         shared.process.check()?;
         let size_bytes = match shared.source.path() {

@@ -7,6 +7,7 @@
 //! passed over is looked at and delivered again.
 
 use super::commit::Staging;
+use super::guard::guarded;
 use super::shared::Shared;
 use super::tables::{self, Stored};
 use super::vouch::{RowMac, Vouched};
@@ -43,26 +44,30 @@ pub(crate) type Own = (Kind, Object, Option<Retention>);
 impl Shared {
     /// Where a mark stands.
     pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
-        let table = txn.open_table(tables::MARKS).stored()?;
-        let at = table.get(mark).stored()?.map(|at| at.value());
-        drop(table);
-        Ok(at.filter(|row| self.counts(mark, row)).map(|(at, _)| at))
+        guarded(|| {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(tables::MARKS).stored()?;
+            let at = table.get(mark).stored()?.map(|at| at.value());
+            drop(table);
+            Ok(at.filter(|row| self.counts(mark, row)).map(|(at, _)| at))
+        })
     }
 
     /// Where every mark stands.
     pub(crate) fn marks(&self) -> Result<BTreeMap<String, u64>> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
-        let table = txn.open_table(tables::MARKS).stored()?;
-        let rows = table.iter().stored()?;
-        let mut marks = BTreeMap::new();
-        for row in rows {
-            let (mark, row) = row.stored().map(|(mark, at)| (mark.value().to_owned(), at.value()))?;
-            if self.counts(&mark, &row) {
-                marks.insert(mark, row.0);
+        guarded(|| {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(tables::MARKS).stored()?;
+            let rows = table.iter().stored()?;
+            let mut marks = BTreeMap::new();
+            for row in rows {
+                let (mark, row) = row.stored().map(|(mark, at)| (mark.value().to_owned(), at.value()))?;
+                if self.counts(&mark, &row) {
+                    marks.insert(mark, row.0);
+                }
             }
-        }
-        Ok(marks)
+            Ok(marks)
+        })
     }
 
     /// Whether a mark counts: it is one that the store's keys wrote, as far as they are here, and not beyond the log.
@@ -91,10 +96,10 @@ impl Shared {
 
     /// Removes a mark; says whether there was one.
     pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
-        let there = {
+        let there = guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
-            txn.open_table(tables::MARKS).stored()?.get(mark).stored()?.is_some()
-        };
+            Ok(txn.open_table(tables::MARKS).stored()?.get(mark).stored()?.is_some())
+        })?;
         if !there {
             return Ok(false);
         }

@@ -362,7 +362,9 @@ impl Shared {
     pub(crate) fn merge_all(&self) -> Result<()> {
         let snapshot = self.snapshot()?;
         // The entry of the last batch alone needs no batch of its own, which would need another.
-        if snapshot.size == snapshot.indexed + 1 && snapshot.entry(snapshot.indexed)?.kind() == Kind::IndexBatch {
+        if snapshot.size == snapshot.indexed + 1
+            && guarded(|| snapshot.entry(snapshot.indexed))?.kind() == Kind::IndexBatch
+        {
             return Ok(());
         }
         drop(snapshot);

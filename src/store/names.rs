@@ -8,6 +8,7 @@
 //! characters, or of three letters, is not looked for, and a number of one or two digits never: `7` is not a patient
 //! wherever it stands.
 
+use super::guard::guarded;
 use super::subjects::pseudonyms;
 use super::{Shared, Snapshot};
 use crate::Result;
@@ -158,26 +159,30 @@ impl Shared {
         if hidden.is_empty() {
             return Ok(text);
         }
-        let snapshot = self.snapshot()?;
-        let words: Vec<Range<usize>> = words(&text).collect();
-        let mut names = Vec::new();
-        for i in 0..words.len() {
-            for window in (1..=WORDS).filter_map(|n| words.get(i..i + n)) {
-                let (Some(first), Some(last)) = (window.first(), window.last()) else { continue };
-                let Some(clear) = text.get(first.start..last.end) else { continue };
-                for (facet, field) in &hidden {
-                    for name in usual(clear) {
-                        let spellings = pseudonyms(sanitizer, *facet, &name);
-                        let mut known = spellings.iter().map(|pseudonym| knows(&snapshot, *field, pseudonym));
-                        if known.try_fold(false, |found, known| Ok::<_, crate::Error>(found || known?))? {
-                            names.extend(spellings.into_iter().next().map(|newest| (*facet, clear.to_owned(), newest)));
-                            break;
+        guarded(|| {
+            let snapshot = self.snapshot()?;
+            let words: Vec<Range<usize>> = words(&text).collect();
+            let mut names = Vec::new();
+            for i in 0..words.len() {
+                for window in (1..=WORDS).filter_map(|n| words.get(i..i + n)) {
+                    let (Some(first), Some(last)) = (window.first(), window.last()) else { continue };
+                    let Some(clear) = text.get(first.start..last.end) else { continue };
+                    for (facet, field) in &hidden {
+                        for name in usual(clear) {
+                            let spellings = pseudonyms(sanitizer, *facet, &name);
+                            let mut known = spellings.iter().map(|pseudonym| knows(&snapshot, *field, pseudonym));
+                            if known.try_fold(false, |found, known| Ok::<_, crate::Error>(found || known?))? {
+                                names.extend(
+                                    spellings.into_iter().next().map(|newest| (*facet, clear.to_owned(), newest)),
+                                );
+                                break;
+                            }
                         }
                     }
                 }
             }
-        }
-        Ok(Names::new(names).replaced(&text).unwrap_or(text))
+            Ok(Names::new(names).replaced(&text).unwrap_or(text))
+        })
     }
 }
 

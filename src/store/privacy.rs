@@ -12,7 +12,6 @@
 
 use super::commit::Staging;
 use super::log::{AuditLog, Receipt};
-use super::shared::Shared;
 use super::subjects::pseudonyms;
 use crate::json::{Json, Object, Path};
 use crate::redact::{Facet, Opened, open, sealed_subject};
@@ -84,10 +83,10 @@ impl AuditLog {
     /// [`InvalidInput`](ErrorKind::InvalidInput): nobody asks, or for no reason; [`Key`](ErrorKind::Key): the key file is
     /// missing; what the disk says: the message tells whether it has happened.
     pub fn erase(&self, subject: &str, reason: &str, actor: &str) -> Result<Receipt> {
-        self.shared().exclusive(Shared::settle_masters)?;
-        if self.shared().keys().is_some() {
-            self.shared().check_subjects()?;
-        }
+        self.shared().exclusive(|shared, core| {
+            shared.check_subjects()?;
+            shared.settle_masters(core)
+        })?;
         let target = self.target(subject)?;
         let (reason, actor) = (target.rename(reason), target.rename(actor));
         let (reason, actor) = (self.statement("reason", &reason)?, self.statement("actor", &actor)?);

@@ -3,7 +3,8 @@
 //! Invariant U1: a subject's key is on the disk no later than the first entry sealed under it; both stand in one commit.
 //! Invariant U2: a subject has at most one key at a time, whichever threads ask; one that was destroyed never comes back,
 //! also not with an entry that was on its way while it was destroyed. Invariant U3: every row is wrapped under a master
-//! key that the key file on the disk holds; an old master key is destroyed only when no row needs it any more. Invariant
+//! key that the key file on the disk holds, or one of which the entry of a restoring says that it was gone by then; an old
+//! master key is destroyed only when no row needs it any more, and not while a row names any other. Invariant
 //! U5: whose key a row is is bound into its wrap, and looked at before anything is sealed under it or destroyed because of it:
 //! whoever only writes to the file cannot have one person's values destroyed for another's, or kept from being destroyed.
 //!
@@ -12,6 +13,7 @@
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
 use super::ground::Ground;
+use super::guard::guarded;
 use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
 use super::writer::Core;
@@ -22,7 +24,7 @@ use crate::redact::{Facet, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pse
 use crate::{Error, ErrorKind, Hash, Result, codec};
 use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many keys are kept in memory, so that not every entry has to unwrap its subject's anew.
@@ -190,8 +192,8 @@ fn no_keys() -> Error {
 
 fn changed(id: &str) -> Error {
     Error::damaged(format!(
-        "the key {id} of sealed values, or whose it is, was changed in the file: nothing is shown or destroyed by it; see what else was \
-         changed (attestlog verify), and restore a backup"
+        "the key {id} of sealed values, whose it is or which master key it names was changed in the file (or the key file is \
+         an older copy): nothing is shown or destroyed by it; see what else was changed (attestlog verify), and restore a backup"
     ))
 }
 
@@ -253,8 +255,9 @@ impl Shared {
         let keys = keys.as_ref().ok_or_else(no_keys)?;
         let master = keys.file.master_key(KeyId(row.master)).ok_or_else(|| {
             let message = format!(
-                "the key {id} is wrapped by the master key {}, which this key file does not hold: this is an older copy \
-                 of the store, or of its key file",
+                "the key {id} names the master key {}, which this key file does not hold: this is an older copy of the \
+                 store or of its key file, or the row was changed in the file (attestlog verify tells, with the present key \
+                 file); bring back the file that is older, or restore a backup",
                 KeyId(row.master)
             );
             Error::new(ErrorKind::Key, message)
@@ -297,6 +300,7 @@ impl Shared {
         if !self.masters_unsettled() {
             return Ok(());
         }
+        self.check_subjects()?;
         // An older copy of the store must not decide which master key is destroyed: the newest one still needs them.
         super::commit::Staging::new(self, core)?;
         let newest = {
@@ -344,10 +348,16 @@ impl Shared {
         loop {
             let Some((id, row)) = next_row(&subjects, &at)? else { return Ok(wrapped) };
             let mut row: Row = codec::decode(&row)?;
-            // A key whose master key is gone is lost already; it is left as it is.
-            if row.master != newest.0
-                && let Some(old) = file.master_key(KeyId(row.master))
-            {
+            if row.master != newest.0 {
+                let Some(old) = file.master_key(KeyId(row.master)) else {
+                    // A key whose master key was gone when the log was restored is lost already; it is left as it is.
+                    if !self.is_gone(row.master) {
+                        return Err(changed(&id));
+                    }
+                    at = id;
+                    at.push('\0');
+                    continue;
+                };
                 let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*old.bytes()), &id, &row.members);
                 let key = key.map_err(|_| changed(&id))?;
                 row.wrapped = key.wrap(&master, &id, &row.members, &mut |out| {
@@ -376,17 +386,21 @@ impl Shared {
                 continue;
             };
             let found = tags.get(tag(&row.members).as_str()).stored()?.is_some_and(|by| by.value() == id);
-            let opens = self.keys().as_ref().is_none_or(|keys| {
-                // A store that was restored from before an erasure has keys under a master key that is gone, and says so.
-                let Some(master) = keys.file.master_key(KeyId(row.master)) else { return true };
-                SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members).is_ok()
+            let opens = self.keys().as_ref().is_none_or(|keys| match keys.file.master_key(KeyId(row.master)) {
+                Some(master) => {
+                    SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members).is_ok()
+                }
+                None => false,
             });
+            // No lock is held here, so that an erasure may have wrapped it anew since the snapshot was taken.
+            let opens = opens || self.is_gone(row.master) || self.is_rewrapped(id, &row)?;
             see(
                 id,
                 match (found, opens) {
-                    (_, false) => {
-                        Some("it, or whose it is, is not what was written under the master key that it names")
-                    }
+                    (_, false) => Some(
+                        "it, whose it is, or the master key that it names, is not what was written: no master key of the key \
+                         file opens it",
+                    ),
                     (false, _) => Some("it is not found by the people whose it is"),
                     (true, true) => None,
                 },
@@ -407,6 +421,9 @@ impl Shared {
     /// Before anything is destroyed: whose each key is must be what was written, or the keys of others would go, and
     /// those of whoever is meant would stay.
     pub(super) fn check_subjects(&self) -> Result<()> {
+        if self.keys().is_none() {
+            return Ok(());
+        }
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(SUBJECTS).stored()?;
         let keys = self.keys();
@@ -414,25 +431,63 @@ impl Shared {
         for row in table.range::<&str>(..).stored()? {
             let (id, row) = row.stored()?;
             let row: Row = codec::decode(row.value())?;
-            let Some(master) = file.master_key(KeyId(row.master)) else { continue };
+            let Some(master) = file.master_key(KeyId(row.master)) else {
+                if self.is_gone(row.master) {
+                    continue;
+                }
+                return Err(changed(id.value()));
+            };
             let master = MasterKey::new(*master.bytes());
             SubjectKey::unwrap(&row.wrapped, &master, id.value(), &row.members).map_err(|_| changed(id.value()))?;
         }
         Ok(())
     }
 
-    /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.
-    pub(super) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
+    /// Whether a signed entry says that this master key was gone when the log was made out of a copy.
+    fn is_gone(&self, master: [u8; 4]) -> bool {
+        let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
+        let id = KeyId(master).to_string();
+        self.ledger().masters_gone.iter().any(|(seq, gone)| *seq < signed && *gone == id)
+    }
+
+    /// Whether a row is not in the file any more as it was. The master key that it names then was in the key file for as long
+    /// as it was.
+    fn is_rewrapped(&self, id: &str, row: &Row) -> Result<bool> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let now = super::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)?;
+        Ok(now.is_none_or(|now| codec::decode::<Row>(&now).ok().as_ref() != Some(row)))
+    }
+
+    /// The master keys that rows name and the key file, where it is here, does not hold.
+    pub(super) fn masters_missing(&self) -> Result<BTreeSet<String>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(SUBJECTS).stored()?;
-        let mut found = Vec::new();
+        let keys = self.keys();
+        let Some(keys) = keys.as_ref() else { return Ok(BTreeSet::new()) };
+        let mut missing = BTreeSet::new();
         for row in table.range::<&str>(..).stored()? {
-            let (id, row) = row.stored()?;
-            if concerns(&codec::decode::<Row>(row.value())?.members, pseudonyms) {
-                found.push(id.value().to_owned());
+            let master = KeyId(codec::decode::<Row>(row.stored()?.1.value())?.master);
+            if keys.file.master_key(master).is_none() {
+                missing.insert(master.to_string());
             }
         }
-        Ok(found)
+        Ok(missing)
+    }
+
+    /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.
+    pub(super) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
+        guarded(|| {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(SUBJECTS).stored()?;
+            let mut found = Vec::new();
+            for row in table.range::<&str>(..).stored()? {
+                let (id, row) = row.stored()?;
+                if concerns(&codec::decode::<Row>(row.value())?.members, pseudonyms) {
+                    found.push(id.value().to_owned());
+                }
+            }
+            Ok(found)
+        })
     }
 }
 

@@ -382,7 +382,7 @@ impl Reader<'_> {
     /// What the entry should look like in the derived tables.
     fn facts(&mut self, seq: u64, body: &Body<&str>) {
         if let Content::Own(own) = &body.content
-            && (Ledger::wants(own.kind) || matches!(own.kind, Kind::Clock | Kind::Restore))
+            && (Ledger::wants(own.kind) || own.kind == Kind::Clock)
         {
             self.out.own.push((seq, body.recorded_at, own.to_owned()));
         }
