@@ -70,6 +70,7 @@ fn a_clean_store_verifies_and_is_called_unanchored() {
         "anchored_size",
         "rewritable_from",
         "restored",
+        "recorded_without_key",
         "not_authenticated",
         "findings",
         "seconds",
