@@ -52,6 +52,7 @@ mod error;
 mod files;
 mod hash;
 mod host;
+mod keyless;
 mod ledger;
 mod line;
 #[cfg(feature = "owner")]
@@ -73,6 +74,7 @@ pub use entry::{
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
+pub use keyless::Keyless;
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};

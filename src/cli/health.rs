@@ -82,12 +82,16 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
     row(
         "expiry clock",
         match &health.clock.frozen {
+            None if health.clock.check().is_err() => format!("{}, ahead", moment(health.clock.now)),
             None => format!("{}, runs", moment(health.clock.now)),
             Some(_) => format!("{}, frozen", moment(health.clock.now)),
         },
     )?;
     for restored in &health.restored {
         row("history", clean(&restored.to_string()))?;
+    }
+    for keyless in &health.recorded_without_key {
+        row("history", keyless.to_string())?;
     }
     row("alerts", alerts(&health.alerts))?;
     for (name, undelivered) in &health.alerts.receivers {

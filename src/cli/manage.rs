@@ -310,6 +310,7 @@ pub fn clock(command: &ClockCommand) -> Outcome {
             out.line(format!("system clock  {}", status.wall))?;
             let days = |d: std::time::Duration| count(d.as_secs() / 86_400);
             let state = match &status.frozen {
+                None if status.check().is_err() => out.styled(Style::Warn, &status.to_string()),
                 None => format!(
                     "runs; {} of {} days without confirmation used up",
                     days(status.credited),

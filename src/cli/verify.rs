@@ -112,6 +112,9 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     for restored in &of.restored {
         paragraph("history", &render::clean(&restored.to_string()), out)?;
     }
+    for keyless in &of.recorded_without_key {
+        paragraph("history", &keyless.to_string(), out)?;
+    }
     paragraph("open", &open(of), out)?;
     out.flush()
 }

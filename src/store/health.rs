@@ -6,6 +6,7 @@ use super::log::AuditLog;
 use super::tables::{self, Stored};
 use crate::alert::AlertLag;
 use crate::json::{Json, Object};
+use crate::keyless::Keyless;
 use crate::restored::Restored;
 use crate::retention::ClockStatus;
 use crate::verify::{Noted, Verifications};
@@ -58,6 +59,8 @@ pub struct Health {
     pub rotation_overdue: bool,
     /// When the log was made out of an older copy.
     pub restored: Vec<Restored>,
+    /// What was recorded without the store's key.
+    pub recorded_without_key: Vec<Keyless>,
     /// Why nothing can be recorded with the keys that are here: the store is not the one that they signed.
     pub key_conflict: Option<String>,
 }
@@ -95,6 +98,8 @@ impl Health {
                 "expiry is frozen: the system clock shows {}, which the store cannot explain; confirm it (clock confirm)",
                 self.clock.wall
             ));
+        } else if self.clock.check().is_err() {
+            concerns.push(self.clock.to_string());
         }
         concerns.extend(self.key_conflict.iter().cloned());
         if self.rotation_overdue {
@@ -198,6 +203,7 @@ impl Health {
             ("unsettled_verification", self.verifications.found.as_ref().map(Noted::to_json).into()),
             ("rotation_overdue", self.rotation_overdue.into()),
             ("restored", self.restored.iter().map(Restored::to_json).collect::<Vec<_>>().into()),
+            ("recorded_without_key", self.recorded_without_key.iter().map(Keyless::to_json).collect::<Vec<_>>().into()),
             ("key_conflict", self.key_conflict.clone().into()),
             ("concerns", self.concerns().into()),
         ])
@@ -261,6 +267,7 @@ impl AuditLog {
             verifications: self.verifications()?,
             rotation_overdue: shared.wants_rotation(state.size) && !shared.is_rotation_due(state.size),
             restored: self.restored()?,
+            recorded_without_key: self.recorded_without_key()?,
             key_conflict: shared.key_conflict(snapshot.size),
         })
     }

@@ -78,7 +78,7 @@ findings! {
     Fork = "fork",
     /// What is said to have been purged is not what a purge's entry says.
     PurgeMismatch = "purge_mismatch",
-    /// An entry was purged before it had expired.
+    /// An entry was purged before it had expired, or by a system clock that was set back afterwards by more than the bound.
     PurgedEarly = "purged_early",
     /// The key of sealed values is missing, changed or back although an entry says that it was destroyed.
     SubjectKeyMismatch = "subject_key_mismatch",

@@ -26,6 +26,7 @@ pub use finding::{Finding, FindingKind};
 pub use noted::{Noted, Verifications};
 
 use crate::anchor::Kept;
+use crate::keyless::Keyless;
 use crate::note::VerifierKey;
 use crate::restored::Restored;
 use crate::{AuditLog, Hash, Result};
@@ -113,6 +114,8 @@ pub struct Verification {
     pub rewritable_from: u64,
     /// When the log was made out of an older copy, as its entries say: what was recorded and signed since the copy is lost.
     pub restored: Vec<Restored>,
+    /// What was recorded without the store's key, as its entries say. A signature of later covers it like everything else.
+    pub recorded_without_key: Vec<Keyless>,
     /// The small tables that hold what neither the entries nor a MAC can vouch for here: the store has no keys, or they are
     /// not at hand.
     pub not_authenticated: Vec<&'static str>,

@@ -10,6 +10,7 @@ use super::signed::Signed;
 use super::work::{self, Done};
 use super::{Verification, VerifyOptions};
 use crate::entry::{Kind, OwnEntry};
+use crate::keyless::Keyless;
 use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
 use crate::restored::Restored;
@@ -72,6 +73,10 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     // An entry that cannot be read any more was found already.
     let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
     let restored = whole.restored.iter().filter_map(|(seq, own)| Restored::of(*seq, recorded_at(*seq)?, own)).collect();
+    let recorded_without_key = guarded(|| Keyless::stretches(&whole.keyless, &snapshot)).unwrap_or_else(|e| {
+        whole.find(K::FileDamaged, None, e.to_string());
+        Vec::new()
+    });
     let mut findings = whole.findings;
     findings.extend(reach.findings);
     findings.sort_unstable();
@@ -89,6 +94,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         anchored_size: reach.anchored_size,
         rewritable_from: reach.rewritable_from,
         restored,
+        recorded_without_key,
         not_authenticated: small.not_authenticated,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
@@ -134,6 +140,10 @@ struct Whole<'a> {
     last_recorded_at: i64,
     /// Entries about restorings.
     restored: Vec<(u64, OwnEntry)>,
+    /// Entries that say that the store was opened without its key, and when.
+    keyless: Vec<(u64, Timestamp)>,
+    /// Cut-offs of purges by their seqs, as long as nothing contradicts them.
+    cut_offs: BTreeMap<u64, Timestamp>,
 }
 
 impl<'a> Whole<'a> {
@@ -157,6 +167,8 @@ impl<'a> Whole<'a> {
             chained: BTreeMap::new(),
             last_recorded_at: i64::MIN,
             restored: Vec::new(),
+            keyless: Vec::new(),
+            cut_offs: BTreeMap::new(),
         }
     }
 
@@ -224,6 +236,9 @@ impl<'a> Whole<'a> {
             if own.kind == Kind::Restore {
                 self.restored.push((seq, own.clone()));
             }
+            if Keyless::is(&own) {
+                self.keyless.push((seq, recorded_at));
+            }
             if let Err(e) = self.ledger.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }
@@ -252,6 +267,7 @@ impl<'a> Whole<'a> {
                 Err(_) => return,
             },
             Kind::Clock => match ClockEvent::from_json(&detail) {
+                Ok(ClockEvent::SetBack { to, .. }) => return self.set_back(seq, to),
                 Ok(ClockEvent::Trusted { time, .. }) => ("the trusted time", time, K::OwnEntryInvalid),
                 Ok(_) => return,
                 Err(e) => return self.find(K::OwnEntryInvalid, seq, e.to_string()),
@@ -266,6 +282,24 @@ impl<'a> Whole<'a> {
                 "{what} {time} lies more than {days} days after the time at which this was recorded, {recorded_at}"
             );
             self.find(kind, seq, detail);
+        } else if own.kind == Kind::Purge {
+            self.cut_offs.insert(seq, time);
+        }
+    }
+
+    /// That no purge before took what had not expired by a system clock that was then set back: what the clock showed at
+    /// the purge was not the time. Once for each purge.
+    fn set_back(&mut self, seq: u64, to: Timestamp) {
+        let Ok(history) = self.ledger.history() else { return };
+        let bounds = |purge| history.at(purge).clock_bound();
+        let early: Vec<_> =
+            self.cut_offs.iter().filter(|&(purge, time)| !is_within(*time, to, bounds(*purge))).collect();
+        let early: Vec<_> = early.into_iter().map(|(purge, time)| (*purge, *time)).collect();
+        for (purge, time) in early {
+            self.cut_offs.remove(&purge);
+            let detail =
+                format!("its cut-off {time} lies beyond {to}, to which the system clock was set back (entry {seq})");
+            self.find(K::PurgedEarly, purge, detail);
         }
     }
 

@@ -113,3 +113,26 @@ fn one_witness_with_a_wrong_clock_does_not_run_the_expiry_clock_ahead() {
     assert!(status.frozen.is_none() && status.behind_by < DAY, "{status}");
     assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
 }
+
+/// The system clock was set years ahead and confirmed, a purge took everything, and the clock was set back. The chain held
+/// both, and neither verification nor `health` saw that they contradict each other.
+#[test]
+fn a_purge_before_the_clock_was_set_back_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let log = options(&clock, 1).create(dir.path().join("s")).unwrap();
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
+    let now = time(super::store_common::START);
+    clock.set(now.plus(8000 * DAY));
+    log.confirm_clock("mallory", "right").unwrap();
+    log.purge("mallory").unwrap();
+    assert_eq!(calls(&log), 0);
+    clock.set(now);
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
+    let found = log.verify(&VerifyOptions::new()).unwrap();
+    let purge = log.query(&Query::new().kind(Kind::Purge)).unwrap().next().unwrap().unwrap().seq;
+    let early: Vec<_> = found.findings.iter().filter(|f| f.kind == attestlog::FindingKind::PurgedEarly).collect();
+    assert_eq!(early.iter().map(|f| f.seq).collect::<Vec<_>>(), [Some(purge)], "{:?}", found.findings);
+    let concerns = log.health().unwrap().concerns();
+    assert!(concerns.iter().any(|c| c.contains("ahead of the system clock")), "{concerns:?}");
+}

@@ -299,3 +299,37 @@ fn another_signed_store_is_not_opened_with_these_keys() {
     }
     record(&place, "v", "bob", &[]).code(3);
 }
+
+/// Somebody who could only write the file recorded entries without the key. The next honest checkpoint signed them, and
+/// from then on verification, `health` and reports said nothing of it: a report read VERIFIED and nothing else.
+#[test]
+fn every_summary_says_what_was_recorded_without_the_key() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    let patient = |user: &str| call("c", user, "look", r#""patient_id":"P-1""#);
+    place.run_with(&["record", "v", "--no-alerts"], patient("alice").as_bytes()).ok();
+    place.run(&["checkpoint", "v"]).ok();
+    let stretches = |said: &Json| said.get("recorded_without_key").and_then(Json::as_array).unwrap().to_vec();
+    assert!(stretches(&place.run(&["health", "v", "--json"]).json()).is_empty());
+    let unsigned = ["record", "v", "--no-alerts", "--unsigned", "--key", "/nonexistent"];
+    place.run_with(&unsigned, patient("mallory").as_bytes()).ok();
+    place.run(&["checkpoint", "v"]).ok();
+    for args in [
+        &["verify", "v", "--json"][..],
+        &["health", "v", "--json"],
+        &["report", "access", "v", "--patient", "P-1", "--format", "json"],
+    ] {
+        let said = json(&place.run(args).out);
+        let [stretch] = &stretches(&said)[..] else { panic!("{args:?}: {said:?}") };
+        let member = |name: &str| stretch.get(name).and_then(Json::as_u64);
+        assert!(member("from").is_some() && member("to") > member("from"), "{args:?}: {stretch:?}");
+    }
+    let report = ["report", "access", "v", "--patient", "P-1", "--format"];
+    let formats = ["text", "csv", "html", "fhir-r4", "fhir-r5"].map(|format| [&report[..], &[format]].concat());
+    for args in [vec!["verify", "v"], vec!["health", "v"]].into_iter().chain(formats) {
+        let said = place.run(&args).out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("recorded without the key from entry "), "{args:?}: {said}");
+    }
+    let text = place.run(&[&report[..], &["text"]].concat()).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("PARTLY RECORDED WITHOUT THE KEY"), "{text}");
+}

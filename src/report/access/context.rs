@@ -1,5 +1,6 @@
 //! What a report is asked for, and what the caller knows of the log behind it.
 
+use crate::keyless::Keyless;
 use crate::report::text::shortened;
 use crate::restored::Restored;
 use crate::{CLAIMED_TIME_BOUND, Call, Entry, Error, Result, Timestamp};
@@ -96,6 +97,8 @@ pub struct Context {
     pub claimed_time_bound: Duration,
     /// When the log was made out of an older copy: what was recorded since the copy is not in the report.
     pub restored: Vec<Restored>,
+    /// What was recorded without the store's key.
+    pub recorded_without_key: Vec<Keyless>,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
     /// That no entry of the log has the subject, with values that come near it; `None` where one has, or where nobody
@@ -129,6 +132,7 @@ impl Context {
             rewritable_from: 0,
             claimed_time_bound: CLAIMED_TIME_BOUND,
             restored: Vec::new(),
+            recorded_without_key: Vec::new(),
             purged: Vec::new(),
             unknown: None,
             grants: None,
@@ -136,10 +140,11 @@ impl Context {
         }
     }
 
-    /// A sentence about integrity, and one for each time that the log was made out of an older copy.
+    /// A sentence about integrity, and one for each time that the log was made out of an older copy or recorded in without its key.
     pub(in crate::report) fn with_restored(&self, sentence: &str) -> String {
         let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 300)));
-        all.fold(sentence.to_owned(), |sentence, restored| sentence + &restored)
+        let keyless = self.recorded_without_key.iter().map(|k| format!(" A part of the log was {k}."));
+        all.chain(keyless).fold(sentence.to_owned(), |sentence, more| sentence + &more)
     }
 
     /// Sets the period: from `start`, and up to but without `end`.

@@ -21,6 +21,7 @@ pub use text::TextStyle;
 
 use super::purpose;
 use crate::json::{Json, Object};
+use crate::keyless::Keyless;
 use crate::restored::Restored;
 use crate::{ClaimedTime, Entry, Outcome, Phase, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -294,6 +295,7 @@ impl AccessReport {
         o.insert("accesses_not_anchored", self.rows_not_anchored());
         o.insert("rewritable_from", context.rewritable_from);
         o.insert("restored", context.restored.iter().map(Restored::to_json).collect::<Vec<_>>());
+        o.insert("recorded_without_key", context.recorded_without_key.iter().map(Keyless::to_json).collect::<Vec<_>>());
         o.into()
     }
 
@@ -303,8 +305,14 @@ impl AccessReport {
             let sentence =
                 "The chain and the tree of the log were recomputed for this report, and nothing was found wrong.";
             let lost = self.context.restored.iter().any(|restored| restored.signed.is_some());
-            let word = if lost { "VERIFIED, RESTORED TO AN OLDER STATE" } else { "VERIFIED" };
-            return Statement { good: !lost, word, sentence: self.context.with_restored(sentence) };
+            let keyless = !self.context.recorded_without_key.is_empty();
+            let word = match (lost, keyless) {
+                (false, false) => "VERIFIED",
+                (true, false) => "VERIFIED, RESTORED TO AN OLDER STATE",
+                (false, true) => "VERIFIED, PARTLY RECORDED WITHOUT THE KEY",
+                (true, true) => "VERIFIED, RESTORED TO AN OLDER STATE, PARTLY RECORDED WITHOUT THE KEY",
+            };
+            return Statement { good: !lost && !keyless, word, sentence: self.context.with_restored(sentence) };
         }
         let sentence = "No passed verification of the log stands behind this report. Do not rely on it before \
                         \u{201c}attestlog verify\u{201d} has been run and has found nothing.";

@@ -1,0 +1,96 @@
+//! What was recorded without the store's key: a later signature covers it like everything else, so summaries must say it.
+
+use crate::entry::OwnEntry;
+use crate::json::{Json, Object};
+use crate::store::Snapshot;
+use crate::{AuditLog, Kind, Query, Result, Timestamp};
+use std::fmt;
+
+/// A store that has keys was opened for recording without them, as its entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keyless {
+    /// The seq of the entry that says so, the first that was recorded without the key.
+    pub from: u64,
+    /// The size of the first checkpoint after it: what lies between was recorded without the key, or may have been.
+    /// `None` where nothing was signed since: then that goes to the end of the log.
+    pub to: Option<u64>,
+    /// When the entry was recorded.
+    pub at: Timestamp,
+}
+
+impl Keyless {
+    /// Whether an entry says that the store was opened without its key.
+    pub(crate) fn is(own: &OwnEntry) -> bool {
+        own.kind == Kind::Key && own.detail.to_json().get("event").and_then(Json::as_str) == Some("opened_without_key")
+    }
+
+    /// The stretches that begin at these entries, given in order; several openings before the same checkpoint are one.
+    pub(crate) fn stretches(entries: &[(u64, Timestamp)], snapshot: &Snapshot) -> Result<Vec<Keyless>> {
+        let mut all: Vec<Keyless> = Vec::new();
+        if entries.is_empty() {
+            return Ok(all);
+        }
+        let mut sizes = Vec::new();
+        snapshot.scan_checkpoints(&mut |size, _| {
+            sizes.push(size);
+            Ok(())
+        })?;
+        for &(from, at) in entries {
+            let to = sizes.iter().copied().filter(|size| *size > from).min();
+            if all.last().is_none_or(|last| last.to != to) {
+                all.push(Keyless { from, to, at });
+            }
+        }
+        Ok(all)
+    }
+
+    /// `{"from","to","at"}`; `to`, which is not part of it, is null where nothing was signed since.
+    pub fn to_json(&self) -> Json {
+        Json::from(Object::from_iter([
+            ("from", Json::from(self.from)),
+            ("to", self.to.into()),
+            ("at", self.at.to_string().into()),
+        ]))
+    }
+}
+
+impl fmt::Display for Keyless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Keyless { from, at, .. } = self;
+        write!(f, "recorded without the key from entry {from} on ({at})")?;
+        match self.to {
+            Some(to) => write!(
+                f,
+                ", at most up to entry {}: whoever could write the file could have recorded it; the signature of {to} \
+                 entries covers it all the same",
+                to.saturating_sub(1)
+            ),
+            None => f.write_str(", and nothing was signed since: whoever could write the file could have recorded it"),
+        }
+    }
+}
+
+impl AuditLog {
+    /// Which stretches of entries were recorded without the store's key, in order.
+    ///
+    /// # Errors
+    /// What the file says.
+    ///
+    /// ```
+    /// # let log = attestlog::AuditLog::in_memory()?;
+    /// assert!(log.recorded_without_key()?.is_empty());
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn recorded_without_key(&self) -> Result<Vec<Keyless>> {
+        let mut entries = Vec::new();
+        for entry in self.query(&Query::new().kind(Kind::Key))? {
+            let entry = entry?;
+            if entry.own().is_some_and(Keyless::is) {
+                entries.push((entry.seq, entry.body.recorded_at));
+            }
+        }
+        entries.sort_unstable();
+        Keyless::stretches(&entries, &self.snapshot()?)
+    }
+}
