@@ -349,7 +349,7 @@ fn signals_and_exit_codes_are_the_server_s() {
     assert_eq!(host.hear(), "");
     assert_eq!(host.end().0, -15, "ended by the signal, as the server was");
     let last = ends(&place).pop().unwrap();
-    assert_eq!((text(&last, "outcome"), text(&last, "error.type")), ("abandoned".to_owned(), "host_gone".to_owned()));
+    assert_eq!((text(&last, "outcome"), text(&last, "error.type")), ("abandoned".to_owned(), "told_to_end".to_owned()));
     let place = Place::with_store();
     assert_eq!(place.run(&["mcp", "s", "--", "sh", "-c", "exit 42"]).code, 42);
     assert_eq!(place.run(&["mcp", "s", "--", "/no/such/program"]).code, 2);

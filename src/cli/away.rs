@@ -27,6 +27,7 @@ const PROOFS: usize = 5;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
+    hide_environment();
     // Usage errors end here, with code 2 and a message of clap's.
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
@@ -37,6 +38,16 @@ pub fn main() -> ExitCode {
     match store {
         Some((store, effect)) => ExitCode::from(anywhere(&store, effect, || run(&cli.command))),
         None => ExitCode::from(exit::code(run(&cli.command))),
+    }
+}
+
+/// Where a secret is in the environment, this process's memory and environment are not for other processes of the account to
+/// read: a server behind `mcp` is one.
+fn hide_environment() {
+    #[cfg(target_os = "linux")]
+    if attestlog::child::SECRETS.iter().any(|name| std::env::var_os(name).is_some()) {
+        // Refused nowhere; and a command is not to fail for it.
+        let _ = nix::sys::prctl::set_dumpable(false);
     }
 }
 

@@ -286,7 +286,7 @@ fn pass_signals_on(mut signals: signal_hook::iterator::Signals, server: u32, obs
     std::thread::spawn(move || {
         for number in signals.forever() {
             if ![SIGUSR1, SIGUSR2].contains(&number) {
-                observer.host_gone();
+                observer.told_to_end(Signal::try_from(number).map_or("a signal", Signal::as_str));
             }
             let own = [SIGINT, SIGQUIT].contains(&number) && in_foreground();
             if let (false, Ok(signal), Ok(server)) = (own, Signal::try_from(number), i32::try_from(server)) {

@@ -121,3 +121,60 @@ fn no_odd_reply_of_a_read_only_tool_goes_before_its_call_is_recorded() {
         assert_eq!(place.count(&["--unfinished"]), 0, "{kind}");
     }
 }
+
+/// A call that had asked for input was gone on with for another user, and with answers of which the log had nothing.
+#[test]
+fn what_a_call_goes_on_with_is_recorded_and_for_nobody_else() {
+    let asks = r#"{"id":1,"result":{"resultType":"input_required","requestState":"S"}}"#;
+    let done = r#"{"id":2,"result":{"content":[]},"error":null}"#;
+    for (who, answered) in [("u", 1), ("mallory", 0)] {
+        let place = Place::with_store();
+        place.write("asks", format!("{asks}\n"));
+        place.write("done", format!("{done}\n"));
+        let script = "read -r a; cat asks; read -r b; cat done; cat > /dev/null";
+        let args = ["mcp", "s", "--", "sh", "-c", script];
+        let ask = |id: u32, user: &str, rest: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"transfer","arguments":{{"a":1}},"_meta":{{"user_id":"{user}"}}{rest}}}}}"#
+            )
+        };
+        let mut host = Host::bare(&place, &args);
+        host.say(ask(1, "u", ""));
+        host.hear();
+        host.say(ask(2, who, r#","inputResponses":{"q":{"amount":1000000}},"requestState":"S""#));
+        host.hear();
+        host.end();
+        let ends = ends(&place);
+        let done = ends.iter().find(|l| text(l, "outcome") == "ok").unwrap();
+        assert_eq!(text(done, "user_id"), who);
+        assert!(text(done, "session_metadata.mcp.input_responses").contains("1000000"), "{done:?}");
+        assert_eq!(ends.len(), 2 - answered, "another user's is a call of its own");
+    }
+}
+
+/// A frame that was let through unread was recorded as denied, though the server had carried it out.
+#[test]
+fn what_is_let_through_unread_is_not_denied() {
+    let place = Place::with_store();
+    let mut host = Host::sh(&place, &["--fail-open"], "cat > /dev/null");
+    host.say(PLAIN.replacen("\"method\"", "\"Method\"", 1));
+    host.end();
+    let ends = ends(&place);
+    assert_eq!(text(&ends[0], "outcome"), "abandoned");
+    assert!(text(&ends[0], "error.message").contains("passed on unread"), "{ends:?}");
+}
+
+/// Of a flag that stood twice in a reply neither counted, and the call was recorded as a success without a mark.
+#[test]
+fn a_reply_that_says_two_things_has_failed() {
+    let place = Place::with_store();
+    let reply = r#"{"id":7,"result":{"isError":false,"isError":true,"content":[]}}"#;
+    place.write("reply", format!("{reply}\n"));
+    let mut host = Host::sh(&place, &[], "read -r line; cat reply; cat > /dev/null");
+    host.say(PLAIN);
+    assert_eq!(host.hear(), reply);
+    host.end();
+    let ends = ends(&place);
+    assert_eq!(text(&ends[0], "outcome"), "tool_error");
+    assert_eq!(text(&ends[0], "session_metadata.mcp.ambiguous_members"), r#"["result.isError"]"#);
+}

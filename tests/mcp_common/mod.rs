@@ -16,7 +16,12 @@ impl Host {
     /// The proxy with these flags in front of this command, in the place's folder.
     pub fn start(place: &Place, flags: &[&str], server: &[&str]) -> Host {
         let args = [&["mcp", "s", "--user", "u", "--conversation", "c"], flags, &["--"], server].concat();
-        let mut child = place.command(&args).stdin(Stdio::piped()).spawn().unwrap();
+        Host::bare(place, &args)
+    }
+
+    /// The program with just these arguments.
+    pub fn bare(place: &Place, args: &[&str]) -> Host {
+        let mut child = place.command(args).stdin(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         Host { input: child.stdin.take(), child, output }
     }

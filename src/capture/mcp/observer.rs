@@ -118,6 +118,8 @@ struct State {
     counted: AtomicU64,
     missing: u64,
     host_gone: bool,
+    /// The signal by which this process was told to end.
+    told: Option<String>,
     /// The last frame from the host was a piece of one that is too long to be looked at.
     in_pieces: bool,
 }
@@ -298,7 +300,12 @@ impl Observer {
         Ok(())
     }
 
-    /// The host has gone, or told this process to end: what has no answer from now on was given up.
+    /// This process was told to end, by this signal: what has no answer from now on was given up.
+    pub fn told_to_end(&self, signal: &str) {
+        self.state().told.get_or_insert_with(|| signal.to_owned());
+    }
+
+    /// The host has gone: what has no answer from now on was given up.
     pub fn host_gone(&self) {
         self.state().host_gone = true;
     }
@@ -317,18 +324,22 @@ impl Observer {
     /// Everything is over: whatever has no end gets one that says why.
     pub fn close(&self, why: &str) {
         let mut state = self.state();
-        let gone = state.host_gone;
+        let (gone, told) = (state.host_gone, state.told.take());
         let pending = std::mem::take(&mut state.pending);
         let suspended = std::mem::take(&mut state.suspended);
         drop(state);
-        match gone {
-            true => self.give_up(
+        match (told, gone) {
+            (Some(signal), _) => {
+                let why = format!("the proxy was told to end ({signal}), and there was no reply with its id");
+                self.give_up(pending, Outcome::Abandoned, "told_to_end", &why);
+            }
+            (None, true) => self.give_up(
                 pending,
                 Outcome::Abandoned,
                 "host_gone",
                 "the host ended, and there was no reply with its id",
             ),
-            false => self.give_up(pending, Outcome::ProtocolError, "server_ended", why),
+            (None, false) => self.give_up(pending, Outcome::ProtocolError, "server_ended", why),
         }
         let left = self.uncounted();
         if left > 0 {

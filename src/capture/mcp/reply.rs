@@ -1,5 +1,6 @@
 //! What a reply of the server's says, of the call that it answers and of the server itself.
 
+use crate::entry::is_no_error;
 use crate::json::{Json, Object};
 
 /// What a reply makes of the call that it answers.
@@ -24,7 +25,7 @@ pub(super) enum Reply<'a> {
 /// Tasks come in two forms: `{"task":{"taskId"}}`, whose result has a request of its own, and, since 2026, a flat one
 /// with `"resultType":"task"`, which says its result when it is asked how it is.
 pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
-    if let Some(error) = message.get("error") {
+    if let Some(error) = message.get("error").filter(|error| !is_no_error(error)) {
         return Reply::Error(error);
     }
     let Some(result) = message.get("result") else { return Reply::Nothing };
@@ -115,6 +116,8 @@ mod tests {
         let (end, error) = (json(r#"{"content":[]}"#), json(r#"{"code":1}"#));
         says(r#"{"result":{"content":[]}}"#, false, Reply::Result(&end));
         says(r#"{"error":{"code":1}}"#, false, Reply::Error(&error));
+        // Servers that answer in a fixed shape put an empty error beside the result; it was recorded as a failure.
+        says(r#"{"result":{"content":[]},"error":null}"#, false, Reply::Result(&end));
         says(r#"{"id":1}"#, false, Reply::Nothing);
         says(r#"{"result":{"resultType":"input_required","requestState":"t-1"}}"#, false, Reply::Asks(Some(&id)));
         // 2025: the call becomes a task, is asked for, and has its result fetched.

@@ -9,11 +9,15 @@ use super::{MOST_OPEN, Observer, Pending, State, id_text};
 use crate::capture::mcp::frame::{self, Read};
 use crate::capture::mcp::reply::{self, Reply, short};
 use crate::capture::mcp::shorten::{LARGE, shortened};
-use crate::entry::{CallLimits, CallResult, Outcome, ToolCall, text_fails};
+use crate::entry::{CallLimits, CallResult, Outcome, ToolCall, failure, text_fails};
 use crate::json::{Json, Path};
 
 /// No more tools' hints are remembered.
 const MOST_TOOLS: usize = 10_000;
+
+/// What is known of a reply besides what it says: the size of its frame, where numbers are digits in a string now, and where
+/// members of one name stood.
+type Around = (usize, Vec<String>, Vec<String>);
 
 /// What a frame from the server does.
 #[derive(Default)]
@@ -28,9 +32,10 @@ pub(super) struct Answered {
 impl Observer {
     /// The calls that a frame from the server ends, with their ends.
     pub(super) fn answered(&self, frame: &[u8]) -> Answered {
-        let (value, digits, clear) = match frame::read(frame) {
+        let (value, digits, repeats, clear) = match frame::read(frame) {
             Read::Json { value, digits, repeats, restated } => {
-                (value, digits, repeats.is_empty() && !restated && !frame::hides(frame))
+                let clear = repeats.is_empty() && !restated && !frame::hides(frame);
+                (value, digits, repeats, clear)
             }
             Read::Blank => return Answered::default(),
             Read::Odd | Read::Unreadable => {
@@ -47,12 +52,13 @@ impl Observer {
         for (i, message) in messages.iter().enumerate() {
             let head = if batch { format!("[{i}].result") } else { "result".to_owned() };
             let restated = digits.iter().filter_map(|path| inside(path, &head)).collect();
-            self.answer(message, frame.len(), restated, &mut answered);
+            let repeats = repeats.iter().filter_map(|steps| repeated(steps, batch.then_some(i))).take(20).collect();
+            self.answer(message, (frame.len(), restated, repeats), &mut answered);
         }
         answered
     }
 
-    fn answer(&self, message: &Json, size: usize, restated: Vec<String>, answered: &mut Answered) {
+    fn answer(&self, message: &Json, around: Around, answered: &mut Answered) {
         let says = |name: &str| message.get(name).is_some();
         let mut state = self.state();
         if says("method") && !says("result") && !says("error") {
@@ -72,11 +78,11 @@ impl Observer {
             if pending.id != *id && !pending.polls.contains(id) {
                 pending.notes.insert("reply_id", id.clone());
             }
-            self.ends(state, pending, message, (size, restated), answered);
+            self.ends(state, pending, message, around, answered);
         } else if let Some(at) = state.given_up.iter().position(|p| same_id(&p.id, id)).filter(|_| !state.is_other(id))
         {
             if let Some(pending) = state.given_up.remove(at) {
-                self.comes_late(state, pending, message, (size, restated), answered);
+                self.comes_late(state, pending, message, around, answered);
             }
         } else if let Some(at) = state.others.iter().position(|other| same_id(other, id)) {
             state.others.remove(at);
@@ -95,7 +101,7 @@ impl Observer {
         mut state: std::sync::MutexGuard<'_, State>,
         mut pending: Pending,
         message: &Json,
-        (size, restated): (usize, Vec<String>),
+        (size, restated, repeats): Around,
         answered: &mut Answered,
     ) {
         let id = message.get("id").cloned().unwrap_or_default();
@@ -127,7 +133,7 @@ impl Observer {
         }
         drop(state);
         let call = self.finished(&mut pending);
-        pending.call = self.outcome_of(call, &reply, size, restated);
+        pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
         answered.ended.push(pending);
     }
 
@@ -137,7 +143,7 @@ impl Observer {
         state: std::sync::MutexGuard<'_, State>,
         mut pending: Pending,
         message: &Json,
-        (size, restated): (usize, Vec<String>),
+        (size, restated, repeats): Around,
         answered: &mut Answered,
     ) {
         drop(state);
@@ -148,7 +154,7 @@ impl Observer {
             pending.notes.insert("begun_seq", begun);
         }
         let call = self.finished(&mut pending).follow_up_of(end);
-        pending.call = self.outcome_of(call, &reply, size, restated);
+        pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
         answered.ended.push(pending);
     }
 
@@ -166,7 +172,8 @@ impl Observer {
                     "401" | "403" | "-32401" | "-32403" => Outcome::Denied,
                     _ => Outcome::ProtocolError,
                 };
-                call.typed_error(code, text("message").unwrap_or_default().replace('\0', "\u{2400}")).outcome(outcome)
+                call.typed_error(code, text("message").unwrap_or_else(|| id_text(error)).replace('\0', "\u{2400}"))
+                    .outcome(outcome)
             }
             Reply::Result(result) => self.resulted(call, result, restated),
             _ => {
@@ -189,6 +196,11 @@ impl Observer {
             };
             all.extend(marks);
             call = note(call, "shortened", all);
+        }
+        // Of two results or two flags any may be the one that the host goes by.
+        if fails_in_part(result) {
+            call.result = Some(CallResult::Error(crate::CallError { kind: None, message: id_text(&kept) }));
+            return call.outcome(Outcome::ToolError);
         }
         // Servers that leave `isError` at false whatever happens say it in the text.
         if let Some(text) = reply::only_text(result).filter(|text| text_fails(text)) {
@@ -224,6 +236,38 @@ impl Observer {
         let of = |p: &&mut Pending| token.is_some() && p.progress.as_ref() == token;
         state.pending.iter_mut().filter(of).for_each(|p| p.heard = now);
     }
+}
+
+/// Where members of one name stood in a reply, as the entry names it.
+fn repeated(steps: &[String], index: Option<usize>) -> Option<String> {
+    let inside = match index {
+        Some(i) => steps.strip_prefix(std::slice::from_ref(&i.to_string()))?,
+        None => steps,
+    };
+    Some(inside.join("."))
+}
+
+/// The call with the places where the reply had members of one name.
+fn ambiguous(call: ToolCall, repeats: Vec<String>) -> ToolCall {
+    if repeats.is_empty() {
+        return call;
+    }
+    let mut all = match call.session_metadata.get("mcp").and_then(|mcp| mcp.get("ambiguous_members")) {
+        Some(Json::Array(before)) => before.clone(),
+        _ => Vec::new(),
+    };
+    all.extend(repeats.into_iter().map(Json::from));
+    note(call, "ambiguous_members", all)
+}
+
+/// Whether one of several results, or one of several flags in a result, says that the tool failed.
+fn fails_in_part(result: &Json) -> bool {
+    if let Some(results) = result.as_array() {
+        return results.iter().any(|one| failure(one).is_some() || fails_in_part(one));
+    }
+    let says =
+        |flag: &&str| result.get(flag).and_then(Json::as_array).is_some_and(|all| all.contains(&Json::Bool(true)));
+    ["isError", "is_error"].iter().any(says)
 }
 
 /// The path below `head`, as the entry names it.

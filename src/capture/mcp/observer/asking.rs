@@ -50,12 +50,16 @@ impl Observer {
         Ok(asked)
     }
 
-    /// Nobody knows what a server would make of it, so none gets it. That it was refused is recorded.
+    /// Nobody knows what a server would make of it, so none gets it, unless the operator lets it through unread. Either is
+    /// recorded.
     fn doubtful(&self, doubt: &Doubt) -> Verdict {
         let message = format!("the frame {}, and servers differ in what they make of that", doubt.what);
         let call = self.describe(&self.state(), "unreadable", &Object::new(), None);
-        let call = call.typed_error("unreadable", message.as_str());
-        let recorded = self.end(vec![(None, call.outcome(Outcome::Denied))]);
+        let (text, outcome) = match self.settings.fail_open {
+            true => (format!("passed on unread (--fail-open): {message}"), Outcome::Abandoned),
+            false => (message.clone(), Outcome::Denied),
+        };
+        let recorded = self.end(vec![(None, call.typed_error("unreadable", text).outcome(outcome))]);
         if self.settings.fail_open {
             let e = recorded.err().unwrap_or_else(|| Error::invalid(message.as_str()));
             self.lost(1, &e);
@@ -115,15 +119,28 @@ impl Observer {
         };
         let call = call.call_id(id_text(&id));
         let again = params.get("requestState").is_some() || params.get("inputResponses").is_some();
-        // With other arguments it is another call, whatever it says: what is in the log as begun is what runs.
-        let same = |p: &Pending| p.call.tool_name == call.tool_name && p.call.arguments == call.arguments;
+        let answers = params.get("inputResponses").map(|a| shortened(a, "inputResponses").map_or(a.clone(), |s| s.0));
+        // With other arguments, or for somebody else, it is another call, whatever it says: what is in the log as begun is what runs.
+        let same = |p: &Pending| is_same(&p.call, &call);
         let at = |p: &Pending| same(p) && p.state.as_ref() == params.get("requestState");
         if let Some(at) = state.suspended.iter().position(at).filter(|_| again) {
             let mut pending = state.suspended.remove(at);
             pending.id = id;
+            if let Some(answers) = answers {
+                let mut all = match pending.notes.get("input_responses") {
+                    Some(Json::Array(before)) => before.clone(),
+                    _ => Vec::new(),
+                };
+                all.push(answers);
+                pending.notes.insert("input_responses", all);
+            }
             asked.calls.push(pending);
             return;
         }
+        let call = match answers {
+            Some(answers) => note(call, "input_responses", vec![answers]),
+            None => call,
+        };
         let progress = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
         asked.calls.push(Pending::new(id, call, progress, self.clock.monotonic()));
     }
@@ -279,6 +296,20 @@ impl Around<'_> {
         });
         digits.collect()
     }
+}
+
+/// Whether a call is what another goes on with: what is called, and for whom, is the same, and all of it is known.
+fn is_same(begun: &ToolCall, call: &ToolCall) -> bool {
+    let note = |call: &ToolCall, key: &str| call.session_metadata.get("mcp").and_then(|mcp| mcp.get(key)).cloned();
+    let whole = |call: &ToolCall| note(call, "shortened").is_none() && note(call, "restated").is_none();
+    let trace = |call: &ToolCall| call.session_metadata.get("trace_id").cloned();
+    begun.tool_name == call.tool_name
+        && begun.arguments == call.arguments
+        && begun.user_id == call.user_id
+        && begun.conversation_id == call.conversation_id
+        && trace(begun) == trace(call)
+        && whole(begun)
+        && whole(call)
 }
 
 /// The call with a note among what the protocol says of it.
