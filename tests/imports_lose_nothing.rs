@@ -336,6 +336,27 @@ fn a_session_without_an_id_is_known_by_what_it_began_with() {
     assert_eq!(jsonl(&line.replace("\"t\"", "\"other\"")), 1);
 }
 
+/// Two services logged calls of one session, tool and second: the second's, of another user and amount, was taken for the
+/// first's and dropped, exit 0.
+#[test]
+fn another_call_of_the_same_identity_is_named_and_the_rest_goes_on() {
+    let log = AuditLog::in_memory().unwrap();
+    let line = |user: &str, tool: &str| {
+        let time = "2026-11-28T10:00:00Z";
+        json!({"tool_name": tool, "conversation_id": "s", "user_id": user, "timestamp": time}).to_string() + "\n"
+    };
+    let put = |text: &str, again| import::record(&log, read(Format::Jsonl, text), again, |_| ()).unwrap();
+    assert_eq!(put(&line("alice", "refund"), false).receipts.len(), 1);
+    let text = line("bob", "x") + &line("mallory", "refund") + &line("bob", "y");
+    for (new, known) in [(2, 0), (0, 2)] {
+        let recorded = put(&text, false);
+        assert_eq!((recorded.receipts.len(), recorded.repeated), (new, known));
+        assert_eq!((recorded.not_taken.len(), recorded.not_taken[0].kind), (1, Untaken::Call));
+        assert_eq!(recorded.not_taken[0].place, "line 2");
+    }
+    assert_eq!(put(&text, true).receipts.len(), 3);
+}
+
 /// A purge takes entries, not what is known of them: an old session that is imported once more does not come back.
 #[test]
 fn what_was_purged_stays_out() {

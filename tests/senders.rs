@@ -136,3 +136,22 @@ fn senders_whose_ids_cannot_be_written_are_refused_and_not_taken_for_each_other(
     }
     assert_eq!(log.size(), before);
 }
+
+/// Two programs used one sender's name and number, or an importer gave two calls one identity: the second was answered with
+/// the receipt of the first, and was in no log.
+#[test]
+fn a_number_is_answered_only_for_the_call_that_has_it() {
+    let (log, _, _) = store(1);
+    let refund = |user: &str, amount: u64| {
+        let arguments = attestlog::json::Json::parse(format!("{{\"amount\":{amount}}}").as_bytes()).unwrap().value;
+        ToolCall::new("c", user, "refund").arguments(arguments).sender(Sender::new("a", 1))
+    };
+    let first = log.record(refund("alice", 5)).unwrap();
+    assert_eq!(log.record(refund("alice", 5)).unwrap(), first);
+    for other in [refund("mallory", 5), refund("alice", 9999), refund("alice", 5).patient("P-1")] {
+        let e = log.record(other).unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::Conflict);
+        assert!(e.to_string().contains(&format!("is entry {}, which is another call", first.seq)), "{e}");
+    }
+    assert_eq!(log.size(), first.seq + 1);
+}

@@ -165,13 +165,14 @@ impl All<'_> {
         let mut sum = Sum { by_order: imported.by_order, ..Sum::default() };
         sum.totals.add(&imported);
         self.sum.totals.add(&imported);
-        let not_taken = imported.not_taken.clone();
+        let mut not_taken = imported.not_taken.clone();
         let hint = imported.looks_like.clone();
         let progress = Progress::new("importing", Unit::Entries);
         let all = imported.calls.len() as u64;
         let recorded = import::record(self.log, imported, self.args.again, |done| progress.at(done as u64, all));
         drop(progress);
         let recorded = recorded.map_err(|e| Failure::from(e).at(&name))?;
+        not_taken.extend(recorded.not_taken.iter().cloned());
         for sum in [&mut sum, &mut self.sum] {
             sum.add(&file, &recorded, &not_taken);
         }

@@ -219,6 +219,7 @@ impl<'a> Staging<'a> {
         let seq = self.state.size;
         if let Some(sender) = &call.sender {
             if let Some(receipt) = self.seen(&sender.id, sender.number)? {
+                self.check_same(job, at, receipt.seq, sender)?;
                 return Ok(receipt);
             }
             if let Some(window) = self.windows.get_mut(&sender.id) {
@@ -330,9 +331,14 @@ impl<'a> Staging<'a> {
         self.shared
     }
 
+    /// How many entries the log has without those on their way.
+    pub(super) fn committed(&self) -> u64 {
+        self.state.size - self.entries.len() as u64
+    }
+
     /// The receipt that this sender's record got before, if it did.
     pub(super) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
-        let committed = self.state.size - self.entries.len() as u64;
+        let committed = self.committed();
         let mut window = match self.windows.remove(id) {
             Some(window) => window,
             None => self.load_window(id, committed)?,

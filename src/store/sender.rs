@@ -7,6 +7,9 @@ use super::tables::{self, Stored};
 use super::vouch::{RowMac, Vouched};
 use super::{Shared, Snapshot};
 use crate::codec;
+use crate::entry::{Call, Content, Outcome, Sender};
+use crate::json::{Canonical, Json};
+use crate::redact::sealed_subject;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Result};
 use redb::ReadableDatabase;
@@ -141,6 +144,35 @@ impl Shared {
     }
 }
 
+/// Whether two calls, prepared under one policy, are of the same thing. An imported session without an id is named by what
+/// it began with, and an answer that came to light later may name patients, whose names are hidden in the arguments then.
+fn is_same(there: &Call, here: &Call) -> bool {
+    let named = there.backfilled && here.backfilled || there.conversation_id == here.conversation_id;
+    let persons = there.user_id == here.user_id && there.tool_name == here.tool_name;
+    let abandoned = |call: &Call| call.completion.as_ref().is_some_and(|ended| ended.outcome == Outcome::Abandoned);
+    let patients = there.patient_ids == here.patient_ids;
+    let late = !patients && abandoned(there) != abandoned(here);
+    named && persons && (late || patients && is_same_json(there.arguments.as_ref(), here.arguments.as_ref()))
+}
+
+/// Whether these are the same but for what is sealed, which never looks the same twice.
+fn is_same_json(there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
+    let parsed = |text: &Canonical| Json::parse(text.as_str().as_bytes()).ok().map(|parsed| parsed.value);
+    there == here
+        || there.zip(here).and_then(|(a, b)| parsed(a).zip(parsed(b))).is_some_and(|(a, b)| is_same_value(&a, &b))
+}
+
+fn is_same_value(there: &Json, here: &Json) -> bool {
+    match (there, here) {
+        _ if sealed_subject(there).is_some() && sealed_subject(here).is_some() => true,
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same_value(a, b)),
+        (Json::Object(a), Json::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_same_value(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
 impl Staging<'_> {
     /// A sender's window as the file has it, without what nothing bears out: seqs that are not recorded yet, and purged ones that
     /// were not written with the store's keys.
@@ -178,6 +210,27 @@ impl Staging<'_> {
         Ok(window.recorded.len() < before)
     }
 
+    /// Refuses a call under a number whose entry, at `seq`, is of another call. Of an entry that was purged, that is on its way
+    /// into this commit, or that was prepared under another policy or pseudonym key, it cannot be told.
+    pub(super) fn check_same(&self, job: &Job, at: usize, seq: u64, sender: &Sender) -> Result<()> {
+        let shared = self.shared();
+        if seq >= self.committed() || shared.ledger().pseudonym_keys.len() > 1 {
+            return Ok(());
+        }
+        let Some(entry) = shared.stored()?.find(seq)? else { return Ok(()) };
+        let content: Content = codec::decode_behind(job.content(at))?;
+        let same = match (entry.call(), &content) {
+            (Some(there), Content::Call(here)) => there.policy_seq != here.policy_seq || is_same(there, here),
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        let Sender { id, number } = sender;
+        let message = format!("number {number} of sender {id:?} is entry {seq}, which is another call");
+        Err(Error::new(ErrorKind::Conflict, message))
+    }
+
     /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
     /// a job's entries stand together in one commit, so where the first is, the others follow.
     pub(super) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
@@ -188,6 +241,7 @@ impl Staging<'_> {
         if end > self.state.size {
             return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
         }
+        (receipt.seq..end).enumerate().try_for_each(|(at, seq)| self.check_same(job, at, seq, sender))?;
         (receipt.seq..end).map(|seq| Ok(Receipt::new(seq, self.hash_at(seq)?))).collect::<Result<_>>().map(Some)
     }
 }

@@ -4,8 +4,8 @@
 //! The log knows the calls by their identities (see `identity`), also those that a purge has taken. A call that was
 //! recorded as unanswered and has an answer now is not recorded again: a further entry follows it up.
 
-use super::Imported;
 use super::identity::{self, Identities, Source};
+use super::{Imported, NotTaken, Untaken};
 use crate::json::{Json, MAX_INT, Object};
 use crate::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
 use std::collections::HashSet;
@@ -89,6 +89,8 @@ pub struct Recorded {
     pub repeated: usize,
     /// The receipts of answers to calls that were recorded before, when they had none yet.
     pub answers: Vec<Receipt>,
+    /// Calls that are not in the log because another call of their identity is: who imports must say so.
+    pub not_taken: Vec<NotTaken>,
 }
 
 /// Records the calls of a file, but for those that `log` has already. `again`: those as well. `progress` is told how many
@@ -133,8 +135,14 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
         let mut known = Vec::new();
         for ((index, (call, identity)), receipt) in batch.into_iter().zip(receipts) {
             match receipt {
-                Some(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => recorded.receipts.push(receipt),
-                receipt => {
+                Put::Other(there) => {
+                    let (place, kind) = (places.get(index).cloned().unwrap_or_default(), Untaken::Call);
+                    let why = format!("another call of the same id and time is in the log already ({there})");
+                    recorded.not_taken.push(NotTaken { place, kind, call_id: call.call_id.clone(), why });
+                }
+                Put::At(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => recorded.receipts.push(receipt),
+                put => {
+                    let receipt = put.receipt();
                     recorded.repeated += 1;
                     recorded.already_there.extend(receipt.map(|r| r.seq));
                     if let Some(receipt) = receipt
@@ -162,7 +170,7 @@ fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &m
         let probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(&known));
         match log.put(vec![probe]) {
             Ok(_) => *identity = known,
-            Err(e) if e.kind() == ErrorKind::NoSuchEntry => *identity = known,
+            Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) => *identity = known,
             Err(e) if e.kind() == ErrorKind::InvalidInput => {}
             Err(e) => return Err(e),
         }
@@ -189,25 +197,43 @@ fn follow_up(
             None => call.follow_up_of(seq).sender(identity::answer(&identity)),
         };
         mark(&mut call, "late_reply", true);
-        for receipt in put(log, vec![call], index)?.into_iter().flatten().filter(|r| r.seq >= floor) {
+        for receipt in put(log, vec![call], index)?.into_iter().filter_map(Put::receipt).filter(|r| r.seq >= floor) {
             recorded.answers.push(receipt);
         }
     }
     Ok(())
 }
 
+/// What became of a call.
+enum Put {
+    At(Receipt),
+    /// It is known, and a purge has taken it.
+    Purged,
+    /// Its sender's number is another call's, as this error says.
+    Other(String),
+}
+
+impl Put {
+    fn receipt(self) -> Option<Receipt> {
+        match self {
+            Put::At(receipt) => Some(receipt),
+            Put::Purged | Put::Other(_) => None,
+        }
+    }
+}
+
 /// Records calls; nothing comes back for one that is known and that a purge has taken. `first`: the place of the first.
-fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Option<Receipt>>> {
+fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Put>> {
     let e = match log.put(calls.clone()) {
-        Ok(receipts) => return Ok(receipts.into_iter().map(Some).collect()),
+        Ok(receipts) => return Ok(receipts.into_iter().map(Put::At).collect()),
         Err(e) => e,
     };
     let known = |call: &ToolCall| call.sender.is_some() && call.follows.is_none() && call.grant.is_none();
-    if e.kind() != ErrorKind::NoSuchEntry || !calls.iter().any(known) {
+    if !matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) || !calls.iter().any(known) {
         return Err(shifted(e, first));
     }
     if calls.len() == 1 {
-        return Ok(vec![None]);
+        return Ok(vec![if e.kind() == ErrorKind::Conflict { Put::Other(e.to_string()) } else { Put::Purged }]);
     }
     let second = calls.split_off(calls.len() / 2);
     let middle = first + calls.len();
