@@ -260,6 +260,8 @@ struct Game {
     begun: Vec<(Begun, CallSpec)>,
     unfinished: BTreeSet<u64>,
     senders: BTreeMap<(u8, u8), Receipt>,
+    /// What each number was first recorded for: a number of another call is refused (`senders` tests that).
+    numbered: BTreeMap<(u8, u8), CallSpec>,
 }
 
 impl Game {
@@ -274,6 +276,7 @@ impl Game {
             begun: Vec::new(),
             unfinished: BTreeSet::new(),
             senders: BTreeMap::new(),
+            numbered: BTreeMap::new(),
         };
         game.catch_up(&[]);
         let kinds: Vec<Kind> = game.rows.iter().map(|r| r.kind).collect();
@@ -319,6 +322,11 @@ impl Game {
         Row { kind, time, spec: Some(spec.clone()), end, ends: ends.map(|(seq, _)| seq), line: String::new() }
     }
 
+    /// The call of that number, where it was recorded before: what is recorded again is the same call.
+    fn again(&self, spec: &CallSpec) -> CallSpec {
+        spec.sender.and_then(|sender| self.numbered.get(&sender)).unwrap_or(spec).clone()
+    }
+
     /// Calls that were recorded with these receipts.
     fn recorded(&mut self, specs: &[CallSpec], receipts: &[Receipt]) {
         assert_eq!(specs.len(), receipts.len());
@@ -326,6 +334,7 @@ impl Game {
         for (spec, receipt) in specs.iter().zip(receipts) {
             if let Some(sender) = spec.sender {
                 let first = *self.senders.entry(sender).or_insert(*receipt);
+                self.numbered.entry(sender).or_insert_with(|| spec.clone());
                 assert_eq!(first, *receipt, "a repeated number is answered with its first receipt");
                 if receipt.seq < self.rows.len() as u64 || new.iter().any(|(seq, _)| *seq == receipt.seq) {
                     continue;
@@ -342,15 +351,23 @@ impl Game {
     fn play(&mut self, op: &Op) {
         match op {
             Op::Record(spec) => {
+                let spec = self.again(spec);
                 let receipt = self.log().record(spec.whole()).unwrap();
-                self.recorded(std::slice::from_ref(spec), &[receipt]);
+                self.recorded(std::slice::from_ref(&spec), &[receipt]);
             }
             Op::Batch(specs) => {
+                let mut specs: Vec<CallSpec> = specs.iter().map(|spec| self.again(spec)).collect();
+                let mut first: BTreeMap<(u8, u8), CallSpec> = BTreeMap::new();
+                for spec in &mut specs {
+                    if let Some(sender) = spec.sender {
+                        *spec = first.entry(sender).or_insert(spec.clone()).clone();
+                    }
+                }
                 let receipts = self.log().record_batch(specs.iter().map(CallSpec::whole)).unwrap();
-                self.recorded(specs, &receipts);
+                self.recorded(&specs, &receipts);
             }
             Op::Refused(specs, why) => {
-                let mut calls: Vec<ToolCall> = specs.iter().map(CallSpec::whole).collect();
+                let mut calls: Vec<ToolCall> = specs.iter().map(|spec| self.again(spec).whole()).collect();
                 let (bad, kind) = match why {
                     0 => (ToolCall::new("c", "", "t"), ErrorKind::InvalidInput),
                     1 => (ToolCall::new("c", "u\0", "t"), ErrorKind::InvalidInput),
