@@ -25,7 +25,11 @@ enum Frame {
 }
 
 fn main() {
-    let mut seen = std::fs::File::create(std::env::var_os("SEEN").expect("SEEN names a file")).unwrap();
+    let Some(seen) = std::env::var_os("SEEN") else {
+        println!("SEEN names the file that is told of every call");
+        return;
+    };
+    let mut seen = std::fs::File::create(seen).unwrap();
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
     while input.read_until(b'\n', &mut line).unwrap() > 0 {
