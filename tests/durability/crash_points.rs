@@ -1,0 +1,471 @@
+//! The power goes at every write, sync and rename: what was acknowledged is there, nothing is half there, a purge has happened
+//! or has not, verification is clean, and the next record works (invariants W1, W2, W3, M1, X4, X5). `ATTESTLOG_LONG=1`
+//! tries every operation with every fate of the unsynced writes, otherwise every n-th.
+
+use attestlog::note::SignedCheckpoint;
+use attestlog::retention::{HoldSelector, SeqSet};
+use attestlog::{
+    AuditLog, ErrorKind, Hash, ManualClock, Options, Query, Receipt, Result, SeededRandom, Sender, ToolCall,
+    VerifyOptions,
+};
+use crate::crash::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the workload was told, from which it follows what must be there.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    acknowledged: BTreeMap<u64, Hash>,
+    /// By job how many calls it had, and whether it was acknowledged.
+    jobs: Vec<(u64, bool)>,
+    checkpoints: Vec<SignedCheckpoint>,
+    /// Whether the clock was moved on to where calls have expired.
+    aged: bool,
+    /// What a purge was about to take, of how many jobs.
+    expired: SeqSet,
+    expired_jobs: usize,
+    /// Whether a purge was acknowledged.
+    purged: bool,
+    /// Errors that the workload went on after.
+    errors: Vec<ErrorKind>,
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::at("2025-03-01T09:00:00Z".parse().unwrap()))
+}
+
+/// After it calls have expired, but not those that concern patients.
+const LONG_TIME: Duration = Duration::from_secs(500 * 86_400);
+
+fn options(key: &Path, clock: &Arc<ManualClock>, seed: u64) -> Options {
+    Options::new()
+        .clock(clock.clone())
+        .random(Arc::new(SeededRandom::new(seed)))
+        .background(false)
+        .checkpoint_entries(Some(50))
+        .cache_bytes(1 << 20)
+        .key_file(key)
+}
+
+/// Whether the calls of this job are kept no longer than the general class says.
+fn expires(job: u64) -> bool {
+    job % 3 == 2
+}
+
+/// A call whose arguments do not compress, so that a few fill a block.
+fn call(job: u64, i: u64) -> ToolCall {
+    let mut dice = Dice(job << 20 | i);
+    let noise: String = (0..500).map(|_| char::from(b'a' + dice.roll(26) as u8)).collect();
+    let call = ToolCall::new(format!("job-{job}"), format!("usr_{}", i % 3), ["look", "write"][i as usize % 2])
+        .arguments(noise)
+        .duration(Duration::from_millis(i));
+    if expires(job) { call } else { call.patient(format!("P-{}", job % 5)) }
+}
+
+impl Told {
+    /// A minute after it went wrong.
+    fn clock(&self) -> Arc<ManualClock> {
+        let clock = clock();
+        clock.advance(Duration::from_secs(60) + if self.aged { LONG_TIME } else { Duration::ZERO });
+        clock
+    }
+
+    fn took(&mut self, calls: u64, done: Result<Vec<Receipt>>) -> Result<()> {
+        match done {
+            Ok(receipts) => {
+                self.acknowledged.extend(receipts.iter().map(|r| (r.seq, r.hash)));
+                self.jobs.push((calls, true));
+                Ok(())
+            }
+            Err(e) => {
+                self.jobs.push((calls, false));
+                Err(e)
+            }
+        }
+    }
+}
+
+type Step = fn(&AuditLog, &mut Told) -> Result<()>;
+
+fn single(log: &AuditLog, told: &mut Told) -> Result<()> {
+    let done = log.record(call(told.jobs.len() as u64, 0));
+    told.took(1, done.map(|r| vec![r]))
+}
+
+fn batch(log: &AuditLog, told: &mut Told) -> Result<()> {
+    let job = told.jobs.len() as u64;
+    told.took(25, log.record_batch((0..25).map(|i| call(job, i))))
+}
+
+fn numbered(log: &AuditLog, told: &mut Told) -> Result<()> {
+    let job = told.jobs.len() as u64;
+    let done = log.record(call(job, 1).sender(Sender::new("sender", job)));
+    told.took(1, done.map(|r| vec![r]))
+}
+
+fn two_steps(log: &AuditLog, told: &mut Told) -> Result<()> {
+    // Two jobs: the beginning is acknowledged for itself.
+    let begun = log.begin(call(told.jobs.len() as u64, 2));
+    let receipt = begun.as_ref().map(|b| b.receipt());
+    told.took(1, receipt.map(|r| vec![r]).map_err(|e| attestlog_error(e.kind())))?;
+    let done = begun?.finish(|call| call.result("done"));
+    // It stands in the conversation of the beginning, which then has two.
+    if let Ok(receipt) = &done {
+        told.acknowledged.insert(receipt.seq, receipt.hash);
+    }
+    done.map(|_| ())
+}
+
+fn attestlog_error(kind: ErrorKind) -> attestlog::Error {
+    attestlog::Error::new(kind, "as the beginning")
+}
+
+fn flush(log: &AuditLog, _: &mut Told) -> Result<()> {
+    log.flush_index()
+}
+
+fn checkpoint(log: &AuditLog, told: &mut Told) -> Result<()> {
+    told.checkpoints.push(log.checkpoint()?);
+    Ok(())
+}
+
+fn rotate(log: &AuditLog, _: &mut Told) -> Result<()> {
+    log.rotate_epoch_key()
+}
+
+fn rotate_pseudonym(log: &AuditLog, _: &mut Told) -> Result<()> {
+    log.rotate_pseudonym_key().map(|_| ())
+}
+
+fn hold(log: &AuditLog, _: &mut Told) -> Result<()> {
+    let mut covering = HoldSelector::default();
+    covering.patients.insert("P-1".to_owned());
+    log.place_hold("case", "reason", "ops", covering).map(|_| ())
+}
+
+/// Moves the clock on to where calls have expired; a purge believes it only if somebody says that it is right.
+fn purge(log: &AuditLog, told: &mut Told) -> Result<()> {
+    told.aged = true;
+    log.confirm_clock("ops", "a long time went by")?;
+    log.flush_index()?;
+    told.expired = log.plan_purge()?.expired;
+    told.expired_jobs = told.jobs.len();
+    log.purge("ops")?;
+    told.purged = true;
+    Ok(())
+}
+
+/// Crosses blocks that are sealed, index batches, checkpoints of all kinds, key rotations, a hold, and a purge, which writes
+/// the store anew and gives its space back.
+const WORK: &[Step] = &[
+    single,
+    single,
+    batch,
+    numbered,
+    flush,
+    single,
+    checkpoint,
+    two_steps,
+    rotate,
+    single,
+    batch,
+    hold,
+    single,
+    rotate_pseudonym,
+    single,
+    flush,
+    numbered,
+    checkpoint,
+    rotate,
+    batch,
+    single,
+    two_steps,
+    checkpoint,
+    single,
+    purge,
+    single,
+    batch,
+    checkpoint,
+];
+
+/// What is left of a run: the disk, the key file, what the workload was told.
+struct Left {
+    disk: CrashDisk,
+    key: Option<Vec<u8>>,
+    told: Told,
+    /// Whether the store could be made at all.
+    made: bool,
+}
+
+/// Runs the workload on a disk on which something goes wrong. Where the power goes it stops at the first error, else it
+/// goes on.
+fn run(folder: &Path, at: u64, fault: Fault) -> Left {
+    let key = folder.join("store.key");
+    let _ = std::fs::remove_file(&key);
+    let (disk, clock) = (CrashDisk::default(), clock());
+    disk.arm(at, fault);
+    let mut told = Told::default();
+    let mut made = false;
+    if let Ok(log) = options(&key, &clock, 1).create_on(disk.clone()) {
+        made = true;
+        for step in WORK {
+            clock.advance(Duration::from_millis(250));
+            if std::ptr::fn_addr_eq(*step, purge as Step) {
+                clock.advance(LONG_TIME);
+            }
+            if let Err(e) = step(&log, &mut told) {
+                assert!(disk.happened(), "nothing went wrong, but: {e}");
+                told.errors.push(e.kind());
+                if fault == Fault::Power {
+                    break;
+                }
+            }
+        }
+        // Closing signs, and gives back what the file grew by: operations like any others.
+        let closed = log.close();
+        assert!(closed.is_ok() || disk.happened(), "{closed:?}");
+    }
+    Left { disk, key: std::fs::read(&key).ok(), told, made }
+}
+
+/// What must hold of a store that is opened after something went wrong.
+fn check(log: &AuditLog, told: &Told, clock: &ManualClock, what: &str) {
+    let mut gone = 0;
+    for (seq, hash) in &told.acknowledged {
+        match log.entry(*seq) {
+            Ok(entry) => assert_eq!(entry.hash(), *hash, "{what}: entry {seq} is another one"),
+            Err(e) if e.kind() == ErrorKind::NoSuchEntry && told.expired.contains(*seq) => gone += 1,
+            Err(e) => panic!("{what}: entry {seq} was acknowledged and is gone: {e}"),
+        }
+    }
+    let expired = told.acknowledged.keys().filter(|seq| told.expired.contains(**seq)).count();
+    let purged = gone > 0;
+    assert!(gone == expired || (gone == 0 && !told.purged), "{what}: {gone} of {expired} that had expired are gone");
+    for (job, &(calls, acknowledged)) in told.jobs.iter().enumerate() {
+        let query = Query::new().conversation(format!("job-{job}"));
+        let whole = query.clone().kind(attestlog::Kind::ToolCall);
+        let there = log.query(&query).unwrap().filter(|e| e.as_ref().unwrap().call().is_some()).count() as u64;
+        let ended = log.count(&whole).unwrap();
+        if purged && job < told.expired_jobs && expires(job as u64) {
+            assert_eq!((there, ended), (0, 0), "{what}: job {job} was purged and is found");
+            continue;
+        }
+        // The second step of a call in two is one more entry.
+        let steps = there - there.min(calls);
+        assert!(
+            steps <= 1 && (steps == 0 || calls == 1),
+            "{what}: job {job} of {calls} calls has {there}, {ended} ended"
+        );
+        assert!(there >= calls || (there == 0 && !acknowledged), "{what}: half of job {job}: {there} of {calls}");
+    }
+    let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
+    assert!(found.ok(), "{what}: {:#?}", found.findings);
+    assert_eq!(found.purged, if purged { told.expired.len() } else { 0 }, "{what}");
+    for old in &told.checkpoints {
+        let size = old.checkpoint().size();
+        assert!(size <= found.signed_size, "{what}: a checkpoint of {size} is out, {} are signed", found.signed_size);
+        assert_eq!(log.root_at(size).unwrap(), old.checkpoint().root(), "{what}: another history");
+    }
+    clock.advance(Duration::from_secs(1));
+    let next = log.record(ToolCall::new("after", "usr_1", "look")).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert_eq!(log.entry(next.seq).unwrap().hash(), next.hash);
+    log.flush_index().unwrap_or_else(|e| panic!("{what}: {e}"));
+    log.checkpoint().unwrap_or_else(|e| panic!("{what}: {e}"));
+    let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
+    assert!(found.ok(), "{what}, with one more: {:#?}", found.findings);
+    assert_eq!(found.signed_size, log.size());
+}
+
+/// Opens what is left. A store that could not be made need not be one.
+fn reopen(folder: &Path, left: &Left, disk: &CrashDisk, what: &str) {
+    let key = folder.join("again.key");
+    let _ = std::fs::remove_file(&key);
+    if let Some(bytes) = &left.key {
+        private(&key, bytes);
+    }
+    let clock = left.told.clock();
+    match options(&key, &clock, 2).open_on(disk.clone()) {
+        Ok(log) => {
+            assert!(!disk.has_second(), "{what}: what the purge left is still there");
+            check(&log, &left.told, &clock, what)
+        }
+        Err(e) => assert!(!left.made, "{what}: does not open: {e}"),
+    }
+}
+
+fn private(path: &Path, bytes: &[u8]) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
+/// Where files that only matter for a moment are quick to write.
+fn folder() -> tempfile::TempDir {
+    match tempfile::tempdir_in("/dev/shm") {
+        Ok(folder) => folder,
+        Err(_) => tempfile::tempdir().unwrap(),
+    }
+}
+
+/// Every operation of the workload, or every n-th.
+fn points(stride: u64) -> impl Iterator<Item = u64> {
+    let folder = folder();
+    let all = run(folder.path(), u64::MAX, Fault::Power);
+    assert!(all.made && all.told.errors.is_empty(), "{:?}", all.told.errors);
+    let operations = all.disk.operations();
+    let log = options(&folder.path().join("store.key"), &all.told.clock(), 2).open_on(all.disk.clone()).unwrap();
+    let batches = log.count(&Query::new().kind(attestlog::Kind::IndexBatch)).unwrap();
+    let blocks = log.health().unwrap().sealed;
+    assert!(batches >= 2 && blocks > 50 && all.told.checkpoints.len() == 4, "{batches} batches, {blocks} sealed");
+    assert!(all.told.purged && all.told.expired.len() > 20, "{} were purged", all.told.expired.len());
+    println!(
+        "the workload has {operations} writes, syncs and renames, {} calls, {} purged",
+        all.told.acknowledged.len(),
+        all.told.expired.len()
+    );
+    (0..operations).step_by(if long() { 1 } else { stride as usize })
+}
+
+#[test]
+fn the_power_may_go_at_every_write_and_sync() {
+    let folder = folder();
+    let (mut points_tried, mut states) = (0u64, 0u64);
+    for at in points(5) {
+        let left = run(folder.path(), at, Fault::Power);
+        assert!(left.disk.happened());
+        points_tried += 1;
+        for (n, fate) in FATES.into_iter().enumerate() {
+            // What is not certain is tried several times.
+            let tries = if matches!(fate, Fate::Some | Fate::Torn) && long() { 3 } else { 1 };
+            for seed in 0..tries {
+                if !long() && (at + n as u64) % 2 == 1 {
+                    continue;
+                }
+                states += 1;
+                let what = format!("power gone at operation {at}, unsynced writes {fate:?} ({seed})");
+                reopen(folder.path(), &left, &left.disk.after(fate, at * 31 + seed), &what);
+            }
+        }
+    }
+    println!("{points_tried} crash points tried, {states} states of the disk opened");
+}
+
+/// What opening writes may be cut off too.
+#[test]
+fn the_power_may_go_again_while_the_store_is_being_opened() {
+    let folder = folder();
+    let (mut tried, mut outer) = (0u64, 0u64);
+    for at in points(60) {
+        outer += 1;
+        if long() && outer % 7 > 0 {
+            continue;
+        }
+        let left = run(folder.path(), at, Fault::Power);
+        if !left.made {
+            continue;
+        }
+        for again in 0.. {
+            let disk = left.disk.after(Fate::Torn, at);
+            disk.arm(again, Fault::Power);
+            let key = folder.path().join("again.key");
+            let _ = std::fs::remove_file(&key);
+            private(&key, left.key.as_ref().unwrap());
+            let opened = options(&key, &left.told.clock(), 2).open_on(disk.clone());
+            let done = opened.is_ok();
+            drop(opened);
+            if !disk.happened() {
+                assert!(done, "nothing went wrong at {at}, {again}, and it did not open");
+                break;
+            }
+            tried += 1;
+            let what = format!("power gone at {at}, and again at operation {again} of opening");
+            reopen(folder.path(), &left, &disk.after(Fate::Torn, again), &what);
+        }
+    }
+    println!("{tried} crash points of opening tried");
+}
+
+/// A write or sync fails and the next ones work: whoever was told so can go on with the same store, and what was
+/// acknowledged before and after outlives the power too. A failed sync has dropped what it was for.
+#[test]
+fn a_disk_may_fail_at_every_write_and_sync_and_recover() {
+    let folder = folder();
+    let (mut tried, mut told_of) = (0u64, 0u64);
+    for at in points(7) {
+        let left = run(folder.path(), at, Fault::Broken);
+        tried += 1;
+        told_of += u64::from(!left.told.errors.is_empty());
+        if !left.made {
+            continue;
+        }
+        for fate in [Fate::Lost, Fate::Torn] {
+            let what = format!("operation {at} failed, then power gone, unsynced writes {fate:?}");
+            reopen(folder.path(), &left, &left.disk.after(fate, at), &what);
+        }
+    }
+    println!("{tried} failing operations tried; the caller was told of {told_of}");
+}
+
+/// The disk is full for a while: the error says so, what is there can be read, and recording goes on when there is room.
+#[test]
+fn a_disk_may_be_full_at_every_write() {
+    let folder = folder();
+    let (mut tried, mut said) = (0u64, 0u64);
+    for at in points(11) {
+        for length in [1, 40] {
+            let left = run(folder.path(), at, Fault::Full(length));
+            tried += 1;
+            for kind in &left.told.errors {
+                let plain = matches!(kind, ErrorKind::DiskFull | ErrorKind::Closed | ErrorKind::Io);
+                assert!(plain, "operation {at} found the disk full, and the error was {kind:?}");
+                said += u64::from(*kind == ErrorKind::DiskFull);
+            }
+            if left.made {
+                reopen(
+                    folder.path(),
+                    &left,
+                    &left.disk.after(Fate::Lost, at),
+                    &format!("disk full at {at} for {length}"),
+                );
+            }
+        }
+    }
+    println!("{tried} times full; {said} errors said so");
+    assert!(said > 0);
+}
+
+/// A key file is written beside the old one and takes its name: whatever a crash leaves of the new file, and whichever of the two
+/// has the name, the store opens with it and goes on. Tried for each save of a rotation and of a checkpoint.
+#[test]
+fn the_power_may_go_while_a_key_file_is_written() {
+    let folder = folder();
+    let (store, clock) = (CrashDisk::default(), clock());
+    let key = folder.path().join("store.key");
+    let log = options(&key, &clock, 1).create_on(store.clone()).unwrap();
+    let mut told = Told::default();
+    single(&log, &mut told).unwrap();
+    let mut tried = 0u64;
+    for step in [checkpoint, rotate, rotate_pseudonym] {
+        single(&log, &mut told).unwrap();
+        let (before, old, known) = (store.after(Fate::Kept, 0), std::fs::read(&key).unwrap(), told.clone());
+        step(&log, &mut told).unwrap();
+        let new = std::fs::read(&key).unwrap();
+        let cuts = (0..=new.len()).step_by(if long() { 1 } else { 61 });
+        for cut in cuts {
+            // The store as before the step: its own write comes after the key file's first.
+            let fresh = folder.path().join(".again.key.new");
+            let _ = std::fs::remove_file(&fresh);
+            private(&fresh, &new[..cut]);
+            let left = Left { disk: CrashDisk::default(), key: Some(old.clone()), told: known.clone(), made: true };
+            reopen(folder.path(), &left, &before.after(Fate::Kept, 0), &format!("{cut} bytes of a new key file left"));
+            tried += 1;
+        }
+        let _ = std::fs::remove_file(folder.path().join(".again.key.new"));
+        let left = Left { disk: CrashDisk::default(), key: Some(new), told: told.clone(), made: true };
+        reopen(folder.path(), &left, &store.after(Fate::Lost, 0), "everything done");
+    }
+    println!("{tried} states of a key file tried");
+}

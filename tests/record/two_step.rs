@@ -1,0 +1,90 @@
+//! A call recorded in two steps leaves its trace when the program dies between them, and counts once.
+
+use attestlog::{AuditLog, ErrorKind, Kind, Outcome, Phase, Query, Statistics, ToolCall};
+use crate::store_common::*;
+
+fn unfinished(log: &AuditLog) -> Vec<u64> {
+    log.query(&Query::new().unfinished()).unwrap().map(|e| e.unwrap().seq).collect()
+}
+
+fn call() -> ToolCall {
+    ToolCall::new("conv", "usr", "issue_refund").model("model-1")
+}
+
+#[test]
+fn both_steps_stand_in_the_chain_and_count_as_one_call() {
+    let (log, _, clock) = store(1);
+    let begun = log.begin(call()).unwrap();
+    let seq = begun.receipt().seq;
+    assert_eq!(unfinished(&log), [seq]);
+    assert_eq!(log.entry(seq).unwrap().kind(), Kind::CallBegun);
+    assert_eq!(log.entry(seq).unwrap().call().unwrap().success(), None);
+    assert_eq!(log.statistics(&Statistics::new()).unwrap(), []);
+    let shown: Vec<_> = log.timeline("conv").unwrap().map(|s| s.unwrap()).collect();
+    assert_eq!((shown.len(), shown[0].entry.seq, shown[0].begun_at), (1, seq, None));
+    clock.advance(std::time::Duration::from_secs(3));
+    let end = begun.finish(|call| call.result(true).duration(std::time::Duration::from_secs(3))).unwrap();
+    let entry = log.entry(end.seq).unwrap();
+    let done = entry.call().unwrap();
+    assert_eq!((done.phase, done.success()), (Phase::Finished(seq), Some(true)));
+    assert_eq!(done.model.as_deref(), Some("model-1"), "the end says everything that the beginning said");
+    assert!(entry.line().contains(&format!(r#""begun_seq":{seq}"#)));
+    assert!(unfinished(&log).is_empty());
+    let shown: Vec<_> = log.timeline("conv").unwrap().map(|s| s.unwrap()).collect();
+    assert_eq!((shown.len(), shown[0].entry.seq, shown[0].begun_at), (1, end.seq, Some(time(START))));
+    for flushed in [false, true] {
+        if flushed {
+            log.flush_index().unwrap();
+        }
+        let statistics = log.statistics(&Statistics::new().tool("issue_refund")).unwrap();
+        assert_eq!((statistics[0].total_calls, statistics[0].successes), (1, 1));
+        assert_eq!(log.count(&Query::new().conversation("conv")).unwrap(), 2);
+    }
+    assert_clean(&log);
+}
+
+#[test]
+fn what_was_begun_when_the_program_died_is_found_afterwards() {
+    let (log, disk, clock) = store(1);
+    let done = log.begin(call()).unwrap();
+    let dies = log.begin(call()).unwrap();
+    let seq = dies.receipt().seq;
+    done.finish(|call| call.outcome(Outcome::Timeout)).unwrap();
+    // The bytes as they lie there, without closing: the program is gone.
+    let left = Disk::of(disk.bytes());
+    let after = options(&clock, 2).open_on(left.backend()).unwrap();
+    assert_eq!(unfinished(&after), [seq]);
+    assert_eq!(after.timeline("conv").unwrap().count(), 2);
+    after.flush_index().unwrap();
+    assert_eq!(unfinished(&after), [seq]);
+    assert_clean(&after);
+    drop(dies);
+    assert_eq!(unfinished(&log), [seq], "one that is dropped stays unfinished");
+}
+
+#[test]
+fn a_beginning_has_no_result_and_an_end_that_is_refused_leaves_it_unfinished() {
+    let (log, _, _) = store(1);
+    let size = log.size();
+    assert_eq!(log.begin(call().result(true)).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(log.begin(call().outcome(Outcome::Ok)).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(log.size(), size);
+    let begun = log.begin(call()).unwrap();
+    let refused = begun.finish(|call| call.error("it failed").outcome(Outcome::Ok)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    assert_eq!(unfinished(&log), [size]);
+    assert_clean(&log);
+}
+
+/// Two handles of one beginning that a sender repeated: only one of them can end it.
+#[test]
+fn a_call_ends_once() {
+    let (log, _, _) = store(1);
+    let again = || log.begin(call().sender(attestlog::Sender::new("s", 1))).unwrap();
+    let (first, second) = (again(), again());
+    assert_eq!(first.receipt(), second.receipt());
+    first.finish(|call| call.result(1u64)).unwrap();
+    assert_eq!(second.finish(|call| call.result(2u64)).unwrap_err().kind(), ErrorKind::Conflict);
+    assert!(unfinished(&log).is_empty());
+    assert_clean(&log);
+}
