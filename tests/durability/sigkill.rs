@@ -117,7 +117,7 @@ fn nothing_that_was_acknowledged_is_lost_when_the_process_is_killed() {
     let began = std::time::Instant::now();
     for round in 0..rounds {
         let before = oracle.len();
-        let (mut killed, mut out) = start("recorder", &path);
+        let (mut killed, mut out) = start("sigkill::recorder", &path);
         // Killed after some number of answers, so that the moment does not depend on how fast the machine is.
         let answers = 1 + dice.roll(if round % 5 == 0 { 900 } else { 120 });
         hear(&mut oracle, &mut out, answers);
@@ -178,7 +178,7 @@ fn nothing_is_lost_or_doubled_when_the_owner_is_killed_while_others_record_throu
     let (mut sent, mut unanswered, mut unfinished) = (0u64, 0u64, 0u64);
     let began = std::time::Instant::now();
     for round in 0..rounds {
-        let (mut killed, mut out) = start("owner", &path);
+        let (mut killed, mut out) = start("sigkill::owner", &path);
         hear(&mut oracle, &mut out, 1);
         let joint = Joint::open(&path, options(), Sharing::default()).unwrap();
         assert!(joint.owned(|_| ()).is_none(), "the other process has the store");

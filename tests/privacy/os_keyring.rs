@@ -51,7 +51,7 @@ mod linux {
         let run = home.path().join("run");
         fs::DirBuilder::new().mode(0o700).create(&run).unwrap();
         let test = std::env::current_exe().unwrap();
-        let inside = ["linux::in_the_session", "--exact", "--ignored", "--nocapture"];
+        let inside = ["os_keyring::linux::in_the_session", "--exact", "--ignored", "--nocapture"];
         let output = Command::new("dbus-run-session")
             .args(["--", "sh", "-c", SESSION, "sh"])
             .arg(test)
