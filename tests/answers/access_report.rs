@@ -1,9 +1,9 @@
 //! The access report tells who accessed a patient's data and what the log behind it is worth, and nothing clinical.
 
+use crate::entries::{begun_and_finished, call, call_named, nasty, own};
 use attestlog::Entry;
 use attestlog::json::Json;
 use attestlog::report::access::{AccessReport, Context, Purged, Subject, TextStyle};
-use crate::entries::{begun_and_finished, call, call_named, nasty, own};
 use proptest::prelude::*;
 
 fn patient() -> Context {

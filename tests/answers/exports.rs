@@ -1,11 +1,11 @@
 //! Exports say what was recorded, to a spreadsheet and to a SIEM, and nothing in them runs.
 
+use crate::entries::{begun_and_finished, call, call_named, call_with, json, nasty, own};
 use attestlog::Entry;
 use attestlog::json::Json;
 use attestlog::report::csv::{COLUMNS, CsvWriter, unguard};
 use attestlog::report::ocsf::{OcsfOptions, OcsfWriter, api_activity};
 use attestlog::report::{ToolKind, ToolKinds};
-use crate::entries::{begun_and_finished, call, call_named, call_with, json, nasty, own};
 
 fn csv(entries: &[Entry]) -> String {
     let mut csv = CsvWriter::new(Vec::new()).unwrap();

@@ -4,12 +4,12 @@
 //! `target/`. Where there is no Python or no package index, it says on standard error that it was skipped;
 //! `ATTESTLOG_REQUIRE_FHIR=1` makes that a failure.
 
+use crate::entries::{begun_and_finished, call, call_named, json, nasty, own};
 use attestlog::Entry;
 use attestlog::json::Json;
 use attestlog::report::access::{Context, Subject};
 use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter, audit_event_r4, audit_event_r5};
 use attestlog::report::{ToolKind, ToolKinds};
-use crate::entries::{begun_and_finished, call, call_named, json, nasty, own};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;

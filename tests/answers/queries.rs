@@ -1,9 +1,9 @@
 //! Queries at the seams: index batches of full size, times out of order, cursors at every edge, and logs that grow while
 //! they are read. Every answer is compared with a plain filter over what was recorded.
 
+use crate::store_common::*;
 use attestlog::{AuditLog, ErrorKind, Kind, Query, Statistics, Timestamp, ToolCall, VerifyOptions};
 use std::time::Duration;
-use crate::store_common::*;
 
 /// How many entries make an index batch.
 const BATCH: u64 = 65_536;

@@ -1,10 +1,10 @@
 //! Statistics are exact but for the percentiles, which are told within one percent: over days from the rollups, over days
 //! that a range cuts, over what the index holds in the file and what it does not hold yet.
 
+use crate::store_common::*;
 use attestlog::{AuditLog, ErrorKind, Outcome, Statistics, Timestamp, ToolCall};
 use std::collections::BTreeSet;
 use std::time::Duration;
-use crate::store_common::*;
 
 #[derive(Debug, Clone)]
 struct Made {

@@ -28,6 +28,12 @@ fn sources(under: &str) -> Vec<(PathBuf, String)> {
     rust.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }
 
+/// What is built: the engine, and the crates beside it without their tests.
+fn code() -> Vec<(PathBuf, String)> {
+    let beside = |(path, _): &(PathBuf, String)| !path.components().any(|part| part.as_os_str() == "tests");
+    sources("src").into_iter().chain(sources("crates").into_iter().filter(beside)).collect()
+}
+
 fn assert_none(wrong: Vec<String>) {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
@@ -35,7 +41,8 @@ fn assert_none(wrong: Vec<String>) {
 #[test]
 fn files_are_short_and_end_with_a_line() {
     let mut wrong = Vec::new();
-    for (path, text) in ["src", "tests", "examples", "benches", "fuzz/fuzz_targets"].iter().flat_map(|dir| sources(dir))
+    for (path, text) in
+        ["src", "crates", "tests", "examples", "benches", "fuzz/src", "loom/src"].iter().flat_map(|dir| sources(dir))
     {
         let lines = text.lines().count();
         if lines > LINES {
@@ -63,9 +70,9 @@ const NOWHERE: [&str; 6] = ["unsafe ", "todo!", "unimplemented!", ".unwrap()", "
 #[test]
 fn nothing_panics_or_prints_but_tests() {
     let mut wrong = Vec::new();
-    for (path, text) in sources("src") {
+    for (path, text) in code() {
         let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap_or(&path).display().to_string();
-        let program = name.contains("src/cli") || name.ends_with("src/main.rs");
+        let program = name.contains("crates/cli");
         // Tests stand at the end of a file, or in a module of their own.
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
         if is_test_module(&path) {
@@ -88,7 +95,7 @@ fn nothing_panics_or_prints_but_tests() {
 /// Whether a file is a module that its parent declares for tests only.
 fn is_test_module(path: &Path) -> bool {
     let (Some(dir), Some(stem)) = (path.parent(), path.file_stem().and_then(|s| s.to_str())) else { return false };
-    let parents = [dir.join("mod.rs"), dir.with_extension("rs"), dir.join("lib.rs")];
+    let parents = [dir.join("mod.rs"), dir.with_extension("rs"), dir.join("lib.rs"), dir.join("main.rs")];
     let declared = format!("#[cfg(test)]\nmod {stem};");
     parents.iter().any(|parent| fs::read_to_string(parent).is_ok_and(|text| text.contains(&declared)))
 }
@@ -96,7 +103,7 @@ fn is_test_module(path: &Path) -> bool {
 #[test]
 fn every_folder_says_what_lives_there() {
     let mut wrong = Vec::new();
-    for (path, _) in sources("src") {
+    for (path, _) in code() {
         let dir = path.parent().unwrap();
         let (inside, beside) = (dir.join("mod.rs"), dir.with_extension("rs"));
         let root = dir.ends_with("src");
@@ -112,7 +119,7 @@ fn every_folder_says_what_lives_there() {
 #[test]
 fn only_the_store_knows_redb_and_only_the_codec_knows_bincode() {
     let mut wrong = Vec::new();
-    for (path, text) in sources("src") {
+    for (path, text) in code() {
         let name = path.display().to_string();
         let code = || text.lines().filter(|l| !l.trim_start().starts_with("//"));
         if !name.contains("src/store/")

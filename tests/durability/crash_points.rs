@@ -2,13 +2,13 @@
 //! or has not, verification is clean, and the next record works (invariants W1, W2, W3, M1, X4, X5). `ATTESTLOG_LONG=1`
 //! tries every operation with every fate of the unsynced writes, otherwise every n-th.
 
+use crate::crash::*;
 use attestlog::note::SignedCheckpoint;
 use attestlog::retention::{HoldSelector, SeqSet};
 use attestlog::{
     AuditLog, ErrorKind, Hash, ManualClock, Options, Query, Receipt, Result, SeededRandom, Sender, ToolCall,
     VerifyOptions,
 };
-use crate::crash::*;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

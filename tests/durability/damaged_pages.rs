@@ -7,9 +7,9 @@
 //!
 //! The same after redb has panicked in a commit, over whatever: its last commit would be made of what that has left.
 
-use attestlog::{AuditLog, ErrorKind, FindingKind, VerifyOptions};
 use crate::store_common::*;
 use crate::tampering::*;
+use attestlog::{AuditLog, ErrorKind, FindingKind, VerifyOptions};
 
 /// Where redb keeps a flag that says whether somebody has the file open.
 const FLAGS: usize = 9;

@@ -1,16 +1,12 @@
-//! What survives damage, crashes and writing hands: no wrong answer, no lost record.
+//! What survives damage, crashes and hostile writers: no wrong answer, no lost record.
 
 mod backup;
-mod cli_backup;
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../crash/mod.rs"]
 mod crash;
 mod crash_points;
 mod damaged_pages;
 mod full_disk;
 mod pages;
-mod purge_crash;
 mod sealing;
 mod sigkill;
 #[path = "../store_common/mod.rs"]

@@ -6,6 +6,9 @@
 //!
 //! `ATTESTLOG_LONG=1` flips every bit of every branch page, and one in every byte of the leaves; otherwise a sample.
 
+use crate::store_common::*;
+use crate::tampering::trees::{self, Tree};
+use crate::tampering::*;
 use attestlog::alert::{Alert, AlertEngine, Callback, Rule, Rules};
 use attestlog::anchor::FileAnchor;
 use attestlog::redact::{Action, Policy, Preset};
@@ -13,9 +16,6 @@ use attestlog::{AuditLog, Field, FindingKind, Options, PolicySet, Query, Result,
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use crate::store_common::*;
-use crate::tampering::trees::{self, Tree};
-use crate::tampering::*;
 
 fn long() -> bool {
     std::env::var_os("ATTESTLOG_LONG").is_some_and(|v| v != "0")

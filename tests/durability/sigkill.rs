@@ -3,10 +3,10 @@
 //! store goes on. A few rounds; 300 with `ATTESTLOG_LONG=1`, and as many in which this process records through the other
 //! one's socket too: it takes over when that one is killed, and what was not answered is in the log once.
 
+use crate::crash::{Dice, long};
 #[cfg(feature = "owner")]
 use attestlog::owner::{Joint, Sharing};
 use attestlog::{AuditLog, Hash, Options, Query, ToolCall, VerifyOptions};
-use crate::crash::{Dice, long};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! Somebody who knows the format edits a closed store. Whatever is removed, changed, added or swapped in whichever table
 //! is found, by opening or by verifying, and named.
 
+use crate::store_common::*;
+use crate::tampering::{answers, closed};
 use attestlog::{AuditLog, FindingKind, Query, Result, Trigger, VerifyOptions};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeSet;
-use crate::store_common::*;
-use crate::tampering::{answers, closed};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const TAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tail");

@@ -2,10 +2,10 @@
 //! older copy. Each is found by opening or by verifying, or changes no answer. `ATTESTLOG_LONG=1` tries every byte, otherwise
 //! a sample of each page.
 
-use attestlog::anchor::Evidence;
-use attestlog::{AuditLog, ErrorKind, FindingKind, Options, Result, ToolCall, VerifyOptions};
 use crate::store_common::*;
 use crate::tampering::*;
+use attestlog::anchor::Evidence;
+use attestlog::{AuditLog, ErrorKind, FindingKind, Options, Result, ToolCall, VerifyOptions};
 
 const PAGE: usize = 4096;
 

@@ -2,13 +2,13 @@
 //! Or writes the whole chain anew: without the key, with a key of his own, with the present key, with an old copy. What is
 //! found, by what, and what is not, is the table in docs/reliability.md.
 
+use crate::store_common::*;
+use crate::tampering::*;
 use attestlog::anchor::Evidence;
 use attestlog::note::SignedCheckpoint;
 use attestlog::{AuditLog, ErrorKind, FindingKind, Result, ToolCall, Verification, VerifyOptions};
 use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, Value};
 use std::path::Path;
-use crate::store_common::*;
-use crate::tampering::*;
 
 fn long() -> bool {
     std::env::var_os("ATTESTLOG_LONG").is_some_and(|v| v != "0")

@@ -1,12 +1,12 @@
 //! Somebody takes the key of sealed values out of a closed store, changes it, or brings one back: verification says so.
 
+use crate::store_common::{Disk, clock};
 use attestlog::json::Json;
 use attestlog::redact::{Action, Policy, Preset};
 use attestlog::{AuditLog, FindingKind, ManualClock, Options, PolicySet, SeededRandom, ToolCall, VerifyOptions};
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use crate::store_common::{Disk, clock};
 use tempfile::TempDir;
 
 const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");

@@ -1,12 +1,12 @@
 //! Many threads at once: 32 record, 8 query, one purges, one verifies. And a storage that panics in the middle of things: what
 //! the thread left is refused or read anew, never served.
 
+use crate::store_common::*;
 use attestlog::{ErrorKind, ManualClock, Options, Query, ToolCall, VerifyOptions};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use crate::store_common::*;
 
 fn call(user: u64, i: u64) -> ToolCall {
     ToolCall::new(format!("conv_{user}_{}", i / 8), format!("usr_{user}"), "look")

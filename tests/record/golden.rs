@@ -3,12 +3,12 @@
 //!
 //! When a format does change on purpose: `ATTESTLOG_BLESS=1 cargo test --test record golden::` writes the files anew.
 
+use crate::store_common::*;
 use attestlog::json::Json;
 use attestlog::{AuditLog, Entry, Kind, Options, Outcome, Query, Result, Sender, ToolCall, Trigger};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
-use crate::store_common::*;
 
 fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

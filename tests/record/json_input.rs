@@ -1,9 +1,9 @@
 //! Bad input: a clear error each, which names the place, and the store as it was. What JSON numbers cannot keep is kept as
 //! text, and the entry says so.
 
+use crate::store_common::*;
 use attestlog::json::{Json, Limits, Object};
 use attestlog::{ErrorKind, ToolCall};
-use crate::store_common::*;
 
 fn line(rest: &str) -> String {
     format!(r#"{{"tool_name":"t","conversation_id":"c","user_id":"u",{rest}}}"#)

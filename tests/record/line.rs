@@ -1,13 +1,13 @@
 //! The line is what it says: canonical JSON (RFC 8785), everything an entry says, hashed as an RFC 6962 leaf, chained by
 //! `prev`. Checked with another JSON reader, another canonicaliser and plain SHA-256.
 
+use crate::store_common::*;
 use attestlog::json::{Json, Number};
 use attestlog::{Entry, Hash, Kind, Outcome, Sender, ToolCall, Trigger, VerifyOptions};
 use proptest::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
-use crate::store_common::*;
 
 /// RFC 8785 as its text has it, over another library's values.
 fn jcs(value: &Value) -> String {

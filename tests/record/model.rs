@@ -3,6 +3,7 @@
 //! `flush_index` cuts index batches short, so that every seam between the file's index and the pending one is crossed
 //! with a few dozen entries; blocks, batches, reopening and queries meet each other in every order.
 
+use crate::store_common::*;
 use attestlog::{
     AuditLog, Begun, Entry, ErrorKind, Field, Kind, ManualClock, Outcome, Query, Receipt, Result, Sender, Statistics,
     Timestamp, ToolCall, Trigger,
@@ -11,7 +12,6 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
-use crate::store_common::*;
 
 const TOOLS: [&str; 4] = [
     "lookup",

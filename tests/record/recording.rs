@@ -1,13 +1,13 @@
 //! What recording promises: a receipt means that the entry is on the disk, a batch is all or nothing, threads share
 //! commits and lose nothing, readers see one moment, and an error leaves the store as it was and lets it go on.
 
+use crate::store_common::*;
 use attestlog::{
     AuditLog, CallLimits, Error, ErrorKind, Kind, Options, Query, Result, Statistics, ToolCall, VerifyOptions,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::store_common::*;
 
 fn call(conversation: impl ToString, i: u64) -> ToolCall {
     ToolCall::new(conversation.to_string(), format!("usr_{}", i % 5), ["look", "write"][i as usize % 2]).turn(i)

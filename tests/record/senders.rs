@@ -1,7 +1,7 @@
 //! A numbered sender can send again what it does not know to have arrived: it is answered with the first receipt.
 
-use attestlog::{AuditLog, ErrorKind, Receipt, Result, Sender, ToolCall};
 use crate::store_common::*;
+use attestlog::{AuditLog, ErrorKind, Receipt, Result, Sender, ToolCall};
 
 fn call(id: &str, number: u64) -> ToolCall {
     ToolCall::new("c", "u", "t").sender(Sender::new(id, number))

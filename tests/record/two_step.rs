@@ -1,7 +1,7 @@
 //! A call recorded in two steps leaves its trace when the program dies between them, and counts once.
 
-use attestlog::{AuditLog, ErrorKind, Kind, Outcome, Phase, Query, Statistics, ToolCall};
 use crate::store_common::*;
+use attestlog::{AuditLog, ErrorKind, Kind, Outcome, Phase, Query, Statistics, ToolCall};
 
 fn unfinished(log: &AuditLog) -> Vec<u64> {
     log.query(&Query::new().unfinished()).unwrap().map(|e| e.unwrap().seq).collect()

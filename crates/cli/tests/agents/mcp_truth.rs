@@ -1,0 +1,246 @@
+//! The proxy says what happened: late answers, odd ids, noise, what was viewed, what is read besides tools.
+#![cfg(unix)]
+
+use crate::common::*;
+use crate::mcp_common::{Host, call, ends, lines, request, text};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A reply to request 1.
+const OK: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"refund issued"}]}}"#;
+const CANCEL: &str = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"user"}}"#;
+
+fn outcomes(place: &Place) -> Vec<String> {
+    ends(place).iter().map(|l| text(l, "outcome")).collect()
+}
+
+#[track_caller]
+fn until(what: &str, is: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Servers answer request 1 with `"id":"1"`, and hosts take that. For the log there was no answer: it said that the host had
+/// ended before a reply, hours later.
+#[test]
+fn a_reply_whose_id_is_a_text_is_the_reply() {
+    let place = Place::with_store();
+    let reply = OK.replace("\"id\":1", "\"id\":\"1\"");
+    place.write("reply", format!("{reply}\n"));
+    let mut host = Host::sh(&place, &[], "read -r l; cat reply; read -r l");
+    host.say(call("1", "refund", "{}"));
+    assert_eq!(host.hear(), reply);
+    let end = &ends(&place)[0];
+    assert_eq!((text(end, "outcome"), text(end, "session_metadata.mcp.reply_id")), ("ok".to_owned(), "1".to_owned()));
+    host.end();
+}
+
+/// Some servers answer everything with the id 0. Nothing said that there had been answers at all.
+#[test]
+fn a_reply_that_fits_nothing_leaves_a_trace() {
+    let place = Place::with_store();
+    place.write("reply", OK.replace("\"id\":1", "\"id\":0") + "\n");
+    let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
+    host.say(call("1", "refund", "{}"));
+    host.hear();
+    host.end();
+    let end = &ends(&place)[0];
+    assert_eq!(text(end, "session_metadata.mcp.unmatched_replies"), "1");
+    assert!(text(end, "error.message").contains("no reply with its id"), "{end:?}");
+}
+
+/// A call was cancelled, and the tool went on: the refund was issued, its answer went to the host, and the log's last word was
+/// that the call had been abandoned.
+#[test]
+fn an_answer_after_a_cancellation_is_recorded_as_what_it_is() {
+    for flags in [&[][..], &["--read-only", "refund"]] {
+        let place = Place::with_store();
+        place.write("reply", format!("{OK}\n"));
+        let mut host = Host::sh(&place, flags, "read -r l; read -r l; cat reply; cat > /dev/null");
+        host.say(call("1", "refund", r#"{"patient_id":"P-1"}"#));
+        host.say(CANCEL);
+        assert_eq!(host.hear(), OK);
+        let ends = ends(&place);
+        assert_eq!(outcomes(&place), ["abandoned", "ok"]);
+        assert_eq!(text(&ends[1], "session_metadata.mcp.late_reply"), "true");
+        assert_eq!(text(&ends[1], "follow_up_of"), text(&ends[0], "seq"), "{:?}", ends[1]);
+        assert_eq!(text(&ends[1], "result_summary.type"), "object");
+        host.end();
+        let shown = place.run(&["timeline", "s", "c"]).ok();
+        assert!(shown.contains("had given the call up"), "{shown}");
+        let report = place.run(&["report", "access", "s", "--patient", "P-1", "--format", "json"]).json();
+        let accesses = report.get("accesses").unwrap().as_array().unwrap();
+        assert!(accesses.iter().any(|a| text(a, "success") == "true"), "{report:?}");
+        let stats = place.run(&["stats", "s", "--tool", "refund", "--json"]).json();
+        assert_eq!(text(&stats, "success_rate"), "0.5");
+        place.run(&["verify", "s"]).ok();
+    }
+}
+
+/// With `--timeout`, of which the host knows nothing, it acted on an answer as a success that the log had as timed out.
+#[test]
+fn an_answer_after_a_time_out_is_recorded_as_what_it_is() {
+    let place = Place::with_store();
+    place.write("reply", format!("{OK}\n"));
+    let mut host = Host::sh(&place, &["--timeout", "0.05"], "read -r l; read -r l; cat reply; cat > /dev/null");
+    host.say(call("1", "refund", "{}"));
+    until("the call times out", || outcomes(&place) == ["timeout"]);
+    host.say("{\"method\":\"notifications/go\"}");
+    assert_eq!(host.hear(), OK);
+    assert_eq!(outcomes(&place), ["timeout", "ok"]);
+    host.end();
+}
+
+/// Lines that are no messages were counted in the next call that began, so those before the last answer were in no entry.
+#[test]
+fn noise_is_counted_when_it_happens() {
+    let place = Place::with_store();
+    place.write("reply", format!("cache warmed\n{{half\n{OK}\n"));
+    let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
+    host.say(call("1", "refund", "{}"));
+    for _ in 0..3 {
+        host.hear();
+    }
+    assert_eq!(text(&ends(&place)[0], "session_metadata.mcp.unparsed_frames"), "2");
+    host.end();
+}
+
+/// Every access through the proxy had the protocol's envelope as what was viewed: `content, isError`.
+#[test]
+fn what_was_viewed_is_the_record() {
+    let results = [
+        r#"{"content":[{"type":"text","text":"{\"patient_id\":\"P-1\",\"name\":\"A\",\"labs\":[{\"id\":\"l-1\"}]}"}]}"#,
+        r#"{"content":[],"isError":false,"structuredContent":{"patient_id":"P-1","name":"A","labs":[{"id":"l-1"}]}}"#,
+    ];
+    let given = Place::with_store();
+    let record = r#"{"patient_id":"P-1","name":"A","labs":[{"id":"l-1"}]}"#;
+    let line = crate::common::call("c", "u", "chart", &format!(r#""patient_id":"P-1","result":{record}"#));
+    given.run_with(&["record", "s"], line.as_bytes()).ok();
+    let viewed = |place: &Place| {
+        let report = place.run(&["report", "access", "s", "--patient", "P-1", "--format", "json"]).json();
+        text(&report.get("accesses").unwrap().as_array().unwrap()[0], "viewed")
+    };
+    for result in results {
+        let place = Place::with_store();
+        place.write("reply", format!("{{\"id\":1,\"result\":{result}}}\n"));
+        let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
+        host.say(call("1", "chart", r#"{"patient_id":"P-1"}"#));
+        host.hear();
+        host.end();
+        assert_eq!(viewed(&place), viewed(&given));
+        assert!(viewed(&place).contains("labs"), "{}", viewed(&place));
+    }
+}
+
+/// The official SQLite server answers a refused statement with `Error: Only SELECT queries are allowed` and `isError` false: such a
+/// server never failed, while the importers counted the same answer as a failure.
+#[test]
+fn a_text_that_says_error_is_one_here_too() {
+    let place = Place::with_store();
+    place.write(
+        "reply",
+        "{\"id\":1,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"Error: no\"}],\"isError\":false}}\n",
+    );
+    let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
+    host.say(call("1", "query", "{}"));
+    host.hear();
+    host.end();
+    let end = &ends(&place)[0];
+    assert_eq!((text(end, "outcome"), text(end, "error.message")), ("tool_error".to_owned(), "Error: no".to_owned()));
+}
+
+/// A chart that was read as a resource left nothing in the log.
+#[test]
+fn resources_and_prompts_are_accesses_too() {
+    let place = Place::with_store();
+    place.write(
+        "1",
+        "{\"id\":1,\"result\":{\"contents\":[{\"uri\":\"patient://P-1\",\"text\":\"{\\\"name\\\":\\\"A\\\"}\"}]}}\n",
+    );
+    place.write("2", "{\"id\":2,\"result\":{\"messages\":[]}}\n");
+    let mut host = Host::sh(&place, &[], "read -r l; cat 1; read -r l; cat 2; cat > /dev/null");
+    host.say(request("1", "resources/read", r#"{"uri":"patient://P-1"}"#));
+    host.hear();
+    host.say(request("2", "prompts/get", r#"{"name":"summary","arguments":{"who":"P-2"}}"#));
+    host.hear();
+    host.end();
+    let ends = ends(&place);
+    assert_eq!(text(&ends[0], "tool_name"), "resources/read");
+    assert_eq!(text(&ends[0], "session_metadata.mcp.method"), "resources/read");
+    assert_eq!(text(&ends[0], "arguments.uri"), "patient://P-1");
+    assert_eq!(text(&ends[1], "arguments.name"), "summary");
+    let report = place.run(&["report", "access", "s", "--patient", "P-1", "--format", "json"]).json();
+    let accesses = report.get("accesses").unwrap().as_array().unwrap();
+    assert_eq!(text(&accesses[0], "tool"), "resources/read");
+    assert!(text(&accesses[0], "viewed").contains("name"), "{report:?}");
+    assert_eq!(lines(&place).len(), 4, "begun and ended, as calls are");
+}
+
+/// A call through the proxy could not be joined with the trace that it belongs to: `traceparent` was dropped.
+#[test]
+fn a_call_is_found_by_its_trace() {
+    let place = Place::with_store();
+    let mut host = Host::sh(&place, &[], "cat > /dev/null");
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let meta = format!(r#"{{"name":"t","_meta":{{"traceparent":"00-{trace}-b7ad6b7169203331-01"}}}}"#);
+    host.say(request("1", "tools/call", &meta));
+    host.say(call("2", "t", "{}"));
+    host.end();
+    assert_eq!(place.count(&["--trace", trace, "--kind", "tool_call"]), 1);
+    assert_eq!(place.count(&["--trace", "00000000000000000000000000000000"]), 0);
+    assert_eq!(text(&ends(&place)[0], "session_metadata.span_id"), "b7ad6b7169203331");
+}
+
+/// A number beyond a double was a string of its digits in the log, and nothing said that it had been a number.
+#[test]
+fn numbers_that_lose_digits_are_marked() {
+    let place = Place::with_store();
+    let result = r#"{"content":[{"type":"text","text":"{\"sum\":12345678901234567890}"}]}"#;
+    place.write("reply", format!("{{\"id\":1,\"result\":{result}}}\n"));
+    let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
+    host.say(call("1", "pay", r#"{"amount":98765432109876543210}"#));
+    host.hear();
+    host.end();
+    let end = &ends(&place)[0];
+    assert_eq!(text(end, "restated"), r#"["arguments.amount","result.sum"]"#);
+}
+
+fn alive(process: &str) -> bool {
+    // One that has ended and that nobody has waited for is no process any more.
+    std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// A host that waits no longer kills its child, and that was the proxy: a server that ignored the end of its input stayed for
+/// good. (1,088 such orphans were seen on one machine.)
+#[test]
+#[cfg(target_os = "linux")]
+fn the_server_goes_with_a_proxy_that_is_killed() {
+    let place = Place::with_store();
+    let mut host = Host::sh(&place, &[], "trap '' TERM HUP; echo $$; while :; do read -r l || sleep 1; done");
+    let server = host.hear();
+    assert!(alive(&server) && Path::new("/proc/self").exists());
+    host.child.kill().unwrap();
+    host.child.wait().unwrap();
+    until("the server is gone", || !alive(&server));
+}
+
+/// And one whose host just went: the proxy tells it to end, then makes it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_that_stays_when_the_host_has_gone_is_ended() {
+    let place = Place::with_store();
+    let program = env!("CARGO_BIN_EXE_attestlog");
+    let server = "trap '' TERM HUP; echo $$ > server; while :; do read -r l || sleep 1; done";
+    // The host is a shell that starts the proxy with a pipe for its input, and is gone.
+    let host = format!(
+        "{{ while [ ! -s server ]; do sleep 0.01; done; }} | {program} mcp s --grace 0.1 -- sh -c \"$SERVER\" & wait_for=server; while [ ! -s server ]; do sleep 0.01; done"
+    );
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &host]).env("SERVER", server).current_dir(place.dir.path());
+    assert!(command.status().unwrap().success());
+    let server = std::fs::read_to_string(place.path("server")).unwrap().trim().to_owned();
+    until("the server is gone", || !alive(&server));
+}

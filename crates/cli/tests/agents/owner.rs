@@ -1,0 +1,323 @@
+//! Many processes on one store: who owns it, what of a socket is trusted, and what happens when the owner goes.
+#![cfg(unix)]
+
+use crate::common::*;
+use attestlog::json::Json;
+use attestlog::owner::{Joint, Sharing, reach};
+use attestlog::{ErrorKind, Options, Random, Sender, ToolCall};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+
+/// A store, its sockets in a directory of their own, and a process that owns it.
+struct Shared {
+    place: Place,
+    sockets: PathBuf,
+    owner: Option<Child>,
+}
+
+impl Shared {
+    fn new() -> Shared {
+        let place = Place::with_store();
+        let sockets = place.path("sockets");
+        Shared { place, sockets, owner: None }
+    }
+
+    fn owned() -> Shared {
+        let mut shared = Shared::new();
+        shared.serve();
+        shared
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.place.command(args);
+        command.env("ATTESTLOG_SOCKET_DIR", &self.sockets);
+        command
+    }
+
+    fn serve(&mut self) {
+        let mut child = self.command(&["serve", "s"]).spawn().unwrap();
+        // It says when it serves.
+        let mut said = [0; 16];
+        child.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+        self.owner = Some(child);
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let output = self.command(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn record(&self, conversation: &str) -> Ran {
+        let file = self.place.write("line", call(conversation, "u", "t", r#""arguments":{"password":"hunter2"}"#));
+        self.run(&["record", "s", file.to_str().unwrap()])
+    }
+
+    fn socket(&self) -> PathBuf {
+        let mut all = std::fs::read_dir(&self.sockets).unwrap();
+        all.next().expect("there is a socket").unwrap().path()
+    }
+
+    fn kill(&mut self) {
+        let mut owner = self.owner.take().unwrap();
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.owner.is_some() {
+            self.kill();
+        }
+    }
+}
+
+#[test]
+fn commands_do_not_notice_that_another_process_has_the_store() {
+    let alone = Shared::new();
+    let shared = Shared::owned();
+    for of in [&alone, &shared] {
+        of.record("c 1").ok();
+        of.place.write("calls.jsonl", [call("c 2", "u", "t", ""), call("c 2", "v", "t", "")].concat());
+        of.run(&["record", "s", "calls.jsonl"]).ok();
+        assert_eq!(of.run(&["query", "s", "--kind", "tool_call", "--count"]).ok(), "3\n");
+        assert_eq!(of.run(&["query", "s", "--conversation", "c 2", "--count"]).ok(), "2\n");
+        assert!(of.run(&["timeline", "s", "c 1"]).ok().contains("REDACTED"));
+        assert!(of.run(&["stats", "s", "--json"]).ok().contains("\"total_calls\":3"));
+        of.run(&["verify", "s"]).ok();
+        of.run(&["export", "s", "--format", "csv", "-o", "out.csv"]).ok();
+        assert!(of.place.path("out.csv").exists(), "relative paths are the caller's");
+        of.run(&["checkpoint", "s"]).ok();
+        let hold = of.run(&["hold", "place", "s", "--actor", "a", "--reason", "r", "--case", "k", "--everything"]).ok();
+        of.run(&["hold", "release", "s", hold.trim(), "--actor", "a", "--reason", "r"]).ok();
+        of.run(&["prove", "s", "2"]).ok();
+        of.run(&["keys", "rotate", "s"]).ok();
+        of.run(&["keys", "rotate", "s", "--pseudonyms"]).ok();
+        of.record("c 3").ok();
+        assert_eq!(of.run(&["query", "s", "--limit", "x"]).code, 2);
+        assert_eq!(of.run(&["reveal", "s", "2", "x", "--actor", "a", "--reason", "r"]).code, 2);
+        let mut from_stdin = of.command(&["prove", "s", "--consistent-with", "-"]);
+        let mut child = from_stdin.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(of.run(&["checkpoint", "s"]).ok().as_bytes()).unwrap();
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    let sent = shared.run(&["query", "s", "--conversation", "c 1", "--json"]).ok();
+    assert!(sent.contains("\"sender\":{\"id\":\"process-"), "it went through the socket: {sent}");
+}
+
+/// Draws the number of a card.
+#[derive(Debug)]
+struct Card;
+
+impl Random for Card {
+    fn fill(&self, out: &mut [u8]) {
+        out.iter_mut().enumerate().for_each(|(i, byte)| *byte = if i % 8 == 0 { 0x41 } else { 0x11 });
+    }
+}
+
+/// A process sent under sixteen hexadecimal digits that it drew. Once in some thousand times there was the number of a card in them,
+/// and none of its records was taken.
+#[test]
+fn no_process_sends_under_the_number_of_a_card() {
+    let place = Place::with_store();
+    let owner = Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let other = Joint::open(place.path("s"), Options::new().random(Arc::new(Card)), Sharing::default()).unwrap();
+    let seq = other.record(ToolCall::new("c", "u", "t")).unwrap().seq;
+    drop((other, owner));
+    let sender = place.run(&["query", "s", "--json"]).ok();
+    assert!(sender.contains("\"id\":\"process-ebbbbbbbbbbbbbbb\""), "{seq}: {sender}");
+}
+
+#[test]
+fn the_socket_is_private_and_its_path_short_however_deep_the_store_lies() {
+    let shared = Shared::owned();
+    let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&shared.sockets), mode(&shared.socket())), (0o700, 0o600));
+    let deep = shared.place.path(&["a-rather-long-name-of-a-folder"; 12].join("/"));
+    std::fs::create_dir_all(&deep).unwrap();
+    let store = deep.join("s");
+    shared.run(&["init", store.to_str().unwrap()]).ok();
+    let joint = Joint::open(&store, Options::new(), Sharing::default()).unwrap();
+    let connection = reach(&store).unwrap().expect("it is shared");
+    assert_eq!(connection.process(), std::process::id());
+    joint.close().unwrap();
+    assert!(reach(&store).unwrap().is_none(), "the socket went with it");
+}
+
+#[test]
+fn a_dead_owner_s_socket_is_cleaned_up_and_another_takes_over() {
+    let mut shared = Shared::owned();
+    let socket = shared.socket();
+    shared.record("before").ok();
+    shared.kill();
+    assert!(socket.exists(), "nobody could remove it");
+    shared.record("after").ok();
+    assert!(!socket.exists(), "who came next cleaned up");
+    shared.serve();
+    shared.record("again").ok();
+    assert_eq!(shared.run(&["query", "s", "--kind", "tool_call", "--count"]).ok(), "3\n");
+}
+
+/// An owner that was killed after it had sent an entry and before it said that it had was followed by one that showed the entry again.
+#[test]
+fn tail_goes_on_when_the_owner_is_killed() {
+    let mut shared = Shared::owned();
+    shared.record("first").ok();
+    let mut tail = shared.command(&["tail", "s", "--json", "--kind", "tool_call", "-n", "1"]).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = || {
+        let event = json(&lines.next().unwrap().unwrap());
+        assert_eq!(event.get("target").and_then(Json::as_str), Some("tool_audit"));
+        event.get("entry").and_then(|e| e.get("conversation_id")?.as_str()).unwrap().to_owned()
+    };
+    assert_eq!(next(), "first");
+    shared.record("through").ok();
+    assert_eq!(next(), "through");
+    shared.kill();
+    // Whoever comes first owns the store now: the tail, or this.
+    shared.record("after").ok();
+    assert_eq!(next(), "after");
+    shared.record("again").ok();
+    assert_eq!(next(), "again");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+}
+
+#[test]
+fn serve_waits_for_its_turn_and_closes_cleanly() {
+    let mut shared = Shared::owned();
+    let mut second = shared.command(&["serve", "s"]).spawn().unwrap();
+    let mut said = BufReader::new(second.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().contains("takes over when it goes"));
+    shared.kill();
+    assert!(said.next().unwrap().unwrap().contains("serving"));
+    shared.record("c").ok();
+    let term = Command::new("kill").args(["-TERM", &second.id().to_string()]).status().unwrap();
+    assert!(term.success());
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    assert!(std::fs::read_dir(&shared.sockets).unwrap().next().is_none(), "its socket went with it");
+    let signed = shared.run(&["verify", "s", "--json"]).json();
+    assert_eq!(signed.get("signed_size"), signed.get("size"), "closing signs");
+}
+
+#[test]
+fn a_client_that_sends_rubbish_harms_nobody() {
+    let shared = Shared::owned();
+    let rubbish: [&[u8]; 6] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xff\xff\xff\xff",
+        b"\x04\0\0\0\x01\xff\xff\xff",
+        b"\0\0\0\0",
+        b"\x10\0\0\0",
+        b"",
+    ];
+    let mut held = Vec::new();
+    for bytes in rubbish {
+        let mut stream = UnixStream::connect(shared.socket()).unwrap();
+        stream.write_all(bytes).unwrap();
+        held.push(stream);
+    }
+    shared.record("c").ok();
+    // Those that said something wrong are dropped; those that said too little wait alone.
+    let mut answer = Vec::new();
+    held[1].read_to_end(&mut answer).unwrap();
+    drop(held);
+    assert_eq!(shared.run(&["query", "s", "--kind", "tool_call", "--count"]).ok(), "1\n");
+    shared.run(&["verify", "s"]).ok();
+}
+
+#[test]
+fn what_is_planted_in_the_socket_s_place_is_refused() {
+    // A file, and a link to a socket of the same user, where the socket goes.
+    let mut shared = Shared::owned();
+    let socket = shared.socket();
+    shared.kill();
+    let elsewhere = shared.place.path("elsewhere");
+    let _listening = UnixListener::bind(&elsewhere).unwrap();
+    for plant in [&|p: &Path| std::fs::write(p, "x").unwrap(), &|p: &Path| symlink(&elsewhere, p).unwrap()]
+        as [&dyn Fn(&Path); 2]
+    {
+        let _ = std::fs::remove_file(&socket);
+        plant(&socket);
+        let ran = shared.run(&["query", "s"]).code(0);
+        assert!(ran.err.contains("is not a socket of this user"), "{}", ran.err);
+        assert!(std::fs::symlink_metadata(&socket).is_ok(), "and left where it is");
+    }
+    // A directory that others may enter, and a link to one.
+    let open = Shared::new();
+    std::fs::create_dir(&open.sockets).unwrap();
+    std::fs::set_permissions(&open.sockets, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let ran = open.run(&["query", "s"]).code(0);
+    assert!(ran.err.contains("mode 0700"), "{}", ran.err);
+    std::fs::remove_dir(&open.sockets).unwrap();
+    let private = open.place.path("private");
+    std::fs::create_dir(&private).unwrap();
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o700)).unwrap();
+    symlink(&private, &open.sockets).unwrap();
+    let ran = open.run(&["query", "s"]).code(0);
+    assert!(ran.err.contains("no link"), "{}", ran.err);
+}
+
+#[test]
+fn one_joint_takes_over_from_another_in_the_middle_of_a_call() {
+    let place = Place::with_store();
+    let open = || Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let (first, second) = (open(), open());
+    assert!(first.owned(|_| ()).is_some() && second.owned(|_| ()).is_none());
+    let begun = second.begin(ToolCall::new("c", "u", "t")).unwrap();
+    let batch = second.record_batch((0..200).map(|i| ToolCall::new("c", "u", "t").turn(i))).unwrap();
+    assert_eq!(batch.last().unwrap().seq - batch[0].seq, 199);
+    first.close().unwrap();
+    begun.finish(|call| call.result(true)).unwrap();
+    assert!(second.owned(|_| ()).is_some());
+    let third = open();
+    let numbered = |n| ToolCall::new("c", "u", "t").sender(Sender::new("mine", n));
+    let a = third.record(numbered(1)).unwrap();
+    second.close().unwrap();
+    assert_eq!(third.record(numbered(1)).unwrap(), a, "the number is known to the next owner");
+    third.close().unwrap();
+    assert_eq!(place.count(&["--kind", "tool_call"]), 202);
+    place.run(&["verify", "s"]).ok();
+}
+
+#[test]
+fn sealed_values_and_new_policies_reach_the_senders() {
+    let place = Place::with_store();
+    let open = || Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let (owner, sender) = (open(), open());
+    let call = || {
+        let arguments = json(r#"{"note":"mail a@example.com"}"#);
+        ToolCall::new("c", "dr_a", "t").patient("P-9").arguments(arguments)
+    };
+    sender.record(call()).unwrap();
+    let policy = "[redaction]\ndetectors = { email = \"seal\" }\nfacets = { user = \"pseudonymise\" }\n";
+    let policy = attestlog::PolicySet::from_toml(policy, "p.toml").unwrap();
+    owner.owned(|log| log.set_policy(policy).unwrap());
+    let sealed = sender.record(call()).unwrap();
+    let again = sender.record(call()).unwrap();
+    owner.owned(|log| {
+        let line = log.entry(sealed.seq).unwrap().line();
+        assert!(line.contains("\"sealed\"") && !line.contains("a@example.com") && !line.contains("dr_a"), "{line}");
+        log.rotate_pseudonym_key().unwrap();
+        assert!(log.entry(again.seq).unwrap().line().contains("\"sealed\""));
+    });
+    let rotated = sender.record(call()).unwrap();
+    owner.owned(|log| assert_ne!(log.entry(rotated.seq).unwrap().line().find("ps_"), None));
+    owner.close().unwrap();
+    sender.close().unwrap();
+    place.run(&["verify", "s"]).ok();
+}
+
+#[test]
+fn a_store_that_is_not_shared_is_locked() {
+    let place = Place::with_store();
+    let log = attestlog::AuditLog::open(place.path("s")).unwrap();
+    let refused = Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Locked);
+    log.close().unwrap();
+}

@@ -1,0 +1,17 @@
+//! Attacks that once went through, one file for each attacker. Each test opens with the story of the attack, and fails
+//! without what stops it now. DESIGN.md, "Threat model", has the same attackers as rows.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../../../../tests/store_common/mod.rs"]
+mod store_common;
+
+mod agent_arguments;
+mod auditor_fooled;
+mod clock_mover;
+mod file_editor;
+mod key_holder;
+mod local_user;
+mod mcp_peer;
+mod old_copy;
+mod socket_peer;

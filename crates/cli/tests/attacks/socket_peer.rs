@@ -1,0 +1,329 @@
+//! Another process of the same user at the owner's socket.
+#![cfg(unix)]
+
+use super::common::*;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+const SSN: &str = "460-89-9847";
+const NOWHERE: &str = "/nonexistent/key";
+
+/// A store whose key file has a passphrase that only its owner knows, and values of a patient in it.
+struct Owned {
+    place: Place,
+    owner: Child,
+}
+
+impl Owned {
+    fn new() -> Owned {
+        let place = Place::empty();
+        let policy = "[redaction]\nfields = { ssn = \"seal\" }\nfacets = { patient = \"pseudonymise\" }\n";
+        place.write("p.toml", policy);
+        place.write("passphrase", "correct horse\n");
+        place.run(&["init", "s", "--config", "p.toml", "--passphrase-file", "passphrase"]).ok();
+        let line = call("c", "u", "t", &format!(r#""patient_id":"P-1","arguments":{{"ssn":"{SSN}","x":1}}"#));
+        place.run_with(&["record", "s", "--no-alerts", "--passphrase-file", "passphrase"], line.as_bytes()).ok();
+        let mut owner = Owned::command_in(&place, &["serve", "s", "--passphrase-file", "passphrase"]).spawn().unwrap();
+        // It says when it serves.
+        let mut said = [0; 16];
+        owner.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+        Owned { place, owner }
+    }
+
+    fn command_in(place: &Place, args: &[&str]) -> Command {
+        let mut command = place.command(args);
+        command.env("ATTESTLOG_SOCKET_DIR", place.path("sockets"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, "")
+    }
+
+    fn run_with(&self, args: &[&str], input: &str) -> Ran {
+        let mut command = Owned::command_in(&self.place, args);
+        let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn size(&self) -> String {
+        self.run(&["query", "s", "--count", "--key", NOWHERE]).ok()
+    }
+
+    fn socket(&self) -> PathBuf {
+        std::fs::read_dir(self.place.path("sockets")).unwrap().next().unwrap().unwrap().path()
+    }
+
+    fn peer(&self) -> Peer {
+        Peer::new(&self.socket())
+    }
+
+    /// Of the owner's memory, the most that was resident.
+    fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.owner.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.owner.kill().unwrap();
+        self.owner.wait().unwrap();
+    }
+}
+
+/// Somebody who speaks to the socket by hand: frames of a length and, behind a format byte, an encoded value.
+struct Peer(UnixStream);
+
+const HELLO: &[u8] = &[0, 2];
+const PROVE: u8 = 1;
+const RECORD: u8 = 2;
+const RUN: u8 = 3;
+const FAILED: u8 = 3;
+const EXIT: u8 = 8;
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    let length = text.len();
+    match u8::try_from(length).ok().filter(|&n| n < 251) {
+        Some(n) => out.push(n),
+        None if length <= 0xffff => {
+            out.push(251);
+            out.extend_from_slice(&(length as u16).to_le_bytes());
+        }
+        None => {
+            out.push(252);
+            out.extend_from_slice(&(length as u32).to_le_bytes());
+        }
+    }
+    out.extend_from_slice(text.as_bytes());
+}
+
+impl Peer {
+    fn new(socket: &Path) -> Peer {
+        let stream = UnixStream::connect(socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Peer(stream)
+    }
+
+    /// After both have said hello.
+    fn greeted(socket: &Path) -> Peer {
+        let mut peer = Peer::new(socket);
+        peer.hear().expect("the owner's hello");
+        peer.say(HELLO);
+        peer
+    }
+
+    fn say(&mut self, value: &[u8]) {
+        let length = u32::try_from(value.len() + 1).unwrap();
+        self.0.write_all(&[&length.to_le_bytes()[..], &[1], value].concat()).unwrap();
+    }
+
+    /// What the owner says next, without its format byte; nothing where it has ended the connection.
+    fn hear(&mut self) -> Option<Vec<u8>> {
+        let mut head = [0; 4];
+        self.0.read_exact(&mut head).ok()?;
+        let mut value = vec![0; u32::from_le_bytes(head) as usize];
+        self.0.read_exact(&mut value).ok()?;
+        Some(value.split_off(1))
+    }
+
+    /// Runs a command; gives all that came and the exit code.
+    fn run(&mut self, arguments: &[&str]) -> (Vec<u8>, u8) {
+        let mut value = vec![RUN, arguments.len() as u8];
+        arguments.iter().for_each(|argument| text(&mut value, argument));
+        text(&mut value, "/");
+        // It says that it only reads, has no settings, and resumes nothing.
+        value.extend_from_slice(&[0, 0, 0]);
+        self.say(&value);
+        let mut all = Vec::new();
+        loop {
+            let said = self.hear().expect("an exit code");
+            if said[0] == EXIT {
+                return (all, said[1]);
+            }
+            all.extend_from_slice(&said);
+        }
+    }
+}
+
+/// A call with these arguments, as it crosses.
+fn record(arguments: &str) -> Vec<u8> {
+    let mut value = vec![RECORD, 1, 0];
+    ["by hand", "u", "t"].iter().for_each(|name| text(&mut value, name));
+    // No time, turn, model, agent or server.
+    value.extend_from_slice(&[0; 5]);
+    value.push(1);
+    text(&mut value, arguments);
+    // No result, outcome or duration; no metadata.
+    value.extend_from_slice(&[0; 3]);
+    text(&mut value, "{}");
+    // Nothing else: trigger, id, what it follows, patients, purpose, emergency, grant, back-filled, class, end, restated, sender.
+    value.extend_from_slice(&[0; 12]);
+    // No error names it, no number is the batch's.
+    value.extend_from_slice(&[0; 2]);
+    value
+}
+
+/// The owner had the keys and asked nobody for them: whether passphrase and key were right was looked at by the one who asked. With
+/// a key file that is nowhere, `reveal` showed the sealed value, and `query --patient`, `checkpoint`, `keys rotate` and `erase` did
+/// what they do for those who have the key.
+#[test]
+fn who_has_no_key_does_not_use_the_owners() {
+    let owned = Owned::new();
+    let before = owned.size();
+    let policy = owned.place.path("p.toml");
+    let because = ["--actor", "a", "--reason", "r"];
+    let refused: [&[&str]; 13] = [
+        &["reveal", "s", "2", "arguments.ssn"],
+        &["erase", "s", "--subject", "P-1"],
+        &["checkpoint", "s"],
+        &["prove", "s", "2"],
+        &["prove", "s", "2", "--reveal", "arguments.ssn"],
+        &["keys", "rotate", "s"],
+        &["keys", "rotate", "s", "--pseudonyms"],
+        &["policy", "set", "s", policy.to_str().unwrap()],
+        &["hold", "place", "s", "--case", "k", "--everything"],
+        &["purge", "s", "--actor", "a"],
+        &["clock", "confirm", "s"],
+        &["backup", "s", "copy"],
+        &["query", "s", "--patient", "P-1"],
+    ];
+    for args in refused {
+        let wants = matches!(args[0], "reveal" | "erase" | "hold" | "clock");
+        let args = [args, if wants { &because[..] } else { &[] }, &["--key", NOWHERE]].concat();
+        let ran = owned.run(&args).code(3);
+        assert!(ran.err.contains("key"), "{args:?}: {}", ran.err);
+        assert!(!ran.out.contains(SSN) && !ran.err.contains(SSN), "{args:?}");
+    }
+    assert_eq!(owned.size(), before, "nothing was recorded");
+    // What everybody reads who has the file.
+    assert!(owned.run(&["timeline", "s", "c", "--key", NOWHERE]).ok().contains("t"));
+    owned.run(&["verify", "s", "--key", NOWHERE]).ok();
+    owned.run(&["stats", "s", "--key", NOWHERE]).ok();
+    // Without the passphrase the key file is no key.
+    owned.run(&["query", "s"]).code(3);
+    let with_key = |args: &[&str]| owned.run(&[args, &["--passphrase-file", "passphrase"]].concat());
+    assert_eq!(with_key(&["query", "s", "--patient", "P-1", "--count"]).ok(), "1\n");
+    assert!(with_key(&["reveal", "s", "2", "arguments.ssn", "--actor", "a", "--reason", "r"]).ok().contains(SSN));
+}
+
+/// The same by hand, where no program of ours is in between.
+#[test]
+fn a_command_without_a_proof_is_refused_whatever_it_says_of_itself() {
+    let owned = Owned::new();
+    let reveal = ["attestlog", "reveal", "s", "2", "arguments.ssn", "--actor", "a", "--reason", "r"];
+    let store = owned.place.path("s");
+    let mut reveal = reveal.to_vec();
+    reveal[2] = store.to_str().unwrap();
+    let (said, code) = Peer::greeted(&owned.socket()).run(&reveal);
+    assert_eq!(code, 3, "{}", String::from_utf8_lossy(&said));
+    assert!(!String::from_utf8_lossy(&said).contains(SSN));
+    // A proof that is none ends the connection, and what comes behind it is not looked at.
+    let mut peer = Peer::greeted(&owned.socket());
+    peer.say(&[&[PROVE][..], &[0; 32]].concat());
+    assert_eq!(peer.hear().unwrap()[0], FAILED);
+    assert_eq!(peer.hear(), None);
+    // The challenge is another one each time.
+    let hello = || owned.peer().hear().unwrap();
+    assert_ne!(hello(), hello());
+    // Another store's name on this connection.
+    let other = owned.place.path("p.toml");
+    let (_, code) = Peer::greeted(&owned.socket()).run(&["attestlog", "query", other.to_str().unwrap()]);
+    assert_eq!(code, 2);
+}
+
+/// Whoever kept the key file of before a rotation can sign nothing with it. Through the owner, which has the new one, he could.
+#[test]
+fn an_older_copy_of_the_key_file_is_no_proof() {
+    let owned = Owned::new();
+    std::fs::copy(owned.place.path("s.key"), owned.place.path("old.key")).unwrap();
+    let with =
+        |key: &str, args: &[&str]| owned.run(&[args, &["--key", key, "--passphrase-file", "passphrase"]].concat());
+    with("old.key", &["checkpoint", "s"]).ok();
+    with("s.key", &["keys", "rotate", "s"]).ok();
+    let ran = with("old.key", &["checkpoint", "s"]).code(3);
+    assert!(ran.err.contains("older copy"), "{}", ran.err);
+    with("s.key", &["checkpoint", "s"]).ok();
+}
+
+/// The owner opened and wrote the files that a command named, with its own rights and in its own part of the system, whoever had
+/// sent the command.
+#[test]
+fn who_has_no_key_names_no_file_to_the_owner() {
+    let owned = Owned::new();
+    let ran = owned.run(&["export", "s", "--format", "jsonl", "-o", "out", "--key", NOWHERE]).code(3);
+    assert!(ran.err.contains("touches no file"), "{}", ran.err);
+    assert!(!owned.place.path("out").exists());
+    owned.run(&["verify", "s", "--against", "p.toml", "--key", NOWHERE]).code(3);
+    assert!(owned.run(&["export", "s", "--format", "jsonl", "--key", NOWHERE]).ok().contains("tool_call"));
+}
+
+/// A call that was sent as sanitised was stored as it came. Now nothing can be sent as that: what is sent is prepared by the owner.
+#[test]
+fn a_call_that_is_sent_by_hand_is_sanitised_by_the_owner() {
+    let owned = Owned::new();
+    let mut peer = Peer::greeted(&owned.socket());
+    peer.say(&record(&format!(r#"{{"password":"hunter2","ssn":"{SSN}","note":"card 4111 1111 1111 1111"}}"#)));
+    assert_ne!(peer.hear().expect("an answer")[0], FAILED);
+    let line = owned.run(&["query", "s", "--json", "--conversation", "by hand", "--key", NOWHERE]).ok();
+    assert!(line.contains("treated") && line.contains("sealed"), "{line}");
+    for secret in ["hunter2", SSN, "4111"] {
+        assert!(!line.contains(secret), "{secret}: {line}");
+    }
+    // An object that poses as a sealed value, with a key that nobody ever had.
+    let posed = r#"{"x":{"sealed":{"v":1,"subject":"00","ct":"AA==","commitment":"00"}}}"#;
+    peer.say(&record(posed));
+    assert_ne!(peer.hear().expect("an answer")[0], FAILED);
+    let verified = owned.run(&["verify", "s", "--key", NOWHERE]).ok();
+    assert!(!verified.contains("missing"), "{verified}");
+    // The same through the program, without a key: an agent that records needs none.
+    let line = call("no key", "u", "t", r#""arguments":{"password":"hunter2"}"#);
+    owned.run_with(&["record", "s", "--key", NOWHERE], &line).ok();
+    let line = owned.run(&["query", "s", "--json", "--conversation", "no key", "--key", NOWHERE]).ok();
+    assert!(!line.contains("hunter2"), "{line}");
+}
+
+/// 256 connections that said nothing took all places, and nobody could record any more.
+#[test]
+fn idle_connections_keep_nobody_out() {
+    let owned = Owned::new();
+    let silent: Vec<Peer> = (0..300).map(|_| owned.peer()).collect();
+    let greeted: Vec<Peer> = (0..300).map(|_| Peer::greeted(&owned.socket())).collect();
+    let line = call("through", "u", "t", "");
+    owned.run_with(&["record", "s", "--key", NOWHERE], &line).ok();
+    assert_eq!(owned.run(&["query", "s", "--count", "--conversation", "through", "--key", NOWHERE]).ok(), "1\n");
+    drop((silent, greeted));
+    owned.run(&["verify", "s", "--key", NOWHERE]).ok();
+}
+
+/// A frame took many times its length in memory, and several at once as often as there were.
+#[test]
+fn a_long_frame_costs_its_length_and_little_more() {
+    let owned = Owned::new();
+    let before = owned.most_memory();
+    // 240 MB: refused by its length.
+    let mut peer = Peer::greeted(&owned.socket());
+    peer.0.write_all(&(240_000_000u32).to_le_bytes()).unwrap();
+    assert_eq!(peer.hear(), None);
+    // Frames of 6 MB from six at once, each of them one text that a call has: two find room, the others wait.
+    let frame = record(&format!("{{\"x\":\"{}\"}}", "y y".repeat(2_000_000)));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut peer = Peer::greeted(&owned.socket());
+                peer.say(&frame);
+                assert_eq!(peer.hear().expect("an answer")[0], FAILED, "too large for an entry");
+            });
+        }
+    });
+    let grown = owned.most_memory() - before;
+    println!("one frame of 240 MB and six of 6 MB at once: {} MB of memory", grown / 1_000_000);
+    assert!(grown < 6 * (16 << 20), "{grown}");
+}

@@ -1,0 +1,113 @@
+//! Promise: who asks for a value that the log has never seen is told so, and never reads an empty answer as *nobody*.
+
+use crate::common::{Place, call, json};
+use attestlog::json::Json;
+use attestlog::redact::{Policy, Preset};
+use attestlog::{AuditLog, ErrorKind, Field, Options, PolicySet, Query, ToolCall};
+
+fn place() -> Place {
+    let lines = [
+        call("conv_1", "dr", "get_chart", r#""patient_id":"P-00042""#),
+        call("conv_1", "dr", "get_labs", r#""patient_id":"P-00042""#),
+        call("conv_2", "lab", "put_note", r#""patient_id":"P-7""#),
+    ];
+    Place::with_lines(&lines.concat())
+}
+
+/// `report access --patient p-00042` was the same official page as for a patient whom nobody had looked at: "0 accesses
+/// by 0 users", verified, exit 0. The patient was P-00042.
+#[test]
+fn a_report_says_that_it_has_never_heard_of_the_patient() {
+    let place = place();
+    for wrong in ["p-00042", "P 00042", "P-42", "P_00042"] {
+        let ran = place.run(&["report", "access", "s", "--patient", wrong, "--format", "json"]).code(0);
+        let report = json(&ran.out);
+        assert_eq!(report.get("unknown_to_log").and_then(Json::as_bool), Some(true), "{wrong}");
+        let similar = report.get("similar").and_then(Json::as_array).unwrap();
+        assert_eq!(similar.iter().filter_map(Json::as_str).collect::<Vec<_>>(), ["P-00042"], "{wrong}");
+        assert!(
+            ran.err.contains("no entry of this log has the patient") && ran.err.contains("\"P-00042\""),
+            "{}",
+            ran.err
+        );
+        for format in ["text", "html", "csv"] {
+            let out = place.run(&["report", "access", "s", "--patient", wrong, "--format", format]).ok();
+            assert!(out.to_lowercase().contains("unknown to this log"), "{format}: {out}");
+        }
+    }
+    let ran = place.run(&["report", "access", "s", "--patient", "P-00042", "--format", "json"]).code(0);
+    assert!(json(&ran.out).get("unknown_to_log").is_none() && ran.err.is_empty(), "{}", ran.err);
+    // What comes near nothing is unknown all the same.
+    let ran = place.run(&["report", "access", "s", "--user", "nobody"]).code(0);
+    assert!(ran.out.contains("UNKNOWN TO THIS LOG"), "{}", ran.out);
+}
+
+#[test]
+fn every_command_that_takes_a_filter_says_so_on_standard_error() {
+    let place = place();
+    for args in [
+        &["query", "s", "--user", "DR"][..],
+        &["query", "s", "--user", "DR", "--count"],
+        &["query", "s", "--json", "--tool", "nothing"],
+        &["export", "s", "--format", "csv", "--conversation", "conv-1"],
+        &["stats", "s", "--tool", "get-chart"],
+        &["stats", "s", "--tool", "get-chart", "--json"],
+        &["timeline", "s", "conv-1"],
+        &["timeline", "s", "CONV_1", "--json"],
+        &["prove", "s", "--complete", "--neighbours", "--patient", "p-00042"],
+        &["hold", "place", "s", "--case", "c", "--actor", "a", "--reason", "r", "--user", "Dr"],
+    ] {
+        let ran = place.run(args).code(0);
+        assert!(ran.err.contains("no entry of this log has the "), "{args:?}: {}", ran.err);
+    }
+    let known = place.run(&["query", "s", "--user", "dr", "--tool", "get_chart"]).code(0);
+    assert!(known.err.is_empty(), "{}", known.err);
+    // What a purge took is not known any more, and that is said as well.
+    assert!(!place.run(&["query", "s", "--user", "gone"]).err.contains("purged"));
+}
+
+#[test]
+fn a_filter_with_stars_stands_for_what_fits_it() {
+    let place = place();
+    let count =
+        |args: &[&str]| place.run(&[&["query", "s", "--count"], args].concat()).ok().trim().parse::<u64>().unwrap();
+    assert_eq!(count(&["--tool", "get_*"]), 2);
+    assert_eq!(count(&["--tool", "get_*", "--tool", "put_note"]), 3);
+    assert_eq!(count(&["--patient", "P-?"]), 1);
+    assert_eq!(count(&["--tool", "*", "--user", "l*"]), 1);
+    let ran = place.run(&["query", "s", "--tool", "del_*", "--count"]).code(0);
+    assert!(ran.out.trim() == "0" && ran.err.contains("\"del_*\""), "{} {}", ran.out, ran.err);
+    let stats = place.run(&["stats", "s", "--tool", "get_*", "--json"]).json();
+    assert_eq!(stats.as_array().unwrap().len(), 2);
+    place.run(&["tail", "s", "--tool", "get_*"]).code(2);
+}
+
+#[test]
+fn values_are_found_wherever_they_lie() {
+    let log = AuditLog::in_memory().unwrap();
+    let long = "x".repeat(100);
+    for tool in ["in_the_file", &long] {
+        log.record(ToolCall::new("c", "u", tool)).unwrap();
+    }
+    log.flush_index().unwrap();
+    log.record(ToolCall::new("c", "u", "in_memory")).unwrap();
+    assert_eq!(log.values_matching(Field::Tool, "in_*").unwrap(), ["in_memory", "in_the_file"]);
+    assert_eq!(log.values_matching(Field::Tool, "xx*").unwrap(), std::slice::from_ref(&long));
+    let unknown = log.unknown_values(&Query::new().tool(long.to_uppercase()).tool("in_memory")).unwrap();
+    assert_eq!((unknown.len(), &unknown[0].similar), (1, &vec![long]));
+    let e = log.values_matching(Field::Tool, &"a".repeat(300)).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn no_pattern_reads_pseudonyms() {
+    let mut set = PolicySet::default();
+    set.redaction = Policy::preset(Preset::Hipaa);
+    let log = Options::new().policies(set).in_memory().unwrap();
+    log.record(ToolCall::new("c", "u", "t").patient("P-1")).unwrap();
+    let e = log.values_matching(Field::Patient, "P-*").unwrap_err();
+    assert!(e.to_string().contains("pseudonyms"), "{e}");
+    assert!(log.unknown_values(&Query::new().patient("P-1")).unwrap().is_empty());
+    let unknown = log.unknown_values(&Query::new().patient("P-2")).unwrap();
+    assert!(unknown[0].similar.is_empty(), "{unknown:?}");
+}
