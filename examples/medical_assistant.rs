@@ -4,10 +4,10 @@
 use attestlog::alert::{Alert, AlertEngine, Callback, Part, Rule, Severity};
 use attestlog::json::{Json, Object};
 use attestlog::redact::{Policy, Preset};
-use attestlog::report::access::{AccessReport, Context, Subject, TextStyle};
 use attestlog::{
     AuditLog, ManualClock, Options, PolicySet, Query, Result, Timestamp, ToolCall, Trigger, VerifyOptions,
 };
+use attestlog_report::access::{AccessReport, Context, Subject, TextStyle};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -28,7 +28,6 @@ pub mod merkle;
 pub mod note;
 pub mod proof;
 pub mod redact;
-pub mod report;
 pub mod retention;
 
 #[cfg(feature = "benching")]

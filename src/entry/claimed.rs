@@ -52,18 +52,20 @@ impl std::fmt::Display for ClaimedTime {
     /// `recorded 3 days later`, `2 hours in the future`: in the largest unit of which there are two.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            ClaimedTime::RecordedLater(length) => write!(f, "recorded {} later", in_words(*length)),
-            ClaimedTime::InFuture(length) => write!(f, "{} in the future", in_words(*length)),
+            ClaimedTime::RecordedLater(length) => write!(f, "recorded {} later", ClaimedTime::in_words(*length)),
+            ClaimedTime::InFuture(length) => write!(f, "{} in the future", ClaimedTime::in_words(*length)),
         }
     }
 }
 
-/// A length of time in the largest unit of which there are two: `3 days`, `90 minutes`.
-pub(crate) fn in_words(length: Duration) -> String {
-    let seconds = length.as_secs();
-    let units = [("days", 86_400), ("hours", 3600), ("minutes", 60)];
-    let (unit, n) = units.into_iter().find(|(_, n)| seconds >= 2 * n).unwrap_or(("seconds", 1));
-    format!("{} {unit}", seconds / n)
+impl ClaimedTime {
+    /// A length of time in the largest unit of which there are two: `3 days`, `90 minutes`.
+    pub fn in_words(length: Duration) -> String {
+        let seconds = length.as_secs();
+        let units = [("days", 86_400), ("hours", 3600), ("minutes", 60)];
+        let (unit, n) = units.into_iter().find(|(_, n)| seconds >= 2 * n).unwrap_or(("seconds", 1));
+        format!("{} {unit}", seconds / n)
+    }
 }
 
 impl Entry {

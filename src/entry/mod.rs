@@ -23,7 +23,6 @@ pub use attribution::Attribution;
 pub(crate) use failure::{error_of, failure, is_no_error, text_fails};
 
 pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
-pub(crate) use claimed::in_words;
 pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
 pub use field::Field;
 pub(crate) use input::zoned;

@@ -2,8 +2,8 @@
 
 use crate::entry::Field;
 use crate::policy::Policies;
+use crate::redact::is_invisible;
 use crate::redact::{Action, Facet};
-use crate::report::text::is_invisible;
 use crate::retention::Glob;
 use crate::store::guarded;
 use crate::{AuditLog, Error, Query, Result};

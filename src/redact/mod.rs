@@ -39,7 +39,8 @@ pub use sanitize::Sanitizer;
 pub use seal::{
     MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
 };
-pub(crate) use spelling::{gist, look, normal, normalise};
+pub(crate) use spelling::{gist, look, normalise};
+pub use spelling::{is_invisible, normal};
 pub use treated::{Action, Treated};
 
 /// Whether the floor replaces what stands under this key, whatever the policy: `apiKey`, `PASSWORD`, `card-number`.

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 /// The normal form of a name: what is recorded, looked for, held, granted and proven.
-pub(crate) fn normal(name: &str) -> Cow<'_, str> {
+pub fn normal(name: &str) -> Cow<'_, str> {
     let trimmed = name.trim();
     if trimmed.is_ascii() || !trimmed.contains(is_unseen) {
         return Cow::Borrowed(trimmed);
@@ -22,6 +22,14 @@ pub(crate) fn normalise(name: &mut String) {
     if let Some(other) = Some(normal(name)).filter(|normal| normal.len() < name.len()).map(Cow::into_owned) {
         *name = other;
     }
+}
+
+/// Whether a character takes no room or changes how others are laid out: the ways to make one id look like another.
+pub fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// What Unicode calls default ignorable, and what only steers how others are shown.

@@ -3,7 +3,7 @@
 use crate::entries::{begun_and_finished, call, call_named, nasty, own};
 use attestlog::Entry;
 use attestlog::json::Json;
-use attestlog::report::access::{AccessReport, Context, Purged, Subject, TextStyle};
+use attestlog_report::access::{AccessReport, Context, Purged, Subject, TextStyle};
 use proptest::prelude::*;
 
 fn patient() -> Context {

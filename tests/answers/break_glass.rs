@@ -189,8 +189,8 @@ fn grants_outlive_a_restart_and_every_call_under_them() {
 
 #[test]
 fn fhir_reads_what_is_written() {
-    use attestlog::report::access::{Context, Subject};
-    use attestlog::report::fhir::{self, FhirOptions};
+    use attestlog_report::access::{Context, Subject};
+    use attestlog_report::fhir::{self, FhirOptions};
     let (log, _) = log();
     let grant = open(&log);
     log.review_emergency(grant, "office", "justified", None).unwrap();

@@ -3,9 +3,9 @@
 use crate::entries::{begun_and_finished, call, call_named, call_with, json, nasty, own};
 use attestlog::Entry;
 use attestlog::json::Json;
-use attestlog::report::csv::{COLUMNS, CsvWriter, unguard};
-use attestlog::report::ocsf::{OcsfOptions, OcsfWriter, api_activity};
-use attestlog::report::{ToolKind, ToolKinds};
+use attestlog_report::csv::{COLUMNS, CsvWriter, unguard};
+use attestlog_report::ocsf::{OcsfOptions, OcsfWriter, api_activity};
+use attestlog_report::{ToolKind, ToolKinds};
 
 fn csv(entries: &[Entry]) -> String {
     let mut csv = CsvWriter::new(Vec::new()).unwrap();

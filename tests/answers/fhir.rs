@@ -7,9 +7,9 @@
 use crate::entries::{begun_and_finished, call, call_named, json, nasty, own};
 use attestlog::Entry;
 use attestlog::json::Json;
-use attestlog::report::access::{Context, Subject};
-use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter, audit_event_r4, audit_event_r5};
-use attestlog::report::{ToolKind, ToolKinds};
+use attestlog_report::access::{Context, Subject};
+use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter, audit_event_r4, audit_event_r5};
+use attestlog_report::{ToolKind, ToolKinds};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -4,11 +4,11 @@
 use attestlog::json::Json;
 use attestlog::proof::{CheckError, Proven, check};
 use attestlog::redact::{Action, Facet, Policy, Preset};
-use attestlog::report::access::{AccessReport, Context, Subject};
 use attestlog::retention::RetentionPolicy;
 use attestlog::{
     AuditLog, ErrorKind, Field, Neighbours, Options, PolicySet, Query, SeededRandom, Statistics, ToolCall,
 };
+use attestlog_report::access::{AccessReport, Context, Subject};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::sync::Arc;

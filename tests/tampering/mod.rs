@@ -8,13 +8,13 @@ use super::store_common::*;
 use attestlog::alert::{AlertEngine, AlertState, Rule, Rules};
 use attestlog::json::Json;
 use attestlog::redact::{Action, Policy, Preset};
-use attestlog::report::access::{AccessReport, Context, Subject};
-use attestlog::report::csv::CsvWriter;
 use attestlog::retention::HoldSelector;
 use attestlog::{
     AuditLog, ErrorKind, Field, GrantState, Neighbours, Options, Outcome, PolicySet, Query, Result, Sender, Statistics,
     ToolCall, Trigger, VerifyOptions,
 };
+use attestlog_report::access::{AccessReport, Context, Subject};
+use attestlog_report::csv::CsvWriter;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

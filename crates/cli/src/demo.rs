@@ -8,11 +8,11 @@ use super::{break_glass, check, purge, query, report, stats, timeline, verify};
 use attestlog::alert::{Alert, AlertEngine, Callback};
 use attestlog::anchor::Evidence;
 use attestlog::json::{Json, Object};
-use attestlog::report::access::{Context, Subject};
 use attestlog::{
     AuditLog, Clock, ManualClock, Options, Query, Statistics, SystemClock, Timestamp, ToolCall, Trigger, Verification,
     VerifyOptions,
 };
+use attestlog_report::access::{Context, Subject};
 use clap::Args;
 use std::fs;
 use std::io::Write;

@@ -7,7 +7,7 @@
 use super::session::{self, Sink};
 use attestlog::Timestamp;
 use attestlog::json::Json;
-pub use attestlog::report::text::{
+pub use attestlog_report::text::{
     cut, visible as clean, visible_json as clean_json, visible_lines as clean_lines, width, wrap,
 };
 use std::fmt::Write as _;

@@ -1,8 +1,8 @@
 //! The report as one table for a spreadsheet: the accesses, then what was purged, then what stands behind them all.
 
 use super::{AccessReport, Subject};
-use crate::report::csv::Row;
-use crate::{ClaimedTime, Result};
+use crate::csv::Row;
+use attestlog::{ClaimedTime, Result};
 use std::io::Write;
 
 /// The columns. `row` is `access`, `grant`, `purged` or `report`; a row of the last three uses `seq` and `note` only.
@@ -29,7 +29,7 @@ const COLUMNS: &[&str] = &[
 ];
 
 impl AccessReport {
-    /// Writes the report as CSV, with the guard against formulas that [`csv`](crate::report::csv) describes.
+    /// Writes the report as CSV, with the guard against formulas that [`csv`](crate::csv) describes.
     ///
     /// After the accesses come a row for each emergency grant and each purge and, always, rows named `report`: the sums, integrity,
     /// anchoring and purposes, so that a table of no accesses still says what it is worth.
@@ -55,7 +55,7 @@ impl AccessReport {
             let ids = &access.viewed.record_ids;
             match ids.is_empty() {
                 true => row.text(""),
-                false => row.text(crate::json::Json::from(ids.clone()).to_canonical().as_str()),
+                false => row.text(attestlog::json::Json::from(ids.clone()).to_canonical().as_str()),
             }
             row.opt_text(access.purpose.as_deref());
             row.opt_plain(access.success());

@@ -24,8 +24,8 @@ mod r5;
 use super::ToolKinds;
 use super::access::{Context, Subject};
 use super::pairing::Pairing;
-use crate::json::{Json, Object};
-use crate::{Entry, Result};
+use attestlog::json::{Json, Object};
+use attestlog::{Entry, Result};
 use event::Event;
 use std::io::Write;
 
@@ -145,7 +145,7 @@ pub fn audit_event_r5(entry: &Entry, options: &FhirOptions) -> Option<Json> {
 /// written last.
 ///
 /// ```
-/// use attestlog::report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
+/// use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
 /// let mut fhir = FhirWriter::new(Vec::new(), FhirRelease::R4, FhirForm::Bundle, FhirOptions::default());
 /// // for entry in … { fhir.write(&entry)?; }
 /// let text = fhir.finish()?;

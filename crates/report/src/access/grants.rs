@@ -4,8 +4,8 @@
 
 use super::Subject;
 use super::context::{Context, moment};
-use crate::report::text::shortened;
-use crate::{GrantEnd, GrantState, Misuse};
+use crate::text::shortened;
+use attestlog::{GrantEnd, GrantState, Misuse};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reasons and notes are free text; a reader of the table needs to know what it is about.
@@ -23,7 +23,7 @@ pub(super) struct Grants {
 }
 
 impl Context {
-    /// Adds the emergency grants of the log ([`AuditLog::emergencies`](crate::AuditLog::emergencies)): those of the subject
+    /// Adds the emergency grants of the log ([`AuditLog::emergencies`](attestlog::AuditLog::emergencies)): those of the subject
     /// whose time, use or review lies in the period are listed, and calls that a grant did not cover say so. The subject's
     /// names and the period come before it.
     pub fn emergencies(mut self, states: Vec<GrantState>) -> Context {
@@ -102,6 +102,7 @@ pub(super) fn told(state: &GrantState, limit: usize) -> Told {
             None => "open".to_owned(),
             Some(GrantEnd::Expired(_)) => "expired".to_owned(),
             Some(GrantEnd::Closed { actor, .. }) => format!("closed by {}", shortened(actor, limit)),
+            Some(_) => "ended".to_owned(),
         },
         why: format!("{} ({})", shortened(&grant.reason, MAX_TEXT), shortened(&grant.urgency, limit)),
         used: match misused {

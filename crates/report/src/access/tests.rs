@@ -1,7 +1,7 @@
 use super::super::testing::{begun_and_finished, call, failed, nasty, own};
 use super::*;
-use crate::json::Json;
-use crate::{Kind, Trigger};
+use attestlog::json::Json;
+use attestlog::{Kind, Trigger};
 
 fn patient() -> Context {
     Context::new(Subject::Patient("P-1".to_owned()))
@@ -232,8 +232,8 @@ fn any_id_comes_out_as_data() {
         for width in [40, 80, 132] {
             let text = report.to_text(&TextStyle::plain(width));
             for line in text.lines() {
-                assert!(crate::report::text::width(line) <= width.max(78), "{width}: {line}");
-                assert!(!line.chars().any(|c| c.is_control() || crate::report::text::is_invisible(c)), "{line:?}");
+                assert!(crate::text::width(line) <= width.max(78), "{width}: {line}");
+                assert!(!line.chars().any(|c| c.is_control() || attestlog::redact::is_invisible(c)), "{line:?}");
             }
         }
         let html = report.to_html();
@@ -242,7 +242,7 @@ fn any_id_comes_out_as_data() {
         assert!(!html.contains('\u{202e}') && !html.contains('\u{1b}'));
         assert!(html.len() < 60_000, "{}", html.len());
         let json = report.to_json();
-        assert_eq!(json.get("patient_id").unwrap().as_str(), Some(&*crate::redact::normal(&id)));
+        assert_eq!(json.get("patient_id").unwrap().as_str(), Some(&*attestlog::redact::normal(&id)));
         assert_eq!(Json::parse(json.to_canonical().as_str().as_bytes()).unwrap().value, json);
     }
 }

@@ -1,8 +1,8 @@
 //! One access, as a report shows it.
 
 use super::{Context, Subject};
-use crate::json::{Json, Object};
-use crate::{Call, ClaimedTime, Entry, Misuse, Outcome, Phase, Timestamp, Trigger};
+use attestlog::json::{Json, Object};
+use attestlog::{Call, ClaimedTime, Entry, Misuse, Outcome, Phase, Timestamp, Trigger};
 
 /// One access or attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -264,7 +264,7 @@ impl Viewed {
 
     /// The fields and the ids as two texts, of which each name and id has at most `limit` characters.
     pub(super) fn texts(&self, limit: usize) -> (String, String) {
-        let short = |text: &str| crate::report::text::shortened(text, limit);
+        let short = |text: &str| crate::text::shortened(text, limit);
         let mut fields: Vec<String> = self.fields.iter().map(|f| short(f)).collect();
         if self.cut {
             fields.push("and more".to_owned());

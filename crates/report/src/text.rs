@@ -4,20 +4,13 @@
 //! Invariant: nothing that comes out of here moves a cursor, turns the direction of writing, hides, or opens a tag.
 //! What would do so is shown as its code point (`\u{202e}`), so that two ids that differ also look different.
 
+use attestlog::redact::is_invisible;
 use std::fmt::Write;
-
-/// Characters that take no room or change how others are laid out: the ways to make one id look like another.
-pub(crate) fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
 
 /// The text on one line, with everything shown that a terminal or a page would act on.
 ///
 /// ```
-/// assert_eq!(attestlog::report::text::visible("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
+/// assert_eq!(attestlog_report::text::visible("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
 /// ```
 pub fn visible(text: &str) -> String {
     escape(text, true, false)
@@ -103,7 +96,7 @@ pub fn width(text: &str) -> usize {
 /// The text in at most `limit` columns; what was cut shows as an ellipsis.
 ///
 /// ```
-/// assert_eq!(attestlog::report::text::cut("abcdef", 4), "abc…");
+/// assert_eq!(attestlog_report::text::cut("abcdef", 4), "abc…");
 /// ```
 pub fn cut(text: &str, limit: usize) -> String {
     if width(text) <= limit {

@@ -16,8 +16,8 @@
 //!
 //! Rows end in CRLF, and what holds a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
 
-use crate::json::{Canonical, Json};
-use crate::{Content, Entry, Phase, Result, Trigger};
+use attestlog::json::{Canonical, Json, Number};
+use attestlog::{Content, Entry, Phase, Result, Trigger};
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -76,7 +76,7 @@ pub const COLUMNS: &[&str] = &[
 /// was recorded in two steps is two rows, as it is two entries; `begun_seq` joins them.
 ///
 /// ```
-/// use attestlog::report::csv::CsvWriter;
+/// use attestlog_report::csv::CsvWriter;
 /// let mut csv = CsvWriter::new(Vec::new())?;
 /// // for entry in … { csv.write(&entry)?; }
 /// let text = csv.finish()?;
@@ -173,18 +173,14 @@ fn entry_row(row: &mut Row, entry: &Entry) {
     let retention = entry.body.retention.as_ref();
     row.opt_text(retention.map(|r| r.class.as_str()));
     row.opt_plain(retention.map(|r| r.until));
-    let mut nonce = [0; 32];
-    crate::hash::write_hex(&entry.body.nonce, &mut nonce);
-    row.text(std::str::from_utf8(&nonce).unwrap_or_default());
+    row.text(&entry.body.nonce.map(|byte| format!("{byte:02x}")).concat());
     row.plain(entry.prev);
     row.plain(entry.hash());
 }
 
 /// The number as the line has it.
 fn duration(ms: f64) -> String {
-    let mut out = Vec::new();
-    crate::json::write_float(ms, &mut out);
-    String::from_utf8(out).unwrap_or_default()
+    Number::from_f64(ms).map(|ms| Json::Number(ms).to_canonical().to_string()).unwrap_or_default()
 }
 
 /// A row that is being put together.
@@ -272,7 +268,7 @@ fn write_cell(value: &str, out: &mut String) {
 /// The cell with an apostrophe wherever a spreadsheet could begin to calculate (see the [module](self)).
 ///
 /// ```
-/// use attestlog::report::csv::{guard, unguard};
+/// use attestlog_report::csv::{guard, unguard};
 /// assert_eq!(guard("=HYPERLINK(\"http://x\")"), "'=HYPERLINK(\"http://x\")");
 /// assert_eq!(guard("P-1"), "P-1");
 /// assert_eq!(unguard(&guard("'=1")), "'=1");
@@ -361,7 +357,7 @@ fn calculates(text: &str) -> bool {
             '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}' | '\u{ff5c}' | '\u{ff05}' => return true,
             '\u{2212}' | '\u{fe62}' | '\u{fe63}' | '\u{fe66}' | '\u{fe6b}' => return true,
             '"' => {}
-            c if c.is_whitespace() || c.is_control() || super::text::is_invisible(c) => {}
+            c if c.is_whitespace() || c.is_control() || attestlog::redact::is_invisible(c) => {}
             _ => return false,
         }
     }
@@ -370,9 +366,9 @@ fn calculates(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{call, own};
+    use super::super::testing::{call, failed, own};
     use super::*;
-    use crate::{Kind, Outcome};
+    use attestlog::{Kind, Outcome};
     use proptest::prelude::*;
 
     /// A plain reader of RFC 4180, to check the writer by.
@@ -415,7 +411,7 @@ mod tests {
             c.trigger = Some(Trigger::Retry);
             c.follows = Some(3);
             c.patient_ids = vec!["P-1".to_owned(), "P,2".to_owned()];
-            c.sender = Some(crate::Sender::new("s", 4));
+            c.sender = Some(attestlog::Sender::new("s", 4));
             c.restated = vec!["arguments.x".to_owned()];
             c.emergency = true;
             c.grant = Some(2);
@@ -455,11 +451,10 @@ mod tests {
 
     #[test]
     fn a_failed_call_says_so() {
-        let rows = export(&[call(1, |c| {
-            let done = c.completion.as_mut().unwrap();
-            done.outcome = Outcome::Denied;
-            done.error = Some(crate::CallError { kind: None, message: "-1+1|calc\r\n=2".to_owned() });
-        })]);
+        let mut denied = failed(1, Outcome::Denied);
+        let Content::Call(call) = &mut denied.body.content else { unreachable!() };
+        call.completion.as_mut().unwrap().error.as_mut().unwrap().message = "-1+1|calc\r\n=2".to_owned();
+        let rows = export(&[denied]);
         assert!(rows[1].contains(&"denied".to_owned()));
         assert!(rows[1].contains(&"'-1+1|calc\\u{d}\n'=2".to_owned()), "{rows:?}");
     }

@@ -1,9 +1,9 @@
 //! What a report is asked for, and what the caller knows of the log behind it.
 
-use crate::keyless::Keyless;
-use crate::report::text::shortened;
-use crate::restored::Restored;
-use crate::{CLAIMED_TIME_BOUND, Call, Entry, Error, Result, Timestamp};
+use crate::text::shortened;
+use attestlog::Keyless;
+use attestlog::Restored;
+use attestlog::{CLAIMED_TIME_BOUND, Call, Entry, Error, ErrorKind, Result, Timestamp};
 use chrono::Months;
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ pub struct Context {
     /// How many entries, from the first, that confirmation covers.
     pub anchored_size: u64,
     /// From which entry on whoever holds the log and its key could have rewritten it unnoticed
-    /// ([`Verification::rewritable_from`](crate::Verification::rewritable_from)).
+    /// ([`Verification::rewritable_from`](attestlog::Verification::rewritable_from)).
     pub rewritable_from: u64,
     /// How far the time of an access may lie from the time of its recording before its row is marked. An hour unless said
     /// otherwise ([`CLAIMED_TIME_BOUND`]).
@@ -114,7 +114,7 @@ pub struct Context {
 impl Context {
     /// A report about `subject`, with no period, of a log of which nothing is known.
     pub fn new(subject: Subject) -> Context {
-        let normal = |id: String| crate::redact::normal(&id).into_owned();
+        let normal = |id: String| attestlog::redact::normal(&id).into_owned();
         Context {
             subject: match subject {
                 Subject::Patient(id) => Subject::Patient(normal(id)),
@@ -141,7 +141,7 @@ impl Context {
     }
 
     /// A sentence about integrity, and one for each time that the log was made out of an older copy or recorded in without its key.
-    pub(in crate::report) fn with_restored(&self, sentence: &str) -> String {
+    pub(crate) fn with_restored(&self, sentence: &str) -> String {
         let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 300)));
         let keyless = self.recorded_without_key.iter().map(|k| format!(" A part of the log was {k}."));
         all.chain(keyless).fold(sentence.to_owned(), |sentence, more| sentence + &more)
@@ -150,12 +150,15 @@ impl Context {
     /// Sets the period: from `start`, and up to but without `end`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) where it ends before it starts.
+    /// [`ErrorKind::InvalidInput`](attestlog::ErrorKind::InvalidInput) where it ends before it starts.
     pub fn period(mut self, start: Option<Timestamp>, end: Option<Timestamp>) -> Result<Context> {
         if let (Some(start), Some(end)) = (start, end)
             && start > end
         {
-            return Err(Error::invalid(format!("the period ends ({end}) before it starts ({start})")));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("the period ends ({end}) before it starts ({start})"),
+            ));
         }
         (self.start, self.end) = (start, end);
         Ok(self)

@@ -3,8 +3,8 @@
 use super::FhirOptions;
 use super::codes::{Coding, SEVERITY, SOURCE_TYPE, list, object, string};
 use super::event::{Agent, Entity, Event, extensions, meta};
-use crate::Outcome;
-use crate::json::Json;
+use attestlog::Outcome;
+use attestlog::json::Json;
 
 pub(super) fn render(event: &Event, options: &FhirOptions) -> Json {
     let purposes = list(event.purposes.clone());
@@ -43,10 +43,10 @@ pub(super) fn render(event: &Event, options: &FhirOptions) -> Json {
 fn severity(event: &Event) -> &'static str {
     match event.outcome {
         _ if event.alert => "alert",
-        Some(Outcome::ProtocolError | Outcome::Timeout | Outcome::Abandoned) => "error",
         Some(Outcome::ToolError | Outcome::Denied) | None => "warning",
         Some(Outcome::Ok) if event.emergency => "notice",
         Some(Outcome::Ok) => "informational",
+        Some(_) => "error",
     }
 }
 

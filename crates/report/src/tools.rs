@@ -24,7 +24,7 @@ pub enum ToolKind {
 /// pattern before a shorter.
 ///
 /// ```
-/// use attestlog::report::{ToolKind, ToolKinds};
+/// use attestlog_report::{ToolKind, ToolKinds};
 /// let mut kinds = ToolKinds::default();
 /// kinds.set("ehr_*", ToolKind::Query);
 /// kinds.set("ehr_note", ToolKind::Create);

@@ -2,7 +2,7 @@
 
 use super::context::{moment, second};
 use super::{Access, AccessReport, Statement, Subject};
-use crate::report::text::{shortened, width, wrap};
+use crate::text::{shortened, width, wrap};
 use std::fmt::Write;
 
 /// How a report is laid out for a terminal.

@@ -10,8 +10,8 @@ use super::ToolKinds;
 use super::access::{Access, Context, Subject};
 use super::pairing::Pairing;
 use super::tools::ToolKind;
-use crate::json::{Json, Number, Object};
-use crate::{Call, ClaimedTime, Entry, Outcome, Result, Timestamp, Trigger};
+use attestlog::json::{Json, Number, Object};
+use attestlog::{Call, ClaimedTime, Entry, Outcome, Result, Timestamp, Trigger};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -46,7 +46,7 @@ pub fn api_activity(entry: &Entry, options: &OcsfOptions) -> Option<Json> {
 /// Writes the OCSF events of entries as JSON Lines, as they come, in order of seq; what never ended comes last.
 ///
 /// ```
-/// use attestlog::report::ocsf::{OcsfOptions, OcsfWriter};
+/// use attestlog_report::ocsf::{OcsfOptions, OcsfWriter};
 /// let mut ocsf = OcsfWriter::new(Vec::new(), OcsfOptions::default());
 /// // for entry in … { ocsf.write(&entry)?; }
 /// assert_eq!(ocsf.finish()?, b"");

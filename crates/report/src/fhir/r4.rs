@@ -3,8 +3,8 @@
 use super::FhirOptions;
 use super::codes::{Coding, SOURCE_TYPE, list, object, string};
 use super::event::{Agent, Entity, Event, extensions, meta};
-use crate::Outcome;
-use crate::json::Json;
+use attestlog::Outcome;
+use attestlog::json::Json;
 
 pub(super) fn render(event: &Event, options: &FhirOptions) -> Json {
     let purposes = list(event.purposes.clone());
@@ -44,7 +44,7 @@ fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Ok => "0",
         Outcome::ToolError | Outcome::Denied => "4",
-        Outcome::ProtocolError | Outcome::Timeout | Outcome::Abandoned => "8",
+        _ => "8",
     }
 }
 

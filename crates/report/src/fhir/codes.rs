@@ -1,8 +1,8 @@
 //! The codes and the primitive types of FHIR: how any text becomes one that a FHIR server takes.
 
-use crate::json::{Json, Object};
-use crate::report::{purpose, text};
-use crate::{Hash, Timestamp};
+use crate::{purpose, text};
+use attestlog::json::{Json, Object};
+use attestlog::{Hash, Timestamp};
 use std::net::IpAddr;
 
 pub(super) const DCM: &str = "http://dicom.nema.org/resources/ontology/DCM";

@@ -20,16 +20,16 @@ pub use row::{Access, Viewed};
 pub use text::TextStyle;
 
 use super::purpose;
-use crate::json::{Json, Object};
-use crate::keyless::Keyless;
-use crate::restored::Restored;
-use crate::{ClaimedTime, Entry, Outcome, Phase, Timestamp};
+use attestlog::Keyless;
+use attestlog::Restored;
+use attestlog::json::{Json, Object};
+use attestlog::{ClaimedTime, Entry, Outcome, Phase, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The accesses to one patient's data (or by one user), with what stands behind them.
 ///
 /// ```
-/// use attestlog::report::access::{AccessReport, Context, Subject};
+/// use attestlog_report::access::{AccessReport, Context, Subject};
 /// let context = Context::new(Subject::Patient("P-1".to_owned()));
 /// let report = AccessReport::of(context, []);
 /// let json = report.to_json();
@@ -366,7 +366,7 @@ impl AccessReport {
         (!counts.is_empty()).then(|| {
             format!(
                 "The time of an access is its caller's word; the log's own clock says when it was recorded. They differ by more                  than {} here: {}. Those rows show both.",
-                crate::entry::in_words(bound),
+                attestlog::ClaimedTime::in_words(bound),
                 counts.join("; ")
             )
         })

@@ -5,11 +5,11 @@ use super::codes::{
     BALP_ENTITY_TYPE, Coding, DCM, ENTITY_TYPE, EVENT_TYPE, Network, OBJECT_ROLE, PARTICIPATION, RESTFUL, identifier,
     instant, is_id, list, object, purpose_concept, string,
 };
-use crate::json::{Json, Object};
-use crate::report::ToolKind;
-use crate::report::access::{Access, Subject};
-use crate::report::purpose;
-use crate::{Call, Entry, Kind, Outcome, OwnEntry, Phase, Trigger};
+use crate::ToolKind;
+use crate::access::{Access, Subject};
+use crate::purpose;
+use attestlog::json::{Json, Object};
+use attestlog::{Call, Entry, Kind, Outcome, OwnEntry, Phase, Trigger};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;

@@ -4,8 +4,8 @@
 
 use super::context::{moment, second};
 use super::{Access, AccessReport, Statement, Subject, Tally};
-use crate::Timestamp;
-use crate::report::text::{html, shortened};
+use crate::text::{html, shortened};
+use attestlog::Timestamp;
 use std::fmt::Write;
 
 /// Longer ids are shortened in the middle; JSON and CSV have them whole.

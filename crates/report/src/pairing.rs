@@ -1,6 +1,6 @@
 //! A call that was recorded in two steps is one access, not two.
 
-use crate::{Entry, Phase};
+use attestlog::{Entry, Phase};
 use std::collections::BTreeMap;
 
 /// Holds the beginnings of calls back until their ends come.
