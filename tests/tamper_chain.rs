@@ -205,7 +205,7 @@ fn what_a_purge_left_of_index_rows_and_what_only_looks_like_it() {
     let batch = rows(&store, TableDefinition::<u64, (u64, u64)>::new("batches")).pop().unwrap().0;
     assert!(row[16] < 128 && first < 128, "one byte each");
     let (salt, place, list) = (&row[..16], row[16], &row[17..]);
-    let inner = attestlog::Hash::of(&[salt, &[USERS.1], b"usr_new"].concat());
+    let inner = attestlog::Hash::of(&[salt, &[USERS.1], &7u64.to_be_bytes(), b"usr_new"].concat());
     let husk = [&inner.as_bytes()[..], &[first as u8], list].concat();
     let hidden = with(&store, POSTINGS, &key, None);
     let hidden = with(&hidden, HUSKS, &[&batch[..], &u64::from(place).to_le_bytes()].concat(), Some(&husk));

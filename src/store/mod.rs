@@ -24,7 +24,6 @@ mod forged;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod gone;
-mod ground;
 mod guard;
 mod health;
 mod keyring;
