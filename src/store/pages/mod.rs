@@ -14,6 +14,8 @@
 //! This is the file format, version 3, that redb 4.4 writes; Cargo.toml pins redb to the version that it was written for.
 
 mod definition;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 pub(super) mod header;
 mod order;
 mod page;
