@@ -85,7 +85,7 @@ impl KeyFile {
     /// write in place, and flash memory, may keep them all the same.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`] where there is no private regular file to replace; [`ErrorKind::Conflict`] where another process has
+    /// [`ErrorKind::Key`] where there is no private regular file to replace; [`ErrorKind::OtherHistory`] where another process has
     /// replaced it since it was read: then nothing was written; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
     pub fn save(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         let text = self.to_text(random)?;
@@ -100,7 +100,7 @@ impl KeyFile {
                  right one",
                 path.display()
             );
-            return Err(Error::new(ErrorKind::Conflict, message));
+            return Err(Error::new(ErrorKind::OtherHistory, message));
         }
         let fresh = beside(path);
         let written = write_fresh(&fresh, &text).and_then(|()| replace(&fresh, path, self.stale));

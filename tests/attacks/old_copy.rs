@@ -394,7 +394,7 @@ fn of_two_copies_with_one_key_file_only_one_is_signed() {
     let mark = KeyFile::load(&key, None).unwrap().mark().unwrap();
     for refused in [second.checkpoint().map(|_| ()), second.rotate_epoch_key(), second.checkpoint().map(|_| ())] {
         let e = refused.unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+        assert_eq!(e.kind(), ErrorKind::OtherHistory, "{e}");
     }
     assert_eq!(KeyFile::load(&key, None).unwrap().mark(), Some(mark));
     drop(second);
