@@ -292,7 +292,7 @@ fn another_history_with_the_present_key_up_to_the_last_anchor() {
     private(&path, &rich.older.0);
     private(&key, &std::fs::read(&rich.key).unwrap());
     let log = keyed(&later(), 9).open(&path).unwrap();
-    assert_eq!(log.record(ToolCall::new("c", "u", "t")).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(log.record(ToolCall::new("c", "u", "t")).unwrap_err().kind(), ErrorKind::OtherHistory);
     assert_eq!(kinds(&log.verify(&once()).unwrap()), [FindingKind::Rollback]);
     drop(log);
 

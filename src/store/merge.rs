@@ -7,7 +7,7 @@
 
 use super::commit::Staging;
 use super::guard::guarded;
-use super::pending::{Generation, Index};
+use super::pending::{BATCH, Generation, Index};
 use super::posting::{self, List};
 use super::rollup::Cell;
 use super::rows::row_order;
@@ -459,7 +459,7 @@ pub(crate) struct Column {
 #[derive(Serialize, Deserialize)]
 struct StoredColumn {
     classes: Vec<String>,
-    /// Class, then the distance from the end before of the same class; lz4 over it.
+    /// For each entry how far its end is from the one before of its class. See [`Column::encode`].
     #[serde(with = "bytes")]
     packed: Vec<u8>,
 }
@@ -479,6 +479,9 @@ mod bytes {
 
 /// How many entries one leaf of a column's tree covers.
 pub(crate) const COLUMN_LEAF: usize = 256;
+
+/// The most entries of which a column that is read may speak.
+const MAX_ROWS: u64 = 16 * BATCH;
 
 impl Column {
     fn of(index: &Index) -> Column {
@@ -516,39 +519,73 @@ impl Column {
         Some((class, until))
     }
 
+    /// For each entry one more than the distance of its end from the one before of its class (zigzag), as a varint. Where the class
+    /// is another than the entry's before, a zero and the class stand before that. Behind two that say the same, in one class, stands
+    /// how many more there are.
     fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let mut packed = Vec::new();
         let mut before: HashMap<u16, i64> = HashMap::new();
-        for &(class, until) in &self.rows {
-            write_varint(class.into(), &mut packed);
-            let distance = until.wrapping_sub(before.insert(class, until).unwrap_or_default());
-            write_varint(zigzag(distance), &mut packed);
+        let distances: Vec<(u16, u64)> = self
+            .rows
+            .iter()
+            .map(|&(class, until)| (class, zigzag(until.wrapping_sub(before.insert(class, until).unwrap_or_default()))))
+            .collect();
+        let mut last = 0;
+        for run in distances.chunk_by(|a, b| a == b) {
+            let (class, distance) = run[0];
+            if class != last {
+                packed.push(0);
+                write_varint(class.into(), &mut packed);
+                last = class;
+            }
+            let token = distance.checked_add(1).ok_or(CodecError::Damaged("an end of retention is out of bounds"))?;
+            run.iter().take(2).for_each(|_| write_varint(token, &mut packed));
+            if run.len() >= 2 {
+                write_varint(run.len() as u64 - 2, &mut packed);
+            }
         }
-        let packed = lz4_flex::block::compress_prepend_size(&packed);
         codec::encode(&StoredColumn { classes: self.classes.clone(), packed })
     }
 
+    /// Reads what [`Column::encode`] wrote, and nothing else: another spelling of the same would be bytes that nothing vouches for.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Column, CodecError> {
-        let damaged = CodecError::Damaged("a retention column does not decompress");
+        let damaged = || CodecError::Damaged("a retention column cannot be read");
         let stored: StoredColumn = codec::decode(bytes)?;
-        let size = stored.packed.first_chunk().map(|b| u32::from_le_bytes(*b) as usize);
-        if size.is_none_or(|s| s > codec::MAX_BYTES) {
-            return Err(damaged);
-        }
-        let packed = lz4_flex::block::decompress_size_prepended(&stored.packed).map_err(|_| damaged.clone())?;
-        let mut rest = &packed[..];
-        let mut rows = Vec::new();
+        let mut rest = &stored.packed[..];
+        let mut rows: Vec<(u16, i64)> = Vec::new();
         let mut before = vec![0i64; stored.classes.len() + 1];
+        let mut class = 0;
+        let number = |rest: &mut &[u8]| {
+            let (n, after) = read_varint(rest).ok_or_else(damaged)?;
+            *rest = after;
+            Ok::<u64, CodecError>(n)
+        };
         while !rest.is_empty() {
-            let (class, after) = read_varint(rest).ok_or(damaged.clone())?;
-            let (distance, after) = read_varint(after).ok_or(damaged.clone())?;
-            let class = u16::try_from(class).map_err(|_| damaged.clone())?;
-            let last = before.get_mut(usize::from(class)).ok_or(damaged.clone())?;
-            *last = last.wrapping_add(unzigzag(distance));
-            rows.push((class, *last));
-            rest = after;
+            let mut token = number(&mut rest)?;
+            if token == 0 {
+                class = u16::try_from(number(&mut rest)?).map_err(|_| damaged())?;
+                token = number(&mut rest)?;
+            }
+            let distance = unzigzag(token.checked_sub(1).ok_or_else(damaged)?);
+            let mut run = 1;
+            if read_varint(rest).is_some_and(|(next, _)| next == token) {
+                number(&mut rest)?;
+                run = number(&mut rest)?.saturating_add(2);
+            }
+            if run > MAX_ROWS.saturating_sub(rows.len() as u64) {
+                return Err(damaged());
+            }
+            let end = before.get_mut(usize::from(class)).ok_or_else(damaged)?;
+            for _ in 0..run {
+                *end = end.wrapping_add(distance);
+                rows.push((class, *end));
+            }
         }
-        Ok(Column { classes: stored.classes, rows })
+        let column = Column { classes: stored.classes, rows };
+        if column.encode()? != bytes {
+            return Err(CodecError::Damaged("a retention column is not in the form in which it is written"));
+        }
+        Ok(column)
     }
 }
 
