@@ -212,9 +212,12 @@ fn parallel_calls_batches_and_continuations() {
         .iter()
         .map(|l| format!("{} {} {}", text(l, "call_id"), text(l, "tool_name"), text(l, "outcome")))
         .collect();
-    assert_eq!(got, ["2 wait ok", "1 wait ok", "3 go ok", "4 echo ok", "5 fail tool_error", "6 ask ok"]);
-    assert_eq!(text(&ends[5], "session_metadata.mcp.rounds"), "2", "one logical call");
-    assert_eq!(lines(&place).len(), 12, "each begun and ended once");
+    let expected =
+        ["2 wait ok", "1 wait ok", "3 go ok", "4 echo ok", "5 fail tool_error", "7 input_responses ok", "6 ask ok"];
+    assert_eq!(got, expected);
+    assert_eq!(text(&ends[6], "session_metadata.mcp.rounds"), "2", "one logical call");
+    assert_eq!(text(&ends[5], "follow_up_of"), text(&ends[6], "begun_seq"));
+    assert_eq!(lines(&place).len(), 13, "each begun and ended once, and what was answered between");
 }
 
 /// Until this test the server's name was looked for in the answer to `initialize` only, which the newest revision does not

@@ -1,5 +1,6 @@
 //! What a reply of the server's says, of the call that it answers and of the server itself.
 
+use super::strict::unlike_a_message;
 use crate::entry::is_no_error;
 use crate::json::{Json, Object};
 
@@ -18,6 +19,21 @@ pub(super) enum Reply<'a> {
     Cancelled,
     /// Neither result nor error.
     Nothing,
+}
+
+/// Why hosts may differ in what they take a reply for, where they may: JSON-RPC knows requests, which have a method, and replies, which
+/// have a result or an error. Of what is more than one of these, readers that are strict take nothing, and the others what they
+/// look for first.
+pub(super) fn odd(message: &Json) -> Option<String> {
+    let says = |name: &str| message.get(name).is_some_and(|value| *value != Json::Null);
+    let fails = message.get("error").is_some_and(|error| !is_no_error(error));
+    if says("method") {
+        return Some("it has a method too, as a request has".to_owned());
+    }
+    if says("result") && fails {
+        return Some("it has both a result and an error".to_owned());
+    }
+    unlike_a_message(message).err().map(|what| format!("it {what}"))
 }
 
 /// Reads a reply to a call, or to a question about the task that the call has become.
@@ -133,6 +149,26 @@ mod tests {
         // A tool's own words mean nothing of the kind.
         let own = json(r#"{"status":"cancelled","taskId":"t-1"}"#);
         says(r#"{"result":{"status":"cancelled","taskId":"t-1"}}"#, false, Reply::Result(&own));
+    }
+
+    #[test]
+    fn what_is_more_than_one_thing_is_odd() {
+        for plain in [
+            r#"{"id":1,"result":{}}"#,
+            r#"{"id":1,"error":{"code":1},"result":null}"#,
+            r#"{"id":1,"result":{},"error":null,"method":null}"#,
+        ] {
+            assert_eq!(odd(&json(plain)), None, "{plain}");
+        }
+        for more in [
+            r#"{"id":1,"method":"x","result":{}}"#,
+            r#"{"id":1,"method":"x","error":{"code":1}}"#,
+            r#"{"id":1,"result":{},"error":{"code":1}}"#,
+            r#"{"id":1,"result":{},"Error":{"code":1}}"#,
+            r#"{"id":1,"ID":2,"result":{}}"#,
+        ] {
+            assert!(odd(&json(more)).is_some(), "{more}");
+        }
     }
 
     #[test]
