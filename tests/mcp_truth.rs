@@ -293,7 +293,7 @@ fn a_server_that_nobody_can_hear_is_ended() {
 }
 
 /// The store was removed, or another was put in its place, while the proxy ran: calls went on, and their records into a file
-/// that nobody could find any more.
+/// that nobody could find any more [R43].
 #[test]
 fn a_store_that_is_gone_is_noticed() {
     for moved in [false, true] {

@@ -233,14 +233,14 @@ fn to_server(observer: &Observer, mut server: ChildStdin) {
         whole.extend((read == 0).then(|| frames.finish()).flatten());
         if !whole.is_empty() {
             let verdicts = observer.from_host(&whole);
-            let mut on = Vec::with_capacity(whole.iter().map(Vec::len).sum());
-            for (frame, verdict) in whole.iter().zip(verdicts) {
-                match verdict {
-                    Verdict::Forward => on.extend_from_slice(frame),
-                    Verdict::Answer(bytes) => say(&bytes),
+            let forwarded = whole.into_iter().zip(verdicts).filter_map(|(frame, verdict)| match verdict {
+                Verdict::Forward => Some(frame),
+                Verdict::Answer(bytes) => {
+                    say(&bytes);
+                    None
                 }
-            }
-            if server.write_all(&on).and_then(|()| server.flush()).is_err() {
+            });
+            if write(&mut server, forwarded).is_err() {
                 return;
             }
         }
@@ -265,23 +265,43 @@ fn to_host(observer: &Observer, mut server: ChildStdout) {
         whole.extend((read == 0).then(|| frames.finish()).flatten());
         if !whole.is_empty() {
             let verdicts = observer.from_server(&whole);
-            let mut on = Vec::with_capacity(whole.iter().map(Vec::len).sum());
-            for (frame, verdict) in whole.into_iter().zip(verdicts) {
-                on.extend(match verdict {
-                    Verdict::Forward => frame,
-                    Verdict::Answer(bytes) => bytes,
-                });
-            }
-            let mut host = io::stdout().lock();
-            if host.write_all(&on).and_then(|()| host.flush()).is_err() {
+            let passed_on = whole.into_iter().zip(verdicts).map(|(frame, verdict)| match verdict {
+                Verdict::Forward => frame,
+                Verdict::Answer(bytes) => bytes,
+            });
+            if write(&mut io::stdout().lock(), passed_on).is_err() {
                 // The server sees a closed pipe, as it would without this process between.
                 return;
             }
         }
         if read == 0 {
+            end_output();
             return;
         }
     }
+}
+
+/// The server says no more: the host sees the end of its output as it would without this process between.
+fn end_output() {
+    #[cfg(unix)]
+    if let Ok(nothing) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(nothing);
+    }
+}
+
+/// Writes frames: small ones at once, none of the large ones twice in memory.
+fn write(to: &mut impl Write, frames: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
+    let mut together = Vec::new();
+    for frame in frames {
+        if frame.len() > READ {
+            to.write_all(&std::mem::take(&mut together))?;
+            to.write_all(&frame)?;
+        } else {
+            together.extend(frame);
+        }
+    }
+    to.write_all(&together)?;
+    to.flush()
 }
 
 /// An answer of this process's to the host: a whole frame, between those of the server.

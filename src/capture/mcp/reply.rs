@@ -1,7 +1,10 @@
 //! What a reply of the server's says, of the call that it answers and of the server itself.
+//!
+//! Invariant R44: a reply about which hosts may differ is recorded as no success, and a plain one that comes after it is
+//! recorded too.
 
 use super::strict::unlike_a_message;
-use crate::entry::is_no_error;
+use crate::entry::{is_no_error, text_fails};
 use crate::json::{Json, Object};
 
 /// What a reply makes of the call that it answers.
@@ -65,29 +68,24 @@ pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
     }
 }
 
-/// A result with what its texts say as JSON, where it does not say so itself: what patients are looked for in.
-pub(super) fn content_of(result: &Json) -> Json {
-    let parts = || result.get("content").or_else(|| result.get("contents"))?.as_array();
-    let text = || parts()?.iter().find_map(|part| part.get("text")?.as_str());
-    let inside = || Json::parse(text()?.as_bytes()).ok().map(|parsed| parsed.value);
-    match (result, result.get("structuredContent")) {
-        (Json::Object(members), None) => {
-            let mut members = members.clone();
-            if let Some(inside) = inside() {
-                members.insert("structuredContent", inside);
-            }
-            members.into()
-        }
-        _ => result.clone(),
+/// What a result's texts say as JSON, where it has no such content itself: patients are looked for there too.
+pub(super) fn said_as_json(result: &Json) -> Option<Json> {
+    if result.get("structuredContent").is_some() {
+        return None;
     }
+    let parts = result.get("content").or_else(|| result.get("contents"))?.as_array()?;
+    let text = parts.iter().find_map(|part| part.get("text")?.as_str())?;
+    let inside = Json::parse(text.as_bytes()).ok()?.value;
+    Some(Object::from_iter([("structuredContent", inside)]).into())
 }
 
-/// The text of a result that is nothing but text, where the server does not say that the tool failed.
-pub(super) fn only_text(result: &Json) -> Option<String> {
+/// The text of a result that is nothing but text and says that the tool failed, where the server does not.
+pub(super) fn error_text(result: &Json) -> Option<String> {
     let parts = result.get("content")?.as_array().filter(|parts| !parts.is_empty())?;
     let failed = result.get("isError").and_then(Json::as_bool) == Some(true);
     let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
-    texts.filter(|_| !failed && result.get("structuredContent").is_none()).map(|texts| texts.join("\n"))
+    let texts = texts.filter(|texts| texts.first().is_some_and(|first| text_fails(first)))?;
+    (!failed && result.get("structuredContent").is_none()).then(|| texts.join("\n"))
 }
 
 /// What the server calls itself: in the answer to `initialize`, or, since 2026, in any result's `_meta`.

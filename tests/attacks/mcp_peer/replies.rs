@@ -11,7 +11,7 @@ fn outcomes(place: &Place) -> Vec<String> {
 
 /// A server answered with a frame that was a request and a reply in one. Of the hosts, some took it for a request and waited on,
 /// some for nothing; the log had a call that went well. Now the entry says what came, never `ok`, keeps what was shown, and the answer
-/// that the host was still waiting for is recorded too.
+/// that the host was still waiting for is recorded too [R44].
 #[test]
 fn a_reply_that_is_a_request_too_is_no_success() {
     let error = r#""error":{"code":1,"message":"no"}"#;
@@ -117,7 +117,7 @@ fn whoever_is_refused_is_answered_by_his_id() {
 }
 
 /// The server got what a person had answered, and the log had it only once the call had ended: a crash between left a call that was
-/// begun, and nothing of a million transferred.
+/// begun, and nothing of a million transferred [R45].
 #[test]
 fn what_a_call_is_continued_with_is_on_the_disk_before_the_server_has_it() {
     for flags in [&[][..], &["--read-only", "transfer"]] {
@@ -171,4 +171,100 @@ fn a_name_with_what_nobody_sees_is_recorded_with_a_mark() {
     let line = json(place.run(&["query", "s", "--json", "--conversation", "r", "--kind", "tool_call"]).ok().trim());
     assert_eq!(text(&line, "restated"), r#"["user_id"]"#);
     assert_eq!(text(&line, "treated.keep.look_alike"), r#"["tool_name"]"#);
+}
+
+/// A host used the id of an open call for a ping too. The ping's empty answer came first, and was recorded as the call's, which went
+/// well; of the call's own answer the log had a count.
+#[test]
+fn an_id_that_two_requests_share_is_marked() {
+    for second in [request("1", "ping", "{}"), call("\"1\"", "u", "{}")] {
+        let place = Place::with_store();
+        place.write("reply", "{\"id\":1,\"result\":{}}\n");
+        let mut host = Host::sh(&place, &[], "read -r a; read -r b; cat reply; read -r c; cat > /dev/null");
+        host.say(call("1", "t", "{}"));
+        host.say(&second);
+        host.hear();
+        host.say(call("2", "t", "{}"));
+        host.end();
+        let marked: Vec<(String, String)> =
+            ends(&place).iter().map(|l| (text(l, "call_id"), text(l, "session_metadata.mcp.shared_id"))).collect();
+        for (id, mark) in marked {
+            assert_eq!(mark, if id == "1" { "true" } else { "" }, "{second}");
+        }
+    }
+}
+
+/// A server closed its output and lived on. Without the proxy the host saw the end; with it, it waited.
+#[test]
+fn a_server_that_says_no_more_is_heard_to_end() {
+    let place = Place::with_store();
+    let mut host = Host::sh(&place, &[], "read -r a; exec >&-; cat > /dev/null");
+    host.say(call("1", "t", "{}"));
+    assert_eq!(host.hear(), "", "the end of its output");
+    host.end();
+    assert_eq!(text(&ends(&place)[0], "outcome"), "abandoned");
+}
+
+/// Whatever a server says, the proxy lives, passes it on as it is, and every call has one end.
+#[test]
+fn no_reply_is_too_odd() {
+    let deep = "[".repeat(5000);
+    let odd = [
+        "[]",
+        "[[]]",
+        "[1,null,\"a\"]",
+        "{}",
+        "null",
+        "\"x\"",
+        "{\"id\":1}",
+        "{\"id\":[1],\"result\":{}}",
+        "{\"id\":{},\"error\":1}",
+        "{\"id\":true,\"result\":{}}",
+        "{\"id\":1e400,\"result\":{}}",
+        "{\"id\":-0.0,\"result\":{}}",
+        "{\"id\":1.5e0,\"result\":{}}",
+        "{\"id\":123456789012345678901234567890,\"result\":{}}",
+        "{\"result\":{}}",
+        "{\"id\":null,\"error\":{\"code\":-32700}}",
+        "[{\"id\":5,\"result\":{}},{\"id\":5,\"result\":{}}]",
+        "{\"method\":\"notifications/progress\",\"id\":5}",
+        "{\"method\":\"notifications/progress\",\"params\":[]}",
+        "{\"method\":7,\"id\":6}",
+        "{\"id\":6,\"result\":[{\"isError\":true}]}",
+        "{\"id\":7,\"error\":{\"code\":{\"a\":1},\"message\":[]}}",
+        "{\"id\":8,\"result\":{\"resultType\":\"input_required\"}}",
+        "{\"id\":9,\"result\":{\"task\":{\"taskId\":null}}}",
+        "{\"id\":10,\"result\":NaN}",
+        "{\"id\":11,\"error\":\"\u{0}\"}",
+        &deep,
+    ];
+    let place = Place::with_store();
+    place.write("odd", odd.join("\n") + "\n");
+    let mut host = Host::sh(
+        &place,
+        &["--read-only", "r*"],
+        "while read -r l && [ \"$l\" != go ]; do :; done; cat odd; cat > /dev/null",
+    );
+    for id in 1..=12 {
+        host.say(call(&id.to_string(), if id % 2 == 0 { "r" } else { "w" }, "{}"));
+    }
+    host.say(call("123456789012345678901234567890", "w", "{}"));
+    host.say(call("1.5", "w", "{}"));
+    host.say("go");
+    for line in odd {
+        assert_eq!(host.hear(), line.trim_end());
+    }
+    host.say(r#"{"method":"notifications/cancelled","params":{"requestId":12}}"#);
+    host.end();
+    let ends = ends(&place);
+    assert_eq!(ends.len(), 14, "{:?}", outcomes(&place));
+    let of = |id: &str| ends.iter().find(|l| text(l, "call_id") == id).map(|l| text(l, "outcome")).unwrap();
+    assert_eq!(of("123456789012345678901234567890"), "ok");
+    assert_eq!((of("1.5"), of("5"), of("6")), ("ok".to_owned(), "ok".to_owned(), "tool_error".to_owned()));
+    assert_eq!(
+        (of("1"), of("10"), of("7")),
+        ("protocol_error".to_owned(), "protocol_error".to_owned(), "protocol_error".to_owned())
+    );
+    assert_eq!(place.count(&["--unfinished"]), 0);
+    place.run(&["verify", "s"]).ok();
 }

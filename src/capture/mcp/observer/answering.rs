@@ -10,7 +10,7 @@ use crate::capture::mcp::frame::{self, Read};
 use crate::capture::mcp::ids;
 use crate::capture::mcp::reply::{self, Reply, short};
 use crate::capture::mcp::shorten::{LARGE, shortened};
-use crate::entry::{CallLimits, CallResult, Outcome, ToolCall, failure, text_fails};
+use crate::entry::{CallLimits, CallResult, Outcome, ToolCall, failure};
 use crate::json::{Json, Path};
 
 /// No more tools' hints are remembered.
@@ -215,10 +215,13 @@ impl Observer {
     }
 
     fn resulted(&self, mut call: ToolCall, result: &Json, restated: Vec<String>) -> ToolCall {
-        let seen = reply::content_of(result);
-        let paths = &self.settings.patients;
-        let patients = paths.find(&call.tool_name, None, Some(&seen), &CallLimits::default()).unwrap_or_default();
-        call = patients.into_iter().fold(call, ToolCall::patient);
+        let said = reply::said_as_json(result);
+        for seen in [Some(result), said.as_ref()].into_iter().flatten() {
+            let paths = &self.settings.patients;
+            let patients = paths.find(&call.tool_name, None, Some(seen), &CallLimits::default()).unwrap_or_default();
+            call = patients.into_iter().fold(call, ToolCall::patient);
+        }
+        drop(said);
         call.restated.extend(restated);
         let (kept, marks) = shortened(result, "result").unwrap_or_else(|| (result.clone(), Vec::new()));
         if !marks.is_empty() {
@@ -235,7 +238,7 @@ impl Observer {
             return call.outcome(Outcome::ToolError);
         }
         // Servers that leave `isError` at false whatever happens say it in the text.
-        if let Some(text) = reply::only_text(result).filter(|text| text_fails(text)) {
+        if let Some(text) = reply::error_text(result) {
             call = note(call, "error_text", true).outcome(Outcome::ToolError);
             call.result = Some(CallResult::Error(crate::CallError { kind: None, message: text }));
             return call;
@@ -330,7 +333,7 @@ fn inside(path: &Path, head: &str) -> Option<String> {
 }
 
 /// Whether hosts take one id for the other: some read `"1"` as `1`.
-fn same_id(a: &Json, b: &Json) -> bool {
+pub(super) fn same_id(a: &Json, b: &Json) -> bool {
     a == b
         || matches!((a, b), (Json::String(_), Json::Number(_)) | (Json::Number(_), Json::String(_)))
             && id_text(a) == id_text(b)

@@ -1,5 +1,8 @@
 //! The host's side: what it asks for, and what is recorded before that goes on.
+//!
+//! Invariant R45: what a call is continued with is on the disk before the server has it, as an entry that refers to the call.
 
+use super::answering::same_id;
 use super::{Asked, MOST_OPEN, Observer, Pending, Refused, State, id_text, refusal};
 use crate::capture::mcp::Verdict;
 use crate::capture::mcp::ids;
@@ -19,6 +22,9 @@ const ACCESSES: &[&str] =
 const ANSWERS: &str = "inputResponses";
 /// Under which name that is recorded, as a tool's would be.
 const INPUT: &str = "input_responses";
+
+/// The note of a call while which another request with its id had no answer: nobody can say which of the two an answer is for.
+const SHARED: &str = "shared_id";
 
 /// What of a frame concerns all its messages.
 struct Around<'a> {
@@ -194,15 +200,16 @@ impl Observer {
         let meta = params.get("_meta").unwrap_or(&none);
         let mut notes = Object::new();
         let is_tool = method == "tools/call";
-        let mut arguments = match (is_tool, params) {
-            (true, _) => params.get("arguments").cloned(),
-            (false, Json::Object(members)) => {
+        // A tool's are not copied before it is known that they are small enough to be kept.
+        let members = match params {
+            Json::Object(members) if !is_tool => {
                 let mut members = members.clone();
                 members.remove("_meta");
-                Some(members.into())
+                Some(Json::from(members))
             }
-            (false, _) => None,
+            _ => None,
         };
+        let arguments = members.as_ref().or_else(|| params.get("arguments").filter(|_| is_tool));
         if !is_tool {
             notes.insert("method", method);
         }
@@ -212,19 +219,22 @@ impl Observer {
         if around.size > LARGE {
             notes.insert("request_bytes", around.size as u64);
         }
-        let patients = self.settings.patients.find(name, arguments.as_ref(), None, &CallLimits::default());
+        let patients = self.settings.patients.find(name, arguments, None, &CallLimits::default());
         let mut patients = patients.unwrap_or_default();
         patients.extend(params.get("uri").and_then(Json::as_str).filter(|_| !is_tool).and_then(patient_of));
         let inside = is_tool.then_some("arguments");
         let repeats = around.repeats(inside);
-        let alike: Vec<Json> = arguments.iter().flat_map(places_alike).chain(repeats).map(Json::from).collect();
+        let alike: Vec<Json> = arguments.into_iter().flat_map(places_alike).chain(repeats).map(Json::from).collect();
         if !alike.is_empty() {
             notes.insert("ambiguous_members", alike);
         }
-        if let Some((short, marks)) = arguments.as_ref().and_then(|a| shortened(a, "arguments")) {
-            arguments = Some(short);
-            notes.insert("shortened", marks);
-        }
+        let arguments = arguments.map(|whole| match shortened(whole, "arguments") {
+            Some((short, marks)) => {
+                notes.insert("shortened", marks);
+                short
+            }
+            None => whole.clone(),
+        });
         let mut call = self.describe(state, name, &notes, Some(meta)).timestamp(self.clock.now());
         call.arguments = arguments;
         call.restated = around.digits(inside);
@@ -291,9 +301,20 @@ impl Observer {
                 pending.begun = seqs.next();
                 pending.lost = lost;
             }
+            let mut shared = state.others.iter().any(|other| same_id(other, &pending.id));
+            for other in state.pending.iter_mut().filter(|other| same_id(&other.id, &pending.id)) {
+                other.notes.insert(SHARED, true);
+                shared = true;
+            }
+            if shared {
+                pending.notes.insert(SHARED, true);
+            }
             state.pending.push(pending);
         }
         for id in asked.others {
+            for call in state.pending.iter_mut().filter(|call| same_id(&call.id, &id)) {
+                call.notes.insert(SHARED, true);
+            }
             // What is never answered is forgotten some time; a late answer to it is then one that fits nothing.
             if state.others.len() >= MOST_OPEN {
                 state.others.pop_front();
