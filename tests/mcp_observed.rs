@@ -54,7 +54,7 @@ impl Watched {
         self.observer.close("over");
         let log = Options::new().open(&self.store).unwrap();
         let all = log.query(&Query::new()).unwrap().map(|entry| entry.unwrap().line());
-        let lines: Vec<Json> = all.map(|line| Json::parse(line.as_str().as_bytes()).unwrap().value).collect();
+        let lines: Vec<Json> = all.map(|line| Json::parse(line.as_bytes()).unwrap().value).collect();
         log.close().unwrap();
         lines.into_iter().filter(|line| text(line, "kind").starts_with("tool_call")).collect()
     }

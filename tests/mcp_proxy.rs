@@ -320,6 +320,15 @@ fn fail_open_says_so_and_records_it() {
     assert!(ran.err.contains("none"), "{}", ran.err);
 }
 
+/// The most memory that a process had, in MB.
+#[cfg(target_os = "linux")]
+fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// They took five times their size in memory, in either direction: what is kept of them was made from whole copies.
 #[test]
 fn fifty_megabytes_go_through_and_leave_a_summary() {
     let place = Place::with_store();
@@ -329,6 +338,8 @@ fn fifty_megabytes_go_through_and_leave_a_summary() {
     assert!(host.hear().len() > 50 << 20);
     host.say(request(2, "large", "{}"));
     assert!(host.hear().len() > 50 << 20);
+    #[cfg(target_os = "linux")]
+    assert!(peak(host.child.id()) < 220, "{} MB", peak(host.child.id()));
     host.end();
     assert!(std::fs::read_to_string(place.path("seen")).unwrap().starts_with(&sent));
     let ends = ends(&place);
