@@ -275,6 +275,7 @@ fn to_host(observer: &Observer, mut server: ChildStdout) {
             }
         }
         if read == 0 {
+            observer.server_silent();
             end_output();
             return;
         }

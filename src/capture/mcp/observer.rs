@@ -118,6 +118,8 @@ struct State {
     counted: AtomicU64,
     missing: u64,
     host_gone: bool,
+    /// The server's output ended while the host was there.
+    silent: bool,
     /// The signal by which this process was told to end.
     told: Option<String>,
     from_host: Pieces,
@@ -333,7 +335,14 @@ impl Observer {
 
     /// The host has gone: what has no answer from now on was given up.
     pub fn host_gone(&self) {
-        self.state().host_gone = true;
+        let mut state = self.state();
+        state.host_gone = !state.silent;
+    }
+
+    /// The server's output has ended: where the host goes after that, it was not the host that gave its calls up.
+    pub fn server_silent(&self) {
+        let mut state = self.state();
+        state.silent = !state.host_gone;
     }
 
     /// Calls that have waited too long count as timed out; their replies still go on.

@@ -202,7 +202,7 @@ fn a_server_that_says_no_more_is_heard_to_end() {
     host.say(call("1", "t", "{}"));
     assert_eq!(host.hear(), "", "the end of its output");
     host.end();
-    assert_eq!(text(&ends(&place)[0], "outcome"), "abandoned");
+    assert_eq!(text(&ends(&place)[0], "outcome"), "protocol_error");
 }
 
 /// Whatever a server says, the proxy lives, passes it on as it is, and every call has one end.
