@@ -17,7 +17,7 @@ pub struct PurgeArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Who does this
-    #[arg(long, value_name = "WHO", allow_hyphen_values = true, required_unless_present = "dry_run")]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true, required_unless_present = "dry_run", value_parser = super::named::named)]
     actor: Option<String>,
     /// Only say what would go, what holds keep, and when the next entries expire
     #[arg(long)]

@@ -17,11 +17,14 @@ pub(crate) fn normal(name: &str) -> Cow<'_, str> {
     Cow::Owned(seen.trim().to_owned())
 }
 
-/// The normal form of a name that is there anyway.
-pub(crate) fn normalise(name: &mut String) {
-    if let Some(other) = Some(normal(name)).filter(|normal| normal.len() < name.len()).map(Cow::into_owned) {
+/// Brings a name into its normal form; says whether it had another.
+pub(crate) fn normalise(name: &mut String) -> bool {
+    let other = Some(normal(name)).filter(|normal| normal.len() < name.len()).map(Cow::into_owned);
+    let changed = other.is_some();
+    if let Some(other) = other {
         *name = other;
     }
+    changed
 }
 
 /// What Unicode calls default ignorable, and what only steers how others are shown.
@@ -106,7 +109,7 @@ mod tests {
         {
             assert_eq!(normal(same), "P-1", "{same:?}");
             let mut name = same.to_owned();
-            normalise(&mut name);
+            assert_eq!(normalise(&mut name), name != same);
             assert_eq!(name, "P-1");
         }
         for other in ["p-1", "P_1", "P 1", "P--1", "Р-1", "P\u{2010}1"] {

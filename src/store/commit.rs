@@ -631,7 +631,7 @@ impl Shared {
     }
 
     /// Before anything is written. After a failed write: opens the file again and reads it anew. Refuses a store that is open for
-    /// reading only, and one in which something could not be read.
+    /// reading only, one whose file is no longer the one at its path, and one in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         self.begin_writing(core)?;
         if core.broken {
@@ -647,6 +647,7 @@ impl Shared {
             self.publish_anew(&core.state, loaded.generations);
             self.put_in_force(loaded.ledger)?;
         }
+        self.database()?.get()?.check_named()?;
         core.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
     }
 
