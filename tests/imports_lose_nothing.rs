@@ -82,6 +82,8 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
         {"role": "assistant", "content": "x", "finish_reason": "tool_calls", "usage": {"tool_calls": 3}, "tool_use": null},
     ]);
     assert_eq!(read(CHAT, quiet.to_string()).not_taken, []);
+    let counts = json!([{"role": "assistant", "content": "x", "usage": {"server_tool_use": {"web_search_requests": 0}}}]);
+    assert_eq!(read(Format::Anthropic, counts.to_string()).not_taken, []);
     // Neither is what stands inside a call's arguments or a tool's answer.
     let inside = json!([
         {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": {"tool_calls": [{"id": "x"}]}}}]},
@@ -197,6 +199,13 @@ fn a_span_that_never_ended_is_a_call_without_an_answer() {
         let shown = format!("{:?}", imported.calls[0]);
         assert!(shown.contains(&format!("outcome: Some({wanted:?})")), "{end} {status}: {shown}");
         assert_eq!(imported.tally().abandoned, usize::from(wanted == Outcome::Abandoned));
+    }
+    // In one file with the same span as it ended, it is that one.
+    let twice = |first: Value, second: Value| format!("{}\n{}", span(first, 0), span(second, 0));
+    let ended = || Value::from("1780000000000000009");
+    for text in [twice(Value::Null, ended()), twice(ended(), Value::Null)] {
+        let tally = read(Format::OtlpJson, text).tally();
+        assert_eq!((tally.calls, tally.abandoned), (1, 0));
     }
     // Exported once more when it had ended, it has its answer.
     let log = AuditLog::in_memory().unwrap();

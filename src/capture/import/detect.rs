@@ -179,6 +179,7 @@ impl Walk<'_> {
             Json::Array(items) => self.each(items, path, |walk, item, path| walk.named(item, path, kind, key)),
             // A count, or whether there were any.
             Json::Bool(_) | Json::Number(_) | Json::Null => {}
+            Json::Object(members) if counts(members) => {}
             Json::Object(_) | Json::String(_) => self.push(path, kind, &format!("the member {key:?}")),
         }
     }
@@ -202,6 +203,14 @@ pub(super) fn is_zero(value: &Json) -> bool {
         Json::Object(members) => members.iter().all(|(_, member)| is_zero(member)),
         Json::Bool(_) | Json::Number(_) => false,
     }
+}
+
+/// Whether this says how often something was done: `"server_tool_use": {"web_search_requests": 0}`.
+fn counts(members: &Object) -> bool {
+    let number = |(key, value): (&str, &Json)| {
+        !matches!(key, "id" | "name" | "index") && matches!(value, Json::Number(_) | Json::Bool(_) | Json::Null)
+    };
+    members.iter().all(number)
 }
 
 /// Whether these are descriptions of tools.

@@ -27,7 +27,7 @@ pub(super) struct Source {
 
 /// Under how many identities the calls of one id, tool and time are looked for: real recordings use an id again, seldom more
 /// than once.
-const MOST: u64 = 32;
+const MOST: u64 = 64;
 
 /// How a call is known.
 #[derive(Debug, Clone)]

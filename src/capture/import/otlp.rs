@@ -39,7 +39,7 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     }
     let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: Hash::of(text) };
     let (mut calls, mut others) = (Vec::new(), Vec::new());
-    let mut executed = Executed::default();
+    let (mut executed, mut at) = (Executed::default(), HashMap::new());
     for (i, span) in spans.iter().enumerate() {
         if is_repeated(&mut trace, span, i) {
             span.at.take();
@@ -47,8 +47,10 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
         }
         if is_tool(&span.at)? {
             span.at.take();
-            executed.add(span.id.0, first_of(&span.at, IDS)?);
-            calls.push(span);
+            if !is_same_running(span, &mut calls, &mut at)? {
+                executed.add(span.id.0, first_of(&span.at, IDS)?);
+                calls.push(span);
+            }
         } else {
             others.push((span.id.0, &span.at));
         }
@@ -62,6 +64,32 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     }
     imported.not_taken = asked::without_span(&others, &executed);
     Ok(imported)
+}
+
+/// Whether the file has this span already, one of the two as it was exported while it ran: of these the one that has ended is
+/// kept. `at` says where in `calls` each span stands.
+fn is_same_running<'s, 'a>(
+    span: &'s Span<'a>,
+    calls: &mut [&'s Span<'a>],
+    at: &mut HashMap<SpanId<'a>, usize>,
+) -> Result<bool> {
+    if span.id.1.is_empty() {
+        return Ok(false);
+    }
+    let before = *at.entry(span.id).or_insert(calls.len());
+    let Some(first) = calls.get_mut(before) else { return Ok(false) };
+    let began = |span: &Span<'_>| Ok((nanos(&span.at, "startTimeUnixNano")?, tool(&span.at)?));
+    let runs = |span: &Span<'_>| Ok(nanos(&span.at, "endTimeUnixNano")?.is_none());
+    let (was, is): (Result<bool>, Result<bool>) = (runs(first), runs(span));
+    let (was, is) = (was?, is?);
+    let same: Result<bool> = began(first).and_then(|a: (Option<Timestamp>, String)| Ok(a == began(span)?));
+    if !(was || is) || !same? {
+        return Ok(false);
+    }
+    if was {
+        *first = span;
+    }
+    Ok(true)
 }
 
 /// Whether the same span, word for word, came before; if its ids are new, keeps it as the one of that id.

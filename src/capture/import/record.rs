@@ -297,7 +297,7 @@ fn follow_up(
             Err(e) if e.kind() == ErrorKind::NoSuchEntry => {}
             Err(e) if e.kind() == ErrorKind::Conflict => {
                 let (place, kind) = (places.get(index).cloned().unwrap_or_default(), Untaken::Answer);
-                let why = format!("{}, or a further entry holds it ({e})", changed(seq));
+                let why = format!("the log has another answer to this call, which came later ({e})");
                 recorded.not_taken.push(NotTaken { place, kind, call_id, why });
             }
             Err(e) => return Err(shifted(e, index)),
