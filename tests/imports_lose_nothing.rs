@@ -61,8 +61,14 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
         ("Tool-Use", json!([{"role": "assistant", "parts": [{"type": "Tool-Use", "name": "f"}]}])),
         ("action", json!([{"role": "assistant", "content": "I look.", "action": "ls", "thought": "x"}])),
         ("mlflow.spanType", json!([{"role": "assistant", "span": {"mlflow.spanType": "TOOL", "name": "f"}}])),
-        ("gen_ai.choice", json!([{"role": "assistant", "events": [{"name": "gen_ai.choice", "message": "{\"tool_calls\":[]}"}]}])),
-        ("toolCalls", json!([{"role": "assistant", "attributes": [{"key": "toolCalls", "value": {"stringValue": "[1]"}}]}])),
+        (
+            "gen_ai.choice",
+            json!([{"role": "assistant", "events": [{"name": "gen_ai.choice", "message": "{\"tool_calls\":[]}"}]}]),
+        ),
+        (
+            "toolCalls",
+            json!([{"role": "assistant", "attributes": [{"key": "toolCalls", "value": {"stringValue": "[1]"}}]}]),
+        ),
     ];
     let place = Place::with_store();
     for (i, (what, shape)) in shapes.iter().enumerate() {
@@ -82,7 +88,8 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
         {"role": "assistant", "content": "x", "finish_reason": "tool_calls", "usage": {"tool_calls": 3}, "tool_use": null},
     ]);
     assert_eq!(read(CHAT, quiet.to_string()).not_taken, []);
-    let counts = json!([{"role": "assistant", "content": "x", "usage": {"server_tool_use": {"web_search_requests": 0}}}]);
+    let counts =
+        json!([{"role": "assistant", "content": "x", "usage": {"server_tool_use": {"web_search_requests": 0}}}]);
     assert_eq!(read(Format::Anthropic, counts.to_string()).not_taken, []);
     // Neither is what stands inside a call's arguments or a tool's answer.
     let inside = json!([
@@ -170,7 +177,8 @@ fn a_model_s_calls_without_spans_are_named_by_their_own_trace() {
     let flat = vec![text("llm.output_messages.0.message.tool_calls.0.tool_call.id", "c5")];
     assert_eq!(named(&[span("b", "1", flat)]), [place(0, "c5")]);
     let mut chose = span("b", "1", vec![]);
-    chose["events"] = json!([{"name": "gen_ai.choice", "attributes": [text("message", "{\"tool_calls\":[{\"id\":\"c6\"}]}")]}]);
+    chose["events"] =
+        json!([{"name": "gen_ai.choice", "attributes": [text("message", "{\"tool_calls\":[{\"id\":\"c6\"}]}")]}]);
     assert_eq!(named(&[chose]), [place(0, "c6")]);
     let mut told = span("b", "1", vec![]);
     told["events"] = json!([{"name": "gen_ai.tool.message", "attributes": [text("content", "42"), text("id", "c7")]}]);

@@ -58,14 +58,16 @@ pub(super) fn without_span(spans: &[(&str, &At<'_>)], executed: &Executed<'_>) -
                 continue;
             }
             let (key, id) = (clip(key), clip(id));
-            let why =
-                format!("the attribute {key:?} of a model's span asks for the call {id:?}, and no span of a tool has it");
+            let why = format!(
+                "the attribute {key:?} of a model's span asks for the call {id:?}, and no span of a tool has it"
+            );
             not_taken.push(NotTaken { place: span.place(), kind: Untaken::Call, call_id: Some(id), why });
         }
         if let (Some(key), false) = (&asked.bare, has_tools) {
             let key = clip(key);
-            let why =
-                format!("the attribute {key:?} of a model's span asks for calls, and no span of a tool is in its trace");
+            let why = format!(
+                "the attribute {key:?} of a model's span asks for calls, and no span of a tool is in its trace"
+            );
             not_taken.push(NotTaken { place: span.place(), kind: Untaken::Call, call_id: None, why });
         }
         // What was judged here is not looked at again.

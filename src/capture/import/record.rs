@@ -154,7 +154,10 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
             };
             match put {
                 Put::Other(there) => {
-                    name(Untaken::Call, format!("another call of the same id and time is in the log already ({there})"));
+                    name(
+                        Untaken::Call,
+                        format!("another call of the same id and time is in the log already ({there})"),
+                    );
                 }
                 Put::Changed(seq) => name(Untaken::Answer, changed(seq)),
                 Put::At(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => {
@@ -208,7 +211,8 @@ fn settle(
     let mut bare = call.clone();
     (bare.result, bare.outcome, bare.duration_ms) = (None, Some(Outcome::Abandoned), None);
     bare.restated.clear();
-    let mut found = known(log, numbered(&bare, &identity.name))?.map_or(Put::Other(why), |receipt| Put::Changed(receipt.seq));
+    let mut found =
+        known(log, numbered(&bare, &identity.name))?.map_or(Put::Other(why), |receipt| Put::Changed(receipt.seq));
     let others: Vec<String> = if call.sender.is_none() { identity.others().collect() } else { Vec::new() };
     for name in others {
         if settled.contains(&name) {
@@ -241,7 +245,9 @@ fn settle(
 fn known(log: &impl Log, call: ToolCall) -> Result<Option<Receipt>> {
     match log.put(vec![call.follow_up_of(NOWHERE)]) {
         Ok(receipts) => Ok(receipts.into_iter().next()),
-        Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict | ErrorKind::InvalidInput) => Ok(None),
+        Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict | ErrorKind::InvalidInput) => {
+            Ok(None)
+        }
         Err(e) => Err(e),
     }
 }
