@@ -347,7 +347,7 @@ fn event(members: &Object) -> Option<(Untaken, String)> {
             let text = Json::from(members.clone()).to_canonical();
             let words = ["tool_call", "toolCall", "tool_use", "toolUse", "function_call", "functionCall"];
             let says = |word: &&str| text.as_str().match_indices(*word).any(|(at, _)| quotes(text.as_str(), at));
-            words.iter().any(|word| says(&word)).then_some((Untaken::Call, what))
+            words.iter().any(|word| says(word)).then_some((Untaken::Call, what))
         }
         _ => None,
     }
