@@ -346,8 +346,9 @@ fn event(members: &Object) -> Option<(Untaken, String)> {
             // What a model said stands as JSON in a string as well.
             let text = Json::from(members.clone()).to_canonical();
             let words = ["tool_call", "toolCall", "tool_use", "toolUse", "function_call", "functionCall"];
-            let says = |word: &&str| text.as_str().match_indices(*word).any(|(at, _)| quotes(text.as_str(), at));
-            words.iter().any(|word| says(word)).then_some((Untaken::Call, what))
+            let text = text.as_str();
+            let says = words.iter().any(|word| text.match_indices(word).any(|(at, _)| quotes(text, at)));
+            says.then_some((Untaken::Call, what))
         }
         _ => None,
     }
