@@ -473,7 +473,10 @@ fn holds_text(json: &Json) -> bool {
     match json {
         // `["the", "cat"]` are the tokens of a text.
         Json::String(s) => !s.bytes().all(|b| b.is_ascii_digit()) && (s.len() > 16 || value::is_disordered(s)),
-        Json::Array(a) => a.iter().any(holds_text),
+        Json::Array(a) => match a.as_slice() {
+            [Json::String(alone)] => !alone.bytes().all(|b| b.is_ascii_digit()),
+            items => items.iter().any(holds_text),
+        },
         Json::Object(o) => o.iter().any(|(_, v)| holds_text(v)),
         _ => false,
     }

@@ -130,6 +130,12 @@ pub(crate) fn secrets_in_command(line: &str) -> Vec<(usize, usize)> {
     found
 }
 
+/// The same with where in the text each byte comes from.
+pub(super) fn meant(text: &str) -> Option<View> {
+    let veiled = |b: u8| b >= 0x80 || matches!(b, 0x1b | b'%' | b'\\' | b'&');
+    if text.bytes().any(veiled) { View::of(text) } else { None }
+}
+
 /// A text as its reader means it, where that is something else than what stands there.
 pub(crate) fn plain(text: &str) -> Option<String> {
     View::of(text).map(|view| view.text)

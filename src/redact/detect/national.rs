@@ -94,7 +94,7 @@ fn last(digits: &[u8]) -> u32 {
 /// Whether no more digits stand beside, as they do in a parcel's number: `9400 1573 2433 6710 7388 98`.
 fn stands_apart(run: &Run<'_>, from: usize, to: usize) -> bool {
     let spaced = |i: usize| run.gap(i) == Some(Gap::Space);
-    !(from > 0 && spaced(from)) && !spaced(to)
+    !(spaced(to) || from > 0 && spaced(from))
 }
 
 fn is_aadhaar(digits: &[u8]) -> bool {

@@ -57,7 +57,7 @@ pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
     let after_word = text.get(to..)?.chars().next();
     let before_word = text.get(..from)?.chars().next_back();
     let joined = |c: Option<char>| c.is_some_and(|c| (c.is_alphanumeric() || c == '_') && c < '\u{2e80}');
-    if joined(before_word) || joined(after_word) && !after_word.is_some_and(|c| c == 's') {
+    if joined(before_word) || joined(after_word) && after_word.is_none_or(|c| c != 's') {
         return None;
     }
     let sure = !word.to_ascii_lowercase().starts_with("cod") && !word.to_ascii_lowercase().starts_with("kod");
@@ -363,10 +363,7 @@ pub(super) fn wallet_keys(text: &str, hits: &mut Hits<'_>) {
         let (start, end) = (at - back, at + on);
         let base58 = |b: &u8| !matches!(b, b'0' | b'O' | b'I' | b'l');
         let count = |f: fn(&u8) -> bool| bytes[start..end].iter().filter(|b| f(b)).count();
-        let kind = match (bytes[start], end - start) {
-            (b'5' | b'9', LEN) | (b'K' | b'L' | b'c', 52) => true,
-            _ => false,
-        };
+        let kind = matches!((bytes[start], end - start), (b'5' | b'9', LEN) | (b'K' | b'L' | b'c', 52));
         let joined = before(bytes, start).is_some_and(|b| matches!(b, b'+' | b'/' | b'_' | b'-'))
             || bytes.get(end).is_some_and(|b| matches!(b, b'+' | b'/' | b'_' | b'='));
         if kind

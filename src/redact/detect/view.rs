@@ -5,10 +5,11 @@
 //! text. Each byte is looked at a bounded number of times.
 
 use crate::redact::spelling::{is_taken_in, is_unseen, plain};
+use std::sync::LazyLock;
 
 /// The text, and for each of its bytes the place in the original that it comes from.
-pub(super) struct View {
-    pub(super) text: String,
+pub(in crate::redact) struct View {
+    pub(in crate::redact) text: String,
     at: Vec<u32>,
 }
 
@@ -72,7 +73,7 @@ impl View {
     }
 
     /// Where in the original, which has `len` bytes, the byte at `i` comes from.
-    pub(super) fn place(&self, i: usize, len: usize) -> usize {
+    pub(in crate::redact) fn place(&self, i: usize, len: usize) -> usize {
         self.at.get(i).map_or(len, |&at| at as usize)
     }
 }
@@ -233,10 +234,22 @@ fn other(text: &str, at: usize) -> Option<(Meant, usize)> {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0)?,
         '\u{3002}' | '\u{ff61}' | '\u{2024}' => '.',
         '\u{1d400}'..='\u{1d6a3}' => plain(c),
-        _ if is_taken_in(c) && among_latin(text, at) => plain(c),
+        _ if taken_in(c) && among_latin(text, at) => plain(c),
         _ => digit(c)?,
     };
     Some((Meant::Char(plain), at + c.len_utf8()))
+}
+
+/// Which letters between Latin ones with signs and Hebrew are taken for plain Latin ones: looked up for each, since whole texts
+/// are in such scripts.
+static TAKEN: LazyLock<Vec<bool>> =
+    LazyLock::new(|| (FIRST..LAST).map(|c| char::from_u32(c).is_some_and(is_taken_in)).collect());
+const FIRST: u32 = 0x250;
+const LAST: u32 = 0x590;
+
+fn taken_in(c: char) -> bool {
+    let place = u32::from(c).checked_sub(FIRST).and_then(|at| usize::try_from(at).ok());
+    place.and_then(|at| TAKEN.get(at)).copied().unwrap_or(false)
 }
 
 /// Whether a letter of another script that looks like a Latin one stands in a word with Latin ones.
