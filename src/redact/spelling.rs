@@ -28,7 +28,7 @@ pub(crate) fn normalise(name: &mut String) -> bool {
 }
 
 /// What Unicode calls default ignorable, and what only steers how others are shown.
-fn is_unseen(c: char) -> bool {
+pub(super) fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
@@ -57,7 +57,7 @@ pub(crate) fn gist(name: &str) -> String {
     look(name).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-fn plain(c: char) -> char {
+pub(super) fn plain(c: char) -> char {
     match c {
         _ if c.is_ascii() => c,
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
@@ -94,7 +94,7 @@ pub(crate) fn is_look_alike(name: &str) -> bool {
 }
 
 /// A letter of another script that is taken for a Latin one.
-fn is_taken_in(c: char) -> bool {
+pub(super) fn is_taken_in(c: char) -> bool {
     !c.is_ascii() && c.is_alphabetic() && plain(c).is_ascii()
 }
 
