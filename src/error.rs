@@ -38,6 +38,9 @@ pub enum ErrorKind {
     Closed,
     /// The request contradicts what is recorded (a number used twice, a policy that would shorten).
     Conflict,
+    /// The store is not the one that its key file has signed: an older copy, or another history in its place. Bring the right one
+    /// back, or restore this one, which the log then says.
+    OtherHistory,
     /// Expiry is frozen until somebody confirms the clock.
     ClockFrozen,
     /// Nothing with that name or number is recorded.

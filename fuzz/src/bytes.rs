@@ -366,6 +366,14 @@ pub(crate) fn stored(data: &[u8]) {
     }
 }
 
+/// Edits of six bytes each, of every kind, in the first pages and in the header.
+pub(crate) fn pages_seeds() -> Vec<Vec<u8>> {
+    let edit = |n: u8| [n, n % 3, n.wrapping_mul(37), n, n.wrapping_mul(11), n.wrapping_mul(5)];
+    let mut seeds: Vec<Vec<u8>> = (0..60).map(|n| edit(n).to_vec()).collect();
+    seeds.push((0..8).flat_map(|n| edit(n * 29)).collect());
+    seeds
+}
+
 pub(crate) const CONFIG_WORDS: &[&str] = &[
     "[redaction]\n",
     "preset = \"hipaa\"\n",

@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "proof", run: bytes::proof, seeds: bytes::proof_seeds, words: bytes::PROOF_WORDS },
     Target { name: "keyfile", run: bytes::keyfile, seeds: bytes::keyfile_seeds, words: bytes::KEY_WORDS },
     Target { name: "stored", run: bytes::stored, seeds: bytes::stored_seeds, words: &[] },
+    Target { name: "pages", run: attestlog::fuzzing::pages, seeds: bytes::pages_seeds, words: &[] },
     Target { name: "config", run: bytes::config, seeds: bytes::config_seeds, words: bytes::CONFIG_WORDS },
     Target { name: "redact", run: bytes::redact, seeds: bytes::redact_seeds, words: bytes::REDACT_WORDS },
     Target { name: "merkle", run: bytes::merkle, seeds: bytes::merkle_seeds, words: &[] },

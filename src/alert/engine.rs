@@ -10,7 +10,7 @@ use super::form::span;
 use super::rule::{Measure, Part, Rule, Rules};
 use crate::anchor::Backoff;
 use crate::emergency::Grant;
-use crate::entry::{Field, Kind, Phase, Retention};
+use crate::entry::{Call, Field, Kind, Phase, Retention};
 use crate::json::{Json, Object};
 use crate::policy::Policies;
 use crate::query::{backwards, earliest};
@@ -111,8 +111,14 @@ impl Behind<'_> {
             other => other,
         };
         let Some(entry) = readable(seq)? else { return Ok(None) };
-        let begun = match entry.call().map(|call| call.phase) {
-            Some(Phase::Finished(begun)) => readable(begun)?,
+        let begun = match entry.call() {
+            Some(Call { phase: Phase::Finished(begun), .. }) => readable(*begun)?,
+            // What a late answer answers has counted when it was recorded.
+            Some(call) if call.is_late_answer() => {
+                let is_same = |there: &Call| (&there.user_id, &there.tool_name) == (&call.user_id, &call.tool_name);
+                let there = call.follows.map(readable).transpose()?.flatten();
+                there.filter(|there| there.call().is_some_and(is_same))
+            }
             _ => None,
         };
         Ok(Some((entry, begun)))

@@ -2,7 +2,8 @@
 //!
 //! Invariant N4: what is raised depends on the rules and on the entries up to the one that raises it, never on when or in
 //! which portions they were fed. Invariant N5: the two entries of a call count once: what its beginning counted for is
-//! left out when its end comes, and the end counts for what only it tells (an outcome, a patient found in the result).
+//! left out when its end comes, and the end counts for what only it tells (an outcome, a patient found in the result). So do
+//! a call that was recorded as unanswered and the answer that came later.
 //! Invariant N8: what a key did before evaluation began is asked of the log when the key first counts, so that to begin
 //! takes no longer the more was recorded.
 
@@ -149,7 +150,7 @@ impl<'a> Facts<'a> {
         wants_metadata: bool,
         mut misuse: impl FnMut(u64, Timestamp, &Call) -> Option<Misuse>,
     ) -> (Facts<'a>, Option<Facts<'a>>) {
-        let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)));
+        let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)) || call.is_late_answer());
         let mut before = begun.and_then(|entry| entry.call().map(|call| Facts::of(entry, call, wants_metadata)));
         let mut facts = Facts::of(entry, call, wants_metadata);
         facts.history = entry.is_history(begun);

@@ -242,6 +242,23 @@ impl<S: AsRef<str>> Call<S> {
         }
     }
 
+    /// Whether this is no call of its own, but the answer to one that the log had recorded as unanswered: it follows that
+    /// one up, and `late_reply` stands in its session's metadata, under `import` or `mcp`. Statistics and alert rules do
+    /// not count it as a further call (R42).
+    pub fn is_late_answer(&self) -> bool {
+        if self.follows.is_none() || self.trigger != Some(Trigger::FollowUp) {
+            return false;
+        }
+        let Some(metadata) = self.session_metadata.as_ref().map(Canonical::to_json) else { return false };
+        let says = |of: &str| metadata.get(of).and_then(|m| m.get("late_reply")).and_then(|late| late.as_bool());
+        ["import", "mcp"].into_iter().any(|of| says(of) == Some(true))
+    }
+
+    /// Whether statistics count it: a call that ended, once.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.kind() == Kind::ToolCall && !self.is_late_answer()
+    }
+
     /// The duration in whole nanoseconds, as statistics count it.
     pub(crate) fn duration_nanos(&self) -> Option<u64> {
         let ms = self.completion.as_ref()?.duration_ms?;

@@ -396,14 +396,28 @@ impl ToolCall {
         Ok(())
     }
 
-    /// Brings whatever entries are found by into its normal form.
+    /// Brings whatever entries are found by into its normal form; `restated` names what it changes.
     pub(crate) fn normalise(&mut self) {
-        let required = [&mut self.conversation_id, &mut self.user_id, &mut self.tool_name];
-        required.into_iter().chain(&mut self.patient_ids).for_each(normalise);
-        for optional in [&mut self.model, &mut self.agent_id, &mut self.tool_server, &mut self.purpose] {
-            optional.iter_mut().for_each(normalise);
+        let restated = &mut self.restated;
+        let mut other = |name: &str, text: &mut String| {
+            if normalise(text) && !restated.iter().any(|there| there == name) {
+                restated.push(name.to_owned());
+            }
+        };
+        other("conversation_id", &mut self.conversation_id);
+        other("user_id", &mut self.user_id);
+        other("tool_name", &mut self.tool_name);
+        self.patient_ids.iter_mut().for_each(|id| other("patient_ids", id));
+        let optional = [
+            ("model", &mut self.model),
+            ("agent_id", &mut self.agent_id),
+            ("tool_server", &mut self.tool_server),
+            ("purpose", &mut self.purpose),
+        ];
+        for (name, text) in optional {
+            text.iter_mut().for_each(|text| other(name, text));
             // What has nothing to say is left out.
-            optional.take_if(|text| text.is_empty());
+            text.take_if(|text| text.is_empty());
         }
     }
 

@@ -1,12 +1,16 @@
 //! The key file on the disk: nobody else may read it, nothing is overwritten by accident, and a crash leaves either the
 //! old file or the new one.
 //!
+//! Invariant R51: what replaces a key file was made from what is in it. Two processes with two copies of one store and the same key
+//! file would otherwise take turns at replacing each other's mark, and both sign. Under a lock on the file its bytes are compared with
+//! those that were read or written last; where they are others nothing is written. (Unix; elsewhere without the lock.)
+//!
 //! On Unix a file is created with mode 0600 and refused when group or others may do anything with it. On other systems
 //! the directory's own protection is all there is.
 
 use super::{KeyFile, MAX_KEY_FILE_BYTES, Passphrase};
 use crate::files::sync_parent;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Hash, Result};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,6 +23,17 @@ impl KeyFile {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] where anything stands at `path`, a symbolic link included; [`ErrorKind::Io`].
     pub fn create(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        self.write_new(path, random).map(drop)
+    }
+
+    /// As [`KeyFile::create`], for keys that go on being kept there.
+    pub(crate) fn create_own(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
+        self.on_disk = Some((path.to_owned(), self.write_new(path, random)?));
+        Ok(())
+    }
+
+    /// Gives the hash of what was written.
+    fn write_new(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<Hash> {
         let text = self.to_text(random)?;
         let mut file = create_private(path).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => Error::new(
@@ -31,7 +46,7 @@ impl KeyFile {
             _ => at(path)(e),
         })?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_parent(path));
-        written.map_err(|e| {
+        written.map(|()| Hash::of(text.as_bytes())).map_err(|e| {
             // It is ours, and half of a key file helps nobody.
             drop(std::fs::remove_file(path));
             at(path)(e)
@@ -59,11 +74,10 @@ impl KeyFile {
         if length > MAX_KEY_FILE_BYTES as u64 {
             return Err(refuse(&format!("it has {length} bytes, so it is not a key file: fix the path")));
         }
-        // Room for all of it at once: growing would leave copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_BYTES + 2));
-        let limit = MAX_KEY_FILE_BYTES as u64 + 1;
-        file.take(limit).read_to_end(&mut bytes).map_err(|e| refuse(&format!("it cannot be read: {e}")))?;
-        KeyFile::parse(&bytes, passphrase).map_err(|e| e.at(path.display()))
+        let bytes = read(file).map_err(|e| refuse(&format!("it cannot be read: {e}")))?;
+        let mut keys = KeyFile::parse(&bytes, passphrase).map_err(|e| e.at(path.display()))?;
+        keys.on_disk = Some((path.to_owned(), Hash::of(&bytes)));
+        Ok(keys)
     }
 
     /// Replaces the file at `path` by these keys, in one step: after a crash there is the old file or this one. Where a
@@ -71,19 +85,76 @@ impl KeyFile {
     /// write in place, and flash memory, may keep them all the same.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`] where there is no private regular file to replace; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
+    /// [`ErrorKind::Key`] where there is no private regular file to replace; [`ErrorKind::OtherHistory`] where another process has
+    /// replaced it since it was read: then nothing was written; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
     pub fn save(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         let text = self.to_text(random)?;
-        drop(open_private(path)?);
+        let old = locked(path)?;
+        if let Some((from, hash)) = &self.on_disk
+            && from == path
+            && Hash::of(&read(&old).map_err(at(path))?) != *hash
+        {
+            let message = format!(
+                "{}: another process has changed the key file since it was read, and nothing was signed or changed here. Does a copy \
+                 of the store lie elsewhere, with the same key file? Only one may be recorded into: end this process, and open the \
+                 right one",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::OtherHistory, message));
+        }
         let fresh = beside(path);
         let written = write_fresh(&fresh, &text).and_then(|()| replace(&fresh, path, self.stale));
         written.map_err(|e| {
             drop(std::fs::remove_file(&fresh));
             at(path)(e)
         })?;
+        drop(old);
+        self.on_disk = Some((path.to_owned(), Hash::of(text.as_bytes())));
         self.stale = false;
         Ok(())
     }
+}
+
+/// All of a key file, and one byte more where it is too long.
+fn read(file: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all of it at once: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_BYTES + 2));
+    file.take(MAX_KEY_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// How often a lock is tried for, and how long whoever waits rests in between. Whoever has it writes one small file.
+#[cfg(unix)]
+const TRIES: usize = 500;
+#[cfg(unix)]
+const REST: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// The file at `path`, which nobody else replaces as long as it is held.
+#[cfg(unix)]
+#[allow(clippy::disallowed_methods, reason = "waits for another process, in the time that it runs in")]
+fn locked(path: &Path) -> Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    for _ in 0..TRIES {
+        let file = open_private(path)?;
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(REST),
+            // Where locks are not to be had there is nothing to wait for.
+            Err(std::fs::TryLockError::Error(_)) => return Ok(file),
+            Ok(()) => {
+                // It may have been replaced by whoever had the lock before.
+                let (own, there) = (file.metadata().map_err(at(path))?, std::fs::metadata(path).map_err(at(path))?);
+                if (own.dev(), own.ino()) == (there.dev(), there.ino()) {
+                    return Ok(file);
+                }
+            }
+        }
+    }
+    Err(Error::new(ErrorKind::Locked, format!("{}: another process holds a lock on the key file", path.display())))
+}
+
+#[cfg(not(unix))]
+fn locked(path: &Path) -> Result<File> {
+    open_private(path)
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> Error {

@@ -76,6 +76,8 @@ pub struct KeyFile {
     master: Vec<NamedKey>,
     mark: Option<Mark>,
     wrap: Option<Wrap>,
+    /// Which file it was read from or written to last, and the hash of what was in it then.
+    on_disk: Option<(std::path::PathBuf, Hash)>,
     /// A secret was dropped since the file was written: its old bytes are overwritten with the next save.
     stale: bool,
 }
@@ -98,6 +100,7 @@ impl KeyFile {
             master: vec![NamedKey::new("master", Secret::random(random))],
             mark: None,
             wrap: None,
+            on_disk: None,
             stale: false,
         })
     }
@@ -182,7 +185,7 @@ impl KeyFile {
     /// Whether a log of `size` entries begins with what was signed last; `root_at` gives its root at any size up to that.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] where it does not: the store is an older copy, or another history was put in its place.
+    /// [`ErrorKind::OtherHistory`] where it does not: the store is an older copy, or another history was put in its place.
     /// What `root_at` says.
     pub fn check_mark(&self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
         let Some(mark) = self.mark else { return Ok(()) };
@@ -201,7 +204,7 @@ impl KeyFile {
             return Ok(());
         };
         let message = format!("{wrong}, or restore a copy with `attestlog restore`, which says so in the log");
-        Err(Error::new(ErrorKind::Conflict, message))
+        Err(Error::new(ErrorKind::OtherHistory, message))
     }
 
     /// Makes the next epoch's key and the statement with which the present epoch hands over to it, at the tree of `size`
@@ -245,7 +248,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// [`ErrorKind::Key`] where the store is at an epoch of which this file knows nothing: it is an older copy of the
-    /// key file, or another store's. [`ErrorKind::Conflict`] where a rotation is under way and the store does not
+    /// key file, or another store's. [`ErrorKind::OtherHistory`] where a rotation is under way and the store does not
     /// begin with what was signed: such a copy must not decide which key is destroyed. What `root_at` says.
     pub fn settle_rotation(
         &mut self,

@@ -134,6 +134,7 @@ fn parse_plain(text: &str) -> Result<KeyFile> {
         master: lines.list("master")?,
         mark: lines.mark()?,
         wrap: None,
+        on_disk: None,
         stale: false,
     };
     if lines.0.next().is_some() {

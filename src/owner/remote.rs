@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) const HELD: usize = 1 << 20;
 
 /// How long the owner may take to say who it is.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often whoever waits for the owner looks whether it is still there. Its end closes the connection, unless it has left behind
 /// a process that was forked from it and keeps a copy.
@@ -82,8 +82,9 @@ impl Connection {
             Err(e) if is_gone(&e) => return Ok(None),
             Err(e) if wire::is_late(&e) => {
                 let message = format!(
-                    "process {listener} listens for the store and does not answer; where it has ended, a process that was \
-                     forked from it keeps the store: end that one"
+                    "process {listener} has the store open and does not answer: it was stopped, or hangs. Let it go on (`kill -CONT \
+                     {listener}`) or end it; the file cannot be read past it, since it may go on writing at any moment. Where it \
+                     has ended, a process that was forked from it keeps the store: end that one"
                 );
                 return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
             }

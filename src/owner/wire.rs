@@ -109,7 +109,7 @@ pub(super) struct Trouble {
 }
 
 /// By their place here, which both ends agree on with the protocol.
-const KINDS: [ErrorKind; 17] = [
+const KINDS: [ErrorKind; 18] = [
     ErrorKind::InvalidInput,
     ErrorKind::TooLarge,
     ErrorKind::NotFound,
@@ -127,6 +127,7 @@ const KINDS: [ErrorKind; 17] = [
     ErrorKind::ClockFrozen,
     ErrorKind::NoSuchEntry,
     ErrorKind::ReadOnly,
+    ErrorKind::OtherHistory,
 ];
 
 impl From<&Error> for Trouble {

@@ -59,7 +59,8 @@ impl Statistics {
 pub struct ToolStatistics {
     /// The tool.
     pub tool: String,
-    /// Calls that ended, in whichever way. A call in two steps counts once.
+    /// Calls that ended, in whichever way. A call in two steps counts once, and an answer that was
+    /// recorded after its call had been recorded as unanswered is none of its own.
     pub total_calls: u64,
     /// Calls that succeeded.
     pub successes: u64,
@@ -188,7 +189,7 @@ impl AuditLog {
             if entry.seq >= snapshot.indexed {
                 break;
             }
-            let Some(call) = entry.call() else { continue };
+            let Some(call) = entry.call().filter(|call| call.is_counted()) else { continue };
             let user = sums.user(snapshot, &call.user_id)?;
             sums.on(&call.tool_name, call.timestamp.day());
             let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);

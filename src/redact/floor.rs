@@ -394,10 +394,19 @@ pub(crate) fn tells(found: &Found, value: &Json) -> bool {
     let secret = found.kind == Kind::Secret;
     match value {
         Json::Null | Json::Bool(_) => false,
+        Json::String(s) if found.name == "pan" => s.bytes().filter(u8::is_ascii_digit).count() >= 8,
+        Json::Number(n) if found.name == "pan" => n.as_i64().is_none_or(|n| n.unsigned_abs() >= 100_000_000),
+        Json::Number(n) if found.name == "pin" => n.as_i64().is_none_or(|n| n.unsigned_abs() >= 1000),
+        Json::Number(n) if found.name == "pincode" => {
+            n.as_i64().is_none_or(|n| !(10_000..1_000_000).contains(&n.unsigned_abs()))
+        }
         Json::String(s) if !secret => !s.is_empty(),
         Json::String(s) => tells_text(found, s),
         // `max_tokens` and `total_tokens` count what a model read; `tokens` with text in it does not.
         Json::Array(_) | Json::Object(_) if found.plural && found.is_token() && !holds_text(value) => false,
+        Json::Array(a) if found.name == "pin" => {
+            a.iter().any(|item| !matches!(item, Json::Array(_)) && tells(found, item))
+        }
         Json::Array(a) => !a.is_empty(),
         Json::Object(o) if secret && is_schema(o) => false,
         Json::Object(o) => !o.is_empty(),
@@ -414,7 +423,22 @@ fn tells_text(found: &Found, s: &str) -> bool {
     if digits && found.name == "pass" && s.len() < 4 {
         return false;
     }
-    if s.is_empty() || value::is_nothing(s) || digits && found.is_token() && (found.plural || s.len() < 6) {
+    // `pwd` is where a shell is, `pin` one of a board, a postal code, or what somebody types, `pan` how a camera turns.
+    match found.name {
+        "pwd" if s.starts_with(['/', '~', '.']) || s.get(1..3).is_some_and(|d| d == ":\\" || d == ":/") => {
+            return false;
+        }
+        "pin" if s.len() < 4 => return false,
+        "pincode" if digits && matches!(s.len(), 5 | 6) => return false,
+        "secret" if s.starts_with("projects/") && s.contains("/secrets/") => return false,
+        "credential" if matches!(s, "include" | "omit" | "same-origin") => return false,
+        _ => {}
+    }
+    if s.is_empty()
+        || value::is_label(s)
+        || value::is_nothing(s)
+        || digits && found.is_token() && (found.plural || s.len() < 6)
+    {
         return false;
     }
     if found.is_authorization() {
@@ -445,10 +469,14 @@ fn is_schema(object: &Object) -> bool {
 }
 
 /// Whether there is a text in a value that is no number. Values are read to a bounded depth only.
-fn holds_text(value: &Json) -> bool {
-    match value {
-        Json::String(s) => !s.bytes().all(|b| b.is_ascii_digit()),
-        Json::Array(a) => a.iter().any(holds_text),
+fn holds_text(json: &Json) -> bool {
+    match json {
+        // `["the", "cat"]` are the tokens of a text.
+        Json::String(s) => !s.bytes().all(|b| b.is_ascii_digit()) && (s.len() > 16 || value::is_disordered(s)),
+        Json::Array(a) => match a.as_slice() {
+            [Json::String(alone)] => !alone.bytes().all(|b| b.is_ascii_digit()),
+            items => items.iter().any(holds_text),
+        },
         Json::Object(o) => o.iter().any(|(_, v)| holds_text(v)),
         _ => false,
     }

@@ -131,8 +131,15 @@ impl Sanitizer {
     /// A name of a tool, a server, a model, an agent or a call as it is written. One that entries are found by is a
     /// pseudonym as a whole where it holds what must not be written.
     pub(crate) fn treat_name(&self, field: Option<Field>, path: &str, text: &mut String, context: &mut Context<'_>) {
+        if is_pseudonym(text) {
+            return;
+        }
+        if field == Some(Field::Tool) && is_look_alike(text) {
+            let (path, detector) = (path.to_owned(), LOOK_ALIKE.to_owned());
+            context.treated.push(Treated { path, detector, action: Action::Keep, start: None, end: None });
+        }
         let mut hits = self.scan_name(text);
-        if hits.is_empty() || is_pseudonym(text) {
+        if hits.is_empty() {
             return;
         }
         let spans = self.merge(&mut hits);

@@ -122,6 +122,10 @@ const NAME_KEYS: &[&str] = &[
     "variable_name",
     "field_name",
     "fieldname",
+    "column",
+    "what",
+    "slot",
+    "cell",
     "title",
     "id",
     "type",
@@ -130,29 +134,198 @@ const NAME_KEYS: &[&str] = &[
 const VAGUE_NAMES: usize = 2;
 /// What says in words where a text is typed: a page's element or its selector.
 const LABEL_KEYS: &[&str] =
-    &["element", "selector", "locator", "placeholder", "label", "target", "ref_label", "aria-label", "name"];
-pub(super) const VALUE_KEYS: &[&str] =
-    &["value", "val", "v", "data", "content", "contents", "default", "text", "values", "plaintext", "input"];
+    &["element", "selector", "locator", "placeholder", "label", "target", "ref_label", "aria-label", "name", "prompt"];
+pub(super) const VALUE_KEYS: &[&str] = &[
+    "value",
+    "val",
+    "v",
+    "data",
+    "content",
+    "contents",
+    "default",
+    "text",
+    "values",
+    "plaintext",
+    "input",
+    "new_value",
+    "newvalue",
+    "old_value",
+    "oldvalue",
+    "secret_value",
+    "secretstring",
+];
 
 pub(super) fn is_one_of(key: &str, names: &[&str]) -> bool {
     let first = |text: &str| text.as_bytes().first().map(u8::to_ascii_lowercase);
     names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
 }
 
-/// What an object says of its value: `{"name": "password", "value": …}`, `{"element": "Password input", "text": …}`.
-pub(super) fn named_pair(object: &Object) -> Option<Found> {
-    if !(2..=12).contains(&object.len()) || !object.iter().any(|(key, _)| is_one_of(key, VALUE_KEYS)) {
+/// Where a change puts what it changes: these hold many other things, so only what looks like a secret is one there.
+const CHANGED_KEYS: &[&str] =
+    &["to", "from", "set", "new", "old", "before", "after", "is", "was", "answer", "response", "entry", "formula"];
+
+/// What an object says of its values.
+pub(super) struct Pair {
+    found: Found,
+    /// A question or a prompt says it.
+    asked: bool,
+    /// The beginning of a pair of keys: *setting* of `setting_name` and `setting_value`.
+    of: Option<String>,
+}
+
+impl Pair {
+    /// What the value under this key is, if the pair makes it a secret.
+    pub(super) fn kind(&self, key: &str, value: &Json) -> Option<Kind> {
+        let changed = || {
+            let text = value.as_str().unwrap_or_default();
+            let word = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            self.found.sure && !text.contains(char::is_whitespace) && !(word && text.len() < 8)
+        };
+        let asked = || self.asked && is_one_of(key, &["answer", "response", "input", "value", "text", "reply"]);
+        let belongs = || self.of.as_deref().is_some_and(|of| stem(key, VALUE_ENDINGS).is_some_and(|stem| stem == of));
+        let fits = is_one_of(key, VALUE_KEYS) || asked() || belongs() || is_one_of(key, CHANGED_KEYS) && changed();
+        (fits && floor::tells(&self.found, value)).then_some(self.found.kind)
+    }
+}
+
+const NAME_ENDINGS: &[&str] = &["name", "key", "field"];
+const VALUE_ENDINGS: &[&str] = &["value", "val"];
+
+/// What stands before one of these words at the end of a key, without case and separators: *setting* of `settingName`.
+fn stem(key: &str, endings: &[&str]) -> Option<String> {
+    let ends = |ending: &&&str| {
+        key.len() > ending.len()
+            && key.len() < 40
+            && key.as_bytes()[key.len() - ending.len()..].eq_ignore_ascii_case(ending.as_bytes())
+    };
+    let ending = endings.iter().find(ends)?;
+    let stem = key.get(..key.len() - ending.len())?;
+    Some(stem.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect())
+}
+
+/// What an object says of its value: `{"name": "password", "value": …}`, `{"element": "Password input", "text": …}`,
+/// `{"setting_name": "password", "setting_value": …}`, `{"op": "add", "path": "/password", "value": …}`,
+/// `{"question": "Mother's maiden name?", "answer": …}`.
+pub(super) fn named_pair(object: &Object) -> Option<Pair> {
+    if !(2..=12).contains(&object.len()) {
+        return None;
+    }
+    let (mut value, mut vague, mut ending) = (false, false, false);
+    for (key, _) in object.iter() {
+        value |= is_one_of(key, VALUE_KEYS) || is_one_of(key, CHANGED_KEYS);
+        vague |= is_one_of(key, &["value", "val"]);
+        ending |= matches!(key.as_bytes(), [.., b'u' | b'U', b'e' | b'E'] | [.., b'a' | b'A', b'l' | b'L']);
+    }
+    if !value && !ending {
         return None;
     }
     // Only what has a `value` is said by its id or type to be one: `{"type": "token", "text": "the"}` is a word.
-    let vague = object.iter().any(|(key, _)| is_one_of(key, &["value", "val"]));
     let known = if vague { NAME_KEYS } else { NAME_KEYS.get(..NAME_KEYS.len() - VAGUE_NAMES).unwrap_or_default() };
     let texts = |keys: &'static [&str]| {
         object.iter().filter(|(key, _)| is_one_of(key, keys)).filter_map(|(_, value)| value.as_str())
     };
-    let named = texts(known).filter(|name| name.len() <= 64).find_map(floor::named);
-    named.or_else(|| texts(LABEL_KEYS).find_map(labelled))
+    // A file is called `password.rs`, and holds none.
+    let named = texts(known).filter(|name| name.len() <= 64 && !is_file(name)).find_map(floor::named);
+    let pair = |found| Pair { found, asked: false, of: None };
+    if let Some(found) =
+        named.or_else(|| patched(object)).or_else(|| texts(LABEL_KEYS).filter(|name| !is_file(name)).find_map(labelled))
+    {
+        return Some(pair(found));
+    }
+    let asks = texts(&["question", "prompt", "securityQuestion", "security_question", "secret_question"]);
+    if let Some(found) = asks.filter(|text| text.len() <= 160).find_map(asked) {
+        return Some(Pair { asked: true, ..pair(found) });
+    }
+    let of = |(key, value): (&str, &Json)| {
+        let of = stem(key, NAME_ENDINGS)?;
+        let found = floor::named(value.as_str().filter(|name| name.len() <= 64)?)?;
+        Some(Pair { of: Some(of), ..pair(found) })
+    };
+    object.iter().filter(|_| ending).find_map(of)
 }
+
+/// The end of a path in a JSON patch: `{"op": "replace", "path": "/users/3/password", "value": …}`.
+fn patched(object: &Object) -> Option<Found> {
+    let op = object.get("op")?.as_str()?;
+    let path = object.get("path")?.as_str().filter(|path| path.len() <= 256)?;
+    let mut names = path.rsplit(['/', '.']).filter(|name| !name.bytes().all(|b| b.is_ascii_digit() || b == b'-'));
+    matches!(op, "add" | "replace" | "test" | "set" | "update").then(|| floor::named(names.next()?))?
+}
+
+fn is_file(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    name.contains('.')
+        && [
+            "rs", "py", "ts", "tsx", "js", "jsx", "go", "java", "kt", "rb", "php", "cs", "c", "h", "cpp", "md", "txt",
+            "html", "css", "vue", "svelte", "json", "yaml", "yml", "swift", "sql",
+        ]
+        .contains(&ending)
+}
+
+/// What a question asks for: a secret by its name, or what only its owner knows.
+fn asked(question: &str) -> Option<Found> {
+    let lower = question.to_ascii_lowercase();
+    let own = PERSONAL.iter().any(|words| lower.contains(words));
+    if own {
+        return floor::named("securityanswer");
+    }
+    let enter = ["enter", "what is", "what's", "type", "give", "provide", ":"].iter().any(|w| lower.contains(w));
+    labelled(question).or_else(|| floor::named(question.trim_end_matches([':', ' ', '?']))).filter(|_| enter)
+}
+
+/// What security questions are about.
+const PERSONAL: &[&str] = &[
+    "maiden name",
+    "first pet",
+    "first car",
+    "first school",
+    "elementary school",
+    "primary school",
+    "favorite teacher",
+    "favourite teacher",
+    "childhood",
+    "street you grew up",
+    "street did you grow up",
+    "were you born",
+    "parents meet",
+    "parents met",
+    "best man",
+    "first job",
+    "first concert",
+    "oldest sibling",
+    "name of your pet",
+    "memorable",
+];
+
+/// Which columns of a table hold secrets by the names in its head: `{"columns": ["name", "password"], "rows": [[…]]}`.
+pub(super) fn secret_columns(names: &[Json]) -> Vec<usize> {
+    const MOST: usize = 64;
+    let plain = |name: &str| name.len() <= 64 && !name.bytes().any(|b| b"!@#$%^&*=+".contains(&b));
+    if !(2..=MOST).contains(&names.len()) || !names.iter().all(|n| n.as_str().is_some_and(plain)) {
+        return Vec::new();
+    }
+    let named = |name: &Json| name.as_str().and_then(floor::named).is_some_and(|f| f.kind == Kind::Secret && f.sure);
+    names.iter().enumerate().filter(|(_, name)| named(name)).map(|(i, _)| i).collect()
+}
+
+/// The same for an object with a member that names its columns and one that has the rows.
+pub(super) fn columns_of(object: &Object) -> Option<Vec<usize>> {
+    let (_, names) = object
+        .iter()
+        .find(|(key, _)| is_one_of(key, &["columns", "headers", "header", "fields", "column_names", "columnNames"]))?;
+    let Json::Array(names) = names else { return None };
+    Some(secret_columns(names)).filter(|columns| !columns.is_empty())
+}
+
+/// The same for a list of rows of which the first names the columns.
+pub(super) fn in_head(rows: &[Json]) -> Option<Vec<usize>> {
+    let [Json::Array(head), Json::Array(first), ..] = rows else { return None };
+    // A list of pairs has names in its first column.
+    let columns = secret_columns(head);
+    (head.len() == first.len() && !columns.is_empty() && columns.first() != Some(&0)).then_some(columns)
+}
+
+pub(super) const ROW_KEYS: &[&str] = &["rows", "data", "values", "records", "body", "items"];
 
 /// What a label in words says is typed there.
 fn labelled(label: &str) -> Option<Found> {
@@ -186,7 +359,9 @@ fn labelled(label: &str) -> Option<Found> {
     if words().any(|w| OTHER.iter().any(|o| o.eq_ignore_ascii_case(w))) {
         return None;
     }
-    let one = words().find_map(|w| floor::named(w).filter(|found| found.sure && found.kind == Kind::Secret));
+    let one = words().find_map(|w| {
+        floor::named(w).filter(|f| f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp")))
+    });
     let pairs = || {
         words().zip(words().skip(1)).find_map(|(a, b)| floor::named(&[a, " ", b].concat()).filter(|found| found.sure))
     };
@@ -203,6 +378,16 @@ pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Foun
         && items.len().is_multiple_of(2)
         && (name.contains('-') || ["authorization", "cookie"].iter().any(|n| n.eq_ignore_ascii_case(name)));
     let flag = name.strip_prefix("--").filter(|n| n.starts_with(char::is_alphanumeric) && !n.contains('='));
+    // `config set api_key …`
+    let set = || {
+        let verb = i.checked_sub(1).and_then(|i| items.get(i)).and_then(Json::as_str);
+        let found =
+            verb.filter(|verb| matches!(*verb, "set" | "put" | "add" | "write")).and_then(|_| floor::named(name));
+        found.filter(|found| found.sure && items.len() <= 8)
+    };
+    if let Some(found) = set() {
+        return Some(found);
+    }
     match (flag, pair || header) {
         (Some(flag), _) => floor::named(flag),
         (None, true) => floor::named(name),
@@ -241,7 +426,7 @@ pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usi
     const LONGEST: usize = 16 << 10;
     let texts = || items.iter().filter_map(Json::as_str);
     let size: usize = texts().map(|t| t.len() + 1).sum();
-    let flags = texts().any(|t| t.starts_with('-') && t.len() > 1);
+    let flags = texts().any(|t| t.starts_with('-') && t.len() > 1 || t.starts_with('/') || t == "password");
     if !flags || items.len() > MOST || size > LONGEST || texts().count() != items.len() {
         return Vec::new();
     }

@@ -43,6 +43,25 @@ pub(crate) use spelling::{gist, look, normalise};
 pub use spelling::{is_invisible, normal};
 pub use treated::{Action, Treated};
 
+/// A text in which what `find` finds in it as it is meant is replaced; `None` where it is meant as it stands, or nothing is
+/// found.
+pub(crate) fn replaced_as_meant<T>(
+    text: &str,
+    find: impl Fn(&str) -> Vec<(std::ops::Range<usize>, String, T)>,
+) -> Option<(String, T)> {
+    let meant = detect::meant(text)?;
+    let (mut out, mut done, mut first) = (String::new(), 0, None);
+    for (place, with, what) in find(&meant.text) {
+        let (start, end) = (meant.place(place.start, text.len()), meant.place(place.end, text.len()));
+        out.push_str(text.get(done..start).unwrap_or_default());
+        out.push_str(&with);
+        done = end.max(done);
+        first = first.or(Some(what));
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    first.map(|what| (out, what))
+}
+
 /// Whether the floor replaces what stands under this key, whatever the policy: `apiKey`, `PASSWORD`, `card-number`.
 ///
 /// ```

@@ -16,6 +16,7 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          mậtkhẩu пароль пароля парол токен секрет κωδικός סיסמה كلمةالمرور كلمةالسر पासवर्ड รหัสผ่าน 密码 密碼 口令 密钥 密鑰 \
          令牌 秘钥 パスワード 暗証番号 비밀번호 암호",
     ),
+    (Kind::Secret, Fit::End, "passw0rd p4ssw0rd p4ssword pssw0rd pssword maidenname sonarlogin"),
     (Kind::Secret, Fit::Tight, "pwd"),
     (
         Kind::Secret,
@@ -28,7 +29,10 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          pgpass postgrespass postgrespass apppass basicpass httppass sudopass rabbitpass authpass pw appkey authtoken \
          sessionkey connstr connectionuri databaseurl dsn clave haslo sifre mdp wachtwoord webhookkey licensekey \
          deploykey storagekey consumerkey apitok privatepem secretphrase seedwords walletseed psk wpakey wifikey openaikey anthropickey stripekey googlekey awskey azurekey sendgridkey \
-         twiliokey mailgunkey datadogkey geminikey mistralkey groqkey paypalkey cloudflarekey jelszo",
+         twiliokey mailgunkey datadogkey geminikey mistralkey groqkey paypalkey cloudflarekey jelszo npmauthident functionskey clientkey \
+         twofactorcode smscode logincode signincode otpcode authenticationcode securityanswer secretanswer challengeanswer \
+         recoveryanswer memorableword memorablewords maidennameofmother answertosecurityquestion mothersmaidenname \
+         mothermaidenname",
     ),
     (Kind::Secret, Fit::Whole, "authorization auth pass pin sid connectsid pswd passw passwrd"),
     (

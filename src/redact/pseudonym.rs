@@ -111,3 +111,19 @@ fn canonical(domain: &str, clear: &str) -> String {
         _ => clear.into_owned(),
     }
 }
+
+/// The domain of pseudonyms for a field without one of its own: what its key says, so that an e-mail address found by
+/// key and one found by value are the same person.
+pub(super) fn domain_of(key: &str) -> String {
+    let plain = super::pattern::plain(key);
+    let known = match plain.as_str() {
+        "patient" | "patientid" | "patientids" => "patient",
+        "user" | "userid" | "username" | "login" => "user",
+        "conversation" | "conversationid" => "conversation",
+        "phone" | "phonenumber" | "telephone" | "mobile" | "mobilenumber" | "tel" | "fax" | "faxnumber" => "phone",
+        "iban" => "iban",
+        "ip" | "ipaddress" | "clientip" | "remoteip" => "ip",
+        _ => return plain,
+    };
+    known.to_owned()
+}

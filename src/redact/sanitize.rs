@@ -8,16 +8,17 @@
 
 use super::context::{Context, Detect, Root, Secrets};
 use super::detect;
+use super::detect::value::is_nothing;
 use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
 use super::members::{
-    PRIVATE_MEMBERS, VALUE_KEYS, announces, is_of_private_key, is_one_of, key_lines, named_pair, program, rename,
-    renames, secret_arguments,
+    PRIVATE_MEMBERS, ROW_KEYS, announces, columns_of, in_head, is_of_private_key, is_one_of, key_lines, named_pair,
+    program, rename, renames, secret_arguments,
 };
 use super::pattern::Seg;
 use super::policy::{Detector, Policy, weakens};
-use super::pseudonym::{PseudonymKey, is_pseudonym};
+use super::pseudonym::{PseudonymKey, domain_of, is_pseudonym};
 use super::seal::seal;
 use super::treated::{Action, Treated};
 use crate::error::{Error, ErrorKind, Result};
@@ -99,11 +100,13 @@ pub(super) struct State<'c, 'k> {
     plain_text: bool,
     /// The program that the list of arguments which comes next is for.
     program: Option<String>,
+    /// Which columns of the table that comes next hold secrets, and how many lists further in.
+    columns: Option<(Vec<usize>, u8)>,
 }
 
 impl<'c, 'k> State<'c, 'k> {
     fn new(context: &'c mut Context<'k>, plain_text: bool) -> State<'c, 'k> {
-        State { context, depth: 0, inner: 0, plain_text, program: None }
+        State { context, depth: 0, inner: 0, plain_text, program: None, columns: None }
     }
 }
 
@@ -361,13 +364,23 @@ impl Sanitizer {
         let in_array = matches!(at.seg, Seg::Index(_));
         let arguments = secret_arguments(items, state.program.take().as_deref());
         let lines = key_lines(items).filter(|_| self.wanted >> Detector::PrivateKey as usize & 1 == 1).unwrap_or(0..0);
+        let given = state.columns.take();
+        let head = given.is_none();
+        let columns = given.or_else(|| in_head(items).map(|columns| (columns, 1)));
         let mut announced = None;
         for i in 0..items.len() {
             let next = announces(items, i, in_array);
             let Some(item) = items.get_mut(i) else { break };
             let told = std::mem::replace(&mut announced, next).filter(|found| floor::tells(found, item));
             let kind = told.map(|found| found.kind);
-            let kind = kind.or_else(|| (lines.contains(&i) || arguments.contains(&i)).then_some(Kind::Secret));
+            let in_column =
+                || matches!((&columns, &*item), (Some((c, 0)), Json::String(s)) if c.contains(&i) && !is_nothing(s));
+            let kind =
+                kind.or_else(|| (lines.contains(&i) || arguments.contains(&i) || in_column()).then_some(Kind::Secret));
+            state.columns = columns
+                .as_ref()
+                .filter(|(_, deep)| *deep > 0 && !(head && i == 0))
+                .map(|(c, deep)| (c.clone(), deep - 1));
             let at = at.index(i);
             match self.visit(item, &at, None, kind, key, detect, state)? {
                 Outcome::Stays => {}
@@ -393,13 +406,22 @@ impl Sanitizer {
         let named = named_pair(object);
         let private = is_of_private_key(object);
         let program = program(object);
+        // A word of a text that a model or a parser took apart.
+        let analysed =
+            ["logprob", "lemma", "pos", "index", "offset", "start"].iter().any(|key| object.get(key).is_some());
+        let columns = columns_of(object);
+        let questions = parent.is_some_and(|p| {
+            let words = Words::of(p);
+            words.joined().starts_with(b"securityquestion") || words.joined().starts_with(b"secretquestion")
+        });
         let mut result = Ok(Outcome::Stays);
         object.retain(|key, value| {
             if !matches!(result, Ok(Outcome::Stays)) {
                 return true;
             }
             // A key in letters that only look like ASCII, or with marks that nobody sees, is read as it is meant.
-            let plain = (!key.is_ascii()).then(|| detect::plain(key)).flatten();
+            let veiled = |b: u8| b >= 0x80 || matches!(b, b'%' | b'\\' | b'&');
+            let plain = if key.bytes().any(veiled) { detect::plain(key) } else { None };
             let name = plain.as_deref().unwrap_or(key);
             let ruled = self.filter != 0
                 && self.filter & filter_bit(&floor::last_two(name, |_| false).unwrap_or_default()) != 0;
@@ -409,16 +431,26 @@ impl Sanitizer {
             let found = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
             let known = words.as_ref().filter(|_| secret && !found);
             let mut kind = known.and_then(|w| floor::kind_of_member(parent, w, value));
-            if kind.is_none() && is_one_of(key, VALUE_KEYS) {
-                kind = named.filter(|named| floor::tells(named, value)).map(|named| named.kind);
+            if analysed && key == "token" && value.as_str().is_some_and(|s| s.bytes().all(|b| b.is_ascii_lowercase())) {
+                kind = None;
             }
+            if kind.is_none() {
+                kind = named.as_ref().and_then(|named| named.kind(key, value));
+            }
+            if kind.is_none() && questions && key.eq_ignore_ascii_case("answer") && value.as_str().is_some() {
+                kind = Some(Kind::Secret);
+            }
+            state.columns = columns.clone().filter(|_| is_one_of(key, ROW_KEYS)).map(|columns| (columns, 1));
             if private && PRIVATE_MEMBERS.contains(&key) {
                 kind = Some(Kind::Secret);
             }
             state.program =
                 program.clone().filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]));
             let at = at.key(key, renamed.get(key).map(String::as_str));
-            match self.visit(value, &at, words.as_ref(), kind, Some(key), detect, state) {
+            // What an `id` is of, the key around it says: `{"order": {"id": …}}`.
+            let of = parent.filter(|_| !ruled && key.eq_ignore_ascii_case("id") && is_scalar(value));
+            let named = of.map(|of| [of, "_id"].concat());
+            match self.visit(value, &at, words.as_ref(), kind, Some(named.as_deref().unwrap_or(key)), detect, state) {
                 Ok(Outcome::Stays) => true,
                 Ok(Outcome::Drop) => false,
                 other => {
@@ -638,28 +670,16 @@ pub(super) fn record(
     });
 }
 
+fn is_scalar(value: &Json) -> bool {
+    matches!(value, Json::String(_) | Json::Number(_))
+}
+
 fn scalar_text(value: &Json) -> Option<String> {
     match value {
         Json::String(s) => Some(s.clone()),
         Json::Number(_) | Json::Bool(_) => Some(value.to_canonical().as_str().to_owned()),
         _ => None,
     }
-}
-
-/// The domain of pseudonyms for a field without one of its own: what its key says, so that an e-mail address found by
-/// key and one found by value are the same person.
-fn domain_of(key: &str) -> String {
-    let plain = super::pattern::plain(key);
-    let known = match plain.as_str() {
-        "patient" | "patientid" | "patientids" => "patient",
-        "user" | "userid" | "username" | "login" => "user",
-        "conversation" | "conversationid" => "conversation",
-        "phone" | "phonenumber" | "telephone" | "mobile" | "mobilenumber" | "tel" | "fax" | "faxnumber" => "phone",
-        "iban" => "iban",
-        "ip" | "ipaddress" | "clientip" | "remoteip" => "ip",
-        _ => return plain,
-    };
-    known.to_owned()
 }
 
 /// One bit for the last two letters of a key.

@@ -17,11 +17,14 @@ pub fn normal(name: &str) -> Cow<'_, str> {
     Cow::Owned(seen.trim().to_owned())
 }
 
-/// The normal form of a name that is there anyway.
-pub(crate) fn normalise(name: &mut String) {
-    if let Some(other) = Some(normal(name)).filter(|normal| normal.len() < name.len()).map(Cow::into_owned) {
+/// Brings a name into its normal form; says whether it had another.
+pub(crate) fn normalise(name: &mut String) -> bool {
+    let other = Some(normal(name)).filter(|normal| normal.len() < name.len()).map(Cow::into_owned);
+    let changed = other.is_some();
+    if let Some(other) = other {
         *name = other;
     }
+    changed
 }
 
 /// Whether a character takes no room or changes how others are laid out: the ways to make one id look like another.
@@ -33,7 +36,7 @@ pub fn is_invisible(c: char) -> bool {
 }
 
 /// What Unicode calls default ignorable, and what only steers how others are shown.
-fn is_unseen(c: char) -> bool {
+pub(super) fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
@@ -62,7 +65,7 @@ pub(crate) fn gist(name: &str) -> String {
     look(name).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-fn plain(c: char) -> char {
+pub(super) fn plain(c: char) -> char {
     match c {
         _ if c.is_ascii() => c,
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
@@ -99,7 +102,7 @@ pub(crate) fn is_look_alike(name: &str) -> bool {
 }
 
 /// A letter of another script that is taken for a Latin one.
-fn is_taken_in(c: char) -> bool {
+pub(super) fn is_taken_in(c: char) -> bool {
     !c.is_ascii() && c.is_alphabetic() && plain(c).is_ascii()
 }
 
@@ -114,7 +117,7 @@ mod tests {
         {
             assert_eq!(normal(same), "P-1", "{same:?}");
             let mut name = same.to_owned();
-            normalise(&mut name);
+            assert_eq!(normalise(&mut name), name != same);
             assert_eq!(name, "P-1");
         }
         for other in ["p-1", "P_1", "P 1", "P--1", "Р-1", "P\u{2010}1"] {

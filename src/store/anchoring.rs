@@ -25,7 +25,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Under which key of `meta` stands what is owed to whom.
-const KEY: &str = "anchors";
+pub(super) const KEY: &str = "anchors";
 /// What it is called in MACs.
 const TABLE: &str = "anchors";
 /// However long a wait, so often somebody looks: clocks can be set.

@@ -45,7 +45,8 @@ pub(crate) struct Staging<'a> {
     sealer: Sealer,
     blocks: Vec<(u64, Vec<u8>)>,
     nodes: Vec<((u8, u64), Hash)>,
-    windows: HashMap<String, Window>,
+    /// What is known of senders, and whether this commit changes it.
+    windows: HashMap<String, (Window, bool)>,
     begun: Vec<u64>,
     finished: Vec<u64>,
     subjects: Vec<NewSubject>,
@@ -158,6 +159,17 @@ impl<'a> Staging<'a> {
         self.entries.is_empty()
     }
 
+    /// Whether there is anything to write: jobs that only repeat what was recorded change nothing.
+    fn changes(&self) -> bool {
+        !self.is_empty() || self.windows.values().any(|(_, changed)| *changed)
+    }
+
+    /// The stored content of a call that is on its way into this commit, as one of `job`'s or of a job before it.
+    pub(super) fn staged<'j>(&'j self, seq: u64, job: &'j Job) -> Option<&'j [u8]> {
+        let at = seq.checked_sub(self.committed())?;
+        self.entries.content(at as usize, job)
+    }
+
     /// Adds one of the store's own entries.
     pub(crate) fn own(&mut self, kind: Kind, detail: Object, retention: Option<Retention>) -> Result<Receipt> {
         let own = OwnEntry { kind, detail: Json::from(detail).to_canonical() };
@@ -222,8 +234,9 @@ impl<'a> Staging<'a> {
                 self.check_same(job, at, receipt.seq, sender)?;
                 return Ok(receipt);
             }
-            if let Some(window) = self.windows.get_mut(&sender.id) {
+            if let Some((window, changed)) = self.windows.get_mut(&sender.id) {
                 window.add(sender.number, seq);
+                *changed = true;
             }
         }
         for (name, other) in [("the seq that it follows", call.follows), ("grant", call.grant)] {
@@ -339,9 +352,9 @@ impl<'a> Staging<'a> {
     /// The receipt that this sender's record got before, if it did.
     pub(super) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
         let committed = self.committed();
-        let mut window = match self.windows.remove(id) {
-            Some(window) => window,
-            None => self.load_window(id, committed)?,
+        let (mut window, mut changed) = match self.windows.remove(id) {
+            Some(known) => known,
+            None => (self.load_window(id, committed)?, false),
         };
         let mut seen = window.look(number);
         let borne_out = match seen {
@@ -351,8 +364,9 @@ impl<'a> Staging<'a> {
         };
         if !borne_out && self.scrub(id, &mut window, committed)? {
             seen = window.look(number);
+            changed = true;
         }
-        self.windows.insert(id.to_owned(), window);
+        self.windows.insert(id.to_owned(), (window, changed));
         match seen {
             Seen::New => Ok(None),
             Seen::At(seq) => Ok(Some(Receipt::new(seq, self.hash_at(seq)?))),
@@ -479,7 +493,7 @@ impl Shared {
             Err(e) => return (failed(&e), None),
         };
         let answers: Vec<_> = jobs.into_iter().map(|job| staging.job(job)).collect();
-        if answers.iter().all(Result::is_err) {
+        if answers.iter().all(Result::is_err) || !staging.changes() {
             return (answers, None);
         }
         let committed = match self.commit_to(core, staging, None, |_| Ok(()), || Ok(())) {
@@ -532,6 +546,8 @@ impl Shared {
             subjects,
             ..
         } = staging;
+        let windows: Vec<_> =
+            windows.into_iter().filter_map(|(id, (window, changed))| changed.then_some((id, window))).collect();
         let wrapped = self.wrap_subjects(subjects)?;
         let written = self.write(core, other, &state, &blocks, &entries, |txn| {
             if !nodes.is_empty() {
@@ -565,7 +581,7 @@ impl Shared {
             (Err(e), Some(_)) => return Err(e),
         }
         self.note(|changes| {
-            changes.senders.extend(windows.into_keys());
+            changes.senders.extend(windows.into_iter().map(|(id, _)| id));
             changes.unfinished.extend(begun.into_iter().chain(finished));
             subjects::note(changes, &wrapped);
         });
@@ -631,7 +647,7 @@ impl Shared {
     }
 
     /// Before anything is written. After a failed write: opens the file again and reads it anew. Refuses a store that is open for
-    /// reading only, and one in which something could not be read.
+    /// reading only, one whose file is no longer the one at its path, and one in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         self.begin_writing(core)?;
         if core.broken {
@@ -647,6 +663,7 @@ impl Shared {
             self.publish_anew(&core.state, loaded.generations);
             self.put_in_force(loaded.ledger)?;
         }
+        self.database()?.get()?.check_named()?;
         core.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct Draft {
 /// What statistics count of a call: whether it succeeded, and how long it took.
 fn counted(call: &Call) -> Option<(bool, Option<u64>)> {
     let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
-    (call.kind() == Kind::ToolCall).then(|| (success, call.duration_nanos()))
+    call.is_counted().then(|| (success, call.duration_nanos()))
 }
 
 impl Job {
@@ -179,6 +179,14 @@ impl Entries {
 
     pub(super) fn hash(&self, at: usize) -> Option<Hash> {
         self.all.get(at).map(|staged| staged.hash)
+    }
+
+    /// The stored content of the call at this place; `own` is the job that is not handed over yet.
+    pub(super) fn content<'j>(&'j self, at: usize, own: &'j Job) -> Option<&'j [u8]> {
+        match self.all.get(at)?.said {
+            Said::Own(..) => None,
+            Said::Call(job, at) => Some(self.jobs.get(job).unwrap_or(own).content(at)),
+        }
     }
 
     /// Adds an entry. A job whose calls are added is handed over with [`Entries::took`] when it is complete.

@@ -2,6 +2,7 @@
 
 use super::block::{Block, Sealer};
 use super::merge::{Column, Row};
+pub use super::pages::fuzzing::pages;
 use super::part::{self, Packed, Part};
 use super::pending::BATCH;
 use super::rollup::Cell;

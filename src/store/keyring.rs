@@ -2,6 +2,7 @@
 
 use super::commit::Staging;
 use super::guard::guarded;
+use super::series::{SERIES_KEY, Series};
 use super::shared::Shared;
 use super::tables::{self, Stored};
 use super::writer::Core;
@@ -265,7 +266,8 @@ impl Shared {
         if let Some(signed) = self.checkpoint_at(size, &root)? {
             return Ok(signed);
         }
-        let signed = {
+        let series = self.series()?;
+        let (signed, series) = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(|| {
                 Error::new(
@@ -278,7 +280,8 @@ impl Shared {
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
             keys.save(self)?;
             keys.vouched = keys.file.mark();
-            signed
+            let series = Series::next(series.as_deref(), size, signed.to_string().as_bytes(), &keys.file)?;
+            (signed, series)
         };
         let owed = self.anchoring.owe(size);
         core.broken = true;
@@ -291,13 +294,23 @@ impl Shared {
             self.write_owed(&txn, &owed)?;
         }
         let bytes = crate::codec::encode(&state)?;
-        txn.open_table(tables::META).stored()?.insert(super::state::STATE_KEY, &*bytes).stored()?;
+        {
+            let mut meta = txn.open_table(tables::META).stored()?;
+            meta.insert(SERIES_KEY, series.as_bytes()).stored()?;
+            meta.insert(super::state::STATE_KEY, &*bytes).stored()?;
+        }
         txn.commit().stored()?;
         core.broken = false;
         core.state = state;
         self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
         self.hand_over();
         Ok(signed)
+    }
+
+    /// The series of checkpoints as it stands in the file.
+    fn series(&self) -> Result<Option<Vec<u8>>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        tables::get_bytes(&txn.open_table(tables::META).stored()?, SERIES_KEY)
     }
 
     /// What the log key has signed of this size and root already, where it is in the store.

@@ -107,7 +107,7 @@ impl AuditLog {
     /// Signs a checkpoint of the log as it is now.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key) without the store's keys; [`Conflict`](ErrorKind::Conflict) where the keys have signed a
+    /// [`Key`](ErrorKind::Key) without the store's keys; [`OtherHistory`](ErrorKind::OtherHistory) where the keys have signed a
     /// longer or another history: this is an older copy.
     pub fn checkpoint(&self) -> Result<SignedCheckpoint> {
         self.shared().exclusive(Shared::sign)

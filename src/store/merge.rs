@@ -7,7 +7,7 @@
 
 use super::commit::Staging;
 use super::guard::guarded;
-use super::pending::{Generation, Index};
+use super::pending::{BATCH, Generation, Index};
 use super::posting::{self, List};
 use super::rollup::Cell;
 use super::rows::row_order;
@@ -57,11 +57,12 @@ struct Merge {
     done: usize,
 }
 
-/// The hash that a posting row is proved with: `SHA-256(0x00 || SHA-256(salt || field || term) || first || list)`, the first
-/// seq as eight bytes, most significant first, and the list as it is stored. The inner hash alone stays when a purge removes
-/// the term.
+/// The hash that a posting row is proved with: `SHA-256(0x00 || inner || first || length || list)`, where the inner hash is
+/// `SHA-256(salt || field || length || term)`, first and lengths are eight bytes, most significant first, and the list is as it
+/// is stored. Whatever has no fixed length stands behind its own, so no two rows are hashed as the same bytes. The inner hash
+/// alone stays when a purge removes the term.
 pub(crate) fn row_leaf(inner: &Hash, list: List<'_>) -> Hash {
-    hash_joined([inner.as_bytes(), &list.first.to_be_bytes(), list.bytes], Hash::leaf)
+    leaf_parts(inner, list, |parts| hash_joined(parts, Hash::leaf))
 }
 
 /// As [`row_leaf`], of seqs that rise.
@@ -69,13 +70,21 @@ pub(crate) fn row_leaf_of(inner: &Hash, seqs: &[u64]) -> Hash {
     row_leaf(inner, List { first: seqs.first().copied().unwrap_or_default(), bytes: &posting::encode(seqs) })
 }
 
-/// `SHA-256(salt || field || term)`: the field as its number, the term as its UTF-8 bytes.
+/// `SHA-256(salt || field || length || term)`: the field as its number, the term as its UTF-8 bytes.
 pub(crate) fn row_inner(salt: &[u8; SALT_BYTES], field: Field, term: &str) -> Hash {
-    hash_joined([salt, &[field as u8], term.as_bytes()], Hash::of)
+    inner_parts(salt, field, term, |parts| hash_joined(parts, Hash::of))
+}
+
+fn leaf_parts<T>(inner: &Hash, list: List<'_>, with: impl FnOnce([&[u8]; 4]) -> T) -> T {
+    with([inner.as_bytes(), &list.first.to_be_bytes(), &(list.bytes.len() as u64).to_be_bytes(), list.bytes])
+}
+
+fn inner_parts<T>(salt: &[u8; SALT_BYTES], field: Field, term: &str, with: impl FnOnce([&[u8]; 4]) -> T) -> T {
+    with([salt, &[field as u8], &(term.len() as u64).to_be_bytes(), term.as_bytes()])
 }
 
 /// Hashes parts behind each other. Most are short, and put together where they take no allocation.
-fn hash_joined(parts: [&[u8]; 3], hash: impl Fn(&[u8]) -> Hash) -> Hash {
+fn hash_joined(parts: [&[u8]; 4], hash: impl Fn(&[u8]) -> Hash) -> Hash {
     let mut room = [0; 128];
     let mut end = 0;
     for part in parts {
@@ -450,7 +459,7 @@ pub(crate) struct Column {
 #[derive(Serialize, Deserialize)]
 struct StoredColumn {
     classes: Vec<String>,
-    /// Class, then the distance from the end before of the same class; lz4 over it.
+    /// For each entry how far its end is from the one before of its class. See [`Column::encode`].
     #[serde(with = "bytes")]
     packed: Vec<u8>,
 }
@@ -470,6 +479,9 @@ mod bytes {
 
 /// How many entries one leaf of a column's tree covers.
 pub(crate) const COLUMN_LEAF: usize = 256;
+
+/// The most entries of which a column that is read may speak.
+const MAX_ROWS: u64 = 16 * BATCH;
 
 impl Column {
     fn of(index: &Index) -> Column {
@@ -507,38 +519,152 @@ impl Column {
         Some((class, until))
     }
 
+    /// For each entry one more than the distance of its end from the one before of its class (zigzag), as a varint. Where the class
+    /// is another than the entry's before, a zero and the class stand before that. Behind two that say the same, in one class, stands
+    /// how many more there are.
     fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let mut packed = Vec::new();
         let mut before: HashMap<u16, i64> = HashMap::new();
-        for &(class, until) in &self.rows {
-            write_varint(class.into(), &mut packed);
-            let distance = until.wrapping_sub(before.insert(class, until).unwrap_or_default());
-            write_varint(zigzag(distance), &mut packed);
+        let distances: Vec<(u16, u64)> = self
+            .rows
+            .iter()
+            .map(|&(class, until)| (class, zigzag(until.wrapping_sub(before.insert(class, until).unwrap_or_default()))))
+            .collect();
+        let mut last = 0;
+        for run in distances.chunk_by(|a, b| a == b) {
+            let (class, distance) = run[0];
+            if class != last {
+                packed.push(0);
+                write_varint(class.into(), &mut packed);
+                last = class;
+            }
+            let token = distance.checked_add(1).ok_or(CodecError::Damaged("an end of retention is out of bounds"))?;
+            run.iter().take(2).for_each(|_| write_varint(token, &mut packed));
+            if run.len() >= 2 {
+                write_varint(run.len() as u64 - 2, &mut packed);
+            }
         }
-        let packed = lz4_flex::block::compress_prepend_size(&packed);
         codec::encode(&StoredColumn { classes: self.classes.clone(), packed })
     }
 
+    /// Reads what [`Column::encode`] wrote, and nothing else: another spelling of the same would be bytes that nothing vouches for.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Column, CodecError> {
-        let damaged = CodecError::Damaged("a retention column does not decompress");
+        let damaged = || CodecError::Damaged("a retention column cannot be read");
         let stored: StoredColumn = codec::decode(bytes)?;
-        let size = stored.packed.first_chunk().map(|b| u32::from_le_bytes(*b) as usize);
-        if size.is_none_or(|s| s > codec::MAX_BYTES) {
-            return Err(damaged);
-        }
-        let packed = lz4_flex::block::decompress_size_prepended(&stored.packed).map_err(|_| damaged.clone())?;
-        let mut rest = &packed[..];
-        let mut rows = Vec::new();
+        let mut rest = &stored.packed[..];
+        let mut rows: Vec<(u16, i64)> = Vec::new();
         let mut before = vec![0i64; stored.classes.len() + 1];
+        let mut class = 0;
+        let number = |rest: &mut &[u8]| {
+            let (n, after) = read_varint(rest).ok_or_else(damaged)?;
+            *rest = after;
+            Ok::<u64, CodecError>(n)
+        };
         while !rest.is_empty() {
-            let (class, after) = read_varint(rest).ok_or(damaged.clone())?;
-            let (distance, after) = read_varint(after).ok_or(damaged.clone())?;
-            let class = u16::try_from(class).map_err(|_| damaged.clone())?;
-            let last = before.get_mut(usize::from(class)).ok_or(damaged.clone())?;
-            *last = last.wrapping_add(unzigzag(distance));
-            rows.push((class, *last));
-            rest = after;
+            let mut token = number(&mut rest)?;
+            if token == 0 {
+                class = u16::try_from(number(&mut rest)?).map_err(|_| damaged())?;
+                token = number(&mut rest)?;
+            }
+            let distance = unzigzag(token.checked_sub(1).ok_or_else(damaged)?);
+            let mut run = 1;
+            if read_varint(rest).is_some_and(|(next, _)| next == token) {
+                number(&mut rest)?;
+                run = number(&mut rest)?.saturating_add(2);
+            }
+            if run > MAX_ROWS.saturating_sub(rows.len() as u64) {
+                return Err(damaged());
+            }
+            let end = before.get_mut(usize::from(class)).ok_or_else(damaged)?;
+            for _ in 0..run {
+                *end = end.wrapping_add(distance);
+                rows.push((class, *end));
+            }
         }
-        Ok(Column { classes: stored.classes, rows })
+        let column = Column { classes: stored.classes, rows };
+        if column.encode()? != bytes {
+            return Err(CodecError::Damaged("a retention column is not in the form in which it is written"));
+        }
+        Ok(column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is hashed for a row's name and for its leaf.
+    fn hashed(salt: &[u8; SALT_BYTES], field: Field, term: &str, list: List<'_>) -> [Vec<u8>; 2] {
+        let inner = row_inner(salt, field, term);
+        [inner_parts(salt, field, term, |parts| parts.concat()), leaf_parts(&inner, list, |parts| parts.concat())]
+    }
+
+    /// Takes apart what is hashed: two parts of fixed length, and one behind its length with nothing behind it.
+    fn apart(bytes: &[u8], first: usize, second: usize) -> Option<[&[u8]; 3]> {
+        let ((a, rest), second) = (bytes.split_at_checked(first)?, second);
+        let (b, rest) = rest.split_at_checked(second)?;
+        let (length, rest) = rest.split_first_chunk::<8>()?;
+        (u64::from_be_bytes(*length) == rest.len() as u64).then_some([a, b, rest])
+    }
+
+    fn field() -> impl Strategy<Value = Field> {
+        (0..Field::ALL.len()).prop_map(|i| Field::ALL[i])
+    }
+
+    proptest! {
+        /// The term and the list were hashed without their length. Nothing stood behind either, so no two rows were hashed as
+        /// the same bytes, but only because nothing did: what was hashed for one row could be the beginning of what was
+        /// hashed for another. Now each part can be read back, and no row begins another.
+        #[test]
+        fn no_two_rows_are_hashed_alike(
+            salt in any::<[u8; SALT_BYTES]>(),
+            fields in (field(), field()),
+            text in "\\PC{0,150}",
+            list in prop::collection::vec(any::<u8>(), 0..200),
+            first in any::<u64>(),
+            cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+        ) {
+            // Rows whose parts are those of each other with the border moved.
+            let borders: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
+            let (term, cut) = (&text[..*cuts.0.get(&borders)], cuts.1.index(list.len() + 1));
+            let moved = [&list[cut..], text.as_bytes()].concat();
+            let mut rows = BTreeMap::new();
+            for field in [fields.0, fields.1] {
+                for term in [&*text, term, ""] {
+                    for bytes in [&list[..], &list[..cut], &list[cut..], &moved, b""] {
+                        let list = List { first, bytes };
+                        let [name, leaf] = hashed(&salt, field, term, list);
+                        prop_assert_eq!(apart(&name, SALT_BYTES, 1), Some([&salt[..], &[field as u8], term.as_bytes()]));
+                        let inner = row_inner(&salt, field, term);
+                        prop_assert_eq!(apart(&leaf, 32, 8), Some([&inner.0[..], &first.to_be_bytes(), bytes]));
+                        prop_assert_eq!((Hash::of(&name), Hash::leaf(&leaf)), (inner, row_leaf(&inner, list)));
+                        rows.insert(name, (field as u8, term.to_owned()));
+                        rows.insert(leaf, (field as u8, term.to_owned()));
+                    }
+                }
+            }
+            let rows: Vec<&Vec<u8>> = rows.keys().collect();
+            for pair in rows.windows(2) {
+                prop_assert!(!pair[1].starts_with(pair[0]), "{:?} begins {:?}", pair[0], pair[1]);
+            }
+        }
+    }
+
+    /// Against the words of DESIGN, by another hasher.
+    #[test]
+    fn a_row_is_hashed_as_it_is_said() {
+        use sha2::{Digest, Sha256};
+        for term in
+            ["usr_7", "", "a term that takes more room than short rows are put together in: 0123456789 0123456789"]
+        {
+            let length = [0, 0, 0, 0, 0, 0, 0, term.len() as u8];
+            let inner = Sha256::new().chain_update([9; 16]).chain_update([2]).chain_update(length).chain_update(term);
+            let inner = inner.finalize();
+            let leaf = Sha256::new().chain_update([0]).chain_update(inner).chain_update(258u64.to_be_bytes());
+            let leaf = leaf.chain_update([0, 0, 0, 0, 0, 0, 0, 3]).chain_update([0, 5, 7]).finalize();
+            let row = Row { salt: [9; 16], position: 4, list: List { first: 258, bytes: &[0, 5, 7] } };
+            assert_eq!(row.leaf(Field::User, term), Hash(leaf.into()));
+        }
     }
 }

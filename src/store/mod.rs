@@ -24,7 +24,6 @@ mod forged;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod gone;
-mod ground;
 mod guard;
 mod health;
 mod keyring;
@@ -56,6 +55,7 @@ mod scan;
 mod sender;
 #[cfg(feature = "owner")]
 mod sent;
+mod series;
 mod shared;
 mod snapshot;
 mod sound;
@@ -93,6 +93,7 @@ pub(crate) use scan::Kept;
 pub(crate) use sender::REMEMBERED;
 #[cfg(feature = "owner")]
 pub(crate) use sent::SentBatch;
+pub(crate) use series::Series;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
 pub(crate) use state::STORE_FORMAT;

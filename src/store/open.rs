@@ -15,6 +15,7 @@ use super::part::Packed;
 use super::pending::{BATCH, Generation};
 use super::place;
 use super::reading::{Access, Reading};
+use super::series::{SERIES_KEY, Series};
 use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
 use super::sound::{Damage, Handle};
@@ -121,7 +122,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
                     Keyring::in_vault(file, vault.clone())
                 }
                 (_, Some(path)) => {
-                    file.create(path, &mut random)?;
+                    file.create_own(path, &mut random)?;
                     Keyring::new(file, Some(path.clone()))
                 }
                 (_, None) => Keyring::new(file, None),
@@ -135,6 +136,7 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
         keys: keys.as_ref().map(|k| (k.file.verifier(), *k.file.epoch_key().verifier().public())),
         pseudonym_key: keys.as_ref().and_then(Keyring::pseudonym_key),
     };
+    let series = keys.as_ref().map(|keys| Series::new().sign(&keys.file)).transpose()?;
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
     let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
     let policies = options.policies.clone();
@@ -145,7 +147,13 @@ pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
         staging.own(Kind::Genesis, genesis.to_json(), None)?;
         let detail = policies.to_json().as_object().cloned().unwrap_or_default();
         staging.own(Kind::Policy, detail, None)?;
-        shared.commit(core, staging, tables::make_all)
+        shared.commit(core, staging, |txn| {
+            tables::make_all(txn)?;
+            if let Some(series) = &series {
+                txn.open_table(tables::META).stored()?.insert(SERIES_KEY, series.as_bytes()).stored()?;
+            }
+            Ok(())
+        })
     })?;
     AuditLog::start(shared)
 }

@@ -450,6 +450,50 @@ mod tests {
         }
     }
 
+    /// Of a store that was not closed: with any less room than its repair takes it is refused, in words that say what to do, and with
+    /// enough it is read. Whatever redb does as it meets the limit, nothing panics and the file stays as it is [E2].
+    #[test]
+    fn a_store_that_takes_more_than_the_limit_is_refused() {
+        let memory = Memory::default();
+        let shared = memory.clone();
+        let storage = move || Box::new(shared.clone()) as Box<dyn StorageBackend>;
+        let log = crate::Options::new().background(false).without_keys().create_on(storage).unwrap();
+        let call = |i: u64| crate::ToolCall::new(format!("conv_{i}"), "usr_1", "look").arguments(i);
+        log.record_batch((0..3000).map(call)).unwrap();
+        log.flush_index().unwrap();
+        log.record(call(3000)).unwrap();
+        // As a killed process leaves it.
+        let before = all(&memory);
+        drop(log);
+        let open = |most: usize| {
+            let left = Memory::default();
+            left.set_len(before.len() as u64).unwrap();
+            left.write(0, &before).unwrap();
+            let overlay = Arc::new(Overlay::new(Box::new(left.clone())).unwrap());
+            if let Some(kept) = &mut overlay.bytes_mut().kept {
+                kept.most = most;
+            }
+            let opened = super::super::place::open_over(&mut redb::Builder::new(), &overlay);
+            let opened = opened.and_then(|handle| handle.view().map(|_| ()));
+            let took = overlay.bytes().kept.as_ref().map_or(0, |kept| kept.bytes);
+            assert!(all(&left) == before, "the file is another");
+            (opened, took)
+        };
+        let (opened, took) = open(MOST);
+        opened.unwrap();
+        println!("a file of {} bytes that was not closed takes {took} bytes of memory to be read", before.len());
+        assert!(took < before.len() / 4, "{took} of {}", before.len());
+        let mut refused = 0;
+        for most in (0..took).step_by(took / 40) {
+            if let (Err(e), _) = open(most) {
+                assert!(e.to_string().contains("copy it, and open the copy once for writing"), "{most}: {e}");
+                refused += 1;
+            }
+        }
+        println!("{refused} limits below that were too low: {}", open(0).0.unwrap_err());
+        assert!(refused > 3, "{refused}");
+    }
+
     #[test]
     fn what_is_kept_has_a_limit() {
         let (memory, before) = beneath();

@@ -3,7 +3,8 @@
 //! Invariant X5: what a purge that was stopped has left beside the store is removed when the store is opened again: a
 //! regular file under a name that carries the store's own id, and nothing else. Links are never followed. Invariant X6:
 //! whoever has the store open has the file that its path names: a purge by another process may put another file there
-//! between opening and locking.
+//! between opening and locking. Invariant R43: nothing is written into a file that the store's path does not name any more; whoever has
+//! it open is told before each commit.
 
 use super::open::new_private_file;
 use super::options::{Settings, Source};
@@ -76,7 +77,11 @@ impl Place {
                 let file = new_private_file(&new)?;
                 let place = Place::File { new, path };
                 place.give_rights(&file)?;
+                let about = file.metadata()?;
                 let fresh = Handle::fresh(&builder, Arc::new(FileBackend::new(file).stored()?))?;
+                // By the name that it is to take.
+                let Place::File { path, .. } = &place else { return Ok((place, fresh)) };
+                let fresh = fresh.named(path, about)?;
                 Ok((place, fresh))
             }
             Source::Storage(storage) => {
@@ -181,7 +186,7 @@ pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
         let bytes = FileBackend::new(file).stored()?;
         let database = Handle::open(builder, Box::new(bytes)).map_err(|e| e.at(path.display()))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
-            return Ok(database);
+            return database.named(path, about);
         }
     }
     Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
@@ -196,7 +201,7 @@ pub(super) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: b
         let overlay = Arc::new(Overlay::of_file(file, may_record).map_err(|e| e.at(path.display()))?);
         let handle = open_over(builder, &overlay).map_err(|e| e.at(path.display()))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
-            return Ok((handle, overlay));
+            return Ok((handle.named(path, about)?, overlay));
         }
     }
     Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
@@ -207,6 +212,23 @@ pub(super) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>) -> Result
     let handle = Handle::open(builder, Box::new(Backend(overlay.clone())))?;
     overlay.lock_again()?;
     Ok(handle)
+}
+
+/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open.
+pub(super) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
+    let now = match std::fs::metadata(path) {
+        Ok(there) if is_same(file, &there) => return Ok(()),
+        Ok(_) => "another file lies there now",
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            "nothing lies there now"
+        }
+        Err(e) => return Err(Error::from(e).at(path.display())),
+    };
+    let message = format!(
+        "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and          start it with the store that is meant; nothing was recorded",
+        path.display()
+    );
+    Err(Error::new(ErrorKind::Io, message))
 }
 
 /// What is said of a file that cannot be opened for writing.

@@ -3,7 +3,6 @@
 //! thread of its connection.
 
 use super::Shared;
-use super::ground::Ground;
 use super::names::Names;
 use super::subjects::{CallKeys, NewSubject};
 use crate::entry::{self, Call, CallError, CallResult, Completion, Field, Outcome, Phase, Sender, Summary, ToolCall};
@@ -35,13 +34,13 @@ impl Shared {
 }
 
 /// Makes a call ready for recording.
-pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
+pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
     call.normalise();
     call.restate_nul();
-    call.validate(ground.limits())?;
+    call.validate(&shared.limits)?;
     call.restate_posed();
-    key_digests(ground, &mut call.session_metadata);
-    let policies = ground.policies();
+    key_digests(shared, &mut call.session_metadata);
+    let policies = shared.policies();
     let result = match &call.result {
         Some(CallResult::Value(value)) => Some(value),
         _ => None,
@@ -52,17 +51,17 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
             "the policy writes pseudonyms and their key is missing; bring back the store's key file",
         ));
     };
-    let mut patients = policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, ground.limits())?;
+    let mut patients = policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, &shared.limits)?;
     patients.append(&mut call.patient_ids);
     patients.sort_unstable();
     patients.dedup();
-    check_nameable(ground, sanitizer, &call, &patients)?;
-    let mut keys = CallKeys::new(ground, sanitizer, &patients, &call.user_id);
+    check_nameable(shared, sanitizer, &call, &patients)?;
+    let mut keys = CallKeys::new(shared, sanitizer, &patients, &call.user_id);
     let mut random = |out: &mut [u8]| {
-        ground.random(out);
+        shared.random.fill(out);
         Ok(())
     };
-    let context = match ground.has_keys() {
+    let context = match shared.keys().is_some() {
         true => Context::sealing("", &mut keys, &mut random),
         false => Context::new(),
     };
@@ -71,7 +70,7 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
     let context = if names.is_empty() { context } else { context.naming(&renamed) };
     let policies = &policies;
     let mut treatment =
-        Treatment { ground, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
+        Treatment { shared, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
     let patient_ids = treatment.patients(&patients);
     let completion = match phase {
         Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
@@ -144,8 +143,8 @@ pub(crate) fn prepare(ground: &dyn Ground, mut call: ToolCall, phase: Phase) -> 
 
 /// Refuses a name that has to be a pseudonym where the store has keys for it, and they are not here: masked, it would be
 /// found by nobody, and a proof would say that it is not there.
-fn check_nameable(ground: &dyn Ground, sanitizer: &Sanitizer, call: &ToolCall, patients: &[String]) -> Result<()> {
-    if sanitizer.pseudonym_keys().next().is_some() || !ground.is_keyed() {
+fn check_nameable(shared: &Shared, sanitizer: &Sanitizer, call: &ToolCall, patients: &[String]) -> Result<()> {
+    if sanitizer.pseudonym_keys().next().is_some() || shared.ledger().pseudonym_keys.is_empty() {
         return Ok(());
     }
     let required =
@@ -183,13 +182,13 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
 
 /// Puts keyed digests in the place of those that came with a call of which something was shortened: without the key nobody
 /// can try what it may have been. A store without keys keeps none.
-fn key_digests(ground: &dyn Ground, metadata: &mut Object) {
+fn key_digests(shared: &Shared, metadata: &mut Object) {
     let Some(Json::Object(mcp)) = metadata.get_mut("mcp") else { return };
     let Some(Json::Array(marks)) = mcp.get_mut("shortened") else { return };
     for mark in marks {
         if let Json::Object(mark) = mark
             && let Some(Json::String(hash)) = mark.remove("sha256")
-            && let Some(digest) = ground.digest(hash.as_bytes())
+            && let Some(digest) = shared.digest(hash.as_bytes())
         {
             mark.insert("digest", digest);
         }
@@ -223,7 +222,7 @@ fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
 
 /// One call on its way through the redaction policy.
 struct Treatment<'a> {
-    ground: &'a dyn Ground,
+    shared: &'a Shared,
     policies: &'a Policies,
     sanitizer: &'a Sanitizer,
     context: Context<'a>,
@@ -320,7 +319,7 @@ impl Treatment<'_> {
         let result_summary = match result {
             Some(CallResult::Value(raw)) => {
                 let whole = raw.to_canonical();
-                let digest = self.ground.digest(whole.as_str().as_bytes());
+                let digest = self.shared.digest(whole.as_str().as_bytes());
                 let summary = match entry::viewed(&raw) {
                     // The record in it is treated under the names of its own members.
                     Some(viewed) => {

@@ -166,7 +166,7 @@ impl AuditLog {
             for entry in self.query(&query)? {
                 let entry = entry?;
                 let Some(call) = entry.call() else { continue };
-                if entry.seq >= snapshot.state.indexed || plan.expired.contains(entry.seq) {
+                if entry.seq >= snapshot.state.indexed || plan.expired.contains(entry.seq) || !call.is_counted() {
                     continue;
                 }
                 let user = snapshot.term_id(Field::User, &call.user_id)?.unwrap_or_default();
@@ -211,7 +211,7 @@ fn plan(
         let body = found.body;
         if planner.consider(seq, &body) == crate::retention::Fate::Expired
             && let Content::Call(call) = &body.content
-            && call.kind() == Kind::ToolCall
+            && call.is_counted()
         {
             *days.entry((call.tool_name.clone(), call.timestamp.day())).or_default() += 1;
         }

@@ -1,11 +1,14 @@
 //! Walking whole tables, for verification: everything that lies in the file, whether or not it should.
 
 use super::Snapshot;
+use super::anchoring::KEY as ANCHORS_KEY;
 use super::block::Block;
 use super::merge::{Column, Husk, Row};
 use super::part::Packed;
 use super::rollup::Cell;
 use super::sender::Window;
+use super::series::SERIES_KEY;
+use super::state::STATE_KEY;
 use super::tables::{self, Stored, on_shelf, shelf};
 use crate::entry::Field;
 use crate::retention::SeqSet;
@@ -211,6 +214,19 @@ impl Snapshot {
     pub(crate) fn column(&self, first: u64) -> Result<Option<Column>> {
         let bytes = tables::get_bytes(&self.table(tables::COLUMNS)?, first)?;
         Ok(bytes.map(|b| Column::decode(&b)).transpose()?)
+    }
+
+    /// The keys of rows of the table `meta` that nothing reads.
+    pub(crate) fn unknown_meta(&self) -> Result<Vec<String>> {
+        let mut unknown = Vec::new();
+        let known = [STATE_KEY, ANCHORS_KEY, SERIES_KEY];
+        let each = &mut |key: &str| {
+            if !known.contains(&key) {
+                unknown.push(key.chars().take(80).collect());
+            }
+            Ok::<(), Error>(())
+        };
+        walk!(self, tables::META, .., |key, _value| each(key)?).map(|()| unknown)
     }
 
     /// The senders with their numbers and seqs.

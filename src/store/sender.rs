@@ -144,6 +144,38 @@ impl Shared {
     }
 }
 
+/// How two calls, prepared under one policy, differ; nothing where they are the same.
+fn difference(there: &Call, here: &Call) -> Option<&'static str> {
+    match is_same(there, here) {
+        false => Some("which is another call"),
+        true if !is_same_answer(there, here) => Some("which has another answer"),
+        true => None,
+    }
+}
+
+/// Whether the same came of two calls, as far as it is known of both.
+fn is_same_answer(there: &Call, here: &Call) -> bool {
+    let answered = |call: &'_ Call| call.completion.clone().filter(|ended| ended.outcome != Outcome::Abandoned);
+    let Some((there, here)) = answered(there).zip(answered(here)) else { return true };
+    there.outcome == here.outcome
+        && there.error == here.error
+        && is_same_result(there.result_summary.as_ref(), here.result_summary.as_ref())
+}
+
+/// By the digests of the results, where both were made with the same key; else by their type and length.
+fn is_same_result(there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
+    let Some((there, here)) = there.zip(here) else { return there.is_none() == here.is_none() };
+    let (there, here) = (there.to_json(), here.to_json());
+    let digest = |summary: &Json| {
+        let (key, digest) = summary.get("digest")?.as_str()?.rsplit_once(':')?;
+        Some((key.to_owned(), digest.to_owned()))
+    };
+    match (digest(&there), digest(&here)) {
+        (Some((a, there)), Some((b, here))) if a == b => there == here,
+        _ => ["type", "bytes"].iter().all(|of| there.get(of) == here.get(of)),
+    }
+}
+
 /// Whether two calls, prepared under one policy, are of the same thing. An imported session without an id is named by what
 /// it began with, and an answer that came to light later may name patients, whose names are hidden in the arguments then.
 fn is_same(there: &Call, here: &Call) -> bool {
@@ -210,24 +242,31 @@ impl Staging<'_> {
         Ok(window.recorded.len() < before)
     }
 
-    /// Refuses a call under a number whose entry, at `seq`, is of another call. Of an entry that was purged, that is on its way
-    /// into this commit, or that was prepared under another policy or pseudonym key, it cannot be told.
+    /// Refuses a call under a number whose entry, at `seq`, is of another call, or has another answer. Of an entry that was
+    /// purged, or that was prepared under another policy or pseudonym key, it cannot be told.
     pub(super) fn check_same(&self, job: &Job, at: usize, seq: u64, sender: &Sender) -> Result<()> {
         let shared = self.shared();
-        if seq >= self.committed() || shared.ledger().pseudonym_keys.len() > 1 {
+        if shared.ledger().pseudonym_keys.len() > 1 {
             return Ok(());
         }
-        let Some(entry) = shared.stored()?.find(seq)? else { return Ok(()) };
-        let content: Content = codec::decode_behind(job.content(at))?;
-        let same = match (entry.call(), &content) {
-            (Some(there), Content::Call(here)) => there.policy_seq != here.policy_seq || is_same(there, here),
-            _ => false,
+        let here: Content = codec::decode_behind(job.content(at))?;
+        let difference = |there: Option<&Call>| match (there, &here) {
+            (Some(there), Content::Call(here)) if there.policy_seq == here.policy_seq => difference(there, here),
+            (Some(_), Content::Call(_)) => None,
+            _ => Some("which is another call"),
         };
-        if same {
-            return Ok(());
-        }
+        let found = if seq >= self.committed() {
+            // Both are on their way into the same commit.
+            let Some(content) = self.staged(seq, job) else { return Ok(()) };
+            let there: Content = codec::decode_behind(content)?;
+            difference(if let Content::Call(call) = &there { Some(call) } else { None })
+        } else {
+            let Some(entry) = shared.stored()?.find(seq)? else { return Ok(()) };
+            difference(entry.call())
+        };
+        let Some(difference) = found else { return Ok(()) };
         let Sender { id, number } = sender;
-        let message = format!("number {number} of sender {id:?} is entry {seq}, which is another call");
+        let message = format!("number {number} of sender {id:?} is entry {seq}, {difference}");
         Err(Error::new(ErrorKind::Conflict, message))
     }
 

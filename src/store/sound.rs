@@ -11,15 +11,18 @@
 
 use super::pages::header::{CHECKSUM, COMMIT_BYTES, COMMITS, FLAGS, HEADER_BYTES, MAGIC, OWN, USER, checksum};
 use super::pages::{self, Commit, Flaw, Seen, Shape};
+use super::place::check_named;
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
 use crate::process::Process;
 use crate::{Error, Result};
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
+use std::fs::Metadata;
 use std::io;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -58,6 +61,8 @@ pub(crate) struct Handle {
     still: AtomicBool,
     views: Views,
     process: Process,
+    /// The path that named its file when it was opened, and the file; `None` on other storage.
+    named: Option<(PathBuf, Metadata)>,
 }
 
 impl Handle {
@@ -65,7 +70,7 @@ impl Handle {
     pub(super) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
         let database = Some(builder.create_with_backend(Backend(bytes.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
-        Ok(Handle { database, bytes, damaged: false, still, views, process })
+        Ok(Handle { database, bytes, damaged: false, still, views, process, named: None })
     }
 
     /// Opens what lies there and tries its tables.
@@ -78,6 +83,18 @@ impl Handle {
         handle.damaged = !is_sound(&bytes)?;
         *handle.still.get_mut() = handle.damaged;
         Ok(handle)
+    }
+
+    /// The same with the file that it lies in, and the path that names it.
+    pub(super) fn named(mut self, path: &Path, file: Metadata) -> Result<Handle> {
+        // Absolute, so that it names the same whatever folder the process goes to.
+        self.named = Some((std::path::absolute(path)?, file));
+        Ok(self)
+    }
+
+    /// Refuses where the path names another file now, or none.
+    pub(super) fn check_named(&self) -> Result<()> {
+        self.named.as_ref().map_or(Ok(()), |(path, file)| check_named(path, file))
     }
 
     /// From now on nothing more is to be written to the file.

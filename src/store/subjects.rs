@@ -12,7 +12,6 @@
 //! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
-use super::ground::Ground;
 use super::guard::guarded;
 use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
@@ -145,7 +144,7 @@ pub(super) fn pseudonyms(sanitizer: &Sanitizer, facet: Facet, clear: &str) -> Ve
 
 /// Gives one call the key of its subject, once it asks for it.
 pub(super) struct CallKeys<'a> {
-    ground: &'a dyn Ground,
+    shared: &'a Shared,
     sanitizer: &'a Sanitizer,
     facet: Facet,
     clear: &'a [String],
@@ -156,7 +155,7 @@ pub(super) struct CallKeys<'a> {
 impl<'a> CallKeys<'a> {
     /// The keys for a call that concerns these patients, or the user where it concerns none.
     pub(super) fn new(
-        ground: &'a dyn Ground,
+        shared: &'a Shared,
         sanitizer: &'a Sanitizer,
         patients: &'a [String],
         user: &'a String,
@@ -165,7 +164,7 @@ impl<'a> CallKeys<'a> {
             [] => (Facet::User, std::slice::from_ref(user)),
             patients => (Facet::Patient, patients),
         };
-        CallKeys { ground, sanitizer, facet, clear, found: None, fresh: false }
+        CallKeys { shared, sanitizer, facet, clear, found: None, fresh: false }
     }
 
     /// The key that must go to the disk with the call, if there is one.
@@ -178,7 +177,7 @@ impl SubjectKeys for CallKeys<'_> {
     fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
         if self.found.is_none() {
             let spellings = spellings(self.sanitizer, self.facet, self.clear);
-            let (subject, durable) = self.ground.subject(&spellings)?;
+            let (subject, durable) = guarded(|| self.shared.subject(&spellings))?;
             (self.found, self.fresh) = (Some(subject), !durable);
         }
         let found = self.found.as_ref().ok_or_else(no_keys)?;

@@ -119,10 +119,11 @@ impl Derived {
         let prints = std::mem::take(&mut self.prints);
         let compare = &Compare { derived: &self, snapshot, purged, sizes };
         // What takes longest comes first.
-        let checks: [Check<'_>; 8] = [
+        let checks: [Check<'_>; 9] = [
             Box::new(|| compare.terms()),
             Box::new(move || compare.rollups(prints, rollups?)),
             Box::new(|| compare.postings()),
+            Box::new(|| compare.husks()),
             Box::new(|| compare.covers()),
             Box::new(|| compare.zones()),
             Box::new(|| compare.nodes()),
@@ -302,6 +303,28 @@ impl Compare<'_> {
                 None,
                 format!("there are {columns} retention columns for {batches} index batches"),
             );
+        }
+        Ok(found)
+    }
+
+    /// What purges left of rows stands by the batch that the rows were of; each batch looks at its own.
+    fn husks(&self) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let mut starts = BTreeSet::new();
+        self.snapshot.scan_batches(&mut |first, _, _| {
+            starts.insert(first);
+            Ok(())
+        })?;
+        let mut wrong = BTreeSet::new();
+        self.snapshot.scan_husks(&mut |first, _, _| {
+            if !starts.contains(&first) {
+                wrong.insert(first);
+            }
+            Ok(())
+        })?;
+        for first in wrong {
+            let detail = "what a purge left of an index row stands here, and no index batch begins here";
+            find(&mut found, K::IndexRowUnexpected, first, detail);
         }
         Ok(found)
     }

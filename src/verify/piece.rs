@@ -422,7 +422,7 @@ impl Reader<'_> {
                 if let Some(sender) = &call.sender {
                     self.out.senders.entry(sender.id.to_owned()).or_default().insert(sender.number, seq);
                 }
-                if call.kind() == Kind::ToolCall {
+                if call.is_counted() {
                     let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
                     let day = call.timestamp.day();
                     self.tally.add(tool, (user, call.user_id), day, success, call.duration_nanos());

@@ -9,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::note::{SignedCheckpoint, VerifierKey};
 use crate::retention::SeqSet;
-use crate::store::{Shared, Snapshot, guarded};
+use crate::store::{Series, Shared, Snapshot, guarded};
 use crate::{Hash, Result, Timestamp};
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 pub(super) struct Signed<'a> {
     options: &'a VerifyOptions,
     checkpoints: Vec<(u64, Vec<u8>)>,
+    /// What the file says of all checkpoints that were ever kept in it.
+    series: Option<Vec<u8>>,
     purges: &'a BTreeMap<u64, SeqSet>,
     mark: Option<(u64, Hash)>,
     /// What is wrong with the keys that were found for a store without keys.
@@ -56,7 +58,8 @@ impl<'a> Signed<'a> {
         let mut roots: BTreeMap<u64, Option<Hash>> = sizes.iter().map(|&size| (size, None)).collect();
         roots.extend(mark.map(|(size, _)| (size, None)));
         roots.extend(options.against.iter().map(|kept| (kept.checkpoint.checkpoint().size(), None)));
-        Ok(Signed { options, checkpoints, purges, mark, stray: shared.stray.clone(), sizes, roots })
+        let series = snapshot.series()?;
+        Ok(Signed { options, checkpoints, series, purges, mark, stray: shared.stray.clone(), sizes, roots })
     }
 
     /// Every size whose root somebody will ask for, rising.
@@ -98,6 +101,9 @@ impl<'a> Signed<'a> {
         let key = pinned.or(own);
         if let Some(key) = key {
             self.checkpoints(ledger, key, &mut reach);
+            if own == Some(key) {
+                self.series(key, &mut reach);
+            }
         } else if let Some((size, _)) = self.checkpoints.first() {
             reach.find(
                 K::SignatureInvalid,
@@ -159,6 +165,25 @@ impl<'a> Signed<'a> {
                 reach.find(K::CheckpointMismatch, size, "the rotation names another root for the entries before it");
             }
         }
+    }
+
+    /// That the checkpoints which are here are all that were ever kept (R50).
+    fn series(&self, key: &VerifierKey, reach: &mut Reach) {
+        let here = self.checkpoints.iter().fold(Series::new(), |series, (size, note)| series.push(*size, note));
+        let said = self.series.as_deref().map(|bytes| Series::read(bytes, key));
+        let wrong = match said {
+            Some(Some(said)) if said == here => return,
+            Some(Some(said)) if said.count != here.count => {
+                format!(
+                    "{} checkpoints were signed and kept, {} are here: some were taken away",
+                    said.count, here.count
+                )
+            }
+            Some(Some(_)) => "the checkpoints that are here are not those that were signed and kept".to_owned(),
+            Some(None) => "what says how many checkpoints there are is not signed by the store's key".to_owned(),
+            None => "what says how many checkpoints there are was taken away".to_owned(),
+        };
+        reach.find(K::CheckpointMismatch, None, wrong);
     }
 
     /// The key file remembers the last checkpoint that it signed.

@@ -24,6 +24,12 @@ pub(super) fn check(shared: &Shared, snapshot: &Snapshot, purged: &SeqSet) -> Re
             format!("the state says that {} entries are signed, the newest checkpoint has {signed}", state.signed);
         find(K::StateMismatch, None, detail);
     }
+    for key in snapshot.unknown_meta()? {
+        find(K::SmallTableMismatch, None, format!("the table meta has a row {key:?}, which nothing writes"));
+    }
+    if shared.ledger().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_none()) && snapshot.series()?.is_some() {
+        find(K::SmallTableMismatch, None, "a count of signed checkpoints lies in a store without keys".to_owned());
+    }
     for wrong in shared.check_marks(snapshot)?.into_iter().chain(shared.check_owed(snapshot)?) {
         find(K::SmallTableMismatch, None, wrong);
     }

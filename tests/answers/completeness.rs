@@ -12,6 +12,11 @@ use proptest::prelude::*;
 use redb::{ReadableDatabase as _, ReadableTable as _};
 use std::sync::Arc;
 
+/// The hash that stays of a row whose term went with a purge.
+fn inner(salt: &[u8; 16], facet: Field, term: &str) -> Hash {
+    Hash::of(&[&salt[..], &[facet as u8], &(term.len() as u64).to_be_bytes(), term.as_bytes()].concat())
+}
+
 fn hipaa() -> PolicySet {
     let mut policies = PolicySet::default();
     policies.redaction = Policy::preset(Preset::Hipaa);
@@ -214,8 +219,7 @@ fn nothing_can_be_left_out_moved_or_replaced() {
                 forge(what("as if its term were purged"), &|p| {
                     let row = &mut p.batches[i].rows[j];
                     let RowTerm::Known { facet, term, salt } = &row.term else { return };
-                    let inner = [&salt[..], &[*facet as u8], term.as_bytes()].concat();
-                    row.term = RowTerm::Purged(Hash::of(&inner));
+                    row.term = RowTerm::Purged(inner(salt, *facet, term));
                 });
             }
         }
@@ -444,7 +448,7 @@ fn purged_entries_are_said_to_be_purged_and_nothing_hides_among_them() {
                     }
                     // A row whose entries are still there, dressed up as one that was purged.
                     if let RowTerm::Known { facet, term, salt } = &row.term {
-                        let inner = Hash::of(&[&salt[..], &[*facet as u8], term.as_bytes()].concat());
+                        let inner = inner(salt, *facet, term);
                         let mut dressed = proof.clone();
                         dressed.batches[i].rows[j].term = RowTerm::Purged(inner);
                         forged.push(dressed);

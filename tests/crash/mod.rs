@@ -138,6 +138,13 @@ impl CrashDisk {
         self.state().second.is_some()
     }
 
+    /// What each of the files holds, the store's first.
+    pub fn contents(&self) -> Vec<Vec<u8>> {
+        let state = self.state();
+        let others = (0..state.files.len()).filter(|file| *file != state.first);
+        std::iter::once(state.first).chain(others).map(|file| state.files[file].written.clone()).collect()
+    }
+
     /// How many bytes the store's file has.
     pub fn bytes(&self) -> usize {
         let state = self.state();

@@ -228,7 +228,7 @@ fn a_restored_store_says_so_and_goes_on() {
     // The copy in the store's place, without a word: found out as soon as something is to be recorded.
     fs::copy(place.at("b.log"), place.at("s.log")).unwrap();
     let rollback = AuditLog::open(place.at("s.log")).unwrap();
-    assert_eq!(rollback.record(call("x")).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(rollback.record(call("x")).unwrap_err().kind(), ErrorKind::OtherHistory);
     drop(rollback);
     fs::remove_file(place.at("s.log")).unwrap();
 

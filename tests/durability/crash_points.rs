@@ -1,5 +1,6 @@
 //! The power goes at every write, sync and rename: what was acknowledged is there, nothing is half there, a purge has happened
-//! or has not, verification is clean, and the next record works (invariants W1, W2, W3, M1, X4, X5). `ATTESTLOG_LONG=1`
+//! or has not, verification is clean, and the next record works (invariants W1, W2, W3, M1, X4, X5); and who only reads what is
+//! left is answered the same and changes nothing [R49]. `ATTESTLOG_LONG=1`
 //! tries every operation with every fate of the unsynced writes, otherwise every n-th.
 
 use crate::crash::*;
@@ -230,6 +231,55 @@ fn run(folder: &Path, at: u64, fault: Fault) -> Left {
     Left { disk, key: std::fs::read(&key).ok(), told, made }
 }
 
+/// What a store answers: its entries' lines, the numbers of those that are found by each job, and the root over all.
+#[derive(Debug, PartialEq)]
+struct Answers {
+    size: u64,
+    lines: BTreeMap<u64, String>,
+    jobs: Vec<Vec<u64>>,
+    root: Hash,
+}
+
+impl Answers {
+    /// As the first `size` entries give them.
+    fn of(log: &AuditLog, told: &Told, size: u64) -> Result<Answers> {
+        let below = |query: &Query| -> Result<Vec<(u64, String)>> {
+            let all = log.query(query)?.map(|entry| entry.map(|entry| (entry.seq, entry.line())));
+            Ok(all.collect::<Result<Vec<_>>>()?.into_iter().filter(|(seq, _)| *seq < size).collect())
+        };
+        let jobs = (0..told.jobs.len()).map(|job| below(&Query::new().conversation(format!("job-{job}"))));
+        let jobs = jobs.map(|found| Ok(found?.into_iter().map(|(seq, _)| seq).collect())).collect::<Result<_>>()?;
+        let root = log.root_at(size)?;
+        Ok(Answers { size, lines: below(&Query::new())?.into_iter().collect(), jobs, root })
+    }
+}
+
+/// Who only reads what a crash left gets what whoever repairs it gets, and leaves it for them: no byte of any file is another,
+/// and verification finds nothing [R49, E2].
+fn read(folder: &Path, left: &Left, disk: &CrashDisk, what: &str) -> Option<Answers> {
+    let key = folder.join("again.key");
+    let (before, second) = (disk.contents(), disk.has_second());
+    let log = options(&key, &left.told.clock(), 3).read_only().open_on(disk.clone()).ok();
+    let answers = log.map(|log| {
+        let answers = Answers::of(&log, &left.told, log.size()).unwrap_or_else(|e| panic!("{what}, read only: {e}"));
+        for (seq, hash) in &left.told.acknowledged {
+            let there = answers.lines.get(seq).map(|line| Hash::leaf(line.as_bytes()));
+            let purged = there.is_none() && left.told.expired.contains(*seq);
+            assert!(there == Some(*hash) || purged, "{what}, read only: entry {seq} is gone or another");
+        }
+        let found = log.verify(&VerifyOptions::new().threads(1)).unwrap();
+        assert!(found.ok(), "{what}, read only: {:#?}", found.findings);
+        let refused = log.record(ToolCall::new("c", "u", "t")).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ReadOnly, "{what}: {refused}");
+        let _ = log.close();
+        answers
+    });
+    assert!(disk.operations() == 0 && disk.contents() == before, "{what}: reading wrote to the file");
+    assert_eq!(disk.has_second(), second, "{what}: reading took what a purge left away");
+    assert_eq!(std::fs::read(&key).ok(), left.key, "{what}: reading wrote to the key file");
+    answers
+}
+
 /// What must hold of a store that is opened after something went wrong.
 fn check(log: &AuditLog, told: &Told, clock: &ManualClock, what: &str) {
     let mut gone = 0;
@@ -285,9 +335,16 @@ fn reopen(folder: &Path, left: &Left, disk: &CrashDisk, what: &str) {
     if let Some(bytes) = &left.key {
         private(&key, bytes);
     }
+    let read = read(folder, left, disk, what);
     let clock = left.told.clock();
     match options(&key, &clock, 2).open_on(disk.clone()) {
         Ok(log) => {
+            if let Some(read) = read {
+                let answers = Answers::of(&log, &left.told, read.size).unwrap_or_else(|e| panic!("{what}: {e}"));
+                assert_eq!(answers, read, "{what}: who only read got something else");
+            } else {
+                assert!(!left.made, "{what}: opens for writing and not for reading");
+            }
             assert!(!disk.has_second(), "{what}: what the purge left is still there");
             check(&log, &left.told, &clock, what)
         }

@@ -202,5 +202,5 @@ fn the_key_files_mark_finds_what_goes_back_behind_the_last_checkpoint() {
     let log = old.open_on(Disk::of(rich.older.0.clone()).backend()).unwrap();
     let found = log.verify(&once(1)).unwrap();
     assert!(found.findings.iter().any(|f| f.kind == FindingKind::Rollback), "{:?}", found.findings);
-    assert_eq!(log.record(ToolCall::new("c", "u", "t")).unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(log.record(ToolCall::new("c", "u", "t")).unwrap_err().kind(), ErrorKind::OtherHistory);
 }

@@ -252,7 +252,7 @@ fn nothing_brings_an_erased_value_back() {
     assert_eq!(opened(&old_store, &gone, &masters(&new_key)), 0);
     assert_eq!(opened(&store, &gone, &masters(&new_key)), 0);
     let log = options(&key).open_on(Disk::of(old_store).backend()).unwrap();
-    assert!(matches!(shown(&log, seq).unwrap_err().kind(), ErrorKind::Key | ErrorKind::Conflict));
+    assert!(matches!(shown(&log, seq).unwrap_err().kind(), ErrorKind::Key | ErrorKind::OtherHistory));
     let _ = log.close();
     assert_eq!(fs::read(&key).unwrap(), new_key, "an older copy of the store must not change the key file");
 }

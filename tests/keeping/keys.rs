@@ -143,7 +143,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     keys.save(&path, &mut source(8)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     // An older copy of the store, opened by mistake, must not destroy the key that the newest one may need.
-    assert_eq!(kind(keys.settle_rotation(0, &old, 4, &roots)).0, ErrorKind::Conflict);
+    assert_eq!(kind(keys.settle_rotation(0, &old, 4, &roots)).0, ErrorKind::OtherHistory);
     assert_eq!(keys.settle_rotation(0, &old, 5, &roots).unwrap(), Settled::Abandoned);
     keys.save(&path, &mut source(9)).unwrap();
 
@@ -238,12 +238,12 @@ fn the_mark_never_goes_back() {
     keys.sign_checkpoint(5, &roots).unwrap();
     keys.sign_checkpoint(5, &roots).unwrap();
     let (kind_older, message) = kind(keys.sign_checkpoint(4, &roots));
-    assert_eq!(kind_older, ErrorKind::Conflict);
+    assert_eq!(kind_older, ErrorKind::OtherHistory);
     assert!(message.contains("older copy"), "{message}");
-    assert_eq!(kind(keys.sign_checkpoint(5, &|_| Ok(root(6)))).0, ErrorKind::Conflict);
+    assert_eq!(kind(keys.sign_checkpoint(5, &|_| Ok(root(6)))).0, ErrorKind::OtherHistory);
     assert_eq!(keys.mark(), Some(Mark { size: 5, root: root(5) }));
     keys.raise_mark(9, &roots).unwrap();
-    assert_eq!(kind(keys.raise_mark(8, &roots)).0, ErrorKind::Conflict);
+    assert_eq!(kind(keys.raise_mark(8, &roots)).0, ErrorKind::OtherHistory);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod handlers;
 mod import_formats;
 mod json_input;
 mod line;
+mod mcp_observed;
 mod model;
 mod queue;
 mod recording;

@@ -153,3 +153,37 @@ fn a_number_is_answered_only_for_the_call_that_has_it() {
     }
     assert_eq!(log.size(), first.seq + 1);
 }
+
+/// Two records of one number in one batch, or of two threads in one commit, were not compared: the second, another call, got the
+/// receipt of the first and was in no log. So was one with another answer, whenever it came.
+#[test]
+fn repeats_within_a_commit_are_compared_and_so_are_answers() {
+    let (log, _, _) = store(1);
+    let call = |user: &str, answer: &str| ToolCall::new("c", user, "refund").result(answer).sender(Sender::new("a", 1));
+    let size = log.size();
+    for other in [call("mallory", "done"), call("alice", "refused")] {
+        let e = log.record_batch([call("alice", "done"), other]).unwrap_err();
+        assert_eq!((e.kind(), log.size()), (ErrorKind::Conflict, size), "{e}");
+    }
+    let receipts = log.record_batch([call("alice", "done"), call("alice", "done")]).unwrap();
+    assert_eq!(receipts[0], receipts[1]);
+    let e = log.record(call("alice", "refused")).unwrap_err();
+    assert!(e.to_string().contains("which has another answer"), "{e}");
+    assert_eq!(log.record(call("alice", "done")).unwrap(), receipts[0]);
+    assert_clean(&log);
+}
+
+/// A batch of nothing but repeats, as each import of a file that has not grown is, wrote the rows of all its senders anew.
+#[test]
+fn a_batch_of_repeats_writes_nothing() {
+    let (log, disk, _) = store(1);
+    let batch = || (1..=50).map(|n| call("a", n)).chain((1..=50).map(|n| call("b", n)));
+    log.record_batch(batch()).unwrap();
+    let before = disk.bytes();
+    log.record_batch(batch()).unwrap();
+    send(&log, "a", 7).unwrap();
+    assert!(disk.bytes() == before, "the file was written");
+    send(&log, "a", 51).unwrap();
+    assert!(disk.bytes() != before);
+    assert_clean(&log);
+}

@@ -49,7 +49,7 @@ pub struct AckArgs {
     #[arg(value_name = "SEQ")]
     alert: u64,
     /// Who looked into it
-    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     actor: String,
     /// What it came to
     #[arg(long, value_name = "TEXT")]
@@ -62,7 +62,7 @@ pub struct SettleArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Who looked into it
-    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     actor: String,
     /// What it came to
     #[arg(long, value_name = "TEXT")]

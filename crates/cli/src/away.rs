@@ -122,7 +122,8 @@ fn anywhere(store: &StoreArgs, effect: Effect, here: impl Fn() -> Outcome) -> u8
         }
         match here() {
             Err(Failure::Locked(message)) => {
-                if began.elapsed() > patience(&store.store) || session::input_was_read() {
+                // Whoever listens and does not answer, or speaks another language, will not do so for being asked again.
+                if untrusted.is_some() || began.elapsed() > patience(&store.store) || session::input_was_read() {
                     return exit::code(Err(Failure::Store(untrusted.unwrap_or(message))));
                 }
                 std::thread::sleep(PAUSE);

@@ -27,10 +27,10 @@ pub struct OpenArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Who may look
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: String,
     /// At whose data
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: String,
     /// Why
     #[arg(long, value_name = "TEXT")]
@@ -42,7 +42,7 @@ pub struct OpenArgs {
     #[arg(long, value_name = "TEXT", default_value = "emergency")]
     urgency: String,
     /// Who opens it [default: the user]
-    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     actor: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -58,10 +58,10 @@ pub struct CheckArgs {
     #[arg(value_name = "SEQ")]
     grant: u64,
     /// Who wants to look
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: String,
     /// At whose data
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: String,
 }
 
@@ -74,7 +74,7 @@ pub struct CloseArgs {
     #[arg(value_name = "SEQ")]
     grant: u64,
     /// Who ends it
-    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     actor: String,
 }
 
@@ -87,7 +87,7 @@ pub struct ReviewArgs {
     #[arg(value_name = "SEQ")]
     grant: u64,
     /// Who looked into it
-    #[arg(long, value_name = "WHO", visible_alias = "actor", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", visible_alias = "actor", allow_hyphen_values = true, value_parser = super::named::named)]
     reviewer: String,
     /// What it came to, such as justified or not_justified
     #[arg(long, value_name = "TEXT")]

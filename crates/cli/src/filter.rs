@@ -16,19 +16,19 @@ pub struct Filters {
     #[arg(long, value_name = "KIND", value_parser = one_of(Kind::ALL, Kind::as_str), hide_possible_values = true)]
     kind: Vec<Kind>,
     /// Conversation
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Vec<String>,
     /// User who started the call
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: Vec<String>,
     /// Tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     tool: Vec<String>,
     /// Patient whom the call concerns
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: Vec<String>,
     /// Model that decided on the call
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     model: Vec<String>,
     /// How the call ended
     #[arg(long, value_name = "OUTCOME", value_parser = one_of(Outcome::ALL, Outcome::as_str))]
@@ -37,19 +37,19 @@ pub struct Filters {
     #[arg(long, value_name = "TRIGGER", value_parser = one_of(Trigger::ALL, Trigger::as_str))]
     trigger: Vec<Trigger>,
     /// Purpose of access
-    #[arg(long, value_name = "PURPOSE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "PURPOSE", allow_hyphen_values = true, value_parser = super::named::named)]
     purpose: Vec<String>,
     /// Agent in which the model ran
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     agent: Vec<String>,
     /// Server that offers the tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     server: Vec<String>,
     /// Retention class
     #[arg(long, value_name = "CLASS", allow_hyphen_values = true)]
     class: Vec<String>,
     /// Distributed trace that the call belongs to, by its whole id
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     trace: Vec<String>,
     /// Only calls made in an emergency
     #[arg(long)]

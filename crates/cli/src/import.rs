@@ -31,13 +31,13 @@ pub struct ImportArgs {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Who started the calls, instead of what the file says
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: Option<String>,
     /// The model that decided on the calls
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     model: Option<String>,
     /// The conversation that all the calls belong to
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Option<String>,
     /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
@@ -90,6 +90,7 @@ struct Sum {
     first: Option<u64>,
     last: Option<u64>,
     by_order: usize,
+    by_beginning: usize,
     unmatched: usize,
     /// With the file's name.
     not_taken: Vec<(String, &'static str, String, String)>,
@@ -190,6 +191,7 @@ impl Sum {
         self.recorded += recorded.receipts.len();
         self.answers += recorded.answers.len();
         self.already_there += recorded.repeated;
+        self.by_beginning += recorded.by_beginning;
         let room = NAMED.saturating_sub(self.seqs.len());
         self.seqs.extend(recorded.already_there.iter().take(room));
         self.first = self.first.or(recorded.receipts.first().map(|r| r.seq));
@@ -219,6 +221,7 @@ impl Sum {
             ("failures", number(tally.failures)),
             ("abandoned", number(tally.abandoned)),
             ("joined_by_order", number(self.by_order)),
+            ("known_by_beginning", number(self.by_beginning)),
             ("unmatched", number(self.unmatched)),
             ("not_taken", Json::Array(self.not_taken.iter().map(named).collect())),
             ("first_seq", Json::from(self.first)),
@@ -276,6 +279,13 @@ impl Sum {
         }
         for (_, _, place, why) in self.not_taken.iter().take(NAMED) {
             complain(format!("{file}: {place}: {why}; it was not recorded"));
+        }
+        if self.by_beginning > 0 {
+            let calls = counted(self.by_beginning as u64, "call is", "calls are");
+            complain(format!(
+                "{file}: {calls} known only by what the conversation began with (neither has an id that no other has); \
+                 from a file without that beginning the same would be recorded once more"
+            ));
         }
         if self.not_taken.len() > NAMED {
             complain(format!("{file}: {} more were not recorded; --json names all", self.not_taken.len() - NAMED));

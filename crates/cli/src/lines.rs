@@ -12,8 +12,10 @@ use std::sync::mpsc::{Receiver, sync_channel};
 
 /// The longest line that is read. What is recorded of a call is far shorter: results are summarised.
 pub const MAX_LINE: usize = 16 << 20;
-/// A longer line is measured up to here before it is refused, so that an endless one is refused as well.
-const MAX_MEASURED: u64 = 1 << 30;
+/// A longer line is measured up to here, and where it goes on nothing behind it is read: it may have no end.
+const MAX_MEASURED: u64 = 64 << 20;
+/// The same in a regular file, which has an end.
+const MAX_MEASURED_FILE: u64 = 1 << 30;
 const READ: usize = 256 << 10;
 /// How many readings may wait.
 const AHEAD: usize = 4;
@@ -117,8 +119,9 @@ impl Source {
     ) -> io::Result<Receiver<io::Result<Vec<Line<T>>>>> {
         let (sender, receiver) = sync_channel(AHEAD);
         let mut reader = self.reader;
+        let measured = if self.bytes.is_some() { MAX_MEASURED_FILE } else { MAX_MEASURED };
         std::thread::Builder::new().name("input".to_owned()).spawn(move || {
-            let mut splitter = Splitter::new(stop, make);
+            let mut splitter = Splitter::new(stop, measured, make);
             let mut buffer = vec![0; READ];
             loop {
                 let message = match reader.read(&mut buffer) {
@@ -146,6 +149,8 @@ impl Source {
 struct Splitter<T, F: Fn(&[u8]) -> T> {
     make: F,
     stop: bool,
+    /// So many bytes of a line are counted.
+    measured: u64,
     stopped: bool,
     number: u64,
     begun: Vec<u8>,
@@ -155,8 +160,8 @@ struct Splitter<T, F: Fn(&[u8]) -> T> {
 }
 
 impl<T, F: Fn(&[u8]) -> T> Splitter<T, F> {
-    fn new(stop: bool, make: F) -> Splitter<T, F> {
-        Splitter { make, stop, stopped: false, number: 0, begun: Vec::new(), skipped: 0, lines: Vec::new() }
+    fn new(stop: bool, measured: u64, make: F) -> Splitter<T, F> {
+        Splitter { make, stop, measured, stopped: false, number: 0, begun: Vec::new(), skipped: 0, lines: Vec::new() }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Vec<Line<T>> {
@@ -189,7 +194,7 @@ impl<T, F: Fn(&[u8]) -> T> Splitter<T, F> {
         }
         self.skipped += (self.begun.len() + bytes.len()) as u64;
         self.begun = Vec::new();
-        if self.stop && self.skipped > MAX_MEASURED {
+        if self.skipped > self.measured {
             self.too_long(true);
         }
     }
@@ -217,7 +222,7 @@ impl<T, F: Fn(&[u8]) -> T> Splitter<T, F> {
         self.number += 1;
         let value = Err(TooLong { bytes: std::mem::take(&mut self.skipped), and_more });
         self.lines.push(Line { number: self.number, bytes: Vec::new(), value });
-        self.stopped = self.stop;
+        self.stopped |= self.stop || and_more;
     }
 }
 
@@ -226,7 +231,7 @@ mod tests {
     use super::*;
 
     fn split(parts: &[&[u8]]) -> Vec<(u64, Vec<u8>)> {
-        let mut splitter = Splitter::new(false, |_: &[u8]| ());
+        let mut splitter = Splitter::new(false, MAX_MEASURED_FILE, |_: &[u8]| ());
         let mut lines: Vec<Line<()>> = parts.iter().flat_map(|p| splitter.push(p)).collect();
         lines.extend(splitter.finish());
         lines.into_iter().map(|l| (l.number, l.bytes)).collect()
@@ -241,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_long_line_is_measured_and_not_kept() {
-        let mut splitter = Splitter::new(false, |_: &[u8]| ());
+        let mut splitter = Splitter::new(false, MAX_MEASURED_FILE, |_: &[u8]| ());
         let part = vec![b'x'; 1 << 20];
         for _ in 0..100 {
             assert!(splitter.push(&part).is_empty());
@@ -250,5 +255,17 @@ mod tests {
         let lines = splitter.push(b"\nnext\n");
         assert_eq!(lines[0].value, Err(TooLong { bytes: 100 << 20, and_more: false }));
         assert_eq!((lines[1].number, lines[1].bytes.as_slice()), (2, b"next".as_slice()));
+    }
+
+    /// `record --keep-going` read an endless line for ever, and without it a GiB of it.
+    #[test]
+    fn a_line_without_an_end_ends_the_reading() {
+        for stop in [false, true] {
+            let mut splitter = Splitter::new(stop, MAX_MEASURED, |_: &[u8]| ());
+            let part = vec![0; 1 << 20];
+            let lines = (0..=64).map(|_| splitter.push(&part)).find(|lines| !lines.is_empty()).unwrap();
+            assert_eq!(lines[0].value, Err(TooLong { bytes: 65 << 20, and_more: true }));
+            assert!(splitter.stopped && splitter.push(b"\nnext\n").is_empty() && splitter.finish().is_empty());
+        }
     }
 }

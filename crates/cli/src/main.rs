@@ -27,6 +27,7 @@ mod init;
 mod lines;
 mod manage;
 mod mcp;
+mod named;
 mod needs;
 mod privacy;
 mod progress;

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct Because {
     /// Who does this
-    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     pub actor: String,
     /// Why
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -186,16 +186,16 @@ pub struct HoldPlace {
     #[arg(long, value_name = "CASE", allow_hyphen_values = true)]
     case: String,
     /// Calls of this conversation
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Vec<String>,
     /// Calls that this user started
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: Vec<String>,
     /// Calls that concern this patient
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: Vec<String>,
     /// Calls of this tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     tool: Vec<String>,
     /// Entries: `7` or `7-12`
     #[arg(long, value_name = "SEQS", value_parser = seqs)]

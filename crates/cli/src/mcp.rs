@@ -34,37 +34,37 @@ pub struct McpArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Who calls [default: what the host says in `_meta`, else ATTESTLOG_USER, else the login name]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::named::named)]
     user: Option<String>,
     /// The user's role
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE", value_parser = super::named::named)]
     role: Option<String>,
     /// The model that decides on the calls
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = super::named::named)]
     model: Option<String>,
     /// Why data is accessed
-    #[arg(long, value_name = "PURPOSE")]
+    #[arg(long, value_name = "PURPOSE", value_parser = super::named::named)]
     purpose: Option<String>,
     /// The conversation [default: what the host says in `_meta`, else ATTESTLOG_CONVERSATION, else one per start]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::named::named)]
     conversation: Option<String>,
     /// The agent in which the model runs [default: what the client calls itself]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = super::named::named)]
     agent: Option<String>,
     /// What the server is called in the log [default: what it calls itself]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = super::named::named)]
     server: Option<String>,
     /// Where patients are named: arguments.patient.id, result.structuredContent.patients[*].id
     #[arg(long, value_name = "PATH")]
     patient_path: Vec<String>,
     /// A tool that changes nothing: its calls are recorded once, before the reply goes on. `*` at the end matches any rest
-    #[arg(long, value_name = "TOOL")]
+    #[arg(long, value_name = "TOOL", value_parser = super::named::named)]
     read_only: Vec<String>,
     /// Record a call as timed out after so many seconds without a reply
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<f64>,
-    /// How long the server may live on when the host has gone and closed its input, before it is told to end, and as
-    /// long again before it is made to
+    /// How long the server may live on when the host has closed its input and has gone or listens no more, before it is
+    /// told to end, and as long again before it is made to
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     grace: f64,
     /// Let calls through that cannot be recorded
@@ -80,7 +80,7 @@ pub struct McpArgs {
 
 impl McpArgs {
     fn settings(&self) -> Result<Settings, Failure> {
-        let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let env = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let mut number = [0; 8];
         SystemRandom.fill(&mut number);
         let mut identity = Identity::default();
@@ -119,6 +119,7 @@ pub fn run(args: &McpArgs) -> Outcome {
     if args.fail_open {
         complain("--fail-open: calls that cannot be recorded are LET THROUGH");
     }
+    starter::check(&args.command)?;
     let settings = args.settings()?;
     let grace = period("--grace", args.grace)?;
     let (timeout, options) = (settings.timeout, args.store.key.options()?.unsigned(args.unsigned));
@@ -171,7 +172,7 @@ pub fn run(args: &McpArgs) -> Outcome {
     end_like(status)
 }
 
-/// Waits for the server's end. A server that stays when its input is closed and the host has gone is ended.
+/// Waits for the server's end. A server that stays when its input is closed and the host has gone, or listens no more, is ended.
 fn wait(child: &mut Child, closed: &Receiver<()>, host: Option<u32>, grace: Duration) -> io::Result<ExitStatus> {
     let mut alone = Duration::ZERO;
     let (mut input_closed, mut told) = (false, false);
@@ -187,7 +188,8 @@ fn wait(child: &mut Child, closed: &Receiver<()>, host: Option<u32>, grace: Dura
                 std::thread::sleep(PAUSE);
             }
         }
-        if !input_closed || host.is_none() || starter::parent() == host {
+        let gone = host.is_some() && starter::parent() != host;
+        if !input_closed || !(gone || nobody_listens()) {
             continue;
         }
         alone += PAUSE;
@@ -198,6 +200,22 @@ fn wait(child: &mut Child, closed: &Receiver<()>, host: Option<u32>, grace: Dura
             starter::tell_to_end(child);
         }
     }
+}
+
+/// Whether the other end of standard output is closed: whatever the server says, nobody gets it.
+fn nobody_listens() -> bool {
+    #[cfg(unix)]
+    {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        let host = io::stdout();
+        let mut asked = [PollFd::new(host.as_fd(), PollFlags::empty())];
+        let told = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|told| told > 0);
+        let closed = PollFlags::POLLERR | PollFlags::POLLHUP;
+        told && asked.iter().filter_map(PollFd::revents).any(|said| said.intersects(closed))
+    }
+    #[cfg(not(unix))]
+    false
 }
 
 /// From the host to the server, until either ends.
@@ -215,14 +233,14 @@ fn to_server(observer: &Observer, mut server: ChildStdin) {
         whole.extend((read == 0).then(|| frames.finish()).flatten());
         if !whole.is_empty() {
             let verdicts = observer.from_host(&whole);
-            let mut on = Vec::with_capacity(whole.iter().map(Vec::len).sum());
-            for (frame, verdict) in whole.iter().zip(verdicts) {
-                match verdict {
-                    Verdict::Forward => on.extend_from_slice(frame),
-                    Verdict::Answer(bytes) => say(&bytes),
+            let forwarded = whole.into_iter().zip(verdicts).filter_map(|(frame, verdict)| match verdict {
+                Verdict::Forward => Some(frame),
+                Verdict::Answer(bytes) => {
+                    say(&bytes);
+                    None
                 }
-            }
-            if server.write_all(&on).and_then(|()| server.flush()).is_err() {
+            });
+            if write(&mut server, forwarded).is_err() {
                 return;
             }
         }
@@ -247,23 +265,44 @@ fn to_host(observer: &Observer, mut server: ChildStdout) {
         whole.extend((read == 0).then(|| frames.finish()).flatten());
         if !whole.is_empty() {
             let verdicts = observer.from_server(&whole);
-            let mut on = Vec::with_capacity(whole.iter().map(Vec::len).sum());
-            for (frame, verdict) in whole.into_iter().zip(verdicts) {
-                on.extend(match verdict {
-                    Verdict::Forward => frame,
-                    Verdict::Answer(bytes) => bytes,
-                });
-            }
-            let mut host = io::stdout().lock();
-            if host.write_all(&on).and_then(|()| host.flush()).is_err() {
+            let passed_on = whole.into_iter().zip(verdicts).map(|(frame, verdict)| match verdict {
+                Verdict::Forward => frame,
+                Verdict::Answer(bytes) => bytes,
+            });
+            if write(&mut io::stdout().lock(), passed_on).is_err() {
                 // The server sees a closed pipe, as it would without this process between.
                 return;
             }
         }
         if read == 0 {
+            observer.server_silent();
+            end_output();
             return;
         }
     }
+}
+
+/// The server says no more: the host sees the end of its output as it would without this process between.
+fn end_output() {
+    #[cfg(unix)]
+    if let Ok(nothing) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(nothing);
+    }
+}
+
+/// Writes frames: small ones at once, none of the large ones twice in memory.
+fn write(to: &mut impl Write, frames: impl Iterator<Item = Vec<u8>>) -> io::Result<()> {
+    let mut together = Vec::new();
+    for frame in frames {
+        if frame.len() > READ {
+            to.write_all(&std::mem::take(&mut together))?;
+            to.write_all(&frame)?;
+        } else {
+            together.extend(frame);
+        }
+    }
+    to.write_all(&together)?;
+    to.flush()
 }
 
 /// An answer of this process's to the host: a whole frame, between those of the server.

@@ -44,7 +44,7 @@ pub struct EraseArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Whose values, in clear
-    #[arg(long, value_name = "WHO", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     subject: String,
     #[command(flatten)]
     because: Because,

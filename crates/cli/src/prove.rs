@@ -65,7 +65,7 @@ pub struct ProveArgs {
     #[arg(long, value_name = "PATH", requires = "seq")]
     reveal: Option<String>,
     /// With --reveal: who asks [default: who runs this program]
-    #[arg(long, value_name = "WHO", requires = "reveal", allow_hyphen_values = true)]
+    #[arg(long, value_name = "WHO", requires = "reveal", allow_hyphen_values = true, value_parser = super::named::named)]
     actor: Option<String>,
     /// With --reveal: why
     #[arg(
@@ -90,16 +90,16 @@ impl ProveArgs {
 #[group(id = "term", multiple = false, requires = "complete")]
 struct TermArgs {
     /// With --complete: the patient
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: Option<String>,
     /// With --complete: the user
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: Option<String>,
     /// With --complete: the tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     tool: Option<String>,
     /// With --complete: the conversation
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     conversation: Option<String>,
 }
 

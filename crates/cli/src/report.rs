@@ -31,10 +31,10 @@ pub struct AccessArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// The patient
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: Option<String>,
     /// The user, instead of a patient
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     user: Option<String>,
     #[command(flatten)]
     form: FormArgs,
@@ -45,7 +45,7 @@ pub struct DisclosuresArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// The patient
-    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
     patient: String,
     #[command(flatten)]
     form: FormArgs,

@@ -7,7 +7,10 @@
 
 use super::exit::{Failure, Outcome};
 use clap::Args;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 /// Become another program that ends with its parent
@@ -18,6 +21,68 @@ pub struct StartArgs {
     /// The command
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
+}
+
+/// Says why `command` cannot be started, where that can be told before.
+pub fn check(command: &[OsString]) -> Result<(), Failure> {
+    let Some(program) = command.first() else { return Err(Failure::Input("there is no command".to_owned())) };
+    #[cfg(unix)]
+    if let Err(why) = find(program) {
+        return Err(Failure::Input(format!("the server cannot be started: {why}")));
+    }
+    #[cfg(not(unix))]
+    let _ = program;
+    Ok(())
+}
+
+/// The file that a program's name stands for, as the system looks for it; where there is none, why.
+#[cfg(unix)]
+fn find(program: &OsStr) -> Result<PathBuf, String> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = program.display();
+    if program.as_bytes().contains(&b'/') {
+        let path = PathBuf::from(program);
+        let from = match std::env::current_dir() {
+            Ok(folder) if path.is_relative() => format!(" (looked for from {})", folder.display()),
+            _ => String::new(),
+        };
+        return runs(&path).map(|()| path.clone()).map_err(|why| format!("{name} {why}{from}"));
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let mut other = None;
+    for folder in std::env::split_paths(&folders) {
+        let path = folder.join(program);
+        match runs(&path) {
+            Ok(()) => return Ok(path),
+            Err(why) if path.exists() => other = other.or(Some(format!("{} {why}", path.display()))),
+            Err(_) => {}
+        }
+    }
+    let there = other.map_or_else(String::new, |other| format!("; {other}"));
+    Err(format!("{name} is in no folder of PATH ({}){there}; name the program by its whole path", folders.display()))
+}
+
+/// Why the file at `path` cannot be run, where it cannot.
+#[cfg(unix)]
+fn runs(path: &Path) -> Result<(), String> {
+    use nix::unistd::{AccessFlags, access};
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err("does not exist".to_owned()),
+        Err(e) => Err(format!("cannot be looked at: {e}")),
+        Ok(about) if about.is_dir() => Err("is a folder".to_owned()),
+        Ok(_) => access(path, AccessFlags::X_OK).map_err(|_| {
+            "is not executable: set its x permission, or name the program that runs it before it".to_owned()
+        }),
+    }
+}
+
+/// What is said of a program that is there and does not run.
+fn failed(program: &OsStr, e: &io::Error) -> Failure {
+    let why = match e.kind() {
+        io::ErrorKind::NotFound => ": it is not there, or the interpreter that its first line names is not",
+        _ => "",
+    };
+    Failure::Input(format!("the server cannot be started: {}: {e}{why}", program.display()))
 }
 
 /// Starts `command`; `with` says where its input and output go.
@@ -36,7 +101,7 @@ pub fn start(command: &[OsString], with: impl Fn(&mut Command) -> &mut Command) 
     }
     let mut own = attestlog::child::command(program);
     let child = with(own.args(rest)).spawn();
-    child.map_err(|e| Failure::Input(format!("{}: {e}", program.display())))
+    child.map_err(|e| failed(program, &e))
 }
 
 /// Asks to end with the parent, and becomes the command.
@@ -53,7 +118,7 @@ pub fn run(args: &StartArgs) -> Outcome {
         return Err(Failure::Input("the parent ended before the server was started".to_owned()));
     }
     let e = attestlog::child::command(program).args(rest).exec();
-    Err(Failure::Input(format!("{}: {e}", program.display())))
+    Err(failed(program, &e))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -16,7 +16,7 @@ pub struct StatsArgs {
     #[command(flatten)]
     store: StoreArgs,
     /// Only this tool
-    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
     tool: Option<String>,
     /// From this time on: RFC 3339 or YYYY-MM-DD (UTC)
     #[arg(long, value_name = "TIME")]

@@ -93,8 +93,9 @@ impl Overview {
         for step in log.timeline(conversation)? {
             let entry = step?.entry;
             let Some(call) = entry.call() else { continue };
-            overview.calls += 1;
-            overview.backfilled += u64::from(call.backfilled);
+            let own = u64::from(!call.is_late_answer());
+            overview.calls += own;
+            overview.backfilled += own * u64::from(call.backfilled);
             overview.failed += u64::from(call.success() == Some(false));
             let (first, last) = overview.times.unwrap_or((call.timestamp, call.timestamp));
             overview.times = Some((first.min(call.timestamp), last.max(call.timestamp)));
@@ -193,9 +194,7 @@ fn result(step: &Step, call: &Call) -> (String, Style) {
     if let Some(ms) = end.duration_ms {
         text += &format!(" after {}", render::duration(ms));
     }
-    let metadata = call.session_metadata.as_ref().map(|metadata| metadata.to_json());
-    let late = metadata.as_ref().and_then(|metadata| metadata.get("mcp")?.get("late_reply")?.as_bool());
-    if let (Some(true), Some(given_up)) = (late, call.follows) {
+    if let (true, Some(given_up)) = (call.is_late_answer(), call.follows) {
         text += &format!(", answered after #{given_up} had given the call up");
     }
     if let Some(begun) = step.begun_at {

@@ -164,7 +164,8 @@ impl<'a> Conversation<'a> {
         let sooner = self.to_call.filter(|_| self.to_answer.is_some()).map(|began| self.session(&began.to_string()));
         let id = self.id(&began);
         let sooner = sooner.filter(|sooner| *sooner != session);
-        self.join.finish(&id, &Source { session, sooner, id: None }, imported, self.options)
+        let weak = self.name.as_ref().is_none_or(|name| name.weak);
+        self.join.finish(&id, &Source { session, sooner, id: None, weak }, imported, self.options)
     }
 
     /// What the conversation is called in the log. Where the file does not say, by what it begins with, up to its first

@@ -3,47 +3,101 @@
 //! Invariant H5: whatever looks like a call or an answer and was not taken is named. Readers mark what they take
 //! ([`At::take`](super::file::At::take)); here the parsed JSON is walked once more, by no reader's rules, and what looks
 //! like one and bears no mark is given back. Nothing is looked for inside what was taken: a tool's answer may hold a
-//! transcript. Neither are texts searched: what stands in a string is what somebody said.
+//! transcript. Neither are texts searched: what stands in a string is what somebody said. Names of members, types and
+//! attributes are compared without regard to case and separators (invariant R41).
 
 use super::file::Document;
 use super::{Format, NotTaken, Untaken};
 use crate::json::{Json, Object};
 
-/// Members under which calls stand, one or a list of them.
-const CALLS: &[&str] = &[
-    "tool_calls",
-    "toolCalls",
-    "tool_call",
-    "toolCall",
-    "tool_use",
-    "toolUse",
-    "tool_uses",
-    "toolUses",
-    "function_call",
-    "functionCall",
-    "function_calls",
-    "functionCalls",
-    "tool_invocations",
-    "toolInvocations",
-    "toolInvocation",
-];
-/// Members under which answers stand.
+// All names are compared in their plain form: see `Plain`.
+
+/// What the names of members end in under which calls stand, one or a list of them.
+const CALLS: &[&str] = &["toolcall", "tooluse", "functioncall", "toolinvocation", "toolrequest", "mcpcall"];
+/// What those end in under which answers stand.
 const ANSWERS: &[&str] = &[
-    "tool_result",
-    "toolResult",
-    "tool_results",
-    "toolResults",
-    "function_response",
-    "functionResponse",
-    "tool_response",
-    "toolResponse",
+    "toolresult",
+    "toolresponse",
+    "tooloutput",
+    "toolmessage",
+    "toolcallresult",
+    "toolcallresponse",
+    "toolcalloutput",
+    "functionresult",
+    "functionresponse",
+    "functionoutput",
+    "functioncalloutput",
 ];
 /// Members by which an answer names its call.
-const IDS: &[&str] = &["tool_call_id", "tool_call_ids", "tool_use_id", "toolCallId", "toolUseId", "toolUseID"];
+const IDS: &[&str] = &["toolcallid", "toolcallids", "tooluseid", "functioncallid", "toolinvocationid"];
 /// Members that describe tools and call none.
-const DESCRIPTIONS: &[&str] = &["tools", "functions", "tool_choice", "toolChoice", "toolConfig", "tool_config"];
+const DESCRIPTIONS: &[&str] = &["tools", "functions", "toolchoice", "toolconfig"];
 /// What stands beside a tool's name in a call.
-const GIVEN: &[&str] = &["tool_input", "tool_args", "arguments", "args", "input", "toolInput", "tool_use_id"];
+const GIVEN: &[&str] = &["toolinput", "toolargs", "toolarguments", "arguments", "args", "input", "tooluseid"];
+/// What the names of members end in that say what a span, a run or a step is.
+const KINDS: &[&str] = &["spantype", "spankind", "runtype", "observationtype", "steptype", "nodetype"];
+
+/// A name by its letters and digits alone, in lower case: writers spell `tool_calls`, `toolCalls`, `TOOL-CALLS`. Of a long one
+/// its end.
+struct Plain {
+    bytes: [u8; 40],
+    from: usize,
+}
+
+impl Plain {
+    fn of(name: &str) -> Plain {
+        let mut plain = Plain { bytes: [0; 40], from: 40 };
+        for byte in name.bytes().rev().filter(u8::is_ascii_alphanumeric) {
+            let Some(at) = plain.from.checked_sub(1) else { break };
+            let Some(place) = plain.bytes.get_mut(at) else { break };
+            (*place, plain.from) = (byte.to_ascii_lowercase(), at);
+        }
+        plain
+    }
+
+    fn as_str(&self) -> &str {
+        self.bytes.get(self.from..).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
+}
+
+/// What stands under a member of this name, which is plain.
+fn named(plain: &str) -> Option<Untaken> {
+    let one = plain.strip_suffix('s').unwrap_or(plain);
+    let ends = |with: &[&str]| with.iter().any(|end| one.ends_with(end));
+    match (ends(ANSWERS), ends(CALLS)) {
+        (true, _) => Some(Untaken::Answer),
+        (false, true) => Some(Untaken::Call),
+        (false, false) => None,
+    }
+}
+
+/// Whether calls stand under a member of this name.
+pub(super) fn names_calls(name: &str) -> bool {
+    named(Plain::of(name).as_str()) == Some(Untaken::Call)
+}
+
+/// Whether what a key says with dots leads into calls: `completion.0.tool_calls.0.name`.
+pub(super) fn leads_into_calls(key: &str) -> bool {
+    key.split('.').any(names_calls)
+}
+
+/// Whether a part of this type is a call.
+pub(super) fn is_call(kind: &str) -> bool {
+    typed(kind) == Some(Untaken::Call)
+}
+
+/// What a part of this type is.
+fn typed(kind: &str) -> Option<Untaken> {
+    let plain = Plain::of(kind);
+    let dashed = kind.replace('-', "_").to_ascii_lowercase();
+    match named(plain.as_str()) {
+        None if dashed.ends_with("_call_output") => Some(Untaken::Answer),
+        None if dashed.ends_with("_call") => Some(Untaken::Call),
+        // `tool-calls` says why a model stopped; `message.tool_calls` is what a list is called.
+        Some(_) if plain.as_str().ends_with('s') => None,
+        other => other,
+    }
+}
 
 /// What looks like a call or an answer and was not taken.
 pub(super) fn untaken(documents: &[Document], format: Format) -> Vec<NotTaken> {
@@ -92,15 +146,25 @@ impl Walk<'_> {
                 return;
             }
         }
+        // In OpenTelemetry's form a member is an object of its own, with its name under `key`.
+        if let (2, Some(Json::String(key)), Some(value)) = (members.len(), members.get("key"), members.get("value"))
+            && let Some(kind) = named(Plain::of(key).as_str())
+        {
+            let counts = ["boolValue", "intValue", "doubleValue"].iter().any(|of| value.get(of).is_some());
+            if !is_zero(value) && !counts && !self.is_taken(path) {
+                self.push(path, kind, &format!("the attribute {:?}", super::clip(key)));
+            }
+            return;
+        }
         for (key, member) in members.iter() {
             let length = path.len();
             path.push_str(if path.is_empty() { "" } else { "." });
             path.push_str(key);
-            match key {
-                _ if DESCRIPTIONS.contains(&key) && member.as_array().is_none_or(describes) => {}
-                _ if CALLS.contains(&key) => self.named(member, path, Untaken::Call, key),
-                _ if ANSWERS.contains(&key) => self.named(member, path, Untaken::Answer, key),
-                _ => self.value(member, path),
+            let plain = Plain::of(key);
+            match named(plain.as_str()) {
+                _ if DESCRIPTIONS.contains(&plain.as_str()) && member.as_array().is_none_or(describes) => {}
+                Some(kind) => self.named(member, path, kind, key),
+                None => self.value(member, path),
             }
             path.truncate(length);
         }
@@ -115,6 +179,7 @@ impl Walk<'_> {
             Json::Array(items) => self.each(items, path, |walk, item, path| walk.named(item, path, kind, key)),
             // A count, or whether there were any.
             Json::Bool(_) | Json::Number(_) | Json::Null => {}
+            Json::Object(members) if counts(members) => {}
             Json::Object(_) | Json::String(_) => self.push(path, kind, &format!("the member {key:?}")),
         }
     }
@@ -140,6 +205,14 @@ pub(super) fn is_zero(value: &Json) -> bool {
     }
 }
 
+/// Whether this says how often something was done: `"server_tool_use": {"web_search_requests": 0}`.
+fn counts(members: &Object) -> bool {
+    let number = |(key, value): (&str, &Json)| {
+        !matches!(key, "id" | "name" | "index") && matches!(value, Json::Number(_) | Json::Bool(_) | Json::Null)
+    };
+    members.iter().all(number)
+}
+
 /// Whether these are descriptions of tools.
 fn describes(items: &[Json]) -> bool {
     const SCHEMAS: &[&str] = &["parameters", "input_schema", "inputSchema", "toolSpec", "description"];
@@ -148,48 +221,142 @@ fn describes(items: &[Json]) -> bool {
     items.iter().all(one)
 }
 
+/// What the members of an object are of which something can be told; those that say nothing are left out.
+#[derive(Default)]
+struct Members<'a> {
+    kind: Option<&'a str>,
+    role: Option<&'a str>,
+    message: Option<&'a str>,
+    /// The member that names a tool.
+    tool: Option<&'a str>,
+    /// The member that says what a span or a run is, where that is a tool's.
+    run: Option<&'a str>,
+    /// The member by which an answer names its call.
+    id: Option<&'a str>,
+    metadata: Option<&'a str>,
+    call_id: bool,
+    given: bool,
+    state: bool,
+    content: bool,
+    action: bool,
+    observation: bool,
+    calls: bool,
+}
+
+impl<'a> Members<'a> {
+    fn of(members: &'a Object) -> Members<'a> {
+        let mut seen = Members::default();
+        for (key, value) in members.iter() {
+            let text = value.as_str();
+            if *value == Json::Null || text.is_some_and(str::is_empty) {
+                continue;
+            }
+            let plain = Plain::of(key);
+            let plain = plain.as_str();
+            seen.given |= GIVEN.contains(&plain);
+            match plain {
+                "type" => seen.kind = text,
+                "role" => seen.role = text,
+                "messagetype" => seen.message = text,
+                "toolname" => seen.tool = Some(key),
+                "toolcallmetadata" => seen.metadata = Some(key),
+                "content" => seen.content = true,
+                "action" => seen.action = !is_zero(value),
+                "observation" => seen.observation = true,
+                "callid" => seen.call_id = true,
+                "state" => seen.state = true,
+                _ if IDS.contains(&plain) => seen.id = seen.id.or(Some(key)),
+                _ if KINDS.iter().any(|end| plain.ends_with(end)) && text.is_some_and(is_tool) => seen.run = Some(key),
+                _ => seen.calls |= named(plain) == Some(Untaken::Call) && !is_zero(value),
+            }
+        }
+        seen
+    }
+}
+
+/// Whether this says that something is a tool's; some write it as JSON in a string.
+fn is_tool(kind: &str) -> bool {
+    Plain::of(kind).as_str() == "tool" || is_call(kind.trim_matches('"'))
+}
+
 /// What an object looks like by itself, and by what.
 fn looks(members: &Object) -> Option<(Untaken, String)> {
-    let text = |key: &str| members.get(key).and_then(Json::as_str);
-    let has = |key: &str| members.get(key).is_some_and(|value| *value != Json::Null);
-    let any = |keys: &'static [&'static str]| keys.iter().find(|key| has(key)).copied();
-    if let Some(kind) = text("type") {
+    let seen = Members::of(members);
+    let member = |name: &str| format!("the member {name:?}");
+    if let Some(kind) = seen.kind {
         let plain = kind.replace('-', "_").to_ascii_lowercase();
         let what = format!("the type {:?}", super::clip(kind));
-        let answers = ["_call_output", "tool_result", "tool_call_response", "function_response", "tool_response"];
-        if answers.iter().any(|end| plain.ends_with(end)) || (plain.ends_with("_output") && has("call_id")) {
+        let told = typed(kind);
+        if told == Some(Untaken::Answer) || (plain.ends_with("_output") && seen.call_id) {
             return Some((Untaken::Answer, what));
         }
-        let calls = ["_call", "tool_use", "tool_invocation"].iter().any(|end| plain.ends_with(end));
-        let part = plain == "dynamic_tool" || (plain.starts_with("tool_") && has("toolCallId"));
-        let named = plain == "tool" && any(IDS).is_none() && any(&["callID", "callId", "state"]).is_some();
-        if calls || part || named {
+        let part = plain == "dynamic_tool" || (plain.starts_with("tool_") && seen.id.is_some());
+        let own = plain == "tool" && seen.id.is_none() && (seen.call_id || seen.state);
+        if told == Some(Untaken::Call) || part || own {
             return Some((Untaken::Call, what));
         }
     }
-    if let (Some(name), Some(_)) = (any(&["tool_name", "toolName"]), any(GIVEN)) {
-        return Some((Untaken::Call, format!("the member {name:?}")));
+    if let (Some(name), true) = (seen.tool, seen.given) {
+        return Some((Untaken::Call, member(name)));
     }
-    if text("run_type") == Some("tool") {
-        return Some((Untaken::Call, "the run_type \"tool\"".to_owned()));
+    if let Some(run) = seen.run {
+        return Some((Untaken::Call, format!("the {run} \"tool\"")));
     }
-    if has("action") && has("observation") {
+    if seen.action && seen.observation {
         return Some((Untaken::Call, "an action with its observation".to_owned()));
     }
-    if has("tool_call_metadata") {
-        return Some((Untaken::Call, "the member \"tool_call_metadata\"".to_owned()));
+    // Where the calls stand beside it, it is what the model wrote to make them.
+    if seen.action && seen.role.is_some() && !seen.calls {
+        return Some((Untaken::Call, "an action with a role".to_owned()));
     }
-    for key in ["role", "type"] {
-        if let Some(role @ ("tool" | "function" | "toolResult")) = text(key)
-            && has("content")
+    if let Some(metadata) = seen.metadata {
+        return Some((Untaken::Call, member(metadata)));
+    }
+    for (key, role) in [("role", seen.role), ("type", seen.kind)] {
+        if let Some(role) = role
+            && seen.content
+            && matches!(Plain::of(role).as_str(), "tool" | "function" | "toolresult" | "observation")
         {
             return Some((Untaken::Answer, format!("the {key} {role:?}")));
         }
     }
-    if let Some(id) = any(IDS) {
-        return Some((Untaken::Answer, format!("the member {id:?}")));
+    if seen.message == Some("observation") {
+        return Some((Untaken::Answer, "the message_type \"observation\"".to_owned()));
     }
-    span(members).map(|what| (Untaken::Call, what))
+    if let Some(id) = seen.id {
+        return Some((Untaken::Answer, member(id)));
+    }
+    event(members).or_else(|| span(members).map(|what| (Untaken::Call, what)))
+}
+
+/// What an event of the GenAI conventions tells: of an answer, or of the calls that a model chose.
+fn event(members: &Object) -> Option<(Untaken, String)> {
+    let named = ["name", "event.name", "eventName", "event"].iter().find_map(|key| members.get(key)?.as_str());
+    let attribute = || {
+        let attributes = members.get("attributes")?;
+        let said = |a: &&Json| a.get("key").and_then(Json::as_str) == Some("event.name");
+        let in_list = || attributes.as_array()?.iter().find(said)?.get("value")?.get("stringValue")?.as_str();
+        attributes.get("event.name").and_then(Json::as_str).or_else(in_list)
+    };
+    let name = named.filter(|name| name.starts_with("gen_ai.")).or_else(attribute)?;
+    let what = format!("the event {:?}", super::clip(name));
+    match name {
+        "gen_ai.tool.message" => Some((Untaken::Answer, what)),
+        "gen_ai.choice" | "gen_ai.assistant.message" | "gen_ai.client.inference.operation.details" => {
+            // What a model said stands as JSON in a string as well.
+            let text = Json::from(members.clone()).to_canonical();
+            let words = ["tool_call", "toolCall", "tool_use", "toolUse", "function_call", "functionCall"];
+            let text = text.as_str();
+            let says = words.iter().any(|word| text.match_indices(word).any(|(at, _)| quotes(text, at)));
+            says.then_some((Untaken::Call, what))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a name begins here: a quotation mark stands before it.
+fn quotes(text: &str, at: usize) -> bool {
+    at.checked_sub(1).and_then(|before| text.as_bytes().get(before)) == Some(&b'"')
 }
 
 /// What a span or a log record of OpenTelemetry's looks like a tool's by.
@@ -206,9 +373,7 @@ fn span(members: &Object) -> Option<String> {
             "gen_ai.operation.name" => matches!(value, Some("execute_tool" | "tool")),
             "mcp.method.name" => value == Some("tools/call"),
             "event.name" => value.is_some_and(|v| v.contains("tool_result") || v.contains("tool_decision")),
-            "openinference.span.kind" | "traceloop.span.kind" | "langsmith.span.kind" | "langfuse.observation.type" => {
-                value.is_some_and(|v| v.eq_ignore_ascii_case("tool"))
-            }
+            _ if KINDS.iter().any(|end| Plain::of(key).as_str().ends_with(end)) => value.is_some_and(is_tool),
             "tool.name" | "tool_name" | "tool_use_id" | "tool_call.id" | "tool_arguments" => true,
             _ => key.starts_with("gen_ai.tool.call.") || key == "gen_ai.tool.name" || key.starts_with("ai.toolCall."),
         };

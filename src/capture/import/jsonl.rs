@@ -26,7 +26,7 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
         // A record with neither an id nor a time is known by the file that it stands in, and by its place there.
         let source = match call.call_id.is_some() || call.timestamp.is_some() {
             true => Source { session: format!("records {}", call.conversation_id), ..Source::default() },
-            false => Source { session: format!("records of {first}"), ..Source::default() },
+            false => Source { session: format!("records of {first}"), weak: true, ..Source::default() },
         };
         imported.push(call, place, source, options)?;
     }

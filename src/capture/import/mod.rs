@@ -9,11 +9,12 @@
 //!
 //! Calls go downwards: `openai`, `anthropic` and `otlp` read one format each and `jsonl` the log's own; the first two
 //! find their conversations with `conversation`, read what tools said with `answer`, and put calls and answers together
-//! with `join`; all but `jsonl` read the file through `file`, which knows where every value stands. `detect` looks over
+//! with `join`; `asked` tells of which calls a trace has no more than a model's word; all but `jsonl` read the file through `file`, which knows where every value stands. `detect` looks over
 //! what they took, `identity` says which call of its source each is, and `record` puts them into a log once.
 
 mod answer;
 mod anthropic;
+mod asked;
 mod conversation;
 mod detect;
 mod file;

@@ -79,7 +79,49 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
         answer.because(error);
     }
     conversation.join.answer(id, tool, answer, at.time()?, at);
+    beside(at, conversation);
     Ok(())
+}
+
+/// What stands in an answer beside its content, and is none of what is known to say something else: it may be the
+/// answer, so it is named.
+fn beside<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) {
+    const KNOWN: &[&str] = &[
+        "role",
+        "type",
+        "content",
+        "tool_call_id",
+        "tool_call_ids",
+        "toolCallId",
+        "tool_use_id",
+        "call_id",
+        "id",
+        "name",
+        "function",
+        "error",
+        "is_error",
+        "isError",
+        "status",
+        "timestamp",
+        "created_at",
+        "created",
+        "model",
+        "agent",
+        "requestor",
+        "message_type",
+    ];
+    let Some(members) = at.value.as_object() else { return };
+    let has_content = at.value.get("content").is_some_and(|content| !detect::is_zero(content));
+    for (key, value) in members.iter().filter(|(key, value)| !KNOWN.contains(key) && !detect::is_zero(value)) {
+        // Beside an answer numbers and flags are what somebody counted of it.
+        if has_content && matches!(value, Json::Bool(_) | Json::Number(_)) {
+            continue;
+        }
+        if let Some(member) = at.member(key) {
+            let why = format!("the member {:?} of an answer is nothing that openai-chat reads", super::clip(key));
+            conversation.join.refuse(member.place(), &why);
+        }
+    }
 }
 
 fn tool_call<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {

@@ -5,9 +5,10 @@
 //! file: all spans are known before the first is read.
 
 use super::answer::{self, Answer};
+use super::asked::{self, Executed};
 use super::file::{At, Read};
 use super::identity::Source;
-use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken};
+use super::{ImportOptions, Imported, SAY_USER};
 use crate::entry::{CallError, CallResult};
 use crate::json::{Json, Number, Object, Path};
 use crate::{Hash, Outcome, Result, Timestamp, ToolCall};
@@ -37,7 +38,8 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
         }
     }
     let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: Hash::of(text) };
-    let mut calls = Vec::new();
+    let (mut calls, mut others) = (Vec::new(), Vec::new());
+    let (mut executed, mut at) = (Executed::default(), HashMap::new());
     for (i, span) in spans.iter().enumerate() {
         if is_repeated(&mut trace, span, i) {
             span.at.take();
@@ -45,7 +47,12 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
         }
         if is_tool(&span.at)? {
             span.at.take();
-            calls.push(span);
+            if !is_same_running(span, &mut calls, &mut at)? {
+                executed.add(span.id.0, first_of(&span.at, IDS)?);
+                calls.push(span);
+            }
+        } else {
+            others.push((span.id.0, &span.at));
         }
     }
     let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
@@ -55,10 +62,34 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     for (call, place, source) in calls {
         imported.push(call, place, source, options)?;
     }
-    if imported.calls.is_empty() {
-        imported.not_taken = spans.iter().filter_map(|span| asked(&span.at)).collect();
-    }
+    imported.not_taken = asked::without_span(&others, &executed);
     Ok(imported)
+}
+
+/// Whether the file has this span already, one of the two as it was exported while it ran: of these the one that has ended is
+/// kept. `at` says where in `calls` each span stands.
+fn is_same_running<'s, 'a>(
+    span: &'s Span<'a>,
+    calls: &mut [&'s Span<'a>],
+    at: &mut HashMap<SpanId<'a>, usize>,
+) -> Result<bool> {
+    if span.id.1.is_empty() {
+        return Ok(false);
+    }
+    let before = *at.entry(span.id).or_insert(calls.len());
+    let Some(first) = calls.get_mut(before) else { return Ok(false) };
+    let began = |span: &Span<'_>| Ok((nanos(&span.at, "startTimeUnixNano")?, tool(&span.at)?));
+    let runs = |span: &Span<'_>| Ok(nanos(&span.at, "endTimeUnixNano")?.is_none());
+    let (was, is): (Result<bool>, Result<bool>) = (runs(first), runs(span));
+    let (was, is) = (was?, is?);
+    let same: Result<bool> = began(first).and_then(|a: (Option<Timestamp>, String)| Ok(a == began(span)?));
+    if !(was || is) || !same? {
+        return Ok(false);
+    }
+    if was {
+        *first = span;
+    }
+    Ok(true)
 }
 
 /// Whether the same span, word for word, came before; if its ids are new, keeps it as the one of that id.
@@ -103,6 +134,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("langsmith.span.kind", "tool"),
     ("langfuse.observation.type", "tool"),
     ("ai.operationId", "ai.toolCall"),
+    ("mlflow.spanType", "tool"),
 ];
 /// Where they say what, the first that is there.
 const NAMES: &[&str] = &["gen_ai.tool.name", "tool.name", "ai.toolCall.name", "traceloop.entity.name"];
@@ -114,6 +146,7 @@ const ARGUMENTS: &[&str] = &[
     "tool_arguments",
     "traceloop.entity.input",
     "langfuse.observation.input",
+    "mlflow.spanInputs",
     "input.value",
 ];
 const RESULTS: &[&str] = &[
@@ -123,6 +156,7 @@ const RESULTS: &[&str] = &[
     "tool_response",
     "traceloop.entity.output",
     "langfuse.observation.output",
+    "mlflow.spanOutputs",
     "output.value",
 ];
 const SESSIONS: &[&str] = &["gen_ai.conversation.id", "session.id", "langfuse.session.id"];
@@ -130,9 +164,14 @@ const USERS: &[&str] = &["user.id", "enduser.id", "langfuse.user.id"];
 /// What stands before the tool in the span's own name.
 const OPERATIONS: &[&str] = &["execute_tool ", "tools/call "];
 
+/// MLflow writes every attribute as JSON, a text in quotation marks.
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
 fn is_tool(span: &At<'_>) -> Result<bool> {
     for (key, value) in TOOLS {
-        if attribute_text(span, key)?.is_some_and(|text| text.eq_ignore_ascii_case(value)) {
+        if attribute_text(span, key)?.is_some_and(|text| unquoted(&text).eq_ignore_ascii_case(value)) {
             return Ok(true);
         }
     }
@@ -143,21 +182,6 @@ fn is_tool(span: &At<'_>) -> Result<bool> {
     let name = span.opt_text("name")?.unwrap_or_default();
     let named = OPERATIONS.iter().any(|operation| name.starts_with(operation));
     Ok(named || first_of(span, &["gen_ai.tool.name", "ai.toolCall.name"])?.is_some())
-}
-
-/// A span of a model that asked for calls. In most traces each has a span of its own; where none has, these are all that
-/// is left of them.
-fn asked(span: &At<'_>) -> Option<NotTaken> {
-    let key = span.value.get("attributes")?.as_array()?.iter().find_map(|attribute| {
-        let key = attribute.get("key")?.as_str()?;
-        let text = attribute.get("value").and_then(|v| v.get("stringValue")).and_then(Json::as_str).unwrap_or_default();
-        let words = ["\"tool_call", "\"tool_use\"", "\"functionCall\"", "\"function_call\"", "\"toolUse\""];
-        let asks = key.contains(".tool_call") || words.iter().any(|word| text.contains(word));
-        asks.then(|| super::clip(key))
-    })?;
-    let why = format!("the attribute {key:?} of a model's span asks for calls, and no span of a tool is in the file");
-    span.take();
-    Some(NotTaken { place: span.place(), kind: Untaken::Call, call_id: None, why })
 }
 
 struct Trace<'a> {
@@ -197,10 +221,10 @@ impl<'a> Trace<'a> {
             call.restated = restated;
             call.restated.extend(inside);
         }
-        outcome(at, &mut call)?;
+        outcome(at, end.is_some(), &mut call)?;
         let source = match span.id {
             (_, "") => Source { session: format!("conversation {}", call.conversation_id), ..Source::default() },
-            (trace, id) => Source { session: format!("trace {trace}"), sooner: None, id: Some(id.to_owned()) },
+            (trace, id) => Source { session: format!("trace {trace}"), id: Some(id.to_owned()), ..Source::default() },
         };
         Ok((call, at.place(), source))
     }
@@ -258,7 +282,7 @@ fn tool(span: &At<'_>) -> Result<String> {
     let name = span.opt_text("name")?.unwrap_or_default();
     let tool = OPERATIONS.iter().find_map(|operation| name.strip_prefix(operation));
     // These call a tool's span by the tool.
-    let own = ["openinference.span.kind", "langsmith.span.kind", "langfuse.observation.type"];
+    let own = ["openinference.span.kind", "langsmith.span.kind", "langfuse.observation.type", "mlflow.spanType"];
     let own = if first_of(span, &own)?.is_some() { Some(name) } else { None };
     tool.or(own)
         .filter(|t| !t.is_empty())
@@ -266,8 +290,8 @@ fn tool(span: &At<'_>) -> Result<String> {
         .ok_or_else(|| span.error("the attribute gen_ai.tool.name is missing"))
 }
 
-/// How the call ended, by the span's status, its `error.type`, its exception and the tool's result.
-fn outcome(span: &At<'_>, call: &mut ToolCall) -> Result<()> {
+/// How the call ended, by whether the span did, by its status, its `error.type`, its exception and the tool's result.
+fn outcome(span: &At<'_>, ended: bool, call: &mut ToolCall) -> Result<()> {
     let status = span.member("status");
     let code = match status.as_ref().and_then(|s| s.member("code")) {
         None => 0,
@@ -290,7 +314,9 @@ fn outcome(span: &At<'_>, call: &mut ToolCall) -> Result<()> {
         match result {
             Some(result) => said(result, expressly).put_into(call),
             // Results are recorded only where that was asked for: their absence says nothing.
-            None => call.outcome = Some(Outcome::Ok),
+            None if ended || code == 1 => call.outcome = Some(Outcome::Ok),
+            // Of a span that never ended nothing is known but that it began.
+            None => call.outcome = Some(Outcome::Abandoned),
         }
         return Ok(());
     }
@@ -409,7 +435,7 @@ fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec
 }
 
 /// Reads an `AnyValue`. It nests no deeper than the parser let the file nest.
-fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json> {
+pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json> {
     let members = at.value.as_object().ok_or_else(|| at.error("must be an attribute's value, an object"))?;
     let mut present = members.iter().filter(|(_, value)| **value != Json::Null);
     let (kind, value) = match (present.next(), present.next()) {

@@ -2,9 +2,10 @@
 //!
 //! Invariant H7: importing a file again, whole or grown, by whatever process, records what is new in it and nothing else.
 //! The log knows the calls by their identities (see `identity`), also those that a purge has taken. A call that was
-//! recorded as unanswered and has an answer now is not recorded again: a further entry follows it up.
+//! recorded as unanswered and has an answer now is not recorded again: a further entry follows it up. Invariant R40: an
+//! answer that is another than the log has is named, and so is whatever else is not recorded.
 
-use super::identity::{self, Identities, Source};
+use super::identity::{self, Identities, Identity, Source};
 use super::{Imported, NotTaken, Untaken};
 use crate::json::{Json, MAX_INT, Object};
 use crate::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
@@ -89,8 +90,12 @@ pub struct Recorded {
     pub repeated: usize,
     /// The receipts of answers to calls that were recorded before, when they had none yet.
     pub answers: Vec<Receipt>,
-    /// Calls that are not in the log because another call of their identity is: who imports must say so.
+    /// Calls that are not in the log because another call of their identity is, and answers to calls that have another answer
+    /// there: who imports must say so.
     pub not_taken: Vec<NotTaken>,
+    /// How many of the new calls are known only by what their conversation began with: from a file that has lost that
+    /// beginning they would be recorded once more.
+    pub by_beginning: usize,
 }
 
 /// Records the calls of a file, but for those that `log` has already. `again`: those as well. `progress` is told how many
@@ -118,29 +123,49 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
     let mut new = HashSet::new();
     let Imported { calls, places, sources, .. } = imported;
     let mut all = Identities::default();
-    let mut identities: Vec<String> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
+    let mut identities: Vec<Identity> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
     if !again {
         sooner(log, &sources, &calls, &mut identities)?;
     }
+    // Of identities that are made of ids alone, which ones this file's calls have.
+    let mut settled = HashSet::new();
     let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
     let mut done = 0;
     while rest.peek().is_some() {
         let batch: Vec<_> = rest.by_ref().take(BATCH).collect();
-        let calls = batch.iter().map(|(_, (call, identity))| match call.sender {
-            None if !again => call.clone().sender(identity::call(identity)),
-            _ => call.clone(),
+        let calls = batch.iter().map(|(_, (call, identity))| match again {
+            true => call.clone(),
+            false => numbered(call, &identity.name),
         });
-        let receipts = put(log, calls.collect(), done).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+        let puts = put(log, calls.collect(), done).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
         done += batch.len();
+        let here = batch.iter().zip(&puts).filter(|(_, put)| !matches!(put, Put::Other(_)));
+        settled.extend(here.map(|((_, (_, identity)), _)| identity.name.clone()));
         let mut known = Vec::new();
-        for ((index, (call, identity)), receipt) in batch.into_iter().zip(receipts) {
-            match receipt {
+        for ((index, (call, mut identity)), put) in batch.into_iter().zip(puts) {
+            let put = match put {
+                Put::Other(why) if !again => settle(log, &call, &mut identity, &mut settled, why)
+                    .map_err(|e| at_place(&shifted(e, index), &places, recorded.receipts.len()))?,
+                put => put,
+            };
+            let mut name = |kind, why| {
+                let place = places.get(index).cloned().unwrap_or_default();
+                recorded.not_taken.push(NotTaken { place, kind, call_id: call.call_id.clone(), why });
+            };
+            match put {
                 Put::Other(there) => {
-                    let (place, kind) = (places.get(index).cloned().unwrap_or_default(), Untaken::Call);
-                    let why = format!("another call of the same id and time is in the log already ({there})");
-                    recorded.not_taken.push(NotTaken { place, kind, call_id: call.call_id.clone(), why });
+                    name(
+                        Untaken::Call,
+                        format!("another call of the same id and time is in the log already ({there})"),
+                    );
                 }
-                Put::At(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => recorded.receipts.push(receipt),
+                Put::Changed(seq) => name(Untaken::Answer, changed(seq)),
+                Put::At(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => {
+                    recorded.by_beginning += usize::from(
+                        !again && sources.get(index).is_some_and(|source| identity.hangs_on_beginning(source)),
+                    );
+                    recorded.receipts.push(receipt);
+                }
                 put => {
                     let receipt = put.receipt();
                     recorded.repeated += 1;
@@ -154,25 +179,98 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
                 }
             }
         }
-        follow_up(log, known, floor, &mut recorded).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+        follow_up(log, known, floor, &places, &mut recorded)
+            .map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
         progress(done);
     }
     Ok(recorded)
 }
 
+/// The call under its identity, if it has no sender of its own.
+fn numbered(call: &ToolCall, name: &str) -> ToolCall {
+    match call.sender {
+        None => call.clone().sender(identity::call(name)),
+        Some(_) => call.clone(),
+    }
+}
+
+fn changed(seq: u64) -> String {
+    format!("the log has another answer to this call, at seq {seq}")
+}
+
+/// What becomes of a call under whose identity the log has something else: the same call with another answer, or another
+/// call. Ids that are used again are told apart by how often they came before; in a file that has lost its beginning that
+/// is another number.
+fn settle(
+    log: &impl Log,
+    call: &ToolCall,
+    identity: &mut Identity,
+    settled: &mut HashSet<String>,
+    why: String,
+) -> Result<Put> {
+    let mut bare = call.clone();
+    (bare.result, bare.outcome, bare.duration_ms) = (None, Some(Outcome::Abandoned), None);
+    bare.restated.clear();
+    let mut found =
+        known(log, numbered(&bare, &identity.name))?.map_or(Put::Other(why), |receipt| Put::Changed(receipt.seq));
+    let others: Vec<String> = if call.sender.is_none() { identity.others().collect() } else { Vec::new() };
+    for name in others {
+        if settled.contains(&name) {
+            continue;
+        }
+        // What differs by its answer alone is no further call.
+        if let Put::Changed(_) = found
+            && is_new(log, &name)?
+        {
+            break;
+        }
+        match put(log, vec![numbered(call, &name)], 0)?.pop() {
+            Some(Put::Other(_)) | None => {
+                if let (Put::Other(_), Some(receipt)) = (&found, known(log, numbered(&bare, &name))?) {
+                    found = Put::Changed(receipt.seq);
+                }
+            }
+            Some(put) => {
+                settled.insert(name.clone());
+                identity.name = name;
+                return Ok(put);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Where the log has a call of this sender's number that is the same but for its answer; nothing where it has another or
+/// none. Nothing is recorded: a record that follows what is not there is refused, unless its sender's number is known.
+fn known(log: &impl Log, call: ToolCall) -> Result<Option<Receipt>> {
+    match log.put(vec![call.follow_up_of(NOWHERE)]) {
+        Ok(receipts) => Ok(receipts.into_iter().next()),
+        Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict | ErrorKind::InvalidInput) => {
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the log does not know this identity.
+fn is_new(log: &impl Log, name: &str) -> Result<bool> {
+    let probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(name));
+    match log.put(vec![probe]) {
+        Ok(_) => Ok(false),
+        Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) => Ok(false),
+        Err(e) if e.kind() == ErrorKind::InvalidInput => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
 /// Calls that the log knows by what stood for their session before there was an answer in it keep that identity.
-fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [String]) -> Result<()> {
+fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [Identity]) -> Result<()> {
     let mut all = Identities::default();
     for ((source, call), identity) in sources.iter().zip(calls).zip(identities) {
-        let Some(sooner) = &source.sooner else { continue };
-        let known = all.of(&Source { session: sooner.clone(), ..Source::default() }, call);
-        // A record that follows what is not there is refused, unless its sender's number is known.
-        let probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(&known));
-        match log.put(vec![probe]) {
-            Ok(_) => *identity = known,
-            Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) => *identity = known,
-            Err(e) if e.kind() == ErrorKind::InvalidInput => {}
-            Err(e) => return Err(e),
+        let Some(sooner) = source.sooner.as_ref().filter(|_| identity.hangs_on_beginning(source)) else { continue };
+        let known = all.of(&Source { session: sooner.clone(), weak: source.weak, ..Source::default() }, call);
+        if !is_new(log, &known.name)? {
+            *identity = known;
         }
     }
     Ok(())
@@ -181,8 +279,9 @@ fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &m
 /// Records the answers to calls that stand in the log without one.
 fn follow_up(
     log: &impl Log,
-    known: Vec<(usize, u64, ToolCall, String)>,
+    known: Vec<(usize, u64, ToolCall, Identity)>,
     floor: u64,
+    places: &[String],
     recorded: &mut Recorded,
 ) -> Result<()> {
     let seqs: Vec<u64> = known.iter().map(|(_, seq, ..)| *seq).collect();
@@ -194,11 +293,20 @@ fn follow_up(
         let mut call = match call.follows {
             // It says already what it follows.
             Some(_) => continue,
-            None => call.follow_up_of(seq).sender(identity::answer(&identity)),
+            None => call.follow_up_of(seq).sender(identity::answer(&identity.name)),
         };
         mark(&mut call, "late_reply", true);
-        for receipt in put(log, vec![call], index)?.into_iter().filter_map(Put::receipt).filter(|r| r.seq >= floor) {
-            recorded.answers.push(receipt);
+        let call_id = call.call_id.clone();
+        match log.put(vec![call]) {
+            Ok(receipts) => recorded.answers.extend(receipts.into_iter().filter(|receipt| receipt.seq >= floor)),
+            // It is there, and a purge has taken it.
+            Err(e) if e.kind() == ErrorKind::NoSuchEntry => {}
+            Err(e) if e.kind() == ErrorKind::Conflict => {
+                let (place, kind) = (places.get(index).cloned().unwrap_or_default(), Untaken::Answer);
+                let why = format!("the log has another answer to this call, which came later ({e})");
+                recorded.not_taken.push(NotTaken { place, kind, call_id, why });
+            }
+            Err(e) => return Err(shifted(e, index)),
         }
     }
     Ok(())
@@ -211,13 +319,15 @@ enum Put {
     Purged,
     /// Its sender's number is another call's, as this error says.
     Other(String),
+    /// It is there, at this seq, with another answer.
+    Changed(u64),
 }
 
 impl Put {
     fn receipt(self) -> Option<Receipt> {
         match self {
             Put::At(receipt) => Some(receipt),
-            Put::Purged | Put::Other(_) => None,
+            Put::Purged | Put::Other(_) | Put::Changed(_) => None,
         }
     }
 }

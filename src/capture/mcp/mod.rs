@@ -5,11 +5,13 @@
 //! so. Invariant I2: what goes on goes on byte for byte; a frame is read, never written anew.
 //!
 //! `frame` reads frames, leniently where a server might, and `strict` says which of a host's go on, so that nothing runs
-//! because two parsers disagree; `repeats` keeps members of one name apart. `observer` knows which calls are under way and
+//! because two parsers disagree; `repeats` keeps members of one name apart. `ids` finds who
+//! waits for the answer to a frame that cannot be read. `observer` knows which calls are under way and
 //! records them; `reply` says what becomes of a call, `shorten` what is kept of a large one. None of them does I/O but for the
 //! store; the program's `mcp` command moves the bytes.
 
 mod frame;
+mod ids;
 mod observer;
 mod repeats;
 mod reply;

@@ -118,11 +118,17 @@ struct State {
     counted: AtomicU64,
     missing: u64,
     host_gone: bool,
+    /// The server's output ended while the host was there.
+    silent: bool,
     /// The signal by which this process was told to end.
     told: Option<String>,
-    /// The last frame from the host was a piece of one that is too long to be looked at.
-    in_pieces: bool,
+    from_host: Pieces,
+    from_server: Pieces,
 }
+
+/// Whether the last frame from one side was a piece of one that is too long to be looked at, and not its last.
+#[derive(Default)]
+struct Pieces(bool);
 
 /// A call that has no end yet.
 struct Pending {
@@ -147,13 +153,31 @@ struct Pending {
     polls: Vec<Json>,
     /// The id of the reply that ends it, where it is not the call's own.
     reply_to: Option<Json>,
+    /// What ends it may be no answer for the host, which then waits for another: the call without that end.
+    unsure: Option<Box<ToolCall>>,
 }
 
 impl Pending {
     fn new(id: Json, call: ToolCall, progress: Option<Json>, now: Duration) -> Pending {
         let (begun, end, lost, rounds, polls) = (None, None, false, 0, Vec::new());
-        let (since, heard, notes, state, task, reply_to) = (now, now, Object::new(), None, None, None);
-        Pending { id, call, begun, lost, end, notes, since, heard, progress, rounds, state, task, polls, reply_to }
+        let (since, heard, notes, state, task, reply_to, unsure) = (now, now, Object::new(), None, None, None, None);
+        Pending {
+            id,
+            call,
+            begun,
+            lost,
+            end,
+            notes,
+            since,
+            heard,
+            progress,
+            rounds,
+            state,
+            task,
+            polls,
+            reply_to,
+            unsure,
+        }
     }
 
     /// Whether a reply may no longer be waited for.
@@ -166,8 +190,8 @@ impl Pending {
 #[derive(Default)]
 struct Asked {
     calls: Vec<Pending>,
-    /// Calls that nobody waits for the answer of.
-    notified: Vec<ToolCall>,
+    /// What is recorded as it stands: calls that nobody waits for the answer of, and what calls are continued with.
+    whole: Vec<ToolCall>,
     cancelled: Vec<(Json, String)>,
     /// Ids of everything in it that wants an answer.
     ids: Vec<Json>,
@@ -206,8 +230,8 @@ impl Observer {
         let calls = |asked: &Asked| -> Vec<ToolCall> { self.to_begin(asked).map(|p| p.call.clone()).collect() };
         let all: Vec<ToolCall> = asked.iter().flatten().flat_map(calls).collect();
         // In one commit, if all goes well. If not, each frame shows for itself what is wrong.
-        let notified = asked.iter().flatten().any(|asked| !asked.notified.is_empty());
-        let mut together = match all.len() > 1 && !notified {
+        let whole = asked.iter().flatten().any(|asked| !asked.whole.is_empty());
+        let mut together = match all.len() > 1 && !whole {
             true => self.begin(all).ok().map(Vec::into_iter),
             false => None,
         };
@@ -219,7 +243,7 @@ impl Observer {
             let wanted = self.to_begin(&asked).count();
             let begun = match &mut together {
                 Some(seqs) => Ok(seqs.by_ref().take(wanted).collect()),
-                None => self.note(asked.notified.clone()).and_then(|()| self.begin(calls(&asked))),
+                None => self.record(asked.whole.clone()).and_then(|()| self.begin(calls(&asked))),
             };
             self.go_on(asked, begun)
         });
@@ -233,7 +257,7 @@ impl Observer {
             ended.iter().filter(|p| !p.lost).map(|p| (p.begun, p.call.clone())).collect()
         };
         let all: Vec<_> = answered.iter().flat_map(|answered| ends(&answered.ended)).collect();
-        let together = all.len() > 1 && self.end(all).is_ok();
+        let mut together = (all.len() > 1).then(|| self.end(all).ok()).flatten().map(Vec::into_iter);
         let before = match answered.iter().any(|answered| answered.doubtful) {
             true => self.begin_open(),
             false => Ok(()),
@@ -247,11 +271,15 @@ impl Observer {
                 );
             }
             let wanted = ends(&answered.ended);
-            if together || wanted.is_empty() {
-                return Verdict::Forward;
-            }
-            match self.end(wanted) {
-                Ok(_) => Verdict::Forward,
+            let seqs = match &mut together {
+                Some(seqs) => Ok(seqs.by_ref().take(wanted.len()).collect()),
+                None => self.end(wanted),
+            };
+            match seqs {
+                Ok(seqs) => {
+                    self.may_be_answered_yet(answered.ended, seqs);
+                    Verdict::Forward
+                }
                 Err(e) if self.settings.fail_open => {
                     self.lost(answered.ended.len() as u64, &e);
                     Verdict::Forward
@@ -307,7 +335,14 @@ impl Observer {
 
     /// The host has gone: what has no answer from now on was given up.
     pub fn host_gone(&self) {
-        self.state().host_gone = true;
+        let mut state = self.state();
+        state.host_gone = !state.silent;
+    }
+
+    /// The server's output has ended: where the host goes after that, it was not the host that gave its calls up.
+    pub fn server_silent(&self) {
+        let mut state = self.state();
+        state.silent = !state.host_gone;
     }
 
     /// Calls that have waited too long count as timed out; their replies still go on.
@@ -386,8 +421,18 @@ impl Observer {
         Ok(begun.iter().map(|b| b.receipt().seq).collect())
     }
 
-    fn note(&self, calls: Vec<ToolCall>) -> Result<()> {
-        self.end(calls.into_iter().map(|call| (None, call.outcome(Outcome::Abandoned))).collect()).map(drop)
+    fn record(&self, calls: Vec<ToolCall>) -> Result<()> {
+        self.end(calls.into_iter().map(|call| (None, call)).collect()).map(drop)
+    }
+
+    /// Remembers calls whose ends, recorded at these seqs, may be no answers for the host.
+    fn may_be_answered_yet(&self, ended: Vec<Pending>, seqs: Vec<u64>) {
+        let ended = ended.into_iter().filter(|pending| !pending.lost);
+        for (mut pending, seq) in ended.zip(seqs) {
+            let Some(call) = pending.unsure.take() else { continue };
+            (pending.call, pending.end) = (*call, Some(seq));
+            self.state().remember(pending);
+        }
     }
 
     /// Records calls and ends of calls; gives the seqs.
@@ -432,12 +477,12 @@ impl Observer {
     }
 }
 
-impl State {
-    /// Whether a frame from the host is a piece of one that is too long to be looked at, and whether the first.
-    fn piece(&mut self, frame: &[u8]) -> Option<bool> {
-        let first = !self.in_pieces;
-        let piece = self.in_pieces || frame.len() > MAX_FRAME;
-        self.in_pieces = piece && !frame.ends_with(b"\n");
+impl Pieces {
+    /// Whether the next frame is a piece of one that is too long to be looked at, and whether the first.
+    fn next(&mut self, frame: &[u8]) -> Option<bool> {
+        let first = !self.0;
+        let piece = self.0 || frame.len() > MAX_FRAME;
+        self.0 = piece && !frame.ends_with(b"\n");
         piece.then_some(first)
     }
 }

@@ -1,6 +1,10 @@
 //! What a reply of the server's says, of the call that it answers and of the server itself.
+//!
+//! Invariant R44: a reply about which hosts may differ is recorded as no success, and a plain one that comes after it is
+//! recorded too.
 
-use crate::entry::is_no_error;
+use super::strict::unlike_a_message;
+use crate::entry::{is_no_error, text_fails};
 use crate::json::{Json, Object};
 
 /// What a reply makes of the call that it answers.
@@ -18,6 +22,21 @@ pub(super) enum Reply<'a> {
     Cancelled,
     /// Neither result nor error.
     Nothing,
+}
+
+/// Why hosts may differ in what they take a reply for, where they may: JSON-RPC knows requests, which have a method, and replies, which
+/// have a result or an error. Of what is more than one of these, readers that are strict take nothing, and the others what they
+/// look for first.
+pub(super) fn odd(message: &Json) -> Option<String> {
+    let says = |name: &str| message.get(name).is_some_and(|value| *value != Json::Null);
+    let fails = message.get("error").is_some_and(|error| !is_no_error(error));
+    if says("method") {
+        return Some("it has a method too, as a request has".to_owned());
+    }
+    if says("result") && fails {
+        return Some("it has both a result and an error".to_owned());
+    }
+    unlike_a_message(message).err().map(|what| format!("it {what}"))
 }
 
 /// Reads a reply to a call, or to a question about the task that the call has become.
@@ -49,29 +68,24 @@ pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
     }
 }
 
-/// A result with what its texts say as JSON, where it does not say so itself: what patients are looked for in.
-pub(super) fn content_of(result: &Json) -> Json {
-    let parts = || result.get("content").or_else(|| result.get("contents"))?.as_array();
-    let text = || parts()?.iter().find_map(|part| part.get("text")?.as_str());
-    let inside = || Json::parse(text()?.as_bytes()).ok().map(|parsed| parsed.value);
-    match (result, result.get("structuredContent")) {
-        (Json::Object(members), None) => {
-            let mut members = members.clone();
-            if let Some(inside) = inside() {
-                members.insert("structuredContent", inside);
-            }
-            members.into()
-        }
-        _ => result.clone(),
+/// What a result's texts say as JSON, where it has no such content itself: patients are looked for there too.
+pub(super) fn said_as_json(result: &Json) -> Option<Json> {
+    if result.get("structuredContent").is_some() {
+        return None;
     }
+    let parts = result.get("content").or_else(|| result.get("contents"))?.as_array()?;
+    let text = parts.iter().find_map(|part| part.get("text")?.as_str())?;
+    let inside = Json::parse(text.as_bytes()).ok()?.value;
+    Some(Object::from_iter([("structuredContent", inside)]).into())
 }
 
-/// The text of a result that is nothing but text, where the server does not say that the tool failed.
-pub(super) fn only_text(result: &Json) -> Option<String> {
+/// The text of a result that is nothing but text and says that the tool failed, where the server does not.
+pub(super) fn error_text(result: &Json) -> Option<String> {
     let parts = result.get("content")?.as_array().filter(|parts| !parts.is_empty())?;
     let failed = result.get("isError").and_then(Json::as_bool) == Some(true);
     let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
-    texts.filter(|_| !failed && result.get("structuredContent").is_none()).map(|texts| texts.join("\n"))
+    let texts = texts.filter(|texts| texts.first().is_some_and(|first| text_fails(first)))?;
+    (!failed && result.get("structuredContent").is_none()).then(|| texts.join("\n"))
 }
 
 /// What the server calls itself: in the answer to `initialize`, or, since 2026, in any result's `_meta`.
@@ -133,6 +147,26 @@ mod tests {
         // A tool's own words mean nothing of the kind.
         let own = json(r#"{"status":"cancelled","taskId":"t-1"}"#);
         says(r#"{"result":{"status":"cancelled","taskId":"t-1"}}"#, false, Reply::Result(&own));
+    }
+
+    #[test]
+    fn what_is_more_than_one_thing_is_odd() {
+        for plain in [
+            r#"{"id":1,"result":{}}"#,
+            r#"{"id":1,"error":{"code":1},"result":null}"#,
+            r#"{"id":1,"result":{},"error":null,"method":null}"#,
+        ] {
+            assert_eq!(odd(&json(plain)), None, "{plain}");
+        }
+        for more in [
+            r#"{"id":1,"method":"x","result":{}}"#,
+            r#"{"id":1,"method":"x","error":{"code":1}}"#,
+            r#"{"id":1,"result":{},"error":{"code":1}}"#,
+            r#"{"id":1,"result":{},"Error":{"code":1}}"#,
+            r#"{"id":1,"ID":2,"result":{}}"#,
+        ] {
+            assert!(odd(&json(more)).is_some(), "{more}");
+        }
     }
 
     #[test]

@@ -21,21 +21,25 @@ const MOST: usize = 100;
 /// What is kept in the place of `value`, and what was shortened in it: where it stands, how long it is, its digest. The
 /// first of these is the whole. `None` where it is small enough to stay as it is.
 pub(super) fn shortened(value: &Json, root: &str) -> Option<(Json, Vec<Json>)> {
-    let whole = value.to_canonical();
-    let whole = whole.as_str();
-    if whole.len() <= LARGE {
-        return None;
-    }
     let path = Path::root().key(root);
-    let first = mark(&path, whole);
+    // In a block: the text is as large as the value, and gone before anything else is made.
+    let (first, start) = {
+        let whole = value.to_canonical();
+        let whole = whole.as_str();
+        if whole.len() <= LARGE {
+            return None;
+        }
+        (mark(&path, whole), head(whole, WHOLE_HEAD))
+    };
     for limit in LONG {
-        let (mut short, mut marks) = (value.clone(), vec![first.clone()]);
-        shrink(&mut short, limit, &mut path.clone(), &mut marks);
-        if short.to_canonical().as_str().len() <= LARGE {
+        let (mut marks, mut room) = (vec![first.clone()], LARGE);
+        if let Some(short) = shrunk(value, limit, &mut path.clone(), &mut marks, &mut room)
+            && short.to_canonical().as_str().len() <= LARGE
+        {
             return Some((short, marks));
         }
     }
-    Some((Object::from_iter([("shortened", Json::from(head(whole, WHOLE_HEAD)))]).into(), vec![first]))
+    Some((Object::from_iter([("shortened", Json::from(start))]).into(), vec![first]))
 }
 
 fn mark(path: &Path, text: &str) -> Json {
@@ -49,30 +53,45 @@ fn mark(path: &Path, text: &str) -> Json {
     .into()
 }
 
-fn shrink(value: &mut Json, limit: usize, path: &mut Path, marks: &mut Vec<Json>) {
-    match value {
-        Json::String(text) if text.len() > limit => {
-            if marks.len() < MOST {
-                marks.push(mark(path, text));
-            }
-            *text = head(text, HEAD);
+/// The value with heads in the place of long texts; `None` as soon as it is sure to have more than `room` bytes, so that of a
+/// large value no second one is made.
+fn shrunk(value: &Json, limit: usize, path: &mut Path, marks: &mut Vec<Json>, room: &mut usize) -> Option<Json> {
+    *room = room.checked_sub(1)?;
+    Some(match value {
+        Json::String(text) => {
+            let kept = match text.len() > limit {
+                true => {
+                    if marks.len() < MOST {
+                        marks.push(mark(path, text));
+                    }
+                    head(text, HEAD)
+                }
+                false => text.clone(),
+            };
+            *room = room.checked_sub(kept.len())?;
+            kept.into()
         }
         Json::Array(items) => {
-            for (i, item) in items.iter_mut().enumerate() {
+            let mut kept = Vec::new();
+            for (i, item) in items.iter().enumerate() {
                 path.push_index(i);
-                shrink(item, limit, path, marks);
+                kept.push(shrunk(item, limit, path, marks, room)?);
                 path.pop();
             }
+            kept.into()
         }
         Json::Object(members) => {
-            for (name, member) in members.iter_mut() {
+            let mut kept = Object::new();
+            for (name, member) in members.iter() {
+                *room = room.checked_sub(name.len())?;
                 path.push_key(name);
-                shrink(member, limit, path, marks);
+                kept.insert(name.to_owned(), shrunk(member, limit, path, marks, room)?);
                 path.pop();
             }
+            kept.into()
         }
-        _ => {}
-    }
+        other => other.clone(),
+    })
 }
 
 /// The beginning of a text, and how much more there was. It is cut between words where it can be: half of a secret is not

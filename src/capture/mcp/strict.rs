@@ -75,18 +75,22 @@ impl Doubt {
 /// Reads a host's frame; `None` where there is nothing in it that anybody could take for a message.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Clear>, Doubt> {
     if std::str::from_utf8(bytes).is_err() {
-        return Err(Doubt::new("is not UTF-8"));
+        return Err(Doubt::new("is not UTF-8: send UTF-8"));
     }
     if bytes.contains(&0) {
-        return Err(Doubt::new("has NUL in it (UTF-16 or UTF-32?)"));
+        return Err(Doubt::new("has NUL in it, as UTF-16 and UTF-32 have: send UTF-8"));
     }
     if frame::hides(bytes) {
-        return Err(Doubt::new("has a line break in its middle"));
+        return Err(Doubt::new("has a carriage return in its middle: write one message on one line"));
     }
     let (value, restated, digits, repeats) = match frame::read(bytes) {
         Read::Json { value, restated, digits, repeats } => (value, restated, digits, repeats),
         Read::Blank | Read::Odd => return Ok(None),
-        Read::Unreadable => return Err(Doubt::new("is no JSON that all read alike, or is nested too deeply")),
+        Read::Unreadable => {
+            return Err(Doubt::new(
+                "is no JSON that all read alike (NaN, Infinity, a byte order mark, something before or behind the message), or is nested deeper than 128: send plain JSON",
+            ));
+        }
     };
     let batch = matches!(value, Json::Array(_));
     let messages = match value {
@@ -99,7 +103,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Clear>, Doubt> {
     for steps in &repeats {
         let inside = if batch { steps.get(1..).unwrap_or_default() } else { steps };
         if inside.len() < 2 || inside.first().is_some_and(|s| s == "params") && at_the_top(inside) {
-            return Err(fail(format!("has two members named {}", shown(inside.last()))));
+            return Err(fail(format!("has two members named {}: send one", shown(inside.last()))));
         }
     }
     for message in &messages {
@@ -114,35 +118,47 @@ fn at_the_top(steps: &[String]) -> bool {
 }
 
 fn check(message: &Json, restated: bool) -> Result<(), String> {
-    let Json::Object(envelope) = message else { return Err("has something in it that is no message".to_owned()) };
+    let Json::Object(envelope) = message else {
+        return Err("has something in it that is no message: send objects, and batches of objects".to_owned());
+    };
     unlike(envelope, ENVELOPE)?;
     let odd = |text: &str| restated && text.contains(['\u{2400}', '\u{fffd}']);
     let method = match envelope.get("method") {
         None => return Ok(()),
         Some(Json::String(method)) => method,
-        Some(_) => return Err("has a method that is no text".to_owned()),
+        Some(_) => return Err("has a method that is no text: name it by a string".to_owned()),
     };
     if odd(method) || METHODS.iter().any(|known| known != method && folded(known) == folded(method.trim())) {
-        return Err("has a method that some take for another".to_owned());
+        return Err("has a method that some take for another: spell it as the protocol does".to_owned());
     }
     let params = match envelope.get("params") {
         None | Some(Json::Null) => return Ok(()),
         Some(Json::Object(params)) => params,
-        Some(_) => return Err("has params that are no object".to_owned()),
+        Some(_) => return Err("has params that are no object: send them by name".to_owned()),
     };
     unlike(params, PARAMS)?;
     if params.iter().any(|(name, _)| odd(name)) {
-        return Err("has a member whose name cannot be kept".to_owned());
+        return Err("has a member in whose name NUL or half a surrogate pair stands: leave these out".to_owned());
     }
     match (METHODS.contains(&method.as_str()), params.get("name")) {
-        (true, Some(Json::String(name))) if odd(name) => Err("names a tool with what cannot be kept".to_owned()),
+        (true, Some(Json::String(name))) if odd(name) => {
+            Err("names a tool with NUL or half a surrogate pair in it: leave these out".to_owned())
+        }
         // Recorded under its normal form, it could be another tool than the server's.
         (true, Some(Json::String(name))) if normal(name) != name.as_str() => {
-            Err("names a tool with blanks around it, or with characters that nobody sees".to_owned())
+            Err("names a tool with blanks around it, or with characters that nobody sees: leave these out".to_owned())
         }
         (true, Some(name)) if !matches!(name, Json::String(_) | Json::Null) => {
-            Err("names a tool by something that is no text".to_owned())
+            Err("names a tool by something that is no text: name it by a string".to_owned())
         }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a message whose own members somebody may take for others.
+pub(super) fn unlike_a_message(message: &Json) -> Result<(), String> {
+    match message {
+        Json::Object(envelope) => unlike(envelope, ENVELOPE),
         _ => Ok(()),
     }
 }
@@ -150,12 +166,15 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
 /// Refuses members that somebody may take for one of the protocol's or for each other.
 fn unlike(members: &Object, protocol: &[&str]) -> Result<(), String> {
     for (name, _) in members.iter() {
-        if protocol.iter().any(|known| *known != name && folded(known) == folded(name)) {
-            return Err(format!("has a member {} that some take for another", shown(Some(&name.to_owned()))));
+        if let Some(known) = protocol.iter().find(|known| **known != name && folded(known) == folded(name)) {
+            return Err(format!(
+                "has a member {} that some take for the protocol's {known}: spell it so, or send it under another name",
+                shown(Some(&name.to_owned()))
+            ));
         }
     }
     match alike(members) {
-        Some(name) => Err(format!("has two members that some take for one, {}", shown(Some(&name)))),
+        Some(name) => Err(format!("has two members that some take for one, {}: send one of them", shown(Some(&name)))),
         None => Ok(()),
     }
 }

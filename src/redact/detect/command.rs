@@ -15,6 +15,8 @@ enum Way {
     Joined,
     /// As the next word, behind this character: `user:password`.
     Behind(char),
+    /// Right behind the letter and behind this character: `-uuser:password`.
+    JoinedBehind(char),
     /// As the next word, behind this beginning: `pass:…`.
     Prefixed(&'static str),
 }
@@ -22,6 +24,19 @@ enum Way {
 /// Flags of one letter or one hyphen that take a secret, and the programs that have them.
 const FLAGS: &[(&str, Way, &str)] = &[
     ("u", Way::Behind(':'), "curl wget http https xh curlie"),
+    ("u", Way::JoinedBehind(':'), "curl"),
+    ("sSu", Way::Behind(':'), "curl"),
+    ("su", Way::Behind(':'), "curl"),
+    ("sku", Way::Behind(':'), "curl"),
+    ("ku", Way::Behind(':'), "curl"),
+    ("Lu", Way::Behind(':'), "curl"),
+    ("vu", Way::Behind(':'), "curl"),
+    ("A", Way::Next, "snmpwalk snmpget snmpset snmpbulkwalk"),
+    ("X", Way::Next, "snmpwalk snmpget snmpset snmpbulkwalk"),
+    ("P", Way::Next, "mosquitto_pub mosquitto_sub"),
+    ("-value", Way::Next, "keyvault put-parameter"),
+    ("-dest-creds", Way::Behind(':'), "skopeo"),
+    ("-src-creds", Way::Behind(':'), "skopeo"),
     ("-user", Way::Behind(':'), "curl wget"),
     ("-proxy-user", Way::Behind(':'), "curl"),
     ("U", Way::Behind(':'), "curl"),
@@ -32,12 +47,12 @@ const FLAGS: &[(&str, Way, &str)] = &[
     (
         "p",
         Way::Next,
-        "sshpass login mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool",
+        "sshpass login twine psexec psexec64 rdesktop evil-winrm crackmapexec nxc netexec ncftpput ncftpget cqlsh useradd usermod mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool",
     ),
     (
         "p",
         Way::Joined,
-        "sshpass mysql mysqldump mysqladmin mysqlimport mysqlcheck mariadb mariadb-dump mariadb-admin 7z 7za 7zz rar unrar",
+        "login sshpass mysql mysqldump mysqladmin mysqlimport mysqlcheck mariadb mariadb-dump mariadb-admin 7z 7za 7zz rar unrar",
     ),
     ("P", Way::Next, "sqlcmd zip unzip bcp isql tsql ipmitool zipcloak"),
     ("P", Way::Joined, "sqlcmd"),
@@ -70,7 +85,7 @@ pub(super) fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
     for (flag, way, programs) in FLAGS {
         let Some(after) = rest.strip_prefix(flag) else { continue };
         let apart = after.starts_with([' ', '\t', '\u{1}']);
-        if after.is_empty() || apart == (*way == Way::Joined) || *way != Way::Joined && !apart {
+        if after.is_empty() || apart == matches!(way, Way::Joined | Way::JoinedBehind(_)) {
             continue;
         }
         if !words(text, at).any(|word| programs.split(' ').any(|p| p == word.trim_end_matches(".exe"))) {
@@ -80,14 +95,22 @@ pub(super) fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
         if *flag == "k" && !words(text, at).any(|w| w == "enc") || !secrets {
             continue;
         }
-        let (start, end) = value_at(text, at + 1 + flag.len(), false, false)?;
+        let (start, mut end) = value_at(text, at + 1 + flag.len(), false, false)?;
+        if *way == Way::Behind(',') && bytes.get(end) == Some(&b',') {
+            end += head(text, end, 200).find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(0);
+        }
         let value = text.get(start..end)?;
-        if value.starts_with('-') || value.starts_with('$') {
+        let example =
+            matches!(value.rsplit([':', ',', '%']).next(), Some("password" | "pass" | "passwd" | "PASSWORD" | "PASS"))
+                || value.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+        if value.starts_with('-') || value.starts_with('$') || example {
             return None;
         }
         return match way {
             Way::Next | Way::Joined => Some((start, end)),
-            Way::Behind(sign) => value.find(*sign).map(|i| (start + i + 1, end)).filter(|(start, end)| start < end),
+            Way::Behind(sign) | Way::JoinedBehind(sign) => {
+                value.find(*sign).map(|i| (start + i + 1, end)).filter(|(start, end)| start < end)
+            }
             Way::Prefixed(lead) => value.strip_prefix(lead).map(|rest| (end - rest.len(), end)),
         };
     }

@@ -89,6 +89,8 @@ pub(super) struct Context {
     pub(super) national: bool,
     /// The word right before it says that it is the number of something else: `order 4…`, `testcase_id=5…`, `/items/4…`.
     pub(super) other: bool,
+    /// The same, and it is something that has numbers as long as a card's: not `count`, `size`, or an `id` of nothing.
+    pub(super) thing: bool,
     pub(super) version: bool,
     /// The word that says it is a phone stands behind the number.
     pub(super) phone_after: bool,
@@ -123,7 +125,9 @@ impl Context {
                 last = Some(topic);
             }
         }
-        context.other |= is_of_something_else(line);
+        let else_ = something_else(line);
+        context.other |= else_.is_some();
+        context.thing |= else_ == Some(true);
         context.phone |= last == Some(Topic::Phone);
         context.number = last == Some(Topic::Number);
         context.version |= last == Some(Topic::Version);
@@ -175,6 +179,7 @@ impl Context {
             || ends("cellno");
         let card = has("card") || has("credit") || joined == b"cc" || joined == b"pan" || ends("cardnumber");
         let is_id = IDS.contains(&last);
+        let numbered = NUMBERED.iter().any(|w| has(w));
         Context {
             phone: phone && !is_id,
             card,
@@ -189,7 +194,8 @@ impl Context {
             version: has("version") || has("release") || has("firmware") || joined == b"build" || joined == b"ver",
             number: false,
             phone_after: false,
-            other: !card && (is_id || NUMBERED.iter().any(|w| has(w))),
+            other: !card && (is_id || numbered),
+            thing: !card && (is_id && is_thing(&words, last) || numbered),
         }
     }
 }
@@ -223,7 +229,7 @@ const IDS: [&str; 24] = [
 ];
 
 /// What has numbers of its own.
-const NUMBERED: [&str; 37] = [
+const NUMBERED: [&str; 43] = [
     "order",
     "orders",
     "invoice",
@@ -261,18 +267,31 @@ const NUMBERED: [&str; 37] = [
     "udi",
     "flight",
     "parts",
+    "part",
+    "partnumber",
+    "catalog",
+    "mpn",
+    "usps",
+    "fedex",
 ];
 
-/// Whether the word right before a number says that it is no card's or phone's. Between them stand signs, *number* or *is* only.
-fn is_of_something_else(line: &str) -> bool {
+/// Whether a name that ends in one of the words above says of what. `count` and `size` have numbers, but none so long, and an
+/// `id` of nothing may be anything.
+fn is_thing(words: &Words, last: &str) -> bool {
+    const MEASURES: [&str; 10] = ["ts", "ns", "us", "ms", "size", "count", "code", "at", "time", "timestamp"];
+    !MEASURES.contains(&last) && words.joined() != b"id"
+}
+
+/// Whether the word right before a number says that it is no card's or phone's, and if so, whether it is a thing's that has such
+/// numbers. Between them stand signs, *number* or *is* only.
+fn something_else(line: &str) -> Option<bool> {
     let mut rest = line;
     for _ in 0..3 {
         let trimmed = rest.trim_end_matches([' ', '=', ':', '"', '\'', '\\', '#', '`', '*', '(', '[']);
         if trimmed.ends_with('/') && trimmed.len() == line.len() {
             // A segment of a path.
-            return trimmed
-                .trim_end_matches('/')
-                .ends_with(|c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+            let segment = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            return trimmed.trim_end_matches('/').ends_with(segment).then_some(true);
         }
         let start =
             trimmed.rfind(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-')).map_or(0, |at| at + 1);
@@ -281,21 +300,24 @@ fn is_of_something_else(line: &str) -> bool {
         let last = std::str::from_utf8(words.last()).unwrap_or_default().to_owned();
         let last = last.as_str();
         if words.joined().windows(4).any(|w| w == b"card") {
-            return false;
+            return None;
         }
         if IDS.contains(&last) || NUMBERED.contains(&last) {
-            return true;
+            let said = rest
+                .get(..start)
+                .is_some_and(|lead| lead.ends_with(' ') && lead.trim_end().ends_with(char::is_alphanumeric));
+            return Some(NUMBERED.contains(&last) || is_thing(&words, last) || last == "id" && said);
         }
         if !matches!(last, "number" | "no" | "nr" | "num" | "is" | "was" | "of") {
-            return false;
+            return None;
         }
         let whole = words.joined().len() > last.len();
         if whole {
-            return NUMBERED.iter().any(|w| words.joined().starts_with(w.as_bytes()));
+            return NUMBERED.iter().any(|w| words.joined().starts_with(w.as_bytes())).then_some(true);
         }
         rest = trimmed.get(..start).unwrap_or_default();
     }
-    false
+    None
 }
 
 /// The topics of whole words in `line`, in order.

@@ -7,8 +7,8 @@
 //! know better. Programs are texts too: what stands behind a name is a secret only if it is no call, type, variable or
 //! placeholder (`value`), and behind a name with other meanings (`token`, `secret`) only if it looks like one.
 
-use super::value::{closes, goes_on, is_code, is_nothing, is_sentence, is_status, looks_random};
-use super::{Hits, before, command, head};
+use super::value::{closes, goes_on, is_code, is_label, is_nothing, is_sentence, is_status, looks_random};
+use super::{Hits, before, command, head, told};
 use crate::redact::floor::{self, Found, Kind};
 use crate::redact::policy::Detector;
 
@@ -31,7 +31,9 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
             Some(b'-') => command::flag(text, at).or_else(|| command::short_flag(text, at)),
             Some(b'>') => element(text, at, done),
             Some(b'|') => command::piped(text, at, done).or_else(|| cell(text, at, done)),
-            Some(b',') => second_string(text, at, done),
+            Some(b',') => {
+                second_string(text, at, done).or_else(|| in_call(text, at).filter(|(start, _)| *start >= done))
+            }
             _ if named => after_name(text, at, done),
             _ => None,
         };
@@ -70,8 +72,21 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     {
         return None;
     }
+    if colon
+        && next.is_some_and(|b| b.is_ascii_digit() || b == b'*')
+        && let Some(found) = told::pgpass(text, at)
+    {
+        return Some(found);
+    }
     let (name, quoted, from) = name_before(text, at, done)?;
-    let Some((name, found)) = named_in(name) else { return announced(text, at, name) };
+    let Some((name, found)) = named_in(name) else {
+        return match colon {
+            true => announced(text, at, name),
+            false => in_query(text, at, name, from)
+                .or_else(|| declared(text, at, from))
+                .or_else(|| announced(text, at, name)),
+        };
+    };
     let mut start = at + 1;
     if next == Some(b'>') || next == Some(b'=') {
         start += 1;
@@ -87,20 +102,99 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let upper = name.rsplit(' ').next().unwrap_or(name);
     let upper = upper.bytes().any(|b| b.is_ascii_uppercase()) && !upper.bytes().any(|b| b.is_ascii_lowercase());
     let spaced = matches!(before(bytes, at), Some(b' ')) || matches!(bytes.get(start), Some(b' '));
-    let tight = !colon && !spaced && (upper || matches!(lead, Some(b'?' | b'&' | b'-' | b';' | b'#')));
+    let tight = !colon
+        && !spaced
+        && (upper || name.starts_with("--") || matches!(lead, Some(b'?' | b'&' | b'-' | b';' | b'#')));
     // A header's value goes to the end of its line.
     let is =
         |word: &[u8]| name.len() >= word.len() && name.as_bytes()[name.len() - word.len()..].eq_ignore_ascii_case(word);
     let header = colon && !quoted && found.kind == Kind::Secret && (is(b"cookie") || is(b"authorization"));
     if found.name == "auth" && !colon {
-        return pair_of_strings(text, start);
+        // `_auth=…` of npm is a user and a password in base64.
+        let npm = name == "_auth" && !quoted;
+        let value = value_at(text, start, false, false)
+            .filter(|(a, b)| npm && b - a >= 8 && !text[*a..*b].starts_with(['$', '"', '\'']));
+        return value.or_else(|| pair_of_strings(text, start));
     }
-    let directory = !colon && matches!(name, "PWD" | "OLDPWD" | "pwd");
+    let directory = found.name == "pwd";
     let value = value_at(text, start, header, quoted)?;
     if directory && matches!(bytes.get(value.0), Some(b'/' | b'~' | b'$' | b'\\' | b'.')) {
         return None;
     }
     believable(text, value, &Beside { found, quoted, tight, colon }).then_some(value)
+}
+
+/// What a constant or a variable of a secret's name begins with, behind its type: `const API_KEY: &str = "…"`.
+fn declared(text: &str, at: usize, from: usize) -> Option<(usize, usize)> {
+    let lead = super::tail(text, from, NAME).rsplit('\n').next()?;
+    let lead = lead.trim_end_matches(['&', '\'', ' ', '*']).strip_suffix(':')?.trim_end();
+    let name = lead.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
+    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let (start, end) = value_at(text, at + 1, false, false)?;
+    let constant = text.get(start..end)?.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let quoted = matches!(before(text.as_bytes(), start), Some(b'"' | b'\'')) && !constant;
+    let beside = Beside { found, quoted: false, tight: false, colon: false };
+    (quoted && believable(text, (start, end), &beside)).then_some((start, end))
+}
+
+/// What lets somebody in as part of a link: `/callback?code=…&state=…`, `/verify?key=…`.
+fn in_query(text: &str, at: usize, name: &str, from: usize) -> Option<(usize, usize)> {
+    const LEADS: [&str; 11] =
+        ["callback", "/cb", "redirect", "oauth", "verify", "activate", "reset", "confirm", "invite", "magic", "login"];
+    let name = name.rsplit(' ').next()?;
+    if !matches!(name, "code" | "key" | "t" | "k" | "hash")
+        || !matches!(before(text.as_bytes(), from), Some(b'?' | b'&'))
+    {
+        return None;
+    }
+    let (start, end) = value_at(text, at + 1, false, false)?;
+    let link = super::tail(text, from, 120).rsplit([' ', '"', '\'', '\n']).next()?;
+    let way = LEADS.iter().any(|lead| link.contains(lead)) || name == "code" && head(text, end, 64).contains("state=");
+    (way && end - start >= 20 && telling(text.get(start..end)?)).then_some((start, end))
+}
+
+/// The password among the strings of a call that takes one in its place: `smtp.login("user", "…")`.
+fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
+    const CALLS: [(&str, usize); 14] = [
+        ("login", 1),
+        ("HTTPBasicAuth", 1),
+        ("HTTPDigestAuth", 1),
+        ("basicAuth", 1),
+        ("basic_auth", 1),
+        ("auth", 1),
+        ("NetworkCredential", 1),
+        ("setBasicAuth", 1),
+        ("SetBasicAuth", 1),
+        ("begin", 1),
+        ("getConnection", 2),
+        ("mysqli_connect", 2),
+        ("PDO", 2),
+        ("sign", 1),
+    ];
+    let lead = super::tail(text, at, 200);
+    let open = lead.rfind('(')?;
+    let function = lead.get(..open)?.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
+    let sign = function == "sign" || function == "encode";
+    if sign && !lead.get(..open)?.ends_with(&format!("jwt.{function}")) {
+        return None;
+    }
+    let place = if function == "encode" { 1 } else { CALLS.iter().find(|(name, _)| *name == function)?.1 };
+    let given = lead.get(open + 1..)?.split(',').count();
+    if given != place {
+        return None;
+    }
+    let begin = function != "begin" || lead.get(..open)?.to_ascii_lowercase().ends_with("wifi.begin");
+    let rest = head(text, at + 1, LONG);
+    let inner = rest.trim_start();
+    let quote = inner.chars().next().filter(|c| begin && matches!(c, '"' | '\''))?;
+    let value = inner.get(1..)?;
+    let value = value.get(..value.find(quote)?)?;
+    let start = at + 1 + rest.len() - inner.len() + 1;
+    let tells = value.len() >= 4
+        && !value.contains([' ', '/', ':'])
+        && !is_reference(value)
+        && !value.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    (tells && !value.starts_with('$')).then_some((start, start + value.len()))
 }
 
 /// The second of two strings in parentheses: `auth=("user", "…")`.
@@ -166,7 +260,7 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
         }
     }
     if found.name == "cookie" && !beside.quoted {
-        return value.contains('=') && !is_code(text, start, end);
+        return value.contains('=') && holds_session(value) && !is_code(text, start, end);
     }
     let in_quotes = matches!(before(bytes, start), Some(b'"' | b'\'' | b'`'));
     if found.loose && value.contains(char::is_whitespace) && !in_quotes {
@@ -197,6 +291,19 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
     found.sure || beside.quoted || telling(value)
 }
 
+/// Whether a cookie has something in it that lets somebody in, and not only how a page is shown: `theme=dark; lang=en`.
+fn holds_session(cookies: &str) -> bool {
+    cookies.split(';').filter_map(|pair| pair.split_once('=')).any(|(name, value)| {
+        let name = name.trim().to_ascii_lowercase();
+        const SHOWN: [&str; 12] = [
+            "theme", "lang", "locale", "path", "domain", "max-age", "expires", "samesite", "currency", "timezone",
+            "consent", "dark",
+        ];
+        !SHOWN.contains(&name.as_str())
+            || looks_random(value) && !matches!(name.as_str(), "path" | "domain" | "max-age" | "expires")
+    })
+}
+
 /// In quotes, and yet a name of something else: `"${TOKEN}"`, `"process.env.TOKEN"`, `"password"`.
 fn is_reference(value: &str) -> bool {
     value.starts_with("${")
@@ -207,6 +314,7 @@ fn is_reference(value: &str) -> bool {
         || value.starts_with("op://")
         || value.starts_with("vault:")
         || value.starts_with("secrets.")
+        || is_label(value)
         || value.starts_with("ref+")
         || value.starts_with("arn:aws:secretsmanager")
 }
@@ -220,7 +328,8 @@ fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
     }
     let camel = value.starts_with(|c: char| c.is_ascii_uppercase())
         && value.bytes().skip(1).any(|b| b.is_ascii_uppercase())
-        && value.bytes().any(|b| b.is_ascii_lowercase());
+        && value.bytes().any(|b| b.is_ascii_lowercase())
+        && value.bytes().filter(u8::is_ascii_uppercase).count() * 3 < value.len();
     let ended = matches!(next, Some(b',' | b';' | b')'));
     camel && (ended || colon && next.is_none_or(|b| b == b'\n'))
         || !colon && (value.contains('_') || next == Some(b';'))
@@ -237,6 +346,9 @@ fn telling(value: &str) -> bool {
             && !value.starts_with(|c: char| c.is_ascii_digit())
 }
 
+/// Words before *pass* that make it something else.
+const HARMLESS_BEFORE: [&str; 8] = ["boarding", "season", "first", "second", "bus", "ski", "day", "hall"];
+
 /// What a name in a sentence is the name of: *my pin*, *password for root*, *the api key for staging*.
 fn named_in(name: &str) -> Option<(&str, Found)> {
     if let Some(found) = floor::named(name) {
@@ -247,6 +359,13 @@ fn named_in(name: &str) -> Option<(&str, Found)> {
         ["my", "your", "his", "her", "our", "their", "the", "a", "new", "old", "mein", "mon", "mi"];
     if WHOSE.iter().any(|w| w.eq_ignore_ascii_case(first)) {
         return floor::named(rest).map(|found| (rest, found));
+    }
+    // `login: bob pass: …`
+    let last = name.rsplit(' ').next().unwrap_or_default();
+    if matches!(last, "pass" | "pw" | "pwd" | "Pass" | "PW")
+        && !HARMLESS_BEFORE.iter().any(|w| w.eq_ignore_ascii_case(first))
+    {
+        return floor::named(last).map(|found| (last, found));
     }
     let what = ["for ", "of ", "für ", "pour ", "para ", "("].iter().find_map(|w| name.find(&format!(" {w}")))?;
     let before = name.get(..what)?;
@@ -357,7 +476,7 @@ fn element(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let found = floor::named(name).or_else(attribute)?;
     let (from, end) = content(at + 1)?;
     let value = text.get(from..end)?.trim();
-    let sentence = is_sentence(value) && !matches!(found.name, "mnemonic" | "seedphrase");
+    let sentence = (is_sentence(value) || is_label(value)) && !matches!(found.name, "mnemonic" | "seedphrase");
     let markup = matches!(name, "p" | "a" | "label" | "td" | "th" | "span" | "div" | "button" | "input");
     (!sentence
         && !markup
@@ -401,6 +520,10 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)
         end -= 1;
     }
     // `os.environ["PASSWORD"] = …`, `password?: …`
+    // `char password[] = …`
+    if end >= 2 + done && bytes.get(end - 2..end) == Some(b"[]") {
+        end -= 2;
+    }
     let index = before(bytes, end) == Some(b']');
     if index || before(bytes, end) == Some(b'?') {
         end = end.checked_sub(1).filter(|&end| end > done)?;

@@ -18,6 +18,7 @@ mod number;
 mod phone;
 mod said;
 mod secret;
+mod told;
 pub(crate) mod value;
 mod view;
 
@@ -85,7 +86,7 @@ impl Seen {
                 equals |= u8::from(b == b'=');
                 dash |= u8::from(b == b'-');
                 tag |= u8::from(matches!(b, b'>' | b'|' | b'\'' | b'"'));
-                veiled |= u8::from(b >= 0x80 || matches!(b, b'%' | b'&' | b'(' | b'[' | b'\\' | b'{'));
+                veiled |= u8::from(b >= 0x80 || matches!(b, 0x1b | b'%' | b'&' | b'(' | b'[' | b'\\' | b'{'));
                 digits += u8::from(b.wrapping_sub(b'0') < 10);
             }
             seen.at |= at != 0;
@@ -124,7 +125,15 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
 pub(crate) fn secrets_in_command(line: &str) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     credential::find(line, true, &mut Hits { wanted: 1 << Detector::Credential as u16, out: &mut out });
-    out.into_iter().map(|hit| (hit.start, hit.end)).collect()
+    let mut found: Vec<_> = out.into_iter().map(|hit| (hit.start, hit.end)).collect();
+    found.extend(told::in_line(line));
+    found
+}
+
+/// The same with where in the text each byte comes from.
+pub(super) fn meant(text: &str) -> Option<View> {
+    let veiled = |b: u8| b >= 0x80 || matches!(b, 0x1b | b'%' | b'\\' | b'&');
+    if text.bytes().any(veiled) { View::of(text) } else { None }
 }
 
 /// A text as its reader means it, where that is something else than what stands there.
@@ -145,6 +154,9 @@ fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut
     }
     if wanted & !(1 << Detector::Credential as u16) == 0 {
         return;
+    }
+    if text.len() >= 51 {
+        told::wallet_keys(text, &mut hits);
     }
     if text.len() >= 58 {
         secret::discord(text, &mut hits);

@@ -61,7 +61,8 @@ fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
             let spaced = n == 3 && (gaps(3, Gap::Space) || gaps(3, Gap::Dash));
             is_aadhaar(digits) && {
                 let context = context(to);
-                context.national || spaced && !context.other && !context.card && !context.phone
+                context.national
+                    || spaced && stands_apart(run, i, to) && !context.other && !context.card && !context.phone
             }
         }
         11 => {
@@ -90,6 +91,12 @@ fn last(digits: &[u8]) -> u32 {
 }
 
 /// Twelve digits, the first no 0 or 1, the last by Verhoeff's scheme.
+/// Whether no more digits stand beside, as they do in a parcel's number: `9400 1573 2433 6710 7388 98`.
+fn stands_apart(run: &Run<'_>, from: usize, to: usize) -> bool {
+    let spaced = |i: usize| run.gap(i) == Some(Gap::Space);
+    !(spaced(to) || from > 0 && spaced(from))
+}
+
 fn is_aadhaar(digits: &[u8]) -> bool {
     const TURN: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
     let check = digits.iter().rev().enumerate().fold(0u8, |sum, (i, d)| {

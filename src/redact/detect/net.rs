@@ -39,7 +39,10 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
         while end > from && before(bytes, end).is_some_and(|b| matches!(b, b'.' | b'-')) {
             end -= 1;
         }
-        if start < at && text.get(from..end).is_some_and(is_domain) {
+        // `git@github.com:org/repo.git` and `bob@host.example:/srv` are places of files.
+        let place = text.get(start..at) == Some("git")
+            || bytes.get(end) == Some(&b':') && matches!(bytes.get(end + 1), Some(b'/' | b'~'));
+        if start < at && !place && text.get(from..end).is_some_and(is_domain) {
             hits.add(Detector::Email, start, end);
             done = end;
         }

@@ -217,7 +217,15 @@ impl Run<'_> {
             let (Some(first), Some(last)) = (self.groups.get(i), self.groups.get(i + 3)) else { continue };
             let address = self.text.get(first.start..last.end).unwrap_or_default();
             let (start, end) = (first.start, last.end);
-            if address.parse::<std::net::Ipv4Addr>().is_err() {
+            let Ok(parsed) = address.parse::<std::net::Ipv4Addr>() else { continue };
+            // Every machine is called so, or a whole range is: nobody has such an address.
+            let range = || {
+                let bits = self.text.get(end..).and_then(|t| t.strip_prefix('/')).unwrap_or_default();
+                let bits = bits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse::<u32>().ok());
+                bits.filter(|bits| *bits < 32).is_some_and(|bits| u32::from(parsed) & (u32::MAX >> bits) == 0)
+            };
+            if parsed.is_unspecified() || parsed.is_loopback() || parsed.is_broadcast() || range() {
+                self.take(i, i + 4, None, hits);
                 continue;
             }
             let version = self.is_version(start, address) || Context::around(self.text, start, end, hint).version;
@@ -298,7 +306,9 @@ impl Run<'_> {
                 return self.take(0, count, Some(Detector::Card), hits);
             }
         }
-        let mut i = 0;
+        // `index 426adc9e76..5365719649 100644`
+        let mut i =
+            usize::from(self.glued && self.groups.first().is_some_and(|g| super::tail(self.text, g.start, 2) == ".."));
         while i < self.groups.len() {
             let mut taken = 0;
             let (mut total, gap) = (0, self.gap(i + 1));
@@ -461,7 +471,7 @@ fn is_card(digits: &[u8], groups: usize, context: impl FnOnce() -> Context) -> b
         // Without the spaces that are on a card, many other things have such numbers.
         Issuer::Certain if luhn && groups == 1 => {
             let context = context();
-            context.card || !context.other
+            context.card || !context.thing
         }
         Issuer::Certain if luhn => true,
         Issuer::Vague if luhn => context().card,

@@ -7,7 +7,7 @@ use crate::redact::floor::{self, Kind};
 use std::ops::RangeInclusive;
 
 /// What stands between a password's name and the password in a sentence.
-const IS: [&str; 22] = [
+const IS: [&str; 24] = [
     " was changed to ",
     " has been set to ",
     " is now ",
@@ -30,13 +30,20 @@ const IS: [&str; 22] = [
     " - ",
     " set to ",
     " changed to ",
+    " → ",
+    " ➜ ",
 ];
+/// The same where it is sure that a password follows.
+const IS_TOO: [&str; 7] = [" -> ", " => ", " from ", "是", "为", "は", "："];
 
 /// `my password is hunter2`, `password 'hunter2'`, `the password for the database is hunter2`: the word behind it, if it
 /// is not one that a sentence goes on with.
 pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 160);
-    if let Some(after) = IS.into_iter().find_map(|w| rest.strip_prefix(w)) {
+    if let Some(found) = typed(text, to).or_else(|| used_as(text, from)).or_else(|| in_link(text, to)) {
+        return Some(found);
+    }
+    if let Some(after) = IS.into_iter().chain(IS_TOO).find_map(|w| rest.strip_prefix(w)) {
         return word_at(text, to + rest.len() - after.len(), false);
     }
     if let Some(found) = quoted(text, from, to) {
@@ -53,6 +60,10 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
         let start = to + rest.len() - value.len();
         return (end > 0).then_some((start, start + end));
     }
+    // Alone in its line, and the password in the next.
+    if rest.starts_with('\n') && tail(text, from, 16).rsplit('\n').next().is_some_and(|lead| lead.trim().is_empty()) {
+        return word_at(text, to + 1, true);
+    }
     let after = rest.strip_prefix([' ', '\t'])?;
     // `password S3cr3tPass`
     let word = word_at(text, to + 1, true);
@@ -67,6 +78,48 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
         return None;
     }
     word_at(text, to + 1 + at + word.len(), false)
+}
+
+/// What a program types into the field: `page.locator("input[name=password]").fill("…")`.
+fn typed(text: &str, to: usize) -> Option<(usize, usize)> {
+    const TYPES: [&str; 7] =
+        [".fill(", ".type(", ".send_keys(", ".sendKeys(", ".setValue(", ".press_sequentially(", ".val("];
+    let rest = head(text, to, 160).split('\n').next()?;
+    let (at, call) = TYPES.iter().filter_map(|t| rest.find(t).map(|at| (at, t))).min()?;
+    let closes = rest.get(..at)?.ends_with(')') && at <= 24;
+    let inner = rest.get(at + call.len()..)?;
+    let quote = inner.chars().next().filter(|c| closes && matches!(c, '"' | '\'' | '`'))?;
+    let value = inner.get(1..)?;
+    let value = value.get(..value.find(quote)?)?;
+    let start = to + at + call.len() + 1;
+    (!value.is_empty() && !is_nothing(value) && !value.starts_with('$')).then_some((start, start + value.len()))
+}
+
+/// `use … as the password`: the word stands at `from`.
+fn used_as(text: &str, from: usize) -> Option<(usize, usize)> {
+    let lead = tail(text, from, 96);
+    let before = ["as the ", "as my ", "as your ", "as a ", "as ", "as the new ", "as the admin "]
+        .iter()
+        .filter_map(|w| lead.strip_suffix(w))
+        .min_by_key(|l| l.len())?;
+    let before = before.trim_end_matches([' ', '"', '\'', '`']);
+    let word = before.rsplit([' ', '"', '\'', '`', '\n']).next()?;
+    let start = from - lead.len() + before.len() - word.len();
+    let said = ["use", "set", "with", "enter", "using"]
+        .iter()
+        .any(|w| before.get(..before.len() - word.len()).is_some_and(|b| b.to_ascii_lowercase().contains(w)));
+    (said && looks_random(word) && !is_code(text, start, start + word.len())).then_some((start, start + word.len()))
+}
+
+/// `/reset-password/…`: what a link that is sent has behind it.
+fn in_link(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 400).strip_prefix('/')?;
+    let rest = rest.strip_prefix("reset/").or_else(|| rest.strip_prefix("new/")).unwrap_or(rest);
+    let start = to + head(text, to, 400).len() - rest.len();
+    let len = rest.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '_' | '.')).unwrap_or(rest.len());
+    let word = rest.get(..len)?;
+    let start = start.max(to);
+    (len >= 20 && looks_random(word)).then_some((start, start + len))
 }
 
 /// The word at `from`: `strict` where no *is* stands before it.
@@ -92,19 +145,22 @@ fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
         && sure
         && !is_nothing(word)
         && !is_code(text, start, end)
-        && !word.starts_with("[REDACTED");
+        && !word.starts_with(['[', '-', '<', '{']);
     tells.then_some((start, end))
 }
 
 /// `PASSWORD 'hunter2'`, `PASSWORD('hunter2')`, `password "hunter2"`.
 fn quoted(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 160);
-    let after = rest.trim_start_matches([' ', '(', '=']);
+    let after = rest.trim_start_matches([' ', '(', '=', 'N']);
     let quote = after.chars().next().filter(|c| matches!(c, '\'' | '"') && after.len() < rest.len())?;
     let inner = after.get(1..)?;
     let value = inner.get(..inner.find(quote)?)?;
     let start = to + rest.len() - inner.len();
-    let sql = text.get(from..to)?.bytes().all(|b| b.is_ascii_uppercase())
+    let setter =
+        rest.starts_with('(') && ["set", "with"].iter().any(|w| tail(text, from, 4).to_ascii_lowercase().ends_with(w));
+    let sql = setter
+        || text.get(from..to)?.bytes().all(|b| b.is_ascii_uppercase())
         || ["with ", "encrypted ", "set ", "by "]
             .iter()
             .any(|w| tail(text, from, 10).to_ascii_lowercase().ends_with(w));
@@ -127,7 +183,9 @@ pub(super) fn secret_is(text: &str, to: usize) -> Option<(usize, usize)> {
     let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | ';' | ')')).next()?;
     let word = word.trim_end_matches(['.', '!', '?', '*', ':']);
     let count = |f: fn(&u8) -> bool| word.as_bytes().iter().filter(|b| f(b)).count();
-    let mixed = count(u8::is_ascii_digit) > 1 && count(u8::is_ascii_alphabetic) > 3;
+    let digits = count(u8::is_ascii_digit);
+    let mixed = count(u8::is_ascii_alphabetic) > 3
+        && (digits > 1 || digits == 1 && !strict && word.len() >= 16 && count(u8::is_ascii_uppercase) >= 4);
     let long = if strict { 20 } else { 12 };
     let hex = word.bytes().all(|b| b.is_ascii_hexdigit()) && strict;
     let tells = word.len() >= long

@@ -5,7 +5,7 @@
 
 use super::said::{digits_after, identified, mnemonic_after, password_is, secret_is, setting, value_behind};
 use super::value::{is_nothing, is_status};
-use super::{Hits, before, head, is_word, tail};
+use super::{Hits, before, head, is_word, tail, told};
 use crate::redact::policy::Detector;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
@@ -220,6 +220,14 @@ const TOKENS: &[(&str, Set, usize)] = &[
     ("ico-", Set::Alnum, 32),
     ("APIKey-v1-", Set::Url, 20),
     ("sha256~", Set::Url, 43),
+    // Keys of wallets and of accounts that are derived from one
+    ("xprv", Set::Alnum, 100),
+    ("yprv", Set::Alnum, 100),
+    ("zprv", Set::Alnum, 100),
+    ("tprv", Set::Alnum, 100),
+    ("uprv", Set::Alnum, 100),
+    ("vprv", Set::Alnum, 100),
+    ("nsec1", Set::Alnum, 58),
 ];
 
 /// What else is looked for at a literal beginning.
@@ -234,6 +242,7 @@ enum Start {
     PasswordIs,
     SecretIs,
     Identified,
+    Insert,
     Setting,
     Requirepass,
     Phrase,
@@ -244,6 +253,12 @@ enum Start {
     AzureSas,
     Twilio,
     Telegram,
+    Sent,
+    Used,
+    Form,
+    InPlace,
+    Given,
+    Wifi,
     Terraform,
     Tcp,
     Signed,
@@ -267,10 +282,11 @@ const STARTS: &[(Start, &str)] = &[
     (
         Start::PasswordIs,
         "password Password PASSWORD passphrase Passphrase passcode Passcode Passwort Kennwort contraseña Contraseña senha \
-         Senha wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd",
+         Senha wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호",
     ),
     (Start::SecretIs, "token Token secret Secret key Key"),
     (Start::Identified, "identified IDENTIFIED Identified"),
+    (Start::Insert, "INSERT insert Insert"),
     (Start::Phrase, "mnemonic Mnemonic MNEMONIC"),
     (Start::Terraform, ".atlasv1."),
     (Start::Tcp, "@tcp( @unix("),
@@ -286,10 +302,23 @@ const STARTS: &[(Start, &str)] = &[
                      AC0 AC1 AC2 AC3 AC4 AC5 AC6 AC7 AC8 AC9 ACa ACb ACc ACd ACe ACf",
     ),
     (Start::Telegram, ":AA"),
+    (
+        Start::Sent,
+        "code Code CODE codes código Código codice Codice kod Kod otp OTP 2fa 2FA passcode Passcode Bestätigungscode \
+         Sicherheitscode Anmeldecode 验证码 驗證碼 確認コード 認証コード 인증번호",
+    ),
+    (Start::Used, "verify log sign authenticate"),
+    (Start::Form, "form-data;"),
+    (Start::Wifi, "WIFI:"),
 ];
 
 /// Beginnings with spaces in them.
 const SPACED: &[(Start, &str)] = &[
+    (Start::Given, "<<< "),
+    (Start::Setting, "setenv "),
+    (Start::Setting, "set -x "),
+    (Start::Setting, "set -gx "),
+    (Start::Setting, "set -Ux "),
     (Start::Setting, "configure set "),
     (Start::Setting, "config set "),
     (Start::Setting, "setx "),
@@ -315,11 +344,14 @@ struct Search {
 
 static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
     let words = STARTS.iter().chain(SPACED).flat_map(|&(start, words)| match start {
-        Start::Pem | Start::Setting | Start::Requirepass | Start::Phrase if words.contains(' ') => vec![(start, words)],
+        Start::Pem | Start::Setting | Start::Requirepass | Start::Phrase | Start::Given if words.contains(' ') => {
+            vec![(start, words)]
+        }
         _ => words.split_ascii_whitespace().map(|w| (start, w)).collect(),
     });
+    let programs = told::PROGRAMS.iter().map(|program| (Start::InPlace, *program));
     let tokens = TOKENS.iter().enumerate().map(|(i, (prefix, ..))| (Start::Token(i), *prefix));
-    let (starts, texts): (Vec<_>, Vec<_>) = words.chain(tokens).unzip();
+    let (starts, texts): (Vec<_>, Vec<_>) = words.chain(programs).chain(tokens).unzip();
     let automaton = AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostLongest)
         .kind(Some(AhoCorasickKind::DFA))
@@ -370,6 +402,7 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::PasswordIs => password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::SecretIs => secret_is(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Identified if alone => identified(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Insert if alone => told::inserted(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Requirepass if alone => value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Phrase => mnemonic_after(text, to).map(|(a, b)| (Detector::Credential, a, b)),
@@ -389,6 +422,14 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
                 let end = runs.end(from + 2, Set::Hex);
                 (end == from + 34).then_some((Detector::ApiKey, from, end))
             }
+            Start::Sent => told::code(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Used if alone => told::used(text, from).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Form => told::form(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::InPlace if alone || text[from..to].contains('_') => {
+                told::in_place(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
+            }
+            Start::Given => told::given(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Wifi if alone => told::wifi(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Telegram => telegram(&mut runs, from).map(|(a, b)| (Detector::ApiKey, a, b)),
             _ => None,
         };

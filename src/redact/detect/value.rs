@@ -148,6 +148,9 @@ pub(crate) fn is_nothing(value: &str) -> bool {
     {
         return true;
     }
+    if TAGS.contains(&value) || value.starts_with("%env(") {
+        return true;
+    }
     if value.len() <= 12 && value.ends_with("...") {
         return true;
     }
@@ -204,6 +207,18 @@ fn is_placeholder(value: &str) -> bool {
         || is_format(value)
         || is_yours(value)
 }
+
+/// What a page calls a field or a link: `Password`, `Enter password`, `Forgot your password?`
+pub(crate) fn is_label(value: &str) -> bool {
+    const NAMES: [&str; 8] = ["password", "passwort", "token", "secret", "passphrase", "passcode", "key", "contraseña"];
+    let words = || value.trim_end_matches(['?', ':', '.', '!', '*']).split(' ');
+    let letters = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_alphabetic() || c == '-' || c == '\'');
+    let named = || words().any(|w| NAMES.contains(&w.to_lowercase().as_str()));
+    value.len() <= 64 && value.starts_with(char::is_uppercase) && words().all(letters) && named()
+}
+
+/// Tags of YAML behind which something else stands than a value.
+const TAGS: [&str; 8] = ["!vault", "!Ref", "!Sub", "!GetAtt", "!ImportValue", "!secret", "!env", "!reference"];
 
 /// `%s`, `%d`, `%-10.3lf`, `%(name)s`
 fn is_format(value: &str) -> bool {
@@ -269,6 +284,15 @@ pub(super) fn looks_random(value: &str) -> bool {
         8..16 => kinds >= 3 && digits > 0 || digits >= 2 && lower + upper >= 3 && !is_dated(value),
         _ => digits >= 2 && lower + upper >= 3 && !is_dated(value) || kinds >= 3 && upper >= 4 && !is_identifier(value),
     }
+}
+
+/// Whether a short text is no word: digits among letters, or capitals that do not begin it.
+pub(crate) fn is_disordered(text: &str) -> bool {
+    let letters = text.bytes().any(|b| b.is_ascii_alphabetic());
+    let capitals = text.bytes().skip(1).filter(u8::is_ascii_uppercase).count();
+    letters && text.bytes().any(|b| b.is_ascii_digit())
+        || capitals > 0 && text.bytes().any(|b| b.is_ascii_lowercase())
+        || text.len() >= 6 && text.contains(['-', '_'])
 }
 
 /// Names of files and versions, dates, numbers with their unit.

@@ -4,9 +4,12 @@
 //! Detectors look at the text as it stands and at this, and what they find here is brought back to the places in the
 //! text. Each byte is looked at a bounded number of times.
 
+use crate::redact::spelling::{is_taken_in, is_unseen, plain};
+use std::sync::LazyLock;
+
 /// The text, and for each of its bytes the place in the original that it comes from.
-pub(super) struct View {
-    pub(super) text: String,
+pub(in crate::redact) struct View {
+    pub(in crate::redact) text: String,
     at: Vec<u32>,
 }
 
@@ -21,7 +24,8 @@ impl View {
         while let Some(&b) = bytes.get(i) {
             let undone = match b {
                 b'%' => percent(bytes, i),
-                b'\\' => backslash(text, i),
+                0x1b | b'^' => colour(text, i),
+                b'\\' => colour(text, i).or_else(|| backslash(text, i)),
                 b'&' => entity(text, i),
                 b'[' | b'(' | b'{' | b' ' => spelled(text, i),
                 0x80.. => other(text, i),
@@ -69,7 +73,7 @@ impl View {
     }
 
     /// Where in the original, which has `len` bytes, the byte at `i` comes from.
-    pub(super) fn place(&self, i: usize, len: usize) -> usize {
+    pub(in crate::redact) fn place(&self, i: usize, len: usize) -> usize {
         self.at.get(i).map_or(len, |&at| at as usize)
     }
 }
@@ -106,6 +110,32 @@ fn percent(bytes: &[u8], at: usize) -> Option<(Meant, usize)> {
     }
     let c = std::str::from_utf8(buffer.get(..width)?).ok()?.chars().next()?;
     Some((Meant::Char(c), at + 3 * width))
+}
+
+/// What colours a terminal's text: `ESC[31m`, links, and both as programs write them out: `\x1b[0m`, `\u001b[0m`, `\033[0m`, `^[[0m`.
+fn colour(text: &str, at: usize) -> Option<(Meant, usize)> {
+    const LONGEST: usize = 32;
+    const LINK: usize = 512;
+    const ESCAPES: [&str; 10] =
+        ["\u{1b}", "\\u001b", "\\u001B", "\\x1b", "\\x1B", "\\033", "\\e", "\\u{1b}", "\\\\u001b", "^["];
+    let rest = text.get(at..)?;
+    let escape = ESCAPES.iter().find(|e| rest.starts_with(**e))?.len();
+    let body = super::head(text, at + escape, LINK).as_bytes();
+    let len = match body.first()? {
+        b'[' => {
+            let parameters = body.iter().skip(1).take(LONGEST).take_while(|b| matches!(b, 0x20..=0x3f)).count();
+            body.get(1 + parameters).filter(|b| matches!(b, 0x40..=0x7e)).map(|_| parameters + 2)?
+        }
+        // A link ends with a bell or with an escape and a backslash.
+        b']' => match body.iter().position(|b| matches!(b, 0x07 | 0x1b))? {
+            bell if body.get(bell) == Some(&0x07) => bell + 1,
+            end => end + 2,
+        },
+        b'(' if escape == 1 => 2,
+        _ => return None,
+    };
+    let end = at + escape + len;
+    text.is_char_boundary(end).then_some((Meant::Nothing, end.min(text.len())))
 }
 
 /// `\n`, `\"`, `\u0040`, with as many backslashes as there are levels of strings in strings.
@@ -198,16 +228,42 @@ fn mark(word: &str) -> Option<&'static str> {
 fn other(text: &str, at: usize) -> Option<(Meant, usize)> {
     let c = text.get(at..)?.chars().next()?;
     let plain = match c {
-        '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}' => {
-            return Some((Meant::Nothing, at + c.len_utf8()));
-        }
+        _ if is_unseen(c) => return Some((Meant::Nothing, at + c.len_utf8())),
         '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => ' ',
         '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' => '-',
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0)?,
         '\u{3002}' | '\u{ff61}' | '\u{2024}' => '.',
+        '\u{1d400}'..='\u{1d6a3}' => plain(c),
+        _ if taken_in(c) && among_latin(text, at) => plain(c),
         _ => digit(c)?,
     };
     Some((Meant::Char(plain), at + c.len_utf8()))
+}
+
+/// Which letters between Latin ones with signs and Hebrew are taken for plain Latin ones: looked up for each, since whole texts
+/// are in such scripts.
+static TAKEN: LazyLock<Vec<bool>> =
+    LazyLock::new(|| (FIRST..LAST).map(|c| char::from_u32(c).is_some_and(is_taken_in)).collect());
+const FIRST: u32 = 0x250;
+const LAST: u32 = 0x590;
+
+fn taken_in(c: char) -> bool {
+    let place = u32::from(c).checked_sub(FIRST).and_then(|at| usize::try_from(at).ok());
+    place.and_then(|at| TAKEN.get(at)).copied().unwrap_or(false)
+}
+
+/// Whether a letter of another script that looks like a Latin one stands in a word with Latin ones.
+fn among_latin(text: &str, at: usize) -> bool {
+    const NEAR: usize = 48;
+    let seen = |c: &char| c.is_alphanumeric() || *c == '_' || is_unseen(*c);
+    let (mut latin, mut other) = (false, false);
+    let (before, after) = (super::tail(text, at, NEAR), super::head(text, at, NEAR));
+    for c in before.chars().rev().take_while(seen).chain(after.chars().take_while(seen)) {
+        latin |= c.is_ascii_alphabetic();
+        // A letter that no Latin one looks like: it is a word of that script with a unit or a mark beside it.
+        other |= !c.is_ascii() && c.is_alphabetic() && !is_taken_in(c);
+    }
+    latin && !other
 }
 
 /// The ASCII digit that a digit of another script is.

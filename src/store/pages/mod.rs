@@ -14,6 +14,8 @@
 //! This is the file format, version 3, that redb 4.4 writes; Cargo.toml pins redb to the version that it was written for.
 
 mod definition;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 pub(super) mod header;
 mod order;
 mod page;
@@ -22,9 +24,9 @@ mod tests;
 mod walk;
 
 pub(super) use header::Commit;
+pub(super) use walk::check;
 
-use redb::{Key, StorageBackend, TableDefinition, TableHandle, Value};
-use std::io;
+use redb::{Key, TableDefinition, TableHandle, Value};
 
 /// The size of redb's smallest page. Larger ones are twice as large, or four times, and so on.
 const PAGE: u64 = 4096;
@@ -69,18 +71,4 @@ pub(crate) struct Seen {
     pub tables: u64,
     pub pages: u64,
     pub rows: u64,
-}
-
-/// Goes through every tree of a commit, whose pages nobody may write to meanwhile, and tells everything that is wrong.
-/// These tables should be in it and no others.
-///
-/// # Errors
-/// What the storage says, where it cannot be read.
-pub(super) fn check(
-    bytes: &dyn StorageBackend,
-    commit: &Commit,
-    shapes: &[Shape],
-    found: &mut dyn FnMut(Flaw),
-) -> io::Result<Seen> {
-    walk::check(bytes, commit, shapes, found)
 }

@@ -89,8 +89,17 @@ pub(super) struct Widths {
 }
 
 impl<'a> Page<'a> {
-    /// Takes a page apart.
+    /// Takes a page apart that has this checksum.
     pub(super) fn parse(bytes: &'a [u8], widths: Widths, wanted: u128) -> Result<Page<'a>, &'static str> {
+        let (page, used) = Page::apart(bytes, widths)?;
+        if XxHash3_128::oneshot(used) != wanted {
+            return Err("it does not have the checksum that what points at it says");
+        }
+        Ok(page)
+    }
+
+    /// Takes a page apart, whatever its checksum, and gives what that is over.
+    pub(super) fn apart(bytes: &'a [u8], widths: Widths) -> Result<(Page<'a>, &'a [u8]), &'static str> {
         let count = little(bytes, 2, 2) as usize;
         let (page, end) = match bytes.first() {
             Some(&LEAF) => {
@@ -106,10 +115,7 @@ impl<'a> Page<'a> {
             _ => return Err("it is neither a leaf nor a branch"),
         };
         let used = bytes.get(..end).ok_or("what is in it does not lie within it")?;
-        if XxHash3_128::oneshot(used) != wanted {
-            return Err("it does not have the checksum that what points at it says");
-        }
-        Ok(page)
+        Ok((page, used))
     }
 }
 

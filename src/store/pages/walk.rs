@@ -50,7 +50,12 @@ struct Tree<'t> {
     widths: Widths,
 }
 
-pub(super) fn check(
+/// Goes through every tree of a commit, whose pages nobody may write to meanwhile, and tells everything that is wrong.
+/// These tables should be in it and no others.
+///
+/// # Errors
+/// What the storage says, where it cannot be read.
+pub(in crate::store) fn check(
     bytes: &dyn StorageBackend,
     commit: &Commit,
     shapes: &[Shape],

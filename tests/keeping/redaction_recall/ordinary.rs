@@ -51,7 +51,7 @@ pub const SEEN: &[&str] = &[
     r#"{"order_id":"{visa}"}"#,
     "testcase_id={visa}",
     "order {visa} was shipped",
-    r#"{"id":{mastercard}}"#,
+    r#"{"id":{n12}}"#,
     "https://h.example/orders/{visa}",
     r#"{"tracking_number":"{n12}"}"#,
     "tracking {n20}",

@@ -18,6 +18,8 @@ const NUMBERS: &[&str] = &[
     "nino",
     "mnemonic12",
     "mnemonic24",
+    "wif",
+    "xprv",
 ];
 
 /// SplitMix64.
@@ -103,6 +105,15 @@ impl Random {
                 (d[0], d[1]) = if name == "visa" { (4, d[1]) } else { (5, 1 + d[1] % 5) };
                 d.push(luhn(&d));
                 text(&d)
+            }
+            "wif" => {
+                let mut key: Vec<u8> = std::iter::once(0x80).chain((0..32).map(|_| self.below(256) as u8)).collect();
+                key.push(1);
+                base58_checked(key)
+            }
+            "xprv" => {
+                let head = [0x04, 0x88, 0xad, 0xe4];
+                base58_checked(head.into_iter().chain((0..74).map(|_| self.below(256) as u8)).collect())
             }
             "visa4" => {
                 let card = self.number("visa");
@@ -234,3 +245,24 @@ const SEED_WORDS: &str = "abandon ability able about above absent absorb abstrac
  acquire across act action actor zebra zone zoo zero youth young yellow year wrong wrist write wrestle wreck worth world worry \
  work wool wood wonder woman wolf wisdom wire winter wing wine window toward tower town toy track trade traffic train transfer \
  trap trash travel tray treat tree trend trial tribe trick trigger trim trip trophy trouble truck true truly trumpet trust";
+
+/// Base58 with the first bytes of a twofold SHA-256 behind, as wallets write their keys.
+fn base58_checked(mut bytes: Vec<u8>) -> String {
+    use sha2::{Digest, Sha256};
+    const LETTERS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let check = Sha256::digest(Sha256::digest(&bytes));
+    bytes.extend_from_slice(&check[..4]);
+    let mut digits: Vec<u32> = Vec::new();
+    for byte in bytes {
+        let mut carry = u32::from(byte);
+        for digit in &mut digits {
+            carry += *digit << 8;
+            (*digit, carry) = (carry % 58, carry / 58);
+        }
+        while carry > 0 {
+            digits.push(carry % 58);
+            carry /= 58;
+        }
+    }
+    digits.iter().rev().map(|d| char::from(LETTERS[*d as usize])).collect()
+}

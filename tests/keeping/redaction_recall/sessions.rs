@@ -56,6 +56,7 @@ const EXAMPLES: &[&str] = &[
     "\"ssn\":\"1\"",
     "\"password\\\":",
     "t-{n}",
+    "PETER_SECRET",
 ];
 
 pub fn strings() -> Vec<String> {

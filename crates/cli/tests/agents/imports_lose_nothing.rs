@@ -54,6 +54,18 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
         ("toolCalls", json!([{"role": "assistant", "toolCalls": [{"id": "c", "name": "f"}]}])),
         ("run_type", json!([{"role": "assistant", "runs": [{"run_type": "tool", "name": "f"}]}])),
         ("tool_input", json!([{"role": "assistant", "hook": {"tool_name": "f", "tool_input": {}}}])),
+        ("TOOL_CALLS", json!([{"role": "assistant", "TOOL_CALLS": [{"id": "c"}]}])),
+        ("Tool-Use", json!([{"role": "assistant", "parts": [{"type": "Tool-Use", "name": "f"}]}])),
+        ("action", json!([{"role": "assistant", "content": "I look.", "action": "ls", "thought": "x"}])),
+        ("mlflow.spanType", json!([{"role": "assistant", "span": {"mlflow.spanType": "TOOL", "name": "f"}}])),
+        (
+            "gen_ai.choice",
+            json!([{"role": "assistant", "events": [{"name": "gen_ai.choice", "message": "{\"tool_calls\":[]}"}]}]),
+        ),
+        (
+            "toolCalls",
+            json!([{"role": "assistant", "attributes": [{"key": "toolCalls", "value": {"stringValue": "[1]"}}]}]),
+        ),
     ];
     let place = Place::with_store();
     for (i, (what, shape)) in shapes.iter().enumerate() {
@@ -73,6 +85,9 @@ fn a_call_in_an_unknown_spelling_is_named_and_never_exits_0() {
         {"role": "assistant", "content": "x", "finish_reason": "tool_calls", "usage": {"tool_calls": 3}, "tool_use": null},
     ]);
     assert_eq!(read(CHAT, quiet.to_string()).not_taken, []);
+    let counts =
+        json!([{"role": "assistant", "content": "x", "usage": {"server_tool_use": {"web_search_requests": 0}}}]);
+    assert_eq!(read(Format::Anthropic, counts.to_string()).not_taken, []);
     // Neither is what stands inside a call's arguments or a tool's answer.
     let inside = json!([
         {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": {"tool_calls": [{"id": "x"}]}}}]},
@@ -119,6 +134,106 @@ fn spans_of_every_dialect_are_taken_or_named() {
     // A trace in which only the model's own spans tell of calls.
     let asked = span("chat m", &[("gen_ai.output.messages", "[{\"parts\":[{\"type\":\"tool_call\"}]}]")]);
     assert_eq!(read(Format::OtlpJson, file(&[asked])).not_taken.len(), 1);
+}
+
+/// A file of two traces, one with spans of its tools and one without: the calls of the second were left out in silence, as if
+/// the spans of the first were theirs. So was a call of which the others of its trace had spans.
+#[test]
+fn a_model_s_calls_without_spans_are_named_by_their_own_trace() {
+    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let span = |trace: &str, id: &str, attributes: Vec<Value>| {
+        json!({"traceId": trace, "spanId": id, "name": "x", "startTimeUnixNano": "1780000000000000001",
+            "endTimeUnixNano": "1780000000000000002", "attributes": attributes})
+    };
+    let file = |spans: &[Value]| json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string();
+    let asks = |ids: &[&str]| {
+        let parts: Vec<Value> = ids.iter().map(|id| json!({"type": "tool_call", "id": id, "name": "f"})).collect();
+        vec![text("gen_ai.output.messages", &json!([{"role": "assistant", "parts": parts}]).to_string())]
+    };
+    let tool = |id: &str| vec![text("gen_ai.tool.name", "f"), text("gen_ai.tool.call.id", id)];
+    let spans = [
+        span("a", "1", asks(&["c1"])),
+        span("a", "2", tool("c1")),
+        span("b", "3", asks(&["c2", "c3"])),
+        span("b", "4", vec![text("gen_ai.input.messages", "[{\"parts\":[{\"type\":\"tool_call\",\"id\":\"c2\"}]}]")]),
+    ];
+    let named = |spans: &[Value]| -> Vec<(String, Option<String>)> {
+        let imported = read(Format::OtlpJson, file(spans));
+        imported.not_taken.into_iter().map(|one| (one.place, one.call_id)).collect()
+    };
+    let place = |n: usize, id: &str| (format!("resourceSpans[0].scopeSpans[0].spans[{n}]"), Some(id.to_owned()));
+    assert_eq!(named(&spans), [place(2, "c2"), place(2, "c3")]);
+    assert_eq!(read(Format::OtlpJson, file(&spans)).calls.len(), 1);
+    // By ids, one call of a trace that has spans of others is missed as well.
+    assert_eq!(named(&[span("a", "1", asks(&["c1", "c9"])), span("a", "2", tool("c1"))]), [place(0, "c9")]);
+    // A span of a tool without an id is that of one of the calls.
+    let bare = span("a", "2", vec![text("gen_ai.tool.name", "f")]);
+    assert_eq!(named(&[span("a", "1", asks(&["c1"])), bare.clone()]), []);
+    assert_eq!(named(&[span("a", "1", asks(&["c1", "c2"])), bare]), [place(0, "c2")]);
+    // As attributes of their own, and as the choice that an event tells of.
+    let flat = vec![text("llm.output_messages.0.message.tool_calls.0.tool_call.id", "c5")];
+    assert_eq!(named(&[span("b", "1", flat)]), [place(0, "c5")]);
+    let mut chose = span("b", "1", vec![]);
+    chose["events"] =
+        json!([{"name": "gen_ai.choice", "attributes": [text("message", "{\"tool_calls\":[{\"id\":\"c6\"}]}")]}]);
+    assert_eq!(named(&[chose]), [place(0, "c6")]);
+    let mut told = span("b", "1", vec![]);
+    told["events"] = json!([{"name": "gen_ai.tool.message", "attributes": [text("content", "42"), text("id", "c7")]}]);
+    assert_eq!(read(Format::OtlpJson, file(&[told])).not_taken[0].kind, Untaken::Answer);
+    let mlflow = span("a", "1", vec![text("mlflow.spanType", "\"TOOL\""), text("mlflow.spanInputs", "{\"n\":1}")]);
+    assert_eq!(read(Format::OtlpJson, file(&[mlflow])).calls.len(), 1);
+}
+
+/// A span that was exported while it ran, or whose process died, was recorded as a success.
+#[test]
+fn a_span_that_never_ended_is_a_call_without_an_answer() {
+    let span = |end: Value, status: u64| {
+        let attributes = json!([{"key": "gen_ai.tool.name", "value": {"stringValue": "f"}}]);
+        let span = json!({"traceId": "a", "spanId": "1", "name": "x", "startTimeUnixNano": "1780000000000000001",
+            "endTimeUnixNano": end, "attributes": attributes, "status": {"code": status}});
+        json!({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).to_string()
+    };
+    for (end, status, wanted) in [
+        (Value::Null, 0, Outcome::Abandoned),
+        ("0".into(), 0, Outcome::Abandoned),
+        (0.into(), 0, Outcome::Abandoned),
+        ("1780000000000000009".into(), 0, Outcome::Ok),
+        (Value::Null, 1, Outcome::Ok),
+    ] {
+        let imported = read(Format::OtlpJson, span(end.clone(), status));
+        let shown = format!("{:?}", imported.calls[0]);
+        assert!(shown.contains(&format!("outcome: Some({wanted:?})")), "{end} {status}: {shown}");
+        assert_eq!(imported.tally().abandoned, usize::from(wanted == Outcome::Abandoned));
+    }
+    // In one file with the same span as it ended, it is that one.
+    let twice = |first: Value, second: Value| format!("{}\n{}", span(first, 0), span(second, 0));
+    let ended = || Value::from("1780000000000000009");
+    for text in [twice(Value::Null, ended()), twice(ended(), Value::Null)] {
+        let tally = read(Format::OtlpJson, text).tally();
+        assert_eq!((tally.calls, tally.abandoned), (1, 0));
+    }
+    // Exported once more when it had ended, it has its answer.
+    let log = AuditLog::in_memory().unwrap();
+    let put = |end: Value| import::record(&log, read(Format::OtlpJson, span(end, 0)), false, |_| ()).unwrap();
+    assert_eq!(put(Value::Null).receipts.len(), 1);
+    let ended = put("1780000000000000009".into());
+    assert_eq!((ended.receipts.len(), ended.repeated, ended.answers.len()), (0, 1, 1));
+}
+
+/// Beside the content of a tool's message stood what it had really said, under a name that nobody knew.
+#[test]
+fn what_stands_beside_an_answer_is_named() {
+    let mut answer = said("c", "see the output");
+    (answer["artifact"], answer["cost"], answer["status"]) = (json!({"rows": 3}), json!(0.5), json!("success"));
+    let imported = read(CHAT, json!([made("c", "t"), answer]).to_string());
+    let places: Vec<_> = imported.not_taken.iter().map(|one| (one.place.as_str(), one.kind)).collect();
+    assert_eq!(places, [("[1].artifact", Untaken::Answer)]);
+    let bare = json!([made("c", "t"), {"role": "tool", "tool_call_id": "c", "output": 42}]);
+    assert_eq!(read(CHAT, bare.to_string()).not_taken[0].place, "[1].output");
+    let blocks = json!([{"role": "assistant", "content": [{"type": "toolUse", "toolUse": {"toolUseId": "t", "name": "f"}}]},
+        {"role": "user", "content": [{"type": "toolResult", "toolUseId": "t", "status": "success"}]}]);
+    let kinds: Vec<_> = read(Format::Anthropic, blocks.to_string()).not_taken.iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [Untaken::Call, Untaken::Answer]);
 }
 
 /// SWE-agent writes an answer's id as `tool_call_ids`. It counted as none, the answers were joined by order, and the log
@@ -352,6 +467,87 @@ fn another_call_of_the_same_identity_is_named_and_the_rest_goes_on() {
         assert_eq!(recorded.not_taken[0].place, "line 2");
     }
     assert_eq!(put(&text, true).receipts.len(), 3);
+}
+
+/// The same call with another answer, a refund that had been refused and now was paid, was dropped as there already.
+#[test]
+fn an_answer_that_changed_is_named() {
+    let log = AuditLog::in_memory().unwrap();
+    let file = |answer: &str| session("s", &[made("c", "t"), said("c", answer), made("d", "t"), said("d", "x")]);
+    assert_eq!(put(&log, &file("refused")), (2, 0, 0));
+    for changed in ["paid it", "refusal", "Error: x"] {
+        let recorded = import::record(&log, read(CHAT, file(changed)), false, |_| ()).unwrap();
+        assert_eq!((recorded.receipts.len(), recorded.repeated, recorded.answers.len()), (0, 1, 0), "{changed}");
+        let named = &recorded.not_taken[0];
+        assert_eq!((named.place.as_str(), named.kind), ("messages[0].tool_calls[0]", Untaken::Answer));
+        assert!(named.why.contains("another answer"), "{named}");
+    }
+    // So is one that came late.
+    let late = |answer: &str| session("l", &[made("c", "t"), said("c", answer)]);
+    assert_eq!(put(&log, &session("l", &[made("c", "t")])), (1, 0, 0));
+    assert_eq!(put(&log, &late("one")), (0, 1, 1));
+    assert_eq!(put(&log, &late("one")), (0, 1, 0));
+    let recorded = import::record(&log, read(CHAT, late("two")), false, |_| ()).unwrap();
+    assert_eq!((recorded.repeated, recorded.not_taken.len()), (1, 1));
+    assert_eq!(calls(&log), 4);
+    let place = Place::with_store();
+    for (answer, code) in [("refused", 0), ("refused", 0), ("paid", 1)] {
+        place.write("t.json", file(answer));
+        let ran = place.run(&["import", "s", "--format", "openai-chat", "t.json"]).code(code);
+        assert!(code == 0 || ran.out.contains("NOT recorded: 1 answer"), "{} {}", ran.out, ran.err);
+    }
+}
+
+/// A log that was rotated, so that its beginning was gone, and two logs in one file: each call stood there twice, under another
+/// session. Where no id tells, it is said that none does.
+#[test]
+fn calls_with_ids_of_their_own_are_known_without_their_beginning() {
+    let id = |n: usize| format!("call_{n}kXw81LmZq07bTnRvYd2");
+    let pair = |n: usize| [made(&id(n), "t"), said(&id(n), &format!("answer {n}"))];
+    let file = |numbers: &[usize]| Value::from(numbers.iter().flat_map(|n| pair(*n)).collect::<Vec<_>>()).to_string();
+    let log = AuditLog::in_memory().unwrap();
+    assert_eq!(put(&log, &file(&[1, 2, 3])), (3, 0, 0));
+    assert_eq!(put(&log, &file(&[2, 3, 4])), (1, 2, 0), "without its head");
+    assert_eq!(put(&log, &file(&[7, 8])), (2, 0, 0));
+    assert_eq!(put(&log, &file(&[7, 8, 1, 2, 3, 9])), (1, 5, 0), "two in one");
+    // An id that is used again is another call where it is of another user or for something else, also without the first.
+    let again = |arguments: &[&str]| {
+        let call = |given: &&str| {
+            let function = json!({"name": "t", "arguments": {"q": given}});
+            [json!({"role": "assistant", "tool_calls": [{"id": id(5), "function": function}]}), said(&id(5), given)]
+        };
+        Value::from(arguments.iter().flat_map(call).collect::<Vec<_>>()).to_string()
+    };
+    assert_eq!(put(&log, &again(&["a", "b", "c"])), (3, 0, 0));
+    assert_eq!(put(&log, &again(&["b", "c"])), (0, 2, 0));
+    assert_eq!(put(&log, &again(&["c", "d"])), (1, 1, 0));
+    assert_eq!(put(&log, &again(&["a", "b", "c", "d"])), (0, 4, 0));
+    // An answer that came late, in a file without the beginning.
+    let open = Value::from([pair(10).as_slice(), &[made(&id(11), "t")]].concat()).to_string();
+    assert_eq!(put(&log, &open), (2, 0, 0));
+    assert_eq!(put(&log, &file(&[11])), (0, 1, 1));
+    let short = read(CHAT, json!([made("c", "t"), said("c", "x")]).to_string());
+    assert_eq!(import::record(&log, short, false, |_| ()).unwrap().by_beginning, 1);
+    let named = read(CHAT, session("s", &[made("c", "t"), said("c", "x")]));
+    assert_eq!(import::record(&log, named, false, |_| ()).unwrap().by_beginning, 0);
+}
+
+/// An answer that came to light later counted as one more call: in statistics, and in the overview of its conversation.
+#[test]
+fn a_late_answer_is_no_call_of_its_own() {
+    let log = AuditLog::in_memory().unwrap();
+    let total = || log.statistics(&attestlog::Statistics::new()).unwrap().iter().map(|of| of.total_calls).sum::<u64>();
+    assert_eq!(put(&log, &session("s", &[made("c", "t")])), (1, 0, 0));
+    assert_eq!(put(&log, &session("s", &[made("c", "t"), said("c", "done")])), (0, 1, 1));
+    assert_eq!(total(), 1);
+    let last = log.entry(log.size() - 1).unwrap();
+    assert!(last.call().unwrap().is_late_answer());
+    log.flush_index().unwrap();
+    assert_eq!(total(), 1);
+    assert!(log.verify(&attestlog::VerifyOptions::new().threads(1)).unwrap().ok());
+    // A call that follows another up is one.
+    log.record(ToolCall::new("s", "u", "t").follow_up_of(last.seq)).unwrap();
+    assert_eq!(total(), 2);
 }
 
 /// A purge takes entries, not what is known of them: an old session that is imported once more does not come back.

@@ -210,9 +210,12 @@ fn parallel_calls_batches_and_continuations() {
         .iter()
         .map(|l| format!("{} {} {}", text(l, "call_id"), text(l, "tool_name"), text(l, "outcome")))
         .collect();
-    assert_eq!(got, ["2 wait ok", "1 wait ok", "3 go ok", "4 echo ok", "5 fail tool_error", "6 ask ok"]);
-    assert_eq!(text(&ends[5], "session_metadata.mcp.rounds"), "2", "one logical call");
-    assert_eq!(lines(&place).len(), 12, "each begun and ended once");
+    let expected =
+        ["2 wait ok", "1 wait ok", "3 go ok", "4 echo ok", "5 fail tool_error", "7 input_responses ok", "6 ask ok"];
+    assert_eq!(got, expected);
+    assert_eq!(text(&ends[6], "session_metadata.mcp.rounds"), "2", "one logical call");
+    assert_eq!(text(&ends[5], "follow_up_of"), text(&ends[6], "begun_seq"));
+    assert_eq!(lines(&place).len(), 13, "each begun and ended once, and what was answered between");
 }
 
 /// Until this test the server's name was looked for in the answer to `initialize` only, which the newest revision does not
@@ -315,6 +318,15 @@ fn fail_open_says_so_and_records_it() {
     assert!(ran.err.contains("none"), "{}", ran.err);
 }
 
+/// The most memory that a process had, in MB.
+#[cfg(target_os = "linux")]
+fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+/// They took five times their size in memory, in either direction: what is kept of them was made from whole copies.
 #[test]
 fn fifty_megabytes_go_through_and_leave_a_summary() {
     let place = Place::with_store();
@@ -324,6 +336,8 @@ fn fifty_megabytes_go_through_and_leave_a_summary() {
     assert!(host.hear().len() > 50 << 20);
     host.say(request(2, "large", "{}"));
     assert!(host.hear().len() > 50 << 20);
+    #[cfg(target_os = "linux")]
+    assert!(peak(host.child.id()) < 220, "{} MB", peak(host.child.id()));
     host.end();
     assert!(std::fs::read_to_string(place.path("seen")).unwrap().starts_with(&sent));
     let ends = ends(&place);

@@ -75,7 +75,8 @@ fn an_answer_after_a_cancellation_is_recorded_as_what_it_is() {
         let accesses = report.get("accesses").unwrap().as_array().unwrap();
         assert!(accesses.iter().any(|a| text(a, "success") == "true"), "{report:?}");
         let stats = place.run(&["stats", "s", "--tool", "refund", "--json"]).json();
-        assert_eq!(text(&stats, "success_rate"), "0.5");
+        // The answer is no call of its own, and the call was given up.
+        assert_eq!((text(&stats, "total_calls"), text(&stats, "success_rate")), ("1".to_owned(), "0".to_owned()));
         place.run(&["verify", "s"]).ok();
     }
 }
@@ -243,4 +244,108 @@ fn a_server_that_stays_when_the_host_has_gone_is_ended() {
     assert!(command.status().unwrap().success());
     let server = std::fs::read_to_string(place.path("server")).unwrap().trim().to_owned();
     until("the server is gone", || !alive(&server));
+}
+
+/// A server that could not be started left `No such file or directory (os error 2)`: not which program, not where it was looked for.
+#[test]
+fn a_server_that_cannot_be_started_is_told_by_name_and_reason() {
+    let place = Place::with_store();
+    place.write("plain", "#!/bin/sh\n");
+    place.write("no-interpreter", "#!/no/such/interpreter\n");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path("no-interpreter"), executable).unwrap();
+    std::fs::create_dir(place.path("folder")).unwrap();
+    for (program, why) in [
+        ("no-such-server", "in no folder of PATH (/usr/bin:/bin)"),
+        ("/no/such/program", "does not exist"),
+        ("./no-such-server", "looked for from"),
+        ("./plain", "is not executable"),
+        ("./folder", "is a folder"),
+        ("./no-interpreter", "the interpreter that its first line names"),
+    ] {
+        let mut command = place.command(&["mcp", "s", "--", program]);
+        let ran = command.env("PATH", "/usr/bin:/bin").output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("cannot be started") && said.contains(program) && said.contains(why),
+            "{program}: {said}"
+        );
+    }
+    assert_eq!(place.count(&["--kind", "tool_call"]), 0);
+}
+
+/// A host closed both pipes and lived on; a server that ignored the end of its input stayed with it, though nobody could hear it.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_that_nobody_can_hear_is_ended() {
+    let place = Place::with_store();
+    let server = "trap '' TERM HUP; echo $$ > server.new; mv server.new server; while :; do read -r l || sleep 1; done";
+    let mut host = Host::sh(&place, &["--grace", "0.1"], server);
+    until("the server is up", || place.path("server").exists());
+    let server = std::fs::read_to_string(place.path("server")).unwrap().trim().to_owned();
+    host.close();
+    host.deafen();
+    until("the server is gone", || !alive(&server));
+    host.child.wait().unwrap();
+}
+
+/// The store was removed, or another was put in its place, while the proxy ran: calls went on, and their records into a file
+/// that nobody could find any more [R43].
+#[test]
+fn a_store_that_is_gone_is_noticed() {
+    for moved in [false, true] {
+        for open in [false, true] {
+            let place = Place::with_store();
+            let flags = if open { &["--fail-open"][..] } else { &[] };
+            let mut host =
+                Host::sh(&place, flags, "while read -r l; do echo \"$l\" >> seen; echo '{\"method\":\"got\"}'; done");
+            host.say(call("1", "t", "{}"));
+            assert!(host.hear().contains("got"));
+            std::fs::rename(place.path("s"), place.path("away")).unwrap();
+            if moved {
+                std::fs::copy(place.path("away"), place.path("s")).unwrap();
+            }
+            host.say(call("2", "t", "{}"));
+            let said = host.hear();
+            if open {
+                assert!(said.contains("got"), "{said}");
+            } else {
+                let why = if moved { "another file lies there now" } else { "nothing lies there now" };
+                assert!(said.contains("was not made") && said.contains(why), "{said}");
+            }
+            std::fs::rename(place.path("away"), place.path("s")).unwrap();
+            // Put back, it goes on.
+            host.say(call("3", "t", "{}"));
+            assert!(host.hear().contains("got"));
+            host.end();
+            let ids: Vec<String> = ends(&place).iter().map(|l| text(l, "call_id")).collect();
+            assert_eq!(ids, ["1", "3"]);
+            let seen = std::fs::read_to_string(place.path("seen")).unwrap();
+            assert_eq!(seen.lines().count(), if open { 3 } else { 2 });
+            let last = ends(&place).pop().unwrap();
+            assert_eq!(text(&last, "session_metadata.mcp.unrecorded_calls"), if open { "1" } else { "" });
+            place.run(&["verify", "s"]).ok();
+        }
+    }
+}
+
+/// `--user ""`, as it comes of a variable that is not set, was taken, and each call then refused for it; elsewhere it was
+/// recorded as nobody's.
+#[test]
+fn nobody_is_named_by_nothing() {
+    let place = Place::with_store();
+    for args in [
+        &["mcp", "s", "--user", "", "--", "true"][..],
+        &["mcp", "s", "--agent", " ", "--", "true"],
+        &["query", "s", "--user", ""],
+        &["report", "access", "s", "--patient", ""],
+        &["hold", "place", "s", "--actor", "", "--reason", "r", "--case", "c", "--user", "u"],
+        &["break-glass", "open", "s", "--user", "", "--patient", "P", "--reason", "r", "--ttl", "1h"],
+        &["purge", "s", "--actor", ""],
+        &["erase", "s", "--subject", "", "--actor", "w", "--reason", "r"],
+    ] {
+        let ran = place.run(args).code(2);
+        assert!(ran.err.contains("must not be empty"), "{args:?}: {}", ran.err);
+    }
 }

@@ -321,3 +321,49 @@ fn a_store_that_is_not_shared_is_locked() {
     assert_eq!(refused.kind(), ErrorKind::Locked);
     log.close().unwrap();
 }
+
+/// What an importer is told by the process that owns the store, over the socket, it must be told as by the store itself: of a
+/// call that is another, of an answer that changed. Nothing had tried it.
+#[test]
+fn an_importer_through_an_owner_gets_the_same_answers_as_alone() {
+    let message = |id: &str, answer: &str| {
+        format!(
+            r#"{{"role":"assistant","tool_calls":[{{"id":"{id}","function":{{"name":"t","arguments":"{{}}"}}}}]}},
+            {{"role":"tool","tool_call_id":"{id}","content":"{answer}"}}"#
+        )
+    };
+    let open = r#"{"role":"assistant","tool_calls":[{"id":"open","function":{"name":"t","arguments":"{}"}}]}"#;
+    let file = |user: &str, messages: &[String]| {
+        format!(r#"{{"id":"s","user_id":"{user}","messages":[{}]}}"#, messages.join(","))
+    };
+    let nameless = |messages: &[String]| format!("[{}]", messages.join(","));
+    let unique = |n: u8| message(&format!("call_{n}kXw81LmZq07bTnRvYd2"), "x");
+    let steps = [
+        file("u", &[message("a", "one"), open.to_owned()]),
+        file("u", &[message("a", "one"), open.to_owned()]),
+        file("u", &[message("a", "one"), message("open", "late"), message("b", "two")]),
+        file("u", &[message("a", "other"), message("open", "later"), message("b", "two")]),
+        file("mallory", &[message("a", "one"), message("c", "three")]),
+        nameless(&[unique(1), unique(2)]),
+        nameless(&[unique(2), unique(3)]),
+    ];
+    let (alone, shared) = (Shared::new(), Shared::owned());
+    for (step, (text, code)) in steps.iter().zip([0, 0, 0, 1, 1, 0, 0]).enumerate() {
+        let import = |of: &Shared| {
+            of.place.write("t.json", text);
+            let mut args = vec!["import", "s", "--format", "openai-chat", "t.json", "--json"];
+            if step >= 5 {
+                args.extend(["--user", "u"]);
+            }
+            let ran = of.run(&args).code(code);
+            let json = json(&ran.out);
+            let figures = ["calls", "recorded", "already_there", "late_answers", "known_by_beginning", "unmatched"];
+            let figures = figures.map(|key| json.get(key).and_then(Json::as_u64));
+            let named = json.get("not_taken").and_then(Json::as_array).unwrap_or_default().iter();
+            let named: Vec<_> = named.map(|one| (one.get("kind").cloned(), one.get("place").cloned())).collect();
+            // Entries of the stores' own stand between.
+            (figures, named, ran.err.chars().filter(|c| !c.is_ascii_digit()).collect::<String>())
+        };
+        assert_eq!(import(&alone), import(&shared), "step {step}");
+    }
+}

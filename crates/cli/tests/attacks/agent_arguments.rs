@@ -50,6 +50,39 @@ fn a_password_under_another_name_is_recorded() {
     }
 }
 
+/// Somebody with a list of his own got these past every policy: colours between a name and its value, parts of a form, commands that
+/// take a password in their place, pairs by other names, tables, letters that only look like those of a name.
+#[test]
+fn a_password_in_another_dress_is_recorded() {
+    for preset in Preset::ALL {
+        for call in [
+            "\u{1b}[1mPASSWORD\u{1b}[0m=\u{1b}[32m$\u{1b}[0m",
+            "--b\nContent-Disposition: form-data; name=\"password\"\n\n$\n--b--",
+            "net use \\\\srv\\share $ /user:bob",
+            "htpasswd -b .htpasswd bob $",
+            "db.example.com:5432:shop:bob:$",
+            "_auth=$",
+            r#"{"field":"password","new_value":"$"}"#,
+            r#"{"param":"password","to":"$"}"#,
+            r#"{"path":"/password","op":"replace","value":"$"}"#,
+            r#"{"columns":["name","password"],"rows":[["bob","$"]]}"#,
+            r#"{"setting_name":"smtp_password","setting_value":"$"}"#,
+            r#"{"mothers_maiden_name":"$"}"#,
+            r#"{"question":"Name of your first pet?","answer":"$"}"#,
+            r#"{"pass%77ord":"$"}"#,
+            r#"{"p\u0430ssword":"$"}"#,
+            "pаsswоrd=$",
+            "INSERT INTO users (name, password) VALUES ('bob', '$')",
+        ] {
+            let shown = left(preset, &call.replace('$', SECRET));
+            assert!(!shown.contains(SECRET), "{}: {call} became {shown}", preset.name());
+        }
+    }
+    for card in [r#"{"count":4012888888881881}"#, r#"{"size":"4012888888881881"}"#, r#"{"id":4012888888881881}"#] {
+        assert!(!left(Preset::Default, card).contains("4012888888881881"), "{card}");
+    }
+}
+
 /// A private key as a list of lines was recorded line by line, and a wallet's words but the first.
 #[test]
 fn a_secret_in_pieces_is_recorded() {

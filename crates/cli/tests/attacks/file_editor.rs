@@ -3,6 +3,7 @@
 mod small_tables;
 #[path = "../../../../tests/tampering/trees.rs"]
 mod trees;
+mod unbound;
 
 use super::store_common::*;
 use attestlog::{AuditLog, FindingKind, Query, Result, ToolCall, VerifyOptions};

@@ -1,6 +1,8 @@
 //! An MCP server or host that says what the proxy does not expect.
 #![cfg(unix)]
 
+mod replies;
+
 #[path = "../mcp_common/mod.rs"]
 mod mcp_common;
 
@@ -127,7 +129,7 @@ fn no_odd_reply_of_a_read_only_tool_goes_before_its_call_is_recorded() {
 fn what_a_call_goes_on_with_is_recorded_and_for_nobody_else() {
     let asks = r#"{"id":1,"result":{"resultType":"input_required","requestState":"S"}}"#;
     let done = r#"{"id":2,"result":{"content":[]},"error":null}"#;
-    for (who, answered) in [("u", 1), ("mallory", 0)] {
+    for who in ["u", "mallory"] {
         let place = Place::with_store();
         place.write("asks", format!("{asks}\n"));
         place.write("done", format!("{done}\n"));
@@ -145,10 +147,13 @@ fn what_a_call_goes_on_with_is_recorded_and_for_nobody_else() {
         host.hear();
         host.end();
         let ends = ends(&place);
-        let done = ends.iter().find(|l| text(l, "outcome") == "ok").unwrap();
+        let done = ends.iter().find(|l| text(l, "tool_name") == "transfer" && text(l, "outcome") == "ok").unwrap();
         assert_eq!(text(done, "user_id"), who);
-        assert!(text(done, "session_metadata.mcp.input_responses").contains("1000000"), "{done:?}");
-        assert_eq!(ends.len(), 2 - answered, "another user's is a call of its own");
+        // Of the same call it is an entry of its own; another user's is another call.
+        let given = ends.iter().find(|l| text(l, "tool_name") == "input_responses");
+        let said = given.map_or_else(|| text(done, "session_metadata.mcp.input_responses"), |l| text(l, "arguments"));
+        assert!(said.contains("1000000"), "{said}");
+        assert_eq!((given.is_some(), ends.len()), (who == "u", 2));
     }
 }
 

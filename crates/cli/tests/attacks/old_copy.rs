@@ -144,7 +144,7 @@ fn lengthen(copy: &Path) {
 fn assert_refused(log: &AuditLog) {
     for refused in [log.record(call_by("bob")).map(|_| ()), log.checkpoint().map(|_| ()), log.rotate_epoch_key()] {
         let e = refused.unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+        assert_eq!(e.kind(), ErrorKind::OtherHistory, "{e}");
     }
     let found = log.verify(&VerifyOptions::new()).unwrap();
     assert!(found.findings.iter().any(|f| f.kind == FindingKind::Fork), "{:?}", found.findings);
@@ -199,8 +199,8 @@ fn the_mark_is_compared_after_a_purge_too() {
     }
     // As after a crash between the two writes: the key file knows of a checkpoint that the store lacks.
     let (size, root, killed) = (log.size(), log.root_at(log.size()).unwrap(), std::fs::read(&path).unwrap());
-    let mut keys = KeyFile::load(&key, None).unwrap();
     log.close().unwrap();
+    let mut keys = KeyFile::load(&key, None).unwrap();
     std::fs::write(&path, &killed).unwrap();
     keys.raise_mark(size, &|_| Ok(root)).unwrap();
     keys.save(&key, &mut |out| out.fill(1)).unwrap();
@@ -332,4 +332,76 @@ fn every_summary_says_what_was_recorded_without_the_key() {
     }
     let text = place.run(&[&report[..], &["text"]].concat()).out.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("PARTLY RECORDED WITHOUT THE KEY"), "{text}");
+}
+
+/// 'This is an older copy' ended with 1, 2 or 3, as the command pleased. What cannot use the store ends with 3, what is asked whether
+/// something is wrong with it with 1, and what reads reads.
+#[test]
+fn an_older_copy_has_one_exit_code() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    record(&place, "v", "alice", &[]).ok();
+    std::fs::copy(place.path("v"), place.path("copy")).unwrap();
+    record(&place, "v", "eve", &[]).ok();
+    let checkpoint = place.run(&["checkpoint", "v"]).ok();
+    place.write("kept", &checkpoint);
+    std::fs::rename(place.path("copy"), place.path("v")).unwrap();
+    let who = ["--actor", "ops", "--reason", "why"];
+    let refused: [&[&str]; 9] = [
+        &["checkpoint", "v"],
+        &["keys", "rotate", "v"],
+        &["prove", "v", "1"],
+        &["prove", "v", "--complete", "--user", "alice"],
+        &["evidence", "v", "folder"],
+        &["backup", "v", "saved"],
+        &["hold", "place", "v", "--case", "7", "--user", "alice", who[0], who[1], who[2], who[3]],
+        &["clock", "confirm", "v", who[0], who[1], who[2], who[3]],
+        &["break-glass", "open", "v", "--user", "u", "--patient", "p", "--reason", "r", "--ttl", "1h"],
+    ];
+    let mut wrong = Vec::new();
+    let recorded = record(&place, "v", "bob", &[]);
+    let ran = refused.iter().map(|args| (args.join(" "), place.run(args)));
+    for (name, ran) in ran.chain([("record".to_owned(), recorded)]) {
+        if ran.code != 3 || !ran.err.contains("older copy") {
+            wrong.push((name, ran));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for args in [&["verify", "v"][..], &["health", "v"], &["prove", "v", "--consistent-with", "kept"]] {
+        let ran = place.run(args).code(1);
+        let said = ran.out + &ran.err;
+        assert!(said.contains("older copy") || said.contains("it was cut"), "{said}");
+    }
+    for args in [&["query", "v"][..], &["stats", "v"], &["purge", "v", "--dry-run"]] {
+        place.run(args).ok();
+    }
+}
+
+/// R51. Two processes had two copies of one store open, with one key file. Each knew the mark as it was when it opened, took its own
+/// history for the one that begins with it, signed, and put its own mark in the place of the other's: two histories of one size,
+/// both signed by the right keys, and a key file that knew of one of them.
+#[test]
+fn of_two_copies_with_one_key_file_only_one_is_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, key) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("one.key"));
+    quiet().create(&one).unwrap().close().unwrap();
+    std::fs::copy(&one, &two).unwrap();
+    let first = quiet().open(&one).unwrap();
+    let second = quiet().key_file(&key).open(&two).unwrap();
+    first.record(call_by("alice")).unwrap();
+    second.record(call_by("mallory")).unwrap();
+    first.checkpoint().unwrap();
+    let mark = KeyFile::load(&key, None).unwrap().mark().unwrap();
+    for refused in [second.checkpoint().map(|_| ()), second.rotate_epoch_key(), second.checkpoint().map(|_| ())] {
+        let e = refused.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::OtherHistory, "{e}");
+    }
+    assert_eq!(KeyFile::load(&key, None).unwrap().mark(), Some(mark));
+    drop(second);
+    first.record(call_by("bob")).unwrap();
+    first.checkpoint().unwrap();
+    assert!(first.verify(&VerifyOptions::new()).unwrap().ok());
+    // Opened again, it is told by the mark.
+    let second = quiet().key_file(&key).open(&two).unwrap();
+    assert_eq!(second.checkpoint().unwrap_err().kind(), ErrorKind::OtherHistory);
 }

@@ -327,3 +327,17 @@ fn a_long_frame_costs_its_length_and_little_more() {
     println!("one frame of 240 MB and six of 6 MB at once: {} MB of memory", grown / 1_000_000);
     assert!(grown < 6 * (16 << 20), "{grown}");
 }
+
+/// An owner that was stopped held whoever only wanted to read for a minute, asked again and again, and was then said to have ended.
+#[test]
+fn a_stopped_owner_is_named_and_not_asked_again() {
+    let owned = Owned::new();
+    let process = owned.owner.id().to_string();
+    let signal = |name: &str| assert!(Command::new("kill").args([name, &process]).status().unwrap().success());
+    signal("-STOP");
+    let ran = owned.run(&["query", "s", "--count", "--key", NOWHERE]);
+    signal("-CONT");
+    let ran = ran.code(3);
+    assert!(ran.err.contains(&format!("kill -CONT {process}")), "{}", ran.err);
+    assert_eq!(owned.size(), owned.size());
+}

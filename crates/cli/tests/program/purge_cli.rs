@@ -73,3 +73,24 @@ fn a_frozen_clock_is_said_and_confirmed() {
     place.run(&["hold", "release", "s", "32", "--actor", "counsel", "--reason", "settled"]).ok();
     assert!(place.run(&["purge", "s", "--actor", "ops"]).ok().contains("7 entries are gone"));
 }
+
+/// A dry run opened the store for writing: of one that was not closed it changed the bytes, as whoever recovers it does, although it
+/// only said what would go.
+#[test]
+fn a_dry_run_changes_no_byte() {
+    let place = Place::with_store();
+    let log = Options::new().background(false).open(place.path("s")).unwrap();
+    log.record(ToolCall::new("c", "u", "look")).unwrap();
+    // As a crash leaves it.
+    std::fs::copy(place.path("s"), place.path("crashed")).unwrap();
+    log.close().unwrap();
+    let files = || -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let mut paths: Vec<_> = std::fs::read_dir(place.dir.path()).unwrap().map(|file| file.unwrap().path()).collect();
+        paths.sort();
+        paths.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    };
+    let before = files();
+    let plan = place.run(&["purge", "crashed", "--key", "s.key", "--dry-run", "--json"]).json();
+    assert_eq!(plan.get("would_purge").and_then(Json::as_u64), Some(0));
+    assert!(files() == before, "a file was changed");
+}

@@ -7,9 +7,10 @@
 use super::asking::note;
 use super::{MOST_OPEN, Observer, Pending, State, id_text};
 use crate::capture::mcp::frame::{self, Read};
+use crate::capture::mcp::ids;
 use crate::capture::mcp::reply::{self, Reply, short};
 use crate::capture::mcp::shorten::{LARGE, shortened};
-use crate::entry::{CallLimits, CallResult, Outcome, ToolCall, failure, text_fails};
+use crate::entry::{CallLimits, CallResult, Outcome, ToolCall, failure};
 use crate::json::{Json, Path};
 
 /// No more tools' hints are remembered.
@@ -32,16 +33,20 @@ pub(super) struct Answered {
 impl Observer {
     /// The calls that a frame from the server ends, with their ends.
     pub(super) fn answered(&self, frame: &[u8]) -> Answered {
-        let (value, digits, repeats, clear) = match frame::read(frame) {
+        // Not in the head of the `match`: the lock would be held to its end.
+        let piece = self.state().from_server.next(frame);
+        let read = match piece {
+            Some(false) => return Answered::default(),
+            Some(true) => Read::Unreadable,
+            None => frame::read(frame),
+        };
+        let (value, digits, repeats, clear) = match read {
             Read::Json { value, digits, repeats, restated } => {
                 let clear = repeats.is_empty() && !restated && !frame::hides(frame);
                 (value, digits, repeats, clear)
             }
             Read::Blank => return Answered::default(),
-            Read::Odd | Read::Unreadable => {
-                self.state().odd += 1;
-                return Answered { doubtful: true, ..Answered::default() };
-            }
+            Read::Odd | Read::Unreadable => return self.unread(frame),
         };
         let batch = matches!(value, Json::Array(_));
         let messages = match value {
@@ -54,6 +59,29 @@ impl Observer {
             let restated = digits.iter().filter_map(|path| inside(path, &head)).collect();
             let repeats = repeats.iter().filter_map(|steps| repeated(steps, batch.then_some(i))).take(20).collect();
             self.answer(message, (frame.len(), restated, repeats), &mut answered);
+        }
+        answered
+    }
+
+    /// A frame in which nothing can be read. Where a host may find the answer to an open call in it, by its id, the call ends.
+    fn unread(&self, frame: &[u8]) -> Answered {
+        const WHY: &str =
+            "the reply cannot be read here: it is no JSON that all read alike, is nested too deeply, or is too long";
+        self.state().odd += 1;
+        let mut answered = Answered { doubtful: true, ..Answered::default() };
+        for (id, _) in ids::of(frame).into_iter().filter(|(_, is_request)| !is_request) {
+            let mut state = self.state();
+            let Some(at) = state.matching(&id) else { continue };
+            let mut pending = state.pending.remove(at);
+            drop(state);
+            pending.unsure = Some(Box::new(pending.call.clone()));
+            pending.notes.insert("odd_reply", "it cannot be read");
+            if pending.polls.contains(&id) {
+                pending.reply_to = Some(id);
+            }
+            let call = self.finished(&mut pending);
+            pending.call = call.typed_error("unreadable_reply", WHY).outcome(Outcome::ProtocolError);
+            answered.ended.push(pending);
         }
         answered
     }
@@ -132,8 +160,10 @@ impl Observer {
             pending.notes.insert("server", server);
         }
         drop(state);
+        let odd = pending.takes_oddity(message);
         let call = self.finished(&mut pending);
         pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
+        pending.doubts(odd);
         answered.ended.push(pending);
     }
 
@@ -153,8 +183,10 @@ impl Observer {
         if let Some(begun) = pending.begun.take() {
             pending.notes.insert("begun_seq", begun);
         }
+        let odd = pending.takes_oddity(message);
         let call = self.finished(&mut pending).follow_up_of(end);
         pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
+        pending.doubts(odd);
         answered.ended.push(pending);
     }
 
@@ -183,10 +215,13 @@ impl Observer {
     }
 
     fn resulted(&self, mut call: ToolCall, result: &Json, restated: Vec<String>) -> ToolCall {
-        let seen = reply::content_of(result);
-        let paths = &self.settings.patients;
-        let patients = paths.find(&call.tool_name, None, Some(&seen), &CallLimits::default()).unwrap_or_default();
-        call = patients.into_iter().fold(call, ToolCall::patient);
+        let said = reply::said_as_json(result);
+        for seen in [Some(result), said.as_ref()].into_iter().flatten() {
+            let paths = &self.settings.patients;
+            let patients = paths.find(&call.tool_name, None, Some(seen), &CallLimits::default()).unwrap_or_default();
+            call = patients.into_iter().fold(call, ToolCall::patient);
+        }
+        drop(said);
         call.restated.extend(restated);
         let (kept, marks) = shortened(result, "result").unwrap_or_else(|| (result.clone(), Vec::new()));
         if !marks.is_empty() {
@@ -203,7 +238,7 @@ impl Observer {
             return call.outcome(Outcome::ToolError);
         }
         // Servers that leave `isError` at false whatever happens say it in the text.
-        if let Some(text) = reply::only_text(result).filter(|text| text_fails(text)) {
+        if let Some(text) = reply::error_text(result) {
             call = note(call, "error_text", true).outcome(Outcome::ToolError);
             call.result = Some(CallResult::Error(crate::CallError { kind: None, message: text }));
             return call;
@@ -233,8 +268,29 @@ impl Observer {
         }
         let token = message.get("params").and_then(|params| params.get("progressToken"));
         let now = self.clock.monotonic();
-        let of = |p: &&mut Pending| token.is_some() && p.progress.as_ref() == token;
+        let of = |p: &&mut Pending| token.zip(p.progress.as_ref()).is_some_and(|(token, own)| same_id(own, token));
         state.pending.iter_mut().filter(of).for_each(|p| p.heard = now);
+    }
+}
+
+impl Pending {
+    /// Notes why hosts may differ about a reply, where they may; then it is not known whether the call has its answer.
+    fn takes_oddity(&mut self, reply: &Json) -> bool {
+        let why = reply::odd(reply);
+        let odd = why.is_some();
+        self.unsure = odd.then(|| Box::new(self.call.clone()));
+        match why {
+            Some(why) => self.notes.insert("odd_reply", why),
+            None => self.notes.remove("odd_reply"),
+        };
+        odd
+    }
+
+    /// A reply about which hosts may differ says of no call that it went well.
+    fn doubts(&mut self, odd: bool) {
+        if odd && self.call.outcome.is_none() {
+            self.call.outcome = Some(Outcome::ProtocolError);
+        }
     }
 }
 
@@ -277,7 +333,7 @@ fn inside(path: &Path, head: &str) -> Option<String> {
 }
 
 /// Whether hosts take one id for the other: some read `"1"` as `1`.
-fn same_id(a: &Json, b: &Json) -> bool {
+pub(super) fn same_id(a: &Json, b: &Json) -> bool {
     a == b
         || matches!((a, b), (Json::String(_), Json::Number(_)) | (Json::Number(_), Json::String(_)))
             && id_text(a) == id_text(b)

@@ -1,17 +1,30 @@
 //! The host's side: what it asks for, and what is recorded before that goes on.
+//!
+//! Invariant R45: what a call is continued with is on the disk before the server has it, as an entry that refers to the call.
 
+use super::answering::same_id;
 use super::{Asked, MOST_OPEN, Observer, Pending, Refused, State, id_text, refusal};
 use crate::capture::mcp::Verdict;
+use crate::capture::mcp::ids;
 use crate::capture::mcp::reply::{about, short};
 use crate::capture::mcp::shorten::{LARGE, shortened};
 use crate::capture::mcp::strict::{self, Clear, Doubt, places_alike};
 use crate::entry::{CallLimits, Outcome, ToolCall};
 use crate::json::{Json, Object};
+use crate::redact::normal;
 use crate::{Error, Result};
 
 /// What is read besides tools' results and is recorded like a call, under the method's name.
 const ACCESSES: &[&str] =
     &["resources/read", "resources/templates/list", "resources/subscribe", "prompts/get", "completion/complete"];
+
+/// The member of a request with which a call that needed input is continued.
+const ANSWERS: &str = "inputResponses";
+/// Under which name that is recorded, as a tool's would be.
+const INPUT: &str = "input_responses";
+
+/// The note of a call while which another request with its id had no answer: nobody can say which of the two an answer is for.
+const SHARED: &str = "shared_id";
 
 /// What of a frame concerns all its messages.
 struct Around<'a> {
@@ -25,9 +38,12 @@ impl Observer {
     /// What a frame from the host asks for, or what becomes of it without more.
     pub(super) fn ask(&self, frame: &[u8]) -> Result<Asked, Refused> {
         // Not in the head of the `match`: the lock would be held to its end.
-        let piece = self.state().piece(frame);
+        let piece = self.state().from_host.next(frame);
         match piece {
-            Some(true) => return Err(self.doubtful(&Doubt::new("is longer than 256 MiB"))),
+            Some(true) => {
+                let doubt = Doubt::new("is longer than 256 MiB: send less at once");
+                return Err(self.doubtful(doubt, frame));
+            }
             Some(false) if self.settings.fail_open => return Err(Verdict::Forward),
             Some(false) => return Err(Verdict::Answer(Vec::new())),
             None => {}
@@ -40,7 +56,7 @@ impl Observer {
                 }
                 return Err(Verdict::Forward);
             }
-            Err(doubt) => return Err(self.doubtful(&doubt)),
+            Err(doubt) => return Err(self.doubtful(doubt, frame)),
         };
         let mut asked = Asked { batch: clear.batch, ..Asked::default() };
         for (i, message) in clear.messages.iter().enumerate() {
@@ -52,8 +68,8 @@ impl Observer {
 
     /// Nobody knows what a server would make of it, so none gets it, unless the operator lets it through unread. Either is
     /// recorded.
-    fn doubtful(&self, doubt: &Doubt) -> Verdict {
-        let message = format!("the frame {}, and servers differ in what they make of that", doubt.what);
+    fn doubtful(&self, mut doubt: Doubt, frame: &[u8]) -> Verdict {
+        let message = format!("servers differ in what they make of a frame like this. It {}", doubt.what);
         let call = self.describe(&self.state(), "unreadable", &Object::new(), None);
         let (text, outcome) = match self.settings.fail_open {
             true => (format!("passed on unread (--fail-open): {message}"), Outcome::Abandoned),
@@ -64,6 +80,9 @@ impl Observer {
             let e = recorded.err().unwrap_or_else(|| Error::invalid(message.as_str()));
             self.lost(1, &e);
             return Verdict::Forward;
+        }
+        if doubt.ids.is_empty() {
+            doubt.ids.extend(ids::of(frame).into_iter().filter(|(_, is_request)| *is_request).map(|(id, _)| id));
         }
         let nobody = [Json::Null];
         let ids = if doubt.ids.is_empty() { &nobody } else { doubt.ids.as_slice() };
@@ -102,47 +121,77 @@ impl Observer {
             "tools/call" => {
                 let name = params.get("name").and_then(Json::as_str).filter(|n| !n.is_empty()).unwrap_or("(no name)");
                 let call = self.call(&state, name, (method, params), around);
-                self.asked_for(&mut state, call, id, params, asked);
+                self.asked_for(&mut state, call, id, (params, around), asked);
             }
             _ if ACCESSES.contains(&method) => {
                 let call = self.call(&state, method, (method, params), around);
-                self.asked_for(&mut state, call, id, params, asked);
+                self.asked_for(&mut state, call, id, (params, around), asked);
             }
             _ => asked.others.extend(id),
         }
     }
 
-    fn asked_for(&self, state: &mut State, call: ToolCall, id: Option<Json>, params: &Json, asked: &mut Asked) {
+    fn asked_for(
+        &self,
+        state: &mut State,
+        call: ToolCall,
+        id: Option<Json>,
+        (params, around): (&Json, &Around<'_>),
+        asked: &mut Asked,
+    ) {
         let Some(id) = id else {
-            asked.notified.push(note(call, "notification", true));
+            asked.whole.push(note(call, "notification", true).outcome(Outcome::Abandoned));
             return;
         };
         let call = call.call_id(id_text(&id));
-        let again = params.get("requestState").is_some() || params.get("inputResponses").is_some();
-        let answers = params.get("inputResponses").map(|a| shortened(a, "inputResponses").map_or(a.clone(), |s| s.0));
+        let again = params.get("requestState").is_some() || params.get(ANSWERS).is_some();
         // With other arguments, or for somebody else, it is another call, whatever it says: what is in the log as begun is what runs.
         let same = |p: &Pending| is_same(&p.call, &call);
         let at = |p: &Pending| same(p) && p.state.as_ref() == params.get("requestState");
         if let Some(at) = state.suspended.iter().position(at).filter(|_| again) {
             let mut pending = state.suspended.remove(at);
             pending.id = id;
-            if let Some(answers) = answers {
-                let mut all = match pending.notes.get("input_responses") {
-                    Some(Json::Array(before)) => before.clone(),
-                    _ => Vec::new(),
-                };
-                all.push(answers);
-                pending.notes.insert("input_responses", all);
+            if let Some(answers) = params.get(ANSWERS) {
+                asked.whole.push(self.given(&pending, answers, around));
             }
             asked.calls.push(pending);
             return;
         }
-        let call = match answers {
-            Some(answers) => note(call, "input_responses", vec![answers]),
+        let call = match params.get(ANSWERS) {
+            Some(answers) => {
+                let short = shortened(answers, ANSWERS).map(|(short, _)| short);
+                note(call, "input_responses", vec![short.unwrap_or_else(|| answers.clone())])
+            }
             None => call,
         };
         let progress = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
         asked.calls.push(Pending::new(id, call, progress, self.clock.monotonic()));
+    }
+
+    /// What a call is continued with, as an entry of its own that refers to the call: what was answered is on the disk before the
+    /// server has it, whatever becomes of the call.
+    fn given(&self, pending: &Pending, answers: &Json, around: &Around<'_>) -> ToolCall {
+        let mut call = note(pending.call.clone(), "tool", pending.call.tool_name.as_str());
+        for key in ["ambiguous_members", "shortened", "untrusted_hints", "request_bytes"] {
+            call = without(call, key);
+        }
+        let repeats = around.repeats(Some(ANSWERS));
+        let alike: Vec<Json> = places_alike(answers).into_iter().chain(repeats).map(Json::from).collect();
+        if !alike.is_empty() {
+            call = note(call, "ambiguous_members", alike);
+        }
+        let short = shortened(answers, "arguments");
+        if let Some((_, marks)) = &short {
+            call = note(call, "shortened", marks.clone());
+        }
+        call.tool_name = INPUT.to_owned();
+        call.arguments = Some(short.map_or_else(|| answers.clone(), |(short, _)| short));
+        call.restated = around.digits(Some(ANSWERS));
+        call = call.call_id(id_text(&pending.id)).timestamp(self.clock.now()).outcome(Outcome::Ok);
+        match pending.begun {
+            Some(begun) => call.follow_up_of(begun),
+            None => call,
+        }
     }
 
     /// A call, or an access that is recorded like one.
@@ -151,15 +200,16 @@ impl Observer {
         let meta = params.get("_meta").unwrap_or(&none);
         let mut notes = Object::new();
         let is_tool = method == "tools/call";
-        let mut arguments = match (is_tool, params) {
-            (true, _) => params.get("arguments").cloned(),
-            (false, Json::Object(members)) => {
+        // A tool's are not copied before it is known that they are small enough to be kept.
+        let members = match params {
+            Json::Object(members) if !is_tool => {
                 let mut members = members.clone();
                 members.remove("_meta");
-                Some(members.into())
+                Some(Json::from(members))
             }
-            (false, _) => None,
+            _ => None,
         };
+        let arguments = members.as_ref().or_else(|| params.get("arguments").filter(|_| is_tool));
         if !is_tool {
             notes.insert("method", method);
         }
@@ -169,28 +219,33 @@ impl Observer {
         if around.size > LARGE {
             notes.insert("request_bytes", around.size as u64);
         }
-        let patients = self.settings.patients.find(name, arguments.as_ref(), None, &CallLimits::default());
+        let patients = self.settings.patients.find(name, arguments, None, &CallLimits::default());
         let mut patients = patients.unwrap_or_default();
         patients.extend(params.get("uri").and_then(Json::as_str).filter(|_| !is_tool).and_then(patient_of));
-        let repeats = around.repeats(is_tool);
-        let alike: Vec<Json> = arguments.iter().flat_map(places_alike).chain(repeats).map(Json::from).collect();
+        let inside = is_tool.then_some("arguments");
+        let repeats = around.repeats(inside);
+        let alike: Vec<Json> = arguments.into_iter().flat_map(places_alike).chain(repeats).map(Json::from).collect();
         if !alike.is_empty() {
             notes.insert("ambiguous_members", alike);
         }
-        if let Some((short, marks)) = arguments.as_ref().and_then(|a| shortened(a, "arguments")) {
-            arguments = Some(short);
-            notes.insert("shortened", marks);
-        }
+        let arguments = arguments.map(|whole| match shortened(whole, "arguments") {
+            Some((short, marks)) => {
+                notes.insert("shortened", marks);
+                short
+            }
+            None => whole.clone(),
+        });
         let mut call = self.describe(state, name, &notes, Some(meta)).timestamp(self.clock.now());
         call.arguments = arguments;
-        call.restated = around.digits(is_tool);
+        call.restated = around.digits(inside);
         patients.into_iter().fold(call, ToolCall::patient)
     }
 
     /// A call with everything that is known besides what it was called with.
     pub(super) fn describe(&self, state: &State, tool: &str, notes: &Object, meta: Option<&Json>) -> ToolCall {
         let who = &self.settings.identity;
-        let said = |names: &[&str]| names.iter().find_map(|name| meta?.get(name)?.as_str()).filter(|t| !t.is_empty());
+        let said =
+            |names: &[&str]| names.iter().find_map(|name| meta?.get(name)?.as_str()).filter(|t| !normal(t).is_empty());
         let user = who.user.as_deref().or_else(|| said(&["attestlog/user", "user_id", "userId", "enduser.id"]));
         let conversation = who.conversation.as_deref().or_else(|| {
             said(&["attestlog/conversation", "conversation_id", "conversationId", "gen_ai.conversation.id"])
@@ -230,9 +285,11 @@ impl Observer {
         if let Err(e) = &begun
             && self.settings.fail_open
         {
-            self.lost((asked.calls.len() + asked.notified.len()) as u64, e);
+            self.lost((asked.calls.len() + asked.whole.len()) as u64, e);
         }
         if let Some((message, false)) = error {
+            // It was not continued, and can be yet.
+            self.state().suspended.extend(asked.calls.into_iter().filter(|p| p.rounds > 0));
             let message = format!("attestlog: the call was not made, because it could not be recorded: {message}");
             return refusal(&asked.ids, &message, asked.batch);
         }
@@ -244,9 +301,20 @@ impl Observer {
                 pending.begun = seqs.next();
                 pending.lost = lost;
             }
+            let mut shared = state.others.iter().any(|other| same_id(other, &pending.id));
+            for other in state.pending.iter_mut().filter(|other| same_id(&other.id, &pending.id)) {
+                other.notes.insert(SHARED, true);
+                shared = true;
+            }
+            if shared {
+                pending.notes.insert(SHARED, true);
+            }
             state.pending.push(pending);
         }
         for id in asked.others {
+            for call in state.pending.iter_mut().filter(|call| same_id(&call.id, &id)) {
+                call.notes.insert(SHARED, true);
+            }
             // What is never answered is forgotten some time; a late answer to it is then one that fits nothing.
             if state.others.len() >= MOST_OPEN {
                 state.others.pop_front();
@@ -269,30 +337,32 @@ impl Observer {
 }
 
 impl Around<'_> {
-    /// The same places as the entry names them.
-    fn place(&self, steps: &[String], is_tool: bool) -> Option<String> {
+    /// A place inside a member of `params`, or inside `params`, as the entry names it.
+    fn place(&self, steps: &[String], member: Option<&str>) -> Option<String> {
         let inside = match self.index {
             Some(i) => steps.strip_prefix(std::slice::from_ref(&i.to_string()))?,
             None => steps,
         };
         let inside = inside.strip_prefix(&["params".to_owned()])?;
-        let inside = if is_tool { inside.strip_prefix(&["arguments".to_owned()])? } else { inside };
+        let inside = match member {
+            Some(member) => inside.strip_prefix(&[member.to_owned()])?,
+            None => inside,
+        };
         Some(["arguments"].into_iter().chain(inside.iter().map(String::as_str)).collect::<Vec<_>>().join("."))
     }
 
-    fn repeats(&self, is_tool: bool) -> Vec<String> {
-        self.frame.repeats.iter().filter_map(|steps| self.place(steps, is_tool)).take(20).collect()
+    fn repeats(&self, member: Option<&str>) -> Vec<String> {
+        self.frame.repeats.iter().filter_map(|steps| self.place(steps, member)).take(20).collect()
     }
 
-    fn digits(&self, is_tool: bool) -> Vec<String> {
+    fn digits(&self, member: Option<&str>) -> Vec<String> {
         let head = self.index.map_or(String::new(), |i| format!("[{i}].")) + "params.";
         let digits = self.frame.digits.iter().filter_map(|path| {
             let path = path.to_string();
             let inside = path.strip_prefix(&head)?;
-            match is_tool {
-                true => inside.starts_with("arguments").then(|| inside.to_owned()),
-                false => Some(format!("arguments.{inside}")),
-            }
+            let Some(member) = member else { return Some(format!("arguments.{inside}")) };
+            let rest = inside.strip_prefix(member)?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("arguments{rest}"))
         });
         digits.collect()
     }
@@ -316,6 +386,13 @@ fn is_same(begun: &ToolCall, call: &ToolCall) -> bool {
 pub(super) fn note(mut call: ToolCall, key: &str, value: impl Into<Json>) -> ToolCall {
     if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
         mcp.insert(key, value);
+    }
+    call
+}
+
+fn without(mut call: ToolCall, key: &str) -> ToolCall {
+    if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
+        mcp.remove(key);
     }
     call
 }

@@ -57,6 +57,12 @@ impl Place {
     }
 }
 
+/// The rows of a table of texts.
+fn texts(table: &redb::Table<'_, &'static str, &'static str>) -> Vec<(String, String)> {
+    let rows = table.iter().unwrap().map(|row| row.unwrap());
+    rows.map(|(key, value)| (key.value().to_owned(), value.value().to_owned())).collect()
+}
+
 fn found(log: &AuditLog, kind: FindingKind) -> Vec<String> {
     let all = log.verify(&VerifyOptions::new().threads(1)).unwrap().findings;
     all.into_iter().filter(|finding| finding.kind == kind).map(|finding| finding.detail).collect()
@@ -99,12 +105,7 @@ fn swapping_whose_a_key_is_destroys_nobodys_values() {
     log.close().unwrap();
     place.edit(|txn| {
         let mut tags = txn.open_table(SUBJECT_TAGS).unwrap();
-        let rows: Vec<(String, String)> = tags
-            .iter()
-            .unwrap()
-            .map(|r| r.unwrap())
-            .map(|(k, v)| (k.value().to_owned(), v.value().to_owned()))
-            .collect();
+        let rows = texts(&tags);
         let [(one, first), (other, second)] = &rows[..] else { panic!("{rows:?}") };
         let mut subjects = txn.open_table(SUBJECTS).unwrap();
         for (id, from, to) in [(first, one, other), (second, other, one)] {
@@ -268,12 +269,7 @@ fn swapping_by_whom_a_key_is_found_seals_under_no_other_key() {
     log.close().unwrap();
     place.edit(|txn| {
         let mut tags = txn.open_table(SUBJECT_TAGS).unwrap();
-        let rows: Vec<(String, String)> = tags
-            .iter()
-            .unwrap()
-            .map(|r| r.unwrap())
-            .map(|(k, v)| (k.value().to_owned(), v.value().to_owned()))
-            .collect();
+        let rows = texts(&tags);
         tags.insert(rows[0].0.as_str(), rows[1].1.as_str()).unwrap();
         tags.insert(rows[1].0.as_str(), rows[0].1.as_str()).unwrap();
     });

@@ -1,0 +1,379 @@
+//! Secrets that their place tells: codes that are sent (`Your verification code is 482913`), parts of a form, words of a command that has
+//! no flag for a password (`htpasswd -b file user …`, `net use \\server …`), lines of `.pgpass`, wallet keys.
+
+use super::credential::value_at;
+use super::value::{is_nothing, looks_random};
+use super::{Hits, before, head, is_word, tail};
+use crate::redact::floor::{self, Kind};
+use crate::redact::policy::Detector;
+
+/// What is said around a code that lets somebody in, in small letters.
+const ENTRY: &[&str] = &[
+    "verif",
+    "vérif",
+    "login",
+    "log in",
+    "log-in",
+    "sign in",
+    "sign-in",
+    "signin",
+    "otp",
+    "one-time",
+    "one time",
+    "onetime",
+    "2fa",
+    "two-factor",
+    "two factor",
+    "2-step",
+    "two-step",
+    "mfa",
+    "authent",
+    "security code",
+    "passcode",
+    "bestätig",
+    "confirmation code",
+    "don't share",
+    "do not share",
+    "no lo compartas",
+    "ne partagez",
+    "expires in",
+    "valid for",
+    "apple id",
+    "验证",
+    "sicherheitscode",
+    "<#>",
+    "access code",
+    "código",
+    "codice",
+    "確認コード",
+    "認証コード",
+    "인증",
+];
+
+/// The digits of a code that is sent, before or behind the word that calls it one, which stands at `from..to`.
+pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    const NEAR: usize = 72;
+    let word = text.get(from..to)?;
+    let after_word = text.get(to..)?.chars().next();
+    let before_word = text.get(..from)?.chars().next_back();
+    let joined = |c: Option<char>| c.is_some_and(|c| (c.is_alphanumeric() || c == '_') && c < '\u{2e80}');
+    if joined(before_word) || joined(after_word) && after_word.is_none_or(|c| c != 's') {
+        return None;
+    }
+    let sure = !word.to_ascii_lowercase().starts_with("cod") && !word.to_ascii_lowercase().starts_with("kod");
+    let (lead, rest) = (tail(text, from, NEAR), head(text, to, NEAR));
+    let told = || {
+        let around = [lead, word, rest].concat().to_lowercase();
+        let bare = lead.trim_end().to_lowercase();
+        ENTRY.iter().any(|w| around.contains(w))
+            || bare.ends_with("your")
+                && lead.len() < 16
+                && rest.strip_prefix(" is ").is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let behind = digits_behind(rest).map(|(start, end)| (to + start, to + end));
+    let found = behind
+        .or_else(|| digits_before(lead).map(|(start, end)| (from - lead.len() + start, from - lead.len() + end)))?;
+    (sure || told()).then_some(found)
+}
+
+/// `is 482913`, `: 482 913`, ` lautet 482913`: few words, and then four to eight digits.
+fn digits_behind(rest: &str) -> Option<(usize, usize)> {
+    let at = rest.find(|c: char| c.is_ascii_digit())?;
+    let between = rest.get(..at)?;
+    let few = between.chars().count() <= 36 && !between.contains(['\n', '/', '<', '.', '(', '#', '"', '_', '=']);
+    let words = between.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)).count();
+    let asks = between.contains(':') || between.contains('：');
+    let says = between.is_empty()
+        || words == 0
+        || [" is", " lautet", " est", " es", " è", " é", "是", "为", "は", "was", " to "]
+            .iter()
+            .any(|w| between.contains(w));
+    let (start, end) = digits_at(rest, at)?;
+    (few && (words <= 4 && says || words <= 5 && asks)).then_some((start, end))
+}
+
+/// `482913 is your login code`, `G-482913 is your …`.
+fn digits_before(lead: &str) -> Option<(usize, usize)> {
+    const SAYS: [&str; 10] = [
+        " is your",
+        " is the",
+        " as your",
+        " as the",
+        " ist ihr",
+        " ist dein",
+        " est votre",
+        " es tu",
+        " es su",
+        " è il tuo",
+    ];
+    let lower = lead.to_lowercase();
+    let says = SAYS.iter().filter_map(|s| lower.rfind(s)).max().filter(|_| lower.len() == lead.len())?;
+    let start = lead.get(..says)?.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |i| i + 1);
+    let start = (start..=says).find(|i| lead.is_char_boundary(*i))?;
+    digits_at(lead, start).filter(|(_, end)| *end == says)
+}
+
+/// Four to eight digits that stand for themselves, in two halves too.
+fn digits_at(text: &str, at: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let run = |from: usize| bytes.get(from..).map_or(0, |b| b.iter().take_while(|b| b.is_ascii_digit()).count());
+    let first = run(at);
+    let half = first == 3 && matches!(bytes.get(at + 3), Some(b' ' | b'-')) && run(at + 4) == 3;
+    let end = if half { at + 7 } else { at + first };
+    let unit = text.get(end..)?.trim_start_matches(' ');
+    let counted = ["lines", "items", "rows", "digits", "characters", "minutes", "hours", "%", "times", "users"]
+        .iter()
+        .any(|w| unit.starts_with(w));
+    let alone = bytes.get(end).is_none_or(|b| !is_word(*b) && !matches!(b, b'_' | b'/' | b'-') || *b >= 0xe0)
+        && !matches!((bytes.get(end), bytes.get(end + 1)), (Some(b'.' | b',' | b':'), Some(b'0'..=b'9')));
+    ((4..=8).contains(&first) || half).then_some(()).filter(|()| alone && !counted).map(|()| (at, end))
+}
+
+/// `Use 482913 to verify …`: the word is at `from`.
+pub(super) fn used(text: &str, from: usize) -> Option<(usize, usize)> {
+    let lead = tail(text, from, 32);
+    let digits = lead.trim_end().strip_suffix("to")?.trim_end();
+    let start = digits.rfind(|c: char| !c.is_ascii_digit())? + 1;
+    let said = ["use ", "enter ", "type ", "code "]
+        .iter()
+        .any(|w| digits.get(..start).is_some_and(|d| d.to_ascii_lowercase().ends_with(w)));
+    let len = digits.len().checked_sub(start).filter(|len| (4..=8).contains(len))?;
+    let at = from - lead.len() + start;
+    said.then_some((at, at + len))
+}
+
+/// A part of a form in several parts: what stands below the empty line behind `form-data; name="password"`.
+pub(super) fn form(text: &str, to: usize) -> Option<(usize, usize)> {
+    let near = head(text, to, 512);
+    let (_, rest) = near.split_once("name=")?;
+    let line = near.find('\n')?;
+    let rest_at = near.len() - rest.len();
+    if rest_at > line {
+        return None;
+    }
+    let rest = rest.trim_start_matches(['"', '\'', '\\']);
+    let name = rest.split(['"', '\'', '\\', ';', '\r', '\n']).next()?;
+    floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let empty = near.find("\r\n\r\n").map(|at| at + 4).into_iter().chain(near.find("\n\n").map(|at| at + 2)).min()?;
+    let start = to + empty;
+    let body = head(text, start, 1 << 14);
+    let end = body.find("\r\n--").into_iter().chain(body.find("\n--")).min();
+    let end = end.unwrap_or_else(|| body.find('\n').unwrap_or(body.len()));
+    let value = body.get(..end)?;
+    (!value.trim().is_empty() && !is_nothing(value)).then_some((start, start + end))
+}
+
+/// The words of a command, from its program on, with the places of each.
+fn words(line: &str) -> Vec<(usize, &str)> {
+    const MOST: usize = 24;
+    let (mut out, mut at) = (Vec::new(), 0);
+    while out.len() < MOST {
+        let Some(skip) = line.get(at..).and_then(|rest| rest.find(|c: char| !matches!(c, ' ' | '\t'))) else { break };
+        at += skip;
+        let rest = line.get(at..).unwrap_or_default();
+        let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
+        let (from, len) = match quote {
+            Some(q) => (1, rest.get(1..).and_then(|r| r.find(q)).unwrap_or(rest.len() - 1)),
+            None => (0, rest.find([' ', '\t', ';', '|', '&', '>', '"', '\'', '`', ')', '\u{1}']).unwrap_or(rest.len())),
+        };
+        let Some(word) = rest.get(from..from + len).filter(|w| !w.is_empty()) else { break };
+        out.push((at + from, word));
+        at += from + len + from;
+        if line.get(at..).is_some_and(|r| r.starts_with([';', '|', '&', '>'])) {
+            break;
+        }
+    }
+    out
+}
+
+/// The password of a command that takes it in its place, behind the program at `to`.
+pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    let program = text.get(from..to)?.trim_end();
+    let line = head(text, to, 400).split('\n').next()?;
+    let words = words(line);
+    let flags = |n: usize| words.get(n).is_some_and(|(_, w)| w.starts_with('-'));
+    let plain = || words.iter().filter(|(_, w)| !w.starts_with('-'));
+    let found = match program {
+        // `net use Z: \\server\share password /user:u`
+        "net use" => {
+            let share = words.iter().position(|(_, w)| w.starts_with("\\\\"))?;
+            words.iter().skip(share + 1).find(|(_, w)| !w.starts_with('/'))
+        }
+        // `net user name password /add`; alone it shows the user.
+        "net user" => words.get(1),
+        "htpasswd" => {
+            let flagged = words.iter().any(|(_, w)| w.starts_with('-') && !w.starts_with("--") && w.contains('b'));
+            let stdout = words.iter().any(|(_, w)| w.starts_with('-') && w.contains('n'));
+            let mut rest = plain().filter(|(_, w)| w.len() > 2 || !w.bytes().all(|b| b.is_ascii_digit()));
+            if !flagged { None } else { rest.nth(if stdout { 1 } else { 2 }) }
+        }
+        "mosquitto_passwd" => plain().nth(2).filter(|_| flags(0)),
+        "mysqladmin" => {
+            let set = words.iter().position(|(_, w)| *w == "password")?;
+            words.get(set + 1)
+        }
+        "wpa_passphrase" | "add_user" | "change_password" => plain().nth(1),
+        "rclone obscure" | "redis-cli AUTH" | "ngrok authtoken" | "add-authtoken" | "bindpw" | "rootpw" => {
+            words.first()
+        }
+        "xfreerdp" => words.iter().find(|(_, w)| w.starts_with("/p:")),
+        "schtasks" => words.get(words.iter().position(|(_, w)| w.eq_ignore_ascii_case("/rp"))? + 1),
+        "iwconfig" => words.iter().find(|(_, w)| w.starts_with("s:")),
+        _ => None,
+    };
+    let (at, word) = found?;
+    let skip = match program {
+        "iwconfig" => 2,
+        "xfreerdp" => 3,
+        _ => 0,
+    };
+    let word = word.get(skip..)?;
+    let other = word.starts_with(['-', '$', '<', '[', '{', '%', '*', '('])
+        || word.starts_with('/')
+        || is_nothing(word)
+        || word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        || word.len() < 3
+        || word == "password";
+    (!other).then_some((to + at + skip, to + at + skip + word.len()))
+}
+
+/// Programs that take a password in its place.
+pub(super) const PROGRAMS: [&str; 17] = [
+    "net use ",
+    "net user ",
+    "htpasswd ",
+    "mosquitto_passwd ",
+    "mysqladmin ",
+    "wpa_passphrase ",
+    "add_user ",
+    "change_password ",
+    "rclone obscure ",
+    "redis-cli AUTH ",
+    "ngrok authtoken ",
+    "add-authtoken ",
+    "bindpw ",
+    "rootpw ",
+    "iwconfig ",
+    "xfreerdp ",
+    "schtasks ",
+];
+
+/// The same in a command line of which nothing else is known.
+pub(super) fn in_line(line: &str) -> Option<(usize, usize)> {
+    let (at, program) = PROGRAMS.iter().filter_map(|p| line.find(p).map(|at| (at, p))).min()?;
+    in_place(line, at, at + program.len())
+}
+
+/// What a program is given that asks for a password: `kinit bob <<< …`.
+pub(super) fn given(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    const READ: [&str; 8] =
+        ["kinit ", "su ", "sudo -S", "smbpasswd ", "passwd ", "--password-stdin", "cryptsetup ", "chpasswd"];
+    let line = tail(text, from, 120).rsplit(['\n', ';', '|']).next()?;
+    if !READ.iter().any(|program| line.contains(program)) {
+        return None;
+    }
+    let (start, end) = value_at(text, to, false, true)?;
+    let value = text.get(start..end)?;
+    (!value.starts_with('$') && !is_nothing(value)).then_some((start, end))
+}
+
+/// The first value of `INSERT INTO users (name, password) VALUES ('bob', '…')` that stands in a column of secrets.
+pub(super) fn inserted(text: &str, to: usize) -> Option<(usize, usize)> {
+    let near = head(text, to, 2048);
+    let open =
+        near.find('(').filter(|_| near.trim_start().get(..4).is_some_and(|into| into.eq_ignore_ascii_case("into")))?;
+    let (columns, rest) = near.get(open + 1..)?.split_once(')')?;
+    let values = rest.trim_start();
+    values.get(..6).filter(|w| w.eq_ignore_ascii_case("values"))?;
+    let named = |name: &str| {
+        floor::named(name.trim().trim_matches(['"', '`', '[', ']'])).is_some_and(|f| f.kind == Kind::Secret && f.sure)
+    };
+    let column = columns.split(',').position(named)?;
+    let values = values.get(6..)?.trim_start().strip_prefix('(')?;
+    let mut at = to + near.len() - values.len();
+    for n in 0..=column {
+        let rest = head(text, at, 1024);
+        let value = rest.trim_start();
+        at += rest.len() - value.len();
+        let quoted = value.starts_with('\'');
+        let len = if quoted { value.get(1..)?.find('\'')? + 2 } else { value.find([',', ')'])? };
+        if n == column {
+            let inner = text.get(at + 1..(at + len).checked_sub(1)?).filter(|inner| quoted && !is_nothing(inner))?;
+            return (!inner.is_empty()).then_some((at + 1, at + len - 1));
+        }
+        let next = text.get(at + len..)?;
+        at += len + next.find(',').filter(|i| *i < 4)? + 1;
+    }
+    None
+}
+
+/// The password of a wireless network in a code to be scanned: `WIFI:T:WPA;S:home;P:…;;`.
+pub(super) fn wifi(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 256);
+    let at = if rest.starts_with("P:") { 2 } else { rest.find(";P:")? + 3 };
+    let value = rest.get(at..)?;
+    let mut escaped = false;
+    let end = value.find(|c: char| {
+        let ends = c == ';' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    })?;
+    (end > 0).then_some((to + at, to + at + end))
+}
+
+/// `host:5432:database:user:password`, alone in its line; the colon behind the host is at `at`.
+pub(super) fn pgpass(text: &str, at: usize) -> Option<(usize, usize)> {
+    let host = tail(text, at, 200).rsplit('\n').next()?;
+    let line = head(text, at + 1, 300).split(['\n', '\r']).next()?;
+    let mut fields = line.splitn(4, ':');
+    let (port, database, user, password) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let number = (4..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
+    let name = |name: &str| {
+        name == "*"
+            || name.starts_with(|c: char| c.is_ascii_alphabetic())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    let host_name = host == "*"
+        || host == "localhost"
+        || host.starts_with('/')
+        || host.contains('.') && !host.contains(' ')
+        || name(host) && looks_random(password);
+    let tells = host_name
+        && (number || port == "*")
+        && name(database)
+        && name(user)
+        && password.len() >= 4
+        && !password.contains(' ');
+    let start = at + 1 + line.len() - password.len();
+    (tells && !is_nothing(password)).then_some((start, start + password.len()))
+}
+
+/// Keys of Bitcoin wallets: 51 or 52 characters of base58 that begin with 5, K, L or, for tests, 9 and c.
+///
+/// A stretch that is so long has a byte at each fifty-first place of the text, so only these are looked at.
+pub(super) fn wallet_keys(text: &str, hits: &mut Hits<'_>) {
+    const LEN: usize = 51;
+    let bytes = text.as_bytes();
+    for at in (LEN - 1..bytes.len()).step_by(LEN) {
+        if !bytes[at].is_ascii_alphanumeric() {
+            continue;
+        }
+        let back = bytes[..at].iter().rev().take(LEN + 2).take_while(|b| b.is_ascii_alphanumeric()).count();
+        let on = bytes[at..].iter().take(LEN + 2).take_while(|b| b.is_ascii_alphanumeric()).count();
+        let (start, end) = (at - back, at + on);
+        let base58 = |b: &u8| !matches!(b, b'0' | b'O' | b'I' | b'l');
+        let count = |f: fn(&u8) -> bool| bytes[start..end].iter().filter(|b| f(b)).count();
+        let kind = matches!((bytes[start], end - start), (b'5' | b'9', LEN) | (b'K' | b'L' | b'c', 52));
+        let joined = before(bytes, start).is_some_and(|b| matches!(b, b'+' | b'/' | b'_' | b'-'))
+            || bytes.get(end).is_some_and(|b| matches!(b, b'+' | b'/' | b'_' | b'='));
+        if kind
+            && !joined
+            && bytes[start..end].iter().all(base58)
+            && count(u8::is_ascii_uppercase) >= 8
+            && count(u8::is_ascii_lowercase) >= 8
+            && count(u8::is_ascii_digit) >= 2
+        {
+            hits.add(Detector::ApiKey, start, end);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! More secrets and ordinary values, one a line of `kinds.txt` and `work.txt`: what agents that write programs, answer for shops
+//! and surgeries, fill in forms and run clouds are called with.
+
+use super::secrets::Kind;
+
+/// What a line stands for: ends of lines and escapes are written as signs, a character that nobody sees by its number.
+fn meant(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('‹') {
+        let (number, after) = after.split_once('›').unwrap();
+        out.push_str(before);
+        out.push(char::from_u32(u32::from_str_radix(number, 16).unwrap()).unwrap());
+        rest = after;
+    }
+    (out + rest).replace('⏎', "\n").replace('␍', "\r").replace('␛', "\u{1b}")
+}
+
+fn kept(text: String) -> &'static str {
+    Box::leak(text.into_boxed_str())
+}
+
+/// The kinds of `kinds.txt`.
+pub fn kinds() -> Vec<Kind> {
+    let mut kinds: Vec<(&'static str, &'static str, Vec<&'static str>)> = Vec::new();
+    for line in include_str!("kinds.txt").lines().filter(|l| !l.starts_with('#')) {
+        match line.strip_prefix("= ") {
+            Some(head) => {
+                let (value, name) = head.split_once(": ").unwrap();
+                kinds.push((name, value, Vec::new()));
+            }
+            None => kinds.last_mut().unwrap().2.push(kept(meant(line))),
+        }
+    }
+    let kind =
+        |(name, value, places): (_, _, Vec<&'static str>)| Kind { name, value, places: places.leak(), unseen: &[] };
+    kinds.into_iter().map(kind).collect()
+}
+
+/// The values of `work.txt`.
+pub fn work() -> &'static [&'static str] {
+    include_str!("work.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
+}

@@ -1,0 +1,169 @@
+//! What the proxy makes of time and of accesses that are no tools: an observer with a clock that stands still.
+#![cfg(all(unix, feature = "owner"))]
+
+use attestlog::capture::mcp::{Observer, Settings, Verdict};
+use attestlog::json::Json;
+use attestlog::owner::{Joint, Sharing};
+use attestlog::{AuditLog, ManualClock, Options, Query};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+struct Watched {
+    observer: Observer,
+    clock: Arc<ManualClock>,
+    store: PathBuf,
+    _dir: TempDir,
+}
+
+impl Watched {
+    fn new(change: impl FnOnce(&mut Settings)) -> Watched {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("s");
+        AuditLog::create(&store).unwrap().close().unwrap();
+        let mut settings = Settings::default();
+        settings.identity.default_user = "u".to_owned();
+        settings.identity.default_conversation = "c".to_owned();
+        settings.identity.default_server = "server".to_owned();
+        change(&mut settings);
+        let clock = Arc::new(ManualClock::at("2026-03-01T09:00:00Z".parse().unwrap()));
+        let at = store.clone();
+        let reach = move || Joint::open(&at, Options::new(), Sharing::default());
+        let observer = Observer::new(settings, clock.clone(), reach, |said: &str| panic!("{said}")).unwrap();
+        Watched { observer, clock, store, _dir: dir }
+    }
+
+    #[track_caller]
+    fn host(&self, frame: &str) {
+        assert_eq!(self.observer.from_host(&[frame.as_bytes().to_vec()]), [Verdict::Forward], "{frame}");
+    }
+
+    #[track_caller]
+    fn server(&self, frame: &str) {
+        assert_eq!(self.observer.from_server(&[frame.as_bytes().to_vec()]), [Verdict::Forward], "{frame}");
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.observer.expire();
+    }
+
+    /// The lines of everything but the store's own entries, once all is over.
+    fn end(self) -> Vec<Json> {
+        self.observer.close("over");
+        let log = Options::new().open(&self.store).unwrap();
+        let all = log.query(&Query::new()).unwrap().map(|entry| entry.unwrap().line());
+        let lines: Vec<Json> = all.map(|line| Json::parse(line.as_bytes()).unwrap().value).collect();
+        log.close().unwrap();
+        lines.into_iter().filter(|line| text(line, "kind").starts_with("tool_call")).collect()
+    }
+}
+
+fn text(line: &Json, path: &str) -> String {
+    let at = path.split('.').try_fold(line, |at, key| at.get(key));
+    at.map_or(String::new(), |v| v.as_str().map_or_else(|| v.to_canonical().to_string(), str::to_owned))
+}
+
+fn outcomes(lines: &[Json]) -> Vec<String> {
+    lines.iter().map(|line| text(line, "outcome")).collect()
+}
+
+const OK: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
+
+fn call(token: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t","_meta":{{"progressToken":{token}}}}}}}"#
+    )
+}
+
+fn progress(token: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
+    )
+}
+
+fn timed(settings: &mut Settings) {
+    settings.timeout = Some(Duration::from_secs(10));
+}
+
+/// That progress puts the time-out off was written down and tried by nothing. A call that reports every nine seconds is no call
+/// that timed out after ten; one whose progress is another's is; and nothing goes on for ever.
+#[test]
+fn progress_puts_the_time_out_off_and_not_for_ever() {
+    let watched = Watched::new(timed);
+    watched.host(&call("7"));
+    for _ in 0..5 {
+        watched.pass(9);
+        watched.server(&progress("7"));
+    }
+    watched.pass(9);
+    watched.server(OK);
+    assert_eq!(outcomes(&watched.end()), ["ok"]);
+
+    // Servers that answer with the id as a text do so with the token.
+    let watched = Watched::new(timed);
+    watched.host(&call("7"));
+    watched.pass(9);
+    watched.server(&progress("\"7\""));
+    watched.pass(9);
+    watched.server(OK);
+    assert_eq!(outcomes(&watched.end()), ["ok"]);
+
+    for other in ["8", "null", "{}"] {
+        let watched = Watched::new(timed);
+        watched.host(&call("7"));
+        watched.pass(9);
+        watched.server(&progress(other));
+        watched.pass(2);
+        watched.server(OK);
+        assert_eq!(outcomes(&watched.end()), ["timeout", "ok"], "{other}");
+    }
+
+    let watched = Watched::new(timed);
+    watched.host(&call("\"p\""));
+    for _ in 0..25 {
+        watched.pass(5);
+        watched.server(&progress("\"p\""));
+    }
+    assert_eq!(outcomes(&watched.end()), ["timeout"], "ten times the time-out is the most");
+}
+
+/// Subscriptions, lists of templates and completions were recorded as the documentation has it, and nothing tried it.
+#[test]
+fn accesses_that_are_no_tools_are_recorded_whole() {
+    for (method, params, patient) in [
+        ("resources/subscribe", r#"{"uri":"patient://P-1/labs"}"#, "P-1"),
+        ("resources/templates/list", r#"{"cursor":"c2"}"#, ""),
+        ("resources/templates/list", "", ""),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/resource","uri":"patient://{id}"},"argument":{"name":"patient_id","value":"P-"},"context":{"arguments":{"ward":"3"}}}"#,
+            "",
+        ),
+    ] {
+        let watched = Watched::new(|_| {});
+        let params = if params.is_empty() { String::new() } else { format!(r#","params":{params}"#) };
+        watched.host(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"{params}}}"#));
+        watched.server(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        let lines = watched.end();
+        assert_eq!(outcomes(&lines), ["ok"], "{method}");
+        assert_eq!(text(&lines[0], "tool_name"), method);
+        assert_eq!(text(&lines[0], "session_metadata.mcp.method"), method);
+        let given = params.strip_prefix(r#","params":"#).unwrap_or_default();
+        assert_eq!(text(&lines[0], "arguments").len(), given.len(), "{:?}", lines[0]);
+        let patients = text(&lines[0], "patient_ids");
+        assert_eq!(patients, if patient.is_empty() { String::new() } else { format!("[{patient:?}]") });
+    }
+}
+
+/// A server answered with a completion that failed, a subscription that was refused: both are attempts, and say so.
+#[test]
+fn accesses_that_fail_say_so() {
+    let watched = Watched::new(|_| {});
+    watched.host(r#"{"id":1,"method":"resources/subscribe","params":{"uri":"patient://P-1"}}"#);
+    watched.server(r#"{"id":1,"error":{"code":403,"message":"not yours"}}"#);
+    watched.host(r#"{"id":2,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"p"},"argument":{"name":"a","value":""}}}"#);
+    watched.server(r#"{"id":2,"error":{"code":-32602,"message":"no such prompt"}}"#);
+    assert_eq!(outcomes(&watched.end()), ["denied", "protocol_error"]);
+}
