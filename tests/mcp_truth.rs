@@ -6,6 +6,7 @@ mod mcp_common;
 
 use common::*;
 use mcp_common::{Host, call, ends, lines, request, text};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -165,7 +166,8 @@ fn a_server_that_says_its_name_late_is_found_by_it() {
     let mut host = Host::sh(&place, &[], "read -r a; read -r b; cat replies; cat > /dev/null");
     host.say(request("0", "initialize", "{}"));
     host.say(call("1", "refund", "{}"));
-    (host.hear(), host.hear());
+    host.hear();
+    host.hear();
     host.end();
     let [begun, end] = &lines(&place)[..] else { panic!("a call in two steps") };
     assert_eq!((text(begun, "tool_server"), text(end, "tool_server")), ("sh".to_owned(), "tiny".to_owned()));
@@ -183,7 +185,6 @@ fn the_login_name_is_that_of_the_account() {
         command.env_remove(name);
     }
     let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
-    use std::io::Write;
     writeln!(child.stdin.as_mut().unwrap(), "{}", call("1", "refund", "{}")).unwrap();
     until("the reply", || !ends(&place).is_empty());
     drop(child.stdin.take());

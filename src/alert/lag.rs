@@ -44,8 +44,9 @@ impl AlertLag {
         let marks = log.shared().marks()?;
         let evaluated = marks.get(EVALUATED).copied();
         let next = evaluated.unwrap_or(0).min(snapshot.size);
-        let (mut oldest, mut first) = (None, snapshot.size.min(next + SEARCHED));
-        for seq in next..first {
+        let end = snapshot.size.min(next + SEARCHED);
+        let (mut oldest, mut first) = (None, end);
+        for seq in next..end {
             let entry = match snapshot.find(seq) {
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
