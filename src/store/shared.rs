@@ -152,6 +152,7 @@ impl Work {
     }
 
     /// Asks for a checkpoint, without waiting for it. Many that ask at a time get one.
+    #[cfg(feature = "owner")]
     fn sign(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).sign = true;
         self.changed.notify_all();
@@ -388,6 +389,7 @@ impl Shared {
     }
 
     /// Asks the background thread for a checkpoint of what was recorded; without one it is made on closing.
+    #[cfg(feature = "owner")]
     pub(crate) fn sign_soon(&self) {
         self.work.sign();
     }
