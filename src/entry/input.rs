@@ -1,6 +1,6 @@
 //! What a host says of a call, before the store has made an entry of it.
 
-use super::{CallError, Outcome, Sender, Trigger, is_no_error};
+use super::{CallError, Outcome, Sender, Trigger, is_no_error, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::normalise;
 use crate::{Error, ErrorKind, Result, Timestamp};
@@ -293,7 +293,15 @@ impl ToolCall {
             }
         }
         let mut call = ToolCall::from_json(parsed.value)?;
-        call.restated = restated;
+        // A text is all that a tool said, and nothing else says how the call ended: as in every transcript.
+        if let (Some(CallResult::Value(Json::String(text))), None) = (&call.result, call.outcome)
+            && text_fails(text)
+        {
+            call.result = Some(CallResult::Error(CallError { kind: None, message: text.clone() }));
+        }
+        let is_error = matches!(call.result, Some(CallResult::Error(_)));
+        let place = |path: String| if is_error && path == "result" { "error.message".to_owned() } else { path };
+        call.restated = restated.into_iter().map(place).collect();
         Ok(call)
     }
 
