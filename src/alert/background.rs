@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// However quiet the log is, so often somebody looks: clocks can be set.
 const AT_MOST: Duration = Duration::from_secs(60);
+/// When nothing was recorded for so long, it is written down how far rules have looked.
+const QUIET: Duration = Duration::from_secs(1);
 /// After a failure of the store.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -202,8 +204,13 @@ impl Drop for Leaves {
 fn evaluate(mut engine: AlertEngine, common: &Common) {
     let mut seen = 0;
     let mut at_most = Duration::ZERO;
+    let mut unwritten = false;
     while common.wait(&engine.log, seen, at_most) {
-        seen = engine.log.size();
+        // Nothing came for a while: time to write down how far rules are, for whoever asks and for whoever goes on after a kill.
+        if std::mem::take(&mut unwritten) && engine.log.size() <= seen {
+            let _ = engine.persist();
+        }
+        let before = std::mem::replace(&mut seen, engine.log.size());
         let mut run = Run::default();
         let done = engine.evaluate(&mut run, &|| !common.stop.load(Ordering::SeqCst));
         if done.is_ok() {
@@ -223,7 +230,11 @@ fn evaluate(mut engine: AlertEngine, common: &Common) {
                 seen = u64::MAX;
                 RETRY
             }
-            Ok(()) => engine.next_due(now).map_or(AT_MOST, |due| due.since(now)).min(AT_MOST),
+            Ok(()) => {
+                unwritten = seen > before;
+                let at_most = if unwritten { QUIET } else { AT_MOST };
+                engine.next_due(now).map_or(at_most, |due| due.since(now)).min(at_most)
+            }
         };
     }
     // Where this fails a few entries are looked at again.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 pub struct AlertLag {
     /// Rules have looked at the entries before this seq; `None` where no engine ever worked on this log.
     pub evaluated: Option<u64>,
-    /// How many entries they have not looked at.
+    /// How many entries they have not looked at; 0 where there is nothing among these that rules look at.
     pub behind: u64,
     /// When the oldest call or grant of those was recorded; `None` where there is none among them.
     pub oldest: Option<Timestamp>,
@@ -58,7 +58,7 @@ impl AlertLag {
         }
         let mut receivers = BTreeMap::new();
         for (mark, told) in &marks {
-            let Some(name) = mark.strip_prefix(DELIVERED) else { continue };
+            let Some(name) = mark.strip_prefix(DELIVERED).filter(|name| *name != STDOUT) else { continue };
             let mut owed = Query::new().kind(Kind::Alert);
             if let Some(last) = told.checked_sub(1) {
                 owed = owed.after(last);
@@ -70,7 +70,10 @@ impl AlertLag {
             };
             receivers.insert(name.to_owned(), Undelivered { alerts, oldest });
         }
-        Ok(AlertLag { evaluated, behind: snapshot.size - next, oldest, receivers })
+        // What rules do not look at is nothing that they are behind with.
+        let seen_all = oldest.is_none() && evaluated.is_some() && snapshot.size - next <= SEARCHED;
+        let behind = if seen_all { 0 } else { snapshot.size - next };
+        Ok(AlertLag { evaluated, behind, oldest, receivers })
     }
 
     /// What somebody should act on, where it has lasted since before `late`.
@@ -84,7 +87,7 @@ impl AlertLag {
             ));
         }
         for (name, undelivered) in &self.receivers {
-            let Some(oldest) = undelivered.oldest.filter(|oldest| *oldest < late && name != STDOUT) else { continue };
+            let Some(oldest) = undelivered.oldest.filter(|oldest| *oldest < late) else { continue };
             let alerts = if undelivered.alerts == 1 { "alert" } else { "alerts" };
             concerns.push(format!(
                 "{} {alerts} since {oldest} could not be delivered to {name}: mend it, or forget it (alerts forget)",
