@@ -35,7 +35,9 @@ impl Answer {
             true => CallResult::Error(CallError { kind: None, message: text }),
             false => CallResult::Value(Json::String(text)),
         };
-        Answer { result: Some(result), ..Answer::default() }
+        // Where the transcript says that it is none, that is kept: the text alone would say otherwise.
+        let none = matches!(&result, CallResult::Value(Json::String(text)) if text_fails(text));
+        Answer { result: Some(result), outcome: none.then_some(Outcome::Ok), ..Answer::default() }
     }
 
     /// With these parts of its text restated, where it is a text.
