@@ -632,7 +632,7 @@ mod config {
         let cases = [
             ("[[alerts]]\nname = 'x'\ncolour = 1\n", "f:3:1: "),
             ("[[alerts]]\nname = 'x'\noff_hours = { zone = 'Europe/Berln' }\n", "f:3:"),
-            ("[[alerts]]\nname = 'off-hours'\n", "f:1:"),
+            ("[[alerts]]\nname = 'off-hours'\n", "f:2:8: "),
             ("[[alerts]]\nname = 'x'\noff_hours = { from = '08:00' }\n", "f:3:"),
             ("[[alerts]]\nname = 'x'\nkey = ['user', 'pacient']\n", "f:3:7: "),
             ("[[alerts]]\nname = 'x'\nwindow = 'soon'\n", "f:3:10: "),

@@ -290,9 +290,11 @@ fn configured_receivers_are_told_by_whatever_records() {
         let ran = place.run_with(&["record", "s"], call("c", "w", "t", "").as_bytes()).code(0);
         assert!(ran.err.contains("chmod go-w"), "{}", ran.err);
     }
-    // A configuration without receivers takes them away.
+    // Receivers are no policy: a file that says nothing of them took them away without a word.
     place.write("none.toml", "");
     place.run(&["policy", "set", "s", "none.toml"]).ok();
+    assert!(place.path("s.receivers").exists());
+    place.run(&["policy", "set", "s", "none.toml", "--no-receivers"]).ok();
     assert!(!place.path("s.receivers").exists());
 }
 

@@ -294,7 +294,9 @@ impl ToolCall {
             }
         }
         let mut call = ToolCall::from_json(parsed.value)?;
-        call.restated = restated;
+        let is_error = matches!(call.result, Some(CallResult::Error(_)));
+        let place = |path: String| if is_error && path == "result" { "error.message".to_owned() } else { path };
+        call.restated = restated.into_iter().map(place).collect();
         Ok(call)
     }
 

@@ -140,7 +140,7 @@ mod tests {
         {
             assert_eq!(normal(same), "P-1", "{same:?}");
             let mut name = same.to_owned();
-            assert_eq!(normalise(&mut name), name != same);
+            normalise(&mut name);
             assert_eq!(name, "P-1");
         }
         for other in ["p-1", "P_1", "P 1", "P--1", "Р-1", "P\u{2010}1"] {

@@ -127,13 +127,17 @@ impl Health {
                     failure.message
                 )),
                 (Some(failure), Some(size)) => concerns.push(format!(
-                    "{name} was not given the checkpoint of {size} entries ({} failures in a row, the last: {}); it is tried \
-                     again, see to it that it can be reached",
-                    status.failures_in_a_row, failure.message
+                    "{name} was not given the checkpoint of {size} entries ({}: {}); it is tried again, see to it that it can \
+                     be reached",
+                    match status.failures_in_a_row {
+                        0 | 1 => "it failed".to_owned(),
+                        n => format!("it failed {n} times in a row, the last time with"),
+                    },
+                    failure.message
                 )),
                 (None, Some(size)) if !at_hand => concerns.push(format!(
-                    "the checkpoint of {size} entries is owed to {name}, with which the store was not opened: configure it \
-                     again, or forget it"
+                    "the checkpoint of {size} entries is owed to {name}, which is not configured any more: configure it again \
+                     (anchors set), or give it up (anchors forget)"
                 )),
                 _ => {}
             }
