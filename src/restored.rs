@@ -57,9 +57,10 @@ impl fmt::Display for Restored {
         let Restored { seq, at, actor, size, .. } = self;
         write!(f, "restored from a copy of {size} entries by {actor} on {at} (entry {seq})")?;
         match self.signed {
-            Some((signed, _)) if signed > *size => {
-                write!(f, ": {signed} entries had been signed, the {} newest of them are lost", signed - size)
-            }
+            Some((signed, _)) if signed > *size => match signed - size {
+                1 => write!(f, ": {signed} entries had been signed, and the newest of them is lost"),
+                lost => write!(f, ": {signed} entries had been signed, and the newest {lost} of them are lost"),
+            },
             Some((signed, _)) => write!(f, ": {signed} other entries had been signed in its place"),
             None => f.write_str(": nothing signed was lost, as far as the key file knew"),
         }

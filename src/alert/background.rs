@@ -223,7 +223,10 @@ fn evaluate(mut engine: AlertEngine, common: &Common) {
                 seen = u64::MAX;
                 RETRY
             }
-            Ok(()) => engine.next_due(now).map_or(AT_MOST, |due| due.since(now)).min(AT_MOST),
+            Ok(()) => {
+                let due = engine.next_due(now).map_or(AT_MOST, |due| due.since(now)).min(AT_MOST);
+                engine.mark_due().map_or(due, |mark| mark.min(due))
+            }
         };
     }
     // Where this fails a few entries are looked at again.

@@ -90,6 +90,8 @@ impl Source<'_> {
             return Err(self.error(name.span().start, format!("there are two rules {text:?}")));
         }
         named.push(text.to_owned());
+        // What the rule lacks stands nowhere; its name is nearest, also where the file has many rules.
+        let at = name.span().start;
         let mut rule = rules.get(text).cloned().or_else(|| Rules::optional(text)).unwrap_or_else(|| Rule::new(text));
         let mut enabled = true;
         let mut measure = None;

@@ -31,6 +31,9 @@ pub(super) const EVALUATED: &str = "evaluated";
 const STEP: u64 = 8192;
 /// After how many entries without an alert the mark is written: so many are looked at again after a crash.
 const PERSIST: u64 = 65_536;
+/// For how long entries without an alert may have been looked at before the mark is written: whoever asks how far rules
+/// are learns it from there.
+const MARK_AFTER: Duration = Duration::from_secs(5);
 /// How many alerts one commit takes at most.
 const MAX_RAISED: usize = 256;
 /// How many entries an alert names; it may concern more.
@@ -87,6 +90,8 @@ struct State {
     next: u64,
     /// Where the mark in the store stands.
     marked: Option<u64>,
+    /// Since when it is behind, by the monotonic clock.
+    unmarked: Option<Duration>,
     policies: Arc<Policies>,
     /// Grants that were alerted as unreviewed, with the place of the rule.
     alerted: HashSet<(usize, u64)>,
@@ -248,7 +253,7 @@ impl AlertEngine {
             let before = state.next;
             let raised = state.step(&self.log, size, go_on)?;
             run.evaluated += state.next - before;
-            let due = state.next - state.marked.unwrap_or(0) >= PERSIST;
+            let due = state.is_mark_due(self.log.shared().clock.monotonic());
             if raised.is_empty() && !due {
                 continue;
             }
@@ -270,8 +275,17 @@ impl AlertEngine {
             state.alerted.extend(rules);
             run.raised += count;
         }
+        if state.is_mark_due(self.log.shared().clock.monotonic()) {
+            state.commit(&self.log, &self.rules, Vec::new())?;
+        }
         self.state = Some(state);
         Ok(())
+    }
+
+    /// How long the mark may still stand where it does; `None` where it is where it should be.
+    pub(super) fn mark_due(&self) -> Option<Duration> {
+        let since = self.state.as_ref()?.unmarked?;
+        Some(MARK_AFTER.saturating_sub(self.log.shared().clock.monotonic().saturating_sub(since)))
     }
 
     /// Writes down how far rules were evaluated.
@@ -301,7 +315,7 @@ impl AlertEngine {
         let mut evaluator = Evaluator::new(&self.rules, shared, recorded_before(&shared.snapshot()?, next)?);
         evaluator.grants = super::grants::Grants::of(self.log.emergencies()?);
         let alerted = self.alerted(&evaluator)?;
-        Ok(State { evaluator, next, marked, policies, alerted, unreadable: 0 })
+        Ok(State { evaluator, next, marked, unmarked: None, policies, alerted, unreadable: 0 })
     }
 
     /// Which of the grants that nobody has reviewed in time were alerted already.
@@ -361,6 +375,16 @@ impl State {
         Ok(raised)
     }
 
+    /// Whether the mark is so far behind, or has been for so long, that it is to be written.
+    fn is_mark_due(&mut self, now: Duration) -> bool {
+        if self.marked == Some(self.next) {
+            self.unmarked = None;
+            return false;
+        }
+        let since = *self.unmarked.get_or_insert(now);
+        self.next - self.marked.unwrap_or(0) >= PERSIST || now.saturating_sub(since) >= MARK_AFTER
+    }
+
     /// Writes alerts with the mark; whether the mark was where it should be.
     fn commit(&mut self, log: &AuditLog, rules: &Rules, raised: Vec<Raised>) -> Result<bool> {
         let snapshot = log.shared().snapshot()?;
@@ -370,7 +394,7 @@ impl State {
         if log.shared().own_with_marks(entries, &[moved])?.is_none() {
             return Ok(false);
         }
-        self.marked = Some(self.next);
+        (self.marked, self.unmarked) = (Some(self.next), None);
         Ok(true)
     }
 

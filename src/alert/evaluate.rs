@@ -182,13 +182,10 @@ impl<'a> Facts<'a> {
         member(metadata, name).or_else(|| member(metadata.get("attributes")?, name))
     }
 
-    /// The grant that the call names, and how it does not cover it.
-    fn grant(&self) -> String {
-        match (self.call.grant, self.misuse) {
-            (None, _) => "none".to_owned(),
-            (Some(grant), None) => grant.to_string(),
-            (Some(grant), Some(misuse)) => format!("{grant} {}", misuse.as_str()),
-        }
+    /// The grant that the call names; for a rule about misuse also how it does not cover the call, so that each kind of
+    /// misuse of a grant is counted by itself.
+    fn grant(&self, misused: bool) -> (Option<u64>, Option<&'static str>) {
+        (self.call.grant, self.misuse.filter(|_| misused).map(Misuse::as_str))
     }
 }
 
@@ -260,7 +257,7 @@ impl Compiled {
                     Some(value) => value.hash(&mut base),
                     None => return Ok(None),
                 },
-                Part::Grant => facts.grant().hash(&mut base),
+                Part::Grant => facts.grant(self.rule.misused_grant).hash(&mut base),
             }
         }
         let by_patient = |patient: &&'a str| {

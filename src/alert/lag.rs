@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 pub struct AlertLag {
     /// Rules have looked at the entries before this seq; `None` where no engine ever worked on this log.
     pub evaluated: Option<u64>,
-    /// How many entries they have not looked at.
+    /// How many entries they have not looked at, from the first on that is a call or a grant: what the log itself has
+    /// written behind the last of these is nothing that rules would look at.
     pub behind: u64,
-    /// When the oldest call or grant of those was recorded; `None` where there is none among them.
+    /// When the oldest of those was recorded.
     pub oldest: Option<Timestamp>,
     /// What each receiver has still to be told, by its name.
     pub receivers: BTreeMap<String, Undelivered>,
@@ -43,8 +44,9 @@ impl AlertLag {
         let marks = log.shared().marks()?;
         let evaluated = marks.get(EVALUATED).copied();
         let next = evaluated.unwrap_or(0).min(snapshot.size);
-        let mut oldest = None;
-        for seq in next..snapshot.size.min(next + SEARCHED) {
+        let end = snapshot.size.min(next + SEARCHED);
+        let (mut oldest, mut first) = (None, end);
+        for seq in next..end {
             let entry = match snapshot.find(seq) {
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
@@ -52,7 +54,7 @@ impl AlertLag {
                 Err(e) => return Err(e),
             };
             if entry.call().is_some_and(|call| !call.backfilled) || entry.kind() == Kind::BreakGlassOpened {
-                oldest = Some(entry.body.recorded_at);
+                (oldest, first) = (Some(entry.body.recorded_at), seq);
                 break;
             }
         }
@@ -70,7 +72,7 @@ impl AlertLag {
             };
             receivers.insert(name.to_owned(), Undelivered { alerts, oldest });
         }
-        Ok(AlertLag { evaluated, behind: snapshot.size - next, oldest, receivers })
+        Ok(AlertLag { evaluated, behind: snapshot.size - first, oldest, receivers })
     }
 
     /// What somebody should act on, where it has lasted since before `late`.

@@ -16,6 +16,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+/// How the file of a store begins.
+const STORE_MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+
 /// In which form a checkpoint was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -111,6 +114,7 @@ impl Evidence {
     pub fn parse(file: &str, bytes: &[u8], beside: Option<&[u8]>, witnesses: &[VerifierKey]) -> Result<Evidence> {
         let mut evidence = Evidence::default();
         let place = |e: Error| e.at(file);
+        check_is_no_store(bytes).map_err(place)?;
         let source = |line, form| Source { file: file.to_owned(), line, form };
         if bytes.first() == Some(&0x30) && std::str::from_utf8(bytes).is_err() {
             let note = beside.ok_or_else(|| {
@@ -129,6 +133,10 @@ impl Evidence {
             let (checkpoint, form) = proven(bytes).map_err(place)?;
             evidence.add(Record { checkpoint, token: None }, source(1, form), witnesses, None);
         } else {
+            // A crash can leave zeros at the end of a file, but no other byte that no text has.
+            if bytes.iter().any(|b| b.is_ascii_control() && !b"\0\t\n\r".contains(b)) {
+                return Err(place(Error::invalid("it is binary: neither a checkpoint nor an anchor file nor a proof")));
+            }
             let read = read_anchor_file(bytes).map_err(place)?;
             evidence.unreadable = read.unreadable;
             for (line, record) in read.records {
@@ -159,6 +167,18 @@ impl Evidence {
             Err(e) => wrong(e.to_string()),
         }
         self.kept.push(Kept { checkpoint: record.checkpoint, time, source });
+    }
+}
+
+/// Refuses a store, whole or inside something else. The notes of its own checkpoints lie in it, and agree with it: compared
+/// with itself, every store would be anchored.
+fn check_is_no_store(bytes: &[u8]) -> Result<()> {
+    match bytes.windows(STORE_MAGIC.len()).any(|window| window == STORE_MAGIC) {
+        true => Err(Error::invalid(
+            "it is a store, or holds a copy of one, and not something kept elsewhere: a store confirms nothing about itself. \
+             Give an anchor file, or what `attestlog checkpoint` printed",
+        )),
+        false => Ok(()),
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a host says of a call, before the store has made an entry of it.
 
-use super::{CallError, Outcome, Sender, Trigger, is_no_error};
+use super::{CallError, Outcome, Sender, Trigger, is_no_error, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
-use crate::redact::normalise;
+use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ impl Default for CallLimits {
 #[non_exhaustive]
 pub enum CallResult {
     /// It answered with this. An object with an `error` member that is not empty (null, false, 0, `""`, `[]`, `{}`), with
-    /// `isError` or `is_error`, or with the `status` `error`, counts as a failure.
+    /// `isError` or `is_error`, or with the `status` `error`, counts as a failure, and so does a text that begins with
+    /// `Error`, unless an outcome is given.
     Value(Json),
     /// It failed.
     Error(CallError),
@@ -293,7 +294,9 @@ impl ToolCall {
             }
         }
         let mut call = ToolCall::from_json(parsed.value)?;
-        call.restated = restated;
+        let is_error = matches!(call.result, Some(CallResult::Error(_)));
+        let place = |path: String| if is_error && path == "result" { "error.message".to_owned() } else { path };
+        call.restated = restated.into_iter().map(place).collect();
         Ok(call)
     }
 
@@ -396,28 +399,50 @@ impl ToolCall {
         Ok(())
     }
 
-    /// Brings whatever entries are found by into its normal form; `restated` names what it changes.
-    pub(crate) fn normalise(&mut self) {
-        let restated = &mut self.restated;
-        let mut other = |name: &str, text: &mut String| {
-            if normalise(text) && !restated.iter().any(|there| there == name) {
-                restated.push(name.to_owned());
-            }
-        };
-        other("conversation_id", &mut self.conversation_id);
-        other("user_id", &mut self.user_id);
-        other("tool_name", &mut self.tool_name);
-        self.patient_ids.iter_mut().for_each(|id| other("patient_ids", id));
+    /// Brings whatever entries are found by into its normal form, and says what that changed, by member.
+    pub(crate) fn normalise(&mut self) -> Vec<(&'static str, Altered)> {
+        let required = [
+            ("conversation_id", &mut self.conversation_id),
+            ("user_id", &mut self.user_id),
+            ("tool_name", &mut self.tool_name),
+        ];
         let optional = [
             ("model", &mut self.model),
             ("agent_id", &mut self.agent_id),
             ("tool_server", &mut self.tool_server),
             ("purpose", &mut self.purpose),
         ];
-        for (name, text) in optional {
-            text.iter_mut().for_each(|text| other(name, text));
+        let patients = self.patient_ids.iter_mut().map(|name| ("patient_ids", name));
+        let optional_names = optional.into_iter().filter_map(|(member, name)| Some((member, name.as_mut()?)));
+        let names = required.into_iter().chain(optional_names).chain(patients);
+        let altered = names.map(|(member, name)| {
+            let mut altered = Altered::default();
+            altered.note(name);
+            normalise(name);
+            (member, altered)
+        });
+        let altered = altered.collect();
+        for optional in [&mut self.model, &mut self.agent_id, &mut self.tool_server, &mut self.purpose] {
             // What has nothing to say is left out.
-            text.take_if(|text| text.is_empty());
+            optional.take_if(|text| text.is_empty());
+        }
+        altered
+    }
+
+    /// A text that is all that a tool said, and of which nothing else says how the call ended, is an error where it reads
+    /// as one.
+    pub(crate) fn take_error_text(&mut self) {
+        if self.outcome.is_some() {
+            return;
+        }
+        if let Some(CallResult::Value(Json::String(text))) = &mut self.result
+            && text_fails(text)
+        {
+            let message = std::mem::take(text);
+            self.result = Some(CallResult::Error(CallError { kind: None, message }));
+            for path in self.restated.iter_mut().filter(|path| *path == "result") {
+                *path = "error.message".to_owned();
+            }
         }
     }
 

@@ -198,7 +198,7 @@ fn open_private(path: &Path) -> Result<File> {
     let seen = match std::fs::symlink_metadata(path) {
         Ok(seen) => seen,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return refuse("there is no key file: bring it back from its backup, or open the store as unsigned");
+            return refuse("there is no key file: bring it back from its backup, or name it (--key)");
         }
         Err(e) => return refuse(&format!("the key file cannot be looked at: {e}")),
     };

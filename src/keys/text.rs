@@ -92,7 +92,8 @@ impl KeyFile {
             Some((text, HEADER)) => parse_plain(text),
             Some((text, wrap::HEADER)) => {
                 let passphrase = passphrase.ok_or_else(|| {
-                    Error::new(ErrorKind::Key, "the key file is protected by a passphrase and none was given")
+                    Error::new(ErrorKind::Key, "the key file is protected by a passphrase and none was given: give it in a file (--passphrase-file) or in the \
+                         environment variable ATTESTLOG_PASSPHRASE")
                 })?;
                 let (wrap, plain) = Wrap::open(text, passphrase)?;
                 let mut keys = parse_plain(std::str::from_utf8(&plain).map_err(|_| bad("its text"))?)?;
@@ -103,7 +104,7 @@ impl KeyFile {
                 let message = "the key file was written by a newer version; upgrade the program";
                 Err(Error::new(ErrorKind::NewerFormat, message))
             }
-            _ => Err(Error::new(ErrorKind::Key, "not an attestlog key file: fix the path")),
+            _ => Err(Error::new(ErrorKind::Key, "not an attestlog key file: name the right one")),
         }
     }
 }

@@ -69,7 +69,7 @@ pub enum NoteError {
     #[error("the signature of {0} does not hold: the text or the signature was altered")]
     BadSignature(String),
     /// A checkpoint of another log.
-    #[error("the checkpoint is of {got}, the key of {expected}")]
+    #[error("the checkpoint is one of the log {got}, but the key belongs to the log {expected}")]
     Origin {
         /// The log whose key was given.
         expected: String,

@@ -342,7 +342,12 @@ impl Hall {
             let thread = std::thread::Builder::new().name("owner".to_owned()).stack_size(8 << 20);
             let served = thread.spawn(move || {
                 // A panic here is a mistake of this program; it must not reach the store's other users.
-                let _ = catch_unwind(AssertUnwindSafe(|| hall.serve(id, process, stream)));
+                let mut recorded = false;
+                let _ = catch_unwind(AssertUnwindSafe(|| hall.serve(id, process, stream, &mut recorded)));
+                // As it would be had its process owned the store: what it recorded is signed when it ends.
+                if recorded {
+                    hall.log.shared().sign_soon();
+                }
                 hall.leave(id);
             });
             if served.is_err() {
@@ -369,8 +374,8 @@ impl Hall {
         Room { hall: self, length }
     }
 
-    /// Serves one connection until it ends; whatever is wrong with it ends it.
-    fn serve(self: &Arc<Hall>, id: u64, peer: u32, mut stream: Stream) -> io::Result<()> {
+    /// Serves one connection until it ends; whatever is wrong with it ends it. Says whether anything was `recorded`.
+    fn serve(self: &Arc<Hall>, id: u64, peer: u32, mut stream: Stream, recorded: &mut bool) -> io::Result<()> {
         let shared = self.log.shared();
         let ledger = shared.ledger();
         let genesis = ledger.genesis.as_ref();
@@ -417,7 +422,10 @@ impl Hall {
                 Request::Record(batch) => match authority.check(Need::Append) {
                     Err(e) => Reply::Failed(Trouble::from(&e)),
                     Ok(()) => match self.record(batch) {
-                        Some(reply) => reply,
+                        Some(reply) => {
+                            *recorded = true;
+                            reply
+                        }
                         // Nobody knows whether it was recorded. The sender asks the next owner, under the same number.
                         None => return Ok(()),
                     },

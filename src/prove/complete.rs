@@ -210,8 +210,9 @@ fn check_neighbours(batches: &[BatchRows], asked: &[(Field, &str)], neighbours: 
     Err(Error::new(
         ErrorKind::Conflict,
         format!(
-            "a part of the index does not have this value, and to show that the proof would have to name its neighbours there \
-             and their entries: {}; ask for that if whoever gets the proof may know them, or let the policy write pseudonyms",
+            "a part of the index does not have this value, and to show that it is missing there, the proof would have to name \
+             the values next to it and their entries: {}. If whoever gets the proof may know them, ask for them to be shown; \
+             or let the policy write pseudonyms, which give nobody away",
             said.join(", ")
         ),
     ))

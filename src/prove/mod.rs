@@ -85,7 +85,8 @@ impl AuditLog {
         let old = old.checkpoint();
         let key = self.public_key().ok_or_else(|| Error::new(ErrorKind::Key, "the store was made without keys"))?;
         if old.origin() != key.name() {
-            let message = format!("the checkpoint is of {}, the store is {}", old.origin(), key.name());
+            let message =
+                format!("the checkpoint is of the log {}, and this store is the log {}", old.origin(), key.name());
             return Err(Error::new(ErrorKind::Conflict, message));
         }
         if old.size() > self.size() {

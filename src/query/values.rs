@@ -2,12 +2,11 @@
 
 use crate::entry::Field;
 use crate::policy::Policies;
-use crate::redact::is_invisible;
-use crate::redact::{Action, Facet};
-use crate::retention::Glob;
+use crate::redact::{Action, Facet, is_invisible, is_pseudonym};
+use crate::retention::{Glob, HoldSelector};
 use crate::store::guarded;
 use crate::{AuditLog, Error, Query, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// How many near values are named.
@@ -102,6 +101,41 @@ impl AuditLog {
             true => Ok(found.into_iter().collect()),
             false => Err(bad(format!("fits more than {MOST_MATCHES} values; write more of it"))),
         }
+    }
+
+    /// Whom the pseudonyms in a hold stand for, as far as that can be told: those whose names stand in clear in the hold or in
+    /// entries, with the store's keys at hand. Nobody else can tell, nor can this program: a pseudonym cannot be turned back.
+    pub fn names_in(&self, selector: &HoldSelector) -> BTreeMap<String, String> {
+        let facets = [
+            (Field::Conversation, &selector.conversations),
+            (Field::User, &selector.users),
+            (Field::Patient, &selector.patients),
+            (Field::Tool, &selector.tools),
+        ];
+        let mut names = BTreeMap::new();
+        for (field, values) in facets {
+            let mut wanted: BTreeSet<&String> = values.iter().filter(|value| is_pseudonym(value)).collect();
+            let mut clear = values.iter().filter(|value| !is_pseudonym(value));
+            let mut look = |name: &str| {
+                if wanted.is_empty() {
+                    return ControlFlow::Break(());
+                }
+                for spelling in self.spellings(field, name).unwrap_or_default() {
+                    if spelling != name && wanted.remove(&spelling) {
+                        names.insert(spelling, name.to_owned());
+                    }
+                }
+                ControlFlow::Continue(())
+            };
+            if clear.all(|name| look(name).is_continue()) {
+                // What cannot be read is not known.
+                let _ = self.each_value(field, &mut |known| match is_pseudonym(known) {
+                    true => ControlFlow::Continue(()),
+                    false => look(known),
+                });
+            }
+        }
+        names
     }
 
     /// The values of a facet that entries have, in no order, one perhaps more than once.

@@ -32,6 +32,7 @@ mod treated;
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
 pub(crate) use ids::domain;
+pub(crate) use members::patient_ids;
 pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
 pub(crate) use pseudonym::key_of;
 pub use pseudonym::{PseudonymKey, is_pseudonym};
@@ -39,7 +40,7 @@ pub use sanitize::Sanitizer;
 pub use seal::{
     MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
 };
-pub(crate) use spelling::{gist, look, normalise};
+pub(crate) use spelling::{Altered, gist, look, normalise};
 pub use spelling::{is_invisible, normal};
 pub use treated::{Action, Treated};
 

@@ -3,9 +3,12 @@
 //! Invariant Y5: a name is compared in its normal form and in no other way: without white space around it and without
 //! characters that nobody sees (zero-width, format and filler characters, variation selectors). `"P-1 "` and `"P-1\u{200b}"`
 //! are `P-1`; `P_1`, `p-1` and `P-1` are three. Letters that Unicode can write in two ways (`é`, or `e` with an accent after
-//! it) are left as they came: such names are two, and the second is marked as a look-alike.
+//! it) are left as they came: such names are two, and the second is marked as a look-alike. Where a call's name was changed
+//! its entry says so: `restated` names the member, and `treated` which unseen characters were dropped (`U+202E`).
 
+use super::treated::{Action, Treated};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// The normal form of a name: what is recorded, looked for, held, granted and proven.
 pub fn normal(name: &str) -> Cow<'_, str> {
@@ -17,14 +20,42 @@ pub fn normal(name: &str) -> Cow<'_, str> {
     Cow::Owned(seen.trim().to_owned())
 }
 
-/// Brings a name into its normal form; says whether it had another.
-pub(crate) fn normalise(name: &mut String) -> bool {
-    let other = Some(normal(name)).filter(|normal| normal.len() < name.len()).map(Cow::into_owned);
-    let changed = other.is_some();
-    if let Some(other) = other {
+/// Brings a name into its normal form.
+pub(crate) fn normalise(name: &mut String) {
+    if let Some(other) = Some(normal(name)).filter(|normal| normal.len() < name.len()).map(Cow::into_owned) {
         *name = other;
     }
-    changed
+}
+
+/// What a normal form leaves out of the names of one member, for the entry to say so: two names that came as different
+/// ones are the same there.
+#[derive(Debug, Default)]
+pub(crate) struct Altered {
+    changed: bool,
+    unseen: BTreeSet<char>,
+}
+
+impl Altered {
+    /// Takes in a name as it came.
+    pub(crate) fn note(&mut self, name: &str) {
+        if normal(name).len() != name.len() {
+            self.changed = true;
+            self.unseen.extend(name.chars().filter(|c| is_unseen(*c)));
+        }
+    }
+
+    /// What is to be said of the names at `path`, if anything: their place, and which characters were there that nobody
+    /// sees (the first sixteen).
+    pub(crate) fn told(&self, path: &str) -> Option<(String, impl Iterator<Item = Treated>)> {
+        let dropped = self.unseen.iter().take(16).map(move |c| Treated {
+            path: path.to_owned(),
+            detector: format!("U+{:04X}", u32::from(*c)),
+            action: Action::Drop,
+            start: None,
+            end: None,
+        });
+        self.changed.then(|| (path.to_owned(), dropped))
+    }
 }
 
 /// Whether a character takes no room or changes how others are laid out: the ways to make one id look like another.
@@ -117,7 +148,7 @@ mod tests {
         {
             assert_eq!(normal(same), "P-1", "{same:?}");
             let mut name = same.to_owned();
-            assert_eq!(normalise(&mut name), name != same);
+            normalise(&mut name);
             assert_eq!(name, "P-1");
         }
         for other in ["p-1", "P_1", "P 1", "P--1", "Р-1", "P\u{2010}1"] {

@@ -171,7 +171,8 @@ impl<'a> Source<'a> {
     }
 
     fn unknown(self, at: Range<usize>, table: &str) -> Error {
-        self.error(at, format!("is not a member of {table} that is known"))
+        let name = self.0.get(at.clone()).unwrap_or_default().trim().trim_matches(['"', '\'']).to_owned();
+        self.error(at, format!("{name:?} is not a member of {table} that is known"))
     }
 
     fn wrong_type(self, value: &Value<'_>, wanted: &str) -> Error {

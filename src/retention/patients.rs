@@ -5,7 +5,7 @@ use super::glob::Glob;
 use super::members::{Members, shown, text};
 use crate::entry::CallLimits;
 use crate::json::{Json, Object, Path};
-use crate::redact::{gist, normal};
+use crate::redact::{Altered, gist, normal, patient_ids};
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 
@@ -71,7 +71,19 @@ impl PatientPaths {
         result: Option<&Json>,
         limits: &CallLimits,
     ) -> Result<Vec<String>> {
-        let mut found = Found { ids: BTreeSet::new(), limits };
+        self.find_noting(tool, arguments, result, limits, &mut Altered::default())
+    }
+
+    /// The same; `altered` is told which of their names were written otherwise.
+    pub(crate) fn find_noting(
+        &self,
+        tool: &str,
+        arguments: Option<&Json>,
+        result: Option<&Json>,
+        limits: &CallLimits,
+        altered: &mut Altered,
+    ) -> Result<Vec<String>> {
+        let mut found = Found { ids: BTreeSet::new(), limits, altered };
         for (key, value) in arguments.and_then(Json::as_object).into_iter().flat_map(Object::iter) {
             found.member(key, value)?;
         }
@@ -177,6 +189,7 @@ fn wildcard(text: &str) -> Option<usize> {
 struct Found<'a> {
     ids: BTreeSet<String>,
     limits: &'a CallLimits,
+    altered: &'a mut Altered,
 }
 
 impl Found<'_> {
@@ -216,17 +229,15 @@ impl Found<'_> {
 
     /// Takes an object's id.
     fn identified(&mut self, value: &Json) -> Result<()> {
-        for (key, value) in value.as_object().into_iter().flat_map(Object::iter) {
-            if matches!(&*gist(key), "id" | "value" | "patientid") {
-                self.one(value)?;
-            }
-        }
-        Ok(())
+        patient_ids(value).try_for_each(|id| self.one(id))
     }
 
     fn one(&mut self, value: &Json) -> Result<()> {
         match value {
-            Json::String(id) => self.add(normal(id).into_owned()),
+            Json::String(id) => {
+                self.altered.note(id);
+                self.add(normal(id).into_owned())
+            }
             Json::Number(_) => self.add(value.to_canonical().as_str().to_owned()),
             _ => Ok(()),
         }

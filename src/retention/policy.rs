@@ -29,8 +29,8 @@ const MAX_CLOCK_BOUND_DAYS: u32 = 366;
 ///
 /// A tool's name, or a pattern with `*` and `?`, leads to a class; where several rules fit, the one with the longest
 /// period decides (of equally long ones a whole name before a pattern, then the first). A call that touches a patient
-/// is of the patients' class, whatever its tool, and is never kept for less than its tool demands. Every other call is
-/// of the default class.
+/// is of the patients' class, whatever its tool, unless its tool demands a longer period: then it is of the tool's class.
+/// So an entry names the class whose period it is kept for. Every other call is of the default class.
 ///
 /// ```
 /// use attestlog::{Timestamp, retention::RetentionPolicy};
@@ -93,8 +93,8 @@ impl RetentionPolicy {
     /// The class and the end of retention of a call of `tool`.
     ///
     /// `base` is the later of the time of recording and the expiry clock. A class that the caller asks for replaces the
-    /// tool's, not the patients'; both it and a time that the caller asks for may only lengthen. The end is a whole
-    /// second.
+    /// policy's (that of patients only with a longer period); both it and a time that the caller asks for may only
+    /// lengthen. The end is a whole second.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`]: the class asked for is unknown, or it or the time asked for is less than the policy
@@ -110,9 +110,9 @@ impl RetentionPolicy {
         let mut class = self.class_of_tool(tool);
         let mut period = self.period(class);
         let patient = self.patient.filter(|_| has_patient);
-        if let Some(patient) = patient {
-            class = patient;
-            period = period.max(self.period(patient));
+        // The class that an entry names is the one that it is kept for.
+        if let Some(patient) = patient.filter(|patient| self.period(*patient) >= period) {
+            (class, period) = (patient, self.period(patient));
         }
         let demanded = (class, period);
         if let Some(name) = requested_class {
@@ -124,7 +124,7 @@ impl RetentionPolicy {
                     known.join(", ")
                 ))
             })?;
-            if asked != class {
+            if asked != class && Some(asked) != patient {
                 if self.period(asked) < period {
                     return Err(Error::invalid(format!(
                         "retention_class: {name} keeps {}, but the policy demands {} for this call; it can only be lengthened",
@@ -132,9 +132,9 @@ impl RetentionPolicy {
                         self.described(demanded),
                     )));
                 }
-                period = self.period(asked);
-                if patient.is_none() {
-                    class = asked;
+                // Of equal periods the patients' class stays.
+                if self.period(asked) > period || patient.is_none() {
+                    (class, period) = (asked, self.period(asked));
                 }
             }
         }

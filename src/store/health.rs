@@ -3,6 +3,7 @@
 use super::anchoring::AnchorHealth;
 use super::guard::guarded;
 use super::log::AuditLog;
+use super::snapshot::Snapshot;
 use super::tables::{self, Stored};
 use crate::alert::AlertLag;
 use crate::json::{Json, Object};
@@ -10,12 +11,17 @@ use crate::keyless::Keyless;
 use crate::restored::Restored;
 use crate::retention::ClockStatus;
 use crate::verify::{Noted, Verifications};
-use crate::{Result, Timestamp};
+use crate::{ErrorKind, Result, Timestamp};
 use redb::ReadableTableMetadata;
 use std::time::Duration;
 
 /// For how long alerts may be behind before somebody should act: a host that records now and then catches up when it does.
 const ALERTS_LATE: Duration = Duration::from_secs(15 * 60);
+
+/// How often what is signed by time or number of entries may have been due before somebody should act.
+const UNSIGNED_LATE: u32 = 3;
+/// In how many entries one is looked for that is still there.
+const SEARCHED: u64 = 4096;
 
 /// How a store is doing. Taken at one moment; asking costs a few reads and changes nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +41,10 @@ pub struct Health {
     pub oldest_unsealed: Option<Unsealed>,
     /// How many entries the newest checkpoint covers; 0 where there is none.
     pub signed_size: u64,
+    /// The oldest entry that no checkpoint covers; `None` where there is none, and for a store that was made without keys.
+    pub oldest_unsigned: Option<Unsealed>,
+    /// Whether checkpoints are overdue: three times as long, or three times as many entries, as one is made after.
+    pub checkpoint_overdue: bool,
     /// How many of the newest entries are indexed in memory only, to be indexed again when the store is opened.
     pub pending_index: u64,
     /// Whether an index batch is being written, or was when the program last stopped.
@@ -65,7 +75,7 @@ pub struct Health {
     pub key_conflict: Option<String>,
 }
 
-/// An entry that is not in a sealed block yet.
+/// An entry that is not in a sealed block, or not under a checkpoint, yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unsealed {
@@ -117,18 +127,30 @@ impl Health {
                     failure.message
                 )),
                 (Some(failure), Some(size)) => concerns.push(format!(
-                    "{name} was not given the checkpoint of {size} entries ({} failures in a row, the last: {}); it is tried \
-                     again, see to it that it can be reached",
-                    status.failures_in_a_row, failure.message
+                    "{name} was not given the checkpoint of {size} entries ({}: {}); it is tried again, see to it that it can \
+                     be reached",
+                    match status.failures_in_a_row {
+                        0 | 1 => "it failed".to_owned(),
+                        n => format!("it failed {n} times in a row, the last time with"),
+                    },
+                    failure.message
                 )),
                 (None, Some(size)) if !at_hand => concerns.push(format!(
-                    "the checkpoint of {size} entries is owed to {name}, with which the store was not opened: configure it \
-                     again, or forget it"
+                    "the checkpoint of {size} entries is owed to {name}, which is not configured any more: configure it again \
+                     (anchors set), or give it up (anchors forget)"
                 )),
                 _ => {}
             }
         }
         concerns.extend(self.alerts.concerns(self.checked_at.minus(ALERTS_LATE)));
+        if let Some(oldest) = self.oldest_unsigned.filter(|_| self.checkpoint_overdue) {
+            concerns.push(format!(
+                "no checkpoint covers what was recorded since {} ({} entries): sign one (checkpoint), and see to it that \
+                 the disk has room and the key file is there",
+                oldest.recorded_at,
+                self.size - self.signed_size
+            ));
+        }
         if let Some(found) = &self.verifications.found {
             concerns.push(format!(
                 "the verification of {} found {} wrong ({}), and nobody has settled it: look into it (verify), then say \
@@ -158,9 +180,11 @@ impl Health {
     /// ```
     pub fn to_json(&self) -> Json {
         let time = |t: Timestamp| Json::from(t.to_string());
-        let oldest = self
-            .oldest_unsealed
-            .map(|o| Json::from(Object::from_iter([("seq", Json::from(o.seq)), ("recorded_at", time(o.recorded_at))])));
+        let oldest = |oldest: Option<Unsealed>| {
+            let members =
+                oldest.map(|o| Object::from_iter([("seq", Json::from(o.seq)), ("recorded_at", time(o.recorded_at))]));
+            Json::from(members.map(Json::from))
+        };
         let last_anchor = self.last_anchor().map(|(name, size, at)| {
             let age = self.checked_at.since(at).as_secs();
             let members =
@@ -181,8 +205,10 @@ impl Health {
             ("over_quota", self.over_quota().into()),
             ("size", self.size.into()),
             ("sealed", self.sealed.into()),
-            ("oldest_unsealed", oldest.into()),
+            ("oldest_unsealed", oldest(self.oldest_unsealed)),
             ("signed_size", self.signed_size.into()),
+            ("oldest_unsigned", oldest(self.oldest_unsigned)),
+            ("checkpoint_overdue", self.checkpoint_overdue.into()),
             ("pending_index", self.pending_index.into()),
             ("merging", self.merging.into()),
             ("unfinished_calls", self.unfinished_calls.into()),
@@ -247,14 +273,27 @@ impl AuditLog {
             }
             false => None,
         };
+        let oldest_unsigned = match shared.ledger().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some()) {
+            true => oldest_from(&snapshot, state.signed)?,
+            false => None,
+        };
+        let settings = &shared.settings;
+        let checked_at = shared.clock.now();
+        let late = checked_at.minus(settings.checkpoint_every.saturating_mul(UNSIGNED_LATE));
+        let many = settings.checkpoint_entries.map(|n| n.saturating_mul(UNSIGNED_LATE.into()));
+        let checkpoint_overdue = oldest_unsigned.is_some_and(|oldest| {
+            oldest.recorded_at < late || many.is_some_and(|many| state.size - state.signed >= many)
+        });
         Ok(Health {
-            checked_at: shared.clock.now(),
+            checked_at,
             size_bytes,
             quota_bytes: shared.settings.quota_bytes,
             size: state.size,
             sealed: state.sealed,
             oldest_unsealed,
             signed_size: state.signed,
+            oldest_unsigned,
+            checkpoint_overdue,
             pending_index: snapshot.size.saturating_sub(snapshot.indexed),
             merging: state.merging.is_some(),
             unfinished_calls: snapshot.table(tables::UNFINISHED)?.len().stored()?,
@@ -285,4 +324,17 @@ impl AuditLog {
     pub fn warnings(&self) -> Vec<String> {
         self.shared().source.path().map(crate::files::warnings).unwrap_or_default()
     }
+}
+
+/// The oldest entry from `from` on that is still there and can be read.
+fn oldest_from(snapshot: &Snapshot, from: u64) -> Result<Option<Unsealed>> {
+    for seq in from..snapshot.size.min(from + SEARCHED) {
+        match snapshot.find(seq) {
+            Ok(Some(entry)) => return Ok(Some(Unsealed { seq, recorded_at: entry.body.recorded_at })),
+            Ok(None) => {}
+            Err(e) if e.kind() == ErrorKind::Damaged => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
 }

@@ -237,7 +237,8 @@ impl Shared {
             }
             (None, Some(_)) if !self.settings.unsigned => Err(Error::new(
                 ErrorKind::Key,
-                "the store's key file is missing, nothing can be recorded; bring it back, or open the store as unsigned, \
+                "the store's key file is missing, nothing can be recorded; bring it back from its backup. \
+                 Until then calls can be recorded unsigned (`record`, `import` and `mcp` with --unsigned; Options::unsigned), \
                  which the log will say",
             )),
             (None, Some(_)) if core.unsigned_said => Ok(()),

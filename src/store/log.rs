@@ -129,8 +129,8 @@ impl AuditLog {
                 let worker = std::thread::Builder::new().name("attestlog".to_owned());
                 let at_most = shared.settings.checkpoint_every;
                 Some(worker.spawn(move || {
-                    while let Some(timed) = shared.work.wait(at_most) {
-                        shared.upkeep(timed)
+                    while let Some(wanted) = shared.work.wait(at_most, &*shared.clock) {
+                        shared.upkeep(wanted)
                     }
                 })?)
             }

@@ -192,8 +192,9 @@ impl Options {
         self
     }
 
-    /// Signs a checkpoint when this time has passed and anything was recorded. Default: ten minutes. Needs the
-    /// background thread.
+    /// Signs a checkpoint when this time has passed, by the monotonic clock, and anything was recorded. Default: ten
+    /// minutes. Needs the background thread. What another process recorded through this one is signed when that
+    /// disconnects, without waiting for either.
     pub fn checkpoint_every(mut self, time: Duration) -> Self {
         self.settings.checkpoint_every = time;
         self

@@ -8,7 +8,7 @@ use super::subjects::{CallKeys, NewSubject};
 use crate::entry::{self, Call, CallError, CallResult, Completion, Field, Outcome, Phase, Sender, Summary, ToolCall};
 use crate::json::{Json, Object, Path};
 use crate::policy::Policies;
-use crate::redact::{Action, Context, Facet, Root, Sanitizer, Treated};
+use crate::redact::{Action, Altered, Context, Facet, Root, Sanitizer, Treated};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
 /// A call that only lacks what the writer gives it: its place, its time, its retention.
@@ -35,7 +35,8 @@ impl Shared {
 
 /// Makes a call ready for recording.
 pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
-    call.normalise();
+    let mut altered = call.normalise();
+    call.take_error_text();
     call.restate_nul();
     call.validate(&shared.limits)?;
     call.restate_posed();
@@ -51,7 +52,15 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
             "the policy writes pseudonyms and their key is missing; bring back the store's key file",
         ));
     };
-    let mut patients = policies.set.patients.find(&call.tool_name, call.arguments.as_ref(), result, &shared.limits)?;
+    let mut found = Altered::default();
+    let mut patients = policies.set.patients.find_noting(
+        &call.tool_name,
+        call.arguments.as_ref(),
+        result,
+        &shared.limits,
+        &mut found,
+    )?;
+    altered.push(("patient_ids", found));
     patients.append(&mut call.patient_ids);
     patients.sort_unstable();
     patients.dedup();
@@ -71,6 +80,7 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
     let policies = &policies;
     let mut treatment =
         Treatment { shared, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
+    treatment.tell(&altered);
     let patient_ids = treatment.patients(&patients);
     let completion = match phase {
         Phase::Begun if call.result.is_some() || call.outcome.is_some() => {
@@ -234,6 +244,17 @@ struct Treatment<'a> {
 }
 
 impl Treatment<'_> {
+    /// Says of names that they are not written as they came.
+    fn tell(&mut self, altered: &[(&str, Altered)]) {
+        for (member, altered) in altered {
+            let Some((path, dropped)) = altered.told(member) else { continue };
+            self.named.extend(dropped);
+            if !self.restated.contains(&path) {
+                self.restated.push(path);
+            }
+        }
+    }
+
     fn value(&mut self, root: Root, mut value: Json) -> Result<Json> {
         self.sanitizer.treat(root, &mut value, &mut self.context)?;
         if !self.names.is_empty() {

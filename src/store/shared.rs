@@ -125,8 +125,19 @@ pub(super) struct Work {
 struct WorkState {
     wanted: bool,
     stop: bool,
-    /// Since when what is done by time has not been.
-    since: Option<Instant>,
+    /// Since when what is done by time has not been, by the store's monotonic clock.
+    since: Option<Duration>,
+    /// Whoever recorded has gone: what it recorded is to be signed.
+    sign: bool,
+}
+
+/// What the background thread has to do besides what it finds to be due.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wanted {
+    /// So much time has passed that a checkpoint is due.
+    timed: bool,
+    /// A checkpoint was asked for.
+    sign: bool,
 }
 
 impl Work {
@@ -140,15 +151,29 @@ impl Work {
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to do, or `at_most` has passed since it last had; says whether it has, and nothing
-    /// when it is time to stop. A store that is never idle has its time too.
+    /// Asks for a checkpoint, without waiting for it. Many that ask at a time get one.
+    #[cfg(feature = "owner")]
+    fn sign(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).sign = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether `at_most` has passed since what is done by time was last done. The thread wakes for it by the time that
+    /// threads run in, which is that of the store's clock unless a test has set another one.
+    fn is_timed(&self, at_most: Duration, clock: &dyn Clock) -> bool {
+        let since = self.state.lock().unwrap_or_else(PoisonError::into_inner).since;
+        since.is_some_and(|since| clock.monotonic().saturating_sub(since) >= at_most)
+    }
+
+    /// Waits until there is something to do, or `at_most` has passed since it last had; says what, and nothing when it is
+    /// time to stop. A store that is never idle has its time too.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
-    pub(super) fn wait(&self, at_most: Duration) -> Option<bool> {
+    pub(super) fn wait(&self, at_most: Duration, clock: &dyn Clock) -> Option<Wanted> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = *state.since.get_or_insert_with(Instant::now);
+        let since = *state.since.get_or_insert_with(|| clock.monotonic());
         let timed = loop {
-            let left = at_most.saturating_sub(since.elapsed());
-            if left.is_zero() || state.wanted || state.stop {
+            let left = at_most.saturating_sub(clock.monotonic().saturating_sub(since));
+            if left.is_zero() || state.wanted || state.sign || state.stop {
                 break left.is_zero();
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -157,7 +182,8 @@ impl Work {
             state.since = None;
         }
         state.wanted = false;
-        (!state.stop).then_some(timed)
+        let sign = std::mem::take(&mut state.sign);
+        (!state.stop).then_some(Wanted { timed, sign })
     }
 }
 
@@ -350,7 +376,7 @@ impl Shared {
                 published.generations.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
             let size = published.size;
             drop(published);
-            due || self.is_rotation_due(size)
+            due || self.is_rotation_due(size) || self.work.is_timed(self.settings.checkpoint_every, &*self.clock)
         };
         if !due {
             return;
@@ -358,13 +384,19 @@ impl Shared {
         if self.settings.background {
             self.work.wake();
         } else {
-            self.upkeep(false);
+            self.upkeep(Wanted::default());
         }
     }
 
-    /// Does what is due; `timed` when so much time has passed that a checkpoint is. What fails here is tried again after
+    /// Asks the background thread for a checkpoint of what was recorded; without one it is made on closing.
+    #[cfg(feature = "owner")]
+    pub(crate) fn sign_soon(&self) {
+        self.work.sign();
+    }
+
+    /// Does what is due, and what is wanted besides. What fails here is tried again after
     /// the next commit, or at the next open; a reader sees no difference.
-    pub(super) fn upkeep(&self, timed: bool) {
+    pub(super) fn upkeep(&self, Wanted { timed, sign }: Wanted) {
         if self.is_reading() {
             return;
         }
@@ -374,7 +406,8 @@ impl Shared {
                 shared.rotate(core)?;
             }
             let unsigned = core.state.size - core.state.signed;
-            let due = shared.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || (timed && unsigned > 0);
+            let due =
+                shared.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || ((timed || sign) && unsigned > 0);
             if due && shared.keys().is_some() {
                 shared.sign(core)?;
             }

@@ -1,5 +1,6 @@
 //! What a verification can find.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 macro_rules! findings {
@@ -96,8 +97,8 @@ impl fmt::Display for FindingKind {
     }
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// One thing that is wrong. Ordered by entry, then by kind, then by what is said, where numbers count as numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
     /// The entry that it concerns, if it concerns one.
@@ -114,11 +115,62 @@ impl Finding {
     }
 }
 
+impl Ord for Finding {
+    fn cmp(&self, other: &Finding) -> Ordering {
+        let by_place = self.seq.cmp(&other.seq).then(self.kind.cmp(&other.kind));
+        by_place.then_with(|| natural(&self.detail, &other.detail)).then_with(|| self.detail.cmp(&other.detail))
+    }
+}
+
+impl PartialOrd for Finding {
+    fn partial_cmp(&self, other: &Finding) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Compares texts with each run of digits as one number: 2 before 18.
+fn natural(mut a: &str, mut b: &str) -> Ordering {
+    /// The first character, or the first number without its leading zeros, and the rest.
+    fn next(text: &str) -> (&str, &str) {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let end = if digits > 0 { digits } else { text.chars().next().map_or(0, char::len_utf8) };
+        let (head, rest) = text.split_at(end);
+        (if digits > 0 { head.trim_start_matches('0') } else { head }, rest)
+    }
+    while !a.is_empty() && !b.is_empty() {
+        let both = a.starts_with(|c: char| c.is_ascii_digit()) && b.starts_with(|c: char| c.is_ascii_digit());
+        let ((head_a, rest_a), (head_b, rest_b)) = (next(a), next(b));
+        let by_length = if both { head_a.len().cmp(&head_b.len()) } else { Ordering::Equal };
+        match by_length.then_with(|| head_a.cmp(head_b)) {
+            Ordering::Equal => (a, b) = (rest_a, rest_b),
+            other => return other,
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.seq {
             Some(seq) => write!(f, "entry {seq}: {}: {}", self.kind, self.detail),
             None => write!(f, "{}: {}", self.kind, self.detail),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They were sorted as text: the checkpoint of 18 entries, then of 2, then of 21.
+    #[test]
+    fn findings_are_sorted_by_their_numbers() {
+        let of =
+            |n: u64| Finding::new(FindingKind::SignatureInvalid, None, format!("the checkpoint of {n} entries: no"));
+        let mut all: Vec<Finding> = [18, 2, 21, 0, 100].map(of).to_vec();
+        all.sort();
+        assert_eq!(all, [0, 2, 18, 21, 100].map(of));
+        assert_eq!(natural("a02", "a2"), Ordering::Equal);
+        assert!(of(2) != Finding::new(FindingKind::Fork, None, "2") && natural("é", "z") == Ordering::Greater);
     }
 }

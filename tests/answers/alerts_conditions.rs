@@ -161,6 +161,7 @@ fn health_knows_how_far_alerts_are_behind() {
     let lag = log.health().unwrap().alerts;
     assert_eq!((lag.evaluated, lag.oldest.map(|t| t.to_string())), (None, Some("2026-03-02T10:00:00Z".to_owned())));
     assert!(log.health().unwrap().concerns().is_empty(), "not late yet");
+    log.checkpoint().unwrap();
     clock.advance(HOUR);
     assert!(log.health().unwrap().concerns()[0].contains("no alert rule"));
     let failing = attestlog::alert::Callback::new("pager", |_: &attestlog::alert::Alert| {
@@ -170,6 +171,7 @@ fn health_knows_how_far_alerts_are_behind() {
     let mut engine = AlertEngine::with_rules(&log, rules).unwrap().deliver_to(failing);
     engine.run_once().unwrap();
     drop(engine);
+    log.checkpoint().unwrap();
     assert_eq!(log.health().unwrap().alerts.oldest, None);
     let owed = log.health().unwrap().alerts.receivers;
     assert!(owed.get("pager").unwrap().alerts > 0 && log.health().unwrap().concerns().is_empty());

@@ -137,3 +137,21 @@ proptest! {
         prop_assert_eq!(fired(&place.log), expected);
     }
 }
+
+/// Rules that stayed, as in `serve`, wrote down how far they were only when they ended: health said that they were behind with
+/// what they had looked at long ago, and after a kill the next ones began there.
+#[test]
+fn rules_that_stay_write_down_how_far_they_are() {
+    let log = attestlog::AuditLog::in_memory().unwrap();
+    let running = attestlog::alert::AlertEngine::new(&log).unwrap().start().unwrap();
+    for i in 0..30 {
+        log.record(attestlog::ToolCall::new("c", format!("u{i}"), "t")).unwrap();
+    }
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while log.health().unwrap().alerts.behind > 0 {
+        assert!(std::time::Instant::now() < end, "{:?}", log.health().unwrap().alerts);
+        std::thread::yield_now();
+    }
+    assert_eq!(log.health().unwrap().alerts.evaluated, Some(log.size()), "all of it");
+    running.stop();
+}

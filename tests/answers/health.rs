@@ -146,3 +146,44 @@ fn an_event_is_the_line_with_its_hash_around_it() {
         assert!(!event.contains("hunter2"));
     }
 }
+
+fn until(what: &str, is: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !is() {
+        assert!(std::time::Instant::now() < end, "{what}");
+        thread::yield_now();
+    }
+}
+
+/// Nothing said when an open store signs by itself, and a store that had not signed for hours was healthy.
+#[test]
+fn what_is_recorded_is_signed_in_bounded_time_and_number_or_health_says_so() {
+    let clock = Arc::new(ManualClock::at("2025-07-06T14:00:00Z".parse().unwrap()));
+    let log = Options::new().clock(clock.clone()).in_memory().unwrap();
+    log.record(call("t")).unwrap();
+    assert_eq!(log.health().unwrap().signed_size, 0);
+    until("ten minutes of the store's clock", || {
+        clock.advance(Duration::from_secs(600));
+        log.record(call("t")).unwrap();
+        log.health().unwrap().signed_size > 0
+    });
+
+    // By number.
+    let log = Options::new().clock(clock.clone()).checkpoint_entries(Some(10)).in_memory().unwrap();
+    log.record_batch((0..20).map(|i| call(format!("t{i}")))).unwrap();
+    until("ten entries", || log.health().unwrap().signed_size >= 10);
+
+    // Where it cannot be: here for want of a thread.
+    let options = || Options::new().clock(clock.clone()).background(false);
+    let log = options().in_memory().unwrap();
+    log.record(call("t")).unwrap();
+    clock.advance(Duration::from_secs(1800));
+    assert!(!log.health().unwrap().checkpoint_overdue);
+    clock.advance(Duration::from_secs(1));
+    let health = log.health().unwrap();
+    assert!(health.checkpoint_overdue && health.oldest_unsigned.unwrap().seq == 0);
+    assert!(health.concerns().iter().any(|c| c.contains("no checkpoint covers")), "{:?}", health.concerns());
+    log.checkpoint().unwrap();
+    let health = log.health().unwrap();
+    assert!(!health.checkpoint_overdue && health.oldest_unsigned.is_none());
+}

@@ -111,6 +111,28 @@ fn the_patient_is_the_same_in_arguments_and_as_a_facet() {
     assert_eq!(value, once);
 }
 
+/// A host gives the patient as an object. The entry named one pseudonym in `patient_ids`, and another in its arguments: that
+/// of the whole object, which nobody could look for.
+#[test]
+fn an_object_that_stands_for_a_patient_has_the_patient_s_pseudonym() {
+    let sanitizer = hipaa(&[1]);
+    let facet = |clear: &str| Json::from(sanitizer.facet(Facet::Patient, clear));
+    let treated = |text: &str| {
+        let mut value = Json::parse(text.as_bytes()).unwrap().value;
+        sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
+        value.get("patient").unwrap().clone()
+    };
+    assert_eq!(treated(r#"{"patient":{"id":"P-9","ward":"B2"}}"#), facet("P-9"));
+    assert_eq!(treated(r#"{"patient":{"id":" P-9","value":"P-9 "}}"#), facet("P-9"));
+    assert_eq!(treated(r#"{"patient":{"id":17}}"#), facet("17"));
+    assert_eq!(treated(r#"{"patient":[{"patientId":"P-9"},"P-8"]}"#).as_array().unwrap(), [facet("P-9"), facet("P-8")]);
+    // One that names two, or nobody, is no one's: a pseudonym of all of it, and nothing of it in clear.
+    for nobody in [r#"{"patient":{"id":"P-9","value":"P-8"}}"#, r#"{"patient":{"ward":"B2"}}"#] {
+        let text = treated(nobody).as_str().unwrap().to_owned();
+        assert!(is_pseudonym(&text) && Json::from(text.as_str()) != facet("P-9"), "{text}");
+    }
+}
+
 #[test]
 fn a_policy_with_pseudonyms_needs_a_key() {
     let error = Sanitizer::new(&Policy::preset(Preset::Hipaa), Secrets::default()).unwrap_err();

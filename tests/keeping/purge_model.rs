@@ -189,9 +189,8 @@ impl Game {
             let retention = entry.body.retention.as_ref().map(|r| (r.class.clone(), r.until, self.general));
             if let Some(call) = call {
                 let (class, years) = match (call.patient, call.tool) {
-                    (Some(_), 1) => ("healthcare", 7),
+                    (_, 1) => ("financial", 7),
                     (Some(_), _) => ("healthcare", 6),
-                    (None, 1) => ("financial", 7),
                     _ => ("general", self.general),
                 };
                 let base = entry.body.recorded_at.max(expiry);

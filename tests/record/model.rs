@@ -221,11 +221,11 @@ impl Row {
     }
 }
 
-/// The default policy: a patient means healthcare whatever the tool.
+/// The default policy: a patient means healthcare, unless the tool demands more.
 fn class(spec: &CallSpec) -> &'static str {
     match spec.tool {
-        _ if !spec.patients.is_empty() => "healthcare",
         1 => "financial",
+        _ if !spec.patients.is_empty() => "healthcare",
         2 => "healthcare",
         _ => "general",
     }

@@ -29,12 +29,16 @@ pub enum AnchorsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Use the [[anchor]] tables of a TOML file from now on
+    /// Use the [[anchor]] tables of a TOML file from now on, in place of those that the store has
     Set {
         #[command(flatten)]
         store: StoreArgs,
         /// The file; `-` is standard input
-        file: PathBuf,
+        #[arg(required_unless_present = "none", conflicts_with = "none")]
+        file: Option<PathBuf>,
+        /// Have no anchors from now on
+        #[arg(long)]
+        none: bool,
     },
     /// Sign a checkpoint, hand it to every anchor, and wait for them; exit code 1 where one failed
     Flush {
@@ -72,9 +76,11 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
             let log = store.read()?;
             show(&log, &mut out)?;
         }
-        AnchorsCommand::Set { store, file } => {
-            let text = super::config::text(file)?;
-            let configured = read(&text, file)?;
+        AnchorsCommand::Set { store, file, .. } => {
+            let configured = match file {
+                Some(file) => set_by(file)?,
+                None => Vec::new(),
+            };
             // Only beside a store that can be used.
             drop(store.read()?);
             replace(&store.store, &configured)?;
@@ -109,6 +115,21 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
     }
     out.flush()?;
     Ok(end)
+}
+
+/// The anchors of a file that must name some: a file without any is a wrong or mistyped one, and would take all away.
+fn set_by(file: &Path) -> Result<Vec<AnchorConfig>, Failure> {
+    let text = super::config::text(file)?;
+    // The whole of it, as `init` and `policy set` read it: a table whose name is misspelt is not passed over.
+    super::config::policies(&text, file)?;
+    super::config::receivers(&text, file)?;
+    let configured = read(&text, file)?;
+    if configured.is_empty() {
+        let message =
+            "there is no [[anchor]] in it, so nothing was changed; to have no anchors from now on, say --none";
+        return Err(Failure::Input(format!("{}: {message}", file.display())));
+    }
+    Ok(configured)
 }
 
 fn show(log: &AuditLog, out: &mut Out) -> io::Result<()> {
@@ -147,6 +168,14 @@ pub fn read(text: &str, path: &Path) -> Result<Vec<AnchorConfig>, Failure> {
     for anchor in &mut all {
         if let attestlog::anchor::Channel::File(file) = &mut anchor.channel {
             *file = std::path::absolute(&*file).map_err(|e| Failure::file(&*file, &e))?;
+            // Said now, and not by `health` when checkpoints have been owed for a day.
+            if let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) {
+                let (anchor, folder) = (file.display(), folder.display());
+                return Err(Failure::Input(format!(
+                    "{}: the anchor {anchor}: there is no folder {folder}; make it first, or mount what it is on",
+                    path.display()
+                )));
+            }
         }
     }
     Ok(all)

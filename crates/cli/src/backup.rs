@@ -1,15 +1,16 @@
 //! `backup`, `restore`: a consistent copy of a store that is in use, and the way back.
 
-use super::exit::{End, Outcome, complain};
+use super::exit::{End, Failure, Outcome, complain};
 use super::manage::{Because, changed, close};
 use super::progress::{Progress, Unit};
 use super::render::{Out, bytes, clean, count};
+use super::session;
 use super::store::{KeyArgs, StoreArgs};
 use attestlog::ErrorKind;
 use attestlog::json::{Json, Object};
 use clap::Args;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Copy the store to another file while it is in use; recorded in the store
 ///
@@ -27,6 +28,7 @@ pub struct BackupArgs {
 }
 
 pub fn backup(args: &BackupArgs) -> Outcome {
+    is_free(&args.dest)?;
     let log = args.store.open()?;
     let progress = Progress::new("copied", Unit::Rows);
     let made = changed(&args.store, log.backup_with(&args.dest, |done, total| progress.at(done, total)))?;
@@ -48,6 +50,16 @@ pub fn backup(args: &BackupArgs) -> Outcome {
     }
     out.flush()?;
     Ok(End::Done)
+}
+
+/// Refuses to write where something is: bad input, as with every other command.
+pub fn is_free(dest: &Path) -> Result<(), Failure> {
+    match std::fs::symlink_metadata(session::path(dest)) {
+        Ok(_) => {
+            Err(Failure::Input(format!("{}: exists already, and is not replaced; choose another name", dest.display())))
+        }
+        Err(_) => Ok(()),
+    }
 }
 
 /// Make a store out of a backup; recorded in it, with who did it and why
@@ -73,6 +85,7 @@ pub struct RestoreArgs {
 
 pub fn restore(args: &RestoreArgs) -> Outcome {
     let store = StoreArgs { store: args.store.clone(), key: args.key.clone() };
+    std::fs::metadata(session::path(&args.src)).map_err(|e| Failure::file(&args.src, &e))?;
     let Because { actor, reason } = &args.because;
     // Who has lost the keys as well still has to get at what was recorded.
     let options = store.key.options()?.unsigned(true);

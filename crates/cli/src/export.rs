@@ -4,7 +4,7 @@ use super::exit::{End, Failure, Outcome};
 use super::filter::Filters;
 use super::progress::{Progress, Unit};
 use super::render::Out;
-use super::store::StoreArgs;
+use super::store::{StoreArgs, say_found};
 use attestlog::{AuditLog, Entry, Query};
 use attestlog_report::csv::CsvWriter;
 use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
@@ -84,6 +84,7 @@ enum Format {
 
 pub fn run(args: &ExportArgs) -> Outcome {
     let log = args.store.read()?;
+    say_found(&log);
     let query = args.filters.query(&log)?;
     match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         None => {

@@ -92,6 +92,19 @@ pub fn say_unknown(log: &AuditLog, query: &Query) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses a pattern where one whole value is needed. Taken as it stands it would mean nobody, and the answer would look
+/// like one about everybody who fits it. A value that an entry really has may look like a pattern.
+pub fn refuse_pattern(log: &AuditLog, field: Field, value: &str) -> Result<(), Failure> {
+    if !is_pattern(value) || log.count(&Query::new().facet(field, value).limit(1))? > 0 {
+        return Ok(());
+    }
+    let name = field.as_str();
+    Err(Failure::Input(format!(
+        "the {name} {value:?}: `*` and `?` stand for nothing here, and no entry has this {name}; name it whole (`attestlog \
+         query STORE --{name} {value:?}` shows who fits)"
+    )))
+}
+
 /// A value that is one of a closed set; clap names the set where it is not.
 fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
@@ -110,7 +123,10 @@ pub fn tell_look_alikes(log: &AuditLog, field: Field, value: &str) -> Result<(),
         // What looks the same is told apart by its numbers.
         let told = |c: char| if c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() };
         let (field, name, other) = (field.as_str(), clean(value), other.chars().map(told).collect::<String>());
-        writeln!(session::stderr(), "note: another {field} in the log only looks like {name}: {other}")?;
+        writeln!(
+            session::stderr(),
+            "note: the log has a {field} that looks like {name} and is written differently: {other}"
+        )?;
     }
     Ok(())
 }

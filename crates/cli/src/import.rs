@@ -260,7 +260,9 @@ impl Sum {
             );
         }
         if self.answers > 0 {
-            line += &format!("; {} to calls that had none were recorded", figure(self.answers, "answer", "answers"));
+            let recorded = if self.answers == 1 { "was" } else { "were" };
+            line +=
+                &format!("; {} to calls that had none {recorded} recorded", figure(self.answers, "answer", "answers"));
         }
         let of = |kind| self.not_taken.iter().filter(|(_, of, ..)| *of == kind).count();
         let kinds = [("call", "calls"), ("answer", "answers"), ("line", "lines")];

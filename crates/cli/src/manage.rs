@@ -2,16 +2,18 @@
 
 use super::alerting;
 use super::anchors;
+use super::backup::is_free;
 use super::config;
-use super::exit::{End, Failure, Outcome};
-use super::filter::say_unknown;
-use super::render::{self, Out, Style, brief, clean, count};
+use super::exit::{End, Failure, Outcome, complain};
+use super::filter::{is_pattern, say_unknown};
+use super::render::{self, Out, Style, clean, count, counted};
 use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Object};
 use attestlog::retention::{ClockEvent, HoldSelector};
-use attestlog::{Error, Field, Query, Receipt};
+use attestlog::{AuditLog, Error, Field, Query, Receipt};
 use clap::{Args, Subcommand};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -88,6 +90,7 @@ pub fn keys(command: &KeysCommand) -> Outcome {
             close(store, log)?;
         }
         KeysCommand::Backup { store, dest } => {
+            is_free(dest)?;
             let mut random = |bytes: &mut [u8]| attestlog::Random::fill(&attestlog::SystemRandom, bytes);
             store.key.load(&store.store)?.backup(dest, &mut random)?;
             out.line(format!("copied to {}; whoever has it can sign as this store", dest.display()))?;
@@ -122,8 +125,11 @@ pub enum PolicyCommand {
     Set {
         #[command(flatten)]
         store: StoreArgs,
-        /// The file; `-` is standard input
+        /// The file; `-` is standard input. Anchors and receivers stay as they are unless it names some
         file: PathBuf,
+        /// Have no receivers of alerts from now on
+        #[arg(long)]
+        no_receivers: bool,
     },
 }
 
@@ -133,18 +139,34 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
         PolicyCommand::Show { store } => {
             out.line(store.read()?.policies().to_json().to_canonical().as_str())?;
         }
-        PolicyCommand::Set { store, file } => {
+        PolicyCommand::Set { store, file, no_receivers } => {
             let text = config::text(file)?;
             let policies = config::policies(&text, file)?;
             let configured = anchors::read(&text, file)?;
             let receivers = config::receivers(&text, file)?;
+            if *no_receivers && !receivers.0.is_empty() {
+                return Err(Failure::Input(format!(
+                    "{}: it names [[receivers]], against --no-receivers",
+                    file.display()
+                )));
+            }
             let log = store.open()?;
+            let weaker = config::weaker(&log.policies().redaction.to_json(), &policies.redaction.to_json());
             let receipt = log.set_policy(policies).map_err(|e| Failure::from(e).at(file.display()))?;
             close(store, log)?;
             if !configured.is_empty() {
                 anchors::replace(&store.store, &configured)?;
             }
-            alerting::configure(&store.store, &receivers)?;
+            // Receivers are no policy: a file that is silent about them takes none away.
+            if *no_receivers || !receivers.0.is_empty() {
+                alerting::configure(&store.store, &receivers)?;
+            }
+            if !weaker.is_empty() {
+                complain(format!(
+                    "redaction is weaker from now on than it was: {}. What the file leaves out has its default",
+                    weaker.join("; ")
+                ));
+            }
             out.line(format!("in force for what is recorded from now on; recorded as entry {}", receipt.seq))?;
         }
     }
@@ -156,6 +178,9 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
 #[derive(Debug, Subcommand)]
 pub enum HoldCommand {
     /// Keep whatever matches, recorded before or later, until the hold is released
+    ///
+    /// Values of one kind are alternatives, different kinds restrict each other: `--user anna --user ben --tool refund` holds
+    /// the calls of `refund` by anna or ben, and no other call of theirs. To hold all of each, place one hold for each.
     Place(HoldPlace),
     /// Release a hold
     Release {
@@ -226,6 +251,27 @@ impl HoldPlace {
         each.fold(Query::new(), |query, (field, value)| query.facet(field, value))
     }
 
+    /// Refuses a pattern, which would hold nothing, and says on standard error which values no entry has yet.
+    fn check(&self, log: &AuditLog) -> Result<(), Failure> {
+        let named = self.named();
+        if let Some(pattern) = log.unknown_values(&named)?.into_iter().find(|value| is_pattern(&value.value)) {
+            let (field, value) = (pattern.field.as_str(), pattern.value);
+            return Err(Failure::Input(format!(
+                "--{field} {value:?}: a hold takes whole values, in which `*` and `?` stand for nothing, and no entry has \
+                 this {field}: it would hold nothing. Name each value (`attestlog query STORE --{field} {value:?}` shows \
+                 what fits), or hold --everything"
+            )));
+        }
+        say_unknown(log, &named)?;
+        if let Some(last) = self.seq.iter().map(|(_, last)| *last).max().filter(|last| *last >= log.size()) {
+            complain(format!(
+                "this log has {} so far: the hold on entry {last} is on whatever gets that number",
+                counted(log.size(), "entry", "entries")
+            ));
+        }
+        Ok(())
+    }
+
     fn selector(&self) -> HoldSelector {
         let mut selector = HoldSelector::default();
         selector.everything = self.everything;
@@ -244,7 +290,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
         HoldCommand::Place(place) => {
             let Because { actor, reason } = &place.because;
             let log = place.store.open()?;
-            say_unknown(&log, &place.named())?;
+            place.check(&log)?;
             let receipt: Receipt = changed(&place.store, log.place_hold(&place.case, reason, actor, place.selector()))?;
             close(&place.store, log)?;
             out.line(receipt.seq.to_string())?;
@@ -256,12 +302,15 @@ pub fn hold(command: &HoldCommand) -> Outcome {
             out.line(format!("released; recorded as entry {}", receipt.seq))?;
         }
         HoldCommand::List { store, json } => {
-            let holds = store.read()?.holds();
+            let log = store.read()?;
+            let holds = log.holds();
             if *json {
                 let all = holds.iter().map(|(id, hold)| {
                     let mut object = hold.to_json();
                     if let Json::Object(members) = &mut object {
                         members.insert("id", *id);
+                        let names = log.names_in(&hold.selector);
+                        members.insert("names", names.into_iter().collect::<Object>());
                     }
                     object
                 });
@@ -270,7 +319,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
                 let columns = [right("ID"), left("CASE"), left("PLACED BY"), left("REASON"), left("COVERS")];
                 let mut table = Table::new(&mut out, &columns);
                 for (id, hold) in &holds {
-                    let selector = hold.to_json().get("selector").map(brief).unwrap_or_default();
+                    let selector = clean(&covers(&hold.selector, &log.names_in(&hold.selector)));
                     let plain = |text: String| (text, Style::Plain);
                     let (case, actor, reason) = (clean(&hold.case), clean(&hold.actor), clean(&hold.reason));
                     let id = (id.to_string(), Style::Bold);
@@ -282,6 +331,30 @@ pub fn hold(command: &HoldCommand) -> Outcome {
     }
     out.flush()?;
     Ok(End::Done)
+}
+
+/// What a hold covers, in words, with the names of those whose pseudonyms can be told.
+fn covers(selector: &HoldSelector, names: &BTreeMap<String, String>) -> String {
+    if selector.everything {
+        return "every entry".to_owned();
+    }
+    let facets = [
+        ("conversation", &selector.conversations),
+        ("user", &selector.users),
+        ("patient", &selector.patients),
+        ("tool", &selector.tools),
+    ];
+    let named = facets.into_iter().filter(|(_, values)| !values.is_empty()).map(|(field, values)| {
+        let values: BTreeSet<&str> = values.iter().map(|v| names.get(v).unwrap_or(v).as_str()).collect();
+        format!("{field} {}", Vec::from_iter(values).join(" or "))
+    });
+    let seqs = selector.seqs.ranges().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    let seqs = Vec::from_iter(seqs).join(" or ");
+    let seqs = (!seqs.is_empty()).then(|| format!("entry {seqs}"));
+    Vec::from_iter(named.chain(seqs)).join(" AND ")
 }
 
 /// The clock by which entries expire
@@ -325,9 +398,12 @@ pub fn clock(command: &ClockCommand) -> Outcome {
             let event = changed(store, log.confirm_clock(&because.actor, &because.reason))?;
             close(store, log)?;
             match event {
+                ClockEvent::Confirmed { from, to, .. } if from == to => {
+                    out.line(format!("confirmed: the clocks agree; expiry goes on at {}", render::moment(to)))?;
+                }
                 ClockEvent::Confirmed { from, to, .. } => {
                     out.line(format!(
-                        "confirmed: expiry goes on from {} at {}",
+                        "confirmed: the expiry clock, which stood at {}, goes on at {}",
                         render::moment(from),
                         render::moment(to)
                     ))?;

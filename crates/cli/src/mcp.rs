@@ -86,8 +86,12 @@ impl McpArgs {
         let mut identity = Identity::default();
         identity.user = self.user.clone();
         identity.conversation = self.conversation.clone();
-        let login = || env("USER").or_else(|| env("LOGNAME")).or_else(|| env("USERNAME"));
-        identity.default_user = env("ATTESTLOG_USER").or_else(login).unwrap_or_else(|| "unknown".to_owned());
+        let login = || env("USER").or_else(|| env("LOGNAME")).or_else(|| env("USERNAME")).or_else(account);
+        let said = self.user.clone().or_else(|| env("ATTESTLOG_USER")).or_else(login);
+        identity.default_user = said.unwrap_or_else(|| {
+            complain("nothing says who calls: calls without a user in `_meta` are recorded for `unknown`; name one with --user");
+            "unknown".to_owned()
+        });
         let fresh = || format!("mcp-{:016x}", u64::from_be_bytes(number));
         identity.default_conversation = env("ATTESTLOG_CONVERSATION").unwrap_or_else(fresh);
         identity.role = self.role.clone();
@@ -109,6 +113,18 @@ impl McpArgs {
         settings.fail_open = self.fail_open;
         Ok(settings)
     }
+}
+
+/// The login name of this process's account, where the environment does not say it.
+#[cfg(unix)]
+fn account() -> Option<String> {
+    use nix::unistd::{User, getuid};
+    User::from_uid(getuid()).ok().flatten().map(|user| user.name).filter(|name| !name.is_empty())
+}
+
+#[cfg(not(unix))]
+fn account() -> Option<String> {
+    None
 }
 
 fn period(flag: &str, seconds: f64) -> Result<Duration, Failure> {

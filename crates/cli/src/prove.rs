@@ -2,7 +2,7 @@
 
 use super::anchors;
 use super::exit::{End, Failure, Outcome, complain};
-use super::filter::say_unknown;
+use super::filter::{refuse_pattern, say_unknown};
 use super::lines::Source;
 use super::render::{Out, clean, count};
 use super::session;
@@ -131,6 +131,7 @@ pub fn prove(args: &ProveArgs) -> Outcome {
                 proof.map_err(|e| unproven(args, e))?.to_string()
             }
             (None, _, Some((facet, value))) => {
+                refuse_pattern(&log, facet, value)?;
                 say_unknown(&log, &Query::new().facet(facet, value))?;
                 complete(args, &log, facet, value)?
             }
@@ -228,9 +229,9 @@ pub struct EvidenceArgs {
 }
 
 pub fn evidence(args: &EvidenceArgs) -> Outcome {
-    let options = args.trust.options()?;
-    let options = verify::with_progress(options);
+    let brought = args.trust.read()?;
     let log = if args.at_checkpoint { args.store.read()? } else { args.store.open()? };
+    let options = verify::with_progress(brought.of(&log)?);
     let written = match args.at_checkpoint {
         true => signed(&args.store, &log)?.write_evidence(&args.dir, &options),
         false => log.write_evidence(&args.dir, &options),

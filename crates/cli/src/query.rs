@@ -3,7 +3,7 @@
 use super::exit::{End, Failure, Outcome};
 use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
-use super::store::StoreArgs;
+use super::store::{StoreArgs, say_found};
 use super::table::{Cell, Table, left, right, whole};
 use attestlog::json::Json;
 use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, Entry, Query};
@@ -45,6 +45,7 @@ impl QueryArgs {
 
 pub fn run(args: &QueryArgs) -> Outcome {
     let log = args.store.read()?;
+    say_found(&log);
     let query = args.query(&log)?;
     args.filters.tell_look_alikes(&log)?;
     let mut out = Out::stdout();

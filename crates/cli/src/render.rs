@@ -160,14 +160,21 @@ pub fn counted(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// Milliseconds as a person reads them: `145 ms`, `2.1 s`, `3 min 20 s`.
+/// Milliseconds as a person reads them: `145 ms`, `2.1 s`, `3 min 20 s`, `5 h 12 min`, `77 d 17 h`.
 pub fn duration(ms: f64) -> String {
     match ms {
         ms if ms < 1.0 => format!("{} µs", (ms * 1000.0).round()),
         ms if ms < 10.0 => format!("{ms:.1} ms"),
         ms if ms < 1000.0 => format!("{ms:.0} ms"),
         ms if ms < 60_000.0 => format!("{:.1} s", ms / 1000.0),
-        ms => format!("{} min {:.0} s", (ms / 60_000.0).floor(), (ms % 60_000.0) / 1000.0),
+        ms => {
+            let seconds = (ms / 1000.0).round() as u64;
+            match seconds {
+                s if s < 3600 => format!("{} min {} s", s / 60, s % 60),
+                s if s < 2 * 86_400 => format!("{} h {} min", s / 3600, s / 60 % 60),
+                s => format!("{} d {} h", count(s / 86_400), s / 3600 % 24),
+            }
+        }
     }
 }
 
@@ -219,5 +226,9 @@ mod tests {
         assert_eq!(count(999), "999");
         assert_eq!(duration(145.2), "145 ms");
         assert_eq!(duration(200_000.0), "3 min 20 s");
+        // Health said "111923 min 28 s ago", and 119.7 s were "1 min 60 s".
+        assert_eq!(duration(111_923.0 * 60_000.0), "77 d 17 h");
+        assert_eq!(duration(119_700.0), "2 min 0 s");
+        assert_eq!(duration(47.0 * 3_600_000.0), "47 h 0 min");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::export::{ToolArgs, broken_pipe};
-use super::filter::{say_unknown, tell_look_alikes};
+use super::filter::{refuse_pattern, say_unknown, tell_look_alikes};
 use super::render::Out;
 use super::store::StoreArgs;
 use super::trust::TrustArgs;
@@ -96,10 +96,12 @@ pub fn run(command: &ReportCommand) -> Outcome {
     // The period first: whoever mistypes it should not wait for a verification.
     let mut context = asked(form, subject)?;
     context.claimed_time_bound = form.claimed_time_bound;
-    let options = form.trust.options()?;
+    let brought = form.trust.read()?;
     let log = store.read()?;
-    let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    let options = brought.of(&log)?;
     let of = if matches!(context.subject, Subject::User(_)) { Field::User } else { Field::Patient };
+    refuse_pattern(&log, of, context.subject.shown())?;
+    let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
     tell_look_alikes(&log, of, context.subject.shown())?;
     let known = pseudonyms(&log, &context.subject);
     let context = complete(&log, context, known, &verification)?;
@@ -118,7 +120,8 @@ pub fn run(command: &ReportCommand) -> Outcome {
         Format::FhirR5 => fhir(&log, FhirRelease::R5, context, form, &mut out)?,
     }
     out.flush()?;
-    Ok(End::Done)
+    // The report says so itself; a script reads the exit code.
+    Ok(if verification.ok() { End::Done } else { End::Found })
 }
 
 /// A resource for each row, and for emergency access to the patient as such, which is no row.
@@ -187,6 +190,9 @@ pub fn complete(
     context.unknown = unknown.into_iter().next().map(|value| value.similar);
     context.log = log.public_key().map(|key| key.name().to_owned());
     context.integrity_verified = verification.ok();
+    for finding in &verification.findings {
+        *context.findings.entry(finding.kind.as_str().to_owned()).or_default() += 1;
+    }
     context.anchored = verification.anchored;
     context.anchored_size = verification.anchored_size;
     context.rewritable_from = verification.rewritable_from;

@@ -3,7 +3,7 @@
 use super::exit::{End, Outcome};
 use super::filter::{is_pattern, say_unknown};
 use super::render::{self, Out, Style, clean, count};
-use super::store::StoreArgs;
+use super::store::{StoreArgs, say_found};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Number, Object};
 use attestlog::{AuditLog, Field, Kind, Query, Statistics, Timestamp, ToolStatistics};
@@ -31,6 +31,7 @@ pub struct StatsArgs {
 
 pub fn run(args: &StatsArgs) -> Outcome {
     let log = args.store.read()?;
+    say_found(&log);
     let mut of = Statistics::new();
     of = args.since.into_iter().fold(of, Statistics::since);
     of = args.until.into_iter().fold(of, Statistics::until);
@@ -126,9 +127,14 @@ fn purged(log: &AuditLog, tools: &[ToolStatistics], out: &mut Out) -> Outcome {
     Ok(End::Done)
 }
 
-/// A part as per cent; what is not all is never rounded up to all.
+/// A part as per cent, rounded; but what is not all is never rounded up to all, nor what is something down to nothing.
 fn percent(part: f64) -> String {
-    format!("{:.1} %", (part * 1000.0).floor() / 10.0)
+    let rounded = (part * 1000.0).round() / 10.0;
+    let shown = match part {
+        part if part >= 1.0 || part <= 0.0 => rounded,
+        _ => rounded.clamp(0.1, 99.9),
+    };
+    format!("{shown:.1} %")
 }
 
 fn json(of: &ToolStatistics) -> Json {

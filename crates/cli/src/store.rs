@@ -5,6 +5,7 @@ use super::anchors;
 use super::away::Runner;
 use super::exit::{Failure, complain};
 use super::lines::Source;
+use super::render::counted;
 use super::session;
 pub use attestlog::child::KEY;
 use attestlog::child::PASSPHRASE;
@@ -88,17 +89,49 @@ fn warn(log: &AuditLog) {
     }
 }
 
+/// Says on standard error that a verification found something wrong with the log whose entries are shown, until that is
+/// settled: what is shown may be what was edited.
+pub fn say_found(log: &AuditLog) {
+    // Whoever cannot read it is no worse off than without it.
+    if let Some(found) = log.verifications().ok().and_then(|noted| noted.found) {
+        complain(format!(
+            "a verification at {} found {} wrong with this log ({}), which nobody has settled; what is shown may have been \
+             changed. `attestlog verify` says what and where",
+            found.at,
+            counted(found.findings, "thing", "things"),
+            found.kinds.join(", ")
+        ));
+    }
+}
+
 /// Whether this process could record into the store's file. Asked without opening it.
 #[cfg(unix)]
 fn may_write(store: &Path) -> bool {
     use nix::fcntl::{AT_FDCWD, AtFlags};
     use nix::unistd::{AccessFlags, faccessat};
-    faccessat(AT_FDCWD, store, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok()
+    check_unprotected(store).is_ok() && faccessat(AT_FDCWD, store, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok()
 }
 
 #[cfg(not(unix))]
 fn may_write(store: &Path) -> bool {
     std::fs::metadata(store).is_ok_and(|about| !about.permissions().readonly())
+}
+
+/// Refuses to change a file that its owner has protected against it: the system lets root write to it all the same.
+#[cfg(unix)]
+fn check_unprotected(store: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(store) {
+        Ok(about) if about.is_file() && about.permissions().readonly() => Err(Failure::Store(format!(
+            "{}: the file is write-protected, so nothing is recorded in it; `chmod u+w` first if it is to change",
+            store.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+fn check_unprotected(_: &Path) -> Result<(), Failure> {
+    Ok(())
 }
 
 fn failure(e: &Error) -> Failure {
@@ -152,6 +185,12 @@ impl KeyArgs {
     /// Options with the key file and passphrase that were given.
     pub fn options(&self) -> Result<Options, Failure> {
         let mut options = Options::new();
+        let set = self.key.is_none() && session::current().is_none();
+        if set && std::env::var_os(KEY).is_some_and(|value| value.is_empty()) {
+            return Err(Failure::Input(format!(
+                "{KEY}: is set and empty; put a whole key file in it as base64, or unset it"
+            )));
+        }
         if let Some(key) = &self.key {
             options = options.key_file(key);
         } else if let Some(vault) = self.vault() {
@@ -241,6 +280,7 @@ impl StoreArgs {
         if let Some(session) = session::current() {
             return Ok(Opened::Shared(session.log.clone()));
         }
+        check_unprotected(&self.store)?;
         self.own(anchors::add(options, &self.store)?.anchor_on_open(false))
     }
 
@@ -286,6 +326,7 @@ impl StoreArgs {
 
     /// The store for a command that records: this process sanitises, whoever owns the store.
     pub fn join(&self, options: Options, alerts: Alerts) -> Result<Joint, Failure> {
+        check_unprotected(&self.store)?;
         let options = anchors::add(options, &self.store)?;
         Joint::open(&self.store, options, self.sharing(alerts)).map_err(|e| self.name(failure(&e)))
     }

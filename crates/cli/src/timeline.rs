@@ -1,11 +1,11 @@
 //! `timeline`: a conversation as a person reads it, turn by turn.
 
 use super::exit::{End, Outcome};
-use super::filter::say_unknown;
+use super::filter::{refuse_pattern, say_unknown};
 use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
-use super::store::StoreArgs;
+use super::store::{StoreArgs, say_found};
 use attestlog::json::Json;
-use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Query, Step, Timestamp, Trigger};
+use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Field, Query, Step, Timestamp, Trigger};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -25,6 +25,8 @@ pub struct TimelineArgs {
 
 pub fn run(args: &TimelineArgs) -> Outcome {
     let log = args.store.read()?;
+    say_found(&log);
+    refuse_pattern(&log, Field::Conversation, &args.conversation)?;
     let mut out = Out::stdout();
     if args.json {
         say_unknown(&log, &Query::new().conversation(&args.conversation))?;
@@ -58,7 +60,8 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
         users.join(", "),
         render::moment(first)
     ))?;
-    let mut turn = None;
+    let (mut turn, mut on) = (None, None);
+    let several_days = render::day(first) != render::day(last);
     for step in log.timeline(conversation)? {
         let step = step?;
         let Some(call) = step.entry.call() else { continue };
@@ -67,6 +70,12 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
             let title = call.turn_number.map_or("No turn given".to_owned(), |n| format!("Turn {n}"));
             out.line("")?;
             out.line(out.styled(Style::Bold, &title))?;
+        }
+        // Steps show the time of day; turns need not be in the order of their times.
+        let day = render::day(call.timestamp);
+        if several_days && on.as_ref() != Some(&day) {
+            out.line(format!(" {}", out.styled(Style::Dim, &day)))?;
+            on = Some(day);
         }
         write_step(out, &step, call, &overview)?;
     }

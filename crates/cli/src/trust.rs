@@ -2,9 +2,9 @@
 
 use super::exit::{Failure, complain};
 use super::lines::Source;
-use attestlog::VerifyOptions;
-use attestlog::anchor::{Evidence, MAX_ANCHOR_FILE_BYTES};
+use attestlog::anchor::{Evidence, Kept, MAX_ANCHOR_FILE_BYTES};
 use attestlog::note::{KeyType, VerifierKey};
+use attestlog::{AuditLog, VerifyOptions};
 use clap::Args;
 use std::fs::File;
 use std::io::Read;
@@ -26,21 +26,66 @@ pub struct TrustArgs {
 }
 
 impl TrustArgs {
-    /// Options with all of it, read from its files. What in a file could not be read is said on standard error.
-    pub fn options(&self) -> Result<VerifyOptions, Failure> {
-        let mut options = VerifyOptions::new();
-        if let Some(key) = &self.public_key {
-            options = options.public_key(key.clone());
-        }
+    /// All of it, read from its files. What in a file could not be read is said on standard error.
+    pub fn read(&self) -> Result<Brought, Failure> {
+        let mut brought = Brought { public_key: self.public_key.clone(), kept: Vec::new() };
         for path in &self.against {
             let evidence = evidence(path, &self.witness)?;
             for place in &evidence.unreadable {
                 complain(format!("{}, {place}; not compared", path.display()));
             }
-            options = options.against(evidence.kept);
+            brought.kept.push((path.clone(), evidence.kept));
+        }
+        Ok(brought)
+    }
+}
+
+/// What somebody brought along, read.
+#[derive(Debug)]
+pub struct Brought {
+    public_key: Option<VerifierKey>,
+    kept: Vec<(PathBuf, Vec<Kept>)>,
+}
+
+impl Brought {
+    /// Options for the verification of `log`.
+    ///
+    /// What belongs to a log of another name says nothing about this one, so it is refused before anything is verified or
+    /// kept: a wrong argument must not stand in the records as tampering. It can also mean that another log was put in the
+    /// place of the right one, and the message says so: a name has its key's fingerprint in it, so whoever does that cannot
+    /// keep the name.
+    pub fn of(self, log: &AuditLog) -> Result<VerifyOptions, Failure> {
+        let own = log.public_key();
+        let own = own.as_ref().map(VerifierKey::name);
+        let mut options = VerifyOptions::new();
+        if let Some(key) = self.public_key {
+            if let Some(own) = own.filter(|own| *own != key.name()) {
+                return Err(of_another("--public-key", key.name(), own));
+            }
+            options = options.public_key(key);
+        }
+        for (path, kept) in self.kept {
+            let fits = |kept: &Kept| own.is_none_or(|own| own == kept.checkpoint.checkpoint().origin());
+            let (kept, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(fits);
+            if let (Some(own), Some(other), true) = (own, others.first(), kept.is_empty()) {
+                let what = format!("--against {}", path.display());
+                return Err(of_another(&what, other.checkpoint.checkpoint().origin(), own));
+            }
+            for other in others {
+                let origin = other.checkpoint.checkpoint().origin().to_owned();
+                complain(format!("{}: a checkpoint of another log, {origin}; not compared", other.source));
+            }
+            options = options.against(kept);
         }
         Ok(options)
     }
+}
+
+fn of_another(what: &str, other: &str, own: &str) -> Failure {
+    Failure::Input(format!(
+        "{what}: it is of the log {other}, and this store is the log {own}. Nothing was verified, and nothing is kept of \
+         this. Give what belongs to this log; but if this file should be the log {other}, another log was put in its place"
+    ))
 }
 
 fn evidence(path: &Path, witnesses: &[VerifierKey]) -> Result<Evidence, Failure> {

@@ -27,8 +27,9 @@ pub struct VerifyArgs {
 }
 
 pub fn run(args: &VerifyArgs) -> Outcome {
-    let options = args.trust.options()?;
+    let brought = args.trust.read()?;
     let log = args.store.read()?;
+    let options = brought.of(&log)?;
     let verification =
         verify_with(&log, options, args.remember).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
     let mut out = Out::stdout();

@@ -31,11 +31,14 @@ impl Answer {
         {
             return Answer::value(kept, failed);
         }
-        let result = match failed.unwrap_or_else(|| text_fails(&text)) {
+        let reads_as_error = text_fails(&text);
+        let result = match failed.unwrap_or(reads_as_error) {
             true => CallResult::Error(CallError { kind: None, message: text }),
             false => CallResult::Value(Json::String(text)),
         };
-        Answer { result: Some(result), ..Answer::default() }
+        // What the transcript says goes before what the text reads like.
+        let outcome = (failed == Some(false) && reads_as_error).then_some(Outcome::Ok);
+        Answer { result: Some(result), outcome, ..Answer::default() }
     }
 
     /// With these parts of its text restated, where it is a text.

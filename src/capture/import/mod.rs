@@ -416,7 +416,7 @@ fn transcript(format: Format, text: &[u8], options: &ImportOptions) -> Result<Im
 }
 
 /// The names by which people say who started the calls, for the errors that ask for it.
-const SAY_USER: &str = "say it with --user (ImportOptions::user)";
+const SAY_USER: &str = "say it with --user";
 
 /// How people say that times without a zone are UTC.
 const SAY_UTC: &str = "if it is UTC, say --assume-utc (ImportOptions::assume_utc)";

@@ -304,8 +304,10 @@ impl Observer {
         if open.is_empty() {
             return Ok(());
         }
-        let calls: Vec<ToolCall> = open.iter().map(|p| p.call.clone()).collect();
+        let mut calls: Vec<ToolCall> = open.iter().map(|p| p.call.clone()).collect();
         let ids = open.iter().map(|p| p.id.clone()).collect();
+        let server = self.server_name(&state);
+        calls.iter_mut().for_each(|call| call.tool_server = Some(server.clone()));
         drop(state);
         // Only this side takes calls away, so they are there when their beginnings are.
         let begun = match self.begin(calls) {

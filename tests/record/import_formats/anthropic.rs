@@ -56,6 +56,8 @@ fn blocks_are_calls_and_answers() {
     for record in &mut records[..3] {
         record["model"] = "claude-x".into();
     }
+    // It reads like an error, and the transcript says that it is none.
+    records[0]["outcome"] = "ok".into();
     records[2]["outcome"] = "tool_error".into();
     records[5]["tool_server"] = "srv".into();
     assert_eq!(imported.calls, expected(&records));

@@ -95,7 +95,11 @@ fn what_became_of_a_span_s_call() {
     let cases = [
         (json!({}), vec![], call(|c| c.outcome(Outcome::Ok))),
         (json!({}), vec![(result, text("Error: none left"))], call(|c| c.error("Error: none left"))),
-        (ok.clone(), vec![(result, text("Error: none left"))], call(|c| c.result("Error: none left"))),
+        (
+            ok.clone(),
+            vec![(result, text("Error: none left"))],
+            call(|c| c.result("Error: none left").outcome(Outcome::Ok)),
+        ),
         (json!({}), vec![(result, text("fine"))], call(|c| c.result("fine"))),
         (failed.clone(), vec![], call(|c| c.error("unspecified error"))),
         (failed.clone(), vec![(result, text("declined"))], call(|c| c.error("declined"))),

@@ -3,6 +3,7 @@
 
 use crate::common::*;
 use crate::mcp_common::{Host, call, ends, lines, request, text};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -151,6 +152,44 @@ fn a_text_that_says_error_is_one_here_too() {
     host.end();
     let end = &ends(&place)[0];
     assert_eq!((text(end, "outcome"), text(end, "error.message")), ("tool_error".to_owned(), "Error: no".to_owned()));
+}
+
+/// A host sends its calls without waiting for the reply to `initialize`. All of them, to their end, were calls of `sh`, and
+/// whoever looked for the server by its name found none.
+#[test]
+fn a_server_that_says_its_name_late_is_found_by_it() {
+    let place = Place::with_store();
+    let about = r#"{"jsonrpc":"2.0","id":0,"result":{"serverInfo":{"name":"tiny","version":"1"}}}"#;
+    place.write("replies", format!("{about}\n{OK}\n"));
+    let mut host = Host::sh(&place, &[], "read -r a; read -r b; cat replies; cat > /dev/null");
+    host.say(request("0", "initialize", "{}"));
+    host.say(call("1", "refund", "{}"));
+    host.hear();
+    host.hear();
+    host.end();
+    let [begun, end] = &lines(&place)[..] else { panic!("a call in two steps") };
+    assert_eq!((text(begun, "tool_server"), text(end, "tool_server")), ("sh".to_owned(), "tiny".to_owned()));
+    assert_eq!(text(end, "session_metadata.mcp.server.name"), "tiny");
+    assert_eq!(place.count(&["--server", "tiny"]), 1);
+}
+
+/// Started by a service, which sets no USER, the proxy recorded calls of `unknown`, though the account has a name.
+#[test]
+fn the_login_name_is_that_of_the_account() {
+    let place = Place::with_store();
+    place.write("reply", format!("{OK}\n"));
+    let mut command = place.command(&["mcp", "s", "--", "sh", "-c", "read -r l; cat reply; cat > /dev/null"]);
+    for name in ["USER", "LOGNAME", "USERNAME", "ATTESTLOG_USER"] {
+        command.env_remove(name);
+    }
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    writeln!(child.stdin.as_mut().unwrap(), "{}", call("1", "refund", "{}")).unwrap();
+    until("the reply", || !ends(&place).is_empty());
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    let account = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap();
+    let name = account.map_or_else(|| "unknown".to_owned(), |account| account.name);
+    assert_eq!(text(&ends(&place)[0], "user_id"), name);
 }
 
 /// A chart that was read as a resource left nothing in the log.

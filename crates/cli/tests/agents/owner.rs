@@ -11,6 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A store, its sockets in a directory of their own, and a process that owns it.
 struct Shared {
@@ -203,6 +204,27 @@ fn serve_waits_for_its_turn_and_closes_cleanly() {
     assert!(std::fs::read_dir(&shared.sockets).unwrap().next().is_none(), "its socket went with it");
     let signed = shared.run(&["verify", "s", "--json"]).json();
     assert_eq!(signed.get("signed_size"), signed.get("size"), "closing signs");
+}
+
+/// Thirty calls were recorded through `serve`. Ten seconds later none of them was signed, rules had not looked at them as far as
+/// `health` knew, and after a `kill -9` of the owner nothing ever was, without anything saying so.
+#[test]
+fn whoever_stays_signs_what_others_recorded_and_says_how_far_rules_are() {
+    let mut shared = Shared::owned();
+    shared.record("c").ok();
+    let end = Instant::now() + Duration::from_secs(120);
+    let health = || shared.run(&["health", "s", "--json"]).json();
+    let told = |health: &Json| {
+        let behind = health.get("alerts").and_then(|alerts| alerts.get("behind")?.as_u64());
+        health.get("signed_size") == health.get("size") && behind == Some(0)
+    };
+    while !told(&health()) {
+        assert!(Instant::now() < end, "{}", health().to_canonical());
+        std::thread::yield_now();
+    }
+    shared.kill();
+    let left = shared.run(&["verify", "s", "--json"]).json();
+    assert_eq!(left.get("signed_size"), left.get("size"));
 }
 
 #[test]

@@ -19,14 +19,14 @@ fn a_backup_is_the_store_of_its_moment_and_coming_back_is_on_record() {
     assert!(text.contains("keys are not in it"), "{text}");
 
     let refused = place.run(&["backup", "s", "copy"]);
-    assert_eq!(refused.code, 3);
+    assert_eq!(refused.code, 2);
     assert!(refused.err.contains("copy"), "{}", refused.err);
 
     // The store is lost; its key file is not.
     record(&place, "lost");
     std::fs::remove_file(place.path("s")).unwrap();
     let refused = place.run(&["restore", "nothing", "s", "--actor", "ops", "--reason", "disk failure"]);
-    assert_eq!(refused.code, 3);
+    assert_eq!(refused.code, 2);
     assert!(!place.path("s").exists());
     assert_eq!(place.run(&["restore", "copy", "s", "--actor", "ops"]).code, 2, "a reason is wanted");
     place.run(&["restore", "copy", "s", "--actor", "ops", "--reason", "disk failure"]).ok();

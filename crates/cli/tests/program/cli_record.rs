@@ -155,3 +155,25 @@ fn a_store_without_its_key_is_not_recorded_into_unless_said_so() {
     place.run_with(&["record", "s", "--key", "elsewhere"], line.as_bytes()).ok();
     assert_eq!(place.count(&["--kind", "tool_call"]), 2);
 }
+
+/// `record` and `import --format jsonl` recorded the text `Error: could not open` as a success, though the same text in a
+/// transcript was a failure. What is said of the outcome goes before what a text reads like.
+#[test]
+fn a_text_that_begins_with_error_is_a_failure_here_too() {
+    let place = Place::with_store();
+    let text = r#""result":"Error: could not open""#;
+    let lines = [
+        call("c", "u", "t", text),
+        call("c", "u", "t", r#""result":"No error""#),
+        call("c", "u", "t", &format!(r#"{text},"outcome":"ok""#)),
+    ];
+    let lines = lines.map(|line| line.trim_end().to_owned()).join("\n");
+    place.run_with(&["record", "s", "--no-alerts"], lines.as_bytes()).ok();
+    place.write("calls.jsonl", &lines);
+    place.run(&["import", "s", "--format", "jsonl", "calls.jsonl"]).ok();
+    let recorded = place.run(&["query", "s", "--json", "--kind", "tool_call"]).ok();
+    let of = |line: &str| json(line).get("outcome").unwrap().as_str().unwrap().to_owned();
+    let outcomes: Vec<String> = recorded.lines().map(of).collect();
+    assert_eq!(outcomes, ["tool_error", "ok", "ok", "tool_error", "ok", "ok"]);
+    assert!(recorded.lines().next().unwrap().contains(r#""error":{"message":"Error: could not open"}"#));
+}

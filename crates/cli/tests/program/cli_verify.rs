@@ -123,7 +123,7 @@ fn what_was_kept_elsewhere_anchors_the_store() {
     assert_eq!(verification.get("anchored_size").unwrap().as_u64(), Some(3));
     // A key of another log, and a store that lacks what was kept.
     let other = place.run(&["init", "other"]).ok();
-    place.run(&["verify", "s", "--public-key", other.trim()]).code(1);
+    place.run(&["verify", "s", "--public-key", other.trim()]).code(2);
     place.write("newer", place.run(&["checkpoint", "s"]).ok());
     place.run(&["verify", "older", "--against", "newer"]).code(1);
     place.run(&["verify", "s", "--against", "nowhere"]).code(2);

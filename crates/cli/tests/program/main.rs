@@ -9,6 +9,7 @@ mod cli_alerts;
 mod cli_anchors;
 mod cli_backup;
 mod cli_manage;
+mod cli_mistakes;
 mod cli_prove;
 mod cli_read;
 mod cli_record;

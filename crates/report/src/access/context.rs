@@ -5,6 +5,7 @@ use attestlog::Keyless;
 use attestlog::Restored;
 use attestlog::{CLAIMED_TIME_BOUND, Call, Entry, Error, ErrorKind, Result, Timestamp};
 use chrono::Months;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// About whom a report is, by the id that is shown on it.
@@ -85,6 +86,8 @@ pub struct Context {
     pub log: Option<String>,
     /// Whether the log was verified for this report, as far as the period reaches, without a finding.
     pub integrity_verified: bool,
+    /// What that verification found wrong: how many findings of each kind. Empty where there was none, and where none was made.
+    pub findings: BTreeMap<String, u64>,
     /// Whether something kept outside the log confirms it.
     pub anchored: bool,
     /// How many entries, from the first, that confirmation covers.
@@ -127,6 +130,7 @@ impl Context {
             generated_at: None,
             log: None,
             integrity_verified: false,
+            findings: BTreeMap::new(),
             anchored: false,
             anchored_size: 0,
             rewritable_from: 0,
@@ -145,6 +149,13 @@ impl Context {
         let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 300)));
         let keyless = self.recorded_without_key.iter().map(|k| format!(" A part of the log was {k}."));
         all.chain(keyless).fold(sentence.to_owned(), |sentence, more| sentence + &more)
+    }
+
+    /// What the verification found, in words: `2 findings (1 entry_changed, 1 index_row_changed)`.
+    pub(crate) fn findings_text(&self) -> String {
+        let all: u64 = self.findings.values().sum();
+        let kinds: Vec<String> = self.findings.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        format!("{all} {} ({})", if all == 1 { "finding" } else { "findings" }, kinds.join(", "))
     }
 
     /// Sets the period: from `start`, and up to but without `end`.

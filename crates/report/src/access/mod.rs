@@ -290,6 +290,8 @@ impl AccessReport {
         });
         o.insert("purged", purged.collect::<Vec<_>>());
         o.insert("integrity_verified", context.integrity_verified);
+        let found = context.findings.iter().map(|(kind, count)| (kind.as_str(), *count));
+        o.insert("findings", found.collect::<Object>());
         o.insert("anchored", context.anchored);
         o.insert("anchored_size", if context.anchored { context.anchored_size } else { 0 });
         o.insert("accesses_not_anchored", self.rows_not_anchored());
@@ -314,7 +316,19 @@ impl AccessReport {
             };
             return Statement { good: !lost && !keyless, word, sentence: self.context.with_restored(sentence) };
         }
-        let sentence = "No passed verification of the log stands behind this report. Do not rely on it before \
+        if !self.context.findings.is_empty() {
+            let sentence = format!(
+                "The log was verified for this report and is not as it was recorded: {}. Do not rely on this report; \
+                 \u{201c}attestlog verify\u{201d} says what is wrong, and where.",
+                self.context.findings_text()
+            );
+            return Statement {
+                good: false,
+                word: "VERIFICATION FAILED",
+                sentence: self.context.with_restored(&sentence),
+            };
+        }
+        let sentence = "No verification of the log stands behind this report. Do not rely on it before \
                         \u{201c}attestlog verify\u{201d} has been run and has found nothing.";
         Statement { good: false, word: "NOT VERIFIED", sentence: self.context.with_restored(sentence) }
     }
@@ -328,8 +342,9 @@ impl AccessReport {
                 from => format!("its entries from {from} on"),
             };
             let sentence = format!(
-                "Nothing kept outside the log confirms its contents. Whoever holds the log and its key could have rewritten \
-                 {what} without a trace."
+                "This report compared the log with nothing that is kept outside it (\u{201c}--against\u{201d} gives it an \
+                 anchor file or a checkpoint). As far as the report can tell, whoever holds the log and its key could have \
+                 rewritten {what} without a trace."
             );
             return Statement { good: false, word: "UNANCHORED", sentence };
         }
@@ -365,7 +380,8 @@ impl AccessReport {
         let counts: Vec<String> = later.into_iter().chain(future).collect();
         (!counts.is_empty()).then(|| {
             format!(
-                "The time of an access is its caller's word; the log's own clock says when it was recorded. They differ by more                  than {} here: {}. Those rows show both.",
+                "The time of an access is its caller's word; the log's own clock says when it was recorded. They differ by more \
+                 than {} here: {}. Those rows show both.",
                 attestlog::ClaimedTime::in_words(bound),
                 counts.join("; ")
             )

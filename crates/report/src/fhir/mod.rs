@@ -90,7 +90,11 @@ impl FhirOptions {
         let Context { integrity_verified, anchored, anchored_size, .. } = self.context;
         let integrity = match integrity_verified {
             true => ("verified", "The log was verified for this report and nothing was found wrong".to_owned()),
-            false => ("not-verified", "No passed verification of the log stands behind this report".to_owned()),
+            false if !self.context.findings.is_empty() => {
+                let found = self.context.findings_text();
+                ("failed", format!("VERIFICATION FAILED: the log is not as it was recorded: {found}"))
+            }
+            false => ("not-verified", "No verification of the log stands behind this report".to_owned()),
         };
         let integrity = (integrity.0, self.context.with_restored(&integrity.1));
         let anchoring = match anchored_size {
@@ -98,7 +102,10 @@ impl FhirOptions {
                 "anchored",
                 format!("Something kept elsewhere confirms the first {size} entries of the log, and none after"),
             ),
-            _ => ("unanchored", "UNANCHORED: nothing kept outside the log confirms its contents".to_owned()),
+            _ => (
+                "unanchored",
+                "UNANCHORED: this report compared the log with nothing that is kept outside it".to_owned(),
+            ),
         };
         let tags = [("integrity", integrity), ("anchoring", anchoring)].map(|(system, (code, display))| {
             let system = format!("urn:x-attestlog:{system}");

@@ -156,9 +156,6 @@ impl Observer {
             }
             _ => {}
         }
-        if let Some(server) = state.server.clone() {
-            pending.notes.insert("server", server);
-        }
         drop(state);
         let odd = pending.takes_oddity(message);
         let call = self.finished(&mut pending);
@@ -254,6 +251,11 @@ impl Observer {
             pending.notes.insert("rounds", pending.rounds + 1);
         }
         let state = self.state();
+        // A host need not wait for the server's name before it calls.
+        call.tool_server = Some(self.server_name(&state));
+        if let Some(server) = state.server.clone() {
+            pending.notes.insert("server", server);
+        }
         if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
             pending.notes.iter().for_each(|(key, value)| drop(mcp.insert(key, value.clone())));
             state.count_into(mcp);

@@ -252,9 +252,8 @@ impl Observer {
         });
         let mut call =
             ToolCall::new(conversation.unwrap_or(&who.default_conversation), user.unwrap_or(&who.default_user), tool);
-        let name = |about: &Option<Json>| about.as_ref()?.get("name")?.as_str().map(str::to_owned);
-        call.agent_id = who.agent.clone().or_else(|| name(&state.client));
-        call.tool_server = who.server.clone().or_else(|| name(&state.server)).or(Some(who.default_server.clone()));
+        call.agent_id = who.agent.clone().or_else(|| name_of(&state.client));
+        call.tool_server = Some(self.server_name(state));
         (call.model, call.purpose) = (who.model.clone(), who.purpose.clone());
         call = who.role.iter().fold(call, |call, role| call.role(role.clone()));
         if let Some((trace, span)) = said(&["traceparent"]).and_then(trace_of) {
@@ -277,6 +276,12 @@ impl Observer {
             mcp.insert("unrecorded_calls", state.missing);
         }
         call.metadata("mcp", mcp)
+    }
+
+    /// What the server is called, as far as is known now.
+    pub(super) fn server_name(&self, state: &State) -> String {
+        let who = &self.settings.identity;
+        who.server.clone().or_else(|| name_of(&state.server)).unwrap_or_else(|| who.default_server.clone())
     }
 
     /// What becomes of a frame from the host whose beginnings were, or were not, recorded.
@@ -366,6 +371,11 @@ impl Around<'_> {
         });
         digits.collect()
     }
+}
+
+/// What a client or server calls itself.
+fn name_of(about: &Option<Json>) -> Option<String> {
+    about.as_ref()?.get("name")?.as_str().filter(|name| !name.trim().is_empty()).map(str::to_owned)
 }
 
 /// Whether a call is what another goes on with: what is called, and for whom, is the same, and all of it is known.

@@ -46,6 +46,37 @@ fn a_patient_with_blanks_or_under_another_member_is_the_same_patient() {
     }
 }
 
+/// A user is called `a`, a mark that turns the direction of writing, and `b`: in the log it was `ab`, somebody else, and
+/// nothing said so. The same with a zero-width space in a patient's id, wherever that is given, and with blanks.
+#[test]
+fn a_name_that_is_not_written_as_it_came_says_so() {
+    for preset in [Preset::Default, Preset::Hipaa] {
+        let (log, _) = log(preset);
+        let line = |call: ToolCall| log.entry(log.record(call).unwrap().seq).unwrap().line().to_string();
+        let said = line(ToolCall::new("c", "a\u{202e}b", "t").patient("P\u{200b}1"));
+        assert!(said.contains(r#""restated":["user_id","patient_ids"]"#), "{said}");
+        assert!(said.contains(r#""drop":{"U+200B":["patient_ids"],"U+202E":["user_id"]}"#), "{said}");
+        assert_eq!((log.count(&Query::new().user("ab")).unwrap(), calls_of(&log, "P1")), (1, 1));
+        let arguments = Json::parse(r#"{"patient_id":"P\u200b1"}"#.as_bytes()).unwrap().value;
+        let said = line(ToolCall::new("c", "u", "t").arguments(arguments));
+        assert!(
+            said.contains(r#""restated":["patient_ids"]"#) && said.contains(r#""U+200B":["patient_ids"]"#),
+            "{said}"
+        );
+        let read = ToolCall::from_jsonl(br#"{"tool_name":" t","conversation_id":"c","user_id":"u","model":"m\u2066"}"#);
+        let said = line(read.unwrap());
+        assert!(
+            said.contains(r#""restated":["tool_name","model"]"#) && said.contains(r#""U+2066":["model"]"#),
+            "{said}"
+        );
+        let begun = log.begin(ToolCall::new("c", "a\u{202e}b", "t")).unwrap();
+        let end = begun.finish(|call| call.result(true)).unwrap().seq;
+        assert!(log.entry(end).unwrap().line().contains(r#""U+202E":["user_id"]"#), "both entries of a call say so");
+        let said = line(ToolCall::new("c", "u", "t").patient("P-1"));
+        assert!(!said.contains("restated") && !said.contains("U+"), "{said}");
+    }
+}
+
 /// The agent's user is called `dr_smith` with a Cyrillic letter in it. In every listing that is Dr Smith.
 #[test]
 fn a_name_that_only_looks_like_another_says_so() {
