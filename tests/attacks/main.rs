@@ -14,4 +14,5 @@ mod key_holder;
 mod local_user;
 mod mcp_peer;
 mod old_copy;
+mod restored_copy;
 mod socket_peer;
