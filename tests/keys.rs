@@ -161,7 +161,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     for (number, public) in [(0, old), (2, rotation.public), (1, old)] {
         let (kind, message) = kind(keys.settle_rotation(number, &public, 7, &roots));
         assert_eq!(kind, ErrorKind::Key);
-        assert!(message.contains("bring that back"), "{message}");
+        assert!(message.contains("bring back"), "{message}");
     }
 }
 
