@@ -1,6 +1,7 @@
 //! What a report is asked for, and what the caller knows of the log behind it.
 
 use crate::keyless::Keyless;
+use crate::query::Persons;
 use crate::report::text::shortened;
 use crate::restored::Restored;
 use crate::{CLAIMED_TIME_BOUND, Call, Entry, Error, Result, Timestamp};
@@ -102,6 +103,10 @@ pub struct Context {
     pub restored: Vec<Restored>,
     /// What was recorded without the store's key.
     pub recorded_without_key: Vec<Keyless>,
+    /// Which users' names are one person's.
+    pub users: Persons,
+    /// Which patients' names are one person's.
+    pub patients: Persons,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
     /// That no entry of the log has the subject, with values that come near it; `None` where one has, or where nobody
@@ -137,6 +142,8 @@ impl Context {
             claimed_time_bound: CLAIMED_TIME_BOUND,
             restored: Vec::new(),
             recorded_without_key: Vec::new(),
+            users: Persons::default(),
+            patients: Persons::default(),
             purged: Vec::new(),
             unknown: None,
             grants: None,
