@@ -9,7 +9,7 @@
 
 use crate::entry::{Call, Field, Kind, Phase, Retention};
 use crate::json::{Json, Object};
-use crate::redact::{Facet, look, normal};
+use crate::redact::{Facet, is_pseudonym, look, normal};
 use crate::retention::RetentionPolicy;
 use crate::store::{Receipt, Shared};
 use crate::{AuditLog, Entry, Error, ErrorKind, Query, Result, Timestamp};
@@ -348,7 +348,7 @@ impl AuditLog {
             return Err(Error::invalid("ttl: an emergency grant lasts more than no time and at most 30 days"));
         }
         let shared = self.shared();
-        let (user_as, patient_as) = (shared.person(user)?, shared.facet(Facet::Patient, patient)?);
+        let (user_as, patient_as) = (shared.named(Facet::User, user)?, shared.named(Facet::Patient, patient)?);
         // What is a pseudonym beside it must not stand in the reason as it is.
         let reason = [(user, &user_as), (patient, &patient_as)]
             .into_iter()
@@ -602,6 +602,11 @@ impl Shared {
         let policies = self.policies();
         let missing = || Error::new(ErrorKind::Key, "the policy writes pseudonyms and their key is missing");
         Ok(policies.sanitizer.as_ref().ok_or_else(missing)?.facet(facet, clear))
+    }
+
+    /// A patient or user who is meant, as entries have them; a pseudonym stands for itself.
+    fn named(&self, facet: Facet, clear: &str) -> Result<String> {
+        if is_pseudonym(clear) { Ok(clear.to_owned()) } else { self.facet(facet, clear) }
     }
 
     /// Somebody who did something: written as users are, so that one person has one name throughout the log.

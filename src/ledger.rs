@@ -181,6 +181,13 @@ impl Ledger {
             Kind::Restore => {
                 let gone = detail.get("master_keys_gone").and_then(Json::as_array).unwrap_or_default();
                 self.masters_gone.extend(gone.iter().filter_map(Json::as_str).map(|id| (seq, id.to_owned())));
+                for rotation in detail.get("rotations").and_then(Json::as_array).unwrap_or_default() {
+                    let succession = self.succession.as_mut().ok_or_else(|| Error::invalid("the store has no keys"))?;
+                    let invalid = |e: crate::note::EpochError| Error::invalid(e.to_string());
+                    let rotation = rotation.as_object().ok_or_else(|| Error::invalid("its rotations are none"))?;
+                    let rotation = Rotation::from_json(succession.origin(), rotation).map_err(invalid)?;
+                    succession.push_restored(rotation, seq).map_err(invalid)?;
+                }
             }
             Kind::BreakGlassOpened => {
                 self.open_grants.insert(seq, OpenGrant::from_json(detail)?);
@@ -211,9 +218,9 @@ impl Ledger {
         self.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))
     }
 
-    /// The root that each rotation states, by size.
+    /// The root that each rotation among the entries states, by size. Those that a restoring brought are of a history that is lost.
     pub(crate) fn rotation_roots(&self) -> impl Iterator<Item = (u64, Hash)> + '_ {
         let epochs = self.succession.iter().flat_map(|s| s.epochs());
-        epochs.filter_map(|e| e.rotation()).map(|r| (r.size, r.root))
+        epochs.filter_map(|e| e.rotation_in_place()).map(|r| (r.size, r.root))
     }
 }

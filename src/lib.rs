@@ -76,7 +76,7 @@ pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRand
 pub use keyless::Keyless;
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::{AtCheckpoint, Neighbours};
-pub use query::{Hits, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
+pub use query::{Hits, Persons, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use restored::Restored;
 pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed};
 pub use time::Timestamp;

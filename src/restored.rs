@@ -33,7 +33,18 @@ impl Restored {
         let detail = own.detail.to_json();
         let text = |key: &str| detail.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
         let number = |key: &str| detail.get(key).and_then(Json::as_u64);
-        let signed = number("signed_size").zip(text("signed_root").parse().ok());
+        let mark = number("signed_size").zip(text("signed_root").parse().ok());
+        // Each rotation that it brings was signed over what stood before it. Whoever has the key file can leave the mark out of the
+        // entry, and not these: without them none of his keys is in force (R54).
+        let rotations = detail.get("rotations").and_then(Json::as_array).unwrap_or_default();
+        let rotated = rotations.last().and_then(|last| {
+            let size = last.get("size").and_then(Json::as_u64)?;
+            Some((size, last.get("root").and_then(Json::as_str)?.parse().ok()?))
+        });
+        let signed = match (mark, rotated) {
+            (Some(mark), Some(rotated)) if rotated.0 > mark.0 => Some(rotated),
+            (mark, rotated) => mark.or(rotated),
+        };
         let (actor, reason) = (text("actor"), text("reason"));
         Some(Restored { seq, at, actor, reason, size: number("size").unwrap_or_default(), signed })
     }
@@ -61,7 +72,7 @@ impl fmt::Display for Restored {
                 1 => write!(f, ": {signed} entries had been signed, and the newest of them is lost"),
                 lost => write!(f, ": {signed} entries had been signed, and the newest {lost} of them are lost"),
             },
-            Some((signed, _)) => write!(f, ": {signed} other entries had been signed in its place"),
+            Some((signed, _)) => write!(f, ": {signed} entries had been signed in another history"),
             None => f.write_str(": nothing signed was lost, as far as the key file knew"),
         }
     }

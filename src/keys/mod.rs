@@ -36,6 +36,9 @@ use wrap::Wrap;
 /// The most pseudonym or master keys that a file keeps.
 pub const MAX_KEYS: usize = 200;
 
+/// The most hand-overs of epochs that a file keeps, so that it does not grow for ever: five years at one in 30 days.
+pub const MAX_ROTATIONS: usize = 64;
+
 /// Size and root of the last checkpoint that was signed: a store that has less, or something else, is an older copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
@@ -71,6 +74,9 @@ pub struct KeyFile {
     log: Secret,
     epoch: (u32, Secret),
     next_epoch: Option<(u32, Secret)>,
+    /// How the newest epochs were handed over to, one after the other, the one under way included: a copy of the store from before
+    /// them takes them from here when it is restored (R54). Nothing secret.
+    rotations: Vec<Rotation>,
     digest: Secret,
     pseudonym: Vec<NamedKey>,
     master: Vec<NamedKey>,
@@ -95,6 +101,7 @@ impl KeyFile {
             log: Secret::random(random),
             epoch: (0, epoch),
             next_epoch: None,
+            rotations: Vec::new(),
             digest: Secret::random(random),
             pseudonym: vec![NamedKey::new("pseudonym", Secret::random(random))],
             master: vec![NamedKey::new("master", Secret::random(random))],
@@ -230,6 +237,9 @@ impl KeyFile {
         let public = note::public_of(next.bytes());
         let rotation = Rotation::sign(&self.origin, number, public, size, root, &self.epoch_key());
         self.next_epoch = Some((number, next));
+        self.rotations.push(rotation.clone());
+        let over = self.rotations.len().saturating_sub(MAX_ROTATIONS);
+        self.rotations.drain(..over);
         Ok(rotation)
     }
 
@@ -267,8 +277,9 @@ impl KeyFile {
                 return Err(Error::new(
                     ErrorKind::Key,
                     format!(
-                        "the store is at epoch {number} and the key file at epoch {}: it is not this store's present key \
-                         file; bring that back",
+                        "the store is at epoch {number} and the key file at epoch {}: where the store is an older copy, bring \
+                         the newest one back or restore the copy with `attestlog restore`; where the key file is, bring back the \
+                         newest of it",
                         self.epoch.0
                     ),
                 ));
@@ -277,11 +288,61 @@ impl KeyFile {
             None => {
                 self.check_mark(size, root_at)?;
                 self.next_epoch = None;
+                self.rotations.pop();
                 Settled::Abandoned
             }
         };
         self.stale |= settled != Settled::Unchanged;
         Ok(settled)
+    }
+
+    /// How the epochs after the one with this key were handed over to, up to the newest; a rotation that is under way counts. A
+    /// copy of the store whose last epoch that is goes on with them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Key`] where the copy is of a later epoch than these keys, of other keys, or from before all that is kept.
+    pub(crate) fn rotations_since(&self, last: &VerifierKey, number: u32) -> Result<&[Rotation]> {
+        let (newest, secret) = self.next_epoch.as_ref().unwrap_or(&self.epoch);
+        let refuse = |why: String| Err(Error::new(ErrorKind::Key, why));
+        let Some(missing) = newest.checked_sub(number) else {
+            return refuse(format!(
+                "the copy is at epoch {number} and the key file at epoch {newest}: it is an older copy of the key file; bring \
+                 back the newest"
+            ));
+        };
+        let kept = self.rotations.len();
+        let since = kept.checked_sub(missing as usize).and_then(|from| self.rotations.get(from..));
+        let Some(since) = since else {
+            return refuse(format!(
+                "the copy is at epoch {number} and the key file at epoch {newest}, which knows how the last {kept} were handed over \
+                 to: restore a newer copy, or take a key file of nearer to that time"
+            ));
+        };
+        let follows = match since.first() {
+            Some(first) => first.signed_by(last),
+            None => note::public_of(secret.bytes()) == *last.public(),
+        };
+        match follows {
+            true => Ok(since),
+            false => {
+                refuse(format!("the copy has another key of epoch {number} than these keys: it is of another history"))
+            }
+        }
+    }
+
+    /// Leaves out the oldest hand-overs of epochs until the text has no more than `most` bytes.
+    pub(crate) fn text_within(
+        &mut self,
+        most: usize,
+        random: &mut dyn FnMut(&mut [u8]),
+    ) -> Result<zeroize::Zeroizing<String>> {
+        loop {
+            let text = self.to_text(random)?;
+            if text.len() <= most || self.rotations.len() <= 1 {
+                return Ok(text);
+            }
+            self.rotations.remove(0);
+        }
     }
 
     /// The key of the HMAC over results.

@@ -6,6 +6,7 @@
 //! log BASE64
 //! epoch NUMBER BASE64
 //! next-epoch NUMBER BASE64        while a rotation is under way
+//! rotation NUMBER SIZE BASE64     public key, root and signature of how each of the newest epochs was handed over to
 //! digest BASE64
 //! pseudonym BASE64                one or more, the newest last
 //! master BASE64                   one or more, the newest last
@@ -13,13 +14,13 @@
 //! checksum HEX                    SHA-256 of all lines above
 //! ```
 //!
-//! Each BASE64 is of 32 bytes. The checksum tells a file that was cut off or edited from one that is whole; it defends
+//! Each BASE64 is of 32 bytes, that of a rotation of 128. The checksum tells a file that was cut off or edited from one that is whole; it defends
 //! against nobody. What a file says is read strictly: it has one spelling, and anything else is refused.
 
 use super::secret::{NamedKey, Secret};
 use super::wrap::{self, Passphrase, Wrap};
-use super::{KeyFile, MAX_KEYS, Mark};
-use crate::note::{self, epoch_name, parse_32, parse_decimal};
+use super::{KeyFile, MAX_KEYS, MAX_ROTATIONS, Mark};
+use crate::note::{self, Rotation, epoch_name, parse_32, parse_decimal};
 use crate::{Error, ErrorKind, Hash, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,8 +30,8 @@ use zeroize::Zeroizing;
 /// The most bytes a key file may have.
 pub const MAX_KEY_FILE_BYTES: usize = 64 << 10;
 
-// Two full lists of keys, everything else, and the third that base64 adds under a passphrase.
-const _: () = assert!((2 * MAX_KEYS * 60 + 4096) * 4 / 3 < MAX_KEY_FILE_BYTES);
+// Two full lists of keys, one of rotations, everything else, and the third that base64 adds under a passphrase.
+const _: () = assert!((2 * MAX_KEYS * 60 + MAX_ROTATIONS * 215 + 4096) * 4 / 3 < MAX_KEY_FILE_BYTES);
 
 const HEADER: &str = "attestlog-key v1";
 
@@ -57,7 +58,7 @@ impl KeyFile {
         let mut out = Zeroizing::new(String::with_capacity(MAX_KEY_FILE_BYTES));
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{HEADER}\norigin {}", self.origin);
-        let mut line = |label: &str, secret: &[u8; 32]| {
+        let mut line = |label: &str, secret: &[u8]| {
             let _ = write!(out, "{label} ");
             STANDARD.encode_string(secret, &mut out);
             out.push('\n');
@@ -66,6 +67,10 @@ impl KeyFile {
         line(&format!("epoch {}", self.epoch.0), self.epoch.1.bytes());
         if let Some((number, secret)) = &self.next_epoch {
             line(&format!("next-epoch {number}"), secret.bytes());
+        }
+        for Rotation { number, size, public, root, signature, .. } in &self.rotations {
+            let all = [&public[..], root.as_bytes(), signature].concat();
+            line(&format!("rotation {number} {size}"), &all);
         }
         line("digest", self.digest.bytes());
         self.pseudonym.iter().for_each(|key| line("pseudonym", key.bytes()));
@@ -130,6 +135,7 @@ fn parse_plain(text: &str) -> Result<KeyFile> {
         log: lines.secret("log ")?,
         epoch: lines.numbered("epoch ")?.ok_or_else(|| bad("epoch"))?,
         next_epoch: lines.numbered("next-epoch ")?,
+        rotations: lines.rotations(origin)?,
         digest: lines.secret("digest ")?,
         pseudonym: lines.list("pseudonym")?,
         master: lines.list("master")?,
@@ -146,6 +152,15 @@ fn parse_plain(text: &str) -> Result<KeyFile> {
     }
     if keys.next_epoch.as_ref().is_some_and(|(number, _)| keys.epoch.0.checked_add(1) != Some(*number)) {
         return Err(bad("next-epoch"));
+    }
+    let (newest, secret) = keys.next_epoch.as_ref().unwrap_or(&keys.epoch);
+    let is_next = |pair: &[Rotation]| pair[0].number.checked_add(1) == Some(pair[1].number);
+    let last = keys.rotations.last().map(|r| (r.number, r.public));
+    if keys.next_epoch.is_some() && last.is_none()
+        || last.is_some_and(|last| last != (*newest, note::public_of(secret.bytes())))
+        || !keys.rotations.windows(2).all(is_next)
+    {
+        return Err(bad("rotation"));
     }
     Ok(keys)
 }
@@ -180,12 +195,31 @@ impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
         if keys.is_empty() { Err(bad(label)) } else { Ok(keys) }
     }
 
+    fn rotations(&mut self, origin: &str) -> Result<Vec<Rotation>> {
+        let mut rotations = Vec::new();
+        while let Some(rest) = self.take("rotation ") {
+            let rotation = parse_rotation(origin, rest).filter(|_| rotations.len() < MAX_ROTATIONS);
+            rotations.push(rotation.ok_or_else(|| bad("rotation"))?);
+        }
+        Ok(rotations)
+    }
+
     fn mark(&mut self) -> Result<Option<Mark>> {
         let Some(rest) = self.take("mark ") else { return Ok(None) };
         let (size, root) = rest.split_once(' ').unwrap_or_default();
         let mark = parse_decimal(size).zip(parse_32(root)).map(|(size, root)| Mark { size, root: Hash(root) });
         Ok(Some(mark.ok_or_else(|| bad("mark"))?))
     }
+}
+
+fn parse_rotation(origin: &str, text: &str) -> Option<Rotation> {
+    let mut parts = text.splitn(3, ' ');
+    let (number, size) = (parse_decimal(parts.next()?)?.try_into().ok()?, parse_decimal(parts.next()?)?);
+    let bytes = STANDARD.decode(parts.next()?).ok()?;
+    let (public, rest) = bytes.split_first_chunk()?;
+    let (root, signature) = rest.split_first_chunk()?;
+    let signature = signature.try_into().ok()?;
+    Some(Rotation { origin: origin.to_owned(), number, public: *public, size, root: Hash(*root), signature })
 }
 
 fn parse_secret(text: &str) -> Option<Secret> {

@@ -32,6 +32,12 @@ pub trait KeyVault: Send + Sync {
     fn is_replaceable(&self) -> bool {
         true
     }
+
+    /// The most bytes that it takes. Where there is no room for it, a key file does without the oldest of what only the
+    /// restoring of an old copy needs.
+    fn capacity(&self) -> usize {
+        MAX_KEY_FILE_BYTES
+    }
 }
 
 impl<V: KeyVault + ?Sized> KeyVault for Box<V> {
@@ -49,6 +55,10 @@ impl<V: KeyVault + ?Sized> KeyVault for Box<V> {
 
     fn is_replaceable(&self) -> bool {
         (**self).is_replaceable()
+    }
+
+    fn capacity(&self) -> usize {
+        (**self).capacity()
     }
 }
 
@@ -102,7 +112,7 @@ impl KeyVault for EnvironmentKeys {
 }
 
 /// The operating system's keyring: the Secret Service on Linux, the Keychain on macOS, the Credential Manager on Windows
-/// (which takes at most 2,560 bytes, enough for a key file of a few rotations).
+/// (which takes at most 2,560 bytes, enough for a key file with a few pseudonym and master keys).
 #[cfg(feature = "keyring")]
 #[derive(Debug, Clone)]
 pub struct OsKeyring {
@@ -149,5 +159,9 @@ impl KeyVault for OsKeyring {
 
     fn store(&self, text: &[u8]) -> Result<()> {
         self.entry()?.set_secret(text).map_err(|e| self.failed(&e))
+    }
+
+    fn capacity(&self) -> usize {
+        if cfg!(windows) { 2560 } else { MAX_KEY_FILE_BYTES }
     }
 }

@@ -7,6 +7,10 @@
 //! before it and is itself recorded as entry `s`. A checkpoint of size `m` is signed by the epoch with the largest
 //! `from_size` below `m`: one of size `s` still by the old key, one of size `s + 1`, which covers the rotation, by the
 //! new one. The old key is destroyed in between, so it can never have signed a tree that holds its own rotation.
+//!
+//! Invariant R54: a log that was restored from a copy of before a rotation takes the epochs that the copy lacks from the entry
+//! about the restoring, each vouched for by the one before it as ever. They are in force after that entry's number, and what
+//! their rotations say of size and root is about the history that was lost: it vouches for nothing in this one.
 
 use super::{KeyType, NoteError, SignedCheckpoint, SigningKey, VerifierKey, check_name, parse_32};
 use crate::Hash;
@@ -215,6 +219,8 @@ pub struct Epoch {
     key: VerifierKey,
     number: u32,
     rotation: Option<Rotation>,
+    /// The entry about a restoring that put it in force, where its rotation is not an entry of this log.
+    restored_at: Option<u64>,
 }
 
 impl Epoch {
@@ -230,12 +236,22 @@ impl Epoch {
 
     /// The size after which it signs: it is in force for checkpoints of larger sizes, up to the next epoch's.
     pub fn from_size(&self) -> u64 {
-        self.rotation.as_ref().map_or(0, |r| r.size)
+        self.restored_at.or(self.rotation.as_ref().map(|r| r.size)).unwrap_or(0)
     }
 
     /// The statement with which it began; epoch 0 has none.
     pub fn rotation(&self) -> Option<&Rotation> {
         self.rotation.as_ref()
+    }
+
+    /// The statement with which it began, where that is an entry of this log, so that it vouches for all entries before it.
+    pub fn rotation_in_place(&self) -> Option<&Rotation> {
+        self.rotation().filter(|_| self.restored_at.is_none())
+    }
+
+    /// The number of the entry about a restoring that put it in force; `None` where its rotation did.
+    pub fn restored_at(&self) -> Option<u64> {
+        self.restored_at
     }
 }
 
@@ -256,7 +272,10 @@ impl Succession {
             return Err(EpochError::Unbound(origin.to_owned()));
         }
         let key = VerifierKey::new(&epoch_name(origin, 0), KeyType::Ed25519, epoch0_public)?;
-        Ok(Succession { origin: origin.to_owned(), epochs: vec![Epoch { key, number: 0, rotation: None }] })
+        Ok(Succession {
+            origin: origin.to_owned(),
+            epochs: vec![Epoch { key, number: 0, rotation: None, restored_at: None }],
+        })
     }
 
     /// Adds the epoch that `rotation` begins. Whether its root is that of the tree at its size, and whether it was
@@ -265,6 +284,19 @@ impl Succession {
     /// # Errors
     /// The [`EpochError`] that says why it cannot follow.
     pub fn push(&mut self, rotation: Rotation) -> Result<(), EpochError> {
+        self.add(rotation, None)
+    }
+
+    /// Adds the epoch that `rotation` began in a history that was lost. It is in force after entry `at`, which says that the log
+    /// was restored; whether that entry names it is for the caller to check.
+    ///
+    /// # Errors
+    /// As [`Succession::push`].
+    pub fn push_restored(&mut self, rotation: Rotation, at: u64) -> Result<(), EpochError> {
+        self.add(rotation, Some(at))
+    }
+
+    fn add(&mut self, rotation: Rotation, restored_at: Option<u64>) -> Result<(), EpochError> {
         let last = self.current();
         if rotation.origin != self.origin {
             return Err(EpochError::Origin { expected: self.origin.clone(), got: rotation.origin });
@@ -275,9 +307,12 @@ impl Succession {
             None => return Err(EpochError::Number { expected: u32::MAX, got: number }),
             Some(_) => {}
         }
-        // An epoch that covers no size could sign nothing; and before entry 0 there is nothing to hand over.
-        if rotation.size <= last.from_size() {
-            return Err(EpochError::Order { number, size: rotation.size });
+        // An epoch that covers no size could sign nothing; and before entry 0 there is nothing to hand over. One restoring may
+        // bring several, of which the last is in force.
+        let size = restored_at.unwrap_or(rotation.size);
+        let together = restored_at.is_some() && last.restored_at == restored_at;
+        if size <= last.from_size() && !together {
+            return Err(EpochError::Order { number, size });
         }
         if !rotation.signed_by(&last.key) {
             return Err(EpochError::BadRotation(number));
@@ -287,7 +322,7 @@ impl Succession {
         if self.epochs.iter().any(|e| e.key.public() == key.public()) {
             return Err(EpochError::BadKey(number));
         }
-        self.epochs.push(Epoch { key, number, rotation: Some(rotation) });
+        self.epochs.push(Epoch { key, number, rotation: Some(rotation), restored_at });
         Ok(())
     }
 
@@ -332,7 +367,7 @@ impl Succession {
             Err(other) => return Err(other.into()),
         }
         // Only the rotation that ended this epoch can be of this size.
-        let next = self.epochs.get(epoch.number as usize + 1).and_then(Epoch::rotation);
+        let next = self.epochs.get(epoch.number as usize + 1).and_then(Epoch::rotation_in_place);
         match next.filter(|r| r.size == size && r.root != checkpoint.root()) {
             Some(rotation) => Err(EpochError::Fork { number: rotation.number, size }),
             None => Ok(epoch.number),
@@ -348,9 +383,17 @@ impl Succession {
         }
     }
 
-    /// `{"origin","epoch0","rotations":[…]}`: all that an auditor needs to check epoch signatures offline.
+    /// `{"origin","epoch0","rotations":[…]}`: all that an auditor needs to check epoch signatures offline. A rotation that the
+    /// log has from a restoring has `restored_at` as well.
     pub fn to_json(&self) -> Json {
-        let rotations = self.epochs.iter().filter_map(Epoch::rotation).map(|r| Json::from(r.to_json())).collect();
+        let rotation = |epoch: &Epoch| {
+            let mut json = epoch.rotation()?.to_json();
+            if let Some(at) = epoch.restored_at {
+                json.insert("restored_at", at);
+            }
+            Some(Json::from(json))
+        };
+        let rotations = self.epochs.iter().filter_map(rotation).collect();
         let epoch0 = self.epochs.first().map(|e| STANDARD.encode(e.key.public()));
         Object::from_iter([
             ("origin", Json::from(self.origin.as_str())),
@@ -371,7 +414,11 @@ impl Succession {
         let mut succession = Succession::new(origin, &epoch0)?;
         for rotation in json.get("rotations").and_then(Json::as_array).ok_or(EpochError::Json("rotations"))? {
             let rotation = rotation.as_object().ok_or(EpochError::Json("rotations"))?;
-            succession.push(Rotation::from_json(origin, rotation)?)?;
+            let at = match rotation.get("restored_at") {
+                Some(at) => Some(at.as_u64().ok_or(EpochError::Json("restored_at"))?),
+                None => None,
+            };
+            succession.add(Rotation::from_json(origin, rotation)?, at)?;
         }
         Ok(succession)
     }

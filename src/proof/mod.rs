@@ -302,7 +302,7 @@ impl Proof {
         let standing = match (epoch, next) {
             (None, _) => Standing::Unchecked,
             (Some(_), None) => Standing::Present,
-            (Some(_), Some(next)) if next.from_size() == size => Standing::Extended,
+            (Some(_), Some(next)) if next.rotation_in_place().is_some_and(|r| r.size == size) => Standing::Extended,
             (Some(_), Some(_)) => Standing::Closed,
         };
         let proven = match self {

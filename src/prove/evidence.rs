@@ -228,7 +228,8 @@ checkpoint       a signed note (C2SP signed-note and tlog-checkpoint): the log's
 public-key       the log key (NAME+ID+BASE64). COMPARE IT WITH ONE THAT YOU HAVE FROM ELSEWHERE: whoever rewrites a log
                  and signs it anew also writes this file anew
 purges.jsonl     for each purge the seq of its entry, the exact set of seqs that it took, and what its entry says
-succession.json  the epoch keys, each handed over to by a signature of the one before it
+succession.json  the epoch keys, each handed over to by a signature of the one before it (where the log was restored from a copy of
+                 before a hand-over, the restore entry has what it lacks; that epoch's key signs after that entry)
 report.json      what the program's own verification found when this folder was written (\"findings\"), how far
                  signatures reach (\"signed_size\") and whether anything kept elsewhere was compared (\"anchored\")
 

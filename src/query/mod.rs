@@ -7,6 +7,7 @@
 mod alike;
 mod filter;
 mod hits;
+mod persons;
 mod statistics;
 mod stream;
 mod timeline;
@@ -16,6 +17,7 @@ pub(crate) use stream::{backwards, earliest};
 
 pub use filter::Query;
 pub use hits::Hits;
+pub use persons::Persons;
 pub use statistics::{Statistics, ToolStatistics};
 pub use timeline::{Step, Timeline};
 pub use values::UnknownValue;

@@ -1,11 +1,11 @@
 //! How tools are used, answered from the rollups: whole days in the file without reading an entry, the newest
 //! entries from the pending index, and only days that a time range cuts from the entries themselves.
 
-use super::Query;
+use super::{Persons, Query};
 use crate::entry::{Field, Kind, Outcome};
 use crate::store::{Cell, Snapshot, guarded};
 use crate::{AuditLog, Error, Result, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 /// Which calls to add up.
@@ -74,8 +74,11 @@ pub struct ToolStatistics {
     pub p95_duration_ms: Option<f64>,
     /// 99 % of the calls took no longer, in milliseconds.
     pub p99_duration_ms: Option<f64>,
-    /// Users who started at least one of the calls.
+    /// Users who started at least one of the calls. Whoever is known by a clear name and by pseudonyms counts once.
     pub unique_users: u64,
+    /// Whether some of them may be one person: pseudonyms under several keys, or clear names and pseudonyms whose key is not
+    /// here.
+    pub users_may_repeat: bool,
     /// The day (UTC) of the first of the calls: what was purged is not counted. `None` without calls.
     pub since: Option<Timestamp>,
 }
@@ -101,6 +104,7 @@ impl ToolStatistics {
             p95_duration_ms: p95,
             p99_duration_ms: p99,
             unique_users: cell.users.rows().len() as u64,
+            users_may_repeat: false,
             since: None,
         }
     }
@@ -164,10 +168,21 @@ impl AuditLog {
             let first = std::mem::take(&mut sums.since).into_values().min();
             sums.since.extend(first.map(|day| (tool.clone(), day)));
         }
+        let persons = Persons::of(&snapshot, policies.sanitizer.as_ref(), Field::User)?;
+        let mut users: HashMap<u64, String> = HashMap::new();
+        if persons.any_hidden() {
+            users.extend(sums.users.into_iter().map(|(name, id)| (id, name)));
+            snapshot.each_term(Field::User, &mut |name, id| _ = users.insert(id, name))?;
+        }
         let since = sums.since;
         let of = |(tool, mut cell): (String, Cell)| {
             let since = since.get(&tool).map(|day| Timestamp::start_of_day(*day));
-            ToolStatistics { since, ..ToolStatistics::of(tool, &mut cell) }
+            let mut of = ToolStatistics { since, ..ToolStatistics::of(tool, &mut cell) };
+            if persons.any_hidden() {
+                let names = cell.users.rows().iter().filter_map(|(id, _)| users.get(id)).map(String::as_str);
+                (of.unique_users, of.users_may_repeat) = persons.count(names);
+            }
+            of
         };
         Ok(sums.cells.into_iter().map(of).collect())
     }

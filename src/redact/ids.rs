@@ -7,7 +7,8 @@
 //!
 //! Invariant Y6: whatever entries are found by is written in clear, or as the pseudonym of its normal form under one of the
 //! store's keys, and [`Sanitizer::terms`] gives all of these: queries, statistics, alerts, grants, holds and proofs ask
-//! nothing else. Only where the store has no keys it is masked; then a search for what would be masked is refused.
+//! nothing else. A pseudonym that is asked for stands for itself; one that is given as a name to be recorded is no name
+//! (R55): it is written as the pseudonym of what was given, so that nobody becomes somebody else by it. Only where the store has no keys it is masked; then a search for what would be masked is refused.
 
 use super::context::{Context, Root};
 use super::detect::{self, Hit};
@@ -46,6 +47,9 @@ const IN_NAMES: u16 = {
 /// Under which name an entry says of a name that it only looks like a plain one.
 const LOOK_ALIKE: &str = "look_alike";
 
+/// Under which name an entry says that a name was given in the form of a pseudonym.
+const PSEUDONYM: &str = "pseudonym";
+
 /// Nothing that is looked for is shorter.
 const SHORTEST: usize = 9;
 
@@ -77,9 +81,6 @@ impl Sanitizer {
     /// must not be written is masked.
     pub fn facet(&self, facet: Facet, clear: &str) -> String {
         let clear = &*normal(clear);
-        if is_pseudonym(clear) {
-            return clear.to_owned();
-        }
         let hidden = self.policy.facet(facet) == Action::Pseudonymise;
         match (hidden || self.is_no_name(clear), self.newest(facet.field(), clear)) {
             (true, Some(pseudonym)) => pseudonym,
@@ -94,8 +95,9 @@ impl Sanitizer {
     }
 
     /// Whether a name of somebody holds what must not be written, whatever the policy says of names.
+    /// So does a text in the form of a pseudonym: written as it is it would be somebody else's (R55).
     pub(crate) fn is_no_name(&self, text: &str) -> bool {
-        !self.scan_name(text).is_empty()
+        is_pseudonym(text) || !self.scan_name(text).is_empty()
     }
 
     fn masked(&self, clear: &str) -> String {
@@ -109,9 +111,6 @@ impl Sanitizer {
     /// What was found in a name of somebody that the policy would keep, and whether it only looks like another, for the
     /// record of what was done.
     pub(crate) fn treated_facet(&self, facet: Facet, path: &str, clear: &str) -> Vec<Treated> {
-        if is_pseudonym(clear) {
-            return Vec::new();
-        }
         let whole = |detector: &str, action| Treated {
             path: path.to_owned(),
             detector: detector.to_owned(),
@@ -120,6 +119,10 @@ impl Sanitizer {
             end: None,
         };
         let alike = is_look_alike(clear).then(|| whole(LOOK_ALIKE, Action::Keep));
+        if is_pseudonym(&normal(clear)) {
+            let action = if self.pseudonyms.is_empty() { Action::Mask } else { Action::Pseudonymise };
+            return vec![whole(PSEUDONYM, action)];
+        }
         if self.policy.facet(facet) == Action::Pseudonymise {
             return alike.into_iter().collect();
         }
@@ -131,7 +134,11 @@ impl Sanitizer {
     /// A name of a tool, a server, a model, an agent or a call as it is written. One that entries are found by is a
     /// pseudonym as a whole where it holds what must not be written.
     pub(crate) fn treat_name(&self, field: Option<Field>, path: &str, text: &mut String, context: &mut Context<'_>) {
-        if is_pseudonym(text) {
+        if let Some(field) = field.filter(|_| is_pseudonym(&normal(text))) {
+            let action = if self.pseudonyms.is_empty() { Action::Mask } else { Action::Pseudonymise };
+            let (path, detector) = (path.to_owned(), PSEUDONYM.to_owned());
+            context.treated.push(Treated { path, detector, action, start: None, end: None });
+            *text = self.newest(field, text).unwrap_or_else(|| placeholder(None));
             return;
         }
         if field == Some(Field::Tool) && is_look_alike(text) {
@@ -164,7 +171,8 @@ impl Sanitizer {
     /// # Errors
     /// As [`treat`](Sanitizer::treat).
     pub(crate) fn treat_said(&self, key: &str, text: &mut String, context: &mut Context<'_>) -> Result<()> {
-        if is_pseudonym(text) {
+        if is_pseudonym(&normal(text)) {
+            self.treat_name(Some(Field::Purpose), key, text, context);
             return Ok(());
         }
         let (clear, before) = (text.clone(), context.treated.len());
@@ -212,6 +220,8 @@ impl Sanitizer {
             return false;
         }
         match field {
+            // It stands for itself, and nothing that a caller gave is written so.
+            _ if is_pseudonym(&normal(clear)) => false,
             Field::Purpose => {
                 let mut said = clear.to_owned();
                 self.treat_said("purpose", &mut said, &mut Context::new()).is_err() || said != clear

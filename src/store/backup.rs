@@ -115,8 +115,9 @@ impl Options {
     /// that what was lost between the two is known to be lost. Without that entry an older copy in the place of a newer one
     /// is a rollback, and is refused when something is recorded.
     ///
-    /// The key file is looked for as by [`Options::open`]: beside `dest`, unless it was said where. A copy from before the
-    /// epoch key was changed needs the key file of that time. What was purged after the copy was made is back; it has
+    /// The key file is looked for as by [`Options::open`]: beside `dest`, unless it was said where. It is the present one, also
+    /// for a copy from before the epoch key was changed: the entry says how the epochs that the copy lacks were handed over to
+    /// ([`MAX_ROTATIONS`](crate::keys::MAX_ROTATIONS) at most). What was purged after the copy was made is back; it has
     /// expired, so the next purge takes it again.
     ///
     /// # Errors
@@ -133,7 +134,13 @@ impl Options {
     /// let log = AuditLog::restore(&backup, &store, "ops@example.com", "disk failure on 6 July")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn restore(self, src: impl AsRef<Path>, dest: impl AsRef<Path>, actor: &str, reason: &str) -> Result<AuditLog> {
+    pub fn restore(
+        mut self,
+        src: impl AsRef<Path>,
+        dest: impl AsRef<Path>,
+        actor: &str,
+        reason: &str,
+    ) -> Result<AuditLog> {
         let (src, dest) = (src.as_ref(), dest.as_ref());
         for (name, text) in [("actor", actor), ("reason", reason)] {
             if text.trim().is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
@@ -146,6 +153,7 @@ impl Options {
         io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).at(dest.display()))?;
         drop(lock);
         partial.sync(file)?;
+        self.settings.restoring = true;
         let log = self.open(dest)?;
         let recorded = log.shared().exclusive(|shared, core| {
             let (size, head) = (core.state.size, core.state.head);
@@ -162,6 +170,13 @@ impl Options {
                 detail.insert("master_keys_gone", gone.into_iter().collect::<Vec<_>>());
             }
             let root_at = |size| crate::merkle::root(&shared.stored()?, size);
+            if let (Some(keys), Some(succession)) = (&*shared.keys(), &shared.ledger().succession) {
+                let last = succession.current();
+                let since = keys.file.rotations_since(last.key(), last.number())?;
+                if !since.is_empty() {
+                    detail.insert("rotations", since.iter().map(|r| Json::from(r.to_json())).collect::<Vec<_>>());
+                }
+            }
             if let Some(keys) = &mut *shared.keys()
                 && let Some(mark) = keys.file.accept_restored(size, &root_at)?
             {

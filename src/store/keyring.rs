@@ -95,7 +95,8 @@ impl Keyring {
             Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
             None => match &self.vault {
                 Some(vault) if vault.is_replaceable() => {
-                    vault.store(self.file.to_text(&mut |out| shared.random.fill(out))?.as_bytes())
+                    let text = self.file.text_within(vault.capacity(), &mut |out| shared.random.fill(out))?;
+                    vault.store(text.as_bytes())
                 }
                 _ => Ok(()),
             },
@@ -105,7 +106,19 @@ impl Keyring {
     /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
     /// process or before a crash, is settled by what the store says.
     pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
-        let root_at = |size| shared.root_at(size);
+        self.check_log(ledger)?;
+        if let Some(epoch) = ledger.succession.as_ref().map(|s| s.current()) {
+            let root_at = |size| shared.root_at(size);
+            let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size, &root_at)?;
+            if settled != Settled::Unchanged {
+                self.save(shared)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that these are the keys of this log, of whatever epoch.
+    pub(crate) fn check_log(&self, ledger: &Ledger) -> Result<()> {
         let Some(Genesis { keys: Some((log_key, _)), .. }) = &ledger.genesis else {
             return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
         };
@@ -117,12 +130,6 @@ impl Keyring {
                 log_key.name()
             );
             return Err(Error::new(ErrorKind::Key, message));
-        }
-        if let Some(epoch) = ledger.succession.as_ref().map(|s| s.current()) {
-            let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size, &root_at)?;
-            if settled != Settled::Unchanged {
-                self.save(shared)?;
-            }
         }
         Ok(())
     }

@@ -214,7 +214,11 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     }
     let shared = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
     if let Some(keys) = &mut *shared.keys() {
-        keys.check(&shared, &shared.ledger(), shared.core().state.size)?;
+        match shared.settings.restoring {
+            // The copy may be of an epoch that is over; the entry about the restoring brings what it lacks.
+            true => keys.check_log(&shared.ledger())?,
+            false => keys.check(&shared, &shared.ledger(), shared.core().state.size)?,
+        }
     }
     if shared.masters_unsettled() && !shared.is_reading() {
         // An erasure was interrupted. Where it cannot be finished now (a full disk, an older copy of the store) the next

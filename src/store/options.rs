@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub quota_bytes: Option<u64>,
     /// Record although the store's key is missing.
     pub unsigned: bool,
+    /// A copy is being restored, which may be of an epoch that is over.
+    pub restoring: bool,
     /// A checkpoint after this many entries.
     pub checkpoint_entries: Option<u64>,
     /// A checkpoint after this time, if anything was recorded.
@@ -109,6 +111,7 @@ impl Options {
                 background: true,
                 quota_bytes: None,
                 unsigned: false,
+                restoring: false,
                 checkpoint_entries: Some(10_000),
                 checkpoint_every: Duration::from_secs(600),
             },

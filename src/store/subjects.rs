@@ -125,11 +125,11 @@ fn tag(members: &[String]) -> String {
 
 /// The members of the key for these people under each live pseudonym key, the newest first.
 fn spellings(sanitizer: &Sanitizer, facet: Facet, clear: &[String]) -> Vec<Vec<String>> {
-    let each: Vec<Vec<String>> = clear.iter().map(|name| pseudonyms(sanitizer, facet, name)).collect();
+    let under_all = |name: &String| sanitizer.pseudonyms_of(facet.field(), name);
+    let each: Vec<Vec<String>> = clear.iter().map(under_all).collect();
     let keys = each.iter().map(Vec::len).max().unwrap_or_default();
     let under = |i: usize| {
-        // A name that is a pseudonym already has that one only.
-        let mut members: Vec<String> = each.iter().filter_map(|p| p.get(i).or(p.first()).cloned()).collect();
+        let mut members: Vec<String> = each.iter().filter_map(|p| p.get(i).cloned()).collect();
         members.sort_unstable();
         members.dedup();
         members

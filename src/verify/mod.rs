@@ -110,7 +110,8 @@ pub struct Verification {
     pub anchored_size: u64,
     /// From which entry on whoever holds the present key file could have rewritten the log, and this verification would
     /// not show it: what lies behind everything that was kept elsewhere and behind the beginning of the present epoch
-    /// (which counts only where the key was given from outside). The size of the log where nothing lies open.
+    /// (which counts only where the key was given from outside; after a restoring that brought the epoch it is what an epoch that is
+    /// over had signed). The size of the log where nothing lies open.
     pub rewritable_from: u64,
     /// When the log was made out of an older copy, as its entries say: what was recorded and signed since the copy is lost.
     pub restored: Vec<Restored>,

@@ -7,7 +7,7 @@ use crate::anchor::Kept;
 use crate::entry::Retention;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
-use crate::note::{SignedCheckpoint, VerifierKey};
+use crate::note::{EpochError, SignedCheckpoint, VerifierKey};
 use crate::retention::SeqSet;
 use crate::store::{Series, Shared, Snapshot, guarded};
 use crate::{Hash, Result, Timestamp};
@@ -35,6 +35,8 @@ pub(super) struct Reach {
     pub key_pinned: bool,
     pub anchored_size: u64,
     pub rewritable_from: u64,
+    /// How many entries were signed by an epoch that is over.
+    closed_size: u64,
     pub findings: Vec<Finding>,
 }
 
@@ -128,7 +130,10 @@ impl<'a> Signed<'a> {
         }
         // What an earlier epoch's key handed over at its end, only that key could sign anew, and it is gone. That the
         // epochs are this log's is known from the key alone, which must be one that the keeper of the store cannot choose.
-        let sealed = ledger.succession.as_ref().filter(|_| reach.key_pinned).map_or(0, |s| s.current().from_size());
+        // A restoring hands nothing over: with it whoever holds the present key can go on from anywhere. There it is the last
+        // rotation among the entries that counts, and what an epoch signed that is over.
+        let in_place = ledger.rotation_roots().last().map_or(0, |(size, _)| size);
+        let sealed = if reach.key_pinned { in_place.max(reach.closed_size) } else { 0 };
         reach.rewritable_from = reach.anchored_size.max(sealed);
         reach
     }
@@ -146,12 +151,14 @@ impl<'a> Signed<'a> {
                 reach.find(K::SignatureInvalid, None, format!("the checkpoint of {size} entries: {e}"));
                 continue;
             }
-            if let Some(succession) = &ledger.succession
-                && let Err(e) = succession.check(&signed)
-            {
-                reach.find(K::EpochMismatch, None, format!("the checkpoint of {size} entries: {e}"));
-                continue;
-            }
+            let epoch = ledger.succession.as_ref().map(|s| Ok((s.check(&signed)?, s.current().number())));
+            let closed = match epoch.transpose() {
+                Ok(epoch) => epoch.is_some_and(|(epoch, present)| epoch < present),
+                Err::<_, EpochError>(e) => {
+                    reach.find(K::EpochMismatch, None, format!("the checkpoint of {size} entries: {e}"));
+                    continue;
+                }
+            };
             let checkpoint = signed.checkpoint();
             if checkpoint.size() != *size || self.root(*size) != Some(checkpoint.root()) {
                 let detail = format!("the first {size} entries are not those that the checkpoint of {size} signed");
@@ -159,6 +166,9 @@ impl<'a> Signed<'a> {
                 continue;
             }
             reach.signed_size = reach.signed_size.max(*size);
+            if closed {
+                reach.closed_size = reach.closed_size.max(*size);
+            }
         }
         for (size, root) in ledger.rotation_roots() {
             if self.root(size) != Some(root) {

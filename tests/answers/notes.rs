@@ -355,6 +355,31 @@ fn each_size_has_one_epoch() {
     assert!(matches!(epochs.check(&forged), Err(EpochError::Note(NoteError::BadSignature(_)))));
 }
 
+/// R54: a log that was restored from a copy of epoch 0 at entry 6 has epochs 1 and 2 from there. What their rotations say of the
+/// history that was lost is held against nothing here.
+#[test]
+fn a_restoring_puts_the_epochs_that_a_copy_lacks_in_force() {
+    let log = Log::new(20);
+    let mut epochs = Succession::new(&log.origin, &public(100)).unwrap();
+    epochs.push_restored(log.rotation(1, 4), 6).unwrap();
+    epochs.push_restored(log.rotation(2, 10), 6).unwrap();
+    for (size, epoch) in [(4, 0), (6, 0), (7, 2), (10, 2), (11, 2)] {
+        assert_eq!(epochs.check(&log.checkpoint(size, epoch)), Ok(epoch), "size {size}");
+        let other = if epoch == 2 { 1 } else { 2 };
+        assert!(epochs.check(&log.checkpoint(size, other)).is_err(), "size {size}");
+    }
+    assert!(epochs.epochs().iter().all(|epoch| epoch.rotation_in_place().is_none()));
+    assert_eq!(Succession::from_json(&epochs.to_json()).unwrap(), epochs);
+    // The next one begins after that entry, and each is vouched for by the one before it.
+    assert_eq!(epochs.clone().push(log.rotation(3, 6)), Err(EpochError::Order { number: 3, size: 6 }));
+    epochs.push(log.rotation(3, 8)).unwrap();
+    assert_eq!(epochs.push_restored(log.rotation(4, 20), 8), Err(EpochError::Order { number: 4, size: 8 }));
+    let mut epochs = Succession::new(&log.origin, &public(100)).unwrap();
+    assert_eq!(epochs.push_restored(log.rotation(2, 10), 6), Err(EpochError::Number { expected: 1, got: 2 }));
+    let forged = Rotation::sign(&log.origin, 1, public(101), 4, log.root(4), &log.epoch_key(1));
+    assert_eq!(epochs.push_restored(forged, 6), Err(EpochError::BadRotation(1)));
+}
+
 #[test]
 fn epochs_must_follow_each_other() {
     let log = Log::new(20);

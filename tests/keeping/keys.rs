@@ -1,6 +1,6 @@
 //! Promise: keys lie beside the store, readable by nobody else, survive a crash, and never show themselves.
 
-use attestlog::keys::{KeyFile, KeyId, MAX_KEY_FILE_BYTES, MAX_KEYS, Mark, Passphrase, Settled};
+use attestlog::keys::{KeyFile, KeyId, MAX_KEY_FILE_BYTES, MAX_KEYS, MAX_ROTATIONS, Mark, Passphrase, Settled};
 use attestlog::note::{Succession, binds};
 use attestlog::{Error, ErrorKind, Hash};
 use base64::Engine as _;
@@ -161,7 +161,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     for (number, public) in [(0, old), (2, rotation.public), (1, old)] {
         let (kind, message) = kind(keys.settle_rotation(number, &public, 7, &roots));
         assert_eq!(kind, ErrorKind::Key);
-        assert!(message.contains("bring that back"), "{message}");
+        assert!(message.contains("bring back"), "{message}");
     }
 }
 
@@ -322,6 +322,45 @@ fn version_1_stays_readable() {
     assert_eq!(*wrapped.to_text(&mut |nonce| nonce.fill(7)).unwrap(), GOLDEN_WRAPPED);
     wrapped.set_passphrase(None, &mut source(1)).unwrap();
     assert_eq!(text(&wrapped), GOLDEN);
+}
+
+/// R54: the file keeps how the newest epochs were handed over to, for copies of the store from before them, and does not grow for
+/// ever. What was begun and abandoned is forgotten.
+#[test]
+fn a_file_keeps_how_its_newest_epochs_began() {
+    let mut keys = generate(5);
+    for n in 0..MAX_ROTATIONS as u64 + 6 {
+        let rotation = keys.begin_rotation(n + 1, &roots, &mut source(n + 50)).unwrap();
+        assert_eq!(
+            text(&KeyFile::parse(text(&keys).as_bytes(), None).unwrap()),
+            text(&keys),
+            "one under way is there too"
+        );
+        keys.settle_rotation(rotation.number, &rotation.public, n + 2, &roots).unwrap();
+    }
+    let whole = text(&keys);
+    let lines: Vec<&str> = whole.lines().filter(|line| line.starts_with("rotation ")).collect();
+    assert_eq!(lines.len(), MAX_ROTATIONS);
+    assert!(lines[0].starts_with("rotation 7 7 ") && lines[MAX_ROTATIONS - 1].starts_with("rotation 70 70 "));
+    assert_eq!(text(&KeyFile::parse(whole.as_bytes(), None).unwrap()), whole);
+
+    let public = *keys.epoch_key().verifier().public();
+    keys.begin_rotation(90, &roots, &mut source(9)).unwrap();
+    keys.settle_rotation(70, &public, 91, &roots).unwrap();
+    assert!(text(&keys).lines().filter(|line| line.starts_with("rotation ")).all(|line| lines.contains(&line)));
+
+    let body = body(&keys);
+    let last = lines[MAX_ROTATIONS - 1];
+    for edited in [
+        body.replace(&format!("{last}\n"), ""),
+        body.replace(last, &last[..last.len() - 4]),
+        body.replace("rotation 30 30 ", "rotation 31 30 "),
+        body.replace("rotation 30 30 ", "rotation 30 030 "),
+        body.replace(last, &format!("{last}\n{last}")),
+    ] {
+        let (kind, message) = kind(KeyFile::parse(resum(&edited).as_bytes(), None));
+        assert!(kind == ErrorKind::Key && message.contains("rotation"), "{message}");
+    }
 }
 
 #[test]

@@ -87,6 +87,8 @@ def check_entries(path):
             need(before in (None, bytes.fromhex(entry["prev"])), f"entry {size} does not name the hash of the one before it")
             if entry["kind"] in ("genesis", "key", "purge"):
                 own[size] = entry["detail"]
+            if entry["kind"] == "restore":
+                own[size] = {"rotations": entry["detail"].get("rotations", [])}
             if "rotation" in own.get(size, ()):
                 need(own[size]["rotation"]["root"] == tree_root(parts).hex(), f"entry {size} hands over another log")
         size, before = size + count, node if count == 1 else None
@@ -121,8 +123,12 @@ def check_folder(folder, pinned):
     json.loads(inside("report.json"))
     epoch, public = 0, unbase64(own[0]["epoch0"])
     need(own[0]["log_key"] == key and name.endswith("/" + sha256(public).hex()[:32]), "the first entry names other keys")
-    for at, new in ((at, own[at]["rotation"]) for at in sorted(own) if "rotation" in own[at]):
+    handed = [(at, own[at]["rotation"]) for at in sorted(own) if "rotation" in own[at]]
+    # Those of a history that was lost stand in the entry about the restoring, not in the entry of their size.
+    handed += [(at, new) for at in sorted(own) for new in own[at].get("rotations", [])]
+    for at, new in sorted(handed, key=lambda pair: pair[0]):
         epoch += 1
+        at = new["size"] if "rotations" in own[at] else at
         old_root = base64.b64encode(bytes.fromhex(new["root"])).decode()
         said = f"attestlog/rotation@v1\n{name}\n{epoch}\n{new['public_key']}\n{at}\n{old_root}\n"
         verify(public, unbase64(new["signature"]), said)

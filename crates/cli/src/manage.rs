@@ -70,7 +70,8 @@ pub fn keys(command: &KeysCommand) -> Outcome {
             } else {
                 out.line(clean(&key.to_string()))?;
                 for epoch in succession.iter().flat_map(|s| s.epochs()) {
-                    out.line(format!("  epoch {} from size {}", epoch.number(), epoch.from_size()))?;
+                    let restored = epoch.restored_at().map_or("", |_| ", by a restoring");
+                    out.line(format!("  epoch {} from size {}{restored}", epoch.number(), epoch.from_size()))?;
                 }
             }
         }

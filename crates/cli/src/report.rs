@@ -197,6 +197,7 @@ pub fn complete(
     context.anchored_size = verification.anchored_size;
     context.rewritable_from = verification.rewritable_from;
     context.restored = verification.restored.clone();
+    (context.users, context.patients) = (log.persons(Field::User)?, log.persons(Field::Patient)?);
     context.recorded_without_key = verification.recorded_without_key.clone();
     context = context.emergencies(log.emergencies()?);
     for (purge_seq, classes) in log.purged_since(context.start)? {

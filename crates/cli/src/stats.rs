@@ -101,6 +101,12 @@ pub fn show(log: &AuditLog, mut tools: Vec<ToolStatistics>, out: &mut Out) -> Ou
         ])?;
     }
     table.finish()?;
+    if tools.iter().any(|tool| tool.users_may_repeat) {
+        out.line(
+            "a person may be counted more than once under USERS: some stand under pseudonyms of several keys, or under a clear name \
+             and a pseudonym whose key is not here",
+        )?;
+    }
     purged(log, &tools, out)
 }
 
@@ -151,6 +157,7 @@ fn json(of: &ToolStatistics) -> Json {
         ("p95_duration_ms", ms(of.p95_duration_ms)),
         ("p99_duration_ms", ms(of.p99_duration_ms)),
         ("unique_users", of.unique_users.into()),
+        ("users_may_repeat", of.users_may_repeat.into()),
         ("since", of.since.map_or(Json::Null, |since| day(since).into())),
     ]))
 }

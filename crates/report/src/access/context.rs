@@ -1,9 +1,7 @@
 //! What a report is asked for, and what the caller knows of the log behind it.
 
 use crate::text::shortened;
-use attestlog::Keyless;
-use attestlog::Restored;
-use attestlog::{CLAIMED_TIME_BOUND, Call, Entry, Error, ErrorKind, Result, Timestamp};
+use attestlog::{CLAIMED_TIME_BOUND, Call, Entry, Error, ErrorKind, Keyless, Persons, Restored, Result, Timestamp};
 use chrono::Months;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -102,6 +100,10 @@ pub struct Context {
     pub restored: Vec<Restored>,
     /// What was recorded without the store's key.
     pub recorded_without_key: Vec<Keyless>,
+    /// Which users' names are one person's.
+    pub users: Persons,
+    /// Which patients' names are one person's.
+    pub patients: Persons,
     /// What was purged that could have belonged in the report.
     pub purged: Vec<Purged>,
     /// That no entry of the log has the subject, with values that come near it; `None` where one has, or where nobody
@@ -137,6 +139,8 @@ impl Context {
             claimed_time_bound: CLAIMED_TIME_BOUND,
             restored: Vec::new(),
             recorded_without_key: Vec::new(),
+            users: Persons::default(),
+            patients: Persons::default(),
             purged: Vec::new(),
             unknown: None,
             grants: None,

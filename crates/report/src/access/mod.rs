@@ -20,11 +20,9 @@ pub use row::{Access, Viewed};
 pub use text::TextStyle;
 
 use super::purpose;
-use attestlog::Keyless;
-use attestlog::Restored;
 use attestlog::json::{Json, Object};
-use attestlog::{ClaimedTime, Entry, Outcome, Phase, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use attestlog::{ClaimedTime, Entry, Keyless, Outcome, Phase, Restored, Timestamp};
+use std::collections::{BTreeMap, HashMap};
 
 /// The accesses to one patient's data (or by one user), with what stands behind them.
 ///
@@ -55,6 +53,8 @@ pub struct Totals {
     pub accesses: u64,
     /// Distinct users.
     pub users: u64,
+    /// Whether some of them, or of the patients, may be one person: under several pseudonyms, or a pseudonym and a clear name.
+    pub persons_may_repeat: bool,
     /// Distinct patients; counted only in the report about a user.
     pub patients: u64,
     /// Accesses that ended in anything but success.
@@ -138,8 +138,12 @@ impl AccessReportBuilder {
             });
         }
         totals.accesses = rows.len() as u64;
-        totals.users = rows.iter().map(|r| r.accessed_by.as_str()).collect::<BTreeSet<_>>().len() as u64;
-        totals.patients = rows.iter().flat_map(|r| &r.patients).collect::<BTreeSet<_>>().len() as u64;
+        let (users, users_repeat) = context.users.count(rows.iter().map(|r| r.accessed_by.as_str()));
+        let patients = rows.iter().flat_map(|r| &r.patients).map(String::as_str);
+        let (patients, patients_repeat) = context.patients.count(patients);
+        (totals.users, totals.patients) = (users, patients);
+        totals.persons_may_repeat =
+            if matches!(context.subject, Subject::User(_)) { patients_repeat } else { users_repeat };
         totals.unfinished = rows.iter().filter(|r| r.outcome.is_none()).count() as u64;
         totals.failed = rows.iter().filter(|r| r.success() == Some(false)).count() as u64;
         totals.emergencies = rows.iter().filter(|r| r.emergency).count() as u64;
@@ -259,6 +263,7 @@ impl AccessReport {
         let t = &self.totals;
         o.insert("total_accesses", t.accesses);
         o.insert("unique_users", t.users);
+        o.insert("persons_may_repeat", t.persons_may_repeat);
         if by_user {
             o.insert("unique_patients", t.patients);
         }
@@ -456,6 +461,9 @@ impl AccessReport {
             _ => format!("by {}", plural(t.users, "user", "users")),
         };
         let mut out = format!("{accesses} {of}");
+        if t.persons_may_repeat {
+            out.push_str(" (a person may be counted more than once, under several pseudonyms)");
+        }
         let parts = [(t.failed, "failed or refused"), (t.unfinished, "unfinished"), (t.emergencies, "in an emergency")];
         for (n, what) in parts {
             if n > 0 {
