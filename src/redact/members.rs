@@ -188,6 +188,62 @@ impl Pair {
     }
 }
 
+/// What members say of those beside them.
+pub(super) struct Beside {
+    /// They are those of a private key.
+    private: bool,
+    /// `{"type": "card", "number": …}`
+    card: bool,
+    /// A key, and what a label says that the number under it is: `{"label": "Codice fiscale", "value": …}`.
+    label: Option<(String, String)>,
+}
+
+impl Beside {
+    pub(super) fn of(object: &Object) -> Beside {
+        Beside { private: is_of_private_key(object), card: is_of_card(object), label: numbered(object) }
+    }
+
+    /// What a member is besides what its own name says.
+    pub(super) fn kind(&self, key: &str, value: &Json, kind: Option<Kind>) -> Option<Kind> {
+        if self.private && PRIVATE_MEMBERS.contains(&key) {
+            return Some(Kind::Secret);
+        }
+        // `{"/auth": {…}}` is a path of an interface.
+        if key.starts_with('/') && matches!(value, Json::Object(_) | Json::Array(_)) {
+            return None;
+        }
+        kind.or_else(|| (self.card && key == "number").then_some(Kind::Card))
+    }
+
+    /// What detectors are told that the member is called.
+    pub(super) fn label_of(&self, key: &str) -> Option<String> {
+        self.label.as_ref().filter(|(of, _)| of == key).map(|(_, label)| label.clone())
+    }
+}
+
+/// The member of digits that another one calls a number.
+fn numbered(object: &Object) -> Option<(String, String)> {
+    let digits = |value: &Json| match value {
+        Json::String(text) => text.len() <= 64 && text.bytes().filter(u8::is_ascii_digit).count() >= 5,
+        Json::Number(_) => true,
+        _ => false,
+    };
+    let (key, _) = object.iter().find(|(key, value)| is_one_of(key, VALUE_KEYS) && digits(value))?;
+    let mut members = object.iter().filter(|(key, _)| is_one_of(key, LABEL_KEYS) || is_one_of(key, NAME_KEYS));
+    let label = members.find_map(|(_, label)| label.as_str().filter(|label| detect::is_called(label)))?;
+    Some((key.to_owned(), label.to_owned()))
+}
+
+/// Whether an object says that it is of a card.
+fn is_of_card(object: &Object) -> bool {
+    const CARDS: [&str; 9] =
+        ["card", "credit_card", "creditcard", "debit_card", "visa", "mastercard", "amex", "maestro", "credit card"];
+    let says = |key: &str| {
+        object.get(key).and_then(Json::as_str).is_some_and(|said| CARDS.iter().any(|c| c.eq_ignore_ascii_case(said)))
+    };
+    object.get("number").is_some() && ["type", "brand", "method", "kind", "scheme", "network"].into_iter().any(says)
+}
+
 const NAME_ENDINGS: &[&str] = &["name", "key", "field"];
 const VALUE_ENDINGS: &[&str] = &["value", "val"];
 
@@ -404,12 +460,12 @@ pub(super) fn key_lines(items: &[Json]) -> Option<Range<usize>> {
 }
 
 /// The members of a JSON web key that make it a private one.
-pub(super) fn is_of_private_key(object: &Object) -> bool {
+fn is_of_private_key(object: &Object) -> bool {
     let text = |key: &str| object.get(key).is_some_and(|v| v.as_str().is_some());
     text("kty") || text("n") && text("e") && text("d") || text("crv") && text("x") && text("d")
 }
 
-pub(super) const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
+const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
 
 /// The program that a list of arguments beside it is for.
 pub(super) fn program(object: &Object) -> Option<String> {

@@ -13,8 +13,8 @@ use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
 use super::members::{
-    PRIVATE_MEMBERS, ROW_KEYS, announces, columns_of, in_head, is_of_private_key, is_one_of, key_lines, named_pair,
-    program, rename, renames, secret_arguments,
+    Beside, ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
+    secret_arguments,
 };
 use super::pattern::Seg;
 use super::policy::{Detector, Policy, weakens};
@@ -404,7 +404,7 @@ impl Sanitizer {
         }
         let renamed = renames(object, at, state);
         let named = named_pair(object);
-        let private = is_of_private_key(object);
+        let beside = Beside::of(object);
         let program = program(object);
         // A word of a text that a model or a parser took apart.
         let analysed =
@@ -441,15 +441,13 @@ impl Sanitizer {
                 kind = Some(Kind::Secret);
             }
             state.columns = columns.clone().filter(|_| is_one_of(key, ROW_KEYS)).map(|columns| (columns, 1));
-            if private && PRIVATE_MEMBERS.contains(&key) {
-                kind = Some(Kind::Secret);
-            }
+            kind = beside.kind(key, value, kind);
             state.program =
                 program.clone().filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]));
             let at = at.key(key, renamed.get(key).map(String::as_str));
             // What an `id` is of, the key around it says: `{"order": {"id": …}}`.
             let of = parent.filter(|_| !ruled && key.eq_ignore_ascii_case("id") && is_scalar(value));
-            let named = of.map(|of| [of, "_id"].concat());
+            let named = of.map(|of| [of, "_id"].concat()).or_else(|| beside.label_of(key));
             match self.visit(value, &at, words.as_ref(), kind, Some(named.as_deref().unwrap_or(key)), detect, state) {
                 Ok(Outcome::Stays) => true,
                 Ok(Outcome::Drop) => false,

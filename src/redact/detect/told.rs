@@ -29,6 +29,10 @@ const ENTRY: &[&str] = &[
     "mfa",
     "authent",
     "security code",
+    "sms",
+    "sent me",
+    "texted",
+    "authenticator",
     "passcode",
     "bestätig",
     "confirmation code",
@@ -219,6 +223,8 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
         "xfreerdp" => words.iter().find(|(_, w)| w.starts_with("/p:")),
         "schtasks" => words.get(words.iter().position(|(_, w)| w.eq_ignore_ascii_case("/rp"))? + 1),
         "iwconfig" => words.iter().find(|(_, w)| w.starts_with("s:")),
+        // The seed of a second factor, in base32 or hexadecimal.
+        "oathtool" => plain().find(|(_, w)| w.len() >= 16 && w.bytes().all(|b| b.is_ascii_alphanumeric())),
         _ => None,
     };
     let (at, word) = found?;
@@ -231,14 +237,15 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
     let other = word.starts_with(['-', '$', '<', '[', '{', '%', '*', '('])
         || word.starts_with('/')
         || is_nothing(word)
-        || word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        || word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && program != "oathtool"
         || word.len() < 3
         || word == "password";
     (!other).then_some((to + at + skip, to + at + skip + word.len()))
 }
 
 /// Programs that take a password in its place.
-pub(super) const PROGRAMS: [&str; 17] = [
+pub(super) const PROGRAMS: [&str; 18] = [
+    "oathtool ",
     "net use ",
     "net user ",
     "htpasswd ",
@@ -305,6 +312,45 @@ pub(super) fn inserted(text: &str, to: usize) -> Option<(usize, usize)> {
         at += len + next.find(',').filter(|i| *i < 4)? + 1;
     }
     None
+}
+
+/// The default of a variable of Terraform whose name is a secret's: `variable "db_password" { default = "…" }`. The name is at `to`.
+pub(super) fn variable(text: &str, to: usize) -> Option<(usize, usize)> {
+    let near = head(text, to, 1024);
+    let (name, rest) = near.split_once('"')?;
+    let rest = rest.trim_start().strip_prefix('{')?;
+    floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let block = rest.get(..rest.find("\n}").unwrap_or(rest.len()))?;
+    let at = block
+        .find("default")
+        .filter(|at| block.get(..*at).is_some_and(|lead| lead.ends_with([' ', '\n', '\t', '{'])))?;
+    let sign = block.get(at + 7..)?.trim_start().strip_prefix('=')?;
+    let inner = sign.trim_start().strip_prefix('"')?;
+    let value = inner.get(..inner.find('"')?)?;
+    let start = to + near.len() - rest.len() + block.len() - inner.len();
+    (!value.is_empty() && !is_nothing(value)).then_some((start, start + value.len()))
+}
+
+/// The value of a row that is chosen by a secret's name: `SET value = '…' WHERE name = 'smtp_password'`. The name's `=` is at `at`.
+pub(super) fn set_where(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
+    const NAMES: [&str; 7] = ["name", "key", "setting", "option_name", "config_key", "variable", "code"];
+    let column = name.rsplit([' ', '.']).next()?;
+    let word = name.trim_end_matches(column).trim_end_matches([' ', '.']);
+    let lead = tail(text, at, 400);
+    let place = lead.to_ascii_lowercase().rfind("where")?;
+    let set = lead.get(..place)?;
+    if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(column)) || word.len() > 24 {
+        return None;
+    }
+    let (start, end) = value_at(text, at + 1, false, true)?;
+    floor::named(text.get(start..end).filter(|n| n.len() <= 64)?).filter(|found| found.kind == Kind::Secret)?;
+    let set = set.trim_end();
+    let value = set.strip_suffix('\'')?;
+    let open = value.rfind('\'')?;
+    let begins = value.get(..open)?.trim_end().ends_with('=');
+    let from = at - lead.len();
+    (begins && open + 1 < value.len() && !is_nothing(value.get(open + 1..)?))
+        .then_some((from + open + 1, from + value.len()))
 }
 
 /// The password of a wireless network in a code to be scanned: `WIFI:T:WPA;S:home;P:…;;`.
