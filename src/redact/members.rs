@@ -228,6 +228,26 @@ fn numbered(object: &Object) -> Option<(String, String)> {
         Json::Number(_) => true,
         _ => false,
     };
+    // `{"routing_number": …, "account_number": …}`
+    const ACCOUNTS: [&str; 4] = ["account_number", "accountnumber", "account", "account_no"];
+    const BANKS: [&str; 12] = [
+        "routing_number",
+        "routingnumber",
+        "sort_code",
+        "sortcode",
+        "bic",
+        "swift",
+        "aba",
+        "bank",
+        "bank_name",
+        "bankname",
+        "bank_code",
+        "swift_code",
+    ];
+    let account = object.iter().find(|(key, value)| is_one_of(key, &ACCOUNTS) && digits(value));
+    if let Some((key, _)) = account.filter(|_| object.iter().any(|(key, _)| is_one_of(key, &BANKS))) {
+        return Some((key.to_owned(), "bank account number".to_owned()));
+    }
     let (key, _) = object.iter().find(|(key, value)| is_one_of(key, VALUE_KEYS) && digits(value))?;
     let mut members = object.iter().filter(|(key, _)| is_one_of(key, LABEL_KEYS) || is_one_of(key, NAME_KEYS));
     let label = members.find_map(|(_, label)| label.as_str().filter(|label| detect::is_called(label)))?;

@@ -93,6 +93,10 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         return Some(found);
     }
     let (name, quoted, from) = name_before(text, at, done)?;
+    // `arn:aws:secretsmanager:…:secret:…` is the name of one.
+    if colon && before(bytes, from) == Some(b':') && super::tail(text, from, 160).contains("arn:") {
+        return None;
+    }
     let Some((name, found)) = named_in(name) else {
         return match colon {
             true => announced(text, at, name),
@@ -166,7 +170,10 @@ fn in_query(text: &str, at: usize, name: &str, from: usize) -> Option<(usize, us
     }
     let (start, end) = value_at(text, at + 1, false, false)?;
     let link = super::tail(text, from, 120).rsplit([' ', '"', '\'', '\n']).next()?;
-    let way = LEADS.iter().any(|lead| link.contains(lead)) || name == "code" && head(text, end, 64).contains("state=");
+    let long = name == "key" && end - start >= 32 && !text.get(start..end)?.contains(['/', '.']);
+    let way = long
+        || LEADS.iter().any(|lead| link.contains(lead))
+        || name == "code" && head(text, end, 64).contains("state=");
     (way && end - start >= 20 && telling(text.get(start..end)?)).then_some((start, end))
 }
 

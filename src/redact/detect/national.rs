@@ -294,7 +294,7 @@ fn fiscale(text: &str, i: usize) -> Option<(usize, usize)> {
         .sum();
     let right = sum % 26 == number(code[15]) as u32;
     let called = || tail(text, start, 48).to_ascii_lowercase().contains("fiscal");
-    let formed = (right && code.iter().all(|b| !b.is_ascii_lowercase()) || called());
+    let formed = right && code.iter().all(|b| !b.is_ascii_lowercase()) || called();
     (formed && begins(bytes, start) && ends(bytes, start + 16)).then_some((start, start + 16))
 }
 

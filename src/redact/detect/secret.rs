@@ -52,6 +52,8 @@ enum Start {
     Hash,
     Codes,
     Variable,
+    Pw,
+    Crypt,
 }
 
 const STARTS: &[(Start, &str)] = &[
@@ -97,6 +99,8 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Used, "verify log sign authenticate"),
     (Start::Form, "form-data;"),
     (Start::Wifi, "WIFI:"),
+    (Start::Pw, "pw Pw PW"),
+    (Start::Crypt, "crypt('"),
     (Start::Uuid, vendors::BEFORE_UUID),
     (Start::Ended, "NRAL -us"),
     (Start::Firebase, ":APA91b"),
@@ -241,6 +245,10 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             }
             Start::Given => told::given(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Wifi if alone => told::wifi(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Pw if alone && matches!(bytes.get(to), Some(b' ')) => {
+                password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
+            }
+            Start::Crypt => told::crypt(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Uuid if alone => {
                 let from = if text[from..to].ends_with(' ') { to } else { from };
                 vendors::uuid(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b))

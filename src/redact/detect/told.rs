@@ -82,7 +82,16 @@ pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
 
 /// `is 482913`, `: 482 913`, ` lautet 482913`: few words, and then four to eight digits.
 fn digits_behind(rest: &str) -> Option<(usize, usize)> {
-    let at = rest.find(|c: char| c.is_ascii_digit())?;
+    let first = rest.find(|c: char| c.is_ascii_digit())?;
+    // `OTP for your payment of 4,300 is 5746`
+    let then = rest
+        .find(" is ")
+        .map(|at| at + 4)
+        .filter(|at| *at > first && rest.get(*at..).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit())));
+    if let Some(at) = then.filter(|at| rest.get(..*at).is_some_and(|lead| !lead.contains(['\n', '"', '=', '<', '?']))) {
+        return digits_at(rest, at);
+    }
+    let at = first;
     let between = rest.get(..at)?;
     let few = between.chars().count() <= 36 && !between.contains(['\n', '/', '<', '.', '(', '#', '"', '_', '=']);
     let words = between.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)).count();
@@ -223,11 +232,16 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
         "xfreerdp" => words.iter().find(|(_, w)| w.starts_with("/p:")),
         "schtasks" => words.get(words.iter().position(|(_, w)| w.eq_ignore_ascii_case("/rp"))? + 1),
         "iwconfig" => words.iter().find(|(_, w)| w.starts_with("s:")),
+        "rclone config" => {
+            let pass =
+                words.iter().position(|(_, w)| matches!(*w, "pass" | "password" | "secret_access_key" | "token"))?;
+            words.get(pass + 1)
+        }
         // The seed of a second factor, in base32 or hexadecimal.
         "oathtool" => plain().find(|(_, w)| w.len() >= 16 && w.bytes().all(|b| b.is_ascii_alphanumeric())),
         _ => None,
     };
-    let (at, word) = found?;
+    let (at, word) = found.filter(|(_, word)| !word.is_empty())?;
     let skip = match program {
         "iwconfig" => 2,
         "xfreerdp" => 3,
@@ -244,7 +258,8 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
 }
 
 /// Programs that take a password in its place.
-pub(super) const PROGRAMS: [&str; 18] = [
+pub(super) const PROGRAMS: [&str; 19] = [
+    "rclone config ",
     "oathtool ",
     "net use ",
     "net user ",
@@ -312,6 +327,14 @@ pub(super) fn inserted(text: &str, to: usize) -> Option<(usize, usize)> {
         at += len + next.find(',').filter(|i| *i < 4)? + 1;
     }
     None
+}
+
+/// What a database encrypts as a password: `crypt('…', gen_salt('bf'))`.
+pub(super) fn crypt(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 200);
+    let end = rest.find('\'').filter(|end| *end > 0)?;
+    let salted = rest.get(end + 1..)?.trim_start_matches([',', ' ']).starts_with("gen_salt");
+    (salted && !is_nothing(rest.get(..end)?)).then_some((to, to + end))
 }
 
 /// The default of a variable of Terraform whose name is a secret's: `variable "db_password" { default = "…" }`. The name is at `to`.

@@ -257,7 +257,7 @@ pub(crate) fn is_open_uri(value: &str) -> bool {
     let lower = || value.to_ascii_lowercase();
     let told = || {
         let lower = lower();
-        ["password", "passwd", "pwd", "pass=", "key=", "secret", "token", "sig=", "credential"]
+        ["password=", "passwd=", "pwd=", "pass=", "key=", "secret=", "token=", "sig=", "signature="]
             .iter()
             .any(|w| lower.contains(w))
     };

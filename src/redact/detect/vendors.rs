@@ -283,7 +283,7 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
 
 /// What stands before an UUID that is a secret then.
 pub(super) const BEFORE_UUID: &str = "api- sdk- mob- rel- access-production- access-sandbox- access-development- pat-na1- pat-na2- pat-eu1- \
-     pat-ap1- pat-au1- pat-jp1- pat-ca1- HRKU- public-token- link-production- link-sandbox- fr_ ls-";
+     pat-ap1- pat-au1- pat-jp1- pat-ca1- public-token- link-production- link-sandbox- fr_ ls-";
 
 /// The UUID behind one of these.
 pub(super) fn uuid(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
