@@ -7,6 +7,7 @@
 //! leaves a name that has one meaning only what it is. Nothing is allocated for a key of ASCII, matching or not.
 
 use super::detect::value;
+pub(crate) use super::filter::may_be_secret;
 use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
 use crate::json::{Json, Object};
 use std::collections::HashMap;
@@ -131,61 +132,6 @@ static TABLE: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
     }
     table
 });
-
-/// The buckets that a key can end in and still be something: those of names, of their plurals, and of qualifiers.
-static ENDINGS: LazyLock<[bool; BUCKETS]> = LazyLock::new(|| {
-    let mut endings = [false; BUCKETS];
-    let mut mark = |text: &[u8]| {
-        if let Some(slot) = endings.get_mut(bucket(text)) {
-            *slot = true;
-        }
-    };
-    for name in TABLE.iter().flatten() {
-        mark(name.text.as_bytes());
-        mark(&[name.text.as_bytes().last().copied().unwrap_or_default(), b's']);
-    }
-    for (qualifier, _) in ROLES.iter().filter(|(_, role)| **role == Role::Qualifier) {
-        match qualifier {
-            [one] => (0..32).for_each(|before| mark(&[before, *one])),
-            longer => mark(longer),
-        }
-    }
-    endings
-});
-
-/// How names of secrets begin, as places in a table by three letters.
-static BEGINNINGS: LazyLock<Vec<bool>> = LazyLock::new(|| {
-    let mut table = vec![false; 1 << 15];
-    for name in TABLE.iter().flatten().filter(|name| name.kind == Kind::Secret) {
-        let place = name.text.bytes().take(3).fold(0, letter);
-        let rest = if name.text.len() < 3 { place << 5..(place << 5) + 32 } else { place..place + 1 };
-        rest.for_each(|i| table[i & 0x7fff] = true);
-    }
-    table
-});
-
-fn letter(place: usize, b: u8) -> usize {
-    (place << 5 | usize::from(b & 31)) & 0x7fff
-}
-
-/// Whether a key can name a secret, from its last two letters and from how names begin; most cannot, and are not read any
-/// further.
-pub(crate) fn may_be_secret(key: &str) -> bool {
-    let ends = match last_two(key, |b| b.is_ascii_digit()) {
-        Some(ending) => ENDINGS.get(bucket(&ending)).copied().unwrap_or(true),
-        None => return false,
-    };
-    let mut place = 0;
-    let table: &[bool] = &BEGINNINGS;
-    let mut begins = || {
-        let bytes = key.as_bytes();
-        bytes[bytes.len().saturating_sub(SPAN)..].iter().filter(|&&b| Class::of(b) != Class::Gap).any(|&b| {
-            place = letter(place, b);
-            table.get(place).copied().unwrap_or(true)
-        })
-    };
-    ends || begins()
-}
 
 /// The last two characters of a key, in lower case, without separators and what else is skipped at its end.
 pub(crate) fn last_two(key: &str, skip: impl Fn(u8) -> bool) -> Option<[u8; 2]> {

@@ -160,6 +160,30 @@ pub(super) fn is_one_of(key: &str, names: &[&str]) -> bool {
     names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
 }
 
+/// Which lengths names of a list have, by how they begin: most keys of most objects have another.
+const fn lengths(lists: [&[&str]; 2]) -> [u32; 32] {
+    let mut table = [0; 32];
+    let mut list = 0;
+    while list < 2 {
+        let mut i = 0;
+        while i < lists[list].len() {
+            let name = lists[list][i].as_bytes();
+            table[(name[0] & 31) as usize] |= 1 << name.len();
+            i += 1;
+        }
+        list += 1;
+    }
+    table
+}
+
+static VALUES: [u32; 32] = lengths([VALUE_KEYS, CHANGED_KEYS]);
+
+/// Whether a member of an object may hold what another one names.
+fn may_hold(key: &str) -> bool {
+    let first = key.as_bytes().first().map_or(0, |b| usize::from(b & 31));
+    key.len() < 32 && VALUES[first] >> key.len() & 1 == 1
+}
+
 /// Where a change puts what it changes: these hold many other things, so only what looks like a secret is one there.
 const CHANGED_KEYS: &[&str] =
     &["to", "from", "set", "new", "old", "before", "after", "is", "was", "answer", "response", "entry", "formula"];
@@ -248,7 +272,7 @@ fn numbered(object: &Object) -> Option<(String, String)> {
     if let Some((key, _)) = account.filter(|_| object.iter().any(|(key, _)| is_one_of(key, &BANKS))) {
         return Some((key.to_owned(), "bank account number".to_owned()));
     }
-    let (key, _) = object.iter().find(|(key, value)| is_one_of(key, VALUE_KEYS) && digits(value))?;
+    let (key, _) = object.iter().find(|(key, value)| may_hold(key) && is_one_of(key, VALUE_KEYS) && digits(value))?;
     let mut members = object.iter().filter(|(key, _)| is_one_of(key, LABEL_KEYS) || is_one_of(key, NAME_KEYS));
     let label = members.find_map(|(_, label)| label.as_str().filter(|label| detect::is_called(label)))?;
     Some((key.to_owned(), label.to_owned()))
@@ -288,7 +312,7 @@ pub(super) fn named_pair(object: &Object) -> Option<Pair> {
     }
     let (mut value, mut vague, mut ending) = (false, false, false);
     for (key, _) in object.iter() {
-        value |= is_one_of(key, VALUE_KEYS) || is_one_of(key, CHANGED_KEYS);
+        value |= may_hold(key) && (is_one_of(key, VALUE_KEYS) || is_one_of(key, CHANGED_KEYS));
         vague |= is_one_of(key, &["value", "val"]);
         ending |= matches!(key.as_bytes(), [.., b'u' | b'U', b'e' | b'E'] | [.., b'a' | b'A', b'l' | b'L']);
     }
@@ -436,12 +460,16 @@ fn labelled(label: &str) -> Option<Found> {
         return None;
     }
     let one = words().find_map(|w| {
-        floor::named(w).filter(|f| f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp")))
+        floor::named(w).filter(|f| {
+            f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp")) || matches!(f.name, "cvv" | "cvc")
+        })
     });
     let pairs = || {
         words().zip(words().skip(1)).find_map(|(a, b)| floor::named(&[a, " ", b].concat()).filter(|found| found.sure))
     };
-    one.or_else(pairs)
+    // `One-time code`
+    let whole = || floor::named(label).filter(|found| found.kind == Kind::Secret && found.sure);
+    one.or_else(pairs).or_else(whole)
 }
 
 /// What an element of a list says of the next one: `["--password", …]`, `["authorization", …]` in a list of pairs, and

@@ -32,7 +32,7 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          pinnumber userpin accountpin loginpin simpin phonepin devicepin doorpin alarmpin voicemailpin bankpin debitpin \
          walletpin unlockpin lockpin accesspin entrypin securitypin safepin smartcardpin tokenpin keypadpin simpuk pukcode \
          unlockcode doorcode gatecode alarmcode totpcode totppin mfapin totpseed otpsecret otpseed mfaseed geslo parool \
-         serverkey sdkkey originca origincakey restkey ingestkey writekey recoverykey bitlockerkey \
+         snmpcommunity communitystring datakey oauthrefresh serverkey sdkkey originca origincakey restkey ingestkey writekey recoverykey bitlockerkey \
          backupkey scratchcode recoverycode recoverycodes backupcode mfacode verificationcode onetimecode \
          basicauth httpauth proxyauth xauth userauth proxyauthorization httpauthorization xauthorization \
          requestauthorization userpass dbpass databasepass smtppass ftppass adminpass rootpass mysqlpass pgpass \
@@ -120,7 +120,8 @@ pub(super) const VENDORS: &str = "prod production stage staging dev qa uat sandb
      zoom webex trello monday clickup figma miro zapier braintree adyen klarna sumup mollie deepl pinecone weaviate qdrant \
      langsmith langfuse tavily serper fastly akamai linode vultr hetzner scaleway ovh backblaze wasabi ngrok tailscale doppler \
      infisical confluent snowflake databricks elastic opsgenie rollbar bugsnag honeycomb logzio papertrail mailchimp mailjet \
-     postmark sparkpost brevo vonage nexmo plivo messagebird onesignal pusher ably fcm apns \
+     postmark sparkpost brevo vonage nexmo plivo messagebird onesignal pusher ably fcm apns openweather newsapi tmdb alphavantage polygon finnhub coinbase binance kraken giphy pexels unsplash spotify \
+     youtube serpapi firecrawl deepgram assemblyai stability runpod voyage xai grok deepseek moonshot cerebras fireworks nvidia \
      jira postgres mysql mongodb redis rabbitmq eu us uk";
 
 /// Words that say whose a secret is, or which of several.

@@ -407,8 +407,8 @@ impl Sanitizer {
         let beside = Beside::of(object);
         let program = program(object);
         // A word of a text that a model or a parser took apart.
-        let analysed =
-            ["logprob", "lemma", "pos", "index", "offset", "start"].iter().any(|key| object.get(key).is_some());
+        let analysed = object.get("token").is_some()
+            && ["logprob", "lemma", "pos", "index", "offset", "start"].iter().any(|key| object.get(key).is_some());
         let columns = columns_of(object);
         let questions = parent.is_some_and(|p| {
             let words = Words::of(p);
@@ -440,10 +440,12 @@ impl Sanitizer {
             if kind.is_none() && questions && key.eq_ignore_ascii_case("answer") && value.as_str().is_some() {
                 kind = Some(Kind::Secret);
             }
-            state.columns = columns.clone().filter(|_| is_one_of(key, ROW_KEYS)).map(|columns| (columns, 1));
+            state.columns = columns.as_ref().filter(|_| is_one_of(key, ROW_KEYS)).map(|columns| (columns.clone(), 1));
             kind = beside.kind(key, value, kind);
-            state.program =
-                program.clone().filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]));
+            state.program = program
+                .as_ref()
+                .filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]))
+                .cloned();
             let at = at.key(key, renamed.get(key).map(String::as_str));
             // What an `id` is of, the key around it says: `{"order": {"id": …}}`.
             let of = parent.filter(|_| !ruled && key.eq_ignore_ascii_case("id") && is_scalar(value));

@@ -58,7 +58,7 @@ pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
         && value
             .bytes()
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'-' | b'.' | b'/'))
-        && value.bytes().filter(u8::is_ascii_alphabetic).count() <= 9;
+        && value.bytes().filter(u8::is_ascii_alphabetic).count() <= 12;
     let detector = if called == Called::Id { Detector::NationalId } else { Detector::Iban };
     if fits && hits.wants(detector) {
         let start = text.len() - text.trim_start().len();
@@ -69,7 +69,13 @@ pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
 
 /// Passports and accounts behind words that call them so; the first digit stands at `i`.
 pub(super) fn in_words(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usize> {
-    const PASSPORTS: [&str; 10] = [
+    const PASSPORTS: [&str; 16] = [
+        "driver license",
+        "driver's license",
+        "drivers license",
+        "driving licence",
+        "driver license number",
+        "driver's license number",
         "passport",
         "passport number",
         "passport no",
@@ -121,9 +127,11 @@ pub(super) fn in_words(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usiz
     let named = |names: &[&str]| {
         names.iter().any(|n| lead.strip_suffix(n).is_some_and(|l| !l.ends_with(|c: char| c.is_alphanumeric())))
     };
+    const PLAIN: [&str; 5] = ["account", "account number", "acct", "account no", "account no."];
+    let at_bank = || ["sort code", "routing", "swift", "bank"].iter().any(|word| lead.contains(word));
     let detector = match () {
         () if named(&PASSPORTS) => Detector::NationalId,
-        () if start == i && named(&ACCOUNTS) => Detector::Iban,
+        () if start == i && (named(&ACCOUNTS) || named(&PLAIN) && at_bank()) => Detector::Iban,
         () => return None,
     };
     hits.wants(detector).then(|| hits.add(detector, start, i + len)).map(|()| i + len)

@@ -179,7 +179,7 @@ fn in_query(text: &str, at: usize, name: &str, from: usize) -> Option<(usize, us
 
 /// The password among the strings of a call that takes one in its place: `smtp.login("user", "…")`.
 fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
-    const CALLS: [(&str, usize); 14] = [
+    const CALLS: [(&str, usize); 19] = [
         ("login", 1),
         ("HTTPBasicAuth", 1),
         ("HTTPDigestAuth", 1),
@@ -192,6 +192,11 @@ fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
         ("begin", 1),
         ("getConnection", 2),
         ("mysqli_connect", 2),
+        ("mysqli", 2),
+        ("connect", 2),
+        ("pgp_sym_encrypt", 1),
+        ("pgp_sym_decrypt", 1),
+        ("AES_DECRYPT", 1),
         ("PDO", 2),
         ("sign", 1),
     ];

@@ -213,6 +213,9 @@ impl Run<'_> {
     /// Eight times six digits, each a multiple of eleven: what BitLocker has a disk opened with.
     fn recovery_key(&mut self, hits: &mut Hits<'_>) {
         for i in 0..(self.groups.len() + 1).saturating_sub(8) {
+            if self.groups.get(i..i + 8).is_none_or(|groups| groups.iter().any(|group| group.len() != 6)) {
+                continue;
+            }
             let part = |k: usize| {
                 let group = self.groups.get(k).filter(|group| group.len() == 6)?;
                 let number: u32 = self.text.get(group.start..group.end)?.parse().ok()?;

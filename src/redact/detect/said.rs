@@ -34,7 +34,7 @@ const IS: [&str; 24] = [
     " ➜ ",
 ];
 /// The same where it is sure that a password follows.
-const IS_TOO: [&str; 7] = [" -> ", " => ", " from ", "是", "为", "は", "："];
+const IS_TOO: [&str; 9] = [" -> ", " => ", " from ", "是", "为", "は", "는 ", "은 ", "："];
 /// The same in two sentences: `the api token, it's …`.
 const IT_IS: [&str; 8] = [", it's ", ", it is ", ". It's ", ". It is ", ", that's ", ": it's ", " (it's ", ", namely "];
 /// What stands between a name and the password behind *password of the system*.
@@ -94,10 +94,11 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     if word.is_some() {
         return word;
     }
-    const OF: [&str; 40] = [
-        "for ", "of ", "für ", "pour ", "to ", "on ", "de ", "del ", "do ", "da ", "dos ", "das ", "di ", "della ",
-        "dello ", "dell'", "van ", "voor ", "von ", "vom ", "zum ", "zur ", "des ", "du ", "d'", "de l'", "al ",
-        "para ", "per ", "na ", "dla ", "za ", "k ", "till ", "för ", "til ", "to the ", "at ", "in ", "im ",
+    const OF: [&str; 43] = [
+        "от ", "для ", "к ", "for ", "of ", "für ", "pour ", "to ", "on ", "de ", "del ", "do ", "da ", "dos ", "das ",
+        "di ", "della ", "dello ", "dell'", "van ", "voor ", "von ", "vom ", "zum ", "zur ", "des ", "du ", "d'",
+        "de l'", "al ", "para ", "per ", "na ", "dla ", "za ", "k ", "till ", "för ", "til ", "to the ", "at ", "in ",
+        "im ",
     ];
     let of = OF.iter().any(|w| after.starts_with(w));
     let sentence = after.split(['\n', '.', ';', '?', '!']).next()?;

@@ -54,6 +54,9 @@ enum Start {
     Variable,
     Pw,
     Crypt,
+    Hook,
+    Credentials,
+    SetPassword,
 }
 
 const STARTS: &[(Start, &str)] = &[
@@ -75,7 +78,7 @@ const STARTS: &[(Start, &str)] = &[
         Start::PasswordIs,
         "password Password PASSWORD passphrase Passphrase passcode Passcode Passwort Kennwort contraseña Contraseña senha \
          Senha geslo Geslo heslo Heslo haslo Haslo lozinka Lozinka passord Passord jelszó Jelszó şifre Şifre parola Parola \
-         adgangskode Adgangskode Hasło Lösenord Salasana κωδικός wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호",
+         adgangskode Adgangskode Hasło Lösenord lösenordet Lösenordet passordet Passordet Salasana Şifreniz şifreniz κωδικός wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호 비밀번호는",
     ),
     (Start::SecretIs, "token Token secret Secret key Key"),
     (Start::Identified, "identified IDENTIFIED Identified"),
@@ -84,6 +87,11 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Terraform, ".atlasv1."),
     (Start::Tcp, "@tcp( @unix("),
     (Start::Signed, "=s%3A =s%3a =s:"),
+    (
+        Start::Hook,
+        "/IncomingWebhook/ hooks.zapier.com/hooks/catch/ hook.eu1.make.com/ hook.eu2.make.com/ hook.us1.make.com/ \
+                   hooks.airtable.com/workflows/ maker.ifttt.com/trigger/ discordapp.com/api/webhooks/ chat.googleapis.com/v1/spaces/",
+    ),
     (Start::PinIs, "pin Pin PIN"),
     (Start::Code, "cvv Cvv CVV cvc Cvc CVC"),
     (Start::Oracle, ":thin:"),
@@ -93,13 +101,13 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Telegram, ":AA"),
     (
         Start::Sent,
-        "code Code CODE codes código Código codice Codice kod Kod otp OTP 2fa 2FA passcode Passcode Bestätigungscode \
+        "code Code CODE codes código Código codice Codice kod Kod otp OTP TAN 2fa 2FA passcode Passcode Bestätigungscode \
          Sicherheitscode Anmeldecode 验证码 驗證碼 確認コード 認証コード 인증번호",
     ),
     (Start::Used, "verify log sign authenticate"),
     (Start::Form, "form-data;"),
     (Start::Wifi, "WIFI:"),
-    (Start::Pw, "pw Pw PW"),
+    (Start::Pw, "pw Pw PW pass Pass"),
     (Start::Crypt, "crypt('"),
     (Start::Uuid, vendors::BEFORE_UUID),
     (Start::Ended, "NRAL -us"),
@@ -136,6 +144,28 @@ const SPACED: &[(Start, &str)] = &[
     (Start::Setting, "SetEnv "),
     (Start::Requirepass, "requirepass "),
     (Start::Requirepass, "vault login "),
+    (Start::Requirepass, "snmp-server community "),
+    (Start::Requirepass, "pre-shared-key "),
+    (Start::Requirepass, " password 7 "),
+    (Start::Requirepass, " password 0 "),
+    (Start::Requirepass, " secret 0 "),
+    (Start::Credentials, "credentials: "),
+    (Start::Credentials, "Credentials: "),
+    (Start::Credentials, "credentials are "),
+    (Start::Credentials, "creds: "),
+    (Start::Credentials, "creds "),
+    (Start::Credentials, "login: "),
+    (Start::Credentials, "Login: "),
+    (Start::Credentials, "login details: "),
+    (Start::Credentials, "wifi: "),
+    (Start::Credentials, "WiFi: "),
+    (Start::Credentials, "Wi-Fi: "),
+    (Start::Credentials, "wlan: "),
+    (Start::Codes, "verification codes"),
+    (Start::Requirepass, "TOTP seed "),
+    (Start::Requirepass, "totp seed "),
+    (Start::SetPassword, "SET PASSWORD FOR "),
+    (Start::SetPassword, "set password for "),
     (Start::Requirepass, "ConvertTo-SecureString "),
     (Start::Requirepass, "ConvertTo-SecureString -String "),
     (Start::Phrase, "seed phrase"),
@@ -248,6 +278,11 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Pw if alone && matches!(bytes.get(to), Some(b' ')) => {
                 password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
             }
+            Start::Hook => {
+                Some((to, vendors::hook(bytes, to))).filter(|(a, b)| b - a >= 10).map(|(a, b)| (Detector::ApiKey, a, b))
+            }
+            Start::Credentials if alone => told::credentials(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::SetPassword => told::set_password(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Crypt => told::crypt(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Uuid if alone => {
                 let from = if text[from..to].ends_with(' ') { to } else { from };

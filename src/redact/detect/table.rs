@@ -10,9 +10,14 @@ const HEAD: usize = 512;
 
 /// What is found in the table in whose head the word at `from..to` stands; where the table ends, so that it is not read again.
 pub(super) fn find(text: &str, from: usize, to: usize, hits: &mut Hits<'_>) -> Option<usize> {
-    let next = text.as_bytes().get(to).copied()?;
-    let first = matches!(next, b',' | b';' | b'\t' | b'|' | b' ' | b'"' | b'\n' | b'\r' | b'_' | b'*' | b'`');
-    let lead = first.then(|| tail(text, from, HEAD).rsplit('\n').next())??;
+    // Behind the name another column begins, or a line.
+    let bytes = text.as_bytes().get(to..)?;
+    let name = bytes.iter().take(24).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let next = bytes.iter().skip(name).take(24).find(|b| !matches!(b, b' ' | b'"' | b'*' | b'`' | b'\r'))?;
+    if !matches!(next, b',' | b';' | b'\t' | b'|' | b'\n') {
+        return None;
+    }
+    let lead = tail(text, from, HEAD).rsplit('\n').next()?;
     let start = from - lead.len();
     let line = head(text, start, HEAD);
     let line = line.get(..line.find('\n')?)?;

@@ -33,6 +33,13 @@ const ENTRY: &[&str] = &[
     "sent me",
     "texted",
     "authenticator",
+    "never share",
+    "tan ",
+    "gate code",
+    "door code",
+    "alarm code",
+    "entry code",
+    "unlock code",
     "passcode",
     "bestätig",
     "confirmation code",
@@ -66,6 +73,10 @@ pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
     }
     let sure = !word.to_ascii_lowercase().starts_with("cod") && !word.to_ascii_lowercase().starts_with("kod");
     let (lead, rest) = (tail(text, from, NEAR), head(text, to, NEAR));
+    let digit = |text: &str| text.bytes().any(|b| b.is_ascii_digit());
+    if !digit(rest) && !digit(lead) {
+        return None;
+    }
     let told = || {
         let around = [lead, word, rest].concat().to_lowercase();
         let bare = lead.trim_end().to_lowercase();
@@ -107,6 +118,9 @@ fn digits_behind(rest: &str) -> Option<(usize, usize)> {
 
 /// `482913 is your login code`, `G-482913 is your …`.
 fn digits_before(lead: &str) -> Option<(usize, usize)> {
+    if !lead.bytes().any(|b| b.is_ascii_digit()) {
+        return None;
+    }
     const SAYS: [&str; 10] = [
         " is your",
         " is the",
@@ -232,6 +246,11 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
         "xfreerdp" => words.iter().find(|(_, w)| w.starts_with("/p:")),
         "schtasks" => words.get(words.iter().position(|(_, w)| w.eq_ignore_ascii_case("/rp"))? + 1),
         "iwconfig" => words.iter().find(|(_, w)| w.starts_with("s:")),
+        "ssh-keygen" => {
+            let flag = words.iter().position(|(_, w)| matches!(*w, "-N" | "-P"))?;
+            words.get(flag + 1)
+        }
+        "sqlplus" => plain().find(|(_, w)| w.contains('/')),
         "rclone config" => {
             let pass =
                 words.iter().position(|(_, w)| matches!(*w, "pass" | "password" | "secret_access_key" | "token"))?;
@@ -244,10 +263,12 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
     let (at, word) = found.filter(|(_, word)| !word.is_empty())?;
     let skip = match program {
         "iwconfig" => 2,
+        "sqlplus" => word.find('/')? + 1,
         "xfreerdp" => 3,
         _ => 0,
     };
     let word = word.get(skip..)?;
+    let word = if program == "sqlplus" { word.split('@').next()? } else { word };
     let other = word.starts_with(['-', '$', '<', '[', '{', '%', '*', '('])
         || word.starts_with('/')
         || is_nothing(word)
@@ -258,7 +279,9 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
 }
 
 /// Programs that take a password in its place.
-pub(super) const PROGRAMS: [&str; 19] = [
+pub(super) const PROGRAMS: [&str; 21] = [
+    "ssh-keygen ",
+    "sqlplus ",
     "rclone config ",
     "oathtool ",
     "net use ",
@@ -337,6 +360,31 @@ pub(super) fn crypt(text: &str, to: usize) -> Option<(usize, usize)> {
     (salted && !is_nothing(rest.get(..end)?)).then_some((to, to + end))
 }
 
+/// `SET PASSWORD FOR 'bob'@'%' = '…'`
+pub(super) fn set_password(text: &str, to: usize) -> Option<(usize, usize)> {
+    let sign = head(text, to, 160).split([';', '\n']).next()?.find('=')?;
+    let rest = head(text, to + sign + 1, 16).trim_start().to_ascii_lowercase();
+    let (start, end) = value_at(text, to + sign + 1, false, true)?;
+    (!rest.starts_with("password(") && !is_nothing(text.get(start..end)?)).then_some((start, end))
+}
+
+/// The second of two words behind *credentials*: `credentials: bob / …`, `creds bob:…`.
+pub(super) fn credentials(text: &str, to: usize) -> Option<(usize, usize)> {
+    let line = head(text, to, 160).split('\n').next()?;
+    let sign = line.find(" / ").map(|at| at + 3).or_else(|| line.find([':', '/']).map(|at| at + 1))?;
+    let user = line.get(..sign)?.trim_end_matches([' ', '/', ':']).trim_matches(['`', '"', '\'']);
+    let after = line.get(sign..)?;
+    let inner = after.trim_start_matches(['`', '"', '\'', ' ']);
+    let len = inner
+        .find(|c: char| c.is_whitespace() || matches!(c, '`' | '"' | '\'' | ',' | ';' | ')'))
+        .unwrap_or(inner.len());
+    let word = inner.get(..len)?.trim_end_matches('.');
+    let start = to + sign + after.len() - inner.len();
+    let name =
+        !user.is_empty() && user.split(' ').count() <= 2 && user.len() <= 64 && !user.contains(['(', '{', '=', '<']);
+    (name && looks_random(word) && !is_nothing(word) && !word.contains("//")).then_some((start, start + word.len()))
+}
+
 /// The default of a variable of Terraform whose name is a secret's: `variable "db_password" { default = "…" }`. The name is at `to`.
 pub(super) fn variable(text: &str, to: usize) -> Option<(usize, usize)> {
     let near = head(text, to, 1024);
@@ -358,13 +406,12 @@ pub(super) fn variable(text: &str, to: usize) -> Option<(usize, usize)> {
 pub(super) fn set_where(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
     const NAMES: [&str; 7] = ["name", "key", "setting", "option_name", "config_key", "variable", "code"];
     let column = name.rsplit([' ', '.']).next()?;
-    let word = name.trim_end_matches(column).trim_end_matches([' ', '.']);
+    if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(column)) {
+        return None;
+    }
     let lead = tail(text, at, 400);
     let place = lead.to_ascii_lowercase().rfind("where")?;
     let set = lead.get(..place)?;
-    if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(column)) || word.len() > 24 {
-        return None;
-    }
     let (start, end) = value_at(text, at + 1, false, true)?;
     floor::named(text.get(start..end).filter(|n| n.len() <= 64)?).filter(|found| found.kind == Kind::Secret)?;
     let set = set.trim_end();

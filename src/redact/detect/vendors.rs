@@ -152,6 +152,7 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("ATATT3x", Set::Base64, 50),
     ("ATCTT3x", Set::Base64, 50),
     ("ATBB", Set::Alnum, 24),
+    ("dG9rOj", Set::Base64, 40),
     ("glsa_", Set::Url, 30),
     ("glc_", Set::Base64, 32),
     ("HRKU-", Set::Url, 30),
@@ -304,6 +305,11 @@ fn url(b: &u8) -> bool {
     Set::Url.has(*b)
 }
 
+/// The end of what stands behind a service's address for others to call.
+pub(super) fn hook(bytes: &[u8], at: usize) -> usize {
+    at + on(bytes, at, 400, |b| Set::Base64.has(*b) || matches!(b, b'@' | b'?' | b'&' | b'%' | b'.'))
+}
+
 /// Tokens that end in a mark: `…NRAL` of New Relic, `…-us20` of Mailchimp.
 pub(super) fn ended(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
@@ -420,7 +426,7 @@ fn airtable(bytes: &[u8], dot: usize) -> Option<(usize, usize)> {
 /// A list of codes to get in with when a device is lost, behind the words that call them so: from the first to the last.
 pub(super) fn codes(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 1 << 12);
-    let mut at = rest.find([':', '\n', '=', '[']).filter(|at| *at < 48)?;
+    let mut at = head(rest, 0, 48).find([':', '\n', '=', '['])?;
     let (mut first, mut end, mut count) = (None, 0, 0);
     loop {
         let after = rest.get(at..)?;
