@@ -236,7 +236,12 @@ impl Beside {
         if key.starts_with('/') && matches!(value, Json::Object(_) | Json::Array(_)) {
             return None;
         }
-        kind.or_else(|| (self.card && key == "number").then_some(Kind::Card))
+        let long = || match value {
+            Json::String(text) => text.bytes().filter(u8::is_ascii_digit).count() >= 12,
+            Json::Number(n) => n.as_i64().is_some_and(|n| n >= 100_000_000_000),
+            _ => false,
+        };
+        kind.or_else(|| (self.card && key == "number" && long()).then_some(Kind::Card))
     }
 
     /// What detectors are told that the member is called.

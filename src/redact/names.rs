@@ -152,7 +152,7 @@ pub(super) const HARMLESS: &str = "count counts counter limit limits limiter id 
      response request handler middleware service_name domain samesite httponly secure lock locked source resolver kid \
      version versions num number function func fn trait impl struct enum module helper helpers util utils tests spec specs \
      docs doc guide example_count leak leaks scanner scanning scan detector detection redaction mismatch match matches \
-     incorrect wrong weak safety security recovery cracking";
+     incorrect wrong pair pairs weak safety security recovery cracking";
 
 /// Words before a vague name that make it something else: `next_page_token`, `max_tokens`.
 pub(super) const HARMLESS_LEADS: &str = "next page nextpage continuation continue pagination paging cursor sync eos bos pad \

@@ -129,6 +129,12 @@ pub(super) fn in_words(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usiz
     };
     const PLAIN: [&str; 5] = ["account", "account number", "acct", "account no", "account no."];
     let at_bank = || ["sort code", "routing", "swift", "bank"].iter().any(|word| lead.contains(word));
+    // No date and no count.
+    let number = text.get(start..i + len)?;
+    let long = start < i || digits >= 8 || number.bytes().any(|b| b.is_ascii_uppercase());
+    if number.contains('-') || !long {
+        return None;
+    }
     let detector = match () {
         () if named(&PASSPORTS) => Detector::NationalId,
         () if start == i && (named(&ACCOUNTS) || named(&PLAIN) && at_bank()) => Detector::Iban,

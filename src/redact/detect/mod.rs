@@ -139,11 +139,11 @@ pub(super) fn meant(text: &str) -> Option<View> {
     if text.bytes().any(veiled) { View::of(text) } else { None }
 }
 
-/// Whether a label calls a number one that a state or a bank gives, or that of a phone or a card.
+/// Whether a label calls a number one that a state or a bank gives, or that of a card.
 pub(crate) fn is_called(label: &str) -> bool {
     let label = label.get(..label.len().min(64)).unwrap_or_default();
     let hint = context::Context::of_key(Some(label));
-    hint.called.is_some() || hint.phone || hint.card || hint.ssn
+    hint.called.is_some() || hint.card || hint.ssn
 }
 
 /// A text as its reader means it, where that is something else than what stands there.

@@ -123,7 +123,8 @@ fn dotted(text: &str, to: usize) -> Option<(usize, usize)> {
     let start = to + rest.len() - after.len();
     let (start, end) = super::credential::value_at(text, start, false, true)?;
     let value = text.get(start..end)?;
-    (!is_nothing(value) && !is_code(text, start, end)).then_some((start, end))
+    let word = value.bytes().all(|b| b.is_ascii_lowercase());
+    (!word && value.len() >= 4 && !is_nothing(value) && !is_code(text, start, end)).then_some((start, end))
 }
 
 /// Four times four letters, as Google and Apple give passwords to programs: `app password for mail: abcd efgh ijkl mnop`.
@@ -241,7 +242,15 @@ fn quoted(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
 /// `token is …`, `the api key is …`, `token ghx…`: only what looks like one.
 pub(super) fn secret_is(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 200);
-    let after = IS.into_iter().chain(IT_IS).find_map(|w| rest.strip_prefix(w)).or_else(|| rest.strip_prefix(' '))?;
+    let after = IS.into_iter().chain(IT_IS).find_map(|w| rest.strip_prefix(w));
+    // `the secret for the webhook is …`
+    let of = || {
+        let of = [" for ", " of ", " to ", " für "].iter().any(|w| rest.starts_with(w));
+        let sentence = rest.split(['\n', '.', ';', '?', '!']).next().filter(|_| of)?;
+        let at = sentence.find(" is ").filter(|at| *at < 56)?;
+        rest.get(at + 4..)
+    };
+    let after = after.or_else(of).or_else(|| rest.strip_prefix(' '))?;
     let strict = to + rest.len() - after.len() == to + 1;
     let after = after.trim_start_matches(['"', '\'', '`', '*']);
     let start = to + rest.len() - after.len();

@@ -34,7 +34,10 @@ const ENTRY: &[&str] = &[
     "texted",
     "authenticator",
     "never share",
-    "tan ",
+    "ihr tan",
+    "ihre tan",
+    "deine tan",
+    "dein tan",
     "gate code",
     "door code",
     "alarm code",
@@ -71,7 +74,8 @@ pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
     if joined(before_word) || joined(after_word) && after_word.is_none_or(|c| c != 's') {
         return None;
     }
-    let sure = !word.to_ascii_lowercase().starts_with("cod") && !word.to_ascii_lowercase().starts_with("kod");
+    let sure =
+        !word.to_ascii_lowercase().starts_with("cod") && !word.to_ascii_lowercase().starts_with("kod") && word != "TAN";
     let (lead, rest) = (tail(text, from, NEAR), head(text, to, NEAR));
     let digit = |text: &str| text.bytes().any(|b| b.is_ascii_digit());
     if !digit(rest) && !digit(lead) {
@@ -106,6 +110,9 @@ fn digits_behind(rest: &str) -> Option<(usize, usize)> {
     let between = rest.get(..at)?;
     let few = between.chars().count() <= 36 && !between.contains(['\n', '/', '<', '.', '(', '#', '"', '_', '=']);
     let words = between.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)).count();
+    if [" line", "port", "step", "issue", " pr "].iter().any(|word| between.to_ascii_lowercase().contains(word)) {
+        return None;
+    }
     let asks = between.contains(':') || between.contains('：');
     let says = between.is_empty()
         || words == 0

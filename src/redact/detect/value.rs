@@ -143,7 +143,8 @@ pub(crate) fn is_nothing(value: &str) -> bool {
         return true;
     }
     let all = |f: fn(u8) -> bool| bytes.iter().all(|&b| f(b));
-    if value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?'))
+    if !value.is_empty() && all(|b| b == b'*')
+        || value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?'))
         || all(|b| b >= 0x80) && value.chars().all(|c| matches!(c, '•' | '●' | '…'))
     {
         return true;
@@ -588,6 +589,11 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     let dotted = path.contains('.') || path.contains("::") || path.contains("->");
     let digits = path.bytes().filter(u8::is_ascii_digit).count();
     if dotted && OWNERS.contains(&first) {
+        return true;
+    }
+    // `random_password.db.result`
+    let member = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if path.split('.').count() >= 3 && path.split('.').all(|part| !part.is_empty() && member(part)) {
         return true;
     }
     // A variable that is itself called so: `password=password`, `token: new_token`.
