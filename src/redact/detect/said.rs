@@ -151,10 +151,11 @@ fn typed(text: &str, to: usize) -> Option<(usize, usize)> {
     const TYPES: [&str; 7] =
         [".fill(", ".type(", ".send_keys(", ".sendKeys(", ".setValue(", ".press_sequentially(", ".val("];
     let rest = head(text, to, 160).split('\n').next()?;
-    let (at, call) = TYPES.iter().filter_map(|t| rest.find(t).map(|at| (at, t))).min()?;
-    let closes = rest.get(..at)?.ends_with(')') && at <= 24;
+    // `…]").fill(`
+    let at = head(rest, 0, 26).find(").")? + 1;
+    let call = TYPES.iter().find(|call| rest.get(at..).is_some_and(|rest| rest.starts_with(*call)))?;
     let inner = rest.get(at + call.len()..)?;
-    let quote = inner.chars().next().filter(|c| closes && matches!(c, '"' | '\'' | '`'))?;
+    let quote = inner.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
     let value = inner.get(1..)?;
     let value = value.get(..value.find(quote)?)?;
     let start = to + at + call.len() + 1;
