@@ -25,11 +25,12 @@ pub(super) fn find(text: &str, from: usize, to: usize, hits: &mut Hits<'_>) -> O
     let names: Vec<&str> = cells(line, sign).map(|(_, name)| name).collect();
     let plain = |name: &&str| {
         let name = name.trim_matches(['*', '`', '_']);
-        name.len() <= 40
+        (1..=40).contains(&name.len())
+            && !name.starts_with('.')
             && name.split(' ').count() <= 3
-            && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '.' | '#' | '/'))
+            && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '.' | '#'))
     };
-    if !(2..=64).contains(&names.len()) || !names.iter().all(|name| plain(&name)) {
+    if !(2..=64).contains(&names.len()) || !names.iter().all(plain) {
         return None;
     }
     let columns: Vec<Option<Found>> = names

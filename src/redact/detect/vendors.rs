@@ -439,7 +439,7 @@ pub(super) fn codes(text: &str, from: usize, to: usize) -> Option<(usize, usize)
         let digits = word.bytes().any(|b| b.is_ascii_digit());
         let cut =
             word.contains('-') && word.split('-').all(|part| part.len() == word.split('-').next().map_or(0, str::len));
-        if !(6..=40).contains(&len) || !parts || !digits && !(cut && count > 0) {
+        if !(6..=40).contains(&len) || !parts || !(digits || cut && count > 0) {
             break;
         }
         first = first.or(Some(at));
