@@ -4,6 +4,8 @@
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::floor::Words;
 use crate::redact::policy::Detector;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// Names of numbers that a state gives its people, without case and separators.
 const IDS: &str = "aadhaar aadhar adhaar cpf cnpj bsn burgerservicenummer pesel nino nationalinsurance nationalinsurancenumber dni nie nif \
@@ -28,25 +30,21 @@ pub(super) enum Called {
     Account,
 }
 
+static NAMES: LazyLock<HashMap<&'static [u8], Called>> = LazyLock::new(|| {
+    let words = |list: &'static str, called| list.split_ascii_whitespace().map(move |word| (word.as_bytes(), called));
+    words(ACCOUNTS, Called::Account).chain(words(IDS, Called::Id)).collect()
+});
+
 /// What the name ends in, taken word by word.
 pub(super) fn of_key(words: &Words) -> Option<Called> {
-    let among = |list: &str, name: &[u8]| list.split_ascii_whitespace().any(|w| w.as_bytes() == name);
-    let mut joined = words.joined();
-    for ending in ["number", "nummer", "num", "no", "nr", "id"] {
-        let short = joined.strip_suffix(ending.as_bytes()).filter(|rest| rest.len() > 2);
-        if let Some(rest) =
-            short.filter(|rest| (0..rest.len()).any(|at| words.starts_at(at) && among(IDS, &rest[at..])))
-        {
-            joined = rest;
-            break;
-        }
-    }
-    let named = |list| (0..joined.len()).any(|at| words.starts_at(at) && among(list, &joined[at..]));
-    match () {
-        () if named(IDS) => Some(Called::Id),
-        () if named(ACCOUNTS) => Some(Called::Account),
-        () => None,
-    }
+    let joined = words.joined();
+    let named = |joined: &[u8]| {
+        let mut starts = (0..joined.len()).filter(|at| words.starts_at(*at));
+        starts.find_map(|at| NAMES.get(&joined[at..])).copied()
+    };
+    const ENDINGS: [&str; 6] = ["number", "nummer", "num", "no", "nr", "id"];
+    let shorter = || ENDINGS.iter().find_map(|ending| joined.strip_suffix(ending.as_bytes())).and_then(named);
+    named(joined).or_else(shorter)
 }
 
 /// The whole of a text that is a number by its key, with the letters and signs that such numbers have.
