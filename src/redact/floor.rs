@@ -7,6 +7,7 @@
 //! leaves a name that has one meaning only what it is. Nothing is allocated for a key of ASCII, matching or not.
 
 use super::detect::value;
+pub(crate) use super::filter::may_be_secret;
 use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
 use crate::json::{Json, Object};
 use std::collections::HashMap;
@@ -93,16 +94,23 @@ pub(crate) struct Found {
     pub(crate) sure: bool,
     /// A word stands behind it that nothing is known of.
     pub(crate) loose: bool,
+    /// Words stand before it.
+    led: bool,
 }
 
 impl Found {
     fn of(name: Name, plural: bool) -> Found {
-        Found { kind: name.kind, name: name.text, plural, sure: !name.vague, loose: false }
+        Found { kind: name.kind, name: name.text, plural, sure: !name.vague, loose: false, led: false }
     }
 
     /// `tokens` are counted more often than they are shown.
     pub(crate) fn is_token(&self) -> bool {
         matches!(self.name, "token" | "токен" | "令牌")
+    }
+
+    /// A way to a database or a service, which may have a password in it.
+    pub(crate) fn is_connection(&self) -> bool {
+        matches!(self.name, "connectionstring" | "connstr" | "connectionuri" | "databaseurl" | "dsn")
     }
 
     pub(crate) fn is_authorization(&self) -> bool {
@@ -124,61 +132,6 @@ static TABLE: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
     }
     table
 });
-
-/// The buckets that a key can end in and still be something: those of names, of their plurals, and of qualifiers.
-static ENDINGS: LazyLock<[bool; BUCKETS]> = LazyLock::new(|| {
-    let mut endings = [false; BUCKETS];
-    let mut mark = |text: &[u8]| {
-        if let Some(slot) = endings.get_mut(bucket(text)) {
-            *slot = true;
-        }
-    };
-    for name in TABLE.iter().flatten() {
-        mark(name.text.as_bytes());
-        mark(&[name.text.as_bytes().last().copied().unwrap_or_default(), b's']);
-    }
-    for (qualifier, _) in ROLES.iter().filter(|(_, role)| **role == Role::Qualifier) {
-        match qualifier {
-            [one] => (0..32).for_each(|before| mark(&[before, *one])),
-            longer => mark(longer),
-        }
-    }
-    endings
-});
-
-/// How names of secrets begin, as places in a table by three letters.
-static BEGINNINGS: LazyLock<Vec<bool>> = LazyLock::new(|| {
-    let mut table = vec![false; 1 << 15];
-    for name in TABLE.iter().flatten().filter(|name| name.kind == Kind::Secret) {
-        let place = name.text.bytes().take(3).fold(0, letter);
-        let rest = if name.text.len() < 3 { place << 5..(place << 5) + 32 } else { place..place + 1 };
-        rest.for_each(|i| table[i & 0x7fff] = true);
-    }
-    table
-});
-
-fn letter(place: usize, b: u8) -> usize {
-    (place << 5 | usize::from(b & 31)) & 0x7fff
-}
-
-/// Whether a key can name a secret, from its last two letters and from how names begin; most cannot, and are not read any
-/// further.
-pub(crate) fn may_be_secret(key: &str) -> bool {
-    let ends = match last_two(key, |b| b.is_ascii_digit()) {
-        Some(ending) => ENDINGS.get(bucket(&ending)).copied().unwrap_or(true),
-        None => return false,
-    };
-    let mut place = 0;
-    let table: &[bool] = &BEGINNINGS;
-    let mut begins = || {
-        let bytes = key.as_bytes();
-        bytes[bytes.len().saturating_sub(SPAN)..].iter().filter(|&&b| Class::of(b) != Class::Gap).any(|&b| {
-            place = letter(place, b);
-            table.get(place).copied().unwrap_or(true)
-        })
-    };
-    ends || begins()
-}
 
 /// The last two characters of a key, in lower case, without separators and what else is skipped at its end.
 pub(crate) fn last_two(key: &str, skip: impl Fn(u8) -> bool) -> Option<[u8; 2]> {
@@ -348,6 +301,7 @@ fn find(words: &Words) -> Option<Found> {
         let plural = len > 3 && words.text[len - 1] == b's';
         let single = words.find(len).map(|name| (name, false));
         let found = single.or_else(|| if plural { words.find(len - 1).map(|name| (name, true)) } else { None });
+        let found = found.filter(|(name, _)| name.text != "key" || has_vendor(words, len));
         if let Some((name, plural)) = found {
             return judged(words, len, name, Found { loose: unknown > 0, ..Found::of(name, plural) }, beside);
         }
@@ -379,8 +333,42 @@ fn judged(words: &Words, len: usize, name: Name, found: Found, beside: Role) -> 
     let lead = &words.text[start..at];
     let harmless = !lead.is_empty() && is_among(HARMLESS_LEADS, lead);
     let sure = !lead.is_empty() && is_among(SURE_LEADS, lead);
-    (beside != Role::Whose && !harmless).then_some(Found { sure, ..found })
+    (beside != Role::Whose && !harmless).then_some(Found { sure: sure && !is_short(name.text), led: at > 0, ..found })
 }
+
+/// Names so short that what stands beside them decides: `AIRTABLE_PAT`, `cloudflareKey`.
+fn is_short(name: &str) -> bool {
+    matches!(name, "pat" | "key")
+}
+
+/// Whether a key is that of a vendor (`LAUNCHDARKLY_SDK_KEY`), and no public one.
+fn has_vendor(words: &Words, mut len: usize) -> bool {
+    let mut vendor = false;
+    while len > 0 {
+        let start = words.last_word(len);
+        let word = &words.text[start..len];
+        if matches!(
+            word,
+            b"public"
+                | b"publishable"
+                | b"pub"
+                | b"primary"
+                | b"foreign"
+                | b"cache"
+                | b"site"
+                | b"sort"
+                | b"idempotency"
+        ) {
+            return false;
+        }
+        vendor |= word.len() > 2 && !ENVIRONMENTS.contains(&word) && ROLES.get(word) == Some(&Role::Vendor);
+        len = if start == 0 { 0 } else { words.trim_digits(start) };
+    }
+    vendor
+}
+
+/// Those of the words for where a secret belongs to that are no vendors.
+const ENVIRONMENTS: [&[u8]; 8] = [b"prod", b"production", b"stage", b"staging", b"dev", b"sandbox", b"live", b"uat"];
 
 /// What `value` under a key is, if it is to be replaced. Truth values, `null`, what is empty, and what only stands for a
 /// value (`${TOKEN}`, `string`) tell nothing. `words` are those of its key.
@@ -430,12 +418,18 @@ fn tells_text(found: &Found, s: &str) -> bool {
         }
         "pin" if s.len() < 4 => return false,
         "pincode" if digits && matches!(s.len(), 5 | 6) => return false,
-        "secret" if s.starts_with("projects/") && s.contains("/secrets/") => return false,
+        "sid" if value::is_object_id(s) => return false,
+        "pat" | "key" if s.len() < 16 || s.contains(char::is_whitespace) || !value::is_key_like(s) => return false,
+        "pass" if found.led && !found.sure && s.bytes().all(|b| b.is_ascii_lowercase() || b" _-".contains(&b)) => {
+            return false;
+        }
+        "secretid" if !value::looks_random(s) && !value::is_uuid(s) => return false,
+        _ if found.is_connection() && value::is_open_uri(s) => return false,
         "credential" if matches!(s, "include" | "omit" | "same-origin") => return false,
         _ => {}
     }
     if s.is_empty()
-        || value::is_label(s)
+        || value::is_reference(s)
         || value::is_nothing(s)
         || digits && found.is_token() && (found.plural || s.len() < 6)
     {

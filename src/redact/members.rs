@@ -161,6 +161,30 @@ pub(super) fn is_one_of(key: &str, names: &[&str]) -> bool {
     names.iter().any(|n| n.len() == key.len() && first(n) == first(key) && n.eq_ignore_ascii_case(key))
 }
 
+/// Which lengths names of a list have, by how they begin: most keys of most objects have another.
+const fn lengths(lists: [&[&str]; 2]) -> [u32; 32] {
+    let mut table = [0; 32];
+    let mut list = 0;
+    while list < 2 {
+        let mut i = 0;
+        while i < lists[list].len() {
+            let name = lists[list][i].as_bytes();
+            table[(name[0] & 31) as usize] |= 1 << name.len();
+            i += 1;
+        }
+        list += 1;
+    }
+    table
+}
+
+static VALUES: [u32; 32] = lengths([VALUE_KEYS, CHANGED_KEYS]);
+
+/// Whether a member of an object may hold what another one names.
+fn may_hold(key: &str) -> bool {
+    let first = key.as_bytes().first().map_or(0, |b| usize::from(b & 31));
+    key.len() < 32 && VALUES[first] >> key.len() & 1 == 1
+}
+
 /// Where a change puts what it changes: these hold many other things, so only what looks like a secret is one there.
 const CHANGED_KEYS: &[&str] =
     &["to", "from", "set", "new", "old", "before", "after", "is", "was", "answer", "response", "entry", "formula"];
@@ -189,6 +213,87 @@ impl Pair {
     }
 }
 
+/// What members say of those beside them.
+pub(super) struct Beside {
+    /// They are those of a private key.
+    private: bool,
+    /// `{"type": "card", "number": …}`
+    card: bool,
+    /// A key, and what a label says that the number under it is: `{"label": "Codice fiscale", "value": …}`.
+    label: Option<(String, String)>,
+}
+
+impl Beside {
+    pub(super) fn of(object: &Object) -> Beside {
+        Beside { private: is_of_private_key(object), card: is_of_card(object), label: numbered(object) }
+    }
+
+    /// What a member is besides what its own name says.
+    pub(super) fn kind(&self, key: &str, value: &Json, kind: Option<Kind>) -> Option<Kind> {
+        if self.private && PRIVATE_MEMBERS.contains(&key) {
+            return Some(Kind::Secret);
+        }
+        // `{"/auth": {…}}` is a path of an interface.
+        if key.starts_with('/') && matches!(value, Json::Object(_) | Json::Array(_)) {
+            return None;
+        }
+        let long = || match value {
+            Json::String(text) => text.bytes().filter(u8::is_ascii_digit).count() >= 12,
+            Json::Number(n) => n.as_i64().is_some_and(|n| n >= 100_000_000_000),
+            _ => false,
+        };
+        kind.or_else(|| (self.card && key == "number" && long()).then_some(Kind::Card))
+    }
+
+    /// What detectors are told that the member is called.
+    pub(super) fn label_of(&self, key: &str) -> Option<String> {
+        self.label.as_ref().filter(|(of, _)| of == key).map(|(_, label)| label.clone())
+    }
+}
+
+/// The member of digits that another one calls a number.
+fn numbered(object: &Object) -> Option<(String, String)> {
+    let digits = |value: &Json| match value {
+        Json::String(text) => text.len() <= 64 && text.bytes().filter(u8::is_ascii_digit).count() >= 5,
+        Json::Number(_) => true,
+        _ => false,
+    };
+    // `{"routing_number": …, "account_number": …}`
+    const ACCOUNTS: [&str; 4] = ["account_number", "accountnumber", "account", "account_no"];
+    const BANKS: [&str; 12] = [
+        "routing_number",
+        "routingnumber",
+        "sort_code",
+        "sortcode",
+        "bic",
+        "swift",
+        "aba",
+        "bank",
+        "bank_name",
+        "bankname",
+        "bank_code",
+        "swift_code",
+    ];
+    let account = object.iter().find(|(key, value)| is_one_of(key, &ACCOUNTS) && digits(value));
+    if let Some((key, _)) = account.filter(|_| object.iter().any(|(key, _)| is_one_of(key, &BANKS))) {
+        return Some((key.to_owned(), "bank account number".to_owned()));
+    }
+    let (key, _) = object.iter().find(|(key, value)| may_hold(key) && is_one_of(key, VALUE_KEYS) && digits(value))?;
+    let mut members = object.iter().filter(|(key, _)| is_one_of(key, LABEL_KEYS) || is_one_of(key, NAME_KEYS));
+    let label = members.find_map(|(_, label)| label.as_str().filter(|label| detect::is_called(label)))?;
+    Some((key.to_owned(), label.to_owned()))
+}
+
+/// Whether an object says that it is of a card.
+fn is_of_card(object: &Object) -> bool {
+    const CARDS: [&str; 9] =
+        ["card", "credit_card", "creditcard", "debit_card", "visa", "mastercard", "amex", "maestro", "credit card"];
+    let says = |key: &str| {
+        object.get(key).and_then(Json::as_str).is_some_and(|said| CARDS.iter().any(|c| c.eq_ignore_ascii_case(said)))
+    };
+    object.get("number").is_some() && ["type", "brand", "method", "kind", "scheme", "network"].into_iter().any(says)
+}
+
 const NAME_ENDINGS: &[&str] = &["name", "key", "field"];
 const VALUE_ENDINGS: &[&str] = &["value", "val"];
 
@@ -213,7 +318,7 @@ pub(super) fn named_pair(object: &Object) -> Option<Pair> {
     }
     let (mut value, mut vague, mut ending) = (false, false, false);
     for (key, _) in object.iter() {
-        value |= is_one_of(key, VALUE_KEYS) || is_one_of(key, CHANGED_KEYS);
+        value |= may_hold(key) && (is_one_of(key, VALUE_KEYS) || is_one_of(key, CHANGED_KEYS));
         vague |= is_one_of(key, &["value", "val"]);
         ending |= matches!(key.as_bytes(), [.., b'u' | b'U', b'e' | b'E'] | [.., b'a' | b'A', b'l' | b'L']);
     }
@@ -361,12 +466,16 @@ fn labelled(label: &str) -> Option<Found> {
         return None;
     }
     let one = words().find_map(|w| {
-        floor::named(w).filter(|f| f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp")))
+        floor::named(w).filter(|f| {
+            f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp")) || matches!(f.name, "cvv" | "cvc")
+        })
     });
     let pairs = || {
         words().zip(words().skip(1)).find_map(|(a, b)| floor::named(&[a, " ", b].concat()).filter(|found| found.sure))
     };
-    one.or_else(pairs)
+    // `One-time code`
+    let whole = || floor::named(label).filter(|found| found.kind == Kind::Secret && found.sure);
+    one.or_else(pairs).or_else(whole)
 }
 
 /// What an element of a list says of the next one: `["--password", …]`, `["authorization", …]` in a list of pairs, and
@@ -405,12 +514,12 @@ pub(super) fn key_lines(items: &[Json]) -> Option<Range<usize>> {
 }
 
 /// The members of a JSON web key that make it a private one.
-pub(super) fn is_of_private_key(object: &Object) -> bool {
+fn is_of_private_key(object: &Object) -> bool {
     let text = |key: &str| object.get(key).is_some_and(|v| v.as_str().is_some());
     text("kty") || text("n") && text("e") && text("d") || text("crv") && text("x") && text("d")
 }
 
-pub(super) const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
+const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
 
 /// The program that a list of arguments beside it is for.
 pub(super) fn program(object: &Object) -> Option<String> {

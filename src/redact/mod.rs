@@ -15,6 +15,7 @@ mod context;
 mod detect;
 mod encoded;
 mod explain;
+mod filter;
 mod floor;
 mod found;
 mod ids;

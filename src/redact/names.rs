@@ -16,13 +16,24 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          mậtkhẩu пароль пароля парол токен секрет κωδικός סיסמה كلمةالمرور كلمةالسر पासवर्ड รหัสผ่าน 密码 密碼 口令 密钥 密鑰 \
          令牌 秘钥 パスワード 暗証番号 비밀번호 암호",
     ),
-    (Kind::Secret, Fit::End, "passw0rd p4ssw0rd p4ssword pssw0rd pssword maidenname sonarlogin"),
+    (
+        Kind::Secret,
+        Fit::End,
+        "passw0rd p4ssw0rd p4ssword pssw0rd pssword maidenname sonarlogin \
+     storepass keypass unsealkey unsealkeys pasahitza contrasinal lykilorð lykilord slaptažodis slaptazodis wagwoord nenosiri \
+     fjalëkalimi fjalekalimi katalaluan zaporka lozinku adminkey applicationkey originkey rootkey secretaccesskey \
+     paswoord hasła haslem hasłem motpasse contrasenia парола პაროლი գաղտնաբառ পাসওয়ার্ড கடவுச்சொல் رمزعبور گذرواژه",
+    ),
     (Kind::Secret, Fit::Tight, "pwd"),
     (
         Kind::Secret,
         Fit::Words,
         "jwt otp totp csrf xsrf creds bearer secretid authcode authorizationcode securitycode pincode cardpin atmpin \
-         pinnumber userpin accountpin loginpin recoverycode recoverycodes backupcode mfacode verificationcode onetimecode \
+         pinnumber userpin accountpin loginpin simpin phonepin devicepin doorpin alarmpin voicemailpin bankpin debitpin \
+         walletpin unlockpin lockpin accesspin entrypin securitypin safepin smartcardpin tokenpin keypadpin simpuk pukcode \
+         unlockcode doorcode gatecode alarmcode totpcode totppin mfapin totpseed otpsecret otpseed mfaseed geslo parool \
+         snmpcommunity communitystring datakey oauthrefresh serverkey sdkkey originca origincakey restkey ingestkey writekey recoverykey bitlockerkey \
+         backupkey scratchcode recoverycode recoverycodes backupcode mfacode verificationcode onetimecode \
          basicauth httpauth proxyauth xauth userauth proxyauthorization httpauthorization xauthorization \
          requestauthorization userpass dbpass databasepass smtppass ftppass adminpass rootpass mysqlpass pgpass \
          redispass proxypass loginpass keypass storepass sshpass mailpass imappass ldappass vpnpass wifipass mongopass \
@@ -34,7 +45,8 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          recoveryanswer memorableword memorablewords maidennameofmother answertosecurityquestion mothersmaidenname \
          mothermaidenname",
     ),
-    (Kind::Secret, Fit::Whole, "authorization auth pass pin sid connectsid pswd passw passwrd"),
+    (Kind::Secret, Fit::Words, "pass pat key"),
+    (Kind::Secret, Fit::Whole, "authorization auth pin sid connectsid pswd passw passwrd puk пин"),
     (
         Kind::Card,
         Fit::End,
@@ -68,6 +80,8 @@ pub(super) const VAGUE: &[&str] = &[
     "authorization",
     "pass",
     "pin",
+    "pat",
+    "key",
     "sid",
     "bearer",
     "creds",
@@ -101,7 +115,13 @@ pub(super) const VENDORS: &str = "prod production stage staging dev qa uat sandb
      aws gcp google github gitlab bitbucket slack discord telegram twilio stripe paypal sendgrid mailgun cloudflare \
      digitalocean heroku netlify vercel datadog sentry grafana newrelic pagerduty huggingface hf cohere mistral groq \
      replicate together perplexity npm pypi nuget maven artifactory sonar vault consul nomad terraform ansible argocd \
-     firebase supabase notion linear asana zendesk salesforce hubspot shopify square plaid algolia mapbox okta v jenkins \
+     firebase supabase notion linear asana zendesk salesforce hubspot shopify square plaid algolia mapbox okta v jenkins launchdarkly airtable snyk codecov splunk elevenlabs neon fly flyio render \
+     railway clojars dropbox bitwarden onepassword postman circleci travis buildkite segment amplitude mixpanel braze intercom \
+     zoom webex trello monday clickup figma miro zapier braintree adyen klarna sumup mollie deepl pinecone weaviate qdrant \
+     langsmith langfuse tavily serper fastly akamai linode vultr hetzner scaleway ovh backblaze wasabi ngrok tailscale doppler \
+     infisical confluent snowflake databricks elastic opsgenie rollbar bugsnag honeycomb logzio papertrail mailchimp mailjet \
+     postmark sparkpost brevo vonage nexmo plivo messagebird onesignal pusher ably fcm apns openweather newsapi tmdb alphavantage polygon finnhub coinbase binance kraken giphy pexels unsplash spotify \
+     youtube serpapi firecrawl deepgram assemblyai stability runpod voyage xai grok deepseek moonshot cerebras fireworks nvidia \
      jira postgres mysql mongodb redis rabbitmq eu us uk";
 
 /// Words that say whose a secret is, or which of several.
@@ -132,7 +152,7 @@ pub(super) const HARMLESS: &str = "count counts counter limit limits limiter id 
      response request handler middleware service_name domain samesite httponly secure lock locked source resolver kid \
      version versions num number function func fn trait impl struct enum module helper helpers util utils tests spec specs \
      docs doc guide example_count leak leaks scanner scanning scan detector detection redaction mismatch match matches \
-     incorrect wrong weak safety security recovery cracking";
+     incorrect wrong pair pairs weak safety security recovery cracking";
 
 /// Words before a vague name that make it something else: `next_page_token`, `max_tokens`.
 pub(super) const HARMLESS_LEADS: &str = "next page nextpage continuation continue pagination paging cursor sync eos bos pad \

@@ -13,8 +13,8 @@ use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
 use super::members::{
-    PRIVATE_MEMBERS, ROW_KEYS, announces, columns_of, in_head, is_of_private_key, is_one_of, key_lines, named_pair,
-    patient_ids, program, rename, renames, secret_arguments,
+    Beside, ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, patient_ids, program, rename,
+    renames, secret_arguments,
 };
 use super::pattern::Seg;
 use super::policy::{Detector, Facet, Policy, weakens};
@@ -410,11 +410,11 @@ impl Sanitizer {
         }
         let renamed = renames(object, at, state);
         let named = named_pair(object);
-        let private = is_of_private_key(object);
+        let beside = Beside::of(object);
         let program = program(object);
         // A word of a text that a model or a parser took apart.
-        let analysed =
-            ["logprob", "lemma", "pos", "index", "offset", "start"].iter().any(|key| object.get(key).is_some());
+        let analysed = object.get("token").is_some()
+            && ["logprob", "lemma", "pos", "index", "offset", "start"].iter().any(|key| object.get(key).is_some());
         let columns = columns_of(object);
         let questions = parent.is_some_and(|p| {
             let words = Words::of(p);
@@ -446,16 +446,16 @@ impl Sanitizer {
             if kind.is_none() && questions && key.eq_ignore_ascii_case("answer") && value.as_str().is_some() {
                 kind = Some(Kind::Secret);
             }
-            state.columns = columns.clone().filter(|_| is_one_of(key, ROW_KEYS)).map(|columns| (columns, 1));
-            if private && PRIVATE_MEMBERS.contains(&key) {
-                kind = Some(Kind::Secret);
-            }
-            state.program =
-                program.clone().filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]));
+            state.columns = columns.as_ref().filter(|_| is_one_of(key, ROW_KEYS)).map(|columns| (columns.clone(), 1));
+            kind = beside.kind(key, value, kind);
+            state.program = program
+                .as_ref()
+                .filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]))
+                .cloned();
             let at = at.key(key, renamed.get(key).map(String::as_str));
             // What an `id` is of, the key around it says: `{"order": {"id": …}}`.
             let of = parent.filter(|_| !ruled && key.eq_ignore_ascii_case("id") && is_scalar(value));
-            let named = of.map(|of| [of, "_id"].concat());
+            let named = of.map(|of| [of, "_id"].concat()).or_else(|| beside.label_of(key));
             match self.visit(value, &at, words.as_ref(), kind, Some(named.as_deref().unwrap_or(key)), detect, state) {
                 Ok(Outcome::Stays) => true,
                 Ok(Outcome::Drop) => false,

@@ -519,6 +519,13 @@ fn hostile_megabytes_come_to_an_end() {
         "QUFB",
         "1_",
         "é",
+        "password,password\n",
+        "recovery codes:\n",
+        "variable \"password\" {\n",
+        "LS0tLS1CRUdJTi",
+        "where name='",
+        "credentials: ",
+        "123456-",
     ] {
         let mut text = unit.repeat((1 << 20) / unit.len());
         sanitizer.treat_text(Root::Text, &mut text, &mut Context::new()).unwrap();

@@ -1,5 +1,6 @@
 //! What the words around a number say that it is.
 
+use super::called::{self, Called};
 use super::{head, tail};
 use crate::redact::floor::Words;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -17,6 +18,8 @@ enum Topic {
     Iban,
     /// A number that a state gives its people, or its health service.
     National,
+    /// The same in capitals; in small letters it is an everyday word.
+    Upper,
     /// What has numbers with dots in them that are no addresses.
     Version,
 }
@@ -40,6 +43,7 @@ const WORDS: &[(Topic, &str)] = &[
          kreditkarte tarjeta carta cartão",
     ),
     (Topic::Ssn, "ssn ssns social itin taxpayer tin"),
+    (Topic::Upper, "sin"),
     (Topic::Number, "number numbers nr no. nummer numéro numero número"),
     (
         Topic::Other,
@@ -53,7 +57,8 @@ const WORDS: &[(Topic, &str)] = &[
     (
         Topic::National,
         "aadhaar aadhar adhaar uidai आधार cpf bsn burgerservicenummer sofinummer pesel nino dni nie nif insee nir nhs sécu \
-         sécurité securite documento identidad id-nummer personnummer insurance nino. ni national",
+         sécurité securite documento identidad id-nummer personnummer insurance nino. ni national tfn steuer-id steuerid idnr steueridentifikationsnummer identifikationsnummer \
+         fiscale pps ppsn curp nif nric ahv",
     ),
     (
         Topic::Version,
@@ -87,6 +92,8 @@ pub(super) struct Context {
     pub(super) number: bool,
     pub(super) iban: bool,
     pub(super) national: bool,
+    /// The key says it, by nothing but that.
+    pub(super) called: Option<Called>,
     /// The word right before it says that it is the number of something else: `order 4…`, `testcase_id=5…`, `/items/4…`.
     pub(super) other: bool,
     /// The same, and it is something that has numbers as long as a card's: not `count`, `size`, or an `id` of nothing.
@@ -117,7 +124,7 @@ impl Context {
                 Topic::Card => context.card = true,
                 Topic::Ssn => context.ssn = true,
                 Topic::Iban => context.iban = true,
-                Topic::National => context.national = true,
+                Topic::National | Topic::Upper => context.national = true,
                 Topic::Phone | Topic::Other | Topic::Number | Topic::Version => {}
             }
             // `phone number`, `order number`: the number is that of what stands before it.
@@ -180,7 +187,9 @@ impl Context {
         let card = has("card") || has("credit") || joined == b"cc" || joined == b"pan" || ends("cardnumber");
         let is_id = IDS.contains(&last);
         let numbered = NUMBERED.iter().any(|w| has(w));
+        let called = called::of_key(&words);
         Context {
+            called,
             phone: phone && !is_id,
             card,
             ssn: has("ssn") || has("socialsec") || has("taxid"),
@@ -190,7 +199,8 @@ impl Context {
                 "national",
             ]
             .into_iter()
-            .any(has),
+            .any(has)
+                || called == Some(Called::Id),
             version: has("version") || has("release") || has("firmware") || joined == b"build" || joined == b"ver",
             number: false,
             phone_after: false,
@@ -341,9 +351,10 @@ fn topics(line: &str) -> impl Iterator<Item = Topic> {
             // Nothing separates words in Chinese and Japanese.
             let joined = line.get(m.range()).and_then(|w| w.chars().next()).is_some_and(|c| c >= '\u{2e80}');
             let topic = topics.get(m.pattern().as_usize()).copied();
+            let small = topic == Some(Topic::Upper) && line.get(m.range())?.bytes().any(|b| b.is_ascii_lowercase());
             // `text.is_key(b"12345678")`, `let text = *b"0000"`: a name in code, not a word.
             let named = topic == Some(Topic::Phone) && ends && is_code(line.get(m.range())?, line.get(m.end()..)?);
-            (starts && ends && !named || joined).then_some(topic).flatten()
+            (starts && ends && !named && !small || joined).then_some(topic).flatten()
         })
     })
 }

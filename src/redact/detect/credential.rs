@@ -7,8 +7,11 @@
 //! know better. Programs are texts too: what stands behind a name is a secret only if it is no call, type, variable or
 //! placeholder (`value`), and behind a name with other meanings (`token`, `secret`) only if it looks like one.
 
-use super::value::{closes, goes_on, is_code, is_label, is_nothing, is_sentence, is_status, looks_random};
-use super::{Hits, before, command, head, told};
+use super::value::{
+    closes, goes_on, is_code, is_label, is_masked, is_nothing, is_open_uri, is_reference, is_sentence, is_status,
+    is_uuid, looks_random,
+};
+use super::{Hits, before, command, head, told, vendors};
 use crate::redact::floor::{self, Found, Kind};
 use crate::redact::policy::Detector;
 
@@ -37,9 +40,9 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
             _ if named => after_name(text, at, done),
             _ => None,
         };
-        if let Some((start, end)) =
-            value.filter(|(start, end)| *start >= done && !is_nothing(text.get(*start..*end).unwrap_or_default()))
-        {
+        if let Some((start, end)) = value.filter(|(start, end)| {
+            *start >= done && !is_nothing(text.get(*start..*end).unwrap_or_default()) && !is_masked(text, *start)
+        }) {
             hits.add(Detector::Credential, start, end);
             done = end;
             i = end.max(i);
@@ -73,16 +76,32 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         return None;
     }
     if colon
+        && next.is_some_and(|b| b.is_ascii_hexdigit())
+        && before(bytes, at).is_some_and(|b| b.is_ascii_digit())
+        && let Some(found) = vendors::asana(text, at)
+    {
+        return Some(found);
+    }
+    // `password :'name'`: a variable of a database's shell.
+    if colon && matches!(next, Some(b'\'' | b'"')) && before(bytes, at) == Some(b' ') {
+        return None;
+    }
+    if colon
         && next.is_some_and(|b| b.is_ascii_digit() || b == b'*')
         && let Some(found) = told::pgpass(text, at)
     {
         return Some(found);
     }
     let (name, quoted, from) = name_before(text, at, done)?;
+    // `arn:aws:secretsmanager:…:secret:…` is the name of one.
+    if colon && before(bytes, from) == Some(b':') && super::tail(text, from, 160).contains("arn:") {
+        return None;
+    }
     let Some((name, found)) = named_in(name) else {
         return match colon {
             true => announced(text, at, name),
             false => in_query(text, at, name, from)
+                .or_else(|| told::set_where(text, at, name))
                 .or_else(|| declared(text, at, from))
                 .or_else(|| announced(text, at, name)),
         };
@@ -114,7 +133,9 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         let npm = name == "_auth" && !quoted;
         let value = value_at(text, start, false, false)
             .filter(|(a, b)| npm && b - a >= 8 && !text[*a..*b].starts_with(['$', '"', '\'']));
-        return value.or_else(|| pair_of_strings(text, start));
+        let sent =
+            || value_at(text, start, false, false).filter(|(a, b)| tight && b - a >= 20 && telling(&text[*a..*b]));
+        return value.or_else(|| pair_of_strings(text, start)).or_else(sent);
     }
     let directory = found.name == "pwd";
     let value = value_at(text, start, header, quoted)?;
@@ -149,13 +170,16 @@ fn in_query(text: &str, at: usize, name: &str, from: usize) -> Option<(usize, us
     }
     let (start, end) = value_at(text, at + 1, false, false)?;
     let link = super::tail(text, from, 120).rsplit([' ', '"', '\'', '\n']).next()?;
-    let way = LEADS.iter().any(|lead| link.contains(lead)) || name == "code" && head(text, end, 64).contains("state=");
+    let long = name == "key" && end - start >= 32 && !text.get(start..end)?.contains(['/', '.']);
+    let way = long
+        || LEADS.iter().any(|lead| link.contains(lead))
+        || name == "code" && head(text, end, 64).contains("state=");
     (way && end - start >= 20 && telling(text.get(start..end)?)).then_some((start, end))
 }
 
 /// The password among the strings of a call that takes one in its place: `smtp.login("user", "…")`.
 fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
-    const CALLS: [(&str, usize); 14] = [
+    const CALLS: [(&str, usize); 19] = [
         ("login", 1),
         ("HTTPBasicAuth", 1),
         ("HTTPDigestAuth", 1),
@@ -168,6 +192,11 @@ fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
         ("begin", 1),
         ("getConnection", 2),
         ("mysqli_connect", 2),
+        ("mysqli", 2),
+        ("connect", 2),
+        ("pgp_sym_encrypt", 1),
+        ("pgp_sym_decrypt", 1),
+        ("AES_DECRYPT", 1),
         ("PDO", 2),
         ("sign", 1),
     ];
@@ -245,7 +274,14 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
         let numbered = !matches!(found.kind, Kind::Ssn | Kind::Card) || value.chars().any(char::is_numeric);
         return numbered && !is_code(text, start, end);
     }
+    if is_masked(text, start) || is_open_uri(value) && found.is_connection() {
+        return false;
+    }
     let digits = value.bytes().all(|b| b.is_ascii_digit());
+    // The number of a field: `string password = 4;`
+    if digits && !beside.tight && !beside.colon && value.len() <= 3 && matches!(bytes.get(end), Some(b';' | b' ')) {
+        return false;
+    }
     if digits && (found.is_token() || found.name == "secret") && (found.plural || value.len() < 6) {
         return false;
     }
@@ -304,21 +340,6 @@ fn holds_session(cookies: &str) -> bool {
     })
 }
 
-/// In quotes, and yet a name of something else: `"${TOKEN}"`, `"process.env.TOKEN"`, `"password"`.
-fn is_reference(value: &str) -> bool {
-    value.starts_with("${")
-        || value.starts_with("{{")
-        || value.starts_with("process.env")
-        || value.starts_with("env.")
-        || value.starts_with("env:")
-        || value.starts_with("op://")
-        || value.starts_with("vault:")
-        || value.starts_with("secrets.")
-        || is_label(value)
-        || value.starts_with("ref+")
-        || value.starts_with("arn:aws:secretsmanager")
-}
-
 /// What a variable or a type looks like where it is given: `password: SecretText,`, `password = user_input;`.
 fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
     let value = text.get(start..end).unwrap_or_default();
@@ -339,6 +360,7 @@ fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
 /// Behind a name that has other meanings too.
 fn telling(value: &str) -> bool {
     looks_random(value)
+        || is_uuid(value)
         || value.len() >= 7
             && value.bytes().filter(u8::is_ascii_digit).count() > 0
             && value.bytes().all(|b| b.is_ascii_alphanumeric())

@@ -7,6 +7,7 @@
 //! digits) is read a second time as it is meant (`view`). Detectors report stretches; the sanitizer decides what becomes
 //! of them.
 
+mod called;
 mod command;
 mod context;
 mod credential;
@@ -18,8 +19,10 @@ mod number;
 mod phone;
 mod said;
 mod secret;
+mod table;
 mod told;
 pub(crate) mod value;
+mod vendors;
 mod view;
 
 use super::policy::Detector;
@@ -136,6 +139,13 @@ pub(super) fn meant(text: &str) -> Option<View> {
     if text.bytes().any(veiled) { View::of(text) } else { None }
 }
 
+/// Whether a label calls a number one that a state or a bank gives, or that of a card.
+pub(crate) fn is_called(label: &str) -> bool {
+    let label = label.get(..label.len().min(64)).unwrap_or_default();
+    let hint = context::Context::of_key(Some(label));
+    hint.called.is_some() || hint.card || hint.ssn
+}
+
 /// A text as its reader means it, where that is something else than what stands there.
 pub(crate) fn plain(text: &str) -> Option<String> {
     View::of(text).map(|view| view.text)
@@ -159,7 +169,7 @@ fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut
         told::wallet_keys(text, &mut hits);
     }
     if text.len() >= 58 {
-        secret::discord(text, &mut hits);
+        vendors::dotted(text, &mut hits);
     }
     if seen.at {
         // In `postgres://user:password@host` the password and the host are no address.

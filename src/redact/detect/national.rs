@@ -44,6 +44,7 @@ fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
     let to = match first {
         3 if lens(4).is_some_and(|l| l == [3, 3, 3, 2]) => i + 4,
         3 if lens(3).is_some_and(|l| l == [3, 3, 4]) => i + 3,
+        3 if lens(3).is_some_and(|l| l == [3, 3, 3]) => i + 3,
         4 if lens(3).is_some_and(|l| l == [4, 4, 4]) => i + 3,
         1 if lens(7).is_some_and(|l| l == [1, 2, 2, 2, 3, 3, 2]) => i + 7,
         1 if lens(6).is_some_and(|l| l == [1, 2, 2, 2, 3, 3]) => i + 6,
@@ -65,11 +66,12 @@ fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
                     || spaced && stands_apart(run, i, to) && !context.other && !context.card && !context.phone
             }
         }
+        11 if n == 1 && is_steuer_id(digits) && context(to).national => true,
         11 => {
             let formed = n == 4 && run.gap(i + 1) == Some(Gap::Dot) && run.gap(i + 3) == Some(Gap::Dash);
             is_cpf(digits) && (formed || context(to).national) || n == 1 && is_pesel(digits) && context(to).national
         }
-        9 => n == 1 && is_bsn(digits) && context(to).national,
+        9 => (is_bsn(digits) || is_tfn(digits) || is_sin(digits)) && (n == 1 || n == 3) && context(to).national,
         10 => is_nhs(digits) && context(to).national,
         13 => n == 6 && context(to).national,
         15 => is_nir(digits) && !context(to).other,
@@ -130,6 +132,31 @@ fn is_bsn(digits: &[u8]) -> bool {
     digits.len() == 9 && (sum + 11 - last(digits)).is_multiple_of(11) && sum > 0
 }
 
+/// Australia's tax file numbers.
+fn is_tfn(digits: &[u8]) -> bool {
+    digits.len() == 9 && weighted(digits, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)
+}
+
+/// Canada's social insurance numbers, by the scheme of cards.
+fn is_sin(digits: &[u8]) -> bool {
+    let sum: u32 = digits
+        .iter()
+        .enumerate()
+        .map(|(i, d)| u32::from(d - b'0') * (1 + (i as u32 & 1)))
+        .map(|n| if n > 9 { n - 9 } else { n })
+        .sum();
+    digits.len() == 9 && sum.is_multiple_of(10) && digits.first() != Some(&b'0')
+}
+
+/// Germany's numbers of taxpayers, by ISO 7064 with 11 and 10.
+fn is_steuer_id(digits: &[u8]) -> bool {
+    let product = digits.iter().take(10).fold(10, |product, d| {
+        let sum = (u32::from(d - b'0') + product) % 10;
+        (if sum == 0 { 10 } else { sum }) * 2 % 11
+    });
+    digits.len() == 11 && digits.first() != Some(&b'0') && (11 - product) % 10 == last(digits)
+}
+
 /// Date of birth, with the century in the month, and a check digit.
 fn is_pesel(digits: &[u8]) -> bool {
     let part = |r: std::ops::Range<usize>| digits.get(r).and_then(value).unwrap_or(0);
@@ -165,7 +192,11 @@ pub(super) fn lettered(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>)
     if before(bytes, i).is_some_and(|b| b.is_ascii_digit()) {
         return None;
     }
-    let found = if hits.wants(Detector::NationalId) { nino(text, i).or_else(|| dni(text, i)) } else { None };
+    let found = if hits.wants(Detector::NationalId) {
+        nino(text, i).or_else(|| dni(text, i)).or_else(|| fiscale(text, i))
+    } else {
+        None
+    };
     if let Some((start, end)) = found {
         let context = Context::around(text, start, end, hint);
         if context.national || !context.other {
@@ -234,6 +265,37 @@ fn dni(text: &str, i: usize) -> Option<(usize, usize)> {
     let number = value(digits)? + lead.map_or(0, |l| u64::from(l - b'X') * 10_000_000);
     let right = DNI.get((number % 23) as usize) == Some(letter);
     (right && begins(bytes, start) && ends(bytes, end + 1)).then_some((start, end + 1))
+}
+
+/// Italy's codes of taxpayers: six letters, a year, a month's letter, a day, a place, and a letter that the others give.
+fn fiscale(text: &str, i: usize) -> Option<(usize, usize)> {
+    let bytes = text.as_bytes();
+    let start = i.checked_sub(6)?;
+    let code: &[u8; 16] = bytes.get(start..start + 16)?.try_into().ok()?;
+    // Two who would have the same code are told apart by letters in the place of digits.
+    let digit = |b: u8| b.is_ascii_digit() || b"LMNPQRSTUV".contains(&b.to_ascii_uppercase());
+    let fits = code.iter().enumerate().all(|(at, b)| match at {
+        6 | 7 | 9 | 10 | 12..=14 => digit(*b),
+        8 => b"ABCDEHLMPRST".contains(&b.to_ascii_uppercase()),
+        _ => b.is_ascii_alphabetic(),
+    });
+    if !fits {
+        return None;
+    }
+    // What letters and digits count at odd places; at even ones they count what they are.
+    const ODD: [u32; 26] =
+        [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23];
+    let number = |b: u8| usize::from(if b.is_ascii_digit() { b - b'0' } else { b.to_ascii_uppercase() - b'A' });
+    let sum: u32 = code
+        .iter()
+        .take(15)
+        .enumerate()
+        .map(|(at, b)| if at % 2 == 0 { ODD.get(number(*b)).copied().unwrap_or(0) } else { number(*b) as u32 })
+        .sum();
+    let right = sum % 26 == number(code[15]) as u32;
+    let called = || tail(text, start, 48).to_ascii_lowercase().contains("fiscal");
+    let formed = right && code.iter().all(|b| !b.is_ascii_lowercase()) || called();
+    (formed && begins(bytes, start) && ends(bytes, start + 16)).then_some((start, start + 16))
 }
 
 /// A medical record or passport number behind the words that call it so.

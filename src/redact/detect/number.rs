@@ -6,7 +6,7 @@
 //! numbers by the words around them.
 
 use super::context::Context;
-use super::{Hits, before, iban, is_word, national, phone};
+use super::{Hits, before, called, iban, is_word, national, phone};
 use crate::redact::policy::Detector;
 
 /// What stands before a group.
@@ -62,6 +62,11 @@ const _: () = assert!(OVERLAP < MAX_GROUPS);
 pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let hint = if digits >= 6 { Context::of_key(key) } else { Context::default() };
+    if let Some(called) = hint.called
+        && called::whole(text, called, hits)
+    {
+        return;
+    }
     let mut run = Run { text, groups: Vec::new(), plus: false, glued: false, touched: false, letter_after: false };
     let mut i = 0;
     while let Some(&b) = bytes.get(i) {
@@ -73,7 +78,7 @@ pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits
             i = end;
             continue;
         }
-        if let Some(end) = national::lettered(text, i, hint, hits) {
+        if let Some(end) = national::lettered(text, i, hint, hits).or_else(|| called::in_words(text, i, hits)) {
             i = end;
             continue;
         }
@@ -186,6 +191,7 @@ impl Run<'_> {
         if self.digits() < 6 {
             return;
         }
+        self.recovery_key(hits);
         self.times(hits);
         self.dates(hits);
         national::find(self, hint, hits);
@@ -202,6 +208,28 @@ impl Run<'_> {
 
     pub(super) fn ends_in_letter(&self, to: usize) -> bool {
         to == self.groups.len() && self.letter_after
+    }
+
+    /// Eight times six digits, each a multiple of eleven: what BitLocker has a disk opened with.
+    fn recovery_key(&mut self, hits: &mut Hits<'_>) {
+        for i in 0..(self.groups.len() + 1).saturating_sub(8) {
+            if self.groups.get(i..i + 8).is_none_or(|groups| groups.iter().any(|group| group.len() != 6)) {
+                continue;
+            }
+            let part = |k: usize| {
+                let group = self.groups.get(k).filter(|group| group.len() == 6)?;
+                let number: u32 = self.text.get(group.start..group.end)?.parse().ok()?;
+                (k == i || group.gap == Gap::Dash).then_some(number)
+            };
+            let parts: Vec<u32> = (i..i + 8).map_while(part).collect();
+            let context = || {
+                let start = self.groups.get(i).map_or(0, |group| group.start);
+                super::tail(self.text, start, 64).to_ascii_lowercase().contains("key")
+            };
+            if parts.len() == 8 && (parts.iter().all(|n| n % 11 == 0) || context()) {
+                self.take(i, i + 8, Some(Detector::Credential), hits);
+            }
+        }
     }
 
     fn addresses(&mut self, hint: Context, hits: &mut Hits<'_>) {

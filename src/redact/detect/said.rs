@@ -34,7 +34,28 @@ const IS: [&str; 24] = [
     " ➜ ",
 ];
 /// The same where it is sure that a password follows.
-const IS_TOO: [&str; 7] = [" -> ", " => ", " from ", "是", "为", "は", "："];
+const IS_TOO: [&str; 9] = [" -> ", " => ", " from ", "是", "为", "は", "는 ", "은 ", "："];
+/// The same in two sentences: `the api token, it's …`.
+const IT_IS: [&str; 8] = [", it's ", ", it is ", ". It's ", ". It is ", ", that's ", ": it's ", " (it's ", ", namely "];
+/// What stands between a name and the password behind *password of the system*.
+const THEN: [&str; 16] = [
+    " was changed to ",
+    " has been set to ",
+    " is now ",
+    " is: ",
+    " is ",
+    " was ",
+    " ist ",
+    " lautet ",
+    " es ",
+    " est ",
+    " é ",
+    " è ",
+    " är ",
+    " er ",
+    " jest ",
+    " je ",
+];
 
 /// `my password is hunter2`, `password 'hunter2'`, `the password for the database is hunter2`: the word behind it, if it
 /// is not one that a sentence goes on with.
@@ -43,7 +64,10 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     if let Some(found) = typed(text, to).or_else(|| used_as(text, from)).or_else(|| in_link(text, to)) {
         return Some(found);
     }
-    if let Some(after) = IS.into_iter().chain(IS_TOO).find_map(|w| rest.strip_prefix(w)) {
+    if let Some(found) = dotted(text, to).or_else(|| app_password(text, from, to)) {
+        return Some(found);
+    }
+    if let Some(after) = IS.into_iter().chain(IS_TOO).chain(IT_IS).find_map(|w| rest.strip_prefix(w)) {
         return word_at(text, to + rest.len() - after.len(), false);
     }
     if let Some(found) = quoted(text, from, to) {
@@ -70,14 +94,56 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     if word.is_some() {
         return word;
     }
-    let of = ["for ", "of ", "für ", "pour ", "to ", "on ", "de ", "del "].iter().any(|w| after.starts_with(w));
+    const OF: [&str; 43] = [
+        "от ", "для ", "к ", "for ", "of ", "für ", "pour ", "to ", "on ", "de ", "del ", "do ", "da ", "dos ", "das ",
+        "di ", "della ", "dello ", "dell'", "van ", "voor ", "von ", "vom ", "zum ", "zur ", "des ", "du ", "d'",
+        "de l'", "al ", "para ", "per ", "na ", "dla ", "za ", "k ", "till ", "för ", "til ", "to the ", "at ", "in ",
+        "im ",
+    ];
+    let of = OF.iter().any(|w| after.starts_with(w));
     let sentence = after.split(['\n', '.', ';', '?', '!']).next()?;
-    let (at, word) =
-        IS.iter().take(11).filter_map(|w| sentence.find(w).map(|at| (at, w))).filter(|(_, w)| **w != " to ").min()?;
+    let then = THEN.iter().filter_map(|w| sentence.find(w).map(|at| (at, *w)));
+    // Polish *hasło do … to …*.
+    let to_be = after.strip_prefix("do ").and_then(|_| sentence.find(" to ")).map(|at| (at, " to "));
+    let (at, word) = then.chain(to_be).min()?;
     if !of || at > 64 {
         return None;
     }
     word_at(text, to + 1 + at + word.len(), false)
+}
+
+/// `password......."…"`, `Password .......: …`, as programs list their settings.
+fn dotted(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 200).split('\n').next()?;
+    let after = rest.trim_start_matches(['.', ' ', '_', '·']);
+    if !rest.get(..rest.len() - after.len())?.contains("...") {
+        return None;
+    }
+    let after = after.strip_prefix([':', '=']).unwrap_or(after).trim_start();
+    let start = to + rest.len() - after.len();
+    let (start, end) = super::credential::value_at(text, start, false, true)?;
+    let value = text.get(start..end)?;
+    let word = value.bytes().all(|b| b.is_ascii_lowercase());
+    (!word && value.len() >= 4 && !is_nothing(value) && !is_code(text, start, end)).then_some((start, end))
+}
+
+/// Four times four letters, as Google and Apple give passwords to programs: `app password for mail: abcd efgh ijkl mnop`.
+fn app_password(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    let lead = tail(text, from, 16).to_ascii_lowercase();
+    let lead = lead.trim_end_matches([' ', '-', '_']);
+    if !["app", "application", "specific", "apps"].iter().any(|w| lead.ends_with(w)) {
+        return None;
+    }
+    let rest = head(text, to, 96);
+    let at = rest.find([':', '=', '`', '"', '\'']).or_else(|| rest.find(" is ").map(|at| at + 3))?;
+    let after = rest.get(at..)?.trim_start_matches([':', '=', '`', '"', '\'', ' ', '*']);
+    let start = rest.len() - after.len();
+    let code = after.get(..19)?;
+    let four = |sign| {
+        code.split(sign).count() == 4
+            && code.split(sign).all(|p| p.len() == 4 && p.bytes().all(|b| b.is_ascii_lowercase()))
+    };
+    (four(' ') || four('-')).then_some((to + start, to + start + 19))
 }
 
 /// What a program types into the field: `page.locator("input[name=password]").fill("…")`.
@@ -85,10 +151,11 @@ fn typed(text: &str, to: usize) -> Option<(usize, usize)> {
     const TYPES: [&str; 7] =
         [".fill(", ".type(", ".send_keys(", ".sendKeys(", ".setValue(", ".press_sequentially(", ".val("];
     let rest = head(text, to, 160).split('\n').next()?;
-    let (at, call) = TYPES.iter().filter_map(|t| rest.find(t).map(|at| (at, t))).min()?;
-    let closes = rest.get(..at)?.ends_with(')') && at <= 24;
+    // `…]").fill(`
+    let at = head(rest, 0, 26).find(").")? + 1;
+    let call = TYPES.iter().find(|call| rest.get(at..).is_some_and(|rest| rest.starts_with(*call)))?;
     let inner = rest.get(at + call.len()..)?;
-    let quote = inner.chars().next().filter(|c| closes && matches!(c, '"' | '\'' | '`'))?;
+    let quote = inner.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
     let value = inner.get(1..)?;
     let value = value.get(..value.find(quote)?)?;
     let start = to + at + call.len() + 1;
@@ -174,9 +241,17 @@ fn quoted(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
 }
 
 /// `token is …`, `the api key is …`, `token ghx…`: only what looks like one.
-pub(super) fn secret_is(text: &str, to: usize) -> Option<(usize, usize)> {
+pub(super) fn secret_is(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 200);
-    let after = IS.into_iter().find_map(|w| rest.strip_prefix(w)).or_else(|| rest.strip_prefix(' '))?;
+    let after = IS.into_iter().chain(IT_IS).find_map(|w| rest.strip_prefix(w));
+    // `the secret for the webhook is …`
+    let of = || {
+        let of = [" for ", " of ", " to ", " für "].iter().any(|w| rest.starts_with(w));
+        let sentence = rest.split(['\n', '.', ';', '?', '!']).next().filter(|_| of)?;
+        let at = sentence.find(" is ").filter(|at| *at < 56)?;
+        rest.get(at + 4..)
+    };
+    let after = after.or_else(of).or_else(|| rest.strip_prefix(' '))?;
     let strict = to + rest.len() - after.len() == to + 1;
     let after = after.trim_start_matches(['"', '\'', '`', '*']);
     let start = to + rest.len() - after.len();
@@ -187,7 +262,11 @@ pub(super) fn secret_is(text: &str, to: usize) -> Option<(usize, usize)> {
     let mixed = count(u8::is_ascii_alphabetic) > 3
         && (digits > 1 || digits == 1 && !strict && word.len() >= 16 && count(u8::is_ascii_uppercase) >= 4);
     let long = if strict { 20 } else { 12 };
-    let hex = word.bytes().all(|b| b.is_ascii_hexdigit()) && strict;
+    // Forty hexadecimal digits are a commit, unless the words before say what they let into.
+    let lead = || tail(text, from, 8).to_ascii_lowercase();
+    let hex = word.bytes().all(|b| b.is_ascii_hexdigit())
+        && strict
+        && !["auth ", "api ", "access ", "secret "].iter().any(|w| lead().ends_with(w));
     let tells = word.len() >= long
         && mixed
         && !hex

@@ -5,230 +5,12 @@
 
 use super::said::{digits_after, identified, mnemonic_after, password_is, secret_is, setting, value_behind};
 use super::value::{is_nothing, is_status};
-use super::{Hits, before, head, is_word, tail, told};
+use super::vendors::{self, Set, TOKENS};
+use super::{Hits, before, head, is_word, table, tail, told};
 use crate::redact::policy::Detector;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
 use std::sync::LazyLock;
-
-/// Which bytes a token is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Set {
-    Alnum,
-    Hex,
-    /// Letters, digits, `_` and `-`
-    Url,
-    /// `Url` and `.`
-    Dotted,
-    /// Base64 of either alphabet
-    Base64,
-    Upper,
-}
-
-impl Set {
-    fn has(self, b: u8) -> bool {
-        match self {
-            Set::Alnum => b.is_ascii_alphanumeric(),
-            Set::Hex => b.is_ascii_hexdigit(),
-            Set::Url => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'),
-            Set::Dotted => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'),
-            Set::Base64 => b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/' | b'='),
-            Set::Upper => b.is_ascii_uppercase() || b.is_ascii_digit(),
-        }
-    }
-}
-
-/// What vendors document: how a token begins, what follows, and how much of it at least.
-const TOKENS: &[(&str, Set, usize)] = &[
-    // Amazon Web Services: access key ids, and keys of Bedrock
-    ("AKIA", Set::Upper, 16),
-    ("ASIA", Set::Upper, 16),
-    ("ABIA", Set::Upper, 16),
-    ("ACCA", Set::Upper, 16),
-    ("ABSK", Set::Base64, 100),
-    // Google
-    ("AIza", Set::Url, 30),
-    ("ya29.", Set::Dotted, 20),
-    ("GOCSPX-", Set::Url, 20),
-    ("1//0", Set::Url, 30),
-    // GitHub, GitLab
-    ("ghp_", Set::Alnum, 20),
-    ("gho_", Set::Alnum, 20),
-    ("ghu_", Set::Alnum, 20),
-    ("ghs_", Set::Dotted, 20),
-    ("ghr_", Set::Alnum, 20),
-    ("github_pat_", Set::Url, 20),
-    ("glpat-", Set::Dotted, 16),
-    ("glptt-", Set::Url, 16),
-    ("gldt-", Set::Url, 16),
-    ("glrt-", Set::Dotted, 16),
-    ("glcbt-", Set::Url, 16),
-    ("gloas-", Set::Url, 16),
-    ("glsoat-", Set::Url, 16),
-    ("glft-", Set::Url, 16),
-    ("glimt-", Set::Url, 16),
-    ("glagent-", Set::Url, 16),
-    ("GR1348941", Set::Url, 16),
-    // Slack, Discord and Telegram hooks
-    ("xoxa-", Set::Url, 10),
-    ("xoxb-", Set::Url, 10),
-    ("xoxc-", Set::Url, 10),
-    ("xoxd-", Set::Base64, 10),
-    ("xoxe-", Set::Url, 10),
-    ("xoxe.xox", Set::Url, 10),
-    ("xoxo-", Set::Url, 10),
-    ("xoxp-", Set::Url, 10),
-    ("xoxr-", Set::Url, 10),
-    ("xoxs-", Set::Url, 10),
-    ("xapp-", Set::Url, 10),
-    ("hooks.slack.com/services/", Set::Base64, 20),
-    ("hooks.slack.com/workflows/", Set::Base64, 20),
-    ("discord.com/api/webhooks/", Set::Base64, 30),
-    ("api.telegram.org/bot", Set::Base64, 8),
-    // Payment
-    ("sk_live_", Set::Alnum, 10),
-    ("sk_test_", Set::Alnum, 10),
-    ("rk_live_", Set::Alnum, 10),
-    ("rk_test_", Set::Alnum, 10),
-    ("pk_live_", Set::Alnum, 10),
-    ("pk_test_", Set::Alnum, 10),
-    ("sk_prod_", Set::Alnum, 10),
-    ("whsec_", Set::Base64, 16),
-    ("sq0atp-", Set::Url, 20),
-    ("sq0csp-", Set::Url, 20),
-    ("sq0idp-", Set::Url, 20),
-    ("EAAAE", Set::Url, 50),
-    ("shpat_", Set::Hex, 20),
-    ("shpca_", Set::Hex, 20),
-    ("shppa_", Set::Hex, 20),
-    ("shpss_", Set::Hex, 20),
-    ("access_token$production$", Set::Alnum, 16),
-    ("access_token$sandbox$", Set::Alnum, 16),
-    ("FLWSECK", Set::Url, 16),
-    ("rzp_live_", Set::Alnum, 10),
-    ("rzp_test_", Set::Alnum, 10),
-    // Models
-    ("sk-", Set::Url, 20),
-    ("xai-", Set::Alnum, 40),
-    ("gsk_", Set::Alnum, 30),
-    ("pplx-", Set::Alnum, 30),
-    ("hf_", Set::Alnum, 30),
-    ("api_org_", Set::Alnum, 30),
-    ("r8_", Set::Alnum, 30),
-    ("nvapi-", Set::Url, 40),
-    ("fw_", Set::Alnum, 20),
-    ("csk-", Set::Alnum, 30),
-    ("tgp_v1_", Set::Url, 30),
-    ("lsv2_pt_", Set::Url, 30),
-    ("lsv2_sk_", Set::Url, 30),
-    ("jina_", Set::Url, 40),
-    ("pcsk_", Set::Url, 40),
-    ("tvly-", Set::Url, 20),
-    // Package registries
-    ("npm_", Set::Alnum, 30),
-    ("pypi-", Set::Url, 40),
-    ("rubygems_", Set::Hex, 30),
-    ("cio", Set::Alnum, 32),
-    ("oy2", Set::Alnum, 43),
-    ("dckr_pat_", Set::Url, 20),
-    ("dckr_oat_", Set::Url, 20),
-    ("AKCp", Set::Alnum, 60),
-    ("cmVmdGtuOj", Set::Alnum, 40),
-    // Mail and messages
-    ("SG.", Set::Dotted, 40),
-    ("xkeysib-", Set::Url, 40),
-    ("xsmtpsib-", Set::Url, 40),
-    ("key-", Set::Hex, 32),
-    ("re_", Set::Url, 24),
-    ("pubkey-", Set::Hex, 32),
-    // Clouds and platforms
-    ("dop_v1_", Set::Hex, 30),
-    ("doo_v1_", Set::Hex, 30),
-    ("dor_v1_", Set::Hex, 30),
-    ("hvs.", Set::Url, 20),
-    ("hvb.", Set::Url, 20),
-    ("hvr.", Set::Url, 20),
-    ("dapi", Set::Hex, 32),
-    ("dkea", Set::Hex, 32),
-    ("dp.pt.", Set::Alnum, 30),
-    ("dp.st.", Set::Dotted, 30),
-    ("lin_api_", Set::Alnum, 30),
-    ("lin_oauth_", Set::Alnum, 30),
-    ("ntn_", Set::Alnum, 40),
-    ("secret_", Set::Alnum, 43),
-    ("ATATT3x", Set::Base64, 50),
-    ("ATCTT3x", Set::Base64, 50),
-    ("ATBB", Set::Alnum, 24),
-    ("glsa_", Set::Url, 30),
-    ("glc_", Set::Base64, 32),
-    ("HRKU-", Set::Url, 30),
-    ("NRAK-", Set::Alnum, 20),
-    ("NRII-", Set::Url, 20),
-    ("PMAK-", Set::Url, 40),
-    ("pscale_tkn_", Set::Dotted, 30),
-    ("pscale_pw_", Set::Dotted, 30),
-    ("pscale_oauth_", Set::Dotted, 30),
-    ("pul-", Set::Hex, 40),
-    ("sntrys_", Set::Base64, 40),
-    ("sntryu_", Set::Hex, 40),
-    ("sbp_", Set::Hex, 30),
-    ("sb_secret_", Set::Url, 20),
-    ("figd_", Set::Url, 30),
-    ("figu_", Set::Url, 30),
-    ("dt0c01.", Set::Dotted, 60),
-    ("dt0s", Set::Dotted, 60),
-    ("fo1_", Set::Url, 40),
-    ("FlyV1 fm", Set::Base64, 40),
-    ("CFPAT-", Set::Url, 40),
-    ("CCIPAT_", Set::Url, 30),
-    ("CCIPRJ_", Set::Url, 30),
-    ("bkua_", Set::Hex, 30),
-    ("tfp_", Set::Dotted, 40),
-    ("shippo_live_", Set::Hex, 30),
-    ("shippo_test_", Set::Hex, 30),
-    ("EZAK", Set::Alnum, 40),
-    ("EZTK", Set::Alnum, 40),
-    ("duffel_live_", Set::Url, 30),
-    ("duffel_test_", Set::Url, 30),
-    ("aio_", Set::Alnum, 28),
-    ("rdme_", Set::Alnum, 60),
-    ("pnu_", Set::Alnum, 30),
-    ("ops_eyJ", Set::Base64, 100),
-    ("A3-", Set::Url, 30),
-    ("AGE-SECRET-KEY-1", Set::Upper, 50),
-    ("vercel_", Set::Alnum, 24),
-    ("vcp_", Set::Alnum, 24),
-    ("LTAI", Set::Alnum, 14),
-    ("AKID", Set::Alnum, 28),
-    ("t1.9euel", Set::Dotted, 60),
-    ("patv1", Set::Dotted, 40),
-    ("EAACEdEose0cBA", Set::Alnum, 10),
-    ("IGQV", Set::Url, 100),
-    ("AAAAAAAAAAAAAAAAAAAAA", Set::Base64, 40),
-    ("sl.", Set::Url, 100),
-    ("sk.eyJ", Set::Dotted, 40),
-    ("nfp_", Set::Alnum, 30),
-    ("phx_", Set::Alnum, 30),
-    ("phc_", Set::Alnum, 30),
-    ("ddp_", Set::Alnum, 30),
-    ("eyJrIjoi", Set::Base64, 60),
-    ("tskey-", Set::Url, 20),
-    ("snyk_", Set::Dotted, 30),
-    ("squ_", Set::Hex, 40),
-    ("sqp_", Set::Hex, 40),
-    ("sqa_", Set::Hex, 40),
-    ("ico-", Set::Alnum, 32),
-    ("APIKey-v1-", Set::Url, 20),
-    ("sha256~", Set::Url, 43),
-    // Keys of wallets and of accounts that are derived from one
-    ("xprv", Set::Alnum, 100),
-    ("yprv", Set::Alnum, 100),
-    ("zprv", Set::Alnum, 100),
-    ("tprv", Set::Alnum, 100),
-    ("uprv", Set::Alnum, 100),
-    ("vprv", Set::Alnum, 100),
-    ("nsec1", Set::Alnum, 58),
-];
 
 /// What else is looked for at a literal beginning.
 #[derive(Debug, Clone, Copy)]
@@ -262,6 +44,19 @@ enum Start {
     Terraform,
     Tcp,
     Signed,
+    Uuid,
+    Ended,
+    Firebase,
+    Salesforce,
+    Armour,
+    Hash,
+    Codes,
+    Variable,
+    Pw,
+    Crypt,
+    Hook,
+    Credentials,
+    SetPassword,
 }
 
 const STARTS: &[(Start, &str)] = &[
@@ -282,7 +77,8 @@ const STARTS: &[(Start, &str)] = &[
     (
         Start::PasswordIs,
         "password Password PASSWORD passphrase Passphrase passcode Passcode Passwort Kennwort contraseña Contraseña senha \
-         Senha wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호",
+         Senha geslo Geslo heslo Heslo haslo Haslo lozinka Lozinka passord Passord jelszó Jelszó şifre Şifre parola Parola \
+         adgangskode Adgangskode Hasło Lösenord lösenordet Lösenordet passordet Passordet Salasana Şifreniz şifreniz κωδικός wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호 비밀번호는",
     ),
     (Start::SecretIs, "token Token secret Secret key Key"),
     (Start::Identified, "identified IDENTIFIED Identified"),
@@ -291,29 +87,51 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Terraform, ".atlasv1."),
     (Start::Tcp, "@tcp( @unix("),
     (Start::Signed, "=s%3A =s%3a =s:"),
+    (
+        Start::Hook,
+        "/IncomingWebhook/ hooks.zapier.com/hooks/catch/ hook.eu1.make.com/ hook.eu2.make.com/ hook.us1.make.com/ \
+                   hooks.airtable.com/workflows/ maker.ifttt.com/trigger/ discordapp.com/api/webhooks/ chat.googleapis.com/v1/spaces/",
+    ),
     (Start::PinIs, "pin Pin PIN"),
     (Start::Code, "cvv Cvv CVV cvc Cvc CVC"),
     (Start::Oracle, ":thin:"),
     (Start::AzureSecret, "Q~"),
     (Start::AzureSas, "sig="),
-    (
-        Start::Twilio,
-        "SK0 SK1 SK2 SK3 SK4 SK5 SK6 SK7 SK8 SK9 SKa SKb SKc SKd SKe SKf \
-                     AC0 AC1 AC2 AC3 AC4 AC5 AC6 AC7 AC8 AC9 ACa ACb ACc ACd ACe ACf",
-    ),
+    (Start::Twilio, "SK0 SK1 SK2 SK3 SK4 SK5 SK6 SK7 SK8 SK9 SKa SKb SKc SKd SKe SKf"),
     (Start::Telegram, ":AA"),
     (
         Start::Sent,
-        "code Code CODE codes código Código codice Codice kod Kod otp OTP 2fa 2FA passcode Passcode Bestätigungscode \
+        "code Code CODE codes código Código codice Codice kod Kod otp OTP TAN 2fa 2FA passcode Passcode Bestätigungscode \
          Sicherheitscode Anmeldecode 验证码 驗證碼 確認コード 認証コード 인증번호",
     ),
     (Start::Used, "verify log sign authenticate"),
     (Start::Form, "form-data;"),
     (Start::Wifi, "WIFI:"),
+    (Start::Pw, "pw Pw PW pass Pass"),
+    (Start::Crypt, "crypt('"),
+    (Start::Uuid, vendors::BEFORE_UUID),
+    (Start::Ended, "NRAL -us"),
+    (Start::Firebase, ":APA91b"),
+    (Start::Salesforce, "00D"),
+    (Start::Armour, "LS0tLS1CRUdJTi"),
+    (
+        Start::Hash,
+        "$argon2 $2a$ $2b$ $2y$ $1$ $5$ $6$ $y$ $apr1$ $scrypt$ $pbkdf2 pbkdf2_sha256$ pbkdf2:sha256: scrypt:32768:",
+    ),
 ];
 
 /// Beginnings with spaces in them.
 const SPACED: &[(Start, &str)] = &[
+    (Start::Uuid, "Splunk "),
+    (Start::Codes, "recovery code"),
+    (Start::Codes, "Recovery code"),
+    (Start::Codes, "recovery-code"),
+    (Start::Codes, "backup code"),
+    (Start::Codes, "Backup code"),
+    (Start::Codes, "scratch code"),
+    (Start::Codes, "Recovery Code"),
+    (Start::Codes, "Backup Code"),
+    (Start::Variable, "variable \""),
     (Start::Given, "<<< "),
     (Start::Setting, "setenv "),
     (Start::Setting, "set -x "),
@@ -326,6 +144,28 @@ const SPACED: &[(Start, &str)] = &[
     (Start::Setting, "SetEnv "),
     (Start::Requirepass, "requirepass "),
     (Start::Requirepass, "vault login "),
+    (Start::Requirepass, "snmp-server community "),
+    (Start::Requirepass, "pre-shared-key "),
+    (Start::Requirepass, " password 7 "),
+    (Start::Requirepass, " password 0 "),
+    (Start::Requirepass, " secret 0 "),
+    (Start::Credentials, "credentials: "),
+    (Start::Credentials, "Credentials: "),
+    (Start::Credentials, "credentials are "),
+    (Start::Credentials, "creds: "),
+    (Start::Credentials, "creds "),
+    (Start::Credentials, "login: "),
+    (Start::Credentials, "Login: "),
+    (Start::Credentials, "login details: "),
+    (Start::Credentials, "wifi: "),
+    (Start::Credentials, "WiFi: "),
+    (Start::Credentials, "Wi-Fi: "),
+    (Start::Credentials, "wlan: "),
+    (Start::Codes, "verification codes"),
+    (Start::Requirepass, "TOTP seed "),
+    (Start::Requirepass, "totp seed "),
+    (Start::SetPassword, "SET PASSWORD FOR "),
+    (Start::SetPassword, "set password for "),
     (Start::Requirepass, "ConvertTo-SecureString "),
     (Start::Requirepass, "ConvertTo-SecureString -String "),
     (Start::Phrase, "seed phrase"),
@@ -344,9 +184,7 @@ struct Search {
 
 static SEARCH: LazyLock<Option<Search>> = LazyLock::new(|| {
     let words = STARTS.iter().chain(SPACED).flat_map(|&(start, words)| match start {
-        Start::Pem | Start::Setting | Start::Requirepass | Start::Phrase | Start::Given if words.contains(' ') => {
-            vec![(start, words)]
-        }
+        _ if words.ends_with(' ') || SPACED.iter().any(|spaced| spaced.1 == words) => vec![(start, words)],
         _ => words.split_ascii_whitespace().map(|w| (start, w)).collect(),
     });
     let programs = told::PROGRAMS.iter().map(|program| (Start::InPlace, *program));
@@ -379,7 +217,7 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
     };
     let bytes = text.as_bytes();
     let mut runs = Runs { bytes, last: [(usize::MAX, 0); 6] };
-    let mut done = 0;
+    let (mut done, mut table) = (0, 0);
     for m in search.automaton.find_iter(text) {
         let Some(start) = search.starts.get(m.pattern().as_usize()) else { continue };
         if m.start() < done {
@@ -387,6 +225,13 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
         }
         let (from, to) = (m.start(), m.end());
         let alone = before(bytes, from).is_none_or(|b| !b.is_ascii_alphanumeric());
+        if matches!(start, Start::PasswordIs | Start::SecretIs)
+            && from >= table
+            && hits.wants(Detector::Credential)
+            && let Some(end) = table::find(text, from, to, hits)
+        {
+            table = end;
+        }
         let found = match start {
             Start::Token(i) if alone => TOKENS.get(*i).and_then(|token| {
                 let end = runs.end(to, token.1);
@@ -400,7 +245,7 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
                 birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
             }
             Start::PasswordIs => password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::SecretIs => secret_is(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::SecretIs => secret_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Identified if alone => identified(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Insert if alone => told::inserted(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
@@ -430,37 +275,32 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             }
             Start::Given => told::given(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Wifi if alone => told::wifi(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Pw if alone && matches!(bytes.get(to), Some(b' ')) => {
+                password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
+            }
+            Start::Hook => {
+                Some((to, vendors::hook(bytes, to))).filter(|(a, b)| b - a >= 10).map(|(a, b)| (Detector::ApiKey, a, b))
+            }
+            Start::Credentials if alone => told::credentials(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::SetPassword => told::set_password(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Crypt => told::crypt(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Uuid if alone => {
+                let from = if text[from..to].ends_with(' ') { to } else { from };
+                vendors::uuid(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b))
+            }
+            Start::Ended => vendors::ended(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
+            Start::Firebase => vendors::firebase(text, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
+            Start::Salesforce if alone => vendors::salesforce(text, from).map(|(a, b)| (Detector::ApiKey, a, b)),
+            Start::Armour => vendors::armour(text, from).map(|end| (Detector::PrivateKey, from, end)),
+            Start::Hash => vendors::hash(text, from, to).map(|end| (Detector::Credential, from, end)),
+            Start::Codes => vendors::codes(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Variable => told::variable(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Telegram => telegram(&mut runs, from).map(|(a, b)| (Detector::ApiKey, a, b)),
             _ => None,
         };
         if let Some((detector, a, b)) = found {
             hits.add(detector, a, b);
             done = b;
-        }
-    }
-}
-
-/// Tokens of Discord's bots: 23 to 28 characters that begin with M, N or O, six, and at least 27, with dots between.
-pub(super) fn discord(text: &str, hits: &mut Hits<'_>) {
-    let bytes = text.as_bytes();
-    let url = |b: &u8| Set::Url.has(*b);
-    let mut from = 0;
-    while let Some(dot) = bytes.get(from..).and_then(|b| b.iter().position(|&b| b == b'.')).map(|n| from + n) {
-        from = dot + 1;
-        if bytes.get(dot + 7) != Some(&b'.') || !bytes.get(dot + 1..dot + 7).is_some_and(|b| b.iter().all(url)) {
-            continue;
-        }
-        let head =
-            bytes.get(dot.saturating_sub(29)..dot).unwrap_or_default().iter().rev().take_while(|b| url(b)).count();
-        let start = dot - head;
-        let tail = bytes.get(dot + 8..).unwrap_or_default().iter().take(120).take_while(|b| url(b)).count();
-        let begins = matches!(bytes.get(start), Some(b'M' | b'N' | b'O'));
-        let mixed = bytes.get(start..dot).is_some_and(|b| {
-            b.iter().any(u8::is_ascii_lowercase) && b.iter().filter(|b| b.is_ascii_uppercase()).count() > 3
-        });
-        if begins && mixed && (23..=28).contains(&head) && (27..=110).contains(&tail) {
-            hits.add(Detector::ApiKey, start, dot + 8 + tail);
-            from = dot + 8 + tail;
         }
     }
 }

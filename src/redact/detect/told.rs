@@ -29,6 +29,20 @@ const ENTRY: &[&str] = &[
     "mfa",
     "authent",
     "security code",
+    "sms",
+    "sent me",
+    "texted",
+    "authenticator",
+    "never share",
+    "ihr tan",
+    "ihre tan",
+    "deine tan",
+    "dein tan",
+    "gate code",
+    "door code",
+    "alarm code",
+    "entry code",
+    "unlock code",
     "passcode",
     "bestätig",
     "confirmation code",
@@ -60,8 +74,13 @@ pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
     if joined(before_word) || joined(after_word) && after_word.is_none_or(|c| c != 's') {
         return None;
     }
-    let sure = !word.to_ascii_lowercase().starts_with("cod") && !word.to_ascii_lowercase().starts_with("kod");
+    let sure =
+        !word.to_ascii_lowercase().starts_with("cod") && !word.to_ascii_lowercase().starts_with("kod") && word != "TAN";
     let (lead, rest) = (tail(text, from, NEAR), head(text, to, NEAR));
+    let digit = |text: &str| text.bytes().any(|b| b.is_ascii_digit());
+    if !digit(rest) && !digit(lead) {
+        return None;
+    }
     let told = || {
         let around = [lead, word, rest].concat().to_lowercase();
         let bare = lead.trim_end().to_lowercase();
@@ -78,10 +97,22 @@ pub(super) fn code(text: &str, from: usize, to: usize) -> Option<(usize, usize)>
 
 /// `is 482913`, `: 482 913`, ` lautet 482913`: few words, and then four to eight digits.
 fn digits_behind(rest: &str) -> Option<(usize, usize)> {
-    let at = rest.find(|c: char| c.is_ascii_digit())?;
+    let first = rest.find(|c: char| c.is_ascii_digit())?;
+    // `OTP for your payment of 4,300 is 5746`
+    let then = rest
+        .find(" is ")
+        .map(|at| at + 4)
+        .filter(|at| *at > first && rest.get(*at..).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit())));
+    if let Some(at) = then.filter(|at| rest.get(..*at).is_some_and(|lead| !lead.contains(['\n', '"', '=', '<', '?']))) {
+        return digits_at(rest, at);
+    }
+    let at = first;
     let between = rest.get(..at)?;
     let few = between.chars().count() <= 36 && !between.contains(['\n', '/', '<', '.', '(', '#', '"', '_', '=']);
     let words = between.split_whitespace().filter(|w| w.chars().any(char::is_alphanumeric)).count();
+    if [" line", "port", "step", "issue", " pr "].iter().any(|word| between.to_ascii_lowercase().contains(word)) {
+        return None;
+    }
     let asks = between.contains(':') || between.contains('：');
     let says = between.is_empty()
         || words == 0
@@ -94,6 +125,9 @@ fn digits_behind(rest: &str) -> Option<(usize, usize)> {
 
 /// `482913 is your login code`, `G-482913 is your …`.
 fn digits_before(lead: &str) -> Option<(usize, usize)> {
+    if !lead.bytes().any(|b| b.is_ascii_digit()) {
+        return None;
+    }
     const SAYS: [&str; 10] = [
         " is your",
         " is the",
@@ -219,26 +253,44 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
         "xfreerdp" => words.iter().find(|(_, w)| w.starts_with("/p:")),
         "schtasks" => words.get(words.iter().position(|(_, w)| w.eq_ignore_ascii_case("/rp"))? + 1),
         "iwconfig" => words.iter().find(|(_, w)| w.starts_with("s:")),
+        "ssh-keygen" => {
+            let flag = words.iter().position(|(_, w)| matches!(*w, "-N" | "-P"))?;
+            words.get(flag + 1)
+        }
+        "sqlplus" => plain().find(|(_, w)| w.contains('/')),
+        "rclone config" => {
+            let pass =
+                words.iter().position(|(_, w)| matches!(*w, "pass" | "password" | "secret_access_key" | "token"))?;
+            words.get(pass + 1)
+        }
+        // The seed of a second factor, in base32 or hexadecimal.
+        "oathtool" => plain().find(|(_, w)| w.len() >= 16 && w.bytes().all(|b| b.is_ascii_alphanumeric())),
         _ => None,
     };
-    let (at, word) = found?;
+    let (at, word) = found.filter(|(_, word)| !word.is_empty())?;
     let skip = match program {
         "iwconfig" => 2,
+        "sqlplus" => word.find('/')? + 1,
         "xfreerdp" => 3,
         _ => 0,
     };
     let word = word.get(skip..)?;
+    let word = if program == "sqlplus" { word.split('@').next()? } else { word };
     let other = word.starts_with(['-', '$', '<', '[', '{', '%', '*', '('])
         || word.starts_with('/')
         || is_nothing(word)
-        || word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+        || word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') && program != "oathtool"
         || word.len() < 3
         || word == "password";
     (!other).then_some((to + at + skip, to + at + skip + word.len()))
 }
 
 /// Programs that take a password in its place.
-pub(super) const PROGRAMS: [&str; 17] = [
+pub(super) const PROGRAMS: [&str; 21] = [
+    "ssh-keygen ",
+    "sqlplus ",
+    "rclone config ",
+    "oathtool ",
     "net use ",
     "net user ",
     "htpasswd ",
@@ -305,6 +357,77 @@ pub(super) fn inserted(text: &str, to: usize) -> Option<(usize, usize)> {
         at += len + next.find(',').filter(|i| *i < 4)? + 1;
     }
     None
+}
+
+/// What a database encrypts as a password: `crypt('…', gen_salt('bf'))`.
+pub(super) fn crypt(text: &str, to: usize) -> Option<(usize, usize)> {
+    let rest = head(text, to, 200);
+    let end = rest.find('\'').filter(|end| *end > 0)?;
+    let salted = rest.get(end + 1..)?.trim_start_matches([',', ' ']).starts_with("gen_salt");
+    (salted && !is_nothing(rest.get(..end)?)).then_some((to, to + end))
+}
+
+/// `SET PASSWORD FOR 'bob'@'%' = '…'`
+pub(super) fn set_password(text: &str, to: usize) -> Option<(usize, usize)> {
+    let sign = head(text, to, 160).split([';', '\n']).next()?.find('=')?;
+    let rest = head(text, to + sign + 1, 16).trim_start().to_ascii_lowercase();
+    let (start, end) = value_at(text, to + sign + 1, false, true)?;
+    (!rest.starts_with("password(") && !is_nothing(text.get(start..end)?)).then_some((start, end))
+}
+
+/// The second of two words behind *credentials*: `credentials: bob / …`, `creds bob:…`.
+pub(super) fn credentials(text: &str, to: usize) -> Option<(usize, usize)> {
+    let line = head(text, to, 160).split('\n').next()?;
+    let sign = line.find(" / ").map(|at| at + 3).or_else(|| line.find([':', '/']).map(|at| at + 1))?;
+    let user = line.get(..sign)?.trim_end_matches([' ', '/', ':']).trim_matches(['`', '"', '\'']);
+    let after = line.get(sign..)?;
+    let inner = after.trim_start_matches(['`', '"', '\'', ' ']);
+    let len = inner
+        .find(|c: char| c.is_whitespace() || matches!(c, '`' | '"' | '\'' | ',' | ';' | ')'))
+        .unwrap_or(inner.len());
+    let word = inner.get(..len)?.trim_end_matches('.');
+    let start = to + sign + after.len() - inner.len();
+    let name =
+        !user.is_empty() && user.split(' ').count() <= 2 && user.len() <= 64 && !user.contains(['(', '{', '=', '<']);
+    (name && looks_random(word) && !is_nothing(word) && !word.contains("//")).then_some((start, start + word.len()))
+}
+
+/// The default of a variable of Terraform whose name is a secret's: `variable "db_password" { default = "…" }`. The name is at `to`.
+pub(super) fn variable(text: &str, to: usize) -> Option<(usize, usize)> {
+    let near = head(text, to, 1024);
+    let (name, rest) = near.split_once('"')?;
+    let rest = rest.trim_start().strip_prefix('{')?;
+    floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let block = rest.get(..rest.find("\n}").unwrap_or(rest.len()))?;
+    let at = block
+        .find("default")
+        .filter(|at| block.get(..*at).is_some_and(|lead| lead.ends_with([' ', '\n', '\t', '{'])))?;
+    let sign = block.get(at + 7..)?.trim_start().strip_prefix('=')?;
+    let inner = sign.trim_start().strip_prefix('"')?;
+    let value = inner.get(..inner.find('"')?)?;
+    let start = to + near.len() - rest.len() + block.len() - inner.len();
+    (!value.is_empty() && !is_nothing(value)).then_some((start, start + value.len()))
+}
+
+/// The value of a row that is chosen by a secret's name: `SET value = '…' WHERE name = 'smtp_password'`. The name's `=` is at `at`.
+pub(super) fn set_where(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
+    const NAMES: [&str; 7] = ["name", "key", "setting", "option_name", "config_key", "variable", "code"];
+    let column = name.rsplit([' ', '.']).next()?;
+    if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(column)) {
+        return None;
+    }
+    let lead = tail(text, at, 400);
+    let place = lead.to_ascii_lowercase().rfind("where")?;
+    let set = lead.get(..place)?;
+    let (start, end) = value_at(text, at + 1, false, true)?;
+    floor::named(text.get(start..end).filter(|n| n.len() <= 64)?).filter(|found| found.kind == Kind::Secret)?;
+    let set = set.trim_end();
+    let value = set.strip_suffix('\'')?;
+    let open = value.rfind('\'')?;
+    let begins = value.get(..open)?.trim_end().ends_with('=');
+    let from = at - lead.len();
+    (begins && open + 1 < value.len() && !is_nothing(value.get(open + 1..)?))
+        .then_some((from + open + 1, from + value.len()))
 }
 
 /// The password of a wireless network in a code to be scanned: `WIFI:T:WPA;S:home;P:…;;`.

@@ -143,7 +143,8 @@ pub(crate) fn is_nothing(value: &str) -> bool {
         return true;
     }
     let all = |f: fn(u8) -> bool| bytes.iter().all(|&b| f(b));
-    if value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?'))
+    if !value.is_empty() && all(|b| b == b'*')
+        || value.len() >= 3 && all(|b| matches!(b, b'*' | b'.' | b'x' | b'X' | b'-' | b'_' | b'#' | b'%' | b'=' | b'?'))
         || all(|b| b >= 0x80) && value.chars().all(|c| matches!(c, '•' | '●' | '…'))
     {
         return true;
@@ -154,8 +155,128 @@ pub(crate) fn is_nothing(value: &str) -> bool {
     if value.len() <= 12 && value.ends_with("...") {
         return true;
     }
+    // Masks of which some is left, ciphertext of tools that keep it in files, and variables of a database's shell.
+    let short = value.len() <= 48;
+    if short && ["***", "••", "●●", "xxxx", "XXXX"].iter().any(|mark| value.contains(mark))
+        || ["ENC[", "ENC(", "{cipher}", "$ANSIBLE_VAULT", "vault:v"].iter().any(|lead| value.starts_with(lead))
+        || short && value.strip_prefix(['@', ':']).is_some_and(is_variable)
+    {
+        return true;
+    }
     // Rules of a form: `required|min:8`.
     value.strip_prefix("required").is_some_and(|rest| rest.starts_with([':', '|', ',', ' '])) || is_placeholder(value)
+}
+
+/// A name in small letters, as parameters of a query are called.
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+        || name.strip_prefix(['\'', '"']).and_then(|n| n.strip_suffix(['\'', '"'])).is_some_and(is_variable)
+}
+
+/// What other programs leave in a secret's place where it begins at `at`: `[REDACTED]`, `<hidden>`, `(filtered)`, with more behind it.
+pub(super) fn is_masked(text: &str, at: usize) -> bool {
+    const WORDS: [&str; 16] = [
+        "redacted",
+        "hidden",
+        "filtered",
+        "masked",
+        "removed",
+        "secret",
+        "sensitive",
+        "scrubbed",
+        "sanitized",
+        "omitted",
+        "concealed",
+        "protected",
+        "private",
+        "password",
+        "token",
+        "obfuscated",
+    ];
+    let rest = head(text, at, 48);
+    let inner = match rest.chars().next() {
+        Some('[') => rest.find(']').and_then(|end| rest.get(1..end)),
+        Some('<') => rest.find('>').and_then(|end| rest.get(1..end)),
+        Some('(') => rest.find(')').and_then(|end| rest.get(1..end)),
+        Some('{') => rest.find('}').and_then(|end| rest.get(1..end)),
+        _ => None,
+    };
+    inner.is_some_and(|inner| {
+        let word = inner.split([':', ' ', '_', '-']).next().unwrap_or_default();
+        WORDS.iter().any(|w| w.eq_ignore_ascii_case(word)) && !inner.contains(['"', '\'', ','])
+    })
+}
+
+/// In quotes, and yet a name of something else: `"${TOKEN}"`, `"process.env.TOKEN"`, `"password"`, `"arn:aws:secretsmanager:…"`.
+pub(crate) fn is_reference(value: &str) -> bool {
+    const LEADS: [&str; 34] = [
+        "${",
+        "{{",
+        "process.env",
+        "env.",
+        "env:",
+        "env/",
+        "env(",
+        "ENV[",
+        "os.environ",
+        "op://",
+        "vault:",
+        "vault://",
+        "secrets.",
+        "secret://",
+        "ref+",
+        "arn:aws",
+        "arn:",
+        "gcp-sm:",
+        "gsm:",
+        "sm://",
+        "aws-sm:",
+        "awssm:",
+        "ssm:",
+        "ssm://",
+        "azurekv:",
+        "akv:",
+        "keyvault:",
+        "keyring:",
+        "keychain:",
+        "bw://",
+        "doppler:",
+        "file:",
+        "/run/secrets/",
+        "/var/run/secrets/",
+    ];
+    LEADS.iter().any(|lead| value.starts_with(lead))
+        || is_label(value)
+        || value.starts_with("projects/") && value.contains("/secrets/")
+        || value.contains(".vault.azure.net/secrets/")
+        || value.starts_with("@Microsoft.KeyVault(")
+        || value.starts_with("secret/data/")
+}
+
+/// Whether a way to a database or a service has no password in it.
+pub(crate) fn is_open_uri(value: &str) -> bool {
+    let lower = || value.to_ascii_lowercase();
+    let told = || {
+        let lower = lower();
+        ["password=", "passwd=", "pwd=", "pass=", "key=", "secret=", "token=", "sig=", "signature="]
+            .iter()
+            .any(|w| lower.contains(w))
+    };
+    let Some((scheme, rest)) = value.split_once("://") else {
+        let settings = value.contains('=')
+            && ["host=", "server=", "data source=", "endpoint="].iter().any(|w| lower().contains(w));
+        return settings && !told();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let open = match rest.get(..rest.rfind('@').unwrap_or(0)).filter(|user| !user.is_empty()) {
+        None => true,
+        // `https://key@host` of services, and a user's name of databases.
+        Some(user) => match user.split_once(':') {
+            Some((_, password)) => password.is_empty() || is_nothing(password),
+            None => authority.contains('@') && user.len() < 20 && !scheme.starts_with("http"),
+        },
+    };
+    open && !told()
 }
 
 fn is_identifier(text: &str) -> bool {
@@ -210,7 +331,49 @@ fn is_placeholder(value: &str) -> bool {
 
 /// What a page calls a field or a link: `Password`, `Enter password`, `Forgot your password?`
 pub(crate) fn is_label(value: &str) -> bool {
-    const NAMES: [&str; 8] = ["password", "passwort", "token", "secret", "passphrase", "passcode", "key", "contraseña"];
+    const NAMES: [&str; 34] = [
+        "password",
+        "passwort",
+        "token",
+        "secret",
+        "passphrase",
+        "passcode",
+        "key",
+        "contraseña",
+        "passe",
+        "senha",
+        "wachtwoord",
+        "parola",
+        "hasło",
+        "heslo",
+        "geslo",
+        "lozinka",
+        "jelszó",
+        "lösenord",
+        "adgangskode",
+        "passord",
+        "salasana",
+        "şifre",
+        "пароль",
+        "κωδικός",
+        "kennwort",
+        "clave",
+        "pin",
+        "credentials",
+        "passwords",
+        "密码",
+        "密碼",
+        "パスワード",
+        "비밀번호",
+        "mật",
+    ];
+    // Scripts that have no capitals and no spaces: a few characters, and the name among them.
+    if value.chars().count() <= 12
+        && value.chars().all(|c| c >= '\u{2e80}' || c == '？' || c == '：')
+        && NAMES.iter().any(|name| name.starts_with(|c: char| c >= '\u{2e80}') && value.contains(name))
+    {
+        return true;
+    }
     let words = || value.trim_end_matches(['?', ':', '.', '!', '*']).split(' ');
     let letters = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_alphabetic() || c == '-' || c == '\'');
     let named = || words().any(|w| NAMES.contains(&w.to_lowercase().as_str()));
@@ -268,7 +431,7 @@ pub(crate) fn is_status(value: &str) -> bool {
 }
 
 /// Whether a word looks like something that nobody says or types by habit: letters and digits in disorder.
-pub(super) fn looks_random(value: &str) -> bool {
+pub(crate) fn looks_random(value: &str) -> bool {
     let bytes = value.as_bytes();
     let count = |f: fn(&u8) -> bool| bytes.iter().filter(|b| f(b)).count();
     let (digits, upper, lower) =
@@ -297,7 +460,15 @@ pub(crate) fn is_disordered(text: &str) -> bool {
 
 /// Names of files and versions, dates, numbers with their unit.
 fn is_path(value: &str) -> bool {
-    value.starts_with(['/', '.', '~']) || value.contains("://") || value.matches('/').count() > 2
+    // Base64 has slashes too.
+    let base64 = || {
+        let bytes = value.as_bytes();
+        bytes.len() >= 40
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='))
+            && (value.ends_with('=') || value.contains('+'))
+            && bytes.iter().any(u8::is_ascii_digit)
+    };
+    (value.starts_with(['/', '.', '~']) || value.contains("://") || value.matches('/').count() > 2) && !base64()
 }
 
 fn is_dated(value: &str) -> bool {
@@ -310,7 +481,7 @@ fn is_dated(value: &str) -> bool {
         || is_uuid(value)
 }
 
-pub(super) fn is_uuid(value: &str) -> bool {
+pub(crate) fn is_uuid(value: &str) -> bool {
     let mut parts = value.split('-');
     value.len() == 36
         && [8, 4, 4, 4, 12]
@@ -318,11 +489,71 @@ pub(super) fn is_uuid(value: &str) -> bool {
             .all(|n| parts.next().is_some_and(|p| p.len() == *n && p.bytes().all(|b| b.is_ascii_hexdigit())))
 }
 
+/// What members of a program's values are often taken from.
+const OWNERS: &[&str] = &[
+    "self",
+    "this",
+    "config",
+    "cfg",
+    "conf",
+    "os",
+    "process",
+    "env",
+    "args",
+    "opts",
+    "options",
+    "settings",
+    "req",
+    "request",
+    "ctx",
+    "context",
+    "params",
+    "user",
+    "creds",
+    "credentials",
+    "secrets",
+    "vars",
+    "var",
+    "local",
+    "data",
+    "state",
+    "props",
+    "app",
+    "client",
+    "std",
+    "module",
+    "input",
+    "payload",
+    "body",
+    "form",
+    "parser",
+    "lexer",
+    "response",
+    "res",
+    "result",
+    "event",
+    "data_",
+    "account",
+    "session",
+    "auth",
+    "crate",
+    "super",
+    "vscode",
+    "import",
+    "cli",
+    "kwargs",
+    "inputs",
+    "github",
+];
+
 /// Whether what stands without quotes at `start..end` is a piece of a program: a call, a type, a member, a variable.
 pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     let value = text.get(start..end).unwrap_or_default();
     let next = text.get(end..).and_then(|t| t.chars().next()).unwrap_or('\n');
     let bytes = value.as_bytes();
+    if matches!(bytes, [b'+' | b'/', _, ..]) && value.len() >= 20 && looks_random(value.get(1..).unwrap_or_default()) {
+        return false;
+    }
     // `&str`, `*token`, `"…"`, `(`, `@Nullable`, `#{…}`
     let leads = matches!(
         bytes,
@@ -357,64 +588,14 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     if call || index || next == '<' && !text.get(end..).is_some_and(|t| t.starts_with("</")) {
         return true;
     }
-    const OWNERS: &[&str] = &[
-        "self",
-        "this",
-        "config",
-        "cfg",
-        "conf",
-        "os",
-        "process",
-        "env",
-        "args",
-        "opts",
-        "options",
-        "settings",
-        "req",
-        "request",
-        "ctx",
-        "context",
-        "params",
-        "user",
-        "creds",
-        "credentials",
-        "secrets",
-        "vars",
-        "var",
-        "local",
-        "data",
-        "state",
-        "props",
-        "app",
-        "client",
-        "std",
-        "module",
-        "input",
-        "payload",
-        "body",
-        "form",
-        "parser",
-        "lexer",
-        "response",
-        "res",
-        "result",
-        "event",
-        "data_",
-        "account",
-        "session",
-        "auth",
-        "crate",
-        "super",
-        "vscode",
-        "import",
-        "cli",
-        "kwargs",
-        "inputs",
-        "github",
-    ];
     let dotted = path.contains('.') || path.contains("::") || path.contains("->");
     let digits = path.bytes().filter(u8::is_ascii_digit).count();
     if dotted && OWNERS.contains(&first) {
+        return true;
+    }
+    // `random_password.db.result`
+    let member = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if path.split('.').count() >= 3 && path.split('.').all(|part| !part.is_empty() && member(part)) {
         return true;
     }
     // A variable that is itself called so: `password=password`, `token: new_token`.
@@ -457,5 +638,18 @@ pub(super) fn is_sentence(value: &str) -> bool {
                 .bytes()
                 .all(|b| b.is_ascii_alphabetic() || matches!(b, b'\'' | b'-'))
     };
-    value.matches(' ').count() >= 2 && words.all(word)
+    let four = value.len() == 19 && value.split(' ').all(|w| w.len() == 4 && w.bytes().all(|b| b.is_ascii_lowercase()));
+    value.matches(' ').count() >= 2 && words.all(word) && !four
+}
+
+/// How Twilio calls a message or an account: two letters and 32 hexadecimal digits.
+pub(crate) fn is_object_id(s: &str) -> bool {
+    s.len() == 34
+        && s.bytes().take(2).all(|b| b.is_ascii_uppercase())
+        && s.bytes().skip(2).all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// What a key of a vendor looks like.
+pub(crate) fn is_key_like(s: &str) -> bool {
+    looks_random(s) || is_uuid(s) || s.len() >= 24 && s.bytes().all(|b| b.is_ascii_hexdigit())
 }

@@ -22,8 +22,12 @@ fn kept(text: String) -> &'static str {
 
 /// The kinds of `kinds.txt`.
 pub fn kinds() -> Vec<Kind> {
+    kinds_of(include_str!("kinds.txt"))
+}
+
+fn kinds_of(lines: &'static str) -> Vec<Kind> {
     let mut kinds: Vec<(&'static str, &'static str, Vec<&'static str>)> = Vec::new();
-    for line in include_str!("kinds.txt").lines().filter(|l| !l.starts_with('#')) {
+    for line in lines.lines().filter(|l| !l.starts_with('#')) {
         match line.strip_prefix("= ") {
             Some(head) => {
                 let (value, name) = head.split_once(": ").unwrap();
@@ -40,4 +44,14 @@ pub fn kinds() -> Vec<Kind> {
 /// The values of `work.txt`.
 pub fn work() -> &'static [&'static str] {
     include_str!("work.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
+}
+
+/// The kinds of `vendors.txt`.
+pub fn vendors() -> Vec<Kind> {
+    kinds_of(include_str!("vendors.txt"))
+}
+
+/// The values of `kept.txt`.
+pub fn kept_values() -> &'static [&'static str] {
+    include_str!("kept.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
 }

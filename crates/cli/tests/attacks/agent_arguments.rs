@@ -110,11 +110,52 @@ fn numbers_of_people_are_recorded() {
         (Preset::Default, "DNI 12345678Z", "12345678"),
         (Preset::Default, "NINO AB123456C", "AB123456"),
         (Preset::Default, "NIR 1 85 05 78 006 084 91", "084"),
+        (Preset::Default, "My SIN is 185515491.", "185515491"),
+        (Preset::Default, "codice fiscale DFMTPV64C11H501O", "DFMTPV64"),
+        (Preset::Default, "My bank account number is 1801432746, same branch.", "1801432746"),
+        (Preset::Default, "Passport No. C01X00T47", "C01X00T47"),
+        // By what the key or a label calls them, without a word around.
+        (Preset::Default, r#"{"steuer_id":"37105884690"}"#, "37105884690"),
+        (Preset::Default, r#"{"passport_number":"M77428096"}"#, "M77428096"),
+        (Preset::Pci, r#"{"element":"TFN","ref":"e48","text":"406887104"}"#, "406887104"),
+        (Preset::Hipaa, r#"{"element":"PESEL","text":"66112737546"}"#, "66112737546"),
+        (Preset::Default, r#"{"fields":[{"label":"Aadhaar number","value":"399059810436"}]}"#, "399059810436"),
+        (Preset::Default, r#"{"label":"CPF","value":51644456540}"#, "51644456540"),
+        (Preset::Default, r#"{"routing_number":"021000021","account_number":"492841971725"}"#, "492841971725"),
+        (Preset::Default, r#"{"payment":{"type":"card","number":"6304300547866677"}}"#, "6304300547866677"),
         (Preset::Hipaa, "MRN 00482913", "00482913"),
         (Preset::Hipaa, "passport number C01X00T47", "C01X00T47"),
     ] {
         let shown = left(preset, text);
         assert!(!shown.contains(number), "{text:?} became {shown}");
+    }
+}
+
+/// A table that an agent wrote to a file, a setting of Terraform, a token whose vendor was not known, and a reference beside them: the
+/// first were recorded in clear, the last was destroyed.
+#[test]
+fn a_password_in_a_table_is_recorded() {
+    for preset in Preset::ALL {
+        for call in [
+            "url,username,password,notes\nhttps://h.example,bob,$,shared\n",
+            "| host | password |\n|---|---|\n| h | $ |\n",
+            "variable \"db_password\" {\n  default = \"$\"\n}\n",
+            "UPDATE settings SET value='$' WHERE name='smtp_password'",
+            r#"{"ansible_become_pass":"$"}"#,
+            "A senha do sistema é $",
+        ] {
+            let shown = left(preset, &call.replace('$', SECRET));
+            assert!(!shown.contains(SECRET), "{}: {call} became {shown}", preset.name());
+        }
+    }
+    for text in [
+        r#"{"SecretId":"arn:aws:secretsmanager:eu-west-1:801088676331:secret:lexer-579wy4"}"#,
+        r#"{"dsn":"postgresql://app:${DB_PASSWORD}@db1:5432/encoder"}"#,
+        "password: [REDACTED] attempt=4",
+        "message M {\n  string password = 4;\n}",
+    ] {
+        let value = Json::parse(text.as_bytes()).map_or_else(|_| Json::from(text), |parsed| parsed.value);
+        assert_eq!(left(Preset::Default, text), value.to_canonical().as_str());
     }
 }
 

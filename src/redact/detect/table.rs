@@ -1,0 +1,94 @@
+//! Columns of tables in a text: `name,password` and lines of values below it, as CSV, Markdown and the shells of databases show them.
+
+use super::value::{is_code, is_nothing, looks_random};
+use super::{Hits, head, tail};
+use crate::redact::floor::{self, Found, Kind};
+use crate::redact::policy::Detector;
+
+/// A line that is longer names no columns.
+const HEAD: usize = 512;
+
+/// What is found in the table in whose head the word at `from..to` stands; where the table ends, so that it is not read again.
+pub(super) fn find(text: &str, from: usize, to: usize, hits: &mut Hits<'_>) -> Option<usize> {
+    // Behind the name another column begins, or a line.
+    let bytes = text.as_bytes().get(to..)?;
+    let name = bytes.iter().take(24).take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let next = bytes.iter().skip(name).take(24).find(|b| !matches!(b, b' ' | b'"' | b'*' | b'`' | b'\r'))?;
+    if !matches!(next, b',' | b';' | b'\t' | b'|' | b'\n') {
+        return None;
+    }
+    let lead = tail(text, from, HEAD).rsplit('\n').next()?;
+    let start = from - lead.len();
+    let line = head(text, start, HEAD);
+    let line = line.get(..line.find('\n')?)?;
+    let sign = [b'\t', b'|', b',', b';'].into_iter().find(|sign| line.as_bytes().contains(sign))?;
+    let names: Vec<&str> = cells(line, sign).map(|(_, name)| name).collect();
+    let plain = |name: &&str| {
+        let name = name.trim_matches(['*', '`', '_']);
+        (1..=40).contains(&name.len())
+            && !name.starts_with('.')
+            && name.split(' ').count() <= 3
+            && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' ' | '.' | '#'))
+    };
+    if !(2..=64).contains(&names.len()) || !names.iter().all(plain) {
+        return None;
+    }
+    let columns: Vec<Option<Found>> = names
+        .iter()
+        .map(|name| floor::named(name.trim_matches(['*', '`'])).filter(|f| f.kind == Kind::Secret))
+        .collect();
+    if columns.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut at = start + line.len() + 1;
+    for row in text.get(at..)?.split('\n') {
+        let rule = !row.trim().is_empty()
+            && row.bytes().all(|b| matches!(b, b'-' | b'+' | b'|' | b':' | b' ' | b'\r' | b'=' | b','));
+        if !rule {
+            let values: Vec<(usize, &str)> = cells(row, sign).take(65).collect();
+            if values.len() != names.len() {
+                break;
+            }
+            for (found, (place, value)) in columns.iter().zip(values) {
+                let Some(found) = found else { continue };
+                let start = at + place;
+                if tells(text, found, start, value) {
+                    hits.add(Detector::Credential, start, start + value.len());
+                }
+            }
+        }
+        at += row.len() + 1;
+    }
+    Some(at.min(text.len()))
+}
+
+fn tells(text: &str, found: &Found, start: usize, value: &str) -> bool {
+    let digits = value.bytes().all(|b| b.is_ascii_digit());
+    !value.is_empty()
+        && value.len() >= 3
+        && !value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b' '))
+        && !is_nothing(value)
+        && !is_code(text, start, start + value.len())
+        && (found.sure && !(digits && value.len() < 4) && value.split(' ').count() <= 2 || looks_random(value))
+}
+
+/// What stands between the signs of a line, without spaces and quotes, and where.
+fn cells(line: &str, sign: u8) -> impl Iterator<Item = (usize, &str)> {
+    let line = line.trim_end_matches('\r');
+    let framed = sign == b'|' && line.trim_start().starts_with('|');
+    let from = if framed { line.find('|').map_or(0, |at| at + 1) } else { 0 };
+    let end = if framed { line.rfind('|').filter(|end| *end > from).unwrap_or(line.len()) } else { line.len() };
+    let mut at = Some(from);
+    std::iter::from_fn(move || {
+        let start = at?;
+        let rest = line.get(start..end)?;
+        let quoted = rest.strip_prefix('"').and_then(|inner| inner.find('"')).map(|close| close + 2);
+        let skip = quoted.unwrap_or(0);
+        let len = rest.get(skip..)?.bytes().position(|b| b == sign).map(|n| n + skip);
+        at = len.map(|len| start + len + 1);
+        let cell = rest.get(..len.unwrap_or(rest.len()))?;
+        let inner = cell.trim_start().trim_start_matches(['"', '`', '\'']);
+        let place = start + cell.len() - inner.len();
+        Some((place, inner.trim_end().trim_end_matches(['"', '`', '\''])))
+    })
+}

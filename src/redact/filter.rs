@@ -1,0 +1,95 @@
+//! Which keys may name a secret or a number of somebody's, told by their last letters and by how names begin. Most keys of most
+//! entries are none, and nothing else is looked at then; what passes is read as words (`floor`).
+
+use super::floor::{Fit, Kind};
+use super::names::{NAMES, QUALIFIERS};
+use std::sync::LazyLock;
+
+/// How many letters of a name's end, and of its beginning, are compared.
+const END: usize = 5;
+const BEGIN: usize = 6;
+/// Shorter names have shorter beginnings, which more keys have in them.
+const SHORT: usize = 3;
+const BITS: u32 = 15;
+/// How many bytes of a key are looked at, from its end.
+const SPAN: usize = 63;
+
+struct Filter {
+    table: Vec<u8>,
+}
+
+/// What a place of the table says.
+const ENDS: u8 = 1;
+/// The end of a name, where it is the whole of a key: the name may begin in the key around it.
+const WHOLE: u8 = 2;
+const BEGINS: u8 = 4;
+
+fn place(letters: u32, len: usize) -> usize {
+    ((letters ^ (len as u32) << 27).wrapping_mul(0x9e37_79b1) >> (32 - BITS)) as usize
+}
+
+fn add(letters: u32, b: u8) -> u32 {
+    letters << 5 | u32::from(b & 31)
+}
+
+static FILTER: LazyLock<Filter> = LazyLock::new(|| {
+    let mut table = vec![0u8; 1 << BITS];
+    let mut mark = |letters: &[u8], what: u8| {
+        let at = place(letters.iter().fold(0, |sum, b| add(sum, *b)), letters.len());
+        if let Some(slot) = table.get_mut(at) {
+            *slot |= what;
+        }
+    };
+    for (kind, fit, names) in NAMES {
+        for name in names.split_ascii_whitespace().map(str::as_bytes) {
+            mark(&name[name.len().saturating_sub(END)..], ENDS);
+            (2..=END.min(name.len())).for_each(|len| mark(&name[name.len() - len..], WHOLE));
+            // Names of keys of vendors have no word behind them that is not known.
+            if *kind == Kind::Secret && *fit != Fit::Whole && !matches!(name, b"key" | b"pat") {
+                let begin = if name.len() < BEGIN { SHORT.min(name.len()) } else { BEGIN };
+                mark(&name[..begin], BEGINS);
+            }
+        }
+    }
+    for word in QUALIFIERS.split_ascii_whitespace().map(str::as_bytes) {
+        mark(&word[word.len().saturating_sub(END)..], ENDS);
+    }
+    Filter { table }
+});
+
+/// Whether a key can name a secret.
+pub(crate) fn may_be_secret(key: &str) -> bool {
+    if !key.is_ascii() {
+        return true;
+    }
+    let says = |letters: u32, len: usize| FILTER.table.get(place(letters, len)).copied().unwrap_or(u8::MAX);
+    let bytes = key.as_bytes();
+    let bytes = &bytes[bytes.len().saturating_sub(SPAN)..];
+    // The last letters, the very last one first.
+    let (mut last, mut len) = ([0u8; END + 1], 0);
+    for b in bytes.iter().rev().filter(|b| b.is_ascii_alphanumeric()).skip_while(|b| b.is_ascii_digit()) {
+        let Some(slot) = last.get_mut(len) else { break };
+        (*slot, len) = (*b, len + 1);
+    }
+    let ends = |last: &[u8]| {
+        let (mut letters, whole) = (0, last.len() <= END);
+        last.iter().take(END).enumerate().any(|(i, b)| {
+            letters |= u32::from(b & 31) << (5 * i);
+            let said = says(letters, i + 1);
+            said & ENDS != 0 || whole && i + 1 == last.len() && said & WHOLE != 0
+        })
+    };
+    let plural = matches!(last.first(), Some(b's' | b'S'));
+    if len < 2 {
+        return false;
+    }
+    if ends(&last[..len]) || plural && ends(&last[1..len]) {
+        return true;
+    }
+    let (mut letters, mut count) = (0u32, 0);
+    bytes.iter().filter(|b| b.is_ascii_alphanumeric()).any(|b| {
+        (letters, count) = (add(letters, *b) & 0x3fff_ffff, count + 1);
+        (2..=SHORT).any(|len| count >= len && says(letters & ((1 << (5 * len)) - 1), len) & BEGINS != 0)
+            || count >= BEGIN && says(letters, BEGIN) & BEGINS != 0
+    })
+}
