@@ -108,7 +108,7 @@ fn what_is_owed_outlives_crashes_and_runs_without_the_anchor() {
     let log = options().open_on(disk.backend()).unwrap();
     let [anchor] = &log.anchors()[..] else { panic!() };
     assert!(!anchor.at_hand && anchor.status.owed == Some(size));
-    assert!(log.health().unwrap().concerns()[0].contains("was not opened"));
+    assert!(log.health().unwrap().concerns()[0].contains("not configured any more"));
     record(&log);
     log.close().unwrap();
     let elsewhere = Elsewhere::up();
