@@ -149,7 +149,7 @@ impl World for Behind<'_> {
 }
 
 fn read(snapshot: &Snapshot, seq: u64) -> Result<Option<Entry>> {
-    snapshot.find(seq)
+    snapshot.checked(seq)
 }
 
 impl AlertEngine {

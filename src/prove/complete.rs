@@ -162,7 +162,7 @@ fn check_uncovered(snapshot: &Snapshot, uncovered: Range<u64>, neighbours: Neigh
     let size = uncovered.end;
     let (first, mut others) = (uncovered.start, 0u64);
     for seq in uncovered {
-        let entry = snapshot.find(seq)?.ok_or_else(|| purged_since(seq, size))?;
+        let entry = snapshot.checked(seq)?.ok_or_else(|| purged_since(seq, size))?;
         others += u64::from(!is_impersonal(entry.kind()));
     }
     if others == 0 || neighbours == Neighbours::Reveal {

@@ -119,7 +119,7 @@ impl AuditLog {
                 }
                 let end = size.min(at + RENEW);
                 for seq in at..end {
-                    let Some(found) = snapshot.find(seq)? else {
+                    let Some(found) = snapshot.checked(seq)? else {
                         missing.get_or_insert(seq);
                         continue;
                     };

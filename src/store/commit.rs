@@ -114,7 +114,7 @@ impl<'a> Staging<'a> {
         let ledger = self.shared.ledger();
         let now = self.now;
         for (&seq, grant) in ledger.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
-            let retention = self.shared.stored()?.find(seq)?;
+            let retention = self.shared.stored()?.checked(seq)?;
             let retention = retention.and_then(|entry| entry.body.retention);
             self.own(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
         }
@@ -386,7 +386,7 @@ impl<'a> Staging<'a> {
             return Ok(false);
         }
         // The table alone does not say so: the entry does.
-        let begun = self.shared.stored()?.find(seq)?;
+        let begun = self.shared.stored()?.checked(seq)?;
         Ok(begun.is_some_and(|entry| entry.call().is_some_and(|call| call.phase == Phase::Begun)))
     }
 }

@@ -346,20 +346,26 @@ pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
     }
     let frontier = Frontier::load(&snapshot, state.size)?;
     let mut ledger = Ledger::default();
-    for seq in snapshot.own_entries(|kind| Ledger::wants(kind) && !Ledger::wants_purgeable(kind))? {
-        if let Some(own) = snapshot.entry(seq)?.own() {
-            ledger.apply(seq, own)?;
+    // What else there is can still be read where an entry is damaged, and verification names what is wrong; nothing is written.
+    let mut damaged = None;
+    let kept = snapshot.own_entries(|kind| Ledger::wants(kind) && !Ledger::wants_purgeable(kind))?;
+    let purgeable = snapshot.own_entries(Ledger::wants_purgeable)?;
+    for &seq in kept.iter().chain(&purgeable) {
+        let Some(entry) = snapshot.find(seq)? else {
+            match purgeable.contains(&seq) {
+                true => continue,
+                false => return Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
+            }
+        };
+        if snapshot.check(&entry).is_err() {
+            damaged = damaged.or(Some(seq));
         }
-    }
-    for seq in snapshot.own_entries(Ledger::wants_purgeable)? {
-        if let Some(own) = snapshot.find(seq)?.as_ref().and_then(Entry::own) {
+        if let Some(own) = entry.own() {
             ledger.apply(seq, own)?;
         }
     }
     let mut generations: Vec<Arc<Generation>> = Vec::new();
-    let mut damaged = None;
     for seq in state.indexed..state.size {
-        // What else there is can still be read, and verification names what is wrong.
         let body = match pending_body(&snapshot, seq) {
             Ok(body) => Some(body),
             Err(e) if e.kind() == ErrorKind::Damaged => {
@@ -403,7 +409,7 @@ pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
 
 /// The entry at `seq`, which no index batch covers, so that nothing can have purged it.
 fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
-    match snapshot.find(seq)? {
+    match snapshot.checked(seq)? {
         Some(found) => Ok(found.body),
         None => Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
     }

@@ -207,7 +207,7 @@ fn plan(
         Ok(())
     })?;
     let mut consider = |planner: &mut Planner<'_>, seq: u64| -> Result<()> {
-        let Some(found) = snapshot.find(seq)? else { return Ok(()) };
+        let Some(found) = snapshot.checked(seq)? else { return Ok(()) };
         let body = found.body;
         if planner.consider(seq, &body) == crate::retention::Fate::Expired
             && let Content::Call(call) = &body.content

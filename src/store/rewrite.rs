@@ -516,7 +516,7 @@ pub(crate) fn is_inside(covers: &HashSet<(u8, u64)>, level: u8, index: u64) -> b
 /// The value of a term, from an entry that has it.
 fn value_of(snapshot: &Snapshot, field: Field, term: u64, list: List<'_>) -> Result<Option<String>> {
     for seq in list.seqs(BATCH as usize).unwrap_or_default() {
-        let Some(found) = snapshot.find(seq)? else { continue };
+        let Some(found) = snapshot.checked(seq)? else { continue };
         let mut values = Vec::new();
         found.body.facets(&mut |f, value| {
             if f == field {

@@ -101,7 +101,7 @@ fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<
         let sender = entry.call().and_then(|call| call.sender.as_ref());
         sender.is_some_and(|sender| sender.id == id && sender.number == number)
     };
-    Ok(if seq < snapshot.state.size { snapshot.find(seq)?.map(names) } else { Some(false) })
+    Ok(if seq < snapshot.state.size { snapshot.checked(seq)?.map(names) } else { Some(false) })
 }
 
 impl Shared {
@@ -261,7 +261,7 @@ impl Staging<'_> {
             let there: Content = codec::decode_behind(content)?;
             difference(if let Content::Call(call) = &there { Some(call) } else { None })
         } else {
-            let Some(entry) = shared.stored()?.find(seq)? else { return Ok(()) };
+            let Some(entry) = shared.stored()?.checked(seq)? else { return Ok(()) };
             difference(entry.call())
         };
         let Some(difference) = found else { return Ok(()) };

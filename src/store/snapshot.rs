@@ -296,15 +296,44 @@ impl Snapshot {
         Ok(Some(Entry { seq, prev, body }))
     }
 
+    /// The entry at `seq`, as [`Snapshot::find`] has it, once its hash is the one that stands beside it.
+    ///
+    /// Invariant V7: whatever is decided, derived, signed or shown as proof is read through here. The tree is made of the
+    /// stored hashes, so it would go on to vouch for an entry whose text was changed, and what follows from the changed text
+    /// (an index row, a purge, a policy in force) would be signed as if it followed from the log.
+    pub(crate) fn checked(&self, seq: u64) -> Result<Option<Entry>> {
+        let found = self.find(seq)?;
+        if let Some(entry) = &found {
+            self.check(entry)?;
+        }
+        Ok(found)
+    }
+
+    /// Whether an entry that was read here has the hash that stands beside it.
+    ///
+    /// # Errors
+    /// `Damaged` if it has another.
+    pub(crate) fn check(&self, entry: &Entry) -> Result<()> {
+        if entry.hash() == self.hash(entry.seq)? {
+            return Ok(());
+        }
+        let message = format!(
+            "entry {} is not the one that was recorded: its text has another hash. `attestlog verify` names everything that \
+             was changed; restore a backup",
+            entry.seq
+        );
+        Err(Error::damaged(message))
+    }
+
     /// The row of an entry that is in no block yet.
     pub(crate) fn tail_row(&self, seq: u64) -> Result<Option<Packed>> {
         let row = self.tail()?.get(seq).stored()?;
         Ok(row.map(|row| Packed::from_row(row.value())).transpose()?)
     }
 
-    /// The entry at `seq`.
+    /// The entry at `seq`, with the hash that stands beside it.
     pub(crate) fn entry(&self, seq: u64) -> Result<Entry> {
-        match self.find(seq)? {
+        match self.checked(seq)? {
             Some(entry) => Ok(entry),
             None if seq >= self.size => {
                 let message = format!("no entry {seq} is recorded; the log has {} entries", self.size);

@@ -39,7 +39,9 @@ impl Damage {
     /// What whoever wants to record is told.
     pub(super) fn refusal(self) -> Error {
         let what = match self {
-            Damage::Entry(seq) => format!("entry {seq} cannot be read"),
+            Damage::Entry(seq) => {
+                format!("entry {seq} cannot be read, or its text has another hash than it was recorded with")
+            }
             Damage::Tables => "the tables in which the file keeps its free pages are damaged".to_owned(),
         };
         Error::damaged(format!(

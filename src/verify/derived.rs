@@ -272,7 +272,7 @@ impl Compare<'_> {
                 let place = Some((field, term, starts.partition_point(|&start| start <= first)));
                 let second = std::mem::replace(&mut before, place) == place;
                 let listed = Field::from_u8(field).and_then(|field| {
-                    let entry = snapshot.entry(first).ok()?;
+                    let entry = snapshot.find(first).ok()??;
                     let mut has = false;
                     entry.body.facets(&mut |f, value| {
                         has |= f == field && snapshot.term_id(field, value).ok().flatten() == Some(term);

@@ -4,6 +4,7 @@ mod small_tables;
 #[path = "../../../../tests/tampering/trees.rs"]
 mod trees;
 mod unbound;
+mod unhashed;
 
 use super::store_common::*;
 use attestlog::{AuditLog, FindingKind, Query, Result, ToolCall, VerifyOptions};

@@ -1,0 +1,68 @@
+//! Text of entries that was changed in place while the hash beside it stayed as it was.
+//!
+//! The tree is made of the stored hashes, so a checkpoint of an edited store is the right one, and whatever follows from the
+//! edited text (an index row, a purge, a policy in force) was once signed along with it. An ordinary purge took what somebody
+//! had made to have expired, and verification found nothing afterwards, because the entry was gone.
+
+use crate::common::{Place, call, overwrite};
+use crate::store_common::clock;
+use attestlog::{AuditLog, ErrorKind, FindingKind, Options, SeededRandom, ToolCall, VerifyOptions};
+use std::sync::Arc;
+
+fn options(seed: u64) -> Options {
+    Options::new().clock(clock()).random(Arc::new(SeededRandom::new(seed))).background(false)
+}
+
+/// The user of a call was changed in the file by somebody without keys. The next completeness proof of that user's was signed and
+/// said 'exactly 0', a purge took what a hold on the user kept, and the next index batch had the wrong name.
+#[test]
+fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let log = options(1).create(&path).unwrap();
+    for i in 1..4 {
+        log.record(ToolCall::new(format!("c{i}"), format!("u{i}"), "look")).unwrap();
+    }
+    log.checkpoint().unwrap();
+    log.close().unwrap();
+    assert!(overwrite(&path, b"\x02c2\x02u2", b"\x02c2\x02u7") > 0, "the conversation, then the user");
+    let log = options(2).open(&path).unwrap();
+    let refused = [
+        log.record(ToolCall::new("c", "u", "look")).map(drop),
+        log.checkpoint().map(drop),
+        log.flush_index(),
+        log.purge("privacy").map(drop),
+        log.entry(2).map(drop),
+    ];
+    for (i, refused) in refused.into_iter().enumerate() {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Damaged, "{i}");
+    }
+    let found = log.verify(&VerifyOptions::new()).unwrap().findings;
+    assert!(found.iter().any(|f| f.kind == FindingKind::EntryChanged), "{found:?}");
+    log.close().unwrap();
+    // Put back, it is the log that it was.
+    overwrite(&path, b"\x02c2\x02u7", b"\x02c2\x02u2");
+    let log = options(3).open(&path).unwrap();
+    log.record(ToolCall::new("c", "u", "look")).unwrap();
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+    log.close().unwrap();
+}
+
+/// In the entry of the policy an action was changed to one of the same length, a call was recorded by an honest host, and the bytes were put
+/// back: the call had its secret in clear under a policy that masks it, and verification was clean.
+#[test]
+fn a_policy_that_was_changed_in_the_file_is_in_force_for_nothing() {
+    let place = Place::with_store();
+    place.write("p.toml", "[redaction.fields]\n\"insurance_number\" = \"mask\"\n");
+    place.run(&["init", "s", "--config", "p.toml"]).ok();
+    place.write("one", call("c", "u", "t", r#""arguments":{"insurance_number":"INSUR-1"}"#));
+    place.run(&["record", "s", "one"]).ok();
+    let store = place.path("s");
+    assert!(overwrite(&store, b"\"action\":\"mask\"", b"\"action\":\"keep\"") > 0);
+    let ran = place.run(&["record", "s", "one"]);
+    assert!(ran.err.contains("entry"), "{}", ran.err);
+    ran.code(3);
+    overwrite(&store, b"\"action\":\"keep\"", b"\"action\":\"mask\"");
+    place.run(&["verify", "s"]).ok();
+    assert!(!std::fs::read(&store).unwrap().windows(7).any(|w| w == b"INSUR-1"));
+}
