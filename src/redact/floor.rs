@@ -8,8 +8,8 @@
 
 use super::detect::{ordinary, value};
 pub(crate) use super::filter::may_be_secret;
-use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
 use super::holds::{holds, holds_other};
+use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
 use crate::json::Json;
 use std::collections::HashMap;
 use std::sync::LazyLock;

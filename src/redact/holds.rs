@@ -17,9 +17,32 @@ const ABOUT: &str = "type types title description descriptions name names id ids
 
 /// How a page is shown, and nobody is let in by.
 pub(super) const SHOWN: [&str; 26] = [
-    "theme", "lang", "language", "locale", "path", "domain", "max-age", "expires", "samesite", "currency", "timezone", "tz",
-    "consent", "dark", "cookieconsent", "cookie_consent", "country", "region", "color-scheme", "sidebar", "layout", "fontsize", "view",
-    "darkmode", "dark_mode", "cookies_accepted",
+    "theme",
+    "lang",
+    "language",
+    "locale",
+    "path",
+    "domain",
+    "max-age",
+    "expires",
+    "samesite",
+    "currency",
+    "timezone",
+    "tz",
+    "consent",
+    "dark",
+    "cookieconsent",
+    "cookie_consent",
+    "country",
+    "region",
+    "color-scheme",
+    "sidebar",
+    "layout",
+    "fontsize",
+    "view",
+    "darkmode",
+    "dark_mode",
+    "cookies_accepted",
 ];
 
 /// How deep values are read; deeper, something may be there.
@@ -36,8 +59,7 @@ fn within(found: &Found, value: &Json, depth: usize) -> bool {
         Json::Array(items) => items.iter().any(|item| within(found, item, depth + 1)),
         Json::Object(object) => in_object(found, object, depth),
         Json::String(text) => floor::tells(found, value) && !is_reference(text),
-        // A number in a structure is a count or a setting, unless it is a PIN or a password of digits.
-        Json::Number(n) => depth == 0 || n.as_i64().is_none_or(|n| n.unsigned_abs() >= 100_000) && floor::tells(found, value),
+        Json::Number(_) => floor::tells(found, value),
         Json::Null | Json::Bool(_) => false,
     }
 }
@@ -53,8 +75,12 @@ fn in_object(found: &Found, object: &Object, depth: usize) -> bool {
         let harmless = cookie && (shown(key) || name.is_some_and(shown));
         match value {
             // `{"key": {…}}`, `{"name": {…}}`: what describes is no structure of its own, except in a schema.
-            Json::Object(_) | Json::Array(_) if about && !schema => within(found, value, depth + 1) && !is_of_package(&plain),
-            _ if about => value.as_str().is_some_and(|text| !schema && looks_random(text) && text.len() >= 12 && is_told(&plain)),
+            Json::Object(_) | Json::Array(_) if about && !schema => {
+                within(found, value, depth + 1) && !is_of_package(&plain)
+            }
+            _ if about => {
+                value.as_str().is_some_and(|text| !schema && looks_random(text) && text.len() >= 12 && is_told(&plain))
+            }
             _ if schema && !matches!(&*plain, "default" | "const" | "example" | "examples" | "enum") => {
                 matches!(value, Json::Object(_)) && within(found, value, depth + 1)
             }

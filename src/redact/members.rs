@@ -134,8 +134,23 @@ const NAME_KEYS: &[&str] = &[
 /// Those of the names above that need a `value` beside them.
 const VAGUE_NAMES: usize = 2;
 /// What says in words where a text is typed: a page's element or its selector.
-const LABEL_KEYS: &[&str] =
-    &["element", "selector", "locator", "placeholder", "label", "target", "ref_label", "aria-label", "name", "prompt", "css", "xpath", "query", "sel", "input_label"];
+const LABEL_KEYS: &[&str] = &[
+    "element",
+    "selector",
+    "locator",
+    "placeholder",
+    "label",
+    "target",
+    "ref_label",
+    "aria-label",
+    "name",
+    "prompt",
+    "css",
+    "xpath",
+    "query",
+    "sel",
+    "input_label",
+];
 pub(super) const VALUE_KEYS: &[&str] = &[
     "value",
     "val",
@@ -227,7 +242,12 @@ pub(super) struct Beside {
 
 impl Beside {
     pub(super) fn of(object: &Object) -> Beside {
-        Beside { private: is_of_private_key(object), card: is_of_card(object), label: numbered(object), place: has_place(object) }
+        Beside {
+            private: is_of_private_key(object),
+            card: is_of_card(object),
+            label: numbered(object),
+            place: has_place(object),
+        }
     }
 
     /// What a member is besides what its own name says.
@@ -235,7 +255,8 @@ impl Beside {
         if self.private && PRIVATE_MEMBERS.contains(&key) {
             return Some(Kind::Secret);
         }
-        if kind.is_none() && !self.place && is_one_of(key, &["pin_code", "pincode"]) && scalar_digits(value) == Some(6) {
+        if kind.is_none() && !self.place && is_one_of(key, &["pin_code", "pincode"]) && scalar_digits(value) == Some(6)
+        {
             return Some(Kind::Secret);
         }
         // `{"/auth": {…}}` is a path of an interface.
@@ -268,8 +289,22 @@ fn scalar_digits(value: &Json) -> Option<usize> {
 /// Whether an object says where something is.
 fn has_place(object: &Object) -> bool {
     const PLACES: [&str; 16] = [
-        "city", "state", "address", "street", "district", "country", "locality", "town", "village", "area", "region", "landmark",
-        "post_office", "line1", "address_line1", "latitude",
+        "city",
+        "state",
+        "address",
+        "street",
+        "district",
+        "country",
+        "locality",
+        "town",
+        "village",
+        "area",
+        "region",
+        "landmark",
+        "post_office",
+        "line1",
+        "address_line1",
+        "latitude",
     ];
     object.get("pin_code").or_else(|| object.get("pincode")).is_none()
         || object.len() < 2
@@ -492,7 +527,9 @@ fn labelled(label: &str) -> Option<Found> {
     }
     let one = words().find_map(|w| {
         floor::named(w).filter(|f| {
-            f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp")) || matches!(f.name, "cvv" | "cvc") || matches!(f.name, "pass" | "pw") && label.contains(['#', '.', '[', '='])
+            f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp"))
+                || matches!(f.name, "cvv" | "cvc")
+                || matches!(f.name, "pass" | "pw") && label.contains(['#', '.', '[', '='])
         })
     });
     let pairs = || {
@@ -516,7 +553,10 @@ pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Foun
     // `["--no-password", …]`, `["--token", "--profile", …]`
     let flag = flag.filter(|flag| !ordinary::denies(flag));
     let next = items.get(i + 1).and_then(Json::as_str).unwrap_or_default();
-    if name.starts_with("--") && next.starts_with("--") && next.get(2..).is_some_and(|n| n.starts_with(|c: char| c.is_ascii_lowercase())) {
+    if name.starts_with("--")
+        && next.starts_with("--")
+        && next.get(2..).is_some_and(|n| n.starts_with(|c: char| c.is_ascii_lowercase()))
+    {
         return None;
     }
     // `config set api_key …`
@@ -602,7 +642,22 @@ pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usi
 /// Whether an argument is what a shell or another program is to run: its own text shows where a secret stands in it.
 fn is_script(items: &[Json], i: usize) -> bool {
     const RUN: [&str; 16] = [
-        "-c", "-lc", "-ec", "-ic", "-lic", "-xc", "-euc", "-exc", "-cl", "-command", "--command", "-e", "--eval", "--execute", "/c", "-r",
+        "-c",
+        "-lc",
+        "-ec",
+        "-ic",
+        "-lic",
+        "-xc",
+        "-euc",
+        "-exc",
+        "-cl",
+        "-command",
+        "--command",
+        "-e",
+        "--eval",
+        "--execute",
+        "/c",
+        "-r",
     ];
     let text = |i: usize| items.get(i).and_then(Json::as_str).unwrap_or_default();
     let run = i.checked_sub(1).is_some_and(|i| RUN.iter().any(|r| r.eq_ignore_ascii_case(text(i))));

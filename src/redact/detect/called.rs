@@ -18,7 +18,7 @@ const IDS: &str = "aadhaar aadhar adhaar cpf cnpj bsn burgerservicenummer pesel 
      securitesociale driverslicense driverslicence driverlicense driverslicensenumber driverlicensenumber drivinglicence \
      drivinglicencenumber drivinglicense drivinglicence permisdeconduire patente führerscheinnummer führerschein 身份证号 身份证 身份证号码 身份證號 \
      公民身份号码 居民身份证 居民身份证号 身份证号码 マイナンバー 個人番号 주민등록번호 주민번호 residentregistrationnumber rrn residentid \
-     residentidnumber tckimliknumarası tckimliknumarasi tckimlikno tcno tckimlik kimliknumarası kimlikno henkilötunnus hetu personnr \
+     residentidnumber chineseid chineseidnumber citizenidnumber governmentid nationalidno nationalidcard residentidentitycard tckimliknumarası tckimliknumarasi tckimlikno tcno tckimlik kimliknumarası kimlikno henkilötunnus hetu personnr \
      personnummer samordningsnummer rijksregisternummer rijksregister numeronational numéronational nationalregisternumber nationalnumber \
      mbi medicarebeneficiaryidentifier permanentaccountnumber pancard pancardnumber avs avsnummer numeroavs numéroavs ahv \
      ahvnr ahvnummer инн снилс snils egn егн oib jmbg emšo emso cuil cuit nipc nik ktp hkid nricno citizenid cccd cmnd emiratesid iqama \

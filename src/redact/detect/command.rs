@@ -171,7 +171,9 @@ fn tells(text: &str, start: usize, end: usize) -> bool {
     !named
         && !ordinary::is_ordinary(value)
         && !value.starts_with("arn:")
-        && !value.starts_with(['$', '<', '{', '`']) && !is_nothing(value) && !is_code(text, start, end)
+        && !value.starts_with(['$', '<', '{', '`'])
+        && !is_nothing(value)
+        && !is_code(text, start, end)
 }
 
 /// What is piped at `at` into a program that reads a password: `echo … | docker login --password-stdin`.

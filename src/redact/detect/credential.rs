@@ -102,7 +102,10 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     }
     let (name, quoted, from) = name_before(text, at, done)?;
     // `--no-password: …`, `query($password: String!)`
-    if before(bytes, from) == Some(b'$') && colon && head(text, at + 1, 48).trim_start().starts_with(|c: char| c == '[' || c.is_ascii_uppercase()) {
+    if before(bytes, from) == Some(b'$')
+        && colon
+        && head(text, at + 1, 48).trim_start().starts_with(|c: char| c == '[' || c.is_ascii_uppercase())
+    {
         return None;
     }
     // `arn:aws:secretsmanager:…:secret:…` is the name of one.
@@ -151,6 +154,11 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     }
     let directory = found.name == "pwd";
     let value = value_at(text, start, header, quoted)?;
+    // What a shell runs to get it.
+    let run = !colon && before(bytes, value.0) == Some(b'`') && text.get(value.0..value.1)?.contains(' ');
+    if run {
+        return None;
+    }
     if directory && matches!(bytes.get(value.0), Some(b'/' | b'~' | b'$' | b'\\' | b'.')) {
         return None;
     }
@@ -383,7 +391,7 @@ fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
 }
 
 /// Behind a name that has other meanings too.
-fn telling(value: &str) -> bool {
+pub(super) fn telling(value: &str) -> bool {
     looks_random(value)
         || is_uuid(value)
         || value.len() >= 7

@@ -41,7 +41,9 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
         let rest = head(text, at + sign, 40);
         let value = rest.trim_start_matches([' ', '*', '"', '\'', '`']);
         let first = value.as_bytes().first().copied().unwrap_or(0);
-        if !(first.is_ascii_digit() || first.is_ascii_uppercase()) || value.bytes().take(24).filter(u8::is_ascii_digit).count() < 4 {
+        if !(first.is_ascii_digit() || first.is_ascii_uppercase())
+            || value.bytes().take(24).filter(u8::is_ascii_digit).count() < 4
+        {
             continue;
         }
         let label = tail(text, at, 56);
@@ -49,7 +51,10 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
         let label = label.trim_matches([' ', '*', '-', '#', '`', '\\', '.']);
         // Short ones are words too: `sin`, `rut`.
         let last = label.rsplit(' ').next().unwrap_or_default();
-        let short = last.len() <= 4 && last.is_ascii() && !last.bytes().any(|b| b.is_ascii_uppercase());
+        let short = last.len() == label.len()
+            && last.len() <= 4
+            && last.is_ascii()
+            && !last.bytes().any(|b| b.is_ascii_uppercase());
         if label.len() < 3 || short || called::of_key(&Words::of(label)) != Some(Called::Id) {
             continue;
         }
@@ -61,7 +66,8 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
         let number = if glued { number.rsplit_once(' ').map_or("", |(number, _)| number) } else { number };
         let start = at + sign + rest.len() - value.len();
         let digits = number.bytes().filter(u8::is_ascii_digit).count();
-        let decimal = number.bytes().filter(|b| *b == b'.').count() == 1 && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+        let decimal = number.bytes().filter(|b| *b == b'.').count() == 1
+            && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         if start >= done && (7..=24).contains(&number.len()) && digits >= 4 && !decimal {
             hits.add(Detector::NationalId, start, start + number.len());
             done = start + number.len();
@@ -84,8 +90,20 @@ fn is_password(word: &str) -> bool {
 
 /// `root / …` where something near says that these are a user and a password. The stroke and its spaces stand at `from..to`.
 pub(super) fn pair(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
-    const SAID: [&str; 12] =
-        ["password", "passwort", "login", "credential", "creds", "user", "log in", "sign in", "pass", "access", "admin", "root"];
+    const SAID: [&str; 12] = [
+        "password",
+        "passwort",
+        "login",
+        "credential",
+        "creds",
+        "user",
+        "log in",
+        "sign in",
+        "pass",
+        "access",
+        "admin",
+        "root",
+    ];
     let lead = tail(text, from, 48);
     let user = lead.rsplit(|c: char| c.is_whitespace() || matches!(c, '(' | '"' | '\'' | '`' | ':' | '>')).next()?;
     let name = (2..=40).contains(&user.len())
@@ -142,7 +160,8 @@ pub(super) fn header(text: &str, to: usize) -> Option<(usize, usize)> {
     let len = inner.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ';')).unwrap_or(inner.len());
     let value = inner.get(..len)?;
     let start = to + line.len() - inner.len();
-    let tells = looks_random(value) || found.sure && value.len() >= 6 && value.bytes().any(|b| b.is_ascii_digit());
+    let tells = super::credential::telling(value)
+        || found.sure && value.len() >= 6 && value.bytes().any(|b| b.is_ascii_digit());
     (tells && !value.starts_with(['$', '%']) && !is_nothing(value)).then_some((start, start + len))
 }
 

@@ -31,7 +31,11 @@ fn is_version(value: &str) -> bool {
     };
     let mut words = value.split([' ', ',']).filter(|w| !matches!(*w, "" | "||" | "-" | "~>" | ">=" | "<" | ">" | "<="));
     let sign = value.starts_with("~> ") || value.starts_with(">= ");
-    value.len() <= 64 && (sign && words.clone().count() > 0 && words.clone().all(|w| w.len() <= 12 && !looks_random(w) && w.starts_with(|c: char| c.is_ascii_digit())) || words.clone().count() > 0 && words.all(part))
+    value.len() <= 64
+        && (sign
+            && words.clone().count() > 0
+            && words.clone().all(|w| w.len() <= 12 && !looks_random(w) && w.starts_with(|c: char| c.is_ascii_digit()))
+            || words.clone().count() > 0 && words.all(part))
 }
 
 /// A path or the name of a file, none of whose parts is made of disorder.
@@ -49,10 +53,13 @@ fn is_file(value: &str) -> bool {
     };
     let drive = matches!(value.as_bytes(), [b'A'..=b'Z' | b'a'..=b'z', b':', b'\\' | b'/', ..]);
     let rooted = (value.starts_with(['/', '~']) || value.starts_with("./") || value.starts_with("../") || drive)
-        && (parts().count() >= 2 || value.len() > 1 && value.starts_with('/') && value.bytes().skip(1).all(|b| b.is_ascii_lowercase() || b == b'-'));
-    let ended = value.rsplit_once('.').is_some_and(|(stem, ending)| {
-        !stem.is_empty() && ENDINGS.split_ascii_whitespace().any(|e| e == ending)
-    });
+        && (parts().count() >= 2
+            || value.len() > 1
+                && value.starts_with('/')
+                && value.bytes().skip(1).all(|b| b.is_ascii_lowercase() || b == b'-'));
+    let ended = value
+        .rsplit_once('.')
+        .is_some_and(|(stem, ending)| !stem.is_empty() && ENDINGS.split_ascii_whitespace().any(|e| e == ending));
     (rooted || ended) && !value.contains(['{', '}']) && parts().all(tame)
 }
 
@@ -60,20 +67,51 @@ fn is_file(value: &str) -> bool {
 fn is_address(value: &str) -> bool {
     let Some((scheme, rest)) = value.split_once("://") else { return false };
     const SCHEMES: [&str; 16] = [
-        "http", "https", "s3", "gs", "ssm", "sm", "vault", "op", "file", "secretsmanager", "keyvault", "awssm", "gcpsm", "azkv",
-        "oci", "k8s",
+        "http",
+        "https",
+        "s3",
+        "gs",
+        "ssm",
+        "sm",
+        "vault",
+        "op",
+        "file",
+        "secretsmanager",
+        "keyvault",
+        "awssm",
+        "gcpsm",
+        "azkv",
+        "oci",
+        "k8s",
     ];
-    let tame = |part: &str| part.len() < 16 || !part.split(['-', '_', '.']).any(|word| word.len() >= 12 && looks_random(word));
-    SCHEMES.contains(&scheme)
-        && !rest.contains(['@', '?', '#', ' ', '"', '\''])
-        && rest.split('/').all(tame)
+    let tame =
+        |part: &str| part.len() < 16 || !part.split(['-', '_', '.']).any(|word| word.len() >= 12 && looks_random(word));
+    SCHEMES.contains(&scheme) && !rest.contains(['@', '?', '#', ' ', '"', '\'']) && rest.split('/').all(tame)
 }
 
 /// `String!`, `[ID!]!`, `str | None`, `Optional[str]`, `SecretStr`
 fn is_type(value: &str) -> bool {
     const TYPES: [&str; 20] = [
-        "String", "ID", "Int", "Float", "Boolean", "Str", "Bytes", "str", "bytes", "string", "None", "null", "undefined", "Optional",
-        "SecretStr", "SecretString", "Option", "Uuid", "UUID", "Buffer",
+        "String",
+        "ID",
+        "Int",
+        "Float",
+        "Boolean",
+        "Str",
+        "Bytes",
+        "str",
+        "bytes",
+        "string",
+        "None",
+        "null",
+        "undefined",
+        "Optional",
+        "SecretStr",
+        "SecretString",
+        "Option",
+        "Uuid",
+        "UUID",
+        "Buffer",
     ];
     let signs = value.contains(['!', '[', '|', '<', '?']);
     let mut words = value.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|w| !w.is_empty());
@@ -87,10 +125,13 @@ fn is_type(value: &str) -> bool {
 /// What `sed`, `grep`, `awk` and `jq` search with: classes of characters, repeats, groups.
 pub(super) fn is_pattern(value: &str) -> bool {
     const MARKS: [&str; 22] = [
-        "[^", "[A-Z", "[a-z", "[0-9", "\\s*", "\\s+", "\\S+", "\\S*", "\\w+", "\\w*", "\\d+", "(?:", "(?i", "(.*", "(.+", ".*/", ".+/",
-        ".*$", ".+$", ".*'", "[[:", "\\(.*",
+        "[^", "[A-Z", "[a-z", "[0-9", "\\s*", "\\s+", "\\S+", "\\S*", "\\w+", "\\w*", "\\d+", "(?:", "(?i", "(.*",
+        "(.+", ".*/", ".+/", ".*$", ".+$", ".*'", "[[:", "\\(.*",
     ];
-    value.starts_with(".*") || value.starts_with(".+") || value == "/" || value.starts_with("\\K")
+    value.starts_with(".*")
+        || value.starts_with(".+")
+        || value == "/"
+        || value.starts_with("\\K")
         || MARKS.iter().any(|mark| value.contains(mark))
 }
 
@@ -105,7 +146,10 @@ pub(crate) fn is_name(value: &str) -> bool {
 
 /// A flag that says there is no secret here, or where another thing is: `--no-password`, `--without-token`.
 pub(crate) fn denies(flag: &str) -> bool {
-    ["no-", "without-", "skip-", "disable-", "ask-", "prompt-", "read-", "show-", "hide-", "use-", "reset-", "require-", "allow-"]
-        .iter()
-        .any(|lead| flag.len() > lead.len() && flag.get(..lead.len()).is_some_and(|l| l.eq_ignore_ascii_case(lead)))
+    [
+        "no-", "without-", "skip-", "disable-", "ask-", "prompt-", "read-", "show-", "hide-", "use-", "reset-",
+        "require-", "allow-",
+    ]
+    .iter()
+    .any(|lead| flag.len() > lead.len() && flag.get(..lead.len()).is_some_and(|l| l.eq_ignore_ascii_case(lead)))
 }

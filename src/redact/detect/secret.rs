@@ -270,7 +270,9 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Identified if alone => identified(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Insert if alone => told::inserted(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Requirepass if alone || text[from..to].starts_with(' ') => value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Requirepass if alone || text[from..to].starts_with(' ') => {
+                value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b))
+            }
             Start::Phrase => mnemonic_after(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Terraform => terraform(&mut runs, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
             Start::Signed => Some((from + 1, run_signature(bytes, to)))
@@ -403,7 +405,10 @@ fn has_body(text: &str, from: usize) -> bool {
     let near = head(text, from + HEAD, NEAR);
     let Some((name, body)) = near.split_once("-----") else { return false };
     let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ');
-    let long = |run: &str| run.len() >= 16;
+    let has = |run: &str, f: fn(&u8) -> bool| run.as_bytes().iter().any(f);
+    let long = |run: &str| {
+        run.len() >= 16 || run.len() >= 8 && has(run, u8::is_ascii_uppercase) && has(run, u8::is_ascii_lowercase)
+    };
     let body = body.split("-----END").next().unwrap_or_default();
     plain && body.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '/' | '=')).any(long)
 }
