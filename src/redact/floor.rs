@@ -6,10 +6,11 @@
 //! `password_changed_at` and `email_verified` stay; so do some before it: `next_page_token`. Any other word (`password_ab`)
 //! leaves a name that has one meaning only what it is. Nothing is allocated for a key of ASCII, matching or not.
 
-use super::detect::value;
+use super::detect::{ordinary, value};
 pub(crate) use super::filter::may_be_secret;
+use super::holds::{holds, holds_other};
 use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
-use crate::json::{Json, Object};
+use crate::json::Json;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -395,9 +396,8 @@ pub(crate) fn tells(found: &Found, value: &Json) -> bool {
         Json::Array(a) if found.name == "pin" => {
             a.iter().any(|item| !matches!(item, Json::Array(_)) && tells(found, item))
         }
-        Json::Array(a) => !a.is_empty(),
-        Json::Object(o) if secret && is_schema(o) => false,
-        Json::Object(o) => !o.is_empty(),
+        Json::Array(_) | Json::Object(_) if secret => holds(found, value),
+        Json::Array(_) | Json::Object(_) => holds_other(found.kind, value),
         Json::Number(n) if secret && found.is_token() => {
             !found.plural && n.as_i64().is_none_or(|n| n.unsigned_abs() >= 100_000)
         }
@@ -431,6 +431,8 @@ fn tells_text(found: &Found, s: &str) -> bool {
     if s.is_empty()
         || value::is_reference(s)
         || value::is_nothing(s)
+        || ordinary::is_ordinary(s)
+        || found.loose && ordinary::is_name(s)
         || digits && found.is_token() && (found.plural || s.len() < 6)
     {
         return false;
@@ -441,25 +443,9 @@ fn tells_text(found: &Found, s: &str) -> bool {
     !found.loose || !s.contains(char::is_whitespace)
 }
 
-/// A description of a member, not its value: `{"type": "string", "description": …}`.
-fn is_schema(object: &Object) -> bool {
-    const TYPES: [&str; 7] = ["string", "number", "integer", "boolean", "object", "array", "null"];
-    const WORDS: [&str; 12] = [
-        "type",
-        "description",
-        "title",
-        "format",
-        "minLength",
-        "maxLength",
-        "pattern",
-        "nullable",
-        "writeOnly",
-        "readOnly",
-        "required",
-        "deprecated",
-    ];
-    object.get("type").and_then(Json::as_str).is_some_and(|t| TYPES.contains(&t))
-        && object.iter().all(|(key, _)| WORDS.contains(&key))
+/// The types that descriptions of members have.
+pub(crate) fn is_schema_type(name: &str) -> bool {
+    matches!(name, "string" | "number" | "integer" | "boolean" | "object" | "array" | "null")
 }
 
 /// Whether there is a text in a value that is no number. Values are read to a bounded depth only.

@@ -1,7 +1,7 @@
 //! What the members of an object are called: keys that detectors find something in, keys that name somebody, and what
 //! one member says of another.
 
-use super::detect::{self, Hit};
+use super::detect::{self, Hit, ordinary};
 use super::floor::{self, Found, Kind};
 use super::found::placeholder;
 use super::sanitize::{At, Sanitizer, State, record};
@@ -134,8 +134,23 @@ const NAME_KEYS: &[&str] = &[
 /// Those of the names above that need a `value` beside them.
 const VAGUE_NAMES: usize = 2;
 /// What says in words where a text is typed: a page's element or its selector.
-const LABEL_KEYS: &[&str] =
-    &["element", "selector", "locator", "placeholder", "label", "target", "ref_label", "aria-label", "name", "prompt"];
+const LABEL_KEYS: &[&str] = &[
+    "element",
+    "selector",
+    "locator",
+    "placeholder",
+    "label",
+    "target",
+    "ref_label",
+    "aria-label",
+    "name",
+    "prompt",
+    "css",
+    "xpath",
+    "query",
+    "sel",
+    "input_label",
+];
 pub(super) const VALUE_KEYS: &[&str] = &[
     "value",
     "val",
@@ -221,16 +236,27 @@ pub(super) struct Beside {
     card: bool,
     /// A key, and what a label says that the number under it is: `{"label": "Codice fiscale", "value": …}`.
     label: Option<(String, String)>,
+    /// A place stands beside it, so that a PIN code is a postal one.
+    place: bool,
 }
 
 impl Beside {
     pub(super) fn of(object: &Object) -> Beside {
-        Beside { private: is_of_private_key(object), card: is_of_card(object), label: numbered(object) }
+        Beside {
+            private: is_of_private_key(object),
+            card: is_of_card(object),
+            label: numbered(object),
+            place: has_place(object),
+        }
     }
 
     /// What a member is besides what its own name says.
     pub(super) fn kind(&self, key: &str, value: &Json, kind: Option<Kind>) -> Option<Kind> {
         if self.private && PRIVATE_MEMBERS.contains(&key) {
+            return Some(Kind::Secret);
+        }
+        if kind.is_none() && !self.place && is_one_of(key, &["pin_code", "pincode"]) && scalar_digits(value) == Some(6)
+        {
             return Some(Kind::Secret);
         }
         // `{"/auth": {…}}` is a path of an interface.
@@ -251,10 +277,44 @@ impl Beside {
     }
 }
 
+/// How many digits a value has that has nothing else in it.
+fn scalar_digits(value: &Json) -> Option<usize> {
+    match value {
+        Json::String(text) => text.bytes().all(|b| b.is_ascii_digit()).then_some(text.len()),
+        Json::Number(n) => n.as_i64().filter(|n| *n > 0).map(|n| n.to_string().len()),
+        _ => None,
+    }
+}
+
+/// Whether an object says where something is.
+fn has_place(object: &Object) -> bool {
+    const PLACES: [&str; 16] = [
+        "city",
+        "state",
+        "address",
+        "street",
+        "district",
+        "country",
+        "locality",
+        "town",
+        "village",
+        "area",
+        "region",
+        "landmark",
+        "post_office",
+        "line1",
+        "address_line1",
+        "latitude",
+    ];
+    object.get("pin_code").or_else(|| object.get("pincode")).is_none()
+        || object.len() < 2
+        || object.iter().any(|(key, _)| is_one_of(key, &PLACES))
+}
+
 /// The member of digits that another one calls a number.
 fn numbered(object: &Object) -> Option<(String, String)> {
     let digits = |value: &Json| match value {
-        Json::String(text) => text.len() <= 64 && text.bytes().filter(u8::is_ascii_digit).count() >= 5,
+        Json::String(text) => text.len() <= 64 && text.bytes().filter(u8::is_ascii_digit).count() >= 4,
         Json::Number(_) => true,
         _ => false,
     };
@@ -458,7 +518,7 @@ fn labelled(label: &str) -> Option<Found> {
         "username",
         "email",
     ];
-    if label.len() > LONGEST || !label.contains([' ', '#', '.', '[', '=']) {
+    if label.len() > LONGEST || !label.contains([' ', '#', '.', '[', '=', '-', '_', '/']) {
         return None;
     }
     let words = || label.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
@@ -467,7 +527,9 @@ fn labelled(label: &str) -> Option<Found> {
     }
     let one = words().find_map(|w| {
         floor::named(w).filter(|f| {
-            f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp")) || matches!(f.name, "cvv" | "cvc")
+            f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp"))
+                || matches!(f.name, "cvv" | "cvc")
+                || matches!(f.name, "pass" | "pw") && label.contains(['#', '.', '[', '='])
         })
     });
     let pairs = || {
@@ -488,6 +550,15 @@ pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Foun
         && items.len().is_multiple_of(2)
         && (name.contains('-') || ["authorization", "cookie"].iter().any(|n| n.eq_ignore_ascii_case(name)));
     let flag = name.strip_prefix("--").filter(|n| n.starts_with(char::is_alphanumeric) && !n.contains('='));
+    // `["--no-password", …]`, `["--token", "--profile", …]`
+    let flag = flag.filter(|flag| !ordinary::denies(flag));
+    let next = items.get(i + 1).and_then(Json::as_str).unwrap_or_default();
+    if name.starts_with("--")
+        && next.starts_with("--")
+        && next.get(2..).is_some_and(|n| n.starts_with(|c: char| c.is_ascii_lowercase()))
+    {
+        return None;
+    }
     // `config set api_key …`
     let set = || {
         let verb = i.checked_sub(1).and_then(|i| items.get(i)).and_then(Json::as_str);
@@ -560,12 +631,37 @@ pub(super) fn secret_arguments(items: &[Json], program: Option<&str>) -> Vec<usi
                 .and_then(|i| items.get(i))
                 .and_then(Json::as_str)
                 .is_some_and(|t| t.starts_with('-') && t.len() <= 12);
-        if i < items.len() && (whole || flagged) {
+        if i < items.len() && (whole || flagged) && !is_script(items, i) {
             found.push(i);
         }
     }
     found.extend(lone_password(items, program));
     found
+}
+
+/// Whether an argument is what a shell or another program is to run: its own text shows where a secret stands in it.
+fn is_script(items: &[Json], i: usize) -> bool {
+    const RUN: [&str; 16] = [
+        "-c",
+        "-lc",
+        "-ec",
+        "-ic",
+        "-lic",
+        "-xc",
+        "-euc",
+        "-exc",
+        "-cl",
+        "-command",
+        "--command",
+        "-e",
+        "--eval",
+        "--execute",
+        "/c",
+        "-r",
+    ];
+    let text = |i: usize| items.get(i).and_then(Json::as_str).unwrap_or_default();
+    let run = i.checked_sub(1).is_some_and(|i| RUN.iter().any(|r| r.eq_ignore_ascii_case(text(i))));
+    run && text(i).contains(char::is_whitespace)
 }
 
 /// `["-u", "root", "-p", …]` where no program is named, or one that is given a user too.

@@ -18,6 +18,7 @@ mod explain;
 mod filter;
 mod floor;
 mod found;
+mod holds;
 mod ids;
 mod members;
 mod names;

@@ -12,7 +12,7 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          wachtwoord token secret apikey secretkey privatekey privkey accesskey signingkey encryptionkey masterkey \
          sharedkey subscriptionkey accountkey servicekey serviceaccountkey sshkey authkey hmackey credential cookie \
          jsessionid phpsessid xamzsignature xgoogsignature mnemonic seedphrase recoveryphrase connectionstring \
-         passord adgangskode kodeord lösenord losenord salasana heslo hasło lozinka jelszó parola şifre katasandi matkhau \
+         passord adgangskode kodeord lösenord losenord salasana heslo hasło lozinka jelszó parola parolă şifre şifresi parolası şifreniz katasandi matkhau \
          mậtkhẩu пароль пароля парол токен секрет κωδικός סיסמה كلمةالمرور كلمةالسر पासवर्ड รหัสผ่าน 密码 密碼 口令 密钥 密鑰 \
          令牌 秘钥 パスワード 暗証番号 비밀번호 암호",
     ),
@@ -40,7 +40,7 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          pgpass postgrespass postgrespass apppass basicpass httppass sudopass rabbitpass authpass pw appkey authtoken \
          sessionkey connstr connectionuri databaseurl dsn clave haslo sifre mdp wachtwoord webhookkey licensekey \
          deploykey storagekey consumerkey apitok privatepem secretphrase seedwords walletseed psk wpakey wifikey openaikey anthropickey stripekey googlekey awskey azurekey sendgridkey \
-         twiliokey mailgunkey datadogkey geminikey mistralkey groqkey paypalkey cloudflarekey jelszo npmauthident functionskey clientkey \
+         twiliokey mailgunkey datadogkey geminikey mistralkey groqkey paypalkey cloudflarekey jelszo npmauthident fernetkey loggedinkey noncekey authsalt secureauthsalt loggedinsalt noncesalt functionskey clientkey \
          twofactorcode smscode logincode signincode otpcode authenticationcode securityanswer secretanswer challengeanswer \
          recoveryanswer memorableword memorablewords maidennameofmother answertosecurityquestion mothersmaidenname \
          mothermaidenname",
@@ -152,7 +152,7 @@ pub(super) const HARMLESS: &str = "count counts counter limit limits limiter id 
      response request handler middleware service_name domain samesite httponly secure lock locked source resolver kid \
      version versions num number function func fn trait impl struct enum module helper helpers util utils tests spec specs \
      docs doc guide example_count leak leaks scanner scanning scan detector detection redaction mismatch match matches \
-     incorrect wrong pair pairs weak safety security recovery cracking";
+     stdin stdout fd command cmd interactive incorrect wrong pair pairs weak safety security recovery cracking";
 
 /// Words before a vague name that make it something else: `next_page_token`, `max_tokens`.
 pub(super) const HARMLESS_LEADS: &str = "next page nextpage continuation continue pagination paging cursor sync eos bos pad \

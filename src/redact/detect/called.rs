@@ -16,7 +16,15 @@ const IDS: &str = "aadhaar aadhar adhaar cpf cnpj bsn burgerservicenummer pesel 
      sozialversicherungsnummer svnr ahvnummer amka tckn tckimlik tckimlikno nric mynumber passport passportnumber passportno \
      passportnum passnummer reisepass reisepassnummer pasaporte passeport numeropasseport numerodepasaporte numerodesecuritesociale \
      securitesociale driverslicense driverslicence driverlicense driverslicensenumber driverlicensenumber drivinglicence \
-     drivinglicencenumber fuehrerscheinnummer medicarenumber healthcardnumber voterid";
+     drivinglicencenumber drivinglicense drivinglicence permisdeconduire patente führerscheinnummer führerschein 身份证号 身份证 身份证号码 身份證號 \
+     公民身份号码 居民身份证 居民身份证号 身份证号码 マイナンバー 個人番号 주민등록번호 주민번호 residentregistrationnumber rrn residentid \
+     residentidnumber chineseid chineseidnumber citizenidnumber governmentid nationalidno nationalidcard residentidentitycard tckimliknumarası tckimliknumarasi tckimlikno tcno tckimlik kimliknumarası kimlikno henkilötunnus hetu personnr \
+     personnummer samordningsnummer rijksregisternummer rijksregister numeronational numéronational nationalregisternumber nationalnumber \
+     mbi medicarebeneficiaryidentifier permanentaccountnumber pancard pancardnumber avs avsnummer numeroavs numéroavs ahv \
+     ahvnr ahvnummer инн снилс snils egn егн oib jmbg emšo emso cuil cuit nipc nik ktp hkid nricno citizenid cccd cmnd emiratesid iqama \
+     asmenskodas isikukood personaskods adóazonosító adoazonosito tajszám tajszam αφμ αμκα rodnéčíslo rodnecislo fødselsnummer \
+     personnummeret cprnr cpr svnummer kennitala idkort idkortnummer sozialversicherungsnummer rentenversicherungsnummer \
+     numerodeidentidad numerodeidentificacion documentodeidentidad numéroinsee numérodesécuritésociale numfiscal fuehrerscheinnummer medicarenumber healthcardnumber voterid";
 
 /// Names of accounts at a bank.
 const ACCOUNTS: &str = "bankaccount bankaccountnumber bankaccountno bankacct bankacctnumber accountnumberbank kontonummer ktonr kontonr \
@@ -52,7 +60,7 @@ pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
     let value = text.trim();
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let fits = (6..=24).contains(&value.len())
-        && digits >= 5
+        && digits >= 4
         && value
             .bytes()
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'-' | b'.' | b'/'))

@@ -3,7 +3,7 @@
 
 use super::credential::{LONG, NAME, value_at};
 use super::value::{is_code, is_nothing, is_status, looks_random};
-use super::{before, head, tail};
+use super::{before, head, ordinary, tail};
 use crate::redact::floor::{self, Kind};
 
 /// How a flag gives a secret.
@@ -63,6 +63,7 @@ const FLAGS: &[(&str, Way, &str)] = &[
     ("passout", Way::Prefixed("pass:"), "openssl"),
     ("pass", Way::Prefixed("pass:"), "openssl"),
     ("k", Way::Next, "openssl"),
+    ("K", Way::Next, "openssl"),
     ("b", Way::Next, "gh"),
     ("-body", Way::Next, "gh"),
 ];
@@ -92,7 +93,7 @@ pub(super) fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
             continue;
         }
         let secrets = !matches!(*flag, "b" | "-body") || words(text, at).any(|w| w == "secret");
-        if *flag == "k" && !words(text, at).any(|w| w == "enc") || !secrets {
+        if flag.eq_ignore_ascii_case("k") && !words(text, at).any(|w| w == "enc") || !secrets {
             continue;
         }
         let (start, mut end) = value_at(text, at + 1 + flag.len(), false, false)?;
@@ -143,7 +144,7 @@ pub(super) fn flag(text: &str, at: usize) -> Option<(usize, usize)> {
     }
     let rest = bytes.get(at + 2..)?;
     let len = rest.iter().take(NAME).position(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'-' | b'_'))?;
-    let name = text.get(at + 2..at + 2 + len)?;
+    let name = text.get(at + 2..at + 2 + len).filter(|name| !ordinary::denies(name))?;
     let mut start = at + 2 + len;
     let apart = bytes.get(start).is_some_and(u8::is_ascii_whitespace);
     let found = floor::named(name).filter(|found| apart && found.kind == Kind::Secret)?;
@@ -167,7 +168,12 @@ pub(super) fn flag(text: &str, at: usize) -> Option<(usize, usize)> {
 fn tells(text: &str, start: usize, end: usize) -> bool {
     let value = text.get(start..end).unwrap_or_default();
     let named = value.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    !named && !value.starts_with(['$', '<', '{']) && !is_nothing(value) && !is_code(text, start, end)
+    !named
+        && !ordinary::is_ordinary(value)
+        && !value.starts_with("arn:")
+        && !value.starts_with(['$', '<', '{', '`'])
+        && !is_nothing(value)
+        && !is_code(text, start, end)
 }
 
 /// What is piped at `at` into a program that reads a password: `echo … | docker login --password-stdin`.

@@ -11,10 +11,12 @@ use super::value::{
     closes, goes_on, is_code, is_label, is_masked, is_nothing, is_open_uri, is_reference, is_sentence, is_status,
     is_uuid, looks_random,
 };
-use super::{Hits, before, command, head, told, vendors};
+use super::{Hits, before, command, head, marked, ordinary, told, vendors};
 use crate::redact::floor::{self, Found, Kind};
 use crate::redact::policy::Detector;
 
+/// How many spaces stand at most between a name and its sign, where settings are aligned.
+const ALIGNED: usize = 24;
 /// How long a name is at most.
 pub(super) const NAME: usize = 64;
 
@@ -92,7 +94,20 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     {
         return Some(found);
     }
+    if colon
+        && before(bytes, at) == Some(b']')
+        && let Some(found) = marked::snapshot(text, at)
+    {
+        return Some(found);
+    }
     let (name, quoted, from) = name_before(text, at, done)?;
+    // `--no-password: …`, `query($password: String!)`
+    if before(bytes, from) == Some(b'$')
+        && colon
+        && head(text, at + 1, 48).trim_start().starts_with(|c: char| c == '[' || c.is_ascii_uppercase())
+    {
+        return None;
+    }
     // `arn:aws:secretsmanager:…:secret:…` is the name of one.
     if colon && before(bytes, from) == Some(b':') && super::tail(text, from, 160).contains("arn:") {
         return None;
@@ -139,6 +154,11 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     }
     let directory = found.name == "pwd";
     let value = value_at(text, start, header, quoted)?;
+    // What a shell runs to get it.
+    let run = !colon && before(bytes, value.0) == Some(b'`') && text.get(value.0..value.1)?.contains(' ');
+    if run {
+        return None;
+    }
     if directory && matches!(bytes.get(value.0), Some(b'/' | b'~' | b'$' | b'\\' | b'.')) {
         return None;
     }
@@ -179,7 +199,14 @@ fn in_query(text: &str, at: usize, name: &str, from: usize) -> Option<(usize, us
 
 /// The password among the strings of a call that takes one in its place: `smtp.login("user", "…")`.
 fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
-    const CALLS: [(&str, usize); 19] = [
+    const CALLS: [(&str, usize); 26] = [
+        ("mysql_real_connect", 3),
+        ("mysql_connect", 2),
+        ("ftp_login", 2),
+        ("imap_open", 2),
+        ("ssh2_auth_password", 2),
+        ("ldap_bind", 2),
+        ("odbc_connect", 2),
         ("login", 1),
         ("HTTPBasicAuth", 1),
         ("HTTPDigestAuth", 1),
@@ -243,7 +270,7 @@ fn pair_of_strings(text: &str, start: usize) -> Option<(usize, usize)> {
 fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let quote = before(bytes, at).filter(|b| matches!(b, b'"' | b'\''))?;
-    let next = at + 1 + usize::from(bytes.get(at + 1) == Some(&b' '));
+    let next = at + 1 + bytes.get(at + 1..)?.iter().take(ALIGNED).take_while(|b| **b == b' ').count();
     if bytes.get(next) != Some(&quote) {
         return None;
     }
@@ -274,7 +301,13 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
         let numbered = !matches!(found.kind, Kind::Ssn | Kind::Card) || value.chars().any(char::is_numeric);
         return numbered && !is_code(text, start, end);
     }
-    if is_masked(text, start) || is_open_uri(value) && found.is_connection() {
+    if is_masked(text, start)
+        || is_open_uri(value) && found.is_connection()
+        || ordinary::is_ordinary(value)
+        || found.loose && ordinary::is_name(value)
+        || ordinary::is_pattern(head(text, start, (end - start).saturating_add(2)))
+        || value.starts_with("arn:")
+    {
         return false;
     }
     let digits = value.bytes().all(|b| b.is_ascii_digit());
@@ -358,7 +391,7 @@ fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
 }
 
 /// Behind a name that has other meanings too.
-fn telling(value: &str) -> bool {
+pub(super) fn telling(value: &str) -> bool {
     looks_random(value)
         || is_uuid(value)
         || value.len() >= 7
@@ -534,7 +567,7 @@ fn cell(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
 fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)> {
     let bytes = text.as_bytes();
     let mut end = at;
-    while end > done && matches!(before(bytes, end), Some(b' ')) && at - end < 2 {
+    while end > done && matches!(before(bytes, end), Some(b' ')) && at - end < ALIGNED {
         end -= 1;
     }
     // `**Password**: …`

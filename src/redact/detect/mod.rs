@@ -12,10 +12,12 @@ mod command;
 mod context;
 mod credential;
 mod iban;
+mod marked;
 mod mnemonic;
 mod national;
 mod net;
 mod number;
+pub(crate) mod ordinary;
 mod phone;
 mod said;
 mod secret;
@@ -158,6 +160,12 @@ fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut
     }
     if text.len() >= 8 {
         secret::find(text, &mut hits);
+    }
+    if text.len() >= 24 && hits.wants(Detector::Credential) {
+        marked::encoded(text, &mut hits);
+    }
+    if seen.digits >= 4 {
+        marked::numbers(text, &mut hits);
     }
     if text.len() >= 47 && hits.wants(Detector::Credential) {
         mnemonic::find(text, &mut hits);

@@ -264,7 +264,9 @@ fn dni(text: &str, i: usize) -> Option<(usize, usize)> {
     let letter = bytes.get(end)?;
     let number = value(digits)? + lead.map_or(0, |l| u64::from(l - b'X') * 10_000_000);
     let right = DNI.get((number % 23) as usize) == Some(letter);
-    (right && begins(bytes, start) && ends(bytes, end + 1)).then_some((start, end + 1))
+    // `chr11:g.25002653C>G` is a place in a genome.
+    let place = before(bytes, start) == Some(b'.') || bytes.get(end + 1) == Some(&b'>');
+    (right && !place && begins(bytes, start) && ends(bytes, end + 1)).then_some((start, end + 1))
 }
 
 /// Italy's codes of taxpayers: six letters, a year, a month's letter, a day, a place, and a letter that the others give.

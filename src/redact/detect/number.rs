@@ -61,7 +61,7 @@ const _: () = assert!(OVERLAP < MAX_GROUPS);
 
 pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
-    let hint = if digits >= 6 { Context::of_key(key) } else { Context::default() };
+    let hint = if digits >= 4 { Context::of_key(key) } else { Context::default() };
     if let Some(called) = hint.called
         && called::whole(text, called, hits)
     {

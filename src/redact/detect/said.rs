@@ -61,6 +61,15 @@ const THEN: [&str; 16] = [
 /// is not one that a sentence goes on with.
 pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 160);
+    // `parola d'ordine = …`
+    if let Some(after) = rest.strip_prefix(" d'ordine").or_else(|| rest.strip_prefix(" d’ordine"))
+        && let Some(after) = after.trim_start().strip_prefix([':', '=']).or_else(|| after.strip_prefix(" è "))
+    {
+        return word_at(text, to + rest.len() - after.len(), false);
+    }
+    if text.get(from..to).is_some_and(|word| word.ends_with(['는', '은'])) && rest.starts_with(' ') {
+        return word_at(text, to + 1, false);
+    }
     if let Some(found) = typed(text, to).or_else(|| used_as(text, from)).or_else(|| in_link(text, to)) {
         return Some(found);
     }
@@ -90,7 +99,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     }
     let after = rest.strip_prefix([' ', '\t'])?;
     // `password S3cr3tPass`
-    let word = word_at(text, to + 1, true);
+    let word = word_at(text, to + 1, true).or_else(|| further(text, from, to));
     if word.is_some() {
         return word;
     }
@@ -110,6 +119,28 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
         return None;
     }
     word_at(text, to + 1 + at + word.len(), false)
+}
+
+/// The one word in disorder behind a few others, in languages whose verbs stand elsewhere: `пароль админа теперь …`.
+fn further(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    const WORDS: usize = 4;
+    let name = text.get(from..to)?.to_lowercase();
+    if name.starts_with("pass") || name.starts_with("pw") {
+        return None;
+    }
+    let sentence = head(text, to, 120).split(['\n', '?', '!']).next()?;
+    let mut at = to;
+    for word in sentence.split_inclusive(' ').take(WORDS + 1) {
+        let bare = word.trim_end();
+        if bare.contains(|c: char| c.is_ascii_digit()) {
+            return word_at(text, at, true).filter(|(start, _)| *start < at + word.len());
+        }
+        if bare.ends_with(['.', ';', ',']) {
+            return None;
+        }
+        at += word.len();
+    }
+    None
 }
 
 /// `password......."…"`, `Password .......: …`, as programs list their settings.
@@ -194,6 +225,9 @@ fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
     let rest = head(text, from, 96);
     let after = rest.trim_start_matches([' ', '\t', '"', '\'', '`', ':', '*']);
     let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).next()?;
+    // Nothing separates words in Chinese and Japanese, and what counts stands behind digits there.
+    let wide = word.find(|c: char| c >= '\u{2e80}').unwrap_or(word.len());
+    let word = word.get(..wide).filter(|w| wide == word.len() || !w.bytes().all(|b| b.is_ascii_digit()))?;
     let word = word.trim_end_matches(['.', ',', ';', '!', '?', ')', '*']);
     let plain =
         word.bytes().skip(1).all(|b| b.is_ascii_lowercase() || !b.is_ascii() || matches!(b, b'-' | b'\'' | b'/'));

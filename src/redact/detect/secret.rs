@@ -6,7 +6,7 @@
 use super::said::{digits_after, identified, mnemonic_after, password_is, secret_is, setting, value_behind};
 use super::value::{is_nothing, is_status};
 use super::vendors::{self, Set, TOKENS};
-use super::{Hits, before, head, is_word, table, tail, told};
+use super::{Hits, before, head, is_word, marked, table, tail, told};
 use crate::redact::policy::Detector;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex::Regex;
@@ -57,6 +57,10 @@ enum Start {
     Hook,
     Credentials,
     SetPassword,
+    Pair,
+    Curve,
+    Keyed,
+    Header,
 }
 
 const STARTS: &[(Start, &str)] = &[
@@ -78,7 +82,7 @@ const STARTS: &[(Start, &str)] = &[
         Start::PasswordIs,
         "password Password PASSWORD passphrase Passphrase passcode Passcode Passwort Kennwort contraseña Contraseña senha \
          Senha geslo Geslo heslo Heslo haslo Haslo lozinka Lozinka passord Passord jelszó Jelszó şifre Şifre parola Parola \
-         adgangskode Adgangskode Hasło Lösenord lösenordet Lösenordet passordet Passordet Salasana Şifreniz şifreniz κωδικός wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호 비밀번호는",
+         adgangskode Adgangskode Hasło Lösenord lösenordet Lösenordet passordet Passordet Salasana Şifreniz şifreniz şifresi Şifresi parolası Parolası parolă Parolă clave Clave пароля паролю κωδικός wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호 비밀번호는",
     ),
     (Start::SecretIs, "token Token secret Secret key Key"),
     (Start::Identified, "identified IDENTIFIED Identified"),
@@ -96,7 +100,7 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Code, "cvv Cvv CVV cvc Cvc CVC"),
     (Start::Oracle, ":thin:"),
     (Start::AzureSecret, "Q~"),
-    (Start::AzureSas, "sig="),
+    (Start::AzureSas, "sig= Signature= &signature="),
     (Start::Twilio, "SK0 SK1 SK2 SK3 SK4 SK5 SK6 SK7 SK8 SK9 SKa SKb SKc SKd SKe SKf"),
     (Start::Telegram, ":AA"),
     (
@@ -111,6 +115,12 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Crypt, "crypt('"),
     (Start::Uuid, vendors::BEFORE_UUID),
     (Start::Ended, "NRAL -us"),
+    (
+        Start::Keyed,
+        "Fernet( MultiFernet( SecretBox( AESGCM( AES.new( ChaCha20Poly1305( URLSafeTimedSerializer( URLSafeSerializer( TimestampSigner( Wallet( \
+         privateKeyToAccount( from_key( from_mnemonic( fromSecretKey( hmac.new( accounts:[ accounts=[ HmacSHA256( HMAC(",
+    ),
+    (Start::Curve, "preshared-key private-key PresharedKey"),
     (Start::Firebase, ":APA91b"),
     (Start::Salesforce, "00D"),
     (Start::Armour, "LS0tLS1CRUdJTi"),
@@ -123,6 +133,17 @@ const STARTS: &[(Start, &str)] = &[
 /// Beginnings with spaces in them.
 const SPACED: &[(Start, &str)] = &[
     (Start::Uuid, "Splunk "),
+    (Start::Pair, " / "),
+    (Start::Keyed, "accounts: ["),
+    (Start::Header, "proxy_set_header "),
+    (Start::Header, "grpc_set_header "),
+    (Start::Header, "fastcgi_param "),
+    (Start::Header, "add_header "),
+    (Start::Header, "RequestHeader set "),
+    (Start::Header, "Header set "),
+    (Start::Header, "set-header "),
+    (Start::Requirepass, " secret 5 "),
+    (Start::Requirepass, "enable password "),
     (Start::Codes, "recovery code"),
     (Start::Codes, "Recovery code"),
     (Start::Codes, "recovery-code"),
@@ -249,7 +270,9 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Identified if alone => identified(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Insert if alone => told::inserted(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Setting if alone => setting(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Requirepass if alone => value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Requirepass if alone || text[from..to].starts_with(' ') => {
+                value_behind(text, to - 1).map(|(a, b)| (Detector::Credential, a, b))
+            }
             Start::Phrase => mnemonic_after(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Terraform => terraform(&mut runs, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
             Start::Signed => Some((from + 1, run_signature(bytes, to)))
@@ -293,6 +316,10 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Salesforce if alone => vendors::salesforce(text, from).map(|(a, b)| (Detector::ApiKey, a, b)),
             Start::Armour => vendors::armour(text, from).map(|end| (Detector::PrivateKey, from, end)),
             Start::Hash => vendors::hash(text, from, to).map(|end| (Detector::Credential, from, end)),
+            Start::Pair => marked::pair(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Curve => marked::curve(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Keyed => marked::keyed(text, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::Header if alone => marked::header(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Codes => vendors::codes(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Variable => told::variable(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Telegram => telegram(&mut runs, from).map(|(a, b)| (Detector::ApiKey, a, b)),
@@ -358,6 +385,10 @@ fn pem(text: &str, from: usize) -> Option<usize> {
     if !putty && !line.get(11..)?.split("-----").next()?.contains("PRIVATE KEY") {
         return None;
     }
+    // A pattern, or a word about such keys: nothing of a key stands behind it.
+    if !putty && !has_body(text, from) {
+        return None;
+    }
     let rest = text.get(from..)?;
     let end = rest.find("-----END ").filter(|_| !putty).and_then(|at| {
         let after = rest.get(at + 9..)?;
@@ -365,6 +396,21 @@ fn pem(text: &str, from: usize) -> Option<usize> {
         Some(from + at + 9 + close + 5)
     });
     Some(end.unwrap_or(text.len()))
+}
+
+/// Whether base64 stands below the armour's first line.
+fn has_body(text: &str, from: usize) -> bool {
+    const HEAD: usize = 11;
+    const NEAR: usize = 600;
+    let near = head(text, from + HEAD, NEAR);
+    let Some((name, body)) = near.split_once("-----") else { return false };
+    let plain = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ');
+    let has = |run: &str, f: fn(&u8) -> bool| run.as_bytes().iter().any(f);
+    let long = |run: &str| {
+        run.len() >= 16 || run.len() >= 8 && has(run, u8::is_ascii_uppercase) && has(run, u8::is_ascii_lowercase)
+    };
+    let body = body.split("-----END").next().unwrap_or_default();
+    plain && body.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '/' | '=')).any(long)
 }
 
 /// The password between `user:` and `@host`, and the user name where it is the secret (`https://TOKEN@host`).

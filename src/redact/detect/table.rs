@@ -1,7 +1,7 @@
 //! Columns of tables in a text: `name,password` and lines of values below it, as CSV, Markdown and the shells of databases show them.
 
 use super::value::{is_code, is_nothing, looks_random};
-use super::{Hits, head, tail};
+use super::{Hits, head, ordinary, tail};
 use crate::redact::floor::{self, Found, Kind};
 use crate::redact::policy::Detector;
 
@@ -68,6 +68,7 @@ fn tells(text: &str, found: &Found, start: usize, value: &str) -> bool {
         && value.len() >= 3
         && !value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b' '))
         && !is_nothing(value)
+        && !ordinary::is_ordinary(value)
         && !is_code(text, start, start + value.len())
         && (found.sure && !(digits && value.len() < 4) && value.split(' ').count() <= 2 || looks_random(value))
 }

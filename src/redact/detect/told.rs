@@ -235,6 +235,7 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
         }
         // `net user name password /add`; alone it shows the user.
         "net user" => words.get(1),
+        "openssl passwd" => words.last().filter(|(_, w)| !w.starts_with('-')),
         "htpasswd" => {
             let flagged = words.iter().any(|(_, w)| w.starts_with('-') && !w.starts_with("--") && w.contains('b'));
             let stdout = words.iter().any(|(_, w)| w.starts_with('-') && w.contains('n'));
@@ -286,7 +287,8 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
 }
 
 /// Programs that take a password in its place.
-pub(super) const PROGRAMS: [&str; 21] = [
+pub(super) const PROGRAMS: [&str; 22] = [
+    "openssl passwd ",
     "ssh-keygen ",
     "sqlplus ",
     "rclone config ",

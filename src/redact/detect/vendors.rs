@@ -280,6 +280,8 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("NRIQ-", Set::Url, 16),
     ("NRRA-", Set::Url, 16),
     ("rpa_", Set::Alnum, 30),
+    // The address of a calendar that is nobody else's
+    ("private-", Set::Hex, 32),
 ];
 
 /// What stands before an UUID that is a secret then.

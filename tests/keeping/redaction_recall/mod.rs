@@ -171,6 +171,28 @@ fn references_labels_and_masks_stay() {
     check_ordinary(more::kept_values(), 8);
 }
 
+/// A second list had these left: keys of ciphers and wallets in calls, fields of a page by their selector or in a list of its elements, numbers
+/// of persons in more countries by their label alone, sentences in more languages, base64 in a command.
+#[test]
+fn secrets_that_a_label_tells_are_treated() {
+    check_scores(&recall(&sanitizer(Preset::Default), &more::labels(), false, 3), 10, 120);
+}
+
+/// The same list had whole objects and commands destroyed: schemas, dependencies, cookies for a language, names of secrets that lie elsewhere,
+/// what searches for secrets.
+#[test]
+fn structure_versions_and_patterns_stay() {
+    check_ordinary(more::structure(), 9);
+}
+
+/// The whole command of a list of arguments used to be replaced by one mark for a variable in it.
+#[test]
+fn of_a_command_only_the_secret_is_hidden() {
+    let text = r#"{"argv":["bash","-lc","PGPASSWORD=Vq7kP2mZx9 psql -h db -c 'select 1'"]}"#;
+    let (left, ..) = treat(&sanitizer(Preset::Default), text);
+    assert!(!left.contains("Vq7kP2mZx9") && left.contains("psql -h db"), "{left}");
+}
+
 #[test]
 fn ordinary_values_of_more_tools_stay() {
     check_ordinary(more::work(), 7);

@@ -51,6 +51,16 @@ pub fn vendors() -> Vec<Kind> {
     kinds_of(include_str!("vendors.txt"))
 }
 
+/// The kinds of `labels.txt`.
+pub fn labels() -> Vec<Kind> {
+    kinds_of(include_str!("labels.txt"))
+}
+
+/// The values of `structure.txt`.
+pub fn structure() -> &'static [&'static str] {
+    include_str!("structure.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
+}
+
 /// The values of `kept.txt`.
 pub fn kept_values() -> &'static [&'static str] {
     include_str!("kept.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
