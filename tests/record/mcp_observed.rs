@@ -167,3 +167,88 @@ fn accesses_that_fail_say_so() {
     watched.server(r#"{"id":2,"error":{"code":-32602,"message":"no such prompt"}}"#);
     assert_eq!(outcomes(&watched.end()), ["denied", "protocol_error"]);
 }
+
+/// What the host asks and the server answers, in turn, of a call that has become a task.
+const TASK: &str = r#"{"id":1,"result":{"task":{"taskId":"T1","status":"working"}}}"#;
+const TEXT: &str = r#""result":{"content":[{"type":"text","text":"transferred 500"}]}"#;
+
+fn about(id: u32, method: &str) -> String {
+    format!(r#"{{"id":{id},"method":"tasks/{method}","params":{{"taskId":"T1"}}}}"#)
+}
+
+/// A task could not be cancelled, or was asked for while the server was busy: that error was the end of the call in the log, and
+/// the money that was transferred after it, of which the host was told, was nowhere.
+#[test]
+fn an_error_about_a_task_is_not_the_end_of_the_call() {
+    let error = r#"{"id":2,"error":{"code":-32603,"message":"busy"}}"#;
+    let cancelled = r#"{"id":2,"result":{"taskId":"T1","status":"cancelled"}}"#;
+    for (method, reply, expected) in [
+        ("get", error, &["ok"][..]),
+        ("cancel", error, &["ok"]),
+        // It may be the call's own error, so it is recorded; and it may not.
+        ("result", error, &["protocol_error", "ok"]),
+        ("cancel", cancelled, &["abandoned", "ok"]),
+    ] {
+        let watched = Watched::new(|_| {});
+        watched.host(&call("7"));
+        watched.server(TASK);
+        watched.host(&about(2, method));
+        watched.server(reply);
+        watched.host(&about(3, "result"));
+        watched.server(&format!(r#"{{"id":3,{TEXT}}}"#));
+        let lines = watched.end();
+        assert_eq!(outcomes(&lines), expected, "{method}: {reply}");
+        if let [end, late] = &lines[..] {
+            assert_eq!(text(late, "follow_up_of"), text(end, "seq"));
+            assert_eq!(text(late, "session_metadata.mcp.late_reply"), "true");
+        }
+    }
+}
+
+/// A task that the host had cancelled, or that had taken too long, was asked for once more and gave its result; the log's last word
+/// was that the call had been given up.
+#[test]
+fn the_result_of_a_task_that_was_given_up_is_a_late_answer() {
+    for cancels in [true, false] {
+        for late_task in [true, false] {
+            let watched = Watched::new(timed);
+            watched.host(&call("7"));
+            if !late_task {
+                watched.server(TASK);
+            }
+            match cancels {
+                true => watched.host(r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#),
+                false => watched.pass(11),
+            }
+            if late_task {
+                watched.server(TASK);
+            }
+            watched.host(&about(2, "get"));
+            watched.server(r#"{"id":2,"result":{"taskId":"T1","status":"working"}}"#);
+            watched.host(&about(3, "result"));
+            watched.server(&format!(r#"{{"id":3,{TEXT}}}"#));
+            let given_up = if cancels { "abandoned" } else { "timeout" };
+            assert_eq!(outcomes(&watched.end()), [given_up, "ok"], "{late_task}");
+        }
+    }
+}
+
+/// An odd reply and the plain one after it came in one write, as servers with buffered output send them. The plain one was looked at
+/// before the end by the odd one was remembered, fitted nothing, and was in no entry [R44].
+#[test]
+fn a_plain_reply_in_one_write_with_an_odd_one_is_recorded_too() {
+    for odd in [
+        r#"{"id":1,"result":{},"error":{"code":1}}"#,
+        r#"{"id":1,"method":"x","result":{}}"#,
+        r#"{"id":1,"result":{},"Error":{"code":1}}"#,
+        r#"{"id":1,"result":{"x":NaN}}"#,
+    ] {
+        for read_only in [false, true] {
+            let watched = Watched::new(|settings| settings.read_only.extend(read_only.then(|| "t".to_owned())));
+            watched.host(&call("7"));
+            let frames = [odd.as_bytes().to_vec(), OK.as_bytes().to_vec()];
+            assert_eq!(watched.observer.from_server(&frames), [Verdict::Forward, Verdict::Forward]);
+            assert_eq!(outcomes(&watched.end()), ["protocol_error", "ok"], "{odd}");
+        }
+    }
+}

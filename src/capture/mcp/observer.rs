@@ -149,8 +149,9 @@ struct Pending {
     rounds: u64,
     state: Option<Json>,
     task: Option<Json>,
-    /// The ids of requests about the task that have no reply yet: its result may come with any of them.
-    polls: Vec<Json>,
+    /// The ids of requests about the task that have no reply yet, and whether they ask for its result: that may come with any
+    /// of them.
+    polls: Vec<(Json, bool)>,
     /// The id of the reply that ends it, where it is not the call's own.
     reply_to: Option<Json>,
     /// What ends it may be no answer for the host, which then waits for another: the call without that end.
@@ -178,6 +179,11 @@ impl Pending {
             reply_to,
             unsure,
         }
+    }
+
+    /// Whether this is the id of a request about the task that has no reply yet.
+    fn polls_by(&self, id: &Json) -> bool {
+        self.polls.iter().any(|(poll, _)| poll == id)
     }
 
     /// Whether a reply may no longer be waited for.
@@ -252,7 +258,22 @@ impl Observer {
 
     /// Frames from the server, in order.
     pub fn from_server(&self, frames: &[Vec<u8>]) -> Vec<Verdict> {
-        let answered: Vec<Answered> = frames.iter().map(|frame| self.answered(frame)).collect();
+        let (mut verdicts, mut looked_at) = (Vec::new(), Vec::new());
+        for frame in frames {
+            let answered = self.answered(frame);
+            // Where that is no end for the host, the answer that it waits for may be in the very next frame.
+            let unsure = answered.ended.iter().any(|pending| pending.unsure.is_some());
+            looked_at.push(answered);
+            if unsure {
+                verdicts.extend(self.record_ends(std::mem::take(&mut looked_at)));
+            }
+        }
+        verdicts.extend(self.record_ends(looked_at));
+        verdicts
+    }
+
+    /// Records what frames from the server end: what is to become of each.
+    fn record_ends(&self, answered: Vec<Answered>) -> Vec<Verdict> {
         let ends = |ended: &[Pending]| -> Vec<(Option<u64>, ToolCall)> {
             ended.iter().filter(|p| !p.lost).map(|p| (p.begun, p.call.clone())).collect()
         };

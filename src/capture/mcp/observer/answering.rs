@@ -76,7 +76,7 @@ impl Observer {
             drop(state);
             pending.unsure = Some(Box::new(pending.call.clone()));
             pending.notes.insert("odd_reply", "it cannot be read");
-            if pending.polls.contains(&id) {
+            if pending.polls_by(&id) {
                 pending.reply_to = Some(id);
             }
             let call = self.finished(&mut pending);
@@ -103,12 +103,11 @@ impl Observer {
         if let Some(at) = state.matching(id) {
             state.server = result.and_then(reply::server_of).or_else(|| state.server.take());
             let mut pending = state.pending.remove(at);
-            if pending.id != *id && !pending.polls.contains(id) {
+            if pending.id != *id && !pending.polls_by(id) {
                 pending.notes.insert("reply_id", id.clone());
             }
             self.ends(state, pending, message, around, answered);
-        } else if let Some(at) = state.given_up.iter().position(|p| same_id(&p.id, id)).filter(|_| !state.is_other(id))
-        {
+        } else if let Some(at) = state.answered_late(id) {
             if let Some(pending) = state.given_up.remove(at) {
                 self.comes_late(state, pending, message, around, answered);
             }
@@ -133,13 +132,15 @@ impl Observer {
         answered: &mut Answered,
     ) {
         let id = message.get("id").cloned().unwrap_or_default();
-        if pending.polls.contains(&id) {
-            pending.polls.retain(|poll| *poll != id);
-            // An error goes to whoever waits for this reply.
-            pending.reply_to = Some(id);
-        }
+        let asked_for = pending.takes_poll(&id);
         let reply = reply::read(message, pending.task.is_some());
         match reply {
+            // It says nothing of the task: the call goes on.
+            Reply::Error(_) if asked_for == Some(false) && message.get("result").is_none() => {
+                state.pending.push(pending);
+                answered.doubtful = true;
+                return;
+            }
             Reply::Asks(asked) => {
                 pending.rounds += 1;
                 pending.state = asked.cloned();
@@ -158,6 +159,10 @@ impl Observer {
         }
         drop(state);
         let odd = pending.takes_oddity(message);
+        // A task that was cancelled may have a result all the same, and one that was asked for too early has it later.
+        if matches!(reply, Reply::Cancelled) || asked_for.is_some() && matches!(reply, Reply::Error(_)) {
+            pending.unsure = Some(Box::new(pending.call.clone()));
+        }
         let call = self.finished(&mut pending);
         pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
         pending.doubts(odd);
@@ -167,15 +172,30 @@ impl Observer {
     /// An answer to a call that has its end in the log already: a further entry says what came of it.
     fn comes_late(
         &self,
-        state: std::sync::MutexGuard<'_, State>,
+        mut state: std::sync::MutexGuard<'_, State>,
         mut pending: Pending,
         message: &Json,
         (size, restated, repeats): Around,
         answered: &mut Answered,
     ) {
+        let asked_for = message.get("id").and_then(|id| pending.takes_poll(id));
+        let reply = reply::read(message, pending.task.is_some());
+        let goes_on = match &reply {
+            Reply::Task(task) => {
+                pending.task = task.cloned().or(pending.task.take());
+                true
+            }
+            // How the task is that was given up; its result may come yet.
+            Reply::Cancelled | Reply::Error(_) => asked_for.is_some(),
+            _ => false,
+        };
+        if goes_on {
+            answered.doubtful = true;
+            state.remember(pending);
+            return;
+        }
         drop(state);
         let Some(end) = pending.end.take() else { return };
-        let reply = reply::read(message, pending.task.is_some());
         pending.notes.insert("late_reply", true);
         if let Some(begun) = pending.begun.take() {
             pending.notes.insert("begun_seq", begun);
@@ -276,6 +296,15 @@ impl Observer {
 }
 
 impl Pending {
+    /// Takes the request about the task that has this id for answered; gives whether it asked for the result.
+    fn takes_poll(&mut self, id: &Json) -> Option<bool> {
+        let at = self.polls.iter().position(|(poll, _)| poll == id)?;
+        let (id, for_result) = self.polls.remove(at);
+        // An error of this program's goes to whoever waits for this reply.
+        self.reply_to = Some(id);
+        Some(for_result)
+    }
+
     /// Notes why hosts may differ about a reply, where they may; then it is not known whether the call has its answer.
     fn takes_oddity(&mut self, reply: &Json) -> bool {
         let why = reply::odd(reply);
@@ -344,9 +373,15 @@ pub(super) fn same_id(a: &Json, b: &Json) -> bool {
 impl State {
     /// The open call that a reply with this id answers: by the very id, else by one that is spelt otherwise.
     fn matching(&self, id: &Json) -> Option<usize> {
-        let very = |p: &Pending| p.id == *id || p.polls.contains(id);
+        let very = |p: &Pending| p.id == *id || p.polls_by(id);
         let at = self.pending.iter().position(very);
         at.or_else(|| self.pending.iter().position(|p| same_id(&p.id, id)).filter(|_| !self.is_other(id)))
+    }
+
+    /// The call without an answer, ended in the log, that a reply with this id answers.
+    fn answered_late(&self, id: &Json) -> Option<usize> {
+        let polled = self.given_up.iter().position(|p| p.polls_by(id));
+        polled.or_else(|| self.given_up.iter().position(|p| same_id(&p.id, id)).filter(|_| !self.is_other(id)))
     }
 
     /// Whether something else than a call waits for an answer with exactly this id.

@@ -112,9 +112,11 @@ impl Observer {
             }
             "tasks/result" | "tasks/get" | "tasks/cancel" => {
                 let task = params.get("taskId");
-                let pending = state.pending.iter_mut().find(|p| task.is_some() && p.task.as_ref() == task);
-                match (pending, id) {
-                    (Some(pending), Some(id)) => pending.polls.push(id),
+                let State { pending, given_up, .. } = &mut *state;
+                // What was given up may have a result yet.
+                let mut all = pending.iter_mut().chain(given_up.iter_mut().rev());
+                match (all.find(|p| task.is_some() && p.task.as_ref() == task), id) {
+                    (Some(pending), Some(id)) => pending.polls.push((id, method == "tasks/result")),
                     (_, id) => asked.others.extend(id),
                 }
             }
