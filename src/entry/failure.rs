@@ -1,7 +1,7 @@
 //! What counts as a failure of a tool's: one rule for what a host records, what a proxy sees and what a file says.
 
 use super::CallError;
-use crate::json::Json;
+use crate::json::{Json, Object};
 
 /// Whether the value of an `error` member says that there was none: writers of fixed shapes put an empty one there.
 pub(crate) fn is_no_error(error: &Json) -> bool {
@@ -25,29 +25,109 @@ pub(crate) fn error_of(error: &Json) -> Option<CallError> {
     Some(CallError { kind, message })
 }
 
-/// The error that a tool's result reports: an `error` member that is not empty, `isError`
-/// (`is_error`) that is true, or the `status` `error`.
-pub(crate) fn failure(result: &Json) -> Option<CallError> {
-    if let Some(error) = result.get("error").and_then(error_of) {
-        return Some(error);
+/// What a message, a block or a result says of how the call ended.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// What its `error` member says.
+    pub(crate) error: Option<CallError>,
+    /// Whether the call failed, where it says so expressly. Where members differ, it failed.
+    pub(crate) failed: Option<bool>,
+}
+
+/// What the message or block around an answer says of it. Whoever writes it speaks of the call, so there the status
+/// `failed` and a `success` or `ok` that is false say that it failed; inside an answer they may be the answer.
+pub(crate) fn said(around: &Json) -> Said {
+    let mut said = reports(around);
+    for (name, value) in around.as_object().into_iter().flat_map(Object::iter) {
+        let failed = match value {
+            Json::String(status) if is_called(name, "status") => status_fails(status),
+            Json::Bool(done) if is_called(name, "success") || is_called(name, "ok") => Some(!done),
+            _ => None,
+        };
+        said.add(failed);
     }
-    if ["isError", "is_error"].iter().any(|flag| result.get(flag).and_then(Json::as_bool) == Some(true)) {
+    said
+}
+
+/// The error that a tool's result reports: an `error` member that is not empty, `isError` (`is_error`) that is true or
+/// that lenient readers take for true, or the `status` `error`. Names are compared without case and separators.
+pub(crate) fn failure(result: &Json) -> Option<CallError> {
+    let said = reports(result);
+    if said.error.is_some() || said.failed != Some(true) {
+        return said.error;
+    }
+    let flagged = result.as_object().into_iter().flat_map(Object::iter).any(|(name, _)| is_called(name, "iserror"));
+    let message = if flagged {
         let parts = result.get("content").and_then(Json::as_array).unwrap_or_default();
         let texts: Vec<&str> = parts.iter().filter_map(|p| p.get("text")?.as_str()).collect();
-        return Some(CallError { kind: None, message: texts.join("\n") });
-    }
-    if result.get("status").and_then(Json::as_str) == Some("error") {
+        texts.join("\n")
+    } else {
         let message = result.get("message").or_else(|| result.get("content"));
-        return Some(CallError { kind: None, message: message.map_or_else(|| "status: error".to_owned(), text) });
+        message.map_or_else(|| "status: error".to_owned(), text)
+    };
+    Some(CallError { kind: None, message })
+}
+
+/// What holds of a result and of what stands around it.
+fn reports(holder: &Json) -> Said {
+    let mut said = Said::default();
+    for (name, value) in holder.as_object().into_iter().flat_map(Object::iter) {
+        if is_called(name, "error") {
+            said.error = said.error.or_else(|| error_of(value));
+            said.add(said.error.is_some().then_some(true));
+            said.add((*value == Json::Bool(false)).then_some(false));
+        } else if is_called(name, "iserror") {
+            said.add((*value != Json::Null).then(|| is_set(value)));
+        } else if is_called(name, "status") {
+            said.add(value.as_str().filter(|status| status.trim().eq_ignore_ascii_case("error")).map(|_| true));
+        }
     }
-    None
+    said
+}
+
+impl Said {
+    fn add(&mut self, failed: Option<bool>) {
+        self.failed = match (self.failed, failed) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (before, says) => says.or(before),
+        };
+    }
+}
+
+/// Whether a status of a call says that it failed, if it says either.
+pub(crate) fn status_fails(status: &str) -> Option<bool> {
+    match status.trim().to_ascii_lowercase().as_str() {
+        "error" | "failed" | "failure" => Some(true),
+        "success" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a flag is set, for any reader: lenient ones take `1`, `"true"` and `"True"` for true, and most what is not empty.
+pub(crate) fn is_set(flag: &Json) -> bool {
+    let says_no = |text: &str| {
+        ["", "false", "0", "no", "off", "null", "none"].iter().any(|no| text.trim().eq_ignore_ascii_case(no))
+    };
+    match flag {
+        Json::String(text) => !says_no(text),
+        other => !is_no_error(other),
+    }
+}
+
+/// Whether a member of this name is the one whose name without case and separators is `plain`.
+pub(crate) fn is_called(name: &str, plain: &str) -> bool {
+    name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).eq(plain.bytes())
 }
 
 fn text(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_canonical().to_string(), str::to_owned)
 }
 
-/// Whether a text that a tool gave as its whole answer, and of which nothing else says how the call ended, is an error.
+/// Whether a text that a tool gave as its whole answer, and of which nothing else says how the call ended, is an error:
+/// its first word is `Error`, `error` or `ERROR`. A letter, a digit, `_` or a hyphen after it make another word of it.
 pub(crate) fn text_fails(text: &str) -> bool {
-    text.starts_with("Error")
+    let text = text.trim_start();
+    let rest = ["Error", "error", "ERROR"].iter().find_map(|word| text.strip_prefix(word));
+    let goes_on = |next: char| next.is_alphanumeric() || matches!(next, '_' | '-' | '\u{2010}' | '\u{2011}');
+    rest.is_some_and(|rest| !rest.starts_with(goes_on))
 }

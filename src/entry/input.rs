@@ -30,8 +30,9 @@ impl Default for CallLimits {
 #[non_exhaustive]
 pub enum CallResult {
     /// It answered with this. An object with an `error` member that is not empty (null, false, 0, `""`, `[]`, `{}`), with
-    /// `isError` or `is_error`, or with the `status` `error`, counts as a failure, and so does a text that begins with
-    /// `Error`, unless an outcome is given.
+    /// `isError` or `is_error` (`true`, `1`, `"true"`), or with the `status` `error`, counts as a failure, whatever case and
+    /// separators these names are written with, and so does a text whose first word is `Error`, `error` or `ERROR`,
+    /// unless an outcome is given.
     Value(Json),
     /// It failed.
     Error(CallError),

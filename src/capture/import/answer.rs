@@ -1,7 +1,8 @@
 //! What a tool was given and what it said, from the ways in which transcripts write it down.
 
+use super::detect;
 use super::file::At;
-use crate::entry::{CallError, CallResult, text_fails};
+use crate::entry::{CallError, CallResult, said, text_fails};
 use crate::json::{Json, Limits, Path};
 use crate::{Outcome, ToolCall};
 
@@ -16,8 +17,20 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// What a message or block says, with what stands around its content.
+    pub(super) fn of_block(block: &At<'_>) -> Answer {
+        let around = said(block.value);
+        let failed = around.failed;
+        let content = block.member("content").filter(|c| !(failed == Some(true) && detect::is_zero(c.value)));
+        let mut answer = Answer::of(content, failed);
+        if let Some(error) = around.error {
+            answer.because(error);
+        }
+        answer
+    }
+
     /// What the content of a message or block says. `failed` is what the transcript says of it expressly, if anything.
-    pub(super) fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
+    fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
         let Some(content) = content else { return Answer::value((Json::Null, Vec::new()), failed) };
         match text(content.value) {
             Some(text) => Answer::text(text, failed).restating(&content.restated("result")),

@@ -62,10 +62,6 @@ fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'
 }
 
 fn tool_result(block: &At<'_>) -> Result<Answer> {
-    let failed = match block.member("is_error") {
-        Some(at) => Some(at.value.as_bool().ok_or_else(|| at.error("must be true or false"))?),
-        None => None,
-    };
     let content = block.member("content");
     // How the provider's own tools fail: {"type": "web_search_tool_result_error", "error_code": "unavailable"}.
     if let Some(error) = &content
@@ -76,5 +72,5 @@ fn tool_result(block: &At<'_>) -> Result<Answer> {
         let message = error.opt_text("error_message")?.unwrap_or(kind);
         return Ok(Answer::error(code, message.to_owned()));
     }
-    Ok(Answer::of(content, failed))
+    Ok(Answer::of_block(block))
 }

@@ -13,7 +13,19 @@ use crate::json::{Json, Object};
 // All names are compared in their plain form: see `Plain`.
 
 /// What the names of members end in under which calls stand, one or a list of them.
-const CALLS: &[&str] = &["toolcall", "tooluse", "functioncall", "toolinvocation", "toolrequest", "mcpcall"];
+const CALLS: &[&str] = &[
+    "toolcall",
+    "tooluse",
+    "functioncall",
+    "toolinvocation",
+    "toolrequest",
+    "mcpcall",
+    "functioncalled",
+    "functionscalled",
+    "toolcalled",
+    "toolscalled",
+    "executablecode",
+];
 /// What those end in under which answers stand.
 const ANSWERS: &[&str] = &[
     "toolresult",
@@ -27,13 +39,21 @@ const ANSWERS: &[&str] = &[
     "functionresponse",
     "functionoutput",
     "functioncalloutput",
+    "codeexecutionresult",
 ];
 /// Members by which an answer names its call.
 const IDS: &[&str] = &["toolcallid", "toolcallids", "tooluseid", "functioncallid", "toolinvocationid"];
 /// Members that describe tools and call none.
 const DESCRIPTIONS: &[&str] = &["tools", "functions", "toolchoice", "toolconfig"];
 /// What stands beside a tool's name in a call.
-const GIVEN: &[&str] = &["toolinput", "toolargs", "toolarguments", "arguments", "args", "input", "tooluseid"];
+const GIVEN: &[&str] =
+    &["toolinput", "toolargs", "toolarguments", "arguments", "args", "input", "rawinput", "tooluseid"];
+/// What tools are called under.
+const NAMES: &[&str] = &["name", "tool", "toolname", "function", "functionname"];
+/// What they are given under, if it has a value.
+const ARGUMENTS: &[&str] = &["arguments", "args", "input", "toolinput", "rawinput", "parameters"];
+/// Members of an object that is described, or that holds a conversation, and is no call.
+const OTHERWISE: &[&str] = &["inputschema", "outputschema", "jsonschema", "schema", "messages", "traj", "spans"];
 /// What the names of members end in that say what a span, a run or a step is.
 const KINDS: &[&str] = &["spantype", "spankind", "runtype", "observationtype", "steptype", "nodetype"];
 
@@ -90,11 +110,12 @@ pub(super) fn is_call(kind: &str) -> bool {
 fn typed(kind: &str) -> Option<Untaken> {
     let plain = Plain::of(kind);
     let dashed = kind.replace('-', "_").to_ascii_lowercase();
-    match named(plain.as_str()) {
+    let plain = plain.as_str().strip_suffix("content").unwrap_or(plain.as_str());
+    match named(plain) {
         None if dashed.ends_with("_call_output") => Some(Untaken::Answer),
         None if dashed.ends_with("_call") => Some(Untaken::Call),
         // `tool-calls` says why a model stopped; `message.tool_calls` is what a list is called.
-        Some(_) if plain.as_str().ends_with('s') => None,
+        Some(_) if plain.ends_with('s') => None,
         other => other,
     }
 }
@@ -326,7 +347,39 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
     if let Some(id) = seen.id {
         return Some((Untaken::Answer, member(id)));
     }
-    event(members).or_else(|| span(members).map(|what| (Untaken::Call, what)))
+    let found = event(members).or_else(|| span(members).map(|what| (Untaken::Call, what)));
+    found.or_else(|| given_to(members).map(|name| (Untaken::Call, format!("{} with what it is given", member(name)))))
+}
+
+/// The member that names what is called, beside one that says what it is given: whatever the framework, a call is both. The
+/// description of a tool has a schema in the place of what is given.
+fn given_to(members: &Object) -> Option<&str> {
+    let (mut name, mut given) = (None, false);
+    for (key, value) in members.iter() {
+        let plain = Plain::of(key);
+        let plain = plain.as_str();
+        if OTHERWISE.contains(&plain) && *value != Json::Null {
+            return None;
+        }
+        if NAMES.contains(&plain) && value.as_str().is_some_and(|name| !name.is_empty()) {
+            name = name.or(Some(key));
+        }
+        if ARGUMENTS.contains(&plain) {
+            if is_schema(value) {
+                return None;
+            }
+            // That a tool is given nothing is said by an empty object; without it, parameters are those it could have.
+            let empty = matches!(value, Json::Object(_)) && !matches!(plain, "parameters" | "input");
+            given |= empty || !is_zero(value);
+        }
+    }
+    name.filter(|_| given)
+}
+
+/// Whether this is a JSON schema.
+fn is_schema(value: &Json) -> bool {
+    let is = |key: &str| value.get(key).is_some();
+    is("properties") || is("$schema") || value.get("type").and_then(Json::as_str) == Some("object")
 }
 
 /// What an event of the GenAI conventions tells: of an answer, or of the calls that a model chose.

@@ -343,14 +343,15 @@ fn failed(call: &ToolCall) -> bool {
 /// answer that has an id is never joined by order, nor one without to a call that has one.
 ///
 /// **Answers**: text that reads as a JSON object or array is that value, other text stays text; several text parts are
-/// put together with line breaks. Text that starts with `Error` is a failure with the text as its message, unless the
+/// put together with line breaks. Text whose first word is `Error`, `error` or `ERROR` is a failure with the text as its message, unless the
 /// transcript says expressly that it is none (`is_error`, `isError`, `status`, `error`); what [`CallResult::Value`] counts as a failure is one here. Arguments that
 /// do not read as JSON stay the string that they are.
 ///
 /// **Spans**: conversation, agent, model and user stand on the span or on the nearest of its ancestors in the file (the
 /// user, `user.id` or `enduser.id`, also on the resource); a span without a conversation belongs to `trace-` and the id
-/// of its trace. Trace and span id go into the session's metadata. A span that the file holds twice, word for word, is
-/// one call: exporters repeat themselves. A call that both the client and the server traced is two spans and two calls.
+/// of its trace. Trace and span id go into the session's metadata. A span that the file holds twice is
+/// one call: exporters repeat themselves, and export a span again when more of it is known. Then the later is kept, and the
+/// other is named where it tells another answer. A call that both the client and the server traced is two spans and two calls.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidInput`] names the place where the file is not what `format` says, or where the user is not known,

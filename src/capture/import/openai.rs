@@ -5,7 +5,7 @@ use super::conversation::{self, Conversation};
 use super::detect;
 use super::file::At;
 use crate::Result;
-use crate::entry::error_of;
+use crate::entry::is_called;
 use crate::json::Json;
 
 /// Reads one message into its conversation.
@@ -62,22 +62,9 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     // What a function is called that is no member of the call's but the call's tool.
     let tool = match at.value.get("function").and_then(|function| function.as_str()) {
         Some(function) => Some(function),
-        None => at.opt_text("name")?,
+        None => at.opt_text("name")?.or(at.opt_text("tool_name")?),
     };
-    let error = at.member("error").and_then(|error| error_of(error.value));
-    let flag = |key: &str| at.value.get(key).and_then(|flag| flag.as_bool());
-    let status = at.value.get("status").and_then(|status| status.as_str());
-    let says = flag("is_error").or(flag("isError")).or(match (status, at.value.get("error")) {
-        (Some("error"), _) => Some(true),
-        (Some("success"), _) | (None, Some(Json::Bool(false))) => Some(false),
-        _ => None,
-    });
-    let failed = if error.is_some() { Some(true) } else { says };
-    let mut answer =
-        Answer::of(at.member("content").filter(|c| !(failed == Some(true) && detect::is_zero(c.value))), failed);
-    if let Some(error) = error {
-        answer.because(error);
-    }
+    let answer = Answer::of_block(at);
     conversation.join.answer(id, tool, answer, at.time()?, at);
     beside(at, conversation);
     Ok(())
@@ -90,29 +77,33 @@ fn beside<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) {
         "role",
         "type",
         "content",
-        "tool_call_id",
-        "tool_call_ids",
-        "toolCallId",
-        "tool_use_id",
-        "call_id",
+        "toolcallid",
+        "toolcallids",
+        "tooluseid",
+        "callid",
         "id",
         "name",
+        "toolname",
         "function",
         "error",
-        "is_error",
-        "isError",
+        "iserror",
         "status",
         "timestamp",
-        "created_at",
+        "createdat",
         "created",
         "model",
         "agent",
         "requestor",
-        "message_type",
+        "messagetype",
     ];
+    // Whether it went well is not the answer, and has been read.
+    let known = |key: &str, value: &Json| {
+        let flag = matches!(value, Json::Bool(_)) && ["success", "ok"].iter().any(|flag| is_called(key, flag));
+        flag || KNOWN.iter().any(|known| is_called(key, known))
+    };
     let Some(members) = at.value.as_object() else { return };
     let has_content = at.value.get("content").is_some_and(|content| !detect::is_zero(content));
-    for (key, value) in members.iter().filter(|(key, value)| !KNOWN.contains(key) && !detect::is_zero(value)) {
+    for (key, value) in members.iter().filter(|(key, value)| !known(key, value) && !detect::is_zero(value)) {
         // Beside an answer numbers and flags are what somebody counted of it.
         if has_content && matches!(value, Json::Bool(_) | Json::Number(_)) {
             continue;

@@ -8,8 +8,8 @@ use super::answer::{self, Answer};
 use super::asked::{self, Executed};
 use super::file::{At, Read};
 use super::identity::Source;
-use super::{ImportOptions, Imported, SAY_USER};
-use crate::entry::{CallError, CallResult};
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken};
+use crate::entry::{CallError, CallResult, is_called, is_set, status_fails};
 use crate::json::{Json, Number, Object, Path};
 use crate::{Hash, Outcome, Result, Timestamp, ToolCall};
 use std::collections::HashMap;
@@ -39,7 +39,7 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     }
     let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: Hash::of(text) };
     let (mut calls, mut others) = (Vec::new(), Vec::new());
-    let (mut executed, mut at) = (Executed::default(), HashMap::new());
+    let (mut executed, mut at, mut changed) = (Executed::default(), HashMap::new(), Vec::new());
     for (i, span) in spans.iter().enumerate() {
         if is_repeated(&mut trace, span, i) {
             span.at.take();
@@ -47,7 +47,7 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
         }
         if is_tool(&span.at)? {
             span.at.take();
-            if !is_same_running(span, &mut calls, &mut at)? {
+            if !is_same(span, &mut calls, &mut at, &mut changed)? {
                 executed.add(span.id.0, first_of(&span.at, IDS)?);
                 calls.push(span);
             }
@@ -62,31 +62,50 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     for (call, place, source) in calls {
         imported.push(call, place, source, options)?;
     }
-    imported.not_taken = asked::without_span(&others, &executed);
+    imported.not_taken = changed;
+    imported.not_taken.extend(asked::without_span(&others, &executed));
     Ok(imported)
 }
 
-/// Whether the file has this span already, one of the two as it was exported while it ran: of these the one that has ended is
-/// kept. `at` says where in `calls` each span stands.
-fn is_same_running<'s, 'a>(
+/// Whether the file has this span already: exported once while it ran, or once more with what became known later. Of the two
+/// the one that has ended is kept, of two that have ended the later; what the other says of the end is named in `changed`
+/// where it differs. `at` says where in `calls` each span stands.
+fn is_same<'s, 'a>(
     span: &'s Span<'a>,
     calls: &mut [&'s Span<'a>],
     at: &mut HashMap<SpanId<'a>, usize>,
+    changed: &mut Vec<NotTaken>,
 ) -> Result<bool> {
     if span.id.1.is_empty() {
         return Ok(false);
     }
     let before = *at.entry(span.id).or_insert(calls.len());
     let Some(first) = calls.get_mut(before) else { return Ok(false) };
-    let began = |span: &Span<'_>| Ok((nanos(&span.at, "startTimeUnixNano")?, tool(&span.at)?));
-    let runs = |span: &Span<'_>| Ok(nanos(&span.at, "endTimeUnixNano")?.is_none());
-    let (was, is): (Result<bool>, Result<bool>) = (runs(first), runs(span));
-    let (was, is) = (was?, is?);
-    let same: Result<bool> = began(first).and_then(|a: (Option<Timestamp>, String)| Ok(a == began(span)?));
-    if !(was || is) || !same? {
+    if nanos(&first.at, "startTimeUnixNano")? != nanos(&span.at, "startTimeUnixNano")?
+        || tool(&first.at)? != tool(&span.at)?
+    {
         return Ok(false);
     }
-    if was {
+    let runs = |span: &Span<'_>| Ok::<_, crate::Error>(nanos(&span.at, "endTimeUnixNano")?.is_none());
+    let (was, is) = (runs(first)?, runs(span)?);
+    if !was && !is {
+        let given = |span: &Span<'_>| first_value(&span.at, ARGUMENTS, "arguments");
+        if let (Some(one), Some(other)) = (given(first)?, given(span)?)
+            && one != other
+        {
+            return Ok(false);
+        }
+        let end = |span: &Span<'_>| {
+            let mut call = ToolCall::new("", "", "");
+            outcome(&span.at, true, &mut call).map(|()| call)
+        };
+        if end(first)? != end(span)? {
+            let why = format!("is the span of {} with another answer; the later was kept", span.at.place());
+            let call_id = first_of(&first.at, IDS)?;
+            changed.push(NotTaken { place: first.at.place(), kind: Untaken::Answer, call_id, why });
+        }
+    }
+    if was || !is {
         *first = span;
     }
     Ok(true)
@@ -290,20 +309,82 @@ fn tool(span: &At<'_>) -> Result<String> {
         .ok_or_else(|| span.error("the attribute gen_ai.tool.name is missing"))
 }
 
-/// How the call ended, by whether the span did, by its status, its `error.type`, its exception and the tool's result.
-fn outcome(span: &At<'_>, ended: bool, call: &mut ToolCall) -> Result<()> {
-    let status = span.member("status");
-    let code = match status.as_ref().and_then(|s| s.member("code")) {
-        None => 0,
-        Some(code) => match (code.value.as_i64(), code.value.as_str()) {
-            (Some(0), _) | (_, Some("STATUS_CODE_UNSET")) => 0,
-            (Some(1), _) | (_, Some("STATUS_CODE_OK")) => 1,
-            (Some(2), _) | (_, Some("STATUS_CODE_ERROR")) => 2,
-            _ => return Err(code.error("must be 0 (unset), 1 (ok) or 2 (error)")),
-        },
+/// The code of the span's status, and its message. Writers of other shapes than OTLP's have the code alone, or call it
+/// `status_code`.
+fn status(span: &At<'_>) -> Result<(u8, Option<String>)> {
+    let member = |at: &At<'_>, plain: &[&str]| {
+        let members = at.value.as_object().into_iter().flat_map(Object::iter);
+        let mut named = members.filter(|(name, _)| plain.iter().any(|plain| is_called(name, plain)));
+        named.find(|(_, value)| **value != Json::Null).map(|(name, _)| name.to_owned())
     };
+    let Some(at) = member(span, &["status"]).and_then(|name| span.member(&name)) else { return Ok((0, None)) };
+    if at.value.as_object().is_none() {
+        return Ok((code(&at)?, None));
+    }
+    let message = match member(&at, &["message", "description"]) {
+        Some(name) => at.opt_text(&name)?.filter(|text| !text.is_empty()).map(str::to_owned),
+        None => None,
+    };
+    match member(&at, &["code", "statuscode"]).and_then(|name| at.member(&name)) {
+        Some(own) => Ok((code(&own)?, message)),
+        None if message.is_some() || super::detect::is_zero(at.value) => Ok((0, message)),
+        None => Err(at.error("must have a code: 0 (unset), 1 (ok) or 2 (error)")),
+    }
+}
+
+fn code(at: &At<'_>) -> Result<u8> {
+    let text = at.value.as_str().map(str::to_ascii_uppercase);
+    let word = text.as_deref().map(|text| text.strip_prefix("STATUS_CODE_").unwrap_or(text));
+    match (at.value.as_i64(), word) {
+        (Some(0), _) | (_, Some("UNSET" | "0" | "")) => Ok(0),
+        (Some(1), _) | (_, Some("OK" | "1")) => Ok(1),
+        (Some(2), _) | (_, Some("ERROR" | "2")) => Ok(2),
+        _ => Err(at.error("must be 0 (unset), 1 (ok) or 2 (error)")),
+    }
+}
+
+/// What an `AnyValue` holds, unread.
+fn held(attribute: &Json) -> Option<(&str, &Json)> {
+    let mut values = attribute.get("value")?.as_object()?.iter();
+    let value = values.find(|(_, value)| **value != Json::Null)?.1;
+    Some((attribute.get("key")?.as_str()?, value))
+}
+
+/// Whether an attribute marks the span as failed, or an exception that left it, and what the marks say.
+fn marked(span: &At<'_>) -> Result<(bool, Option<String>)> {
+    let (mut failed, mut message) = (false, None);
+    let attributes = span.value.get("attributes").and_then(Json::as_array).unwrap_or_default();
+    for (key, value) in attributes.iter().filter_map(held) {
+        let text = value.as_str().map(unquoted).filter(|text| !text.is_empty());
+        let told = match key {
+            "otel.status_code" | "langfuse.observation.level" | "gen_ai.tool.call.status" => {
+                text.and_then(status_fails) == Some(true)
+            }
+            "error" | "error.message" | "exception.message" | "exception.type" | "gen_ai.tool.call.error" => {
+                is_set(value)
+            }
+            _ => key.rsplit('.').next().is_some_and(|last| is_called(last, "iserror")) && is_set(value),
+        };
+        failed |= told;
+        if told && matches!(key, "error.message" | "exception.message" | "gen_ai.tool.call.error") {
+            message = message.or(text.map(str::to_owned));
+        }
+    }
+    for event in span.list("events")? {
+        let attributes = event.value.get("attributes").and_then(Json::as_array).unwrap_or_default();
+        let escaped = |(key, value): (&str, &Json)| key == "exception.escaped" && is_set(value);
+        failed |= event.opt_text("name")? == Some("exception") && attributes.iter().filter_map(held).any(escaped);
+    }
+    Ok((failed, message))
+}
+
+/// How the call ended, by whether the span did, by its status, its `error.type`, the marks of other dialects, its exception
+/// and the tool's result.
+fn outcome(span: &At<'_>, ended: bool, call: &mut ToolCall) -> Result<()> {
+    let (code, message) = status(span)?;
+    let (marked, said_so) = marked(span)?;
     let kind = attribute_text(span, "error.type")?;
-    let failed = code == 2 || kind.is_some();
+    let failed = code == 2 || kind.is_some() || marked;
     let expressly = match (failed, code) {
         (true, _) => Some(true),
         (false, 1) => Some(false),
@@ -320,8 +401,8 @@ fn outcome(span: &At<'_>, ended: bool, call: &mut ToolCall) -> Result<()> {
         }
         return Ok(());
     }
-    let message = match status.map(|s| s.opt_text("message")).transpose()?.flatten() {
-        Some(message) => Some(message.to_owned()),
+    let message = match message.or(said_so) {
+        Some(message) => Some(message),
         None => exception(span)?,
     };
     let timeout = kind.as_deref() == Some("timeout");

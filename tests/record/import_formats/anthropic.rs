@@ -15,7 +15,7 @@ fn blocks_are_calls_and_answers() {
         json!({"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "b", "is_error": true, "content": "declined"},
             {"type": "tool_result", "tool_use_id": "d", "is_error": true, "content": [{"type": "text", "text": "{\"code\":5}"}]},
-            {"type": "tool_result", "tool_use_id": "a", "is_error": false, "content": [{"type": "text", "text": "Errors: none"}]},
+            {"type": "tool_result", "tool_use_id": "a", "is_error": false, "content": [{"type": "text", "text": "Error: none"}]},
         ]}),
         json!({"role": "assistant", "content": [
             {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": "q"}},
@@ -31,7 +31,7 @@ fn blocks_are_calls_and_answers() {
     let imported = read(Format::Anthropic, text, &options());
     let base = |tool: &str, id: &str, turn: u64, arguments: Value, key: &str, value: Value| json!({"conversation_id":"c","user_id":"u","tool_name":tool,"turn_number":turn,"call_id":id,"arguments":arguments,key:value});
     let mut records = [
-        base("find", "a", 1, json!({"q": "x"}), "result", "Errors: none".into()),
+        base("find", "a", 1, json!({"q": "x"}), "result", "Error: none".into()),
         base("charge", "b", 1, json!({}), "error", "declined".into()),
         base("third", "d", 1, json!({}), "result", json!({"code": 5})),
         base(

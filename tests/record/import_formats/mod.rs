@@ -2,12 +2,14 @@
 
 mod anthropic;
 mod conversations;
+mod failures;
 mod hostile;
 mod openai;
 mod otlp;
 mod own;
 mod properties;
 mod real;
+mod unread;
 
 use attestlog::capture::import::{self, Format, ImportOptions, Imported, Tally};
 use attestlog::{ErrorKind, Outcome, Timestamp, ToolCall, json};
