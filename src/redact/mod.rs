@@ -42,7 +42,7 @@ pub use sanitize::Sanitizer;
 pub use seal::{
     MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
 };
-pub(crate) use spelling::{Altered, gist, look, normalise};
+pub(crate) use spelling::{Altered, gist, is_look_alike, look, normalise};
 pub use spelling::{is_invisible, normal};
 pub use treated::{Action, Treated};
 
