@@ -16,6 +16,7 @@ pub use canon::Canonical;
 pub(crate) use canon::{TWO_DIGITS, write_float, write_integer, write_str};
 pub use parse::{JsonError, Limits, Parsed};
 pub use path::Path;
+pub(crate) use path::Step;
 
 use std::cmp::Ordering;
 use std::fmt;

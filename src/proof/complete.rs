@@ -32,7 +32,7 @@
 //! a full verification finds these. Nor against one that never recorded the call. That a pseudonym is that of the clear value is the
 //! word of whoever holds the pseudonym key.
 
-use super::{CheckError, MAX_HASHES, Proven};
+use super::{CheckError, Checked, MAX_HASHES, Proven};
 use crate::Hash;
 use crate::entry::{Entry, Field, Kind};
 use crate::hash::{from_hex, to_hex};
@@ -242,6 +242,46 @@ impl CompleteProof {
         let entries = entries.filter(|(_, seq)| seqs.contains(seq)).map(|(entry, seq)| (seq, entry.line)).collect();
         let (facet, value, terms) = (self.facet, self.value, self.terms);
         Ok(Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest })
+    }
+}
+
+impl Proven {
+    /// What the value of a completeness proof looks like and is not: `anna` of one with a Cyrillic letter in it. Whoever hands out
+    /// a proof chooses its value, and that there is nothing under a look-alike of a name is true of every log.
+    pub fn looks_like(&self) -> Option<String> {
+        match self {
+            Proven::Complete { value, .. } if redact::is_look_alike(value) => Some(redact::look(value)),
+            _ => None,
+        }
+    }
+}
+
+impl Checked {
+    /// Compares with what the checker wanted to know: that nothing is missing of this value of this facet. What a proof is about is
+    /// its maker's choice otherwise.
+    ///
+    /// # Errors
+    /// [`CheckError::Contradicted`] where it is about something else.
+    pub fn about(self, facet: Field, value: &str) -> Result<Checked, CheckError> {
+        let wanted = redact::normal(value);
+        let asked = format!("{} {:?}", facet.as_str(), super::shorten(&wanted));
+        let Proven::Complete { facet: of, value: is, .. } = &self.proven else {
+            let message = format!("it is no completeness proof, and does not show what there is of {asked}");
+            return Err(CheckError::Contradicted(message));
+        };
+        if *of == facet && *is == *wanted {
+            return Ok(self);
+        }
+        let alike = if *of == facet && redact::look(is) == redact::look(&wanted) {
+            format!(", which only looks like it ({})", spelled(&super::shorten(is)))
+        } else {
+            String::new()
+        };
+        Err(CheckError::Contradicted(format!(
+            "it is about {} {:?}{alike}, and says nothing of {asked}",
+            of.as_str(),
+            super::shorten(is)
+        )))
     }
 }
 
@@ -459,6 +499,11 @@ fn has(entry: &Entry, field: Field, term: &str) -> bool {
     let mut has = false;
     entry.body.facets(&mut |f, value| has |= f == field && value == term);
     has
+}
+
+/// A text with each character by its number that is not of ASCII.
+fn spelled(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }
 
 fn incomplete(what: impl Into<String>) -> CheckError {

@@ -576,6 +576,7 @@ impl Checked {
                 json.insert("kind", "complete");
                 json.insert("facet", facet.as_str());
                 json.insert("value", value.as_str());
+                json.insert("looks_like", self.proven.looks_like());
                 json.insert("terms", terms.clone());
                 json.insert("value_mapping", if self.proven.maps_value() { "unproven" } else { "none" });
                 json.insert("size", *size);
@@ -628,6 +629,9 @@ impl fmt::Display for Checked {
             Proven::Complete { facet, value, size, entries, purged, unknown, .. } => {
                 let (facet, count) = (facet.as_str(), entries.len());
                 write!(f, "of the {size} entries of the log {origin}, exactly {count} have {facet} {value:?}")?;
+                if let Some(looks) = self.proven.looks_like() {
+                    write!(f, ", which only looks like {looks:?}")?;
+                }
                 if !purged.is_empty() {
                     write!(f, ", and {} more had and were purged by policy", purged.len())?;
                 }

@@ -5,7 +5,6 @@ use super::detect::{self, Hit, ordinary};
 use super::floor::{self, Found, Kind};
 use super::found::placeholder;
 use super::sanitize::{At, Sanitizer, State, record};
-use super::spelling::gist;
 use super::treated::Action;
 use crate::json::{Json, Object};
 use std::collections::{HashMap, HashSet};
@@ -677,10 +676,4 @@ fn lone_password(items: &[Json], program: Option<&str>) -> Option<usize> {
             || value.len() >= 10 && value.bytes().skip(1).filter(u8::is_ascii_uppercase).count() > 1)
         && !value.contains(['/', ':', '.', ' ', '=', '-', '_']);
     ((user || alone) && word).then_some(p + 1)
-}
-
-/// What an object that stands for a patient says of who it is.
-pub(crate) fn patient_ids(value: &Json) -> impl Iterator<Item = &Json> {
-    let members = value.as_object().into_iter().flat_map(Object::iter);
-    members.filter(|(key, _)| matches!(&*gist(key), "id" | "value" | "patientid")).map(|(_, id)| id)
 }

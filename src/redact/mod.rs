@@ -4,7 +4,7 @@
 //! TOML); `sanitize` applies it (`context`: what it
 //! is given besides), with `floor` and `names` for the names of secrets and `detect` for what a value
 //! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members`: what keys and neighbours say of a value); `ids` does the
-//! same for the names that entries are found by;
+//! same for the names that entries are found by; `patient` tells who is meant where a value names a patient;
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
 //! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
 //! keys and randomness are passed in.
@@ -22,6 +22,7 @@ mod holds;
 mod ids;
 mod members;
 mod names;
+mod patient;
 mod pattern;
 mod policy;
 mod preset;
@@ -34,7 +35,7 @@ mod treated;
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
 pub(crate) use ids::domain;
-pub(crate) use members::patient_ids;
+pub(crate) use patient::{each_id, each_member, inner, is_called, names_patient};
 pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
 pub(crate) use pseudonym::key_of;
 pub use pseudonym::{PseudonymKey, is_pseudonym};
@@ -42,7 +43,7 @@ pub use sanitize::Sanitizer;
 pub use seal::{
     MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
 };
-pub(crate) use spelling::{Altered, gist, look, normalise};
+pub(crate) use spelling::{Altered, gist, is_look_alike, look, normalise};
 pub use spelling::{is_invisible, normal};
 pub use treated::{Action, Treated};
 

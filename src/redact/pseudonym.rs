@@ -117,7 +117,7 @@ fn canonical(domain: &str, clear: &str) -> String {
 pub(super) fn domain_of(key: &str) -> String {
     let plain = super::pattern::plain(key);
     let known = match plain.as_str() {
-        "patient" | "patientid" | "patientids" => "patient",
+        "patient" | "patients" | "patientid" | "patientids" | "patientnumber" | "patientnumbers" => "patient",
         "user" | "userid" | "username" | "login" => "user",
         "conversation" | "conversationid" => "conversation",
         "phone" | "phonenumber" | "telephone" | "mobile" | "mobilenumber" | "tel" | "fax" | "faxnumber" => "phone",

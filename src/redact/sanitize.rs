@@ -13,14 +13,14 @@ use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
 use super::members::{
-    Beside, ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, patient_ids, program, rename,
-    renames, secret_arguments,
+    Beside, ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
+    secret_arguments,
 };
+use super::patient;
 use super::pattern::Seg;
 use super::policy::{Detector, Facet, Policy, weakens};
 use super::pseudonym::{PseudonymKey, domain_of, is_pseudonym};
 use super::seal::seal;
-use super::spelling::normal;
 use super::treated::{Action, Treated};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hash::Hash;
@@ -303,14 +303,12 @@ impl Sanitizer {
             (Json::Array(items), Some(_)) => items.iter_mut().for_each(|item| self.pseudonymise(item, v)),
             (Json::Null, _) => {}
             (Json::String(s), _) if is_pseudonym(s) => {}
-            // The object that stands for a patient has the pseudonym of the patient's id, as the entry's names have.
-            (value, Some(key)) if v.domain == Facet::Patient.name() && patient_of(value).is_some() => {
-                let id = patient_of(value).unwrap_or_default();
-                *value = Json::String(if is_pseudonym(&id) { id } else { key.pseudonym(v.domain, &id) });
-            }
             (value, Some(key)) => {
-                let text = scalar_text(value).unwrap_or_else(|| value.to_canonical().as_str().to_owned());
-                *value = Json::String(key.pseudonym(v.domain, &text));
+                // What stands for a patient has the pseudonym of the patient's id, as the entry's names have.
+                let id = if v.domain == Facet::Patient.name() { patient::only_id(value) } else { None };
+                let text = id.or_else(|| scalar_text(value));
+                let text = text.unwrap_or_else(|| value.to_canonical().as_str().to_owned());
+                *value = Json::String(if is_pseudonym(&text) { text } else { key.pseudonym(v.domain, &text) });
             }
             (value, None) => *value = Json::String(placeholder(v.what)),
         }
@@ -686,13 +684,6 @@ fn scalar_text(value: &Json) -> Option<String> {
         Json::Number(_) | Json::Bool(_) => Some(value.to_canonical().as_str().to_owned()),
         _ => None,
     }
-}
-
-/// The one id of an object that stands for a patient.
-fn patient_of(value: &Json) -> Option<String> {
-    let mut ids = patient_ids(value).filter_map(scalar_text).map(|id| normal(&id).into_owned());
-    let first = ids.next()?;
-    ids.all(|id| id == first).then_some(first)
 }
 
 /// One bit for the last two letters of a key.

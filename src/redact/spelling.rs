@@ -1,7 +1,7 @@
 //! One spelling for whatever entries are found by, and what only looks like another.
 //!
 //! Invariant Y5: a name is compared in its normal form and in no other way: without white space around it and without
-//! characters that nobody sees (zero-width, format and filler characters, variation selectors). `"P-1 "` and `"P-1\u{200b}"`
+//! characters that nobody sees (zero-width, format, filler and blank characters, variation selectors). `"P-1 "` and `"P-1\u{200b}"`
 //! are `P-1`; `P_1`, `p-1` and `P-1` are three. Letters that Unicode can write in two ways (`é`, or `e` with an accent after
 //! it) are left as they came: such names are two, and the second is marked as a look-alike. Where a call's name was changed
 //! its entry says so: `restated` names the member, and `treated` which unseen characters were dropped (`U+202E`).
@@ -64,15 +64,23 @@ pub fn is_invisible(c: char) -> bool {
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
         | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        || is_blank(c)
 }
 
-/// What Unicode calls default ignorable, and what only steers how others are shown.
+/// What is drawn as nothing and is yet neither white space nor called ignorable by Unicode: the Braille cell without dots, the place
+/// of an object that is not there, the Khitan filler, blank hieroglyphs, a note without a head. The Hangul fillers are ignorable.
+fn is_blank(c: char) -> bool {
+    matches!(c, '\u{2800}' | '\u{fffc}' | '\u{16fe4}' | '\u{13441}'..='\u{13442}' | '\u{1d159}')
+}
+
+/// What Unicode calls default ignorable, what only steers how others are shown, and what is blank.
 pub(super) fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}'
         | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        || is_blank(c)
 }
 
 /// Letters of other scripts, each before the Latin one that it is taken for. Those of which people who do not look twice
@@ -155,6 +163,10 @@ mod tests {
             assert_ne!(normal(other), "P-1");
         }
         assert_eq!(normal("\u{200b} \u{200b}"), "");
+        for blank in "\u{2800}\u{3164}\u{115f}\u{1160}\u{ffa0}\u{fffc}\u{16fe4}\u{13441}\u{13442}\u{1d159}".chars() {
+            assert_eq!(normal(&format!("P-{blank}1{blank}")), "P-1", "{blank:?}");
+            assert!(is_invisible(blank), "{blank:?}");
+        }
     }
 
     #[test]

@@ -4,20 +4,24 @@
 use super::glob::Glob;
 use super::members::{Members, shown, text};
 use crate::entry::CallLimits;
-use crate::json::{Json, Object, Path};
-use crate::redact::{Altered, gist, normal, patient_ids};
+use crate::json::{self, Json, Object, Path};
+use crate::redact::{Altered, each_id, each_member, gist, inner, is_called, look, names_patient, normal};
 use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 
 /// Each path is walked for each call of its tools.
 const MAX_PATHS: usize = 1000;
 
+/// JSON in a text is looked into, and text in that, so often.
+const MAX_INNER: usize = 8;
+
 /// Where patients are found in the calls of which tools. `arguments.patient_id` is always looked at, however it is written
-/// (`patientId`, `PATIENT_ID`, `patient-ids`, or `patient` with an object that has an `id`).
+/// (`patientId`, `PATIENT_ID`, `patient-ids`, `patient`, `patient_number`), also where the arguments are a list, or JSON in a text.
 ///
-/// A path starts with `arguments` or `result`; `[*]` is every element of a list or every member of an object. A string,
-/// a number (as its digits: 17 is the patient `17`), an object with one of these as its `id` or `value`, or a list of them
-/// names patients; anything else at a path names nobody.
+/// A path starts with `arguments` or `result`; `[*]` is every element of a list or every member of an object. Keys and names of
+/// tools are compared without case, keys without separators too; a key of a path is looked for in each element of a list, and
+/// in the JSON of a text. A string, a number (as its digits: 17 is the patient `17`), an object with these as its `id`, `value` or
+/// `patient_id`, a list of them, or JSON of these in a text names patients; anything else at a path names nobody.
 ///
 /// ```
 /// use attestlog::{CallLimits, json::Json, retention::PatientPaths};
@@ -30,7 +34,15 @@ const MAX_PATHS: usize = 1000;
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct PatientPaths {
-    rules: Vec<(Glob, Vec<Pattern>)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Rule {
+    tool: Glob,
+    /// The same, for names as they look without case: a tool server may not care.
+    folded: Glob,
+    paths: Vec<Pattern>,
 }
 
 impl PatientPaths {
@@ -50,11 +62,11 @@ impl PatientPaths {
             for path in paths {
                 compiled.push(Pattern::parse(path.as_ref()).map_err(Error::invalid)?);
             }
-            let tool = tool.as_ref();
-            let glob = Glob::new(tool).map_err(|e| Error::invalid(format!("tool {}: {e}", shown(tool))))?;
-            out.rules.push((glob, compiled));
+            let name = tool.as_ref();
+            let glob = |text: &str| Glob::new(text).map_err(|e| Error::invalid(format!("tool {}: {e}", shown(name))));
+            out.rules.push(Rule { tool: glob(name)?, folded: glob(&folded(name))?, paths: compiled });
         }
-        if out.rules.iter().map(|(_, paths)| paths.len().max(1)).sum::<usize>() > MAX_PATHS {
+        if out.rules.iter().map(|rule| rule.paths.len().max(1)).sum::<usize>() > MAX_PATHS {
             return Err(Error::invalid(format!("more than {MAX_PATHS} paths to patients")));
         }
         Ok(out)
@@ -84,17 +96,21 @@ impl PatientPaths {
         altered: &mut Altered,
     ) -> Result<Vec<String>> {
         let mut found = Found { ids: BTreeSet::new(), limits, altered };
-        for (key, value) in arguments.and_then(Json::as_object).into_iter().flat_map(Object::iter) {
-            found.member(key, value)?;
+        if let Some(arguments) = arguments {
+            each_member(arguments, &mut |key, value| match names_patient(key) {
+                true => found.take(value),
+                false => Ok(()),
+            })?;
         }
-        for (_, paths) in self.rules.iter().filter(|(glob, _)| glob.matches(tool)) {
-            for path in paths {
+        let name = if self.rules.is_empty() { String::new() } else { folded(tool) };
+        for rule in self.rules.iter().filter(|rule| rule.tool.matches(tool) || rule.folded.matches(&name)) {
+            for path in &rule.paths {
                 let root = match path.root {
                     Root::Arguments => arguments,
                     Root::Result => result,
                 };
                 if let Some(root) = root {
-                    found.walk(root, &path.parts)?;
+                    found.walk(root, &path.steps, MAX_INNER)?;
                 }
             }
         }
@@ -103,10 +119,10 @@ impl PatientPaths {
 
     /// A list of `tool` and `paths`, as the entry of the policy holds it.
     pub fn to_json(&self) -> Json {
-        let rule = |(glob, paths): &(Glob, Vec<Pattern>)| {
+        let rule = |rule: &Rule| {
             let mut out = Object::new();
-            out.insert("paths", paths.iter().map(|p| p.text.clone()).collect::<Vec<_>>());
-            out.insert("tool", glob.as_str());
+            out.insert("paths", rule.paths.iter().map(|p| p.text.clone()).collect::<Vec<_>>());
+            out.insert("tool", rule.tool.as_str());
             Json::from(out)
         };
         Json::Array(self.rules.iter().map(rule).collect())
@@ -132,8 +148,16 @@ impl PatientPaths {
 struct Pattern {
     text: String,
     root: Root,
-    /// What stands before, between and after the wildcards.
-    parts: Vec<Path>,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Step {
+    /// As it is written, and without case and separators.
+    Key(String, String),
+    Index(usize),
+    /// `[*]`
+    Any,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -155,7 +179,7 @@ impl Pattern {
         if text.len() > 1024 {
             return Err(bad("longer than 1024 bytes"));
         }
-        let mut parts = Vec::new();
+        let mut steps = Vec::new();
         loop {
             let end = wildcard(rest).unwrap_or(rest.len());
             let part = rest.get(..end).unwrap_or_default();
@@ -164,10 +188,16 @@ impl Pattern {
                 None if part.is_empty() || part.starts_with('[') => part,
                 _ => return Err(bad("write it like result.entries[*].patient.id")),
             };
-            parts.push(Path::parse(inner).map_err(|e| bad(&e))?);
+            steps.extend(Path::parse(inner).map_err(|e| bad(&e))?.steps().iter().map(|step| match step {
+                json::Step::Key(key) => Step::Key(key.clone(), gist(key)),
+                json::Step::Index(i) => Step::Index(*i),
+            }));
             match rest.get(end + 3..) {
-                Some(after) => rest = after,
-                None => return Ok(Pattern { text: text.to_owned(), root, parts }),
+                Some(after) => {
+                    steps.push(Step::Any);
+                    rest = after;
+                }
+                None => return Ok(Pattern { text: text.to_owned(), root, steps }),
             }
         }
     }
@@ -186,6 +216,11 @@ fn wildcard(text: &str) -> Option<usize> {
     None
 }
 
+/// A tool's name as it looks, without case.
+fn folded(name: &str) -> String {
+    look(name).to_lowercase()
+}
+
 struct Found<'a> {
     ids: BTreeSet<String>,
     limits: &'a CallLimits,
@@ -194,53 +229,34 @@ struct Found<'a> {
 
 impl Found<'_> {
     /// Visits each value below `at` at most once, so a path takes time linear in the value.
-    fn walk(&mut self, at: &Json, parts: &[Path]) -> Result<()> {
-        let Some((part, rest)) = parts.split_first() else {
+    fn walk(&mut self, at: &Json, steps: &[Step], texts: usize) -> Result<()> {
+        let Some((step, rest)) = steps.split_first() else {
             return self.take(at);
         };
-        match (part.find(at), rest.is_empty()) {
-            (None, _) => Ok(()),
-            (Some(value), true) => self.take(value),
-            (Some(Json::Array(items)), false) => items.iter().try_for_each(|item| self.walk(item, rest)),
-            (Some(Json::Object(members)), false) => members.iter().try_for_each(|(_, member)| self.walk(member, rest)),
-            (Some(_), false) => Ok(()),
-        }
-    }
-
-    /// Takes a member of the arguments if its name says that it is a patient.
-    fn member(&mut self, key: &str, value: &Json) -> Result<()> {
-        match &*gist(key) {
-            "patientid" | "patientids" => self.take(value),
-            "patient" | "patients" => match value {
-                Json::Array(items) => items.iter().try_for_each(|item| self.identified(item)),
-                one => self.identified(one),
+        match (step, at) {
+            (_, Json::String(text)) => match texts.checked_sub(1).and_then(|left| Some((inner(text)?, left))) {
+                Some((held, left)) => self.walk(&held, steps, left),
+                None => Ok(()),
             },
+            (Step::Key(key, plain), Json::Object(members)) => members
+                .iter()
+                .filter(|(name, _)| name == key || is_called(name, plain))
+                .try_for_each(|(_, member)| self.walk(member, rest, texts)),
+            (Step::Key(..), Json::Array(items)) => items.iter().try_for_each(|item| self.walk(item, steps, texts)),
+            (Step::Index(i), Json::Array(items)) => items.get(*i).map_or(Ok(()), |item| self.walk(item, rest, texts)),
+            (Step::Any, Json::Array(items)) => items.iter().try_for_each(|item| self.walk(item, rest, texts)),
+            (Step::Any, Json::Object(members)) => {
+                members.iter().try_for_each(|(_, member)| self.walk(member, rest, texts))
+            }
             _ => Ok(()),
         }
     }
 
     fn take(&mut self, value: &Json) -> Result<()> {
-        match value {
-            Json::Array(items) => items.iter().filter(|i| i.as_array().is_none()).try_for_each(|item| self.take(item)),
-            Json::Object(_) => self.identified(value),
-            one => self.one(one),
-        }
-    }
-
-    /// Takes an object's id.
-    fn identified(&mut self, value: &Json) -> Result<()> {
-        patient_ids(value).try_for_each(|id| self.one(id))
-    }
-
-    fn one(&mut self, value: &Json) -> Result<()> {
-        match value {
-            Json::String(id) => {
-                self.altered.note(id);
-                self.add(normal(id).into_owned())
-            }
-            Json::Number(_) => self.add(value.to_canonical().as_str().to_owned()),
-            _ => Ok(()),
-        }
+        each_id(value, &mut |id| {
+            self.altered.note(id);
+            self.add(normal(id).into_owned())
+        })
     }
 
     fn add(&mut self, id: String) -> Result<()> {

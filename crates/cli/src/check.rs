@@ -1,13 +1,14 @@
 //! `check`: what a proof proves, with the log's public key and nothing else.
 
 use super::exit::{End, Failure, Outcome};
+use super::filter::told_apart;
 use super::lines::Source;
 use super::render::{self, Out, Style, clean, clean_json, count, counted, duration, moment};
 use super::trust;
 use attestlog::json::{Json, Object};
 use attestlog::note::{SignedCheckpoint, Succession, VerifierKey};
 use attestlog::proof::{Checked, MAX_PROOF_BYTES, Proof, Proven, Standing};
-use attestlog::{Clock, SystemClock};
+use attestlog::{Clock, Field, SystemClock};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ const MAX_LATER: u64 = 1 << 20;
 
 /// Check a proof of any kind, or a checkpoint, with no store at all
 ///
-/// Exit code 1 where it proves nothing, contradicts what you kept, or was signed in an epoch that is closed while nothing shows
+/// Exit code 1 where it proves nothing, contradicts what you kept, is about another value than you name, or was signed in an epoch that is closed while nothing shows
 /// that the log went on from there.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -42,9 +43,57 @@ pub struct CheckArgs {
     /// where this was signed in an epoch that is closed
     #[arg(long, value_name = "PROOF-FILE", requires = "succession")]
     extended_by: Option<PathBuf>,
+    #[command(flatten)]
+    about: AboutArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Of what a completeness proof must be. Otherwise that is the choice of whoever made it.
+#[derive(Debug, Args)]
+#[group(id = "about", multiple = false)]
+struct AboutArgs {
+    /// It must be a proof that nothing is missing of this patient. So with the other names below
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    patient: Option<String>,
+    /// … of this user
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    user: Option<String>,
+    /// … of this tool
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    tool: Option<String>,
+    /// … of this conversation
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    conversation: Option<String>,
+    /// … of this model
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    model: Option<String>,
+    /// … of this purpose
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = super::named::named)]
+    purpose: Option<String>,
+    /// … of this agent
+    #[arg(long, value_name = "ID", allow_hyphen_values = true, value_parser = super::named::named)]
+    agent: Option<String>,
+    /// … of this tool server
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true, value_parser = super::named::named)]
+    server: Option<String>,
+}
+
+impl AboutArgs {
+    fn get(&self) -> Option<(Field, &str)> {
+        let all = [
+            (Field::Patient, &self.patient),
+            (Field::User, &self.user),
+            (Field::Tool, &self.tool),
+            (Field::Conversation, &self.conversation),
+            (Field::Model, &self.model),
+            (Field::Purpose, &self.purpose),
+            (Field::Agent, &self.agent),
+            (Field::Server, &self.server),
+        ];
+        all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
+    }
 }
 
 pub fn check(args: &CheckArgs) -> Outcome {
@@ -59,6 +108,9 @@ pub fn check(args: &CheckArgs) -> Outcome {
         // What was read is several times as large as the file.
         drop(bytes);
         let mut checked = proof.check(key, succession.as_ref())?;
+        if let Some((field, value)) = args.about.get() {
+            checked = checked.about(field, value)?;
+        }
         if let Some(old) = &old {
             checked = checked.against(old, key)?;
         }
@@ -126,6 +178,7 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
             let what = format!("{} {:?}", facet.as_str(), clean(value));
             let (all, size) = (counted(entries.len() as u64, "entry", "entries"), count(*size));
             out.line(format!("{valid}: of the first {size} entries of the log exactly {all} have {what}"))?;
+            look_alike(checked.proven(), out)?;
             out.line(format!("  root   {root}"))?;
             if let Some(at) = newest {
                 let age = SystemClock::default().now().since(*at);
@@ -209,6 +262,20 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
         Standing::Extended => out.line("         closed since; the log went on from there"),
         _ => Ok(()),
     }
+}
+
+/// Says of a proof whose value only looks like another that of the other it proves nothing.
+fn look_alike(proven: &Proven, out: &mut Out) -> std::io::Result<()> {
+    let (Proven::Complete { facet, value, .. }, Some(looks)) = (proven, proven.looks_like()) else { return Ok(()) };
+    let (name, looks, told) = (facet.as_str(), clean(&looks), told_apart(value));
+    paragraph(
+        &format!(
+            "THIS {} ONLY LOOKS LIKE {looks:?}: it is written {told}. Of {looks:?} this proves nothing (with --{name} NAME a \
+             proof of any other {name} is refused)",
+            name.to_uppercase()
+        ),
+        out,
+    )
 }
 
 fn paragraph(text: &str, out: &mut Out) -> std::io::Result<()> {

@@ -117,12 +117,16 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
+/// What looks the same is told apart by its numbers.
+pub fn told_apart(name: &str) -> String {
+    let told = |c: char| if c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() };
+    name.chars().map(told).collect()
+}
+
 /// Tells people what is in the log and only looks like what they asked for.
 pub fn tell_look_alikes(log: &AuditLog, field: Field, value: &str) -> Result<(), Failure> {
     for other in log.look_alikes(field, value)? {
-        // What looks the same is told apart by its numbers.
-        let told = |c: char| if c.is_ascii_graphic() { c.to_string() } else { c.escape_unicode().to_string() };
-        let (field, name, other) = (field.as_str(), clean(value), other.chars().map(told).collect::<String>());
+        let (field, name, other) = (field.as_str(), clean(value), told_apart(&other));
         writeln!(
             session::stderr(),
             "note: the log has a {field} that looks like {name} and is written differently: {other}"

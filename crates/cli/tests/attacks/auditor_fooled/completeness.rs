@@ -1,5 +1,7 @@
 //! Somebody asks for a proof that nothing is missing, of a name of which the log has none: it was right, and said nothing.
 
+use crate::common::{Place, call, json};
+use attestlog::json::Json;
 use attestlog::proof::{Proven, check};
 use attestlog::redact::{Policy, Preset};
 use attestlog::{AuditLog, Field, Neighbours, Options, PolicySet, Query, ToolCall};
@@ -74,4 +76,33 @@ fn to_look_for_pseudonyms_names_nobody_else() {
             assert!(!proof.contains(other), "{other} in the proof of {value}");
         }
     }
+}
+
+/// An auditor asks what there is of the user `anna`, who has an entry. He gets a proof of `аnna`, with a Cyrillic letter: made for `zoe`,
+/// whom the log does not know either, and the name in it changed. It was valid, and said that exactly 0 entries have that user.
+#[test]
+fn a_proof_of_a_look_alike_is_not_one_of_the_name() {
+    let place = Place::with_lines(&call("c", "anna", "read_chart", r#""patient_id":"P-1""#));
+    let key = place.run(&["keys", "show", "s"]).ok().lines().next().unwrap().to_owned();
+    let made = place.run(&["prove", "s", "--complete", "--neighbours", "--user", "zoe"]).ok();
+    for (alike, letter) in [("\u{430}nna", "\\u{430}nna"), ("\u{ff41}nna", "\\u{ff41}nna")] {
+        place.write("proof", made.replace("\"zoe\"", &format!("\"{alike}\"")));
+        let said = place.run(&["check", "proof", "--public-key", &key]).ok();
+        assert!(said.contains("ONLY LOOKS LIKE \"anna\"") && said.contains(letter), "{said}");
+        let said = json(&place.run(&["check", "proof", "--public-key", &key, "--json"]).ok());
+        assert_eq!(said.get("looks_like").and_then(Json::as_str), Some("anna"));
+        let refused = place.run(&["check", "proof", "--public-key", &key, "--user", "anna"]).code(1);
+        assert!(refused.err.contains("which only looks like it") && refused.err.contains(letter), "{}", refused.err);
+        let refused = place.run(&["check", "proof", "--public-key", &key, "--user", "anna", "--json"]).code(1);
+        assert_eq!(json(&refused.out).get("ok"), Some(&Json::Bool(false)), "{}", refused.out);
+        place.run(&["check", "proof", "--public-key", &key, "--user", alike]).code(0);
+    }
+    // The right one passes, and nothing is said of it; one of another facet or of another kind does not.
+    place.write("proof", place.run(&["prove", "s", "--complete", "--neighbours", "--user", "anna"]).ok());
+    let said = place.run(&["check", "proof", "--public-key", &key, "--user", " anna"]).ok();
+    assert!(said.contains("exactly 1 entry") && !said.contains("LOOKS LIKE"), "{said}");
+    place.run(&["check", "proof", "--public-key", &key, "--patient", "anna"]).code(1);
+    place.run(&["check", "proof", "--public-key", &key, "--user", "Anna"]).code(1);
+    place.write("proof", place.run(&["prove", "s", "1"]).ok());
+    place.run(&["check", "proof", "--public-key", &key, "--user", "anna"]).code(1);
 }

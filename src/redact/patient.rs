@@ -1,0 +1,163 @@
+//! Who is meant where a value names a patient: what retention finds entries by, and redaction writes pseudonyms of, is this.
+
+use super::detect;
+use super::spelling::{gist, normal};
+use crate::json::{Json, Limits, Object};
+
+/// What lies deeper names nobody. JSON that is read nests no deeper than half of this.
+const MAX_DEPTH: usize = 256;
+
+/// JSON in a text is looked into, and text in that, so often.
+const MAX_INNER: usize = 8;
+
+/// A longer text is what it is, and not JSON that names patients.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Whether `key` is `name`, which is in lower case without separators: `patient_id`, `PATIENT-ID` and `patientＩd` are `patientid`.
+pub(crate) fn is_called(key: &str, name: &str) -> bool {
+    if key.bytes().all(|b| b.is_ascii() && !matches!(b, b'%' | b'\\' | b'&')) {
+        let letters = key.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase());
+        return !name.is_empty() && letters.eq(name.bytes());
+    }
+    // As redaction does: a key with marks that nobody sees, or with escapes in it, is read as it is meant.
+    !name.is_empty() && (gist(key) == name || detect::plain(key).is_some_and(|meant| gist(&meant) == name))
+}
+
+fn is_one_of(key: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| is_called(key, name))
+}
+
+/// Whether a member of this name is a patient.
+pub(crate) fn names_patient(key: &str) -> bool {
+    const NAMES: [&str; 6] = ["patient", "patients", "patientid", "patientids", "patientnumber", "patientnumbers"];
+    is_one_of(key, &NAMES)
+}
+
+/// Whether a member of this name of an object that stands for a patient says who it is.
+fn identifies(key: &str) -> bool {
+    is_one_of(key, &["id", "ids", "value"]) || names_patient(key)
+}
+
+/// The JSON that a text holds, if it looks like a list, an object or a text of its own and is no longer than is looked into.
+pub(crate) fn inner(text: &str) -> Option<Json> {
+    let trimmed = text.trim();
+    let looks = matches!(trimmed.as_bytes(), [b'{', .., b'}'] | [b'[', .., b']'] | [b'"', .., b'"']);
+    if !looks || trimmed.len() > MAX_TEXT {
+        return None;
+    }
+    Json::parse_within(trimmed.as_bytes(), &Limits::bytes(MAX_TEXT)).ok().map(|parsed| parsed.value)
+}
+
+/// Calls `with` for every id of a value that names patients: a text, a number (as its digits), an object's `id`, `value` or
+/// `patient_id`, a list of these, or JSON of these in a text. A text whose JSON names nobody is an id itself.
+pub(crate) fn each_id<E>(value: &Json, with: &mut dyn FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    visit(value, MAX_DEPTH, MAX_INNER, with).map(|_| ())
+}
+
+/// Whether there were any.
+fn visit<E>(value: &Json, depth: usize, texts: usize, with: &mut dyn FnMut(&str) -> Result<(), E>) -> Result<bool, E> {
+    let Some(deeper) = depth.checked_sub(1) else { return Ok(false) };
+    let mut any = false;
+    match value {
+        Json::Null | Json::Bool(_) => return Ok(false),
+        Json::Number(_) => with(value.to_canonical().as_str())?,
+        Json::String(text) => {
+            let held = texts.checked_sub(1).and_then(|left| Some((inner(text)?, left)));
+            let found = held.map(|(held, left)| visit(&held, deeper, left, with)).transpose()?;
+            if !found.unwrap_or_default() {
+                with(text)?;
+            }
+        }
+        Json::Array(items) => {
+            for item in items {
+                any |= visit(item, deeper, texts, with)?;
+            }
+            return Ok(any);
+        }
+        Json::Object(object) => {
+            for (_, member) in object.iter().filter(|(key, _)| identifies(key)) {
+                any |= visit(member, deeper, texts, with)?;
+            }
+            return Ok(any);
+        }
+    }
+    Ok(true)
+}
+
+/// The id of a value that names one patient, in its normal form.
+pub(super) fn only_id(value: &Json) -> Option<String> {
+    let mut one = None;
+    each_id(value, &mut |id| match one.get_or_insert_with(|| normal(id).into_owned()) == &*normal(id) {
+        true => Ok(()),
+        false => Err(()),
+    })
+    .ok()?;
+    one
+}
+
+/// Calls `with` for every member of these arguments, in whatever list or text of JSON they come.
+pub(crate) fn each_member<E>(arguments: &Json, with: &mut dyn FnMut(&str, &Json) -> Result<(), E>) -> Result<(), E> {
+    members(arguments, MAX_DEPTH, MAX_INNER, with)
+}
+
+fn members<E>(
+    value: &Json,
+    depth: usize,
+    texts: usize,
+    with: &mut dyn FnMut(&str, &Json) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(deeper) = depth.checked_sub(1) else { return Ok(()) };
+    match value {
+        Json::Object(object) => Object::iter(object).try_for_each(|(key, member)| with(key, member)),
+        Json::Array(items) => items.iter().try_for_each(|item| members(item, deeper, texts, with)),
+        Json::String(text) => match texts.checked_sub(1).and_then(|left| Some((inner(text)?, left))) {
+            Some((held, left)) => members(&held, deeper, left, with),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(json: &str) -> Vec<String> {
+        let mut ids = Vec::new();
+        let value = Json::parse(json.as_bytes()).unwrap().value;
+        let taken: Result<(), ()> = each_id(&value, &mut |id| {
+            ids.push(id.to_owned());
+            Ok(())
+        });
+        taken.unwrap();
+        ids
+    }
+
+    #[test]
+    fn ids_are_found_in_whatever_they_are_wrapped() {
+        for one in [
+            r#""P-1""#,
+            r#"[["P-1"]]"#,
+            r#"{"id":{"id":["P-1"]}}"#,
+            r#"{"Patient-Id":"P-1","name":"Jane"}"#,
+            r#""{\"id\":\"P-1\"}""#,
+            r#""\"P-1\"""#,
+            r#""\"{\\\"value\\\":[\\\"P-1\\\"]}\"""#,
+        ] {
+            assert_eq!(ids(one), ["P-1"], "{one}");
+        }
+        assert_eq!(ids(r#"[17,{"name":"Jane"},null,true]"#), ["17"]);
+        // What only looks like JSON is somebody's id, as is JSON that names nobody.
+        assert_eq!(ids(r#"["[P-1]","{}","{\"name\":\"x\"}"]"#), ["[P-1]", "{}", r#"{"name":"x"}"#]);
+    }
+
+    #[test]
+    fn keys_are_read_as_they_are_meant() {
+        for key in ["patient_id", "patientId", "PATIENT-ID", "p\u{430}tient_id", "patient\u{2800}_id", "patient%5Fid"] {
+            assert!(names_patient(key), "{key}");
+        }
+        for key in ["", "patience", "patient_name", "id", "患者"] {
+            assert!(!names_patient(key), "{key}");
+        }
+    }
+}
