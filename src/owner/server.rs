@@ -31,8 +31,12 @@ const COMMANDS: usize = 128;
 /// How long a connection may take to say its first word.
 const GREETING: Duration = Duration::from_secs(10);
 /// A frame that is longer takes part of the room for large ones. One that is larger than all of it has it for itself.
-const LARGE: usize = 1 << 20;
+const LARGE: usize = 64 << 10;
 const ROOM: usize = 16 << 20;
+
+/// How many arguments a command has at most, and how many bytes they have in all: parsing takes many times their number.
+const MOST_ARGUMENTS: usize = 512;
+const MOST_ARGUMENT_BYTES: usize = 64 << 10;
 
 const _: () = assert!(PER_PROCESS <= COMMANDS && COMMANDS < MOST && LARGE < ROOM && ROOM < MAX_FRAME);
 /// How long the rest of a frame may take once it has begun.
@@ -438,6 +442,13 @@ impl Hall {
                     self.set(id, |busy| *busy = Busy::Idle);
                     continue;
                 }
+                Request::Run(command) if !is_bounded(&command) => {
+                    let message = format!(
+                        "a command for the process that has the store open has {MOST_ARGUMENTS} arguments and \
+                         {MOST_ARGUMENT_BYTES} bytes at most; split it, or end that process first"
+                    );
+                    Reply::Failed(Trouble::from(&Error::new(ErrorKind::TooLarge, message)))
+                }
                 Request::Run(command) if self.begin_command(id, command.effect) => {
                     let hall = Arc::downgrade(self);
                     let line = Line { id, hall, stream: stream.try_clone()?, reader, shown: 0 };
@@ -498,6 +509,14 @@ impl Drop for Room<'_> {
             self.hall.smaller.notify_all();
         }
     }
+}
+
+fn is_bounded(command: &Command) -> bool {
+    let settings = command.settings.iter().map(|(name, value)| name.len() + value.len());
+    let bytes = command.arguments.iter().map(String::len).chain(settings).sum::<usize>() + command.folder.len();
+    command.arguments.len() <= MOST_ARGUMENTS
+        && command.settings.len() <= MOST_ARGUMENTS
+        && bytes <= MOST_ARGUMENT_BYTES
 }
 
 fn unproven() -> Error {

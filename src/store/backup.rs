@@ -17,7 +17,7 @@ use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored, from_redb};
 use super::view::read_state;
 use crate::json::{Json, Object};
-use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
+use crate::{Error, ErrorKind, Hash, Kind, Result, VerifyOptions, codec};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;
 use std::io;
@@ -123,7 +123,7 @@ impl Options {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) without actor or reason; [`AlreadyExists`](ErrorKind::AlreadyExists) where
     /// anything stands at `dest`; [`NotFound`](ErrorKind::NotFound), [`NotAStore`](ErrorKind::NotAStore),
-    /// [`Locked`](ErrorKind::Locked) for `src`; as [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
+    /// [`Locked`](ErrorKind::Locked) for `src`; [`Damaged`](ErrorKind::Damaged) where a verification finds anything in it; as [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
     ///
     /// ```
     /// # use attestlog::{AuditLog, Options, ToolCall};
@@ -153,6 +153,7 @@ impl Options {
         io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).at(dest.display()))?;
         drop(lock);
         partial.sync(file)?;
+        self.check_copy(dest).map_err(|e| e.at(src.display()))?;
         self.settings.restoring = true;
         let log = self.open(dest)?;
         let recorded = log.shared().exclusive(|shared, core| {
@@ -198,6 +199,26 @@ impl Options {
                 Err(e.at("restore"))
             }
         }
+    }
+}
+
+impl Options {
+    /// Refuses a copy in which a verification finds anything. It changes nothing, and it goes without the keys: what these signed
+    /// beyond the copy is what the entry about the restoring is for.
+    fn check_copy(&self, copy: &Path) -> Result<()> {
+        let options = Options { clock: self.clock.clone(), random: self.random.clone(), ..Options::new() };
+        let log = options.without_keys().read_only().background(false).open(copy)?;
+        let findings = log.verify(&VerifyOptions::new())?.findings;
+        log.close()?;
+        let Some(first) = findings.first() else { return Ok(()) };
+        Err(Error::damaged(format!(
+            "verification finds {} wrong with this copy, so nothing was restored ({first}): restore another backup; \
+             `attestlog verify` on the copy says what is wrong, and `attestlog export` still reads it",
+            match findings.len() {
+                1 => "1 thing".to_owned(),
+                n => format!("{n} things"),
+            }
+        )))
     }
 }
 

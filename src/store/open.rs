@@ -31,7 +31,7 @@ use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
-use crate::{Entry, Error, ErrorKind, Kind, Result};
+use crate::{Error, ErrorKind, Kind, Result};
 use redb::Builder;
 use std::fs::{File, OpenOptions};
 use std::io;

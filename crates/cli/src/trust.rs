@@ -125,6 +125,12 @@ fn key(text: &str) -> Result<VerifierKey, String> {
         Ok(key) => return Ok(key),
         Err(e) => e,
     };
+    // Arguments are parsed before it is decided what their sender may do (V3).
+    if super::session::current().is_some_and(|session| !session.has_keys()) {
+        return Err(format!(
+            "no key ({unread}), and the process that has the store open touches no file for those who prove no key"
+        ));
+    }
     let path = super::session::path(Path::new(text));
     if std::fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
         return Err(format!("{text}: is no regular file"));

@@ -73,6 +73,22 @@ fn restoring_such_a_copy_names_what_was_signed() {
     record(&place, "v", "bob", &[]).ok();
 }
 
+/// A backup in which somebody had changed a name was restored without a word, the key file's mark was moved to it, and it was signed.
+#[test]
+fn an_edited_backup_is_not_restored() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    record(&place, "v", "alice", &[]).ok();
+    place.run(&["backup", "v", "copy"]).ok();
+    assert!(super::common::overwrite(&place.path("copy"), b"alice", b"malix") > 0);
+    std::fs::remove_file(place.path("v")).unwrap();
+    let key = std::fs::read(place.path("v.key")).unwrap();
+    let ran = place.run(&["restore", "copy", "v", "--actor", "ops", "--reason", "disk"]).code(3);
+    assert!(ran.err.contains("nothing was restored") && ran.err.contains("another backup"), "{}", ran.err);
+    assert!(!place.path("v").exists());
+    assert_eq!(std::fs::read(place.path("v.key")).unwrap(), key, "the mark stays");
+}
+
 /// Keys in the memory of a host.
 #[derive(Debug, Default)]
 struct Memory(Mutex<Option<Vec<u8>>>);

@@ -341,3 +341,45 @@ fn a_stopped_owner_is_named_and_not_asked_again() {
     assert!(ran.err.contains(&format!("kill -CONT {process}")), "{}", ran.err);
     assert_eq!(owned.size(), owned.size());
 }
+
+/// A frame of 1 MB with 105,000 arguments took 130 times its length to parse, before it was asked what its sender may do.
+#[test]
+fn a_command_of_many_arguments_is_not_parsed() {
+    let owned = Owned::new();
+    let mut value = vec![RUN, 252];
+    value.extend_from_slice(&100_000u32.to_le_bytes());
+    (0..100_000).for_each(|_| text(&mut value, "query"));
+    text(&mut value, "/");
+    value.extend_from_slice(&[0, 0, 0]);
+    let mut peer = Peer::greeted(&owned.socket());
+    peer.say(&value);
+    let said = peer.hear().expect("an answer");
+    assert_eq!(said[0], FAILED);
+    assert!(String::from_utf8_lossy(&said).contains("512 arguments"));
+}
+
+/// A key may be named by a file. The owner read it as it parsed the arguments, and its answer told what was there.
+#[test]
+fn a_file_with_a_key_is_not_looked_at_for_who_proves_none() {
+    let owned = Owned::new();
+    let store = owned.place.path("s");
+    let there = owned.place.path("p.toml");
+    let missing = owned.place.path("none");
+    let ask = |args: &[&str]| {
+        let (said, code) = Peer::greeted(&owned.socket()).run(args);
+        assert_ne!(code, 0);
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(said.contains("touches no file"), "{said}");
+        said
+    };
+    for option in ["--public-key", "--witness"] {
+        let of = |file: &Path| {
+            let file = file.to_str().unwrap();
+            ask(&["attestlog", "verify", store.to_str().unwrap(), option, file]).replace(file, "FILE")
+        };
+        // The frames may be cut in other places; what is said of either is the same.
+        let clean = |text: String| text.chars().filter(|c| !c.is_control()).collect::<String>();
+        assert_eq!(clean(of(&there)).contains("neither"), clean(of(&missing)).contains("neither"));
+    }
+    ask(&["attestlog", "check", "x", "--public-key", there.to_str().unwrap()]);
+}

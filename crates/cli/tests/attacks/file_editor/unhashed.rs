@@ -6,7 +6,7 @@
 
 use crate::common::{Place, call, overwrite};
 use crate::store_common::clock;
-use attestlog::{AuditLog, ErrorKind, FindingKind, Options, SeededRandom, ToolCall, VerifyOptions};
+use attestlog::{ErrorKind, FindingKind, Options, SeededRandom, ToolCall, VerifyOptions};
 use std::sync::Arc;
 
 fn options(seed: u64) -> Options {
