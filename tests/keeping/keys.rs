@@ -508,8 +508,9 @@ fn spellings(secret: &[u8]) -> Vec<String> {
 
 /// All secrets in a plain key file, as bytes.
 fn secrets(plain: &str) -> Vec<Vec<u8>> {
-    let lines =
-        plain.lines().filter(|l| !["origin", "mark", "checksum", "attestlog-key"].iter().any(|p| l.starts_with(p)));
+    let lines = plain
+        .lines()
+        .filter(|l| !["origin", "mark", "rotation", "checksum", "attestlog-key"].iter().any(|p| l.starts_with(p)));
     lines.map(|l| STANDARD.decode(l.rsplit(' ').next().unwrap()).unwrap()).collect()
 }
 
