@@ -60,7 +60,7 @@ impl AlertLag {
         }
         let mut receivers = BTreeMap::new();
         for (mark, told) in &marks {
-            let Some(name) = mark.strip_prefix(DELIVERED) else { continue };
+            let Some(name) = mark.strip_prefix(DELIVERED).filter(|name| *name != STDOUT) else { continue };
             let mut owed = Query::new().kind(Kind::Alert);
             if let Some(last) = told.checked_sub(1) {
                 owed = owed.after(last);

@@ -294,7 +294,7 @@ fn patients_are_found_where_the_paths_lead() {
         paths.find(tool, Some(&json(arguments)), Some(&json(result)), &CallLimits::default()).unwrap().join(" ")
     };
     assert_eq!(find("other", r#"{"patient_id":"P-1","subject":"P-9"}"#, "{}"), "P-1");
-    assert_eq!(find("other", r#"{"patient_id":[17,"P-2","P-2",null,{"id":"x"},["y"],""]}"#, "{}"), "17 P-2 x");
+    assert_eq!(find("other", r#"{"patient_id":[17,"P-2","P-2",null,{"id":"x"},["y"],""]}"#, "{}"), "17 P-2 x y");
     assert_eq!(find("other", r#"{"patient_id":null}"#, "{}"), "");
     assert_eq!(find("other", "[1]", "[2]"), "");
     assert_eq!(

@@ -2,15 +2,15 @@
 //!
 //! Invariant H6: a call's identity is made of what its source says and keeps: the session, the id in it, and how often
 //! that id came before at that time. Where the session has no id, or one that others may have as well (a bare number, a
-//! task and its trial), a call's own id stands for it, if it is one that nobody gives twice by chance; else what the session began
-//! with, up to the first answer. Where the call has no id its time stands for that, and without one its place in the session.
+//! task and its trial), what it began with stands for it, up to the first answer: a call's own id does not, since real recordings use
+//! one again for the same call in another conversation. Where the call has no id its time stands for that, and without one its place.
 //! Arguments are no part of it: a hash of them in the clear would tell whoever guesses them.
-//! So it stays the same in a file that has grown, in one that begins with a copy of another's history, and where its calls have
-//! ids of their own also in one that has lost its beginning. The identity is a sender's name (see [`Sender`]); number 1 is
+//! So it stays the same in a file that has grown, and in one that begins with a copy of another's history; of a file that has lost its
+//! beginning it does not. The identity is a sender's name (see [`Sender`]); number 1 is
 //! the call, number 2 an answer that came to light later.
 
 use crate::{Hash, Sender, ToolCall};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// What the source says of where a call belongs.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -25,30 +25,11 @@ pub(super) struct Source {
     pub(super) weak: bool,
 }
 
-/// Under how many identities the calls of one id, tool and time are looked for: real recordings use an id again, seldom more
-/// than once.
-const MOST: u64 = 64;
-
 /// How a call is known.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     /// The sender's name.
     pub(super) name: String,
-    /// What it shares with others of its id, where the id alone makes it.
-    shared: Option<Hash>,
-}
-
-impl Identity {
-    /// Whether it is lost with the beginning of the session.
-    pub(super) fn hangs_on_beginning(&self, source: &Source) -> bool {
-        source.weak && self.shared.is_none()
-    }
-
-    /// The names that calls of the same id may have got.
-    pub(super) fn others(&self) -> impl Iterator<Item = String> + '_ {
-        let names = self.shared.iter().flat_map(|shared| (1..=MOST).map(|before| name(shared, before)));
-        names.filter(|name| *name != self.name)
-    }
 }
 
 /// Counts what came before.
@@ -71,12 +52,10 @@ impl Identities {
             (None, Some(time)) => format!("time {time}"),
             (None, None) => format!("place {place}"),
         };
-        let by_id = source.weak && id.is_some_and(|id| is_unique(id));
-        let session = if by_id { "ids" } else { &source.session };
-        let what = digest(&[session, &own, &call.tool_name]);
+        let what = digest(&[&source.session, &own, &call.tool_name]);
         let before = self.before.entry(what).or_default();
         *before += 1;
-        Identity { name: name(&what, *before), shared: by_id.then_some(what) }
+        Identity { name: name(&what, *before) }
     }
 }
 
@@ -85,14 +64,6 @@ fn name(what: &Hash, before: u64) -> String {
     // Letters only, as no card number has them; 96 bits are more than enough to keep a billion calls apart.
     let halves = identity.as_bytes().iter().take(12).flat_map(|byte| [byte >> 4, byte & 15]);
     format!("import-{}", halves.map(|half| char::from(b'a' + half)).collect::<String>())
-}
-
-/// Whether nobody gives this id twice by chance: it holds a long run of letters and digits as they are drawn at random.
-fn is_unique(id: &str) -> bool {
-    let digits = |run: &str| run.bytes().filter(u8::is_ascii_digit).count();
-    let distinct = |run: &str| run.bytes().collect::<HashSet<_>>().len();
-    let drawn = |run: &str| run.len() >= 16 && (1..run.len()).contains(&digits(run)) && distinct(run) >= 8;
-    id.replace('-', "").split(|c: char| !c.is_ascii_alphanumeric()).any(drawn)
 }
 
 /// The call itself.

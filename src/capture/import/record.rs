@@ -128,7 +128,6 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
         sooner(log, &sources, &calls, &mut identities)?;
     }
     // Of identities that are made of ids alone, which ones this file's calls have.
-    let mut settled = HashSet::new();
     let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
     let mut done = 0;
     while rest.peek().is_some() {
@@ -140,11 +139,10 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
         let puts = put(log, calls.collect(), done).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
         done += batch.len();
         let here = batch.iter().zip(&puts).filter(|(_, put)| !matches!(put, Put::Other(_)));
-        settled.extend(here.map(|((_, (_, identity)), _)| identity.name.clone()));
         let mut known = Vec::new();
         for ((index, (call, mut identity)), put) in batch.into_iter().zip(puts) {
             let put = match put {
-                Put::Other(why) if !again => settle(log, &call, &mut identity, &mut settled, why)
+                Put::Other(why) if !again => settle(log, &call, &identity, why)
                     .map_err(|e| at_place(&shifted(e, index), &places, recorded.receipts.len()))?,
                 put => put,
             };
@@ -161,9 +159,8 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
                 }
                 Put::Changed(seq) => name(Untaken::Answer, changed(seq)),
                 Put::At(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => {
-                    recorded.by_beginning += usize::from(
-                        !again && sources.get(index).is_some_and(|source| identity.hangs_on_beginning(source)),
-                    );
+                    recorded.by_beginning +=
+                        usize::from(!again && sources.get(index).is_some_and(|source| source.weak));
                     recorded.receipts.push(receipt);
                 }
                 put => {
@@ -199,45 +196,12 @@ fn changed(seq: u64) -> String {
 }
 
 /// What becomes of a call under whose identity the log has something else: the same call with another answer, or another
-/// call. Ids that are used again are told apart by how often they came before; in a file that has lost its beginning that
-/// is another number.
-fn settle(
-    log: &impl Log,
-    call: &ToolCall,
-    identity: &mut Identity,
-    settled: &mut HashSet<String>,
-    why: String,
-) -> Result<Put> {
+/// call.
+fn settle(log: &impl Log, call: &ToolCall, identity: &Identity, why: String) -> Result<Put> {
     let mut bare = call.clone();
     (bare.result, bare.outcome, bare.duration_ms) = (None, Some(Outcome::Abandoned), None);
     bare.restated.clear();
-    let mut found =
-        known(log, numbered(&bare, &identity.name))?.map_or(Put::Other(why), |receipt| Put::Changed(receipt.seq));
-    let others: Vec<String> = if call.sender.is_none() { identity.others().collect() } else { Vec::new() };
-    for name in others {
-        if settled.contains(&name) {
-            continue;
-        }
-        // What differs by its answer alone is no further call.
-        if let Put::Changed(_) = found
-            && is_new(log, &name)?
-        {
-            break;
-        }
-        match put(log, vec![numbered(call, &name)], 0)?.pop() {
-            Some(Put::Other(_)) | None => {
-                if let (Put::Other(_), Some(receipt)) = (&found, known(log, numbered(&bare, &name))?) {
-                    found = Put::Changed(receipt.seq);
-                }
-            }
-            Some(put) => {
-                settled.insert(name.clone());
-                identity.name = name;
-                return Ok(put);
-            }
-        }
-    }
-    Ok(found)
+    Ok(known(log, numbered(&bare, &identity.name))?.map_or(Put::Other(why), |receipt| Put::Changed(receipt.seq)))
 }
 
 /// Where the log has a call of this sender's number that is the same but for its answer; nothing where it has another or
@@ -267,7 +231,7 @@ fn is_new(log: &impl Log, name: &str) -> Result<bool> {
 fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [Identity]) -> Result<()> {
     let mut all = Identities::default();
     for ((source, call), identity) in sources.iter().zip(calls).zip(identities) {
-        let Some(sooner) = source.sooner.as_ref().filter(|_| identity.hangs_on_beginning(source)) else { continue };
+        let Some(sooner) = source.sooner.as_ref().filter(|_| source.weak) else { continue };
         let known = all.of(&Source { session: sooner.clone(), weak: source.weak, ..Source::default() }, call);
         if !is_new(log, &known.name)? {
             *identity = known;

@@ -123,7 +123,7 @@ fn statistics_have_the_keys_of_the_contract() {
         assert!((number(key).unwrap() / exact - 1.0).abs() <= 0.01, "{key}");
     }
     assert_eq!(refund.get("since").and_then(Json::as_str), Some("2025-07-01"), "the first day of what there is");
-    assert_eq!(refund.as_object().unwrap().len(), 10);
+    assert_eq!(refund.as_object().unwrap().len(), 11);
     let all = place.run(&["stats", "s", "--json"]).json();
     assert_eq!(all.as_array().unwrap().len(), 2);
     let none = place.run(&["stats", "s", "--tool", "nothing", "--json"]).json();

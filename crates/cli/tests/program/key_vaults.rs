@@ -167,7 +167,7 @@ fn the_program_takes_the_keys_from_the_environment() {
     // What is wrong with it is said without it.
     for wrong in ["!!!hunter2~~~", &key[..key.len() / 2 / 4 * 4], ""] {
         let (code, said) = with_key(&place, &["checkpoint", "s"], wrong, "");
-        assert_eq!(code, 3, "{said}");
+        assert_eq!(code, if wrong.is_empty() { 2 } else { 3 }, "{said}");
         assert!(wrong.len() < 8 || !said.contains(&wrong[..8]), "{said}");
     }
     // The file works on, with what was recorded meanwhile.

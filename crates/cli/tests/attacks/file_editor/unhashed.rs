@@ -35,7 +35,7 @@ fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
         log.entry(2).map(drop),
     ];
     for (i, refused) in refused.into_iter().enumerate() {
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Damaged, "{i}");
+        assert_eq!(refused.map_err(|e| e.kind()), Err(ErrorKind::Damaged), "{i}");
     }
     let found = log.verify(&VerifyOptions::new()).unwrap().findings;
     assert!(found.iter().any(|f| f.kind == FindingKind::EntryChanged), "{found:?}");
@@ -54,15 +54,15 @@ fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
 fn a_policy_that_was_changed_in_the_file_is_in_force_for_nothing() {
     let place = Place::with_store();
     place.write("p.toml", "[redaction.fields]\n\"insurance_number\" = \"mask\"\n");
-    place.run(&["init", "s", "--config", "p.toml"]).ok();
-    place.write("one", call("c", "u", "t", r#""arguments":{"insurance_number":"INSUR-1"}"#));
-    place.run(&["record", "s", "one"]).ok();
-    let store = place.path("s");
+    place.run(&["init", "t", "--config", "p.toml"]).ok();
+    place.write("one", call("c", "u", "look", r#""arguments":{"insurance_number":"INSUR-1"}"#));
+    place.run(&["record", "t", "one"]).ok();
+    let store = place.path("t");
     assert!(overwrite(&store, b"\"action\":\"mask\"", b"\"action\":\"keep\"") > 0);
-    let ran = place.run(&["record", "s", "one"]);
+    let ran = place.run(&["record", "t", "one"]);
     assert!(ran.err.contains("entry"), "{}", ran.err);
     ran.code(3);
     overwrite(&store, b"\"action\":\"keep\"", b"\"action\":\"mask\"");
-    place.run(&["verify", "s"]).ok();
+    place.run(&["verify", "t"]).ok();
     assert!(!std::fs::read(&store).unwrap().windows(7).any(|w| w == b"INSUR-1"));
 }
