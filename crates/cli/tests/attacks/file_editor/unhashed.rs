@@ -9,6 +9,9 @@ use crate::store_common::clock;
 use attestlog::{ErrorKind, FindingKind, Options, SeededRandom, ToolCall, VerifyOptions};
 use std::sync::Arc;
 
+const MASK: &[u8] = br#""action":"mask","field":"insurance_number""#;
+const KEEP: &[u8] = br#""action":"keep","field":"insurance_number""#;
+
 fn options(seed: u64) -> Options {
     Options::new().clock(clock()).random(Arc::new(SeededRandom::new(seed))).background(false)
 }
@@ -32,7 +35,7 @@ fn nothing_is_recorded_signed_or_purged_by_an_entry_that_was_changed() {
         log.checkpoint().map(drop),
         log.flush_index(),
         log.purge("privacy").map(drop),
-        log.entry(2).map(drop),
+        log.entry(3).map(drop),
     ];
     for (i, refused) in refused.into_iter().enumerate() {
         assert_eq!(refused.map_err(|e| e.kind()), Err(ErrorKind::Damaged), "{i}");
@@ -58,11 +61,11 @@ fn a_policy_that_was_changed_in_the_file_is_in_force_for_nothing() {
     place.write("one", call("c", "u", "look", r#""arguments":{"insurance_number":"INSUR-1"}"#));
     place.run(&["record", "t", "one"]).ok();
     let store = place.path("t");
-    assert!(overwrite(&store, b"\"action\":\"mask\"", b"\"action\":\"keep\"") > 0);
+    assert!(overwrite(&store, MASK, KEEP) > 0);
     let ran = place.run(&["record", "t", "one"]);
     assert!(ran.err.contains("entry"), "{}", ran.err);
     ran.code(3);
-    overwrite(&store, b"\"action\":\"keep\"", b"\"action\":\"mask\"");
+    overwrite(&store, KEEP, MASK);
     place.run(&["verify", "t"]).ok();
     assert!(!std::fs::read(&store).unwrap().windows(7).any(|w| w == b"INSUR-1"));
 }
