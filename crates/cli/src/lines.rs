@@ -119,7 +119,8 @@ impl Source {
     ) -> io::Result<Receiver<io::Result<Vec<Line<T>>>>> {
         let (sender, receiver) = sync_channel(AHEAD);
         let mut reader = self.reader;
-        let measured = if self.bytes.is_some() { MAX_MEASURED_FILE } else { MAX_MEASURED };
+        // Whoever goes on wants what is behind a long line.
+        let measured = if self.bytes.is_some() || !stop { MAX_MEASURED_FILE } else { MAX_MEASURED };
         std::thread::Builder::new().name("input".to_owned()).spawn(move || {
             let mut splitter = Splitter::new(stop, measured, make);
             let mut buffer = vec![0; READ];

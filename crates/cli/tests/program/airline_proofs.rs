@@ -139,7 +139,7 @@ fn a_cut_tail_that_was_signed_with_a_new_key_is_found() {
     assert_eq!((report.get("signed"), report.get("signed_size").unwrap().as_u64()), (Some(&false.into()), Some(0)));
     // Beside the key file that signed more, without anything from elsewhere.
     let (found, _) = findings(&place, &["cut", "--key", "s.key"]);
-    assert_eq!(kinds(&found), BTreeSet::from(["rollback", "signature_invalid"]));
+    assert_eq!(kinds(&found), BTreeSet::from(["checkpoint_mismatch", "rollback", "signature_invalid"]));
 
     // Recorded anew from the start, in a store with a key of its own: nothing is wrong in it, but nobody vouches for it.
     place.run(&["init", "anew"]).ok();
