@@ -138,9 +138,8 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
         });
         let puts = put(log, calls.collect(), done).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
         done += batch.len();
-        let here = batch.iter().zip(&puts).filter(|(_, put)| !matches!(put, Put::Other(_)));
         let mut known = Vec::new();
-        for ((index, (call, mut identity)), put) in batch.into_iter().zip(puts) {
+        for ((index, (call, identity)), put) in batch.into_iter().zip(puts) {
             let put = match put {
                 Put::Other(why) if !again => settle(log, &call, &identity, why)
                     .map_err(|e| at_place(&shifted(e, index), &places, recorded.receipts.len()))?,

@@ -55,8 +55,7 @@ fn one(log: &AuditLog, kind: FindingKind, text: &str) {
 
 fn oldest(txn: &redb::WriteTransaction) -> u64 {
     let table = txn.open_table(CHECKPOINTS).unwrap();
-    let first = table.first().unwrap().unwrap().0.value();
-    first
+    table.first().unwrap().unwrap().0.value()
 }
 
 /// R50. Each checkpoint signs its own entries and named no other, so all but the newest could be taken out of the file, and with them
