@@ -26,5 +26,6 @@ mod statistics;
 #[path = "../store_common/mod.rs"]
 mod store_common;
 mod tidy;
+#[cfg(feature = "witness")]
 #[path = "../witness/mod.rs"]
 mod witness;
