@@ -3,7 +3,7 @@
 use crate::entry::{Entry, Field, Kind, Outcome, Trigger};
 use crate::ledger::Ledger;
 use crate::policy::Policies;
-use crate::redact::{Action, Facet, domain, is_pseudonym, normal};
+use crate::redact::{Action, Facet, PREFIX, domain, is_pseudonym, normal};
 use crate::store::Snapshot;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -213,7 +213,7 @@ impl Policies {
         let hidden = Facet::from_name(facet)
             .is_some_and(|facet| self.sanitizer.is_none() && self.set.redaction.facet(facet) == Action::Pseudonymise);
         let mut missing = ledger.pseudonym_keys.iter().filter(|id| !here.contains(&&***id));
-        let stands = |id: &String| snapshot.any_term(field, &format!("ps_{id}_"));
+        let stands = |id: &String| snapshot.any_term(field, &format!("{PREFIX}{id}_"));
         if hidden || missing.try_fold(false, |found, id| Ok::<_, Error>(found || stands(id)?))? {
             return refused(format!(
                 "the store holds pseudonyms of every {facet}, or of some, and the key file that finds them is missing; \

@@ -5,13 +5,10 @@
 //! where the log has the clear name too and the key is here. Wherever two names could still be one person's, that is said.
 
 use crate::entry::Field;
-use crate::redact::{Sanitizer, is_pseudonym, key_of};
+use crate::redact::{PREFIX, Sanitizer, is_pseudonym, key_of};
 use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
-
-/// What every pseudonym begins with.
-const HIDDEN: &str = "ps_";
 
 /// Which pseudonyms of a log's users or patients are known to be whose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +23,7 @@ pub struct Persons {
 impl Persons {
     pub(super) fn of(snapshot: &Snapshot, sanitizer: Option<&Sanitizer>, field: Field) -> Result<Persons> {
         let keys = sanitizer.iter().flat_map(|s| s.pseudonym_keys()).map(str::to_owned).collect();
-        let mut persons = Persons { clear: HashMap::new(), keys, hidden: snapshot.any_term(field, HIDDEN)? };
+        let mut persons = Persons { clear: HashMap::new(), keys, hidden: snapshot.any_term(field, PREFIX)? };
         let Some(sanitizer) = sanitizer.filter(|_| persons.hidden) else { return Ok(persons) };
         let (mut hidden, mut clear) = (HashSet::new(), HashSet::new());
         let mut each = |name: String| if is_pseudonym(&name) { hidden.insert(name) } else { clear.insert(name) };

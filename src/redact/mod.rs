@@ -37,7 +37,7 @@ pub use explain::{dry_run, explain};
 pub(crate) use ids::domain;
 pub(crate) use patient::{each_id, each_member, inner, is_called, names_patient};
 pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
-pub(crate) use pseudonym::key_of;
+pub(crate) use pseudonym::{PREFIX, key_of};
 pub use pseudonym::{PseudonymKey, is_pseudonym};
 pub use sanitize::Sanitizer;
 pub use seal::{

@@ -12,6 +12,9 @@ use sha2::Sha256;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+/// What every pseudonym begins with; the id of its key follows.
+pub(crate) const PREFIX: &str = "ps_";
+
 /// A secret key for pseudonyms. Zeroized when dropped, never shown.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct PseudonymKey {
@@ -66,7 +69,7 @@ impl PseudonymKey {
         mac.update(value.as_bytes());
         value.zeroize();
         let tag = mac.finalize().into_bytes();
-        ["ps_", &self.id, "_", &to_hex(&tag[..16])].concat()
+        [PREFIX, &self.id, "_", &to_hex(&tag[..16])].concat()
     }
 }
 
@@ -79,12 +82,12 @@ impl fmt::Debug for PseudonymKey {
 /// Whether `text` has the form of a pseudonym.
 pub fn is_pseudonym(text: &str) -> bool {
     let hex = |s: &str, len: usize| s.len() == len && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    text.strip_prefix("ps_").and_then(|t| t.split_once('_')).is_some_and(|(id, tag)| hex(id, 8) && hex(tag, 32))
+    text.strip_prefix(PREFIX).and_then(|t| t.split_once('_')).is_some_and(|(id, tag)| hex(id, 8) && hex(tag, 32))
 }
 
 /// The id of the key that a pseudonym is made with.
 pub(crate) fn key_of(pseudonym: &str) -> Option<&str> {
-    pseudonym.strip_prefix("ps_").and_then(|rest| rest.split_once('_')).map(|(id, _)| id)
+    pseudonym.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).map(|(id, _)| id)
 }
 
 /// The one spelling of a value. Numbers keep their digits only; what is found inside texts has the forms that are usual there.

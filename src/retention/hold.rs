@@ -10,7 +10,7 @@ use super::SeqSet;
 use super::members::{Members, check_text, text};
 use crate::entry::{Body, Content, Field, Kind};
 use crate::json::{Json, Object};
-use crate::redact::{is_pseudonym, key_of};
+use crate::redact::{PREFIX, is_pseudonym, key_of};
 use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -200,8 +200,8 @@ fn may_name(field: Field, wanted: &BTreeSet<String>, value: &str, aliases: &Alia
         return true;
     }
     match key_of(value).filter(|_| is_pseudonym(value)) {
-        Some(key) => has("ps_") && !has(&format!("ps_{key}_")),
-        None => has("ps_") && aliases(field, value).is_none_or(|all| all.iter().any(|alias| wanted.contains(alias))),
+        Some(key) => has(PREFIX) && !has(&format!("{PREFIX}{key}_")),
+        None => has(PREFIX) && aliases(field, value).is_none_or(|all| all.iter().any(|alias| wanted.contains(alias))),
     }
 }
 

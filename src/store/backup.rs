@@ -123,7 +123,8 @@ impl Options {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) without actor or reason; [`AlreadyExists`](ErrorKind::AlreadyExists) where
     /// anything stands at `dest`; [`NotFound`](ErrorKind::NotFound), [`NotAStore`](ErrorKind::NotAStore),
-    /// [`Locked`](ErrorKind::Locked) for `src`; [`Damaged`](ErrorKind::Damaged) where a verification finds anything in it; as [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
+    /// [`Locked`](ErrorKind::Locked) for `src`; [`Damaged`](ErrorKind::Damaged) where a verification finds anything in it; as
+    /// [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
     ///
     /// ```
     /// # use attestlog::{AuditLog, Options, ToolCall};

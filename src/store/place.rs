@@ -225,7 +225,8 @@ pub(super) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
         Err(e) => return Err(Error::from(e).at(path.display())),
     };
     let message = format!(
-        "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and          start it with the store that is meant; nothing was recorded",
+        "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and \
+         start it with the store that is meant; nothing was recorded",
         path.display()
     );
     Err(Error::new(ErrorKind::Io, message))

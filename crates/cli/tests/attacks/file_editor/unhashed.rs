@@ -66,6 +66,14 @@ fn a_policy_that_was_changed_in_the_file_is_in_force_for_nothing() {
     assert!(ran.err.contains("entry"), "{}", ran.err);
     ran.code(3);
     overwrite(&store, KEEP, MASK);
+    // What is no policy at all: verification says where, and nothing else than that is done.
+    let none = MASK.iter().map(|b| if *b == b'k' { b'x' } else { *b }).collect::<Vec<_>>();
+    assert!(overwrite(&store, MASK, &none) > 0);
+    let ran = place.run(&["verify", "t"]);
+    assert!(ran.out.contains("entry_changed"), "{}{}", ran.out, ran.err);
+    ran.code(1);
+    place.run(&["record", "t", "one"]).code(3);
+    overwrite(&store, &none, MASK);
     place.run(&["verify", "t"]).ok();
     assert!(!std::fs::read(&store).unwrap().windows(7).any(|w| w == b"INSUR-1"));
 }
