@@ -1,7 +1,7 @@
 //! Wraps tool handlers so that whatever they do is recorded: answers, errors, refusals, panics, and futures that are
 //! dropped. Run with `cargo run --example handlers`.
 
-use attestlog::capture::CallFailed;
+use attestlog::instrument::CallFailed;
 use attestlog::{AuditLog, Outcome, Query, ToolCall};
 use std::future::{Future, pending, ready};
 use std::pin::pin;

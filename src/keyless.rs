@@ -1,9 +1,9 @@
 //! What was recorded without the store's key: a later signature covers it like everything else, so summaries must say it.
 
-use crate::entry::OwnEntry;
 use crate::json::{Json, Object};
 use crate::store::Snapshot;
 use crate::{AuditLog, Kind, Query, Result, Timestamp};
+use attestlog_proof::entry::OwnEntry;
 use std::fmt;
 
 /// A store that has keys was opened for recording without them, as its entry says.

@@ -1,16 +1,20 @@
 //! What a store's own entries say, read in order: whose it is, which policies and holds are in force, which keys signed
 //! when, what was purged. Everything that decides about entries later is taken from the chain, never from a table beside it.
 
-use crate::emergency::OpenGrant;
-use crate::entry::{Kind, OwnEntry};
+use crate::grants::OpenGrant;
 use crate::json::{Json, Object};
+use crate::names::pseudonym_key;
 use crate::note::{Rotation, Succession, VerifierKey};
 use crate::policy::PolicySet;
 use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord, SeqSet};
 use crate::{Error, Hash, Result};
+use attestlog_proof::entry::{Kind, OwnEntry};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The version of the whole layout. A store with another one is a newer program's.
+pub(crate) const STORE_FORMAT: u32 = 1;
 
 /// Who a store is: what its first entry says.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,7 +69,7 @@ impl Genesis {
     pub(crate) fn to_json(&self) -> Object {
         let mut detail = Object::from_iter([
             ("store_id", Json::from(self.store_id.as_str())),
-            ("format", crate::store::STORE_FORMAT.into()),
+            ("format", STORE_FORMAT.into()),
             ("made_by", concat!("attestlog ", env!("CARGO_PKG_VERSION")).into()),
         ]);
         if let Some((log_key, epoch0)) = &self.keys {
@@ -93,20 +97,6 @@ impl Genesis {
         };
         Ok(Genesis { store_id, keys, pseudonym_key: text("pseudonym_key").map(str::to_owned) })
     }
-}
-
-/// The event of a `key` entry that puts a pseudonym key into use.
-pub(crate) const PSEUDONYM_KEY_EVENT: &str = "pseudonym_key_rotated";
-
-/// The id of the pseudonym key that an entry with these particulars puts into use.
-pub(crate) fn pseudonym_key(kind: Kind, detail: &Json) -> Option<String> {
-    let text = |key: &str| detail.get(key).and_then(Json::as_str);
-    match kind {
-        Kind::Genesis => text("pseudonym_key"),
-        Kind::Key if text("event") == Some(PSEUDONYM_KEY_EVENT) => text("key_id"),
-        _ => None,
-    }
-    .map(str::to_owned)
 }
 
 impl Ledger {

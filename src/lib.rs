@@ -20,13 +20,9 @@
 
 pub mod alert;
 pub mod anchor;
-pub mod capture;
 pub mod child;
-pub mod json;
+pub mod instrument;
 pub mod keys;
-pub mod merkle;
-pub mod note;
-pub mod proof;
 pub mod redact;
 pub mod retention;
 
@@ -39,7 +35,7 @@ pub mod benching {
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::store::fuzzing::*;
+    pub use crate::log::fuzzing::*;
 }
 
 mod codec;
@@ -47,13 +43,12 @@ mod codec;
 mod config;
 mod emergency;
 mod entry;
-mod error;
 mod files;
-mod hash;
+mod grants;
 mod host;
 mod keyless;
 mod ledger;
-mod line;
+mod log;
 #[cfg(feature = "owner")]
 pub mod owner;
 mod policy;
@@ -61,23 +56,26 @@ mod process;
 mod prove;
 mod query;
 mod restored;
+mod rules;
 mod store;
-mod time;
+mod text;
 mod verify;
 
-pub use emergency::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
-pub use entry::{
-    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CallLimits, CallResult, ClaimedTime, Completion, Content,
-    Entry, Field, Kind, Outcome, OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary, ToolCall, Trigger,
+pub use attestlog_proof::{
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, ClaimedTime, Completion, Content, Entry, Field, Kind,
+    Outcome, OwnEntry, Phase, Retention, Sender, Trigger,
 };
-pub use error::{Error, ErrorKind, Result};
-pub use hash::{Hash, ParseHashError};
+pub use attestlog_proof::{Error, ErrorKind, Hash, ParseHashError, Result, Timestamp, json, merkle, note, proof};
+use attestlog_proof::{hash, line, names, rows, sealed, spelling};
+pub use entry::failure;
+pub use entry::{CallLimits, CallResult, ResultPolicy, Summary, ToolCall};
+pub use grants::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use keyless::Keyless;
+pub use log::{Health, Purged, Unsealed};
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Persons, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use restored::Restored;
-pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed};
-pub use time::Timestamp;
+pub use store::{AnchorHealth, AuditLog, Backup, Begun, Options, Receipt, Storage};
 pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};

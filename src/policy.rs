@@ -2,11 +2,11 @@
 //! patients are named, when keys are replaced. All of it stands in the chain, so that a reader knows by which rules an entry
 //! was made.
 
-use crate::alert::Rules;
 use crate::entry::ResultPolicy;
 use crate::json::{Json, Object};
 use crate::redact::{self, Sanitizer};
 use crate::retention::{PatientPaths, RetentionPolicy};
+use crate::rules::Rules;
 use crate::{Error, Result};
 
 /// The policies of a store. A new one is a chained entry (see [`AuditLog::set_policy`](crate::AuditLog::set_policy)).

@@ -1,8 +1,8 @@
 //! Restorings: whoever reads a summary of a log must learn that it goes on from an older state, and what was lost by that.
 
-use crate::entry::OwnEntry;
 use crate::json::{Json, Object};
 use crate::{AuditLog, Entry, Hash, Kind, Query, Result, Timestamp};
+use attestlog_proof::entry::OwnEntry;
 use std::fmt;
 
 /// A log was made out of a copy, as its entry says.

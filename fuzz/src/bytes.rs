@@ -1,6 +1,6 @@
 //! The targets that read one thing.
 
-use attestlog::capture::import::{self, Format, ImportOptions};
+use attestlog_capture::import::{self, Format, ImportOptions};
 use attestlog::json::{Json, Path};
 use attestlog::keys::KeyFile;
 use attestlog::merkle::{self, Frontier, Nodes, ProofError};

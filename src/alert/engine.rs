@@ -6,20 +6,20 @@
 
 use super::deliver::{Deliver, Delivery};
 use super::evaluate::{Evaluator, Look, Raised, World};
-use super::form::span;
-use super::rule::{Measure, Part, Rule, Rules};
 use crate::anchor::Backoff;
-use crate::emergency::Grant;
-use crate::entry::{Call, Field, Kind, Phase, Retention};
+use crate::grants::Grant;
 use crate::json::{Json, Object};
 use crate::policy::Policies;
 use crate::query::{backwards, earliest};
 use crate::retention::{DIGEST, MANY};
+use crate::rules::span;
+use crate::rules::{Measure, Part, Rule, Rules};
 use crate::store::{Move, Own, Snapshot, TAMPERING, guarded};
 use crate::{
     AuditLog, Entry, Error, ErrorKind, Finding, FindingKind, Hash, Query, Result, Timestamp, Verification,
     VerifyOptions,
 };
+use attestlog_proof::entry::{Call, Field, Kind, Phase, Retention};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

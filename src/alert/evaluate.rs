@@ -9,13 +9,13 @@
 
 use super::grants::Grants;
 use super::pairs::Pairs;
-use super::rule::{Measure, Part, Rule, Rules};
 use super::window::{Baseline, Count, Distinct, Event, Keys};
-use crate::emergency::{Grant, Misuse};
-use crate::entry::{Call, Field, Outcome, Phase};
+use crate::grants::{Grant, Misuse};
 use crate::json::Json;
+use crate::rules::{Measure, Part, Rule, Rules};
 use crate::store::Shared;
 use crate::{Entry, Result, Timestamp};
+use attestlog_proof::entry::{Call, Field, Outcome, Phase};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};

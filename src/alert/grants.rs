@@ -1,9 +1,9 @@
 //! The emergency grants that still matter to rules: those that hold, and those that nobody has reviewed.
 
-use crate::emergency::{Grant, GrantEnd, GrantState, Misuse};
-use crate::entry::{Call, Kind};
+use crate::grants::{Grant, GrantEnd, GrantState, Misuse};
 use crate::json::Json;
 use crate::{Entry, Timestamp};
+use attestlog_proof::entry::{Call, Kind};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! How far alerting is behind the log: for whoever looks after it. Reads marks and a few entries, writes nothing.
 
 use super::engine::EVALUATED;
-use crate::entry::Kind;
 use crate::json::{Json, Object};
 use crate::{AuditLog, ErrorKind, Query, Result, Timestamp};
+use attestlog_proof::entry::Kind;
 use std::collections::BTreeMap;
 
 /// How far alerting is behind the log, by what the store knows: an engine at work may be further.

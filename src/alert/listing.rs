@@ -1,11 +1,11 @@
 //! Alerts as they stand in the chain, and what was said to them.
 
-use super::rule::Severity;
-use crate::emergency::check_text;
-use crate::entry::Kind;
 use crate::json::{Json, Object};
+use crate::rules::Severity;
 use crate::store::Receipt;
+use crate::text::check_text;
 use crate::{AuditLog, Entry, Error, ErrorKind, Query, Result, Timestamp};
+use attestlog_proof::entry::Kind;
 use std::collections::BTreeMap;
 
 /// An alert, as its entry says it.

@@ -24,10 +24,10 @@
 
 use super::deliver::{CommandReceiver, Deliver, JsonLines};
 use super::engine::AlertEngine;
-use super::form::parse_duration;
 use super::lag::STDOUT;
 use super::listing::Alert;
 use crate::json::Json;
+use crate::rules::parse_duration;
 use crate::{Error, Result};
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -1,10 +1,10 @@
-//! What counts as a failure of a tool's: one rule for what a host records, what a proxy sees and what a file says.
+//! What counts as a failure of a tool: one rule for what a host records, what a proxy sees and what a file says.
 
-use super::CallError;
 use crate::json::{Json, Object};
+use attestlog_proof::entry::CallError;
 
 /// Whether the value of an `error` member says that there was none: writers of fixed shapes put an empty one there.
-pub(crate) fn is_no_error(error: &Json) -> bool {
+pub fn is_no_error(error: &Json) -> bool {
     match error {
         Json::Null | Json::Bool(false) => true,
         Json::Bool(true) => false,
@@ -16,7 +16,7 @@ pub(crate) fn is_no_error(error: &Json) -> bool {
 }
 
 /// What an `error` member says, if it says that something failed.
-pub(crate) fn error_of(error: &Json) -> Option<CallError> {
+pub fn error_of(error: &Json) -> Option<CallError> {
     if is_no_error(error) {
         return None;
     }
@@ -27,16 +27,16 @@ pub(crate) fn error_of(error: &Json) -> Option<CallError> {
 
 /// What a message, a block or a result says of how the call ended.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub struct Said {
     /// What its `error` member says.
-    pub(crate) error: Option<CallError>,
+    pub error: Option<CallError>,
     /// Whether the call failed, where it says so expressly. Where members differ, it failed.
-    pub(crate) failed: Option<bool>,
+    pub failed: Option<bool>,
 }
 
 /// What the message or block around an answer says of it. Whoever writes it speaks of the call, so there the status
 /// `failed` and a `success` or `ok` that is false say that it failed; inside an answer they may be the answer.
-pub(crate) fn said(around: &Json) -> Said {
+pub fn said(around: &Json) -> Said {
     let mut said = reports(around);
     for (name, value) in around.as_object().into_iter().flat_map(Object::iter) {
         let failed = match value {
@@ -51,7 +51,7 @@ pub(crate) fn said(around: &Json) -> Said {
 
 /// The error that a tool's result reports: an `error` member that is not empty, `isError` (`is_error`) that is true or
 /// that lenient readers take for true, or the `status` `error`. Names are compared without case and separators.
-pub(crate) fn failure(result: &Json) -> Option<CallError> {
+pub fn failure(result: &Json) -> Option<CallError> {
     let said = reports(result);
     if said.error.is_some() || said.failed != Some(true) {
         return said.error;
@@ -95,7 +95,7 @@ impl Said {
 }
 
 /// Whether a status of a call says that it failed, if it says either.
-pub(crate) fn status_fails(status: &str) -> Option<bool> {
+pub fn status_fails(status: &str) -> Option<bool> {
     match status.trim().to_ascii_lowercase().as_str() {
         "error" | "failed" | "failure" => Some(true),
         "success" => Some(false),
@@ -104,7 +104,7 @@ pub(crate) fn status_fails(status: &str) -> Option<bool> {
 }
 
 /// Whether a flag is set, for any reader: lenient ones take `1`, `"true"` and `"True"` for true, and most what is not empty.
-pub(crate) fn is_set(flag: &Json) -> bool {
+pub fn is_set(flag: &Json) -> bool {
     let says_no = |text: &str| {
         ["", "false", "0", "no", "off", "null", "none"].iter().any(|no| text.trim().eq_ignore_ascii_case(no))
     };
@@ -115,7 +115,7 @@ pub(crate) fn is_set(flag: &Json) -> bool {
 }
 
 /// Whether a member of this name is the one whose name without case and separators is `plain`.
-pub(crate) fn is_called(name: &str, plain: &str) -> bool {
+pub fn is_called(name: &str, plain: &str) -> bool {
     name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).eq(plain.bytes())
 }
 
@@ -125,7 +125,7 @@ fn text(value: &Json) -> String {
 
 /// Whether a text that a tool gave as its whole answer, and of which nothing else says how the call ended, is an error:
 /// its first word is `Error`, `error` or `ERROR`. A letter, a digit, `_` or a hyphen after it make another word of it.
-pub(crate) fn text_fails(text: &str) -> bool {
+pub fn text_fails(text: &str) -> bool {
     let text = text.trim_start();
     let rest = ["Error", "error", "ERROR"].iter().find_map(|word| text.strip_prefix(word));
     let goes_on = |next: char| next.is_alphanumeric() || matches!(next, '_' | '-' | '\u{2010}' | '\u{2011}');

@@ -1,9 +1,10 @@
 //! What a host says of a call, before the store has made an entry of it.
 
-use super::{CallError, Outcome, Sender, Trigger, is_no_error, text_fails};
+use super::{is_no_error, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::entry::{CallError, Outcome, Sender, Trigger};
 use std::time::Duration;
 
 /// How large the parts of a call may be. What is larger is refused with its size, never cut.
@@ -27,7 +28,6 @@ impl Default for CallLimits {
 
 /// What a tool answered.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum CallResult {
     /// It answered with this. An object with an `error` member that is not empty (null, false, 0, `""`, `[]`, `{}`), with
     /// `isError` or `is_error` (`true`, `1`, `"true"`), or with the `status` `error`, counts as a failure, whatever case and
@@ -54,32 +54,58 @@ pub enum CallResult {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[must_use = "a call is recorded by `AuditLog::record`"]
+#[non_exhaustive]
 pub struct ToolCall {
-    pub(crate) conversation_id: String,
-    pub(crate) user_id: String,
-    pub(crate) tool_name: String,
-    pub(crate) timestamp: Option<Timestamp>,
-    pub(crate) turn_number: Option<u64>,
-    pub(crate) model: Option<String>,
-    pub(crate) agent_id: Option<String>,
-    pub(crate) tool_server: Option<String>,
-    pub(crate) arguments: Option<Json>,
-    pub(crate) result: Option<CallResult>,
-    pub(crate) outcome: Option<Outcome>,
-    pub(crate) duration_ms: Option<f64>,
-    pub(crate) session_metadata: Object,
-    pub(crate) trigger: Option<Trigger>,
-    pub(crate) call_id: Option<String>,
-    pub(crate) follows: Option<u64>,
-    pub(crate) patient_ids: Vec<String>,
-    pub(crate) purpose: Option<String>,
-    pub(crate) emergency: bool,
-    pub(crate) grant: Option<u64>,
-    pub(crate) backfilled: bool,
-    pub(crate) retention_class: Option<String>,
-    pub(crate) retain_until: Option<Timestamp>,
-    pub(crate) restated: Vec<String>,
-    pub(crate) sender: Option<Sender>,
+    /// The conversation it belongs to.
+    pub conversation_id: String,
+    /// Who started it: a person or account.
+    pub user_id: String,
+    /// The tool.
+    pub tool_name: String,
+    /// When it happened, by the caller's clock; the time of recording where `None`.
+    pub timestamp: Option<Timestamp>,
+    /// The turn of the conversation.
+    pub turn_number: Option<u64>,
+    /// The model that decided on the call.
+    pub model: Option<String>,
+    /// The agent in which the model ran.
+    pub agent_id: Option<String>,
+    /// The server or provider that offers the tool.
+    pub tool_server: Option<String>,
+    /// What the tool was called with; sanitised before anything is stored.
+    pub arguments: Option<Json>,
+    /// What it answered; stored as a summary.
+    pub result: Option<CallResult>,
+    /// How it ended; told from the result where `None`.
+    pub outcome: Option<Outcome>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: Option<f64>,
+    /// Role, client address and whatever else is known of the session; sanitised.
+    pub session_metadata: Object,
+    /// What set the call off.
+    pub trigger: Option<Trigger>,
+    /// The provider's id of the call.
+    pub call_id: Option<String>,
+    /// The seq of the entry that it follows.
+    pub follows: Option<u64>,
+    /// The patients whom it concerns.
+    pub patient_ids: Vec<String>,
+    /// Why the data was accessed.
+    pub purpose: Option<String>,
+    /// Whether it was made under an emergency override.
+    pub emergency: bool,
+    /// The seq of the emergency grant under which it was made.
+    pub grant: Option<u64>,
+    /// Whether it comes from a recording.
+    pub backfilled: bool,
+    /// The retention class, where it is not for the policy to decide.
+    pub retention_class: Option<String>,
+    /// Kept at least until then.
+    pub retain_until: Option<Timestamp>,
+    /// Where numbers or texts stood that could not be kept as they were given.
+    pub restated: Vec<String>,
+    /// The numbered sender of the record.
+    pub sender: Option<Sender>,
 }
 
 macro_rules! texts {
@@ -277,13 +303,25 @@ impl ToolCall {
     fn read(line: &[u8], assume_utc: bool) -> Result<ToolCall> {
         let mut parsed = Json::parse_lenient(line, &Limits::default())?;
         if assume_utc {
-            zoned(&mut parsed.value);
+            ToolCall::assume_utc(&mut parsed.value);
         }
         ToolCall::from_parsed(parsed)
     }
 
+    /// The times of a record that have no zone, taken as UTC.
+    pub fn assume_utc(record: &mut Json) {
+        let Json::Object(members) = record else { return };
+        for key in ["timestamp", "retain_until"] {
+            if let Some(Json::String(text)) = members.get_mut(key)
+                && Timestamp::lacks_zone(text)
+            {
+                text.push('Z');
+            }
+        }
+    }
+
     /// Makes a call of what was read leniently, but for names and ids: with a character replaced in them two would be one.
-    pub(crate) fn from_parsed(parsed: Parsed) -> Result<ToolCall> {
+    pub fn from_parsed(parsed: Parsed) -> Result<ToolCall> {
         const TEXTS: &[&str] = &["arguments", "result", "error", "session_metadata"];
         let restated: Vec<String> = parsed.restated.iter().map(ToString::to_string).collect();
         for path in &restated {
@@ -448,7 +486,7 @@ impl ToolCall {
     }
 
     /// Refuses what cannot be recorded, naming the member.
-    pub(crate) fn validate(&self, limits: &CallLimits) -> Result<()> {
+    pub fn validate(&self, limits: &CallLimits) -> Result<()> {
         let required =
             [("conversation_id", &self.conversation_id), ("user_id", &self.user_id), ("tool_name", &self.tool_name)];
         for (name, value) in required {
@@ -587,18 +625,6 @@ fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, 
         let names: Vec<String> = all.iter().map(ToString::to_string).collect();
         Error::invalid(format!("is none of {}", names.join(", ")))
     })
-}
-
-/// The times of a record that have no zone, taken as UTC.
-pub(crate) fn zoned(record: &mut Json) {
-    let Json::Object(members) = record else { return };
-    for key in ["timestamp", "retain_until"] {
-        if let Some(Json::String(text)) = members.get_mut(key)
-            && Timestamp::lacks_zone(text)
-        {
-            text.push('Z');
-        }
-    }
 }
 
 /// What stands where a time or a name should may be anything: a message, which may end in any log, does not show it.

@@ -1,176 +1,18 @@
-//! What an entry of the log is.
+//! How a call becomes an entry of the log.
 //!
-//! An [`Entry`] is either a call of a tool ([`Call`]) or something that happened to the store itself ([`OwnEntry`]);
-//! both stand in one chain and both are immutable once recorded. A host describes a call with [`ToolCall`]
-//! (`input`); the store validates it, sanitises it, assigns what only it knows (seq, time, retention) and so makes the
-//! `Entry`. The types here do no I/O; `line` turns an entry into the bytes that are hashed, `codec` into the bytes that
-//! are stored.
+//! A host describes a call with [`ToolCall`] (`input`); the store validates it, sanitises it, assigns what only it knows
+//! (seq, time, retention) and so makes the [`Entry`](crate::Entry), whose type and line are `attestlog-proof`'s. `failure`
+//! tells what counts as one, `summary` and `viewed` what is kept of a result, `odd` and `posed` restate what cannot be kept
+//! as it came.
 
-mod attribution;
-mod call;
-mod claimed;
-mod failure;
-mod field;
-mod from_line;
+pub mod failure;
 mod input;
 mod odd;
-mod own;
 mod posed;
 mod summary;
 mod viewed;
 
-pub use attribution::Attribution;
-pub(crate) use failure::{failure, is_called, is_no_error, is_set, said, status_fails, text_fails};
-
-pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
-pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
-pub use field::Field;
-pub(crate) use input::zoned;
+pub(crate) use failure::{is_no_error, text_fails};
 pub use input::{CallLimits, CallResult, ToolCall};
-pub use own::{Kind, OwnEntry};
 pub use summary::{ResultPolicy, Summary};
 pub(crate) use viewed::viewed;
-
-use crate::json::Canonical;
-use crate::{Hash, Timestamp};
-use serde::{Deserialize, Serialize};
-
-/// One entry of the log, as it was recorded.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct Entry {
-    /// Its place in the log, from 0 (the genesis).
-    pub seq: u64,
-    /// The hash of the entry before it; [`Hash::ZERO`] for seq 0.
-    pub prev: Hash,
-    /// What it says.
-    pub body: Body,
-}
-
-/// Everything of an entry that does not follow from its place in the chain.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Body<S: AsRef<str> = String> {
-    /// 16 random bytes, so that a hash that outlives its entry lets nobody guess the content.
-    #[serde(with = "nonce")]
-    pub nonce: [u8; 16],
-    /// The system clock when it was recorded.
-    pub recorded_at: Timestamp,
-    /// How long it is kept; `None` for the store's own entries, which stay for ever.
-    pub retention: Option<Retention<S>>,
-    /// The call or the event.
-    pub content: Content<S>,
-}
-
-/// What stands before the content in the stored form of a [`Body`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Head<'a> {
-    #[serde(with = "nonce")]
-    pub nonce: [u8; 16],
-    pub recorded_at: Timestamp,
-    #[serde(borrow)]
-    pub retention: Option<Retention<&'a str>>,
-}
-
-/// A nonce is stored as one number: one by one its bytes would take longer than the rest of the entry.
-pub(crate) mod nonce {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(nonce: &[u8; 16], out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_u128(u128::from_le_bytes(*nonce))
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 16], D::Error> {
-        u128::deserialize(from).map(u128::to_le_bytes)
-    }
-}
-
-/// Why and how long an entry is kept. Fixed when it was recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Retention<S: AsRef<str> = String> {
-    /// The retention class: `financial`, `healthcare`, `general`, or a name of the policy's.
-    pub class: S,
-    /// The expiry clock at which it may be purged, a whole second.
-    pub until: Timestamp,
-}
-
-/// The two sorts of entries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Content<S: AsRef<str> = String> {
-    /// A tool was called.
-    Call(Box<Call<S>>),
-    /// Something happened to the store itself.
-    Own(OwnEntry<S>),
-}
-
-impl Entry {
-    /// What kind of entry this is.
-    pub fn kind(&self) -> Kind {
-        match &self.body.content {
-            Content::Call(call) => call.kind(),
-            Content::Own(own) => own.kind,
-        }
-    }
-
-    /// The call, if this is the entry of one.
-    pub fn call(&self) -> Option<&Call> {
-        match &self.body.content {
-            Content::Call(call) => Some(call),
-            Content::Own(_) => None,
-        }
-    }
-
-    /// The store's own event, if this is one.
-    pub fn own(&self) -> Option<&OwnEntry> {
-        match &self.body.content {
-            Content::Call(_) => None,
-            Content::Own(own) => Some(own),
-        }
-    }
-
-    /// When it happened: the caller's time of a call, the recording time of an event.
-    pub fn timestamp(&self) -> Timestamp {
-        self.body.timestamp()
-    }
-
-    /// The canonical line: what is hashed, and what an export holds.
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, ToolCall};
-    /// # let log = AuditLog::in_memory()?;
-    /// let receipt = log.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
-    /// let entry = log.entry(receipt.seq)?;
-    /// assert_eq!(attestlog::Hash::leaf(entry.line().as_bytes()), receipt.hash);
-    /// # Ok::<(), attestlog::Error>(())
-    /// ```
-    pub fn line(&self) -> String {
-        crate::line::to_string(self)
-    }
-
-    /// The entry's hash: `SHA-256(0x00 || line)`, the RFC 6962 leaf hash of its line.
-    pub fn hash(&self) -> Hash {
-        Hash::leaf(self.line().as_bytes())
-    }
-}
-
-impl<S: AsRef<str>> Body<S> {
-    /// The JSON that stands in the entry as text.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = &Canonical<S>> {
-        let parts = match &self.content {
-            Content::Own(own) => [Some(&own.detail), None, None, None],
-            Content::Call(call) => {
-                let summary = call.completion.as_ref().and_then(|c| c.result_summary.as_ref());
-                [call.arguments.as_ref(), summary, call.session_metadata.as_ref(), call.treated.as_ref()]
-            }
-        };
-        parts.into_iter().flatten()
-    }
-
-    pub(crate) fn timestamp(&self) -> Timestamp {
-        match &self.content {
-            Content::Call(call) => call.timestamp,
-            Content::Own(_) => self.recorded_at,
-        }
-    }
-}

@@ -8,7 +8,7 @@ use crate::json::{Json, Path};
 
 impl ToolCall {
     /// Restates texts that hold NUL.
-    pub(crate) fn restate_nul(&mut self) {
+    pub fn restate_nul(&mut self) {
         let mut shown = Vec::new();
         if let Some(arguments) = &mut self.arguments {
             arguments.show_nul(&mut Path::root().key("arguments"), &mut shown);

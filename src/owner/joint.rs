@@ -3,10 +3,10 @@
 use super::place;
 use super::remote::{Lost, Remote, reach};
 use super::server::{Commands, Server};
-use crate::capture::import::Log as _;
-use crate::entry::{Phase, Sender, ToolCall};
+use crate::entry::ToolCall;
 use crate::process::Process;
 use crate::{AuditLog, Error, ErrorKind, Options, Receipt, Result};
+use attestlog_proof::entry::{Phase, Sender};
 use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -260,7 +260,10 @@ impl Joint {
     }
 
     /// How many entries the log has, and at which of these seqs a call stands that was never answered.
-    pub(crate) fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>)> {
+    ///
+    /// # Errors
+    /// As [`AuditLog::entry`].
+    pub fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>)> {
         for attempt in 0..OWNERS {
             let role = self.role();
             match &*role {

@@ -9,7 +9,6 @@ use super::authority::{Authority, Keys, Need, Question};
 use super::local::{Listener, Stream, bind, connect};
 use super::wire::{self, CHUNK, Command, Effect, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, Trouble};
 use super::{place, remote::HELD};
-use crate::capture::import::Log as _;
 use crate::process::Process;
 use crate::store::SentBatch;
 use crate::{AuditLog, Error, ErrorKind};

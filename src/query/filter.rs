@@ -1,11 +1,11 @@
 //! What a query asks for.
 
-use crate::entry::{Entry, Field, Kind, Outcome, Trigger};
 use crate::ledger::Ledger;
 use crate::policy::Policies;
 use crate::redact::{Action, Facet, PREFIX, domain, is_pseudonym, normal};
 use crate::store::Snapshot;
 use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::entry::{Entry, Field, Kind, Outcome, Trigger};
 
 /// Facets with the spellings of the values that are looked for.
 pub(crate) type Facets = Vec<(Field, Vec<String>)>;

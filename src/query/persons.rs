@@ -4,10 +4,10 @@
 //! Invariant R55: names that are known to be one person's count once. A pseudonym cannot be turned back: it is known whose it is
 //! where the log has the clear name too and the key is here. Wherever two names could still be one person's, that is said.
 
-use crate::entry::Field;
 use crate::redact::{PREFIX, Sanitizer, is_pseudonym, key_of};
 use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Result};
+use attestlog_proof::entry::Field;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Which pseudonyms of a log's users or patients are known to be whose.

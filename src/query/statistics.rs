@@ -2,9 +2,9 @@
 //! entries from the pending index, and only days that a time range cuts from the entries themselves.
 
 use super::{Persons, Query};
-use crate::entry::{Field, Kind, Outcome};
 use crate::store::{Cell, Snapshot, guarded};
 use crate::{AuditLog, Error, Result, Timestamp};
+use attestlog_proof::entry::{Field, Kind, Outcome};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 

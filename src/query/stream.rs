@@ -4,8 +4,8 @@
 //! holds? Each keeps at most one decoded row per term, so ten million hits take no more memory than ten.
 
 use crate::Result;
-use crate::entry::Field;
 use crate::store::{Postings, Snapshot};
+use attestlog_proof::entry::Field;
 use std::ops::Range;
 
 /// The order in which a query walks.

@@ -1,9 +1,9 @@
 //! A conversation as it happened.
 
 use super::{Hits, Query};
-use crate::entry::{Kind, Phase};
 use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Entry, Result, Timestamp};
+use attestlog_proof::entry::{Kind, Phase};
 
 /// One call of a conversation. A call that was recorded in two steps is one.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,11 @@
 //! Which values the log holds: whether it has ever seen one, which come near it, which fit a pattern.
 
-use crate::entry::Field;
 use crate::policy::Policies;
 use crate::redact::{Action, Facet, is_invisible, is_pseudonym};
 use crate::retention::{Glob, HoldSelector};
 use crate::store::guarded;
 use crate::{AuditLog, Error, Query, Result};
+use attestlog_proof::entry::Field;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 

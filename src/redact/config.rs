@@ -25,7 +25,7 @@
 use super::policy::{Detector, Facet, Policy, PolicyBuilder, Preset, check_detector, check_facet, check_name, rule};
 use super::treated::Action;
 use super::{pattern, policy};
-use crate::error::{Error, Result};
+use crate::{Error, Result};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

@@ -4,7 +4,7 @@
 use super::pseudonym::PseudonymKey;
 use super::seal::{Random, SubjectKeys};
 use super::treated::Treated;
-use crate::error::Result;
+use crate::Result;
 use std::fmt;
 use std::ops::Range;
 

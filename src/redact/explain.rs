@@ -3,7 +3,7 @@
 use super::context::{Context, Root};
 use super::sanitize::Sanitizer;
 use super::treated::Treated;
-use crate::error::Result;
+use crate::Result;
 use crate::json::{Json, Object};
 
 /// Treats one JSON value as it would be before it is written, and says what was done:

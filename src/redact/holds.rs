@@ -3,8 +3,8 @@
 
 use super::detect::value::{is_reference, looks_random};
 use super::floor::{self, Found, Kind, is_schema_type};
-use super::spelling::gist;
 use crate::json::{Json, Object};
+use crate::spelling::gist;
 
 /// What describes a member or where a secret lies, and is none itself.
 const ABOUT: &str = "type types title description descriptions name names id ids kind format pattern domain path paths file filename \

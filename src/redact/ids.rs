@@ -15,12 +15,14 @@ use super::detect::{self, Hit};
 use super::found::placeholder;
 use super::members::stays_text;
 use super::policy::{Detector, Facet};
-use super::pseudonym::{PseudonymKey, is_pseudonym};
+use super::pseudonym::PseudonymKey;
 use super::sanitize::Sanitizer;
-use super::spelling::{is_look_alike, normal};
 use super::treated::{Action, Treated};
-use crate::entry::Field;
-use crate::error::Result;
+use crate::Result;
+use crate::names::domain;
+use crate::names::is_pseudonym;
+use crate::spelling::{is_look_alike, normal};
+use attestlog_proof::entry::Field;
 
 /// What is looked for in names.
 const IN_NAMES: u16 = {
@@ -52,21 +54,6 @@ const PSEUDONYM: &str = "pseudonym";
 
 /// Nothing that is looked for is shorter.
 const SHORTEST: usize = 9;
-
-/// The domain of a facet's pseudonyms; `None` of what nobody chooses freely, such as outcomes.
-pub(crate) fn domain(field: Field) -> Option<&'static str> {
-    match field {
-        Field::Conversation
-        | Field::User
-        | Field::Tool
-        | Field::Patient
-        | Field::Model
-        | Field::Purpose
-        | Field::Agent
-        | Field::Server => Some(field.as_str()),
-        Field::Outcome | Field::Trigger | Field::Emergency | Field::Kind | Field::Class => None,
-    }
-}
 
 impl Sanitizer {
     fn scan_name(&self, text: &str) -> Vec<Hit> {

@@ -32,19 +32,19 @@ mod seal;
 mod spelling;
 mod treated;
 
+pub use crate::names::is_pseudonym;
+pub(crate) use crate::names::{PREFIX, domain, key_of};
+pub use crate::sealed::{Opened, sealed_commitment, sealed_subject, verify_reveal};
+pub(crate) use crate::spelling::{gist, look};
+pub use crate::spelling::{is_invisible, normal};
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
-pub(crate) use ids::domain;
 pub(crate) use patient::{each_id, each_member, inner, is_called, names_patient};
 pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
-pub(crate) use pseudonym::{PREFIX, key_of};
-pub use pseudonym::{PseudonymKey, is_pseudonym};
+pub use pseudonym::PseudonymKey;
 pub use sanitize::Sanitizer;
-pub use seal::{
-    MasterKey, Opened, Random, SubjectKey, SubjectKeys, open, seal, sealed_commitment, sealed_subject, verify_reveal,
-};
-pub(crate) use spelling::{Altered, gist, is_look_alike, look, normalise};
-pub use spelling::{is_invisible, normal};
+pub use seal::{MasterKey, Random, SubjectKey, SubjectKeys, open, seal};
+pub(crate) use spelling::{Altered, normalise};
 pub use treated::{Action, Treated};
 
 /// A text in which what `find` finds in it as it is meant is replaced; `None` where it is meant as it stands, or nothing is

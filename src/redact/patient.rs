@@ -1,8 +1,8 @@
 //! Who is meant where a value names a patient: what retention finds entries by, and redaction writes pseudonyms of, is this.
 
 use super::detect;
-use super::spelling::{gist, normal};
 use crate::json::{Json, Limits, Object};
+use crate::spelling::{gist, normal};
 
 /// What lies deeper names nobody. JSON that is read nests no deeper than half of this.
 const MAX_DEPTH: usize = 256;

@@ -8,9 +8,9 @@
 use super::floor::{self, Kind};
 use super::pattern::{self, FieldPattern};
 use super::treated::Action;
-use crate::error::{Error, Result};
 use crate::hash::Hash;
 use crate::json::{Canonical, Json, Object};
+use crate::{Error, Result};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -129,11 +129,11 @@ impl Facet {
     }
 
     /// The facet as entries are found by it.
-    pub(crate) fn field(self) -> crate::entry::Field {
+    pub(crate) fn field(self) -> attestlog_proof::entry::Field {
         match self {
-            Facet::Patient => crate::entry::Field::Patient,
-            Facet::User => crate::entry::Field::User,
-            Facet::Conversation => crate::entry::Field::Conversation,
+            Facet::Patient => attestlog_proof::entry::Field::Patient,
+            Facet::User => attestlog_proof::entry::Field::User,
+            Facet::Conversation => attestlog_proof::entry::Field::Conversation,
         }
     }
 

@@ -4,16 +4,14 @@
 //! a domain (the type of the field) and the value in one spelling. Several keys can be live: the first writes, all
 //! of them are looked under, so that a rotation keeps older entries findable.
 
-use super::spelling::normal;
-use crate::error::Result;
+use crate::Result;
 use crate::hash::{Hash, to_hex};
+use crate::names::PREFIX;
+use crate::spelling::normal;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
-
-/// What every pseudonym begins with; the id of its key follows.
-pub(crate) const PREFIX: &str = "ps_";
 
 /// A secret key for pseudonyms. Zeroized when dropped, never shown.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -77,17 +75,6 @@ impl fmt::Debug for PseudonymKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PseudonymKey({}, …)", self.id)
     }
-}
-
-/// Whether `text` has the form of a pseudonym.
-pub fn is_pseudonym(text: &str) -> bool {
-    let hex = |s: &str, len: usize| s.len() == len && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    text.strip_prefix(PREFIX).and_then(|t| t.split_once('_')).is_some_and(|(id, tag)| hex(id, 8) && hex(tag, 32))
-}
-
-/// The id of the key that a pseudonym is made with.
-pub(crate) fn key_of(pseudonym: &str) -> Option<&str> {
-    pseudonym.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).map(|(id, _)| id)
 }
 
 /// The one spelling of a value. Numbers keep their digits only; what is found inside texts has the forms that are usual there.

@@ -19,12 +19,13 @@ use super::members::{
 use super::patient;
 use super::pattern::Seg;
 use super::policy::{Detector, Facet, Policy, weakens};
-use super::pseudonym::{PseudonymKey, domain_of, is_pseudonym};
+use super::pseudonym::{PseudonymKey, domain_of};
 use super::seal::seal;
 use super::treated::{Action, Treated};
-use crate::error::{Error, ErrorKind, Result};
 use crate::hash::Hash;
 use crate::json::{Json, Limits, Object, Path};
+use crate::names::is_pseudonym;
+use crate::{Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;

@@ -10,9 +10,10 @@
 //! beside its salt would give away any value that can be guessed. Destroying a subject's key destroys value and salt
 //! for good, while what was hashed, the object above, stays whole. The associated data holds a ciphertext in its place.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::hash::{Hash, from_hex, to_hex};
+use crate::hash::{from_hex, to_hex};
 use crate::json::{Json, Limits, Object, Path};
+use crate::sealed::{Form, Opened, associated, commit};
+use crate::{Error, ErrorKind, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -23,7 +24,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 const NONCE: usize = 24;
 const WRAP: &[u8] = b"attestlog wrapped subject key v1\0";
 const SEAL: &[u8] = b"attestlog sealed v1\0";
-const COMMIT: &[u8] = b"attestlog sealed commitment v1\0";
 
 /// Fills bytes with randomness that nobody can guess.
 pub type Random<'a> = dyn FnMut(&mut [u8]) -> Result<()> + 'a;
@@ -114,15 +114,6 @@ impl fmt::Debug for SubjectKey {
     }
 }
 
-/// A sealed value opened again, with what proves it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Opened {
-    /// The value as it stood before it was sealed.
-    pub value: Json,
-    /// The 16 bytes that the commitment was salted with.
-    pub salt: [u8; 16],
-}
-
 /// The object that stands in the place of `value` at `path`.
 ///
 /// # Errors
@@ -157,16 +148,6 @@ pub fn seal(key: &SubjectKey, key_id: &str, path: &Path, value: &Json, random: &
     Ok(Json::Object(Object::from_iter([("sealed", Json::Object(sealed))])))
 }
 
-/// The id of the key that a sealed value is under; `None` for what is not a sealed value.
-pub fn sealed_subject(value: &Json) -> Option<&str> {
-    Form::of(value).map(|f| f.subject)
-}
-
-/// The commitment of a sealed value; `None` for what is not a sealed value.
-pub fn sealed_commitment(value: &Json) -> Option<Hash> {
-    Form::of(value).map(|f| f.commitment)
-}
-
 /// Opens the sealed value that stands at `path`, and checks it against its commitment.
 ///
 /// # Errors
@@ -190,49 +171,9 @@ pub fn open(key: &SubjectKey, path: &Path, sealed: &Json) -> Result<Opened> {
     Ok(Opened { value, salt })
 }
 
-/// Whether `commitment` was made for this value with this salt at this place.
-pub fn verify_reveal(path: &Path, salt: &[u8; 16], value: &Json, commitment: &Hash) -> bool {
-    commit(&path.to_string(), salt, value) == *commitment
-}
-
-struct Form<'a> {
-    subject: &'a str,
-    ct: &'a str,
-    commitment: Hash,
-}
-
-impl Form<'_> {
-    fn of(value: &Json) -> Option<Form<'_>> {
-        let sealed = value.as_object().filter(|o| o.len() == 1)?.get("sealed")?;
-        let text = |key: &str| sealed.get(key).and_then(Json::as_str);
-        (sealed.get("v").and_then(Json::as_u64) == Some(1)).then_some(())?;
-        Some(Form { subject: text("subject")?, ct: text("ct")?, commitment: text("commitment")?.parse().ok()? })
-    }
-}
-
-fn commit(path: &str, salt: &[u8; 16], value: &Json) -> Hash {
-    let mut message = associated(COMMIT, &[path]);
-    message.extend_from_slice(salt);
-    let value = value.to_canonical();
-    message.extend_from_slice(&(value.as_str().len() as u64).to_be_bytes());
-    message.extend_from_slice(value.as_str().as_bytes());
-    let hash = Hash::of(&message);
-    message.zeroize();
-    hash
-}
-
 fn wrap_associated(key_id: &str, members: &[String]) -> Vec<u8> {
     let parts: Vec<&str> = std::iter::once(key_id).chain(members.iter().map(String::as_str)).collect();
     associated(WRAP, &parts)
-}
-
-fn associated(domain: &[u8], parts: &[&str]) -> Vec<u8> {
-    let mut out = domain.to_vec();
-    for part in parts {
-        out.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        out.extend_from_slice(part.as_bytes());
-    }
-    out
 }
 
 fn random_bytes<const N: usize>(random: &mut Random<'_>) -> Result<[u8; N]> {

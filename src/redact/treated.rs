@@ -1,7 +1,7 @@
 //! What a policy does with a value, and the record of what it did.
 
-use crate::error::{Error, Result};
 use crate::json::{Json, Object};
+use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

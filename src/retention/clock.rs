@@ -19,9 +19,9 @@
 //! `credited` falls to that if it was more. Neither sets the clock back: one that is ahead keeps its lead on the
 //! account, and one that a confirmation finds further ahead than the bound stays frozen until time has caught up.
 
-use super::members::{Members, check_text, shown};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::members::{Members, check_text, shown};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;

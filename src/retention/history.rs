@@ -7,8 +7,8 @@
 //! class.
 
 use super::{Period, RetentionPolicy};
-use crate::entry::Retention;
 use crate::{Error, Result, Timestamp};
+use attestlog_proof::entry::Retention;
 
 /// The policies in the order in which they were set, each with the seq of its entry.
 ///

@@ -7,11 +7,11 @@
 //! many, it is covered.
 
 use super::SeqSet;
-use super::members::{Members, check_text, text};
-use crate::entry::{Body, Content, Field, Kind};
 use crate::json::{Json, Object};
 use crate::redact::{PREFIX, is_pseudonym, key_of};
 use crate::{Error, ErrorKind, Result};
+use attestlog_proof::entry::{Body, Content, Field, Kind};
+use attestlog_proof::members::{Members, check_text, text};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 

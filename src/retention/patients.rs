@@ -2,11 +2,11 @@
 //! arguments or results.
 
 use super::glob::Glob;
-use super::members::{Members, shown, text};
 use crate::entry::CallLimits;
 use crate::json::{self, Json, Object, Path};
 use crate::redact::{Altered, each_id, each_member, gist, inner, is_called, look, names_patient, normal};
 use crate::{Error, ErrorKind, Result};
+use attestlog_proof::members::{Members, shown, text};
 use std::collections::BTreeSet;
 
 /// Each path is walked for each call of its tools.

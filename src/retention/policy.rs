@@ -8,11 +8,11 @@
 //! A policy is immutable and compiled: assigning a class looks the tool's name up once and runs the patterns over it.
 
 use super::glob::Glob;
-use super::members::{Members, shown, text};
 use super::{Period, Preset};
-use crate::entry::Retention;
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
+use attestlog_proof::entry::Retention;
+use attestlog_proof::members::{Members, shown, text};
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Under which key of `meta` stands what is owed to whom.
-pub(super) const KEY: &str = "anchors";
+pub(crate) const KEY: &str = "anchors";
 /// What it is called in MACs.
 const TABLE: &str = "anchors";
 /// However long a wait, so often somebody looks: clocks can be set.
@@ -210,12 +210,12 @@ impl Anchoring {
     }
 
     /// The store, which was open for reading, is recorded into.
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.lock().stop = false;
     }
 
     /// What is owed once a checkpoint of this size is signed, as `meta` keeps it; `None` without any anchor.
-    pub(super) fn owe(&self, size: u64) -> Option<String> {
+    pub(crate) fn owe(&self, size: u64) -> Option<String> {
         let mut state = self.lock();
         state.queue.owe(size, self.clock.now());
         (state.queue.status().len() > 0).then(|| state.queue.to_json().to_canonical().to_string())
@@ -224,7 +224,7 @@ impl Anchoring {
 
 impl Shared {
     /// Reads what was owed when the store was last open, and begins to hand it over.
-    pub(super) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
+    pub(crate) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
         let stored = {
             let txn = self.database()?.get()?.begin_read().stored()?;
             let meta = txn.open_table(tables::META).stored()?;
@@ -261,14 +261,14 @@ impl Shared {
     }
 
     /// A checkpoint was signed: hands it over, without waiting.
-    pub(super) fn hand_over(&self) {
+    pub(crate) fn hand_over(&self) {
         if self.settings.background {
             self.anchoring.start();
         }
     }
 
     /// Before the store is closed: hands over what is owed, as long as closing may take.
-    pub(super) fn finish_anchoring(&self) {
+    pub(crate) fn finish_anchoring(&self) {
         if !self.anchoring.options.anchors.is_empty() && !self.is_closed() && !self.is_reading() {
             let _ =
                 self.exclusive(|shared, core| match core.state.size > core.state.signed && shared.keys().is_some() {
@@ -353,7 +353,7 @@ fn parse_owed(row: &[u8]) -> Option<(String, RowMac, Json)> {
 
 impl Shared {
     /// Writes down what is owed to whom.
-    pub(super) fn write_owed(&self, txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
+    pub(crate) fn write_owed(&self, txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
         let mac = crate::hash::to_hex(&self.row_mac(TABLE, b"", owed.as_bytes()));
         let row = [owed, "\n", &mac].concat();
         txn.open_table(tables::META).stored()?.insert(KEY, row.as_bytes()).stored()?;

@@ -1,4 +1,4 @@
-//! Copies of a store: made while it is in use, and brought back.
+//! Copies of a store, made while it is in use. Brought back they are in `log/restore`.
 //!
 //! Invariant K1: a copy is the store at one moment, the moment of its last read transaction. Invariant K2: what is copied
 //! before that moment cannot change until then: the log below the seq at which a round of copying began is only ever added to,
@@ -11,16 +11,14 @@
 use super::guard::guarded;
 use super::log::{AuditLog, Receipt};
 use super::open::new_private_file;
-use super::options::Options;
 use super::shared::Shared;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored, from_redb};
 use super::view::read_state;
 use crate::json::{Json, Object};
-use crate::{Error, ErrorKind, Hash, Kind, Result, VerifyOptions, codec};
+use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;
-use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -33,8 +31,6 @@ const CACHE_BYTES: usize = 16 << 20;
 const CAUGHT_UP: u64 = 4096;
 /// How often the copy runs after a log that grows as fast as it is copied.
 const ROUNDS: usize = 16;
-/// The longest name or reason that is recorded.
-const MAX_TEXT_BYTES: usize = 64 << 10;
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,151 +95,29 @@ impl AuditLog {
         partial.keep();
         Ok(Backup { size: state.size, head: state.head, bytes, receipt })
     }
-
-    /// Brings a store back with default [`Options`].
-    ///
-    /// # Errors
-    /// As [`Options::restore`].
-    pub fn restore(src: impl AsRef<Path>, dest: impl AsRef<Path>, actor: &str, reason: &str) -> Result<AuditLog> {
-        Options::new().restore(src, dest, actor, reason)
-    }
-}
-
-impl Options {
-    /// Makes the store at `dest` out of the copy at `src` and opens it. An entry says that it was restored, by whom and
-    /// why, from which file and up to where; where the key file has signed more than the copy has, it names that too, so
-    /// that what was lost between the two is known to be lost. Without that entry an older copy in the place of a newer one
-    /// is a rollback, and is refused when something is recorded.
-    ///
-    /// The key file is looked for as by [`Options::open`]: beside `dest`, unless it was said where. It is the present one, also
-    /// for a copy from before the epoch key was changed: the entry says how the epochs that the copy lacks were handed over to
-    /// ([`MAX_ROTATIONS`](crate::keys::MAX_ROTATIONS) at most). What was purged after the copy was made is back; it has
-    /// expired, so the next purge takes it again.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) without actor or reason; [`AlreadyExists`](ErrorKind::AlreadyExists) where
-    /// anything stands at `dest`; [`NotFound`](ErrorKind::NotFound), [`NotAStore`](ErrorKind::NotAStore),
-    /// [`Locked`](ErrorKind::Locked) for `src`; [`Damaged`](ErrorKind::Damaged) where a verification finds anything in it; as
-    /// [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
-    ///
-    /// ```
-    /// # use attestlog::{AuditLog, Options, ToolCall};
-    /// # let dir = tempfile::tempdir()?;
-    /// # let (backup, store) = (dir.path().join("backup.log"), dir.path().join("audit.log"));
-    /// # let log = Options::new().without_keys().in_memory()?;
-    /// # log.backup(&backup)?;
-    /// let log = AuditLog::restore(&backup, &store, "ops@example.com", "disk failure on 6 July")?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn restore(
-        mut self,
-        src: impl AsRef<Path>,
-        dest: impl AsRef<Path>,
-        actor: &str,
-        reason: &str,
-    ) -> Result<AuditLog> {
-        let (src, dest) = (src.as_ref(), dest.as_ref());
-        for (name, text) in [("actor", actor), ("reason", reason)] {
-            if text.trim().is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
-                return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
-            }
-        }
-        let name = file_name(src)?;
-        let lock = guarded(|| lock_source(src))?;
-        let (partial, mut file) = Partial::create(dest)?;
-        io::copy(&mut File::open(src)?, &mut file).map_err(|e| Error::from(e).at(dest.display()))?;
-        drop(lock);
-        partial.sync(file)?;
-        self.check_copy(dest).map_err(|e| e.at(src.display()))?;
-        self.settings.restoring = true;
-        let log = self.open(dest)?;
-        let recorded = log.shared().exclusive(|shared, core| {
-            let (size, head) = (core.state.size, core.state.head);
-            let mut detail = Object::from_iter([
-                ("actor", Json::from(shared.clean(actor)?)),
-                ("reason", shared.clean(reason)?.into()),
-                ("file", shared.clean(&name)?.into()),
-                ("size", size.into()),
-                ("head", head.to_string().into()),
-            ]);
-            // What lies under these stays sealed, and no later row may name another that is not here.
-            let gone = shared.masters_missing()?;
-            if !gone.is_empty() {
-                detail.insert("master_keys_gone", gone.into_iter().collect::<Vec<_>>());
-            }
-            let root_at = |size| crate::merkle::root(&shared.stored()?, size);
-            if let (Some(keys), Some(succession)) = (&*shared.keys(), &shared.ledger().succession) {
-                let last = succession.current();
-                let since = keys.file.rotations_since(last.key(), last.number())?;
-                if !since.is_empty() {
-                    detail.insert("rotations", since.iter().map(|r| Json::from(r.to_json())).collect::<Vec<_>>());
-                }
-            }
-            if let Some(keys) = &mut *shared.keys()
-                && let Some(mark) = keys.file.accept_restored(size, &root_at)?
-            {
-                keys.check_replaceable()?;
-                detail.insert("signed_size", mark.size);
-                detail.insert("signed_root", mark.root.to_string());
-            }
-            shared.own_entry(core, Kind::Restore, detail)?;
-            // The key file forgets what it had signed only now that the log says why.
-            if shared.keys().is_some() { shared.sign(core).map(|_| ()) } else { Ok(()) }
-        });
-        match recorded {
-            Ok(()) => {
-                partial.keep();
-                Ok(log)
-            }
-            Err(e) => {
-                drop(log);
-                Err(e.at("restore"))
-            }
-        }
-    }
-}
-
-impl Options {
-    /// Refuses a copy in which a verification finds anything. It changes nothing, and it goes without the keys: what these signed
-    /// beyond the copy is what the entry about the restoring is for.
-    fn check_copy(&self, copy: &Path) -> Result<()> {
-        let options = Options { clock: self.clock.clone(), random: self.random.clone(), ..Options::new() };
-        let log = options.without_keys().read_only().background(false).open(copy)?;
-        let findings = log.verify(&VerifyOptions::new())?.findings;
-        log.close()?;
-        let Some(first) = findings.first() else { return Ok(()) };
-        Err(Error::damaged(format!(
-            "verification finds {} wrong with this copy, so nothing was restored ({first}): restore another backup; \
-             `attestlog verify` on the copy says what is wrong, and `attestlog export` still reads it",
-            match findings.len() {
-                1 => "1 thing".to_owned(),
-                n => format!("{n} things"),
-            }
-        )))
-    }
 }
 
 /// A file on its way. Dropped before it is kept, it is removed.
-struct Partial {
+pub(crate) struct Partial {
     path: PathBuf,
     kept: bool,
 }
 
 impl Partial {
-    fn create(path: &Path) -> Result<(Partial, File)> {
+    pub(crate) fn create(path: &Path) -> Result<(Partial, File)> {
         let file = new_private_file(path)?;
         Ok((Partial { path: path.to_owned(), kept: false }, file))
     }
 
     /// The file and its name outlive a power failure from here on. Gives the file's length. The file is closed, since
     /// closing it later could take away the lock of a store that was opened there.
-    fn sync(&self, file: File) -> Result<u64> {
+    pub(crate) fn sync(&self, file: File) -> Result<u64> {
         file.sync_all()?;
         crate::files::sync_parent(&self.path)?;
         Ok(file.metadata()?.len())
     }
 
-    fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.kept = true;
     }
 }
@@ -257,7 +131,7 @@ impl Drop for Partial {
     }
 }
 
-fn file_name(path: &Path) -> Result<String> {
+pub(crate) fn file_name(path: &Path) -> Result<String> {
     match path.file_name() {
         Some(name) => Ok(name.to_string_lossy().into_owned()),
         None => Err(Error::invalid(format!("{}: does not name a file", path.display()))),
@@ -265,7 +139,7 @@ fn file_name(path: &Path) -> Result<String> {
 }
 
 /// Keeps others from writing to the file that is copied, for as long as what it gives back lives.
-fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>, Option<File>)> {
+pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>, Option<File>)> {
     let about = std::fs::metadata(src).map_err(|e| Error::from(e).at(src.display()))?;
     if !about.is_file() || about.len() == 0 {
         return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", src.display())));
@@ -426,14 +300,14 @@ fn count(txn: &ReadTransaction) -> Result<u64> {
 }
 
 /// What one chunk did.
-pub(super) struct Copied {
+pub(crate) struct Copied {
     rows: u64,
     /// The last key that was looked at, where the table goes on behind it.
     more: Option<Vec<u8>>,
 }
 
 /// Copies the rows of a table from `start` on for which `wanted` says so, until `most` bytes were copied.
-pub(super) fn copy<K: Key + 'static, V: Value + 'static>(
+pub(crate) fn copy<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &redb::WriteTransaction,
     table: TableDefinition<'_, K, V>,

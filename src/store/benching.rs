@@ -5,10 +5,10 @@ use super::AuditLog;
 use super::block::Sealer;
 use super::merge::Row;
 use super::part::Packed;
-use super::posting::{self, List};
 use crate::codec;
-use crate::entry::{Body, Content, Phase};
+use crate::rows::List;
 use crate::{Entry, Hash, Result, ToolCall, line};
+use attestlog_proof::entry::{Body, Content, Phase};
 
 /// A call as the writer has it: validated, sanitised, with its retention.
 pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
@@ -49,12 +49,12 @@ impl Blocks {
 
 /// The stored form of a posting list.
 pub fn postings(seqs: &[u64]) -> Vec<u8> {
-    posting::encode(seqs)
+    crate::rows::encode(seqs)
 }
 
 /// A posting row as an index batch writes it.
 pub fn row(seqs: Vec<u64>) -> Vec<u8> {
-    let list = posting::encode(&seqs);
+    let list = crate::rows::encode(&seqs);
     Row { salt: [7; 16], position: 1000, list: List { first: seqs.first().copied().unwrap_or_default(), bytes: &list } }
         .encode()
 }

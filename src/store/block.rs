@@ -12,10 +12,10 @@
 
 use super::pack::{self, Packer};
 use super::part::{self, Head, Packed, Part};
-use super::varint::{read_varint, unzigzag, varint_len, write_varint, zigzag};
 use crate::codec::{self, CodecError};
-use crate::entry::Retention;
+use crate::rows::{read_varint, unzigzag, varint_len, write_varint, zigzag};
 use crate::{Hash, Result, Timestamp};
+use attestlog_proof::entry::Retention;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -114,11 +114,11 @@ mod bytes {
     use serde::{Deserializer, Serializer};
     use std::borrow::Cow;
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
         out.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'de, [u8]>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Cow<'de, [u8]>, D::Error> {
         <&[u8] as serde::Deserialize>::deserialize(from).map(Cow::Borrowed)
     }
 }

@@ -19,13 +19,14 @@ use super::turn::Turn;
 use super::writer::Core;
 use super::{Receipt, Shared};
 use crate::codec;
-use crate::entry::{CallLimits, Content, OwnEntry, Phase, Retention};
+use crate::entry::CallLimits;
 use crate::json::{Json, Object};
 use crate::ledger::Ledger;
 use crate::line::{self, Place};
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
+use attestlog_proof::entry::{Content, OwnEntry, Phase, Retention};
 use redb::ReadableDatabase;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -165,7 +166,7 @@ impl<'a> Staging<'a> {
     }
 
     /// The stored content of a call that is on its way into this commit, as one of `job`'s or of a job before it.
-    pub(super) fn staged<'j>(&'j self, seq: u64, job: &'j Job) -> Option<&'j [u8]> {
+    pub(crate) fn staged<'j>(&'j self, seq: u64, job: &'j Job) -> Option<&'j [u8]> {
         let at = seq.checked_sub(self.committed())?;
         self.entries.content(at as usize, job)
     }
@@ -270,7 +271,7 @@ impl<'a> Staging<'a> {
     }
 
     /// The hash of an entry that is recorded or staged.
-    pub(super) fn hash_at(&self, seq: u64) -> Result<Hash> {
+    pub(crate) fn hash_at(&self, seq: u64) -> Result<Hash> {
         let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
         match staged.and_then(|i| self.entries.hash(i as usize)) {
             Some(hash) => Ok(hash),
@@ -340,17 +341,17 @@ impl<'a> Staging<'a> {
         Ok(Receipt::new(seq, hash))
     }
 
-    pub(super) fn shared(&self) -> &'a Shared {
+    pub(crate) fn shared(&self) -> &'a Shared {
         self.shared
     }
 
     /// How many entries the log has without those on their way.
-    pub(super) fn committed(&self) -> u64 {
+    pub(crate) fn committed(&self) -> u64 {
         self.state.size - self.entries.len() as u64
     }
 
     /// The receipt that this sender's record got before, if it did.
-    pub(super) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
+    pub(crate) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
         let committed = self.committed();
         let (mut window, mut changed) = match self.windows.remove(id) {
             Some(known) => known,
@@ -398,7 +399,7 @@ impl Shared {
     }
 
     /// As [`Shared::submit`], for a job that is written.
-    pub(super) fn submit_job(&self, job: Job) -> Result<Vec<Receipt>> {
+    pub(crate) fn submit_job(&self, job: Job) -> Result<Vec<Receipt>> {
         use super::turn::Outcome;
         self.process.check()?;
         let (turn, job) = match self.turns.submit(job) {
@@ -522,7 +523,7 @@ impl Shared {
     /// As [`Shared::commit`], into `other` where that is given, a file that holds all that the store does: once it is
     /// written `take` makes it the store's. Where anything fails the store is as it was. What was committed is still to be
     /// shown; nothing is where that was done by reading the file anew.
-    pub(super) fn commit_to(
+    pub(crate) fn commit_to(
         &self,
         core: &mut Core,
         staging: Staging<'_>,

@@ -8,9 +8,9 @@ use super::part;
 use super::pending::Indexed;
 use super::prepare::Prepared;
 use super::subjects::NewSubject;
-use crate::entry::{Body, Call, Content, Field, Kind, Outcome, Phase, Retention, Sender};
 use crate::line::{self, GAPS, Place};
 use crate::{Hash, Result, Timestamp, codec};
+use attestlog_proof::entry::{Body, Call, Content, Field, Kind, Outcome, Phase, Retention, Sender};
 
 /// What callers queue up with: calls that are recorded together or not at all.
 #[derive(Debug, Default)]
@@ -102,14 +102,14 @@ impl Job {
     }
 
     /// Appends the line of a call in this place.
-    pub(super) fn line(&self, at: usize, place: &Place<'_>, out: &mut Vec<u8>) {
+    pub(crate) fn line(&self, at: usize, place: &Place<'_>, out: &mut Vec<u8>) {
         let draft = &self.calls[at];
         let start = self.before(at).map_or(0, |before| before.end);
         line::fill(out, &self.text[..draft.line_end], start, &draft.gaps, place);
     }
 
     /// The stored content of a call.
-    pub(super) fn content(&self, at: usize) -> &[u8] {
+    pub(crate) fn content(&self, at: usize) -> &[u8] {
         &self.text[self.calls[at].line_end..self.calls[at].end]
     }
 
@@ -124,14 +124,14 @@ impl Job {
     }
 
     /// The tool that a call is of.
-    pub(super) fn tool(&self, at: usize) -> &str {
+    pub(crate) fn tool(&self, at: usize) -> &str {
         self.facets(at).find(|(field, _)| *field == Field::Tool).map_or("", |(_, name)| name)
     }
 }
 
 /// Entries on their way into one commit, in the order of the chain.
 #[derive(Debug, Default)]
-pub(super) struct Entries {
+pub(crate) struct Entries {
     all: Vec<Staged>,
     /// The stored forms of all of them.
     bytes: Vec<u8>,
@@ -158,31 +158,31 @@ enum Said {
 }
 
 /// What an entry says, before it has its place.
-pub(super) enum What<'a> {
+pub(crate) enum What<'a> {
     /// One of the store's own, with the time of the commit.
     Own(Kind, Timestamp, &'a Content),
     Call(&'a Job, usize),
 }
 
 impl Entries {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    pub(super) fn reserve(&mut self, entries: usize) {
+    pub(crate) fn reserve(&mut self, entries: usize) {
         self.all.reserve(entries);
     }
 
-    pub(super) fn hash(&self, at: usize) -> Option<Hash> {
+    pub(crate) fn hash(&self, at: usize) -> Option<Hash> {
         self.all.get(at).map(|staged| staged.hash)
     }
 
     /// The stored content of the call at this place; `own` is the job that is not handed over yet.
-    pub(super) fn content<'j>(&'j self, at: usize, own: &'j Job) -> Option<&'j [u8]> {
+    pub(crate) fn content<'j>(&'j self, at: usize, own: &'j Job) -> Option<&'j [u8]> {
         match self.all.get(at)?.said {
             Said::Own(..) => None,
             Said::Call(job, at) => Some(self.jobs.get(job).unwrap_or(own).content(at)),
@@ -190,7 +190,7 @@ impl Entries {
     }
 
     /// Adds an entry. A job whose calls are added is handed over with [`Entries::took`] when it is complete.
-    pub(super) fn push(&mut self, place: &Place<'_>, hash: Hash, what: &What<'_>, content: &[u8]) -> Result<()> {
+    pub(crate) fn push(&mut self, place: &Place<'_>, hash: Hash, what: &What<'_>, content: &[u8]) -> Result<()> {
         codec::encode_into(&place.head(), &mut self.bytes)?;
         self.bytes.extend_from_slice(content);
         let said = match what {
@@ -217,18 +217,18 @@ impl Entries {
     }
 
     /// Keeps a job whose calls were all added.
-    pub(super) fn took(&mut self, job: Job) {
+    pub(crate) fn took(&mut self, job: Job) {
         self.jobs.push(job);
     }
 
     /// Takes out all but the first `entries`.
-    pub(super) fn truncate(&mut self, entries: usize) {
+    pub(crate) fn truncate(&mut self, entries: usize) {
         self.all.truncate(entries);
         self.bytes.truncate(self.all.last().map_or(0, |last| last.end));
     }
 
     /// The rows of the tail of all but the first `skipped` entries.
-    pub(super) fn rows(&self, skipped: usize) -> impl Iterator<Item = Vec<u8>> {
+    pub(crate) fn rows(&self, skipped: usize) -> impl Iterator<Item = Vec<u8>> {
         let mut start = skipped.checked_sub(1).and_then(|last| self.all.get(last)).map_or(0, |last| last.end);
         self.all.iter().skip(skipped).map(move |staged| {
             let body = &self.bytes[std::mem::replace(&mut start, staged.end)..staged.end];
@@ -237,7 +237,7 @@ impl Entries {
     }
 
     /// The entries as the index takes them.
-    pub(super) fn indexed(&self) -> impl Iterator<Item = impl Indexed + '_> {
+    pub(crate) fn indexed(&self) -> impl Iterator<Item = impl Indexed + '_> {
         self.all.iter().map(|staged| View { entries: self, staged })
     }
 }

@@ -9,7 +9,8 @@ use super::writer::Core;
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
 use crate::keys::{KeyFile, KeyId, KeyVault, Mark, Passphrase, Settled};
-use crate::ledger::{Genesis, Ledger, PSEUDONYM_KEY_EVENT};
+use crate::ledger::{Genesis, Ledger};
+use crate::names::PSEUDONYM_KEY_EVENT;
 use crate::note::SignedCheckpoint;
 use crate::policy::{KeyPolicy, Policies, PolicySet};
 use crate::redact::{PseudonymKey, Sanitizer, Secrets};
@@ -48,7 +49,7 @@ pub(crate) struct Keyring {
     /// The digest key's id, and the key ready for use: a digest of a short result is mostly getting ready.
     digest: (String, Hmac<Sha256>),
     /// The key of the MACs over rows of small tables.
-    pub(super) rows: Hmac<Sha256>,
+    pub(crate) rows: Hmac<Sha256>,
 }
 
 impl fmt::Debug for Keyring {
@@ -146,7 +147,7 @@ impl Keyring {
     }
 
     /// What is wrong where a store was made without keys and these were found for it.
-    pub(super) fn stray(&self) -> String {
+    pub(crate) fn stray(&self) -> String {
         format!(
             "the store was made without keys, and its key file is that of {}: another store was put in the place of the signed \
              one; bring that back, or move the key file away if this store was meant to be without keys",
@@ -155,7 +156,7 @@ impl Keyring {
     }
 
     /// The file was opened anew, and may be another.
-    pub(super) fn distrust(&mut self) {
+    pub(crate) fn distrust(&mut self) {
         self.vouched = None;
     }
 
@@ -177,7 +178,7 @@ impl Keyring {
 }
 
 /// Reads a key file, if it is there.
-pub(super) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
+pub(crate) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
     match KeyFile::load(path, passphrase) {
         Ok(file) => Ok(Keyring::new(file, Some(path.to_owned()))),
         Err(_) if !path.exists() && std::fs::symlink_metadata(path).is_err() => Ok(None),
@@ -186,14 +187,14 @@ pub(super) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> R
 }
 
 /// Reads the keys in a vault, if it has any.
-pub(super) fn load_vault(vault: Arc<dyn KeyVault>, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
+pub(crate) fn load_vault(vault: Arc<dyn KeyVault>, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
     let Some(text) = vault.load()? else { return Ok(None) };
     let file = KeyFile::parse(&text, passphrase).map_err(|e| e.at(vault.name()))?;
     Ok(Keyring::in_vault(file, vault))
 }
 
 /// Policies ready to be applied, under the keys that are there.
-pub(super) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<Policies> {
+pub(crate) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<Policies> {
     set.keys.check()?;
     let secrets = keys.map(Keyring::pseudonyms).unwrap_or_default();
     let sanitizer = match Sanitizer::new(&set.redaction, secrets) {
@@ -205,7 +206,7 @@ pub(super) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<
 }
 
 /// The particulars of the entry that puts a pseudonym key into use.
-pub(super) fn pseudonym_key_event(id: &str) -> Object {
+pub(crate) fn pseudonym_key_event(id: &str) -> Object {
     Object::from_iter([("event", PSEUDONYM_KEY_EVENT), ("key_id", id)])
 }
 
@@ -220,7 +221,7 @@ impl Shared {
     }
 
     /// Whether recording may go on as far as keys are concerned; says in the chain that it goes on without.
-    pub(super) fn check_keys(&self, staging: &mut Staging<'_>, core: &Core) -> Result<()> {
+    pub(crate) fn check_keys(&self, staging: &mut Staging<'_>, core: &Core) -> Result<()> {
         if let Some(stray) = &self.stray {
             return Err(Error::new(ErrorKind::Key, stray.clone()));
         }
@@ -257,7 +258,7 @@ impl Shared {
     }
 
     /// Why the store is not the one that the keys here have signed, if it is not.
-    pub(super) fn key_conflict(&self, size: u64) -> Option<String> {
+    pub(crate) fn key_conflict(&self, size: u64) -> Option<String> {
         let mut keys = self.keys();
         let conflict = |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err();
         let conflict = keys.as_mut().and_then(conflict).map(|e| e.to_string());
@@ -265,7 +266,7 @@ impl Shared {
     }
 
     /// Signs the store as it is now, with the turn.
-    pub(super) fn sign(&self, core: &mut Core) -> Result<SignedCheckpoint> {
+    pub(crate) fn sign(&self, core: &mut Core) -> Result<SignedCheckpoint> {
         let (size, root) = (core.state.size, core.frontier.root());
         let root_at = |at| if at == size { Ok(root) } else { self.root_at(at) };
         if let Some(keys) = &mut *self.keys() {
@@ -341,7 +342,7 @@ impl Shared {
 
     /// Before a purge, with the turn: makes sure that the mark's size is one of those whose root it keeps. It is not after
     /// a crash between the key file's write and the store's.
-    pub(super) fn settle_mark(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn settle_mark(&self, core: &mut Core) -> Result<()> {
         let Some(mark) = self.keys().as_ref().and_then(|keys| keys.file.mark()) else { return Ok(()) };
         let rotated = self.ledger().rotation_roots().any(|(size, _)| size == mark.size);
         if rotated || self.checkpoint_at(mark.size, &mark.root)?.is_some() {
@@ -352,7 +353,7 @@ impl Shared {
 
     /// Whether the policy wants a new epoch key now that there are `size` entries. An epoch in which nothing but its own
     /// beginning was recorded has nothing to hand over.
-    pub(super) fn wants_rotation(&self, size: u64) -> bool {
+    pub(crate) fn wants_rotation(&self, size: u64) -> bool {
         let KeyPolicy { rotate_entries, rotate_days } = self.policies().set.keys;
         if rotate_entries.is_none() && rotate_days.is_none() {
             return false;
@@ -365,7 +366,7 @@ impl Shared {
     }
 
     /// As [`Shared::wants_rotation`], where there are keys that can be replaced.
-    pub(super) fn is_rotation_due(&self, size: u64) -> bool {
+    pub(crate) fn is_rotation_due(&self, size: u64) -> bool {
         self.wants_rotation(size) && self.keys().as_ref().is_some_and(Keyring::is_replaceable)
     }
 
@@ -381,7 +382,7 @@ impl Shared {
     }
 
     /// Hands over to a new epoch key and destroys the old one.
-    pub(super) fn rotate(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn rotate(&self, core: &mut Core) -> Result<()> {
         let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
         let mut staging = Staging::new(self, core)?;
         if !staging.is_empty() {

@@ -6,9 +6,10 @@ use super::guard::guarded;
 use super::options::Options;
 use super::reading::Access;
 use super::shared::Shared;
-use crate::entry::{Field, Phase, ToolCall};
+use crate::entry::ToolCall;
 use crate::policy::Policies;
-use crate::{Entry, Error, ErrorKind, Hash, Result};
+use crate::{Entry, Error, ErrorKind, Hash, Outcome, Result};
+use attestlog_proof::entry::{Field, Phase};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -120,7 +121,7 @@ impl AuditLog {
         Options::new().in_memory()
     }
 
-    pub(super) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
+    pub(crate) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
         shared.begin_anchoring()?;
         let thread = match shared.settings.background && shared.settings.access != Access::Read {
             false => None,
@@ -294,6 +295,27 @@ impl AuditLog {
 
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Those of these seqs at which a call stands that was recorded as never answered. What a purge has taken is left out.
+    ///
+    /// # Errors
+    /// As [`AuditLog::entry`].
+    pub fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>> {
+        let mut unanswered = Vec::new();
+        for &seq in seqs {
+            let entry = match self.entry(seq) {
+                Ok(entry) => entry,
+                // A purge has taken it; there is nothing left to be answered.
+                Err(e) if e.kind() == ErrorKind::NoSuchEntry => continue,
+                Err(e) => return Err(e),
+            };
+            let ended = entry.call().and_then(|call| call.completion.as_ref());
+            if ended.is_some_and(|ended| ended.outcome == Outcome::Abandoned) {
+                unanswered.push(seq);
+            }
+        }
+        Ok(unanswered)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::Snapshot;
 use super::merge::Row;
-use super::pending::{BATCH, Generation};
+use super::pending::Generation;
 use super::rollup::Cell;
 use super::tables::{self, Stored, on_shelf, shelf, term_key};
 use super::zones;
-use crate::entry::{Field, Kind};
+use crate::rows::BATCH;
 use crate::{Error, Result};
-use redb::AccessGuard;
+use attestlog_proof::entry::{Field, Kind};
+use redb::{AccessGuard, ReadableTableMetadata};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
@@ -44,6 +45,11 @@ fn seqs((key, value): (AccessGuard<'_, (u8, u64, u64)>, AccessGuard<'_, &'static
 }
 
 impl Snapshot {
+    /// How many calls were begun and not finished.
+    pub(crate) fn how_many_unfinished(&self) -> Result<u64> {
+        self.table(tables::UNFINISHED)?.len().stored()
+    }
+
     /// The id of a facet's value, if it is in the file's index.
     pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
         let key = term_key(value.as_bytes());
@@ -90,7 +96,7 @@ impl Snapshot {
 
     /// The value whose key in the dictionary this is, from the first entry that has it. An entry may have several long
     /// values of one facet.
-    pub(super) fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
+    pub(crate) fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
         let mut rows = self.postings_from(field, id, 0)?;
         while let Some(seqs) = rows.next()? {
             for seq in seqs {

@@ -168,7 +168,7 @@ impl AuditLog {
 
 impl Shared {
     /// Records one of the store's own entries, with the turn.
-    pub(super) fn own_entry(&self, core: &mut Core, kind: Kind, detail: Object) -> Result<Receipt> {
+    pub(crate) fn own_entry(&self, core: &mut Core, kind: Kind, detail: Object) -> Result<Receipt> {
         let mut staging = Staging::new(self, core)?;
         let receipt = staging.own(kind, detail, None)?;
         self.commit(core, staging, |_| Ok(()))?;
@@ -229,7 +229,7 @@ impl Shared {
     }
 
     /// What tells a purge the pseudonyms of what entries name in clear.
-    pub(super) fn aliases(&self) -> impl Fn(Field, &str) -> Option<Vec<String>> + '_ {
+    pub(crate) fn aliases(&self) -> impl Fn(Field, &str) -> Option<Vec<String>> + '_ {
         |field, clear| self.alias(field, clear)
     }
 

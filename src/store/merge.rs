@@ -7,23 +7,23 @@
 
 use super::commit::Staging;
 use super::guard::guarded;
-use super::pending::{BATCH, Generation, Index};
-use super::posting::{self, List};
+use super::pending::{Generation, Index};
 use super::rollup::Cell;
-use super::rows::row_order;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored, shelf, term_key};
-use super::varint::{read_varint, unzigzag, write_varint, zigzag};
 use super::writer::Core;
 use super::zones;
 use super::{Shared, Snapshot};
 use crate::codec::{self, CodecError};
-use crate::entry::Field;
 use crate::host::Random;
 use crate::json::{Json, Object, write_integer};
 use crate::merkle::Frontier;
 use crate::note::SignedCheckpoint;
+use crate::rows::{
+    BATCH, List, SALT_BYTES, encode, read_varint, row_inner, row_leaf, row_order, unzigzag, write_varint, zigzag,
+};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
+use attestlog_proof::entry::Field;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
@@ -56,47 +56,6 @@ struct Merge {
     /// How many rows were.
     done: usize,
 }
-
-/// The hash that a posting row is proved with: `SHA-256(0x00 || inner || first || length || list)`, where the inner hash is
-/// `SHA-256(salt || field || length || term)`, first and lengths are eight bytes, most significant first, and the list is as it
-/// is stored. Whatever has no fixed length stands behind its own, so no two rows are hashed as the same bytes. The inner hash
-/// alone stays when a purge removes the term.
-pub(crate) fn row_leaf(inner: &Hash, list: List<'_>) -> Hash {
-    leaf_parts(inner, list, |parts| hash_joined(parts, Hash::leaf))
-}
-
-/// As [`row_leaf`], of seqs that rise.
-pub(crate) fn row_leaf_of(inner: &Hash, seqs: &[u64]) -> Hash {
-    row_leaf(inner, List { first: seqs.first().copied().unwrap_or_default(), bytes: &posting::encode(seqs) })
-}
-
-/// `SHA-256(salt || field || length || term)`: the field as its number, the term as its UTF-8 bytes.
-pub(crate) fn row_inner(salt: &[u8; SALT_BYTES], field: Field, term: &str) -> Hash {
-    inner_parts(salt, field, term, |parts| hash_joined(parts, Hash::of))
-}
-
-fn leaf_parts<T>(inner: &Hash, list: List<'_>, with: impl FnOnce([&[u8]; 4]) -> T) -> T {
-    with([inner.as_bytes(), &list.first.to_be_bytes(), &(list.bytes.len() as u64).to_be_bytes(), list.bytes])
-}
-
-fn inner_parts<T>(salt: &[u8; SALT_BYTES], field: Field, term: &str, with: impl FnOnce([&[u8]; 4]) -> T) -> T {
-    with([salt, &[field as u8], &(term.len() as u64).to_be_bytes(), term.as_bytes()])
-}
-
-/// Hashes parts behind each other. Most are short, and put together where they take no allocation.
-fn hash_joined(parts: [&[u8]; 4], hash: impl Fn(&[u8]) -> Hash) -> Hash {
-    let mut room = [0; 128];
-    let mut end = 0;
-    for part in parts {
-        let Some(to) = room.get_mut(end..end + part.len()) else { return hash(&parts.concat()) };
-        to.copy_from_slice(part);
-        end += part.len();
-    }
-    hash(&room[..end])
-}
-
-/// Bytes of the salt with which a posting row begins.
-pub(crate) const SALT_BYTES: usize = 16;
 
 /// What a posting row says of its term.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -210,7 +169,7 @@ impl Merge {
         for ((position, &(field, i)), salt) in (0..).zip(&order).zip(salts.as_chunks::<SALT_BYTES>().0) {
             let (value, offsets) = &index.terms(field)[i];
             let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
-            let list = posting::encode(&seqs);
+            let list = encode(&seqs);
             let row = Row { salt: *salt, position, list: List { first: seqs[0], bytes: &list } };
             tree.append(row.leaf(field, value), &mut |_, _, _| {});
             merge.rows.push(((shelf(field), ids[&field][i], seqs[0]), row.encode()));
@@ -468,11 +427,11 @@ struct StoredColumn {
 mod bytes {
     use serde::{Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
         out.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         <&[u8] as serde::Deserialize>::deserialize(from).map(<[u8]>::to_vec)
     }
 }
@@ -586,85 +545,5 @@ impl Column {
             return Err(CodecError::Damaged("a retention column is not in the form in which it is written"));
         }
         Ok(column)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// What is hashed for a row's name and for its leaf.
-    fn hashed(salt: &[u8; SALT_BYTES], field: Field, term: &str, list: List<'_>) -> [Vec<u8>; 2] {
-        let inner = row_inner(salt, field, term);
-        [inner_parts(salt, field, term, |parts| parts.concat()), leaf_parts(&inner, list, |parts| parts.concat())]
-    }
-
-    /// Takes apart what is hashed: two parts of fixed length, and one behind its length with nothing behind it.
-    fn apart(bytes: &[u8], first: usize, second: usize) -> Option<[&[u8]; 3]> {
-        let ((a, rest), second) = (bytes.split_at_checked(first)?, second);
-        let (b, rest) = rest.split_at_checked(second)?;
-        let (length, rest) = rest.split_first_chunk::<8>()?;
-        (u64::from_be_bytes(*length) == rest.len() as u64).then_some([a, b, rest])
-    }
-
-    fn field() -> impl Strategy<Value = Field> {
-        (0..Field::ALL.len()).prop_map(|i| Field::ALL[i])
-    }
-
-    proptest! {
-        /// The term and the list were hashed without their length. Nothing stood behind either, so no two rows were hashed as
-        /// the same bytes, but only because nothing did: what was hashed for one row could be the beginning of what was
-        /// hashed for another. Now each part can be read back, and no row begins another.
-        #[test]
-        fn no_two_rows_are_hashed_alike(
-            salt in any::<[u8; SALT_BYTES]>(),
-            fields in (field(), field()),
-            text in "\\PC{0,150}",
-            list in prop::collection::vec(any::<u8>(), 0..200),
-            first in any::<u64>(),
-            cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
-        ) {
-            // Rows whose parts are those of each other with the border moved.
-            let borders: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
-            let (term, cut) = (&text[..*cuts.0.get(&borders)], cuts.1.index(list.len() + 1));
-            let moved = [&list[cut..], text.as_bytes()].concat();
-            let mut rows = BTreeMap::new();
-            for field in [fields.0, fields.1] {
-                for term in [&*text, term, ""] {
-                    for bytes in [&list[..], &list[..cut], &list[cut..], &moved, b""] {
-                        let list = List { first, bytes };
-                        let [name, leaf] = hashed(&salt, field, term, list);
-                        prop_assert_eq!(apart(&name, SALT_BYTES, 1), Some([&salt[..], &[field as u8], term.as_bytes()]));
-                        let inner = row_inner(&salt, field, term);
-                        prop_assert_eq!(apart(&leaf, 32, 8), Some([&inner.0[..], &first.to_be_bytes(), bytes]));
-                        prop_assert_eq!((Hash::of(&name), Hash::leaf(&leaf)), (inner, row_leaf(&inner, list)));
-                        rows.insert(name, (field as u8, term.to_owned()));
-                        rows.insert(leaf, (field as u8, term.to_owned()));
-                    }
-                }
-            }
-            let rows: Vec<&Vec<u8>> = rows.keys().collect();
-            for pair in rows.windows(2) {
-                prop_assert!(!pair[1].starts_with(pair[0]), "{:?} begins {:?}", pair[0], pair[1]);
-            }
-        }
-    }
-
-    /// Against the words of DESIGN, by another hasher.
-    #[test]
-    fn a_row_is_hashed_as_it_is_said() {
-        use sha2::{Digest, Sha256};
-        for term in
-            ["usr_7", "", "a term that takes more room than short rows are put together in: 0123456789 0123456789"]
-        {
-            let length = [0, 0, 0, 0, 0, 0, 0, term.len() as u8];
-            let inner = Sha256::new().chain_update([9; 16]).chain_update([2]).chain_update(length).chain_update(term);
-            let inner = inner.finalize();
-            let leaf = Sha256::new().chain_update([0]).chain_update(inner).chain_update(258u64.to_be_bytes());
-            let leaf = leaf.chain_update([0, 0, 0, 0, 0, 0, 0, 3]).chain_update([0, 5, 7]).finalize();
-            let row = Row { salt: [9; 16], position: 4, list: List { first: 258, bytes: &[0, 5, 7] } };
-            assert_eq!(row.leaf(Field::User, term), Hash(leaf.into()));
-        }
     }
 }

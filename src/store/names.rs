@@ -11,10 +11,10 @@
 use super::guard::guarded;
 use super::subjects::pseudonyms;
 use super::{Shared, Snapshot};
-use crate::Result;
-use crate::entry::Field;
 use crate::json::{Json, Path};
-use crate::redact::{Action, Facet, Treated, sealed_subject};
+use crate::redact::{Action, Facet, Treated, is_pseudonym, sealed_subject};
+use crate::{Error, ErrorKind, Result};
+use attestlog_proof::entry::Field;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ const GAP: usize = 3;
 
 /// Names, and what stands in their place.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// By the first part of the name.
     names: HashMap<String, Vec<Name>>,
 }
@@ -42,7 +42,7 @@ struct Name {
 
 impl Names {
     /// Names with what each is the name of, and its pseudonym.
-    pub(super) fn new(names: impl IntoIterator<Item = (Facet, String, String)>) -> Names {
+    pub(crate) fn new(names: impl IntoIterator<Item = (Facet, String, String)>) -> Names {
         let mut out = Names::default();
         for (facet, clear, pseudonym) in names {
             let parts: Vec<String> = words(&clear).map(|w| clear[w].to_lowercase()).collect();
@@ -57,12 +57,12 @@ impl Names {
         out
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
     /// The text with pseudonyms in place of names; `None` where there are none in it.
-    pub(super) fn replaced(&self, text: &str) -> Option<String> {
+    pub(crate) fn replaced(&self, text: &str) -> Option<String> {
         self.replace(text).map(|(text, _)| text)
     }
 
@@ -121,13 +121,13 @@ impl Names {
     }
 
     /// What a key is called that names somebody, and what that is the name of.
-    pub(super) fn renamed(&self, key: &str) -> Option<(String, &'static str)> {
+    pub(crate) fn renamed(&self, key: &str) -> Option<(String, &'static str)> {
         self.replace(key).map(|(key, facet)| (key, facet.name()))
     }
 
     /// Replaces names in the strings and numbers of a value; says where in `treated`. Its keys are renamed while it is
     /// treated, so that what is sealed below them is sealed under the path that the entry has.
-    pub(super) fn treat(&self, at: &mut Path, value: &mut Json, treated: &mut Vec<Treated>) {
+    pub(crate) fn treat(&self, at: &mut Path, value: &mut Json, treated: &mut Vec<Treated>) {
         if self.is_empty() {
             return;
         }
@@ -167,9 +167,26 @@ impl Names {
 }
 
 impl Shared {
+    /// A patient's or a user's name as entries have it.
+    pub(crate) fn facet(&self, facet: Facet, clear: &str) -> Result<String> {
+        let policies = self.policies();
+        let missing = || Error::new(ErrorKind::Key, "the policy writes pseudonyms and their key is missing");
+        Ok(policies.sanitizer.as_ref().ok_or_else(missing)?.facet(facet, clear))
+    }
+
+    /// A patient or user who is meant, as entries have them; a pseudonym stands for itself.
+    pub(crate) fn named(&self, facet: Facet, clear: &str) -> Result<String> {
+        if is_pseudonym(clear) { Ok(clear.to_owned()) } else { self.facet(facet, clear) }
+    }
+
+    /// Somebody who did something: written as users are, so that one person has one name throughout the log.
+    pub(crate) fn person(&self, clear: &str) -> Result<String> {
+        self.facet(Facet::User, clear)
+    }
+
     /// A text of the store's own entries without the names of those whom the policy hides: each word, and each few words,
     /// that the index knows by its pseudonym.
-    pub(super) fn unnamed(&self, text: String) -> Result<String> {
+    pub(crate) fn unnamed(&self, text: String) -> Result<String> {
         let policies = self.policies();
         let Some(sanitizer) = &policies.sanitizer else { return Ok(text) };
         let fields = [(Facet::Patient, Field::Patient), (Facet::User, Field::User)];

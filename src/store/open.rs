@@ -12,7 +12,7 @@ use super::log::AuditLog;
 use super::options::{Options, Source};
 use super::overlay::Overlay;
 use super::part::Packed;
-use super::pending::{BATCH, Generation};
+use super::pending::Generation;
 use super::place;
 use super::reading::{Access, Reading};
 use super::series::{SERIES_KEY, Series};
@@ -25,13 +25,14 @@ use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
 use super::writer::Core;
-use crate::entry::{Body, Content};
 use crate::keys::{KeyFile, KeyVault};
 use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
+use crate::rows::BATCH;
 use crate::{Error, ErrorKind, Kind, Result};
+use attestlog_proof::entry::{Body, Content};
 use redb::Builder;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -41,14 +42,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// What a fresh reading of the file gives.
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     pub core: Core,
     pub generations: Vec<Arc<Generation>>,
     pub ledger: Ledger,
     pub purged: SeqSet,
 }
 
-pub(super) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
+pub(crate) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
     let key = key_path(&options, Some(path));
     if let Some(key) = key.as_ref().filter(|key| std::fs::symlink_metadata(key).is_ok()) {
         let message = format!(
@@ -73,7 +74,7 @@ pub(super) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
 }
 
 /// Where the key file of a store is, if it has one.
-pub(super) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
+pub(crate) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
     match (&options.keys, store) {
         (KeySource::At(path), _) => Some(path.clone()),
         (KeySource::Beside, Some(store)) => {
@@ -86,7 +87,7 @@ pub(super) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBu
 }
 
 /// A new file that only its owner may read. Neither an existing file nor a symbolic link is followed or replaced.
-pub(super) fn new_private_file(path: &Path) -> Result<File> {
+pub(crate) fn new_private_file(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
@@ -100,7 +101,7 @@ pub(super) fn new_private_file(path: &Path) -> Result<File> {
     })
 }
 
-pub(super) fn create(options: Options, source: Source) -> Result<AuditLog> {
+pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
     if let Source::Storage(storage) = &source
         && storage::length(&**storage)? > 0
     {
@@ -174,7 +175,7 @@ fn put_into(vault: &dyn KeyVault, file: &KeyFile, random: &mut dyn FnMut(&mut [u
     vault.store(file.to_text(random)?.as_bytes())
 }
 
-pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
+pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     if let Source::Storage(storage) = &source
         && storage::length(&**storage)? == 0
     {
@@ -228,7 +229,7 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     AuditLog::start(shared)
 }
 
-pub(super) fn open_database(options: &Options, source: &Source) -> Result<Handle> {
+pub(crate) fn open_database(options: &Options, source: &Source) -> Result<Handle> {
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
@@ -299,7 +300,7 @@ fn share(
 
 impl Shared {
     /// Opens the file again and reads it anew.
-    pub(super) fn reopen(&self) -> Result<Loaded> {
+    pub(crate) fn reopen(&self) -> Result<Loaded> {
         self.process.check()?;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if self.closed.load(Ordering::SeqCst) {
@@ -321,7 +322,7 @@ impl Shared {
 }
 
 /// Reads what is kept in memory.
-pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
+pub(crate) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database)?;
     let mut state = snapshot.state.clone();
     // What the state says of it is in nobody's signature; verification compares the two.

@@ -33,7 +33,7 @@ type Span = (Bound<u64>, Bound<u64>);
 
 /// The bytes of a store that is open for reading, and what redb would have written.
 #[derive(Debug)]
-pub(super) struct Overlay(RwLock<Bytes>);
+pub(crate) struct Overlay(RwLock<Bytes>);
 
 #[derive(Debug)]
 struct Bytes {
@@ -69,12 +69,12 @@ enum Step {
 
 impl Overlay {
     /// Over these bytes, which nothing will ever be written to.
-    pub(super) fn new(beneath: Box<dyn StorageBackend>) -> Result<Overlay> {
+    pub(crate) fn new(beneath: Box<dyn StorageBackend>) -> Result<Overlay> {
         Overlay::over(beneath.into(), None)
     }
 
     /// Over this file, which was opened without write access. `may_record`: something may be recorded into it later.
-    pub(super) fn of_file(file: File, may_record: bool) -> Result<Overlay> {
+    pub(crate) fn of_file(file: File, may_record: bool) -> Result<Overlay> {
         let copy = file.try_clone()?;
         let beneath = Arc::new(FileBackend::new(file).stored()?);
         if !may_record {
@@ -94,7 +94,7 @@ impl Overlay {
 
     /// Once redb has locked the file: of those that may record into it only one reads at a time, so that each finds the
     /// other.
-    pub(super) fn lock_again(&self) -> Result<()> {
+    pub(crate) fn lock_again(&self) -> Result<()> {
         self.bytes().file.as_ref().map_or(Ok(()), lock_alone)
     }
 
@@ -102,7 +102,7 @@ impl Overlay {
     ///
     /// # Errors
     /// [`Locked`](ErrorKind::Locked) where another process reads on; what the file system says. It can be tried again.
-    pub(super) fn write_through(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write_through(&self, path: &Path) -> Result<()> {
         let mut bytes = self.bytes_mut();
         if bytes.kept.is_none() {
             return Ok(());

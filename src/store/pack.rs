@@ -16,8 +16,8 @@
 //!
 //! Invariant B3: a piece lies within the dictionary, whatever a packed text says.
 
-use super::varint::{read_varint, unzigzag, write_varint, zigzag};
 use crate::hash::write_hex;
+use crate::rows::{read_varint, unzigzag, write_varint, zigzag};
 use std::collections::HashSet;
 
 /// Slots of the table; a place stands in it plus one, and zero is none.
@@ -38,7 +38,7 @@ const PIECE_FULL: usize = 15;
 
 /// What a dictionary holds, and where.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Packer {
+pub(crate) struct Packer {
     dictionary: Vec<u8>,
     /// How much of it is used by texts that were kept.
     kept: usize,
@@ -62,7 +62,7 @@ struct Step {
 
 impl Packer {
     /// Begins anew with an empty dictionary.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.dictionary.clear();
         self.kept = 0;
         self.table.clear();
@@ -70,17 +70,17 @@ impl Packer {
     }
 
     /// What the texts that were kept refer to.
-    pub(super) fn dictionary(&self) -> &[u8] {
+    pub(crate) fn dictionary(&self) -> &[u8] {
         &self.dictionary[..self.kept]
     }
 
     /// How long the dictionary is with what the text that was packed last brought.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.dictionary.len()
     }
 
     /// Appends `text`, packed, to `out`. What it brings into the dictionary is gone with the next text unless it is kept.
-    pub(super) fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
         self.table.resize(SLOTS, 0);
         self.dictionary.truncate(self.kept);
         self.new_ids.clear();
@@ -113,7 +113,7 @@ impl Packer {
     }
 
     /// Keeps what the text that was packed last brought.
-    pub(super) fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         self.kept = self.dictionary.len();
         self.ids.extend(self.new_ids.drain(..));
     }
@@ -241,7 +241,7 @@ fn more(n: usize, full: usize, out: &mut Vec<u8>) {
 }
 
 /// The text that `packed` is, of at most `limit` bytes; `None` where it is none.
-pub(super) fn unpack(mut packed: &[u8], dictionary: &[u8], limit: usize) -> Option<Vec<u8>> {
+pub(crate) fn unpack(mut packed: &[u8], dictionary: &[u8], limit: usize) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(limit.min(packed.len() * 4));
     let mut expected = 0usize;
     while let Some((&step, rest)) = packed.split_first() {

@@ -1,9 +1,9 @@
 //! What an entry says, as it lies in the store: the few things that follow from its place, and its content.
 
 use crate::codec::{self, CodecError};
-pub(crate) use crate::entry::Head;
-use crate::entry::{Body, Retention};
 use crate::{Hash, Timestamp};
+pub(crate) use attestlog_proof::entry::Head;
+use attestlog_proof::entry::{Body, Retention};
 use serde::Deserialize;
 use std::borrow::Cow;
 

@@ -5,14 +5,11 @@
 //! it started with, and reads no seq at or beyond the size that it started with, so it never sees one half-added.
 
 use crate::Timestamp;
-use crate::entry::{Field, Retention};
+use crate::rows::BATCH;
+use attestlog_proof::entry::{Field, Retention};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-
-/// How many entries make an index batch. Measured: smaller batches write `postings` more often than they need,
-/// larger ones take longer to rebuild when a store is opened.
-pub(crate) const BATCH: u64 = 65_536;
 
 /// A run of entries that no index batch covers yet.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use std::sync::Arc;
 const TRIES: usize = 16;
 
 /// Where a store is written anew.
-pub(super) enum Place {
+pub(crate) enum Place {
     File { new: PathBuf, path: PathBuf },
     Storage(Arc<dyn Storage>),
 }
@@ -42,7 +42,7 @@ impl fmt::Debug for Place {
 }
 
 /// Refuses a store that no other can take the place of.
-pub(super) fn check_replaceable(source: &Source) -> Result<()> {
+pub(crate) fn check_replaceable(source: &Source) -> Result<()> {
     match source {
         Source::Storage(storage) if storage.is_replaceable() => Ok(()),
         Source::Storage(_) => Err(Error::invalid(
@@ -65,7 +65,7 @@ pub(super) fn check_replaceable(source: &Source) -> Result<()> {
 
 impl Place {
     /// Makes the place, with the rights that the store's file has, and an empty database in it.
-    pub(super) fn make(source: &Source, ledger: &Ledger, settings: &Settings) -> Result<(Place, Handle)> {
+    pub(crate) fn make(source: &Source, ledger: &Ledger, settings: &Settings) -> Result<(Place, Handle)> {
         let mut builder = Builder::new();
         builder.set_cache_size(settings.cache_bytes);
         match source {
@@ -112,7 +112,7 @@ impl Place {
     }
 
     /// The new file takes the store's name.
-    pub(super) fn take(&self) -> Result<()> {
+    pub(crate) fn take(&self) -> Result<()> {
         match self {
             Place::File { new, path } => std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display())),
             Place::Storage(storage) => Ok(storage.replace()?),
@@ -120,7 +120,7 @@ impl Place {
     }
 
     /// Makes the name outlive a power failure.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         match self {
             Place::File { path, .. } => crate::files::sync_parent(path).map_err(|e| Error::from(e).at(path.display())),
             Place::Storage(storage) => Ok(storage.settle()?),
@@ -141,7 +141,7 @@ impl Drop for Place {
 }
 
 /// Makes the name of what a purge has put in the store's place outlive a power failure.
-pub(super) fn settle(source: &Source) -> io::Result<()> {
+pub(crate) fn settle(source: &Source) -> io::Result<()> {
     match source {
         // Where the path is a link, it is the file behind it that was replaced.
         Source::File(path) => crate::files::sync_parent(&std::fs::canonicalize(path)?),
@@ -160,7 +160,7 @@ fn beside(path: &Path, ledger: &Ledger) -> Option<PathBuf> {
 }
 
 /// Removes what a purge that was stopped has left. With the store's lock, so that none is under way.
-pub(super) fn remove_left(source: &Source, ledger: &Ledger) {
+pub(crate) fn remove_left(source: &Source, ledger: &Ledger) {
     if let Source::Storage(storage) = source {
         storage.discard();
     }
@@ -178,7 +178,7 @@ fn remove_file_of_ours(path: &Path) {
 }
 
 /// Opens and locks the file at `path`.
-pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
+pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
     let named = |e: io::Error| Error::from(e).at(path.display());
     for _ in 0..TRIES {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unwritable(path, e))?;
@@ -193,7 +193,7 @@ pub(super) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
 }
 
 /// Opens the file at `path` for reading, without write access.
-pub(super) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: bool) -> Result<(Handle, Arc<Overlay>)> {
+pub(crate) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: bool) -> Result<(Handle, Arc<Overlay>)> {
     let named = |e: io::Error| Error::from(e).at(path.display());
     for _ in 0..TRIES {
         let file = File::open(path).map_err(named)?;
@@ -208,14 +208,14 @@ pub(super) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: b
 }
 
 /// Opens the database over what is only read.
-pub(super) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>) -> Result<Handle> {
+pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>) -> Result<Handle> {
     let handle = Handle::open(builder, Box::new(Backend(overlay.clone())))?;
     overlay.lock_again()?;
     Ok(handle)
 }
 
 /// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open.
-pub(super) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
+pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
     let now = match std::fs::metadata(path) {
         Ok(there) if is_same(file, &there) => return Ok(()),
         Ok(_) => "another file lies there now",
@@ -233,7 +233,7 @@ pub(super) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
 }
 
 /// What is said of a file that cannot be opened for writing.
-pub(super) fn unwritable(path: &Path, e: io::Error) -> Error {
+pub(crate) fn unwritable(path: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             let message = format!(
@@ -247,14 +247,14 @@ pub(super) fn unwritable(path: &Path, e: io::Error) -> Error {
 }
 
 #[cfg(unix)]
-pub(super) fn is_same(a: &Metadata, b: &Metadata) -> bool {
+pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 /// Elsewhere an open file cannot be replaced.
 #[cfg(not(unix))]
-pub(super) fn is_same(_: &Metadata, _: &Metadata) -> bool {
+pub(crate) fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
 }
 

@@ -5,11 +5,12 @@
 use super::Shared;
 use super::names::Names;
 use super::subjects::{CallKeys, NewSubject};
-use crate::entry::{self, Call, CallError, CallResult, Completion, Field, Outcome, Phase, Sender, Summary, ToolCall};
+use crate::entry::{self, CallResult, Summary, ToolCall};
 use crate::json::{Json, Object, Path};
 use crate::policy::Policies;
 use crate::redact::{Action, Altered, Context, Facet, Root, Sanitizer, Treated};
 use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::entry::{Call, CallError, Completion, Field, Outcome, Phase, Sender};
 
 /// A call that only lacks what the writer gives it: its place, its time, its retention.
 #[derive(Debug)]
@@ -209,7 +210,7 @@ fn key_digests(shared: &Shared, metadata: &mut Object) {
 fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
     let error = match result {
         Some(CallResult::Error(error)) => Some(error.clone()),
-        Some(CallResult::Value(value)) => entry::failure(value),
+        Some(CallResult::Value(value)) => entry::failure::failure(value),
         None => None,
     };
     match (outcome, &error) {

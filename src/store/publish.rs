@@ -6,15 +6,16 @@
 
 use super::Shared;
 use super::draft::Entries;
-use super::pending::{BATCH, Generation};
+use super::pending::Generation;
 use super::state::State;
 use super::writer::Core;
 use crate::ledger::Ledger;
+use crate::rows::BATCH;
 use crate::{Hash, Result};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 /// A commit that is on the disk and was not shown yet.
-pub(super) struct Committed {
+pub(crate) struct Committed {
     from: u64,
     size: u64,
     signed: u64,
@@ -24,19 +25,19 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    pub(super) fn new(from: u64, state: &State, entries: Entries, ledger: Option<Ledger>) -> Committed {
+    pub(crate) fn new(from: u64, state: &State, entries: Entries, ledger: Option<Ledger>) -> Committed {
         Committed { from, size: state.size, signed: state.signed, head: state.head, entries, ledger }
     }
 
     /// Whether what is in force changes with it: that must have happened before anything else is written.
-    pub(super) fn puts_in_force(&self) -> bool {
+    pub(crate) fn puts_in_force(&self) -> bool {
         self.ledger.is_some()
     }
 }
 
 impl Shared {
     /// Waits until every earlier commit was shown; while this is held no later one is. With the turn.
-    pub(super) fn showing(&self, core: &mut Core) -> MutexGuard<'_, ()> {
+    pub(crate) fn showing(&self, core: &mut Core) -> MutexGuard<'_, ()> {
         self.showing.lock().unwrap_or_else(|poisoned| {
             // Whoever showed a commit died half-way: what is in memory is made anew from the file.
             self.showing.clear_poison();
@@ -46,7 +47,7 @@ impl Shared {
     }
 
     /// Shows a commit before the turn is over.
-    pub(super) fn show_now(&self, core: &mut Core, committed: Committed) -> Result<()> {
+    pub(crate) fn show_now(&self, core: &mut Core, committed: Committed) -> Result<()> {
         let showing = self.showing(core);
         if core.broken {
             drop(showing);
@@ -56,7 +57,7 @@ impl Shared {
     }
 
     /// Shows a commit, whose turn to be shown it is: first what is known of the entries, then that they are there.
-    pub(super) fn show(&self, committed: Committed) -> Result<()> {
+    pub(crate) fn show(&self, committed: Committed) -> Result<()> {
         let Committed { from, size, signed, head, entries, ledger } = committed;
         // Before anything that can fail: what is on the disk is there for readers.
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);

@@ -28,7 +28,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn of(overlay: Option<&Arc<Overlay>>) -> Reading {
+    pub(crate) fn of(overlay: Option<&Arc<Overlay>>) -> Reading {
         let now = AtomicBool::new(overlay.is_some());
         let overlay = Mutex::new(overlay.map(Arc::downgrade).unwrap_or_default());
         Reading { now, overlay, keys_unsaved: AtomicBool::default() }
@@ -42,14 +42,14 @@ impl Shared {
     }
 
     /// Whether the keys may be saved now. Where not they are saved before anything is recorded.
-    pub(super) fn may_save_keys(&self) -> bool {
+    pub(crate) fn may_save_keys(&self) -> bool {
         let reading = self.is_reading();
         self.reading.keys_unsaved.fetch_or(reading, Ordering::SeqCst);
         !reading
     }
 
     /// Something is to be written, with the turn: does first what opening for reading left undone.
-    pub(super) fn begin_writing(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn begin_writing(&self, core: &mut Core) -> Result<()> {
         if !self.is_reading() {
             return Ok(());
         }

@@ -14,17 +14,16 @@
 
 use super::backup;
 use super::block::Sealer;
-use super::merge::{Husk, row_inner};
-use super::pending::BATCH;
-use super::posting::List;
+use super::merge::Husk;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored};
 use super::{NODE_LEVEL, Snapshot, zones};
 use crate::codec;
-use crate::entry::Field;
 use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
+use crate::rows::{BATCH, List, row_inner};
 use crate::{Error, Result};
+use attestlog_proof::entry::Field;
 use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
@@ -36,7 +35,7 @@ const SORTED_BYTES: usize = 16 << 20;
 
 /// What is taken out.
 #[derive(Debug, Default)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     /// What this purge takes.
     pub taken: SeqSet,
     /// All that is gone then.
@@ -49,7 +48,7 @@ pub(super) struct Cut {
 
 /// Rows of tables that are small and may change with any commit, which changed while the store was being written anew.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     pub senders: BTreeSet<String>,
     pub unfinished: BTreeSet<u64>,
     /// Ids of subjects' keys.
@@ -63,7 +62,7 @@ pub(super) struct Changes {
 
 /// How far the new file has come.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reached {
+pub(crate) struct Reached {
     /// Entries below this seq are in its blocks.
     pub sealed: u64,
     /// The Merkle nodes of so many entries.
@@ -73,7 +72,7 @@ pub(super) struct Reached {
 }
 
 /// A store being written anew.
-pub(super) struct Anew<'a> {
+pub(crate) struct Anew<'a> {
     pub to: &'a Database,
     pub cut: &'a Cut,
 }
@@ -89,7 +88,7 @@ impl Anew<'_> {
     }
 
     /// Copies what `snapshot` holds and the cut leaves. All of its entries must be in blocks.
-    pub(super) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
+    pub(crate) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
         snapshot.check_tables()?;
         let txn = self.step(true)?;
         tables::make_all(&txn)?;
@@ -146,7 +145,7 @@ impl Anew<'_> {
 
     /// Carries over what was recorded since, and what changed. The `last` time also the tail and the state; what was
     /// written then is on the disk with the next transaction.
-    pub(super) fn catch_up(
+    pub(crate) fn catch_up(
         &self,
         snapshot: &Snapshot,
         changes: &Changes,
@@ -230,7 +229,7 @@ impl Anew<'_> {
     /// Whether every row of the small tables is as it is in `snapshot`: what is changed without being noted would be
     /// lost. Too slow for every purge, and what tests are for.
     #[cfg(debug_assertions)]
-    pub(super) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
+    pub(crate) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
         use redb::ReadableDatabase;
         let txn = self.to.begin_read().stored()?;
         macro_rules! same {

@@ -4,14 +4,14 @@
 //! when others of the batch lose their term to a purge.
 
 use super::Snapshot;
-use super::merge::{Row, SALT_BYTES};
-use super::pending::BATCH;
+use super::merge::Row;
 use super::tables::{self, Stored, shelf};
-use crate::entry::Field;
 use crate::merkle::{Nodes, ProofError};
 use crate::redact::is_pseudonym;
 use crate::retention::SeqSet;
+use crate::rows::{BATCH, SALT_BYTES, row_order};
 use crate::{Error, Hash, Result};
+use attestlog_proof::entry::Field;
 
 /// A row that still has its term.
 #[derive(Debug, Clone)]
@@ -56,14 +56,6 @@ pub(crate) struct BatchRows {
     gaps: Vec<(Option<u64>, Option<u64>)>,
     /// How many of the terms have been dealt with.
     asked: usize,
-}
-
-/// Where a row stands among the others of its batch (M3): pseudonyms behind everything else, by facet number but for
-/// conversations, which come between outcomes and triggers, and then by the bytes of the term. So beside the place of somebody's
-/// clear name or pseudonym stand rows of the same facet, of one that names nobody, or pseudonyms.
-pub(crate) fn row_order(field: Field, term: &str) -> (bool, u8, &str) {
-    let number = if field == Field::Conversation { Field::Outcome as u8 * 2 + 1 } else { field as u8 * 2 };
-    (is_pseudonym(term), number, term)
 }
 
 /// The facets in the order of their rows.

@@ -10,9 +10,9 @@ use super::sender::Window;
 use super::series::SERIES_KEY;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored, on_shelf, shelf};
-use crate::entry::Field;
 use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
+use attestlog_proof::entry::Field;
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use std::ops::Range;
 

@@ -7,11 +7,11 @@ use super::tables::{self, Stored};
 use super::vouch::{RowMac, Vouched};
 use super::{Shared, Snapshot};
 use crate::codec;
-use crate::entry::{Call, Content, Outcome, Sender};
 use crate::json::{Canonical, Json};
 use crate::redact::sealed_subject;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Result};
+use attestlog_proof::entry::{Call, Content, Outcome, Sender};
 use redb::ReadableDatabase;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ impl Shared {
     }
 
     /// The stored form of a window.
-    pub(super) fn encode_window(&self, id: &str, window: &Window, purged: &SeqSet) -> Result<Vec<u8>> {
+    pub(crate) fn encode_window(&self, id: &str, window: &Window, purged: &SeqSet) -> Result<Vec<u8>> {
         let mut window = window.clone();
         window.mac.clear();
         if self.keys().is_some() && window.seqs().any(|(_, seq)| purged.contains(seq)) {
@@ -123,7 +123,7 @@ impl Shared {
 
     /// The windows that name entries which a purge takes, as they stand after it: from then on their MAC speaks for them,
     /// so that of each number its entry is asked once more.
-    pub(super) fn windows_after(
+    pub(crate) fn windows_after(
         &self,
         snapshot: &Snapshot,
         taken: &SeqSet,
@@ -208,7 +208,7 @@ fn is_same_value(there: &Json, here: &Json) -> bool {
 impl Staging<'_> {
     /// A sender's window as the file has it, without what nothing bears out: seqs that are not recorded yet, and purged ones that
     /// were not written with the store's keys.
-    pub(super) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
+    pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
         let shared = self.shared();
         let txn = shared.database()?.get()?.begin_read().stored()?;
         let Some(bytes) = tables::get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
@@ -227,7 +227,7 @@ impl Staging<'_> {
 
     /// Makes sure that the entry at `seq`, one of the `committed` ones, names this sender and number; of a purged one the
     /// window was asked when it was read (J3).
-    pub(super) fn bears_out(&self, id: &str, number: u64, seq: u64, committed: u64) -> Result<bool> {
+    pub(crate) fn bears_out(&self, id: &str, number: u64, seq: u64, committed: u64) -> Result<bool> {
         if seq >= committed {
             return Ok(true);
         }
@@ -236,7 +236,7 @@ impl Staging<'_> {
     }
 
     /// Forgets the numbers of a window that their entries do not bear out; says whether there were any.
-    pub(super) fn scrub(&self, id: &str, window: &mut Window, committed: u64) -> Result<bool> {
+    pub(crate) fn scrub(&self, id: &str, window: &mut Window, committed: u64) -> Result<bool> {
         let before = window.recorded.len();
         window.retain(|number, seq| self.bears_out(id, number, seq, committed))?;
         Ok(window.recorded.len() < before)
@@ -244,7 +244,7 @@ impl Staging<'_> {
 
     /// Refuses a call under a number whose entry, at `seq`, is of another call, or has another answer. Of an entry that was
     /// purged, or that was prepared under another policy or pseudonym key, it cannot be told.
-    pub(super) fn check_same(&self, job: &Job, at: usize, seq: u64, sender: &Sender) -> Result<()> {
+    pub(crate) fn check_same(&self, job: &Job, at: usize, seq: u64, sender: &Sender) -> Result<()> {
         let shared = self.shared();
         if shared.ledger().pseudonym_keys.len() > 1 {
             return Ok(());
@@ -272,7 +272,7 @@ impl Staging<'_> {
 
     /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
     /// a job's entries stand together in one commit, so where the first is, the others follow.
-    pub(super) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
+    pub(crate) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
         let Some(first) = job.calls.first().filter(|first| first.numbers_batch) else { return Ok(None) };
         let Some(sender) = &first.sender else { return Ok(None) };
         let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
@@ -287,8 +287,8 @@ impl Staging<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::entry::Phase;
     use crate::{AuditLog, Result, Sender, ToolCall};
+    use attestlog_proof::entry::Phase;
 
     #[test]
     fn a_batch_that_is_sent_again_is_answered() -> Result<()> {

@@ -9,9 +9,10 @@
 use super::Shared;
 use super::draft::Job;
 use super::log::Receipt;
-use crate::entry::{CallError, CallResult, Outcome, Phase, Sender, ToolCall, Trigger};
+use crate::entry::{CallResult, ToolCall};
 use crate::json::{Json, Limits};
 use crate::{Error, Result, Timestamp};
+use attestlog_proof::entry::{CallError, Outcome, Phase, Sender, Trigger};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;

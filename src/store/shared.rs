@@ -36,39 +36,39 @@ pub(crate) struct Shared {
     pub limits: CallLimits,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
-    pub(super) source: Source,
-    pub(super) database: RwLock<Option<Arc<Handle>>>,
-    pub(super) published: RwLock<Published>,
-    pub(super) turns: Turns<Job, Result<Vec<Receipt>>>,
-    pub(super) core: Mutex<Core>,
-    pub(super) policies: RwLock<Arc<Policies>>,
-    pub(super) ledger: RwLock<Arc<Ledger>>,
-    pub(super) keys: Mutex<Option<Keyring>>,
+    pub(crate) source: Source,
+    pub(crate) database: RwLock<Option<Arc<Handle>>>,
+    pub(crate) published: RwLock<Published>,
+    pub(crate) turns: Turns<Job, Result<Vec<Receipt>>>,
+    pub(crate) core: Mutex<Core>,
+    pub(crate) policies: RwLock<Arc<Policies>>,
+    pub(crate) ledger: RwLock<Arc<Ledger>>,
+    pub(crate) keys: Mutex<Option<Keyring>>,
     /// What is wrong, where keys were found that this store, which was made without any, does not belong to.
     pub(crate) stray: Option<String>,
     /// The entry with which the present epoch began, and when it was recorded, once somebody has asked.
-    pub(super) epoch_began: Mutex<Option<(u64, Timestamp)>>,
+    pub(crate) epoch_began: Mutex<Option<(u64, Timestamp)>>,
     /// Every seq that was purged.
-    pub(super) purged: RwLock<Arc<SeqSet>>,
-    pub(super) subjects: Subjects,
+    pub(crate) purged: RwLock<Arc<SeqSet>>,
+    pub(crate) subjects: Subjects,
     /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
-    pub(super) changes: Mutex<Option<Changes>>,
+    pub(crate) changes: Mutex<Option<Changes>>,
     /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
-    pub(super) tighten: AtomicBool,
+    pub(crate) tighten: AtomicBool,
     /// Held by whoever writes an index batch.
-    pub(super) merging: Mutex<()>,
+    pub(crate) merging: Mutex<()>,
     /// Held by whoever shows a commit to readers.
-    pub(super) showing: Mutex<()>,
-    pub(super) closed: AtomicBool,
+    pub(crate) showing: Mutex<()>,
+    pub(crate) closed: AtomicBool,
     /// How many entries there were when it was opened.
-    pub(super) opened_with: u64,
-    pub(super) work: Work,
-    pub(super) anchoring: Arc<Anchoring>,
+    pub(crate) opened_with: u64,
+    pub(crate) work: Work,
+    pub(crate) anchoring: Arc<Anchoring>,
     pub(crate) news: News,
     /// What queries read from that are under way.
-    pub(super) readers: Mutex<Readers>,
-    pub(super) reading: Reading,
-    pub(super) starts: Arc<Starts>,
+    pub(crate) readers: Mutex<Readers>,
+    pub(crate) reading: Reading,
+    pub(crate) starts: Arc<Starts>,
 }
 
 /// What holds a read transaction between two uses of it.
@@ -76,7 +76,7 @@ type Reader = dyn Idle + Send + Sync;
 
 /// The queries that are under way, and the size of the log when they were last looked at.
 #[derive(Default)]
-pub(super) struct Readers {
+pub(crate) struct Readers {
     all: Vec<Weak<Reader>>,
     looked_at: u64,
 }
@@ -116,7 +116,7 @@ pub(crate) struct Published {
 
 /// Wakes the thread that does what nobody waits for.
 #[derive(Debug, Default)]
-pub(super) struct Work {
+pub(crate) struct Work {
     state: Mutex<WorkState>,
     changed: Condvar,
 }
@@ -133,7 +133,7 @@ struct WorkState {
 
 /// What the background thread has to do besides what it finds to be due.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// So much time has passed that a checkpoint is due.
     timed: bool,
     /// A checkpoint was asked for.
@@ -141,12 +141,12 @@ pub(super) struct Wanted {
 }
 
 impl Work {
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).wanted = true;
         self.changed.notify_all();
     }
 
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
         self.changed.notify_all();
     }
@@ -168,7 +168,7 @@ impl Work {
     /// Waits until there is something to do, or `at_most` has passed since it last had; says what, and nothing when it is
     /// time to stop. A store that is never idle has its time too.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
-    pub(super) fn wait(&self, at_most: Duration, clock: &dyn Clock) -> Option<Wanted> {
+    pub(crate) fn wait(&self, at_most: Duration, clock: &dyn Clock) -> Option<Wanted> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *state.since.get_or_insert_with(|| clock.monotonic());
         let timed = loop {
@@ -251,7 +251,7 @@ impl Shared {
 
     /// The writer's own knowledge; only for the thread that has the turn. A thread that panicked under it left it in a
     /// state that nobody knows, so it is read anew.
-    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(|poisoned| {
             let mut core = poisoned.into_inner();
             core.broken = true;
@@ -262,7 +262,7 @@ impl Shared {
 
     /// After work with the turn. Where it did not come to its end, what is on the disk is not known, and redb may be in the
     /// middle of something: it is not to write on.
-    pub(super) fn after(&self, core: &mut Core, ended: bool) {
+    pub(crate) fn after(&self, core: &mut Core, ended: bool) {
         core.broken |= !ended;
         if !ended && let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
             database.distrust();
@@ -271,7 +271,7 @@ impl Shared {
 
     /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
     /// a program that records one call and closes must not move the whole file.
-    pub(super) fn give_back(&self, database: Option<Arc<Handle>>) -> Result<()> {
+    pub(crate) fn give_back(&self, database: Option<Arc<Handle>>) -> Result<()> {
         let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
         let in_file = self.source.path().is_some();
         let grown = size - self.opened_with.min(size) >= size / 4;
@@ -297,7 +297,7 @@ impl Shared {
     }
 
     /// Notes what a purge that is under way has to carry over besides entries.
-    pub(super) fn note(&self, what: impl FnOnce(&mut Changes)) {
+    pub(crate) fn note(&self, what: impl FnOnce(&mut Changes)) {
         if let Some(changes) = &mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner) {
             what(changes);
         }
@@ -314,7 +314,7 @@ impl Shared {
     }
 
     /// Puts what own entries said into force.
-    pub(super) fn put_in_force(&self, ledger: Ledger) -> Result<()> {
+    pub(crate) fn put_in_force(&self, ledger: Ledger) -> Result<()> {
         if let Some((seq, set)) = &ledger.policies
             && self.policies().seq != *seq
         {
@@ -330,7 +330,7 @@ impl Shared {
     }
 
     /// Shows readers a store that was read anew.
-    pub(super) fn publish_anew(&self, state: &State, generations: Vec<Arc<Generation>>) {
+    pub(crate) fn publish_anew(&self, state: &State, generations: Vec<Arc<Generation>>) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         *published = Published { size: state.size, head: state.head, signed: state.signed, generations };
         drop(published);
@@ -367,7 +367,7 @@ impl Shared {
     }
 
     /// After a commit: whatever became due is done by the background thread, or here where there is none.
-    pub(super) fn after_commit(&self) {
+    pub(crate) fn after_commit(&self) {
         let due = {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             self.release(published.size);
@@ -396,7 +396,7 @@ impl Shared {
 
     /// Does what is due, and what is wanted besides. What fails here is tried again after
     /// the next commit, or at the next open; a reader sees no difference.
-    pub(super) fn upkeep(&self, Wanted { timed, sign }: Wanted) {
+    pub(crate) fn upkeep(&self, Wanted { timed, sign }: Wanted) {
         if self.is_reading() {
             return;
         }

@@ -39,10 +39,10 @@ pub(crate) struct Snapshot {
     last: Mutex<Last>,
     starts: Arc<Starts>,
     /// The commit that the transaction reads, where somebody wants to go through its pages.
-    pub(super) commit: Option<Commit>,
+    pub(crate) commit: Option<Commit>,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
     /// is dropped before what it reads from.
-    pub(super) database: Arc<Handle>,
+    pub(crate) database: Arc<Handle>,
 }
 
 /// Keeps a read transaction, in a process that has only a copy of it, from being given up: redb would take a lock for that, which
@@ -195,7 +195,7 @@ impl Snapshot {
     }
 
     /// The transaction that everything is read in.
-    pub(super) fn transaction(&self) -> &ReadTransaction {
+    pub(crate) fn transaction(&self) -> &ReadTransaction {
         &self.view.txn
     }
 
@@ -229,7 +229,7 @@ impl Snapshot {
     }
 
     /// Reads something of the block in which the entry at `seq` would be.
-    pub(super) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
+    pub(crate) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
             Last::Held(block) if block.spans(seq) => return read(block).map(Some),

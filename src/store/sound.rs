@@ -37,7 +37,7 @@ pub(crate) enum Damage {
 
 impl Damage {
     /// What whoever wants to record is told.
-    pub(super) fn refusal(self) -> Error {
+    pub(crate) fn refusal(self) -> Error {
         let what = match self {
             Damage::Entry(seq) => {
                 format!("entry {seq} cannot be read, or its text has another hash than it was recorded with")
@@ -69,14 +69,14 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// Opens what lies there, or makes a database where nothing does, and tries nothing.
-    pub(super) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
+    pub(crate) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
         let database = Some(builder.create_with_backend(Backend(bytes.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
         Ok(Handle { database, bytes, damaged: false, still, views, process, named: None })
     }
 
     /// Opens what lies there and tries its tables.
-    pub(super) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>) -> Result<Handle> {
+    pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>) -> Result<Handle> {
         let bytes: Arc<dyn StorageBackend> = bytes.into();
         // First, so that what is tried is locked.
         let mut handle = Handle::fresh(builder, bytes.clone())?;
@@ -88,19 +88,19 @@ impl Handle {
     }
 
     /// The same with the file that it lies in, and the path that names it.
-    pub(super) fn named(mut self, path: &Path, file: Metadata) -> Result<Handle> {
+    pub(crate) fn named(mut self, path: &Path, file: Metadata) -> Result<Handle> {
         // Absolute, so that it names the same whatever folder the process goes to.
         self.named = Some((std::path::absolute(path)?, file));
         Ok(self)
     }
 
     /// Refuses where the path names another file now, or none.
-    pub(super) fn check_named(&self) -> Result<()> {
+    pub(crate) fn check_named(&self) -> Result<()> {
         self.named.as_ref().map_or(Ok(()), |(path, file)| check_named(path, file))
     }
 
     /// From now on nothing more is to be written to the file.
-    pub(super) fn distrust(&self) {
+    pub(crate) fn distrust(&self) {
         self.still.store(true, Ordering::SeqCst);
     }
 
@@ -115,7 +115,7 @@ impl Handle {
 
     /// Makes the file as small as it can be. It is whole either way; where there is no room to move things there is nothing
     /// to gain.
-    pub(super) fn tighten(&mut self) {
+    pub(crate) fn tighten(&mut self) {
         self.views.give_up();
         if self.may_write()
             && let Some(database) = &mut self.database
@@ -127,22 +127,22 @@ impl Handle {
 
 impl Handle {
     /// What the file holds now.
-    pub(super) fn view(&self) -> Result<View> {
+    pub(crate) fn view(&self) -> Result<View> {
         View::new(self.database())
     }
 
     /// What the file held when somebody else looked at it, where that `serves`, otherwise what it holds now.
-    pub(super) fn shared_view(&self, serves: impl Fn(&View) -> bool) -> Result<Arc<View>> {
+    pub(crate) fn shared_view(&self, serves: impl Fn(&View) -> bool) -> Result<Arc<View>> {
         self.views.get(self.database(), serves)
     }
 
     /// The commit that counts. Only while nobody commits.
-    pub(super) fn commit(&self) -> Result<Commit> {
+    pub(crate) fn commit(&self) -> Result<Commit> {
         Ok(Commit::read(&*self.bytes)?)
     }
 
     /// Goes through the pages of a commit, which somebody still reads.
-    pub(super) fn check(&self, commit: &Commit, shapes: &[Shape], found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
+    pub(crate) fn check(&self, commit: &Commit, shapes: &[Shape], found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
         Ok(pages::check(&*self.bytes, commit, shapes, found)?)
     }
 

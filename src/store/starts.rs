@@ -16,7 +16,7 @@ const MOST: usize = 1 << 19;
 /// In each slot the first seq of the block in which the slot ends, and how many seqs lie between it and the end of the block's
 /// last run. So a seq is in the block of its slot or in that of the slot before, or its block is small and is not known.
 #[derive(Debug, Default)]
-pub(super) struct Starts(RwLock<Vec<(u64, u32)>>);
+pub(crate) struct Starts(RwLock<Vec<(u64, u32)>>);
 
 fn place(slot: u64) -> usize {
     (slot % MOST as u64) as usize
@@ -34,14 +34,14 @@ fn covers((first, span): (u64, u32), seq: u64) -> bool {
 
 impl Starts {
     /// The key of the block that covers `seq`, if it is known.
-    pub(super) fn find(&self, seq: u64) -> Option<u64> {
+    pub(crate) fn find(&self, seq: u64) -> Option<u64> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut blocks = around(seq).filter_map(|slot| known.get(place(slot)));
         blocks.find(|&&block| covers(block, seq)).map(|(first, _)| *first)
     }
 
     /// A block stands under `first` and ends before `end`.
-    pub(super) fn learn(&self, first: u64, end: u64) {
+    pub(crate) fn learn(&self, first: u64, end: u64) {
         let Some(span) = end.checked_sub(first).and_then(|span| u32::try_from(span).ok()) else { return };
         let slots = first >> SLOT..end >> SLOT;
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +55,7 @@ impl Starts {
     }
 
     /// No block that covers `seq` stands where one should: a purge has written the blocks anew.
-    pub(super) fn forget(&self, seq: u64) {
+    pub(crate) fn forget(&self, seq: u64) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for slot in around(seq) {
             if let Some(block) = known.get_mut(place(slot))

@@ -1,12 +1,10 @@
 //! The one row of `meta` that each commit writes: where everything stands.
 
 use crate::codec;
+use crate::ledger::STORE_FORMAT;
 use crate::retention::ClockState;
 use crate::{Hash, Result};
 use serde::{Deserialize, Serialize};
-
-/// The version of the whole layout. A store with another one is a newer program's.
-pub(crate) const STORE_FORMAT: u32 = 1;
 
 /// Under which key of `meta` the state stands.
 pub(crate) const STATE_KEY: &str = "state";
@@ -23,7 +21,7 @@ pub(crate) struct State {
     /// Entries below this seq are in blocks, the rest in the tail.
     pub sealed: u64,
     /// What the nonces of the tail's entries are made from; zeros where it has none.
-    #[serde(with = "crate::entry::nonce")]
+    #[serde(with = "attestlog_proof::entry::nonce")]
     pub seed: [u8; 16],
     /// Index rows at or beyond this seq do not count yet.
     pub indexed: u64,

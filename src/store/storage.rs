@@ -60,7 +60,7 @@ impl<F: Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static> Storage for F {
 
 /// A storage of which we know no more than that, which redb takes only as a type of its own.
 #[derive(Debug)]
-pub(super) struct Backend(pub Arc<dyn StorageBackend>);
+pub(crate) struct Backend(pub Arc<dyn StorageBackend>);
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
@@ -149,7 +149,7 @@ impl StorageBackend for Memory {
 
 /// Where a store in memory lies: its memory, and the one that a purge is writing.
 #[derive(Debug, Default)]
-pub(super) struct InMemory(Mutex<(Memory, Option<Memory>)>);
+pub(crate) struct InMemory(Mutex<(Memory, Option<Memory>)>);
 
 impl Storage for InMemory {
     fn open(&self) -> io::Result<Box<dyn StorageBackend>> {
@@ -178,6 +178,6 @@ impl Storage for InMemory {
 }
 
 /// How many bytes a storage holds.
-pub(super) fn length(storage: &dyn Storage) -> Result<u64> {
+pub(crate) fn length(storage: &dyn Storage) -> Result<u64> {
     storage.open().and_then(|bytes| bytes.len()).map_err(Error::from)
 }

@@ -67,12 +67,12 @@ struct Cached {
 }
 
 impl Subjects {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// These keys are on the disk now.
-    pub(super) fn settled(&self, ids: &[(String, Row)]) {
+    pub(crate) fn settled(&self, ids: &[(String, Row)]) {
         if ids.is_empty() {
             return;
         }
@@ -93,25 +93,25 @@ impl Known {
     }
 
     /// The ids of keys that concern one of these pseudonyms and may not be on the disk yet.
-    pub(super) fn pending_of(&self, pseudonyms: &[String]) -> Vec<String> {
+    pub(crate) fn pending_of(&self, pseudonyms: &[String]) -> Vec<String> {
         let concerned = self.keys.values().filter(|c| !c.durable && concerns(&c.subject.members, pseudonyms));
         concerned.map(|c| c.subject.id.clone()).collect()
     }
 
     /// Forgets what the file knows.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.keys.retain(|_, cached| !cached.durable);
     }
 
     /// Forgets keys that were destroyed.
-    pub(super) fn destroy(&mut self, ids: &[String]) {
+    pub(crate) fn destroy(&mut self, ids: &[String]) {
         self.keys.retain(|_, cached| !ids.contains(&cached.subject.id));
         self.destroyed.extend(ids.iter().cloned());
     }
 }
 
 /// Whether a key with these members is also one of these people's.
-pub(super) fn concerns(members: &[String], pseudonyms: &[String]) -> bool {
+pub(crate) fn concerns(members: &[String], pseudonyms: &[String]) -> bool {
     members.iter().any(|member| pseudonyms.contains(member))
 }
 
@@ -138,12 +138,12 @@ fn spellings(sanitizer: &Sanitizer, facet: Facet, clear: &[String]) -> Vec<Vec<S
 }
 
 /// The pseudonyms of a name under each live key, the newest first.
-pub(super) fn pseudonyms(sanitizer: &Sanitizer, facet: Facet, clear: &str) -> Vec<String> {
+pub(crate) fn pseudonyms(sanitizer: &Sanitizer, facet: Facet, clear: &str) -> Vec<String> {
     sanitizer.lookup(facet, clear).into_iter().filter(|p| is_pseudonym(p)).collect()
 }
 
 /// Gives one call the key of its subject, once it asks for it.
-pub(super) struct CallKeys<'a> {
+pub(crate) struct CallKeys<'a> {
     shared: &'a Shared,
     sanitizer: &'a Sanitizer,
     facet: Facet,
@@ -154,7 +154,7 @@ pub(super) struct CallKeys<'a> {
 
 impl<'a> CallKeys<'a> {
     /// The keys for a call that concerns these patients, or the user where it concerns none.
-    pub(super) fn new(
+    pub(crate) fn new(
         shared: &'a Shared,
         sanitizer: &'a Sanitizer,
         patients: &'a [String],
@@ -168,7 +168,7 @@ impl<'a> CallKeys<'a> {
     }
 
     /// The key that must go to the disk with the call, if there is one.
-    pub(super) fn into_fresh(self) -> Option<NewSubject> {
+    pub(crate) fn into_fresh(self) -> Option<NewSubject> {
         self.found.filter(|_| self.fresh)
     }
 }
@@ -198,7 +198,7 @@ fn changed(id: &str) -> Error {
 
 impl Shared {
     /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
-    pub(super) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
+    pub(crate) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
         let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
         // Held until the key is known to whoever asks next, so that two threads never make two.
         let mut known = self.subjects.lock();
@@ -246,7 +246,7 @@ impl Shared {
     }
 
     /// The row and the key with this id, unwrapped; `None` where there is none.
-    pub(super) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
+    pub(crate) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let Some(row) = super::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else { return Ok(None) };
         let row: Row = codec::decode(&row)?;
@@ -268,7 +268,7 @@ impl Shared {
 
     /// The rows for keys that go to the disk with the next commit. Wrapped only here, with the turn: between preparing a
     /// call and recording it the master key may have been replaced, or the subject erased.
-    pub(super) fn wrap_subjects(&self, fresh: Vec<NewSubject>) -> Result<Vec<(String, Row)>> {
+    pub(crate) fn wrap_subjects(&self, fresh: Vec<NewSubject>) -> Result<Vec<(String, Row)>> {
         if fresh.is_empty() {
             return Ok(Vec::new());
         }
@@ -289,13 +289,13 @@ impl Shared {
     }
 
     /// Whether rows have to be wrapped anew, because an erasure was interrupted.
-    pub(super) fn masters_unsettled(&self) -> bool {
+    pub(crate) fn masters_unsettled(&self) -> bool {
         self.keys().as_ref().is_some_and(|keys| keys.file.master_keys().nth(1).is_some())
     }
 
     /// Finishes what an interrupted erasure left: wraps every key under the newest master key, then destroys the others.
     /// With the turn.
-    pub(super) fn settle_masters(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn settle_masters(&self, core: &mut Core) -> Result<()> {
         if !self.masters_unsettled() {
             return Ok(());
         }
@@ -320,7 +320,7 @@ impl Shared {
     }
 
     /// Every row is under the newest master key: destroys the others.
-    pub(super) fn retire_masters(&self, newest: KeyId) -> Result<()> {
+    pub(crate) fn retire_masters(&self, newest: KeyId) -> Result<()> {
         let mut keys = self.keys();
         let keys = keys.as_mut().ok_or_else(no_keys)?;
         keys.master = newest;
@@ -329,7 +329,7 @@ impl Shared {
     }
 
     /// Takes out the rows with these ids and wraps the others under another master key. Says how many were wrapped.
-    pub(super) fn rewrap(&self, txn: &WriteTransaction, newest: KeyId, gone: &[String]) -> Result<u64> {
+    pub(crate) fn rewrap(&self, txn: &WriteTransaction, newest: KeyId, gone: &[String]) -> Result<u64> {
         self.note(|changes| changes.any = true);
         let keys = self.keys();
         let file = &keys.as_ref().ok_or_else(no_keys)?.file;
@@ -419,7 +419,7 @@ impl Shared {
 
     /// Before anything is destroyed: whose each key is must be what was written, or the keys of others would go, and
     /// those of whoever is meant would stay.
-    pub(super) fn check_subjects(&self) -> Result<()> {
+    pub(crate) fn check_subjects(&self) -> Result<()> {
         if self.keys().is_none() {
             return Ok(());
         }
@@ -458,7 +458,7 @@ impl Shared {
     }
 
     /// The master keys that rows name and the key file, where it is here, does not hold.
-    pub(super) fn masters_missing(&self) -> Result<BTreeSet<String>> {
+    pub(crate) fn masters_missing(&self) -> Result<BTreeSet<String>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(SUBJECTS).stored()?;
         let keys = self.keys();
@@ -474,7 +474,7 @@ impl Shared {
     }
 
     /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.
-    pub(super) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
+    pub(crate) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
             let table = txn.open_table(SUBJECTS).stored()?;
@@ -498,13 +498,13 @@ fn next_row(table: &impl ReadableTable<&'static str, &'static [u8]>, at: &str) -
 }
 
 /// Notes rows that were written, for a purge that is under way.
-pub(super) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
+pub(crate) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
     changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
     changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
 }
 
 /// Writes rows that are new.
-pub(super) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()> {
+pub(crate) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }

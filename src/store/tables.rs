@@ -1,8 +1,8 @@
 //! The tables of the file, and how redb's errors become the caller's.
 
 use super::pages::Shape;
-use crate::entry::Field;
 use crate::{Error, ErrorKind, Hash, Result};
+use attestlog_proof::entry::Field;
 use redb::{Key, ReadOnlyTable, TableDefinition, TableHandle, Value};
 
 /// `state` → [`State`](super::state::State): everything small that changes with each commit.
@@ -118,7 +118,7 @@ pub(crate) fn each(work: &mut impl EachTable) -> Result<()> {
 }
 
 /// The name of every table, with the types of its keys and values.
-pub(super) fn shapes() -> Vec<Shape> {
+pub(crate) fn shapes() -> Vec<Shape> {
     struct Shapes(Vec<Shape>);
     impl EachTable for Shapes {
         fn table<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()> {

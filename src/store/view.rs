@@ -17,7 +17,7 @@ type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 
 /// What one read transaction sees of the file.
 #[derive(Debug)]
-pub(super) struct View {
+pub(crate) struct View {
     pub txn: ReadTransaction,
     /// What its state row says.
     pub state: State,
@@ -34,7 +34,7 @@ pub(super) struct View {
 
 impl View {
     /// Of the database as it is now.
-    pub(super) fn new(database: &Database) -> Result<View> {
+    pub(crate) fn new(database: &Database) -> Result<View> {
         let txn = database.begin_read().stored()?;
         Ok(View {
             state: read_state(&txn)?,
@@ -62,37 +62,37 @@ impl View {
         Ok(cell.get_or_init(|| open))
     }
 
-    pub(super) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
+    pub(crate) fn tail(&self) -> Result<&ReadOnlyTable<u64, &'static [u8]>> {
         self.opened(&self.tail, tables::TAIL)
     }
 
-    pub(super) fn nodes(&self) -> Result<&ReadOnlyTable<(u8, u64), [u8; 32]>> {
+    pub(crate) fn nodes(&self) -> Result<&ReadOnlyTable<(u8, u64), [u8; 32]>> {
         self.opened(&self.nodes, tables::NODES)
     }
 
-    pub(super) fn covers(&self) -> Result<&ReadOnlyTable<(u64, u8), [u8; 32]>> {
+    pub(crate) fn covers(&self) -> Result<&ReadOnlyTable<(u64, u8), [u8; 32]>> {
         self.opened(&self.covers, tables::COVERS)
     }
 
-    pub(super) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
+    pub(crate) fn terms(&self) -> Result<&ReadOnlyTable<(u8, &'static [u8]), u64>> {
         self.opened(&self.terms, tables::TERMS)
     }
 
-    pub(super) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
+    pub(crate) fn postings(&self) -> Result<&ReadOnlyTable<(u8, u64, u64), &'static [u8]>> {
         self.opened(&self.postings, tables::POSTINGS)
     }
 
-    pub(super) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
+    pub(crate) fn zones(&self) -> Result<&ReadOnlyTable<(u8, u64), (i64, i64)>> {
         self.opened(&self.zones, tables::ZONES)
     }
 
-    pub(super) fn unfinished(&self) -> Result<&ReadOnlyTable<u64, ()>> {
+    pub(crate) fn unfinished(&self) -> Result<&ReadOnlyTable<u64, ()>> {
         self.opened(&self.unfinished, tables::UNFINISHED)
     }
 }
 
 /// The state row of a read transaction.
-pub(super) fn read_state(txn: &ReadTransaction) -> Result<State> {
+pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
     let meta = txn.open_table(tables::META).stored()?;
     let bytes = tables::get_bytes(&meta, STATE_KEY)?;
     State::decode(&bytes.ok_or_else(|| Error::new(ErrorKind::NotAStore, "the file is no attestlog store"))?)
@@ -100,7 +100,7 @@ pub(super) fn read_state(txn: &ReadTransaction) -> Result<State> {
 
 /// The view that was last made of a database, unless somebody may have written to it since.
 #[derive(Debug, Default)]
-pub(super) struct Views(Mutex<Option<Arc<View>>>);
+pub(crate) struct Views(Mutex<Option<Arc<View>>>);
 
 impl Views {
     fn last(&self) -> MutexGuard<'_, Option<Arc<View>>> {
@@ -111,7 +111,7 @@ impl Views {
     ///
     /// One that is made while somebody writes is of before or after that and is kept all the same, so the caller has to see
     /// whether it serves. It is given up before the next write.
-    pub(super) fn get(&self, database: &Database, serves: impl Fn(&View) -> bool) -> Result<Arc<View>> {
+    pub(crate) fn get(&self, database: &Database, serves: impl Fn(&View) -> bool) -> Result<Arc<View>> {
         let last = self.last().clone();
         if let Some(view) = last.filter(|view| serves(view)) {
             return Ok(view);
@@ -123,12 +123,12 @@ impl Views {
     }
 
     /// Keeps what is there from being given up, in a process that has only a copy of it.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         std::mem::forget(self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Somebody is going to write.
-    pub(super) fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         let _last = self.last().take();
     }
 }

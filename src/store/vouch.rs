@@ -25,7 +25,7 @@ pub(crate) enum Vouched {
 }
 
 /// The key of these MACs, of the digest key.
-pub(super) fn key_of(digest_key: &[u8; 32]) -> Option<Hmac<Sha256>> {
+pub(crate) fn key_of(digest_key: &[u8; 32]) -> Option<Hmac<Sha256>> {
     let derived = Hmac::<Sha256>::new_from_slice(digest_key).ok()?.chain_update(b"attestlog table rows v1");
     Hmac::new_from_slice(&zeroize::Zeroizing::new(<[u8; 32]>::from(derived.finalize().into_bytes()))[..]).ok()
 }

@@ -47,7 +47,7 @@ impl Core {
     }
 
     /// The expiry clock, with the time that has passed since it was last told.
-    pub(super) fn clock(&self, shared: &Shared, bound: Duration) -> ExpiryClock {
+    pub(crate) fn clock(&self, shared: &Shared, bound: Duration) -> ExpiryClock {
         let mut clock = ExpiryClock::resume(self.state.clock.clone(), bound);
         clock.advance_open(shared.clock.monotonic().saturating_sub(self.ticked));
         clock
@@ -56,7 +56,7 @@ impl Core {
 
 impl Shared {
     /// Makes a block of the tail, so that every entry is in one.
-    pub(super) fn seal(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn seal(&self, core: &mut Core) -> Result<()> {
         let mut sealer = core.sealer.clone();
         let Some((first, block)) = sealer.finish()? else { return Ok(()) };
         let mut state = core.state.clone();
@@ -79,7 +79,7 @@ impl Shared {
     /// Keeps the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: nobody
     /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
     /// unexplained is credited.
-    pub(super) fn tick(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn tick(&self, core: &mut Core) -> Result<()> {
         let now = self.clock.monotonic();
         let elapsed = now.saturating_sub(core.ticked);
         if elapsed < TICK || core.state.clock.frozen.is_some() || core.state.size == 0 {

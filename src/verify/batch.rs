@@ -5,12 +5,13 @@
 use super::finding::{Finding, FindingKind as K};
 use super::piece::{Ground, Indexed};
 use super::terms::Joined;
-use crate::entry::Field;
 use crate::merkle;
 use crate::redact::is_pseudonym;
 use crate::retention::{Bits, SeqSet};
-use crate::store::{BATCH, Husk, Row, row_order};
+use crate::rows::{BATCH, row_order};
+use crate::store::{Husk, Row};
 use crate::{Hash, Result};
+use attestlog_proof::entry::Field;
 use std::collections::BTreeMap;
 use std::ops::Range;
 

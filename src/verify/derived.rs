@@ -3,10 +3,11 @@
 use super::finding::{Finding, FindingKind as K};
 use super::piece::Piece;
 use crate::Result;
-use crate::entry::Field;
 use crate::merkle;
 use crate::retention::SeqSet;
-use crate::store::{BATCH, Hashes, NODE_LEVEL, Print, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
+use crate::rows::BATCH;
+use crate::store::{Hashes, NODE_LEVEL, Print, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
+use attestlog_proof::entry::Field;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 

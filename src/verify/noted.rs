@@ -8,11 +8,11 @@
 //! disposition. Later ones that find nothing (of a restored copy, say) stand beside it and do not take its place.
 
 use super::Verification;
-use crate::alert::Severity;
-use crate::entry::Kind;
 use crate::json::{Json, Object};
+use crate::rules::Severity;
 use crate::store::Receipt;
 use crate::{AuditLog, Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::entry::Kind;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -143,8 +143,8 @@ impl AuditLog {
         let alert = match known.next_back() {
             Some(alert) => alert.seq,
             None => {
-                crate::emergency::check_text("actor", actor)?;
-                crate::emergency::check_text("disposition", disposition)?;
+                crate::text::check_text("actor", actor)?;
+                crate::text::check_text("disposition", disposition)?;
                 let detail = Object::from_iter([
                     ("id", Json::from(format!("tampering:{}", found.size))),
                     ("rule", "tampering".into()),

@@ -3,13 +3,13 @@
 use super::finding::{Finding, FindingKind as K};
 use super::terms::{Collected, Terms};
 use crate::codec::CodecError;
-use crate::entry::{Body, Content, Field, Kind, Outcome, OwnEntry, Phase};
 use crate::json::Canonical;
 use crate::ledger::Ledger;
 use crate::merkle;
 use crate::retention::SeqSet;
 use crate::store::{Hashes, Kept, NODE_LEVEL, Part, Prints, Snapshot, Tally, Zones, zones_of};
 use crate::{Hash, Result, Timestamp, line};
+use attestlog_proof::entry::{Body, Content, Field, Kind, Outcome, OwnEntry, Phase};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 

@@ -5,10 +5,10 @@
 
 use super::finding::{Finding, FindingKind as K};
 use crate::Result;
-use crate::entry::Call;
 use crate::json::Json;
 use crate::redact::sealed_subject;
 use crate::store::{Shared, Snapshot};
+use attestlog_proof::entry::Call;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The ids of the keys under which values of a call are sealed.

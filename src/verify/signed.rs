@@ -4,13 +4,13 @@ use super::VerifyOptions;
 use super::batch::Expiry;
 use super::finding::{Finding, FindingKind as K};
 use crate::anchor::Kept;
-use crate::entry::Retention;
 use crate::ledger::Ledger;
 use crate::merkle::Frontier;
 use crate::note::{EpochError, SignedCheckpoint, VerifierKey};
 use crate::retention::SeqSet;
 use crate::store::{Series, Shared, Snapshot, guarded};
 use crate::{Hash, Result, Timestamp};
+use attestlog_proof::entry::Retention;
 use std::collections::BTreeMap;
 
 /// What must be compared, and the roots that it is compared with, taken as the tree grows.

@@ -7,9 +7,7 @@
     reason = "a test records for the effect, and in order"
 )]
 
-use attestlog::alert::{
-    Alert, AlertEngine, Callback, Deliver, Hours, JsonLines, Measure, Part, Rule, Rules, Severity, Zone,
-};
+use attestlog::alert::{Alert, AlertEngine, Callback, Deliver, Hours, JsonLines, Measure, Part, Rule, Rules, Zone};
 use attestlog::anchor::Backoff;
 use attestlog::json::Json;
 use attestlog::{

@@ -19,9 +19,9 @@ fn a_path_with_nul_is_refused() {
 #[cfg(feature = "owner")]
 #[test]
 fn a_tool_call_behind_something_that_is_no_json_does_not_go_on() {
-    use attestlog::capture::mcp::{Observer, Settings, Verdict};
     use attestlog::owner::{Joint, Sharing};
     use attestlog::{AuditLog, Options, SystemClock};
+    use attestlog_capture::mcp::{Observer, Settings, Verdict};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     AuditLog::create(&path).unwrap().close().unwrap();

@@ -1,6 +1,6 @@
 //! The promise of the wrapper: whatever a handler does, the log says what happened, once.
 
-use attestlog::capture::CallFailed;
+use attestlog::instrument::CallFailed;
 use attestlog::{
     AuditLog, CallLimits, Completion, Entry, ErrorKind, Kind, ManualClock, Options, Outcome, Phase, Query, Receipt,
     ToolCall,

@@ -1,10 +1,10 @@
 //! What the proxy makes of time and of accesses that are no tools: an observer with a clock that stands still.
 #![cfg(all(unix, feature = "owner"))]
 
-use attestlog::capture::mcp::{Observer, Settings, Verdict};
 use attestlog::json::Json;
 use attestlog::owner::{Joint, Sharing};
 use attestlog::{AuditLog, ManualClock, Options, Query};
+use attestlog_capture::mcp::{Observer, Settings, Verdict};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! The promise of the queue: what was accepted is recorded once, in order, whatever becomes of its ticket; what was not
 //! accepted is not; and nothing blocks that said it would not.
 
-use attestlog::capture::{Queue, Ticket};
+use attestlog::instrument::{Queue, Ticket};
 use attestlog::{AuditLog, Entry, ErrorKind, Options, Query, Sender, ToolCall, VerifyOptions};
 use proptest::prelude::*;
 use std::future::Future;

@@ -6,9 +6,9 @@
 use super::exit::{End, Failure, Outcome, complain};
 use super::starter;
 use super::store::{Alerts, StoreArgs};
-use attestlog::capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use attestlog::retention::PatientPaths;
 use attestlog::{Random, SystemClock, SystemRandom};
+use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use clap::Args;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

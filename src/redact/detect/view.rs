@@ -4,7 +4,7 @@
 //! Detectors look at the text as it stands and at this, and what they find here is brought back to the places in the
 //! text. Each byte is looked at a bounded number of times.
 
-use crate::redact::spelling::{is_taken_in, is_unseen, plain};
+use crate::spelling::{is_taken_in, is_unseen, plain};
 use std::sync::LazyLock;
 
 /// The text, and for each of its bytes the place in the original that it comes from.

@@ -10,7 +10,7 @@ const OWN: [u8; 3] = [1, 3, 4];
 
 /// What the file says of a table.
 #[derive(Debug)]
-pub(super) struct Definition {
+pub(crate) struct Definition {
     pub rows: u64,
     pub root: Option<Root>,
     pub order: Order,
@@ -19,7 +19,7 @@ pub(super) struct Definition {
 
 impl Definition {
     /// Reads what the file says of the table of this shape.
-    pub(super) fn read(bytes: &[u8], shape: &Shape) -> Result<Definition, &'static str> {
+    pub(crate) fn read(bytes: &[u8], shape: &Shape) -> Result<Definition, &'static str> {
         let mut at = 0;
         let mut take = |count: usize| {
             let taken = bytes.get(at..at + count);

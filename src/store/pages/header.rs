@@ -6,16 +6,16 @@ use redb::StorageBackend;
 use std::io;
 use twox_hash::XxHash3_128;
 
-pub(in crate::store) const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-pub(in crate::store) const HEADER_BYTES: usize = 320;
+pub(crate) const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+pub(crate) const HEADER_BYTES: usize = 320;
 /// Bit 0: which of the two commits counts; bit 2: nothing was left to check when it was made.
-pub(in crate::store) const FLAGS: usize = 9;
-pub(in crate::store) const COMMITS: usize = 64;
-pub(in crate::store) const COMMIT_BYTES: usize = 128;
+pub(crate) const FLAGS: usize = 9;
+pub(crate) const COMMITS: usize = 64;
+pub(crate) const COMMIT_BYTES: usize = 128;
 /// Of a commit: whether it has tables of the user's, whether it has redb's own; the checksum over what is before it.
-pub(in crate::store) const USER: usize = 1;
-pub(in crate::store) const OWN: usize = 2;
-pub(in crate::store) const CHECKSUM: usize = 112;
+pub(crate) const USER: usize = 1;
+pub(crate) const OWN: usize = 2;
+pub(crate) const CHECKSUM: usize = 112;
 
 const PAGE_SIZE: usize = 12;
 /// How many pages each region has before its first page of data, and how many of these.
@@ -30,13 +30,13 @@ const FORMAT: u8 = 3;
 const MOST_PAGES: u64 = 1 << 20;
 
 /// The checksum of a commit: XXH3 of 128 bits over what a commit has before it.
-pub(in crate::store) fn checksum(commit: &[u8; COMMIT_BYTES]) -> [u8; 16] {
+pub(crate) fn checksum(commit: &[u8; COMMIT_BYTES]) -> [u8; 16] {
     XxHash3_128::oneshot(&commit[..CHECKSUM]).to_le_bytes()
 }
 
 /// How the file is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// How many pages of a region lie before its data.
     pub before: u64,
     pub pages: u64,
@@ -46,12 +46,12 @@ pub(super) struct Layout {
 
 /// The commit that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct Commit {
-    pub(super) layout: Layout,
+pub(crate) struct Commit {
+    pub(crate) layout: Layout,
     /// The tree of tables; there is none while the file has no table.
-    pub(super) root: Option<Root>,
+    pub(crate) root: Option<Root>,
     /// What is wrong with the header. Nothing below it is looked at then.
-    pub(super) flaw: Option<&'static str>,
+    pub(crate) flaw: Option<&'static str>,
 }
 
 impl Commit {
@@ -59,14 +59,14 @@ impl Commit {
     ///
     /// # Errors
     /// What the storage says, where it cannot be read.
-    pub(in crate::store) fn read(bytes: &dyn StorageBackend) -> io::Result<Commit> {
+    pub(crate) fn read(bytes: &dyn StorageBackend) -> io::Result<Commit> {
         let length = bytes.len()?;
         let mut header = [0; HEADER_BYTES];
         bytes.read(0, &mut header)?;
         Ok(Commit::parse(&header, length))
     }
 
-    pub(super) fn parse(header: &[u8; HEADER_BYTES], length: u64) -> Commit {
+    pub(crate) fn parse(header: &[u8; HEADER_BYTES], length: u64) -> Commit {
         let number = |at: usize| little(header, at, 4);
         let layout = Layout { before: number(REGION_HEADER), pages: number(REGION_PAGES), length };
         let at = COMMITS + usize::from(header[FLAGS] & 1) * COMMIT_BYTES;

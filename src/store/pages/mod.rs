@@ -13,30 +13,28 @@
 //!
 //! This is the file format, version 3, that redb 4.4 writes; Cargo.toml pins redb to the version that it was written for.
 
-mod definition;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(super) mod fuzzing;
-pub(super) mod header;
-mod order;
-mod page;
+pub(crate) mod definition;
+pub(crate) mod header;
+pub(crate) mod order;
+pub(crate) mod page;
 #[cfg(test)]
 mod tests;
-mod walk;
+pub(crate) mod walk;
 
-pub(super) use header::Commit;
-pub(super) use walk::check;
+pub(crate) use header::Commit;
+pub(crate) use walk::check;
 
 use redb::{Key, TableDefinition, TableHandle, Value};
 
 /// The size of redb's smallest page. Larger ones are twice as large, or four times, and so on.
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 
 /// How deep a tree may be. A branch has at least two children, and a file fewer than 2^40 pages.
 const DEPTH: u32 = 40;
 
 /// A table that should be in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     pub name: String,
     /// redb's names for the types of key and value, and how many bytes each has where that is fixed.
     pub key: (String, Option<usize>),
@@ -45,7 +43,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// The shape of a table that the program opens.
-    pub(super) fn of<K: Key, V: Value>(table: &TableDefinition<'_, K, V>) -> Shape {
+    pub(crate) fn of<K: Key, V: Value>(table: &TableDefinition<'_, K, V>) -> Shape {
         let (key, value) = (K::type_name(), V::type_name());
         Shape {
             name: table.name().to_owned(),

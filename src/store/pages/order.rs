@@ -15,11 +15,11 @@ enum Part {
 
 /// The order of keys of one type: parts of fixed width, and at most a last one that is as long as what is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct Order(Vec<Part>);
+pub(crate) struct Order(Vec<Part>);
 
 impl Order {
     /// The order of the keys of a type, by redb's name for it; nothing where this program has no such keys.
-    pub(in crate::store) fn named(name: &str) -> Option<Order> {
+    pub(crate) fn named(name: &str) -> Option<Order> {
         let inner = name.strip_prefix('(').and_then(|name| name.strip_suffix(')'));
         let parts: Option<Vec<Part>> = inner.unwrap_or(name).split(',').map(Part::named).collect();
         let parts = parts?;
@@ -29,12 +29,12 @@ impl Order {
     }
 
     /// How many bytes each key has, where that is fixed.
-    pub(super) fn width(&self) -> Option<usize> {
+    pub(crate) fn width(&self) -> Option<usize> {
         self.0.iter().map(|part| part.width()).sum()
     }
 
     /// Whether these bytes are a key of the type at all.
-    pub(in crate::store) fn is_key(&self, mut key: &[u8]) -> bool {
+    pub(crate) fn is_key(&self, mut key: &[u8]) -> bool {
         for part in &self.0 {
             match part.width() {
                 Some(width) => match key.split_at_checked(width) {
@@ -48,7 +48,7 @@ impl Order {
     }
 
     /// Which of two keys comes first.
-    pub(in crate::store) fn compare(&self, mut a: &[u8], mut b: &[u8]) -> Ordering {
+    pub(crate) fn compare(&self, mut a: &[u8], mut b: &[u8]) -> Ordering {
         for part in &self.0 {
             let width = part.width().unwrap_or(usize::MAX);
             let ((one, rest_a), (other, rest_b)) = (a.split_at(width.min(a.len())), b.split_at(width.min(b.len())));

@@ -14,7 +14,7 @@ const NUMBER: usize = 8;
 const SUM: usize = 16;
 
 /// The integer of up to eight bytes at `at`, little-endian; zero where there are none.
-pub(super) fn little(bytes: &[u8], at: usize, count: usize) -> u64 {
+pub(crate) fn little(bytes: &[u8], at: usize, count: usize) -> u64 {
     let there = at.checked_add(count).and_then(|end| bytes.get(at..end)).unwrap_or_default();
     there.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte))
 }
@@ -25,21 +25,21 @@ fn sum(bytes: &[u8], at: usize) -> Option<u128> {
 
 /// Where a page lies: region, place in it in pages of its own size, and that size as a power of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Number {
+pub(crate) struct Number {
     region: u64,
     index: u64,
     order: u8,
 }
 
 impl Number {
-    pub(super) fn from_bits(bits: u64) -> Number {
+    pub(crate) fn from_bits(bits: u64) -> Number {
         let order = (bits >> 59) as u8;
         // Of the index as many bits count as there can be pages of the size in a region.
         Number { region: bits >> 20 & 0xf_ffff, index: bits & (0xf_ffff >> order), order }
     }
 
     /// Its bytes in the file, if it lies within.
-    pub(super) fn place(self, layout: &Layout) -> Option<Range<u64>> {
+    pub(crate) fn place(self, layout: &Layout) -> Option<Range<u64>> {
         let (index, order) = (self.index, self.order);
         if order > MOST_ORDER || (index + 1) << order > layout.pages {
             return None;
@@ -53,22 +53,22 @@ impl Number {
 
 /// A page with the checksum that whoever points at it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pointer {
+pub(crate) struct Pointer {
     pub page: Number,
     pub sum: u128,
 }
 
 /// A tree: its first page, and how many rows it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Root {
+pub(crate) struct Root {
     pub pointer: Pointer,
     pub rows: u64,
 }
 
 impl Root {
-    pub(super) const BYTES: usize = NUMBER + SUM + 8;
+    pub(crate) const BYTES: usize = NUMBER + SUM + 8;
 
-    pub(super) fn read(bytes: &[u8], at: usize) -> Option<Root> {
+    pub(crate) fn read(bytes: &[u8], at: usize) -> Option<Root> {
         let pointer = Pointer { page: Number::from_bits(little(bytes, at, NUMBER)), sum: sum(bytes, at + NUMBER)? };
         Some(Root { pointer, rows: little(bytes, at + NUMBER + SUM, 8) })
     }
@@ -76,21 +76,21 @@ impl Root {
 
 /// What kind of page it is.
 #[derive(Debug)]
-pub(super) enum Page<'a> {
+pub(crate) enum Page<'a> {
     Leaf(Leaf<'a>),
     Branch(Branch<'a>),
 }
 
 /// How long things in the pages of a tree are, where that is fixed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Widths {
+pub(crate) struct Widths {
     pub key: Option<usize>,
     pub value: Option<usize>,
 }
 
 impl<'a> Page<'a> {
     /// Takes a page apart that has this checksum.
-    pub(super) fn parse(bytes: &'a [u8], widths: Widths, wanted: u128) -> Result<Page<'a>, &'static str> {
+    pub(crate) fn parse(bytes: &'a [u8], widths: Widths, wanted: u128) -> Result<Page<'a>, &'static str> {
         let (page, used) = Page::apart(bytes, widths)?;
         if XxHash3_128::oneshot(used) != wanted {
             return Err("it does not have the checksum that what points at it says");
@@ -99,7 +99,7 @@ impl<'a> Page<'a> {
     }
 
     /// Takes a page apart, whatever its checksum, and gives what that is over.
-    pub(super) fn apart(bytes: &'a [u8], widths: Widths) -> Result<(Page<'a>, &'a [u8]), &'static str> {
+    pub(crate) fn apart(bytes: &'a [u8], widths: Widths) -> Result<(Page<'a>, &'a [u8]), &'static str> {
         let count = little(bytes, 2, 2) as usize;
         let (page, end) = match bytes.first() {
             Some(&LEAF) => {
@@ -161,7 +161,7 @@ impl<'a> Strip<'a> {
 
 /// A page of rows.
 #[derive(Debug)]
-pub(super) struct Leaf<'a> {
+pub(crate) struct Leaf<'a> {
     pub count: usize,
     keys: Strip<'a>,
     values: Strip<'a>,
@@ -178,11 +178,11 @@ impl<'a> Leaf<'a> {
         (count > 0).then_some(Leaf { count, keys, values })
     }
 
-    pub(super) fn key(&self, n: usize) -> &'a [u8] {
+    pub(crate) fn key(&self, n: usize) -> &'a [u8] {
         self.keys.get(n)
     }
 
-    pub(super) fn value(&self, n: usize) -> &'a [u8] {
+    pub(crate) fn value(&self, n: usize) -> &'a [u8] {
         self.values.get(n)
     }
 }
@@ -190,7 +190,7 @@ impl<'a> Leaf<'a> {
 /// A page of pages: one more child than there are keys. A key is not less than any below the child before it and less than
 /// any below the child behind it.
 #[derive(Debug)]
-pub(super) struct Branch<'a> {
+pub(crate) struct Branch<'a> {
     bytes: &'a [u8],
     /// How many keys.
     pub count: usize,
@@ -205,12 +205,12 @@ impl<'a> Branch<'a> {
         (count > 0).then_some(Branch { bytes, count, keys })
     }
 
-    pub(super) fn key(&self, n: usize) -> &'a [u8] {
+    pub(crate) fn key(&self, n: usize) -> &'a [u8] {
         self.keys.get(n)
     }
 
     /// The child at this place, which the page has room for.
-    pub(super) fn child(&self, n: usize) -> Option<Pointer> {
+    pub(crate) fn child(&self, n: usize) -> Option<Pointer> {
         let numbers = 8 + SUM * (self.count + 1);
         let page = Number::from_bits(little(self.bytes, numbers + NUMBER * n, NUMBER));
         Some(Pointer { page, sum: sum(self.bytes, 8 + SUM * n)? })

@@ -110,16 +110,6 @@ proptest! {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(match std::env::var_os("ATTESTLOG_LONG") { Some(_) => 5_000, None => 40 }))]
-
-    /// What the fuzz target does.
-    #[test]
-    fn a_page_that_is_edited_and_sealed_again_changes_no_answer(edits in proptest::collection::vec(any::<[u8; 6]>(), 1..4)) {
-        super::fuzzing::pages(edits.as_flattened());
-    }
-}
-
 #[test]
 fn only_keys_of_known_types_are_compared() {
     for name in ["", "()", "u32", "(u64)x", "(&str,u64)", "(u64,Option<u8>)", "String", "u64,u64"] {

@@ -55,7 +55,7 @@ struct Tree<'t> {
 ///
 /// # Errors
 /// What the storage says, where it cannot be read.
-pub(in crate::store) fn check(
+pub(crate) fn check(
     bytes: &dyn StorageBackend,
     commit: &Commit,
     shapes: &[Shape],

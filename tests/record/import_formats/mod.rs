@@ -11,8 +11,8 @@ mod properties;
 mod real;
 mod unread;
 
-use attestlog::capture::import::{self, Format, ImportOptions, Imported, Tally};
 use attestlog::{ErrorKind, Outcome, Timestamp, ToolCall, json};
+use attestlog_capture::import::{self, Format, ImportOptions, Imported, Tally};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

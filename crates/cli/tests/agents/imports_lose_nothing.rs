@@ -2,9 +2,9 @@
 //! recorded twice, and no answer is given to another call. Invariants H5, H6 and H7.
 
 use crate::common::Place;
-use attestlog::capture::import::{self, Format, ImportOptions, Imported, Untaken};
 use attestlog::json::Json;
 use attestlog::{AuditLog, Outcome, ToolCall};
+use attestlog_capture::import::{self, Format, ImportOptions, Imported, Untaken};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,0 +1,186 @@
+//! Calls that a model asked for, as its own spans tell of them.
+//!
+//! In most traces each call has a span of its own as well, and that is what is taken. Where a call has none, the model's span
+//! is all that is left of it, so it is named. That is judged call by call where calls have ids, and by the trace
+//! where they have none: what one trace of a file holds says nothing of another.
+
+use super::detect;
+use super::file::At;
+use super::otlp::any_value;
+use super::{NotTaken, Untaken, answer, clip};
+use attestlog::json::{Json, Path};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The calls that have spans of their own.
+#[derive(Default)]
+pub(super) struct Executed<'a> {
+    ids: HashSet<String>,
+    /// By trace, how many have no id.
+    traces: HashMap<&'a str, usize>,
+}
+
+impl<'a> Executed<'a> {
+    pub(super) fn add(&mut self, trace: &'a str, id: Option<String>) {
+        let without = self.traces.entry(trace).or_default();
+        *without += usize::from(id.is_none());
+        self.ids.extend(id);
+    }
+}
+
+/// What a span says of calls that were asked for.
+#[derive(Default)]
+struct Asked {
+    /// Their ids, with the attribute that names each.
+    ids: BTreeMap<String, String>,
+    /// As those, of what the model was told of earlier: other spans asked for them, if they are in the file.
+    history: BTreeMap<String, String>,
+    /// An attribute that tells of calls without ids.
+    bare: Option<String>,
+}
+
+/// The calls that were asked for in `spans`, which are no tools', and that have no span. Each span has its trace's id with it.
+pub(super) fn without_span(spans: &[(&str, &At<'_>)], executed: &Executed<'_>) -> Vec<NotTaken> {
+    let asked: Vec<Asked> = spans.iter().map(|(_, span)| asked(span)).collect();
+    let first: HashSet<&String> = asked.iter().flat_map(|asked| asked.ids.keys()).collect();
+    let (mut named, mut spare) = (HashSet::new(), executed.traces.clone());
+    let mut not_taken = Vec::new();
+    for ((trace, span), asked) in spans.iter().zip(&asked) {
+        let has_tools = executed.traces.contains_key(trace);
+        let told = asked.history.iter().filter(|(id, _)| !has_tools && !first.contains(id));
+        let is_silent = asked.ids.is_empty() && asked.history.is_empty() && asked.bare.is_none();
+        for (id, key) in asked.ids.iter().chain(told) {
+            if executed.ids.contains(id) || !named.insert((*trace, id)) {
+                continue;
+            }
+            // A span without an id is that of one of the calls; of which, nobody can tell.
+            if let Some(left @ 1..) = spare.get_mut(trace) {
+                *left -= 1;
+                continue;
+            }
+            let (key, id) = (clip(key), clip(id));
+            let why = format!(
+                "the attribute {key:?} of a model's span asks for the call {id:?}, and no span of a tool has it"
+            );
+            not_taken.push(NotTaken { place: span.place(), kind: Untaken::Call, call_id: Some(id), why });
+        }
+        if let (Some(key), false) = (&asked.bare, has_tools) {
+            let key = clip(key);
+            let why = format!(
+                "the attribute {key:?} of a model's span asks for calls, and no span of a tool is in its trace"
+            );
+            not_taken.push(NotTaken { place: span.place(), kind: Untaken::Call, call_id: None, why });
+        }
+        // What was judged here is not looked at again.
+        if !is_silent {
+            span.take();
+        } else if has_tools {
+            events(span).filter(|event| name(event).starts_with("gen_ai.")).for_each(|event| event.take());
+        }
+    }
+    not_taken
+}
+
+fn asked(span: &At<'_>) -> Asked {
+    let mut asked = Asked::default();
+    asked.attributes(span, false);
+    for event in events(span) {
+        // What a model chose; the other events repeat what it was told.
+        let name = name(&event);
+        asked.attributes(&event, name.starts_with("gen_ai.") && name != "gen_ai.choice");
+    }
+    asked
+}
+
+fn events<'a>(span: &At<'a>) -> impl Iterator<Item = At<'a>> + use<'a> {
+    span.list("events").ok().into_iter().flatten()
+}
+
+fn name<'a>(event: &At<'a>) -> &'a str {
+    event.value.get("name").and_then(Json::as_str).unwrap_or_default()
+}
+
+impl Asked {
+    fn attributes(&mut self, holder: &At<'_>, is_told: bool) {
+        let mut flat = None;
+        for attribute in holder.list("attributes").ok().into_iter().flatten() {
+            let Some(key) = attribute.value.get("key").and_then(Json::as_str) else { continue };
+            let lower = key.to_ascii_lowercase();
+            let is_told = is_told || ["input", "prompt", "request"].iter().any(|word| lower.contains(word));
+            let Some(value) = attribute.member("value") else { continue };
+            let value = any_value(&value, &Path::root(), &mut Vec::new()).unwrap_or(Json::Null);
+            let parsed = value.as_str().filter(|text| text.trim_start().starts_with(['{', '[']));
+            let parsed = parsed.and_then(|text| answer::parsed(text, "")).map(|(value, _)| value);
+            let cut = parsed.is_none() && value.as_str().is_some_and(holds_calls);
+            let value = parsed.unwrap_or(value);
+            let mut found = Vec::new();
+            if detect::names_calls(key) {
+                each(&value, &mut found);
+            } else if detect::leads_into_calls(key) {
+                // One attribute for each part of a call: `tool_calls.0.id`.
+                match value.as_str().filter(|_| key.ends_with(".id")) {
+                    Some(id) => found.push(Some(id.to_owned())),
+                    None => flat = Some((key.to_owned(), is_told)),
+                }
+            } else {
+                search(&value, &mut found);
+            }
+            found.extend(cut.then_some(None));
+            for id in found {
+                match id {
+                    Some(id) if is_told => _ = self.history.entry(id).or_insert_with(|| key.to_owned()),
+                    Some(id) => _ = self.ids.entry(id).or_insert_with(|| key.to_owned()),
+                    None => _ = self.bare.get_or_insert_with(|| key.to_owned()),
+                }
+            }
+        }
+        if let Some((key, is_told)) = flat
+            && if is_told { self.history.is_empty() } else { self.ids.is_empty() }
+        {
+            self.bare.get_or_insert(key);
+        }
+    }
+}
+
+/// Whether a text that is no JSON, because it was cut off, holds calls.
+fn holds_calls(text: &str) -> bool {
+    let words = ["\"tool_call", "\"toolCall", "\"tool_use\"", "\"functionCall\"", "\"function_call\"", "\"toolUse\""];
+    words.iter().any(|word| text.contains(word))
+}
+
+/// The ids of the calls that stand under a member whose name says so.
+fn each(value: &Json, found: &mut Vec<Option<String>>) {
+    match value {
+        Json::Array(items) => items.iter().for_each(|item| each(item, found)),
+        Json::Object(_) if !detect::is_zero(value) => found.push(id(value)),
+        _ => {}
+    }
+}
+
+/// The ids of the calls that stand anywhere in a value.
+fn search(value: &Json, found: &mut Vec<Option<String>>) {
+    match value {
+        Json::Array(items) => items.iter().for_each(|item| search(item, found)),
+        Json::Object(members) => {
+            if value.get("type").and_then(Json::as_str).is_some_and(detect::is_call) {
+                found.push(id(value));
+                return;
+            }
+            for (key, member) in members.iter() {
+                match detect::names_calls(key) {
+                    true => each(member, found),
+                    false => search(member, found),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn id(call: &Json) -> Option<String> {
+    let keys = ["id", "call_id", "callId", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id"];
+    match keys.iter().find_map(|key| call.get(key).filter(|id| !detect::is_zero(id)))? {
+        Json::String(id) => Some(id.clone()),
+        number @ Json::Number(_) => Some(number.to_canonical().as_str().to_owned()),
+        _ => None,
+    }
+}

@@ -1,0 +1,232 @@
+//! Conversations of messages: where they stand in the file, what they are called, and whose they are.
+
+use super::file::{At, Document, Read};
+use super::identity::Source;
+use super::join::Join;
+use super::{ImportOptions, Imported, SAY_USER};
+use attestlog::{Hash, Result, ToolCall};
+
+/// One conversation, while its messages are read.
+pub(super) struct Conversation<'a> {
+    options: &'a ImportOptions,
+    /// The object that holds the messages, where there is one.
+    record: Option<At<'a>>,
+    /// What its source calls it.
+    name: Option<Name>,
+    /// Where it stands among those of the file, if there are several.
+    number: Option<usize>,
+    /// What was said so far, up to the first answer.
+    began: Vec<u8>,
+    /// Hashes of what was said up to the first call, and up to the first answer.
+    to_call: Option<Hash>,
+    to_answer: Option<Hash>,
+    /// How many messages the user has sent so far.
+    turn: u64,
+    pub(super) join: Join<'a>,
+}
+
+/// What a source calls a conversation.
+struct Name {
+    text: String,
+    /// Whether others may well be called the same: numbers of a list, tasks of a benchmark.
+    weak: bool,
+}
+
+/// Reads every conversation of the file, each message with `message`.
+pub(super) fn read_all<F>(file: &Read, options: &ImportOptions, message: F) -> Result<Imported>
+where
+    F: for<'a> Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
+{
+    let (records, loose) = sort(&file.documents)?;
+    let mut imported = Imported::default();
+    if !loose.is_empty() {
+        read(loose.into_iter(), Conversation::new(None, None, None, options), &message, &mut imported)?;
+    }
+    for (i, (record, messages)) in records.into_iter().enumerate() {
+        let conversation = Conversation::new(name(&record)?, Some(i + 1), Some(record), options);
+        read(messages.elements()?, conversation, &message, &mut imported)?;
+    }
+    Ok(imported)
+}
+
+fn read<'a>(
+    messages: impl Iterator<Item = At<'a>>,
+    mut conversation: Conversation<'a>,
+    message: &impl Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
+    imported: &mut Imported,
+) -> Result<()> {
+    for at in messages {
+        at.object()?;
+        if conversation.to_answer.is_none() {
+            conversation.began.extend_from_slice(at.value.to_canonical().as_str().as_bytes());
+            conversation.began.push(b'\n');
+        }
+        message(&at, &mut conversation)?;
+        conversation.after();
+    }
+    conversation.finish(imported)
+}
+
+/// A record and its messages.
+type Record<'a> = (At<'a>, At<'a>);
+
+/// What the file's values are: records, or the messages of one conversation. A file is not both.
+fn sort(documents: &[Document]) -> Result<(Vec<Record<'_>>, Vec<At<'_>>)> {
+    let (mut records, mut loose) = (Vec::new(), Vec::new());
+    for document in documents {
+        let root = document.root();
+        let items = match root.value.as_array() {
+            // A line of a file is one item; only a whole file is a list of them.
+            Some(_) if documents.len() == 1 => root.elements()?.collect(),
+            _ => vec![root],
+        };
+        for item in items {
+            item.object()?;
+            match (item.member("messages"), item.member("traj")) {
+                (Some(_), Some(_)) => {
+                    return Err(item.error("has both messages and traj; which are the conversation's?"));
+                }
+                (Some(messages), None) | (None, Some(messages)) => records.push((item, messages)),
+                (None, None) if role(&item)?.is_some() => loose.push(item),
+                (None, None) => {
+                    let message = "is no message (it has no role) and no conversation (it has no messages or traj)";
+                    return Err(item.error(message));
+                }
+            }
+            if let (Some((record, _)), Some(message)) = (records.last(), loose.last()) {
+                return Err(message.error(format!("is a message, but {} is a whole conversation", record.place())));
+            }
+        }
+    }
+    Ok((records, loose))
+}
+
+/// What the record calls itself.
+fn name(record: &At<'_>) -> Result<Option<Name>> {
+    for key in ["conversation_id", "id"] {
+        if let Some(text) = record.opt_id(key)? {
+            let weak = text.bytes().all(|b| b.is_ascii_digit());
+            return Ok(Some(Name { text, weak }));
+        }
+    }
+    let text = match (record.opt_id("task_id")?, record.opt_id("trial")?) {
+        (Some(task), Some(trial)) => format!("task-{task}-trial-{trial}"),
+        (Some(task), None) => format!("task-{task}"),
+        (None, _) => return Ok(None),
+    };
+    Ok(Some(Name { text, weak: true }))
+}
+
+/// The role of a message, which LangChain says by its type.
+pub(super) fn role<'a>(message: &At<'a>) -> Result<Option<&'a str>> {
+    if message.member("role").is_some() {
+        return message.named("role").map(Some);
+    }
+    let kind = message.value.get("type").and_then(|kind| kind.as_str());
+    Ok(match kind {
+        Some("human") => Some("user"),
+        Some("ai") => Some("assistant"),
+        Some(same @ ("system" | "developer" | "tool" | "function")) => Some(same),
+        _ => None,
+    })
+}
+
+impl<'a> Conversation<'a> {
+    fn new(
+        name: Option<Name>,
+        number: Option<usize>,
+        record: Option<At<'a>>,
+        options: &'a ImportOptions,
+    ) -> Conversation<'a> {
+        let (began, to_call, to_answer, turn, join) = (Vec::new(), None, None, 0, Join::default());
+        Conversation { options, record, name, number, began, to_call, to_answer, turn, join }
+    }
+
+    /// Remembers what the conversation began with, when it has come so far.
+    fn after(&mut self) {
+        if self.to_answer.is_some() {
+            return;
+        }
+        let (calls, answers) = self.join.seen();
+        if calls > 0 && self.to_call.is_none() {
+            self.to_call = Some(Hash::of(&self.began));
+        }
+        if answers > 0 {
+            self.to_answer = Some(Hash::of(&std::mem::take(&mut self.began)));
+        }
+    }
+
+    /// Hands its calls over.
+    fn finish(self, imported: &mut Imported) -> Result<()> {
+        let began = self.to_answer.or(self.to_call).unwrap_or(Hash::ZERO).to_string();
+        let session = self.session(&began);
+        // Before there was an answer the file told of these calls by less.
+        let sooner = self.to_call.filter(|_| self.to_answer.is_some()).map(|began| self.session(&began.to_string()));
+        let id = self.id(&began);
+        let sooner = sooner.filter(|sooner| *sooner != session);
+        let weak = self.name.as_ref().is_none_or(|name| name.weak);
+        self.join.finish(&id, &Source { session, sooner, id: None, weak }, imported, self.options)
+    }
+
+    /// What the conversation is called in the log. Where the file does not say, by what it begins with, up to its first
+    /// answer: that stays as the file grows.
+    fn id(&self, began: &str) -> String {
+        let digits = || began.chars().take(16).collect::<String>();
+        match (&self.options.conversation, &self.name, self.number) {
+            (Some(id), ..) => id.clone(),
+            (None, Some(name), _) => name.text.clone(),
+            (None, None, Some(number)) => format!("import-{}-{number}", digits()),
+            (None, None, None) => format!("import-{}", digits()),
+        }
+    }
+
+    /// What tells it from every other conversation.
+    fn session(&self, began: &str) -> String {
+        match &self.name {
+            Some(name) if !name.weak => format!("session {}", name.text),
+            Some(name) => format!("session {} {began}", name.text),
+            None => format!("session {began}"),
+        }
+    }
+
+    /// The user has said something.
+    pub(super) fn user_turn(&mut self) {
+        self.turn += 1;
+    }
+
+    /// A call of `tool`, made in `message`, with all that the transcript says around it, but for the conversation's name.
+    pub(super) fn start(&self, tool: &str, message: &At<'_>) -> Result<ToolCall> {
+        let record = self.record.as_ref();
+        let mut call = ToolCall::new("", self.user(message)?, tool).backfilled();
+        call.turn_number = (self.turn > 0).then_some(self.turn);
+        call.model = match (&self.options.model, message.opt_text("model")?) {
+            (Some(model), _) => Some(model.clone()),
+            (None, Some(model)) => Some(model.to_owned()),
+            (None, None) => record.map(|r| r.opt_text("model")).transpose()?.flatten().map(str::to_owned),
+        };
+        call.timestamp = match message.time()? {
+            Some(time) => Some(time),
+            None => record.map(At::time).transpose()?.flatten(),
+        };
+        Ok(call)
+    }
+
+    fn user(&self, message: &At<'_>) -> Result<String> {
+        if let Some(user) = &self.options.user {
+            return Ok(user.clone());
+        }
+        let Some(record) = &self.record else {
+            return Err(message.error(format!("a tool is called, but no user is known: {SAY_USER}")));
+        };
+        let task = record.member("info").and_then(|info| info.member("task"));
+        match (record.opt_id("user_id")?, task) {
+            (Some(user), _) => Ok(user),
+            (None, Some(task)) => task.opt_id("user_id")?.ok_or_else(|| no_user(record)),
+            (None, None) => Err(no_user(record)),
+        }
+    }
+}
+
+fn no_user(record: &At<'_>) -> attestlog::Error {
+    record.error(format!("no user is known, neither user_id nor info.task.user_id is there: {SAY_USER}"))
+}

@@ -1,0 +1,232 @@
+//! A file as JSON values that know where they stand.
+//!
+//! A file is one JSON text, or one per line; a line that is no JSON is named and costs no other. Every value is visited through an
+//! [`At`], so that an error can name its place and a part can be asked which of its numbers were restated.
+
+use super::{ImportOptions, NotTaken, SAY_UTC, Untaken, clip};
+use attestlog::json::{Json, Limits, Parsed, Path};
+use attestlog::{Error, ErrorKind, Result, Timestamp};
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+/// One JSON text of the file.
+pub(super) struct Document {
+    value: Json,
+    /// Its line, where the file has one text per line.
+    line: Option<usize>,
+    /// Paths of what was restated, sorted, so that those below a place lie together.
+    restated: Vec<String>,
+    /// Whether a time without a zone is one of UTC.
+    assume_utc: bool,
+    /// Paths of what a reader has taken for a call or an answer.
+    taken: RefCell<HashSet<String>>,
+}
+
+/// A file that was read as JSON.
+pub(super) struct Read {
+    pub(super) documents: Vec<Document>,
+    /// Lines that are no JSON: torn off by a crash, or written by nobody.
+    pub(super) bad: Vec<NotTaken>,
+}
+
+/// The lines that are not blank, with their numbers from 1.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let lines = text.split(|&b| b == b'\n').enumerate();
+    lines.map(|(i, line)| (i + 1, line.trim_ascii())).filter(|(_, line)| !line.is_empty())
+}
+
+/// Every JSON text of the file. A line that is none is named, and costs no other.
+pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
+    let limits = Limits::bytes(options.max_bytes);
+    // Where there are several texts this ends behind the first.
+    let whole = match Json::parse_lenient(text, &limits) {
+        Ok(parsed) => {
+            return Ok(Read { documents: vec![Document::new(parsed, None, options)], bad: Vec::new() });
+        }
+        Err(e) => e,
+    };
+    let mut read = Read { documents: Vec::new(), bad: Vec::new() };
+    let (mut lines_read, mut first_is_one) = (0, false);
+    for (number, line) in lines(text) {
+        lines_read += 1;
+        match Json::parse_lenient(line, &limits) {
+            Ok(parsed) => {
+                first_is_one |= lines_read == 1;
+                read.documents.push(Document::new(parsed, Some(number), options));
+            }
+            Err(e) => {
+                let why = match line.iter().all(|&b| b == 0) {
+                    true => "the line is nothing but NUL bytes".to_owned(),
+                    false => format!("the line is no JSON: {e}"),
+                };
+                read.bad.push(NotTaken { place: format!("line {number}"), kind: Untaken::Line, call_id: None, why });
+            }
+        }
+    }
+    // One text may also be laid out over many lines; then few of them are texts themselves.
+    let records = read.documents.iter().filter(|document| document.value.as_object().is_some()).count();
+    match lines_read > 1 && (first_is_one || records > read.bad.len()) {
+        true => Ok(read),
+        false => Err(whole.into()),
+    }
+}
+
+impl Document {
+    fn new(parsed: Parsed, line: Option<usize>, options: &ImportOptions) -> Document {
+        let mut restated: Vec<String> = parsed.restated.iter().map(Path::to_string).collect();
+        restated.sort_unstable();
+        let taken = RefCell::default();
+        Document { value: parsed.value, line, restated, assume_utc: options.assume_utc, taken }
+    }
+
+    pub(super) fn root(&self) -> At<'_> {
+        At { document: self, value: &self.value, path: String::new() }
+    }
+
+    pub(super) fn value(&self) -> &Json {
+        &self.value
+    }
+
+    pub(super) fn is_taken(&self, path: &str) -> bool {
+        self.taken.borrow().contains(path)
+    }
+
+    /// How a path in it is called in messages.
+    pub(super) fn place(&self, path: &str) -> String {
+        match (self.line, path) {
+            (None, "") => "the file".to_owned(),
+            (None, path) => path.to_owned(),
+            (Some(line), "") => format!("line {line}"),
+            (Some(line), path) => format!("line {line}: {path}"),
+        }
+    }
+}
+
+/// A value and where it stands.
+#[derive(Clone)]
+pub(super) struct At<'a> {
+    document: &'a Document,
+    pub(super) value: &'a Json,
+    path: String,
+}
+
+impl<'a> At<'a> {
+    /// Where it stands, for messages.
+    pub(super) fn place(&self) -> String {
+        self.document.place(&self.path)
+    }
+
+    /// Marks it as read: as a call, as an answer, or as one of those that is named as not taken.
+    pub(super) fn take(&self) {
+        self.document.taken.borrow_mut().insert(self.path.clone());
+    }
+
+    pub(super) fn error(&self, message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidInput, message).at(self.place())
+    }
+
+    fn wrong_type(&self, wanted: &str) -> Error {
+        self.error(format!("must be {wanted}, not {}", self.value.type_name()))
+    }
+
+    /// The member `key`; `null` is how many writers say that there is none.
+    pub(super) fn member(&self, key: &str) -> Option<At<'a>> {
+        let value = self.value.get(key).filter(|v| **v != Json::Null)?;
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Some(At { document: self.document, value, path: format!("{}{dot}{key}", self.path) })
+    }
+
+    pub(super) fn required(&self, key: &str) -> Result<At<'a>> {
+        self.member(key).ok_or_else(|| self.error(format!("{key} is missing")))
+    }
+
+    pub(super) fn array(&self) -> Result<&'a [Json]> {
+        self.value.as_array().ok_or_else(|| self.wrong_type("an array"))
+    }
+
+    pub(super) fn elements(&self) -> Result<impl Iterator<Item = At<'a>> + use<'a>> {
+        let (document, path) = (self.document, self.path.clone());
+        Ok(self.array()?.iter().enumerate().map(move |(i, value)| At { document, value, path: format!("{path}[{i}]") }))
+    }
+
+    /// The elements of the member `key`; none where it is missing.
+    pub(super) fn list(&self, key: &str) -> Result<impl Iterator<Item = At<'a>> + use<'a>> {
+        Ok(self.member(key).map(|at| at.elements()).transpose()?.into_iter().flatten())
+    }
+
+    pub(super) fn object(&self) -> Result<()> {
+        self.value.as_object().map(drop).ok_or_else(|| self.wrong_type("an object"))
+    }
+
+    pub(super) fn text(&self) -> Result<&'a str> {
+        self.value.as_str().ok_or_else(|| self.wrong_type("a string"))
+    }
+
+    /// The text of the member `key`, if there is one and it is not empty.
+    pub(super) fn opt_text(&self, key: &str) -> Result<Option<&'a str>> {
+        let text = self.member(key).map(|at| at.text()).transpose()?;
+        Ok(text.filter(|t| !t.is_empty()))
+    }
+
+    /// The text of the member `key`, which must not be empty.
+    pub(super) fn named(&self, key: &str) -> Result<&'a str> {
+        let at = self.required(key)?;
+        match at.text()? {
+            "" => Err(at.error("must not be empty")),
+            text => Ok(text),
+        }
+    }
+
+    /// The id under `key`, which may be a number.
+    pub(super) fn opt_id(&self, key: &str) -> Result<Option<String>> {
+        let Some(at) = self.member(key) else { return Ok(None) };
+        match at.value {
+            Json::String(s) if s.is_empty() => Err(at.error("must not be empty")),
+            Json::String(s) if s.contains(['\u{2400}', '\u{fffd}']) && !at.restated("").is_empty() => {
+                Err(at.error("holds NUL, half of a surrogate pair or bytes that are no UTF-8, which an id cannot"))
+            }
+            Json::String(s) => Ok(Some(s.clone())),
+            Json::Number(_) => Ok(Some(at.value.to_canonical().as_str().to_owned())),
+            _ => Err(at.wrong_type("a string or a number")),
+        }
+    }
+
+    /// The value, and which of its numbers were restated, as paths inside `root`.
+    pub(super) fn keep(&self, root: &str) -> (Json, Vec<String>) {
+        (self.value.clone(), self.restated(root))
+    }
+
+    pub(super) fn restated(&self, root: &str) -> Vec<String> {
+        let all = &self.document.restated;
+        let below = all[all.partition_point(|p| p.as_str() < self.path.as_str())..].iter();
+        let below = below.map_while(|p| p.strip_prefix(&self.path));
+        // `input[0]` lies below `input`; `inputs` only begins alike.
+        below
+            .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            .map(|rest| format!("{root}{rest}"))
+            .collect()
+    }
+
+    /// When this was written, by `timestamp`, `created_at` or `created`, where it has one of them.
+    pub(super) fn time(&self) -> Result<Option<Timestamp>> {
+        let Some(at) = ["timestamp", "created_at", "created"].iter().find_map(|key| self.member(key)) else {
+            return Ok(None);
+        };
+        match at.value {
+            Json::String(text) if Timestamp::lacks_zone(text) => match self.document.assume_utc {
+                true => format!("{text}Z").parse().map(Some).map_err(|e: Error| e.at(at.place())),
+                false => Err(at.error(format!("{text:?} has no time zone (Z or +02:00): {SAY_UTC}"))),
+            },
+            Json::String(text) => text.parse().map(Some).map_err(|e: Error| e.at(at.place())),
+            Json::Number(n) => match Timestamp::from_unix(n.as_f64()) {
+                Some(time) => Ok(Some(time)),
+                None => Err(at.error("is no time since 1970 in seconds or milliseconds that lies within 1678 to 2261")),
+            },
+            _ => Err(at.wrong_type("a time (RFC 3339, or seconds since 1970)")),
+        }
+    }
+
+    pub(super) fn unexpected(&self, what: &str, got: &str, wanted: &str) -> Error {
+        self.error(format!("the {what} {:?} is none of {wanted}", clip(got)))
+    }
+}

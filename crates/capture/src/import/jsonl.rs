@@ -1,0 +1,67 @@
+//! The log's own input format: one call per line.
+
+use super::identity::Source;
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, file};
+use attestlog::json::{Json, Limits, Object};
+use attestlog::{Error, ErrorKind, Hash, Result, ToolCall};
+
+pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
+    let mut imported = Imported::default();
+    let limits = Limits::bytes(options.max_bytes);
+    let mut first_error = None;
+    // What a file begins with stays as it grows.
+    let first = Hash::of(file::lines(text).next().map(|(_, line)| line).unwrap_or_default());
+    for (number, line) in file::lines(text) {
+        let place = format!("line {number}");
+        let call = match call(line, &limits, options) {
+            Ok(call) => call,
+            Err(e) => {
+                let why = e.to_string();
+                first_error.get_or_insert(e.at(&place));
+                imported.not_taken.push(NotTaken { place, kind: Untaken::Line, call_id: None, why });
+                continue;
+            }
+        };
+        // A record with neither an id nor a time is known by the file that it stands in, and by its place there.
+        let source = match call.call_id.is_some() || call.timestamp.is_some() {
+            true => Source { session: format!("records {}", call.conversation_id), ..Source::default() },
+            false => Source { session: format!("records of {first}"), weak: true, ..Source::default() },
+        };
+        imported.push(call, place, source, options)?;
+    }
+    match first_error {
+        // Nothing in it is a record: it is another kind of file.
+        Some(e) if imported.calls.is_empty() => Err(e),
+        _ => Ok(imported),
+    }
+}
+
+fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCall> {
+    let mut parsed = Json::parse_lenient(line, limits)?;
+    if options.assume_utc {
+        ToolCall::assume_utc(&mut parsed.value);
+    }
+    if let Json::Object(members) = &mut parsed.value {
+        let defaults =
+            [("user_id", &options.user), ("model", &options.model), ("conversation_id", &options.conversation)];
+        for (key, value) in defaults {
+            if let (Some(value), true) = (value, is_absent(members, key)) {
+                members.insert(key, value.as_str());
+            }
+        }
+        if is_absent(members, "backfilled") {
+            members.insert("backfilled", true);
+        }
+        if is_absent(members, "user_id") {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("user_id is missing: {SAY_USER}")));
+        }
+    }
+    let call = ToolCall::from_parsed(parsed)?;
+    call.validate(&options.limits)?;
+    Ok(call)
+}
+
+/// `null` is how many writers say that a member is absent.
+fn is_absent(members: &Object, key: &str) -> bool {
+    members.get(key).is_none_or(|v| *v == Json::Null)
+}

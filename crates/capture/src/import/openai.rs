@@ -1,0 +1,178 @@
+//! Messages of the OpenAI chat completions API.
+
+use super::answer::{self, Answer};
+use super::conversation::{self, Conversation};
+use super::detect;
+use super::file::At;
+use attestlog::Result;
+use attestlog::failure::is_called;
+use attestlog::json::Json;
+
+/// Reads one message into its conversation.
+pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
+    let Some(role) = conversation::role(at)? else { return Err(at.error("role is missing")) };
+    let function_call = || at.member("function_call").filter(|call| !detect::is_zero(call.value));
+    if role != "assistant" {
+        conversation.join.interrupt();
+        let calls = at.member("tool_calls").filter(|calls| !detect::is_zero(calls.value));
+        if let Some(calls) = calls.or_else(function_call) {
+            return Err(calls.error(format!("only an assistant calls tools, not the role {role:?}")));
+        }
+    }
+    refuse_blocks(at)?;
+    match role {
+        "user" => conversation.user_turn(),
+        "assistant" => {
+            for call in at.list("tool_calls")? {
+                tool_call(&call, at, conversation)?;
+            }
+            if let Some(function) = function_call() {
+                call(None, &function, "arguments", at, &function, conversation)?;
+            }
+        }
+        "tool" | "function" => answer(at, conversation)?,
+        "system" | "developer" => {}
+        other => {
+            return Err(at.unexpected("role", other, "system, developer, user, assistant, tool, function"));
+        }
+    }
+    Ok(())
+}
+
+/// A message with what a tool said. The id of its call stands under one of several names; under none of them, the answer
+/// belongs to a call that has no id either.
+fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
+    let mut id = None;
+    for key in ["tool_call_id", "toolCallId", "tool_use_id", "call_id"] {
+        id = id.or(at.opt_text(key)?);
+    }
+    if let Some(ids) = at.member("tool_call_ids") {
+        let mut each = ids.elements()?;
+        id = id.or(each.next().map(|one| one.text()).transpose()?);
+        if each.next().is_some() {
+            at.take();
+            let why = "answers several calls at once; which said what cannot be told";
+            conversation.join.refuse(at.place(), why);
+            return Ok(());
+        }
+    }
+    // The message's own id, unless a call has it.
+    let own = || at.value.get("id").and_then(|id| id.as_str()).filter(|id| conversation.join.is_open(id));
+    let id = id.or_else(own);
+    // What a function is called that is no member of the call's but the call's tool.
+    let tool = match at.value.get("function").and_then(|function| function.as_str()) {
+        Some(function) => Some(function),
+        None => at.opt_text("name")?.or(at.opt_text("tool_name")?),
+    };
+    let answer = Answer::of_block(at);
+    conversation.join.answer(id, tool, answer, at.time()?, at);
+    beside(at, conversation);
+    Ok(())
+}
+
+/// What stands in an answer beside its content, and is none of what is known to say something else: it may be the
+/// answer, so it is named.
+fn beside<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) {
+    const KNOWN: &[&str] = &[
+        "role",
+        "type",
+        "content",
+        "toolcallid",
+        "toolcallids",
+        "tooluseid",
+        "callid",
+        "id",
+        "name",
+        "toolname",
+        "function",
+        "error",
+        "iserror",
+        "status",
+        "timestamp",
+        "createdat",
+        "created",
+        "model",
+        "agent",
+        "requestor",
+        "messagetype",
+    ];
+    // Whether it went well is not the answer, and has been read.
+    let known = |key: &str, value: &Json| {
+        let flag = matches!(value, Json::Bool(_)) && ["success", "ok"].iter().any(|flag| is_called(key, flag));
+        flag || KNOWN.iter().any(|known| is_called(key, known))
+    };
+    let Some(members) = at.value.as_object() else { return };
+    let has_content = at.value.get("content").is_some_and(|content| !detect::is_zero(content));
+    for (key, value) in members.iter().filter(|(key, value)| !known(key, value) && !detect::is_zero(value)) {
+        // Beside an answer numbers and flags are what somebody counted of it.
+        if has_content && matches!(value, Json::Bool(_) | Json::Number(_)) {
+            continue;
+        }
+        if let Some(member) = at.member(key) {
+            let why = format!("the member {:?} of an answer is nothing that openai-chat reads", super::clip(key));
+            conversation.join.refuse(member.place(), &why);
+        }
+    }
+}
+
+fn tool_call<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
+    let id = at.opt_text("id")?;
+    let own = |key: &str| at.value.get(key).is_some_and(|value| *value != Json::Null);
+    match at.opt_text("type")?.unwrap_or("function") {
+        "custom" => call(id, &at.required("custom")?, "input", message, at, conversation),
+        // Some write the tool's name where the function should be, others leave the function out.
+        "function" | "tool_call" if !own("function") && own("name") => {
+            let given = ["arguments", "args", "input"].into_iter().find(|key| own(key)).unwrap_or("arguments");
+            call(id, at, given, message, at, conversation)
+        }
+        "function" | "tool_call" => {
+            let function = at.required("function")?;
+            match function.value.as_str() {
+                Some(tool) if !tool.is_empty() => named(id, tool, at.member("arguments"), message, at, conversation),
+                _ => call(id, &function, "arguments", message, at, conversation),
+            }
+        }
+        other => Err(at.unexpected("type", other, "function, custom, tool_call")),
+    }
+}
+
+fn call<'a>(
+    id: Option<&'a str>,
+    function: &At<'a>,
+    arguments: &str,
+    message: &At<'a>,
+    at: &At<'a>,
+    conversation: &mut Conversation<'a>,
+) -> Result<()> {
+    named(id, function.named("name")?, function.member(arguments), message, at, conversation)
+}
+
+fn named<'a>(
+    id: Option<&'a str>,
+    tool: &'a str,
+    arguments: Option<At<'a>>,
+    message: &At<'a>,
+    at: &At<'a>,
+    conversation: &mut Conversation<'a>,
+) -> Result<()> {
+    let mut call = conversation.start(tool, message)?;
+    answer::arguments(&mut call, arguments);
+    for place in [at.member("name"), at.member("function"), at.member("function").and_then(|f| f.member("name"))] {
+        call.restated.extend(place.filter(|p| p.value.as_str().is_some()).iter().flat_map(|p| p.restated("tool_name")));
+    }
+    conversation.join.call(id, tool, call, message.time()?, at);
+    Ok(())
+}
+
+/// Read as the wrong format, a file of calls would look like one without any.
+fn refuse_blocks(message: &At<'_>) -> Result<()> {
+    let Some(content) = message.member("content").filter(|c| c.value.as_array().is_some()) else { return Ok(()) };
+    for part in content.elements()? {
+        if let Some(kind) = part.value.get("type").and_then(|t| t.as_str())
+            && (kind.ends_with("tool_use") || kind.ends_with("tool_result"))
+        {
+            return Err(part.error(format!("{kind:?} is no part of openai-chat; is the format anthropic?")));
+        }
+    }
+    Ok(())
+}

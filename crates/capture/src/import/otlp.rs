@@ -1,0 +1,581 @@
+//! OpenTelemetry traces in OTLP/JSON: the spans of tools that were executed.
+//!
+//! A tool's span says what the tool was given and gave; who, in which conversation and by which model stands as a rule
+//! on the spans around it, so those are asked too. Parents may be exported after their children, in another line of the
+//! file: all spans are known before the first is read.
+
+use super::answer::{self, Answer};
+use super::asked::{self, Executed};
+use super::file::{At, Read};
+use super::identity::Source;
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken};
+use attestlog::failure::{is_called, is_set, status_fails};
+use attestlog::json::{Json, Number, Object, Path};
+use attestlog::{CallError, CallResult};
+use attestlog::{Hash, Outcome, Result, Timestamp, ToolCall};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// How many ancestors of a span are asked: more than agents nest, and an end where a file makes a ring of its spans.
+const MAX_ANCESTORS: usize = 64;
+
+/// Trace id and span id.
+type SpanId<'a> = (&'a str, &'a str);
+
+struct Span<'a> {
+    at: At<'a>,
+    id: SpanId<'a>,
+    parent: Option<&'a str>,
+    resource: Option<At<'a>>,
+}
+
+pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<Imported> {
+    let mut spans = Vec::new();
+    for document in &file.documents {
+        let root = document.root();
+        match root.value.as_array() {
+            Some(_) => root.elements()?.try_for_each(|export| collect(&export, &mut spans))?,
+            None => collect(&root, &mut spans)?,
+        }
+    }
+    let mut trace = Trace { spans: &spans, by_id: HashMap::new(), options, file: Hash::of(text) };
+    let (mut calls, mut others) = (Vec::new(), Vec::new());
+    let (mut executed, mut at, mut changed) = (Executed::default(), HashMap::new(), Vec::new());
+    for (i, span) in spans.iter().enumerate() {
+        if is_repeated(&mut trace, span, i) {
+            span.at.take();
+            continue;
+        }
+        if is_tool(&span.at)? {
+            span.at.take();
+            if !is_same(span, &mut calls, &mut at, &mut changed)? {
+                executed.add(span.id.0, first_of(&span.at, IDS)?);
+                calls.push(span);
+            }
+        } else {
+            others.push((span.id.0, &span.at));
+        }
+    }
+    let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
+    // Spans are exported when they end; the calls were made when they began.
+    calls.sort_by_key(|(call, ..)| call.timestamp);
+    let mut imported = Imported::default();
+    for (call, place, source) in calls {
+        imported.push(call, place, source, options)?;
+    }
+    imported.not_taken = changed;
+    imported.not_taken.extend(asked::without_span(&others, &executed));
+    Ok(imported)
+}
+
+/// Whether the file has this span already: exported once while it ran, or once more with what became known later. Of the two
+/// the one that has ended is kept, of two that have ended the later; what the other says of the end is named in `changed`
+/// where it differs. `at` says where in `calls` each span stands.
+fn is_same<'s, 'a>(
+    span: &'s Span<'a>,
+    calls: &mut [&'s Span<'a>],
+    at: &mut HashMap<SpanId<'a>, usize>,
+    changed: &mut Vec<NotTaken>,
+) -> Result<bool> {
+    if span.id.1.is_empty() {
+        return Ok(false);
+    }
+    let before = *at.entry(span.id).or_insert(calls.len());
+    let Some(first) = calls.get_mut(before) else { return Ok(false) };
+    if nanos(&first.at, "startTimeUnixNano")? != nanos(&span.at, "startTimeUnixNano")?
+        || tool(&first.at)? != tool(&span.at)?
+    {
+        return Ok(false);
+    }
+    let runs = |span: &Span<'_>| Ok::<_, attestlog::Error>(nanos(&span.at, "endTimeUnixNano")?.is_none());
+    let (was, is) = (runs(first)?, runs(span)?);
+    if !was && !is {
+        let given = |span: &Span<'_>| first_value(&span.at, ARGUMENTS, "arguments");
+        if let (Some(one), Some(other)) = (given(first)?, given(span)?)
+            && one != other
+        {
+            return Ok(false);
+        }
+        let end = |span: &Span<'_>| {
+            let mut call = ToolCall::new("", "", "");
+            outcome(&span.at, true, &mut call).map(|()| call)
+        };
+        if end(first)? != end(span)? {
+            let why = format!("is the span of {} with another answer; the later was kept", span.at.place());
+            let call_id = first_of(&first.at, IDS)?;
+            changed.push(NotTaken { place: first.at.place(), kind: Untaken::Answer, call_id, why });
+        }
+    }
+    if was || !is {
+        *first = span;
+    }
+    Ok(true)
+}
+
+/// Whether the same span, word for word, came before; if its ids are new, keeps it as the one of that id.
+fn is_repeated<'a>(trace: &mut Trace<'a>, span: &Span<'a>, index: usize) -> bool {
+    if span.id.1.is_empty() {
+        return false;
+    }
+    match trace.by_id.entry(span.id) {
+        Entry::Occupied(first) => trace.spans.get(*first.get()).is_some_and(|s| s.at.value == span.at.value),
+        Entry::Vacant(new) => {
+            new.insert(index);
+            false
+        }
+    }
+}
+
+fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) -> Result<()> {
+    export.object()?;
+    for of_resource in export.required("resourceSpans")?.elements()? {
+        of_resource.object()?;
+        let resource = of_resource.member("resource");
+        for of_scope in of_resource.list("scopeSpans")? {
+            of_scope.object()?;
+            for at in of_scope.list("spans")? {
+                at.object()?;
+                let id = (at.opt_text("traceId")?.unwrap_or_default(), at.opt_text("spanId")?.unwrap_or_default());
+                let parent = at.opt_text("parentSpanId")?;
+                spans.push(Span { at, id, parent, resource: resource.clone() });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// By which attributes and values the dialects tell that a span is a tool's.
+const TOOLS: &[(&str, &str)] = &[
+    ("gen_ai.operation.name", "execute_tool"),
+    ("gen_ai.operation.name", "tool"),
+    ("mcp.method.name", "tools/call"),
+    ("openinference.span.kind", "tool"),
+    ("traceloop.span.kind", "tool"),
+    ("langsmith.span.kind", "tool"),
+    ("langfuse.observation.type", "tool"),
+    ("ai.operationId", "ai.toolCall"),
+    ("mlflow.spanType", "tool"),
+];
+/// Where they say what, the first that is there.
+const NAMES: &[&str] = &["gen_ai.tool.name", "tool.name", "ai.toolCall.name", "traceloop.entity.name"];
+const IDS: &[&str] = &["gen_ai.tool.call.id", "ai.toolCall.id", "tool_call.id"];
+const ARGUMENTS: &[&str] = &[
+    "gen_ai.tool.call.arguments",
+    "ai.toolCall.args",
+    "ai.toolCall.input",
+    "tool_arguments",
+    "traceloop.entity.input",
+    "langfuse.observation.input",
+    "mlflow.spanInputs",
+    "input.value",
+];
+const RESULTS: &[&str] = &[
+    "gen_ai.tool.call.result",
+    "ai.toolCall.result",
+    "ai.toolCall.output",
+    "tool_response",
+    "traceloop.entity.output",
+    "langfuse.observation.output",
+    "mlflow.spanOutputs",
+    "output.value",
+];
+const SESSIONS: &[&str] = &["gen_ai.conversation.id", "session.id", "langfuse.session.id"];
+const USERS: &[&str] = &["user.id", "enduser.id", "langfuse.user.id"];
+/// What stands before the tool in the span's own name.
+const OPERATIONS: &[&str] = &["execute_tool ", "tools/call "];
+
+/// MLflow writes every attribute as JSON, a text in quotation marks.
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+fn is_tool(span: &At<'_>) -> Result<bool> {
+    for (key, value) in TOOLS {
+        if attribute_text(span, key)?.is_some_and(|text| unquoted(&text).eq_ignore_ascii_case(value)) {
+            return Ok(true);
+        }
+    }
+    // Without an operation a name tells: that of the span, or a tool's.
+    if attribute_text(span, "gen_ai.operation.name")?.is_some() {
+        return Ok(false);
+    }
+    let name = span.opt_text("name")?.unwrap_or_default();
+    let named = OPERATIONS.iter().any(|operation| name.starts_with(operation));
+    Ok(named || first_of(span, &["gen_ai.tool.name", "ai.toolCall.name"])?.is_some())
+}
+
+struct Trace<'a> {
+    spans: &'a [Span<'a>],
+    by_id: HashMap<SpanId<'a>, usize>,
+    options: &'a ImportOptions,
+    file: Hash,
+}
+
+impl<'a> Trace<'a> {
+    fn call(&self, span: &Span<'a>) -> Result<(ToolCall, String, Source)> {
+        let at = &span.at;
+        let mut call = ToolCall::new(self.conversation(span)?, self.user(span)?, tool(at)?).backfilled();
+        call.model = match &self.options.model {
+            Some(model) => Some(model.clone()),
+            None => self.nearest(span, &["gen_ai.response.model", "gen_ai.request.model"])?,
+        };
+        call.agent_id = self.nearest(span, &["gen_ai.agent.id", "gen_ai.agent.name"])?;
+        call.call_id = first_of(at, IDS)?;
+        for (key, id) in [("trace_id", span.id.0), ("span_id", span.id.1)] {
+            if !id.is_empty() {
+                call.session_metadata.insert(key, id);
+            }
+        }
+        let (start, end) = (nanos(at, "startTimeUnixNano")?, nanos(at, "endTimeUnixNano")?);
+        call.timestamp = start;
+        // A clock that was set back meanwhile has measured nothing.
+        if let (Some(start), Some(end)) = (start, end)
+            && end >= start
+        {
+            call.duration_ms = Some(end.since(start).as_nanos() as f64 / 1e6);
+        }
+        if let Some((value, restated)) = first_value(at, ARGUMENTS, "arguments")? {
+            let parsed = value.as_str().and_then(|text| answer::parsed(text, "arguments"));
+            let (value, inside) = parsed.unwrap_or_else(|| (value, Vec::new()));
+            call.arguments = Some(value);
+            call.restated = restated;
+            call.restated.extend(inside);
+        }
+        outcome(at, end.is_some(), &mut call)?;
+        let source = match span.id {
+            (_, "") => Source { session: format!("conversation {}", call.conversation_id), ..Source::default() },
+            (trace, id) => Source { session: format!("trace {trace}"), id: Some(id.to_owned()), ..Source::default() },
+        };
+        Ok((call, at.place(), source))
+    }
+
+    fn conversation(&self, span: &Span<'a>) -> Result<String> {
+        if let Some(id) = &self.options.conversation {
+            return Ok(id.clone());
+        }
+        Ok(match (self.nearest(span, SESSIONS)?, span.id.0) {
+            (Some(id), _) => id,
+            (None, "") => format!("import-{}", self.file.to_string().chars().take(16).collect::<String>()),
+            (None, trace) => format!("trace-{trace}"),
+        })
+    }
+
+    fn user(&self, span: &Span<'a>) -> Result<String> {
+        if let Some(user) = &self.options.user {
+            return Ok(user.clone());
+        }
+        if let Some(user) = self.nearest(span, USERS)? {
+            return Ok(user);
+        }
+        if let Some(resource) = &span.resource
+            && let Some(user) = first_of(resource, USERS)?
+        {
+            return Ok(user);
+        }
+        let message =
+            "no user is known, neither user.id nor enduser.id stands on the span, around it or on its resource";
+        Err(span.at.error(format!("{message}: {SAY_USER}")))
+    }
+
+    /// The first of `keys` on the span itself, else on the nearest span around it that has one of them.
+    fn nearest(&self, span: &Span<'a>, keys: &[&str]) -> Result<Option<String>> {
+        let mut at = span;
+        for _ in 0..=MAX_ANCESTORS {
+            if let Some(found) = first_of(&at.at, keys)? {
+                return Ok(Some(found));
+            }
+            let parent = at.parent.and_then(|parent| self.by_id.get(&(at.id.0, parent)));
+            match parent.and_then(|i| self.spans.get(*i)) {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The tool's name: an attribute, else what stands behind the operation in the span's own name.
+fn tool(span: &At<'_>) -> Result<String> {
+    if let Some(name) = first_of(span, NAMES)? {
+        return Ok(name);
+    }
+    let name = span.opt_text("name")?.unwrap_or_default();
+    let tool = OPERATIONS.iter().find_map(|operation| name.strip_prefix(operation));
+    // These call a tool's span by the tool.
+    let own = ["openinference.span.kind", "langsmith.span.kind", "langfuse.observation.type", "mlflow.spanType"];
+    let own = if first_of(span, &own)?.is_some() { Some(name) } else { None };
+    tool.or(own)
+        .filter(|t| !t.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| span.error("the attribute gen_ai.tool.name is missing"))
+}
+
+/// The code of the span's status, and its message. Writers of other shapes than OTLP's have the code alone, or call it
+/// `status_code`.
+fn status(span: &At<'_>) -> Result<(u8, Option<String>)> {
+    let member = |at: &At<'_>, plain: &[&str]| {
+        let members = at.value.as_object().into_iter().flat_map(Object::iter);
+        let mut named = members.filter(|(name, _)| plain.iter().any(|plain| is_called(name, plain)));
+        named.find(|(_, value)| **value != Json::Null).map(|(name, _)| name.to_owned())
+    };
+    let Some(at) = member(span, &["status"]).and_then(|name| span.member(&name)) else { return Ok((0, None)) };
+    if at.value.as_object().is_none() {
+        return Ok((code(&at)?, None));
+    }
+    let message = match member(&at, &["message", "description"]) {
+        Some(name) => at.opt_text(&name)?.filter(|text| !text.is_empty()).map(str::to_owned),
+        None => None,
+    };
+    match member(&at, &["code", "statuscode"]).and_then(|name| at.member(&name)) {
+        Some(own) => Ok((code(&own)?, message)),
+        None if message.is_some() || super::detect::is_zero(at.value) => Ok((0, message)),
+        None => Err(at.error("must have a code: 0 (unset), 1 (ok) or 2 (error)")),
+    }
+}
+
+fn code(at: &At<'_>) -> Result<u8> {
+    let text = at.value.as_str().map(str::to_ascii_uppercase);
+    let word = text.as_deref().map(|text| text.strip_prefix("STATUS_CODE_").unwrap_or(text));
+    match (at.value.as_i64(), word) {
+        (Some(0), _) | (_, Some("UNSET" | "0" | "")) => Ok(0),
+        (Some(1), _) | (_, Some("OK" | "1")) => Ok(1),
+        (Some(2), _) | (_, Some("ERROR" | "2")) => Ok(2),
+        _ => Err(at.error("must be 0 (unset), 1 (ok) or 2 (error)")),
+    }
+}
+
+/// What an `AnyValue` holds, unread.
+fn held(attribute: &Json) -> Option<(&str, &Json)> {
+    let mut values = attribute.get("value")?.as_object()?.iter();
+    let value = values.find(|(_, value)| **value != Json::Null)?.1;
+    Some((attribute.get("key")?.as_str()?, value))
+}
+
+/// Whether an attribute marks the span as failed, or an exception that left it, and what the marks say.
+fn marked(span: &At<'_>) -> Result<(bool, Option<String>)> {
+    let (mut failed, mut message) = (false, None);
+    let attributes = span.value.get("attributes").and_then(Json::as_array).unwrap_or_default();
+    for (key, value) in attributes.iter().filter_map(held) {
+        let text = value.as_str().map(unquoted).filter(|text| !text.is_empty());
+        let told = match key {
+            "otel.status_code" | "langfuse.observation.level" | "gen_ai.tool.call.status" => {
+                text.and_then(status_fails) == Some(true)
+            }
+            "error" | "error.message" | "exception.message" | "exception.type" | "gen_ai.tool.call.error" => {
+                is_set(value)
+            }
+            _ => key.rsplit('.').next().is_some_and(|last| is_called(last, "iserror")) && is_set(value),
+        };
+        failed |= told;
+        if told && matches!(key, "error.message" | "exception.message" | "gen_ai.tool.call.error") {
+            message = message.or(text.map(str::to_owned));
+        }
+    }
+    for event in span.list("events")? {
+        let attributes = event.value.get("attributes").and_then(Json::as_array).unwrap_or_default();
+        let escaped = |(key, value): (&str, &Json)| key == "exception.escaped" && is_set(value);
+        failed |= event.opt_text("name")? == Some("exception") && attributes.iter().filter_map(held).any(escaped);
+    }
+    Ok((failed, message))
+}
+
+/// How the call ended, by whether the span did, by its status, its `error.type`, the marks of other dialects, its exception
+/// and the tool's result.
+fn outcome(span: &At<'_>, ended: bool, call: &mut ToolCall) -> Result<()> {
+    let (code, message) = status(span)?;
+    let (marked, said_so) = marked(span)?;
+    let kind = attribute_text(span, "error.type")?;
+    let failed = code == 2 || kind.is_some() || marked;
+    let expressly = match (failed, code) {
+        (true, _) => Some(true),
+        (false, 1) => Some(false),
+        (false, _) => None,
+    };
+    let result = first_value(span, RESULTS, "result")?;
+    if !failed {
+        match result {
+            Some(result) => said(result, expressly).put_into(call),
+            // Results are recorded only where that was asked for: their absence says nothing.
+            None if ended || code == 1 => call.outcome = Some(Outcome::Ok),
+            // Of a span that never ended nothing is known but that it began.
+            None => call.outcome = Some(Outcome::Abandoned),
+        }
+        return Ok(());
+    }
+    let message = match message.or(said_so) {
+        Some(message) => Some(message),
+        None => exception(span)?,
+    };
+    let timeout = kind.as_deref() == Some("timeout");
+    match result {
+        None => {
+            let message = message.or(kind.clone()).unwrap_or_else(|| "unspecified error".to_owned());
+            Answer::error(kind, message).put_into(call);
+        }
+        Some(result) => {
+            let mut answer = said(result, expressly);
+            // An error holds one text; what else the span says of it goes where nothing is lost.
+            let kind = match &mut answer.result {
+                Some(CallResult::Error(CallError { kind: place, .. })) => {
+                    *place = kind;
+                    None
+                }
+                _ => kind,
+            };
+            answer.put_into(call);
+            for (key, text) in [("error_type", kind), ("error_message", message)] {
+                if let Some(text) = text {
+                    call.session_metadata.insert(key, text);
+                }
+            }
+        }
+    }
+    if timeout {
+        call.outcome = Some(Outcome::Timeout);
+    }
+    Ok(())
+}
+
+fn said((value, restated): (Json, Vec<String>), failed: Option<bool>) -> Answer {
+    match answer::text(&value) {
+        Some(text) => Answer::text(text, failed).restating(&restated),
+        None => Answer::value((value, restated), failed),
+    }
+}
+
+/// What the exception that the span recorded says.
+fn exception(span: &At<'_>) -> Result<Option<String>> {
+    for event in span.list("events")? {
+        if event.opt_text("name")? == Some("exception")
+            && let Some(message) = attribute_text(&event, "exception.message")?
+        {
+            return Ok(Some(message));
+        }
+    }
+    Ok(None)
+}
+
+/// A time in nanoseconds since 1970, which writers give as a string of digits or as a number. 0 says that there is none.
+fn nanos(span: &At<'_>, key: &str) -> Result<Option<Timestamp>> {
+    let Some(at) = span.member(key) else { return Ok(None) };
+    let nanos = at.value.as_i64().or_else(|| at.value.as_str()?.parse().ok());
+    match nanos {
+        Some(0) => Ok(None),
+        Some(nanos) => Ok(Some(Timestamp::from_nanos(nanos))),
+        None => Err(at.error("must be nanoseconds since 1970, until 2262")),
+    }
+}
+
+/// The first of these attributes that is there, and what in it was restated.
+fn first_value(holder: &At<'_>, keys: &[&str], root: &str) -> Result<Option<(Json, Vec<String>)>> {
+    for key in keys {
+        if let Some(found) = attribute(holder, key, root)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+fn first_of(holder: &At<'_>, keys: &[&str]) -> Result<Option<String>> {
+    for key in keys {
+        if let Some(text) = attribute_text(holder, key)? {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// The attribute as text; a number is its digits, an empty text is none.
+fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
+    let Some((value, _)) = attribute(holder, key, key)? else { return Ok(None) };
+    match value {
+        Json::String(text) => Ok(Some(text).filter(|t| !t.is_empty())),
+        Json::Number(_) => Ok(Some(value.to_canonical().as_str().to_owned())),
+        other => Err(holder.error(format!("the attribute {key} must be a string, not {}", other.type_name()))),
+    }
+}
+
+/// The attribute `key`, and where numbers in it were restated, as paths inside `root`.
+fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec<String>)>> {
+    // Asked of many spans and seldom answered: places are made out only for what is found.
+    let all = match holder.value.get("attributes") {
+        Some(Json::Array(all)) => all,
+        Some(Json::Null) | None => return Ok(None),
+        Some(_) => return Err(holder.error("attributes: must be an array")),
+    };
+    let mut found = all.iter().enumerate().filter(|(_, a)| a.get("key").and_then(Json::as_str) == Some(key));
+    let Some((index, _)) = found.next() else { return Ok(None) };
+    if let Some((second, _)) = found.next() {
+        return Err(holder.error(format!("the attribute {key} stands twice, as attributes[{index}] and [{second}]")));
+    }
+    let mut restated = Vec::new();
+    let value = match holder.list("attributes")?.nth(index).and_then(|a| a.member("value")) {
+        Some(value) => any_value(&value, &Path::root().key(root), &mut restated)?,
+        None => Json::Null,
+    };
+    Ok(Some((value, restated.iter().map(Path::to_string).collect())))
+}
+
+/// Reads an `AnyValue`. It nests no deeper than the parser let the file nest.
+pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json> {
+    let members = at.value.as_object().ok_or_else(|| at.error("must be an attribute's value, an object"))?;
+    let mut present = members.iter().filter(|(_, value)| **value != Json::Null);
+    let (kind, value) = match (present.next(), present.next()) {
+        (None, _) => return Ok(Json::Null),
+        (Some(one), None) => one,
+        (Some(_), Some(_)) => return Err(at.error("must have one value, not several")),
+    };
+    let inner = at.required(kind)?;
+    match (kind, value) {
+        ("stringValue" | "bytesValue", Json::String(_)) => {
+            // What its text could not keep.
+            if !inner.restated("").is_empty() {
+                restated.push(path.clone());
+            }
+            Ok(value.clone())
+        }
+        ("boolValue", Json::Bool(_)) => Ok(value.clone()),
+        // 64-bit integers are strings in this format; that alone is no restatement.
+        ("intValue", Json::String(digits)) => match digits.parse::<i64>() {
+            Ok(n) => Ok(Number::from_i64(n).map_or_else(
+                || {
+                    restated.push(path.clone());
+                    value.clone()
+                },
+                Json::Number,
+            )),
+            Err(_) => Err(inner.error("must be a 64-bit integer")),
+        },
+        ("intValue", Json::Number(n)) if n.as_i64().is_some() => Ok(value.clone()),
+        ("doubleValue", Json::Number(_)) => Ok(value.clone()),
+        // NaN and the infinities, or digits that a double does not keep.
+        ("doubleValue", Json::String(text)) if text.parse::<f64>().is_ok() => {
+            restated.push(path.clone());
+            Ok(value.clone())
+        }
+        ("arrayValue", Json::Object(_)) => {
+            let items = inner.list("values")?.enumerate();
+            Ok(Json::Array(items.map(|(i, item)| any_value(&item, &path.index(i), restated)).collect::<Result<_>>()?))
+        }
+        ("kvlistValue", Json::Object(_)) => {
+            let mut members = Vec::new();
+            for member in inner.list("values")? {
+                members.push((member.required("key")?.text()?, member));
+            }
+            // In the order of an object's members each insertion is at its end.
+            members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+            let mut object = Object::new();
+            for (key, member) in members {
+                let value = match member.member("value") {
+                    Some(value) => any_value(&value, &path.key(key), restated)?,
+                    None => Json::Null,
+                };
+                if object.insert(key, value).is_some() {
+                    return Err(member.error(format!("the name {:?} stands twice", super::clip(key))));
+                }
+            }
+            Ok(Json::Object(object))
+        }
+        _ => Err(inner.error("is no attribute's value of a known type")),
+    }
+}

@@ -1,0 +1,336 @@
+//! What was read of a file goes into a log, each call once.
+//!
+//! Invariant H7: importing a file again, whole or grown, by whatever process, records what is new in it and nothing else.
+//! The log knows the calls by their identities (see `identity`), also those that a purge has taken. A call that was
+//! recorded as unanswered and has an answer now is not recorded again: a further entry follows it up. Invariant R40: an
+//! answer that is another than the log has is named, and so is whatever else is not recorded.
+
+use super::identity::{self, Identities, Identity, Source};
+use super::{Imported, NotTaken, Untaken};
+use attestlog::json::{Json, MAX_INT, Object};
+use attestlog::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
+use std::collections::HashSet;
+
+/// How many calls share a commit at most. A file of no more goes in whole or not at all.
+const BATCH: usize = 10_000;
+
+/// A seq that no log reaches.
+const NOWHERE: u64 = MAX_INT as u64;
+
+/// A log that calls can be imported into.
+pub trait Log {
+    /// Records calls in one commit.
+    ///
+    /// # Errors
+    /// As [`AuditLog::record_batch`].
+    fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>>;
+    /// How many entries it has.
+    ///
+    /// # Errors
+    /// As [`AuditLog::entry`].
+    fn entries(&self) -> Result<u64>;
+    /// Those of these seqs at which a call stands that was never answered.
+    ///
+    /// # Errors
+    /// As [`AuditLog::entry`].
+    fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>>;
+}
+
+impl Log for AuditLog {
+    fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>> {
+        self.record_batch(calls)
+    }
+
+    fn entries(&self) -> Result<u64> {
+        Ok(self.size())
+    }
+
+    fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>> {
+        AuditLog::unanswered(self, seqs)
+    }
+}
+
+impl Log for attestlog::owner::Joint {
+    fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>> {
+        self.record_batch(calls)
+    }
+
+    fn entries(&self) -> Result<u64> {
+        self.look(&[]).map(|(entries, _)| entries)
+    }
+
+    fn unanswered(&self, seqs: &[u64]) -> Result<Vec<u64>> {
+        self.look(seqs).map(|(_, unanswered)| unanswered)
+    }
+}
+
+/// What became of a file's calls.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// The receipts of the calls that are new.
+    pub receipts: Vec<Receipt>,
+    /// The seqs of those that were there already; of one that a purge has taken the seq may be missing here.
+    pub already_there: Vec<u64>,
+    /// How many were there already.
+    pub repeated: usize,
+    /// The receipts of answers to calls that were recorded before, when they had none yet.
+    pub answers: Vec<Receipt>,
+    /// Calls that are not in the log because another call of their identity is, and answers to calls that have another answer
+    /// there: who imports must say so.
+    pub not_taken: Vec<NotTaken>,
+    /// How many of the new calls are known only by what their conversation began with: from a file that has lost that
+    /// beginning they would be recorded once more.
+    pub by_beginning: usize,
+}
+
+/// Records the calls of a file, but for those that `log` has already. `again`: those as well. `progress` is told how many
+/// are done.
+///
+/// # Errors
+/// As [`AuditLog::record_batch`]; the message names the call's place in the file, and how many were recorded before it.
+///
+/// ```
+/// use attestlog::AuditLog;
+/// use attestlog_capture::import::{self, Format, ImportOptions};
+/// let log = AuditLog::in_memory()?;
+/// let file = br#"{"id":"conv_1","user_id":"usr_1","messages":[
+///     {"role":"assistant","tool_calls":[{"id":"c1","function":{"name":"refund","arguments":"{}"}}]},
+///     {"role":"tool","tool_call_id":"c1","content":"done"}]}"#;
+/// for new in [1, 0] {
+///     let imported = import::calls(Format::OpenAiChat, file, &ImportOptions::new())?;
+///     assert_eq!(import::record(&log, imported, false, |_| ())?.receipts.len(), new);
+/// }
+/// # Ok::<(), attestlog::Error>(())
+/// ```
+pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: impl FnMut(usize)) -> Result<Recorded> {
+    let mut recorded = Recorded::default();
+    let floor = log.entries()?;
+    let mut new = HashSet::new();
+    let Imported { calls, places, sources, .. } = imported;
+    let mut all = Identities::default();
+    let mut identities: Vec<Identity> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
+    if !again {
+        sooner(log, &sources, &calls, &mut identities)?;
+    }
+    // Of identities that are made of ids alone, which ones this file's calls have.
+    let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
+    let mut done = 0;
+    while rest.peek().is_some() {
+        let batch: Vec<_> = rest.by_ref().take(BATCH).collect();
+        let calls = batch.iter().map(|(_, (call, identity))| match again {
+            true => call.clone(),
+            false => numbered(call, &identity.name),
+        });
+        let puts = put(log, calls.collect(), done).map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+        done += batch.len();
+        let mut known = Vec::new();
+        for ((index, (call, identity)), put) in batch.into_iter().zip(puts) {
+            let put = match put {
+                Put::Other(why) if !again => settle(log, &call, &identity, why)
+                    .map_err(|e| at_place(&shifted(e, index), &places, recorded.receipts.len()))?,
+                put => put,
+            };
+            let mut name = |kind, why| {
+                let place = places.get(index).cloned().unwrap_or_default();
+                recorded.not_taken.push(NotTaken { place, kind, call_id: call.call_id.clone(), why });
+            };
+            match put {
+                Put::Other(there) => {
+                    name(
+                        Untaken::Call,
+                        format!("another call of the same id and time is in the log already ({there})"),
+                    );
+                }
+                Put::Changed(seq) => name(Untaken::Answer, changed(seq)),
+                Put::At(receipt) if receipt.seq >= floor && new.insert(receipt.seq) => {
+                    recorded.by_beginning +=
+                        usize::from(!again && sources.get(index).is_some_and(|source| source.weak));
+                    recorded.receipts.push(receipt);
+                }
+                put => {
+                    let receipt = put.receipt();
+                    recorded.repeated += 1;
+                    recorded.already_there.extend(receipt.map(|r| r.seq));
+                    if let Some(receipt) = receipt
+                        && call.outcome != Some(Outcome::Abandoned)
+                        && call.backfilled
+                    {
+                        known.push((index, receipt.seq, call, identity));
+                    }
+                }
+            }
+        }
+        follow_up(log, known, floor, &places, &mut recorded)
+            .map_err(|e| at_place(&e, &places, recorded.receipts.len()))?;
+        progress(done);
+    }
+    Ok(recorded)
+}
+
+/// The call under its identity, if it has no sender of its own.
+fn numbered(call: &ToolCall, name: &str) -> ToolCall {
+    match call.sender {
+        None => call.clone().sender(identity::call(name)),
+        Some(_) => call.clone(),
+    }
+}
+
+fn changed(seq: u64) -> String {
+    format!("the log has another answer to this call, at seq {seq}")
+}
+
+/// What becomes of a call under whose identity the log has something else: the same call with another answer, or another
+/// call.
+fn settle(log: &impl Log, call: &ToolCall, identity: &Identity, why: String) -> Result<Put> {
+    let mut bare = call.clone();
+    (bare.result, bare.outcome, bare.duration_ms) = (None, Some(Outcome::Abandoned), None);
+    bare.restated.clear();
+    Ok(known(log, numbered(&bare, &identity.name))?.map_or(Put::Other(why), |receipt| Put::Changed(receipt.seq)))
+}
+
+/// Where the log has a call of this sender's number that is the same but for its answer; nothing where it has another or
+/// none. Nothing is recorded: a record that follows what is not there is refused, unless its sender's number is known.
+fn known(log: &impl Log, call: ToolCall) -> Result<Option<Receipt>> {
+    match log.put(vec![call.follow_up_of(NOWHERE)]) {
+        Ok(receipts) => Ok(receipts.into_iter().next()),
+        Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict | ErrorKind::InvalidInput) => {
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the log does not know this identity.
+fn is_new(log: &impl Log, name: &str) -> Result<bool> {
+    let probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(name));
+    match log.put(vec![probe]) {
+        Ok(_) => Ok(false),
+        Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) => Ok(false),
+        Err(e) if e.kind() == ErrorKind::InvalidInput => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
+/// Calls that the log knows by what stood for their session before there was an answer in it keep that identity.
+fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [Identity]) -> Result<()> {
+    let mut all = Identities::default();
+    for ((source, call), identity) in sources.iter().zip(calls).zip(identities) {
+        let Some(sooner) = source.sooner.as_ref().filter(|_| source.weak) else { continue };
+        let known = all.of(&Source { session: sooner.clone(), weak: source.weak, ..Source::default() }, call);
+        if !is_new(log, &known.name)? {
+            *identity = known;
+        }
+    }
+    Ok(())
+}
+
+/// Records the answers to calls that stand in the log without one.
+fn follow_up(
+    log: &impl Log,
+    known: Vec<(usize, u64, ToolCall, Identity)>,
+    floor: u64,
+    places: &[String],
+    recorded: &mut Recorded,
+) -> Result<()> {
+    let seqs: Vec<u64> = known.iter().map(|(_, seq, ..)| *seq).collect();
+    let unanswered: HashSet<u64> = match seqs.is_empty() {
+        true => return Ok(()),
+        false => log.unanswered(&seqs)?.into_iter().collect(),
+    };
+    for (index, seq, call, identity) in known.into_iter().filter(|(_, seq, ..)| unanswered.contains(seq)) {
+        let mut call = match call.follows {
+            // It says already what it follows.
+            Some(_) => continue,
+            None => call.follow_up_of(seq).sender(identity::answer(&identity.name)),
+        };
+        mark(&mut call, "late_reply", true);
+        let call_id = call.call_id.clone();
+        match log.put(vec![call]) {
+            Ok(receipts) => recorded.answers.extend(receipts.into_iter().filter(|receipt| receipt.seq >= floor)),
+            // It is there, and a purge has taken it.
+            Err(e) if e.kind() == ErrorKind::NoSuchEntry => {}
+            Err(e) if e.kind() == ErrorKind::Conflict => {
+                let (place, kind) = (places.get(index).cloned().unwrap_or_default(), Untaken::Answer);
+                let why = format!("the log has another answer to this call, which came later ({e})");
+                recorded.not_taken.push(NotTaken { place, kind, call_id, why });
+            }
+            Err(e) => return Err(shifted(e, index)),
+        }
+    }
+    Ok(())
+}
+
+/// What became of a call.
+enum Put {
+    At(Receipt),
+    /// It is known, and a purge has taken it.
+    Purged,
+    /// Its sender's number is another call's, as this error says.
+    Other(String),
+    /// It is there, at this seq, with another answer.
+    Changed(u64),
+}
+
+impl Put {
+    fn receipt(self) -> Option<Receipt> {
+        match self {
+            Put::At(receipt) => Some(receipt),
+            Put::Purged | Put::Other(_) | Put::Changed(_) => None,
+        }
+    }
+}
+
+/// Records calls; nothing comes back for one that is known and that a purge has taken. `first`: the place of the first.
+fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Put>> {
+    let e = match log.put(calls.clone()) {
+        Ok(receipts) => return Ok(receipts.into_iter().map(Put::At).collect()),
+        Err(e) => e,
+    };
+    let known = |call: &ToolCall| call.sender.is_some() && call.follows.is_none() && call.grant.is_none();
+    if !matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) || !calls.iter().any(known) {
+        return Err(shifted(e, first));
+    }
+    if calls.len() == 1 {
+        return Ok(vec![if e.kind() == ErrorKind::Conflict { Put::Other(e.to_string()) } else { Put::Purged }]);
+    }
+    let second = calls.split_off(calls.len() / 2);
+    let middle = first + calls.len();
+    let mut receipts = put(log, calls, first)?;
+    receipts.extend(put(log, second, middle)?);
+    Ok(receipts)
+}
+
+/// A batch's error names the call by its place in the batch; here by its place among all.
+fn shifted(e: Error, first: usize) -> Error {
+    let message = e.to_string();
+    let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
+    match found.and_then(|(i, what)| Some((i.parse::<usize>().ok()? + first, what))) {
+        Some((i, what)) => Error::new(e.kind(), format!("call {i}: {what}")),
+        None => e,
+    }
+}
+
+/// The user wants the place in the file.
+fn at_place(e: &Error, places: &[String], done: usize) -> Error {
+    let message = e.to_string();
+    let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
+    let before = if done > 0 { format!(" ({done} calls before it were recorded)") } else { String::new() };
+    let place = found.and_then(|(i, what)| Some((places.get(i.parse::<usize>().ok()?)?, what)));
+    let message = match place {
+        Some((place, what)) => format!("{place}: {what}{before}"),
+        None => format!("{message}{before}"),
+    };
+    Error::new(e.kind(), message)
+}
+
+/// Says how something of the call was come by, under `session_metadata.import`.
+pub(super) fn mark(call: &mut ToolCall, key: &str, value: impl Into<Json>) {
+    if let Some(Json::Object(members)) = call.session_metadata.get_mut("import") {
+        members.insert(key, value);
+        return;
+    }
+    let mut members = Object::new();
+    members.insert(key, value);
+    call.session_metadata.insert("import", members);
+}

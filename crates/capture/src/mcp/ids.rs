@@ -1,0 +1,174 @@
+//! The ids in a frame that nobody here reads as a whole: who waits for an answer to it.
+//!
+//! A frame that is refused is answered, and an answer without its id leaves a host waiting for ever. So the frame's members are
+//! walked as text: whatever stands in them, too deep, too long, `NaN` or cut off, the id of the outermost object is found
+//! where it stands there once.
+
+use attestlog::json::Json;
+
+/// No more ids of a batch are looked for.
+const MOST: usize = 1_000;
+
+/// The ids of the message in these bytes, or of the messages of a batch, with whether each has a method too. One that stands
+/// twice in its message, or is neither a text nor a number, is none.
+pub(super) fn of(frame: &[u8]) -> Vec<(Json, bool)> {
+    let frame = frame.strip_prefix("\u{feff}".as_bytes()).unwrap_or(frame).trim_ascii_start();
+    let level = match frame.first() {
+        Some(b'{') => 1,
+        Some(b'[') => 2,
+        _ => return Vec::new(),
+    };
+    let mut walk =
+        Walk { frame, at: 0, level, depth: 0, in_object: false, key_next: false, ids: Vec::new(), method: false };
+    let mut found = Vec::new();
+    while found.len() < MOST && walk.step(&mut found).is_some() {}
+    // What was cut off is as good as ended: its id came before.
+    walk.leave(&mut found);
+    found
+}
+
+struct Walk<'a> {
+    frame: &'a [u8],
+    at: usize,
+    /// How deep the members of a message lie.
+    level: usize,
+    depth: usize,
+    /// What is walked at that depth is a message.
+    in_object: bool,
+    key_next: bool,
+    /// The ids of the present message; `None` for one that nobody could answer.
+    ids: Vec<Option<Json>>,
+    method: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn step(&mut self, found: &mut Vec<(Json, bool)>) -> Option<()> {
+        let byte = *self.frame.get(self.at)?;
+        match byte {
+            b'"' => {
+                let text = self.string()?;
+                if self.key_next && self.in_object && self.depth == self.level {
+                    self.member(text);
+                }
+                self.key_next = false;
+                return Some(());
+            }
+            b'{' | b'[' => {
+                self.depth += 1;
+                if self.depth == self.level {
+                    (self.in_object, self.key_next) = (byte == b'{', true);
+                }
+            }
+            b'}' | b']' => {
+                if self.depth == self.level {
+                    self.leave(found);
+                }
+                self.depth = self.depth.checked_sub(1)?;
+            }
+            b',' => self.key_next = true,
+            _ => {}
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    /// A message has ended.
+    fn leave(&mut self, found: &mut Vec<(Json, bool)>) {
+        if let [Some(id)] = self.ids.as_slice() {
+            found.push((id.clone(), self.method));
+        }
+        (self.ids, self.method, self.in_object) = (Vec::new(), false, false);
+    }
+
+    /// The text that begins here, with its quotes.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        self.at += 1;
+        loop {
+            match self.frame.get(self.at)? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        self.frame.get(start..self.at)
+    }
+
+    /// What stands behind the name of a message's member, where it is the id.
+    fn member(&mut self, name: &[u8]) {
+        let name = Json::parse(name).ok().and_then(|name| name.value.as_str().map(str::to_owned));
+        match name.as_deref() {
+            Some("method") => self.method = true,
+            Some("id") => {
+                let id = self.id();
+                self.ids.push(id);
+            }
+            _ => {}
+        }
+    }
+
+    fn id(&mut self) -> Option<Json> {
+        self.space();
+        if self.frame.get(self.at) != Some(&b':') {
+            return None;
+        }
+        self.at += 1;
+        self.space();
+        let text = match self.frame.get(self.at)? {
+            b'"' => self.string()?.to_vec(),
+            _ => {
+                let rest = self.frame.get(self.at..)?;
+                let end = rest.iter().position(|b| !(b.is_ascii_alphanumeric() || b"+-.".contains(b)))?;
+                rest.get(..end)?.to_vec()
+            }
+        };
+        let id = Json::parse(&text).ok()?.value;
+        matches!(id, Json::String(_) | Json::Number(_)).then_some(id)
+    }
+
+    fn space(&mut self) {
+        while self.frame.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+            self.at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_found_whatever_else_cannot_be_read() {
+        let of = |frame: &str| super::of(frame.as_bytes());
+        let seven = || vec![(Json::from(7u32), true)];
+        let deep = format!(r#"{{"method":"x","params":{}"id":1{},"id":7}}"#, "{\"a\":[".repeat(500), "]}".repeat(500));
+        for frame in [
+            r#"{"jsonrpc":"2.0","id":7,"method":"x","params":{"id":9,"a":NaN}}"#,
+            "\u{feff} {\"method\" : \"id\", \"\\u0069d\"\t: 7 , \"params\":{\"id\":1}}",
+            r#"{"id":7,"method":"x","params":{"a":"},{\"id\":8"#,
+            &deep,
+        ] {
+            assert_eq!(of(frame), seven(), "{frame}");
+        }
+        assert_eq!(of(r#"{"id":"a\"b","result":NaN}"#), [(Json::from("a\"b"), false)]);
+        let two = of(r#"[{"id":1,"method":"x","a":[NaN]},{"a":1},7,["id",3],{"id":"2"}]"#);
+        assert_eq!(two, [(Json::from(1u32), true), (Json::from("2"), false)]);
+        for none in [
+            "",
+            "x",
+            "{",
+            r#"{"id":1,"id":2}"#,
+            r#"{"id":null}"#,
+            r#"{"id":[1]}"#,
+            r#"{"a":{"id":1}}"#,
+            r#"{"id""#,
+            r#"{"a":"id":7}"#,
+            r#"{"ID":7}"#,
+            "\"id\":7",
+            r#"{"id":7"#,
+        ] {
+            assert_eq!(of(none), [], "{none}");
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The server's side: which calls its frames end, and what is recorded before those go to the host.
+//!
+//! Invariant I11: every frame that is not plainly the server's own request or notification, or the reply to something that is open,
+//! goes on only after every open call of a tool said to be read-only is recorded: whatever a host may take for the answer of
+//! such a call, the call is in the log before.
+
+use super::asking::note;
+use super::{MOST_OPEN, Observer, Pending, State, id_text};
+use crate::mcp::frame::{self, Read};
+use crate::mcp::ids;
+use crate::mcp::reply::{self, Reply, short};
+use crate::mcp::shorten::{LARGE, shortened};
+use attestlog::failure::failure;
+use attestlog::json::{Json, Path};
+use attestlog::{CallLimits, CallResult, Outcome, ToolCall};
+
+/// No more tools' hints are remembered.
+const MOST_TOOLS: usize = 10_000;
+
+/// What is known of a reply besides what it says: the size of its frame, where numbers are digits in a string now, and where
+/// members of one name stood.
+type Around = (usize, Vec<String>, Vec<String>);
+
+/// What a frame from the server does.
+#[derive(Default)]
+pub(super) struct Answered {
+    /// Calls that it ends, with their ends; late answers among them.
+    pub(super) ended: Vec<Pending>,
+    pub(super) batch: bool,
+    /// A host may take something in it for an answer that is none here.
+    pub(super) doubtful: bool,
+}
+
+impl Observer {
+    /// The calls that a frame from the server ends, with their ends.
+    pub(super) fn answered(&self, frame: &[u8]) -> Answered {
+        // Not in the head of the `match`: the lock would be held to its end.
+        let piece = self.state().from_server.next(frame);
+        let read = match piece {
+            Some(false) => return Answered::default(),
+            Some(true) => Read::Unreadable,
+            None => frame::read(frame),
+        };
+        let (value, digits, repeats, clear) = match read {
+            Read::Json { value, digits, repeats, restated } => {
+                let clear = repeats.is_empty() && !restated && !frame::hides(frame);
+                (value, digits, repeats, clear)
+            }
+            Read::Blank => return Answered::default(),
+            Read::Odd | Read::Unreadable => return self.unread(frame),
+        };
+        let batch = matches!(value, Json::Array(_));
+        let messages = match value {
+            Json::Array(messages) => messages,
+            one => vec![one],
+        };
+        let mut answered = Answered { batch, doubtful: !clear, ..Answered::default() };
+        for (i, message) in messages.iter().enumerate() {
+            let head = if batch { format!("[{i}].result") } else { "result".to_owned() };
+            let restated = digits.iter().filter_map(|path| inside(path, &head)).collect();
+            let repeats = repeats.iter().filter_map(|steps| repeated(steps, batch.then_some(i))).take(20).collect();
+            self.answer(message, (frame.len(), restated, repeats), &mut answered);
+        }
+        answered
+    }
+
+    /// A frame in which nothing can be read. Where a host may find the answer to an open call in it, by its id, the call ends.
+    fn unread(&self, frame: &[u8]) -> Answered {
+        const WHY: &str =
+            "the reply cannot be read here: it is no JSON that all read alike, is nested too deeply, or is too long";
+        self.state().odd += 1;
+        let mut answered = Answered { doubtful: true, ..Answered::default() };
+        for (id, _) in ids::of(frame).into_iter().filter(|(_, is_request)| !is_request) {
+            let mut state = self.state();
+            let Some(at) = state.matching(&id) else { continue };
+            let mut pending = state.pending.remove(at);
+            drop(state);
+            pending.unsure = Some(Box::new(pending.call.clone()));
+            pending.notes.insert("odd_reply", "it cannot be read");
+            if pending.polls_by(&id) {
+                pending.reply_to = Some(id);
+            }
+            let call = self.finished(&mut pending);
+            pending.call = call.typed_error("unreadable_reply", WHY).outcome(Outcome::ProtocolError);
+            answered.ended.push(pending);
+        }
+        answered
+    }
+
+    fn answer(&self, message: &Json, around: Around, answered: &mut Answered) {
+        let says = |name: &str| message.get(name).is_some();
+        let mut state = self.state();
+        if says("method") && !says("result") && !says("error") {
+            self.progressed(&mut state, message);
+            return;
+        }
+        let Some(id) = message.get("id").filter(|id| **id != Json::Null) else {
+            state.unmatched += 1;
+            answered.doubtful = true;
+            return;
+        };
+        answered.doubtful |= says("method") || says("result") == says("error");
+        let result = message.get("result");
+        if let Some(at) = state.matching(id) {
+            state.server = result.and_then(reply::server_of).or_else(|| state.server.take());
+            let mut pending = state.pending.remove(at);
+            if pending.id != *id && !pending.polls_by(id) {
+                pending.notes.insert("reply_id", id.clone());
+            }
+            self.ends(state, pending, message, around, answered);
+        } else if let Some(at) = state.answered_late(id) {
+            if let Some(pending) = state.given_up.remove(at) {
+                self.comes_late(state, pending, message, around, answered);
+            }
+        } else if let Some(at) = state.others.iter().position(|other| same_id(other, id)) {
+            state.others.remove(at);
+            if let Some(result) = result {
+                state.learn(result);
+            }
+        } else {
+            state.unmatched += 1;
+            answered.doubtful = true;
+        }
+    }
+
+    /// A call has its reply, or one that says that there is more to come.
+    fn ends(
+        &self,
+        mut state: std::sync::MutexGuard<'_, State>,
+        mut pending: Pending,
+        message: &Json,
+        (size, restated, repeats): Around,
+        answered: &mut Answered,
+    ) {
+        let id = message.get("id").cloned().unwrap_or_default();
+        let asked_for = pending.takes_poll(&id);
+        let reply = reply::read(message, pending.task.is_some());
+        match reply {
+            // It says nothing of the task: the call goes on.
+            Reply::Error(_) if asked_for == Some(false) && message.get("result").is_none() => {
+                state.pending.push(pending);
+                answered.doubtful = true;
+                return;
+            }
+            Reply::Asks(asked) => {
+                pending.rounds += 1;
+                pending.state = asked.cloned();
+                state.suspended.push(pending);
+                answered.doubtful = true;
+                return;
+            }
+            Reply::Task(task) => {
+                pending.task = task.cloned().or(pending.task);
+                pending.heard = self.clock.monotonic();
+                state.pending.push(pending);
+                answered.doubtful = true;
+                return;
+            }
+            _ => {}
+        }
+        drop(state);
+        let odd = pending.takes_oddity(message);
+        // A task that was cancelled may have a result all the same, and one that was asked for too early has it later.
+        if matches!(reply, Reply::Cancelled) || asked_for.is_some() && matches!(reply, Reply::Error(_)) {
+            pending.unsure = Some(Box::new(pending.call.clone()));
+        }
+        let call = self.finished(&mut pending);
+        pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
+        pending.doubts(odd);
+        answered.ended.push(pending);
+    }
+
+    /// An answer to a call that has its end in the log already: a further entry says what came of it.
+    fn comes_late(
+        &self,
+        mut state: std::sync::MutexGuard<'_, State>,
+        mut pending: Pending,
+        message: &Json,
+        (size, restated, repeats): Around,
+        answered: &mut Answered,
+    ) {
+        let asked_for = message.get("id").and_then(|id| pending.takes_poll(id));
+        let reply = reply::read(message, pending.task.is_some());
+        let goes_on = match &reply {
+            Reply::Task(task) => {
+                pending.task = task.cloned().or(pending.task.take());
+                true
+            }
+            // How the task is that was given up; its result may come yet.
+            Reply::Cancelled | Reply::Error(_) => asked_for.is_some(),
+            _ => false,
+        };
+        if goes_on {
+            answered.doubtful = true;
+            state.remember(pending);
+            return;
+        }
+        drop(state);
+        let Some(end) = pending.end.take() else { return };
+        pending.notes.insert("late_reply", true);
+        if let Some(begun) = pending.begun.take() {
+            pending.notes.insert("begun_seq", begun);
+        }
+        let odd = pending.takes_oddity(message);
+        let call = self.finished(&mut pending).follow_up_of(end);
+        pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
+        pending.doubts(odd);
+        answered.ended.push(pending);
+    }
+
+    /// The call with what a reply says of it.
+    fn outcome_of(&self, call: ToolCall, reply: &Reply<'_>, size: usize, restated: Vec<String>) -> ToolCall {
+        let call = if size > LARGE { note(call, "reply_bytes", size as u64) } else { call };
+        match reply {
+            Reply::Cancelled => call.typed_error("cancelled", "the task was cancelled").outcome(Outcome::Abandoned),
+            Reply::Error(error) => {
+                let text = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| id_text(v), str::to_owned));
+                let code = text("code").unwrap_or_default();
+                let outcome = match code.as_str() {
+                    // What the reference implementations call a request that was not answered in time.
+                    "-32001" => Outcome::Timeout,
+                    "401" | "403" | "-32401" | "-32403" => Outcome::Denied,
+                    _ => Outcome::ProtocolError,
+                };
+                call.typed_error(code, text("message").unwrap_or_else(|| id_text(error)).replace('\0', "\u{2400}"))
+                    .outcome(outcome)
+            }
+            Reply::Result(result) => self.resulted(call, result, restated),
+            _ => {
+                call.typed_error("no_result", "the reply has neither result nor error").outcome(Outcome::ProtocolError)
+            }
+        }
+    }
+
+    fn resulted(&self, mut call: ToolCall, result: &Json, restated: Vec<String>) -> ToolCall {
+        let said = reply::said_as_json(result);
+        for seen in [Some(result), said.as_ref()].into_iter().flatten() {
+            let paths = &self.settings.patients;
+            let patients = paths.find(&call.tool_name, None, Some(seen), &CallLimits::default()).unwrap_or_default();
+            call = patients.into_iter().fold(call, ToolCall::patient);
+        }
+        drop(said);
+        call.restated.extend(restated);
+        let (kept, marks) = shortened(result, "result").unwrap_or_else(|| (result.clone(), Vec::new()));
+        if !marks.is_empty() {
+            let mut all = match call.session_metadata.get("mcp").and_then(|mcp| mcp.get("shortened")) {
+                Some(Json::Array(before)) => before.clone(),
+                _ => Vec::new(),
+            };
+            all.extend(marks);
+            call = note(call, "shortened", all);
+        }
+        // Of two results or two flags any may be the one that the host goes by.
+        if fails_in_part(result) {
+            call.result = Some(CallResult::Error(attestlog::CallError { kind: None, message: id_text(&kept) }));
+            return call.outcome(Outcome::ToolError);
+        }
+        // Servers that leave `isError` at false whatever happens say it in the text.
+        if let Some(text) = reply::error_text(result) {
+            call = note(call, "error_text", true).outcome(Outcome::ToolError);
+            call.result = Some(CallResult::Error(attestlog::CallError { kind: None, message: text }));
+            return call;
+        }
+        call.result(kept)
+    }
+
+    /// The call with what is known of it at its end.
+    pub(super) fn finished(&self, pending: &mut Pending) -> ToolCall {
+        let took = self.clock.monotonic().saturating_sub(pending.since);
+        let mut call = pending.call.clone().duration(took);
+        if pending.rounds > 0 {
+            pending.notes.insert("rounds", pending.rounds + 1);
+        }
+        let state = self.state();
+        // A host need not wait for the server's name before it calls.
+        call.tool_server = Some(self.server_name(&state));
+        if let Some(server) = state.server.clone() {
+            pending.notes.insert("server", server);
+        }
+        if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
+            pending.notes.iter().for_each(|(key, value)| drop(mcp.insert(key, value.clone())));
+            state.count_into(mcp);
+        }
+        call
+    }
+
+    /// Takes progress of a call as a sign that it is still being worked on.
+    fn progressed(&self, state: &mut State, message: &Json) {
+        if message.get("method").and_then(Json::as_str) != Some("notifications/progress") {
+            return;
+        }
+        let token = message.get("params").and_then(|params| params.get("progressToken"));
+        let now = self.clock.monotonic();
+        let of = |p: &&mut Pending| token.zip(p.progress.as_ref()).is_some_and(|(token, own)| same_id(own, token));
+        state.pending.iter_mut().filter(of).for_each(|p| p.heard = now);
+    }
+}
+
+impl Pending {
+    /// Takes the request about the task that has this id for answered; gives whether it asked for the result.
+    fn takes_poll(&mut self, id: &Json) -> Option<bool> {
+        let at = self.polls.iter().position(|(poll, _)| poll == id)?;
+        let (id, for_result) = self.polls.remove(at);
+        // An error of this program's goes to whoever waits for this reply.
+        self.reply_to = Some(id);
+        Some(for_result)
+    }
+
+    /// Notes why hosts may differ about a reply, where they may; then it is not known whether the call has its answer.
+    fn takes_oddity(&mut self, reply: &Json) -> bool {
+        let why = reply::odd(reply);
+        let odd = why.is_some();
+        self.unsure = odd.then(|| Box::new(self.call.clone()));
+        match why {
+            Some(why) => self.notes.insert("odd_reply", why),
+            None => self.notes.remove("odd_reply"),
+        };
+        odd
+    }
+
+    /// A reply about which hosts may differ says of no call that it went well.
+    fn doubts(&mut self, odd: bool) {
+        if odd && self.call.outcome.is_none() {
+            self.call.outcome = Some(Outcome::ProtocolError);
+        }
+    }
+}
+
+/// Where members of one name stood in a reply, as the entry names it.
+fn repeated(steps: &[String], index: Option<usize>) -> Option<String> {
+    let inside = match index {
+        Some(i) => steps.strip_prefix(std::slice::from_ref(&i.to_string()))?,
+        None => steps,
+    };
+    Some(inside.join("."))
+}
+
+/// The call with the places where the reply had members of one name.
+fn ambiguous(call: ToolCall, repeats: Vec<String>) -> ToolCall {
+    if repeats.is_empty() {
+        return call;
+    }
+    let mut all = match call.session_metadata.get("mcp").and_then(|mcp| mcp.get("ambiguous_members")) {
+        Some(Json::Array(before)) => before.clone(),
+        _ => Vec::new(),
+    };
+    all.extend(repeats.into_iter().map(Json::from));
+    note(call, "ambiguous_members", all)
+}
+
+/// Whether one of several results, or one of several flags in a result, says that the tool failed.
+fn fails_in_part(result: &Json) -> bool {
+    if let Some(results) = result.as_array() {
+        return results.iter().any(|one| failure(one).is_some() || fails_in_part(one));
+    }
+    let says =
+        |flag: &&str| result.get(flag).and_then(Json::as_array).is_some_and(|all| all.contains(&Json::Bool(true)));
+    ["isError", "is_error"].iter().any(says)
+}
+
+/// The path below `head`, as the entry names it.
+fn inside(path: &Path, head: &str) -> Option<String> {
+    let path = path.to_string();
+    path.strip_prefix(head).map(|rest| format!("result{rest}"))
+}
+
+/// Whether hosts take one id for the other: some read `"1"` as `1`.
+pub(super) fn same_id(a: &Json, b: &Json) -> bool {
+    a == b
+        || matches!((a, b), (Json::String(_), Json::Number(_)) | (Json::Number(_), Json::String(_)))
+            && id_text(a) == id_text(b)
+}
+
+impl State {
+    /// The open call that a reply with this id answers: by the very id, else by one that is spelt otherwise.
+    fn matching(&self, id: &Json) -> Option<usize> {
+        let very = |p: &Pending| p.id == *id || p.polls_by(id);
+        let at = self.pending.iter().position(very);
+        at.or_else(|| self.pending.iter().position(|p| same_id(&p.id, id)).filter(|_| !self.is_other(id)))
+    }
+
+    /// The call without an answer, ended in the log, that a reply with this id answers.
+    fn answered_late(&self, id: &Json) -> Option<usize> {
+        let polled = self.given_up.iter().position(|p| p.polls_by(id));
+        polled.or_else(|| self.given_up.iter().position(|p| same_id(&p.id, id)).filter(|_| !self.is_other(id)))
+    }
+
+    /// Whether something else than a call waits for an answer with exactly this id.
+    fn is_other(&self, id: &Json) -> bool {
+        self.others.contains(id)
+    }
+
+    /// Puts how much came that was no message, or no answer to anything, among the notes.
+    pub(super) fn count_into(&self, mcp: &mut attestlog::json::Object) {
+        self.counted.store(self.odd + self.unmatched, std::sync::atomic::Ordering::Relaxed);
+        for (name, count) in [("unparsed_frames", self.odd), ("unmatched_replies", self.unmatched)] {
+            if count > 0 {
+                mcp.insert(name, count);
+            }
+        }
+    }
+
+    /// Takes what the server says of itself and of its tools. It is its own word, and recorded as such.
+    pub(super) fn learn(&mut self, result: &Json) {
+        if let Some(server) = reply::server_of(result) {
+            self.server = Some(server);
+        }
+        if let Some(version) = result.get("protocolVersion").and_then(Json::as_str) {
+            self.protocol = Some(short(version));
+        }
+        for (tool, hints) in reply::hints_of(result) {
+            if self.hints.len() < MOST_TOOLS {
+                self.hints.insert(tool, hints.into());
+            }
+        }
+    }
+
+    /// Remembers a call whose end is in the log, in case that it is answered yet.
+    pub(super) fn remember(&mut self, pending: Pending) {
+        if self.given_up.len() >= MOST_OPEN {
+            self.given_up.pop_front();
+        }
+        self.given_up.push_back(pending);
+    }
+}

@@ -1,0 +1,452 @@
+//! The host's side: what it asks for, and what is recorded before that goes on.
+//!
+//! Invariant R45: what a call is continued with is on the disk before the server has it, as an entry that refers to the call.
+
+use super::answering::same_id;
+use super::{Asked, MOST_OPEN, Observer, Pending, Refused, State, id_text, refusal};
+use crate::mcp::Verdict;
+use crate::mcp::ids;
+use crate::mcp::reply::{about, short};
+use crate::mcp::shorten::{LARGE, shortened};
+use crate::mcp::strict::{self, Clear, Doubt, places_alike};
+use attestlog::json::{Json, Object};
+use attestlog::redact::normal;
+use attestlog::{CallLimits, Outcome, ToolCall};
+use attestlog::{Error, ErrorKind, Result};
+
+/// What is read besides tools' results and is recorded like a call, under the method's name.
+const ACCESSES: &[&str] =
+    &["resources/read", "resources/templates/list", "resources/subscribe", "prompts/get", "completion/complete"];
+
+/// The member of a request with which a call that needed input is continued.
+const ANSWERS: &str = "inputResponses";
+/// Under which name that is recorded, as a tool's would be.
+const INPUT: &str = "input_responses";
+
+/// The note of a call while which another request with its id had no answer: nobody can say which of the two an answer is for.
+const SHARED: &str = "shared_id";
+
+/// What of a frame concerns all its messages.
+struct Around<'a> {
+    frame: &'a Clear,
+    size: usize,
+    /// Which message of a batch it is.
+    index: Option<usize>,
+}
+
+impl Observer {
+    /// What a frame from the host asks for, or what becomes of it without more.
+    pub(super) fn ask(&self, frame: &[u8]) -> Result<Asked, Refused> {
+        // Not in the head of the `match`: the lock would be held to its end.
+        let piece = self.state().from_host.next(frame);
+        match piece {
+            Some(true) => {
+                let doubt = Doubt::new("is longer than 256 MiB: send less at once");
+                return Err(self.doubtful(doubt, frame));
+            }
+            Some(false) if self.settings.fail_open => return Err(Verdict::Forward),
+            Some(false) => return Err(Verdict::Answer(Vec::new())),
+            None => {}
+        }
+        let clear = match strict::read(frame) {
+            Ok(Some(clear)) => clear,
+            Ok(None) => {
+                if !frame.trim_ascii().is_empty() {
+                    self.state().odd += 1;
+                }
+                return Err(Verdict::Forward);
+            }
+            Err(doubt) => return Err(self.doubtful(doubt, frame)),
+        };
+        let mut asked = Asked { batch: clear.batch, ..Asked::default() };
+        for (i, message) in clear.messages.iter().enumerate() {
+            let around = Around { frame: &clear, size: frame.len(), index: clear.batch.then_some(i) };
+            self.message(message, &around, &mut asked);
+        }
+        Ok(asked)
+    }
+
+    /// Nobody knows what a server would make of it, so none gets it, unless the operator lets it through unread. Either is
+    /// recorded.
+    fn doubtful(&self, mut doubt: Doubt, frame: &[u8]) -> Verdict {
+        let message = format!("servers differ in what they make of a frame like this. It {}", doubt.what);
+        let call = self.describe(&self.state(), "unreadable", &Object::new(), None);
+        let (text, outcome) = match self.settings.fail_open {
+            true => (format!("passed on unread (--fail-open): {message}"), Outcome::Abandoned),
+            false => (message.clone(), Outcome::Denied),
+        };
+        let recorded = self.end(vec![(None, call.typed_error("unreadable", text).outcome(outcome))]);
+        if self.settings.fail_open {
+            let e = recorded.err().unwrap_or_else(|| Error::new(ErrorKind::InvalidInput, message.as_str()));
+            self.lost(1, &e);
+            return Verdict::Forward;
+        }
+        if doubt.ids.is_empty() {
+            doubt.ids.extend(ids::of(frame).into_iter().filter(|(_, is_request)| *is_request).map(|(id, _)| id));
+        }
+        let nobody = [Json::Null];
+        let ids = if doubt.ids.is_empty() { &nobody } else { doubt.ids.as_slice() };
+        refusal(ids, &format!("attestlog: not forwarded: {message}"), ids.len() > 1)
+    }
+
+    fn message(&self, message: &Json, around: &Around<'_>, asked: &mut Asked) {
+        let Some(method) = message.get("method").and_then(Json::as_str) else { return };
+        let none = Json::Null;
+        let params = message.get("params").unwrap_or(&none);
+        let id = message.get("id").filter(|id| **id != Json::Null).cloned();
+        asked.ids.extend(id.clone());
+        let meta = |name: &str| params.get("_meta").and_then(|m| m.get(&format!("io.modelcontextprotocol/{name}")));
+        let mut state = self.state();
+        if let Some(client) = params.get("clientInfo").or(meta("clientInfo")) {
+            state.client = Some(about(client));
+        }
+        if let Some(version) = params.get("protocolVersion").or(meta("protocolVersion")).and_then(Json::as_str) {
+            state.protocol = Some(short(version));
+        }
+        match method {
+            "notifications/cancelled" => {
+                if let Some(id) = params.get("requestId") {
+                    let reason = params.get("reason").and_then(Json::as_str).unwrap_or("cancelled by the host");
+                    asked.cancelled.push((id.clone(), reason.to_owned()));
+                }
+            }
+            "tasks/result" | "tasks/get" | "tasks/cancel" => {
+                let task = params.get("taskId");
+                let State { pending, given_up, .. } = &mut *state;
+                // What was given up may have a result yet.
+                let mut all = pending.iter_mut().chain(given_up.iter_mut().rev());
+                match (all.find(|p| task.is_some() && p.task.as_ref() == task), id) {
+                    (Some(pending), Some(id)) => pending.polls.push((id, method == "tasks/result")),
+                    (_, id) => asked.others.extend(id),
+                }
+            }
+            "tools/call" => {
+                let name = params.get("name").and_then(Json::as_str).filter(|n| !n.is_empty()).unwrap_or("(no name)");
+                let call = self.call(&state, name, (method, params), around);
+                self.asked_for(&mut state, call, id, (params, around), asked);
+            }
+            _ if ACCESSES.contains(&method) => {
+                let call = self.call(&state, method, (method, params), around);
+                self.asked_for(&mut state, call, id, (params, around), asked);
+            }
+            _ => asked.others.extend(id),
+        }
+    }
+
+    fn asked_for(
+        &self,
+        state: &mut State,
+        call: ToolCall,
+        id: Option<Json>,
+        (params, around): (&Json, &Around<'_>),
+        asked: &mut Asked,
+    ) {
+        let Some(id) = id else {
+            asked.whole.push(note(call, "notification", true).outcome(Outcome::Abandoned));
+            return;
+        };
+        let call = call.call_id(id_text(&id));
+        let again = params.get("requestState").is_some() || params.get(ANSWERS).is_some();
+        // With other arguments, or for somebody else, it is another call, whatever it says: what is in the log as begun is what runs.
+        let same = |p: &Pending| is_same(&p.call, &call);
+        let at = |p: &Pending| same(p) && p.state.as_ref() == params.get("requestState");
+        if let Some(at) = state.suspended.iter().position(at).filter(|_| again) {
+            let mut pending = state.suspended.remove(at);
+            pending.id = id;
+            if let Some(answers) = params.get(ANSWERS) {
+                asked.whole.push(self.given(&pending, answers, around));
+            }
+            asked.calls.push(pending);
+            return;
+        }
+        let call = match params.get(ANSWERS) {
+            Some(answers) => {
+                let short = shortened(answers, ANSWERS).map(|(short, _)| short);
+                note(call, "input_responses", vec![short.unwrap_or_else(|| answers.clone())])
+            }
+            None => call,
+        };
+        let progress = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
+        asked.calls.push(Pending::new(id, call, progress, self.clock.monotonic()));
+    }
+
+    /// What a call is continued with, as an entry of its own that refers to the call: what was answered is on the disk before the
+    /// server has it, whatever becomes of the call.
+    fn given(&self, pending: &Pending, answers: &Json, around: &Around<'_>) -> ToolCall {
+        let mut call = note(pending.call.clone(), "tool", pending.call.tool_name.as_str());
+        for key in ["ambiguous_members", "shortened", "untrusted_hints", "request_bytes"] {
+            call = without(call, key);
+        }
+        let repeats = around.repeats(Some(ANSWERS));
+        let alike: Vec<Json> = places_alike(answers).into_iter().chain(repeats).map(Json::from).collect();
+        if !alike.is_empty() {
+            call = note(call, "ambiguous_members", alike);
+        }
+        let short = shortened(answers, "arguments");
+        if let Some((_, marks)) = &short {
+            call = note(call, "shortened", marks.clone());
+        }
+        call.tool_name = INPUT.to_owned();
+        call.arguments = Some(short.map_or_else(|| answers.clone(), |(short, _)| short));
+        call.restated = around.digits(Some(ANSWERS));
+        call = call.call_id(id_text(&pending.id)).timestamp(self.clock.now()).outcome(Outcome::Ok);
+        match pending.begun {
+            Some(begun) => call.follow_up_of(begun),
+            None => call,
+        }
+    }
+
+    /// A call, or an access that is recorded like one.
+    fn call(&self, state: &State, name: &str, (method, params): (&str, &Json), around: &Around<'_>) -> ToolCall {
+        let none = Json::Null;
+        let meta = params.get("_meta").unwrap_or(&none);
+        let mut notes = Object::new();
+        let is_tool = method == "tools/call";
+        // A tool's are not copied before it is known that they are small enough to be kept.
+        let members = match params {
+            Json::Object(members) if !is_tool => {
+                let mut members = members.clone();
+                members.remove("_meta");
+                Some(Json::from(members))
+            }
+            _ => None,
+        };
+        let arguments = members.as_ref().or_else(|| params.get("arguments").filter(|_| is_tool));
+        if !is_tool {
+            notes.insert("method", method);
+        }
+        if around.frame.restated {
+            notes.insert("restated", true);
+        }
+        if around.size > LARGE {
+            notes.insert("request_bytes", around.size as u64);
+        }
+        let patients = self.settings.patients.find(name, arguments, None, &CallLimits::default());
+        let mut patients = patients.unwrap_or_default();
+        patients.extend(params.get("uri").and_then(Json::as_str).filter(|_| !is_tool).and_then(patient_of));
+        let inside = is_tool.then_some("arguments");
+        let repeats = around.repeats(inside);
+        let alike: Vec<Json> = arguments.into_iter().flat_map(places_alike).chain(repeats).map(Json::from).collect();
+        if !alike.is_empty() {
+            notes.insert("ambiguous_members", alike);
+        }
+        let arguments = arguments.map(|whole| match shortened(whole, "arguments") {
+            Some((short, marks)) => {
+                notes.insert("shortened", marks);
+                short
+            }
+            None => whole.clone(),
+        });
+        let mut call = self.describe(state, name, &notes, Some(meta)).timestamp(self.clock.now());
+        call.arguments = arguments;
+        call.restated = around.digits(inside);
+        patients.into_iter().fold(call, ToolCall::patient)
+    }
+
+    /// A call with everything that is known besides what it was called with.
+    pub(super) fn describe(&self, state: &State, tool: &str, notes: &Object, meta: Option<&Json>) -> ToolCall {
+        let who = &self.settings.identity;
+        let said =
+            |names: &[&str]| names.iter().find_map(|name| meta?.get(name)?.as_str()).filter(|t| !normal(t).is_empty());
+        let user = who.user.as_deref().or_else(|| said(&["attestlog/user", "user_id", "userId", "enduser.id"]));
+        let conversation = who.conversation.as_deref().or_else(|| {
+            said(&["attestlog/conversation", "conversation_id", "conversationId", "gen_ai.conversation.id"])
+        });
+        let mut call =
+            ToolCall::new(conversation.unwrap_or(&who.default_conversation), user.unwrap_or(&who.default_user), tool);
+        call.agent_id = who.agent.clone().or_else(|| name_of(&state.client));
+        call.tool_server = Some(self.server_name(state));
+        (call.model, call.purpose) = (who.model.clone(), who.purpose.clone());
+        call = who.role.iter().fold(call, |call, role| call.role(role.clone()));
+        if let Some((trace, span)) = said(&["traceparent"]).and_then(trace_of) {
+            call = call.metadata("trace_id", trace).metadata("span_id", span);
+        }
+        let mut mcp = notes.clone();
+        let parts = [("client", &state.client), ("server", &state.server)];
+        parts.into_iter().for_each(|(key, part)| drop(part.as_ref().map(|part| mcp.insert(key, part.clone()))));
+        if let Some(version) = &state.protocol {
+            mcp.insert("protocol", version.as_str());
+        }
+        if let Some(hints) = state.hints.get(tool) {
+            mcp.insert("untrusted_hints", hints.clone());
+        }
+        state.count_into(&mut mcp);
+        if self.settings.fail_open {
+            mcp.insert("fail_open", true);
+        }
+        if state.missing > 0 {
+            mcp.insert("unrecorded_calls", state.missing);
+        }
+        call.metadata("mcp", mcp)
+    }
+
+    /// What the server is called, as far as is known now.
+    pub(super) fn server_name(&self, state: &State) -> String {
+        let who = &self.settings.identity;
+        who.server.clone().or_else(|| name_of(&state.server)).unwrap_or_else(|| who.default_server.clone())
+    }
+
+    /// What becomes of a frame from the host whose beginnings were, or were not, recorded.
+    pub(super) fn go_on(&self, mut asked: Asked, begun: Result<Vec<u64>>) -> Verdict {
+        let error = begun.as_ref().err().map(|e| (e.to_string(), self.settings.fail_open));
+        if let Err(e) = &begun
+            && self.settings.fail_open
+        {
+            self.lost((asked.calls.len() + asked.whole.len()) as u64, e);
+        }
+        if let Some((message, false)) = error {
+            // It was not continued, and can be yet.
+            self.state().suspended.extend(asked.calls.into_iter().filter(|p| p.rounds > 0));
+            let message = format!("attestlog: the call was not made, because it could not be recorded: {message}");
+            return refusal(&asked.ids, &message, asked.batch);
+        }
+        let lost = begun.is_err();
+        let mut seqs = begun.unwrap_or_default().into_iter();
+        let mut state = self.state();
+        for mut pending in asked.calls.drain(..) {
+            if pending.rounds == 0 && !self.is_read_only(&pending.call.tool_name) {
+                pending.begun = seqs.next();
+                pending.lost = lost;
+            }
+            let mut shared = state.others.iter().any(|other| same_id(other, &pending.id));
+            for other in state.pending.iter_mut().filter(|other| same_id(&other.id, &pending.id)) {
+                other.notes.insert(SHARED, true);
+                shared = true;
+            }
+            if shared {
+                pending.notes.insert(SHARED, true);
+            }
+            state.pending.push(pending);
+        }
+        for id in asked.others {
+            for call in state.pending.iter_mut().filter(|call| same_id(&call.id, &id)) {
+                call.notes.insert(SHARED, true);
+            }
+            // What is never answered is forgotten some time; a late answer to it is then one that fits nothing.
+            if state.others.len() >= MOST_OPEN {
+                state.others.pop_front();
+            }
+            state.others.push_back(id);
+        }
+        let mut given_up = Vec::new();
+        for (id, reason) in asked.cancelled {
+            let at = state.pending.iter().position(|p| p.id == id);
+            given_up.extend(at.map(|at| (state.pending.remove(at), reason)));
+        }
+        drop(state);
+        for (pending, reason) in given_up {
+            let late = ["timed out", "timeout"].iter().any(|word| reason.to_lowercase().contains(word));
+            let outcome = if late { Outcome::Timeout } else { Outcome::Abandoned };
+            self.give_up(vec![pending], outcome, "cancelled", &reason);
+        }
+        Verdict::Forward
+    }
+}
+
+impl Around<'_> {
+    /// A place inside a member of `params`, or inside `params`, as the entry names it.
+    fn place(&self, steps: &[String], member: Option<&str>) -> Option<String> {
+        let inside = match self.index {
+            Some(i) => steps.strip_prefix(std::slice::from_ref(&i.to_string()))?,
+            None => steps,
+        };
+        let inside = inside.strip_prefix(&["params".to_owned()])?;
+        let inside = match member {
+            Some(member) => inside.strip_prefix(&[member.to_owned()])?,
+            None => inside,
+        };
+        Some(["arguments"].into_iter().chain(inside.iter().map(String::as_str)).collect::<Vec<_>>().join("."))
+    }
+
+    fn repeats(&self, member: Option<&str>) -> Vec<String> {
+        self.frame.repeats.iter().filter_map(|steps| self.place(steps, member)).take(20).collect()
+    }
+
+    fn digits(&self, member: Option<&str>) -> Vec<String> {
+        let head = self.index.map_or(String::new(), |i| format!("[{i}].")) + "params.";
+        let digits = self.frame.digits.iter().filter_map(|path| {
+            let path = path.to_string();
+            let inside = path.strip_prefix(&head)?;
+            let Some(member) = member else { return Some(format!("arguments.{inside}")) };
+            let rest = inside.strip_prefix(member)?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("arguments{rest}"))
+        });
+        digits.collect()
+    }
+}
+
+/// What a client or server calls itself.
+fn name_of(about: &Option<Json>) -> Option<String> {
+    about.as_ref()?.get("name")?.as_str().filter(|name| !name.trim().is_empty()).map(str::to_owned)
+}
+
+/// Whether a call is what another goes on with: what is called, and for whom, is the same, and all of it is known.
+fn is_same(begun: &ToolCall, call: &ToolCall) -> bool {
+    let note = |call: &ToolCall, key: &str| call.session_metadata.get("mcp").and_then(|mcp| mcp.get(key)).cloned();
+    let whole = |call: &ToolCall| note(call, "shortened").is_none() && note(call, "restated").is_none();
+    let trace = |call: &ToolCall| call.session_metadata.get("trace_id").cloned();
+    begun.tool_name == call.tool_name
+        && begun.arguments == call.arguments
+        && begun.user_id == call.user_id
+        && begun.conversation_id == call.conversation_id
+        && trace(begun) == trace(call)
+        && whole(begun)
+        && whole(call)
+}
+
+/// The call with a note among what the protocol says of it.
+pub(super) fn note(mut call: ToolCall, key: &str, value: impl Into<Json>) -> ToolCall {
+    if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
+        mcp.insert(key, value);
+    }
+    call
+}
+
+fn without(mut call: ToolCall, key: &str) -> ToolCall {
+    if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
+        mcp.remove(key);
+    }
+    call
+}
+
+/// Trace and span of a W3C `traceparent`.
+fn trace_of(text: &str) -> Option<(String, String)> {
+    let mut parts = text.trim().split('-');
+    let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let sound = hex(version, 2) && hex(trace, 32) && hex(span, 16);
+    sound.then(|| (trace.to_lowercase(), span.to_lowercase()))
+}
+
+/// The patient whom an address of a resource names: `patient://P-1`, or a segment after `Patient` as FHIR has it.
+fn patient_of(uri: &str) -> Option<String> {
+    let path = uri.split(['?', '#']).next()?;
+    let (scheme, rest) = path.split_once("://").unwrap_or(("", path));
+    let mut segments = rest.split('/').filter(|segment| !segment.is_empty());
+    let id = match scheme.eq_ignore_ascii_case("patient") {
+        true => segments.next(),
+        false => {
+            segments.find(|s| s.eq_ignore_ascii_case("patient") || s.eq_ignore_ascii_case("patients"))?;
+            segments.next()
+        }
+    };
+    id.map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_name_patients_and_traces_are_read() {
+        let of = |uri: &str| patient_of(uri).unwrap_or_default();
+        assert_eq!(of("patient://P-1"), "P-1");
+        assert_eq!(of("patient://P-1/labs?x#y"), "P-1");
+        assert_eq!(of("https://fhir.example/r4/Patient/P-2/$everything"), "P-2");
+        assert_eq!(of("file:///patients"), "");
+        let parent = "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let (trace, span) = trace_of(parent).unwrap();
+        assert_eq!((trace.as_str(), span.as_str()), ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"));
+        assert_eq!(trace_of("00-xyz-b7ad6b7169203331-01"), None);
+    }
+}

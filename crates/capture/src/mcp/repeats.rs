@@ -1,0 +1,143 @@
+//! Members of one name in one object: readers differ in which they take, so all of them are kept.
+//!
+//! Only texts that the strict reader refuses come here; what is no JSON is none here either.
+
+use attestlog::json::Json;
+use std::collections::BTreeMap;
+
+/// A path of member names; an element of an array is its number.
+pub(super) type Steps = Vec<String>;
+
+const DEEPEST: usize = 128;
+
+/// The text with the members of one name in one object made one, whose value is the list of theirs, and where they stood.
+pub(super) fn gathered(text: &str) -> Option<(String, Vec<Steps>)> {
+    let mut reader = Reader { text: text.as_bytes(), whole: text, at: 0, path: Vec::new(), found: Vec::new() };
+    let value = reader.value()?;
+    reader.space();
+    (reader.at == text.len()).then_some((value, reader.found))
+}
+
+struct Reader<'a> {
+    text: &'a [u8],
+    whole: &'a str,
+    at: usize,
+    path: Steps,
+    found: Vec<Steps>,
+}
+
+impl Reader<'_> {
+    fn space(&mut self) {
+        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        self.space();
+        self.text.get(self.at).copied()
+    }
+
+    fn value(&mut self) -> Option<String> {
+        match self.next()? {
+            b'{' if self.path.len() <= DEEPEST => self.object(),
+            b'[' if self.path.len() <= DEEPEST => self.array(),
+            b'{' | b'[' => None,
+            b'"' => self.string(),
+            _ => {
+                let start = self.at;
+                while self.text.get(self.at).is_some_and(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b)) {
+                    self.at += 1;
+                }
+                self.whole.get(start..self.at).filter(|word| !word.is_empty()).map(str::to_owned)
+            }
+        }
+    }
+
+    fn string(&mut self) -> Option<String> {
+        let start = self.at;
+        self.at += 1;
+        loop {
+            match self.text.get(self.at)? {
+                b'"' => break,
+                b'\\' => self.at += 2,
+                _ => self.at += 1,
+            }
+        }
+        self.at += 1;
+        self.whole.get(start..self.at).map(str::to_owned)
+    }
+
+    fn array(&mut self) -> Option<String> {
+        self.at += 1;
+        let mut items = Vec::new();
+        if self.next()? != b']' {
+            loop {
+                self.path.push(items.len().to_string());
+                items.push(self.value()?);
+                self.path.pop();
+                match self.next()? {
+                    b',' => self.at += 1,
+                    b']' => break,
+                    _ => return None,
+                }
+            }
+        }
+        self.at += 1;
+        Some(format!("[{}]", items.join(",")))
+    }
+
+    fn object(&mut self) -> Option<String> {
+        self.at += 1;
+        let mut members: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        if self.next()? != b'}' {
+            loop {
+                if self.next()? != b'"' {
+                    return None;
+                }
+                // Two spellings of one name are one name.
+                let key = Json::parse(self.string()?.as_bytes()).ok()?.value;
+                if self.next()? != b':' {
+                    return None;
+                }
+                self.at += 1;
+                self.path.push(key.as_str()?.to_owned());
+                let value = self.value()?;
+                let path = self.path.clone();
+                self.path.pop();
+                let values = members.entry(key.to_canonical().as_str().to_owned()).or_default();
+                values.push(value);
+                if values.len() == 2 {
+                    self.found.push(path);
+                }
+                match self.next()? {
+                    b',' => self.at += 1,
+                    b'}' => break,
+                    _ => return None,
+                }
+            }
+        }
+        self.at += 1;
+        let member = |(key, values): (&String, &Vec<String>)| match values.as_slice() {
+            [one] => format!("{key}:{one}"),
+            all => format!("{key}:[{}]", all.join(",")),
+        };
+        Some(format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(",")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_values_of_one_name_are_kept() {
+        let (text, found) = gathered(r#"{"a":1, "\u0061":{"x":"}","x":[2]},"b":[{"c":1,"c":2}]}"#).unwrap();
+        assert_eq!(text, r#"{"a":[1,{"x":["}",[2]]}],"b":[{"c":[1,2]}]}"#);
+        assert_eq!(found.concat(), ["a", "x", "a", "b", "0", "c"]);
+        for wrong in ["", "{", "{\"a\"}", "[1,]", "{\"a\":1}x", "\"", "{a:1}", "\"\\"] {
+            assert!(gathered(wrong).is_none(), "{wrong}");
+        }
+        assert!(gathered(&"[".repeat(100_000)).is_none());
+    }
+}

@@ -1,0 +1,180 @@
+//! What a reply of the server's says, of the call that it answers and of the server itself.
+//!
+//! Invariant R44: a reply about which hosts may differ is recorded as no success, and a plain one that comes after it is
+//! recorded too.
+
+use super::strict::unlike_a_message;
+use attestlog::failure::{is_no_error, text_fails};
+use attestlog::json::{Json, Object};
+
+/// What a reply makes of the call that it answers.
+#[derive(Debug, PartialEq)]
+pub(super) enum Reply<'a> {
+    /// The server wants to know something first. The call goes on with another request, which holds this state.
+    Asks(Option<&'a Json>),
+    /// The call goes on as a task: this one, or the one that it is already.
+    Task(Option<&'a Json>),
+    /// It has a result, which may say that the tool failed.
+    Result(&'a Json),
+    /// It has an error of the protocol's.
+    Error(&'a Json),
+    /// Its task was cancelled.
+    Cancelled,
+    /// Neither result nor error.
+    Nothing,
+}
+
+/// Why hosts may differ in what they take a reply for, where they may: JSON-RPC knows requests, which have a method, and replies, which
+/// have a result or an error. Of what is more than one of these, readers that are strict take nothing, and the others what they
+/// look for first.
+pub(super) fn odd(message: &Json) -> Option<String> {
+    let says = |name: &str| message.get(name).is_some_and(|value| *value != Json::Null);
+    let fails = message.get("error").is_some_and(|error| !is_no_error(error));
+    if says("method") {
+        return Some("it has a method too, as a request has".to_owned());
+    }
+    if says("result") && fails {
+        return Some("it has both a result and an error".to_owned());
+    }
+    unlike_a_message(message).err().map(|what| format!("it {what}"))
+}
+
+/// Reads a reply to a call, or to a question about the task that the call has become.
+///
+/// Tasks come in two forms: `{"task":{"taskId"}}`, whose result has a request of its own, and, since 2026, a flat one
+/// with `"resultType":"task"`, which says its result when it is asked how it is.
+pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
+    if let Some(error) = message.get("error").filter(|error| !is_no_error(error)) {
+        return Reply::Error(error);
+    }
+    let Some(result) = message.get("result") else { return Reply::Nothing };
+    let text = |name: &str| result.get(name).and_then(Json::as_str);
+    if text("resultType") == Some("input_required") {
+        return Reply::Asks(result.get("requestState"));
+    }
+    if result.get("content").is_some() || result.get("structuredContent").is_some() {
+        return Reply::Result(result);
+    }
+    let flat = || result.get("taskId").filter(|_| text("resultType") == Some("task"));
+    let begun = result.get("task").and_then(|task| task.get("taskId")).or_else(flat);
+    if begun.is_none() && !is_task {
+        return Reply::Result(result);
+    }
+    match (text("status"), result.get("error"), result.get("result")) {
+        (Some("cancelled"), ..) => Reply::Cancelled,
+        (Some("failed"), Some(error), _) => Reply::Error(error),
+        (Some("completed"), _, Some(result)) => Reply::Result(result),
+        _ => Reply::Task(begun),
+    }
+}
+
+/// What a result's texts say as JSON, where it has no such content itself: patients are looked for there too.
+pub(super) fn said_as_json(result: &Json) -> Option<Json> {
+    if result.get("structuredContent").is_some() {
+        return None;
+    }
+    let parts = result.get("content").or_else(|| result.get("contents"))?.as_array()?;
+    let text = parts.iter().find_map(|part| part.get("text")?.as_str())?;
+    let inside = Json::parse(text.as_bytes()).ok()?.value;
+    Some(Object::from_iter([("structuredContent", inside)]).into())
+}
+
+/// The text of a result that is nothing but text and says that the tool failed, where the server does not.
+pub(super) fn error_text(result: &Json) -> Option<String> {
+    let parts = result.get("content")?.as_array().filter(|parts| !parts.is_empty())?;
+    let failed = result.get("isError").and_then(Json::as_bool) == Some(true);
+    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
+    let texts = texts.filter(|texts| texts.first().is_some_and(|first| text_fails(first)))?;
+    (!failed && result.get("structuredContent").is_none()).then(|| texts.join("\n"))
+}
+
+/// What the server calls itself: in the answer to `initialize`, or, since 2026, in any result's `_meta`.
+pub(super) fn server_of(result: &Json) -> Option<Json> {
+    let meta = || result.get("_meta")?.get("io.modelcontextprotocol/serverInfo");
+    result.get("serverInfo").or_else(meta).map(about)
+}
+
+/// The tools that a result lists, with what the server declares of each.
+pub(super) fn hints_of(result: &Json) -> impl Iterator<Item = (String, Object)> {
+    result.get("tools").and_then(Json::as_array).unwrap_or_default().iter().filter_map(|tool| {
+        let (name, Json::Object(hints)) = (tool.get("name")?.as_str()?, tool.get("annotations")?) else { return None };
+        let hints = hints.iter().filter(|(_, hint)| matches!(hint, Json::Bool(_)));
+        Some((name.to_owned(), hints.map(|(name, hint)| (name, hint.clone())).collect()))
+    })
+}
+
+/// Name and version of a client or server.
+pub(super) fn about(info: &Json) -> Json {
+    let part = |name: &'static str| Some((name, Json::from(short(info.get(name)?.as_str()?))));
+    Object::from_iter(["name", "version"].into_iter().filter_map(part)).into()
+}
+
+pub(super) fn short(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).unwrap().value
+    }
+
+    #[test]
+    fn tasks_of_both_eras_are_followed_to_their_end() {
+        let id = json("\"t-1\"");
+        let says = |text: &str, is_task: bool, expected: Reply<'_>| {
+            assert_eq!(read(&json(text), is_task), expected, "{text}");
+        };
+        let (end, error) = (json(r#"{"content":[]}"#), json(r#"{"code":1}"#));
+        says(r#"{"result":{"content":[]}}"#, false, Reply::Result(&end));
+        says(r#"{"error":{"code":1}}"#, false, Reply::Error(&error));
+        // Servers that answer in a fixed shape put an empty error beside the result; it was recorded as a failure.
+        says(r#"{"result":{"content":[]},"error":null}"#, false, Reply::Result(&end));
+        says(r#"{"id":1}"#, false, Reply::Nothing);
+        says(r#"{"result":{"resultType":"input_required","requestState":"t-1"}}"#, false, Reply::Asks(Some(&id)));
+        // 2025: the call becomes a task, is asked for, and has its result fetched.
+        says(r#"{"result":{"task":{"taskId":"t-1","status":"working"}}}"#, false, Reply::Task(Some(&id)));
+        says(r#"{"result":{"taskId":"t-1","status":"completed"}}"#, true, Reply::Task(None));
+        says(r#"{"result":{"content":[]}}"#, true, Reply::Result(&end));
+        // 2026: flat, and the result comes with the state.
+        says(r#"{"result":{"resultType":"task","taskId":"t-1","status":"working"}}"#, false, Reply::Task(Some(&id)));
+        says(r#"{"result":{"resultType":"complete","taskId":"t-1","status":"working"}}"#, true, Reply::Task(None));
+        says(r#"{"result":{"status":"completed","result":{"content":[]}}}"#, true, Reply::Result(&end));
+        says(r#"{"result":{"status":"failed","error":{"code":1}}}"#, true, Reply::Error(&error));
+        says(r#"{"result":{"status":"cancelled"}}"#, true, Reply::Cancelled);
+        // A tool's own words mean nothing of the kind.
+        let own = json(r#"{"status":"cancelled","taskId":"t-1"}"#);
+        says(r#"{"result":{"status":"cancelled","taskId":"t-1"}}"#, false, Reply::Result(&own));
+    }
+
+    #[test]
+    fn what_is_more_than_one_thing_is_odd() {
+        for plain in [
+            r#"{"id":1,"result":{}}"#,
+            r#"{"id":1,"error":{"code":1},"result":null}"#,
+            r#"{"id":1,"result":{},"error":null,"method":null}"#,
+        ] {
+            assert_eq!(odd(&json(plain)), None, "{plain}");
+        }
+        for more in [
+            r#"{"id":1,"method":"x","result":{}}"#,
+            r#"{"id":1,"method":"x","error":{"code":1}}"#,
+            r#"{"id":1,"result":{},"error":{"code":1}}"#,
+            r#"{"id":1,"result":{},"Error":{"code":1}}"#,
+            r#"{"id":1,"ID":2,"result":{}}"#,
+        ] {
+            assert!(odd(&json(more)).is_some(), "{more}");
+        }
+    }
+
+    #[test]
+    fn a_server_says_who_it_is_in_either_way() {
+        let who = json(r#"{"name":"ward","version":"2"}"#);
+        assert_eq!(server_of(&json(r#"{"serverInfo":{"name":"ward","version":"2","title":"T"}}"#)), Some(who.clone()));
+        let meta = r#"{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"ward","version":"2"}}}"#;
+        assert_eq!(server_of(&json(meta)), Some(who));
+        assert_eq!(server_of(&json("{}")), None);
+    }
+}

@@ -1,0 +1,276 @@
+//! The entry of a call: who started it, in which role, which model chose which tool, with what, and what came of it.
+
+use super::{Attribution, Kind};
+use crate::Timestamp;
+use crate::json::Canonical;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A recorded call of a tool: validated, sanitised, as it stands in the log. Its texts are `String`s, but where an entry is
+/// read in passing.
+///
+/// The fields stand as they are stored: what differs from call to call side by side, so that little lies between what is the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Call<S: AsRef<str> = String> {
+    /// Whether this entry is the whole call or one of its two steps.
+    pub phase: Phase,
+    /// The seq of the policy entry by which it was treated and is kept.
+    pub policy_seq: u64,
+    /// The seq that a retry or a follow-up follows.
+    pub follows: Option<u64>,
+    /// The seq of the emergency grant it was made under.
+    pub grant: Option<u64>,
+    /// Whether it was made under an emergency override.
+    pub emergency: bool,
+    /// Whether it was back-filled from a recording, rather than recorded as it happened.
+    pub backfilled: bool,
+    /// What set the call off.
+    pub trigger: Option<Trigger>,
+    /// When the call happened, by the caller's clock; may be out of order.
+    pub timestamp: Timestamp,
+    /// The turn of the conversation, if the caller counts them.
+    pub turn_number: Option<u64>,
+    /// What came of it; `None` while it is only begun.
+    pub completion: Option<Completion<S>>,
+    /// The conversation it belongs to.
+    pub conversation_id: S,
+    /// Who started it: a person or account.
+    pub user_id: S,
+    /// The patients whom the call concerns, sorted.
+    pub patient_ids: Vec<S>,
+    /// The model that decided on the call.
+    pub model: Option<S>,
+    /// The agent in which the model ran.
+    pub agent_id: Option<S>,
+    /// The server or provider that offers the tool.
+    pub tool_server: Option<S>,
+    /// The tool.
+    pub tool_name: S,
+    /// Why the data was accessed: `treatment`, `payment`, `operations`, `research`, or a code of the host's.
+    pub purpose: Option<S>,
+    /// Role, client address, user agent and whatever else the host gave: an object, sanitised.
+    pub session_metadata: Option<Canonical<S>>,
+    /// The arguments, sanitised.
+    pub arguments: Option<Canonical<S>>,
+    /// The provider's id of the call; not unique.
+    pub call_id: Option<S>,
+    /// What the redaction policy did to it: a list, empty when nothing was treated.
+    pub treated: Option<Canonical<S>>,
+    /// Where numbers stood that a double cannot keep and that are now strings of their digits.
+    pub restated: Vec<S>,
+    /// The numbered sender, so that a repeated record is answered, not repeated.
+    pub sender: Option<Sender<S>>,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion<S: AsRef<str> = String> {
+    /// How long it took, in milliseconds.
+    #[serde(with = "millis")]
+    pub duration_ms: Option<f64>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the result said, without its content (see [`Summary`](super::Summary)).
+    pub result_summary: Option<Canonical<S>>,
+    /// The error, sanitised.
+    pub error: Option<CallError<S>>,
+}
+
+/// Milliseconds mostly were made of whole nanoseconds, and these are stored: twice one more than there are, or one and twice the
+/// bits of the number where it is none of these; zero for none. In formats for people they are the number that they are.
+mod millis {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Up to here every number of nanoseconds comes back from its milliseconds.
+    const MOST: u64 = 1 << 50;
+
+    fn of_nanos(nanos: u64) -> f64 {
+        nanos as f64 / 1e6
+    }
+
+    fn to_nanos(ms: f64) -> Option<u64> {
+        let nanos = (ms * 1e6).round() as u64;
+        (nanos < MOST && of_nanos(nanos) == ms).then_some(nanos)
+    }
+
+    pub(super) fn serialize<S: Serializer>(ms: &Option<f64>, out: S) -> Result<S::Ok, S::Error> {
+        if out.is_human_readable() {
+            return ms.serialize(out);
+        }
+        let stored = match ms.map(|ms| to_nanos(ms).ok_or(ms)) {
+            None => 0,
+            Some(Ok(nanos)) => (nanos + 1) << 1,
+            Some(Err(ms)) if ms.is_finite() && ms > 0.0 => ms.to_bits() << 1 | 1,
+            Some(Err(_)) => return Err(S::Error::custom("a duration is not negative")),
+        };
+        out.serialize_u64(stored)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+        if from.is_human_readable() {
+            return Option::deserialize(from);
+        }
+        let stored = u64::deserialize(from)?;
+        let (ms, nanos) = match (stored & 1, (stored >> 1).checked_sub(1)) {
+            (0, None) => return Ok(None),
+            (0, Some(nanos)) => (of_nanos(nanos), Some(nanos)),
+            _ => (f64::from_bits(stored >> 1), None),
+        };
+        // Each number has one form.
+        let is_one = ms.is_finite() && to_nanos(ms) == nanos;
+        if is_one { Ok(Some(ms)) } else { Err(D::Error::custom("a duration in another form")) }
+    }
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallError<S: AsRef<str> = String> {
+    /// The error's type or code, if it has one.
+    pub kind: Option<S>,
+    /// What it said, sanitised.
+    pub message: S,
+}
+
+/// Which part of a call an entry records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The whole call in one entry.
+    Whole,
+    /// Recorded before the tool ran.
+    Begun,
+    /// The end of the call that was begun at this seq.
+    Finished(u64),
+}
+
+/// A sender that numbers what it sends.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sender<S: AsRef<str> = String> {
+    /// Which sender.
+    pub id: S,
+    /// The number that it gave to this record, rising from 1.
+    pub number: u64,
+}
+
+impl Sender {
+    /// Record `number` of the sender `id`.
+    pub fn new(id: impl Into<String>, number: u64) -> Sender {
+        Sender { id: id.into(), number }
+    }
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[non_exhaustive]
+        pub enum $type { $($(#[$vdoc])* $variant,)* }
+
+        impl $type {
+            /// Every one of them.
+            pub const ALL: &[$type] = &[$($type::$variant,)*];
+
+            /// Its name in lines and filters.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($type::$variant => $name,)* }
+            }
+
+            /// The one of that name.
+            pub fn from_name(name: &str) -> Option<$type> {
+                Self::ALL.iter().copied().find(|x| x.as_str() == name)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+named! {
+    /// How a call ended. Only [`Outcome::Ok`] is a success.
+    Outcome {
+        /// The tool did what it was asked.
+        Ok = "ok",
+        /// The tool ran and said that it failed.
+        ToolError = "tool_error",
+        /// The tool could not be reached or did not speak its protocol.
+        ProtocolError = "protocol_error",
+        /// Somebody or something refused the call.
+        Denied = "denied",
+        /// No answer came in time.
+        Timeout = "timeout",
+        /// No answer was waited for, or none was ever recorded.
+        Abandoned = "abandoned",
+    }
+}
+
+named! {
+    /// What set a call off.
+    Trigger {
+        /// The user asked for it.
+        UserRequest = "user_request",
+        /// The agent did it of its own accord.
+        Proactive = "proactive",
+        /// An earlier call failed.
+        Retry = "retry",
+        /// An earlier call asked for more.
+        FollowUp = "follow_up",
+        /// A rule, a schedule, the host itself.
+        System = "system",
+    }
+}
+
+impl<S: AsRef<str>> Call<S> {
+    /// Whether the call succeeded; `None` while it is only begun.
+    pub fn success(&self) -> Option<bool> {
+        self.completion.as_ref().map(|c| c.outcome == Outcome::Ok)
+    }
+
+    /// The kind of this entry.
+    pub fn kind(&self) -> Kind {
+        match self.phase {
+            Phase::Begun => Kind::CallBegun,
+            Phase::Whole | Phase::Finished(_) => Kind::ToolCall,
+        }
+    }
+
+    /// Whether this is no call of its own, but the answer to one that the log had recorded as unanswered: it follows that
+    /// one up, and `late_reply` stands in its session's metadata, under `import` or `mcp`. Statistics and alert rules do
+    /// not count it as a further call (R42).
+    pub fn is_late_answer(&self) -> bool {
+        if self.follows.is_none() || self.trigger != Some(Trigger::FollowUp) {
+            return false;
+        }
+        let Some(metadata) = self.session_metadata.as_ref().map(Canonical::to_json) else { return false };
+        let says = |of: &str| metadata.get(of).and_then(|m| m.get("late_reply")).and_then(|late| late.as_bool());
+        ["import", "mcp"].into_iter().any(|of| says(of) == Some(true))
+    }
+
+    /// Whether statistics count it: a call that ended, once.
+    pub fn is_counted(&self) -> bool {
+        self.kind() == Kind::ToolCall && !self.is_late_answer()
+    }
+
+    /// The duration in whole nanoseconds, as statistics count it.
+    pub fn duration_nanos(&self) -> Option<u64> {
+        let ms = self.completion.as_ref()?.duration_ms?;
+        Some((ms * 1e6).round() as u64)
+    }
+}
+
+impl Call {
+    /// The user's role, where the session says one.
+    pub fn user_role(&self) -> Option<String> {
+        let metadata = self.session_metadata.as_ref()?.to_json();
+        metadata.get("user_role")?.as_str().map(str::to_owned)
+    }
+
+    /// Who started it, in which role → which model → which tool, by which trigger.
+    pub fn attribution(&self) -> Attribution {
+        Attribution::of(self)
+    }
+}

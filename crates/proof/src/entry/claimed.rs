@@ -1,0 +1,93 @@
+//! How the time that a caller gave for a call compares with the log's own clock.
+//!
+//! Invariant L3: the time of a call is its caller's claim. Where it differs from the time of recording by more than a
+//! bound, whoever shows it shows both times and says so.
+
+use super::{Content, Entry, Phase};
+use crate::Timestamp;
+use std::time::Duration;
+
+/// How far a call's time may lie from the time of recording before reports mark it, unless they are told otherwise.
+pub const CLAIMED_TIME_BOUND: Duration = Duration::from_secs(3600);
+
+/// That a call's time is more than a bound away from the time at which the log recorded it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClaimedTime {
+    /// It was recorded so much later than the time it names.
+    RecordedLater(Duration),
+    /// It names a time so far in the future of the log's clock.
+    InFuture(Duration),
+}
+
+impl ClaimedTime {
+    /// How a call of this time that was recorded at this time is marked; `None` where the two lie within the bound.
+    ///
+    /// ```
+    /// use attestlog::{CLAIMED_TIME_BOUND, ClaimedTime};
+    /// let (claimed, recorded) = ("2025-01-10T09:00:00Z".parse()?, "2025-11-29T09:00:00Z".parse()?);
+    /// let mark = ClaimedTime::of(claimed, recorded, CLAIMED_TIME_BOUND).unwrap();
+    /// assert_eq!(mark.to_string(), "recorded 323 days later");
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn of(timestamp: Timestamp, recorded_at: Timestamp, bound: Duration) -> Option<ClaimedTime> {
+        let apart = i128::from(recorded_at.nanos()) - i128::from(timestamp.nanos());
+        let length = Duration::from_nanos(u64::try_from(apart.unsigned_abs()).unwrap_or(u64::MAX));
+        match length > bound {
+            true if apart > 0 => Some(ClaimedTime::RecordedLater(length)),
+            true => Some(ClaimedTime::InFuture(length)),
+            false => None,
+        }
+    }
+
+    /// Its name in JSON, CSV and exports: `recorded_later` or `in_future`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ClaimedTime::RecordedLater(_) => "recorded_later",
+            ClaimedTime::InFuture(_) => "in_future",
+        }
+    }
+}
+
+impl std::fmt::Display for ClaimedTime {
+    /// `recorded 3 days later`, `2 hours in the future`: in the largest unit of which there are two.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ClaimedTime::RecordedLater(length) => write!(f, "recorded {} later", ClaimedTime::in_words(*length)),
+            ClaimedTime::InFuture(length) => write!(f, "{} in the future", ClaimedTime::in_words(*length)),
+        }
+    }
+}
+
+impl ClaimedTime {
+    /// A length of time in the largest unit of which there are two: `3 days`, `90 minutes`.
+    pub fn in_words(length: Duration) -> String {
+        let seconds = length.as_secs();
+        let units = [("days", 86_400), ("hours", 3600), ("minutes", 60)];
+        let (unit, n) = units.into_iter().find(|(_, n)| seconds >= 2 * n).unwrap_or(("seconds", 1));
+        format!("{} {unit}", seconds / n)
+    }
+}
+
+impl Entry {
+    /// Whether the caller's time of this call lies more than `bound` from the time at which it was recorded; `None` for
+    /// the store's own entries, whose time is the log's.
+    pub fn claimed_time(&self, bound: Duration) -> Option<ClaimedTime> {
+        ClaimedTime::of(self.call()?.timestamp, self.body.recorded_at, bound)
+    }
+
+    /// Whether this records something long past: a call taken from a recording, or one that had ended more than
+    /// [`CLAIMED_TIME_BOUND`] before it was recorded, by its caller's clock. The end of a call that the log saw begin is
+    /// as old as that beginning.
+    pub fn is_history(&self, begun: Option<&Entry>) -> bool {
+        let Content::Call(call) = &self.body.content else { return false };
+        if let (Phase::Finished(_), Some(begun)) = (call.phase, begun) {
+            return begun.is_history(None);
+        }
+        // A call that took long is recorded long after it began.
+        let took = call.completion.as_ref().and_then(|c| c.duration_ms).unwrap_or(0.0);
+        let took = Duration::try_from_secs_f64(took / 1000.0).unwrap_or_default();
+        let bound = CLAIMED_TIME_BOUND.saturating_add(took);
+        let later = ClaimedTime::of(call.timestamp, self.body.recorded_at, bound);
+        call.backfilled || matches!(later, Some(ClaimedTime::RecordedLater(_)))
+    }
+}

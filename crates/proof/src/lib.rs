@@ -1,0 +1,59 @@
+//! What an auditor needs: entries as they are hashed, signed checkpoints, and the checking of every proof.
+//!
+//! No store, no clock, no input or output: bytes go in, and what they prove comes out ([`proof::check`]). The log that makes
+//! the proofs is the crate `attestlog`.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::dbg_macro,
+        clippy::disallowed_methods,
+        clippy::exit,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used,
+    )
+)]
+
+#[doc(hidden)]
+pub mod entry;
+mod error;
+#[doc(hidden)]
+pub mod hash;
+pub mod json;
+#[doc(hidden)]
+pub mod line;
+#[doc(hidden)]
+pub mod members;
+pub mod merkle;
+#[doc(hidden)]
+pub mod names;
+pub mod note;
+pub mod proof;
+#[doc(hidden)]
+pub mod purge;
+#[doc(hidden)]
+pub mod rows;
+#[doc(hidden)]
+pub mod sealed;
+#[doc(hidden)]
+pub mod seqs;
+#[doc(hidden)]
+pub mod spelling;
+mod time;
+
+pub use entry::{
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, ClaimedTime, Completion, Content, Entry, Field, Kind,
+    Outcome, OwnEntry, Phase, Retention, Sender, Trigger,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use hash::{Hash, ParseHashError};
+pub use purge::PurgeRecord;
+pub use seqs::SeqSet;
+pub use time::Timestamp;

@@ -1,0 +1,273 @@
+//! The line: the one canonical form of an entry, RFC 8785 JSON, which is what is hashed.
+//!
+//! Invariant L1: the line is canonical JSON (a property test parses every line and writes it again).
+//! Invariant L2: everything that an entry says is in its line; nothing outside the line is proven.
+//! The members are written here in RFC 8785 order by hand, because sorting a tree for each of a million entries a
+//! second would cost more than hashing them.
+
+use crate::entry::{Body, Call, Content, Entry, Head, Phase, Retention, Trigger};
+use crate::hash::write_hex;
+use crate::json::{Canonical, write_float, write_integer, write_str};
+use crate::{Hash, Timestamp};
+
+/// A key as it stands behind another member.
+macro_rules! key {
+    ($key:literal) => {
+        concat!(",\"", $key, "\":")
+    };
+}
+
+/// The line of an entry as text.
+pub fn to_string(entry: &Entry) -> String {
+    let mut out = Vec::with_capacity(1024);
+    write(&mut out, entry.seq, &entry.prev, &entry.body);
+    // Every byte written comes from a `str` or is ASCII.
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Appends the line of the entry at `seq` behind `prev`.
+pub fn write<S: AsRef<str>>(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body<S>) {
+    write_content(out, &body.content, &Place::of(seq, prev, body));
+}
+
+/// Appends the line of an entry that says this, in this place.
+pub fn write_content<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, place: &Place<'_, S>) {
+    walk(out, content, &mut |out, gap| place.write(gap, out));
+}
+
+/// Members that follow from an entry's place in the chain, in the order in which lines have them.
+#[derive(Debug, Clone, Copy)]
+pub enum Gap {
+    Nonce,
+    Prev,
+    RecordedAt,
+    Retention,
+    Seq,
+}
+
+/// How many gaps a line has.
+pub const GAPS: usize = 5;
+
+impl Gap {
+    const ALL: [Gap; GAPS] = [Gap::Nonce, Gap::Prev, Gap::RecordedAt, Gap::Retention, Gap::Seq];
+}
+
+/// What fills the gaps: all that an entry does not say itself.
+#[derive(Debug)]
+pub struct Place<'a, S: AsRef<str> = String> {
+    pub seq: u64,
+    pub prev: &'a Hash,
+    pub nonce: [u8; 16],
+    pub recorded_at: Timestamp,
+    pub retention: Option<&'a Retention<S>>,
+}
+
+impl<'a> Place<'a> {
+    /// What the stored form holds of it.
+    pub fn head(&self) -> Head<'a> {
+        let retention = self.retention.map(|r| Retention { class: r.class.as_str(), until: r.until });
+        Head { nonce: self.nonce, recorded_at: self.recorded_at, retention }
+    }
+}
+
+impl<'a, S: AsRef<str>> Place<'a, S> {
+    fn of(seq: u64, prev: &'a Hash, body: &'a Body<S>) -> Place<'a, S> {
+        let (nonce, recorded_at, retention) = (body.nonce, body.recorded_at, body.retention.as_ref());
+        Place { seq, prev, nonce, recorded_at, retention }
+    }
+
+    fn write(&self, gap: Gap, out: &mut Vec<u8>) {
+        // None of these is ever the first member of a line.
+        let mut line = Line { out, first: false };
+        match gap {
+            Gap::Nonce => line.hex(key!("nonce"), &self.nonce),
+            Gap::Prev => line.hex(key!("prev"), self.prev.as_bytes()),
+            Gap::RecordedAt => line.time(key!("recorded_at"), self.recorded_at),
+            Gap::Retention => {
+                if let Some(retention) = self.retention {
+                    line.time(key!("retain_until"), retention.until);
+                    line.text(key!("retention_class"), retention.class.as_ref());
+                }
+            }
+            Gap::Seq => line.integer(key!("seq"), self.seq),
+        }
+    }
+}
+
+/// Appends the line of what an entry says without its gaps. Gives the places in `out` where they are.
+pub fn write_around(out: &mut Vec<u8>, content: &Content) -> [usize; GAPS] {
+    let mut gaps = [0; GAPS];
+    walk(out, content, &mut |out, gap| gaps[gap as usize] = out.len());
+    gaps
+}
+
+/// Appends what [`write_around`] wrote into `text` from `start` on, with its gaps filled.
+pub fn fill(out: &mut Vec<u8>, text: &[u8], start: usize, gaps: &[usize; GAPS], place: &Place<'_>) {
+    let mut done = start;
+    for (gap, &at) in Gap::ALL.into_iter().zip(gaps) {
+        out.extend_from_slice(&text[done..at]);
+        place.write(gap, out);
+        done = at;
+    }
+    out.extend_from_slice(&text[done..]);
+}
+
+fn walk<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, gap: &mut impl FnMut(&mut Vec<u8>, Gap)) {
+    let mut line = Line { out, first: true };
+    match content {
+        Content::Call(call) => write_call(&mut line, call, gap),
+        Content::Own(own) => {
+            line.json(key!("detail"), Some(&own.detail));
+            line.text(key!("kind"), own.kind.as_str());
+            Gap::ALL.into_iter().for_each(|each| gap(line.out, each));
+        }
+    }
+    line.out.push(b'}');
+}
+
+fn write_call<S: AsRef<str>>(line: &mut Line<'_>, call: &Call<S>, gap: &mut impl FnMut(&mut Vec<u8>, Gap)) {
+    let done = call.completion.as_ref();
+    line.opt_text(key!("agent_id"), call.agent_id.as_ref());
+    line.json(key!("arguments"), call.arguments.as_ref());
+    line.flag(key!("backfilled"), call.backfilled);
+    if let Phase::Finished(begun) = call.phase {
+        line.integer(key!("begun_seq"), begun);
+    }
+    line.opt_text(key!("call_id"), call.call_id.as_ref());
+    line.opt_text(key!("call_trigger"), call.trigger.map(Trigger::as_str));
+    line.text(key!("conversation_id"), call.conversation_id.as_ref());
+    if let Some(ms) = done.and_then(|d| d.duration_ms) {
+        line.key(key!("duration_ms"));
+        write_float(ms, line.out);
+    }
+    line.flag(key!("emergency"), call.emergency);
+    if let Some(error) = done.and_then(|d| d.error.as_ref()) {
+        line.key(key!("error"));
+        let mut inner = Line { out: line.out, first: true };
+        inner.text(key!("message"), error.message.as_ref());
+        inner.opt_text(key!("type"), error.kind.as_ref());
+        inner.out.push(b'}');
+    }
+    if call.trigger == Some(Trigger::FollowUp) {
+        line.opt_integer(key!("follow_up_of"), call.follows);
+    }
+    line.opt_integer(key!("grant"), call.grant);
+    line.text(key!("kind"), call.kind().as_str());
+    line.opt_text(key!("model"), call.model.as_ref());
+    gap(line.out, Gap::Nonce);
+    line.opt_text(key!("outcome"), done.map(|d| d.outcome.as_str()));
+    line.texts(key!("patient_ids"), &call.patient_ids);
+    line.integer(key!("policy_seq"), call.policy_seq);
+    gap(line.out, Gap::Prev);
+    line.opt_text(key!("purpose"), call.purpose.as_ref());
+    gap(line.out, Gap::RecordedAt);
+    line.texts(key!("restated"), &call.restated);
+    line.json(key!("result_summary"), done.and_then(|d| d.result_summary.as_ref()));
+    gap(line.out, Gap::Retention);
+    if call.trigger != Some(Trigger::FollowUp) {
+        line.opt_integer(key!("retry_of"), call.follows);
+    }
+    if let Some(sender) = &call.sender {
+        line.key(key!("sender"));
+        let mut inner = Line { out: line.out, first: true };
+        inner.text(key!("id"), sender.id.as_ref());
+        inner.integer(key!("number"), sender.number);
+        inner.out.push(b'}');
+    }
+    gap(line.out, Gap::Seq);
+    line.json(key!("session_metadata"), call.session_metadata.as_ref());
+    if let Some(success) = call.success() {
+        line.boolean(key!("success"), success);
+    }
+    line.time(key!("timestamp"), call.timestamp);
+    line.text(key!("tool_name"), call.tool_name.as_ref());
+    line.opt_text(key!("tool_server"), call.tool_server.as_ref());
+    line.json(key!("treated"), call.treated.as_ref());
+    line.opt_integer(key!("turn_number"), call.turn_number);
+    line.text(key!("user_id"), call.user_id.as_ref());
+}
+
+/// An object being written; what is absent is left out. The keys used here need no escaping.
+struct Line<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Line<'_> {
+    fn key(&mut self, key: &str) {
+        let at = self.out.len();
+        self.out.extend_from_slice(key.as_bytes());
+        if std::mem::take(&mut self.first) {
+            self.out[at] = b'{';
+        }
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        write_str(value, self.out);
+    }
+
+    fn opt_text(&mut self, key: &str, value: Option<impl AsRef<str>>) {
+        if let Some(value) = value {
+            self.text(key, value.as_ref());
+        }
+    }
+
+    fn texts(&mut self, key: &str, values: &[impl AsRef<str>]) {
+        if values.is_empty() {
+            return;
+        }
+        self.key(key);
+        for (i, value) in values.iter().enumerate() {
+            self.out.push(if i == 0 { b'[' } else { b',' });
+            write_str(value.as_ref(), self.out);
+        }
+        self.out.push(b']');
+    }
+
+    fn json(&mut self, key: &str, value: Option<&Canonical<impl AsRef<str>>>) {
+        if let Some(value) = value {
+            self.key(key);
+            self.out.extend_from_slice(value.as_str().as_bytes());
+        }
+    }
+
+    fn integer(&mut self, key: &str, value: u64) {
+        self.key(key);
+        write_integer(value, self.out);
+    }
+
+    fn opt_integer(&mut self, key: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.integer(key, value);
+        }
+    }
+
+    fn boolean(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    /// A flag is written only where it is raised.
+    fn flag(&mut self, key: &str, raised: bool) {
+        if raised {
+            self.boolean(key, true);
+        }
+    }
+
+    fn hex<const N: usize>(&mut self, key: &str, bytes: &[u8; N]) {
+        let mut digits = [[0; 2]; N];
+        write_hex(bytes, digits.as_flattened_mut());
+        self.key(key);
+        self.out.push(b'"');
+        self.out.extend_from_slice(digits.as_flattened());
+        self.out.push(b'"');
+    }
+
+    fn time(&mut self, key: &str, value: Timestamp) {
+        self.key(key);
+        self.out.push(b'"');
+        value.write(self.out);
+        self.out.push(b'"');
+    }
+}

@@ -1,0 +1,47 @@
+//! Under what entries are found: clear names, and the pseudonyms that stand for them.
+
+use crate::entry::{Field, Kind};
+use crate::json::Json;
+
+/// What every pseudonym begins with; the id of its key follows.
+pub const PREFIX: &str = "ps_";
+
+/// Whether `text` has the form of a pseudonym.
+pub fn is_pseudonym(text: &str) -> bool {
+    let hex = |s: &str, len: usize| s.len() == len && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    text.strip_prefix(PREFIX).and_then(|t| t.split_once('_')).is_some_and(|(id, tag)| hex(id, 8) && hex(tag, 32))
+}
+
+/// The id of the key that a pseudonym is made with.
+pub fn key_of(pseudonym: &str) -> Option<&str> {
+    pseudonym.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).map(|(id, _)| id)
+}
+
+/// The domain of a facet's pseudonyms; `None` of what nobody chooses freely, such as outcomes.
+pub fn domain(field: Field) -> Option<&'static str> {
+    match field {
+        Field::Conversation
+        | Field::User
+        | Field::Tool
+        | Field::Patient
+        | Field::Model
+        | Field::Purpose
+        | Field::Agent
+        | Field::Server => Some(field.as_str()),
+        Field::Outcome | Field::Trigger | Field::Emergency | Field::Kind | Field::Class => None,
+    }
+}
+
+/// The event of a `key` entry that puts a pseudonym key into use.
+pub const PSEUDONYM_KEY_EVENT: &str = "pseudonym_key_rotated";
+
+/// The id of the pseudonym key that an entry with these particulars puts into use.
+pub fn pseudonym_key(kind: Kind, detail: &Json) -> Option<String> {
+    let text = |key: &str| detail.get(key).and_then(Json::as_str);
+    match kind {
+        Kind::Genesis => text("pseudonym_key"),
+        Kind::Key if text("event") == Some(PSEUDONYM_KEY_EVENT) => text("key_id"),
+        _ => None,
+    }
+    .map(str::to_owned)
+}

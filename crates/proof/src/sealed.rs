@@ -1,0 +1,73 @@
+//! Sealed values as they stand in entries: whose key they are under, and the commitment that a reveal is checked against.
+
+use crate::Hash;
+use crate::json::{Json, Path};
+use zeroize::Zeroize;
+
+const COMMIT: &[u8] = b"attestlog sealed commitment v1\0";
+
+/// A sealed value opened again, with what proves it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// The value as it stood before it was sealed.
+    pub value: Json,
+    /// The 16 bytes that the commitment was salted with.
+    pub salt: [u8; 16],
+}
+
+/// The id of the key that a sealed value is under; `None` for what is not a sealed value.
+pub fn sealed_subject(value: &Json) -> Option<&str> {
+    Form::of(value).map(|f| f.subject)
+}
+
+/// The commitment of a sealed value; `None` for what is not a sealed value.
+pub fn sealed_commitment(value: &Json) -> Option<Hash> {
+    Form::of(value).map(|f| f.commitment)
+}
+
+/// Whether `commitment` was made for this value with this salt at this place.
+pub fn verify_reveal(path: &Path, salt: &[u8; 16], value: &Json, commitment: &Hash) -> bool {
+    commit(&path.to_string(), salt, value) == *commitment
+}
+
+/// A sealed value as it stands in an entry.
+pub struct Form<'a> {
+    /// The id of the key that it is under.
+    pub subject: &'a str,
+    /// The ciphertext in base64.
+    pub ct: &'a str,
+    /// What its value was committed to.
+    pub commitment: Hash,
+}
+
+impl Form<'_> {
+    /// The form of a value that is sealed.
+    pub fn of(value: &Json) -> Option<Form<'_>> {
+        let sealed = value.as_object().filter(|o| o.len() == 1)?.get("sealed")?;
+        let text = |key: &str| sealed.get(key).and_then(Json::as_str);
+        (sealed.get("v").and_then(Json::as_u64) == Some(1)).then_some(())?;
+        Some(Form { subject: text("subject")?, ct: text("ct")?, commitment: text("commitment")?.parse().ok()? })
+    }
+}
+
+/// The commitment to a value with this salt at this place.
+pub fn commit(path: &str, salt: &[u8; 16], value: &Json) -> Hash {
+    let mut message = associated(COMMIT, &[path]);
+    message.extend_from_slice(salt);
+    let value = value.to_canonical();
+    message.extend_from_slice(&(value.as_str().len() as u64).to_be_bytes());
+    message.extend_from_slice(value.as_str().as_bytes());
+    let hash = Hash::of(&message);
+    message.zeroize();
+    hash
+}
+
+/// A domain with parts, each behind its length.
+pub fn associated(domain: &[u8], parts: &[&str]) -> Vec<u8> {
+    let mut out = domain.to_vec();
+    for part in parts {
+        out.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        out.extend_from_slice(part.as_bytes());
+    }
+    out
+}

@@ -1,0 +1,169 @@
+//! Following the log: newly recorded entries, for those who show them, alert on them, or send them on.
+//!
+//! Invariant H4: a follower sees each entry that it asked for once, in order, and only after it is on the disk. It is a
+//! cursor, not a subscription: whoever is slow falls behind and catches up, and neither the writer nor memory knows.
+
+use crate::{AuditLog, Entry, Query, Result};
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// How much is read at a time. Nothing of the store is held while a follower waits or its owner thinks, because a
+/// long-lived reader keeps the file from using its free pages again.
+const CHUNK_ENTRIES: usize = 128;
+const CHUNK_BYTES: usize = 1 << 20;
+
+impl AuditLog {
+    /// Follows the log from the entry at `from` on: those that are there first, then each new one once it is on the disk.
+    /// [`AuditLog::size`] begins with what is recorded next.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, ToolCall};
+    /// # let log = AuditLog::in_memory()?;
+    /// let follower = log.follow(log.size());
+    /// # let writer = log.clone();
+    /// std::thread::spawn(move || {
+    ///     for entry in follower {
+    ///         let Ok(entry) = entry else { break };
+    ///         println!("{}", entry.event()); // or hand it to whatever pipeline there is
+    ///     }
+    /// });
+    /// writer.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
+    /// log.close()?; // ends the loop
+    /// # Ok::<(), attestlog::Error>(())
+    /// ```
+    pub fn follow(&self, from: u64) -> Follower {
+        Follower { log: self.clone(), query: Query::new(), next: from, read: VecDeque::new(), failed: false }
+    }
+}
+
+/// New entries as they are recorded: see [`AuditLog::follow`]. As an iterator it blocks until there is one, and ends when
+/// the log is closed through another handle. What it had not read by then it cannot read any more; it stands in the log, and
+/// [`Follower::position`] says from where.
+#[must_use = "a follower does nothing unless it is asked"]
+pub struct Follower {
+    log: AuditLog,
+    query: Query,
+    /// Everything below was looked at.
+    next: u64,
+    read: VecDeque<Entry>,
+    failed: bool,
+}
+
+impl Follower {
+    /// Only entries that `query` finds. Its order, cursor and limit count for nothing here.
+    pub fn matching(mut self, query: &Query) -> Follower {
+        self.query = Query { after: None, limit: None, newest_first: false, ..query.clone() };
+        self
+    }
+
+    /// The next entry if it is there, without waiting.
+    ///
+    /// # Errors
+    /// What the file says; [`Closed`](crate::ErrorKind::Closed) after the log was closed.
+    pub fn try_next(&mut self) -> Result<Option<Entry>> {
+        if self.read.is_empty() {
+            self.read_on()?;
+        }
+        Ok(self.read.pop_front())
+    }
+
+    /// The next entry, waiting at most this long for it; `None` where none came.
+    ///
+    /// # Errors
+    /// As [`Follower::try_next`].
+    pub fn next_within(&mut self, at_most: Duration) -> Result<Option<Entry>> {
+        self.wait(Some(at_most))
+    }
+
+    /// Where to follow on later: everything below was given out or does not match.
+    pub fn position(&self) -> u64 {
+        self.read.front().map_or(self.next, |entry| entry.seq)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
+    fn wait(&mut self, at_most: Option<Duration>) -> Result<Option<Entry>> {
+        let end = at_most.and_then(|at_most| Instant::now().checked_add(at_most));
+        loop {
+            if let Some(entry) = self.try_next()? {
+                return Ok(Some(entry));
+            }
+            // What came may not match; what is left of the time goes on.
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let (shared, next) = (self.log.shared(), self.next);
+            let news = || (self.log.size() > next || shared.is_closed()).then_some(());
+            if shared.news.wait(left, news).is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn read_on(&mut self) -> Result<()> {
+        let size = self.log.size();
+        if self.next >= size {
+            // A closed log has nothing more to say; asking it gives the error that says so.
+            return if self.log.shared().is_closed() { self.log.snapshot().map(|_| ()) } else { Ok(()) };
+        }
+        let query = match self.next.checked_sub(1) {
+            Some(last) => self.query.clone().after(last),
+            None => self.query.clone(),
+        };
+        let mut bytes = 0;
+        for entry in self.log.query(&query)?.take(CHUNK_ENTRIES) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // What was read is given out first; the error comes again.
+                Err(_) if !self.read.is_empty() => return Ok(()),
+                Err(e) => return Err(e),
+            };
+            self.next = entry.seq + 1;
+            bytes += weight(&entry);
+            self.read.push_back(entry);
+            if bytes > CHUNK_BYTES {
+                return Ok(());
+            }
+        }
+        if self.read.len() < CHUNK_ENTRIES {
+            self.next = self.next.max(size);
+        }
+        Ok(())
+    }
+}
+
+/// About how much memory an entry takes.
+fn weight(entry: &Entry) -> usize {
+    let parts = match (entry.call(), entry.own()) {
+        (Some(call), _) => {
+            let summary = call.completion.as_ref().and_then(|c| c.result_summary.as_ref());
+            [call.arguments.as_ref(), summary].into_iter().flatten().map(|part| part.as_str().len()).sum()
+        }
+        (_, Some(own)) => own.detail.as_str().len(),
+        _ => 0,
+    };
+    1024 + parts
+}
+
+impl Iterator for Follower {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        if self.failed {
+            return None;
+        }
+        match self.wait(None) {
+            Err(e) if e.kind() == crate::ErrorKind::Closed => None,
+            Err(e) => {
+                // What cannot be read once is not asked for again and again.
+                self.failed = true;
+                Some(Err(e))
+            }
+            Ok(entry) => entry.map(Ok),
+        }
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("position", &self.position()).field("query", &self.query).finish()
+    }
+}

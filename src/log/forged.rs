@@ -1,0 +1,184 @@
+//! What somebody who holds the keys can append to the log, and that a full verification finds it.
+
+use crate::host::ManualClock;
+use crate::json::{Json, Object};
+use crate::retention::{PurgeRecord, SeqSet};
+use crate::store::block::{Block, Sealer};
+use crate::store::log::AuditLog;
+use crate::store::options::Options;
+use crate::store::part::Packed;
+use crate::store::sound::Handle;
+use crate::store::tables;
+use crate::verify::{Finding, FindingKind as K, VerifyOptions};
+use crate::{Kind, Timestamp, ToolCall, codec};
+use redb::ReadableTable;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Twenty calls about nobody, of which half were recorded a year and a half ago.
+fn log() -> (AuditLog, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::at("2024-01-01".parse().unwrap()));
+    let log = Options::new().clock(clock.clone()).in_memory().unwrap();
+    for _ in 0..2 {
+        log.record_batch((0..10).map(|i| ToolCall::new("c", format!("u{i}"), "search"))).unwrap();
+        log.flush_index().unwrap();
+        clock.advance(500 * DAY);
+    }
+    assert_eq!(found(&log), []);
+    (log, clock)
+}
+
+fn found(log: &AuditLog) -> Vec<(K, Option<u64>)> {
+    let findings: Vec<Finding> = log.verify(&VerifyOptions::new()).unwrap().findings;
+    findings.into_iter().map(|finding| (finding.kind, finding.seq)).collect()
+}
+
+fn detail(log: &AuditLog, kind: Kind) -> Json {
+    let mut last = None;
+    for seq in 0..log.size() {
+        last = log.entry(seq).ok().filter(|entry| entry.kind() == kind).or(last);
+    }
+    last.unwrap().own().unwrap().detail.to_json()
+}
+
+/// Appends the entry of a purge, and its set to the table.
+fn claim(log: &AuditLog, seqs: SeqSet, change: impl FnOnce(&mut PurgeRecord)) -> u64 {
+    let mut record = PurgeRecord {
+        actor: "thief".to_owned(),
+        cut_off: log.clock_status().unwrap().now,
+        policy: 1,
+        classes: BTreeMap::from([("general".to_owned(), seqs.len())]),
+        count: seqs.len(),
+        kept_by_hold: 0,
+        seqs: seqs.digest(),
+    };
+    change(&mut record);
+    let seq = log.own(Kind::Purge, record.to_json()).unwrap().seq;
+    let database: Arc<Handle> = log.shared().database().unwrap().get().unwrap().clone();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(tables::PURGES).unwrap().insert(seq, &*seqs.encode()).unwrap();
+    txn.commit().unwrap();
+    seq
+}
+
+#[test]
+fn a_second_batch_for_a_stretch_that_has_one() {
+    let (log, _) = log();
+    let first = detail(&log, Kind::IndexBatch);
+    let Json::Object(mut second) = first else { panic!("{first:?}") };
+    second.insert("rows", 1u64);
+    second.insert("rows_root", crate::Hash::of(b"").to_string());
+    let seq = log.own(Kind::IndexBatch, second.into()).unwrap().seq;
+    assert_eq!(found(&log), [(K::BatchMismatch, Some(seq))]);
+}
+
+#[test]
+fn purges_that_never_were_or_were_not_as_they_say() {
+    let due = || SeqSet::from_iter([2, 3, 4]);
+    // What is there was not purged; what was to be kept was purged early.
+    let (log_, _) = log();
+    let seq = claim(&log_, SeqSet::from_iter([14]), |record| record.cut_off = Timestamp::MIN);
+    let all = found(&log_);
+    assert!(all.contains(&(K::EntryUnexpected, Some(14))) && all.contains(&(K::PurgedEarly, Some(14))), "{all:?}");
+    assert!(!all.contains(&(K::PurgeMismatch, Some(seq))), "{all:?}");
+    // Of another policy; of other classes; of the store's own entries.
+    let (log_, _) = log();
+    let policy = claim(&log_, due(), |record| record.policy = 0);
+    assert!(found(&log_).contains(&(K::PurgeMismatch, Some(policy))));
+    let (log_, _) = log();
+    let classes = claim(&log_, due(), |record| record.classes = BTreeMap::from([("financial".to_owned(), 3)]));
+    assert!(found(&log_).contains(&(K::PurgeMismatch, Some(classes))));
+    let (log_, _) = log();
+    claim(&log_, SeqSet::from_iter([1]), |_| {});
+    assert!(found(&log_).contains(&(K::PurgedEarly, Some(1))));
+    // Of what comes after it, or of itself.
+    let (log_, _) = log();
+    let size = log_.size();
+    let later = claim(&log_, SeqSet::from_iter([size, size + 1]), |_| {});
+    assert!(found(&log_).contains(&(K::PurgeMismatch, Some(later))));
+}
+
+/// Whoever can append names a cut-off by which everything has expired, or a time that nobody can vouch for yet.
+#[test]
+fn times_beyond_the_system_clock_and_the_bound() {
+    let (log_, clock) = log();
+    let now = crate::Clock::now(&*clock);
+    let within = claim(&log_, SeqSet::from_iter([2, 3]), |record| record.cut_off = now.plus(7 * DAY));
+    assert!(!found(&log_).contains(&(K::PurgedEarly, Some(within))));
+    let beyond = claim(&log_, SeqSet::from_iter([4, 5]), |record| record.cut_off = now.plus(8 * DAY));
+    assert!(found(&log_).contains(&(K::PurgedEarly, Some(beyond))));
+    let (log_, _) = log();
+    let trusted = |time| crate::retention::ClockEvent::Trusted { source: "w".to_owned(), time, from: now, to: time };
+    log_.own(Kind::Clock, trusted(now.plus(DAY)).to_json()).unwrap();
+    assert_eq!(found(&log_), []);
+    let seq = log_.own(Kind::Clock, trusted(now.plus(8 * DAY)).to_json()).unwrap().seq;
+    assert_eq!(found(&log_), [(K::OwnEntryInvalid, Some(seq))]);
+}
+
+#[test]
+fn a_purge_of_what_was_purged_before() {
+    let (log, _) = log();
+    let done = log.purge("ops").unwrap();
+    assert!(done.purged >= 10);
+    assert_eq!(found(&log), []);
+    let again = claim(&log, SeqSet::from_iter([2]), |_| {});
+    assert_eq!(found(&log), [(K::PurgeMismatch, Some(again))]);
+    // An entry of a purge without the set that it took.
+    let mut record = detail(&log, Kind::Purge).as_object().cloned().unwrap_or_else(Object::new);
+    record.insert("kept_by_hold", 7u64);
+    let seq = log.own(Kind::Purge, record.into()).unwrap().seq;
+    assert!(found(&log).contains(&(K::PurgeMismatch, Some(seq))));
+}
+
+#[test]
+fn a_log_that_its_key_signed_nothing_of() {
+    let log = AuditLog::in_memory().unwrap();
+    let pinned = || VerifyOptions::new().public_key(log.public_key().unwrap());
+    let unsigned = log.verify(&pinned()).unwrap();
+    assert_eq!(unsigned.findings.iter().map(|f| f.kind).collect::<Vec<_>>(), [K::SignatureInvalid]);
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok(), "not pinned, it says that it is unsigned");
+    log.checkpoint().unwrap();
+    assert!(log.verify(&pinned()).unwrap().ok());
+}
+
+#[test]
+fn an_entry_in_a_block_where_nobody_reads_it() {
+    // So far away that the place where it belongs is in another piece.
+    const STRAY: u64 = 9_000;
+    let log = AuditLog::in_memory().unwrap();
+    log.record_batch((0..STRAY + 500).map(|i| ToolCall::new("c", format!("u{}", i % 50), "search"))).unwrap();
+    log.flush_index().unwrap();
+    assert_eq!(found(&log), []);
+    let database: Arc<Handle> = log.shared().database().unwrap().get().unwrap().clone();
+    let txn = database.begin_write().unwrap();
+    {
+        let snapshot = log.shared().snapshot().unwrap();
+        let mut blocks = txn.open_table(tables::BLOCKS).unwrap();
+        let block = blocks.get(0).unwrap().unwrap().value().to_vec();
+        let seqs: Vec<u64> = Block::decode(&block).unwrap().entries().map(|(seq, ..)| seq).collect();
+        // The first block makes room for it and for all nonces with its last entries, which get one of their own.
+        let (stay, go) = seqs.split_at(seqs.len() / 2);
+        let with_stray: Vec<u64> = stay.iter().copied().chain([STRAY]).collect();
+        for seqs in [&with_stray[..], go] {
+            let mut sealer = Sealer::default();
+            for seq in seqs {
+                let entry = snapshot.find(*seq).unwrap().unwrap();
+                let (hash, bytes) = (entry.hash(), codec::encode(&entry.body).unwrap());
+                let packed = Packed { prev: entry.prev, hash, bytes };
+                let part = packed.part().unwrap();
+                assert!(sealer.push(*seq, &packed.prev, &packed.hash, &part, false).unwrap().is_none());
+            }
+            let (first, bytes) = sealer.finish().unwrap().unwrap();
+            blocks.insert(first, &*bytes).unwrap();
+        }
+    }
+    txn.commit().unwrap();
+    for threads in [1, 2, 5] {
+        let findings = log.verify(&VerifyOptions::new().threads(threads)).unwrap().findings;
+        let found: Vec<_> = findings.into_iter().map(|finding| (finding.kind, finding.seq)).collect();
+        assert_eq!(found, [(K::EntryUnexpected, Some(STRAY))], "on {threads} threads");
+    }
+}

@@ -1,0 +1,148 @@
+//! What the fuzz targets reach of the stored bytes. Compiled only with the feature `fuzzing`; no part of the interface.
+
+pub use super::fuzzing_pages::pages;
+use crate::codec;
+use crate::retention::SeqSet;
+use crate::rows::BATCH;
+use crate::store::block::{Block, Sealer};
+use crate::store::merge::{Column, Row};
+use crate::store::part::{self, Packed, Part};
+use crate::store::rollup::Cell;
+use crate::store::sender::Window;
+use crate::store::state::State;
+use crate::store::tables;
+use crate::{Hash, Result, ToolCall, line};
+use redb::ReadableTable;
+pub use redb::StorageBackend;
+
+/// How many kinds of stored value there are.
+pub const KINDS: u8 = 9;
+
+/// Decodes `bytes` as the stored value of this kind. Whatever they are, it must neither panic nor use memory or time out
+/// of proportion; what is accepted must be in the one form that it has (C2, P1) wherever nothing else vouches for it.
+pub fn stored(kind: u8, bytes: &[u8]) {
+    match kind % KINDS {
+        0 => {
+            if let Ok((head, content)) = codec::decode_first(bytes)
+                && let Ok(body) = (Part { head, content: content.into() }).body::<String>()
+            {
+                assert_eq!(codec::encode(&body).ok().as_deref(), Some(bytes), "a body has one form");
+                let mut text = Vec::new();
+                line::write(&mut text, 7, &Hash::ZERO, &body);
+                body.facets(&mut |_, _| {});
+            }
+        }
+        1 => {
+            if let Ok(block) = Block::decode(bytes) {
+                let block = block.into_owned();
+                let _ = block.is_whole();
+                for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
+                    assert!(block.find(seq) == Some(i) && block.spans(seq), "a block finds its own entries");
+                    assert_eq!(block.prev(i), prev, "a block has one hash before each of its entries");
+                    let alone = block.part(seq, i);
+                    assert_eq!(part.is_ok(), alone.is_ok(), "an entry is read alone as it is among the others");
+                    if let (Ok(part), Ok(alone)) = (part, alone) {
+                        assert_eq!(part.content, alone.content, "an entry is read alone as it is among the others");
+                        let _ = part.body::<String>();
+                    }
+                }
+            }
+        }
+        2 => {
+            if let Ok(packed) = Packed::from_row(bytes) {
+                assert_eq!(
+                    part::row(&packed.prev, &packed.hash, &packed.bytes),
+                    bytes,
+                    "a row of the tail has one form"
+                );
+            }
+        }
+        3 => {
+            if let Some(row) = Row::read(1000, bytes) {
+                assert_eq!(row.encode(), bytes, "a posting row has one form");
+                if let Some(seqs) = row.list.seqs(BATCH as usize) {
+                    assert!(seqs.is_sorted() && seqs.first() == Some(&1000), "a posting list rises");
+                }
+            }
+        }
+        4 => {
+            if let Ok(column) = Column::decode(bytes) {
+                let _ = column.root();
+                column.rows.iter().for_each(|&row| _ = column.retention(row));
+            }
+        }
+        5 => {
+            if let Ok(mut cell) = Cell::decode(bytes) {
+                [0.0, 0.5, 0.99, 1.0].iter().for_each(|&p| _ = cell.percentile(p));
+            }
+        }
+        6 => {
+            if let Ok(window) = Window::decode(bytes) {
+                assert_eq!(window.encode().ok().as_deref(), Some(bytes), "a sender's row has one form");
+            }
+        }
+        7 => {
+            if let Ok(state) = State::decode(bytes) {
+                assert_eq!(codec::encode(&state).ok().as_deref(), Some(bytes), "the state has one form");
+            }
+        }
+        _ => {
+            if let Ok(set) = SeqSet::decode(bytes) {
+                assert_eq!(set.encode(), bytes, "a set of seqs has one form");
+            }
+        }
+    }
+}
+
+/// Stored values of every kind as a small store has them, to begin from.
+///
+/// # Errors
+/// None that can be expected.
+pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
+    let log = crate::Options::new().random(std::sync::Arc::new(crate::SeededRandom::new(1))).in_memory()?;
+    for i in 0..40u64 {
+        let call = ToolCall::new(format!("conv_{}", i % 5), format!("usr_{}", i % 3), "lookup");
+        let call = call.patient(format!("P-{}", i % 4)).duration(std::time::Duration::from_micros(100 * i));
+        log.record(call.sender(crate::Sender::new("host", i + 1)).result(i % 7 != 0))?;
+    }
+    log.flush_index()?;
+    let snapshot = log.snapshot()?;
+    let mut samples = Vec::new();
+    let mut sealer = Sealer::default();
+    for seq in 0..snapshot.size {
+        let Some(entry) = snapshot.find(seq)? else { continue };
+        let (hash, bytes) = (entry.hash(), codec::encode(&entry.body)?);
+        if seq < 4 {
+            samples.push((0, bytes.clone()));
+            samples.push((2, part::row(&entry.prev, &hash, &bytes)));
+        }
+        let packed = Packed { prev: entry.prev, hash, bytes };
+        sealer.push(seq, &packed.prev, &hash, &packed.part()?, false)?;
+    }
+    samples.extend(sealer.finish()?.map(|(_, block)| (1, block)));
+    let mut each = |kind, bytes: &[u8]| samples.push((kind, bytes.to_vec()));
+    for row in tables::Stored::stored(snapshot.table(tables::POSTINGS)?.iter())?.take(6) {
+        each(3, tables::Stored::stored(row)?.1.value());
+    }
+    let dense: Vec<u64> = (1000..1400).chain(1500..1600).collect();
+    let sparse: Vec<u64> = (0..100).map(|i| 1000 + i * 3).collect();
+    [dense, sparse].iter().for_each(|list| each(3, &[&[7; 16][..], &[5], &crate::rows::encode(list)].concat()));
+    for row in tables::Stored::stored(snapshot.table(tables::COLUMNS)?.iter())? {
+        each(4, tables::Stored::stored(row)?.1.value());
+    }
+    for row in tables::Stored::stored(snapshot.table(tables::ROLLUPS)?.iter())? {
+        each(5, tables::Stored::stored(row)?.1.value());
+    }
+    for row in tables::Stored::stored(snapshot.table(tables::SENDERS)?.iter())? {
+        each(6, tables::Stored::stored(row)?.1.value());
+    }
+    each(7, &codec::encode(&snapshot.state)?);
+    each(8, &[0u64, 4, 7, 8, 9, 100_000].into_iter().collect::<SeqSet>().encode());
+    Ok(samples)
+}
+
+/// The store in memory that a target runs on and which can be opened again: gives the same bytes each time.
+pub fn memory() -> impl Fn() -> Box<dyn redb::StorageBackend> + Send + Sync + Clone + 'static {
+    let memory = crate::store::storage::Memory::default();
+    move || Box::new(memory.clone())
+}

@@ -1,0 +1,259 @@
+//! What the fuzz target `pages` does: any bytes as a file, and a small store with edits after which every checksum is made right
+//! again, as somebody does who knows redb's format. Compiled for it and for tests only.
+
+use crate::store::guard::guarded;
+use crate::store::pages::header::{CHECKSUM, COMMIT_BYTES, COMMITS, FLAGS, HEADER_BYTES, Layout, checksum};
+use crate::store::pages::page::{Page, Pointer, Root, Widths, little};
+use crate::store::pages::{Commit, PAGE, check};
+use crate::store::storage::Memory;
+use crate::store::tables;
+use crate::{AuditLog, Field, ManualClock, Options, Query, Result, SeededRandom, Statistics, ToolCall, VerifyOptions};
+use redb::StorageBackend;
+use std::fmt::Write;
+use std::ops::Range;
+use std::sync::Arc;
+use twox_hash::XxHash3_128;
+
+/// Where in a definition of a table its root is.
+const ROOT: usize = 10;
+/// How many bytes the number of a page has, behind which is its checksum.
+const NUMBER: usize = 8;
+
+/// A page of a tree, and where what points at it has its checksum.
+#[derive(Debug)]
+struct Place {
+    range: Range<usize>,
+    used: usize,
+    sum_at: usize,
+    widths: Widths,
+}
+
+/// A small store.
+#[derive(Debug)]
+struct Subject {
+    bytes: Vec<u8>,
+    /// Each behind those that it points at.
+    places: Vec<Place>,
+    answers: String,
+}
+
+thread_local! {
+    static SUBJECT: Option<Subject> = Subject::new().ok();
+}
+
+/// Whatever the bytes are: neither reading them as a file nor making these edits in a store panics or has no end; pages without a
+/// flaw have every row where redb looks for it [V4]; and a store that is called clean answers as before.
+pub fn pages(data: &[u8]) {
+    read(data);
+    SUBJECT.with(|subject| {
+        assert!(subject.is_some(), "the store could be made");
+        let Some(subject) = subject else { return };
+        let mut front = subject.bytes.clone();
+        let end = data.len().min(front.len());
+        front[..end].copy_from_slice(&data[..end]);
+        read(&front);
+        subject.edited(data);
+    });
+}
+
+fn memory(bytes: &[u8]) -> Memory {
+    let memory = Memory::default();
+    let made = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, bytes));
+    assert!(made.is_ok(), "{made:?}");
+    memory
+}
+
+/// Whether the pages of these bytes have no flaw.
+fn read(bytes: &[u8]) -> bool {
+    let memory = memory(bytes);
+    let Ok(commit) = Commit::read(&memory) else { return false };
+    let (mut flaws, most) = (0u64, bytes.len() as u64 / PAGE);
+    let Ok(seen) = check(&memory, &commit, &tables::shapes(), &mut |_| flaws += 1) else { return false };
+    assert!(seen.pages <= most, "no page is read twice");
+    // Of each page, of each row of the tree of tables, and of what points nowhere.
+    assert!(flaws <= 512 * (most + 1), "{flaws} flaws in {most} pages");
+    flaws == 0
+}
+
+fn open(bytes: &[u8], read_only: bool) -> Result<(AuditLog, Memory)> {
+    let (memory, clock) = (memory(bytes), ManualClock::at("2025-03-01T09:00:00Z".parse()?));
+    let shared = memory.clone();
+    let options = Options::new().clock(Arc::new(clock)).random(Arc::new(SeededRandom::new(3)));
+    let options = options.background(false).without_keys();
+    let storage = move || Box::new(shared.clone()) as Box<dyn StorageBackend>;
+    let log = match (bytes.is_empty(), read_only) {
+        (true, _) => options.create_on(storage),
+        (false, true) => options.read_only().open_on(storage),
+        (false, false) => options.open_on(storage),
+    };
+    Ok((log?, memory))
+}
+
+fn answers(log: &AuditLog) -> Result<String> {
+    let mut queries = vec![Query::new(), Query::new().newest_first(), Query::new().unfinished()];
+    queries.extend((0..100).step_by(7).map(|i| Query::new().conversation(format!("conv_{i}"))));
+    queries.extend((0..3).map(|i| Query::new().user(format!("usr_{i}"))));
+    queries.extend((0..4).map(|i| Query::new().facet(Field::Patient, format!("P-{i}")).newest_first()));
+    let mut out = String::new();
+    for query in &queries {
+        for entry in log.query(query)? {
+            let _ = write!(out, "{} ", entry?.hash());
+        }
+        let _ = writeln!(out, "{}", log.count(query)?);
+    }
+    let _ = writeln!(out, "{:?} {}", log.statistics(&Statistics::new())?, log.root_at(log.size())?);
+    Ok(out)
+}
+
+impl Subject {
+    fn new() -> Result<Subject> {
+        let (log, memory) = open(&[], false)?;
+        for part in 0..3u64 {
+            log.record_batch((part * 60..part * 60 + 60).map(|i| {
+                let call = ToolCall::new(format!("conv_{}", i / 2), format!("usr_{}", i % 3), "lookup");
+                call.patient(format!("P-{}", i % 4)).result(i % 7 != 0)
+            }))?;
+            if part < 2 {
+                log.flush_index()?;
+            }
+        }
+        let _ = log.begin(ToolCall::new("conv_7", "usr_1", "lookup"))?;
+        log.close()?;
+        let mut bytes = vec![0; memory.len()? as usize];
+        memory.read(0, &mut bytes)?;
+        let mut subject = Subject { places: Vec::new(), answers: answers(&open(&bytes, true)?.0)?, bytes };
+        subject.find()?;
+        let mut sealed = subject.bytes.clone();
+        subject.seal(&mut sealed);
+        assert!(sealed == subject.bytes && read(&sealed), "checksums are made as redb makes them");
+        Ok(subject)
+    }
+
+    /// Finds the pages of every tree.
+    fn find(&mut self) -> Result<()> {
+        let commit = Commit::read(&memory(&self.bytes))?;
+        let Some(root) = commit.root else { return Ok(()) };
+        let mut definitions = Vec::new();
+        let mut tables = Vec::new();
+        let found = Found { bytes: &self.bytes, layout: commit.layout, widths: Widths { key: None, value: None } };
+        found.below(root.pointer, commit_at(&self.bytes) + 2 * NUMBER, &mut tables, &mut |at| definitions.push(at));
+        for definition in definitions {
+            let said = &self.bytes[definition.clone()];
+            // Behind the root of keys and of values: whether they have a fixed width, and which.
+            let width = |at: usize| (said[at] != 0).then(|| little(said, at + 1, 4) as usize);
+            let widths = Widths { key: width(ROOT + Root::BYTES), value: width(ROOT + Root::BYTES + 5) };
+            if let Some(root) = (said[ROOT - 1] != 0).then(|| Root::read(said, ROOT)).flatten() {
+                let found = Found { bytes: &self.bytes, layout: commit.layout, widths };
+                found.below(root.pointer, definition.start + ROOT + NUMBER, &mut self.places, &mut |_| {});
+            }
+        }
+        self.places.append(&mut tables);
+        Ok(())
+    }
+
+    /// Makes every checksum right, up to the header's.
+    fn seal(&self, bytes: &mut [u8]) {
+        for place in &self.places {
+            let page = &bytes[place.range.clone()];
+            let used = Page::apart(page, place.widths).map_or(place.used, |(_, used)| used.len());
+            let sum = XxHash3_128::oneshot(&page[..used]).to_le_bytes();
+            bytes[place.sum_at..][..sum.len()].copy_from_slice(&sum);
+        }
+        let at = commit_at(bytes);
+        let mut commit = [0; COMMIT_BYTES];
+        commit.copy_from_slice(&bytes[at..at + COMMIT_BYTES]);
+        bytes[at + CHECKSUM..at + COMMIT_BYTES].copy_from_slice(&checksum(&commit));
+    }
+
+    /// Each six bytes are an edit: in which page or the header, where, how, and with what.
+    fn edited(&self, edits: &[u8]) {
+        let mut bytes = self.bytes.clone();
+        for edit in edits.as_chunks::<6>().0.iter().take(8) {
+            let [page, high, low, how, with, and] = *edit;
+            let range = |page: u8| match self.places.get(usize::from(page) % (self.places.len() + 1)) {
+                Some(place) => place.range.start..place.range.start + place.used,
+                None => 0..HEADER_BYTES,
+            };
+            let (to, from) = (range(page), range(with));
+            let at = to.start + usize::from(u16::from_be_bytes([high, low])) % (to.len() - NUMBER);
+            let aligned = to.start + (at - to.start) / NUMBER * NUMBER;
+            let source = from.start + usize::from(and) * NUMBER % (from.len() - NUMBER);
+            match how % 6 {
+                0 => bytes[at] ^= 1 << (with % 8),
+                1 => bytes[at] = with,
+                2 => bytes[at..at + 4].copy_from_slice(&u32::from_be_bytes([0, 0, with, and]).to_le_bytes()),
+                // What one page says is said by another: numbers of children, keys, counts.
+                3 => bytes.copy_within(source..source + NUMBER, aligned),
+                4 => bytes.copy_within(from.start..from.start + from.len().min(to.len()), to.start),
+                _ => bytes[at] = bytes[at].wrapping_add(1),
+            }
+        }
+        self.seal(&mut bytes);
+        let whole = read(&bytes);
+        let Ok((log, _)) = open(&bytes, true) else { return };
+        // What is opened may be the commit before, where the flags say that redb is to look itself which is whole.
+        let Ok(snapshot) = log.shared().snapshot() else { return };
+        let (mut flaws, mut lost) = (Vec::new(), Vec::new());
+        let pages = snapshot.check_pages(&mut |flaw| flaws.push(flaw));
+        let rows = guarded(|| snapshot.check_lookups(&mut |flaw| lost.push(flaw)));
+        if pages.is_ok() && flaws.is_empty() {
+            assert!(
+                rows.is_ok() && lost.is_empty(),
+                "pages without a flaw ({whole}), and look-ups lead elsewhere: {lost:?}"
+            );
+        }
+        drop(snapshot);
+        if log.verify(&VerifyOptions::new().threads(1)).is_ok_and(|found| found.ok()) {
+            let answers = answers(&log);
+            assert!(answers.as_ref().is_ok_and(|now| *now == self.answers), "it is clean and answers {answers:?}");
+        }
+    }
+}
+
+fn commit_at(bytes: &[u8]) -> usize {
+    COMMITS + usize::from(bytes[FLAGS] & 1) * COMMIT_BYTES
+}
+
+/// A tree of the store as it was.
+struct Found<'a> {
+    bytes: &'a [u8],
+    layout: Layout,
+    widths: Widths,
+}
+
+impl Found<'_> {
+    /// This page and those below it, and where each value lies.
+    fn below(&self, at: Pointer, sum_at: usize, places: &mut Vec<Place>, value: &mut dyn FnMut(Range<usize>)) {
+        let Some(range) = at.page.place(&self.layout) else { return };
+        let range = range.start as usize..range.end as usize;
+        let bytes = &self.bytes[range.clone()];
+        let Ok((page, used)) = Page::apart(bytes, self.widths) else { return };
+        match page {
+            Page::Leaf(leaf) => (0..leaf.count).for_each(|n| {
+                let start = leaf.value(n).as_ptr() as usize - self.bytes.as_ptr() as usize;
+                value(start..start + leaf.value(n).len());
+            }),
+            Page::Branch(branch) => (0..=branch.count).for_each(|n| {
+                if let Some(child) = branch.child(n) {
+                    self.below(child, range.start + 8 + 16 * n, places, value);
+                }
+            }),
+        }
+        places.push(Place { range, used: used.len(), sum_at, widths: self.widths });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(match std::env::var_os("ATTESTLOG_LONG") { Some(_) => 5_000, None => 40 }))]
+
+        /// What the fuzz target does.
+        #[test]
+        fn a_page_that_is_edited_and_sealed_again_changes_no_answer(edits in proptest::collection::vec(any::<[u8; 6]>(), 1..4)) {
+            super::pages(edits.as_flattened());
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What a host asks of a log as a whole, and what rests on queries and verification: its health, backups and restoring, purges,
+//! the erasure and revealing of sealed values. Recording is in `store`, and what reads is in `query`, `prove` and `verify`.
+
+#[cfg(test)]
+mod forged;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing_pages;
+mod health;
+mod privacy;
+mod purge;
+mod restore;
+
+pub use health::{Health, Unsealed};
+pub use purge::Purged;

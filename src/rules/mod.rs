@@ -1,0 +1,13 @@
+//! The rules of alerts: `rule` says what one is, `hours` what working hours are, `form` and `config` read and write them.
+//! They stand in the policies. What looks at entries by them is `alert`.
+
+#[cfg(feature = "config")]
+mod config;
+mod form;
+mod hours;
+mod rule;
+
+pub use form::parse_duration;
+pub(crate) use form::span;
+pub use hours::{Hours, Zone};
+pub use rule::{Measure, Part, Rule, Rules, Severity};
