@@ -20,7 +20,9 @@ mod summary;
 mod viewed;
 
 pub use attribution::Attribution;
-pub(crate) use failure::{failure, is_called, is_no_error, is_set, said, status_fails, text_fails};
+pub(crate) use failure::{
+    error_text, failure, is_called, is_no_error, is_set, said, says_failed, status_fails, text_fails,
+};
 
 pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
 pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
