@@ -181,7 +181,7 @@ impl Observer {
             notes.insert("asked", params);
         }
         if around.message.get("result").is_none() {
-            notes.insert("declined", true);
+            notes.insert("error_answer", true);
         }
         let call = self.describe(&state, INPUT, &notes, None);
         drop(state);

@@ -68,7 +68,7 @@ impl Observer {
             beside.notes.insert(note, kept);
         }
         if !beside.notes.is_empty() {
-            let named = |path: &String| named(path, &beside.notes);
+            let named = |path: &String| named(path.as_str(), &beside.notes);
             beside.ambiguous.extend(around.all_repeats().iter().filter_map(named).take(20));
             beside.restated.extend(around.all_digits().iter().filter_map(named));
         }
@@ -121,13 +121,13 @@ fn is_said(name: &str, value: &Json) -> bool {
 }
 
 /// The place in the entry of a place in a message, where it lies in what these notes hold.
-fn named(place: &String, notes: &Object) -> Option<String> {
+fn named(place: &str, notes: &Object) -> Option<String> {
     let first = |path: &str| path.split(['.', '[']).next().unwrap_or_default().to_owned();
     let (note, rest) = match place.strip_prefix("params.") {
         Some(rest) if first(rest) == "_meta" => ("meta", rest.strip_prefix("_meta.")?),
         Some(rest) => ("beside_arguments", rest),
         None if ENVELOPE.contains(&first(place).as_str()) => return None,
-        None => ("beside_params", place.as_str()),
+        None => ("beside_params", place),
     };
     notes.get(note)?.get(&first(rest))?;
     Some(format!("session_metadata.mcp.{note}.{rest}"))

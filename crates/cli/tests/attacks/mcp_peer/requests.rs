@@ -137,6 +137,6 @@ fn what_a_host_answers_to_its_server_is_recorded_before_the_server_has_it() {
     assert_eq!(text(given, "arguments.content.password"), "[REDACTED:secret]");
     assert_eq!((text(given, "call_id"), text(given, "patient_ids")), ("e-1".to_owned(), r#"["P-1"]"#.to_owned()));
     assert_eq!(text(unasked, "session_metadata.mcp.method"), "(nothing that was asked)");
-    assert_eq!(text(unasked, "session_metadata.mcp.declined"), "true");
+    assert_eq!(text(unasked, "session_metadata.mcp.error_answer"), "true");
     assert_eq!(text(unasked, "arguments.message"), "unasked");
 }
