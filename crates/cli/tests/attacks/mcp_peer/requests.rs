@@ -91,8 +91,8 @@ fn a_method_that_nobody_knows_is_recorded_like_a_call() {
     }
     host.say(r#"{"method":"notifications/initialized"}"#);
     host.say(request("99", "ward/\u{200b}discharge", "{}"));
-    assert!(text(&json(&host.hear()), "error.message").contains("characters that nobody sees"));
-    host.end();
+    let refused = json(host.end().trim());
+    assert!(text(&refused, "error.message").contains("characters that nobody sees"), "{refused:?}");
     let begun: Vec<String> =
         lines(&place).iter().filter(|l| text(l, "kind") == "call_begun").map(|l| text(l, "tool_name")).collect();
     assert_eq!(begun, ["tools/execute", "resources/list", "subscriptions/listen", "ward/discharge"]);
