@@ -358,6 +358,17 @@ fn what_a_task_goes_on_with_is_recorded() {
     assert_eq!(text(&lines[0], "session_metadata.mcp.beside_arguments"), r#"{"more":1}"#);
     assert_eq!((text(&lines[0], "call_id"), text(&lines[1], "call_id")), ("2".to_owned(), "1".to_owned()));
     assert_eq!(text(&lines[0], "follow_up_of"), text(&lines[1], "begun_seq"));
+    // A host went on with a task of an earlier run: its result was in no log.
+    for method in ["get", "result", "cancel"] {
+        let watched = Watched::new(|_| {});
+        watched.host(&about(2, method));
+        watched.server(&format!(r#"{{"id":2,{TEXT}}}"#));
+        let lines = watched.end();
+        assert_eq!(
+            (text(&lines[0], "tool_name"), outcomes(&lines).concat()),
+            (format!("tasks/{method}"), "ok".to_owned())
+        );
+    }
     // Of a task that nobody knows it is recorded too, whole.
     let watched = Watched::new(|_| {});
     watched.host(&update("T9"));

@@ -144,11 +144,11 @@ impl Observer {
                         pending.polls.extend(id.map(|id| (id, false)));
                     }
                     (Some(pending), _) => pending.polls.extend(id.map(|id| (id, method == "tasks/result"))),
-                    (None, "tasks/update") => {
+                    // Of an earlier run, say: what comes of it belongs to no call here.
+                    (None, _) => {
                         let call = self.call(&state, method, (method, params), around);
                         self.asked_for(&mut state, call, id, (params, around), asked);
                     }
-                    (None, _) => asked.others.extend(id),
                 }
             }
             "tools/call" => {
