@@ -1,5 +1,6 @@
 //! What counts as a failure of a tool: one rule for what a host records, what a proxy sees and what a file says.
 
+use super::viewed::record;
 use crate::json::{Json, Object};
 use attestlog_proof::entry::CallError;
 
@@ -49,9 +50,16 @@ pub fn said(around: &Json) -> Said {
     said
 }
 
-/// The error that a tool's result reports: an `error` member that is not empty, `isError` (`is_error`) that is true or
-/// that lenient readers take for true, or the `status` `error`. Names are compared without case and separators.
+/// The error that a tool's result reports, itself or in the record that is its content: an `error` member that is not empty,
+/// `isError` (`is_error`) that is true or that lenient readers take for true, or the `status` `error`. Names are compared
+/// without case and separators.
 pub fn failure(result: &Json) -> Option<CallError> {
+    // What a resource says of errors is what was read.
+    let inside = || record(result).filter(|_| result.get("contents").is_none());
+    reported(result).or_else(|| reported(&inside()?.value))
+}
+
+fn reported(result: &Json) -> Option<CallError> {
     let said = reports(result);
     if said.error.is_some() || said.failed != Some(true) {
         return said.error;
@@ -66,6 +74,19 @@ pub fn failure(result: &Json) -> Option<CallError> {
         message.map_or_else(|| "status: error".to_owned(), text)
     };
     Some(CallError { kind: None, message })
+}
+
+/// The text of a Model Context Protocol result that is nothing but text and reads as an error.
+pub fn error_text(result: &Json) -> Option<String> {
+    let parts = result.get("content")?.as_array().filter(|parts| !parts.is_empty())?;
+    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
+    let texts = texts.filter(|texts| texts.first().is_some_and(|first| text_fails(first)))?;
+    result.get("structuredContent").is_none_or(|none| *none == Json::Null).then(|| texts.join("\n"))
+}
+
+/// Whether a result says expressly that the call failed, or that it did not.
+pub fn says_failed(result: &Json) -> Option<bool> {
+    reports(result).failed
 }
 
 /// What holds of a result and of what stands around it.

@@ -1,6 +1,6 @@
 //! What a host says of a call, before the store has made an entry of it.
 
-use super::{is_no_error, text_fails};
+use super::{error_text, is_no_error, says_failed, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
@@ -474,10 +474,12 @@ impl ToolCall {
         if self.outcome.is_some() {
             return;
         }
-        if let Some(CallResult::Value(Json::String(text))) = &mut self.result
-            && text_fails(text)
-        {
-            let message = std::mem::take(text);
+        let message = match &mut self.result {
+            Some(CallResult::Value(Json::String(text))) if text_fails(text) => Some(std::mem::take(text)),
+            Some(CallResult::Value(value)) if says_failed(value).is_none() => error_text(value),
+            _ => None,
+        };
+        if let Some(message) = message {
             self.result = Some(CallResult::Error(CallError { kind: None, message }));
             for path in self.restated.iter_mut().filter(|path| *path == "result") {
                 *path = "error.message".to_owned();

@@ -12,7 +12,7 @@ mod posed;
 mod summary;
 mod viewed;
 
-pub(crate) use failure::{is_no_error, text_fails};
+pub(crate) use failure::{error_text, is_no_error, says_failed, text_fails};
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use summary::{ResultPolicy, Summary};
 pub(crate) use viewed::viewed;

@@ -2,29 +2,13 @@
 
 use crate::json::{Json, Object, Parsed, Path};
 
-/// What the result shows to whoever asked, where it is one of that protocol's: its `structuredContent`; else what its texts
-/// say as JSON, with the places of numbers that were restated; else which types of content there were, and how many of each.
+/// What the result shows to whoever asked, where it is one of that protocol's: the record in it; else which types of content
+/// there were, and how many of each.
 pub(crate) fn viewed(result: &Json) -> Option<Parsed> {
-    let whole = |value: Json| Some(Parsed { value, ..Parsed::default() });
-    let parts = ["content", "contents"].iter().find_map(|name| result.get(name)?.as_array());
-    if let Some(structured) = result.get("structuredContent").filter(|s| **s != Json::Null) {
-        return whole(structured.clone());
+    if let Some(record) = record(result) {
+        return Some(record);
     }
-    let parts = parts.filter(|parts| !parts.is_empty() && parts.iter().all(is_part))?;
-    let mut said: Vec<Parsed> = parts.iter().filter_map(|part| record(text(part)?)).collect();
-    match said.len() {
-        0 => {}
-        1 => return said.pop(),
-        _ => {
-            let inside = |(i, one): (usize, &Parsed)| {
-                let outer = Path::root().index(i);
-                one.restated.iter().map(|p| p.inside(&outer)).collect::<Vec<_>>()
-            };
-            let restated = said.iter().enumerate().flat_map(inside).collect();
-            let value = said.into_iter().map(|one| one.value).collect::<Vec<_>>().into();
-            return Some(Parsed { value, restated });
-        }
-    }
+    let parts = parts(result)?;
     let mut types = Object::new();
     for part in parts {
         let name = part.get("type").and_then(Json::as_str).or(part.get("mimeType").and_then(Json::as_str));
@@ -32,7 +16,31 @@ pub(crate) fn viewed(result: &Json) -> Option<Parsed> {
         let before = types.get(&name).and_then(Json::as_u64).unwrap_or(0);
         types.insert(name, before + 1);
     }
-    whole(types.into())
+    Some(Parsed { value: types.into(), ..Parsed::default() })
+}
+
+/// The record in a result of that protocol's: its `structuredContent`; else what its texts say as JSON, with the places of
+/// numbers that were restated.
+pub(super) fn record(result: &Json) -> Option<Parsed> {
+    if let Some(structured) = result.get("structuredContent").filter(|s| **s != Json::Null) {
+        return Some(Parsed { value: structured.clone(), ..Parsed::default() });
+    }
+    let mut said: Vec<Parsed> = parts(result)?.iter().filter_map(|part| read(text(part)?)).collect();
+    if said.len() < 2 {
+        return said.pop();
+    }
+    let inside = |(i, one): (usize, &Parsed)| {
+        let outer = Path::root().index(i);
+        one.restated.iter().map(|p| p.inside(&outer)).collect::<Vec<_>>()
+    };
+    let restated = said.iter().enumerate().flat_map(inside).collect();
+    let value = said.into_iter().map(|one| one.value).collect::<Vec<_>>().into();
+    Some(Parsed { value, restated })
+}
+
+fn parts(result: &Json) -> Option<&[Json]> {
+    let parts = ["content", "contents"].iter().find_map(|name| result.get(name)?.as_array());
+    parts.filter(|parts| !parts.is_empty() && parts.iter().all(is_part))
 }
 
 /// A part of `content` has a type, one of a resource's `contents` an address.
@@ -46,7 +54,7 @@ fn text(part: &Json) -> Option<&str> {
 }
 
 /// An object or a list that the text is.
-fn record(text: &str) -> Option<Parsed> {
+fn read(text: &str) -> Option<Parsed> {
     let text = text.trim();
     text.starts_with(['{', '[']).then(|| Json::parse(text.as_bytes()).ok()).flatten()
 }

@@ -252,3 +252,195 @@ fn a_plain_reply_in_one_write_with_an_odd_one_is_recorded_too() {
         }
     }
 }
+
+/// The host was told that a task had failed, or ended well, by a notification, a list or a question how it is, and asked no more: the
+/// log said that the call had been abandoned because the host had gone [R57].
+#[test]
+fn the_end_of_a_task_that_the_host_was_told_is_the_end_of_the_call() {
+    let list = r#"{"id":2,"method":"tasks/list"}"#.to_owned();
+    for (status, outcome) in [("failed", "tool_error"), ("cancelled", "abandoned"), ("completed", "ok")] {
+        let task = format!(r#"{{"taskId":"T1","status":"{status}","statusMessage":"card declined"}}"#);
+        for (asks, told) in [
+            (String::new(), format!(r#"{{"method":"notifications/tasks/status","params":{task}}}"#)),
+            (String::new(), format!(r#"{{"method":"notifications/tasks","params":{task}}}"#)),
+            (about(2, "get"), format!(r#"{{"id":2,"result":{task}}}"#)),
+            (about(2, "cancel"), format!(r#"{{"id":2,"result":{task}}}"#)),
+            (list.clone(), format!(r#"{{"id":2,"result":{{"tasks":[{{"taskId":"T0","status":"failed"}},{task}]}}}}"#)),
+        ] {
+            for fetched in [false, true] {
+                let watched = Watched::new(|_| {});
+                watched.host(&call("7"));
+                watched.server(TASK);
+                if !asks.is_empty() {
+                    watched.host(&asks);
+                }
+                watched.server(&told);
+                // Told again, it is no news.
+                watched.server(&format!(r#"{{"method":"notifications/tasks/status","params":{task}}}"#));
+                if fetched {
+                    watched.host(&about(3, "result"));
+                    watched.server(r#"{"id":3,"result":{"content":[],"isError":true}}"#);
+                }
+                watched.observer.host_gone();
+                let lines = watched.end();
+                let expected = match (fetched, status) {
+                    (false, _) => vec![outcome],
+                    // Its result is the end that the call waits for.
+                    (true, "completed") => vec!["tool_error"],
+                    (true, _) => vec![outcome, "tool_error"],
+                };
+                assert_eq!(outcomes(&lines), expected, "{told}");
+                let said = match (status, fetched) {
+                    ("failed", _) => "card declined",
+                    ("completed", false) => "completed",
+                    _ => continue,
+                };
+                let end = &lines[0];
+                assert!(
+                    [text(end, "error.message"), text(end, "session_metadata.mcp.task_status")]
+                        .contains(&said.to_owned())
+                );
+            }
+        }
+    }
+}
+
+/// Of a task that had taken too long the host was told later how it had ended, or that asking for its result had failed: the log had
+/// neither [R57].
+#[test]
+fn what_is_told_of_a_task_that_was_given_up_is_a_further_entry() {
+    let busy = r#"{"id":3,"error":{"code":-32603,"message":"boom"}}"#;
+    let get = |status: &str| format!(r#"{{"id":3,"result":{{"taskId":"T1","status":"{status}"}}}}"#);
+    for (method, reply, outcome) in [
+        ("result", busy.to_owned(), "protocol_error"),
+        ("get", get("failed"), "tool_error"),
+        ("get", get("completed"), "ok"),
+    ] {
+        let watched = Watched::new(timed);
+        watched.host(&call("7"));
+        watched.server(TASK);
+        watched.pass(11);
+        watched.host(&about(3, method));
+        watched.server(&reply);
+        watched.host(&about(4, "result"));
+        watched.server(&format!(r#"{{"id":4,{TEXT}}}"#));
+        let lines = watched.end();
+        assert_eq!(outcomes(&lines), ["timeout", outcome, "ok"], "{reply}");
+        for late in &lines[1..] {
+            assert_eq!(text(late, "follow_up_of"), text(&lines[0], "seq"), "{late:?}");
+            assert_eq!(text(late, "session_metadata.mcp.late_reply"), "true");
+        }
+    }
+}
+
+/// Since 2026 a task asks for input, and goes on with `tasks/update`. The server transferred what it was given there, and the log had
+/// nothing of it [R45].
+#[test]
+fn what_a_task_goes_on_with_is_recorded() {
+    let update = |task: &str| {
+        format!(
+            r#"{{"id":2,"method":"tasks/update","params":{{"taskId":"{task}","inputResponses":{{"a":{{"sum":98765432109876543210}}}},"more":1}}}}"#
+        )
+    };
+    let watched = Watched::new(|_| {});
+    watched.host(&call("7"));
+    watched.server(TASK);
+    watched.host(&update("T1"));
+    watched.server(r#"{"id":2,"result":{"resultType":"complete"}}"#);
+    watched.host(&about(3, "result"));
+    watched.server(&format!(r#"{{"id":3,{TEXT}}}"#));
+    let lines = watched.end();
+    assert_eq!(outcomes(&lines), ["ok", "ok"]);
+    assert_eq!(text(&lines[0], "tool_name"), "input_responses");
+    assert_eq!(text(&lines[0], "arguments.a.sum"), "98765432109876543210");
+    assert_eq!(text(&lines[0], "restated"), r#"["arguments.a.sum"]"#);
+    assert_eq!(text(&lines[0], "session_metadata.mcp.tool"), "t");
+    assert_eq!(text(&lines[0], "session_metadata.mcp.beside_arguments"), r#"{"more":1}"#);
+    assert_eq!((text(&lines[0], "call_id"), text(&lines[1], "call_id")), ("2".to_owned(), "1".to_owned()));
+    assert_eq!(text(&lines[0], "follow_up_of"), text(&lines[1], "begun_seq"));
+    // A host went on with a task of an earlier run: its result was in no log.
+    for method in ["get", "result", "cancel"] {
+        let watched = Watched::new(|_| {});
+        watched.host(&about(2, method));
+        watched.server(&format!(r#"{{"id":2,{TEXT}}}"#));
+        let lines = watched.end();
+        assert_eq!(
+            (text(&lines[0], "tool_name"), outcomes(&lines).concat()),
+            (format!("tasks/{method}"), "ok".to_owned())
+        );
+    }
+    // Of a task that nobody knows it is recorded too, whole.
+    let watched = Watched::new(|_| {});
+    watched.host(&update("T9"));
+    watched.server(r#"{"id":2,"result":{}}"#);
+    let lines = watched.end();
+    assert_eq!(
+        (text(&lines[0], "tool_name"), text(&lines[0], "arguments.taskId")),
+        ("tasks/update".to_owned(), "T9".to_owned())
+    );
+}
+
+/// A batch had two replies to one call, an error and then a result. Hosts that sort a batch by its ids take the second; the log had
+/// the first, and of the other a count [R44].
+#[test]
+fn of_two_replies_in_one_batch_neither_is_a_plain_success() {
+    let error = r#"{"id":1,"error":{"code":-32603,"message":"first"}}"#;
+    let odd = r#"{"id":1,"method":"x","result":{}}"#;
+    let other = r#"{"id":2,"result":{"content":[]}}"#;
+    for (batch, expected) in [
+        (format!("[{error},{OK}]"), &["protocol_error", "protocol_error"][..]),
+        (format!("[{OK},{}]", OK.replace("\"id\":1", "\"id\":\"1\"")), &["protocol_error", "protocol_error"]),
+        (format!("[{odd},{OK}]"), &["protocol_error", "protocol_error"]),
+        // Of another call's reply in it nothing is odd.
+        (format!("[{odd},{other}]"), &["protocol_error", "ok"]),
+        (format!("[{OK},{other}]"), &["ok", "ok"]),
+    ] {
+        for read_only in [false, true] {
+            let watched = Watched::new(|settings| settings.read_only.extend(read_only.then(|| "t".to_owned())));
+            watched.host(&call("7"));
+            watched.host(&call("8").replace("\"id\":1", "\"id\":2"));
+            watched.server(&batch);
+            let all = watched.end();
+            let lines: Vec<Json> = match batch.contains("\"id\":2") {
+                true => all,
+                false => all.into_iter().filter(|line| text(line, "call_id") == "1").collect(),
+            };
+            assert_eq!(outcomes(&lines), expected, "{batch}");
+            if expected == ["protocol_error", "protocol_error"] {
+                assert_eq!(text(&lines[1], "follow_up_of"), text(&lines[0], "seq"));
+                assert!(lines.iter().all(|line| !text(line, "session_metadata.mcp.odd_reply").is_empty()), "{lines:?}");
+            }
+        }
+    }
+}
+
+/// A reply came while its call was being given up: it was open no more, and not given up yet, so the reply fitted nothing, and the host
+/// had a result of which the log had a count. Either comes first now, and the log says which.
+#[test]
+fn a_reply_that_comes_while_its_call_is_given_up_is_recorded() {
+    for round in 0..40 {
+        let watched = Watched::new(timed);
+        watched.host(&call("7"));
+        watched.clock.advance(Duration::from_secs(11));
+        let start = std::sync::Barrier::new(2);
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                start.wait();
+                if round % 2 == 0 {
+                    watched.observer.expire();
+                } else {
+                    watched.host(r#"{"method":"notifications/cancelled","params":{"requestId":1}}"#);
+                }
+            });
+            start.wait();
+            watched.server(OK);
+        });
+        let lines = watched.end();
+        match &outcomes(&lines).iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["ok"] => {}
+            ["timeout" | "abandoned", "ok"] => assert_eq!(text(&lines[1], "follow_up_of"), text(&lines[0], "seq")),
+            other => panic!("{other:?}: {lines:?}"),
+        }
+        assert!(lines.iter().all(|line| text(line, "session_metadata.mcp.unmatched_replies").is_empty()));
+    }
+}

@@ -7,7 +7,8 @@
 //! `frame` reads frames, leniently where a server might, and `strict` says which of a host's go on, so that nothing runs
 //! because two parsers disagree; `repeats` keeps members of one name apart. `ids` finds who
 //! waits for the answer to a frame that cannot be read. `observer` knows which calls are under way and
-//! records them; `reply` says what becomes of a call, `shorten` what is kept of a large one. None of them does I/O but for the
+//! records them (`asking` what a host asks for, `beside` what that holds besides the arguments, `answering` what a server replies, `tasks` what
+//! it tells of tasks); `reply` says what becomes of a call, `shorten` what is kept of a large one. None of them does I/O but for the
 //! store; the program's `mcp` command moves the bytes.
 
 mod frame;

@@ -2,9 +2,13 @@
 
 mod answering;
 mod asking;
+mod beside;
+mod tasks;
 
 use super::frame::MAX_FRAME;
+use super::shorten::shortened;
 use answering::Answered;
+use asking::note;
 use attestlog::Clock;
 use attestlog::json::{Json, Number, Object};
 use attestlog::owner::Joint;
@@ -21,6 +25,8 @@ use std::time::Duration;
 const INTERNAL_ERROR: i64 = -32603;
 /// No more requests that are no calls, and no more calls that were given up, are remembered until they are answered.
 const MOST_OPEN: usize = 10_000;
+/// No more requests of the server's are remembered until the host answers them.
+const MOST_ASKED: usize = 1_000;
 /// How often progress may put the end of a call's time off: so many times the time-out is the most that it gets.
 const MOST_TIMEOUTS: u32 = 10;
 
@@ -88,6 +94,9 @@ pub struct Observer {
     reach: Reach,
     complain: Complain,
     state: Mutex<State>,
+    /// Held while calls are ended, from where they are open to where their end is in the log: a reply that comes while its call
+    /// is given up, or the other way round, finds it with its end. Taken before `state`.
+    ending: Mutex<()>,
 }
 
 impl fmt::Debug for Observer {
@@ -110,6 +119,8 @@ struct State {
     given_up: VecDeque<Pending>,
     /// The ids of requests that are no calls.
     others: VecDeque<Json>,
+    /// Requests of the server's that the host has not answered: id, method, `params`.
+    asked: VecDeque<(Json, String, Option<Json>)>,
     /// Frames that were no JSON-RPC.
     odd: u64,
     /// Replies that fitted nothing that was open.
@@ -149,6 +160,8 @@ struct Pending {
     rounds: u64,
     state: Option<Json>,
     task: Option<Json>,
+    /// The end of the task that the server told last.
+    status: Option<&'static str>,
     /// The ids of requests about the task that have no reply yet, and whether they ask for its result: that may come with any
     /// of them.
     polls: Vec<(Json, bool)>,
@@ -162,6 +175,7 @@ impl Pending {
     fn new(id: Json, call: ToolCall, progress: Option<Json>, now: Duration) -> Pending {
         let (begun, end, lost, rounds, polls) = (None, None, false, 0, Vec::new());
         let (since, heard, notes, state, task, reply_to, unsure) = (now, now, Object::new(), None, None, None, None);
+        let status = None;
         Pending {
             id,
             call,
@@ -175,6 +189,7 @@ impl Pending {
             rounds,
             state,
             task,
+            status,
             polls,
             reply_to,
             unsure,
@@ -226,7 +241,8 @@ impl Observer {
             Err(e) => return Err(e),
         };
         let state = Mutex::new(State { joint, ..State::default() });
-        Ok(Observer { settings, clock, reach: Box::new(reach), complain: Box::new(complain), state })
+        let ending = Mutex::new(());
+        Ok(Observer { settings, clock, reach: Box::new(reach), complain: Box::new(complain), state, ending })
     }
 
     /// Frames from the host, in order: what is to become of each. When this returns, the calls that go on are on the
@@ -258,14 +274,23 @@ impl Observer {
 
     /// Frames from the server, in order.
     pub fn from_server(&self, frames: &[Vec<u8>]) -> Vec<Verdict> {
+        let _ending = self.ending();
         let (mut verdicts, mut looked_at) = (Vec::new(), Vec::new());
         for frame in frames {
-            let answered = self.answered(frame);
+            let mut answered = self.answered(frame);
+            let later = std::mem::take(&mut answered.later);
             // Where that is no end for the host, the answer that it waits for may be in the very next frame.
             let unsure = answered.ended.iter().any(|pending| pending.unsure.is_some());
             looked_at.push(answered);
-            if unsure {
+            if unsure || !later.is_empty() {
                 verdicts.extend(self.record_ends(std::mem::take(&mut looked_at)));
+            }
+            for reply in later {
+                let again = self.record_ends(vec![self.answered_again(reply)]);
+                if let (Some(verdict @ Verdict::Forward), Some(worse)) = (verdicts.last_mut(), again.into_iter().next())
+                {
+                    *verdict = worse;
+                }
             }
         }
         verdicts.extend(self.record_ends(looked_at));
@@ -372,6 +397,7 @@ impl Observer {
     pub fn expire(&self) {
         let Some(limit) = self.settings.timeout else { return };
         let now = self.clock.monotonic();
+        let _ending = self.ending();
         let mut state = self.state();
         let late: Vec<Pending> = state.pending.extract_if(.., |p| p.is_late(now, limit)).collect();
         drop(state);
@@ -381,6 +407,7 @@ impl Observer {
 
     /// Everything is over: whatever has no end gets one that says why.
     pub fn close(&self, why: &str) {
+        let ending = self.ending();
         let mut state = self.state();
         let (gone, told) = (state.host_gone, state.told.take());
         let pending = std::mem::take(&mut state.pending);
@@ -407,6 +434,7 @@ impl Observer {
         }
         let message = "the server asked for input, and the call was not continued";
         self.give_up(suspended, Outcome::Abandoned, "input_required", message);
+        drop(ending);
         let joint = self.state().joint.take();
         if let Some(Err(e)) = joint.map(Joint::close) {
             (self.complain)(&e.to_string());
@@ -421,6 +449,10 @@ impl Observer {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ending(&self) -> MutexGuard<'_, ()> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn joint(&self) -> Result<Joint> {
@@ -453,7 +485,8 @@ impl Observer {
         let ended = ended.into_iter().filter(|pending| !pending.lost);
         for (mut pending, seq) in ended.zip(seqs) {
             let Some(call) = pending.unsure.take() else { continue };
-            (pending.call, pending.end) = (*call, Some(seq));
+            // Of several late answers each follows the end.
+            (pending.call, pending.end) = (*call, pending.end.or(Some(seq)));
             self.state().remember(pending);
         }
     }
@@ -476,7 +509,11 @@ impl Observer {
 
     fn give_up(&self, calls: Vec<Pending>, outcome: Outcome, kind: &str, why: &str) {
         for mut pending in calls.into_iter().filter(|p| !p.lost) {
-            let call = self.finished(&mut pending).typed_error(kind, why).outcome(outcome);
+            let call = match pending.status {
+                // The host was told that it went well, and did not ask for what came of it.
+                Some("completed") => note(self.finished(&mut pending), "task_status", "completed").outcome(Outcome::Ok),
+                _ => self.finished(&mut pending).typed_error(kind, why).outcome(outcome),
+            };
             match self.end(vec![(pending.begun, call)]) {
                 Ok(seqs) => {
                     pending.end = seqs.first().copied();
@@ -508,6 +545,11 @@ impl Pieces {
         self.0 = piece && !frame.ends_with(b"\n");
         piece.then_some(first)
     }
+}
+
+/// A value as it is kept, without what is said of one that is too large.
+fn shortened_only(value: &Json, name: &str) -> Json {
+    shortened(value, name).map_or_else(|| value.clone(), |(short, _)| short)
 }
 
 fn id_text(id: &Json) -> String {

@@ -4,7 +4,7 @@
 //! recorded too.
 
 use super::strict::unlike_a_message;
-use attestlog::failure::{is_no_error, text_fails};
+use attestlog::failure::{is_called, is_no_error, is_set};
 use attestlog::json::{Json, Object};
 
 /// What a reply makes of the call that it answers.
@@ -20,6 +20,8 @@ pub(super) enum Reply<'a> {
     Error(&'a Json),
     /// Its task was cancelled.
     Cancelled,
+    /// Its task failed, with this message, if any; its result may say why.
+    Failed(Option<&'a Json>),
     /// Neither result nor error.
     Nothing,
 }
@@ -36,7 +38,35 @@ pub(super) fn odd(message: &Json) -> Option<String> {
     if says("result") && fails {
         return Some("it has both a result and an error".to_owned());
     }
-    unlike_a_message(message).err().map(|what| format!("it {what}"))
+    if let Err(what) = unlike_a_message(message) {
+        return Some(format!("it {what}"));
+    }
+    match message.get("result") {
+        Some(result) if !fails => unclear(result),
+        _ => None,
+    }
+}
+
+/// Why a result may be none for some hosts.
+fn unclear(result: &Json) -> Option<String> {
+    if result.as_object().is_none() {
+        return Some("its result is no object".to_owned());
+    }
+    if let Some(name) = unclear_flag(result) {
+        return Some(format!("its {name} is neither true nor false: some hosts take it for a failure or refuse it"));
+    }
+    let known = |kind: &Json| {
+        *kind == Json::Null || ["complete", "input_required", "task"].iter().any(|known| kind.as_str() == Some(known))
+    };
+    result.get("resultType").filter(|kind| !known(kind)).map(|_| "its resultType is none of the protocol's".to_owned())
+}
+
+/// A flag that is no Boolean: by the rule for failures it says that there was none, and others take it for true. One
+/// that is null says nothing.
+fn unclear_flag(result: &Json) -> Option<String> {
+    let mut members = result.as_object()?.iter();
+    let unclear = |value: &Json| !matches!(value, Json::Null | Json::Bool(_)) && !is_set(value);
+    members.find(|(name, value)| is_called(name, "iserror") && unclear(value)).map(|(name, _)| short(name))
 }
 
 /// Reads a reply to a call, or to a question about the task that the call has become.
@@ -55,17 +85,35 @@ pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
     if result.get("content").is_some() || result.get("structuredContent").is_some() {
         return Reply::Result(result);
     }
-    let flat = || result.get("taskId").filter(|_| text("resultType") == Some("task"));
-    let begun = result.get("task").and_then(|task| task.get("taskId")).or_else(flat);
+    let begun = task_of(result);
     if begun.is_none() && !is_task {
         return Reply::Result(result);
     }
-    match (text("status"), result.get("error"), result.get("result")) {
+    let task = task_in(result);
+    match (status(message), task.get("error").filter(|error| !is_no_error(error)), task.get("result")) {
         (Some("cancelled"), ..) => Reply::Cancelled,
         (Some("failed"), Some(error), _) => Reply::Error(error),
-        (Some("completed"), _, Some(result)) => Reply::Result(result),
+        (Some("failed"), None, Some(result)) | (Some("completed"), _, Some(result)) => Reply::Result(result),
+        (Some("failed"), None, None) => Reply::Failed(task.get("statusMessage")),
         _ => Reply::Task(begun),
     }
+}
+
+/// The task that a result says that the call has become.
+fn task_of(result: &Json) -> Option<&Json> {
+    let is_flat = result.get("resultType").and_then(Json::as_str) == Some("task");
+    task_in(result).get("taskId").filter(|_| is_flat || result.get("task").is_some())
+}
+
+fn task_in(result: &Json) -> &Json {
+    result.get("task").filter(|task| task.get("taskId").is_some()).unwrap_or(result)
+}
+
+/// The end that a reply about a task tells, if it tells one.
+pub(super) fn status(message: &Json) -> Option<&'static str> {
+    let said = task_in(message.get("result")?).get("status")?.as_str()?.trim();
+    let spelt = ["completed", "failed", "cancelled"].into_iter().find(|end| said.eq_ignore_ascii_case(end));
+    spelt.or_else(|| said.eq_ignore_ascii_case("canceled").then_some("cancelled"))
 }
 
 /// What a result's texts say as JSON, where it has no such content itself: patients are looked for there too.
@@ -77,15 +125,6 @@ pub(super) fn said_as_json(result: &Json) -> Option<Json> {
     let text = parts.iter().find_map(|part| part.get("text")?.as_str())?;
     let inside = Json::parse(text.as_bytes()).ok()?.value;
     Some(Object::from_iter([("structuredContent", inside)]).into())
-}
-
-/// The text of a result that is nothing but text and says that the tool failed, where the server does not.
-pub(super) fn error_text(result: &Json) -> Option<String> {
-    let parts = result.get("content")?.as_array().filter(|parts| !parts.is_empty())?;
-    let failed = result.get("isError").and_then(Json::as_bool) == Some(true);
-    let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
-    let texts = texts.filter(|texts| texts.first().is_some_and(|first| text_fails(first)))?;
-    (!failed && result.get("structuredContent").is_none()).then(|| texts.join("\n"))
 }
 
 /// What the server calls itself: in the answer to `initialize`, or, since 2026, in any result's `_meta`.
@@ -144,6 +183,15 @@ mod tests {
         says(r#"{"result":{"status":"completed","result":{"content":[]}}}"#, true, Reply::Result(&end));
         says(r#"{"result":{"status":"failed","error":{"code":1}}}"#, true, Reply::Error(&error));
         says(r#"{"result":{"status":"cancelled"}}"#, true, Reply::Cancelled);
+        // 2025: what failed may have a result that says why; a call may end as soon as it is a task.
+        let why = json("\"declined\"");
+        says(
+            r#"{"result":{"taskId":"t-1","status":"failed","statusMessage":"declined"}}"#,
+            true,
+            Reply::Failed(Some(&why)),
+        );
+        says(r#"{"result":{"task":{"taskId":"t-1","status":"failed"}}}"#, false, Reply::Failed(None));
+        says(r#"{"result":{"task":{"taskId":"t-1","status":"canceled"}}}"#, false, Reply::Cancelled);
         // A tool's own words mean nothing of the kind.
         let own = json(r#"{"status":"cancelled","taskId":"t-1"}"#);
         says(r#"{"result":{"status":"cancelled","taskId":"t-1"}}"#, false, Reply::Result(&own));
@@ -155,6 +203,9 @@ mod tests {
             r#"{"id":1,"result":{}}"#,
             r#"{"id":1,"error":{"code":1},"result":null}"#,
             r#"{"id":1,"result":{},"error":null,"method":null}"#,
+            r#"{"id":1,"result":{"isError":null,"is_error":false,"resultType":"complete"}}"#,
+            // By the rule for failures this is one, and so it is for most hosts.
+            r#"{"id":1,"result":{"isError":1}}"#,
         ] {
             assert_eq!(odd(&json(plain)), None, "{plain}");
         }
@@ -164,6 +215,13 @@ mod tests {
             r#"{"id":1,"result":{},"error":{"code":1}}"#,
             r#"{"id":1,"result":{},"Error":{"code":1}}"#,
             r#"{"id":1,"ID":2,"result":{}}"#,
+            r#"{"id":1,"result":null}"#,
+            r#"{"id":1,"result":"done"}"#,
+            r#"{"id":1,"result":[{}]}"#,
+            r#"{"id":1,"result":{"isError":"false"}}"#,
+            r#"{"id":1,"result":{"is_error":[]}}"#,
+            r#"{"id":1,"result":{"isError":0}}"#,
+            r#"{"id":1,"result":{"resultType":"failed"}}"#,
         ] {
             assert!(odd(&json(more)).is_some(), "{more}");
         }

@@ -11,7 +11,7 @@ use attestlog::json::{Json, Object, Path};
 use attestlog::redact::normal;
 
 /// The members of a message.
-const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+pub(super) const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
 /// The members of `params` from which is read what a call is, whose it is, and what it goes on with.
 const PARAMS: &[&str] = &[
     "name",
@@ -41,6 +41,7 @@ pub(super) const METHODS: &[&str] = &[
     "tasks/get",
     "tasks/result",
     "tasks/cancel",
+    "tasks/update",
     "notifications/cancelled",
 ];
 /// No more places of members that are alike are named.
@@ -131,6 +132,12 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
     if odd(method) || METHODS.iter().any(|known| known != method && folded(known) == folded(method.trim())) {
         return Err("has a method that some take for another: spell it as the protocol does".to_owned());
     }
+    // Recorded under its normal form, it could be another method than the server's.
+    if normal(method) != method.as_str() {
+        return Err(
+            "has a method with blanks around it, or with characters that nobody sees: leave these out".to_owned()
+        );
+    }
     let params = match envelope.get("params") {
         None | Some(Json::Null) => return Ok(()),
         Some(Json::Object(params)) => params,
@@ -197,11 +204,16 @@ fn shown(name: Option<&String>) -> String {
     format!("{short:?}")
 }
 
-/// Where in arguments members stand that are one for readers that fold case.
-pub(super) fn places_alike(arguments: &Json) -> Vec<String> {
+/// Where in a value, which stands there, members are one for readers that fold case.
+pub(super) fn places_alike(value: &Json, mut at: Path) -> Vec<String> {
     let mut found = Vec::new();
-    walk(arguments, &mut Path::root().key("arguments"), &mut found);
+    walk(value, &mut at, &mut found);
     found
+}
+
+/// The same in arguments.
+pub(super) fn arguments_alike(arguments: &Json) -> Vec<String> {
+    places_alike(arguments, Path::root().key("arguments"))
 }
 
 fn walk(value: &Json, path: &mut Path, found: &mut Vec<String>) {
@@ -253,7 +265,7 @@ mod tests {
         assert_eq!(clear.repeats, [["params", "arguments", "a"]]);
         let arguments = clear.messages[0].get("params").unwrap().get("arguments").unwrap();
         assert_eq!(arguments.to_canonical().as_str(), r#"{"A":3,"a":[1,2]}"#);
-        assert_eq!(places_alike(arguments), ["arguments.a"]);
+        assert_eq!(arguments_alike(arguments), ["arguments.a"]);
         assert!(read(b"hello\n").unwrap().is_none());
     }
 

@@ -90,7 +90,7 @@ fn an_answer_after_a_time_out_is_recorded_as_what_it_is() {
     let mut host = Host::sh(&place, &["--timeout", "0.05"], "read -r l; read -r l; cat reply; cat > /dev/null");
     host.say(call("1", "refund", "{}"));
     until("the call times out", || outcomes(&place) == ["timeout"]);
-    host.say("{\"method\":\"notifications/go\"}");
+    host.say("{\"method\":\"notifications/initialized\"}");
     assert_eq!(host.hear(), OK);
     assert_eq!(outcomes(&place), ["timeout", "ok"]);
     host.end();
@@ -137,21 +137,66 @@ fn what_was_viewed_is_the_record() {
     }
 }
 
-/// The official SQLite server answers a refused statement with `Error: Only SELECT queries are allowed` and `isError` false: such a
-/// server never failed, while the importers counted the same answer as a failure.
+/// The official SQLite server answers a refused statement with `Error: Only SELECT queries are allowed`: such a server never
+/// failed, while the importers counted the same answer as a failure. Then a page that begins with the word, of which the server
+/// said with `isError` false that all was well, was a failure here and none in an import: what is said expressly goes first, here
+/// as there, and the text is marked.
 #[test]
 fn a_text_that_says_error_is_one_here_too() {
+    for (flag, outcome) in [("", "tool_error"), (r#","isError":null"#, "tool_error"), (r#","isError":false"#, "ok")] {
+        let place = Place::with_store();
+        let content = r#""content":[{"type":"text","text":"Error: no"}]"#;
+        place.write("reply", format!("{{\"id\":1,\"result\":{{{content}{flag}}}}}\n"));
+        let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
+        host.say(call("1", "query", "{}"));
+        host.hear();
+        host.end();
+        let end = &ends(&place)[0];
+        assert_eq!(text(end, "outcome"), outcome, "{flag}");
+        assert_eq!(text(end, "error.message"), if outcome == "ok" { "" } else { "Error: no" });
+        assert_eq!(text(end, "session_metadata.mcp.error_text"), "true");
+        // The same answer in a transcript, and the same result from a host that records it itself.
+        let import = Place::with_store();
+        let begun = r#"{"timestamp":"2026-03-01T09:00:00Z","role":"assistant","content":[{"type":"tool_use","id":"a","name":"query","input":{}}]}"#;
+        let beside = format!(
+            r#"{{"timestamp":"2026-03-01T09:00:01Z","role":"user","content":[{{"type":"tool_result","tool_use_id":"a",{content}{flag}}}]}}"#
+        );
+        import.write("t.json", format!("[{{\"role\":\"user\",\"content\":\"x\"}},{begun},{beside}]"));
+        let args = ["import", "s", "t.json", "--format", "anthropic", "--user", "u"];
+        import.run(&args).ok();
+        let line = crate::common::call("c", "u", "query", &format!(r#""result":{{{content}{flag}}}"#));
+        import.run_with(&["record", "s"], line.as_bytes()).ok();
+        assert_eq!(outcomes(&import), [outcome; 2], "{flag}");
+    }
+}
+
+/// A tool that returns what it has as JSON said in it that it had failed (`{"error":"no such chart"}`), as text or as structured
+/// content. Imported from a transcript that was a failure; through the proxy it was a success.
+#[test]
+fn a_record_that_says_error_is_one_here_too() {
+    for result in [
+        r#"{"content":[{"type":"text","text":"{\"error\":\"no such chart\"}"}]}"#,
+        r#"{"content":[],"structuredContent":{"error":"no such chart"},"isError":false}"#,
+    ] {
+        let place = Place::with_store();
+        place.write("reply", format!("{{\"id\":1,\"result\":{result}}}\n"));
+        let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
+        host.say(call("1", "chart", "{}"));
+        host.hear();
+        host.end();
+        let end = &ends(&place)[0];
+        assert_eq!(text(end, "outcome"), "tool_error", "{result}");
+        assert_eq!(text(end, "error.message"), "no such chart");
+    }
+    // What a resource says of errors is what was read.
     let place = Place::with_store();
-    place.write(
-        "reply",
-        "{\"id\":1,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"Error: no\"}],\"isError\":false}}\n",
-    );
+    let read = r#"{"contents":[{"uri":"file:///errors","text":"{\"error\":\"the title\"}"}]}"#;
+    place.write("reply", format!("{{\"id\":1,\"result\":{read}}}\n"));
     let mut host = Host::sh(&place, &[], "read -r l; cat reply; cat > /dev/null");
-    host.say(call("1", "query", "{}"));
+    host.say(request("1", "resources/read", r#"{"uri":"file:///errors"}"#));
     host.hear();
     host.end();
-    let end = &ends(&place)[0];
-    assert_eq!((text(end, "outcome"), text(end, "error.message")), ("tool_error".to_owned(), "Error: no".to_owned()));
+    assert_eq!(outcomes(&place), ["ok"]);
 }
 
 /// A host sends its calls without waiting for the reply to `initialize`. All of them, to their end, were calls of `sh`, and

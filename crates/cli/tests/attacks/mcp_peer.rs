@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 mod replies;
+mod requests;
 
 #[path = "../mcp_common/mod.rs"]
 mod mcp_common;
@@ -81,7 +82,9 @@ fn padding_hides_no_statement() {
     assert_eq!(text(&marks[1], "path"), "arguments.padding");
     assert_eq!(text(&marks[1], "bytes"), "2097152");
     assert!(text(&marks[1], "digest").len() > 64 && marks[1].get("sha256").is_none(), "a keyed one: {:?}", marks[1]);
-    assert!(ends[1].get("session_metadata").unwrap().get("mcp").unwrap().get("shortened").is_none());
+    let marks = ends[1].get("session_metadata").unwrap().get("mcp").unwrap().get("shortened").unwrap();
+    let places: Vec<String> = marks.as_array().unwrap().iter().map(|mark| text(mark, "path")).collect();
+    assert_eq!(places, ["beside_arguments", "beside_arguments.more"], "the arguments are whole");
 }
 
 /// Of a tool said to be read-only the call is recorded when its reply comes. A server that answered oddly got its reply to

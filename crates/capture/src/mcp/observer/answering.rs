@@ -10,16 +10,17 @@ use crate::mcp::frame::{self, Read};
 use crate::mcp::ids;
 use crate::mcp::reply::{self, Reply, short};
 use crate::mcp::shorten::{LARGE, shortened};
-use attestlog::failure::failure;
+use attestlog::failure::{error_text, failure};
 use attestlog::json::{Json, Path};
 use attestlog::{CallLimits, CallResult, Outcome, ToolCall};
+use std::collections::BTreeSet;
 
 /// No more tools' hints are remembered.
 const MOST_TOOLS: usize = 10_000;
 
 /// What is known of a reply besides what it says: the size of its frame, where numbers are digits in a string now, and where
 /// members of one name stood.
-type Around = (usize, Vec<String>, Vec<String>);
+pub(super) type Around = (usize, Vec<String>, Vec<String>);
 
 /// What a frame from the server does.
 #[derive(Default)]
@@ -29,6 +30,10 @@ pub(super) struct Answered {
     pub(super) batch: bool,
     /// A host may take something in it for an answer that is none here.
     pub(super) doubtful: bool,
+    /// Further replies of a batch to a call that another of its replies ends: they are looked at when that end is recorded.
+    pub(super) later: Vec<(Json, Around)>,
+    /// What is being looked at is one of several replies to a call.
+    several: bool,
 }
 
 impl Observer {
@@ -55,12 +60,33 @@ impl Observer {
             one => vec![one],
         };
         let mut answered = Answered { batch, doubtful: !clear, ..Answered::default() };
+        let (mut once, mut first) = (BTreeSet::new(), BTreeSet::new());
+        let several: BTreeSet<String> =
+            messages.iter().filter_map(answers_to).filter(|id| !once.insert(id.clone())).collect();
         for (i, message) in messages.iter().enumerate() {
             let head = if batch { format!("[{i}].result") } else { "result".to_owned() };
             let restated = digits.iter().filter_map(|path| inside(path, &head)).collect();
             let repeats = repeats.iter().filter_map(|steps| repeated(steps, batch.then_some(i))).take(20).collect();
-            self.answer(message, (frame.len(), restated, repeats), &mut answered);
+            let around = (frame.len(), restated, repeats);
+            if answers_to(message).is_some_and(|id| several.contains(&id)) {
+                // Hosts differ in which of them they take.
+                answered.doubtful = true;
+                if answers_to(message).is_some_and(|id| !first.insert(id)) {
+                    answered.later.push((message.clone(), around));
+                    continue;
+                }
+                answered.several = true;
+            }
+            self.answer(message, around, &mut answered);
+            answered.several = false;
         }
+        answered
+    }
+
+    /// A further reply of a batch, now that the end by the first is recorded.
+    pub(super) fn answered_again(&self, (message, around): (Json, Around)) -> Answered {
+        let mut answered = Answered { batch: true, doubtful: true, several: true, ..Answered::default() };
+        self.answer(&message, around, &mut answered);
         answered
     }
 
@@ -89,11 +115,14 @@ impl Observer {
 
     fn answer(&self, message: &Json, around: Around, answered: &mut Answered) {
         let says = |name: &str| message.get(name).is_some();
-        let mut state = self.state();
         if says("method") && !says("result") && !says("error") {
-            self.progressed(&mut state, message);
+            match message.get("id").filter(|id| **id != Json::Null) {
+                Some(id) => self.asked_by_server(message, id),
+                None => self.notified(message, answered),
+            }
             return;
         }
+        let mut state = self.state();
         let Some(id) = message.get("id").filter(|id| **id != Json::Null) else {
             state.unmatched += 1;
             answered.doubtful = true;
@@ -116,6 +145,8 @@ impl Observer {
             state.others.remove(at);
             if let Some(result) = result {
                 state.learn(result);
+                drop(state);
+                self.listed(result, id, answered);
             }
         } else {
             state.unmatched += 1;
@@ -124,7 +155,7 @@ impl Observer {
     }
 
     /// A call has its reply, or one that says that there is more to come.
-    fn ends(
+    pub(super) fn ends(
         &self,
         mut state: std::sync::MutexGuard<'_, State>,
         mut pending: Pending,
@@ -134,7 +165,7 @@ impl Observer {
     ) {
         let id = message.get("id").cloned().unwrap_or_default();
         let asked_for = pending.takes_poll(&id);
-        let reply = reply::read(message, pending.task.is_some());
+        let (reply, status) = (reply::read(message, pending.task.is_some()), reply::status(message));
         match reply {
             // It says nothing of the task: the call goes on.
             Reply::Error(_) if asked_for == Some(false) && message.get("result").is_none() => {
@@ -151,6 +182,7 @@ impl Observer {
             }
             Reply::Task(task) => {
                 pending.task = task.cloned().or(pending.task);
+                pending.status = status.or(pending.status);
                 pending.heard = self.clock.monotonic();
                 state.pending.push(pending);
                 answered.doubtful = true;
@@ -159,9 +191,14 @@ impl Observer {
             _ => {}
         }
         drop(state);
-        let odd = pending.takes_oddity(message);
-        // A task that was cancelled may have a result all the same, and one that was asked for too early has it later.
-        if matches!(reply, Reply::Cancelled) || asked_for.is_some() && matches!(reply, Reply::Error(_)) {
+        let odd = pending.takes_oddity(message, answered.several);
+        let is_about_task = pending.task.is_some() && status.is_some();
+        if is_about_task {
+            pending.status = status;
+        }
+        // A task that was cancelled may have a result all the same, one that failed has one that says why, and one that was
+        // asked for too early has it later.
+        if is_about_task || asked_for.is_some() && matches!(reply, Reply::Error(_)) {
             pending.unsure = Some(Box::new(pending.call.clone()));
         }
         let call = self.finished(&mut pending);
@@ -171,7 +208,7 @@ impl Observer {
     }
 
     /// An answer to a call that has its end in the log already: a further entry says what came of it.
-    fn comes_late(
+    pub(super) fn comes_late(
         &self,
         mut state: std::sync::MutexGuard<'_, State>,
         mut pending: Pending,
@@ -180,28 +217,29 @@ impl Observer {
         answered: &mut Answered,
     ) {
         let asked_for = message.get("id").and_then(|id| pending.takes_poll(id));
-        let reply = reply::read(message, pending.task.is_some());
-        let goes_on = match &reply {
-            Reply::Task(task) => {
-                pending.task = task.cloned().or(pending.task.take());
-                true
-            }
-            // How the task is that was given up; its result may come yet.
-            Reply::Cancelled | Reply::Error(_) => asked_for.is_some(),
-            _ => false,
-        };
-        if goes_on {
+        let (reply, status) = (reply::read(message, pending.task.is_some()), reply::status(message));
+        if let Reply::Task(Some(task)) = &reply {
+            pending.task = Some((*task).clone());
+        }
+        if pending.is_no_news(&reply, status, asked_for) {
             answered.doubtful = true;
             state.remember(pending);
             return;
         }
         drop(state);
-        let Some(end) = pending.end.take() else { return };
+        let Some(end) = pending.end else { return };
+        // How the task is; its result may come yet.
+        let is_about_task = pending.task.is_some() && (status.is_some() || asked_for.is_some());
+        let may_follow = is_about_task && !matches!(reply, Reply::Result(_));
+        pending.status = status.or(pending.status);
         pending.notes.insert("late_reply", true);
         if let Some(begun) = pending.begun.take() {
             pending.notes.insert("begun_seq", begun);
         }
-        let odd = pending.takes_oddity(message);
+        let odd = pending.takes_oddity(message, answered.several);
+        if may_follow {
+            pending.unsure = Some(Box::new(pending.call.clone()));
+        }
         let call = self.finished(&mut pending).follow_up_of(end);
         pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
         pending.doubts(odd);
@@ -212,6 +250,11 @@ impl Observer {
     fn outcome_of(&self, call: ToolCall, reply: &Reply<'_>, size: usize, restated: Vec<String>) -> ToolCall {
         let call = if size > LARGE { note(call, "reply_bytes", size as u64) } else { call };
         match reply {
+            Reply::Task(_) => note(call, "task_status", "completed").outcome(Outcome::Ok),
+            Reply::Failed(why) => {
+                let why = why.and_then(Json::as_str).unwrap_or("the server said that the task had failed");
+                call.typed_error("task_failed", why.replace('\0', "\u{2400}")).outcome(Outcome::ToolError)
+            }
             Reply::Cancelled => call.typed_error("cancelled", "the task was cancelled").outcome(Outcome::Abandoned),
             Reply::Error(error) => {
                 let text = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| id_text(v), str::to_owned));
@@ -250,16 +293,14 @@ impl Observer {
             all.extend(marks);
             call = note(call, "shortened", all);
         }
-        // Of two results or two flags any may be the one that the host goes by.
+        // Of two results any may be the one that the host goes by.
         if fails_in_part(result) {
             call.result = Some(CallResult::Error(attestlog::CallError { kind: None, message: id_text(&kept) }));
             return call.outcome(Outcome::ToolError);
         }
-        // Servers that leave `isError` at false whatever happens say it in the text.
-        if let Some(text) = reply::error_text(result) {
-            call = note(call, "error_text", true).outcome(Outcome::ToolError);
-            call.result = Some(CallResult::Error(attestlog::CallError { kind: None, message: text }));
-            return call;
+        // Recorded as a failure where the server says nothing else of it; what it says expressly goes first.
+        if error_text(result).is_some() {
+            call = note(call, "error_text", true);
         }
         call.result(kept)
     }
@@ -283,17 +324,6 @@ impl Observer {
         }
         call
     }
-
-    /// Takes progress of a call as a sign that it is still being worked on.
-    fn progressed(&self, state: &mut State, message: &Json) {
-        if message.get("method").and_then(Json::as_str) != Some("notifications/progress") {
-            return;
-        }
-        let token = message.get("params").and_then(|params| params.get("progressToken"));
-        let now = self.clock.monotonic();
-        let of = |p: &&mut Pending| token.zip(p.progress.as_ref()).is_some_and(|(token, own)| same_id(own, token));
-        state.pending.iter_mut().filter(of).for_each(|p| p.heard = now);
-    }
 }
 
 impl Pending {
@@ -307,8 +337,8 @@ impl Pending {
     }
 
     /// Notes why hosts may differ about a reply, where they may; then it is not known whether the call has its answer.
-    fn takes_oddity(&mut self, reply: &Json) -> bool {
-        let why = reply::odd(reply);
+    fn takes_oddity(&mut self, reply: &Json, several: bool) -> bool {
+        let why = reply::odd(reply).or_else(|| several.then(|| "the batch has another reply to the call".to_owned()));
         let odd = why.is_some();
         self.unsure = odd.then(|| Box::new(self.call.clone()));
         match why {
@@ -324,6 +354,12 @@ impl Pending {
             self.call.outcome = Some(Outcome::ProtocolError);
         }
     }
+}
+
+/// To which request a message is a reply, if it is one; ids that hosts take for one are.
+fn answers_to(message: &Json) -> Option<String> {
+    let is_reply = message.get("result").is_some() || message.get("error").is_some();
+    message.get("id").filter(|id| is_reply && **id != Json::Null).map(id_text)
 }
 
 /// Where members of one name stood in a reply, as the entry names it.
@@ -348,14 +384,10 @@ fn ambiguous(call: ToolCall, repeats: Vec<String>) -> ToolCall {
     note(call, "ambiguous_members", all)
 }
 
-/// Whether one of several results, or one of several flags in a result, says that the tool failed.
+/// Whether one of several results says that the tool failed.
 fn fails_in_part(result: &Json) -> bool {
-    if let Some(results) = result.as_array() {
-        return results.iter().any(|one| failure(one).is_some() || fails_in_part(one));
-    }
-    let says =
-        |flag: &&str| result.get(flag).and_then(Json::as_array).is_some_and(|all| all.contains(&Json::Bool(true)));
-    ["isError", "is_error"].iter().any(says)
+    let all = result.as_array().unwrap_or_default();
+    all.iter().any(|one| failure(one).is_some() || fails_in_part(one))
 }
 
 /// The path below `head`, as the entry names it.

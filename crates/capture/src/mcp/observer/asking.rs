@@ -3,20 +3,35 @@
 //! Invariant R45: what a call is continued with is on the disk before the server has it, as an entry that refers to the call.
 
 use super::answering::same_id;
-use super::{Asked, MOST_OPEN, Observer, Pending, Refused, State, id_text, refusal};
+use super::beside::{DEEPEST, NOTES};
+use super::{Asked, MOST_OPEN, Observer, Pending, Refused, State, id_text, refusal, shortened_only};
 use crate::mcp::Verdict;
 use crate::mcp::ids;
 use crate::mcp::reply::{about, short};
 use crate::mcp::shorten::{LARGE, shortened};
-use crate::mcp::strict::{self, Clear, Doubt, places_alike};
+use crate::mcp::strict::{self, Clear, Doubt, arguments_alike};
 use attestlog::json::{Json, Object};
 use attestlog::redact::normal;
 use attestlog::{CallLimits, Outcome, ToolCall};
 use attestlog::{Error, ErrorKind, Result};
 
-/// What is read besides tools' results and is recorded like a call, under the method's name.
-const ACCESSES: &[&str] =
-    &["resources/read", "resources/templates/list", "resources/subscribe", "prompts/get", "completion/complete"];
+/// What neither reads data nor does anything, by the protocol. Any other method is recorded like a call, under its own name:
+/// what a server makes of a method that nobody knows here, nobody knows.
+const NO_ACCESSES: &[&str] = &[
+    "initialize",
+    "server/discover",
+    "ping",
+    "logging/setLevel",
+    "tools/list",
+    "prompts/list",
+    "resources/unsubscribe",
+    "tasks/list",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+];
+/// Requests of the server's whose answers are not recorded: that the host is there, and on which folders it works.
+const NO_ANSWERS: &[&str] = &["ping", "roots/list"];
 
 /// The member of a request with which a call that needed input is continued.
 const ANSWERS: &str = "inputResponses";
@@ -27,8 +42,9 @@ const INPUT: &str = "input_responses";
 const SHARED: &str = "shared_id";
 
 /// What of a frame concerns all its messages.
-struct Around<'a> {
+pub(super) struct Around<'a> {
     frame: &'a Clear,
+    pub(super) message: &'a Json,
     size: usize,
     /// Which message of a batch it is.
     index: Option<usize>,
@@ -60,8 +76,8 @@ impl Observer {
         };
         let mut asked = Asked { batch: clear.batch, ..Asked::default() };
         for (i, message) in clear.messages.iter().enumerate() {
-            let around = Around { frame: &clear, size: frame.len(), index: clear.batch.then_some(i) };
-            self.message(message, &around, &mut asked);
+            let around = Around { frame: &clear, message, size: frame.len(), index: clear.batch.then_some(i) };
+            self.message(&around, &mut asked);
         }
         Ok(asked)
     }
@@ -89,13 +105,19 @@ impl Observer {
         refusal(ids, &format!("attestlog: not forwarded: {message}"), ids.len() > 1)
     }
 
-    fn message(&self, message: &Json, around: &Around<'_>, asked: &mut Asked) {
-        let Some(method) = message.get("method").and_then(Json::as_str) else { return };
+    fn message(&self, around: &Around<'_>, asked: &mut Asked) {
+        let message = around.message;
+        let Some(method) = message.get("method").and_then(Json::as_str) else {
+            asked.whole.extend(self.answer_of_host(around));
+            return;
+        };
         let none = Json::Null;
         let params = message.get("params").unwrap_or(&none);
         let id = message.get("id").filter(|id| **id != Json::Null).cloned();
         asked.ids.extend(id.clone());
         let meta = |name: &str| params.get("_meta").and_then(|m| m.get(&format!("io.modelcontextprotocol/{name}")));
+        // Calls that wait to be continued are taken away by the server's side too.
+        let _ending = continues(params).then(|| self.ending());
         let mut state = self.state();
         if let Some(client) = params.get("clientInfo").or(meta("clientInfo")) {
             state.client = Some(about(client));
@@ -110,14 +132,23 @@ impl Observer {
                     asked.cancelled.push((id.clone(), reason.to_owned()));
                 }
             }
-            "tasks/result" | "tasks/get" | "tasks/cancel" => {
+            "tasks/result" | "tasks/get" | "tasks/cancel" | "tasks/update" => {
                 let task = params.get("taskId");
                 let State { pending, given_up, .. } = &mut *state;
                 // What was given up may have a result yet.
                 let mut all = pending.iter_mut().chain(given_up.iter_mut().rev());
-                match (all.find(|p| task.is_some() && p.task.as_ref() == task), id) {
-                    (Some(pending), Some(id)) => pending.polls.push((id, method == "tasks/result")),
-                    (_, id) => asked.others.extend(id),
+                let found = all.find(|p| task.is_some() && p.task.as_ref() == task);
+                match (found, method) {
+                    (Some(pending), "tasks/update") => {
+                        asked.whole.push(self.given(pending, params.get(ANSWERS), id.as_ref(), around));
+                        pending.polls.extend(id.map(|id| (id, false)));
+                    }
+                    (Some(pending), _) => pending.polls.extend(id.map(|id| (id, method == "tasks/result"))),
+                    // Of an earlier run, say: what comes of it belongs to no call here.
+                    (None, _) => {
+                        let call = self.call(&state, method, (method, params), around);
+                        self.asked_for(&mut state, call, id, (params, around), asked);
+                    }
                 }
             }
             "tools/call" => {
@@ -125,12 +156,68 @@ impl Observer {
                 let call = self.call(&state, name, (method, params), around);
                 self.asked_for(&mut state, call, id, (params, around), asked);
             }
-            _ if ACCESSES.contains(&method) => {
-                let call = self.call(&state, method, (method, params), around);
+            _ if !NO_ACCESSES.contains(&method) => {
+                let name = if method.is_empty() { "(no name)" } else { method };
+                let call = self.call(&state, name, (method, params), around);
                 self.asked_for(&mut state, call, id, (params, around), asked);
             }
             _ => asked.others.extend(id),
         }
+    }
+
+    /// What the host answers to a request of the server's: recorded before the server has it, as what a call is continued with.
+    fn answer_of_host(&self, around: &Around<'_>) -> Option<ToolCall> {
+        let answer = around.message.get("result").or_else(|| around.message.get("error"))?;
+        let id = around.message.get("id").filter(|id| **id != Json::Null);
+        let mut state = self.state();
+        let at = id.and_then(|id| state.asked.iter().position(|(asked, ..)| same_id(asked, id)));
+        let (_, method, params) = at.and_then(|at| state.asked.remove(at)).unwrap_or_default();
+        if NO_ANSWERS.contains(&method.as_str()) {
+            return None;
+        }
+        let mut notes = Object::new();
+        notes.insert("method", if method.is_empty() { "(nothing that was asked)" } else { method.as_str() });
+        if let Some(params) = params {
+            notes.insert("asked", params);
+        }
+        if around.message.get("result").is_none() {
+            notes.insert("error_answer", true);
+        }
+        let call = self.describe(&state, INPUT, &notes, None);
+        drop(state);
+        let member = if around.message.get("result").is_some() { "result" } else { "error" };
+        let call = self.with_arguments(call, answer, (around.all_repeats(), around.all_digits()), member);
+        Some(match id {
+            Some(id) => call.call_id(id_text(id)),
+            None => call,
+        })
+    }
+
+    /// A call with this as its arguments, which stood in `member` of the message.
+    fn with_arguments(
+        &self,
+        mut call: ToolCall,
+        value: &Json,
+        (repeats, digits): (Vec<String>, Vec<String>),
+        member: &str,
+    ) -> ToolCall {
+        let inside = |place: &String| {
+            let rest = place.strip_prefix(member)?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("arguments{rest}"))
+        };
+        let repeats = repeats.iter().filter_map(inside).take(20);
+        let alike: Vec<Json> = arguments_alike(value).into_iter().chain(repeats).map(Json::from).collect();
+        if !alike.is_empty() {
+            call = note(call, "ambiguous_members", alike);
+        }
+        let short = shortened(value, "arguments");
+        if let Some((_, marks)) = &short {
+            call = note(call, "shortened", marks.clone());
+        }
+        call.arguments = Some(short.map_or_else(|| value.clone(), |(short, _)| short));
+        call.restated = digits.iter().filter_map(inside).collect();
+        call = self.patients_within(INPUT, value, DEEPEST).into_iter().fold(call, ToolCall::patient);
+        call.timestamp(self.clock.now()).outcome(Outcome::Ok)
     }
 
     fn asked_for(
@@ -146,7 +233,7 @@ impl Observer {
             return;
         };
         let call = call.call_id(id_text(&id));
-        let again = params.get("requestState").is_some() || params.get(ANSWERS).is_some();
+        let again = continues(params);
         // With other arguments, or for somebody else, it is another call, whatever it says: what is in the log as begun is what runs.
         let same = |p: &Pending| is_same(&p.call, &call);
         let at = |p: &Pending| same(p) && p.state.as_ref() == params.get("requestState");
@@ -154,42 +241,39 @@ impl Observer {
             let mut pending = state.suspended.remove(at);
             pending.id = id;
             if let Some(answers) = params.get(ANSWERS) {
-                asked.whole.push(self.given(&pending, answers, around));
+                asked.whole.push(self.given(&pending, Some(answers), Some(&pending.id), around));
             }
             asked.calls.push(pending);
             return;
         }
-        let call = match params.get(ANSWERS) {
-            Some(answers) => {
-                let short = shortened(answers, ANSWERS).map(|(short, _)| short);
-                note(call, "input_responses", vec![short.unwrap_or_else(|| answers.clone())])
-            }
-            None => call,
-        };
+        let mut call = call;
+        if let Some(answers) = params.get(ANSWERS) {
+            call = note(call, "input_responses", vec![shortened_only(answers, ANSWERS)]);
+        }
+        if let Some(state) = params.get("requestState") {
+            call = note(call, "request_state", shortened_only(state, "request_state"));
+        }
         let progress = params.get("_meta").and_then(|meta| meta.get("progressToken")).cloned();
         asked.calls.push(Pending::new(id, call, progress, self.clock.monotonic()));
     }
 
     /// What a call is continued with, as an entry of its own that refers to the call: what was answered is on the disk before the
     /// server has it, whatever becomes of the call.
-    fn given(&self, pending: &Pending, answers: &Json, around: &Around<'_>) -> ToolCall {
+    fn given(&self, pending: &Pending, answers: Option<&Json>, id: Option<&Json>, around: &Around<'_>) -> ToolCall {
         let mut call = note(pending.call.clone(), "tool", pending.call.tool_name.as_str());
-        for key in ["ambiguous_members", "shortened", "untrusted_hints", "request_bytes"] {
+        for key in
+            ["ambiguous_members", "shortened", "untrusted_hints", "request_bytes", "request_state"].iter().chain(&NOTES)
+        {
             call = without(call, key);
         }
-        let repeats = around.repeats(Some(ANSWERS));
-        let alike: Vec<Json> = places_alike(answers).into_iter().chain(repeats).map(Json::from).collect();
-        if !alike.is_empty() {
-            call = note(call, "ambiguous_members", alike);
-        }
-        let short = shortened(answers, "arguments");
-        if let Some((_, marks)) = &short {
-            call = note(call, "shortened", marks.clone());
-        }
+        let nothing = Json::Null;
+        let places = (around.all_repeats(), around.all_digits());
+        call = self.with_arguments(call, answers.unwrap_or(&nothing), places, "params.inputResponses");
         call.tool_name = INPUT.to_owned();
-        call.arguments = Some(short.map_or_else(|| answers.clone(), |(short, _)| short));
-        call.restated = around.digits(Some(ANSWERS));
-        call = call.call_id(id_text(&pending.id)).timestamp(self.clock.now()).outcome(Outcome::Ok);
+        call = self
+            .beside(INPUT, around, Some(&["name", "arguments", "_meta", "taskId", "requestState", ANSWERS]))
+            .put_into(call);
+        call.call_id = id.map(id_text);
         match pending.begun {
             Some(begun) => call.follow_up_of(begun),
             None => call,
@@ -226,7 +310,7 @@ impl Observer {
         patients.extend(params.get("uri").and_then(Json::as_str).filter(|_| !is_tool).and_then(patient_of));
         let inside = is_tool.then_some("arguments");
         let repeats = around.repeats(inside);
-        let alike: Vec<Json> = arguments.into_iter().flat_map(places_alike).chain(repeats).map(Json::from).collect();
+        let alike: Vec<Json> = arguments.into_iter().flat_map(arguments_alike).chain(repeats).map(Json::from).collect();
         if !alike.is_empty() {
             notes.insert("ambiguous_members", alike);
         }
@@ -240,7 +324,11 @@ impl Observer {
         let mut call = self.describe(state, name, &notes, Some(meta)).timestamp(self.clock.now());
         call.arguments = arguments;
         call.restated = around.digits(inside);
-        patients.into_iter().fold(call, ToolCall::patient)
+        let call = patients.into_iter().fold(call, ToolCall::patient);
+        match is_tool {
+            true => self.beside_tool(name, around).put_into(call),
+            false => self.beside(name, around, None).put_into(call),
+        }
     }
 
     /// A call with everything that is known besides what it was called with.
@@ -328,6 +416,12 @@ impl Observer {
             }
             state.others.push_back(id);
         }
+        drop(state);
+        if asked.cancelled.is_empty() {
+            return Verdict::Forward;
+        }
+        let _ending = self.ending();
+        let mut state = self.state();
         let mut given_up = Vec::new();
         for (id, reason) in asked.cancelled {
             let at = state.pending.iter().position(|p| p.id == id);
@@ -344,6 +438,23 @@ impl Observer {
 }
 
 impl Around<'_> {
+    /// Where in the message members of one name stood.
+    pub(super) fn all_repeats(&self) -> Vec<String> {
+        let index = self.index.map(|i| i.to_string());
+        let inside = |steps: &Vec<String>| match &index {
+            Some(i) => steps.strip_prefix(std::slice::from_ref(i)).map(|steps| steps.join(".")),
+            None => Some(steps.join(".")),
+        };
+        self.frame.repeats.iter().filter_map(inside).collect()
+    }
+
+    /// Where in the message numbers are digits in a string now.
+    pub(super) fn all_digits(&self) -> Vec<String> {
+        let head = self.index.map_or(String::new(), |i| format!("[{i}]."));
+        let digits = self.frame.digits.iter().map(ToString::to_string);
+        digits.filter_map(|path| path.strip_prefix(&head).map(str::to_owned)).collect()
+    }
+
     /// A place inside a member of `params`, or inside `params`, as the entry names it.
     fn place(&self, steps: &[String], member: Option<&str>) -> Option<String> {
         let inside = match self.index {
@@ -375,6 +486,11 @@ impl Around<'_> {
     }
 }
 
+/// Whether a request may go on with a call that asked for input.
+fn continues(params: &Json) -> bool {
+    params.get("requestState").is_some() || params.get(ANSWERS).is_some()
+}
+
 /// What a client or server calls itself.
 fn name_of(about: &Option<Json>) -> Option<String> {
     about.as_ref()?.get("name")?.as_str().filter(|name| !name.trim().is_empty()).map(str::to_owned)
@@ -390,6 +506,7 @@ fn is_same(begun: &ToolCall, call: &ToolCall) -> bool {
         && begun.user_id == call.user_id
         && begun.conversation_id == call.conversation_id
         && trace(begun) == trace(call)
+        && NOTES.iter().all(|key| note(begun, key) == note(call, key))
         && whole(begun)
         && whole(call)
 }
@@ -410,7 +527,7 @@ fn without(mut call: ToolCall, key: &str) -> ToolCall {
 }
 
 /// Trace and span of a W3C `traceparent`.
-fn trace_of(text: &str) -> Option<(String, String)> {
+pub(super) fn trace_of(text: &str) -> Option<(String, String)> {
     let mut parts = text.trim().split('-');
     let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, digits: usize| text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit());

@@ -33,7 +33,7 @@ fn a_reply_that_is_a_request_too_is_no_success() {
             let end = &ends(&place)[0];
             assert!(!text(end, "session_metadata.mcp.odd_reply").is_empty(), "{kind}: {end:?}");
             assert_eq!(text(end, "result_summary").is_empty(), kind.contains("an error") && !kind.contains("folds"));
-            host.say(r#"{"method":"notifications/go"}"#);
+            host.say(r#"{"method":"notifications/initialized"}"#);
             host.hear();
             host.end();
             assert_eq!(outcomes(&place), ["protocol_error", "ok"], "{kind}");
@@ -41,6 +41,37 @@ fn a_reply_that_is_a_request_too_is_no_success() {
             assert_eq!(text(&ends[1], "follow_up_of"), text(&ends[0], "seq"), "{kind}");
             assert_eq!(text(&ends[1], "session_metadata.mcp.odd_reply"), "", "{kind}");
         }
+    }
+}
+
+/// `isError` as `"false"` or `[]`, a kind of result that the protocol has not, a result that is no object: a host in JavaScript takes
+/// the first for a failure, strict ones refuse all of it, and the log had calls that went well. What most readers take for a
+/// failure is one, under whatever spelling [R44].
+#[test]
+fn a_reply_that_some_host_reads_as_a_failure_is_no_success() {
+    for (result, outcome) in [
+        (r#"{"content":[],"isError":1}"#, "tool_error"),
+        (r#"{"content":[],"isError":"true"}"#, "tool_error"),
+        (r#"{"content":[],"IsError":true}"#, "tool_error"),
+        (r#"{"content":[],"is_error":"True","isError":false}"#, "tool_error"),
+        (r#"{"content":[],"isError":"false"}"#, "protocol_error"),
+        (r#"{"content":[],"is_error":0}"#, "protocol_error"),
+        (r#"{"content":[],"isError":[]}"#, "protocol_error"),
+        (r#"{"content":[],"resultType":"failed"}"#, "protocol_error"),
+        ("null", "protocol_error"),
+        ("\"done\"", "protocol_error"),
+        (r#"{"content":[],"isError":null}"#, "ok"),
+        (r#"{"content":[],"is_error":false}"#, "ok"),
+    ] {
+        let place = Place::with_store();
+        place.write("reply", format!("{{\"id\":1,\"result\":{result}}}\n"));
+        let mut host = Host::sh(&place, &[], "read -r a; cat reply; cat > /dev/null");
+        host.say(call("1", "t", "{}"));
+        host.hear();
+        host.end();
+        assert_eq!(outcomes(&place), [outcome], "{result}");
+        let odd = text(&ends(&place)[0], "session_metadata.mcp.odd_reply");
+        assert_eq!(odd.is_empty(), outcome != "protocol_error", "{result}: {odd}");
     }
 }
 
@@ -257,10 +288,11 @@ fn no_reply_is_too_odd() {
     host.say(r#"{"method":"notifications/cancelled","params":{"requestId":12}}"#);
     host.end();
     let ends = ends(&place);
-    assert_eq!(ends.len(), 14, "{:?}", outcomes(&place));
+    // Of two replies in one batch there are two entries.
+    assert_eq!(ends.len(), 15, "{:?}", outcomes(&place));
     let of = |id: &str| ends.iter().find(|l| text(l, "call_id") == id).map(|l| text(l, "outcome")).unwrap();
     assert_eq!(of("123456789012345678901234567890"), "ok");
-    assert_eq!((of("1.5"), of("5"), of("6")), ("ok".to_owned(), "ok".to_owned(), "tool_error".to_owned()));
+    assert_eq!((of("1.5"), of("5"), of("6")), ("ok".to_owned(), "protocol_error".to_owned(), "tool_error".to_owned()));
     assert_eq!(
         (of("1"), of("10"), of("7")),
         ("protocol_error".to_owned(), "protocol_error".to_owned(), "protocol_error".to_owned())
