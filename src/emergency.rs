@@ -161,6 +161,15 @@ impl GrantState {
         }
     }
 
+    /// The seq of the entry by which it ended, where there is one.
+    fn end_seq(&self) -> Option<u64> {
+        match self.end {
+            Some(GrantEnd::Closed { seq, .. }) => Some(seq),
+            Some(GrantEnd::Expired(seq)) => seq,
+            None => None,
+        }
+    }
+
     /// `open`, `expired` or `closed`.
     pub fn status(&self) -> &'static str {
         match self.end {
@@ -189,10 +198,9 @@ impl GrantState {
                 ("note", review.note.as_deref().into()),
             ])
         });
-        let (ended, closed_by) = match &self.end {
-            Some(GrantEnd::Closed { seq, actor }) => (Some(*seq), Some(actor.as_str())),
-            Some(GrantEnd::Expired(seq)) => (*seq, None),
-            _ => (None, None),
+        let closed_by = match &self.end {
+            Some(GrantEnd::Closed { actor, .. }) => Some(actor.as_str()),
+            _ => None,
         };
         Object::from_iter([
             ("grant", Json::from(grant.seq)),
@@ -204,7 +212,7 @@ impl GrantState {
             ("actor", grant.actor.as_str().into()),
             ("opened_at", grant.opened_at.to_string().into()),
             ("expires_at", grant.expires_at.to_string().into()),
-            ("end_seq", ended.into()),
+            ("end_seq", self.end_seq().into()),
             ("closed_by", closed_by.into()),
             ("uses", uses.map(Json::from).collect::<Vec<_>>().into()),
             ("reviews", reviews.map(Json::from).collect::<Vec<_>>().into()),
@@ -412,6 +420,7 @@ impl AuditLog {
         let actor = self.shared().person(actor)?;
         self.own_kept(Kind::BreakGlassClosed, |shared, _, _| {
             let (opened, retention) = self.grant_entry(grant)?;
+            let retention = retention.map(|retention| as_long_as(shared, grant, retention)).transpose()?;
             if !shared.ledger().open_grants.contains_key(&grant) {
                 return Err(Error::new(ErrorKind::Conflict, format!("emergency grant {grant} is over already")));
             }
@@ -518,11 +527,19 @@ impl AuditLog {
         Ok(states.into_values().collect())
     }
 
-    /// The grants that were reviewed and not used since, and those that are gone: what a purge may take.
+    /// The grants that were reviewed and not used since, and those that are gone: what a purge may take. One that was open when the
+    /// keys signed last stays until they sign again: its entry is looked for until then (R60).
     pub(crate) fn reviewed_grants(&self) -> Result<BTreeSet<u64>> {
+        let shared = self.shared();
+        let signed = match &*shared.keys() {
+            Some(keys) => keys.signed().map_or(0, |signed| signed.mark.size),
+            None if shared.ledger().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some()) => u64::MAX,
+            None => 0,
+        };
+        let was_open = |state: &GrantState| state.grant.seq < signed && state.end_seq().is_none_or(|end| end >= signed);
         let (mut wanting, mut reviewed) = (BTreeSet::new(), BTreeSet::new());
         for state in self.emergencies()? {
-            let set = if state.needs_review() { &mut wanting } else { &mut reviewed };
+            let set = if state.needs_review() || was_open(&state) { &mut wanting } else { &mut reviewed };
             set.insert(state.grant.seq);
         }
         for entry in self.query(&Query::new().kind(Kind::BreakGlassClosed))? {
@@ -622,6 +639,13 @@ fn longest(policy: &RetentionPolicy, end: Timestamp) -> Result<Retention> {
     let longest = policy.classes().map(|(_, period)| period.after(end)).max();
     retention.until = longest.unwrap_or(retention.until).max(retention.until);
     Ok(retention)
+}
+
+/// What keeps the end of a grant as long as the grant, whose entry is kept for this: policies that were set since have lengthened it,
+/// and a grant of which only the beginning is left would be open again.
+pub(crate) fn as_long_as(shared: &Shared, grant: u64, retention: Retention) -> Result<Retention> {
+    let until = shared.ledger().history()?.effective_until(grant, &retention);
+    Ok(Retention { until, ..retention })
 }
 
 fn end(seq: u64, detail: &Json) -> GrantEnd {

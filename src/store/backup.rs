@@ -180,7 +180,7 @@ impl Options {
                 }
             }
             if let Some(keys) = &mut *shared.keys()
-                && let Some(mark) = keys.file.accept_restored(size, &root_at)?
+                && let Some(mark) = keys.file.accept_restored(size, shared.ledger().in_force(), &root_at)?
             {
                 keys.check_replaceable()?;
                 detail.insert("signed_size", mark.size);

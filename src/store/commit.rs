@@ -19,6 +19,7 @@ use super::turn::Turn;
 use super::writer::Core;
 use super::{Receipt, Shared};
 use crate::codec;
+use crate::emergency::as_long_as;
 use crate::entry::{CallLimits, Content, OwnEntry, Phase, Retention};
 use crate::json::{Json, Object};
 use crate::ledger::Ledger;
@@ -116,6 +117,7 @@ impl<'a> Staging<'a> {
         for (&seq, grant) in ledger.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
             let retention = self.shared.stored()?.checked(seq)?;
             let retention = retention.and_then(|entry| entry.body.retention);
+            let retention = retention.map(|retention| as_long_as(self.shared, seq, retention)).transpose()?;
             self.own(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
         }
         Ok(())

@@ -45,10 +45,20 @@ pub(crate) struct Keyring {
     pub master: KeyId,
     /// The mark that this store was found to begin with.
     vouched: Option<Mark>,
+    /// The mark as it stands where the keys are kept: what the next opening goes by.
+    kept: Option<Mark>,
     /// The digest key's id, and the key ready for use: a digest of a short result is mostly getting ready.
     digest: (String, Hmac<Sha256>),
     /// The key of the MACs over rows of small tables.
     pub(super) rows: Hmac<Sha256>,
+}
+
+/// What keys signed last of their store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signed {
+    pub mark: Mark,
+    /// Whether the mark is kept with each signature. Where it is not, it is of when the keys were put there.
+    pub is_kept: bool,
 }
 
 impl fmt::Debug for Keyring {
@@ -66,12 +76,18 @@ impl Keyring {
         let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
         let rows = super::vouch::key_of(key)?;
         let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
-        Some(Keyring { file, path, vault: None, master, vouched: None, digest, rows })
+        let kept = file.mark();
+        Some(Keyring { file, path, vault: None, master, vouched: None, kept, digest, rows })
     }
 
     /// As [`Keyring::new`], for keys that are in a vault.
     pub(crate) fn in_vault(file: KeyFile, vault: Arc<dyn KeyVault>) -> Option<Keyring> {
         Keyring::new(file, None).map(|keys| Keyring { vault: Some(vault), ..keys })
+    }
+
+    /// What they signed last, as far as that is kept with them.
+    pub(crate) fn signed(&self) -> Option<Signed> {
+        self.kept.map(|mark| Signed { mark, is_kept: self.is_replaceable() })
     }
 
     /// Whether a key can be destroyed where it is kept.
@@ -92,15 +108,19 @@ impl Keyring {
             return Ok(());
         }
         match &self.path {
-            Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
+            Some(path) => self.file.save(path, &mut |out| shared.random.fill(out))?,
             None => match &self.vault {
                 Some(vault) if vault.is_replaceable() => {
                     let text = self.file.text_within(vault.capacity(), &mut |out| shared.random.fill(out))?;
-                    vault.store(text.as_bytes())
+                    vault.store(text.as_bytes())?;
                 }
-                _ => Ok(()),
+                // In memory, with the store.
+                None => {}
+                Some(_) => return Ok(()),
             },
         }
+        self.kept = self.file.mark();
+        Ok(())
     }
 
     /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
@@ -284,7 +304,7 @@ impl Shared {
                 )
             })?;
             keys.check(self, &self.ledger(), size)?;
-            let signed = keys.file.sign_checkpoint(size, &root_at)?;
+            let signed = keys.file.sign_checkpoint(size, self.ledger().in_force(), &root_at)?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
             keys.save(self)?;
             keys.vouched = keys.file.mark();
@@ -395,7 +415,9 @@ impl Shared {
             keys.check_replaceable()?;
             keys.check(self, &self.ledger(), core.state.size)?;
             let root_at = |size| self.root_at(size);
-            let rotation = keys.file.begin_rotation(core.state.size, &root_at, &mut |out| self.random.fill(out))?;
+            let in_force = self.ledger().in_force();
+            let random = &mut |out: &mut [u8]| self.random.fill(out);
+            let rotation = keys.file.begin_rotation(core.state.size, in_force, &root_at, random)?;
             keys.save(self)?;
             rotation
         };

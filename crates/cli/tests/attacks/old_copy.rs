@@ -218,7 +218,8 @@ fn the_mark_is_compared_after_a_purge_too() {
     log.close().unwrap();
     let mut keys = KeyFile::load(&key, None).unwrap();
     std::fs::write(&path, &killed).unwrap();
-    keys.raise_mark(size, &|_| Ok(root)).unwrap();
+    let in_force = keys.mark().unwrap().in_force;
+    keys.raise_mark(size, in_force, &|_| Ok(root)).unwrap();
     keys.save(&key, &mut |out| out.fill(1)).unwrap();
 
     let log = options().open(&path).unwrap();
