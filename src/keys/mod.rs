@@ -20,6 +20,7 @@ mod text;
 mod vault;
 mod wrap;
 
+pub(crate) use file::whole;
 pub use secret::{KeyId, NamedKey};
 pub use text::MAX_KEY_FILE_BYTES;
 #[cfg(feature = "keyring")]
@@ -85,8 +86,8 @@ pub struct KeyFile {
     master: Vec<NamedKey>,
     mark: Option<Mark>,
     wrap: Option<Wrap>,
-    /// Which file it was read from or written to last, and the hash of what was in it then.
-    on_disk: Option<(std::path::PathBuf, Hash)>,
+    /// Which file it was read from or written to last, and what was in it then.
+    on_disk: Option<file::OnDisk>,
     /// A secret was dropped since the file was written: its old bytes are overwritten with the next save.
     stale: bool,
 }

@@ -76,7 +76,7 @@ impl Keyring {
         let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
         let rows = super::vouch::key_of(key)?;
         let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
-        let kept = file.mark();
+        let (kept, path) = (file.mark(), path.as_deref().map(crate::keys::whole));
         Some(Keyring { file, path, vault: None, master, vouched: None, kept, digest, rows })
     }
 
@@ -165,6 +165,24 @@ impl Keyring {
         Ok(())
     }
 
+    /// Makes sure that the keys are still where they are kept, and nobody else's signatures with them: nothing is acknowledged that will
+    /// not be signed (R61). A vault is not looked at.
+    fn check_kept(&mut self, size: u64) -> Result<()> {
+        let checked = if self.path.is_some() { self.file.check_on_disk() } else { Ok(()) };
+        checked.map_err(|e| self.unsigned(size, e))
+    }
+
+    /// The same failure, with what was acknowledged and cannot be signed any more.
+    fn unsigned(&self, size: u64, e: Error) -> Error {
+        let signed = self.kept.map_or(0, |mark| mark.size);
+        let more = match size.saturating_sub(signed) {
+            _ if !matches!(e.kind(), ErrorKind::OtherHistory | ErrorKind::Key) => return e,
+            0 => "Everything that was acknowledged before is signed".to_owned(),
+            n => format!("{n} entries that were acknowledged before, from entry {signed} on, lie in this store and are not signed"),
+        };
+        Error::new(e.kind(), format!("{e}. {more}")).with_source(e)
+    }
+
     /// What is wrong where a store was made without keys and these were found for it.
     pub(super) fn stray(&self) -> String {
         format!(
@@ -249,6 +267,7 @@ impl Shared {
         let Some(genesis) = &ledger.genesis else { return Ok(()) };
         if let Some(keys) = &mut *self.keys() {
             keys.check_history(core.state.size, &|size| self.root_at(size))?;
+            keys.check_kept(core.state.size)?;
         }
         match (&*self.keys(), &genesis.keys) {
             (None, None) => Ok(()),
@@ -306,7 +325,7 @@ impl Shared {
             keys.check(self, &self.ledger(), size)?;
             let signed = keys.file.sign_checkpoint(size, self.ledger().in_force(), &root_at)?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
-            keys.save(self)?;
+            keys.save(self).map_err(|e| keys.unsigned(size, e))?;
             keys.vouched = keys.file.mark();
             let series = Series::next(series.as_deref(), size, signed.to_string().as_bytes(), &keys.file)?;
             (signed, series)

@@ -4,7 +4,7 @@ use super::common::{Place, Ran, call, json};
 use super::store_common::clock;
 use attestlog::json::Json;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault};
-use attestlog::{AuditLog, ErrorKind, FindingKind, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, FindingKind, Hash, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
@@ -421,4 +421,54 @@ fn of_two_copies_with_one_key_file_only_one_is_signed() {
     // Opened again, it is told by the mark.
     let second = quiet().key_file(&key).open(&two).unwrap();
     assert_eq!(second.checkpoint().unwrap_err().kind(), ErrorKind::OtherHistory);
+}
+
+/// R61. A process that had the store open noticed only when it next signed that another copy of it had signed with the same key file,
+/// or that the key file was gone: until then it answered for every record, thousands of them, none of which could be signed any
+/// more. Now it looks at the key file before each commit, and says how much of what it answered for is affected.
+#[test]
+fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, key) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("one.key"));
+    quiet().create(&one).unwrap().close().unwrap();
+    std::fs::copy(&one, &two).unwrap();
+    let log = quiet().open(&one).unwrap();
+    log.record(call_by("alice")).unwrap();
+    log.checkpoint().unwrap();
+    let signed = log.size();
+    for _ in 0..3 {
+        log.record(call_by("bob")).unwrap();
+    }
+    let own = std::fs::read(&key).unwrap();
+    // The same file in another place and with another time is the same file.
+    std::fs::remove_file(&key).unwrap();
+    std::fs::write(&key, &own).unwrap();
+    private(&key);
+    log.record(call_by("bob")).unwrap();
+
+    let mut keys = KeyFile::load(&key, None).unwrap();
+    keys.raise_mark(signed + 9, Hash::ZERO, &|size| if size == signed { log.root_at(size) } else { Ok(Hash::ZERO) }).unwrap();
+    keys.save(&key, &mut |out| out.fill(1)).unwrap();
+    for refused in [log.record(call_by("carol")).map(drop), log.checkpoint().map(drop), log.flush_index()] {
+        let e = refused.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::OtherHistory, "{e}");
+        let affected = format!("4 entries that were acknowledged before, from entry {signed} on");
+        assert!(e.to_string().contains(&affected) && e.to_string().contains("another process"), "{e}");
+    }
+    assert_eq!(log.size(), signed + 4);
+    // Gone, it signs nothing either.
+    std::fs::remove_file(&key).unwrap();
+    let e = log.record(call_by("carol")).unwrap_err();
+    assert!(e.kind() == ErrorKind::Key && e.to_string().contains("bring it back"), "{e}");
+    // Brought back, all goes on, and is signed.
+    std::fs::write(&key, &own).unwrap();
+    private(&key);
+    log.record(call_by("carol")).unwrap();
+    assert_eq!(log.checkpoint().unwrap().checkpoint().size(), log.size());
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+}
+
+fn private(key: &Path) {
+    #[cfg(unix)]
+    std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
