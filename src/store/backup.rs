@@ -123,8 +123,8 @@ impl Options {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) without actor or reason; [`AlreadyExists`](ErrorKind::AlreadyExists) where
     /// anything stands at `dest`; [`NotFound`](ErrorKind::NotFound), [`NotAStore`](ErrorKind::NotAStore),
-    /// [`Locked`](ErrorKind::Locked) for `src`; [`Damaged`](ErrorKind::Damaged) where a verification finds anything in it; as
-    /// [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
+    /// [`Locked`](ErrorKind::Locked) for `src`; [`Damaged`](ErrorKind::Damaged) where a verification finds anything in it, with the
+    /// first [`Finding`](crate::Finding) as its source; as [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
     ///
     /// ```
     /// # use attestlog::{AuditLog, Options, ToolCall};
@@ -204,11 +204,12 @@ impl Options {
 }
 
 impl Options {
-    /// Refuses a copy in which a verification finds anything. It changes nothing, and it goes without the keys: what these signed
-    /// beyond the copy is what the entry about the restoring is for.
+    /// Refuses a copy in which a verification finds anything, with the keys where they are here. It changes nothing. What the keys
+    /// signed beyond the copy is no finding: it is what the entry about the restoring is for (R62).
     fn check_copy(&self, copy: &Path) -> Result<()> {
-        let options = Options { clock: self.clock.clone(), random: self.random.clone(), ..Options::new() };
-        let log = options.without_keys().read_only().background(false).open(copy)?;
+        let mut options = self.clone();
+        options.settings.is_copy = true;
+        let log = options.read_only().background(false).open(copy)?;
         let findings = log.verify(&VerifyOptions::new())?.findings;
         log.close()?;
         let Some(first) = findings.first() else { return Ok(()) };
@@ -219,7 +220,8 @@ impl Options {
                 1 => "1 thing".to_owned(),
                 n => format!("{n} things"),
             }
-        )))
+        ))
+        .with_source(first.clone()))
     }
 }
 

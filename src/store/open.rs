@@ -205,8 +205,9 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
         (_, Some(path)) => keyring::load(&path, options.passphrase.as_deref())?,
         (_, None) => None,
     };
-    // A copy that is restored may be of before, or of another history. It was verified.
-    let signed = keys.as_ref().filter(|_| !options.settings.restoring).and_then(Keyring::signed);
+    // A copy that is restored may be of before, or of another history. It is verified first.
+    let restoring = options.settings.restoring || options.settings.is_copy;
+    let signed = keys.as_ref().filter(|_| !restoring).and_then(Keyring::signed);
     let loaded = load(&database, options.clock.monotonic(), signed)?;
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
     let (keys, stray) =
@@ -216,7 +217,7 @@ pub(super) fn open(options: Options, source: Source) -> Result<AuditLog> {
     }
     let shared = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
     if let Some(keys) = &mut *shared.keys() {
-        match shared.settings.restoring {
+        match restoring {
             // The copy may be of an epoch that is over; the entry about the restoring brings what it lacks.
             true => keys.check_log(&shared.ledger())?,
             false => keys.check(&shared, &shared.ledger(), shared.core().state.size)?,
