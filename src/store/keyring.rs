@@ -296,7 +296,7 @@ impl Shared {
     }
 
     /// Why the store is not the one that the keys here have signed, if it is not.
-    pub(super) fn key_conflict(&self, size: u64) -> Option<String> {
+    pub(crate) fn key_conflict(&self, size: u64) -> Option<String> {
         let mut keys = self.keys();
         let conflict = |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err();
         let conflict = keys.as_mut().and_then(conflict).map(|e| e.to_string());

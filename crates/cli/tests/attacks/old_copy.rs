@@ -424,6 +424,35 @@ fn an_older_copy_has_one_exit_code() {
     }
 }
 
+/// `prove --at-checkpoint` and `evidence --at-checkpoint` of an older copy said nothing, although the key file beside it had signed more:
+/// what looked like the newest proof was one from before eve.
+#[test]
+fn a_proof_at_the_checkpoint_of_an_older_copy_says_so() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    record(&place, "v", "alice", &[]).ok();
+    place.write("kept", place.run(&["checkpoint", "v"]).ok());
+    let at = ["prove", "v", "2", "--at-checkpoint"];
+    assert_eq!(place.run(&at).code(0).err, "");
+    std::fs::copy(place.path("v"), place.path("copy")).unwrap();
+    record(&place, "v", "eve", &[]).ok();
+    place.run(&["checkpoint", "v"]).ok();
+    std::fs::rename(place.path("copy"), place.path("v")).unwrap();
+    for args in [
+        &at[..],
+        &["prove", "v", "--consistent-with", "kept", "--at-checkpoint"],
+        &["prove", "v", "--complete", "--user", "alice", "--neighbours", "--at-checkpoint"],
+    ] {
+        let ran = place.run(args).code(0);
+        assert!(ran.err.contains("older copy") && !ran.out.is_empty(), "{args:?}: {}", ran.err);
+    }
+    let ran = place.run(&["evidence", "v", "folder", "--at-checkpoint", "--json"]).code(1);
+    assert!(ran.err.contains("older copy") && ran.out.contains("\"rollback\""), "{}{}", ran.out, ran.err);
+    // Without the key file nobody can tell.
+    let ran = place.run(&[&at[..], &["--key", "none"]].concat()).code(0);
+    assert_eq!(ran.err, "");
+}
+
 /// R51. Two processes had two copies of one store open, with one key file. Each knew the mark as it was when it opened, took its own
 /// history for the one that begins with it, signed, and put its own mark in the place of the other's: two histories of one size,
 /// both signed by the right keys, and a key file that knew of one of them.
