@@ -39,8 +39,8 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
                 tool_use(&block, at, conversation)?;
             } else if kind.ends_with("tool_result") {
                 let id = block.opt_text("tool_use_id")?;
-                beside(&block, conversation);
                 conversation.join.answer(id, None, tool_result(&block)?, at.time()?, &block);
+                answer::beside(&block, &mut conversation.join, "anthropic");
             } else {
                 says_more = true;
             }
@@ -60,21 +60,6 @@ fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'
     call.restated.extend(at.member("name").iter().flat_map(|name| name.restated("tool_name")));
     conversation.join.call(at.opt_text("id")?, tool, call, message.time()?, at);
     Ok(())
-}
-
-/// Names what stands beside an answer and goes into no entry: what a program adds there is part of what the tool gave it.
-fn beside(block: &At<'_>, conversation: &mut Conversation<'_>) {
-    const READ: &[&str] = &["type", "tool_use_id", "content", "is_error", "cache_control", "caller", "citations"];
-    // What says whether it failed is read by whatever it is called.
-    const SAID: &[&str] = &["error", "iserror", "status", "success", "ok", "timestamp", "createdat"];
-    for (name, value) in block.value.as_object().into_iter().flat_map(|members| members.iter()) {
-        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-        let read = READ.contains(&name) || SAID.contains(&plain.to_ascii_lowercase().as_str());
-        if let Some(member) = block.member(name).filter(|_| !read && !detect::is_zero(value)) {
-            let why = format!("the member {:?} beside the answer is nothing that anthropic reads", super::clip(name));
-            conversation.join.refuse(member.place(), &why);
-        }
-    }
 }
 
 fn tool_result(block: &At<'_>) -> Result<Answer> {
