@@ -106,7 +106,8 @@ impl Genesis {
 /// A hash of what an entry says and where it stands.
 fn said(seq: u64, own: &OwnEntry) -> Hash {
     let kind = own.kind.as_str();
-    let text = [&seq.to_be_bytes()[..], &(kind.len() as u64).to_be_bytes(), kind.as_bytes(), own.detail.as_str().as_bytes()];
+    let text =
+        [&seq.to_be_bytes()[..], &(kind.len() as u64).to_be_bytes(), kind.as_bytes(), own.detail.as_str().as_bytes()];
     Hash::of(&text.concat())
 }
 

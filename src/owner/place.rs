@@ -152,7 +152,8 @@ mod tests {
         // what it could not remove.
         fs::remove_file(&socket).unwrap();
         fs::set_permissions(&taken, fs::Permissions::from_mode(0o777)).unwrap();
-        let alone = directories_of(user, &run, &tmp, None).into_iter().map(|directory| directory.join("x.sock")).collect();
+        let alone =
+            directories_of(user, &run, &tmp, None).into_iter().map(|directory| directory.join("x.sock")).collect();
         let e = first_of(alone, listens).unwrap_err().to_string();
         assert!(e.contains(taken.to_str().unwrap()) && e.contains(DIRECTORY) && e.contains("0700"), "{e}");
         fs::set_permissions(&taken, fs::Permissions::from_mode(0o700)).unwrap();

@@ -178,7 +178,9 @@ impl Keyring {
         let more = match size.saturating_sub(signed) {
             _ if !matches!(e.kind(), ErrorKind::OtherHistory | ErrorKind::Key) => return e,
             0 => "Everything that was acknowledged before is signed".to_owned(),
-            n => format!("{n} entries that were acknowledged before, from entry {signed} on, lie in this store and are not signed"),
+            n => format!(
+                "{n} entries that were acknowledged before, from entry {signed} on, lie in this store and are not signed"
+            ),
         };
         Error::new(e.kind(), format!("{e}. {more}")).with_source(e)
     }

@@ -112,7 +112,11 @@ fn the_signatures_are_those_of_the_log_and_its_epoch() {
 
     let rotation = keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(7)).unwrap();
     assert_eq!(keys.epoch(), 0);
-    assert_eq!(kind(keys.sign_checkpoint(6, Hash::ZERO, &roots)).0, ErrorKind::Conflict, "whose turn it is shows when it settles");
+    assert_eq!(
+        kind(keys.sign_checkpoint(6, Hash::ZERO, &roots)).0,
+        ErrorKind::Conflict,
+        "whose turn it is shows when it settles"
+    );
     assert_eq!(kind(keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(8))).0, ErrorKind::Conflict);
     let (number, public) = (rotation.number, rotation.public);
     epochs.push(rotation).unwrap();

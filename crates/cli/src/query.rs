@@ -48,7 +48,8 @@ pub fn run(args: &QueryArgs) -> Outcome {
     say_found(&log);
     let query = args.query(&log)?;
     if let Some(after) = args.after.filter(|after| *after >= log.size()) {
-        let newest = log.size().checked_sub(1).map_or("it is empty".to_owned(), |seq| format!("its newest is entry {seq}"));
+        let newest =
+            log.size().checked_sub(1).map_or("it is empty".to_owned(), |seq| format!("its newest is entry {seq}"));
         complain(format!("the log has no entry {after} (--after): {newest}"));
     }
     args.filters.tell_look_alikes(&log)?;

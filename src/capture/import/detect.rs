@@ -343,7 +343,8 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
         return Some((Untaken::Call, "an action with a role".to_owned()));
     }
     // A message that a model sends to a tool, and not to people.
-    if let (Some(to), true, false) = (seen.recipient, seen.content && (seen.role.is_some() || seen.author), seen.calls) {
+    if let (Some(to), true, false) = (seen.recipient, seen.content && (seen.role.is_some() || seen.author), seen.calls)
+    {
         return Some((Untaken::Call, format!("the recipient {:?}", super::clip(to))));
     }
     if let Some(metadata) = seen.metadata {

@@ -91,5 +91,9 @@ fn what_stands_beside_an_answer_is_named() {
     let imported = read(Format::Anthropic, text, &options());
     assert_eq!(imported.calls.len(), 1);
     let [named] = &imported.not_taken[..] else { panic!("{:?}", imported.not_taken) };
-    assert!(named.place.ends_with("structured_content") && named.why.contains("of an answer is nothing that anthropic reads"), "{named:?}");
+    assert!(
+        named.place.ends_with("structured_content")
+            && named.why.contains("of an answer is nothing that anthropic reads"),
+        "{named:?}"
+    );
 }

@@ -46,7 +46,10 @@ fn a_name_with_what_it_is_given_is_named_as_a_call() {
         json!({"recipient": "bob", "content": "a letter", "messages": [user()]}),
         // What was to be expected of the agent, and how it was judged: none of it was called.
         beside("evaluation_criteria", json!({"actions": [{"action_id": "1", "name": "f", "arguments": {"a": 1}}]})),
-        beside("reward_info", json!({"action_checks": [{"action": {"name": "f", "arguments": {"a": 1}}, "action_match": false}]})),
+        beside(
+            "reward_info",
+            json!({"action_checks": [{"action": {"name": "f", "arguments": {"a": 1}}, "action_match": false}]}),
+        ),
         beside("expected_tool_calls", json!([{"name": "f", "arguments": "{}"}])),
     ];
     for text in quiet {

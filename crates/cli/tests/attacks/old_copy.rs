@@ -4,7 +4,9 @@ use super::common::{Place, Ran, call, json};
 use super::store_common::clock;
 use attestlog::json::Json;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault};
-use attestlog::{AuditLog, ErrorKind, FindingKind, Hash, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions};
+use attestlog::{
+    AuditLog, ErrorKind, FindingKind, Hash, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
@@ -506,7 +508,8 @@ fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
     log.record(call_by("bob")).unwrap();
 
     let mut keys = KeyFile::load(&key, None).unwrap();
-    keys.raise_mark(signed + 9, Hash::ZERO, &|size| if size == signed { log.root_at(size) } else { Ok(Hash::ZERO) }).unwrap();
+    keys.raise_mark(signed + 9, Hash::ZERO, &|size| if size == signed { log.root_at(size) } else { Ok(Hash::ZERO) })
+        .unwrap();
     keys.save(&key, &mut |out| out.fill(1)).unwrap();
     for refused in [log.record(call_by("carol")).map(drop), log.checkpoint().map(drop), log.flush_index()] {
         let e = refused.unwrap_err();
