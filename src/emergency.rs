@@ -131,6 +131,7 @@ impl AuditLog {
         let actor = self.shared().person(actor)?;
         self.own_kept(Kind::BreakGlassClosed, |shared, _, _| {
             let (opened, retention) = self.grant_entry(grant)?;
+            let retention = retention.map(|retention| shared.as_long_as(grant, retention)).transpose()?;
             if !shared.ledger().open_grants.contains_key(&grant) {
                 return Err(Error::new(ErrorKind::Conflict, format!("emergency grant {grant} is over already")));
             }
@@ -237,11 +238,19 @@ impl AuditLog {
         Ok(states.into_values().collect())
     }
 
-    /// The grants that were reviewed and not used since, and those that are gone: what a purge may take.
+    /// The grants that were reviewed and not used since, and those that are gone: what a purge may take. One that was open when the
+    /// keys signed last stays until they sign again: its entry is looked for until then (R60).
     pub(crate) fn reviewed_grants(&self) -> Result<BTreeSet<u64>> {
+        let shared = self.shared();
+        let signed = match &*shared.keys() {
+            Some(keys) => keys.signed().map_or(0, |signed| signed.mark.size),
+            None if shared.ledger().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some()) => u64::MAX,
+            None => 0,
+        };
+        let was_open = |state: &GrantState| state.grant.seq < signed && state.end_seq().is_none_or(|end| end >= signed);
         let (mut wanting, mut reviewed) = (BTreeSet::new(), BTreeSet::new());
         for state in self.emergencies()? {
-            let set = if state.needs_review() { &mut wanting } else { &mut reviewed };
+            let set = if state.needs_review() || was_open(&state) { &mut wanting } else { &mut reviewed };
             set.insert(state.grant.seq);
         }
         for entry in self.query(&Query::new().kind(Kind::BreakGlassClosed))? {

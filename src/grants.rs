@@ -144,6 +144,15 @@ impl GrantState {
         }
     }
 
+    /// The seq of the entry by which it ended, where there is one.
+    pub(crate) fn end_seq(&self) -> Option<u64> {
+        match self.end {
+            Some(GrantEnd::Closed { seq, .. }) => Some(seq),
+            Some(GrantEnd::Expired(seq)) => seq,
+            None => None,
+        }
+    }
+
     /// `open`, `expired` or `closed`.
     pub fn status(&self) -> &'static str {
         match self.end {
@@ -172,10 +181,9 @@ impl GrantState {
                 ("note", review.note.as_deref().into()),
             ])
         });
-        let (ended, closed_by) = match &self.end {
-            Some(GrantEnd::Closed { seq, actor }) => (Some(*seq), Some(actor.as_str())),
-            Some(GrantEnd::Expired(seq)) => (*seq, None),
-            _ => (None, None),
+        let closed_by = match &self.end {
+            Some(GrantEnd::Closed { actor, .. }) => Some(actor.as_str()),
+            _ => None,
         };
         Object::from_iter([
             ("grant", Json::from(grant.seq)),
@@ -187,7 +195,7 @@ impl GrantState {
             ("actor", grant.actor.as_str().into()),
             ("opened_at", grant.opened_at.to_string().into()),
             ("expires_at", grant.expires_at.to_string().into()),
-            ("end_seq", ended.into()),
+            ("end_seq", self.end_seq().into()),
             ("closed_by", closed_by.into()),
             ("uses", uses.map(Json::from).collect::<Vec<_>>().into()),
             ("reviews", reviews.map(Json::from).collect::<Vec<_>>().into()),

@@ -1,5 +1,9 @@
 //! What a store's own entries say, read in order: whose it is, which policies and holds are in force, which keys signed
 //! when, what was purged. Everything that decides about entries later is taken from the chain, never from a table beside it.
+//!
+//! Invariant R60: a store goes on only where what is found to be in force is what was when its keys signed last. The key file's
+//! mark has a digest of it, so an own entry that nothing leads to any more, or that was changed with its hash, is missed when the
+//! store is opened, and not only by a verification.
 
 use crate::grants::OpenGrant;
 use crate::json::{Json, Object};
@@ -48,6 +52,10 @@ pub(crate) struct Ledger {
     /// Master keys under which keys of sealed values lay when the log was made out of a copy, and which the key file did not
     /// hold any more: each with the seq of the entry that says so.
     pub masters_gone: Vec<(u64, String)>,
+    /// A hash over all that these entries say, but for emergency grants, which do not stay for ever.
+    said: Hash,
+    /// What the entries of the open grants say.
+    said_of_grants: BTreeMap<u64, Hash>,
 }
 
 /// What a store's own entries may say wrongly: an entry whose particulars contradict those before it.
@@ -99,6 +107,14 @@ impl Genesis {
     }
 }
 
+/// A hash of what an entry says and where it stands.
+fn said(seq: u64, own: &OwnEntry) -> Hash {
+    let kind = own.kind.as_str();
+    let text =
+        [&seq.to_be_bytes()[..], &(kind.len() as u64).to_be_bytes(), kind.as_bytes(), own.detail.as_str().as_bytes()];
+    Hash::of(&text.concat())
+}
+
 impl Ledger {
     /// Whether entries of this kind say anything that is kept here.
     pub(crate) fn wants(kind: Kind) -> bool {
@@ -123,7 +139,25 @@ impl Ledger {
     /// Takes the next of the store's own entries.
     pub(crate) fn apply(&mut self, seq: u64, own: &OwnEntry) -> Result<(), LedgerError> {
         let detail = own.detail.to_json();
-        self.take(seq, own.kind, &detail).map_err(|e| LedgerError { seq, kind: own.kind, reason: e.to_string() })
+        self.take(seq, own.kind, &detail).map_err(|e| LedgerError { seq, kind: own.kind, reason: e.to_string() })?;
+        let said = said(seq, own);
+        if own.kind == Kind::BreakGlassOpened {
+            self.said_of_grants.insert(seq, said);
+        } else if Ledger::wants(own.kind) && !Ledger::wants_purgeable(own.kind) {
+            self.said = Hash::of(&[self.said.0, said.0].concat());
+        }
+        Ok(())
+    }
+
+    /// A digest of what is in force: all that these entries say, and which emergency grants are open. What a purge takes does not
+    /// change it.
+    pub(crate) fn in_force(&self) -> Hash {
+        let mut text = [&b"attestlog/in-force@v1\n"[..], &self.said.0].concat();
+        for (seq, said) in &self.said_of_grants {
+            text.extend_from_slice(&seq.to_be_bytes());
+            text.extend_from_slice(&said.0);
+        }
+        Hash::of(&text)
     }
 
     fn take(&mut self, seq: u64, kind: Kind, detail: &Json) -> Result<()> {
@@ -186,6 +220,7 @@ impl Ledger {
                 // The grant itself may be gone already, or was closed twice: neither says anything new.
                 if let Some(grant) = detail.get("grant").and_then(Json::as_u64) {
                     self.open_grants.remove(&grant);
+                    self.said_of_grants.remove(&grant);
                 }
             }
             Kind::Purge => {

@@ -332,9 +332,9 @@ pub(crate) fn keyfile_seeds() -> Vec<Vec<u8>> {
     let mut random = counting();
     let mut keys = KeyFile::generate("example.com/ward", &mut random).expect("keys");
     let mut seeds = vec![keys.to_text(&mut random).expect("a text").as_bytes().to_vec()];
-    keys.sign_checkpoint(5, &|_| Ok(Hash::of(b"x"))).expect("signed");
+    keys.sign_checkpoint(5, Hash::ZERO, &|_| Ok(Hash::of(b"x"))).expect("signed");
     keys.rotate_pseudonym_key(&mut random).expect("a key");
-    keys.begin_rotation(9, &|_| Ok(Hash::of(b"x")), &mut random).expect("begun");
+    keys.begin_rotation(9, Hash::ZERO, &|_| Ok(Hash::of(b"x")), &mut random).expect("begun");
     seeds.push(keys.to_text(&mut random).expect("a text").as_bytes().to_vec());
     seeds
 }

@@ -5,6 +5,9 @@
 //! file would otherwise take turns at replacing each other's mark, and both sign. Under a lock on the file its bytes are compared with
 //! those that were read or written last; where they are others nothing is written. (Unix; elsewhere without the lock.)
 //!
+//! Invariant R61: nothing is acknowledged that these keys will not sign. Before each commit the file is looked at: another file, or
+//! another time of its last change, and its bytes are compared.
+//!
 //! On Unix a file is created with mode 0600 and refused when group or others may do anything with it. On other systems
 //! the directory's own protection is all there is.
 
@@ -12,12 +15,67 @@ use super::{KeyFile, MAX_KEY_FILE_BYTES, Passphrase};
 use crate::files::sync_parent;
 use crate::{Error, ErrorKind, Hash, Result};
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
+/// What a key file was when it was read or written last.
+pub(super) struct OnDisk {
+    path: PathBuf,
+    hash: Hash,
+    /// Of the file that has these bytes; `None` where it is not known.
+    seen: Option<Seen>,
+}
+
+/// What tells that a file was neither replaced nor written to: which it is, its length, when it was changed last.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    length: u64,
+    #[cfg(unix)]
+    of_unix: [i64; 6],
+    #[cfg(not(unix))]
+    modified: Option<std::time::SystemTime>,
+}
+
+impl Seen {
+    #[cfg(unix)]
+    fn of(about: &Metadata) -> Seen {
+        use std::os::unix::fs::MetadataExt;
+        let file = [about.dev().cast_signed(), about.ino().cast_signed()];
+        let [[mtime, mtime_nanos], [ctime, ctime_nanos]] =
+            [[about.mtime(), about.mtime_nsec()], [about.ctime(), about.ctime_nsec()]];
+        Seen { length: about.len(), of_unix: [file[0], file[1], mtime, mtime_nanos, ctime, ctime_nanos] }
+    }
+
+    #[cfg(not(unix))]
+    fn of(about: &Metadata) -> Seen {
+        Seen { length: about.len(), modified: about.modified().ok() }
+    }
+}
+
 impl KeyFile {
+    /// Makes sure that the file which these keys were read from or written to last still has them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OtherHistory`] where another process has replaced it; as [`KeyFile::load`] where it is gone.
+    pub(crate) fn check_on_disk(&mut self) -> Result<()> {
+        let Some(OnDisk { path, hash, seen }) = &mut self.on_disk else { return Ok(()) };
+        if let (Some(seen), Ok(there)) = (&*seen, std::fs::symlink_metadata(&*path))
+            && *seen == Seen::of(&there)
+        {
+            return Ok(());
+        }
+        let file = open_private(path)?;
+        let about = file.metadata().map_err(at(path))?;
+        if Hash::of(&read(file).map_err(at(path))?) != *hash {
+            return Err(changed(path));
+        }
+        // The same in another place: somebody moved it, or brought it back from a backup.
+        *seen = Some(Seen::of(&about));
+        Ok(())
+    }
+
     /// Writes a new key file; it and its name are on the disk when this returns.
     ///
     /// # Errors
@@ -28,7 +86,8 @@ impl KeyFile {
 
     /// As [`KeyFile::create`], for keys that go on being kept there.
     pub(crate) fn create_own(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
-        self.on_disk = Some((path.to_owned(), self.write_new(path, random)?));
+        let hash = self.write_new(path, random)?;
+        self.on_disk = Some(OnDisk { path: whole(path), hash, seen: None });
         Ok(())
     }
 
@@ -70,13 +129,13 @@ impl KeyFile {
     pub fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<KeyFile> {
         let refuse = |why: &str| Error::new(ErrorKind::Key, format!("{}: {why}", path.display()));
         let file = open_private(path)?;
-        let length = file.metadata().map_err(at(path))?.len();
-        if length > MAX_KEY_FILE_BYTES as u64 {
-            return Err(refuse(&format!("it has {length} bytes, so it is not a key file: fix the path")));
+        let about = file.metadata().map_err(at(path))?;
+        if about.len() > MAX_KEY_FILE_BYTES as u64 {
+            return Err(refuse(&format!("it has {} bytes, so it is not a key file: fix the path", about.len())));
         }
         let bytes = read(file).map_err(|e| refuse(&format!("it cannot be read: {e}")))?;
         let mut keys = KeyFile::parse(&bytes, passphrase).map_err(|e| e.at(path.display()))?;
-        keys.on_disk = Some((path.to_owned(), Hash::of(&bytes)));
+        keys.on_disk = Some(OnDisk { path: whole(path), hash: Hash::of(&bytes), seen: Some(Seen::of(&about)) });
         Ok(keys)
     }
 
@@ -90,17 +149,11 @@ impl KeyFile {
     pub fn save(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         let text = self.to_text(random)?;
         let old = locked(path)?;
-        if let Some((from, hash)) = &self.on_disk
-            && from == path
-            && Hash::of(&read(&old).map_err(at(path))?) != *hash
+        if let Some(known) = &self.on_disk
+            && known.path == whole(path)
+            && Hash::of(&read(&old).map_err(at(path))?) != known.hash
         {
-            let message = format!(
-                "{}: another process has changed the key file since it was read, and nothing was signed or changed here. Does a copy \
-                 of the store lie elsewhere, with the same key file? Only one may be recorded into: end this process, and open the \
-                 right one",
-                path.display()
-            );
-            return Err(Error::new(ErrorKind::OtherHistory, message));
+            return Err(changed(path));
         }
         let fresh = beside(path);
         let written = write_fresh(&fresh, &text).and_then(|()| replace(&fresh, path, self.stale));
@@ -108,11 +161,27 @@ impl KeyFile {
             drop(std::fs::remove_file(&fresh));
             at(path)(e)
         })?;
+        let seen = std::fs::symlink_metadata(path).ok().as_ref().map(Seen::of);
         drop(old);
-        self.on_disk = Some((path.to_owned(), Hash::of(text.as_bytes())));
+        self.on_disk = Some(OnDisk { path: whole(path), hash: Hash::of(text.as_bytes()), seen });
         self.stale = false;
         Ok(())
     }
+}
+
+/// Absolute, so that it names the same whatever folder the process goes to.
+pub(crate) fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn changed(path: &Path) -> Error {
+    let message = format!(
+        "{}: another process has changed the key file since it was read, and nothing was recorded, signed or changed here. Does a \
+         copy of the store lie elsewhere, with the same key file? Only one may be recorded into: end this process, and open the \
+         right one",
+        path.display()
+    );
+    Error::new(ErrorKind::OtherHistory, message)
 }
 
 /// All of a key file, and one byte more where it is too long.

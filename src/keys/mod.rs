@@ -20,6 +20,7 @@ mod text;
 mod vault;
 mod wrap;
 
+pub(crate) use file::whole;
 pub use secret::{KeyId, NamedKey};
 pub use text::MAX_KEY_FILE_BYTES;
 #[cfg(feature = "keyring")]
@@ -46,6 +47,9 @@ pub struct Mark {
     pub size: u64,
     /// The root at that size.
     pub root: Hash,
+    /// A digest of what was in force at that size: policies, holds, keys, purges and open emergency grants. A store in which
+    /// something else is found to be in force was changed since.
+    pub in_force: Hash,
 }
 
 /// What became of a rotation that was begun.
@@ -82,8 +86,8 @@ pub struct KeyFile {
     master: Vec<NamedKey>,
     mark: Option<Mark>,
     wrap: Option<Wrap>,
-    /// Which file it was read from or written to last, and the hash of what was in it then.
-    on_disk: Option<(std::path::PathBuf, Hash)>,
+    /// Which file it was read from or written to last, and what was in it then.
+    on_disk: Option<file::OnDisk>,
     /// A secret was dropped since the file was written: its old bytes are overwritten with the next save.
     stale: bool,
 }
@@ -143,18 +147,23 @@ impl KeyFile {
     }
 
     /// Signs a checkpoint of `size` entries with the log key and the present epoch's, and raises the mark to it.
-    /// `root_at` gives the root of the log at any size up to `size`. The entries must be durable before; save the file
-    /// before the checkpoint is handed out.
+    /// `in_force` is the digest of what is in force at that size, `root_at` gives the root of the log at any size up to it. The
+    /// entries must be durable before; save the file before the checkpoint is handed out.
     ///
     /// # Errors
     /// As [`KeyFile::raise_mark`]: nothing is signed that contradicts what was signed before. [`ErrorKind::Conflict`] while
     /// a rotation is under way: nobody knows yet whose turn it is.
-    pub fn sign_checkpoint(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<SignedCheckpoint> {
+    pub fn sign_checkpoint(
+        &mut self,
+        size: u64,
+        in_force: Hash,
+        root_at: &dyn Fn(u64) -> Result<Hash>,
+    ) -> Result<SignedCheckpoint> {
         self.check_settled()?;
         self.check_mark(size, root_at)?;
         let checkpoint = Checkpoint::new(&self.origin, size, root_at(size)?)?;
         let signed = SignedCheckpoint::sign(checkpoint, &[&self.log_key(), &self.epoch_key()])?;
-        self.mark = Some(Mark { size, root: signed.checkpoint().root() });
+        self.mark = Some(Mark { size, root: signed.checkpoint().root(), in_force });
         Ok(signed)
     }
 
@@ -169,23 +178,29 @@ impl KeyFile {
     ///
     /// # Errors
     /// What `root_at` says.
-    pub(crate) fn accept_restored(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<Option<Mark>> {
+    pub(crate) fn accept_restored(
+        &mut self,
+        size: u64,
+        in_force: Hash,
+        root_at: &dyn Fn(u64) -> Result<Hash>,
+    ) -> Result<Option<Mark>> {
         match self.mark {
             Some(mark) if mark.size > size || root_at(mark.size)? != mark.root => {
-                self.mark = Some(Mark { size, root: root_at(size)? });
+                self.mark = Some(Mark { size, root: root_at(size)?, in_force });
                 Ok(Some(mark))
             }
             _ => Ok(None),
         }
     }
 
-    /// Notes that a checkpoint of this size was signed; `root_at` gives the root of the log at any size up to it.
+    /// Notes that a checkpoint of this size was signed; `in_force` is the digest of what is in force at that size, `root_at` gives
+    /// the root of the log at any size up to it.
     ///
     /// # Errors
     /// As [`KeyFile::check_mark`].
-    pub fn raise_mark(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
+    pub fn raise_mark(&mut self, size: u64, in_force: Hash, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
         self.check_mark(size, root_at)?;
-        self.mark = Some(Mark { size, root: root_at(size)? });
+        self.mark = Some(Mark { size, root: root_at(size)?, in_force });
         Ok(())
     }
 
@@ -215,7 +230,7 @@ impl KeyFile {
     }
 
     /// Makes the next epoch's key and the statement with which the present epoch hands over to it, at the tree of `size`
-    /// entries, all of them durable; raises the mark to it. `root_at` gives the root at any size up to that. Save the file, record the statement as entry
+    /// entries, all of them durable; raises the mark to it. `in_force` and `root_at` are as for [`KeyFile::raise_mark`]. Save the file, record the statement as entry
     /// `size`, then call [`KeyFile::settle_rotation`] and save again. Until then nothing can be signed.
     ///
     /// # Errors
@@ -224,6 +239,7 @@ impl KeyFile {
     pub fn begin_rotation(
         &mut self,
         size: u64,
+        in_force: Hash,
         root_at: &dyn Fn(u64) -> Result<Hash>,
         random: &mut dyn FnMut(&mut [u8]),
     ) -> Result<Rotation> {
@@ -231,7 +247,7 @@ impl KeyFile {
         let Some(number) = self.epoch.0.checked_add(1) else {
             return Err(Error::new(ErrorKind::Conflict, "there is no epoch number left"));
         };
-        self.raise_mark(size, root_at)?;
+        self.raise_mark(size, in_force, root_at)?;
         let root = root_at(size)?;
         let next = Secret::random(random);
         let public = note::public_of(next.bytes());

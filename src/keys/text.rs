@@ -10,17 +10,17 @@
 //! digest BASE64
 //! pseudonym BASE64                one or more, the newest last
 //! master BASE64                   one or more, the newest last
-//! mark SIZE BASE64                once a checkpoint was signed
+//! mark SIZE BASE64                once a checkpoint was signed: its root, and the digest of what was in force
 //! checksum HEX                    SHA-256 of all lines above
 //! ```
 //!
-//! Each BASE64 is of 32 bytes, that of a rotation of 128. The checksum tells a file that was cut off or edited from one that is whole; it defends
+//! Each BASE64 is of 32 bytes, that of a mark of 64 and that of a rotation of 128. The checksum tells a file that was cut off or edited from one that is whole; it defends
 //! against nobody. What a file says is read strictly: it has one spelling, and anything else is refused.
 
 use super::secret::{NamedKey, Secret};
 use super::wrap::{self, Passphrase, Wrap};
 use super::{KeyFile, MAX_KEYS, MAX_ROTATIONS, Mark};
-use crate::note::{self, Rotation, epoch_name, parse_32, parse_decimal};
+use crate::note::{self, Rotation, epoch_name, parse_decimal};
 use crate::{Error, ErrorKind, Hash, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -76,7 +76,7 @@ impl KeyFile {
         self.pseudonym.iter().for_each(|key| line("pseudonym", key.bytes()));
         self.master.iter().for_each(|key| line("master", key.bytes()));
         if let Some(mark) = self.mark {
-            line(&format!("mark {}", mark.size), mark.root.as_bytes());
+            line(&format!("mark {}", mark.size), &[mark.root.0, mark.in_force.0].concat());
         }
         let checksum = Hash::of(out.as_bytes());
         let _ = writeln!(out, "checksum {checksum}");
@@ -206,10 +206,15 @@ impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
 
     fn mark(&mut self) -> Result<Option<Mark>> {
         let Some(rest) = self.take("mark ") else { return Ok(None) };
-        let (size, root) = rest.split_once(' ').unwrap_or_default();
-        let mark = parse_decimal(size).zip(parse_32(root)).map(|(size, root)| Mark { size, root: Hash(root) });
-        Ok(Some(mark.ok_or_else(|| bad("mark"))?))
+        Ok(Some(parse_mark(rest).ok_or_else(|| bad("mark"))?))
     }
+}
+
+fn parse_mark(text: &str) -> Option<Mark> {
+    let (size, hashes) = text.split_once(' ')?;
+    let bytes: [u8; 64] = STANDARD.decode(hashes).ok()?.try_into().ok()?;
+    let (root, in_force) = bytes.split_first_chunk()?;
+    Some(Mark { size: parse_decimal(size)?, root: Hash(*root), in_force: Hash(in_force.try_into().ok()?) })
 }
 
 fn parse_rotation(origin: &str, text: &str) -> Option<Rotation> {

@@ -56,9 +56,11 @@ impl AuditLog {
     /// What a purge now would take. Changes nothing.
     ///
     /// # Errors
-    /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason; what the file says.
+    /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason; [`Damaged`](ErrorKind::Damaged) where a purge would be refused
+    /// because of what was found when the store was opened; what the file says.
     pub fn plan_purge(&self) -> Result<PurgePlan> {
         let shared = self.shared();
+        shared.core().damaged.map_or(Ok(()), |damage| Err(damage.refusal()))?;
         let status = self.clock_status()?;
         status.check()?;
         let snapshot = shared.stored()?;

@@ -36,8 +36,8 @@ impl Options {
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) without actor or reason; [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where
     /// anything stands at `dest`; [`NotFound`](crate::ErrorKind::NotFound), [`NotAStore`](crate::ErrorKind::NotAStore),
-    /// [`Locked`](crate::ErrorKind::Locked) for `src`; [`Damaged`](crate::ErrorKind::Damaged) where a verification finds anything in it; as
-    /// [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
+    /// [`Locked`](crate::ErrorKind::Locked) for `src`; [`Damaged`](crate::ErrorKind::Damaged) where a verification finds anything in it, with the
+    /// first [`Finding`](crate::Finding) as its source; as [`Options::open`] and [`AuditLog::record`]. Then nothing was made.
     ///
     /// ```
     /// # use attestlog::{AuditLog, Options, ToolCall};
@@ -93,7 +93,7 @@ impl Options {
                 }
             }
             if let Some(keys) = &mut *shared.keys()
-                && let Some(mark) = keys.file.accept_restored(size, &root_at)?
+                && let Some(mark) = keys.file.accept_restored(size, shared.ledger().in_force(), &root_at)?
             {
                 keys.check_replaceable()?;
                 detail.insert("signed_size", mark.size);
@@ -117,11 +117,12 @@ impl Options {
 }
 
 impl Options {
-    /// Refuses a copy in which a verification finds anything. It changes nothing, and it goes without the keys: what these signed
-    /// beyond the copy is what the entry about the restoring is for.
+    /// Refuses a copy in which a verification finds anything, with the keys where they are here. It changes nothing. What the keys
+    /// signed beyond the copy is no finding: it is what the entry about the restoring is for (R62).
     fn check_copy(&self, copy: &Path) -> Result<()> {
-        let options = Options { clock: self.clock.clone(), random: self.random.clone(), ..Options::new() };
-        let log = options.without_keys().read_only().background(false).open(copy)?;
+        let mut options = self.clone();
+        options.settings.is_copy = true;
+        let log = options.read_only().background(false).open(copy)?;
         let findings = log.verify(&VerifyOptions::new())?.findings;
         log.close()?;
         let Some(first) = findings.first() else { return Ok(()) };
@@ -132,6 +133,7 @@ impl Options {
                 1 => "1 thing".to_owned(),
                 n => format!("{n} things"),
             }
-        )))
+        ))
+        .with_source(first.clone()))
     }
 }

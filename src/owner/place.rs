@@ -51,19 +51,27 @@ fn directories_of(user: u32, run: &Path, tmp: &Path, home: Option<PathBuf>) -> V
     run.into_iter().chain([tmp]).chain(home).collect()
 }
 
-/// Listens at the first of these places that can be had, with `listen`. Says where, or what is wrong with the first.
+/// Listens at the first of these places that can be had, with `listen`. Says where, or what is wrong with each.
 pub(super) fn first_of<T>(
     sockets: Vec<PathBuf>,
     mut listen: impl FnMut(&Path) -> io::Result<T>,
 ) -> io::Result<(T, PathBuf)> {
-    let mut wrong = None;
+    let (mut kind, mut wrong) = (io::ErrorKind::NotFound, Vec::new());
     for socket in sockets {
         match prepare(&socket).and_then(|()| listen(&socket)) {
             Ok(listening) => return Ok((listening, socket)),
-            Err(e) => wrong = wrong.or(Some(e)),
+            Err(e) => {
+                kind = e.kind();
+                wrong.push(e.to_string());
+            }
         }
     }
-    Err(wrong.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    let message = format!(
+        "there is no private directory for the socket through which other processes reach this store: {}. Make one that only this \
+         user may enter (mode 0700) and name it in {DIRECTORY}, for all processes that share the store",
+        wrong.join("; ")
+    );
+    Err(io::Error::new(kind, message))
 }
 
 /// Makes sure that the directory of sockets is there and private.
@@ -93,7 +101,7 @@ pub(super) fn check(directory: &Path) -> io::Result<()> {
         return Ok(());
     }
     let message = format!(
-        "{}: must be a directory of this user that nobody else may enter (mode 0700), and no link; remove it",
+        "{}: must be a directory of this user that nobody else may enter (mode 0700), and no link; remove it if it is yours",
         directory.display()
     );
     Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
@@ -140,6 +148,15 @@ mod tests {
         }
         let ((), socket) = first_of(sockets(), listens).unwrap();
         assert_eq!(socket, taken.join("x.sock"));
+        // An account without a home whose name in /tmp is another's: it says what is wrong, and the way out. It said 'remove it' of
+        // what it could not remove.
+        fs::remove_file(&socket).unwrap();
+        fs::set_permissions(&taken, fs::Permissions::from_mode(0o777)).unwrap();
+        let alone =
+            directories_of(user, &run, &tmp, None).into_iter().map(|directory| directory.join("x.sock")).collect();
+        let e = first_of(alone, listens).unwrap_err().to_string();
+        assert!(e.contains(taken.to_str().unwrap()) && e.contains(DIRECTORY) && e.contains("0700"), "{e}");
+        fs::set_permissions(&taken, fs::Permissions::from_mode(0o700)).unwrap();
         let own = run.join(user.to_string());
         fs::create_dir(&own).unwrap();
         fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();

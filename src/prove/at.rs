@@ -60,6 +60,12 @@ impl AtCheckpoint<'_> {
         self.log.size().saturating_sub(self.size())
     }
 
+    /// What is wrong where the keys that are here signed more than this store has, or something else: then it is an older copy, or was
+    /// changed, and the newest checkpoint in it is not the newest that there is. `None` also where the keys are not here.
+    pub fn key_conflict(&self) -> Option<String> {
+        self.log.shared().key_conflict(self.log.size())
+    }
+
     /// As [`AuditLog::prove`].
     ///
     /// # Errors

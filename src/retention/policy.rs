@@ -434,7 +434,8 @@ impl PolicyBuilder {
         self
     }
 
-    /// Adds what a preset demands: its class is kept for its period unless a longer one was said for the class.
+    /// Adds what a preset demands: its class is kept for its period at least. It shortens nothing, also of what is built in; whoever
+    /// wants to keep a class no longer than that says so with [`PolicyBuilder::class`].
     pub fn preset(mut self, preset: Preset) -> Self {
         if !self.presets.contains(&preset) {
             self.presets.push(preset);
@@ -551,7 +552,8 @@ impl PolicyBuilder {
                     return Err((Place::Class(class.to_owned()), message));
                 }
                 Some((_, true)) => {}
-                Some((period, false)) => *period = preset.period(),
+                // What is built in already may be longer than what the preset asks for at least: a preset shortens nothing.
+                Some((period, false)) => *period = preset.period().max(*period),
                 None => {
                     self.classes.insert(class.to_owned(), (preset.period(), false));
                 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 macro_rules! presets {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $period:expr, $class:expr, $tools:expr;)*) => {
-        /// What a rule or standard demands of an audit trail: a period for the class that it concerns.
+        /// What a rule or standard demands of an audit trail: for how long the class that it concerns is kept at least.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Preset { $($(#[$doc])* $variant,)* }

@@ -117,6 +117,7 @@ impl<'a> Staging<'a> {
         for (&seq, grant) in ledger.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
             let retention = self.shared.stored()?.checked(seq)?;
             let retention = retention.and_then(|entry| entry.body.retention);
+            let retention = retention.map(|retention| self.shared.as_long_as(seq, retention)).transpose()?;
             self.own(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
         }
         Ok(())

@@ -46,10 +46,20 @@ pub(crate) struct Keyring {
     pub master: KeyId,
     /// The mark that this store was found to begin with.
     vouched: Option<Mark>,
+    /// The mark as it stands where the keys are kept: what the next opening goes by.
+    kept: Option<Mark>,
     /// The digest key's id, and the key ready for use: a digest of a short result is mostly getting ready.
     digest: (String, Hmac<Sha256>),
     /// The key of the MACs over rows of small tables.
     pub(crate) rows: Hmac<Sha256>,
+}
+
+/// What keys signed last of their store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Signed {
+    pub mark: Mark,
+    /// Whether the mark is kept with each signature. Where it is not, it is of when the keys were put there.
+    pub is_kept: bool,
 }
 
 impl fmt::Debug for Keyring {
@@ -67,12 +77,18 @@ impl Keyring {
         let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
         let rows = super::vouch::key_of(key)?;
         let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
-        Some(Keyring { file, path, vault: None, master, vouched: None, digest, rows })
+        let (kept, path) = (file.mark(), path.as_deref().map(crate::keys::whole));
+        Some(Keyring { file, path, vault: None, master, vouched: None, kept, digest, rows })
     }
 
     /// As [`Keyring::new`], for keys that are in a vault.
     pub(crate) fn in_vault(file: KeyFile, vault: Arc<dyn KeyVault>) -> Option<Keyring> {
         Keyring::new(file, None).map(|keys| Keyring { vault: Some(vault), ..keys })
+    }
+
+    /// What they signed last, as far as that is kept with them.
+    pub(crate) fn signed(&self) -> Option<Signed> {
+        self.kept.map(|mark| Signed { mark, is_kept: self.is_replaceable() })
     }
 
     /// Whether a key can be destroyed where it is kept.
@@ -93,15 +109,19 @@ impl Keyring {
             return Ok(());
         }
         match &self.path {
-            Some(path) => self.file.save(path, &mut |out| shared.random.fill(out)),
+            Some(path) => self.file.save(path, &mut |out| shared.random.fill(out))?,
             None => match &self.vault {
                 Some(vault) if vault.is_replaceable() => {
                     let text = self.file.text_within(vault.capacity(), &mut |out| shared.random.fill(out))?;
-                    vault.store(text.as_bytes())
+                    vault.store(text.as_bytes())?;
                 }
-                _ => Ok(()),
+                // In memory, with the store.
+                None => {}
+                Some(_) => return Ok(()),
             },
         }
+        self.kept = self.file.mark();
+        Ok(())
     }
 
     /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
@@ -144,6 +164,26 @@ impl Keyring {
             self.vouched = mark;
         }
         Ok(())
+    }
+
+    /// Makes sure that the keys are still where they are kept, and nobody else's signatures with them: nothing is acknowledged that will
+    /// not be signed (R61). A vault is not looked at.
+    fn check_kept(&mut self, size: u64) -> Result<()> {
+        let checked = if self.path.is_some() { self.file.check_on_disk() } else { Ok(()) };
+        checked.map_err(|e| self.unsigned(size, e))
+    }
+
+    /// The same failure, with what was acknowledged and cannot be signed any more.
+    fn unsigned(&self, size: u64, e: Error) -> Error {
+        let signed = self.kept.map_or(0, |mark| mark.size);
+        let more = match size.saturating_sub(signed) {
+            _ if !matches!(e.kind(), ErrorKind::OtherHistory | ErrorKind::Key) => return e,
+            0 => "Everything that was acknowledged before is signed".to_owned(),
+            n => format!(
+                "{n} entries that were acknowledged before, from entry {signed} on, lie in this store and are not signed"
+            ),
+        };
+        Error::new(e.kind(), format!("{e}. {more}")).with_source(e)
     }
 
     /// What is wrong where a store was made without keys and these were found for it.
@@ -230,6 +270,7 @@ impl Shared {
         let Some(genesis) = &ledger.genesis else { return Ok(()) };
         if let Some(keys) = &mut *self.keys() {
             keys.check_history(core.state.size, &|size| self.root_at(size))?;
+            keys.check_kept(core.state.size)?;
         }
         match (&*self.keys(), &genesis.keys) {
             (None, None) => Ok(()),
@@ -285,9 +326,9 @@ impl Shared {
                 )
             })?;
             keys.check(self, &self.ledger(), size)?;
-            let signed = keys.file.sign_checkpoint(size, &root_at)?;
+            let signed = keys.file.sign_checkpoint(size, self.ledger().in_force(), &root_at)?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
-            keys.save(self)?;
+            keys.save(self).map_err(|e| keys.unsigned(size, e))?;
             keys.vouched = keys.file.mark();
             let series = Series::next(series.as_deref(), size, signed.to_string().as_bytes(), &keys.file)?;
             (signed, series)
@@ -396,7 +437,9 @@ impl Shared {
             keys.check_replaceable()?;
             keys.check(self, &self.ledger(), core.state.size)?;
             let root_at = |size| self.root_at(size);
-            let rotation = keys.file.begin_rotation(core.state.size, &root_at, &mut |out| self.random.fill(out))?;
+            let in_force = self.ledger().in_force();
+            let random = &mut |out: &mut [u8]| self.random.fill(out);
+            let rotation = keys.file.begin_rotation(core.state.size, in_force, &root_at, random)?;
             keys.save(self)?;
             rotation
         };

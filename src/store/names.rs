@@ -14,7 +14,7 @@ use super::{Shared, Snapshot};
 use crate::json::{Json, Path};
 use crate::redact::{Action, Facet, Treated, is_pseudonym, sealed_subject};
 use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::{Field, Retention};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -167,6 +167,13 @@ impl Names {
 }
 
 impl Shared {
+    /// What keeps the end of a grant as long as the grant, whose entry is kept for this: policies that were set since have lengthened
+    /// it, and a grant of which only the beginning is left would be open again.
+    pub(crate) fn as_long_as(&self, grant: u64, retention: Retention) -> Result<Retention> {
+        let until = self.ledger().history()?.effective_until(grant, &retention);
+        Ok(Retention { until, ..retention })
+    }
+
     /// A patient's or a user's name as entries have it.
     pub(crate) fn facet(&self, facet: Facet, clear: &str) -> Result<String> {
         let policies = self.policies();

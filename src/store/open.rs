@@ -7,7 +7,7 @@
 use super::anchoring::Anchoring;
 use super::commit::Staging;
 use super::guard::guarded;
-use super::keyring::{self, KeySource, Keyring};
+use super::keyring::{self, KeySource, Keyring, Signed};
 use super::log::AuditLog;
 use super::options::{Options, Source};
 use super::overlay::Overlay;
@@ -25,14 +25,14 @@ use super::subjects::Subjects;
 use super::tables::{self, Stored};
 use super::turn::Turns;
 use super::writer::Core;
-use crate::keys::{KeyFile, KeyVault};
+use crate::keys::{KeyFile, KeyVault, Mark};
 use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::rows::BATCH;
-use crate::{Error, ErrorKind, Kind, Result};
-use attestlog_proof::entry::{Body, Content};
+use crate::{Entry, Error, ErrorKind, Kind, Result};
+use attestlog_proof::entry::{Body, Content, OwnEntry};
 use redb::Builder;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -201,12 +201,15 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
         }
     };
     let database = Arc::new(database);
-    let loaded = load(&database, options.clock.monotonic())?;
     let keys = match (&options.keys, key_path(&options, source.path())) {
         (KeySource::Vault(vault), _) => keyring::load_vault(vault.clone(), options.passphrase.as_deref())?,
         (_, Some(path)) => keyring::load(&path, options.passphrase.as_deref())?,
         (_, None) => None,
     };
+    // A copy that is restored may be of before, or of another history. It is verified first.
+    let restoring = options.settings.restoring || options.settings.is_copy;
+    let signed = keys.as_ref().filter(|_| !restoring).and_then(Keyring::signed);
+    let loaded = load(&database, options.clock.monotonic(), signed)?;
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
     let (keys, stray) =
         keys.map_or((None, None), |keys| if signed { (Some(keys), None) } else { (None, Some(keys.stray())) });
@@ -215,7 +218,7 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     }
     let shared = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
     if let Some(keys) = &mut *shared.keys() {
-        match shared.settings.restoring {
+        match restoring {
             // The copy may be of an epoch that is over; the entry about the restoring brings what it lacks.
             true => keys.check_log(&shared.ledger())?,
             false => keys.check(&shared, &shared.ledger(), shared.core().state.size)?,
@@ -314,15 +317,16 @@ impl Shared {
             place::settle(&self.source)?;
             let options = Options { settings: self.settings.clone(), ..Options::new() };
             let fresh = Arc::new(open_database(&options, &self.source)?);
-            let loaded = load(&fresh, self.clock.monotonic())?;
+            let signed = self.keys().as_ref().filter(|_| !self.settings.restoring).and_then(Keyring::signed);
+            let loaded = load(&fresh, self.clock.monotonic(), signed)?;
             *database = Some(fresh);
             Ok(loaded)
         })
     }
 }
 
-/// Reads what is kept in memory.
-pub(crate) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
+/// Reads what is kept in memory. `signed` is what the keys, where they are here, signed of it last.
+pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database)?;
     let mut state = snapshot.state.clone();
     // What the state says of it is in nobody's signature; verification compares the two.
@@ -346,34 +350,18 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
         return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
     }
     let frontier = Frontier::load(&snapshot, state.size)?;
-    let mut ledger = Ledger::default();
-    // What else there is can still be read where an entry is damaged, and verification names what is wrong; nothing is written.
-    let mut damaged = None;
-    let kept = snapshot.own_entries(|kind| Ledger::wants(kind) && !Ledger::wants_purgeable(kind))?;
-    let purgeable = snapshot.own_entries(Ledger::wants_purgeable)?;
-    for &seq in kept.iter().chain(&purgeable) {
-        let Some(entry) = snapshot.find(seq)? else {
-            match purgeable.contains(&seq) {
-                true => continue,
-                false => return Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
-            }
-        };
-        let changed = snapshot.check(&entry).is_err();
-        if changed {
-            damaged = damaged.or(Some(seq));
-        }
-        match entry.own().map_or(Ok(()), |own| ledger.apply(seq, own)) {
-            // Somebody wrote what is no policy or hold at all: verification is to say where.
-            Err(_) if changed => {}
-            done => done?,
-        }
-    }
+    let mut purged = SeqSet::new();
+    snapshot.scan_purges(&mut |_, set| {
+        purged = purged.union(&set?);
+        Ok(())
+    })?;
+    let mut found = Found::indexed(&snapshot, &purged, signed)?;
     let mut generations: Vec<Arc<Generation>> = Vec::new();
     for seq in state.indexed..state.size {
         let body = match pending_body(&snapshot, seq) {
             Ok(body) => Some(body),
             Err(e) if e.kind() == ErrorKind::Damaged => {
-                damaged = damaged.or(Some(seq));
+                found.wrong(Damage::Entry(seq));
                 None
             }
             Err(e) => return Err(e),
@@ -393,22 +381,99 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
         if let Some(Content::Own(own)) = body.as_ref().map(|body| &body.content)
             && Ledger::wants(own.kind)
         {
-            ledger.apply(seq, own)?;
+            found.own(&snapshot, seq, own);
         }
         // A batch that was being written goes on with the same end.
         if state.merging == Some(seq + 1) {
             newest.freeze();
         }
     }
-    let mut purged = SeqSet::new();
-    snapshot.scan_purges(&mut |_, set| {
-        purged = purged.union(&set?);
-        Ok(())
-    })?;
+    found.reach(&snapshot, state.size);
     let mut core = Core::new(state, frontier, &tail, now);
-    core.damaged =
-        damaged.map(Damage::Entry).or(core.damaged).or_else(|| database.is_damaged().then_some(Damage::Tables));
-    Ok(Loaded { core, generations, ledger, purged })
+    let tables = || database.is_damaged().then_some(Damage::Tables);
+    core.damaged = found.damaged.or(core.damaged).or_else(tables);
+    Ok(Loaded { core, generations, ledger: found.ledger, purged })
+}
+
+/// What the store's own entries say, as far as they were read.
+struct Found {
+    ledger: Ledger,
+    /// What the keys signed last, until the entries up to there were read.
+    mark: Option<Mark>,
+    /// What is wrong. The rest can be read all the same, and verification names everything.
+    damaged: Option<Damage>,
+}
+
+impl Found {
+    /// Reads those that the index in the file leads to. Behind what was signed last every entry is read, so that it does not matter
+    /// what leads to it.
+    fn indexed(snapshot: &Snapshot, purged: &SeqSet, signed: Option<Signed>) -> Result<Found> {
+        let mut found = Found { ledger: Ledger::default(), mark: signed.map(|signed| signed.mark), damaged: None };
+        let indexed = snapshot.indexed;
+        let all = signed.filter(|signed| signed.is_kept).map_or(indexed, |signed| signed.mark.size.min(indexed));
+        let mut own = snapshot.own_entries(Ledger::wants)?;
+        let purgeable = snapshot.own_entries(Ledger::wants_purgeable)?;
+        if indexed > 0 {
+            // Whose the store is must be known, whatever the index leads to.
+            own.insert(0);
+        }
+        for &seq in own.range(..all) {
+            match snapshot.find(seq)? {
+                Some(entry) => found.take(snapshot, &entry),
+                None if purgeable.contains(&seq) => {}
+                None => return Err(Error::damaged(format!("entry {seq} is missing; restore a backup"))),
+            }
+        }
+        for seq in all..indexed {
+            match snapshot.find(seq) {
+                Ok(Some(entry)) => {
+                    found.take(snapshot, &entry);
+                    if !own.contains(&seq) && Ledger::wants(entry.kind()) {
+                        found.wrong(Damage::InForce);
+                    }
+                }
+                Ok(None) if purged.contains(seq) => {}
+                Ok(None) => found.wrong(Damage::Entry(seq)),
+                Err(e) if e.kind() == ErrorKind::Damaged => found.wrong(Damage::Entry(seq)),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(found)
+    }
+
+    fn take(&mut self, snapshot: &Snapshot, entry: &Entry) {
+        if snapshot.check(entry).is_err() {
+            self.wrong(Damage::Entry(entry.seq));
+        }
+        if let Some(own) = entry.own() {
+            self.own(snapshot, entry.seq, own);
+        }
+    }
+
+    fn own(&mut self, snapshot: &Snapshot, seq: u64, own: &OwnEntry) {
+        self.reach(snapshot, seq);
+        if self.ledger.apply(seq, own).is_err() {
+            // It is no policy or hold at all, or contradicts what was read before it.
+            self.wrong(Damage::InForce);
+        }
+    }
+
+    fn wrong(&mut self, damage: Damage) {
+        self.damaged = self.damaged.or(Some(damage));
+    }
+
+    /// Compares what is in force before the entry at `seq` with what was when the keys signed last, once as far as that (R60).
+    fn reach(&mut self, snapshot: &Snapshot, seq: u64) {
+        let Some(mark) = self.mark.take_if(|mark| mark.size <= seq) else { return };
+        let signed = self.ledger.genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some());
+        if signed && self.ledger.in_force() != mark.in_force {
+            // Of another history the mark itself says so (K4), and what to do.
+            match crate::merkle::root(snapshot, mark.size) {
+                Ok(root) if root != mark.root => {}
+                _ => self.wrong(Damage::InForce),
+            }
+        }
+    }
 }
 
 /// The entry at `seq`, which no index batch covers, so that nothing can have purged it.

@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub unsigned: bool,
     /// A copy is being restored, which may be of an epoch that is over.
     pub restoring: bool,
+    /// It is a copy that is verified before it is restored: what its keys signed and destroyed since it was made is nothing wrong.
+    pub is_copy: bool,
     /// A checkpoint after this many entries.
     pub checkpoint_entries: Option<u64>,
     /// A checkpoint after this time, if anything was recorded.
@@ -112,6 +114,7 @@ impl Options {
                 quota_bytes: None,
                 unsigned: false,
                 restoring: false,
+                is_copy: false,
                 checkpoint_entries: Some(10_000),
                 checkpoint_every: Duration::from_secs(600),
             },

@@ -31,6 +31,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) enum Damage {
     /// This entry, on which the next ones rest, cannot be read.
     Entry(u64),
+    /// The store's own entries are not found to say what they said when the keys signed last, or contradict each other (R60).
+    InForce,
     /// redb's own tables.
     Tables,
 }
@@ -42,6 +44,9 @@ impl Damage {
             Damage::Entry(seq) => {
                 format!("entry {seq} cannot be read, or its text has another hash than it was recorded with")
             }
+            Damage::InForce => "the policies, holds, keys and emergency grants that are found in it contradict each other, or are \
+                 not those that its key file signed: entries, or rows of the index that lead to them, were changed or taken out"
+                .to_owned(),
             Damage::Tables => "the tables in which the file keeps its free pages are damaged".to_owned(),
         };
         Error::damaged(format!(

@@ -389,7 +389,8 @@ impl Shared {
                 Some(master) => {
                     SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members).is_ok()
                 }
-                None => false,
+                // An erasure since the copy was made.
+                None => self.settings.is_copy,
             });
             // No lock is held here, so that an erasure may have wrapped it anew since the snapshot was taken.
             let opens = opens || self.is_gone(row.master) || self.is_rewrapped(id, &row)?;

@@ -115,6 +115,9 @@ impl Finding {
     }
 }
 
+/// What an error says that stops because of a finding.
+impl std::error::Error for Finding {}
+
 impl Ord for Finding {
     fn cmp(&self, other: &Finding) -> Ordering {
         let by_place = self.seq.cmp(&other.seq).then(self.kind.cmp(&other.kind));

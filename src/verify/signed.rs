@@ -53,6 +53,8 @@ impl<'a> Signed<'a> {
             Ok(())
         })?;
         let mark = shared.keys().as_ref().and_then(|keys| keys.file.mark()).map(|mark| (mark.size, mark.root));
+        // What they signed beyond a copy is what the entry about its restoring says.
+        let mark = mark.filter(|_| !shared.settings.is_copy);
         let mut sizes: Vec<u64> = checkpoints.iter().map(|(size, _)| *size).collect();
         sizes.extend(shared.ledger().rotation_roots().map(|(size, _)| size));
         sizes.sort_unstable();

@@ -396,9 +396,10 @@ fn a_key_file_that_cannot_be_saved_stops_the_erasure_before_anything_is_lost() {
     let aside = key.with_extension("aside");
     fs::rename(&key, &aside).unwrap();
     log.erase("P-1", "r", "a").unwrap_err();
-    // What is sealed meanwhile must open with the key file as it is on the disk.
-    let later = log.record(call("P-2", "2")).unwrap().seq;
+    // Nothing is sealed meanwhile (R61), and what is sealed after it must open with the key file as it is on the disk.
+    assert_eq!(log.record(call("P-2", "2")).unwrap_err().kind(), ErrorKind::Key);
     fs::rename(&aside, &key).unwrap();
+    let later = log.record(call("P-2", "2")).unwrap().seq;
     {
         let log = options(&key).open_on(Disk::of(disk.bytes()).backend()).unwrap();
         assert_eq!((shown(&log, seq).unwrap(), shown(&log, later).unwrap()), (Json::from("1"), Json::from("2")));

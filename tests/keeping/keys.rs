@@ -86,12 +86,12 @@ fn a_file_reads_back_as_it_was() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text(&keys));
     keys.rotate_pseudonym_key(&mut source(5)).unwrap();
     keys.add_master_key(&mut source(6)).unwrap();
-    keys.sign_checkpoint(7, &roots).unwrap();
-    keys.begin_rotation(7, &roots, &mut source(7)).unwrap();
+    keys.sign_checkpoint(7, Hash::ZERO, &roots).unwrap();
+    keys.begin_rotation(7, Hash::ZERO, &roots, &mut source(7)).unwrap();
     keys.save(&path, &mut source(8)).unwrap();
     let read = KeyFile::load(&path, None).unwrap();
     assert_eq!(text(&read), text(&keys));
-    assert_eq!(read.mark(), Some(Mark { size: 7, root: root(7) }));
+    assert_eq!(read.mark(), Some(Mark { size: 7, root: root(7), in_force: Hash::ZERO }));
     let ids = |keys: &KeyFile| keys.pseudonym_keys().chain(keys.master_keys()).map(|k| k.id()).collect::<Vec<KeyId>>();
     assert_eq!(ids(&read), ids(&keys));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left lying about");
@@ -105,20 +105,24 @@ fn a_file_reads_back_as_it_was() {
 #[test]
 fn the_signatures_are_those_of_the_log_and_its_epoch() {
     let mut keys = generate(3);
-    let signed = keys.sign_checkpoint(5, &roots).unwrap();
+    let signed = keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
     signed.verify(&keys.verifier()).unwrap();
     let mut epochs = Succession::new(keys.origin(), keys.epoch_key().verifier().public()).unwrap();
     assert_eq!(epochs.check(&signed), Ok(0));
 
-    let rotation = keys.begin_rotation(5, &roots, &mut source(7)).unwrap();
+    let rotation = keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(7)).unwrap();
     assert_eq!(keys.epoch(), 0);
-    assert_eq!(kind(keys.sign_checkpoint(6, &roots)).0, ErrorKind::Conflict, "whose turn it is shows when it settles");
-    assert_eq!(kind(keys.begin_rotation(5, &roots, &mut source(8))).0, ErrorKind::Conflict);
+    assert_eq!(
+        kind(keys.sign_checkpoint(6, Hash::ZERO, &roots)).0,
+        ErrorKind::Conflict,
+        "whose turn it is shows when it settles"
+    );
+    assert_eq!(kind(keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(8))).0, ErrorKind::Conflict);
     let (number, public) = (rotation.number, rotation.public);
     epochs.push(rotation).unwrap();
     assert_eq!(keys.settle_rotation(number, &public, 6, &roots).unwrap(), Settled::Completed);
     assert_eq!(keys.settle_rotation(number, &public, 6, &roots).unwrap(), Settled::Unchanged);
-    let signed = keys.sign_checkpoint(6, &roots).unwrap();
+    let signed = keys.sign_checkpoint(6, Hash::ZERO, &roots).unwrap();
     signed.verify(&keys.verifier()).unwrap();
     assert_eq!(epochs.check(&signed), Ok(1));
 }
@@ -134,12 +138,12 @@ fn a_rotation_survives_a_crash_at_every_step() {
     let old_line = body(&keys).lines().find(|l| l.starts_with("epoch 0 ")).unwrap()[8..].to_owned();
 
     // Before the save: the file knows nothing of it.
-    keys.begin_rotation(5, &roots, &mut source(6)).unwrap();
+    keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(6)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     assert_eq!(keys.settle_rotation(0, &old, 5, &roots).unwrap(), Settled::Unchanged);
 
     // After the save, before the store holds the entry: the old key goes on.
-    keys.begin_rotation(5, &roots, &mut source(7)).unwrap();
+    keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(7)).unwrap();
     keys.save(&path, &mut source(8)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     // An older copy of the store, opened by mistake, must not destroy the key that the newest one may need.
@@ -148,7 +152,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     keys.save(&path, &mut source(9)).unwrap();
 
     // After the store holds it, before the second save: the new key takes over at the next opening.
-    let rotation = keys.begin_rotation(6, &roots, &mut source(10)).unwrap();
+    let rotation = keys.begin_rotation(6, Hash::ZERO, &roots, &mut source(10)).unwrap();
     keys.save(&path, &mut source(11)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     assert_eq!(keys.settle_rotation(1, &rotation.public, 7, &roots).unwrap(), Settled::Completed);
@@ -183,7 +187,7 @@ fn destroyed_keys_are_overwritten() {
     };
     // A handle on the replaced file shows what the disk holds of it.
     let mut held = std::fs::File::open(&path).unwrap();
-    keys.raise_mark(1, &roots).unwrap();
+    keys.raise_mark(1, Hash::ZERO, &roots).unwrap();
     keys.save(&path, &mut source(6)).unwrap();
     assert!(read(&mut held).starts_with(b"attestlog-key"), "nothing was destroyed yet");
     let mut held = std::fs::File::open(&path).unwrap();
@@ -235,15 +239,15 @@ fn keys_rotate_and_old_ones_are_found() {
 #[test]
 fn the_mark_never_goes_back() {
     let mut keys = generate(3);
-    keys.sign_checkpoint(5, &roots).unwrap();
-    keys.sign_checkpoint(5, &roots).unwrap();
-    let (kind_older, message) = kind(keys.sign_checkpoint(4, &roots));
+    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
+    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
+    let (kind_older, message) = kind(keys.sign_checkpoint(4, Hash::ZERO, &roots));
     assert_eq!(kind_older, ErrorKind::OtherHistory);
     assert!(message.contains("older copy"), "{message}");
-    assert_eq!(kind(keys.sign_checkpoint(5, &|_| Ok(root(6)))).0, ErrorKind::OtherHistory);
-    assert_eq!(keys.mark(), Some(Mark { size: 5, root: root(5) }));
-    keys.raise_mark(9, &roots).unwrap();
-    assert_eq!(kind(keys.raise_mark(8, &roots)).0, ErrorKind::OtherHistory);
+    assert_eq!(kind(keys.sign_checkpoint(5, Hash::ZERO, &|_| Ok(root(6)))).0, ErrorKind::OtherHistory);
+    assert_eq!(keys.mark(), Some(Mark { size: 5, root: root(5), in_force: Hash::ZERO }));
+    keys.raise_mark(9, Hash::ZERO, &roots).unwrap();
+    assert_eq!(kind(keys.raise_mark(8, Hash::ZERO, &roots)).0, ErrorKind::OtherHistory);
 }
 
 #[test]
@@ -298,15 +302,15 @@ epoch 0 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
 digest AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=
 pseudonym BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=
 master BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=
-mark 7 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
-checksum 70bf546d2bde779461524cc268bda74d5137d5c5cfacb453d1f9091652bd2ea5
+mark 7 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFUICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICA==
+checksum 1dbc22fdf8124c113f4bda898550ff8b40e53610069ea3061a4f4a8f4d8e151d
 ";
 
 /// The same under the passphrase "golden".
 const GOLDEN_WRAPPED: &str = "attestlog-key v1 wrapped
 argon2id 65536 3 1 BgYGBgYGBgYGBgYGBgYGBg==
 xchacha20poly1305 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH
-5Se2UDs447af0754hvp0yCUohq3aTPOLdwL7E05qaL82H8x9d+MZt6m7HZvTjumPgCnyMUjaC0FTuOxp4tt+VkP0raNDtc+onniKs44LiXKV7MIeqd6iyvnc4yIEQHBo8MnQaXnNPXEbHdY0Eyf0f6LMztIsxFobIMfqCyLe4reKyBZFom7FvS/fMkWI0nmEx6L6BAiPNnuV+ebK4BzwVX3w10lIItT10S5QbzfDgszEKUbxiZTH2sZqcK8VZF3l4qQ2QLh1nSTgrwVscCoxnv8uc16MgNXDsJOjI2ZEwpcmClEjt2fZkFA7Yx3Ks6PKHt5cq2wMDDpxhc8G8hcGCTRkkMV5Jw2w/+dO1I4qQcYnAfbhecQlEu3Y+6Rypwv5nNsCwDHY+Hymf+rG7+oSx5l5QjlmWakWUVh86uUUIL2y9cKA5VMPUrlPvAEckR/SYIkxpCA6gEOLtM0AsIKZtUpqI/VaCPvK7vWnUYCbjJ7ejRt0ejugyM7aDxh9Fwfvbw1OOOKEq3taSPOFBLqlOzKtE8OamEZ44PgWVjXYOR6hMOtTYsF884ig0ojuOCbkKXsubbm4Ej+lBdWHCMjXYZFrO1p+ZWOjYX/4/GAI/wFe9DIvzhrOwMJDLlU60n0=
+5Se2UDs447af0754hvp0yCUohq3aTPOLdwL7E05qaL82H8x9d+MZt6m7HZvTjumPgCnyMUjaC0FTuOxp4tt+VkP0raNDtc+onniKs44LiXKV7MIeqd6iyvnc4yIEQHBo8MnQaXnNPXEbHdY0Eyf0f6LMztIsxFobIMfqCyLe4reKyBZFom7FvS/fMkWI0nmEx6L6BAiPNnuV+ebK4BzwVX3w10lIItT10S5QbzfDgszEKUbxiZTH2sZqcK8VZF3l4qQ2QLh1nSTgrwVscCoxnv8uc16MgNXDsJOjI2ZEwpcmClEjt2fZkFA7Yx3Ks6PKHt5cq2wMDDpxhc8G8hcGCTRkkMV5Jw2w/+dO1I4qQcYnAfbhecQlEu3Y+6Rypwv5nNsCwDHY+Hymf+rG7+oSx5l5QjlmWakWUVh86uUUIL2y9cKA5VMPUrlPvAEckR/SYIkxpCA6gEOLtM0AsIKZtUpqI/VaCPvK7vWnUYCbjJ7ejRt0ejugyM7aDxh9Fwfvbw1OTKumpFd6Yue5Ktv1QhOKQb7vvRNTx9xGKE+taGbXQ7h5QrItgqmF1PaZHS7oEC8iPbnmAiypRobXX5iBYpE2bVt+YWLyMir5/zVfkdzmBQFlBjW1WctI0Teiyz8ywYsFzdLFbIqTpaaLNfJrZlNmz1EHs3StKjdWbZ6q+wibnjkNMMecGOYMqg==
 ";
 
 #[test]
@@ -330,7 +334,7 @@ fn version_1_stays_readable() {
 fn a_file_keeps_how_its_newest_epochs_began() {
     let mut keys = generate(5);
     for n in 0..MAX_ROTATIONS as u64 + 6 {
-        let rotation = keys.begin_rotation(n + 1, &roots, &mut source(n + 50)).unwrap();
+        let rotation = keys.begin_rotation(n + 1, Hash::ZERO, &roots, &mut source(n + 50)).unwrap();
         assert_eq!(
             text(&KeyFile::parse(text(&keys).as_bytes(), None).unwrap()),
             text(&keys),
@@ -345,7 +349,7 @@ fn a_file_keeps_how_its_newest_epochs_began() {
     assert_eq!(text(&KeyFile::parse(whole.as_bytes(), None).unwrap()), whole);
 
     let public = *keys.epoch_key().verifier().public();
-    keys.begin_rotation(90, &roots, &mut source(9)).unwrap();
+    keys.begin_rotation(90, Hash::ZERO, &roots, &mut source(9)).unwrap();
     keys.settle_rotation(70, &public, 91, &roots).unwrap();
     assert!(text(&keys).lines().filter(|line| line.starts_with("rotation ")).all(|line| lines.contains(&line)));
 
@@ -366,7 +370,7 @@ fn a_file_keeps_how_its_newest_epochs_began() {
 #[test]
 fn damaged_files_are_refused_with_the_place() {
     let mut keys = generate(3);
-    keys.sign_checkpoint(5, &roots).unwrap();
+    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
     let whole = text(&keys);
     let body = body(&keys);
     assert_eq!(resum(&body), whole);
@@ -483,7 +487,7 @@ mod unix {
         fs::write(&victim, "precious").unwrap();
         let left = dir.path().join(".store.key.new");
         symlink(&victim, &left).unwrap();
-        keys.raise_mark(1, &roots).unwrap();
+        keys.raise_mark(1, Hash::ZERO, &roots).unwrap();
         keys.save(&path, &mut source(5)).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         assert!(!left.exists());
@@ -491,7 +495,7 @@ mod unix {
         // Something that cannot be removed is an error, and the keys stay as they were.
         fs::create_dir(&left).unwrap();
         let before = fs::read(&path).unwrap();
-        keys.raise_mark(2, &roots).unwrap();
+        keys.raise_mark(2, Hash::ZERO, &roots).unwrap();
         assert!(keys.save(&path, &mut source(5)).is_err());
         assert_eq!(fs::read(&path).unwrap(), before);
     }
@@ -517,8 +521,8 @@ fn secrets(plain: &str) -> Vec<Vec<u8>> {
 #[test]
 fn no_secret_shows_in_debug() {
     let mut keys = generate(3);
-    keys.sign_checkpoint(5, &roots).unwrap();
-    keys.begin_rotation(5, &roots, &mut source(6)).unwrap();
+    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
+    keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(6)).unwrap();
     let secrets = secrets(&text(&keys));
     assert_eq!(secrets.len(), 6);
     keys.set_passphrase(Some(&passphrase("correct horse")), &mut source(5)).unwrap();
@@ -551,7 +555,7 @@ proptest! {
         seed in 0u64..1000, change in 0u8..5, at: prop::sample::Index, byte: u8, resummed: bool,
     ) {
         let mut keys = generate(seed);
-        keys.sign_checkpoint(5, &roots).unwrap();
+        keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
         let good = if resummed { body(&keys) } else { text(&keys) };
         let secrets = secrets(&text(&keys));
         let mut bad = good.clone().into_bytes();

@@ -40,13 +40,28 @@ fn the_built_in_policy() {
     }
 }
 
+/// Whoever named `eu-ai-act` alone, to keep what the act demands, had everything in the default class purged after six months instead of
+/// the built-in year: the act's minimum had become the period. A store that was made before refused it, too.
+#[test]
+fn a_preset_alone_shortens_nothing() {
+    for preset in Preset::ALL {
+        let policy = RetentionPolicy::preset(*preset);
+        policy.check_successor(&RetentionPolicy::default()).unwrap_or_else(|e| panic!("{preset}: {e}"));
+    }
+    let half = Period::months(6).unwrap();
+    let said = RetentionPolicy::builder().class("general", half).preset(Preset::EuAiAct).build().unwrap();
+    assert_eq!(said.period_of("general"), Some(half), "whoever wants it shorter says so");
+    let shorter = RetentionPolicy::builder().class("general", Period::months(5).unwrap()).preset(Preset::EuAiAct);
+    assert_eq!(shorter.build().unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
 #[test]
 fn presets_set_the_class_that_they_concern() {
     let period = |preset: Preset, class: &str| RetentionPolicy::preset(preset).period_of(class).unwrap().to_string();
     assert_eq!(period(Preset::Hipaa, "healthcare"), "6 years");
     assert_eq!(period(Preset::Finance, "financial"), "7 years");
     assert_eq!(period(Preset::PciDss, "general"), "1 year");
-    assert_eq!(period(Preset::EuAiAct, "general"), "6 months");
+    assert_eq!(period(Preset::EuAiAct, "general"), "1 year");
     assert_eq!(period(Preset::AstmE2147, "healthcare"), "10 years");
     for preset in Preset::ALL {
         assert_eq!(Preset::from_name(preset.as_str()), Some(*preset));

@@ -6,9 +6,10 @@ use super::progress::{Progress, Unit};
 use super::render::{Out, bytes, clean, count};
 use super::session;
 use super::store::{KeyArgs, StoreArgs};
-use attestlog::ErrorKind;
 use attestlog::json::{Json, Object};
+use attestlog::{ErrorKind, Finding};
 use clap::Args;
+use std::error::Error as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +90,11 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     let Because { actor, reason } = &args.because;
     // Who has lost the keys as well still has to get at what was recorded.
     let options = store.key.options()?.unsigned(true);
-    let log = changed(&store, options.restore(&args.src, &args.store, actor, reason))?;
+    let restored = options.restore(&args.src, &args.store, actor, reason);
+    let log = restored.map_err(|e| match e.source().is_some_and(|source| source.is::<Finding>()) {
+        true => Failure::Found(e.to_string()),
+        false => store.name(e.into()),
+    })?;
     let size = log.size();
     let keyless = log.public_key().is_some() && log.checkpoint().is_err_and(|e| e.kind() == ErrorKind::Key);
     changed(&store, log.close())?;

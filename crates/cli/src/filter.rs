@@ -79,10 +79,7 @@ pub fn say_unknown(log: &AuditLog, query: &Query) -> Result<(), Failure> {
     if unknown.is_empty() {
         return Ok(());
     }
-    let purged = match log.purged_since(None)?.is_empty() {
-        true => "",
-        false => " (entries that were purged may have had it)",
-    };
+    let purged = purged(log)?;
     for value in unknown {
         let similar: Vec<String> = value.similar.iter().map(|known| format!("{known:?}")).collect();
         let similar = if similar.is_empty() { String::new() } else { format!("; similar: {}", similar.join(", ")) };
@@ -90,6 +87,14 @@ pub fn say_unknown(log: &AuditLog, query: &Query) -> Result<(), Failure> {
         complain(format!("no entry of this log has the {field} {:?}{purged}{similar}", value.value));
     }
     Ok(())
+}
+
+/// What to add where no entry has a value.
+fn purged(log: &AuditLog) -> Result<&'static str, Failure> {
+    Ok(match log.purged_since(None)?.is_empty() {
+        true => "",
+        false => " (entries that were purged may have had it)",
+    })
 }
 
 /// Refuses a pattern where one whole value is needed. Taken as it stands it would mean nobody, and the answer would look
@@ -154,6 +159,11 @@ impl Filters {
             }
         }
         say_unknown(log, &query)?;
+        for trace in &self.trace {
+            if log.count(&Query::new().trace(trace).limit(1))? == 0 {
+                complain(format!("no entry of this log has the trace {trace:?}{}", purged(log)?));
+            }
+        }
         Ok(query)
     }
 

@@ -147,9 +147,15 @@ pub fn prove(args: &ProveArgs) -> Outcome {
     Ok(End::Done)
 }
 
-/// The newest signed checkpoint, and said what lies beyond it.
+/// The newest signed checkpoint, and said what lies beyond it, in the store and in its key file.
 fn signed<'l>(store: &StoreArgs, log: &'l AuditLog) -> Result<AtCheckpoint<'l>, Failure> {
     let signed = log.at_checkpoint().map_err(|e| store.name(Failure::Store(e.to_string())))?;
+    if let Some(conflict) = signed.key_conflict() {
+        complain(format!(
+            "warning: {conflict}. What is shown is as of the newest checkpoint that this copy has, of {} entries",
+            count(signed.size())
+        ));
+    }
     if signed.beyond() > 0 {
         complain(format!(
             "the newest signed checkpoint covers {} of {} entries; of those from {} on this says nothing",

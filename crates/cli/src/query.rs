@@ -1,6 +1,6 @@
 //! `query`: finds entries.
 
-use super::exit::{End, Failure, Outcome};
+use super::exit::{End, Failure, Outcome, complain};
 use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
 use super::store::{StoreArgs, say_found};
@@ -47,6 +47,11 @@ pub fn run(args: &QueryArgs) -> Outcome {
     let log = args.store.read()?;
     say_found(&log);
     let query = args.query(&log)?;
+    if let Some(after) = args.after.filter(|after| *after >= log.size()) {
+        let newest =
+            log.size().checked_sub(1).map_or("it is empty".to_owned(), |seq| format!("its newest is entry {seq}"));
+        complain(format!("the log has no entry {after} (--after): {newest}"));
+    }
     args.filters.tell_look_alikes(&log)?;
     let mut out = Out::stdout();
     if args.count {

@@ -77,3 +77,23 @@ fn the_wrong_format_is_recognised() {
     let answer = file(&[openai_answer("a", "x")]);
     assert_refused(Format::Anthropic, answer, &options(), "[0]: the role \"tool\" is none of user");
 }
+
+/// A program put what a tool had really given beside the short text for the model: the members of an answer that no reader knows went
+/// into no entry, and nobody was told.
+#[test]
+fn what_stands_beside_an_answer_is_named() {
+    let text = file(&[
+        user(),
+        json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "find", "input": {}}]}),
+        json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": "2 found", "is_error": false,
+            "cache_control": {"type": "ephemeral"}, "structured_content": {"ids": [7, 8]}, "note": ""}]}),
+    ]);
+    let imported = read(Format::Anthropic, text, &options());
+    assert_eq!(imported.calls.len(), 1);
+    let [named] = &imported.not_taken[..] else { panic!("{:?}", imported.not_taken) };
+    assert!(
+        named.place.ends_with("structured_content")
+            && named.why.contains("of an answer is nothing that anthropic reads"),
+        "{named:?}"
+    );
+}

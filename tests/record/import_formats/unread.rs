@@ -24,6 +24,17 @@ fn a_name_with_what_it_is_given_is_named_as_a_call() {
         let kinds: Vec<_> = imported.not_taken.iter().map(|one| one.kind).collect();
         assert_eq!(kinds, [import::Untaken::Call], "{text}: {:?}", imported.not_taken);
     }
+    // A message of a model's that goes to a tool, in the two forms in which such recordings have it.
+    let sent = [
+        json!([user(), {"role": "assistant", "recipient": "python", "content": "print(1)"}]),
+        json!({"mapping": {"a": {"message": {"author": {"role": "assistant"}, "recipient": "python",
+            "content": {"content_type": "code", "text": "print(1)"}}}}, "messages": [user()]}),
+    ];
+    for text in sent {
+        let imported = read(Format::OpenAiChat, text.to_string(), &options());
+        let why: Vec<_> = imported.not_taken.iter().map(|one| (one.kind, one.why.contains("\"python\""))).collect();
+        assert_eq!(why, [(import::Untaken::Call, true)], "{text}: {:?}", imported.not_taken);
+    }
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let quiet = [
         beside("offered", json!([{"name": "f", "description": "x", "parameters": schema}])),
@@ -31,6 +42,15 @@ fn a_name_with_what_it_is_given_is_named_as_a_call() {
         beside("offered", json!([{"name": "f", "input_schema": schema, "input": "example"}])),
         json!({"name": "case 7", "input": "please", "messages": [user()]}),
         json!([{"role": "user", "name": "bob", "content": "please"}]),
+        json!([user(), {"role": "assistant", "recipient": "all", "content": "done"}]),
+        json!({"recipient": "bob", "content": "a letter", "messages": [user()]}),
+        // What was to be expected of the agent, and how it was judged: none of it was called.
+        beside("evaluation_criteria", json!({"actions": [{"action_id": "1", "name": "f", "arguments": {"a": 1}}]})),
+        beside(
+            "reward_info",
+            json!({"action_checks": [{"action": {"name": "f", "arguments": {"a": 1}}, "action_match": false}]}),
+        ),
+        beside("expected_tool_calls", json!([{"name": "f", "arguments": "{}"}])),
     ];
     for text in quiet {
         assert_eq!(read(Format::OpenAiChat, text.to_string(), &options()).not_taken, [], "{text}");

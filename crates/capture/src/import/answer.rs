@@ -2,7 +2,8 @@
 
 use super::detect;
 use super::file::At;
-use attestlog::failure::{said, text_fails};
+use super::join::Join;
+use attestlog::failure::{is_called, said, text_fails};
 use attestlog::json::{Json, Limits, Path};
 use attestlog::{CallError, CallResult};
 use attestlog::{Outcome, ToolCall};
@@ -91,6 +92,54 @@ impl Answer {
         call.result = self.result;
         call.outcome = self.outcome;
         call.restated.extend(self.restated);
+    }
+}
+
+/// What stands in an answer beside its content, and is none of what is known to say something else: it may be the
+/// answer, so it is named.
+pub(super) fn beside<'a>(at: &At<'a>, join: &mut Join<'a>, format: &str) {
+    const KNOWN: &[&str] = &[
+        "role",
+        "type",
+        "content",
+        "toolcallid",
+        "toolcallids",
+        "tooluseid",
+        "callid",
+        "id",
+        "name",
+        "toolname",
+        "function",
+        "error",
+        "iserror",
+        "status",
+        "timestamp",
+        "createdat",
+        "created",
+        "model",
+        "agent",
+        "requestor",
+        "messagetype",
+        "cachecontrol",
+        "caller",
+        "citations",
+    ];
+    // Whether it went well is not the answer, and has been read.
+    let known = |key: &str, value: &Json| {
+        let flag = matches!(value, Json::Bool(_)) && ["success", "ok"].iter().any(|flag| is_called(key, flag));
+        flag || KNOWN.iter().any(|known| is_called(key, known))
+    };
+    let Some(members) = at.value.as_object() else { return };
+    let has_content = at.value.get("content").is_some_and(|content| !detect::is_zero(content));
+    for (key, value) in members.iter().filter(|(key, value)| !known(key, value) && !detect::is_zero(value)) {
+        // Beside an answer numbers and flags are what somebody counted of it.
+        if has_content && matches!(value, Json::Bool(_) | Json::Number(_)) {
+            continue;
+        }
+        if let Some(member) = at.member(key) {
+            let why = format!("the member {:?} of an answer is nothing that {format} reads", super::clip(key));
+            join.refuse(member.place(), &why);
+        }
     }
 }
 

@@ -40,6 +40,7 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
             } else if kind.ends_with("tool_result") {
                 let id = block.opt_text("tool_use_id")?;
                 conversation.join.answer(id, None, tool_result(&block)?, at.time()?, &block);
+                answer::beside(&block, &mut conversation.join, "anthropic");
             } else {
                 says_more = true;
             }

@@ -45,6 +45,10 @@ const ANSWERS: &[&str] = &[
 const IDS: &[&str] = &["toolcallid", "toolcallids", "tooluseid", "functioncallid", "toolinvocationid"];
 /// Members that describe tools and call none.
 const DESCRIPTIONS: &[&str] = &["tools", "functions", "toolchoice", "toolconfig"];
+/// Members that say which calls were to be expected, in a task or in what judges it: none of them was made.
+const EXPECTED: &[&str] = &["evaluationcriteria", "actionchecks", "expectedactions", "expectedtoolcalls"];
+/// To whom messages go that are no calls.
+const PEOPLE: &[&str] = &["all", "user", "assistant", "system", "developer", "human", "agent"];
 /// What stands beside a tool's name in a call.
 const GIVEN: &[&str] =
     &["toolinput", "toolargs", "toolarguments", "arguments", "args", "input", "rawinput", "tooluseid"];
@@ -183,6 +187,7 @@ impl Walk<'_> {
             path.push_str(key);
             let plain = Plain::of(key);
             match named(plain.as_str()) {
+                _ if EXPECTED.contains(&plain.as_str()) => {}
                 _ if DESCRIPTIONS.contains(&plain.as_str()) && member.as_array().is_none_or(describes) => {}
                 Some(kind) => self.named(member, path, kind, key),
                 None => self.value(member, path),
@@ -255,6 +260,9 @@ struct Members<'a> {
     /// The member by which an answer names its call.
     id: Option<&'a str>,
     metadata: Option<&'a str>,
+    /// To which tool a message goes.
+    recipient: Option<&'a str>,
+    author: bool,
     call_id: bool,
     given: bool,
     state: bool,
@@ -281,6 +289,10 @@ impl<'a> Members<'a> {
                 "messagetype" => seen.message = text,
                 "toolname" => seen.tool = Some(key),
                 "toolcallmetadata" => seen.metadata = Some(key),
+                "recipient" => {
+                    seen.recipient = text.filter(|to| !PEOPLE.contains(&Plain::of(to).as_str()));
+                }
+                "author" => seen.author = true,
                 "content" => seen.content = true,
                 "action" => seen.action = !is_zero(value),
                 "observation" => seen.observation = true,
@@ -329,6 +341,11 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
     // Where the calls stand beside it, it is what the model wrote to make them.
     if seen.action && seen.role.is_some() && !seen.calls {
         return Some((Untaken::Call, "an action with a role".to_owned()));
+    }
+    // A message that a model sends to a tool, and not to people.
+    if let (Some(to), true, false) = (seen.recipient, seen.content && (seen.role.is_some() || seen.author), seen.calls)
+    {
+        return Some((Untaken::Call, format!("the recipient {:?}", super::clip(to))));
     }
     if let Some(metadata) = seen.metadata {
         return Some((Untaken::Call, member(metadata)));

@@ -5,7 +5,6 @@ use super::conversation::{self, Conversation};
 use super::detect;
 use super::file::At;
 use attestlog::Result;
-use attestlog::failure::is_called;
 use attestlog::json::Json;
 
 /// Reads one message into its conversation.
@@ -66,53 +65,8 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     };
     let answer = Answer::of_block(at);
     conversation.join.answer(id, tool, answer, at.time()?, at);
-    beside(at, conversation);
+    answer::beside(at, &mut conversation.join, "openai-chat");
     Ok(())
-}
-
-/// What stands in an answer beside its content, and is none of what is known to say something else: it may be the
-/// answer, so it is named.
-fn beside<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) {
-    const KNOWN: &[&str] = &[
-        "role",
-        "type",
-        "content",
-        "toolcallid",
-        "toolcallids",
-        "tooluseid",
-        "callid",
-        "id",
-        "name",
-        "toolname",
-        "function",
-        "error",
-        "iserror",
-        "status",
-        "timestamp",
-        "createdat",
-        "created",
-        "model",
-        "agent",
-        "requestor",
-        "messagetype",
-    ];
-    // Whether it went well is not the answer, and has been read.
-    let known = |key: &str, value: &Json| {
-        let flag = matches!(value, Json::Bool(_)) && ["success", "ok"].iter().any(|flag| is_called(key, flag));
-        flag || KNOWN.iter().any(|known| is_called(key, known))
-    };
-    let Some(members) = at.value.as_object() else { return };
-    let has_content = at.value.get("content").is_some_and(|content| !detect::is_zero(content));
-    for (key, value) in members.iter().filter(|(key, value)| !known(key, value) && !detect::is_zero(value)) {
-        // Beside an answer numbers and flags are what somebody counted of it.
-        if has_content && matches!(value, Json::Bool(_) | Json::Number(_)) {
-            continue;
-        }
-        if let Some(member) = at.member(key) {
-            let why = format!("the member {:?} of an answer is nothing that openai-chat reads", super::clip(key));
-            conversation.join.refuse(member.place(), &why);
-        }
-    }
 }
 
 fn tool_call<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::store_common::clock;
 use attestlog::keys::KeyFile;
-use attestlog::{ErrorKind, Options, ToolCall};
+use attestlog::{ErrorKind, Hash, Options, ToolCall};
 use std::time::Duration;
 
 /// A store whose policy says nothing of keys kept its first epoch key for ever, so whoever once copied the key file could
@@ -25,7 +25,7 @@ fn a_key_file_that_was_copied_is_worth_nothing_a_month_later() {
     let (size, succession) = (log.size(), log.succession().unwrap());
     let mut thief = KeyFile::parse(&copied, None).unwrap();
     let roots = |size| log.root_at(size);
-    let forged = thief.sign_checkpoint(size, &roots).unwrap();
+    let forged = thief.sign_checkpoint(size, Hash::ZERO, &roots).unwrap();
     assert!(succession.check(&forged).is_err(), "an epoch that is over signs nothing of a later one");
     assert_eq!(succession.check(&log.checkpoint().unwrap()), Ok(1));
     log.close().unwrap();

@@ -4,7 +4,9 @@ use super::common::{Place, Ran, call, json};
 use super::store_common::clock;
 use attestlog::json::Json;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault};
-use attestlog::{AuditLog, ErrorKind, FindingKind, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions};
+use attestlog::{
+    AuditLog, ErrorKind, FindingKind, Hash, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
@@ -83,10 +85,40 @@ fn an_edited_backup_is_not_restored() {
     assert!(super::common::overwrite(&place.path("copy"), b"alice", b"malix") > 0);
     std::fs::remove_file(place.path("v")).unwrap();
     let key = std::fs::read(place.path("v.key")).unwrap();
-    let ran = place.run(&["restore", "copy", "v", "--actor", "ops", "--reason", "disk"]).code(3);
+    let ran = place.run(&["restore", "copy", "v", "--actor", "ops", "--reason", "disk"]).code(1);
     assert!(ran.err.contains("nothing was restored") && ran.err.contains("another backup"), "{}", ran.err);
     assert!(!place.path("v").exists());
     assert_eq!(std::fs::read(place.path("v.key")).unwrap(), key, "the mark stays");
+}
+
+/// R62. The copy was verified without the keys, also where they lay beside it: a row that only a MAC vouches for could be written into a
+/// backup (here the mark of an alert rule, set ahead so that the rule passes over what comes), and came back with it unnoticed.
+#[test]
+fn a_copy_is_verified_with_the_keys_before_it_is_restored() {
+    const MARKS: redb::TableDefinition<'_, &str, (u64, [u8; 16])> = redb::TableDefinition::new("marks");
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    record(&place, "v", "alice", &[]).ok();
+    place.run(&["backup", "v", "copy"]).ok();
+    // What the keys sign after the copy was made, and into which epoch they go on, is nothing that is wrong with it.
+    record(&place, "v", "bob", &[]).ok();
+    place.run(&["keys", "rotate", "v"]).ok();
+    std::fs::copy(place.path("copy"), place.path("whole")).unwrap();
+    let database = redb::Database::open(place.path("copy")).unwrap();
+    let txn = database.begin_write().unwrap();
+    txn.open_table(MARKS).unwrap().insert("rules", (2, [7; 16])).unwrap();
+    txn.commit().unwrap();
+    drop(database);
+    std::fs::remove_file(place.path("v")).unwrap();
+    let restore = |from: &str| place.run(&["restore", from, "v", "--actor", "ops", "--reason", "disk"]);
+    let ran = restore("copy").code(1);
+    assert!(ran.err.contains("nothing was restored") && ran.err.contains("store's keys"), "{}", ran.err);
+    assert!(!place.path("v").exists());
+    restore("whole").ok();
+    place.run(&["verify", "v"]).ok();
+    // What is no store cannot be used at all.
+    place.write("none", "no store");
+    place.run(&["restore", "none", "w", "--actor", "ops", "--reason", "disk"]).code(3);
 }
 
 /// Keys in the memory of a host.
@@ -218,7 +250,8 @@ fn the_mark_is_compared_after_a_purge_too() {
     log.close().unwrap();
     let mut keys = KeyFile::load(&key, None).unwrap();
     std::fs::write(&path, &killed).unwrap();
-    keys.raise_mark(size, &|_| Ok(root)).unwrap();
+    let in_force = keys.mark().unwrap().in_force;
+    keys.raise_mark(size, in_force, &|_| Ok(root)).unwrap();
     keys.save(&key, &mut |out| out.fill(1)).unwrap();
 
     let log = options().open(&path).unwrap();
@@ -393,6 +426,35 @@ fn an_older_copy_has_one_exit_code() {
     }
 }
 
+/// `prove --at-checkpoint` and `evidence --at-checkpoint` of an older copy said nothing, although the key file beside it had signed more:
+/// what looked like the newest proof was one from before eve.
+#[test]
+fn a_proof_at_the_checkpoint_of_an_older_copy_says_so() {
+    let place = Place::empty();
+    place.run(&["init", "v"]).ok();
+    record(&place, "v", "alice", &[]).ok();
+    place.write("kept", place.run(&["checkpoint", "v"]).ok());
+    let at = ["prove", "v", "2", "--at-checkpoint"];
+    assert_eq!(place.run(&at).code(0).err, "");
+    std::fs::copy(place.path("v"), place.path("copy")).unwrap();
+    record(&place, "v", "eve", &[]).ok();
+    place.run(&["checkpoint", "v"]).ok();
+    std::fs::rename(place.path("copy"), place.path("v")).unwrap();
+    for args in [
+        &at[..],
+        &["prove", "v", "--consistent-with", "kept", "--at-checkpoint"],
+        &["prove", "v", "--complete", "--user", "alice", "--neighbours", "--at-checkpoint"],
+    ] {
+        let ran = place.run(args).code(0);
+        assert!(ran.err.contains("older copy") && !ran.out.is_empty(), "{args:?}: {}", ran.err);
+    }
+    let ran = place.run(&["evidence", "v", "folder", "--at-checkpoint", "--json"]).code(1);
+    assert!(ran.err.contains("older copy") && ran.out.contains("\"rollback\""), "{}{}", ran.out, ran.err);
+    // Without the key file nobody can tell.
+    let ran = place.run(&[&at[..], &["--key", "none"]].concat()).code(0);
+    assert_eq!(ran.err, "");
+}
+
 /// R51. Two processes had two copies of one store open, with one key file. Each knew the mark as it was when it opened, took its own
 /// history for the one that begins with it, signed, and put its own mark in the place of the other's: two histories of one size,
 /// both signed by the right keys, and a key file that knew of one of them.
@@ -420,4 +482,55 @@ fn of_two_copies_with_one_key_file_only_one_is_signed() {
     // Opened again, it is told by the mark.
     let second = quiet().key_file(&key).open(&two).unwrap();
     assert_eq!(second.checkpoint().unwrap_err().kind(), ErrorKind::OtherHistory);
+}
+
+/// R61. A process that had the store open noticed only when it next signed that another copy of it had signed with the same key file,
+/// or that the key file was gone: until then it answered for every record, thousands of them, none of which could be signed any
+/// more. Now it looks at the key file before each commit, and says how much of what it answered for is affected.
+#[test]
+fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, key) = (dir.path().join("one"), dir.path().join("two"), dir.path().join("one.key"));
+    quiet().create(&one).unwrap().close().unwrap();
+    std::fs::copy(&one, &two).unwrap();
+    let log = quiet().open(&one).unwrap();
+    log.record(call_by("alice")).unwrap();
+    log.checkpoint().unwrap();
+    let signed = log.size();
+    for _ in 0..3 {
+        log.record(call_by("bob")).unwrap();
+    }
+    let own = std::fs::read(&key).unwrap();
+    // The same file in another place and with another time is the same file.
+    std::fs::remove_file(&key).unwrap();
+    std::fs::write(&key, &own).unwrap();
+    private(&key);
+    log.record(call_by("bob")).unwrap();
+
+    let mut keys = KeyFile::load(&key, None).unwrap();
+    keys.raise_mark(signed + 9, Hash::ZERO, &|size| if size == signed { log.root_at(size) } else { Ok(Hash::ZERO) })
+        .unwrap();
+    keys.save(&key, &mut |out| out.fill(1)).unwrap();
+    for refused in [log.record(call_by("carol")).map(drop), log.checkpoint().map(drop), log.flush_index()] {
+        let e = refused.unwrap_err();
+        assert_eq!(e.kind(), ErrorKind::OtherHistory, "{e}");
+        let affected = format!("4 entries that were acknowledged before, from entry {signed} on");
+        assert!(e.to_string().contains(&affected) && e.to_string().contains("another process"), "{e}");
+    }
+    assert_eq!(log.size(), signed + 4);
+    // Gone, it signs nothing either.
+    std::fs::remove_file(&key).unwrap();
+    let e = log.record(call_by("carol")).unwrap_err();
+    assert!(e.kind() == ErrorKind::Key && e.to_string().contains("bring it back"), "{e}");
+    // Brought back, all goes on, and is signed.
+    std::fs::write(&key, &own).unwrap();
+    private(&key);
+    log.record(call_by("carol")).unwrap();
+    assert_eq!(log.checkpoint().unwrap().checkpoint().size(), log.size());
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+}
+
+fn private(key: &Path) {
+    #[cfg(unix)]
+    std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }

@@ -42,6 +42,25 @@ fn a_report_says_that_it_has_never_heard_of_the_patient() {
     assert!(ran.out.contains("UNKNOWN TO THIS LOG"), "{}", ran.out);
 }
 
+/// An id of a trace that no call belongs to, and a cursor beyond the end of the log, gave an empty answer and nothing else: a script that
+/// had another log's cursor read 'nothing new' for ever.
+#[test]
+fn a_trace_and_a_cursor_that_the_log_has_never_seen_are_told() {
+    let place = Place::with_lines(&call("c", "u", "look", r#""session_metadata":{"trace_id":"t1"}"#));
+    for args in [&["query", "s", "--trace", "t2"][..], &["query", "s", "--trace", "t2", "--count"]] {
+        let ran = place.run(args).code(0);
+        assert!(ran.err.contains("no entry of this log has the trace \"t2\""), "{args:?}: {}", ran.err);
+    }
+    let ran = place.run(&["export", "s", "--format", "jsonl", "--trace", "t1", "--trace", "t2"]).code(0);
+    assert!(ran.out.contains("t1") && ran.err.contains("\"t2\"") && !ran.err.contains("\"t1\""), "{}", ran.err);
+    let size = place.count(&[]);
+    let ran = place.run(&["query", "s", "--after", "999999", "--json"]).code(0);
+    assert!(ran.out.is_empty() && ran.err.contains(&format!("its newest is entry {}", size - 1)), "{}", ran.err);
+    // Whoever has seen the newest asks for what is new: there is nothing to be told.
+    let ran = place.run(&["query", "s", "--after", &(size - 1).to_string()]).code(0);
+    assert!(ran.err.is_empty(), "{}", ran.err);
+}
+
 #[test]
 fn every_command_that_takes_a_filter_says_so_on_standard_error() {
     let place = place();

@@ -13,7 +13,7 @@ const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("check
 const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
 const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
 
-fn options(seed: u64) -> Options {
+pub(super) fn options(seed: u64) -> Options {
     Options::new().clock(clock()).random(Arc::new(SeededRandom::new(seed))).background(false)
 }
 
@@ -35,14 +35,14 @@ fn open(path: &Path) -> AuditLog {
     options(4).open(path).unwrap()
 }
 
-fn edit(path: &Path, edit: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn edit(path: &Path, edit: impl FnOnce(&redb::WriteTransaction)) {
     let database = Database::open(path).unwrap();
     let txn = database.begin_write().unwrap();
     edit(&txn);
     txn.commit().unwrap();
 }
 
-fn findings(log: &AuditLog) -> Vec<(FindingKind, String)> {
+pub(super) fn findings(log: &AuditLog) -> Vec<(FindingKind, String)> {
     let found = log.verify(&VerifyOptions::new().threads(1)).unwrap().findings;
     found.into_iter().map(|finding| (finding.kind, finding.detail)).collect()
 }
