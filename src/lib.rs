@@ -78,6 +78,8 @@ pub use policy::{KeyPolicy, PolicySet};
 pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Persons, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use restored::Restored;
-pub use store::{AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed};
+pub use store::{
+    AnchorHealth, AuditLog, Backup, Begun, Health, Options, Purged, Receipt, Storage, Unsealed, is_guarded,
+};
 pub use time::Timestamp;
 pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};

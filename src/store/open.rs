@@ -232,7 +232,7 @@ pub(super) fn open_database(options: &Options, source: &Source) -> Result<Handle
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
-        Source::Storage(storage) => Handle::open(&mut builder, storage.open()?),
+        Source::Storage(storage) => Handle::open(&mut builder, storage.open()?, options.settings.pages_first),
         Source::File(path) => place::open_file(&mut builder, path),
     }
 }
@@ -244,9 +244,9 @@ fn open_for_reading(options: &Options, source: &Source) -> Result<(Handle, Arc<O
     match source {
         Source::Storage(storage) => {
             let overlay = Arc::new(Overlay::new(storage.open()?)?);
-            Ok((place::open_over(&mut builder, &overlay)?, overlay))
+            Ok((place::open_over(&mut builder, &overlay, options.settings.pages_first)?, overlay))
         }
-        Source::File(path) => place::open_for_reading(&mut builder, path, options.settings.access == Access::ReadFirst),
+        Source::File(path) => place::open_for_reading(&mut builder, path, &options.settings),
     }
 }
 

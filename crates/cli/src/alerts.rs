@@ -121,6 +121,8 @@ fn list(args: &ListArgs) -> Outcome {
             counted(lag.behind, "entry", "entries")
         ));
     }
+    // Where nothing can be recorded any more it is no alert in the log.
+    say_found(&log);
     let alerts = log.alerts().map_err(store)?;
     let alerts: Vec<AlertState> = alerts.into_iter().filter(|alert| !args.open || alert.is_open()).collect();
     let mut out = Out::stdout();

@@ -8,25 +8,28 @@
 //! has as many rows as it says, and no page has two places. Where all of that holds, walks and look-ups agree (V4).
 //!
 //! It knows no table: which there should be, with keys and values of which types, is given to it ([`Shape`]). `header` reads
-//! the commit, `definition` what the file says of a table, `order` compares keys, `page` takes a page apart, `walk` goes
-//! from page to page. Everything that a page says is held against the page's or the file's length before it is used.
+//! the commits, `definition` what the file says of a table, `order` compares keys, `page` takes a page apart, `walk` goes
+//! from page to page; `own` and `allocator` read redb's own tables (R58). Everything that a page says is held against the page's or the file's length before it is used.
 //!
 //! This is the file format, version 3, that redb 4.4 writes; Cargo.toml pins redb to the version that it was written for.
 
+mod allocator;
 mod definition;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(super) mod fuzzing;
 pub(super) mod header;
 mod order;
+mod own;
 mod page;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-pub(super) use header::Commit;
-pub(super) use walk::check;
+pub(super) use own::Present;
 
-use redb::{Key, TableDefinition, TableHandle, Value};
+use redb::{Key, StorageBackend, TableDefinition, TableHandle, Value};
+use std::io;
+use walk::{Walk, Whose};
 
 /// The size of redb's smallest page. Larger ones are twice as large, or four times, and so on.
 const PAGE: u64 = 4096;
@@ -60,6 +63,8 @@ impl Shape {
 pub(crate) struct Flaw {
     /// The table, where it is one's.
     pub table: Option<String>,
+    /// Whether it is one of redb's own, or the tree of those.
+    pub own: bool,
     /// Where in the file the page begins, where it is a page's.
     pub at: Option<u64>,
     pub what: String,
@@ -71,4 +76,86 @@ pub(crate) struct Seen {
     pub tables: u64,
     pub pages: u64,
     pub rows: u64,
+    /// Whether a page that leads to others is damaged: redb could be led anywhere.
+    pub leads_astray: bool,
+}
+
+/// Goes through the header and the pages of a file that nobody has open, and tells everything that is wrong. Says whether it has a
+/// newer commit that was not finished. Nothing where it is no file of redb's at all.
+///
+/// # Errors
+/// What the storage says, where it cannot be read.
+pub(super) fn check_file(
+    bytes: &dyn StorageBackend,
+    shapes: &[Shape],
+    found: &mut dyn FnMut(Flaw),
+) -> io::Result<Option<bool>> {
+    let length = bytes.len()?;
+    if length < header::HEADER_BYTES as u64 {
+        let mut start = vec![0; length as usize];
+        bytes.read(0, &mut start)?;
+        if !start.starts_with(header::MAGIC) {
+            return Ok(None);
+        }
+        found(Flaw {
+            table: None,
+            own: false,
+            at: Some(0),
+            what: "the file ends in the middle of its header".to_owned(),
+        });
+        return Ok(Some(false));
+    }
+    let header = header::Header::read(bytes)?;
+    if !header.is_redb {
+        return Ok(None);
+    }
+    let (present, unfinished) = Present::before_opening(bytes)?;
+    let mut flaws = Vec::new();
+    check(bytes, &present, shapes, &mut |flaw| flaws.push(flaw))?;
+    if !flaws.is_empty() && !present.is_certain() {
+        // redb takes the other one then, if it is whole.
+        let mut others = false;
+        let other = Present::of(bytes, header.other().clone())?;
+        check(bytes, &other, shapes, &mut |_| others = true)?;
+        if !others {
+            flaws.clear();
+        }
+    }
+    flaws.into_iter().for_each(found);
+    Ok(Some(unfinished))
+}
+
+/// Goes through every tree of a commit, whose pages nobody may write to meanwhile, and tells everything that is wrong. These tables
+/// should be in it and no others. Then no page of theirs may be one that redb takes for free [R58].
+///
+/// # Errors
+/// What the storage says, where it cannot be read.
+pub(super) fn check(
+    bytes: &dyn StorageBackend,
+    present: &Present,
+    shapes: &[Shape],
+    found: &mut dyn FnMut(Flaw),
+) -> io::Result<Seen> {
+    for flaw in &present.flaws {
+        found(flaw.clone());
+    }
+    let commit = &present.commit;
+    let mut walk = Walk::new(bytes, commit.layout, present.taken.clone(), found);
+    walk.seen = present.seen;
+    if let Some(flaw) = commit.flaw {
+        walk.seen.leads_astray = true;
+        walk.flaw(None, Some(0), flaw);
+        return Ok(walk.seen);
+    }
+    walk.tables(commit.root.as_ref(), Whose::Log(shapes), &mut |_, _, _| {})?;
+    let mut overlaps = present.free.iter().flat_map(|free| walk.taken.of(free));
+    if let Some(first) = overlaps.next() {
+        let more = overlaps.count();
+        let what = format!(
+            "it is in use, and redb's own tables call it free: what is recorded next would be written over it{}",
+            if more == 0 { String::new() } else { format!("; so with {more} more of {PAGE} bytes") }
+        );
+        walk.flaw(None, Some(first), what);
+    }
+    Ok(walk.seen)
 }
