@@ -344,7 +344,14 @@ pub(super) fn load(database: &Arc<Handle>, now: Duration) -> Result<Loaded> {
     if tail.last().is_some_and(|newest| newest.hash != state.head) {
         return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
     }
-    let frontier = Frontier::load(&snapshot, state.size)?;
+    let frontier = Frontier::load(&snapshot, state.size).map_err(|e| match e.kind() {
+        // No purge leaves a tree that cannot be made.
+        ErrorKind::NoSuchEntry => {
+            Error::damaged("the file is damaged: entries are missing that no purge took; restore a backup")
+                .with_source(e)
+        }
+        _ => e,
+    })?;
     let mut ledger = Ledger::default();
     // What else there is can still be read where an entry is damaged, and verification names what is wrong; nothing is written.
     let mut damaged = None;

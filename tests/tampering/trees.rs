@@ -143,7 +143,13 @@ pub fn tree(bytes: &[u8], name: &str) -> Tree {
 
 /// Makes every checksum right again, up to the header's: what somebody does who edits the file and knows how redb makes it.
 pub fn seal(bytes: &mut [u8]) {
-    for tree in trees(bytes).into_iter().chain(own_trees(bytes)) {
+    let before = bytes.to_vec();
+    seal_as(&before, bytes);
+}
+
+/// The same where the pages lie as they did before they were edited, whatever they say now.
+pub fn seal_as(before: &[u8], bytes: &mut [u8]) {
+    for tree in trees(before).into_iter().chain(own_trees(before)) {
         for page in tree.pages {
             let sum = XxHash3_128::oneshot(&bytes[page.at..page.used]).to_le_bytes();
             bytes[page.sum_at..][..16].copy_from_slice(&sum);

@@ -7,7 +7,7 @@ use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
 use super::render::{Out, Style, clean, counted};
 use super::session;
-use super::store::{Opened, StoreArgs};
+use super::store::{Opened, StoreArgs, say_found};
 use super::table::{Table, left, right};
 use attestlog::VerifyOptions;
 use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, To, Webhook, parse_duration};
