@@ -116,7 +116,7 @@ impl Handle {
         self.before.is_damaged()
     }
 
-    /// Whether the file, which was not closed, held a newer commit than the one that counts, which was not finished.
+    /// Whether the file held a newer commit than the one that counts, which was not finished.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.before.found().is_some_and(|found| found.unfinished)
     }

@@ -158,10 +158,10 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     out.flush()
 }
 
-/// Said of a file that was not closed and holds a newer commit than the one that counts.
-const UNFINISHED: &str = "it was not closed, and it holds a commit that was not finished, newer than the one that counts. A crash in the \
-                          middle of recording leaves it so, and nobody was told that it is recorded; changing one bit of the file to \
-                          take back what was recorded last does so too";
+/// Said of a file that holds a newer commit than the one that counts.
+const UNFINISHED: &str = "it holds a commit that was not finished, newer than the one that counts. A crash in the middle of recording \
+                          leaves it so, and nobody was told that it is recorded; changing one bit of a file that was not closed, to \
+                          take back what was recorded last, does so too";
 
 /// What this verification cannot vouch for.
 fn open(of: &Verification) -> String {

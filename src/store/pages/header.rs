@@ -117,8 +117,6 @@ pub(in crate::store) struct Header {
     pub(super) primary: Commit,
     /// The one before it, or one that was not finished.
     pub(super) secondary: Commit,
-    /// Whether somebody has the file open, or had it open and did not close it.
-    pub(super) is_open: bool,
     /// Whether the commit that is named was synced before it was named, so that no other is ever taken.
     pub(super) two_phase: bool,
     /// Whether it is a header of redb's at all, damaged as it may be.
@@ -153,7 +151,7 @@ impl Header {
             header.starts_with(MAGIC) || (0..2).any(|n| Commit::parse(header, n, layout, None).flaw.is_none());
         let named = usize::from(header[FLAGS] & PRIMARY);
         let two_phase = header[FLAGS] & TWO_PHASE != 0;
-        Header { primary: slot(named), secondary: slot(named ^ 1), is_open, two_phase, is_redb }
+        Header { primary: slot(named), secondary: slot(named ^ 1), two_phase, is_redb }
     }
 
     /// Whether the commit that the header does not name is whole and newer than the one that it names.
@@ -173,31 +171,15 @@ impl Header {
         if std::ptr::eq(self.taken(), &self.primary) { &self.secondary } else { &self.primary }
     }
 
-    /// What is wrong with a file that was closed, besides its commits' trees [R59]. redb closes a file with a commit that is synced
-    /// before it is named, so the other one is whole then and older.
+    /// What is wrong with it besides the commit that counts: redb does not open a file of which either commit has another version.
     pub(super) fn flaw(&self) -> Option<&'static str> {
-        match () {
-            () if self.is_open || self.primary.flaw.is_some() => self.secondary_version(),
-            () if self.secondary.flaw.is_some() => {
-                Some("the file was closed, and of its two commits the one that does not count is not whole")
-            }
-            () if self.is_behind() => Some(
-                "the file was closed, and the newer of its two commits, which is whole, does not count: what was recorded last \
-                 would be missing",
-            ),
-            () => None,
-        }
+        self.secondary.flaw.or(self.primary.flaw).filter(|flaw| flaw.contains("version"))
     }
 
-    /// redb does not open a file of which either commit has another version.
-    fn secondary_version(&self) -> Option<&'static str> {
-        self.secondary.flaw.filter(|flaw| flaw.contains("version"))
-    }
-
-    /// Whether the file was not closed and holds a commit that is whole, newer than the one that counts, and does not count. It is so
-    /// after a crash between the two syncs of a commit, of which nobody was told, and where somebody takes back the last commit of a
-    /// file that was not closed.
+    /// Whether the file holds a commit that is whole, newer than the one that counts and with other rows, and does not count [R59]. It is
+    /// so after a crash between the two syncs of a commit, of which nobody was told, and where somebody takes back the last commit of
+    /// a file that was not closed. As redb closes a file, and as it repairs one, it makes a commit with the same rows.
     pub(super) fn is_unfinished(&self) -> bool {
-        self.is_open && self.two_phase && self.primary.flaw.is_none() && self.is_behind()
+        self.two_phase && self.primary.flaw.is_none() && self.is_behind() && self.primary.root != self.secondary.root
     }
 }

@@ -111,14 +111,15 @@ pub(super) fn check_file(
     }
     let (present, unfinished) = Present::before_opening(bytes)?;
     let mut flaws = Vec::new();
-    check(bytes, &present, shapes, &mut |flaw| flaws.push(flaw))?;
-    if !flaws.is_empty() && !present.is_certain() {
+    if present.is_certain() {
+        check(bytes, &present, shapes, &mut |flaw| flaws.push(flaw))?;
+    } else {
+        check(bytes, &Present::of(bytes, header.taken().clone())?, shapes, &mut |flaw| flaws.push(flaw))?;
         // redb takes the other one then, if it is whole.
         let mut others = false;
-        let other = Present::of(bytes, header.other().clone())?;
-        check(bytes, &other, shapes, &mut |_| others = true)?;
+        check(bytes, &Present::of(bytes, header.other().clone())?, shapes, &mut |_| others = true)?;
         if !others {
-            flaws.clear();
+            flaws = present.flaws;
         }
     }
     flaws.into_iter().for_each(found);

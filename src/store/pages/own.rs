@@ -66,7 +66,11 @@ impl Present {
     pub(in crate::store) fn before_opening(bytes: &dyn StorageBackend) -> io::Result<(Present, bool)> {
         let header = Header::read(bytes)?;
         let mut present = Present::of(bytes, header.taken().clone())?;
-        present.certain = !header.is_open || header.two_phase;
+        present.certain = header.two_phase;
+        if !present.certain {
+            // redb goes through all of it itself then, and takes what is whole.
+            present.flaws.clear();
+        }
         if let Some(what) = header.flaw() {
             present.flaws.insert(0, Flaw { table: None, own: false, at: Some(0), what: what.to_owned() });
         }

@@ -238,9 +238,9 @@ fn what_is_clean_can_be_recorded_into_whatever_is_edited_in_redb_s_own_tables() 
     assert!(told > 30 && harmless > 10, "{told} {harmless}");
 }
 
-/// The story: one bit of the header says which of two commits counts. Flipped, the store opens with the one before the last and an
-/// acknowledged call is gone; without keys nothing said so. A file that was closed is never so [R59]. One that was not is so after a
-/// crash in the middle of a commit as well, and verification says that it is one of the two.
+/// The story: one bit of the header says which of two commits counts. Flipped, a file that was not closed opens with the one before the
+/// last and an acknowledged call is gone; without keys nothing said so. A crash in the middle of a commit leaves the same, so it is no
+/// finding, but verification says that it is one of the two [R59]. Of a file that was closed the bit takes nothing back.
 #[test]
 fn one_bit_of_the_header_takes_back_no_commit_unseen() {
     let (bytes, killed) = closed_and_killed();
@@ -250,18 +250,8 @@ fn one_bit_of_the_header_takes_back_no_commit_unseen() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     std::fs::write(&path, &flipped).unwrap();
-    let told = quietly(|| verified(&path)).unwrap().findings;
-    let newer =
-        |f: &attestlog::Finding| f.detail.contains("the header") && f.detail.contains("the newer of its two commits");
-    assert!(told.iter().any(newer), "{told:?}");
-    assert!(
-        quietly(|| open(&flipped).and_then(|log| log.record(call(1)))).is_err(),
-        "it would be recorded behind what is not the end"
-    );
-    // Nor where the other one is damaged besides, so that it cannot be newer.
-    flipped[64 + 128 * usize::from(bytes[9] & 1) + 113] ^= 1;
-    std::fs::write(&path, &flipped).unwrap();
-    assert!(!quietly(|| verified(&path)).unwrap().ok());
+    let told = quietly(|| verified(&path)).unwrap();
+    assert!(!told.ok() || told.size == size, "{told:?}");
 
     let verified = |bytes: &[u8]| open(bytes).unwrap().verify(&VerifyOptions::new().threads(1)).unwrap();
     let honest = verified(&killed);
