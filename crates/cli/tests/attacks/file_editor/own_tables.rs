@@ -207,7 +207,8 @@ fn what_is_clean_can_be_recorded_into_whatever_is_edited_in_redb_s_own_tables() 
     quietly(|| {
         for tree in trees::own_trees(&bytes) {
             for page in &tree.pages {
-                let some = |at: &usize| at - page.at < 24 || at % 97 == 0 || bytes[*at] != 0 && at % 13 == 0;
+                let some =
+                    |at: &usize| at - page.at < 24 || at.is_multiple_of(97) || bytes[*at] != 0 && at.is_multiple_of(13);
                 for at in (page.at..page.used).filter(|at| long() || some(at)) {
                     let mut edited = bytes.clone();
                     edited[at] = if at % 2 == 0 { edited[at] ^ 1 << (at % 8) } else { edited[at].wrapping_add(0xff) };
