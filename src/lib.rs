@@ -77,5 +77,5 @@ pub use policy::{KeyPolicy, PolicySet};
 pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Persons, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use restored::Restored;
-pub use store::{AnchorHealth, AuditLog, Backup, Begun, Options, Receipt, Storage};
+pub use store::{AnchorHealth, AuditLog, Backup, Begun, Options, Receipt, Storage, is_guarded};
 pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};

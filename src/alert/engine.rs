@@ -215,7 +215,8 @@ impl AlertEngine {
     /// Verifies the whole log, and raises an alert where it finds something that was not alerted already.
     ///
     /// # Errors
-    /// As [`AuditLog::verify`] and [`AuditLog::record`].
+    /// As [`AuditLog::verify`] and [`AuditLog::record`]. Where what was found is itself the reason that nothing can be recorded, the
+    /// error says so; it is noted beside the store all the same ([`AuditLog::verifications`]).
     pub fn verify_once(&self, options: &VerifyOptions) -> Result<Verification> {
         verify(&self.log, &self.rules, options)
     }
@@ -518,6 +519,11 @@ pub(super) fn verify(log: &AuditLog, rules: &Rules, options: &VerifyOptions) -> 
             entries.push((Kind::Alert, detail, None));
         }
     }
-    log.shared().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }])?;
+    let raised = log.shared().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }]);
+    // A store in which nothing may be recorded takes no alert either. What was found is noted beside it.
+    raised.map_err(|e| {
+        let found = verification.findings.len();
+        e.at(format!("a verification found {found} things wrong, which cannot be recorded as an alert"))
+    })?;
     Ok(verification)
 }

@@ -2,9 +2,11 @@
 //! again, as somebody does who knows redb's format. Compiled for it and for tests only.
 
 use crate::store::guard::guarded;
-use crate::store::pages::header::{CHECKSUM, COMMIT_BYTES, COMMITS, FLAGS, HEADER_BYTES, Layout, checksum};
+use crate::store::pages::header::{
+    CHECKSUM, COMMIT_BYTES, COMMITS, Commit, FLAGS, HEADER_BYTES, Layout, OWN_ROOT, PRIMARY, USER_ROOT, checksum,
+};
 use crate::store::pages::page::{Page, Pointer, Root, Widths, little};
-use crate::store::pages::{Commit, PAGE, check};
+use crate::store::pages::{PAGE, check_file};
 use crate::store::storage::Memory;
 use crate::store::tables;
 use crate::{AuditLog, Field, ManualClock, Options, Query, Result, SeededRandom, Statistics, ToolCall, VerifyOptions};
@@ -42,7 +44,7 @@ thread_local! {
 }
 
 /// Whatever the bytes are: neither reading them as a file nor making these edits in a store panics or has no end; pages without a
-/// flaw have every row where redb looks for it [V4]; and a store that is called clean answers as before.
+/// flaw have every row where redb looks for it [V4]; and a store that is called clean answers as before, and can be recorded into.
 pub fn pages(data: &[u8]) {
     read(data);
     SUBJECT.with(|subject| {
@@ -65,13 +67,10 @@ fn memory(bytes: &[u8]) -> Memory {
 
 /// Whether the pages of these bytes have no flaw.
 fn read(bytes: &[u8]) -> bool {
-    let memory = memory(bytes);
-    let Ok(commit) = Commit::read(&memory) else { return false };
     let (mut flaws, most) = (0u64, bytes.len() as u64 / PAGE);
-    let Ok(seen) = check(&memory, &commit, &tables::shapes(), &mut |_| flaws += 1) else { return false };
-    assert!(seen.pages <= most, "no page is read twice");
-    // Of each page, of each row of the tree of tables, and of what points nowhere.
-    assert!(flaws <= 512 * (most + 1), "{flaws} flaws in {most} pages");
+    let Ok(Some(_)) = check_file(&memory(bytes), &tables::shapes(), &mut |_| flaws += 1) else { return false };
+    // Of each page, of each row of the trees of tables and of lists of pages, and of what points nowhere.
+    assert!(flaws <= 1024 * (most + 1), "{flaws} flaws in {most} pages");
     flaws == 0
 }
 
@@ -105,6 +104,17 @@ fn answers(log: &AuditLog) -> Result<String> {
     Ok(out)
 }
 
+/// Records into a store, closes it, and says whether it is clean then [R58].
+fn recorded(bytes: &[u8]) -> Result<bool> {
+    let (log, memory) = open(bytes, false)?;
+    log.record_batch((0..40).map(|i| ToolCall::new("conv_7", "usr_1", "lookup").turn(i)))?;
+    log.flush_index()?;
+    log.close()?;
+    let mut after = vec![0; memory.len()? as usize];
+    memory.read(0, &mut after)?;
+    Ok(open(&after, true)?.0.verify(&VerifyOptions::new().threads(1))?.ok())
+}
+
 impl Subject {
     fn new() -> Result<Subject> {
         let (log, memory) = open(&[], false)?;
@@ -132,23 +142,30 @@ impl Subject {
     /// Finds the pages of every tree.
     fn find(&mut self) -> Result<()> {
         let commit = Commit::read(&memory(&self.bytes))?;
-        let Some(root) = commit.root else { return Ok(()) };
-        let mut definitions = Vec::new();
-        let mut tables = Vec::new();
-        let found = Found { bytes: &self.bytes, layout: commit.layout, widths: Widths { key: None, value: None } };
-        found.below(root.pointer, commit_at(&self.bytes) + 2 * NUMBER, &mut tables, &mut |at| definitions.push(at));
+        for (root, at) in [(commit.root, USER_ROOT), (commit.own, OWN_ROOT)] {
+            if let Some(root) = root {
+                self.find_tables(&root, commit_at(&self.bytes) + at, commit.layout);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the pages of a tree of tables, of which the root is said there, and of each of these.
+    fn find_tables(&mut self, root: &Root, at: usize, layout: Layout) {
+        let (mut definitions, mut tables) = (Vec::new(), Vec::new());
+        let found = Found { bytes: &self.bytes, layout, widths: Widths { key: None, value: None } };
+        found.below(root.pointer, at + NUMBER, &mut tables, &mut |at| definitions.push(at));
         for definition in definitions {
             let said = &self.bytes[definition.clone()];
             // Behind the root of keys and of values: whether they have a fixed width, and which.
             let width = |at: usize| (said[at] != 0).then(|| little(said, at + 1, 4) as usize);
             let widths = Widths { key: width(ROOT + Root::BYTES), value: width(ROOT + Root::BYTES + 5) };
             if let Some(root) = (said[ROOT - 1] != 0).then(|| Root::read(said, ROOT)).flatten() {
-                let found = Found { bytes: &self.bytes, layout: commit.layout, widths };
+                let found = Found { bytes: &self.bytes, layout, widths };
                 found.below(root.pointer, definition.start + ROOT + NUMBER, &mut self.places, &mut |_| {});
             }
         }
         self.places.append(&mut tables);
-        Ok(())
     }
 
     /// Makes every checksum right, up to the header's.
@@ -206,12 +223,15 @@ impl Subject {
         if log.verify(&VerifyOptions::new().threads(1)).is_ok_and(|found| found.ok()) {
             let answers = answers(&log);
             assert!(answers.as_ref().is_ok_and(|now| *now == self.answers), "it is clean and answers {answers:?}");
+            drop(log);
+            let recorded = recorded(&bytes);
+            assert!(matches!(recorded, Ok(true)), "it is clean, and what is recorded is not: {recorded:?}");
         }
     }
 }
 
 fn commit_at(bytes: &[u8]) -> usize {
-    COMMITS + usize::from(bytes[FLAGS] & 1) * COMMIT_BYTES
+    COMMITS + usize::from(bytes[FLAGS] & PRIMARY) * COMMIT_BYTES
 }
 
 /// A tree of the store as it was.

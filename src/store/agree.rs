@@ -28,8 +28,8 @@ const APART: u64 = 64;
 impl Snapshot {
     /// Goes through the pages of the commit that this reads, without redb, and tells everything that is wrong with them.
     pub(crate) fn check_pages(&self, found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
-        let commit = self.commit.as_ref().ok_or_else(|| Error::damaged("which commit is read is not known"))?;
-        self.database.check(commit, &tables::shapes(), found)
+        let present = self.present.as_ref().ok_or_else(|| Error::damaged("which commit is read is not known"))?;
+        self.database.check(present, &tables::shapes(), found)
     }
 
     /// Looks up each row that a walk through its table meets, as answers do, and tells of the first in each table that is
@@ -73,14 +73,14 @@ impl EachTable for Lookups<'_> {
             };
             if let Some(what) = what {
                 let what = format!("row {n} in the order of a walk {what}");
-                (self.found)(Flaw { table: Some(table.name().to_owned()), at: None, what });
+                (self.found)(Flaw { table: Some(table.name().to_owned()), own: false, at: None, what });
                 return Ok(());
             }
         }
         let last = open.last().stored()?.map(|(key, _)| K::as_bytes(&key.value()).as_ref().to_vec());
         if last.is_some_and(|last| last != this) {
             let what = "its last row is not the last that a walk meets".to_owned();
-            (self.found)(Flaw { table: Some(table.name().to_owned()), at: None, what });
+            (self.found)(Flaw { table: Some(table.name().to_owned()), own: false, at: None, what });
         }
         Ok(())
     }

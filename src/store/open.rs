@@ -236,7 +236,7 @@ pub(crate) fn open_database(options: &Options, source: &Source) -> Result<Handle
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
-        Source::Storage(storage) => Handle::open(&mut builder, storage.open()?),
+        Source::Storage(storage) => Handle::open(&mut builder, storage.open()?, options.settings.pages_first),
         Source::File(path) => place::open_file(&mut builder, path),
     }
 }
@@ -248,9 +248,9 @@ fn open_for_reading(options: &Options, source: &Source) -> Result<(Handle, Arc<O
     match source {
         Source::Storage(storage) => {
             let overlay = Arc::new(Overlay::new(storage.open()?)?);
-            Ok((place::open_over(&mut builder, &overlay)?, overlay))
+            Ok((place::open_over(&mut builder, &overlay, options.settings.pages_first)?, overlay))
         }
-        Source::File(path) => place::open_for_reading(&mut builder, path, options.settings.access == Access::ReadFirst),
+        Source::File(path) => place::open_for_reading(&mut builder, path, &options.settings),
     }
 }
 
@@ -349,7 +349,14 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
     if tail.last().is_some_and(|newest| newest.hash != state.head) {
         return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
     }
-    let frontier = Frontier::load(&snapshot, state.size)?;
+    let frontier = Frontier::load(&snapshot, state.size).map_err(|e| match e.kind() {
+        // No purge leaves a tree that cannot be made.
+        ErrorKind::NoSuchEntry => {
+            Error::damaged("the file is damaged: entries are missing that no purge took; restore a backup")
+                .with_source(e)
+        }
+        _ => e,
+    })?;
     let mut purged = SeqSet::new();
     snapshot.scan_purges(&mut |_, set| {
         purged = purged.union(&set?);

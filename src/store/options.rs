@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub access: Access,
     pub two_phase: bool,
     pub quick_repair: bool,
+    /// The pages of all tables are gone through before anything is read from them.
+    pub pages_first: bool,
     pub cache_bytes: usize,
     pub background: bool,
     pub quota_bytes: Option<u64>,
@@ -109,6 +111,7 @@ impl Options {
                 access: Access::Write,
                 two_phase: true,
                 quick_repair: false,
+                pages_first: false,
                 cache_bytes: 32 << 20,
                 background: true,
                 quota_bytes: None,
@@ -309,6 +312,13 @@ impl Options {
     /// `owner`). Only for a store in a file; elsewhere nothing can be recorded.
     pub fn read_first(mut self) -> Self {
         self.settings.access = Access::ReadFirst;
+        self
+    }
+
+    /// Goes through the pages of the whole file before anything is read from it, and does not open one in which a page that leads to
+    /// others is damaged. For whoever opens it to verify it, which then need not be done again. Default: off.
+    pub fn pages_first(mut self, first: bool) -> Self {
+        self.settings.pages_first = first;
         self
     }
 

@@ -473,7 +473,7 @@ mod tests {
             if let Some(kept) = &mut overlay.bytes_mut().kept {
                 kept.most = most;
             }
-            let opened = super::super::place::open_over(&mut redb::Builder::new(), &overlay);
+            let opened = super::super::place::open_over(&mut redb::Builder::new(), &overlay, false);
             let opened = opened.and_then(|handle| handle.view().map(|_| ()));
             let took = overlay.bytes().kept.as_ref().map_or(0, |kept| kept.bytes);
             assert!(all(&left) == before, "the file is another");

@@ -9,17 +9,20 @@
 use super::open::new_private_file;
 use super::options::{Settings, Source};
 use super::overlay::Overlay;
+use super::pages::{self, Flaw};
+use super::reading::Access;
 use super::sound::Handle;
 use super::storage::Backend;
 use super::storage::Storage;
-use super::tables::Stored;
+use super::tables::{self, Stored};
 use crate::ledger::Ledger;
 use crate::{Error, ErrorKind, Result};
-use redb::Builder;
 use redb::backends::FileBackend;
+use redb::{BackendError, Builder, StorageBackend};
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,7 +187,7 @@ pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unwritable(path, e))?;
         let about = file.metadata().map_err(named)?;
         let bytes = FileBackend::new(file).stored()?;
-        let database = Handle::open(builder, Box::new(bytes)).map_err(|e| e.at(path.display()))?;
+        let database = Handle::open(builder, Box::new(bytes), false).map_err(|e| e.at(path.display()))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
             return database.named(path, about);
         }
@@ -193,13 +196,18 @@ pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
 }
 
 /// Opens the file at `path` for reading, without write access.
-pub(crate) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: bool) -> Result<(Handle, Arc<Overlay>)> {
+pub(crate) fn open_for_reading(
+    builder: &mut Builder,
+    path: &Path,
+    settings: &Settings,
+) -> Result<(Handle, Arc<Overlay>)> {
+    let may_record = settings.access == Access::ReadFirst;
     let named = |e: io::Error| Error::from(e).at(path.display());
     for _ in 0..TRIES {
         let file = File::open(path).map_err(named)?;
         let about = file.metadata().map_err(named)?;
         let overlay = Arc::new(Overlay::of_file(file, may_record).map_err(|e| e.at(path.display()))?);
-        let handle = open_over(builder, &overlay).map_err(|e| e.at(path.display()))?;
+        let handle = open_over(builder, &overlay, settings.pages_first).map_err(|e| e.at(path.display()))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
             return Ok((handle.named(path, about)?, overlay));
         }
@@ -207,9 +215,34 @@ pub(crate) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: b
     Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
 }
 
+/// Goes through the pages of the file at `path` and tells everything that is wrong with them, without redb. Says whether it has a
+/// newer commit that was not finished. Nothing is written.
+pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bool> {
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    let file = File::open(path).map_err(named)?;
+    if !file.metadata().map_err(named)?.is_file() {
+        return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display())));
+    }
+    let bytes = FileBackend::new(file).stored()?;
+    match bytes.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) | Err(BackendError::Unsupported) => {}
+        Ok(false) => {
+            let message =
+                format!("{}: another process has the store open; wait for it, or go through it", path.display());
+            return Err(Error::new(ErrorKind::Locked, message));
+        }
+        Err(e) => return Err(Error::new(ErrorKind::Io, format!("{}: {e}", path.display()))),
+    }
+    let checked = pages::check_file(&bytes, &tables::shapes(), found).map_err(named);
+    bytes.close().map_err(named)?;
+    let not_ours = || Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display()));
+    checked?.ok_or_else(not_ours)
+}
+
 /// Opens the database over what is only read.
-pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>) -> Result<Handle> {
-    let handle = Handle::open(builder, Box::new(Backend(overlay.clone())))?;
+pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bool) -> Result<Handle> {
+    let bytes: Arc<dyn StorageBackend> = overlay.clone();
+    let handle = Handle::open(builder, Box::new(Backend::from(bytes)), pages)?;
     overlay.lock_again()?;
     Ok(handle)
 }

@@ -5,7 +5,7 @@
 
 use super::block::Block;
 use super::guard::guarded;
-use super::pages::Commit;
+use super::pages::Present;
 use super::part::{Packed, Part};
 use super::pending::Generation;
 use super::sound::Handle;
@@ -39,7 +39,7 @@ pub(crate) struct Snapshot {
     last: Mutex<Last>,
     starts: Arc<Starts>,
     /// The commit that the transaction reads, where somebody wants to go through its pages.
-    pub(crate) commit: Option<Commit>,
+    pub(crate) present: Option<Present>,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
     /// is dropped before what it reads from.
     pub(crate) database: Arc<Handle>,
@@ -126,7 +126,7 @@ impl Shared {
         let database = self.database()?;
         guarded(|| {
             let database = database.get()?;
-            Ok(Snapshot { commit: Some(database.commit()?), ..Snapshot::raw(database)? })
+            Ok(Snapshot { present: Some(database.present()?), ..Snapshot::raw(database)? })
         })
     }
 
@@ -178,7 +178,7 @@ impl Snapshot {
             _kept: Kept { view: view.clone(), process: Process::this() },
             view,
             database: database.clone(),
-            commit: None,
+            present: None,
             size: state.size,
             head: state.head,
             indexed: state.indexed,

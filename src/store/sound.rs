@@ -3,28 +3,29 @@
 //! redb checks its checksums after a crash only. Of a file that was closed cleanly it takes over its own tables as they are:
 //! which pages are free, and which become so. Where they are damaged it panics in the middle of its next commit, at the latest
 //! in the one with which it closes, and again in a destructor that runs because of the first panic. Nobody can catch that:
-//! the process ends. So redb is made to check these tables when the file is opened, as it would after a crash. The tables of
-//! the log itself are left out of it: they are most of the file, and verification is for them.
+//! the process ends. So our own reader of its pages goes through these tables first, when redb has locked the file and read
+//! nothing yet. The tables of the log itself are left out: they are most of the file, and verification is for them.
 //!
-//! Invariant W5: nothing is written to a file whose own tables redb would refuse after a crash, and nothing to one in which
+//! Invariant W5: nothing is written to a file whose own tables are not as redb writes them, and nothing to one in which
 //! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
 
-use super::pages::header::{CHECKSUM, COMMIT_BYTES, COMMITS, FLAGS, HEADER_BYTES, MAGIC, OWN, USER, checksum};
-use super::pages::{self, Commit, Flaw, Seen, Shape};
+use super::guard::{caught, unreadable};
+use super::pages::header::HEADER_BYTES;
+use super::pages::{self, Flaw, Present, Seen, Shape};
 use super::place::check_named;
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
 use crate::process::Process;
-use crate::{Error, Result};
-use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
+use crate::{Error, ErrorKind, Result};
+use redb::{Builder, Database, StorageBackend};
 use std::fs::Metadata;
 use std::io;
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Why nothing may be written to a store that was opened.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,7 @@ pub(crate) enum Damage {
     Entry(u64),
     /// The store's own entries are not found to say what they said when the keys signed last, or contradict each other (R60).
     InForce,
-    /// redb's own tables.
+    /// redb's own tables, or the header.
     Tables,
 }
 
@@ -47,7 +48,9 @@ impl Damage {
             Damage::InForce => "the policies, holds, keys and emergency grants that are found in it contradict each other, or are \
                  not those that its key file signed: entries, or rows of the index that lead to them, were changed or taken out"
                 .to_owned(),
-            Damage::Tables => "the tables in which the file keeps its free pages are damaged".to_owned(),
+            Damage::Tables => {
+                "the tables in which the file keeps its free pages, or its header, are damaged".to_owned()
+            }
         };
         Error::damaged(format!(
             "{what}, so nothing is recorded into this store: see what `attestlog verify` finds, and restore a backup"
@@ -62,8 +65,8 @@ pub(crate) struct Handle {
     database: Option<Database>,
     /// What it lies in.
     bytes: Arc<dyn StorageBackend>,
-    /// redb's own tables were damaged when it was opened.
-    damaged: bool,
+    /// What was found before redb read anything.
+    before: Arc<Before>,
     /// Nothing more is to be written to the file.
     still: AtomicBool,
     views: Views,
@@ -75,20 +78,24 @@ pub(crate) struct Handle {
 impl Handle {
     /// Opens what lies there, or makes a database where nothing does, and tries nothing.
     pub(crate) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
-        let database = Some(builder.create_with_backend(Backend(bytes.clone())).stored()?);
-        let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
-        Ok(Handle { database, bytes, damaged: false, still, views, process, named: None })
+        Handle::with(builder, bytes, Arc::default())
     }
 
-    /// Opens what lies there and tries its tables.
-    pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>) -> Result<Handle> {
-        let bytes: Arc<dyn StorageBackend> = bytes.into();
-        // First, so that what is tried is locked.
-        let mut handle = Handle::fresh(builder, bytes.clone())?;
-        // Until it is known that it may be closed like any other.
-        handle.distrust();
-        handle.damaged = !is_sound(&bytes)?;
-        *handle.still.get_mut() = handle.damaged;
+    fn with(builder: &Builder, bytes: Arc<dyn StorageBackend>, before: Arc<Before>) -> Result<Handle> {
+        let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
+        let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
+        Ok(Handle { database, bytes, before, still, views, process, named: None })
+    }
+
+    /// Opens what lies there and tries its tables; with `pages` those of the log too, before redb reads any.
+    pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>, pages: bool) -> Result<Handle> {
+        let before = Arc::new(Before { asked: true, pages, ..Before::default() });
+        let mut handle = match Handle::with(builder, bytes.into(), before.clone()) {
+            // Otherwise redb's words for what it stumbled over.
+            Err(e) if before.is_damaged() && e.kind() != ErrorKind::Locked => return Err(unreadable(e)),
+            opened => opened?,
+        };
+        *handle.still.get_mut() = before.is_damaged();
         Ok(handle)
     }
 
@@ -111,7 +118,12 @@ impl Handle {
 
     /// Whether redb's own tables were damaged when it was opened.
     pub(crate) fn is_damaged(&self) -> bool {
-        self.damaged
+        self.before.is_damaged()
+    }
+
+    /// Whether the file held a newer commit than the one that counts, which was not finished.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.before.found().is_some_and(|found| found.unfinished)
     }
 
     fn may_write(&self) -> bool {
@@ -142,13 +154,24 @@ impl Handle {
     }
 
     /// The commit that counts. Only while nobody commits.
-    pub(crate) fn commit(&self) -> Result<Commit> {
-        Ok(Commit::read(&*self.bytes)?)
+    pub(crate) fn present(&self) -> Result<Present> {
+        Ok(Present::read(&*self.bytes)?)
     }
 
     /// Goes through the pages of a commit, which somebody still reads.
-    pub(crate) fn check(&self, commit: &Commit, shapes: &[Shape], found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
-        Ok(pages::check(&*self.bytes, commit, shapes, found)?)
+    pub(crate) fn check(&self, present: &Present, shapes: &[Shape], found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
+        if let Some((of, flaws, seen)) = self.before.take_pages()
+            && of.is_the_same(present)
+        {
+            flaws.into_iter().for_each(found);
+            return Ok(seen);
+        }
+        Ok(pages::check(&*self.bytes, present, shapes, found)?)
+    }
+
+    /// What was wrong with redb's own tables and the header before redb read anything.
+    pub(crate) fn flaws_before(&self) -> impl Iterator<Item = Flaw> {
+        self.before.found().into_iter().flat_map(|found| found.flaws.iter().cloned())
     }
 
     fn database(&self) -> &Database {
@@ -179,17 +202,17 @@ impl Drop for Handle {
             return;
         }
         // A panic would be the end of the process where this is dropped because of another.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.views.give_up()));
+        let _ = caught(|| self.views.give_up());
         let Some(database) = self.database.take() else { return };
         if self.may_write() {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+            let _ = caught(|| drop(database));
         } else if cfg!(panic = "unwind") {
             // redb writes nothing as it is closed by a thread that panics; the file is given back all the same. This is no
             // panic that any hook would be told of.
-            let _ = catch_unwind(AssertUnwindSafe(|| {
+            let _ = caught(|| {
                 let _database = database;
                 resume_unwind(Box::new("closed without a last commit"));
-            }));
+            });
         } else {
             // Better to keep the file until the process ends than to end the process.
             std::mem::forget(database);
@@ -197,95 +220,64 @@ impl Drop for Handle {
     }
 }
 
-/// Whether redb finds nothing wrong with its own tables in this file.
-fn is_sound(bytes: &Arc<dyn StorageBackend>) -> Result<bool> {
-    let mut header = [0; HEADER_BYTES];
-    bytes.read(0, &mut header)?;
-    let Some(header) = without_the_log(header) else { return Ok(true) };
-    let trial =
-        Arc::new(Trial { bytes: bytes.clone(), header, walked: AtomicBool::default(), ended: AtomicBool::default() });
-    let walk = trial.clone();
-    let mut builder = Builder::new();
-    builder.set_cache_size(0).set_repair_callback(move |session| {
-        // The last time it asks is when only its own tables are left.
-        walk.walked.store(session.progress() > 0.8, Ordering::SeqCst);
-    });
-    let ended = trial.clone();
-    let tried = catch_unwind(AssertUnwindSafe(|| builder.create_with_backend(Trying(trial)).err()));
-    if ended.ended.load(Ordering::SeqCst) {
-        return Ok(true);
-    }
-    match tried {
-        // The disk cannot be read: that says nothing of what is on it.
-        Ok(Some(DatabaseError::Storage(StorageError::Io(e)))) if !is_beyond(&e) => Err(Error::from(e)),
-        _ => Ok(false),
-    }
-}
-
-/// Whether nothing lies where something was looked for.
-fn is_beyond(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput)
-}
-
-/// The header of the same file with redb's own tables and no others, which was not closed cleanly. Nothing where there is
-/// nothing to try: redb has no table in it yet, or it is no header that this program knows.
-fn without_the_log(mut header: [u8; HEADER_BYTES]) -> Option<[u8; HEADER_BYTES]> {
-    let at = COMMITS + usize::from(header[FLAGS] & 1) * COMMIT_BYTES;
-    let mut commit = [0; COMMIT_BYTES];
-    commit.copy_from_slice(&header[at..at + COMMIT_BYTES]);
-    if !header.starts_with(MAGIC) || commit[OWN] == 0 || commit[CHECKSUM..] != checksum(&commit) {
-        return None;
-    }
-    commit[USER] = 0;
-    let sum = checksum(&commit);
-    commit[CHECKSUM..].copy_from_slice(&sum);
-    // Both, so that there is no other to go back to.
-    header[COMMITS..][..COMMIT_BYTES].copy_from_slice(&commit);
-    header[COMMITS + COMMIT_BYTES..][..COMMIT_BYTES].copy_from_slice(&commit);
-    header[FLAGS] &= !4;
-    Some(header)
-}
-
-/// A file under another header. The trial is over when redb has read what there is and begins to write.
-#[derive(Debug)]
-struct Trial {
-    bytes: Arc<dyn StorageBackend>,
-    header: [u8; HEADER_BYTES],
-    walked: AtomicBool,
-    ended: AtomicBool,
+/// Looks at a file when redb has locked it and before it reads from it.
+#[derive(Debug, Default)]
+pub(crate) struct Before {
+    /// Whether anything is looked at.
+    asked: bool,
+    /// Whether the pages of the log are as well.
+    pages: bool,
+    found: OnceLock<Found>,
 }
 
 #[derive(Debug)]
-struct Trying(Arc<Trial>);
+struct Found {
+    /// What is wrong with the header and with redb's own tables.
+    flaws: Vec<Flaw>,
+    unfinished: bool,
+    /// What is wrong with all of the commit, until somebody asks for it.
+    pages: Mutex<Option<(Present, Vec<Flaw>, Seen)>>,
+    leads_astray: bool,
+}
 
-impl StorageBackend for Trying {
-    fn len(&self) -> io::Result<u64> {
-        self.0.bytes.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.bytes.read(offset, out)?;
-        if let Some(header) = usize::try_from(offset).ok().and_then(|from| self.0.header.get(from..)) {
-            let bytes = header.len().min(out.len());
-            out[..bytes].copy_from_slice(&header[..bytes]);
-        }
-        Ok(())
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        self.write(0, &[])
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.write(0, &[])
-    }
-
-    fn write(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        // Before it has looked it may put the header right, which it knows from then on.
-        if !self.0.walked.load(Ordering::SeqCst) {
+impl Before {
+    /// # Errors
+    /// Where the file cannot be read, or redb would be led astray in it.
+    pub(crate) fn look(&self, bytes: &dyn StorageBackend) -> io::Result<()> {
+        if !self.asked || bytes.len()? < HEADER_BYTES as u64 {
             return Ok(());
         }
-        self.0.ended.store(true, Ordering::SeqCst);
-        Err(io::Error::other("nothing was wrong"))
+        let found = match self.found.get() {
+            Some(found) => found,
+            None => {
+                let found = self.first(bytes)?;
+                self.found.get_or_init(|| found)
+            }
+        };
+        if found.leads_astray { Err(io::Error::other("a page that leads to others is damaged")) } else { Ok(()) }
+    }
+
+    fn first(&self, bytes: &dyn StorageBackend) -> io::Result<Found> {
+        let (present, unfinished) = Present::before_opening(bytes)?;
+        let flaws = present.flaws.clone();
+        if !self.pages || !present.is_certain() {
+            return Ok(Found { flaws, unfinished, pages: Mutex::default(), leads_astray: false });
+        }
+        let mut all = Vec::new();
+        let seen = pages::check(bytes, &present, &super::tables::shapes(), &mut |flaw| all.push(flaw))?;
+        let pages = Mutex::new(Some((present, all, seen)));
+        Ok(Found { flaws, unfinished, pages, leads_astray: seen.leads_astray })
+    }
+
+    fn found(&self) -> Option<&Found> {
+        self.found.get()
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.found().is_some_and(|found| !found.flaws.is_empty() || found.leads_astray)
+    }
+
+    fn take_pages(&self) -> Option<(Present, Vec<Flaw>, Seen)> {
+        self.found()?.pages.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

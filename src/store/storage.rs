@@ -1,5 +1,6 @@
 //! Where a store's bytes lie that is in no file of its own: in memory, or in what the host keeps them in.
 
+use super::sound::Before;
 use crate::{Error, Result};
 use redb::{BackendError, StorageBackend};
 use std::io;
@@ -60,7 +61,20 @@ impl<F: Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static> Storage for F {
 
 /// A storage of which we know no more than that, which redb takes only as a type of its own.
 #[derive(Debug)]
-pub(crate) struct Backend(pub Arc<dyn StorageBackend>);
+pub(crate) struct Backend(Arc<dyn StorageBackend>, Arc<Before>);
+
+impl Backend {
+    /// Of which nothing is read before it was looked at.
+    pub(crate) fn after(bytes: Arc<dyn StorageBackend>, before: Arc<Before>) -> Backend {
+        Backend(bytes, before)
+    }
+}
+
+impl From<Arc<dyn StorageBackend>> for Backend {
+    fn from(bytes: Arc<dyn StorageBackend>) -> Backend {
+        Backend(bytes, Arc::default())
+    }
+}
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
@@ -68,6 +82,7 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.1.look(&*self.0)?;
         self.0.read(offset, out)
     }
 

@@ -83,7 +83,8 @@ findings! {
     PurgedEarly = "purged_early",
     /// The key of sealed values is missing, changed or back although an entry says that it was destroyed.
     SubjectKeyMismatch = "subject_key_mismatch",
-    /// A page of the file is not as it was written, or a key in it leads elsewhere than it should: answers could lack rows.
+    /// A page of the file is not as it was written, or a key in it leads elsewhere than it should: answers could lack rows. Or the
+    /// header or the tables of free pages are not: what is recorded next could be written over what was recorded.
     PageDamaged = "page_damaged",
     /// A row of a small table that no entry bears out says what cannot be, or was not written with the store's keys.
     SmallTableMismatch = "small_table_mismatch",

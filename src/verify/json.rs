@@ -8,7 +8,7 @@ use crate::restored::Restored;
 impl Verification {
     /// `{"ok","size","entries","purged","root","head","signed","signed_size","key_pinned","anchored","anchored_size",
     /// "rewritable_from","restored":[…],"recorded_without_key":[{"from","to","at"}],"not_authenticated":[…],
-    /// "findings":[{"kind","seq","detail"}],"seconds"}`.
+    /// "unfinished_commit","pages_only","findings":[{"kind","seq","detail"}],"seconds"}`.
     pub fn to_json(&self) -> Json {
         let findings = self.findings.iter().map(|f| {
             let kind = Json::from(f.kind.as_str());
@@ -30,6 +30,8 @@ impl Verification {
             ("restored", self.restored.iter().map(Restored::to_json).collect::<Vec<_>>().into()),
             ("recorded_without_key", self.recorded_without_key.iter().map(Keyless::to_json).collect::<Vec<_>>().into()),
             ("not_authenticated", self.not_authenticated.iter().copied().map(Json::from).collect::<Vec<_>>().into()),
+            ("unfinished_commit", self.unfinished_commit.into()),
+            ("pages_only", self.pages_only.into()),
             ("findings", findings.collect::<Vec<_>>().into()),
             ("seconds", Number::from_f64(self.seconds).map_or(Json::Null, Json::Number)),
         ]))

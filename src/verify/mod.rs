@@ -120,6 +120,14 @@ pub struct Verification {
     /// The small tables that hold what neither the entries nor a MAC can vouch for here: the store has no keys, or they are
     /// not at hand.
     pub not_authenticated: Vec<&'static str>,
+    /// Whether the file holds a commit that is whole, newer than the one that counts and with other rows. It is so
+    /// after a crash in the middle of a commit, of which nobody was told that it is recorded. It is so as well where somebody changed
+    /// one bit of the header of a file that was not closed, to take back the last commit: without the key file's mark or something
+    /// kept elsewhere nothing tells these two apart.
+    pub unfinished_commit: bool,
+    /// Whether only the pages of the file were gone through ([`Verification::of_pages`]), and no entry: then size, root, head and
+    /// what is signed say nothing.
+    pub pages_only: bool,
     /// Everything that is wrong, by seq.
     pub findings: Vec<Finding>,
     /// How long it took, in seconds.

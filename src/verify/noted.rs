@@ -15,7 +15,7 @@ use crate::{AuditLog, Error, ErrorKind, Result, Timestamp};
 use attestlog_proof::entry::Kind;
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One verification, in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,17 +83,7 @@ impl AuditLog {
     /// # Errors
     /// What the file system says; a file that cannot be understood counts as none.
     pub fn verifications(&self) -> Result<Verifications> {
-        let Some(path) = self.noted_path() else { return Ok(Verifications::default()) };
-        let length = match std::fs::metadata(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Verifications::default()),
-            other => other?.len(),
-        };
-        if length > MAX_BYTES {
-            return Ok(Verifications::default());
-        }
-        let noted = Json::parse(&std::fs::read(path)?).map(|parsed| parsed.value).unwrap_or(Json::Null);
-        let part = |key: &str| noted.get(key).and_then(Noted::from_json);
-        Ok(Verifications { last: part("last"), found: part("found") })
+        self.noted_path().map_or_else(|| Ok(Verifications::default()), |path| Verifications::read(&path))
     }
 
     /// Notes what a verification said in `STORE.verified`, for [`AuditLog::health`], and says where that is; a store that is no
@@ -113,18 +103,8 @@ impl AuditLog {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn note_verification(&self, verification: &Verification) -> Result<Option<PathBuf>> {
-        let kinds: BTreeSet<&str> = verification.findings.iter().map(|finding| finding.kind.as_str()).collect();
-        let noted = Noted {
-            at: self.shared().clock.now(),
-            size: verification.size,
-            findings: verification.findings.len() as u64,
-            kinds: kinds.into_iter().map(str::to_owned).collect(),
-            anchored_size: if verification.anchored { verification.anchored_size } else { 0 },
-        };
-        let before = self.verifications()?;
-        let found = if noted.ok() { before.found } else { Some(noted.clone()) };
-        self.write_noted(&Verifications { last: Some(noted), found })?;
-        Ok(self.noted_path())
+        let Some(store) = self.shared().path() else { return Ok(None) };
+        verification.note_beside(store, self.shared().clock.now()).map(Some)
     }
 
     /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the
@@ -158,20 +138,63 @@ impl AuditLog {
             }
         };
         let receipt = self.ack_alert(alert, actor, disposition)?;
-        self.write_noted(&Verifications { last: noted.last, found: None })?;
+        if let Some(path) = self.noted_path() {
+            Verifications { last: noted.last, found: None }.write(&path)?;
+        }
         Ok(receipt)
     }
 
     fn noted_path(&self) -> Option<PathBuf> {
-        let mut path = self.shared().path()?.as_os_str().to_owned();
-        path.push(".verified");
-        Some(path.into())
+        self.shared().path().map(beside)
+    }
+}
+
+/// Where verifications of a store are noted.
+fn beside(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".verified");
+    path.into()
+}
+
+impl Verification {
+    /// As [`AuditLog::note_verification`], of a store that could not be opened. Says where it is noted.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn note_beside(&self, store: &Path, now: Timestamp) -> Result<PathBuf> {
+        let kinds: BTreeSet<&str> = self.findings.iter().map(|finding| finding.kind.as_str()).collect();
+        let noted = Noted {
+            at: now,
+            size: self.size,
+            findings: self.findings.len() as u64,
+            kinds: kinds.into_iter().map(str::to_owned).collect(),
+            anchored_size: if self.anchored { self.anchored_size } else { 0 },
+        };
+        let path = beside(store);
+        let before = Verifications::read(&path)?;
+        let found = if noted.ok() { before.found } else { Some(noted.clone()) };
+        Verifications { last: Some(noted), found }.write(&path)?;
+        Ok(path)
+    }
+}
+
+impl Verifications {
+    fn read(path: &Path) -> Result<Verifications> {
+        let length = match std::fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Verifications::default()),
+            other => other?.len(),
+        };
+        if length > MAX_BYTES {
+            return Ok(Verifications::default());
+        }
+        let noted = Json::parse(&std::fs::read(path)?).map(|parsed| parsed.value).unwrap_or(Json::Null);
+        let part = |key: &str| noted.get(key).and_then(Noted::from_json);
+        Ok(Verifications { last: part("last"), found: part("found") })
     }
 
-    fn write_noted(&self, noted: &Verifications) -> Result<()> {
-        let Some(path) = self.noted_path() else { return Ok(()) };
+    fn write(&self, path: &Path) -> Result<()> {
         let part = |noted: &Option<Noted>| noted.as_ref().map(Noted::to_json);
-        let text = Object::from_iter([("last", Json::from(part(&noted.last))), ("found", part(&noted.found).into())]);
+        let text = Object::from_iter([("last", Json::from(part(&self.last))), ("found", part(&self.found).into())]);
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".part-{}", std::process::id()));
         let temporary = PathBuf::from(temporary);
@@ -182,8 +205,8 @@ impl AuditLog {
         let written = options.open(&temporary).and_then(|mut file| {
             writeln!(file, "{}", Json::from(text).to_canonical().as_str())?;
             file.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            crate::files::sync_parent(&path)
+            std::fs::rename(&temporary, path)?;
+            crate::files::sync_parent(path)
         });
         if written.is_err() {
             // What could be removed was made just now.

@@ -1,7 +1,65 @@
 //! What lies below the tables: the pages of the file, and whether look-ups lead to what was walked over (V4).
 
+use super::Verification;
 use super::finding::{Finding, FindingKind as K};
-use crate::store::{Flaw, Snapshot, guarded};
+use crate::store::{Flaw, Snapshot, check_pages, guarded};
+use crate::{Hash, Result};
+use std::path::Path;
+
+impl Verification {
+    /// Goes through the pages of the store's file at `path`, without opening it: for a file that cannot be opened, to say what is wrong
+    /// with it and where. Says nothing of the entries, and writes nothing.
+    ///
+    /// # Errors
+    /// [`NotAStore`](crate::ErrorKind::NotAStore) where the file was never one; [`Locked`](crate::ErrorKind::Locked) where another
+    /// process has it open; what the file system says.
+    ///
+    /// ```
+    /// # use attestlog::{AuditLog, Verification};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("audit.log");
+    /// # AuditLog::create(&path)?.close()?;
+    /// let mut bytes = std::fs::read(&path)?;
+    /// assert!(Verification::of_pages(&path)?.ok());
+    /// bytes[100] ^= 1;
+    /// std::fs::write(&path, bytes)?;
+    /// assert!(AuditLog::open(&path).is_err());
+    /// let found = Verification::of_pages(&path)?;
+    /// assert!(found.pages_only && found.findings[0].detail.contains("the header"), "{:?}", found.findings);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_pages(path: impl AsRef<Path>) -> Result<Verification> {
+        let mut findings = Vec::new();
+        let unfinished_commit = check_pages(path.as_ref(), &mut |flaw| findings.push(finding(flaw)))?;
+        findings.sort_unstable();
+        Ok(Verification {
+            size: 0,
+            entries: 0,
+            purged: 0,
+            root: Hash::ZERO,
+            head: Hash::ZERO,
+            signed: false,
+            signed_size: 0,
+            key_pinned: false,
+            anchored: false,
+            anchored_size: 0,
+            rewritable_from: 0,
+            restored: Vec::new(),
+            recorded_without_key: Vec::new(),
+            not_authenticated: Vec::new(),
+            unfinished_commit,
+            pages_only: true,
+            findings,
+            seconds: 0.0,
+        })
+    }
+
+    /// The same with what the store said when it was opened.
+    pub fn and_not_opened(mut self, why: &str) -> Verification {
+        self.findings.push(Finding::new(K::FileDamaged, None, format!("no entry was checked: {why}")));
+        self
+    }
+}
 
 /// Goes through the pages of the snapshot, and looks up what walks meet.
 pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
@@ -16,9 +74,16 @@ pub(super) fn check(snapshot: &Snapshot) -> Vec<Finding> {
     found
 }
 
-fn finding(flaw: Flaw) -> Finding {
-    let table = flaw.table.map(|table| format!("table {table}"));
-    let page = flaw.at.map(|at| format!("the page at byte {at}"));
+pub(super) fn finding(flaw: Flaw) -> Finding {
+    let table = match (flaw.own, flaw.table) {
+        (false, table) => table.map(|table| format!("table {table}")),
+        (true, Some(table)) => Some(format!("redb's own table {table}")),
+        (true, None) => Some("the tree of redb's own tables".to_owned()),
+    };
+    let page = flaw.at.map(|at| match at {
+        0 => "the header".to_owned(),
+        at => format!("the page at byte {at}"),
+    });
     let place = [table, page].into_iter().flatten().collect::<Vec<_>>().join(", ");
     let place = if place.is_empty() { "the tree of tables".to_owned() } else { place };
     Finding::new(K::PageDamaged, None, format!("{place}: {}", flaw.what))

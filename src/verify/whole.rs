@@ -33,9 +33,12 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let hashes = Hashes::new();
     let mut whole = Whole::new(&snapshot, &purged, signed);
     whole.findings.extend(findings);
-    if log.shared().database()?.get()?.is_damaged() {
-        let detail = "the tables in which the file keeps its free pages: nothing can be recorded any more";
+    let database = log.shared().database()?.get()?.clone();
+    if database.is_damaged() {
+        let detail =
+            "the tables in which the file keeps its free pages, or its header: nothing can be recorded any more";
         whole.findings.push(Finding::new(K::FileDamaged, None, detail));
+        whole.findings.extend(database.flaws_before().map(pages::finding));
     }
     let stretches = guarded(|| whole.stretches())?;
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
@@ -97,6 +100,8 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         restored,
         recorded_without_key,
         not_authenticated: small.not_authenticated,
+        unfinished_commit: database.is_unfinished(),
+        pages_only: false,
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })

@@ -1,7 +1,28 @@
 //! Promise: tampering that a scheduled verification finds is alerted, once.
 
 use attestlog::alert::{AlertEngine, Rules, Severity};
-use attestlog::{Options, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, ErrorKind, Options, ToolCall, VerifyOptions};
+use std::path::Path;
+
+/// A log with calls, some of which somebody has edited in the file: an equally long name in place of another.
+fn edited(path: &Path, indexed: bool) -> AuditLog {
+    let log = Options::new().background(false).create(path).unwrap();
+    for i in 0..50 {
+        log.record(call("marker_user", &format!("P-{i}"))).unwrap();
+    }
+    if indexed {
+        log.flush_index().unwrap();
+    }
+    log.close().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let at: Vec<usize> = bytes.windows(11).enumerate().filter(|(_, w)| w == b"marker_user").map(|(i, _)| i).collect();
+    assert!(!at.is_empty());
+    for at in at {
+        bytes[at..at + 11].copy_from_slice(b"nobody_here");
+    }
+    std::fs::write(path, bytes).unwrap();
+    Options::new().background(false).open(path).unwrap()
+}
 
 fn call(user: &str, patient: &str) -> ToolCall {
     ToolCall::new("c", user, "read_chart").patient(patient)
@@ -10,27 +31,26 @@ fn call(user: &str, patient: &str) -> ToolCall {
 #[test]
 fn tampering_found_by_a_verification_is_alerted_once() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("s");
-    let log = Options::new().background(false).create(&path).unwrap();
-    for i in 0..50 {
-        log.record(call("marker_user", &format!("P-{i}"))).unwrap();
-    }
-    // Of what no index batch covers nothing more would be recorded, alerts neither.
-    log.flush_index().unwrap();
-    log.close().unwrap();
-    // Somebody edits the file: an equally long name in place of another.
-    let mut bytes = std::fs::read(&path).unwrap();
-    let at: Vec<usize> = bytes.windows(11).enumerate().filter(|(_, w)| w == b"marker_user").map(|(i, _)| i).collect();
-    assert!(!at.is_empty());
-    for at in at {
-        bytes[at..at + 11].copy_from_slice(b"nobody_here");
-    }
-    std::fs::write(&path, bytes).unwrap();
-    let log = Options::new().background(false).open(&path).unwrap();
+    let log = edited(&dir.path().join("s"), true);
     let engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap();
     assert!(!engine.verify_once(&VerifyOptions::new()).unwrap().ok());
     engine.verify_once(&VerifyOptions::new()).unwrap();
     let alerts: Vec<_> = log.alerts().unwrap().into_iter().filter(|s| s.alert.rule == "tampering").collect();
     assert_eq!(alerts.len(), 1);
     assert_eq!(alerts[0].alert.severity, Severity::Critical);
+}
+
+/// Where an entry was edited that no index batch covers, nothing may be recorded, the alert about it included: whoever looked at the
+/// alerts saw none, and the error said nothing of a finding. Now it does, and what was found is noted beside the store.
+#[test]
+fn tampering_that_keeps_alerts_from_being_recorded_is_told_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = edited(&dir.path().join("s"), false);
+    let engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap();
+    let told = engine.verify_once(&VerifyOptions::new()).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Damaged);
+    assert!(told.to_string().contains("things wrong, which cannot be recorded as an alert"), "{told}");
+    assert!(log.alerts().unwrap().is_empty());
+    let noted = log.verifications().unwrap().found.unwrap();
+    assert!(noted.findings > 0 && noted.kinds.iter().any(|kind| kind == "entry_changed"), "{noted:?}");
 }

@@ -50,7 +50,8 @@ fn damaged_tables_of_free_pages_are_told_and_nothing_is_written_to_them() {
                 continue;
             }
             damaged += 1;
-            assert_eq!(found.len(), 1, "byte {at}: {found:?}");
+            let named = |f: &attestlog::Finding| f.kind == FindingKind::PageDamaged;
+            assert!(found.iter().any(named), "byte {at}: {found:?}");
             assert_eq!(answers(&log).unwrap(), answers_of_whole, "byte {at}");
             for _ in 0..2 {
                 let refused = log.record(call(99)).unwrap_err();

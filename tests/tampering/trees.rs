@@ -102,7 +102,20 @@ fn walk(bytes: &[u8], page: u64, sum_at: usize, widths: (Option<usize>, Option<u
 
 /// Every tree of the tables, that of all tables last.
 pub fn trees(bytes: &[u8]) -> Vec<Tree> {
-    let root = commit_at(bytes) + 8;
+    trees_of(bytes, 1, 8)
+}
+
+/// The same of redb's own tables.
+pub fn own_trees(bytes: &[u8]) -> Vec<Tree> {
+    trees_of(bytes, 2, 40)
+}
+
+/// Of a commit: where it says whether there are any, and where their root is.
+fn trees_of(bytes: &[u8], there: usize, root: usize) -> Vec<Tree> {
+    if bytes[commit_at(bytes) + there] == 0 {
+        return Vec::new();
+    }
+    let root = commit_at(bytes) + root;
     let mut pages = Vec::new();
     walk(bytes, number(bytes, root, 8), root + 8, (None, None), &mut pages);
     let mut trees = Vec::new();
@@ -130,7 +143,13 @@ pub fn tree(bytes: &[u8], name: &str) -> Tree {
 
 /// Makes every checksum right again, up to the header's: what somebody does who edits the file and knows how redb makes it.
 pub fn seal(bytes: &mut [u8]) {
-    for tree in trees(bytes) {
+    let before = bytes.to_vec();
+    seal_as(&before, bytes);
+}
+
+/// The same where the pages lie as they did before they were edited, whatever they say now.
+pub fn seal_as(before: &[u8], bytes: &mut [u8]) {
+    for tree in trees(before).into_iter().chain(own_trees(before)) {
         for page in tree.pages {
             let sum = XxHash3_128::oneshot(&bytes[page.at..page.used]).to_le_bytes();
             bytes[page.sum_at..][..16].copy_from_slice(&sum);

@@ -7,7 +7,7 @@ use super::exit::{End, Failure, Outcome, complain};
 use super::lines::Source;
 use super::render::{Out, Style, clean, counted};
 use super::session;
-use super::store::{Opened, StoreArgs};
+use super::store::{Opened, StoreArgs, say_found};
 use super::table::{Table, left, right};
 use attestlog::VerifyOptions;
 use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, To, Webhook, parse_duration};
@@ -121,6 +121,8 @@ fn list(args: &ListArgs) -> Outcome {
             counted(lag.behind, "entry", "entries")
         ));
     }
+    // Where nothing can be recorded any more it is no alert in the log.
+    say_found(&log);
     let alerts = log.alerts().map_err(store)?;
     let alerts: Vec<AlertState> = alerts.into_iter().filter(|alert| !args.open || alert.is_open()).collect();
     let mut out = Out::stdout();

@@ -28,6 +28,7 @@ const PROOFS: usize = 5;
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     hide_environment();
+    say_only_own_panics();
     // Usage errors end here, with code 2 and a message of clap's.
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
@@ -39,6 +40,16 @@ pub fn main() -> ExitCode {
         Some((store, effect)) => ExitCode::from(anywhere(&store, effect, || run(&cli.command))),
         None => ExitCode::from(exit::code(run(&cli.command))),
     }
+}
+
+/// What the storage panics over in a damaged file becomes an error with a message, and is not told a second time.
+fn say_only_own_panics() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !attestlog::is_guarded() {
+            say(info);
+        }
+    }));
 }
 
 /// Where a secret is in the environment, this process's memory and environment are not for other processes of the account to

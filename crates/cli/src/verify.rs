@@ -3,11 +3,13 @@
 use super::exit::{End, Failure, Outcome, complain};
 use super::progress::{Progress, Unit};
 use super::render::{self, Out, Style, clean_json, count, counted};
+use super::session;
 use super::store::StoreArgs;
-use super::trust::TrustArgs;
-use attestlog::{AuditLog, Verification, VerifyOptions};
+use super::trust::{Brought, TrustArgs};
+use attestlog::{AuditLog, Clock, SystemClock, Verification, VerifyOptions};
 use clap::Args;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Check every entry, every link and every index row
@@ -28,10 +30,10 @@ pub struct VerifyArgs {
 
 pub fn run(args: &VerifyArgs) -> Outcome {
     let brought = args.trust.read()?;
-    let log = args.store.read()?;
-    let options = brought.of(&log)?;
-    let verification =
-        verify_with(&log, options, args.remember).map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    let verification = match opened(args, brought) {
+        Err(Failure::Store(why)) => unopened(args, why)?,
+        verified => verified?,
+    };
     let mut out = Out::stdout();
     let written = match args.json {
         true => out.line(verification.to_json().to_canonical().as_str()).and_then(|()| out.flush()),
@@ -43,6 +45,23 @@ pub fn run(args: &VerifyArgs) -> Outcome {
         _ => {}
     }
     Ok(if verification.ok() { End::Done } else { End::Found })
+}
+
+/// Opens the store, its pages first, and verifies it.
+fn opened(args: &VerifyArgs, brought: Brought) -> Result<Verification, Failure> {
+    let log = args.store.read_with(args.store.key.options()?.pages_first(true))?;
+    let options = brought.of(&log)?;
+    verify_with(&log, options, args.remember).map_err(|e| args.store.name(Failure::Store(e.to_string())))
+}
+
+/// Of a store that cannot be opened, or read to its end: what is wrong with its pages, if it is that.
+fn unopened(args: &VerifyArgs, why: String) -> Result<Verification, Failure> {
+    let found = match (session::current(), Verification::of_pages(&args.store.store)) {
+        (None, Ok(found)) if !found.ok() => found.and_not_opened(&why),
+        _ => return Err(Failure::Store(why)),
+    };
+    say_kept(found.note_beside(&args.store.store, SystemClock::default().now()).map(Some));
+    Ok(found)
 }
 
 /// Verifies with a progress bar, comparing with nothing from outside.
@@ -57,18 +76,26 @@ pub fn verify_with(log: &AuditLog, options: VerifyOptions, remember: bool) -> at
         let noted = log.note_verification(&verification);
         // Whoever may not write here, or has no room, verifies all the same.
         match (noted, verification.ok()) {
-            (Ok(None), _) | (Ok(Some(_)), true) => {}
-            (Ok(Some(file)), false) => complain(format!(
-                "what was found is kept in {}, and `health` shows it until it is settled (alerts settle)",
-                file.display()
-            )),
+            (Ok(_), true) => {}
             (Err(e), true) => complain(format!("that the log was verified could not be remembered: {e}")),
-            (Err(e), false) => complain(format!(
-                "what was found could not be kept beside the store, so `health` will not show it; keep this answer: {e}"
-            )),
+            (noted, false) => say_kept(noted),
         }
     }
     Ok(verification)
+}
+
+/// Says where what was found is kept.
+fn say_kept(noted: attestlog::Result<Option<PathBuf>>) {
+    match noted {
+        Ok(None) => {}
+        Ok(Some(file)) => complain(format!(
+            "what was found is kept in {}, and `health` shows it until it is settled (alerts settle)",
+            file.display()
+        )),
+        Err(e) => complain(format!(
+            "what was found could not be kept beside the store, so `health` will not show it; keep this answer: {e}"
+        )),
+    }
 }
 
 /// The same with a progress bar.
@@ -81,6 +108,14 @@ pub fn with_progress(options: VerifyOptions) -> VerifyOptions {
 pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     for finding in &of.findings {
         out.line(out.styled(Style::Bad, &format!("✗ {}", clean_json(&finding.to_string()))))?;
+    }
+    if of.pages_only {
+        let verdict = counted(of.findings.len() as u64, "finding", "findings");
+        out.line(format!(
+            "{}: the store could not be opened, and only the pages of its file were checked, no entry; restore a backup",
+            out.styled(Style::Bad, &verdict)
+        ))?;
+        return out.flush();
     }
     let (verdict, style) = match (of.findings.len() as u64, of.anchored) {
         (0, true) => ("nothing wrong found".to_owned(), Style::Good),
@@ -116,9 +151,17 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     for keyless in &of.recorded_without_key {
         paragraph("history", &keyless.to_string(), out)?;
     }
+    if of.unfinished_commit {
+        paragraph("file", UNFINISHED, out)?;
+    }
     paragraph("open", &open(of), out)?;
     out.flush()
 }
+
+/// Said of a file that holds a newer commit than the one that counts.
+const UNFINISHED: &str = "it holds a commit that was not finished, newer than the one that counts. A crash in the middle of recording \
+                          leaves it so, and nobody was told that it is recorded; changing one bit of a file that was not closed, to \
+                          take back what was recorded last, does so too";
 
 /// What this verification cannot vouch for.
 fn open(of: &Verification) -> String {

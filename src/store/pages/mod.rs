@@ -8,23 +8,26 @@
 //! has as many rows as it says, and no page has two places. Where all of that holds, walks and look-ups agree (V4).
 //!
 //! It knows no table: which there should be, with keys and values of which types, is given to it ([`Shape`]). `header` reads
-//! the commit, `definition` what the file says of a table, `order` compares keys, `page` takes a page apart, `walk` goes
-//! from page to page. Everything that a page says is held against the page's or the file's length before it is used.
+//! the commits, `definition` what the file says of a table, `order` compares keys, `page` takes a page apart, `walk` goes
+//! from page to page; `own` and `allocator` read redb's own tables (R58). Everything that a page says is held against the page's or the file's length before it is used.
 //!
 //! This is the file format, version 3, that redb 4.4 writes; Cargo.toml pins redb to the version that it was written for.
 
+pub(crate) mod allocator;
 pub(crate) mod definition;
 pub(crate) mod header;
 pub(crate) mod order;
+pub(crate) mod own;
 pub(crate) mod page;
 #[cfg(test)]
 mod tests;
 pub(crate) mod walk;
 
-pub(crate) use header::Commit;
-pub(crate) use walk::check;
+pub(crate) use own::Present;
 
-use redb::{Key, TableDefinition, TableHandle, Value};
+use redb::{Key, StorageBackend, TableDefinition, TableHandle, Value};
+use std::io;
+use walk::{Walk, Whose};
 
 /// The size of redb's smallest page. Larger ones are twice as large, or four times, and so on.
 pub(crate) const PAGE: u64 = 4096;
@@ -58,6 +61,8 @@ impl Shape {
 pub(crate) struct Flaw {
     /// The table, where it is one's.
     pub table: Option<String>,
+    /// Whether it is one of redb's own, or the tree of those.
+    pub own: bool,
     /// Where in the file the page begins, where it is a page's.
     pub at: Option<u64>,
     pub what: String,
@@ -69,4 +74,87 @@ pub(crate) struct Seen {
     pub tables: u64,
     pub pages: u64,
     pub rows: u64,
+    /// Whether a page that leads to others is damaged: redb could be led anywhere.
+    pub leads_astray: bool,
+}
+
+/// Goes through the header and the pages of a file that nobody has open, and tells everything that is wrong. Says whether it has a
+/// newer commit that was not finished. Nothing where it is no file of redb's at all.
+///
+/// # Errors
+/// What the storage says, where it cannot be read.
+pub(crate) fn check_file(
+    bytes: &dyn StorageBackend,
+    shapes: &[Shape],
+    found: &mut dyn FnMut(Flaw),
+) -> io::Result<Option<bool>> {
+    let length = bytes.len()?;
+    if length < header::HEADER_BYTES as u64 {
+        let mut start = vec![0; length as usize];
+        bytes.read(0, &mut start)?;
+        if !start.starts_with(header::MAGIC) {
+            return Ok(None);
+        }
+        found(Flaw {
+            table: None,
+            own: false,
+            at: Some(0),
+            what: "the file ends in the middle of its header".to_owned(),
+        });
+        return Ok(Some(false));
+    }
+    let header = header::Header::read(bytes)?;
+    if !header.is_redb {
+        return Ok(None);
+    }
+    let (present, unfinished) = Present::before_opening(bytes)?;
+    let mut flaws = Vec::new();
+    if present.is_certain() {
+        check(bytes, &present, shapes, &mut |flaw| flaws.push(flaw))?;
+    } else {
+        check(bytes, &Present::of(bytes, header.taken().clone())?, shapes, &mut |flaw| flaws.push(flaw))?;
+        // redb takes the other one then, if it is whole.
+        let mut others = false;
+        check(bytes, &Present::of(bytes, header.other().clone())?, shapes, &mut |_| others = true)?;
+        if !others {
+            flaws = present.flaws;
+        }
+    }
+    flaws.into_iter().for_each(found);
+    Ok(Some(unfinished))
+}
+
+/// Goes through every tree of a commit, whose pages nobody may write to meanwhile, and tells everything that is wrong. These tables
+/// should be in it and no others. Then no page of theirs may be one that redb takes for free [R58].
+///
+/// # Errors
+/// What the storage says, where it cannot be read.
+pub(crate) fn check(
+    bytes: &dyn StorageBackend,
+    present: &Present,
+    shapes: &[Shape],
+    found: &mut dyn FnMut(Flaw),
+) -> io::Result<Seen> {
+    for flaw in &present.flaws {
+        found(flaw.clone());
+    }
+    let commit = &present.commit;
+    let mut walk = Walk::new(bytes, commit.layout, present.taken.clone(), found);
+    walk.seen = present.seen;
+    if let Some(flaw) = commit.flaw {
+        walk.seen.leads_astray = true;
+        walk.flaw(None, Some(0), flaw);
+        return Ok(walk.seen);
+    }
+    walk.tables(commit.root.as_ref(), Whose::Log(shapes), &mut |_, _, _| {})?;
+    let mut overlaps = present.free.iter().flat_map(|free| walk.taken.of(free));
+    if let Some(first) = overlaps.next() {
+        let more = overlaps.count();
+        let what = format!(
+            "it is in use, and redb's own tables call it free: what is recorded next would be written over it{}",
+            if more == 0 { String::new() } else { format!("; so with {more} more of {PAGE} bytes") }
+        );
+        walk.flaw(None, Some(first), what);
+    }
+    Ok(walk.seen)
 }

@@ -20,6 +20,12 @@ pub(crate) struct Order(Vec<Part>);
 impl Order {
     /// The order of the keys of a type, by redb's name for it; nothing where this program has no such keys.
     pub(crate) fn named(name: &str) -> Option<Order> {
+        let name = match name {
+            // A transaction and a number in it; what it is and which region's.
+            "redb::TransactionIdWithPagination" => "(u64,u64)",
+            "redb::AllocatorStateKey" => "(u8,u32)",
+            name => name,
+        };
         let inner = name.strip_prefix('(').and_then(|name| name.strip_suffix(')'));
         let parts: Option<Vec<Part>> = inner.unwrap_or(name).split(',').map(Part::named).collect();
         let parts = parts?;
@@ -74,6 +80,7 @@ impl Part {
     fn named(name: &str) -> Option<Part> {
         match name {
             "u8" => Some(Part::Unsigned(1)),
+            "u32" => Some(Part::Unsigned(4)),
             "u64" => Some(Part::Unsigned(8)),
             "i32" => Some(Part::I32),
             "&str" => Some(Part::Text),

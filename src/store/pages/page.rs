@@ -6,7 +6,7 @@ use std::ops::Range;
 use twox_hash::XxHash3_128;
 
 const LEAF: u8 = 1;
-const BRANCH: u8 = 2;
+pub(crate) const BRANCH: u8 = 2;
 /// The largest page is 2^20 of the smallest.
 const MOST_ORDER: u8 = 20;
 /// How many bytes a page's number has, and a checksum.

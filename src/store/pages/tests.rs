@@ -1,7 +1,7 @@
 //! Against what redb writes, and against what nobody wrote.
 
 use super::order::Order;
-use super::{Commit, Flaw, Seen, Shape, check};
+use super::{Flaw, Present, Seen, Shape, check, check_file};
 use crate::store::storage::Memory;
 use proptest::prelude::*;
 use redb::{Builder, Key, ReadableTable, StorageBackend, TableDefinition};
@@ -17,8 +17,10 @@ fn shapes() -> Vec<Shape> {
 
 fn checked(memory: &Memory) -> (Seen, Vec<Flaw>) {
     let mut found = Vec::new();
-    let commit = Commit::read(memory).unwrap();
-    let seen = check(memory, &commit, &shapes(), &mut |flaw| found.push(flaw)).unwrap();
+    let present = Present::read(memory).unwrap();
+    let seen = check(memory, &present, &shapes(), &mut |flaw| found.push(flaw)).unwrap();
+    // Nor can anything make this panic.
+    check_file(memory, &shapes(), &mut |_| {}).unwrap();
     (seen, found)
 }
 
@@ -73,7 +75,9 @@ proptest! {
         let memory = Memory::default();
         let rows = written(&memory, &commits);
         let (seen, found) = checked(&memory);
-        prop_assert_eq!((found, seen.rows, seen.tables), (vec![], rows + 4, 4));
+        prop_assert_eq!((found, seen.leads_astray), (vec![], false));
+        // The tree of tables has a row for each, and that of redb's own as many as it has made.
+        prop_assert!(seen.rows >= rows + 4 && seen.tables >= 4);
     }
 
     /// Whatever is written anywhere into a file: it is told or nothing, and the walk comes to an end.
@@ -112,7 +116,7 @@ proptest! {
 
 #[test]
 fn only_keys_of_known_types_are_compared() {
-    for name in ["", "()", "u32", "(u64)x", "(&str,u64)", "(u64,Option<u8>)", "String", "u64,u64"] {
+    for name in ["", "()", "u16", "(u64)x", "(&str,u64)", "(u64,Option<u8>)", "String", "u64,u64"] {
         assert_eq!(Order::named(name), None, "{name}");
     }
     let text = Order::named("(u64,&str)").unwrap();
@@ -137,7 +141,8 @@ fn a_header_that_is_none_is_told() {
         other.set_len(bytes.len() as u64).unwrap();
         other.write(0, &bytes).unwrap();
         let (seen, found) = checked(&other);
-        assert!(seen == Seen::default() && found.len() == 1 && found[0].what.contains(what), "{at}: {found:?}");
+        let nothing = Seen { leads_astray: true, ..Seen::default() };
+        assert!(seen == nothing && found.len() == 1 && found[0].what.contains(what), "{at}: {found:?}");
     }
 }
 

@@ -1,12 +1,13 @@
 //! From page to page through every tree of a commit.
 
 use super::definition::Definition;
-use super::header::{Commit, Layout};
+use super::header::Layout;
 use super::order::Order;
-use super::page::{Branch, Page, Pointer, Root, Widths};
+use super::page::{BRANCH, Branch, Page, Pointer, Root, Widths};
 use super::{DEPTH, Flaw, PAGE, Seen, Shape};
 use redb::StorageBackend;
 use std::io;
+use std::ops::Range;
 
 /// What is called for each row.
 type Each<'e> = &'e mut dyn FnMut(&[u8], &[u8]);
@@ -32,15 +33,57 @@ impl From<String> for Stop {
     }
 }
 
-struct Walk<'a> {
+/// Which pages of the file some tree has: a bit for each of the smallest ones.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken(Vec<u64>);
+
+impl Taken {
+    /// None of a file of this length.
+    pub(crate) fn none(length: u64) -> Taken {
+        Taken(vec![0; usize::try_from(length / PAGE / 64 + 1).unwrap_or_default()])
+    }
+
+    /// Takes the pages that lie there; says whether nobody had any of them.
+    pub(crate) fn take(&mut self, place: &Range<u64>) -> bool {
+        let mut free = true;
+        for page in place.start / PAGE..place.end / PAGE {
+            let (word, bit) = ((page / 64) as usize, 1 << (page % 64));
+            match self.0.get_mut(word) {
+                Some(word) => {
+                    free &= *word & bit == 0;
+                    *word |= bit;
+                }
+                None => free = false,
+            }
+        }
+        free
+    }
+
+    /// Where those of the pages that lie there begin which somebody has.
+    pub(crate) fn of(&self, place: &Range<u64>) -> impl Iterator<Item = u64> {
+        let is_taken = |page: &u64| self.0.get((page / 64) as usize).is_some_and(|word| word >> (page % 64) & 1 != 0);
+        (place.start / PAGE..place.end / PAGE).filter(is_taken).map(|page| page * PAGE)
+    }
+}
+
+/// Whose tables are gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose<'s> {
+    /// The log's. These should be there and no others.
+    Log(&'s [Shape]),
+    /// redb's own, of which it makes each when it first needs it. No others should be there.
+    Redb(&'s [Shape]),
+}
+
+pub(crate) struct Walk<'a> {
     bytes: &'a dyn StorageBackend,
     layout: Layout,
-    /// A bit for each of the smallest pages of the file: whether some tree has it.
-    taken: Vec<u64>,
+    pub taken: Taken,
     /// Buffers for pages, which those who are done with them leave here.
     spare: Vec<Vec<u8>>,
     found: &'a mut dyn FnMut(Flaw),
-    seen: Seen,
+    own: bool,
+    pub seen: Seen,
 }
 
 /// The tree that is gone through.
@@ -50,36 +93,31 @@ struct Tree<'t> {
     widths: Widths,
 }
 
-/// Goes through every tree of a commit, whose pages nobody may write to meanwhile, and tells everything that is wrong.
-/// These tables should be in it and no others.
-///
-/// # Errors
-/// What the storage says, where it cannot be read.
-pub(crate) fn check(
-    bytes: &dyn StorageBackend,
-    commit: &Commit,
-    shapes: &[Shape],
-    found: &mut dyn FnMut(Flaw),
-) -> io::Result<Seen> {
-    let layout = commit.layout;
-    // One bit for each page that the file has room for.
-    let words = usize::try_from(layout.length / PAGE / 64 + 1).unwrap_or_default();
-    let mut walk = Walk { bytes, layout, taken: vec![0; words], spare: Vec::new(), found, seen: Seen::default() };
-    if let Some(flaw) = commit.flaw {
-        (walk.found)(Flaw { table: None, at: Some(0), what: flaw.to_owned() });
-        return Ok(walk.seen);
-    }
-    walk.tables(commit.root.as_ref(), shapes)?;
-    Ok(walk.seen)
-}
-
-impl Walk<'_> {
-    fn flaw(&mut self, table: Option<&str>, at: Option<u64>, what: impl Into<String>) {
-        (self.found)(Flaw { table: table.map(str::to_owned), at, what: what.into() });
+impl<'a> Walk<'a> {
+    /// Of the pages of a file, of which these are taken already.
+    pub(crate) fn new(
+        bytes: &'a dyn StorageBackend,
+        layout: Layout,
+        taken: Taken,
+        found: &'a mut dyn FnMut(Flaw),
+    ) -> Walk<'a> {
+        Walk { bytes, layout, taken, spare: Vec::new(), found, own: false, seen: Seen::default() }
     }
 
-    /// The tree of tables, and each of these.
-    fn tables(&mut self, root: Option<&Root>, shapes: &[Shape]) -> io::Result<()> {
+    pub(crate) fn flaw(&mut self, table: Option<&str>, at: Option<u64>, what: impl Into<String>) {
+        (self.found)(Flaw { table: table.map(str::to_owned), own: self.own, at, what: what.into() });
+    }
+
+    /// Goes through a tree of tables, and each of these, calls `each` with the name of the table and each row of it, and tells
+    /// everything that is wrong.
+    pub(crate) fn tables(
+        &mut self,
+        root: Option<&Root>,
+        whose: Whose<'_>,
+        each: &mut dyn FnMut(&str, &[u8], &[u8]),
+    ) -> io::Result<()> {
+        let (Whose::Log(shapes) | Whose::Redb(shapes)) = whose;
+        self.own = matches!(whose, Whose::Redb(_));
         let Some(order) = Order::named("&str") else { return Ok(()) };
         let tree = Tree { table: None, order: &order, widths: Widths { key: None, value: None } };
         let mut rows = Vec::new();
@@ -95,21 +133,27 @@ impl Walk<'_> {
             self.seen.tables += 1;
             match Definition::read(definition, shape) {
                 Err(what) => self.flaw(Some(&shape.name), None, what),
-                Ok(definition) => self.table(shape, &definition)?,
+                Ok(definition) => self.table(shape, &definition, each)?,
             }
         }
         for shape in shapes {
-            if whole && !rows.iter().any(|(name, _)| name == shape.name.as_bytes()) {
+            if !self.own && whole && !rows.iter().any(|(name, _)| name == shape.name.as_bytes()) {
                 self.flaw(Some(&shape.name), None, "it is missing");
             }
         }
         Ok(())
     }
 
-    fn table(&mut self, shape: &Shape, definition: &Definition) -> io::Result<()> {
+    fn table(
+        &mut self,
+        shape: &Shape,
+        definition: &Definition,
+        each: &mut dyn FnMut(&str, &[u8], &[u8]),
+    ) -> io::Result<()> {
         let widths = Widths { key: shape.key.1, value: definition.value };
         let tree = Tree { table: Some(&shape.name), order: &definition.order, widths };
-        self.tree(&tree, definition.root.as_ref(), definition.rows, &mut |_, _| {})?;
+        let root = definition.root.as_ref();
+        self.tree(&tree, root, definition.rows, &mut |key, value| each(&shape.name, key, value))?;
         Ok(())
     }
 
@@ -145,9 +189,10 @@ impl Walk<'_> {
             return Ok(false);
         };
         // No longer than the file, and no other page of a tree lies there.
-        let length = match self.take(&place).then(|| usize::try_from(place.end - place.start)) {
+        let length = match self.taken.take(&place).then(|| usize::try_from(place.end - place.start)) {
             Some(Ok(length)) => length,
             _ => {
+                self.seen.leads_astray = true;
                 self.flaw(tree.table, Some(place.start), "the page has two places in the trees");
                 return Ok(false);
             }
@@ -157,31 +202,18 @@ impl Walk<'_> {
         self.seen.pages += 1;
         let read = self.bytes.read(place.start, &mut buffer).map_err(Stop::Io);
         let went = read.and_then(|()| self.inside(tree, &buffer, at.sum, bounds, depth, each));
+        // What a leaf of rows says leads to no other page.
+        let leads = tree.table.is_none() || buffer.first() == Some(&BRANCH);
         self.spare.push(buffer);
         match went {
             Ok(whole) => Ok(whole),
             Err(Stop::Io(e)) => Err(e),
             Err(Stop::Flaw(what)) => {
+                self.seen.leads_astray |= leads;
                 self.flaw(tree.table, Some(place.start), what);
                 Ok(false)
             }
         }
-    }
-
-    /// Takes a page for a tree; says whether none had it.
-    fn take(&mut self, place: &std::ops::Range<u64>) -> bool {
-        let mut free = true;
-        for page in place.start / PAGE..place.end / PAGE {
-            let (word, bit) = ((page / 64) as usize, 1 << (page % 64));
-            match self.taken.get_mut(word) {
-                Some(word) => {
-                    free &= *word & bit == 0;
-                    *word |= bit;
-                }
-                None => free = false,
-            }
-        }
-        free
     }
 
     fn inside(

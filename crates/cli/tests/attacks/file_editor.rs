@@ -1,6 +1,7 @@
 //! Somebody who writes to the store's file and has none of its keys.
 
 mod hidden_entries;
+mod own_tables;
 mod small_tables;
 #[path = "../../../../tests/tampering/trees.rs"]
 mod trees;
