@@ -93,8 +93,8 @@ fn warn(log: &AuditLog) {
 /// Says on standard error that a verification found something wrong with the log whose entries are shown, until that is
 /// settled: what is shown may be what was edited.
 pub fn say_found(log: &AuditLog) {
-    // Whoever cannot read it is no worse off than without it.
-    if let Some(found) = log.verifications().ok().and_then(|noted| noted.found) {
+    let noted = log.verifications().map_err(|e| complain(format!("what verifications found is not known: {e}")));
+    if let Some(found) = noted.ok().and_then(|noted| noted.found) {
         complain(format!(
             "a verification at {} found {} wrong with this log ({}), which nobody has settled; what is shown may have been \
              changed. `attestlog verify` says what and where",

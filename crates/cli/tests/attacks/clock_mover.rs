@@ -142,7 +142,7 @@ fn a_purge_before_the_clock_was_set_back_is_found() {
 /// the clock of the machine 200 days ahead a purge took what had been recorded that day, and verification was clean.
 #[test]
 fn a_later_policy_does_not_widen_the_bound_of_the_clock() {
-    let log = options(clock()).in_memory().unwrap();
+    let log = options(&clock(), 1).in_memory().unwrap();
     let bounded = |days| {
         let mut policies = attestlog::PolicySet::default();
         policies.retention = RetentionPolicy::builder().clock_bound_days(days).build().unwrap();

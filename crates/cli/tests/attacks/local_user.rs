@@ -68,7 +68,7 @@ fn a_pipe_or_a_link_in_the_place_of_a_file_holds_nothing_up() {
     };
     let failed = r#"{"conversation_id":"c","user_id":"u","tool_name":"t","emergency":true}"#;
     place.write("config", format!("[[receivers]]\nfile = {:?}\n", alerts.display().to_string()));
-    place.run(&["policy", "set", "s", "--config", "config"]).ok();
+    place.run(&["policy", "set", "s", "config"]).ok();
     fifo(&alerts);
     let told = place.run_with(&["record", "s"], failed.as_bytes()).code(0);
     assert!(told.err.contains("is not a regular file"), "{told:?}");
@@ -80,8 +80,9 @@ fn a_pipe_or_a_link_in_the_place_of_a_file_holds_nothing_up() {
     assert_eq!(place.run(&["query", "s", "--kind", "tool_call", "--count"]).ok().trim(), "2");
 
     fifo(&place.path("s.verified"));
-    for command in ["query", "stats", "export"] {
-        place.run(&[command, "s"]).ok();
+    for command in [&["query", "s"][..], &["stats", "s"], &["export", "s", "--format", "jsonl"]] {
+        let told = place.run(command).code(0);
+        assert!(told.err.contains("s.verified"), "{told:?}");
     }
     let told = place.run(&["health", "s"]);
     assert!(told.code != 0 && told.err.contains("s.verified"), "{told:?}");
