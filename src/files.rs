@@ -1,6 +1,8 @@
 //! What every file of the log needs of the file system: the store, its key and its anchors alike.
 
-use std::io;
+use crate::{Error, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Makes a new or renamed file's name outlive a power failure.
@@ -22,6 +24,71 @@ pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file (a pipe, a device, a folder)"))
+}
+
+/// Opens a file for appending, and says whether it is new; then only its owner may read it. Never through a symbolic link, nor
+/// anything but a file: whoever may place one in the folder could otherwise have it written where nobody looks, or let the
+/// opening wait for ever.
+///
+/// # Errors
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput): a link, a pipe, a device, a folder; what the file system says.
+pub(crate) fn open_to_append(path: &Path) -> Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true);
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            // Creating exclusively follows no link either, should one appear by now.
+            options.create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            Ok((options.open(path)?, true))
+        }
+        Err(e) => Err(e.into()),
+        Ok(seen) => Ok((open_seen(path, &seen, &mut options)?, false)),
+    }
+}
+
+/// What a small file beside a store says; `None` where there is none.
+///
+/// # Errors
+/// As [`open_to_append`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) too where it has more than `most` bytes.
+pub(crate) fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
+    let seen = match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        seen => seen?,
+    };
+    let mut bytes = Vec::new();
+    open_seen(path, &seen, OpenOptions::new().read(true))?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(Error::invalid(format!("it has more than {most} bytes"))),
+        false => Ok(Some(bytes)),
+    }
+}
+
+/// Opens what was seen at `path` a moment ago, if it is a file and still there.
+fn open_seen(path: &Path, seen: &std::fs::Metadata, options: &mut OpenOptions) -> Result<File> {
+    if seen.is_symlink() {
+        return Err(Error::invalid("it is a symbolic link; name the file itself"));
+    }
+    if !seen.is_file() {
+        return Err(Error::invalid("it is not a regular file: fix the path"));
+    }
+    // A pipe that was put there meanwhile must not let the opening wait.
+    #[cfg(all(unix, feature = "owner"))]
+    {
+        use nix::fcntl::OFlag;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options, (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    }
+    let file = options.open(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let opened = file.metadata()?;
+        if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
+            return Err(Error::invalid("it was replaced while it was being opened; try again"));
+        }
+    }
+    Ok(file)
 }
 
 /// What about a store's file and its folder lets others than its owner take it away, replace it or read it: a sentence

@@ -41,6 +41,9 @@ pub(crate) struct Ledger {
     pub succession: Option<Succession>,
     /// The ids of all pseudonym keys that were ever in use, as pseudonyms carry them.
     pub pseudonym_keys: BTreeSet<String>,
+    /// The pseudonym key that was put into use last, and the master key that the last erasure made, each with the seq of its
+    /// entry: a key file without them is an older copy. None once a copy was restored, which may lack what the key file has.
+    pub newest_keys: [Option<(u64, String)>; 2],
     /// Purges by the seq of their entry.
     pub purges: Vec<(u64, PurgeRecord)>,
     /// For each purge, what holds kept by number when it was made, where they kept any.
@@ -128,6 +131,7 @@ impl Ledger {
                     | Kind::Key
                     | Kind::Purge
                     | Kind::Restore
+                    | Kind::Erasure
             )
     }
 
@@ -186,7 +190,14 @@ impl Ledger {
             Kind::HoldReleased => {
                 self.holds.release(HoldRelease::from_json(detail)?.hold)?;
             }
+            Kind::Erasure => {
+                let master = detail.get("master_key").and_then(Json::as_str);
+                self.newest_keys[1] = master.map(|id| (seq, id.to_owned()));
+            }
             Kind::Key => {
+                if let Some(id) = pseudonym_key(kind, detail) {
+                    self.newest_keys[0] = Some((seq, id));
+                }
                 self.pseudonym_keys.extend(pseudonym_key(kind, detail));
                 self.opened_without_key |= detail.get("event").and_then(Json::as_str) == Some("opened_without_key");
                 if let Some(rotation) = detail.get("rotation").and_then(Json::as_object) {
@@ -203,6 +214,7 @@ impl Ledger {
                 }
             }
             Kind::Restore => {
+                self.newest_keys = [None, None];
                 let gone = detail.get("master_keys_gone").and_then(Json::as_array).unwrap_or_default();
                 self.masters_gone.extend(gone.iter().filter_map(Json::as_str).map(|id| (seq, id.to_owned())));
                 for rotation in detail.get("rotations").and_then(Json::as_array).unwrap_or_default() {

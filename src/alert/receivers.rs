@@ -162,11 +162,7 @@ impl Receiver {
             To::Stdout if !stdout_is_taken => lines(STDOUT, Box::new(std::io::stdout())),
             To::Stdout | To::Stderr => lines("standard error", Box::new(std::io::stderr())),
             To::File(path) => {
-                let mut options = std::fs::OpenOptions::new();
-                options.append(true).create(true);
-                #[cfg(unix)]
-                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-                let file = options.open(path).map_err(|e| Error::from(e).at(path.display()))?;
+                let (file, _) = crate::files::open_to_append(path).map_err(|e| e.at(path.display()))?;
                 lines(&format!("file {}", path.display()), Box::new(file))
             }
             To::Command(words) => {
@@ -182,10 +178,9 @@ impl Receiver {
 
 #[cfg(feature = "witness")]
 fn webhook(url: &str, path: &std::path::Path, timeout: Duration) -> Result<(Box<dyn Deliver>, String)> {
-    use std::io::Read;
-    let mut secret = zeroize::Zeroizing::new(Vec::new());
-    let file = std::fs::File::open(path).map_err(|e| Error::from(e).at(path.display()))?;
-    file.take(MAX_SECRET).read_to_end(&mut secret)?;
+    let secret = crate::files::read_small(path, MAX_SECRET).map_err(|e| e.at(path.display()))?;
+    let missing = || Error::new(crate::ErrorKind::NotFound, format!("{}: there is no such file", path.display()));
+    let secret = zeroize::Zeroizing::new(secret.ok_or_else(missing)?);
     let line = secret.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
     let receiver = super::Webhook::new(url, line, timeout).map_err(|e| e.at(path.display()))?;
     let name = receiver.name();

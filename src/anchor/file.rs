@@ -5,10 +5,10 @@
 //! so that the next record begins its own line.
 
 use super::{Anchor, AnchorReceipt, Consistency, Record};
-use crate::files::sync_parent;
+use crate::Result;
+use crate::files::{open_to_append, sync_parent};
 use crate::note::SignedCheckpoint;
-use crate::{Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl FileAnchor {
     }
 
     fn append(&self, record: &Record) -> Result<()> {
-        let (mut file, created) = open(&self.path)?;
+        let (mut file, created) = open_to_append(&self.path)?;
         let mut line = record.to_string();
         if ends_inside_a_line(&mut file)? {
             line.insert(0, '\n');
@@ -59,43 +59,6 @@ impl Anchor for FileAnchor {
         self.append(&record).map_err(|e| e.at(self.path.display()))?;
         Ok(AnchorReceipt::kept())
     }
-}
-
-/// Opens the file for appending, and says whether it is new. Never through a symbolic link: whoever may place one in
-/// the directory could otherwise have checkpoints written where nobody looks.
-fn open(path: &Path) -> Result<(File, bool)> {
-    let seen = match std::fs::symlink_metadata(path) {
-        // Creating exclusively follows no link either, should one appear by now.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((create(path)?, true)),
-        seen => seen?,
-    };
-    if seen.is_symlink() {
-        return Err(Error::invalid("it is a symbolic link; name the anchor file itself"));
-    }
-    if !seen.is_file() {
-        return Err(Error::invalid("it is not a regular file: fix the path"));
-    }
-    let file = OpenOptions::new().read(true).append(true).open(path)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let opened = file.metadata()?;
-        if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
-            return Err(Error::invalid("it was replaced while it was being opened; try again"));
-        }
-    }
-    Ok((file, false))
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path)
 }
 
 fn ends_inside_a_line(file: &mut File) -> io::Result<bool> {

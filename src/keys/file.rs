@@ -260,6 +260,30 @@ fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
+/// Refuses a key file that has another name too: under it the keys would stay that are to be destroyed.
+///
+/// # Errors
+/// [`ErrorKind::Conflict`]; what the file system says.
+#[cfg(unix)]
+pub(crate) fn check_only_name(path: &Path) -> Result<()> {
+    match std::os::unix::fs::MetadataExt::nlink(&std::fs::symlink_metadata(path).map_err(at(path))?) {
+        0 | 1 => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "{}: the key file has another name too (a hard link), under which the old key would stay; remove the other name",
+                path.display()
+            ),
+        )),
+    }
+}
+
+/// Elsewhere links are not counted.
+#[cfg(not(unix))]
+pub(crate) fn check_only_name(_: &Path) -> Result<()> {
+    Ok(())
+}
+
 /// Opens a key file for reading, if it is a regular file that only its owner can use.
 fn open_private(path: &Path) -> Result<File> {
     let refuse = |why: &str| Err(Error::new(ErrorKind::Key, format!("{}: {why}", path.display())));
@@ -287,6 +311,13 @@ fn open_private(path: &Path) -> Result<File> {
         let opened = file.metadata().map_err(at(path))?;
         if (opened.dev(), opened.ino()) != (seen.dev(), seen.ino()) {
             return refuse("it was replaced while it was being opened; try again");
+        }
+        #[cfg(feature = "owner")]
+        if opened.uid() != nix::unistd::geteuid().as_raw() {
+            return refuse(&format!(
+                "it belongs to another user (uid {}), who can read it: run this as that user, or `chown` it and rotate the keys",
+                opened.uid()
+            ));
         }
         let mode = opened.mode() & 0o7777;
         if mode & 0o077 != 0 {

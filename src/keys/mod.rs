@@ -20,7 +20,7 @@ mod text;
 mod vault;
 mod wrap;
 
-pub(crate) use file::whole;
+pub(crate) use file::{check_only_name, whole};
 pub use secret::{KeyId, NamedKey};
 pub use text::MAX_KEY_FILE_BYTES;
 #[cfg(feature = "keyring")]

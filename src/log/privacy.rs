@@ -16,6 +16,7 @@ use crate::store::commit::Staging;
 use crate::store::log::{AuditLog, Receipt};
 use crate::store::subjects::pseudonyms;
 use crate::{Entry, Error, ErrorKind, Kind, Query, Result};
+use std::collections::BTreeSet;
 
 impl AuditLog {
     /// Shows one sealed value. That it was shown, to whom and why, is recorded first, in the chain.
@@ -79,7 +80,8 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): nothing is sealed about such a subject (any more: the message says which
-    /// entry erased it); [`Conflict`](ErrorKind::Conflict): there is a patient and a user of that name;
+    /// entry erased it); [`Conflict`](ErrorKind::Conflict): there is a patient and a user of that name, or a hold keeps an entry
+    /// with such values (the message names it);
     /// [`InvalidInput`](ErrorKind::InvalidInput): nobody asks, or for no reason; [`Key`](ErrorKind::Key): the key file is
     /// missing; what the disk says: the message tells whether it has happened.
     pub fn erase(&self, subject: &str, reason: &str, actor: &str) -> Result<Receipt> {
@@ -100,6 +102,7 @@ impl AuditLog {
             if gone.is_empty() {
                 return Err(self.nothing_sealed(&target.pseudonyms));
             }
+            self.check_not_held(&target, &gone)?;
             let mut staging = Staging::new(shared, core)?;
             let newest = {
                 let mut keys = shared.keys();
@@ -137,6 +140,44 @@ impl AuditLog {
             })?;
             Ok(receipt)
         })
+    }
+
+    /// Refuses to destroy what a hold keeps: values sealed under these keys in an entry that one covers.
+    fn check_not_held(&self, target: &Target, keys: &[String]) -> Result<()> {
+        let shared = self.shared();
+        let ledger = shared.ledger();
+        if ledger.holds.is_empty() {
+            return Ok(());
+        }
+        let aliases = shared.aliases();
+        let (mut holds, mut entries) = (BTreeSet::new(), 0u64);
+        let of = target.pseudonyms.iter().chain([&target.clear]);
+        let query =
+            of.fold(Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun), |query, name| match target.facet {
+                Facet::Patient => query.patient(name),
+                _ => query.user(name),
+            });
+        for entry in self.query(&query)? {
+            let entry = entry?;
+            let covering = ledger.holds.covering_named(entry.seq, &entry.body, &aliases);
+            let line = entry.line();
+            if !covering.is_empty() && keys.iter().any(|key| line.contains(key)) {
+                holds.extend(covering);
+                entries += 1;
+            }
+        }
+        if holds.is_empty() {
+            return Ok(());
+        }
+        let named: Vec<String> = holds.iter().map(u64::to_string).collect();
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "values of {entries} entries that hold {} keeps would be destroyed; nothing was. Release the hold first, or wait \
+                 until it is released",
+                named.join(" and hold ")
+            ),
+        ))
     }
 
     /// Who is meant by a clear name.

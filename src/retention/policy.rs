@@ -181,7 +181,7 @@ impl RetentionPolicy {
     /// would do it together are not added up.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] names the class or tool that would be kept for less.
+    /// [`ErrorKind::Conflict`] names the class or tool that would be kept for less, or the clock bound that would be wider.
     pub fn check_successor(&self, old: &RetentionPolicy) -> Result<()> {
         let refused = |what: String| {
             Err(Error::new(
@@ -195,6 +195,13 @@ impl RetentionPolicy {
                 Some(is) if is < was => return refused(format!("class {name} was kept {was} and would be kept {is}")),
                 Some(_) => {}
             }
+        }
+        // The bound is what keeps a clock that was set ahead from letting entries expire.
+        if self.clock_bound_days > old.clock_bound_days {
+            return refused(format!(
+                "clock_bound_days was {} and would be {}, so a clock that is set ahead could end retention sooner",
+                old.clock_bound_days, self.clock_bound_days
+            ));
         }
         let of_default = old.period(old.default);
         if self.period(self.default) < of_default {

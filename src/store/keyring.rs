@@ -98,6 +98,9 @@ impl Keyring {
 
     /// Refuses where a key cannot be destroyed where it is kept; asked before anything is done that needs it.
     pub(crate) fn check_replaceable(&self) -> Result<()> {
+        if let Some(path) = &self.path {
+            crate::keys::check_only_name(path)?;
+        }
         match &self.vault {
             Some(vault) if !vault.is_replaceable() => vault.store(&[]),
             _ => Ok(()),
@@ -128,6 +131,7 @@ impl Keyring {
     /// process or before a crash, is settled by what the store says.
     pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
         self.check_log(ledger)?;
+        self.check_newest(ledger)?;
         if let Some(epoch) = ledger.succession.as_ref().map(|s| s.current()) {
             let root_at = |size| shared.root_at(size);
             let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size, &root_at)?;
@@ -136,6 +140,25 @@ impl Keyring {
             }
         }
         Ok(())
+    }
+
+    /// Refuses an older copy of the key file: what is recorded with it is written under keys that were replaced or destroyed, and
+    /// what it signs makes the newer key file useless.
+    fn check_newest(&self, ledger: &Ledger) -> Result<()> {
+        let [pseudonym, master] = &ledger.newest_keys;
+        let lacks = |newest: &Option<(u64, String)>, ids: Vec<String>| {
+            newest.as_ref().filter(|(_, id)| !ids.contains(id)).map(|(seq, _)| *seq)
+        };
+        let older = lacks(pseudonym, self.pseudonyms().pseudonyms.iter().map(|key| key.id().to_owned()).collect())
+            .or_else(|| lacks(master, self.file.master_keys().map(|key| key.id().to_string()).collect()));
+        let Some(seq) = older else { return Ok(()) };
+        Err(Error::new(
+            ErrorKind::Key,
+            format!(
+                "the key file does not have the key that entry {seq} put into use: it is an older copy of the key file; bring back \
+                 the newest one"
+            ),
+        ))
     }
 
     /// Makes sure that these are the keys of this log, of whatever epoch.

@@ -180,14 +180,10 @@ impl Verification {
 
 impl Verifications {
     fn read(path: &Path) -> Result<Verifications> {
-        let length = match std::fs::metadata(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Verifications::default()),
-            other => other?.len(),
-        };
-        if length > MAX_BYTES {
+        let Some(bytes) = crate::files::read_small(path, MAX_BYTES).map_err(|e| e.at(path.display()))? else {
             return Ok(Verifications::default());
-        }
-        let noted = Json::parse(&std::fs::read(path)?).map(|parsed| parsed.value).unwrap_or(Json::Null);
+        };
+        let noted = Json::parse(&bytes).map(|parsed| parsed.value).unwrap_or(Json::Null);
         let part = |key: &str| noted.get(key).and_then(Noted::from_json);
         Ok(Verifications { last: part("last"), found: part("found") })
     }

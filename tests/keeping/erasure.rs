@@ -4,6 +4,7 @@ use crate::store_common::{Disk, clock};
 use attestlog::json::{Json, Path};
 use attestlog::keys::KeyFile;
 use attestlog::redact::{Action, MasterKey, Policy, Preset, SubjectKey, sealed_subject};
+use attestlog::retention::HoldSelector;
 use attestlog::{AuditLog, ErrorKind, Kind, Options, PolicySet, Query, ToolCall, VerifyOptions};
 use redb::StorageBackend;
 use std::fs;
@@ -526,5 +527,37 @@ fn a_purge_keeps_the_sealed_values_of_what_stays() {
     assert_eq!(key_id(&log, later), key_id(&log, kept));
     log.erase("P-1", "r", "a").unwrap();
     assert!(shown(&log, kept).is_err() && shown(&log, later).is_err());
+    assert_sound(&log);
+}
+
+fn holding(add: impl Fn(&mut HoldSelector)) -> HoldSelector {
+    let mut all = HoldSelector::default();
+    add(&mut all);
+    all
+}
+
+/// A legal hold kept a purge from taking an entry and an erasure from nothing: it destroyed the values in the held entry for
+/// good, exit 0, and verification was clean.
+#[test]
+fn what_a_hold_keeps_is_not_erased() {
+    let (_dir, key) = place();
+    let log = options(&key).in_memory().unwrap();
+    let held = log.record(call("P-1", "460-89-9847")).unwrap().seq;
+    let free = log.record(call("P-2", "078-05-1120")).unwrap().seq;
+    for selector in [
+        holding(|all| all.patients.extend(["P-1".to_owned()])),
+        HoldSelector::everything(),
+        holding(|all| all.users.extend(["usr_1".to_owned()])),
+    ] {
+        let hold = log.place_hold("2026-114", "lawsuit", "counsel", selector).unwrap().seq;
+        let refused = log.erase("P-1", "request of 2 May", "officer").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+        assert!(refused.to_string().contains(&format!("hold {hold} ")), "{refused}");
+        assert_eq!(shown(&log, held).unwrap(), Json::from("460-89-9847"));
+        log.release_hold(hold, "settled", "counsel").unwrap();
+    }
+    log.place_hold("2026-115", "lawsuit", "counsel", holding(|all| all.patients.extend(["P-1".to_owned()]))).unwrap();
+    log.erase("P-2", "request of 2 May", "officer").unwrap();
+    assert!(shown(&log, free).is_err());
     assert_sound(&log);
 }

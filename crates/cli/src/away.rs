@@ -27,7 +27,7 @@ const PROOFS: usize = 5;
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
-    hide_environment();
+    hide_memory();
     say_only_own_panics();
     // Usage errors end here, with code 2 and a message of clap's.
     let matches = Cli::command().get_matches();
@@ -52,14 +52,12 @@ fn say_only_own_panics() {
     }));
 }
 
-/// Where a secret is in the environment, this process's memory and environment are not for other processes of the account to
-/// read: a server behind `mcp` is one.
-fn hide_environment() {
+/// This process holds keys, wherever their passphrase came from: its memory and environment are not for other processes of
+/// the account to read, nor for a core dump. A server behind `mcp` is one of these.
+fn hide_memory() {
+    // Refused nowhere; and a command is not to fail for it.
     #[cfg(target_os = "linux")]
-    if attestlog::child::SECRETS.iter().any(|name| std::env::var_os(name).is_some()) {
-        // Refused nowhere; and a command is not to fail for it.
-        let _ = nix::sys::prctl::set_dumpable(false);
-    }
+    let _ = nix::sys::prctl::set_dumpable(false);
 }
 
 /// The arguments of the last subcommand.

@@ -16,6 +16,7 @@ use clap::Args;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use zeroize::Zeroizing;
 
 /// The store, for commands that open one.
 #[derive(Debug, Args)]
@@ -92,8 +93,8 @@ fn warn(log: &AuditLog) {
 /// Says on standard error that a verification found something wrong with the log whose entries are shown, until that is
 /// settled: what is shown may be what was edited.
 pub fn say_found(log: &AuditLog) {
-    // Whoever cannot read it is no worse off than without it.
-    if let Some(found) = log.verifications().ok().and_then(|noted| noted.found) {
+    let noted = log.verifications().map_err(|e| complain(format!("what verifications found is not known: {e}")));
+    if let Some(found) = noted.ok().and_then(|noted| noted.found) {
         complain(format!(
             "a verification at {} found {} wrong with this log ({}), which nobody has settled; what is shown may have been \
              changed. `attestlog verify` says what and where",
@@ -258,10 +259,11 @@ impl KeyArgs {
         };
         let source = Source::open(Some(path))?;
         let name = source.name.clone();
-        let text = String::from_utf8(source.read_all(MAX_PASSPHRASE)?);
-        let text = text.map_err(|_| Failure::Input(format!("{name}: is not UTF-8")))?;
-        let line = text.lines().next().unwrap_or_default().to_owned();
-        Passphrase::new(line).map(Some).map_err(|e| Failure::from(e).at(name))
+        let bytes = Zeroizing::new(source.read_all(MAX_PASSPHRASE)?);
+        let text = std::str::from_utf8(&bytes).map_err(|_| Failure::Input(format!("{name}: is not UTF-8")))?;
+        Passphrase::new(text.lines().next().unwrap_or_default().to_owned())
+            .map(Some)
+            .map_err(|e| Failure::from(e).at(name))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::store_common::{clock, options, time};
 use attestlog::anchor::{Anchor, AnchorReceipt, Consistency};
 use attestlog::note::SignedCheckpoint;
+use attestlog::retention::RetentionPolicy;
 use attestlog::{AuditLog, ErrorKind, Kind, ManualClock, Options, Query, Result, Timestamp, ToolCall, VerifyOptions};
 use redb::{Database, ReadableDatabase, TableDefinition};
 use std::path::Path;
@@ -135,4 +136,21 @@ fn a_purge_before_the_clock_was_set_back_is_found() {
     assert_eq!(early.iter().map(|f| f.seq).collect::<Vec<_>>(), [Some(purge)], "{:?}", found.findings);
     let concerns = log.health().unwrap().concerns();
     assert!(concerns.iter().any(|c| c.contains("ahead of the system clock")), "{concerns:?}");
+}
+
+/// A later policy could widen the bound that keeps a clock which was set ahead from letting entries expire: with a year of it and
+/// the clock of the machine 200 days ahead a purge took what had been recorded that day, and verification was clean.
+#[test]
+fn a_later_policy_does_not_widen_the_bound_of_the_clock() {
+    let log = options(&clock(), 1).in_memory().unwrap();
+    let bounded = |days| {
+        let mut policies = attestlog::PolicySet::default();
+        policies.retention = RetentionPolicy::builder().clock_bound_days(days).build().unwrap();
+        policies
+    };
+    let days = log.policies().retention.clock_bound_days();
+    let refused = log.set_policy(bounded(days + 1)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+    log.set_policy(bounded(days - 1)).unwrap();
+    assert_eq!(log.set_policy(bounded(days)).unwrap_err().kind(), ErrorKind::Conflict);
 }

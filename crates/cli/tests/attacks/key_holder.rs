@@ -1,8 +1,10 @@
 //! Somebody who has the keys, or had them before a rotation.
 
 use super::store_common::clock;
+use attestlog::json::Json;
 use attestlog::keys::KeyFile;
-use attestlog::{ErrorKind, Hash, Options, ToolCall};
+use attestlog::redact::{Action, Policy, Preset};
+use attestlog::{ErrorKind, Hash, Options, PolicySet, ToolCall, VerifyOptions};
 use std::time::Duration;
 
 /// A store whose policy says nothing of keys kept its first epoch key for ever, so whoever once copied the key file could
@@ -32,4 +34,58 @@ fn a_key_file_that_was_copied_is_worth_nothing_a_month_later() {
     std::fs::write(&key, &copied).unwrap();
     let refused = options().open(&path).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Key, "{refused}");
+}
+
+/// With a key file of before an erasure in its place a call was recorded, exit 0 and no word. From then on neither key file could
+/// erase anybody: this one names a master key that is destroyed, the newer one does not know what was sealed meanwhile.
+#[test]
+fn an_older_copy_of_the_key_file_records_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, key) = (dir.path().join("s"), dir.path().join("s.key"));
+    let mut policies = PolicySet::default();
+    policies.redaction = Policy::builder(Preset::Default).field("ssn", Action::Seal).build().unwrap();
+    let options = || Options::new().clock(clock()).background(false);
+    let call = |patient: &str| {
+        let arguments = Json::parse(br#"{"ssn":"460-89-9847"}"#).unwrap().value;
+        ToolCall::new("c", "u", "enrol").patient(patient).arguments(arguments)
+    };
+    let log = options().policies(policies).create(&path).unwrap();
+    log.record(call("P-1")).unwrap();
+    let kept = log.record(call("P-2")).unwrap().seq;
+    let before = std::fs::read(&key).unwrap();
+    let refused = |entry: u64| {
+        let newest = std::fs::read(&key).unwrap();
+        std::fs::write(&key, &before).unwrap();
+        let refused = options().open(&path).and_then(|log| log.record(call("P-3"))).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Key, "{refused}");
+        assert!(refused.to_string().contains(&format!("entry {entry} put into use")), "{refused}");
+        std::fs::write(&key, newest).unwrap();
+    };
+    let erased = log.erase("P-1", "request", "officer").unwrap().seq;
+    log.close().unwrap();
+    refused(erased);
+    let log = options().open(&path).unwrap();
+    let rotated = log.rotate_pseudonym_key().unwrap().seq;
+    log.close().unwrap();
+    refused(rotated);
+
+    let log = options().open(&path).unwrap();
+    assert_eq!(log.reveal(kept, "arguments.ssn", "dr_no", "claim").unwrap(), Json::from("460-89-9847"));
+    log.erase("P-2", "request", "officer").unwrap();
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+}
+
+/// A rotation said that the key of before was destroyed, and under a second name of the key file it was not.
+#[cfg(unix)]
+#[test]
+fn a_key_file_with_two_names_is_not_rotated() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let log = Options::new().background(false).create(&path).unwrap();
+    std::fs::hard_link(dir.path().join("s.key"), dir.path().join("kept")).unwrap();
+    for refused in [log.rotate_epoch_key().unwrap_err(), log.rotate_pseudonym_key().unwrap_err()] {
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+    }
+    std::fs::remove_file(dir.path().join("kept")).unwrap();
+    log.rotate_epoch_key().unwrap();
 }
