@@ -605,10 +605,10 @@ mod config {
         "#;
         let rules = Rules::from_toml(text, "store.toml").unwrap();
         assert!(rules.get("failures").is_none());
-        let first = Rules::optional("first-access").unwrap().severity(Severity::Warning);
+        let first = Rules::optional("first-access").unwrap().severity(attestlog::alert::Severity::Warning);
         assert_eq!(rules.get("first-access"), Some(&first));
         let vip = Rule::new("vip")
-            .severity(Severity::Critical)
+            .severity(attestlog::alert::Severity::Critical)
             .attribute("vip", true)
             .attribute("care.relationship", "none")
             .attribute("care.relationship", "ended")
