@@ -227,6 +227,22 @@ impl Pair {
     }
 }
 
+/// Which letters the keys of an object begin with: most have none of the members that say something of others.
+#[derive(Clone, Copy)]
+pub(super) struct Initials(u32);
+
+impl Initials {
+    pub(super) fn of(object: &Object) -> Initials {
+        let first = |key: &str| key.as_bytes().first().map_or(0, |b| 1 << (b & 31));
+        Initials(object.iter().fold(0, |all, (key, _)| all | first(key)))
+    }
+
+    /// Whether a key may begin with one of these letters, whatever its case.
+    pub(super) fn any(self, letters: &str) -> bool {
+        letters.bytes().any(|b| self.0 >> (b & 31) & 1 == 1)
+    }
+}
+
 /// What members say of those beside them.
 pub(super) struct Beside {
     /// They are those of a private key.
@@ -240,12 +256,12 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    pub(super) fn of(object: &Object) -> Beside {
+    pub(super) fn of(object: &Object, initials: Initials) -> Beside {
         Beside {
-            private: is_of_private_key(object),
-            card: is_of_card(object),
-            label: numbered(object),
-            place: has_place(object),
+            private: initials.any("knc") && is_of_private_key(object),
+            card: initials.any("n") && is_of_card(object),
+            label: numbered(object, initials),
+            place: !initials.any("p") || has_place(object),
         }
     }
 
@@ -311,7 +327,7 @@ fn has_place(object: &Object) -> bool {
 }
 
 /// The member of digits that another one calls a number.
-fn numbered(object: &Object) -> Option<(String, String)> {
+fn numbered(object: &Object, initials: Initials) -> Option<(String, String)> {
     let digits = |value: &Json| match value {
         Json::String(text) => text.len() <= 64 && text.bytes().filter(u8::is_ascii_digit).count() >= 4,
         Json::Number(_) => true,
@@ -333,7 +349,8 @@ fn numbered(object: &Object) -> Option<(String, String)> {
         "bank_code",
         "swift_code",
     ];
-    let account = object.iter().find(|(key, value)| is_one_of(key, &ACCOUNTS) && digits(value));
+    let mut accounts = object.iter().filter(|_| initials.any("a"));
+    let account = accounts.find(|(key, value)| is_one_of(key, &ACCOUNTS) && digits(value));
     if let Some((key, _)) = account.filter(|_| object.iter().any(|(key, _)| is_one_of(key, &BANKS))) {
         return Some((key.to_owned(), "bank account number".to_owned()));
     }
@@ -474,7 +491,10 @@ pub(super) fn secret_columns(names: &[Json]) -> Vec<usize> {
 }
 
 /// The same for an object with a member that names its columns and one that has the rows.
-pub(super) fn columns_of(object: &Object) -> Option<Vec<usize>> {
+pub(super) fn columns_of(object: &Object, initials: Initials) -> Option<Vec<usize>> {
+    if !initials.any("chf") {
+        return None;
+    }
     let (_, names) = object
         .iter()
         .find(|(key, _)| is_one_of(key, &["columns", "headers", "header", "fields", "column_names", "columnNames"]))?;
@@ -592,7 +612,10 @@ fn is_of_private_key(object: &Object) -> bool {
 const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
 
 /// The program that a list of arguments beside it is for.
-pub(super) fn program(object: &Object) -> Option<String> {
+pub(super) fn program(object: &Object, initials: Initials) -> Option<String> {
+    if !initials.any("cpeb") {
+        return None;
+    }
     let named = object.iter().find(|(key, value)| {
         is_one_of(key, &["command", "cmd", "program", "executable", "bin"])
             && value.as_str().is_some_and(|v| v.len() <= 200)

@@ -31,6 +31,7 @@ mod sanitize;
 mod seal;
 mod spelling;
 mod treated;
+mod words;
 
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};

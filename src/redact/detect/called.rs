@@ -2,9 +2,9 @@
 //! such words in a sentence what has no check digits: passports and accounts at a bank.
 
 use super::{Hits, before, head, is_word, tail};
-use crate::redact::floor::Words;
+use crate::redact::floor::{self, Words};
 use crate::redact::policy::Detector;
-use std::collections::HashMap;
+use crate::redact::words::Table;
 use std::sync::LazyLock;
 
 /// Names of numbers that a state gives its people, without case and separators.
@@ -38,9 +38,9 @@ pub(super) enum Called {
     Account,
 }
 
-static NAMES: LazyLock<HashMap<&'static [u8], Called>> = LazyLock::new(|| {
+static NAMES: LazyLock<Table<Called>> = LazyLock::new(|| {
     let words = |list: &'static str, called| list.split_ascii_whitespace().map(move |word| (word.as_bytes(), called));
-    words(ACCOUNTS, Called::Account).chain(words(IDS, Called::Id)).collect()
+    Table::of(words(ACCOUNTS, Called::Account).chain(words(IDS, Called::Id)))
 });
 
 /// What the name ends in, taken word by word.
@@ -48,29 +48,44 @@ pub(super) fn of_key(words: &Words) -> Option<Called> {
     let joined = words.joined();
     let named = |joined: &[u8]| {
         let mut starts = (0..joined.len()).filter(|at| words.starts_at(*at));
-        starts.find_map(|at| NAMES.get(&joined[at..])).copied()
+        starts.find_map(|at| NAMES.get(&joined[at..]))
     };
-    const ENDINGS: [&str; 6] = ["number", "nummer", "num", "no", "nr", "id"];
+    let named = |joined: &[u8]| if NAMES.ends_like(joined) { named(joined) } else { None };
     let shorter = || ENDINGS.iter().find_map(|ending| joined.strip_suffix(ending.as_bytes())).and_then(named);
     named(joined).or_else(shorter)
 }
 
-/// The whole of a text that is a number by its key, with the letters and signs that such numbers have.
-pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
+/// Whether a text has the letters and signs that such numbers have, and not more.
+pub(super) fn may_be_whole(text: &str) -> bool {
     let value = text.trim();
-    let digits = value.bytes().filter(u8::is_ascii_digit).count();
-    let fits = (6..=24).contains(&value.len())
-        && digits >= 4
+    let count = |f: fn(&u8) -> bool| value.bytes().filter(f).count();
+    (6..=24).contains(&value.len())
         && value
             .bytes()
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b' ' | b'-' | b'.' | b'/'))
-        && value.bytes().filter(u8::is_ascii_alphabetic).count() <= 12;
+        && count(u8::is_ascii_digit) >= 4
+        && count(u8::is_ascii_alphabetic) <= 12
+}
+
+/// Takes the whole of a text that may be such a number for one, as its key says; whether somebody wants it.
+pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
     let detector = if called == Called::Id { Detector::NationalId } else { Detector::Iban };
-    if fits && hits.wants(detector) {
-        let start = text.len() - text.trim_start().len();
-        hits.add(detector, start, start + value.len());
-    }
-    fits && hits.wants(detector)
+    let start = text.len() - text.trim_start().len();
+    hits.add(detector, start, start + text.trim().len());
+    hits.wants(detector)
+}
+
+/// Whether a label may be one of the names, by its last letters.
+pub(super) fn may_end(label: &str) -> bool {
+    let last = || floor::last_two(label, |_| false).is_none_or(|last| ends(&last));
+    !label.is_ascii() || last()
+}
+
+/// What stands at the end of such names and is left out of the lists.
+const ENDINGS: [&str; 6] = ["number", "nummer", "num", "no", "nr", "id"];
+
+fn ends(joined: &[u8]) -> bool {
+    NAMES.ends_like(joined) || ENDINGS.iter().any(|e| joined.ends_with(&e.as_bytes()[e.len() - 2..]))
 }
 
 /// Passports and accounts behind words that call them so; the first digit stands at `i`.
@@ -110,6 +125,9 @@ pub(super) fn in_words(text: &str, i: usize, hits: &mut Hits<'_>) -> Option<usiz
         "bank details: account",
     ];
     let bytes = text.as_bytes();
+    if bytes.get(i..)?.iter().take(6).take_while(|b| b.is_ascii_alphanumeric() || **b == b'-').count() < 6 {
+        return None;
+    }
     let mut start = i;
     while i - start < 3 && before(bytes, start).is_some_and(|b| b.is_ascii_uppercase()) {
         start -= 1;

@@ -47,7 +47,8 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
             continue;
         }
         let label = tail(text, at, 56);
-        let label = label.rsplit(['\n', ',', ';', '(', '|', '"', '\'', '{', '.', '/', ':']).next().unwrap_or_default();
+        let ends = |b: &u8| matches!(b, b'\n' | b',' | b';' | b'(' | b'|' | b'"' | b'\'' | b'{' | b'.' | b'/' | b':');
+        let label = label.get(label.bytes().rposition(|b| ends(&b)).map_or(0, |at| at + 1)..).unwrap_or_default();
         let label = label.trim_matches([' ', '*', '-', '#', '`', '\\', '.']);
         // Short ones are words too: `sin`, `rut`.
         let last = label.rsplit(' ').next().unwrap_or_default();
@@ -55,7 +56,7 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
             && last.len() <= 4
             && last.is_ascii()
             && !last.bytes().any(|b| b.is_ascii_uppercase());
-        if label.len() < 3 || short || called::of_key(&Words::of(label)) != Some(Called::Id) {
+        if label.len() < 3 || short || !called::may_end(label) || called::of_key(&Words::of(label)) != Some(Called::Id) {
             continue;
         }
         let part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '/' | ' ' | '+');
@@ -172,8 +173,13 @@ pub(super) fn encoded(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     let mut at = 0;
-    while let Some(skip) = bytes.get(at..).and_then(|rest| rest.iter().position(base64)) {
-        let start = at + skip;
+    // A stretch as long as the shortest has no other byte in it, so most words are skipped from their end.
+    while let Some(window) = bytes.get(at..at + SHORTEST) {
+        if let Some(other) = window.iter().rposition(|b| !base64(b)) {
+            at += other + 1;
+            continue;
+        }
+        let start = at;
         let len = bytes.get(start..).map_or(0, |rest| rest.iter().take_while(|b| base64(b)).count());
         let end = start + len;
         let padded = end + bytes.get(end..).map_or(0, |rest| rest.iter().take(2).take_while(|b| **b == b'=').count());

@@ -85,7 +85,7 @@ pub(super) fn ipv6(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let part = |b: u8| b.is_ascii_hexdigit() || b == b':' || b == b'.';
     let mut i = 0;
-    while let Some(colon) = bytes.get(i..).and_then(|b| b.iter().position(|&b| b == b':')).map(|n| i + n) {
+    while let Some(colon) = text.get(i..).and_then(|rest| rest.find(':')).map(|n| i + n) {
         let mut start = colon;
         while start > i && before(bytes, start).is_some_and(part) {
             start -= 1;

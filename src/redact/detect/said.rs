@@ -2,6 +2,7 @@
 //! line as name and value without a sign between.
 
 use super::value::{is_code, is_nothing, looks_random};
+use super::ends::value_at;
 use super::{head, is_word, tail};
 use crate::redact::floor::{self, Kind};
 use std::ops::RangeInclusive;
@@ -152,10 +153,15 @@ fn dotted(text: &str, to: usize) -> Option<(usize, usize)> {
     }
     let after = after.strip_prefix([':', '=']).unwrap_or(after).trim_start();
     let start = to + rest.len() - after.len();
-    let (start, end) = super::credential::value_at(text, start, false, true)?;
+    let from = start;
+    let near = head(text, 0, from + 256);
+    let (start, end) = value_at(near, from, false, true)?;
     let value = text.get(start..end)?;
     let word = value.bytes().all(|b| b.is_ascii_lowercase());
-    (!word && value.len() >= 4 && !is_nothing(value) && !is_code(text, start, end)).then_some((start, end))
+    let tells = !word && value.len() >= 4 && !is_nothing(value) && !is_code(text, start, end);
+    // Only what is a secret is read to its end.
+    let whole = || if end < near.len() { Some((start, end)) } else { value_at(text, from, false, true) };
+    tells.then(whole).flatten()
 }
 
 /// Four times four letters, as Google and Apple give passwords to programs: `app password for mail: abcd efgh ijkl mnop`.
@@ -345,7 +351,7 @@ pub(super) fn setting(text: &str, to: usize) -> Option<(usize, usize)> {
 
 /// The word or what is in quotes behind spaces, where it is no variable.
 pub(super) fn value_behind(text: &str, at: usize) -> Option<(usize, usize)> {
-    let (start, end) = super::credential::value_at(text, at, false, true)?;
+    let (start, end) = value_at(text, at, false, true)?;
     let value = text.get(start..end)?;
     (start > at && !value.starts_with(['$', '-', '<', '=']) && !is_nothing(value)).then_some((start, end))
 }

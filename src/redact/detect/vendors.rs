@@ -392,7 +392,7 @@ pub(super) fn hash(text: &str, from: usize, to: usize) -> Option<usize> {
 pub(super) fn dotted(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut from = 0;
-    while let Some(dot) = bytes.get(from..).and_then(|b| b.iter().position(|&b| b == b'.')).map(|n| from + n) {
+    while let Some(dot) = text.get(from..).and_then(|rest| rest.find('.')).map(|n| from + n) {
         from = dot + 1;
         let found = discord(bytes, dot).or_else(|| airtable(bytes, dot));
         if let Some((start, end)) = found {
