@@ -9,8 +9,8 @@
 use super::detect::{ordinary, value};
 pub(crate) use super::filter::may_be_secret;
 use super::holds::{holds, holds_other};
-use super::words::Table;
 use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
+use super::words::Table;
 use crate::json::Json;
 use std::sync::LazyLock;
 

@@ -6,6 +6,7 @@
 //! fails, and whatever lies too deep to be looked at, is masked, never passed. Keys that show somebody are replaced in
 //! the value and in every path, while rules and the floor still see them as they were.
 
+use super::beside::{Beside, Initials};
 use super::context::{Context, Detect, Root, Secrets};
 use super::detect;
 use super::detect::value::is_nothing;
@@ -13,7 +14,7 @@ use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
 use super::members::{
-    Beside, Initials, ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
+    ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
     secret_arguments,
 };
 use super::patient;

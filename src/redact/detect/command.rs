@@ -48,7 +48,7 @@ const FLAGS: &[(&str, Way, &str)] = &[
     (
         "p",
         Way::Next,
-        "sshpass login twine psexec psexec64 rdesktop evil-winrm crackmapexec nxc netexec ncftpput ncftpget cqlsh useradd usermod mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool",
+        "sshpass login twine psexec psexec64 rdesktop evil-winrm crackmapexec nxc netexec ncftpput ncftpget cqlsh cypher-shell useradd usermod mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool",
     ),
     (
         "p",
@@ -188,6 +188,7 @@ pub(super) fn piped(text: &Source<'_>, at: usize, done: usize) -> Option<(usize,
         || after.contains("passwd --stdin")
         || after.contains("--with-token")
         || program == "cryptsetup"
+        || matches!(program, "docker" | "podman") && after.contains("secret create")
         || program == "gh" && after.contains("secret set");
     if !pair && !reads {
         return None;

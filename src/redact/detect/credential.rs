@@ -7,11 +7,11 @@
 //! know better. Programs are texts too: what stands behind a name is a secret only if it is no call, type, variable or
 //! placeholder (`value`), and behind a name with other meanings (`token`, `secret`) only if it looks like one.
 
-use super::value::{
-    goes_on, is_code, is_label, is_masked, is_nothing, is_open_uri, is_reference, is_sentence, is_status,
-    is_uuid, looks_random,
-};
 use super::ends::{Source, value_at};
+use super::value::{
+    goes_on, is_code, is_label, is_masked, is_nothing, is_open_uri, is_reference, is_sentence, is_status, is_uuid,
+    looks_random,
+};
 use super::{Hits, before, command, head, marked, ordinary, told, vendors};
 use crate::redact::floor::{self, Found, Kind};
 use crate::redact::policy::Detector;
@@ -37,7 +37,7 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
     in_source(&Source::of(text), named, hits);
 }
 
-fn in_source(text: &Source<'_>, named: bool, hits: &mut Hits<'_>) {
+pub(super) fn in_source(text: &Source<'_>, named: bool, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
     let mut i = 0;
@@ -49,6 +49,7 @@ fn in_source(text: &Source<'_>, named: bool, hits: &mut Hits<'_>) {
             continue;
         }
         let value = match bytes.get(at) {
+            Some(b'-') if before(bytes, at) == Some(b'<') => arrow(text, at, done),
             Some(b'-') => command::flag(text, at).or_else(|| command::short_flag(text, at)),
             Some(b'>') => element(text, at, done),
             Some(b'|') => command::piped(text, at, done).or_else(|| cell(text, at, done)),
@@ -122,6 +123,10 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
     {
         return Some(found);
     }
+    // `input[type="password"]:focus`
+    if colon && before(bytes, at) == Some(b']') && next.is_some_and(|b| b.is_ascii_lowercase()) {
+        return None;
+    }
     let (name, quoted, from) = name_before(text, at, done)?;
     // `--no-password: …`, `query($password: String!)`
     if before(bytes, from) == Some(b'$')
@@ -171,8 +176,7 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
         let value = text
             .value_at(start, false, false)
             .filter(|(a, b)| npm && b - a >= 8 && !text[*a..*b].starts_with(['$', '"', '\'']));
-        let sent =
-            || text.value_at(start, false, false).filter(|(a, b)| tight && b - a >= 20 && tells(&text[*a..*b]));
+        let sent = || text.value_at(start, false, false).filter(|(a, b)| tight && b - a >= 20 && tells(&text[*a..*b]));
         return value.or_else(|| pair_of_strings(text, start)).or_else(sent);
     }
     let directory = found.name == "pwd";
@@ -186,6 +190,16 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
         return None;
     }
     believable(text, value, &Beside { found, quoted, tight, colon }).then_some(value)
+}
+
+/// What R gives a name: `password <- "…"`. The arrow's hyphen is at `at`.
+fn arrow(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
+    let (name, ..) = name_before(text, at.checked_sub(1)?, done)?;
+    let (_, found) = named_in(name).filter(|(_, found)| found.kind == Kind::Secret)?;
+    let value = text.value_at(at + 1, false, false)?;
+    let quoted = matches!(before(text.as_bytes(), value.0), Some(b'"' | b'\''));
+    let beside = Beside { found, quoted: false, tight: false, colon: false };
+    (quoted && believable(text, value, &beside)).then_some(value)
 }
 
 /// What a constant or a variable of a secret's name begins with, behind its type: `const API_KEY: &str = "…"`.
@@ -203,8 +217,20 @@ fn declared(text: &Source<'_>, at: usize, from: usize) -> Option<(usize, usize)>
 
 /// What lets somebody in as part of a link: `/callback?code=…&state=…`, `/verify?key=…`.
 fn in_query(text: &Source<'_>, at: usize, name: &str, from: usize) -> Option<(usize, usize)> {
-    const LEADS: [&str; 11] =
-        ["callback", "/cb", "redirect", "oauth", "verify", "activate", "reset", "confirm", "invite", "magic", "login"];
+    const LEADS: [&str; 12] = [
+        "grant_type",
+        "callback",
+        "/cb",
+        "redirect",
+        "oauth",
+        "verify",
+        "activate",
+        "reset",
+        "confirm",
+        "invite",
+        "magic",
+        "login",
+    ];
     let name = name.rsplit(' ').next()?;
     if !matches!(name, "code" | "key" | "t" | "k" | "hash")
         || !matches!(before(text.as_bytes(), from), Some(b'?' | b'&'))
@@ -223,7 +249,7 @@ fn in_query(text: &Source<'_>, at: usize, name: &str, from: usize) -> Option<(us
 
 /// The password among the strings of a call that takes one in its place: `smtp.login("user", "…")`.
 fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
-    const CALLS: [(&str, usize); 26] = [
+    const CALLS: [(&str, usize); 27] = [
         ("mysql_real_connect", 3),
         ("mysql_connect", 2),
         ("ftp_login", 2),
@@ -238,6 +264,7 @@ fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
         ("basic_auth", 1),
         ("auth", 1),
         ("NetworkCredential", 1),
+        ("PasswordCredential", 1),
         ("setBasicAuth", 1),
         ("SetBasicAuth", 1),
         ("begin", 1),
@@ -605,6 +632,10 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)
     // `**Password**: …`
     while end > done && matches!(before(bytes, end), Some(b'*')) && at - end < 4 {
         end -= 1;
+    }
+    // `local password <const> = …`
+    if bytes.get(..end).is_some_and(|lead| lead.ends_with(b" <const>")) && end >= 8 + done {
+        end -= 8;
     }
     // `os.environ["PASSWORD"] = …`, `password?: …`
     // `char password[] = …`

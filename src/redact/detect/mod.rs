@@ -169,7 +169,7 @@ pub(super) fn meant(text: &str) -> Option<View> {
 pub(crate) fn is_called(label: &str) -> bool {
     let label = label.get(..label.len().min(64)).unwrap_or_default();
     let hint = context::Context::of_key(Some(label));
-    hint.called.is_some() || hint.card || hint.ssn
+    hint.called.is_some() || hint.card || hint.ssn || called::is_pan(label)
 }
 
 /// A text as its reader means it, where that is something else than what stands there.
@@ -190,6 +190,7 @@ fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut
     }
     if seen.digits >= 4 {
         marked::numbers(text, &mut hits);
+        table::numbers(text, &mut hits);
     }
     if text.len() >= 47 && hits.wants(Detector::Credential) {
         mnemonic::find(text, &mut hits);

@@ -302,7 +302,15 @@ fn fiscale(text: &str, i: usize) -> Option<(usize, usize)> {
 
 /// A medical record or passport number behind the words that call it so.
 fn record(text: &str, i: usize) -> Option<(usize, usize)> {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 21] = [
+        "member id",
+        "member number",
+        "subscriber id",
+        "subscriber number",
+        "health plan beneficiary number",
+        "health plan id",
+        "beneficiary number",
+        "medicaid id",
         "mrn",
         "medical record number",
         "medical record no",
@@ -329,7 +337,8 @@ fn record(text: &str, i: usize) -> Option<(usize, usize)> {
     }
     let mut lead = tail(text, start, 48)
         .trim_end_matches([' ', ':', '#', '=', '"', '\'', '\\', '.', '(', '*'])
-        .to_ascii_lowercase();
+        .to_ascii_lowercase()
+        .replace('_', " ");
     if let Some(rest) = lead.strip_suffix(" is") {
         lead = rest.to_owned();
     }

@@ -40,7 +40,10 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
             end -= 1;
         }
         // `git@github.com:org/repo.git` and `bob@host.example:/srv` are places of files.
+        let variable = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
         let place = text.get(start..at) == Some("git")
+            // `postgres://$DB_USER:$DB_PASSWORD@host`
+            || before(bytes, start) == Some(b'$') && bytes.get(start..at).is_some_and(|b| b.iter().all(|b| variable(*b)))
             || bytes.get(end) == Some(&b':') && matches!(bytes.get(end + 1), Some(b'/' | b'~'));
         if start < at && !place && text.get(from..end).is_some_and(is_domain) {
             hits.add(Detector::Email, start, end);

@@ -76,6 +76,10 @@ pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits
             i = end;
             continue;
         }
+        if let Some(end) = called::pan(text, i, || key.is_some_and(called::is_pan), hits) {
+            i = end;
+            continue;
+        }
         if let Some(end) = national::lettered(text, i, &hint, hits).or_else(|| called::in_words(text, i, hits)) {
             i = end;
             continue;

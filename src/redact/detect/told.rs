@@ -159,7 +159,8 @@ fn digits_at(text: &str, at: usize) -> Option<(usize, usize)> {
         .iter()
         .any(|w| unit.starts_with(w));
     let alone = bytes.get(end).is_none_or(|b| !is_word(*b) && !matches!(b, b'_' | b'/' | b'-') || *b >= 0xe0)
-        && !matches!((bytes.get(end), bytes.get(end + 1)), (Some(b'.' | b',' | b':'), Some(b'0'..=b'9')));
+        && !matches!((bytes.get(end), bytes.get(end + 1)), (Some(b'.' | b':'), Some(b'0'..=b'9')))
+        && !(bytes.get(end) == Some(&b',') && run(end + 1) == 3);
     ((4..=8).contains(&first) || half).then_some(()).filter(|()| alone && !counted).map(|()| (at, end))
 }
 
@@ -248,6 +249,7 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
             words.get(set + 1)
         }
         "wpa_passphrase" | "add_user" | "change_password" => plain().nth(1),
+        "ansible-vault encrypt_string" => words.iter().find(|(at, _)| before(line.as_bytes(), *at) == Some(b'\'')),
         "rclone obscure" | "redis-cli AUTH" | "ngrok authtoken" | "add-authtoken" | "bindpw" | "rootpw" => {
             words.first()
         }
@@ -287,7 +289,8 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
 }
 
 /// Programs that take a password in its place.
-pub(super) const PROGRAMS: [&str; 22] = [
+pub(super) const PROGRAMS: [&str; 23] = [
+    "ansible-vault encrypt_string ",
     "openssl passwd ",
     "ssh-keygen ",
     "sqlplus ",

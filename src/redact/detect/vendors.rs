@@ -282,6 +282,7 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("rpa_", Set::Alnum, 30),
     // The address of a calendar that is nobody else's
     ("private-", Set::Hex, 32),
+    ("tk-us-", Set::Url, 40),
 ];
 
 /// What stands before an UUID that is a secret then.
@@ -318,6 +319,12 @@ pub(super) fn ended(text: &str, from: usize, to: usize) -> Option<(usize, usize)
     let hex = back(bytes, from, 41, u8::is_ascii_hexdigit);
     let mark = text.get(from..to)?;
     let digits = on(bytes, to, 3, u8::is_ascii_digit);
+    // A new token of Azure DevOps has its mark before the last four.
+    if mark == "AZDO" {
+        let (lead, rest) =
+            (back(bytes, from, 77, u8::is_ascii_alphanumeric), on(bytes, to, 5, u8::is_ascii_alphanumeric));
+        return (lead == 76 && rest == 4).then_some((from - lead, to + rest));
+    }
     let fits = match mark {
         "NRAL" => (36..=40).contains(&hex) && digits == 0,
         _ => hex == 32 && (1..=2).contains(&digits),
