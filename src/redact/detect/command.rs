@@ -6,6 +6,8 @@ use super::ends::Source;
 use super::value::{is_code, is_nothing, is_status, looks_random};
 use super::{before, head, ordinary, tail};
 use crate::redact::floor::{self, Kind};
+use crate::redact::words::Table;
+use std::sync::LazyLock;
 
 /// How a flag gives a secret.
 #[derive(Clone, Copy, PartialEq)]
@@ -77,6 +79,12 @@ fn words(text: &str, at: usize) -> impl Iterator<Item = &str> {
     words.filter(|word| word.len() > 1 && word.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
+/// The programs of the list above: most words of most commands are none.
+static PROGRAMS: LazyLock<Table<()>> = LazyLock::new(|| {
+    let programs = FLAGS.iter().flat_map(|(.., programs)| programs.split(' '));
+    Table::of(programs.map(|program| (program.as_bytes(), ())))
+});
+
 /// What follows a flag of one letter, or of one hyphen, that takes a secret.
 pub(super) fn short_flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
@@ -84,13 +92,18 @@ pub(super) fn short_flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)>
         return None;
     }
     let rest = head(text, at + 1, NAME);
+    let mut known: Option<Vec<&str>> = None;
     for (flag, way, programs) in FLAGS {
         let Some(after) = rest.strip_prefix(flag) else { continue };
         let apart = after.starts_with([' ', '\t', '\u{1}']);
         if after.is_empty() || apart == matches!(way, Way::Joined | Way::JoinedBehind(_)) {
             continue;
         }
-        if !words(text, at).any(|word| programs.split(' ').any(|p| p == word.trim_end_matches(".exe"))) {
+        let known = known.get_or_insert_with(|| {
+            let words = words(text, at).map(|word| word.trim_end_matches(".exe"));
+            words.filter(|word| PROGRAMS.has(word.as_bytes())).collect()
+        });
+        if !known.iter().any(|word| programs.split(' ').any(|p| p == *word)) {
             continue;
         }
         let secrets = !matches!(*flag, "b" | "-body") || words(text, at).any(|w| w == "secret");
