@@ -16,6 +16,8 @@ const SPAN: usize = 63;
 
 struct Filter {
     table: Vec<u8>,
+    /// The first two letters of all beginnings: by far most letters of a key begin none.
+    pairs: [u64; 16],
 }
 
 /// What a place of the table says.
@@ -33,7 +35,7 @@ fn add(letters: u32, b: u8) -> u32 {
 }
 
 static FILTER: LazyLock<Filter> = LazyLock::new(|| {
-    let mut table = vec![0u8; 1 << BITS];
+    let (mut table, mut pairs) = (vec![0u8; 1 << BITS], [0u64; 16]);
     let mut mark = |letters: &[u8], what: u8| {
         let at = place(letters.iter().fold(0, |sum, b| add(sum, *b)), letters.len());
         if let Some(slot) = table.get_mut(at) {
@@ -48,13 +50,17 @@ static FILTER: LazyLock<Filter> = LazyLock::new(|| {
             if *kind == Kind::Secret && *fit != Fit::Whole && !matches!(name, b"key" | b"pat") {
                 let begin = if name.len() < BEGIN { SHORT.min(name.len()) } else { BEGIN };
                 mark(&name[..begin], BEGINS);
+                let pair = name.iter().take(2).fold(0, |sum, b| add(sum, *b)) as usize;
+                if let Some(bits) = pairs.get_mut(pair >> 6) {
+                    *bits |= 1 << (pair & 63);
+                }
             }
         }
     }
     for word in QUALIFIERS.split_ascii_whitespace().map(str::as_bytes) {
         mark(&word[word.len().saturating_sub(END)..], ENDS);
     }
-    Filter { table }
+    Filter { table, pairs }
 });
 
 /// Whether a key can name a secret.
@@ -86,10 +92,18 @@ pub(crate) fn may_be_secret(key: &str) -> bool {
     if ends(&last[..len]) || plural && ends(&last[1..len]) {
         return true;
     }
+    // The first two letters of a beginning are looked up in a table that fits anywhere, the whole of it only then.
+    let pairs = &FILTER.pairs;
+    let paired = |letters: u32| {
+        let pair = letters as usize & 1023;
+        pairs.get(pair >> 6).is_some_and(|bits| bits >> (pair & 63) & 1 == 1)
+    };
     let (mut letters, mut count) = (0u32, 0);
     bytes.iter().filter(|b| b.is_ascii_alphanumeric()).any(|b| {
         (letters, count) = (add(letters, *b) & 0x3fff_ffff, count + 1);
-        (2..=SHORT).any(|len| count >= len && says(letters & ((1 << (5 * len)) - 1), len) & BEGINS != 0)
-            || count >= BEGIN && says(letters, BEGIN) & BEGINS != 0
+        (2..=SHORT).any(|len| {
+            let begun = letters & ((1 << (5 * len)) - 1);
+            count >= len && paired(begun >> (5 * (len - 2))) && says(begun, len) & BEGINS != 0
+        }) || count >= BEGIN && paired(letters >> (5 * (BEGIN - 2))) && says(letters, BEGIN) & BEGINS != 0
     })
 }

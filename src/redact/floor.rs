@@ -10,8 +10,8 @@ use super::detect::{ordinary, value};
 pub(crate) use super::filter::may_be_secret;
 use super::holds::{holds, holds_other};
 use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
+use super::words::Table;
 use crate::json::Json;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// What a sensitive key is expected to hold; it names the placeholder and the pseudonym's domain.
@@ -72,11 +72,11 @@ enum Role {
     Harmless,
 }
 
-static ROLES: LazyLock<HashMap<&'static [u8], Role>> = LazyLock::new(|| {
+static ROLES: LazyLock<Table<Role>> = LazyLock::new(|| {
     let words = |text: &'static str, role| text.split_ascii_whitespace().map(move |w| (w.as_bytes(), role));
     let lists =
         [(HARMLESS, Role::Harmless), (WHOSE, Role::Whose), (VENDORS, Role::Vendor), (QUALIFIERS, Role::Qualifier)];
-    lists.into_iter().flat_map(|(text, role)| words(text, role)).collect()
+    Table::of(lists.into_iter().flat_map(|(text, role)| words(text, role)))
 });
 
 fn is_among(words: &str, word: &[u8]) -> bool {
@@ -307,12 +307,14 @@ fn find(words: &Words) -> Option<Found> {
             return judged(words, len, name, Found { loose: unknown > 0, ..Found::of(name, plural) }, beside);
         }
         let start = words.last_word(len);
+        if start == 0 {
+            return None;
+        }
         match ROLES.get(&words.text[start..len]) {
-            _ if start == 0 => return None,
             Some(Role::Harmless) => return None,
             Some(Role::Qualifier) => {}
             Some(Role::Vendor) if beside == Role::Whose => {}
-            Some(role) => beside = *role,
+            Some(role) => beside = role,
             None if unknown == UNKNOWN => return None,
             None => (unknown, beside) = (unknown + 1, Role::Whose),
         }
@@ -362,7 +364,7 @@ fn has_vendor(words: &Words, mut len: usize) -> bool {
         ) {
             return false;
         }
-        vendor |= word.len() > 2 && !ENVIRONMENTS.contains(&word) && ROLES.get(word) == Some(&Role::Vendor);
+        vendor |= word.len() > 2 && !ENVIRONMENTS.contains(&word) && ROLES.get(word) == Some(Role::Vendor);
         len = if start == 0 { 0 } else { words.trim_digits(start) };
     }
     vendor

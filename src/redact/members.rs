@@ -1,6 +1,7 @@
 //! What the members of an object are called: keys that detectors find something in, keys that name somebody, and what
 //! one member says of another.
 
+use super::beside::Initials;
 use super::detect::{self, Hit, ordinary};
 use super::floor::{self, Found, Kind};
 use super::found::placeholder;
@@ -101,7 +102,7 @@ pub(super) fn rename(object: &mut Object, renamed: &HashMap<String, String>) {
     *object = members.into_iter().collect();
 }
 
-const NAME_KEYS: &[&str] = &[
+pub(super) const NAME_KEYS: &[&str] = &[
     "name",
     "key",
     "field",
@@ -127,13 +128,15 @@ const NAME_KEYS: &[&str] = &[
     "slot",
     "cell",
     "title",
+    "@name",
+    "@key",
     "id",
     "type",
 ];
 /// Those of the names above that need a `value` beside them.
 const VAGUE_NAMES: usize = 2;
 /// What says in words where a text is typed: a page's element or its selector.
-const LABEL_KEYS: &[&str] = &[
+pub(super) const LABEL_KEYS: &[&str] = &[
     "element",
     "selector",
     "locator",
@@ -168,6 +171,8 @@ pub(super) const VALUE_KEYS: &[&str] = &[
     "oldvalue",
     "secret_value",
     "secretstring",
+    "#text",
+    "@value",
 ];
 
 pub(super) fn is_one_of(key: &str, names: &[&str]) -> bool {
@@ -194,7 +199,7 @@ const fn lengths(lists: [&[&str]; 2]) -> [u32; 32] {
 static VALUES: [u32; 32] = lengths([VALUE_KEYS, CHANGED_KEYS]);
 
 /// Whether a member of an object may hold what another one names.
-fn may_hold(key: &str) -> bool {
+pub(super) fn may_hold(key: &str) -> bool {
     let first = key.as_bytes().first().map_or(0, |b| usize::from(b & 31));
     key.len() < 32 && VALUES[first] >> key.len() & 1 == 1
 }
@@ -225,132 +230,6 @@ impl Pair {
         let fits = is_one_of(key, VALUE_KEYS) || asked() || belongs() || is_one_of(key, CHANGED_KEYS) && changed();
         (fits && floor::tells(&self.found, value)).then_some(self.found.kind)
     }
-}
-
-/// What members say of those beside them.
-pub(super) struct Beside {
-    /// They are those of a private key.
-    private: bool,
-    /// `{"type": "card", "number": …}`
-    card: bool,
-    /// A key, and what a label says that the number under it is: `{"label": "Codice fiscale", "value": …}`.
-    label: Option<(String, String)>,
-    /// A place stands beside it, so that a PIN code is a postal one.
-    place: bool,
-}
-
-impl Beside {
-    pub(super) fn of(object: &Object) -> Beside {
-        Beside {
-            private: is_of_private_key(object),
-            card: is_of_card(object),
-            label: numbered(object),
-            place: has_place(object),
-        }
-    }
-
-    /// What a member is besides what its own name says.
-    pub(super) fn kind(&self, key: &str, value: &Json, kind: Option<Kind>) -> Option<Kind> {
-        if self.private && PRIVATE_MEMBERS.contains(&key) {
-            return Some(Kind::Secret);
-        }
-        if kind.is_none() && !self.place && is_one_of(key, &["pin_code", "pincode"]) && scalar_digits(value) == Some(6)
-        {
-            return Some(Kind::Secret);
-        }
-        // `{"/auth": {…}}` is a path of an interface.
-        if key.starts_with('/') && matches!(value, Json::Object(_) | Json::Array(_)) {
-            return None;
-        }
-        let long = || match value {
-            Json::String(text) => text.bytes().filter(u8::is_ascii_digit).count() >= 12,
-            Json::Number(n) => n.as_i64().is_some_and(|n| n >= 100_000_000_000),
-            _ => false,
-        };
-        kind.or_else(|| (self.card && key == "number" && long()).then_some(Kind::Card))
-    }
-
-    /// What detectors are told that the member is called.
-    pub(super) fn label_of(&self, key: &str) -> Option<String> {
-        self.label.as_ref().filter(|(of, _)| of == key).map(|(_, label)| label.clone())
-    }
-}
-
-/// How many digits a value has that has nothing else in it.
-fn scalar_digits(value: &Json) -> Option<usize> {
-    match value {
-        Json::String(text) => text.bytes().all(|b| b.is_ascii_digit()).then_some(text.len()),
-        Json::Number(n) => n.as_i64().filter(|n| *n > 0).map(|n| n.to_string().len()),
-        _ => None,
-    }
-}
-
-/// Whether an object says where something is.
-fn has_place(object: &Object) -> bool {
-    const PLACES: [&str; 16] = [
-        "city",
-        "state",
-        "address",
-        "street",
-        "district",
-        "country",
-        "locality",
-        "town",
-        "village",
-        "area",
-        "region",
-        "landmark",
-        "post_office",
-        "line1",
-        "address_line1",
-        "latitude",
-    ];
-    object.get("pin_code").or_else(|| object.get("pincode")).is_none()
-        || object.len() < 2
-        || object.iter().any(|(key, _)| is_one_of(key, &PLACES))
-}
-
-/// The member of digits that another one calls a number.
-fn numbered(object: &Object) -> Option<(String, String)> {
-    let digits = |value: &Json| match value {
-        Json::String(text) => text.len() <= 64 && text.bytes().filter(u8::is_ascii_digit).count() >= 4,
-        Json::Number(_) => true,
-        _ => false,
-    };
-    // `{"routing_number": …, "account_number": …}`
-    const ACCOUNTS: [&str; 4] = ["account_number", "accountnumber", "account", "account_no"];
-    const BANKS: [&str; 12] = [
-        "routing_number",
-        "routingnumber",
-        "sort_code",
-        "sortcode",
-        "bic",
-        "swift",
-        "aba",
-        "bank",
-        "bank_name",
-        "bankname",
-        "bank_code",
-        "swift_code",
-    ];
-    let account = object.iter().find(|(key, value)| is_one_of(key, &ACCOUNTS) && digits(value));
-    if let Some((key, _)) = account.filter(|_| object.iter().any(|(key, _)| is_one_of(key, &BANKS))) {
-        return Some((key.to_owned(), "bank account number".to_owned()));
-    }
-    let (key, _) = object.iter().find(|(key, value)| may_hold(key) && is_one_of(key, VALUE_KEYS) && digits(value))?;
-    let mut members = object.iter().filter(|(key, _)| is_one_of(key, LABEL_KEYS) || is_one_of(key, NAME_KEYS));
-    let label = members.find_map(|(_, label)| label.as_str().filter(|label| detect::is_called(label)))?;
-    Some((key.to_owned(), label.to_owned()))
-}
-
-/// Whether an object says that it is of a card.
-fn is_of_card(object: &Object) -> bool {
-    const CARDS: [&str; 9] =
-        ["card", "credit_card", "creditcard", "debit_card", "visa", "mastercard", "amex", "maestro", "credit card"];
-    let says = |key: &str| {
-        object.get(key).and_then(Json::as_str).is_some_and(|said| CARDS.iter().any(|c| c.eq_ignore_ascii_case(said)))
-    };
-    object.get("number").is_some() && ["type", "brand", "method", "kind", "scheme", "network"].into_iter().any(says)
 }
 
 const NAME_ENDINGS: &[&str] = &["name", "key", "field"];
@@ -474,7 +353,10 @@ pub(super) fn secret_columns(names: &[Json]) -> Vec<usize> {
 }
 
 /// The same for an object with a member that names its columns and one that has the rows.
-pub(super) fn columns_of(object: &Object) -> Option<Vec<usize>> {
+pub(super) fn columns_of(object: &Object, initials: Initials) -> Option<Vec<usize>> {
+    if !initials.any("chf") {
+        return None;
+    }
     let (_, names) = object
         .iter()
         .find(|(key, _)| is_one_of(key, &["columns", "headers", "header", "fields", "column_names", "columnNames"]))?;
@@ -583,16 +465,11 @@ pub(super) fn key_lines(items: &[Json]) -> Option<Range<usize>> {
     Some(first..end)
 }
 
-/// The members of a JSON web key that make it a private one.
-fn is_of_private_key(object: &Object) -> bool {
-    let text = |key: &str| object.get(key).is_some_and(|v| v.as_str().is_some());
-    text("kty") || text("n") && text("e") && text("d") || text("crv") && text("x") && text("d")
-}
-
-const PRIVATE_MEMBERS: &[&str] = &["d", "p", "q", "dp", "dq", "qi", "k", "oth"];
-
 /// The program that a list of arguments beside it is for.
-pub(super) fn program(object: &Object) -> Option<String> {
+pub(super) fn program(object: &Object, initials: Initials) -> Option<String> {
+    if !initials.any("cpeb") {
+        return None;
+    }
     let named = object.iter().find(|(key, value)| {
         is_one_of(key, &["command", "cmd", "program", "executable", "bin"])
             && value.as_str().is_some_and(|v| v.len() <= 200)

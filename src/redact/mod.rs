@@ -3,12 +3,13 @@
 //! `policy` says what happens to what (`pattern`: which fields, `preset`: where policies begin, `config`: policies in
 //! TOML); `sanitize` applies it (`context`: what it
 //! is given besides), with `floor` and `names` for the names of secrets and `detect` for what a value
-//! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members`: what keys and neighbours say of a value); `ids` does the
+//! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members` and `beside`: what keys and neighbours say of a value; `words`: lists that are looked up); `ids` does the
 //! same for the names that entries are found by; `patient` tells who is meant where a value names a patient;
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
 //! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
 //! keys and randomness are passed in.
 
+mod beside;
 #[cfg(feature = "config")]
 mod config;
 mod context;
@@ -31,6 +32,7 @@ mod sanitize;
 mod seal;
 mod spelling;
 mod treated;
+mod words;
 
 pub use crate::names::is_pseudonym;
 pub(crate) use crate::names::{PREFIX, domain, key_of};

@@ -12,7 +12,7 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          wachtwoord token secret apikey secretkey privatekey privkey accesskey signingkey encryptionkey masterkey \
          sharedkey subscriptionkey accountkey servicekey serviceaccountkey sshkey authkey hmackey credential cookie \
          jsessionid phpsessid xamzsignature xgoogsignature mnemonic seedphrase recoveryphrase connectionstring \
-         passord adgangskode kodeord lösenord losenord salasana heslo hasło lozinka jelszó parola parolă şifre şifresi parolası şifreniz katasandi matkhau \
+         passord adgangskode kodeord lösenord losenord salasana heslo hasło lozinka jelszó parola parolă şifre şifresi şifrem parolası şifreniz katasandi matkhau \
          mậtkhẩu пароль пароля парол токен секрет κωδικός סיסמה كلمةالمرور كلمةالسر पासवर्ड รหัสผ่าน 密码 密碼 口令 密钥 密鑰 \
          令牌 秘钥 パスワード 暗証番号 비밀번호 암호",
     ),
@@ -28,7 +28,7 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
     (
         Kind::Secret,
         Fit::Words,
-        "jwt otp totp csrf xsrf creds bearer secretid authcode authorizationcode securitycode pincode cardpin atmpin \
+        "codeverifier requirepass masterauth jwt otp totp csrf xsrf creds bearer secretid authcode authorizationcode securitycode pincode cardpin atmpin \
          pinnumber userpin accountpin loginpin simpin phonepin devicepin doorpin alarmpin voicemailpin bankpin debitpin \
          walletpin unlockpin lockpin accesspin entrypin securitypin safepin smartcardpin tokenpin keypadpin simpuk pukcode \
          unlockcode doorcode gatecode alarmcode totpcode totppin mfapin totpseed otpsecret otpseed mfaseed geslo parool \

@@ -6,6 +6,7 @@
 //! fails, and whatever lies too deep to be looked at, is masked, never passed. Keys that show somebody are replaced in
 //! the value and in every path, while rules and the floor still see them as they were.
 
+use super::beside::{Beside, Initials};
 use super::context::{Context, Detect, Root, Secrets};
 use super::detect;
 use super::detect::value::is_nothing;
@@ -13,7 +14,7 @@ use super::encoded;
 use super::floor::{self, Kind, Words};
 use super::found::{count, is_placeholder, partial, placeholder};
 use super::members::{
-    Beside, ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
+    ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
     secret_arguments,
 };
 use super::patient;
@@ -409,12 +410,14 @@ impl Sanitizer {
         }
         let renamed = renames(object, at, state);
         let named = named_pair(object);
-        let beside = Beside::of(object);
-        let program = program(object);
+        let initials = Initials::of(object);
+        let beside = Beside::of(object, initials);
+        let program = program(object, initials);
         // A word of a text that a model or a parser took apart.
-        let analysed = object.get("token").is_some()
+        let analysed = initials.any("t")
+            && object.get("token").is_some()
             && ["logprob", "lemma", "pos", "index", "offset", "start"].iter().any(|key| object.get(key).is_some());
-        let columns = columns_of(object);
+        let columns = columns_of(object, initials);
         let questions = parent.is_some_and(|p| {
             let words = Words::of(p);
             words.joined().starts_with(b"securityquestion") || words.joined().starts_with(b"secretquestion")

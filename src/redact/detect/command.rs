@@ -1,10 +1,13 @@
 //! Secrets in command lines: behind flags (`--token …`, `curl -u user:…`, `sshpass -p …`, `mysql -p…`), and what is piped into a
 //! program that reads a password.
 
-use super::credential::{LONG, NAME, value_at};
+use super::credential::{LONG, NAME};
+use super::ends::Source;
 use super::value::{is_code, is_nothing, is_status, looks_random};
 use super::{before, head, ordinary, tail};
 use crate::redact::floor::{self, Kind};
+use crate::redact::words::Table;
+use std::sync::LazyLock;
 
 /// How a flag gives a secret.
 #[derive(Clone, Copy, PartialEq)]
@@ -47,7 +50,7 @@ const FLAGS: &[(&str, Way, &str)] = &[
     (
         "p",
         Way::Next,
-        "sshpass login twine psexec psexec64 rdesktop evil-winrm crackmapexec nxc netexec ncftpput ncftpget cqlsh useradd usermod mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool",
+        "sshpass login twine psexec psexec64 rdesktop evil-winrm crackmapexec nxc netexec ncftpput ncftpget cqlsh cypher-shell useradd usermod mongo mongosh mongodump mongorestore mongoexport mongoimport rabbitmqadmin clickhouse-client ipmitool",
     ),
     (
         "p",
@@ -76,27 +79,38 @@ fn words(text: &str, at: usize) -> impl Iterator<Item = &str> {
     words.filter(|word| word.len() > 1 && word.starts_with(|c: char| c.is_ascii_alphanumeric()))
 }
 
+/// The programs of the list above: most words of most commands are none.
+static PROGRAMS: LazyLock<Table<()>> = LazyLock::new(|| {
+    let programs = FLAGS.iter().flat_map(|(.., programs)| programs.split(' '));
+    Table::of(programs.map(|program| (program.as_bytes(), ())))
+});
+
 /// What follows a flag of one letter, or of one hyphen, that takes a secret.
-pub(super) fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
+pub(super) fn short_flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     if !before(bytes, at).is_none_or(|b| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'')) {
         return None;
     }
     let rest = head(text, at + 1, NAME);
+    let mut known: Option<Vec<&str>> = None;
     for (flag, way, programs) in FLAGS {
         let Some(after) = rest.strip_prefix(flag) else { continue };
         let apart = after.starts_with([' ', '\t', '\u{1}']);
         if after.is_empty() || apart == matches!(way, Way::Joined | Way::JoinedBehind(_)) {
             continue;
         }
-        if !words(text, at).any(|word| programs.split(' ').any(|p| p == word.trim_end_matches(".exe"))) {
+        let known = known.get_or_insert_with(|| {
+            let words = words(text, at).map(|word| word.trim_end_matches(".exe"));
+            words.filter(|word| PROGRAMS.has(word.as_bytes())).collect()
+        });
+        if !known.iter().any(|word| programs.split(' ').any(|p| p == *word)) {
             continue;
         }
         let secrets = !matches!(*flag, "b" | "-body") || words(text, at).any(|w| w == "secret");
         if flag.eq_ignore_ascii_case("k") && !words(text, at).any(|w| w == "enc") || !secrets {
             continue;
         }
-        let (start, mut end) = value_at(text, at + 1 + flag.len(), false, false)?;
+        let (start, mut end) = text.value_at(at + 1 + flag.len(), false, false)?;
         if *way == Way::Behind(',') && bytes.get(end) == Some(&b',') {
             end += head(text, end, 200).find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(0);
         }
@@ -119,7 +133,7 @@ pub(super) fn short_flag(text: &str, at: usize) -> Option<(usize, usize)> {
 }
 
 /// `-password …`, `-storepass …`, as programs in Java, Go and PowerShell have them.
-fn long_with_one(text: &str, at: usize) -> Option<(usize, usize)> {
+fn long_with_one(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let rest = head(text, at + 1, NAME);
     if !rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return None;
@@ -128,14 +142,14 @@ fn long_with_one(text: &str, at: usize) -> Option<(usize, usize)> {
     let name = rest.get(..len).filter(|n| n.len() >= 5)?;
     let apart = rest.get(len..)?.starts_with([' ', '\u{1}']);
     let found = floor::named(name).filter(|f| apart && f.kind == Kind::Secret && !f.loose)?;
-    let (start, end) = value_at(text, at + 1 + len, false, false)?;
+    let (start, end) = text.value_at(at + 1 + len, false, false)?;
     let value = text.get(start..end)?;
     (value.len() > LONG || !value.starts_with('-') && (found.sure || looks_random(value)) && tells(text, start, end))
         .then_some((start, end))
 }
 
 /// The value of `--password …`; with `=` it is found by its name.
-pub(super) fn flag(text: &str, at: usize) -> Option<(usize, usize)> {
+pub(super) fn flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     if bytes.get(at + 1) != Some(&b'-')
         || before(bytes, at).is_some_and(|b| !b.is_ascii_whitespace() && !matches!(b, b'"' | b'\'' | b'`' | b'('))
@@ -151,7 +165,7 @@ pub(super) fn flag(text: &str, at: usize) -> Option<(usize, usize)> {
     while bytes.get(start).is_some_and(u8::is_ascii_whitespace) {
         start += 1;
     }
-    let (start, end) = value_at(text, start, false, false)?;
+    let (start, end) = text.value_at(start, false, false)?;
     let value = text.get(start..end)?;
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     let short = digits && value.len() < if found.is_token() { 6 } else { 4 };
@@ -177,7 +191,7 @@ fn tells(text: &str, start: usize, end: usize) -> bool {
 }
 
 /// What is piped at `at` into a program that reads a password: `echo … | docker login --password-stdin`.
-pub(super) fn piped(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
+pub(super) fn piped(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     let after = head(text, at + 1, 160).split(['\n', '|', ';']).next()?;
     let mut words = after.split_ascii_whitespace();
     let program = words.next()?;
@@ -187,6 +201,7 @@ pub(super) fn piped(text: &str, at: usize, done: usize) -> Option<(usize, usize)
         || after.contains("passwd --stdin")
         || after.contains("--with-token")
         || program == "cryptsetup"
+        || matches!(program, "docker" | "podman") && after.contains("secret create")
         || program == "gh" && after.contains("secret set");
     if !pair && !reads {
         return None;
@@ -199,7 +214,7 @@ pub(super) fn piped(text: &str, at: usize, done: usize) -> Option<(usize, usize)
         return None;
     }
     let format = usize::from(text.get(from..)?.starts_with("'%s' ") || text.get(from..)?.starts_with("\"%s\" ")) * 5;
-    let (start, end) = value_at(text, from + format, false, false)?;
+    let (start, end) = text.value_at(from + format, false, false)?;
     let value = text.get(start..end)?;
     let start = if pair { start + value.find(':')? + 1 } else { start };
     (start < end && end <= at && !value.starts_with('$')).then_some((start, end))

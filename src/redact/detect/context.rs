@@ -4,6 +4,7 @@ use super::called::{self, Called};
 use super::{head, tail};
 use crate::redact::floor::Words;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use std::cell::OnceCell;
 use std::sync::LazyLock;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,56 +158,93 @@ impl Context {
         let Some(key) = key else { return Context::default() };
         let words = Words::of(key);
         let joined = words.joined();
-        // Where a word begins: the *phone* in `microphone_id` is none.
-        let has = |word: &str| {
-            let mut places = joined.windows(word.len()).enumerate().filter(|(_, w)| *w == word.as_bytes());
-            places.any(|(at, _)| words.starts_at(at))
-        };
+        let said = Said::of(&words);
         let ends = |word: &str| joined.ends_with(word.as_bytes());
         let last = std::str::from_utf8(words.last()).unwrap_or_default();
         const NO_PHONES: [&str; 5] = ["microphone", "headphone", "smartphone", "megaphone", "saxophone"];
-        let phone = [
-            "phone",
-            "mobile",
-            "fax",
-            "msisdn",
-            "whatsapp",
-            "telefon",
-            "contactnumber",
-            "contactno",
-            "sms",
-            "telephone",
-        ]
-        .into_iter()
-        .any(has)
+        let phone = said.has(In::Phone)
             || ends("phone") && !NO_PHONES.into_iter().any(ends)
             || ends("phonenumber")
             || joined.starts_with(b"tel") && !joined.starts_with(b"telem")
             || joined == b"cell"
             || ends("cellno");
-        let card = has("card") || has("credit") || joined == b"cc" || joined == b"pan" || ends("cardnumber");
+        let card = said.has(In::Card) || joined == b"cc" || joined == b"pan" || ends("cardnumber");
         let is_id = IDS.contains(&last);
-        let numbered = NUMBERED.iter().any(|w| has(w));
+        let numbered = said.has(In::Numbered);
         let called = called::of_key(&words);
         Context {
             called,
             phone: phone && !is_id,
             card,
-            ssn: has("ssn") || has("socialsec") || has("taxid"),
-            iban: has("iban"),
-            national: [
-                "aadhaar", "aadhar", "cpf", "bsn", "pesel", "nino", "dni", "nie", "nif", "insee", "nir", "nhs",
-                "national",
-            ]
-            .into_iter()
-            .any(has)
-                || called == Some(Called::Id),
-            version: has("version") || has("release") || has("firmware") || joined == b"build" || joined == b"ver",
+            ssn: said.has(In::Ssn),
+            iban: said.has(In::Iban),
+            national: said.has(In::National) || called == Some(Called::Id),
+            version: said.has(In::Version) || joined == b"build" || joined == b"ver",
             number: false,
             phone_after: false,
             other: !card && (is_id || numbered),
             thing: !card && (is_id && is_thing(&words, last) || numbered),
         }
+    }
+}
+
+/// What the key says under which a text stands, looked up once and only where a number needs it.
+pub(super) struct Hint<'k> {
+    key: Option<&'k str>,
+    known: OnceCell<Context>,
+}
+
+impl Hint<'_> {
+    pub(super) fn of(key: Option<&str>) -> Hint<'_> {
+        Hint { key, known: OnceCell::new() }
+    }
+
+    pub(super) fn get(&self) -> Context {
+        *self.known.get_or_init(|| Context::of_key(self.key))
+    }
+}
+
+/// What words in a key are about.
+#[derive(Debug, Clone, Copy)]
+enum In {
+    Phone,
+    Card,
+    Ssn,
+    Iban,
+    National,
+    Version,
+    Numbered,
+}
+
+/// These words, but for those of what has numbers of its own.
+const IN_KEYS: [(In, &str); 6] = [
+    (In::Phone, "phone mobile fax msisdn whatsapp telefon contactnumber contactno sms telephone"),
+    (In::Card, "card credit"),
+    (In::Ssn, "ssn socialsec taxid"),
+    (In::Iban, "iban"),
+    (In::National, "aadhaar aadhar cpf bsn pesel nino dni nie nif insee nir nhs national"),
+    (In::Version, "version release firmware"),
+];
+
+static KEYS: LazyLock<Option<(AhoCorasick, Vec<In>)>> = LazyLock::new(|| {
+    let words = IN_KEYS.iter().flat_map(|(what, words)| words.split_ascii_whitespace().map(|word| (*what, word)));
+    let (what, words): (Vec<_>, Vec<_>) = words.chain(NUMBERED.map(|word| (In::Numbered, word))).unzip();
+    let automaton = AhoCorasick::builder().kind(Some(AhoCorasickKind::DFA)).build(words);
+    Some((automaton.ok()?, what))
+});
+
+/// Which of them a key has where a word begins: the *phone* in `microphone_id` is none.
+struct Said(u8);
+
+impl Said {
+    fn of(words: &Words) -> Said {
+        let Some((automaton, what)) = &*KEYS else { return Said(0) };
+        let found = automaton.find_overlapping_iter(words.joined()).filter(|m| words.starts_at(m.start()));
+        Said(found.filter_map(|m| what.get(m.pattern().as_usize())).fold(0, |said, what| said | 1 << *what as u8))
+    }
+
+    fn has(&self, what: In) -> bool {
+        self.0 >> what as u8 & 1 == 1
     }
 }
 

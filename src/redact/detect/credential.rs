@@ -7,9 +7,10 @@
 //! know better. Programs are texts too: what stands behind a name is a secret only if it is no call, type, variable or
 //! placeholder (`value`), and behind a name with other meanings (`token`, `secret`) only if it looks like one.
 
+use super::ends::{Source, value_at};
 use super::value::{
-    closes, goes_on, is_code, is_label, is_masked, is_nothing, is_open_uri, is_reference, is_sentence, is_status,
-    is_uuid, looks_random,
+    goes_on, is_code, is_label, is_masked, is_nothing, is_open_uri, is_reference, is_sentence, is_status, is_uuid,
+    looks_random,
 };
 use super::{Hits, before, command, head, marked, ordinary, told, vendors};
 use crate::redact::floor::{self, Found, Kind};
@@ -20,30 +21,47 @@ const ALIGNED: usize = 24;
 /// How long a name is at most.
 pub(super) const NAME: usize = 64;
 
+/// What stands between a name and its value.
+const SIGNS: [bool; 256] = {
+    let mut table = [false; 256];
+    let signs = b":=->|,";
+    let mut i = 0;
+    while i < signs.len() {
+        table[signs[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
 pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
+    in_source(&Source::of(text), named, hits);
+}
+
+pub(super) fn in_source(text: &Source<'_>, named: bool, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut done = 0;
     let mut i = 0;
-    while let Some(at) =
-        bytes.get(i..).and_then(|b| b.iter().position(|b| matches!(b, b':' | b'=' | b'-' | b'>' | b'|' | b',')))
-    {
+    let calls = text.contains('(');
+    while let Some(at) = bytes.get(i..).and_then(|b| b.iter().position(|b| SIGNS[usize::from(*b)])) {
         let at = i + at;
         i = at + 1;
         if at < done {
             continue;
         }
         let value = match bytes.get(at) {
+            Some(b'-') if before(bytes, at) == Some(b'<') => arrow(text, at, done),
             Some(b'-') => command::flag(text, at).or_else(|| command::short_flag(text, at)),
             Some(b'>') => element(text, at, done),
             Some(b'|') => command::piped(text, at, done).or_else(|| cell(text, at, done)),
             Some(b',') => {
-                second_string(text, at, done).or_else(|| in_call(text, at).filter(|(start, _)| *start >= done))
+                let given = || if calls { in_call(text, at).filter(|(start, _)| *start >= done) } else { None };
+                second_string(text, at, done).or_else(given)
             }
             _ if named => after_name(text, at, done),
             _ => None,
         };
         if let Some((start, end)) = value.filter(|(start, end)| {
-            *start >= done && !is_nothing(text.get(*start..*end).unwrap_or_default()) && !is_masked(text, *start)
+            *start >= done && !stands_for(text.get(*start..*end).unwrap_or_default()) && !is_masked(text, *start)
         }) {
             hits.add(Detector::Credential, start, end);
             done = end;
@@ -54,6 +72,11 @@ pub(super) fn find(text: &str, named: bool, hits: &mut Hits<'_>) {
 
 /// What is longer than this behind a name is a secret, whatever it looks like: it is not read twice.
 pub(super) const LONG: usize = 4096;
+
+/// Whether a value shows nothing. Of a long one only the beginning tells, and not that it is all alike.
+fn stands_for(value: &str) -> bool {
+    if value.len() <= LONG { is_nothing(value) } else { is_nothing(&[head(value, 0, 64), "…"].concat()) }
+}
 
 /// How a name stands beside its value.
 struct Beside {
@@ -66,7 +89,7 @@ struct Beside {
 }
 
 /// The value behind `:`, `=`, `=>` or `:=` at `at`, if a secret's name stands before.
-fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
+fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     let bytes = text.as_bytes();
     let next = bytes.get(at + 1).copied();
     let colon = bytes.get(at) == Some(&b':');
@@ -99,6 +122,10 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
         && let Some(found) = marked::snapshot(text, at)
     {
         return Some(found);
+    }
+    // `input[type="password"]:focus`
+    if colon && before(bytes, at) == Some(b']') && next.is_some_and(|b| b.is_ascii_lowercase()) {
+        return None;
     }
     let (name, quoted, from) = name_before(text, at, done)?;
     // `--no-password: …`, `query($password: String!)`
@@ -146,14 +173,14 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     if found.name == "auth" && !colon {
         // `_auth=…` of npm is a user and a password in base64.
         let npm = name == "_auth" && !quoted;
-        let value = value_at(text, start, false, false)
+        let value = text
+            .value_at(start, false, false)
             .filter(|(a, b)| npm && b - a >= 8 && !text[*a..*b].starts_with(['$', '"', '\'']));
-        let sent =
-            || value_at(text, start, false, false).filter(|(a, b)| tight && b - a >= 20 && telling(&text[*a..*b]));
+        let sent = || text.value_at(start, false, false).filter(|(a, b)| tight && b - a >= 20 && tells(&text[*a..*b]));
         return value.or_else(|| pair_of_strings(text, start)).or_else(sent);
     }
     let directory = found.name == "pwd";
-    let value = value_at(text, start, header, quoted)?;
+    let value = text.value_at(start, header, quoted)?;
     // What a shell runs to get it.
     let run = !colon && before(bytes, value.0) == Some(b'`') && text.get(value.0..value.1)?.contains(' ');
     if run {
@@ -165,13 +192,23 @@ fn after_name(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     believable(text, value, &Beside { found, quoted, tight, colon }).then_some(value)
 }
 
+/// What R gives a name: `password <- "…"`. The arrow's hyphen is at `at`.
+fn arrow(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
+    let (name, ..) = name_before(text, at.checked_sub(1)?, done)?;
+    let (_, found) = named_in(name).filter(|(_, found)| found.kind == Kind::Secret)?;
+    let value = text.value_at(at + 1, false, false)?;
+    let quoted = matches!(before(text.as_bytes(), value.0), Some(b'"' | b'\''));
+    let beside = Beside { found, quoted: false, tight: false, colon: false };
+    (quoted && believable(text, value, &beside)).then_some(value)
+}
+
 /// What a constant or a variable of a secret's name begins with, behind its type: `const API_KEY: &str = "…"`.
-fn declared(text: &str, at: usize, from: usize) -> Option<(usize, usize)> {
+fn declared(text: &Source<'_>, at: usize, from: usize) -> Option<(usize, usize)> {
     let lead = super::tail(text, from, NAME).rsplit('\n').next()?;
     let lead = lead.trim_end_matches(['&', '\'', ' ', '*']).strip_suffix(':')?.trim_end();
     let name = lead.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
     let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
-    let (start, end) = value_at(text, at + 1, false, false)?;
+    let (start, end) = text.value_at(at + 1, false, false)?;
     let constant = text.get(start..end)?.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let quoted = matches!(before(text.as_bytes(), start), Some(b'"' | b'\'')) && !constant;
     let beside = Beside { found, quoted: false, tight: false, colon: false };
@@ -179,27 +216,40 @@ fn declared(text: &str, at: usize, from: usize) -> Option<(usize, usize)> {
 }
 
 /// What lets somebody in as part of a link: `/callback?code=…&state=…`, `/verify?key=…`.
-fn in_query(text: &str, at: usize, name: &str, from: usize) -> Option<(usize, usize)> {
-    const LEADS: [&str; 11] =
-        ["callback", "/cb", "redirect", "oauth", "verify", "activate", "reset", "confirm", "invite", "magic", "login"];
+fn in_query(text: &Source<'_>, at: usize, name: &str, from: usize) -> Option<(usize, usize)> {
+    const LEADS: [&str; 12] = [
+        "grant_type",
+        "callback",
+        "/cb",
+        "redirect",
+        "oauth",
+        "verify",
+        "activate",
+        "reset",
+        "confirm",
+        "invite",
+        "magic",
+        "login",
+    ];
     let name = name.rsplit(' ').next()?;
     if !matches!(name, "code" | "key" | "t" | "k" | "hash")
         || !matches!(before(text.as_bytes(), from), Some(b'?' | b'&'))
     {
         return None;
     }
-    let (start, end) = value_at(text, at + 1, false, false)?;
+    let (start, end) = text.value_at(at + 1, false, false)?;
     let link = super::tail(text, from, 120).rsplit([' ', '"', '\'', '\n']).next()?;
-    let long = name == "key" && end - start >= 32 && !text.get(start..end)?.contains(['/', '.']);
+    let whole = head(text, start, (end - start).min(LONG));
+    let long = name == "key" && end - start >= 32 && !whole.contains(['/', '.']);
     let way = long
         || LEADS.iter().any(|lead| link.contains(lead))
         || name == "code" && head(text, end, 64).contains("state=");
-    (way && end - start >= 20 && telling(text.get(start..end)?)).then_some((start, end))
+    (way && end - start >= 20 && tells(text.get(start..end)?)).then_some((start, end))
 }
 
 /// The password among the strings of a call that takes one in its place: `smtp.login("user", "…")`.
 fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
-    const CALLS: [(&str, usize); 26] = [
+    const CALLS: [(&str, usize); 27] = [
         ("mysql_real_connect", 3),
         ("mysql_connect", 2),
         ("ftp_login", 2),
@@ -214,6 +264,7 @@ fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
         ("basic_auth", 1),
         ("auth", 1),
         ("NetworkCredential", 1),
+        ("PasswordCredential", 1),
         ("setBasicAuth", 1),
         ("SetBasicAuth", 1),
         ("begin", 1),
@@ -390,6 +441,11 @@ fn is_declared(text: &str, start: usize, end: usize, colon: bool) -> bool {
         || ended && value.contains('_')
 }
 
+/// The same of a value that may be long.
+fn tells(value: &str) -> bool {
+    value.len() > LONG || telling(value)
+}
+
 /// Behind a name that has other meanings too.
 pub(super) fn telling(value: &str) -> bool {
     looks_random(value)
@@ -422,13 +478,16 @@ fn named_in(name: &str) -> Option<(&str, Found)> {
     {
         return floor::named(last).map(|found| (last, found));
     }
-    let what = ["for ", "of ", "für ", "pour ", "para ", "("].iter().find_map(|w| name.find(&format!(" {w}")))?;
+    const OF: [&str; 6] = [" for ", " of ", " für ", " pour ", " para ", " ("];
+    let gaps = name.bytes().enumerate().filter(|(_, b)| *b == b' ').map(|(at, _)| at);
+    let of = |at: usize| OF.iter().position(|of| name[at..].starts_with(of)).map(|of| (of, at));
+    let (_, what) = gaps.filter_map(of).min()?;
     let before = name.get(..what)?;
     floor::named(before).filter(|found| found.kind == Kind::Secret).map(|found| (before, found))
 }
 
 /// A value whose name is one too: `name: DB_PASSWORD` and `value: …` behind it, as YAML, XML and JSON have pairs.
-fn announced(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
+fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)> {
     const NAMES: [&str; 7] = ["name", "key", "variable", "field", "id", "property", "type"];
     const NEAR: usize = 96;
     let name = name.rsplit(' ').next()?;
@@ -449,7 +508,7 @@ fn announced(text: &str, at: usize, name: &str) -> Option<(usize, usize)> {
     }
     let rest = near.get(value + 5..)?.trim_start_matches(['"', '\'', '\\', ' ']);
     rest.starts_with([':', '=']).then_some(())?;
-    let value = value_at(text, end + near.len() - rest.len() + 1, false, false)?;
+    let value = text.value_at(end + near.len() - rest.len() + 1, false, false)?;
     believable(text, value, &Beside { found, quoted: true, tight: true, colon: false }).then_some(value)
 }
 
@@ -488,7 +547,7 @@ fn block(text: &str, start: usize, name: usize) -> Option<(usize, usize)> {
 }
 
 /// The value in an element of XML that has a secret's name: `<wsse:Password Type="…">…</`. The tag ends at `at`.
-fn element(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
+fn element(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> {
     const TAG: usize = 160;
     const CDATA: &str = "<![CDATA[";
     let bytes = text.as_bytes();
@@ -516,7 +575,7 @@ fn element(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
             Some(inner) => (from + rest.len() - inner.len(), "]]>"),
             None => (from, "</"),
         };
-        let end = from + head(text, from, ELEMENT).find(stop)?;
+        let end = text.next(usize::from(stop == "</"), stop, from).filter(|end| end + stop.len() <= from + ELEMENT)?;
         let value = text.get(from..end)?;
         (!value.trim().is_empty() && (stop != "</" || !value.contains('<'))).then_some((from, end))
     };
@@ -574,6 +633,10 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)
     while end > done && matches!(before(bytes, end), Some(b'*')) && at - end < 4 {
         end -= 1;
     }
+    // `local password <const> = …`
+    if bytes.get(..end).is_some_and(|lead| lead.ends_with(b" <const>")) && end >= 8 + done {
+        end -= 8;
+    }
     // `os.environ["PASSWORD"] = …`, `password?: …`
     // `char password[] = …`
     if end >= 2 + done && bytes.get(end - 2..end) == Some(b"[]") {
@@ -607,84 +670,4 @@ fn name_before(text: &str, at: usize, done: usize) -> Option<(&str, bool, usize)
     let name = text.get(start..end).filter(|n| n.len() >= 2)?;
     let trimmed = name.trim_start();
     Some((trimmed, quote.is_some() && !index, start + name.len() - trimmed.len()))
-}
-
-/// The value that begins behind spaces at `from`: to its closing quote or bracket, to the end of its word, or of its line.
-/// Brackets are read as a value where they may be JSON.
-pub(super) fn value_at(text: &str, from: usize, line: bool, json: bool) -> Option<(usize, usize)> {
-    let bytes = text.as_bytes();
-    let mut start = from;
-    while bytes.get(start).is_some_and(|b| matches!(b, b' ' | b'\t')) {
-        start += 1;
-    }
-    // `**Password:** …`
-    while bytes.get(start) == Some(&b'*') && matches!(bytes.get(start + 1), Some(b'*' | b' ')) {
-        start += 1;
-        while bytes.get(start) == Some(&b' ') {
-            start += 1;
-        }
-    }
-    // Strings and bytes as Python shows them.
-    if matches!(bytes.get(start..start + 2), Some([b'b' | b'u' | b'r' | b'f', b'\'' | b'"'])) {
-        start += 1;
-    }
-    let escapes = bytes.get(start..)?.iter().take_while(|&&b| b == b'\\').count();
-    let quote = bytes.get(start + escapes).copied().filter(|b| matches!(b, b'"' | b'\'' | b'`'));
-    let end_of = |from: usize, stop: &dyn Fn(u8) -> bool| {
-        let rest = bytes.get(from..).unwrap_or_default();
-        from + rest.iter().position(|&b| stop(b)).unwrap_or(rest.len())
-    };
-    if quote.is_some() && escapes == 0 && !json && closes(text, start) {
-        return None;
-    }
-    let (start, end) = match (quote, bytes.get(start)) {
-        (Some(quote), _) => {
-            let start = start + escapes + 1;
-            (start, closing(bytes, start, quote, escapes))
-        }
-        (None, Some(b'{' | b'[')) if json || matches!(bytes.get(start..start + 2), Some([b'[', b'"' | b'\''])) => {
-            (start, matching(bytes, start))
-        }
-        // A block, or something to be filled in.
-        (None, Some(b'{')) => return None,
-        (None, _) if line => (start, end_of(start, &|b| matches!(b, b'\n' | b'\r' | b'"' | b'\''))),
-        (None, _) => {
-            let stop = |b: u8| {
-                b.is_ascii_whitespace()
-                    || matches!(b, b',' | b';' | b'&' | b'"' | b'\'' | b'<' | b'>' | b')' | b'}' | b']' | b'`')
-            };
-            (start, end_of(start, &stop))
-        }
-    };
-    (start < end).then_some((start, end))
-}
-
-/// Where the quote closes, which is escaped as often as the one that opened.
-fn closing(bytes: &[u8], from: usize, quote: u8, escapes: usize) -> usize {
-    let mut slashes = 0;
-    for (i, &b) in bytes.iter().enumerate().skip(from) {
-        if b == quote && slashes <= escapes {
-            return i - slashes.min(escapes);
-        }
-        slashes = if b == b'\\' { slashes + 1 } else { 0 };
-    }
-    bytes.len()
-}
-
-/// Where the bracket closes that opens at `from`; the end of the text if it does not.
-fn matching(bytes: &[u8], from: usize) -> usize {
-    let mut depth = 0usize;
-    for (i, &b) in bytes.iter().enumerate().skip(from) {
-        match b {
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return i + 1;
-                }
-            }
-            _ => {}
-        }
-    }
-    bytes.len()
 }

@@ -11,6 +11,10 @@ use crate::redact::policy::Detector;
 /// What a page's field holds, as a list of its elements shows it: `- textbox "Password" [ref=e6]: …`. The colon is at `at`.
 pub(super) fn snapshot(text: &str, at: usize) -> Option<(usize, usize)> {
     const FIELDS: [&str; 5] = ["textbox", "searchbox", "textfield", "input", "field"];
+    // `input[type="password"]:focus` is a style's.
+    if text.as_bytes().get(at + 1) != Some(&b' ') {
+        return None;
+    }
     let lead = tail(text, at, 200).rsplit('\n').next()?;
     let (before_label, rest) = lead.split_once('"')?;
     let (label, _) = rest.split_once('"')?;
@@ -34,10 +38,13 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
     if !hits.wants(Detector::NationalId) {
         return;
     }
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    for (at, _) in text.match_indices(':').chain(text.match_indices('：')) {
-        let sign = if bytes.get(at) == Some(&b':') { 1 } else { '：'.len_utf8() };
+    let (mut done, mut last) = (0, 0);
+    let signs = text.match_indices(':').chain(text.match_indices('：')).chain(text.match_indices('='));
+    for (at, sign) in signs {
+        // Each sign is looked for from the beginning.
+        done = if at < last { 0 } else { done };
+        last = at;
+        let (equals, sign) = (sign == "=", sign.len());
         let rest = head(text, at + sign, 40);
         let value = rest.trim_start_matches([' ', '*', '"', '\'', '`']);
         let first = value.as_bytes().first().copied().unwrap_or(0);
@@ -47,7 +54,8 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
             continue;
         }
         let label = tail(text, at, 56);
-        let label = label.rsplit(['\n', ',', ';', '(', '|', '"', '\'', '{', '.', '/', ':']).next().unwrap_or_default();
+        let ends = |b: &u8| matches!(b, b'\n' | b',' | b';' | b'(' | b'|' | b'"' | b'\'' | b'{' | b'.' | b'/' | b':');
+        let label = label.get(label.bytes().rposition(|b| ends(&b)).map_or(0, |at| at + 1)..).unwrap_or_default();
         let label = label.trim_matches([' ', '*', '-', '#', '`', '\\', '.']);
         // Short ones are words too: `sin`, `rut`.
         let last = label.rsplit(' ').next().unwrap_or_default();
@@ -55,9 +63,12 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
             && last.len() <= 4
             && last.is_ascii()
             && !last.bytes().any(|b| b.is_ascii_uppercase());
-        if label.len() < 3 || short || called::of_key(&Words::of(label)) != Some(Called::Id) {
+        if label.len() < 3 || short || !called::may_end(label) {
             continue;
         }
+        // An account's number is told by its name before a colon elsewhere, with a bank's words around it.
+        let called = called::of_key(&Words::of(label)).filter(|called| equals || *called != Called::Account);
+        let Some(detector) = called.map(Called::detector) else { continue };
         let part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | '/' | ' ' | '+');
         let len = value.find(|c: char| !part(c)).unwrap_or(value.len());
         let number = value.get(..len).unwrap_or_default().trim_end_matches([' ', '.', '-', '/', '+']);
@@ -68,8 +79,8 @@ pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
         let digits = number.bytes().filter(u8::is_ascii_digit).count();
         let decimal = number.bytes().filter(|b| *b == b'.').count() == 1
             && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        if start >= done && (7..=24).contains(&number.len()) && digits >= 4 && !decimal {
-            hits.add(Detector::NationalId, start, start + number.len());
+        if start >= done && !called::is_date(number) && (7..=24).contains(&number.len()) && digits >= 4 && !decimal {
+            hits.add(detector, start, start + number.len());
             done = start + number.len();
         }
     }
@@ -172,8 +183,13 @@ pub(super) fn encoded(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     let mut at = 0;
-    while let Some(skip) = bytes.get(at..).and_then(|rest| rest.iter().position(base64)) {
-        let start = at + skip;
+    // A stretch as long as the shortest has no other byte in it, so most words are skipped from their end.
+    while let Some(window) = bytes.get(at..at + SHORTEST) {
+        if let Some(other) = window.iter().rposition(|b| !base64(b)) {
+            at += other + 1;
+            continue;
+        }
+        let start = at;
         let len = bytes.get(start..).map_or(0, |rest| rest.iter().take_while(|b| base64(b)).count());
         let end = start + len;
         let padded = end + bytes.get(end..).map_or(0, |rest| rest.iter().take(2).take_while(|b| **b == b'=').count());

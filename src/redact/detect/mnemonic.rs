@@ -3,11 +3,12 @@
 
 use super::{Hits, before};
 use crate::redact::policy::Detector;
-use std::collections::HashSet;
+use crate::redact::words::Table;
 use std::sync::LazyLock;
 
-static WORDS: LazyLock<HashSet<&'static [u8]>> =
-    LazyLock::new(|| include_str!("mnemonic_words.txt").split_ascii_whitespace().map(str::as_bytes).collect());
+static WORDS: LazyLock<Table<()>> = LazyLock::new(|| {
+    Table::of(include_str!("mnemonic_words.txt").split_ascii_whitespace().map(|word| (word.as_bytes(), ())))
+});
 
 /// The fewest words of a phrase, and the fewest bytes that they take.
 const FEWEST: usize = 12;
@@ -16,7 +17,7 @@ const SHORTEST: usize = FEWEST * 3 + FEWEST - 1;
 const STEP: usize = SHORTEST - 12;
 
 pub(super) fn is_word(word: &str) -> bool {
-    WORDS.contains(word.as_bytes())
+    WORDS.has(word.as_bytes())
 }
 
 /// Phrases in words of small letters with a space, a comma or a line's end between. One word in each stretch shorter than
@@ -28,7 +29,7 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
     while at < bytes.len() {
         let next = at + STEP;
         let word = word_around(bytes, at, done);
-        match word.filter(|&(start, end)| WORDS.contains(&bytes[start..end])) {
+        match word.filter(|&(start, end)| WORDS.has(&bytes[start..end])) {
             None => at = next,
             Some((start, end)) => {
                 let (mut first, mut last, mut count) = (start, end, 1);
@@ -71,7 +72,7 @@ fn is_gap(b: u8) -> bool {
 fn following(bytes: &[u8], end: usize) -> Option<(usize, usize)> {
     let gap = bytes.get(end..)?.iter().take(4).take_while(|b| is_gap(**b)).count();
     let word = word_from(bytes, end + gap).filter(|_| (1..4).contains(&gap))?;
-    WORDS.contains(&bytes[word.0..word.1]).then_some(word)
+    WORDS.has(&bytes[word.0..word.1]).then_some(word)
 }
 
 fn previous(bytes: &[u8], start: usize, done: usize) -> Option<(usize, usize)> {
@@ -84,7 +85,7 @@ fn previous(bytes: &[u8], start: usize, done: usize) -> Option<(usize, usize)> {
         from -= 1;
     }
     let fits = (1..4).contains(&(start - end)) && (3..=8).contains(&(end - from));
-    (fits && WORDS.contains(&bytes[from..end])).then_some((from, end))
+    (fits && WORDS.has(&bytes[from..end])).then_some((from, end))
 }
 
 #[cfg(test)]
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_list_is_whole() {
-        assert_eq!(WORDS.len(), 2048);
-        assert!(WORDS.iter().all(|w| (3..=8).contains(&w.len())));
+        assert_eq!(WORDS.keys().count(), 2048);
+        assert!(WORDS.keys().all(|w| (3..=8).contains(&w.len())));
     }
 }

@@ -4,7 +4,7 @@
 //! Each must have its check digits, where it has any. Those that one in ten other numbers would pass for need a word
 //! beside them that names them, or the form in which only they are written.
 
-use super::context::Context;
+use super::context::{Context, Hint};
 use super::number::{Gap, Group, Run};
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::policy::Detector;
@@ -187,7 +187,7 @@ fn is_nir(digits: &[u8]) -> bool {
 const DNI: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
 
 /// Those with letters, whose first digit stands at `i`; where the search goes on.
-pub(super) fn lettered(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Option<usize> {
+pub(super) fn lettered(text: &str, i: usize, hint: &Hint<'_>, hits: &mut Hits<'_>) -> Option<usize> {
     let bytes = text.as_bytes();
     if before(bytes, i).is_some_and(|b| b.is_ascii_digit()) {
         return None;
@@ -198,7 +198,7 @@ pub(super) fn lettered(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>)
         None
     };
     if let Some((start, end)) = found {
-        let context = Context::around(text, start, end, hint);
+        let context = Context::around(text, start, end, hint.get());
         if context.national || !context.other {
             hits.add(Detector::NationalId, start, end);
             return Some(end);
@@ -302,7 +302,15 @@ fn fiscale(text: &str, i: usize) -> Option<(usize, usize)> {
 
 /// A medical record or passport number behind the words that call it so.
 fn record(text: &str, i: usize) -> Option<(usize, usize)> {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 21] = [
+        "member id",
+        "member number",
+        "subscriber id",
+        "subscriber number",
+        "health plan beneficiary number",
+        "health plan id",
+        "beneficiary number",
+        "medicaid id",
         "mrn",
         "medical record number",
         "medical record no",
@@ -329,7 +337,8 @@ fn record(text: &str, i: usize) -> Option<(usize, usize)> {
     }
     let mut lead = tail(text, start, 48)
         .trim_end_matches([' ', ':', '#', '=', '"', '\'', '\\', '.', '(', '*'])
-        .to_ascii_lowercase();
+        .to_ascii_lowercase()
+        .replace('_', " ");
     if let Some(rest) = lead.strip_suffix(" is") {
         lead = rest.to_owned();
     }

@@ -40,7 +40,10 @@ pub(super) fn emails(text: &str, urls: &[usize], hits: &mut Hits<'_>) {
             end -= 1;
         }
         // `git@github.com:org/repo.git` and `bob@host.example:/srv` are places of files.
+        let variable = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
         let place = text.get(start..at) == Some("git")
+            // `postgres://$DB_USER:$DB_PASSWORD@host`
+            || before(bytes, start) == Some(b'$') && bytes.get(start..at).is_some_and(|b| b.iter().all(|b| variable(*b)))
             || bytes.get(end) == Some(&b':') && matches!(bytes.get(end + 1), Some(b'/' | b'~'));
         if start < at && !place && text.get(from..end).is_some_and(is_domain) {
             hits.add(Detector::Email, start, end);
@@ -85,7 +88,7 @@ pub(super) fn ipv6(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let part = |b: u8| b.is_ascii_hexdigit() || b == b':' || b == b'.';
     let mut i = 0;
-    while let Some(colon) = bytes.get(i..).and_then(|b| b.iter().position(|&b| b == b':')).map(|n| i + n) {
+    while let Some(colon) = text.get(i..).and_then(|rest| rest.find(':')).map(|n| i + n) {
         let mut start = colon;
         while start > i && before(bytes, start).is_some_and(part) {
             start -= 1;

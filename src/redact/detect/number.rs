@@ -5,7 +5,7 @@
 //! but no phone numbers either), cards, social security numbers, phone numbers by their form, and at last phone
 //! numbers by the words around them.
 
-use super::context::Context;
+use super::context::{Context, Hint};
 use super::{Hits, before, called, iban, is_word, national, phone};
 use crate::redact::policy::Detector;
 
@@ -61,35 +61,39 @@ const _: () = assert!(OVERLAP < MAX_GROUPS);
 
 pub(super) fn find(text: &str, digits: usize, key: Option<&str>, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
-    let hint = if digits >= 4 { Context::of_key(key) } else { Context::default() };
-    if let Some(called) = hint.called
+    let hint = Hint::of(key.filter(|_| digits >= 4));
+    if called::may_be_whole(text)
+        && let Some(called) = hint.get().called
         && called::whole(text, called, hits)
     {
         return;
     }
     let mut run = Run { text, groups: Vec::new(), plus: false, glued: false, touched: false, letter_after: false };
     let mut i = 0;
-    while let Some(&b) = bytes.get(i) {
-        if !b.is_ascii_digit() {
-            i += 1;
-            continue;
-        }
-        if let Some(end) = iban_around(text, i, hint, hits) {
+    while let Some(skip) = bytes.get(i..).and_then(|rest| rest.iter().position(u8::is_ascii_digit)) {
+        i += skip;
+        if let Some(end) = iban_around(text, i, &hint, hits) {
             i = end;
             continue;
         }
-        if let Some(end) = national::lettered(text, i, hint, hits).or_else(|| called::in_words(text, i, hits)) {
+        if let Some(end) = called::pan(text, i, || key.is_some_and(called::is_pan), hits) {
+            i = end;
+            continue;
+        }
+        if let Some(end) = national::lettered(text, i, &hint, hits).or_else(|| called::in_words(text, i, hits)) {
             i = end;
             continue;
         }
         i = run.read(i);
-        if run.digits() >= 4 {
-            run.look(hint, hits);
+        let digits = run.digits();
+        // Fewer are of an address only, which has four groups.
+        if digits >= 6 || digits >= 4 && run.groups.len() > 3 {
+            run.look(hint.get(), hits);
         }
     }
 }
 
-fn iban_around(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Option<usize> {
+fn iban_around(text: &str, i: usize, hint: &Hint<'_>, hits: &mut Hits<'_>) -> Option<usize> {
     let bytes = text.as_bytes();
     let start = i.checked_sub(2)?;
     let country = bytes.get(start..i)?.iter().all(u8::is_ascii_alphabetic);
@@ -101,7 +105,7 @@ fn iban_around(text: &str, i: usize, hint: Context, hits: &mut Hits<'_>) -> Opti
     if bytes.get(start).is_some_and(u8::is_ascii_lowercase) && before(bytes, start) == Some(b'.') {
         return None;
     }
-    let called = || Context::around(text, start, start, hint).iban;
+    let called = || Context::around(text, start, start, hint.get()).iban;
     let end = iban::at(bytes, start).or_else(|| iban::like(bytes, start).filter(|_| called()))?;
     hits.add(Detector::Iban, start, end);
     Some(end)

@@ -8,7 +8,22 @@ use crate::redact::floor;
 pub(crate) fn is_ordinary(value: &str) -> bool {
     const LONGEST: usize = 400;
     value.len() <= LONGEST
-        && (is_version(value) || is_file(value) || is_address(value) || is_type(value) || is_pattern(value))
+        && (is_version(value)
+            || is_file(value)
+            || is_address(value)
+            || is_type(value)
+            || is_pattern(value)
+            || is_label(value))
+}
+
+/// What a header or an element of a page is called: `X-API-Key`, `#login-pw-input`.
+fn is_label(value: &str) -> bool {
+    let letters = |name: &str| name.len() >= 3 && name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
+    let header = value.strip_prefix("X-").is_some_and(|name| letters(name) && name.split('-').all(|w| !w.is_empty()));
+    let element = value
+        .strip_prefix(['#', '.'])
+        .is_some_and(|name| letters(name) && name.contains('-') && !name.bytes().any(|b| b.is_ascii_uppercase()));
+    header && !looks_random(value) || element
 }
 
 /// `^9.0.2`, `>=1.2 <2`, `~> 3.1`, `1.2.3-beta.1`, `workspace:*`, `npm:other@^1`, `latest`.

@@ -1,13 +1,20 @@
 //! Secrets that are said: `my password is …`, `IDENTIFIED BY '…'`, `PASSWORD '…'`, `pin 4711`, and settings that stand in a
 //! line as name and value without a sign between.
 
+use super::ends::value_at;
 use super::value::{is_code, is_nothing, looks_random};
 use super::{head, is_word, tail};
 use crate::redact::floor::{self, Kind};
 use std::ops::RangeInclusive;
 
 /// What stands between a password's name and the password in a sentence.
-const IS: [&str; 24] = [
+const IS: [&str; 30] = [
+    "'s still ",
+    " is still ",
+    "'s ",
+    " lautet: ",
+    " est : ",
+    " es: ",
     " was changed to ",
     " has been set to ",
     " is now ",
@@ -34,11 +41,32 @@ const IS: [&str; 24] = [
     " ➜ ",
 ];
 /// The same where it is sure that a password follows.
-const IS_TOO: [&str; 9] = [" -> ", " => ", " from ", "是", "为", "は", "는 ", "은 ", "："];
+const IS_TOO: [&str; 16] = [
+    " -> ",
+    " => ",
+    " from ",
+    "是",
+    "为",
+    "は",
+    "는 ",
+    "은 ",
+    "：",
+    "を",
+    "改成了",
+    "改成",
+    "改为",
+    "设为",
+    "设置为",
+    "設為",
+];
 /// The same in two sentences: `the api token, it's …`.
 const IT_IS: [&str; 8] = [", it's ", ", it is ", ". It's ", ". It is ", ", that's ", ": it's ", " (it's ", ", namely "];
 /// What stands between a name and the password behind *password of the system*.
-const THEN: [&str; 16] = [
+const THEN: [&str; 20] = [
+    " lautet: ",
+    " ist: ",
+    " est : ",
+    " est: ",
     " was changed to ",
     " has been set to ",
     " is now ",
@@ -74,6 +102,10 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
         return Some(found);
     }
     if let Some(found) = dotted(text, to).or_else(|| app_password(text, from, to)) {
+        return Some(found);
+    }
+    // *changer le mot de passe en …*
+    if let Some(found) = rest.strip_prefix(" en ").and_then(|_| word_at(text, to + 4, true)) {
         return Some(found);
     }
     if let Some(after) = IS.into_iter().chain(IS_TOO).chain(IT_IS).find_map(|w| rest.strip_prefix(w)) {
@@ -114,8 +146,8 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
     let then = THEN.iter().filter_map(|w| sentence.find(w).map(|at| (at, *w)));
     // Polish *hasło do … to …*.
     let to_be = after.strip_prefix("do ").and_then(|_| sentence.find(" to ")).map(|at| (at, " to "));
-    let (at, word) = then.chain(to_be).min()?;
-    if !of || at > 64 {
+    let (at, word) = then.chain(to_be).min_by_key(|(at, word)| (*at, std::cmp::Reverse(word.len())))?;
+    if !of && !word.ends_with(": ") || at > 64 {
         return None;
     }
     word_at(text, to + 1 + at + word.len(), false)
@@ -123,7 +155,7 @@ pub(super) fn password_is(text: &str, from: usize, to: usize) -> Option<(usize, 
 
 /// The one word in disorder behind a few others, in languages whose verbs stand elsewhere: `пароль админа теперь …`.
 fn further(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
-    const WORDS: usize = 4;
+    const WORDS: usize = 6;
     let name = text.get(from..to)?.to_lowercase();
     if name.starts_with("pass") || name.starts_with("pw") {
         return None;
@@ -152,10 +184,15 @@ fn dotted(text: &str, to: usize) -> Option<(usize, usize)> {
     }
     let after = after.strip_prefix([':', '=']).unwrap_or(after).trim_start();
     let start = to + rest.len() - after.len();
-    let (start, end) = super::credential::value_at(text, start, false, true)?;
+    let from = start;
+    let near = head(text, 0, from + 256);
+    let (start, end) = value_at(near, from, false, true)?;
     let value = text.get(start..end)?;
     let word = value.bytes().all(|b| b.is_ascii_lowercase());
-    (!word && value.len() >= 4 && !is_nothing(value) && !is_code(text, start, end)).then_some((start, end))
+    let tells = !word && value.len() >= 4 && !is_nothing(value) && !is_code(text, start, end);
+    // Only what is a secret is read to its end.
+    let whole = || if end < near.len() { Some((start, end)) } else { value_at(text, from, false, true) };
+    tells.then(whole).flatten()
 }
 
 /// Four times four letters, as Google and Apple give passwords to programs: `app password for mail: abcd efgh ijkl mnop`.
@@ -223,8 +260,9 @@ fn in_link(text: &str, to: usize) -> Option<(usize, usize)> {
 /// The word at `from`: `strict` where no *is* stands before it.
 fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
     let rest = head(text, from, 96);
-    let after = rest.trim_start_matches([' ', '\t', '"', '\'', '`', ':', '*']);
-    let word = after.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`')).next()?;
+    let after = rest.trim_start_matches([' ', '\t', '"', '\'', '`', ':', '*', '「', '『', '“', '„', '«']);
+    let closes = |c: char| matches!(c, '"' | '\'' | '`' | '」' | '』' | '”' | '»');
+    let word = after.split(|c: char| c.is_whitespace() || closes(c)).next()?;
     // Nothing separates words in Chinese and Japanese, and what counts stands behind digits there.
     let wide = word.find(|c: char| c >= '\u{2e80}').unwrap_or(word.len());
     let word = word.get(..wide).filter(|w| wide == word.len() || !w.bytes().all(|b| b.is_ascii_digit()))?;
@@ -239,7 +277,8 @@ fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
         .filter(|f| word.as_bytes().iter().any(f))
         .count();
     let sign = word.bytes().any(|b| b"!@#$%^&*".contains(&b));
-    let sure = !strict || word.len() >= 8 && (kinds == 3 || kinds == 2 && sign) && looks_random(word);
+    let sure =
+        !strict || looks_random(word) && (word.len() >= 8 && (kinds == 3 || kinds == 2 && sign) || is_jumble(word));
     let tells = word.len() >= 4
         && !plain
         && !upper
@@ -248,6 +287,29 @@ fn word_at(text: &str, from: usize, strict: bool) -> Option<(usize, usize)> {
         && !is_code(text, start, end)
         && !word.starts_with(['[', '-', '<', '{']);
     tells.then_some((start, end))
+}
+
+/// Small letters and digits in turn, longer than anybody says them, and no hash.
+fn is_jumble(word: &str) -> bool {
+    let bytes = word.as_bytes();
+    let turns = bytes.windows(2).filter(|w| matches!(w, [a, b] if a.is_ascii_digit() != b.is_ascii_digit())).count();
+    bytes.len() >= 16
+        && turns >= 4
+        && bytes.iter().all(u8::is_ascii_alphanumeric)
+        && !bytes.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// The digits behind a sentence's verb: *the PIN for the cabinet is 917743*, *meine PIN lautet 4711*.
+pub(super) fn pin_said(text: &str, to: usize) -> Option<(usize, usize)> {
+    const FAR: usize = 48;
+    let sentence = head(text, to, FAR + 16).split(['\n', '.', ';', '?', '!', '"']).next()?;
+    let verb = |verb: &&str| sentence.find(*verb).map(|at| at + verb.len());
+    let at = [" is ", " is: ", " lautet ", " ist ", " est ", " es ", " è "].iter().filter_map(verb).min()?;
+    let len = sentence.get(at..)?.bytes().take_while(u8::is_ascii_digit).count();
+    let between = sentence.get(..at)?;
+    let ends = text.as_bytes().get(to + at + len).is_none_or(|b| !is_word(*b) && *b != b'-');
+    let few = at <= FAR && between.starts_with(' ') && !between.bytes().any(|b| b.is_ascii_digit());
+    (few && ends && (4..=8).contains(&len)).then_some((to + at, to + at + len))
 }
 
 /// `PASSWORD 'hunter2'`, `PASSWORD('hunter2')`, `password "hunter2"`.
@@ -345,7 +407,7 @@ pub(super) fn setting(text: &str, to: usize) -> Option<(usize, usize)> {
 
 /// The word or what is in quotes behind spaces, where it is no variable.
 pub(super) fn value_behind(text: &str, at: usize) -> Option<(usize, usize)> {
-    let (start, end) = super::credential::value_at(text, at, false, true)?;
+    let (start, end) = value_at(text, at, false, true)?;
     let value = text.get(start..end)?;
     (start > at && !value.starts_with(['$', '-', '<', '=']) && !is_nothing(value)).then_some((start, end))
 }

@@ -3,7 +3,7 @@
 //! One automaton over all literal beginnings runs through the text; at each place it stops, a check that reads on from
 //! there decides. A token's characters belong to one find, and the search goes on behind it.
 
-use super::said::{digits_after, identified, mnemonic_after, password_is, secret_is, setting, value_behind};
+use super::said::{digits_after, identified, mnemonic_after, password_is, pin_said, secret_is, setting, value_behind};
 use super::value::{is_nothing, is_status};
 use super::vendors::{self, Set, TOKENS};
 use super::{Hits, before, head, is_word, marked, table, tail, told};
@@ -82,7 +82,7 @@ const STARTS: &[(Start, &str)] = &[
         Start::PasswordIs,
         "password Password PASSWORD passphrase Passphrase passcode Passcode Passwort Kennwort contraseña Contraseña senha \
          Senha geslo Geslo heslo Heslo haslo Haslo lozinka Lozinka passord Passord jelszó Jelszó şifre Şifre parola Parola \
-         adgangskode Adgangskode Hasło Lösenord lösenordet Lösenordet passordet Passordet Salasana Şifreniz şifreniz şifresi Şifresi parolası Parolası parolă Parolă clave Clave пароля паролю κωδικός wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 パスワード 비밀번호 비밀번호는",
+         adgangskode Adgangskode Hasło Lösenord lösenordet Lösenordet passordet Passordet Salasana mdp Mdp MDP Şifrem şifrem Şifreniz şifreniz şifresi Şifresi parolası Parolası parolă Parolă clave Clave пароля паролю паролем Паролем κωδικός wachtwoord Wachtwoord passe salasana lösenord hasło пароль Пароль passwd pwd 密码 密碼 口令 パスワード 비밀번호 비밀번호는",
     ),
     (Start::SecretIs, "token Token secret Secret key Key"),
     (Start::Identified, "identified IDENTIFIED Identified"),
@@ -105,7 +105,7 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Telegram, ":AA"),
     (
         Start::Sent,
-        "code Code CODE codes código Código codice Codice kod Kod otp OTP TAN 2fa 2FA passcode Passcode Bestätigungscode \
+        "code Code CODE codes código Código codice Codice kod Kod otp OTP TAN 2fa 2FA passcode Passcode Bestätigungscode Einmalcode \
          Sicherheitscode Anmeldecode 验证码 驗證碼 確認コード 認証コード 인증번호",
     ),
     (Start::Used, "verify log sign authenticate"),
@@ -114,7 +114,7 @@ const STARTS: &[(Start, &str)] = &[
     (Start::Pw, "pw Pw PW pass Pass"),
     (Start::Crypt, "crypt('"),
     (Start::Uuid, vendors::BEFORE_UUID),
-    (Start::Ended, "NRAL -us"),
+    (Start::Ended, "NRAL -us AZDO"),
     (
         Start::Keyed,
         "Fernet( MultiFernet( SecretBox( AESGCM( AES.new( ChaCha20Poly1305( URLSafeTimedSerializer( URLSafeSerializer( TimestampSigner( Wallet( \
@@ -183,6 +183,9 @@ const SPACED: &[(Start, &str)] = &[
     (Start::Credentials, "Wi-Fi: "),
     (Start::Credentials, "wlan: "),
     (Start::Codes, "verification codes"),
+    (Start::Requirepass, ": PSK "),
+    (Start::Requirepass, ": XAUTH "),
+    (Start::Requirepass, ": EAP "),
     (Start::Requirepass, "TOTP seed "),
     (Start::Requirepass, "totp seed "),
     (Start::SetPassword, "SET PASSWORD FOR "),
@@ -265,7 +268,10 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             Start::Birth if is_birth(text, from, to) => {
                 birth(text, to, &search.date).map(|(a, b)| (Detector::DateOfBirth, a, b))
             }
-            Start::PasswordIs => password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::PasswordIs => {
+                let sent = || if text[from..to].ends_with("asscode") { told::code(text, from, to) } else { None };
+                password_is(text, from, to).or_else(sent).map(|(a, b)| (Detector::Credential, a, b))
+            }
             Start::SecretIs => secret_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Identified if alone => identified(text, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Insert if alone => told::inserted(text, to).map(|(a, b)| (Detector::Credential, a, b)),
@@ -279,7 +285,10 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
                 .filter(|(a, b)| b - a >= 40)
                 .map(|(a, b)| (Detector::Credential, a, b)),
             Start::Tcp => dsn(text, from).map(|(a, b)| (Detector::ConnectionString, a, b)),
-            Start::PinIs if alone => digits_after(text, to, true, 4..=8).map(|(a, b)| (Detector::Credential, a, b)),
+            Start::PinIs if alone => {
+                let found = digits_after(text, to, true, 4..=8).or_else(|| pin_said(text, to));
+                found.map(|(a, b)| (Detector::Credential, a, b))
+            }
             Start::Code if alone => digits_after(text, to, false, 3..=4).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Oracle => oracle(text, to).map(|(a, b)| (Detector::ConnectionString, a, b)),
             Start::AzureSecret => azure_secret(bytes, from, to).map(|(a, b)| (Detector::ApiKey, a, b)),
@@ -298,7 +307,7 @@ pub(super) fn find(text: &str, hits: &mut Hits<'_>) {
             }
             Start::Given => told::given(text, from, to).map(|(a, b)| (Detector::Credential, a, b)),
             Start::Wifi if alone => told::wifi(text, to).map(|(a, b)| (Detector::Credential, a, b)),
-            Start::Pw if alone && matches!(bytes.get(to), Some(b' ')) => {
+            Start::Pw if alone && matches!(bytes.get(to), Some(b' ' | b'\'')) => {
                 password_is(text, from, to).map(|(a, b)| (Detector::Credential, a, b))
             }
             Start::Hook => {

@@ -1,8 +1,9 @@
 //! Columns of tables in a text: `name,password` and lines of values below it, as CSV, Markdown and the shells of databases show them.
 
+use super::called::{self, Called};
 use super::value::{is_code, is_nothing, looks_random};
 use super::{Hits, head, ordinary, tail};
-use crate::redact::floor::{self, Found, Kind};
+use crate::redact::floor::{self, Found, Kind, Words};
 use crate::redact::policy::Detector;
 
 /// A line that is longer names no columns.
@@ -60,6 +61,34 @@ pub(super) fn find(text: &str, from: usize, to: usize, hits: &mut Hits<'_>) -> O
         at += row.len() + 1;
     }
     Some(at.min(text.len()))
+}
+
+/// Numbers of persons in the columns of a table that the first line of the text calls so: `ward,steuer_id`.
+pub(super) fn numbers(text: &str, hits: &mut Hits<'_>) {
+    let first = head(text, 0, HEAD);
+    let Some(end) = first.find('\n') else { return };
+    let line = first.get(..end).unwrap_or_default();
+    let Some(sign) = [b'\t', b'|', b',', b';'].into_iter().find(|sign| line.as_bytes().contains(sign)) else { return };
+    let named = |name: &str| {
+        let name = name.trim_matches(['*', '`']);
+        let plain = (2..=48).contains(&name.len()) && !name.contains(['=', '(', '{', ':', '<']);
+        if plain && called::may_end(name) { called::of_key(&Words::of(name)) } else { None }
+    };
+    let columns: Vec<Option<Called>> = cells(line, sign).take(65).map(|(_, name)| named(name)).collect();
+    if !(2..=64).contains(&columns.len()) || columns.iter().all(Option::is_none) {
+        return;
+    }
+    let mut at = end + 1;
+    for row in text.get(at..).unwrap_or_default().split('\n') {
+        let values: Vec<(usize, &str)> = cells(row, sign).take(65).collect();
+        if values.len() == columns.len() {
+            for (called, (place, value)) in columns.iter().zip(values) {
+                let Some(called) = called.filter(|_| called::may_be_whole(value)) else { continue };
+                hits.add(called.detector(), at + place, at + place + value.len());
+            }
+        }
+        at += row.len() + 1;
+    }
 }
 
 fn tells(text: &str, found: &Found, start: usize, value: &str) -> bool {

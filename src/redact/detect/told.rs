@@ -1,7 +1,7 @@
 //! Secrets that their place tells: codes that are sent (`Your verification code is 482913`), parts of a form, words of a command that has
 //! no flag for a password (`htpasswd -b file user …`, `net use \\server …`), lines of `.pgpass`, wallet keys.
 
-use super::credential::value_at;
+use super::ends::value_at;
 use super::value::{is_nothing, looks_random};
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::floor::{self, Kind};
@@ -159,7 +159,8 @@ fn digits_at(text: &str, at: usize) -> Option<(usize, usize)> {
         .iter()
         .any(|w| unit.starts_with(w));
     let alone = bytes.get(end).is_none_or(|b| !is_word(*b) && !matches!(b, b'_' | b'/' | b'-') || *b >= 0xe0)
-        && !matches!((bytes.get(end), bytes.get(end + 1)), (Some(b'.' | b',' | b':'), Some(b'0'..=b'9')));
+        && !matches!((bytes.get(end), bytes.get(end + 1)), (Some(b'.' | b':'), Some(b'0'..=b'9')))
+        && !(bytes.get(end) == Some(&b',') && run(end + 1) == 3);
     ((4..=8).contains(&first) || half).then_some(()).filter(|()| alone && !counted).map(|()| (at, end))
 }
 
@@ -248,6 +249,7 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
             words.get(set + 1)
         }
         "wpa_passphrase" | "add_user" | "change_password" => plain().nth(1),
+        "ansible-vault encrypt_string" => words.iter().find(|(at, _)| before(line.as_bytes(), *at) == Some(b'\'')),
         "rclone obscure" | "redis-cli AUTH" | "ngrok authtoken" | "add-authtoken" | "bindpw" | "rootpw" => {
             words.first()
         }
@@ -287,7 +289,8 @@ pub(super) fn in_place(text: &str, from: usize, to: usize) -> Option<(usize, usi
 }
 
 /// Programs that take a password in its place.
-pub(super) const PROGRAMS: [&str; 22] = [
+pub(super) const PROGRAMS: [&str; 23] = [
+    "ansible-vault encrypt_string ",
     "openssl passwd ",
     "ssh-keygen ",
     "sqlplus ",
@@ -421,7 +424,7 @@ pub(super) fn set_where(text: &str, at: usize, name: &str) -> Option<(usize, usi
     let lead = tail(text, at, 400);
     let place = lead.to_ascii_lowercase().rfind("where")?;
     let set = lead.get(..place)?;
-    let (start, end) = value_at(text, at + 1, false, true)?;
+    let (start, end) = value_at(head(text, 0, at + 160), at + 1, false, true)?;
     floor::named(text.get(start..end).filter(|n| n.len() <= 64)?).filter(|found| found.kind == Kind::Secret)?;
     let set = set.trim_end();
     let value = set.strip_suffix('\'')?;
@@ -448,6 +451,11 @@ pub(super) fn wifi(text: &str, to: usize) -> Option<(usize, usize)> {
 
 /// `host:5432:database:user:password`, alone in its line; the colon behind the host is at `at`.
 pub(super) fn pgpass(text: &str, at: usize) -> Option<(usize, usize)> {
+    // A port or a star, and a colon.
+    let port = text.as_bytes().get(at + 1..)?.iter().take(6).position(|b| *b == b':')?;
+    if port == 0 || port > 5 {
+        return None;
+    }
     let host = tail(text, at, 200).rsplit('\n').next()?;
     let line = head(text, at + 1, 300).split(['\n', '\r']).next()?;
     let mut fields = line.splitn(4, ':');

@@ -593,6 +593,16 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     if dotted && OWNERS.contains(&first) {
         return true;
     }
+    // `passwordField.text`
+    const HELD: [&str; 7] = ["text", "value", "Text", "Value", "stringValue", "Password", "password"];
+    let field = ["field", "input", "box", "textfield", "control"];
+    if let Some((owner, held)) = path.split_once('.')
+        && HELD.contains(&held)
+        && digits == 0
+        && field.iter().any(|f| owner.to_ascii_lowercase().ends_with(f))
+    {
+        return true;
+    }
     // `random_password.db.result`
     let member = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if path.split('.').count() >= 3 && path.split('.').all(|part| !part.is_empty() && member(part)) {

@@ -282,6 +282,7 @@ pub(super) const TOKENS: &[(&str, Set, usize)] = &[
     ("rpa_", Set::Alnum, 30),
     // The address of a calendar that is nobody else's
     ("private-", Set::Hex, 32),
+    ("tk-us-", Set::Url, 40),
 ];
 
 /// What stands before an UUID that is a secret then.
@@ -318,6 +319,12 @@ pub(super) fn ended(text: &str, from: usize, to: usize) -> Option<(usize, usize)
     let hex = back(bytes, from, 41, u8::is_ascii_hexdigit);
     let mark = text.get(from..to)?;
     let digits = on(bytes, to, 3, u8::is_ascii_digit);
+    // A new token of Azure DevOps has its mark before the last four.
+    if mark == "AZDO" {
+        let (lead, rest) =
+            (back(bytes, from, 77, u8::is_ascii_alphanumeric), on(bytes, to, 5, u8::is_ascii_alphanumeric));
+        return (lead == 76 && rest == 4).then_some((from - lead, to + rest));
+    }
     let fits = match mark {
         "NRAL" => (36..=40).contains(&hex) && digits == 0,
         _ => hex == 32 && (1..=2).contains(&digits),
@@ -392,7 +399,7 @@ pub(super) fn hash(text: &str, from: usize, to: usize) -> Option<usize> {
 pub(super) fn dotted(text: &str, hits: &mut Hits<'_>) {
     let bytes = text.as_bytes();
     let mut from = 0;
-    while let Some(dot) = bytes.get(from..).and_then(|b| b.iter().position(|&b| b == b'.')).map(|n| from + n) {
+    while let Some(dot) = text.get(from..).and_then(|rest| rest.find('.')).map(|n| from + n) {
         from = dot + 1;
         let found = discord(bytes, dot).or_else(|| airtable(bytes, dot));
         if let Some((start, end)) = found {

@@ -256,14 +256,17 @@ fn taken_in(c: char) -> bool {
 fn among_latin(text: &str, at: usize) -> bool {
     const NEAR: usize = 48;
     let seen = |c: &char| c.is_alphanumeric() || *c == '_' || is_unseen(*c);
-    let (mut latin, mut other) = (false, false);
+    let mut latin = false;
     let (before, after) = (super::tail(text, at, NEAR), super::head(text, at, NEAR));
     for c in before.chars().rev().take_while(seen).chain(after.chars().take_while(seen)) {
         latin |= c.is_ascii_alphabetic();
+        let taken = || if (FIRST..LAST).contains(&u32::from(c)) { taken_in(c) } else { is_taken_in(c) };
         // A letter that no Latin one looks like: it is a word of that script with a unit or a mark beside it.
-        other |= !c.is_ascii() && c.is_alphabetic() && !is_taken_in(c);
+        if !c.is_ascii() && c.is_alphabetic() && !taken() {
+            return false;
+        }
     }
-    latin && !other
+    latin
 }
 
 /// The ASCII digit that a digit of another script is.

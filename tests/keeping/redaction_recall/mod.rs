@@ -178,7 +178,14 @@ fn secrets_that_a_label_tells_are_treated() {
     check_scores(&recall(&sanitizer(Preset::Default), &more::labels(), false, 3), 10, 120);
 }
 
-/// The same list had whole objects and commands destroyed: schemas, dependencies, cookies for a language, names of secrets that lie elsewhere,
+/// A third list had these left: numbers of persons in columns, in queries and behind their names without a sign, codes of grants, PINs in a
+/// sentence, passwords in more languages and programs.
+#[test]
+fn secrets_that_their_place_tells_are_treated() {
+    check_scores(&recall(&sanitizer(Preset::Default), &more::places(), false, 3), 10, 140);
+}
+
+/// The second list had whole objects and commands destroyed: schemas, dependencies, cookies for a language, names of secrets that lie elsewhere,
 /// what searches for secrets.
 #[test]
 fn structure_versions_and_patterns_stay() {

@@ -56,6 +56,11 @@ pub fn labels() -> Vec<Kind> {
     kinds_of(include_str!("labels.txt"))
 }
 
+/// The kinds of `places.txt`.
+pub fn places() -> Vec<Kind> {
+    kinds_of(include_str!("places.txt"))
+}
+
 /// The values of `structure.txt`.
 pub fn structure() -> &'static [&'static str] {
     include_str!("structure.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
