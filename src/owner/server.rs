@@ -12,7 +12,7 @@ use super::{place, remote::HELD};
 use crate::capture::import::Log as _;
 use crate::process::Process;
 use crate::store::SentBatch;
-use crate::{AuditLog, Error, ErrorKind};
+use crate::{AuditLog, Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::io::{self, BufReader};
 use std::net::Shutdown;
@@ -434,8 +434,8 @@ impl Hall {
                         None => return Ok(()),
                     },
                 },
-                Request::Look(seqs) => match authority.check(Need::Read).and_then(|()| self.log.unanswered(&seqs)) {
-                    Ok(unanswered) => Reply::Looked(self.log.size(), unanswered),
+                Request::Look(seqs) => match authority.check(Need::Read).and_then(|()| self.look(&seqs)) {
+                    Ok((size, unanswered)) => Reply::Looked(size, unanswered),
                     Err(e) => Reply::Failed(Trouble::from(&e)),
                 },
                 Request::Watch => {
@@ -465,6 +465,11 @@ impl Hall {
             self.set(id, |busy| *busy = Busy::Idle);
         }
         Ok(())
+    }
+
+    fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>)> {
+        self.log.check_file()?;
+        Ok((self.log.size(), self.log.unanswered(seqs)?))
     }
 
     fn record(&self, batch: SentBatch) -> Option<Reply> {

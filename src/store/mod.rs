@@ -68,6 +68,7 @@ mod turn;
 mod varint;
 mod view;
 mod vouch;
+mod watched;
 mod writer;
 mod zones;
 

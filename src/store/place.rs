@@ -10,7 +10,6 @@ use super::open::new_private_file;
 use super::options::{Settings, Source};
 use super::overlay::Overlay;
 use super::sound::Handle;
-use super::storage::Backend;
 use super::storage::Storage;
 use super::tables::Stored;
 use crate::ledger::Ledger;
@@ -209,12 +208,13 @@ pub(super) fn open_for_reading(builder: &mut Builder, path: &Path, may_record: b
 
 /// Opens the database over what is only read.
 pub(super) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>) -> Result<Handle> {
-    let handle = Handle::open(builder, Box::new(Backend(overlay.clone())))?;
+    let handle = Handle::tried(builder, overlay.clone())?;
     overlay.lock_again()?;
     Ok(handle)
 }
 
-/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open.
+/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open, and
+/// what would be answered is not what lies there.
 pub(super) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
     let now = match std::fs::metadata(path) {
         Ok(there) if is_same(file, &there) => return Ok(()),
@@ -226,7 +226,7 @@ pub(super) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
     };
     let message = format!(
         "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and \
-         start it with the store that is meant; nothing was recorded",
+         start it with the store that is meant; until then nothing is recorded and nothing answered",
         path.display()
     );
     Err(Error::new(ErrorKind::Io, message))

@@ -15,6 +15,7 @@ use super::place::check_named;
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
+use super::watched::{Watch, Watched};
 use crate::process::Process;
 use crate::{Error, Result};
 use redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
@@ -56,7 +57,7 @@ pub(crate) struct Handle {
     /// There until it is dropped.
     database: Option<Database>,
     /// What it lies in.
-    bytes: Arc<dyn StorageBackend>,
+    bytes: Arc<dyn Watch>,
     /// redb's own tables were damaged when it was opened.
     damaged: bool,
     /// Nothing more is to be written to the file.
@@ -70,6 +71,10 @@ pub(crate) struct Handle {
 impl Handle {
     /// Opens what lies there, or makes a database where nothing does, and tries nothing.
     pub(super) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
+        Handle::on(builder, Arc::new(Watched::new(bytes)))
+    }
+
+    fn on(builder: &Builder, bytes: Arc<dyn Watch>) -> Result<Handle> {
         let database = Some(builder.create_with_backend(Backend(bytes.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
         Ok(Handle { database, bytes, damaged: false, still, views, process, named: None })
@@ -77,11 +82,16 @@ impl Handle {
 
     /// Opens what lies there and tries its tables.
     pub(super) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>) -> Result<Handle> {
-        let bytes: Arc<dyn StorageBackend> = bytes.into();
+        Handle::tried(builder, Arc::new(Watched::new(bytes.into())))
+    }
+
+    /// The same where somebody looks after it already.
+    pub(super) fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>) -> Result<Handle> {
         // First, so that what is tried is locked.
-        let mut handle = Handle::fresh(builder, bytes.clone())?;
+        let mut handle = Handle::on(builder, bytes.clone())?;
         // Until it is known that it may be closed like any other.
         handle.distrust();
+        let bytes: Arc<dyn StorageBackend> = bytes;
         handle.damaged = !is_sound(&bytes)?;
         *handle.still.get_mut() = handle.damaged;
         Ok(handle)
@@ -94,9 +104,21 @@ impl Handle {
         Ok(self)
     }
 
-    /// Refuses where the path names another file now, or none.
-    pub(super) fn check_named(&self) -> Result<()> {
-        self.named.as_ref().map_or(Ok(()), |(path, file)| check_named(path, file))
+    /// Refuses where the path names another file now, or none, and where something else has written over the file.
+    pub(super) fn check_file(&self) -> Result<()> {
+        self.named.as_ref().map_or(Ok(()), |(path, file)| check_named(path, file))?;
+        self.check_unchanged()
+    }
+
+    /// Refuses where something else has written over the file.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        let place = |e: Error| self.named.as_ref().map(|(path, _)| path.display()).into_iter().fold(e, Error::at);
+        self.bytes.check_unchanged().map_err(place)
+    }
+
+    /// What the file holds is known to be another's: every check refuses it from now on.
+    pub(super) fn condemn(&self) {
+        self.bytes.condemn();
     }
 
     /// From now on nothing more is to be written to the file.
@@ -110,7 +132,7 @@ impl Handle {
     }
 
     fn may_write(&self) -> bool {
-        !self.still.load(Ordering::SeqCst)
+        !self.still.load(Ordering::SeqCst) && self.bytes.check_unchanged().is_ok()
     }
 
     /// Makes the file as small as it can be. It is whole either way; where there is no room to move things there is nothing
