@@ -33,7 +33,12 @@ fn nothing_is_answered(log: &AuditLog) {
     refused(log.check_file());
     let found = log.verify(&VerifyOptions::new()).unwrap();
     let kinds: Vec<_> = found.findings.iter().map(|finding| finding.kind).collect();
-    assert_eq!((kinds, found.entries, found.signed), (vec![FindingKind::FileDamaged], 0, false), "{:?}", found.findings);
+    assert_eq!(
+        (kinds, found.entries, found.signed),
+        (vec![FindingKind::FileDamaged], 0, false),
+        "{:?}",
+        found.findings
+    );
 }
 
 /// An older copy, or another log, was written over the file in place (`cp copy audit.log`; no key is needed for it). `verify` read

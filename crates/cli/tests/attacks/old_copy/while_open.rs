@@ -96,7 +96,10 @@ fn a_copy_written_over_the_store_is_noticed_by_whoever_serves() {
         assert!(std::fs::read(place.path("s")).unwrap() == std::fs::read(place.path(copy)).unwrap(), "{copy}");
         assert_eq!(served.end(), 3, "the owner says it too");
         let place = &served.place;
-        assert!(std::fs::read(place.path("s")).unwrap() == std::fs::read(place.path(copy)).unwrap(), "{copy}: at its end");
+        assert!(
+            std::fs::read(place.path("s")).unwrap() == std::fs::read(place.path(copy)).unwrap(),
+            "{copy}: at its end"
+        );
         place.run(&["verify", "s", "--against", "kept"]).code(if copy == "old" { 1 } else { 3 });
     }
 }
