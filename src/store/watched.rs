@@ -43,7 +43,7 @@ enum Known {
     #[default]
     Nothing,
     Last {
-        header: [u8; HEADER_BYTES],
+        header: Box<[u8; HEADER_BYTES]>,
         length: u64,
     },
     /// It is another's.
@@ -89,7 +89,7 @@ impl Watched {
         }
         let mut now = [0; HEADER_BYTES];
         match self.beneath.read(0, &mut now) {
-            Ok(()) => Ok(now == *header),
+            Ok(()) => Ok(now == **header),
             // It was cut since its length was asked for.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(e) => Err(e),
@@ -117,7 +117,7 @@ impl Watched {
             }
             Known::Nothing => {
                 if let Some(header) = data.first_chunk().filter(|_| offset == 0) {
-                    *known = Known::Last { header: *header, length: self.beneath.len()? };
+                    *known = Known::Last { header: Box::new(*header), length: self.beneath.len()? };
                 }
             }
         }
