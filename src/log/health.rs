@@ -258,11 +258,11 @@ impl AuditLog {
     fn present_health(&self) -> Result<Health> {
         let shared = self.shared();
         shared.process.check()?;
+        let snapshot = self.snapshot()?;
         let size_bytes = match shared.source.path() {
             Some(path) => Some(std::fs::metadata(path)?.len()),
             None => None,
         };
-        let snapshot = self.snapshot()?;
         let state = &snapshot.state;
         let oldest_unsealed = match state.sealed < snapshot.size {
             true => {

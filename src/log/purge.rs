@@ -382,8 +382,14 @@ impl Shared {
                 Ok(())
             },
             || {
+                // Whoever begins to read finds the file that the path names.
+                let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(before) = &*database {
+                    before.check_file()?;
+                }
                 place.take()?;
-                old = self.database.write().unwrap_or_else(PoisonError::into_inner).replace(fresh.clone());
+                old = database.replace(fresh.clone());
+                drop(database);
                 self.tighten.store(true, Ordering::SeqCst);
                 *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());
                 synced = place.sync();

@@ -11,7 +11,7 @@ use super::wire::{self, CHUNK, Command, Effect, Hello, MAX_FRAME, MAX_HELLO, PRO
 use super::{place, remote::HELD};
 use crate::process::Process;
 use crate::store::SentBatch;
-use crate::{AuditLog, Error, ErrorKind};
+use crate::{AuditLog, Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::io::{self, BufReader};
 use std::net::Shutdown;
@@ -433,8 +433,8 @@ impl Hall {
                         None => return Ok(()),
                     },
                 },
-                Request::Look(seqs) => match authority.check(Need::Read).and_then(|()| self.log.unanswered(&seqs)) {
-                    Ok(unanswered) => Reply::Looked(self.log.size(), unanswered),
+                Request::Look(seqs) => match authority.check(Need::Read).and_then(|()| self.look(&seqs)) {
+                    Ok((size, unanswered)) => Reply::Looked(size, unanswered),
                     Err(e) => Reply::Failed(Trouble::from(&e)),
                 },
                 Request::Watch => {
@@ -464,6 +464,11 @@ impl Hall {
             self.set(id, |busy| *busy = Busy::Idle);
         }
         Ok(())
+    }
+
+    fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>)> {
+        self.log.check_file()?;
+        Ok((self.log.size(), self.log.unanswered(seqs)?))
     }
 
     fn record(&self, batch: SentBatch) -> Option<Reply> {

@@ -636,6 +636,9 @@ impl Shared {
     /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.
     fn after_failure(&self, core: &mut Core, wanted: &State, e: Error) -> Result<()> {
         core.broken = true;
+        if let Ok(file) = self.database()?.get() {
+            file.check_unchanged()?;
+        }
         match self.mend(core) {
             Ok(()) if core.state.size == wanted.size && core.state.head == wanted.head => Ok(()),
             Ok(()) => Err(e),
@@ -649,7 +652,7 @@ impl Shared {
     }
 
     /// Before anything is written. After a failed write: opens the file again and reads it anew. Refuses a store that is open for
-    /// reading only, one whose file is no longer the one at its path, and one in which something could not be read.
+    /// reading only, one whose file is no longer the one at its path or was written over by somebody else, and one in which something could not be read.
     pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
         self.begin_writing(core)?;
         if core.broken {
@@ -665,7 +668,7 @@ impl Shared {
             self.publish_anew(&core.state, loaded.generations);
             self.put_in_force(loaded.ledger)?;
         }
-        self.database()?.get()?.check_named()?;
+        self.database()?.get()?.check_file()?;
         core.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
     }
 

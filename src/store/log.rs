@@ -199,6 +199,16 @@ impl AuditLog {
         guarded(|| snapshot.entry(seq))
     }
 
+    /// Refuses where the store's path names another file than the one that is open, and where something else has written over the
+    /// file meanwhile. Whatever reads entries or records does this by itself; it is for answers that are in memory.
+    ///
+    /// # Errors
+    /// [`Io`](ErrorKind::Io): the path names another file, or none. [`Damaged`](ErrorKind::Damaged): the file was written over; this handle
+    /// records and reads nothing more. [`Closed`](ErrorKind::Closed).
+    pub fn check_file(&self) -> Result<()> {
+        self.shared.database()?.get()?.check_file()
+    }
+
     /// How many entries were recorded, the store's own and purged ones included.
     ///
     /// In a process that was forked from the one that opened the store: how many there were then, or 0.

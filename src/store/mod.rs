@@ -6,7 +6,7 @@
 //! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, and `starts` remembers
 //! where blocks are; `open`
 //! brings it all up (for `reading` over an `overlay`, which keeps the file as it is), `sound` keeps redb from files that it would
-//! not survive, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
+//! not survive, `watched` notices when something else writes to them, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
 //! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
 //! hands checkpoints out. `vouch` authenticates rows that nothing else bears out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
 //! things lie in the file. Only this folder knows redb.
@@ -59,6 +59,7 @@ pub(crate) mod tables;
 pub(crate) mod turn;
 pub(crate) mod view;
 pub(crate) mod vouch;
+pub(crate) mod watched;
 pub(crate) mod writer;
 pub(crate) mod zones;
 

@@ -302,7 +302,7 @@ fn share(
 }
 
 impl Shared {
-    /// Opens the file again and reads it anew.
+    /// Opens the file again and reads it anew. Refuses one that something else has written over.
     pub(crate) fn reopen(&self) -> Result<Loaded> {
         self.process.check()?;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
@@ -310,6 +310,9 @@ impl Shared {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
         guarded(|| {
+            if let Some(before) = &*database {
+                before.check_unchanged()?;
+            }
             // redb gives its lock back only when the old handle is gone.
             drop(database.take());
             self.note(|changes| changes.any = true);
@@ -319,9 +322,25 @@ impl Shared {
             let fresh = Arc::new(open_database(&options, &self.source)?);
             let signed = self.keys().as_ref().filter(|_| !self.settings.restoring).and_then(Keyring::signed);
             let loaded = load(&fresh, self.clock.monotonic(), signed)?;
-            *database = Some(fresh);
+            let fresh = database.insert(fresh);
+            if !self.continues(&loaded, fresh)? {
+                fresh.condemn();
+                fresh.check_unchanged()?;
+            }
             Ok(loaded)
         })
+    }
+
+    /// Whether a file that was read anew has all that readers were shown.
+    fn continues(&self, loaded: &Loaded, file: &Arc<Handle>) -> Result<bool> {
+        let (size, head) = self.shown();
+        let state = &loaded.core.state;
+        match size.checked_sub(1) {
+            None => Ok(true),
+            Some(_) if state.size <= size => Ok((state.size, state.head) == (size, head)),
+            // A purge of which nobody was told yet may have taken it.
+            Some(newest) => Ok(loaded.purged.contains(newest) || Snapshot::raw(file)?.hash(newest)? == head),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! a lock that was never given back meanwhile: the file is then what it would be had it been opened for writing.
 
 use super::tables::Stored;
+use super::watched::{Watch, Watched};
 use crate::{Error, ErrorKind, Result};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -37,7 +38,7 @@ pub(crate) struct Overlay(RwLock<Bytes>);
 
 #[derive(Debug)]
 struct Bytes {
-    beneath: Arc<dyn StorageBackend>,
+    beneath: Arc<Watched>,
     /// Nothing once it goes into the file.
     kept: Option<Kept>,
     /// What redb has locked.
@@ -45,7 +46,7 @@ struct Bytes {
     /// The store's file, where it is one and something may be recorded into it.
     file: Option<File>,
     /// The same, once it was opened for writing.
-    writable: Option<Arc<FileBackend>>,
+    writable: Option<Arc<Watched>>,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Overlay {
     /// Over this file, which was opened without write access. `may_record`: something may be recorded into it later.
     pub(crate) fn of_file(file: File, may_record: bool) -> Result<Overlay> {
         let copy = file.try_clone()?;
-        let beneath = Arc::new(FileBackend::new(file).stored()?);
+        let beneath: Arc<dyn StorageBackend> = Arc::new(FileBackend::new(file).stored()?);
         if !may_record {
             return Overlay::over(beneath, None);
         }
@@ -87,6 +88,7 @@ impl Overlay {
     fn over(beneath: Arc<dyn StorageBackend>, file: Option<File>) -> Result<Overlay> {
         let len = beneath.len()?;
         let steps = file.is_some().then(Vec::new);
+        let beneath = Arc::new(Watched::new(beneath));
         let kept = Kept { len, beneath: len, pieces: BTreeMap::new(), steps, bytes: 0, most: MOST };
         let bytes = Bytes { beneath, kept: Some(kept), locked: Vec::new(), file, writable: None };
         Ok(Overlay(RwLock::new(bytes)))
@@ -109,6 +111,7 @@ impl Overlay {
         }
         let file = bytes.take_lock(path)?;
         let Some(kept) = &bytes.kept else { return Ok(()) };
+        file.check_unchanged().map_err(|e| e.at(path.display()))?;
         for step in kept.steps.iter().flatten() {
             match step {
                 Step::Length(len) => file.set_len(*len)?,
@@ -145,7 +148,7 @@ impl Overlay {
 impl Bytes {
     /// Opens the file for writing and makes the shared lock one that is nobody else's, without giving it back meanwhile.
     #[allow(clippy::disallowed_methods, reason = "waits for other processes, by the time that they run in")]
-    fn take_lock(&mut self, path: &Path) -> Result<Arc<FileBackend>> {
+    fn take_lock(&mut self, path: &Path) -> Result<Arc<Watched>> {
         let named = |e: io::Error| Error::from(e).at(path.display());
         let held = |got: Result<bool, BackendError>| match got {
             Ok(got) => Ok(got),
@@ -167,7 +170,7 @@ impl Bytes {
                     let message = format!("{}: another file was put there; open the store again", path.display());
                     return Err(Error::new(ErrorKind::Closed, message));
                 }
-                let file = Arc::new(FileBackend::new(file).stored()?);
+                let file = Arc::new(self.beneath.again(Arc::new(FileBackend::new(file).stored()?)));
                 if let Some(before) = &self.file {
                     // Two handles of one file are two strangers to each other.
                     let _ = before.try_lock_shared();
@@ -282,6 +285,16 @@ impl Kept {
         }
         self.len = len;
         Ok(())
+    }
+}
+
+impl Watch for Overlay {
+    fn check_unchanged(&self) -> Result<()> {
+        self.bytes().beneath.check_unchanged()
+    }
+
+    fn condemn(&self) {
+        self.bytes().beneath.condemn();
     }
 }
 

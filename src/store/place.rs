@@ -12,7 +12,6 @@ use super::overlay::Overlay;
 use super::pages::{self, Flaw};
 use super::reading::Access;
 use super::sound::Handle;
-use super::storage::Backend;
 use super::storage::Storage;
 use super::tables::{self, Stored};
 use crate::ledger::Ledger;
@@ -241,13 +240,13 @@ pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bo
 
 /// Opens the database over what is only read.
 pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bool) -> Result<Handle> {
-    let bytes: Arc<dyn StorageBackend> = overlay.clone();
-    let handle = Handle::open(builder, Box::new(Backend::from(bytes)), pages)?;
+    let handle = Handle::tried(builder, overlay.clone(), pages)?;
     overlay.lock_again()?;
     Ok(handle)
 }
 
-/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open.
+/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open, and
+/// what would be answered is not what lies there.
 pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
     let now = match std::fs::metadata(path) {
         Ok(there) if is_same(file, &there) => return Ok(()),
@@ -259,7 +258,7 @@ pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
     };
     let message = format!(
         "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and \
-         start it with the store that is meant; nothing was recorded",
+         start it with the store that is meant; until then nothing is recorded and nothing answered",
         path.display()
     );
     Err(Error::new(ErrorKind::Io, message))

@@ -291,6 +291,18 @@ impl Shared {
         self.source.path()
     }
 
+    /// How many entries readers are shown, and the hash of the newest.
+    pub(crate) fn shown(&self) -> (u64, Hash) {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        (published.size, published.head)
+    }
+
+    /// Whether something else has written over the file while it was open.
+    pub(crate) fn is_written_over(&self) -> bool {
+        let refused = |e: Error| e.kind() == ErrorKind::Damaged;
+        self.database().is_ok_and(|open| open.get().is_ok_and(|file| file.check_unchanged().is_err_and(refused)))
+    }
+
     /// Whether the store was closed, or is another process's.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst) || !self.process.is_this()

@@ -126,6 +126,7 @@ impl Shared {
         let database = self.database()?;
         guarded(|| {
             let database = database.get()?;
+            database.check_file()?;
             Ok(Snapshot { present: Some(database.present()?), ..Snapshot::raw(database)? })
         })
     }
@@ -150,7 +151,12 @@ impl Shared {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
             (published.size, published.head, published.generations.clone())
         };
-        let database = self.database()?.get()?.clone();
+        let database = {
+            let open = self.database()?;
+            let database = open.get()?;
+            database.check_file()?;
+            database.clone()
+        };
         guarded(|| {
             let from = generations.first().map(|g| g.from);
             let view = view(&database, (size, from))?;
@@ -192,6 +198,11 @@ impl Snapshot {
     /// Refuses a store with tables that this program does not know.
     pub(crate) fn check_tables(&self) -> Result<()> {
         tables::check_known(&self.view.txn)
+    }
+
+    /// Refuses where something else has written over the file since.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        self.database.check_unchanged()
     }
 
     /// The transaction that everything is read in.

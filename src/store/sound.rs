@@ -16,6 +16,7 @@ use super::place::check_named;
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
+use super::watched::{Watch, Watched};
 use crate::process::Process;
 use crate::{Error, ErrorKind, Result};
 use redb::{Builder, Database, StorageBackend};
@@ -64,7 +65,7 @@ pub(crate) struct Handle {
     /// There until it is dropped.
     database: Option<Database>,
     /// What it lies in.
-    bytes: Arc<dyn StorageBackend>,
+    bytes: Arc<dyn Watch>,
     /// What was found before redb read anything.
     before: Arc<Before>,
     /// Nothing more is to be written to the file.
@@ -78,10 +79,10 @@ pub(crate) struct Handle {
 impl Handle {
     /// Opens what lies there, or makes a database where nothing does, and tries nothing.
     pub(crate) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
-        Handle::with(builder, bytes, Arc::default())
+        Handle::with(builder, Arc::new(Watched::new(bytes)), Arc::default())
     }
 
-    fn with(builder: &Builder, bytes: Arc<dyn StorageBackend>, before: Arc<Before>) -> Result<Handle> {
+    fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<Before>) -> Result<Handle> {
         let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
         Ok(Handle { database, bytes, before, still, views, process, named: None })
@@ -89,8 +90,13 @@ impl Handle {
 
     /// Opens what lies there and tries its tables; with `pages` those of the log too, before redb reads any.
     pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>, pages: bool) -> Result<Handle> {
+        Handle::tried(builder, Arc::new(Watched::new(bytes.into())), pages)
+    }
+
+    /// The same where somebody looks after it already.
+    pub(crate) fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool) -> Result<Handle> {
         let before = Arc::new(Before { asked: true, pages, ..Before::default() });
-        let mut handle = match Handle::with(builder, bytes.into(), before.clone()) {
+        let mut handle = match Handle::with(builder, bytes, before.clone()) {
             // Otherwise redb's words for what it stumbled over.
             Err(e) if before.is_damaged() && e.kind() != ErrorKind::Locked => return Err(unreadable(e)),
             opened => opened?,
@@ -106,9 +112,21 @@ impl Handle {
         Ok(self)
     }
 
-    /// Refuses where the path names another file now, or none.
-    pub(crate) fn check_named(&self) -> Result<()> {
-        self.named.as_ref().map_or(Ok(()), |(path, file)| check_named(path, file))
+    /// Refuses where the path names another file now, or none, and where something else has written over the file.
+    pub(crate) fn check_file(&self) -> Result<()> {
+        self.named.as_ref().map_or(Ok(()), |(path, file)| check_named(path, file))?;
+        self.check_unchanged()
+    }
+
+    /// Refuses where something else has written over the file.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let place = |e: Error| self.named.as_ref().map(|(path, _)| path.display()).into_iter().fold(e, Error::at);
+        self.bytes.check_unchanged().map_err(place)
+    }
+
+    /// What the file holds is known to be another's: every check refuses it from now on.
+    pub(crate) fn condemn(&self) {
+        self.bytes.condemn();
     }
 
     /// From now on nothing more is to be written to the file.
@@ -127,7 +145,7 @@ impl Handle {
     }
 
     fn may_write(&self) -> bool {
-        !self.still.load(Ordering::SeqCst)
+        !self.still.load(Ordering::SeqCst) && self.bytes.check_unchanged().is_ok()
     }
 
     /// Makes the file as small as it can be. It is whole either way; where there is no room to move things there is nothing

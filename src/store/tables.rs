@@ -191,6 +191,9 @@ pub(crate) fn from_redb(e: redb::Error) -> Error {
 }
 
 fn io_error(io: &std::io::Error) -> Error {
+    if let Some(ours) = io.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
+        return Error::new(ours.kind(), ours.to_string());
+    }
     let translated = Error::from(std::io::Error::from(io.kind()));
     match translated.kind() {
         ErrorKind::DiskFull => {

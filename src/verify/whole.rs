@@ -26,7 +26,11 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let clock = &log.shared().clock;
     let start = clock.monotonic();
     // One transaction and nothing from memory: what is compared must be of one moment.
-    let snapshot = log.shared().stored_with_pages()?;
+    let snapshot = match log.shared().stored_with_pages() {
+        // What the file holds is not what readers are answered from: neither vouches for the other.
+        Err(e) if log.shared().is_written_over() => return Ok(nothing(log, &e)),
+        snapshot => snapshot?,
+    };
     let (purges, findings) = guarded(|| purges(&snapshot))?;
     let purged = purges.values().fold(SeqSet::new(), |all, set| all.union(set));
     let signed = guarded(|| Signed::new(log.shared(), &snapshot, &purges, options))?;
@@ -83,6 +87,8 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     });
     let mut findings = whole.findings;
     findings.extend(reach.findings);
+    // So that all of it was of one file.
+    findings.extend(snapshot.check_unchanged().err().map(|e| Finding::new(K::FileDamaged, None, e.to_string())));
     findings.sort_unstable();
     findings.dedup();
     Ok(Verification {
@@ -105,6 +111,31 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         findings,
         seconds: (clock.monotonic() - start).as_secs_f64(),
     })
+}
+
+/// Of a file that somebody else has written over.
+fn nothing(log: &AuditLog, e: &Error) -> Verification {
+    let (size, head) = log.shared().shown();
+    Verification {
+        size,
+        entries: 0,
+        purged: 0,
+        root: Frontier::empty().root(),
+        head,
+        signed: false,
+        signed_size: 0,
+        key_pinned: false,
+        anchored: false,
+        anchored_size: 0,
+        rewritable_from: 0,
+        restored: Vec::new(),
+        recorded_without_key: Vec::new(),
+        not_authenticated: Vec::new(),
+        findings: vec![Finding::new(K::FileDamaged, None, format!("no entry was checked: {e}"))],
+        seconds: 0.0,
+        unfinished_commit: false,
+        pages_only: false,
+    }
 }
 
 /// What purges are said to have taken, as far as it can be read, by the seqs of their entries.

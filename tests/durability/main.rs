@@ -17,3 +17,4 @@ mod tamper_chain;
 mod tamper_sealed;
 #[path = "../tampering/mod.rs"]
 mod tampering;
+mod written_over;

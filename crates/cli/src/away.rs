@@ -211,7 +211,7 @@ impl Commands for Runner {
 }
 
 impl Runner {
-    /// Refuses what whoever sent the command may not do.
+    /// Refuses what whoever sent the command may not do, and to answer from memory for a file that is not there any more.
     fn check(&self, cli: &Cli, arguments: &ArgMatches, authority: Authority) -> Result<(), Failure> {
         let Place::Store(_, need) = needs::place(&cli.command) else {
             return Err(Failure::Input("this command does not run in another process".to_owned()));
@@ -236,7 +236,13 @@ impl Runner {
             );
             return Err(Failure::Store(message));
         }
-        Ok(())
+        match session::current() {
+            // To a verification a file that was written over is a finding.
+            Some(session) if !matches!(cli.command, super::Command::Verify(_)) => {
+                session.log.check_file().map_err(|e| Failure::Store(e.to_string()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../mcp_common/mod.rs"]
+mod mcp_common;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;
 

@@ -4,12 +4,9 @@
 mod replies;
 mod requests;
 
-#[path = "../mcp_common/mod.rs"]
-mod mcp_common;
-
 use super::common;
+use super::mcp_common::{self, Host, call, ends, lines, text};
 use common::{Place, json};
-use mcp_common::{Host, call, ends, lines, text};
 
 const PLAIN: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"drop","arguments":{"a":1}}}"#;
 

@@ -1,5 +1,7 @@
 //! Somebody who kept an older copy of the store.
 
+mod while_open;
+
 use super::common::{Place, Ran, call, json};
 use super::store_common::clock;
 use attestlog::json::Json;
