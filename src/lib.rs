@@ -67,8 +67,9 @@ mod verify;
 
 pub use emergency::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
 pub use entry::{
-    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CallLimits, CallResult, ClaimedTime, Completion, Content,
-    Entry, Field, Kind, Outcome, OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary, ToolCall, Trigger,
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CallLimits, CallResult, CapturedBy, ClaimedTime,
+    Completion, Content, Entry, Field, Kind, Outcome, OwnEntry, Phase, ResultPolicy, Retention, Sender, Summary,
+    ToolCall, Trigger,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};

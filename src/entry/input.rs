@@ -1,6 +1,6 @@
 //! What a host says of a call, before the store has made an entry of it.
 
-use super::{CallError, Outcome, Sender, Trigger, is_no_error, text_fails};
+use super::{CallError, CapturedBy, Outcome, Sender, Trigger, is_no_error, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
@@ -76,6 +76,9 @@ pub struct ToolCall {
     pub(crate) emergency: bool,
     pub(crate) grant: Option<u64>,
     pub(crate) backfilled: bool,
+    /// Set by what takes calls up in this library, never by what a caller says; so is `late_answer`.
+    pub(crate) captured_by: Option<CapturedBy>,
+    pub(crate) late_answer: bool,
     pub(crate) retention_class: Option<String>,
     pub(crate) retain_until: Option<Timestamp>,
     pub(crate) restated: Vec<String>,
@@ -117,6 +120,8 @@ impl ToolCall {
             emergency: false,
             grant: None,
             backfilled: false,
+            captured_by: None,
+            late_answer: false,
             retention_class: None,
             retain_until: None,
             restated: Vec::new(),
@@ -232,7 +237,8 @@ impl ToolCall {
         self
     }
 
-    /// Marks the call as taken from a recording, not recorded as it happened.
+    /// Marks the call as taken from a recording, not recorded as it happened. That is the caller's word: alert rules and
+    /// reports go by the call's time, and take as recordings only what [`import`](crate::capture::import) has read.
     pub fn backfilled(mut self) -> Self {
         self.backfilled = true;
         self
@@ -320,6 +326,7 @@ impl ToolCall {
         for (key, value) in members {
             call.set(&key, value).map_err(|e| e.at(&key))?;
         }
+        call.check_reserved()?;
         Ok(call)
     }
 

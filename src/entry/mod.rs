@@ -16,18 +16,20 @@ mod input;
 mod odd;
 mod own;
 mod posed;
+mod reserved;
 mod summary;
 mod viewed;
 
 pub use attribution::Attribution;
 pub(crate) use failure::{failure, is_called, is_no_error, is_set, said, status_fails, text_fails};
 
-pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
+pub use call::{Call, CallError, CapturedBy, Completion, Outcome, Phase, Sender, Trigger};
 pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
 pub use field::Field;
 pub(crate) use input::zoned;
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use own::{Kind, OwnEntry};
+pub(crate) use reserved::{IMPORTED, NOWHERE, PROCESS, taken};
 pub use summary::{ResultPolicy, Summary};
 pub(crate) use viewed::viewed;
 

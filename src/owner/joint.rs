@@ -4,7 +4,7 @@ use super::place;
 use super::remote::{Lost, Remote, reach};
 use super::server::{Commands, Server};
 use crate::capture::import::Log as _;
-use crate::entry::{Phase, Sender, ToolCall};
+use crate::entry::{PROCESS, Phase, Sender, ToolCall};
 use crate::process::Process;
 use crate::{AuditLog, Error, ErrorKind, Options, Receipt, Result};
 use std::any::Any;
@@ -424,7 +424,7 @@ impl Joint {
             self.0.options.random.fill(&mut id);
             // Letters only: among digits there may be the number of a card, and a sender of such a name is refused.
             let letters = id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(b'a' + half));
-            Lane { id: format!("process-{}", letters.collect::<String>()), next: 1 }
+            Lane { id: format!("{PROCESS}{}", letters.collect::<String>()), next: 1 }
         })
     }
 }

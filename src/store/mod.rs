@@ -19,6 +19,7 @@ pub(crate) mod benching;
 mod block;
 mod commit;
 mod draft;
+mod follow;
 #[cfg(test)]
 mod forged;
 #[cfg(feature = "fuzzing")]
@@ -51,6 +52,7 @@ mod reading;
 mod rewrite;
 mod rollup;
 mod rows;
+mod same;
 mod scan;
 mod sender;
 #[cfg(feature = "owner")]

@@ -9,7 +9,7 @@
 use super::Shared;
 use super::draft::Job;
 use super::log::Receipt;
-use crate::entry::{CallError, CallResult, Outcome, Phase, Sender, ToolCall, Trigger};
+use crate::entry::{CallError, CallResult, CapturedBy, Outcome, Phase, Sender, ToolCall, Trigger};
 use crate::json::{Json, Limits};
 use crate::{Error, Result, Timestamp};
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -47,6 +47,8 @@ pub(crate) struct Sent {
     emergency: bool,
     grant: Option<u64>,
     backfilled: bool,
+    captured_by: Option<CapturedBy>,
+    late_answer: bool,
     retention_class: Option<String>,
     retain_until: Option<Timestamp>,
     #[serde(deserialize_with = "bounded")]
@@ -144,6 +146,8 @@ impl Sent {
             emergency: call.emergency,
             grant: call.grant,
             backfilled: call.backfilled,
+            captured_by: call.captured_by,
+            late_answer: call.late_answer,
             retention_class: call.retention_class.clone(),
             retain_until: call.retain_until,
             restated: call.restated.clone(),
@@ -173,6 +177,7 @@ impl Sent {
         (call.trigger, call.call_id, call.follows) = (self.trigger, self.call_id, self.follows);
         (call.patient_ids, call.purpose) = (self.patient_ids, self.purpose);
         (call.emergency, call.grant, call.backfilled) = (self.emergency, self.grant, self.backfilled);
+        (call.captured_by, call.late_answer) = (self.captured_by, self.late_answer);
         (call.retention_class, call.retain_until) = (self.retention_class, self.retain_until);
         (call.restated, call.sender) = (self.restated, self.sender);
         Ok((call, self.phase))

@@ -196,12 +196,12 @@ impl Observer {
         }
         drop(state);
         let Some(end) = pending.end.take() else { return };
-        pending.notes.insert("late_reply", true);
         if let Some(begun) = pending.begun.take() {
             pending.notes.insert("begun_seq", begun);
         }
         let odd = pending.takes_oddity(message);
-        let call = self.finished(&mut pending).follow_up_of(end);
+        let mut call = self.finished(&mut pending).follow_up_of(end);
+        call.late_answer = true;
         pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
         pending.doubts(odd);
         answered.ended.push(pending);

@@ -9,7 +9,7 @@ use crate::capture::mcp::ids;
 use crate::capture::mcp::reply::{about, short};
 use crate::capture::mcp::shorten::{LARGE, shortened};
 use crate::capture::mcp::strict::{self, Clear, Doubt, places_alike};
-use crate::entry::{CallLimits, Outcome, ToolCall};
+use crate::entry::{CallLimits, CapturedBy, Outcome, ToolCall};
 use crate::json::{Json, Object};
 use crate::redact::normal;
 use crate::{Error, Result};
@@ -254,6 +254,7 @@ impl Observer {
         });
         let mut call =
             ToolCall::new(conversation.unwrap_or(&who.default_conversation), user.unwrap_or(&who.default_user), tool);
+        call.captured_by = Some(CapturedBy::Mcp);
         call.agent_id = who.agent.clone().or_else(|| name_of(&state.client));
         call.tool_server = Some(self.server_name(state));
         (call.model, call.purpose) = (who.model.clone(), who.purpose.clone());
