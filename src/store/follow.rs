@@ -139,3 +139,60 @@ impl Staging<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::entry::CapturedBy;
+    use crate::{AuditLog, ErrorKind, Outcome, Result, ToolCall};
+
+    fn seen() -> ToolCall {
+        let mut call = ToolCall::new("c", "u", "t");
+        call.captured_by = Some(CapturedBy::Mcp);
+        call
+    }
+
+    fn late(follows: u64) -> ToolCall {
+        let mut call = seen().follow_up_of(follows);
+        call.late_answer = true;
+        call
+    }
+
+    /// Any number of calls, to whatever they were, could be called the late answer to any other, whatever became of that; none of
+    /// them was in statistics. What is sent to the owner by hand may still say so [R67].
+    #[test]
+    fn a_late_answer_is_to_a_call_that_waits_for_one_and_the_only_one() -> Result<()> {
+        let log = AuditLog::in_memory()?;
+        let given_up = log.record(seen().outcome(Outcome::Timeout))?.seq;
+        let answered = log.record(seen())?.seq;
+        let told = log.record(ToolCall::new("c", "u", "t").outcome(Outcome::Timeout))?.seq;
+        let with = |change: fn(&mut ToolCall)| {
+            let mut call = late(given_up);
+            change(&mut call);
+            call
+        };
+        let refused = [
+            late(answered),
+            late(told),
+            late(0),
+            with(|call| call.conversation_id = "d".to_owned()),
+            with(|call| call.user_id = "v".to_owned()),
+            with(|call| call.tool_name = "s".to_owned()),
+            with(|call| call.captured_by = Some(CapturedBy::Import)),
+            with(|call| call.captured_by = None),
+            with(|call| call.follows = None),
+        ];
+        for call in refused {
+            assert!(log.record(call.clone()).is_err(), "{call:?}");
+        }
+        assert!(log.record_batch([late(given_up), late(given_up)]).is_err());
+        let odd = log.record(late(given_up).outcome(Outcome::ProtocolError))?.seq;
+        for _ in 0..2 {
+            assert_eq!(log.record(late(given_up)).unwrap_err().kind(), ErrorKind::Conflict);
+            log.flush_index()?;
+        }
+        log.record(late(odd))?;
+        let statistics = log.statistics(&crate::Statistics::new())?;
+        assert_eq!(statistics.iter().map(|of| of.total_calls).sum::<u64>(), 3);
+        Ok(())
+    }
+}

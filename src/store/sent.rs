@@ -232,7 +232,9 @@ mod tests {
             .outcome(Outcome::Denied)
             .sender(Sender::new("s", 9));
         let failed = ToolCall::new("c", "u", "t").typed_error("k", "m").retry_of(3);
-        for (call, phase) in [(call, Phase::Whole), (failed, Phase::Finished(8))] {
+        let mut seen = failed.clone();
+        (seen.captured_by, seen.late_answer) = (Some(CapturedBy::Mcp), true);
+        for (call, phase) in [(seen, Phase::Whole), (call, Phase::Whole), (failed, Phase::Finished(8))] {
             let bytes = codec::encode(&Sent::of(&call, phase)).unwrap();
             assert_eq!(codec::decode::<Sent>(&bytes).unwrap().call().unwrap(), (call, phase));
         }
