@@ -248,8 +248,8 @@ fn whatever_a_caller_gives_makes_another_call_of_it() {
 /// nothing was compared any more [R69].
 #[test]
 fn a_repeat_is_compared_after_a_rotation_and_under_another_policy() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = options(&clock(), 1).create(dir.path().join("store")).unwrap();
+    let disk = Disk::default();
+    let log = attestlog::Options::new().clock(clock()).background(false).create_on(disk.backend()).unwrap();
     let first = log.record(call("a", 1)).unwrap();
     log.rotate_pseudonym_key().unwrap();
     assert_eq!(log.record(call("a", 1)).unwrap(), first);
