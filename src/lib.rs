@@ -62,13 +62,15 @@ mod text;
 mod verify;
 
 pub use attestlog_proof::{
-    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, ClaimedTime, Completion, Content, Entry, Field, Kind,
-    Outcome, OwnEntry, Phase, Retention, Sender, Trigger,
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Field,
+    Kind, Outcome, OwnEntry, Phase, Retention, Sender, Trigger,
 };
 pub use attestlog_proof::{Error, ErrorKind, Hash, ParseHashError, Result, Timestamp, json, merkle, note, proof};
 use attestlog_proof::{hash, line, names, rows, sealed, spelling};
 pub use entry::failure;
 pub use entry::{CallLimits, CallResult, ResultPolicy, Summary, ToolCall};
+#[doc(hidden)]
+pub use entry::{IMPORTED, NOWHERE};
 pub use grants::{Grant, GrantEnd, GrantState, GrantUse, Misuse, Review};
 pub use host::{Clock, ManualClock, Random, SeededRandom, SystemClock, SystemRandom};
 pub use keyless::Keyless;

@@ -150,7 +150,7 @@ impl<'a> Facts<'a> {
         wants_metadata: bool,
         mut misuse: impl FnMut(u64, Timestamp, &Call) -> Option<Misuse>,
     ) -> (Facts<'a>, Option<Facts<'a>>) {
-        let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)) || call.is_late_answer());
+        let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)) || call.late_answer);
         let mut before = begun.and_then(|entry| entry.call().map(|call| Facts::of(entry, call, wants_metadata)));
         let mut facts = Facts::of(entry, call, wants_metadata);
         facts.history = entry.is_history(begun);
@@ -404,7 +404,7 @@ impl Evaluator {
             true => self.first_accesses(entry.seq, call, !history, world)?,
             false => Vec::new(),
         };
-        if call.backfilled {
+        if call.is_from_recording() {
             return Ok(Vec::new());
         }
         let grants = &mut self.grants;
@@ -484,7 +484,7 @@ impl Evaluator {
         let oldest = now.at.minus(compiled.rule.reach());
         let (mut events, mut seen) = (Vec::new(), HashSet::new());
         world.before(now.seq, &compiled.facets(now, patient), &mut |entry, begun| {
-            let Some(call) = entry.call().filter(|call| !call.backfilled) else { return Ok(true) };
+            let Some(call) = entry.call().filter(|call| !call.is_from_recording()) else { return Ok(true) };
             if entry.body.recorded_at <= oldest {
                 return Ok(false);
             }

@@ -53,7 +53,7 @@ impl AlertLag {
                 Err(e) if e.kind() == ErrorKind::Damaged => continue,
                 Err(e) => return Err(e),
             };
-            if entry.call().is_some_and(|call| !call.backfilled) || entry.kind() == Kind::BreakGlassOpened {
+            if entry.call().is_some_and(|call| !call.is_from_recording()) || entry.kind() == Kind::BreakGlassOpened {
                 (oldest, first) = (Some(entry.body.recorded_at), seq);
                 break;
             }

@@ -4,7 +4,7 @@ use super::{error_text, is_no_error, says_failed, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::{CallError, Outcome, Sender, Trigger};
+use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Sender, Trigger};
 use std::time::Duration;
 
 /// How large the parts of a call may be. What is larger is refused with its size, never cut.
@@ -98,6 +98,11 @@ pub struct ToolCall {
     pub grant: Option<u64>,
     /// Whether it comes from a recording.
     pub backfilled: bool,
+    /// Which part of attestlog took the call up: an importer or the proxy; `None` where a host describes it. No JSON input sets it.
+    pub captured_by: Option<CapturedBy>,
+    /// Whether it is the answer to the call that it follows, which the log had recorded without one. No JSON input sets it, and
+    /// the log looks whether it can be.
+    pub late_answer: bool,
     /// The retention class, where it is not for the policy to decide.
     pub retention_class: Option<String>,
     /// Kept at least until then.
@@ -143,6 +148,8 @@ impl ToolCall {
             emergency: false,
             grant: None,
             backfilled: false,
+            captured_by: None,
+            late_answer: false,
             retention_class: None,
             retain_until: None,
             restated: Vec::new(),
@@ -258,7 +265,8 @@ impl ToolCall {
         self
     }
 
-    /// Marks the call as taken from a recording, not recorded as it happened.
+    /// Marks the call as taken from a recording, not recorded as it happened. That is the caller's word: alert rules and
+    /// reports go by the call's time, and take as recordings only what [`import`](crate::instrument::import) has read.
     pub fn backfilled(mut self) -> Self {
         self.backfilled = true;
         self
@@ -358,6 +366,7 @@ impl ToolCall {
         for (key, value) in members {
             call.set(&key, value).map_err(|e| e.at(&key))?;
         }
+        call.check_reserved()?;
         Ok(call)
     }
 

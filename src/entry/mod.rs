@@ -9,10 +9,13 @@ pub mod failure;
 mod input;
 mod odd;
 mod posed;
+mod reserved;
 mod summary;
 mod viewed;
 
 pub(crate) use failure::{error_text, is_no_error, says_failed, text_fails};
 pub use input::{CallLimits, CallResult, ToolCall};
+pub use reserved::{IMPORTED, NOWHERE};
+pub(crate) use reserved::{PROCESS, taken};
 pub use summary::{ResultPolicy, Summary};
 pub(crate) use viewed::viewed;

@@ -3,7 +3,7 @@
 use super::place;
 use super::remote::{Lost, Remote, reach};
 use super::server::{Commands, Server};
-use crate::entry::ToolCall;
+use crate::entry::{PROCESS, ToolCall};
 use crate::process::Process;
 use crate::{AuditLog, Error, ErrorKind, Options, Receipt, Result};
 use attestlog_proof::entry::{Phase, Sender};
@@ -427,7 +427,7 @@ impl Joint {
             self.0.options.random.fill(&mut id);
             // Letters only: among digits there may be the number of a card, and a sender of such a name is refused.
             let letters = id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(b'a' + half));
-            Lane { id: format!("process-{}", letters.collect::<String>()), next: 1 }
+            Lane { id: format!("{PROCESS}{}", letters.collect::<String>()), next: 1 }
         })
     }
 }

@@ -114,7 +114,7 @@ pub enum Measure {
 /// reaches the threshold there is one alert, and the next one only after it has fallen below.
 ///
 /// The window is half-open (an event is out of it exactly when it is as old as the window is long), on the store's
-/// clock: `recorded_at`. A call that was recorded in two steps counts once. History does not count: what was back-filled
+/// clock: `recorded_at`. A call that was recorded in two steps counts once. History does not count: what an import read
 /// from a recording, and calls that ended more than [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) before they were
 /// recorded, by their caller's clock. Since a caller could evade rules by giving old times, rules about emergencies and
 /// misused grants look at these as well, and [`Rule::back_dated`] notices them.
@@ -231,7 +231,7 @@ impl Rule {
         self
     }
 
-    /// Only calls that their caller dated back: not marked as back-filled, and recorded more than
+    /// Only calls that their caller dated back: not read by an import, and recorded more than
     /// [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) after their end.
     pub fn back_dated(mut self) -> Rule {
         self.back_dated = true;

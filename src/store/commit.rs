@@ -19,15 +19,14 @@ use super::turn::Turn;
 use super::writer::Core;
 use super::{Receipt, Shared};
 use crate::codec;
-use crate::entry::CallLimits;
+use crate::entry::{CallLimits, PROCESS, taken};
 use crate::json::{Json, Object};
 use crate::ledger::Ledger;
 use crate::line::{self, Place};
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Content, OwnEntry, Phase, Retention};
-use redb::ReadableDatabase;
+use attestlog_proof::entry::{Content, OwnEntry, Retention};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -48,8 +47,9 @@ pub(crate) struct Staging<'a> {
     nodes: Vec<((u8, u64), Hash)>,
     /// What is known of senders, and whether this commit changes it.
     windows: HashMap<String, (Window, bool)>,
-    begun: Vec<u64>,
-    finished: Vec<u64>,
+    pub(crate) begun: Vec<u64>,
+    /// The calls that get their end, or the answer that they did not have.
+    pub(crate) finished: Vec<u64>,
     subjects: Vec<NewSubject>,
     /// The line that is being written.
     line: Vec<u8>,
@@ -172,6 +172,12 @@ impl<'a> Staging<'a> {
         self.entries.content(at as usize, job)
     }
 
+    /// How long an entry that is on its way into this commit is kept.
+    pub(crate) fn staged_retention(&self, seq: u64) -> Option<Option<&Retention>> {
+        let at = seq.checked_sub(self.committed())?;
+        Some(self.entries.retention(at as usize))
+    }
+
     /// Adds one of the store's own entries.
     pub(crate) fn own(&mut self, kind: Kind, detail: Object, retention: Option<Retention>) -> Result<Receipt> {
         let own = OwnEntry { kind, detail: Json::from(detail).to_canonical() };
@@ -232,6 +238,9 @@ impl<'a> Staging<'a> {
         let call = &job.calls[at];
         let seq = self.state.size;
         if let Some(sender) = &call.sender {
+            if !call.numbers_batch && sender.id.starts_with(PROCESS) {
+                return Err(taken(PROCESS));
+            }
             if let Some(receipt) = self.seen(&sender.id, sender.number)? {
                 self.check_same(job, at, receipt.seq, sender)?;
                 return Ok(receipt);
@@ -246,19 +255,7 @@ impl<'a> Staging<'a> {
                 return Err(Error::invalid(format!("{name}: {} is not recorded yet", other.unwrap_or_default())));
             }
         }
-        match call.phase {
-            Phase::Whole => {}
-            Phase::Begun => self.begun.push(seq),
-            Phase::Finished(begun) => {
-                if self.finished.contains(&begun) || !(self.begun.contains(&begun) || self.is_unfinished(begun)?) {
-                    return Err(Error::new(
-                        ErrorKind::Conflict,
-                        format!("no unfinished call was begun at seq {begun}"),
-                    ));
-                }
-                self.finished.push(begun);
-            }
-        }
+        self.check_parts(job, at)?;
         let policies = self.shared.policies();
         let retention = policies.set.retention.assign(
             job.tool(at),
@@ -379,17 +376,6 @@ impl<'a> Staging<'a> {
                 ),
             )),
         }
-    }
-
-    fn is_unfinished(&self, seq: u64) -> Result<bool> {
-        let txn = self.shared.database()?.get()?.begin_read().stored()?;
-        let table = txn.open_table(tables::UNFINISHED).stored()?;
-        if table.get(seq).stored()?.is_none() {
-            return Ok(false);
-        }
-        // The table alone does not say so: the entry does.
-        let begun = self.shared.stored()?.checked(seq)?;
-        Ok(begun.is_some_and(|entry| entry.call().is_some_and(|call| call.phase == Phase::Begun)))
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct Job {
 pub(crate) struct Draft {
     pub phase: Phase,
     pub follows: Option<u64>,
+    pub late_answer: bool,
+    /// Its caller said when it was made.
+    pub timed: bool,
     pub grant: Option<u64>,
     pub sender: Option<Sender>,
     pub retention_class: Option<String>,
@@ -67,6 +70,7 @@ impl Job {
         let Prepared { mut call, timestamp, retention_class, retain_until, subject, numbers_batch } = prepared;
         call.timestamp = timestamp.unwrap_or(now);
         let (phase, follows, grant, sender) = (call.phase, call.follows, call.grant, call.sender.clone());
+        let (late_answer, timed) = (call.late_answer, timestamp.is_some());
         let (timestamp, has_patient, counted) = (call.timestamp, !call.patient_ids.is_empty(), counted(&call));
         let content = Content::Call(call);
         let gaps = line::write_around(&mut self.text, &content);
@@ -79,6 +83,8 @@ impl Job {
         self.calls.push(Draft {
             phase,
             follows,
+            late_answer,
+            timed,
             grant,
             sender,
             retention_class,
@@ -126,6 +132,12 @@ impl Job {
     /// The tool that a call is of.
     pub(crate) fn tool(&self, at: usize) -> &str {
         self.facets(at).find(|(field, _)| *field == Field::Tool).map_or("", |(_, name)| name)
+    }
+
+    /// The conversation, the user and the tool of a call.
+    pub(crate) fn names(&self, at: usize) -> [Option<&str>; 3] {
+        let wanted = [Field::Conversation, Field::User, Field::Tool];
+        wanted.map(|field| self.facets(at).find(|(of, _)| *of == field).map(|(_, name)| name))
     }
 }
 
@@ -187,6 +199,11 @@ impl Entries {
             Said::Own(..) => None,
             Said::Call(job, at) => Some(self.jobs.get(job).unwrap_or(own).content(at)),
         }
+    }
+
+    /// How long the entry at this place is kept.
+    pub(crate) fn retention(&self, at: usize) -> Option<&Retention> {
+        self.retentions.get(self.all.get(at)?.retention?)
     }
 
     /// Adds an entry. A job whose calls are added is handed over with [`Entries::took`] when it is complete.

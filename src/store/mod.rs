@@ -19,6 +19,7 @@ pub(crate) mod benching;
 pub(crate) mod block;
 pub(crate) mod commit;
 pub(crate) mod draft;
+pub(crate) mod follow;
 pub(crate) mod gone;
 pub(crate) mod guard;
 pub(crate) mod keyring;
@@ -43,6 +44,7 @@ pub(crate) mod reading;
 pub(crate) mod rewrite;
 pub(crate) mod rollup;
 pub(crate) mod rows;
+pub(crate) mod same;
 pub(crate) mod scan;
 pub(crate) mod sender;
 #[cfg(feature = "owner")]

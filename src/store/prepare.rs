@@ -40,6 +40,7 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
     call.take_error_text();
     call.restate_nul();
     call.validate(&shared.limits)?;
+    call.check_reserved()?;
     call.restate_posed();
     key_digests(shared, &mut call.session_metadata);
     let policies = shared.policies();
@@ -136,6 +137,8 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
         emergency: call.emergency,
         grant: call.grant,
         backfilled: call.backfilled,
+        captured_by: call.captured_by,
+        late_answer: call.late_answer,
         session_metadata: metadata.map(|m| m.to_canonical()),
         completion,
         treated: treated.map(|t| t.to_canonical()),

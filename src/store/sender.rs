@@ -3,15 +3,14 @@
 use super::Receipt;
 use super::commit::Staging;
 use super::draft::Job;
+use super::same::Compared;
 use super::tables::{self, Stored};
 use super::vouch::{RowMac, Vouched};
 use super::{Shared, Snapshot};
 use crate::codec;
-use crate::json::{Canonical, Json};
-use crate::redact::sealed_subject;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::{Call, Content, Outcome, Sender};
+use attestlog_proof::entry::{Content, Retention, Sender};
 use redb::ReadableDatabase;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -144,67 +143,6 @@ impl Shared {
     }
 }
 
-/// How two calls, prepared under one policy, differ; nothing where they are the same.
-fn difference(there: &Call, here: &Call) -> Option<&'static str> {
-    match is_same(there, here) {
-        false => Some("which is another call"),
-        true if !is_same_answer(there, here) => Some("which has another answer"),
-        true => None,
-    }
-}
-
-/// Whether the same came of two calls, as far as it is known of both.
-fn is_same_answer(there: &Call, here: &Call) -> bool {
-    let answered = |call: &'_ Call| call.completion.clone().filter(|ended| ended.outcome != Outcome::Abandoned);
-    let Some((there, here)) = answered(there).zip(answered(here)) else { return true };
-    there.outcome == here.outcome
-        && there.error == here.error
-        && is_same_result(there.result_summary.as_ref(), here.result_summary.as_ref())
-}
-
-/// By the digests of the results, where both were made with the same key; else by their type and length.
-fn is_same_result(there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
-    let Some((there, here)) = there.zip(here) else { return there.is_none() == here.is_none() };
-    let (there, here) = (there.to_json(), here.to_json());
-    let digest = |summary: &Json| {
-        let (key, digest) = summary.get("digest")?.as_str()?.rsplit_once(':')?;
-        Some((key.to_owned(), digest.to_owned()))
-    };
-    match (digest(&there), digest(&here)) {
-        (Some((a, there)), Some((b, here))) if a == b => there == here,
-        _ => ["type", "bytes"].iter().all(|of| there.get(of) == here.get(of)),
-    }
-}
-
-/// Whether two calls, prepared under one policy, are of the same thing. An imported session without an id is named by what
-/// it began with, and an answer that came to light later may name patients, whose names are hidden in the arguments then.
-fn is_same(there: &Call, here: &Call) -> bool {
-    let named = there.backfilled && here.backfilled || there.conversation_id == here.conversation_id;
-    let persons = there.user_id == here.user_id && there.tool_name == here.tool_name;
-    let abandoned = |call: &Call| call.completion.as_ref().is_some_and(|ended| ended.outcome == Outcome::Abandoned);
-    let patients = there.patient_ids == here.patient_ids;
-    let late = !patients && abandoned(there) != abandoned(here);
-    named && persons && (late || patients && is_same_json(there.arguments.as_ref(), here.arguments.as_ref()))
-}
-
-/// Whether these are the same but for what is sealed, which never looks the same twice.
-fn is_same_json(there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
-    let parsed = |text: &Canonical| Json::parse(text.as_str().as_bytes()).ok().map(|parsed| parsed.value);
-    there == here
-        || there.zip(here).and_then(|(a, b)| parsed(a).zip(parsed(b))).is_some_and(|(a, b)| is_same_value(&a, &b))
-}
-
-fn is_same_value(there: &Json, here: &Json) -> bool {
-    match (there, here) {
-        _ if sealed_subject(there).is_some() && sealed_subject(here).is_some() => true,
-        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same_value(a, b)),
-        (Json::Object(a), Json::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_same_value(a, b)))
-        }
-        (a, b) => a == b,
-    }
-}
-
 impl Staging<'_> {
     /// A sender's window as the file has it, without what nothing bears out: seqs that are not recorded yet, and purged ones that
     /// were not written with the store's keys.
@@ -242,32 +180,51 @@ impl Staging<'_> {
         Ok(window.recorded.len() < before)
     }
 
-    /// Refuses a call under a number whose entry, at `seq`, is of another call, or has another answer. Of an entry that was
-    /// purged, or that was prepared under another policy or pseudonym key, it cannot be told.
+    /// Refuses a call under a number whose entry, at `seq`, differs in anything that its caller gives. Of an entry that was
+    /// purged it cannot be told; of one that was prepared under another policy only of what no policy changes.
     pub(crate) fn check_same(&self, job: &Job, at: usize, seq: u64, sender: &Sender) -> Result<()> {
-        let shared = self.shared();
-        if shared.ledger().pseudonym_keys.len() > 1 {
-            return Ok(());
-        }
-        let here: Content = codec::decode_behind(job.content(at))?;
-        let difference = |there: Option<&Call>| match (there, &here) {
-            (Some(there), Content::Call(here)) if there.policy_seq == here.policy_seq => difference(there, here),
-            (Some(_), Content::Call(_)) => None,
-            _ => Some("which is another call"),
-        };
-        let found = if seq >= self.committed() {
+        let (shared, Some(draft)) = (self.shared(), job.calls.get(at)) else { return Ok(()) };
+        let Content::Call(here) = codec::decode_behind(job.content(at))? else { return Ok(()) };
+        let (content, retention) = if seq >= self.committed() {
             // Both are on their way into the same commit.
-            let Some(content) = self.staged(seq, job) else { return Ok(()) };
-            let there: Content = codec::decode_behind(content)?;
-            difference(if let Content::Call(call) = &there { Some(call) } else { None })
+            let Some((content, retention)) = self.staged(seq, job).zip(self.staged_retention(seq)) else {
+                return Ok(());
+            };
+            (codec::decode_behind(content)?, retention.cloned())
         } else {
             let Some(entry) = shared.stored()?.checked(seq)? else { return Ok(()) };
-            difference(entry.call())
+            (entry.body.content, entry.body.retention)
+        };
+        let found = match &content {
+            Content::Call(there) => {
+                let rotated = shared.ledger().pseudonym_keys.len() > 1;
+                let same_policy = there.policy_seq == here.policy_seq;
+                match (Compared { there, here: &here, rotated }.difference(draft.timed), &retention) {
+                    (None, Some(kept)) => self.kept_otherwise(job, at, kept, same_policy)?,
+                    (found, _) => found,
+                }
+            }
+            Content::Own(_) => Some("which is another call".to_owned()),
         };
         let Some(difference) = found else { return Ok(()) };
         let Sender { id, number } = sender;
         let message = format!("number {number} of sender {id:?} is entry {seq}, {difference}");
         Err(Error::new(ErrorKind::Conflict, message))
+    }
+
+    /// Whether an entry is kept otherwise than the call at `at` of a job, which repeats it, asks for.
+    fn kept_otherwise(&self, job: &Job, at: usize, kept: &Retention, same_policy: bool) -> Result<Option<String>> {
+        let Some(draft) = job.calls.get(at) else { return Ok(None) };
+        let retention = &self.shared().policies().set.retention;
+        let class = |asked: &String| -> Result<bool> {
+            let assigned = retention.assign(job.tool(at), draft.has_patient, Some(asked), None, self.now)?;
+            Ok(assigned.class != kept.class)
+        };
+        let classes = draft.retention_class.as_ref().filter(|_| same_policy).map(class).transpose()?;
+        let sooner = draft.retain_until.is_some_and(|until| until > kept.until);
+        let member = [("retention_class", classes == Some(true)), ("retain_until", sooner)];
+        let other = member.into_iter().find(|(_, other)| *other);
+        Ok(other.map(|(member, _)| format!("which is another call: another {member}")))
     }
 
     /// The receipts of a batch that was recorded before. Its first call's number is the batch's:

@@ -12,7 +12,7 @@ use super::log::Receipt;
 use crate::entry::{CallResult, ToolCall};
 use crate::json::{Json, Limits};
 use crate::{Error, Result, Timestamp};
-use attestlog_proof::entry::{CallError, Outcome, Phase, Sender, Trigger};
+use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Phase, Sender, Trigger};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
@@ -48,6 +48,8 @@ pub(crate) struct Sent {
     emergency: bool,
     grant: Option<u64>,
     backfilled: bool,
+    captured_by: Option<CapturedBy>,
+    late_answer: bool,
     retention_class: Option<String>,
     retain_until: Option<Timestamp>,
     #[serde(deserialize_with = "bounded")]
@@ -145,6 +147,8 @@ impl Sent {
             emergency: call.emergency,
             grant: call.grant,
             backfilled: call.backfilled,
+            captured_by: call.captured_by,
+            late_answer: call.late_answer,
             retention_class: call.retention_class.clone(),
             retain_until: call.retain_until,
             restated: call.restated.clone(),
@@ -174,6 +178,7 @@ impl Sent {
         (call.trigger, call.call_id, call.follows) = (self.trigger, self.call_id, self.follows);
         (call.patient_ids, call.purpose) = (self.patient_ids, self.purpose);
         (call.emergency, call.grant, call.backfilled) = (self.emergency, self.grant, self.backfilled);
+        (call.captured_by, call.late_answer) = (self.captured_by, self.late_answer);
         (call.retention_class, call.retain_until) = (self.retention_class, self.retain_until);
         (call.restated, call.sender) = (self.restated, self.sender);
         Ok((call, self.phase))
@@ -228,7 +233,9 @@ mod tests {
             .outcome(Outcome::Denied)
             .sender(Sender::new("s", 9));
         let failed = ToolCall::new("c", "u", "t").typed_error("k", "m").retry_of(3);
-        for (call, phase) in [(call, Phase::Whole), (failed, Phase::Finished(8))] {
+        let mut seen = failed.clone();
+        (seen.captured_by, seen.late_answer) = (Some(CapturedBy::Mcp), true);
+        for (call, phase) in [(seen, Phase::Whole), (call, Phase::Whole), (failed, Phase::Finished(8))] {
             let bytes = codec::encode(&Sent::of(&call, phase)).unwrap();
             assert_eq!(codec::decode::<Sent>(&bytes).unwrap().call().unwrap(), (call, phase));
         }

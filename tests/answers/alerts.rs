@@ -13,6 +13,7 @@ use attestlog::json::Json;
 use attestlog::{
     AuditLog, Error, ErrorKind, Field, Kind, ManualClock, Options, Outcome, PolicySet, Query, ToolCall, VerifyOptions,
 };
+use attestlog_capture::import;
 use redb::StorageBackend;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -177,9 +178,10 @@ fn patients_and_users_in_rules_are_clear_values_where_the_log_has_pseudonyms() {
 fn back_filled_recordings_raise_nothing_but_are_remembered() {
     let place = Place::new();
     let mut engine = AlertEngine::new(&place.log).unwrap();
-    for _ in 0..200 {
-        place.log.record(call("u", "P-1").backfilled()).unwrap();
-    }
+    let line = r#"{"conversation_id":"conv_1","user_id":"u","tool_name":"read_chart","patient_id":"P-1"}"#;
+    let recording = format!("{line}\n").repeat(200);
+    let recording = import::calls(import::Format::Jsonl, recording.as_bytes(), &import::ImportOptions::new()).unwrap();
+    assert_eq!(import::record(&place.log, recording, false, |_| ()).unwrap().receipts.len(), 200);
     engine.run_once().unwrap();
     assert!(place.log.alerts().unwrap().is_empty());
     place.call("u", "P-1"); // not the first access: the recording knew it

@@ -192,24 +192,3 @@ fn receivers_come_back_from_their_file() {
     assert_eq!(receivers.0.len(), 4);
     assert_eq!(Receivers::from_toml(&receivers.to_toml(), "g").unwrap(), receivers);
 }
-
-/// A call that timed out and was answered all the same counted twice: a rule on how often a tool is called fired for one call
-/// less than it says.
-#[test]
-fn an_answer_that_came_late_is_no_further_call() {
-    let (log, _) = log();
-    let rate = || Rule::new("rate").key([Part::USER]).window(HOUR).count(2);
-    let errors = || Rule::new("errors").when(Field::Outcome, "tool_error").key([Part::USER]).window(HOUR).count(1);
-    let late = |seq: u64| {
-        let mcp = Json::from(Object::from_iter([("late_reply", Json::from(true))]));
-        call("u", "P-1").error("Error: none left").follow_up_of(seq).metadata("mcp", mcp)
-    };
-    let given_up = log.record(call("u", "P-1").outcome(attestlog::Outcome::Timeout)).unwrap().seq;
-    let answer = log.record(late(given_up)).unwrap().seq;
-    // What only the answer tells counts for it.
-    assert_eq!(fired(&log, [rate(), errors()]), [format!("errors:{answer}")]);
-    // Of another user's call it is no answer.
-    let other = log.record(call("v", "P-1").outcome(attestlog::Outcome::Timeout)).unwrap().seq;
-    let seq = log.record(late(other)).unwrap().seq;
-    assert!(fired(&log, [rate(), errors()]).contains(&format!("rate:{seq}")));
-}

@@ -10,7 +10,7 @@ pub fn call(conversation: &str, user: &str, tool: &str, patients: &[&str], reten
         "phase": "Whole", "timestamp": 0, "conversation_id": conversation, "turn_number": null, "user_id": user,
         "model": null, "agent_id": null, "tool_name": tool, "tool_server": null, "arguments": null, "trigger": null,
         "call_id": null, "follows": null, "patient_ids": patients, "policy_seq": 1, "purpose": null, "emergency": false, "grant": null,
-        "backfilled": false, "session_metadata": null, "completion": null, "treated": null, "restated": [],
+        "backfilled": false, "captured_by": null, "late_answer": false, "session_metadata": null, "completion": null, "treated": null, "restated": [],
         "sender": null,
     });
     body(json!({ "Call": call }), retention)

@@ -200,7 +200,7 @@ fn an_error_about_a_task_is_not_the_end_of_the_call() {
         assert_eq!(outcomes(&lines), expected, "{method}: {reply}");
         if let [end, late] = &lines[..] {
             assert_eq!(text(late, "follow_up_of"), text(end, "seq"));
-            assert_eq!(text(late, "session_metadata.mcp.late_reply"), "true");
+            assert_eq!(text(late, "late_answer"), "true");
         }
     }
 }
@@ -443,4 +443,34 @@ fn a_reply_that_comes_while_its_call_is_given_up_is_recorded() {
         }
         assert!(lines.iter().all(|line| text(line, "session_metadata.mcp.unmatched_replies").is_empty()));
     }
+/// A call that timed out and was answered all the same counted twice: a rule on how often a tool is called fired for one call
+/// less than it says [N5]. Statistics counted it twice as well [R42].
+#[test]
+fn an_answer_that_came_late_is_no_further_call() {
+    use attestlog::alert::{AlertEngine, Part, Rule, Rules};
+    let watched = Watched::new(timed);
+    watched.host(&call("7"));
+    watched.pass(11);
+    watched.server(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#);
+    watched.observer.close("over");
+    let log = Options::new().open(&watched.store).unwrap();
+    // The observer's clock is not the log's.
+    let rate = Rule::new("rate").back_dated().key([Part::USER]).count(2);
+    let errors = Rule::new("errors").back_dated().when(attestlog::Field::Outcome, "tool_error").count(1);
+    let rules = Rules::none().with(rate).unwrap().with(errors).unwrap();
+    let fired = || {
+        AlertEngine::with_rules(&log, rules.clone()).unwrap().run_once().unwrap();
+        log.alerts().unwrap().into_iter().map(|state| state.alert.rule).collect::<Vec<_>>()
+    };
+    // What only the answer tells counts for it.
+    assert_eq!(fired(), ["errors"]);
+    let calls = || log.statistics(&attestlog::Statistics::new()).unwrap()[0].total_calls;
+    assert_eq!(calls(), 1);
+    log.flush_index().unwrap();
+    assert_eq!(calls(), 1);
+    assert!(log.verify(&attestlog::VerifyOptions::new().threads(1)).unwrap().ok());
+    let further = attestlog::ToolCall::new("c", "u", "t").timestamp("2026-03-01".parse().unwrap());
+    log.record(further.follow_up_of(log.size() - 1)).unwrap();
+    assert!(fired().contains(&"rate".to_owned()));
+    log.close().unwrap();
 }

@@ -187,3 +187,88 @@ fn a_batch_of_repeats_writes_nothing() {
     assert!(disk.bytes() != before);
     assert_clean(&log);
 }
+
+/// A record under a number that was there was answered with the receipt of the first, whatever it said of the time, the purpose, an
+/// emergency, the model, the agent or the session: a call in an emergency was acknowledged and in no log [R69].
+#[test]
+fn whatever_a_caller_gives_makes_another_call_of_it() {
+    use attestlog::json::Json;
+    let (log, _, _) = store(1);
+    let arguments = || Json::parse(br#"{"patient_id":"P-1"}"#).unwrap().value;
+    let one = || {
+        let call = ToolCall::new("c", "u", "get_chart").arguments(arguments()).timestamp(time("2026-01-01"));
+        let call = call.purpose("treatment").model("m").agent("a").server("s").call_id("i").turn(1).metadata("k", 1u64);
+        call.result("done").duration(std::time::Duration::from_millis(5)).sender(Sender::new("a", 1))
+    };
+    let first = log.record(one()).unwrap();
+    let others = [
+        ("timestamp", one().timestamp(time("2026-06-01"))),
+        ("purpose", one().purpose("marketing")),
+        ("emergency", one().emergency(None)),
+        ("emergency", one().emergency(Some(1))),
+        ("model", one().model("other")),
+        ("agent_id", one().agent("other")),
+        ("tool_server", one().server("other")),
+        ("call_id", one().call_id("other")),
+        ("turn_number", one().turn(2)),
+        ("session_metadata", one().metadata("client_ip", "10.0.0.1")),
+        ("session_metadata", one().role("nurse")),
+        ("conversation_id", {
+            let mut call = ToolCall::new("d", "u", "get_chart").arguments(arguments());
+            call = call.timestamp(time("2026-01-01")).turn(1);
+            call.purpose("treatment").sender(Sender::new("a", 1))
+        }),
+        ("call_trigger", one().trigger(attestlog::Trigger::System)),
+        ("call_trigger", one().retry_of(1)),
+        ("backfilled", one().backfilled()),
+        ("duration_ms", one().duration(std::time::Duration::from_millis(6))),
+        ("outcome", one().outcome(attestlog::Outcome::Denied)),
+        ("outcome", one().outcome(attestlog::Outcome::Abandoned)),
+        ("result", one().result("other")),
+        ("retention_class", one().retention_class("financial")),
+        ("retain_until", one().retain_until(time("2060-01-01"))),
+    ];
+    for (member, other) in others {
+        for e in [log.record(other.clone()), log.record_batch([ToolCall::new("c", "u", "t"), other]).map(|all| all[1])]
+        {
+            let e = e.expect_err(member);
+            assert_eq!(e.kind(), ErrorKind::Conflict);
+            assert!(e.to_string().ends_with(&format!("another {member}")), "{member}: {e}");
+        }
+    }
+    assert_eq!(log.size(), first.seq + 1);
+    assert_eq!(log.record(one()).unwrap(), first);
+    // Nor is the end of a call taken for its beginning.
+    let begun = log.begin(call("b", 1)).unwrap().receipt();
+    assert!(log.record(call("b", 1)).is_err() && log.size() == begun.seq + 1);
+    assert_clean(&log);
+}
+
+/// What no policy changes is compared whatever became of the policy since, and after a rotation of the key of pseudonyms, when
+/// nothing was compared any more [R69].
+#[test]
+fn a_repeat_is_compared_after_a_rotation_and_under_another_policy() {
+    let disk = Disk::default();
+    let log = attestlog::Options::new().clock(clock()).background(false).create_on(disk.backend()).unwrap();
+    let first = log.record(call("a", 1)).unwrap();
+    log.rotate_pseudonym_key().unwrap();
+    assert_eq!(log.record(call("a", 1)).unwrap(), first);
+    let other = ToolCall::new("c", "mallory", "t").sender(Sender::new("a", 1));
+    assert!(log.record(other).unwrap_err().to_string().contains("another user_id"));
+    log.set_policy(log.policies()).unwrap();
+    assert_eq!(log.record(call("a", 1)).unwrap(), first);
+    assert!(log.record(call("a", 1).emergency(None)).unwrap_err().to_string().contains("another emergency"));
+}
+
+/// The sender's names under which a process sends to the store's owner, and an import records, stand in the log: whoever read one
+/// there recorded something else under its next number, and what came from that process, or out of that file, was refused [R67].
+#[test]
+fn names_of_senders_that_are_this_programs_own_are_refused() {
+    let (log, _, _) = store(1);
+    let size = log.size();
+    for id in ["process-abcdefghijklmnop", "import-abcdefghijkl"] {
+        let e = send(&log, id, 1).unwrap_err();
+        assert_eq!((e.kind(), log.size()), (ErrorKind::InvalidInput, size));
+        assert!(e.to_string().starts_with("sender: "), "{e}");
+    }
+}

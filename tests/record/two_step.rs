@@ -88,3 +88,23 @@ fn a_call_ends_once() {
     assert!(unfinished(&log).is_empty());
     assert_clean(&log);
 }
+
+/// Statistics and rules count a call in two steps by its end, and that could be of another tool and user than what was begun and
+/// made: whoever ended his refused deletions as look-ups of somebody else was in no figure [R67].
+#[test]
+fn an_end_is_that_of_the_call_that_was_begun() {
+    let (log, _, _) = store(1);
+    let begin = || log.begin(ToolCall::new("c", "u", "delete_all")).unwrap();
+    let others = [
+        ToolCall::new("c", "u", "look_up"),
+        ToolCall::new("c", "somebody", "delete_all"),
+        ToolCall::new("elsewhere", "u", "delete_all"),
+    ];
+    for other in others {
+        let e = begin().finish(|_| other.outcome(attestlog::Outcome::Denied)).unwrap_err();
+        assert_eq!(e.kind(), attestlog::ErrorKind::InvalidInput);
+        assert!(e.to_string().ends_with("is another than that of the call which this ends"), "{e}");
+    }
+    begin().finish(|call| call.server("found out later").patient("P-1").model("m").error("no")).unwrap();
+    assert_clean(&log);
+}

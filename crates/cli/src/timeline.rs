@@ -102,9 +102,9 @@ impl Overview {
         for step in log.timeline(conversation)? {
             let entry = step?.entry;
             let Some(call) = entry.call() else { continue };
-            let own = u64::from(!call.is_late_answer());
+            let own = u64::from(!call.late_answer);
             overview.calls += own;
-            overview.backfilled += own * u64::from(call.backfilled);
+            overview.backfilled += own * u64::from(call.is_from_recording());
             overview.failed += u64::from(call.success() == Some(false));
             let (first, last) = overview.times.unwrap_or((call.timestamp, call.timestamp));
             overview.times = Some((first.min(call.timestamp), last.max(call.timestamp)));
@@ -141,7 +141,7 @@ fn write_step(out: &mut Out, step: &Step, call: &Call, overview: &Overview) -> i
     let about: Vec<String> = [
         (!call.patient_ids.is_empty()).then(|| format!("patient {}", shown(&call.patient_ids))),
         call.purpose.as_ref().map(|p| format!("for {}", clean(p))),
-        (call.backfilled && overview.backfilled < overview.calls).then(|| "from a recording".to_owned()),
+        (call.is_from_recording() && overview.backfilled < overview.calls).then(|| "from a recording".to_owned()),
         claimed(step),
     ]
     .into_iter()
@@ -203,7 +203,7 @@ fn result(step: &Step, call: &Call) -> (String, Style) {
     if let Some(ms) = end.duration_ms {
         text += &format!(" after {}", render::duration(ms));
     }
-    if let (true, Some(given_up)) = (call.is_late_answer(), call.follows) {
+    if let (true, Some(given_up)) = (call.late_answer, call.follows) {
         text += &format!(", answered after #{given_up} had given the call up");
     }
     if let Some(begun) = step.begun_at {

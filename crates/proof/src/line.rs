@@ -5,7 +5,7 @@
 //! The members are written here in RFC 8785 order by hand, because sorting a tree for each of a million entries a
 //! second would cost more than hashing them.
 
-use crate::entry::{Body, Call, Content, Entry, Head, Phase, Retention, Trigger};
+use crate::entry::{Body, Call, CapturedBy, Content, Entry, Head, Phase, Retention, Trigger};
 use crate::hash::write_hex;
 use crate::json::{Canonical, write_float, write_integer, write_str};
 use crate::{Hash, Timestamp};
@@ -135,6 +135,7 @@ fn write_call<S: AsRef<str>>(line: &mut Line<'_>, call: &Call<S>, gap: &mut impl
     }
     line.opt_text(key!("call_id"), call.call_id.as_ref());
     line.opt_text(key!("call_trigger"), call.trigger.map(Trigger::as_str));
+    line.opt_text(key!("captured_by"), call.captured_by.map(CapturedBy::as_str));
     line.text(key!("conversation_id"), call.conversation_id.as_ref());
     if let Some(ms) = done.and_then(|d| d.duration_ms) {
         line.key(key!("duration_ms"));
@@ -153,6 +154,7 @@ fn write_call<S: AsRef<str>>(line: &mut Line<'_>, call: &Call<S>, gap: &mut impl
     }
     line.opt_integer(key!("grant"), call.grant);
     line.text(key!("kind"), call.kind().as_str());
+    line.flag(key!("late_answer"), call.late_answer);
     line.opt_text(key!("model"), call.model.as_ref());
     gap(line.out, Gap::Nonce);
     line.opt_text(key!("outcome"), done.map(|d| d.outcome.as_str()));

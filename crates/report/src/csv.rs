@@ -17,7 +17,7 @@
 //! Rows end in CRLF, and what holds a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
 
 use attestlog::json::{Canonical, Json, Number};
-use attestlog::{Content, Entry, Phase, Result, Trigger};
+use attestlog::{CapturedBy, Content, Entry, Phase, Result, Trigger};
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -57,6 +57,8 @@ pub const COLUMNS: &[&str] = &[
     "result_summary",
     "session_metadata",
     "backfilled",
+    "captured_by",
+    "late_answer",
     "treated",
     "restated",
     "sender_id",
@@ -164,6 +166,8 @@ fn entry_row(row: &mut Row, entry: &Entry) {
     row.json(done.and_then(|d| d.result_summary.as_ref()));
     row.json(call.and_then(|c| c.session_metadata.as_ref()));
     row.opt_plain(call.map(|c| c.backfilled));
+    row.opt_text(call.and_then(|c| c.captured_by).map(CapturedBy::as_str));
+    row.opt_plain(call.map(|c| c.late_answer));
     row.json(call.and_then(|c| c.treated.as_ref()));
     row.list(call.map(|c| &c.restated));
     let sender = call.and_then(|c| c.sender.as_ref());

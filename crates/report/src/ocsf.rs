@@ -11,7 +11,7 @@ use super::access::{Access, Context, Subject};
 use super::pairing::Pairing;
 use super::tools::ToolKind;
 use attestlog::json::{Json, Number, Object};
-use attestlog::{Call, ClaimedTime, Entry, Outcome, Result, Timestamp, Trigger};
+use attestlog::{Call, CapturedBy, ClaimedTime, Entry, Outcome, Result, Timestamp, Trigger};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -269,11 +269,13 @@ fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str
     object([
         ("backfilled", raised(access.backfilled)),
         ("begun_seq", begun_seq.into()),
+        ("captured_by", call.captured_by.map(CapturedBy::as_str).into()),
         ("call_trigger", access.trigger.map(Trigger::as_str).into()),
         ("claimed_time", access.claimed_time.map(ClaimedTime::as_str).into()),
         ("emergency", raised(access.emergency)),
         ("follow_up_of", call.follows.filter(|_| follow_up).into()),
         ("grant", access.grant.into()),
+        ("late_answer", raised(call.late_answer)),
         ("purpose", access.purpose.as_deref().map(text).into()),
         ("recorded_at", access.recorded_at.to_string().into()),
         ("retain_until", retention.map(|r| r.until.to_string()).into()),

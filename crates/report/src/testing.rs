@@ -108,6 +108,8 @@ fn entries_come_back_from_their_lines() {
         c.emergency = true;
         c.grant = Some(9);
         c.backfilled = true;
+        c.captured_by = Some(attestlog::CapturedBy::Import);
+        c.late_answer = true;
         c.restated = vec!["arguments.n".to_owned()];
         c.sender = Some(attestlog::Sender::new("s", 1));
         c.patient_ids = nasty();

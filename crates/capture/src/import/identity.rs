@@ -9,6 +9,7 @@
 //! beginning it does not. The identity is a sender's name (see [`Sender`]); number 1 is
 //! the call, number 2 an answer that came to light later.
 
+use attestlog::IMPORTED;
 use attestlog::{Hash, Sender, ToolCall};
 use std::collections::HashMap;
 
@@ -63,7 +64,7 @@ fn name(what: &Hash, before: u64) -> String {
     let identity = digest(&[&what.to_string(), &before.to_string()]);
     // Letters only, as no card number has them; 96 bits are more than enough to keep a billion calls apart.
     let halves = identity.as_bytes().iter().take(12).flat_map(|byte| [byte >> 4, byte & 15]);
-    format!("import-{}", halves.map(|half| char::from(b'a' + half)).collect::<String>())
+    format!("{IMPORTED}{}", halves.map(|half| char::from(b'a' + half)).collect::<String>())
 }
 
 /// The call itself.

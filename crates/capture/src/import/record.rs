@@ -7,15 +7,13 @@
 
 use super::identity::{self, Identities, Identity, Source};
 use super::{Imported, NotTaken, Untaken};
-use attestlog::json::{Json, MAX_INT, Object};
+use attestlog::json::{Json, Object};
 use attestlog::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
+use attestlog::{CapturedBy, NOWHERE};
 use std::collections::HashSet;
 
 /// How many calls share a commit at most. A file of no more goes in whole or not at all.
 const BATCH: usize = 10_000;
-
-/// A seq that no log reaches.
-const NOWHERE: u64 = MAX_INT as u64;
 
 /// A log that calls can be imported into.
 pub trait Log {
@@ -107,7 +105,8 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
     let mut recorded = Recorded::default();
     let floor = log.entries()?;
     let mut new = HashSet::new();
-    let Imported { calls, places, sources, .. } = imported;
+    let Imported { mut calls, places, sources, .. } = imported;
+    calls.iter_mut().for_each(|call| call.captured_by = Some(CapturedBy::Import));
     let mut all = Identities::default();
     let mut identities: Vec<Identity> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
     if !again {
@@ -203,7 +202,8 @@ fn known(log: &impl Log, call: ToolCall) -> Result<Option<Receipt>> {
 
 /// Whether the log does not know this identity.
 fn is_new(log: &impl Log, name: &str) -> Result<bool> {
-    let probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(name));
+    let mut probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(name));
+    probe.captured_by = Some(CapturedBy::Import);
     match log.put(vec![probe]) {
         Ok(_) => Ok(false),
         Err(e) if matches!(e.kind(), ErrorKind::NoSuchEntry | ErrorKind::Conflict) => Ok(false),
@@ -244,7 +244,7 @@ fn follow_up(
             Some(_) => continue,
             None => call.follow_up_of(seq).sender(identity::answer(&identity.name)),
         };
-        mark(&mut call, "late_reply", true);
+        call.late_answer = true;
         let call_id = call.call_id.clone();
         match log.put(vec![call]) {
             Ok(receipts) => recorded.answers.extend(receipts.into_iter().filter(|receipt| receipt.seq >= floor)),

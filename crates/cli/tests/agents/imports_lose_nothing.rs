@@ -417,7 +417,7 @@ fn what_is_there_already_is_not_recorded_again() {
     assert_eq!(put(&log, &session("s", &messages)), (0, 5, 1));
     assert_eq!(put(&log, &session("s", &messages)), (0, 5, 0));
     let last = log.entry(log.size() - 1).unwrap();
-    assert!(last.line().contains("late_reply") && last.line().contains("follow_up"), "{}", last.line());
+    assert!(last.call().unwrap().late_answer && last.line().contains("follow_up"), "{}", last.line());
     let again = import::record(&log, read(CHAT, session("s", &messages)), true, |_| ()).unwrap();
     assert_eq!(again.receipts.len(), 5, "as was asked for");
 }
@@ -526,7 +526,7 @@ fn a_late_answer_is_no_call_of_its_own() {
     assert_eq!(put(&log, &session("s", &[made("c", "t"), said("c", "done")])), (0, 1, 1));
     assert_eq!(total(), 1);
     let last = log.entry(log.size() - 1).unwrap();
-    assert!(last.call().unwrap().is_late_answer());
+    assert!(last.call().unwrap().late_answer);
     log.flush_index().unwrap();
     assert_eq!(total(), 1);
     assert!(log.verify(&attestlog::VerifyOptions::new().threads(1)).unwrap().ok());

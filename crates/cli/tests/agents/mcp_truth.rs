@@ -66,7 +66,7 @@ fn an_answer_after_a_cancellation_is_recorded_as_what_it_is() {
         assert_eq!(host.hear(), OK);
         let ends = ends(&place);
         assert_eq!(outcomes(&place), ["abandoned", "ok"]);
-        assert_eq!(text(&ends[1], "session_metadata.mcp.late_reply"), "true");
+        assert_eq!(text(&ends[1], "late_answer"), "true");
         assert_eq!(text(&ends[1], "follow_up_of"), text(&ends[0], "seq"), "{:?}", ends[1]);
         assert_eq!(text(&ends[1], "result_summary.type"), "object");
         host.end();

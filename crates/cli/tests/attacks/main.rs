@@ -11,6 +11,7 @@ mod store_common;
 mod agent_arguments;
 mod auditor_fooled;
 mod clock_mover;
+mod false_facts;
 mod false_identity;
 mod file_editor;
 mod key_holder;

@@ -164,8 +164,9 @@ fn record(arguments: &str) -> Vec<u8> {
     // No result, outcome or duration; no metadata.
     value.extend_from_slice(&[0; 3]);
     text(&mut value, "{}");
-    // Nothing else: trigger, id, what it follows, patients, purpose, emergency, grant, back-filled, class, end, restated, sender.
-    value.extend_from_slice(&[0; 12]);
+    // Nothing else: trigger, id, what it follows, patients, purpose, emergency, grant, back-filled, what captured it,
+    // that it is a late answer, class, end, restated, sender.
+    value.extend_from_slice(&[0; 14]);
     // No error names it, no number is the batch's.
     value.extend_from_slice(&[0; 2]);
     value

@@ -22,8 +22,15 @@ pub struct Call<S: AsRef<str> = String> {
     pub grant: Option<u64>,
     /// Whether it was made under an emergency override.
     pub emergency: bool,
-    /// Whether it was back-filled from a recording, rather than recorded as it happened.
+    /// Whether it is said to be back-filled from a recording, rather than recorded as it happened. Of a call that `import`
+    /// took up it is so ([`Call::is_from_recording`]); of any other it is the caller's word.
     pub backfilled: bool,
+    /// Which part of this library took the call up; `None` where a host described it. No caller can say so himself.
+    pub captured_by: Option<CapturedBy>,
+    /// Whether this is no call of its own, but the answer to the call that it follows, which the log had recorded without
+    /// one. Only what took that call up says so, and the log looks whether it can be; statistics and alert rules do not
+    /// count it as a further call (R42, R67).
+    pub late_answer: bool,
     /// What set the call off.
     pub trigger: Option<Trigger>,
     /// When the call happened, by the caller's clock; may be out of order.
@@ -209,6 +216,16 @@ named! {
 }
 
 named! {
+    /// A part of this library that takes calls up by itself, where no host describes them.
+    CapturedBy {
+        /// Read from a transcript, by `import`.
+        Import = "import",
+        /// Seen by the Model Context Protocol proxy.
+        Mcp = "mcp",
+    }
+}
+
+named! {
     /// What set a call off.
     Trigger {
         /// The user asked for it.
@@ -238,21 +255,14 @@ impl<S: AsRef<str>> Call<S> {
         }
     }
 
-    /// Whether this is no call of its own, but the answer to one that the log had recorded as unanswered: it follows that
-    /// one up, and `late_reply` stands in its session's metadata, under `import` or `mcp`. Statistics and alert rules do
-    /// not count it as a further call (R42).
-    pub fn is_late_answer(&self) -> bool {
-        if self.follows.is_none() || self.trigger != Some(Trigger::FollowUp) {
-            return false;
-        }
-        let Some(metadata) = self.session_metadata.as_ref().map(Canonical::to_json) else { return false };
-        let says = |of: &str| metadata.get(of).and_then(|m| m.get("late_reply")).and_then(|late| late.as_bool());
-        ["import", "mcp"].into_iter().any(|of| says(of) == Some(true))
+    /// Whether it comes from a recording, which was read by `import` long after: that a caller says so is not enough.
+    pub fn is_from_recording(&self) -> bool {
+        self.backfilled && self.captured_by == Some(CapturedBy::Import)
     }
 
     /// Whether statistics count it: a call that ended, once.
     pub fn is_counted(&self) -> bool {
-        self.kind() == Kind::ToolCall && !self.is_late_answer()
+        self.kind() == Kind::ToolCall && !self.late_answer
     }
 
     /// The duration in whole nanoseconds, as statistics count it.

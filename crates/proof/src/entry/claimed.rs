@@ -75,9 +75,9 @@ impl Entry {
         ClaimedTime::of(self.call()?.timestamp, self.body.recorded_at, bound)
     }
 
-    /// Whether this records something long past: a call taken from a recording, or one that had ended more than
+    /// Whether this records something long past: a call that `import` took from a recording, or one that had ended more than
     /// [`CLAIMED_TIME_BOUND`] before it was recorded, by its caller's clock. The end of a call that the log saw begin is
-    /// as old as that beginning.
+    /// as old as that beginning. That a caller calls it back-filled changes nothing: a call of now is one of now (R68).
     pub fn is_history(&self, begun: Option<&Entry>) -> bool {
         let Content::Call(call) = &self.body.content else { return false };
         if let (Phase::Finished(_), Some(begun)) = (call.phase, begun) {
@@ -88,6 +88,6 @@ impl Entry {
         let took = Duration::try_from_secs_f64(took / 1000.0).unwrap_or_default();
         let bound = CLAIMED_TIME_BOUND.saturating_add(took);
         let later = ClaimedTime::of(call.timestamp, self.body.recorded_at, bound);
-        call.backfilled || matches!(later, Some(ClaimedTime::RecordedLater(_)))
+        call.is_from_recording() || matches!(later, Some(ClaimedTime::RecordedLater(_)))
     }
 }

@@ -1,7 +1,8 @@
 //! Entries read back from their lines, so that a report can be made of an exported log without the store.
 
 use super::{
-    Body, Call, CallError, Completion, Content, Entry, Kind, Outcome, OwnEntry, Phase, Retention, Sender, Trigger,
+    Body, Call, CallError, CapturedBy, Completion, Content, Entry, Kind, Outcome, OwnEntry, Phase, Retention, Sender,
+    Trigger,
 };
 use crate::json::{Json, Limits, Object};
 use crate::{Error, Hash, Result, Timestamp};
@@ -99,6 +100,8 @@ fn call(m: &mut Object, kind: Kind) -> Result<Call> {
         emergency: m.remove("emergency").is_some(),
         grant: integer(m, "grant")?,
         backfilled: m.remove("backfilled").is_some(),
+        captured_by: text(m, "captured_by")?.and_then(|by| CapturedBy::from_name(&by)),
+        late_answer: m.remove("late_answer").is_some(),
         session_metadata: m.remove("session_metadata").map(|s| s.to_canonical()),
         completion,
         treated: m.remove("treated").map(|t| t.to_canonical()),

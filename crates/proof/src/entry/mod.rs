@@ -12,7 +12,7 @@ mod from_line;
 mod own;
 
 pub use attribution::Attribution;
-pub use call::{Call, CallError, Completion, Outcome, Phase, Sender, Trigger};
+pub use call::{Call, CallError, CapturedBy, Completion, Outcome, Phase, Sender, Trigger};
 pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
 pub use field::Field;
 pub use own::{Kind, OwnEntry};

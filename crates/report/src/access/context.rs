@@ -194,9 +194,9 @@ impl Context {
 
     /// Whether an access belongs in the report: by the time that its caller claims, or, where that is one of the times that
     /// are marked, by the time at which it was recorded. Nobody leaves a report by claiming another time. What comes from a
-    /// recording was recorded long after it happened, and goes by its own time.
+    /// recording that was imported was recorded long after it happened, and goes by its own time.
     pub(super) fn includes(&self, entry: &Entry, call: &Call) -> bool {
-        let marked = !call.backfilled && entry.claimed_time(self.claimed_time_bound).is_some();
+        let marked = !call.is_from_recording() && entry.claimed_time(self.claimed_time_bound).is_some();
         self.covers(call.timestamp) || marked && self.covers(entry.body.recorded_at)
     }
 

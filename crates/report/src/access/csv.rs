@@ -25,6 +25,7 @@ const COLUMNS: &[&str] = &[
     "emergency",
     "patient_ids",
     "finished_seq",
+    "answered_seq",
     "note",
 ];
 
@@ -63,6 +64,7 @@ impl AccessReport {
             row.plain(access.emergency);
             row.list(Some(&access.patients));
             row.opt_plain(access.finished_seq);
+            row.opt_plain(access.answered_seq);
             row.text(&access.misuse.map_or(String::new(), |misuse| misuse.to_string()));
             row.end(&mut out)?;
         }

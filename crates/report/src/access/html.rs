@@ -295,7 +295,7 @@ impl Page {
         // A row that is most of a page may be broken between pages, others may not.
         self.tag(if fields.len() + ids.len() > TALL { "<tr class=\"tall\">" } else { "<tr>" });
         let _ = write!(self.out, "<td class=\"number\">{}", row.seq);
-        if let Some(finished) = row.finished_seq {
+        if let Some(finished) = row.answered_seq.or(row.finished_seq) {
             let _ = write!(self.out, "<span class=\"sub\">to {finished}</span>");
         }
         self.tag("</td><td class=\"time\">");

@@ -101,6 +101,8 @@ pub struct AccessReportBuilder {
     context: Context,
     rows: Vec<Access>,
     begun: HashMap<u64, usize>,
+    /// Where the calls stand that ended without success, by the seqs of their ends.
+    failed: HashMap<u64, usize>,
 }
 
 impl AccessReportBuilder {
@@ -108,10 +110,21 @@ impl AccessReportBuilder {
     /// left out here, except for the end of a call that began inside it. The store's own entries are passed over.
     pub fn add(&mut self, entry: &Entry) {
         let Some(call) = entry.call() else { return };
+        let failed = call.success() == Some(false);
         if let Phase::Finished(begun) = call.phase
-            && let Some(row) = self.begun.remove(&begun).and_then(|at| self.rows.get_mut(at))
+            && let Some(at) = self.begun.remove(&begun)
+            && let Some(row) = self.rows.get_mut(at)
         {
             row.finish(Access::of(entry, call, &self.context), entry.seq);
+            self.failed.extend(failed.then_some((entry.seq, at)));
+            return;
+        }
+        if let Some(follows) = call.follows.filter(|_| call.late_answer)
+            && let Some(at) = self.failed.remove(&follows)
+            && let Some(row) = self.rows.get_mut(at)
+        {
+            row.answer(Access::of(entry, call, &self.context));
+            self.failed.extend(failed.then_some((entry.seq, at)));
             return;
         }
         if !self.context.includes(entry, call) {
@@ -120,6 +133,7 @@ impl AccessReportBuilder {
         if call.phase == Phase::Begun {
             self.begun.insert(entry.seq, self.rows.len());
         }
+        self.failed.extend(failed.then_some((entry.seq, self.rows.len())));
         self.rows.push(Access::of(entry, call, &self.context));
     }
 
@@ -202,7 +216,7 @@ fn tallies(context: &Context, rows: &[Access]) -> Vec<Tally> {
 impl AccessReport {
     /// A report to which entries are added one by one.
     pub fn builder(context: Context) -> AccessReportBuilder {
-        AccessReportBuilder { context, rows: Vec::new(), begun: HashMap::new() }
+        AccessReportBuilder { context, rows: Vec::new(), begun: HashMap::new(), failed: HashMap::new() }
     }
 
     /// The report of these entries, which come in order of seq.
@@ -235,7 +249,7 @@ impl AccessReport {
     /// How many of the accesses no anchor covers: they are newer than the last one, or there is none.
     pub fn rows_not_anchored(&self) -> u64 {
         let covered = if self.context.anchored { self.context.anchored_size } else { 0 };
-        self.rows.iter().filter(|r| r.finished_seq.unwrap_or(r.seq) >= covered).count() as u64
+        self.rows.iter().filter(|r| r.entries().any(|seq| seq >= covered)).count() as u64
     }
 
     /// The report as JSON. A report about a user has `user_id` where one about a patient has `patient_id`.

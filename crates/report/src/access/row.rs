@@ -14,6 +14,8 @@ pub struct Access {
     pub finished_seq: Option<u64>,
     /// The entry that began it, where this row was made of its end alone.
     pub begun_seq: Option<u64>,
+    /// The entry of an answer that came after the log had it as unanswered.
+    pub answered_seq: Option<u64>,
     /// When, by the caller's clock.
     pub timestamp: Timestamp,
     /// When it was recorded, by the log's clock; of a call in two steps, its beginning.
@@ -48,7 +50,7 @@ pub struct Access {
     pub grant: Option<u64>,
     /// Why that grant did not cover it, if it did not, where the report knows of grants.
     pub misuse: Option<Misuse>,
-    /// Whether it was taken from a recording, not recorded as it happened.
+    /// Whether `import` took it from a recording; that a caller says so is not enough.
     pub backfilled: bool,
     /// The patients concerned, in a report about a user; empty in one about a patient.
     pub patients: Vec<String>,
@@ -83,6 +85,7 @@ impl Access {
         Access {
             seq,
             finished_seq: None,
+            answered_seq: None,
             begun_seq: match call.phase {
                 Phase::Finished(begun) => Some(begun),
                 Phase::Whole | Phase::Begun => None,
@@ -104,7 +107,7 @@ impl Access {
             emergency: call.emergency,
             grant: call.grant,
             misuse: context.grants.as_ref().zip(call.grant).and_then(|(known, grant)| known.misuse(seq, grant)),
-            backfilled: call.backfilled,
+            backfilled: call.is_from_recording(),
             patients: if by_user { call.patient_ids.clone() } else { Vec::new() },
             other_patients: others.len() as u64,
         }
@@ -133,9 +136,21 @@ impl Access {
         }
     }
 
+    /// Takes in what came of the call after the log had it as unanswered; `late` was made of the entry that says so.
+    pub(crate) fn answer(&mut self, late: Access) {
+        self.answered_seq = Some(late.seq);
+        self.viewed = late.viewed;
+        self.outcome = late.outcome;
+        self.emergency |= late.emergency;
+        self.other_patients = self.other_patients.max(late.other_patients);
+        self.patients.extend(late.patients);
+        self.patients.sort_unstable();
+        self.patients.dedup();
+    }
+
     /// The seqs of the entries that it was made of.
     pub fn entries(&self) -> impl Iterator<Item = u64> + use<> {
-        std::iter::once(self.seq).chain(self.finished_seq)
+        [Some(self.seq), self.finished_seq, self.answered_seq].into_iter().flatten()
     }
 
     /// Whether it succeeded; `None` where it was begun and nothing says how it ended.
@@ -172,7 +187,12 @@ impl Access {
         if by_user {
             o.insert("patient_ids", self.patients.clone());
         }
-        let counts = [("finished_seq", self.finished_seq), ("begun_seq", self.begun_seq), ("grant", self.grant)];
+        let counts = [
+            ("finished_seq", self.finished_seq),
+            ("answered_seq", self.answered_seq),
+            ("begun_seq", self.begun_seq),
+            ("grant", self.grant),
+        ];
         for (name, value) in counts {
             if let Some(value) = value {
                 o.insert(name, value);

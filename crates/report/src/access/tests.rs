@@ -100,6 +100,30 @@ fn two_steps_are_one_access() {
     assert_eq!((end.totals().accesses, end.rows()[0].begun_seq), (1, Some(4)));
 }
 
+/// A call that had timed out and the answer that came to it were two accesses [R42].
+#[test]
+fn a_call_and_the_answer_that_came_late_are_one_access() {
+    let answer = |seq, follows, outcome| {
+        call(seq, |c| {
+            (c.follows, c.trigger, c.late_answer) = (Some(follows), Some(attestlog::Trigger::FollowUp), true);
+            c.completion.as_mut().unwrap().outcome = outcome;
+        })
+    };
+    let late = failed(4, Outcome::Timeout);
+    let odd = answer(7, 4, Outcome::ProtocolError);
+    let plain = answer(9, 7, Outcome::Ok);
+    let report = AccessReport::of(patient(), [&late, &odd, &plain]);
+    assert_eq!((report.totals().accesses, report.totals().failed), (1, 0));
+    let row = &report.rows()[0];
+    assert_eq!((row.seq, row.answered_seq, row.success()), (4, Some(9), Some(true)));
+    assert!(!row.viewed.fields.is_empty());
+    assert!(report.to_json().to_canonical().as_str().contains(r#""answered_seq":9"#));
+    // Where what it answers is not in the report it is an access; so is a follow-up that is a call.
+    assert_eq!(AccessReport::of(patient(), [&plain]).totals().accesses, 1);
+    let further = call(9, |c| (c.follows, c.trigger) = (Some(4), Some(attestlog::Trigger::FollowUp)));
+    assert_eq!(AccessReport::of(patient(), [&late, &further]).totals().accesses, 2);
+}
+
 #[test]
 fn the_period_is_half_open_and_an_end_belongs_to_its_beginning() {
     let (first, second) = begun_and_finished(4, 9);

@@ -232,7 +232,6 @@ impl Observer {
         let is_about_task = pending.task.is_some() && (status.is_some() || asked_for.is_some());
         let may_follow = is_about_task && !matches!(reply, Reply::Result(_));
         pending.status = status.or(pending.status);
-        pending.notes.insert("late_reply", true);
         if let Some(begun) = pending.begun.take() {
             pending.notes.insert("begun_seq", begun);
         }
@@ -240,7 +239,8 @@ impl Observer {
         if may_follow {
             pending.unsure = Some(Box::new(pending.call.clone()));
         }
-        let call = self.finished(&mut pending).follow_up_of(end);
+        let mut call = self.finished(&mut pending).follow_up_of(end);
+        call.late_answer = true;
         pending.call = ambiguous(self.outcome_of(call, &reply, size, restated), repeats);
         pending.doubts(odd);
         answered.ended.push(pending);

@@ -12,7 +12,7 @@ use crate::mcp::shorten::{LARGE, shortened};
 use crate::mcp::strict::{self, Clear, Doubt, arguments_alike};
 use attestlog::json::{Json, Object};
 use attestlog::redact::normal;
-use attestlog::{CallLimits, Outcome, ToolCall};
+use attestlog::{CallLimits, CapturedBy, Outcome, ToolCall};
 use attestlog::{Error, ErrorKind, Result};
 
 /// What neither reads data nor does anything, by the protocol. Any other method is recorded like a call, under its own name:
@@ -342,6 +342,7 @@ impl Observer {
         });
         let mut call =
             ToolCall::new(conversation.unwrap_or(&who.default_conversation), user.unwrap_or(&who.default_user), tool);
+        call.captured_by = Some(CapturedBy::Mcp);
         call.agent_id = who.agent.clone().or_else(|| name_of(&state.client));
         call.tool_server = Some(self.server_name(state));
         (call.model, call.purpose) = (who.model.clone(), who.purpose.clone());
