@@ -328,7 +328,7 @@ fn what_is_told_of_a_task_that_was_given_up_is_a_further_entry() {
         assert_eq!(outcomes(&lines), ["timeout", outcome, "ok"], "{reply}");
         for late in &lines[1..] {
             assert_eq!(text(late, "follow_up_of"), text(&lines[0], "seq"), "{late:?}");
-            assert_eq!(text(late, "session_metadata.mcp.late_reply"), "true");
+            assert_eq!(text(late, "late_answer"), "true");
         }
     }
 }
@@ -443,6 +443,8 @@ fn a_reply_that_comes_while_its_call_is_given_up_is_recorded() {
         }
         assert!(lines.iter().all(|line| text(line, "session_metadata.mcp.unmatched_replies").is_empty()));
     }
+}
+
 /// A call that timed out and was answered all the same counted twice: a rule on how often a tool is called fired for one call
 /// less than it says [N5]. Statistics counted it twice as well [R42].
 #[test]
