@@ -228,6 +228,7 @@ fn what_a_tool_s_span_tells_in_another_dialect_is_read() {
         ("gen_ai.output.type", "text"),
         ("gen_ai.tool.status", "success"),
         ("langfuse.trace.output", "bye"),
+        ("langfuse.observation.metadata.error", "a user's own"),
         ("otel.status_code", "OK"),
         ("http.response.status_code", "200"),
     ];
@@ -239,8 +240,15 @@ fn what_a_tool_s_span_tells_in_another_dialect_is_read() {
 /// Of 47 attributes tried on a tool's span 38 were passed over in silence.
 #[test]
 fn what_speaks_of_an_answer_on_a_tool_s_span_is_named_and_no_success() {
-    for key in ["weave.output", "crewai.tool.output", "logfire.output", "pydantic_ai.result", "toolReturn", "my.STATUS"]
-    {
+    for key in [
+        "weave.output",
+        "crewai.tool.output",
+        "logfire.output",
+        "pydantic_ai.result",
+        "toolReturn",
+        "my.STATUS",
+        "gen_ai.event.content",
+    ] {
         let imported = tool_span(&[(key, "something")], json!([]));
         assert_eq!(
             named(&imported),

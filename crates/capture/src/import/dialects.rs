@@ -103,10 +103,12 @@ const APART: &[&str] = &[
     "langsmith.metadata.",
     "langsmith.trace.",
     "traceloop.association.properties.",
+    "ai.telemetry.",
     "gen_ai.usage.",
     "gen_ai.request.",
     "http.",
     "error.type",
+    "error.stack",
     "exception.stacktrace",
     "exception.escaped",
 ];
@@ -271,7 +273,7 @@ impl Told {
                 // What they say where it failed, by another mark.
                 "langfuse.observation.status_message" | "otel.status_description" => false,
                 _ if MESSAGES.contains(&key) => is_set(value),
-                _ => is_mark(key) && is_set(value),
+                _ => is_mark(key) && !is_apart(key) && is_set(value),
             };
             self.failed |= told;
         }
@@ -294,19 +296,26 @@ impl Told {
         for attribute in holder.list("attributes")? {
             let Some((key, value)) = held(attribute.value) else { continue };
             let known = [ARGUMENTS, RESULTS, STATUSES, CODES, MESSAGES].iter().any(|list| list.contains(&key));
-            let apart = APART.iter().chain(ARGUMENT).any(|prefix| key.starts_with(prefix));
+            let apart = is_apart(key) || ARGUMENT.iter().any(|prefix| key.starts_with(prefix));
             let is_kind = key.ends_with(".type") && !key.contains("error");
             if apart || is_kind || read.contains(&key) || (of == "a tool's span" && (known || is_mark(key))) {
                 continue;
             }
             let name = key.strip_prefix("langfuse.observation.").unwrap_or(key);
             let calls = detect::names_calls(key) && value.as_str().is_some_and(|text| text.starts_with(['{', '[']));
-            if let Some(kind) = speaks::unread(name, value).or(calls.then_some(Untaken::Call)) {
+            // What was said, as older conventions have it.
+            let text = key.starts_with("gen_ai.") && [".content", ".message"].iter().any(|end| key.ends_with(end));
+            let text = (text && !speaks::says_nothing(value)).then_some(Untaken::Answer);
+            if let Some(kind) = speaks::unread(name, value).or(text).or(calls.then_some(Untaken::Call)) {
                 self.name(&attribute, kind, "attribute", key, of);
             }
         }
         Ok(())
     }
+}
+
+fn is_apart(key: &str) -> bool {
+    APART.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// Whether the last part of a key says that there was an error.
@@ -321,7 +330,7 @@ fn is_failing(key: &str, code: &Json) -> bool {
     let number = code.as_f64().or_else(|| code.as_str()?.trim().parse().ok());
     match number {
         Some(number) if key.ends_with("error_code") => number != 0.0,
-        Some(number) => number < 0.0 || number >= 400.0 || (key.starts_with("rpc.") && (1.0..100.0).contains(&number)),
+        Some(number) => !(0.0..400.0).contains(&number) || (key.starts_with("rpc.") && (1.0..100.0).contains(&number)),
         None => code.as_str().is_some_and(|text| !text.is_empty() && !speaks::is_fine(text)),
     }
 }
