@@ -294,7 +294,7 @@ fn patients_are_found_in_arguments_that_are_nearly_json() {
         let has_mark = !given.starts_with('\u{feff}');
         let wanted: &[_] = if has_mark { &[("[0].tool_calls[0]", Untaken::Arguments)] } else { &[] };
         assert_eq!(named(&imported), wanted, "{given}");
-        let receipt = import::record(&log, imported, false, |_| ()).unwrap().receipts[0].clone();
+        let receipt = import::record(&log, imported, false, |_| ()).unwrap().receipts[0];
         assert_eq!(
             log.entry(receipt.seq).unwrap().line().contains("\"restated\":[\"arguments\"]"),
             has_mark,
@@ -333,7 +333,7 @@ fn a_call_has_the_time_that_its_source_gives_it_or_says_that_it_has_none() {
     let mut call = openai_calls(&[openai_call("c1", "f", "{}")]);
     (call["time"], call["date"]) = (json!(3.5), json!("2021-01-02"));
     let imported = read(Format::OpenAiChat, file(&[call]), &options());
-    let receipt = import::record(&log, imported, false, |_| ()).unwrap().receipts[0].clone();
+    let receipt = import::record(&log, imported, false, |_| ()).unwrap().receipts[0];
     assert!(log.entry(receipt.seq).unwrap().line().contains(r#""time_from":"import""#));
     let span = |start: Value, end: Value| {
         let mut span = super::otlp::span("a1", "", START, &[("gen_ai.tool.name", text("f"))]);
