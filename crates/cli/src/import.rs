@@ -272,7 +272,10 @@ impl Sum {
             line += &format!("; NOT recorded: {}", left.join(", "));
         }
         if of("arguments") > 0 {
-            line += &format!("; {} as a text", figure(of("arguments"), "call's arguments are", "calls' arguments are"));
+            line += &format!(
+                "; {} nearly JSON, and kept as a text",
+                figure(of("arguments"), "call's arguments are", "calls' arguments are")
+            );
         }
         line
     }
