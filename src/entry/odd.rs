@@ -7,6 +7,12 @@ use super::input::{CallResult, ToolCall};
 use crate::json::{Json, Path};
 
 impl ToolCall {
+    /// Whether its arguments are a text that is nearly JSON: an object with a member twice, a comma too many, no end. They are
+    /// recorded as the text that they are, `restated` names them, and who is named in them is found by what can be understood.
+    pub fn has_nearly_json(&self) -> bool {
+        self.arguments.as_ref().and_then(Json::as_str).is_some_and(crate::redact::is_nearly_json)
+    }
+
     /// Restates texts that hold NUL.
     pub fn restate_nul(&mut self) {
         let mut shown = Vec::new();

@@ -4,7 +4,8 @@
 //! TOML); `sanitize` applies it (`context`: what it
 //! is given besides), with `floor` and `names` for the names of secrets and `detect` for what a value
 //! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members` and `beside`: what keys and neighbours say of a value; `words`: lists that are looked up); `ids` does the
-//! same for the names that entries are found by; `patient` tells who is meant where a value names a patient;
+//! same for the names that entries are found by; `patient` tells who is meant where a value names a patient, also in a
+//! text that is nearly JSON (`loose`);
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
 //! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
 //! keys and randomness are passed in.
@@ -21,6 +22,7 @@ mod floor;
 mod found;
 mod holds;
 mod ids;
+mod loose;
 mod members;
 mod names;
 mod patient;
@@ -41,7 +43,7 @@ pub(crate) use crate::spelling::{gist, look};
 pub use crate::spelling::{is_invisible, normal};
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
-pub(crate) use patient::{each_id, each_member, inner, is_called, names_patient};
+pub(crate) use patient::{each_id, each_member, is_called, is_nearly_json, names_patient, understood};
 pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
 pub use pseudonym::PseudonymKey;
 pub use sanitize::Sanitizer;

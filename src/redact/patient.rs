@@ -1,6 +1,7 @@
 //! Who is meant where a value names a patient: what retention finds entries by, and redaction writes pseudonyms of, is this.
 
 use super::detect;
+use super::loose;
 use crate::json::{Json, Limits, Object};
 use crate::spelling::{gist, normal};
 
@@ -11,7 +12,7 @@ const MAX_DEPTH: usize = 256;
 const MAX_INNER: usize = 8;
 
 /// A longer text is what it is, and not JSON that names patients.
-const MAX_TEXT: usize = 1 << 20;
+pub(super) const MAX_TEXT: usize = 1 << 20;
 
 /// Whether `key` is `name`, which is in lower case without separators: `patient_id`, `PATIENT-ID` and `patientＩd` are `patientid`.
 pub(crate) fn is_called(key: &str, name: &str) -> bool {
@@ -39,13 +40,32 @@ fn identifies(key: &str) -> bool {
 }
 
 /// The JSON that a text holds, if it looks like a list, an object or a text of its own and is no longer than is looked into.
-pub(crate) fn inner(text: &str) -> Option<Json> {
+fn inner(text: &str) -> Option<Json> {
     let trimmed = text.trim();
     let looks = matches!(trimmed.as_bytes(), [b'{', .., b'}'] | [b'[', .., b']'] | [b'"', .., b'"']);
     if !looks || trimmed.len() > MAX_TEXT {
         return None;
     }
     Json::parse_within(trimmed.as_bytes(), &Limits::bytes(MAX_TEXT)).ok().map(|parsed| parsed.value)
+}
+
+/// As [`inner`], and of a text that is nearly JSON what can be understood of it. Such a text names patients, wherever a policy or the
+/// name of a member says so, but is nobody's id.
+pub(crate) fn understood(text: &str) -> Option<Json> {
+    inner(text).or_else(|| loose::read(bare(text)?))
+}
+
+/// Whether a text is nearly JSON: members can be understood in it, and it is none.
+pub(crate) fn is_nearly_json(text: &str) -> bool {
+    let Some(text) = bare(text).filter(|text| text.starts_with(['{', '['])) else { return false };
+    let has_members = |json: &Json| json.as_object().is_some_and(|members| !members.is_empty());
+    let holds = |json: Json| has_members(&json) || json.as_array().is_some_and(|items| items.iter().any(has_members));
+    Json::parse_within(text.as_bytes(), &Limits::bytes(MAX_TEXT)).is_err() && loose::read(text).is_some_and(holds)
+}
+
+/// A text that is looked into, without what stands around it.
+fn bare(text: &str) -> Option<&str> {
+    Some(text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')).filter(|text| text.len() <= MAX_TEXT)
 }
 
 /// Calls `with` for every id of a value that names patients: a text, a number (as its digits), an object's `id`, `value` or
@@ -110,7 +130,7 @@ fn members<E>(
     match value {
         Json::Object(object) => Object::iter(object).try_for_each(|(key, member)| with(key, member)),
         Json::Array(items) => items.iter().try_for_each(|item| members(item, deeper, texts, with)),
-        Json::String(text) => match texts.checked_sub(1).and_then(|left| Some((inner(text)?, left))) {
+        Json::String(text) => match texts.checked_sub(1).and_then(|left| Some((understood(text)?, left))) {
             Some((held, left)) => members(&held, deeper, left, with),
             None => Ok(()),
         },

@@ -4,7 +4,7 @@
 use super::glob::Glob;
 use crate::entry::CallLimits;
 use crate::json::{self, Json, Object, Path};
-use crate::redact::{Altered, each_id, each_member, gist, inner, is_called, look, names_patient, normal};
+use crate::redact::{Altered, each_id, each_member, gist, is_called, look, names_patient, normal, understood};
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::members::{Members, shown, text};
 use std::collections::BTreeSet;
@@ -234,7 +234,7 @@ impl Found<'_> {
             return self.take(at);
         };
         match (step, at) {
-            (_, Json::String(text)) => match texts.checked_sub(1).and_then(|left| Some((inner(text)?, left))) {
+            (_, Json::String(text)) => match texts.checked_sub(1).and_then(|left| Some((understood(text)?, left))) {
                 Some((held, left)) => self.walk(&held, steps, left),
                 None => Ok(()),
             },

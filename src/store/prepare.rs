@@ -93,12 +93,17 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
             Some(treatment.completion(call.result.take(), call.outcome, call.duration_ms)?)
         }
     };
+    if call.has_nearly_json() {
+        // Kept as the text that it is; who is named in it was found by what could be understood.
+        treatment.restated.push("arguments".to_owned());
+    }
     let arguments = call.arguments.map(|a| treatment.value(Root::Arguments, a)).transpose()?;
     let metadata = match call.session_metadata.is_empty() {
         true => None,
         false => Some(treatment.value(Root::SessionMetadata, call.session_metadata.into())?),
     };
     let restated = std::mem::take(&mut treatment.restated);
+    call.restated.retain(|path| !restated.contains(path));
     let restated = call.restated.into_iter().chain(restated);
     let restated = restated.map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
     let user_id = treatment.facet(Facet::User, "user_id", &call.user_id);

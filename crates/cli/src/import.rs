@@ -271,6 +271,12 @@ impl Sum {
         if !left.is_empty() {
             line += &format!("; NOT recorded: {}", left.join(", "));
         }
+        if of("arguments") > 0 {
+            line += &format!(
+                "; {} nearly JSON, and kept as a text",
+                figure(of("arguments"), "call's arguments are", "calls' arguments are")
+            );
+        }
         line
     }
 
@@ -279,14 +285,15 @@ impl Sum {
             let answers = counted(self.by_order as u64, "answer has", "answers have");
             complain(format!("{file}: {answers} no id of a call, and went to calls without ids by name and order"));
         }
-        for (_, _, place, why) in self.not_taken.iter().take(NAMED) {
-            complain(format!("{file}: {place}: {why}; it was not recorded"));
+        for (_, kind, place, why) in self.not_taken.iter().take(NAMED) {
+            let end = if *kind == "arguments" { "" } else { "; it was not recorded" };
+            complain(format!("{file}: {place}: {why}{end}"));
         }
         if self.by_beginning > 0 {
             let calls = counted(self.by_beginning as u64, "call is", "calls are");
             complain(format!(
-                "{file}: {calls} known only by what the conversation began with (neither has an id that no other has); \
-                 from a file without that beginning the same would be recorded once more"
+                "{file}: {calls} known only by what was said before them (neither has an id that no other has); \
+                 from a file without that the same would be recorded once more"
             ));
         }
         if self.not_taken.len() > NAMED {

@@ -9,6 +9,7 @@ mod otlp;
 mod own;
 mod properties;
 mod real;
+mod told;
 mod unread;
 
 use attestlog::{ErrorKind, Outcome, Timestamp, ToolCall, json};

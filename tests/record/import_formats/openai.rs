@@ -150,6 +150,9 @@ fn arguments_and_answers_are_kept_as_they_are_meant() {
     records[6]["result"] = Value::Null;
     records[7]["result"] = " {\"broken".into();
     let imported = read(Format::OpenAiChat, file(&messages), &options());
-    assert_calls(&imported, &records);
+    assert_eq!(imported.calls, expected(&records));
+    // What is nearly JSON is kept, and named.
+    let named: Vec<_> = imported.not_taken.iter().map(|one| one.call_id.as_deref()).collect();
+    assert_eq!(named, [Some("0"), Some("2")]);
     assert_eq!((imported.tally().failures, imported.tally().abandoned), (2, 1));
 }

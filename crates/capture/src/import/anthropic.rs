@@ -7,8 +7,11 @@
 use super::answer::{self, Answer};
 use super::conversation::Conversation;
 use super::detect;
-use super::file::At;
+use super::file::{At, Known};
+use super::{Format, Untaken, speaks};
 use attestlog::Result;
+use attestlog::failure::{Said, is_called, said, text_fails};
+use attestlog::json::Object;
 
 /// Reads one message into its conversation.
 pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
@@ -25,6 +28,8 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
         conversation.join.interrupt();
     }
     let Some(content) = at.member("content") else { return Err(at.error("content is missing")) };
+    let around = around(at);
+    let mut has_answer = false;
     // A message that only brings answers is the program's, not the user's.
     let mut says_more = false;
     if content.value.as_str().is_some() {
@@ -39,18 +44,57 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
                 tool_use(&block, at, conversation)?;
             } else if kind.ends_with("tool_result") {
                 let id = block.opt_text("tool_use_id")?;
-                conversation.join.answer(id, None, tool_result(&block)?, at.time()?, &block);
+                let mut answer = tool_result(&block)?;
+                if around.failed == Some(true) {
+                    answer.fail(around.error.clone());
+                }
+                conversation.join.answer(id, None, answer, at.time()?, &block);
                 answer::beside(&block, &mut conversation.join, "anthropic");
+                has_answer = true;
             } else {
                 says_more = true;
             }
         }
+    }
+    if has_answer {
+        beside(at, conversation);
     }
     if role == "user" && says_more {
         conversation.user_turn();
     }
     Ok(())
 }
+
+/// What a message says of how its answers ended, and what Claude Code writes beside it.
+fn around(message: &At<'_>) -> Said {
+    let mut around = said(message.value);
+    let Some(beside) = message.member("toolUseResult") else { return around };
+    let of = match beside.value.as_str() {
+        Some(text) => Said { failed: text_fails(text).then_some(true), ..Said::default() },
+        None => said(beside.value),
+    };
+    if of.failed == Some(true) {
+        around.failed = of.failed;
+        around.error = around.error.or(of.error);
+    }
+    around
+}
+
+/// What stands in a message with answers beside its content and speaks of an answer.
+fn beside<'a>(message: &At<'a>, conversation: &mut Conversation<'a>) {
+    const KNOWN: &[&str] = &["error", "iserror", "status", "tooluseresult"];
+    for (key, value) in message.value.as_object().into_iter().flat_map(Object::iter) {
+        let is_known = key == "content" || KNOWN.iter().any(|known| is_called(key, known));
+        let told = speaks::unread(key, value).filter(|_| !is_known);
+        if let (Some(Untaken::Answer), Some(member)) = (told, message.member(key)) {
+            let why = speaks::why("member", key, "a message with answers", Format::Anthropic);
+            conversation.join.refuse(member.place(), &why);
+        }
+    }
+}
+
+/// What is known of a call.
+const CALL: Known = &["type", "id", "name", "input", "server_name", "cache_control", "caller"];
 
 fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     let tool = at.named("name")?;
@@ -59,6 +103,7 @@ fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'
     answer::arguments(&mut call, at.member("input"));
     call.restated.extend(at.member("name").iter().flat_map(|name| name.restated("tool_name")));
     conversation.join.call(at.opt_text("id")?, tool, call, message.time()?, at);
+    at.take_but(CALL);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Conversations of messages: where they stand in the file, what they are called, and whose they are.
 
 use super::file::{At, Document, Read};
-use super::identity::Source;
+use super::identity::{self, Source};
 use super::join::Join;
 use super::{ImportOptions, Imported, SAY_USER};
 use attestlog::{Hash, Result, ToolCall};
@@ -15,9 +15,9 @@ pub(super) struct Conversation<'a> {
     name: Option<Name>,
     /// Where it stands among those of the file, if there are several.
     number: Option<usize>,
-    /// What was said so far, up to the first answer.
-    began: Vec<u8>,
-    /// Hashes of what was said up to the first call, and up to the first answer.
+    /// A running hash of all messages so far, whoever sent them.
+    said: Hash,
+    /// The same up to the first call, and up to the first answer.
     to_call: Option<Hash>,
     to_answer: Option<Hash>,
     /// How many messages the user has sent so far.
@@ -57,10 +57,8 @@ fn read<'a>(
 ) -> Result<()> {
     for at in messages {
         at.object()?;
-        if conversation.to_answer.is_none() {
-            conversation.began.extend_from_slice(at.value.to_canonical().as_str().as_bytes());
-            conversation.began.push(b'\n');
-        }
+        conversation.said = identity::next(&conversation.said, at.value.to_canonical().as_str().as_bytes());
+        conversation.join.said(conversation.said);
         message(&at, &mut conversation)?;
         conversation.after();
     }
@@ -138,8 +136,8 @@ impl<'a> Conversation<'a> {
         record: Option<At<'a>>,
         options: &'a ImportOptions,
     ) -> Conversation<'a> {
-        let (began, to_call, to_answer, turn, join) = (Vec::new(), None, None, 0, Join::default());
-        Conversation { options, record, name, number, began, to_call, to_answer, turn, join }
+        let (said, to_call, to_answer, turn, join) = (Hash::ZERO, None, None, 0, Join::default());
+        Conversation { options, record, name, number, said, to_call, to_answer, turn, join }
     }
 
     /// Remembers what the conversation began with, when it has come so far.
@@ -149,23 +147,33 @@ impl<'a> Conversation<'a> {
         }
         let (calls, answers) = self.join.seen();
         if calls > 0 && self.to_call.is_none() {
-            self.to_call = Some(Hash::of(&self.began));
+            self.to_call = Some(self.said);
         }
         if answers > 0 {
-            self.to_answer = Some(Hash::of(&std::mem::take(&mut self.began)));
+            self.to_answer = Some(self.said);
         }
     }
 
     /// Hands its calls over.
-    fn finish(self, imported: &mut Imported) -> Result<()> {
-        let began = self.to_answer.or(self.to_call).unwrap_or(Hash::ZERO).to_string();
-        let session = self.session(&began);
-        // Before there was an answer the file told of these calls by less.
-        let sooner = self.to_call.filter(|_| self.to_answer.is_some()).map(|began| self.session(&began.to_string()));
-        let id = self.id(&began);
-        let sooner = sooner.filter(|sooner| *sooner != session);
+    fn finish(mut self, imported: &mut Imported) -> Result<()> {
+        let id = self.id(&self.to_answer.or(self.to_call).unwrap_or(Hash::ZERO).to_string());
+        let join = std::mem::take(&mut self.join);
+        join.finish(&id, |said, before_answers| self.source(said, before_answers), imported, self.options)
+    }
+
+    /// Where a call belongs that was made when `said` had been said, before the first answer or after it.
+    fn source(&self, said: &Hash, before_answers: bool) -> Source {
+        let own = self.session(&said.to_string());
         let weak = self.name.as_ref().is_none_or(|name| name.weak);
-        self.join.finish(&id, &Source { session, sooner, id: None, weak }, imported, self.options)
+        match self.to_answer.filter(|_| before_answers) {
+            // Before there was an answer the file told of this call by less.
+            Some(began) => {
+                let session = self.session(&began.to_string());
+                let sooner = Some(own).filter(|sooner| *sooner != session);
+                Source { session, sooner, id: None, weak }
+            }
+            None => Source { session: own, sooner: None, id: None, weak },
+        }
     }
 
     /// What the conversation is called in the log. Where the file does not say, by what it begins with, up to its first
@@ -180,7 +188,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What tells it from every other conversation.
+    /// What tells it from every other conversation, if need be by a hash of what was said so far.
     fn session(&self, began: &str) -> String {
         match &self.name {
             Some(name) if !name.weak => format!("session {}", name.text),

@@ -7,6 +7,7 @@
 //! attributes are compared without regard to case and separators (invariant R41).
 
 use super::file::Document;
+use super::speaks;
 use super::{Format, NotTaken, Untaken};
 use attestlog::json::{Json, Object};
 
@@ -63,13 +64,13 @@ const KINDS: &[&str] = &["spantype", "spankind", "runtype", "observationtype", "
 
 /// A name by its letters and digits alone, in lower case: writers spell `tool_calls`, `toolCalls`, `TOOL-CALLS`. Of a long one
 /// its end.
-struct Plain {
+pub(super) struct Plain {
     bytes: [u8; 40],
     from: usize,
 }
 
 impl Plain {
-    fn of(name: &str) -> Plain {
+    pub(super) fn of(name: &str) -> Plain {
         let mut plain = Plain { bytes: [0; 40], from: 40 };
         for byte in name.bytes().rev().filter(u8::is_ascii_alphanumeric) {
             let Some(at) = plain.from.checked_sub(1) else { break };
@@ -79,7 +80,7 @@ impl Plain {
         plain
     }
 
-    fn as_str(&self) -> &str {
+    pub(super) fn as_str(&self) -> &str {
         self.bytes.get(self.from..).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 }
@@ -146,13 +147,38 @@ impl Walk<'_> {
     }
 
     fn push(&mut self, path: &str, kind: Untaken, what: &str) {
+        self.name(path, kind, format!("{what} is nothing that {} reads", self.format));
+    }
+
+    fn name(&mut self, path: &str, kind: Untaken, why: String) {
         let Some(document) = self.document else { return };
-        let why = format!("{what} is nothing that {} reads", self.format);
         self.found.push(NotTaken { place: document.place(path), kind, call_id: None, why });
     }
 
+    /// Looks over what a reader took but for the members that it does not know.
+    fn opened(&mut self, value: &Json, path: &mut String) -> bool {
+        let known = self.document.and_then(|document| document.known(path));
+        let (Some(known), Some(members)) = (known, value.as_object()) else { return false };
+        for (key, member) in members.iter() {
+            let length = path.len();
+            path.push_str(if path.is_empty() { "" } else { "." });
+            path.push_str(key);
+            match speaks::unread_in_call(key, member) {
+                _ if known.contains(&key) => _ = self.opened(member, path),
+                Some(kind) if !self.is_taken(path) => {
+                    let why = speaks::why("member", key, "a call", self.format);
+                    self.name(path, kind, why);
+                }
+                Some(_) => {}
+                None => self.member(key, member, path),
+            }
+            path.truncate(length);
+        }
+        true
+    }
+
     fn value(&mut self, value: &Json, path: &mut String) {
-        if self.is_taken(path) {
+        if self.is_taken(path) || self.opened(value, path) {
             return;
         }
         match value {
@@ -166,7 +192,8 @@ impl Walk<'_> {
         if let Some((kind, what)) = looks(members) {
             // What a message of a tool's holds may be answers of their own, and taken or named each for itself.
             let parts = members.get("content").and_then(Json::as_array).unwrap_or_default();
-            if !parts.iter().filter_map(Json::as_object).any(|part| looks(part).is_some()) {
+            let holds = parts.iter().filter_map(Json::as_object).any(|part| looks(part).is_some());
+            if !holds || given_to(members).is_some() {
                 self.push(path, kind, &what);
                 return;
             }
@@ -185,20 +212,24 @@ impl Walk<'_> {
             let length = path.len();
             path.push_str(if path.is_empty() { "" } else { "." });
             path.push_str(key);
-            let plain = Plain::of(key);
-            match named(plain.as_str()) {
-                _ if EXPECTED.contains(&plain.as_str()) => {}
-                _ if DESCRIPTIONS.contains(&plain.as_str()) && member.as_array().is_none_or(describes) => {}
-                Some(kind) => self.named(member, path, kind, key),
-                None => self.value(member, path),
-            }
+            self.member(key, member, path);
             path.truncate(length);
+        }
+    }
+
+    fn member(&mut self, key: &str, member: &Json, path: &mut String) {
+        let plain = Plain::of(key);
+        match named(plain.as_str()) {
+            _ if EXPECTED.contains(&plain.as_str()) => {}
+            _ if DESCRIPTIONS.contains(&plain.as_str()) && member.as_array().is_none_or(describes) => {}
+            Some(kind) => self.named(member, path, kind, key),
+            None => self.value(member, path),
         }
     }
 
     /// The value of a member whose name says what it is.
     fn named(&mut self, value: &Json, path: &mut String, kind: Untaken, key: &str) {
-        if self.is_taken(path) || is_zero(value) {
+        if self.is_taken(path) || is_zero(value) || self.opened(value, path) {
             return;
         }
         match value {
@@ -371,32 +402,33 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
 /// The member that names what is called, beside one that says what it is given: whatever the framework, a call is both. The
 /// description of a tool has a schema in the place of what is given.
 fn given_to(members: &Object) -> Option<&str> {
-    let (mut name, mut given) = (None, false);
+    let (mut name, mut given, mut arguments, mut otherwise) = (None, false, false, false);
     for (key, value) in members.iter() {
         let plain = Plain::of(key);
         let plain = plain.as_str();
-        if OTHERWISE.contains(&plain) && *value != Json::Null {
-            return None;
-        }
+        otherwise |= OTHERWISE.contains(&plain) && *value != Json::Null;
         if NAMES.contains(&plain) && value.as_str().is_some_and(|name| !name.is_empty()) {
             name = name.or(Some(key));
         }
         if ARGUMENTS.contains(&plain) {
-            if is_schema(value) {
+            if is_schema(value, plain) {
                 return None;
             }
             // That a tool is given nothing is said by an empty object; without it, parameters are those it could have.
             let empty = matches!(value, Json::Object(_)) && !matches!(plain, "parameters" | "input");
             given |= empty || !is_zero(value);
+            arguments |= (empty || !is_zero(value)) && matches!(plain, "arguments" | "args" | "toolinput" | "rawinput");
         }
     }
-    name.filter(|_| given)
+    // What holds a conversation may have a name and an input; a description has no arguments.
+    name.filter(|_| if otherwise { arguments } else { given })
 }
 
-/// Whether this is a JSON schema.
-fn is_schema(value: &Json) -> bool {
+/// Whether this is a JSON schema, under a member of this name. One of no properties stands for the parameters of a tool alone.
+pub(super) fn is_schema(value: &Json, plain: &str) -> bool {
     let is = |key: &str| value.get(key).is_some();
-    is("properties") || is("$schema") || value.get("type").and_then(Json::as_str) == Some("object")
+    let bare = || plain == "parameters" && value.get("type").and_then(Json::as_str) == Some("object");
+    is("properties") || is("$schema") || bare()
 }
 
 /// What an event of the GenAI conventions tells: of an answer, or of the calls that a model chose.

@@ -4,10 +4,32 @@
 //! [`At`], so that an error can name its place and a part can be asked which of its numbers were restated.
 
 use super::{ImportOptions, NotTaken, SAY_UTC, Untaken, clip};
-use attestlog::json::{Json, Limits, Parsed, Path};
+use attestlog::failure::is_called;
+use attestlog::json::{Json, Limits, Object, Parsed, Path};
 use attestlog::{Error, ErrorKind, Result, Timestamp};
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
+
+/// What else the time of a message is called, without case and separators.
+pub(super) const TIMES: &[&str] = &[
+    "createdat",
+    "timestamp",
+    "created",
+    "createtime",
+    "createdtime",
+    "datetime",
+    "date",
+    "time",
+    "ts",
+    "sentat",
+    "startedat",
+];
+
+/// A smaller number of seconds since 1970 under such a name is no time.
+const SINCE_1973: f64 = 1e8;
+
+/// The names of the members that a reader knows of something.
+pub(super) type Known = &'static [&'static str];
 
 /// One JSON text of the file.
 pub(super) struct Document {
@@ -18,8 +40,8 @@ pub(super) struct Document {
     restated: Vec<String>,
     /// Whether a time without a zone is one of UTC.
     assume_utc: bool,
-    /// Paths of what a reader has taken for a call or an answer.
-    taken: RefCell<HashSet<String>>,
+    /// Paths of what a reader has taken for a call or an answer: whole, or no more than the members that it knows.
+    taken: RefCell<HashMap<String, Option<Known>>>,
 }
 
 /// A file that was read as JSON.
@@ -88,7 +110,12 @@ impl Document {
     }
 
     pub(super) fn is_taken(&self, path: &str) -> bool {
-        self.taken.borrow().contains(path)
+        matches!(self.taken.borrow().get(path), Some(None))
+    }
+
+    /// The members that a reader knows of what it took, unless it took the whole.
+    pub(super) fn known(&self, path: &str) -> Option<Known> {
+        self.taken.borrow().get(path).copied().flatten()
     }
 
     /// How a path in it is called in messages.
@@ -118,7 +145,12 @@ impl<'a> At<'a> {
 
     /// Marks it as read: as a call, as an answer, or as one of those that is named as not taken.
     pub(super) fn take(&self) {
-        self.document.taken.borrow_mut().insert(self.path.clone());
+        self.document.taken.borrow_mut().insert(self.path.clone(), None);
+    }
+
+    /// Marks it as read, but for the members that are none of `known`.
+    pub(super) fn take_but(&self, known: Known) {
+        self.document.taken.borrow_mut().insert(self.path.clone(), Some(known));
     }
 
     pub(super) fn error(&self, message: impl Into<String>) -> Error {
@@ -207,22 +239,38 @@ impl<'a> At<'a> {
             .collect()
     }
 
-    /// When this was written, by `timestamp`, `created_at` or `created`, where it has one of them.
+    /// When this was written, by `timestamp`, `created_at` or `created`, or another member that is called as times are and holds one.
     pub(super) fn time(&self) -> Result<Option<Timestamp>> {
-        let Some(at) = ["timestamp", "created_at", "created"].iter().find_map(|key| self.member(key)) else {
-            return Ok(None);
-        };
-        match at.value {
+        if let Some(at) = ["timestamp", "created_at", "created"].iter().find_map(|key| self.member(key)) {
+            return at.as_time().map(Some);
+        }
+        let members = self.value.as_object().into_iter().flat_map(Object::iter);
+        let mut named = members.filter(|(key, _)| TIMES.iter().any(|time| is_called(key, time)));
+        // Under these names there may be something else as well: how long it took, a day.
+        let time = named.find_map(|(key, value)| {
+            let at = self.member(key)?;
+            let is_time = match value {
+                Json::String(text) if !text.contains(':') => false,
+                Json::String(text) => Timestamp::lacks_zone(text) || text.parse::<Timestamp>().is_ok(),
+                Json::Number(n) => n.as_f64() >= SINCE_1973 && Timestamp::from_unix(n.as_f64()).is_some(),
+                _ => false,
+            };
+            is_time.then_some(at)
+        });
+        time.map(|at| at.as_time()).transpose()
+    }
+
+    fn as_time(&self) -> Result<Timestamp> {
+        match self.value {
             Json::String(text) if Timestamp::lacks_zone(text) => match self.document.assume_utc {
-                true => format!("{text}Z").parse().map(Some).map_err(|e: Error| e.at(at.place())),
-                false => Err(at.error(format!("{text:?} has no time zone (Z or +02:00): {SAY_UTC}"))),
+                true => format!("{text}Z").parse().map_err(|e: Error| e.at(self.place())),
+                false => Err(self.error(format!("{text:?} has no time zone (Z or +02:00): {SAY_UTC}"))),
             },
-            Json::String(text) => text.parse().map(Some).map_err(|e: Error| e.at(at.place())),
-            Json::Number(n) => match Timestamp::from_unix(n.as_f64()) {
-                Some(time) => Ok(Some(time)),
-                None => Err(at.error("is no time since 1970 in seconds or milliseconds that lies within 1678 to 2261")),
-            },
-            _ => Err(at.wrong_type("a time (RFC 3339, or seconds since 1970)")),
+            Json::String(text) => text.parse().map_err(|e: Error| e.at(self.place())),
+            Json::Number(n) => Timestamp::from_unix(n.as_f64()).ok_or_else(|| {
+                self.error("is no time since 1970 in seconds or milliseconds that lies within 1678 to 2261")
+            }),
+            _ => Err(self.wrong_type("a time (RFC 3339, or seconds since 1970)")),
         }
     }
 

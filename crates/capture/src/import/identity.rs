@@ -2,9 +2,9 @@
 //!
 //! Invariant H6: a call's identity is made of what its source says and keeps: the session, the id in it, and how often
 //! that id came before at that time. Where the session has no id, or one that others may have as well (a bare number, a
-//! task and its trial), what it began with stands for it, up to the first answer: a call's own id does not, since real recordings use
-//! one again for the same call in another conversation. Where the call has no id its time stands for that, and without one its place.
-//! Arguments are no part of it: a hash of them in the clear would tell whoever guesses them.
+//! task and its trial), all that had been said when the call was made stands for it, users' messages too and at least up to the first
+//! answer (invariant R70): sessions that begin alike are two from where they part. A call's own id does not do, since real recordings
+//! use one again for the same call in another conversation. Where the call has no id its time stands for that, and without one its place.
 //! So it stays the same in a file that has grown, and in one that begins with a copy of another's history; of a file that has lost its
 //! beginning it does not. The identity is a sender's name (see [`Sender`]); number 1 is
 //! the call, number 2 an answer that came to light later.
@@ -18,11 +18,11 @@ use std::collections::HashMap;
 pub(super) struct Source {
     /// The session, as the source names it, or what stands for it.
     pub(super) session: String,
-    /// What stood for it as long as no call in it had an answer, if that was something else.
+    /// What stood for it as long as no call in the session had an answer, if that was something else.
     pub(super) sooner: Option<String>,
     /// The id in the session, where it is another than the call's.
     pub(super) id: Option<String>,
-    /// Whether only what the session began with tells it from others.
+    /// Whether only what was said in the session tells it from others.
     pub(super) weak: bool,
 }
 
@@ -75,6 +75,14 @@ pub(super) fn call(identity: &str) -> Sender {
 /// The answer to a call that was recorded as unanswered.
 pub(super) fn answer(identity: &str) -> Sender {
     Sender::new(identity, 2)
+}
+
+/// A running hash: `before`, and what came then.
+pub(super) fn next(before: &Hash, then: &[u8]) -> Hash {
+    let mut bytes = b"attestlog import\n".to_vec();
+    bytes.extend_from_slice(&before.0);
+    bytes.extend_from_slice(then);
+    Hash::of(&bytes)
 }
 
 /// A hash of texts that do not run into each other.

@@ -10,7 +10,7 @@ use super::answer::Answer;
 use super::file::At;
 use super::identity::Source;
 use super::{ImportOptions, Imported, NotTaken, Untaken, record};
-use attestlog::{Outcome, Result, Timestamp, ToolCall};
+use attestlog::{Hash, Outcome, Result, Timestamp, ToolCall};
 use std::collections::{HashMap, VecDeque};
 
 /// What an answer may name: the call's id, the tool.
@@ -20,6 +20,9 @@ type Key<'a> = (Option<&'a str>, Option<&'a str>);
 #[derive(Default)]
 pub(super) struct Join<'a> {
     calls: Vec<(ToolCall, String)>,
+    /// A hash of all messages up to the one that is read, and for each call up to its own.
+    said: Hash,
+    made: Vec<Hash>,
     answered: Vec<bool>,
     times: Vec<Option<Timestamp>>,
     /// By id and tool and by id; of those without one by tool, and all: groups in order, the calls of each in order.
@@ -38,6 +41,11 @@ impl<'a> Join<'a> {
         self.group += 1;
     }
 
+    /// Another message begins: `said` is a hash of all up to it.
+    pub(super) fn said(&mut self, said: Hash) {
+        self.said = said;
+    }
+
     /// `time` is when the call was made, where its own message says so.
     pub(super) fn call(
         &mut self,
@@ -51,6 +59,7 @@ impl<'a> Join<'a> {
         call.call_id = id.map(str::to_owned);
         let index = self.calls.len();
         self.calls.push((call, at.place()));
+        self.made.push(self.said);
         self.times.push(time);
         self.answered.push(false);
         // A call that has an id is answered by that alone: an answer whose id nobody found is no answer to just any call.
@@ -135,21 +144,22 @@ impl<'a> Join<'a> {
     }
 
     /// Hands the calls of this conversation over in the order in which they were made; what is still open was abandoned.
+    /// `source` says where a call belongs, by what had been said when it was made and whether no answer had come by then.
     pub(super) fn finish(
         self,
         conversation: &str,
-        source: &Source,
+        source: impl Fn(&Hash, bool) -> Source,
         imported: &mut Imported,
         options: &ImportOptions,
     ) -> Result<()> {
         imported.without_calls += usize::from(self.calls.is_empty());
-        for (i, ((mut call, place), answered)) in self.calls.into_iter().zip(self.answered).enumerate() {
+        let calls = self.calls.into_iter().zip(self.answered).zip(self.made);
+        for (i, (((mut call, place), answered), made)) in calls.enumerate() {
             conversation.clone_into(&mut call.conversation_id);
             if !answered {
                 call.outcome = Some(Outcome::Abandoned);
             }
-            let sooner = source.sooner.clone().filter(|_| i < self.before_answers);
-            imported.push(call, place, Source { sooner, ..source.clone() }, options)?;
+            imported.push(call, place, source(&made, i < self.before_answers), options)?;
         }
         imported.not_taken.extend(self.not_taken);
         imported.by_order += self.by_order;

@@ -1,6 +1,6 @@
 //! The log's own input format: one call per line.
 
-use super::identity::Source;
+use super::identity::{self, Source};
 use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, file};
 use attestlog::json::{Json, Limits, Object};
 use attestlog::{Error, ErrorKind, Hash, Result, ToolCall};
@@ -9,9 +9,10 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let mut imported = Imported::default();
     let limits = Limits::bytes(options.max_bytes);
     let mut first_error = None;
-    // What a file begins with stays as it grows.
-    let first = Hash::of(file::lines(text).next().map(|(_, line)| line).unwrap_or_default());
+    // What a line comes after stays as the file grows.
+    let mut so_far = Hash::ZERO;
     for (number, line) in file::lines(text) {
+        so_far = identity::next(&so_far, line);
         let place = format!("line {number}");
         let call = match call(line, &limits, options) {
             Ok(call) => call,
@@ -22,10 +23,10 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
                 continue;
             }
         };
-        // A record with neither an id nor a time is known by the file that it stands in, and by its place there.
+        // A record with neither an id nor a time is known by all that stands before it in its file.
         let source = match call.call_id.is_some() || call.timestamp.is_some() {
             true => Source { session: format!("records {}", call.conversation_id), ..Source::default() },
-            false => Source { session: format!("records of {first}"), weak: true, ..Source::default() },
+            false => Source { session: format!("records of {so_far}"), weak: true, ..Source::default() },
         };
         imported.push(call, place, source, options)?;
     }

@@ -9,7 +9,7 @@
 //!
 //! Calls go downwards: `openai`, `anthropic` and `otlp` read one format each and `jsonl` the log's own; the first two
 //! find their conversations with `conversation`, read what tools said with `answer`, and put calls and answers together
-//! with `join`; `asked` tells of which calls a trace has no more than a model's word; all but `jsonl` read the file through `file`, which knows where every value stands. `detect` looks over
+//! with `join`; `asked` tells of which calls a trace has no more than a model's word, `dialects` what a tool's span says; `speaks` reads the names of what no reader knows; all but `jsonl` read the file through `file`, which knows where every value stands. `detect` looks over
 //! what they took, `identity` says which call of its source each is, and `record` puts them into a log once.
 
 mod answer;
@@ -17,6 +17,7 @@ mod anthropic;
 mod asked;
 mod conversation;
 mod detect;
+mod dialects;
 mod file;
 mod identity;
 mod join;
@@ -24,6 +25,7 @@ mod jsonl;
 mod openai;
 mod otlp;
 mod record;
+mod speaks;
 
 pub use record::{Log, Recorded, record};
 
@@ -199,6 +201,8 @@ pub enum Untaken {
     Answer,
     /// A line that is no JSON, or no record.
     Line,
+    /// Arguments that are a text of nearly JSON: the call is taken, what it was given is no more than a text.
+    Arguments,
 }
 
 impl Untaken {
@@ -208,6 +212,7 @@ impl Untaken {
             Untaken::Call => "call",
             Untaken::Answer => "answer",
             Untaken::Line => "line",
+            Untaken::Arguments => "arguments",
         }
     }
 }
@@ -334,7 +339,7 @@ fn failed(call: &ToolCall) -> bool {
 /// object's `conversation_id`, else its `id`, else `task-0-trial-0` of its `task_id` and `trial`, else `import-` with
 /// digits of a hash of what it begins with, up to its first answer, and its number in the file. The user is `user_id` or `info.task.user_id`, the model that of
 /// the message, else of the object. The turn is the number of messages of the user's so far. The time is `timestamp`,
-/// `created_at` or `created` of the message, else of the object: RFC 3339, or a number of seconds since 1970
+/// `created_at` or `created` of the message (or a member called so in another spelling, `date` or `ts`, that holds a time), else of the object: RFC 3339, or a number of seconds since 1970
 /// (or of milliseconds, where as seconds it would lie beyond the year 2261). Where the messages of a call and of its answer
 /// both have a time, the call took what lies between, and `session_metadata.import.duration_from` says so.
 ///
@@ -412,6 +417,11 @@ fn transcript(format: Format, text: &[u8], options: &ImportOptions) -> Result<Im
         Format::OtlpJson => otlp::read(&file, text, options)?,
         Format::OpenAiChat | Format::Jsonl => conversation::read_all(&file, options, openai::message)?,
     };
+    for (call, place) in imported.calls.iter().zip(&imported.places).filter(|(call, _)| call.has_nearly_json()) {
+        let why = "its arguments are nearly JSON (a member twice, a comma too many, no end): they are kept as a text";
+        let (place, call_id) = (place.clone(), call.call_id.clone());
+        imported.not_taken.push(NotTaken { place, kind: Untaken::Arguments, call_id, why: why.to_owned() });
+    }
     imported.not_taken.extend(detect::untaken(&file.documents, format));
     imported.not_taken.extend(file.bad);
     Ok(imported)

@@ -3,7 +3,7 @@
 use super::answer::{self, Answer};
 use super::conversation::{self, Conversation};
 use super::detect;
-use super::file::At;
+use super::file::{At, Known};
 use attestlog::Result;
 use attestlog::json::Json;
 
@@ -27,6 +27,7 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
             }
             if let Some(function) = function_call() {
                 call(None, &function, "arguments", at, &function, conversation)?;
+                function.take_but(FUNCTION);
             }
         }
         "tool" | "function" => answer(at, conversation)?,
@@ -69,24 +70,64 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     Ok(())
 }
 
+/// What is known of an item of `tool_calls`, beside what says what was called.
+macro_rules! item {
+    ($($more:literal),*) => {
+        &["id", "type", "index", "call_id", "description", $($more),*]
+    };
+}
+
+/// What is known of a function inside one.
+const FUNCTION: Known = &["name", "arguments", "description", "parameters", "strict"];
+const CUSTOM: Known = &["name", "input", "description", "format"];
+
 fn tool_call<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     let id = at.opt_text("id")?;
     let own = |key: &str| at.value.get(key).is_some_and(|value| *value != Json::Null);
     match at.opt_text("type")?.unwrap_or("function") {
-        "custom" => call(id, &at.required("custom")?, "input", message, at, conversation),
+        "custom" => {
+            let custom = at.required("custom")?;
+            call(id, &custom, "input", message, at, conversation)?;
+            custom.take_but(CUSTOM);
+            at.take_but(item!("custom"));
+            repeated(at, &custom);
+        }
         // Some write the tool's name where the function should be, others leave the function out.
         "function" | "tool_call" if !own("function") && own("name") => {
             let given = ["arguments", "args", "input"].into_iter().find(|key| own(key)).unwrap_or("arguments");
-            call(id, at, given, message, at, conversation)
+            call(id, at, given, message, at, conversation)?;
+            at.take_but(match given {
+                "args" => item!("name", "args"),
+                "input" => item!("name", "input"),
+                _ => item!("name", "arguments"),
+            });
         }
         "function" | "tool_call" => {
             let function = at.required("function")?;
             match function.value.as_str() {
-                Some(tool) if !tool.is_empty() => named(id, tool, at.member("arguments"), message, at, conversation),
-                _ => call(id, &function, "arguments", message, at, conversation),
+                Some(tool) if !tool.is_empty() => {
+                    named(id, tool, at.member("arguments"), message, at, conversation)?;
+                    at.take_but(item!("function", "arguments"));
+                }
+                _ => {
+                    call(id, &function, "arguments", message, at, conversation)?;
+                    function.take_but(FUNCTION);
+                    at.take_but(item!("function"));
+                    repeated(at, &function);
+                }
             }
         }
-        other => Err(at.unexpected("type", other, "function, custom, tool_call")),
+        other => return Err(at.unexpected("type", other, "function, custom, tool_call")),
+    }
+    Ok(())
+}
+
+/// Some write what was called, and what it was given, once more beside the function.
+fn repeated(at: &At<'_>, function: &At<'_>) {
+    for (key, own) in [("name", "name"), ("arguments", "arguments"), ("args", "arguments"), ("input", "arguments")] {
+        let given = function.value.get(own);
+        let same = |member: &At<'_>| given.is_some_and(|given| answer::read(given) == answer::read(member.value));
+        at.member(key).filter(same).iter().for_each(At::take);
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! A tool's span says what the tool was given and gave; who, in which conversation and by which model stands as a rule
 //! on the spans around it, so those are asked too. Parents may be exported after their children, in another line of the
-//! file: all spans are known before the first is read.
+//! file: all spans are known before the first is read. What the dialects call their attributes is the subject of `dialects`.
 
 use super::answer::{self, Answer};
 use super::asked::{self, Executed};
+use super::dialects::{self, Told, unquoted};
 use super::file::{At, Read};
 use super::identity::Source;
-use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken};
-use attestlog::failure::{is_called, is_set, status_fails};
+use super::{ImportOptions, Imported, NotTaken, SAY_USER, Untaken, record};
+use attestlog::failure::is_called;
 use attestlog::json::{Json, Number, Object, Path};
 use attestlog::{CallError, CallResult};
 use attestlog::{Hash, Outcome, Result, Timestamp, ToolCall};
@@ -27,6 +28,14 @@ struct Span<'a> {
     id: SpanId<'a>,
     parent: Option<&'a str>,
     resource: Option<At<'a>>,
+}
+
+/// A call, where it stands and belongs, and what of its span was not understood.
+struct Call {
+    call: ToolCall,
+    place: String,
+    source: Source,
+    unread: Vec<NotTaken>,
 }
 
 pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<Imported> {
@@ -58,12 +67,12 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     }
     let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
     // Spans are exported when they end; the calls were made when they began.
-    calls.sort_by_key(|(call, ..)| call.timestamp);
-    let mut imported = Imported::default();
-    for (call, place, source) in calls {
+    calls.sort_by_key(|Call { call, .. }| call.timestamp);
+    let mut imported = Imported { not_taken: changed, ..Imported::default() };
+    for Call { call, place, source, unread } in calls {
         imported.push(call, place, source, options)?;
+        imported.not_taken.extend(unread);
     }
-    imported.not_taken = changed;
     imported.not_taken.extend(asked::without_span(&others, &executed));
     Ok(imported)
 }
@@ -90,17 +99,17 @@ fn is_same<'s, 'a>(
     let runs = |span: &Span<'_>| Ok::<_, attestlog::Error>(nanos(&span.at, "endTimeUnixNano")?.is_none());
     let (was, is) = (runs(first)?, runs(span)?);
     if !was && !is {
-        let given = |span: &Span<'_>| first_value(&span.at, ARGUMENTS, "arguments");
-        if let (Some(one), Some(other)) = (given(first)?, given(span)?)
+        let (before, now) = (dialects::told(&first.at)?, dialects::told(&span.at)?);
+        if let (Some(one), Some(other)) = (&before.arguments, &now.arguments)
             && one != other
         {
             return Ok(false);
         }
-        let end = |span: &Span<'_>| {
+        let end = |span: &Span<'_>, told| {
             let mut call = ToolCall::new("", "", "");
-            outcome(&span.at, true, &mut call).map(|()| call)
+            outcome(&span.at, true, told, &mut call).map(|()| call)
         };
-        if end(first)? != end(span)? {
+        if end(first, before)? != end(span, now)? {
             let why = format!("is the span of {} with another answer; the later was kept", span.at.place());
             let call_id = first_of(&first.at, IDS)?;
             changed.push(NotTaken { place: first.at.place(), kind: Untaken::Answer, call_id, why });
@@ -159,35 +168,10 @@ const TOOLS: &[(&str, &str)] = &[
 /// Where they say what, the first that is there.
 const NAMES: &[&str] = &["gen_ai.tool.name", "tool.name", "ai.toolCall.name", "traceloop.entity.name"];
 const IDS: &[&str] = &["gen_ai.tool.call.id", "ai.toolCall.id", "tool_call.id"];
-const ARGUMENTS: &[&str] = &[
-    "gen_ai.tool.call.arguments",
-    "ai.toolCall.args",
-    "ai.toolCall.input",
-    "tool_arguments",
-    "traceloop.entity.input",
-    "langfuse.observation.input",
-    "mlflow.spanInputs",
-    "input.value",
-];
-const RESULTS: &[&str] = &[
-    "gen_ai.tool.call.result",
-    "ai.toolCall.result",
-    "ai.toolCall.output",
-    "tool_response",
-    "traceloop.entity.output",
-    "langfuse.observation.output",
-    "mlflow.spanOutputs",
-    "output.value",
-];
 const SESSIONS: &[&str] = &["gen_ai.conversation.id", "session.id", "langfuse.session.id"];
 const USERS: &[&str] = &["user.id", "enduser.id", "langfuse.user.id"];
 /// What stands before the tool in the span's own name.
 const OPERATIONS: &[&str] = &["execute_tool ", "tools/call "];
-
-/// MLflow writes every attribute as JSON, a text in quotation marks.
-fn unquoted(text: &str) -> &str {
-    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
-}
 
 fn is_tool(span: &At<'_>) -> Result<bool> {
     for (key, value) in TOOLS {
@@ -212,7 +196,7 @@ struct Trace<'a> {
 }
 
 impl<'a> Trace<'a> {
-    fn call(&self, span: &Span<'a>) -> Result<(ToolCall, String, Source)> {
+    fn call(&self, span: &Span<'a>) -> Result<Call> {
         let at = &span.at;
         let mut call = ToolCall::new(self.conversation(span)?, self.user(span)?, tool(at)?).backfilled();
         call.model = match &self.options.model {
@@ -227,26 +211,46 @@ impl<'a> Trace<'a> {
             }
         }
         let (start, end) = (nanos(at, "startTimeUnixNano")?, nanos(at, "endTimeUnixNano")?);
-        call.timestamp = start;
+        call.timestamp = start.or(end);
+        if start.is_none() && end.is_some() {
+            record::mark(&mut call, "time_from", "end of the span");
+        }
         // A clock that was set back meanwhile has measured nothing.
         if let (Some(start), Some(end)) = (start, end)
             && end >= start
         {
             call.duration_ms = Some(end.since(start).as_nanos() as f64 / 1e6);
         }
-        if let Some((value, restated)) = first_value(at, ARGUMENTS, "arguments")? {
+        let mut told = dialects::told(at)?;
+        if let Some((value, restated)) = told.arguments.take() {
             let parsed = value.as_str().and_then(|text| answer::parsed(text, "arguments"));
             let (value, inside) = parsed.unwrap_or_else(|| (value, Vec::new()));
             call.arguments = Some(value);
             call.restated = restated;
             call.restated.extend(inside);
         }
-        outcome(at, end.is_some(), &mut call)?;
+        let unread = std::mem::take(&mut told.unread);
+        outcome(at, end.is_some(), told, &mut call)?;
+        // Of what nobody understood nobody knows that it went well.
+        if call.result.is_none()
+            && call.outcome == Some(Outcome::Ok)
+            && status(at)?.0 != 1
+            && unread.iter().any(|one| one.kind == Untaken::Answer)
+        {
+            call.outcome = Some(Outcome::Abandoned);
+            record::mark(&mut call, "answer", "not understood");
+        }
         let source = match span.id {
+            // Nothing tells this one from others but the file that it stands in.
+            (_, "") if call.call_id.is_none() && call.timestamp.is_none() => {
+                Source { session: format!("spans of {}", self.file), weak: true, ..Source::default() }
+            }
             (_, "") => Source { session: format!("conversation {}", call.conversation_id), ..Source::default() },
             (trace, id) => Source { session: format!("trace {trace}"), id: Some(id.to_owned()), ..Source::default() },
         };
-        Ok((call, at.place(), source))
+        let call_id = &call.call_id;
+        let unread = unread.into_iter().map(|one| NotTaken { call_id: call_id.clone(), ..one }).collect();
+        Ok(Call { call, place: at.place(), source, unread })
     }
 
     fn conversation(&self, span: &Span<'a>) -> Result<String> {
@@ -345,53 +349,25 @@ fn code(at: &At<'_>) -> Result<u8> {
 }
 
 /// What an `AnyValue` holds, unread.
-fn held(attribute: &Json) -> Option<(&str, &Json)> {
+pub(super) fn held(attribute: &Json) -> Option<(&str, &Json)> {
     let mut values = attribute.get("value")?.as_object()?.iter();
     let value = values.find(|(_, value)| **value != Json::Null)?.1;
     Some((attribute.get("key")?.as_str()?, value))
 }
 
-/// Whether an attribute marks the span as failed, or an exception that left it, and what the marks say.
-fn marked(span: &At<'_>) -> Result<(bool, Option<String>)> {
-    let (mut failed, mut message) = (false, None);
-    let attributes = span.value.get("attributes").and_then(Json::as_array).unwrap_or_default();
-    for (key, value) in attributes.iter().filter_map(held) {
-        let text = value.as_str().map(unquoted).filter(|text| !text.is_empty());
-        let told = match key {
-            "otel.status_code" | "langfuse.observation.level" | "gen_ai.tool.call.status" => {
-                text.and_then(status_fails) == Some(true)
-            }
-            "error" | "error.message" | "exception.message" | "exception.type" | "gen_ai.tool.call.error" => {
-                is_set(value)
-            }
-            _ => key.rsplit('.').next().is_some_and(|last| is_called(last, "iserror")) && is_set(value),
-        };
-        failed |= told;
-        if told && matches!(key, "error.message" | "exception.message" | "gen_ai.tool.call.error") {
-            message = message.or(text.map(str::to_owned));
-        }
-    }
-    for event in span.list("events")? {
-        let attributes = event.value.get("attributes").and_then(Json::as_array).unwrap_or_default();
-        let escaped = |(key, value): (&str, &Json)| key == "exception.escaped" && is_set(value);
-        failed |= event.opt_text("name")? == Some("exception") && attributes.iter().filter_map(held).any(escaped);
-    }
-    Ok((failed, message))
-}
-
 /// How the call ended, by whether the span did, by its status, its `error.type`, the marks of other dialects, its exception
 /// and the tool's result.
-fn outcome(span: &At<'_>, ended: bool, call: &mut ToolCall) -> Result<()> {
+fn outcome(span: &At<'_>, ended: bool, told: Told, call: &mut ToolCall) -> Result<()> {
     let (code, message) = status(span)?;
-    let (marked, said_so) = marked(span)?;
-    let kind = attribute_text(span, "error.type")?;
-    let failed = code == 2 || kind.is_some() || marked;
+    let mut kind = attribute_text(span, "error.type")?;
+    // An exception that somebody recorded and then said that all went well was dealt with.
+    let failed = code == 2 || kind.is_some() || told.failed || (told.raised && code != 1);
     let expressly = match (failed, code) {
         (true, _) => Some(true),
         (false, 1) => Some(false),
         (false, _) => None,
     };
-    let result = first_value(span, RESULTS, "result")?;
+    let result = told.result;
     if !failed {
         match result {
             Some(result) => said(result, expressly).put_into(call),
@@ -402,10 +378,9 @@ fn outcome(span: &At<'_>, ended: bool, call: &mut ToolCall) -> Result<()> {
         }
         return Ok(());
     }
-    let message = match message.or(said_so) {
-        Some(message) => Some(message),
-        None => exception(span)?,
-    };
+    let (raised, says) = dialects::exception(span)?;
+    let message = message.or(told.message).or(says);
+    kind = kind.or(raised);
     let timeout = kind.as_deref() == Some("timeout");
     match result {
         None => {
@@ -443,37 +418,21 @@ fn said((value, restated): (Json, Vec<String>), failed: Option<bool>) -> Answer 
     }
 }
 
-/// What the exception that the span recorded says.
-fn exception(span: &At<'_>) -> Result<Option<String>> {
-    for event in span.list("events")? {
-        if event.opt_text("name")? == Some("exception")
-            && let Some(message) = attribute_text(&event, "exception.message")?
-        {
-            return Ok(Some(message));
-        }
-    }
-    Ok(None)
-}
-
-/// A time in nanoseconds since 1970, which writers give as a string of digits or as a number. 0 says that there is none.
+/// A time in nanoseconds since 1970, which writers give as a string of digits or as a number. 0 says that there is none. What as
+/// nanoseconds would lie before March of 1973 is in seconds, milliseconds or microseconds, whichever makes it a later time.
 fn nanos(span: &At<'_>, key: &str) -> Result<Option<Timestamp>> {
+    const UNITS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
+    const SINCE_1973: i64 = 100_000_000_000_000_000;
     let Some(at) = span.member(key) else { return Ok(None) };
     let nanos = at.value.as_i64().or_else(|| at.value.as_str()?.parse().ok());
     match nanos {
         Some(0) => Ok(None),
-        Some(nanos) => Ok(Some(Timestamp::from_nanos(nanos))),
+        Some(nanos) => {
+            let later = UNITS.iter().filter_map(|unit| nanos.checked_mul(*unit)).find(|nanos| *nanos >= SINCE_1973);
+            Ok(Some(Timestamp::from_nanos(later.unwrap_or(nanos))))
+        }
         None => Err(at.error("must be nanoseconds since 1970, until 2262")),
     }
-}
-
-/// The first of these attributes that is there, and what in it was restated.
-fn first_value(holder: &At<'_>, keys: &[&str], root: &str) -> Result<Option<(Json, Vec<String>)>> {
-    for key in keys {
-        if let Some(found) = attribute(holder, key, root)? {
-            return Ok(Some(found));
-        }
-    }
-    Ok(None)
 }
 
 fn first_of(holder: &At<'_>, keys: &[&str]) -> Result<Option<String>> {
@@ -486,7 +445,7 @@ fn first_of(holder: &At<'_>, keys: &[&str]) -> Result<Option<String>> {
 }
 
 /// The attribute as text; a number is its digits, an empty text is none.
-fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
+pub(super) fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
     let Some((value, _)) = attribute(holder, key, key)? else { return Ok(None) };
     match value {
         Json::String(text) => Ok(Some(text).filter(|t| !t.is_empty())),
@@ -496,7 +455,7 @@ fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
 }
 
 /// The attribute `key`, and where numbers in it were restated, as paths inside `root`.
-fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec<String>)>> {
+pub(super) fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec<String>)>> {
     // Asked of many spans and seldom answered: places are made out only for what is found.
     let all = match holder.value.get("attributes") {
         Some(Json::Array(all)) => all,

@@ -107,6 +107,10 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
     let mut new = HashSet::new();
     let Imported { mut calls, places, sources, .. } = imported;
     calls.iter_mut().for_each(|call| call.captured_by = Some(CapturedBy::Import));
+    for call in calls.iter_mut().filter(|call| call.timestamp.is_none() && call.backfilled) {
+        // Its time will be that of the import.
+        mark(call, "time_from", "import");
+    }
     let mut all = Identities::default();
     let mut identities: Vec<Identity> = sources.iter().zip(&calls).map(|(source, call)| all.of(source, call)).collect();
     if !again {
@@ -328,6 +332,9 @@ fn at_place(e: &Error, places: &[String], done: usize) -> Error {
 pub(super) fn mark(call: &mut ToolCall, key: &str, value: impl Into<Json>) {
     if let Some(Json::Object(members)) = call.session_metadata.get_mut("import") {
         members.insert(key, value);
+        return;
+    }
+    if call.session_metadata.get("import").is_some() {
         return;
     }
     let mut members = Object::new();

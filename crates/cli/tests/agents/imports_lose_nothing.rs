@@ -220,6 +220,28 @@ fn a_span_that_never_ended_is_a_call_without_an_answer() {
     assert_eq!((ended.receipts.len(), ended.repeated, ended.answers.len()), (0, 1, 1));
 }
 
+/// An answer in a call's own item and arguments with a comma too many were recorded as no answer and as nobody's, exit 0.
+#[test]
+fn what_was_not_understood_in_what_was_taken_exits_1() {
+    let place = Place::with_store();
+    let call = |more: Value| {
+        let mut item = json!({"id": "c", "function": {"name": "f", "arguments": "{\"patient_id\":\"P-1\",}"}});
+        item.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!([{"role": "user", "content": more}, {"role": "assistant", "tool_calls": [item]}, said("c", "x")])
+            .to_string()
+    };
+    let import = ["import", "s", "--format", "openai-chat", "--user", "u", "t.json"];
+    place.write("t.json", call(json!({})));
+    let ran = place.run(&import).code(1);
+    assert!(ran.out.contains("1 call's arguments are nearly JSON") && !ran.out.contains("NOT"), "{}", ran.out);
+    assert!(ran.err.contains("nearly JSON") && !ran.err.contains("not recorded"), "{}", ran.err);
+    place.write("t.json", call(json!({"output": "the answer"})));
+    let ran = place.run(&import).code(1);
+    assert!(ran.out.contains("NOT recorded: 1 answer"), "{}", ran.out);
+    assert!(ran.err.contains("[1].tool_calls[0].output: the member \"output\" of a call"), "{}", ran.err);
+    assert_eq!(place.count(&["--patient", "P-1"]), 2);
+}
+
 /// Beside the content of a tool's message stood what it had really said, under a name that nobody knew.
 #[test]
 fn what_stands_beside_an_answer_is_named() {
