@@ -13,6 +13,8 @@ mod summary;
 mod viewed;
 
 pub(crate) use failure::{is_no_error, text_fails};
+#[cfg(feature = "owner")]
+pub(crate) use input::OWN_SENDER;
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use summary::{ResultPolicy, Summary};
 pub(crate) use viewed::viewed;

@@ -65,10 +65,14 @@ pub(crate) mod zones;
 pub use anchoring::AnchorHealth;
 pub use backup::Backup;
 pub(crate) use guard::guarded;
+#[cfg(feature = "owner")]
+pub(crate) use keyring::KeySource;
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use lookup::Postings;
 pub(crate) use marks::{Move, Own, TAMPERING};
 pub(crate) use merge::{Husk, Row, is_impersonal};
+#[cfg(feature = "owner")]
+pub(crate) use open::key_path;
 pub use options::Options;
 pub(crate) use pages::Flaw;
 pub(crate) use part::Part;
@@ -80,7 +84,7 @@ pub(crate) use rows::{BatchRows, IndexRow};
 pub(crate) use scan::Kept;
 pub(crate) use sender::REMEMBERED;
 #[cfg(feature = "owner")]
-pub(crate) use sent::SentBatch;
+pub(crate) use sent::{OwnSender, SentBatch};
 pub(crate) use series::Series;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;
