@@ -240,7 +240,8 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         drop((silent, other));
-        assert_eq!((room.lock().taken, room.lock().of.len(), room.lock().leads), (0, 0, false));
+        let state = room.lock();
+        assert_eq!((state.taken, state.of.len(), state.leads), (0, 0, false));
     }
 
     #[test]
