@@ -10,10 +10,10 @@ use crate::anchor::Backoff;
 use crate::grants::Grant;
 use crate::json::{Json, Object};
 use crate::policy::Policies;
-use crate::query::{backwards, earliest};
 use crate::retention::{DIGEST, MANY};
 use crate::rules::span;
 use crate::rules::{Measure, Part, Rule, Rules};
+use crate::store::stream::{backwards, earliest};
 use crate::store::{Move, Own, Snapshot, TAMPERING, guarded};
 use crate::{
     AuditLog, Entry, Error, ErrorKind, Finding, FindingKind, Hash, Query, Result, Timestamp, Verification,

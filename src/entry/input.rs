@@ -535,8 +535,19 @@ impl ToolCall {
             if sender.id.is_empty() || sender.number == 0 {
                 return Err(Error::invalid("sender: needs an id and a number from 1"));
             }
+            // Whoever sends under such an id shows the secret that it was made of, and is given it by the store.
+            if sender.id.starts_with(OWN_SENDER) {
+                let message =
+                    format!("sender: ids that begin with `{OWN_SENDER}` are this program's own; use another one");
+                return Err(Error::invalid(message));
+            }
         }
-        let integers = [("turn_number", self.turn_number), ("follows", self.follows), ("grant", self.grant)];
+        let integers = [
+            ("turn_number", self.turn_number),
+            ("follows", self.follows),
+            ("grant", self.grant),
+            ("sender: number", self.sender.as_ref().map(|sender| sender.number)),
+        ];
         for (name, value) in integers {
             if value.is_some_and(|n| n > crate::json::MAX_INT as u64) {
                 return Err(Error::invalid(format!("{name}: beyond 2^53-1")));
@@ -563,6 +574,9 @@ impl ToolCall {
         self.session_metadata.check().map_err(|e| Error::invalid(e).at("session_metadata"))
     }
 }
+
+/// What the ids of senders begin with that processes make for themselves (R74).
+pub(crate) const OWN_SENDER: &str = "process-";
 
 /// A hundred years in milliseconds: longer is a mistake, and nanoseconds of it still fit 64 bits.
 const MAX_DURATION_MS: f64 = 100.0 * 366.0 * 86_400_000.0;

@@ -14,8 +14,9 @@ mod summary;
 mod viewed;
 
 pub(crate) use failure::{error_text, is_no_error, says_failed, text_fails};
+#[cfg(feature = "owner")]
+pub(crate) use input::OWN_SENDER;
 pub use input::{CallLimits, CallResult, ToolCall};
 pub use reserved::{IMPORTED, NOWHERE};
-pub(crate) use reserved::{PROCESS, taken};
 pub use summary::{ResultPolicy, Summary};
 pub(crate) use viewed::viewed;

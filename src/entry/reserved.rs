@@ -11,8 +11,6 @@ use attestlog_proof::entry::CapturedBy;
 
 /// How the senders of imported calls begin.
 pub const IMPORTED: &str = "import-";
-/// How the senders begin under which a process sends to the store's owner.
-pub const PROCESS: &str = "process-";
 
 /// A seq that no log reaches: a call that follows it is never recorded, it asks whether its sender's number is known.
 pub const NOWHERE: u64 = MAX_INT as u64;
@@ -44,6 +42,6 @@ impl ToolCall {
 }
 
 /// That a sender's name is one of this library's own.
-pub(crate) fn taken(prefix: &str) -> Error {
+fn taken(prefix: &str) -> Error {
     Error::invalid(format!("sender: ids that begin with `{prefix}` are this program's own; use another one"))
 }

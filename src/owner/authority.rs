@@ -7,8 +7,13 @@
 //! key that follows from every secret of the key file as it is now, over a purpose, the store's id, these bytes, and the
 //! ids of both processes as the kernel tells them to the other end. So an answer is good for one connection, between these
 //! two processes, with all of the present keys: not the keys of before a rotation, and not the words of somebody in between.
+//!
+//! Invariant R72: whoever knows the log's key, from his own key file or as it was given to him, sends nothing to an owner that has
+//! not signed for it. The signature is over the same, the place of the socket and 32 random bytes of the asker's: so it is good for
+//! one connection to one store, and an owner of a copy elsewhere is not taken for this one's.
 
 use crate::keys::KeyFile;
+use crate::note::VerifierKey;
 use crate::{Error, ErrorKind, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -96,20 +101,47 @@ pub(super) struct Question<'a> {
 }
 
 const PURPOSE: &[u8] = b"attestlog/owner-key-proof@v1\n";
+/// What the owner's own signature is for.
+const OWNER: &str = "attestlog/owner@v1";
+
+/// What somebody asks the owner to sign, besides the question that the owner asks him.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// Where the socket is: its name, which follows from the store's path.
+    pub place: &'a str,
+    pub challenge: &'a [u8; 32],
+}
 
 impl Question<'_> {
+    /// All of it but the store's id has a fixed length, so no two questions make one text.
+    fn text(&self) -> Vec<u8> {
+        let length = (self.store.len() as u64).to_le_bytes();
+        let (owner, peer) = (self.owner.to_le_bytes(), self.peer.to_le_bytes());
+        [&length[..], self.store.as_bytes(), self.challenge, &owner, &peer].concat()
+    }
+
     fn mac(&self, keys: &KeyFile) -> Result<Hmac<Sha256>> {
         let key = keys.possession();
         let mac = Hmac::<Sha256>::new_from_slice(&key[..]);
         let mut mac = mac.map_err(|_| Error::new(ErrorKind::Key, "the key file makes no key for a proof"))?;
         mac.update(PURPOSE);
-        // Fixed lengths after it, so no two questions make one text.
-        mac.update(&(self.store.len() as u64).to_le_bytes());
-        mac.update(self.store.as_bytes());
-        mac.update(self.challenge);
-        mac.update(&self.owner.to_le_bytes());
-        mac.update(&self.peer.to_le_bytes());
+        mac.update(&self.text());
         Ok(mac)
+    }
+
+    fn text_with(&self, asked: Asked<'_>) -> Vec<u8> {
+        [&self.text()[..], asked.challenge, asked.place.as_bytes()].concat()
+    }
+
+    /// The signature of an owner that has these keys.
+    pub(super) fn sign(&self, keys: &KeyFile, asked: Asked<'_>) -> [u8; 64] {
+        keys.log_key().sign_apart(OWNER, &self.text_with(asked))
+    }
+
+    /// Whether this is the signature of an owner that has the secret half of the log's key.
+    pub(super) fn is_signed(&self, key: &VerifierKey, asked: Asked<'_>, signature: &[u8]) -> bool {
+        let signature: Option<&[u8; 64]> = signature.try_into().ok();
+        signature.is_some_and(|signature| key.check_apart(OWNER, &self.text_with(asked), signature))
     }
 
     /// The answer of who has these keys.
@@ -153,6 +185,31 @@ mod tests {
         // A copy of the key file from before it got another secret.
         own.rotate_pseudonym_key(&mut |out| out.fill(9)).unwrap();
         assert!(!asked.is_answered(&own, &answer));
+    }
+
+    /// A signature that was overheard, or that an owner gave for another connection, another store or another process.
+    #[test]
+    fn an_owners_signature_is_good_for_one_question_and_one_place() {
+        let own = keys(1);
+        let question = Question { store: "s", challenge: &[7; 32], owner: 1, peer: 2 };
+        let asked = Asked { place: "a.sock", challenge: &[9; 32] };
+        let signature = question.sign(&own, asked);
+        assert!(question.is_signed(&own.verifier(), asked, &signature));
+        let others = [
+            (Question { store: "t", ..question }, asked),
+            (Question { challenge: &[8; 32], ..question }, asked),
+            (Question { owner: 3, ..question }, asked),
+            (Question { owner: 2, peer: 1, ..question }, asked),
+            (question, Asked { place: "b.sock", ..asked }),
+            (question, Asked { challenge: &[8; 32], ..asked }),
+        ];
+        let signed =
+            |(question, asked): &(Question<'_>, Asked<'_>)| question.is_signed(&own.verifier(), *asked, &signature);
+        assert!(!others.iter().any(signed));
+        assert!(!question.is_signed(&keys(2).verifier(), asked, &signature));
+        assert!(!question.is_signed(&own.verifier(), asked, &signature[..63]));
+        // Nor is it one under a note, nor the other way round.
+        assert_ne!(own.log_key().sign("x\n").bytes().get(4..), Some(&own.log_key().sign_apart("x", b"")[..]));
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use super::place;
 use super::remote::{Lost, Remote, reach};
 use super::server::{Commands, Server};
-use crate::entry::{PROCESS, ToolCall};
+use super::trust::Trust;
+use crate::entry::ToolCall;
+use crate::note::VerifierKey;
 use crate::process::Process;
+use crate::store::OwnSender;
 use crate::{AuditLog, Error, ErrorKind, Options, Receipt, Result};
-use attestlog_proof::entry::{Phase, Sender};
+use attestlog_proof::entry::Phase;
 use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -39,6 +42,9 @@ pub struct Sharing {
     pub on_owning: Option<Arc<dyn Fn(&AuditLog) -> Guard + Send + Sync>>,
     /// Told where the store is open but cannot be shared.
     pub on_trouble: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    /// The log's public key as the caller knows it: nothing goes to an owner that does not prove that it has the secret half. Without
+    /// it the key file of the options is asked, if there is one that this process can open.
+    pub public_key: Option<VerifierKey>,
 }
 
 impl fmt::Debug for Sharing {
@@ -146,7 +152,9 @@ struct Inner {
     sharing: Sharing,
     role: RwLock<Arc<Role>>,
     electing: Mutex<()>,
-    lanes: Mutex<Vec<Lane>>,
+    trust: Arc<Trust>,
+    /// Senders of this process. A thread has one to itself while it sends, so that of each the newest number alone can be open.
+    lanes: Mutex<Vec<OwnSender>>,
 }
 
 #[derive(Debug)]
@@ -154,13 +162,6 @@ enum Role {
     Owner(Owned),
     Away(Box<Remote>),
     Closed,
-}
-
-/// A numbered sender. A thread has one to itself while it sends, so that of each the newest number alone can be open.
-#[derive(Debug)]
-struct Lane {
-    id: String,
-    next: u64,
 }
 
 /// A call that was begun; its end may go into the store through another process than its beginning.
@@ -179,7 +180,8 @@ impl Joint {
     /// As [`Options::open`]; [`Locked`](ErrorKind::Locked) where another process has it open and does not share it.
     pub fn open(store: impl AsRef<Path>, options: Options, sharing: Sharing) -> Result<Joint> {
         let store = store.as_ref();
-        let role = find(store, &options, &sharing)?;
+        let trust = Arc::new(Trust::new(sharing.public_key.clone()));
+        let role = find(store, &options, &sharing, &trust)?;
         Ok(Joint(Arc::new(Inner {
             process: Process::this(),
             store: store.to_owned(),
@@ -187,6 +189,7 @@ impl Joint {
             sharing,
             role: RwLock::new(Arc::new(role)),
             electing: Mutex::new(()),
+            trust,
             lanes: Mutex::new(Vec::new()),
         })))
     }
@@ -366,24 +369,33 @@ impl Joint {
         if !Arc::ptr_eq(&self.role(), gone) {
             return Ok(());
         }
-        let role = find(&self.0.store, &self.0.options, &self.0.sharing)?;
+        let role = find(&self.0.store, &self.0.options, &self.0.sharing, &self.0.trust)?;
         *self.0.role.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(role);
         Ok(())
     }
 
     /// `batch`: an error names the call by its place.
-    fn send(&self, mut calls: Vec<(ToolCall, Phase)>, batch: bool) -> Result<Vec<Receipt>> {
+    fn send(&self, calls: Vec<(ToolCall, Phase)>, batch: bool) -> Result<Vec<Receipt>> {
         self.0.process.check()?;
         let mut lane = None;
-        let receipts = self.send_on(&mut calls, batch, &mut lane);
-        if let Some(Lane { id, next }) = lane {
-            // Also where it failed: what was sent under the number is not known then, so nothing else gets it.
-            self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(Lane { id, next: next + 1 });
+        let mut sent = self.send_on(&calls, batch, &mut lane);
+        if let (Err(e), Some(own)) = (&sent, &mut lane)
+            && e.kind() == ErrorKind::Conflict
+        {
+            // Nobody else sends under it, so what stands under its number in the file is not this process's: the calls are recorded
+            // all the same. Where the conflict is another one, it comes again.
+            *own = OwnSender::draw(&*self.0.options.random);
+            sent = self.send_on(&calls, batch, &mut lane);
         }
-        receipts
+        if let Some(mut own) = lane {
+            // Also where it failed: what was sent under the number is not known then, so nothing else gets it.
+            own.number += 1;
+            self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(own);
+        }
+        sent
     }
 
-    fn send_on(&self, calls: &mut [(ToolCall, Phase)], batch: bool, lane: &mut Option<Lane>) -> Result<Vec<Receipt>> {
+    fn send_on(&self, calls: &[(ToolCall, Phase)], batch: bool, lane: &mut Option<OwnSender>) -> Result<Vec<Receipt>> {
         for attempt in 0..OWNERS {
             let role = self.role();
             match &*role {
@@ -395,18 +407,15 @@ impl Joint {
                         prepared.map_err(|e| if batch { e.at(format!("call {i}")) } else { e })
                     };
                     let mut job = calls.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
-                    job.iter_mut().take(1).for_each(|first| first.numbers_batch = lane.is_some());
+                    let own = lane.as_ref().map(OwnSender::sender).transpose()?;
+                    job.first_mut().map_or(Ok(()), |first| first.number_batch(own))?;
                     return shared.submit(job);
                 }
                 Role::Away(remote) => {
                     if lane.is_none() && calls.iter().all(|(call, _)| call.sender.is_none()) {
-                        let own = self.lane();
-                        if let Some((call, _)) = calls.first_mut() {
-                            call.sender = Some(Sender::new(own.id.clone(), own.next));
-                        }
-                        *lane = Some(own);
+                        *lane = Some(self.lane());
                     }
-                    match remote.send(calls, batch, lane.is_some()) {
+                    match remote.send(calls, batch, lane.as_ref()) {
                         Ok(receipts) => return Ok(receipts),
                         Err(Lost::Error(e)) => return Err(e),
                         Err(Lost::Gone) => self.elect(&role)?,
@@ -420,15 +429,9 @@ impl Joint {
         Err(Error::new(ErrorKind::Io, "the store's owner ends the connection each time; look what is wrong with it"))
     }
 
-    fn lane(&self) -> Lane {
+    fn lane(&self) -> OwnSender {
         let free = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| {
-            let mut id = [0; 8];
-            self.0.options.random.fill(&mut id);
-            // Letters only: among digits there may be the number of a card, and a sender of such a name is refused.
-            let letters = id.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(b'a' + half));
-            Lane { id: format!("{PROCESS}{}", letters.collect::<String>()), next: 1 }
-        })
+        free.unwrap_or_else(|| OwnSender::draw(&*self.0.options.random))
     }
 }
 
@@ -456,15 +459,24 @@ impl JointBegun {
 
 /// Reaches the owner or becomes it.
 #[allow(clippy::disallowed_methods, reason = "waits for other processes, by the time that they run in")]
-fn find(store: &Path, options: &Options, sharing: &Sharing) -> Result<Role> {
+fn find(store: &Path, options: &Options, sharing: &Sharing, trust: &Arc<Trust>) -> Result<Role> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        if let Some(connection) = reach(store)? {
-            return Ok(Role::Away(Box::new(Remote::new(store, connection))));
+        if let Some(mut connection) = reach(store)? {
+            match trust.confirm(&mut connection, options, store) {
+                Ok(true) => return Ok(Role::Away(Box::new(Remote::new(store, options, trust, connection)))),
+                Ok(false) => {}
+                // It may be a command that reads without the key, and ends.
+                Err(_) if began.elapsed() < ALONE => {}
+                Err(e) => return Err(e),
+            }
         }
         let locked = match Owned::open(store, options.clone(), sharing) {
-            Ok(owned) => return Ok(Role::Owner(owned)),
+            Ok(owned) => {
+                trust.check(owned.log().public_key().as_ref())?;
+                return Ok(Role::Owner(owned));
+            }
             Err(e) if e.kind() == ErrorKind::Locked => e,
             Err(e) => return Err(e),
         };

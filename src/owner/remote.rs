@@ -1,18 +1,20 @@
 //! The side of those who do not have the store open.
 
-use super::authority::Question;
+use super::authority::{Asked, Question};
 use super::local::{NoPeer, Stream, connect, is_alive};
 use super::place;
+use super::trust::Trust;
 use super::wire::{self, CHUNK, Command, Effect, Hello, PROTOCOL, Reply, Request};
 use crate::entry::ToolCall;
 use crate::keys::KeyFile;
+use crate::note::VerifierKey;
 use crate::process::Process;
-use crate::store::SentBatch;
-use crate::{Error, ErrorKind, Receipt, Result};
+use crate::store::{OwnSender, SentBatch};
+use crate::{Error, ErrorKind, Options, Random, Receipt, Result};
 use attestlog_proof::entry::Phase;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// So much of a command's output is held back until it has ended, so that it can be run again where its owner goes.
@@ -33,6 +35,8 @@ pub struct Connection {
     hello: Hello,
     /// Who listens there, as the kernel says; 0 where it does not.
     listener: u32,
+    /// The name of the socket.
+    place: String,
     /// Which process connected: a fork of it has the same connection, and would speak in between.
     at: Process,
 }
@@ -69,12 +73,13 @@ fn reach_at(path: &Path) -> Result<Option<Connection>> {
     if !is_alive(listener) {
         return Ok(None);
     }
-    Connection::greet(stream, listener).map_err(Error::from)?.transpose()
+    let place = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Connection::greet(stream, listener, place).map_err(Error::from)?.transpose()
 }
 
 impl Connection {
     /// Hears who it is; nothing where the owner goes away just now.
-    fn greet(mut stream: Stream, listener: u32) -> io::Result<Option<Result<Connection>>> {
+    fn greet(mut stream: Stream, listener: u32, place: String) -> io::Result<Option<Result<Connection>>> {
         let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone()?);
         stream.set_read_timeout(Some(PATIENCE))?;
         let hello: Hello = match wire::receive(&mut reader, wire::MAX_HELLO, &mut |_| false) {
@@ -102,40 +107,62 @@ impl Connection {
             return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
         }
         match wire::send(&mut stream, &Request::Hello { protocol: PROTOCOL }) {
-            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener, at: Process::this() }))),
+            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener, place, at: Process::this() }))),
             Err(e) if is_gone(&e) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// The id of the process that has the store open.
+    /// The id of the process that has the store open, as the kernel says; where it does not, as that process says.
     pub fn process(&self) -> u32 {
-        self.hello.process
+        if self.listener == 0 { self.hello.process } else { self.listener }
     }
 
-    /// Whether the owner has keys, so that some of what it does is only done for those who prove that they have them too.
-    pub fn wants_proof(&self) -> bool {
-        self.hello.has_keys
+    /// Has the owner prove that it has the secret half of the log's key, which is in the store's key file. Says whether it is still
+    /// there. `random` gives the question.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key), with what to do, where it does not: what it says is nobody's word then but its own.
+    pub fn confirm(&mut self, key: &VerifierKey, random: &dyn Random) -> Result<bool> {
+        self.at.check()?;
+        let mut challenge = [0; 32];
+        random.fill(&mut challenge);
+        let shown = match self.ask(&Request::Show(challenge)) {
+            Ok(Reply::Shown(signature)) => {
+                let asked = Asked { place: &self.place, challenge: &challenge };
+                self.question().is_signed(key, asked, &signature)
+            }
+            Ok(_) => false,
+            Err(e) if is_gone(&e) => return Ok(false),
+            Err(e) => return Err(e.into()),
+        };
+        if shown {
+            return Ok(true);
+        }
+        let process = self.process();
+        let message = format!(
+            "process {process} of this user has the store open and does not show that it has the key of {}, so it is not believed, and \
+             nothing was sent to it. It has the store open without its key file, has another store there, is in another container \
+             (another PID namespace), or only pretends: see what it is (`ps -p {process}`), end it (`kill {process}`), and try again",
+            key.name()
+        );
+        Err(Error::new(ErrorKind::Key, message))
+    }
+
+    /// What a proof on this connection is about.
+    fn question(&self) -> Question<'_> {
+        let peer = if self.listener == 0 { 0 } else { std::process::id() };
+        Question { store: &self.hello.store, challenge: &self.hello.challenge, owner: self.listener, peer }
     }
 
     /// Proves to the owner that this process has the store's keys. Says whether it is still there.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key): these are not the keys that the owner has now, or it is not the owner that is at the other end.
+    /// [`Key`](ErrorKind::Key): these are not the keys that the owner has now.
     pub fn prove(&mut self, keys: &KeyFile) -> Result<bool> {
         self.at.check()?;
-        if self.listener != 0 && self.listener != self.hello.process {
-            let message = format!(
-                "process {} listens for the store and calls itself {}, so no key is proven to it: it passes on what others say, \
-                 or is in another container (another PID namespace)",
-                self.listener, self.hello.process
-            );
-            return Err(Error::new(ErrorKind::Key, message));
-        }
-        let peer = if self.listener == 0 { 0 } else { std::process::id() };
-        let question =
-            Question { store: &self.hello.store, challenge: &self.hello.challenge, owner: self.listener, peer };
-        match self.ask(&Request::Prove(question.answer(keys)?)) {
+        let answer = self.question().answer(keys)?;
+        match self.ask(&Request::Prove(answer)) {
             Ok(Reply::Proven) => Ok(true),
             Ok(Reply::Failed(trouble)) => Err(trouble.into()),
             Ok(_) => Err(confused()),
@@ -297,23 +324,26 @@ impl From<io::Error> for Lost {
 #[derive(Debug)]
 pub(super) struct Remote {
     store: PathBuf,
+    options: Options,
+    trust: Arc<Trust>,
     pool: Mutex<Vec<Connection>>,
 }
 
 impl Remote {
-    pub(super) fn new(store: &Path, first: Connection) -> Remote {
-        Remote { store: store.to_owned(), pool: Mutex::new(vec![first]) }
+    /// `first` is a connection to an owner that is believed.
+    pub(super) fn new(store: &Path, options: &Options, trust: &Arc<Trust>, first: Connection) -> Remote {
+        let pool = Mutex::new(vec![first]);
+        Remote { store: store.to_owned(), options: options.clone(), trust: trust.clone(), pool }
     }
 
-    /// Records calls, all or none. `batch`: an error names the call by its place; `own_number`: the first one's number is
-    /// that of all.
+    /// Records calls, all or none. `batch`: an error names the call by its place; `own`: the sender of calls that have none.
     pub(super) fn send(
         &self,
         calls: &[(ToolCall, Phase)],
         batch: bool,
-        own_number: bool,
+        own: Option<&OwnSender>,
     ) -> Result<Vec<Receipt>, Lost> {
-        let request = Request::Record(SentBatch::of(calls, batch, own_number).map_err(Lost::Error)?);
+        let request = Request::Record(SentBatch::of(calls, batch, own.cloned()).map_err(Lost::Error)?);
         let mut connection = self.connection()?;
         let receipts = match connection.ask(&request)? {
             Reply::Recorded(receipts) => wire::receipts(receipts),
@@ -340,7 +370,12 @@ impl Remote {
         if let Some(connection) = self.pool.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(connection);
         }
-        reach(&self.store).map_err(Lost::Error)?.ok_or(Lost::Gone)
+        let mut connection = reach(&self.store).map_err(Lost::Error)?.ok_or(Lost::Gone)?;
+        match self.trust.confirm(&mut connection, &self.options, &self.store) {
+            Ok(true) => Ok(connection),
+            // Another one has it now: whoever looks for an owner says what is wrong with it.
+            Ok(false) | Err(_) => Err(Lost::Gone),
+        }
     }
 }
 

@@ -5,15 +5,18 @@
 //! off for the new one, and commands take half of the places at most. When the owner closes, it answers the records that it has taken, lets commands end that change the store or of which something was shown, and
 //! cuts the others off: their processes run them elsewhere.
 
-use super::authority::{Authority, Keys, Need, Question};
+use super::authority::{Asked, Authority, Keys, Need, Question};
+use super::intake::{Paced, Part, Room};
 use super::local::{Listener, Stream, bind, connect};
-use super::wire::{self, CHUNK, Command, Effect, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, Trouble};
+use super::wire::{
+    self, CHUNK, Command, Effect, Frame, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, Trouble,
+};
 use super::{place, remote::HELD};
 use crate::process::Process;
 use crate::store::SentBatch;
 use crate::{AuditLog, Error, ErrorKind, Result};
 use std::collections::HashMap;
-use std::io::{self, BufReader};
+use std::io;
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -29,17 +32,14 @@ const PER_PROCESS: usize = 64;
 const COMMANDS: usize = 128;
 /// How long a connection may take to say its first word.
 const GREETING: Duration = Duration::from_secs(10);
-/// A frame that is longer takes part of the room for large ones. One that is larger than all of it has it for itself.
-const LARGE: usize = 64 << 10;
-const ROOM: usize = 16 << 20;
+/// The longest frame with some of a command's standard input.
+const INPUT: usize = 2 * CHUNK;
 
 /// How many arguments a command has at most, and how many bytes they have in all: parsing takes many times their number.
 const MOST_ARGUMENTS: usize = 512;
 const MOST_ARGUMENT_BYTES: usize = 64 << 10;
 
-const _: () = assert!(PER_PROCESS <= COMMANDS && COMMANDS < MOST && LARGE < ROOM && ROOM < MAX_FRAME);
-/// How long the rest of a frame may take once it has begun.
-const STALLED: Duration = Duration::from_secs(30);
+const _: () = assert!(PER_PROCESS <= COMMANDS && COMMANDS < MOST);
 /// How long a close waits for commands of which something was shown: their readers may have stopped reading.
 const SHOWN: Duration = Duration::from_secs(60);
 
@@ -59,7 +59,7 @@ struct Line {
     id: u64,
     hall: std::sync::Weak<Hall>,
     stream: Stream,
-    reader: BufReader<Stream>,
+    reader: Paced,
     shown: usize,
 }
 
@@ -92,7 +92,8 @@ impl Console {
     pub fn input(&self) -> io::Result<Vec<u8>> {
         let mut line = self.lock();
         line.send(&Reply::Want)?;
-        match wire::receive(&mut line.reader, MAX_FRAME, &mut |begun| !begun)? {
+        line.reader.rest()?;
+        match wire::receive(&mut line.reader, INPUT, &mut |begun| !begun)? {
             Some(Request::Input(bytes)) => Ok(bytes),
             Some(_) => Err(io::ErrorKind::InvalidData.into()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -150,9 +151,9 @@ struct Hall {
     commands: Option<Arc<dyn Commands>>,
     guests: Mutex<Guests>,
     left: Condvar,
-    /// How many bytes of large frames are being taken or worked on.
-    large: Mutex<usize>,
-    smaller: Condvar,
+    /// The name of the socket.
+    place: String,
+    room: Room,
 }
 
 impl std::fmt::Debug for Hall {
@@ -233,8 +234,8 @@ impl Server {
             commands,
             guests: Mutex::default(),
             left: Condvar::new(),
-            large: Mutex::new(0),
-            smaller: Condvar::new(),
+            place: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            room: Room::default(),
         });
         let inside = hall.clone();
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || inside.receive(&listener))?;
@@ -364,19 +365,6 @@ impl Hall {
         self.left.notify_all();
     }
 
-    /// Room for a frame of so many bytes, waited for where it is a large one.
-    fn room(&self, length: usize) -> Room<'_> {
-        if length <= LARGE {
-            return Room { hall: self, length: 0 };
-        }
-        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
-        while *large > 0 && *large + length > ROOM {
-            large = self.smaller.wait(large).unwrap_or_else(PoisonError::into_inner);
-        }
-        *large += length;
-        Room { hall: self, length }
-    }
-
     /// Serves one connection until it ends; whatever is wrong with it ends it. Says whether anything was `recorded`.
     fn serve(self: &Arc<Hall>, id: u64, peer: u32, mut stream: Stream, recorded: &mut bool) -> io::Result<()> {
         let shared = self.log.shared();
@@ -385,34 +373,28 @@ impl Hall {
         let mut challenge = [0; 32];
         shared.random.fill(&mut challenge);
         let store = genesis.map(|genesis| genesis.store_id.clone()).unwrap_or_default();
-        let has_keys = shared.keys().is_some();
-        let keys = match (genesis.is_some_and(|genesis| genesis.keys.is_some()), has_keys) {
+        let keys = match (genesis.is_some_and(|genesis| genesis.keys.is_some()), shared.keys().is_some()) {
             (false, _) => Keys::Keyless,
             (true, true) => Keys::Unproven,
             (true, false) => Keys::Missing,
         };
         let mut authority = Authority::of(keys);
         let (process, version) = (std::process::id(), env!("CARGO_PKG_VERSION").to_owned());
-        let hello = Hello { protocol: PROTOCOL, version, process, store: store.clone(), challenge, has_keys };
+        let hello = Hello { protocol: PROTOCOL, version, process, store: store.clone(), challenge };
+        let owner = if peer == 0 { 0 } else { process };
+        let question = Question { store: &store, challenge: &challenge, owner, peer };
         stream.set_read_timeout(Some(GREETING))?;
         wire::send(&mut stream, &hello)?;
-        let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone()?);
+        let mut reader = Paced::new(stream.try_clone()?);
         match wire::receive(&mut reader, MAX_HELLO, &mut |_| false)? {
             Some(Request::Hello { protocol: PROTOCOL }) => self.set(id, |_| ()),
             _ => return Ok(()),
         }
-        stream.set_read_timeout(Some(STALLED))?;
-        // Nothing is late between two frames; in the middle of one something is.
-        while let Some((bytes, _room)) =
-            wire::receive_frame(&mut reader, MAX_FRAME, &mut |begun| !begun, &mut |length| self.room(length))?
-        {
-            let request = wire::decode(&bytes)?;
-            drop(bytes);
+        while let Some((request, _part)) = self.next(&mut reader, peer)? {
             self.set(id, |busy| *busy = Busy::Answering);
             let reply = match request {
-                Request::Prove(answer) => {
-                    let owner = if peer == 0 { 0 } else { process };
-                    let question = Question { store: &store, challenge: &challenge, owner, peer };
+                Err(e) => Reply::Failed(Trouble::from(&e)),
+                Ok(Request::Prove(answer)) => {
                     let proven = shared.keys().as_ref().is_some_and(|keys| question.is_answered(&keys.file, &answer));
                     // One try: whoever errs connects again, to another challenge.
                     if !proven {
@@ -422,7 +404,12 @@ impl Hall {
                     authority = Authority::of(Keys::Proven);
                     Reply::Proven
                 }
-                Request::Record(batch) => match authority.check(Need::Append) {
+                Ok(Request::Show(other)) => {
+                    let asked = Asked { place: &self.place, challenge: &other };
+                    let signature = shared.keys().as_ref().map(|keys| question.sign(&keys.file, asked).to_vec());
+                    Reply::Shown(signature.unwrap_or_default())
+                }
+                Ok(Request::Record(batch)) => match authority.check(Need::Append) {
                     Err(e) => Reply::Failed(Trouble::from(&e)),
                     Ok(()) => match self.record(batch) {
                         Some(reply) => {
@@ -433,32 +420,32 @@ impl Hall {
                         None => return Ok(()),
                     },
                 },
-                Request::Look(seqs) => match authority.check(Need::Read).and_then(|()| self.look(&seqs)) {
+                Ok(Request::Look(seqs)) => match authority.check(Need::Read).and_then(|()| self.look(&seqs)) {
                     Ok((size, unanswered)) => Reply::Looked(size, unanswered),
                     Err(e) => Reply::Failed(Trouble::from(&e)),
                 },
-                Request::Watch => {
+                Ok(Request::Watch) => {
                     self.set(id, |busy| *busy = Busy::Idle);
                     continue;
                 }
-                Request::Run(command) if !is_bounded(&command) => {
+                Ok(Request::Run(command)) if !is_bounded(&command) => {
                     let message = format!(
                         "a command for the process that has the store open has {MOST_ARGUMENTS} arguments and \
                          {MOST_ARGUMENT_BYTES} bytes at most; split it, or end that process first"
                     );
                     Reply::Failed(Trouble::from(&Error::new(ErrorKind::TooLarge, message)))
                 }
-                Request::Run(command) if self.begin_command(id, command.effect) => {
+                Ok(Request::Run(command)) if self.begin_command(id, command.effect) => {
                     let hall = Arc::downgrade(self);
                     let line = Line { id, hall, stream: stream.try_clone()?, reader, shown: 0 };
                     return self.run(command, line, authority);
                 }
-                Request::Run(_) => {
+                Ok(Request::Run(_)) => {
                     let message =
                         format!("{COMMANDS} commands run in the process that has the store open; try again later");
                     Reply::Failed(Trouble::from(&Error::new(ErrorKind::Busy, message)))
                 }
-                Request::Input(_) | Request::Hello { .. } => return Err(io::ErrorKind::InvalidData.into()),
+                Ok(Request::Input(_) | Request::Hello { .. }) => return Err(io::ErrorKind::InvalidData.into()),
             };
             wire::send(&mut stream, &reply)?;
             self.set(id, |busy| *busy = Busy::Idle);
@@ -469,6 +456,24 @@ impl Hall {
     fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>)> {
         self.log.check_file()?;
         Ok((self.log.size(), self.log.unanswered(seqs)?))
+    }
+
+    /// The next request, with the room that it takes; an error where there was none for it.
+    fn next(&self, reader: &mut Paced, peer: u32) -> io::Result<Option<(Result<Request, Error>, Part<'_>)>> {
+        reader.rest()?;
+        let mut part = self.room.part(peer);
+        // Nothing is late between two frames; in the middle of one something is.
+        let mut keep = |reader: &mut Paced, arrived| part.keep(reader, arrived);
+        let request = match wire::receive_frame(reader, MAX_FRAME, &mut |begun| !begun, &mut keep)? {
+            None => return Ok(None),
+            Some(Frame::Whole(bytes)) => Ok(wire::decode(&bytes)?),
+            Some(Frame::Dropped) => {
+                let message = "others send so much to the process that has the store open that there was no room for this; nothing \
+                               was done. Try again, or send less at a time";
+                Err(Error::new(ErrorKind::Busy, message))
+            }
+        };
+        Ok(Some((request, part)))
     }
 
     fn record(&self, batch: SentBatch) -> Option<Reply> {
@@ -497,21 +502,6 @@ impl Hall {
             return Ok(());
         }
         console.lock().send(&Reply::Exit(code))
-    }
-}
-
-/// A part of the room for large frames.
-struct Room<'a> {
-    hall: &'a Hall,
-    length: usize,
-}
-
-impl Drop for Room<'_> {
-    fn drop(&mut self) {
-        if self.length > 0 {
-            *self.hall.large.lock().unwrap_or_else(PoisonError::into_inner) -= self.length;
-            self.hall.smaller.notify_all();
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 /// Which language this is. Programs that do not speak the same one say so and part.
-pub(super) const PROTOCOL: u32 = 2;
+pub(super) const PROTOCOL: u32 = 3;
 
 /// The longest frame: what the codec takes.
 pub(super) const MAX_FRAME: usize = codec::MAX_BYTES;
@@ -31,8 +31,6 @@ pub(super) struct Hello {
     pub store: String,
     /// What a proof of the store's key has to be about.
     pub challenge: [u8; 32],
-    /// Whether the owner has keys that can be proven to it.
-    pub has_keys: bool,
 }
 
 /// What a process asks the owner.
@@ -52,6 +50,8 @@ pub(super) enum Request {
     Look(Vec<u64>),
     /// Say nothing until you go.
     Watch,
+    /// Show that you have the store's keys, in an answer that has these bytes in it.
+    Show([u8; 32]),
 }
 
 /// What the owner answers.
@@ -73,6 +73,8 @@ pub(super) enum Reply {
     Position(u64),
     /// The command has ended.
     Exit(u8),
+    /// The owner's signature; nothing where it has the store open without keys.
+    Shown(Vec<u8>),
 }
 
 /// What a command does, and so what may be done when the owner goes in the middle of it.
@@ -174,9 +176,9 @@ pub(super) fn receive<T: DeserializeOwned>(
     most: usize,
     waits: &mut dyn FnMut(bool) -> bool,
 ) -> io::Result<Option<T>> {
-    match receive_frame(from, most, waits, &mut |_| ())? {
-        Some((bytes, ())) => decode(&bytes).map(Some),
-        None => Ok(None),
+    match receive_frame(from, most, waits, &mut |_, _| true)? {
+        Some(Frame::Whole(bytes)) => decode(&bytes).map(Some),
+        Some(Frame::Dropped) | None => Ok(None),
     }
 }
 
@@ -184,13 +186,22 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     codec::decode(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
 }
 
-/// The bytes of one value of at most `most`, with what `room` gave for their number before any of them was taken.
-pub(super) fn receive_frame<R>(
-    from: &mut impl Read,
+/// One value as it came.
+#[derive(Debug)]
+pub(super) enum Frame {
+    Whole(Vec<u8>),
+    /// It was read to its end, and not kept.
+    Dropped,
+}
+
+/// The bytes of one value of at most `most`. `keep` is told of those that have arrived, a part at a time; where it says no, what is
+/// there of the value is dropped, and the rest as it comes.
+pub(super) fn receive_frame<R: Read>(
+    from: &mut R,
     most: usize,
     waits: &mut dyn FnMut(bool) -> bool,
-    room: &mut dyn FnMut(usize) -> R,
-) -> io::Result<Option<(Vec<u8>, R)>> {
+    keep: &mut dyn FnMut(&mut R, usize) -> bool,
+) -> io::Result<Option<Frame>> {
     let mut head = [0; 4];
     match fill(from, &mut head, false, waits)? {
         0 => return Ok(None),
@@ -201,17 +212,23 @@ pub(super) fn receive_frame<R>(
     if length > most {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
     }
-    let room = room(length);
     let mut bytes = Vec::with_capacity(length.min(CHUNK));
-    while bytes.len() < length {
+    let (mut come, mut kept) = (0, true);
+    while come < length {
         let have = bytes.len();
-        bytes.resize(length.min(have + CHUNK), 0);
+        bytes.resize(have + CHUNK.min(length - come), 0);
         let part = bytes.get_mut(have..).unwrap_or_default();
-        if fill(from, part, true, waits)? < part.len() {
+        let read = fill(from, part, true, waits)?;
+        if read < part.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        come += read;
+        kept = kept && keep(from, read);
+        if !kept {
+            bytes = Vec::new();
+        }
     }
-    Ok(Some((bytes, room)))
+    Ok(Some(if kept { Frame::Whole(bytes) } else { Frame::Dropped }))
 }
 
 /// Reads until `out` is full or nothing more comes; says how much came.

@@ -1,6 +1,6 @@
 //! Finding entries again.
 //!
-//! A [`Query`] says what is wanted; `stream` turns its facets into streams of seqs that can be sought in, and intersects
+//! A [`Query`] says what is wanted; `store/stream` turns its facets into streams of seqs that can be sought in, and intersects
 //! them; `hits` fetches the entries; `values` says which values there are to ask for; `timeline` and `statistics` are built on both. Nothing here knows redb: everything is
 //! asked of the store's snapshot.
 
@@ -9,11 +9,8 @@ mod filter;
 mod hits;
 mod persons;
 mod statistics;
-mod stream;
 mod timeline;
 mod values;
-
-pub(crate) use stream::{backwards, earliest};
 
 pub use filter::Query;
 pub use hits::Hits;

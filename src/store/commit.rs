@@ -19,7 +19,7 @@ use super::turn::Turn;
 use super::writer::Core;
 use super::{Receipt, Shared};
 use crate::codec;
-use crate::entry::{CallLimits, PROCESS, taken};
+use crate::entry::CallLimits;
 use crate::json::{Json, Object};
 use crate::ledger::Ledger;
 use crate::line::{self, Place};
@@ -238,9 +238,6 @@ impl<'a> Staging<'a> {
         let call = &job.calls[at];
         let seq = self.state.size;
         if let Some(sender) = &call.sender {
-            if !call.numbers_batch && sender.id.starts_with(PROCESS) {
-                return Err(taken(PROCESS));
-            }
             if let Some(receipt) = self.seen(&sender.id, sender.number)? {
                 self.check_same(job, at, receipt.seq, sender)?;
                 return Ok(receipt);

@@ -7,9 +7,9 @@
 use super::Snapshot;
 use super::commit::Staging;
 use super::draft::Job;
+use super::stream::backwards;
 use super::tables::{self, Stored};
 use crate::codec;
-use crate::query::backwards;
 use crate::redact::{is_pseudonym, key_of};
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::entry::{Call, CapturedBy, Content, Field, Outcome, Phase, Trigger};

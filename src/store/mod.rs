@@ -56,6 +56,7 @@ pub(crate) mod sound;
 pub(crate) mod starts;
 pub(crate) mod state;
 pub(crate) mod storage;
+pub(crate) mod stream;
 pub(crate) mod subjects;
 pub(crate) mod tables;
 pub(crate) mod turn;
@@ -69,10 +70,14 @@ pub use anchoring::AnchorHealth;
 pub use backup::Backup;
 pub(crate) use guard::guarded;
 pub use guard::is_guarded;
+#[cfg(feature = "owner")]
+pub(crate) use keyring::KeySource;
 pub use log::{AuditLog, Begun, Receipt};
 pub(crate) use lookup::Postings;
 pub(crate) use marks::{Move, Own, TAMPERING};
 pub(crate) use merge::{Husk, Row, is_impersonal};
+#[cfg(feature = "owner")]
+pub(crate) use open::key_path;
 pub use options::Options;
 pub(crate) use pages::Flaw;
 pub(crate) use part::Part;
@@ -85,7 +90,7 @@ pub(crate) use rows::{BatchRows, IndexRow};
 pub(crate) use scan::Kept;
 pub(crate) use sender::REMEMBERED;
 #[cfg(feature = "owner")]
-pub(crate) use sent::SentBatch;
+pub(crate) use sent::{OwnSender, SentBatch};
 pub(crate) use series::Series;
 pub(crate) use shared::Shared;
 pub(crate) use snapshot::Snapshot;

@@ -26,6 +26,22 @@ pub(crate) struct Prepared {
     pub numbers_batch: bool,
 }
 
+#[cfg(feature = "owner")]
+impl Prepared {
+    /// Gives the whole batch that this call begins a number of a process's own sender.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where the call has a sender already.
+    pub(crate) fn number_batch(&mut self, own: Option<Sender>) -> Result<()> {
+        let Some(own) = own else { return Ok(()) };
+        if self.call.sender.replace(own).is_some() {
+            return Err(Error::invalid("sender: the call has one, and is in a batch that has another"));
+        }
+        self.numbers_batch = true;
+        Ok(())
+    }
+}
+
 impl Shared {
     /// Makes a call ready for recording.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {

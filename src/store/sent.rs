@@ -5,18 +5,22 @@
 //! Invariant I4: a call from another process is recorded as this one prepares it. There is no way to send one that is said
 //! to be sanitised already, so nobody's word is taken for it: not that a value was treated, sealed or summarised, not that
 //! a name is a pseudonym, and not by which policy.
+//! Invariant R74: a sender that a process makes for itself is that process's alone. Its id, which entries show, is a hash of a secret
+//! that the process draws and shows to the owner with each batch; nobody gives such an id for a sender of his own.
 
 use super::Shared;
 use super::draft::Job;
 use super::log::Receipt;
-use crate::entry::{CallResult, ToolCall};
-use crate::json::{Json, Limits};
-use crate::{Error, Result, Timestamp};
+use crate::entry::{CallResult, OWN_SENDER, ToolCall};
+
+use crate::json::{Json, Limits, MAX_INT};
+use crate::{Error, Hash, Random, Result, Timestamp};
 use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Phase, Sender, Trigger};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::marker::PhantomData;
+use zeroize::Zeroize;
 
 /// How many calls one request has, and names one call, at most: what is decoded must not be many times as large as what
 /// was sent.
@@ -70,8 +74,56 @@ pub(crate) struct SentBatch {
     calls: Vec<Sent>,
     /// An error names the call by its place.
     named: bool,
-    /// The first one's number is that of all of them.
-    numbered: bool,
+    /// For calls that have no sender of their own.
+    own: Option<OwnSender>,
+}
+
+/// A sender that a process has made for itself.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OwnSender {
+    secret: [u8; 32],
+    /// Of the whole batch; the next one, before anything is sent.
+    pub number: u64,
+}
+
+impl fmt::Debug for OwnSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnSender").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Drop for OwnSender {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+impl OwnSender {
+    /// A new one; `random` fills its argument with random bytes.
+    pub(crate) fn draw(random: &dyn Random) -> OwnSender {
+        let mut own = OwnSender { secret: [0; 32], number: 1 };
+        random.fill(&mut own.secret);
+        own
+    }
+
+    /// What stands in the log.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a number that none of them has.
+    pub(crate) fn sender(&self) -> Result<Sender> {
+        if self.number == 0 || self.number > MAX_INT as u64 {
+            return Err(Error::invalid("sender: number: is not from 1 to 2^53-1"));
+        }
+        let mut text = Vec::with_capacity(64);
+        text.extend_from_slice(b"attestlog/sender@v1\n");
+        text.extend_from_slice(&self.secret);
+        let hash = Hash::of(&text);
+        text.zeroize();
+        // Letters only: among digits there may be the number of a card, and a sender of such a name is refused.
+        let halves = hash.0.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+        let letters: String = halves.map(|half| char::from(b'a' + half)).collect();
+        Ok(Sender::new([OWN_SENDER, &letters].concat(), self.number))
+    }
 }
 
 /// A list that is not longer than [`MOST`].
@@ -105,14 +157,14 @@ impl SentBatch {
     ///
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where they are too many for one commit through another process.
-    pub(crate) fn of(calls: &[(ToolCall, Phase)], named: bool, numbered: bool) -> Result<SentBatch> {
+    pub(crate) fn of(calls: &[(ToolCall, Phase)], named: bool, own: Option<OwnSender>) -> Result<SentBatch> {
         if calls.len() > MOST {
             let message =
                 format!("{} calls at once, more than the {MOST} that go to another process together", calls.len());
             return Err(Error::new(crate::ErrorKind::TooLarge, message));
         }
         let calls = calls.iter().map(|(call, phase)| Sent::of(call, *phase)).collect();
-        Ok(SentBatch { calls, named, numbered })
+        Ok(SentBatch { calls, named, own })
     }
 }
 
@@ -188,12 +240,13 @@ impl Sent {
 impl Shared {
     /// Prepares calls from another process and records them, all or none.
     pub(crate) fn record_sent(&self, batch: SentBatch) -> Result<Vec<Receipt>> {
-        let SentBatch { calls, named, numbered } = batch;
+        let SentBatch { calls, named, own } = batch;
+        let mut own = own.map(|own| own.sender()).transpose()?;
         let (mut job, now) = (Job::default(), self.clock.now());
         for (i, sent) in calls.into_iter().enumerate() {
             let prepared = sent.call().and_then(|(call, phase)| self.prepare(call, phase));
             let pushed = prepared.and_then(|mut prepared| {
-                prepared.numbers_batch = numbered && i == 0;
+                prepared.number_batch(own.take())?;
                 job.push(prepared, now)
             });
             pushed.map_err(|e| if named { e.at(format!("call {i}")) } else { e })?;

@@ -3,15 +3,17 @@
 //! The alternative is a protocol of library calls, one for each of what a store can do, twice. A command line is one form
 //! for all of them, and the same code answers in both cases, so an answer cannot depend on who owns the store.
 
-use super::exit::{self, Failure, Outcome};
+use super::exit::{self, Failure, Outcome, complain};
 use super::needs::{self, Place};
 use super::session;
 use super::store::StoreArgs;
 use super::{Cli, run};
-use attestlog::AuditLog;
+use attestlog::keys::KeyFile;
+use attestlog::note::VerifierKey;
 use attestlog::owner::{
-    Authority, Command, Commands, Connection, Console, Effect, Need, Ran, Terminal, patience, reach,
+    Authority, Command, Commands, Connection, Console, Effect, Need, Ran, Terminal, keys, patience, reach,
 };
+use attestlog::{AuditLog, SystemRandom};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use std::any::TypeId;
@@ -22,8 +24,8 @@ use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// How often a proof is tried: the owner may just be replacing a key.
-const PROOFS: usize = 5;
+/// How long an owner that proves nothing is given to end, or to replace a key: it may be a command that only reads.
+const DOUBT: Duration = Duration::from_secs(3);
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
@@ -37,7 +39,10 @@ pub fn main() -> ExitCode {
         Place::Own => None,
     };
     match store {
-        Some((store, effect)) => ExitCode::from(anywhere(&store, effect, || run(&cli.command))),
+        Some((store, effect)) => {
+            let pinned = leaf(&matches).try_get_one::<VerifierKey>("public_key").ok().flatten();
+            ExitCode::from(anywhere(&store, effect, pinned, || run(&cli.command)))
+        }
         None => ExitCode::from(exit::code(run(&cli.command))),
     }
 }
@@ -69,35 +74,50 @@ fn leaf(matches: &ArgMatches) -> &ArgMatches {
     at
 }
 
-/// Connects to the process that has the store open, and proves the store's key to it where this process has it.
-fn reach_with_key(store: &StoreArgs) -> Result<Option<Connection>, Failure> {
-    for attempt in 1.. {
+/// Connects to the process that has the store open. Where this process has the store's key, or was told its public one, that process
+/// has to prove that it has it (R72), and the key file is proven to it; else says so.
+fn reach_believed(
+    store: &StoreArgs,
+    pinned: Option<&VerifierKey>,
+    doubted: &mut bool,
+) -> Result<Option<Connection>, Failure> {
+    let began = Instant::now();
+    loop {
         let reached = reach(&store.store).map_err(|e| Failure::Locked(e.to_string()))?;
         let Some(mut connection) = reached else { return Ok(None) };
-        if !connection.wants_proof() || !store.key.is_there(&store.store) {
-            return Ok(Some(connection));
-        }
         // Read anew each time. Whoever could not have opened the store with this key file is told so here.
-        let keys = store.key.load(&store.store)?;
-        match connection.prove(&keys) {
-            Ok(true) => return Ok(Some(connection)),
-            // The owner has gone meanwhile.
-            Ok(false) => {}
-            Err(e) if attempt >= PROOFS => {
-                return Err(Failure::Store(format!("{}: {e}", store.key.place(&store.store))));
+        let keys = keys(&store.key.options()?, &store.store)?;
+        let Some(known) = keys.as_ref().map(KeyFile::verifier).or_else(|| pinned.cloned()) else {
+            if !std::mem::replace(doubted, true) {
+                complain(format!(
+                    "warning: what follows is the word of process {} of this user, which has the store open and has proven nothing; \
+                     without the store's key file or its public key (--public-key, where the command takes it) nobody can tell \
+                     whether it is attestlog",
+                    connection.process()
+                ));
             }
+            return Ok(Some(connection));
+        };
+        let proven = match (connection.confirm(&known, &SystemRandom), &keys) {
+            (Ok(true), Some(keys)) => connection.prove(keys).map_err(|e| e.at(store.key.place(&store.store))),
+            (proven, _) => proven,
+        };
+        match proven {
+            Ok(true) => return Ok(Some(connection)),
+            // It has gone meanwhile.
+            Ok(false) => {}
+            Err(e) if began.elapsed() > DOUBT => return Err(Failure::Store(e.to_string())),
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
-    Ok(None)
 }
 
 /// Runs a command where the store is open, or here where it is not.
-fn anywhere(store: &StoreArgs, effect: Effect, here: impl Fn() -> Outcome) -> u8 {
-    let mut began = Instant::now();
+fn anywhere(store: &StoreArgs, effect: Effect, pinned: Option<&VerifierKey>, here: impl Fn() -> Outcome) -> u8 {
+    let (mut began, mut doubted) = (Instant::now(), false);
     let mut terminal = Here { resume: None };
     loop {
-        let untrusted = match reach_with_key(store) {
+        let untrusted = match reach_believed(store, pinned, &mut doubted) {
             Ok(Some(connection)) => {
                 let command = match command(effect, terminal.resume) {
                     Ok(command) => command,

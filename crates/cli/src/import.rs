@@ -9,6 +9,7 @@ use super::progress::{Progress, Unit};
 use super::render::{Out, clean, count, counted};
 use super::store::{Alerts, StoreArgs};
 use attestlog::json::{Json, Object};
+use attestlog::note::VerifierKey;
 use attestlog::owner::Joint;
 use attestlog_capture::import::{self, Format, ImportOptions, NotTaken, Recorded, Totals};
 use clap::Args;
@@ -51,6 +52,10 @@ pub struct ImportArgs {
     /// Go on after a file that cannot be imported, as is always done
     #[arg(long, hide = true)]
     keep_going: bool,
+    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
+    /// does not prove that it has the secret half
+    #[arg(long, value_name = "KEY", value_parser = super::trust::log_key, help_heading = "Keys")]
+    public_key: Option<VerifierKey>,
     /// Print what was imported as JSON, one object for all files
     #[arg(long)]
     json: bool,
@@ -68,8 +73,8 @@ pub fn run(args: &ImportArgs) -> Outcome {
     options.conversation = args.conversation.clone();
     // A recording raises nothing, but rules remember it: who was seen with whom, and how much is usual. The process that
     // owns the store lets them look.
-    let log =
-        args.store.join(args.store.key.options()?.unsigned(args.unsigned), Alerts::Raised { taken: args.json })?;
+    let store = args.store.key.options()?.unsigned(args.unsigned);
+    let log = args.store.join(store, Alerts::Raised { taken: args.json }, args.public_key.as_ref())?;
     let mut all = All { args, log: &log, options, out: Out::stdout(), sum: Sum::default(), refused: Vec::new() };
     let imported = all.files();
     let closed = log.close().map_err(|e| args.store.name(e.into()));

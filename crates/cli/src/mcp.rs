@@ -6,6 +6,7 @@
 use super::exit::{End, Failure, Outcome, complain};
 use super::starter;
 use super::store::{Alerts, StoreArgs};
+use attestlog::note::VerifierKey;
 use attestlog::retention::PatientPaths;
 use attestlog::{Random, SystemClock, SystemRandom};
 use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
@@ -73,6 +74,10 @@ pub struct McpArgs {
     /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
+    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
+    /// does not prove that it has the secret half
+    #[arg(long, value_name = "KEY", value_parser = super::trust::log_key, help_heading = "Keys")]
+    public_key: Option<VerifierKey>,
     /// The server's command
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -141,7 +146,8 @@ pub fn run(args: &McpArgs) -> Outcome {
     let (timeout, options) = (settings.timeout, args.store.key.options()?.unsigned(args.unsigned));
     let options = super::anchors::add(options, &args.store.store)?;
     // Standard output is the protocol's.
-    let sharing = args.store.sharing(Alerts::Raised { taken: true });
+    let mut sharing = args.store.sharing(Alerts::Raised { taken: true });
+    sharing.public_key = args.public_key.clone();
     let store = args.store.store.clone();
     let reach = move || {
         let joint = attestlog::owner::Joint::open(&store, options.clone(), sharing.clone())?;

@@ -10,6 +10,7 @@ use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
 use super::store::{Alerts, StoreArgs};
 use attestlog::json::{Json, Limits};
+use attestlog::note::VerifierKey;
 use attestlog::owner::Joint;
 use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
 use attestlog::{Error, ErrorKind, Receipt, ToolCall};
@@ -39,6 +40,10 @@ pub struct RecordArgs {
     /// Record although the store's key file is missing; the log says so, and what is recorded is not signed
     #[arg(long)]
     unsigned: bool,
+    /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
+    /// does not prove that it has the secret half
+    #[arg(long, value_name = "KEY", value_parser = super::trust::log_key, help_heading = "Keys")]
+    public_key: Option<VerifierKey>,
     /// Let no rules look at what is recorded; whoever watches next does
     #[arg(long)]
     no_alerts: bool,
@@ -52,7 +57,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
         true => Alerts::Off,
         false => Alerts::Raised { taken: args.receipts },
     };
-    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned), alerts)?;
+    let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned), alerts, args.public_key.as_ref())?;
     let mut recorder = Recorder {
         log: &log,
         name: source.name.clone(),

@@ -19,7 +19,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
     let mut signals = signals.map_err(|e| Failure::Store(format!("signals: {e}")))?;
-    let joint = args.store.join(args.store.key.options()?, Alerts::Raised { taken: false })?;
+    let joint = args.store.join(args.store.key.options()?, Alerts::Raised { taken: false }, None)?;
     let end = signals.handle();
     let waiting = joint.clone();
     let owned = std::thread::spawn(move || {

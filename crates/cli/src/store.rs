@@ -10,6 +10,7 @@ use super::session;
 pub use attestlog::child::KEY;
 use attestlog::child::PASSPHRASE;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
+use attestlog::note::VerifierKey;
 use attestlog::owner::{Guard, Joint, Owned, Sharing};
 use attestlog::{AuditLog, Error, ErrorKind, Options};
 use clap::Args;
@@ -218,14 +219,6 @@ impl KeyArgs {
             .map_or_else(|| self.path(store).display().to_string(), |vault| format!("what is in {}", vault.name()))
     }
 
-    /// Whether there are keys where they were named; whether they can be read is another question.
-    pub fn is_there(&self, store: &Path) -> bool {
-        match self.vault() {
-            Some(vault) => !matches!(vault.load(), Ok(None)),
-            None => std::fs::symlink_metadata(self.path(store)).is_ok(),
-        }
-    }
-
     /// The key file of a store.
     pub fn load(&self, store: &Path) -> Result<KeyFile, Failure> {
         let passphrase = self.passphrase()?;
@@ -327,10 +320,13 @@ impl StoreArgs {
     }
 
     /// The store for a command that records: this process sanitises, whoever owns the store.
-    pub fn join(&self, options: Options, alerts: Alerts) -> Result<Joint, Failure> {
+    /// `known`: the log's public key, where the caller gave it.
+    pub fn join(&self, options: Options, alerts: Alerts, known: Option<&VerifierKey>) -> Result<Joint, Failure> {
         check_unprotected(&self.store)?;
         let options = anchors::add(options, &self.store)?;
-        Joint::open(&self.store, options, self.sharing(alerts)).map_err(|e| self.name(failure(&e)))
+        let mut sharing = self.sharing(alerts);
+        sharing.public_key = known.cloned();
+        Joint::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))
     }
 
     /// What a process that records does for the store while it owns it.

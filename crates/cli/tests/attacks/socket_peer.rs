@@ -1,6 +1,9 @@
 //! Another process of the same user at the owner's socket.
 #![cfg(unix)]
 
+mod crowding;
+mod pretender;
+
 use super::common::*;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -23,7 +26,8 @@ impl Owned {
         let policy = "[redaction]\nfields = { ssn = \"seal\" }\nfacets = { patient = \"pseudonymise\" }\n";
         place.write("p.toml", policy);
         place.write("passphrase", "correct horse\n");
-        place.run(&["init", "s", "--config", "p.toml", "--passphrase-file", "passphrase"]).ok();
+        let public = place.run(&["init", "s", "--config", "p.toml", "--passphrase-file", "passphrase"]).ok();
+        place.write("public", public);
         let line = call("c", "u", "t", &format!(r#""patient_id":"P-1","arguments":{{"ssn":"{SSN}","x":1}}"#));
         place.run_with(&["record", "s", "--no-alerts", "--passphrase-file", "passphrase"], line.as_bytes()).ok();
         let mut owner = Owned::command_in(&place, &["serve", "s", "--passphrase-file", "passphrase"]).spawn().unwrap();
@@ -64,6 +68,14 @@ impl Owned {
         Peer::new(&self.socket())
     }
 
+    fn kill(&self) {
+        let killed = Command::new("kill").args(["-KILL", &self.owner.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        // Its lock goes with it: who gets it knows that it has ended.
+        let store = std::fs::File::open(self.place.path("s")).unwrap();
+        store.lock().unwrap();
+    }
+
     /// Of the owner's memory, the most that was resident.
     fn most_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.owner.id())).unwrap();
@@ -74,7 +86,7 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        self.owner.kill().unwrap();
+        let _ = self.owner.kill();
         self.owner.wait().unwrap();
     }
 }
@@ -82,7 +94,7 @@ impl Drop for Owned {
 /// Somebody who speaks to the socket by hand: frames of a length and, behind a format byte, an encoded value.
 struct Peer(UnixStream);
 
-const HELLO: &[u8] = &[0, 2];
+const HELLO: &[u8] = &[0, 3];
 const PROVE: u8 = 1;
 const RECORD: u8 = 2;
 const RUN: u8 = 3;
@@ -90,18 +102,7 @@ const FAILED: u8 = 3;
 const EXIT: u8 = 8;
 
 fn text(out: &mut Vec<u8>, text: &str) {
-    let length = text.len();
-    match u8::try_from(length).ok().filter(|&n| n < 251) {
-        Some(n) => out.push(n),
-        None if length <= 0xffff => {
-            out.push(251);
-            out.extend_from_slice(&(length as u16).to_le_bytes());
-        }
-        None => {
-            out.push(252);
-            out.extend_from_slice(&(length as u32).to_le_bytes());
-        }
-    }
+    integer(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -153,8 +154,24 @@ impl Peer {
     }
 }
 
+fn integer(out: &mut Vec<u8>, value: u64) {
+    let (tag, bytes) = match value {
+        0..251 => (value as u8, 0),
+        251..0x1_0000 => (251, 2),
+        0x1_0000..0x1_0000_0000 => (252, 4),
+        _ => (253, 8),
+    };
+    out.push(tag);
+    out.extend_from_slice(&value.to_le_bytes()[..bytes]);
+}
+
 /// A call with these arguments, as it crosses.
 fn record(arguments: &str) -> Vec<u8> {
+    record_as(arguments, None, None)
+}
+
+/// The same with a sender that the caller names, or with the number of one of a secret.
+fn record_as(arguments: &str, sender: Option<(&str, u64)>, own: Option<u64>) -> Vec<u8> {
     let mut value = vec![RECORD, 1, 0];
     ["by hand", "u", "t"].iter().for_each(|name| text(&mut value, name));
     // No time, turn, model, agent or server.
@@ -164,11 +181,20 @@ fn record(arguments: &str) -> Vec<u8> {
     // No result, outcome or duration; no metadata.
     value.extend_from_slice(&[0; 3]);
     text(&mut value, "{}");
-    // Nothing else: trigger, id, what it follows, patients, purpose, emergency, grant, back-filled, what captured it,
-    // that it is a late answer, class, end, restated, sender.
-    value.extend_from_slice(&[0; 14]);
-    // No error names it, no number is the batch's.
-    value.extend_from_slice(&[0; 2]);
+    // Nothing else: trigger, id, what it follows, patients, purpose, emergency, grant, back-filled, what captured it, that it is a
+    // late answer, class, end, restated.
+    value.extend_from_slice(&[0; 13]);
+    value.push(u8::from(sender.is_some()));
+    if let Some((id, number)) = sender {
+        text(&mut value, id);
+        integer(&mut value, number);
+    }
+    // No error names it.
+    value.extend_from_slice(&[0, u8::from(own.is_some())]);
+    if let Some(number) = own {
+        value.extend_from_slice(&[6; 32]);
+        integer(&mut value, number);
+    }
     value
 }
 

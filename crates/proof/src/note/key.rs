@@ -106,10 +106,19 @@ impl VerifierKey {
         }
     }
 
+    /// Whether `signature` is what [`SigningKey::sign_apart`] makes of this purpose and message.
+    pub fn check_apart(&self, purpose: &str, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.key_type == KeyType::Ed25519 && self.check_raw(&apart(purpose, message), signature)
+    }
+
     /// Whether `signature` is plain Ed25519 over `message`, in the one form that is accepted everywhere.
     pub(super) fn check_raw(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.public.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
     }
+}
+
+fn apart(purpose: &str, message: &[u8]) -> Vec<u8> {
+    [b"\xff", purpose.as_bytes(), b"\n", message].concat()
 }
 
 fn key_id(name: &str, key_type: KeyType, public: &[u8; 32]) -> [u8; 4] {
@@ -194,6 +203,12 @@ impl SigningKey {
             key_id: self.verifier.id,
             bytes: self.sign_raw(text.as_bytes()).to_vec(),
         }
+    }
+
+    /// Signs a message that is no note, and that nobody can take for one: before it stand a byte that no UTF-8 has, as
+    /// every note and cosignature is, and what it is for.
+    pub fn sign_apart(&self, purpose: &str, message: &[u8]) -> [u8; 64] {
+        self.sign_raw(&apart(purpose, message))
     }
 
     pub(super) fn sign_raw(&self, message: &[u8]) -> [u8; 64] {

@@ -3,8 +3,8 @@
 //! A stream answers one question: which is the next seq, at or beyond this one in the direction of the query, that it
 //! holds? Each keeps at most one decoded row per term, so ten million hits take no more memory than ten.
 
+use super::{Postings, Snapshot};
 use crate::Result;
-use crate::store::{Postings, Snapshot};
 use attestlog_proof::entry::Field;
 use std::ops::Range;
 
