@@ -242,17 +242,26 @@ impl<S: AsRef<str>> Call<S> {
     /// one up, and `late_reply` stands in its session's metadata, under `import` or `mcp`. Statistics and alert rules do
     /// not count it as a further call (R42).
     pub fn is_late_answer(&self) -> bool {
+        self.is_further("late_reply")
+    }
+
+    /// Whether it adds to a call that has an end in the log: what came late, or patients for whom one entry has no room.
+    pub fn adds_to_call(&self) -> bool {
+        self.is_late_answer() || self.is_further("further_patients")
+    }
+
+    fn is_further(&self, note: &str) -> bool {
         if self.follows.is_none() || self.trigger != Some(Trigger::FollowUp) {
             return false;
         }
         let Some(metadata) = self.session_metadata.as_ref().map(Canonical::to_json) else { return false };
-        let says = |of: &str| metadata.get(of).and_then(|m| m.get("late_reply")).and_then(|late| late.as_bool());
+        let says = |of: &str| metadata.get(of).and_then(|m| m.get(note)).and_then(|says| says.as_bool());
         ["import", "mcp"].into_iter().any(|of| says(of) == Some(true))
     }
 
     /// Whether statistics count it: a call that ended, once.
     pub fn is_counted(&self) -> bool {
-        self.kind() == Kind::ToolCall && !self.is_late_answer()
+        self.kind() == Kind::ToolCall && !self.adds_to_call()
     }
 
     /// The duration in whole nanoseconds, as statistics count it.
