@@ -42,7 +42,7 @@ fn padding_gives_nothing_away_that_the_policy_hides() {
         format!("{{{RECORD},\"zz\":[{many}]}}"),
         format!("{{\"aa\":[{many}],{RECORD}}}"),
         format!("{{{RECORD},\"pad\":\"{pad}\"}}"),
-        format!("{{\"rows\":[{}]}}", vec![format!("{{{RECORD}}}"); 4_000].join(",")),
+        format!("{{\"rows\":[{}]}}", vec![format!("{{{RECORD},\"z\":\"{}\"}}", &pad[..2_000]); 700].join(",")),
         format!("{{\"j\":\"{inner}\"}}"),
         format!("{{\"secretnote\":\"SEALMEplease {pad}\",\"internal\":\"DROPMEplease {pad}\"}}"),
     ] {
@@ -149,7 +149,9 @@ fn no_patient_of_a_large_reply_is_left_out() {
         assert!(host.hear().contains("P020499"));
         host.end();
         for patient in ["P000005", "P012345", "P020499"] {
-            assert_eq!(place.count(&["--patient", patient]), 1, "{patient}");
+            // What was kept of the reply may name one again.
+            let found = place.count(&["--patient", patient]);
+            assert!(found == 1 || found == 2 && !policy.is_empty(), "{patient}: {found}");
         }
         let ends = ends(&place);
         assert_eq!(ends.len(), 3);
@@ -162,7 +164,7 @@ fn no_patient_of_a_large_reply_is_left_out() {
         assert_eq!(text(&ends[1], "follow_up_of"), text(&ends[0], "seq"));
         assert_eq!(text(&ends[2], "session_metadata.mcp.further_patients"), "true");
         let stats = place.run(&["stats", "s", "--tool", "dump", "--json"]).ok();
-        assert_eq!(text(&json(&stats), "calls"), "1", "they are one call: {stats}");
+        assert_eq!(text(&json(&stats), "total_calls"), "1", "they are one call: {stats}");
         place.run(&["verify", "s"]).ok();
     }
 }
