@@ -119,7 +119,7 @@ impl Behind<'_> {
         let begun = match entry.call() {
             Some(Call { phase: Phase::Finished(begun), .. }) => readable(*begun)?,
             // What a late answer answers has counted when it was recorded.
-            Some(call) if call.late_answer => {
+            Some(call) if call.adds_to_call() => {
                 let is_same = |there: &Call| (&there.user_id, &there.tool_name) == (&call.user_id, &call.tool_name);
                 let there = call.follows.map(readable).transpose()?.flatten();
                 there.filter(|there| there.call().is_some_and(is_same))

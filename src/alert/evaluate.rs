@@ -150,7 +150,7 @@ impl<'a> Facts<'a> {
         wants_metadata: bool,
         mut misuse: impl FnMut(u64, Timestamp, &Call) -> Option<Misuse>,
     ) -> (Facts<'a>, Option<Facts<'a>>) {
-        let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)) || call.late_answer);
+        let begun = begun.filter(|_| matches!(call.phase, Phase::Finished(_)) || call.adds_to_call());
         let mut before = begun.and_then(|entry| entry.call().map(|call| Facts::of(entry, call, wants_metadata)));
         let mut facts = Facts::of(entry, call, wants_metadata);
         facts.history = entry.is_history(begun);

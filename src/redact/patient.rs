@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 256;
 const MAX_INNER: usize = 8;
 
 /// A longer text is what it is, and not JSON that names patients.
-pub(super) const MAX_TEXT: usize = 1 << 20;
+pub(super) const MAX_TEXT: usize = 64 << 20;
 
 /// Whether `key` is `name`, which is in lower case without separators: `patient_id`, `PATIENT-ID` and `patientＩd` are `patientid`.
 pub(crate) fn is_called(key: &str, name: &str) -> bool {

@@ -3,6 +3,7 @@
 
 use super::glob::Glob;
 use crate::entry::CallLimits;
+use crate::hash::Hash;
 use crate::json::{self, Json, Object, Path};
 use crate::redact::{Altered, each_id, each_member, gist, is_called, look, names_patient, normal, understood};
 use crate::{Error, ErrorKind, Result};
@@ -86,7 +87,18 @@ impl PatientPaths {
         self.find_noting(tool, arguments, result, limits, &mut Altered::default())
     }
 
-    /// The same; `altered` is told which of their names were written otherwise.
+    /// The same without a limit to their number, and how many ids were too long to be one: each of these stands there by its
+    /// length and its SHA-256.
+    pub fn find_all(&self, tool: &str, arguments: Option<&Json>, result: Option<&Json>) -> (BTreeSet<String>, usize) {
+        let limits = CallLimits { patients: usize::MAX, ..CallLimits::default() };
+        let mut altered = Altered::default();
+        let mut found = Found { ids: BTreeSet::new(), limits: &limits, altered: &mut altered, too_long: Some(0) };
+        // With no limit to their number there is nothing that it could fail by.
+        drop(self.find_in(tool, arguments, result, &mut found));
+        (found.ids, found.too_long.unwrap_or_default())
+    }
+
+    /// The same as [`find`](PatientPaths::find); `altered` is told which of their names were written otherwise.
     pub(crate) fn find_noting(
         &self,
         tool: &str,
@@ -95,7 +107,18 @@ impl PatientPaths {
         limits: &CallLimits,
         altered: &mut Altered,
     ) -> Result<Vec<String>> {
-        let mut found = Found { ids: BTreeSet::new(), limits, altered };
+        let mut found = Found { ids: BTreeSet::new(), limits, altered, too_long: None };
+        self.find_in(tool, arguments, result, &mut found)?;
+        Ok(found.ids.into_iter().collect())
+    }
+
+    fn find_in(
+        &self,
+        tool: &str,
+        arguments: Option<&Json>,
+        result: Option<&Json>,
+        found: &mut Found<'_>,
+    ) -> Result<()> {
         if let Some(arguments) = arguments {
             each_member(arguments, &mut |key, value| match names_patient(key) {
                 true => found.take(value),
@@ -114,7 +137,7 @@ impl PatientPaths {
                 }
             }
         }
-        Ok(found.ids.into_iter().collect())
+        Ok(())
     }
 
     /// A list of `tool` and `paths`, as the entry of the policy holds it.
@@ -225,6 +248,8 @@ struct Found<'a> {
     ids: BTreeSet<String>,
     limits: &'a CallLimits,
     altered: &'a mut Altered,
+    /// How many ids were too long, where that is no error.
+    too_long: Option<usize>,
 }
 
 impl Found<'_> {
@@ -261,6 +286,11 @@ impl Found<'_> {
 
     fn add(&mut self, id: String) -> Result<()> {
         if id.is_empty() {
+            return Ok(());
+        }
+        if let (Some(count), true) = (&mut self.too_long, id.len() > self.limits.id_bytes) {
+            *count += 1;
+            self.ids.insert(format!("[{} bytes, SHA-256 {}]", id.len(), Hash::of(id.as_bytes())));
             return Ok(());
         }
         if id.len() > self.limits.id_bytes {

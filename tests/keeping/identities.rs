@@ -407,7 +407,7 @@ fn what_is_looked_into_for_patients_has_an_end() {
     let seq = log.record(ToolCall::new("c", "u", "t").arguments(deep)).unwrap().seq;
     assert_eq!(found(&log, Field::Patient, "P-20"), [seq]);
     // Too long a text to be looked into is an id, and one that is too long: that is said, not passed over.
-    let text = format!("[{}\"P-20\"]", " ".repeat(1 << 20));
+    let text = format!("[{}\"P-20\"]", " ".repeat(64 << 20));
     let call = ToolCall::new("c", "u", "t").arguments([("patient_id", text)].into_iter().collect::<Object>());
     assert_eq!(log.record(call).unwrap_err().kind(), ErrorKind::TooLarge);
 }

@@ -102,7 +102,7 @@ impl Overview {
         for step in log.timeline(conversation)? {
             let entry = step?.entry;
             let Some(call) = entry.call() else { continue };
-            let own = u64::from(!call.late_answer);
+            let own = u64::from(!call.adds_to_call());
             overview.calls += own;
             overview.backfilled += own * u64::from(call.is_from_recording());
             overview.failed += u64::from(call.success() == Some(false));

@@ -3,6 +3,7 @@
 mod answering;
 mod asking;
 mod beside;
+mod patients;
 mod tasks;
 
 use super::frame::MAX_FRAME;
@@ -167,6 +168,8 @@ struct Pending {
     polls: Vec<(Json, bool)>,
     /// The id of the reply that ends it, where it is not the call's own.
     reply_to: Option<Json>,
+    /// Patients for whom the entry of its end has no room.
+    further: Vec<String>,
     /// What ends it may be no answer for the host, which then waits for another: the call without that end.
     unsure: Option<Box<ToolCall>>,
 }
@@ -175,7 +178,7 @@ impl Pending {
     fn new(id: Json, call: ToolCall, progress: Option<Json>, now: Duration) -> Pending {
         let (begun, end, lost, rounds, polls) = (None, None, false, 0, Vec::new());
         let (since, heard, notes, state, task, reply_to, unsure) = (now, now, Object::new(), None, None, None, None);
-        let status = None;
+        let (status, further) = (None, Vec::new());
         Pending {
             id,
             call,
@@ -192,6 +195,7 @@ impl Pending {
             status,
             polls,
             reply_to,
+            further,
             unsure,
         }
     }
@@ -219,6 +223,8 @@ struct Asked {
     /// Those of them that are no calls.
     others: Vec<Json>,
     batch: bool,
+    /// Why none of it may go on.
+    refused: Option<Error>,
 }
 
 impl Observer {
@@ -252,20 +258,21 @@ impl Observer {
         let calls = |asked: &Asked| -> Vec<ToolCall> { self.to_begin(asked).map(|p| p.call.clone()).collect() };
         let all: Vec<ToolCall> = asked.iter().flatten().flat_map(calls).collect();
         // In one commit, if all goes well. If not, each frame shows for itself what is wrong.
-        let whole = asked.iter().flatten().any(|asked| !asked.whole.is_empty());
-        let mut together = match all.len() > 1 && !whole {
+        let alone = asked.iter().flatten().any(|asked| !asked.whole.is_empty() || asked.refused.is_some());
+        let mut together = match all.len() > 1 && !alone {
             true => self.begin(all).ok().map(Vec::into_iter),
             false => None,
         };
         let verdicts = asked.into_iter().map(|asked| {
-            let asked = match asked {
+            let mut asked = match asked {
                 Ok(asked) => asked,
                 Err(verdict) => return verdict,
             };
             let wanted = self.to_begin(&asked).count();
-            let begun = match &mut together {
-                Some(seqs) => Ok(seqs.by_ref().take(wanted).collect()),
-                None => self.record(asked.whole.clone()).and_then(|()| self.begin(calls(&asked))),
+            let begun = match (asked.refused.take(), &mut together) {
+                (Some(e), _) => Err(e),
+                (None, Some(seqs)) => Ok(seqs.by_ref().take(wanted).collect()),
+                (None, None) => self.record(asked.whole.clone()).and_then(|()| self.begin(calls(&asked))),
             };
             self.go_on(asked, begun)
         });
@@ -298,7 +305,8 @@ impl Observer {
     }
 
     /// Records what frames from the server end: what is to become of each.
-    fn record_ends(&self, answered: Vec<Answered>) -> Vec<Verdict> {
+    fn record_ends(&self, mut answered: Vec<Answered>) -> Vec<Verdict> {
+        answered.iter_mut().flat_map(|answered| &mut answered.ended).for_each(Pending::split_patients);
         let ends = |ended: &[Pending]| -> Vec<(Option<u64>, ToolCall)> {
             ended.iter().filter(|p| !p.lost).map(|p| (p.begun, p.call.clone())).collect()
         };
@@ -317,11 +325,11 @@ impl Observer {
                 );
             }
             let wanted = ends(&answered.ended);
-            let seqs = match &mut together {
+            let seqs: Result<Vec<u64>> = match &mut together {
                 Some(seqs) => Ok(seqs.by_ref().take(wanted.len()).collect()),
                 None => self.end(wanted),
             };
-            match seqs {
+            match seqs.and_then(|seqs| self.record_further(&answered.ended, &seqs).map(|()| seqs)) {
                 Ok(seqs) => {
                     self.may_be_answered_yet(answered.ended, seqs);
                     Verdict::Forward

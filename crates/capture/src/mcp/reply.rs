@@ -3,9 +3,10 @@
 //! Invariant R44: a reply about which hosts may differ is recorded as no success, and a plain one that comes after it is
 //! recorded too.
 
+use super::shorten::MOST_INNER;
 use super::strict::unlike_a_message;
 use attestlog::failure::{is_called, is_no_error, is_set};
-use attestlog::json::{Json, Object};
+use attestlog::json::{Json, Limits, Object};
 
 /// What a reply makes of the call that it answers.
 #[derive(Debug, PartialEq)]
@@ -123,7 +124,7 @@ pub(super) fn said_as_json(result: &Json) -> Option<Json> {
     }
     let parts = result.get("content").or_else(|| result.get("contents"))?.as_array()?;
     let text = parts.iter().find_map(|part| part.get("text")?.as_str())?;
-    let inside = Json::parse(text.as_bytes()).ok()?.value;
+    let inside = Json::parse_within(text.as_bytes(), &Limits::bytes(MOST_INNER)).ok()?.value;
     Some(Object::from_iter([("structuredContent", inside)]).into())
 }
 

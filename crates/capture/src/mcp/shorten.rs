@@ -1,106 +1,357 @@
 //! Arguments and results that are too large for an entry: what is kept of them.
 //!
-//! Invariant I10: what is shortened keeps its head, its length and a digest. The longest texts are shortened first, and only
-//! until the value fits, so that padding pushes nothing else out. The digests here are SHA-256; the store puts keyed ones
-//! in their place (`key_digests` in `store/prepare`), so that nobody who reads the log can try what a text may have been.
+//! Invariant I10: what is shortened stays the structure that it was, so that the store treats each member under its own name,
+//! and short members stay whole: room is given to the shortest first, so padding pushes nothing else out. Of what is left out,
+//! the length and a digest stay.
+//!
+//! Invariant R78: nothing is cut through. A text that is JSON is shortened as what it holds; of another its beginning stays up to
+//! a blank, and as far as nothing that a detector finds lies across the cut. The rest has no beginning here.
+//!
+//! The digests here are SHA-256; the store puts keyed ones in their place (`key_digests` in `store/prepare`), so that nobody
+//! who reads the log can try what a text may have been.
 
 use attestlog::Hash;
-use attestlog::json::{Json, Object, Path};
+use attestlog::json::{Json, Limits, Object, Path};
+use attestlog::redact::{Action, Context, Detector, Policy, Preset, Root, Sanitizer, Secrets};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 /// A value of at most so many bytes is kept whole.
 pub(super) const LARGE: usize = 1 << 20;
-/// Texts longer than this are shortened, the first number that is enough.
-const LONG: [usize; 5] = [256 << 10, 64 << 10, 16 << 10, 4 << 10, 1 << 10];
 /// How much of a text is kept.
 const HEAD: usize = 1 << 10;
-/// How much is kept of a value whose texts are not what makes it large.
-const WHOLE_HEAD: usize = 64 << 10;
-/// No more shortened texts are named one by one.
+/// How much of a text is looked at to see what lies across the cut.
+const WINDOW: usize = 16 << 10;
+/// Where less than this is left for each member, some are left out instead.
+const LITTLE: usize = 64;
+/// Of an object with no more members none is left out: one may say what another is.
+const FEW: usize = 1_000;
+/// No more shortened texts and lists are named one by one.
 const MOST: usize = 100;
+/// A longer text is not looked into.
+pub(super) const MOST_INNER: usize = 64 << 20;
+/// Texts in texts are looked into so often.
+const DEEPEST: usize = 8;
 
 /// What is kept in the place of `value`, and what was shortened in it: where it stands, how long it is, its digest. The
 /// first of these is the whole. `None` where it is small enough to stay as it is.
 pub(super) fn shortened(value: &Json, root: &str) -> Option<(Json, Vec<Json>)> {
-    let path = Path::root().key(root);
+    shortened_to(value, root, LARGE)
+}
+
+/// The same for what may have `room` bytes.
+pub(super) fn shortened_to(value: &Json, root: &str, room: usize) -> Option<(Json, Vec<Json>)> {
+    let mut path = Path::root().key(root);
     // In a block: the text is as large as the value, and gone before anything else is made.
-    let (first, start) = {
+    let first = {
         let whole = value.to_canonical();
         let whole = whole.as_str();
-        if whole.len() <= LARGE {
+        if whole.len() <= room {
             return None;
         }
-        (mark(&path, whole), head(whole, WHOLE_HEAD))
+        mark(&path, whole, None)
     };
-    for limit in LONG {
-        let (mut marks, mut room) = (vec![first.clone()], LARGE);
-        if let Some(short) = shrunk(value, limit, &mut path.clone(), &mut marks, &mut room)
-            && short.to_canonical().as_str().len() <= LARGE
-        {
-            return Some((short, marks));
-        }
-    }
-    Some((Object::from_iter([("shortened", Json::from(start))]).into(), vec![first]))
+    let mut marks = vec![first];
+    let kept = Shortening { marks: &mut marks, texts: DEEPEST }.value(value, room, &mut path);
+    Some((kept, marks))
 }
 
-fn mark(path: &Path, text: &str) -> Json {
+fn mark(path: &Path, text: &str, left_out: Option<usize>) -> Json {
     let place: String = path.to_string().chars().take(200).collect();
-    let digest = Hash::of(text.as_bytes()).to_string();
-    Object::from_iter([
+    let mut mark = Object::from_iter([
         ("path", Json::from(place)),
         ("bytes", Json::from(text.len() as u64)),
-        ("sha256", Json::from(digest)),
-    ])
-    .into()
+        ("sha256", Json::from(Hash::of(text.as_bytes()).to_string())),
+    ]);
+    if let Some(count) = left_out {
+        mark.insert("left_out", count as u64);
+    }
+    mark.into()
 }
 
-/// The value with heads in the place of long texts; `None` as soon as it is sure to have more than `room` bytes, so that of a
-/// large value no second one is made.
-fn shrunk(value: &Json, limit: usize, path: &mut Path, marks: &mut Vec<Json>, room: &mut usize) -> Option<Json> {
-    *room = room.checked_sub(1)?;
-    Some(match value {
-        Json::String(text) => {
-            let kept = match text.len() > limit {
-                true => {
-                    if marks.len() < MOST {
-                        marks.push(mark(path, text));
-                    }
-                    head(text, HEAD)
-                }
-                false => text.clone(),
-            };
-            *room = room.checked_sub(kept.len())?;
-            kept.into()
-        }
+/// The size of a value as canonical JSON, or a little more; `room + 1` as soon as it is sure to be more than `room`.
+fn size(value: &Json, room: usize) -> usize {
+    let mut left = Some(room);
+    spend(value, &mut left);
+    left.map_or(room + 1, |left| room - left)
+}
+
+fn spend(value: &Json, left: &mut Option<usize>) {
+    let Some(room) = *left else { return };
+    let own = match value {
+        Json::Null | Json::Bool(_) => 5,
+        Json::Number(_) => value.as_i64().map_or(25, |n| n.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 2),
+        Json::String(text) => written(text, room),
+        Json::Array(_) | Json::Object(_) => 2,
+    };
+    *left = room.checked_sub(own);
+    match value {
         Json::Array(items) => {
-            let mut kept = Vec::new();
-            for (i, item) in items.iter().enumerate() {
-                path.push_index(i);
-                kept.push(shrunk(item, limit, path, marks, room)?);
-                path.pop();
+            for item in items {
+                *left = left.and_then(|left| left.checked_sub(1));
+                spend(item, left);
+                if left.is_none() {
+                    return;
+                }
             }
-            kept.into()
         }
         Json::Object(members) => {
-            let mut kept = Object::new();
             for (name, member) in members.iter() {
-                *room = room.checked_sub(name.len())?;
-                path.push_key(name);
-                kept.insert(name.to_owned(), shrunk(member, limit, path, marks, room)?);
-                path.pop();
+                *left = left.and_then(|left| left.checked_sub(2 + written(name, left)));
+                spend(member, left);
+                if left.is_none() {
+                    return;
+                }
             }
-            kept.into()
         }
-        other => other.clone(),
-    })
+        _ => {}
+    }
 }
 
-/// The beginning of a text, and how much more there was. It is cut between words where it can be: half of a secret is not
-/// seen as one.
+/// How long a text is in JSON, as far as it is no longer than `room`.
+fn written(text: &str, room: usize) -> usize {
+    if text.len() > room {
+        return room + 1;
+    }
+    let more = |b: u8| match b {
+        b'"' | b'\\' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    };
+    text.len() + 2 + text.bytes().map(more).sum::<usize>()
+}
+
+/// The most that each of these may have, where the short ones are given theirs first and all together have `room`.
+fn share(sizes: &[usize], room: usize) -> usize {
+    let mut sorted = sizes.to_vec();
+    sorted.sort_unstable();
+    let mut left = room;
+    for (i, size) in sorted.iter().enumerate() {
+        let share = left / (sorted.len() - i);
+        if *size > share {
+            return share;
+        }
+        left -= size;
+    }
+    room
+}
+
+struct Shortening<'a> {
+    marks: &'a mut Vec<Json>,
+    /// How many texts further in may be looked into.
+    texts: usize,
+}
+
+impl Shortening<'_> {
+    fn mark(&mut self, path: &Path, text: &str, left_out: Option<usize>) {
+        if self.marks.len() < MOST {
+            self.marks.push(mark(path, text, left_out));
+        }
+    }
+
+    /// The value in no more than `room` bytes, or a few more where there is no room at all.
+    fn value(&mut self, value: &Json, room: usize, path: &mut Path) -> Json {
+        if size(value, room) <= room {
+            return value.clone();
+        }
+        match value {
+            Json::String(text) => self.text(text, room, path).into(),
+            Json::Array(items) => self.list(items, room, path),
+            Json::Object(members) => self.object(members, room, path),
+            other => other.clone(),
+        }
+    }
+
+    /// The place of a value of which there is no room for a part.
+    fn nothing_of(&mut self, value: &Json, path: &Path) -> Json {
+        let text = value.to_canonical();
+        self.mark(path, text.as_str(), None);
+        length(text.as_str().len()).into()
+    }
+
+    fn text(&mut self, text: &str, room: usize, path: &mut Path) -> String {
+        self.mark(path, text, None);
+        let trimmed = text.trim();
+        if !trimmed.starts_with(['{', '[', '"']) {
+            return head(text, HEAD.min(room.saturating_sub(LITTLE)));
+        }
+        // What a text of JSON holds is treated under its own names, which a part of the text would not be.
+        let inner = || Json::parse_within(trimmed.as_bytes(), &Limits::bytes(MOST_INNER)).ok();
+        let Some(inner) = (self.texts > 0 && room > HEAD).then(inner).flatten() else { return length(text.len()) };
+        self.texts -= 1;
+        // Its quotation marks are written with a stroke before each.
+        let kept = self.value(&inner.value, room / 3, path);
+        self.texts += 1;
+        kept.to_canonical().as_str().to_owned()
+    }
+
+    fn list(&mut self, items: &[Json], room: usize, path: &mut Path) -> Json {
+        let sizes: Vec<usize> = items.iter().map(|item| size(item, room) + 1).collect();
+        let each = share(&sizes, room.saturating_sub(2));
+        if each < LITTLE {
+            return self.list_in_part(items, &sizes, room, path);
+        }
+        // A little of each would be nothing of any: then the first stay whole, and of the others how long they were.
+        let little = |size: usize| if size <= each { size } else { LITTLE };
+        let mut spare = room.saturating_sub(sizes.iter().map(|size| little(*size)).sum::<usize>() + 2);
+        let mut kept = Vec::new();
+        for (i, (item, size)) in items.iter().zip(&sizes).enumerate() {
+            let room = match spare.checked_sub(size - little(*size)) {
+                _ if each >= HEAD => each,
+                Some(less) => {
+                    spare = less;
+                    *size
+                }
+                None => LITTLE,
+            };
+            path.push_index(i);
+            kept.push(self.value(item, room - 1, path));
+            path.pop();
+        }
+        kept.into()
+    }
+
+    /// The beginning of a list, how many there are more, and those at its end that say for themselves what they are: a text or
+    /// number may be what the one before it says (`"--password"`), or a line of a key.
+    fn list_in_part(&mut self, items: &[Json], sizes: &[usize], room: usize, path: &mut Path) -> Json {
+        if room < 2 * LITTLE {
+            return self.nothing_of(&Json::Array(items.to_vec()), path);
+        }
+        let cost = |i: usize| sizes.get(i).copied().unwrap_or_default().min(HEAD + LITTLE);
+        let (mut first, mut left) = (0, (room - LITTLE) / 4 * 3);
+        while first < items.len() && cost(first) <= left {
+            left -= cost(first);
+            first += 1;
+        }
+        let (mut last, mut left) = (items.len(), (room - LITTLE) / 4);
+        let whole = |i: usize| matches!(items.get(i), Some(Json::Array(_) | Json::Object(_)));
+        while last > first + 1 && whole(last - 1) && cost(last - 1) <= left {
+            last -= 1;
+            left -= cost(last);
+        }
+        let out = items.get(first..last).unwrap_or_default();
+        let mut text = String::from("[");
+        for (i, item) in out.iter().enumerate() {
+            text.push_str(if i > 0 { "," } else { "" });
+            text.push_str(item.to_canonical().as_str());
+        }
+        text.push(']');
+        self.mark(path, &text, Some(out.len()));
+        drop(text);
+        let mut kept = Vec::new();
+        for (i, item) in items.iter().enumerate().filter(|(i, _)| !(first..last).contains(i)) {
+            if i == last {
+                kept.push(left_out(out.len()));
+            }
+            path.push_index(i);
+            kept.push(self.value(item, cost(i).saturating_sub(1), path));
+            path.pop();
+        }
+        if last == items.len() {
+            kept.push(left_out(out.len()));
+        }
+        kept.into()
+    }
+
+    fn object(&mut self, members: &Object, room: usize, path: &mut Path) -> Json {
+        let name_of = |name: &str| written(name, room) + 2;
+        let sizes: Vec<usize> = members.iter().map(|(name, value)| name_of(name) + size(value, room)).collect();
+        let each = share(&sizes, room.saturating_sub(2));
+        let all = each >= LITTLE;
+        let out = match all {
+            // A name is not shortened.
+            true => {
+                let fits = |name: &str, size: usize| size <= each || name_of(name) + LITTLE / 2 <= each;
+                let sized = members.iter().zip(&sizes).enumerate();
+                sized.filter(|(_, ((name, _), size))| !fits(name, **size)).map(|(i, _)| i).collect()
+            }
+            false if members.len() <= FEW => return self.nothing_of(&Json::from(members.clone()), path),
+            false => left_out_of(members, &sizes, room),
+        };
+        if !out.is_empty() {
+            let gone = members.iter().enumerate().filter(|(i, _)| out.contains(i));
+            let gone: Object = gone.map(|(_, (name, value))| (name.to_owned(), value.clone())).collect();
+            self.mark(path, Json::from(gone).to_canonical().as_str(), Some(out.len()));
+        }
+        let mut kept = Object::new();
+        for (_, (name, value)) in members.iter().enumerate().filter(|(i, _)| !out.contains(i)) {
+            let room = if all { each.saturating_sub(name_of(name)) } else { HEAD + LITTLE };
+            path.push_key(name);
+            kept.insert(name.to_owned(), self.value(value, room, path));
+            path.pop();
+        }
+        kept.into()
+    }
+}
+
+/// Which of very many members are left out: those that are like most others in type and length go first, so that a few of
+/// another kind do not drown among them. Of those that are alike the first stay.
+fn left_out_of(members: &Object, sizes: &[usize], room: usize) -> BTreeSet<usize> {
+    let mut kinds: BTreeMap<(&str, usize, usize), Vec<usize>> = BTreeMap::new();
+    for (i, ((name, value), size)) in members.iter().zip(sizes).enumerate() {
+        kinds.entry((value.type_name(), name.len(), *size)).or_default().push(i);
+    }
+    let mut kinds: Vec<Vec<usize>> = kinds.into_values().collect();
+    kinds.sort_by_key(Vec::len);
+    let mut left = room;
+    let mut out = BTreeSet::new();
+    let names: Vec<usize> = members.iter().map(|(name, _)| name.len()).collect();
+    for i in kinds.into_iter().flatten() {
+        let size = sizes.get(i).copied().unwrap_or_default();
+        // Of a name nothing can be left out.
+        let name = names.get(i).copied().unwrap_or_default();
+        let cost = size.min(2 * HEAD + name * 6);
+        match left.checked_sub(cost) {
+            Some(less) => left = less,
+            None => drop(out.insert(i)),
+        }
+    }
+    out
+}
+
+fn left_out(count: usize) -> Json {
+    Object::from_iter([("left_out", count as u64)]).into()
+}
+
+fn length(bytes: usize) -> String {
+    format!("[{bytes} bytes in all]")
+}
+
+/// What finds whatever may have to be hidden in a text, under any policy.
+static FINDS: LazyLock<Option<Sanitizer>> = LazyLock::new(|| {
+    let all = Detector::ALL.into_iter().fold(Policy::builder(Preset::Default), |p, d| p.detector(d, Action::Mask));
+    Sanitizer::new(&all.build().ok()?, Secrets::default()).ok()
+});
+
+/// Where something is found in a text, in bytes; `None` where that is not known.
+fn found(text: &str) -> Option<Vec<(usize, usize)>> {
+    let (mut value, mut context) = (Json::from(text), Context::new());
+    FINDS.as_ref()?.treat(Root::Text, &mut value, &mut context).ok()?;
+    let places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+    let place = |chars: Option<usize>| places.get(chars?).copied();
+    context.treated().iter().map(|t| Some((place(t.start)?, place(t.end)?))).collect()
+}
+
+/// The beginning of a text, and how long it was. It ends at a blank, and before anything that is found across that place:
+/// half of a secret is not seen as one.
 fn head(text: &str, most: usize) -> String {
-    let start = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
-    let words = start.rfind(char::is_whitespace).filter(|at| *at > start.len() / 2);
-    let start = words.and_then(|at| start.get(..at)).unwrap_or(start);
-    format!("{start} [{} bytes in all]", text.len())
+    let part = |bytes: usize| text.get(..text.floor_char_boundary(bytes)).unwrap_or_default();
+    let window = part(WINDOW);
+    let ends_at_blank = |bytes: usize| part(bytes).rfind(char::is_whitespace);
+    let start = found(window).and_then(|all| {
+        let mut cut = ends_at_blank(most)?;
+        // One may begin in another.
+        while let Some((start, _)) = all.iter().find(|(start, end)| *start < cut && cut < *end) {
+            cut = ends_at_blank(*start)?;
+        }
+        let before = all.iter().filter(|(_, end)| *end <= cut).count();
+        // What is only found by what follows it would stay.
+        (found(part(cut))?.len() == before).then_some(cut)
+    });
+    match start.map(part).filter(|start| !start.is_empty()) {
+        Some(start) => format!("{start} {}", length(text.len())),
+        None => length(text.len()),
+    }
 }
 
 #[cfg(test)]
@@ -128,11 +379,101 @@ mod tests {
         assert!(shortened(&value(r#"{"a":1}"#), "arguments").is_none());
     }
 
+    /// They became one text, cut from the JSON: no rule for a member held for what was in it, and what stood behind the
+    /// padding was gone.
     #[test]
-    fn many_small_values_leave_their_beginning() {
-        let many = Json::Array(vec![Json::from("abcdefgh"); 200_000]);
-        let (short, marks) = shortened(&many, "result").unwrap();
-        assert!(short.get("shortened").unwrap().as_str().unwrap().starts_with(r#"["abcdefgh","#));
-        assert_eq!(marks.len(), 1);
+    fn many_small_values_leave_the_structure() {
+        let zeros = ["0"; 600_000].join(",");
+        let padded = value(&format!(
+            r#"{{"a":[{zeros},{{"sum":9}},"--pin",1234],"b":[{zeros},{{"sum":9}}],"command":"rm -rf /home"}}"#
+        ));
+        let (short, marks) = shortened(&padded, "arguments").unwrap();
+        assert_eq!(short.get("command").unwrap().as_str(), Some("rm -rf /home"));
+        let (a, b) = (short.get("a").unwrap().as_array().unwrap(), short.get("b").unwrap().as_array().unwrap());
+        assert!(a[..1000].iter().all(|zero| zero.as_i64() == Some(0)));
+        assert!(a.last().unwrap().get("left_out").is_some(), "what the one before it may say is left out");
+        assert_eq!(b.last().unwrap().get("sum").unwrap().as_i64(), Some(9));
+        let left_out = marks[1].get("left_out").unwrap().as_i64().unwrap() as usize;
+        assert_eq!(left_out + a.len() - 1, 600_003);
+        assert!(short.to_canonical().as_str().len() <= LARGE);
+    }
+
+    #[test]
+    fn of_many_records_the_first_stay_whole() {
+        let row = format!(r#"{{"id":"P-1","note":"{}"}}"#, "n".repeat(200));
+        let rows = value(&format!(r#"[{}"short"]"#, format!("{row},").repeat(6_000)));
+        let short = shortened(&rows, "result").unwrap().0;
+        let items = short.as_array().unwrap();
+        let whole = items.iter().filter(|item| item.to_canonical().as_str() == row).count();
+        assert!(items.len() == 6_001 && (2_500..6_000).contains(&whole), "{whole}");
+        assert_eq!(items.last().unwrap().as_str(), Some("short"));
+    }
+
+    #[test]
+    fn members_of_another_kind_do_not_drown_among_many() {
+        let many: String = (0..150_000).map(|i| format!(r#""k{i:06}":1,"#)).collect();
+        let (short, marks) = shortened(&value(&format!(r#"{{{many}"zz":5,"to":"mallory"}}"#)), "arguments").unwrap();
+        assert_eq!((short.get("zz").unwrap().as_i64(), short.get("to").unwrap().as_str()), (Some(5), Some("mallory")));
+        assert!(marks[1].get("left_out").unwrap().as_i64().unwrap() > 10_000);
+        assert!(short.to_canonical().as_str().len() <= LARGE);
+        // A name is long or not there; one that says what another member is stays with it or goes with it.
+        let long = value(&format!(r#"{{"{}":1,"name":"password","value":"x"}}"#, "n".repeat(2 << 20)));
+        let short = shortened(&long, "arguments").unwrap().0;
+        assert_eq!(short.to_canonical().as_str(), r#"{"name":"password","value":"x"}"#);
+    }
+
+    #[test]
+    fn a_text_of_json_is_shortened_as_what_it_holds() {
+        let inner = format!(r#"{{"password":"x","z":"{}"}}"#, "lorem ".repeat(400_000));
+        let whole = Json::from(Object::from_iter([("j", Json::from(inner.clone()))]));
+        let kept = shortened(&whole, "arguments").unwrap().0;
+        let kept = value(kept.get("j").unwrap().as_str().unwrap());
+        assert_eq!(kept.get("password").unwrap().as_str(), Some("x"));
+        assert!(kept.get("z").unwrap().as_str().unwrap().ends_with(" [2400000 bytes in all]"));
+        // What only begins like it has no beginning here.
+        let whole = Json::from(Object::from_iter([("j", Json::from(&inner[..inner.len() - 1]))]));
+        let kept = shortened(&whole, "arguments").unwrap().0;
+        assert_eq!(kept.get("j").unwrap().as_str(), Some(&*length(inner.len() - 1)));
+    }
+
+    /// The first digits of a card's number stayed where the cut went through it, and the lines of a key.
+    #[test]
+    fn nothing_that_is_found_is_cut_through() {
+        let pad = "lorem ipsum ".repeat(200_000);
+        let key =
+            format!("-----BEGIN RSA PRIVATE KEY-----\nMIIEowIB\n{}\n-----END RSA PRIVATE KEY-----", "Qk3Z".repeat(500));
+        for (before, inside) in [
+            ("x ".repeat(505), "4111 1111 1111 1111".to_owned()),
+            ("y ".repeat(502), "jane.doe.smith@example-hospital.com".to_owned()),
+            ("y ".repeat(470), key),
+        ] {
+            let text = format!("{before}{inside} {pad}");
+            let short = head(&text, HEAD);
+            let start = &inside[..4];
+            assert!(!short.contains(start) && short.starts_with(&before[..900]), "{short}");
+        }
+        // Without a blank nobody knows what a part of it is part of.
+        assert_eq!(head(&"QUtJQUlP".repeat(1000), HEAD), "[8000 bytes in all]");
+    }
+
+    #[test]
+    fn whatever_it_is_it_fits_in_bounded_time() {
+        let deep = format!("{}{}{}", r#"{"a":[1,"#.repeat(60), "[0,0]", "]}".repeat(60));
+        for text in [
+            format!("[{}]", [deep.as_str(); 3000].join(",")),
+            format!("[{}]", ["[[]]"; 400_000].join(",")),
+            format!(
+                "{{{}}}",
+                (0..3000).map(|i| format!(r#""{i}{}":[[1]]"#, "n".repeat(1000))).collect::<Vec<_>>().join(",")
+            ),
+            format!("[{}]", vec![format!(r#""{}""#, "\\u0001".repeat(3000)); 100].join(",")),
+            format!(
+                "[{}]",
+                vec![r#"{"name":"password","value":"abcdefgh","more":"abcdefghijklmnopqrstuvwxyz"}"#; 20_000].join(",")
+            ),
+        ] {
+            let short = shortened(&value(&text), "result").unwrap().0;
+            assert!(short.to_canonical().as_str().len() <= LARGE + (LARGE >> 3), "{}", &text[..50]);
+        }
     }
 }

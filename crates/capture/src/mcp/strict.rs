@@ -138,12 +138,24 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
             "has a method with blanks around it, or with characters that nobody sees: leave these out".to_owned()
         );
     }
+    // The protocol has no such request: who sends one gets no answer that is his, and it is no notification either.
+    if envelope.get("id") == Some(&Json::Null) && !method.starts_with("notifications/") {
+        return Err(
+            "has the id null: give a request a text or a number as its id, and leave the id out of a notification"
+                .to_owned(),
+        );
+    }
     let params = match envelope.get("params") {
         None | Some(Json::Null) => return Ok(()),
         Some(Json::Object(params)) => params,
         Some(_) => return Err("has params that are no object: send them by name".to_owned()),
     };
     unlike(params, PARAMS)?;
+    // Two users whose names differ in that would be one.
+    let beside = |(name, _): &(&str, &Json)| *name != "arguments";
+    if restated && params.iter().filter(beside).any(|(_, value)| holds(value, &odd)) {
+        return Err("has NUL or half a surrogate pair outside the arguments: leave these out".to_owned());
+    }
     if params.iter().any(|(name, _)| odd(name)) {
         return Err("has a member in whose name NUL or half a surrogate pair stands: leave these out".to_owned());
     }
@@ -159,6 +171,16 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
             Err("names a tool by something that is no text: name it by a string".to_owned())
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether any text or name in it is such a one.
+fn holds(value: &Json, is: &impl Fn(&str) -> bool) -> bool {
+    match value {
+        Json::String(text) => is(text),
+        Json::Array(items) => items.iter().any(|item| holds(item, is)),
+        Json::Object(members) => members.iter().any(|(name, value)| is(name) || holds(value, is)),
+        _ => false,
     }
 }
 
@@ -285,11 +307,16 @@ mod tests {
             ("tools/call", "Tools/Call"),
             ("\"t\"", "7"),
             ("{\"name\":\"t\",\"arguments\":{}}", "[\"t\"]"),
+            ("\"name\"", "\"_meta\":{\"user_id\":\"a\\u0000b\"},\"name\""),
+            ("\"name\"", "\"_meta\":{\"user_id\":\"\\ud800b\"},\"name\""),
         ];
         for (from, to) in changed {
             let doubt = read(call.replacen(from, to, 1).as_bytes()).unwrap_err();
             assert_eq!(doubt.ids, [Json::from(7u32)], "{to}");
         }
+        let nameless = |text: &str| read(text.replace("\"id\":7", "\"id\":null").as_bytes());
+        assert!(nameless(call).unwrap_err().what.contains("id null"));
+        assert!(nameless(&call.replace("tools/call", "notifications/progress")).is_ok());
         assert!(read(format!("[[{call}]]").as_bytes()).is_err());
         let wide: Vec<u8> = call.encode_utf16().flat_map(u16::to_le_bytes).collect();
         assert!(read(&wide).is_err());

@@ -1,6 +1,7 @@
 //! An MCP server or host that says what the proxy does not expect.
 #![cfg(unix)]
 
+mod large;
 mod replies;
 mod requests;
 

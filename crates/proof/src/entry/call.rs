@@ -260,9 +260,26 @@ impl<S: AsRef<str>> Call<S> {
         self.backfilled && self.captured_by == Some(CapturedBy::Import)
     }
 
+    /// Whether it adds to a call that has an end in the log: what came late, or patients for whom one entry has no room.
+    pub fn adds_to_call(&self) -> bool {
+        self.late_answer || self.is_of_further_patients()
+    }
+
+    /// Whether the proxy recorded it for the patients of a reply that its end had no room for.
+    fn is_of_further_patients(&self) -> bool {
+        if self.captured_by != Some(CapturedBy::Mcp)
+            || self.follows.is_none()
+            || self.trigger != Some(Trigger::FollowUp)
+        {
+            return false;
+        }
+        let Some(metadata) = self.session_metadata.as_ref().map(Canonical::to_json) else { return false };
+        metadata.get("mcp").and_then(|mcp| mcp.get("further_patients")?.as_bool()) == Some(true)
+    }
+
     /// Whether statistics count it: a call that ended, once.
     pub fn is_counted(&self) -> bool {
-        self.kind() == Kind::ToolCall && !self.late_answer
+        self.kind() == Kind::ToolCall && !self.adds_to_call()
     }
 
     /// The duration in whole nanoseconds, as statistics count it.

@@ -5,16 +5,19 @@
 //! such a call, the call is in the log before.
 
 use super::asking::note;
-use super::{MOST_OPEN, Observer, Pending, State, id_text};
+use super::patients::{TOO_LONG, too_many};
+use super::{MOST_OPEN, Observer, Pending, State, id_text, shortened_only};
 use crate::mcp::frame::{self, Read};
 use crate::mcp::ids;
 use crate::mcp::reply::{self, Reply, short};
-use crate::mcp::shorten::{LARGE, shortened};
+use crate::mcp::shorten::{LARGE, shortened_to};
 use attestlog::failure::{error_text, failure};
 use attestlog::json::{Json, Path};
-use attestlog::{CallLimits, CallResult, Outcome, ToolCall};
+use attestlog::{CallResult, Outcome, ToolCall};
 use std::collections::BTreeSet;
 
+/// How much is kept of a result that names more patients than one entry has room for.
+const ROOM_OF_MANY: usize = 16 << 10;
 /// No more tools' hints are remembered.
 const MOST_TOOLS: usize = 10_000;
 
@@ -265,26 +268,34 @@ impl Observer {
                     "401" | "403" | "-32401" | "-32403" => Outcome::Denied,
                     _ => Outcome::ProtocolError,
                 };
-                call.typed_error(code, text("message").unwrap_or_else(|| id_text(error)).replace('\0', "\u{2400}"))
-                    .outcome(outcome)
+                let message = text("message").map(Json::from);
+                let message = id_text(&shortened_only(message.as_ref().unwrap_or(error), "error"));
+                call.typed_error(code, message.replace('\0', "\u{2400}")).outcome(outcome)
             }
-            Reply::Result(result) => self.resulted(call, result, restated),
+            Reply::Result(result) => self.resulted(call, result, size, restated),
             _ => {
                 call.typed_error("no_result", "the reply has neither result nor error").outcome(Outcome::ProtocolError)
             }
         }
     }
 
-    fn resulted(&self, mut call: ToolCall, result: &Json, restated: Vec<String>) -> ToolCall {
+    fn resulted(&self, mut call: ToolCall, result: &Json, size: usize, restated: Vec<String>) -> ToolCall {
         let said = reply::said_as_json(result);
+        let (joint, mut too_long) = (self.state().joint.clone(), 0);
         for seen in [Some(result), said.as_ref()].into_iter().flatten() {
-            let paths = &self.settings.patients;
-            let patients = paths.find(&call.tool_name, None, Some(seen), &CallLimits::default()).unwrap_or_default();
+            let (patients, long) = self.patients((joint.as_ref(), size), &call.tool_name, None, Some(seen));
             call = patients.into_iter().fold(call, ToolCall::patient);
+            too_long = too_long.max(long);
         }
         drop(said);
+        if too_long > 0 {
+            call = note(call, TOO_LONG, too_long as u64);
+        }
         call.restated.extend(restated);
-        let (kept, marks) = shortened(result, "result").unwrap_or_else(|| (result.clone(), Vec::new()));
+        // The store does not take what names more patients than an entry has room for.
+        let room = if too_many(&call.patient_ids, too_long) { ROOM_OF_MANY } else { LARGE };
+        let (kept, marks) = shortened_to(result, "result", room).unwrap_or_else(|| (result.clone(), Vec::new()));
+        let was_shortened = !marks.is_empty();
         if !marks.is_empty() {
             let mut all = match call.session_metadata.get("mcp").and_then(|mcp| mcp.get("shortened")) {
                 Some(Json::Array(before)) => before.clone(),
@@ -302,7 +313,11 @@ impl Observer {
         if error_text(result).is_some() {
             call = note(call, "error_text", true);
         }
-        call.result(kept)
+        // What came is what failed or not, whatever is left of it.
+        match was_shortened && failure(result).is_some() {
+            true => call.result(kept).outcome(Outcome::ToolError),
+            false => call.result(kept),
+        }
     }
 
     /// The call with what is known of it at its end.

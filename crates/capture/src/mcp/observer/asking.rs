@@ -3,7 +3,8 @@
 //! Invariant R45: what a call is continued with is on the disk before the server has it, as an entry that refers to the call.
 
 use super::answering::same_id;
-use super::beside::{DEEPEST, NOTES};
+use super::beside::{DEEPEST, NOTES, is_name};
+use super::patients::{TOO_LONG, refused};
 use super::{Asked, MOST_OPEN, Observer, Pending, Refused, State, id_text, refusal, shortened_only};
 use crate::mcp::Verdict;
 use crate::mcp::ids;
@@ -11,8 +12,7 @@ use crate::mcp::reply::{about, short};
 use crate::mcp::shorten::{LARGE, shortened};
 use crate::mcp::strict::{self, Clear, Doubt, arguments_alike};
 use attestlog::json::{Json, Object};
-use attestlog::redact::normal;
-use attestlog::{CallLimits, CapturedBy, Outcome, ToolCall};
+use attestlog::{CapturedBy, Outcome, ToolCall};
 use attestlog::{Error, ErrorKind, Result};
 
 /// What neither reads data nor does anything, by the protocol. Any other method is recorded like a call, under its own name:
@@ -37,6 +37,9 @@ const NO_ANSWERS: &[&str] = &["ping", "roots/list"];
 const ANSWERS: &str = "inputResponses";
 /// Under which name that is recorded, as a tool's would be.
 const INPUT: &str = "input_responses";
+
+/// The note of a call of which `_meta` says who makes it in a way that names nobody.
+const NAMELESS: &str = "nameless";
 
 /// The note of a call while which another request with its id had no answer: nobody can say which of the two an answer is for.
 const SHARED: &str = "shared_id";
@@ -228,6 +231,12 @@ impl Observer {
         (params, around): (&Json, &Around<'_>),
         asked: &mut Asked,
     ) {
+        let nameless = call.session_metadata.get("mcp").and_then(|mcp| mcp.get(NAMELESS)).and_then(Json::as_str);
+        let nameless = nameless.map(|name| {
+            let what = format!("_meta says in {name} who calls, and that is neither a text nor a number: send one");
+            Error::new(ErrorKind::InvalidInput, what)
+        });
+        asked.refused = asked.refused.take().or(nameless).or_else(|| refused(&call));
         let Some(id) = id else {
             asked.whole.push(note(call, "notification", true).outcome(Outcome::Abandoned));
             return;
@@ -305,8 +314,11 @@ impl Observer {
         if around.size > LARGE {
             notes.insert("request_bytes", around.size as u64);
         }
-        let patients = self.settings.patients.find(name, arguments, None, &CallLimits::default());
-        let mut patients = patients.unwrap_or_default();
+        let whole = (state.joint.as_ref(), around.size);
+        let (mut patients, too_long) = self.patients(whole, name, arguments, None);
+        if too_long > 0 {
+            notes.insert(TOO_LONG, too_long as u64);
+        }
         patients.extend(params.get("uri").and_then(Json::as_str).filter(|_| !is_tool).and_then(patient_of));
         let inside = is_tool.then_some("arguments");
         let repeats = around.repeats(inside);
@@ -334,23 +346,31 @@ impl Observer {
     /// A call with everything that is known besides what it was called with.
     pub(super) fn describe(&self, state: &State, tool: &str, notes: &Object, meta: Option<&Json>) -> ToolCall {
         let who = &self.settings.identity;
-        let said =
-            |names: &[&str]| names.iter().find_map(|name| meta?.get(name)?.as_str()).filter(|t| !normal(t).is_empty());
-        let user = who.user.as_deref().or_else(|| said(&["attestlog/user", "user_id", "userId", "enduser.id"]));
-        let conversation = who.conversation.as_deref().or_else(|| {
-            said(&["attestlog/conversation", "conversation_id", "conversationId", "gen_ai.conversation.id"])
-        });
-        let mut call =
-            ToolCall::new(conversation.unwrap_or(&who.default_conversation), user.unwrap_or(&who.default_user), tool);
+        let mut nameless = None;
+        let mut said = |operator: &Option<String>, names: &[&'static str], default: &str| {
+            operator.clone().unwrap_or_else(|| {
+                let (name, value) = said(meta, names).unzip();
+                nameless = nameless.or(name.filter(|_| !value.is_some_and(is_name)));
+                value.map_or_else(|| default.to_owned(), id_text)
+            })
+        };
+        let user = said(&who.user, &["attestlog/user", "user_id", "userId", "enduser.id"], &who.default_user);
+        let names = ["attestlog/conversation", "conversation_id", "conversationId", "gen_ai.conversation.id"];
+        let conversation = said(&who.conversation, &names, &who.default_conversation);
+        let mut call = ToolCall::new(conversation, user, tool);
         call.captured_by = Some(CapturedBy::Mcp);
         call.agent_id = who.agent.clone().or_else(|| name_of(&state.client));
         call.tool_server = Some(self.server_name(state));
         (call.model, call.purpose) = (who.model.clone(), who.purpose.clone());
         call = who.role.iter().fold(call, |call, role| call.role(role.clone()));
-        if let Some((trace, span)) = said(&["traceparent"]).and_then(trace_of) {
+        let trace = meta.and_then(|meta| meta.get("traceparent")).and_then(Json::as_str);
+        if let Some((trace, span)) = trace.and_then(trace_of) {
             call = call.metadata("trace_id", trace).metadata("span_id", span);
         }
         let mut mcp = notes.clone();
+        if let Some(name) = nameless {
+            mcp.insert(NAMELESS, name);
+        }
         let parts = [("client", &state.client), ("server", &state.server)];
         parts.into_iter().for_each(|(key, part)| drop(part.as_ref().map(|part| mcp.insert(key, part.clone()))));
         if let Some(version) = &state.protocol {
@@ -490,6 +510,13 @@ impl Around<'_> {
 /// Whether a request may go on with a call that asked for input.
 fn continues(params: &Json) -> bool {
     params.get("requestState").is_some() || params.get(ANSWERS).is_some()
+}
+
+/// The first member of `_meta`, of these, that says anything.
+fn said<'a>(meta: Option<&'a Json>, names: &[&'static str]) -> Option<(&'static str, &'a Json)> {
+    let empty = |value: &Json| *value == Json::Null || value.as_str().is_some() && !is_name(value);
+    let member = |name: &&'static str| Some((*name, meta?.get(name)?)).filter(|(_, value)| !empty(value));
+    names.iter().find_map(member)
 }
 
 /// What a client or server calls itself.

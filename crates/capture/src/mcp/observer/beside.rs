@@ -7,8 +7,8 @@ use super::asking::{Around, trace_of};
 use super::{Observer, ToolCall};
 use crate::mcp::shorten::shortened;
 use crate::mcp::strict::{ENVELOPE, places_alike};
-use attestlog::CallLimits;
 use attestlog::json::{Json, Object, Path};
+use attestlog::redact::normal;
 
 /// The members of a tool call's `params` that are recorded in a place of their own.
 const OWN: &[&str] = &["name", "arguments", "_meta", "requestState", "inputResponses"];
@@ -77,8 +77,8 @@ impl Observer {
 
     /// The patients that a value names which is no arguments: those may stand anywhere in it.
     pub(super) fn patients_within(&self, tool: &str, value: &Json, depth: usize) -> Vec<String> {
-        let found = self.settings.patients.find(tool, Some(value), None, &CallLimits::default());
-        let mut found = found.unwrap_or_default();
+        let (found, _) = self.settings.patients.find_all(tool, Some(value), None);
+        let mut found: Vec<String> = found.into_iter().collect();
         let inside = value.as_object().into_iter().flat_map(Object::iter).map(|(_, value)| value);
         let inside = inside.chain(value.as_array().unwrap_or_default());
         for value in inside.filter(|_| depth > 0) {
@@ -111,12 +111,20 @@ impl Beside {
     }
 }
 
+/// Whether a value names somebody.
+pub(super) fn is_name(value: &Json) -> bool {
+    match value {
+        Json::String(text) => !normal(text).is_empty(),
+        other => matches!(other, Json::Number(_)),
+    }
+}
+
 /// Whether a member of `_meta` is recorded elsewhere.
 fn is_said(name: &str, value: &Json) -> bool {
     match name {
         "progressToken" => matches!(value, Json::String(_) | Json::Number(_)),
         "traceparent" => value.as_str().is_some_and(|text| trace_of(text).is_some()),
-        _ => SAID_BY_ALL.contains(&name) || META.contains(&name) && matches!(value, Json::String(_)),
+        _ => SAID_BY_ALL.contains(&name) || META.contains(&name) && is_name(value),
     }
 }
 
