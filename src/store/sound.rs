@@ -12,6 +12,7 @@
 use super::pages::header::{CHECKSUM, COMMIT_BYTES, COMMITS, FLAGS, HEADER_BYTES, MAGIC, OWN, USER, checksum};
 use super::pages::{self, Commit, Flaw, Seen, Shape};
 use super::place::check_named;
+use super::rows::Held;
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
@@ -23,7 +24,7 @@ use std::io;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why nothing may be written to a store that was opened.
@@ -62,6 +63,8 @@ pub(crate) struct Handle {
     /// Nothing more is to be written to the file.
     still: AtomicBool,
     views: Views,
+    /// How far its index was held against the chain.
+    pub held: Mutex<Held>,
     process: Process,
     /// The path that named its file when it was opened, and the file; `None` on other storage.
     named: Option<(PathBuf, Metadata)>,
@@ -72,7 +75,7 @@ impl Handle {
     pub(crate) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
         let database = Some(builder.create_with_backend(Backend(bytes.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
-        Ok(Handle { database, bytes, damaged: false, still, views, process, named: None })
+        Ok(Handle { database, bytes, damaged: false, still, views, held: Mutex::default(), process, named: None })
     }
 
     /// Opens what lies there and tries its tables.
