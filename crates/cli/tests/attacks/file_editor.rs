@@ -1,5 +1,6 @@
 //! Somebody who writes to the store's file and has none of its keys.
 
+mod decisions;
 mod small_tables;
 #[path = "../../../../tests/tampering/trees.rs"]
 mod trees;
