@@ -185,7 +185,9 @@ impl AuditLog {
         self.own_kept(Kind::BreakGlassReviewed, |_, _, _| {
             let mut users: BTreeSet<String> = self.uses_of(Some(grant))?.remove(&grant).unwrap_or_default().users;
             users.insert(opened.user);
-            if users.iter().any(|user| plain(user) == plain(reviewer)) || spellings.iter().any(|form| users.contains(form)) {
+            if users.iter().any(|user| plain(user) == plain(reviewer))
+                || spellings.iter().any(|form| users.contains(form))
+            {
                 return Err(Error::new(
                     ErrorKind::Conflict,
                     format!("emergency grant {grant}: its review is for somebody else than those who used it"),

@@ -223,7 +223,9 @@ fn plan(
         let column =
             column.ok_or_else(|| Error::damaged(format!("the retention column of batch {first} is missing")))?;
         // R75: what it says of an entry that has expired decides whether that is looked at.
-        if column.rows.len() as u64 != end - first || column.root() != snapshot.named_batch(first, end, seq)?.column_root {
+        if column.rows.len() as u64 != end - first
+            || column.root() != snapshot.named_batch(first, end, seq)?.column_root
+        {
             let message = format!(
                 "the retention column of entries {first} to {} is not the one that entry {seq} names: it was changed; `verify` \
                  says more",

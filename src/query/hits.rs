@@ -50,7 +50,16 @@ impl AuditLog {
             (Some(after), false) => Direction::Up.next(after),
             (Some(after), true) => Direction::Down.next(after),
         };
-        Ok(Hits { log: self.clone(), query: query.clone(), size, at, served: 0, reading: Reading::default(), seen: 0, decides: false })
+        Ok(Hits {
+            log: self.clone(),
+            query: query.clone(),
+            size,
+            at,
+            served: 0,
+            reading: Reading::default(),
+            seen: 0,
+            decides: false,
+        })
     }
 
     /// As [`AuditLog::query`], for whoever decides by what is found and what is not (R75).

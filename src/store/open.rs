@@ -171,7 +171,13 @@ pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
     let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
     let policies = options.policies.clone();
-    let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default(), purged: SeqSet::new(), newest: Timestamp::MIN };
+    let loaded = Loaded {
+        core,
+        generations: Vec::new(),
+        ledger: Ledger::default(),
+        purged: SeqSet::new(),
+        newest: Timestamp::MIN,
+    };
     let shared = share(options, source, database, loaded, keys, None, None)?;
     shared.exclusive(|shared, core| {
         let mut staging = Staging::new(shared, core)?;

@@ -228,7 +228,8 @@ impl Snapshot {
         {
             return Ok(Named { rows, rows_root, column_root });
         }
-        let message = format!("entry {seq} does not name the index batch of entries {first} to {}", end.saturating_sub(1));
+        let message =
+            format!("entry {seq} does not name the index batch of entries {first} to {}", end.saturating_sub(1));
         Err(Error::damaged(message))
     }
 
@@ -268,7 +269,8 @@ impl Snapshot {
             at = end;
         }
         if at != self.indexed {
-            let message = format!("no index batch begins at entry {at}: the table of batches was changed; `verify` says more");
+            let message =
+                format!("no index batch begins at entry {at}: the table of batches was changed; `verify` says more");
             return Err(Error::damaged(message));
         }
         if matches!(held, Held::Not) {

@@ -59,7 +59,8 @@ impl Grants {
                 let users = known.users.iter().map(String::as_str).chain(text("user"));
                 match users.into_iter().any(|user| plain(user) == reviewer) {
                     true => {
-                        let detail = format!("emergency grant {grant} was reviewed by its user, or by somebody who used it");
+                        let detail =
+                            format!("emergency grant {grant} was reviewed by its user, or by somebody who used it");
                         vec![(K::OwnEntryInvalid, detail)]
                     }
                     false => Vec::new(),
@@ -68,10 +69,13 @@ impl Grants {
             (Kind::Purge, _) => {
                 let Some(taken) = purges.get(&seq) else { return Vec::new() };
                 let unreviewed = |(grant, known): &(&u64, &Known)| {
-                    known.is_grant && known.last_use.is_some_and(|last| known.last_review < Some(last)) && taken.contains(**grant)
+                    known.is_grant
+                        && known.last_use.is_some_and(|last| known.last_review < Some(last))
+                        && taken.contains(**grant)
                 };
                 let told = |(grant, _)| {
-                    let detail = format!("it took emergency grant {grant}, which was used after its last review, or had none");
+                    let detail =
+                        format!("it took emergency grant {grant}, which was used after its last review, or had none");
                     (K::PurgedEarly, detail)
                 };
                 self.0.iter().filter(unreviewed).map(told).collect()

@@ -103,7 +103,9 @@ fn a_clock_that_was_written_into_the_file_keeps_nothing_for_a_century() {
     assert_eq!(log.clock_status().unwrap().now, now.plus(100 * DAY));
     // Whoever says that the system clock is right ends that.
     let event = log.confirm_clock("ops", "put right").unwrap();
-    assert!(matches!(event, ClockEvent::Confirmed { from, to, .. } if from == now.plus(100 * DAY) && to == now.plus(DAY)));
+    assert!(
+        matches!(event, ClockEvent::Confirmed { from, to, .. } if from == now.plus(100 * DAY) && to == now.plus(DAY))
+    );
     assert!(log.plan_purge().is_ok());
 }
 

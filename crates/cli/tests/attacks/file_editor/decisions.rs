@@ -3,13 +3,11 @@
 use crate::store_common::{assert_clean, clock};
 use attestlog::alert::{AlertEngine, Callback};
 use attestlog::retention::{Period, PolicyBuilder};
-use attestlog::{
-    AuditLog, ErrorKind, Field, Kind, ManualClock, Neighbours, Options, PolicySet, Query, ToolCall,
-};
+use attestlog::{AuditLog, ErrorKind, Field, Kind, ManualClock, Neighbours, Options, PolicySet, Query, ToolCall};
 use redb::{Database, ReadableTable, TableDefinition};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -240,7 +238,10 @@ fn a_purge_does_not_believe_an_edited_column() {
             len = flip(at, bit);
             let log = place.open();
             let planned = log.plan_purge();
-            assert!(planned.as_ref().is_err_and(|e| e.kind() == ErrorKind::Damaged), "byte {at} bit {bit}: {planned:?}");
+            assert!(
+                planned.as_ref().is_err_and(|e| e.kind() == ErrorKind::Damaged),
+                "byte {at} bit {bit}: {planned:?}"
+            );
             log.close().unwrap();
             flip(at, bit);
         }
@@ -256,7 +257,8 @@ fn an_index_that_is_right_is_believed() {
     let log = place.open();
     let mut engine = AlertEngine::new(&log).unwrap();
     for day in 0..4 {
-        log.record_batch((0..9).map(|i| ToolCall::new(format!("c{day}"), format!("u{i}"), "look").patient("P-1"))).unwrap();
+        log.record_batch((0..9).map(|i| ToolCall::new(format!("c{day}"), format!("u{i}"), "look").patient("P-1")))
+            .unwrap();
         log.flush_index().unwrap();
         engine.run_once().unwrap();
         place.clock.advance(Duration::from_secs(120 * 86_400));
