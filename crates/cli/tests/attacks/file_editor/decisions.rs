@@ -1,9 +1,11 @@
 //! Rows of the index, edited while the store is closed, decided on, and put back: nothing in the file shows it afterwards.
 
-use crate::store_common::{assert_clean, clock};
+use crate::store_common::clock;
 use attestlog::alert::{AlertEngine, Callback};
 use attestlog::retention::{Period, PolicyBuilder};
-use attestlog::{AuditLog, ErrorKind, Field, Kind, ManualClock, Neighbours, Options, PolicySet, Query, ToolCall};
+use attestlog::{
+    AuditLog, ErrorKind, Field, Kind, ManualClock, Neighbours, Options, PolicySet, Query, ToolCall, VerifyOptions,
+};
 use redb::{Database, ReadableTable, TableDefinition};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,6 +80,20 @@ fn failed() -> ToolCall {
     ToolCall::new("c", "mallory", "read").patient("P-1").error("no")
 }
 
+/// Lets the rules look at everything, and write down that they did.
+fn look(place: &Place, log: &AuditLog) {
+    let mut engine = AlertEngine::new(log).unwrap();
+    engine.run_once().unwrap();
+    place.clock.advance(Duration::from_secs(10));
+    engine.run_once().unwrap();
+}
+
+#[track_caller]
+fn assert_clean(log: &AuditLog) {
+    let found = log.verify(&VerifyOptions::new().threads(1)).unwrap().findings;
+    assert!(found.is_empty(), "{found:?}");
+}
+
 fn alerts(log: &AuditLog) -> Vec<String> {
     log.alerts().unwrap().into_iter().map(|state| state.alert.rule).collect()
 }
@@ -90,7 +106,7 @@ fn alert_rules_do_not_believe_an_edited_index() {
     let log = place.open();
     log.record_batch((0..9).map(|_| failed())).unwrap();
     log.flush_index().unwrap();
-    AlertEngine::new(&log).unwrap().run_once().unwrap();
+    look(&place, &log);
     assert!(alerts(&log).is_empty());
     log.close().unwrap();
 
@@ -132,11 +148,11 @@ fn neither_do_rows_that_were_taken_out_lead_them_astray() {
     let log = place.open();
     log.record_batch((0..9).map(|_| failed())).unwrap();
     log.flush_index().unwrap();
-    AlertEngine::new(&log).unwrap().run_once().unwrap();
+    look(&place, &log);
     log.close().unwrap();
     let whole = std::fs::read(&place.store).unwrap();
     let edits: [fn(&redb::WriteTransaction); 2] = [
-        |txn| txn.open_table(POSTINGS).unwrap().retain(|(_, _, first), _| first < 4).unwrap(),
+        |txn| txn.open_table(POSTINGS).unwrap().retain(|(_, _, first), _| first < 2).unwrap(),
         |txn| txn.open_table(BATCHES).unwrap().retain(|_, _| false).unwrap(),
     ];
     for taken in edits {
@@ -238,10 +254,10 @@ fn a_purge_does_not_believe_an_edited_column() {
             len = flip(at, bit);
             let log = place.open();
             let planned = log.plan_purge();
-            assert!(
-                planned.as_ref().is_err_and(|e| e.kind() == ErrorKind::Damaged),
-                "byte {at} bit {bit}: {planned:?}"
-            );
+            let kind = planned.map(drop).unwrap_err().kind();
+            // Of another format altogether.
+            let expected = if at == 0 { ErrorKind::NewerFormat } else { ErrorKind::Damaged };
+            assert_eq!(kind, expected, "byte {at} bit {bit}");
             log.close().unwrap();
             flip(at, bit);
         }
