@@ -167,32 +167,39 @@ impl AuditLog {
         }
         let shared = self.shared();
         let opened = self.grant(grant)?;
-        let mut users: BTreeSet<String> = self.uses_of(Some(grant))?.remove(&grant).unwrap_or_default().users;
-        users.insert(opened.user.clone());
         // Neither case and separators, nor letters that look like others, nor the pseudonym make anybody somebody else.
         let same =
             |user: &str| !gist(user).is_empty() && gist(user) == gist(reviewer) || normal(user) == normal(reviewer);
-        let forms = forms(reviewer);
-        let mut spellings = forms.iter().flat_map(|form| shared.spellings(Field::User, form));
         let is_pseudonym_of = |user: &String| shared.spellings(Field::User, user).iter().any(|one| one == reviewer);
-        if users.iter().any(|user| same(user) || is_pseudonym_of(user)) || spellings.any(|form| users.contains(&form)) {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("emergency grant {grant}: its review is for somebody else than those who used it"),
-            ));
-        }
+        let spellings: BTreeSet<String> =
+            forms(reviewer).iter().flat_map(|form| shared.spellings(Field::User, form)).collect();
         let mut detail = Object::from_iter([
             ("disposition", Json::from(shared.clean(disposition)?)),
             ("grant", grant.into()),
             ("patient", opened.patient.into()),
             ("reviewer", shared.person(reviewer)?.into()),
-            ("user", opened.user.into()),
+            ("user", opened.user.as_str().into()),
         ]);
         if let Some(note) = note.filter(|note| !note.is_empty()) {
             check_text("note", note)?;
             detail.insert("note", shared.clean(note)?);
         }
-        self.own(Kind::BreakGlassReviewed, detail.into())
+        // Before anybody waits for it.
+        shared.snapshot()?.hold_index()?;
+        // With the turn, so that nobody uses it meanwhile.
+        self.own_kept(Kind::BreakGlassReviewed, |_, _, _| {
+            let mut users: BTreeSet<String> = self.uses_of(Some(grant))?.remove(&grant).unwrap_or_default().users;
+            users.insert(opened.user);
+            if users.iter().any(|user| same(user) || is_pseudonym_of(user))
+                || spellings.iter().any(|form| users.contains(form))
+            {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("emergency grant {grant}: its review is for somebody else than those who used it"),
+                ));
+            }
+            Ok((detail, None))
+        })
     }
 
     /// Every emergency grant with what became of it, the oldest first.
@@ -203,7 +210,7 @@ impl AuditLog {
         let now = self.shared().clock.now();
         let mut states: BTreeMap<u64, GrantState> = BTreeMap::new();
         let kinds = Query::new().kind(Kind::BreakGlassOpened).kind(Kind::BreakGlassClosed);
-        for entry in self.query(&kinds.kind(Kind::BreakGlassReviewed))? {
+        for entry in self.query_held(&kinds.kind(Kind::BreakGlassReviewed))? {
             let entry = entry?;
             if let Some(grant) = Grant::of(&entry) {
                 states.insert(entry.seq, GrantState { grant, end: None, uses: Vec::new(), reviews: Vec::new() });
@@ -257,7 +264,7 @@ impl AuditLog {
             let set = if state.needs_review() || was_open(&state) { &mut wanting } else { &mut reviewed };
             set.insert(state.grant.seq);
         }
-        for entry in self.query(&Query::new().kind(Kind::BreakGlassClosed))? {
+        for entry in self.query_held(&Query::new().kind(Kind::BreakGlassClosed))? {
             let entry = entry?;
             let detail = entry.own().map(|own| own.detail.to_json());
             let grant = detail.as_ref().and_then(|detail| detail.get("grant")).and_then(Json::as_u64);
@@ -279,7 +286,7 @@ impl AuditLog {
     }
 
     fn end_of(&self, grant: u64) -> Result<Option<GrantEnd>> {
-        for entry in self.query(&Query::new().kind(Kind::BreakGlassClosed).after(grant))? {
+        for entry in self.query_held(&Query::new().kind(Kind::BreakGlassClosed).after(grant))? {
             let entry = entry?;
             let Some(detail) = entry.own().map(|own| own.detail.to_json()) else { continue };
             if detail.get("grant").and_then(Json::as_u64) == Some(grant) {
@@ -296,7 +303,7 @@ impl AuditLog {
         if let Some(grant) = wanted {
             query = query.after(grant);
         }
-        for entry in self.query(&query)? {
+        for entry in self.query_held(&query)? {
             let entry = entry?;
             let (seq, at) = (entry.seq, entry.body.recorded_at);
             let Some(call) = entry.call() else { continue };

@@ -9,7 +9,7 @@ use super::listing::Alert;
 use crate::anchor::Backoff;
 use crate::anchor::process::Program;
 use crate::store::{Move, guarded};
-use crate::{AuditLog, Error, ErrorKind, Query, Result};
+use crate::{AuditLog, Entry, Error, ErrorKind, Query, Result};
 use attestlog_proof::entry::Kind;
 use std::ffi::OsString;
 use std::fmt;
@@ -195,6 +195,28 @@ impl fmt::Debug for Delivery {
     }
 }
 
+/// The entries from `from` on that are alerts. Where the index is not the one that the chain names, which is what an alert may
+/// say, all of them are looked at.
+fn owed(log: &AuditLog, from: u64) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
+    let snapshot = log.shared().snapshot()?;
+    match snapshot.hold_index() {
+        Err(e) if e.kind() == ErrorKind::Damaged => {}
+        held => {
+            held?;
+            let query = Query::new().kind(Kind::Alert);
+            let query = from.checked_sub(1).map_or(query.clone(), |last| query.after(last));
+            return Ok(Box::new(log.query_held(&query)?));
+        }
+    }
+    let read = move |seq| match snapshot.checked(seq) {
+        // A verification says what is wrong with it.
+        Err(e) if e.kind() == ErrorKind::Damaged => None,
+        found => found.transpose(),
+    };
+    let is_alert = |entry: &Result<Entry>| entry.as_ref().is_ok_and(|entry| entry.kind() == Kind::Alert);
+    Ok(Box::new((from..log.size()).filter_map(read).filter(move |entry| entry.is_err() || is_alert(entry))))
+}
+
 /// How one try went: how many alerts were taken, and why the next one was not.
 pub(super) type Pumped = (u64, Option<Error>);
 
@@ -251,12 +273,8 @@ impl Delivery {
         if self.retry_at.is_some_and(|at| now < at) {
             return Ok((0, None));
         }
-        let mut owed = Query::new().kind(Kind::Alert);
-        if let Some(last) = from.checked_sub(1) {
-            owed = owed.after(last);
-        }
         let (mut told, mut done, mut failed) = (from, 0, None);
-        for entry in log.query(&owed)? {
+        for entry in owed(log, from)? {
             let entry = entry?;
             if let Some(alert) = Alert::of(&entry) {
                 let taken = catch_unwind(AssertUnwindSafe(|| self.receiver.deliver(&alert)));

@@ -132,6 +132,7 @@ impl Behind<'_> {
 
 impl World for Behind<'_> {
     fn before(&self, seq: u64, facets: &[(Field, Vec<String>)], each: &mut Look<'_>) -> Result<()> {
+        self.0.hold_index()?;
         backwards(self.0, facets, seq, &mut |seq| match self.at(seq)? {
             Some((entry, begun)) => each(&entry, begun.as_ref()),
             None => Ok(true),
@@ -139,6 +140,7 @@ impl World for Behind<'_> {
     }
 
     fn accessed_before(&self, user: &str, patient: &str, seq: u64) -> Result<bool> {
+        self.0.hold_index()?;
         let facets = [(Field::User, vec![user.to_owned()]), (Field::Patient, vec![patient.to_owned()])];
         Ok(earliest(self.0, &facets)?.is_some_and(|first| first < seq))
     }
@@ -203,13 +205,14 @@ impl AlertEngine {
         for delivery in &mut self.deliveries {
             delivery.begin(&self.log)?;
         }
-        self.evaluate(&mut run, &|| true)?;
+        // What went wrong may have raised an alert, too.
+        let done = self.evaluate(&mut run, &|| true);
         for delivery in &mut self.deliveries {
             let (done, failed) = delivery.pump(&self.log, self.backoff)?;
             run.delivered += done;
             run.failed.extend(failed.map(|e| (delivery.name().to_owned(), e)));
         }
-        Ok(run)
+        done.map(|()| run)
     }
 
     /// Verifies the whole log, and raises an alert where it finds something that was not alerted already.
@@ -232,7 +235,14 @@ impl AlertEngine {
 
     /// Looks at what became durable, as long as `go_on` says so.
     pub(super) fn evaluate(&mut self, run: &mut Run, go_on: &dyn Fn() -> bool) -> Result<()> {
-        guarded(|| self.evaluate_all(run, go_on))
+        let done = guarded(|| self.evaluate_all(run, go_on));
+        if let Err(e) = &done
+            && e.kind() == ErrorKind::Damaged
+        {
+            // Rules cannot be evaluated over it, and the mark stays where it is. That is said at once.
+            tampering(&self.log, &self.rules, Tampering { said: &e.to_string(), kinds: &[], count: 1, first: None })?;
+        }
+        done
     }
 
     fn evaluate_all(&mut self, run: &mut Run, go_on: &dyn Fn() -> bool) -> Result<()> {
@@ -329,7 +339,7 @@ impl AlertEngine {
         }
         let mut alerted = HashSet::new();
         let Some(first) = open.values().map(|(_, grant)| *grant).min() else { return Ok(alerted) };
-        for entry in self.log.query(&Query::new().kind(Kind::Alert).after(first))? {
+        for entry in self.log.query_held(&Query::new().kind(Kind::Alert).after(first))? {
             let Some(alert) = super::Alert::of(&entry?) else { continue };
             alerted.extend(open.remove(&alert.id));
             if open.is_empty() {
@@ -477,11 +487,6 @@ pub(super) fn verify(log: &AuditLog, rules: &Rules, options: &VerifyOptions) -> 
     let verification = log.verify(options)?;
     // For people to look at; what must not be lost is alerted.
     let _ = log.note_verification(&verification);
-    let rules: Vec<&Rule> = rules.iter().filter(|rule| *rule.measured() == Measure::Tampering).collect();
-    if rules.is_empty() {
-        return Ok(verification);
-    }
-    let known = log.shared().mark(TAMPERING)?;
     // Where a damaged page lies changes with every commit, and a page that is written anew is whole again: so the alert itself
     // would make other findings of the same ones.
     let moves = |finding: &Finding| finding.kind == FindingKind::PageDamaged;
@@ -489,28 +494,57 @@ pub(super) fn verify(log: &AuditLog, rules: &Rules, options: &VerifyOptions) -> 
     if said.is_empty() && !verification.ok() {
         said.push(FindingKind::PageDamaged.to_string());
     }
-    let digest = Hash::of(said.join("\n").as_bytes());
+    let kinds: BTreeSet<&str> = verification.findings.iter().map(|f| f.kind.as_str()).collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let first = verification.findings.iter().filter_map(|f| f.seq).min();
+    let said = if verification.ok() { String::new() } else { said.join("\n") };
+    let count = verification.findings.len() as u64;
+    // A store in which nothing may be recorded takes no alert either. What was found is noted beside it.
+    tampering(log, rules, Tampering { said: &said, kinds: &kinds, count, first }).map_err(|e| {
+        e.at(format!("a verification found {count} things wrong, which cannot be recorded as an alert"))
+    })?;
+    Ok(verification)
+}
+
+/// What shows that somebody changed the log.
+struct Tampering<'a> {
+    /// In words, of which only the hash is written; empty where nothing shows it.
+    said: &'a str,
+    /// The kinds of what a verification found.
+    kinds: &'a [&'a str],
+    count: u64,
+    /// The first entry concerned.
+    first: Option<u64>,
+}
+
+/// Raises what the tampering rules have to say, once for the same.
+fn tampering(log: &AuditLog, rules: &Rules, found: Tampering<'_>) -> Result<()> {
+    let rules: Vec<&Rule> = rules.iter().filter(|rule| *rule.measured() == Measure::Tampering).collect();
+    if rules.is_empty() {
+        return Ok(());
+    }
+    let known = log.shared().mark(TAMPERING)?;
+    let digest = Hash::of(found.said.as_bytes());
     // 48 bits tell findings apart well enough, and zero stands for none.
     let fingerprint = digest.as_bytes().iter().take(6).fold(1u64, |n, b| (n << 8) | u64::from(*b));
-    let now = if verification.ok() { 0 } else { fingerprint };
+    let now = if found.said.is_empty() { 0 } else { fingerprint };
     if known.unwrap_or(0) == now {
-        return Ok(verification);
+        return Ok(());
     }
     let mut entries = Vec::new();
-    if !verification.ok() {
-        let first = verification.findings.iter().filter_map(|f| f.seq).min();
-        let kinds: BTreeSet<&str> = verification.findings.iter().map(|f| f.kind.as_str()).collect();
+    if now != 0 {
+        let size = log.size();
         for rule in rules {
             let mut detail = Object::from_iter([
-                ("id", Json::from(format!("{}:{}", rule.name, verification.size))),
+                ("id", Json::from(format!("{}:{size}", rule.name))),
                 ("rule", rule.name.as_str().into()),
                 ("severity", rule.severity.as_str().into()),
-                ("crossing", verification.size.into()),
-                ("count", (verification.findings.len() as u64).into()),
-                ("findings", kinds.iter().map(|kind| Json::from(*kind)).collect::<Vec<_>>().into()),
+                ("crossing", size.into()),
+                ("count", found.count.into()),
+                ("findings", found.kinds.iter().map(|kind| Json::from(*kind)).collect::<Vec<_>>().into()),
                 ("findings_digest", digest.to_string().into()),
             ]);
-            if let Some(first) = first {
+            if let Some(first) = found.first {
                 detail.insert("first", first);
             }
             if let Some(summary) = &rule.summary {
@@ -519,11 +553,6 @@ pub(super) fn verify(log: &AuditLog, rules: &Rules, options: &VerifyOptions) -> 
             entries.push((Kind::Alert, detail, None));
         }
     }
-    let raised = log.shared().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }]);
-    // A store in which nothing may be recorded takes no alert either. What was found is noted beside it.
-    raised.map_err(|e| {
-        let found = verification.findings.len();
-        e.at(format!("a verification found {found} things wrong, which cannot be recorded as an alert"))
-    })?;
-    Ok(verification)
+    log.shared().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }])?;
+    Ok(())
 }

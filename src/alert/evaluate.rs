@@ -5,7 +5,7 @@
 //! left out when its end comes, and the end counts for what only it tells (an outcome, a patient found in the result). So do
 //! a call that was recorded as unanswered and the answer that came later.
 //! Invariant N8: what a key did before evaluation began is asked of the log when the key first counts, so that to begin
-//! takes no longer the more was recorded.
+//! takes no longer the more was recorded, but for holding the index against the chain once (R75).
 
 use super::grants::Grants;
 use super::pairs::Pairs;

@@ -118,6 +118,35 @@ fn times_beyond_the_system_clock_and_the_bound() {
     assert_eq!(found(&log_), [(K::OwnEntryInvalid, Some(seq))]);
 }
 
+/// The log asks its index who used a grant, and what was answered wrongly once stood in the chain unseen: a review by somebody who
+/// had used the grant, and a purge of one that was used after its review. Verification asks the entries.
+#[test]
+fn reviews_and_purges_of_grants_are_tried_again() {
+    let (log, _) = log();
+    let grant = log.open_emergency("dr", "P-1", "er", "immediate", DAY, "dr").unwrap();
+    log.record(ToolCall::new("c", "helper", "read").patient("P-1").emergency(Some(grant.seq))).unwrap();
+    let review = |reviewer: &str| {
+        let names = [("reviewer", reviewer), ("user", "dr"), ("patient", "P-1"), ("disposition", "justified")];
+        let mut detail: Object = names.into_iter().collect();
+        detail.insert("grant", grant.seq);
+        log.own(Kind::BreakGlassReviewed, detail.into()).unwrap().seq
+    };
+    review("boss");
+    assert_eq!(found(&log), []);
+    let wrong = ["helper", "dr", "HELPER"].map(|name| (K::OwnEntryInvalid, Some(review(name))));
+    assert_eq!(found(&log), wrong);
+    let told = |log: &AuditLog| {
+        let findings = log.verify(&VerifyOptions::new()).unwrap().findings;
+        let of_use = findings.into_iter().filter(|finding| finding.detail.contains("after its last review"));
+        of_use.map(|finding| (finding.kind, finding.seq)).collect::<Vec<_>>()
+    };
+    claim(&log, SeqSet::from_iter([grant.seq]), |_| {});
+    assert_eq!(told(&log), []);
+    log.record(ToolCall::new("c", "later", "read").patient("P-1").emergency(Some(grant.seq))).unwrap();
+    let taken = claim(&log, SeqSet::from_iter([grant.seq]), |_| {});
+    assert_eq!(told(&log), [(K::PurgedEarly, Some(taken))]);
+}
+
 #[test]
 fn a_purge_of_what_was_purged_before() {
     let (log, _) = log();

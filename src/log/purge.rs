@@ -165,7 +165,7 @@ impl AuditLog {
             let query = Query::new().kind(Kind::ToolCall).tool(&tool);
             let query = query.since(Timestamp::start_of_day(day)).until(Timestamp::start_of_day(day + 1));
             let mut cell = Cell::default();
-            for entry in self.query(&query)? {
+            for entry in self.query_held(&query)? {
                 let entry = entry?;
                 let Some(call) = entry.call() else { continue };
                 if entry.seq >= snapshot.state.indexed || plan.expired.contains(entry.seq) || !call.is_counted() {
@@ -204,8 +204,8 @@ fn plan(
     let mut planner = Planner::new(cut_off, &ledger.holds, history).named(&aliases).reviewed(reviewed);
     let mut days: BTreeMap<(String, i32), u64> = BTreeMap::new();
     let mut batches = Vec::new();
-    snapshot.scan_batches(&mut |first, end, _| {
-        batches.push((first, end));
+    snapshot.scan_batches(&mut |first, end, seq| {
+        batches.push((first, end, seq));
         Ok(())
     })?;
     let mut consider = |planner: &mut Planner<'_>, seq: u64| -> Result<()> {
@@ -219,11 +219,22 @@ fn plan(
         }
         Ok(())
     };
-    for (first, end) in batches {
+    for (first, end, seq) in batches {
         // The column tells which entries may have expired without reading any.
         let column = snapshot.column(first)?;
         let column =
             column.ok_or_else(|| Error::damaged(format!("the retention column of batch {first} is missing")))?;
+        // R75: what it says of an entry that has expired decides whether that is looked at.
+        if column.rows.len() as u64 != end - first
+            || column.root() != snapshot.named_batch(first, end, seq)?.column_root
+        {
+            let message = format!(
+                "the retention column of entries {first} to {} is not the one that entry {seq} names: it was changed; `verify` \
+                 says more",
+                end - 1
+            );
+            return Err(Error::damaged(message));
+        }
         for (seq, &row) in (first..end).zip(&column.rows) {
             let Some((class, until)) = column.retention(row) else { continue };
             let retention = Retention {

@@ -221,19 +221,7 @@ fn check_neighbours(batches: &[BatchRows], asked: &[(Field, &str)], neighbours: 
 
 fn show(snapshot: &Snapshot, batch: &BatchRows) -> Result<ShownBatch> {
     let size = batch.leaves.0.len() as u64;
-    let entry = snapshot.entry(batch.seq)?;
-    let detail = entry.own().map(|own| own.detail.to_json()).unwrap_or_default();
-    let root = merkle::root(&batch.leaves, size)?;
-    let said = (detail.get("rows").and_then(|n| n.as_u64()), detail.get("rows_root").and_then(|r| r.as_str()));
-    if said != (Some(size), Some(&root.to_string())) {
-        let message = format!(
-            "the index of entries {} to {} is not the one that entry {} names: it was changed; `verify` says more",
-            batch.first,
-            batch.end - 1,
-            batch.seq
-        );
-        return Err(Error::damaged(message));
-    }
+    batch.check(&snapshot.named_batch(batch.first, batch.end, batch.seq)?)?;
     let row = |position: u64, term: RowTerm, seqs: &[u64]| -> Result<ShownRow> {
         let path = merkle::inclusion_proof(&batch.leaves, position, size)?;
         Ok(ShownRow { position, term, seqs: seqs.iter().copied().collect(), path })

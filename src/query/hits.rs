@@ -31,6 +31,8 @@ pub struct Hits {
     served: u64,
     reading: Reading,
     seen: u64,
+    /// Something is decided by it: the index is held against the chain, and each entry against its hash.
+    decides: bool,
 }
 
 impl AuditLog {
@@ -48,7 +50,24 @@ impl AuditLog {
             (Some(after), false) => Direction::Up.next(after),
             (Some(after), true) => Direction::Down.next(after),
         };
-        Ok(Hits { log: self.clone(), query: query.clone(), size, at, served: 0, reading: Reading::default(), seen: 0 })
+        Ok(Hits {
+            log: self.clone(),
+            query: query.clone(),
+            size,
+            at,
+            served: 0,
+            reading: Reading::default(),
+            seen: 0,
+            decides: false,
+        })
+    }
+
+    /// As [`AuditLog::query`], for whoever decides by what is found and what is not (R75).
+    ///
+    /// # Errors
+    /// `Damaged` too where the index is not the one that the chain names.
+    pub(crate) fn query_held(&self, query: &Query) -> Result<Hits> {
+        Ok(Hits { decides: true, ..self.query(query)? })
     }
 
     /// How many entries `query` finds; its limit counts.
@@ -120,6 +139,9 @@ impl Hits {
                 }
                 let mut snapshot = self.log.shared().snapshot_of_entries()?;
                 snapshot.size = self.size;
+                if self.decides {
+                    snapshot.hold_index()?;
+                }
                 let policies = self.log.policies_for_search()?;
                 let facets = self.query.resolved(&policies, &snapshot, &self.log.shared().ledger())?;
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
@@ -145,8 +167,8 @@ impl Hits {
         while let Some(seq) = self.next_seq(reading)? {
             let Some((_, snapshot)) = reading else { break };
             let Some(entry) = snapshot.find(seq)? else { continue };
-            // Grants, holds and reviews are decided by. Calls are shown as they are stored, at a third of the time.
-            if entry.call().is_none() {
+            // Calls that are only shown are shown as they are stored, at a third of the time.
+            if self.decides || entry.call().is_none() {
                 snapshot.check(&entry)?;
             }
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());

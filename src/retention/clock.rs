@@ -1,6 +1,8 @@
 //! The expiry clock: the time by which entries expire, which whoever sets the system clock cannot run ahead at will.
 //!
-//! Invariant R10: it never runs back. Invariant R11: while its confirmations and trusted times are true, it is never
+//! Invariant R10: it never runs back, but to a time that somebody confirms, where it was ahead of that by more than the bound.
+//! R77: on opening it shows at most the bound beyond the system clock and the newest time in the chain, whatever lies in its row.
+//! Invariant R11: while its confirmations and trusted times are true, it is never
 //! ahead of the true time by more than the bound. Both hold whatever the system clock shows. Invariant R16: nothing is
 //! purged at a time that lies beyond the system clock, as it stands in the purge's entry, and the bound, and no trusted
 //! time carries the clock there. What the clock shows is kept in a row that anybody with the file can write to; this is
@@ -16,8 +18,9 @@
 //!
 //! `credited` is therefore the most by which the clock can be ahead of the true time. A confirmation says the time
 //! exactly, so `credited` becomes what the clock is ahead of it; a trusted time says that it is at least so late, so
-//! `credited` falls to that if it was more. Neither sets the clock back: one that is ahead keeps its lead on the
-//! account, and one that a confirmation finds further ahead than the bound stays frozen until time has caught up.
+//! `credited` falls to that if it was more. Neither sets the clock back within the bound: one that is ahead keeps its lead
+//! on the account. One that a confirmation finds further ahead than the bound was confirmed wrongly before, or written
+//! into the file by somebody: it goes to the confirmed time, which keeps for longer and never for less.
 
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Result, Timestamp};
@@ -53,12 +56,6 @@ pub enum Frozen {
         /// What the system clock showed.
         wall: Timestamp,
     },
-    /// A confirmed time showed that the expiry clock is ahead by more than the bound: an earlier confirmation was
-    /// wrong.
-    Ahead {
-        /// The time that was confirmed.
-        confirmed: Timestamp,
-    },
 }
 
 /// What happened to the expiry clock or the system clock that must be said in the log.
@@ -78,6 +75,14 @@ pub enum ClockEvent {
         at: Timestamp,
         /// What the system clock shows.
         wall: Timestamp,
+    },
+    /// The expiry clock was further ahead than the log's entries and the system clock can explain: its row in the file was
+    /// edited, or the system clock had been set back for long while the store was open.
+    BroughtBack {
+        /// What it showed.
+        from: Timestamp,
+        /// The newest time in the log, which it shows now.
+        to: Timestamp,
     },
     /// Somebody confirmed the system clock.
     Confirmed {
@@ -166,6 +171,18 @@ impl ExpiryClock {
         &self.state
     }
 
+    /// On opening: `newest` is the newest time at which the log's entries say that they were recorded. A clock that shows more
+    /// than the bound beyond that and the system clock was not brought there by this program, and goes back to it.
+    #[must_use = "the event belongs into the log"]
+    pub(crate) fn bring_back(&mut self, newest: Timestamp, wall: Timestamp) -> Option<ClockEvent> {
+        let from = self.state.now;
+        if is_within(from, newest.max(wall), self.bound) {
+            return None;
+        }
+        (self.state.now, self.state.frozen) = (newest, None);
+        Some(ClockEvent::BroughtBack { from, to: newest })
+    }
+
     /// What the clock shows.
     pub fn now(&self) -> Timestamp {
         self.state.now
@@ -210,9 +227,8 @@ impl ExpiryClock {
         events
     }
 
-    /// Somebody says that the system clock, which shows `wall`, is right. The expiry clock goes there if it is behind,
-    /// and runs on unless it is ahead by more than the bound. To be called after
-    /// [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
+    /// Somebody says that the system clock, which shows `wall`, is right. The expiry clock goes there if it is behind, or
+    /// ahead by more than the bound, and runs on. To be called after [`observe_wall`](ExpiryClock::observe_wall), as before any commit.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`]: no actor or no reason. Nothing has changed then.
@@ -226,10 +242,9 @@ impl ExpiryClock {
         check_text("actor", &actor)?;
         check_text("reason", &reason)?;
         let from = self.state.now;
-        self.state.now = from.max(wall);
-        let lead = self.state.now.since(wall);
-        self.state.credited_nanos = nanos(lead);
-        self.state.frozen = (lead > self.bound).then_some(Frozen::Ahead { confirmed: wall });
+        self.state.now = if is_within(from, wall, self.bound) { from.max(wall) } else { wall };
+        self.state.credited_nanos = nanos(self.state.now.since(wall));
+        self.state.frozen = None;
         Ok(ClockEvent::Confirmed { actor, reason, from, to: self.state.now, wall })
     }
 
@@ -325,7 +340,7 @@ impl fmt::Display for ClockStatus {
             None if !is_within(self.now, self.wall, self.bound) => write!(
                 f,
                 "nothing expires: the expiry clock shows {}, which is {} ahead of the system clock ({}) where {bound} are \
-                 allowed; set the system clock right, or restore a backup if the store was edited",
+                 allowed; set the system clock right if it is wrong; otherwise confirm it, which sets the expiry clock back",
                 self.now,
                 Spoken(self.now.since(self.wall)),
                 self.wall
@@ -342,13 +357,6 @@ impl fmt::Display for ClockStatus {
                  are credited until somebody confirms that the clock is right",
                 self.now,
                 Spoken(wall.since(self.now)),
-            ),
-            Some(Frozen::Ahead { confirmed }) => write!(
-                f,
-                "expiry is frozen at {}, which is {} ahead of the confirmed time {confirmed}, so an earlier confirmation was \
-                 wrong: confirm the clock again when no more than {bound} are missing",
-                self.now,
-                Spoken(self.now.since(confirmed)),
             ),
         }
     }
@@ -384,6 +392,9 @@ impl ClockEvent {
             ClockEvent::Frozen { at, wall } => {
                 vec![("event", "frozen".to_owned()), ("at", time(at)), ("wall", time(wall))]
             }
+            ClockEvent::BroughtBack { from, to } => {
+                vec![("event", "brought_back".to_owned()), ("from", time(from)), ("to", time(to))]
+            }
             ClockEvent::Confirmed { actor, reason, from, to, wall } => vec![
                 ("event", "confirmed".to_owned()),
                 ("actor", actor.clone()),
@@ -412,6 +423,7 @@ impl ClockEvent {
         let event = match members.text("event")?.as_str() {
             "set_back" => ClockEvent::SetBack { from: members.time("from")?, to: members.time("to")? },
             "frozen" => ClockEvent::Frozen { at: members.time("at")?, wall: members.time("wall")? },
+            "brought_back" => ClockEvent::BroughtBack { from: members.time("from")?, to: members.time("to")? },
             "confirmed" => ClockEvent::Confirmed {
                 actor: members.text("actor")?,
                 reason: members.text("reason")?,

@@ -39,6 +39,25 @@ impl Snapshot {
         tables::each(&mut lookups)?;
         Ok(lookups.rows)
     }
+
+    /// The same of the tables by which entries are found.
+    ///
+    /// # Errors
+    /// `Damaged` where look-ups lead elsewhere than a walk.
+    pub(crate) fn check_index_lookups(&self) -> Result<()> {
+        let mut flaw = None;
+        let mut found = |found: Flaw| _ = flaw.get_or_insert(found);
+        let mut lookups = Lookups { txn: self.transaction(), found: &mut found, rows: 0 };
+        lookups.table(tables::TERMS)?;
+        lookups.table(tables::POSTINGS)?;
+        match flaw {
+            None => Ok(()),
+            Some(flaw) => {
+                let table = flaw.table.unwrap_or_default();
+                Err(Error::damaged(format!("table {table}: {}; `verify` says more", flaw.what)))
+            }
+        }
+    }
 }
 
 struct Lookups<'a> {

@@ -97,8 +97,8 @@ impl<'a> Staging<'a> {
         };
         staging.state.clock = staging.clock.state().clone();
         shared.check_keys(&mut staging, core)?;
-        for event in events {
-            staging.clock_event(&event)?;
+        for event in core.brought_back.iter().chain(&events) {
+            staging.clock_event(event)?;
         }
         staging.end_grants()?;
         Ok(staging)
@@ -577,6 +577,7 @@ impl Shared {
         core.state = state;
         core.ticked = ticked;
         core.unsigned_said = unsigned_said;
+        core.brought_back = None;
         Ok(Some(Committed::new(from, &core.state, entries, ledger)))
     }
 

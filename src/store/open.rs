@@ -31,7 +31,7 @@ use crate::merkle::Frontier;
 use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::rows::BATCH;
-use crate::{Entry, Error, ErrorKind, Kind, Result};
+use crate::{Entry, Error, ErrorKind, Kind, Result, Timestamp};
 use attestlog_proof::entry::{Body, Content, OwnEntry};
 use redb::Builder;
 use std::fs::{File, OpenOptions};
@@ -47,6 +47,36 @@ pub(crate) struct Loaded {
     pub generations: Vec<Arc<Generation>>,
     pub ledger: Ledger,
     pub purged: SeqSet,
+    /// When the newest of the entries was recorded that no index batch has.
+    newest: Timestamp,
+}
+
+impl Loaded {
+    /// Holds the row of the expiry clock, which anybody with the file can write to, against the times of the log's entries:
+    /// of the newest, and of those before the system clock was set back (R77).
+    fn hold_clock(&mut self, snapshot: &Snapshot, wall: Timestamp) -> Result<()> {
+        let Some((_, policies)) = &self.ledger.policies else { return Ok(()) };
+        let core = &mut self.core;
+        let mut seqs = snapshot.own_entries(|kind| kind == Kind::Clock)?;
+        // What no index batch has yet was read just now.
+        seqs.insert(core.state.indexed);
+        let before: Vec<u64> = seqs.iter().filter_map(|seq| seq.checked_sub(1)).collect();
+        seqs.extend(before);
+        let mut newest = self.newest;
+        for seq in seqs {
+            match snapshot.checked(seq) {
+                Ok(Some(entry)) => newest = newest.max(entry.body.recorded_at),
+                Ok(None) => {}
+                // Verification names it.
+                Err(e) if e.kind() == ErrorKind::Damaged => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let mut clock = ExpiryClock::resume(core.state.clock.clone(), policies.retention.clock_bound());
+        core.brought_back = clock.bring_back(newest, wall);
+        core.state.clock = clock.state().clone();
+        Ok(())
+    }
 }
 
 pub(crate) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
@@ -141,7 +171,13 @@ pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
     let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
     let policies = options.policies.clone();
-    let loaded = Loaded { core, generations: Vec::new(), ledger: Ledger::default(), purged: SeqSet::new() };
+    let loaded = Loaded {
+        core,
+        generations: Vec::new(),
+        ledger: Ledger::default(),
+        purged: SeqSet::new(),
+        newest: Timestamp::MIN,
+    };
     let shared = share(options, source, database, loaded, keys, None, None)?;
     shared.exclusive(|shared, core| {
         let mut staging = Staging::new(shared, core)?;
@@ -209,7 +245,8 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     // A copy that is restored may be of before, or of another history. It is verified first.
     let restoring = options.settings.restoring || options.settings.is_copy;
     let signed = keys.as_ref().filter(|_| !restoring).and_then(Keyring::signed);
-    let loaded = load(&database, options.clock.monotonic(), signed)?;
+    let mut loaded = load(&database, options.clock.monotonic(), signed)?;
+    loaded.hold_clock(&Snapshot::raw(&database)?, options.clock.now())?;
     let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
     let (keys, stray) =
         keys.map_or((None, None), |keys| if signed { (Some(keys), None) } else { (None, Some(keys.stray())) });
@@ -263,7 +300,7 @@ fn share(
     stray: Option<String>,
     overlay: Option<&Arc<Overlay>>,
 ) -> Result<Arc<Shared>> {
-    let Loaded { core, generations, ledger, purged } = loaded;
+    let Loaded { core, generations, ledger, purged, .. } = loaded;
     let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
@@ -383,6 +420,7 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
     })?;
     let mut found = Found::indexed(&snapshot, &purged, signed)?;
     let mut generations: Vec<Arc<Generation>> = Vec::new();
+    let mut recorded_at = Timestamp::MIN;
     for seq in state.indexed..state.size {
         let body = match pending_body(&snapshot, seq) {
             Ok(body) => Some(body),
@@ -400,6 +438,7 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
                 newest
             }
         };
+        recorded_at = body.iter().map(|body| body.recorded_at).fold(recorded_at, Timestamp::max);
         match &body {
             Some(body) => newest.add(std::iter::once(body)),
             None => newest.add_unreadable(),
@@ -418,7 +457,7 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
     let mut core = Core::new(state, frontier, &tail, now);
     let tables = || database.is_damaged().then_some(Damage::Tables);
     core.damaged = found.damaged.or(core.damaged).or_else(tables);
-    Ok(Loaded { core, generations, ledger: found.ledger, purged })
+    Ok(Loaded { core, generations, ledger: found.ledger, purged, newest: recorded_at })
 }
 
 /// What the store's own entries say, as far as they were read.

@@ -6,12 +6,14 @@
 use super::Snapshot;
 use super::merge::Row;
 use super::tables::{self, Stored, shelf};
-use crate::merkle::{Nodes, ProofError};
+use crate::json::Json;
+use crate::merkle::{self, Nodes, ProofError};
 use crate::redact::is_pseudonym;
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, SALT_BYTES, row_order};
-use crate::{Error, Hash, Result};
-use attestlog_proof::entry::Field;
+use crate::{Error, ErrorKind, Hash, Result};
+use attestlog_proof::entry::{Field, Kind};
+use std::sync::PoisonError;
 
 /// A row that still has its term.
 #[derive(Debug, Clone)]
@@ -57,6 +59,31 @@ pub(crate) struct BatchRows {
     /// How many of the terms have been dealt with.
     asked: usize,
 }
+
+/// What the entry of an index batch says of it.
+#[derive(Debug)]
+pub(crate) struct Named {
+    rows: u64,
+    rows_root: Hash,
+    pub column_root: Hash,
+}
+
+/// How far the index of a store that is open was held against the chain.
+#[derive(Debug, Default)]
+pub(crate) enum Held {
+    /// Nothing of it was.
+    #[default]
+    Not,
+    /// The batches before this seq.
+    Before(u64),
+    /// All that lay in the file when it was opened, and with it what this process adds.
+    All,
+    /// It is not what the chain says, for this reason. What lies in a file that is open does not change.
+    Wrong(String),
+}
+
+/// How many batches are held against the chain at a time: a hash for each of their rows is in memory meanwhile.
+const AT_ONCE: usize = 16;
 
 /// The facets in the order of their rows.
 fn row_fields() -> impl Iterator<Item = Field> {
@@ -124,6 +151,24 @@ impl BatchRows {
         }
     }
 
+    /// That these are the rows which the batch's entry names, by their root.
+    ///
+    /// # Errors
+    /// `Damaged`, naming the batch.
+    pub(crate) fn check(&self, named: &Named) -> Result<()> {
+        let size = self.leaves.0.len() as u64;
+        if size == named.rows && merkle::root(&self.leaves, size)? == named.rows_root {
+            return Ok(());
+        }
+        let message = format!(
+            "the index of entries {} to {} is not the one that entry {} names: it was changed; `verify` says more",
+            self.first,
+            self.end - 1,
+            self.seq
+        );
+        Err(Error::damaged(message))
+    }
+
     /// Puts the rows that lost their term between the others, once all of these are read.
     fn finish(&mut self, terms: &[(Field, &str)], gone: Vec<GoneRow>) -> Result<()> {
         while self.asked < terms.len() {
@@ -152,20 +197,111 @@ impl Snapshot {
     /// Every index batch with the rows that show whether and where it has these terms, which are in the order of rows
     /// ([`row_order`]). Reads the whole index once.
     pub(crate) fn batch_rows(&self, terms: &[(Field, &str)]) -> Result<Vec<BatchRows>> {
+        self.rows_of(&self.batches()?, terms)
+    }
+
+    /// The index batches that count: first seq, end, seq of their entry.
+    fn batches(&self) -> Result<Vec<(u64, u64, u64)>> {
         let mut batches = Vec::new();
         self.scan_batches(&mut |first, end, seq| {
             if end <= self.indexed {
-                batches.push(BatchRows::new(first, end, seq));
+                batches.push((first, end, seq));
             }
             Ok(())
         })?;
+        Ok(batches)
+    }
+
+    /// What its entry says of the batch of these entries.
+    ///
+    /// # Errors
+    /// `Damaged` where that is no entry of this batch.
+    pub(crate) fn named_batch(&self, first: u64, end: u64, seq: u64) -> Result<Named> {
+        let entry = self.entry(seq)?;
+        let own = entry.own().filter(|own| own.kind == Kind::IndexBatch);
+        let detail = own.map(|own| own.detail.to_json()).unwrap_or_default();
+        let number = |key: &str| detail.get(key).and_then(Json::as_u64);
+        let hash = |key: &str| detail.get(key)?.as_str()?.parse().ok();
+        if (number("first"), number("end")) == (Some(first), Some(end))
+            && let (Some(rows), Some(rows_root), Some(column_root)) =
+                (number("rows"), hash("rows_root"), hash("column_root"))
+        {
+            return Ok(Named { rows, rows_root, column_root });
+        }
+        let message =
+            format!("entry {seq} does not name the index batch of entries {first} to {}", end.saturating_sub(1));
+        Err(Error::damaged(message))
+    }
+
+    /// Refuses an index whose rows are not those that the chain names: whoever decides by what the index says calls this
+    /// first.
+    ///
+    /// Invariant R75: what a decision rests on is read of entries with the hash that stands beside them, and found by index
+    /// rows that were held against the root in their batch's entry. That is done once for each store that is open, when the
+    /// first decision is made, and takes about as long as reading the index does; what this process adds later follows from
+    /// rows that were held and from entries.
+    ///
+    /// # Errors
+    /// `Damaged`, naming the batch.
+    pub(crate) fn hold_index(&self) -> Result<()> {
+        let mut held = self.database.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*held {
+            Held::All => return Ok(()),
+            Held::Wrong(why) => return Err(Error::damaged(why.as_str())),
+            Held::Not | Held::Before(_) => {}
+        }
+        let done = self.hold(&mut held);
+        match &done {
+            Ok(()) => *held = Held::All,
+            Err(e) if e.kind() == ErrorKind::Damaged => *held = Held::Wrong(e.to_string()),
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn hold(&self, held: &mut Held) -> Result<()> {
+        let batches = self.batches()?;
+        let mut at = 0;
+        for &(first, end, _) in &batches {
+            if first != at || end <= first {
+                break;
+            }
+            at = end;
+        }
+        if at != self.indexed {
+            let message =
+                format!("no index batch begins at entry {at}: the table of batches was changed; `verify` says more");
+            return Err(Error::damaged(message));
+        }
+        if matches!(held, Held::Not) {
+            self.check_index_lookups()?;
+            *held = Held::Before(0);
+        }
+        for some in batches.chunks(AT_ONCE) {
+            let (Some((first, ..)), Some((_, end, _))) = (some.first(), some.last()) else { continue };
+            if matches!(held, Held::Before(before) if first < before) {
+                continue;
+            }
+            for batch in self.rows_of(some, &[])? {
+                batch.check(&self.named_batch(batch.first, batch.end, batch.seq)?)?;
+            }
+            *held = Held::Before(*end);
+        }
+        Ok(())
+    }
+
+    /// The rows of batches that follow each other.
+    fn rows_of(&self, batches: &[(u64, u64, u64)], terms: &[(Field, &str)]) -> Result<Vec<BatchRows>> {
+        let from = batches.first().map_or(0, |(first, ..)| *first);
+        let to = batches.last().map_or(0, |(_, end, _)| *end);
+        let mut batches: Vec<_> = batches.iter().map(|&(first, end, seq)| BatchRows::new(first, end, seq)).collect();
         let rows = self.postings()?;
         for (hidden, field) in [false, true].into_iter().flat_map(|hidden| row_fields().map(move |f| (hidden, f))) {
             self.terms_in_order(field, &mut |term, id| {
                 if is_pseudonym(term) != hidden {
                     return Ok(());
                 }
-                for row in rows.range((shelf(field), id, 0)..(shelf(field), id, self.indexed)).stored()? {
+                for row in rows.range((shelf(field), id, from)..(shelf(field), id, to)).stored()? {
                     let (key, row) = row.stored()?;
                     let first = key.value().2;
                     let damaged = || Error::damaged(format!("the index row of seq {first} is damaged"));

@@ -13,6 +13,7 @@ use super::guard::{caught, unreadable};
 use super::pages::header::HEADER_BYTES;
 use super::pages::{self, Flaw, Present, Seen, Shape};
 use super::place::check_named;
+use super::rows::Held;
 use super::storage::Backend;
 use super::tables::Stored;
 use super::view::{View, Views};
@@ -71,6 +72,8 @@ pub(crate) struct Handle {
     /// Nothing more is to be written to the file.
     still: AtomicBool,
     views: Views,
+    /// How far its index was held against the chain.
+    pub held: Mutex<Held>,
     process: Process,
     /// The path that named its file when it was opened, and the file; `None` on other storage.
     named: Option<(PathBuf, Metadata)>,
@@ -85,7 +88,7 @@ impl Handle {
     fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<Before>) -> Result<Handle> {
         let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
-        Ok(Handle { database, bytes, before, still, views, process, named: None })
+        Ok(Handle { database, bytes, before, still, views, held: Mutex::default(), process, named: None })
     }
 
     /// Opens what lies there and tries its tables; with `pages` those of the log too, before redb reads any.

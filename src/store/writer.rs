@@ -7,7 +7,7 @@ use super::sound::Damage;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
 use crate::merkle::Frontier;
-use crate::retention::ExpiryClock;
+use crate::retention::{ClockEvent, ExpiryClock};
 use crate::{Result, codec};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) struct Core {
     pub ticked: Duration,
     /// Whether the log says already that this process records without the key.
     pub unsigned_said: bool,
+    /// That the expiry clock was brought back on opening, until the log says so.
+    pub brought_back: Option<ClockEvent>,
     /// Set while what is on the disk is not known.
     pub broken: bool,
     /// What could not be read when the store was opened. Nothing is written while there is something.
@@ -43,7 +45,7 @@ impl Core {
                 damaged = damaged.or(Some(Damage::Entry(seq)));
             }
         }
-        Core { state, frontier, sealer, ticked: now, unsigned_said: false, broken: false, damaged }
+        Core { state, frontier, sealer, ticked: now, unsigned_said: false, brought_back: None, broken: false, damaged }
     }
 
     /// The expiry clock, with the time that has passed since it was last told.

@@ -11,6 +11,7 @@
 mod batch;
 mod derived;
 mod finding;
+mod grants;
 mod json;
 mod noted;
 mod pages;

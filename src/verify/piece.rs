@@ -82,6 +82,8 @@ pub(super) struct Piece {
     pub last_recorded_at: i64,
     /// The store's own entries that establish facts, with the time of recording.
     pub own: Vec<(u64, Timestamp, OwnEntry)>,
+    /// Calls under emergency grants, but for the ends of calls: seq, grant, user.
+    pub uses: Vec<(u64, u64, String)>,
     /// What purges kept of entries that are gone, in order.
     pub covers: Vec<Kept>,
     /// Ids of the keys that sealed values need, with the first seq of each.
@@ -382,7 +384,7 @@ impl Reader<'_> {
     /// What the entry should look like in the derived tables.
     fn facts(&mut self, seq: u64, body: &Body<&str>) {
         if let Content::Own(own) = &body.content
-            && (Ledger::wants(own.kind) || own.kind == Kind::Clock)
+            && (Ledger::wants(own.kind) || matches!(own.kind, Kind::Clock | Kind::BreakGlassReviewed))
         {
             self.out.own.push((seq, body.recorded_at, own.to_owned()));
         }
@@ -411,6 +413,11 @@ impl Reader<'_> {
         });
         match &body.content {
             Content::Call(call) => {
+                if let Some(grant) = call.grant
+                    && !matches!(call.phase, Phase::Finished(_))
+                {
+                    self.out.uses.push((seq, grant, call.user_id.to_owned()));
+                }
                 for id in super::sealed::keys_of(call) {
                     self.out.sealed.entry(id).or_insert(seq);
                 }

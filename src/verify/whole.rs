@@ -4,6 +4,7 @@
 use super::batch::{Expiry, Outcome};
 use super::derived::{Derived, Rollups};
 use super::finding::{Finding, FindingKind as K};
+use super::grants::Grants;
 use super::pages;
 use super::piece::{Ground, Group, Leaf, Piece};
 use super::signed::Signed;
@@ -35,7 +36,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let purged = purges.values().fold(SeqSet::new(), |all, set| all.union(set));
     let signed = guarded(|| Signed::new(log.shared(), &snapshot, &purges, options))?;
     let hashes = Hashes::new();
-    let mut whole = Whole::new(&snapshot, &purged, signed);
+    let mut whole = Whole::new(&snapshot, &purged, &purges, signed);
     whole.findings.extend(findings);
     let database = log.shared().database()?.get()?.clone();
     if database.is_damaged() {
@@ -155,7 +156,10 @@ fn purges(snapshot: &Snapshot) -> Result<(BTreeMap<u64, SeqSet>, Vec<Finding>)> 
 struct Whole<'a> {
     snapshot: &'a Snapshot,
     purged: &'a SeqSet,
+    /// What each purge took.
+    purges: &'a BTreeMap<u64, SeqSet>,
     signed: Signed<'a>,
+    grants: Grants,
     ledger: Ledger,
     /// The nodes that should stand for what is gone, in order.
     covers: VecDeque<(u8, u64)>,
@@ -184,12 +188,19 @@ struct Whole<'a> {
 }
 
 impl<'a> Whole<'a> {
-    fn new(snapshot: &'a Snapshot, purged: &'a SeqSet, signed: Signed<'a>) -> Whole<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        purged: &'a SeqSet,
+        purges: &'a BTreeMap<u64, SeqSet>,
+        signed: Signed<'a>,
+    ) -> Whole<'a> {
         Whole {
             snapshot,
             purged,
+            purges,
             covers: covers(purged, &signed.sizes).into(),
             signed,
+            grants: Grants::default(),
             ledger: Ledger::default(),
             findings: Vec::new(),
             entries: 0,
@@ -268,7 +279,13 @@ impl<'a> Whole<'a> {
         self.derived.add(&mut piece);
         piece.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
         piece.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
+        let mut uses = piece.uses.into_iter().peekable();
         for (seq, recorded_at, own) in piece.own {
+            while let Some((at, grant, user)) = uses.next_if(|(at, ..)| *at < seq) {
+                self.grants.used(at, grant, user);
+            }
+            let wrong = self.grants.said(seq, &own, self.purges);
+            wrong.into_iter().for_each(|(kind, detail)| self.find(kind, seq, detail));
             self.clocked(seq, recorded_at, &own);
             if own.kind == Kind::Restore {
                 self.restored.push((seq, own.clone()));
@@ -280,6 +297,7 @@ impl<'a> Whole<'a> {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }
         }
+        uses.for_each(|(at, grant, user)| self.grants.used(at, grant, user));
         for (first, end, rows, column, seq) in piece.batches {
             // The first counts: a second one, by whoever can append, could leave out what the first lists.
             match self.chained.entry(first) {

@@ -1,4 +1,4 @@
-//! The clock by which entries expire never runs back, and nobody who sets the system clock can run it ahead by more
+//! The clock by which entries expire never runs back but to a confirmed time that is far before it, and nobody who sets the system clock can run it ahead by more
 //! than the bound.
 
 use attestlog::json::Json;
@@ -151,26 +151,25 @@ fn a_trusted_time_thaws_what_it_vouches_for() {
 }
 
 #[test]
-fn a_false_confirmation_that_is_put_right_freezes_until_time_has_caught_up() {
+fn a_false_confirmation_is_put_right_by_another() {
     let (start, mut clock) = started();
     let wrong = start.plus(3650 * DAY);
     let _ = clock.observe_wall(wrong);
     clock.confirm(wrong, "ops", "a mistake").unwrap();
     assert_eq!(clock.now(), wrong);
     let _ = clock.observe_wall(start.plus(DAY));
-    clock.confirm(start.plus(DAY), "ops", "putting it right").unwrap();
-    assert_eq!(clock.now(), wrong); // it never runs back
-    assert_eq!(clock.state().frozen, Some(Frozen::Ahead { confirmed: start.plus(DAY) }));
-    assert!(clock.check().unwrap_err().to_string().contains("3649 days ahead of the confirmed time 2025-01-02"));
-    clock.trusted(start.plus(2 * DAY), "witness").unwrap();
-    assert!(clock.check().is_err());
-    clock.advance_open(3643 * DAY);
+    // A trusted time says only that it is at least so late.
+    clock.trusted(start.plus(DAY), "witness").unwrap();
     assert_eq!(clock.now(), wrong);
-    let later = start.plus(3644 * DAY);
-    let _ = clock.observe_wall(later);
-    clock.confirm(later, "ops", "caught up").unwrap();
+    assert!(clock.check().unwrap_err().to_string().contains("confirm it, which sets the expiry clock back"));
+    let event = clock.confirm(start.plus(DAY), "ops", "putting it right").unwrap();
+    assert!(matches!(event, ClockEvent::Confirmed { from, to, .. } if (from, to) == (wrong, start.plus(DAY))));
     assert!(clock.check().is_ok());
-    assert_eq!(clock.state().credited_nanos, 6 * DAY.as_nanos() as u64);
+    assert_eq!((clock.now(), clock.state().credited_nanos), (start.plus(DAY), 0));
+    // Within the bound the lead stays, on the account.
+    let _ = clock.observe_wall(start.plus(7 * DAY));
+    clock.confirm(start.plus(2 * DAY), "ops", "five days before").unwrap();
+    assert_eq!((clock.now(), clock.state().credited_nanos), (start.plus(7 * DAY), 5 * DAY.as_nanos() as u64));
 }
 
 #[test]
@@ -200,10 +199,10 @@ fn the_ends_of_time_break_nothing() {
     clock.advance_open(Duration::MAX);
     assert_eq!(clock.now(), Timestamp::MAX);
     assert_eq!(clock.observe_wall(Timestamp::MIN), [ClockEvent::SetBack { from: Timestamp::MAX, to: Timestamp::MIN }]);
-    clock.confirm(Timestamp::MIN, "a", "r").unwrap();
-    assert_eq!(clock.now(), Timestamp::MAX);
     assert!(clock.check().is_err());
     assert!(clock.status(Timestamp::MIN).ahead_by > 290 * 365 * DAY);
+    clock.confirm(Timestamp::MIN, "a", "r").unwrap();
+    assert_eq!(clock.now(), Timestamp::MIN);
     let mut clock = ExpiryClock::start(Timestamp::from_nanos(0), Duration::MAX);
     assert_eq!(clock.observe_wall(Timestamp::MAX), []);
     clock.set_bound(Duration::ZERO);
@@ -235,6 +234,10 @@ fn clock_events_stand_in_one_json_form() {
         (
             ClockEvent::Frozen { at: a, wall: b },
             r#"{"at":"2025-01-01T00:00:00Z","event":"frozen","wall":"2025-01-02T00:00:00Z"}"#,
+        ),
+        (
+            ClockEvent::BroughtBack { from: b, to: a },
+            r#"{"event":"brought_back","from":"2025-01-02T00:00:00Z","to":"2025-01-01T00:00:00Z"}"#,
         ),
         (
             ClockEvent::Confirmed { actor: "o".into(), reason: "r".into(), from: a, to: b, wall: b },

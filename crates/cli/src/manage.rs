@@ -399,9 +399,21 @@ pub fn clock(command: &ClockCommand) -> Outcome {
             let event = changed(store, log.confirm_clock(&because.actor, &because.reason))?;
             close(store, log)?;
             match event {
-                ClockEvent::Confirmed { from, to, .. } if from == to => {
-                    out.line(format!("confirmed: the clocks agree; expiry goes on at {}", render::moment(to)))?;
+                ClockEvent::Confirmed { from, to, wall, .. } if from == to => {
+                    out.line(match to.since(wall).as_secs() {
+                        0 => format!("confirmed: the clocks agree; expiry goes on at {}", render::moment(to)),
+                        ahead => format!(
+                            "confirmed: expiry goes on at {}, {ahead} s ahead of the system clock, which is allowed",
+                            render::moment(to)
+                        ),
+                    })?;
                 }
+                ClockEvent::Confirmed { from, to, .. } if to < from => out.line(format!(
+                    "confirmed: the expiry clock, which stood at {}, was set back to {}: it was ahead by more than is allowed, \
+                     because the clock was confirmed wrongly before or the store was edited",
+                    render::moment(from),
+                    render::moment(to)
+                ))?,
                 ClockEvent::Confirmed { from, to, .. } => {
                     out.line(format!(
                         "confirmed: the expiry clock, which stood at {}, goes on at {}",

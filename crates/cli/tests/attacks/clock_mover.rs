@@ -3,7 +3,7 @@
 use super::store_common::{clock, options, time};
 use attestlog::anchor::{Anchor, AnchorReceipt, Consistency};
 use attestlog::note::SignedCheckpoint;
-use attestlog::retention::RetentionPolicy;
+use attestlog::retention::{ClockEvent, RetentionPolicy};
 use attestlog::{AuditLog, ErrorKind, Kind, ManualClock, Options, Query, Result, Timestamp, ToolCall, VerifyOptions};
 use redb::{Database, ReadableDatabase, TableDefinition};
 use std::path::Path;
@@ -56,16 +56,57 @@ fn a_clock_that_was_written_into_the_file_lets_nothing_expire() {
     let now = time(super::store_common::START);
     set_expiry_clock(&path, now, now, now.plus(4000 * DAY));
     let log = options(&clock, 2).open(&path).unwrap();
-    for e in [log.purge("mallory").map(drop).unwrap_err(), log.plan_purge().map(drop).unwrap_err()] {
-        assert_eq!(e.kind(), ErrorKind::ClockFrozen, "{e}");
-        assert!(e.to_string().contains("4000 days ahead of the system clock"), "{e}");
-    }
+    // No entry is as late as that, so the clock is where the newest one is [R77].
+    assert_eq!((log.clock_status().unwrap().now, log.plan_purge().unwrap().expired.len()), (now, 0));
+    assert_eq!(log.purge("mallory").unwrap().purged, 0);
     assert_eq!(calls(&log), 20);
     log.close().unwrap();
     // What lies within the bound gains the bound and no more: that is what the clock may be ahead by in any case.
-    set_expiry_clock(&path, now, now.plus(4000 * DAY), now.plus(6 * DAY));
+    set_expiry_clock(&path, now, now, now.plus(6 * DAY));
     let log = options(&clock, 3).open(&path).unwrap();
     assert_eq!((log.purge("mallory").unwrap().purged, calls(&log)), (0, 20));
+}
+
+/// The expiry clock's row was set a hundred years ahead: every later entry was signed as to be kept until 2126, verification
+/// found nothing, and `clock confirm` said that the clocks agreed and left it so, for good.
+#[test]
+fn a_clock_that_was_written_into_the_file_keeps_nothing_for_a_century() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let clock = clock();
+    let log = options(&clock, 1).create(&path).unwrap();
+    let before = log.record(ToolCall::new("c", "u", "t")).unwrap().seq;
+    log.close().unwrap();
+    let now = time(super::store_common::START);
+    for to in [now.plus(36_500 * DAY), Timestamp::MAX] {
+        set_expiry_clock(&path, now, now, to);
+        let log = options(&clock, 2).open(&path).unwrap();
+        let after = log.record(ToolCall::new("c", "u", "t")).unwrap().seq;
+        let kept = |seq| log.entry(seq).unwrap().body.retention.unwrap().until;
+        assert_eq!(kept(after), kept(before));
+        // That it was brought back stands in the log, before what was recorded then.
+        let said = log.entry(after - 1).unwrap().own().unwrap().detail.to_json();
+        assert_eq!(said.get("event").and_then(|event| event.as_str()), Some("brought_back"), "{said:?}");
+        log.confirm_clock("ops", "right").unwrap();
+        assert_eq!(log.clock_status().unwrap().ahead_by, Duration::ZERO);
+        assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+        log.close().unwrap();
+    }
+    // A clock that is ahead because the system clock was is not: the log has times that late.
+    let log = options(&clock, 3).open(&path).unwrap();
+    clock.set(now.plus(100 * DAY));
+    log.confirm_clock("ops", "wrong by a hundred days").unwrap();
+    clock.set(now.plus(DAY));
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
+    log.close().unwrap();
+    let log = options(&clock, 4).open(&path).unwrap();
+    assert_eq!(log.clock_status().unwrap().now, now.plus(100 * DAY));
+    // Whoever says that the system clock is right ends that.
+    let event = log.confirm_clock("ops", "put right").unwrap();
+    assert!(
+        matches!(event, ClockEvent::Confirmed { from, to, .. } if from == now.plus(100 * DAY) && to == now.plus(DAY))
+    );
+    assert!(log.plan_purge().is_ok());
 }
 
 /// A witness whose clock is wrong, or who lies.

@@ -1,5 +1,6 @@
 //! Somebody who writes to the store's file and has none of its keys.
 
+mod decisions;
 mod hidden_entries;
 mod own_tables;
 mod small_tables;
