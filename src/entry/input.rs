@@ -266,7 +266,7 @@ impl ToolCall {
     }
 
     /// Marks the call as taken from a recording, not recorded as it happened. That is the caller's word: alert rules and
-    /// reports go by the call's time, and take as recordings only what [`import`](crate::instrument::import) has read.
+    /// reports go by the call's time, and take as recordings only what an importer has read.
     pub fn backfilled(mut self) -> Self {
         self.backfilled = true;
         self

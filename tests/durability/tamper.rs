@@ -161,8 +161,8 @@ fn whatever_is_edited_is_found_and_named() {
         &[&[7][..], br#"{"a":2}"#].concat(),
         &[&[smuggled.len() as u8 - 1], &smuggled[1..]].concat(),
     );
-    // Phase, policy, four things that are not said, and the trigger.
-    let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0]);
+    // Phase, policy, six things that are not said, and the trigger.
+    let smuggled = replaced(&smuggled, &[0, 1, 0, 0, 0, 0, 0, 0, 1, 4], &[0, 1, 0, 0, 0, 0, 0, 0, 0]);
     let second = of_user[3];
 
     let cases = vec![

@@ -77,7 +77,7 @@ pub struct Completion<S: AsRef<str> = String> {
     pub duration_ms: Option<f64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// What the result said, without its content (see [`Summary`](super::Summary)).
+    /// What the result said, without its content (see `attestlog::Summary`).
     pub result_summary: Option<Canonical<S>>,
     /// The error, sanitised.
     pub error: Option<CallError<S>>,
