@@ -1,6 +1,5 @@
 //! The targets that read one thing.
 
-use attestlog_capture::import::{self, Format, ImportOptions};
 use attestlog::json::{Json, Path};
 use attestlog::keys::KeyFile;
 use attestlog::merkle::{self, Frontier, Nodes, ProofError};
@@ -9,6 +8,7 @@ use attestlog::proof::Proof;
 use attestlog::redact::{self, PseudonymKey, Sanitizer, Secrets};
 use attestlog::retention::{PatientPaths, RetentionPolicy, SeqSet};
 use attestlog::{AuditLog, Entry, Hash, ManualClock, Options, Query, SeededRandom, ToolCall, VerifyOptions};
+use attestlog_capture::import::{self, Format, ImportOptions};
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 

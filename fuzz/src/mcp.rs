@@ -4,10 +4,10 @@
 //! one side are one read. A first line that begins with `!` says how calls are recorded: `o` lets through what cannot
 //! be, `r` takes tools for read-only, `x` has a store that takes nothing.
 
-use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use attestlog::json::Json;
 use attestlog::owner::{Joint, Sharing};
 use attestlog::{ManualClock, Options, Query, SeededRandom, VerifyOptions};
+use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What a call says of an earlier one: that it is its end, or the answer that it did not have.
 //!
 //! Invariant R67: an end is that of a call of the same conversation, user and tool, and so is a late answer: of one that
-//! the log has with an end and without success, and of each once. So nothing that was called is missing from statistics
+//! the log has with an end and without success, and of each once where an import says so. So nothing that was called is missing from statistics
 //! and alert rules because of what was recorded behind it.
 
 use super::Snapshot;
@@ -110,7 +110,9 @@ impl Staging<'_> {
         if let Some(member) = differs(there, &here) {
             return refused(&format!("its {member} is another"));
         }
-        if self.finished.contains(&follows) || self.is_answered(&stored, &here, follows)? {
+        // Of a task that was given up the proxy may learn how it ended, and then its result.
+        let once = here.captured_by != Some(CapturedBy::Mcp);
+        if once && (self.finished.contains(&follows) || self.is_answered(&stored, &here, follows)?) {
             return refused("that call has been answered");
         }
         Ok(())
@@ -147,7 +149,7 @@ mod tests {
 
     fn seen() -> ToolCall {
         let mut call = ToolCall::new("c", "u", "t");
-        call.captured_by = Some(CapturedBy::Mcp);
+        call.captured_by = Some(CapturedBy::Import);
         call
     }
 
@@ -174,10 +176,9 @@ mod tests {
             late(answered),
             late(told),
             late(0),
-            with(|call| call.conversation_id = "d".to_owned()),
             with(|call| call.user_id = "v".to_owned()),
             with(|call| call.tool_name = "s".to_owned()),
-            with(|call| call.captured_by = Some(CapturedBy::Import)),
+            with(|call| call.captured_by = Some(CapturedBy::Mcp)),
             with(|call| call.captured_by = None),
             with(|call| call.follows = None),
         ];
@@ -191,8 +192,19 @@ mod tests {
             log.flush_index()?;
         }
         log.record(late(odd))?;
+        // What the proxy gave up may be told of more than once, in its own conversation.
+        let by_proxy = |mut call: ToolCall| {
+            call.captured_by = Some(CapturedBy::Mcp);
+            call
+        };
+        let task = log.record(by_proxy(seen().outcome(Outcome::Timeout)))?.seq;
+        let mut elsewhere = by_proxy(late(task));
+        elsewhere.conversation_id = "d".to_owned();
+        assert!(log.record(elsewhere).is_err());
+        log.record(by_proxy(late(task)))?;
+        log.record(by_proxy(late(task)))?;
         let statistics = log.statistics(&crate::Statistics::new())?;
-        assert_eq!(statistics.iter().map(|of| of.total_calls).sum::<u64>(), 3);
+        assert_eq!(statistics.iter().map(|of| of.total_calls).sum::<u64>(), 4);
         Ok(())
     }
 }
