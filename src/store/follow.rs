@@ -1,6 +1,6 @@
 //! What a call says of an earlier one: that it is its end, or the answer that it did not have.
 //!
-//! Invariant R67: an end is that of a call of the same conversation, user and tool, and so is a late answer: of one that
+//! What R67 says of parts of calls: an end is that of a call of the same conversation, user and tool, and so is a late answer: of one that
 //! the log has with an end and without success, and of each once where an import says so. So nothing that was called is missing from statistics
 //! and alert rules because of what was recorded behind it.
 

@@ -70,6 +70,8 @@ fn a_clean_store_verifies_and_is_called_unanchored() {
         "restored",
         "recorded_without_key",
         "not_authenticated",
+        "unfinished_commit",
+        "pages_only",
         "findings",
         "seconds",
     ];

@@ -436,6 +436,11 @@ fn the_program_shows_no_secret_either() {
     quiet(&place, &[&["reveal", "s", &seq, "arguments.other"][..], &because].concat(), "", 2);
     quiet(&place, &[&["hold", "place", "s", "--case", PATIENT, "--patient", PATIENT][..], &because].concat(), "", 0);
     quiet(&place, &["hold", "list", "s"], "", 0);
+    // What the hold keeps is not erased; once it is released it is, and then there is nothing more.
+    quiet(&place, &[&["erase", "s", "--subject", PATIENT][..], &because].concat(), "", 2);
+    let placed = json(place.run(&["query", "s", "--kind", "hold_placed", "--json"]).ok().trim());
+    let placed = placed.get("seq").and_then(Json::as_u64).unwrap().to_string();
+    quiet(&place, &[&["hold", "release", "s", &placed][..], &because].concat(), "", 0);
     quiet(&place, &[&["erase", "s", "--subject", PATIENT][..], &because].concat(), "", 0);
     quiet(&place, &[&["erase", "s", "--subject", PATIENT][..], &because].concat(), "", 2);
     quiet(&place, &[&["reveal", "s", &seq, "arguments.ssn"][..], &because].concat(), "", 2);
