@@ -142,7 +142,7 @@ impl AuditLog {
     /// [`CallFailed::Handler`] with the handler's own error, [`CallFailed::NotRecorded`] where nothing could be recorded.
     ///
     /// ```
-    /// use attestlog::{AuditLog, ToolCall, capture::CallFailed};
+    /// use attestlog::{AuditLog, ToolCall, instrument::CallFailed};
     /// # let log = AuditLog::in_memory()?;
     /// let answer = log.call(ToolCall::new("conv_1", "usr_1", "lookup_order"), || -> Result<_, std::io::Error> {
     ///     Ok(std::collections::BTreeMap::from([("status", "shipped")]))

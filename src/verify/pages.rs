@@ -21,7 +21,7 @@ impl Verification {
     /// # AuditLog::create(&path)?.close()?;
     /// let mut bytes = std::fs::read(&path)?;
     /// assert!(Verification::of_pages(&path)?.ok());
-    /// bytes[100] ^= 1;
+    /// [100, 228].map(|at| bytes[at] ^= 1); // in each of the two commits of the header
     /// std::fs::write(&path, bytes)?;
     /// assert!(AuditLog::open(&path).is_err());
     /// let found = Verification::of_pages(&path)?;
