@@ -83,7 +83,8 @@ impl KeyFile {
         out
     }
 
-    /// Reads the text of a key file, from wherever it was kept. A passphrase that the file does not need is not used.
+    /// Reads the text of a key file, from wherever it was kept. Where a passphrase is given the file must need it: somebody could
+    /// have put keys and a store of his own in the place of those that it protects.
     ///
     /// # Errors
     /// [`ErrorKind::Key`] with what to do; [`ErrorKind::NewerFormat`] for a file of a later version.
@@ -94,6 +95,11 @@ impl KeyFile {
         }
         let text = std::str::from_utf8(bytes).ok();
         match text.and_then(|text| Some((text, text.split('\n').next()?))) {
+            Some((_, HEADER)) if passphrase.is_some() => Err(Error::new(
+                ErrorKind::Key,
+                "a passphrase was given and the key file is protected by none: it may stand in the place of yours. Bring yours back, \
+                 or give no passphrase",
+            )),
             Some((text, HEADER)) => parse_plain(text),
             Some((text, wrap::HEADER)) => {
                 let passphrase = passphrase.ok_or_else(|| {

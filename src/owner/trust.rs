@@ -10,8 +10,8 @@ use std::sync::OnceLock;
 
 /// The keys that a process has for the store at `store`; nothing where it has none.
 ///
-/// Where a passphrase was given there have to be keys that it opens: else whoever can take the key file away, or put one of his own
-/// there, would have this process go on without.
+/// Where a passphrase was given there have to be keys: else whoever can take the key file away would have this process go on
+/// without. That they are keys which it opens [`KeyFile::parse`] sees to.
 ///
 /// # Errors
 /// [`Key`](ErrorKind::Key) where there are keys and they cannot be read, and where a passphrase was given that none needs.
@@ -35,10 +35,6 @@ pub fn keys(options: &Options, store: &Path) -> Result<Option<KeyFile>> {
         (None, Some(_)) => refuse(
             "a passphrase was given and no key file is there, so it cannot be told whether the process that has the store open may \
              be believed: bring the key file back, or give no passphrase if you mean to go through that process without a key",
-        ),
-        (Some(keys), Some(_)) if !keys.has_passphrase() => refuse(
-            "a passphrase was given and the key file has none: another one was put in its place, or the passphrase is not needed. \
-             Bring the right one back, or give no passphrase",
         ),
         _ => Ok(loaded),
     }

@@ -1,5 +1,6 @@
 //! Somebody who has the keys, or had them before a rotation.
 
+use super::common::{Place, call};
 use super::store_common::clock;
 use attestlog::json::Json;
 use attestlog::keys::KeyFile;
@@ -88,4 +89,21 @@ fn a_key_file_with_two_names_is_not_rotated() {
     }
     std::fs::remove_file(dir.path().join("kept")).unwrap();
     log.rotate_epoch_key().unwrap();
+}
+
+/// Whoever gives a passphrase believes that nobody else can have the keys. A store and a key file without one, put in the place of
+/// those that it protects, were recorded into without a word.
+#[test]
+fn keys_that_need_no_passphrase_do_not_stand_in_for_those_that_do() {
+    let place = Place::empty();
+    place.write("pw", "correct horse battery\n");
+    place.run(&["init", "mine", "--passphrase-file", "pw"]).ok();
+    place.run(&["init", "his"]).ok();
+    for (from, to) in [("his", "mine"), ("his.key", "mine.key")] {
+        std::fs::rename(place.path(from), place.path(to)).unwrap();
+    }
+    let line = call("c", "u", "look", "");
+    let refused = place.run_with(&["record", "mine", "--passphrase-file", "pw"], line.as_bytes()).code(3);
+    assert!(refused.err.contains("protected by none"), "{refused:?}");
+    place.run_with(&["record", "mine", "--no-alerts"], line.as_bytes()).ok();
 }

@@ -103,7 +103,7 @@ fn who_locks_the_file_is_not_believed_by_those_who_know_the_key() {
     place.run(&["init", "his"]).ok();
     std::fs::rename(place.path("his.key"), place.path("s.key")).unwrap();
     let ran = owned.run(&[&["verify", "s"][..], &with_key].concat()).code(3);
-    assert!(ran.err.contains("the key file has none"), "{}", ran.err);
+    assert!(ran.err.contains("protected by none"), "{}", ran.err);
     assert!(pretender.taken.lock().unwrap().is_empty());
     // Who has nothing to tell him by is told whose word it is.
     let ran = owned.run(&["verify", "s", "--key", NOWHERE]);
