@@ -2,6 +2,7 @@
 
 use super::Verification;
 use super::finding::{Finding, FindingKind as K};
+use crate::merkle::Frontier;
 use crate::store::{Flaw, Snapshot, check_pages, guarded};
 use crate::{Hash, Result};
 use std::path::Path;
@@ -32,11 +33,16 @@ impl Verification {
         let mut findings = Vec::new();
         let unfinished_commit = check_pages(path.as_ref(), &mut |flaw| findings.push(finding(flaw)))?;
         findings.sort_unstable();
-        Ok(Verification {
+        Ok(Verification { unfinished_commit, pages_only: true, findings, ..Verification::of_nothing() })
+    }
+
+    /// That nothing was checked yet.
+    pub(super) fn of_nothing() -> Verification {
+        Verification {
             size: 0,
             entries: 0,
             purged: 0,
-            root: Hash::ZERO,
+            root: Frontier::empty().root(),
             head: Hash::ZERO,
             signed: false,
             signed_size: 0,
@@ -47,11 +53,11 @@ impl Verification {
             restored: Vec::new(),
             recorded_without_key: Vec::new(),
             not_authenticated: Vec::new(),
-            unfinished_commit,
-            pages_only: true,
-            findings,
+            unfinished_commit: false,
+            pages_only: false,
+            findings: Vec::new(),
             seconds: 0.0,
-        })
+        }
     }
 
     /// The same with what the store said when it was opened.

@@ -117,26 +117,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
 /// Of a file that somebody else has written over.
 fn nothing(log: &AuditLog, e: &Error) -> Verification {
     let (size, head) = log.shared().shown();
-    Verification {
-        size,
-        entries: 0,
-        purged: 0,
-        root: Frontier::empty().root(),
-        head,
-        signed: false,
-        signed_size: 0,
-        key_pinned: false,
-        anchored: false,
-        anchored_size: 0,
-        rewritable_from: 0,
-        restored: Vec::new(),
-        recorded_without_key: Vec::new(),
-        not_authenticated: Vec::new(),
-        findings: vec![Finding::new(K::FileDamaged, None, format!("no entry was checked: {e}"))],
-        seconds: 0.0,
-        unfinished_commit: false,
-        pages_only: false,
-    }
+    Verification { size, head, ..Verification::of_nothing() }.and_not_opened(&e.to_string())
 }
 
 /// What purges are said to have taken, as far as it can be read, by the seqs of their entries.
