@@ -7,7 +7,7 @@
 //!
 //! Every tenth entry is of one conversation; every tenth of a user of its own; ten thousand tools.
 
-use attestlog::{AuditLog, Field, Options, Query, Statistics, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, Facet, Options, Query, Statistics, ToolCall, VerifyOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ fn main() -> Result<(), Failure> {
         count(&log, &Query::new().conversation("the_long_one").limit(1000))
     })?;
     told("a tool of ten thousand, one user, both facets", || {
-        count(&log, &Query::new().facet(Field::Tool, "tool_7").facet(Field::User, "usr_7"))
+        count(&log, &Query::new().facet(Facet::Tool, "tool_7").facet(Facet::User, "usr_7"))
     })?;
     told("statistics of one tool", || Ok(log.statistics(&Statistics::new().tool("tool_7"))?))?;
     told("statistics of every tool", || Ok(log.statistics(&Statistics::new())?.len()))?;

@@ -9,12 +9,12 @@
 
 use crate::grants::{Grant, GrantEnd, GrantState, GrantUse, Misuse, end, review};
 use crate::json::{Json, Object};
-use crate::redact::{Facet, gist, look, normal};
+use crate::redact::{IdentityKind, gist, look, normal};
 use crate::retention::RetentionPolicy;
 use crate::store::Receipt;
 use crate::text::check_text;
 use crate::{AuditLog, Error, ErrorKind, Query, Result, Timestamp};
-use attestlog_proof::entry::{Call, Field, Kind, Phase, Retention};
+use attestlog_proof::entry::{Call, Facet, Kind, Phase, Retention};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -66,8 +66,9 @@ impl AuditLog {
         if ttl.is_zero() || ttl > MAX_TTL {
             return Err(Error::invalid("ttl: an emergency grant lasts more than no time and at most 30 days"));
         }
-        let shared = self.shared();
-        let (user_as, patient_as) = (shared.named(Facet::User, user)?, shared.named(Facet::Patient, patient)?);
+        let engine = self.engine();
+        let (user_as, patient_as) =
+            (engine.named(IdentityKind::User, user)?, engine.named(IdentityKind::Patient, patient)?);
         // What is a pseudonym beside it must not stand in the reason as it is.
         let reason = [(user, &user_as), (patient, &patient_as)]
             .into_iter()
@@ -78,16 +79,16 @@ impl AuditLog {
             seq: 0,
             user: user_as,
             patient: patient_as,
-            reason: shared.clean(&reason)?,
-            urgency: shared.clean(urgency)?,
+            reason: engine.clean(&reason)?,
+            urgency: engine.clean(urgency)?,
             opened_at: Timestamp::MIN,
             expires_at: Timestamp::MIN,
-            actor: shared.person(actor)?,
+            actor: engine.person(actor)?,
         };
-        let receipt = self.own_kept(Kind::BreakGlassOpened, |shared, now, base| {
+        let receipt = self.own_kept(Kind::BreakGlassOpened, |engine, now, base| {
             grant.opened_at = now;
             grant.expires_at = now.plus(ttl);
-            let policies = shared.policies();
+            let policies = engine.policies();
             let retention = longest(&policies.set.retention, base.plus(ttl))?;
             Ok((grant.to_json(), Some(retention)))
         })?;
@@ -102,20 +103,20 @@ impl AuditLog {
     /// there is no such grant.
     pub fn check_emergency(&self, user: &str, patient: &str, grant: u64) -> Result<Grant> {
         let found = self.grant(grant)?;
-        let shared = self.shared();
-        let is = |field, clear: &str, written: &str| shared.spellings(field, clear).iter().any(|one| one == written);
-        let misuse = if !is(Field::User, user, &found.user) {
+        let engine = self.engine();
+        let is = |field, clear: &str, written: &str| engine.spellings(field, clear).iter().any(|one| one == written);
+        let misuse = if !is(Facet::User, user, &found.user) {
             Some(Misuse::OtherUser)
-        } else if !is(Field::Patient, patient, &found.patient) {
+        } else if !is(Facet::Patient, patient, &found.patient) {
             Some(Misuse::OtherPatient)
         } else {
-            let ended = match shared.ledger().open_grants.contains_key(&grant) {
+            let ended = match engine.chain_state().open_grants.contains_key(&grant) {
                 true => None,
                 false => Some(self.end_of(grant)?.is_some_and(|end| matches!(end, GrantEnd::Closed { .. }))),
             };
             // What was recorded last shows that it was that late already, whatever the clock says since.
             let recorded = Timestamp::from_nanos(self.snapshot()?.state.last_recorded_at);
-            found.is_over(shared.clock.now().max(recorded), ended)
+            found.is_over(engine.clock.now().max(recorded), ended)
         };
         match misuse {
             None => Ok(found),
@@ -130,11 +131,11 @@ impl AuditLog {
     /// already; as [`AuditLog::record`].
     pub fn close_emergency(&self, grant: u64, actor: &str) -> Result<Receipt> {
         check_text("actor", actor)?;
-        let actor = self.shared().person(actor)?;
-        self.own_kept(Kind::BreakGlassClosed, |shared, _, _| {
+        let actor = self.engine().person(actor)?;
+        self.own_kept(Kind::BreakGlassClosed, |engine, _, _| {
             let (opened, retention) = self.grant_entry(grant)?;
-            let retention = retention.map(|retention| shared.as_long_as(grant, retention)).transpose()?;
-            if !shared.ledger().open_grants.contains_key(&grant) {
+            let retention = retention.map(|retention| engine.as_long_as(grant, retention)).transpose()?;
+            if !engine.chain_state().open_grants.contains_key(&grant) {
                 return Err(Error::new(ErrorKind::Conflict, format!("emergency grant {grant} is over already")));
             }
             let detail = Object::from_iter([
@@ -165,27 +166,27 @@ impl AuditLog {
         for (name, text) in [("reviewer", reviewer), ("disposition", disposition)] {
             check_text(name, text)?;
         }
-        let shared = self.shared();
+        let engine = self.engine();
         let opened = self.grant(grant)?;
         // Neither case and separators, nor letters that look like others, nor the pseudonym make anybody somebody else.
         let same =
             |user: &str| !gist(user).is_empty() && gist(user) == gist(reviewer) || normal(user) == normal(reviewer);
-        let is_pseudonym_of = |user: &String| shared.spellings(Field::User, user).iter().any(|one| one == reviewer);
+        let is_pseudonym_of = |user: &String| engine.spellings(Facet::User, user).iter().any(|one| one == reviewer);
         let spellings: BTreeSet<String> =
-            forms(reviewer).iter().flat_map(|form| shared.spellings(Field::User, form)).collect();
+            forms(reviewer).iter().flat_map(|form| engine.spellings(Facet::User, form)).collect();
         let mut detail = Object::from_iter([
-            ("disposition", Json::from(shared.clean(disposition)?)),
+            ("disposition", Json::from(engine.clean(disposition)?)),
             ("grant", grant.into()),
             ("patient", opened.patient.into()),
-            ("reviewer", shared.person(reviewer)?.into()),
+            ("reviewer", engine.person(reviewer)?.into()),
             ("user", opened.user.as_str().into()),
         ]);
         if let Some(note) = note.filter(|note| !note.is_empty()) {
             check_text("note", note)?;
-            detail.insert("note", shared.clean(note)?);
+            detail.insert("note", engine.clean(note)?);
         }
         // Before anybody waits for it.
-        shared.snapshot()?.hold_index()?;
+        engine.snapshot()?.hold_index()?;
         // With the turn, so that nobody uses it meanwhile.
         self.own_kept(Kind::BreakGlassReviewed, |_, _, _| {
             let mut users: BTreeSet<String> = self.uses_of(Some(grant))?.remove(&grant).unwrap_or_default().users;
@@ -207,7 +208,7 @@ impl AuditLog {
     /// # Errors
     /// What the file says.
     pub fn emergencies(&self) -> Result<Vec<GrantState>> {
-        let now = self.shared().clock.now();
+        let now = self.engine().clock.now();
         let mut states: BTreeMap<u64, GrantState> = BTreeMap::new();
         let kinds = Query::new().kind(Kind::BreakGlassOpened).kind(Kind::BreakGlassClosed);
         for entry in self.query_held(&kinds.kind(Kind::BreakGlassReviewed))? {
@@ -252,10 +253,10 @@ impl AuditLog {
     /// The grants that were reviewed and not used since, and those that are gone: what a purge may take. One that was open when the
     /// keys signed last stays until they sign again: its entry is looked for until then (R60).
     pub(crate) fn reviewed_grants(&self) -> Result<BTreeSet<u64>> {
-        let shared = self.shared();
-        let signed = match &*shared.keys() {
+        let engine = self.engine();
+        let signed = match &*engine.keys() {
             Some(keys) => keys.signed().map_or(0, |signed| signed.mark.size),
-            None if shared.ledger().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some()) => u64::MAX,
+            None if engine.chain_state().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some()) => u64::MAX,
             None => 0,
         };
         let was_open = |state: &GrantState| state.grant.seq < signed && state.end_seq().is_none_or(|end| end >= signed);

@@ -3,7 +3,7 @@
 use crate::json::{Json, Object};
 use crate::store::Snapshot;
 use crate::{AuditLog, Kind, Query, Result, Timestamp};
-use attestlog_proof::entry::OwnEntry;
+use attestlog_proof::entry::SystemEvent;
 use std::fmt;
 
 /// A store that has keys was opened for recording without them, as its entry says.
@@ -21,7 +21,7 @@ pub struct Keyless {
 
 impl Keyless {
     /// Whether an entry says that the store was opened without its key.
-    pub(crate) fn is(own: &OwnEntry) -> bool {
+    pub(crate) fn is(own: &SystemEvent) -> bool {
         own.kind == Kind::Key && own.detail.to_json().get("event").and_then(Json::as_str) == Some("opened_without_key")
     }
 

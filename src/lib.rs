@@ -38,6 +38,7 @@ pub mod fuzzing {
     pub use crate::log::fuzzing::*;
 }
 
+mod chain_state;
 mod codec;
 #[cfg(feature = "config")]
 mod config;
@@ -47,7 +48,6 @@ mod files;
 mod grants;
 mod host;
 mod keyless;
-mod ledger;
 mod log;
 #[cfg(feature = "owner")]
 pub mod owner;
@@ -62,8 +62,8 @@ mod text;
 mod verify;
 
 pub use attestlog_proof::{
-    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Field,
-    Kind, Outcome, OwnEntry, Phase, Retention, Sender, Trigger,
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Facet,
+    Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
 };
 pub use attestlog_proof::{Error, ErrorKind, Hash, ParseHashError, Result, Timestamp, json, merkle, note, proof};
 use attestlog_proof::{hash, line, names, rows, sealed, spelling};
@@ -80,4 +80,4 @@ pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Persons, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use restored::Restored;
 pub use store::{AnchorHealth, AuditLog, Backup, Begun, Options, Receipt, Storage, is_guarded};
-pub use verify::{Finding, FindingKind, Noted, Verification, Verifications, VerifyOptions};
+pub use verify::{Finding, FindingKind, Verification, VerificationRecord, Verifications, VerifyOptions};

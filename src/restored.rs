@@ -2,7 +2,7 @@
 
 use crate::json::{Json, Object};
 use crate::{AuditLog, Entry, Hash, Kind, Query, Result, Timestamp};
-use attestlog_proof::entry::OwnEntry;
+use attestlog_proof::entry::SystemEvent;
 use std::fmt;
 
 /// A log was made out of a copy, as its entry says.
@@ -26,7 +26,7 @@ pub struct Restored {
 
 impl Restored {
     /// What an entry says that was recorded at `at`, if it is one about a restoring.
-    pub(crate) fn of(seq: u64, at: Timestamp, own: &OwnEntry) -> Option<Restored> {
+    pub(crate) fn of(seq: u64, at: Timestamp, own: &SystemEvent) -> Option<Restored> {
         if own.kind != Kind::Restore {
             return None;
         }

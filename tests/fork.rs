@@ -6,7 +6,7 @@
 #![cfg(all(unix, feature = "owner"))]
 #![allow(unsafe_code, reason = "no safe call forks")]
 
-use attestlog::owner::{Joint, Sharing, reach};
+use attestlog::owner::{SharedStore, Sharing, reach};
 use attestlog::{AuditLog, Error, ErrorKind, Options, Query, Statistics, ToolCall, VerifyOptions};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -157,7 +157,7 @@ fn children_that_are_forked_while_the_parent_records_do_not_hang() {
 #[test]
 fn a_store_among_processes_is_refused_to_forks_too() {
     let (_dir, path) = place();
-    let open = || Joint::open(&path, Options::new(), Sharing::default()).unwrap();
+    let open = || SharedStore::open(&path, Options::new(), Sharing::default()).unwrap();
     let (owner, sender) = (open(), open());
     sender.record(call(0)).unwrap();
     let begun = sender.begin(ToolCall::new("c", "u", "begun")).unwrap();
@@ -175,7 +175,7 @@ fn a_store_among_processes_is_refused_to_forks_too() {
         ];
         drop((owner, sender, connection));
         // It opens the store anew, as another process does, and records.
-        let own = Joint::open(&path, Options::new(), Sharing::default()).unwrap();
+        let own = SharedStore::open(&path, Options::new(), Sharing::default()).unwrap();
         all.iter().all(|&right| right) && own.owned(|_| ()).is_none() && own.record(call(2)).is_ok()
     });
     ended_well(forked);
@@ -215,7 +215,7 @@ fn a_child_keeps_the_lock_of_a_parent_that_was_killed() {
     let (until, mut go) = pipe().unwrap();
     let (mut lives, held) = pipe().unwrap();
     let parent = child!(|| {
-        let Ok(owner) = Joint::open(&path, Options::new(), Sharing::default()) else { return false };
+        let Ok(owner) = SharedStore::open(&path, Options::new(), Sharing::default()) else { return false };
         let recorded = owner.record(call(0)).is_ok();
         // Its alarm ends it where the test does not.
         let _ = child!(|| waits(&until));
@@ -231,6 +231,6 @@ fn a_child_keeps_the_lock_of_a_parent_that_was_killed() {
     // At its end, when nobody has the other end any more, the last child has ended.
     assert_eq!(lives.read(&mut [0]).unwrap(), 0);
     // It may still be closing its files, which this waits for.
-    Joint::open(&path, Options::new(), Sharing::default()).unwrap().close().unwrap();
+    SharedStore::open(&path, Options::new(), Sharing::default()).unwrap().close().unwrap();
     assert_whole(&path, 1);
 }

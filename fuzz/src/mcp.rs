@@ -5,7 +5,7 @@
 //! be, `r` takes tools for read-only, `x` has a store that takes nothing.
 
 use attestlog::json::Json;
-use attestlog::owner::{Joint, Sharing};
+use attestlog::owner::{SharedStore, Sharing};
 use attestlog::{ManualClock, Options, Query, SeededRandom, VerifyOptions};
 use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use std::cell::RefCell;
@@ -102,8 +102,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 /// A store that is shared, and one that was closed and takes nothing.
 struct Stores {
     folder: tempfile::TempDir,
-    open: Joint,
-    closed: Joint,
+    open: SharedStore,
+    closed: SharedStore,
     runs: u64,
 }
 
@@ -123,7 +123,7 @@ impl Stores {
         let [open, closed] = ["open", "closed"].map(|name| {
             let path = folder.path().join(name);
             options(&clock()).create(&path).and_then(|log| log.close()).expect("a store");
-            Joint::open(&path, options(&clock()), Sharing::default()).expect("it opens")
+            SharedStore::open(&path, options(&clock()), Sharing::default()).expect("it opens")
         });
         closed.clone().close().expect("it closes");
         Stores { folder, open, closed, runs: 0 }

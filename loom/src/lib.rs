@@ -1,4 +1,4 @@
-//! Group commit's handshake (`src/store/turn.rs`, invariants T1 and T2) under every order in which its threads can run, as
+//! Group commit's handshake (`src/store/group_commit.rs`, invariants T1 and T2) under every order in which its threads can run, as
 //! far as four preemptions reach:
 //!
 //! ```text
@@ -7,17 +7,17 @@
 #![cfg(loom)]
 #![allow(dead_code, reason = "the store uses all of it")]
 
-#[path = "../../src/store/turn.rs"]
-mod turn;
+#[path = "../../src/store/group_commit.rs"]
+mod group_commit;
 
 #[cfg(test)]
 mod tests {
-    use super::turn::{Outcome, Turn, Turns};
+    use super::group_commit::{Outcome, Leader, GroupCommit};
     use loom::sync::Arc;
     use loom::sync::atomic::{AtomicUsize, Ordering};
     use loom::thread;
 
-    type Queue = Turns<u32, u32>;
+    type Queue = GroupCommit<u32, u32>;
 
     fn every_order(check: impl Fn() + Sync + Send + 'static) {
         let mut model = loom::model::Builder::new();
@@ -42,7 +42,7 @@ mod tests {
     }
 
     /// As the store's leader: takes what waits, works, hands the turn on, answers.
-    fn lead(turn: Turn<'_, u32, u32>, own: u32, inside: &AtomicUsize) -> u32 {
+    fn lead(turn: Leader<'_, u32, u32>, own: u32, inside: &AtomicUsize) -> u32 {
         let alone = Alone::enter(inside);
         let mut taken = turn.jobs();
         let jobs: Vec<u32> = taken.iter_mut().filter_map(|t| t.job.take()).collect();
@@ -54,8 +54,8 @@ mod tests {
         own * 10
     }
 
-    fn submit(turns: &Queue, job: u32, inside: &AtomicUsize) -> Option<u32> {
-        match turns.submit(job) {
+    fn submit(commits: &Queue, job: u32, inside: &AtomicUsize) -> Option<u32> {
+        match commits.submit(job) {
             Outcome::Answered(answer) => Some(answer),
             Outcome::Lead(turn, job) => Some(lead(turn, job, inside)),
             Outcome::Lost => None,

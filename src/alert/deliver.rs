@@ -198,7 +198,7 @@ impl fmt::Debug for Delivery {
 /// The entries from `from` on that are alerts. Where the index is not the one that the chain names, which is what an alert may
 /// say, all of them are looked at.
 fn owed(log: &AuditLog, from: u64) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
-    let snapshot = log.shared().snapshot()?;
+    let snapshot = log.engine().snapshot()?;
     match snapshot.hold_index() {
         Err(e) if e.kind() == ErrorKind::Damaged => {}
         held => {
@@ -249,13 +249,13 @@ impl Delivery {
         if let Some(from) = self.owed_from {
             return Ok(from);
         }
-        let shared = log.shared();
-        let from = match shared.mark(&self.mark)? {
+        let engine = log.engine();
+        let from = match engine.mark(&self.mark)? {
             Some(from) => from,
             None => {
                 let from = log.size();
-                shared.own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: None, to: from }])?;
-                shared.mark(&self.mark)?.unwrap_or(from)
+                engine.own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: None, to: from }])?;
+                engine.mark(&self.mark)?.unwrap_or(from)
             }
         };
         self.owed_from = Some(from);
@@ -269,7 +269,7 @@ impl Delivery {
 
     fn deliver_owed(&mut self, log: &AuditLog, backoff: Backoff) -> Result<Pumped> {
         let from = self.begin(log)?;
-        let now = log.shared().clock.monotonic();
+        let now = log.engine().clock.monotonic();
         if self.retry_at.is_some_and(|at| now < at) {
             return Ok((0, None));
         }
@@ -288,7 +288,7 @@ impl Delivery {
             told = entry.seq + 1;
         }
         if told > from {
-            log.shared().own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: Some(from), to: told }])?;
+            log.engine().own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: Some(from), to: told }])?;
             self.owed_from = Some(told);
         }
         self.failures = if failed.is_some() { self.failures + 1 } else { 0 };

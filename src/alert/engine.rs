@@ -19,7 +19,7 @@ use crate::{
     AuditLog, Entry, Error, ErrorKind, Finding, FindingKind, Hash, Query, Result, Timestamp, Verification,
     VerifyOptions,
 };
-use attestlog_proof::entry::{Call, Field, Kind, Phase, Retention};
+use attestlog_proof::entry::{Call, Facet, Kind, Phase, Retention};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Behind<'_> {
 }
 
 impl World for Behind<'_> {
-    fn before(&self, seq: u64, facets: &[(Field, Vec<String>)], each: &mut Look<'_>) -> Result<()> {
+    fn before(&self, seq: u64, facets: &[(Facet, Vec<String>)], each: &mut Look<'_>) -> Result<()> {
         self.0.hold_index()?;
         backwards(self.0, facets, seq, &mut |seq| match self.at(seq)? {
             Some((entry, begun)) => each(&entry, begun.as_ref()),
@@ -141,7 +141,7 @@ impl World for Behind<'_> {
 
     fn accessed_before(&self, user: &str, patient: &str, seq: u64) -> Result<bool> {
         self.0.hold_index()?;
-        let facets = [(Field::User, vec![user.to_owned()]), (Field::Patient, vec![patient.to_owned()])];
+        let facets = [(Facet::User, vec![user.to_owned()]), (Facet::Patient, vec![patient.to_owned()])];
         Ok(earliest(self.0, &facets)?.is_some_and(|first| first < seq))
     }
 
@@ -246,7 +246,7 @@ impl AlertEngine {
     }
 
     fn evaluate_all(&mut self, run: &mut Run, go_on: &dyn Fn() -> bool) -> Result<()> {
-        self.log.shared().write_expiries()?;
+        self.log.engine().write_expiries()?;
         // What is half done when something fails is made anew.
         let mut state = match self.state.take() {
             Some(state) => state,
@@ -264,7 +264,7 @@ impl AlertEngine {
             let before = state.next;
             let raised = state.step(&self.log, size, go_on)?;
             run.evaluated += state.next - before;
-            let due = state.is_mark_due(self.log.shared().clock.monotonic());
+            let due = state.is_mark_due(self.log.engine().clock.monotonic());
             if raised.is_empty() && !due {
                 continue;
             }
@@ -286,7 +286,7 @@ impl AlertEngine {
             state.alerted.extend(rules);
             run.raised += count;
         }
-        if state.is_mark_due(self.log.shared().clock.monotonic()) {
+        if state.is_mark_due(self.log.engine().clock.monotonic()) {
             state.commit(&self.log, &self.rules, Vec::new())?;
         }
         self.state = Some(state);
@@ -296,7 +296,7 @@ impl AlertEngine {
     /// How long the mark may still stand where it does; `None` where it is where it should be.
     pub(super) fn mark_due(&self) -> Option<Duration> {
         let since = self.state.as_ref()?.unmarked?;
-        Some(MARK_AFTER.saturating_sub(self.log.shared().clock.monotonic().saturating_sub(since)))
+        Some(MARK_AFTER.saturating_sub(self.log.engine().clock.monotonic().saturating_sub(since)))
     }
 
     /// Writes down how far rules were evaluated.
@@ -319,11 +319,11 @@ impl AlertEngine {
 
     /// Begins where the mark is. What was counted before is asked of the log when it is needed.
     fn begin(&self) -> Result<State> {
-        let shared = self.log.shared();
-        let policies = shared.policies();
-        let marked = shared.mark(EVALUATED)?;
+        let engine = self.log.engine();
+        let policies = engine.policies();
+        let marked = engine.mark(EVALUATED)?;
         let next = marked.unwrap_or(0);
-        let mut evaluator = Evaluator::new(&self.rules, shared, recorded_before(&shared.snapshot()?, next)?);
+        let mut evaluator = Evaluator::new(&self.rules, engine, recorded_before(&engine.snapshot()?, next)?);
         evaluator.grants = super::grants::Grants::of(self.log.emergencies()?);
         let alerted = self.alerted(&evaluator)?;
         Ok(State { evaluator, next, marked, unmarked: None, policies, alerted, unreadable: 0 })
@@ -331,7 +331,7 @@ impl AlertEngine {
 
     /// Which of the grants that nobody has reviewed in time were alerted already.
     fn alerted(&self, evaluator: &Evaluator) -> Result<HashSet<(usize, u64)>> {
-        let now = self.log.shared().clock.now();
+        let now = self.log.engine().clock.now();
         let mut open: HashMap<String, (usize, u64)> = HashMap::new();
         for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| *rule.measured() == Measure::Unreviewed) {
             let grants = evaluator.grants.unreviewed(now, rule.window);
@@ -366,13 +366,13 @@ fn recorded_before(snapshot: &Snapshot, next: u64) -> Result<Option<Timestamp>> 
 impl State {
     /// Looks at the next entries, as long as `go_on` says so and until there is enough to write.
     fn step(&mut self, log: &AuditLog, size: u64, go_on: &dyn Fn() -> bool) -> Result<Vec<Raised>> {
-        let shared = log.shared();
-        let policies = shared.policies();
+        let engine = log.engine();
+        let policies = engine.policies();
         if !Arc::ptr_eq(&policies, &self.policies) {
-            self.evaluator.respell(shared);
+            self.evaluator.respell(engine);
             self.policies = policies;
         }
-        let snapshot = shared.snapshot()?;
+        let snapshot = engine.snapshot()?;
         let behind = Behind(&snapshot, Cell::new(0));
         let to = size.min(self.next + STEP);
         let mut raised = Vec::new();
@@ -398,11 +398,11 @@ impl State {
 
     /// Writes alerts with the mark; whether the mark was where it should be.
     fn commit(&mut self, log: &AuditLog, rules: &Rules, raised: Vec<Raised>) -> Result<bool> {
-        let snapshot = log.shared().snapshot()?;
+        let snapshot = log.engine().snapshot()?;
         let entries = raised.iter().filter_map(|raised| Some((raised, rules.0.get(raised.rule)?)));
         let entries = entries.map(|(raised, rule)| entry(log, &snapshot, rule, raised)).collect::<Result<Vec<_>>>()?;
         let moved = Move { mark: EVALUATED, from: self.marked, to: self.next };
-        if log.shared().own_with_marks(entries, &[moved])?.is_none() {
+        if log.engine().own_with_marks(entries, &[moved])?.is_none() {
             return Ok(false);
         }
         (self.marked, self.unmarked) = (Some(self.next), None);
@@ -411,7 +411,7 @@ impl State {
 
     /// The grants that nobody has reviewed in time and that were not alerted yet.
     fn overdue(&self, log: &AuditLog, rules: &Rules) -> Vec<Raised> {
-        let now = log.shared().clock.now();
+        let now = log.engine().clock.now();
         let rules = rules.iter().enumerate().filter(|(_, rule)| *rule.measured() == Measure::Unreviewed);
         rules
             .flat_map(|(at, rule)| self.evaluator.grants.unreviewed(now, rule.window).map(move |grant| (at, grant)))
@@ -435,12 +435,12 @@ impl State {
 
 /// The entry of an alert: kept as long as the entry that is kept longest of those that it concerns.
 fn entry(log: &AuditLog, snapshot: &Snapshot, rule: &Rule, raised: &Raised) -> Result<Own> {
-    let ledger = log.shared().ledger();
+    let chain_state = log.engine().chain_state();
     let mut kept: Option<Retention> = None;
     for &seq in &raised.events {
         let Ok(Some(concerned)) = read(snapshot, seq) else { continue };
         let Some(mut retention) = concerned.body.retention else { continue };
-        if let Some(history) = &ledger.history {
+        if let Some(history) = &chain_state.history {
             retention.until = history.effective_until(seq, &retention);
         }
         if kept.as_ref().is_none_or(|kept| kept.until < retention.until) {
@@ -523,7 +523,7 @@ fn tampering(log: &AuditLog, rules: &Rules, found: Tampering<'_>) -> Result<()> 
     if rules.is_empty() {
         return Ok(());
     }
-    let known = log.shared().mark(TAMPERING)?;
+    let known = log.engine().mark(TAMPERING)?;
     let digest = Hash::of(found.said.as_bytes());
     // 48 bits tell findings apart well enough, and zero stands for none.
     let fingerprint = digest.as_bytes().iter().take(6).fold(1u64, |n, b| (n << 8) | u64::from(*b));
@@ -553,6 +553,6 @@ fn tampering(log: &AuditLog, rules: &Rules, found: Tampering<'_>) -> Result<()> 
             entries.push((Kind::Alert, detail, None));
         }
     }
-    log.shared().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }])?;
+    log.engine().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }])?;
     Ok(())
 }

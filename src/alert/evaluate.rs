@@ -13,9 +13,9 @@ use super::window::{Baseline, Count, Distinct, Event, Keys};
 use crate::grants::{Grant, Misuse};
 use crate::json::Json;
 use crate::rules::{Measure, Part, Rule, Rules};
-use crate::store::Shared;
+use crate::store::Engine;
 use crate::{Entry, Result, Timestamp};
-use attestlog_proof::entry::{Call, Field, Outcome, Phase};
+use attestlog_proof::entry::{Call, Facet, Outcome, Phase};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -31,7 +31,7 @@ pub(super) trait World {
 
     /// The entries before `seq` that have all of these values as the log writes them, the newest first, each with the
     /// beginning of the call whose end it is; as long as `each` says so.
-    fn before(&self, seq: u64, facets: &[(Field, Vec<String>)], each: &mut Look<'_>) -> Result<()>;
+    fn before(&self, seq: u64, facets: &[(Facet, Vec<String>)], each: &mut Look<'_>) -> Result<()>;
 }
 
 /// Looks at an entry, with the beginning of the call whose end it is; says whether to go on.
@@ -72,8 +72,8 @@ pub(super) struct Evaluator {
 struct Compiled {
     rule: Rule,
     /// With every spelling under which the log may hold a value.
-    when: Vec<(Field, Vec<String>)>,
-    except: Vec<(Field, Vec<String>)>,
+    when: Vec<(Facet, Vec<String>)>,
+    except: Vec<(Facet, Vec<String>)>,
     window: i64,
     state: State,
 }
@@ -116,7 +116,7 @@ struct Facts<'a> {
     seq: u64,
     at: Timestamp,
     call: &'a Call,
-    single: [Option<&'a str>; Field::ALL.len()],
+    single: [Option<&'a str>; Facet::ALL.len()],
     metadata: Option<Json>,
     misuse: Option<Misuse>,
     history: bool,
@@ -124,7 +124,7 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn of(entry: &'a Entry, call: &'a Call, wants_metadata: bool) -> Facts<'a> {
-        let mut single = [None; Field::ALL.len()];
+        let mut single = [None; Facet::ALL.len()];
         entry.body.facets(&mut |field, value| {
             if let Some(slot) = single.get_mut(field.place()) {
                 *slot = Some(value);
@@ -166,13 +166,13 @@ impl<'a> Facts<'a> {
         (facts, before)
     }
 
-    fn value(&self, field: Field) -> Option<&'a str> {
+    fn value(&self, field: Facet) -> Option<&'a str> {
         self.single.get(field.place()).copied().flatten()
     }
 
-    fn has(&self, field: Field, values: &[String]) -> bool {
+    fn has(&self, field: Facet, values: &[String]) -> bool {
         match field {
-            Field::Patient => self.call.patient_ids.iter().any(|patient| values.contains(patient)),
+            Facet::Patient => self.call.patient_ids.iter().any(|patient| values.contains(patient)),
             _ => self.value(field).is_some_and(|v| values.iter().any(|w| w == v)),
         }
     }
@@ -218,7 +218,7 @@ impl Compiled {
     fn is_per_patient(&self) -> bool {
         self.rule.first_access
             || self.rule.key.contains(&Part::PATIENT)
-            || matches!(self.rule.measure, Measure::Distinct(Field::Patient, _))
+            || matches!(self.rule.measure, Measure::Distinct(Facet::Patient, _))
     }
 
     /// What an entry counts for; `first` says whether it is the first that the log has of its user and one of its patients.
@@ -252,7 +252,7 @@ impl Compiled {
         let mut base = hash.build_hasher();
         for part in &self.rule.key {
             match part {
-                Part::Facet(Field::Patient) => {}
+                Part::Facet(Facet::Patient) => {}
                 Part::Facet(field) => match facts.value(*field) {
                     Some(value) => value.hash(&mut base),
                     None => return Ok(None),
@@ -275,7 +275,7 @@ impl Compiled {
     /// The different values that an entry counts for with a key.
     fn values(&self, hash: &RandomState, facts: &Facts<'_>, counted: &Counted<'_>, patient: Option<&str>) -> Vec<u64> {
         match &self.rule.measure {
-            Measure::Distinct(Field::Patient, _) => match patient {
+            Measure::Distinct(Facet::Patient, _) => match patient {
                 Some(patient) => vec![hash.hash_one(patient)],
                 None => counted.patients.iter().map(|patient| hash.hash_one(*patient)).collect(),
             },
@@ -315,11 +315,11 @@ impl Compiled {
     }
 
     /// What the entries have that count for the same key as this one, as far as the index knows it.
-    fn facets(&self, facts: &Facts<'_>, patient: Option<&str>) -> Vec<(Field, Vec<String>)> {
+    fn facets(&self, facts: &Facts<'_>, patient: Option<&str>) -> Vec<(Facet, Vec<String>)> {
         let mut facets = self.when.clone();
         for part in &self.rule.key {
             let value = match part {
-                Part::Facet(Field::Patient) => patient,
+                Part::Facet(Facet::Patient) => patient,
                 Part::Facet(field) => facts.value(*field),
                 Part::Grant => None,
             };
@@ -328,11 +328,11 @@ impl Compiled {
             }
         }
         if self.rule.emergency == Some(true) {
-            facets.push((Field::Emergency, vec!["true".to_owned()]));
+            facets.push((Facet::Emergency, vec!["true".to_owned()]));
         }
         if let Some(failed) = self.rule.failed {
             let outcomes = Outcome::ALL.iter().filter(|outcome| (**outcome != Outcome::Ok) == failed);
-            facets.push((Field::Outcome, outcomes.map(|outcome| outcome.as_str().to_owned()).collect()));
+            facets.push((Facet::Outcome, outcomes.map(|outcome| outcome.as_str().to_owned()).collect()));
         }
         facets
     }
@@ -345,7 +345,7 @@ fn nanos(length: Duration) -> i64 {
 impl Evaluator {
     /// The rules with nothing counted yet; `begins` is when the newest entry was recorded that will not be fed, `None` where
     /// the log's first entry comes next.
-    pub(super) fn new(rules: &Rules, shared: &Shared, begins: Option<Timestamp>) -> Evaluator {
+    pub(super) fn new(rules: &Rules, engine: &Engine, begins: Option<Timestamp>) -> Evaluator {
         let compiled = rules.iter().map(|rule| {
             let window = nanos(rule.window);
             let state = match rule.measure {
@@ -355,8 +355,8 @@ impl Evaluator {
                 Measure::Unreviewed | Measure::Tampering => State::Apart,
             };
             Compiled {
-                when: spelt(&rule.when, shared),
-                except: spelt(&rule.except, shared),
+                when: spelt(&rule.when, engine),
+                except: spelt(&rule.except, engine),
                 rule: rule.clone(),
                 window,
                 state,
@@ -375,10 +375,10 @@ impl Evaluator {
     }
 
     /// The values of users, patients and conversations may be written under another key from now on.
-    pub(super) fn respell(&mut self, shared: &Shared) {
+    pub(super) fn respell(&mut self, engine: &Engine) {
         for compiled in &mut self.rules {
-            compiled.when = spelt(&compiled.rule.when, shared);
-            compiled.except = spelt(&compiled.rule.except, shared);
+            compiled.when = spelt(&compiled.rule.when, engine);
+            compiled.except = spelt(&compiled.rule.except, engine);
         }
     }
 
@@ -457,7 +457,7 @@ impl Evaluator {
         let rule = &compiled.rule;
         let key = rule.key.iter().map(|part| {
             let values = match part {
-                Part::Facet(Field::Patient) => crossed.clone(),
+                Part::Facet(Facet::Patient) => crossed.clone(),
                 Part::Facet(field) => facts.value(*field).map(str::to_owned).into_iter().collect(),
                 Part::Grant => BTreeSet::from([facts.call.grant.map_or("none".to_owned(), |grant| grant.to_string())]),
             };
@@ -528,9 +528,9 @@ impl Evaluator {
     }
 }
 
-fn spelt(facets: &BTreeMap<Field, Vec<String>>, shared: &Shared) -> Vec<(Field, Vec<String>)> {
-    let one = |(field, values): (&Field, &Vec<String>)| {
-        (*field, values.iter().flat_map(|value| shared.spellings(*field, value)).collect())
+fn spelt(facets: &BTreeMap<Facet, Vec<String>>, engine: &Engine) -> Vec<(Facet, Vec<String>)> {
+    let one = |(field, values): (&Facet, &Vec<String>)| {
+        (*field, values.iter().flat_map(|value| engine.spellings(*field, value)).collect())
     };
     facets.iter().map(one).collect()
 }

@@ -41,7 +41,7 @@ const SEARCHED: u64 = 4096;
 impl AlertLag {
     pub(crate) fn of(log: &AuditLog) -> Result<AlertLag> {
         let snapshot = log.snapshot()?;
-        let marks = log.shared().marks()?;
+        let marks = log.engine().marks()?;
         let evaluated = marks.get(EVALUATED).copied();
         let next = evaluated.unwrap_or(0).min(snapshot.size);
         let end = snapshot.size.min(next + SEARCHED);
@@ -119,6 +119,6 @@ impl AuditLog {
     /// # Errors
     /// What the store says.
     pub fn forget_receiver(&self, name: &str) -> Result<bool> {
-        self.shared().forget_mark(&format!("{DELIVERED}{name}"))
+        self.engine().forget_mark(&format!("{DELIVERED}{name}"))
     }
 }

@@ -139,8 +139,8 @@ impl AuditLog {
     pub fn ack_alert(&self, seq: u64, actor: &str, disposition: &str) -> Result<Receipt> {
         check_text("actor", actor)?;
         check_text("disposition", disposition)?;
-        let shared = self.shared();
-        let (actor, disposition) = (shared.person(actor)?, shared.clean(disposition)?);
+        let engine = self.engine();
+        let (actor, disposition) = (engine.person(actor)?, engine.clean(disposition)?);
         let entry = self.entry(seq)?;
         let alert = Alert::of(&entry).ok_or_else(|| {
             Error::new(ErrorKind::NoSuchEntry, format!("entry {seq} is a {}, no alert", entry.kind()))

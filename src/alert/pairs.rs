@@ -8,7 +8,7 @@ use std::collections::HashSet;
 /// How many pairs are kept at least; at most twice as many. Each takes about ten bytes.
 const KEPT: usize = 1_000_000;
 
-/// Pairs by their hashes, in two generations.
+/// Pairs by their hashes, in two memory segments.
 #[derive(Debug)]
 pub(super) struct Pairs {
     young: HashSet<u64>,

@@ -342,8 +342,8 @@ impl ToolCall {
         }
         let mut call = ToolCall::from_json(parsed.value)?;
         let is_error = matches!(call.result, Some(CallResult::Error(_)));
-        let place = |path: String| if is_error && path == "result" { "error.message".to_owned() } else { path };
-        call.restated = restated.into_iter().map(place).collect();
+        let slot = |path: String| if is_error && path == "result" { "error.message".to_owned() } else { path };
+        call.restated = restated.into_iter().map(slot).collect();
         Ok(call)
     }
 

@@ -6,9 +6,9 @@
 //! as it came.
 
 pub mod failure;
+mod forged_seal;
 mod input;
 mod odd;
-mod posed;
 mod reserved;
 mod summary;
 mod viewed;

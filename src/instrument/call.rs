@@ -361,10 +361,10 @@ struct Running<'a> {
 impl Running<'_> {
     /// Everything that must be so before the handler runs.
     async fn start(&mut self, mut call: ToolCall, two_step: bool, queue: Option<Queue>) -> Result<()> {
-        let shared = self.log.shared();
-        call.validate(&shared.limits)?;
+        let engine = self.log.engine();
+        call.validate(&engine.limits)?;
         let bytes = call.arguments.as_ref().map_or(0, |a| a.to_canonical().as_str().len());
-        let limit = shared.limits.line_bytes;
+        let limit = engine.limits.line_bytes;
         if bytes > limit {
             let message = format!("the arguments have {bytes} bytes, more than the {limit} that an entry may have");
             return Err(Error::new(ErrorKind::TooLarge, message));
@@ -377,13 +377,13 @@ impl Running<'_> {
         }
         // Only what comes of it now counts. When the call happened is when it began.
         (call.result, call.outcome) = (None, None);
-        call.timestamp.get_or_insert(shared.clock.now());
+        call.timestamp.get_or_insert(engine.clock.now());
         if two_step {
-            let prepared = shared.prepare(call.clone(), Phase::Begun)?;
+            let prepared = engine.prepare(call.clone(), Phase::Begun)?;
             // From here on the store knows of the call, so its end must be told.
             self.call = Some(call);
             let begun = match &mut self.slot {
-                None => shared.submit(vec![prepared]).map(|receipts| receipts.first().copied()),
+                None => engine.submit(vec![prepared]).map(|receipts| receipts.first().copied()),
                 Some(slot) => {
                     self.begin = Some(slot.accept(prepared, None, false));
                     poll_fn(|cx| match &mut self.begin {
@@ -405,7 +405,7 @@ impl Running<'_> {
         } else {
             self.call = Some(call);
         }
-        self.started = Some(self.log.shared().clock.monotonic());
+        self.started = Some(self.log.engine().clock.monotonic());
         Ok(())
     }
 
@@ -421,9 +421,9 @@ impl Running<'_> {
     fn hand_over(&mut self, end: End) -> Result<Handed> {
         let nothing = || Error::new(ErrorKind::Closed, "the end of the call was recorded before");
         let mut call = self.call.take().ok_or_else(nothing)?;
-        let shared = self.log.shared();
+        let engine = self.log.engine();
         if let Some(started) = self.started {
-            call = call.duration(shared.clock.monotonic().saturating_sub(started));
+            call = call.duration(engine.clock.monotonic().saturating_sub(started));
         }
         let phase = match self.begun {
             Some(begun) => {
@@ -434,22 +434,22 @@ impl Running<'_> {
             None => Phase::Whole,
         };
         let mut spare = call.clone();
-        let (prepared, reduced) = match shared.prepare(end.onto(call), phase) {
+        let (prepared, reduced) = match engine.prepare(end.onto(call), phase) {
             Ok(prepared) => {
                 let outcome = prepared.call.completion.as_ref().map(|c| c.outcome);
                 (prepared, end.reduced(outcome).onto(spare))
             }
             Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::TooLarge) => {
                 spare = end.reduced(None).onto(spare);
-                (shared.prepare(spare.clone(), phase)?, spare)
+                (engine.prepare(spare.clone(), phase)?, spare)
             }
             Err(e) => return Err(e),
         };
         if let Some(mut slot) = self.slot.take() {
             return Ok(Handed::Waits(slot.accept(prepared, Some((reduced, phase)), true)));
         }
-        let recorded = match shared.submit(vec![prepared]) {
-            Err(e) if e.kind() == ErrorKind::TooLarge => shared.submit(vec![shared.prepare(reduced, phase)?]),
+        let recorded = match engine.submit(vec![prepared]) {
+            Err(e) if e.kind() == ErrorKind::TooLarge => engine.submit(vec![engine.prepare(reduced, phase)?]),
             recorded => recorded,
         };
         recorded?.into_iter().next().map(Handed::Recorded).ok_or_else(nothing)

@@ -90,9 +90,9 @@ impl Follower {
             }
             // What came may not match; what is left of the time goes on.
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-            let (shared, next) = (self.log.shared(), self.next);
-            let news = || (self.log.size() > next || shared.is_closed()).then_some(());
-            if shared.news.wait(left, news).is_none() {
+            let (engine, next) = (self.log.engine(), self.next);
+            let news = || (self.log.size() > next || engine.is_closed()).then_some(());
+            if engine.news.wait(left, news).is_none() {
                 return Ok(None);
             }
         }
@@ -102,7 +102,7 @@ impl Follower {
         let size = self.log.size();
         if self.next >= size {
             // A closed log has nothing more to say; asking it gives the error that says so.
-            return if self.log.shared().is_closed() { self.log.snapshot().map(|_| ()) } else { Ok(()) };
+            return if self.log.engine().is_closed() { self.log.snapshot().map(|_| ()) } else { Ok(()) };
         }
         let query = match self.next.checked_sub(1) {
             Some(last) => self.query.clone().after(last),

@@ -61,7 +61,7 @@ struct Line {
     state: Mutex<State>,
     /// Wakes the worker: there is something to do, or nothing will come any more.
     work: Condvar,
-    /// Wakes whoever waits for a place, or for the end.
+    /// Wakes whoever waits for a permit, or for the end.
     room: Condvar,
 }
 
@@ -87,8 +87,8 @@ struct Item {
     /// `None` once it was answered.
     answer: Option<Arc<Answer>>,
     line: Arc<Line>,
-    /// The place that becomes free with the answer. Without one, somebody holds it for what follows.
-    place: Option<Place>,
+    /// The permit that becomes free with the answer. Without one, somebody holds it for what follows.
+    permit: Option<Permit>,
 }
 
 impl AuditLog {
@@ -114,8 +114,8 @@ impl AuditLog {
             work: Condvar::new(),
             room: Condvar::new(),
         });
-        let (log, shared) = (self.clone(), line.clone());
-        let worker = thread::Builder::new().name("attestlog-queue".to_owned()).spawn(move || work(&log, &shared))?;
+        let (log, engine) = (self.clone(), line.clone());
+        let worker = thread::Builder::new().name("attestlog-queue".to_owned()).spawn(move || work(&log, &engine))?;
         let worker_id = worker.thread().id();
         let handle = Handle { line, log: self.clone(), worker: Mutex::new(Some(worker)), worker_id };
         Ok(Queue { handle: Arc::new(handle) })
@@ -126,13 +126,13 @@ impl Queue {
     /// Accepts a call without waiting for anything but its sanitising. It is recorded whatever becomes of the ticket.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) where every place is taken, [`Closed`](ErrorKind::Closed) after [`Queue::close`],
+    /// [`Busy`](ErrorKind::Busy) where every permit is taken, [`Closed`](ErrorKind::Closed) after [`Queue::close`],
     /// otherwise as [`AuditLog::record`]; each time nothing was accepted.
     pub fn try_record(&self, call: ToolCall) -> Result<Ticket> {
         self.try_reserve()?.record(call)
     }
 
-    /// Accepts a call, and blocks the thread while every place is taken.
+    /// Accepts a call, and blocks the thread while every permit is taken.
     ///
     /// # Errors
     /// As [`Queue::try_record`], but for `Busy`.
@@ -140,22 +140,22 @@ impl Queue {
         self.reserve().wait()?.record(call)
     }
 
-    /// A place for one entry, if there is one.
+    /// A permit for one entry, if there is one.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) where every place is taken; [`Closed`](ErrorKind::Closed) after [`Queue::close`].
+    /// [`Busy`](ErrorKind::Busy) where every permit is taken; [`Closed`](ErrorKind::Closed) after [`Queue::close`].
     pub fn try_reserve(&self) -> Result<Slot> {
         let busy = || {
             let message =
                 format!("the queue's {} places are taken; nothing was accepted, retry later", self.capacity());
             Error::new(ErrorKind::Busy, message)
         };
-        self.handle.log.shared().process.check()?;
+        self.handle.log.engine().process.check()?;
         self.take_place(&mut self.handle.line.lock())?.ok_or_else(busy)
     }
 
-    /// A place for one entry, as soon as there is one: a future, or [`Reserve::wait`]. Dropping it gives up nothing but
-    /// the turn, so a caller that may be cancelled takes a place first and makes the entry then.
+    /// A permit for one entry, as soon as there is one: a future, or [`Reserve::wait`]. Dropping it gives up nothing but
+    /// the turn, so a caller that may be cancelled takes a permit first and makes the entry then.
     pub fn reserve(&self) -> Reserve {
         Reserve { queue: self.clone(), waker: None }
     }
@@ -181,7 +181,7 @@ impl Queue {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) where the queue's thread died, which no input can bring about.
     pub fn close(self) -> Result<()> {
-        self.handle.log.shared().process.check()?;
+        self.handle.log.engine().process.check()?;
         let line = &self.handle.line;
         let mut state = line.lock();
         state.closed = true;
@@ -199,7 +199,7 @@ impl Queue {
 
     /// Whether what is accepted here is recorded in that log.
     pub(super) fn is_of(&self, log: &AuditLog) -> bool {
-        std::ptr::eq(self.handle.log.shared(), log.shared())
+        std::ptr::eq(self.handle.log.engine(), log.engine())
     }
 
     fn take_place(&self, state: &mut MutexGuard<'_, State>) -> Result<Option<Slot>> {
@@ -213,8 +213,8 @@ impl Queue {
             return Ok(None);
         }
         state.used += 1;
-        let place = Place(Some(self.handle.line.clone()));
-        Ok(Some(Slot { queue: self.clone(), place: Some(place) }))
+        let permit = Permit(Some(self.handle.line.clone()));
+        Ok(Some(Slot { queue: self.clone(), permit: Some(permit) }))
     }
 }
 
@@ -226,7 +226,7 @@ impl fmt::Debug for Queue {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !self.log.shared().process.is_this() {
+        if !self.log.engine().process.is_this() {
             // Its thread is not in this process, and neither is what it would have recorded.
             std::mem::forget(self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
@@ -244,31 +244,31 @@ impl Drop for Handle {
     }
 }
 
-/// A place in the queue. Dropping it gives it back.
-#[must_use = "a place that is not used is given back"]
+/// A permit in the queue. Dropping it gives it back.
+#[must_use = "a permit that is not used is given back"]
 pub struct Slot {
     queue: Queue,
-    place: Option<Place>,
+    permit: Option<Permit>,
 }
 
 impl Slot {
-    /// Accepts a call in this place.
+    /// Accepts a call in this permit.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput), [`TooLarge`](ErrorKind::TooLarge) or [`Key`](ErrorKind::Key), as
-    /// [`AuditLog::record`]; the place is given back.
+    /// [`AuditLog::record`]; the permit is given back.
     pub fn record(mut self, call: ToolCall) -> Result<Ticket> {
-        let prepared = self.queue.handle.log.shared().prepare(call, Phase::Whole)?;
+        let prepared = self.queue.handle.log.engine().prepare(call, Phase::Whole)?;
         Ok(self.accept(prepared, None, true))
     }
 
-    /// Accepts what was prepared. The place goes with it if this is the last entry that it was taken for.
+    /// Accepts what was prepared. The permit goes with it if this is the last entry that it was taken for.
     pub(super) fn accept(&mut self, prepared: Prepared, otherwise: Option<(ToolCall, Phase)>, last: bool) -> Ticket {
         let line = self.queue.handle.line.clone();
         let answer = Arc::new(Answer::default());
-        let place = if last { self.place.take() } else { None };
+        let permit = if last { self.permit.take() } else { None };
         let item =
-            Item { prepared: Some(prepared), otherwise, answer: Some(answer.clone()), line: line.clone(), place };
+            Item { prepared: Some(prepared), otherwise, answer: Some(answer.clone()), line: line.clone(), permit };
         let mut state = line.lock();
         state.open += 1;
         if state.dead {
@@ -290,9 +290,9 @@ impl fmt::Debug for Slot {
 }
 
 /// One of the places that the capacity counts.
-struct Place(Option<Arc<Line>>);
+struct Permit(Option<Arc<Line>>);
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(line) = self.0.take() {
             let mut state = line.lock();
@@ -303,7 +303,7 @@ impl Drop for Place {
     }
 }
 
-/// A place to come: see [`Queue::reserve`].
+/// A permit to come: see [`Queue::reserve`].
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Reserve {
     queue: Queue,
@@ -311,12 +311,12 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Blocks the thread until there is a place.
+    /// Blocks the thread until there is a permit.
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) after [`Queue::close`].
     pub fn wait(self) -> Result<Slot> {
-        self.queue.handle.log.shared().process.check()?;
+        self.queue.handle.log.engine().process.check()?;
         let line = &self.queue.handle.line;
         let mut state = line.lock();
         loop {
@@ -333,7 +333,7 @@ impl Future for Reserve {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Slot>> {
         let this = &mut *self;
-        this.queue.handle.log.shared().process.check()?;
+        this.queue.handle.log.engine().process.check()?;
         let mut state = this.queue.handle.line.lock();
         if let Some(slot) = this.queue.take_place(&mut state).transpose() {
             return Poll::Ready(slot);
@@ -343,7 +343,7 @@ impl Future for Reserve {
             state.next_waker
         });
         let old = state.wakers.insert(id, cx.waker().clone());
-        // A waker may be the last that holds a task, and a task may hold a place.
+        // A waker may be the last that holds a task, and a task may hold a permit.
         drop(state);
         drop(old);
         Poll::Pending
@@ -465,7 +465,7 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a place free. Gives who waits for one: each looks for himself, because one that was woken and then cancelled
+    /// Makes a permit free. Gives who waits for one: each looks for himself, because one that was woken and then cancelled
     /// could not hand its turn on.
     fn give_back(&self, state: &mut State) -> BTreeMap<u64, Waker> {
         state.used -= 1;
@@ -478,7 +478,7 @@ impl Line {
 }
 
 impl Item {
-    /// The answer, the end of the entry and the free place, all seen at once.
+    /// The answer, the end of the entry and the free permit, all seen at once.
     fn settle(&mut self, result: Result<Receipt>) {
         let Some(answer) = self.answer.take() else { return };
         let mut state = self.line.lock();
@@ -487,9 +487,9 @@ impl Item {
         if state.open == 0 {
             self.line.room.notify_all();
         }
-        let wakers = match self.place.take() {
-            Some(mut place) => {
-                place.0 = None;
+        let wakers = match self.permit.take() {
+            Some(mut permit) => {
+                permit.0 = None;
                 self.line.give_back(&mut state)
             }
             None => BTreeMap::new(),
@@ -538,13 +538,13 @@ fn work(log: &AuditLog, line: &Line) {
             state.items.drain(..count).collect()
         };
         let jobs = items.iter_mut().map(|item| item.prepared.take().into_iter().collect()).collect();
-        let answers = log.shared().submit_each(jobs);
+        let answers = log.engine().submit_each(jobs);
         for (mut item, answer) in items.into_iter().zip(answers) {
             let answer = answer.and_then(one);
             let answer = match (answer, item.otherwise.take()) {
                 (Err(e), Some((call, phase))) if e.kind() == ErrorKind::TooLarge => {
-                    let shared = log.shared();
-                    shared.prepare(call, phase).and_then(|prepared| shared.submit(vec![prepared])).and_then(one)
+                    let engine = log.engine();
+                    engine.prepare(call, phase).and_then(|prepared| engine.submit(vec![prepared])).and_then(one)
                 }
                 (answer, _) => answer,
             };

@@ -4,10 +4,10 @@ use crate::host::ManualClock;
 use crate::json::{Json, Object};
 use crate::retention::{PurgeRecord, SeqSet};
 use crate::store::block::{Block, Sealer};
+use crate::store::database_handle::DatabaseHandle;
+use crate::store::entry_record::TailRow;
 use crate::store::log::AuditLog;
 use crate::store::options::Options;
-use crate::store::part::Packed;
-use crate::store::sound::Handle;
 use crate::store::tables;
 use crate::verify::{Finding, FindingKind as K, VerifyOptions};
 use crate::{Kind, Timestamp, ToolCall, codec};
@@ -56,8 +56,8 @@ fn claim(log: &AuditLog, seqs: SeqSet, change: impl FnOnce(&mut PurgeRecord)) ->
         seqs: seqs.digest(),
     };
     change(&mut record);
-    let seq = log.own(Kind::Purge, record.to_json()).unwrap().seq;
-    let database: Arc<Handle> = log.shared().database().unwrap().get().unwrap().clone();
+    let seq = log.system_event(Kind::Purge, record.to_json()).unwrap().seq;
+    let database: Arc<DatabaseHandle> = log.engine().database().unwrap().get().unwrap().clone();
     let txn = database.begin_write().unwrap();
     txn.open_table(tables::PURGES).unwrap().insert(seq, &*seqs.encode()).unwrap();
     txn.commit().unwrap();
@@ -71,7 +71,7 @@ fn a_second_batch_for_a_stretch_that_has_one() {
     let Json::Object(mut second) = first else { panic!("{first:?}") };
     second.insert("rows", 1u64);
     second.insert("rows_root", crate::Hash::of(b"").to_string());
-    let seq = log.own(Kind::IndexBatch, second.into()).unwrap().seq;
+    let seq = log.system_event(Kind::IndexBatch, second.into()).unwrap().seq;
     assert_eq!(found(&log), [(K::BatchMismatch, Some(seq))]);
 }
 
@@ -84,7 +84,7 @@ fn purges_that_never_were_or_were_not_as_they_say() {
     let all = found(&log_);
     assert!(all.contains(&(K::EntryUnexpected, Some(14))) && all.contains(&(K::PurgedEarly, Some(14))), "{all:?}");
     assert!(!all.contains(&(K::PurgeMismatch, Some(seq))), "{all:?}");
-    // Of another policy; of other classes; of the store's own entries.
+    // Of another policy; of other classes; of system events.
     let (log_, _) = log();
     let policy = claim(&log_, due(), |record| record.policy = 0);
     assert!(found(&log_).contains(&(K::PurgeMismatch, Some(policy))));
@@ -112,9 +112,9 @@ fn times_beyond_the_system_clock_and_the_bound() {
     assert!(found(&log_).contains(&(K::PurgedEarly, Some(beyond))));
     let (log_, _) = log();
     let trusted = |time| crate::retention::ClockEvent::Trusted { source: "w".to_owned(), time, from: now, to: time };
-    log_.own(Kind::Clock, trusted(now.plus(DAY)).to_json()).unwrap();
+    log_.system_event(Kind::Clock, trusted(now.plus(DAY)).to_json()).unwrap();
     assert_eq!(found(&log_), []);
-    let seq = log_.own(Kind::Clock, trusted(now.plus(8 * DAY)).to_json()).unwrap().seq;
+    let seq = log_.system_event(Kind::Clock, trusted(now.plus(8 * DAY)).to_json()).unwrap().seq;
     assert_eq!(found(&log_), [(K::OwnEntryInvalid, Some(seq))]);
 }
 
@@ -129,7 +129,7 @@ fn reviews_and_purges_of_grants_are_tried_again() {
         let names = [("reviewer", reviewer), ("user", "dr"), ("patient", "P-1"), ("disposition", "justified")];
         let mut detail: Object = names.into_iter().collect();
         detail.insert("grant", grant.seq);
-        log.own(Kind::BreakGlassReviewed, detail.into()).unwrap().seq
+        log.system_event(Kind::BreakGlassReviewed, detail.into()).unwrap().seq
     };
     review("boss");
     assert_eq!(found(&log), []);
@@ -158,7 +158,7 @@ fn a_purge_of_what_was_purged_before() {
     // An entry of a purge without the set that it took.
     let mut record = detail(&log, Kind::Purge).as_object().cloned().unwrap_or_else(Object::new);
     record.insert("kept_by_hold", 7u64);
-    let seq = log.own(Kind::Purge, record.into()).unwrap().seq;
+    let seq = log.system_event(Kind::Purge, record.into()).unwrap().seq;
     assert!(found(&log).contains(&(K::PurgeMismatch, Some(seq))));
 }
 
@@ -181,10 +181,10 @@ fn an_entry_in_a_block_where_nobody_reads_it() {
     log.record_batch((0..STRAY + 500).map(|i| ToolCall::new("c", format!("u{}", i % 50), "search"))).unwrap();
     log.flush_index().unwrap();
     assert_eq!(found(&log), []);
-    let database: Arc<Handle> = log.shared().database().unwrap().get().unwrap().clone();
+    let database: Arc<DatabaseHandle> = log.engine().database().unwrap().get().unwrap().clone();
     let txn = database.begin_write().unwrap();
     {
-        let snapshot = log.shared().snapshot().unwrap();
+        let snapshot = log.engine().snapshot().unwrap();
         let mut blocks = txn.open_table(tables::BLOCKS).unwrap();
         let block = blocks.get(0).unwrap().unwrap().value().to_vec();
         let seqs: Vec<u64> = Block::decode(&block).unwrap().entries().map(|(seq, ..)| seq).collect();
@@ -196,7 +196,7 @@ fn an_entry_in_a_block_where_nobody_reads_it() {
             for seq in seqs {
                 let entry = snapshot.find(*seq).unwrap().unwrap();
                 let (hash, bytes) = (entry.hash(), codec::encode(&entry.body).unwrap());
-                let packed = Packed { prev: entry.prev, hash, bytes };
+                let packed = TailRow { prev: entry.prev, hash, bytes };
                 let part = packed.part().unwrap();
                 assert!(sealer.push(*seq, &packed.prev, &packed.hash, &part, false).unwrap().is_none());
             }

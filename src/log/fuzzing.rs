@@ -5,8 +5,8 @@ use crate::codec;
 use crate::retention::SeqSet;
 use crate::rows::BATCH;
 use crate::store::block::{Block, Sealer};
-use crate::store::merge::{Column, Row};
-use crate::store::part::{self, Packed, Part};
+use crate::store::entry_record::{self, EntryRecord, TailRow};
+use crate::store::index_batch::{Column, Row};
 use crate::store::rollup::Cell;
 use crate::store::sender::Window;
 use crate::store::state::State;
@@ -24,7 +24,7 @@ pub fn stored(kind: u8, bytes: &[u8]) {
     match kind % KINDS {
         0 => {
             if let Ok((head, content)) = codec::decode_first(bytes)
-                && let Ok(body) = (Part { head, content: content.into() }).body::<String>()
+                && let Ok(body) = (EntryRecord { head, content: content.into() }).body::<String>()
             {
                 assert_eq!(codec::encode(&body).ok().as_deref(), Some(bytes), "a body has one form");
                 let mut text = Vec::new();
@@ -49,9 +49,9 @@ pub fn stored(kind: u8, bytes: &[u8]) {
             }
         }
         2 => {
-            if let Ok(packed) = Packed::from_row(bytes) {
+            if let Ok(packed) = TailRow::from_row(bytes) {
                 assert_eq!(
-                    part::row(&packed.prev, &packed.hash, &packed.bytes),
+                    entry_record::row(&packed.prev, &packed.hash, &packed.bytes),
                     bytes,
                     "a row of the tail has one form"
                 );
@@ -114,9 +114,9 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
         let (hash, bytes) = (entry.hash(), codec::encode(&entry.body)?);
         if seq < 4 {
             samples.push((0, bytes.clone()));
-            samples.push((2, part::row(&entry.prev, &hash, &bytes)));
+            samples.push((2, entry_record::row(&entry.prev, &hash, &bytes)));
         }
-        let packed = Packed { prev: entry.prev, hash, bytes };
+        let packed = TailRow { prev: entry.prev, hash, bytes };
         sealer.push(seq, &packed.prev, &hash, &packed.part()?, false)?;
     }
     samples.extend(sealer.finish()?.map(|(_, block)| (1, block)));

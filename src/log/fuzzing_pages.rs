@@ -1,15 +1,15 @@
 //! What the fuzz target `pages` does: any bytes as a file, and a small store with edits after which every checksum is made right
 //! again, as somebody does who knows redb's format. Compiled for it and for tests only.
 
-use crate::store::guard::guarded;
 use crate::store::pages::header::{
     CHECKSUM, COMMIT_BYTES, COMMITS, Commit, FLAGS, HEADER_BYTES, Layout, OWN_ROOT, PRIMARY, USER_ROOT, checksum,
 };
 use crate::store::pages::page::{Page, Pointer, Root, Widths, little};
 use crate::store::pages::{PAGE, check_file};
+use crate::store::panic_guard::guarded;
 use crate::store::storage::Memory;
 use crate::store::tables;
-use crate::{AuditLog, Field, ManualClock, Options, Query, Result, SeededRandom, Statistics, ToolCall, VerifyOptions};
+use crate::{AuditLog, Facet, ManualClock, Options, Query, Result, SeededRandom, Statistics, ToolCall, VerifyOptions};
 use redb::StorageBackend;
 use std::fmt::Write;
 use std::ops::Range;
@@ -23,7 +23,7 @@ const NUMBER: usize = 8;
 
 /// A page of a tree, and where what points at it has its checksum.
 #[derive(Debug)]
-struct Place {
+struct ValuePlace {
     range: Range<usize>,
     used: usize,
     sum_at: usize,
@@ -35,7 +35,7 @@ struct Place {
 struct Subject {
     bytes: Vec<u8>,
     /// Each behind those that it points at.
-    places: Vec<Place>,
+    places: Vec<ValuePlace>,
     answers: String,
 }
 
@@ -76,10 +76,10 @@ fn read(bytes: &[u8]) -> bool {
 
 fn open(bytes: &[u8], read_only: bool) -> Result<(AuditLog, Memory)> {
     let (memory, clock) = (memory(bytes), ManualClock::at("2025-03-01T09:00:00Z".parse()?));
-    let shared = memory.clone();
+    let engine = memory.clone();
     let options = Options::new().clock(Arc::new(clock)).random(Arc::new(SeededRandom::new(3)));
     let options = options.background(false).without_keys();
-    let storage = move || Box::new(shared.clone()) as Box<dyn StorageBackend>;
+    let storage = move || Box::new(engine.clone()) as Box<dyn StorageBackend>;
     let log = match (bytes.is_empty(), read_only) {
         (true, _) => options.create_on(storage),
         (false, true) => options.read_only().open_on(storage),
@@ -92,7 +92,7 @@ fn answers(log: &AuditLog) -> Result<String> {
     let mut queries = vec![Query::new(), Query::new().newest_first(), Query::new().unfinished()];
     queries.extend((0..100).step_by(7).map(|i| Query::new().conversation(format!("conv_{i}"))));
     queries.extend((0..3).map(|i| Query::new().user(format!("usr_{i}"))));
-    queries.extend((0..4).map(|i| Query::new().facet(Field::Patient, format!("P-{i}")).newest_first()));
+    queries.extend((0..4).map(|i| Query::new().facet(Facet::Patient, format!("P-{i}")).newest_first()));
     let mut out = String::new();
     for query in &queries {
         for entry in log.query(query)? {
@@ -209,7 +209,7 @@ impl Subject {
         let whole = read(&bytes);
         let Ok((log, _)) = open(&bytes, true) else { return };
         // What is opened may be the commit before, where the flags say that redb is to look itself which is whole.
-        let Ok(snapshot) = log.shared().snapshot() else { return };
+        let Ok(snapshot) = log.engine().snapshot() else { return };
         let (mut flaws, mut lost) = (Vec::new(), Vec::new());
         let pages = snapshot.check_pages(&mut |flaw| flaws.push(flaw));
         let rows = guarded(|| snapshot.check_lookups(&mut |flaw| lost.push(flaw)));
@@ -243,7 +243,7 @@ struct Found<'a> {
 
 impl Found<'_> {
     /// This page and those below it, and where each value lies.
-    fn below(&self, at: Pointer, sum_at: usize, places: &mut Vec<Place>, value: &mut dyn FnMut(Range<usize>)) {
+    fn below(&self, at: Pointer, sum_at: usize, places: &mut Vec<ValuePlace>, value: &mut dyn FnMut(Range<usize>)) {
         let Some(range) = at.page.place(&self.layout) else { return };
         let range = range.start as usize..range.end as usize;
         let bytes = &self.bytes[range.clone()];
@@ -259,7 +259,7 @@ impl Found<'_> {
                 }
             }),
         }
-        places.push(Place { range, used: used.len(), sum_at, widths: self.widths });
+        places.push(ValuePlace { range, used: used.len(), sum_at, widths: self.widths });
     }
 }
 

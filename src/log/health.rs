@@ -6,10 +6,10 @@ use crate::keyless::Keyless;
 use crate::restored::Restored;
 use crate::retention::ClockStatus;
 use crate::store::anchoring::AnchorHealth;
-use crate::store::guard::guarded;
 use crate::store::log::AuditLog;
+use crate::store::panic_guard::guarded;
 use crate::store::snapshot::Snapshot;
-use crate::verify::{Noted, Verifications};
+use crate::verify::{VerificationRecord, Verifications};
 use crate::{ErrorKind, Result, Timestamp};
 use std::time::Duration;
 
@@ -223,8 +223,8 @@ impl Health {
             ("last_anchor", last_anchor.into()),
             ("anchors", anchors.collect::<Vec<_>>().into()),
             ("alerts", self.alerts.to_json()),
-            ("last_verification", self.verifications.last.as_ref().map(Noted::to_json).into()),
-            ("unsettled_verification", self.verifications.found.as_ref().map(Noted::to_json).into()),
+            ("last_verification", self.verifications.last.as_ref().map(VerificationRecord::to_json).into()),
+            ("unsettled_verification", self.verifications.found.as_ref().map(VerificationRecord::to_json).into()),
             ("rotation_overdue", self.rotation_overdue.into()),
             ("restored", self.restored.iter().map(Restored::to_json).collect::<Vec<_>>().into()),
             ("recorded_without_key", self.recorded_without_key.iter().map(Keyless::to_json).collect::<Vec<_>>().into()),
@@ -256,10 +256,10 @@ impl AuditLog {
     }
 
     fn present_health(&self) -> Result<Health> {
-        let shared = self.shared();
-        shared.process.check()?;
+        let engine = self.engine();
+        engine.process.check()?;
         let snapshot = self.snapshot()?;
-        let size_bytes = match shared.source.path() {
+        let size_bytes = match engine.source.path() {
             Some(path) => Some(std::fs::metadata(path)?.len()),
             None => None,
         };
@@ -271,12 +271,13 @@ impl AuditLog {
             }
             false => None,
         };
-        let oldest_unsigned = match shared.ledger().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some()) {
+        let oldest_unsigned = match engine.chain_state().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some())
+        {
             true => oldest_from(&snapshot, state.signed)?,
             false => None,
         };
-        let settings = &shared.settings;
-        let checked_at = shared.clock.now();
+        let settings = &engine.settings;
+        let checked_at = engine.clock.now();
         let late = checked_at.minus(settings.checkpoint_every.saturating_mul(UNSIGNED_LATE));
         let many = settings.checkpoint_entries.map(|n| n.saturating_mul(UNSIGNED_LATE.into()));
         let checkpoint_overdue = oldest_unsigned.is_some_and(|oldest| {
@@ -285,7 +286,7 @@ impl AuditLog {
         Ok(Health {
             checked_at,
             size_bytes,
-            quota_bytes: shared.settings.quota_bytes,
+            quota_bytes: engine.settings.quota_bytes,
             size: state.size,
             sealed: state.sealed,
             oldest_unsealed,
@@ -296,16 +297,16 @@ impl AuditLog {
             merging: state.merging.is_some(),
             unfinished_calls: snapshot.how_many_unfinished()?,
             last_recorded_at: (state.size > 0).then(|| Timestamp::from_nanos(state.last_recorded_at)),
-            waiting: shared.turns.waiting() as u64,
+            waiting: engine.group_commit.waiting() as u64,
             anchors: self.anchors(),
             clock: self.clock_status()?,
             warnings: self.warnings(),
             alerts: AlertLag::of(self)?,
             verifications: self.verifications()?,
-            rotation_overdue: shared.wants_rotation(state.size) && !shared.is_rotation_due(state.size),
+            rotation_overdue: engine.wants_rotation(state.size) && !engine.is_rotation_due(state.size),
             restored: self.restored()?,
             recorded_without_key: self.recorded_without_key()?,
-            key_conflict: shared.key_conflict(snapshot.size),
+            key_conflict: engine.key_conflict(snapshot.size),
         })
     }
 
@@ -320,7 +321,7 @@ impl AuditLog {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn warnings(&self) -> Vec<String> {
-        self.shared().source.path().map(crate::files::warnings).unwrap_or_default()
+        self.engine().source.path().map(crate::files::warnings).unwrap_or_default()
     }
 }
 

@@ -11,7 +11,7 @@
 //! next, or before the next erasure. After 3 nothing opens what older copies of the file and its free pages still hold.
 
 use crate::json::{Json, Object, Path};
-use crate::redact::{Facet, Opened, open, sealed_subject};
+use crate::redact::{IdentityKind, Opened, open, sealed_subject};
 use crate::store::commit::Staging;
 use crate::store::log::{AuditLog, Receipt};
 use crate::store::subjects::pseudonyms;
@@ -53,9 +53,9 @@ impl AuditLog {
         let (actor, reason) = (self.statement("actor", actor)?, self.statement("reason", reason)?);
         let sealed = sealed_at(&self.entry(seq)?, &place)?;
         let id = sealed_subject(&sealed).unwrap_or_default().to_owned();
-        self.shared().exclusive(|shared, core| {
+        self.engine().with_writer(|engine, writer| {
             // With the turn, so that no erasure comes between opening the value and saying so.
-            let Some((_, key)) = shared.subject_key(&id)? else { return Err(self.gone(seq, &place, &id)) };
+            let Some((_, key)) = engine.subject_key(&id)? else { return Err(self.gone(seq, &place, &id)) };
             let opened = open(&key, &place, &sealed)?;
             let detail = Object::from_iter([
                 ("seq", Json::from(seq)),
@@ -64,9 +64,9 @@ impl AuditLog {
                 ("reason", reason.into()),
                 ("subject", id.as_str().into()),
             ]);
-            let mut staging = Staging::new(shared, core)?;
-            staging.own(Kind::Reveal, detail, None)?;
-            shared.commit(core, staging, |_| Ok(()))?;
+            let mut staging = Staging::new(engine, writer)?;
+            staging.system_event(Kind::Reveal, detail, None)?;
+            engine.commit(writer, staging, |_| Ok(()))?;
             Ok(opened)
         })
     }
@@ -85,17 +85,17 @@ impl AuditLog {
     /// [`InvalidInput`](ErrorKind::InvalidInput): nobody asks, or for no reason; [`Key`](ErrorKind::Key): the key file is
     /// missing; what the disk says: the message tells whether it has happened.
     pub fn erase(&self, subject: &str, reason: &str, actor: &str) -> Result<Receipt> {
-        self.shared().exclusive(|shared, core| {
-            shared.check_subjects()?;
-            shared.settle_masters(core)
+        self.engine().with_writer(|engine, writer| {
+            engine.check_subjects()?;
+            engine.settle_masters(writer)
         })?;
         let target = self.target(subject)?;
         let (reason, actor) = (target.rename(reason), target.rename(actor));
         let (reason, actor) = (self.statement("reason", &reason)?, self.statement("actor", &actor)?);
-        self.shared().exclusive(|shared, core| {
+        self.engine().with_writer(|engine, writer| {
             // No call gets one of these keys between now and the commit.
-            let mut known = shared.subjects.lock();
-            let mut gone = shared.subjects_of(&target.pseudonyms)?;
+            let mut known = engine.subjects.lock();
+            let mut gone = engine.subjects_of(&target.pseudonyms)?;
             gone.extend(known.pending_of(&target.pseudonyms));
             gone.sort_unstable();
             gone.dedup();
@@ -103,13 +103,13 @@ impl AuditLog {
                 return Err(self.nothing_sealed(&target.pseudonyms));
             }
             self.check_not_held(&target, &gone)?;
-            let mut staging = Staging::new(shared, core)?;
+            let mut staging = Staging::new(engine, writer)?;
             let newest = {
-                let mut keys = shared.keys();
+                let mut keys = engine.keys();
                 let keys = keys.as_mut().ok_or_else(|| Error::new(ErrorKind::Key, "the store's key file is not here"))?;
                 keys.check_replaceable()?;
-                let newest = keys.file.add_master_key(&mut |out| shared.random.fill(out))?;
-                keys.save(shared)?;
+                let newest = keys.file.add_master_key(&mut |out| engine.random.fill(out))?;
+                keys.save(engine)?;
                 newest
             };
             let detail = Object::from_iter([
@@ -120,8 +120,8 @@ impl AuditLog {
                 ("reason", reason.into()),
                 ("master_key", newest.to_string().into()),
             ]);
-            let receipt = staging.own(Kind::Erasure, detail, None)?;
-            let committed = shared.commit(core, staging, |txn| shared.rewrap(txn, newest, &gone).map(|_| ()));
+            let receipt = staging.system_event(Kind::Erasure, detail, None)?;
+            let committed = engine.commit(writer, staging, |txn| engine.rewrap(txn, newest, &gone).map(|_| ()));
             match committed {
                 Ok(()) => known.destroy(&gone),
                 Err(e) => {
@@ -131,7 +131,7 @@ impl AuditLog {
                 }
             }
             drop(known);
-            shared.retire_masters(newest).map_err(|e| {
+            engine.retire_masters(newest).map_err(|e| {
                 e.at(format!(
                     "the erasure is recorded as entry {}, but the old master key could not be destroyed in the key file; \
                      open the store again to finish it",
@@ -144,22 +144,22 @@ impl AuditLog {
 
     /// Refuses to destroy what a hold keeps: values sealed under these keys in an entry that one covers.
     fn check_not_held(&self, target: &Target, keys: &[String]) -> Result<()> {
-        let shared = self.shared();
-        let ledger = shared.ledger();
-        if ledger.holds.is_empty() {
+        let engine = self.engine();
+        let chain_state = engine.chain_state();
+        if chain_state.holds.is_empty() {
             return Ok(());
         }
-        let aliases = shared.aliases();
+        let aliases = engine.aliases();
         let (mut holds, mut entries) = (BTreeSet::new(), 0u64);
         let of = target.pseudonyms.iter().chain([&target.clear]);
         let query =
             of.fold(Query::new().kind(Kind::ToolCall).kind(Kind::CallBegun), |query, name| match target.facet {
-                Facet::Patient => query.patient(name),
+                IdentityKind::Patient => query.patient(name),
                 _ => query.user(name),
             });
         for entry in self.query(&query)? {
             let entry = entry?;
-            let covering = ledger.holds.covering_named(entry.seq, &entry.body, &aliases);
+            let covering = chain_state.holds.covering_named(entry.seq, &entry.body, &aliases);
             let line = entry.line();
             if !covering.is_empty() && keys.iter().any(|key| line.contains(key)) {
                 holds.extend(covering);
@@ -185,23 +185,23 @@ impl AuditLog {
         if subject.is_empty() {
             return Err(Error::invalid("subject: must not be empty"));
         }
-        let policies = self.shared().policies();
+        let policies = self.engine().policies();
         let missing = || Error::new(ErrorKind::Key, "the store's key file is not here, so no subject can be found");
-        let sanitizer = policies.sanitizer.as_ref().filter(|_| self.shared().keys().is_some()).ok_or_else(missing)?;
-        let target = |facet: Facet, name: &str| Target {
+        let sanitizer = policies.sanitizer.as_ref().filter(|_| self.engine().keys().is_some()).ok_or_else(missing)?;
+        let target = |facet: IdentityKind, name: &str| Target {
             facet,
             clear: name.to_owned(),
             pseudonyms: pseudonyms(sanitizer, facet, name),
         };
-        let mut all = vec![target(Facet::Patient, subject), target(Facet::User, subject)];
-        for facet in [Facet::Patient, Facet::User] {
+        let mut all = vec![target(IdentityKind::Patient, subject), target(IdentityKind::User, subject)];
+        for facet in [IdentityKind::Patient, IdentityKind::User] {
             let name = subject.strip_prefix(facet.name()).and_then(|rest| rest.strip_prefix(':'));
             all.extend(name.filter(|name| !name.is_empty()).map(|name| target(facet, name)));
         }
         let mut found = Vec::new();
         for target in &all {
-            let pending = self.shared().subjects.lock().pending_of(&target.pseudonyms);
-            if !pending.is_empty() || !self.shared().subjects_of(&target.pseudonyms)?.is_empty() {
+            let pending = self.engine().subjects.lock().pending_of(&target.pseudonyms);
+            if !pending.is_empty() || !self.engine().subjects_of(&target.pseudonyms)?.is_empty() {
                 found.push(target);
             }
         }
@@ -224,7 +224,7 @@ impl AuditLog {
     fn statement(&self, what: &str, text: &str) -> Result<String> {
         match text.trim() {
             "" => Err(Error::invalid(format!("{what}: must not be empty"))),
-            text => self.shared().clean(text),
+            text => self.engine().clean(text),
         }
     }
 
@@ -274,7 +274,7 @@ impl AuditLog {
 /// Whose values are to be destroyed.
 #[derive(Debug, Clone)]
 struct Target {
-    facet: Facet,
+    facet: IdentityKind,
     clear: String,
     /// Under each live key, the newest first.
     pseudonyms: Vec<String>,

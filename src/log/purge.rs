@@ -4,32 +4,32 @@
 //! covers. Invariant X4: until the new file has taken the old one's name, the store is as before; from then on it is as
 //! after. A crash or a full disk in between leaves a file beside the store that the next purge or open removes.
 
+use crate::chain_state::ChainState;
 use crate::json::Object;
-use crate::ledger::Ledger;
 use crate::query::Query;
 use crate::retention::{Planner, PurgePlan, PurgeRecord};
 use crate::store::commit::Staging;
-use crate::store::guard::guarded;
+use crate::store::database_handle::DatabaseHandle;
+use crate::store::engine::Engine;
 use crate::store::log::AuditLog;
 use crate::store::options::Source;
-use crate::store::place::{self, Place};
-use crate::store::rewrite::{Anew, Changes, Cut, Reached};
+use crate::store::panic_guard::guarded;
+use crate::store::replacement::{self, Replacement};
+use crate::store::rewrite::{Changes, PurgeSet, Reached, Rewriter};
 use crate::store::rollup::Cell;
-use crate::store::shared::Shared;
 use crate::store::snapshot::Snapshot;
-use crate::store::sound::Handle;
 use crate::store::storage;
 use crate::store::tables::{self, Stored};
-use crate::store::writer::Core;
+use crate::store::writer_state::WriterState;
 use crate::{Error, ErrorKind, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Content, Field, Outcome, Retention};
+use attestlog_proof::entry::{Content, Facet, Outcome, Retention};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-/// How many entries in blocks the last catch-up, with the turn, may have to carry over.
+/// How many entries in blocks the last catch-up, with the writer lock, may have to carry over.
 const LAST_STEP: u64 = 512;
-/// After so many rounds of catching up the rest is carried over with the turn, however much it is.
+/// After so many rounds of catching up the rest is carried over with the writer lock, however much it is.
 const ROUNDS: usize = 32;
 /// How often a purge begins anew because a hold or a policy came in between.
 const TRIES: usize = 3;
@@ -59,13 +59,13 @@ impl AuditLog {
     /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason; [`Damaged`](ErrorKind::Damaged) where a purge would be refused
     /// because of what was found when the store was opened; what the file says.
     pub fn plan_purge(&self) -> Result<PurgePlan> {
-        let shared = self.shared();
-        shared.core().damaged.map_or(Ok(()), |damage| Err(damage.refusal()))?;
+        let engine = self.engine();
+        engine.writer().damaged.map_or(Ok(()), |damage| Err(damage.refusal()))?;
         let status = self.clock_status()?;
         status.check()?;
-        let snapshot = shared.stored()?;
+        let snapshot = engine.stored()?;
         let reviewed = self.reviewed_grants()?;
-        guarded(|| Ok(plan(shared, &snapshot, status.now, snapshot.size, reviewed)?.plan))
+        guarded(|| Ok(plan(engine, &snapshot, status.now, snapshot.size, reviewed)?.plan))
     }
 
     /// Takes what has expired out of the log. Every checkpoint that was ever signed stays provable, and so does every
@@ -80,24 +80,24 @@ impl AuditLog {
     /// second name, under which everything would stay;
     /// [`Busy`](ErrorKind::Busy): holds and policies changed again and again meanwhile; as [`AuditLog::record`].
     pub fn purge(&self, actor: &str) -> Result<Purged> {
-        let shared = self.shared();
-        shared.process.check()?;
-        let actor = shared.clean(actor)?;
-        place::check_replaceable(&shared.source)?;
+        let engine = self.engine();
+        engine.process.check()?;
+        let actor = engine.clean(actor)?;
+        replacement::check_replaceable(&engine.source)?;
         // What is pending becomes index rows: nothing goes that no retention column speaks of.
-        let cut_off = shared.exclusive(|shared, core| {
-            let staging = Staging::new(shared, core)?;
+        let cut_off = engine.with_writer(|engine, writer| {
+            let staging = Staging::new(engine, writer)?;
             let clock = staging.expiry_clock().clone();
             if !staging.is_empty() {
-                shared.commit(core, staging, |_| Ok(()))?;
+                engine.commit(writer, staging, |_| Ok(()))?;
             }
             clock.check()?;
-            shared.settle_mark(core)?;
+            engine.settle_mark(writer)?;
             Ok(clock.now())
         })?;
         self.flush_index()?;
         // From here on no index batch is written, so that only entries are added.
-        let _merging = shared.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let _merging = engine.merging.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..TRIES {
             if let Some(purged) = guarded(|| self.purge_once(&actor, cut_off))? {
                 return Ok(purged);
@@ -111,12 +111,12 @@ impl AuditLog {
 
     /// One try; `None` where a hold or a policy came in between that would have kept something.
     fn purge_once(&self, actor: &str, cut_off: Timestamp) -> Result<Option<Purged>> {
-        let shared = self.shared();
-        let snapshot = shared.stored()?;
+        let engine = self.engine();
+        let snapshot = engine.stored()?;
         let reviewed = self.reviewed_grants()?;
-        let Planned { plan, days, ledger } = plan(shared, &snapshot, cut_off, snapshot.state.indexed, reviewed)?;
-        let record = plan.record(actor, ledger.history()?)?;
-        let bytes_before = shared.bytes()?;
+        let Planned { plan, days, chain_state } = plan(engine, &snapshot, cut_off, snapshot.state.indexed, reviewed)?;
+        let record = plan.record(actor, chain_state.history()?)?;
+        let bytes_before = engine.bytes()?;
         let nothing = Purged {
             purged: 0,
             kept_by_hold: plan.kept_by_hold,
@@ -128,20 +128,20 @@ impl AuditLog {
         if plan.expired.is_empty() {
             return Ok(Some(nothing));
         }
-        let cut = Cut {
-            gone: shared.purged().union(&plan.expired),
+        let cut = PurgeSet {
+            gone: engine.purged().union(&plan.expired),
             taken: plan.expired.clone(),
-            sizes: sizes(shared, &snapshot)?,
+            sizes: sizes(engine, &snapshot)?,
             cells: self.cells(&snapshot, &plan, days)?,
         };
         drop(snapshot);
-        let (place, fresh) = Place::make(&shared.source, &ledger, &shared.settings)?;
-        let noting = Noting::start(shared);
-        let written = shared.replace(&place, fresh, &cut, &record, &ledger);
+        let (replacement, fresh) = Replacement::make(&engine.source, &chain_state, &engine.settings)?;
+        let noting = Noting::start(engine);
+        let written = engine.replace(&replacement, fresh, &cut, &record, &chain_state);
         drop(noting);
         let Some(seq) = written? else { return Ok(None) };
         let (purged, classes) = (plan.expired.len(), plan.classes());
-        Ok(Some(Purged { purged, bytes_after: shared.bytes()?, seq: Some(seq), classes, ..nothing }))
+        Ok(Some(Purged { purged, bytes_after: engine.bytes()?, seq: Some(seq), classes, ..nothing }))
     }
 
     /// The rollups of the tools and days from which calls go, without those.
@@ -153,7 +153,7 @@ impl AuditLog {
     ) -> Result<BTreeMap<(u64, i32), Option<Vec<u8>>>> {
         let mut cells = BTreeMap::new();
         for ((tool, day), going) in days {
-            let Some(term) = snapshot.term_id(Field::Tool, &tool)? else { continue };
+            let Some(term) = snapshot.term_id(Facet::Tool, &tool)? else { continue };
             let mut calls = None;
             snapshot.rollups(Some(term), day..day + 1, &mut |_, _, old| calls = Some(old.calls))?;
             let Some(calls) = calls else { continue };
@@ -171,7 +171,7 @@ impl AuditLog {
                 if entry.seq >= snapshot.state.indexed || plan.expired.contains(entry.seq) || !call.is_counted() {
                     continue;
                 }
-                let user = snapshot.term_id(Field::User, &call.user_id)?.unwrap_or_default();
+                let user = snapshot.term_id(Facet::User, &call.user_id)?.unwrap_or_default();
                 let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
                 cell.add(user, success, call.duration_nanos());
             }
@@ -187,21 +187,21 @@ struct Planned {
     plan: PurgePlan,
     /// By tool and day, how many calls go.
     days: BTreeMap<(String, i32), u64>,
-    ledger: Arc<Ledger>,
+    chain_state: Arc<ChainState>,
 }
 
 /// What has expired of the entries below `end`.
 fn plan(
-    shared: &Shared,
+    engine: &Engine,
     snapshot: &Snapshot,
     cut_off: Timestamp,
     end: u64,
     reviewed: BTreeSet<u64>,
 ) -> Result<Planned> {
-    let ledger = shared.ledger();
-    let history = ledger.history()?;
-    let aliases = shared.aliases();
-    let mut planner = Planner::new(cut_off, &ledger.holds, history).named(&aliases).reviewed(reviewed);
+    let chain_state = engine.chain_state();
+    let history = chain_state.history()?;
+    let aliases = engine.aliases();
+    let mut planner = Planner::new(cut_off, &chain_state.holds, history).named(&aliases).reviewed(reviewed);
     let mut days: BTreeMap<(String, i32), u64> = BTreeMap::new();
     let mut batches = Vec::new();
     snapshot.scan_batches(&mut |first, end, seq| {
@@ -249,29 +249,29 @@ fn plan(
         consider(&mut planner, seq)?;
     }
     let plan = planner.finish();
-    Ok(Planned { plan, days, ledger })
+    Ok(Planned { plan, days, chain_state })
 }
 
-/// Every size that was ever signed and handed out, the key file's mark among them ([`Shared::settle_mark`]).
-fn sizes(shared: &Shared, snapshot: &Snapshot) -> Result<Vec<u64>> {
+/// Every size that was ever signed and handed out, the key file's mark among them ([`Engine::settle_mark`]).
+fn sizes(engine: &Engine, snapshot: &Snapshot) -> Result<Vec<u64>> {
     let mut sizes = Vec::new();
     snapshot.scan_checkpoints(&mut |size, _| {
         sizes.push(size);
         Ok(())
     })?;
-    sizes.extend(shared.ledger().rotation_roots().map(|(size, _)| size));
+    sizes.extend(engine.chain_state().rotation_roots().map(|(size, _)| size));
     sizes.sort_unstable();
     sizes.dedup();
     Ok(sizes)
 }
 
 /// Changes of the small tables are noted for as long as this lives.
-struct Noting<'a>(&'a Shared);
+struct Noting<'a>(&'a Engine);
 
 impl Noting<'_> {
-    fn start(shared: &Shared) -> Noting<'_> {
-        *shared.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Changes::default());
-        Noting(shared)
+    fn start(engine: &Engine) -> Noting<'_> {
+        *engine.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Changes::default());
+        Noting(engine)
     }
 }
 
@@ -284,14 +284,14 @@ impl Drop for Noting<'_> {
 /// How the turn at the end went.
 enum Last {
     /// The new file is the store's. The old database, which is closed when the turn is over.
-    Done(u64, Option<Arc<Handle>>),
+    Done(u64, Option<Arc<DatabaseHandle>>),
     /// Too much came in meanwhile.
     Again,
     /// A hold was placed or a policy set since the plan was made.
     Overtaken,
 }
 
-impl Shared {
+impl Engine {
     /// Bytes of the store's file.
     fn bytes(&self) -> Result<u64> {
         match &self.source {
@@ -309,23 +309,23 @@ impl Shared {
     /// Writes the store anew without what is cut, records the purge in it, and puts it in the old one's place.
     fn replace(
         &self,
-        place: &Place,
-        fresh: Handle,
-        cut: &Cut,
+        replacement: &Replacement,
+        fresh: DatabaseHandle,
+        cut: &PurgeSet,
         record: &PurgeRecord,
-        basis: &Ledger,
+        basis: &ChainState,
     ) -> Result<Option<u64>> {
-        let snapshot = self.exclusive(|shared, core| {
-            shared.seal(core)?;
-            Ok(shared.moment()?.0)
+        let snapshot = self.with_writer(|engine, writer| {
+            engine.seal(writer)?;
+            Ok(engine.moment()?.0)
         })?;
-        let mut at = Anew { to: &fresh, cut }.copy(&snapshot)?;
+        let mut at = Rewriter { to: &fresh, cut }.copy(&snapshot)?;
         drop(snapshot);
         let fresh = Arc::new(fresh);
-        let anew = Anew { to: &fresh, cut };
+        let anew = Rewriter { to: &fresh, cut };
         for round in 0.. {
             // With the turn, so that what is noted is in the snapshot.
-            let (snapshot, changes) = self.exclusive(|shared, _| shared.moment())?;
+            let (snapshot, changes) = self.with_writer(|engine, _| engine.moment())?;
             let grown = snapshot.state.sealed - at.sealed;
             let before = at;
             at = anew.catch_up(&snapshot, &changes, before, false)?;
@@ -334,9 +334,9 @@ impl Shared {
                 continue;
             }
             let patient = round < ROUNDS;
-            match self
-                .exclusive(|shared, core| shared.last_step(core, place, (&anew, &fresh), at, patient, record, basis))?
-            {
+            match self.with_writer(|engine, writer| {
+                engine.last_step(writer, replacement, (&anew, &fresh), at, patient, record, basis)
+            })? {
                 Last::Done(seq, old) => {
                     drop(old);
                     return Ok(Some(seq));
@@ -353,17 +353,17 @@ impl Shared {
     #[allow(clippy::too_many_arguments, reason = "what a purge has worked out before it takes the turn")]
     fn last_step(
         &self,
-        core: &mut Core,
-        place: &Place,
-        (anew, fresh): (&Anew<'_>, &Arc<Handle>),
+        writer: &mut WriterState,
+        replacement: &Replacement,
+        (anew, fresh): (&Rewriter<'_>, &Arc<DatabaseHandle>),
         at: Reached,
         patient: bool,
         record: &PurgeRecord,
-        basis: &Ledger,
+        basis: &ChainState,
     ) -> Result<Last> {
-        let ledger = self.ledger();
-        let placed = ledger.holds.iter().any(|(id, _)| basis.holds.get(id).is_none());
-        if placed || ledger.history()?.current_seq() != basis.history()?.current_seq() {
+        let chain_state = self.chain_state();
+        let placed = chain_state.holds.iter().any(|(id, _)| basis.holds.get(id).is_none());
+        if placed || chain_state.history()?.current_seq() != basis.history()?.current_seq() {
             return Ok(Last::Overtaken);
         }
         let (newest, changes) = self.moment()?;
@@ -374,14 +374,14 @@ impl Shared {
         anew.catch_up(&newest, &changes, at, true)?;
         #[cfg(debug_assertions)]
         anew.check_small(&newest)?;
-        let mut staging = Staging::new(self, core)?;
+        let mut staging = Staging::new(self, writer)?;
         let detail = record.to_json().as_object().cloned().unwrap_or_else(Object::new);
-        let receipt = staging.own(Kind::Purge, detail, None)?;
+        let receipt = staging.system_event(Kind::Purge, detail, None)?;
         let windows = self.windows_after(&newest, &anew.cut.taken, &anew.cut.gone)?;
         let taken = anew.cut.taken.encode();
         let (mut old, mut synced) = (None, Ok(()));
         let committed = self.commit_to(
-            core,
+            writer,
             staging,
             Some(fresh),
             |txn| {
@@ -398,20 +398,20 @@ impl Shared {
                 if let Some(before) = &*database {
                     before.check_file()?;
                 }
-                place.take()?;
+                replacement.take()?;
                 old = database.replace(fresh.clone());
                 drop(database);
                 self.tighten.store(true, Ordering::SeqCst);
                 *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());
-                synced = place.sync();
+                synced = replacement.sync();
                 Ok(())
             },
         )?;
-        committed.map_or(Ok(()), |committed| self.show_now(core, committed))?;
+        committed.map_or(Ok(()), |committed| self.show_now(writer, committed))?;
         if let Err(e) = synced {
             // The file is there, but a power failure could bring the old one back: nothing is recorded until its name is
             // safe, which opening it anew sees to.
-            core.broken = true;
+            writer.broken = true;
             return Err(e);
         }
         Ok(Last::Done(receipt.seq, old))

@@ -2,8 +2,8 @@
 
 use crate::json::{Json, Object};
 use crate::store::backup::{Partial, file_name, lock_source};
-use crate::store::guard::guarded;
 use crate::store::options::Options;
+use crate::store::panic_guard::guarded;
 use crate::{AuditLog, Error, Kind, Result, VerifyOptions};
 use std::fs::File;
 use std::io;
@@ -70,38 +70,38 @@ impl Options {
         self.check_copy(dest).map_err(|e| e.at(src.display()))?;
         self.settings.restoring = true;
         let log = self.open(dest)?;
-        let recorded = log.shared().exclusive(|shared, core| {
-            let (size, head) = (core.state.size, core.state.head);
+        let recorded = log.engine().with_writer(|engine, writer| {
+            let (size, head) = (writer.state.size, writer.state.head);
             let mut detail = Object::from_iter([
-                ("actor", Json::from(shared.clean(actor)?)),
-                ("reason", shared.clean(reason)?.into()),
-                ("file", shared.clean(&name)?.into()),
+                ("actor", Json::from(engine.clean(actor)?)),
+                ("reason", engine.clean(reason)?.into()),
+                ("file", engine.clean(&name)?.into()),
                 ("size", size.into()),
                 ("head", head.to_string().into()),
             ]);
             // What lies under these stays sealed, and no later row may name another that is not here.
-            let gone = shared.masters_missing()?;
+            let gone = engine.masters_missing()?;
             if !gone.is_empty() {
                 detail.insert("master_keys_gone", gone.into_iter().collect::<Vec<_>>());
             }
-            let root_at = |size| crate::merkle::root(&shared.stored()?, size);
-            if let (Some(keys), Some(succession)) = (&*shared.keys(), &shared.ledger().succession) {
+            let root_at = |size| crate::merkle::root(&engine.stored()?, size);
+            if let (Some(keys), Some(succession)) = (&*engine.keys(), &engine.chain_state().succession) {
                 let last = succession.current();
                 let since = keys.file.rotations_since(last.key(), last.number())?;
                 if !since.is_empty() {
                     detail.insert("rotations", since.iter().map(|r| Json::from(r.to_json())).collect::<Vec<_>>());
                 }
             }
-            if let Some(keys) = &mut *shared.keys()
-                && let Some(mark) = keys.file.accept_restored(size, shared.ledger().in_force(), &root_at)?
+            if let Some(keys) = &mut *engine.keys()
+                && let Some(mark) = keys.file.accept_restored(size, engine.chain_state().in_force(), &root_at)?
             {
                 keys.check_replaceable()?;
                 detail.insert("signed_size", mark.size);
                 detail.insert("signed_root", mark.root.to_string());
             }
-            shared.own_entry(core, Kind::Restore, detail)?;
+            engine.system_event(writer, Kind::Restore, detail)?;
             // The key file forgets what it had signed only now that the log says why.
-            if shared.keys().is_some() { shared.sign(core).map(|_| ()) } else { Ok(()) }
+            if engine.keys().is_some() { engine.sign(writer).map(|_| ()) } else { Ok(()) }
         });
         match recorded {
             Ok(()) => {

@@ -14,17 +14,17 @@
 
 mod authority;
 mod intake;
-mod joint;
 mod local;
 mod place;
 mod remote;
 mod server;
+mod shared_store;
 mod trust;
 mod wire;
 
 pub use authority::{Authority, Need};
-pub use joint::{Guard, Joint, JointBegun, Owned, Sharing, patience};
 pub use remote::{Connection, Ran, Terminal, reach};
 pub use server::{Commands, Console};
+pub use shared_store::{Guard, Owned, SharedBegun, SharedStore, Sharing, patience};
 pub use trust::keys;
 pub use wire::{Command, Effect};

@@ -9,7 +9,7 @@ use crate::entry::ToolCall;
 use crate::keys::KeyFile;
 use crate::note::VerifierKey;
 use crate::process::Process;
-use crate::store::{OwnSender, SentBatch};
+use crate::store::{OwnSender, RemoteBatch};
 use crate::{Error, ErrorKind, Options, Random, Receipt, Result};
 use attestlog_proof::entry::Phase;
 use std::io::{self, BufReader};
@@ -164,7 +164,7 @@ impl Connection {
         let answer = self.question().answer(keys)?;
         match self.ask(&Request::Prove(answer)) {
             Ok(Reply::Proven) => Ok(true),
-            Ok(Reply::Failed(trouble)) => Err(trouble.into()),
+            Ok(Reply::Failed(wire_error)) => Err(wire_error.into()),
             Ok(_) => Err(confused()),
             Err(e) if is_gone(&e) => Ok(false),
             Err(e) => Err(e.into()),
@@ -230,8 +230,8 @@ impl Connection {
                     held.show(terminal)?;
                     return Ok(Ran::Ended(code));
                 }
-                Reply::Failed(trouble) => {
-                    terminal.err(format!("attestlog: {}\n", Error::from(trouble)).as_bytes())?;
+                Reply::Failed(wire_error) => {
+                    terminal.err(format!("attestlog: {}\n", Error::from(wire_error)).as_bytes())?;
                     return Ok(Ran::Ended(3));
                 }
                 _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the store's owner said what it must not")),
@@ -343,23 +343,23 @@ impl Remote {
         batch: bool,
         own: Option<&OwnSender>,
     ) -> Result<Vec<Receipt>, Lost> {
-        let request = Request::Record(SentBatch::of(calls, batch, own.cloned()).map_err(Lost::Error)?);
+        let request = Request::Record(RemoteBatch::of(calls, batch, own.cloned()).map_err(Lost::Error)?);
         let mut connection = self.connection()?;
         let receipts = match connection.ask(&request)? {
             Reply::Recorded(receipts) => wire::receipts(receipts),
-            Reply::Failed(trouble) => return Err(Lost::Error(trouble.into())),
+            Reply::Failed(wire_error) => return Err(Lost::Error(wire_error.into())),
             _ => return Err(Lost::Error(confused())),
         };
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(receipts)
     }
 
-    /// See [`Joint::look`](super::Joint).
+    /// See [`SharedStore::look`](super::SharedStore).
     pub(super) fn look(&self, seqs: &[u64]) -> Result<(u64, Vec<u64>), Lost> {
         let mut connection = self.connection()?;
         let looked = match connection.ask(&Request::Look(seqs.to_vec()))? {
             Reply::Looked(entries, unanswered) => (entries, unanswered),
-            Reply::Failed(trouble) => return Err(Lost::Error(trouble.into())),
+            Reply::Failed(wire_error) => return Err(Lost::Error(wire_error.into())),
             _ => return Err(Lost::Error(confused())),
         };
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

@@ -9,11 +9,11 @@ use super::authority::{Asked, Authority, Keys, Need, Question};
 use super::intake::{Paced, Part, Room};
 use super::local::{Listener, Stream, bind, connect};
 use super::wire::{
-    self, CHUNK, Command, Effect, Frame, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, Trouble,
+    self, CHUNK, Command, Effect, Frame, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, WireError,
 };
 use super::{place, remote::HELD};
 use crate::process::Process;
-use crate::store::SentBatch;
+use crate::store::RemoteBatch;
 use crate::{AuditLog, Error, ErrorKind, Result};
 use std::collections::HashMap;
 use std::io;
@@ -57,7 +57,7 @@ pub struct Console(Arc<Mutex<Line>>);
 #[derive(Debug)]
 struct Line {
     id: u64,
-    hall: std::sync::Weak<Hall>,
+    connections: std::sync::Weak<Connections>,
     stream: Stream,
     reader: Paced,
     shown: usize,
@@ -126,9 +126,9 @@ impl Line {
         self.shown += bytes;
         if before <= HELD
             && self.shown > HELD
-            && let Some(hall) = self.hall.upgrade()
+            && let Some(connections) = self.connections.upgrade()
         {
-            hall.set(self.id, |busy| {
+            connections.set(self.id, |busy| {
                 if let Busy::Running { shown, .. } = busy {
                     *shown = true;
                 }
@@ -141,35 +141,35 @@ impl Line {
 #[derive(Debug)]
 pub(super) struct Server {
     process: Process,
-    hall: Arc<Hall>,
+    connections: Arc<Connections>,
     path: PathBuf,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Hall {
+struct Connections {
     log: AuditLog,
     commands: Option<Arc<dyn Commands>>,
-    guests: Mutex<Guests>,
+    open: Mutex<OpenConnections>,
     left: Condvar,
     /// The name of the socket.
     place: String,
     room: Room,
 }
 
-impl std::fmt::Debug for Hall {
+impl std::fmt::Debug for Connections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hall").finish_non_exhaustive()
+        f.debug_struct("Connections").finish_non_exhaustive()
     }
 }
 
 #[derive(Default)]
-struct Guests {
+struct OpenConnections {
     closing: bool,
     next: u64,
-    open: HashMap<u64, Guest>,
+    open: HashMap<u64, Connection>,
 }
 
-struct Guest {
+struct Connection {
     stream: Stream,
     busy: Busy,
     /// Which process is at the other end; 0 for all of them where the platform does not say.
@@ -178,10 +178,10 @@ struct Guest {
     since: u64,
 }
 
-impl Guests {
+impl OpenConnections {
     /// Makes room for a connection of this process. Says whether there is any.
     fn make_room(&mut self, process: u32) -> bool {
-        let of = |process: u32| self.open.values().filter(|guest| guest.process == process).count();
+        let of = |process: u32| self.open.values().filter(|connection| connection.process == process).count();
         let crowded = if process != 0 && of(process) >= PER_PROCESS {
             Some(process)
         } else if self.open.len() < MOST {
@@ -189,21 +189,26 @@ impl Guests {
         } else {
             // Of whoever has most that do nothing, so that nobody can push out others by coming often.
             let mut idle: HashMap<u32, usize> = HashMap::new();
-            let doing_nothing = self.open.values().filter(|guest| guest.busy == Busy::Idle);
-            doing_nothing.for_each(|guest| *idle.entry(guest.process).or_default() += 1);
+            let doing_nothing = self.open.values().filter(|connection| connection.busy == Busy::Idle);
+            doing_nothing.for_each(|connection| *idle.entry(connection.process).or_default() += 1);
             idle.into_iter().max_by_key(|&(_, count)| count).map(|(process, _)| process)
         };
-        let idle = self.open.iter().filter(|(_, guest)| Some(guest.process) == crowded && guest.busy == Busy::Idle);
-        let Some(longest) = idle.min_by_key(|(_, guest)| guest.since).map(|(&id, _)| id) else { return false };
-        if let Some(guest) = self.open.remove(&longest) {
+        let idle = self
+            .open
+            .iter()
+            .filter(|(_, connection)| Some(connection.process) == crowded && connection.busy == Busy::Idle);
+        let Some(longest) = idle.min_by_key(|(_, connection)| connection.since).map(|(&id, _)| id) else {
+            return false;
+        };
+        if let Some(connection) = self.open.remove(&longest) {
             // What it has sent and nobody has answered it sends again, under its number.
-            let _ = guest.stream.shutdown(Shutdown::Both);
+            let _ = connection.stream.shutdown(Shutdown::Both);
         }
         true
     }
 
     fn running(&self) -> usize {
-        self.open.values().filter(|guest| matches!(guest.busy, Busy::Running { .. })).count()
+        self.open.values().filter(|connection| matches!(connection.busy, Busy::Running { .. })).count()
     }
 }
 
@@ -229,39 +234,39 @@ impl Server {
     /// Listens for the store at `store`, which `log` has open.
     pub(super) fn start(store: &Path, log: AuditLog, commands: Option<Arc<dyn Commands>>) -> io::Result<Server> {
         let (listener, path) = place::first_of(place::sockets(store)?, bind)?;
-        let hall = Arc::new(Hall {
+        let connections = Arc::new(Connections {
             log,
             commands,
-            guests: Mutex::default(),
+            open: Mutex::default(),
             left: Condvar::new(),
             place: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             room: Room::default(),
         });
-        let inside = hall.clone();
+        let inside = connections.clone();
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(move || inside.receive(&listener))?;
-        Ok(Server { process: Process::this(), hall, path, thread: Mutex::new(Some(thread)) })
+        Ok(Server { process: Process::this(), connections, path, thread: Mutex::new(Some(thread)) })
     }
 
     /// Takes nothing more, and returns when what must end has ended.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(super) fn close(&self) {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let mut guests = self.hall.lock();
-        guests.closing = true;
-        for guest in guests.open.values() {
-            let how = if guest.busy.must_end() { Shutdown::Read } else { Shutdown::Both };
-            let _ = guest.stream.shutdown(how);
+        let mut open = self.connections.lock();
+        open.closing = true;
+        for connection in open.open.values() {
+            let how = if connection.busy.must_end() { Shutdown::Read } else { Shutdown::Both };
+            let _ = connection.stream.shutdown(how);
         }
-        drop(guests);
+        drop(open);
         // Wakes the thread that takes connections.
         if connect(&self.path).is_ok() {
             let _ = thread.join();
         }
         let _ = std::fs::remove_file(&self.path);
         let until = std::time::Instant::now() + SHOWN;
-        let mut guests = self.hall.lock();
+        let mut open = self.connections.lock();
         loop {
-            let mut waited_for = guests.open.values().map(|guest| guest.busy).filter(|busy| busy.must_end());
+            let mut waited_for = open.open.values().map(|connection| connection.busy).filter(|busy| busy.must_end());
             let left = until.saturating_duration_since(std::time::Instant::now());
             let changing = |busy: Busy| matches!(busy, Busy::Running { effect: Effect::Changes, .. });
             match (left.is_zero(), waited_for.next()) {
@@ -270,7 +275,7 @@ impl Server {
                 _ => {}
             }
             let most = left.max(Duration::from_millis(100));
-            guests = self.hall.left.wait_timeout(guests, most).unwrap_or_else(PoisonError::into_inner).0;
+            open = self.connections.left.wait_timeout(open, most).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -286,24 +291,24 @@ impl Drop for Server {
     }
 }
 
-impl Hall {
-    fn lock(&self) -> MutexGuard<'_, Guests> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, id: u64, change: impl FnOnce(&mut Busy)) {
-        let mut guests = self.lock();
-        let closing = guests.closing;
-        guests.next += 1;
-        let now = guests.next;
-        if let Some(guest) = guests.open.get_mut(&id) {
-            change(&mut guest.busy);
-            guest.since = now;
-            if closing && guest.busy == Busy::Idle {
-                let _ = guest.stream.shutdown(Shutdown::Both);
+        let mut open = self.lock();
+        let closing = open.closing;
+        open.next += 1;
+        let now = open.next;
+        if let Some(connection) = open.open.get_mut(&id) {
+            change(&mut connection.busy);
+            connection.since = now;
+            if closing && connection.busy == Busy::Idle {
+                let _ = connection.stream.shutdown(Shutdown::Both);
             }
         }
-        drop(guests);
+        drop(open);
         if closing {
             self.left.notify_all();
         }
@@ -311,15 +316,15 @@ impl Hall {
 
     /// Takes one of the places for commands. Says whether there was one.
     fn begin_command(&self, id: u64, effect: Effect) -> bool {
-        let mut guests = self.lock();
-        let free = guests.running() < COMMANDS;
-        if let Some(guest) = guests.open.get_mut(&id).filter(|_| free) {
-            guest.busy = Busy::Running { effect, shown: false };
+        let mut open = self.lock();
+        let free = open.running() < COMMANDS;
+        if let Some(connection) = open.open.get_mut(&id).filter(|_| free) {
+            connection.busy = Busy::Running { effect, shown: false };
         }
         free
     }
 
-    fn receive(self: Arc<Hall>, listener: &Listener) {
+    fn receive(self: Arc<Connections>, listener: &Listener) {
         loop {
             let taken = listener.accept();
             if self.lock().closing {
@@ -332,27 +337,27 @@ impl Hall {
             };
             let Ok(copy) = stream.try_clone() else { continue };
             let id = {
-                let mut guests = self.lock();
-                if !guests.make_room(process) {
+                let mut open = self.lock();
+                if !open.make_room(process) {
                     continue;
                 }
-                guests.next += 1;
-                let id = guests.next;
-                guests.open.insert(id, Guest { stream: copy, busy: Busy::Idle, process, since: id });
+                open.next += 1;
+                let id = open.next;
+                open.open.insert(id, Connection { stream: copy, busy: Busy::Idle, process, since: id });
                 id
             };
-            let hall = self.clone();
+            let connections = self.clone();
             // Commands run here that expect the stack of a main thread.
             let thread = std::thread::Builder::new().name("owner".to_owned()).stack_size(8 << 20);
             let served = thread.spawn(move || {
                 // A panic here is a mistake of this program; it must not reach the store's other users.
                 let mut recorded = false;
-                let _ = catch_unwind(AssertUnwindSafe(|| hall.serve(id, process, stream, &mut recorded)));
+                let _ = catch_unwind(AssertUnwindSafe(|| connections.serve(id, process, stream, &mut recorded)));
                 // As it would be had its process owned the store: what it recorded is signed when it ends.
                 if recorded {
-                    hall.log.shared().sign_soon();
+                    connections.log.engine().sign_soon();
                 }
-                hall.leave(id);
+                connections.leave(id);
             });
             if served.is_err() {
                 self.leave(id);
@@ -366,14 +371,14 @@ impl Hall {
     }
 
     /// Serves one connection until it ends; whatever is wrong with it ends it. Says whether anything was `recorded`.
-    fn serve(self: &Arc<Hall>, id: u64, peer: u32, mut stream: Stream, recorded: &mut bool) -> io::Result<()> {
-        let shared = self.log.shared();
-        let ledger = shared.ledger();
-        let genesis = ledger.genesis.as_ref();
+    fn serve(self: &Arc<Connections>, id: u64, peer: u32, mut stream: Stream, recorded: &mut bool) -> io::Result<()> {
+        let engine = self.log.engine();
+        let chain_state = engine.chain_state();
+        let genesis = chain_state.genesis.as_ref();
         let mut challenge = [0; 32];
-        shared.random.fill(&mut challenge);
+        engine.random.fill(&mut challenge);
         let store = genesis.map(|genesis| genesis.store_id.clone()).unwrap_or_default();
-        let keys = match (genesis.is_some_and(|genesis| genesis.keys.is_some()), shared.keys().is_some()) {
+        let keys = match (genesis.is_some_and(|genesis| genesis.keys.is_some()), engine.keys().is_some()) {
             (false, _) => Keys::Keyless,
             (true, true) => Keys::Unproven,
             (true, false) => Keys::Missing,
@@ -393,12 +398,12 @@ impl Hall {
         while let Some((request, _part)) = self.next(&mut reader, peer)? {
             self.set(id, |busy| *busy = Busy::Answering);
             let reply = match request {
-                Err(e) => Reply::Failed(Trouble::from(&e)),
+                Err(e) => Reply::Failed(WireError::from(&e)),
                 Ok(Request::Prove(answer)) => {
-                    let proven = shared.keys().as_ref().is_some_and(|keys| question.is_answered(&keys.file, &answer));
+                    let proven = engine.keys().as_ref().is_some_and(|keys| question.is_answered(&keys.file, &answer));
                     // One try: whoever errs connects again, to another challenge.
                     if !proven {
-                        wire::send(&mut stream, &Reply::Failed(Trouble::from(&unproven())))?;
+                        wire::send(&mut stream, &Reply::Failed(WireError::from(&unproven())))?;
                         return Ok(());
                     }
                     authority = Authority::of(Keys::Proven);
@@ -406,11 +411,11 @@ impl Hall {
                 }
                 Ok(Request::Show(other)) => {
                     let asked = Asked { place: &self.place, challenge: &other };
-                    let signature = shared.keys().as_ref().map(|keys| question.sign(&keys.file, asked).to_vec());
+                    let signature = engine.keys().as_ref().map(|keys| question.sign(&keys.file, asked).to_vec());
                     Reply::Shown(signature.unwrap_or_default())
                 }
                 Ok(Request::Record(batch)) => match authority.check(Need::Append) {
-                    Err(e) => Reply::Failed(Trouble::from(&e)),
+                    Err(e) => Reply::Failed(WireError::from(&e)),
                     Ok(()) => match self.record(batch) {
                         Some(reply) => {
                             *recorded = true;
@@ -422,7 +427,7 @@ impl Hall {
                 },
                 Ok(Request::Look(seqs)) => match authority.check(Need::Read).and_then(|()| self.look(&seqs)) {
                     Ok((size, unanswered)) => Reply::Looked(size, unanswered),
-                    Err(e) => Reply::Failed(Trouble::from(&e)),
+                    Err(e) => Reply::Failed(WireError::from(&e)),
                 },
                 Ok(Request::Watch) => {
                     self.set(id, |busy| *busy = Busy::Idle);
@@ -433,17 +438,17 @@ impl Hall {
                         "a command for the process that has the store open has {MOST_ARGUMENTS} arguments and \
                          {MOST_ARGUMENT_BYTES} bytes at most; split it, or end that process first"
                     );
-                    Reply::Failed(Trouble::from(&Error::new(ErrorKind::TooLarge, message)))
+                    Reply::Failed(WireError::from(&Error::new(ErrorKind::TooLarge, message)))
                 }
                 Ok(Request::Run(command)) if self.begin_command(id, command.effect) => {
-                    let hall = Arc::downgrade(self);
-                    let line = Line { id, hall, stream: stream.try_clone()?, reader, shown: 0 };
+                    let connections = Arc::downgrade(self);
+                    let line = Line { id, connections, stream: stream.try_clone()?, reader, shown: 0 };
                     return self.run(command, line, authority);
                 }
                 Ok(Request::Run(_)) => {
                     let message =
                         format!("{COMMANDS} commands run in the process that has the store open; try again later");
-                    Reply::Failed(Trouble::from(&Error::new(ErrorKind::Busy, message)))
+                    Reply::Failed(WireError::from(&Error::new(ErrorKind::Busy, message)))
                 }
                 Ok(Request::Input(_) | Request::Hello { .. }) => return Err(io::ErrorKind::InvalidData.into()),
             };
@@ -476,11 +481,11 @@ impl Hall {
         Ok(Some((request, part)))
     }
 
-    fn record(&self, batch: SentBatch) -> Option<Reply> {
-        match self.log.shared().record_sent(batch) {
+    fn record(&self, batch: RemoteBatch) -> Option<Reply> {
+        match self.log.engine().record_sent(batch) {
             Ok(receipts) => Some(Reply::recorded(&receipts)),
             Err(e) if e.kind() == ErrorKind::Closed => None,
-            Err(e) => Some(Reply::Failed(Trouble::from(&e))),
+            Err(e) => Some(Reply::Failed(WireError::from(&e))),
         }
     }
 

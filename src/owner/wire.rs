@@ -3,7 +3,7 @@
 //! Both ends are programs of one user, but one of them may be broken, old or hostile. A frame is bounded, memory for it is taken
 //! as its bytes arrive, and what does not decode ends the connection and nothing else.
 
-use crate::store::SentBatch;
+use crate::store::RemoteBatch;
 use crate::{Error, ErrorKind, Hash, Receipt, codec};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ pub(super) enum Request {
     /// That the sender has the store's key.
     Prove([u8; 32]),
     /// Prepare and record these calls, all or none.
-    Record(SentBatch),
+    Record(RemoteBatch),
     /// Run a command on the store.
     Run(Command),
     /// What the command asked for of its standard input; empty at its end.
@@ -62,7 +62,7 @@ pub(super) enum Reply {
     Recorded(Vec<(u64, [u8; 32])>),
     /// How many entries the log has, and the seqs of calls that were never answered.
     Looked(u64, Vec<u64>),
-    Failed(Trouble),
+    Failed(WireError),
     /// Of a command's standard output.
     Out(Vec<u8>),
     /// Of a command's standard error.
@@ -105,7 +105,7 @@ pub struct Command {
 
 /// An error as it crosses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Trouble {
+pub(super) struct WireError {
     kind: u8,
     message: String,
 }
@@ -132,16 +132,16 @@ const KINDS: [ErrorKind; 18] = [
     ErrorKind::OtherHistory,
 ];
 
-impl From<&Error> for Trouble {
-    fn from(e: &Error) -> Trouble {
+impl From<&Error> for WireError {
+    fn from(e: &Error) -> WireError {
         let kind = KINDS.iter().position(|kind| *kind == e.kind()).unwrap_or(9);
-        Trouble { kind: kind as u8, message: e.to_string() }
+        WireError { kind: kind as u8, message: e.to_string() }
     }
 }
 
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Error {
-        Error::new(KINDS.get(usize::from(trouble.kind)).copied().unwrap_or(ErrorKind::Io), trouble.message)
+impl From<WireError> for Error {
+    fn from(wire_error: WireError) -> Error {
+        Error::new(KINDS.get(usize::from(wire_error.kind)).copied().unwrap_or(ErrorKind::Io), wire_error.message)
     }
 }
 
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn every_kind_of_error_crosses() {
         for kind in KINDS {
-            let e = Error::from(Trouble::from(&Error::new(kind, "m")));
+            let e = Error::from(WireError::from(&Error::new(kind, "m")));
             assert_eq!((e.kind(), e.to_string().as_str()), (kind, "m"));
         }
     }

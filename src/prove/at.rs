@@ -5,7 +5,7 @@ use crate::merkle;
 use crate::note::SignedCheckpoint;
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof};
 use crate::store::guarded;
-use crate::{AuditLog, Error, ErrorKind, Field, Result, Verification, VerifyOptions};
+use crate::{AuditLog, Error, ErrorKind, Facet, Result, Verification, VerifyOptions};
 use std::path::Path;
 
 /// Proofs against the newest signed checkpoint. Nothing is written and no key is needed, so they can be had of a copy without
@@ -40,7 +40,7 @@ impl AuditLog {
             let message = "no checkpoint of this store was ever signed, so there is none to prove anything against";
             return Err(Error::new(ErrorKind::NoSuchEntry, message));
         }
-        Ok(AtCheckpoint { log: self, checkpoint: guarded(|| self.shared().newest_checkpoint(signed))? })
+        Ok(AtCheckpoint { log: self, checkpoint: guarded(|| self.engine().newest_checkpoint(signed))? })
     }
 }
 
@@ -63,7 +63,7 @@ impl AtCheckpoint<'_> {
     /// What is wrong where the keys that are here signed more than this store has, or something else: then it is an older copy, or was
     /// changed, and the newest checkpoint in it is not the newest that there is. `None` also where the keys are not here.
     pub fn key_conflict(&self) -> Option<String> {
-        self.log.shared().key_conflict(self.log.size())
+        self.log.engine().key_conflict(self.log.size())
     }
 
     /// As [`AuditLog::prove`].
@@ -109,7 +109,7 @@ impl AtCheckpoint<'_> {
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) also where entries were purged after the checkpoint that it would have to account for.
-    pub fn prove_complete(&self, facet: Field, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
+    pub fn prove_complete(&self, facet: Facet, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
         let snapshot = self.log.snapshot()?;
         self.log.complete_under(self.checkpoint.clone(), &snapshot, facet, value, neighbours)
     }

@@ -7,7 +7,7 @@ use crate::redact::{is_pseudonym, key_of, normal};
 use crate::retention::SeqSet;
 use crate::rows::row_order;
 use crate::store::{BatchRows, IndexRow, Snapshot, is_impersonal};
-use crate::{AuditLog, Error, ErrorKind, Field, Kind, Result};
+use crate::{AuditLog, Error, ErrorKind, Facet, Kind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -36,16 +36,16 @@ impl AuditLog {
     /// index is not the one that the log's batches name; as [`AuditLog::checkpoint`].
     ///
     /// ```
-    /// # use attestlog::{AuditLog, Field, Neighbours, ToolCall};
+    /// # use attestlog::{AuditLog, Facet, Neighbours, ToolCall};
     /// # let log = AuditLog::in_memory()?;
     /// let seq = log.record(ToolCall::new("c", "u", "lookup").patient("P-1"))?.seq;
-    /// let file = log.prove_complete(Field::Patient, "P-1", Neighbours::Withhold)?.to_string();
+    /// let file = log.prove_complete(Facet::Patient, "P-1", Neighbours::Withhold)?.to_string();
     /// let checked = attestlog::proof::check(file.as_bytes(), &log.public_key().unwrap()).unwrap();
     /// assert_eq!(checked.to_json().get("seqs").unwrap().to_canonical().as_str(), format!("[{seq}]"));
     /// # Ok::<(), attestlog::Error>(())
     /// ```
-    pub fn prove_complete(&self, facet: Field, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
-        let (checkpoint, snapshot) = self.shared().settle()?;
+    pub fn prove_complete(&self, facet: Facet, value: &str, neighbours: Neighbours) -> Result<CompleteProof> {
+        let (checkpoint, snapshot) = self.engine().settle()?;
         self.complete_under(checkpoint, &snapshot, facet, value, neighbours)
     }
 
@@ -54,16 +54,16 @@ impl AuditLog {
         &self,
         checkpoint: SignedCheckpoint,
         snapshot: &Snapshot,
-        facet: Field,
+        facet: Facet,
         value: &str,
         neighbours: Neighbours,
     ) -> Result<CompleteProof> {
         let size = checkpoint.checkpoint().size();
         let value = &*normal(value);
-        let own = own_entries(snapshot, size)?;
+        let own = system_entries(snapshot, size)?;
         let terms = self.terms(facet, value, snapshot, &own)?;
         let mut needed = BTreeSet::new();
-        let mut asked: Vec<(Field, &str)> = terms.iter().map(|term| (facet, term.as_str())).collect();
+        let mut asked: Vec<(Facet, &str)> = terms.iter().map(|term| (facet, term.as_str())).collect();
         if has_pseudonyms(facet, value) {
             needed.extend(&own);
             asked.push(KEYS);
@@ -112,8 +112,8 @@ impl AuditLog {
 
     /// The spellings under which the log may hold the value, sorted: itself, and its pseudonym under every key that the log
     /// ever names.
-    fn terms(&self, facet: Field, value: &str, snapshot: &Snapshot, own: &BTreeSet<u64>) -> Result<Vec<String>> {
-        let mut terms = self.shared().policies().terms(facet, value);
+    fn terms(&self, facet: Facet, value: &str, snapshot: &Snapshot, own: &BTreeSet<u64>) -> Result<Vec<String>> {
+        let mut terms = self.engine().policies().terms(facet, value);
         if has_pseudonyms(facet, value) {
             let own = own.iter().map(|&seq| snapshot.entry(seq)).collect::<Result<Vec<_>>>()?;
             let mut keys = pseudonym_keys(own.iter());
@@ -132,7 +132,7 @@ impl AuditLog {
     fn purges_of(&self, snapshot: &Snapshot, gone: &SeqSet, size: u64) -> Result<Vec<(u64, SeqSet)>> {
         let mut purges = Vec::new();
         let mut left: BTreeSet<u64> = gone.iter().collect();
-        for (seq, _) in self.shared().ledger().purges.iter().filter(|(seq, _)| *seq < size) {
+        for (seq, _) in self.engine().chain_state().purges.iter().filter(|(seq, _)| *seq < size) {
             if left.is_empty() {
                 break;
             }
@@ -145,7 +145,7 @@ impl AuditLog {
         }
         match left.first() {
             None => Ok(purges),
-            Some(seq) if self.shared().purged().contains(*seq) => Err(purged_since(*seq, size)),
+            Some(seq) if self.engine().purged().contains(*seq) => Err(purged_since(*seq, size)),
             Some(seq) => Err(Error::damaged(format!("entry {seq} is neither there nor purged; `verify` says more"))),
         }
     }
@@ -178,9 +178,9 @@ fn check_uncovered(snapshot: &Snapshot, uncovered: Range<u64>, neighbours: Neigh
 }
 
 /// The first entry and the keys, which say under which spellings a value may stand.
-fn own_entries(snapshot: &Snapshot, size: u64) -> Result<BTreeSet<u64>> {
+fn system_entries(snapshot: &Snapshot, size: u64) -> Result<BTreeSet<u64>> {
     let wanted = |kind| matches!(kind, Kind::Genesis | Kind::Key);
-    let mut own = snapshot.own_entries(wanted)?;
+    let mut own = snapshot.system_entries(wanted)?;
     own.retain(|seq| *seq < size);
     for seq in snapshot.indexed..size.max(snapshot.indexed) {
         if wanted(snapshot.entry(seq)?.kind()) {
@@ -190,17 +190,17 @@ fn own_entries(snapshot: &Snapshot, size: u64) -> Result<BTreeSet<u64>> {
     Ok(own)
 }
 
-fn is_person(facet: Field) -> bool {
-    matches!(facet, Field::Conversation | Field::User | Field::Patient)
+fn is_person(facet: Facet) -> bool {
+    matches!(facet, Facet::Conversation | Facet::User | Facet::Patient)
 }
 
-fn check_neighbours(batches: &[BatchRows], asked: &[(Field, &str)], neighbours: Neighbours) -> Result<()> {
+fn check_neighbours(batches: &[BatchRows], asked: &[(Facet, &str)], neighbours: Neighbours) -> Result<()> {
     if neighbours == Neighbours::Reveal {
         return Ok(());
     }
     let names =
         |row: &&IndexRow| is_person(row.field) && !is_pseudonym(&row.term) && !asked.contains(&(row.field, &row.term));
-    let mut named: BTreeMap<Field, BTreeSet<&str>> = BTreeMap::new();
+    let mut named: BTreeMap<Facet, BTreeSet<&str>> = BTreeMap::new();
     for row in batches.iter().flat_map(|batch| batch.shown.iter().filter(names)) {
         named.entry(row.field).or_default().insert(&row.term);
     }
@@ -235,7 +235,7 @@ fn show(snapshot: &Snapshot, batch: &BatchRows) -> Result<ShownBatch> {
     Ok(ShownBatch { entry: batch.seq, rows })
 }
 
-fn too_large(facet: Field) -> Error {
+fn too_large(facet: Facet) -> Error {
     let limit = crate::proof::MAX_PROOF_BYTES >> 20;
     let message = format!("too many entries have this {} for one proof of {limit} MiB", facet.as_str());
     Error::new(ErrorKind::TooLarge, message)

@@ -94,8 +94,8 @@ impl AuditLog {
     fn purges_before(&self, size: u64) -> Result<Vec<(u64, PurgeRecord, SeqSet)>> {
         guarded(|| {
             let snapshot = self.snapshot()?;
-            let ledger = self.shared().ledger();
-            let purges = ledger.purges.iter().filter(|(seq, _)| *seq < size).map(|(seq, record)| {
+            let chain_state = self.engine().chain_state();
+            let purges = chain_state.purges.iter().filter(|(seq, _)| *seq < size).map(|(seq, record)| {
                 let lost =
                     || Error::damaged(format!("what the purge of entry {seq} took is not known; `verify` says more"));
                 Ok((*seq, record.clone(), snapshot.purged_by(*seq)?.ok_or_else(lost)?))
@@ -110,7 +110,7 @@ impl AuditLog {
             let mut missing = None;
             while at < size {
                 let snapshot = self.snapshot()?;
-                if self.shared().ledger().purges.iter().any(|(seq, _)| *seq >= size) {
+                if self.engine().chain_state().purges.iter().any(|(seq, _)| *seq >= size) {
                     let message = format!(
                         "entries were purged after the checkpoint of {size} entries, which cannot say so: write the evidence of a \
                      newer checkpoint"

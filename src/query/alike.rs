@@ -2,7 +2,7 @@
 
 use crate::redact::{domain, gist, is_pseudonym, normal};
 use crate::store::guarded;
-use crate::{AuditLog, Field, Result};
+use crate::{AuditLog, Facet, Result};
 use std::collections::BTreeSet;
 
 /// No more are told.
@@ -19,13 +19,13 @@ impl AuditLog {
     /// What the file says.
     ///
     /// ```
-    /// # use attestlog::{AuditLog, Field, ToolCall};
+    /// # use attestlog::{AuditLog, Facet, ToolCall};
     /// # let log = AuditLog::in_memory()?;
     /// log.record(ToolCall::new("c", "u", "lookup").patient("Р-1"))?; // a Cyrillic letter
-    /// assert_eq!(log.look_alikes(Field::Patient, "P-1")?, ["Р-1"]);
+    /// assert_eq!(log.look_alikes(Facet::Patient, "P-1")?, ["Р-1"]);
     /// # Ok::<(), attestlog::Error>(())
     /// ```
-    pub fn look_alikes(&self, field: Field, value: &str) -> Result<Vec<String>> {
+    pub fn look_alikes(&self, field: Facet, value: &str) -> Result<Vec<String>> {
         let value = &*normal(value);
         let looks = gist(value);
         if domain(field).is_none() || is_pseudonym(value) || looks.is_empty() {
@@ -39,8 +39,8 @@ impl AuditLog {
                     found.insert(name.to_owned());
                 }
             };
-            for generation in &snapshot.generations {
-                generation.read().terms(field).iter().for_each(|(name, _)| meet(name));
+            for mem_segment in &snapshot.mem_segments {
+                mem_segment.read().terms(field).iter().for_each(|(name, _)| meet(name));
             }
             snapshot.each_term(field, &mut |name, _| meet(&name))?;
             Ok(found.into_iter().collect())

@@ -1,14 +1,14 @@
 //! What a query asks for.
 
-use crate::ledger::Ledger;
+use crate::chain_state::ChainState;
 use crate::policy::Policies;
-use crate::redact::{Action, Facet, PREFIX, domain, is_pseudonym, normal};
+use crate::redact::{Action, IdentityKind, PREFIX, domain, is_pseudonym, normal};
 use crate::store::Snapshot;
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::{Entry, Field, Kind, Outcome, Trigger};
+use attestlog_proof::entry::{Entry, Facet, Kind, Outcome, Trigger};
 
 /// Facets with the spellings of the values that are looked for.
-pub(crate) type Facets = Vec<(Field, Vec<String>)>;
+pub(crate) type Facets = Vec<(Facet, Vec<String>)>;
 
 /// What a query asks for: a builder. Values of one facet are alternatives, facets restrict each other; a query that
 /// asks for nothing finds every entry, the store's own included.
@@ -29,7 +29,7 @@ pub(crate) type Facets = Vec<(Field, Vec<String>)>;
 #[derive(Debug, Clone, Default, PartialEq)]
 #[must_use = "a query does nothing until a log is asked with it"]
 pub struct Query {
-    pub(crate) facets: Vec<(Field, Vec<String>)>,
+    pub(crate) facets: Vec<(Facet, Vec<String>)>,
     pub(crate) since: Option<Timestamp>,
     pub(crate) until: Option<Timestamp>,
     pub(crate) after: Option<u64>,
@@ -46,7 +46,7 @@ impl Query {
     }
 
     /// Entries with this value of a facet, or another one that was given for the same facet.
-    pub fn facet(mut self, field: Field, value: impl Into<String>) -> Query {
+    pub fn facet(mut self, field: Facet, value: impl Into<String>) -> Query {
         match self.facets.iter_mut().find(|(f, _)| *f == field) {
             Some((_, values)) => values.push(value.into()),
             None => self.facets.push((field, vec![value.into()])),
@@ -56,32 +56,32 @@ impl Query {
 
     /// Calls of this conversation.
     pub fn conversation(self, id: impl Into<String>) -> Query {
-        self.facet(Field::Conversation, id)
+        self.facet(Facet::Conversation, id)
     }
 
     /// Calls that this user started.
     pub fn user(self, id: impl Into<String>) -> Query {
-        self.facet(Field::User, id)
+        self.facet(Facet::User, id)
     }
 
     /// Calls of this tool.
     pub fn tool(self, name: impl Into<String>) -> Query {
-        self.facet(Field::Tool, name)
+        self.facet(Facet::Tool, name)
     }
 
     /// Calls that concern this patient.
     pub fn patient(self, id: impl Into<String>) -> Query {
-        self.facet(Field::Patient, id)
+        self.facet(Facet::Patient, id)
     }
 
     /// Calls that this model decided on.
     pub fn model(self, name: impl Into<String>) -> Query {
-        self.facet(Field::Model, name)
+        self.facet(Facet::Model, name)
     }
 
     /// Calls that ended like this.
     pub fn outcome(self, outcome: Outcome) -> Query {
-        self.facet(Field::Outcome, outcome.as_str())
+        self.facet(Facet::Outcome, outcome.as_str())
     }
 
     /// Calls that failed, in whichever way.
@@ -92,22 +92,22 @@ impl Query {
 
     /// Calls that were set off like this.
     pub fn trigger(self, trigger: Trigger) -> Query {
-        self.facet(Field::Trigger, trigger.as_str())
+        self.facet(Facet::Trigger, trigger.as_str())
     }
 
     /// Calls with this purpose of access.
     pub fn purpose(self, purpose: impl Into<String>) -> Query {
-        self.facet(Field::Purpose, purpose)
+        self.facet(Facet::Purpose, purpose)
     }
 
     /// Calls that were made in an emergency.
     pub fn emergency(self) -> Query {
-        self.facet(Field::Emergency, "true")
+        self.facet(Facet::Emergency, "true")
     }
 
     /// Entries of this kind.
     pub fn kind(self, kind: Kind) -> Query {
-        self.facet(Field::Kind, kind.as_str())
+        self.facet(Facet::Kind, kind.as_str())
     }
 
     /// Calls that were begun and have no end.
@@ -177,11 +177,16 @@ impl Query {
     /// # Errors
     /// [`Key`](ErrorKind::Key) where a value may stand in the store under a spelling that cannot be made here, since the keys
     /// for it are missing, or where it was masked: nothing found would read like *nobody accessed this patient*.
-    pub(crate) fn resolved(&self, policies: &Policies, snapshot: &Snapshot, ledger: &Ledger) -> Result<Facets> {
-        let resolve = |(field, values): &(Field, Vec<String>)| {
+    pub(crate) fn resolved(
+        &self,
+        policies: &Policies,
+        snapshot: &Snapshot,
+        chain_state: &ChainState,
+    ) -> Result<Facets> {
+        let resolve = |(field, values): &(Facet, Vec<String>)| {
             let mut all = Vec::with_capacity(values.len());
             for value in values {
-                policies.check_findable(*field, value, snapshot, ledger)?;
+                policies.check_findable(*field, value, snapshot, chain_state)?;
                 all.extend(policies.terms(*field, value));
             }
             all.sort_unstable();
@@ -195,7 +200,7 @@ impl Query {
 impl Policies {
     /// Every spelling under which entries may have a value of a facet, as far as there are keys for them: what is looked
     /// for wherever a value is looked for.
-    pub(crate) fn terms(&self, field: Field, value: &str) -> Vec<String> {
+    pub(crate) fn terms(&self, field: Facet, value: &str) -> Vec<String> {
         match &self.sanitizer {
             Some(sanitizer) => sanitizer.terms(field, value),
             None => vec![normal(value).into_owned()],
@@ -206,13 +211,19 @@ impl Policies {
     ///
     /// # Errors
     /// As [`Query::resolved`].
-    pub(crate) fn check_findable(&self, field: Field, value: &str, snapshot: &Snapshot, ledger: &Ledger) -> Result<()> {
+    pub(crate) fn check_findable(
+        &self,
+        field: Facet,
+        value: &str,
+        snapshot: &Snapshot,
+        chain_state: &ChainState,
+    ) -> Result<()> {
         let Some(facet) = domain(field).filter(|_| !is_pseudonym(&normal(value))) else { return Ok(()) };
         let refused = |message: String| Err(Error::new(ErrorKind::Key, message));
         let here: Vec<&str> = self.sanitizer.iter().flat_map(|s| s.pseudonym_keys()).collect();
-        let hidden = Facet::from_name(facet)
+        let hidden = IdentityKind::from_name(facet)
             .is_some_and(|facet| self.sanitizer.is_none() && self.set.redaction.facet(facet) == Action::Pseudonymise);
-        let mut missing = ledger.pseudonym_keys.iter().filter(|id| !here.contains(&&***id));
+        let mut missing = chain_state.pseudonym_keys.iter().filter(|id| !here.contains(&&***id));
         let stands = |id: &String| snapshot.any_term(field, &format!("{PREFIX}{id}_"));
         if hidden || missing.try_fold(false, |found, id| Ok::<_, Error>(found || stands(id)?))? {
             return refused(format!(

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const RENEW: u64 = 8192;
 
 /// What a query reads from between two entries. The writer takes it away where the log has grown by much since
-/// ([`Shared::release`](crate::store::Shared)): whoever asks for the next entry an hour later must not have kept the
+/// ([`Engine::release`](crate::store::Engine)): whoever asks for the next entry an hour later must not have kept the
 /// pages of an hour ago from being used again.
 type Reading = Arc<Mutex<Option<(Plan, Snapshot)>>>;
 
@@ -42,7 +42,7 @@ impl AuditLog {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; what the file says.
     pub fn query(&self, query: &Query) -> Result<Hits> {
         query.check()?;
-        self.shared().process.check()?;
+        self.engine().process.check()?;
         let size = self.size();
         let at = match (query.after, query.newest_first) {
             (None, false) => Some(0),
@@ -123,7 +123,7 @@ impl Hits {
 
     /// The next seq on which the index agrees; its entry may be gone.
     fn next_seq(&mut self, reading: &mut Option<(Plan, Snapshot)>) -> Result<Option<u64>> {
-        self.log.shared().process.check()?;
+        self.log.engine().process.check()?;
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
             return Ok(None);
         }
@@ -135,15 +135,15 @@ impl Hits {
             self.seen += 1;
             if reading.is_none() {
                 if self.seen == 1 {
-                    self.log.shared().will_read(&self.reading);
+                    self.log.engine().will_read(&self.reading);
                 }
-                let mut snapshot = self.log.shared().snapshot_of_entries()?;
+                let mut snapshot = self.log.engine().snapshot_of_entries()?;
                 snapshot.size = self.size;
                 if self.decides {
                     snapshot.hold_index()?;
                 }
                 let policies = self.log.policies_for_search()?;
-                let facets = self.query.resolved(&policies, &snapshot, &self.log.shared().ledger())?;
+                let facets = self.query.resolved(&policies, &snapshot, &self.log.engine().chain_state())?;
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
                 *reading = Some((plan, snapshot));
             }

@@ -7,7 +7,7 @@
 use crate::redact::{PREFIX, Sanitizer, is_pseudonym, key_of};
 use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Which pseudonyms of a log's users or patients are known to be whose.
@@ -21,15 +21,15 @@ pub struct Persons {
 }
 
 impl Persons {
-    pub(super) fn of(snapshot: &Snapshot, sanitizer: Option<&Sanitizer>, field: Field) -> Result<Persons> {
+    pub(super) fn of(snapshot: &Snapshot, sanitizer: Option<&Sanitizer>, field: Facet) -> Result<Persons> {
         let keys = sanitizer.iter().flat_map(|s| s.pseudonym_keys()).map(str::to_owned).collect();
         let mut persons = Persons { clear: HashMap::new(), keys, hidden: snapshot.any_term(field, PREFIX)? };
         let Some(sanitizer) = sanitizer.filter(|_| persons.hidden) else { return Ok(persons) };
         let (mut hidden, mut clear) = (HashSet::new(), HashSet::new());
         let mut each = |name: String| if is_pseudonym(&name) { hidden.insert(name) } else { clear.insert(name) };
         snapshot.each_term(field, &mut |name, _| _ = each(name))?;
-        for generation in &snapshot.generations {
-            generation.read().terms(field).iter().for_each(|(name, _)| _ = each(name.to_string()));
+        for mem_segment in &snapshot.mem_segments {
+            mem_segment.read().terms(field).iter().for_each(|(name, _)| _ = each(name.to_string()));
         }
         for name in clear {
             for pseudonym in sanitizer.pseudonyms_of(field, &name).into_iter().filter(|p| hidden.contains(p)) {
@@ -67,13 +67,13 @@ impl AuditLog {
     /// What the file says.
     ///
     /// ```
-    /// # use attestlog::{AuditLog, Field, ToolCall};
+    /// # use attestlog::{AuditLog, Facet, ToolCall};
     /// # let log = AuditLog::in_memory()?;
     /// log.record(ToolCall::new("c", "usr_1", "lookup"))?;
-    /// assert_eq!(log.persons(Field::User)?.count(["usr_1", "usr_1"]), (1, false));
+    /// assert_eq!(log.persons(Facet::User)?.count(["usr_1", "usr_1"]), (1, false));
     /// # Ok::<(), attestlog::Error>(())
     /// ```
-    pub fn persons(&self, field: Field) -> Result<Persons> {
-        guarded(|| Persons::of(&self.snapshot()?, self.shared().policies().sanitizer.as_ref(), field))
+    pub fn persons(&self, field: Facet) -> Result<Persons> {
+        guarded(|| Persons::of(&self.snapshot()?, self.engine().policies().sanitizer.as_ref(), field))
     }
 }

@@ -4,7 +4,7 @@
 use super::{Persons, Query};
 use crate::store::{Cell, Snapshot, guarded};
 use crate::{AuditLog, Error, Result, Timestamp};
-use attestlog_proof::entry::{Field, Kind, Outcome};
+use attestlog_proof::entry::{Facet, Kind, Outcome};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -132,11 +132,11 @@ impl AuditLog {
         // then. Its entries are counted there, not in the pending index as well.
         snapshot.indexed = snapshot.state.indexed;
         snapshot.size = snapshot.size.max(snapshot.indexed);
-        let policies = self.shared().policies();
+        let policies = self.engine().policies();
         if let Some(tool) = &of.tool {
-            policies.check_findable(Field::Tool, tool, &snapshot, &self.shared().ledger())?;
+            policies.check_findable(Facet::Tool, tool, &snapshot, &self.engine().chain_state())?;
         }
-        let tools = of.tool.as_deref().map(|tool| policies.terms(Field::Tool, tool));
+        let tools = of.tool.as_deref().map(|tool| policies.terms(Facet::Tool, tool));
         let tools = tools.as_deref();
         let mut sums = Sums { cells: BTreeMap::new(), users: BTreeMap::new(), since: BTreeMap::new() };
         let since = of.since.unwrap_or(Timestamp::MIN);
@@ -168,11 +168,11 @@ impl AuditLog {
             let first = std::mem::take(&mut sums.since).into_values().min();
             sums.since.extend(first.map(|day| (tool.clone(), day)));
         }
-        let persons = Persons::of(&snapshot, policies.sanitizer.as_ref(), Field::User)?;
+        let persons = Persons::of(&snapshot, policies.sanitizer.as_ref(), Facet::User)?;
         let mut users: HashMap<u64, String> = HashMap::new();
         if persons.any_hidden() {
             users.extend(sums.users.into_iter().map(|(name, id)| (id, name)));
-            snapshot.each_term(Field::User, &mut |name, id| _ = users.insert(id, name))?;
+            snapshot.each_term(Facet::User, &mut |name, id| _ = users.insert(id, name))?;
         }
         let since = sums.since;
         let of = |(tool, mut cell): (String, Cell)| {
@@ -231,10 +231,10 @@ impl Sums {
     }
 
     fn whole_days(&mut self, snapshot: &Snapshot, tools: Option<&[String]>, days: Range<i32>) -> Result<()> {
-        let known = |name: &String| Ok(snapshot.term_id(Field::Tool, name)?.map(|id| (id, name.clone())));
+        let known = |name: &String| Ok(snapshot.term_id(Facet::Tool, name)?.map(|id| (id, name.clone())));
         let names: BTreeMap<u64, String> = match tools {
             Some(tools) => tools.iter().filter_map(|name| known(name).transpose()).collect::<Result<_>>()?,
-            None => snapshot.terms_of(Field::Tool)?.into_iter().map(|(name, id)| (id, name)).collect(),
+            None => snapshot.terms_of(Facet::Tool)?.into_iter().map(|(name, id)| (id, name)).collect(),
         };
         if tools.is_some() && names.is_empty() {
             return Ok(());
@@ -262,13 +262,13 @@ impl Sums {
         since: Timestamp,
         until: Option<Timestamp>,
     ) -> Result<()> {
-        for generation in &snapshot.generations {
-            let index = generation.read();
+        for mem_segment in &snapshot.mem_segments {
+            let index = mem_segment.read();
             let only: Option<Vec<u32>> =
-                tools.map(|tools| tools.iter().filter_map(|tool| index.term(Field::Tool, tool)).collect());
+                tools.map(|tools| tools.iter().filter_map(|tool| index.term(Facet::Tool, tool)).collect());
             for row in &index.calls {
                 let time = Timestamp::from_nanos(index.times[row.offset as usize]);
-                let seq = generation.from + u64::from(row.offset);
+                let seq = mem_segment.from + u64::from(row.offset);
                 let counts = (snapshot.indexed..snapshot.size).contains(&seq)
                     && only.as_ref().is_none_or(|ids| ids.contains(&row.tool))
                     && since <= time
@@ -276,8 +276,8 @@ impl Sums {
                 if !counts {
                     continue;
                 }
-                let tool = &*index.terms(Field::Tool)[row.tool as usize].0;
-                let user = self.user(snapshot, &index.terms(Field::User)[row.user as usize].0)?;
+                let tool = &*index.terms(Facet::Tool)[row.tool as usize].0;
+                let user = self.user(snapshot, &index.terms(Facet::User)[row.user as usize].0)?;
                 self.on(tool, time.day());
                 if !self.cells.contains_key(tool) {
                     self.cells.insert(tool.to_owned(), Cell::default());
@@ -294,7 +294,7 @@ impl Sums {
         if let Some(&id) = self.users.get(user) {
             return Ok(id);
         }
-        let id = snapshot.term_id(Field::User, user)?.unwrap_or(u64::MAX - self.users.len() as u64);
+        let id = snapshot.term_id(Facet::User, user)?.unwrap_or(u64::MAX - self.users.len() as u64);
         self.users.insert(user.to_owned(), id);
         Ok(id)
     }

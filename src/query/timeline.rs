@@ -29,7 +29,7 @@ impl AuditLog {
     /// What the file says. A conversation that was never recorded has no calls.
     pub fn timeline(&self, conversation: &str) -> Result<Timeline> {
         let query = Query::new().conversation(conversation);
-        let mut snapshot = self.shared().snapshot_of_entries()?;
+        let mut snapshot = self.engine().snapshot_of_entries()?;
         // Begun and finished must be seen at one moment, or a call that ends just now is shown twice or not at all. A
         // commit is on the disk shortly before it is shown, so another look soon finds both at the same size.
         for _ in 0..1000 {
@@ -37,7 +37,7 @@ impl AuditLog {
                 break;
             }
             std::thread::yield_now();
-            snapshot = self.shared().snapshot_of_entries()?;
+            snapshot = self.engine().snapshot_of_entries()?;
         }
         Ok(Timeline { hits: self.query(&query)?.within(snapshot.size), snapshot })
     }

@@ -1,11 +1,11 @@
 //! Which values the log holds: whether it has ever seen one, which come near it, which fit a pattern.
 
 use crate::policy::Policies;
-use crate::redact::{Action, Facet, is_invisible, is_pseudonym};
+use crate::redact::{Action, IdentityKind, is_invisible, is_pseudonym};
 use crate::retention::{Glob, HoldSelector};
 use crate::store::guarded;
 use crate::{AuditLog, Error, Query, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -19,7 +19,7 @@ const MOST_MATCHES: usize = 10_000;
 #[non_exhaustive]
 pub struct UnknownValue {
     /// The facet for which it was given.
-    pub field: Field,
+    pub field: Facet,
     /// The value.
     pub value: String,
     /// Values of the log that differ from it in case, leading zeros, white space, invisible characters or the
@@ -47,7 +47,7 @@ impl AuditLog {
     /// As [`AuditLog::query`].
     pub fn unknown_values(&self, query: &Query) -> Result<Vec<UnknownValue>> {
         let mut unknown = Vec::new();
-        let open = |field: Field| !matches!(field, Field::Kind | Field::Outcome | Field::Trigger | Field::Emergency);
+        let open = |field: Facet| !matches!(field, Facet::Kind | Facet::Outcome | Facet::Trigger | Facet::Emergency);
         for (field, values) in query.facets.iter().filter(|(field, _)| open(*field)) {
             for value in values {
                 if self.count(&Query::new().facet(*field, value).limit(1))? > 0 {
@@ -81,9 +81,9 @@ impl AuditLog {
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the pattern is too long, fits more than 10,000 values, or the
     /// policy keeps values of this facet as pseudonyms, which no pattern can find.
-    pub fn values_matching(&self, field: Field, pattern: &str) -> Result<Vec<String>> {
+    pub fn values_matching(&self, field: Facet, pattern: &str) -> Result<Vec<String>> {
         let bad = |why: String| Error::invalid(format!("{} {pattern:?}: {why}", field.as_str()));
-        if keeps_pseudonyms(&self.shared().policies(), field) {
+        if keeps_pseudonyms(&self.engine().policies(), field) {
             return Err(bad("the log keeps pseudonyms, which no pattern can find; name the value whole".to_owned()));
         }
         let glob = Glob::new(pattern).map_err(bad)?;
@@ -107,10 +107,10 @@ impl AuditLog {
     /// entries, with the store's keys at hand. Nobody else can tell, nor can this program: a pseudonym cannot be turned back.
     pub fn names_in(&self, selector: &HoldSelector) -> BTreeMap<String, String> {
         let facets = [
-            (Field::Conversation, &selector.conversations),
-            (Field::User, &selector.users),
-            (Field::Patient, &selector.patients),
-            (Field::Tool, &selector.tools),
+            (Facet::Conversation, &selector.conversations),
+            (Facet::User, &selector.users),
+            (Facet::Patient, &selector.patients),
+            (Facet::Tool, &selector.tools),
         ];
         let mut names = BTreeMap::new();
         for (field, values) in facets {
@@ -139,8 +139,8 @@ impl AuditLog {
     }
 
     /// The values of a facet that entries have, in no order, one perhaps more than once.
-    fn each_value(&self, field: Field, each: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<()> {
-        let snapshot = self.shared().snapshot_of_entries()?;
+    fn each_value(&self, field: Facet, each: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<()> {
+        let snapshot = self.engine().snapshot_of_entries()?;
         guarded(|| {
             let mut flow = ControlFlow::Continue(());
             snapshot.each_term(field, &mut |value, _| {
@@ -148,8 +148,8 @@ impl AuditLog {
                     flow = each(&value);
                 }
             })?;
-            for generation in &snapshot.generations {
-                for (value, _) in generation.read().terms(field) {
+            for mem_segment in &snapshot.mem_segments {
+                for (value, _) in mem_segment.read().terms(field) {
                     if flow.is_continue() {
                         flow = each(value);
                     }
@@ -160,11 +160,11 @@ impl AuditLog {
     }
 }
 
-fn keeps_pseudonyms(policies: &Policies, field: Field) -> bool {
+fn keeps_pseudonyms(policies: &Policies, field: Facet) -> bool {
     let facet = match field {
-        Field::Patient => Facet::Patient,
-        Field::User => Facet::User,
-        Field::Conversation => Facet::Conversation,
+        Facet::Patient => IdentityKind::Patient,
+        Facet::User => IdentityKind::User,
+        Facet::Conversation => IdentityKind::Conversation,
         _ => return false,
     };
     policies.set.redaction.facet(facet) == Action::Pseudonymise

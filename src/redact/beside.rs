@@ -1,8 +1,8 @@
 //! What members say of those beside them by being there: that they are of a private key, a card, a grant, or somebody's number.
 
 use super::detect;
-use super::floor::Kind;
-use super::members::{LABEL_KEYS, NAME_KEYS, VALUE_KEYS, is_one_of, may_hold};
+use super::key_names::{LABEL_KEYS, NAME_KEYS, VALUE_KEYS, is_one_of, may_hold};
+use super::secret_keys::Kind;
 use crate::json::{Json, Object};
 
 /// Which letters the keys of an object begin with: most have none of the members that say something of others.

@@ -22,7 +22,9 @@
 //! The other tables of the file belong to others. A file without `[redaction]` that has one of these keys at its top
 //! is read as the table itself; one without any is the default policy.
 
-use super::policy::{Detector, Facet, Policy, PolicyBuilder, Preset, check_detector, check_facet, check_name, rule};
+use super::policy::{
+    Detector, IdentityKind, Policy, PolicyBuilder, Preset, check_detector, check_facet, check_name, rule,
+};
 use super::treated::Action;
 use super::{pattern, policy};
 use crate::{Error, Result};
@@ -96,8 +98,8 @@ impl Source<'_> {
             builder = self.detector(builder, name, at, value, allow_secrets)?;
         }
         for (name, at, value) in self.section(get("facets"), "facets")? {
-            let names = Facet::ALL.map(Facet::name).join(", ");
-            let facet = Facet::from_name(name)
+            let names = IdentityKind::ALL.map(IdentityKind::name).join(", ");
+            let facet = IdentityKind::from_name(name)
                 .ok_or_else(|| self.error(at, format!("no facet {name:?}; there are {names}")))?;
             let action = self.action(value)?;
             check_facet(facet, action).map_err(|e| self.place(value.span().start, e))?;

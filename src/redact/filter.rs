@@ -1,8 +1,8 @@
 //! Which keys may name a secret or a number of somebody's, told by their last letters and by how names begin. Most keys of most
 //! entries are none, and nothing else is looked at then; what passes is read as words (`floor`).
 
-use super::floor::{Fit, Kind};
 use super::names::{NAMES, QUALIFIERS};
+use super::secret_keys::{Fit, Kind};
 use std::sync::LazyLock;
 
 /// How many letters of a name's end, and of its beginning, are compared.

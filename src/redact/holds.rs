@@ -2,7 +2,7 @@
 //! (schemas, dependencies, cookies for a language) if not.
 
 use super::detect::value::{is_reference, looks_random};
-use super::floor::{self, Found, Kind, is_schema_type};
+use super::secret_keys::{self, Found, Kind, is_schema_type};
 use crate::json::{Json, Object};
 use crate::spelling::gist;
 
@@ -58,8 +58,8 @@ fn within(found: &Found, value: &Json, depth: usize) -> bool {
         _ if depth > DEEPEST => true,
         Json::Array(items) => items.iter().any(|item| within(found, item, depth + 1)),
         Json::Object(object) => in_object(found, object, depth),
-        Json::String(text) => floor::tells(found, value) && !is_reference(text),
-        Json::Number(_) => floor::tells(found, value),
+        Json::String(text) => secret_keys::tells(found, value) && !is_reference(text),
+        Json::Number(_) => secret_keys::tells(found, value),
         Json::Null | Json::Bool(_) => false,
     }
 }

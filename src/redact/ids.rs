@@ -12,17 +12,17 @@
 
 use super::context::{Context, Root};
 use super::detect::{self, Hit};
-use super::found::placeholder;
-use super::members::stays_text;
-use super::policy::{Detector, Facet};
+use super::key_names::stays_text;
+use super::policy::{Detector, IdentityKind};
 use super::pseudonym::PseudonymKey;
 use super::sanitize::Sanitizer;
+use super::spans::placeholder;
 use super::treated::{Action, Treated};
 use crate::Result;
 use crate::names::domain;
 use crate::names::is_pseudonym;
 use crate::spelling::{is_look_alike, normal};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 
 /// What is looked for in names.
 const IN_NAMES: u16 = {
@@ -66,7 +66,7 @@ impl Sanitizer {
 
     /// How a facet of the entry is written: as it is, or as a pseudonym under the newest key. Without a key a name that
     /// must not be written is masked.
-    pub fn facet(&self, facet: Facet, clear: &str) -> String {
+    pub fn facet(&self, facet: IdentityKind, clear: &str) -> String {
         let clear = &*normal(clear);
         let hidden = self.policy.facet(facet) == Action::Pseudonymise;
         match (hidden || self.is_no_name(clear), self.newest(facet.field(), clear)) {
@@ -77,7 +77,7 @@ impl Sanitizer {
     }
 
     /// The pseudonym of a facet's clear value under the key that writes; `None` without a key.
-    pub(crate) fn newest(&self, field: Field, clear: &str) -> Option<String> {
+    pub(crate) fn newest(&self, field: Facet, clear: &str) -> Option<String> {
         self.pseudonyms.first().map(|key| key.pseudonym(field.as_str(), clear))
     }
 
@@ -97,7 +97,7 @@ impl Sanitizer {
 
     /// What was found in a name of somebody that the policy would keep, and whether it only looks like another, for the
     /// record of what was done.
-    pub(crate) fn treated_facet(&self, facet: Facet, path: &str, clear: &str) -> Vec<Treated> {
+    pub(crate) fn treated_facet(&self, facet: IdentityKind, path: &str, clear: &str) -> Vec<Treated> {
         let whole = |detector: &str, action| Treated {
             path: path.to_owned(),
             detector: detector.to_owned(),
@@ -120,7 +120,7 @@ impl Sanitizer {
 
     /// A name of a tool, a server, a model, an agent or a call as it is written. One that entries are found by is a
     /// pseudonym as a whole where it holds what must not be written.
-    pub(crate) fn treat_name(&self, field: Option<Field>, path: &str, text: &mut String, context: &mut Context<'_>) {
+    pub(crate) fn treat_name(&self, field: Option<Facet>, path: &str, text: &mut String, context: &mut Context<'_>) {
         if let Some(field) = field.filter(|_| is_pseudonym(&normal(text))) {
             let action = if self.pseudonyms.is_empty() { Action::Mask } else { Action::Pseudonymise };
             let (path, detector) = (path.to_owned(), PSEUDONYM.to_owned());
@@ -128,7 +128,7 @@ impl Sanitizer {
             *text = self.newest(field, text).unwrap_or_else(|| placeholder(None));
             return;
         }
-        if field == Some(Field::Tool) && is_look_alike(text) {
+        if field == Some(Facet::Tool) && is_look_alike(text) {
             let (path, detector) = (path.to_owned(), LOOK_ALIKE.to_owned());
             context.treated.push(Treated { path, detector, action: Action::Keep, start: None, end: None });
         }
@@ -159,12 +159,12 @@ impl Sanitizer {
     /// As [`treat`](Sanitizer::treat).
     pub(crate) fn treat_said(&self, key: &str, text: &mut String, context: &mut Context<'_>) -> Result<()> {
         if is_pseudonym(&normal(text)) {
-            self.treat_name(Some(Field::Purpose), key, text, context);
+            self.treat_name(Some(Facet::Purpose), key, text, context);
             return Ok(());
         }
         let (clear, before) = (text.clone(), context.treated.len());
         self.treat_member(Root::Text, key, text, context)?;
-        if let Some(pseudonym) = self.newest(Field::Purpose, &clear).filter(|_| *text != clear) {
+        if let Some(pseudonym) = self.newest(Facet::Purpose, &clear).filter(|_| *text != clear) {
             *text = pseudonym;
             for treated in context.treated.iter_mut().skip(before) {
                 *treated = Treated { action: Action::Pseudonymise, start: None, end: None, ..treated.clone() };
@@ -179,13 +179,13 @@ impl Sanitizer {
     }
 
     /// The pseudonyms of a facet's clear value under all live keys, newest first, whatever the policy says now.
-    pub(crate) fn pseudonyms_of(&self, field: Field, clear: &str) -> Vec<String> {
+    pub(crate) fn pseudonyms_of(&self, field: Facet, clear: &str) -> Vec<String> {
         self.pseudonyms.iter().map(|key| key.pseudonym(field.as_str(), clear)).collect()
     }
 
     /// Everything under which a facet's clear value may have been written under this or another policy: its normal form,
     /// and the pseudonym of that under every live key, newest first. A pseudonym stands for itself.
-    pub(crate) fn terms(&self, field: Field, clear: &str) -> Vec<String> {
+    pub(crate) fn terms(&self, field: Facet, clear: &str) -> Vec<String> {
         let clear = normal(clear);
         let pseudonyms = match domain(field) {
             Some(_) if !is_pseudonym(&clear) => self.pseudonyms_of(field, &clear),
@@ -196,20 +196,20 @@ impl Sanitizer {
 
     /// Everything under which a patient's, a user's or a conversation's clear name may stand in a log: as it is, and as a
     /// pseudonym under every live key, newest first. A pseudonym stands for itself.
-    pub fn lookup(&self, facet: Facet, clear: &str) -> Vec<String> {
+    pub fn lookup(&self, facet: IdentityKind, clear: &str) -> Vec<String> {
         self.terms(facet.field(), clear)
     }
 
     /// Whether the value of a facet would have been masked when it was recorded, so that nobody can tell whether it was:
     /// only where there is no key for a pseudonym.
-    pub(crate) fn would_mask(&self, field: Field, clear: &str) -> bool {
+    pub(crate) fn would_mask(&self, field: Facet, clear: &str) -> bool {
         if !self.pseudonyms.is_empty() || domain(field).is_none() {
             return false;
         }
         match field {
             // It stands for itself, and nothing that a caller gave is written so.
             _ if is_pseudonym(&normal(clear)) => false,
-            Field::Purpose => {
+            Facet::Purpose => {
                 let mut said = clear.to_owned();
                 self.treat_said("purpose", &mut said, &mut Context::new()).is_err() || said != clear
             }

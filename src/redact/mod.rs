@@ -18,12 +18,10 @@ mod detect;
 mod encoded;
 mod explain;
 mod filter;
-mod floor;
-mod found;
 mod holds;
 mod ids;
+mod key_names;
 mod loose;
-mod members;
 mod names;
 mod patient;
 mod pattern;
@@ -32,6 +30,8 @@ mod preset;
 mod pseudonym;
 mod sanitize;
 mod seal;
+mod secret_keys;
+mod spans;
 mod spelling;
 mod treated;
 mod words;
@@ -44,7 +44,7 @@ pub use crate::spelling::{is_invisible, normal};
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
 pub(crate) use patient::{each_id, each_member, is_called, is_nearly_json, names_patient, understood};
-pub use policy::{Detector, Facet, Policy, PolicyBuilder, Preset};
+pub use policy::{Detector, IdentityKind, Policy, PolicyBuilder, Preset};
 pub use pseudonym::PseudonymKey;
 pub use sanitize::Sanitizer;
 pub use seal::{MasterKey, Random, SubjectKey, SubjectKeys, open, seal};
@@ -78,5 +78,5 @@ pub(crate) fn replaced_as_meant<T>(
 /// assert!(!is_secret_key("token_count"));
 /// ```
 pub fn is_secret_key(key: &str) -> bool {
-    floor::kind_of_key(key).is_some()
+    secret_keys::kind_of_key(key).is_some()
 }

@@ -1,7 +1,7 @@
 //! The words that names of fields are judged by: names of secrets and of persons' numbers, words that may stand around
 //! them, and words that make them something else.
 
-use super::floor::{Fit, Kind};
+use super::secret_keys::{Fit, Kind};
 
 /// The names, by what they hold and how they match; words joined without separators.
 pub(super) const NAMES: &[(Kind, Fit, &str)] = &[

@@ -4,7 +4,7 @@
 //! `["odd key"]`, exactly. Matching takes time in proportion to path times pattern: there is one point to go back to.
 
 use super::context::Root;
-use super::floor::Words;
+use super::secret_keys::Words;
 use regex::Regex;
 
 /// A place as a pattern sees it: what leads from the root to a value.

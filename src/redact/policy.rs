@@ -5,8 +5,8 @@
 //! Rules are tried in their order and the first that fits decides; a rule beats the floor where it does not weaken
 //! it, and both beat detectors. Regular expressions are compiled when it is built: a policy that exists can be used.
 
-use super::floor::{self, Kind};
 use super::pattern::{self, FieldPattern};
+use super::secret_keys::{self, Kind};
 use super::treated::Action;
 use crate::hash::Hash;
 use crate::json::{Canonical, Json, Object};
@@ -106,7 +106,7 @@ impl fmt::Display for Detector {
 
 /// A field of the entry itself that can be written as a pseudonym.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Facet {
+pub enum IdentityKind {
     /// The patients of a call.
     Patient,
     /// The user on whose behalf it was made.
@@ -115,31 +115,31 @@ pub enum Facet {
     Conversation,
 }
 
-impl Facet {
+impl IdentityKind {
     /// Every facet.
-    pub const ALL: [Facet; 3] = [Facet::Patient, Facet::User, Facet::Conversation];
+    pub const ALL: [IdentityKind; 3] = [IdentityKind::Patient, IdentityKind::User, IdentityKind::Conversation];
 
     /// The word that policies write, and the domain of its pseudonyms.
     pub fn name(self) -> &'static str {
         match self {
-            Facet::Patient => "patient",
-            Facet::User => "user",
-            Facet::Conversation => "conversation",
+            IdentityKind::Patient => "patient",
+            IdentityKind::User => "user",
+            IdentityKind::Conversation => "conversation",
         }
     }
 
     /// The facet as entries are found by it.
-    pub(crate) fn field(self) -> attestlog_proof::entry::Field {
+    pub(crate) fn field(self) -> attestlog_proof::entry::Facet {
         match self {
-            Facet::Patient => attestlog_proof::entry::Field::Patient,
-            Facet::User => attestlog_proof::entry::Field::User,
-            Facet::Conversation => attestlog_proof::entry::Field::Conversation,
+            IdentityKind::Patient => attestlog_proof::entry::Facet::Patient,
+            IdentityKind::User => attestlog_proof::entry::Facet::User,
+            IdentityKind::Conversation => attestlog_proof::entry::Facet::Conversation,
         }
     }
 
-    /// The facet with that [`name`](Facet::name).
-    pub fn from_name(name: &str) -> Option<Facet> {
-        Facet::ALL.into_iter().find(|f| f.name() == name)
+    /// The facet with that [`name`](IdentityKind::name).
+    pub fn from_name(name: &str) -> Option<IdentityKind> {
+        IdentityKind::ALL.into_iter().find(|f| f.name() == name)
     }
 }
 
@@ -220,7 +220,7 @@ pub struct Policy {
     pub(crate) rules: Vec<Rule>,
     pub(crate) detectors: BTreeMap<Detector, Action>,
     pub(crate) customs: Vec<Custom>,
-    pub(crate) facets: BTreeMap<Facet, Action>,
+    pub(crate) facets: BTreeMap<IdentityKind, Action>,
 }
 
 impl Default for Policy {
@@ -266,7 +266,7 @@ impl Policy {
     }
 
     /// What happens to a facet: [`Pseudonymise`](Action::Pseudonymise) or [`Keep`](Action::Keep).
-    pub fn facet(&self, facet: Facet) -> Action {
+    pub fn facet(&self, facet: IdentityKind) -> Action {
         self.facets.get(&facet).copied().unwrap_or(Action::Keep)
     }
 
@@ -361,7 +361,7 @@ impl Policy {
             builder = builder.detector(detector, action(what.as_str(), "detectors")?);
         }
         for (name, what) in map("facets")?.iter() {
-            let facet = Facet::from_name(name).ok_or_else(|| bad("facets"))?;
+            let facet = IdentityKind::from_name(name).ok_or_else(|| bad("facets"))?;
             builder = builder.facet(facet, action(what.as_str(), "facets")?);
         }
         builder.build()
@@ -375,7 +375,7 @@ pub struct PolicyBuilder {
     own: Vec<(String, Action, Option<String>)>,
     patterns: Vec<(String, String, Action)>,
     detectors: Vec<(Detector, Action)>,
-    facets: Vec<(Facet, Action)>,
+    facets: Vec<(IdentityKind, Action)>,
     allow_secrets: bool,
     object_keys: Option<bool>,
     /// Whether the preset's own rules are left out.
@@ -414,7 +414,7 @@ impl PolicyBuilder {
 
     /// Whether a facet is written as a pseudonym ([`Pseudonymise`](Action::Pseudonymise)) or as it is
     /// ([`Keep`](Action::Keep)).
-    pub fn facet(mut self, facet: Facet, action: Action) -> PolicyBuilder {
+    pub fn facet(mut self, facet: IdentityKind, action: Action) -> PolicyBuilder {
         self.facets.push((facet, action));
         self
     }
@@ -475,7 +475,7 @@ impl PolicyBuilder {
 /// The rule, if its pattern is one and it leaves the floor as strong as it is.
 pub(crate) fn rule(field: &str, action: Action, domain: Option<String>, allow_secrets: bool) -> Result<Rule> {
     let field = FieldPattern::parse(field).map_err(Error::invalid)?;
-    let kind = field.literal_key().and_then(floor::kind_of_key);
+    let kind = field.literal_key().and_then(secret_keys::kind_of_key);
     if kind.is_some_and(|k| weakens(action, k)) && !allow_secrets {
         let text = field.text();
         return Err(Error::invalid(format!(
@@ -512,7 +512,7 @@ pub(crate) fn check_detector(detector: Detector, action: Action, allow_secrets: 
     Ok(())
 }
 
-pub(crate) fn check_facet(facet: Facet, action: Action) -> Result<()> {
+pub(crate) fn check_facet(facet: IdentityKind, action: Action) -> Result<()> {
     match action {
         Action::Pseudonymise | Action::Keep => Ok(()),
         _ => Err(Error::invalid(format!(

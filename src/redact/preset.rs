@@ -1,7 +1,7 @@
 //! What the presets say.
 
 use super::pattern::FieldPattern;
-use super::policy::{Detector, Facet, Policy, Preset, Rule};
+use super::policy::{Detector, IdentityKind, Policy, Preset, Rule};
 use super::treated::Action;
 
 /// Fields that every preset with detectors keeps: the address of the client is what an audit asks for.
@@ -99,8 +99,8 @@ pub(super) fn fill(policy: &mut Policy) {
     match policy.preset {
         Preset::Floor | Preset::Default => {}
         Preset::Hipaa => {
-            policy.facets.insert(Facet::Patient, Action::Pseudonymise);
-            add(policy, PATIENT_IDS, Action::Pseudonymise, Some(Facet::Patient.name()));
+            policy.facets.insert(IdentityKind::Patient, Action::Pseudonymise);
+            add(policy, PATIENT_IDS, Action::Pseudonymise, Some(IdentityKind::Patient.name()));
             add(policy, RECORD_NUMBERS, Action::Pseudonymise, Some("record_number"));
             for names in SAFE_HARBOR {
                 let names: Vec<_> = names.split_ascii_whitespace().collect();

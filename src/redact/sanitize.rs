@@ -11,17 +11,17 @@ use super::context::{Context, Detect, Root, Secrets};
 use super::detect;
 use super::detect::value::is_nothing;
 use super::encoded;
-use super::floor::{self, Kind, Words};
-use super::found::{count, is_placeholder, partial, placeholder};
-use super::members::{
+use super::key_names::{
     ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
     secret_arguments,
 };
 use super::patient;
 use super::pattern::Seg;
-use super::policy::{Detector, Facet, Policy, weakens};
+use super::policy::{Detector, IdentityKind, Policy, weakens};
 use super::pseudonym::{PseudonymKey, domain_of};
 use super::seal::seal;
+use super::secret_keys::{self, Kind, Words};
+use super::spans::{count, is_placeholder, partial, placeholder};
 use super::treated::{Action, Treated};
 use crate::hash::Hash;
 use crate::json::{Json, Limits, Object, Path};
@@ -307,7 +307,7 @@ impl Sanitizer {
             (Json::String(s), _) if is_pseudonym(s) => {}
             (value, Some(key)) => {
                 // What stands for a patient has the pseudonym of the patient's id, as the entry's names have.
-                let id = if v.domain == Facet::Patient.name() { patient::only_id(value) } else { None };
+                let id = if v.domain == IdentityKind::Patient.name() { patient::only_id(value) } else { None };
                 let text = id.or_else(|| scalar_text(value));
                 let text = text.unwrap_or_else(|| value.to_canonical().as_str().to_owned());
                 *value = Json::String(if is_pseudonym(&text) { text } else { key.pseudonym(v.domain, &text) });
@@ -377,7 +377,7 @@ impl Sanitizer {
         for i in 0..items.len() {
             let next = announces(items, i, in_array);
             let Some(item) = items.get_mut(i) else { break };
-            let told = std::mem::replace(&mut announced, next).filter(|found| floor::tells(found, item));
+            let told = std::mem::replace(&mut announced, next).filter(|found| secret_keys::tells(found, item));
             let kind = told.map(|found| found.kind);
             let in_column =
                 || matches!((&columns, &*item), (Some((c, 0)), Json::String(s)) if c.contains(&i) && !is_nothing(s));
@@ -432,13 +432,13 @@ impl Sanitizer {
             let plain = if key.bytes().any(veiled) { detect::plain(key) } else { None };
             let name = plain.as_deref().unwrap_or(key);
             let ruled = self.filter != 0
-                && self.filter & filter_bit(&floor::last_two(name, |_| false).unwrap_or_default()) != 0;
-            let secret = floor::may_be_secret(name);
+                && self.filter & filter_bit(&secret_keys::last_two(name, |_| false).unwrap_or_default()) != 0;
+            let secret = secret_keys::may_be_secret(name);
             let words = (ruled || secret).then(|| Words::of(name));
             // `[REDACTED:email]` is what a key was called, not what its value is.
             let found = key.starts_with('[') && is_placeholder(key.split_once(" (").map_or(key, |(k, _)| k));
             let known = words.as_ref().filter(|_| secret && !found);
-            let mut kind = known.and_then(|w| floor::kind_of_member(parent, w, value));
+            let mut kind = known.and_then(|w| secret_keys::kind_of_member(parent, w, value));
             if analysed && key == "token" && value.as_str().is_some_and(|s| s.bytes().all(|b| b.is_ascii_lowercase())) {
                 kind = None;
             }

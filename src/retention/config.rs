@@ -1,7 +1,7 @@
 //! The policy as people write it: the `[retention]` and `[[patients]]` tables of a TOML file. Every fault is told with
 //! the line and column where it stands.
 
-use super::policy::{Place, PolicyBuilder};
+use super::policy::{PolicyBuilder, PolicyPart};
 use super::{PatientPaths, Period, Preset, RetentionPolicy};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -99,12 +99,12 @@ impl RetentionPolicy {
         }
         builder.build_or_place().map_err(|(place, message)| {
             let span = match place {
-                Place::Class(name) => spans.get(&name).cloned(),
-                Place::Rule(i) => i.checked_sub(before).and_then(|i| rules.get(i)).map(|rule| rule.span()),
-                Place::Default => Some(default),
-                Place::Patient => Some(patient),
-                Place::ClockBound => Some(bound),
-                Place::Whole => None,
+                PolicyPart::Class(name) => spans.get(&name).cloned(),
+                PolicyPart::Rule(i) => i.checked_sub(before).and_then(|i| rules.get(i)).map(|rule| rule.span()),
+                PolicyPart::Default => Some(default),
+                PolicyPart::Patient => Some(patient),
+                PolicyPart::ClockBound => Some(bound),
+                PolicyPart::Whole => None,
             };
             source.error(span.unwrap_or_else(|| table.span()), message)
         })

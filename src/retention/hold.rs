@@ -10,7 +10,7 @@ use super::SeqSet;
 use crate::json::{Json, Object};
 use crate::redact::{PREFIX, is_pseudonym, key_of};
 use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::{Body, Content, Field, Kind};
+use attestlog_proof::entry::{Body, Content, Facet, Kind};
 use attestlog_proof::members::{Members, check_text, text};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -109,13 +109,13 @@ impl HoldSelector {
                 self.everything
                     || self.has_seq(seq)
                         && one(&self.tools, &call.tool_name)
-                        && named(Field::Conversation, &self.conversations, &call.conversation_id)
-                        && named(Field::User, &self.users, &call.user_id)
+                        && named(Facet::Conversation, &self.conversations, &call.conversation_id)
+                        && named(Facet::User, &self.users, &call.user_id)
                         && (self.patients.is_empty()
-                            || call.patient_ids.iter().any(|p| may_name(Field::Patient, &self.patients, p, aliases)))
+                            || call.patient_ids.iter().any(|p| may_name(Facet::Patient, &self.patients, p, aliases)))
             }
             // The store's other entries belong to no conversation, user, patient or tool.
-            (Content::Own(_), None) => self.everything || self.is_by_number() && self.seqs.contains(seq),
+            (Content::System(_), None) => self.everything || self.is_by_number() && self.seqs.contains(seq),
         }
     }
 
@@ -124,7 +124,7 @@ impl HoldSelector {
         if self.everything || self.is_by_number() {
             return self.everything || self.seqs.contains(seq);
         }
-        let fields = [Field::Conversation, Field::User, Field::Patient, Field::Tool];
+        let fields = [Facet::Conversation, Facet::User, Facet::Patient, Facet::Tool];
         let mut agrees = false;
         for (field, (_, wanted)) in fields.into_iter().zip(self.facets()).filter(|(_, (_, wanted))| !wanted.is_empty())
         {
@@ -191,7 +191,7 @@ pub(crate) const MANY: usize = 32;
 pub(crate) const DIGEST: &str = "sha256:";
 
 /// Whether a name in an entry is one of those wanted, or may be: `wanted` has pseudonyms, and none can be compared with it.
-fn may_name(field: Field, wanted: &BTreeSet<String>, value: &str, aliases: &Aliases<'_>) -> bool {
+fn may_name(field: Facet, wanted: &BTreeSet<String>, value: &str, aliases: &Aliases<'_>) -> bool {
     let has = |prefix: &str| {
         let mut rest = wanted.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
         rest.next().is_some_and(|w| w.starts_with(prefix) && is_pseudonym(w))
@@ -209,7 +209,7 @@ fn may_name(field: Field, wanted: &BTreeSet<String>, value: &str, aliases: &Alia
 #[derive(Debug)]
 pub(super) struct About {
     /// Whom and what it names.
-    named: Vec<(Field, Vec<String>)>,
+    named: Vec<(Facet, Vec<String>)>,
     /// The entries that it is about.
     pub(super) entries: BTreeSet<u64>,
 }
@@ -217,12 +217,12 @@ pub(super) struct About {
 impl About {
     /// `None` for all other entries.
     pub(super) fn of(body: &Body) -> Option<About> {
-        let Content::Own(own) = &body.content else { return None };
+        let Content::System(own) = &body.content else { return None };
         let detail = own.detail.to_json();
         let key = detail.get("key").cloned().unwrap_or_default();
-        let (place, fields): (&Json, &[Field]) = match own.kind {
-            Kind::BreakGlassOpened | Kind::BreakGlassClosed => (&detail, &[Field::User, Field::Patient]),
-            Kind::Alert | Kind::AlertAck => (&key, &[Field::User, Field::Patient, Field::Conversation, Field::Tool]),
+        let (place, fields): (&Json, &[Facet]) = match own.kind {
+            Kind::BreakGlassOpened | Kind::BreakGlassClosed => (&detail, &[Facet::User, Facet::Patient]),
+            Kind::Alert | Kind::AlertAck => (&key, &[Facet::User, Facet::Patient, Facet::Conversation, Facet::Tool]),
             _ => return None,
         };
         let values = |value: &Json| match value {
@@ -357,7 +357,7 @@ pub struct Holds {
 }
 
 /// The pseudonyms of a clear name; `None` where the keys for them are missing.
-pub(crate) type Aliases<'a> = dyn Fn(Field, &str) -> Option<Vec<String>> + 'a;
+pub(crate) type Aliases<'a> = dyn Fn(Facet, &str) -> Option<Vec<String>> + 'a;
 
 impl Holds {
     /// No hold.

@@ -1,6 +1,6 @@
 //! Which entries go: those whose end of retention the expiry clock has reached and that no hold covers.
 //!
-//! Invariant R12: an entry without retention never goes, nor does one of the store's own that says what happened to the
+//! Invariant R12: an entry without retention never goes, nor does a system event that says what happened to the
 //! log, whatever stands in it. Invariant R13: a plan depends on nothing but the entries, the cut-off, the holds and the
 //! policies, so a dry run says what a purge would do, and an auditor can repeat it. Invariant R15: an emergency grant that
 //! nobody has reviewed stays, with the entry that says how it ended, however old it is.
@@ -15,7 +15,7 @@ use std::fmt;
 /// What becomes of an entry in a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It stays for ever: one of the store's own entries.
+    /// It stays for ever: a system event.
     Permanent,
     /// It stays: it has not expired, or is of an emergency grant that nobody has reviewed.
     Live,
@@ -43,7 +43,7 @@ pub struct PurgePlan {
     pub cut_off: Timestamp,
     /// What goes.
     pub expired: SeqSet,
-    /// By class and then by tool (by kind for the store's own entries).
+    /// By class and then by tool (by kind for system events).
     pub counts: BTreeMap<String, BTreeMap<String, PurgeCount>>,
     /// How many expired entries each hold keeps, by the hold's id. An entry that two holds keep counts for both.
     pub by_hold: BTreeMap<u64, u64>,
@@ -182,8 +182,8 @@ impl<'a> Planner<'a> {
     /// Whether an entry is of a grant that was not reviewed.
     fn wants_review(&self, seq: u64, body: &Body, about: &About) -> bool {
         match &body.content {
-            Content::Own(own) if own.kind == Kind::BreakGlassOpened => !self.reviewed.contains(&seq),
-            Content::Own(own) if own.kind == Kind::BreakGlassClosed => {
+            Content::System(own) if own.kind == Kind::BreakGlassOpened => !self.reviewed.contains(&seq),
+            Content::System(own) if own.kind == Kind::BreakGlassClosed => {
                 !about.entries.iter().all(|grant| self.reviewed.contains(grant))
             }
             _ => false,
@@ -206,7 +206,7 @@ impl<'a> Planner<'a> {
     fn count(&mut self, body: &Body, class: &str) -> &mut PurgeCount {
         let tool = match &body.content {
             Content::Call(call) => call.tool_name.as_str(),
-            Content::Own(own) => own.kind.as_str(),
+            Content::System(own) => own.kind.as_str(),
         };
         self.plan.counts.entry(class.to_owned()).or_default().entry(tool.to_owned()).or_default()
     }
@@ -217,7 +217,7 @@ impl<'a> Planner<'a> {
 fn may_expire(body: &Body) -> bool {
     match &body.content {
         Content::Call(_) => true,
-        Content::Own(own) => {
+        Content::System(own) => {
             matches!(own.kind, Kind::Alert | Kind::AlertAck | Kind::BreakGlassOpened | Kind::BreakGlassClosed)
         }
     }

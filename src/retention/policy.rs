@@ -347,7 +347,7 @@ impl RetentionPolicy {
 
 /// Where in a policy a fault lies, so that whoever read it from a text can say at which line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum PolicyPart {
     Class(String),
     Rule(usize),
     Default,
@@ -480,16 +480,16 @@ impl PolicyBuilder {
         self.build_or_place().map_err(|(_, message)| Error::invalid(message))
     }
 
-    pub(super) fn build_or_place(mut self) -> Result<RetentionPolicy, (Place, String)> {
+    pub(super) fn build_or_place(mut self) -> Result<RetentionPolicy, (PolicyPart, String)> {
         self.settle_presets()?;
         if self.classes.len() > MAX_CLASSES {
-            return Err((Place::Whole, format!("a policy has at most {MAX_CLASSES} classes")));
+            return Err((PolicyPart::Whole, format!("a policy has at most {MAX_CLASSES} classes")));
         }
         if self.rules.len() > MAX_RULES {
-            return Err((Place::Whole, format!("a policy has at most {MAX_RULES} rules")));
+            return Err((PolicyPart::Whole, format!("a policy has at most {MAX_RULES} rules")));
         }
         if !(1..=MAX_CLOCK_BOUND_DAYS).contains(&self.clock_bound_days) {
-            return Err((Place::ClockBound, format!("clock_bound_days: between 1 and {MAX_CLOCK_BOUND_DAYS}")));
+            return Err((PolicyPart::ClockBound, format!("clock_bound_days: between 1 and {MAX_CLOCK_BOUND_DAYS}")));
         }
         let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
         if let Some(name) =
@@ -497,22 +497,22 @@ impl PolicyBuilder {
         {
             let message =
                 format!("class {}: a name has 1 to {MAX_NAME_BYTES} letters, digits, -, _ and .", shown(name));
-            return Err((Place::Class(name.clone()), message));
+            return Err((PolicyPart::Class(name.clone()), message));
         }
         let classes: Vec<(String, Period)> =
             self.classes.into_iter().map(|(name, (period, _))| (name, period)).collect();
-        let position = |name: &str, place: &dyn Fn() -> Place| {
+        let position = |name: &str, place: &dyn Fn() -> PolicyPart| {
             classes.binary_search_by(|(n, _)| n.as_str().cmp(name)).map_err(|_| {
                 let known: Vec<&str> = classes.iter().map(|(name, _)| name.as_str()).collect();
                 (place(), format!("{} is not a class of the policy, which has {}", shown(name), known.join(", ")))
             })
         };
-        let default = position(&self.default, &|| Place::Default)?;
-        let patient = self.patient.as_deref().map(|name| position(name, &|| Place::Patient)).transpose()?;
+        let default = position(&self.default, &|| PolicyPart::Default)?;
+        let patient = self.patient.as_deref().map(|name| position(name, &|| PolicyPart::Patient)).transpose()?;
         let (mut rules, mut exact, mut patterns) = (Vec::new(), HashMap::new(), Vec::new());
         for (i, (tool, class)) in self.rules.into_iter().enumerate() {
-            let class = position(&class, &|| Place::Rule(i))?;
-            let wrong = |message: String| (Place::Rule(i), format!("tool {}: {message}", shown(&tool)));
+            let class = position(&class, &|| PolicyPart::Rule(i))?;
+            let wrong = |message: String| (PolicyPart::Rule(i), format!("tool {}: {message}", shown(&tool)));
             if tool.is_empty() || tool.len() > MAX_TOOL_BYTES || tool.contains('\0') {
                 return Err(wrong(format!("a name has 1 to {MAX_TOOL_BYTES} bytes and no NUL")));
             }
@@ -527,7 +527,7 @@ impl PolicyBuilder {
             rules.push((tool, class));
         }
         if patterns.len() > MAX_PATTERNS {
-            return Err((Place::Whole, format!("a policy has at most {MAX_PATTERNS} patterns of tool names")));
+            return Err((PolicyPart::Whole, format!("a policy has at most {MAX_PATTERNS} patterns of tool names")));
         }
         Ok(RetentionPolicy {
             classes,
@@ -541,7 +541,7 @@ impl PolicyBuilder {
     }
 
     /// Gives each class that presets concern the longest period among them; a shorter one that was said is refused.
-    fn settle_presets(&mut self) -> Result<(), (Place, String)> {
+    fn settle_presets(&mut self) -> Result<(), (PolicyPart, String)> {
         let mut demanded: BTreeMap<&str, Preset> = BTreeMap::new();
         for &preset in &self.presets {
             let longest = demanded.entry(preset.class().unwrap_or(&self.default)).or_insert(preset);
@@ -556,7 +556,7 @@ impl PolicyBuilder {
                         "class {class}: {period} is less than the preset {preset} demands ({})",
                         preset.period()
                     );
-                    return Err((Place::Class(class.to_owned()), message));
+                    return Err((PolicyPart::Class(class.to_owned()), message));
                 }
                 Some((_, true)) => {}
                 // What is built in already may be longer than what the preset asks for at least: a preset shortens nothing.

@@ -5,7 +5,7 @@ use super::hours::{DAYS, Hours, Zone};
 use super::rule::{Measure, Part, Rule, Rules, Severity};
 use crate::json::{Json, Number, Object};
 use crate::{Error, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use chrono::NaiveDate;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -218,7 +218,7 @@ fn hours(member: &str, value: &Json) -> std::result::Result<Hours, Fault> {
     Ok(hours)
 }
 
-fn facets(member: &str, value: &Json) -> std::result::Result<BTreeMap<Field, Vec<String>>, Fault> {
+fn facets(member: &str, value: &Json) -> std::result::Result<BTreeMap<Facet, Vec<String>>, Fault> {
     let Json::Object(members) = value else { return fault(member, "is a table of facets") };
     let one = |(name, values): (&str, &Json)| {
         let at = format!("{member}.{name}");
@@ -246,16 +246,16 @@ fn attributes(member: &str, value: &Json) -> std::result::Result<BTreeMap<String
 }
 
 fn fields() -> String {
-    Field::ALL.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(", ")
+    Facet::ALL.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(60).collect::<String>())
 }
 
-fn field(member: &str, value: &Json) -> std::result::Result<Field, Fault> {
+fn field(member: &str, value: &Json) -> std::result::Result<Facet, Fault> {
     let name = text(member, value)?;
-    match Field::ALL.iter().find(|f| f.as_str() == name) {
+    match Facet::ALL.iter().find(|f| f.as_str() == name) {
         Some(field) => Ok(*field),
         None => fault(member, format!("{} is no facet; there are {}", shown(name), fields())),
     }
@@ -355,9 +355,9 @@ mod tests {
     fn every_rule_comes_back_from_its_json() {
         let hours = Hours::new(Zone::utc()).between("22:00", "06:00").unwrap().holiday("2025-12-25").unwrap();
         let rule = Rule::new("r")
-            .when(Field::Tool, "a")
-            .when(Field::Tool, "b")
-            .except(Field::Purpose, "treatment")
+            .when(Facet::Tool, "a")
+            .when(Facet::Tool, "b")
+            .except(Facet::Purpose, "treatment")
             .attribute("vip", true)
             .attribute("care.relationship", "none")
             .failed(false)

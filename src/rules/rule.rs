@@ -3,7 +3,7 @@
 use super::hours::{Hours, Zone};
 use crate::json::Json;
 use crate::{Error, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -59,16 +59,16 @@ impl fmt::Display for Severity {
 #[non_exhaustive]
 pub enum Part {
     /// A facet. An entry without it does not count, one with several patients counts for each.
-    Facet(Field),
+    Facet(Facet),
     /// The emergency grant that a call names, or that it names none, and how it does not cover the call, if it does not.
     Grant,
 }
 
 impl Part {
     /// Who started the call.
-    pub const USER: Part = Part::Facet(Field::User);
+    pub const USER: Part = Part::Facet(Facet::User);
     /// The patients of the call.
-    pub const PATIENT: Part = Part::Facet(Field::Patient);
+    pub const PATIENT: Part = Part::Facet(Facet::Patient);
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -82,7 +82,7 @@ impl Part {
     pub fn from_name(name: &str) -> Option<Part> {
         match name {
             "grant" => Some(Part::Grant),
-            _ => Field::ALL.iter().find(|f| f.as_str() == name).map(|f| Part::Facet(*f)),
+            _ => Facet::ALL.iter().find(|f| f.as_str() == name).map(|f| Part::Facet(*f)),
         }
     }
 }
@@ -94,7 +94,7 @@ pub enum Measure {
     /// This many calls within the window.
     Count(u32),
     /// This many different values of a facet within the window.
-    Distinct(Field, u32),
+    Distinct(Facet, u32),
     /// More calls within the window than the key itself usually has.
     Baseline {
         /// Times the mean of the windows before.
@@ -126,7 +126,7 @@ pub enum Measure {
 ///     .summary("somebody opened a VIP's chart outside of treatment")
 ///     .severity(Severity::Critical)
 ///     .attribute("vip", true)
-///     .except(attestlog::Field::Purpose, "treatment")
+///     .except(attestlog::Facet::Purpose, "treatment")
 ///     .key([Part::USER, Part::PATIENT])
 ///     .window(Duration::from_secs(3600))
 ///     .count(1);
@@ -138,8 +138,8 @@ pub struct Rule {
     pub(crate) name: String,
     pub(crate) summary: Option<String>,
     pub(crate) severity: Severity,
-    pub(crate) when: BTreeMap<Field, Vec<String>>,
-    pub(crate) except: BTreeMap<Field, Vec<String>>,
+    pub(crate) when: BTreeMap<Facet, Vec<String>>,
+    pub(crate) except: BTreeMap<Facet, Vec<String>>,
     pub(crate) attributes: BTreeMap<String, Vec<Json>>,
     pub(crate) failed: Option<bool>,
     pub(crate) emergency: Option<bool>,
@@ -189,13 +189,13 @@ impl Rule {
 
     /// Only calls with this value of a facet, or another one that was given for it. Users, patients and conversations are
     /// named by their clear values.
-    pub fn when(mut self, field: Field, value: impl Into<String>) -> Rule {
+    pub fn when(mut self, field: Facet, value: impl Into<String>) -> Rule {
         self.when.entry(field).or_default().push(value.into());
         self
     }
 
     /// No calls with this value of a facet.
-    pub fn except(mut self, field: Field, value: impl Into<String>) -> Rule {
+    pub fn except(mut self, field: Facet, value: impl Into<String>) -> Rule {
         self.except.entry(field).or_default().push(value.into());
         self
     }
@@ -262,7 +262,7 @@ impl Rule {
     }
 
     /// Fires at this many different values of a facet.
-    pub fn distinct(self, field: Field, values: u32) -> Rule {
+    pub fn distinct(self, field: Facet, values: u32) -> Rule {
         self.measure(Measure::Distinct(field, values))
     }
 
@@ -381,7 +381,7 @@ impl Rules {
             Rule::new("many-patients")
                 .summary("different patients in one user's calls")
                 .window(hour)
-                .distinct(Field::Patient, 50),
+                .distinct(Facet::Patient, 50),
             Rule::new("failures")
                 .summary("one user's calls that failed or were refused")
                 .failed(true)
@@ -412,7 +412,7 @@ impl Rules {
             Rule::new("back-dated")
                 .summary("calls that name a time long before they were recorded")
                 .back_dated()
-                .key([Part::Facet(Field::Kind)])
+                .key([Part::Facet(Facet::Kind)])
                 .window(day)
                 .count(1),
             Rule::new("tampering")
@@ -444,7 +444,7 @@ impl Rules {
                     .severity(Severity::Info)
                     .off_hours(Hours::new(Zone::unset()))
                     .window(12 * hour)
-                    .distinct(Field::Patient, 1),
+                    .distinct(Facet::Patient, 1),
             ),
             _ => None,
         }

@@ -9,11 +9,11 @@
 //! and something is owed.
 
 use super::commit::Staging;
-use super::guard::guarded;
-use super::shared::Shared;
+use super::engine::Engine;
+use super::panic_guard::guarded;
+use super::row_mac::{RowMac, Vouched};
 use super::tables::{self, Stored};
-use super::vouch::{RowMac, Vouched};
-use super::writer::Core;
+use super::writer_state::WriterState;
 use super::{AuditLog, Snapshot};
 use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, Record};
 use crate::host::Clock;
@@ -61,7 +61,7 @@ pub(crate) struct Anchoring {
 #[derive(Debug, Default)]
 struct State {
     queue: AnchorQueue,
-    store: Weak<Shared>,
+    store: Weak<Engine>,
     started: bool,
     stop: bool,
     /// How many checkpoints are being handed over.
@@ -146,7 +146,7 @@ impl Anchoring {
     }
 
     /// Runs `work` with the store, unless it is being closed.
-    fn inside<T>(&self, work: impl FnOnce(&Shared) -> Result<T>) -> Result<T> {
+    fn inside<T>(&self, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
         let closed = || Error::new(ErrorKind::Closed, "the store was closed");
         let store = {
             let mut state = self.lock();
@@ -164,11 +164,11 @@ impl Anchoring {
 
     fn hand_over(&self, name: &str, size: u64) {
         let Some(anchor) = self.at_hand(name) else { return };
-        let signed = self.inside(|shared| shared.newest_checkpoint(size));
+        let signed = self.inside(|engine| engine.newest_checkpoint(size));
         let taken = signed.and_then(|signed| {
             let of = signed.checkpoint().size();
             let consistency = |old: u64| -> Result<Vec<Hash>> {
-                self.inside(|shared| merkle::consistency_proof(&shared.snapshot()?, old, of))
+                self.inside(|engine| merkle::consistency_proof(&engine.snapshot()?, old, of))
             };
             // An anchor of the host's may panic; that is a failure like any other.
             guarded(|| anchor.submit(&signed, &consistency)).map(|receipt| (signed, receipt))
@@ -179,7 +179,7 @@ impl Anchoring {
             Err(e) => self.lock().queue.failed(name, now, e),
         }
         // Where this fails it was not written down, and is handed over once more after the next start.
-        let _ = self.inside(|shared| shared.settle_anchor(anchor.as_ref(), name, taken.ok()));
+        let _ = self.inside(|engine| engine.settle_anchor(anchor.as_ref(), name, taken.ok()));
     }
 
     /// Waits until everything at hand was tried, at most for `at_most`; says whether nothing is owed to them any more.
@@ -222,7 +222,7 @@ impl Anchoring {
     }
 }
 
-impl Shared {
+impl Engine {
     /// Reads what was owed when the store was last open, and begins to hand it over.
     pub(crate) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
         let stored = {
@@ -237,7 +237,7 @@ impl Shared {
         let anchoring = &self.anchoring;
         let backoff = anchoring.options.backoff;
         let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
-        let latest = self.latest(self.core().state.last_recorded_at);
+        let latest = self.latest(self.writer().state.last_recorded_at);
         let owing = {
             let mut state = anchoring.lock();
             state.store = Arc::downgrade(self);
@@ -270,11 +270,12 @@ impl Shared {
     /// Before the store is closed: hands over what is owed, as long as closing may take.
     pub(crate) fn finish_anchoring(&self) {
         if !self.anchoring.options.anchors.is_empty() && !self.is_closed() && !self.is_reading() {
-            let _ =
-                self.exclusive(|shared, core| match core.state.size > core.state.signed && shared.keys().is_some() {
-                    true => shared.sign(core).map(|_| ()),
+            let _ = self.with_writer(|engine, writer| {
+                match writer.state.size > writer.state.signed && engine.keys().is_some() {
+                    true => engine.sign(writer).map(|_| ()),
                     false => Ok(()),
-                });
+                }
+            });
             self.anchoring.flush(self.anchoring.options.wait);
         }
         self.anchoring.stop();
@@ -303,28 +304,32 @@ impl Shared {
             _ => None,
         };
         let time = taken.and_then(|(_, receipt)| receipt.at).filter(|_| anchor.tells_time());
-        self.exclusive(|shared: &Shared, core: &mut Core| {
-            let owed = shared.anchoring.lock().queue.to_json().to_canonical().to_string();
-            let mut staging = Staging::new(shared, core)?;
+        self.with_writer(|engine: &Engine, writer: &mut WriterState| {
+            let owed = engine.anchoring.lock().queue.to_json().to_canonical().to_string();
+            let mut staging = Staging::new(engine, writer)?;
             let told = match time {
                 Some(time) if staging.gains_by(time) => staging.trusted_time(time, name).map(|_| true)?,
                 _ => false,
             };
             if !told {
-                return shared.write_beside(core, |txn| shared.write_anchors(txn, &owed, name, attested.as_ref()));
+                return engine.write_beside(writer, |txn| engine.write_anchors(txn, &owed, name, attested.as_ref()));
             }
-            shared.commit(core, staging, |txn| shared.write_anchors(txn, &owed, name, attested.as_ref()))
+            engine.commit(writer, staging, |txn| engine.write_anchors(txn, &owed, name, attested.as_ref()))
         })
     }
 
-    /// A commit that touches nothing that the writer knows, with the turn.
-    fn write_beside(&self, core: &mut Core, write: impl FnOnce(&redb::WriteTransaction) -> Result<()>) -> Result<()> {
-        core.broken = true;
+    /// A commit that touches nothing that the writer knows, with the writer lock.
+    fn write_beside(
+        &self,
+        writer: &mut WriterState,
+        write: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
+    ) -> Result<()> {
+        writer.broken = true;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         write(&txn)?;
         txn.commit().stored()?;
-        core.broken = false;
+        writer.broken = false;
         Ok(())
     }
 
@@ -351,7 +356,7 @@ fn parse_owed(row: &[u8]) -> Option<(String, RowMac, Json)> {
     Some((text.to_owned(), mac, Json::parse(text.as_bytes()).ok()?.value))
 }
 
-impl Shared {
+impl Engine {
     /// Writes down what is owed to whom.
     pub(crate) fn write_owed(&self, txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
         let mac = crate::hash::to_hex(&self.row_mac(TABLE, b"", owed.as_bytes()));
@@ -380,7 +385,7 @@ impl Shared {
             return Ok(vec!["what is owed to anchors cannot be read".to_owned()]);
         };
         if self.vouches(TABLE, b"", text.as_bytes(), &mac) == Vouched::No
-            && !(mac == [0; 16] && self.ledger().opened_without_key)
+            && !(mac == [0; 16] && self.chain_state().opened_without_key)
         {
             wrong.push("what is owed to anchors was not written with the store's keys".to_owned());
         }
@@ -401,7 +406,7 @@ impl AuditLog {
     /// How things stand with each anchor: those that the store was opened with, and those that something is owed to from
     /// before.
     pub fn anchors(&self) -> Vec<AnchorHealth> {
-        let anchoring = &self.shared().anchoring;
+        let anchoring = &self.engine().anchoring;
         let state = anchoring.lock();
         let health = |(name, status): (&str, &AnchorStatus)| AnchorHealth {
             name: name.to_owned(),
@@ -414,7 +419,7 @@ impl AuditLog {
     /// Hands over what is owed now, also where an anchor failed a moment ago, and waits until each was tried, at most for
     /// `at_most`. Says whether nothing is owed any more to the anchors that are at hand.
     pub fn flush_anchors(&self, at_most: Duration) -> bool {
-        let anchoring = &self.shared().anchoring;
+        let anchoring = &self.engine().anchoring;
         anchoring.lock().queue.retry_now();
         anchoring.flush(at_most)
     }
@@ -425,13 +430,13 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::record`].
     pub fn forget_anchor(&self, name: &str) -> Result<Option<AnchorStatus>> {
-        self.shared().exclusive(|shared, core| {
+        self.engine().with_writer(|engine, writer| {
             let (status, owed) = {
-                let mut state = shared.anchoring.lock();
+                let mut state = engine.anchoring.lock();
                 let status = state.queue.remove(name);
                 (status, state.queue.to_json().to_canonical().to_string())
             };
-            shared.write_beside(core, |txn| shared.write_owed(txn, &owed)).map(|()| status)
+            engine.write_beside(writer, |txn| engine.write_owed(txn, &owed)).map(|()| status)
         })
     }
 
@@ -442,7 +447,7 @@ impl AuditLog {
     /// What the file says.
     pub fn attestations(&self) -> Result<Vec<(String, Record)>> {
         guarded(|| {
-            let txn = self.shared().database()?.get()?.begin_read().stored()?;
+            let txn = self.engine().database()?.get()?.begin_read().stored()?;
             let table = txn.open_table(tables::ATTESTATIONS).stored()?;
             let mut all = Vec::new();
             for row in table.range::<(u64, &str)>(..).stored()? {

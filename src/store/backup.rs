@@ -2,19 +2,19 @@
 //!
 //! Invariant K1: a copy is the store at one moment, the moment of its last read transaction. Invariant K2: what is copied
 //! before that moment cannot change until then: the log below the seq at which a round of copying began is only ever added to,
-//! and the tables that index batches and purges write are held still by holding what either must hold ([`Shared::merging`]).
+//! and the tables that index batches and purges write are held still by holding what either must hold ([`Engine::merging`]).
 //! Invariant K3: the state row is written last, so that half a copy is no store.
 //!
 //! The copy is made table by table, not by its bytes: the free pages of the store, with whatever was purged or erased from
 //! them, stay behind, and no read transaction lasts longer than one chunk, so that the store does not grow while it is copied.
 
-use super::guard::guarded;
+use super::engine::Engine;
 use super::log::{AuditLog, Receipt};
 use super::open::new_private_file;
-use super::shared::Shared;
+use super::panic_guard::guarded;
+use super::read_view::read_state;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored, from_redb};
-use super::view::read_state;
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
@@ -76,22 +76,22 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::backup`].
     pub fn backup_with(&self, dest: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Backup> {
-        self.shared().process.check()?;
+        self.engine().process.check()?;
         let dest = dest.as_ref();
         let name = file_name(dest)?;
         let (partial, file) = Partial::create(dest)?;
-        let copy = Copy::new(self.shared(), file.try_clone()?, &mut progress);
+        let copy = Copy::new(self.engine(), file.try_clone()?, &mut progress);
         let state = copy
             .and_then(|copy| guarded(|| copy.run()))
             .map_err(|e| e.at(format_args!("backup to {}", dest.display())))?;
         let bytes = partial.sync(file)?;
         let detail = Object::from_iter([
-            ("file", Json::from(self.shared().clean(&name)?)),
+            ("file", Json::from(self.engine().clean(&name)?)),
             ("size", state.size.into()),
             ("head", state.head.to_string().into()),
             ("bytes", bytes.into()),
         ]);
-        let receipt = self.own(Kind::Backup, detail.into())?;
+        let receipt = self.system_event(Kind::Backup, detail.into())?;
         partial.keep();
         Ok(Backup { size: state.size, head: state.head, bytes, receipt })
     }
@@ -164,7 +164,7 @@ pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>,
 
 /// A copy being made.
 struct Copy<'a> {
-    shared: &'a Shared,
+    engine: &'a Engine,
     to: Database,
     progress: &'a mut dyn FnMut(u64, u64),
     rows: u64,
@@ -172,13 +172,13 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    fn new(shared: &'a Shared, file: File, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Copy<'a>> {
+    fn new(engine: &'a Engine, file: File, progress: &'a mut dyn FnMut(u64, u64)) -> Result<Copy<'a>> {
         let to = Builder::new().set_cache_size(CACHE_BYTES).create_file(file).stored()?;
-        Ok(Copy { shared, to, progress, rows: 0, total: 0 })
+        Ok(Copy { engine, to, progress, rows: 0, total: 0 })
     }
 
     fn run(mut self) -> Result<State> {
-        let still = self.shared.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = self.engine.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = self.begin()?;
         let start = read_state(&begin)?;
         self.total = count(&begin)?;
@@ -201,7 +201,7 @@ impl<'a> Copy<'a> {
     }
 
     fn begin(&self) -> Result<ReadTransaction> {
-        self.shared.database()?.get()?.begin_read().stored()
+        self.engine.database()?.get()?.begin_read().stored()
     }
 
     /// The tables that only index batches and purges write.
@@ -213,7 +213,7 @@ impl<'a> Copy<'a> {
         self.chunks(tables::ROLLUPS, Bound::Unbounded, |_| true)?;
         self.chunks(tables::COLUMNS, Bound::Unbounded, |_| true)?;
         self.chunks(tables::BATCHES, Bound::Unbounded, |_| true)?;
-        self.chunks(tables::HUSKS, Bound::Unbounded, |_| true)?;
+        self.chunks(tables::PURGED_ROWS, Bound::Unbounded, |_| true)?;
         self.chunks(tables::PURGES, Bound::Unbounded, |_| true)
     }
 
@@ -239,7 +239,7 @@ impl<'a> Copy<'a> {
         rows += copy(&from, to, tables::ATTESTATIONS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECTS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::SUBJECT_TAGS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        rows += copy(&from, to, tables::MARKS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
+        rows += copy(&from, to, tables::CURSORS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::META, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         // Whoever has the copy must not know the nonces of what is recorded after it.
         let unseeded = State { seed: [0; 16], ..state.clone() };

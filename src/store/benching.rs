@@ -3,8 +3,8 @@
 
 use super::AuditLog;
 use super::block::Sealer;
-use super::merge::Row;
-use super::part::Packed;
+use super::entry_record::TailRow;
+use super::index_batch::Row;
 use crate::codec;
 use crate::rows::List;
 use crate::{Entry, Hash, Result, ToolCall, line};
@@ -12,15 +12,15 @@ use attestlog_proof::entry::{Body, Content, Phase};
 
 /// A call as the writer has it: validated, sanitised, with its retention.
 pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
-    let shared = log.shared();
-    let mut prepared = shared.prepare(call, Phase::Whole)?;
-    let now = shared.clock.now();
+    let engine = log.engine();
+    let mut prepared = engine.prepare(call, Phase::Whole)?;
+    let now = engine.clock.now();
     prepared.call.timestamp = prepared.timestamp.unwrap_or(now);
     let patient = !prepared.call.patient_ids.is_empty();
-    let policies = shared.policies();
+    let policies = engine.policies();
     let retention = policies.set.retention.assign(&prepared.call.tool_name, patient, None, None, now)?;
     let mut nonce = [0; 16];
-    shared.random.fill(&mut nonce);
+    engine.random.fill(&mut nonce);
     let body = Body { nonce, recorded_at: now, retention: Some(retention), content: Content::Call(prepared.call) };
     Ok(Entry { seq: 0, prev: Hash::ZERO, body })
 }
@@ -42,7 +42,7 @@ pub struct Blocks(Sealer);
 impl Blocks {
     /// Adds an encoded entry; gives the bytes of the block that became full.
     pub fn push(&mut self, seq: u64, prev: Hash, hash: Hash, bytes: Vec<u8>) -> Result<Option<Vec<u8>>> {
-        let packed = Packed { prev, hash, bytes };
+        let packed = TailRow { prev, hash, bytes };
         Ok(self.0.push(seq, &prev, &hash, &packed.part()?, false)?.map(|(_, block)| block))
     }
 }

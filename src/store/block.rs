@@ -10,8 +10,8 @@
 //! What follows from an entry's place (nonce, time of recording, retention) stands in columns, which take next to nothing where
 //! entries are alike. What it says is packed so that reading one entry unpacks one entry.
 
-use super::pack::{self, Packer};
-use super::part::{self, Head, Packed, Part};
+use super::entry_record::{self, EntryRecord, Head, TailRow};
+use super::text_compression::{self, Packer};
 use crate::codec::{self, CodecError};
 use crate::rows::{read_varint, unzigzag, varint_len, write_varint, zigzag};
 use crate::{Hash, Result, Timestamp};
@@ -235,7 +235,7 @@ impl Sealer {
         seq: u64,
         prev: &Hash,
         hash: &Hash,
-        part: &Part<'_>,
+        part: &EntryRecord<'_>,
         kept: bool,
     ) -> Result<Option<(u64, Vec<u8>)>> {
         let mut full = None;
@@ -250,10 +250,10 @@ impl Sealer {
     }
 
     /// Adds an entry that was recorded into this block, before what is in memory was lost.
-    pub(crate) fn again(&mut self, seq: u64, entry: &Packed) -> Result<()> {
+    pub(crate) fn again(&mut self, seq: u64, entry: &TailRow) -> Result<()> {
         let part = entry.part()?;
         // One that was changed in the file keeps the nonce that it has there, so that it is found.
-        self.seed = self.seed.filter(|seed| part::nonce_of(seed, seq) == part.head.nonce);
+        self.seed = self.seed.filter(|seed| entry_record::nonce_of(seed, seq) == part.head.nonce);
         let retention = part.head.retention.as_ref().map(|r| (r.class, r.until));
         self.room(seq, &part.content, part.head.recorded_at, retention);
         self.add(seq, &entry.prev, &entry.hash, &part.head, false);
@@ -498,13 +498,13 @@ impl<'a> Block<'a> {
     }
 
     /// What every entry says, in the order of [`Block::entries`].
-    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<Part<'_>, CodecError>> + '_ {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Result<EntryRecord<'_>, CodecError>> + '_ {
         let mut walk = self.walk();
         self.entries().map(move |(seq, i, _)| self.read(seq, i, walk.step()))
     }
 
     /// What the entry at place `i` says, whose seq is `seq`.
-    pub(crate) fn part(&self, seq: u64, i: usize) -> Result<Part<'_>, CodecError> {
+    pub(crate) fn part(&self, seq: u64, i: usize) -> Result<EntryRecord<'_>, CodecError> {
         let mut walk = self.walk();
         let step = walk.skip(i).and_then(|()| walk.step());
         self.read(seq, i, step)
@@ -565,14 +565,14 @@ impl<'a> Block<'a> {
         Walk { lengths: &self.lengths, from: 0, times: &self.times, time: 0, left: 0 }
     }
 
-    fn read(&self, seq: u64, i: usize, step: Option<(usize, usize, i64)>) -> Result<Part<'_>, CodecError> {
+    fn read(&self, seq: u64, i: usize, step: Option<(usize, usize, i64)>) -> Result<EntryRecord<'_>, CodecError> {
         let damaged = || CodecError::Damaged("an entry of a block does not unpack");
         let (from, to, recorded_at) = step.ok_or_else(damaged)?;
         let packed = self.data.get(from..to).ok_or_else(damaged)?;
-        let content = pack::unpack(packed, &self.dictionary, codec::MAX_BYTES).ok_or_else(damaged)?;
+        let content = text_compression::unpack(packed, &self.dictionary, codec::MAX_BYTES).ok_or_else(damaged)?;
         let at = if self.seeded { 0 } else { i * 16 };
         let nonce = self.nonces.get(at..).and_then(|nonces| nonces.first_chunk::<16>()).ok_or_else(damaged)?;
-        let nonce = if self.seeded { part::nonce_of(nonce, seq) } else { *nonce };
+        let nonce = if self.seeded { entry_record::nonce_of(nonce, seq) } else { *nonce };
         let retention = match self.kept.get(i).copied().unwrap_or_default().checked_sub(1) {
             None => None,
             Some(place) => {
@@ -586,7 +586,7 @@ impl<'a> Block<'a> {
             }
         };
         let head = Head { nonce, recorded_at: Timestamp::from_nanos(recorded_at), retention };
-        Ok(Part { head, content: content.into() })
+        Ok(EntryRecord { head, content: content.into() })
     }
 }
 

@@ -3,37 +3,37 @@
 //! Invariant W1: an entry is answered for only after the commit that holds it was synced. Invariant W2: what is in
 //! memory changes only after that commit; a failed one leaves memory as it was and closes the writer until the file
 //! was opened again and read anew, because a failed commit may still have reached the disk. Invariant W3: the entries
-//! of one job stand in one commit, all or none.
+//! of one batch stand in one commit, all or none.
 
 use super::block::Sealer;
-use super::draft::{Entries, Job, What};
-use super::guard::guarded;
-use super::part;
+use super::encode::{EncodedBatch, Entries, EntryContent};
+use super::entry_record;
+use super::group_commit::Leader;
+use super::panic_guard::guarded;
 use super::prepare::Prepared;
 use super::publish::Committed;
 use super::sender::{Seen, Window};
 use super::state::{STATE_KEY, State};
 use super::subjects::{self, NewSubject};
 use super::tables::{self, Stored};
-use super::turn::Turn;
-use super::writer::Core;
-use super::{Receipt, Shared};
+use super::writer_state::WriterState;
+use super::{Engine, Receipt};
+use crate::chain_state::ChainState;
 use crate::codec;
 use crate::entry::CallLimits;
 use crate::json::{Json, Object};
-use crate::ledger::Ledger;
-use crate::line::{self, Place};
+use crate::line::{self, ChainSlot};
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Content, OwnEntry, Retention};
+use attestlog_proof::entry::{Content, Retention, SystemEvent};
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// Entries on their way into one commit.
 pub(crate) struct Staging<'a> {
-    shared: &'a Shared,
-    ledger: Option<Ledger>,
+    engine: &'a Engine,
+    chain_state: Option<ChainState>,
     clock: ExpiryClock,
     ticked: Duration,
     pub unsigned_said: bool,
@@ -55,11 +55,11 @@ pub(crate) struct Staging<'a> {
     line: Vec<u8>,
 }
 
-/// Where a staging stood before a job, so that a refused job leaves nothing behind.
+/// Where a staging stood before a batch, so that a refused batch leaves nothing behind.
 struct Mark {
     state: State,
     frontier: Frontier,
-    /// Of a job of one call nothing: refused, it added nothing to the block.
+    /// Of a batch of one call nothing: refused, it added nothing to the block.
     sealer: Option<Sealer>,
     blocks: usize,
     entries: usize,
@@ -70,23 +70,23 @@ struct Mark {
 }
 
 impl<'a> Staging<'a> {
-    pub(crate) fn new(shared: &'a Shared, core: &Core) -> Result<Staging<'a>> {
-        let ticked = shared.clock.monotonic();
-        let bound = shared.policies().set.retention.clock_bound();
-        let mut clock = core.clock(shared, bound);
-        let now = shared.clock.now();
+    pub(crate) fn new(engine: &'a Engine, writer: &WriterState) -> Result<Staging<'a>> {
+        let ticked = engine.clock.monotonic();
+        let bound = engine.policies().set.retention.clock_bound();
+        let mut clock = writer.clock(engine, bound);
+        let now = engine.clock.now();
         let events = clock.observe_wall(now);
         let mut staging = Staging {
-            shared,
-            ledger: None,
+            engine,
+            chain_state: None,
             clock,
             ticked,
-            unsigned_said: core.unsigned_said,
-            state: core.state.clone(),
-            frontier: core.frontier.clone(),
+            unsigned_said: writer.unsigned_said,
+            state: writer.state.clone(),
+            frontier: writer.frontier.clone(),
             now,
             entries: Entries::default(),
-            sealer: core.sealer.clone(),
+            sealer: writer.sealer.clone(),
             blocks: Vec::new(),
             nodes: Vec::new(),
             windows: HashMap::new(),
@@ -96,8 +96,8 @@ impl<'a> Staging<'a> {
             line: Vec::with_capacity(1024),
         };
         staging.state.clock = staging.clock.state().clone();
-        shared.check_keys(&mut staging, core)?;
-        for event in core.brought_back.iter().chain(&events) {
+        engine.check_keys(&mut staging, writer)?;
+        for event in writer.brought_back.iter().chain(&events) {
             staging.clock_event(event)?;
         }
         staging.end_grants()?;
@@ -106,19 +106,19 @@ impl<'a> Staging<'a> {
 
     fn clock_event(&mut self, event: &ClockEvent) -> Result<Receipt> {
         let detail = event.to_json().as_object().cloned().unwrap_or_default();
-        self.own(Kind::Clock, detail, None)
+        self.system_event(Kind::Clock, detail, None)
     }
 
     /// Says of each emergency grant whose time is over that it is. A grant that ran out stays over, also where the clock
     /// is set back later.
     fn end_grants(&mut self) -> Result<()> {
-        let ledger = self.shared.ledger();
+        let chain_state = self.engine.chain_state();
         let now = self.now;
-        for (&seq, grant) in ledger.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
-            let retention = self.shared.stored()?.checked(seq)?;
+        for (&seq, grant) in chain_state.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
+            let retention = self.engine.stored()?.checked(seq)?;
             let retention = retention.and_then(|entry| entry.body.retention);
-            let retention = retention.map(|retention| self.shared.as_long_as(seq, retention)).transpose()?;
-            self.own(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
+            let retention = retention.map(|retention| self.engine.as_long_as(seq, retention)).transpose()?;
+            self.system_event(Kind::BreakGlassClosed, grant.expiry(seq), retention)?;
         }
         Ok(())
     }
@@ -161,15 +161,15 @@ impl<'a> Staging<'a> {
         self.entries.is_empty()
     }
 
-    /// Whether there is anything to write: jobs that only repeat what was recorded change nothing.
+    /// Whether there is anything to write: batches that only repeat what was recorded change nothing.
     fn changes(&self) -> bool {
         !self.is_empty() || self.windows.values().any(|(_, changed)| *changed)
     }
 
-    /// The stored content of a call that is on its way into this commit, as one of `job`'s or of a job before it.
-    pub(crate) fn staged<'j>(&'j self, seq: u64, job: &'j Job) -> Option<&'j [u8]> {
+    /// The stored content of a call that is on its way into this commit, as one of `batch`'s or of a batch before it.
+    pub(crate) fn staged<'j>(&'j self, seq: u64, batch: &'j EncodedBatch) -> Option<&'j [u8]> {
         let at = seq.checked_sub(self.committed())?;
-        self.entries.content(at as usize, job)
+        self.entries.content(at as usize, batch)
     }
 
     /// How long an entry that is on its way into this commit is kept.
@@ -178,27 +178,28 @@ impl<'a> Staging<'a> {
         Some(self.entries.retention(at as usize))
     }
 
-    /// Adds one of the store's own entries.
-    pub(crate) fn own(&mut self, kind: Kind, detail: Object, retention: Option<Retention>) -> Result<Receipt> {
-        let own = OwnEntry { kind, detail: Json::from(detail).to_canonical() };
-        if Ledger::wants(kind) {
-            let mut ledger = self.ledger.take().unwrap_or_else(|| Ledger::clone(&self.shared.ledger()));
+    /// Adds a system event.
+    pub(crate) fn system_event(&mut self, kind: Kind, detail: Object, retention: Option<Retention>) -> Result<Receipt> {
+        let own = SystemEvent { kind, detail: Json::from(detail).to_canonical() };
+        if ChainState::wants(kind) {
+            let mut chain_state =
+                self.chain_state.take().unwrap_or_else(|| ChainState::clone(&self.engine.chain_state()));
             // What the log would not accept when it is read again is not written.
-            ledger.apply(self.state.size, &own).map_err(|e| Error::new(ErrorKind::Conflict, e.reason))?;
-            self.ledger = Some(ledger);
+            chain_state.apply(self.state.size, &own).map_err(|e| Error::new(ErrorKind::Conflict, e.reason))?;
+            self.chain_state = Some(chain_state);
         }
-        self.append(retention.as_ref(), &What::Own(kind, self.now, &Content::Own(own)))
+        self.append(retention.as_ref(), &EntryContent::Own(kind, self.now, &Content::System(own)))
     }
 
-    /// Adds the calls of one job, or none of them.
-    pub(crate) fn job(&mut self, job: Job) -> Result<Vec<Receipt>> {
-        if let Some(receipts) = self.repeated(&job)? {
+    /// Adds the calls of one batch, or none of them.
+    pub(crate) fn batch(&mut self, batch: EncodedBatch) -> Result<Vec<Receipt>> {
+        if let Some(receipts) = self.repeated(&batch)? {
             return Ok(receipts);
         }
         let mark = Mark {
             state: self.state.clone(),
             frontier: self.frontier.clone(),
-            sealer: (job.calls.len() > 1).then(|| self.sealer.clone()),
+            sealer: (batch.calls.len() > 1).then(|| self.sealer.clone()),
             blocks: self.blocks.len(),
             entries: self.entries.len(),
             nodes: self.nodes.len(),
@@ -206,9 +207,9 @@ impl<'a> Staging<'a> {
             finished: self.finished.len(),
             subjects: self.subjects.len(),
         };
-        let windows = job.calls.iter().any(|call| call.sender.is_some()).then(|| self.windows.clone());
-        self.entries.reserve(job.calls.len());
-        let receipts = (0..job.calls.len()).map(|at| self.call(&job, at)).collect();
+        let windows = batch.calls.iter().any(|call| call.sender.is_some()).then(|| self.windows.clone());
+        self.entries.reserve(batch.calls.len());
+        let receipts = (0..batch.calls.len()).map(|at| self.call(&batch, at)).collect();
         if let Err(e) = receipts {
             let State { sealed, seed, .. } = std::mem::replace(&mut self.state, mark.state);
             match mark.sealer {
@@ -230,16 +231,16 @@ impl<'a> Staging<'a> {
             }
             return Err(e);
         }
-        self.entries.took(job);
+        self.entries.took(batch);
         receipts
     }
 
-    fn call(&mut self, job: &Job, at: usize) -> Result<Receipt> {
-        let call = &job.calls[at];
+    fn call(&mut self, batch: &EncodedBatch, at: usize) -> Result<Receipt> {
+        let call = &batch.calls[at];
         let seq = self.state.size;
         if let Some(sender) = &call.sender {
             if let Some(receipt) = self.seen(&sender.id, sender.number)? {
-                self.check_same(job, at, receipt.seq, sender)?;
+                self.check_same(batch, at, receipt.seq, sender)?;
                 return Ok(receipt);
             }
             if let Some((window, changed)) = self.windows.get_mut(&sender.id) {
@@ -252,17 +253,17 @@ impl<'a> Staging<'a> {
                 return Err(Error::invalid(format!("{name}: {} is not recorded yet", other.unwrap_or_default())));
             }
         }
-        self.check_parts(job, at)?;
-        let policies = self.shared.policies();
+        self.check_parts(batch, at)?;
+        let policies = self.engine.policies();
         let retention = policies.set.retention.assign(
-            job.tool(at),
+            batch.tool(at),
             call.has_patient,
             call.retention_class.as_deref(),
             call.retain_until,
             self.now.max(self.clock.now()),
         )?;
         self.subjects.extend(call.subject.clone());
-        self.append(Some(&retention), &What::Call(job, at))
+        self.append(Some(&retention), &EntryContent::Call(batch, at))
     }
 
     /// The hash of an entry that is recorded or staged.
@@ -270,17 +271,17 @@ impl<'a> Staging<'a> {
         let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
         match staged.and_then(|i| self.entries.hash(i as usize)) {
             Some(hash) => Ok(hash),
-            None => self.shared.stored()?.hash(seq),
+            None => self.engine.stored()?.hash(seq),
         }
     }
 
     /// Chains one entry.
-    fn append(&mut self, retention: Option<&Retention>, what: &What<'_>) -> Result<Receipt> {
+    fn append(&mut self, retention: Option<&Retention>, what: &EntryContent<'_>) -> Result<Receipt> {
         let (seq, prev) = (self.state.size, self.state.head);
         let mut own = Vec::new();
         let content = match what {
-            What::Call(job, at) => job.content(*at),
-            What::Own(_, _, content) => {
+            EntryContent::Call(batch, at) => batch.content(*at),
+            EntryContent::Own(_, _, content) => {
                 codec::append(content, &mut own)?;
                 &own
             }
@@ -295,25 +296,25 @@ impl<'a> Staging<'a> {
             self.sealer.room(seq, content, self.now, kept);
         }
         if self.sealer.is_empty() {
-            self.shared.random.fill(&mut self.state.seed);
+            self.engine.random.fill(&mut self.state.seed);
             self.sealer.begin(self.state.seed);
         } else if !self.sealer.is_seeded() {
             // The file does not say from which seed the tail's nonces are, so each stands for itself.
-            self.shared.random.fill(&mut self.state.seed);
+            self.engine.random.fill(&mut self.state.seed);
         }
-        let nonce = part::nonce_of(&self.state.seed, seq);
+        let nonce = entry_record::nonce_of(&self.state.seed, seq);
         let text = &mut self.line;
-        let place = Place { seq, prev: &prev, nonce, recorded_at: self.now, retention };
+        let slot = ChainSlot { seq, prev: &prev, nonce, recorded_at: self.now, retention };
         text.clear();
-        // The limit is for calls; the store's own entries, a policy among them, are as large as they are.
+        // The limit is for calls; system events, a policy among them, are as large as they are.
         let limit = match what {
-            What::Call(job, at) => {
-                job.line(*at, &place, text);
-                self.shared.limits.line_bytes
+            EntryContent::Call(batch, at) => {
+                batch.line(*at, &slot, text);
+                self.engine.limits.line_bytes
             }
-            What::Own(_, _, content) => {
-                line::write_content(text, content, &place);
-                self.shared.limits.line_bytes.max(CallLimits::default().line_bytes)
+            EntryContent::Own(_, _, content) => {
+                line::write_content(text, content, &slot);
+                self.engine.limits.line_bytes.max(CallLimits::default().line_bytes)
             }
         };
         if text.len() > limit {
@@ -322,8 +323,8 @@ impl<'a> Staging<'a> {
             return Err(Error::new(ErrorKind::TooLarge, message));
         }
         let hash = Hash::leaf(text);
-        self.entries.push(&place, hash, what, content)?;
-        self.sealer.add(seq, &prev, &hash, &place.head(), false);
+        self.entries.push(&slot, hash, what, content)?;
+        self.sealer.add(seq, &prev, &hash, &slot.head(), false);
         let nodes = &mut self.nodes;
         self.frontier.append(hash, &mut |level, index, hash| {
             if level >= super::NODE_LEVEL {
@@ -336,8 +337,8 @@ impl<'a> Staging<'a> {
         Ok(Receipt::new(seq, hash))
     }
 
-    pub(crate) fn shared(&self) -> &'a Shared {
-        self.shared
+    pub(crate) fn engine(&self) -> &'a Engine {
+        self.engine
     }
 
     /// How many entries the log has without those on their way.
@@ -376,64 +377,68 @@ impl<'a> Staging<'a> {
     }
 }
 
-impl Shared {
-    /// Records a job: by this thread if it is its turn, by another's otherwise.
+impl Engine {
+    /// Records a batch: by this thread if it is its turn, by another's otherwise.
     pub(crate) fn submit(&self, calls: Vec<Prepared>) -> Result<Vec<Receipt>> {
-        self.submit_job(Job::of(calls, self.clock.now())?)
+        self.submit_batch(EncodedBatch::of(calls, self.clock.now())?)
     }
 
-    /// As [`Shared::submit`], for a job that is written.
-    pub(crate) fn submit_job(&self, job: Job) -> Result<Vec<Receipt>> {
-        use super::turn::Outcome;
+    /// As [`Engine::submit`], for a batch that is written.
+    pub(crate) fn submit_batch(&self, batch: EncodedBatch) -> Result<Vec<Receipt>> {
+        use super::group_commit::Outcome;
         self.process.check()?;
-        let (turn, job) = match self.turns.submit(job) {
+        let (turn, batch) = match self.group_commit.submit(batch) {
             Outcome::Answered(answer) => return answer,
             Outcome::Lost => return Err(lost()),
-            Outcome::Lead(turn, job) => (turn, job),
+            Outcome::Lead(turn, batch) => (turn, batch),
         };
-        let own = self.lead(turn, vec![job]).pop();
+        let own = self.lead(turn, vec![batch]).pop();
         own.unwrap_or_else(|| Err(lost()))
     }
 
-    /// Records several jobs in one commit, each for itself: one that is refused does not touch the others.
-    pub(crate) fn submit_each(&self, jobs: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
+    /// Records several batches in one commit, each for itself: one that is refused does not touch the others.
+    pub(crate) fn submit_each(&self, batches: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
         if let Err(e) = self.process.check() {
-            return jobs.iter().map(|_| Err(again(&e))).collect();
+            return batches.iter().map(|_| Err(again(&e))).collect();
         }
         let now = self.clock.now();
         let mut refused = Vec::new();
-        let written = jobs.into_iter().enumerate().filter_map(|(i, calls)| {
-            let job = Job::of(calls, now);
-            job.map_err(|e| refused.push((i, e))).ok()
+        let written = batches.into_iter().enumerate().filter_map(|(i, calls)| {
+            let batch = EncodedBatch::of(calls, now);
+            batch.map_err(|e| refused.push((i, e))).ok()
         });
         let written = written.collect();
-        let mut answers = self.lead(self.turns.take(), written);
+        let mut answers = self.lead(self.group_commit.take(), written);
         for (i, e) in refused {
             answers.insert(i, Err(e));
         }
         answers
     }
 
-    /// Commits these jobs, and those of the threads that wait, in one commit.
-    fn lead(&self, turn: Turn<'_, Job, Result<Vec<Receipt>>>, mut jobs: Vec<Job>) -> Vec<Result<Vec<Receipt>>> {
-        let count = jobs.len();
-        let mut others = turn.jobs();
-        jobs.extend(others.iter_mut().filter_map(|t| t.job.take()));
-        let mut core = self.core();
-        let (all, mut ended) = (jobs.len(), false);
+    /// Commits these batches, and those of the threads that wait, in one commit.
+    fn lead(
+        &self,
+        turn: Leader<'_, EncodedBatch, Result<Vec<Receipt>>>,
+        mut batches: Vec<EncodedBatch>,
+    ) -> Vec<Result<Vec<Receipt>>> {
+        let count = batches.len();
+        let mut others = turn.batches();
+        batches.extend(others.iter_mut().filter_map(|t| t.batch.take()));
+        let mut writer = self.writer();
+        let (all, mut ended) = (batches.len(), false);
         let done = guarded(|| {
-            let done = self.commit_jobs(&mut core, jobs);
+            let done = self.commit_jobs(&mut writer, batches);
             ended = true;
             Ok(done)
         });
-        self.after(&mut core, ended);
+        self.after(&mut writer, ended);
         let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(again(&e))).collect(), None));
-        let mut showing = committed.is_some().then(|| self.showing(&mut core));
-        if core.broken && showing.take().is_some() {
+        let mut showing = committed.is_some().then(|| self.showing(&mut writer));
+        if writer.broken && showing.take().is_some() {
             // A commit before this one could not be shown: reading the file anew shows both.
-            let _ = self.mend(&mut core);
+            let _ = self.recover(&mut writer);
         }
-        drop(core);
+        drop(writer);
         drop(turn);
         if let Some((showing, committed)) = showing.zip(committed) {
             let shown = guarded(move || {
@@ -452,37 +457,41 @@ impl Shared {
         answers
     }
 
-    /// Runs `work` with the turn: no other thread writes meanwhile.
-    pub(crate) fn exclusive<T>(&self, work: impl FnOnce(&Shared, &mut Core) -> Result<T>) -> Result<T> {
+    /// Runs `work` with the writer lock: no other thread writes meanwhile.
+    pub(crate) fn with_writer<T>(&self, work: impl FnOnce(&Engine, &mut WriterState) -> Result<T>) -> Result<T> {
         self.process.check()?;
-        let _turn = self.turns.take();
-        let mut core = self.core();
-        drop(self.showing(&mut core));
+        let _turn = self.group_commit.take();
+        let mut writer = self.writer();
+        drop(self.showing(&mut writer));
         let mut ended = false;
         let done = guarded(|| {
-            let done = self.mend(&mut core).and_then(|()| work(self, &mut core));
+            let done = self.recover(&mut writer).and_then(|()| work(self, &mut writer));
             ended = true;
             done
         });
-        self.after(&mut core, ended);
+        self.after(&mut writer, ended);
         done
     }
 
-    /// Commits jobs; gives their answers and, where it is still to be shown, what was committed.
-    fn commit_jobs(&self, core: &mut Core, jobs: Vec<Job>) -> (Vec<Result<Vec<Receipt>>>, Option<Committed>) {
-        let count = jobs.len();
+    /// Commits batches; gives their answers and, where it is still to be shown, what was committed.
+    fn commit_jobs(
+        &self,
+        writer: &mut WriterState,
+        batches: Vec<EncodedBatch>,
+    ) -> (Vec<Result<Vec<Receipt>>>, Option<Committed>) {
+        let count = batches.len();
         let failed = |e: &Error| -> Vec<_> { (0..count).map(|_| Err(again(e))).collect() };
-        let staged = self.mend(core).and_then(|()| Staging::new(self, core));
+        let staged = self.recover(writer).and_then(|()| Staging::new(self, writer));
         let mut staging = match staged {
             Ok(staging) => staging,
             Err(e) => return (failed(&e), None),
         };
-        let answers: Vec<_> = jobs.into_iter().map(|job| staging.job(job)).collect();
+        let answers: Vec<_> = batches.into_iter().map(|batch| staging.batch(batch)).collect();
         if answers.iter().all(Result::is_err) || !staging.changes() {
             return (answers, None);
         }
-        let committed = match self.commit_to(core, staging, None, |_| Ok(()), || Ok(())) {
-            Ok(Some(committed)) if committed.puts_in_force() => self.show_now(core, committed).map(|()| None),
+        let committed = match self.commit_to(writer, staging, None, |_| Ok(()), || Ok(())) {
+            Ok(Some(committed)) if committed.puts_in_force() => self.show_now(writer, committed).map(|()| None),
             other => other,
         };
         match committed {
@@ -494,22 +503,22 @@ impl Shared {
     /// Writes what was staged, and whatever `more` writes, in one commit; then shows it to readers.
     pub(crate) fn commit(
         &self,
-        core: &mut Core,
+        writer: &mut WriterState,
         staging: Staging<'_>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
-        match self.commit_to(core, staging, None, more, || Ok(()))? {
-            Some(committed) => self.show_now(core, committed),
+        match self.commit_to(writer, staging, None, more, || Ok(()))? {
+            Some(committed) => self.show_now(writer, committed),
             None => Ok(()),
         }
     }
 
-    /// As [`Shared::commit`], into `other` where that is given, a file that holds all that the store does: once it is
+    /// As [`Engine::commit`], into `other` where that is given, a file that holds all that the store does: once it is
     /// written `take` makes it the store's. Where anything fails the store is as it was. What was committed is still to be
     /// shown; nothing is where that was done by reading the file anew.
     pub(crate) fn commit_to(
         &self,
-        core: &mut Core,
+        writer: &mut WriterState,
         staging: Staging<'_>,
         other: Option<&redb::Database>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
@@ -525,7 +534,7 @@ impl Shared {
             windows,
             begun,
             finished,
-            ledger,
+            chain_state,
             ticked,
             unsigned_said,
             subjects,
@@ -534,7 +543,7 @@ impl Shared {
         let windows: Vec<_> =
             windows.into_iter().filter_map(|(id, (window, changed))| changed.then_some((id, window))).collect();
         let wrapped = self.wrap_subjects(subjects)?;
-        let written = self.write(core, other, &state, &blocks, &entries, |txn| {
+        let written = self.write(writer, other, &state, &blocks, &entries, |txn| {
             if !nodes.is_empty() {
                 let mut table = txn.open_table(tables::NODES).stored()?;
                 for (key, hash) in &nodes {
@@ -562,7 +571,7 @@ impl Shared {
         });
         match (written, other) {
             (Ok(()), _) => take()?,
-            (Err(e), None) => return self.after_failure(core, &state, e).map(|()| None),
+            (Err(e), None) => return self.after_failure(writer, &state, e).map(|()| None),
             (Err(e), Some(_)) => return Err(e),
         }
         self.note(|changes| {
@@ -571,19 +580,19 @@ impl Shared {
             subjects::note(changes, &wrapped);
         });
         self.subjects.settled(&wrapped);
-        let from = core.state.size;
-        core.frontier = frontier;
-        core.sealer = sealer;
-        core.state = state;
-        core.ticked = ticked;
-        core.unsigned_said = unsigned_said;
-        core.brought_back = None;
-        Ok(Some(Committed::new(from, &core.state, entries, ledger)))
+        let from = writer.state.size;
+        writer.frontier = frontier;
+        writer.sealer = sealer;
+        writer.state = state;
+        writer.ticked = ticked;
+        writer.unsigned_said = unsigned_said;
+        writer.brought_back = None;
+        Ok(Some(Committed::new(from, &writer.state, entries, chain_state)))
     }
 
     fn write(
         &self,
-        core: &Core,
+        writer: &WriterState,
         other: Option<&redb::Database>,
         state: &State,
         blocks: &[(u64, Vec<u8>)],
@@ -600,12 +609,12 @@ impl Shared {
                     table.insert(first, &**block).stored()?;
                 }
             }
-            if state.sealed > core.state.sealed {
-                let gone = core.state.sealed..state.sealed.min(core.state.size);
+            if state.sealed > writer.state.sealed {
+                let gone = writer.state.sealed..state.sealed.min(writer.state.size);
                 tail.retain_in(gone, |_, _| false).stored()?;
             }
-            let kept = state.sealed.saturating_sub(core.state.size) as usize;
-            for (seq, row) in (core.state.size + kept as u64..).zip(entries.rows(kept)) {
+            let kept = state.sealed.saturating_sub(writer.state.size) as usize;
+            for (seq, row) in (writer.state.size + kept as u64..).zip(entries.rows(kept)) {
                 tail.insert(seq, &*row).stored()?;
             }
         }
@@ -618,13 +627,13 @@ impl Shared {
     }
 
     /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.
-    fn after_failure(&self, core: &mut Core, wanted: &State, e: Error) -> Result<()> {
-        core.broken = true;
+    fn after_failure(&self, writer: &mut WriterState, wanted: &State, e: Error) -> Result<()> {
+        writer.broken = true;
         if let Ok(file) = self.database()?.get() {
             file.check_unchanged()?;
         }
-        match self.mend(core) {
-            Ok(()) if core.state.size == wanted.size && core.state.head == wanted.head => Ok(()),
+        match self.recover(writer) {
+            Ok(()) if writer.state.size == wanted.size && writer.state.head == wanted.head => Ok(()),
             Ok(()) => Err(e),
             // What the file holds is not known, so nobody may be told that nothing was recorded.
             Err(again) => Err(Error::new(
@@ -637,23 +646,23 @@ impl Shared {
 
     /// Before anything is written. After a failed write: opens the file again and reads it anew. Refuses a store that is open for
     /// reading only, one whose file is no longer the one at its path or was written over by somebody else, and one in which something could not be read.
-    pub(crate) fn mend(&self, core: &mut Core) -> Result<()> {
-        self.begin_writing(core)?;
-        if core.broken {
+    pub(crate) fn recover(&self, writer: &mut WriterState) -> Result<()> {
+        self.begin_writing(writer)?;
+        if writer.broken {
             // What was committed before is in the file: it must not be shown once more behind what is read now.
-            drop(self.showing(core));
-            let said = core.unsigned_said;
+            drop(self.showing(writer));
+            let said = writer.unsigned_said;
             let loaded = self.reopen()?;
             if let Some(keys) = &mut *self.keys() {
-                keys.distrust();
+                keys.forget_history();
             }
-            *core = loaded.core;
-            core.unsigned_said = said;
-            self.publish_anew(&core.state, loaded.generations);
-            self.put_in_force(loaded.ledger)?;
+            *writer = loaded.writer;
+            writer.unsigned_said = said;
+            self.publish_anew(&writer.state, loaded.mem_segments);
+            self.put_in_force(loaded.chain_state)?;
         }
         self.database()?.get()?.check_file()?;
-        core.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
+        writer.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
     }
 
     pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {

@@ -6,13 +6,13 @@
 
 use super::Snapshot;
 use super::commit::Staging;
-use super::draft::Job;
+use super::encode::EncodedBatch;
 use super::stream::backwards;
 use super::tables::{self, Stored};
 use crate::codec;
 use crate::redact::{is_pseudonym, key_of};
 use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::{Call, CapturedBy, Content, Field, Outcome, Phase, Trigger};
+use attestlog_proof::entry::{Call, CapturedBy, Content, Facet, Outcome, Phase, Trigger};
 use redb::ReadableDatabase;
 
 /// Whether two calls are of one conversation, user and tool, as far as it can be told.
@@ -38,14 +38,14 @@ fn differs(there: &Call, here: &Call) -> Option<&'static str> {
 }
 
 impl Staging<'_> {
-    /// Makes sure that the call at `at` of a job, which gets the next seq, is the part of a call that it says to be.
-    pub(crate) fn check_parts(&mut self, job: &Job, at: usize) -> Result<()> {
-        let Some(call) = job.calls.get(at) else { return Ok(()) };
+    /// Makes sure that the call at `at` of a batch, which gets the next seq, is the part of a call that it says to be.
+    pub(crate) fn check_parts(&mut self, batch: &EncodedBatch, at: usize) -> Result<()> {
+        let Some(call) = batch.calls.get(at) else { return Ok(()) };
         match (call.phase, call.late_answer) {
             (Phase::Whole, false) => {}
             (Phase::Whole, true) => {
                 let follows = call.follows.ok_or_else(|| Error::invalid("a late answer follows a call"))?;
-                self.check_answer(job, at, follows)?;
+                self.check_answer(batch, at, follows)?;
                 self.finished.push(follows);
             }
             (Phase::Begun, _) => self.begun.push(self.state.size),
@@ -55,7 +55,7 @@ impl Staging<'_> {
                     let message = format!("no unfinished call was begun at seq {begun}");
                     return Err(Error::new(ErrorKind::Conflict, message));
                 }
-                self.check_end(begun, job, at)?;
+                self.check_end(begun, batch, at)?;
                 self.finished.push(begun);
             }
         }
@@ -64,16 +64,16 @@ impl Staging<'_> {
 
     /// Whether the table of unfinished calls has this one.
     fn is_open(&self, seq: u64) -> Result<bool> {
-        let txn = self.shared().database()?.get()?.begin_read().stored()?;
+        let txn = self.engine().database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::UNFINISHED).stored()?;
         Ok(table.get(seq).stored()?.is_some())
     }
 
-    /// Makes sure that the call at `at` of a job is of the same conversation, user and tool as the one that it ends.
-    fn check_end(&self, begun: u64, job: &Job, at: usize) -> Result<()> {
-        let stored = self.shared().stored()?;
+    /// Makes sure that the call at `at` of a batch is of the same conversation, user and tool as the one that it ends.
+    fn check_end(&self, begun: u64, batch: &EncodedBatch, at: usize) -> Result<()> {
+        let stored = self.engine().stored()?;
         let entry = if begun < self.committed() { stored.checked(begun)? } else { None };
-        let content = self.staged(begun, job).map(codec::decode_behind::<Content>).transpose()?;
+        let content = self.staged(begun, batch).map(codec::decode_behind::<Content>).transpose()?;
         let there = match (&entry, &content) {
             (Some(entry), _) => entry.call(),
             (_, Some(Content::Call(call))) => Some(&**call),
@@ -84,21 +84,21 @@ impl Staging<'_> {
             return Err(Error::new(ErrorKind::Conflict, format!("no unfinished call was begun at seq {begun}")));
         };
         let names = [&there.conversation_id, &there.user_id, &there.tool_name];
-        if job.names(at) == names.map(|name| Some(name.as_str())) {
+        if batch.names(at) == names.map(|name| Some(name.as_str())) {
             return Ok(());
         }
-        let Content::Call(here) = codec::decode_behind(job.content(at))? else { return Ok(()) };
+        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
         match differs(there, &here) {
             None => Ok(()),
             Some(member) => Err(Error::invalid(format!("{member}: is another than that of the call which this ends"))),
         }
     }
 
-    /// Makes sure that the call at `at` of a job can be the late answer to the call at `follows`.
-    fn check_answer(&self, job: &Job, at: usize, follows: u64) -> Result<()> {
+    /// Makes sure that the call at `at` of a batch can be the late answer to the call at `follows`.
+    fn check_answer(&self, batch: &EncodedBatch, at: usize, follows: u64) -> Result<()> {
         let refused = |what: &str| Err(Error::new(ErrorKind::Conflict, format!("late answer to {follows}: {what}")));
-        let Content::Call(here) = codec::decode_behind(job.content(at))? else { return Ok(()) };
-        let stored = self.shared().stored()?;
+        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
+        let stored = self.engine().stored()?;
         let there = if follows < stored.state.size { stored.checked(follows)? } else { None };
         let Some(there) = there.as_ref().and_then(|entry| entry.call()) else {
             return Err(Error::new(ErrorKind::NoSuchEntry, format!("late answer to {follows}: no call is there")));
@@ -120,7 +120,7 @@ impl Staging<'_> {
 
     /// Whether a late answer to the call at `follows` is recorded already.
     fn is_answered(&self, stored: &Snapshot, here: &Call, follows: u64) -> Result<bool> {
-        let shown = self.shared().snapshot()?;
+        let shown = self.engine().snapshot()?;
         let answers = |seq: u64| -> Result<bool> {
             let entry = stored.checked(seq)?;
             Ok(entry.and_then(|entry| entry.call().map(|c| c.late_answer && c.follows == Some(follows))) == Some(true))
@@ -131,8 +131,8 @@ impl Staging<'_> {
             found |= answers(seq)?;
         }
         let facets = [
-            (Field::Trigger, vec![Trigger::FollowUp.as_str().to_owned()]),
-            (Field::Tool, vec![here.tool_name.clone()]),
+            (Facet::Trigger, vec![Trigger::FollowUp.as_str().to_owned()]),
+            (Facet::Tool, vec![here.tool_name.clone()]),
         ];
         backwards(&shown, &facets, shown.size, &mut |seq| {
             found |= seq > follows && answers(seq)?;

@@ -1,15 +1,15 @@
 //! The keys of an open store, and what they are used for: digests of results, pseudonyms, signatures.
 
 use super::commit::Staging;
-use super::guard::guarded;
+use super::engine::Engine;
+use super::panic_guard::guarded;
 use super::series::{SERIES_KEY, Series};
-use super::shared::Shared;
 use super::tables::{self, Stored};
-use super::writer::Core;
+use super::writer_state::WriterState;
+use crate::chain_state::{ChainState, Genesis};
 use crate::hash::to_hex;
 use crate::json::{Json, Object};
 use crate::keys::{KeyFile, KeyId, KeyVault, Mark, Passphrase, Settled};
-use crate::ledger::{Genesis, Ledger};
 use crate::names::PSEUDONYM_KEY_EVENT;
 use crate::note::SignedCheckpoint;
 use crate::policy::{KeyPolicy, Policies, PolicySet};
@@ -75,7 +75,7 @@ impl Keyring {
         let master = file.master_keys().next()?.id();
         let key = file.digest_key();
         let id = Hash::of(&[b"attestlog digest key\0", &key[..]].concat());
-        let rows = super::vouch::key_of(key)?;
+        let rows = super::row_mac::key_of(key)?;
         let digest = (to_hex(&id.0[..4]), Hmac::new_from_slice(key).ok()?);
         let (kept, path) = (file.mark(), path.as_deref().map(crate::keys::whole));
         Some(Keyring { file, path, vault: None, master, vouched: None, kept, digest, rows })
@@ -107,15 +107,15 @@ impl Keyring {
         }
     }
 
-    pub(crate) fn save(&mut self, shared: &Shared) -> Result<()> {
-        if !shared.may_save_keys() {
+    pub(crate) fn save(&mut self, engine: &Engine) -> Result<()> {
+        if !engine.may_save_keys() {
             return Ok(());
         }
         match &self.path {
-            Some(path) => self.file.save(path, &mut |out| shared.random.fill(out))?,
+            Some(path) => self.file.save(path, &mut |out| engine.random.fill(out))?,
             None => match &self.vault {
                 Some(vault) if vault.is_replaceable() => {
-                    let text = self.file.text_within(vault.capacity(), &mut |out| shared.random.fill(out))?;
+                    let text = self.file.text_within(vault.capacity(), &mut |out| engine.random.fill(out))?;
                     vault.store(text.as_bytes())?;
                 }
                 // In memory, with the store.
@@ -129,14 +129,14 @@ impl Keyring {
 
     /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
     /// process or before a crash, is settled by what the store says.
-    pub(crate) fn check(&mut self, shared: &Shared, ledger: &Ledger, size: u64) -> Result<()> {
-        self.check_log(ledger)?;
-        self.check_newest(ledger)?;
-        if let Some(epoch) = ledger.succession.as_ref().map(|s| s.current()) {
-            let root_at = |size| shared.root_at(size);
+    pub(crate) fn check(&mut self, engine: &Engine, chain_state: &ChainState, size: u64) -> Result<()> {
+        self.check_log(chain_state)?;
+        self.check_newest(chain_state)?;
+        if let Some(epoch) = chain_state.succession.as_ref().map(|s| s.current()) {
+            let root_at = |size| engine.root_at(size);
             let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size, &root_at)?;
             if settled != Settled::Unchanged {
-                self.save(shared)?;
+                self.save(engine)?;
             }
         }
         Ok(())
@@ -144,8 +144,8 @@ impl Keyring {
 
     /// Refuses an older copy of the key file: what is recorded with it is written under keys that were replaced or destroyed, and
     /// what it signs makes the newer key file useless.
-    fn check_newest(&self, ledger: &Ledger) -> Result<()> {
-        let [pseudonym, master] = &ledger.newest_keys;
+    fn check_newest(&self, chain_state: &ChainState) -> Result<()> {
+        let [pseudonym, master] = &chain_state.newest_keys;
         let lacks = |newest: &Option<(u64, String)>, ids: Vec<String>| {
             newest.as_ref().filter(|(_, id)| !ids.contains(id)).map(|(seq, _)| *seq)
         };
@@ -162,8 +162,8 @@ impl Keyring {
     }
 
     /// Makes sure that these are the keys of this log, of whatever epoch.
-    pub(crate) fn check_log(&self, ledger: &Ledger) -> Result<()> {
-        let Some(Genesis { keys: Some((log_key, _)), .. }) = &ledger.genesis else {
+    pub(crate) fn check_log(&self, chain_state: &ChainState) -> Result<()> {
+        let Some(Genesis { keys: Some((log_key, _)), .. }) = &chain_state.genesis else {
             return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
         };
         if self.file.verifier() != *log_key {
@@ -219,7 +219,7 @@ impl Keyring {
     }
 
     /// The file was opened anew, and may be another.
-    pub(crate) fn distrust(&mut self) {
+    pub(crate) fn forget_history(&mut self) {
         self.vouched = None;
     }
 
@@ -273,7 +273,7 @@ pub(crate) fn pseudonym_key_event(id: &str) -> Object {
     Object::from_iter([("event", PSEUDONYM_KEY_EVENT), ("key_id", id)])
 }
 
-impl Shared {
+impl Engine {
     /// `KEY-ID:HMAC` of a whole result under the digest key, where the store has one.
     pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
         self.keys().as_ref()?.digest(whole)
@@ -284,16 +284,16 @@ impl Shared {
     }
 
     /// Whether recording may go on as far as keys are concerned; says in the chain that it goes on without.
-    pub(crate) fn check_keys(&self, staging: &mut Staging<'_>, core: &Core) -> Result<()> {
+    pub(crate) fn check_keys(&self, staging: &mut Staging<'_>, writer: &WriterState) -> Result<()> {
         if let Some(stray) = &self.stray {
             return Err(Error::new(ErrorKind::Key, stray.clone()));
         }
-        let ledger = self.ledger();
+        let chain_state = self.chain_state();
         // A store without entries is being made.
-        let Some(genesis) = &ledger.genesis else { return Ok(()) };
+        let Some(genesis) = &chain_state.genesis else { return Ok(()) };
         if let Some(keys) = &mut *self.keys() {
-            keys.check_history(core.state.size, &|size| self.root_at(size))?;
-            keys.check_kept(core.state.size)?;
+            keys.check_history(writer.state.size, &|size| self.root_at(size))?;
+            keys.check_kept(writer.state.size)?;
         }
         match (&*self.keys(), &genesis.keys) {
             (None, None) => Ok(()),
@@ -302,8 +302,8 @@ impl Shared {
                 // proof that nothing is missing could leave out what stands under this one.
                 let policies = self.policies();
                 let used = policies.sanitizer.iter().flat_map(|s| s.pseudonym_keys());
-                for id in used.filter(|id| !ledger.pseudonym_keys.contains(*id)) {
-                    staging.own(Kind::Key, pseudonym_key_event(id), None)?;
+                for id in used.filter(|id| !chain_state.pseudonym_keys.contains(*id)) {
+                    staging.system_event(Kind::Key, pseudonym_key_event(id), None)?;
                 }
                 Ok(())
             }
@@ -313,10 +313,10 @@ impl Shared {
                  Until then calls can be recorded unsigned (`record`, `import` and `mcp` with --unsigned; Options::unsigned), \
                  which the log will say",
             )),
-            (None, Some(_)) if core.unsigned_said => Ok(()),
+            (None, Some(_)) if writer.unsigned_said => Ok(()),
             (None, Some(_)) => {
                 let detail = Object::from_iter([("event", Json::from("opened_without_key"))]);
-                staging.own(Kind::Key, detail, None).map(|_| staging.unsigned_said = true)
+                staging.system_event(Kind::Key, detail, None).map(|_| staging.unsigned_said = true)
             }
         }
     }
@@ -329,9 +329,9 @@ impl Shared {
         self.stray.clone().or(conflict)
     }
 
-    /// Signs the store as it is now, with the turn.
-    pub(crate) fn sign(&self, core: &mut Core) -> Result<SignedCheckpoint> {
-        let (size, root) = (core.state.size, core.frontier.root());
+    /// Signs the store as it is now, with the writer lock.
+    pub(crate) fn sign(&self, writer: &mut WriterState) -> Result<SignedCheckpoint> {
+        let (size, root) = (writer.state.size, writer.frontier.root());
         let root_at = |at| if at == size { Ok(root) } else { self.root_at(at) };
         if let Some(keys) = &mut *self.keys() {
             keys.check_history(size, &root_at)?;
@@ -348,8 +348,8 @@ impl Shared {
                     "the store has no keys here, so nothing can be signed; bring back its key file",
                 )
             })?;
-            keys.check(self, &self.ledger(), size)?;
-            let signed = keys.file.sign_checkpoint(size, self.ledger().in_force(), &root_at)?;
+            keys.check(self, &self.chain_state(), size)?;
+            let signed = keys.file.sign_checkpoint(size, self.chain_state().in_force(), &root_at)?;
             // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
             keys.save(self).map_err(|e| keys.unsigned(size, e))?;
             keys.vouched = keys.file.mark();
@@ -357,8 +357,8 @@ impl Shared {
             (signed, series)
         };
         let owed = self.anchoring.owe(size);
-        core.broken = true;
-        let mut state = core.state.clone();
+        writer.broken = true;
+        let mut state = writer.state.clone();
         state.signed = size;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
@@ -373,8 +373,8 @@ impl Shared {
             meta.insert(super::state::STATE_KEY, &*bytes).stored()?;
         }
         txn.commit().stored()?;
-        core.broken = false;
-        core.state = state;
+        writer.broken = false;
+        writer.state = state;
         self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
         self.hand_over();
         Ok(signed)
@@ -388,8 +388,8 @@ impl Shared {
 
     /// What the log key has signed of this size and root already, where it is in the store.
     fn checkpoint_at(&self, size: u64, root: &Hash) -> Result<Option<SignedCheckpoint>> {
-        let ledger = self.ledger();
-        let Some((key, _)) = ledger.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
+        let chain_state = self.chain_state();
+        let Some((key, _)) = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
         let txn = self.database()?.get()?.begin_read().stored()?;
         let note = tables::get_bytes(&txn.open_table(tables::CHECKPOINTS).stored()?, size)?;
         let signed = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
@@ -404,15 +404,15 @@ impl Shared {
         guarded(|| crate::merkle::root(&self.stored()?, size))
     }
 
-    /// Before a purge, with the turn: makes sure that the mark's size is one of those whose root it keeps. It is not after
+    /// Before a purge, with the writer lock: makes sure that the mark's size is one of those whose root it keeps. It is not after
     /// a crash between the key file's write and the store's.
-    pub(crate) fn settle_mark(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn settle_mark(&self, writer: &mut WriterState) -> Result<()> {
         let Some(mark) = self.keys().as_ref().and_then(|keys| keys.file.mark()) else { return Ok(()) };
-        let rotated = self.ledger().rotation_roots().any(|(size, _)| size == mark.size);
+        let rotated = self.chain_state().rotation_roots().any(|(size, _)| size == mark.size);
         if rotated || self.checkpoint_at(mark.size, &mark.root)?.is_some() {
             return Ok(());
         }
-        self.sign(core).map(|_| ())
+        self.sign(writer).map(|_| ())
     }
 
     /// Whether the policy wants a new epoch key now that there are `size` entries. An epoch in which nothing but its own
@@ -422,14 +422,14 @@ impl Shared {
         if rotate_entries.is_none() && rotate_days.is_none() {
             return false;
         }
-        let Some(from) = self.ledger().succession.as_ref().map(|s| s.current().from_size()) else { return false };
+        let Some(from) = self.chain_state().succession.as_ref().map(|s| s.current().from_size()) else { return false };
         let is_over = |began: Timestamp, days: u32| self.clock.now().since(began) >= days * DAY;
         size > from + 1
             && (rotate_entries.is_some_and(|n| size - from >= n)
                 || rotate_days.is_some_and(|days| self.epoch_began(from).is_some_and(|began| is_over(began, days))))
     }
 
-    /// As [`Shared::wants_rotation`], where there are keys that can be replaced.
+    /// As [`Engine::wants_rotation`], where there are keys that can be replaced.
     pub(crate) fn is_rotation_due(&self, size: u64) -> bool {
         self.wants_rotation(size) && self.keys().as_ref().is_some_and(Keyring::is_replaceable)
     }
@@ -446,34 +446,34 @@ impl Shared {
     }
 
     /// Hands over to a new epoch key and destroys the old one.
-    pub(crate) fn rotate(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn rotate(&self, writer: &mut WriterState) -> Result<()> {
         let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
-        let mut staging = Staging::new(self, core)?;
+        let mut staging = Staging::new(self, writer)?;
         if !staging.is_empty() {
             // What the clock had to say goes first: the rotation names the size that it stands at.
-            self.commit(core, staging, |_| Ok(()))?;
-            staging = Staging::new(self, core)?;
+            self.commit(writer, staging, |_| Ok(()))?;
+            staging = Staging::new(self, writer)?;
         }
         let rotation = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(missing)?;
             keys.check_replaceable()?;
-            keys.check(self, &self.ledger(), core.state.size)?;
+            keys.check(self, &self.chain_state(), writer.state.size)?;
             let root_at = |size| self.root_at(size);
-            let in_force = self.ledger().in_force();
+            let in_force = self.chain_state().in_force();
             let random = &mut |out: &mut [u8]| self.random.fill(out);
-            let rotation = keys.file.begin_rotation(core.state.size, in_force, &root_at, random)?;
+            let rotation = keys.file.begin_rotation(writer.state.size, in_force, &root_at, random)?;
             keys.save(self)?;
             rotation
         };
         let (number, public) = (rotation.number, rotation.public);
         let detail =
             Object::from_iter([("event", Json::from("epoch_rotated")), ("rotation", rotation.to_json().into())]);
-        staging.own(Kind::Key, detail, None)?;
-        self.commit(core, staging, |_| Ok(()))?;
+        staging.system_event(Kind::Key, detail, None)?;
+        self.commit(writer, staging, |_| Ok(()))?;
         let mut keys = self.keys();
         let keys = keys.as_mut().ok_or_else(missing)?;
-        keys.file.settle_rotation(number, &public, core.state.size, &|size| self.root_at(size))?;
+        keys.file.settle_rotation(number, &public, writer.state.size, &|size| self.root_at(size))?;
         keys.save(self)
     }
 }

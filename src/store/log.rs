@@ -1,15 +1,15 @@
 //! What a host holds: [`AuditLog`].
 
 use super::Snapshot;
-use super::draft::Job;
-use super::guard::guarded;
+use super::encode::EncodedBatch;
+use super::engine::Engine;
 use super::options::Options;
+use super::panic_guard::guarded;
 use super::reading::Access;
-use super::shared::Shared;
 use crate::entry::ToolCall;
 use crate::policy::Policies;
 use crate::{Entry, Error, ErrorKind, Hash, Outcome, Result};
-use attestlog_proof::entry::{Field, Phase};
+use attestlog_proof::entry::{Facet, Phase};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,7 +52,7 @@ impl Receipt {
 /// ```
 #[derive(Debug, Clone)]
 pub struct AuditLog {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     worker: Arc<Worker>,
     /// For a handle that looks for names as somebody without the store's keys would: the policies as they are then.
     keyless: Option<Arc<Mutex<Option<Arc<Policies>>>>>,
@@ -61,13 +61,13 @@ pub struct AuditLog {
 /// The background thread. Stops when the last handle is gone.
 #[derive(Debug)]
 struct Worker {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.shared.process.is_this() {
+        if self.engine.process.is_this() {
             self.stop();
         } else {
             // Its thread is not in this process, so there is nothing to wait for and nothing to give back.
@@ -78,8 +78,8 @@ impl Drop for Worker {
 
 impl Worker {
     fn stop(&self) {
-        self.shared.anchoring.stop();
-        self.shared.work.stop();
+        self.engine.anchoring.stop();
+        self.engine.work.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic in it was contained there; there is nothing to add.
@@ -121,23 +121,23 @@ impl AuditLog {
         Options::new().in_memory()
     }
 
-    pub(crate) fn start(shared: Arc<Shared>) -> Result<AuditLog> {
-        shared.begin_anchoring()?;
-        let thread = match shared.settings.background && shared.settings.access != Access::Read {
+    pub(crate) fn start(engine: Arc<Engine>) -> Result<AuditLog> {
+        engine.begin_anchoring()?;
+        let thread = match engine.settings.background && engine.settings.access != Access::Read {
             false => None,
             true => {
-                let shared = shared.clone();
+                let engine = engine.clone();
                 let worker = std::thread::Builder::new().name("attestlog".to_owned());
-                let at_most = shared.settings.checkpoint_every;
+                let at_most = engine.settings.checkpoint_every;
                 Some(worker.spawn(move || {
-                    while let Some(wanted) = shared.work.wait(at_most, &*shared.clock) {
-                        shared.upkeep(wanted)
+                    while let Some(wanted) = engine.work.wait(at_most, &*engine.clock) {
+                        engine.upkeep(wanted)
                     }
                 })?)
             }
         };
-        let worker = Arc::new(Worker { shared: shared.clone(), thread: Mutex::new(thread) });
-        Ok(AuditLog { shared, worker, keyless: None })
+        let worker = Arc::new(Worker { engine: engine.clone(), thread: Mutex::new(thread) });
+        Ok(AuditLog { engine, worker, keyless: None })
     }
 
     /// Records one call and returns when it is on the disk.
@@ -148,8 +148,8 @@ impl AuditLog {
     /// room. [`Closed`](ErrorKind::Closed): it is not known whether it was recorded; number records with
     /// [`ToolCall::sender`] to be able to send them again.
     pub fn record(&self, call: ToolCall) -> Result<Receipt> {
-        let prepared = self.shared.prepare(call, Phase::Whole)?;
-        one(self.shared.submit(vec![prepared])?)
+        let prepared = self.engine.prepare(call, Phase::Whole)?;
+        one(self.engine.submit(vec![prepared])?)
     }
 
     /// Records several calls in one commit: all of them or, on an error, none.
@@ -157,16 +157,16 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::record`]; the message names the call by its place in the batch, from 0.
     pub fn record_batch(&self, calls: impl IntoIterator<Item = ToolCall>) -> Result<Vec<Receipt>> {
-        let (mut job, now) = (Job::default(), self.shared.clock.now());
+        let (mut batch, now) = (EncodedBatch::default(), self.engine.clock.now());
         for (i, call) in calls.into_iter().enumerate() {
             // Written at once, so that what was prepared is given back while it is at hand.
-            let prepared = self.shared.prepare(call, Phase::Whole);
-            prepared.and_then(|prepared| job.push(prepared, now)).map_err(|e| e.at(format!("call {i}")))?;
+            let prepared = self.engine.prepare(call, Phase::Whole);
+            prepared.and_then(|prepared| batch.push(prepared, now)).map_err(|e| e.at(format!("call {i}")))?;
         }
-        if job.calls.is_empty() {
+        if batch.calls.is_empty() {
             return Ok(Vec::new());
         }
-        self.shared.submit_job(job)
+        self.engine.submit_batch(batch)
     }
 
     /// Records that a call is about to be made, before it is made, so that a crash in the middle leaves its trace.
@@ -185,8 +185,8 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn begin(&self, call: ToolCall) -> Result<Begun> {
-        let prepared = self.shared.prepare(call.clone(), Phase::Begun)?;
-        let receipt = one(self.shared.submit(vec![prepared])?)?;
+        let prepared = self.engine.prepare(call.clone(), Phase::Begun)?;
+        let receipt = one(self.engine.submit(vec![prepared])?)?;
         Ok(Begun { log: self.clone(), call, receipt })
     }
 
@@ -195,7 +195,7 @@ impl AuditLog {
     /// # Errors
     /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): it was never recorded, or purged; the message says which.
     pub fn entry(&self, seq: u64) -> Result<Entry> {
-        let snapshot = self.shared.snapshot_of_entries()?;
+        let snapshot = self.engine.snapshot_of_entries()?;
         guarded(|| snapshot.entry(seq))
     }
 
@@ -206,17 +206,17 @@ impl AuditLog {
     /// [`Io`](ErrorKind::Io): the path names another file, or none. [`Damaged`](ErrorKind::Damaged): the file was written over; this handle
     /// records and reads nothing more. [`Closed`](ErrorKind::Closed).
     pub fn check_file(&self) -> Result<()> {
-        self.shared.database()?.get()?.check_file()
+        self.engine.database()?.get()?.check_file()
     }
 
     /// How many entries were recorded, the store's own and purged ones included.
     ///
     /// In a process that was forked from the one that opened the store: how many there were then, or 0.
     pub fn size(&self) -> u64 {
-        if !self.shared.process.is_this() {
-            return self.shared.published.try_read().map_or(0, |published| published.size);
+        if !self.engine.process.is_this() {
+            return self.engine.published.try_read().map_or(0, |published| published.size);
         }
-        self.shared.published.read().unwrap_or_else(PoisonError::into_inner).size
+        self.engine.published.read().unwrap_or_else(PoisonError::into_inner).size
     }
 
     /// Writes what the index holds in memory into the file, however little it is.
@@ -224,7 +224,7 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::record`].
     pub fn flush_index(&self) -> Result<()> {
-        self.shared.merge_all()
+        self.engine.write_all_batches()
     }
 
     /// Closes the store: waits for what is under way, signs a checkpoint, gives anchors the time that they may take
@@ -237,34 +237,34 @@ impl AuditLog {
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
-        self.shared.process.check()?;
+        self.engine.process.check()?;
         // Of a store that is open for reading nothing is signed or handed over.
-        self.shared.finish_anchoring();
+        self.engine.finish_anchoring();
         self.worker.stop();
-        let damaged = self.shared.core().damaged.is_some();
-        let closing = if damaged || self.shared.is_reading() {
+        let damaged = self.engine.writer().damaged.is_some();
+        let closing = if damaged || self.engine.is_reading() {
             Ok(())
         } else {
-            self.shared.exclusive(|shared, core| {
+            self.engine.with_writer(|engine, writer| {
                 // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
-                let _ = shared.tick(core).and_then(|()| shared.mend(core));
+                let _ = engine.tick(writer).and_then(|()| engine.recover(writer));
                 // Only where something was recorded: whoever reads leaves the keys as they are. What fails is due at the next close.
-                if core.state.size > shared.opened_with && shared.is_rotation_due(core.state.size) {
-                    let _ = shared.rotate(core).and_then(|()| shared.mend(core));
+                if writer.state.size > engine.opened_with && engine.is_rotation_due(writer.state.size) {
+                    let _ = engine.rotate(writer).and_then(|()| engine.recover(writer));
                 }
-                let signed = match core.state.size > core.state.signed && shared.keys().is_some() {
-                    true => shared.sign(core).map(|_| ()),
+                let signed = match writer.state.size > writer.state.signed && engine.keys().is_some() {
+                    true => engine.sign(writer).map(|_| ()),
                     false => Ok(()),
                 };
-                shared.closed.store(true, Ordering::SeqCst);
+                engine.closed.store(true, Ordering::SeqCst);
                 signed
             })
         };
         // Also where the last write went wrong: a handle that is left must not open the file again.
-        self.shared.closed.store(true, Ordering::SeqCst);
-        let database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        let closed = guarded(|| self.shared.give_back(database));
-        self.shared.news.tell();
+        self.engine.closed.store(true, Ordering::SeqCst);
+        let database = self.engine.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let closed = guarded(|| self.engine.give_back(database));
+        self.engine.news.tell();
         closing.and(closed)
     }
 
@@ -277,8 +277,8 @@ impl AuditLog {
 
     /// The policies, with the keys by which this handle may look for names.
     pub(crate) fn policies_for_search(&self) -> Result<Arc<Policies>> {
-        self.shared.process.check()?;
-        let policies = self.shared.policies();
+        self.engine.process.check()?;
+        let policies = self.engine.policies();
         let Some(keyless) = &self.keyless else { return Ok(policies) };
         let mut keyless = keyless.lock().unwrap_or_else(PoisonError::into_inner);
         match &*keyless {
@@ -295,16 +295,16 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed).
-    pub fn spellings(&self, field: Field, value: &str) -> Result<Vec<String>> {
+    pub fn spellings(&self, field: Facet, value: &str) -> Result<Vec<String>> {
         Ok(self.policies_for_search()?.terms(field, value))
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        self.shared.snapshot()
+        self.engine.snapshot()
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Those of these seqs at which a call stands that was recorded as never answered. What a purge has taken is left out.
@@ -355,7 +355,7 @@ impl Begun {
     pub fn finish(self, end: impl FnOnce(ToolCall) -> ToolCall) -> Result<Receipt> {
         let mut call = end(self.call);
         call.sender = None;
-        let prepared = self.log.shared.prepare(call, Phase::Finished(self.receipt.seq))?;
-        one(self.log.shared.submit(vec![prepared])?)
+        let prepared = self.log.engine.prepare(call, Phase::Finished(self.receipt.seq))?;
+        one(self.log.engine.submit(vec![prepared])?)
     }
 }

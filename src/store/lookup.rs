@@ -1,14 +1,14 @@
 //! What queries read of the index in the file.
 
 use super::Snapshot;
-use super::merge::Row;
-use super::pending::Generation;
+use super::index_batch::Row;
+use super::mem_index::MemSegment;
 use super::rollup::Cell;
-use super::tables::{self, Stored, on_shelf, shelf, term_key};
-use super::zones;
+use super::tables::{self, Stored, has_prefix, key_prefix, term_key};
+use super::zone_map;
 use crate::rows::BATCH;
 use crate::{Error, Result};
-use attestlog_proof::entry::{Field, Kind};
+use attestlog_proof::entry::{Facet, Kind};
 use redb::{AccessGuard, ReadableTableMetadata};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -38,8 +38,8 @@ impl fmt::Debug for Postings {
 
 /// The seqs of a row.
 fn seqs((key, value): (AccessGuard<'_, (u8, u64, u64)>, AccessGuard<'_, &'static [u8]>)) -> Result<Vec<u64>> {
-    let (shelf, term, first) = key.value();
-    let field = on_shelf(shelf);
+    let (key_prefix, term, first) = key.value();
+    let field = has_prefix(key_prefix);
     let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
     Row::read(first, value.value()).and_then(|row| row.list.seqs(BATCH as usize)).ok_or_else(damaged)
 }
@@ -51,17 +51,17 @@ impl Snapshot {
     }
 
     /// The id of a facet's value, if it is in the file's index.
-    pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
+    pub(crate) fn term_id(&self, field: Facet, value: &str) -> Result<Option<u64>> {
         let key = term_key(value.as_bytes());
         Ok(self.terms()?.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
     /// Whether any entry has a value of this facet that begins so.
-    pub(crate) fn any_term(&self, field: Field, prefix: &str) -> Result<bool> {
-        let newest = |generation: &Arc<Generation>| {
-            generation.read().terms(field).iter().any(|(value, _)| value.starts_with(prefix))
+    pub(crate) fn any_term(&self, field: Facet, prefix: &str) -> Result<bool> {
+        let newest = |mem_segment: &Arc<MemSegment>| {
+            mem_segment.read().terms(field).iter().any(|(value, _)| value.starts_with(prefix))
         };
-        if self.generations.iter().any(newest) {
+        if self.mem_segments.iter().any(newest) {
             return Ok(true);
         }
         let row = self.terms()?.range((field as u8, prefix.as_bytes())..).stored()?.next().transpose().stored()?;
@@ -70,14 +70,14 @@ impl Snapshot {
 
     /// The values of a facet with their ids. A value too long to stand in the index itself is taken from the first
     /// entry that has it.
-    pub(crate) fn terms_of(&self, field: Field) -> Result<Vec<(String, u64)>> {
+    pub(crate) fn terms_of(&self, field: Facet) -> Result<Vec<(String, u64)>> {
         let mut found = Vec::new();
         self.each_term(field, &mut |value, id| found.push((value, id)))?;
         Ok(found)
     }
 
     /// As [`Snapshot::terms_of`], one by one: of some facets there are millions.
-    pub(crate) fn each_term(&self, field: Field, each: &mut dyn FnMut(String, u64)) -> Result<()> {
+    pub(crate) fn each_term(&self, field: Facet, each: &mut dyn FnMut(String, u64)) -> Result<()> {
         let terms = self.terms()?;
         for row in terms.range((field as u8, &[][..])..(field as u8 + 1, &[][..])).stored()? {
             let (key, id) = row.stored()?;
@@ -96,7 +96,7 @@ impl Snapshot {
 
     /// The value whose key in the dictionary this is, from the first entry that has it. An entry may have several long
     /// values of one facet.
-    pub(crate) fn long_value(&self, field: Field, key: &[u8], id: u64) -> Result<Option<String>> {
+    pub(crate) fn long_value(&self, field: Facet, key: &[u8], id: u64) -> Result<Option<String>> {
         let mut rows = self.postings_from(field, id, 0)?;
         while let Some(seqs) = rows.next()? {
             for seq in seqs {
@@ -114,15 +114,16 @@ impl Snapshot {
     }
 
     /// The rows of a term that begin at or before `at`, to be gone through backwards.
-    pub(crate) fn postings_to(&self, field: Field, term: u64, at: u64) -> Result<Postings> {
+    pub(crate) fn postings_to(&self, field: Facet, term: u64, at: u64) -> Result<Postings> {
         // Where nothing is indexed no row counts.
-        let (from, to) = ((shelf(field), term, 0), (shelf(field), term, self.indexed.min(at.saturating_add(1))));
+        let (from, to) =
+            ((key_prefix(field), term, 0), (key_prefix(field), term, self.indexed.min(at.saturating_add(1))));
         self.postings()?.range(from..to).stored().map(Postings)
     }
 
     /// The rows of a term that begin at or after `at`, to be gone through forwards.
-    pub(crate) fn postings_from(&self, field: Field, term: u64, at: u64) -> Result<Postings> {
-        let (from, to) = ((shelf(field), term, at), (shelf(field), term, self.indexed.max(at)));
+    pub(crate) fn postings_from(&self, field: Facet, term: u64, at: u64) -> Result<Postings> {
+        let (from, to) = ((key_prefix(field), term, at), (key_prefix(field), term, self.indexed.max(at)));
         self.postings()?.range(from..to).stored().map(Postings)
     }
 
@@ -136,7 +137,7 @@ impl Snapshot {
         };
         'left: while !left.is_empty() {
             let mut within = left.clone();
-            for level in (0..zones::LEVELS.len()).rev() {
+            for level in (0..zone_map::LEVELS.len()).rev() {
                 match self.zoned_on(level, &within, forwards, since, last)? {
                     Some((found, true)) => return Ok(Some(found)),
                     Some((found, false)) => within = found,
@@ -166,7 +167,7 @@ impl Snapshot {
         since: i64,
         last: i64,
     ) -> Result<Option<(Range<u64>, bool)>> {
-        let (bits, level) = (zones::LEVELS[level], level as u8);
+        let (bits, level) = (zone_map::LEVELS[level], level as u8);
         let mut rows =
             self.zones()?.range((level, within.start >> bits)..=(level, (within.end - 1) >> bits)).stored()?;
         let mut found: Option<Range<u64>> = None;
@@ -210,12 +211,12 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The seqs, rising, of the store's own entries of the kinds that are wanted, as far as the file's index reaches.
-    pub(crate) fn own_entries(&self, wanted: impl Fn(Kind) -> bool) -> Result<BTreeSet<u64>> {
+    /// The seqs, rising, of system events of the kinds that are wanted, as far as the file's index reaches.
+    pub(crate) fn system_entries(&self, wanted: impl Fn(Kind) -> bool) -> Result<BTreeSet<u64>> {
         let mut found = BTreeSet::new();
         for kind in Kind::ALL.iter().filter(|&&kind| !kind.is_call() && wanted(kind)) {
-            let Some(term) = self.term_id(Field::Kind, kind.as_str())? else { continue };
-            let mut rows = self.postings_from(Field::Kind, term, 0)?;
+            let Some(term) = self.term_id(Facet::Kind, kind.as_str())? else { continue };
+            let mut rows = self.postings_from(Facet::Kind, term, 0)?;
             while let Some(seqs) = rows.next()? {
                 found.extend(seqs);
             }

@@ -1,22 +1,22 @@
 //! What is done to a store by those who run it: policies, holds, keys, the clock. Each is an entry of the chain.
 
 use super::commit::Staging;
+use super::engine::Engine;
 use super::log::{AuditLog, Receipt};
 use super::names::Names;
-use super::shared::Shared;
-use super::writer::Core;
+use super::writer_state::WriterState;
 use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
 use crate::policy::PolicySet;
-use crate::redact::{Context, Facet, Root, is_pseudonym, normal};
+use crate::redact::{Context, IdentityKind, Root, is_pseudonym, normal};
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector};
-use crate::{Error, ErrorKind, Field, Kind, Result};
+use crate::{Error, ErrorKind, Facet, Kind, Result};
 use std::collections::BTreeSet;
 
 impl AuditLog {
     /// The policies in force.
     pub fn policies(&self) -> PolicySet {
-        self.shared().policies().set.clone()
+        self.engine().policies().set.clone()
     }
 
     /// Puts other policies into force, for what is recorded from now on; retention of what is recorded already may grow
@@ -26,13 +26,13 @@ impl AuditLog {
     /// [`Conflict`](ErrorKind::Conflict) where it would shorten, naming class or tool; [`Key`](ErrorKind::Key) where it
     /// needs keys that are not there; as [`AuditLog::record`].
     pub fn set_policy(&self, policies: PolicySet) -> Result<Receipt> {
-        if let Some(history) = &self.shared().ledger().history {
+        if let Some(history) = &self.engine().chain_state().history {
             policies.retention.check_successor(history.current())?;
         }
-        super::keyring::ready(0, policies.clone(), self.shared().keys().as_ref()).and_then(|ready| {
+        super::keyring::ready(0, policies.clone(), self.engine().keys().as_ref()).and_then(|ready| {
             ready.sanitizer.map(|_| ()).ok_or_else(|| Error::new(ErrorKind::Key, "the policy needs a pseudonym key"))
         })?;
-        self.own(Kind::Policy, policies.to_json())
+        self.system_event(Kind::Policy, policies.to_json())
     }
 
     /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later.
@@ -44,19 +44,19 @@ impl AuditLog {
     /// [`InvalidInput`](ErrorKind::InvalidInput): no case, reason or actor, or a selector that selects nothing; as
     /// [`AuditLog::record`].
     pub fn place_hold(&self, case: &str, reason: &str, actor: &str, covering: HoldSelector) -> Result<Receipt> {
-        let shared = self.shared();
-        let names = shared.names_of(&covering);
+        let engine = self.engine();
+        let names = engine.names_of(&covering);
         let covering = HoldSelector {
-            conversations: shared.people(Field::Conversation, covering.conversations),
-            users: shared.people(Field::User, covering.users),
-            patients: shared.people(Field::Patient, covering.patients),
-            tools: shared.tools(covering.tools)?,
+            conversations: engine.people(Facet::Conversation, covering.conversations),
+            users: engine.people(Facet::User, covering.users),
+            patients: engine.people(Facet::Patient, covering.patients),
+            tools: engine.tools(covering.tools)?,
             ..covering
         };
         let named =
-            |text: &str| -> Result<String> { shared.clean(&names.replaced(text).unwrap_or_else(|| text.to_owned())) };
+            |text: &str| -> Result<String> { engine.clean(&names.replaced(text).unwrap_or_else(|| text.to_owned())) };
         let hold = Hold::new(named(case)?, named(reason)?, named(actor)?, covering)?;
-        self.own(Kind::HoldPlaced, hold.to_json())
+        self.system_event(Kind::HoldPlaced, hold.to_json())
     }
 
     /// Releases the hold that the entry at `seq` placed.
@@ -64,13 +64,13 @@ impl AuditLog {
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict) where no such hold stands; as [`AuditLog::place_hold`].
     pub fn release_hold(&self, seq: u64, reason: &str, actor: &str) -> Result<Receipt> {
-        let release = HoldRelease::new(seq, self.shared().clean(reason)?, self.shared().clean(actor)?)?;
-        self.own(Kind::HoldReleased, release.to_json())
+        let release = HoldRelease::new(seq, self.engine().clean(reason)?, self.engine().clean(actor)?)?;
+        self.system_event(Kind::HoldReleased, release.to_json())
     }
 
     /// The holds that stand, each with the seq of its entry.
     pub fn holds(&self) -> Vec<(u64, Hold)> {
-        self.shared().ledger().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect()
+        self.engine().chain_state().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect()
     }
 
     /// How the expiry clock stands. Changes nothing.
@@ -78,14 +78,14 @@ impl AuditLog {
     /// # Errors
     /// What the file says.
     pub fn clock_status(&self) -> Result<ClockStatus> {
-        let shared = self.shared();
-        if shared.is_closed() {
+        let engine = self.engine();
+        if engine.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
-        let bound = shared.policies().set.retention.clock_bound();
-        let mut clock = shared.core().clock(shared, bound);
+        let bound = engine.policies().set.retention.clock_bound();
+        let mut clock = engine.writer().clock(engine, bound);
         // What a commit now would see; nothing of it is kept.
-        let wall = shared.clock.now();
+        let wall = engine.clock.now();
         let _ = clock.observe_wall(wall);
         Ok(clock.status(wall))
     }
@@ -95,11 +95,11 @@ impl AuditLog {
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput): no actor or no reason; as [`AuditLog::record`].
     pub fn confirm_clock(&self, actor: &str, reason: &str) -> Result<ClockEvent> {
-        let (actor, reason) = (self.shared().clean(actor)?, self.shared().clean(reason)?);
-        self.shared().exclusive(|shared, core| {
-            let mut staging = Staging::new(shared, core)?;
+        let (actor, reason) = (self.engine().clean(actor)?, self.engine().clean(reason)?);
+        self.engine().with_writer(|engine, writer| {
+            let mut staging = Staging::new(engine, writer)?;
             let event = staging.confirm_clock(&actor, &reason)?;
-            shared.commit(core, staging, |_| Ok(()))?;
+            engine.commit(writer, staging, |_| Ok(()))?;
             Ok(event)
         })
     }
@@ -110,17 +110,17 @@ impl AuditLog {
     /// [`Key`](ErrorKind::Key) without the store's keys; [`OtherHistory`](ErrorKind::OtherHistory) where the keys have signed a
     /// longer or another history: this is an older copy.
     pub fn checkpoint(&self) -> Result<SignedCheckpoint> {
-        self.shared().exclusive(Shared::sign)
+        self.engine().with_writer(Engine::sign)
     }
 
     /// The log key's public half, which an auditor pins; `None` for a store without keys.
     pub fn public_key(&self) -> Option<VerifierKey> {
-        self.shared().ledger().genesis.as_ref()?.keys.as_ref().map(|(key, _)| key.clone())
+        self.engine().chain_state().genesis.as_ref()?.keys.as_ref().map(|(key, _)| key.clone())
     }
 
     /// The epoch keys from the first to the present one; `None` for a store without keys.
     pub fn succession(&self) -> Option<Succession> {
-        self.shared().ledger().succession.clone()
+        self.engine().chain_state().succession.clone()
     }
 
     /// Hands over to a new epoch key and destroys the old one: what was signed until now can be signed by nobody again.
@@ -128,7 +128,7 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::checkpoint`].
     pub fn rotate_epoch_key(&self) -> Result<()> {
-        self.shared().exclusive(Shared::rotate)
+        self.engine().with_writer(Engine::rotate)
     }
 
     /// Makes a new pseudonym key; values are found under the old ones as before.
@@ -136,46 +136,46 @@ impl AuditLog {
     /// # Errors
     /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) where there are too many.
     pub fn rotate_pseudonym_key(&self) -> Result<Receipt> {
-        let receipt = self.shared().exclusive(|shared, core| {
-            let mut staging = Staging::new(shared, core)?;
+        let receipt = self.engine().with_writer(|engine, writer| {
+            let mut staging = Staging::new(engine, writer)?;
             let id = {
-                let mut keys = shared.keys();
+                let mut keys = engine.keys();
                 let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
                 let keys = keys.as_mut().ok_or_else(missing)?;
                 keys.check_replaceable()?;
-                keys.file.rotate_pseudonym_key(&mut |out| shared.random.fill(out))?;
-                keys.save(shared)?;
+                keys.file.rotate_pseudonym_key(&mut |out| engine.random.fill(out))?;
+                keys.save(engine)?;
                 keys.pseudonym_key().ok_or_else(missing)?
             };
             // In the log before the first value under it is.
-            let receipt = staging.own(Kind::Key, super::keyring::pseudonym_key_event(&id), None)?;
-            shared.commit(core, staging, |_| Ok(()))?;
+            let receipt = staging.system_event(Kind::Key, super::keyring::pseudonym_key_event(&id), None)?;
+            engine.commit(writer, staging, |_| Ok(()))?;
             Ok(receipt)
         })?;
-        self.shared().renew_policies()?;
+        self.engine().renew_policies()?;
         Ok(receipt)
     }
 
-    /// Records one of the store's own entries.
-    pub(crate) fn own(&self, kind: Kind, detail: Json) -> Result<Receipt> {
+    /// Records a system event.
+    pub(crate) fn system_event(&self, kind: Kind, detail: Json) -> Result<Receipt> {
         let detail = match detail {
             Json::Object(detail) => detail,
             _ => return Err(Error::invalid("the particulars of an entry are an object")),
         };
-        self.shared().exclusive(|shared: &Shared, core: &mut Core| shared.own_entry(core, kind, detail))
+        self.engine().with_writer(|engine: &Engine, writer: &mut WriterState| engine.system_event(writer, kind, detail))
     }
 }
 
-impl Shared {
-    /// Records one of the store's own entries, with the turn.
-    pub(crate) fn own_entry(&self, core: &mut Core, kind: Kind, detail: Object) -> Result<Receipt> {
-        let mut staging = Staging::new(self, core)?;
-        let receipt = staging.own(kind, detail, None)?;
-        self.commit(core, staging, |_| Ok(()))?;
+impl Engine {
+    /// Records a system event, with the writer lock.
+    pub(crate) fn system_event(&self, writer: &mut WriterState, kind: Kind, detail: Object) -> Result<Receipt> {
+        let mut staging = Staging::new(self, writer)?;
+        let receipt = staging.system_event(kind, detail, None)?;
+        self.commit(writer, staging, |_| Ok(()))?;
         Ok(receipt)
     }
 
-    /// A free text of the store's own entries, after the same policy as everything else.
+    /// A free text of system events, after the same policy as everything else.
     pub(crate) fn clean(&self, text: &str) -> Result<String> {
         let mut text = text.to_owned();
         if let Some(sanitizer) = &self.policies().sanitizer {
@@ -185,13 +185,13 @@ impl Shared {
     }
 
     /// Everything under which entries may have a value of a facet.
-    pub(crate) fn spellings(&self, field: Field, value: &str) -> Vec<String> {
+    pub(crate) fn spellings(&self, field: Facet, value: &str) -> Vec<String> {
         self.policies().terms(field, value)
     }
 
     /// How a hold names these people and conversations: by their pseudonyms under every live key, in clear only where there
     /// is none.
-    fn people(&self, field: Field, clear: BTreeSet<String>) -> BTreeSet<String> {
+    fn people(&self, field: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
         let name = |value: String| match self.alias(field, &value) {
             Some(aliases) => aliases,
             None => vec![normal(&value).into_owned()],
@@ -204,16 +204,16 @@ impl Shared {
         let mut tools = BTreeSet::new();
         for tool in clear {
             let hides = self.clean(&tool)? != tool;
-            let aliases = self.alias(Field::Tool, &tool).filter(|_| hides);
-            tools.extend(aliases.unwrap_or_else(|| self.spellings(Field::Tool, &tool)));
+            let aliases = self.alias(Facet::Tool, &tool).filter(|_| hides);
+            tools.extend(aliases.unwrap_or_else(|| self.spellings(Facet::Tool, &tool)));
         }
         Ok(tools)
     }
 
     /// The clear names in a hold that its reason must not repeat.
     fn names_of(&self, covering: &HoldSelector) -> Names {
-        let facets = [(Facet::Patient, &covering.patients), (Facet::User, &covering.users)];
-        let facets = facets.into_iter().chain([(Facet::Conversation, &covering.conversations)]);
+        let facets = [(IdentityKind::Patient, &covering.patients), (IdentityKind::User, &covering.users)];
+        let facets = facets.into_iter().chain([(IdentityKind::Conversation, &covering.conversations)]);
         let clear = facets.flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
         Names::new(clear.filter_map(|(facet, name)| {
             Some((facet, name.clone(), self.alias(facet.field(), name)?.into_iter().next()?))
@@ -222,14 +222,14 @@ impl Shared {
 
     /// The pseudonyms of a clear name under every live key, the newest first; `None` where there is no key, or of a
     /// pseudonym.
-    fn alias(&self, field: Field, clear: &str) -> Option<Vec<String>> {
+    fn alias(&self, field: Facet, clear: &str) -> Option<Vec<String>> {
         let policies = self.policies();
         let all = policies.sanitizer.as_ref()?.pseudonyms_of(field, clear);
         (!all.is_empty() && !is_pseudonym(clear)).then_some(all)
     }
 
     /// What tells a purge the pseudonyms of what entries name in clear.
-    pub(crate) fn aliases(&self) -> impl Fn(Field, &str) -> Option<Vec<String>> + '_ {
+    pub(crate) fn aliases(&self) -> impl Fn(Facet, &str) -> Option<Vec<String>> + '_ {
         |field, clear| self.alias(field, clear)
     }
 

@@ -8,17 +8,17 @@
 //! characters, or of three letters, is not looked for, and a number of one or two digits never: `7` is not a patient
 //! wherever it stands.
 
-use super::guard::guarded;
+use super::panic_guard::guarded;
 use super::subjects::pseudonyms;
-use super::{Shared, Snapshot};
+use super::{Engine, Snapshot};
 use crate::json::{Json, Path};
-use crate::redact::{Action, Facet, Treated, is_pseudonym, sealed_subject};
+use crate::redact::{Action, IdentityKind, Treated, is_pseudonym, sealed_subject};
 use crate::{Error, ErrorKind, Result};
-use attestlog_proof::entry::{Field, Retention};
+use attestlog_proof::entry::{Facet, Retention};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-/// In a text of the store's own entries, names of up to this many words are looked for.
+/// In a text of system events, names of up to this many words are looked for.
 const WORDS: usize = 4;
 
 /// Between the parts of a name there may be this many characters, such as `", "`.
@@ -34,7 +34,7 @@ pub(crate) struct Names {
 #[derive(Debug)]
 struct Name {
     parts: Vec<String>,
-    facet: Facet,
+    facet: IdentityKind,
     pseudonym: String,
     /// Whether it is looked for in longer texts.
     telling: bool,
@@ -42,7 +42,7 @@ struct Name {
 
 impl Names {
     /// Names with what each is the name of, and its pseudonym.
-    pub(crate) fn new(names: impl IntoIterator<Item = (Facet, String, String)>) -> Names {
+    pub(crate) fn new(names: impl IntoIterator<Item = (IdentityKind, String, String)>) -> Names {
         let mut out = Names::default();
         for (facet, clear, pseudonym) in names {
             let parts: Vec<String> = words(&clear).map(|w| clear[w].to_lowercase()).collect();
@@ -68,7 +68,7 @@ impl Names {
 
     /// Looks at the text as it stands and, where that shows less than is in it, as it is meant: full width, in percent signs,
     /// with marks that nobody sees [R46].
-    fn replace(&self, text: &str) -> Option<(String, Facet)> {
+    fn replace(&self, text: &str) -> Option<(String, IdentityKind)> {
         if self.is_empty() || text.is_empty() {
             return None;
         }
@@ -82,7 +82,7 @@ impl Names {
     }
 
     /// Where names stand in a text, with what stands in their place.
-    fn places(&self, text: &str) -> Vec<(Range<usize>, String, Facet)> {
+    fn places(&self, text: &str) -> Vec<(Range<usize>, String, IdentityKind)> {
         let words: Vec<Range<usize>> = words(text).collect();
         let (mut found, mut i) = (Vec::new(), 0);
         while let Some(word) = words.get(i) {
@@ -97,7 +97,7 @@ impl Names {
         found
     }
 
-    fn replace_in(&self, text: &str) -> Option<(String, Facet)> {
+    fn replace_in(&self, text: &str) -> Option<(String, IdentityKind)> {
         let (mut out, mut done, mut facet) = (String::new(), 0, None);
         for (place, pseudonym, of) in self.places(text) {
             out.push_str(text.get(done..place.start).unwrap_or_default());
@@ -166,38 +166,38 @@ impl Names {
     }
 }
 
-impl Shared {
+impl Engine {
     /// What keeps the end of a grant as long as the grant, whose entry is kept for this: policies that were set since have lengthened
     /// it, and a grant of which only the beginning is left would be open again.
     pub(crate) fn as_long_as(&self, grant: u64, retention: Retention) -> Result<Retention> {
-        let until = self.ledger().history()?.effective_until(grant, &retention);
+        let until = self.chain_state().history()?.effective_until(grant, &retention);
         Ok(Retention { until, ..retention })
     }
 
     /// A patient's or a user's name as entries have it.
-    pub(crate) fn facet(&self, facet: Facet, clear: &str) -> Result<String> {
+    pub(crate) fn facet(&self, facet: IdentityKind, clear: &str) -> Result<String> {
         let policies = self.policies();
         let missing = || Error::new(ErrorKind::Key, "the policy writes pseudonyms and their key is missing");
         Ok(policies.sanitizer.as_ref().ok_or_else(missing)?.facet(facet, clear))
     }
 
     /// A patient or user who is meant, as entries have them; a pseudonym stands for itself.
-    pub(crate) fn named(&self, facet: Facet, clear: &str) -> Result<String> {
+    pub(crate) fn named(&self, facet: IdentityKind, clear: &str) -> Result<String> {
         if is_pseudonym(clear) { Ok(clear.to_owned()) } else { self.facet(facet, clear) }
     }
 
     /// Somebody who did something: written as users are, so that one person has one name throughout the log.
     pub(crate) fn person(&self, clear: &str) -> Result<String> {
-        self.facet(Facet::User, clear)
+        self.facet(IdentityKind::User, clear)
     }
 
-    /// A text of the store's own entries without the names of those whom the policy hides: each word, and each few words,
+    /// A text of system events without the names of those whom the policy hides: each word, and each few words,
     /// that the index knows by its pseudonym.
     pub(crate) fn unnamed(&self, text: String) -> Result<String> {
         let policies = self.policies();
         let Some(sanitizer) = &policies.sanitizer else { return Ok(text) };
-        let fields = [(Facet::Patient, Field::Patient), (Facet::User, Field::User)];
-        let fields = fields.into_iter().chain([(Facet::Conversation, Field::Conversation)]);
+        let fields = [(IdentityKind::Patient, Facet::Patient), (IdentityKind::User, Facet::User)];
+        let fields = fields.into_iter().chain([(IdentityKind::Conversation, Facet::Conversation)]);
         let hidden: Vec<_> =
             fields.filter(|(facet, _)| sanitizer.policy().facet(*facet) == Action::Pseudonymise).collect();
         if hidden.is_empty() {
@@ -238,12 +238,12 @@ fn usual(clear: &str) -> BTreeSet<String> {
 }
 
 /// Whether any entry has this value.
-fn knows(snapshot: &Snapshot, field: Field, value: &str) -> Result<bool> {
-    let newest = snapshot.generations.iter().any(|generation| generation.read().term(field, value).is_some());
+fn knows(snapshot: &Snapshot, field: Facet, value: &str) -> Result<bool> {
+    let newest = snapshot.mem_segments.iter().any(|mem_segment| mem_segment.read().term(field, value).is_some());
     Ok(newest || snapshot.term_id(field, value)?.is_some())
 }
 
-fn record(at: &Path, facet: Facet) -> Treated {
+fn record(at: &Path, facet: IdentityKind) -> Treated {
     let detector = facet.name().to_owned();
     Treated { path: at.to_string(), detector, action: Action::Pseudonymise, start: None, end: None }
 }
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let name = |clear: &str, pseudonym: &str| (Facet::Patient, clear.to_owned(), pseudonym.to_owned());
+        let name = |clear: &str, pseudonym: &str| (IdentityKind::Patient, clear.to_owned(), pseudonym.to_owned());
         Names::new([name("P-4711", "ps_1"), name("P-4711-2", "ps_2"), name("7", "ps_3"), name("0815", "ps_4")])
     }
 
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn values_and_numbers_are_treated_and_named() {
-        let names = Names::new([(Facet::Patient, "4711".to_owned(), "ps_1".to_owned())]);
+        let names = Names::new([(IdentityKind::Patient, "4711".to_owned(), "ps_1".to_owned())]);
         let text = br#"{"x":{"of":4711,"n":[47110,"4711",null]},"sealed":{"sealed":4711}}"#;
         let mut value = Json::parse(text).unwrap().value;
         let mut treated = Vec::new();

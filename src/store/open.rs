@@ -6,33 +6,33 @@
 
 use super::anchoring::Anchoring;
 use super::commit::Staging;
-use super::guard::guarded;
+use super::database_handle::{Damage, DatabaseHandle};
+use super::engine::{Engine, News, Published, Work};
+use super::entry_record::TailRow;
+use super::group_commit::GroupCommit;
 use super::keyring::{self, KeySource, Keyring, Signed};
 use super::log::AuditLog;
+use super::mem_index::MemSegment;
 use super::options::{Options, Source};
 use super::overlay::Overlay;
-use super::part::Packed;
-use super::pending::Generation;
-use super::place;
+use super::panic_guard::guarded;
 use super::reading::{Access, Reading};
+use super::replacement;
 use super::series::{SERIES_KEY, Series};
-use super::shared::{News, Published, Shared, Work};
 use super::snapshot::Snapshot;
-use super::sound::{Damage, Handle};
 use super::state::State;
 use super::storage;
 use super::subjects::Subjects;
 use super::tables::{self, Stored};
-use super::turn::Turns;
-use super::writer::Core;
+use super::writer_state::WriterState;
+use crate::chain_state::{ChainState, Genesis};
 use crate::keys::{KeyFile, KeyVault, Mark};
-use crate::ledger::{Genesis, Ledger};
 use crate::merkle::Frontier;
 use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::rows::BATCH;
 use crate::{Entry, Error, ErrorKind, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Body, Content, OwnEntry};
+use attestlog_proof::entry::{Body, Content, SystemEvent};
 use redb::Builder;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -43,9 +43,9 @@ use std::time::Duration;
 
 /// What a fresh reading of the file gives.
 pub(crate) struct Loaded {
-    pub core: Core,
-    pub generations: Vec<Arc<Generation>>,
-    pub ledger: Ledger,
+    pub writer: WriterState,
+    pub mem_segments: Vec<Arc<MemSegment>>,
+    pub chain_state: ChainState,
     pub purged: SeqSet,
     /// When the newest of the entries was recorded that no index batch has.
     newest: Timestamp,
@@ -55,11 +55,11 @@ impl Loaded {
     /// Holds the row of the expiry clock, which anybody with the file can write to, against the times of the log's entries:
     /// of the newest, and of those before the system clock was set back (R77).
     fn hold_clock(&mut self, snapshot: &Snapshot, wall: Timestamp) -> Result<()> {
-        let Some((_, policies)) = &self.ledger.policies else { return Ok(()) };
-        let core = &mut self.core;
-        let mut seqs = snapshot.own_entries(|kind| kind == Kind::Clock)?;
+        let Some((_, policies)) = &self.chain_state.policies else { return Ok(()) };
+        let writer = &mut self.writer;
+        let mut seqs = snapshot.system_entries(|kind| kind == Kind::Clock)?;
         // What no index batch has yet was read just now.
-        seqs.insert(core.state.indexed);
+        seqs.insert(writer.state.indexed);
         let before: Vec<u64> = seqs.iter().filter_map(|seq| seq.checked_sub(1)).collect();
         seqs.extend(before);
         let mut newest = self.newest;
@@ -72,9 +72,9 @@ impl Loaded {
                 Err(e) => return Err(e),
             }
         }
-        let mut clock = ExpiryClock::resume(core.state.clock.clone(), policies.retention.clock_bound());
-        core.brought_back = clock.bring_back(newest, wall);
-        core.state.clock = clock.state().clone();
+        let mut clock = ExpiryClock::resume(writer.state.clock.clone(), policies.retention.clock_bound());
+        writer.brought_back = clock.bring_back(newest, wall);
+        writer.state.clock = clock.state().clone();
         Ok(())
     }
 }
@@ -169,22 +169,23 @@ pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
     };
     let series = keys.as_ref().map(|keys| Series::new().sign(&keys.file)).transpose()?;
     let clock = ExpiryClock::start(options.clock.now(), options.policies.retention.clock_bound());
-    let core = Core::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
+    let writer =
+        WriterState::new(State::empty(clock.state().clone()), Frontier::empty(), &[], options.clock.monotonic());
     let policies = options.policies.clone();
     let loaded = Loaded {
-        core,
-        generations: Vec::new(),
-        ledger: Ledger::default(),
+        writer,
+        mem_segments: Vec::new(),
+        chain_state: ChainState::default(),
         purged: SeqSet::new(),
         newest: Timestamp::MIN,
     };
-    let shared = share(options, source, database, loaded, keys, None, None)?;
-    shared.exclusive(|shared, core| {
-        let mut staging = Staging::new(shared, core)?;
-        staging.own(Kind::Genesis, genesis.to_json(), None)?;
+    let engine = share(options, source, database, loaded, keys, None, None)?;
+    engine.with_writer(|engine, writer| {
+        let mut staging = Staging::new(engine, writer)?;
+        staging.system_event(Kind::Genesis, genesis.to_json(), None)?;
         let detail = policies.to_json().as_object().cloned().unwrap_or_default();
-        staging.own(Kind::Policy, detail, None)?;
-        shared.commit(core, staging, |txn| {
+        staging.system_event(Kind::Policy, detail, None)?;
+        engine.commit(writer, staging, |txn| {
             tables::make_all(txn)?;
             if let Some(series) = &series {
                 txn.open_table(tables::META).stored()?.insert(SERIES_KEY, series.as_bytes()).stored()?;
@@ -192,7 +193,7 @@ pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
             Ok(())
         })
     })?;
-    AuditLog::start(shared)
+    AuditLog::start(engine)
 }
 
 /// Puts the keys of a new store where none are.
@@ -247,65 +248,66 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     let signed = keys.as_ref().filter(|_| !restoring).and_then(Keyring::signed);
     let mut loaded = load(&database, options.clock.monotonic(), signed)?;
     loaded.hold_clock(&Snapshot::raw(&database)?, options.clock.now())?;
-    let signed = loaded.ledger.genesis.as_ref().is_some_and(|g| g.keys.is_some());
+    let signed = loaded.chain_state.genesis.as_ref().is_some_and(|g| g.keys.is_some());
     let (keys, stray) =
         keys.map_or((None, None), |keys| if signed { (Some(keys), None) } else { (None, Some(keys.stray())) });
     if overlay.is_none() {
-        place::remove_left(&source, &loaded.ledger);
+        replacement::remove_left(&source, &loaded.chain_state);
     }
-    let shared = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
-    if let Some(keys) = &mut *shared.keys() {
+    let engine = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
+    if let Some(keys) = &mut *engine.keys() {
         match restoring {
             // The copy may be of an epoch that is over; the entry about the restoring brings what it lacks.
-            true => keys.check_log(&shared.ledger())?,
-            false => keys.check(&shared, &shared.ledger(), shared.core().state.size)?,
+            true => keys.check_log(&engine.chain_state())?,
+            false => keys.check(&engine, &engine.chain_state(), engine.writer().state.size)?,
         }
     }
-    if shared.masters_unsettled() && !shared.is_reading() {
+    if engine.masters_unsettled() && !engine.is_reading() {
         // An erasure was interrupted. Where it cannot be finished now (a full disk, an older copy of the store) the next
         // erasure will, and reading needs neither.
-        let _ = shared.exclusive(Shared::settle_masters);
+        let _ = engine.with_writer(Engine::settle_masters);
     }
-    AuditLog::start(shared)
+    AuditLog::start(engine)
 }
 
-pub(crate) fn open_database(options: &Options, source: &Source) -> Result<Handle> {
+pub(crate) fn open_database(options: &Options, source: &Source) -> Result<DatabaseHandle> {
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
-        Source::Storage(storage) => Handle::open(&mut builder, storage.open()?, options.settings.pages_first),
-        Source::File(path) => place::open_file(&mut builder, path),
+        Source::Storage(storage) => DatabaseHandle::open(&mut builder, storage.open()?, options.settings.pages_first),
+        Source::File(path) => replacement::open_file(&mut builder, path),
     }
 }
 
 /// As [`open_database`], over what keeps in memory whatever redb writes.
-fn open_for_reading(options: &Options, source: &Source) -> Result<(Handle, Arc<Overlay>)> {
+fn open_for_reading(options: &Options, source: &Source) -> Result<(DatabaseHandle, Arc<Overlay>)> {
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
     match source {
         Source::Storage(storage) => {
             let overlay = Arc::new(Overlay::new(storage.open()?)?);
-            Ok((place::open_over(&mut builder, &overlay, options.settings.pages_first)?, overlay))
+            Ok((replacement::open_over(&mut builder, &overlay, options.settings.pages_first)?, overlay))
         }
-        Source::File(path) => place::open_for_reading(&mut builder, path, &options.settings),
+        Source::File(path) => replacement::open_for_reading(&mut builder, path, &options.settings),
     }
 }
 
 fn share(
     options: Options,
     source: Source,
-    database: Arc<Handle>,
+    database: Arc<DatabaseHandle>,
     loaded: Loaded,
     keys: Option<Keyring>,
     stray: Option<String>,
     overlay: Option<&Arc<Overlay>>,
-) -> Result<Arc<Shared>> {
-    let Loaded { core, generations, ledger, purged, .. } = loaded;
-    let (seq, set) = ledger.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
+) -> Result<Arc<Engine>> {
+    let Loaded { writer, mem_segments, chain_state, purged, .. } = loaded;
+    let (seq, set) = chain_state.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
-    let published = Published { size: core.state.size, head: core.state.head, signed: core.state.signed, generations };
+    let published =
+        Published { size: writer.state.size, head: writer.state.head, signed: writer.state.signed, mem_segments };
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
-    Ok(Arc::new(Shared {
+    Ok(Arc::new(Engine {
         process: Process::this(),
         opened_with: published.size,
         settings: options.settings,
@@ -315,10 +317,10 @@ fn share(
         source,
         database: RwLock::new(Some(database)),
         published: RwLock::new(published),
-        turns: Turns::default(),
-        core: Mutex::new(core),
+        group_commit: GroupCommit::default(),
+        writer: Mutex::new(writer),
         policies: RwLock::new(Arc::new(policies)),
-        ledger: RwLock::new(Arc::new(ledger)),
+        chain_state: RwLock::new(Arc::new(chain_state)),
         keys: Mutex::new(keys),
         stray,
         epoch_began: Mutex::default(),
@@ -334,11 +336,11 @@ fn share(
         news: News::default(),
         readers: Mutex::default(),
         reading: Reading::of(overlay),
-        starts: Arc::default(),
+        block_locator: Arc::default(),
     }))
 }
 
-impl Shared {
+impl Engine {
     /// Opens the file again and reads it anew. Refuses one that something else has written over.
     pub(crate) fn reopen(&self) -> Result<Loaded> {
         self.process.check()?;
@@ -354,7 +356,7 @@ impl Shared {
             drop(database.take());
             self.note(|changes| changes.any = true);
             // A purge may have put a file there whose name is not safe yet.
-            place::settle(&self.source)?;
+            replacement::settle(&self.source)?;
             let options = Options { settings: self.settings.clone(), ..Options::new() };
             let fresh = Arc::new(open_database(&options, &self.source)?);
             let signed = self.keys().as_ref().filter(|_| !self.settings.restoring).and_then(Keyring::signed);
@@ -369,9 +371,9 @@ impl Shared {
     }
 
     /// Whether a file that was read anew has all that readers were shown.
-    fn continues(&self, loaded: &Loaded, file: &Arc<Handle>) -> Result<bool> {
+    fn continues(&self, loaded: &Loaded, file: &Arc<DatabaseHandle>) -> Result<bool> {
         let (size, head) = self.shown();
-        let state = &loaded.core.state;
+        let state = &loaded.writer.state;
         match size.checked_sub(1) {
             None => Ok(true),
             Some(_) if state.size <= size => Ok((state.size, state.head) == (size, head)),
@@ -382,7 +384,7 @@ impl Shared {
 }
 
 /// Reads what is kept in memory. `signed` is what the keys, where they are here, signed of it last.
-pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>) -> Result<Loaded> {
+pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option<Signed>) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database)?;
     let mut state = snapshot.state.clone();
     // What the state says of it is in nobody's signature; verification compares the two.
@@ -397,7 +399,7 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
         if key.value() != seq {
             return Err(Error::damaged(format!("entry {seq} is missing from the tail; restore a backup")));
         }
-        tail.push(Packed::from_row(row.value())?);
+        tail.push(TailRow::from_row(row.value())?);
     }
     if state.sealed + tail.len() as u64 != state.size {
         return Err(Error::damaged(format!("the tail does not end at {}; restore a backup", state.size)));
@@ -419,7 +421,7 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
         Ok(())
     })?;
     let mut found = Found::indexed(&snapshot, &purged, signed)?;
-    let mut generations: Vec<Arc<Generation>> = Vec::new();
+    let mut mem_segments: Vec<Arc<MemSegment>> = Vec::new();
     let mut recorded_at = Timestamp::MIN;
     for seq in state.indexed..state.size {
         let body = match pending_body(&snapshot, seq) {
@@ -430,11 +432,11 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
             }
             Err(e) => return Err(e),
         };
-        let newest = match generations.last() {
+        let newest = match mem_segments.last() {
             Some(newest) if seq < newest.from + BATCH && !(newest.is_frozen()) => newest.clone(),
             _ => {
-                let newest = Arc::new(Generation::new(seq));
-                generations.push(newest.clone());
+                let newest = Arc::new(MemSegment::new(seq));
+                mem_segments.push(newest.clone());
                 newest
             }
         };
@@ -443,8 +445,8 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
             Some(body) => newest.add(std::iter::once(body)),
             None => newest.add_unreadable(),
         }
-        if let Some(Content::Own(own)) = body.as_ref().map(|body| &body.content)
-            && Ledger::wants(own.kind)
+        if let Some(Content::System(own)) = body.as_ref().map(|body| &body.content)
+            && ChainState::wants(own.kind)
         {
             found.own(&snapshot, seq, own);
         }
@@ -454,15 +456,15 @@ pub(crate) fn load(database: &Arc<Handle>, now: Duration, signed: Option<Signed>
         }
     }
     found.reach(&snapshot, state.size);
-    let mut core = Core::new(state, frontier, &tail, now);
+    let mut writer = WriterState::new(state, frontier, &tail, now);
     let tables = || database.is_damaged().then_some(Damage::Tables);
-    core.damaged = found.damaged.or(core.damaged).or_else(tables);
-    Ok(Loaded { core, generations, ledger: found.ledger, purged, newest: recorded_at })
+    writer.damaged = found.damaged.or(writer.damaged).or_else(tables);
+    Ok(Loaded { writer, mem_segments, chain_state: found.chain_state, purged, newest: recorded_at })
 }
 
-/// What the store's own entries say, as far as they were read.
+/// What system events say, as far as they were read.
 struct Found {
-    ledger: Ledger,
+    chain_state: ChainState,
     /// What the keys signed last, until the entries up to there were read.
     mark: Option<Mark>,
     /// What is wrong. The rest can be read all the same, and verification names everything.
@@ -473,11 +475,12 @@ impl Found {
     /// Reads those that the index in the file leads to. Behind what was signed last every entry is read, so that it does not matter
     /// what leads to it.
     fn indexed(snapshot: &Snapshot, purged: &SeqSet, signed: Option<Signed>) -> Result<Found> {
-        let mut found = Found { ledger: Ledger::default(), mark: signed.map(|signed| signed.mark), damaged: None };
+        let mut found =
+            Found { chain_state: ChainState::default(), mark: signed.map(|signed| signed.mark), damaged: None };
         let indexed = snapshot.indexed;
         let all = signed.filter(|signed| signed.is_kept).map_or(indexed, |signed| signed.mark.size.min(indexed));
-        let mut own = snapshot.own_entries(Ledger::wants)?;
-        let purgeable = snapshot.own_entries(Ledger::wants_purgeable)?;
+        let mut own = snapshot.system_entries(ChainState::wants)?;
+        let purgeable = snapshot.system_entries(ChainState::wants_purgeable)?;
         if indexed > 0 {
             // Whose the store is must be known, whatever the index leads to.
             own.insert(0);
@@ -493,7 +496,7 @@ impl Found {
             match snapshot.find(seq) {
                 Ok(Some(entry)) => {
                     found.take(snapshot, &entry);
-                    if !own.contains(&seq) && Ledger::wants(entry.kind()) {
+                    if !own.contains(&seq) && ChainState::wants(entry.kind()) {
                         found.wrong(Damage::InForce);
                     }
                 }
@@ -515,9 +518,9 @@ impl Found {
         }
     }
 
-    fn own(&mut self, snapshot: &Snapshot, seq: u64, own: &OwnEntry) {
+    fn own(&mut self, snapshot: &Snapshot, seq: u64, own: &SystemEvent) {
         self.reach(snapshot, seq);
-        if self.ledger.apply(seq, own).is_err() {
+        if self.chain_state.apply(seq, own).is_err() {
             // It is no policy or hold at all, or contradicts what was read before it.
             self.wrong(Damage::InForce);
         }
@@ -530,8 +533,8 @@ impl Found {
     /// Compares what is in force before the entry at `seq` with what was when the keys signed last, once as far as that (R60).
     fn reach(&mut self, snapshot: &Snapshot, seq: u64) {
         let Some(mark) = self.mark.take_if(|mark| mark.size <= seq) else { return };
-        let signed = self.ledger.genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some());
-        if signed && self.ledger.in_force() != mark.in_force {
+        let signed = self.chain_state.genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some());
+        if signed && self.chain_state.in_force() != mark.in_force {
             // Of another history the mark itself says so (K4), and what to do.
             match crate::merkle::root(snapshot, mark.size) {
                 Ok(root) if root != mark.root => {}

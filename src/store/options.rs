@@ -1,10 +1,10 @@
 //! How a store is made and opened.
 
 use super::anchoring::AnchorOptions;
-use super::guard::guarded;
 use super::keyring::KeySource;
 use super::log::AuditLog;
 use super::open;
+use super::panic_guard::guarded;
 use super::reading::Access;
 use super::storage::{InMemory, Storage};
 use crate::anchor::{Anchor, Backoff};

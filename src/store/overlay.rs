@@ -163,10 +163,10 @@ impl Bytes {
                     .read(true)
                     .write(true)
                     .open(path)
-                    .map_err(|e| super::place::unwritable(path, e))?;
+                    .map_err(|e| super::replacement::unwritable(path, e))?;
                 let of = |file: &File| file.metadata().map_err(named);
                 let before = self.file.as_ref().map(of).transpose()?;
-                if !before.is_some_and(|before| of(&file).is_ok_and(|now| super::place::is_same(&before, &now))) {
+                if !before.is_some_and(|before| of(&file).is_ok_and(|now| super::replacement::is_same(&before, &now))) {
                     let message = format!("{}: another file was put there; open the store again", path.display());
                     return Err(Error::new(ErrorKind::Closed, message));
                 }
@@ -468,8 +468,8 @@ mod tests {
     #[test]
     fn a_store_that_takes_more_than_the_limit_is_refused() {
         let memory = Memory::default();
-        let shared = memory.clone();
-        let storage = move || Box::new(shared.clone()) as Box<dyn StorageBackend>;
+        let engine = memory.clone();
+        let storage = move || Box::new(engine.clone()) as Box<dyn StorageBackend>;
         let log = crate::Options::new().background(false).without_keys().create_on(storage).unwrap();
         let call = |i: u64| crate::ToolCall::new(format!("conv_{i}"), "usr_1", "look").arguments(i);
         log.record_batch((0..3000).map(call)).unwrap();
@@ -486,7 +486,7 @@ mod tests {
             if let Some(kept) = &mut overlay.bytes_mut().kept {
                 kept.most = most;
             }
-            let opened = super::super::place::open_over(&mut redb::Builder::new(), &overlay, false);
+            let opened = super::super::replacement::open_over(&mut redb::Builder::new(), &overlay, false);
             let opened = opened.and_then(|handle| handle.view().map(|_| ()));
             let took = overlay.bytes().kept.as_ref().map_or(0, |kept| kept.bytes);
             assert!(all(&left) == before, "the file is another");

@@ -2,15 +2,15 @@
 //! before the queue, so that nothing raw ever reaches the writer or the disk; a call that another process sent on the
 //! thread of its connection.
 
-use super::Shared;
+use super::Engine;
 use super::names::Names;
 use super::subjects::{CallKeys, NewSubject};
 use crate::entry::{self, CallResult, Summary, ToolCall};
 use crate::json::{Json, Object, Path};
 use crate::policy::Policies;
-use crate::redact::{Action, Altered, Context, Facet, Root, Sanitizer, Treated};
+use crate::redact::{Action, Altered, Context, IdentityKind, Root, Sanitizer, Treated};
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::entry::{Call, CallError, Completion, Field, Outcome, Phase, Sender};
+use attestlog_proof::entry::{Call, CallError, Completion, Facet, Outcome, Phase, Sender};
 
 /// A call that only lacks what the writer gives it: its place, its time, its retention.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Prepared {
     }
 }
 
-impl Shared {
+impl Engine {
     /// Makes a call ready for recording.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {
         self.process.check()?;
@@ -51,15 +51,15 @@ impl Shared {
 }
 
 /// Makes a call ready for recording.
-pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
+pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
     let mut altered = call.normalise();
     call.take_error_text();
     call.restate_nul();
-    call.validate(&shared.limits)?;
+    call.validate(&engine.limits)?;
     call.check_reserved()?;
     call.restate_posed();
-    key_digests(shared, &mut call.session_metadata);
-    let policies = shared.policies();
+    key_digests(engine, &mut call.session_metadata);
+    let policies = engine.policies();
     let result = match &call.result {
         Some(CallResult::Value(value)) => Some(value),
         _ => None,
@@ -75,20 +75,20 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
         &call.tool_name,
         call.arguments.as_ref(),
         result,
-        &shared.limits,
+        &engine.limits,
         &mut found,
     )?;
     altered.push(("patient_ids", found));
     patients.append(&mut call.patient_ids);
     patients.sort_unstable();
     patients.dedup();
-    check_nameable(shared, sanitizer, &call, &patients)?;
-    let mut keys = CallKeys::new(shared, sanitizer, &patients, &call.user_id);
+    check_nameable(engine, sanitizer, &call, &patients)?;
+    let mut keys = CallKeys::new(engine, sanitizer, &patients, &call.user_id);
     let mut random = |out: &mut [u8]| {
-        shared.random.fill(out);
+        engine.random.fill(out);
         Ok(())
     };
-    let context = match shared.keys().is_some() {
+    let context = match engine.keys().is_some() {
         true => Context::sealing("", &mut keys, &mut random),
         false => Context::new(),
     };
@@ -97,7 +97,7 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
     let context = if names.is_empty() { context } else { context.naming(&renamed) };
     let policies = &policies;
     let mut treatment =
-        Treatment { shared, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
+        Treatment { engine, policies, sanitizer, context, names: &names, named: Vec::new(), restated: Vec::new() };
     treatment.tell(&altered);
     let patient_ids = treatment.patients(&patients);
     let completion = match phase {
@@ -122,17 +122,17 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
     call.restated.retain(|path| !restated.contains(path));
     let restated = call.restated.into_iter().chain(restated);
     let restated = restated.map(|path| treatment.text(Root::Text, path)).collect::<Result<_>>()?;
-    let user_id = treatment.facet(Facet::User, "user_id", &call.user_id);
-    let conversation_id = treatment.facet(Facet::Conversation, "conversation_id", &call.conversation_id);
-    let tool_name = treatment.name(Some(Field::Tool), "tool_name", call.tool_name.clone());
+    let user_id = treatment.facet(IdentityKind::User, "user_id", &call.user_id);
+    let conversation_id = treatment.facet(IdentityKind::Conversation, "conversation_id", &call.conversation_id);
+    let tool_name = treatment.name(Some(Facet::Tool), "tool_name", call.tool_name.clone());
     let retention_class = match call.retention_class {
         None if tool_name != call.tool_name => class_of(policies, &call.tool_name, &tool_name, &patient_ids),
         said => said,
     };
     let mut name = |of, path: &str, text: Option<String>| text.map(|text| treatment.name(of, path, text));
     let (model, agent_id) =
-        (name(Some(Field::Model), "model", call.model), name(Some(Field::Agent), "agent_id", call.agent_id));
-    let tool_server = name(Some(Field::Server), "tool_server", call.tool_server);
+        (name(Some(Facet::Model), "model", call.model), name(Some(Facet::Agent), "agent_id", call.agent_id));
+    let tool_server = name(Some(Facet::Server), "tool_server", call.tool_server);
     let call_id = name(None, "call_id", call.call_id);
     let sender = call.sender.map(|s| treatment.sender(s)).transpose()?;
     let purpose = call.purpose.map(|text| treatment.purpose(text)).transpose()?;
@@ -178,20 +178,20 @@ pub(crate) fn prepare(shared: &Shared, mut call: ToolCall, phase: Phase) -> Resu
 
 /// Refuses a name that has to be a pseudonym where the store has keys for it, and they are not here: masked, it would be
 /// found by nobody, and a proof would say that it is not there.
-fn check_nameable(shared: &Shared, sanitizer: &Sanitizer, call: &ToolCall, patients: &[String]) -> Result<()> {
-    if sanitizer.pseudonym_keys().next().is_some() || shared.ledger().pseudonym_keys.is_empty() {
+fn check_nameable(engine: &Engine, sanitizer: &Sanitizer, call: &ToolCall, patients: &[String]) -> Result<()> {
+    if sanitizer.pseudonym_keys().next().is_some() || engine.chain_state().pseudonym_keys.is_empty() {
         return Ok(());
     }
     let required =
-        [(Field::Conversation, &call.conversation_id), (Field::User, &call.user_id), (Field::Tool, &call.tool_name)];
+        [(Facet::Conversation, &call.conversation_id), (Facet::User, &call.user_id), (Facet::Tool, &call.tool_name)];
     let optional = [
-        (Field::Model, &call.model),
-        (Field::Agent, &call.agent_id),
-        (Field::Server, &call.tool_server),
-        (Field::Purpose, &call.purpose),
+        (Facet::Model, &call.model),
+        (Facet::Agent, &call.agent_id),
+        (Facet::Server, &call.tool_server),
+        (Facet::Purpose, &call.purpose),
     ];
     let optional = optional.into_iter().filter_map(|(field, name)| Some((field, name.as_ref()?)));
-    let patients = patients.iter().map(|name| (Field::Patient, name));
+    let patients = patients.iter().map(|name| (Facet::Patient, name));
     match required.into_iter().chain(optional).chain(patients).find(|(field, name)| sanitizer.would_mask(*field, name))
     {
         None => Ok(()),
@@ -217,13 +217,13 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
 
 /// Puts keyed digests in the place of those that came with a call of which something was shortened: without the key nobody
 /// can try what it may have been. A store without keys keeps none.
-fn key_digests(shared: &Shared, metadata: &mut Object) {
+fn key_digests(engine: &Engine, metadata: &mut Object) {
     let Some(Json::Object(mcp)) = metadata.get_mut("mcp") else { return };
     let Some(Json::Array(marks)) = mcp.get_mut("shortened") else { return };
     for mark in marks {
         if let Json::Object(mark) = mark
             && let Some(Json::String(hash)) = mark.remove("sha256")
-            && let Some(digest) = shared.digest(hash.as_bytes())
+            && let Some(digest) = engine.digest(hash.as_bytes())
         {
             mark.insert("digest", digest);
         }
@@ -249,7 +249,8 @@ fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outc
 fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
     let users = std::slice::from_ref(&call.user_id);
     let conversations = std::slice::from_ref(&call.conversation_id);
-    let facets = [(Facet::Patient, patients), (Facet::User, users), (Facet::Conversation, conversations)];
+    let facets =
+        [(IdentityKind::Patient, patients), (IdentityKind::User, users), (IdentityKind::Conversation, conversations)];
     let named = facets.into_iter().flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
     let written = named.map(|(facet, name)| (facet, name.clone(), sanitizer.facet(facet, name)));
     Names::new(written.filter(|(_, name, written)| name != written))
@@ -257,7 +258,7 @@ fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
 
 /// One call on its way through the redaction policy.
 struct Treatment<'a> {
-    shared: &'a Shared,
+    engine: &'a Engine,
     policies: &'a Policies,
     sanitizer: &'a Sanitizer,
     context: Context<'a>,
@@ -299,7 +300,7 @@ impl Treatment<'_> {
     }
 
     /// A name of the entry's own that is no person's.
-    fn name(&mut self, field: Option<Field>, path: &str, clear: String) -> String {
+    fn name(&mut self, field: Option<Facet>, path: &str, clear: String) -> String {
         let mut text = clear.clone();
         self.sanitizer.treat_name(field, path, &mut text, &mut self.context);
         self.unnamed(field, path, &clear, text)
@@ -319,11 +320,11 @@ impl Treatment<'_> {
     fn purpose(&mut self, clear: String) -> Result<String> {
         let mut text = clear.clone();
         self.sanitizer.treat_said("purpose", &mut text, &mut self.context)?;
-        Ok(self.unnamed(Some(Field::Purpose), "purpose", &clear, text))
+        Ok(self.unnamed(Some(Facet::Purpose), "purpose", &clear, text))
     }
 
     /// A text without hidden names. Where entries are found by it, it is a pseudonym as a whole if there are any.
-    fn unnamed(&mut self, field: Option<Field>, path: &str, clear: &str, text: String) -> String {
+    fn unnamed(&mut self, field: Option<Facet>, path: &str, clear: &str, text: String) -> String {
         let Some((clean, of)) = self.names.renamed(&text) else { return text };
         let (path, detector, action) = (path.to_owned(), of.to_owned(), Action::Pseudonymise);
         self.named.push(Treated { path, detector, action, start: None, end: None });
@@ -332,7 +333,7 @@ impl Treatment<'_> {
 
     /// A facet as it is written. One that the policy keeps, but that has a hidden name in it, is a pseudonym too: it is
     /// found under that as well.
-    fn facet(&mut self, facet: Facet, path: &str, clear: &str) -> String {
+    fn facet(&mut self, facet: IdentityKind, path: &str, clear: &str) -> String {
         self.named.extend(self.sanitizer.treated_facet(facet, path, clear));
         let written = self.sanitizer.facet(facet, clear);
         match self.names.replaced(&written) {
@@ -342,7 +343,7 @@ impl Treatment<'_> {
     }
 
     fn patients(&mut self, clear: &[String]) -> Vec<String> {
-        let mut ids: Vec<String> = clear.iter().map(|p| self.facet(Facet::Patient, "patient_ids", p)).collect();
+        let mut ids: Vec<String> = clear.iter().map(|p| self.facet(IdentityKind::Patient, "patient_ids", p)).collect();
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -365,7 +366,7 @@ impl Treatment<'_> {
         let result_summary = match result {
             Some(CallResult::Value(raw)) => {
                 let whole = raw.to_canonical();
-                let digest = self.shared.digest(whole.as_str().as_bytes());
+                let digest = self.engine.digest(whole.as_str().as_bytes());
                 let summary = match entry::viewed(&raw) {
                     // The record in it is treated under the names of its own members.
                     Some(viewed) => {

@@ -4,12 +4,12 @@
 //! the next commit is made meanwhile. Invariant W4: commits are shown one after the other in the order of the chain; who
 //! takes the turn for itself finds all of them shown.
 
-use super::Shared;
-use super::draft::Entries;
-use super::pending::Generation;
+use super::Engine;
+use super::encode::Entries;
+use super::mem_index::MemSegment;
 use super::state::State;
-use super::writer::Core;
-use crate::ledger::Ledger;
+use super::writer_state::WriterState;
+use crate::chain_state::ChainState;
 use crate::rows::BATCH;
 use crate::{Hash, Result};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -21,53 +21,53 @@ pub(crate) struct Committed {
     signed: u64,
     head: Hash,
     entries: Entries,
-    ledger: Option<Ledger>,
+    chain_state: Option<ChainState>,
 }
 
 impl Committed {
-    pub(crate) fn new(from: u64, state: &State, entries: Entries, ledger: Option<Ledger>) -> Committed {
-        Committed { from, size: state.size, signed: state.signed, head: state.head, entries, ledger }
+    pub(crate) fn new(from: u64, state: &State, entries: Entries, chain_state: Option<ChainState>) -> Committed {
+        Committed { from, size: state.size, signed: state.signed, head: state.head, entries, chain_state }
     }
 
     /// Whether what is in force changes with it: that must have happened before anything else is written.
     pub(crate) fn puts_in_force(&self) -> bool {
-        self.ledger.is_some()
+        self.chain_state.is_some()
     }
 }
 
-impl Shared {
+impl Engine {
     /// Waits until every earlier commit was shown; while this is held no later one is. With the turn.
-    pub(crate) fn showing(&self, core: &mut Core) -> MutexGuard<'_, ()> {
+    pub(crate) fn showing(&self, writer: &mut WriterState) -> MutexGuard<'_, ()> {
         self.showing.lock().unwrap_or_else(|poisoned| {
             // Whoever showed a commit died half-way: what is in memory is made anew from the file.
             self.showing.clear_poison();
-            core.broken = true;
+            writer.broken = true;
             poisoned.into_inner()
         })
     }
 
     /// Shows a commit before the turn is over.
-    pub(crate) fn show_now(&self, core: &mut Core, committed: Committed) -> Result<()> {
-        let showing = self.showing(core);
-        if core.broken {
+    pub(crate) fn show_now(&self, writer: &mut WriterState, committed: Committed) -> Result<()> {
+        let showing = self.showing(writer);
+        if writer.broken {
             drop(showing);
-            return self.mend(core);
+            return self.recover(writer);
         }
         self.show(committed)
     }
 
     /// Shows a commit, whose turn to be shown it is: first what is known of the entries, then that they are there.
     pub(crate) fn show(&self, committed: Committed) -> Result<()> {
-        let Committed { from, size, signed, head, entries, ledger } = committed;
+        let Committed { from, size, signed, head, entries, chain_state } = committed;
         // Before anything that can fail: what is on the disk is there for readers.
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         let (mut rest, mut at) = (entries.indexed(), from);
         while at < size {
-            let newest = match published.generations.last() {
+            let newest = match published.mem_segments.last() {
                 Some(newest) if at < newest.from + BATCH && !newest.is_frozen() => newest.clone(),
                 _ => {
-                    let newest = Arc::new(Generation::new(at));
-                    published.generations.push(newest.clone());
+                    let newest = Arc::new(MemSegment::new(at));
+                    published.mem_segments.push(newest.clone());
                     newest
                 }
             };
@@ -78,6 +78,6 @@ impl Shared {
         (published.size, published.signed, published.head) = (size, signed, head);
         drop(published);
         self.news.tell();
-        ledger.map_or(Ok(()), |ledger| self.put_in_force(ledger))
+        chain_state.map_or(Ok(()), |chain_state| self.put_in_force(chain_state))
     }
 }

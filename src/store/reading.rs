@@ -1,8 +1,8 @@
 //! A store that is open for reading, and how it becomes one that is recorded into.
 
+use super::engine::Engine;
 use super::overlay::Overlay;
-use super::shared::Shared;
-use super::writer::Core;
+use super::writer_state::WriterState;
 use crate::{Error, ErrorKind, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -35,7 +35,7 @@ impl Reading {
     }
 }
 
-impl Shared {
+impl Engine {
     /// Whether nothing of the store is written: not its file, not its keys, nothing beside it.
     pub(crate) fn is_reading(&self) -> bool {
         self.reading.now.load(Ordering::SeqCst)
@@ -48,8 +48,8 @@ impl Shared {
         !reading
     }
 
-    /// Something is to be written, with the turn: does first what opening for reading left undone.
-    pub(crate) fn begin_writing(&self, core: &mut Core) -> Result<()> {
+    /// Something is to be written, with the writer lock: does first what opening for reading left undone.
+    pub(crate) fn begin_writing(&self, writer: &mut WriterState) -> Result<()> {
         if !self.is_reading() {
             return Ok(());
         }
@@ -61,7 +61,7 @@ impl Shared {
                 return Err(Error::new(ErrorKind::ReadOnly, message));
             }
         };
-        if let Some(damage) = core.damaged {
+        if let Some(damage) = writer.damaged {
             return Err(damage.refusal());
         }
         let overlay = self.reading.overlay.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
@@ -73,9 +73,9 @@ impl Shared {
         {
             keys.save(self)?;
         }
-        super::place::remove_left(&self.source, &self.ledger());
+        super::replacement::remove_left(&self.source, &self.chain_state());
         // Where it cannot be finished the next erasure will, as when a store is opened.
-        let _ = self.settle_masters(core);
+        let _ = self.settle_masters(writer);
         self.anchoring.resume();
         Ok(())
     }

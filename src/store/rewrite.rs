@@ -5,7 +5,7 @@
 //! that moment nothing has happened; from then on nothing of what was purged is in the file, and the bytes are given back.
 //!
 //! Invariant X1: the copy is made from one snapshot while recording goes on. What was recorded since is carried over in
-//! rounds, each of what came during the one before, and only the last few entries with the turn. Invariant X2: a leaf hash
+//! rounds, each of what came during the one before, and only the last few entries with the writer lock. Invariant X2: a leaf hash
 //! stays where its entry stays; where entries are gone, `covers` and `nodes` hold the smallest set of Merkle nodes that
 //! still gives the root of every size that was ever signed.
 //!
@@ -14,16 +14,16 @@
 
 use super::backup;
 use super::block::Sealer;
-use super::merge::Husk;
+use super::index_batch::PurgedRow;
 use super::state::STATE_KEY;
 use super::tables::{self, Stored};
-use super::{NODE_LEVEL, Snapshot, zones};
+use super::{NODE_LEVEL, Snapshot, zone_map};
 use crate::codec;
 use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, List, row_inner};
 use crate::{Error, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
@@ -35,7 +35,7 @@ const SORTED_BYTES: usize = 16 << 20;
 
 /// What is taken out.
 #[derive(Debug, Default)]
-pub(crate) struct Cut {
+pub(crate) struct PurgeSet {
     /// What this purge takes.
     pub taken: SeqSet,
     /// All that is gone then.
@@ -72,12 +72,12 @@ pub(crate) struct Reached {
 }
 
 /// A store being written anew.
-pub(crate) struct Anew<'a> {
+pub(crate) struct Rewriter<'a> {
     pub to: &'a Database,
-    pub cut: &'a Cut,
+    pub cut: &'a PurgeSet,
 }
 
-impl Anew<'_> {
+impl Rewriter<'_> {
     /// A transaction whose changes are on the disk when it has ended, or with a later one's.
     fn step(&self, durable: bool) -> Result<WriteTransaction> {
         let mut txn = self.to.begin_write().stored()?;
@@ -253,7 +253,7 @@ impl Anew<'_> {
             tables::SENDERS,
             tables::SUBJECTS,
             tables::SUBJECT_TAGS,
-            tables::MARKS,
+            tables::CURSORS,
             tables::ATTESTATIONS,
             tables::CHECKPOINTS,
             tables::TAIL
@@ -264,14 +264,14 @@ impl Anew<'_> {
 
 /// Rows on their way into a table of the new file.
 struct Rows<'a, K: Key + 'static, V: Value + 'static> {
-    anew: &'a Anew<'a>,
+    anew: &'a Rewriter<'a>,
     table: TableDefinition<'static, K, V>,
     rows: Vec<(Vec<u8>, Vec<u8>)>,
     bytes: usize,
 }
 
 impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
-    fn new(anew: &'a Anew<'a>, table: TableDefinition<'static, K, V>) -> Rows<'a, K, V> {
+    fn new(anew: &'a Rewriter<'a>, table: TableDefinition<'static, K, V>) -> Rows<'a, K, V> {
         Rows { anew, table, rows: Vec::new(), bytes: 0 }
     }
 
@@ -314,7 +314,7 @@ impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
 }
 
 /// Tables that are small and may change while the copy is made, as a whole: an erasure, say, may have taken rows away.
-fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
+fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &PurgeSet) -> Result<()> {
     marks(snapshot, txn)?;
     macro_rules! replaced {
         ($($table:expr),*) => {$({
@@ -331,12 +331,12 @@ fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &Cut) -> Result<()> {
 
 /// One row for each rule and receiver of alerts.
 fn marks(snapshot: &Snapshot, txn: &WriteTransaction) -> Result<()> {
-    txn.open_table(tables::MARKS).stored()?.retain(|_, _| false).stored()?;
-    backup::copy(snapshot.transaction(), txn, tables::MARKS, Bound::Unbounded, usize::MAX, |_| true)?;
+    txn.open_table(tables::CURSORS).stored()?.retain(|_, _| false).stored()?;
+    backup::copy(snapshot.transaction(), txn, tables::CURSORS, Bound::Unbounded, usize::MAX, |_| true)?;
     Ok(())
 }
 
-impl Anew<'_> {
+impl Rewriter<'_> {
     /// Copies the entries and works out the zones of what stays. `covers` are the nodes that stand for what is gone, in order.
     fn entries(&self, snapshot: &Snapshot, covers: &[(u8, u64)]) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
         let taken = &self.cut.taken;
@@ -372,7 +372,7 @@ impl Anew<'_> {
                 let part = part.map_err(|e| Error::from(e).at(seq))?;
                 if zoned {
                     let time = part.timestamp().map_err(|e| Error::from(e).at(seq))?;
-                    for (key, zone) in zones::of(seq, &[time.nanos()]) {
+                    for (key, zone) in zone_map::of(seq, &[time.nanos()]) {
                         if key.0 == 0 {
                             join(&mut zones, key, zone);
                         }
@@ -399,14 +399,14 @@ impl Anew<'_> {
         blocks.flush()?;
         // Zones that lose nothing stay as they are; higher ones are made from the lowest.
         snapshot.scan_zones(&mut |level, index, zone| {
-            if level == 0 && !touches(taken, index << zones::LEVELS[0]) {
+            if level == 0 && !touches(taken, index << zone_map::LEVELS[0]) {
                 zones.insert((0, index), zone);
             }
             Ok(())
         })?;
         for ((_, index), zone) in zones.clone() {
-            for level in 1..zones::LEVELS.len() {
-                join(&mut zones, (level as u8, index >> (zones::LEVELS[level] - zones::LEVELS[0])), zone);
+            for level in 1..zone_map::LEVELS.len() {
+                join(&mut zones, (level as u8, index >> (zone_map::LEVELS[level] - zone_map::LEVELS[0])), zone);
             }
         }
         Ok(zones)
@@ -433,43 +433,44 @@ impl Anew<'_> {
         to.flush()
     }
 
-    fn husks(&self, husks: BTreeMap<(u64, u64), Vec<u8>>) -> Result<()> {
-        let mut to = Rows::new(self, tables::HUSKS);
-        for (key, husk) in &husks {
-            to.push(*key, husk)?;
+    fn purged_rows(&self, purged_rows: BTreeMap<(u64, u64), Vec<u8>>) -> Result<()> {
+        let mut to = Rows::new(self, tables::PURGED_ROWS);
+        for (key, purged_row) in &purged_rows {
+            to.push(*key, purged_row)?;
         }
         to.flush()
     }
 
-    /// Copies the posting rows of terms that still have an entry; of others a husk stays. Gives the terms that stay.
+    /// Copies the posting rows of terms that still have an entry; of others a purged row stays. Gives the terms that stay.
     fn postings(&self, snapshot: &Snapshot) -> Result<BTreeSet<u64>> {
         let mut kept = BTreeSet::new();
         let mut rows = Rows::new(self, tables::POSTINGS);
-        let mut husks = BTreeMap::new();
+        let mut purged_rows = BTreeMap::new();
         let mut held = 0;
-        let mut keep = |key: (u64, u64), husk: Vec<u8>| -> Result<()> {
-            held += husk.len() + 64;
-            husks.insert(key, husk);
+        let mut keep = |key: (u64, u64), purged_row: Vec<u8>| -> Result<()> {
+            held += purged_row.len() + 64;
+            purged_rows.insert(key, purged_row);
             if held < SORTED_BYTES {
                 return Ok(());
             }
             held = 0;
-            self.husks(std::mem::take(&mut husks))
+            self.purged_rows(std::mem::take(&mut purged_rows))
         };
         let mut batches = Vec::new();
         snapshot.scan_batches(&mut |first, _, _| {
             batches.push(first);
             Ok(())
         })?;
-        snapshot.scan_husks(&mut |first, position, husk| {
-            let husk = husk.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
-            keep((first, position), husk.encode())
+        snapshot.scan_husks(&mut |first, position, purged_row| {
+            let purged_row =
+                purged_row.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
+            keep((first, position), purged_row.encode())
         })?;
         snapshot.scan_postings(&mut |field, term, first, row| {
             let damaged =
                 || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
             let row = row.ok_or_else(damaged)?;
-            let field = Field::from_u8(field).ok_or_else(damaged)?;
+            let field = Facet::from_u8(field).ok_or_else(damaged)?;
             let mut stays = false;
             let whole = row.list.ranges(BATCH as usize, |from, end| {
                 stays = stays || !self.cut.gone.contains_range(from, end - 1);
@@ -477,14 +478,14 @@ impl Anew<'_> {
             whole.ok_or_else(damaged)?;
             if stays {
                 kept.insert(term);
-                return rows.push((tables::shelf(field), term, first), &row.encode());
+                return rows.push((tables::key_prefix(field), term, first), &row.encode());
             }
             let value = value_of(snapshot, field, term, row.list)?.ok_or_else(damaged)?;
             let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);
-            let husk = Husk { inner: row_inner(&row.salt, field, &value), list: row.list }.encode();
-            keep((batch.ok_or_else(damaged)?, row.position), husk)
+            let purged_row = PurgedRow { inner: row_inner(&row.salt, field, &value), list: row.list }.encode();
+            keep((batch.ok_or_else(damaged)?, row.position), purged_row)
         })?;
-        self.husks(husks)?;
+        self.purged_rows(purged_rows)?;
         rows.flush()?;
         Ok(kept)
     }
@@ -492,8 +493,8 @@ impl Anew<'_> {
 
 /// Whether anything is taken from the lowest zone that holds `seq`.
 fn touches(taken: &SeqSet, seq: u64) -> bool {
-    let first = seq >> zones::LEVELS[0] << zones::LEVELS[0];
-    taken.intersects(first, first + (1 << zones::LEVELS[0]) - 1)
+    let first = seq >> zone_map::LEVELS[0] << zone_map::LEVELS[0];
+    taken.intersects(first, first + (1 << zone_map::LEVELS[0]) - 1)
 }
 
 fn join(zones: &mut BTreeMap<(u8, u64), (i64, i64)>, key: (u8, u64), (low, high): (i64, i64)) {
@@ -513,7 +514,7 @@ pub(crate) fn is_inside(covers: &HashSet<(u8, u64)>, level: u8, index: u64) -> b
 }
 
 /// The value of a term, from an entry that has it.
-fn value_of(snapshot: &Snapshot, field: Field, term: u64, list: List<'_>) -> Result<Option<String>> {
+fn value_of(snapshot: &Snapshot, field: Facet, term: u64, list: List<'_>) -> Result<Option<String>> {
     for seq in list.seqs(BATCH as usize).unwrap_or_default() {
         let Some(found) = snapshot.checked(seq)? else { continue };
         let mut values = Vec::new();

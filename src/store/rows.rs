@@ -4,21 +4,21 @@
 //! when others of the batch lose their term to a purge.
 
 use super::Snapshot;
-use super::merge::Row;
-use super::tables::{self, Stored, shelf};
+use super::index_batch::Row;
+use super::tables::{self, Stored, key_prefix};
 use crate::json::Json;
 use crate::merkle::{self, Nodes, ProofError};
 use crate::redact::is_pseudonym;
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, SALT_BYTES, row_order};
 use crate::{Error, ErrorKind, Hash, Result};
-use attestlog_proof::entry::{Field, Kind};
+use attestlog_proof::entry::{Facet, Kind};
 use std::sync::PoisonError;
 
 /// A row that still has its term.
 #[derive(Debug, Clone)]
 pub(crate) struct IndexRow {
-    pub field: Field,
+    pub field: Facet,
     pub term: String,
     /// With facet and term it gives the inner hash.
     pub salt: [u8; SALT_BYTES],
@@ -86,8 +86,8 @@ pub(crate) enum Held {
 const AT_ONCE: usize = 16;
 
 /// The facets in the order of their rows.
-fn row_fields() -> impl Iterator<Item = Field> {
-    let mut fields = Field::ALL.to_vec();
+fn row_fields() -> impl Iterator<Item = Facet> {
+    let mut fields = Facet::ALL.to_vec();
     fields.sort_unstable_by_key(|field| row_order(*field, "").1);
     fields.into_iter()
 }
@@ -125,7 +125,7 @@ impl BatchRows {
     }
 
     /// Takes the next row that has its term.
-    fn take(&mut self, row: IndexRow, leaf: Hash, terms: &[(Field, &str)]) {
+    fn take(&mut self, row: IndexRow, leaf: Hash, terms: &[(Facet, &str)]) {
         self.placed.push((row.position, leaf));
         let mut wanted = false;
         let place = row_order(row.field, &row.term);
@@ -170,7 +170,7 @@ impl BatchRows {
     }
 
     /// Puts the rows that lost their term between the others, once all of these are read.
-    fn finish(&mut self, terms: &[(Field, &str)], gone: Vec<GoneRow>) -> Result<()> {
+    fn finish(&mut self, terms: &[(Facet, &str)], gone: Vec<GoneRow>) -> Result<()> {
         while self.asked < terms.len() {
             self.gap(None);
             self.asked += 1;
@@ -196,7 +196,7 @@ impl BatchRows {
 impl Snapshot {
     /// Every index batch with the rows that show whether and where it has these terms, which are in the order of rows
     /// ([`row_order`]). Reads the whole index once.
-    pub(crate) fn batch_rows(&self, terms: &[(Field, &str)]) -> Result<Vec<BatchRows>> {
+    pub(crate) fn batch_rows(&self, terms: &[(Facet, &str)]) -> Result<Vec<BatchRows>> {
         self.rows_of(&self.batches()?, terms)
     }
 
@@ -291,7 +291,7 @@ impl Snapshot {
     }
 
     /// The rows of batches that follow each other.
-    fn rows_of(&self, batches: &[(u64, u64, u64)], terms: &[(Field, &str)]) -> Result<Vec<BatchRows>> {
+    fn rows_of(&self, batches: &[(u64, u64, u64)], terms: &[(Facet, &str)]) -> Result<Vec<BatchRows>> {
         let from = batches.first().map_or(0, |(first, ..)| *first);
         let to = batches.last().map_or(0, |(_, end, _)| *end);
         let mut batches: Vec<_> = batches.iter().map(|&(first, end, seq)| BatchRows::new(first, end, seq)).collect();
@@ -301,7 +301,7 @@ impl Snapshot {
                 if is_pseudonym(term) != hidden {
                     return Ok(());
                 }
-                for row in rows.range((shelf(field), id, from)..(shelf(field), id, to)).stored()? {
+                for row in rows.range((key_prefix(field), id, from)..(key_prefix(field), id, to)).stored()? {
                     let (key, row) = row.stored()?;
                     let first = key.value().2;
                     let damaged = || Error::damaged(format!("the index row of seq {first} is damaged"));
@@ -328,7 +328,7 @@ impl Snapshot {
 
     /// The values of one facet with their ids, in the order of their bytes. The dictionary is in that order but for long
     /// values, of which it has a hash.
-    fn terms_in_order(&self, field: Field, each: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
+    fn terms_in_order(&self, field: Facet, each: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
         let terms = self.terms()?;
         let number = field as u8;
         let mut long = Vec::new();
@@ -354,10 +354,10 @@ impl Snapshot {
     fn gone_rows(&self, first: u64) -> Result<Vec<GoneRow>> {
         let damaged = || Error::damaged(format!("a row of the batch of entry {first} that lost its term is damaged"));
         let mut gone = Vec::new();
-        self.husks_of(first, &mut |position, husk| {
-            let husk = husk.ok_or_else(damaged)?;
-            let seqs = husk.list.seqs(BATCH as usize).ok_or_else(damaged)?;
-            gone.push(GoneRow { position, inner: husk.inner, seqs, leaf: husk.leaf() });
+        self.husks_of(first, &mut |position, purged_row| {
+            let purged_row = purged_row.ok_or_else(damaged)?;
+            let seqs = purged_row.list.seqs(BATCH as usize).ok_or_else(damaged)?;
+            gone.push(GoneRow { position, inner: purged_row.inner, seqs, leaf: purged_row.leaf() });
             Ok(())
         })?;
         Ok(gone)

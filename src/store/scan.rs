@@ -3,16 +3,16 @@
 use super::Snapshot;
 use super::anchoring::KEY as ANCHORS_KEY;
 use super::block::Block;
-use super::merge::{Column, Husk, Row};
-use super::part::Packed;
+use super::entry_record::TailRow;
+use super::index_batch::{Column, PurgedRow, Row};
 use super::rollup::Cell;
 use super::sender::Window;
 use super::series::SERIES_KEY;
 use super::state::STATE_KEY;
-use super::tables::{self, Stored, on_shelf, shelf};
+use super::tables::{self, Stored, has_prefix, key_prefix};
 use crate::retention::SeqSet;
 use crate::{Error, Hash, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use std::ops::Range;
 
@@ -58,19 +58,19 @@ pub(crate) struct Index {
 
 impl Index {
     /// The id of a value of a facet.
-    pub(crate) fn term_id(&self, field: Field, value: &str) -> Result<Option<u64>> {
+    pub(crate) fn term_id(&self, field: Facet, value: &str) -> Result<Option<u64>> {
         let key = tables::term_key(value.as_bytes());
         Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
     /// The rows of a facet in the batch of this range, for whoever asks in the order of the terms' ids.
-    pub(crate) fn rows_within(&self, field: Field, batch: Range<u64>) -> RowsWithin<'_> {
-        RowsWithin { postings: &self.postings, shelf: shelf(field), batch, last: None, rows: None, tries: 4 }
+    pub(crate) fn rows_within(&self, field: Facet, batch: Range<u64>) -> RowsWithin<'_> {
+        RowsWithin { postings: &self.postings, key_prefix: key_prefix(field), batch, last: None, rows: None, tries: 4 }
     }
 
     /// Whether the term has a row that begins before `end`.
-    pub(crate) fn has_row(&self, field: Field, term: u64, end: u64) -> Result<bool> {
-        let mut rows = self.postings.range((shelf(field), term, 0)..(shelf(field), term, end)).stored()?;
+    pub(crate) fn has_row(&self, field: Facet, term: u64, end: u64) -> Result<bool> {
+        let mut rows = self.postings.range((key_prefix(field), term, 0)..(key_prefix(field), term, end)).stored()?;
         Ok(rows.next().transpose().stored()?.is_some())
     }
 }
@@ -82,7 +82,7 @@ type Lent = (AccessGuard<'static, (u8, u64, u64)>, AccessGuard<'static, &'static
 /// other: these are read on, the others looked up.
 pub(crate) struct RowsWithin<'a> {
     postings: &'a ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
-    shelf: u8,
+    key_prefix: u8,
     batch: Range<u64>,
     last: Option<u64>,
     /// The rows behind that of the last term.
@@ -104,8 +104,8 @@ impl RowsWithin<'_> {
 
     fn next(&mut self, term: u64) -> Result<Option<Lent>> {
         if self.rows.is_none() {
-            let from = (self.shelf, term, self.batch.start);
-            self.rows = Some(self.postings.range(from..=(self.shelf, u64::MAX, u64::MAX)).stored()?);
+            let from = (self.key_prefix, term, self.batch.start);
+            self.rows = Some(self.postings.range(from..=(self.key_prefix, u64::MAX, u64::MAX)).stored()?);
         }
         let next = self.rows.as_mut().and_then(Iterator::next).transpose().stored()?;
         let here = |(key, _): &Lent| key.value().1 == term && self.batch.contains(&key.value().2);
@@ -118,7 +118,7 @@ impl RowsWithin<'_> {
     }
 
     fn look_up(&self, term: u64) -> Result<Option<Lent>> {
-        let (start, end) = ((self.shelf, term, self.batch.start), (self.shelf, term, self.batch.end));
+        let (start, end) = ((self.key_prefix, term, self.batch.start), (self.key_prefix, term, self.batch.end));
         self.postings.range(start..end).stored()?.next().transpose().stored()
     }
 }
@@ -146,8 +146,8 @@ impl Snapshot {
     }
 
     /// The rows of the tail.
-    pub(crate) fn scan_tail(&self, each: &mut dyn FnMut(u64, Result<Packed>) -> Result<()>) -> Result<()> {
-        walk!(self, tables::TAIL, .., |key, value| each(key, Packed::from_row(value).map_err(Error::from))?)
+    pub(crate) fn scan_tail(&self, each: &mut dyn FnMut(u64, Result<TailRow>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::TAIL, .., |key, value| each(key, TailRow::from_row(value).map_err(Error::from))?)
     }
 
     /// The stored Merkle nodes.
@@ -187,7 +187,7 @@ impl Snapshot {
         &self,
         each: &mut dyn FnMut(u8, u64, u64, Option<Row<'_>>) -> Result<()>,
     ) -> Result<()> {
-        walk!(self, tables::POSTINGS, .., |key, value| each(on_shelf(key.0), key.1, key.2, Row::read(key.2, value))?)
+        walk!(self, tables::POSTINGS, .., |key, value| each(has_prefix(key.0), key.1, key.2, Row::read(key.2, value))?)
     }
 
     /// The index's tables, opened once for many look-ups.
@@ -240,14 +240,18 @@ impl Snapshot {
     }
 
     /// What purges left of posting rows: first seq of the batch, place in it, and what is left if it can be read.
-    pub(crate) fn scan_husks(&self, each: &mut dyn FnMut(u64, u64, Option<Husk<'_>>) -> Result<()>) -> Result<()> {
-        walk!(self, tables::HUSKS, .., |key, value| each(key.0, key.1, Husk::read(value))?)
+    pub(crate) fn scan_husks(&self, each: &mut dyn FnMut(u64, u64, Option<PurgedRow<'_>>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::PURGED_ROWS, .., |key, value| each(key.0, key.1, PurgedRow::read(value))?)
     }
 
-    /// The husks of the batch that begins at `first`, in the order of their places.
-    pub(crate) fn husks_of(&self, first: u64, each: &mut dyn FnMut(u64, Option<Husk<'_>>) -> Result<()>) -> Result<()> {
-        let table = self.table(tables::HUSKS)?;
-        walk!(table.range((first, 0)..=(first, u64::MAX)), |key, value| each(key.1, Husk::read(value))?)
+    /// The purged rows of the batch that begins at `first`, in the order of their places.
+    pub(crate) fn husks_of(
+        &self,
+        first: u64,
+        each: &mut dyn FnMut(u64, Option<PurgedRow<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        let table = self.table(tables::PURGED_ROWS)?;
+        walk!(table.range((first, 0)..=(first, u64::MAX)), |key, value| each(key.1, PurgedRow::read(value))?)
     }
 
     /// The checkpoints that were signed: size and note.
@@ -268,7 +272,7 @@ impl Snapshot {
 
     /// Whether anybody who reads the log has a mark.
     pub(crate) fn has_marks(&self) -> Result<bool> {
-        Ok(self.table(tables::MARKS)?.len().stored()? > 0)
+        Ok(self.table(tables::CURSORS)?.len().stored()? > 0)
     }
 
     /// Whether anybody has a key of sealed values.

@@ -2,11 +2,11 @@
 
 use super::Receipt;
 use super::commit::Staging;
-use super::draft::Job;
+use super::encode::EncodedBatch;
+use super::row_mac::{RowMac, Vouched};
 use super::same::Compared;
 use super::tables::{self, Stored};
-use super::vouch::{RowMac, Vouched};
-use super::{Shared, Snapshot};
+use super::{Engine, Snapshot};
 use crate::codec;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Result};
@@ -103,7 +103,7 @@ fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<
     Ok(if seq < snapshot.state.size { snapshot.checked(seq)?.map(names) } else { Some(false) })
 }
 
-impl Shared {
+impl Engine {
     /// Whether what a window says of purged entries was written with the store's keys.
     pub(crate) fn window_vouched(&self, id: &str, window: &Window) -> Result<Vouched> {
         let mac = <RowMac>::try_from(window.mac.as_slice()).unwrap_or_default();
@@ -147,15 +147,15 @@ impl Staging<'_> {
     /// A sender's window as the file has it, without what nothing bears out: seqs that are not recorded yet, and purged ones that
     /// were not written with the store's keys.
     pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
-        let shared = self.shared();
-        let txn = shared.database()?.get()?.begin_read().stored()?;
+        let engine = self.engine();
+        let txn = engine.database()?.get()?.begin_read().stored()?;
         let Some(bytes) = tables::get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
             return Ok(Window::default());
         };
         let mut window = Window::decode(&bytes)?;
-        let purged = shared.purged();
+        let purged = engine.purged();
         let vouched = if window.seqs().any(|(_, seq)| purged.contains(seq)) {
-            shared.window_vouched(id, &window)? != Vouched::No
+            engine.window_vouched(id, &window)? != Vouched::No
         } else {
             true
         };
@@ -169,8 +169,8 @@ impl Staging<'_> {
         if seq >= committed {
             return Ok(true);
         }
-        let shared = self.shared();
-        Ok(named(&shared.stored()?, seq, id, number)?.unwrap_or_else(|| shared.purged().contains(seq)))
+        let engine = self.engine();
+        Ok(named(&engine.stored()?, seq, id, number)?.unwrap_or_else(|| engine.purged().contains(seq)))
     }
 
     /// Forgets the numbers of a window that their entries do not bear out; says whether there were any.
@@ -182,29 +182,29 @@ impl Staging<'_> {
 
     /// Refuses a call under a number whose entry, at `seq`, differs in anything that its caller gives. Of an entry that was
     /// purged it cannot be told; of one that was prepared under another policy only of what no policy changes.
-    pub(crate) fn check_same(&self, job: &Job, at: usize, seq: u64, sender: &Sender) -> Result<()> {
-        let (shared, Some(draft)) = (self.shared(), job.calls.get(at)) else { return Ok(()) };
-        let Content::Call(here) = codec::decode_behind(job.content(at))? else { return Ok(()) };
+    pub(crate) fn check_same(&self, batch: &EncodedBatch, at: usize, seq: u64, sender: &Sender) -> Result<()> {
+        let (engine, Some(draft)) = (self.engine(), batch.calls.get(at)) else { return Ok(()) };
+        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
         let (content, retention) = if seq >= self.committed() {
             // Both are on their way into the same commit.
-            let Some((content, retention)) = self.staged(seq, job).zip(self.staged_retention(seq)) else {
+            let Some((content, retention)) = self.staged(seq, batch).zip(self.staged_retention(seq)) else {
                 return Ok(());
             };
             (codec::decode_behind(content)?, retention.cloned())
         } else {
-            let Some(entry) = shared.stored()?.checked(seq)? else { return Ok(()) };
+            let Some(entry) = engine.stored()?.checked(seq)? else { return Ok(()) };
             (entry.body.content, entry.body.retention)
         };
         let found = match &content {
             Content::Call(there) => {
-                let rotated = shared.ledger().pseudonym_keys.len() > 1;
+                let rotated = engine.chain_state().pseudonym_keys.len() > 1;
                 let same_policy = there.policy_seq == here.policy_seq;
                 match (Compared { there, here: &here, rotated }.difference(draft.timed), &retention) {
-                    (None, Some(kept)) => self.kept_otherwise(job, at, kept, same_policy)?,
+                    (None, Some(kept)) => self.kept_otherwise(batch, at, kept, same_policy)?,
                     (found, _) => found,
                 }
             }
-            Content::Own(_) => Some("which is another call".to_owned()),
+            Content::System(_) => Some("which is another call".to_owned()),
         };
         let Some(difference) = found else { return Ok(()) };
         let Sender { id, number } = sender;
@@ -212,12 +212,18 @@ impl Staging<'_> {
         Err(Error::new(ErrorKind::Conflict, message))
     }
 
-    /// Whether an entry is kept otherwise than the call at `at` of a job, which repeats it, asks for.
-    fn kept_otherwise(&self, job: &Job, at: usize, kept: &Retention, same_policy: bool) -> Result<Option<String>> {
-        let Some(draft) = job.calls.get(at) else { return Ok(None) };
-        let retention = &self.shared().policies().set.retention;
+    /// Whether an entry is kept otherwise than the call at `at` of a batch, which repeats it, asks for.
+    fn kept_otherwise(
+        &self,
+        batch: &EncodedBatch,
+        at: usize,
+        kept: &Retention,
+        same_policy: bool,
+    ) -> Result<Option<String>> {
+        let Some(draft) = batch.calls.get(at) else { return Ok(None) };
+        let retention = &self.engine().policies().set.retention;
         let class = |asked: &String| -> Result<bool> {
-            let assigned = retention.assign(job.tool(at), draft.has_patient, Some(asked), None, self.now)?;
+            let assigned = retention.assign(batch.tool(at), draft.has_patient, Some(asked), None, self.now)?;
             Ok(assigned.class != kept.class)
         };
         let classes = draft.retention_class.as_ref().filter(|_| same_policy).map(class).transpose()?;
@@ -228,16 +234,16 @@ impl Staging<'_> {
     }
 
     /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
-    /// a job's entries stand together in one commit, so where the first is, the others follow.
-    pub(crate) fn repeated(&mut self, job: &Job) -> Result<Option<Vec<Receipt>>> {
-        let Some(first) = job.calls.first().filter(|first| first.numbers_batch) else { return Ok(None) };
+    /// a batch's entries stand together in one commit, so where the first is, the others follow.
+    pub(crate) fn repeated(&mut self, batch: &EncodedBatch) -> Result<Option<Vec<Receipt>>> {
+        let Some(first) = batch.calls.first().filter(|first| first.numbers_batch) else { return Ok(None) };
         let Some(sender) = &first.sender else { return Ok(None) };
         let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
-        let end = receipt.seq + job.calls.len() as u64;
+        let end = receipt.seq + batch.calls.len() as u64;
         if end > self.state.size {
             return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
         }
-        (receipt.seq..end).enumerate().try_for_each(|(at, seq)| self.check_same(job, at, seq, sender))?;
+        (receipt.seq..end).enumerate().try_for_each(|(at, seq)| self.check_same(batch, at, seq, sender))?;
         (receipt.seq..end).map(|seq| Ok(Receipt::new(seq, self.hash_at(seq)?))).collect::<Result<_>>().map(Some)
     }
 }
@@ -250,13 +256,13 @@ mod tests {
     #[test]
     fn a_batch_that_is_sent_again_is_answered() -> Result<()> {
         let log = AuditLog::in_memory()?;
-        let shared = log.shared();
+        let engine = log.engine();
         let send = |number, calls: u64| {
-            let one = |turn| shared.prepare(ToolCall::new("c", "u", "t").turn(turn), Phase::Whole);
-            let mut job = (0..calls).map(one).collect::<Result<Vec<_>>>()?;
-            job[0].call.sender = Some(Sender::new("s", number));
-            job[0].numbers_batch = true;
-            shared.submit(job)
+            let one = |turn| engine.prepare(ToolCall::new("c", "u", "t").turn(turn), Phase::Whole);
+            let mut batch = (0..calls).map(one).collect::<Result<Vec<_>>>()?;
+            batch[0].call.sender = Some(Sender::new("s", number));
+            batch[0].numbers_batch = true;
+            engine.submit(batch)
         };
         let first = send(1, 100)?;
         let second = send(2, 3)?;

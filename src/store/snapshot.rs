@@ -1,19 +1,19 @@
 //! A snapshot: the store as it was at one moment. It never blocks the writer and nothing is added to it.
 //!
 //! Invariant S1: what is known of the newest entries is taken before the read transaction begins, or the transaction is one
-//! that holds all of it. So it holds at least what the generations do, and index rows below the first generation are all in it.
+//! that holds all of it. So it holds at least what the memory segments do, and index rows below the first memory segment are all in it.
 
 use super::block::Block;
-use super::guard::guarded;
+use super::block_locator::BlockLocator;
+use super::database_handle::DatabaseHandle;
+use super::entry_record::{EntryRecord, TailRow};
+use super::mem_index::MemSegment;
 use super::pages::Present;
-use super::part::{Packed, Part};
-use super::pending::Generation;
-use super::sound::Handle;
-use super::starts::Starts;
+use super::panic_guard::guarded;
+use super::read_view::ReadView;
 use super::state::State;
 use super::tables::{self, Stored};
-use super::view::View;
-use super::{NODE_LEVEL, Shared};
+use super::{Engine, NODE_LEVEL};
 use crate::merkle::Nodes;
 use crate::process::Process;
 use crate::{Entry, Error, ErrorKind, Hash, Result};
@@ -26,30 +26,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     _kept: Kept,
-    view: Arc<View>,
+    view: Arc<ReadView>,
     /// Entries from this seq on were not there yet.
     pub size: u64,
     /// The hash of the newest entry.
     pub head: Hash,
     /// What the transaction's state row said; it may know of more than `size` entries.
     pub state: State,
-    /// Index rows at or beyond this seq do not count; the generations begin here.
+    /// Index rows at or beyond this seq do not count; the memory segments begin here.
     pub indexed: u64,
-    pub generations: Vec<Arc<Generation>>,
+    pub mem_segments: Vec<Arc<MemSegment>>,
     last: Mutex<Last>,
-    starts: Arc<Starts>,
+    block_locator: Arc<BlockLocator>,
     /// The commit that the transaction reads, where somebody wants to go through its pages.
     pub(crate) present: Option<Present>,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
     /// is dropped before what it reads from.
-    pub(crate) database: Arc<Handle>,
+    pub(crate) database: Arc<DatabaseHandle>,
 }
 
 /// Keeps a read transaction, in a process that has only a copy of it, from being given up: redb would take a lock for that, which
 /// a thread of the other process may have held when the copy was made.
 #[derive(Debug)]
 struct Kept {
-    view: Arc<View>,
+    view: Arc<ReadView>,
     process: Process,
 }
 
@@ -111,18 +111,18 @@ impl fmt::Debug for Last {
     }
 }
 
-impl Shared {
+impl Engine {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
         let database = self.database()?;
-        guarded(|| Ok(Snapshot { starts: self.starts.clone(), ..Snapshot::raw(database.get()?)? }))
+        guarded(|| Ok(Snapshot { block_locator: self.block_locator.clone(), ..Snapshot::raw(database.get()?)? }))
     }
 
-    /// As [`Shared::stored`], for whoever goes through its pages as well. Not for whoever has the turn.
+    /// As [`Engine::stored`], for whoever goes through its pages as well. Not for whoever has the writer lock.
     pub(crate) fn stored_with_pages(&self) -> Result<Snapshot> {
-        // redb does not say which commit a transaction reads. While nobody else has the turn it is the one that the file's
+        // redb does not say which commit a transaction reads. While nobody else has the writer lock it is the one that the file's
         // header names, whose pages nobody writes to for as long as the transaction is there.
-        let _turn = self.turns.take();
+        let _turn = self.group_commit.take();
         let database = self.database()?;
         guarded(|| {
             let database = database.get()?;
@@ -144,12 +144,15 @@ impl Shared {
         })
     }
 
-    /// With what `view` gives for the size and for where the generations begin.
-    fn looked_at(&self, view: impl FnOnce(&Handle, (u64, Option<u64>)) -> Result<Arc<View>>) -> Result<Snapshot> {
+    /// With what `view` gives for the size and for where the memory segments begin.
+    fn looked_at(
+        &self,
+        view: impl FnOnce(&DatabaseHandle, (u64, Option<u64>)) -> Result<Arc<ReadView>>,
+    ) -> Result<Snapshot> {
         self.process.check()?;
-        let (size, head, generations) = {
+        let (size, head, mem_segments) = {
             let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-            (published.size, published.head, published.generations.clone())
+            (published.size, published.head, published.mem_segments.clone())
         };
         let database = {
             let open = self.database()?;
@@ -158,14 +161,14 @@ impl Shared {
             database.clone()
         };
         guarded(|| {
-            let from = generations.first().map(|g| g.from);
+            let from = mem_segments.first().map(|g| g.from);
             let view = view(&database, (size, from))?;
             Ok(Snapshot {
                 size,
                 head,
                 indexed: from.unwrap_or(view.state.indexed.min(size)),
-                generations,
-                starts: self.starts.clone(),
+                mem_segments,
+                block_locator: self.block_locator.clone(),
                 ..Snapshot::of(view, &database)
             })
         })
@@ -174,11 +177,11 @@ impl Shared {
 
 impl Snapshot {
     /// A snapshot of what the transaction holds, before anything is in memory.
-    pub(crate) fn raw(database: &Arc<Handle>) -> Result<Snapshot> {
+    pub(crate) fn raw(database: &Arc<DatabaseHandle>) -> Result<Snapshot> {
         Ok(Snapshot::of(Arc::new(database.view()?), database))
     }
 
-    fn of(view: Arc<View>, database: &Arc<Handle>) -> Snapshot {
+    fn of(view: Arc<ReadView>, database: &Arc<DatabaseHandle>) -> Snapshot {
         let state = view.state.clone();
         Snapshot {
             _kept: Kept { view: view.clone(), process: Process::this() },
@@ -189,9 +192,9 @@ impl Snapshot {
             head: state.head,
             indexed: state.indexed,
             state,
-            generations: Vec::new(),
+            mem_segments: Vec::new(),
             last: Mutex::default(),
-            starts: Arc::default(),
+            block_locator: Arc::default(),
         }
     }
 
@@ -255,7 +258,7 @@ impl Snapshot {
             }
             _ => {}
         }
-        if let Some(first) = self.starts.find(seq) {
+        if let Some(first) = self.block_locator.find(seq) {
             let row = self.blocks().get(first).stored()?;
             if let Some(row) = &row {
                 fetch(row.value());
@@ -267,7 +270,7 @@ impl Snapshot {
                     *last = Last::new(first, seqs, row);
                     return Ok(Some(done));
                 }
-                _ => self.starts.forget(seq),
+                _ => self.block_locator.forget(seq),
             }
         }
         let Some(row) = self.blocks().range(..=seq).stored()?.next_back() else { return Ok(None) };
@@ -277,7 +280,7 @@ impl Snapshot {
         let (done, seqs) = (read(&block)?, extent(&block));
         drop(block);
         if seqs.contains(&seq) {
-            self.starts.learn(first, seqs.end);
+            self.block_locator.learn(first, seqs.end);
         }
         *last = Last::new(first, seqs, Some(row));
         Ok(Some(done))
@@ -288,7 +291,7 @@ impl Snapshot {
         if seq >= self.size {
             return Ok(None);
         }
-        let body = |part: Part<'_>| part.body().map_err(|e| Error::from(e).at(seq));
+        let body = |part: EntryRecord<'_>| part.body().map_err(|e| Error::from(e).at(seq));
         if seq >= self.state.sealed {
             let Some(packed) = self.tail_row(seq)? else { return Ok(None) };
             let body = packed.part().map_err(Error::from).and_then(body).map_err(|e| e.at(seq))?;
@@ -337,9 +340,9 @@ impl Snapshot {
     }
 
     /// The row of an entry that is in no block yet.
-    pub(crate) fn tail_row(&self, seq: u64) -> Result<Option<Packed>> {
+    pub(crate) fn tail_row(&self, seq: u64) -> Result<Option<TailRow>> {
         let row = self.tail()?.get(seq).stored()?;
-        Ok(row.map(|row| Packed::from_row(row.value())).transpose()?)
+        Ok(row.map(|row| TailRow::from_row(row.value())).transpose()?)
     }
 
     /// The entry at `seq`, with the hash that stands beside it.
@@ -410,28 +413,28 @@ mod tests {
         let log = AuditLog::in_memory().unwrap();
         let record = |n: u64| log.record(ToolCall::new("conv", "user", "lookup").turn(n)).unwrap();
         record(0);
-        let shared = log.shared();
-        let (one, other) = (shared.snapshot_of_entries().unwrap(), shared.snapshot_of_entries().unwrap());
+        let engine = log.engine();
+        let (one, other) = (engine.snapshot_of_entries().unwrap(), engine.snapshot_of_entries().unwrap());
         assert!(Arc::ptr_eq(&one.view, &other.view));
-        assert!(!Arc::ptr_eq(&one.view, &shared.snapshot().unwrap().view));
+        assert!(!Arc::ptr_eq(&one.view, &engine.snapshot().unwrap().view));
         let view = Arc::downgrade(&one.view);
         drop((one, other));
         assert!(view.upgrade().is_some(), "the next reader finds it");
         record(1);
         assert!(view.upgrade().is_none(), "nobody needs it, and it would keep pages from being used again");
-        let before = shared.snapshot_of_entries().unwrap();
+        let before = engine.snapshot_of_entries().unwrap();
         record(2);
-        let after = shared.snapshot_of_entries().unwrap();
+        let after = engine.snapshot_of_entries().unwrap();
         assert_eq!((before.size + 1, after.state.size), (after.size, after.size));
         assert!(before.find(before.size).unwrap().is_none() && after.find(before.size).unwrap().is_some());
-        // What is indexed changes without the generations' readers as well.
+        // What is indexed changes without the memory segments' readers as well.
         log.flush_index().unwrap();
         assert_eq!(log.count(&Query::new().conversation("conv")).unwrap(), 3);
         assert_eq!(before.entry(1).unwrap().seq, 1);
         // Whoever closes finds nobody reading.
         drop((before, after));
-        let view = Arc::downgrade(&shared.snapshot_of_entries().unwrap().view);
-        let handle = Arc::downgrade(shared.database().unwrap().get().unwrap());
+        let view = Arc::downgrade(&engine.snapshot_of_entries().unwrap().view);
+        let handle = Arc::downgrade(engine.database().unwrap().get().unwrap());
         log.close().unwrap();
         assert!(view.upgrade().is_none() && handle.upgrade().is_none());
     }
@@ -441,9 +444,9 @@ mod tests {
     fn a_view_that_lacks_what_was_shown_is_not_shared() {
         let log = AuditLog::in_memory().unwrap();
         log.record(ToolCall::new("conv", "user", "lookup")).unwrap();
-        let shared = log.shared();
-        let database = shared.database().unwrap().get().unwrap().clone();
-        let old = shared.snapshot_of_entries().unwrap().view.clone();
+        let engine = log.engine();
+        let database = engine.database().unwrap().get().unwrap().clone();
+        let old = engine.snapshot_of_entries().unwrap().view.clone();
         log.record(ToolCall::new("conv", "user", "lookup")).unwrap();
         let size = log.size();
         assert!(!Arc::ptr_eq(&old, &database.shared_view(|_| true).unwrap()), "it was given up");
@@ -460,7 +463,7 @@ mod tests {
         }
         let lines = |log: &AuditLog| (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect::<Vec<_>>();
         let before = lines(&log);
-        let starts = &log.shared().starts;
+        let starts = &log.engine().block_locator;
         let known = |seq| starts.find(seq);
         assert!(
             known(0) == Some(0) && known(150).is_some_and(|first| first > 0),

@@ -1,7 +1,7 @@
 //! The one row of `meta` that each commit writes: where everything stands.
 
+use crate::chain_state::STORE_FORMAT;
 use crate::codec;
-use crate::ledger::STORE_FORMAT;
 use crate::retention::ClockState;
 use crate::{Hash, Result};
 use serde::{Deserialize, Serialize};

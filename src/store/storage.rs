@@ -1,6 +1,6 @@
 //! Where a store's bytes lie that is in no file of its own: in memory, or in what the host keeps them in.
 
-use super::sound::Before;
+use super::database_handle::Before;
 use crate::{Error, Result};
 use redb::{BackendError, StorageBackend};
 use std::io;

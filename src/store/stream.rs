@@ -5,7 +5,7 @@
 
 use super::{Postings, Snapshot};
 use crate::Result;
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use std::ops::Range;
 
 /// The order in which a query walks.
@@ -50,9 +50,9 @@ struct AnyOf {
 /// The seqs of one term: rows of the file, then the pending index.
 #[derive(Debug)]
 struct TermStream {
-    field: Field,
+    field: Facet,
     term: Option<u64>,
-    /// Of each generation, in order.
+    /// Of each memory segment, in order.
     pending: Vec<Vec<u64>>,
     row: Vec<u64>,
     /// The rows that follow that one.
@@ -61,8 +61,8 @@ struct TermStream {
 }
 
 impl Plan {
-    pub(crate) fn new(snapshot: &Snapshot, facets: &[(Field, Vec<String>)], time: Option<(i64, i64)>) -> Result<Plan> {
-        let any_of = |(field, values): &(Field, Vec<String>)| {
+    pub(crate) fn new(snapshot: &Snapshot, facets: &[(Facet, Vec<String>)], time: Option<(i64, i64)>) -> Result<Plan> {
+        let any_of = |(field, values): &(Facet, Vec<String>)| {
             let terms = values.iter().map(|v| TermStream::new(snapshot, *field, v)).collect::<Result<_>>()?;
             Ok(AnyOf { terms })
         };
@@ -108,7 +108,7 @@ impl Plan {
 }
 
 /// The first entry that has all of these values, as the log writes them.
-pub(crate) fn earliest(snapshot: &Snapshot, facets: &[(Field, Vec<String>)]) -> Result<Option<u64>> {
+pub(crate) fn earliest(snapshot: &Snapshot, facets: &[(Facet, Vec<String>)]) -> Result<Option<u64>> {
     let mut plan = Plan::new(snapshot, facets, None)?;
     let mut at = Some(0);
     while let Some(from) = at {
@@ -125,7 +125,7 @@ pub(crate) fn earliest(snapshot: &Snapshot, facets: &[(Field, Vec<String>)]) -> 
 /// so. Their entries may be gone.
 pub(crate) fn backwards(
     snapshot: &Snapshot,
-    facets: &[(Field, Vec<String>)],
+    facets: &[(Facet, Vec<String>)],
     before: u64,
     each: &mut dyn FnMut(u64) -> Result<bool>,
 ) -> Result<()> {
@@ -155,8 +155,8 @@ impl AnyOf {
 }
 
 impl TermStream {
-    fn new(snapshot: &Snapshot, field: Field, value: &str) -> Result<TermStream> {
-        let pending = snapshot.generations.iter().map(|g| g.seqs(field, value, snapshot.size)).collect();
+    fn new(snapshot: &Snapshot, field: Facet, value: &str) -> Result<TermStream> {
+        let pending = snapshot.mem_segments.iter().map(|g| g.seqs(field, value, snapshot.size)).collect();
         Ok(TermStream {
             field,
             term: snapshot.term_id(field, value)?,

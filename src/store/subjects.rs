@@ -12,14 +12,14 @@
 //! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
 //! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
-use super::guard::guarded;
+use super::panic_guard::guarded;
 use super::rewrite::Changes;
 use super::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
-use super::writer::Core;
-use super::{Shared, Snapshot};
+use super::writer_state::WriterState;
+use super::{Engine, Snapshot};
 use crate::hash::to_hex;
 use crate::keys::KeyId;
-use crate::redact::{Facet, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
+use crate::redact::{IdentityKind, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
 use crate::{Error, ErrorKind, Hash, Result, codec};
 use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,7 @@ fn tag(members: &[String]) -> String {
 }
 
 /// The members of the key for these people under each live pseudonym key, the newest first.
-fn spellings(sanitizer: &Sanitizer, facet: Facet, clear: &[String]) -> Vec<Vec<String>> {
+fn spellings(sanitizer: &Sanitizer, facet: IdentityKind, clear: &[String]) -> Vec<Vec<String>> {
     let under_all = |name: &String| sanitizer.pseudonyms_of(facet.field(), name);
     let each: Vec<Vec<String>> = clear.iter().map(under_all).collect();
     let keys = each.iter().map(Vec::len).max().unwrap_or_default();
@@ -138,15 +138,15 @@ fn spellings(sanitizer: &Sanitizer, facet: Facet, clear: &[String]) -> Vec<Vec<S
 }
 
 /// The pseudonyms of a name under each live key, the newest first.
-pub(crate) fn pseudonyms(sanitizer: &Sanitizer, facet: Facet, clear: &str) -> Vec<String> {
+pub(crate) fn pseudonyms(sanitizer: &Sanitizer, facet: IdentityKind, clear: &str) -> Vec<String> {
     sanitizer.lookup(facet, clear).into_iter().filter(|p| is_pseudonym(p)).collect()
 }
 
 /// Gives one call the key of its subject, once it asks for it.
 pub(crate) struct CallKeys<'a> {
-    shared: &'a Shared,
+    engine: &'a Engine,
     sanitizer: &'a Sanitizer,
-    facet: Facet,
+    facet: IdentityKind,
     clear: &'a [String],
     found: Option<NewSubject>,
     fresh: bool,
@@ -155,16 +155,16 @@ pub(crate) struct CallKeys<'a> {
 impl<'a> CallKeys<'a> {
     /// The keys for a call that concerns these patients, or the user where it concerns none.
     pub(crate) fn new(
-        shared: &'a Shared,
+        engine: &'a Engine,
         sanitizer: &'a Sanitizer,
         patients: &'a [String],
         user: &'a String,
     ) -> CallKeys<'a> {
         let (facet, clear) = match patients {
-            [] => (Facet::User, std::slice::from_ref(user)),
-            patients => (Facet::Patient, patients),
+            [] => (IdentityKind::User, std::slice::from_ref(user)),
+            patients => (IdentityKind::Patient, patients),
         };
-        CallKeys { shared, sanitizer, facet, clear, found: None, fresh: false }
+        CallKeys { engine, sanitizer, facet, clear, found: None, fresh: false }
     }
 
     /// The key that must go to the disk with the call, if there is one.
@@ -177,7 +177,7 @@ impl SubjectKeys for CallKeys<'_> {
     fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
         if self.found.is_none() {
             let spellings = spellings(self.sanitizer, self.facet, self.clear);
-            let (subject, durable) = guarded(|| self.shared.subject(&spellings))?;
+            let (subject, durable) = guarded(|| self.engine.subject(&spellings))?;
             (self.found, self.fresh) = (Some(subject), !durable);
         }
         let found = self.found.as_ref().ok_or_else(no_keys)?;
@@ -196,7 +196,7 @@ fn changed(id: &str) -> Error {
     ))
 }
 
-impl Shared {
+impl Engine {
     /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
     pub(crate) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
         let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
@@ -266,7 +266,7 @@ impl Shared {
         Ok(Some((row, key)))
     }
 
-    /// The rows for keys that go to the disk with the next commit. Wrapped only here, with the turn: between preparing a
+    /// The rows for keys that go to the disk with the next commit. Wrapped only here, with the writer lock: between preparing a
     /// call and recording it the master key may have been replaced, or the subject erased.
     pub(crate) fn wrap_subjects(&self, fresh: Vec<NewSubject>) -> Result<Vec<(String, Row)>> {
         if fresh.is_empty() {
@@ -295,13 +295,13 @@ impl Shared {
 
     /// Finishes what an interrupted erasure left: wraps every key under the newest master key, then destroys the others.
     /// With the turn.
-    pub(crate) fn settle_masters(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn settle_masters(&self, writer: &mut WriterState) -> Result<()> {
         if !self.masters_unsettled() {
             return Ok(());
         }
         self.check_subjects()?;
         // An older copy of the store must not decide which master key is destroyed: the newest one still needs them.
-        super::commit::Staging::new(self, core)?;
+        super::commit::Staging::new(self, writer)?;
         let newest = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(no_keys)?;
@@ -310,12 +310,12 @@ impl Shared {
             keys.save(self)?;
             keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
         };
-        core.broken = true;
+        writer.broken = true;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         self.rewrap(&txn, newest, &[])?;
         txn.commit().stored()?;
-        core.broken = false;
+        writer.broken = false;
         self.retire_masters(newest)
     }
 
@@ -447,7 +447,7 @@ impl Shared {
     fn is_gone(&self, master: [u8; 4]) -> bool {
         let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
         let id = KeyId(master).to_string();
-        self.ledger().masters_gone.iter().any(|(seq, gone)| *seq < signed && *gone == id)
+        self.chain_state().masters_gone.iter().any(|(seq, gone)| *seq < signed && *gone == id)
     }
 
     /// Whether a row is not in the file any more as it was. The master key that it names then was in the key file for as long

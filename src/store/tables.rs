@@ -2,7 +2,7 @@
 
 use super::pages::Shape;
 use crate::{Error, ErrorKind, Hash, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use redb::{Key, ReadOnlyTable, TableDefinition, TableHandle, Value};
 
 /// `state` → [`State`](super::state::State): everything small that changes with each commit.
@@ -17,7 +17,7 @@ pub(crate) const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefiniti
 pub(crate) const COVERS: TableDefinition<'_, (u64, u8), [u8; 32]> = TableDefinition::new("covers");
 /// (facet, value) → term id: each indexed value once. Values over [`TERM_BYTES`] stand as their SHA-256.
 pub(crate) const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
-/// (shelf of the facet, term id, first seq) → salt and seqs: one row per term and index batch.
+/// (key prefix of the facet, term id, first seq) → salt and seqs: one row per term and index batch.
 pub(crate) const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
 /// (level, index) → least and greatest timestamp of the entries in that range of seqs.
 pub(crate) const ZONES: TableDefinition<'_, (u8, u64), (i64, i64)> = TableDefinition::new("zones");
@@ -44,30 +44,30 @@ pub(crate) const ATTESTATIONS: TableDefinition<'_, (u64, &str), &[u8]> = TableDe
 /// Seq of a purge's entry → the exact set of seqs that it took.
 pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
 /// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
-pub(crate) const HUSKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("husks");
+pub(crate) const PURGED_ROWS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("purged_rows");
 
 /// How far somebody has come who reads the log behind the writer → the seq from which they go on, and its
-/// [`RowMac`](super::vouch::RowMac).
-pub(crate) const MARKS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
+/// [`RowMac`](super::row_mac::RowMac).
+pub(crate) const CURSORS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
 
 /// Where the rows of a facet stand in [`POSTINGS`]. Facets with few values, whose rows are long, come before those with
 /// many, whose rows are short: a long row has leaf pages to itself, and so would each row that is put in directly before
 /// it. Conversations come last: nearly all of theirs are new, so that their rows are appended to the table.
-pub(crate) const fn shelf(field: Field) -> u8 {
+pub(crate) const fn key_prefix(field: Facet) -> u8 {
     match field {
-        Field::User => 202,
-        Field::Patient => 204,
-        Field::Conversation => 255,
+        Facet::User => 202,
+        Facet::Patient => 204,
+        Facet::Conversation => 255,
         other => other as u8,
     }
 }
 
-/// The number of the facet whose rows stand on a shelf; zero, which no facet has, where none does.
-pub(crate) const fn on_shelf(shelf: u8) -> u8 {
-    match shelf {
-        202 => Field::User as u8,
-        204 => Field::Patient as u8,
-        255 => Field::Conversation as u8,
+/// The number of the facet whose rows stand on a key prefix; zero, which no facet has, where none does.
+pub(crate) const fn has_prefix(key_prefix: u8) -> u8 {
+    match key_prefix {
+        202 => Facet::User as u8,
+        204 => Facet::Patient as u8,
+        255 => Facet::Conversation as u8,
         1 | 2 | 4 => 0,
         other => other,
     }
@@ -111,8 +111,8 @@ pub(crate) fn each(work: &mut impl EachTable) -> Result<()> {
     work.table(CHECKPOINTS)?;
     work.table(ATTESTATIONS)?;
     work.table(PURGES)?;
-    work.table(HUSKS)?;
-    work.table(MARKS)?;
+    work.table(PURGED_ROWS)?;
+    work.table(CURSORS)?;
     work.table(SUBJECTS)?;
     work.table(SUBJECT_TAGS)
 }

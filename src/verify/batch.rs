@@ -3,15 +3,15 @@
 //! A batch is compared in parts that need nothing of each other, so that several threads share the last one too.
 
 use super::finding::{Finding, FindingKind as K};
-use super::piece::{Ground, Indexed};
+use super::segment::{Indexed, VerifyInputs};
 use super::terms::Joined;
 use crate::merkle;
 use crate::redact::is_pseudonym;
 use crate::retention::{Bits, SeqSet};
 use crate::rows::{BATCH, row_order};
-use crate::store::{Husk, Row};
+use crate::store::{PurgedRow, Row};
 use crate::{Hash, Result};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -29,10 +29,10 @@ pub(super) struct Expiry {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     /// What purges left of rows.
-    Husks,
+    PurgedRows,
     Column,
     /// The rows of one facet.
-    Rows(Field),
+    Rows(Facet),
 }
 
 /// What a part of a batch turned out to be.
@@ -49,7 +49,7 @@ pub(super) struct Compared {
     /// Whether each of the facet's values has a term.
     named: bool,
     /// Place and hash of what is left of rows, in order.
-    husks: Vec<(u64, Hash)>,
+    purged_rows: Vec<(u64, Hash)>,
     column_root: Option<Hash>,
     expiries: BTreeMap<u64, Expiry>,
 }
@@ -71,28 +71,28 @@ pub(super) struct Outcome {
 
 /// A batch whose entries were all read.
 pub(super) struct Batch<'a> {
-    ground: &'a Ground<'a>,
+    inputs: &'a VerifyInputs<'a>,
     range: Range<u64>,
     /// What is gone of it.
     gone: Bits,
-    /// What its pieces say, in order.
-    pieces: Vec<Indexed>,
+    /// What its segments say, in order.
+    segments: Vec<Indexed>,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(ground: &'a Ground<'a>, range: Range<u64>, pieces: Vec<Indexed>) -> Batch<'a> {
-        Batch { ground, gone: ground.purged.bits(range.clone()), range, pieces }
+    pub(super) fn new(inputs: &'a VerifyInputs<'a>, range: Range<u64>, segments: Vec<Indexed>) -> Batch<'a> {
+        Batch { inputs, gone: inputs.purged.bits(range.clone()), range, segments }
     }
 
     /// All that there is to compare. What takes longest comes first.
     pub(super) fn parts() -> impl Iterator<Item = Part> {
-        [Part::Husks, Part::Column].into_iter().chain(Field::ALL.iter().map(|field| Part::Rows(*field)))
+        [Part::PurgedRows, Part::Column].into_iter().chain(Facet::ALL.iter().map(|field| Part::Rows(*field)))
     }
 
     /// Compares a part of it with what the file has.
     pub(super) fn compare(&self, part: Part) -> Result<Compared> {
         match part {
-            Part::Husks => self.husks(),
+            Part::PurgedRows => self.purged_rows(),
             Part::Column => self.column(),
             Part::Rows(field) => self.rows(field),
         }
@@ -110,15 +110,15 @@ impl<'a> Batch<'a> {
             expiries: BTreeMap::new(),
         };
         let mut whole = true;
-        // Rows, in the order in which their places should be, and then what purges left of others.
+        // Rows, in the order in which their spans should be, and then what purges left of others.
         let mut leaves: Vec<(u64, Hash)> = Vec::new();
-        let (mut husks, mut rows) = (Vec::new(), Vec::new());
+        let (mut purged_rows, mut rows) = (Vec::new(), Vec::new());
         for (part, mut compared) in Batch::parts().zip(parts) {
             out.findings.append(&mut compared.findings);
             out.rows += compared.rows;
             out.terms.append(&mut compared.terms);
             match part {
-                Part::Husks => husks = compared.husks,
+                Part::PurgedRows => purged_rows = compared.purged_rows,
                 Part::Column => (out.column_root, out.expiries) = (compared.column_root, compared.expiries),
                 Part::Rows(field) => {
                     whole &= compared.named;
@@ -138,18 +138,18 @@ impl<'a> Batch<'a> {
                         continue;
                     }
                     let before = leaves.last().map(|(position, _)| *position);
-                    let taken = husks.binary_search_by_key(&position, |(position, _)| *position).is_ok();
+                    let taken = purged_rows.binary_search_by_key(&position, |(position, _)| *position).is_ok();
                     if taken || before.is_some_and(|before| before >= position) {
                         let values = self.values(*field);
-                        let (value, places) = values.get(i);
+                        let (value, spans) = values.get(i);
                         let detail = format!("the row of {} has another place in its batch", name(*field, value));
-                        out.findings.push(Finding::new(K::IndexRowChanged, self.first(places), detail));
+                        out.findings.push(Finding::new(K::IndexRowChanged, self.first(spans), detail));
                     }
                     leaves.push((position, leaf));
                 }
             }
         }
-        leaves.extend(husks);
+        leaves.extend(purged_rows);
         leaves.sort_by_key(|(position, _)| *position);
         if whole && leaves.iter().map(|(position, _)| *position).eq(0..leaves.len() as u64) {
             out.rows_root = Some(merkle::root_over(leaves.into_iter().map(|(_, leaf)| leaf).collect()));
@@ -164,23 +164,25 @@ impl<'a> Batch<'a> {
     }
 
     /// The facet's values, in the order of their bytes.
-    fn values(&self, field: Field) -> Joined<'_> {
-        Joined::of(self.pieces.iter().filter_map(|piece| piece.terms.get(field.place())))
+    fn values(&self, field: Facet) -> Joined<'_> {
+        Joined::of(self.segments.iter().filter_map(|segment| segment.terms.get(field.place())))
     }
 
-    /// The first of these places in the batch.
-    fn first(&self, places: &[u32]) -> u64 {
-        self.range.start + places.first().copied().map_or(0, u64::from)
+    /// The first of these spans in the batch.
+    fn first(&self, spans: &[u32]) -> u64 {
+        self.range.start + spans.first().copied().map_or(0, u64::from)
     }
 
-    fn husks(&self) -> Result<Compared> {
+    fn purged_rows(&self) -> Result<Compared> {
         let mut out = Compared::default();
-        self.ground.snapshot.husks_of(self.range.start, &mut |position, husk| {
-            match husk.and_then(|husk| Some((husk, all_gone(&husk, &self.gone)?))) {
-                Some((husk, true)) => out.husks.push((position, husk.leaf())),
-                Some((husk, false)) => {
-                    out.find(K::IndexRowMissing, husk.list.first, "an index row was taken away, its entries were not")
-                }
+        self.inputs.snapshot.husks_of(self.range.start, &mut |position, purged_row| {
+            match purged_row.and_then(|purged_row| Some((purged_row, all_gone(&purged_row, &self.gone)?))) {
+                Some((purged_row, true)) => out.purged_rows.push((position, purged_row.leaf())),
+                Some((purged_row, false)) => out.find(
+                    K::IndexRowMissing,
+                    purged_row.list.first,
+                    "an index row was taken away, its entries were not",
+                ),
                 None => out.find(K::IndexRowChanged, self.range.start, "what a purge left of an index row is damaged"),
             }
             Ok(())
@@ -188,18 +190,18 @@ impl<'a> Batch<'a> {
         Ok(out)
     }
 
-    fn rows(&self, field: Field) -> Result<Compared> {
+    fn rows(&self, field: Facet) -> Result<Compared> {
         let mut out = Compared::default();
         let values = self.values(field);
-        let stored = self.ground.snapshot.index()?;
+        let stored = self.inputs.snapshot.index()?;
         out.rows = values.len() as u64;
-        // Rows are read in the order of the terms' ids, and have their places in the order of the values.
+        // Rows are read in the order of the terms' ids, and have their spans in the order of the values.
         let mut terms = Vec::with_capacity(values.len());
         for i in 0..values.len() {
-            let (value, places) = values.get(i);
+            let (value, spans) = values.get(i);
             match stored.term_id(field, value)? {
                 Some(term) => terms.push((term, i)),
-                None => out.find(K::TermMismatch, self.first(places), format!("{} has no term", name(field, value))),
+                None => out.find(K::TermMismatch, self.first(spans), format!("{} has no term", name(field, value))),
             }
         }
         terms.sort_unstable();
@@ -208,11 +210,11 @@ impl<'a> Batch<'a> {
         let mut rows = stored.rows_within(field, self.range.clone());
         for (term, i) in terms {
             out.terms.push(term);
-            let (value, places) = values.get(i);
+            let (value, spans) = values.get(i);
             let check = |row: Option<Row<'_>>| {
                 let row = row?;
-                let listed = Listed { row: &row, batch: self.range.start, places, gone: &self.gone };
-                Some((row.position, row.leaf(field, value), listed.wrong(self.ground.purged)?))
+                let listed = Listed { row: &row, batch: self.range.start, spans, gone: &self.gone };
+                Some((row.position, row.leaf(field, value), listed.wrong(self.inputs.purged)?))
             };
             match rows.read(term, check)? {
                 Some(Some((position, leaf, wrong))) => {
@@ -224,12 +226,12 @@ impl<'a> Batch<'a> {
                 }
                 Some(None) => {
                     let detail = format!("the row of {} does not decode", name(field, value));
-                    out.find(K::IndexRowChanged, self.first(places), detail);
+                    out.find(K::IndexRowChanged, self.first(spans), detail);
                 }
                 None => {
                     let under = name(field, value);
-                    let detail = format!("{} of its index batch are missing under {under}", places.len());
-                    out.find(K::IndexRowMissing, self.first(places), detail);
+                    let detail = format!("{} of its index batch are missing under {under}", spans.len());
+                    out.find(K::IndexRowMissing, self.first(spans), detail);
                 }
             }
         }
@@ -239,7 +241,7 @@ impl<'a> Batch<'a> {
     fn column(&self) -> Result<Compared> {
         let mut out = Compared::default();
         let Range { start, end } = self.range;
-        let column = match self.ground.snapshot.column(start) {
+        let column = match self.inputs.snapshot.column(start) {
             Ok(Some(column)) => column,
             Ok(None) => {
                 out.find(K::ColumnMismatch, start, "the retention column of the batch that begins here is missing");
@@ -257,25 +259,25 @@ impl<'a> Batch<'a> {
                 "the retention column that begins here has another length than its batch",
             );
         }
-        for piece in &self.pieces {
-            // By place of the class in the column, its place among those of the entries.
-            let place = |class: &String| piece.classes.iter().position(|c| c == class).map(|place| place as u32);
-            let places: Vec<_> = column.classes.iter().map(place).collect();
-            for retained in &piece.retentions {
+        for segment in &self.segments {
+            // By span of the class in the column, its span among those of the entries.
+            let span = |class: &String| segment.classes.iter().position(|c| c == class).map(|span| span as u32);
+            let spans: Vec<_> = column.classes.iter().map(span).collect();
+            for retained in &segment.retentions {
                 // One that is too short was found already.
-                let Some(&(class, until)) = column.rows.get(retained.place as usize) else { continue };
-                let said = usize::from(class).checked_sub(1).map(|class| (places.get(class).copied().flatten(), until));
+                let Some(&(class, until)) = column.rows.get(retained.span as usize) else { continue };
+                let said = usize::from(class).checked_sub(1).map(|class| (spans.get(class).copied().flatten(), until));
                 if said != retained.until.map(|(class, until)| (Some(class), until)) {
                     out.find(
                         K::ColumnMismatch,
-                        start + u64::from(retained.place),
+                        start + u64::from(retained.span),
                         "the retention column says something else than the entry",
                     );
                 }
             }
         }
         // What it says of entries that are gone is held against the purges when they are known.
-        for (&purge, set) in self.ground.purges {
+        for (&purge, set) in self.inputs.purges {
             let mut taken = 0;
             // By class; the first is that of entries without one, which stay for ever.
             let mut counted = vec![(0, i64::MIN); column.classes.len() + 1];
@@ -313,15 +315,15 @@ impl Compared {
 }
 
 /// A value of a facet, for people.
-fn name(field: Field, value: &str) -> String {
+fn name(field: Facet, value: &str) -> String {
     let shown: String = value.chars().take(80).collect();
     format!("{} {shown:?}", field.as_str())
 }
 
 /// Whether all entries of a row that a purge took away are gone; `None` where it does not decode.
-fn all_gone(husk: &Husk<'_>, gone: &Bits) -> Option<bool> {
+fn all_gone(purged_row: &PurgedRow<'_>, gone: &Bits) -> Option<bool> {
     let mut all = true;
-    husk.list.ranges(BATCH as usize, |from, end| all &= gone.count(from, end) == end - from)?;
+    purged_row.list.ranges(BATCH as usize, |from, end| all &= gone.count(from, end) == end - from)?;
     Some(all)
 }
 
@@ -331,7 +333,7 @@ struct Listed<'a> {
     /// The first seq of the batch.
     batch: u64,
     /// Where in it entries stand that have the term.
-    places: &'a [u32],
+    spans: &'a [u32],
     /// What of it is gone: a row keeps the seqs of entries that are gone, since its hash is over all.
     gone: &'a Bits,
 }
@@ -340,16 +342,16 @@ impl Listed<'_> {
     /// The first entry that the row lists wrongly or does not list; `None` where it does not decode.
     fn wrong(&self, purged: &SeqSet) -> Option<Option<u64>> {
         // As a rule nothing of it is gone.
-        if self.row.list.is(self.places.iter().map(|&place| self.batch + u64::from(place))) {
+        if self.row.list.is(self.spans.iter().map(|&span| self.batch + u64::from(span))) {
             return Some(None);
         }
-        let mut there = self.places;
+        let mut there = self.spans;
         let mut right = true;
         self.row.list.ranges(BATCH as usize, |from, end| {
-            let here = there.iter().take_while(|&&place| self.batch + u64::from(place) < end).count();
+            let here = there.iter().take_while(|&&span| self.batch + u64::from(span) < end).count();
             let (now, later) = there.split_at(here);
             there = later;
-            right &= now.first().is_none_or(|&place| self.batch + u64::from(place) >= from);
+            right &= now.first().is_none_or(|&span| self.batch + u64::from(span) >= from);
             let missing = (end - from).wrapping_sub(here as u64);
             right &= missing == 0 || self.gone.count(from, end) == missing;
         })?;
@@ -362,7 +364,7 @@ impl Listed<'_> {
     /// As [`Listed::wrong`], one by one.
     fn search(&self, purged: &SeqSet) -> Option<u64> {
         let listed = self.row.list.seqs(BATCH as usize)?;
-        let mut there = self.places.iter().map(|&place| self.batch + u64::from(place)).peekable();
+        let mut there = self.spans.iter().map(|&span| self.batch + u64::from(span)).peekable();
         let stray = purged.first_outside(listed.into_iter().filter(|seq| there.next_if_eq(seq).is_none()));
         // What is left of the entries was not listed where it should be.
         let unlisted = there.next().filter(|seq| *seq < stray.unwrap_or(u64::MAX));

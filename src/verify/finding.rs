@@ -63,7 +63,7 @@ findings! {
     UnfinishedMismatch = "unfinished_mismatch",
     /// The state of the store contradicts what lies in it.
     StateMismatch = "state_mismatch",
-    /// One of the store's own entries contradicts those before it.
+    /// a system event contradicts those before it.
     OwnEntryInvalid = "own_entry_invalid",
     /// A checkpoint in the store is not one of this history.
     CheckpointMismatch = "checkpoint_mismatch",

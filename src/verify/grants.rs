@@ -9,7 +9,7 @@ use crate::grants::OpenGrant;
 use crate::json::Json;
 use crate::redact::look;
 use crate::retention::SeqSet;
-use attestlog_proof::entry::{Kind, OwnEntry};
+use attestlog_proof::entry::{Kind, SystemEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What entries until now say of one grant, or of what calls name as one.
@@ -36,7 +36,7 @@ impl Grants {
     }
 
     /// What is wrong with what the log itself says at `seq`; `purges` has what each purge took.
-    pub(super) fn said(&mut self, seq: u64, own: &OwnEntry, purges: &BTreeMap<u64, SeqSet>) -> Vec<(K, String)> {
+    pub(super) fn said(&mut self, seq: u64, own: &SystemEvent, purges: &BTreeMap<u64, SeqSet>) -> Vec<(K, String)> {
         let detail = own.detail.to_json();
         let grant = detail.get("grant").and_then(Json::as_u64);
         let text = |key: &str| detail.get(key).and_then(Json::as_str);

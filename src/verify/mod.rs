@@ -1,7 +1,7 @@
 //! Verification: finds everything that is wrong with a store, trusting nothing that lies in it.
 //!
-//! The log is cut into the index's batches, and these into pieces; `piece` reads every entry of one, makes its line again,
-//! hashes it, follows the links, and collects what the index should say of it (`terms`). `batch` compares what a batch's pieces
+//! The log is cut into the index's batches, and these into segments; `segment` reads every entry of one, makes its line again,
+//! hashes it, follows the links, and collects what the index should say of it (`terms`). `batch` compares what a batch's segments
 //! come to with the index. `work` has both done on as many threads as there are. `whole` takes the results in order and checks
 //! what spans them: the tree, zones, rollups, senders, terms, the state (`derived`); `signed` holds the history against
 //! signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values, `small` at the tables
@@ -9,22 +9,22 @@
 //! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
 
 mod batch;
-mod derived;
+mod derived_tables;
 mod finding;
 mod grants;
 mod json;
-mod noted;
+mod log_check;
 mod pages;
-mod piece;
 mod sealed;
+mod segment;
 mod signed;
 mod small;
 mod terms;
-mod whole;
+mod verification_record;
 mod work;
 
 pub use finding::{Finding, FindingKind};
-pub use noted::{Noted, Verifications};
+pub use verification_record::{VerificationRecord, Verifications};
 
 use crate::anchor::Kept;
 use crate::keyless::Keyless;
@@ -157,6 +157,6 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn verify(&self, options: &VerifyOptions) -> Result<Verification> {
-        whole::verify(self, options)
+        log_check::verify(self, options)
     }
 }

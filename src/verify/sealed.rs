@@ -7,7 +7,7 @@ use super::finding::{Finding, FindingKind as K};
 use crate::Result;
 use crate::json::Json;
 use crate::redact::sealed_subject;
-use crate::store::{Shared, Snapshot};
+use crate::store::{Engine, Snapshot};
 use attestlog_proof::entry::Call;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,14 +47,14 @@ pub(super) fn destroyed(detail: &Json) -> impl Iterator<Item = String> + '_ {
 /// Compares what entries need (by id, with the first seq) with the keys in the file. Where the key file is there, each
 /// key is unwrapped too.
 pub(super) fn check(
-    shared: &Shared,
+    engine: &Engine,
     snapshot: &Snapshot,
     needed: &BTreeMap<String, u64>,
     erased: &BTreeMap<String, u64>,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut there = BTreeSet::new();
-    shared.scan_subjects(snapshot, &mut |id, problem| {
+    engine.scan_subjects(snapshot, &mut |id, problem| {
         there.insert(id.to_owned());
         if let Some(by) = erased.get(id) {
             let detail = format!("the key {id} is in the file although entry {by} says that it was destroyed");

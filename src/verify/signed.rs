@@ -4,11 +4,11 @@ use super::VerifyOptions;
 use super::batch::Expiry;
 use super::finding::{Finding, FindingKind as K};
 use crate::anchor::Kept;
-use crate::ledger::Ledger;
+use crate::chain_state::ChainState;
 use crate::merkle::Frontier;
 use crate::note::{EpochError, SignedCheckpoint, VerifierKey};
 use crate::retention::SeqSet;
-use crate::store::{Series, Shared, Snapshot, guarded};
+use crate::store::{Engine, Series, Snapshot, guarded};
 use crate::{Hash, Result, Timestamp};
 use attestlog_proof::entry::Retention;
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub(super) struct Reach {
 
 impl<'a> Signed<'a> {
     pub(super) fn new(
-        shared: &Shared,
+        engine: &Engine,
         snapshot: &Snapshot,
         purges: &'a BTreeMap<u64, SeqSet>,
         options: &'a VerifyOptions,
@@ -52,18 +52,18 @@ impl<'a> Signed<'a> {
             checkpoints.push((size, note.to_vec()));
             Ok(())
         })?;
-        let mark = shared.keys().as_ref().and_then(|keys| keys.file.mark()).map(|mark| (mark.size, mark.root));
+        let mark = engine.keys().as_ref().and_then(|keys| keys.file.mark()).map(|mark| (mark.size, mark.root));
         // What they signed beyond a copy is what the entry about its restoring says.
-        let mark = mark.filter(|_| !shared.settings.is_copy);
+        let mark = mark.filter(|_| !engine.settings.is_copy);
         let mut sizes: Vec<u64> = checkpoints.iter().map(|(size, _)| *size).collect();
-        sizes.extend(shared.ledger().rotation_roots().map(|(size, _)| size));
+        sizes.extend(engine.chain_state().rotation_roots().map(|(size, _)| size));
         sizes.sort_unstable();
         sizes.dedup();
         let mut roots: BTreeMap<u64, Option<Hash>> = sizes.iter().map(|&size| (size, None)).collect();
         roots.extend(mark.map(|(size, _)| (size, None)));
         roots.extend(options.against.iter().map(|kept| (kept.checkpoint.checkpoint().size(), None)));
         let series = snapshot.series()?;
-        Ok(Signed { options, checkpoints, series, purges, mark, stray: shared.stray.clone(), sizes, roots })
+        Ok(Signed { options, checkpoints, series, purges, mark, stray: engine.stray.clone(), sizes, roots })
     }
 
     /// Every size whose root somebody will ask for, rising.
@@ -85,13 +85,13 @@ impl<'a> Signed<'a> {
     /// Says how far the history is signed and anchored, and what contradicts it.
     pub(super) fn judge(
         &self,
-        ledger: &Ledger,
+        chain_state: &ChainState,
         snapshot: &Snapshot,
         expiries: &BTreeMap<u64, BTreeMap<u64, Expiry>>,
     ) -> Reach {
         let size = snapshot.size;
         let mut reach = Reach::default();
-        let own = ledger.genesis.as_ref().and_then(|g| g.keys.as_ref()).map(|(key, _)| key);
+        let own = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()).map(|(key, _)| key);
         let pinned = self.options.public_key.as_ref();
         match (pinned, own) {
             (Some(pinned), Some(own)) if pinned == own => reach.key_pinned = true,
@@ -104,7 +104,7 @@ impl<'a> Signed<'a> {
         // With a key from outside, nothing that another key signed counts.
         let key = pinned.or(own);
         if let Some(key) = key {
-            self.checkpoints(ledger, key, &mut reach);
+            self.checkpoints(chain_state, key, &mut reach);
             if own == Some(key) {
                 self.series(key, &mut reach);
             }
@@ -126,21 +126,21 @@ impl<'a> Signed<'a> {
             // Whoever writes a log anew without its key keeps what it says its key is, and leaves the checkpoints out.
             reach.find(K::SignatureInvalid, None, "nothing that is here was signed by the key that was given");
         }
-        self.purges(ledger, &mut reach);
-        if let Err(e) = guarded(|| self.purged_in_time(ledger, snapshot, expiries, &mut reach)) {
+        self.purges(chain_state, &mut reach);
+        if let Err(e) = guarded(|| self.purged_in_time(chain_state, snapshot, expiries, &mut reach)) {
             reach.find(K::FileDamaged, None, e.to_string());
         }
         // What an earlier epoch's key handed over at its end, only that key could sign anew, and it is gone. That the
         // epochs are this log's is known from the key alone, which must be one that the keeper of the store cannot choose.
         // A restoring hands nothing over: with it whoever holds the present key can go on from anywhere. There it is the last
         // rotation among the entries that counts, and what an epoch signed that is over.
-        let in_place = ledger.rotation_roots().last().map_or(0, |(size, _)| size);
+        let in_place = chain_state.rotation_roots().last().map_or(0, |(size, _)| size);
         let sealed = if reach.key_pinned { in_place.max(reach.closed_size) } else { 0 };
         reach.rewritable_from = reach.anchored_size.max(sealed);
         reach
     }
 
-    fn checkpoints(&self, ledger: &Ledger, key: &VerifierKey, reach: &mut Reach) {
+    fn checkpoints(&self, chain_state: &ChainState, key: &VerifierKey, reach: &mut Reach) {
         for (size, note) in &self.checkpoints {
             let signed = match SignedCheckpoint::parse(note) {
                 Ok(signed) => signed,
@@ -153,7 +153,7 @@ impl<'a> Signed<'a> {
                 reach.find(K::SignatureInvalid, None, format!("the checkpoint of {size} entries: {e}"));
                 continue;
             }
-            let epoch = ledger.succession.as_ref().map(|s| Ok((s.check(&signed)?, s.current().number())));
+            let epoch = chain_state.succession.as_ref().map(|s| Ok((s.check(&signed)?, s.current().number())));
             let closed = match epoch.transpose() {
                 Ok(epoch) => epoch.is_some_and(|(epoch, present)| epoch < present),
                 Err::<_, EpochError>(e) => {
@@ -172,7 +172,7 @@ impl<'a> Signed<'a> {
                 reach.closed_size = reach.closed_size.max(*size);
             }
         }
-        for (size, root) in ledger.rotation_roots() {
+        for (size, root) in chain_state.rotation_roots() {
             if self.root(size) != Some(root) {
                 reach.find(K::CheckpointMismatch, size, "the rotation names another root for the entries before it");
             }
@@ -234,9 +234,9 @@ impl<'a> Signed<'a> {
         reach.anchored_size = reach.anchored_size.max(covered);
     }
 
-    fn purges(&self, ledger: &Ledger, reach: &mut Reach) {
+    fn purges(&self, chain_state: &ChainState, reach: &mut Reach) {
         let mut gone = SeqSet::new();
-        for (seq, record) in &ledger.purges {
+        for (seq, record) in &chain_state.purges {
             let wrong = match self.purges.get(seq) {
                 None => Some("the set of entries that it took is missing"),
                 Some(set) if !record.is_of(set) => Some("the set of entries that it took is not the one that it names"),
@@ -250,7 +250,7 @@ impl<'a> Signed<'a> {
             };
             wrong.into_iter().for_each(|wrong| reach.find(K::PurgeMismatch, *seq, wrong));
             gone = self.purges.get(seq).map_or(gone.clone(), |set| gone.union(set));
-            if ledger.history().is_ok_and(|history| history.seq_at(*seq) != record.policy) {
+            if chain_state.history().is_ok_and(|history| history.seq_at(*seq) != record.policy) {
                 let detail = format!("it names entry {} as the policy in force, which was another", record.policy);
                 reach.find(K::PurgeMismatch, *seq, detail);
             }
@@ -263,7 +263,7 @@ impl<'a> Signed<'a> {
                 reach.find(K::PurgedEarly, *seq, detail);
             }
         }
-        for seq in self.purges.keys().filter(|seq| !ledger.purges.iter().any(|(s, _)| s == *seq)) {
+        for seq in self.purges.keys().filter(|seq| !chain_state.purges.iter().any(|(s, _)| s == *seq)) {
             reach.find(K::PurgeMismatch, *seq, "a purge is named here that the log does not know");
         }
     }
@@ -275,15 +275,15 @@ impl<'a> Signed<'a> {
     /// is read again and each entry is looked at.
     fn purged_in_time(
         &self,
-        ledger: &Ledger,
+        chain_state: &ChainState,
         snapshot: &Snapshot,
         expiries: &BTreeMap<u64, BTreeMap<u64, Expiry>>,
         reach: &mut Reach,
     ) -> Result<()> {
-        let Ok(history) = ledger.history() else { return Ok(()) };
-        for (at, record) in &ledger.purges {
+        let Ok(history) = chain_state.history() else { return Ok(()) };
+        for (at, record) in &chain_state.purges {
             let Some(set) = self.purges.get(at) else { continue };
-            if let Some(kept) = ledger.kept_by_number.get(at) {
+            if let Some(kept) = chain_state.kept_by_number.get(at) {
                 for (first, _) in set.ranges().flat_map(|(first, last)| kept.ranges_within(first, last)) {
                     reach.find(
                         K::PurgedEarly,

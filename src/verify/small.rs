@@ -6,7 +6,7 @@ use crate::Result;
 use crate::anchor::Record;
 use crate::note::SignedCheckpoint;
 use crate::retention::SeqSet;
-use crate::store::{Shared, Snapshot, Vouched};
+use crate::store::{Engine, Snapshot, Vouched};
 
 /// What was found, and the tables whose rows nothing here can authenticate.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Small {
     pub not_authenticated: Vec<&'static str>,
 }
 
-pub(super) fn check(shared: &Shared, snapshot: &Snapshot, purged: &SeqSet) -> Result<Small> {
+pub(super) fn check(engine: &Engine, snapshot: &Snapshot, purged: &SeqSet) -> Result<Small> {
     let mut small = Small::default();
     let mut find = |kind, seq, detail| small.findings.push(Finding::new(kind, seq, detail));
     let (state, signed) = (&snapshot.state, snapshot.newest_signed(snapshot.state.size)?);
@@ -27,13 +27,15 @@ pub(super) fn check(shared: &Shared, snapshot: &Snapshot, purged: &SeqSet) -> Re
     for key in snapshot.unknown_meta()? {
         find(K::SmallTableMismatch, None, format!("the table meta has a row {key:?}, which nothing writes"));
     }
-    if shared.ledger().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_none()) && snapshot.series()?.is_some() {
+    if engine.chain_state().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_none())
+        && snapshot.series()?.is_some()
+    {
         find(K::SmallTableMismatch, None, "a count of signed checkpoints lies in a store without keys".to_owned());
     }
-    for wrong in shared.check_marks(snapshot)?.into_iter().chain(shared.check_owed(snapshot)?) {
+    for wrong in engine.check_marks(snapshot)?.into_iter().chain(engine.check_owed(snapshot)?) {
         find(K::SmallTableMismatch, None, wrong);
     }
-    let unsigned = shared.ledger().opened_without_key;
+    let unsigned = engine.chain_state().opened_without_key;
     let mut senders = false;
     snapshot.scan_senders(&mut |id, window| {
         // One that cannot be read is found where it is compared with the entries.
@@ -41,7 +43,7 @@ pub(super) fn check(shared: &Shared, snapshot: &Snapshot, purged: &SeqSet) -> Re
         if !window.seqs().any(|(_, seq)| purged.contains(seq)) {
             return Ok(());
         }
-        match shared.window_vouched(id, &window)? {
+        match engine.window_vouched(id, &window)? {
             Vouched::Yes => {}
             Vouched::No if unsigned && !window.has_mac() => senders = true,
             Vouched::No => {
@@ -68,9 +70,9 @@ pub(super) fn check(shared: &Shared, snapshot: &Snapshot, purged: &SeqSet) -> Re
         }
         Ok(())
     })?;
-    let keyless = shared.keys().is_none();
+    let keyless = engine.keys().is_none();
     let tables = [
-        ("anchors", keyless && shared.has_owed(snapshot)?),
+        ("anchors", keyless && engine.has_owed(snapshot)?),
         ("marks", keyless && snapshot.has_marks()?),
         ("senders", senders),
         ("subjects", keyless && snapshot.has_subjects()?),

@@ -1,53 +1,53 @@
-//! Who does what: pieces are read and batches compared on several threads, and what they turn out to be is handed over on the
+//! Who does what: segments are read and batches compared on several threads, and what they turn out to be is handed over on the
 //! caller's.
 //!
-//! Pieces are begun and handed over in the order of the log. A batch whose pieces are all read is compared in parts. These are
-//! put off while there are pieces to be read, so that whoever would wait for the last piece has something to do, but not
+//! Pieces are begun and handed over in the order of the log. A batch whose segments are all read is compared in parts. These are
+//! put off while there are segments to be read, so that whoever would wait for the last segment has something to do, but not
 //! until a second batch is complete: at most so many entries are in memory.
 
 use super::batch::{Batch, Compared, Outcome, Part};
-use super::piece::{self, Ground, Indexed, Piece, Place};
+use super::segment::{self, Indexed, Segment, Span, VerifyInputs};
 use crate::Result;
 use crate::store::guarded;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// At most how many pieces a thread are read and not yet handed over.
+/// At most how many segments a thread are read and not yet handed over.
 const AHEAD: usize = 4;
 
 /// What is handed over.
 pub(super) enum Done {
-    /// The next piece.
-    Piece(Box<Piece>),
-    /// A batch of which all pieces were read.
+    /// The next segment.
+    Segment(Box<Segment>),
+    /// A batch of which all segments were read.
     Batch(Outcome),
 }
 
 /// Reads and compares these stretches of the log, each with whether the index covers it, as one batch. Does `besides` on one of
 /// the threads.
 pub(super) fn run(
-    ground: &Ground<'_>,
+    inputs: &VerifyInputs<'_>,
     threads: usize,
     stretches: &[(Range<u64>, bool)],
     besides: impl FnOnce() + Send,
     mut take: impl FnMut(Done),
 ) -> Result<()> {
-    let places: Vec<Place> = stretches.iter().flat_map(|(range, indexed)| Place::within(range, *indexed)).collect();
+    let spans: Vec<Span> = stretches.iter().flat_map(|(range, indexed)| Span::within(range, *indexed)).collect();
     let batches = stretches.iter().filter(|(_, indexed)| *indexed).count();
     let work = Work {
-        ground,
+        inputs,
         ahead: AHEAD * threads,
         state: Mutex::new(State { to_compare: batches, ..State::default() }),
         changed: Condvar::new(),
-        places,
+        spans,
     };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             besides();
             work.help();
         });
-        for _ in 1..threads.min(work.places.len()) {
+        for _ in 1..threads.min(work.spans.len()) {
             scope.spawn(|| work.help());
         }
         let _stop = Stop(&work);
@@ -59,8 +59,8 @@ pub(super) fn run(
 }
 
 struct Work<'a> {
-    ground: &'a Ground<'a>,
-    places: Vec<Place>,
+    inputs: &'a VerifyInputs<'a>,
+    spans: Vec<Span>,
     ahead: usize,
     state: Mutex<State<'a>>,
     /// Somebody may have something to do.
@@ -69,12 +69,12 @@ struct Work<'a> {
 
 #[derive(Default)]
 struct State<'a> {
-    /// How many pieces were begun, and how many handed over.
+    /// How many segments were begun, and how many handed over.
     begun: usize,
     taken: usize,
     /// Pieces that wait for those before them, by number.
-    read: BTreeMap<usize, Result<Box<Piece>>>,
-    /// What the pieces of batches say that are not all read, by the batch's first seq.
+    read: BTreeMap<usize, Result<Box<Segment>>>,
+    /// What the segments of batches say that are not all read, by the batch's first seq.
     partial: BTreeMap<u64, BTreeMap<u64, Indexed>>,
     /// What is to be compared of complete batches.
     parts: VecDeque<(Arc<Complete<'a>>, usize, Part)>,
@@ -96,7 +96,7 @@ struct Complete<'a> {
 
 /// What a thread does next.
 enum Task<'a> {
-    Read(usize, Place),
+    Read(usize, Span),
     Compare(Arc<Complete<'a>>, usize, Part),
 }
 
@@ -120,16 +120,16 @@ impl<'a> Work<'a> {
         let mut state = self.state();
         loop {
             let next = state.taken;
-            if let Some(piece) = state.read.remove(&next) {
+            if let Some(segment) = state.read.remove(&next) {
                 state.taken += 1;
                 self.changed.notify_all();
-                return piece.map(|piece| Some(Done::Piece(piece)));
+                return segment.map(|segment| Some(Done::Segment(segment)));
             }
             if let Some(outcome) = state.compared.pop() {
                 state.to_compare -= 1;
                 return outcome.map(|outcome| Some(Done::Batch(outcome)));
             }
-            if next == self.places.len() && state.to_compare == 0 {
+            if next == self.spans.len() && state.to_compare == 0 {
                 return Ok(None);
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -140,9 +140,9 @@ impl<'a> Work<'a> {
     fn help(&self) {
         while let Some(task) = self.task() {
             match task {
-                Task::Read(number, place) => {
-                    let piece = guarded(|| piece::read(self.ground, &place));
-                    self.read(number, &place, piece);
+                Task::Read(number, span) => {
+                    let segment = guarded(|| segment::read(self.inputs, &span));
+                    self.read(number, &span, segment);
                 }
                 Task::Compare(complete, nth, part) => {
                     let compared = guarded(|| complete.batch.compare(part));
@@ -160,38 +160,38 @@ impl<'a> Work<'a> {
                 return None;
             }
             let number = state.begun;
-            let place = self.places.get(number).filter(|_| number < state.taken + self.ahead);
-            let part = if place.is_none() || state.complete > 1 { state.parts.pop_front() } else { None };
+            let span = self.spans.get(number).filter(|_| number < state.taken + self.ahead);
+            let part = if span.is_none() || state.complete > 1 { state.parts.pop_front() } else { None };
             if let Some((complete, nth, part)) = part {
                 return Some(Task::Compare(complete, nth, part));
             }
-            if let Some(place) = place {
+            if let Some(span) = span {
                 state.begun += 1;
-                return Some(Task::Read(number, place.clone()));
+                return Some(Task::Read(number, span.clone()));
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn read(&self, number: usize, place: &Place, piece: Result<Piece>) {
-        let (piece, indexed) = match piece {
-            Ok(mut piece) => {
-                let indexed = piece.indexed.take();
-                (Ok(Box::new(piece)), indexed)
+    fn read(&self, number: usize, span: &Span, segment: Result<Segment>) {
+        let (segment, indexed) = match segment {
+            Ok(mut segment) => {
+                let indexed = segment.indexed.take();
+                (Ok(Box::new(segment)), indexed)
             }
             Err(e) => (Err(e), None),
         };
         let mut state = self.state();
-        state.read.insert(number, piece);
+        state.read.insert(number, segment);
         let Some(indexed) = indexed else { return };
-        let first = place.stretch.start;
-        let pieces = state.partial.entry(first).or_default();
-        pieces.insert(place.range.start, indexed);
-        if pieces.len() < Place::within(&place.stretch, true).count() {
+        let first = span.stretch.start;
+        let segments = state.partial.entry(first).or_default();
+        segments.insert(span.range.start, indexed);
+        if segments.len() < Span::within(&span.stretch, true).count() {
             return;
         }
-        let pieces = state.partial.remove(&first).unwrap_or_default().into_values().collect();
-        let batch = Batch::new(self.ground, place.stretch.clone(), pieces);
+        let segments = state.partial.remove(&first).unwrap_or_default().into_values().collect();
+        let batch = Batch::new(self.inputs, span.stretch.clone(), segments);
         let complete = Arc::new(Complete { batch, parts: Mutex::default() });
         state.complete += 1;
         state.parts.extend(Batch::parts().enumerate().map(|(nth, part)| (complete.clone(), nth, part)));

@@ -11,7 +11,7 @@ use attestlog::alert::{Alert, AlertEngine, Callback, Deliver, Hours, JsonLines, 
 use attestlog::anchor::Backoff;
 use attestlog::json::Json;
 use attestlog::{
-    AuditLog, Error, ErrorKind, Field, Kind, ManualClock, Options, Outcome, PolicySet, Query, ToolCall, VerifyOptions,
+    AuditLog, Error, ErrorKind, Facet, Kind, ManualClock, Options, Outcome, PolicySet, Query, ToolCall, VerifyOptions,
 };
 use attestlog_capture::import;
 use redb::StorageBackend;
@@ -137,9 +137,9 @@ fn volume_is_measured_against_the_users_own_past() {
 #[test]
 fn conditions_restrict_what_counts() {
     let place = Place::new();
-    let vip = Rule::new("vip").attribute("vip", true).except(Field::Purpose, "treatment").key([Part::USER]).count(1);
+    let vip = Rule::new("vip").attribute("vip", true).except(Facet::Purpose, "treatment").key([Part::USER]).count(1);
     let leave = Rule::new("leave").attribute("staff.status", "on_leave").attribute("staff.status", "terminated");
-    let tool = Rule::new("tool").when(Field::Tool, "export").when(Field::Tool, "print").failed(false);
+    let tool = Rule::new("tool").when(Facet::Tool, "export").when(Facet::Tool, "print").failed(false);
     let mut engine = place.engine([vip, leave, tool]);
     let with = |key: &str, value: Json| call("u", "P-1").metadata(key, value);
     let json = |text: &str| Json::parse(text.as_bytes()).unwrap().value;
@@ -162,7 +162,7 @@ fn patients_and_users_in_rules_are_clear_values_where_the_log_has_pseudonyms() {
     let mut policies = PolicySet::default();
     policies.redaction = Policy::preset(Preset::Hipaa);
     let log = Options::new().policies(policies).in_memory().unwrap();
-    let rules = Rules::none().with(Rule::new("one").when(Field::Patient, "P-1").key([Part::PATIENT])).unwrap();
+    let rules = Rules::none().with(Rule::new("one").when(Facet::Patient, "P-1").key([Part::PATIENT])).unwrap();
     let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
     for patient in ["P-2", "P-1\u{200b}"] {
         log.record(call("u", patient)).unwrap();
@@ -456,7 +456,7 @@ impl StorageBackend for Mortal {
 #[test]
 fn killed_at_any_step_every_alert_is_in_the_chain_once_and_was_delivered() {
     let rules = || {
-        let many = Rule::new("many").distinct(Field::Patient, 3);
+        let many = Rule::new("many").distinct(Facet::Patient, 3);
         let first = Rule::new("first").first_access().key([Part::USER, Part::PATIENT]);
         [repeated(2), many, first].into_iter().try_fold(Rules::none(), Rules::with).unwrap()
     };
@@ -614,12 +614,12 @@ mod config {
             .attribute("vip", true)
             .attribute("care.relationship", "none")
             .attribute("care.relationship", "ended")
-            .when(Field::Tool, "read_chart")
-            .when(Field::Outcome, "ok")
-            .except(Field::Purpose, "treatment")
+            .when(Facet::Tool, "read_chart")
+            .when(Facet::Outcome, "ok")
+            .except(Facet::Purpose, "treatment")
             .key([Part::USER, Part::PATIENT])
             .window(90 * MINUTE)
-            .distinct(Field::Conversation, 2);
+            .distinct(Facet::Conversation, 2);
         assert_eq!(rules.get("vip"), Some(&vip));
         assert_eq!(Rules::from_json(&rules.to_json()).unwrap(), rules);
         let none = Rules::from_toml("[[alerts]]\nname = '*'\nenabled = false\n", "f").unwrap();

@@ -4,7 +4,7 @@
 
 use attestlog::alert::{AlertEngine, Measure, Part, Rule, Rules};
 use attestlog::json::{Json, Object};
-use attestlog::{AuditLog, Field, ManualClock, Options, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, Facet, ManualClock, Options, ToolCall, VerifyOptions};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn somebody_who_is_on_leave() {
 fn nobody_who_cares_for_the_patient() {
     let (log, _) = log();
     let none = || {
-        Rule::new("no-care").attribute("care_relationship", false).except(Field::Purpose, "payment").emergency(false)
+        Rule::new("no-care").attribute("care_relationship", false).except(Facet::Purpose, "payment").emergency(false)
     };
     log.record(call("u", "P-1").metadata("care_relationship", true)).unwrap();
     log.record(call("u", "P-1").metadata("care_relationship", false).purpose("payment")).unwrap();

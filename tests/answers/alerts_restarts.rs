@@ -2,7 +2,7 @@
 //! log holds from before they began is counted as if they had always been there, however little of it is read.
 
 use attestlog::alert::{AlertEngine, Hours, Measure, Part, Rule, Rules, Zone};
-use attestlog::{AuditLog, Field, Kind, ManualClock, Options, Outcome, Query, ToolCall};
+use attestlog::{AuditLog, Facet, Kind, ManualClock, Options, Outcome, Query, ToolCall};
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,13 +54,13 @@ fn rules() -> Rules {
         Rule::new("repeated").key(pair).window(HOUR).count(3),
         Rule::new("anybody").key([Part::PATIENT]).window(HOUR).count(4),
         Rule::new("first").first_access().window(HOUR).count(2),
-        Rule::new("new-patients").first_access().window(3 * HOUR).distinct(Field::Patient, 2),
-        Rule::new("many").window(2 * HOUR).distinct(Field::Patient, 3),
-        Rule::new("tools").key(pair).window(HOUR).distinct(Field::Tool, 2),
+        Rule::new("new-patients").first_access().window(3 * HOUR).distinct(Facet::Patient, 2),
+        Rule::new("many").window(2 * HOUR).distinct(Facet::Patient, 3),
+        Rule::new("tools").key(pair).window(HOUR).distinct(Facet::Tool, 2),
         Rule::new("failures").failed(true).window(HOUR).count(2),
         Rule::new("successes").failed(false).window(HOUR).count(3),
         Rule::new("vip").attribute("vip", true).window(HOUR).count(2),
-        Rule::new("charts").when(Field::Tool, "read_chart").except(Field::Purpose, "research").window(HOUR).count(3),
+        Rule::new("charts").when(Facet::Tool, "read_chart").except(Facet::Purpose, "research").window(HOUR).count(3),
         Rule::new("night").off_hours(Hours::new(Zone::utc())).window(4 * HOUR).count(2),
         Rule::new("volume").window(HOUR).measure(baseline),
         Rule::new("used").emergency(true).key([Part::USER, Part::Grant]).window(2 * HOUR).count(2),

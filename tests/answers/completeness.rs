@@ -6,14 +6,14 @@ use attestlog::proof::{CheckError, CompleteProof, Proof, Proven, RowTerm, check}
 use attestlog::redact::{Policy, Preset};
 use attestlog::retention::SeqSet;
 use attestlog::{
-    AuditLog, ErrorKind, Field, Hash, ManualClock, Neighbours, Options, PolicySet, Query, SeededRandom, ToolCall,
+    AuditLog, ErrorKind, Facet, Hash, ManualClock, Neighbours, Options, PolicySet, Query, SeededRandom, ToolCall,
 };
 use proptest::prelude::*;
 use redb::{ReadableDatabase as _, ReadableTable as _};
 use std::sync::Arc;
 
 /// The hash that stays of a row whose term went with a purge.
-fn inner(salt: &[u8; 16], facet: Field, term: &str) -> Hash {
+fn inner(salt: &[u8; 16], facet: Facet, term: &str) -> Hash {
     Hash::of(&[&salt[..], &[facet as u8], &(term.len() as u64).to_be_bytes(), term.as_bytes()].concat())
 }
 
@@ -42,7 +42,7 @@ fn proven(log: &AuditLog, proof: CompleteProof) -> Result<Vec<u64>, CheckError> 
     }
 }
 
-fn prove(log: &AuditLog, facet: Field, value: &str) -> Vec<u64> {
+fn prove(log: &AuditLog, facet: Facet, value: &str) -> Vec<u64> {
     proven(log, log.prove_complete(facet, value, Neighbours::Reveal).unwrap()).unwrap()
 }
 
@@ -61,7 +61,7 @@ fn three_batches(policies: PolicySet) -> AuditLog {
 #[test]
 fn every_entry_is_there_and_the_rest_is_said() {
     let log = three_batches(hipaa());
-    let proof = log.prove_complete(Field::Patient, "P-1", Neighbours::Withhold).unwrap();
+    let proof = log.prove_complete(Facet::Patient, "P-1", Neighbours::Withhold).unwrap();
     assert_eq!(proof.terms.len(), 2, "the clear id and one pseudonym, whatever the policies say");
     let checked = check(proof.to_string().as_bytes(), &log.public_key().unwrap()).unwrap();
     let json = checked.to_json();
@@ -74,7 +74,7 @@ fn every_entry_is_there_and_the_rest_is_said() {
     assert!(text.contains("exactly 3 have patient \"P-1\"") && text.contains("is not proven"), "{text}");
     // Asked for by the pseudonym, nothing rests on anybody's word.
     let pseudonym = proof.terms.iter().find(|term| *term != "P-1").unwrap().clone();
-    let proof = log.prove_complete(Field::Patient, &pseudonym, Neighbours::Withhold).unwrap();
+    let proof = log.prove_complete(Facet::Patient, &pseudonym, Neighbours::Withhold).unwrap();
     let checked = check(proof.to_string().as_bytes(), &log.public_key().unwrap()).unwrap();
     assert_eq!(checked.to_json().get("value_mapping").and_then(Json::as_str), Some("none"));
     assert_eq!(proven(&log, proof).unwrap().len(), 3);
@@ -83,33 +83,33 @@ fn every_entry_is_there_and_the_rest_is_said() {
 #[test]
 fn facets_that_name_nobody_and_values_that_never_occur_have_proofs_too() {
     let log = three_batches(hipaa());
-    assert_eq!(prove(&log, Field::Tool, "read_chart").len(), 9);
-    assert_eq!(prove(&log, Field::Tool, "a tool before all others"), Vec::<u64>::new());
-    assert_eq!(prove(&log, Field::Server, "after everything"), Vec::<u64>::new());
-    assert_eq!(prove(&log, Field::Patient, "P-404"), Vec::<u64>::new());
-    assert_eq!(prove(&log, Field::User, "dr_a").len(), 9);
-    assert_eq!(prove(&log, Field::Conversation, "conv_dr_a").len(), 9);
-    assert_eq!(prove(&log, Field::Conversation, "").len(), 0);
+    assert_eq!(prove(&log, Facet::Tool, "read_chart").len(), 9);
+    assert_eq!(prove(&log, Facet::Tool, "a tool before all others"), Vec::<u64>::new());
+    assert_eq!(prove(&log, Facet::Server, "after everything"), Vec::<u64>::new());
+    assert_eq!(prove(&log, Facet::Patient, "P-404"), Vec::<u64>::new());
+    assert_eq!(prove(&log, Facet::User, "dr_a").len(), 9);
+    assert_eq!(prove(&log, Facet::Conversation, "conv_dr_a").len(), 9);
+    assert_eq!(prove(&log, Facet::Conversation, "").len(), 0);
     let long = "a very long conversation id, ".repeat(10);
     let longer = "a very long conversation id, ".repeat(11);
     log.record(ToolCall::new(&long, "u", "t")).unwrap();
     log.record(ToolCall::new(&longer, "u", "t")).unwrap();
     log.record(ToolCall::new("b", "u", "t").patient(&long).patient(&longer)).unwrap();
-    assert_eq!(prove(&log, Field::Conversation, &long).len(), 1);
-    assert_eq!(prove(&log, Field::Conversation, &long[1..]), Vec::<u64>::new());
+    assert_eq!(prove(&log, Facet::Conversation, &long).len(), 1);
+    assert_eq!(prove(&log, Facet::Conversation, &long[1..]), Vec::<u64>::new());
 }
 
 #[test]
 fn others_are_named_only_when_asked_for() {
     let log = three_batches(PolicySet::default());
-    let refused = log.prove_complete(Field::Patient, "P-1", Neighbours::Withhold).unwrap_err();
+    let refused = log.prove_complete(Facet::Patient, "P-1", Neighbours::Withhold).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict);
     assert!(refused.to_string().contains("patient") && !refused.to_string().contains("P-2"), "{refused}");
-    let proof = log.prove_complete(Field::Patient, "P-1", Neighbours::Reveal).unwrap();
+    let proof = log.prove_complete(Facet::Patient, "P-1", Neighbours::Reveal).unwrap();
     assert!(proof.terms.len() == 2 && proof.terms[0] == "P-1", "{:?}", proof.terms);
     assert_eq!(proven(&log, proof).unwrap(), [2, 4, 10]);
     // P-2 is in every batch, so nobody else has to be named.
-    let proof = log.prove_complete(Field::Patient, "P-2", Neighbours::Withhold).unwrap();
+    let proof = log.prove_complete(Facet::Patient, "P-2", Neighbours::Withhold).unwrap();
     assert!(!proof.to_string().contains("P-3"));
     assert_eq!(proven(&log, proof).unwrap().len(), 5);
 }
@@ -117,16 +117,16 @@ fn others_are_named_only_when_asked_for() {
 #[test]
 fn what_is_pending_is_written_first_and_only_then() {
     let log = log(hipaa());
-    assert_eq!(prove(&log, Field::Patient, "P-1"), Vec::<u64>::new());
+    assert_eq!(prove(&log, Facet::Patient, "P-1"), Vec::<u64>::new());
     assert_eq!(log.size(), 2, "two entries of the store's own are shown as they are");
     log.record(call("dr_a", "t", "P-1")).unwrap();
     log.record(call("dr_a", "t", "P-2")).unwrap();
-    let proof = log.prove_complete(Field::Patient, "P-1", Neighbours::Withhold).unwrap();
+    let proof = log.prove_complete(Facet::Patient, "P-1", Neighbours::Withhold).unwrap();
     assert_eq!(log.size(), 5);
     let lines: Vec<&str> = proof.entries.iter().map(|e| &*e.line).collect();
     assert!(!lines.iter().any(|line| line.contains(r#""seq":3,"#)), "the call about P-2 is nobody's business");
     assert_eq!(proven(&log, proof).unwrap(), [2]);
-    prove(&log, Field::Patient, "P-1");
+    prove(&log, Facet::Patient, "P-1");
     assert_eq!(log.size(), 5, "nothing was pending the second time");
 }
 
@@ -140,7 +140,7 @@ fn a_rotated_pseudonym_key_and_a_changed_policy_leave_nothing_out() {
     log.flush_index().unwrap();
     log.rotate_pseudonym_key().unwrap();
     let third = log.record(call("dr_a", "t", "P-1")).unwrap().seq;
-    let proof = log.prove_complete(Field::Patient, "P-1", Neighbours::Reveal).unwrap();
+    let proof = log.prove_complete(Facet::Patient, "P-1", Neighbours::Reveal).unwrap();
     assert_eq!(proof.terms.len(), 3, "as it is, and under both keys");
     assert_eq!(proven(&log, proof.clone()).unwrap(), [first, second, third]);
     for i in 0..3 {
@@ -155,7 +155,7 @@ fn a_rotated_pseudonym_key_and_a_changed_policy_leave_nothing_out() {
 fn nothing_can_be_left_out_moved_or_replaced() {
     for (policies, value) in [(PolicySet::default(), "P-1"), (hipaa(), "P-1"), (hipaa(), "P-3"), (hipaa(), "nobody")] {
         let log = three_batches(policies);
-        let proof = log.prove_complete(Field::Patient, value, Neighbours::Reveal).unwrap();
+        let proof = log.prove_complete(Facet::Patient, value, Neighbours::Reveal).unwrap();
         proven(&log, proof.clone()).unwrap();
         let mut forged: Vec<(String, CompleteProof)> = Vec::new();
         let mut forge = |what: String, change: &dyn Fn(&mut CompleteProof)| {
@@ -208,7 +208,7 @@ fn nothing_can_be_left_out_moved_or_replaced() {
                 });
                 forge(what("of another facet"), &|p| {
                     if let RowTerm::Known { facet, .. } = &mut p.batches[i].rows[j].term {
-                        *facet = if *facet == Field::Patient { Field::User } else { Field::Patient };
+                        *facet = if *facet == Facet::Patient { Facet::User } else { Facet::Patient };
                     }
                 });
                 forge(what("of another term"), &|p| {
@@ -226,7 +226,7 @@ fn nothing_can_be_left_out_moved_or_replaced() {
         if proof.terms == [value] {
             forge("of another value".to_owned(), &|p| p.value.push('2'));
         }
-        forge("of another facet".to_owned(), &|p| p.facet = Field::User);
+        forge("of another facet".to_owned(), &|p| p.facet = Facet::User);
         forge("of another term".to_owned(), &|p| p.terms[0].push('0'));
         forge("of no term".to_owned(), &|p| p.terms.clear());
         forge("with a term more".to_owned(), &|p| p.terms.push("zz".to_owned()));
@@ -244,10 +244,10 @@ fn nothing_can_be_left_out_moved_or_replaced() {
 #[test]
 fn an_earlier_proof_does_not_pass_for_a_later_log() {
     let log = three_batches(hipaa());
-    let mut old = log.prove_complete(Field::Patient, "P-1", Neighbours::Withhold).unwrap();
+    let mut old = log.prove_complete(Facet::Patient, "P-1", Neighbours::Withhold).unwrap();
     log.record(call("dr_b", "t", "P-1")).unwrap();
     log.record(call("dr_b", "t", "P-2")).unwrap();
-    let new = log.prove_complete(Field::Patient, "P-1", Neighbours::Withhold).unwrap();
+    let new = log.prove_complete(Facet::Patient, "P-1", Neighbours::Withhold).unwrap();
     assert_eq!(proven(&log, old.clone()).unwrap().len() + 1, proven(&log, new.clone()).unwrap().len());
     old.checkpoint = new.checkpoint.clone();
     assert!(proven(&log, old).is_err());
@@ -271,7 +271,7 @@ fn a_store_with_a_changed_index_gives_no_proof() {
         made.record(call("dr_a", "t", if n % 2 == 0 { "P-1" } else { "P-2" })).unwrap();
     }
     made.flush_index().unwrap();
-    assert_eq!(prove(&made, Field::Patient, "P-1").len(), 10);
+    assert_eq!(prove(&made, Facet::Patient, "P-1").len(), 10);
     made.close().unwrap();
     let database = redb::Database::open(&path).unwrap();
     let txn = database.begin_read().unwrap();
@@ -308,7 +308,7 @@ fn a_store_with_a_changed_index_gives_no_proof() {
             txn.commit().unwrap();
             drop(database);
             let log = options().open(&path).unwrap();
-            let refused = log.prove_complete(Field::Patient, "P-1", Neighbours::Reveal).unwrap_err();
+            let refused = log.prove_complete(Facet::Patient, "P-1", Neighbours::Reveal).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
             log.close().unwrap();
         }
@@ -318,7 +318,7 @@ fn a_store_with_a_changed_index_gives_no_proof() {
 #[test]
 fn a_store_without_keys_and_a_key_that_is_gone_are_said() {
     let keyless = Options::new().without_keys().in_memory().unwrap();
-    let refused = keyless.prove_complete(Field::Tool, "t", Neighbours::Withhold).unwrap_err();
+    let refused = keyless.prove_complete(Facet::Tool, "t", Neighbours::Withhold).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Key);
     assert_eq!(keyless.size(), 2, "nothing was written for it");
 }
@@ -350,11 +350,11 @@ proptest! {
         type Row = (u64, usize, usize, Vec<usize>);
         let expected = |has: &dyn Fn(&Row) -> bool| -> Vec<u64> { model.iter().filter(|row| has(row)).map(|row| row.0).collect() };
         for (i, patient) in patients.iter().enumerate() {
-            prop_assert_eq!(prove(&log, Field::Patient, patient), expected(&|row| row.3.contains(&i)));
+            prop_assert_eq!(prove(&log, Facet::Patient, patient), expected(&|row| row.3.contains(&i)));
         }
         for i in 0..3 {
-            prop_assert_eq!(prove(&log, Field::User, users[i]), expected(&|row| row.1 == i));
-            prop_assert_eq!(prove(&log, Field::Tool, tools[i]), expected(&|row| row.2 == i));
+            prop_assert_eq!(prove(&log, Facet::User, users[i]), expected(&|row| row.1 == i));
+            prop_assert_eq!(prove(&log, Facet::Tool, tools[i]), expected(&|row| row.2 == i));
         }
         prop_assert!(log.verify(&Default::default()).unwrap().ok());
     }
@@ -365,7 +365,7 @@ proptest! {
         static FILE: OnceLock<(Vec<u8>, attestlog::note::VerifierKey)> = OnceLock::new();
         let (file, key) = FILE.get_or_init(|| {
             let log = three_batches(hipaa());
-            let proof = log.prove_complete(Field::Patient, "P-1", Neighbours::Reveal).unwrap();
+            let proof = log.prove_complete(Facet::Patient, "P-1", Neighbours::Reveal).unwrap();
             (proof.to_string().into_bytes(), log.public_key().unwrap())
         });
         let mut bytes = file.clone();
@@ -416,7 +416,7 @@ fn purged_entries_are_said_to_be_purged_and_nothing_hides_among_them() {
         let expected = purged_log(&clock, &log);
         let mut forged = Vec::new();
         for patient in ["P-1", "P-2", "P-4", "P-404"] {
-            let proof = log.prove_complete(Field::Patient, patient, neighbours).unwrap();
+            let proof = log.prove_complete(Facet::Patient, patient, neighbours).unwrap();
             let key = log.public_key().unwrap();
             let checked = check(proof.to_string().as_bytes(), &key).unwrap();
             let Proven::Complete { entries, purged, unknown, purges, .. } = checked.proven() else { panic!() };

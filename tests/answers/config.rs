@@ -1,7 +1,7 @@
 //! The configuration file: the documented example holds, and whatever is wrong has a place.
 #![cfg(feature = "config")]
 
-use attestlog::redact::{Action, Detector, Facet};
+use attestlog::redact::{Action, Detector, IdentityKind};
 use attestlog::{ErrorKind, PolicySet};
 
 /// The example of docs/policy.md.
@@ -16,7 +16,7 @@ fn the_documented_example_is_read_whole() {
     let set = PolicySet::from_toml(&example(), "store.toml").unwrap();
     assert_ne!(set.retention, PolicySet::default().retention);
     assert_ne!(set.patients, PolicySet::default().patients);
-    assert_eq!(set.redaction.facet(Facet::Patient), Action::Pseudonymise);
+    assert_eq!(set.redaction.facet(IdentityKind::Patient), Action::Pseudonymise);
     assert_eq!(set.redaction.detector(Detector::Phone), Action::Partial);
     assert!(set.redaction.needs_subject_keys());
     assert_eq!(set.results.keep_full, Some(4096));

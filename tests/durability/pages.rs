@@ -12,7 +12,7 @@ use crate::tampering::*;
 use attestlog::alert::{Alert, AlertEngine, Callback, Rule, Rules};
 use attestlog::anchor::FileAnchor;
 use attestlog::redact::{Action, Policy, Preset};
-use attestlog::{AuditLog, Field, FindingKind, Options, PolicySet, Query, Result, Sender, ToolCall, VerifyOptions};
+use attestlog::{AuditLog, Facet, FindingKind, Options, PolicySet, Query, Result, Sender, ToolCall, VerifyOptions};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -150,7 +150,7 @@ fn with_keys() -> Subject {
         purged += log.purge("ops").unwrap().purged;
     }
     assert!(purged > 100, "{purged}");
-    let rules = Rules::none().with(Rule::new("every_patient_access").when(Field::Tool, "read_chart")).unwrap();
+    let rules = Rules::none().with(Rule::new("every_patient_access").when(Facet::Tool, "read_chart")).unwrap();
     let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
     for name in ["pager", "mail", "desk"] {
         engine = engine.deliver_to(Callback::new(name, |_: &Alert| Ok(())));

@@ -5,7 +5,7 @@
 
 use crate::crash::{Dice, long};
 #[cfg(feature = "owner")]
-use attestlog::owner::{Joint, Sharing};
+use attestlog::owner::{SharedStore, Sharing};
 use attestlog::{AuditLog, Hash, Options, Query, ToolCall, VerifyOptions};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,7 +34,7 @@ fn recorder() {
 #[test]
 fn owner() {
     let Some(path) = std::env::var_os(STORE) else { return };
-    let joint = Joint::open(Path::new(&path), options(), Sharing::default()).unwrap();
+    let joint = SharedStore::open(Path::new(&path), options(), Sharing::default()).unwrap();
     joint.owned(record_without_end).expect("nobody else has the store");
 }
 
@@ -180,7 +180,7 @@ fn nothing_is_lost_or_doubled_when_the_owner_is_killed_while_others_record_throu
     for round in 0..rounds {
         let (mut killed, mut out) = start("sigkill::owner", &path);
         hear(&mut oracle, &mut out, 1);
-        let joint = Joint::open(&path, options(), Sharing::default()).unwrap();
+        let joint = SharedStore::open(&path, options(), Sharing::default()).unwrap();
         assert!(joint.owned(|_| ()).is_none(), "the other process has the store");
         // Each thread goes on until it has recorded through the owner, seen it go, and recorded after it.
         let gone = AtomicBool::new(false);

@@ -3,10 +3,10 @@
 
 use attestlog::json::{Json, Object};
 use attestlog::proof::{CheckError, Proven, check};
-use attestlog::redact::{Action, Facet, Policy, Preset};
+use attestlog::redact::{Action, IdentityKind, Policy, Preset};
 use attestlog::retention::{PatientPaths, RetentionPolicy};
 use attestlog::{
-    AuditLog, ErrorKind, Field, Neighbours, Options, PolicySet, Query, SeededRandom, Statistics, ToolCall,
+    AuditLog, ErrorKind, Facet, Neighbours, Options, PolicySet, Query, SeededRandom, Statistics, ToolCall,
 };
 use attestlog_report::access::{AccessReport, Context, Subject};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn policies() -> Vec<PolicySet> {
         policies.redaction = redaction;
         policies
     };
-    let all = [Facet::Patient, Facet::User, Facet::Conversation];
+    let all = [IdentityKind::Patient, IdentityKind::User, IdentityKind::Conversation];
     let hidden = all.into_iter().fold(Policy::builder(Preset::Default), |b, f| b.facet(f, Action::Pseudonymise));
     let presets = Preset::ALL.into_iter().map(Policy::preset);
     presets.chain([hidden.build().unwrap()]).map(of).collect()
@@ -29,11 +29,11 @@ fn log(policies: PolicySet) -> AuditLog {
     Options::new().policies(policies).random(Arc::new(SeededRandom::new(15))).in_memory().unwrap()
 }
 
-fn found(log: &AuditLog, field: Field, value: &str) -> Vec<u64> {
+fn found(log: &AuditLog, field: Facet, value: &str) -> Vec<u64> {
     log.query(&Query::new().facet(field, value)).unwrap().map(|entry| entry.unwrap().seq).collect()
 }
 
-fn proven(log: &AuditLog, field: Field, value: &str) -> Vec<u64> {
+fn proven(log: &AuditLog, field: Facet, value: &str) -> Vec<u64> {
     let proof = log.prove_complete(field, value, Neighbours::Reveal).unwrap().to_string();
     match check(proof.as_bytes(), &log.public_key().unwrap()).unwrap().proven() {
         Proven::Complete { entries, .. } => entries.iter().map(|(seq, _)| *seq).collect(),
@@ -93,15 +93,15 @@ fn around(name: &str, how: usize) -> String {
     }
 }
 
-const FIELDS: [Field; 8] = [
-    Field::Conversation,
-    Field::User,
-    Field::Patient,
-    Field::Tool,
-    Field::Server,
-    Field::Model,
-    Field::Agent,
-    Field::Purpose,
+const FIELDS: [Facet; 8] = [
+    Facet::Conversation,
+    Facet::User,
+    Facet::Patient,
+    Facet::Tool,
+    Facet::Server,
+    Facet::Model,
+    Facet::Agent,
+    Facet::Purpose,
 ];
 
 /// What was recorded: the seq, and the normal names of its facets in the order of `FIELDS`.
@@ -126,8 +126,8 @@ fn agree(log: &AuditLog, rows: &[Row]) {
             let asked = around(value, value.len() % 4);
             assert_eq!(proven(log, field, &asked), expected, "proof for {field:?} {asked:?}");
             let subject = match field {
-                Field::User => Subject::User(around(value, 1)),
-                Field::Patient => Subject::Patient(around(value, 1)),
+                Facet::User => Subject::User(around(value, 1)),
+                Facet::Patient => Subject::Patient(around(value, 1)),
                 _ => continue,
             };
             assert_eq!(reported(log, subject), expected, "report on {field:?} {value:?}");
@@ -199,7 +199,7 @@ fn a_proof_without_a_pseudonym_or_of_another_form_is_refused() {
     log.record(ToolCall::new("4242424242424242", "u", "t").patient("460-89-9847")).unwrap();
     log.rotate_pseudonym_key().unwrap();
     for (field, value) in
-        [(Field::Conversation, "4242424242424242"), (Field::Patient, "460-89-9847"), (Field::Tool, "t")]
+        [(Facet::Conversation, "4242424242424242"), (Facet::Patient, "460-89-9847"), (Facet::Tool, "t")]
     {
         let proof = log.prove_complete(field, value, Neighbours::Reveal).unwrap();
         assert_eq!(proof.terms.len(), 3, "{:?}", proof.terms);
@@ -224,10 +224,10 @@ fn without_keys_a_search_for_what_was_masked_is_refused() {
     let log = Options::new().without_keys().in_memory().unwrap();
     log.record(ToolCall::new("4242424242424242", "460-89-9847", "t").purpose("call jane@example.org")).unwrap();
     for (field, value) in [
-        (Field::Conversation, "4242424242424242"),
-        (Field::User, "460-89-9847"),
-        (Field::Tool, "pay-4242424242424242"),
-        (Field::Purpose, "call jane@example.org"),
+        (Facet::Conversation, "4242424242424242"),
+        (Facet::User, "460-89-9847"),
+        (Facet::Tool, "pay-4242424242424242"),
+        (Facet::Purpose, "call jane@example.org"),
     ] {
         let refused = log.count(&Query::new().facet(field, value)).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Key, "{field:?}: {refused}");
@@ -248,7 +248,7 @@ fn without_the_key_file_a_name_that_may_be_a_pseudonym_is_not_said_to_be_absent(
     let options = Options::new().policies(hipaa).background(false);
     let log = options.clone().create(&path).unwrap();
     log.record(ToolCall::new("visit-P-1007-2026", "dr_a", "t").patient("P-1007")).unwrap();
-    assert_eq!(found(&log, Field::Conversation, "visit-P-1007-2026").len(), 1);
+    assert_eq!(found(&log, Facet::Conversation, "visit-P-1007-2026").len(), 1);
     log.close().unwrap();
     std::fs::remove_file(dir.path().join("store.key")).unwrap();
     let log = options.open(&path).unwrap();
@@ -311,7 +311,7 @@ fn patients_are_found_however_their_member_is_written() {
         ToolCall::from_jsonl(br#"{"tool_name":"t","conversation_id":"c","user_id":"u","patient_id":123}"#).unwrap();
     let log = log(PolicySet::default());
     let seq = log.record(call).unwrap().seq;
-    assert_eq!(found(&log, Field::Patient, "123"), [seq]);
+    assert_eq!(found(&log, Facet::Patient, "123"), [seq]);
 }
 
 #[test]
@@ -320,11 +320,11 @@ fn look_alikes_are_told_apart_and_told() {
     let plain = log.record(ToolCall::new("c", "dr_smith", "t").patient("P-1")).unwrap().seq;
     let alike = log.record(ToolCall::new("c", "dr_smіth", "t").patient("Р-1")).unwrap().seq;
     log.flush_index().unwrap();
-    assert_eq!((found(&log, Field::Patient, "P-1"), found(&log, Field::Patient, "Р-1")), (vec![plain], vec![alike]));
-    assert_eq!(log.look_alikes(Field::Patient, "P-1").unwrap(), ["Р-1"]);
-    assert_eq!(log.look_alikes(Field::User, "dr_smіth").unwrap(), ["dr_smith"]);
-    assert_eq!(log.look_alikes(Field::User, "DR-SMITH").unwrap(), ["dr_smith", "dr_smіth"]);
-    assert!(log.look_alikes(Field::User, "dr_jones").unwrap().is_empty());
+    assert_eq!((found(&log, Facet::Patient, "P-1"), found(&log, Facet::Patient, "Р-1")), (vec![plain], vec![alike]));
+    assert_eq!(log.look_alikes(Facet::Patient, "P-1").unwrap(), ["Р-1"]);
+    assert_eq!(log.look_alikes(Facet::User, "dr_smіth").unwrap(), ["dr_smith"]);
+    assert_eq!(log.look_alikes(Facet::User, "DR-SMITH").unwrap(), ["dr_smith", "dr_smіth"]);
+    assert!(log.look_alikes(Facet::User, "dr_jones").unwrap().is_empty());
     let line = log.entry(alike).unwrap().line();
     assert!(line.contains(r#""treated":{"keep":{"look_alike":["patient_ids","user_id"]}}"#), "{line}");
     assert!(!log.entry(plain).unwrap().line().contains("look_alike"));
@@ -374,13 +374,13 @@ fn a_patient_is_found_however_the_arguments_name_them() {
     ];
     for mut policies in policies() {
         policies.patients = PatientPaths::new([("get_*", ["arguments.subject", "arguments.body.who[*]"])]).unwrap();
-        let hidden = policies.redaction.facet(Facet::Patient) == Action::Pseudonymise;
+        let hidden = policies.redaction.facet(IdentityKind::Patient) == Action::Pseudonymise;
         let log = log(policies);
         for arguments in arguments {
             for tool in ["get_chart", "GET_Chart", "ｇet_chart"] {
                 let given = Json::parse(arguments.as_bytes()).unwrap().value;
                 let seq = log.record(ToolCall::new("c", "u", tool).arguments(given)).unwrap().seq;
-                assert_eq!(found(&log, Field::Patient, "P-20").last(), Some(&seq), "{tool} {arguments}");
+                assert_eq!(found(&log, Facet::Patient, "P-20").last(), Some(&seq), "{tool} {arguments}");
                 let entry = log.entry(seq).unwrap();
                 let line = entry.line();
                 assert!(!hidden || !line.contains("P-20"), "{line}");
@@ -393,7 +393,7 @@ fn a_patient_is_found_however_the_arguments_name_them() {
         {
             let given = Json::parse(arguments.as_bytes()).unwrap().value;
             let seq = log.record(ToolCall::new("c", "u", tool).arguments(given)).unwrap().seq;
-            assert!(!found(&log, Field::Patient, "P-20").contains(&seq), "{tool} {arguments}");
+            assert!(!found(&log, Facet::Patient, "P-20").contains(&seq), "{tool} {arguments}");
         }
     }
 }
@@ -405,7 +405,7 @@ fn what_is_looked_into_for_patients_has_an_end() {
     let nested = format!("{}\"P-20\"{}", "[".repeat(120), "]".repeat(120));
     let deep = Json::parse(format!(r#"{{"patient_id":{nested}}}"#).as_bytes()).unwrap().value;
     let seq = log.record(ToolCall::new("c", "u", "t").arguments(deep)).unwrap().seq;
-    assert_eq!(found(&log, Field::Patient, "P-20"), [seq]);
+    assert_eq!(found(&log, Facet::Patient, "P-20"), [seq]);
     // Too long a text to be looked into is an id, and one that is too long: that is said, not passed over.
     let text = format!("[{}\"P-20\"]", " ".repeat(64 << 20));
     let call = ToolCall::new("c", "u", "t").arguments([("patient_id", text)].into_iter().collect::<Object>());

@@ -2,7 +2,9 @@
 
 use attestlog::ErrorKind;
 use attestlog::json::Json;
-use attestlog::redact::{Action, Context, Facet, Policy, Preset, PseudonymKey, Root, Sanitizer, Secrets, is_pseudonym};
+use attestlog::redact::{
+    Action, Context, IdentityKind, Policy, Preset, PseudonymKey, Root, Sanitizer, Secrets, is_pseudonym,
+};
 use proptest::prelude::*;
 
 fn key(byte: u8) -> PseudonymKey {
@@ -79,20 +81,20 @@ fn domains_and_keys_keep_values_apart() {
 fn patients_are_found_under_every_live_key() {
     let before = hipaa(&[1]);
     let after = hipaa(&[2, 1]);
-    let written = before.facet(Facet::Patient, "P-1");
+    let written = before.facet(IdentityKind::Patient, "P-1");
     assert!(is_pseudonym(&written));
-    assert_eq!(after.facet(Facet::Patient, " P-1\u{200b}"), key(2).pseudonym("patient", "P-1"));
+    assert_eq!(after.facet(IdentityKind::Patient, " P-1\u{200b}"), key(2).pseudonym("patient", "P-1"));
     let newest = key(2).pseudonym("patient", "P-1");
-    assert_eq!(after.lookup(Facet::Patient, "P-1 "), ["P-1".to_owned(), newest, written.clone()]);
+    assert_eq!(after.lookup(IdentityKind::Patient, "P-1 "), ["P-1".to_owned(), newest, written.clone()]);
     // A pseudonym that is looked for stands for itself; one that is given as a name is written as another's.
-    assert_eq!(after.facet(Facet::Patient, &written), key(2).pseudonym("patient", &written));
-    assert_eq!(after.lookup(Facet::Patient, &written), std::slice::from_ref(&written));
+    assert_eq!(after.facet(IdentityKind::Patient, &written), key(2).pseudonym("patient", &written));
+    assert_eq!(after.lookup(IdentityKind::Patient, &written), std::slice::from_ref(&written));
     // What the policy keeps is looked for as it is, and as an earlier policy may have written it.
-    assert_eq!(after.facet(Facet::User, "u1"), "u1");
-    assert_eq!(after.lookup(Facet::User, "u1")[0], "u1");
-    assert_eq!(after.lookup(Facet::User, "u1").len(), 3);
+    assert_eq!(after.facet(IdentityKind::User, "u1"), "u1");
+    assert_eq!(after.lookup(IdentityKind::User, "u1")[0], "u1");
+    assert_eq!(after.lookup(IdentityKind::User, "u1").len(), 3);
     let none = Sanitizer::new(&Policy::default(), Secrets::default()).unwrap();
-    assert_eq!(none.lookup(Facet::Patient, "P-1"), ["P-1"]);
+    assert_eq!(none.lookup(IdentityKind::Patient, "P-1"), ["P-1"]);
 }
 
 #[test]
@@ -101,7 +103,7 @@ fn the_patient_is_the_same_in_arguments_and_as_a_facet() {
     let text = br#"{"patient_id":"P-1","patientIds":["P-1",2,null],"n":{"patient_id":7}}"#;
     let mut value = Json::parse(text).unwrap().value;
     sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
-    let facet = |clear: &str| Json::from(sanitizer.facet(Facet::Patient, clear));
+    let facet = |clear: &str| Json::from(sanitizer.facet(IdentityKind::Patient, clear));
     assert_eq!(value.get("patient_id"), Some(&facet("P-1")));
     assert_eq!(value.get("patientIds").unwrap().as_array().unwrap(), [facet("P-1"), facet("2"), Json::Null]);
     assert_eq!(value.get("n").unwrap().get("patient_id"), Some(&facet("7")));
@@ -116,7 +118,7 @@ fn the_patient_is_the_same_in_arguments_and_as_a_facet() {
 #[test]
 fn an_object_that_stands_for_a_patient_has_the_patient_s_pseudonym() {
     let sanitizer = hipaa(&[1]);
-    let facet = |clear: &str| Json::from(sanitizer.facet(Facet::Patient, clear));
+    let facet = |clear: &str| Json::from(sanitizer.facet(IdentityKind::Patient, clear));
     let treated = |text: &str| {
         let mut value = Json::parse(text.as_bytes()).unwrap().value;
         sanitizer.treat(Root::Arguments, &mut value, &mut Context::new()).unwrap();
@@ -137,9 +139,9 @@ fn an_object_that_stands_for_a_patient_has_the_patient_s_pseudonym() {
 fn a_policy_with_pseudonyms_needs_a_key() {
     let error = Sanitizer::new(&Policy::preset(Preset::Hipaa), Secrets::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Key);
-    let policy = Policy::builder(Preset::Default).facet(Facet::User, Action::Pseudonymise).build().unwrap();
+    let policy = Policy::builder(Preset::Default).facet(IdentityKind::User, Action::Pseudonymise).build().unwrap();
     assert!(policy.needs_pseudonym_key() && !policy.needs_subject_keys());
-    assert!(Policy::builder(Preset::Default).facet(Facet::User, Action::Mask).build().is_err());
+    assert!(Policy::builder(Preset::Default).facet(IdentityKind::User, Action::Mask).build().is_err());
 }
 
 /// What is found inside texts, where case tells nothing apart.

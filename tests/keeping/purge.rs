@@ -169,8 +169,8 @@ fn alerts_and_grants_live_as_long_as_what_they_concern() {
     use attestlog::alert::{AlertEngine, Rule, Rules};
     let dir = tempfile::tempdir().unwrap();
     let clock = clock();
-    let rules = Rules::none().with(Rule::new("refund").when(attestlog::Field::Tool, "issue_refund")).unwrap();
-    let rules = rules.with(Rule::new("lookup").when(attestlog::Field::Tool, "search")).unwrap();
+    let rules = Rules::none().with(Rule::new("refund").when(attestlog::Facet::Tool, "issue_refund")).unwrap();
+    let rules = rules.with(Rule::new("lookup").when(attestlog::Facet::Tool, "search")).unwrap();
     let log = options(&clock).create(dir.path().join("audit.log")).unwrap();
     let mut engine = AlertEngine::with_rules(&log, rules).unwrap();
     for i in 0..3 {

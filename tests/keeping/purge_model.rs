@@ -6,7 +6,7 @@
 use attestlog::proof::{Proven, check};
 use attestlog::retention::{HoldSelector, Period, RetentionPolicy, SeqSet};
 use attestlog::{
-    AuditLog, Clock, ErrorKind, Field, Hash, Kind, ManualClock, Neighbours, Options, PolicySet, Query, Result,
+    AuditLog, Clock, ErrorKind, Facet, Hash, Kind, ManualClock, Neighbours, Options, PolicySet, Query, Result,
     SeededRandom, Statistics, Timestamp, ToolCall, VerifyOptions, merkle, note::SignedCheckpoint,
 };
 use proptest::prelude::*;
@@ -87,14 +87,14 @@ struct Row {
 }
 
 impl Row {
-    fn has(&self, field: Field, value: &str) -> bool {
+    fn has(&self, field: Facet, value: &str) -> bool {
         match (field, self.call) {
-            (Field::Kind, _) => self.kind.as_str() == value,
-            (Field::Class, _) => self.retention.as_ref().is_some_and(|r| r.0 == value),
-            (Field::Conversation, Some(call)) => format!("conv_{}", call.conversation) == value,
-            (Field::User, Some(call)) => format!("usr_{}", call.user) == value,
-            (Field::Tool, Some(call)) => TOOLS[usize::from(call.tool)] == value,
-            (Field::Patient, Some(call)) => call.patient.is_some_and(|p| format!("P-{p}") == value),
+            (Facet::Kind, _) => self.kind.as_str() == value,
+            (Facet::Class, _) => self.retention.as_ref().is_some_and(|r| r.0 == value),
+            (Facet::Conversation, Some(call)) => format!("conv_{}", call.conversation) == value,
+            (Facet::User, Some(call)) => format!("usr_{}", call.user) == value,
+            (Facet::Tool, Some(call)) => TOOLS[usize::from(call.tool)] == value,
+            (Facet::Patient, Some(call)) => call.patient.is_some_and(|p| format!("P-{p}") == value),
             _ => false,
         }
     }
@@ -117,7 +117,7 @@ struct Game {
     rows: Vec<Row>,
     tree: merkle::Frontier,
     checkpoints: Vec<SignedCheckpoint>,
-    holds: BTreeMap<u64, (Field, String, SeqSet)>,
+    holds: BTreeMap<u64, (Facet, String, SeqSet)>,
     general: u8,
     /// What the expiry clock showed when something was last recorded. Until then it only says what it would be.
     expiry: Timestamp,
@@ -247,11 +247,11 @@ impl Game {
             Step::Hold(by, which) => {
                 let mut selector = HoldSelector::default();
                 let (field, value) = match by {
-                    0 => (Field::Conversation, format!("conv_{which}")),
-                    1 => (Field::User, format!("usr_{which}")),
-                    2 => (Field::Patient, format!("P-{which}")),
-                    3 => (Field::Tool, TOOLS[usize::from(*which) % 3].to_owned()),
-                    _ => (Field::Kind, String::new()),
+                    0 => (Facet::Conversation, format!("conv_{which}")),
+                    1 => (Facet::User, format!("usr_{which}")),
+                    2 => (Facet::Patient, format!("P-{which}")),
+                    3 => (Facet::Tool, TOOLS[usize::from(*which) % 3].to_owned()),
+                    _ => (Facet::Kind, String::new()),
                 };
                 match by {
                     0 => _ = selector.conversations.insert(value.clone()),
@@ -305,8 +305,8 @@ impl Game {
     }
 
     fn is_held(&self, seq: u64, row: &Row) -> bool {
-        let covers = |(field, value, seqs): &(Field, String, SeqSet)| match field {
-            Field::Kind => seqs.contains(seq),
+        let covers = |(field, value, seqs): &(Facet, String, SeqSet)| match field {
+            Facet::Kind => seqs.contains(seq),
             field => row.has(*field, value),
         };
         self.holds.values().any(covers)
@@ -373,12 +373,12 @@ impl Game {
             let checked = check(proof.to_string().as_bytes(), &key).unwrap();
             assert!(matches!(checked.proven(), Proven::Consistency { old_size, .. } if *old_size == size));
         }
-        let mut queries = vec![(Field::Kind, "purge".to_owned()), (Field::Kind, "tool_call".to_owned())];
-        queries.extend((0..4).map(|i| (Field::Conversation, format!("conv_{i}"))));
-        queries.extend((0..4).map(|i| (Field::User, format!("usr_{i}"))));
-        queries.extend((0..4).map(|i| (Field::Patient, format!("P-{i}"))));
-        queries.extend(TOOLS.map(|tool| (Field::Tool, tool.to_owned())));
-        queries.extend(["general", "healthcare", "financial"].map(|class| (Field::Class, class.to_owned())));
+        let mut queries = vec![(Facet::Kind, "purge".to_owned()), (Facet::Kind, "tool_call".to_owned())];
+        queries.extend((0..4).map(|i| (Facet::Conversation, format!("conv_{i}"))));
+        queries.extend((0..4).map(|i| (Facet::User, format!("usr_{i}"))));
+        queries.extend((0..4).map(|i| (Facet::Patient, format!("P-{i}"))));
+        queries.extend(TOOLS.map(|tool| (Facet::Tool, tool.to_owned())));
+        queries.extend(["general", "healthcare", "financial"].map(|class| (Facet::Class, class.to_owned())));
         for (field, value) in &queries {
             let query = Query::new().facet(*field, value.clone());
             let found = log.query(&query).unwrap().map(|e| Ok(e?.seq)).collect::<Result<Vec<_>>>().unwrap();
@@ -387,7 +387,7 @@ impl Game {
         }
         let counted = log.statistics(&Statistics::new()).unwrap();
         let counted: BTreeMap<_, _> = counted.iter().map(|s| (s.tool.as_str(), s.total_calls)).collect();
-        let expected = TOOLS.map(|tool| (tool, self.seqs(|row| row.has(Field::Tool, tool)).len() as u64));
+        let expected = TOOLS.map(|tool| (tool, self.seqs(|row| row.has(Facet::Tool, tool)).len() as u64));
         assert_eq!(counted, expected.into_iter().filter(|(_, n)| *n > 0).collect());
         for (seq, row) in (0u64..).zip(&self.rows) {
             match log.prove(seq) {
@@ -398,7 +398,7 @@ impl Game {
                 }
             }
         }
-        for (field, value) in [(Field::Tool, "search"), (Field::User, "usr_1"), (Field::Patient, "P-0")] {
+        for (field, value) in [(Facet::Tool, "search"), (Facet::User, "usr_1"), (Facet::Patient, "P-0")] {
             let proof = log.prove_complete(field, value, Neighbours::Reveal).unwrap().to_string();
             let checked = check(proof.as_bytes(), &key).unwrap();
             let Proven::Complete { entries, purged, unknown, .. } = checked.proven() else { panic!() };

@@ -3,8 +3,8 @@
 use attestlog::ErrorKind;
 use attestlog::json::{Json, Object};
 use attestlog::redact::{
-    Action, Context, Detect, Detector, Facet, Policy, Preset, PseudonymKey, Root, Sanitizer, Secrets, Treated, dry_run,
-    explain, is_secret_key,
+    Action, Context, Detect, Detector, IdentityKind, Policy, Preset, PseudonymKey, Root, Sanitizer, Secrets, Treated,
+    dry_run, explain, is_secret_key,
 };
 use proptest::prelude::*;
 use std::ops::Range;
@@ -295,7 +295,7 @@ fn presets_do_what_their_names_say() {
     assert!(text("mrn").starts_with("ps_"));
     assert!(["lastName", "zip", "vin", "url", "fax", "admission_date"].iter().all(|k| text(k) == "[REDACTED]"));
     assert_eq!((text("state"), text("diagnosis")), ("CA", "J45"));
-    assert_eq!(sanitizer(&hipaa).facet(Facet::Patient, "P-1"), text("patientId"));
+    assert_eq!(sanitizer(&hipaa).facet(IdentityKind::Patient, "P-1"), text("patientId"));
     let pci = Policy::preset(Preset::Pci);
     let input = r#"{"card_number":4111111111111111,"note":"4111111111111111","cvv":"123","expiry":"12/29"}"#;
     let output = r#"{"card_number":"[…1111]","cvv":"[REDACTED:card]","expiry":"[REDACTED]","note":"[…1111]"}"#;
@@ -356,8 +356,8 @@ user = "pseudonymise"
 "#;
     let policy = Policy::from_toml(text, "store.toml").unwrap();
     assert_eq!(policy.detector(Detector::Phone), Action::Partial);
-    assert_eq!(policy.facet(Facet::User), Action::Pseudonymise);
-    assert_eq!(policy.facet(Facet::Patient), Action::Pseudonymise);
+    assert_eq!(policy.facet(IdentityKind::User), Action::Pseudonymise);
+    assert_eq!(policy.facet(IdentityKind::Patient), Action::Pseudonymise);
     let canonical = policy.to_canonical();
     let at = |what: &str| canonical.as_str().find(what).unwrap();
     assert!(at(r#""field":"z""#) < at("notes") && at("notes") < at("a_ref"), "rules stay in order");

@@ -19,13 +19,13 @@ fn a_path_with_nul_is_refused() {
 #[cfg(feature = "owner")]
 #[test]
 fn a_tool_call_behind_something_that_is_no_json_does_not_go_on() {
-    use attestlog::owner::{Joint, Sharing};
+    use attestlog::owner::{SharedStore, Sharing};
     use attestlog::{AuditLog, Options, SystemClock};
     use attestlog_capture::mcp::{Observer, Settings, Verdict};
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     AuditLog::create(&path).unwrap().close().unwrap();
-    let joint = Joint::open(&path, Options::new(), Sharing::default()).unwrap();
+    let joint = SharedStore::open(&path, Options::new(), Sharing::default()).unwrap();
     let reached = joint.clone();
     let mut settings = Settings::default();
     settings.identity.user = Some("u".to_owned());
@@ -39,7 +39,7 @@ fn a_tool_call_behind_something_that_is_no_json_does_not_go_on() {
     }
     assert_eq!(observer.from_host(&[b"hello\n".to_vec()]), [Verdict::Forward], "what cannot be a call goes on");
     // That they were refused is in the log.
-    let denied = attestlog::Query::new().facet(attestlog::Field::Outcome, "denied");
+    let denied = attestlog::Query::new().facet(attestlog::Facet::Outcome, "denied");
     assert_eq!(joint.owned(|log| log.count(&denied).unwrap()), Some(5));
     observer.close("the test ends");
 }

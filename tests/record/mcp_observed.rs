@@ -2,7 +2,7 @@
 #![cfg(all(unix, feature = "owner"))]
 
 use attestlog::json::Json;
-use attestlog::owner::{Joint, Sharing};
+use attestlog::owner::{SharedStore, Sharing};
 use attestlog::{AuditLog, ManualClock, Options, Query};
 use attestlog_capture::mcp::{Observer, Settings, Verdict};
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ impl Watched {
         change(&mut settings);
         let clock = Arc::new(ManualClock::at("2026-03-01T09:00:00Z".parse().unwrap()));
         let at = store.clone();
-        let reach = move || Joint::open(&at, Options::new(), Sharing::default());
+        let reach = move || SharedStore::open(&at, Options::new(), Sharing::default());
         let observer = Observer::new(settings, clock.clone(), reach, |said: &str| panic!("{said}")).unwrap();
         Watched { observer, clock, store, _dir: dir }
     }
@@ -458,7 +458,7 @@ fn an_answer_that_came_late_is_no_further_call() {
     let log = Options::new().open(&watched.store).unwrap();
     // The observer's clock is not the log's.
     let rate = Rule::new("rate").back_dated().key([Part::USER]).count(2);
-    let errors = Rule::new("errors").back_dated().when(attestlog::Field::Outcome, "tool_error").count(1);
+    let errors = Rule::new("errors").back_dated().when(attestlog::Facet::Outcome, "tool_error").count(1);
     let rules = Rules::none().with(rate).unwrap().with(errors).unwrap();
     let fired = || {
         AlertEngine::with_rules(&log, rules.clone()).unwrap().run_once().unwrap();

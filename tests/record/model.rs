@@ -5,7 +5,7 @@
 
 use crate::store_common::*;
 use attestlog::{
-    AuditLog, Begun, Entry, ErrorKind, Field, Kind, ManualClock, Outcome, Query, Receipt, Result, Sender, Statistics,
+    AuditLog, Begun, Entry, ErrorKind, Facet, Kind, ManualClock, Outcome, Query, Receipt, Result, Sender, Statistics,
     Timestamp, ToolCall, Trigger,
 };
 use proptest::prelude::*;
@@ -199,23 +199,23 @@ struct Row {
 }
 
 impl Row {
-    fn has(&self, field: Field, value: &str) -> bool {
-        if field == Field::Kind {
+    fn has(&self, field: Facet, value: &str) -> bool {
+        if field == Facet::Kind {
             return self.kind.as_str() == value;
         }
         let Some(spec) = &self.spec else { return false };
         match field {
-            Field::Conversation => format!("conv_{}", spec.conversation) == value,
-            Field::User => user(spec.user) == value,
-            Field::Tool => TOOLS[usize::from(spec.tool)] == value,
-            Field::Patient => spec.patients.iter().any(|p| format!("P-{p}") == value),
-            Field::Model => spec.model.is_some_and(|m| format!("model-{m}") == value),
-            Field::Outcome => self.end.map_or("begun", |e| e.0.as_str()) == value,
-            Field::Trigger => spec.trigger.is_some_and(|t| Trigger::ALL[usize::from(t)].as_str() == value),
-            Field::Purpose => spec.purpose.is_some_and(|p| PURPOSES[usize::from(p)] == value),
-            Field::Emergency => spec.emergency && value == "true",
-            Field::Agent => spec.agent && value == "agent",
-            Field::Class => class(spec) == value,
+            Facet::Conversation => format!("conv_{}", spec.conversation) == value,
+            Facet::User => user(spec.user) == value,
+            Facet::Tool => TOOLS[usize::from(spec.tool)] == value,
+            Facet::Patient => spec.patients.iter().any(|p| format!("P-{p}") == value),
+            Facet::Model => spec.model.is_some_and(|m| format!("model-{m}") == value),
+            Facet::Outcome => self.end.map_or("begun", |e| e.0.as_str()) == value,
+            Facet::Trigger => spec.trigger.is_some_and(|t| Trigger::ALL[usize::from(t)].as_str() == value),
+            Facet::Purpose => spec.purpose.is_some_and(|p| PURPOSES[usize::from(p)] == value),
+            Facet::Emergency => spec.emergency && value == "true",
+            Facet::Agent => spec.agent && value == "agent",
+            Facet::Class => class(spec) == value,
             _ => false,
         }
     }
@@ -232,20 +232,20 @@ fn class(spec: &CallSpec) -> &'static str {
 }
 
 /// The values of a facet that queries ask for; some are never recorded.
-fn value(facet: u8, index: u8) -> (Field, String) {
+fn value(facet: u8, index: u8) -> (Facet, String) {
     let at = usize::from(index);
     match facet {
-        0 => (Field::Conversation, format!("conv_{index}")),
-        1 => (Field::User, user(index)),
-        2 => (Field::Tool, TOOLS[at].to_owned()),
-        3 => (Field::Patient, format!("P-{index}")),
-        4 => (Field::Model, format!("model-{index}")),
-        5 => (Field::Outcome, ["ok", "tool_error", "begun", "denied"][at].to_owned()),
-        6 => (Field::Trigger, Trigger::ALL[at].as_str().to_owned()),
-        7 => (Field::Purpose, ["treatment", "payment", "research", ""][at].to_owned()),
-        8 => (Field::Kind, ["tool_call", "call_begun", "index_batch", "genesis"][at].to_owned()),
-        9 => (Field::Class, ["general", "financial", "healthcare", "none"][at].to_owned()),
-        _ => (Field::Emergency, ["true", "false", "true", ""][at].to_owned()),
+        0 => (Facet::Conversation, format!("conv_{index}")),
+        1 => (Facet::User, user(index)),
+        2 => (Facet::Tool, TOOLS[at].to_owned()),
+        3 => (Facet::Patient, format!("P-{index}")),
+        4 => (Facet::Model, format!("model-{index}")),
+        5 => (Facet::Outcome, ["ok", "tool_error", "begun", "denied"][at].to_owned()),
+        6 => (Facet::Trigger, Trigger::ALL[at].as_str().to_owned()),
+        7 => (Facet::Purpose, ["treatment", "payment", "research", ""][at].to_owned()),
+        8 => (Facet::Kind, ["tool_call", "call_begun", "index_batch", "genesis"][at].to_owned()),
+        9 => (Facet::Class, ["general", "financial", "healthcare", "none"][at].to_owned()),
+        _ => (Facet::Emergency, ["true", "false", "true", ""][at].to_owned()),
     }
 }
 
@@ -418,7 +418,7 @@ impl Game {
 
     fn query(&self, spec: &QuerySpec) {
         let mut query = Query::new();
-        let mut asked: BTreeMap<Field, Vec<String>> = BTreeMap::new();
+        let mut asked: BTreeMap<Facet, Vec<String>> = BTreeMap::new();
         for (facet, values) in &spec.facets {
             for &index in values {
                 let (field, value) = value(*facet, index);
@@ -428,7 +428,7 @@ impl Game {
         }
         if spec.unfinished {
             query = query.unfinished();
-            asked.entry(Field::Kind).or_default().push("call_begun".to_owned());
+            asked.entry(Facet::Kind).or_default().push("call_begun".to_owned());
         }
         let (since, until) = (spec.since.map(at), spec.until.map(at));
         query = since.into_iter().fold(query, Query::since);

@@ -10,7 +10,7 @@ use attestlog::json::Json;
 use attestlog::redact::{Action, Policy, Preset};
 use attestlog::retention::HoldSelector;
 use attestlog::{
-    AuditLog, ErrorKind, Field, GrantState, Neighbours, Options, Outcome, PolicySet, Query, Result, Sender, Statistics,
+    AuditLog, ErrorKind, Facet, GrantState, Neighbours, Options, Outcome, PolicySet, Query, Result, Sender, Statistics,
     ToolCall, Trigger, VerifyOptions,
 };
 use attestlog_report::access::{AccessReport, Context, Subject};
@@ -69,14 +69,14 @@ pub fn answers(log: &AuditLog) -> Result<String> {
     let mut queries = vec![Query::new(), Query::new().newest_first(), Query::new().unfinished()];
     queries.push(Query::new().since(time("2025-03-01T13:00:00Z")).until(time("2025-03-02T02:00:00Z")));
     let facets = [
-        (Field::User, vec!["usr_1", "usr_3", "usr_9"]),
-        (Field::Tool, vec!["look", "write"]),
-        (Field::Conversation, vec!["conv_0", "conv_3", "conv_x"]),
-        (Field::Patient, vec!["P-1", "P-6"]),
-        (Field::Outcome, vec!["ok", "tool_error", "timeout", "begun"]),
-        (Field::Trigger, vec!["system", "user_request"]),
-        (Field::Class, vec!["general", "healthcare"]),
-        (Field::Kind, vec!["index_batch", "policy", "call_begun"]),
+        (Facet::User, vec!["usr_1", "usr_3", "usr_9"]),
+        (Facet::Tool, vec!["look", "write"]),
+        (Facet::Conversation, vec!["conv_0", "conv_3", "conv_x"]),
+        (Facet::Patient, vec!["P-1", "P-6"]),
+        (Facet::Outcome, vec!["ok", "tool_error", "timeout", "begun"]),
+        (Facet::Trigger, vec!["system", "user_request"]),
+        (Facet::Class, vec!["general", "healthcare"]),
+        (Facet::Kind, vec!["index_batch", "policy", "call_begun"]),
     ];
     for (field, values) in &facets {
         for value in values {
@@ -90,7 +90,7 @@ pub fn answers(log: &AuditLog) -> Result<String> {
         let query = Query::new().until(time("2025-03-01T20:00:00Z"));
         queries.push(if backwards { query.newest_first() } else { query });
     }
-    for field in Field::ALL {
+    for field in Facet::ALL {
         queries.push(Query::new().facet(*field, "no such value"));
     }
     for query in &queries {
@@ -150,7 +150,7 @@ fn proofs(log: &AuditLog, out: &mut String) -> Result<()> {
         }
     }
     let values =
-        [(Field::User, "usr_1"), (Field::Tool, "look"), (Field::Conversation, "conv_5"), (Field::Tool, "none")];
+        [(Facet::User, "usr_1"), (Facet::Tool, "look"), (Facet::Conversation, "conv_5"), (Facet::Tool, "none")];
     for (field, value) in values {
         out.push_str(&log.prove_complete(field, value, Neighbours::Reveal)?.to_string());
     }
@@ -228,7 +228,7 @@ pub fn rich() -> Rich {
     }
     let gone = log.purge("ops").unwrap();
     assert!(gone.purged > 5 && gone.kept_by_hold > 0, "{gone:?}");
-    let rules = Rules::none().with(Rule::new("every_patient_access").when(Field::Tool, "read_chart")).unwrap();
+    let rules = Rules::none().with(Rule::new("every_patient_access").when(Facet::Tool, "read_chart")).unwrap();
     AlertEngine::with_rules(&log, rules).unwrap().run_once().unwrap();
     log.flush_index().unwrap();
     let first = log.checkpoint().unwrap();

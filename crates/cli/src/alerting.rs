@@ -5,7 +5,7 @@
 
 use super::beside;
 use super::exit::{Failure, complain};
-use super::lines::Source;
+use super::line_reader::Source;
 use attestlog::AuditLog;
 use attestlog::alert::{AlertEngine, Receivers, RunningEngine};
 use std::path::{Path, PathBuf};

@@ -3,10 +3,10 @@
 //! Invariant: `list` only reads. Where no engine has looked at what was recorded yet it says so.
 
 use super::alerting;
+use super::console;
 use super::exit::{End, Failure, Outcome, complain};
-use super::lines::Source;
+use super::line_reader::Source;
 use super::render::{Out, Style, clean, counted};
-use super::session;
 use super::store::{Opened, StoreArgs, say_found};
 use super::table::{Table, left, right};
 use attestlog::VerifyOptions;
@@ -209,13 +209,13 @@ fn watch(args: &WatchArgs) -> Outcome {
     };
     let log = args.store.open()?;
     let mut configured = alerting::receivers(&args.store.store)?;
-    if session::current().is_some() {
+    if console::current().is_some() {
         // Standard output is another process's here.
         configured.0.retain(|receiver| receiver.to != To::Stdout);
     }
     let mut engine = AlertEngine::new(&log)?.deliver_to_all(&configured, false)?;
     if !configured.0.iter().any(|receiver| receiver.to == To::Stdout) {
-        engine = engine.deliver_to(JsonLines::new("standard output", session::stdout()));
+        engine = engine.deliver_to(JsonLines::new("standard output", console::stdout()));
     }
     for program in &args.command {
         engine = engine.deliver_to(CommandReceiver::new(program, [""; 0]));

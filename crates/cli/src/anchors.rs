@@ -5,7 +5,7 @@
 //! which programs run here. For the same reason a file that others may write or own is refused (`beside`).
 
 use super::exit::{End, Failure, Outcome, complain};
-use super::lines::Source;
+use super::line_reader::Source;
 use super::manage::{changed, close};
 use super::render::{Out, Style, clean, count, moment};
 use super::store::StoreArgs;

@@ -1,10 +1,10 @@
 //! `backup`, `restore`: a consistent copy of a store that is in use, and the way back.
 
+use super::console;
 use super::exit::{End, Failure, Outcome, complain};
-use super::manage::{Because, changed, close};
+use super::manage::{ActorArgs, changed, close};
 use super::progress::{Progress, Unit};
 use super::render::{Out, bytes, clean, count};
-use super::session;
 use super::store::{KeyArgs, StoreArgs};
 use attestlog::json::{Json, Object};
 use attestlog::{ErrorKind, Finding};
@@ -55,7 +55,7 @@ pub fn backup(args: &BackupArgs) -> Outcome {
 
 /// Refuses to write where something is: bad input, as with every other command.
 pub fn is_free(dest: &Path) -> Result<(), Failure> {
-    match std::fs::symlink_metadata(session::path(dest)) {
+    match std::fs::symlink_metadata(console::path(dest)) {
         Ok(_) => {
             Err(Failure::Input(format!("{}: exists already, and is not replaced; choose another name", dest.display())))
         }
@@ -78,7 +78,7 @@ pub struct RestoreArgs {
     #[command(flatten)]
     key: KeyArgs,
     #[command(flatten)]
-    because: Because,
+    actor: ActorArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -86,8 +86,8 @@ pub struct RestoreArgs {
 
 pub fn restore(args: &RestoreArgs) -> Outcome {
     let store = StoreArgs { store: args.store.clone(), key: args.key.clone() };
-    std::fs::metadata(session::path(&args.src)).map_err(|e| Failure::file(&args.src, &e))?;
-    let Because { actor, reason } = &args.because;
+    std::fs::metadata(console::path(&args.src)).map_err(|e| Failure::file(&args.src, &e))?;
+    let ActorArgs { actor, reason } = &args.actor;
     // Who has lost the keys as well still has to get at what was recorded.
     let options = store.key.options()?.unsigned(true);
     let restored = options.restore(&args.src, &args.store, actor, reason);

@@ -7,7 +7,7 @@ use super::store::StoreArgs;
 use super::table::{Table, left, right};
 use attestlog::alert::parse_duration;
 use attestlog::json::{Json, Object};
-use attestlog::{ErrorKind, Field, GrantState};
+use attestlog::{ErrorKind, Facet, GrantState};
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::time::Duration;
@@ -124,8 +124,8 @@ pub fn run(command: &BreakGlassCommand) -> Outcome {
 fn open(args: &OpenArgs) -> Outcome {
     let log = args.store.open()?;
     // A grant for `P-*` would cover nobody, which shows when it is needed.
-    refuse_pattern(&log, Field::User, &args.user)?;
-    refuse_pattern(&log, Field::Patient, &args.patient)?;
+    refuse_pattern(&log, Facet::User, &args.user)?;
+    refuse_pattern(&log, Facet::Patient, &args.patient)?;
     let actor = args.actor.as_ref().unwrap_or(&args.user);
     let grant = log.open_emergency(&args.user, &args.patient, &args.reason, &args.urgency, args.ttl, actor)?;
     log.close().map_err(|e| args.store.name(e.into()))?;

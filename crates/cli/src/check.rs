@@ -2,13 +2,13 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::filter::told_apart;
-use super::lines::Source;
+use super::line_reader::Source;
 use super::render::{self, Out, Style, clean, clean_json, count, counted, duration, moment};
-use super::trust;
+use super::verify_args;
 use attestlog::json::{Json, Object};
 use attestlog::note::{SignedCheckpoint, Succession, VerifierKey};
 use attestlog::proof::{Checked, MAX_PROOF_BYTES, Proof, Proven, Standing};
-use attestlog::{Clock, Field, SystemClock};
+use attestlog::{Clock, Facet, SystemClock};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub struct CheckArgs {
     #[arg(value_name = "PROOF-FILE")]
     proof: PathBuf,
     /// The log's public key, or a file with it
-    #[arg(long, value_name = "KEY", value_parser = trust::log_key)]
+    #[arg(long, value_name = "KEY", value_parser = verify_args::log_key)]
     public_key: VerifierKey,
     /// The succession of epoch keys (`succession` of `keys show --json`): checks the epoch's signature too. As the public key, to be
     /// had from elsewhere: whoever kept an old key file can make another
@@ -81,16 +81,16 @@ struct AboutArgs {
 }
 
 impl AboutArgs {
-    fn get(&self) -> Option<(Field, &str)> {
+    fn get(&self) -> Option<(Facet, &str)> {
         let all = [
-            (Field::Patient, &self.patient),
-            (Field::User, &self.user),
-            (Field::Tool, &self.tool),
-            (Field::Conversation, &self.conversation),
-            (Field::Model, &self.model),
-            (Field::Purpose, &self.purpose),
-            (Field::Agent, &self.agent),
-            (Field::Server, &self.server),
+            (Facet::Patient, &self.patient),
+            (Facet::User, &self.user),
+            (Facet::Tool, &self.tool),
+            (Facet::Conversation, &self.conversation),
+            (Facet::Model, &self.model),
+            (Facet::Purpose, &self.purpose),
+            (Facet::Agent, &self.agent),
+            (Facet::Server, &self.server),
         ];
         all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
     }

@@ -1,7 +1,7 @@
 //! The configuration file of `init` and `policy set`.
 
 use super::exit::Failure;
-use super::lines::Source;
+use super::line_reader::Source;
 use attestlog::PolicySet;
 use attestlog::alert::Receivers;
 use attestlog::json::Json;

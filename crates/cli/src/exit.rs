@@ -98,5 +98,5 @@ pub fn complain(message: impl Display) {
     use io::Write;
     // Where even this cannot be written there is nobody to tell; the exit code still says it.
     let _ =
-        super::session::stderr().write_all(format!("attestlog: {}\n", clean_lines(&message.to_string())).as_bytes());
+        super::console::stderr().write_all(format!("attestlog: {}\n", clean_lines(&message.to_string())).as_bytes());
 }

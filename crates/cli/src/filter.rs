@@ -1,9 +1,9 @@
 //! The filters that commands share: repeatable facets, OR within one and AND between them, and a range of time.
 
+use super::console;
 use super::exit::{Failure, complain};
 use super::render::clean;
-use super::session;
-use attestlog::{AuditLog, Field, Kind, Outcome, Query, Timestamp, Trigger};
+use attestlog::{AuditLog, Facet, Kind, Outcome, Query, Timestamp, Trigger};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::io::Write as _;
@@ -99,7 +99,7 @@ fn purged(log: &AuditLog) -> Result<&'static str, Failure> {
 
 /// Refuses a pattern where one whole value is needed. Taken as it stands it would mean nobody, and the answer would look
 /// like one about everybody who fits it. A value that an entry really has may look like a pattern.
-pub fn refuse_pattern(log: &AuditLog, field: Field, value: &str) -> Result<(), Failure> {
+pub fn refuse_pattern(log: &AuditLog, field: Facet, value: &str) -> Result<(), Failure> {
     if !is_pattern(value) || log.count(&Query::new().facet(field, value).limit(1))? > 0 {
         return Ok(());
     }
@@ -129,11 +129,11 @@ pub fn told_apart(name: &str) -> String {
 }
 
 /// Tells people what is in the log and only looks like what they asked for.
-pub fn tell_look_alikes(log: &AuditLog, field: Field, value: &str) -> Result<(), Failure> {
+pub fn tell_look_alikes(log: &AuditLog, field: Facet, value: &str) -> Result<(), Failure> {
     for other in log.look_alikes(field, value)? {
         let (field, name, other) = (field.as_str(), clean(value), told_apart(&other));
         writeln!(
-            session::stderr(),
+            console::stderr(),
             "note: the log has a {field} that looks like {name} and is written differently: {other}"
         )?;
     }
@@ -185,17 +185,17 @@ impl Filters {
     }
 
     /// The facets whose values anybody can choose.
-    fn open(&self) -> [(Field, &Vec<String>); 9] {
+    fn open(&self) -> [(Facet, &Vec<String>); 9] {
         [
-            (Field::Conversation, &self.conversation),
-            (Field::User, &self.user),
-            (Field::Tool, &self.tool),
-            (Field::Patient, &self.patient),
-            (Field::Model, &self.model),
-            (Field::Purpose, &self.purpose),
-            (Field::Agent, &self.agent),
-            (Field::Server, &self.server),
-            (Field::Class, &self.class),
+            (Facet::Conversation, &self.conversation),
+            (Facet::User, &self.user),
+            (Facet::Tool, &self.tool),
+            (Facet::Patient, &self.patient),
+            (Facet::Model, &self.model),
+            (Facet::Purpose, &self.purpose),
+            (Facet::Agent, &self.agent),
+            (Facet::Server, &self.server),
+            (Facet::Class, &self.class),
         ]
     }
 
@@ -218,7 +218,7 @@ impl Filters {
 
     /// Tells people of users and patients in the log who only look like those asked for.
     pub fn tell_look_alikes(&self, log: &AuditLog) -> Result<(), Failure> {
-        let people = [(Field::User, &self.user), (Field::Patient, &self.patient)];
+        let people = [(Facet::User, &self.user), (Facet::Patient, &self.patient)];
         let mut asked = people.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
         asked.try_for_each(|(field, value)| tell_look_alikes(log, field, value))
     }
@@ -234,7 +234,7 @@ impl Filters {
         let failures: Vec<Outcome> = self.outcome.iter().copied().filter(|&o| o != Outcome::Ok).collect();
         match failures.is_empty() {
             // No entry has an empty outcome: nothing is both a success and a failure.
-            true => query.facet(Field::Outcome, ""),
+            true => query.facet(Facet::Outcome, ""),
             false => failures.into_iter().fold(query, Query::outcome),
         }
     }

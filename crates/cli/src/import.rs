@@ -4,13 +4,13 @@
 //! was something.
 
 use super::exit::{End, Failure, Outcome, complain};
-use super::lines::Source;
+use super::line_reader::Source;
 use super::progress::{Progress, Unit};
 use super::render::{Out, clean, count, counted};
 use super::store::{Alerts, StoreArgs};
 use attestlog::json::{Json, Object};
 use attestlog::note::VerifierKey;
-use attestlog::owner::Joint;
+use attestlog::owner::SharedStore;
 use attestlog_capture::import::{self, Format, ImportOptions, NotTaken, Recorded, Totals};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -54,7 +54,7 @@ pub struct ImportArgs {
     keep_going: bool,
     /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
     /// does not prove that it has the secret half
-    #[arg(long, value_name = "KEY", value_parser = super::trust::log_key, help_heading = "Keys")]
+    #[arg(long, value_name = "KEY", value_parser = super::verify_args::log_key, help_heading = "Keys")]
     public_key: Option<VerifierKey>,
     /// Print what was imported as JSON, one object for all files
     #[arg(long)]
@@ -103,7 +103,7 @@ struct Sum {
 
 struct All<'a> {
     args: &'a ImportArgs,
-    log: &'a Joint,
+    log: &'a SharedStore,
     options: ImportOptions,
     out: Out,
     sum: Sum,

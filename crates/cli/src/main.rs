@@ -11,12 +11,12 @@
 mod alerting;
 mod alerts;
 mod anchors;
-mod away;
 mod backup;
 mod beside;
 mod break_glass;
 mod check;
 mod config;
+mod console;
 mod demo;
 mod exit;
 mod export;
@@ -24,7 +24,7 @@ mod filter;
 mod health;
 mod import;
 mod init;
-mod lines;
+mod line_reader;
 mod manage;
 mod mcp;
 mod named;
@@ -36,18 +36,18 @@ mod purge;
 mod query;
 mod record;
 mod redact;
+mod remote;
 mod render;
 mod report;
 mod serve;
-mod session;
 mod starter;
 mod stats;
 mod store;
 mod table;
 mod tail;
 mod timeline;
-mod trust;
 mod verify;
+mod verify_args;
 
 use clap::{Parser, Subcommand};
 
@@ -109,7 +109,7 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    away::main()
+    remote::main()
 }
 
 /// Runs one command, here.

@@ -11,7 +11,7 @@ use super::store::{Opened, StoreArgs};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Object};
 use attestlog::retention::{ClockEvent, HoldSelector};
-use attestlog::{AuditLog, Error, Field, Query, Receipt};
+use attestlog::{AuditLog, Error, Facet, Query, Receipt};
 use clap::{Args, Subcommand};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 /// Who does it, and why: both stand in the log.
 #[derive(Debug, Args)]
-pub struct Because {
+pub struct ActorArgs {
     /// Who does this
     #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     pub actor: String,
@@ -190,7 +190,7 @@ pub enum HoldCommand {
         /// The hold: the seq of the entry that placed it
         id: u64,
         #[command(flatten)]
-        because: Because,
+        actor: ActorArgs,
     },
     /// List the holds that stand
     List {
@@ -207,7 +207,7 @@ pub struct HoldPlace {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
-    because: Because,
+    actor: ActorArgs,
     /// The case that it is for
     #[arg(long, value_name = "CASE", allow_hyphen_values = true)]
     case: String,
@@ -243,10 +243,10 @@ impl HoldPlace {
     /// The query for what the hold names. A hold takes values as they are, `*` and `?` too.
     fn named(&self) -> Query {
         let facets = [
-            (Field::Conversation, &self.conversation),
-            (Field::User, &self.user),
-            (Field::Patient, &self.patient),
-            (Field::Tool, &self.tool),
+            (Facet::Conversation, &self.conversation),
+            (Facet::User, &self.user),
+            (Facet::Patient, &self.patient),
+            (Facet::Tool, &self.tool),
         ];
         let each = facets.into_iter().flat_map(|(field, values)| values.iter().map(move |value| (field, value)));
         each.fold(Query::new(), |query, (field, value)| query.facet(field, value))
@@ -289,16 +289,16 @@ pub fn hold(command: &HoldCommand) -> Outcome {
     let mut out = Out::stdout();
     match command {
         HoldCommand::Place(place) => {
-            let Because { actor, reason } = &place.because;
+            let ActorArgs { actor, reason } = &place.actor;
             let log = place.store.open()?;
             place.check(&log)?;
             let receipt: Receipt = changed(&place.store, log.place_hold(&place.case, reason, actor, place.selector()))?;
             close(&place.store, log)?;
             out.line(receipt.seq.to_string())?;
         }
-        HoldCommand::Release { store, id, because } => {
+        HoldCommand::Release { store, id, actor } => {
             let log = store.open()?;
-            let receipt = changed(store, log.release_hold(*id, &because.reason, &because.actor))?;
+            let receipt = changed(store, log.release_hold(*id, &actor.reason, &actor.actor))?;
             close(store, log)?;
             out.line(format!("released; recorded as entry {}", receipt.seq))?;
         }
@@ -371,7 +371,7 @@ pub enum ClockCommand {
         #[command(flatten)]
         store: StoreArgs,
         #[command(flatten)]
-        because: Because,
+        actor: ActorArgs,
     },
 }
 
@@ -394,9 +394,9 @@ pub fn clock(command: &ClockCommand) -> Outcome {
             };
             out.line(format!("state         {state}"))?;
         }
-        ClockCommand::Confirm { store, because } => {
+        ClockCommand::Confirm { store, actor } => {
             let log = store.open()?;
-            let event = changed(store, log.confirm_clock(&because.actor, &because.reason))?;
+            let event = changed(store, log.confirm_clock(&actor.actor, &actor.reason))?;
             close(store, log)?;
             match event {
                 ClockEvent::Confirmed { from, to, wall, .. } if from == to => {
@@ -410,7 +410,7 @@ pub fn clock(command: &ClockCommand) -> Outcome {
                 }
                 ClockEvent::Confirmed { from, to, .. } if to < from => out.line(format!(
                     "confirmed: the expiry clock, which stood at {}, was set back to {}: it was ahead by more than is allowed, \
-                     because the clock was confirmed wrongly before or the store was edited",
+                     actor the clock was confirmed wrongly before or the store was edited",
                     render::moment(from),
                     render::moment(to)
                 ))?,

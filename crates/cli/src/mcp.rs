@@ -76,7 +76,7 @@ pub struct McpArgs {
     unsigned: bool,
     /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
     /// does not prove that it has the secret half
-    #[arg(long, value_name = "KEY", value_parser = super::trust::log_key, help_heading = "Keys")]
+    #[arg(long, value_name = "KEY", value_parser = super::verify_args::log_key, help_heading = "Keys")]
     public_key: Option<VerifierKey>,
     /// The server's command
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -150,7 +150,7 @@ pub fn run(args: &McpArgs) -> Outcome {
     sharing.public_key = args.public_key.clone();
     let store = args.store.store.clone();
     let reach = move || {
-        let joint = attestlog::owner::Joint::open(&store, options.clone(), sharing.clone())?;
+        let joint = attestlog::owner::SharedStore::open(&store, options.clone(), sharing.clone())?;
         joint.stand_by();
         Ok(joint)
     };

@@ -12,7 +12,7 @@ use attestlog::owner::{Effect, Need};
 
 /// Where a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum RunsWhere {
     /// In its own process: it has no store, or sees to it itself. `record`, `import` and `mcp` send calls to be recorded, which
     /// needs [`Need::Append`]; `serve` waits until it owns the store.
     Own,
@@ -21,7 +21,7 @@ pub enum Place {
 }
 
 /// Where this command runs.
-pub fn place(command: &Command) -> Place {
+pub fn place(command: &Command) -> RunsWhere {
     use Effect::{Changes, Follows, Reads};
     use Need::{Admin, Read};
     let (effect, need) = match command {
@@ -35,7 +35,7 @@ pub fn place(command: &Command) -> Place {
         | Command::Check(_)
         | Command::Restore(_)
         | Command::Redact(_)
-        | Command::Keys(Keys::Backup { .. }) => return Place::Own,
+        | Command::Keys(Keys::Backup { .. }) => return RunsWhere::Own,
         // A name that is kept as a pseudonym is found only for those who may use the keys; everything else for all.
         Command::Query(_)
         | Command::Timeline(_)
@@ -71,5 +71,5 @@ pub fn place(command: &Command) -> Place {
         | Command::Reveal(_)
         | Command::Erase(_) => (Changes, Admin),
     };
-    Place::Store(effect, need)
+    RunsWhere::Store(effect, need)
 }

@@ -1,7 +1,7 @@
 //! `reveal` and `erase`: sealed values shown, and destroyed. Both stand in the log.
 
 use super::exit::{End, Outcome};
-use super::manage::{Because, changed, close};
+use super::manage::{ActorArgs, changed, close};
 use super::render::Out;
 use super::store::StoreArgs;
 use attestlog::json::{Json, Object};
@@ -18,13 +18,13 @@ pub struct RevealArgs {
     /// Where the value stands, as the entry's `treated` says: arguments.ssn
     path: String,
     #[command(flatten)]
-    because: Because,
+    actor: ActorArgs,
 }
 
 /// Prints the value as JSON.
 pub fn reveal(args: &RevealArgs) -> Outcome {
     let log = args.store.open()?;
-    let Because { actor, reason } = &args.because;
+    let ActorArgs { actor, reason } = &args.actor;
     let value = changed(&args.store, log.reveal(args.seq, &args.path, actor, reason))?;
     // Shown only once everything that says so is on the disk and signed.
     close(&args.store, log)?;
@@ -47,7 +47,7 @@ pub struct EraseArgs {
     #[arg(long, value_name = "WHO", allow_hyphen_values = true, value_parser = super::named::named)]
     subject: String,
     #[command(flatten)]
-    because: Because,
+    actor: ActorArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -55,7 +55,7 @@ pub struct EraseArgs {
 
 pub fn erase(args: &EraseArgs) -> Outcome {
     let log = args.store.open()?;
-    let receipt = changed(&args.store, log.erase(&args.subject, &args.because.reason, &args.because.actor))?;
+    let receipt = changed(&args.store, log.erase(&args.subject, &args.actor.reason, &args.actor.actor))?;
     close(&args.store, log)?;
     let mut out = Out::stdout();
     if args.json {

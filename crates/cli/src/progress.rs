@@ -1,7 +1,7 @@
 //! The progress bar: on standard error, on a terminal only, and only where something takes longer than a second.
 
+use super::console::{self, Sink};
 use super::render::{bytes, count};
-use super::session::{self, Sink};
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -40,10 +40,10 @@ impl Progress {
         Progress {
             label,
             unit,
-            shown: session::shows_progress(),
+            shown: console::shows_progress(),
             began: Instant::now(),
             drawn: Mutex::new(None),
-            to: Mutex::new(session::stderr()),
+            to: Mutex::new(console::stderr()),
         }
     }
 

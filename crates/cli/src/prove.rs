@@ -1,16 +1,16 @@
 //! `checkpoint`, `prove`, `evidence`: what is handed to people who trust neither the machine nor the program.
 
 use super::anchors;
+use super::console;
 use super::exit::{End, Failure, Outcome, complain};
 use super::filter::{refuse_pattern, say_unknown};
-use super::lines::Source;
+use super::line_reader::Source;
 use super::render::{Out, clean, count};
-use super::session;
 use super::store::StoreArgs;
-use super::trust::TrustArgs;
 use super::verify;
+use super::verify_args::TrustArgs;
 use attestlog::proof::{MAX_PROOF_BYTES, Proof};
-use attestlog::{AtCheckpoint, AuditLog, Error, ErrorKind, Field, Neighbours, Query};
+use attestlog::{AtCheckpoint, AuditLog, Error, ErrorKind, Facet, Neighbours, Query};
 use clap::Args;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -104,12 +104,12 @@ struct TermArgs {
 }
 
 impl TermArgs {
-    fn get(&self) -> Option<(Field, &str)> {
+    fn get(&self) -> Option<(Facet, &str)> {
         let all = [
-            (Field::Patient, &self.patient),
-            (Field::User, &self.user),
-            (Field::Tool, &self.tool),
-            (Field::Conversation, &self.conversation),
+            (Facet::Patient, &self.patient),
+            (Facet::User, &self.user),
+            (Facet::Tool, &self.tool),
+            (Facet::Conversation, &self.conversation),
         ];
         all.into_iter().find_map(|(field, value)| Some((field, value.as_deref()?)))
     }
@@ -126,7 +126,7 @@ pub fn prove(args: &ProveArgs) -> Outcome {
             }
             (Some(seq), None, _) => log.prove(seq).map_err(|e| unproven(args, e))?.to_string(),
             (Some(seq), Some(path), _) => {
-                let actor = args.actor.clone().unwrap_or_else(session::user);
+                let actor = args.actor.clone().unwrap_or_else(console::user);
                 let proof = log.prove_reveal(seq, path, &actor, &args.reason);
                 proof.map_err(|e| unproven(args, e))?.to_string()
             }
@@ -194,7 +194,7 @@ fn consistent(args: &ProveArgs, path: &Path) -> Result<String, Failure> {
     Ok(proof.to_string())
 }
 
-fn complete(args: &ProveArgs, log: &AuditLog, facet: Field, value: &str) -> Result<String, Failure> {
+fn complete(args: &ProveArgs, log: &AuditLog, facet: Facet, value: &str) -> Result<String, Failure> {
     let neighbours = if args.neighbours { Neighbours::Reveal } else { Neighbours::Withhold };
     let proof = match args.at_checkpoint {
         true => signed(&args.store, log)?.prove_complete(facet, value, neighbours),

@@ -5,13 +5,13 @@
 //! a receipt is printed only for what is on the disk.
 
 use super::exit::{End, Failure, Outcome, complain, is_input};
-use super::lines::{Line, MAX_LINE, Source};
+use super::line_reader::{Line, MAX_LINE, Source};
 use super::progress::{Progress, Unit};
 use super::render::{Out, counted};
 use super::store::{Alerts, StoreArgs};
 use attestlog::json::{Json, Limits};
 use attestlog::note::VerifierKey;
-use attestlog::owner::Joint;
+use attestlog::owner::SharedStore;
 use attestlog::redact::{Context, Policy, Root, Sanitizer, Secrets};
 use attestlog::{Error, ErrorKind, Receipt, ToolCall};
 use clap::Args;
@@ -42,7 +42,7 @@ pub struct RecordArgs {
     unsigned: bool,
     /// The log's public key, or a file with it, for a recorder that does not have the key file: nothing is sent to a process that
     /// does not prove that it has the secret half
-    #[arg(long, value_name = "KEY", value_parser = super::trust::log_key, help_heading = "Keys")]
+    #[arg(long, value_name = "KEY", value_parser = super::verify_args::log_key, help_heading = "Keys")]
     public_key: Option<VerifierKey>,
     /// Let no rules look at what is recorded; whoever watches next does
     #[arg(long)]
@@ -92,7 +92,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
 }
 
 struct Recorder<'a> {
-    log: &'a Joint,
+    log: &'a SharedStore,
     name: String,
     /// Where receipts go; `None` once nobody reads them any more.
     receipts: Option<Out>,

@@ -2,7 +2,7 @@
 
 use super::config;
 use super::exit::{End, Failure, Outcome};
-use super::lines::Source;
+use super::line_reader::Source;
 use super::render::Out;
 use attestlog::json::{Json, JsonError};
 use attestlog::redact::{Policy, PseudonymKey, Sanitizer, Secrets, dry_run, explain};

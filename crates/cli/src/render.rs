@@ -4,7 +4,7 @@
 //! it is shown, so that nothing an attacker recorded moves a cursor, turns the direction of writing or hides.
 //! Invariant V2: what does not fit is cut with an ellipsis, never without one.
 
-use super::session::{self, Sink};
+use super::console::{self, Sink};
 use attestlog::Timestamp;
 use attestlog::json::Json;
 pub use attestlog_report::text::{
@@ -25,8 +25,8 @@ pub struct Out {
 impl Out {
     /// Standard output as it is.
     pub fn stdout() -> Out {
-        let inner = BufWriter::with_capacity(1 << 16, session::stdout());
-        Out { inner, color: session::use_color(), width: session::width() }
+        let inner = BufWriter::with_capacity(1 << 16, console::stdout());
+        Out { inner, color: console::use_color(), width: console::width() }
     }
 
     /// Columns of the terminal, if it is one.

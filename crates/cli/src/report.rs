@@ -6,9 +6,9 @@ use super::export::{ToolArgs, broken_pipe};
 use super::filter::{refuse_pattern, say_unknown, tell_look_alikes};
 use super::render::Out;
 use super::store::StoreArgs;
-use super::trust::TrustArgs;
 use super::verify::verify_with;
-use attestlog::{AuditLog, Field, Query, Timestamp, Verification};
+use super::verify_args::TrustArgs;
+use attestlog::{AuditLog, Facet, Query, Timestamp, Verification};
 use attestlog_report::access::{AccessReport, Context, Purged, Subject, TextStyle};
 use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
 use clap::{Args, Subcommand, ValueEnum};
@@ -99,7 +99,7 @@ pub fn run(command: &ReportCommand) -> Outcome {
     let brought = form.trust.read()?;
     let log = store.read()?;
     let options = brought.of(&log)?;
-    let of = if matches!(context.subject, Subject::User(_)) { Field::User } else { Field::Patient };
+    let of = if matches!(context.subject, Subject::User(_)) { Facet::User } else { Facet::Patient };
     refuse_pattern(&log, of, context.subject.shown())?;
     let verification = verify_with(&log, options, false).map_err(|e| store.name(Failure::Store(e.to_string())))?;
     tell_look_alikes(&log, of, context.subject.shown())?;
@@ -197,7 +197,7 @@ pub fn complete(
     context.anchored_size = verification.anchored_size;
     context.rewritable_from = verification.rewritable_from;
     context.restored = verification.restored.clone();
-    (context.users, context.patients) = (log.persons(Field::User)?, log.persons(Field::Patient)?);
+    (context.users, context.patients) = (log.persons(Facet::User)?, log.persons(Facet::Patient)?);
     context.recorded_without_key = verification.recorded_without_key.clone();
     context = context.emergencies(log.emergencies()?);
     for (purge_seq, classes) in log.purged_since(context.start)? {
@@ -210,7 +210,7 @@ pub fn complete(
 /// The pseudonyms under which the store knows the subject; none where it holds the id itself, or without the key.
 fn pseudonyms(log: &AuditLog, subject: &Subject) -> Vec<String> {
     let by_user = matches!(subject, Subject::User(_));
-    let known = log.spellings(if by_user { Field::User } else { Field::Patient }, subject.shown()).unwrap_or_default();
+    let known = log.spellings(if by_user { Facet::User } else { Facet::Patient }, subject.shown()).unwrap_or_default();
     // The key makes a pseudonym of every id; those that stand in the log are the ones that count.
     let query = |id: &String| if by_user { Query::new().user(id) } else { Query::new().patient(id) };
     let stands = |id: &String| log.count(&query(id).limit(1)).is_ok_and(|n| n > 0);

@@ -6,7 +6,7 @@ use super::render::{self, Out, Style, clean, count};
 use super::store::{StoreArgs, say_found};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Number, Object};
-use attestlog::{AuditLog, Field, Kind, Query, Statistics, Timestamp, ToolStatistics};
+use attestlog::{AuditLog, Facet, Kind, Query, Statistics, Timestamp, ToolStatistics};
 use clap::Args;
 use std::io::Write;
 
@@ -38,7 +38,7 @@ pub fn run(args: &StatsArgs) -> Outcome {
     let tools = match args.tool.as_deref() {
         // What fits a pattern is several tools, whose rows are those of all.
         Some(pattern) if is_pattern(pattern) => {
-            let fits = log.values_matching(Field::Tool, pattern)?;
+            let fits = log.values_matching(Facet::Tool, pattern)?;
             if fits.is_empty() {
                 say_unknown(&log, &Query::new().tool(pattern))?;
             }

@@ -2,16 +2,16 @@
 
 use super::alerting::Alerting;
 use super::anchors;
-use super::away::Runner;
+use super::console;
 use super::exit::{Failure, complain};
-use super::lines::Source;
+use super::line_reader::Source;
+use super::remote::Runner;
 use super::render::counted;
-use super::session;
 pub use attestlog::child::KEY;
 use attestlog::child::PASSPHRASE;
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::note::VerifierKey;
-use attestlog::owner::{Guard, Joint, Owned, Sharing};
+use attestlog::owner::{Guard, Owned, SharedStore, Sharing};
 use attestlog::{AuditLog, Error, ErrorKind, Options};
 use clap::Args;
 use std::ops::Deref;
@@ -76,7 +76,7 @@ impl Opened {
             Opened::Owned(owned) => owned.close(),
             Opened::Read(log) => log.close(),
             // Whoever may not use the keys recorded nothing.
-            Opened::Shared(_) if session::current().is_some_and(|session| !session.has_keys()) => Ok(()),
+            Opened::Shared(_) if console::current().is_some_and(|session| !session.has_keys()) => Ok(()),
             Opened::Shared(log) => match log.checkpoint() {
                 Err(e) if e.kind() != ErrorKind::Key => Err(e),
                 _ => Ok(()),
@@ -187,7 +187,7 @@ impl KeyArgs {
     /// Options with the key file and passphrase that were given.
     pub fn options(&self) -> Result<Options, Failure> {
         let mut options = Options::new();
-        let set = self.key.is_none() && session::current().is_none();
+        let set = self.key.is_none() && console::current().is_none();
         if set && std::env::var_os(KEY).is_some_and(|value| value.is_empty()) {
             return Err(Failure::Input(format!(
                 "{KEY}: is set and empty; put a whole key file in it as base64, or unset it"
@@ -238,13 +238,13 @@ impl KeyArgs {
             return Some(Box::new(attestlog::keys::OsKeyring::new(account)));
         }
         // The environment of this process is not that of a command that another one sent (V3).
-        let set = self.key.is_none() && session::current().is_none() && std::env::var_os(KEY).is_some();
+        let set = self.key.is_none() && console::current().is_none() && std::env::var_os(KEY).is_some();
         set.then(|| Box::new(EnvironmentKeys::new(KEY)) as Box<dyn KeyVault>)
     }
 
     fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
         let Some(path) = &self.passphrase_file else {
-            let set = std::env::var_os(PASSPHRASE).filter(|_| session::current().is_none());
+            let set = std::env::var_os(PASSPHRASE).filter(|_| console::current().is_none());
             let Some(text) = set else { return Ok(None) };
             // Neither message shows what is in it.
             let text = text.into_string().map_err(|_| Failure::Input(format!("{PASSPHRASE}: is not UTF-8")))?;
@@ -263,7 +263,7 @@ impl KeyArgs {
 impl StoreArgs {
     /// Opens the store.
     pub fn open(&self) -> Result<Opened, Failure> {
-        match session::current() {
+        match console::current() {
             // Its options and keys are those of the process that has it open.
             Some(session) => Ok(Opened::Shared(session.log.clone())),
             None => self.open_with(self.key.options()?),
@@ -272,7 +272,7 @@ impl StoreArgs {
 
     /// Opens the store with options of the command's.
     pub fn open_with(&self, options: Options) -> Result<Opened, Failure> {
-        if let Some(session) = session::current() {
+        if let Some(session) = console::current() {
             return Ok(Opened::Shared(session.log.clone()));
         }
         check_unprotected(&self.store)?;
@@ -282,7 +282,7 @@ impl StoreArgs {
     /// Opens the store for a command that only reads. It leaves the store and its folder as they are, unless another process
     /// records through this one meanwhile.
     pub fn read(&self) -> Result<Opened, Failure> {
-        match session::current() {
+        match console::current() {
             Some(session) => Ok(Opened::Shared(session.log.clone())),
             None => self.read_with(self.key.options()?),
         }
@@ -290,7 +290,7 @@ impl StoreArgs {
 
     /// As [`StoreArgs::read`] with options of the command's.
     pub fn read_with(&self, options: Options) -> Result<Opened, Failure> {
-        if let Some(session) = session::current() {
+        if let Some(session) = console::current() {
             return Ok(Opened::Shared(session.log.clone()));
         }
         // Whoever only reads hands nothing over, so anchors that must not be used are no reason to refuse.
@@ -321,12 +321,12 @@ impl StoreArgs {
 
     /// The store for a command that records: this process sanitises, whoever owns the store.
     /// `known`: the log's public key, where the caller gave it.
-    pub fn join(&self, options: Options, alerts: Alerts, known: Option<&VerifierKey>) -> Result<Joint, Failure> {
+    pub fn join(&self, options: Options, alerts: Alerts, known: Option<&VerifierKey>) -> Result<SharedStore, Failure> {
         check_unprotected(&self.store)?;
         let options = anchors::add(options, &self.store)?;
         let mut sharing = self.sharing(alerts);
         sharing.public_key = known.cloned();
-        Joint::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))
+        SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))
     }
 
     /// What a process that records does for the store while it owns it.

@@ -1,10 +1,10 @@
 //! `tail`: follows what is recorded, as a person reads it or as events for a log pipeline.
 
+use super::console;
 use super::exit::{End, Outcome};
 use super::filter::Filters;
 use super::query;
 use super::render::Out;
-use super::session;
 use super::store::StoreArgs;
 use attestlog::{Entry, ErrorKind, Query};
 use clap::Args;
@@ -35,7 +35,7 @@ pub struct TailArgs {
 pub fn run(args: &TailArgs) -> Outcome {
     let log = args.store.read()?;
     let query = args.filters.query_to_come()?;
-    let from = match (session::resume(), args.from) {
+    let from = match (console::resume(), args.from) {
         (Some(seq), _) | (None, Some(seq)) => seq,
         (None, None) => {
             let newest = Query::clone(&query).newest_first().limit(args.last);
@@ -43,7 +43,7 @@ pub fn run(args: &TailArgs) -> Outcome {
             first.map_or(log.size(), |entry| entry.seq)
         }
     };
-    session::shown(from)?;
+    console::shown(from)?;
     let mut out = Out::stdout();
     let mut follower = log.follow(from).matching(&query);
     loop {
@@ -55,7 +55,7 @@ pub fn run(args: &TailArgs) -> Outcome {
         if let Some(entry) = entry {
             show(&entry, args.json, &mut out)?;
         }
-        session::shown(follower.position())?;
+        console::shown(follower.position())?;
     }
 }
 

@@ -5,7 +5,7 @@ use super::filter::{refuse_pattern, say_unknown};
 use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
 use super::store::{StoreArgs, say_found};
 use attestlog::json::Json;
-use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Field, Query, Step, Timestamp, Trigger};
+use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Facet, Query, Step, Timestamp, Trigger};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ pub struct TimelineArgs {
 pub fn run(args: &TimelineArgs) -> Outcome {
     let log = args.store.read()?;
     say_found(&log);
-    refuse_pattern(&log, Field::Conversation, &args.conversation)?;
+    refuse_pattern(&log, Facet::Conversation, &args.conversation)?;
     let mut out = Out::stdout();
     if args.json {
         say_unknown(&log, &Query::new().conversation(&args.conversation))?;

@@ -1,11 +1,11 @@
 //! `verify`: finds everything that is wrong with a store, and says how far that reaches.
 
+use super::console;
 use super::exit::{End, Failure, Outcome, complain};
 use super::progress::{Progress, Unit};
 use super::render::{self, Out, Style, clean_json, count, counted};
-use super::session;
 use super::store::StoreArgs;
-use super::trust::{Brought, TrustArgs};
+use super::verify_args::{Brought, TrustArgs};
 use attestlog::{AuditLog, Clock, SystemClock, Verification, VerifyOptions};
 use clap::Args;
 use std::io::{self, Write};
@@ -56,7 +56,7 @@ fn opened(args: &VerifyArgs, brought: Brought) -> Result<Verification, Failure> 
 
 /// Of a store that cannot be opened, or read to its end: what is wrong with its pages, if it is that.
 fn unopened(args: &VerifyArgs, why: String) -> Result<Verification, Failure> {
-    let found = match (session::current(), Verification::of_pages(&args.store.store)) {
+    let found = match (console::current(), Verification::of_pages(&args.store.store)) {
         (None, Ok(found)) if !found.ok() => found.and_not_opened(&why),
         _ => return Err(Failure::Store(why)),
     };

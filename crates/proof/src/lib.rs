@@ -49,8 +49,8 @@ pub mod spelling;
 mod time;
 
 pub use entry::{
-    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Field,
-    Kind, Outcome, OwnEntry, Phase, Retention, Sender, Trigger,
+    Attribution, Body, CLAIMED_TIME_BOUND, Call, CallError, CapturedBy, ClaimedTime, Completion, Content, Entry, Facet,
+    Kind, Outcome, Phase, Retention, Sender, SystemEvent, Trigger,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use hash::{Hash, ParseHashError};

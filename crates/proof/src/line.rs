@@ -27,17 +27,17 @@ pub fn to_string(entry: &Entry) -> String {
 
 /// Appends the line of the entry at `seq` behind `prev`.
 pub fn write<S: AsRef<str>>(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body<S>) {
-    write_content(out, &body.content, &Place::of(seq, prev, body));
+    write_content(out, &body.content, &ChainSlot::of(seq, prev, body));
 }
 
 /// Appends the line of an entry that says this, in this place.
-pub fn write_content<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, place: &Place<'_, S>) {
-    walk(out, content, &mut |out, gap| place.write(gap, out));
+pub fn write_content<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, slot: &ChainSlot<'_, S>) {
+    walk(out, content, &mut |out, slot_field| slot.write(slot_field, out));
 }
 
 /// Members that follow from an entry's place in the chain, in the order in which lines have them.
 #[derive(Debug, Clone, Copy)]
-pub enum Gap {
+pub enum SlotField {
     Nonce,
     Prev,
     RecordedAt,
@@ -45,16 +45,17 @@ pub enum Gap {
     Seq,
 }
 
-/// How many gaps a line has.
-pub const GAPS: usize = 5;
+/// How many slot fields a line has.
+pub const SLOT_FIELDS: usize = 5;
 
-impl Gap {
-    const ALL: [Gap; GAPS] = [Gap::Nonce, Gap::Prev, Gap::RecordedAt, Gap::Retention, Gap::Seq];
+impl SlotField {
+    const ALL: [SlotField; SLOT_FIELDS] =
+        [SlotField::Nonce, SlotField::Prev, SlotField::RecordedAt, SlotField::Retention, SlotField::Seq];
 }
 
-/// What fills the gaps: all that an entry does not say itself.
+/// What fills the slot fields: all that an entry does not say itself.
 #[derive(Debug)]
-pub struct Place<'a, S: AsRef<str> = String> {
+pub struct ChainSlot<'a, S: AsRef<str> = String> {
     pub seq: u64,
     pub prev: &'a Hash,
     pub nonce: [u8; 16],
@@ -62,7 +63,7 @@ pub struct Place<'a, S: AsRef<str> = String> {
     pub retention: Option<&'a Retention<S>>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> ChainSlot<'a> {
     /// What the stored form holds of it.
     pub fn head(&self) -> Head<'a> {
         let retention = self.retention.map(|r| Retention { class: r.class.as_str(), until: r.until });
@@ -70,62 +71,66 @@ impl<'a> Place<'a> {
     }
 }
 
-impl<'a, S: AsRef<str>> Place<'a, S> {
-    fn of(seq: u64, prev: &'a Hash, body: &'a Body<S>) -> Place<'a, S> {
+impl<'a, S: AsRef<str>> ChainSlot<'a, S> {
+    fn of(seq: u64, prev: &'a Hash, body: &'a Body<S>) -> ChainSlot<'a, S> {
         let (nonce, recorded_at, retention) = (body.nonce, body.recorded_at, body.retention.as_ref());
-        Place { seq, prev, nonce, recorded_at, retention }
+        ChainSlot { seq, prev, nonce, recorded_at, retention }
     }
 
-    fn write(&self, gap: Gap, out: &mut Vec<u8>) {
+    fn write(&self, slot_field: SlotField, out: &mut Vec<u8>) {
         // None of these is ever the first member of a line.
         let mut line = Line { out, first: false };
-        match gap {
-            Gap::Nonce => line.hex(key!("nonce"), &self.nonce),
-            Gap::Prev => line.hex(key!("prev"), self.prev.as_bytes()),
-            Gap::RecordedAt => line.time(key!("recorded_at"), self.recorded_at),
-            Gap::Retention => {
+        match slot_field {
+            SlotField::Nonce => line.hex(key!("nonce"), &self.nonce),
+            SlotField::Prev => line.hex(key!("prev"), self.prev.as_bytes()),
+            SlotField::RecordedAt => line.time(key!("recorded_at"), self.recorded_at),
+            SlotField::Retention => {
                 if let Some(retention) = self.retention {
                     line.time(key!("retain_until"), retention.until);
                     line.text(key!("retention_class"), retention.class.as_ref());
                 }
             }
-            Gap::Seq => line.integer(key!("seq"), self.seq),
+            SlotField::Seq => line.integer(key!("seq"), self.seq),
         }
     }
 }
 
-/// Appends the line of what an entry says without its gaps. Gives the places in `out` where they are.
-pub fn write_around(out: &mut Vec<u8>, content: &Content) -> [usize; GAPS] {
-    let mut gaps = [0; GAPS];
-    walk(out, content, &mut |out, gap| gaps[gap as usize] = out.len());
-    gaps
+/// Appends the line of what an entry says without its slot fields. Gives the places in `out` where they are.
+pub fn write_around(out: &mut Vec<u8>, content: &Content) -> [usize; SLOT_FIELDS] {
+    let mut slot_fields = [0; SLOT_FIELDS];
+    walk(out, content, &mut |out, slot_field| slot_fields[slot_field as usize] = out.len());
+    slot_fields
 }
 
-/// Appends what [`write_around`] wrote into `text` from `start` on, with its gaps filled.
-pub fn fill(out: &mut Vec<u8>, text: &[u8], start: usize, gaps: &[usize; GAPS], place: &Place<'_>) {
+/// Appends what [`write_around`] wrote into `text` from `start` on, with its slot fields filled.
+pub fn fill(out: &mut Vec<u8>, text: &[u8], start: usize, slot_fields: &[usize; SLOT_FIELDS], slot: &ChainSlot<'_>) {
     let mut done = start;
-    for (gap, &at) in Gap::ALL.into_iter().zip(gaps) {
+    for (slot_field, &at) in SlotField::ALL.into_iter().zip(slot_fields) {
         out.extend_from_slice(&text[done..at]);
-        place.write(gap, out);
+        slot.write(slot_field, out);
         done = at;
     }
     out.extend_from_slice(&text[done..]);
 }
 
-fn walk<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, gap: &mut impl FnMut(&mut Vec<u8>, Gap)) {
+fn walk<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, slot_field: &mut impl FnMut(&mut Vec<u8>, SlotField)) {
     let mut line = Line { out, first: true };
     match content {
-        Content::Call(call) => write_call(&mut line, call, gap),
-        Content::Own(own) => {
+        Content::Call(call) => write_call(&mut line, call, slot_field),
+        Content::System(own) => {
             line.json(key!("detail"), Some(&own.detail));
             line.text(key!("kind"), own.kind.as_str());
-            Gap::ALL.into_iter().for_each(|each| gap(line.out, each));
+            SlotField::ALL.into_iter().for_each(|each| slot_field(line.out, each));
         }
     }
     line.out.push(b'}');
 }
 
-fn write_call<S: AsRef<str>>(line: &mut Line<'_>, call: &Call<S>, gap: &mut impl FnMut(&mut Vec<u8>, Gap)) {
+fn write_call<S: AsRef<str>>(
+    line: &mut Line<'_>,
+    call: &Call<S>,
+    slot_field: &mut impl FnMut(&mut Vec<u8>, SlotField),
+) {
     let done = call.completion.as_ref();
     line.opt_text(key!("agent_id"), call.agent_id.as_ref());
     line.json(key!("arguments"), call.arguments.as_ref());
@@ -156,16 +161,16 @@ fn write_call<S: AsRef<str>>(line: &mut Line<'_>, call: &Call<S>, gap: &mut impl
     line.text(key!("kind"), call.kind().as_str());
     line.flag(key!("late_answer"), call.late_answer);
     line.opt_text(key!("model"), call.model.as_ref());
-    gap(line.out, Gap::Nonce);
+    slot_field(line.out, SlotField::Nonce);
     line.opt_text(key!("outcome"), done.map(|d| d.outcome.as_str()));
     line.texts(key!("patient_ids"), &call.patient_ids);
     line.integer(key!("policy_seq"), call.policy_seq);
-    gap(line.out, Gap::Prev);
+    slot_field(line.out, SlotField::Prev);
     line.opt_text(key!("purpose"), call.purpose.as_ref());
-    gap(line.out, Gap::RecordedAt);
+    slot_field(line.out, SlotField::RecordedAt);
     line.texts(key!("restated"), &call.restated);
     line.json(key!("result_summary"), done.and_then(|d| d.result_summary.as_ref()));
-    gap(line.out, Gap::Retention);
+    slot_field(line.out, SlotField::Retention);
     if call.trigger != Some(Trigger::FollowUp) {
         line.opt_integer(key!("retry_of"), call.follows);
     }
@@ -176,7 +181,7 @@ fn write_call<S: AsRef<str>>(line: &mut Line<'_>, call: &Call<S>, gap: &mut impl
         inner.integer(key!("number"), sender.number);
         inner.out.push(b'}');
     }
-    gap(line.out, Gap::Seq);
+    slot_field(line.out, SlotField::Seq);
     line.json(key!("session_metadata"), call.session_metadata.as_ref());
     if let Some(success) = call.success() {
         line.boolean(key!("success"), success);

@@ -1,6 +1,6 @@
 //! Under what entries are found: clear names, and the pseudonyms that stand for them.
 
-use crate::entry::{Field, Kind};
+use crate::entry::{Facet, Kind};
 use crate::json::Json;
 
 /// What every pseudonym begins with; the id of its key follows.
@@ -18,17 +18,17 @@ pub fn key_of(pseudonym: &str) -> Option<&str> {
 }
 
 /// The domain of a facet's pseudonyms; `None` of what nobody chooses freely, such as outcomes.
-pub fn domain(field: Field) -> Option<&'static str> {
+pub fn domain(field: Facet) -> Option<&'static str> {
     match field {
-        Field::Conversation
-        | Field::User
-        | Field::Tool
-        | Field::Patient
-        | Field::Model
-        | Field::Purpose
-        | Field::Agent
-        | Field::Server => Some(field.as_str()),
-        Field::Outcome | Field::Trigger | Field::Emergency | Field::Kind | Field::Class => None,
+        Facet::Conversation
+        | Facet::User
+        | Facet::Tool
+        | Facet::Patient
+        | Facet::Model
+        | Facet::Purpose
+        | Facet::Agent
+        | Facet::Server => Some(field.as_str()),
+        Facet::Outcome | Facet::Trigger | Facet::Emergency | Facet::Kind | Facet::Class => None,
     }
 }
 

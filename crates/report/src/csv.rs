@@ -129,7 +129,7 @@ fn entry_row(row: &mut Row, entry: &Entry) {
     row.text(entry.kind().as_str());
     let (call, own) = match &entry.body.content {
         Content::Call(call) => (Some(&**call), None),
-        Content::Own(own) => (None, Some(own)),
+        Content::System(own) => (None, Some(own)),
     };
     let done = call.and_then(|c| c.completion.as_ref());
     row.opt_plain(call.map(|c| c.timestamp));

@@ -36,7 +36,7 @@ pub struct OcsfOptions {
     pub error_messages: bool,
 }
 
-/// The event of one entry; `None` for the store's own entries.
+/// The event of one entry; `None` for system events.
 ///
 /// The entry that began a call gives an event of unknown status; [`OcsfWriter`] joins the two.
 pub fn api_activity(entry: &Entry, options: &OcsfOptions) -> Option<Json> {

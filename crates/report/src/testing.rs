@@ -60,7 +60,7 @@ pub(super) fn begun_and_finished(begun: u64, finished: u64) -> (Entry, Entry) {
     (first, second)
 }
 
-/// One of the store's own entries.
+/// a system event.
 pub(super) fn own(seq: u64, kind: Kind, detail: &str) -> Entry {
     let mut line =
         members(r#"{"nonce": "07070707070707070707070707070707", "recorded_at": "2026-03-02T14:05:09.123Z"}"#);

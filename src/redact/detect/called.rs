@@ -2,8 +2,8 @@
 //! such words in a sentence what has no check digits: passports and accounts at a bank.
 
 use super::{Hits, before, head, is_word, tail};
-use crate::redact::floor::{self, Words};
 use crate::redact::policy::Detector;
+use crate::redact::secret_keys::{self, Words};
 use crate::redact::words::Table;
 use std::sync::LazyLock;
 
@@ -95,7 +95,7 @@ pub(super) fn whole(text: &str, called: Called, hits: &mut Hits<'_>) -> bool {
 
 /// Whether a label may be one of the names, by its last letters.
 pub(super) fn may_end(label: &str) -> bool {
-    let last = || floor::last_two(label, |_| false).is_none_or(|last| ends(&last));
+    let last = || secret_keys::last_two(label, |_| false).is_none_or(|last| ends(&last));
     !label.is_ascii() || last()
 }
 

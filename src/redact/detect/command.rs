@@ -5,7 +5,7 @@ use super::credential::{LONG, NAME};
 use super::ends::Source;
 use super::value::{is_code, is_nothing, is_status, looks_random};
 use super::{before, head, ordinary, tail};
-use crate::redact::floor::{self, Kind};
+use crate::redact::secret_keys::{self, Kind};
 use crate::redact::words::Table;
 use std::sync::LazyLock;
 
@@ -141,7 +141,7 @@ fn long_with_one(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let len = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
     let name = rest.get(..len).filter(|n| n.len() >= 5)?;
     let apart = rest.get(len..)?.starts_with([' ', '\u{1}']);
-    let found = floor::named(name).filter(|f| apart && f.kind == Kind::Secret && !f.loose)?;
+    let found = secret_keys::named(name).filter(|f| apart && f.kind == Kind::Secret && !f.loose)?;
     let (start, end) = text.value_at(at + 1 + len, false, false)?;
     let value = text.get(start..end)?;
     (value.len() > LONG || !value.starts_with('-') && (found.sure || looks_random(value)) && tells(text, start, end))
@@ -161,7 +161,7 @@ pub(super) fn flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)> {
     let name = text.get(at + 2..at + 2 + len).filter(|name| !ordinary::denies(name))?;
     let mut start = at + 2 + len;
     let apart = bytes.get(start).is_some_and(u8::is_ascii_whitespace);
-    let found = floor::named(name).filter(|found| apart && found.kind == Kind::Secret)?;
+    let found = secret_keys::named(name).filter(|found| apart && found.kind == Kind::Secret)?;
     while bytes.get(start).is_some_and(u8::is_ascii_whitespace) {
         start += 1;
     }

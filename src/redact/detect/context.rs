@@ -2,7 +2,7 @@
 
 use super::called::{self, Called};
 use super::{head, tail};
-use crate::redact::floor::Words;
+use crate::redact::secret_keys::Words;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::cell::OnceCell;
 use std::sync::LazyLock;

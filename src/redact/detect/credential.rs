@@ -13,8 +13,8 @@ use super::value::{
     looks_random,
 };
 use super::{Hits, before, command, head, marked, ordinary, told, vendors};
-use crate::redact::floor::{self, Found, Kind};
 use crate::redact::policy::Detector;
+use crate::redact::secret_keys::{self, Found, Kind};
 
 /// How many spaces stand at most between a name and its sign, where settings are aligned.
 const ALIGNED: usize = 24;
@@ -207,7 +207,7 @@ fn declared(text: &Source<'_>, at: usize, from: usize) -> Option<(usize, usize)>
     let lead = super::tail(text, from, NAME).rsplit('\n').next()?;
     let lead = lead.trim_end_matches(['&', '\'', ' ', '*']).strip_suffix(':')?.trim_end();
     let name = lead.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
-    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let found = secret_keys::named(name).filter(|found| found.kind == Kind::Secret)?;
     let (start, end) = text.value_at(at + 1, false, false)?;
     let constant = text.get(start..end)?.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     let quoted = matches!(before(text.as_bytes(), start), Some(b'"' | b'\'')) && !constant;
@@ -331,7 +331,7 @@ fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     if at - 1 - name.len() < done || open.checked_sub(1).and_then(|i| lead.get(i)) != Some(&b'(') {
         return None;
     }
-    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let found = secret_keys::named(name).filter(|found| found.kind == Kind::Secret)?;
     let start = next + 1;
     let end = start + head(text, start, LONG).bytes().position(|b| b == quote)?;
     let value = text.get(start..end)?;
@@ -462,28 +462,28 @@ const HARMLESS_BEFORE: [&str; 8] = ["boarding", "season", "first", "second", "bu
 
 /// What a name in a sentence is the name of: *my pin*, *password for root*, *the api key for staging*.
 fn named_in(name: &str) -> Option<(&str, Found)> {
-    if let Some(found) = floor::named(name) {
+    if let Some(found) = secret_keys::named(name) {
         return Some((name, found));
     }
     let (first, rest) = name.split_once(' ')?;
     const WHOSE: [&str; 13] =
         ["my", "your", "his", "her", "our", "their", "the", "a", "new", "old", "mein", "mon", "mi"];
     if WHOSE.iter().any(|w| w.eq_ignore_ascii_case(first)) {
-        return floor::named(rest).map(|found| (rest, found));
+        return secret_keys::named(rest).map(|found| (rest, found));
     }
     // `login: bob pass: …`
     let last = name.rsplit(' ').next().unwrap_or_default();
     if matches!(last, "pass" | "pw" | "pwd" | "Pass" | "PW")
         && !HARMLESS_BEFORE.iter().any(|w| w.eq_ignore_ascii_case(first))
     {
-        return floor::named(last).map(|found| (last, found));
+        return secret_keys::named(last).map(|found| (last, found));
     }
     const OF: [&str; 6] = [" for ", " of ", " für ", " pour ", " para ", " ("];
     let gaps = name.bytes().enumerate().filter(|(_, b)| *b == b' ').map(|(at, _)| at);
     let of = |at: usize| OF.iter().position(|of| name[at..].starts_with(of)).map(|of| (of, at));
     let (_, what) = gaps.filter_map(of).min()?;
     let before = name.get(..what)?;
-    floor::named(before).filter(|found| found.kind == Kind::Secret).map(|found| (before, found))
+    secret_keys::named(before).filter(|found| found.kind == Kind::Secret).map(|found| (before, found))
 }
 
 /// A value whose name is one too: `name: DB_PASSWORD` and `value: …` behind it, as YAML, XML and JSON have pairs.
@@ -495,7 +495,7 @@ fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)>
         return None;
     }
     let (start, end) = value_at(head(text, 0, at + NEAR), at + 1, false, false)?;
-    let found = floor::named(text.get(start..end).filter(|n| n.len() <= NAME)?)?;
+    let found = secret_keys::named(text.get(start..end).filter(|n| n.len() <= NAME)?)?;
     let near = head(text, end, NEAR);
     let value = near.find("value").or_else(|| near.find("Value"))?;
     // Nothing but what belongs to the same thing stands between.
@@ -566,7 +566,7 @@ fn element(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> 
     }
     let attribute = || {
         let (_, rest) = inside.split_once("name=").or_else(|| inside.split_once("key="))?;
-        floor::named(rest.trim_start_matches(['"', '\'', '\\']).split(['"', '\'', '\\', ' ']).next()?)
+        secret_keys::named(rest.trim_start_matches(['"', '\'', '\\']).split(['"', '\'', '\\', ' ']).next()?)
     };
     let content = |from: usize| {
         const ELEMENT: usize = 1 << 14;
@@ -582,12 +582,12 @@ fn element(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize)> 
     if name == "key" && attribute().is_none() {
         // `<key>Password</key> <string>…</string>`
         let (from, end) = content(at + 1)?;
-        floor::named(text.get(from..end).filter(|n| n.len() <= NAME)?)?;
+        secret_keys::named(text.get(from..end).filter(|n| n.len() <= NAME)?)?;
         let near = head(text, end, TAG).strip_prefix("</key>")?;
         let inner = near.trim_start().strip_prefix("<string>")?;
         return content(end + "</key>".len() + near.len() - inner.len());
     }
-    let found = floor::named(name).or_else(attribute)?;
+    let found = secret_keys::named(name).or_else(attribute)?;
     let (from, end) = content(at + 1)?;
     let value = text.get(from..end)?.trim();
     let sentence = (is_sentence(value) || is_label(value)) && !matches!(found.name, "mnemonic" | "seedphrase");
@@ -607,7 +607,7 @@ fn cell(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     if !begun || name.len() < 2 || name.len() > NAME || at < done {
         return None;
     }
-    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let found = secret_keys::named(name).filter(|found| found.kind == Kind::Secret)?;
     let rest = head(text, at + 1, 512);
     let end = rest.find(['|', '\n'])?;
     let value = rest.get(..end)?.trim().trim_matches('`');

@@ -5,8 +5,8 @@ use super::called::{self, Called};
 use super::value::{is_code, is_nothing, looks_random};
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::encoded;
-use crate::redact::floor::{self, Kind, Words};
 use crate::redact::policy::Detector;
+use crate::redact::secret_keys::{self, Kind, Words};
 
 /// What a page's field holds, as a list of its elements shows it: `- textbox "Password" [ref=e6]: …`. The colon is at `at`.
 pub(super) fn snapshot(text: &str, at: usize) -> Option<(usize, usize)> {
@@ -22,7 +22,7 @@ pub(super) fn snapshot(text: &str, at: usize) -> Option<(usize, usize)> {
         return None;
     }
     let words = || label.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
-    let sure = |name: &str| floor::named(name).is_some_and(|f| f.kind == Kind::Secret && f.sure);
+    let sure = |name: &str| secret_keys::named(name).is_some_and(|f| f.kind == Kind::Secret && f.sure);
     if !sure(label) && !words().any(sure) {
         return None;
     }
@@ -164,7 +164,7 @@ pub(super) fn keyed(text: &str, to: usize) -> Option<(usize, usize)> {
 pub(super) fn header(text: &str, to: usize) -> Option<(usize, usize)> {
     let line = head(text, to, 240).split('\n').next()?;
     let name = line.split([' ', '\t']).next()?;
-    let found = floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    let found = secret_keys::named(name).filter(|found| found.kind == Kind::Secret)?;
     let rest = line.get(name.len()..)?;
     let inner = rest.trim_start().trim_start_matches(['"', '\'']);
     let inner = ["Bearer ", "Basic ", "Token "].iter().find_map(|scheme| inner.strip_prefix(scheme)).unwrap_or(inner);

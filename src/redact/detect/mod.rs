@@ -17,6 +17,7 @@ mod marked;
 mod mnemonic;
 mod national;
 mod net;
+mod normalize;
 mod number;
 pub(crate) mod ordinary;
 mod phone;
@@ -26,10 +27,9 @@ mod table;
 mod told;
 pub(crate) mod value;
 mod vendors;
-mod view;
 
 use super::policy::Detector;
-use view::View;
+use normalize::View;
 
 /// A stretch of a text, in bytes, and what was found there: a place in [`Detector::ALL`] or beyond it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 //! beside them that names them, or the form in which only they are written.
 
 use super::context::{Context, Hint};
-use super::number::{Gap, Group, Run};
+use super::number::{Group, Run, Separator};
 use super::{Hits, before, head, is_word, tail};
 use crate::redact::policy::Detector;
 
@@ -30,9 +30,9 @@ pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
 fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
     let mut buffer = [0; 24];
     let lens = |n: usize| run.groups.get(i..i + n).map(|groups| groups.iter().map(Group::len).collect::<Vec<_>>());
-    let gaps = |n: usize, gap: Gap| (i + 1..i + n).all(|k| run.gap(k) == Some(gap));
+    let separators = |n: usize, separator: Separator| (i + 1..i + n).all(|k| run.separator(k) == Some(separator));
     let touched = i == 0 && (run.touched || run.plus);
-    if touched || matches!(run.gap(i), Some(Gap::Dash | Gap::Dot | Gap::Under)) {
+    if touched || matches!(run.separator(i), Some(Separator::Dash | Separator::Dot | Separator::Under)) {
         return None;
     }
     let context = |to: usize| match (run.groups.get(i), run.groups.get(to - 1)) {
@@ -52,14 +52,17 @@ fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
         9..=12 | 15 => i + 1,
         _ => return None,
     };
-    if !run.is_free(i, to) || run.ends_in_letter(to) || matches!(run.gap(to), Some(Gap::Dash | Gap::Dot | Gap::Under)) {
+    if !run.is_free(i, to)
+        || run.ends_in_letter(to)
+        || matches!(run.separator(to), Some(Separator::Dash | Separator::Dot | Separator::Under))
+    {
         return None;
     }
     let digits = run.collect(i, to, &mut buffer);
     let n = to - i;
     let found = match digits.len() {
         12 => {
-            let spaced = n == 3 && (gaps(3, Gap::Space) || gaps(3, Gap::Dash));
+            let spaced = n == 3 && (separators(3, Separator::Space) || separators(3, Separator::Dash));
             is_aadhaar(digits) && {
                 let context = context(to);
                 context.national
@@ -68,7 +71,8 @@ fn at(run: &Run<'_>, i: usize, hint: Context) -> Option<usize> {
         }
         11 if n == 1 && is_steuer_id(digits) && context(to).national => true,
         11 => {
-            let formed = n == 4 && run.gap(i + 1) == Some(Gap::Dot) && run.gap(i + 3) == Some(Gap::Dash);
+            let formed =
+                n == 4 && run.separator(i + 1) == Some(Separator::Dot) && run.separator(i + 3) == Some(Separator::Dash);
             is_cpf(digits) && (formed || context(to).national) || n == 1 && is_pesel(digits) && context(to).national
         }
         9 => (is_bsn(digits) || is_tfn(digits) || is_sin(digits)) && (n == 1 || n == 3) && context(to).national,
@@ -95,7 +99,7 @@ fn last(digits: &[u8]) -> u32 {
 /// Twelve digits, the first no 0 or 1, the last by Verhoeff's scheme.
 /// Whether no more digits stand beside, as they do in a parcel's number: `9400 1573 2433 6710 7388 98`.
 fn stands_apart(run: &Run<'_>, from: usize, to: usize) -> bool {
-    let spaced = |i: usize| run.gap(i) == Some(Gap::Space);
+    let spaced = |i: usize| run.separator(i) == Some(Separator::Space);
     !(spaced(to) || from > 0 && spaced(from))
 }
 
@@ -233,14 +237,14 @@ fn nino(text: &str, i: usize) -> Option<(usize, usize)> {
     {
         return None;
     }
-    let gap = if spaced { b' ' } else { 0 };
+    let separator = if spaced { b' ' } else { 0 };
     let mut at = i;
     for pair in 0..3 {
         if !bytes.get(at..at + 2)?.iter().all(u8::is_ascii_digit) {
             return None;
         }
         at += 2;
-        if spaced && bytes.get(at) == Some(&gap) {
+        if spaced && bytes.get(at) == Some(&separator) {
             at += 1;
         } else if spaced && pair == 2 {
             return None;

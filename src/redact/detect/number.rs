@@ -11,7 +11,7 @@ use crate::redact::policy::Detector;
 
 /// What stands before a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gap {
+pub(super) enum Separator {
     /// Nothing of the run.
     Start,
     Space,
@@ -30,7 +30,7 @@ pub(super) enum Gap {
 pub(super) struct Group {
     pub(super) start: usize,
     pub(super) end: usize,
-    pub(super) gap: Gap,
+    pub(super) separator: Separator,
     pub(super) used: bool,
 }
 
@@ -115,9 +115,9 @@ impl Run<'_> {
     /// Reads the run that begins with the digit at `from`; where to go on.
     fn read(&mut self, from: usize) -> usize {
         let bytes = self.text.as_bytes();
-        let mut gap = match before(bytes, from) {
-            Some(b'(') => Gap::Open,
-            _ => Gap::Start,
+        let mut separator = match before(bytes, from) {
+            Some(b'(') => Separator::Open,
+            _ => Separator::Start,
         };
         let lead = before(bytes, from);
         let second = from.checked_sub(1).and_then(|i| before(bytes, i));
@@ -138,15 +138,15 @@ impl Run<'_> {
             while bytes.get(end).is_some_and(u8::is_ascii_digit) {
                 end += 1;
             }
-            self.groups.push(Group { start, end, gap, used: false });
-            let next = separator(self.text, end);
+            self.groups.push(Group { start, end, separator, used: false });
+            let next = separator_at(self.text, end);
             if self.groups.len() == MAX_GROUPS && next.is_some() {
                 self.letter_after = false;
                 // Another group is read than the last time, so this comes to an end.
                 return self.groups.get(MAX_GROUPS - OVERLAP).map_or(end, |g| g.start);
             }
             match next {
-                Some((next, at)) => (gap, start) = (next, at),
+                Some((next, at)) => (separator, start) = (next, at),
                 None => {
                     self.letter_after = bytes.get(end).is_some_and(|&b| is_word(b) || b == b'_');
                     return end;
@@ -173,8 +173,8 @@ impl Run<'_> {
         &out[..len]
     }
 
-    pub(super) fn gap(&self, i: usize) -> Option<Gap> {
-        self.groups.get(i).map(|g| g.gap)
+    pub(super) fn separator(&self, i: usize) -> Option<Separator> {
+        self.groups.get(i).map(|g| g.separator)
     }
 
     pub(super) fn is_free(&self, from: usize, to: usize) -> bool {
@@ -206,8 +206,8 @@ impl Run<'_> {
 
     /// Whether groups `from..to` stand apart from their neighbours, which a hyphen or a dot would make one with them.
     pub(super) fn stands_alone(&self, from: usize, to: usize) -> bool {
-        let joined = |gap: Option<Gap>| matches!(gap, Some(Gap::Dash | Gap::Dot));
-        !joined(self.gap(from)) && !joined(self.gap(to))
+        let joined = |separator: Option<Separator>| matches!(separator, Some(Separator::Dash | Separator::Dot));
+        !joined(self.separator(from)) && !joined(self.separator(to))
     }
 
     pub(super) fn ends_in_letter(&self, to: usize) -> bool {
@@ -223,7 +223,7 @@ impl Run<'_> {
             let part = |k: usize| {
                 let group = self.groups.get(k).filter(|group| group.len() == 6)?;
                 let number: u32 = self.text.get(group.start..group.end)?.parse().ok()?;
-                (k == i || group.gap == Gap::Dash).then_some(number)
+                (k == i || group.separator == Separator::Dash).then_some(number)
             };
             let parts: Vec<u32> = (i..i + 8).map_while(part).collect();
             let context = || {
@@ -238,8 +238,8 @@ impl Run<'_> {
 
     fn addresses(&mut self, hint: Context, hits: &mut Hits<'_>) {
         for i in 0..self.groups.len().saturating_sub(3) {
-            let dotted = (i + 1..i + 4).all(|j| self.gap(j) == Some(Gap::Dot));
-            let ends = self.gap(i) != Some(Gap::Dot) && self.gap(i + 4) != Some(Gap::Dot);
+            let dotted = (i + 1..i + 4).all(|j| self.separator(j) == Some(Separator::Dot));
+            let ends = self.separator(i) != Some(Separator::Dot) && self.separator(i + 4) != Some(Separator::Dot);
             // A longer part belongs to a card or a phone number, as everything behind a `+` does.
             let short = self.groups.get(i..i + 4).is_some_and(|g| g.iter().all(|g| g.len() <= 3));
             let named = i == 0 && (self.touched || self.plus);
@@ -278,7 +278,7 @@ impl Run<'_> {
         let lead = super::tail(self.text, start, 24);
         if len == 2 && matches!(lead.as_bytes(), [.., b'0'..=b'9', b':']) {
             self.take(0, 1, None, hits);
-            let zone = |g: &&Group| g.len() == 4 && g.gap == Gap::Dash;
+            let zone = |g: &&Group| g.len() == 4 && g.separator == Separator::Dash;
             if let Some(i) = self.groups.iter().take(3).position(|g| zone(&g)) {
                 self.take(i, i + 1, None, hits);
             }
@@ -303,8 +303,9 @@ impl Run<'_> {
         for i in 0..self.groups.len() {
             let lens = [0, 1, 2].map(|k| self.groups.get(i + k).map_or(0, Group::len));
             let values = [0, 1, 2].map(|k| number(self, i + k).unwrap_or(u32::MAX));
-            let (gap, next) = (self.gap(i + 1), self.gap(i + 2));
-            let parted = gap == next && matches!(gap, Some(Gap::Dash | Gap::Dot | Gap::Slash));
+            let (separator, next) = (self.separator(i + 1), self.separator(i + 2));
+            let parted =
+                separator == next && matches!(separator, Some(Separator::Dash | Separator::Dot | Separator::Slash));
             let (day, month, year) =
                 (|n| (1..=31).contains(&n), |n| (1..=12).contains(&n), |n| (1900..=2100).contains(&n));
             let [a, b, c] = values;
@@ -313,7 +314,7 @@ impl Run<'_> {
                 [1..=2, 1..=2, 4] => parted && year(c) && (month(a) && day(b) || day(a) && month(b)),
                 _ => false,
             };
-            if date && self.is_free(i, i + 3) && self.gap(i + 3) != gap {
+            if date && self.is_free(i, i + 3) && self.separator(i + 3) != separator {
                 self.take(i, i + 3, None, hits);
             }
             if lens[0] == 8 && year(a / 10_000) && month(a / 100 % 100) && day(a % 100) {
@@ -343,16 +344,18 @@ impl Run<'_> {
             usize::from(self.glued && self.groups.first().is_some_and(|g| super::tail(self.text, g.start, 2) == ".."));
         while i < self.groups.len() {
             let mut taken = 0;
-            let (mut total, gap) = (0, self.gap(i + 1));
+            let (mut total, separator) = (0, self.separator(i + 1));
             for to in i + 1..(i + 8).min(self.groups.len() + 1) {
                 let Some(group) = self.groups.get(to - 1) else { break };
                 total += group.len();
                 let parted = to > i + 1
-                    && match (gap, group.gap) {
-                        (Some(Gap::Dot), other) => other != Gap::Dot,
-                        (Some(Gap::Space | Gap::Dash), other) => !matches!(other, Gap::Space | Gap::Dash),
-                        (Some(Gap::Slash), other) => other != Gap::Slash,
-                        (Some(Gap::Under), other) => other != Gap::Under,
+                    && match (separator, group.separator) {
+                        (Some(Separator::Dot), other) => other != Separator::Dot,
+                        (Some(Separator::Space | Separator::Dash), other) => {
+                            !matches!(other, Separator::Space | Separator::Dash)
+                        }
+                        (Some(Separator::Slash), other) => other != Separator::Slash,
+                        (Some(Separator::Under), other) => other != Separator::Under,
                         _ => true,
                     };
                 // Nobody writes more than eight together, but for the thirteen behind an issuer's six.
@@ -362,7 +365,9 @@ impl Run<'_> {
                 }
                 // `…1111USD`; letters of hexadecimal digits make it part of a hash.
                 let glued = total < 15 || last_is_hex(self.text, group.end);
-                let odd = to > i + 1 && matches!(gap, Some(Gap::Slash | Gap::Under)) && !self.printed(i, to);
+                let odd = to > i + 1
+                    && matches!(separator, Some(Separator::Slash | Separator::Under))
+                    && !self.printed(i, to);
                 if odd || total < 12 || !self.stands_alone(i, to) || self.ends_in_letter(to) && glued {
                     continue;
                 }
@@ -389,7 +394,7 @@ impl Run<'_> {
             let lens = [0, 1, 2].map(|k| self.groups.get(i + k).map_or(0, Group::len));
             let to = match lens {
                 [9, ..] => i + 1,
-                [3, 2, 4] if self.gap(i + 1) == self.gap(i + 2) => i + 3,
+                [3, 2, 4] if self.separator(i + 1) == self.separator(i + 2) => i + 3,
                 _ => continue,
             };
             let named =
@@ -403,12 +408,12 @@ impl Run<'_> {
             let given_out = matches!(digits, [a, b, c, g, h, s @ ..]
                 if [*a, *b, *c] != *b"000" && [*a, *b, *c] != *b"666" && [*g, *h] != *b"00" && s != b"0000");
             let country = self.plus && i > 0;
-            let is_ssn = match self.gap(i + 1) {
+            let is_ssn = match self.separator(i + 1) {
                 _ if Context::around(self.text, first.start, last.end, hint).ssn => true,
                 // `+353 703 07 7829`
                 _ if country => false,
-                Some(Gap::Dash) if to == i + 3 => given_out,
-                Some(Gap::Space | Gap::Dot | Gap::Under) if to == i + 3 => {
+                Some(Separator::Dash) if to == i + 3 => given_out,
+                Some(Separator::Space | Separator::Dot | Separator::Under) if to == i + 3 => {
                     given_out && !Context::around(self.text, first.start, last.end, hint).phone
                 }
                 _ => false,
@@ -425,41 +430,45 @@ fn last_is_hex(text: &str, at: usize) -> bool {
 }
 
 /// What separates the digits that end at `at` from the next ones, and where those begin.
-fn separator(text: &str, at: usize) -> Option<(Gap, usize)> {
+fn separator_at(text: &str, at: usize) -> Option<(Separator, usize)> {
     let rest = text.get(at..)?;
-    let mut gap = None;
+    let mut separator = None;
     for (n, (offset, c)) in rest.char_indices().enumerate() {
         if c.is_ascii_digit() {
-            return gap.map(|g| (g, at + offset));
+            return separator.map(|g| (g, at + offset));
         }
         let here = match c {
-            ' ' | '\t' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' => Gap::Space,
-            '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' => Gap::Dash,
-            '.' => Gap::Dot,
-            '/' => Gap::Slash,
-            '_' => Gap::Under,
-            '(' => Gap::Open,
-            ')' => Gap::Close,
+            ' ' | '\t' | '\u{a0}' | '\u{2007}' | '\u{2009}' | '\u{202f}' => Separator::Space,
+            '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' => Separator::Dash,
+            '.' => Separator::Dot,
+            '/' => Separator::Slash,
+            '_' => Separator::Under,
+            '(' => Separator::Open,
+            ')' => Separator::Close,
             _ => return None,
         };
-        gap = match (gap, here) {
-            (None | Some(Gap::Space), here) => Some(here),
+        separator = match (separator, here) {
+            (None | Some(Separator::Space), here) => Some(here),
             // `) `, `)-` and `).` close, ` - ` is a hyphen; `. ` ends a sentence and `/ ` separates two numbers.
-            (Some(Gap::Close), Gap::Space | Gap::Dash | Gap::Slash | Gap::Dot) => Some(Gap::Close),
-            (Some(Gap::Close), Gap::Open) => Some(Gap::Open),
-            (Some(Gap::Dash), Gap::Space | Gap::Dash) => Some(Gap::Dash),
-            (Some(Gap::Dash), Gap::Open) => Some(Gap::Open),
+            (Some(Separator::Close), Separator::Space | Separator::Dash | Separator::Slash | Separator::Dot) => {
+                Some(Separator::Close)
+            }
+            (Some(Separator::Close), Separator::Open) => Some(Separator::Open),
+            (Some(Separator::Dash), Separator::Space | Separator::Dash) => Some(Separator::Dash),
+            (Some(Separator::Dash), Separator::Open) => Some(Separator::Open),
             _ => return None,
         };
         // Names of files and variables have it, and nothing else beside it.
-        if gap == Some(Gap::Under) && !rest.get(1..).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit())) {
+        if separator == Some(Separator::Under)
+            && !rest.get(1..).is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+        {
             return None;
         }
         if n == 2 {
             let next = text.get(at + offset + c.len_utf8()..)?;
             return next
                 .starts_with(|c: char| c.is_ascii_digit())
-                .then(|| gap.map(|g| (g, at + offset + c.len_utf8())))?;
+                .then(|| separator.map(|g| (g, at + offset + c.len_utf8())))?;
         }
     }
     None

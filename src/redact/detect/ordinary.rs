@@ -2,7 +2,7 @@
 //! pattern to search with, the name of a secret that lies elsewhere.
 
 use super::value::looks_random;
-use crate::redact::floor;
+use crate::redact::secret_keys;
 
 /// Whether a value is one of these.
 pub(crate) fn is_ordinary(value: &str) -> bool {
@@ -139,7 +139,7 @@ fn is_type(value: &str) -> bool {
 
 /// What `sed`, `grep`, `awk` and `jq` search with: classes of characters, repeats, groups.
 pub(super) fn is_pattern(value: &str) -> bool {
-    const MARKS: [&str; 22] = [
+    const CURSORS: [&str; 22] = [
         "[^", "[A-Z", "[a-z", "[0-9", "\\s*", "\\s+", "\\S+", "\\S*", "\\w+", "\\w*", "\\d+", "(?:", "(?i", "(.*",
         "(.+", ".*/", ".+/", ".*$", ".+$", ".*'", "[[:", "\\(.*",
     ];
@@ -147,16 +147,17 @@ pub(super) fn is_pattern(value: &str) -> bool {
         || value.starts_with(".+")
         || value == "/"
         || value.starts_with("\\K")
-        || MARKS.iter().any(|mark| value.contains(mark))
+        || CURSORS.iter().any(|mark| value.contains(mark))
 }
 
 /// The name of a secret that lies elsewhere: `postgres-password`, `db_token`, `API_KEY`.
 pub(crate) fn is_name(value: &str) -> bool {
     (4..=64).contains(&value.len())
         && value.bytes().all(|b| b.is_ascii_alphabetic() || matches!(b, b'-' | b'_' | b'.'))
-        && (value.contains(['-', '_', '.']) || floor::named(value).is_some_and(|found| found.name.len() == value.len()))
+        && (value.contains(['-', '_', '.'])
+            || secret_keys::named(value).is_some_and(|found| found.name.len() == value.len()))
         && !value.starts_with(['-', '_', '.'])
-        && floor::named(value).is_some()
+        && secret_keys::named(value).is_some()
 }
 
 /// A flag that says there is no secret here, or where another thing is: `--no-password`, `--without-token`.

@@ -5,13 +5,13 @@
 //! or under such a key.
 
 use super::context::Context;
-use super::number::{Gap, Group, Run};
+use super::number::{Group, Run, Separator};
 use super::{Hits, before, head};
 use crate::redact::policy::Detector;
 
 pub(super) fn find(run: &mut Run<'_>, hint: Context, hits: &mut Hits<'_>) {
     // `report_415_555_2671` is a file's.
-    if run.groups.iter().any(|g| g.gap == Gap::Under) {
+    if run.groups.iter().any(|g| g.separator == Separator::Under) {
         return;
     }
     let mut i = 0;
@@ -43,7 +43,7 @@ fn is_other(run: &Run<'_>, i: usize, to: usize, hint: Context) -> bool {
         return false;
     }
     let lens = groups.iter().map(Group::len);
-    let dashed = groups.iter().skip(1).all(|g| g.gap == Gap::Dash);
+    let dashed = groups.iter().skip(1).all(|g| g.separator == Separator::Dash);
     let code = dashed && [[5, 4, 2], [4, 4, 2], [5, 3, 2], [5, 4, 1]].iter().any(|form| lens.clone().eq(*form));
     let context = Context::around(run.text, first.start, last.end, hint);
     // `1Z 999 AA1 01 2345 6784`: a parcel's.
@@ -55,7 +55,7 @@ fn is_other(run: &Run<'_>, i: usize, to: usize, hint: Context) -> bool {
 fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
     let group = run.groups.get(i).filter(|g| !g.used)?;
     let len = |k: usize| run.groups.get(k).filter(|g| !g.used).map_or(0, Group::len);
-    let glued = i == 0 && run.glued || joined(run.gap(i));
+    let glued = i == 0 && run.glued || joined(run.separator(i));
     let text = run.text.get(group.start..group.end).unwrap_or_default();
     if i == 0 && run.plus {
         // One country has +1, and its numbers have ten digits more.
@@ -66,19 +66,23 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
         return None;
     }
     // A country or a trunk code may stand before the ten.
-    let code =
-        group.len() <= 3 && i == 0 && matches!(run.gap(i + 1), Some(Gap::Space | Gap::Dash | Gap::Open | Gap::Dot));
+    let code = group.len() <= 3
+        && i == 0
+        && matches!(run.separator(i + 1), Some(Separator::Space | Separator::Dash | Separator::Open | Separator::Dot));
     let first = if code && len(i + 1) == 3 && len(i + 3) == 4 { i + 1 } else { i };
     let ten = !text.starts_with("00")
         && [len(first), len(first + 1), len(first + 2)] == [3, 3, 4]
-        && [first + 1, first + 2]
-            .iter()
-            .all(|&k| matches!(run.gap(k), Some(Gap::Dash | Gap::Dot | Gap::Space | Gap::Close | Gap::Slash)))
-        && (first == i || !matches!(run.gap(first), Some(Gap::Slash)));
-    if ten && !joined(run.gap(first + 3)) && !letter_follows(run, first + 3) {
+        && [first + 1, first + 2].iter().all(|&k| {
+            matches!(
+                run.separator(k),
+                Some(Separator::Dash | Separator::Dot | Separator::Space | Separator::Close | Separator::Slash)
+            )
+        })
+        && (first == i || !matches!(run.separator(first), Some(Separator::Slash)));
+    if ten && !joined(run.separator(first + 3)) && !letter_follows(run, first + 3) {
         return Some(first + 3);
     }
-    if group.gap == Gap::Open && run.gap(i + 1) == Some(Gap::Close) {
+    if group.separator == Separator::Open && run.separator(i + 1) == Some(Separator::Close) {
         let year = text.len() == 4 && (text.starts_with("19") || text.starts_with("20"));
         return longest(run, i, 7, 13, |_| true).filter(|_| text.len() <= 5 && !year);
     }
@@ -87,28 +91,36 @@ fn by_form(run: &Run<'_>, i: usize) -> Option<usize> {
             || text.starts_with("00") && text.len() > 2 && !text.starts_with("000");
     if national {
         let most = if text.starts_with("00") { 16 } else { 13 };
-        return longest(run, i, 9, most, |gap| !matches!(gap, Gap::Open | Gap::Close)).filter(|&to| {
-            let dotted = run.gap(i + 1) == Some(Gap::Dot) && to - i < 3;
-            let zip = to - i == 2 && (len(i), len(i + 1)) == (5, 4);
-            // Five pairs are a number in France; more are a row of numbers, as are groups that go on alike.
-            let alike = |a: usize| run.gap(a + 1) == Some(Gap::Space) && len(a) == len(a + 1);
-            let row = (i..to).all(|k| len(k) == 2) && to - i != 5 || alike(to - 1) || i > 0 && alike(i - 1);
-            to - i > 1 && !dotted && !zip && !row
-        });
+        return longest(run, i, 9, most, |separator| !matches!(separator, Separator::Open | Separator::Close)).filter(
+            |&to| {
+                let dotted = run.separator(i + 1) == Some(Separator::Dot) && to - i < 3;
+                let zip = to - i == 2 && (len(i), len(i + 1)) == (5, 4);
+                // Five pairs are a number in France; more are a row of numbers, as are groups that go on alike.
+                let alike = |a: usize| run.separator(a + 1) == Some(Separator::Space) && len(a) == len(a + 1);
+                let row = (i..to).all(|k| len(k) == 2) && to - i != 5 || alike(to - 1) || i > 0 && alike(i - 1);
+                to - i > 1 && !dotted && !zip && !row
+            },
+        );
     }
     None
 }
 
 /// The end of the longest stretch from group `i` with so many digits.
-fn longest(run: &Run<'_>, i: usize, least: usize, most: usize, gaps: impl Fn(Gap) -> bool) -> Option<usize> {
+fn longest(
+    run: &Run<'_>,
+    i: usize,
+    least: usize,
+    most: usize,
+    separators: impl Fn(Separator) -> bool,
+) -> Option<usize> {
     let (mut total, mut found) = (0, None);
     for to in i + 1..=run.groups.len() {
-        let group = run.groups.get(to - 1).filter(|g| !g.used && (to == i + 1 || gaps(g.gap)))?;
+        let group = run.groups.get(to - 1).filter(|g| !g.used && (to == i + 1 || separators(g.separator)))?;
         total += group.len();
         if total > most {
             break;
         }
-        if total >= least && !joined(run.gap(to)) && !letter_follows(run, to) {
+        if total >= least && !joined(run.separator(to)) && !letter_follows(run, to) {
             found = Some(to);
         }
         if run.groups.get(to).is_none_or(|g| g.used) {
@@ -118,8 +130,8 @@ fn longest(run: &Run<'_>, i: usize, least: usize, most: usize, gaps: impl Fn(Gap
     found
 }
 
-fn joined(gap: Option<Gap>) -> bool {
-    matches!(gap, Some(Gap::Dash | Gap::Dot))
+fn joined(separator: Option<Separator>) -> bool {
+    matches!(separator, Some(Separator::Dash | Separator::Dot))
 }
 
 /// Letters right behind the digits belong to them, but for an extension: `x123`.
@@ -143,7 +155,7 @@ fn by_words(run: &mut Run<'_>, from: usize, to: usize, hint: Context, hits: &mut
     // One word of ten digits and more that is called a number and not whose: people mean their phone's.
     let number = context.number && (to - from > 1 || (10..=most).contains(&len(from, to)));
     // A fraction.
-    let number = number && !(to - from == 2 && run.gap(to - 1) == Some(Gap::Dot));
+    let number = number && !(to - from == 2 && run.separator(to - 1) == Some(Separator::Dot));
     if !(context.phone || number) || context.other && to - from == 1 {
         return;
     }
@@ -166,7 +178,7 @@ fn take(run: &mut Run<'_>, from: usize, to: usize, hits: &mut Hits<'_>) {
     let (Some(first), Some(last)) = (run.groups.get(from), run.groups.get(to - 1)) else { return };
     let bytes = run.text.as_bytes();
     let mut start = first.start;
-    if first.gap == Gap::Open || before(bytes, start) == Some(b'(') {
+    if first.separator == Separator::Open || before(bytes, start) == Some(b'(') {
         start -= 1;
     }
     if from == 0 && run.plus && before(bytes, start) == Some(b'+') {

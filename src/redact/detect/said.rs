@@ -4,7 +4,7 @@
 use super::ends::value_at;
 use super::value::{is_code, is_nothing, looks_random};
 use super::{head, is_word, tail};
-use crate::redact::floor::{self, Kind};
+use crate::redact::secret_keys::{self, Kind};
 use std::ops::RangeInclusive;
 
 /// What stands between a password's name and the password in a sentence.
@@ -401,7 +401,7 @@ fn before_quote(text: &str, at: usize) -> bool {
 pub(super) fn setting(text: &str, to: usize) -> Option<(usize, usize)> {
     let line = head(text, to, 240).split('\n').next()?;
     let name = line.split([' ', '\t']).next().filter(|n| n.len() >= 2 && !n.contains('='))?;
-    floor::named(name.trim_start_matches('_')).filter(|f| f.kind == Kind::Secret)?;
+    secret_keys::named(name.trim_start_matches('_')).filter(|f| f.kind == Kind::Secret)?;
     value_behind(text, to + name.len())
 }
 

@@ -3,8 +3,8 @@
 use super::called::{self, Called};
 use super::value::{is_code, is_nothing, looks_random};
 use super::{Hits, head, ordinary, tail};
-use crate::redact::floor::{self, Found, Kind, Words};
 use crate::redact::policy::Detector;
+use crate::redact::secret_keys::{self, Found, Kind, Words};
 
 /// A line that is longer names no columns.
 const HEAD: usize = 512;
@@ -36,7 +36,7 @@ pub(super) fn find(text: &str, from: usize, to: usize, hits: &mut Hits<'_>) -> O
     }
     let columns: Vec<Option<Found>> = names
         .iter()
-        .map(|name| floor::named(name.trim_matches(['*', '`'])).filter(|f| f.kind == Kind::Secret))
+        .map(|name| secret_keys::named(name.trim_matches(['*', '`'])).filter(|f| f.kind == Kind::Secret))
         .collect();
     if columns.iter().all(Option::is_none) {
         return None;

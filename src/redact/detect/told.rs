@@ -4,8 +4,8 @@
 use super::ends::value_at;
 use super::value::{is_nothing, looks_random};
 use super::{Hits, before, head, is_word, tail};
-use crate::redact::floor::{self, Kind};
 use crate::redact::policy::Detector;
+use crate::redact::secret_keys::{self, Kind};
 
 /// What is said around a code that lets somebody in, in small letters.
 const ENTRY: &[&str] = &[
@@ -188,7 +188,7 @@ pub(super) fn form(text: &str, to: usize) -> Option<(usize, usize)> {
     }
     let rest = rest.trim_start_matches(['"', '\'', '\\']);
     let name = rest.split(['"', '\'', '\\', ';', '\r', '\n']).next()?;
-    floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    secret_keys::named(name).filter(|found| found.kind == Kind::Secret)?;
     let empty = near.find("\r\n\r\n").map(|at| at + 4).into_iter().chain(near.find("\n\n").map(|at| at + 2)).min()?;
     let start = to + empty;
     let body = head(text, start, 1 << 14);
@@ -343,7 +343,8 @@ pub(super) fn inserted(text: &str, to: usize) -> Option<(usize, usize)> {
     let values = rest.trim_start();
     values.get(..6).filter(|w| w.eq_ignore_ascii_case("values"))?;
     let named = |name: &str| {
-        floor::named(name.trim().trim_matches(['"', '`', '[', ']'])).is_some_and(|f| f.kind == Kind::Secret && f.sure)
+        secret_keys::named(name.trim().trim_matches(['"', '`', '[', ']']))
+            .is_some_and(|f| f.kind == Kind::Secret && f.sure)
     };
     let column = columns.split(',').position(named)?;
     let values = values.get(6..)?.trim_start().strip_prefix('(')?;
@@ -402,7 +403,7 @@ pub(super) fn variable(text: &str, to: usize) -> Option<(usize, usize)> {
     let near = head(text, to, 1024);
     let (name, rest) = near.split_once('"')?;
     let rest = rest.trim_start().strip_prefix('{')?;
-    floor::named(name).filter(|found| found.kind == Kind::Secret)?;
+    secret_keys::named(name).filter(|found| found.kind == Kind::Secret)?;
     let block = rest.get(..rest.find("\n}").unwrap_or(rest.len()))?;
     let at = block
         .find("default")
@@ -425,7 +426,7 @@ pub(super) fn set_where(text: &str, at: usize, name: &str) -> Option<(usize, usi
     let place = lead.to_ascii_lowercase().rfind("where")?;
     let set = lead.get(..place)?;
     let (start, end) = value_at(head(text, 0, at + 160), at + 1, false, true)?;
-    floor::named(text.get(start..end).filter(|n| n.len() <= 64)?).filter(|found| found.kind == Kind::Secret)?;
+    secret_keys::named(text.get(start..end).filter(|n| n.len() <= 64)?).filter(|found| found.kind == Kind::Secret)?;
     let set = set.trim_end();
     let value = set.strip_suffix('\'')?;
     let open = value.rfind('\'')?;

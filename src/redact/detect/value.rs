@@ -1,7 +1,7 @@
 //! What stands beside a secret's name: the secret itself, or a word, a type, a call or a reference that only stands for one.
 
 use super::{head, tail};
-use crate::redact::floor;
+use crate::redact::secret_keys;
 
 /// Words that stand where a value would: literals, types, states.
 const NOTHING: &[&str] = &[
@@ -610,7 +610,7 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
     }
     // A variable that is itself called so: `password=password`, `token: new_token`.
     let last = path.rsplit(['.', ':', '>']).next().unwrap_or_default();
-    digits == 0 && floor::kind_of_key(last).is_some() && !path.contains('-')
+    digits == 0 && secret_keys::kind_of_key(last).is_some() && !path.contains('-')
 }
 
 /// Whether the quote at `at` closes a string that began before it in the same line.

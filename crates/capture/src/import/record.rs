@@ -48,7 +48,7 @@ impl Log for AuditLog {
     }
 }
 
-impl Log for attestlog::owner::Joint {
+impl Log for attestlog::owner::SharedStore {
     fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>> {
         self.record_batch(calls)
     }

@@ -12,7 +12,7 @@ use answering::Answered;
 use asking::note;
 use attestlog::Clock;
 use attestlog::json::{Json, Number, Object};
-use attestlog::owner::Joint;
+use attestlog::owner::SharedStore;
 use attestlog::retention::PatientPaths;
 use attestlog::{Error, Result};
 use attestlog::{Outcome, ToolCall};
@@ -86,7 +86,7 @@ pub enum Verdict {
 
 type Refused = Verdict;
 type Complain = Box<dyn Fn(&str) + Send + Sync>;
-type Reach = Box<dyn Fn() -> Result<Joint> + Send + Sync>;
+type Reach = Box<dyn Fn() -> Result<SharedStore> + Send + Sync>;
 
 /// Watches what a host and a server say, and records calls.
 pub struct Observer {
@@ -108,7 +108,7 @@ impl fmt::Debug for Observer {
 
 #[derive(Default)]
 struct State {
-    joint: Option<Joint>,
+    joint: Option<SharedStore>,
     client: Option<Json>,
     server: Option<Json>,
     protocol: Option<String>,
@@ -235,7 +235,7 @@ impl Observer {
     pub fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
-        reach: impl Fn() -> Result<Joint> + Send + Sync + 'static,
+        reach: impl Fn() -> Result<SharedStore> + Send + Sync + 'static,
         complain: impl Fn(&str) + Send + Sync + 'static,
     ) -> Result<Observer> {
         let joint = match reach() {
@@ -444,7 +444,7 @@ impl Observer {
         self.give_up(suspended, Outcome::Abandoned, "input_required", message);
         drop(ending);
         let joint = self.state().joint.take();
-        if let Some(Err(e)) = joint.map(Joint::close) {
+        if let Some(Err(e)) = joint.map(SharedStore::close) {
             (self.complain)(&e.to_string());
         }
     }
@@ -463,7 +463,7 @@ impl Observer {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn joint(&self) -> Result<Joint> {
+    fn joint(&self) -> Result<SharedStore> {
         let present = self.state().joint.clone();
         match present {
             Some(joint) => Ok(joint),

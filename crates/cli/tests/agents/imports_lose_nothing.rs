@@ -578,14 +578,14 @@ fn what_was_purged_stays_out() {
 /// Whatever process does it: the one that owns the store knows for all.
 #[test]
 fn the_same_file_through_an_owner_is_recorded_once() {
-    use attestlog::owner::{Joint, Sharing};
+    use attestlog::owner::{SharedStore, Sharing};
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     AuditLog::create(&path).unwrap().close().unwrap();
-    let open = || Joint::open(&path, attestlog::Options::new(), Sharing::default()).unwrap();
+    let open = || SharedStore::open(&path, attestlog::Options::new(), Sharing::default()).unwrap();
     let (owner, guest) = (open(), open());
     let text = session("s", &[made("c", "t"), said("c", "one"), made("d", "t")]);
-    let put = |log: &Joint, text: &str| {
+    let put = |log: &SharedStore, text: &str| {
         let recorded = import::record(log, read(CHAT, text), false, |_| ()).unwrap();
         (recorded.receipts.len(), recorded.repeated, recorded.answers.len())
     };

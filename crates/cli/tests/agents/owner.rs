@@ -3,7 +3,7 @@
 
 use crate::common::*;
 use attestlog::json::Json;
-use attestlog::owner::{Joint, Sharing, reach};
+use attestlog::owner::{SharedStore, Sharing, reach};
 use attestlog::{ErrorKind, Options, Random, Sender, ToolCall};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -126,8 +126,8 @@ impl Random for Card {
 #[test]
 fn no_process_sends_under_the_number_of_a_card() {
     let place = Place::with_store();
-    let owner = Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
-    let other = Joint::open(place.path("s"), Options::new().random(Arc::new(Card)), Sharing::default()).unwrap();
+    let owner = SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let other = SharedStore::open(place.path("s"), Options::new().random(Arc::new(Card)), Sharing::default()).unwrap();
     let seq = other.record(ToolCall::new("c", "u", "t")).unwrap().seq;
     drop((other, owner));
     let sender = place.run(&["query", "s", "--json"]).ok();
@@ -139,7 +139,7 @@ fn no_process_sends_under_the_number_of_a_card() {
 #[test]
 fn who_finds_his_number_taken_records_under_another_sender() {
     let place = Place::with_store();
-    let open = |options| Joint::open(place.path("s"), options, Sharing::default()).unwrap();
+    let open = |options| SharedStore::open(place.path("s"), options, Sharing::default()).unwrap();
     let owner = open(Options::new());
     let same = || open(Options::new().random(Arc::new(attestlog::SeededRandom::new(1))));
     let (first, second) = (same(), same());
@@ -162,7 +162,7 @@ fn the_socket_is_private_and_its_path_short_however_deep_the_store_lies() {
     std::fs::create_dir_all(&deep).unwrap();
     let store = deep.join("s");
     shared.run(&["init", store.to_str().unwrap()]).ok();
-    let joint = Joint::open(&store, Options::new(), Sharing::default()).unwrap();
+    let joint = SharedStore::open(&store, Options::new(), Sharing::default()).unwrap();
     let connection = reach(&store).unwrap().expect("it is shared");
     assert_eq!(connection.process(), std::process::id());
     joint.close().unwrap();
@@ -307,7 +307,7 @@ fn what_is_planted_in_the_socket_s_place_is_refused() {
 #[test]
 fn one_joint_takes_over_from_another_in_the_middle_of_a_call() {
     let place = Place::with_store();
-    let open = || Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let open = || SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
     let (first, second) = (open(), open());
     assert!(first.owned(|_| ()).is_some() && second.owned(|_| ()).is_none());
     let begun = second.begin(ToolCall::new("c", "u", "t")).unwrap();
@@ -329,7 +329,7 @@ fn one_joint_takes_over_from_another_in_the_middle_of_a_call() {
 #[test]
 fn sealed_values_and_new_policies_reach_the_senders() {
     let place = Place::with_store();
-    let open = || Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
+    let open = || SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap();
     let (owner, sender) = (open(), open());
     let call = || {
         let arguments = json(r#"{"note":"mail a@example.com"}"#);
@@ -358,7 +358,7 @@ fn sealed_values_and_new_policies_reach_the_senders() {
 fn a_store_that_is_not_shared_is_locked() {
     let place = Place::with_store();
     let log = attestlog::AuditLog::open(place.path("s")).unwrap();
-    let refused = Joint::open(place.path("s"), Options::new(), Sharing::default()).unwrap_err();
+    let refused = SharedStore::open(place.path("s"), Options::new(), Sharing::default()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Locked);
     log.close().unwrap();
 }

@@ -7,7 +7,7 @@ use super::store_common::clock;
 use attestlog::json::{Json, Limits};
 use attestlog::note::SignedCheckpoint;
 use attestlog::proof::{Checked, Proof, Proven, Standing};
-use attestlog::{AuditLog, Field, ManualClock, Neighbours, Options, SeededRandom, ToolCall};
+use attestlog::{AuditLog, Facet, ManualClock, Neighbours, Options, SeededRandom, ToolCall};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ fn the_old_state_is_confirmed_by_what_was_kept_alone() {
 fn a_proof_of_a_stale_copy_shows_its_time() {
     let (log, clock) = store(2);
     record(&log, 3);
-    let file = log.prove_complete(Field::Patient, "P-1", Neighbours::Reveal).unwrap().to_string();
+    let file = log.prove_complete(Facet::Patient, "P-1", Neighbours::Reveal).unwrap().to_string();
     let then = attestlog::Clock::now(&*clock);
     let checked = check(&log, &file, false);
     let Proven::Complete { newest, size, .. } = checked.proven() else { panic!("{checked:?}") };

@@ -3,7 +3,7 @@
 
 use crate::common::Place;
 use attestlog::json::Json;
-use attestlog::redact::{Action, Facet, Policy, Preset, is_pseudonym};
+use attestlog::redact::{Action, IdentityKind, Policy, Preset, is_pseudonym};
 use attestlog::retention::{HoldSelector, PatientPaths};
 use attestlog::{AuditLog, ErrorKind, Options, PolicySet, Query, Sender, ToolCall, VerifyOptions};
 use std::fs;
@@ -296,7 +296,7 @@ fn below_a_key_that_names_somebody_paths_are_those_of_the_entry() {
     assert_eq!(both.as_object().unwrap().len(), 2);
     // Whoever is called like a secret does not take the floor away from it.
     let mut set = PolicySet::default();
-    set.redaction = Policy::builder(Preset::Default).facet(Facet::User, Action::Pseudonymise).build().unwrap();
+    set.redaction = Policy::builder(Preset::Default).facet(IdentityKind::User, Action::Pseudonymise).build().unwrap();
     let log = Options::new().policies(set).in_memory().unwrap();
     let call = ToolCall::new("c", "password", "t").arguments(json(r#"{"password":"hunter2"}"#));
     assert!(!log.entry(log.record(call).unwrap().seq).unwrap().line().contains("hunter2"));
@@ -346,7 +346,7 @@ fn secrets_are_no_names_under_any_policy() {
 #[test]
 fn a_numbered_sender_with_a_hidden_name_is_answered_once() {
     let mut set = PolicySet::default();
-    set.redaction = Policy::builder(Preset::Default).facet(Facet::User, Action::Pseudonymise).build().unwrap();
+    set.redaction = Policy::builder(Preset::Default).facet(IdentityKind::User, Action::Pseudonymise).build().unwrap();
     let log = Options::new().policies(set).in_memory().unwrap();
     let call = || ToolCall::new("c", "jane.roe", "t").sender(Sender::new("desk of jane.roe", 1));
     let receipt = log.record(call()).unwrap();

@@ -3,7 +3,7 @@
 use crate::common::{Place, call, json};
 use attestlog::json::Json;
 use attestlog::redact::{Policy, Preset};
-use attestlog::{AuditLog, ErrorKind, Field, Options, PolicySet, Query, ToolCall};
+use attestlog::{AuditLog, ErrorKind, Facet, Options, PolicySet, Query, ToolCall};
 
 fn place() -> Place {
     let lines = [
@@ -110,11 +110,11 @@ fn values_are_found_wherever_they_lie() {
     }
     log.flush_index().unwrap();
     log.record(ToolCall::new("c", "u", "in_memory")).unwrap();
-    assert_eq!(log.values_matching(Field::Tool, "in_*").unwrap(), ["in_memory", "in_the_file"]);
-    assert_eq!(log.values_matching(Field::Tool, "xx*").unwrap(), std::slice::from_ref(&long));
+    assert_eq!(log.values_matching(Facet::Tool, "in_*").unwrap(), ["in_memory", "in_the_file"]);
+    assert_eq!(log.values_matching(Facet::Tool, "xx*").unwrap(), std::slice::from_ref(&long));
     let unknown = log.unknown_values(&Query::new().tool(long.to_uppercase()).tool("in_memory")).unwrap();
     assert_eq!((unknown.len(), &unknown[0].similar), (1, &vec![long]));
-    let e = log.values_matching(Field::Tool, &"a".repeat(300)).unwrap_err();
+    let e = log.values_matching(Facet::Tool, &"a".repeat(300)).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::InvalidInput);
 }
 
@@ -124,7 +124,7 @@ fn no_pattern_reads_pseudonyms() {
     set.redaction = Policy::preset(Preset::Hipaa);
     let log = Options::new().policies(set).in_memory().unwrap();
     log.record(ToolCall::new("c", "u", "t").patient("P-1")).unwrap();
-    let e = log.values_matching(Field::Patient, "P-*").unwrap_err();
+    let e = log.values_matching(Facet::Patient, "P-*").unwrap_err();
     assert!(e.to_string().contains("pseudonyms"), "{e}");
     assert!(log.unknown_values(&Query::new().patient("P-1")).unwrap().is_empty());
     let unknown = log.unknown_values(&Query::new().patient("P-2")).unwrap();

@@ -70,7 +70,7 @@ impl ClaimedTime {
 
 impl Entry {
     /// Whether the caller's time of this call lies more than `bound` from the time at which it was recorded; `None` for
-    /// the store's own entries, whose time is the log's.
+    /// system events, whose time is the log's.
     pub fn claimed_time(&self, bound: Duration) -> Option<ClaimedTime> {
         ClaimedTime::of(self.call()?.timestamp, self.body.recorded_at, bound)
     }

@@ -1,8 +1,8 @@
 //! Entries read back from their lines, so that a report can be made of an exported log without the store.
 
 use super::{
-    Body, Call, CallError, CapturedBy, Completion, Content, Entry, Kind, Outcome, OwnEntry, Phase, Retention, Sender,
-    Trigger,
+    Body, Call, CallError, CapturedBy, Completion, Content, Entry, Kind, Outcome, Phase, Retention, Sender,
+    SystemEvent, Trigger,
 };
 use crate::json::{Json, Limits, Object};
 use crate::{Error, Hash, Result, Timestamp};
@@ -35,7 +35,7 @@ fn read(members: &mut Object) -> Result<Entry> {
         Content::Call(Box::new(call(members, kind)?))
     } else {
         let detail = members.remove("detail").ok_or_else(|| missing("detail"))?.to_canonical();
-        Content::Own(OwnEntry { kind, detail })
+        Content::System(SystemEvent { kind, detail })
     };
     let retention = match (text(members, "retention_class")?, time(members, "retain_until")?) {
         (Some(class), Some(until)) => Some(Retention { class, until }),

@@ -1,21 +1,21 @@
 //! What an entry of the log is.
 //!
-//! An [`Entry`] is either a call of a tool ([`Call`]) or something that happened to the store itself ([`OwnEntry`]);
+//! An [`Entry`] is either a call of a tool ([`Call`]) or something that happened to the store itself ([`SystemEvent`]);
 //! both stand in one chain and both are immutable once recorded. `line` turns an entry into the bytes that are hashed,
 //! `from_line` reads them again.
 
 mod attribution;
 mod call;
 mod claimed;
-mod field;
+mod facet;
 mod from_line;
-mod own;
+mod system;
 
 pub use attribution::Attribution;
 pub use call::{Call, CallError, CapturedBy, Completion, Outcome, Phase, Sender, Trigger};
 pub use claimed::{CLAIMED_TIME_BOUND, ClaimedTime};
-pub use field::Field;
-pub use own::{Kind, OwnEntry};
+pub use facet::Facet;
+pub use system::{Kind, SystemEvent};
 
 use crate::json::{Canonical, Json, Object};
 use crate::{Hash, Timestamp};
@@ -40,7 +40,7 @@ pub struct Body<S: AsRef<str> = String> {
     pub nonce: [u8; 16],
     /// The system clock when it was recorded.
     pub recorded_at: Timestamp,
-    /// How long it is kept; `None` for the store's own entries, which stay for ever.
+    /// How long it is kept; `None` for system events, which stay for ever.
     pub retention: Option<Retention<S>>,
     /// The call or the event.
     pub content: Content<S>,
@@ -84,7 +84,7 @@ pub enum Content<S: AsRef<str> = String> {
     /// A tool was called.
     Call(Box<Call<S>>),
     /// Something happened to the store itself.
-    Own(OwnEntry<S>),
+    System(SystemEvent<S>),
 }
 
 impl Entry {
@@ -92,7 +92,7 @@ impl Entry {
     pub fn kind(&self) -> Kind {
         match &self.body.content {
             Content::Call(call) => call.kind(),
-            Content::Own(own) => own.kind,
+            Content::System(own) => own.kind,
         }
     }
 
@@ -100,15 +100,15 @@ impl Entry {
     pub fn call(&self) -> Option<&Call> {
         match &self.body.content {
             Content::Call(call) => Some(call),
-            Content::Own(_) => None,
+            Content::System(_) => None,
         }
     }
 
     /// The store's own event, if this is one.
-    pub fn own(&self) -> Option<&OwnEntry> {
+    pub fn own(&self) -> Option<&SystemEvent> {
         match &self.body.content {
             Content::Call(_) => None,
-            Content::Own(own) => Some(own),
+            Content::System(own) => Some(own),
         }
     }
 
@@ -167,7 +167,7 @@ impl<S: AsRef<str>> Body<S> {
     /// The JSON that stands in the entry as text.
     pub fn parts(&self) -> impl Iterator<Item = &Canonical<S>> {
         let parts = match &self.content {
-            Content::Own(own) => [Some(&own.detail), None, None, None],
+            Content::System(own) => [Some(&own.detail), None, None, None],
             Content::Call(call) => {
                 let summary = call.completion.as_ref().and_then(|c| c.result_summary.as_ref());
                 [call.arguments.as_ref(), summary, call.session_metadata.as_ref(), call.treated.as_ref()]
@@ -179,7 +179,7 @@ impl<S: AsRef<str>> Body<S> {
     pub fn timestamp(&self) -> Timestamp {
         match &self.content {
             Content::Call(call) => call.timestamp,
-            Content::Own(_) => self.recorded_at,
+            Content::System(_) => self.recorded_at,
         }
     }
 }

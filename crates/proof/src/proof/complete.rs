@@ -34,7 +34,7 @@
 
 use super::{CheckError, Checked, MAX_HASHES, Proven};
 use crate::Hash;
-use crate::entry::{Entry, Field, Kind};
+use crate::entry::{Entry, Facet, Kind};
 use crate::hash::{from_hex, to_hex};
 use crate::json::{Json, Object};
 use crate::merkle;
@@ -56,13 +56,13 @@ const MAX_TEXT: usize = 4096;
 const MAX_LISTED: u64 = 1 << 29;
 
 /// The term under which the entries are found that say which keys the log has had.
-pub const KEYS: (Field, &str) = (Field::Kind, Kind::Key.as_str());
+pub const KEYS: (Facet, &str) = (Facet::Kind, Kind::Key.as_str());
 
 /// That these are all entries with one value of one facet. Prints as one line of canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompleteProof {
     /// Which facet.
-    pub facet: Field,
+    pub facet: Facet,
     /// Which value, as it was asked for.
     pub value: String,
     /// The spellings under which the log may hold the value, sorted: itself, its pseudonyms.
@@ -114,7 +114,7 @@ pub enum RowTerm {
     /// All of it.
     Known {
         /// The facet.
-        facet: Field,
+        facet: Facet,
         /// The term.
         term: String,
         /// The salt that keeps anybody from guessing the term from its hash.
@@ -132,7 +132,7 @@ impl fmt::Display for CompleteProof {
 
 /// Whether a value of this facet may stand in a log under a pseudonym: not one that is a pseudonym itself, nor what nobody
 /// chooses freely.
-pub fn has_pseudonyms(facet: Field, value: &str) -> bool {
+pub fn has_pseudonyms(facet: Facet, value: &str) -> bool {
     names::domain(facet).is_some() && !is_pseudonym(value)
 }
 
@@ -262,7 +262,7 @@ impl Checked {
     ///
     /// # Errors
     /// [`CheckError::Contradicted`] where it is about something else.
-    pub fn about(self, facet: Field, value: &str) -> Result<Checked, CheckError> {
+    pub fn about(self, facet: Facet, value: &str) -> Result<Checked, CheckError> {
         let wanted = spelling::normal(value);
         let asked = format!("{} {:?}", facet.as_str(), super::shorten(&wanted));
         let Proven::Complete { facet: of, value: is, .. } = &self.proven else {
@@ -452,7 +452,7 @@ impl<'a> Shown<'a> {
     }
 
     /// Every seq that has this term, whether or not its entry is left.
-    fn find(&self, field: Field, term: &str) -> Result<Found, CheckError> {
+    fn find(&self, field: Facet, term: &str) -> Result<Found, CheckError> {
         let mut found = Found::default();
         let place = row_order(field, term);
         for (head, rows) in &self.batches {
@@ -495,7 +495,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn has(entry: &Entry, field: Field, term: &str) -> bool {
+fn has(entry: &Entry, field: Facet, term: &str) -> bool {
     let mut has = false;
     entry.body.facets(&mut |f, value| has |= f == field && value == term);
     has
@@ -534,9 +534,9 @@ fn list<T>(json: &Json, key: &str, read: impl Fn(&Json) -> Result<T, CheckError>
     json.get(key).and_then(Json::as_array).ok_or_else(|| wrong(key))?.iter().map(read).collect()
 }
 
-fn field(json: &Json) -> Result<Field, CheckError> {
+fn field(json: &Json) -> Result<Facet, CheckError> {
     let name = text(json, "facet")?;
-    Field::ALL.iter().copied().find(|f| f.as_str() == name).ok_or_else(|| wrong("facet"))
+    Facet::ALL.iter().copied().find(|f| f.as_str() == name).ok_or_else(|| wrong("facet"))
 }
 
 fn path(json: &Json) -> Result<Vec<Hash>, CheckError> {

@@ -19,7 +19,7 @@ use crate::merkle::{self, ProofError};
 use crate::note::{EpochError, NoteError, SignedCheckpoint, Succession, VerifierKey, parse_32, parse_decimal};
 use crate::purge::PurgeRecord;
 use crate::seqs::SeqSet;
-use crate::{Field, Hash, Timestamp};
+use crate::{Facet, Hash, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -397,7 +397,7 @@ pub enum Proven {
     /// The entries shown, and those purged, are all that have one value of one facet.
     Complete {
         /// Which facet.
-        facet: Field,
+        facet: Facet,
         /// Which value, as it was asked for.
         value: String,
         /// The spellings that were looked for. Where these are pseudonyms of the value, that they are is not proven.

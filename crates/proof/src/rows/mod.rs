@@ -9,7 +9,7 @@ pub use posting::*;
 pub use varint::*;
 
 use crate::Hash;
-use crate::entry::Field;
+use crate::entry::Facet;
 use crate::names::is_pseudonym;
 
 /// How many entries make an index batch. Measured: smaller batches write `postings` more often than they need,
@@ -33,7 +33,7 @@ pub fn row_leaf_of(inner: &Hash, seqs: &[u64]) -> Hash {
 }
 
 /// `SHA-256(salt || field || length || term)`: the field as its number, the term as its UTF-8 bytes.
-pub fn row_inner(salt: &[u8; SALT_BYTES], field: Field, term: &str) -> Hash {
+pub fn row_inner(salt: &[u8; SALT_BYTES], field: Facet, term: &str) -> Hash {
     inner_parts(salt, field, term, |parts| hash_joined(parts, Hash::of))
 }
 
@@ -41,7 +41,7 @@ fn leaf_parts<T>(inner: &Hash, list: List<'_>, with: impl FnOnce([&[u8]; 4]) -> 
     with([inner.as_bytes(), &list.first.to_be_bytes(), &(list.bytes.len() as u64).to_be_bytes(), list.bytes])
 }
 
-fn inner_parts<T>(salt: &[u8; SALT_BYTES], field: Field, term: &str, with: impl FnOnce([&[u8]; 4]) -> T) -> T {
+fn inner_parts<T>(salt: &[u8; SALT_BYTES], field: Facet, term: &str, with: impl FnOnce([&[u8]; 4]) -> T) -> T {
     with([salt, &[field as u8], &(term.len() as u64).to_be_bytes(), term.as_bytes()])
 }
 
@@ -60,8 +60,8 @@ fn hash_joined(parts: [&[u8]; 4], hash: impl Fn(&[u8]) -> Hash) -> Hash {
 /// Where a row stands among the others of its batch (M3): pseudonyms behind everything else, by facet number but for
 /// conversations, which come between outcomes and triggers, and then by the bytes of the term. So beside the place of somebody's
 /// clear name or pseudonym stand rows of the same facet, of one that names nobody, or pseudonyms.
-pub fn row_order(field: Field, term: &str) -> (bool, u8, &str) {
-    let number = if field == Field::Conversation { Field::Outcome as u8 * 2 + 1 } else { field as u8 * 2 };
+pub fn row_order(field: Facet, term: &str) -> (bool, u8, &str) {
+    let number = if field == Facet::Conversation { Facet::Outcome as u8 * 2 + 1 } else { field as u8 * 2 };
     (is_pseudonym(term), number, term)
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// What is hashed for a row's name and for its leaf.
-    fn hashed(salt: &[u8; SALT_BYTES], field: Field, term: &str, list: List<'_>) -> [Vec<u8>; 2] {
+    fn hashed(salt: &[u8; SALT_BYTES], field: Facet, term: &str, list: List<'_>) -> [Vec<u8>; 2] {
         let inner = row_inner(salt, field, term);
         [inner_parts(salt, field, term, |parts| parts.concat()), leaf_parts(&inner, list, |parts| parts.concat())]
     }
@@ -85,8 +85,8 @@ mod tests {
         (u64::from_be_bytes(*length) == rest.len() as u64).then_some([a, b, rest])
     }
 
-    fn field() -> impl Strategy<Value = Field> {
-        (0..Field::ALL.len()).prop_map(|i| Field::ALL[i])
+    fn field() -> impl Strategy<Value = Facet> {
+        (0..Facet::ALL.len()).prop_map(|i| Facet::ALL[i])
     }
 
     proptest! {
@@ -141,7 +141,7 @@ mod tests {
             let leaf = Sha256::new().chain_update([0]).chain_update(inner).chain_update(258u64.to_be_bytes());
             let leaf = leaf.chain_update([0, 0, 0, 0, 0, 0, 0, 3]).chain_update([0, 5, 7]).finalize();
             let list = List { first: 258, bytes: &[0, 5, 7] };
-            assert_eq!(row_leaf(&row_inner(&[9; 16], Field::User, term), list), Hash(leaf.into()));
+            assert_eq!(row_leaf(&row_inner(&[9; 16], Facet::User, term), list), Hash(leaf.into()));
         }
     }
 }

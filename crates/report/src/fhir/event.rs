@@ -9,7 +9,7 @@ use crate::ToolKind;
 use crate::access::{Access, Subject};
 use crate::purpose;
 use attestlog::json::{Json, Object};
-use attestlog::{Call, Entry, Kind, Outcome, OwnEntry, Phase, Trigger};
+use attestlog::{Call, Entry, Kind, Outcome, Phase, SystemEvent, Trigger};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;
@@ -176,7 +176,7 @@ impl Event {
     ///
     /// Read from the entry's detail, as far as it is there: `user` or `user_id`, `patient` or `patient_id`, `actor` or
     /// `reviewer`, and every other text, number or truth value as a detail of the entity that stands for the log entry.
-    fn of_override(entry: &Entry, own: &OwnEntry, options: &FhirOptions) -> Option<Event> {
+    fn of_override(entry: &Entry, own: &SystemEvent, options: &FhirOptions) -> Option<Event> {
         let code = match own.kind {
             Kind::BreakGlassOpened => Coding::new(DCM, "110127", "Emergency Override Started"),
             Kind::BreakGlassClosed => Coding::new(DCM, "110138", "Emergency Override Stopped"),
@@ -356,7 +356,7 @@ fn object_entity(kind: ToolKind, access: &Access, query: Option<String>) -> Enti
     }
 }
 
-/// The log's own entry, by which the event can be proved.
+/// The log's system event, by which the event can be proved.
 fn log_entity(entry: &Entry, call: &Call, begun: Option<&Entry>, access: &Access) -> Entity {
     let mut details = base_details(entry);
     let begun = begun.map(|b| b.seq).or(match call.phase {

@@ -134,7 +134,7 @@ pub enum FhirForm {
     Ndjson,
 }
 
-/// The AuditEvent (R4) of one entry; `None` for the store's own entries, but for emergency access.
+/// The AuditEvent (R4) of one entry; `None` for system events, but for emergency access.
 ///
 /// The entry that began a call gives an event without an outcome; [`FhirWriter`] joins the two.
 pub fn audit_event_r4(entry: &Entry, options: &FhirOptions) -> Option<Json> {

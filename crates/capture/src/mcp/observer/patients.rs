@@ -8,7 +8,7 @@ use super::{Observer, Pending, asking::note};
 use crate::mcp::shorten::LARGE;
 use attestlog::failure::failure;
 use attestlog::json::{Json, Object};
-use attestlog::owner::Joint;
+use attestlog::owner::SharedStore;
 use attestlog::{CallLimits, CallResult, Error, ErrorKind, Outcome, Result, ToolCall};
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ impl Observer {
     /// store looks for itself is looked for here too, as far as this process has the store: what is large does not come there whole.
     pub(super) fn patients(
         &self,
-        (joint, size): (Option<&Joint>, usize),
+        (joint, size): (Option<&SharedStore>, usize),
         tool: &str,
         arguments: Option<&Json>,
         result: Option<&Json>,

@@ -3,7 +3,7 @@
 use attestlog::json::Json;
 use attestlog::redact::{Policy, Preset};
 use attestlog::retention::HoldSelector;
-use attestlog::{AuditLog, ErrorKind, Field, ManualClock, Misuse, Options, PolicySet, Query, ToolCall};
+use attestlog::{AuditLog, ErrorKind, Facet, ManualClock, Misuse, Options, PolicySet, Query, ToolCall};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ fn a_name_that_only_looks_like_another_says_so() {
     log.record(ToolCall::new("c", "dr_smith", "read_chart").patient("P-1")).unwrap();
     let seq = log.record(ToolCall::new("c", "dr_smіth", "read_chart").patient("P-1")).unwrap().seq;
     assert!(log.entry(seq).unwrap().line().contains(r#""look_alike":["user_id"]"#));
-    assert_eq!(log.look_alikes(Field::User, "dr_smith").unwrap(), ["dr_smіth"]);
+    assert_eq!(log.look_alikes(Facet::User, "dr_smith").unwrap(), ["dr_smіth"]);
 }
 
 /// Dr Smith opens a grant and reviews it herself, with another letter in her name, or in capitals.

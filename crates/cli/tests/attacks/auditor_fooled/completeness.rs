@@ -4,7 +4,7 @@ use crate::common::{Place, call, json};
 use attestlog::json::Json;
 use attestlog::proof::{Proven, check};
 use attestlog::redact::{Policy, Preset};
-use attestlog::{AuditLog, Field, Neighbours, Options, PolicySet, Query, ToolCall};
+use attestlog::{AuditLog, Facet, Neighbours, Options, PolicySet, Query, ToolCall};
 
 fn log(preset: Preset) -> AuditLog {
     let mut policies = PolicySet::default();
@@ -12,7 +12,7 @@ fn log(preset: Preset) -> AuditLog {
     Options::new().policies(policies).background(false).in_memory().unwrap()
 }
 
-fn proven(log: &AuditLog, field: Field, value: &str, neighbours: Neighbours) -> u64 {
+fn proven(log: &AuditLog, field: Facet, value: &str, neighbours: Neighbours) -> u64 {
     let proof = log.prove_complete(field, value, neighbours).unwrap().to_string();
     match check(proof.as_bytes(), &log.public_key().unwrap()).unwrap().proven() {
         Proven::Complete { entries, .. } => entries.len() as u64,
@@ -37,12 +37,12 @@ fn exactly_none_is_never_said_of_what_is_there_under_a_pseudonym() {
         log.rotate_pseudonym_key().unwrap();
         call("4242424242424242", "460-89-9847");
         for (field, value, there) in [
-            (Field::Patient, "460-89-9847", 2),
-            (Field::Conversation, "4242424242424242", 2),
-            (Field::Conversation, "visit-P-1007-2026", 1),
-            (Field::Patient, "P-1007", 1),
-            (Field::Tool, "read_chart", 4),
-            (Field::User, "dr_a", 4),
+            (Facet::Patient, "460-89-9847", 2),
+            (Facet::Conversation, "4242424242424242", 2),
+            (Facet::Conversation, "visit-P-1007-2026", 1),
+            (Facet::Patient, "P-1007", 1),
+            (Facet::Tool, "read_chart", 4),
+            (Facet::User, "dr_a", 4),
         ] {
             assert_eq!(log.count(&Query::new().facet(field, value)).unwrap(), there, "{preset:?} {value}");
             assert_eq!(proven(&log, field, value, Neighbours::Reveal), there, "{preset:?} {value}");
@@ -55,7 +55,7 @@ fn exactly_none_is_never_said_of_what_is_there_under_a_pseudonym() {
 fn one_name_as_user_and_patient_is_proven_as_both() {
     let log = log(Preset::Hipaa);
     log.record(ToolCall::new("c", "jane_roe_4711", "portal").patient("jane_roe_4711")).unwrap();
-    for field in [Field::User, Field::Patient] {
+    for field in [Facet::User, Facet::Patient] {
         assert_eq!(proven(&log, field, "jane_roe_4711", Neighbours::Reveal), 1);
     }
 }
@@ -68,7 +68,7 @@ fn to_look_for_pseudonyms_names_nobody_else() {
         log.record(ToolCall::new(format!("conv_{user}"), user, "t").patient(format!("P-{user}"))).unwrap();
     }
     log.flush_index().unwrap();
-    for (field, value) in [(Field::User, "ann"), (Field::Patient, "P-bob"), (Field::Conversation, "conv_zoe")] {
+    for (field, value) in [(Facet::User, "ann"), (Facet::Patient, "P-bob"), (Facet::Conversation, "conv_zoe")] {
         assert_eq!(proven(&log, field, value, Neighbours::Withhold), 1);
         let proof = log.prove_complete(field, value, Neighbours::Withhold).unwrap().to_string();
         let others = ["ann", "bob", "zoe"].into_iter().filter(|name| !value.contains(name));

@@ -4,7 +4,7 @@ use crate::store_common::clock;
 use attestlog::alert::{AlertEngine, Callback};
 use attestlog::retention::{Period, PolicyBuilder};
 use attestlog::{
-    AuditLog, ErrorKind, Field, Kind, ManualClock, Neighbours, Options, PolicySet, Query, ToolCall, VerifyOptions,
+    AuditLog, ErrorKind, Facet, Kind, ManualClock, Neighbours, Options, PolicySet, Query, ToolCall, VerifyOptions,
 };
 use redb::{Database, ReadableTable, TableDefinition};
 use std::path::{Path, PathBuf};
@@ -280,7 +280,7 @@ fn an_index_that_is_right_is_believed() {
     log.record(ToolCall::new("c", "u1", "look").patient("P-1")).unwrap();
     log.flush_index().unwrap();
     engine.run_once().unwrap();
-    log.prove_complete(Field::User, "u1", Neighbours::Reveal).unwrap();
+    log.prove_complete(Facet::User, "u1", Neighbours::Reveal).unwrap();
     assert_eq!(log.count(&Query::new().kind(Kind::Purge)).unwrap(), 1);
     assert_clean(&log);
 }

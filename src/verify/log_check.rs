@@ -2,43 +2,43 @@
 //! for `derived`.
 
 use super::batch::{Expiry, Outcome};
-use super::derived::{Derived, Rollups};
+use super::derived_tables::{Derived, Rollups};
 use super::finding::{Finding, FindingKind as K};
 use super::grants::Grants;
 use super::pages;
-use super::piece::{Ground, Group, Leaf, Piece};
+use super::segment::{Group, Leaf, Segment, VerifyInputs};
 use super::signed::Signed;
 use super::work::{self, Done};
 use super::{Verification, VerifyOptions};
+use crate::chain_state::ChainState;
 use crate::keyless::Keyless;
-use crate::ledger::Ledger;
 use crate::merkle::{self, Frontier, Nodes};
 use crate::restored::Restored;
 use crate::retention::{ClockEvent, PurgeRecord, SeqSet, is_within};
 use crate::rows::BATCH;
 use crate::store::{Hashes, Kept, NODE_LEVEL, Snapshot, covers, guarded};
 use crate::{AuditLog, Error, Hash, Result, Timestamp};
-use attestlog_proof::entry::{Kind, OwnEntry};
+use attestlog_proof::entry::{Kind, SystemEvent};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verification> {
-    let clock = &log.shared().clock;
+    let clock = &log.engine().clock;
     let start = clock.monotonic();
     // One transaction and nothing from memory: what is compared must be of one moment.
-    let snapshot = match log.shared().stored_with_pages() {
+    let snapshot = match log.engine().stored_with_pages() {
         // What the file holds is not what readers are answered from: neither vouches for the other.
-        Err(e) if log.shared().is_written_over() => return Ok(nothing(log, &e)),
+        Err(e) if log.engine().is_written_over() => return Ok(nothing(log, &e)),
         snapshot => snapshot?,
     };
     let (purges, findings) = guarded(|| purges(&snapshot))?;
     let purged = purges.values().fold(SeqSet::new(), |all, set| all.union(set));
-    let signed = guarded(|| Signed::new(log.shared(), &snapshot, &purges, options))?;
+    let signed = guarded(|| Signed::new(log.engine(), &snapshot, &purges, options))?;
     let hashes = Hashes::new();
-    let mut whole = Whole::new(&snapshot, &purged, &purges, signed);
+    let mut whole = LogCheck::new(&snapshot, &purged, &purges, signed);
     whole.findings.extend(findings);
-    let database = log.shared().database()?.get()?.clone();
+    let database = log.engine().database()?.get()?.clone();
     if database.is_damaged() {
         let detail =
             "the tables in which the file keeps its free pages, or its header: nothing can be recorded any more";
@@ -49,16 +49,16 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)).unwrap_or(1);
     let total = snapshot.size;
     let sizes = whole.signed.asked();
-    let ground = Ground { snapshot: &snapshot, purged: &purged, purges: &purges, hashes: &hashes, sizes: &sizes };
+    let inputs = VerifyInputs { snapshot: &snapshot, purged: &purged, purges: &purges, hashes: &hashes, sizes: &sizes };
     let (mut rollups, mut damaged_pages) = (None, Vec::new());
     let besides = || {
         rollups = Some(guarded(|| Rollups::read(&snapshot, &hashes)));
         damaged_pages = pages::check(&snapshot);
     };
-    work::run(&ground, threads, &stretches, besides, |done| match done {
-        Done::Piece(piece) => {
-            let end = piece.range.end;
-            whole.add(*piece);
+    work::run(&inputs, threads, &stretches, besides, |done| match done {
+        Done::Segment(segment) => {
+            let end = segment.range.end;
+            whole.add(*segment);
             if let Some(progress) = &options.progress {
                 progress(end, total);
             }
@@ -73,12 +73,12 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let rollups = rollups.unwrap_or_else(|| Err(Error::damaged("the statistics could not be read")));
     whole.findings.extend(derived.compare(&snapshot, &purged, &whole.signed.sizes, rollups, threads));
     whole.sealed(log);
-    let small = guarded(|| super::small::check(log.shared(), &snapshot, &purged)).unwrap_or_else(|e| {
+    let small = guarded(|| super::small::check(log.engine(), &snapshot, &purged)).unwrap_or_else(|e| {
         whole.find(K::FileDamaged, None, e.to_string());
         Default::default()
     });
     whole.findings.extend(small.findings);
-    let reach = whole.signed.judge(&whole.ledger, &snapshot, &whole.expiries);
+    let reach = whole.signed.judge(&whole.chain_state, &snapshot, &whole.expiries);
     // An entry that cannot be read any more was found already.
     let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
     let restored = whole.restored.iter().filter_map(|(seq, own)| Restored::of(*seq, recorded_at(*seq)?, own)).collect();
@@ -116,7 +116,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
 
 /// Of a file that somebody else has written over.
 fn nothing(log: &AuditLog, e: &Error) -> Verification {
-    let (size, head) = log.shared().shown();
+    let (size, head) = log.engine().shown();
     Verification { size, head, ..Verification::of_nothing() }.and_not_opened(&e.to_string())
 }
 
@@ -134,14 +134,14 @@ fn purges(snapshot: &Snapshot) -> Result<(BTreeMap<u64, SeqSet>, Vec<Finding>)> 
     Ok((purges, findings))
 }
 
-struct Whole<'a> {
+struct LogCheck<'a> {
     snapshot: &'a Snapshot,
     purged: &'a SeqSet,
     /// What each purge took.
     purges: &'a BTreeMap<u64, SeqSet>,
     signed: Signed<'a>,
     grants: Grants,
-    ledger: Ledger,
+    chain_state: ChainState,
     /// The nodes that should stand for what is gone, in order.
     covers: VecDeque<(u8, u64)>,
     findings: Vec<Finding>,
@@ -161,28 +161,28 @@ struct Whole<'a> {
     chained: BTreeMap<u64, (u64, Hash, Hash, u64)>,
     last_recorded_at: i64,
     /// Entries about restorings.
-    restored: Vec<(u64, OwnEntry)>,
+    restored: Vec<(u64, SystemEvent)>,
     /// Entries that say that the store was opened without its key, and when.
     keyless: Vec<(u64, Timestamp)>,
     /// Cut-offs of purges by their seqs, as long as nothing contradicts them.
     cut_offs: BTreeMap<u64, Timestamp>,
 }
 
-impl<'a> Whole<'a> {
+impl<'a> LogCheck<'a> {
     fn new(
         snapshot: &'a Snapshot,
         purged: &'a SeqSet,
         purges: &'a BTreeMap<u64, SeqSet>,
         signed: Signed<'a>,
-    ) -> Whole<'a> {
-        Whole {
+    ) -> LogCheck<'a> {
+        LogCheck {
             snapshot,
             purged,
             purges,
             covers: covers(purged, &signed.sizes).into(),
             signed,
             grants: Grants::default(),
-            ledger: Ledger::default(),
+            chain_state: ChainState::default(),
             findings: Vec::new(),
             entries: 0,
             tree: Frontier::empty(),
@@ -205,7 +205,7 @@ impl<'a> Whole<'a> {
         self.findings.push(Finding::new(kind, seq, detail));
     }
 
-    /// The index's batches, and what no batch covers in pieces of the same size.
+    /// The index's batches, and what no batch covers in segments of the same size.
     fn stretches(&mut self) -> Result<Vec<(Range<u64>, bool)>> {
         let mut stretches = Vec::new();
         let mut at = 0;
@@ -247,21 +247,21 @@ impl<'a> Whole<'a> {
         Ok(stretches)
     }
 
-    fn add(&mut self, mut piece: Piece) {
-        self.entries += piece.entries;
-        self.findings.append(&mut piece.findings);
+    fn add(&mut self, mut segment: Segment) {
+        self.entries += segment.entries;
+        self.findings.append(&mut segment.findings);
         if let (Some((seq, prev)), Some(last)) =
-            (piece.first_prev, self.last.or((piece.range.start == 0).then_some(Hash::ZERO)))
+            (segment.first_prev, self.last.or((segment.range.start == 0).then_some(Hash::ZERO)))
             && prev != last
         {
             self.find(K::ChainBroken, seq, format!("it names {prev} as the entry before it, which is {last}"));
         }
-        self.leaves(&piece);
-        self.derived.add(&mut piece);
-        piece.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
-        piece.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
-        let mut uses = piece.uses.into_iter().peekable();
-        for (seq, recorded_at, own) in piece.own {
+        self.leaves(&segment);
+        self.derived.add(&mut segment);
+        segment.sealed.into_iter().for_each(|(id, seq)| _ = self.sealed.entry(id).or_insert(seq));
+        segment.erased.into_iter().for_each(|(id, seq)| _ = self.erased.entry(id).or_insert(seq));
+        let mut uses = segment.uses.into_iter().peekable();
+        for (seq, recorded_at, own) in segment.own {
             while let Some((at, grant, user)) = uses.next_if(|(at, ..)| *at < seq) {
                 self.grants.used(at, grant, user);
             }
@@ -274,12 +274,12 @@ impl<'a> Whole<'a> {
             if Keyless::is(&own) {
                 self.keyless.push((seq, recorded_at));
             }
-            if let Err(e) = self.ledger.apply(seq, &own) {
+            if let Err(e) = self.chain_state.apply(seq, &own) {
                 self.find(K::OwnEntryInvalid, seq, e.reason);
             }
         }
         uses.for_each(|(at, grant, user)| self.grants.used(at, grant, user));
-        for (first, end, rows, column, seq) in piece.batches {
+        for (first, end, rows, column, seq) in segment.batches {
             // The first counts: a second one, by whoever can append, could leave out what the first lists.
             match self.chained.entry(first) {
                 Entry::Vacant(place) => _ = place.insert((end, rows, column, seq)),
@@ -290,12 +290,12 @@ impl<'a> Whole<'a> {
                 ),
             }
         }
-        self.last_recorded_at = self.last_recorded_at.max(piece.last_recorded_at);
+        self.last_recorded_at = self.last_recorded_at.max(segment.last_recorded_at);
     }
 
     /// That no time by which entries expire lies beyond the system clock, as the entry that says it was recorded, and the
     /// bound of the policy in force (R16).
-    fn clocked(&mut self, seq: u64, recorded_at: Timestamp, own: &OwnEntry) {
+    fn clocked(&mut self, seq: u64, recorded_at: Timestamp, own: &SystemEvent) {
         let detail = own.detail.to_json();
         let (what, time, kind) = match own.kind {
             Kind::Purge => match PurgeRecord::from_json(&detail) {
@@ -310,7 +310,7 @@ impl<'a> Whole<'a> {
             },
             _ => return,
         };
-        let Ok(history) = self.ledger.history() else { return };
+        let Ok(history) = self.chain_state.history() else { return };
         let bound = history.at(seq).clock_bound();
         if !is_within(time, recorded_at, bound) {
             let days = bound.as_secs() / 86_400;
@@ -326,7 +326,7 @@ impl<'a> Whole<'a> {
     /// That no purge before took what had not expired by a system clock that was then set back: what the clock showed at
     /// the purge was not the time. Once for each purge.
     fn set_back(&mut self, seq: u64, to: Timestamp) {
-        let Ok(history) = self.ledger.history() else { return };
+        let Ok(history) = self.chain_state.history() else { return };
         let bounds = |purge| history.at(purge).clock_bound();
         let early: Vec<_> =
             self.cut_offs.iter().filter(|&(purge, time)| !is_within(*time, to, bounds(*purge))).collect();
@@ -349,13 +349,13 @@ impl<'a> Whole<'a> {
         self.batches.insert(start, (end, batch.rows_root, batch.column_root));
     }
 
-    /// Grows the tree by the entries of a piece, and by what stands for those that are gone.
-    fn leaves(&mut self, piece: &Piece) {
-        let Range { start, end } = piece.range;
+    /// Grows the tree by the entries of a segment, and by what stands for those that are gone.
+    fn leaves(&mut self, segment: &Segment) {
+        let Range { start, end } = segment.range;
         let purged = self.purged;
-        let mut kept = piece.covers.iter().peekable();
-        let mut there = piece.leaves.iter().peekable();
-        let mut groups = piece.groups.iter().peekable();
+        let mut kept = segment.covers.iter().peekable();
+        let mut there = segment.leaves.iter().peekable();
+        let mut groups = segment.groups.iter().peekable();
         let mut at = start;
         for (first, last) in purged.ranges_within(start, end.saturating_sub(1)).chain([(end, end)]) {
             while at < first {
@@ -468,7 +468,7 @@ impl<'a> Whole<'a> {
 
     /// The keys of sealed values.
     fn sealed(&mut self, log: &AuditLog) {
-        let check = || super::sealed::check(log.shared(), self.snapshot, &self.sealed, &self.erased);
+        let check = || super::sealed::check(log.engine(), self.snapshot, &self.sealed, &self.erased);
         match guarded(check) {
             Ok(findings) => self.findings.extend(findings),
             Err(e) => self.find(K::FileDamaged, None, e.to_string()),

@@ -3,8 +3,8 @@
 //! Invariant: what is told is never less than what could have belonged there. An entry that is gone has no time any more,
 //! but its neighbours have: what lies before an entry that was recorded before the period was recorded before it too.
 
-use super::guard::guarded;
 use super::log::AuditLog;
+use super::panic_guard::guarded;
 use super::snapshot::Snapshot;
 use crate::retention::SeqSet;
 use crate::{ErrorKind, Result, Timestamp};
@@ -24,23 +24,23 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn purged_since(&self, from: Option<Timestamp>) -> Result<Vec<(u64, BTreeMap<String, u64>)>> {
-        let ledger = self.shared().ledger();
-        if ledger.purges.is_empty() {
+        let chain_state = self.engine().chain_state();
+        if chain_state.purges.is_empty() {
             return Ok(Vec::new());
         }
         let Some(from) = from else {
-            return Ok(ledger.purges.iter().map(|(seq, record)| (*seq, record.classes.clone())).collect());
+            return Ok(chain_state.purges.iter().map(|(seq, record)| (*seq, record.classes.clone())).collect());
         };
         guarded(|| {
             let snapshot = self.snapshot()?;
-            let first = first_since(&snapshot, &self.shared().purged(), from)?;
+            let first = first_since(&snapshot, &self.engine().purged(), from)?;
             let mut sets: BTreeMap<u64, SeqSet> = BTreeMap::new();
             snapshot.scan_purges(&mut |seq, set| {
                 sets.extend(set.ok().map(|set| (seq, set)));
                 Ok(())
             })?;
             let mut told = Vec::new();
-            for (seq, record) in &ledger.purges {
+            for (seq, record) in &chain_state.purges {
                 let bounds = sets.get(seq).and_then(|set| Some((set, set.bounds()?)));
                 let classes = match bounds {
                     Some((_, (_, last))) if last < first => continue,

@@ -74,7 +74,7 @@ impl Source {
                 Ok(Source { name: path.display().to_string(), bytes, reader: Box::new(file) })
             }
             _ => {
-                Ok(Source { name: "standard input".to_owned(), bytes: None, reader: Box::new(super::session::stdin()) })
+                Ok(Source { name: "standard input".to_owned(), bytes: None, reader: Box::new(super::console::stdin()) })
             }
         }
     }

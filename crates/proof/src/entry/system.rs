@@ -6,7 +6,7 @@ use std::fmt;
 
 /// Something that happened to the store itself, with its particulars.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OwnEntry<S: AsRef<str> = String> {
+pub struct SystemEvent<S: AsRef<str> = String> {
     /// What happened.
     pub kind: Kind,
     /// The particulars, an object whose members depend on the kind (DESIGN.md lists them).
@@ -74,10 +74,10 @@ kinds! {
     BreakGlassReviewed = 18, "break_glass_reviewed";
 }
 
-impl<S: AsRef<str>> OwnEntry<S> {
+impl<S: AsRef<str>> SystemEvent<S> {
     /// The same on its own feet.
-    pub fn to_owned(&self) -> OwnEntry {
-        OwnEntry { kind: self.kind, detail: self.detail.to_owned() }
+    pub fn to_owned(&self) -> SystemEvent {
+        SystemEvent { kind: self.kind, detail: self.detail.to_owned() }
     }
 }
 
@@ -87,7 +87,7 @@ impl Kind {
         Kind::ALL.iter().copied().find(|k| k.as_str() == name)
     }
 
-    /// Whether this is the entry of a call, rather than one of the store's own.
+    /// Whether this is the entry of a call, rather than a system event.
     pub const fn is_call(self) -> bool {
         matches!(self, Kind::ToolCall | Kind::CallBegun)
     }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// One verification, in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Noted {
+pub struct VerificationRecord {
     /// When it ended.
     pub at: Timestamp,
     /// How many entries the log had.
@@ -33,7 +33,7 @@ pub struct Noted {
     pub anchored_size: u64,
 }
 
-impl Noted {
+impl VerificationRecord {
     /// Whether nothing was wrong.
     pub fn ok(&self) -> bool {
         self.findings == 0
@@ -51,10 +51,10 @@ impl Noted {
         .into()
     }
 
-    fn from_json(value: &Json) -> Option<Noted> {
+    fn from_json(value: &Json) -> Option<VerificationRecord> {
         let number = |key: &str| value.get(key).and_then(Json::as_u64);
         let kinds = value.get("kinds")?.as_array()?.iter().filter_map(|kind| kind.as_str().map(str::to_owned));
-        Some(Noted {
+        Some(VerificationRecord {
             at: value.get("at")?.as_str()?.parse().ok()?,
             size: number("size")?,
             findings: number("findings")?,
@@ -69,9 +69,9 @@ impl Noted {
 #[non_exhaustive]
 pub struct Verifications {
     /// The last one.
-    pub last: Option<Noted>,
+    pub last: Option<VerificationRecord>,
     /// The last one that found something, until that is settled.
-    pub found: Option<Noted>,
+    pub found: Option<VerificationRecord>,
 }
 
 /// The file is a few hundred bytes.
@@ -103,8 +103,8 @@ impl AuditLog {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn note_verification(&self, verification: &Verification) -> Result<Option<PathBuf>> {
-        let Some(store) = self.shared().path() else { return Ok(None) };
-        verification.note_beside(store, self.shared().clock.now()).map(Some)
+        let Some(store) = self.engine().path() else { return Ok(None) };
+        verification.note_beside(store, self.engine().clock.now()).map(Some)
     }
 
     /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the
@@ -145,7 +145,7 @@ impl AuditLog {
     }
 
     fn noted_path(&self) -> Option<PathBuf> {
-        self.shared().path().map(beside)
+        self.engine().path().map(beside)
     }
 }
 
@@ -163,7 +163,7 @@ impl Verification {
     /// What the file system says.
     pub fn note_beside(&self, store: &Path, now: Timestamp) -> Result<PathBuf> {
         let kinds: BTreeSet<&str> = self.findings.iter().map(|finding| finding.kind.as_str()).collect();
-        let noted = Noted {
+        let noted = VerificationRecord {
             at: now,
             size: self.size,
             findings: self.findings.len() as u64,
@@ -184,12 +184,12 @@ impl Verifications {
             return Ok(Verifications::default());
         };
         let noted = Json::parse(&bytes).map(|parsed| parsed.value).unwrap_or(Json::Null);
-        let part = |key: &str| noted.get(key).and_then(Noted::from_json);
+        let part = |key: &str| noted.get(key).and_then(VerificationRecord::from_json);
         Ok(Verifications { last: part("last"), found: part("found") })
     }
 
     fn write(&self, path: &Path) -> Result<()> {
-        let part = |noted: &Option<Noted>| noted.as_ref().map(Noted::to_json);
+        let part = |noted: &Option<VerificationRecord>| noted.as_ref().map(VerificationRecord::to_json);
         let text = Object::from_iter([("last", Json::from(part(&self.last))), ("found", part(&self.found).into())]);
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".part-{}", std::process::id()));

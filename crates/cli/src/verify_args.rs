@@ -1,7 +1,7 @@
 //! What somebody who checks a log brings along: its public key, and whatever was kept outside the log's reach.
 
 use super::exit::{Failure, complain};
-use super::lines::Source;
+use super::line_reader::Source;
 use attestlog::anchor::{Evidence, Kept, MAX_ANCHOR_FILE_BYTES};
 use attestlog::note::{KeyType, VerifierKey};
 use attestlog::{AuditLog, VerifyOptions};
@@ -126,12 +126,12 @@ fn key(text: &str) -> Result<VerifierKey, String> {
         Err(e) => e,
     };
     // Arguments are parsed before it is decided what their sender may do (V3).
-    if super::session::current().is_some_and(|session| !session.has_keys()) {
+    if super::console::current().is_some_and(|session| !session.has_keys()) {
         return Err(format!(
             "no key ({unread}), and the process that has the store open touches no file for those who prove no key"
         ));
     }
-    let path = super::session::path(Path::new(text));
+    let path = super::console::path(Path::new(text));
     if std::fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
         return Err(format!("{text}: is no regular file"));
     }

@@ -6,15 +6,15 @@
 //! between opening and locking. Invariant R43: nothing is written into a file that the store's path does not name any more; whoever has
 //! it open is told before each commit.
 
+use super::database_handle::DatabaseHandle;
 use super::open::new_private_file;
 use super::options::{Settings, Source};
 use super::overlay::Overlay;
 use super::pages::{self, Flaw};
 use super::reading::Access;
-use super::sound::Handle;
 use super::storage::Storage;
 use super::tables::{self, Stored};
-use crate::ledger::Ledger;
+use crate::chain_state::ChainState;
 use crate::{Error, ErrorKind, Result};
 use redb::backends::FileBackend;
 use redb::{BackendError, Builder, StorageBackend};
@@ -29,16 +29,16 @@ use std::sync::Arc;
 const TRIES: usize = 16;
 
 /// Where a store is written anew.
-pub(crate) enum Place {
+pub(crate) enum Replacement {
     File { new: PathBuf, path: PathBuf },
     Storage(Arc<dyn Storage>),
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Replacement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File { new, .. } => write!(f, "File({})", new.display()),
-            Place::Storage(_) => f.write_str("Storage"),
+            Replacement::File { new, .. } => write!(f, "File({})", new.display()),
+            Replacement::Storage(_) => f.write_str("Storage"),
         }
     }
 }
@@ -65,31 +65,36 @@ pub(crate) fn check_replaceable(source: &Source) -> Result<()> {
     }
 }
 
-impl Place {
-    /// Makes the place, with the rights that the store's file has, and an empty database in it.
-    pub(crate) fn make(source: &Source, ledger: &Ledger, settings: &Settings) -> Result<(Place, Handle)> {
+impl Replacement {
+    /// Makes the replacement, with the rights that the store's file has, and an empty database in it.
+    pub(crate) fn make(
+        source: &Source,
+        chain_state: &ChainState,
+        settings: &Settings,
+    ) -> Result<(Replacement, DatabaseHandle)> {
         let mut builder = Builder::new();
         builder.set_cache_size(settings.cache_bytes);
         match source {
             Source::File(path) => {
                 // Where the path is a link, it is the file behind it that is replaced.
                 let path = std::fs::canonicalize(path).map_err(|e| Error::from(e).at(path.display()))?;
-                let new = beside(&path, ledger).ok_or_else(|| Error::damaged("the log does not say whose it is"))?;
+                let new =
+                    beside(&path, chain_state).ok_or_else(|| Error::damaged("the log does not say whose it is"))?;
                 remove_file_of_ours(&new);
                 let file = new_private_file(&new)?;
-                let place = Place::File { new, path };
-                place.give_rights(&file)?;
+                let replacement = Replacement::File { new, path };
+                replacement.give_rights(&file)?;
                 let about = file.metadata()?;
-                let fresh = Handle::fresh(&builder, Arc::new(FileBackend::new(file).stored()?))?;
+                let fresh = DatabaseHandle::fresh(&builder, Arc::new(FileBackend::new(file).stored()?))?;
                 // By the name that it is to take.
-                let Place::File { path, .. } = &place else { return Ok((place, fresh)) };
+                let Replacement::File { path, .. } = &replacement else { return Ok((replacement, fresh)) };
                 let fresh = fresh.named(path, about)?;
-                Ok((place, fresh))
+                Ok((replacement, fresh))
             }
             Source::Storage(storage) => {
                 let second = storage.second()?;
-                let place = Place::Storage(storage.clone());
-                Ok((place, Handle::fresh(&builder, second.into())?))
+                let replacement = Replacement::Storage(storage.clone());
+                Ok((replacement, DatabaseHandle::fresh(&builder, second.into())?))
             }
         }
     }
@@ -98,7 +103,7 @@ impl Place {
     #[cfg(unix)]
     fn give_rights(&self, file: &File) -> Result<()> {
         use std::os::unix::fs::{MetadataExt, fchown};
-        let Place::File { path, new } = self else { return Ok(()) };
+        let Replacement::File { path, new } = self else { return Ok(()) };
         let (old, fresh) = (std::fs::metadata(path)?, file.metadata()?);
         if (old.uid(), old.gid()) != (fresh.uid(), fresh.gid()) {
             fchown(file, Some(old.uid()), Some(old.gid())).map_err(|e| {
@@ -116,28 +121,32 @@ impl Place {
     /// The new file takes the store's name.
     pub(crate) fn take(&self) -> Result<()> {
         match self {
-            Place::File { new, path } => std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display())),
-            Place::Storage(storage) => Ok(storage.replace()?),
+            Replacement::File { new, path } => {
+                std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display()))
+            }
+            Replacement::Storage(storage) => Ok(storage.replace()?),
         }
     }
 
     /// Makes the name outlive a power failure.
     pub(crate) fn sync(&self) -> Result<()> {
         match self {
-            Place::File { path, .. } => crate::files::sync_parent(path).map_err(|e| Error::from(e).at(path.display())),
-            Place::Storage(storage) => Ok(storage.settle()?),
+            Replacement::File { path, .. } => {
+                crate::files::sync_parent(path).map_err(|e| Error::from(e).at(path.display()))
+            }
+            Replacement::Storage(storage) => Ok(storage.settle()?),
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Replacement {
     fn drop(&mut self) {
         match self {
-            Place::File { new, .. } => {
+            Replacement::File { new, .. } => {
                 // It is gone where it has taken the store's name.
                 let _ = std::fs::remove_file(new);
             }
-            Place::Storage(storage) => storage.discard(),
+            Replacement::Storage(storage) => storage.discard(),
         }
     }
 }
@@ -153,8 +162,8 @@ pub(crate) fn settle(source: &Source) -> io::Result<()> {
 
 /// The file in which a store is written anew. Its name has the store's id in it, so that nobody else's file is ever
 /// taken for it.
-fn beside(path: &Path, ledger: &Ledger) -> Option<PathBuf> {
-    let id: String = ledger.genesis.as_ref()?.store_id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+fn beside(path: &Path, chain_state: &ChainState) -> Option<PathBuf> {
+    let id: String = chain_state.genesis.as_ref()?.store_id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     let mut name = path.as_os_str().to_owned();
     name.push(".purge-");
     name.push(id);
@@ -162,12 +171,12 @@ fn beside(path: &Path, ledger: &Ledger) -> Option<PathBuf> {
 }
 
 /// Removes what a purge that was stopped has left. With the store's lock, so that none is under way.
-pub(crate) fn remove_left(source: &Source, ledger: &Ledger) {
+pub(crate) fn remove_left(source: &Source, chain_state: &ChainState) {
     if let Source::Storage(storage) = source {
         storage.discard();
     }
     let path = source.path().and_then(|path| std::fs::canonicalize(path).ok());
-    if let Some(left) = path.and_then(|path| beside(&path, ledger)) {
+    if let Some(left) = path.and_then(|path| beside(&path, chain_state)) {
         remove_file_of_ours(&left);
     }
 }
@@ -180,13 +189,13 @@ fn remove_file_of_ours(path: &Path) {
 }
 
 /// Opens and locks the file at `path`.
-pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<Handle> {
+pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<DatabaseHandle> {
     let named = |e: io::Error| Error::from(e).at(path.display());
     for _ in 0..TRIES {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unwritable(path, e))?;
         let about = file.metadata().map_err(named)?;
         let bytes = FileBackend::new(file).stored()?;
-        let database = Handle::open(builder, Box::new(bytes), false).map_err(|e| e.at(path.display()))?;
+        let database = DatabaseHandle::open(builder, Box::new(bytes), false).map_err(|e| e.at(path.display()))?;
         if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
             return database.named(path, about);
         }
@@ -199,7 +208,7 @@ pub(crate) fn open_for_reading(
     builder: &mut Builder,
     path: &Path,
     settings: &Settings,
-) -> Result<(Handle, Arc<Overlay>)> {
+) -> Result<(DatabaseHandle, Arc<Overlay>)> {
     let may_record = settings.access == Access::ReadFirst;
     let named = |e: io::Error| Error::from(e).at(path.display());
     for _ in 0..TRIES {
@@ -239,8 +248,8 @@ pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bo
 }
 
 /// Opens the database over what is only read.
-pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bool) -> Result<Handle> {
-    let handle = Handle::tried(builder, overlay.clone(), pages)?;
+pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bool) -> Result<DatabaseHandle> {
+    let handle = DatabaseHandle::tried(builder, overlay.clone(), pages)?;
     overlay.lock_again()?;
     Ok(handle)
 }

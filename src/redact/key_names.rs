@@ -3,9 +3,9 @@
 
 use super::beside::Initials;
 use super::detect::{self, Hit, ordinary};
-use super::floor::{self, Found, Kind};
-use super::found::placeholder;
 use super::sanitize::{At, Sanitizer, State, record};
+use super::secret_keys::{self, Found, Kind};
+use super::spans::placeholder;
 use super::treated::Action;
 use crate::json::{Json, Object};
 use std::collections::{HashMap, HashSet};
@@ -228,7 +228,7 @@ impl Pair {
         let asked = || self.asked && is_one_of(key, &["answer", "response", "input", "value", "text", "reply"]);
         let belongs = || self.of.as_deref().is_some_and(|of| stem(key, VALUE_ENDINGS).is_some_and(|stem| stem == of));
         let fits = is_one_of(key, VALUE_KEYS) || asked() || belongs() || is_one_of(key, CHANGED_KEYS) && changed();
-        (fits && floor::tells(&self.found, value)).then_some(self.found.kind)
+        (fits && secret_keys::tells(&self.found, value)).then_some(self.found.kind)
     }
 }
 
@@ -269,7 +269,7 @@ pub(super) fn named_pair(object: &Object) -> Option<Pair> {
         object.iter().filter(|(key, _)| is_one_of(key, keys)).filter_map(|(_, value)| value.as_str())
     };
     // A file is called `password.rs`, and holds none.
-    let named = texts(known).filter(|name| name.len() <= 64 && !is_file(name)).find_map(floor::named);
+    let named = texts(known).filter(|name| name.len() <= 64 && !is_file(name)).find_map(secret_keys::named);
     let pair = |found| Pair { found, asked: false, of: None };
     if let Some(found) =
         named.or_else(|| patched(object)).or_else(|| texts(LABEL_KEYS).filter(|name| !is_file(name)).find_map(labelled))
@@ -282,7 +282,7 @@ pub(super) fn named_pair(object: &Object) -> Option<Pair> {
     }
     let of = |(key, value): (&str, &Json)| {
         let of = stem(key, NAME_ENDINGS)?;
-        let found = floor::named(value.as_str().filter(|name| name.len() <= 64)?)?;
+        let found = secret_keys::named(value.as_str().filter(|name| name.len() <= 64)?)?;
         Some(Pair { of: Some(of), ..pair(found) })
     };
     object.iter().filter(|_| ending).find_map(of)
@@ -293,7 +293,7 @@ fn patched(object: &Object) -> Option<Found> {
     let op = object.get("op")?.as_str()?;
     let path = object.get("path")?.as_str().filter(|path| path.len() <= 256)?;
     let mut names = path.rsplit(['/', '.']).filter(|name| !name.bytes().all(|b| b.is_ascii_digit() || b == b'-'));
-    matches!(op, "add" | "replace" | "test" | "set" | "update").then(|| floor::named(names.next()?))?
+    matches!(op, "add" | "replace" | "test" | "set" | "update").then(|| secret_keys::named(names.next()?))?
 }
 
 fn is_file(name: &str) -> bool {
@@ -311,10 +311,10 @@ fn asked(question: &str) -> Option<Found> {
     let lower = question.to_ascii_lowercase();
     let own = PERSONAL.iter().any(|words| lower.contains(words));
     if own {
-        return floor::named("securityanswer");
+        return secret_keys::named("securityanswer");
     }
     let enter = ["enter", "what is", "what's", "type", "give", "provide", ":"].iter().any(|w| lower.contains(w));
-    labelled(question).or_else(|| floor::named(question.trim_end_matches([':', ' ', '?']))).filter(|_| enter)
+    labelled(question).or_else(|| secret_keys::named(question.trim_end_matches([':', ' ', '?']))).filter(|_| enter)
 }
 
 /// What security questions are about.
@@ -348,7 +348,8 @@ pub(super) fn secret_columns(names: &[Json]) -> Vec<usize> {
     if !(2..=MOST).contains(&names.len()) || !names.iter().all(|n| n.as_str().is_some_and(plain)) {
         return Vec::new();
     }
-    let named = |name: &Json| name.as_str().and_then(floor::named).is_some_and(|f| f.kind == Kind::Secret && f.sure);
+    let named =
+        |name: &Json| name.as_str().and_then(secret_keys::named).is_some_and(|f| f.kind == Kind::Secret && f.sure);
     names.iter().enumerate().filter(|(_, name)| named(name)).map(|(i, _)| i).collect()
 }
 
@@ -407,17 +408,19 @@ fn labelled(label: &str) -> Option<Found> {
         return None;
     }
     let one = words().find_map(|w| {
-        floor::named(w).filter(|f| {
+        secret_keys::named(w).filter(|f| {
             f.kind == Kind::Secret && (f.sure || matches!(f.name, "otp" | "totp"))
                 || matches!(f.name, "cvv" | "cvc")
                 || matches!(f.name, "pass" | "pw") && label.contains(['#', '.', '[', '='])
         })
     });
     let pairs = || {
-        words().zip(words().skip(1)).find_map(|(a, b)| floor::named(&[a, " ", b].concat()).filter(|found| found.sure))
+        words()
+            .zip(words().skip(1))
+            .find_map(|(a, b)| secret_keys::named(&[a, " ", b].concat()).filter(|found| found.sure))
     };
     // `One-time code`
-    let whole = || floor::named(label).filter(|found| found.kind == Kind::Secret && found.sure);
+    let whole = || secret_keys::named(label).filter(|found| found.kind == Kind::Secret && found.sure);
     one.or_else(pairs).or_else(whole)
 }
 
@@ -444,15 +447,15 @@ pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Foun
     let set = || {
         let verb = i.checked_sub(1).and_then(|i| items.get(i)).and_then(Json::as_str);
         let found =
-            verb.filter(|verb| matches!(*verb, "set" | "put" | "add" | "write")).and_then(|_| floor::named(name));
+            verb.filter(|verb| matches!(*verb, "set" | "put" | "add" | "write")).and_then(|_| secret_keys::named(name));
         found.filter(|found| found.sure && items.len() <= 8)
     };
     if let Some(found) = set() {
         return Some(found);
     }
     match (flag, pair || header) {
-        (Some(flag), _) => floor::named(flag),
-        (None, true) => floor::named(name),
+        (Some(flag), _) => secret_keys::named(flag),
+        (None, true) => secret_keys::named(name),
         (None, false) => None,
     }
 }

@@ -16,7 +16,7 @@ const MOST: usize = 1 << 19;
 /// In each slot the first seq of the block in which the slot ends, and how many seqs lie between it and the end of the block's
 /// last run. So a seq is in the block of its slot or in that of the slot before, or its block is small and is not known.
 #[derive(Debug, Default)]
-pub(crate) struct Starts(RwLock<Vec<(u64, u32)>>);
+pub(crate) struct BlockLocator(RwLock<Vec<(u64, u32)>>);
 
 fn place(slot: u64) -> usize {
     (slot % MOST as u64) as usize
@@ -32,7 +32,7 @@ fn covers((first, span): (u64, u32), seq: u64) -> bool {
     seq.checked_sub(first).is_some_and(|at| at < u64::from(span))
 }
 
-impl Starts {
+impl BlockLocator {
     /// The key of the block that covers `seq`, if it is known.
     pub(crate) fn find(&self, seq: u64) -> Option<u64> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_seq_is_found_within_what_was_learned_and_nowhere_else() {
-        let starts = Starts::default();
+        let starts = BlockLocator::default();
         let found = |seq| starts.find(seq);
         assert_eq!(found(0), None);
         starts.learn(10, 70);
@@ -96,14 +96,14 @@ mod tests {
 
     #[test]
     fn no_more_is_remembered_than_said() {
-        let starts = Starts::default();
+        let starts = BlockLocator::default();
         let behind = (MOST as u64) << SLOT;
         starts.learn(0, 40);
         starts.learn(64, 128);
         starts.learn(behind, behind + 40);
         starts.learn(1 << 60, (1 << 60) + (1 << 31));
         assert_eq!(starts.0.read().unwrap().len(), MOST);
-        let starts = Starts::default();
+        let starts = BlockLocator::default();
         starts.learn(0, 40);
         starts.learn(64, 128);
         starts.learn(behind, behind + 40);

@@ -1,11 +1,11 @@
 //! What one read transaction sees of the file, with the tables that are open in it.
 //!
 //! Beginning a transaction, reading the state and opening tables by their names takes longer than a query of two hits does. So
-//! whoever reads entries takes the transaction of whoever read before, for as long as nothing was written: [`Views`] keeps it,
+//! whoever reads entries takes the transaction of whoever read before, for as long as nothing was written: [`ReadViews`] keeps it,
 //! and gives it up as soon as somebody takes the database to write to it, since an old transaction keeps pages from being used
 //! again.
 
-use super::guard::guarded;
+use super::panic_guard::guarded;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
 use crate::{Error, ErrorKind, Result};
@@ -17,7 +17,7 @@ type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 
 /// What one read transaction sees of the file.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(crate) struct ReadView {
     pub txn: ReadTransaction,
     /// What its state row says.
     pub state: State,
@@ -32,11 +32,11 @@ pub(crate) struct View {
     unfinished: Opened<u64, ()>,
 }
 
-impl View {
+impl ReadView {
     /// Of the database as it is now.
-    pub(crate) fn new(database: &Database) -> Result<View> {
+    pub(crate) fn new(database: &Database) -> Result<ReadView> {
         let txn = database.begin_read().stored()?;
-        Ok(View {
+        Ok(ReadView {
             state: read_state(&txn)?,
             blocks: txn.open_table(tables::BLOCKS).stored()?,
             txn,
@@ -100,10 +100,10 @@ pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
 
 /// The view that was last made of a database, unless somebody may have written to it since.
 #[derive(Debug, Default)]
-pub(crate) struct Views(Mutex<Option<Arc<View>>>);
+pub(crate) struct ReadViews(Mutex<Option<Arc<ReadView>>>);
 
-impl Views {
-    fn last(&self) -> MutexGuard<'_, Option<Arc<View>>> {
+impl ReadViews {
+    fn last(&self) -> MutexGuard<'_, Option<Arc<ReadView>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,12 +111,12 @@ impl Views {
     ///
     /// One that is made while somebody writes is of before or after that and is kept all the same, so the caller has to see
     /// whether it serves. It is given up before the next write.
-    pub(crate) fn get(&self, database: &Database, serves: impl Fn(&View) -> bool) -> Result<Arc<View>> {
+    pub(crate) fn get(&self, database: &Database, serves: impl Fn(&ReadView) -> bool) -> Result<Arc<ReadView>> {
         let last = self.last().clone();
         if let Some(view) = last.filter(|view| serves(view)) {
             return Ok(view);
         }
-        let view = guarded(|| View::new(database)).map(Arc::new)?;
+        let view = guarded(|| ReadView::new(database)).map(Arc::new)?;
         // Out of the lock: giving up a transaction is redb's work.
         let _before = self.last().replace(view.clone());
         Ok(view)

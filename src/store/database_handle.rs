@@ -9,14 +9,14 @@
 //! Invariant W5: nothing is written to a file whose own tables are not as redb writes them, and nothing to one in which
 //! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
 
-use super::guard::{caught, unreadable};
 use super::pages::header::HEADER_BYTES;
 use super::pages::{self, Flaw, Present, Seen, Shape};
-use super::place::check_named;
+use super::panic_guard::{caught, unreadable};
+use super::read_view::{ReadView, ReadViews};
+use super::replacement::check_named;
 use super::rows::Held;
 use super::storage::Backend;
 use super::tables::Stored;
-use super::view::{View, Views};
 use super::watched::{Watch, Watched};
 use crate::process::Process;
 use crate::{Error, ErrorKind, Result};
@@ -62,7 +62,7 @@ impl Damage {
 
 /// An open database, which is left as a killed process would leave it where nothing may be written to its file.
 #[derive(Debug)]
-pub(crate) struct Handle {
+pub(crate) struct DatabaseHandle {
     /// There until it is dropped.
     database: Option<Database>,
     /// What it lies in.
@@ -71,7 +71,7 @@ pub(crate) struct Handle {
     before: Arc<Before>,
     /// Nothing more is to be written to the file.
     still: AtomicBool,
-    views: Views,
+    views: ReadViews,
     /// How far its index was held against the chain.
     pub held: Mutex<Held>,
     process: Process,
@@ -79,27 +79,27 @@ pub(crate) struct Handle {
     named: Option<(PathBuf, Metadata)>,
 }
 
-impl Handle {
+impl DatabaseHandle {
     /// Opens what lies there, or makes a database where nothing does, and tries nothing.
-    pub(crate) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<Handle> {
-        Handle::with(builder, Arc::new(Watched::new(bytes)), Arc::default())
+    pub(crate) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<DatabaseHandle> {
+        DatabaseHandle::with(builder, Arc::new(Watched::new(bytes)), Arc::default())
     }
 
-    fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<Before>) -> Result<Handle> {
+    fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<Before>) -> Result<DatabaseHandle> {
         let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
-        let (still, views, process) = (AtomicBool::new(false), Views::default(), Process::this());
-        Ok(Handle { database, bytes, before, still, views, held: Mutex::default(), process, named: None })
+        let (still, views, process) = (AtomicBool::new(false), ReadViews::default(), Process::this());
+        Ok(DatabaseHandle { database, bytes, before, still, views, held: Mutex::default(), process, named: None })
     }
 
     /// Opens what lies there and tries its tables; with `pages` those of the log too, before redb reads any.
-    pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>, pages: bool) -> Result<Handle> {
-        Handle::tried(builder, Arc::new(Watched::new(bytes.into())), pages)
+    pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>, pages: bool) -> Result<DatabaseHandle> {
+        DatabaseHandle::tried(builder, Arc::new(Watched::new(bytes.into())), pages)
     }
 
     /// The same where somebody looks after it already.
-    pub(crate) fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool) -> Result<Handle> {
+    pub(crate) fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool) -> Result<DatabaseHandle> {
         let before = Arc::new(Before { asked: true, pages, ..Before::default() });
-        let mut handle = match Handle::with(builder, bytes, before.clone()) {
+        let mut handle = match DatabaseHandle::with(builder, bytes, before.clone()) {
             // Otherwise redb's words for what it stumbled over.
             Err(e) if before.is_damaged() && e.kind() != ErrorKind::Locked => return Err(unreadable(e)),
             opened => opened?,
@@ -109,7 +109,7 @@ impl Handle {
     }
 
     /// The same with the file that it lies in, and the path that names it.
-    pub(crate) fn named(mut self, path: &Path, file: Metadata) -> Result<Handle> {
+    pub(crate) fn named(mut self, path: &Path, file: Metadata) -> Result<DatabaseHandle> {
         // Absolute, so that it names the same whatever folder the process goes to.
         self.named = Some((std::path::absolute(path)?, file));
         Ok(self)
@@ -133,7 +133,7 @@ impl Handle {
     }
 
     /// From now on nothing more is to be written to the file.
-    pub(crate) fn distrust(&self) {
+    pub(crate) fn poison(&self) {
         self.still.store(true, Ordering::SeqCst);
     }
 
@@ -163,14 +163,14 @@ impl Handle {
     }
 }
 
-impl Handle {
+impl DatabaseHandle {
     /// What the file holds now.
-    pub(crate) fn view(&self) -> Result<View> {
-        View::new(self.database())
+    pub(crate) fn view(&self) -> Result<ReadView> {
+        ReadView::new(self.database())
     }
 
     /// What the file held when somebody else looked at it, where that `serves`, otherwise what it holds now.
-    pub(crate) fn shared_view(&self, serves: impl Fn(&View) -> bool) -> Result<Arc<View>> {
+    pub(crate) fn shared_view(&self, serves: impl Fn(&ReadView) -> bool) -> Result<Arc<ReadView>> {
         self.views.get(self.database(), serves)
     }
 
@@ -204,7 +204,7 @@ impl Handle {
     }
 }
 
-impl Deref for Handle {
+impl Deref for DatabaseHandle {
     type Target = Database;
 
     /// Whoever takes the database itself may write to it: what readers share is given up first.
@@ -214,7 +214,7 @@ impl Deref for Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for DatabaseHandle {
     fn drop(&mut self) {
         if !self.process.is_this() {
             // redb would write its last commit over what the other process has written since, and unlock the file for both.

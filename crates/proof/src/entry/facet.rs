@@ -8,24 +8,24 @@ macro_rules! fields {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         #[repr(u8)]
-        pub enum Field { $($(#[$doc])* $variant = $number,)* }
+        pub enum Facet { $($(#[$doc])* $variant = $number,)* }
 
-        impl Field {
+        impl Facet {
             /// Every facet.
-            pub const ALL: &[Field] = &[$(Field::$variant,)*];
+            pub const ALL: &[Facet] = &[$(Facet::$variant,)*];
 
             /// The facet's name.
             pub const fn as_str(self) -> &'static str {
-                match self { $(Field::$variant => $name,)* }
+                match self { $(Facet::$variant => $name,)* }
             }
 
-            /// Its place in [`Field::ALL`].
+            /// Its place in [`Facet::ALL`].
             pub const fn place(self) -> usize {
                 const PLACES: [u8; 1 << 8] = {
                     let mut places = [0; 1 << 8];
                     let mut i = 0;
-                    while i < Field::ALL.len() {
-                        places[Field::ALL[i] as usize] = i as u8;
+                    while i < Facet::ALL.len() {
+                        places[Facet::ALL[i] as usize] = i as u8;
                         i += 1;
                     }
                     places
@@ -33,8 +33,8 @@ macro_rules! fields {
                 PLACES[self as usize] as usize
             }
 
-            pub const fn from_u8(n: u8) -> Option<Field> {
-                match n { $($number => Some(Field::$variant),)* _ => None }
+            pub const fn from_u8(n: u8) -> Option<Facet> {
+                match n { $($number => Some(Facet::$variant),)* _ => None }
             }
         }
     };
@@ -71,9 +71,9 @@ fields! {
 
 impl<S: AsRef<str>> Body<S> {
     /// Every facet of this entry with its value. A value comes once per facet.
-    pub fn facets<'a>(&'a self, found: &mut impl FnMut(Field, &'a str)) {
+    pub fn facets<'a>(&'a self, found: &mut impl FnMut(Facet, &'a str)) {
         if let Some(retention) = &self.retention {
-            found(Field::Class, retention.class.as_ref());
+            found(Facet::Class, retention.class.as_ref());
         }
         self.content.facets(found);
     }
@@ -81,35 +81,35 @@ impl<S: AsRef<str>> Body<S> {
 
 impl<S: AsRef<str>> Content<S> {
     /// Every facet but the retention class, with its value.
-    pub fn facets<'a>(&'a self, found: &mut impl FnMut(Field, &'a str)) {
+    pub fn facets<'a>(&'a self, found: &mut impl FnMut(Facet, &'a str)) {
         let call = match self {
-            Content::Own(own) => return found(Field::Kind, own.kind.as_str()),
+            Content::System(own) => return found(Facet::Kind, own.kind.as_str()),
             Content::Call(call) => call,
         };
-        found(Field::Kind, call.kind().as_str());
-        found(Field::Conversation, call.conversation_id.as_ref());
-        found(Field::User, call.user_id.as_ref());
-        found(Field::Tool, call.tool_name.as_ref());
+        found(Facet::Kind, call.kind().as_str());
+        found(Facet::Conversation, call.conversation_id.as_ref());
+        found(Facet::User, call.user_id.as_ref());
+        found(Facet::Tool, call.tool_name.as_ref());
         for patient in &call.patient_ids {
-            found(Field::Patient, patient.as_ref());
+            found(Facet::Patient, patient.as_ref());
         }
         let optional = [
-            (Field::Model, &call.model),
-            (Field::Purpose, &call.purpose),
-            (Field::Agent, &call.agent_id),
-            (Field::Server, &call.tool_server),
+            (Facet::Model, &call.model),
+            (Facet::Purpose, &call.purpose),
+            (Facet::Agent, &call.agent_id),
+            (Facet::Server, &call.tool_server),
         ];
         for (field, value) in optional {
             if let Some(value) = value {
                 found(field, value.as_ref());
             }
         }
-        found(Field::Outcome, call.completion.as_ref().map_or("begun", |c| c.outcome.as_str()));
+        found(Facet::Outcome, call.completion.as_ref().map_or("begun", |c| c.outcome.as_str()));
         if let Some(trigger) = call.trigger {
-            found(Field::Trigger, trigger.as_str());
+            found(Facet::Trigger, trigger.as_str());
         }
         if call.emergency {
-            found(Field::Emergency, "true");
+            found(Facet::Emergency, "true");
         }
     }
 }

@@ -128,12 +128,12 @@ impl Owned {
 /// it after the fork.
 ///
 /// ```
-/// use attestlog::{AuditLog, Options, ToolCall, owner::{Joint, Sharing}};
+/// use attestlog::{AuditLog, Options, ToolCall, owner::{SharedStore, Sharing}};
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("audit.log");
 /// AuditLog::create(&path)?.close()?;
-/// let first = Joint::open(&path, Options::new(), Sharing::default())?; // owns it
-/// let second = Joint::open(&path, Options::new(), Sharing::default())?; // as another process would
+/// let first = SharedStore::open(&path, Options::new(), Sharing::default())?; // owns it
+/// let second = SharedStore::open(&path, Options::new(), Sharing::default())?; // as another process would
 /// let a = second.record(ToolCall::new("conv_1", "usr_1", "lookup"))?;
 /// first.close()?;
 /// let b = second.record(ToolCall::new("conv_1", "usr_1", "lookup"))?; // owns it now
@@ -142,7 +142,7 @@ impl Owned {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Joint(Arc<Inner>);
+pub struct SharedStore(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -167,22 +167,22 @@ enum Role {
 /// A call that was begun; its end may go into the store through another process than its beginning.
 #[derive(Debug)]
 #[must_use = "a call that is begun should be finished"]
-pub struct JointBegun {
-    joint: Joint,
+pub struct SharedBegun {
+    joint: SharedStore,
     call: ToolCall,
     receipt: Receipt,
 }
 
-impl Joint {
+impl SharedStore {
     /// Opens the store, or reaches the process that has it open.
     ///
     /// # Errors
     /// As [`Options::open`]; [`Locked`](ErrorKind::Locked) where another process has it open and does not share it.
-    pub fn open(store: impl AsRef<Path>, options: Options, sharing: Sharing) -> Result<Joint> {
+    pub fn open(store: impl AsRef<Path>, options: Options, sharing: Sharing) -> Result<SharedStore> {
         let store = store.as_ref();
         let trust = Arc::new(Trust::new(sharing.public_key.clone()));
         let role = find(store, &options, &sharing, &trust)?;
-        Ok(Joint(Arc::new(Inner {
+        Ok(SharedStore(Arc::new(Inner {
             process: Process::this(),
             store: store.to_owned(),
             options,
@@ -230,21 +230,21 @@ impl Joint {
     ///
     /// # Errors
     /// As [`AuditLog::record`].
-    pub fn begin(&self, call: ToolCall) -> Result<JointBegun> {
+    pub fn begin(&self, call: ToolCall) -> Result<SharedBegun> {
         let receipt = one(self.send(vec![(call.clone(), Phase::Begun)], false)?)?;
-        Ok(JointBegun { joint: self.clone(), call, receipt })
+        Ok(SharedBegun { joint: self.clone(), call, receipt })
     }
 
-    /// As [`Joint::begin`] for several, in one commit: all or none.
+    /// As [`SharedStore::begin`] for several, in one commit: all or none.
     ///
     /// # Errors
     /// As [`AuditLog::record_batch`].
-    pub fn begin_batch(&self, calls: Vec<ToolCall>) -> Result<Vec<JointBegun>> {
+    pub fn begin_batch(&self, calls: Vec<ToolCall>) -> Result<Vec<SharedBegun>> {
         if calls.is_empty() {
             return Ok(Vec::new());
         }
         let receipts = self.send(calls.iter().map(|call| (call.clone(), Phase::Begun)).collect(), true)?;
-        let begun = |(call, receipt)| JointBegun { joint: self.clone(), call, receipt };
+        let begun = |(call, receipt)| SharedBegun { joint: self.clone(), call, receipt };
         Ok(calls.into_iter().zip(receipts).map(begun).collect())
     }
 
@@ -306,7 +306,7 @@ impl Joint {
         // Where no thread can be had the next record takes over.
         let _ = waiting.spawn(move || {
             while let Some(inner) = inner.upgrade() {
-                let joint = Joint(inner);
+                let joint = SharedStore(inner);
                 let role = joint.role();
                 if !matches!(*role, Role::Away(_)) {
                     return;
@@ -326,7 +326,7 @@ impl Joint {
     /// Waits until this process owns the store.
     ///
     /// # Errors
-    /// As [`Joint::open`].
+    /// As [`SharedStore::open`].
     pub fn wait_to_own(&self) -> Result<()> {
         self.0.process.check()?;
         loop {
@@ -401,15 +401,15 @@ impl Joint {
             match &*role {
                 Role::Closed => return Err(closed()),
                 Role::Owner(owned) => {
-                    let shared = owned.log().shared();
+                    let engine = owned.log().engine();
                     let prepare = |(i, (call, phase)): (usize, &(ToolCall, Phase))| {
-                        let prepared = shared.prepare(call.clone(), *phase);
+                        let prepared = engine.prepare(call.clone(), *phase);
                         prepared.map_err(|e| if batch { e.at(format!("call {i}")) } else { e })
                     };
                     let mut job = calls.iter().enumerate().map(prepare).collect::<Result<Vec<_>>>()?;
                     let own = lane.as_ref().map(OwnSender::sender).transpose()?;
                     job.first_mut().map_or(Ok(()), |first| first.number_batch(own))?;
-                    return shared.submit(job);
+                    return engine.submit(job);
                 }
                 Role::Away(remote) => {
                     if lane.is_none() && calls.iter().all(|(call, _)| call.sender.is_none()) {
@@ -435,7 +435,7 @@ impl Joint {
     }
 }
 
-impl JointBegun {
+impl SharedBegun {
     /// The receipt of the beginning.
     pub fn receipt(&self) -> Receipt {
         self.receipt

@@ -1,32 +1,32 @@
 //! Drafts: calls of which everything is written but what only the writer knows.
 //!
 //! An entry's line and its stored form hold a few things that follow from its place in the chain; all the rest is known
-//! before. So it is written on the caller's thread, and the writer puts the few things in. A job keeps the texts of all its
+//! before. So it is written on the caller's thread, and the writer puts the few things in. A batch keeps the texts of all its
 //! calls together: a thousand calls are a handful of allocations, made by one thread and given back by another.
 
-use super::part;
-use super::pending::Indexed;
+use super::entry_record;
+use super::mem_index::Indexed;
 use super::prepare::Prepared;
 use super::subjects::NewSubject;
-use crate::line::{self, GAPS, Place};
+use crate::line::{self, ChainSlot, SLOT_FIELDS};
 use crate::{Hash, Result, Timestamp, codec};
-use attestlog_proof::entry::{Body, Call, Content, Field, Kind, Outcome, Phase, Retention, Sender};
+use attestlog_proof::entry::{Body, Call, Content, Facet, Kind, Outcome, Phase, Retention, Sender};
 
 /// What callers queue up with: calls that are recorded together or not at all.
 #[derive(Debug, Default)]
-pub(crate) struct Job {
-    pub calls: Vec<Draft>,
-    /// Of each call the text of its line without the gaps, then its stored content.
+pub(crate) struct EncodedBatch {
+    pub calls: Vec<EncodedCall>,
+    /// Of each call the text of its line without the slot fields, then its stored content.
     text: Vec<u8>,
     /// The values of all facets of all calls.
     names: String,
     /// Which facet, and where its value ends in `names`.
-    facets: Vec<(Field, usize)>,
+    facets: Vec<(Facet, usize)>,
 }
 
-/// One call of a job.
+/// One call of a batch.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct EncodedCall {
     pub phase: Phase,
     pub follows: Option<u64>,
     pub late_answer: bool,
@@ -43,8 +43,8 @@ pub(crate) struct Draft {
     pub has_patient: bool,
     timestamp: Timestamp,
     counted: Option<(bool, Option<u64>)>,
-    gaps: [usize; GAPS],
-    /// Where its line ends in the job's text, and its stored content.
+    slot_fields: [usize; SLOT_FIELDS],
+    /// Where its line ends in the batch's text, and its stored content.
     line_end: usize,
     end: usize,
     /// Where its facets end.
@@ -57,12 +57,12 @@ fn counted(call: &Call) -> Option<(bool, Option<u64>)> {
     call.is_counted().then(|| (success, call.duration_nanos()))
 }
 
-impl Job {
-    /// A job of these calls. Those without a time happened `now`.
-    pub(crate) fn of(calls: Vec<Prepared>, now: Timestamp) -> Result<Job> {
-        let mut job = Job::default();
-        calls.into_iter().try_for_each(|prepared| job.push(prepared, now))?;
-        Ok(job)
+impl EncodedBatch {
+    /// A batch of these calls. Those without a time happened `now`.
+    pub(crate) fn of(calls: Vec<Prepared>, now: Timestamp) -> Result<EncodedBatch> {
+        let mut batch = EncodedBatch::default();
+        calls.into_iter().try_for_each(|prepared| batch.push(prepared, now))?;
+        Ok(batch)
     }
 
     /// Adds a call.
@@ -73,14 +73,14 @@ impl Job {
         let (late_answer, timed) = (call.late_answer, timestamp.is_some());
         let (timestamp, has_patient, counted) = (call.timestamp, !call.patient_ids.is_empty(), counted(&call));
         let content = Content::Call(call);
-        let gaps = line::write_around(&mut self.text, &content);
+        let slot_fields = line::write_around(&mut self.text, &content);
         let line_end = self.text.len();
         codec::append(&content, &mut self.text)?;
         content.facets(&mut |field, value| {
             self.names.push_str(value);
             self.facets.push((field, self.names.len()));
         });
-        self.calls.push(Draft {
+        self.calls.push(EncodedCall {
             phase,
             follows,
             late_answer,
@@ -94,7 +94,7 @@ impl Job {
             has_patient,
             timestamp,
             counted,
-            gaps,
+            slot_fields,
             line_end,
             end: self.text.len(),
             facets_end: self.facets.len(),
@@ -102,16 +102,16 @@ impl Job {
         Ok(())
     }
 
-    /// The draft before the one at `at`.
-    fn before(&self, at: usize) -> Option<&Draft> {
+    /// The encoded before the one at `at`.
+    fn before(&self, at: usize) -> Option<&EncodedCall> {
         self.calls.get(at.checked_sub(1)?)
     }
 
     /// Appends the line of a call in this place.
-    pub(crate) fn line(&self, at: usize, place: &Place<'_>, out: &mut Vec<u8>) {
-        let draft = &self.calls[at];
+    pub(crate) fn line(&self, at: usize, slot: &ChainSlot<'_>, out: &mut Vec<u8>) {
+        let encoded = &self.calls[at];
         let start = self.before(at).map_or(0, |before| before.end);
-        line::fill(out, &self.text[..draft.line_end], start, &draft.gaps, place);
+        line::fill(out, &self.text[..encoded.line_end], start, &encoded.slot_fields, slot);
     }
 
     /// The stored content of a call.
@@ -120,7 +120,7 @@ impl Job {
     }
 
     /// The facets of a call with their values, without its retention class.
-    fn facets(&self, at: usize) -> impl Iterator<Item = (Field, &str)> {
+    fn facets(&self, at: usize) -> impl Iterator<Item = (Facet, &str)> {
         let from = self.before(at).map_or(0, |before| before.facets_end);
         let mut start = from.checked_sub(1).map_or(0, |last| self.facets[last].1);
         self.facets[from..self.calls[at].facets_end].iter().map(move |&(field, end)| {
@@ -131,12 +131,12 @@ impl Job {
 
     /// The tool that a call is of.
     pub(crate) fn tool(&self, at: usize) -> &str {
-        self.facets(at).find(|(field, _)| *field == Field::Tool).map_or("", |(_, name)| name)
+        self.facets(at).find(|(field, _)| *field == Facet::Tool).map_or("", |(_, name)| name)
     }
 
     /// The conversation, the user and the tool of a call.
     pub(crate) fn names(&self, at: usize) -> [Option<&str>; 3] {
-        let wanted = [Field::Conversation, Field::User, Field::Tool];
+        let wanted = [Facet::Conversation, Facet::User, Facet::Tool];
         wanted.map(|field| self.facets(at).find(|(of, _)| *of == field).map(|(_, name)| name))
     }
 }
@@ -144,36 +144,36 @@ impl Job {
 /// Entries on their way into one commit, in the order of the chain.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    all: Vec<Staged>,
+    all: Vec<StagedEntry>,
     /// The stored forms of all of them.
     bytes: Vec<u8>,
     /// Nearly all entries of a commit have one of very few.
     retentions: Vec<Retention>,
-    jobs: Vec<Job>,
+    batches: Vec<EncodedBatch>,
 }
 
 #[derive(Debug)]
-struct Staged {
+struct StagedEntry {
     prev: Hash,
     hash: Hash,
     /// Where its stored form ends.
     end: usize,
     retention: Option<usize>,
-    said: Said,
+    said: StagedContent,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Said {
+enum StagedContent {
     Own(Kind, Timestamp),
-    /// The call at this place of this job.
+    /// The call at this place of this batch.
     Call(usize, usize),
 }
 
 /// What an entry says, before it has its place.
-pub(crate) enum What<'a> {
+pub(crate) enum EntryContent<'a> {
     /// One of the store's own, with the time of the commit.
     Own(Kind, Timestamp, &'a Content),
-    Call(&'a Job, usize),
+    Call(&'a EncodedBatch, usize),
 }
 
 impl Entries {
@@ -193,11 +193,11 @@ impl Entries {
         self.all.get(at).map(|staged| staged.hash)
     }
 
-    /// The stored content of the call at this place; `own` is the job that is not handed over yet.
-    pub(crate) fn content<'j>(&'j self, at: usize, own: &'j Job) -> Option<&'j [u8]> {
+    /// The stored content of the call at this place; `own` is the batch that is not handed over yet.
+    pub(crate) fn content<'j>(&'j self, at: usize, own: &'j EncodedBatch) -> Option<&'j [u8]> {
         match self.all.get(at)?.said {
-            Said::Own(..) => None,
-            Said::Call(job, at) => Some(self.jobs.get(job).unwrap_or(own).content(at)),
+            StagedContent::Own(..) => None,
+            StagedContent::Call(batch, at) => Some(self.batches.get(batch).unwrap_or(own).content(at)),
         }
     }
 
@@ -206,16 +206,22 @@ impl Entries {
         self.retentions.get(self.all.get(at)?.retention?)
     }
 
-    /// Adds an entry. A job whose calls are added is handed over with [`Entries::took`] when it is complete.
-    pub(crate) fn push(&mut self, place: &Place<'_>, hash: Hash, what: &What<'_>, content: &[u8]) -> Result<()> {
-        codec::encode_into(&place.head(), &mut self.bytes)?;
+    /// Adds an entry. A batch whose calls are added is handed over with [`Entries::took`] when it is complete.
+    pub(crate) fn push(
+        &mut self,
+        slot: &ChainSlot<'_>,
+        hash: Hash,
+        what: &EntryContent<'_>,
+        content: &[u8],
+    ) -> Result<()> {
+        codec::encode_into(&slot.head(), &mut self.bytes)?;
         self.bytes.extend_from_slice(content);
         let said = match what {
-            What::Own(kind, now, _) => Said::Own(*kind, *now),
-            What::Call(_, at) => Said::Call(self.jobs.len(), *at),
+            EntryContent::Own(kind, now, _) => StagedContent::Own(*kind, *now),
+            EntryContent::Call(_, at) => StagedContent::Call(self.batches.len(), *at),
         };
-        let retention = place.retention.map(|retention| self.keep(retention));
-        self.all.push(Staged { prev: *place.prev, hash, end: self.bytes.len(), retention, said });
+        let retention = slot.retention.map(|retention| self.keep(retention));
+        self.all.push(StagedEntry { prev: *slot.prev, hash, end: self.bytes.len(), retention, said });
         Ok(())
     }
 
@@ -233,9 +239,9 @@ impl Entries {
         )
     }
 
-    /// Keeps a job whose calls were all added.
-    pub(crate) fn took(&mut self, job: Job) {
-        self.jobs.push(job);
+    /// Keeps a batch whose calls were all added.
+    pub(crate) fn took(&mut self, batch: EncodedBatch) {
+        self.batches.push(batch);
     }
 
     /// Takes out all but the first `entries`.
@@ -249,35 +255,35 @@ impl Entries {
         let mut start = skipped.checked_sub(1).and_then(|last| self.all.get(last)).map_or(0, |last| last.end);
         self.all.iter().skip(skipped).map(move |staged| {
             let body = &self.bytes[std::mem::replace(&mut start, staged.end)..staged.end];
-            part::row(&staged.prev, &staged.hash, body)
+            entry_record::row(&staged.prev, &staged.hash, body)
         })
     }
 
     /// The entries as the index takes them.
     pub(crate) fn indexed(&self) -> impl Iterator<Item = impl Indexed + '_> {
-        self.all.iter().map(|staged| View { entries: self, staged })
+        self.all.iter().map(|staged| IndexedEntry { entries: self, staged })
     }
 }
 
-struct View<'a> {
+struct IndexedEntry<'a> {
     entries: &'a Entries,
-    staged: &'a Staged,
+    staged: &'a StagedEntry,
 }
 
-impl View<'_> {
-    fn draft(&self) -> Option<(&Job, usize)> {
+impl IndexedEntry<'_> {
+    fn encoded(&self) -> Option<(&EncodedBatch, usize)> {
         match self.staged.said {
-            Said::Own(..) => None,
-            Said::Call(job, at) => Some((&self.entries.jobs[job], at)),
+            StagedContent::Own(..) => None,
+            StagedContent::Call(batch, at) => Some((&self.entries.batches[batch], at)),
         }
     }
 }
 
-impl Indexed for View<'_> {
+impl Indexed for IndexedEntry<'_> {
     fn timestamp(&self) -> Timestamp {
         match self.staged.said {
-            Said::Own(_, now) => now,
-            Said::Call(job, at) => self.entries.jobs[job].calls[at].timestamp,
+            StagedContent::Own(_, now) => now,
+            StagedContent::Call(batch, at) => self.entries.batches[batch].calls[at].timestamp,
         }
     }
 
@@ -286,16 +292,16 @@ impl Indexed for View<'_> {
     }
 
     fn counted(&self) -> Option<(bool, Option<u64>)> {
-        self.draft().and_then(|(job, at)| job.calls[at].counted)
+        self.encoded().and_then(|(batch, at)| batch.calls[at].counted)
     }
 
-    fn facets(&self, found: &mut impl FnMut(Field, &str)) {
+    fn facets(&self, found: &mut impl FnMut(Facet, &str)) {
         if let Some(retention) = self.retention() {
-            found(Field::Class, &retention.class);
+            found(Facet::Class, &retention.class);
         }
-        match (self.staged.said, self.draft()) {
-            (Said::Own(kind, _), _) => found(Field::Kind, kind.as_str()),
-            (_, Some((job, at))) => job.facets(at).for_each(|(field, value)| found(field, value)),
+        match (self.staged.said, self.encoded()) {
+            (StagedContent::Own(kind, _), _) => found(Facet::Kind, kind.as_str()),
+            (_, Some((batch, at))) => batch.facets(at).for_each(|(field, value)| found(field, value)),
             _ => {}
         }
     }
@@ -313,11 +319,11 @@ impl Indexed for &Body {
     fn counted(&self) -> Option<(bool, Option<u64>)> {
         match &self.content {
             Content::Call(call) => counted(call),
-            Content::Own(_) => None,
+            Content::System(_) => None,
         }
     }
 
-    fn facets(&self, found: &mut impl FnMut(Field, &str)) {
+    fn facets(&self, found: &mut impl FnMut(Facet, &str)) {
         Body::facets(self, found);
     }
 }
@@ -338,8 +344,8 @@ mod tests {
             ToolCall::new("c", "u", "other").error("no").patient("P-2").patient("P-3").emergency(Some(0)).role("nurse"),
         ];
         let now = Timestamp::from_nanos(1_751_811_781_000_000_000);
-        let prepare = |call: &ToolCall| log.shared().prepare(call.clone(), Phase::Whole);
-        let job = Job::of(calls.iter().map(prepare).collect::<Result<_>>()?, now)?;
+        let prepare = |call: &ToolCall| log.engine().prepare(call.clone(), Phase::Whole);
+        let batch = EncodedBatch::of(calls.iter().map(prepare).collect::<Result<_>>()?, now)?;
         let kept = Retention { class: "general".to_owned(), until: now };
         for (at, call) in calls.iter().enumerate() {
             let mut call = prepare(call)?.call;
@@ -347,18 +353,18 @@ mod tests {
             let (tool, content) = (call.tool_name.clone(), Content::Call(call));
             let body = Body { nonce: [7; 16], recorded_at: now, retention: Some(kept.clone()), content };
             let (seq, prev) = (41, Hash::of(b"before"));
-            let place = Place { seq, prev: &prev, nonce: body.nonce, recorded_at: now, retention: Some(&kept) };
+            let slot = ChainSlot { seq, prev: &prev, nonce: body.nonce, recorded_at: now, retention: Some(&kept) };
             let (mut line, mut stored) = (Vec::new(), Vec::new());
-            job.line(at, &place, &mut line);
-            codec::encode_into(&place.head(), &mut stored)?;
-            stored.extend_from_slice(job.content(at));
+            batch.line(at, &slot, &mut line);
+            codec::encode_into(&slot.head(), &mut stored)?;
+            stored.extend_from_slice(batch.content(at));
             assert_eq!(stored, codec::encode(&body)?);
-            let mut facets = vec![(Field::Class, "general")];
-            facets.extend(job.facets(at));
+            let mut facets = vec![(Facet::Class, "general")];
+            facets.extend(batch.facets(at));
             let mut expected = Vec::new();
             body.facets(&mut |field, value| expected.push((field, value)));
             assert_eq!(facets, expected);
-            assert_eq!(job.tool(at), tool);
+            assert_eq!(batch.tool(at), tool);
             assert_eq!(String::from_utf8_lossy(&line), Entry { seq, prev, body: body.clone() }.line());
         }
         Ok(())

@@ -7,11 +7,11 @@
 //! passed over is looked at and delivered again.
 
 use super::commit::Staging;
-use super::guard::guarded;
-use super::shared::Shared;
+use super::engine::Engine;
+use super::panic_guard::guarded;
+use super::row_mac::{RowMac, Vouched};
 use super::tables::{self, Stored};
-use super::vouch::{RowMac, Vouched};
-use super::writer::Core;
+use super::writer_state::WriterState;
 use super::{AuditLog, Receipt, Snapshot};
 use crate::json::Object;
 use crate::{Result, Timestamp};
@@ -38,15 +38,15 @@ pub(crate) struct Move<'a> {
     pub to: u64,
 }
 
-/// One of the store's own entries that is to be written.
+/// a system event that is to be written.
 pub(crate) type Own = (Kind, Object, Option<Retention>);
 
-impl Shared {
+impl Engine {
     /// Where a mark stands.
     pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
-            let table = txn.open_table(tables::MARKS).stored()?;
+            let table = txn.open_table(tables::CURSORS).stored()?;
             let at = table.get(mark).stored()?.map(|at| at.value());
             drop(table);
             Ok(at.filter(|row| self.counts(mark, row)).map(|(at, _)| at))
@@ -57,7 +57,7 @@ impl Shared {
     pub(crate) fn marks(&self) -> Result<BTreeMap<String, u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
-            let table = txn.open_table(tables::MARKS).stored()?;
+            let table = txn.open_table(tables::CURSORS).stored()?;
             let rows = table.iter().stored()?;
             let mut marks = BTreeMap::new();
             for row in rows {
@@ -79,14 +79,14 @@ impl Shared {
     /// Says of each mark that cannot be what is wrong with it.
     pub(crate) fn check_marks(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
-        for row in snapshot.table(tables::MARKS)?.iter().stored()? {
+        for row in snapshot.table(tables::CURSORS)?.iter().stored()? {
             let (mark, row) = row.stored()?;
             let (mark, (at, mac)) = (mark.value(), row.value());
             let shown: String = mark.chars().take(80).collect();
             if !is_possible(mark, at, snapshot.state.size) {
                 wrong.push(format!("the mark {shown:?} stands at {at}, beyond the log"));
             } else if self.vouches(TABLE, mark.as_bytes(), &at.to_be_bytes(), &mac) == Vouched::No
-                && !(mac == [0; 16] && self.ledger().opened_without_key)
+                && !(mac == [0; 16] && self.chain_state().opened_without_key)
             {
                 wrong.push(format!("the mark {shown:?} was not written with the store's keys"));
             }
@@ -98,15 +98,15 @@ impl Shared {
     pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
         let there = guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
-            Ok(txn.open_table(tables::MARKS).stored()?.get(mark).stored()?.is_some())
+            Ok(txn.open_table(tables::CURSORS).stored()?.get(mark).stored()?.is_some())
         })?;
         if !there {
             return Ok(false);
         }
-        self.exclusive(|shared: &Shared, core: &mut Core| {
-            let staging = Staging::new(shared, core)?;
-            shared.commit(core, staging, |txn| {
-                txn.open_table(tables::MARKS).stored()?.remove(mark).stored()?;
+        self.with_writer(|engine: &Engine, writer: &mut WriterState| {
+            let staging = Staging::new(engine, writer)?;
+            engine.commit(writer, staging, |txn| {
+                txn.open_table(tables::CURSORS).stored()?.remove(mark).stored()?;
                 Ok(())
             })?;
             Ok(true)
@@ -116,21 +116,21 @@ impl Shared {
     /// Writes entries and moves marks in one commit; `None`, and nothing is written, where the first mark is not where it
     /// is said to be.
     pub(crate) fn own_with_marks(&self, entries: Vec<Own>, moves: &[Move<'_>]) -> Result<Option<Vec<Receipt>>> {
-        self.exclusive(|shared: &Shared, core: &mut Core| {
+        self.with_writer(|engine: &Engine, writer: &mut WriterState| {
             if let Some(first) = moves.first()
-                && shared.mark(first.mark)? != first.from
+                && engine.mark(first.mark)? != first.from
             {
                 return Ok(None);
             }
-            let mut staging = Staging::new(shared, core)?;
+            let mut staging = Staging::new(engine, writer)?;
             let receipts = entries
                 .into_iter()
-                .map(|(kind, detail, retention)| staging.own(kind, detail, retention))
+                .map(|(kind, detail, retention)| staging.system_event(kind, detail, retention))
                 .collect::<Result<Vec<_>>>()?;
-            shared.commit(core, staging, |txn| {
-                let mut table = txn.open_table(tables::MARKS).stored()?;
+            engine.commit(writer, staging, |txn| {
+                let mut table = txn.open_table(tables::CURSORS).stored()?;
                 for moved in moves {
-                    let mac = shared.row_mac(TABLE, moved.mark.as_bytes(), &moved.to.to_be_bytes());
+                    let mac = engine.row_mac(TABLE, moved.mark.as_bytes(), &moved.to.to_be_bytes());
                     table.insert(moved.mark, (moved.to, mac)).stored()?;
                 }
                 Ok(())
@@ -142,39 +142,39 @@ impl Shared {
     /// Writes what only the passing of time has to say, if there is anything: grants that ran out.
     pub(crate) fn write_expiries(&self) -> Result<()> {
         let now = self.clock.now();
-        if !self.ledger().open_grants.values().any(|grant| grant.is_over(now)) {
+        if !self.chain_state().open_grants.values().any(|grant| grant.is_over(now)) {
             return Ok(());
         }
-        self.exclusive(|shared, core| {
-            let staging = Staging::new(shared, core)?;
+        self.with_writer(|engine, writer| {
+            let staging = Staging::new(engine, writer)?;
             match staging.is_empty() {
                 true => Ok(()),
-                false => shared.commit(core, staging, |_| Ok(())),
+                false => engine.commit(writer, staging, |_| Ok(())),
             }
         })
     }
 }
 
 impl AuditLog {
-    /// Records one of the store's own entries, to be kept as `retention` says. `make` sees what the writer has: the time
+    /// Records a system event, to be kept as `retention` says. `make` sees what the writer has: the time
     /// that the entry will bear, and the later of it and the expiry clock.
     pub(crate) fn own_kept(
         &self,
         kind: Kind,
-        make: impl FnOnce(&Shared, Timestamp, Timestamp) -> Result<(Object, Option<Retention>)>,
+        make: impl FnOnce(&Engine, Timestamp, Timestamp) -> Result<(Object, Option<Retention>)>,
     ) -> Result<Receipt> {
-        self.shared().exclusive(|shared: &Shared, core: &mut Core| {
-            let mut staging = Staging::new(shared, core)?;
+        self.engine().with_writer(|engine: &Engine, writer: &mut WriterState| {
+            let mut staging = Staging::new(engine, writer)?;
             // What was ahead of it (a grant that ran out) goes first, so that `make` finds it said.
             if !staging.is_empty() {
-                shared.commit(core, staging, |_| Ok(()))?;
-                staging = Staging::new(shared, core)?;
+                engine.commit(writer, staging, |_| Ok(()))?;
+                staging = Staging::new(engine, writer)?;
             }
             let now = staging.now;
             let base = now.max(staging.expiry_clock().now());
-            let (detail, retention) = make(shared, now, base)?;
-            let receipt = staging.own(kind, detail, retention)?;
-            shared.commit(core, staging, |_| Ok(()))?;
+            let (detail, retention) = make(engine, now, base)?;
+            let receipt = staging.system_event(kind, detail, retention)?;
+            engine.commit(writer, staging, |_| Ok(()))?;
             Ok(receipt)
         })
     }

@@ -8,8 +8,8 @@
 //! Invariant R74: a sender that a process makes for itself is that process's alone. Its id, which entries show, is a hash of a secret
 //! that the process draws and shows to the owner with each batch; nobody gives such an id for a sender of his own.
 
-use super::Shared;
-use super::draft::Job;
+use super::Engine;
+use super::encode::EncodedBatch;
 use super::log::Receipt;
 use crate::entry::{CallResult, OWN_SENDER, ToolCall};
 
@@ -28,7 +28,7 @@ const MOST: usize = 1 << 16;
 
 /// A call on its way. JSON values are canonical text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Sent {
+pub(crate) struct RemoteCall {
     phase: Phase,
     conversation_id: String,
     user_id: String,
@@ -69,9 +69,9 @@ enum SentResult {
 
 /// Calls to be recorded together, or none of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SentBatch {
+pub(crate) struct RemoteBatch {
     #[serde(deserialize_with = "bounded")]
-    calls: Vec<Sent>,
+    calls: Vec<RemoteCall>,
     /// An error names the call by its place.
     named: bool,
     /// For calls that have no sender of their own.
@@ -152,26 +152,26 @@ fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Ve
     from.deserialize_seq(Few(PhantomData))
 }
 
-impl SentBatch {
+impl RemoteBatch {
     /// The calls as they cross.
     ///
     /// # Errors
     /// [`TooLarge`](crate::ErrorKind::TooLarge) where they are too many for one commit through another process.
-    pub(crate) fn of(calls: &[(ToolCall, Phase)], named: bool, own: Option<OwnSender>) -> Result<SentBatch> {
+    pub(crate) fn of(calls: &[(ToolCall, Phase)], named: bool, own: Option<OwnSender>) -> Result<RemoteBatch> {
         if calls.len() > MOST {
             let message =
                 format!("{} calls at once, more than the {MOST} that go to another process together", calls.len());
             return Err(Error::new(crate::ErrorKind::TooLarge, message));
         }
-        let calls = calls.iter().map(|(call, phase)| Sent::of(call, *phase)).collect();
-        Ok(SentBatch { calls, named, own })
+        let calls = calls.iter().map(|(call, phase)| RemoteCall::of(call, *phase)).collect();
+        Ok(RemoteBatch { calls, named, own })
     }
 }
 
-impl Sent {
-    fn of(call: &ToolCall, phase: Phase) -> Sent {
+impl RemoteCall {
+    fn of(call: &ToolCall, phase: Phase) -> RemoteCall {
         let text = |value: &Json| value.to_canonical().to_string();
-        Sent {
+        RemoteCall {
             phase,
             conversation_id: call.conversation_id.clone(),
             user_id: call.user_id.clone(),
@@ -237,12 +237,12 @@ impl Sent {
     }
 }
 
-impl Shared {
+impl Engine {
     /// Prepares calls from another process and records them, all or none.
-    pub(crate) fn record_sent(&self, batch: SentBatch) -> Result<Vec<Receipt>> {
-        let SentBatch { calls, named, own } = batch;
+    pub(crate) fn record_sent(&self, batch: RemoteBatch) -> Result<Vec<Receipt>> {
+        let RemoteBatch { calls, named, own } = batch;
         let mut own = own.map(|own| own.sender()).transpose()?;
-        let (mut job, now) = (Job::default(), self.clock.now());
+        let (mut job, now) = (EncodedBatch::default(), self.clock.now());
         for (i, sent) in calls.into_iter().enumerate() {
             let prepared = sent.call().and_then(|(call, phase)| self.prepare(call, phase));
             let pushed = prepared.and_then(|mut prepared| {
@@ -251,7 +251,7 @@ impl Shared {
             });
             pushed.map_err(|e| if named { e.at(format!("call {i}")) } else { e })?;
         }
-        if job.calls.is_empty() { Ok(Vec::new()) } else { self.submit_job(job) }
+        if job.calls.is_empty() { Ok(Vec::new()) } else { self.submit_batch(job) }
     }
 }
 
@@ -289,8 +289,8 @@ mod tests {
         let mut seen = failed.clone();
         (seen.captured_by, seen.late_answer) = (Some(CapturedBy::Mcp), true);
         for (call, phase) in [(seen, Phase::Whole), (call, Phase::Whole), (failed, Phase::Finished(8))] {
-            let bytes = codec::encode(&Sent::of(&call, phase)).unwrap();
-            assert_eq!(codec::decode::<Sent>(&bytes).unwrap().call().unwrap(), (call, phase));
+            let bytes = codec::encode(&RemoteCall::of(&call, phase)).unwrap();
+            assert_eq!(codec::decode::<RemoteCall>(&bytes).unwrap().call().unwrap(), (call, phase));
         }
     }
 
@@ -299,10 +299,10 @@ mod tests {
     fn what_is_decoded_is_not_much_larger_than_what_was_sent() {
         let mut call = ToolCall::new("c", "u", "t");
         call.patient_ids = vec![String::new(); MOST + 1];
-        let bytes = codec::encode(&Sent::of(&call, Phase::Whole)).unwrap();
-        assert!(codec::decode::<Sent>(&bytes).is_err());
+        let bytes = codec::encode(&RemoteCall::of(&call, Phase::Whole)).unwrap();
+        assert!(codec::decode::<RemoteCall>(&bytes).is_err());
         call.patient_ids.truncate(MOST);
-        let bytes = codec::encode(&Sent::of(&call, Phase::Whole)).unwrap();
-        assert!(codec::decode::<Sent>(&bytes).is_ok());
+        let bytes = codec::encode(&RemoteCall::of(&call, Phase::Whole)).unwrap();
+        assert!(codec::decode::<RemoteCall>(&bytes).is_ok());
     }
 }

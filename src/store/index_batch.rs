@@ -1,4 +1,4 @@
-//! Index batches: what the pending index knows of a generation becomes rows of the file, and an entry of the chain.
+//! Index batches: what the pending index knows of a memory segment becomes rows of the file, and an entry of the chain.
 //!
 //! Invariant M1: rows of a batch are invisible until the commit that writes its chain entry moves `indexed` to its end;
 //! that commit also writes what is added up rather than replaced (zones, rollups). Everything before it can be done
@@ -6,14 +6,14 @@
 //! slice at a time, so that recording goes on meanwhile.
 
 use super::commit::Staging;
-use super::guard::guarded;
-use super::pending::{Generation, Index};
+use super::mem_index::{Index, MemSegment};
+use super::panic_guard::guarded;
 use super::rollup::Cell;
 use super::state::STATE_KEY;
-use super::tables::{self, Stored, shelf, term_key};
-use super::writer::Core;
-use super::zones;
-use super::{Shared, Snapshot};
+use super::tables::{self, Stored, key_prefix, term_key};
+use super::writer_state::WriterState;
+use super::zone_map;
+use super::{Engine, Snapshot};
 use crate::codec::{self, CodecError};
 use crate::host::Random;
 use crate::json::{Json, Object, write_integer};
@@ -23,7 +23,7 @@ use crate::rows::{
     BATCH, List, SALT_BYTES, encode, read_varint, row_inner, row_leaf, row_order, unzigzag, write_varint, zigzag,
 };
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
-use attestlog_proof::entry::Field;
+use attestlog_proof::entry::Facet;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
@@ -85,31 +85,31 @@ impl Row<'_> {
     }
 
     /// Its hash.
-    pub(crate) fn leaf(&self, field: Field, term: &str) -> Hash {
+    pub(crate) fn leaf(&self, field: Facet, term: &str) -> Hash {
         row_leaf(&row_inner(&self.salt, field, term), self.list)
     }
 }
 
 /// What a purge leaves of a row: its inner hash and its seqs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Husk<'a> {
+pub(crate) struct PurgedRow<'a> {
     pub inner: Hash,
     pub list: List<'a>,
 }
 
-impl Husk<'_> {
+impl PurgedRow<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut husk = Vec::with_capacity(40 + self.list.bytes.len());
-        husk.extend_from_slice(self.inner.as_bytes());
-        write_varint(self.list.first, &mut husk);
-        husk.extend_from_slice(self.list.bytes);
-        husk
+        let mut purged_row = Vec::with_capacity(40 + self.list.bytes.len());
+        purged_row.extend_from_slice(self.inner.as_bytes());
+        write_varint(self.list.first, &mut purged_row);
+        purged_row.extend_from_slice(self.list.bytes);
+        purged_row
     }
 
-    pub(crate) fn read(husk: &[u8]) -> Option<Husk<'_>> {
-        let (inner, rest) = husk.split_first_chunk()?;
+    pub(crate) fn read(purged_row: &[u8]) -> Option<PurgedRow<'_>> {
+        let (inner, rest) = purged_row.split_first_chunk()?;
         let (first, bytes) = read_varint(rest)?;
-        Some(Husk { inner: Hash(*inner), list: List { first, bytes } })
+        Some(PurgedRow { inner: Hash(*inner), list: List { first, bytes } })
     }
 
     /// The hash of the row that it is left of.
@@ -119,10 +119,10 @@ impl Husk<'_> {
 }
 
 impl Merge {
-    /// Works everything out, without the turn: a generation that is merged no longer grows.
-    fn prepare(snapshot: &Snapshot, generation: &Generation, random: &dyn Random) -> Result<Merge> {
-        let index = generation.read();
-        let from = generation.from;
+    /// Works everything out, without the writer lock: a memory segment that is merged no longer grows.
+    fn prepare(snapshot: &Snapshot, mem_segment: &MemSegment, random: &dyn Random) -> Result<Merge> {
+        let index = mem_segment.read();
+        let from = mem_segment.from;
         let to = from + index.times.len() as u64;
         let terms = snapshot.table(tables::TERMS)?;
         let mut merge = Merge {
@@ -131,7 +131,7 @@ impl Merge {
             new_terms: Vec::new(),
             next_term: snapshot.state.next_term,
             rows: Vec::new(),
-            zones: zones::of(from, &index.times),
+            zones: zone_map::of(from, &index.times),
             cells: BTreeMap::new(),
             sums: Vec::new(),
             column: Vec::new(),
@@ -141,9 +141,9 @@ impl Merge {
             terms_done: 0,
             done: 0,
         };
-        let mut ids: HashMap<Field, Vec<u64>> = HashMap::new();
-        let mut order: Vec<(Field, usize)> = Vec::new();
-        for &field in Field::ALL {
+        let mut ids: HashMap<Facet, Vec<u64>> = HashMap::new();
+        let mut order: Vec<(Facet, usize)> = Vec::new();
+        for &field in Facet::ALL {
             let lists = index.terms(field);
             let mut field_ids = Vec::with_capacity(lists.len());
             for (value, _) in lists {
@@ -161,7 +161,7 @@ impl Merge {
             order.extend((0..lists.len()).map(|i| (field, i)));
             ids.insert(field, field_ids);
         }
-        let place = |&(field, i): &(Field, usize)| row_order(field, &index.terms(field)[i].0);
+        let place = |&(field, i): &(Facet, usize)| row_order(field, &index.terms(field)[i].0);
         order.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
         let mut salts = vec![0; order.len() * SALT_BYTES];
         random.fill(&mut salts);
@@ -172,7 +172,7 @@ impl Merge {
             let list = encode(&seqs);
             let row = Row { salt: *salt, position, list: List { first: seqs[0], bytes: &list } };
             tree.append(row.leaf(field, value), &mut |_, _, _| {});
-            merge.rows.push(((shelf(field), ids[&field][i], seqs[0]), row.encode()));
+            merge.rows.push(((key_prefix(field), ids[&field][i], seqs[0]), row.encode()));
         }
         merge.rows.sort_unstable_by_key(|(key, _)| *key);
         merge.new_terms.sort_unstable();
@@ -185,17 +185,17 @@ impl Merge {
         Ok(merge)
     }
 
-    fn add_up(&mut self, index: &Index, ids: &HashMap<Field, Vec<u64>>) {
+    fn add_up(&mut self, index: &Index, ids: &HashMap<Facet, Vec<u64>>) {
         for row in &index.calls {
-            let id = |field: Field, i: u32| ids.get(&field).and_then(|ids| ids.get(i as usize)).copied();
-            let (Some(tool), Some(user)) = (id(Field::Tool, row.tool), id(Field::User, row.user)) else { continue };
+            let id = |field: Facet, i: u32| ids.get(&field).and_then(|ids| ids.get(i as usize)).copied();
+            let (Some(tool), Some(user)) = (id(Facet::Tool, row.tool), id(Facet::User, row.user)) else { continue };
             let day = Timestamp::from_nanos(index.times[row.offset as usize]).day();
             self.cells.entry((tool, day)).or_default().add(user, row.success, row.nanos);
         }
     }
 
     /// Adds what the file has of the same tools and days. Only a batch and a purge change it, and of these there is one at a
-    /// time, so that this can be done without the turn.
+    /// time, so that this can be done without the writer lock.
     fn sum_up(&mut self, snapshot: &Snapshot) -> Result<()> {
         let (rollups, zones) = (snapshot.table(tables::ROLLUPS)?, snapshot.table(tables::ZONES)?);
         for (key, mut sum) in std::mem::take(&mut self.cells) {
@@ -215,13 +215,13 @@ impl Merge {
 
     /// Writes terms, and then rows, until the slice is over. The first slice also reserves the term ids, so that a later
     /// try after a crash gives them to nobody else.
-    fn slice(&mut self, shared: &Shared, core: &mut Core) -> Result<()> {
-        let start = shared.clock.monotonic();
-        let over = |i: usize| i % 64 == 63 && shared.clock.monotonic() - start > SLICE;
-        core.broken = true;
-        let mut state = core.state.clone();
-        let database = shared.database()?;
-        let txn = shared.begin_write(database.get()?)?;
+    fn slice(&mut self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
+        let start = engine.clock.monotonic();
+        let over = |i: usize| i % 64 == 63 && engine.clock.monotonic() - start > SLICE;
+        writer.broken = true;
+        let mut state = writer.state.clone();
+        let database = engine.database()?;
+        let txn = engine.begin_write(database.get()?)?;
         if !self.begun {
             state.merging = Some(self.to);
             state.next_term = self.next_term;
@@ -251,15 +251,15 @@ impl Merge {
             }
         }
         txn.commit().stored()?;
-        core.broken = false;
-        core.state = state;
+        writer.broken = false;
+        writer.state = state;
         Ok(())
     }
 
     /// Makes the batch visible and says so in the chain.
-    fn finish(self, shared: &Shared, core: &mut Core) -> Result<()> {
-        let mut staging = Staging::new(shared, core)?;
-        let receipt = staging.own(
+    fn finish(self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
+        let mut staging = Staging::new(engine, writer)?;
+        let receipt = staging.system_event(
             Kind::IndexBatch,
             Object::from_iter([
                 ("first", Json::from(self.from)),
@@ -272,7 +272,7 @@ impl Merge {
         )?;
         staging.state.indexed = self.to;
         staging.state.merging = None;
-        shared.commit(core, staging, |txn| {
+        engine.commit(writer, staging, |txn| {
             txn.open_table(tables::BATCHES).stored()?.insert(self.from, (self.to, receipt.seq)).stored()?;
             txn.open_table(tables::COLUMNS).stored()?.insert(self.from, &*self.column).stored()?;
             let mut zones = txn.open_table(tables::ZONES).stored()?;
@@ -288,23 +288,23 @@ impl Merge {
     }
 }
 
-impl Shared {
-    /// Writes the oldest generation into the file if it is complete. Says whether it did.
-    pub(crate) fn merge_next(&self) -> Result<bool> {
+impl Engine {
+    /// Writes the oldest memory segment into the file if it is complete. Says whether it did.
+    pub(crate) fn write_next_batch(&self) -> Result<bool> {
         self.process.check()?;
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(generation) = self.complete_generation() else { return Ok(false) };
+        let Some(mem_segment) = self.complete_generation() else { return Ok(false) };
         let snapshot = self.snapshot()?;
-        let mut merge = guarded(|| Merge::prepare(&snapshot, &generation, &*self.random))?;
+        let mut merge = guarded(|| Merge::prepare(&snapshot, &mem_segment, &*self.random))?;
         drop(snapshot);
-        let still_there = |shared: &Shared| shared.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &generation));
+        let still_there = |engine: &Engine| engine.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &mem_segment));
         loop {
-            let written = self.exclusive(|shared, core| {
+            let written = self.with_writer(|engine, writer| {
                 // The writer may have been mended meanwhile, and everything read anew.
-                if !still_there(shared) {
+                if !still_there(engine) {
                     return Ok(None);
                 }
-                merge.slice(shared, core)?;
+                merge.slice(engine, writer)?;
                 Ok(Some(merge.done == merge.rows.len()))
             })?;
             match written {
@@ -313,12 +313,12 @@ impl Shared {
                 Some(false) => {}
             }
         }
-        self.exclusive(|shared, core| {
-            if still_there(shared) {
-                merge.finish(shared, core)?;
-                // A commit that failed and had reached the disk after all was read anew: without this generation.
-                let mut published = shared.published.write().unwrap_or_else(PoisonError::into_inner);
-                published.generations.retain(|g| !Arc::ptr_eq(g, &generation));
+        self.with_writer(|engine, writer| {
+            if still_there(engine) {
+                merge.finish(engine, writer)?;
+                // A commit that failed and had reached the disk after all was read anew: without this memory segment.
+                let mut published = engine.published.write().unwrap_or_else(PoisonError::into_inner);
+                published.mem_segments.retain(|g| !Arc::ptr_eq(g, &mem_segment));
             }
             Ok(())
         })?;
@@ -327,7 +327,7 @@ impl Shared {
 
     /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
     /// batch's own.
-    pub(crate) fn merge_all(&self) -> Result<()> {
+    pub(crate) fn write_all_batches(&self) -> Result<()> {
         let snapshot = self.snapshot()?;
         // The entry of the last batch alone needs no batch of its own, which would need another.
         if snapshot.size == snapshot.indexed + 1
@@ -337,11 +337,11 @@ impl Shared {
         }
         drop(snapshot);
         self.freeze_newest();
-        while self.merge_next()? {}
+        while self.write_next_batch()? {}
         Ok(())
     }
 
-    /// Writes everything that is pending and signs, so that nothing but a few of the store's own entries stands between
+    /// Writes everything that is pending and signs, so that nothing but a few system events stands between
     /// the last batch and the checkpoint. Gives the checkpoint and the store as it was then.
     ///
     /// A proof that nothing is missing has to show what no batch covers; these would be calls of other people.
@@ -352,41 +352,41 @@ impl Shared {
         }
         if !is_settled(&self.snapshot()?)? {
             // In slices, while others go on recording; little is left to be done while they wait.
-            self.merge_all()?;
+            self.write_all_batches()?;
         }
         let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
-        self.exclusive(|shared, core| {
-            while !is_settled(&shared.snapshot()?)? {
-                shared.freeze_newest();
-                let Some(generation) = shared.complete_generation() else { break };
-                let mut merge = Merge::prepare(&shared.snapshot()?, &generation, &*shared.random)?;
+        self.with_writer(|engine, writer| {
+            while !is_settled(&engine.snapshot()?)? {
+                engine.freeze_newest();
+                let Some(mem_segment) = engine.complete_generation() else { break };
+                let mut merge = Merge::prepare(&engine.snapshot()?, &mem_segment, &*engine.random)?;
                 loop {
-                    merge.slice(shared, core)?;
+                    merge.slice(engine, writer)?;
                     if merge.done == merge.rows.len() {
                         break;
                     }
                 }
-                merge.finish(shared, core)?;
-                shared.published.write().unwrap_or_else(PoisonError::into_inner).generations.remove(0);
+                merge.finish(engine, writer)?;
+                engine.published.write().unwrap_or_else(PoisonError::into_inner).mem_segments.remove(0);
             }
-            Ok((shared.sign(core)?, shared.snapshot()?))
+            Ok((engine.sign(writer)?, engine.snapshot()?))
         })
     }
 
     fn freeze_newest(&self) {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(newest) = published.generations.last() {
+        if let Some(newest) = published.mem_segments.last() {
             newest.freeze();
         }
     }
 
-    fn complete_generation(&self) -> Option<Arc<Generation>> {
+    fn complete_generation(&self) -> Option<Arc<MemSegment>> {
         let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-        published.generations.first().filter(|g| g.is_complete()).cloned()
+        published.mem_segments.first().filter(|g| g.is_complete()).cloned()
     }
 }
 
-/// Whether what no batch covers may be shown to anybody: a few of the store's own entries that name nobody.
+/// Whether what no batch covers may be shown to anybody: a few system events that name nobody.
 fn is_settled(snapshot: &Snapshot) -> Result<bool> {
     const FEW: u64 = 16;
     if snapshot.size - snapshot.indexed.min(snapshot.size) > FEW {
@@ -448,7 +448,7 @@ impl Column {
     }
 
     /// RFC 6962 root over leaves of 256 entries; a leaf is a text of one line for each run of entries that say the same:
-    /// `CLASS SECONDS COUNT`, or `- COUNT` for the store's own entries.
+    /// `CLASS SECONDS COUNT`, or `- COUNT` for system events.
     pub(crate) fn root(&self) -> Hash {
         let mut tree = Frontier::empty();
         let mut text = Vec::new();
@@ -472,7 +472,7 @@ impl Column {
         tree.root()
     }
 
-    /// What a row says: class and end in seconds, or nothing for the store's own entries.
+    /// What a row says: class and end in seconds, or nothing for system events.
     pub(crate) fn retention(&self, (class, until): (u16, i64)) -> Option<(&str, i64)> {
         let class = self.classes.get((class as usize).checked_sub(1)?)?;
         Some((class, until))

@@ -9,13 +9,13 @@ use std::borrow::Cow;
 
 /// What an entry says.
 #[derive(Debug, Clone)]
-pub(crate) struct Part<'a> {
+pub(crate) struct EntryRecord<'a> {
     pub head: Head<'a>,
     /// The content as `codec` writes it, without a format byte.
     pub content: Cow<'a, [u8]>,
 }
 
-impl Part<'_> {
+impl EntryRecord<'_> {
     /// The body of the entry, which may borrow from this.
     pub(crate) fn body<'p, S>(&'p self) -> Result<Body<S>, CodecError>
     where
@@ -47,25 +47,25 @@ pub(crate) fn nonce_of(seed: &[u8; 16], seq: u64) -> [u8; 16] {
 
 /// An entry as a row of the tail has it: its hash, the hash before it, and its stored body.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Packed {
+pub(crate) struct TailRow {
     pub prev: Hash,
     pub hash: Hash,
     pub bytes: Vec<u8>,
 }
 
-impl Packed {
+impl TailRow {
     /// Reads a row of the tail.
-    pub(crate) fn from_row(row: &[u8]) -> Result<Packed, CodecError> {
+    pub(crate) fn from_row(row: &[u8]) -> Result<TailRow, CodecError> {
         let damaged = CodecError::Damaged("a row of the tail is too short");
         let (prev, rest) = row.split_first_chunk::<32>().ok_or(damaged.clone())?;
         let (hash, body) = rest.split_first_chunk::<32>().ok_or(damaged)?;
-        Ok(Packed { prev: Hash(*prev), hash: Hash(*hash), bytes: body.to_vec() })
+        Ok(TailRow { prev: Hash(*prev), hash: Hash(*hash), bytes: body.to_vec() })
     }
 
     /// What the entry says.
-    pub(crate) fn part(&self) -> Result<Part<'_>, CodecError> {
+    pub(crate) fn part(&self) -> Result<EntryRecord<'_>, CodecError> {
         let (head, content) = codec::decode_first(&self.bytes)?;
-        Ok(Part { head, content: content.into() })
+        Ok(EntryRecord { head, content: content.into() })
     }
 }
 

@@ -1,19 +1,19 @@
 //! The index of the newest entries, in memory: what `postings`, `zones` and `rollups` do not hold yet.
 //!
-//! Invariant G1: a generation holds consecutive seqs from its `from` on and only grows. Invariant G2: the generations of
-//! a store follow each other without a gap from `indexed` to the end of the log. A reader keeps the generations that
+//! Invariant G1: a memory segment holds consecutive seqs from its `from` on and only grows. Invariant G2: the memory segments of
+//! a store follow each other without a gap from `indexed` to the end of the log. A reader keeps the memory segments that
 //! it started with, and reads no seq at or beyond the size that it started with, so it never sees one half-added.
 
 use crate::Timestamp;
 use crate::rows::BATCH;
-use attestlog_proof::entry::{Field, Retention};
+use attestlog_proof::entry::{Facet, Retention};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// A run of entries that no index batch covers yet.
 #[derive(Debug)]
-pub(crate) struct Generation {
+pub(crate) struct MemSegment {
     /// Its first seq.
     pub from: u64,
     frozen: AtomicBool,
@@ -27,10 +27,10 @@ pub(crate) trait Indexed {
     /// Of a call that statistics count: whether it succeeded, and its duration.
     fn counted(&self) -> Option<(bool, Option<u64>)>;
     /// Every facet with its value.
-    fn facets(&self, found: &mut impl FnMut(Field, &str));
+    fn facets(&self, found: &mut impl FnMut(Facet, &str));
 }
 
-/// What a generation knows of its entries.
+/// What a memory segment knows of its entries.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// By the place of the facet among all.
@@ -57,7 +57,7 @@ pub(crate) struct Terms {
 /// What statistics need of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallRow {
-    /// Place of the entry in its generation.
+    /// Place of the entry in its memory segment.
     pub offset: u32,
     /// Place of the tool among its facet's values.
     pub tool: u32,
@@ -118,12 +118,12 @@ impl Index {
         entry.facets(&mut |field, value| {
             let place = field.place();
             if self.fields.len() <= place {
-                self.fields.resize_with(Field::ALL.len(), Terms::default);
+                self.fields.resize_with(Facet::ALL.len(), Terms::default);
             }
             let id = self.fields[place].add(value, offset);
             match field {
-                Field::Tool => row.tool = id,
-                Field::User => row.user = id,
+                Facet::Tool => row.tool = id,
+                Facet::User => row.user = id,
                 _ => {}
             }
         });
@@ -134,19 +134,19 @@ impl Index {
     }
 
     /// The values of a facet.
-    pub(crate) fn terms(&self, field: Field) -> &[(Arc<str>, Vec<u32>)] {
+    pub(crate) fn terms(&self, field: Facet) -> &[(Arc<str>, Vec<u32>)] {
         self.fields.get(field.place()).map_or(&[], |t| &t.lists)
     }
 
     /// The place of a value among its facet's values.
-    pub(crate) fn term(&self, field: Field, value: &str) -> Option<u32> {
+    pub(crate) fn term(&self, field: Facet, value: &str) -> Option<u32> {
         self.fields.get(field.place())?.find(value)
     }
 }
 
-impl Generation {
-    pub(crate) fn new(from: u64) -> Generation {
-        Generation { from, frozen: AtomicBool::new(false), index: RwLock::default() }
+impl MemSegment {
+    pub(crate) fn new(from: u64) -> MemSegment {
+        MemSegment { from, frozen: AtomicBool::new(false), index: RwLock::default() }
     }
 
     /// Adds the entry that follows the last one.
@@ -189,7 +189,7 @@ impl Generation {
     }
 
     /// The rising seqs, below `limit`, of the entries with this value.
-    pub(crate) fn seqs(&self, field: Field, value: &str, limit: u64) -> Vec<u64> {
+    pub(crate) fn seqs(&self, field: Facet, value: &str, limit: u64) -> Vec<u64> {
         let index = self.read();
         let list = index.term(field, value).and_then(|id| index.terms(field).get(id as usize)).map(|(_, list)| list);
         let list = list.map_or(&[][..], |l| l);

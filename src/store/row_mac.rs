@@ -5,8 +5,8 @@
 //! whoever reads without them has nothing to check it with; verification names these tables as not authenticated. A row that was
 //! right once and was put back later is not found by a MAC.
 
+use super::engine::Engine;
 use super::keyring::Keyring;
-use super::shared::Shared;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -42,11 +42,11 @@ impl Keyring {
     }
 }
 
-impl Shared {
+impl Engine {
     /// The MAC of a row; zeros where there are no keys here.
     pub(crate) fn row_mac(&self, table: &str, key: &[u8], value: &[u8]) -> RowMac {
-        let ledger = self.ledger();
-        let store = ledger.genesis.as_ref().map_or("", |genesis| genesis.store_id.as_str());
+        let chain_state = self.chain_state();
+        let store = chain_state.genesis.as_ref().map_or("", |genesis| genesis.store_id.as_str());
         let keys = self.keys();
         keys.as_ref().map_or([0; 16], |keys| keys.row_mac([store.as_bytes(), table.as_bytes(), key, value]))
     }

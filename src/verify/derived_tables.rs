@@ -1,17 +1,19 @@
 //! What the tables should hold that are derived from the entries, and the comparison with what they do hold.
 
 use super::finding::{Finding, FindingKind as K};
-use super::piece::Piece;
+use super::segment::Segment;
 use crate::Result;
 use crate::merkle;
 use crate::retention::SeqSet;
 use crate::rows::BATCH;
-use crate::store::{Hashes, NODE_LEVEL, Print, Prints, REMEMBERED, Snapshot, Zones, covers, guarded};
-use attestlog_proof::entry::Field;
+use crate::store::{
+    Hashes, NODE_LEVEL, REMEMBERED, RollupFingerprint, RollupFingerprints, Snapshot, Zones, covers, guarded,
+};
+use attestlog_proof::entry::Facet;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-/// What the tables should hold, added up piece by piece.
+/// What the tables should hold, added up segment by segment.
 #[derive(Debug, Default)]
 pub(super) struct Derived {
     /// How many Merkle nodes of the stored levels there should be.
@@ -22,7 +24,7 @@ pub(super) struct Derived {
     /// The ids of terms that entries have.
     terms: Ids,
     zones: Zones,
-    prints: Prints,
+    prints: RollupFingerprints,
     begun: BTreeSet<u64>,
     senders: HashMap<String, BTreeMap<u64, u64>>,
 }
@@ -52,15 +54,15 @@ pub(super) struct Rollups {
     /// The names of the tools, by their terms' ids.
     tools: HashMap<u64, String>,
     /// By tool and day: what is stored adds up to this, if it can be read.
-    prints: Vec<(u64, i32, Option<Print>)>,
+    prints: Vec<(u64, i32, Option<RollupFingerprint>)>,
 }
 
 impl Rollups {
     /// Reads all of them. Nothing needs to be known of the entries for it.
     pub(super) fn read(snapshot: &Snapshot, hashes: &Hashes) -> Result<Rollups> {
         let mut hashes = hashes.fork();
-        let tools = snapshot.terms_of(Field::Tool)?.into_iter().map(|(name, id)| (id, name)).collect();
-        snapshot.terms_of(Field::User)?.iter().for_each(|(user, id)| hashes.name(*id, user));
+        let tools = snapshot.terms_of(Facet::Tool)?.into_iter().map(|(name, id)| (id, name)).collect();
+        snapshot.terms_of(Facet::User)?.iter().for_each(|(user, id)| hashes.name(*id, user));
         let mut prints = Vec::new();
         snapshot.scan_rollups(&mut |tool, day, cell| {
             prints.push((tool, day, cell.ok().and_then(|mut cell| hashes.print(&mut cell))));
@@ -88,18 +90,18 @@ impl Derived {
         terms.into_iter().for_each(|id| _ = self.terms.insert(id));
     }
 
-    /// Adds what a piece should have in the tables.
-    pub(super) fn add(&mut self, piece: &mut Piece) {
-        for (key, zone) in std::mem::take(&mut piece.zones) {
+    /// Adds what a segment should have in the tables.
+    pub(super) fn add(&mut self, segment: &mut Segment) {
+        for (key, zone) in std::mem::take(&mut segment.zones) {
             let old = self.zones.entry(key).or_insert(zone);
             *old = (old.0.min(zone.0), old.1.max(zone.1));
         }
-        self.prints.merge(&piece.calls);
-        self.begun.extend(&piece.begun);
-        for seq in &piece.finished {
+        self.prints.merge(&segment.calls);
+        self.begun.extend(&segment.begun);
+        for seq in &segment.finished {
             self.begun.remove(seq);
         }
-        for (id, numbers) in std::mem::take(&mut piece.senders) {
+        for (id, numbers) in std::mem::take(&mut segment.senders) {
             let known = self.senders.entry(id).or_default();
             known.extend(numbers);
             while known.len() > REMEMBERED {
@@ -124,7 +126,7 @@ impl Derived {
             Box::new(|| compare.terms()),
             Box::new(move || compare.rollups(prints, rollups?)),
             Box::new(|| compare.postings()),
-            Box::new(|| compare.husks()),
+            Box::new(|| compare.purged_rows()),
             Box::new(|| compare.covers()),
             Box::new(|| compare.zones()),
             Box::new(|| compare.nodes()),
@@ -232,7 +234,7 @@ impl Compare<'_> {
         let index = snapshot.index()?;
         snapshot.scan_terms(&mut |field, key, id| {
             let shown = || String::from_utf8_lossy(key).chars().take(80).collect::<String>();
-            let Some(field) = Field::from_u8(field) else {
+            let Some(field) = Facet::from_u8(field) else {
                 let detail = format!("the term {:?} is of no facet", shown());
                 find(&mut found, K::TermMismatch, None, detail);
                 return Ok(());
@@ -272,7 +274,7 @@ impl Compare<'_> {
                 }
                 let place = Some((field, term, starts.partition_point(|&start| start <= first)));
                 let second = std::mem::replace(&mut before, place) == place;
-                let listed = Field::from_u8(field).and_then(|field| {
+                let listed = Facet::from_u8(field).and_then(|field| {
                     let entry = snapshot.find(first).ok()??;
                     let mut has = false;
                     entry.body.facets(&mut |f, value| {
@@ -287,7 +289,7 @@ impl Compare<'_> {
                 Ok(())
             })?;
             for (field, term, first) in wrong {
-                let name = Field::from_u8(field).map_or("unknown", Field::as_str);
+                let name = Facet::from_u8(field).map_or("unknown", Facet::as_str);
                 find(
                     &mut found,
                     K::IndexRowUnexpected,
@@ -309,7 +311,7 @@ impl Compare<'_> {
     }
 
     /// What purges left of rows stands by the batch that the rows were of; each batch looks at its own.
-    fn husks(&self) -> Result<Vec<Finding>> {
+    fn purged_rows(&self) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
         let mut starts = BTreeSet::new();
         self.snapshot.scan_batches(&mut |first, _, _| {
@@ -365,7 +367,7 @@ impl Compare<'_> {
         Ok(found)
     }
 
-    fn rollups(&self, mut prints: Prints, stored: Rollups) -> Result<Vec<Finding>> {
+    fn rollups(&self, mut prints: RollupFingerprints, stored: Rollups) -> Result<Vec<Finding>> {
         let mut found = Vec::new();
         let mut wrong = Vec::new();
         for (tool, day, print) in stored.prints {

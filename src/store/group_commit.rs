@@ -1,8 +1,8 @@
-//! Group commit: callers queue up, one of them commits for all that wait, then hands the turn on.
+//! Group commit: callers queue up, one of them commits for all that wait, then hands the lead on.
 //!
-//! Invariant T1: at any time at most one thread has the turn. Invariant T2: a thread that queued up gets its answer or
-//! the turn, whatever happens to the others; the turn is handed on even by a thread that panics while it has it.
-//! Waiting threads park on their own, so that ending a turn wakes only those who have reason to wake.
+//! Invariant T1: at any time at most one thread has the writer lock. Invariant T2: a thread that queued up gets its answer or
+//! the lead, whatever happens to the others; the lead is handed on even by a thread that panics while it has it.
+//! Waiting threads park on their own, so that ending the lead wakes only those who have reason to wake.
 
 // `loom/` plays every order in which these threads can run.
 #[cfg(loom)]
@@ -17,17 +17,17 @@ use std::{
     thread::{self, Thread},
 };
 
-/// The queue of those who want something written. `J` is what they want, `A` the answer.
+/// The queue of those who want something written. `B` is what they want, `A` the answer.
 #[derive(Debug)]
-pub(crate) struct Turns<J, A> {
-    queue: Mutex<Queue<J, A>>,
+pub(crate) struct GroupCommit<B, A> {
+    queue: Mutex<Queue<B, A>>,
 }
 
 #[derive(Debug)]
-struct Queue<J, A> {
-    waiting: Vec<Arc<Place<J, A>>>,
+struct Queue<B, A> {
+    waiting: Vec<Arc<Waiter<B, A>>>,
     taken: bool,
-    /// How many jobs the last leader took besides its own.
+    /// How many batches the last leader took besides its own.
     crowd: usize,
 }
 
@@ -36,47 +36,47 @@ struct Queue<J, A> {
 const IDLE: usize = if cfg!(loom) { 1 } else { 64 };
 
 #[derive(Debug)]
-struct Place<J, A> {
+struct Waiter<B, A> {
     thread: Thread,
-    state: Mutex<Waiting<J, A>>,
+    state: Mutex<Waiting<B, A>>,
 }
 
 #[derive(Debug)]
-enum Waiting<J, A> {
-    /// Wants this done by whoever has the turn.
-    Job(J),
-    /// Wants the turn itself.
-    Turn,
-    /// A leader works on the job.
+enum Waiting<B, A> {
+    /// Wants this done by whoever has the writer lock.
+    Batch(B),
+    /// Wants the lead itself.
+    Leader,
+    /// A leader works on the batch.
     InWork,
     Answered(A),
-    /// The turn was handed to this thread; its job, if it had one, is still its own.
-    Leads(Option<J>),
-    /// The leader died with the job.
+    /// The turn was handed to this thread; its batch, if it had one, is still its own.
+    Leads(Option<B>),
+    /// The leader died with the batch.
     Lost,
 }
 
-/// What a leader took out of the queue: jobs, each to be answered. Dropped unanswered, they count as lost.
+/// What a leader took out of the queue: batches, each to be answered. Dropped unanswered, they count as lost.
 #[derive(Debug)]
-pub(crate) struct Taken<J, A> {
-    pub job: Option<J>,
-    place: Option<Arc<Place<J, A>>>,
+pub(crate) struct Taken<B, A> {
+    pub batch: Option<B>,
+    waiter: Option<Arc<Waiter<B, A>>>,
 }
 
-impl<J, A> Taken<J, A> {
+impl<B, A> Taken<B, A> {
     pub(crate) fn answer(mut self, answer: A) {
         self.settle(Waiting::Answered(answer));
     }
 
-    fn settle(&mut self, state: Waiting<J, A>) {
-        if let Some(place) = self.place.take() {
-            *lock(&place.state) = state;
-            place.thread.unpark();
+    fn settle(&mut self, state: Waiting<B, A>) {
+        if let Some(waiter) = self.waiter.take() {
+            *lock(&waiter.state) = state;
+            waiter.thread.unpark();
         }
     }
 }
 
-impl<J, A> Drop for Taken<J, A> {
+impl<B, A> Drop for Taken<B, A> {
     fn drop(&mut self) {
         self.settle(Waiting::Lost);
     }
@@ -84,15 +84,15 @@ impl<J, A> Drop for Taken<J, A> {
 
 /// The turn. Dropping it hands it on.
 #[derive(Debug)]
-pub(crate) struct Turn<'a, J, A>(&'a Turns<J, A>);
+pub(crate) struct Leader<'a, B, A>(&'a GroupCommit<B, A>);
 
-/// How queueing for a job ended.
-pub(crate) enum Outcome<'a, J, A> {
+/// How queueing for a batch ended.
+pub(crate) enum Outcome<'a, B, A> {
     /// Another thread did it.
     Answered(A),
-    /// It is this thread's turn, and the job is still to do.
-    Lead(Turn<'a, J, A>, J),
-    /// The thread that had taken the job died.
+    /// It is this thread's turn, and the batch is still to do.
+    Lead(Leader<'a, B, A>, B),
+    /// The thread that had taken the batch died.
     Lost,
 }
 
@@ -101,28 +101,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<J, A> Default for Turns<J, A> {
+impl<B, A> Default for GroupCommit<B, A> {
     fn default() -> Self {
-        Turns { queue: Mutex::new(Queue { waiting: Vec::new(), taken: false, crowd: 0 }) }
+        GroupCommit { queue: Mutex::new(Queue { waiting: Vec::new(), taken: false, crowd: 0 }) }
     }
 }
 
-impl<J, A> Turns<J, A> {
-    /// Queues up with a job.
-    pub(crate) fn submit(&self, job: J) -> Outcome<'_, J, A> {
-        let place = {
+impl<B, A> GroupCommit<B, A> {
+    /// Queues up with a batch.
+    pub(crate) fn submit(&self, batch: B) -> Outcome<'_, B, A> {
+        let waiter = {
             let mut queue = lock(&self.queue);
             if !queue.taken {
                 queue.taken = true;
-                return Outcome::Lead(Turn(self), job);
+                return Outcome::Lead(Leader(self), batch);
             }
-            queue.join(Waiting::Job(job))
+            queue.join(Waiting::Batch(batch))
         };
         loop {
-            let mut state = lock(&place.state);
+            let mut state = lock(&waiter.state);
             match std::mem::replace(&mut *state, Waiting::InWork) {
                 Waiting::Answered(answer) => return Outcome::Answered(answer),
-                Waiting::Leads(Some(job)) => return Outcome::Lead(Turn(self), job),
+                Waiting::Leads(Some(batch)) => return Outcome::Lead(Leader(self), batch),
                 Waiting::Leads(None) | Waiting::Lost => return Outcome::Lost,
                 other => *state = other,
             }
@@ -131,20 +131,20 @@ impl<J, A> Turns<J, A> {
         }
     }
 
-    /// Queues up for the turn itself.
-    pub(crate) fn take(&self) -> Turn<'_, J, A> {
-        let place = {
+    /// Queues up for the lead itself.
+    pub(crate) fn take(&self) -> Leader<'_, B, A> {
+        let waiter = {
             let mut queue = lock(&self.queue);
             if !queue.taken {
                 queue.taken = true;
-                return Turn(self);
+                return Leader(self);
             }
-            queue.join(Waiting::Turn)
+            queue.join(Waiting::Leader)
         };
-        while !matches!(*lock(&place.state), Waiting::Leads(_)) {
+        while !matches!(*lock(&waiter.state), Waiting::Leads(_)) {
             thread::park();
         }
-        Turn(self)
+        Leader(self)
     }
 
     /// How many wait.
@@ -153,15 +153,15 @@ impl<J, A> Turns<J, A> {
     }
 }
 
-impl<J, A> Queue<J, A> {
-    fn join(&mut self, state: Waiting<J, A>) -> Arc<Place<J, A>> {
-        let place = Arc::new(Place { thread: thread::current(), state: Mutex::new(state) });
-        self.waiting.push(place.clone());
-        place
+impl<B, A> Queue<B, A> {
+    fn join(&mut self, state: Waiting<B, A>) -> Arc<Waiter<B, A>> {
+        let waiter = Arc::new(Waiter { thread: thread::current(), state: Mutex::new(state) });
+        self.waiting.push(waiter.clone());
+        waiter
     }
 }
 
-impl<J, A> Turn<'_, J, A> {
+impl<B, A> Leader<'_, B, A> {
     /// Lets those come who were answered just now: a crowd that records one by one is back within a fraction of the time
     /// that a commit takes, and would otherwise be cut in two halves that wait for each other's. Who was alone the last
     /// time does not wait.
@@ -179,16 +179,16 @@ impl<J, A> Turn<'_, J, A> {
         }
     }
 
-    /// Takes the jobs that wait now, in the order in which they came. Who waits for the turn itself goes on waiting.
-    pub(crate) fn jobs(&self) -> Vec<Taken<J, A>> {
+    /// Takes the batches that wait now, in the order in which they came. Who waits for the lead itself goes on waiting.
+    pub(crate) fn batches(&self) -> Vec<Taken<B, A>> {
         self.gather();
         let mut taken = Vec::new();
         let mut queue = lock(&self.0.queue);
-        queue.waiting.retain(|place| {
-            let mut state = lock(&place.state);
+        queue.waiting.retain(|waiter| {
+            let mut state = lock(&waiter.state);
             match std::mem::replace(&mut *state, Waiting::InWork) {
-                Waiting::Job(job) => {
-                    taken.push(Taken { job: Some(job), place: Some(place.clone()) });
+                Waiting::Batch(batch) => {
+                    taken.push(Taken { batch: Some(batch), waiter: Some(waiter.clone()) });
                     false
                 }
                 other => {
@@ -202,7 +202,7 @@ impl<J, A> Turn<'_, J, A> {
     }
 }
 
-impl<J, A> Drop for Turn<'_, J, A> {
+impl<B, A> Drop for Leader<'_, B, A> {
     fn drop(&mut self) {
         let mut queue = lock(&self.0.queue);
         if queue.waiting.is_empty() {
@@ -212,7 +212,7 @@ impl<J, A> Drop for Turn<'_, J, A> {
         let next = queue.waiting.remove(0);
         let mut state = lock(&next.state);
         *state = match std::mem::replace(&mut *state, Waiting::InWork) {
-            Waiting::Job(job) => Waiting::Leads(Some(job)),
+            Waiting::Batch(batch) => Waiting::Leads(Some(batch)),
             _ => Waiting::Leads(None),
         };
         drop(state);

@@ -1,19 +1,19 @@
-//! One piece of the log: its entries, their links, and what the derived tables should say of them.
+//! One segment of the log: its entries, their links, and what the derived tables should say of them.
 
 use super::finding::{Finding, FindingKind as K};
 use super::terms::{Collected, Terms};
+use crate::chain_state::ChainState;
 use crate::codec::CodecError;
 use crate::json::Canonical;
-use crate::ledger::Ledger;
 use crate::merkle;
 use crate::retention::SeqSet;
-use crate::store::{Hashes, Kept, NODE_LEVEL, Part, Prints, Snapshot, Tally, Zones, zones_of};
+use crate::store::{EntryRecord, Hashes, Kept, NODE_LEVEL, RollupFingerprints, Snapshot, Tally, Zones, zones_of};
 use crate::{Hash, Result, Timestamp, line};
-use attestlog_proof::entry::{Body, Content, Field, Kind, Outcome, OwnEntry, Phase};
+use attestlog_proof::entry::{Body, Content, Facet, Kind, Outcome, Phase, SystemEvent};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-/// How many entries a piece has, at most. Smaller ones leave the threads less to wait for at the end, and have more terms
+/// How many entries a segment has, at most. Smaller ones leave the threads less to wait for at the end, and have more terms
 /// that are new to them.
 const PIECE: u64 = 8_192;
 
@@ -43,24 +43,24 @@ pub(super) struct Group {
 /// What an entry says of its retention.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Retained {
-    /// The entry's place in its batch.
-    pub place: u32,
-    /// The class, by its place among those of the piece, and the end in seconds; nothing for the store's own entries.
+    /// The entry's span in its batch.
+    pub span: u32,
+    /// The class, by its span among those of the segment, and the end in seconds; nothing for system events.
     pub until: Option<(u32, i64)>,
 }
 
-/// What the index should say of a piece.
+/// What the index should say of a segment.
 #[derive(Debug, Default)]
 pub(super) struct Indexed {
-    /// What each facet's values are, by its place among all.
+    /// What each facet's values are, by its span among all.
     pub terms: Vec<Collected>,
     pub retentions: Vec<Retained>,
     pub classes: Vec<String>,
 }
 
-/// What a piece of the log turned out to be.
+/// What a segment of the log turned out to be.
 #[derive(Debug, Default)]
-pub(super) struct Piece {
+pub(super) struct Segment {
     pub range: Range<u64>,
     /// The entries that are there, in order, but for those in groups.
     pub leaves: Vec<Leaf>,
@@ -69,11 +69,11 @@ pub(super) struct Piece {
     pub first_prev: Option<(u64, Hash)>,
     pub entries: u64,
     pub findings: Vec<Finding>,
-    /// Where the file's index covers the piece: what it should say.
+    /// Where the file's index covers the segment: what it should say.
     pub indexed: Option<Indexed>,
     pub zones: Zones,
     /// For each tool and day, what its calls add up to.
-    pub calls: Prints,
+    pub calls: RollupFingerprints,
     pub begun: Vec<u64>,
     pub finished: Vec<u64>,
     pub senders: HashMap<String, BTreeMap<u64, u64>>,
@@ -81,7 +81,7 @@ pub(super) struct Piece {
     pub batches: Vec<(u64, u64, Hash, Hash, u64)>,
     pub last_recorded_at: i64,
     /// The store's own entries that establish facts, with the time of recording.
-    pub own: Vec<(u64, Timestamp, OwnEntry)>,
+    pub own: Vec<(u64, Timestamp, SystemEvent)>,
     /// Calls under emergency grants, but for the ends of calls: seq, grant, user.
     pub uses: Vec<(u64, u64, String)>,
     /// What purges kept of entries that are gone, in order.
@@ -93,7 +93,7 @@ pub(super) struct Piece {
 }
 
 /// What everything is read by.
-pub(super) struct Ground<'a> {
+pub(super) struct VerifyInputs<'a> {
     pub snapshot: &'a Snapshot,
     /// All that is gone.
     pub purged: &'a SeqSet,
@@ -104,34 +104,34 @@ pub(super) struct Ground<'a> {
     pub sizes: &'a [u64],
 }
 
-/// Where a piece lies.
+/// Where a segment lies.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Span {
     pub range: Range<u64>,
-    /// The stretch that it is a piece of.
+    /// The stretch that it is a segment of.
     pub stretch: Range<u64>,
     /// Whether the file's index covers that, as one batch.
     pub indexed: bool,
 }
 
-impl Place {
-    /// The pieces of a stretch. They meet where groups do.
-    pub(super) fn within(stretch: &Range<u64>, indexed: bool) -> impl Iterator<Item = Place> {
+impl Span {
+    /// The segments of a stretch. They meet where groups do.
+    pub(super) fn within(stretch: &Range<u64>, indexed: bool) -> impl Iterator<Item = Span> {
         let stretch = stretch.clone();
         let (first, end) = (stretch.start / PIECE, stretch.end.div_ceil(PIECE));
         (first..end).map(move |i| {
             let range = stretch.start.max(i * PIECE)..stretch.end.min((i + 1) * PIECE);
-            Place { range, stretch: stretch.clone(), indexed }
+            Span { range, stretch: stretch.clone(), indexed }
         })
     }
 }
 
-/// The reader of one piece.
+/// The reader of one segment.
 struct Reader<'a> {
-    ground: &'a Ground<'a>,
+    inputs: &'a VerifyInputs<'a>,
     /// Where its stretch begins.
     start: u64,
-    out: Piece,
+    out: Segment,
     /// The line of the entry that is read, and of the one before it, which is hashed together with it.
     text: Vec<u8>,
     waiting: Vec<u8>,
@@ -146,31 +146,31 @@ struct Reader<'a> {
     times: Vec<(u64, i64)>,
     /// The last entry that was read, and its hash.
     before: Option<(u64, Hash)>,
-    /// How many of the piece's covers lie before what is read.
+    /// How many of the segment's covers lie before what is read.
     cover: usize,
 }
 
-/// Reads the entries of a piece.
-pub(super) fn read(ground: &Ground<'_>, place: &Place) -> Result<Piece> {
-    let range = place.range.clone();
+/// Reads the entries of a segment.
+pub(super) fn read(inputs: &VerifyInputs<'_>, span: &Span) -> Result<Segment> {
+    let range = span.range.clone();
     let room = (range.end - range.start) as usize;
     let mut reader = Reader {
-        ground,
-        start: place.stretch.start,
-        out: Piece {
+        inputs,
+        start: span.stretch.start,
+        out: Segment {
             range: range.clone(),
             leaves: Vec::with_capacity(room),
             last_recorded_at: i64::MIN,
-            covers: ground.snapshot.covers_within(&range)?,
-            ..Piece::default()
+            covers: inputs.snapshot.covers_within(&range)?,
+            ..Segment::default()
         },
         text: Vec::with_capacity(4096),
         waiting: Vec::with_capacity(4096),
         unhashed: None,
-        index: Field::ALL.iter().map(|_| Terms::new(room)).collect(),
+        index: Facet::ALL.iter().map(|_| Terms::new(room)).collect(),
         retentions: Vec::with_capacity(room),
         classes: Vec::new(),
-        tally: Tally::new(ground.hashes.fork()),
+        tally: Tally::new(inputs.hashes.fork()),
         times: Vec::with_capacity(room),
         before: None,
         cover: 0,
@@ -179,9 +179,9 @@ pub(super) fn read(ground: &Ground<'_>, place: &Place) -> Result<Piece> {
     reader.hash_waiting();
     reader.group();
     let Reader { mut out, index, retentions, classes, tally, times, .. } = reader;
-    if place.indexed {
+    if span.indexed {
         out.zones = zones_of(times.into_iter());
-        let tools = &index[Field::Tool.place()];
+        let tools = &index[Facet::Tool.place()];
         out.calls = tally.finish(|tool| tools.name(tool));
         let terms = index.into_iter().map(Terms::collected).collect();
         out.indexed = Some(Indexed { terms, retentions, classes });
@@ -194,7 +194,7 @@ impl Reader<'_> {
         let mut at = range.start;
         // The least seq at or beyond the end that a block has. No other block may begin before it.
         let mut beyond: Option<u64> = None;
-        let snapshot = self.ground.snapshot;
+        let snapshot = self.inputs.snapshot;
         let sealed = snapshot.state.sealed;
         snapshot.scan_blocks(range.start, range.end.min(sealed), &mut |scanned| {
             let block = match scanned.block {
@@ -268,7 +268,7 @@ impl Reader<'_> {
         self.find(K::EntryDamaged, seq, e.to_string());
     }
 
-    fn entry(&mut self, seq: u64, prev: Option<Hash>, recorded: Hash, part: &Part<'_>) {
+    fn entry(&mut self, seq: u64, prev: Option<Hash>, recorded: Hash, part: &EntryRecord<'_>) {
         let body: Body<&str> = match part.body() {
             Ok(body) => body,
             Err(e) => return self.unreadable(seq, recorded, &e),
@@ -307,17 +307,17 @@ impl Reader<'_> {
         self.facts(seq, &body);
     }
 
-    /// Hashes the line of the entry at this place among the leaves, which was just written, with that of one before it; or lets
+    /// Hashes the line of the entry at this span among the leaves, which was just written, with that of one before it; or lets
     /// it wait for the next.
-    fn hash(&mut self, place: usize) {
+    fn hash(&mut self, span: usize) {
         match self.unhashed.take() {
             Some(waiting) => {
                 let [first, second] = Hash::leaves(&self.waiting, &self.text);
                 self.hashed(waiting, first);
-                self.hashed(place, second);
+                self.hashed(span, second);
             }
             None => {
-                self.unhashed = Some(place);
+                self.unhashed = Some(span);
                 std::mem::swap(&mut self.waiting, &mut self.text);
             }
         }
@@ -329,8 +329,8 @@ impl Reader<'_> {
         }
     }
 
-    fn hashed(&mut self, place: usize, hash: Hash) {
-        let leaf = &mut self.out.leaves[place];
+    fn hashed(&mut self, span: usize, hash: Hash) {
+        let leaf = &mut self.out.leaves[span];
         leaf.hash = hash;
         if hash != leaf.recorded {
             let (seq, recorded) = (leaf.seq, leaf.recorded);
@@ -341,7 +341,7 @@ impl Reader<'_> {
     /// Makes groups of the leaves that make up one whole and inside of which nobody asks for a root.
     fn group(&mut self) {
         let leaves = std::mem::take(&mut self.out.leaves);
-        let sizes = self.ground.sizes;
+        let sizes = self.inputs.sizes;
         let (mut at, mut left) = (0, Vec::new());
         while let Some(leaf) = leaves.get(at) {
             let (first, last) = (leaf.seq, leaf.seq | (GROUP - 1));
@@ -350,7 +350,7 @@ impl Reader<'_> {
                 first.is_multiple_of(GROUP) && all.last().is_some_and(|leaf| leaf.seq == last)
             });
             let inside = sizes.get(sizes.partition_point(|&size| size <= first)).is_some_and(|&size| size <= last);
-            let group = all.filter(|_| !inside && !self.ground.purged.intersects(first, last)).and_then(|all| {
+            let group = all.filter(|_| !inside && !self.inputs.purged.intersects(first, last)).and_then(|all| {
                 let node = merkle::root_over(all.iter().map(|leaf| leaf.hash).collect());
                 Some(Group { first, node, recorded: all.last()?.recorded })
             });
@@ -372,7 +372,7 @@ impl Reader<'_> {
     fn kept(&mut self, seq: u64) -> Option<Hash> {
         let before = seq.checked_sub(1)?;
         if before < self.out.range.start {
-            return self.ground.snapshot.hash_before(seq).ok();
+            return self.inputs.snapshot.hash_before(seq).ok();
         }
         let covers = &self.out.covers;
         while covers.get(self.cover).is_some_and(|kept| kept.first < before) {
@@ -383,12 +383,12 @@ impl Reader<'_> {
 
     /// What the entry should look like in the derived tables.
     fn facts(&mut self, seq: u64, body: &Body<&str>) {
-        if let Content::Own(own) = &body.content
-            && (Ledger::wants(own.kind) || matches!(own.kind, Kind::Clock | Kind::BreakGlassReviewed))
+        if let Content::System(own) = &body.content
+            && (ChainState::wants(own.kind) || matches!(own.kind, Kind::Clock | Kind::BreakGlassReviewed))
         {
             self.out.own.push((seq, body.recorded_at, own.to_owned()));
         }
-        let place = (seq - self.start) as u32;
+        let span = (seq - self.start) as u32;
         self.times.push((seq, body.timestamp().nanos()));
         let classes = &mut self.classes;
         let retention = body.retention.as_ref().map(|r| {
@@ -399,15 +399,15 @@ impl Reader<'_> {
             });
             (class as u32, r.until.nanos().div_euclid(1_000_000_000))
         });
-        self.retentions.push(Retained { place, until: retention });
+        self.retentions.push(Retained { span, until: retention });
         self.out.last_recorded_at = self.out.last_recorded_at.max(body.recorded_at.nanos());
         let index = &mut self.index;
         let (mut tool, mut user) = (0, 0);
         body.facets(&mut |field, value| {
-            let id = index[field.place()].add(value, place);
+            let id = index[field.place()].add(value, span);
             match field {
-                Field::Tool => tool = id,
-                Field::User => user = id,
+                Facet::Tool => tool = id,
+                Facet::User => user = id,
                 _ => {}
             }
         });
@@ -435,7 +435,7 @@ impl Reader<'_> {
                     self.tally.add(tool, (user, call.user_id), day, success, call.duration_nanos());
                 }
             }
-            Content::Own(own) if own.kind == Kind::IndexBatch => {
+            Content::System(own) if own.kind == Kind::IndexBatch => {
                 let detail = own.detail.to_json();
                 let number = |key: &str| detail.get(key).and_then(|v| v.as_u64());
                 let hash = |key: &str| detail.get(key)?.as_str()?.parse::<Hash>().ok();
@@ -446,11 +446,11 @@ impl Reader<'_> {
                     _ => self.find(K::BatchMismatch, seq, "the entry does not name its batch"),
                 }
             }
-            Content::Own(own) if own.kind == Kind::Erasure => {
+            Content::System(own) if own.kind == Kind::Erasure => {
                 let erased = &mut self.out.erased;
                 super::sealed::destroyed(&own.detail.to_json()).for_each(|id| _ = erased.entry(id).or_insert(seq));
             }
-            Content::Own(_) => {}
+            Content::System(_) => {}
         }
     }
 }

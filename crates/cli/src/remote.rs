@@ -3,9 +3,9 @@
 //! The alternative is a protocol of library calls, one for each of what a store can do, twice. A command line is one form
 //! for all of them, and the same code answers in both cases, so an answer cannot depend on who owns the store.
 
+use super::console;
 use super::exit::{self, Failure, Outcome, complain};
-use super::needs::{self, Place};
-use super::session;
+use super::needs::{self, RunsWhere};
 use super::store::StoreArgs;
 use super::{Cli, run};
 use attestlog::keys::KeyFile;
@@ -35,8 +35,8 @@ pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
     let store = match needs::place(&cli.command) {
-        Place::Store(effect, _) => StoreArgs::from_arg_matches(leaf(&matches)).ok().map(|store| (store, effect)),
-        Place::Own => None,
+        RunsWhere::Store(effect, _) => StoreArgs::from_arg_matches(leaf(&matches)).ok().map(|store| (store, effect)),
+        RunsWhere::Own => None,
     };
     match store {
         Some((store, effect)) => {
@@ -126,7 +126,7 @@ fn anywhere(store: &StoreArgs, effect: Effect, pinned: Option<&VerifierKey>, her
                 match connection.run(&command, &mut terminal) {
                     Ok(Ran::Ended(code)) => return code,
                     Ok(Ran::Gone { shown }) if effect == Effect::Follows || (effect == Effect::Reads && !shown) => {
-                        if session::input_was_read() {
+                        if console::input_was_read() {
                             return exit::code(Err(gone("run it again")));
                         }
                         // However long it ran: who takes over now has all the time to open the store.
@@ -147,12 +147,12 @@ fn anywhere(store: &StoreArgs, effect: Effect, pinned: Option<&VerifierKey>, her
             Err(failure) => return exit::code(Err(failure)),
         };
         if let Some(seq) = terminal.resume {
-            let _ = session::shown(seq);
+            let _ = console::shown(seq);
         }
         match here() {
             Err(Failure::Locked(message)) => {
                 // Whoever listens and does not answer, or speaks another language, will not do so for being asked again.
-                if untrusted.is_some() || began.elapsed() > patience(&store.store) || session::input_was_read() {
+                if untrusted.is_some() || began.elapsed() > patience(&store.store) || console::input_was_read() {
                     return exit::code(Err(Failure::Store(untrusted.unwrap_or(message))));
                 }
                 std::thread::sleep(PAUSE);
@@ -172,7 +172,7 @@ fn command(effect: Effect, resume: Option<u64>) -> Result<Command, Failure> {
     let arguments = arguments.map_err(|a| Failure::Input(format!("{}: is not UTF-8", a.display())))?;
     let folder = std::env::current_dir().map_err(|e| Failure::Store(format!("the present folder: {e}")))?;
     let folder = folder.to_string_lossy().into_owned();
-    Ok(Command { arguments, folder, effect, settings: session::settings(), resume })
+    Ok(Command { arguments, folder, effect, settings: console::settings(), resume })
 }
 
 /// The terminal of this process.
@@ -194,7 +194,7 @@ impl Terminal for Here {
 
     fn input(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; 64 << 10];
-        let read = session::stdin().read(&mut bytes)?;
+        let read = console::stdin().read(&mut bytes)?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -212,7 +212,7 @@ impl Commands for Runner {
     fn run(&self, log: &AuditLog, command: Command, console: Console, authority: Authority) -> u8 {
         let folder = PathBuf::from(&command.folder);
         let arguments = command.arguments.clone();
-        session::run(log, command, console, authority, || {
+        console::run(log, command, console, authority, || {
             let work = || {
                 let parsed = absolute(Cli::command(), &folder).try_get_matches_from(arguments);
                 let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
@@ -233,7 +233,7 @@ impl Commands for Runner {
 impl Runner {
     /// Refuses what whoever sent the command may not do, and to answer from memory for a file that is not there any more.
     fn check(&self, cli: &Cli, arguments: &ArgMatches, authority: Authority) -> Result<(), Failure> {
-        let Place::Store(_, need) = needs::place(&cli.command) else {
+        let RunsWhere::Store(_, need) = needs::place(&cli.command) else {
             return Err(Failure::Input("this command does not run in another process".to_owned()));
         };
         authority.check(need).map_err(|e| Failure::Store(e.to_string()))?;
@@ -256,7 +256,7 @@ impl Runner {
             );
             return Err(Failure::Store(message));
         }
-        match session::current() {
+        match console::current() {
             // To a verification a file that was written over is a finding.
             Some(session) if !matches!(cli.command, super::Command::Verify(_)) => {
                 session.log.check_file().map_err(|e| Failure::Store(e.to_string()))
@@ -331,7 +331,7 @@ mod tests {
             };
             let matches = Cli::command().try_get_matches_from([&["attestlog"], &*words, &["s"], more].concat()).ok()?;
             match needs::place(&Cli::from_arg_matches(&matches).ok()?.command) {
-                Place::Store(_, Need::Read) => Some(path.to_owned()),
+                RunsWhere::Store(_, Need::Read) => Some(path.to_owned()),
                 _ => None,
             }
         };

@@ -1,9 +1,9 @@
 //! What the writer knows besides what is on the disk, and what it writes without recording anything.
 
-use super::Shared;
+use super::Engine;
 use super::block::Sealer;
-use super::part::Packed;
-use super::sound::Damage;
+use super::database_handle::Damage;
+use super::entry_record::TailRow;
 use super::state::{STATE_KEY, State};
 use super::tables::{self, Stored};
 use crate::merkle::Frontier;
@@ -16,7 +16,7 @@ const TICK: Duration = Duration::from_secs(60);
 
 /// What the writer knows besides what is on the disk. Only the thread whose turn it is touches it.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct WriterState {
     pub state: State,
     pub frontier: Frontier,
     /// Holds the entries from `state.sealed` on.
@@ -33,9 +33,9 @@ pub(crate) struct Core {
     pub damaged: Option<Damage>,
 }
 
-impl Core {
+impl WriterState {
     /// What was read of the file, at this time of the monotonic clock.
-    pub(crate) fn new(state: State, frontier: Frontier, tail: &[Packed], now: Duration) -> Core {
+    pub(crate) fn new(state: State, frontier: Frontier, tail: &[TailRow], now: Duration) -> WriterState {
         let mut sealer = Sealer::default();
         // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
         sealer.begin(state.seed);
@@ -45,59 +45,68 @@ impl Core {
                 damaged = damaged.or(Some(Damage::Entry(seq)));
             }
         }
-        Core { state, frontier, sealer, ticked: now, unsigned_said: false, brought_back: None, broken: false, damaged }
+        WriterState {
+            state,
+            frontier,
+            sealer,
+            ticked: now,
+            unsigned_said: false,
+            brought_back: None,
+            broken: false,
+            damaged,
+        }
     }
 
     /// The expiry clock, with the time that has passed since it was last told.
-    pub(crate) fn clock(&self, shared: &Shared, bound: Duration) -> ExpiryClock {
+    pub(crate) fn clock(&self, engine: &Engine, bound: Duration) -> ExpiryClock {
         let mut clock = ExpiryClock::resume(self.state.clock.clone(), bound);
-        clock.advance_open(shared.clock.monotonic().saturating_sub(self.ticked));
+        clock.advance_open(engine.clock.monotonic().saturating_sub(self.ticked));
         clock
     }
 }
 
-impl Shared {
+impl Engine {
     /// Makes a block of the tail, so that every entry is in one.
-    pub(crate) fn seal(&self, core: &mut Core) -> Result<()> {
-        let mut sealer = core.sealer.clone();
+    pub(crate) fn seal(&self, writer: &mut WriterState) -> Result<()> {
+        let mut sealer = writer.sealer.clone();
         let Some((first, block)) = sealer.finish()? else { return Ok(()) };
-        let mut state = core.state.clone();
+        let mut state = writer.state.clone();
         state.sealed = state.size;
         // The nonces of a block that a purge may take from.
         state.seed = [0; 16];
-        core.broken = true;
+        writer.broken = true;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::BLOCKS).stored()?.insert(first, &*block).stored()?;
-        txn.open_table(tables::TAIL).stored()?.retain_in(core.state.sealed..state.size, |_, _| false).stored()?;
+        txn.open_table(tables::TAIL).stored()?.retain_in(writer.state.sealed..state.size, |_, _| false).stored()?;
         txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
         txn.commit().stored()?;
-        core.broken = false;
-        core.state = state;
-        core.sealer = sealer;
+        writer.broken = false;
+        writer.state = state;
+        writer.sealer = sealer;
         Ok(())
     }
 
     /// Keeps the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: nobody
     /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
     /// unexplained is credited.
-    pub(crate) fn tick(&self, core: &mut Core) -> Result<()> {
+    pub(crate) fn tick(&self, writer: &mut WriterState) -> Result<()> {
         let now = self.clock.monotonic();
-        let elapsed = now.saturating_sub(core.ticked);
-        if elapsed < TICK || core.state.clock.frozen.is_some() || core.state.size == 0 {
+        let elapsed = now.saturating_sub(writer.ticked);
+        if elapsed < TICK || writer.state.clock.frozen.is_some() || writer.state.size == 0 {
             return Ok(());
         }
-        let clock = core.clock(self, self.policies().set.retention.clock_bound());
-        let mut state = core.state.clone();
+        let clock = writer.clock(self, self.policies().set.retention.clock_bound());
+        let mut state = writer.state.clone();
         state.clock = clock.state().clone();
-        core.broken = true;
+        writer.broken = true;
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
         txn.commit().stored()?;
-        core.broken = false;
-        core.state = state;
-        core.ticked = now;
+        writer.broken = false;
+        writer.state = state;
+        writer.ticked = now;
         Ok(())
     }
 }

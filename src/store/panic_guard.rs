@@ -36,7 +36,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
 
 /// Runs what reads or writes the file; a panic in it is a damaged file. What the panic says is the error's source.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    // Whoever changes anything under this marks it as unknown when it does not come to its end (see `exclusive`).
+    // Whoever changes anything under this marks it as unknown when it does not come to its end (see `with_writer`).
     caught(work).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         Err(unreadable(text.unwrap_or("the storage gave up").to_owned()))

@@ -2,22 +2,22 @@
 
 use super::Receipt;
 use super::anchoring::Anchoring;
-use super::draft::Job;
-use super::guard::guarded;
+use super::block_locator::BlockLocator;
+use super::database_handle::DatabaseHandle;
+use super::encode::EncodedBatch;
+use super::group_commit::GroupCommit;
 use super::keyring::Keyring;
+use super::mem_index::MemSegment;
 use super::options::{Settings, Source};
-use super::pending::Generation;
+use super::panic_guard::guarded;
 use super::reading::Reading;
 use super::rewrite::Changes;
-use super::sound::Handle;
-use super::starts::Starts;
 use super::state::State;
 use super::subjects::Subjects;
-use super::turn::Turns;
-use super::writer::Core;
+use super::writer_state::WriterState;
+use crate::chain_state::ChainState;
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
-use crate::ledger::Ledger;
 use crate::policy::Policies;
 use crate::process::Process;
 use crate::retention::SeqSet;
@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 /// The store as its threads share it.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct Engine {
     /// In which it was opened, and in which alone it is used.
     pub(crate) process: Process,
     pub settings: Settings,
@@ -37,12 +37,12 @@ pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub(crate) source: Source,
-    pub(crate) database: RwLock<Option<Arc<Handle>>>,
+    pub(crate) database: RwLock<Option<Arc<DatabaseHandle>>>,
     pub(crate) published: RwLock<Published>,
-    pub(crate) turns: Turns<Job, Result<Vec<Receipt>>>,
-    pub(crate) core: Mutex<Core>,
+    pub(crate) group_commit: GroupCommit<EncodedBatch, Result<Vec<Receipt>>>,
+    pub(crate) writer: Mutex<WriterState>,
     pub(crate) policies: RwLock<Arc<Policies>>,
-    pub(crate) ledger: RwLock<Arc<Ledger>>,
+    pub(crate) chain_state: RwLock<Arc<ChainState>>,
     pub(crate) keys: Mutex<Option<Keyring>>,
     /// What is wrong, where keys were found that this store, which was made without any, does not belong to.
     pub(crate) stray: Option<String>,
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     /// Every seq that was purged.
     pub(crate) purged: RwLock<Arc<SeqSet>>,
     pub(crate) subjects: Subjects,
-    /// What changes of the small tables while a purge writes the store anew. Noted with the turn.
+    /// What changes of the small tables while a purge writes the store anew. Noted with the writer lock.
     pub(crate) changes: Mutex<Option<Changes>>,
     /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
     pub(crate) tighten: AtomicBool,
@@ -68,7 +68,7 @@ pub(crate) struct Shared {
     /// What queries read from that are under way.
     pub(crate) readers: Mutex<Readers>,
     pub(crate) reading: Reading,
-    pub(crate) starts: Arc<Starts>,
+    pub(crate) block_locator: Arc<BlockLocator>,
 }
 
 /// What holds a read transaction between two uses of it.
@@ -111,7 +111,7 @@ pub(crate) struct Published {
     pub head: Hash,
     /// How many entries the newest checkpoint covers.
     pub signed: u64,
-    pub generations: Vec<Arc<Generation>>,
+    pub mem_segments: Vec<Arc<MemSegment>>,
 }
 
 /// Wakes the thread that does what nobody waits for.
@@ -222,15 +222,15 @@ impl News {
 }
 
 /// The open database, for as long as it must not be replaced.
-pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<Handle>>>);
+pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<DatabaseHandle>>>);
 
 impl DatabaseGuard<'_> {
-    pub(crate) fn get(&self) -> Result<&Arc<Handle>> {
+    pub(crate) fn get(&self) -> Result<&Arc<DatabaseHandle>> {
         self.0.as_ref().ok_or_else(|| Error::new(ErrorKind::Closed, "the store is closed"))
     }
 }
 
-impl Drop for Shared {
+impl Drop for Engine {
     fn drop(&mut self) {
         let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let _ = guarded(|| {
@@ -240,7 +240,7 @@ impl Drop for Shared {
     }
 }
 
-impl Shared {
+impl Engine {
     pub(crate) fn database(&self) -> Result<DatabaseGuard<'_>> {
         self.process.check()?;
         if self.closed.load(Ordering::SeqCst) {
@@ -249,29 +249,29 @@ impl Shared {
         Ok(DatabaseGuard(self.database.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// The writer's own knowledge; only for the thread that has the turn. A thread that panicked under it left it in a
+    /// The writer's own knowledge; only for the thread that has the writer lock. A thread that panicked under it left it in a
     /// state that nobody knows, so it is read anew.
-    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
-        self.core.lock().unwrap_or_else(|poisoned| {
-            let mut core = poisoned.into_inner();
-            core.broken = true;
-            self.core.clear_poison();
-            core
+    pub(crate) fn writer(&self) -> MutexGuard<'_, WriterState> {
+        self.writer.lock().unwrap_or_else(|poisoned| {
+            let mut writer = poisoned.into_inner();
+            writer.broken = true;
+            self.writer.clear_poison();
+            writer
         })
     }
 
-    /// After work with the turn. Where it did not come to its end, what is on the disk is not known, and redb may be in the
+    /// After work with the writer lock. Where it did not come to its end, what is on the disk is not known, and redb may be in the
     /// middle of something: it is not to write on.
-    pub(crate) fn after(&self, core: &mut Core, ended: bool) {
-        core.broken |= !ended;
+    pub(crate) fn after(&self, writer: &mut WriterState, ended: bool) {
+        writer.broken |= !ended;
         if !ended && let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            database.distrust();
+            database.poison();
         }
     }
 
     /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
     /// a program that records one call and closes must not move the whole file.
-    pub(crate) fn give_back(&self, database: Option<Arc<Handle>>) -> Result<()> {
+    pub(crate) fn give_back(&self, database: Option<Arc<DatabaseHandle>>) -> Result<()> {
         let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
         let in_file = self.source.path().is_some();
         let grown = size - self.opened_with.min(size) >= size / 4;
@@ -320,20 +320,20 @@ impl Shared {
         self.purged.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the store's own entries say so far.
-    pub(crate) fn ledger(&self) -> Arc<Ledger> {
-        self.ledger.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What system events say so far.
+    pub(crate) fn chain_state(&self) -> Arc<ChainState> {
+        self.chain_state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts what own entries said into force.
-    pub(crate) fn put_in_force(&self, ledger: Ledger) -> Result<()> {
-        if let Some((seq, set)) = &ledger.policies
+    pub(crate) fn put_in_force(&self, chain_state: ChainState) -> Result<()> {
+        if let Some((seq, set)) = &chain_state.policies
             && self.policies().seq != *seq
         {
             let policies = super::keyring::ready(*seq, set.clone(), self.keys().as_ref())?;
             *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
         }
-        *self.ledger.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ledger);
+        *self.chain_state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(chain_state);
         Ok(())
     }
 
@@ -342,9 +342,9 @@ impl Shared {
     }
 
     /// Shows readers a store that was read anew.
-    pub(crate) fn publish_anew(&self, state: &State, generations: Vec<Arc<Generation>>) {
+    pub(crate) fn publish_anew(&self, state: &State, mem_segments: Vec<Arc<MemSegment>>) {
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        *published = Published { size: state.size, head: state.head, signed: state.signed, generations };
+        *published = Published { size: state.size, head: state.head, signed: state.signed, mem_segments };
         drop(published);
         self.news.tell();
     }
@@ -385,7 +385,7 @@ impl Shared {
             self.release(published.size);
             let unsigned = published.size - published.signed;
             let due =
-                published.generations.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
+                published.mem_segments.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
             let size = published.size;
             drop(published);
             due || self.is_rotation_due(size) || self.work.is_timed(self.settings.checkpoint_every, &*self.clock)
@@ -412,18 +412,18 @@ impl Shared {
         if self.is_reading() {
             return;
         }
-        while let Ok(true) = self.merge_next() {}
-        let _ = self.exclusive(|shared, core| {
-            if shared.is_rotation_due(core.state.size) {
-                shared.rotate(core)?;
+        while let Ok(true) = self.write_next_batch() {}
+        let _ = self.with_writer(|engine, writer| {
+            if engine.is_rotation_due(writer.state.size) {
+                engine.rotate(writer)?;
             }
-            let unsigned = core.state.size - core.state.signed;
+            let unsigned = writer.state.size - writer.state.signed;
             let due =
-                shared.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || ((timed || sign) && unsigned > 0);
-            if due && shared.keys().is_some() {
-                shared.sign(core)?;
+                engine.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || ((timed || sign) && unsigned > 0);
+            if due && engine.keys().is_some() {
+                engine.sign(writer)?;
             }
-            if timed { shared.tick(core) } else { Ok(()) }
+            if timed { engine.tick(writer) } else { Ok(()) }
         });
     }
 }

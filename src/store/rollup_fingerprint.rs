@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// What the calls of one tool and day add up to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Print {
+pub(crate) struct RollupFingerprint {
     calls: u64,
     successes: u64,
     timed: u64,
@@ -19,8 +19,8 @@ pub(crate) struct Print {
     users: u64,
 }
 
-impl Print {
-    fn merge(&mut self, other: &Print) {
+impl RollupFingerprint {
+    fn merge(&mut self, other: &RollupFingerprint) {
         self.calls += other.calls;
         self.successes += other.successes;
         self.timed += other.timed;
@@ -59,14 +59,14 @@ impl Hashes {
     }
 
     /// What a stored cell adds up to; nothing where it names a user whom there is not, or a bucket.
-    pub(crate) fn print(&self, cell: &mut Cell) -> Option<Print> {
-        let mut print = Print {
+    pub(crate) fn print(&self, cell: &mut Cell) -> Option<RollupFingerprint> {
+        let mut print = RollupFingerprint {
             calls: cell.calls,
             successes: cell.successes,
             timed: cell.timed,
             sum_nanos: cell.sum_nanos,
             max_nanos: cell.max_nanos,
-            ..Print::default()
+            ..RollupFingerprint::default()
         };
         for &(bucket, n) in cell.histogram.rows() {
             let hash = self.buckets.get(usize::from(bucket))?;
@@ -85,9 +85,9 @@ pub(crate) struct Tally {
     hashes: Hashes,
     users: Vec<Option<u64>>,
     /// By tool: the day of the last call, and what its calls add up to. The next one is mostly of the same day.
-    last: Vec<(i32, Print)>,
+    last: Vec<(i32, RollupFingerprint)>,
     /// By tool and day: what was counted before calls of another day came.
-    before: Vec<(u32, i32, Print)>,
+    before: Vec<(u32, i32, RollupFingerprint)>,
 }
 
 impl Tally {
@@ -104,7 +104,7 @@ impl Tally {
         let user = *self.users[place].get_or_insert_with(|| self.hashes.key.hash_one(user.1));
         let place = tool as usize;
         if self.last.len() <= place {
-            self.last.resize_with(place + 1, || (day, Print::default()));
+            self.last.resize_with(place + 1, || (day, RollupFingerprint::default()));
         }
         let (last, print) = &mut self.last[place];
         if *last != day {
@@ -123,22 +123,22 @@ impl Tally {
     }
 
     /// What was counted, by the names of the tools.
-    pub(crate) fn finish<'a>(self, tool: impl Fn(u32) -> &'a str) -> Prints {
-        let mut prints = Prints::default();
+    pub(crate) fn finish<'a>(self, tool: impl Fn(u32) -> &'a str) -> RollupFingerprints {
+        let mut fingerprints = RollupFingerprints::default();
         let last = (0..).zip(self.last).map(|(place, (day, print))| (place, day, print));
         for (place, day, print) in self.before.into_iter().chain(last).filter(|(_, _, print)| print.calls > 0) {
-            prints.add(tool(place), day, &print);
+            fingerprints.add(tool(place), day, &print);
         }
-        prints
+        fingerprints
     }
 }
 
 /// What calls add up to, by tool and day.
 #[derive(Debug, Default)]
-pub(crate) struct Prints(HashMap<String, HashMap<i32, Print>>);
+pub(crate) struct RollupFingerprints(HashMap<String, HashMap<i32, RollupFingerprint>>);
 
-impl Prints {
-    fn add(&mut self, tool: &str, day: i32, print: &Print) {
+impl RollupFingerprints {
+    fn add(&mut self, tool: &str, day: i32, print: &RollupFingerprint) {
         match self.0.get_mut(tool) {
             Some(days) => days.entry(day).or_default().merge(print),
             None => _ = self.0.insert(tool.to_owned(), HashMap::from([(day, print.clone())])),
@@ -146,14 +146,14 @@ impl Prints {
     }
 
     /// Counts what was counted under the same key.
-    pub(crate) fn merge(&mut self, other: &Prints) {
+    pub(crate) fn merge(&mut self, other: &RollupFingerprints) {
         for (tool, days) in &other.0 {
             days.iter().for_each(|(day, print)| self.add(tool, *day, print));
         }
     }
 
     /// What the calls of that tool and day add up to; it is then done with.
-    pub(crate) fn take(&mut self, tool: &str, day: i32) -> Option<Print> {
+    pub(crate) fn take(&mut self, tool: &str, day: i32) -> Option<RollupFingerprint> {
         self.0.get_mut(tool)?.remove(&day)
     }
 

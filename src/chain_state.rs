@@ -2,7 +2,7 @@
 //! when, what was purged. Everything that decides about entries later is taken from the chain, never from a table beside it.
 //!
 //! Invariant R60: a store goes on only where what is found to be in force is what was when its keys signed last. The key file's
-//! mark has a digest of it, so an own entry that nothing leads to any more, or that was changed with its hash, is missed when the
+//! mark has a digest of it, so a system event that nothing leads to any more, or that was changed with its hash, is missed when the
 //! store is opened, and not only by a verification.
 
 use crate::grants::OpenGrant;
@@ -12,7 +12,7 @@ use crate::note::{Rotation, Succession, VerifierKey};
 use crate::policy::PolicySet;
 use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord, SeqSet};
 use crate::{Error, Hash, Result};
-use attestlog_proof::entry::{Kind, OwnEntry};
+use attestlog_proof::entry::{Kind, SystemEvent};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,9 +30,9 @@ pub(crate) struct Genesis {
     pub pseudonym_key: Option<String>,
 }
 
-/// The facts that the store's own entries establish.
+/// The facts that system events establish.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct ChainState {
     pub genesis: Option<Genesis>,
     pub history: Option<PolicyHistory>,
     /// The newest policies, with the seq of their entry.
@@ -64,14 +64,14 @@ pub(crate) struct Ledger {
 /// What a store's own entries may say wrongly: an entry whose particulars contradict those before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("entry {seq} ({kind}): {reason}")]
-pub(crate) struct LedgerError {
+pub(crate) struct ChainStateError {
     pub seq: u64,
     pub kind: Kind,
     pub reason: String,
 }
 
-impl From<LedgerError> for Error {
-    fn from(e: LedgerError) -> Error {
+impl From<ChainStateError> for Error {
+    fn from(e: ChainStateError) -> Error {
         Error::damaged(format!("{e}; restore a backup")).with_source(e)
     }
 }
@@ -111,17 +111,17 @@ impl Genesis {
 }
 
 /// A hash of what an entry says and where it stands.
-fn said(seq: u64, own: &OwnEntry) -> Hash {
+fn said(seq: u64, own: &SystemEvent) -> Hash {
     let kind = own.kind.as_str();
     let text =
         [&seq.to_be_bytes()[..], &(kind.len() as u64).to_be_bytes(), kind.as_bytes(), own.detail.as_str().as_bytes()];
     Hash::of(&text.concat())
 }
 
-impl Ledger {
+impl ChainState {
     /// Whether entries of this kind say anything that is kept here.
     pub(crate) fn wants(kind: Kind) -> bool {
-        Ledger::wants_purgeable(kind)
+        ChainState::wants_purgeable(kind)
             || matches!(
                 kind,
                 Kind::Genesis
@@ -140,14 +140,18 @@ impl Ledger {
         matches!(kind, Kind::BreakGlassOpened | Kind::BreakGlassClosed)
     }
 
-    /// Takes the next of the store's own entries.
-    pub(crate) fn apply(&mut self, seq: u64, own: &OwnEntry) -> Result<(), LedgerError> {
+    /// Takes the next of system events.
+    pub(crate) fn apply(&mut self, seq: u64, own: &SystemEvent) -> Result<(), ChainStateError> {
         let detail = own.detail.to_json();
-        self.take(seq, own.kind, &detail).map_err(|e| LedgerError { seq, kind: own.kind, reason: e.to_string() })?;
+        self.take(seq, own.kind, &detail).map_err(|e| ChainStateError {
+            seq,
+            kind: own.kind,
+            reason: e.to_string(),
+        })?;
         let said = said(seq, own);
         if own.kind == Kind::BreakGlassOpened {
             self.said_of_grants.insert(seq, said);
-        } else if Ledger::wants(own.kind) && !Ledger::wants_purgeable(own.kind) {
+        } else if ChainState::wants(own.kind) && !ChainState::wants_purgeable(own.kind) {
             self.said = Hash::of(&[self.said.0, said.0].concat());
         }
         Ok(())
