@@ -29,7 +29,7 @@ pub mod retention;
 #[cfg(feature = "benching")]
 #[doc(hidden)]
 pub mod benching {
-    pub use crate::store::benching::*;
+    pub use crate::store::maintain::benching::*;
 }
 
 #[cfg(feature = "fuzzing")]

@@ -1,4 +1,4 @@
-//! Group commit's handshake (`src/store/group_commit.rs`, invariants T1 and T2) under every order in which its threads can run, as
+//! Group commit's handshake (`src/store/engine/group_commit.rs`, invariants T1 and T2) under every order in which its threads can run, as
 //! far as four preemptions reach:
 //!
 //! ```text
@@ -7,7 +7,7 @@
 #![cfg(loom)]
 #![allow(dead_code, reason = "the store uses all of it")]
 
-#[path = "../../src/store/group_commit.rs"]
+#[path = "../../src/store/engine/group_commit.rs"]
 mod group_commit;
 
 #[cfg(test)]

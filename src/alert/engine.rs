@@ -13,7 +13,7 @@ use crate::policy::Policies;
 use crate::retention::{DIGEST, MANY};
 use crate::rules::span;
 use crate::rules::{Measure, Part, Rule, Rules};
-use crate::store::stream::{backwards, earliest};
+use crate::store::read::stream::{backwards, earliest};
 use crate::store::{Move, Own, Snapshot, TAMPERING, guarded};
 use crate::{
     AuditLog, Entry, Error, ErrorKind, Finding, FindingKind, Hash, Query, Result, Timestamp, Verification,

@@ -3,12 +3,12 @@
 use crate::host::ManualClock;
 use crate::json::{Json, Object};
 use crate::retention::{PurgeRecord, SeqSet};
-use crate::store::block::{Block, Sealer};
-use crate::store::database_handle::DatabaseHandle;
-use crate::store::entry_record::TailRow;
+use crate::store::file::database_handle::DatabaseHandle;
+use crate::store::file::tables;
+use crate::store::layout::block::{Block, Sealer};
+use crate::store::layout::entry_record::TailRow;
 use crate::store::log::AuditLog;
 use crate::store::options::Options;
-use crate::store::tables;
 use crate::verify::{Finding, FindingKind as K, VerifyOptions};
 use crate::{Kind, Timestamp, ToolCall, codec};
 use redb::ReadableTable;

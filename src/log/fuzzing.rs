@@ -4,13 +4,13 @@ pub use super::fuzzing_pages::pages;
 use crate::codec;
 use crate::retention::SeqSet;
 use crate::rows::BATCH;
-use crate::store::block::{Block, Sealer};
-use crate::store::entry_record::{self, EntryRecord, TailRow};
-use crate::store::index_batch::{Column, Row};
-use crate::store::rollup::Cell;
-use crate::store::sender::Window;
-use crate::store::state::State;
-use crate::store::tables;
+use crate::store::file::tables;
+use crate::store::layout::block::{Block, Sealer};
+use crate::store::layout::entry_record::{self, EntryRecord, TailRow};
+use crate::store::layout::rollup::Cell;
+use crate::store::layout::state::State;
+use crate::store::maintain::index_batch::{Column, Row};
+use crate::store::write::sender::Window;
 use crate::{Hash, Result, ToolCall, line};
 use redb::ReadableTable;
 pub use redb::StorageBackend;
@@ -143,6 +143,6 @@ pub fn samples() -> Result<Vec<(u8, Vec<u8>)>> {
 
 /// The store in memory that a target runs on and which can be opened again: gives the same bytes each time.
 pub fn memory() -> impl Fn() -> Box<dyn redb::StorageBackend> + Send + Sync + Clone + 'static {
-    let memory = crate::store::storage::Memory::default();
+    let memory = crate::store::file::storage::Memory::default();
     move || Box::new(memory.clone())
 }

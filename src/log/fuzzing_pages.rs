@@ -1,14 +1,14 @@
 //! What the fuzz target `pages` does: any bytes as a file, and a small store with edits after which every checksum is made right
 //! again, as somebody does who knows redb's format. Compiled for it and for tests only.
 
-use crate::store::pages::header::{
+use crate::store::file::pages::header::{
     CHECKSUM, COMMIT_BYTES, COMMITS, Commit, FLAGS, HEADER_BYTES, Layout, OWN_ROOT, PRIMARY, USER_ROOT, checksum,
 };
-use crate::store::pages::page::{Page, Pointer, Root, Widths, little};
-use crate::store::pages::{PAGE, check_file};
-use crate::store::panic_guard::guarded;
-use crate::store::storage::Memory;
-use crate::store::tables;
+use crate::store::file::pages::page::{Page, Pointer, Root, Widths, little};
+use crate::store::file::pages::{PAGE, check_file};
+use crate::store::file::panic_guard::guarded;
+use crate::store::file::storage::Memory;
+use crate::store::file::tables;
 use crate::{AuditLog, Facet, ManualClock, Options, Query, Result, SeededRandom, Statistics, ToolCall, VerifyOptions};
 use redb::StorageBackend;
 use std::fmt::Write;

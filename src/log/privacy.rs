@@ -12,9 +12,9 @@
 
 use crate::json::{Json, Object, Path};
 use crate::redact::{IdentityKind, Opened, open, sealed_subject};
-use crate::store::commit::Staging;
+use crate::store::engine::subjects::pseudonyms;
 use crate::store::log::{AuditLog, Receipt};
-use crate::store::subjects::pseudonyms;
+use crate::store::write::commit::Staging;
 use crate::{Entry, Error, ErrorKind, Kind, Query, Result};
 use std::collections::BTreeSet;
 
@@ -284,7 +284,7 @@ impl Target {
     /// A text in which the subject is named by pseudonym.
     fn rename(&self, text: &str) -> String {
         let pseudonym = self.pseudonyms.first().cloned().unwrap_or_default();
-        let names = crate::store::names::Names::new([(self.facet, self.clear.clone(), pseudonym)]);
+        let names = crate::store::write::names::Names::new([(self.facet, self.clear.clone(), pseudonym)]);
         names.replaced(text).unwrap_or_else(|| text.to_owned())
     }
 }

@@ -1,9 +1,9 @@
 //! A copy brought back as the store.
 
 use crate::json::{Json, Object};
-use crate::store::backup::{Partial, file_name, lock_source};
+use crate::store::file::panic_guard::guarded;
+use crate::store::maintain::backup::{Partial, file_name, lock_source};
 use crate::store::options::Options;
-use crate::store::panic_guard::guarded;
 use crate::{AuditLog, Error, Kind, Result, VerifyOptions};
 use std::fs::File;
 use std::io;

@@ -1,7 +1,7 @@
 //! The entries that a query finds, one after the other.
 
 use super::Query;
-use crate::store::stream::{Direction, Plan};
+use crate::store::read::stream::{Direction, Plan};
 use crate::store::{Snapshot, guarded};
 use crate::{AuditLog, Entry, Result};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

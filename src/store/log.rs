@@ -1,13 +1,13 @@
 //! What a host holds: [`AuditLog`].
 
-use super::Snapshot;
-use super::encode::EncodedBatch;
-use super::engine::Engine;
-use super::options::Options;
-use super::panic_guard::guarded;
-use super::reading::Access;
 use crate::entry::ToolCall;
 use crate::policy::Policies;
+use crate::store::engine::Engine;
+use crate::store::engine::encode::EncodedBatch;
+use crate::store::engine::reading::Access;
+use crate::store::file::panic_guard::guarded;
+use crate::store::options::Options;
+use crate::store::read::snapshot::Snapshot;
 use crate::{Entry, Error, ErrorKind, Hash, Outcome, Result};
 use attestlog_proof::entry::{Facet, Phase};
 use std::path::Path;
@@ -284,7 +284,7 @@ impl AuditLog {
         match &*keyless {
             Some(known) if known.seq == policies.seq => Ok(known.clone()),
             _ => {
-                let fresh = Arc::new(super::keyring::ready(policies.seq, policies.set.clone(), None)?);
+                let fresh = Arc::new(crate::store::engine::keyring::ready(policies.seq, policies.set.clone(), None)?);
                 Ok(keyless.insert(fresh).clone())
             }
         }

@@ -1,17 +1,17 @@
 //! How a store is made and opened.
 
-use super::anchoring::AnchorOptions;
-use super::keyring::KeySource;
-use super::log::AuditLog;
-use super::open;
-use super::panic_guard::guarded;
-use super::reading::Access;
-use super::storage::{InMemory, Storage};
 use crate::anchor::{Anchor, Backoff};
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random, SystemClock, SystemRandom};
 use crate::keys::{KeyVault, Passphrase};
 use crate::policy::PolicySet;
+use crate::store::engine::keyring::KeySource;
+use crate::store::engine::reading::Access;
+use crate::store::file::panic_guard::guarded;
+use crate::store::file::storage::{InMemory, Storage};
+use crate::store::log::AuditLog;
+use crate::store::maintain::anchoring::AnchorOptions;
+use crate::store::open;
 use crate::{Error, ErrorKind, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};

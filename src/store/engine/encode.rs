@@ -1,0 +1,372 @@
+//! Drafts: calls of which everything is written but what only the writer knows.
+//!
+//! An entry's line and its stored form hold a few things that follow from its place in the chain; all the rest is known
+//! before. So it is written on the caller's thread, and the writer puts the few things in. A batch keeps the texts of all its
+//! calls together: a thousand calls are a handful of allocations, made by one thread and given back by another.
+
+use crate::line::{self, ChainSlot, SLOT_FIELDS};
+use crate::store::engine::mem_index::Indexed;
+use crate::store::engine::subjects::NewSubject;
+use crate::store::layout::entry_record;
+use crate::store::write::prepare::Prepared;
+use crate::{Hash, Result, Timestamp, codec};
+use attestlog_proof::entry::{Body, Call, Content, Facet, Kind, Outcome, Phase, Retention, Sender};
+
+/// What callers queue up with: calls that are recorded together or not at all.
+#[derive(Debug, Default)]
+pub(crate) struct EncodedBatch {
+    pub calls: Vec<EncodedCall>,
+    /// Of each call the text of its line without the slot fields, then its stored content.
+    text: Vec<u8>,
+    /// The values of all facets of all calls.
+    names: String,
+    /// Which facet, and where its value ends in `names`.
+    facets: Vec<(Facet, usize)>,
+}
+
+/// One call of a batch.
+#[derive(Debug)]
+pub(crate) struct EncodedCall {
+    pub phase: Phase,
+    pub follows: Option<u64>,
+    pub late_answer: bool,
+    /// Its caller said when it was made.
+    pub timed: bool,
+    pub grant: Option<u64>,
+    pub sender: Option<Sender>,
+    pub retention_class: Option<String>,
+    pub retain_until: Option<Timestamp>,
+    /// The key that values of the call are sealed under, where the disk does not have it yet.
+    pub subject: Option<NewSubject>,
+    /// Its sender's number is that of the whole batch that it begins.
+    pub numbers_batch: bool,
+    pub has_patient: bool,
+    timestamp: Timestamp,
+    counted: Option<(bool, Option<u64>)>,
+    slot_fields: [usize; SLOT_FIELDS],
+    /// Where its line ends in the batch's text, and its stored content.
+    line_end: usize,
+    end: usize,
+    /// Where its facets end.
+    facets_end: usize,
+}
+
+/// What statistics count of a call: whether it succeeded, and how long it took.
+fn counted(call: &Call) -> Option<(bool, Option<u64>)> {
+    let success = call.completion.as_ref().is_some_and(|c| c.outcome == Outcome::Ok);
+    call.is_counted().then(|| (success, call.duration_nanos()))
+}
+
+impl EncodedBatch {
+    /// A batch of these calls. Those without a time happened `now`.
+    pub(crate) fn of(calls: Vec<Prepared>, now: Timestamp) -> Result<EncodedBatch> {
+        let mut batch = EncodedBatch::default();
+        calls.into_iter().try_for_each(|prepared| batch.push(prepared, now))?;
+        Ok(batch)
+    }
+
+    /// Adds a call.
+    pub(crate) fn push(&mut self, prepared: Prepared, now: Timestamp) -> Result<()> {
+        let Prepared { mut call, timestamp, retention_class, retain_until, subject, numbers_batch } = prepared;
+        call.timestamp = timestamp.unwrap_or(now);
+        let (phase, follows, grant, sender) = (call.phase, call.follows, call.grant, call.sender.clone());
+        let (late_answer, timed) = (call.late_answer, timestamp.is_some());
+        let (timestamp, has_patient, counted) = (call.timestamp, !call.patient_ids.is_empty(), counted(&call));
+        let content = Content::Call(call);
+        let slot_fields = line::write_around(&mut self.text, &content);
+        let line_end = self.text.len();
+        codec::append(&content, &mut self.text)?;
+        content.facets(&mut |field, value| {
+            self.names.push_str(value);
+            self.facets.push((field, self.names.len()));
+        });
+        self.calls.push(EncodedCall {
+            phase,
+            follows,
+            late_answer,
+            timed,
+            grant,
+            sender,
+            retention_class,
+            retain_until,
+            subject,
+            numbers_batch,
+            has_patient,
+            timestamp,
+            counted,
+            slot_fields,
+            line_end,
+            end: self.text.len(),
+            facets_end: self.facets.len(),
+        });
+        Ok(())
+    }
+
+    /// The encoded before the one at `at`.
+    fn before(&self, at: usize) -> Option<&EncodedCall> {
+        self.calls.get(at.checked_sub(1)?)
+    }
+
+    /// Appends the line of a call in this place.
+    pub(crate) fn line(&self, at: usize, slot: &ChainSlot<'_>, out: &mut Vec<u8>) {
+        let encoded = &self.calls[at];
+        let start = self.before(at).map_or(0, |before| before.end);
+        line::fill(out, &self.text[..encoded.line_end], start, &encoded.slot_fields, slot);
+    }
+
+    /// The stored content of a call.
+    pub(crate) fn content(&self, at: usize) -> &[u8] {
+        &self.text[self.calls[at].line_end..self.calls[at].end]
+    }
+
+    /// The facets of a call with their values, without its retention class.
+    fn facets(&self, at: usize) -> impl Iterator<Item = (Facet, &str)> {
+        let from = self.before(at).map_or(0, |before| before.facets_end);
+        let mut start = from.checked_sub(1).map_or(0, |last| self.facets[last].1);
+        self.facets[from..self.calls[at].facets_end].iter().map(move |&(field, end)| {
+            let value = &self.names[std::mem::replace(&mut start, end)..end];
+            (field, value)
+        })
+    }
+
+    /// The tool that a call is of.
+    pub(crate) fn tool(&self, at: usize) -> &str {
+        self.facets(at).find(|(field, _)| *field == Facet::Tool).map_or("", |(_, name)| name)
+    }
+
+    /// The conversation, the user and the tool of a call.
+    pub(crate) fn names(&self, at: usize) -> [Option<&str>; 3] {
+        let wanted = [Facet::Conversation, Facet::User, Facet::Tool];
+        wanted.map(|field| self.facets(at).find(|(of, _)| *of == field).map(|(_, name)| name))
+    }
+}
+
+/// Entries on their way into one commit, in the order of the chain.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    all: Vec<StagedEntry>,
+    /// The stored forms of all of them.
+    bytes: Vec<u8>,
+    /// Nearly all entries of a commit have one of very few.
+    retentions: Vec<Retention>,
+    batches: Vec<EncodedBatch>,
+}
+
+#[derive(Debug)]
+struct StagedEntry {
+    prev: Hash,
+    hash: Hash,
+    /// Where its stored form ends.
+    end: usize,
+    retention: Option<usize>,
+    said: StagedContent,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum StagedContent {
+    Own(Kind, Timestamp),
+    /// The call at this place of this batch.
+    Call(usize, usize),
+}
+
+/// What an entry says, before it has its place.
+pub(crate) enum EntryContent<'a> {
+    /// One of the store's own, with the time of the commit.
+    Own(Kind, Timestamp, &'a Content),
+    Call(&'a EncodedBatch, usize),
+}
+
+impl Entries {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(crate) fn reserve(&mut self, entries: usize) {
+        self.all.reserve(entries);
+    }
+
+    pub(crate) fn hash(&self, at: usize) -> Option<Hash> {
+        self.all.get(at).map(|staged| staged.hash)
+    }
+
+    /// The stored content of the call at this place; `own` is the batch that is not handed over yet.
+    pub(crate) fn content<'j>(&'j self, at: usize, own: &'j EncodedBatch) -> Option<&'j [u8]> {
+        match self.all.get(at)?.said {
+            StagedContent::Own(..) => None,
+            StagedContent::Call(batch, at) => Some(self.batches.get(batch).unwrap_or(own).content(at)),
+        }
+    }
+
+    /// How long the entry at this place is kept.
+    pub(crate) fn retention(&self, at: usize) -> Option<&Retention> {
+        self.retentions.get(self.all.get(at)?.retention?)
+    }
+
+    /// Adds an entry. A batch whose calls are added is handed over with [`Entries::took`] when it is complete.
+    pub(crate) fn push(
+        &mut self,
+        slot: &ChainSlot<'_>,
+        hash: Hash,
+        what: &EntryContent<'_>,
+        content: &[u8],
+    ) -> Result<()> {
+        codec::encode_into(&slot.head(), &mut self.bytes)?;
+        self.bytes.extend_from_slice(content);
+        let said = match what {
+            EntryContent::Own(kind, now, _) => StagedContent::Own(*kind, *now),
+            EntryContent::Call(_, at) => StagedContent::Call(self.batches.len(), *at),
+        };
+        let retention = slot.retention.map(|retention| self.keep(retention));
+        self.all.push(StagedEntry { prev: *slot.prev, hash, end: self.bytes.len(), retention, said });
+        Ok(())
+    }
+
+    /// Where this retention stands among those of the commit.
+    fn keep(&mut self, retention: &Retention) -> usize {
+        const NEWEST: usize = 8;
+        let from = self.retentions.len().saturating_sub(NEWEST);
+        let known = self.retentions[from..].iter().position(|known| known == retention);
+        known.map_or_else(
+            || {
+                self.retentions.push(retention.clone());
+                self.retentions.len() - 1
+            },
+            |i| from + i,
+        )
+    }
+
+    /// Keeps a batch whose calls were all added.
+    pub(crate) fn took(&mut self, batch: EncodedBatch) {
+        self.batches.push(batch);
+    }
+
+    /// Takes out all but the first `entries`.
+    pub(crate) fn truncate(&mut self, entries: usize) {
+        self.all.truncate(entries);
+        self.bytes.truncate(self.all.last().map_or(0, |last| last.end));
+    }
+
+    /// The rows of the tail of all but the first `skipped` entries.
+    pub(crate) fn rows(&self, skipped: usize) -> impl Iterator<Item = Vec<u8>> {
+        let mut start = skipped.checked_sub(1).and_then(|last| self.all.get(last)).map_or(0, |last| last.end);
+        self.all.iter().skip(skipped).map(move |staged| {
+            let body = &self.bytes[std::mem::replace(&mut start, staged.end)..staged.end];
+            entry_record::row(&staged.prev, &staged.hash, body)
+        })
+    }
+
+    /// The entries as the index takes them.
+    pub(crate) fn indexed(&self) -> impl Iterator<Item = impl Indexed + '_> {
+        self.all.iter().map(|staged| IndexedEntry { entries: self, staged })
+    }
+}
+
+struct IndexedEntry<'a> {
+    entries: &'a Entries,
+    staged: &'a StagedEntry,
+}
+
+impl IndexedEntry<'_> {
+    fn encoded(&self) -> Option<(&EncodedBatch, usize)> {
+        match self.staged.said {
+            StagedContent::Own(..) => None,
+            StagedContent::Call(batch, at) => Some((&self.entries.batches[batch], at)),
+        }
+    }
+}
+
+impl Indexed for IndexedEntry<'_> {
+    fn timestamp(&self) -> Timestamp {
+        match self.staged.said {
+            StagedContent::Own(_, now) => now,
+            StagedContent::Call(batch, at) => self.entries.batches[batch].calls[at].timestamp,
+        }
+    }
+
+    fn retention(&self) -> Option<&Retention> {
+        self.staged.retention.map(|at| &self.entries.retentions[at])
+    }
+
+    fn counted(&self) -> Option<(bool, Option<u64>)> {
+        self.encoded().and_then(|(batch, at)| batch.calls[at].counted)
+    }
+
+    fn facets(&self, found: &mut impl FnMut(Facet, &str)) {
+        if let Some(retention) = self.retention() {
+            found(Facet::Class, &retention.class);
+        }
+        match (self.staged.said, self.encoded()) {
+            (StagedContent::Own(kind, _), _) => found(Facet::Kind, kind.as_str()),
+            (_, Some((batch, at))) => batch.facets(at).for_each(|(field, value)| found(field, value)),
+            _ => {}
+        }
+    }
+}
+
+impl Indexed for &Body {
+    fn timestamp(&self) -> Timestamp {
+        Body::timestamp(self)
+    }
+
+    fn retention(&self) -> Option<&Retention> {
+        self.retention.as_ref()
+    }
+
+    fn counted(&self) -> Option<(bool, Option<u64>)> {
+        match &self.content {
+            Content::Call(call) => counted(call),
+            Content::System(_) => None,
+        }
+    }
+
+    fn facets(&self, found: &mut impl FnMut(Facet, &str)) {
+        Body::facets(self, found);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AuditLog, Entry, ToolCall, json::Json};
+
+    /// What is written in two pieces on two threads must be what one thread would have written.
+    #[test]
+    fn a_draft_in_its_place_is_the_entry() -> Result<()> {
+        let log = AuditLog::in_memory()?;
+        let arguments = Json::parse(br#"{"order_id":"o-1","patient_id":"P-1"}"#)?.value;
+        let calls = [
+            ToolCall::new("c", "u", "t"),
+            ToolCall::new("conv_\u{e9}\"", "u", "t").arguments(arguments).result("active").model("m").follow_up_of(1),
+            ToolCall::new("c", "u", "other").error("no").patient("P-2").patient("P-3").emergency(Some(0)).role("nurse"),
+        ];
+        let now = Timestamp::from_nanos(1_751_811_781_000_000_000);
+        let prepare = |call: &ToolCall| log.engine().prepare(call.clone(), Phase::Whole);
+        let batch = EncodedBatch::of(calls.iter().map(prepare).collect::<Result<_>>()?, now)?;
+        let kept = Retention { class: "general".to_owned(), until: now };
+        for (at, call) in calls.iter().enumerate() {
+            let mut call = prepare(call)?.call;
+            call.timestamp = now;
+            let (tool, content) = (call.tool_name.clone(), Content::Call(call));
+            let body = Body { nonce: [7; 16], recorded_at: now, retention: Some(kept.clone()), content };
+            let (seq, prev) = (41, Hash::of(b"before"));
+            let slot = ChainSlot { seq, prev: &prev, nonce: body.nonce, recorded_at: now, retention: Some(&kept) };
+            let (mut line, mut stored) = (Vec::new(), Vec::new());
+            batch.line(at, &slot, &mut line);
+            codec::encode_into(&slot.head(), &mut stored)?;
+            stored.extend_from_slice(batch.content(at));
+            assert_eq!(stored, codec::encode(&body)?);
+            let mut facets = vec![(Facet::Class, "general")];
+            facets.extend(batch.facets(at));
+            let mut expected = Vec::new();
+            body.facets(&mut |field, value| expected.push((field, value)));
+            assert_eq!(facets, expected);
+            assert_eq!(batch.tool(at), tool);
+            assert_eq!(String::from_utf8_lossy(&line), Entry { seq, prev, body: body.clone() }.line());
+        }
+        Ok(())
+    }
+}

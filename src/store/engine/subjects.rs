@@ -1,0 +1,526 @@
+//! The keys of data subjects: made when something about somebody is sealed first, destroyed when that person is erased.
+//!
+//! Invariant U1: a subject's key is on the disk no later than the first entry sealed under it; both stand in one commit.
+//! Invariant U2: a subject has at most one key at a time, whichever threads ask; one that was destroyed never comes back,
+//! also not with an entry that was on its way while it was destroyed. Invariant U3: every row is wrapped under a master
+//! key that the key file on the disk holds, or one of which the entry of a restoring says that it was gone by then; an old
+//! master key is destroyed only when no row needs it any more, and not while a row names any other. Invariant
+//! U5: whose key a row is is bound into its wrap, and looked at before anything is sealed under it or destroyed because of it:
+//! whoever only writes to the file cannot have one person's values destroyed for another's, or kept from being destroyed.
+//!
+//! A subject is found by its pseudonyms under the live pseudonym keys, so nobody without the key file learns whose key a
+//! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
+//! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
+
+use crate::hash::to_hex;
+use crate::keys::KeyId;
+use crate::redact::{IdentityKind, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
+use crate::store::engine::Engine;
+use crate::store::engine::writer_state::WriterState;
+use crate::store::file::panic_guard::guarded;
+use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use crate::store::maintain::rewrite::Changes;
+use crate::store::read::snapshot::Snapshot;
+use crate::{Error, ErrorKind, Hash, Result, codec};
+use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many keys are kept in memory, so that not every entry has to unwrap its subject's anew.
+const CACHED: usize = 4096;
+
+/// A key as it lies in the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    /// The pseudonyms of those whose key it is, sorted.
+    pub members: Vec<String>,
+    /// The master key that wraps it.
+    pub master: [u8; 4],
+    /// The key, encrypted.
+    pub wrapped: Vec<u8>,
+}
+
+/// A key on its way to the disk, with the entry that is sealed under it.
+#[derive(Debug, Clone)]
+pub(crate) struct NewSubject {
+    pub id: String,
+    pub key: SubjectKey,
+    pub members: Vec<String>,
+}
+
+/// What is known of subjects' keys in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Subjects(Mutex<Known>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// By tag.
+    keys: HashMap<String, Cached>,
+    /// Keys that were destroyed since the store was opened: an entry that was prepared before must not bring one back.
+    destroyed: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Cached {
+    subject: NewSubject,
+    durable: bool,
+}
+
+impl Subjects {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// These keys are on the disk now.
+    pub(crate) fn settled(&self, ids: &[(String, Row)]) {
+        if ids.is_empty() {
+            return;
+        }
+        let mut known = self.lock();
+        for cached in known.keys.values_mut() {
+            cached.durable |= ids.iter().any(|(id, _)| *id == cached.subject.id);
+        }
+    }
+}
+
+impl Known {
+    fn remember(&mut self, tag: String, subject: NewSubject, durable: bool) {
+        if self.keys.len() >= CACHED {
+            // One that is not on the disk yet must be found by the next who asks for it.
+            self.forget();
+        }
+        self.keys.insert(tag, Cached { subject, durable });
+    }
+
+    /// The ids of keys that concern one of these pseudonyms and may not be on the disk yet.
+    pub(crate) fn pending_of(&self, pseudonyms: &[String]) -> Vec<String> {
+        let concerned = self.keys.values().filter(|c| !c.durable && concerns(&c.subject.members, pseudonyms));
+        concerned.map(|c| c.subject.id.clone()).collect()
+    }
+
+    /// Forgets what the file knows.
+    pub(crate) fn forget(&mut self) {
+        self.keys.retain(|_, cached| !cached.durable);
+    }
+
+    /// Forgets keys that were destroyed.
+    pub(crate) fn destroy(&mut self, ids: &[String]) {
+        self.keys.retain(|_, cached| !ids.contains(&cached.subject.id));
+        self.destroyed.extend(ids.iter().cloned());
+    }
+}
+
+/// Whether a key with these members is also one of these people's.
+pub(crate) fn concerns(members: &[String], pseudonyms: &[String]) -> bool {
+    members.iter().any(|member| pseudonyms.contains(member))
+}
+
+/// Under what a key is looked up: the pseudonym of its subject, or a hash over those of several.
+fn tag(members: &[String]) -> String {
+    match members {
+        [one] => one.clone(),
+        several => format!("together {}", Hash::of(several.join(" ").as_bytes())),
+    }
+}
+
+/// The members of the key for these people under each live pseudonym key, the newest first.
+fn spellings(sanitizer: &Sanitizer, facet: IdentityKind, clear: &[String]) -> Vec<Vec<String>> {
+    let under_all = |name: &String| sanitizer.pseudonyms_of(facet.field(), name);
+    let each: Vec<Vec<String>> = clear.iter().map(under_all).collect();
+    let keys = each.iter().map(Vec::len).max().unwrap_or_default();
+    let under = |i: usize| {
+        let mut members: Vec<String> = each.iter().filter_map(|p| p.get(i).cloned()).collect();
+        members.sort_unstable();
+        members.dedup();
+        members
+    };
+    (0..keys).map(under).collect()
+}
+
+/// The pseudonyms of a name under each live key, the newest first.
+pub(crate) fn pseudonyms(sanitizer: &Sanitizer, facet: IdentityKind, clear: &str) -> Vec<String> {
+    sanitizer.lookup(facet, clear).into_iter().filter(|p| is_pseudonym(p)).collect()
+}
+
+/// Gives one call the key of its subject, once it asks for it.
+pub(crate) struct CallKeys<'a> {
+    engine: &'a Engine,
+    sanitizer: &'a Sanitizer,
+    facet: IdentityKind,
+    clear: &'a [String],
+    found: Option<NewSubject>,
+    fresh: bool,
+}
+
+impl<'a> CallKeys<'a> {
+    /// The keys for a call that concerns these patients, or the user where it concerns none.
+    pub(crate) fn new(
+        engine: &'a Engine,
+        sanitizer: &'a Sanitizer,
+        patients: &'a [String],
+        user: &'a String,
+    ) -> CallKeys<'a> {
+        let (facet, clear) = match patients {
+            [] => (IdentityKind::User, std::slice::from_ref(user)),
+            patients => (IdentityKind::Patient, patients),
+        };
+        CallKeys { engine, sanitizer, facet, clear, found: None, fresh: false }
+    }
+
+    /// The key that must go to the disk with the call, if there is one.
+    pub(crate) fn into_fresh(self) -> Option<NewSubject> {
+        self.found.filter(|_| self.fresh)
+    }
+}
+
+impl SubjectKeys for CallKeys<'_> {
+    fn key_for(&mut self, _: &str) -> Result<(String, SubjectKey)> {
+        if self.found.is_none() {
+            let spellings = spellings(self.sanitizer, self.facet, self.clear);
+            let (subject, durable) = guarded(|| self.engine.subject(&spellings))?;
+            (self.found, self.fresh) = (Some(subject), !durable);
+        }
+        let found = self.found.as_ref().ok_or_else(no_keys)?;
+        Ok((found.id.clone(), found.key.clone()))
+    }
+}
+
+fn no_keys() -> Error {
+    Error::new(ErrorKind::Key, "the store's key file is not here, and sealed values need it; bring it back")
+}
+
+fn changed(id: &str) -> Error {
+    Error::damaged(format!(
+        "the key {id} of sealed values, whose it is or which master key it names was changed in the file (or the key file is \
+         an older copy): nothing is shown or destroyed by it; see what else was changed (attestlog verify), and restore a backup"
+    ))
+}
+
+impl Engine {
+    /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
+    pub(crate) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
+        let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
+        // Held until the key is known to whoever asks next, so that two threads never make two.
+        let mut known = self.subjects.lock();
+        let tags: Vec<String> = spellings.iter().map(|members| tag(members)).collect();
+        if let Some(cached) = tags.iter().find_map(|tag| known.keys.get(tag)) {
+            return Ok((cached.subject.clone(), cached.durable));
+        }
+        let mut row = None;
+        // A tag that leads to a key of others counts for nothing; verification names it.
+        {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(SUBJECT_TAGS).stored()?;
+            for tag in &tags {
+                if let Some(id) = table.get(tag.as_str()).stored()? {
+                    row = Some((tag, id.value().to_owned()));
+                    break;
+                }
+            }
+        }
+        let found = match &row {
+            Some((found, id)) => match self.subject_key(id) {
+                // A store that was restored from before an erasure: nobody has the master key any more. What was sealed
+                // then stays sealed, and what is sealed from now on needs another key. So it does where the row was
+                // changed.
+                Err(e) if matches!(e.kind(), ErrorKind::Key | ErrorKind::Damaged) => None,
+                other => other?.filter(|(row, _)| tag(&row.members) == **found),
+            },
+            None => None,
+        };
+        let (subject, durable) = match row.zip(found) {
+            Some(((_, id), (row, key))) => (NewSubject { id, key, members: row.members }, true),
+            None => {
+                let mut random = |out: &mut [u8]| {
+                    self.random.fill(out);
+                    Ok(())
+                };
+                let mut id = [0; 16];
+                random(&mut id)?;
+                let key = SubjectKey::generate(&mut random)?;
+                (NewSubject { id: to_hex(&id), key, members: newest.clone() }, false)
+            }
+        };
+        known.remember(tags.into_iter().next().unwrap_or_default(), subject.clone(), durable);
+        Ok((subject, durable))
+    }
+
+    /// The row and the key with this id, unwrapped; `None` where there is none.
+    pub(crate) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let Some(row) = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else {
+            return Ok(None);
+        };
+        let row: Row = codec::decode(&row)?;
+        let keys = self.keys();
+        let keys = keys.as_ref().ok_or_else(no_keys)?;
+        let master = keys.file.master_key(KeyId(row.master)).ok_or_else(|| {
+            let message = format!(
+                "the key {id} names the master key {}, which this key file does not hold: this is an older copy of the \
+                 store or of its key file, or the row was changed in the file (attestlog verify tells, with the present key \
+                 file); bring back the file that is older, or restore a backup",
+                KeyId(row.master)
+            );
+            Error::new(ErrorKind::Key, message)
+        })?;
+        let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members);
+        let key = key.map_err(|_| changed(id))?;
+        Ok(Some((row, key)))
+    }
+
+    /// The rows for keys that go to the disk with the next commit. Wrapped only here, with the writer lock: between preparing a
+    /// call and recording it the master key may have been replaced, or the subject erased.
+    pub(crate) fn wrap_subjects(&self, fresh: Vec<NewSubject>) -> Result<Vec<(String, Row)>> {
+        if fresh.is_empty() {
+            return Ok(Vec::new());
+        }
+        let destroyed = self.subjects.lock();
+        let fresh: Vec<NewSubject> = fresh.into_iter().filter(|s| !destroyed.destroyed.contains(&s.id)).collect();
+        drop(destroyed);
+        let keys = self.keys();
+        let master = keys.as_ref().and_then(|keys| keys.file.master_key(keys.master)).ok_or_else(no_keys)?;
+        let (id, master) = (master.id().0, MasterKey::new(*master.bytes()));
+        let wrap = |subject: NewSubject| {
+            let wrapped = subject.key.wrap(&master, &subject.id, &subject.members, &mut |out| {
+                self.random.fill(out);
+                Ok(())
+            })?;
+            Ok((subject.id, Row { members: subject.members, master: id, wrapped }))
+        };
+        fresh.into_iter().map(wrap).collect()
+    }
+
+    /// Whether rows have to be wrapped anew, because an erasure was interrupted.
+    pub(crate) fn masters_unsettled(&self) -> bool {
+        self.keys().as_ref().is_some_and(|keys| keys.file.master_keys().nth(1).is_some())
+    }
+
+    /// Finishes what an interrupted erasure left: wraps every key under the newest master key, then destroys the others.
+    /// With the turn.
+    pub(crate) fn settle_masters(&self, writer: &mut WriterState) -> Result<()> {
+        if !self.masters_unsettled() {
+            return Ok(());
+        }
+        self.check_subjects()?;
+        // An older copy of the store must not decide which master key is destroyed: the newest one still needs them.
+        crate::store::write::commit::Staging::new(self, writer)?;
+        let newest = {
+            let mut keys = self.keys();
+            let keys = keys.as_mut().ok_or_else(no_keys)?;
+            keys.check_replaceable()?;
+            // It may be in memory only, where saving it failed.
+            keys.save(self)?;
+            keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
+        };
+        writer.broken = true;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        self.rewrap(&txn, newest, &[])?;
+        txn.commit().stored()?;
+        writer.broken = false;
+        self.retire_masters(newest)
+    }
+
+    /// Every row is under the newest master key: destroys the others.
+    pub(crate) fn retire_masters(&self, newest: KeyId) -> Result<()> {
+        let mut keys = self.keys();
+        let keys = keys.as_mut().ok_or_else(no_keys)?;
+        keys.master = newest;
+        keys.file.retire_master_keys();
+        keys.save(self)
+    }
+
+    /// Takes out the rows with these ids and wraps the others under another master key. Says how many were wrapped.
+    pub(crate) fn rewrap(&self, txn: &WriteTransaction, newest: KeyId, gone: &[String]) -> Result<u64> {
+        self.note(|changes| changes.any = true);
+        let keys = self.keys();
+        let file = &keys.as_ref().ok_or_else(no_keys)?.file;
+        let master = file.master_key(newest).ok_or_else(no_keys)?;
+        let master = MasterKey::new(*master.bytes());
+        let mut subjects = txn.open_table(SUBJECTS).stored()?;
+        let mut tags = txn.open_table(SUBJECT_TAGS).stored()?;
+        for id in gone {
+            let Some(row) = subjects.remove(id.as_str()).stored()?.map(|row| row.value().to_vec()) else { continue };
+            tags.remove(tag(&codec::decode::<Row>(&row)?.members).as_str()).stored()?;
+        }
+        let mut wrapped = 0;
+        // Rows change while the table is walked, so it is walked by key.
+        let mut at = String::new();
+        loop {
+            let Some((id, row)) = next_row(&subjects, &at)? else { return Ok(wrapped) };
+            let mut row: Row = codec::decode(&row)?;
+            if row.master != newest.0 {
+                let Some(old) = file.master_key(KeyId(row.master)) else {
+                    // A key whose master key was gone when the log was restored is lost already; it is left as it is.
+                    if !self.is_gone(row.master) {
+                        return Err(changed(&id));
+                    }
+                    at = id;
+                    at.push('\0');
+                    continue;
+                };
+                let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*old.bytes()), &id, &row.members);
+                let key = key.map_err(|_| changed(&id))?;
+                row.wrapped = key.wrap(&master, &id, &row.members, &mut |out| {
+                    self.random.fill(out);
+                    Ok(())
+                })?;
+                row.master = newest.0;
+                subjects.insert(id.as_str(), &*codec::encode(&row)?).stored()?;
+                wrapped += 1;
+            }
+            at = id;
+            at.push('\0');
+        }
+    }
+
+    /// Calls `see` with the id of each key in the file and what is wrong with its row: it does not decode, it is not found
+    /// by its people, or (where the key file is there) its master key does not open it.
+    pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<&str>)) -> Result<()> {
+        let subjects = snapshot.transaction().open_table(SUBJECTS).stored()?;
+        let tags = snapshot.transaction().open_table(SUBJECT_TAGS).stored()?;
+        for row in subjects.range::<&str>(..).stored()? {
+            let (id, row) = row.stored()?;
+            let id = id.value();
+            let Ok(row) = codec::decode::<Row>(row.value()) else {
+                see(id, Some("its row cannot be read"));
+                continue;
+            };
+            let found = tags.get(tag(&row.members).as_str()).stored()?.is_some_and(|by| by.value() == id);
+            let opens = self.keys().as_ref().is_none_or(|keys| match keys.file.master_key(KeyId(row.master)) {
+                Some(master) => {
+                    SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members).is_ok()
+                }
+                // An erasure since the copy was made.
+                None => self.settings.is_copy,
+            });
+            // No lock is held here, so that an erasure may have wrapped it anew since the snapshot was taken.
+            let opens = opens || self.is_gone(row.master) || self.is_rewrapped(id, &row)?;
+            see(
+                id,
+                match (found, opens) {
+                    (_, false) => Some(
+                        "it, whose it is, or the master key that it names, is not what was written: no master key of the key \
+                         file opens it",
+                    ),
+                    (false, _) => Some("it is not found by the people whose it is"),
+                    (true, true) => None,
+                },
+            );
+        }
+        for row in tags.range::<&str>(..).stored()? {
+            let (by, id) = row.stored()?;
+            let row = crate::store::file::tables::get_bytes(&subjects, id.value())?
+                .and_then(|row| codec::decode::<Row>(&row).ok());
+            let found = |own: &str| tags.get(own).stored().ok().flatten().is_some_and(|to| to.value() == id.value());
+            // One that is gone or is not found by its own people is named elsewhere.
+            if row.map(|row| tag(&row.members)).is_some_and(|own| own != by.value() && found(&own)) {
+                see(id.value(), Some("it is found by people whose it is not"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Before anything is destroyed: whose each key is must be what was written, or the keys of others would go, and
+    /// those of whoever is meant would stay.
+    pub(crate) fn check_subjects(&self) -> Result<()> {
+        if self.keys().is_none() {
+            return Ok(());
+        }
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(SUBJECTS).stored()?;
+        let keys = self.keys();
+        let file = &keys.as_ref().ok_or_else(no_keys)?.file;
+        for row in table.range::<&str>(..).stored()? {
+            let (id, row) = row.stored()?;
+            let row: Row = codec::decode(row.value())?;
+            let Some(master) = file.master_key(KeyId(row.master)) else {
+                if self.is_gone(row.master) {
+                    continue;
+                }
+                return Err(changed(id.value()));
+            };
+            let master = MasterKey::new(*master.bytes());
+            SubjectKey::unwrap(&row.wrapped, &master, id.value(), &row.members).map_err(|_| changed(id.value()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a signed entry says that this master key was gone when the log was made out of a copy.
+    fn is_gone(&self, master: [u8; 4]) -> bool {
+        let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
+        let id = KeyId(master).to_string();
+        self.chain_state().masters_gone.iter().any(|(seq, gone)| *seq < signed && *gone == id)
+    }
+
+    /// Whether a row is not in the file any more as it was. The master key that it names then was in the key file for as long
+    /// as it was.
+    fn is_rewrapped(&self, id: &str, row: &Row) -> Result<bool> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let now = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)?;
+        Ok(now.is_none_or(|now| codec::decode::<Row>(&now).ok().as_ref() != Some(row)))
+    }
+
+    /// The master keys that rows name and the key file, where it is here, does not hold.
+    pub(crate) fn masters_missing(&self) -> Result<BTreeSet<String>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(SUBJECTS).stored()?;
+        let keys = self.keys();
+        let Some(keys) = keys.as_ref() else { return Ok(BTreeSet::new()) };
+        let mut missing = BTreeSet::new();
+        for row in table.range::<&str>(..).stored()? {
+            let master = KeyId(codec::decode::<Row>(row.stored()?.1.value())?.master);
+            if keys.file.master_key(master).is_none() {
+                missing.insert(master.to_string());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.
+    pub(crate) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
+        guarded(|| {
+            let txn = self.database()?.get()?.begin_read().stored()?;
+            let table = txn.open_table(SUBJECTS).stored()?;
+            let mut found = Vec::new();
+            for row in table.range::<&str>(..).stored()? {
+                let (id, row) = row.stored()?;
+                if concerns(&codec::decode::<Row>(row.value())?.members, pseudonyms) {
+                    found.push(id.value().to_owned());
+                }
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// The first row at or after this id.
+fn next_row(table: &impl ReadableTable<&'static str, &'static [u8]>, at: &str) -> Result<Option<(String, Vec<u8>)>> {
+    let Some(row) = table.range::<&str>(at..).stored()?.next() else { return Ok(None) };
+    let (id, row) = row.stored()?;
+    Ok(Some((id.value().to_owned(), row.value().to_vec())))
+}
+
+/// Notes rows that were written, for a purge that is under way.
+pub(crate) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
+    changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
+    changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
+}
+
+/// Writes rows that are new.
+pub(crate) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut subjects = txn.open_table(SUBJECTS).stored()?;
+    let mut tags = txn.open_table(SUBJECT_TAGS).stored()?;
+    for (id, row) in rows {
+        // The entries of several threads may bring the same key along.
+        if subjects.get(id.as_str()).stored()?.is_none() {
+            subjects.insert(id.as_str(), &*codec::encode(row)?).stored()?;
+            tags.insert(tag(&row.members).as_str(), id.as_str()).stored()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,310 @@
+//! Where the store's bytes lie, and where a purge writes them anew.
+//!
+//! Invariant X5: what a purge that was stopped has left beside the store is removed when the store is opened again: a
+//! regular file under a name that carries the store's own id, and nothing else. Links are never followed. Invariant X6:
+//! whoever has the store open has the file that its path names: a purge by another process may put another file there
+//! between opening and locking. Invariant R43: nothing is written into a file that the store's path does not name any more; whoever has
+//! it open is told before each commit.
+
+use crate::chain_state::ChainState;
+use crate::store::engine::reading::Access;
+use crate::store::file::database_handle::DatabaseHandle;
+use crate::store::file::overlay::Overlay;
+use crate::store::file::pages::{self, Flaw};
+use crate::store::file::storage::Storage;
+use crate::store::file::tables::{self, Stored};
+use crate::store::open::new_private_file;
+use crate::store::options::{Settings, Source};
+use crate::{Error, ErrorKind, Result};
+use redb::backends::FileBackend;
+use redb::{BackendError, Builder, StorageBackend};
+use std::fmt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How often a file is opened that another process replaces meanwhile.
+const TRIES: usize = 16;
+
+/// Where a store is written anew.
+pub(crate) enum Replacement {
+    File { new: PathBuf, path: PathBuf },
+    Storage(Arc<dyn Storage>),
+}
+
+impl fmt::Debug for Replacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Replacement::File { new, .. } => write!(f, "File({})", new.display()),
+            Replacement::Storage(_) => f.write_str("Storage"),
+        }
+    }
+}
+
+/// Refuses a store that no other can take the place of.
+pub(crate) fn check_replaceable(source: &Source) -> Result<()> {
+    match source {
+        Source::Storage(storage) if storage.is_replaceable() => Ok(()),
+        Source::Storage(_) => Err(Error::invalid(
+            "a store on this storage cannot be purged: what is deleted in place stays in its free pages, and there is no \
+             second storage to write what stays into. Keep the store in a file, or give the storage a second one",
+        )),
+        Source::File(path) => match links(&std::fs::metadata(path).map_err(|e| Error::from(e).at(path.display()))?) {
+            0 | 1 => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "{}: the file has another name too (a hard link), under which everything would stay that is purged; \
+                     remove the other name",
+                    path.display()
+                ),
+            )),
+        },
+    }
+}
+
+impl Replacement {
+    /// Makes the replacement, with the rights that the store's file has, and an empty database in it.
+    pub(crate) fn make(
+        source: &Source,
+        chain_state: &ChainState,
+        settings: &Settings,
+    ) -> Result<(Replacement, DatabaseHandle)> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(settings.cache_bytes);
+        match source {
+            Source::File(path) => {
+                // Where the path is a link, it is the file behind it that is replaced.
+                let path = std::fs::canonicalize(path).map_err(|e| Error::from(e).at(path.display()))?;
+                let new =
+                    beside(&path, chain_state).ok_or_else(|| Error::damaged("the log does not say whose it is"))?;
+                remove_file_of_ours(&new);
+                let file = new_private_file(&new)?;
+                let replacement = Replacement::File { new, path };
+                replacement.give_rights(&file)?;
+                let about = file.metadata()?;
+                let fresh = DatabaseHandle::fresh(&builder, Arc::new(FileBackend::new(file).stored()?))?;
+                // By the name that it is to take.
+                let Replacement::File { path, .. } = &replacement else { return Ok((replacement, fresh)) };
+                let fresh = fresh.named(path, about)?;
+                Ok((replacement, fresh))
+            }
+            Source::Storage(storage) => {
+                let second = storage.second()?;
+                let replacement = Replacement::Storage(storage.clone());
+                Ok((replacement, DatabaseHandle::fresh(&builder, second.into())?))
+            }
+        }
+    }
+
+    /// Whoever could open the store before can afterwards, and nobody else.
+    #[cfg(unix)]
+    fn give_rights(&self, file: &File) -> Result<()> {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        let Replacement::File { path, new } = self else { return Ok(()) };
+        let (old, fresh) = (std::fs::metadata(path)?, file.metadata()?);
+        if (old.uid(), old.gid()) != (fresh.uid(), fresh.gid()) {
+            fchown(file, Some(old.uid()), Some(old.gid())).map_err(|e| {
+                Error::from(e).at(format!("{}: giving it to the owner of the store's file", new.display()))
+            })?;
+        }
+        Ok(file.set_permissions(old.permissions())?)
+    }
+
+    #[cfg(not(unix))]
+    fn give_rights(&self, _: &File) -> Result<()> {
+        Ok(())
+    }
+
+    /// The new file takes the store's name.
+    pub(crate) fn take(&self) -> Result<()> {
+        match self {
+            Replacement::File { new, path } => {
+                std::fs::rename(new, path).map_err(|e| Error::from(e).at(path.display()))
+            }
+            Replacement::Storage(storage) => Ok(storage.replace()?),
+        }
+    }
+
+    /// Makes the name outlive a power failure.
+    pub(crate) fn sync(&self) -> Result<()> {
+        match self {
+            Replacement::File { path, .. } => {
+                crate::files::sync_parent(path).map_err(|e| Error::from(e).at(path.display()))
+            }
+            Replacement::Storage(storage) => Ok(storage.settle()?),
+        }
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        match self {
+            Replacement::File { new, .. } => {
+                // It is gone where it has taken the store's name.
+                let _ = std::fs::remove_file(new);
+            }
+            Replacement::Storage(storage) => storage.discard(),
+        }
+    }
+}
+
+/// Makes the name of what a purge has put in the store's place outlive a power failure.
+pub(crate) fn settle(source: &Source) -> io::Result<()> {
+    match source {
+        // Where the path is a link, it is the file behind it that was replaced.
+        Source::File(path) => crate::files::sync_parent(&std::fs::canonicalize(path)?),
+        Source::Storage(storage) => storage.settle(),
+    }
+}
+
+/// The file in which a store is written anew. Its name has the store's id in it, so that nobody else's file is ever
+/// taken for it.
+fn beside(path: &Path, chain_state: &ChainState) -> Option<PathBuf> {
+    let id: String = chain_state.genesis.as_ref()?.store_id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let mut name = path.as_os_str().to_owned();
+    name.push(".purge-");
+    name.push(id);
+    Some(name.into())
+}
+
+/// Removes what a purge that was stopped has left. With the store's lock, so that none is under way.
+pub(crate) fn remove_left(source: &Source, chain_state: &ChainState) {
+    if let Source::Storage(storage) = source {
+        storage.discard();
+    }
+    let path = source.path().and_then(|path| std::fs::canonicalize(path).ok());
+    if let Some(left) = path.and_then(|path| beside(&path, chain_state)) {
+        remove_file_of_ours(&left);
+    }
+}
+
+fn remove_file_of_ours(path: &Path) {
+    // What cannot be removed now is in the way of the next purge, which says so.
+    if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Opens and locks the file at `path`.
+pub(crate) fn open_file(builder: &mut Builder, path: &Path) -> Result<DatabaseHandle> {
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    for _ in 0..TRIES {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| unwritable(path, e))?;
+        let about = file.metadata().map_err(named)?;
+        let bytes = FileBackend::new(file).stored()?;
+        let database = DatabaseHandle::open(builder, Box::new(bytes), false).map_err(|e| e.at(path.display()))?;
+        if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
+            return database.named(path, about);
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
+}
+
+/// Opens the file at `path` for reading, without write access.
+pub(crate) fn open_for_reading(
+    builder: &mut Builder,
+    path: &Path,
+    settings: &Settings,
+) -> Result<(DatabaseHandle, Arc<Overlay>)> {
+    let may_record = settings.access == Access::ReadFirst;
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    for _ in 0..TRIES {
+        let file = File::open(path).map_err(named)?;
+        let about = file.metadata().map_err(named)?;
+        let overlay = Arc::new(Overlay::of_file(file, may_record).map_err(|e| e.at(path.display()))?);
+        let handle = open_over(builder, &overlay, settings.pages_first).map_err(|e| e.at(path.display()))?;
+        if is_same(&about, &std::fs::metadata(path).map_err(named)?) {
+            return Ok((handle.named(path, about)?, overlay));
+        }
+    }
+    Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
+}
+
+/// Goes through the pages of the file at `path` and tells everything that is wrong with them, without redb. Says whether it has a
+/// newer commit that was not finished. Nothing is written.
+pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bool> {
+    let named = |e: io::Error| Error::from(e).at(path.display());
+    let file = File::open(path).map_err(named)?;
+    if !file.metadata().map_err(named)?.is_file() {
+        return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display())));
+    }
+    let bytes = FileBackend::new(file).stored()?;
+    match bytes.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded) {
+        Ok(true) | Err(BackendError::Unsupported) => {}
+        Ok(false) => {
+            let message =
+                format!("{}: another process has the store open; wait for it, or go through it", path.display());
+            return Err(Error::new(ErrorKind::Locked, message));
+        }
+        Err(e) => return Err(Error::new(ErrorKind::Io, format!("{}: {e}", path.display()))),
+    }
+    let checked = pages::check_file(&bytes, &tables::shapes(), found).map_err(named);
+    bytes.close().map_err(named)?;
+    let not_ours = || Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", path.display()));
+    checked?.ok_or_else(not_ours)
+}
+
+/// Opens the database over what is only read.
+pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bool) -> Result<DatabaseHandle> {
+    let handle = DatabaseHandle::tried(builder, overlay.clone(), pages)?;
+    overlay.lock_again()?;
+    Ok(handle)
+}
+
+/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open, and
+/// what would be answered is not what lies there.
+pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
+    let now = match std::fs::metadata(path) {
+        Ok(there) if is_same(file, &there) => return Ok(()),
+        Ok(_) => "another file lies there now",
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            "nothing lies there now"
+        }
+        Err(e) => return Err(Error::from(e).at(path.display())),
+    };
+    let message = format!(
+        "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and \
+         start it with the store that is meant; until then nothing is recorded and nothing answered",
+        path.display()
+    );
+    Err(Error::new(ErrorKind::Io, message))
+}
+
+/// What is said of a file that cannot be opened for writing.
+pub(crate) fn unwritable(path: &Path, e: io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            let message = format!(
+                "{}: cannot be written to ({e}); what only reads works on it as it is, for anything else copy it to where it can",
+                path.display()
+            );
+            Error::new(ErrorKind::Io, message).with_source(e)
+        }
+        _ => Error::from(e).at(path.display()),
+    }
+}
+
+#[cfg(unix)]
+pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Elsewhere an open file cannot be replaced.
+#[cfg(not(unix))]
+pub(crate) fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn links(about: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(about)
+}
+
+#[cfg(not(unix))]
+fn links(_: &Metadata) -> u64 {
+    1
+}

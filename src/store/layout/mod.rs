@@ -1,0 +1,18 @@
+//! How things lie in the file: each file has the encoding beside the decoding. Nothing here opens a file.
+
+pub(crate) mod block;
+pub(crate) mod entry_record;
+pub(crate) mod rollup;
+pub(crate) mod rollup_fingerprint;
+pub(crate) mod state;
+pub(crate) mod text_compression;
+pub(crate) mod zone_map;
+
+/// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.
+pub(crate) const NODE_LEVEL: u8 = 8;
+
+// A zone of the lowest level and a Merkle node of the lowest stored level cover the same entries, and a block's end
+// offsets fit their four bytes.
+const _: () = assert!(zone_map::LEVELS[0] == NODE_LEVEL as u32);
+const _: () = assert!(block::BLOCK_BYTES < crate::codec::MAX_BYTES);
+const _: () = assert!(crate::codec::MAX_BYTES < u32::MAX as usize);

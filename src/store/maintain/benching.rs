@@ -1,0 +1,60 @@
+//! What the benchmarks reach of the single steps of recording. Compiled only with the feature `benching`; no part of the
+//! interface.
+
+use crate::codec;
+use crate::rows::List;
+use crate::store::layout::block::Sealer;
+use crate::store::layout::entry_record::TailRow;
+use crate::store::log::AuditLog;
+use crate::store::maintain::index_batch::Row;
+use crate::{Entry, Hash, Result, ToolCall, line};
+use attestlog_proof::entry::{Body, Content, Phase};
+
+/// A call as the writer has it: validated, sanitised, with its retention.
+pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
+    let engine = log.engine();
+    let mut prepared = engine.prepare(call, Phase::Whole)?;
+    let now = engine.clock.now();
+    prepared.call.timestamp = prepared.timestamp.unwrap_or(now);
+    let patient = !prepared.call.patient_ids.is_empty();
+    let policies = engine.policies();
+    let retention = policies.set.retention.assign(&prepared.call.tool_name, patient, None, None, now)?;
+    let mut nonce = [0; 16];
+    engine.random.fill(&mut nonce);
+    let body = Body { nonce, recorded_at: now, retention: Some(retention), content: Content::Call(prepared.call) };
+    Ok(Entry { seq: 0, prev: Hash::ZERO, body })
+}
+
+/// Appends the line of the entry at `seq` behind `prev` to `out`.
+pub fn write_line(entry: &Entry, seq: u64, prev: &Hash, out: &mut Vec<u8>) {
+    line::write(out, seq, prev, &entry.body);
+}
+
+/// The stored form of an entry.
+pub fn encode(entry: &Entry) -> Result<Vec<u8>> {
+    Ok(codec::encode(&entry.body)?)
+}
+
+/// Blocks being filled.
+#[derive(Debug, Default)]
+pub struct Blocks(Sealer);
+
+impl Blocks {
+    /// Adds an encoded entry; gives the bytes of the block that became full.
+    pub fn push(&mut self, seq: u64, prev: Hash, hash: Hash, bytes: Vec<u8>) -> Result<Option<Vec<u8>>> {
+        let packed = TailRow { prev, hash, bytes };
+        Ok(self.0.push(seq, &prev, &hash, &packed.part()?, false)?.map(|(_, block)| block))
+    }
+}
+
+/// The stored form of a posting list.
+pub fn postings(seqs: &[u64]) -> Vec<u8> {
+    crate::rows::encode(seqs)
+}
+
+/// A posting row as an index batch writes it.
+pub fn row(seqs: Vec<u64>) -> Vec<u8> {
+    let list = crate::rows::encode(&seqs);
+    Row { salt: [7; 16], position: 1000, list: List { first: seqs.first().copied().unwrap_or_default(), bytes: &list } }
+        .encode()
+}

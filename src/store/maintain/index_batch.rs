@@ -1,0 +1,550 @@
+//! Index batches: what the pending index knows of a memory segment becomes rows of the file, and an entry of the chain.
+//!
+//! Invariant M1: rows of a batch are invisible until the commit that writes its chain entry moves `indexed` to its end;
+//! that commit also writes what is added up rather than replaced (zones, rollups). Everything before it can be done
+//! again after a crash, for the same range, over whatever was left. Invariant M2: the writer is held for at most one
+//! slice at a time, so that recording goes on meanwhile.
+
+use crate::codec::{self, CodecError};
+use crate::host::Random;
+use crate::json::{Json, Object, write_integer};
+use crate::merkle::Frontier;
+use crate::note::SignedCheckpoint;
+use crate::rows::{
+    BATCH, List, SALT_BYTES, encode, read_varint, row_inner, row_leaf, row_order, unzigzag, write_varint, zigzag,
+};
+use crate::store::engine::Engine;
+use crate::store::engine::mem_index::{Index, MemSegment};
+use crate::store::engine::writer_state::WriterState;
+use crate::store::file::panic_guard::guarded;
+use crate::store::file::tables::{self, Stored, key_prefix, term_key};
+use crate::store::layout::rollup::Cell;
+use crate::store::layout::state::STATE_KEY;
+use crate::store::layout::zone_map;
+use crate::store::read::snapshot::Snapshot;
+use crate::store::write::commit::Staging;
+use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
+use attestlog_proof::entry::Facet;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long a slice may hold the writer, besides what it takes to write what was put in.
+const SLICE: Duration = Duration::from_millis(4);
+
+/// An index batch on its way into the file.
+#[derive(Debug)]
+struct Merge {
+    from: u64,
+    to: u64,
+    /// Term ids that the batch needs and does not find.
+    new_terms: Vec<((u8, Vec<u8>), u64)>,
+    next_term: u64,
+    /// Rows of `postings`, by key.
+    rows: Vec<((u8, u64, u64), Vec<u8>)>,
+    zones: BTreeMap<(u8, u64), (i64, i64)>,
+    cells: BTreeMap<(u64, i32), Cell>,
+    /// Rollups as they will be, with what the file has of them.
+    sums: Vec<((u64, i32), Vec<u8>)>,
+    column: Vec<u8>,
+    rows_root: Hash,
+    column_root: Hash,
+    /// Whether the file knows of it.
+    begun: bool,
+    /// How many new terms were written.
+    terms_done: usize,
+    /// How many rows were.
+    done: usize,
+}
+
+/// What a posting row says of its term.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Row<'a> {
+    /// With field and term it gives the inner hash.
+    pub salt: [u8; SALT_BYTES],
+    /// Its place among the rows of its batch, in the order of [`row_order`].
+    pub position: u64,
+    /// Every seq that had the term when the batch was written; some may have been purged since.
+    pub list: List<'a>,
+}
+
+impl Row<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(SALT_BYTES + 4 + self.list.bytes.len());
+        row.extend_from_slice(&self.salt);
+        write_varint(self.position, &mut row);
+        row.extend_from_slice(self.list.bytes);
+        row
+    }
+
+    /// Reads a row whose first seq is `first`. What its list says is seen when that is read.
+    pub(crate) fn read(first: u64, row: &[u8]) -> Option<Row<'_>> {
+        let (salt, rest) = row.split_first_chunk()?;
+        let (position, bytes) = read_varint(rest)?;
+        Some(Row { salt: *salt, position, list: List { first, bytes } })
+    }
+
+    /// Its hash.
+    pub(crate) fn leaf(&self, field: Facet, term: &str) -> Hash {
+        row_leaf(&row_inner(&self.salt, field, term), self.list)
+    }
+}
+
+/// What a purge leaves of a row: its inner hash and its seqs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct PurgedRow<'a> {
+    pub inner: Hash,
+    pub list: List<'a>,
+}
+
+impl PurgedRow<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut purged_row = Vec::with_capacity(40 + self.list.bytes.len());
+        purged_row.extend_from_slice(self.inner.as_bytes());
+        write_varint(self.list.first, &mut purged_row);
+        purged_row.extend_from_slice(self.list.bytes);
+        purged_row
+    }
+
+    pub(crate) fn read(purged_row: &[u8]) -> Option<PurgedRow<'_>> {
+        let (inner, rest) = purged_row.split_first_chunk()?;
+        let (first, bytes) = read_varint(rest)?;
+        Some(PurgedRow { inner: Hash(*inner), list: List { first, bytes } })
+    }
+
+    /// The hash of the row that it is left of.
+    pub(crate) fn leaf(&self) -> Hash {
+        row_leaf(&self.inner, self.list)
+    }
+}
+
+impl Merge {
+    /// Works everything out, without the writer lock: a memory segment that is merged no longer grows.
+    fn prepare(snapshot: &Snapshot, mem_segment: &MemSegment, random: &dyn Random) -> Result<Merge> {
+        let index = mem_segment.read();
+        let from = mem_segment.from;
+        let to = from + index.times.len() as u64;
+        let terms = snapshot.table(tables::TERMS)?;
+        let mut merge = Merge {
+            from,
+            to,
+            new_terms: Vec::new(),
+            next_term: snapshot.state.next_term,
+            rows: Vec::new(),
+            zones: zone_map::of(from, &index.times),
+            cells: BTreeMap::new(),
+            sums: Vec::new(),
+            column: Vec::new(),
+            rows_root: Hash::ZERO,
+            column_root: Hash::ZERO,
+            begun: false,
+            terms_done: 0,
+            done: 0,
+        };
+        let mut ids: HashMap<Facet, Vec<u64>> = HashMap::new();
+        let mut order: Vec<(Facet, usize)> = Vec::new();
+        for &field in Facet::ALL {
+            let lists = index.terms(field);
+            let mut field_ids = Vec::with_capacity(lists.len());
+            for (value, _) in lists {
+                let key = (field as u8, term_key(value.as_bytes()));
+                let id = match terms.get((key.0, &*key.1)).stored()? {
+                    Some(id) => id.value(),
+                    None => {
+                        merge.new_terms.push(((key.0, key.1.into_owned()), merge.next_term));
+                        merge.next_term += 1;
+                        merge.next_term - 1
+                    }
+                };
+                field_ids.push(id);
+            }
+            order.extend((0..lists.len()).map(|i| (field, i)));
+            ids.insert(field, field_ids);
+        }
+        let place = |&(field, i): &(Facet, usize)| row_order(field, &index.terms(field)[i].0);
+        order.sort_unstable_by(|a, b| place(a).cmp(&place(b)));
+        let mut salts = vec![0; order.len() * SALT_BYTES];
+        random.fill(&mut salts);
+        let mut tree = Frontier::empty();
+        for ((position, &(field, i)), salt) in (0..).zip(&order).zip(salts.as_chunks::<SALT_BYTES>().0) {
+            let (value, offsets) = &index.terms(field)[i];
+            let seqs: Vec<u64> = offsets.iter().map(|&o| from + u64::from(o)).collect();
+            let list = encode(&seqs);
+            let row = Row { salt: *salt, position, list: List { first: seqs[0], bytes: &list } };
+            tree.append(row.leaf(field, value), &mut |_, _, _| {});
+            merge.rows.push(((key_prefix(field), ids[&field][i], seqs[0]), row.encode()));
+        }
+        merge.rows.sort_unstable_by_key(|(key, _)| *key);
+        merge.new_terms.sort_unstable();
+        merge.rows_root = tree.root();
+        merge.add_up(&index, &ids);
+        merge.sum_up(snapshot)?;
+        let column = Column::of(&index);
+        merge.column_root = column.root();
+        merge.column = column.encode()?;
+        Ok(merge)
+    }
+
+    fn add_up(&mut self, index: &Index, ids: &HashMap<Facet, Vec<u64>>) {
+        for row in &index.calls {
+            let id = |field: Facet, i: u32| ids.get(&field).and_then(|ids| ids.get(i as usize)).copied();
+            let (Some(tool), Some(user)) = (id(Facet::Tool, row.tool), id(Facet::User, row.user)) else { continue };
+            let day = Timestamp::from_nanos(index.times[row.offset as usize]).day();
+            self.cells.entry((tool, day)).or_default().add(user, row.success, row.nanos);
+        }
+    }
+
+    /// Adds what the file has of the same tools and days. Only a batch and a purge change it, and of these there is one at a
+    /// time, so that this can be done without the writer lock.
+    fn sum_up(&mut self, snapshot: &Snapshot) -> Result<()> {
+        let (rollups, zones) = (snapshot.table(tables::ROLLUPS)?, snapshot.table(tables::ZONES)?);
+        for (key, mut sum) in std::mem::take(&mut self.cells) {
+            if let Some(old) = rollups.get(key).stored()? {
+                sum.merge(&Cell::decode(old.value())?);
+            }
+            self.sums.push((key, sum.encode()?));
+        }
+        for (key, zone) in &mut self.zones {
+            if let Some(old) = zones.get(*key).stored()? {
+                let (low, high) = old.value();
+                *zone = (zone.0.min(low), zone.1.max(high));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes terms, and then rows, until the slice is over. The first slice also reserves the term ids, so that a later
+    /// try after a crash gives them to nobody else.
+    fn slice(&mut self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
+        let start = engine.clock.monotonic();
+        let over = |i: usize| i % 64 == 63 && engine.clock.monotonic() - start > SLICE;
+        writer.broken = true;
+        let mut state = writer.state.clone();
+        let database = engine.database()?;
+        let txn = engine.begin_write(database.get()?)?;
+        if !self.begun {
+            state.merging = Some(self.to);
+            state.next_term = self.next_term;
+            txn.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&state)?).stored()?;
+            self.begun = true;
+        }
+        let mut ended = false;
+        {
+            let mut terms = txn.open_table(tables::TERMS).stored()?;
+            for (i, ((field, key), id)) in self.new_terms[self.terms_done..].iter().enumerate() {
+                if over(i) {
+                    ended = true;
+                    break;
+                }
+                terms.insert((*field, &**key), id).stored()?;
+                self.terms_done += 1;
+            }
+        }
+        if !ended {
+            let mut postings = txn.open_table(tables::POSTINGS).stored()?;
+            for (i, (key, row)) in self.rows[self.done..].iter().enumerate() {
+                if over(i) {
+                    break;
+                }
+                postings.insert(key, &**row).stored()?;
+                self.done += 1;
+            }
+        }
+        txn.commit().stored()?;
+        writer.broken = false;
+        writer.state = state;
+        Ok(())
+    }
+
+    /// Makes the batch visible and says so in the chain.
+    fn finish(self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
+        let mut staging = Staging::new(engine, writer)?;
+        let receipt = staging.system_event(
+            Kind::IndexBatch,
+            Object::from_iter([
+                ("first", Json::from(self.from)),
+                ("end", self.to.into()),
+                ("rows", (self.rows.len() as u64).into()),
+                ("rows_root", self.rows_root.to_string().into()),
+                ("column_root", self.column_root.to_string().into()),
+            ]),
+            None,
+        )?;
+        staging.state.indexed = self.to;
+        staging.state.merging = None;
+        engine.commit(writer, staging, |txn| {
+            txn.open_table(tables::BATCHES).stored()?.insert(self.from, (self.to, receipt.seq)).stored()?;
+            txn.open_table(tables::COLUMNS).stored()?.insert(self.from, &*self.column).stored()?;
+            let mut zones = txn.open_table(tables::ZONES).stored()?;
+            for (key, zone) in &self.zones {
+                zones.insert(key, zone).stored()?;
+            }
+            let mut rollups = txn.open_table(tables::ROLLUPS).stored()?;
+            for (key, sum) in &self.sums {
+                rollups.insert(key, &**sum).stored()?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Engine {
+    /// Writes the oldest memory segment into the file if it is complete. Says whether it did.
+    pub(crate) fn write_next_batch(&self) -> Result<bool> {
+        self.process.check()?;
+        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mem_segment) = self.complete_generation() else { return Ok(false) };
+        let snapshot = self.snapshot()?;
+        let mut merge = guarded(|| Merge::prepare(&snapshot, &mem_segment, &*self.random))?;
+        drop(snapshot);
+        let still_there = |engine: &Engine| engine.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &mem_segment));
+        loop {
+            let written = self.with_writer(|engine, writer| {
+                // The writer may have been mended meanwhile, and everything read anew.
+                if !still_there(engine) {
+                    return Ok(None);
+                }
+                merge.slice(engine, writer)?;
+                Ok(Some(merge.done == merge.rows.len()))
+            })?;
+            match written {
+                None => return Ok(true),
+                Some(true) => break,
+                Some(false) => {}
+            }
+        }
+        self.with_writer(|engine, writer| {
+            if still_there(engine) {
+                merge.finish(engine, writer)?;
+                // A commit that failed and had reached the disk after all was read anew: without this memory segment.
+                let mut published = engine.published.write().unwrap_or_else(PoisonError::into_inner);
+                published.mem_segments.retain(|g| !Arc::ptr_eq(g, &mem_segment));
+            }
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
+    /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
+    /// batch's own.
+    pub(crate) fn write_all_batches(&self) -> Result<()> {
+        let snapshot = self.snapshot()?;
+        // The entry of the last batch alone needs no batch of its own, which would need another.
+        if snapshot.size == snapshot.indexed + 1
+            && guarded(|| snapshot.entry(snapshot.indexed))?.kind() == Kind::IndexBatch
+        {
+            return Ok(());
+        }
+        drop(snapshot);
+        self.freeze_newest();
+        while self.write_next_batch()? {}
+        Ok(())
+    }
+
+    /// Writes everything that is pending and signs, so that nothing but a few system events stands between
+    /// the last batch and the checkpoint. Gives the checkpoint and the store as it was then.
+    ///
+    /// A proof that nothing is missing has to show what no batch covers; these would be calls of other people.
+    pub(crate) fn settle(&self) -> Result<(SignedCheckpoint, Snapshot)> {
+        if self.keys().is_none() {
+            let message = "the store has no keys here, so nothing can be signed; bring back its key file";
+            return Err(Error::new(ErrorKind::Key, message));
+        }
+        if !is_settled(&self.snapshot()?)? {
+            // In slices, while others go on recording; little is left to be done while they wait.
+            self.write_all_batches()?;
+        }
+        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with_writer(|engine, writer| {
+            while !is_settled(&engine.snapshot()?)? {
+                engine.freeze_newest();
+                let Some(mem_segment) = engine.complete_generation() else { break };
+                let mut merge = Merge::prepare(&engine.snapshot()?, &mem_segment, &*engine.random)?;
+                loop {
+                    merge.slice(engine, writer)?;
+                    if merge.done == merge.rows.len() {
+                        break;
+                    }
+                }
+                merge.finish(engine, writer)?;
+                engine.published.write().unwrap_or_else(PoisonError::into_inner).mem_segments.remove(0);
+            }
+            Ok((engine.sign(writer)?, engine.snapshot()?))
+        })
+    }
+
+    fn freeze_newest(&self) {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(newest) = published.mem_segments.last() {
+            newest.freeze();
+        }
+    }
+
+    fn complete_generation(&self) -> Option<Arc<MemSegment>> {
+        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        published.mem_segments.first().filter(|g| g.is_complete()).cloned()
+    }
+}
+
+/// Whether what no batch covers may be shown to anybody: a few system events that name nobody.
+fn is_settled(snapshot: &Snapshot) -> Result<bool> {
+    const FEW: u64 = 16;
+    if snapshot.size - snapshot.indexed.min(snapshot.size) > FEW {
+        return Ok(false);
+    }
+    for seq in snapshot.indexed..snapshot.size {
+        if !is_impersonal(snapshot.entry(seq)?.kind()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an entry of this kind names nobody.
+pub(crate) fn is_impersonal(kind: Kind) -> bool {
+    matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key | Kind::Clock | Kind::IndexBatch)
+}
+
+/// The retention class and end of each entry of a batch. Kept when entries are purged, so that a verifier can
+/// still see that none was purged before its time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Column {
+    /// Names of classes, in order of appearance.
+    pub classes: Vec<String>,
+    /// For each entry the place of its class + 1 and its end in seconds since 1970; zeros for the store's own.
+    pub rows: Vec<(u16, i64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredColumn {
+    classes: Vec<String>,
+    /// For each entry how far its end is from the one before of its class. See [`Column::encode`].
+    #[serde(with = "bytes")]
+    packed: Vec<u8>,
+}
+
+/// Bytes as one piece, not one by one.
+mod bytes {
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        <&[u8] as serde::Deserialize>::deserialize(from).map(<[u8]>::to_vec)
+    }
+}
+
+/// How many entries one leaf of a column's tree covers.
+pub(crate) const COLUMN_LEAF: usize = 256;
+
+/// The most entries of which a column that is read may speak.
+const MAX_ROWS: u64 = 16 * BATCH;
+
+impl Column {
+    fn of(index: &Index) -> Column {
+        Column { classes: index.classes.clone(), rows: index.retentions.clone() }
+    }
+
+    /// RFC 6962 root over leaves of 256 entries; a leaf is a text of one line for each run of entries that say the same:
+    /// `CLASS SECONDS COUNT`, or `- COUNT` for system events.
+    pub(crate) fn root(&self) -> Hash {
+        let mut tree = Frontier::empty();
+        let mut text = Vec::new();
+        for leaf in self.rows.chunks(COLUMN_LEAF) {
+            text.clear();
+            for run in leaf.chunk_by(|a, b| a == b) {
+                match self.retention(run[0]) {
+                    Some((class, until)) => {
+                        text.extend_from_slice(class.as_bytes());
+                        text.extend_from_slice(if until < 0 { b" -" } else { b" " });
+                        write_integer(until.unsigned_abs(), &mut text);
+                    }
+                    None => text.push(b'-'),
+                }
+                text.push(b' ');
+                write_integer(run.len() as u64, &mut text);
+                text.push(b'\n');
+            }
+            tree.append(Hash::leaf(&text), &mut |_, _, _| {});
+        }
+        tree.root()
+    }
+
+    /// What a row says: class and end in seconds, or nothing for system events.
+    pub(crate) fn retention(&self, (class, until): (u16, i64)) -> Option<(&str, i64)> {
+        let class = self.classes.get((class as usize).checked_sub(1)?)?;
+        Some((class, until))
+    }
+
+    /// For each entry one more than the distance of its end from the one before of its class (zigzag), as a varint. Where the class
+    /// is another than the entry's before, a zero and the class stand before that. Behind two that say the same, in one class, stands
+    /// how many more there are.
+    fn encode(&self) -> Result<Vec<u8>, CodecError> {
+        let mut packed = Vec::new();
+        let mut before: HashMap<u16, i64> = HashMap::new();
+        let distances: Vec<(u16, u64)> = self
+            .rows
+            .iter()
+            .map(|&(class, until)| (class, zigzag(until.wrapping_sub(before.insert(class, until).unwrap_or_default()))))
+            .collect();
+        let mut last = 0;
+        for run in distances.chunk_by(|a, b| a == b) {
+            let (class, distance) = run[0];
+            if class != last {
+                packed.push(0);
+                write_varint(class.into(), &mut packed);
+                last = class;
+            }
+            let token = distance.checked_add(1).ok_or(CodecError::Damaged("an end of retention is out of bounds"))?;
+            run.iter().take(2).for_each(|_| write_varint(token, &mut packed));
+            if run.len() >= 2 {
+                write_varint(run.len() as u64 - 2, &mut packed);
+            }
+        }
+        codec::encode(&StoredColumn { classes: self.classes.clone(), packed })
+    }
+
+    /// Reads what [`Column::encode`] wrote, and nothing else: another spelling of the same would be bytes that nothing vouches for.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Column, CodecError> {
+        let damaged = || CodecError::Damaged("a retention column cannot be read");
+        let stored: StoredColumn = codec::decode(bytes)?;
+        let mut rest = &stored.packed[..];
+        let mut rows: Vec<(u16, i64)> = Vec::new();
+        let mut before = vec![0i64; stored.classes.len() + 1];
+        let mut class = 0;
+        let number = |rest: &mut &[u8]| {
+            let (n, after) = read_varint(rest).ok_or_else(damaged)?;
+            *rest = after;
+            Ok::<u64, CodecError>(n)
+        };
+        while !rest.is_empty() {
+            let mut token = number(&mut rest)?;
+            if token == 0 {
+                class = u16::try_from(number(&mut rest)?).map_err(|_| damaged())?;
+                token = number(&mut rest)?;
+            }
+            let distance = unzigzag(token.checked_sub(1).ok_or_else(damaged)?);
+            let mut run = 1;
+            if read_varint(rest).is_some_and(|(next, _)| next == token) {
+                number(&mut rest)?;
+                run = number(&mut rest)?.saturating_add(2);
+            }
+            if run > MAX_ROWS.saturating_sub(rows.len() as u64) {
+                return Err(damaged());
+            }
+            let end = before.get_mut(usize::from(class)).ok_or_else(damaged)?;
+            for _ in 0..run {
+                *end = end.wrapping_add(distance);
+                rows.push((class, *end));
+            }
+        }
+        let column = Column { classes: stored.classes, rows };
+        if column.encode()? != bytes {
+            return Err(CodecError::Damaged("a retention column is not in the form in which it is written"));
+        }
+        Ok(column)
+    }
+}

@@ -1,0 +1,244 @@
+//! What is done to a store by those who run it: policies, holds, keys, the clock. Each is an entry of the chain.
+
+use crate::json::{Json, Object};
+use crate::note::{SignedCheckpoint, Succession, VerifierKey};
+use crate::policy::PolicySet;
+use crate::redact::{Context, IdentityKind, Root, is_pseudonym, normal};
+use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector};
+use crate::store::engine::Engine;
+use crate::store::engine::writer_state::WriterState;
+use crate::store::log::{AuditLog, Receipt};
+use crate::store::write::commit::Staging;
+use crate::store::write::names::Names;
+use crate::{Error, ErrorKind, Facet, Kind, Result};
+use std::collections::BTreeSet;
+
+impl AuditLog {
+    /// The policies in force.
+    pub fn policies(&self) -> PolicySet {
+        self.engine().policies().set.clone()
+    }
+
+    /// Puts other policies into force, for what is recorded from now on; retention of what is recorded already may grow
+    /// by it, never shrink.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where it would shorten, naming class or tool; [`Key`](ErrorKind::Key) where it
+    /// needs keys that are not there; as [`AuditLog::record`].
+    pub fn set_policy(&self, policies: PolicySet) -> Result<Receipt> {
+        if let Some(history) = &self.engine().chain_state().history {
+            policies.retention.check_successor(history.current())?;
+        }
+        crate::store::engine::keyring::ready(0, policies.clone(), self.engine().keys().as_ref()).and_then(|ready| {
+            ready.sanitizer.map(|_| ()).ok_or_else(|| Error::new(ErrorKind::Key, "the policy needs a pseudonym key"))
+        })?;
+        self.system_event(Kind::Policy, policies.to_json())
+    }
+
+    /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later.
+    /// Users, patients, conversations and tools are named by their clear values. The entry names users, patients and
+    /// conversations by pseudonym wherever the store has keys, whatever the policy says: it stays when everything else about
+    /// them is gone. Emergency grants and alerts about a user or patient whom it names are held with the calls.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput): no case, reason or actor, or a selector that selects nothing; as
+    /// [`AuditLog::record`].
+    pub fn place_hold(&self, case: &str, reason: &str, actor: &str, covering: HoldSelector) -> Result<Receipt> {
+        let engine = self.engine();
+        let names = engine.names_of(&covering);
+        let covering = HoldSelector {
+            conversations: engine.people(Facet::Conversation, covering.conversations),
+            users: engine.people(Facet::User, covering.users),
+            patients: engine.people(Facet::Patient, covering.patients),
+            tools: engine.tools(covering.tools)?,
+            ..covering
+        };
+        let named =
+            |text: &str| -> Result<String> { engine.clean(&names.replaced(text).unwrap_or_else(|| text.to_owned())) };
+        let hold = Hold::new(named(case)?, named(reason)?, named(actor)?, covering)?;
+        self.system_event(Kind::HoldPlaced, hold.to_json())
+    }
+
+    /// Releases the hold that the entry at `seq` placed.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where no such hold stands; as [`AuditLog::place_hold`].
+    pub fn release_hold(&self, seq: u64, reason: &str, actor: &str) -> Result<Receipt> {
+        let release = HoldRelease::new(seq, self.engine().clean(reason)?, self.engine().clean(actor)?)?;
+        self.system_event(Kind::HoldReleased, release.to_json())
+    }
+
+    /// The holds that stand, each with the seq of its entry.
+    pub fn holds(&self) -> Vec<(u64, Hold)> {
+        self.engine().chain_state().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect()
+    }
+
+    /// How the expiry clock stands. Changes nothing.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn clock_status(&self) -> Result<ClockStatus> {
+        let engine = self.engine();
+        if engine.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the store was closed"));
+        }
+        let bound = engine.policies().set.retention.clock_bound();
+        let mut clock = engine.writer().clock(engine, bound);
+        // What a commit now would see; nothing of it is kept.
+        let wall = engine.clock.now();
+        let _ = clock.observe_wall(wall);
+        Ok(clock.status(wall))
+    }
+
+    /// Says that the system clock is right, which lets expiry go on after a jump that nothing explains.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](ErrorKind::InvalidInput): no actor or no reason; as [`AuditLog::record`].
+    pub fn confirm_clock(&self, actor: &str, reason: &str) -> Result<ClockEvent> {
+        let (actor, reason) = (self.engine().clean(actor)?, self.engine().clean(reason)?);
+        self.engine().with_writer(|engine, writer| {
+            let mut staging = Staging::new(engine, writer)?;
+            let event = staging.confirm_clock(&actor, &reason)?;
+            engine.commit(writer, staging, |_| Ok(()))?;
+            Ok(event)
+        })
+    }
+
+    /// Signs a checkpoint of the log as it is now.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key) without the store's keys; [`OtherHistory`](ErrorKind::OtherHistory) where the keys have signed a
+    /// longer or another history: this is an older copy.
+    pub fn checkpoint(&self) -> Result<SignedCheckpoint> {
+        self.engine().with_writer(Engine::sign)
+    }
+
+    /// The log key's public half, which an auditor pins; `None` for a store without keys.
+    pub fn public_key(&self) -> Option<VerifierKey> {
+        self.engine().chain_state().genesis.as_ref()?.keys.as_ref().map(|(key, _)| key.clone())
+    }
+
+    /// The epoch keys from the first to the present one; `None` for a store without keys.
+    pub fn succession(&self) -> Option<Succession> {
+        self.engine().chain_state().succession.clone()
+    }
+
+    /// Hands over to a new epoch key and destroys the old one: what was signed until now can be signed by nobody again.
+    ///
+    /// # Errors
+    /// As [`AuditLog::checkpoint`].
+    pub fn rotate_epoch_key(&self) -> Result<()> {
+        self.engine().with_writer(Engine::rotate)
+    }
+
+    /// Makes a new pseudonym key; values are found under the old ones as before.
+    ///
+    /// # Errors
+    /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) where there are too many.
+    pub fn rotate_pseudonym_key(&self) -> Result<Receipt> {
+        let receipt = self.engine().with_writer(|engine, writer| {
+            let mut staging = Staging::new(engine, writer)?;
+            let id = {
+                let mut keys = engine.keys();
+                let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
+                let keys = keys.as_mut().ok_or_else(missing)?;
+                keys.check_replaceable()?;
+                keys.file.rotate_pseudonym_key(&mut |out| engine.random.fill(out))?;
+                keys.save(engine)?;
+                keys.pseudonym_key().ok_or_else(missing)?
+            };
+            // In the log before the first value under it is.
+            let receipt =
+                staging.system_event(Kind::Key, crate::store::engine::keyring::pseudonym_key_event(&id), None)?;
+            engine.commit(writer, staging, |_| Ok(()))?;
+            Ok(receipt)
+        })?;
+        self.engine().renew_policies()?;
+        Ok(receipt)
+    }
+
+    /// Records a system event.
+    pub(crate) fn system_event(&self, kind: Kind, detail: Json) -> Result<Receipt> {
+        let detail = match detail {
+            Json::Object(detail) => detail,
+            _ => return Err(Error::invalid("the particulars of an entry are an object")),
+        };
+        self.engine().with_writer(|engine: &Engine, writer: &mut WriterState| engine.system_event(writer, kind, detail))
+    }
+}
+
+impl Engine {
+    /// Records a system event, with the writer lock.
+    pub(crate) fn system_event(&self, writer: &mut WriterState, kind: Kind, detail: Object) -> Result<Receipt> {
+        let mut staging = Staging::new(self, writer)?;
+        let receipt = staging.system_event(kind, detail, None)?;
+        self.commit(writer, staging, |_| Ok(()))?;
+        Ok(receipt)
+    }
+
+    /// A free text of system events, after the same policy as everything else.
+    pub(crate) fn clean(&self, text: &str) -> Result<String> {
+        let mut text = text.to_owned();
+        if let Some(sanitizer) = &self.policies().sanitizer {
+            sanitizer.treat_text(Root::Text, &mut text, &mut Context::new())?;
+        }
+        self.unnamed(text)
+    }
+
+    /// Everything under which entries may have a value of a facet.
+    pub(crate) fn spellings(&self, field: Facet, value: &str) -> Vec<String> {
+        self.policies().terms(field, value)
+    }
+
+    /// How a hold names these people and conversations: by their pseudonyms under every live key, in clear only where there
+    /// is none.
+    fn people(&self, field: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
+        let name = |value: String| match self.alias(field, &value) {
+            Some(aliases) => aliases,
+            None => vec![normal(&value).into_owned()],
+        };
+        clear.into_iter().flat_map(name).collect()
+    }
+
+    /// How a hold names these tools: by every spelling, but not in clear where that has a hidden name in it.
+    fn tools(&self, clear: BTreeSet<String>) -> Result<BTreeSet<String>> {
+        let mut tools = BTreeSet::new();
+        for tool in clear {
+            let hides = self.clean(&tool)? != tool;
+            let aliases = self.alias(Facet::Tool, &tool).filter(|_| hides);
+            tools.extend(aliases.unwrap_or_else(|| self.spellings(Facet::Tool, &tool)));
+        }
+        Ok(tools)
+    }
+
+    /// The clear names in a hold that its reason must not repeat.
+    fn names_of(&self, covering: &HoldSelector) -> Names {
+        let facets = [(IdentityKind::Patient, &covering.patients), (IdentityKind::User, &covering.users)];
+        let facets = facets.into_iter().chain([(IdentityKind::Conversation, &covering.conversations)]);
+        let clear = facets.flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
+        Names::new(clear.filter_map(|(facet, name)| {
+            Some((facet, name.clone(), self.alias(facet.field(), name)?.into_iter().next()?))
+        }))
+    }
+
+    /// The pseudonyms of a clear name under every live key, the newest first; `None` where there is no key, or of a
+    /// pseudonym.
+    fn alias(&self, field: Facet, clear: &str) -> Option<Vec<String>> {
+        let policies = self.policies();
+        let all = policies.sanitizer.as_ref()?.pseudonyms_of(field, clear);
+        (!all.is_empty() && !is_pseudonym(clear)).then_some(all)
+    }
+
+    /// What tells a purge the pseudonyms of what entries name in clear.
+    pub(crate) fn aliases(&self) -> impl Fn(Facet, &str) -> Option<Vec<String>> + '_ {
+        |field, clear| self.alias(field, clear)
+    }
+
+    /// Makes the policies ready again after the keys changed.
+    fn renew_policies(&self) -> Result<()> {
+        let now = self.policies();
+        let fresh = crate::store::engine::keyring::ready(now.seq, now.set.clone(), self.keys().as_ref())?;
+        *self.policies.write().unwrap_or_else(std::sync::PoisonError::into_inner) = std::sync::Arc::new(fresh);
+        Ok(())
+    }
+}

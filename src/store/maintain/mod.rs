@@ -1,0 +1,11 @@
+//! What is done to a store that is not recording: the index, purges, backups, anchors.
+
+pub(crate) mod anchoring;
+pub(crate) mod backup;
+#[cfg(feature = "benching")]
+pub(crate) mod benching;
+pub(crate) mod cursors;
+pub(crate) mod index_batch;
+pub(crate) mod manage;
+pub(crate) mod purged;
+pub(crate) mod rewrite;

@@ -1,0 +1,535 @@
+//! Writing a store anew, without what a purge takes.
+//!
+//! Deleted bytes stay in a redb file until their pages are used again, and the file keeps its length. So a purge does
+//! not delete: it copies what stays into a new file beside the old one, and the new file takes the old one's name. Until
+//! that moment nothing has happened; from then on nothing of what was purged is in the file, and the bytes are given back.
+//!
+//! Invariant X1: the copy is made from one snapshot while recording goes on. What was recorded since is carried over in
+//! rounds, each of what came during the one before, and only the last few entries with the writer lock. Invariant X2: a leaf hash
+//! stays where its entry stays; where entries are gone, `covers` and `nodes` hold the smallest set of Merkle nodes that
+//! still gives the root of every size that was ever signed.
+//!
+//! Everything that takes long is written in steps that are synced one by one: a file system that has much to write for one file lets the
+//! syncs of others wait, and recording is one of the others.
+
+use crate::codec;
+use crate::merkle::{self, Nodes};
+use crate::retention::SeqSet;
+use crate::rows::{BATCH, List, row_inner};
+use crate::store::file::tables::{self, Stored};
+use crate::store::layout::NODE_LEVEL;
+use crate::store::layout::block::Sealer;
+use crate::store::layout::state::STATE_KEY;
+use crate::store::layout::zone_map;
+use crate::store::maintain::backup;
+use crate::store::maintain::index_batch::PurgedRow;
+use crate::store::read::snapshot::Snapshot;
+use crate::{Error, Result};
+use attestlog_proof::entry::Facet;
+use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
+
+/// How many bytes of rows are written before they are synced.
+const STEP_BYTES: usize = 2 << 20;
+/// How many bytes of rows are put in the order of their keys at a time, where they come in another.
+const SORTED_BYTES: usize = 16 << 20;
+
+/// What is taken out.
+#[derive(Debug, Default)]
+pub(crate) struct PurgeSet {
+    /// What this purge takes.
+    pub taken: SeqSet,
+    /// All that is gone then.
+    pub gone: SeqSet,
+    /// Every size whose root must still be known.
+    pub sizes: Vec<u64>,
+    /// The new rollups of the tools and days from which calls are taken; `None` where none is left.
+    pub cells: BTreeMap<(u64, i32), Option<Vec<u8>>>,
+}
+
+/// Rows of tables that are small and may change with any commit, which changed while the store was being written anew.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub senders: BTreeSet<String>,
+    pub unfinished: BTreeSet<u64>,
+    /// Ids of subjects' keys.
+    pub subjects: BTreeSet<String>,
+    pub subject_tags: BTreeSet<String>,
+    /// What anchors have answered: size and name of each.
+    pub attestations: BTreeSet<(u64, String)>,
+    /// Any other row of these tables may have changed as well.
+    pub any: bool,
+}
+
+/// How far the new file has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached {
+    /// Entries below this seq are in its blocks.
+    pub sealed: u64,
+    /// The Merkle nodes of so many entries.
+    size: u64,
+    /// The checkpoints up to this size.
+    signed: u64,
+}
+
+/// A store being written anew.
+pub(crate) struct Rewriter<'a> {
+    pub to: &'a Database,
+    pub cut: &'a PurgeSet,
+}
+
+impl Rewriter<'_> {
+    /// A transaction whose changes are on the disk when it has ended, or with a later one's.
+    fn step(&self, durable: bool) -> Result<WriteTransaction> {
+        let mut txn = self.to.begin_write().stored()?;
+        if !durable {
+            txn.set_durability(Durability::None).stored()?;
+        }
+        Ok(txn)
+    }
+
+    /// Copies what `snapshot` holds and the cut leaves. All of its entries must be in blocks.
+    pub(crate) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
+        snapshot.check_tables()?;
+        let txn = self.step(true)?;
+        tables::make_all(&txn)?;
+        txn.commit().stored()?;
+        let covers = covers(&self.cut.gone, &self.cut.sizes);
+        let zones = self.entries(snapshot, &covers)?;
+        self.covers(snapshot, covers)?;
+        let kept_terms = self.postings(snapshot)?;
+        let mut terms = Rows::new(self, tables::TERMS);
+        for row in snapshot.table(tables::TERMS)?.iter().stored()? {
+            let (key, id) = row.stored()?;
+            if kept_terms.contains(&id.value()) {
+                terms.push(key.value(), id.value())?;
+            }
+        }
+        terms.flush()?;
+        let mut to = Rows::new(self, tables::ZONES);
+        for (key, zone) in zones {
+            to.push(key, zone)?;
+        }
+        to.flush()?;
+        let mut to = Rows::new(self, tables::ROLLUPS);
+        for row in snapshot.table(tables::ROLLUPS)?.iter().stored()? {
+            let (key, cell) = row.stored()?;
+            match self.cut.cells.get(&key.value()) {
+                None => to.push(key.value(), cell.value())?,
+                Some(Some(cell)) => to.push(key.value(), cell)?,
+                Some(None) => {}
+            }
+        }
+        to.flush()?;
+        self.verbatim(snapshot, tables::COLUMNS)?;
+        self.verbatim(snapshot, tables::BATCHES)?;
+        self.verbatim(snapshot, tables::PURGES)?;
+        self.verbatim(snapshot, tables::CHECKPOINTS)?;
+        let txn = self.step(true)?;
+        small(snapshot, &txn, self.cut)?;
+        txn.commit().stored()?;
+        Ok(Reached { sealed: snapshot.state.sealed, size: snapshot.state.size, signed: snapshot.state.signed })
+    }
+
+    fn verbatim<K: Key + 'static, V: Value + 'static>(
+        &self,
+        snapshot: &Snapshot,
+        table: TableDefinition<'static, K, V>,
+    ) -> Result<()> {
+        let mut to = Rows::new(self, table);
+        for row in snapshot.table(table)?.range::<K::SelfType<'_>>(..).stored()? {
+            let (key, value) = row.stored()?;
+            to.push(key.value(), value.value())?;
+        }
+        to.flush()
+    }
+
+    /// Carries over what was recorded since, and what changed. The `last` time also the tail and the state; what was
+    /// written then is on the disk with the next transaction.
+    pub(crate) fn catch_up(
+        &self,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        from: Reached,
+        last: bool,
+    ) -> Result<Reached> {
+        let state = &snapshot.state;
+        let mut blocks = Rows::new(self, tables::BLOCKS);
+        for row in snapshot.blocks().range(from.sealed..state.sealed).stored()? {
+            let (first, block) = row.stored()?;
+            match last {
+                false => blocks.push(first.value(), block.value())?,
+                true => blocks.hold(first.value(), block.value()),
+            }
+        }
+        let txn = match last {
+            false => {
+                blocks.flush()?;
+                self.step(true)?
+            }
+            true => {
+                let txn = self.step(false)?;
+                blocks.write(&txn)?;
+                txn
+            }
+        };
+        {
+            let mut nodes = txn.open_table(tables::NODES).stored()?;
+            for level in NODE_LEVEL..64 {
+                let (had, has) = (from.size >> level, state.size >> level);
+                for index in had..has {
+                    nodes.insert((level, index), snapshot.node(level, index)?.0).stored()?;
+                }
+                if has == 0 {
+                    break;
+                }
+            }
+        }
+        let source = snapshot.transaction();
+        backup::copy(source, &txn, tables::CHECKPOINTS, Bound::Included(from.signed), usize::MAX, |_| true)?;
+        if changes.any {
+            small(snapshot, &txn, self.cut)?;
+        } else {
+            self.changed(snapshot, &txn, changes)?;
+        }
+        if last {
+            backup::copy(source, &txn, tables::TAIL, Bound::Unbounded, usize::MAX, |_| true)?;
+            backup::copy(source, &txn, tables::META, Bound::Unbounded, usize::MAX, |_| true)?;
+            let mut meta = txn.open_table(tables::META).stored()?;
+            meta.insert(STATE_KEY, &*codec::encode(state)?).stored()?;
+        }
+        txn.commit().stored()?;
+        Ok(Reached { sealed: state.sealed, size: state.size, signed: state.signed })
+    }
+
+    /// The rows that changed, as they are now.
+    fn changed(&self, snapshot: &Snapshot, txn: &WriteTransaction, changes: &Changes) -> Result<()> {
+        marks(snapshot, txn)?;
+        macro_rules! renewed {
+            ($table:expr, $keys:expr, |$key:ident| $shown:expr) => {{
+                let from = snapshot.table($table)?;
+                let mut to = txn.open_table($table).stored()?;
+                for $key in $keys {
+                    match from.get($shown).stored()? {
+                        Some(row) => to.insert($shown, row.value()).stored().map(|_| ())?,
+                        None => to.remove($shown).stored().map(|_| ())?,
+                    }
+                }
+            }};
+        }
+        renewed!(tables::SENDERS, &changes.senders, |key| key.as_str());
+        renewed!(tables::SUBJECTS, &changes.subjects, |key| key.as_str());
+        renewed!(tables::ATTESTATIONS, &changes.attestations, |key| (key.0, key.1.as_str()));
+        renewed!(tables::SUBJECT_TAGS, &changes.subject_tags, |key| key.as_str());
+        renewed!(tables::UNFINISHED, changes.unfinished.iter().filter(|seq| !self.cut.taken.contains(**seq)), |key| {
+            key
+        });
+        Ok(())
+    }
+
+    /// Whether every row of the small tables is as it is in `snapshot`: what is changed without being noted would be
+    /// lost. Too slow for every purge, and what tests are for.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
+        use redb::ReadableDatabase;
+        let txn = self.to.begin_read().stored()?;
+        macro_rules! same {
+            ($($table:expr),*) => {$({
+                let ours = txn.open_table($table).stored()?;
+                let theirs = snapshot.table($table)?;
+                let mut rows = ours.iter().stored()?;
+                for row in theirs.iter().stored()? {
+                    let (key, value) = row.stored()?;
+                    let other = rows.next().transpose().stored()?;
+                    if !other.is_some_and(|(k, v)| k.value() == key.value() && v.value() == value.value()) {
+                        return Err(Error::damaged(format!("a row of {} was not carried over", $table)));
+                    }
+                }
+                if rows.next().is_some() {
+                    return Err(Error::damaged(format!("a row of {} was not taken away", $table)));
+                }
+            })*};
+        }
+        same!(
+            tables::SENDERS,
+            tables::SUBJECTS,
+            tables::SUBJECT_TAGS,
+            tables::CURSORS,
+            tables::ATTESTATIONS,
+            tables::CHECKPOINTS,
+            tables::TAIL
+        );
+        Ok(())
+    }
+}
+
+/// Rows on their way into a table of the new file.
+struct Rows<'a, K: Key + 'static, V: Value + 'static> {
+    anew: &'a Rewriter<'a>,
+    table: TableDefinition<'static, K, V>,
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    bytes: usize,
+}
+
+impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
+    fn new(anew: &'a Rewriter<'a>, table: TableDefinition<'static, K, V>) -> Rows<'a, K, V> {
+        Rows { anew, table, rows: Vec::new(), bytes: 0 }
+    }
+
+    fn hold<'k, 'v>(&mut self, key: K::SelfType<'k>, value: V::SelfType<'v>)
+    where
+        K: 'k,
+        V: 'v,
+    {
+        let row = (K::as_bytes(&key).as_ref().to_vec(), V::as_bytes(&value).as_ref().to_vec());
+        self.bytes += row.0.len() + row.1.len();
+        self.rows.push(row);
+    }
+
+    fn push<'k, 'v>(&mut self, key: K::SelfType<'k>, value: V::SelfType<'v>) -> Result<()>
+    where
+        K: 'k,
+        V: 'v,
+    {
+        self.hold(key, value);
+        if self.bytes < STEP_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    fn write(&mut self, txn: &WriteTransaction) -> Result<()> {
+        let mut table = txn.open_table(self.table).stored()?;
+        for (key, value) in self.rows.drain(..) {
+            table.insert(K::from_bytes(&key), V::from_bytes(&value)).stored()?;
+        }
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let txn = self.anew.step(true)?;
+        self.write(&txn)?;
+        txn.commit().stored()
+    }
+}
+
+/// Tables that are small and may change while the copy is made, as a whole: an erasure, say, may have taken rows away.
+fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &PurgeSet) -> Result<()> {
+    marks(snapshot, txn)?;
+    macro_rules! replaced {
+        ($($table:expr),*) => {$({
+            txn.open_table($table).stored()?.retain(|_, _| false).stored()?;
+            backup::copy(snapshot.transaction(), txn, $table, Bound::Unbounded, usize::MAX, |_| true)?;
+        })*};
+    }
+    replaced!(tables::SENDERS, tables::ATTESTATIONS, tables::SUBJECTS, tables::SUBJECT_TAGS);
+    txn.open_table(tables::UNFINISHED).stored()?.retain(|_, ()| false).stored()?;
+    let kept = |seq: &u64| !cut.taken.contains(*seq);
+    backup::copy(snapshot.transaction(), txn, tables::UNFINISHED, Bound::Unbounded, usize::MAX, kept)?;
+    Ok(())
+}
+
+/// One row for each rule and receiver of alerts.
+fn marks(snapshot: &Snapshot, txn: &WriteTransaction) -> Result<()> {
+    txn.open_table(tables::CURSORS).stored()?.retain(|_, _| false).stored()?;
+    backup::copy(snapshot.transaction(), txn, tables::CURSORS, Bound::Unbounded, usize::MAX, |_| true)?;
+    Ok(())
+}
+
+impl Rewriter<'_> {
+    /// Copies the entries and works out the zones of what stays. `covers` are the nodes that stand for what is gone, in order.
+    fn entries(&self, snapshot: &Snapshot, covers: &[(u8, u64)]) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
+        let taken = &self.cut.taken;
+        let mut blocks = Rows::new(self, tables::BLOCKS);
+        let mut zones = BTreeMap::new();
+        let mut sealer = Sealer::default();
+        let mut kept = covers.iter().filter(|(level, _)| *level == 0).map(|&(_, leaf)| leaf).peekable();
+        let is_kept = |leaf: u64| {
+            let at = covers.binary_search_by_key(&leaf, |&(level, index)| index << level);
+            at.is_ok_and(|at| covers[at].0 == 0)
+        };
+        let indexed = snapshot.state.indexed;
+        snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
+            let block = scanned.block?;
+            // A block that loses nothing stays as it is, with the seed of its nonces; of one that loses something no seed may
+            // stay, because it would give the nonces of what is gone. Nor does one stay that leaves the hash before it to what
+            // an earlier purge kept, where this one keeps a node above it instead.
+            let whole = block.entries().all(|(seq, _, prev)| {
+                let known = prev.is_some() || seq.checked_sub(1).is_some_and(is_kept);
+                known && !taken.contains(seq)
+            });
+            if whole {
+                if let Some((first, block)) = sealer.finish()? {
+                    blocks.push(first, &block)?;
+                }
+                blocks.push(scanned.key, scanned.bytes)?;
+            }
+            for ((seq, i, prev), part) in block.entries().zip(block.parts()) {
+                let zoned = seq < indexed && touches(taken, seq);
+                if taken.contains(seq) || whole && !zoned {
+                    continue;
+                }
+                let part = part.map_err(|e| Error::from(e).at(seq))?;
+                if zoned {
+                    let time = part.timestamp().map_err(|e| Error::from(e).at(seq))?;
+                    for (key, zone) in zone_map::of(seq, &[time.nanos()]) {
+                        if key.0 == 0 {
+                            join(&mut zones, key, zone);
+                        }
+                    }
+                }
+                if whole {
+                    continue;
+                }
+                let prev = match prev {
+                    Some(prev) => prev,
+                    None => snapshot.hash_before(seq)?,
+                };
+                while kept.next_if(|&leaf| leaf + 1 < seq).is_some() {}
+                let kept = kept.peek().is_some_and(|&leaf| leaf + 1 == seq);
+                if let Some((first, block)) = sealer.push(seq, &prev, &block.hash(i), &part, kept)? {
+                    blocks.push(first, &block)?;
+                }
+            }
+            Ok(())
+        })?;
+        if let Some((first, block)) = sealer.finish()? {
+            blocks.push(first, &block)?;
+        }
+        blocks.flush()?;
+        // Zones that lose nothing stay as they are; higher ones are made from the lowest.
+        snapshot.scan_zones(&mut |level, index, zone| {
+            if level == 0 && !touches(taken, index << zone_map::LEVELS[0]) {
+                zones.insert((0, index), zone);
+            }
+            Ok(())
+        })?;
+        for ((_, index), zone) in zones.clone() {
+            for level in 1..zone_map::LEVELS.len() {
+                join(&mut zones, (level as u8, index >> (zone_map::LEVELS[level] - zone_map::LEVELS[0])), zone);
+            }
+        }
+        Ok(zones)
+    }
+
+    fn covers(&self, snapshot: &Snapshot, covers: Vec<(u8, u64)>) -> Result<()> {
+        let mut covered = HashSet::new();
+        let mut to = Rows::new(self, tables::COVERS);
+        for (level, index) in covers {
+            if level < NODE_LEVEL {
+                to.push((index << level, level), snapshot.node(level, index)?.0)?;
+            } else {
+                covered.insert((level, index));
+            }
+        }
+        to.flush()?;
+        let mut to = Rows::new(self, tables::NODES);
+        snapshot.scan_nodes(&mut |level, index, hash| {
+            if !is_inside(&covered, level, index) {
+                to.push((level, index), hash.0)?;
+            }
+            Ok(())
+        })?;
+        to.flush()
+    }
+
+    fn purged_rows(&self, purged_rows: BTreeMap<(u64, u64), Vec<u8>>) -> Result<()> {
+        let mut to = Rows::new(self, tables::PURGED_ROWS);
+        for (key, purged_row) in &purged_rows {
+            to.push(*key, purged_row)?;
+        }
+        to.flush()
+    }
+
+    /// Copies the posting rows of terms that still have an entry; of others a purged row stays. Gives the terms that stay.
+    fn postings(&self, snapshot: &Snapshot) -> Result<BTreeSet<u64>> {
+        let mut kept = BTreeSet::new();
+        let mut rows = Rows::new(self, tables::POSTINGS);
+        let mut purged_rows = BTreeMap::new();
+        let mut held = 0;
+        let mut keep = |key: (u64, u64), purged_row: Vec<u8>| -> Result<()> {
+            held += purged_row.len() + 64;
+            purged_rows.insert(key, purged_row);
+            if held < SORTED_BYTES {
+                return Ok(());
+            }
+            held = 0;
+            self.purged_rows(std::mem::take(&mut purged_rows))
+        };
+        let mut batches = Vec::new();
+        snapshot.scan_batches(&mut |first, _, _| {
+            batches.push(first);
+            Ok(())
+        })?;
+        snapshot.scan_husks(&mut |first, position, purged_row| {
+            let purged_row =
+                purged_row.ok_or_else(|| Error::damaged("what a purge left of an index row is damaged"))?;
+            keep((first, position), purged_row.encode())
+        })?;
+        snapshot.scan_postings(&mut |field, term, first, row| {
+            let damaged =
+                || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
+            let row = row.ok_or_else(damaged)?;
+            let field = Facet::from_u8(field).ok_or_else(damaged)?;
+            let mut stays = false;
+            let whole = row.list.ranges(BATCH as usize, |from, end| {
+                stays = stays || !self.cut.gone.contains_range(from, end - 1);
+            });
+            whole.ok_or_else(damaged)?;
+            if stays {
+                kept.insert(term);
+                return rows.push((tables::key_prefix(field), term, first), &row.encode());
+            }
+            let value = value_of(snapshot, field, term, row.list)?.ok_or_else(damaged)?;
+            let batch = batches.partition_point(|&b| b <= first).checked_sub(1).map(|i| batches[i]);
+            let purged_row = PurgedRow { inner: row_inner(&row.salt, field, &value), list: row.list }.encode();
+            keep((batch.ok_or_else(damaged)?, row.position), purged_row)
+        })?;
+        self.purged_rows(purged_rows)?;
+        rows.flush()?;
+        Ok(kept)
+    }
+}
+
+/// Whether anything is taken from the lowest zone that holds `seq`.
+fn touches(taken: &SeqSet, seq: u64) -> bool {
+    let first = seq >> zone_map::LEVELS[0] << zone_map::LEVELS[0];
+    taken.intersects(first, first + (1 << zone_map::LEVELS[0]) - 1)
+}
+
+fn join(zones: &mut BTreeMap<(u8, u64), (i64, i64)>, key: (u8, u64), (low, high): (i64, i64)) {
+    let zone = zones.entry(key).or_insert((low, high));
+    *zone = (zone.0.min(low), zone.1.max(high));
+}
+
+/// The nodes that stand for what is gone, by [`merkle::cover`].
+pub(crate) fn covers(gone: &SeqSet, sizes: &[u64]) -> Vec<(u8, u64)> {
+    let ranges: Vec<_> = gone.ranges().map(|(first, last)| first..last + 1).collect();
+    merkle::cover(&ranges, sizes)
+}
+
+/// Whether a node lies inside one that stands for it.
+pub(crate) fn is_inside(covers: &HashSet<(u8, u64)>, level: u8, index: u64) -> bool {
+    (level + 1..64).any(|above| covers.contains(&(above, index >> (above - level))))
+}
+
+/// The value of a term, from an entry that has it.
+fn value_of(snapshot: &Snapshot, field: Facet, term: u64, list: List<'_>) -> Result<Option<String>> {
+    for seq in list.seqs(BATCH as usize).unwrap_or_default() {
+        let Some(found) = snapshot.checked(seq)? else { continue };
+        let mut values = Vec::new();
+        found.body.facets(&mut |f, value| {
+            if f == field {
+                values.push(value.to_owned());
+            }
+        });
+        for value in values {
+            if snapshot.term_id(field, &value)? == Some(term) {
+                return Ok(Some(value));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,250 @@
+//! What queries read of the index in the file.
+
+use crate::rows::BATCH;
+use crate::store::engine::mem_index::MemSegment;
+use crate::store::file::tables::{self, Stored, has_prefix, key_prefix, term_key};
+use crate::store::layout::rollup::Cell;
+use crate::store::layout::zone_map;
+use crate::store::maintain::index_batch::Row;
+use crate::store::read::snapshot::Snapshot;
+use crate::{Error, Result};
+use attestlog_proof::entry::{Facet, Kind};
+use redb::{AccessGuard, ReadableTableMetadata};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The rows of one term in the file, one after the other. Going on costs less than looking for the next one.
+pub(crate) struct Postings(redb::Range<'static, (u8, u64, u64), &'static [u8]>);
+
+impl Postings {
+    /// The seqs of the row that comes next.
+    pub(crate) fn next(&mut self) -> Result<Option<Vec<u64>>> {
+        self.0.next().map(|row| seqs(row.stored()?)).transpose()
+    }
+
+    /// The seqs of the row that comes next from the end.
+    pub(crate) fn next_back(&mut self) -> Result<Option<Vec<u64>>> {
+        self.0.next_back().map(|row| seqs(row.stored()?)).transpose()
+    }
+}
+
+impl fmt::Debug for Postings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Postings")
+    }
+}
+
+/// The seqs of a row.
+fn seqs((key, value): (AccessGuard<'_, (u8, u64, u64)>, AccessGuard<'_, &'static [u8]>)) -> Result<Vec<u64>> {
+    let (key_prefix, term, first) = key.value();
+    let field = has_prefix(key_prefix);
+    let damaged = || Error::damaged(format!("the index row of facet {field}, term {term}, seq {first} is damaged"));
+    Row::read(first, value.value()).and_then(|row| row.list.seqs(BATCH as usize)).ok_or_else(damaged)
+}
+
+impl Snapshot {
+    /// How many calls were begun and not finished.
+    pub(crate) fn how_many_unfinished(&self) -> Result<u64> {
+        self.table(tables::UNFINISHED)?.len().stored()
+    }
+
+    /// The id of a facet's value, if it is in the file's index.
+    pub(crate) fn term_id(&self, field: Facet, value: &str) -> Result<Option<u64>> {
+        let key = term_key(value.as_bytes());
+        Ok(self.terms()?.get((field as u8, &*key)).stored()?.map(|id| id.value()))
+    }
+
+    /// Whether any entry has a value of this facet that begins so.
+    pub(crate) fn any_term(&self, field: Facet, prefix: &str) -> Result<bool> {
+        let newest = |mem_segment: &Arc<MemSegment>| {
+            mem_segment.read().terms(field).iter().any(|(value, _)| value.starts_with(prefix))
+        };
+        if self.mem_segments.iter().any(newest) {
+            return Ok(true);
+        }
+        let row = self.terms()?.range((field as u8, prefix.as_bytes())..).stored()?.next().transpose().stored()?;
+        Ok(row.is_some_and(|(key, _)| key.value().0 == field as u8 && key.value().1.starts_with(prefix.as_bytes())))
+    }
+
+    /// The values of a facet with their ids. A value too long to stand in the index itself is taken from the first
+    /// entry that has it.
+    pub(crate) fn terms_of(&self, field: Facet) -> Result<Vec<(String, u64)>> {
+        let mut found = Vec::new();
+        self.each_term(field, &mut |value, id| found.push((value, id)))?;
+        Ok(found)
+    }
+
+    /// As [`Snapshot::terms_of`], one by one: of some facets there are millions.
+    pub(crate) fn each_term(&self, field: Facet, each: &mut dyn FnMut(String, u64)) -> Result<()> {
+        let terms = self.terms()?;
+        for row in terms.range((field as u8, &[][..])..(field as u8 + 1, &[][..])).stored()? {
+            let (key, id) = row.stored()?;
+            let (key, id) = (key.value().1.to_vec(), id.value());
+            match String::from_utf8(key) {
+                Ok(value) => each(value, id),
+                Err(e) => {
+                    if let Some(value) = self.long_value(field, e.as_bytes(), id)? {
+                        each(value, id);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The value whose key in the dictionary this is, from the first entry that has it. An entry may have several long
+    /// values of one facet.
+    pub(crate) fn long_value(&self, field: Facet, key: &[u8], id: u64) -> Result<Option<String>> {
+        let mut rows = self.postings_from(field, id, 0)?;
+        while let Some(seqs) = rows.next()? {
+            for seq in seqs {
+                let Some(found) = self.find(seq)? else { continue };
+                let mut value = None;
+                found.body.facets(&mut |f, v| {
+                    if f == field && *term_key(v.as_bytes()) == *key {
+                        value = Some(v.to_owned());
+                    }
+                });
+                return Ok(value);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rows of a term that begin at or before `at`, to be gone through backwards.
+    pub(crate) fn postings_to(&self, field: Facet, term: u64, at: u64) -> Result<Postings> {
+        // Where nothing is indexed no row counts.
+        let (from, to) =
+            ((key_prefix(field), term, 0), (key_prefix(field), term, self.indexed.min(at.saturating_add(1))));
+        self.postings()?.range(from..to).stored().map(Postings)
+    }
+
+    /// The rows of a term that begin at or after `at`, to be gone through forwards.
+    pub(crate) fn postings_from(&self, field: Facet, term: u64, at: u64) -> Result<Postings> {
+        let (from, to) = ((key_prefix(field), term, at), (key_prefix(field), term, self.indexed.max(at)));
+        self.postings()?.range(from..to).stored().map(Postings)
+    }
+
+    /// The seqs nearest to `at`, itself or, as the walk goes, after or before it, whose zones may all hold times of
+    /// `[since, last]`: none between them and `at` does. Seqs that are not in the file's index yet may always.
+    pub(crate) fn zoned(&self, at: u64, forwards: bool, since: i64, last: i64) -> Result<Option<Range<u64>>> {
+        let mut left = match forwards {
+            true => at..self.indexed,
+            false if at >= self.indexed => return Ok(Some(self.indexed..at.saturating_add(1))),
+            false => 0..at + 1,
+        };
+        'left: while !left.is_empty() {
+            let mut within = left.clone();
+            for level in (0..zone_map::LEVELS.len()).rev() {
+                match self.zoned_on(level, &within, forwards, since, last)? {
+                    Some((found, true)) => return Ok(Some(found)),
+                    Some((found, false)) => within = found,
+                    None if forwards => {
+                        left.start = within.end;
+                        continue 'left;
+                    }
+                    None => {
+                        left.end = within.start;
+                        continue 'left;
+                    }
+                }
+            }
+            return Ok(Some(within));
+        }
+        let behind = at.max(self.indexed);
+        Ok((forwards && behind < self.size).then_some(behind..u64::MAX))
+    }
+
+    /// The first zone of a level, as the walk through `within` goes, that may hold times of `[since, last]`, and whether all
+    /// of its times are such: then with those that follow it and are so too.
+    fn zoned_on(
+        &self,
+        level: usize,
+        within: &Range<u64>,
+        forwards: bool,
+        since: i64,
+        last: i64,
+    ) -> Result<Option<(Range<u64>, bool)>> {
+        let (bits, level) = (zone_map::LEVELS[level], level as u8);
+        let mut rows =
+            self.zones()?.range((level, within.start >> bits)..=(level, (within.end - 1) >> bits)).stored()?;
+        let mut found: Option<Range<u64>> = None;
+        while let Some(row) = if forwards { rows.next() } else { rows.next_back() } {
+            let (key, times) = row.stored()?;
+            let (first, (low, high)) = (key.value().1 << bits, times.value());
+            // A zone that reaches over the end of the index says nothing of what follows there.
+            let zone = first.max(within.start)..first.saturating_add(1 << bits).min(within.end);
+            let whole = since <= low && high <= last;
+            match &mut found {
+                None if high < since || low > last => {}
+                None if whole => found = Some(zone),
+                None => return Ok(Some((zone, false))),
+                Some(before) if whole && before.end == zone.start => before.end = zone.end,
+                Some(behind) if whole && behind.start == zone.end => behind.start = zone.start,
+                Some(_) => break,
+            }
+        }
+        Ok(found.map(|found| (found, true)))
+    }
+
+    /// The rollups of one tool, or of all, on days from `from` up to and without `to`: tool's term id, day, cell.
+    pub(crate) fn rollups(
+        &self,
+        tool: Option<u64>,
+        days: std::ops::Range<i32>,
+        each: &mut dyn FnMut(u64, i32, Cell),
+    ) -> Result<()> {
+        let table = self.table(tables::ROLLUPS)?;
+        let range = match tool {
+            Some(tool) => table.range((tool, days.start)..(tool, days.end)),
+            None => table.range::<(u64, i32)>(..),
+        };
+        for row in range.stored()? {
+            let (key, cell) = row.stored()?;
+            let (tool, day) = key.value();
+            if days.contains(&day) {
+                each(tool, day, Cell::decode(cell.value())?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The seqs, rising, of system events of the kinds that are wanted, as far as the file's index reaches.
+    pub(crate) fn system_entries(&self, wanted: impl Fn(Kind) -> bool) -> Result<BTreeSet<u64>> {
+        let mut found = BTreeSet::new();
+        for kind in Kind::ALL.iter().filter(|&&kind| !kind.is_call() && wanted(kind)) {
+            let Some(term) = self.term_id(Facet::Kind, kind.as_str())? else { continue };
+            let mut rows = self.postings_from(Facet::Kind, term, 0)?;
+            while let Some(seqs) = rows.next()? {
+                found.extend(seqs);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether a call that was begun at `seq` has no end yet.
+    pub(crate) fn is_unfinished(&self, seq: u64) -> Result<bool> {
+        Ok(self.unfinished_calls()?.get(seq).stored()?.is_some())
+    }
+
+    /// The seqs that stand as begun and not finished, whether or not they should.
+    pub(crate) fn unfinished(&self) -> Result<BTreeSet<u64>> {
+        let rows = self.unfinished_calls()?.range::<u64>(..).stored()?;
+        rows.map(|row| Ok(row.stored()?.0.value())).collect()
+    }
+
+    /// Whether the entry at `seq` is still there.
+    pub(crate) fn exists(&self, seq: u64) -> Result<bool> {
+        if seq >= self.size || seq >= self.state.sealed {
+            return Ok(seq < self.size);
+        }
+        Ok(self.in_block(seq, |block| Ok(block.find(seq).is_some()))?.unwrap_or(false))
+    }
+
+    /// Whether an index row that begins at `first` belongs to a batch that is being written.
+    pub(crate) fn is_half_written(&self, first: u64) -> bool {
+        first >= self.state.indexed && self.state.merging.is_some_and(|to| first < to)
+    }
+}

@@ -1,0 +1,8 @@
+//! Reading: one moment of the store, and what is found in it.
+
+pub(crate) mod agree;
+pub(crate) mod lookup;
+pub(crate) mod rows;
+pub(crate) mod scan;
+pub(crate) mod snapshot;
+pub(crate) mod stream;

@@ -1,0 +1,296 @@
+//! Walking whole tables, for verification: everything that lies in the file, whether or not it should.
+
+use crate::retention::SeqSet;
+use crate::store::file::tables::{self, Stored, has_prefix, key_prefix};
+use crate::store::layout::block::Block;
+use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::rollup::Cell;
+use crate::store::layout::state::STATE_KEY;
+use crate::store::maintain::anchoring::KEY as ANCHORS_KEY;
+use crate::store::maintain::index_batch::{Column, PurgedRow, Row};
+use crate::store::read::snapshot::Snapshot;
+use crate::store::write::sender::Window;
+use crate::store::write::series::SERIES_KEY;
+use crate::{Error, Hash, Result};
+use attestlog_proof::entry::Facet;
+use redb::{AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
+use std::ops::Range;
+
+/// Calls `$each` for every row of a table; what cannot be read ends the walk with the error.
+macro_rules! walk {
+    ($snapshot:expr, $table:expr, .., |$key:ident, $value:ident| $each:expr) => {{
+        let table = $snapshot.table($table)?;
+        walk!(table.iter(), |$key, $value| $each)
+    }};
+    ($rows:expr, |$key:ident, $value:ident| $each:expr) => {{
+        for row in $rows.stored()? {
+            let (key, value) = row.stored()?;
+            let ($key, $value) = (key.value(), value.value());
+            $each
+        }
+        Ok(())
+    }};
+}
+
+/// A block as a verifier meets it.
+pub(crate) struct ScannedBlock<'a> {
+    /// The key under which it stands.
+    pub key: u64,
+    /// As it is stored.
+    pub bytes: &'a [u8],
+    pub block: Result<Block<'a>>,
+}
+
+/// A Merkle node that a purge kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// The first entry below it.
+    pub first: u64,
+    pub level: u8,
+    pub hash: Hash,
+}
+
+/// The index in the file, for whoever looks up every row of it.
+pub(crate) struct Index {
+    terms: ReadOnlyTable<(u8, &'static [u8]), u64>,
+    postings: ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
+}
+
+impl Index {
+    /// The id of a value of a facet.
+    pub(crate) fn term_id(&self, field: Facet, value: &str) -> Result<Option<u64>> {
+        let key = tables::term_key(value.as_bytes());
+        Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
+    }
+
+    /// The rows of a facet in the batch of this range, for whoever asks in the order of the terms' ids.
+    pub(crate) fn rows_within(&self, field: Facet, batch: Range<u64>) -> RowsWithin<'_> {
+        RowsWithin { postings: &self.postings, key_prefix: key_prefix(field), batch, last: None, rows: None, tries: 4 }
+    }
+
+    /// Whether the term has a row that begins before `end`.
+    pub(crate) fn has_row(&self, field: Facet, term: u64, end: u64) -> Result<bool> {
+        let mut rows = self.postings.range((key_prefix(field), term, 0)..(key_prefix(field), term, end)).stored()?;
+        Ok(rows.next().transpose().stored()?.is_some())
+    }
+}
+
+/// A row with its key, as redb lends it.
+type Lent = (AccessGuard<'static, (u8, u64, u64)>, AccessGuard<'static, &'static [u8]>);
+
+/// The rows of one facet and one batch. Where a batch brings many new terms (conversations, mostly) their rows follow each
+/// other: these are read on, the others looked up.
+pub(crate) struct RowsWithin<'a> {
+    postings: &'a ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
+    key_prefix: u8,
+    batch: Range<u64>,
+    last: Option<u64>,
+    /// The rows behind that of the last term.
+    rows: Option<redb::Range<'static, (u8, u64, u64), &'static [u8]>>,
+    /// How often reading on may fail until it is given up.
+    tries: u8,
+}
+
+impl RowsWithin<'_> {
+    /// Reads the row of a term; `None` where there is none. A row that does not decode is `None` to `read`.
+    pub(crate) fn read<T>(&mut self, term: u64, read: impl FnOnce(Option<Row<'_>>) -> T) -> Result<Option<T>> {
+        let follows = self.last.replace(term).is_some_and(|last| last.checked_add(1) == Some(term));
+        let row = match if follows && self.tries > 0 { self.next(term)? } else { None } {
+            Some(row) => Some(row),
+            None => self.look_up(term)?,
+        };
+        Ok(row.map(|(key, row)| read(Row::read(key.value().2, row.value()))))
+    }
+
+    fn next(&mut self, term: u64) -> Result<Option<Lent>> {
+        if self.rows.is_none() {
+            let from = (self.key_prefix, term, self.batch.start);
+            self.rows = Some(self.postings.range(from..=(self.key_prefix, u64::MAX, u64::MAX)).stored()?);
+        }
+        let next = self.rows.as_mut().and_then(Iterator::next).transpose().stored()?;
+        let here = |(key, _): &Lent| key.value().1 == term && self.batch.contains(&key.value().2);
+        let next = next.filter(here);
+        if next.is_none() {
+            self.rows = None;
+            self.tries -= 1;
+        }
+        Ok(next)
+    }
+
+    fn look_up(&self, term: u64) -> Result<Option<Lent>> {
+        let (start, end) = ((self.key_prefix, term, self.batch.start), (self.key_prefix, term, self.batch.end));
+        self.postings.range(start..end).stored()?.next().transpose().stored()
+    }
+}
+
+impl Snapshot {
+    /// The blocks that may hold entries of `[from, to)`, in order.
+    pub(crate) fn scan_blocks(
+        &self,
+        from: u64,
+        to: u64,
+        each: &mut dyn FnMut(ScannedBlock<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let start = self.blocks().range(..=from).stored()?.next_back();
+        let start = start.transpose().stored()?.map_or(from, |(key, _)| key.value());
+        walk!(self.blocks().range(start..to.max(start)), |key, value| {
+            let block = Block::decode(value);
+            each(ScannedBlock { key, bytes: value, block: block.map_err(Error::from) })?;
+        })
+    }
+
+    /// Under which seq the first block stands from this one on.
+    pub(crate) fn next_block(&self, from: u64) -> Result<Option<u64>> {
+        let next = self.blocks().range(from..).stored()?.next().transpose().stored()?;
+        Ok(next.map(|(key, _)| key.value()))
+    }
+
+    /// The rows of the tail.
+    pub(crate) fn scan_tail(&self, each: &mut dyn FnMut(u64, Result<TailRow>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::TAIL, .., |key, value| each(key, TailRow::from_row(value).map_err(Error::from))?)
+    }
+
+    /// The stored Merkle nodes.
+    pub(crate) fn scan_nodes(&self, each: &mut dyn FnMut(u8, u64, Hash) -> Result<()>) -> Result<()> {
+        walk!(self, tables::NODES, .., |key, value| each(key.0, key.1, Hash(value))?)
+    }
+
+    /// The hashes that purges kept: the first leaf and the level of each.
+    pub(crate) fn scan_covers(&self, each: &mut dyn FnMut(u64, u8) -> Result<()>) -> Result<()> {
+        walk!(self, tables::COVERS, .., |key, _hash| each(key.0, key.1)?)
+    }
+
+    /// What purges kept of the entries of `range`: nodes that begin in it, in their order.
+    pub(crate) fn covers_within(&self, range: &Range<u64>) -> Result<Vec<Kept>> {
+        let table = self.table(tables::COVERS)?;
+        let mut found = Vec::new();
+        for row in table.range((range.start, 0)..(range.end, 0)).stored()? {
+            let (key, hash) = row.stored()?;
+            let (first, level) = key.value();
+            found.push(Kept { first, level, hash: Hash(hash.value()) });
+        }
+        Ok(found)
+    }
+
+    /// How many nodes purges kept below the level from which all are kept.
+    pub(crate) fn count_covers(&self) -> Result<u64> {
+        self.table(tables::COVERS)?.len().stored()
+    }
+
+    /// The rows of the term dictionary: facet's number, key, id.
+    pub(crate) fn scan_terms(&self, each: &mut dyn FnMut(u8, &[u8], u64) -> Result<()>) -> Result<()> {
+        walk!(self, tables::TERMS, .., |key, value| each(key.0, key.1, value)?)
+    }
+
+    /// The rows of the posting lists: facet's number, term id, first seq, and the row if it can be read.
+    pub(crate) fn scan_postings(
+        &self,
+        each: &mut dyn FnMut(u8, u64, u64, Option<Row<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        walk!(self, tables::POSTINGS, .., |key, value| each(has_prefix(key.0), key.1, key.2, Row::read(key.2, value))?)
+    }
+
+    /// The index's tables, opened once for many look-ups.
+    pub(crate) fn index(&self) -> Result<Index> {
+        Ok(Index { terms: self.table(tables::TERMS)?, postings: self.table(tables::POSTINGS)? })
+    }
+
+    /// The zones: level, index, least and greatest time.
+    pub(crate) fn scan_zones(&self, each: &mut dyn FnMut(u8, u64, (i64, i64)) -> Result<()>) -> Result<()> {
+        walk!(self, tables::ZONES, .., |key, value| each(key.0, key.1, value)?)
+    }
+
+    /// The rollups: tool's term id, day, cell.
+    pub(crate) fn scan_rollups(&self, each: &mut dyn FnMut(u64, i32, Result<Cell>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::ROLLUPS, .., |key, value| each(key.0, key.1, Cell::decode(value).map_err(Error::from))?)
+    }
+
+    /// The index batches: first seq, end, seq of the chain's entry.
+    pub(crate) fn scan_batches(&self, each: &mut dyn FnMut(u64, u64, u64) -> Result<()>) -> Result<()> {
+        walk!(self, tables::BATCHES, .., |key, value| each(key, value.0, value.1)?)
+    }
+
+    /// The retention column of the batch that begins at `first`.
+    pub(crate) fn column(&self, first: u64) -> Result<Option<Column>> {
+        let bytes = tables::get_bytes(&self.table(tables::COLUMNS)?, first)?;
+        Ok(bytes.map(|b| Column::decode(&b)).transpose()?)
+    }
+
+    /// The keys of rows of the table `meta` that nothing reads.
+    pub(crate) fn unknown_meta(&self) -> Result<Vec<String>> {
+        let mut unknown = Vec::new();
+        let known = [STATE_KEY, ANCHORS_KEY, SERIES_KEY];
+        let each = &mut |key: &str| {
+            if !known.contains(&key) {
+                unknown.push(key.chars().take(80).collect());
+            }
+            Ok::<(), Error>(())
+        };
+        walk!(self, tables::META, .., |key, _value| each(key)?).map(|()| unknown)
+    }
+
+    /// The senders with their numbers and seqs.
+    pub(crate) fn scan_senders(&self, each: &mut dyn FnMut(&str, Result<Window>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::SENDERS, .., |key, value| each(key, Window::decode(value))?)
+    }
+
+    /// The sets of seqs that purges took, by the seq of their entry.
+    pub(crate) fn scan_purges(&self, each: &mut dyn FnMut(u64, Result<SeqSet>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::PURGES, .., |key, value| each(key, SeqSet::decode(value))?)
+    }
+
+    /// What purges left of posting rows: first seq of the batch, place in it, and what is left if it can be read.
+    pub(crate) fn scan_husks(&self, each: &mut dyn FnMut(u64, u64, Option<PurgedRow<'_>>) -> Result<()>) -> Result<()> {
+        walk!(self, tables::PURGED_ROWS, .., |key, value| each(key.0, key.1, PurgedRow::read(value))?)
+    }
+
+    /// The purged rows of the batch that begins at `first`, in the order of their places.
+    pub(crate) fn husks_of(
+        &self,
+        first: u64,
+        each: &mut dyn FnMut(u64, Option<PurgedRow<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        let table = self.table(tables::PURGED_ROWS)?;
+        walk!(table.range((first, 0)..=(first, u64::MAX)), |key, value| each(key.1, PurgedRow::read(value))?)
+    }
+
+    /// The checkpoints that were signed: size and note.
+    pub(crate) fn scan_checkpoints(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        walk!(self, tables::CHECKPOINTS, .., |key, value| each(key, value)?)
+    }
+
+    /// The largest size up to this one of which there is a checkpoint; zero without any.
+    pub(crate) fn newest_signed(&self, size: u64) -> Result<u64> {
+        let newest = self.table(tables::CHECKPOINTS)?.range(..=size).stored()?.next_back().transpose().stored()?;
+        Ok(newest.map_or(0, |(size, _)| size.value()))
+    }
+
+    /// The note of the checkpoint of this size.
+    pub(crate) fn checkpoint(&self, size: u64) -> Result<Option<Vec<u8>>> {
+        tables::get_bytes(&self.table(tables::CHECKPOINTS)?, size)
+    }
+
+    /// Whether anybody who reads the log has a mark.
+    pub(crate) fn has_marks(&self) -> Result<bool> {
+        Ok(self.table(tables::CURSORS)?.len().stored()? > 0)
+    }
+
+    /// Whether anybody has a key of sealed values.
+    pub(crate) fn has_subjects(&self) -> Result<bool> {
+        Ok(self.table(tables::SUBJECTS)?.len().stored()? > 0)
+    }
+
+    /// What anchors gave: size, name of the anchor, record.
+    pub(crate) fn scan_attestations(&self, each: &mut dyn FnMut(u64, &str, &[u8]) -> Result<()>) -> Result<()> {
+        walk!(self, tables::ATTESTATIONS, .., |key, value| each(key.0, key.1, value)?)
+    }
+
+    /// How many rows some tables have: postings, columns, nodes.
+    pub(crate) fn row_counts(&self) -> Result<(u64, u64, u64)> {
+        Ok((
+            self.postings()?.len().stored()?,
+            self.table(tables::COLUMNS)?.len().stored()?,
+            self.table(tables::NODES)?.len().stored()?,
+        ))
+    }
+}

@@ -1,0 +1,210 @@
+//! What a call says of an earlier one: that it is its end, or the answer that it did not have.
+//!
+//! What R67 says of parts of calls: an end is that of a call of the same conversation, user and tool, and so is a late answer: of one that
+//! the log has with an end and without success, and of each once where an import says so. So nothing that was called is missing from statistics
+//! and alert rules because of what was recorded behind it.
+
+use crate::codec;
+use crate::redact::{is_pseudonym, key_of};
+use crate::store::engine::encode::EncodedBatch;
+use crate::store::file::tables::{self, Stored};
+use crate::store::read::snapshot::Snapshot;
+use crate::store::read::stream::backwards;
+use crate::store::write::commit::Staging;
+use crate::{Error, ErrorKind, Result};
+use attestlog_proof::entry::{Call, CapturedBy, Content, Facet, Outcome, Phase, Trigger};
+use redb::ReadableDatabase;
+
+/// Whether two calls are of one conversation, user and tool, as far as it can be told.
+fn differs(there: &Call, here: &Call) -> Option<&'static str> {
+    let imported = |call: &Call| call.captured_by == Some(CapturedBy::Import);
+    // An imported session without an id is named by what it began with, and that may have come to light later.
+    let conversation = !(imported(there) && imported(here));
+    let names = [
+        ("conversation_id", &there.conversation_id, &here.conversation_id),
+        ("user_id", &there.user_id, &here.user_id),
+        ("tool_name", &there.tool_name, &here.tool_name),
+    ];
+    let same_policy = there.policy_seq == here.policy_seq;
+    let another = |a: &str, b: &str| match (is_pseudonym(a), is_pseudonym(b)) {
+        _ if a == b => false,
+        (true, true) => key_of(a) == key_of(b),
+        (false, false) => same_policy,
+        // A name may be hidden because of what else the call names.
+        _ => false,
+    };
+    let mut names = names.into_iter().filter(|(member, ..)| conversation || *member != "conversation_id");
+    names.find(|(_, a, b)| another(a, b)).map(|(member, ..)| member)
+}
+
+impl Staging<'_> {
+    /// Makes sure that the call at `at` of a batch, which gets the next seq, is the part of a call that it says to be.
+    pub(crate) fn check_parts(&mut self, batch: &EncodedBatch, at: usize) -> Result<()> {
+        let Some(call) = batch.calls.get(at) else { return Ok(()) };
+        match (call.phase, call.late_answer) {
+            (Phase::Whole, false) => {}
+            (Phase::Whole, true) => {
+                let follows = call.follows.ok_or_else(|| Error::invalid("a late answer follows a call"))?;
+                self.check_answer(batch, at, follows)?;
+                self.finished.push(follows);
+            }
+            (Phase::Begun, _) => self.begun.push(self.state.size),
+            (Phase::Finished(begun), _) => {
+                let open = !self.finished.contains(&begun) && (self.begun.contains(&begun) || self.is_open(begun)?);
+                if !open {
+                    let message = format!("no unfinished call was begun at seq {begun}");
+                    return Err(Error::new(ErrorKind::Conflict, message));
+                }
+                self.check_end(begun, batch, at)?;
+                self.finished.push(begun);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the table of unfinished calls has this one.
+    fn is_open(&self, seq: u64) -> Result<bool> {
+        let txn = self.engine().database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(tables::UNFINISHED).stored()?;
+        Ok(table.get(seq).stored()?.is_some())
+    }
+
+    /// Makes sure that the call at `at` of a batch is of the same conversation, user and tool as the one that it ends.
+    fn check_end(&self, begun: u64, batch: &EncodedBatch, at: usize) -> Result<()> {
+        let stored = self.engine().stored()?;
+        let entry = if begun < self.committed() { stored.checked(begun)? } else { None };
+        let content = self.staged(begun, batch).map(codec::decode_behind::<Content>).transpose()?;
+        let there = match (&entry, &content) {
+            (Some(entry), _) => entry.call(),
+            (_, Some(Content::Call(call))) => Some(&**call),
+            _ => None,
+        };
+        // The table alone does not say that a call was begun: the entry does.
+        let Some(there) = there.filter(|there| there.phase == Phase::Begun) else {
+            return Err(Error::new(ErrorKind::Conflict, format!("no unfinished call was begun at seq {begun}")));
+        };
+        let names = [&there.conversation_id, &there.user_id, &there.tool_name];
+        if batch.names(at) == names.map(|name| Some(name.as_str())) {
+            return Ok(());
+        }
+        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
+        match differs(there, &here) {
+            None => Ok(()),
+            Some(member) => Err(Error::invalid(format!("{member}: is another than that of the call which this ends"))),
+        }
+    }
+
+    /// Makes sure that the call at `at` of a batch can be the late answer to the call at `follows`.
+    fn check_answer(&self, batch: &EncodedBatch, at: usize, follows: u64) -> Result<()> {
+        let refused = |what: &str| Err(Error::new(ErrorKind::Conflict, format!("late answer to {follows}: {what}")));
+        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
+        let stored = self.engine().stored()?;
+        let there = if follows < stored.state.size { stored.checked(follows)? } else { None };
+        let Some(there) = there.as_ref().and_then(|entry| entry.call()) else {
+            return Err(Error::new(ErrorKind::NoSuchEntry, format!("late answer to {follows}: no call is there")));
+        };
+        let open = there.completion.as_ref().is_some_and(|ended| ended.outcome != Outcome::Ok);
+        if !open || there.captured_by != here.captured_by || here.captured_by.is_none() {
+            return refused("that call is not one which waits for an answer");
+        }
+        if let Some(member) = differs(there, &here) {
+            return refused(&format!("its {member} is another"));
+        }
+        // Of a task that was given up the proxy may learn how it ended, and then its result.
+        let once = here.captured_by != Some(CapturedBy::Mcp);
+        if once && (self.finished.contains(&follows) || self.is_answered(&stored, &here, follows)?) {
+            return refused("that call has been answered");
+        }
+        Ok(())
+    }
+
+    /// Whether a late answer to the call at `follows` is recorded already.
+    fn is_answered(&self, stored: &Snapshot, here: &Call, follows: u64) -> Result<bool> {
+        let shown = self.engine().snapshot()?;
+        let answers = |seq: u64| -> Result<bool> {
+            let entry = stored.checked(seq)?;
+            Ok(entry.and_then(|entry| entry.call().map(|c| c.late_answer && c.follows == Some(follows))) == Some(true))
+        };
+        let mut found = false;
+        // What the last commit brought may not be shown yet.
+        for seq in shown.size..stored.state.size {
+            found |= answers(seq)?;
+        }
+        let facets = [
+            (Facet::Trigger, vec![Trigger::FollowUp.as_str().to_owned()]),
+            (Facet::Tool, vec![here.tool_name.clone()]),
+        ];
+        backwards(&shown, &facets, shown.size, &mut |seq| {
+            found |= seq > follows && answers(seq)?;
+            Ok(seq > follows && !found)
+        })?;
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{AuditLog, ErrorKind, Outcome, Result, ToolCall};
+    use attestlog_proof::entry::CapturedBy;
+
+    fn seen() -> ToolCall {
+        let mut call = ToolCall::new("c", "u", "t");
+        call.captured_by = Some(CapturedBy::Import);
+        call
+    }
+
+    fn late(follows: u64) -> ToolCall {
+        let mut call = seen().follow_up_of(follows);
+        call.late_answer = true;
+        call
+    }
+
+    /// Any number of calls, to whatever they were, could be called the late answer to any other, whatever became of that; none of
+    /// them was in statistics. What is sent to the owner by hand may still say so [R67].
+    #[test]
+    fn a_late_answer_is_to_a_call_that_waits_for_one_and_the_only_one() -> Result<()> {
+        let log = AuditLog::in_memory()?;
+        let given_up = log.record(seen().outcome(Outcome::Timeout))?.seq;
+        let answered = log.record(seen())?.seq;
+        let told = log.record(ToolCall::new("c", "u", "t").outcome(Outcome::Timeout))?.seq;
+        let with = |change: fn(&mut ToolCall)| {
+            let mut call = late(given_up);
+            change(&mut call);
+            call
+        };
+        let refused = [
+            late(answered),
+            late(told),
+            late(0),
+            with(|call| call.user_id = "v".to_owned()),
+            with(|call| call.tool_name = "s".to_owned()),
+            with(|call| call.captured_by = Some(CapturedBy::Mcp)),
+            with(|call| call.captured_by = None),
+            with(|call| call.follows = None),
+        ];
+        for call in refused {
+            assert!(log.record(call.clone()).is_err(), "{call:?}");
+        }
+        assert!(log.record_batch([late(given_up), late(given_up)]).is_err());
+        let odd = log.record(late(given_up).outcome(Outcome::ProtocolError))?.seq;
+        for _ in 0..2 {
+            assert_eq!(log.record(late(given_up)).unwrap_err().kind(), ErrorKind::Conflict);
+            log.flush_index()?;
+        }
+        log.record(late(odd))?;
+        // What the proxy gave up may be told of more than once, in its own conversation.
+        let by_proxy = |mut call: ToolCall| {
+            call.captured_by = Some(CapturedBy::Mcp);
+            call
+        };
+        let task = log.record(by_proxy(seen().outcome(Outcome::Timeout)))?.seq;
+        let mut elsewhere = by_proxy(late(task));
+        elsewhere.conversation_id = "d".to_owned();
+        assert!(log.record(elsewhere).is_err());
+        log.record(by_proxy(late(task)))?;
+        log.record(by_proxy(late(task)))?;
+        let statistics = log.statistics(&crate::Statistics::new())?;
+        assert_eq!(statistics.iter().map(|of| of.total_calls).sum::<u64>(), 4);
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! Writing: a call on its way from its host to the disk.
+
+pub(crate) mod commit;
+pub(crate) mod follow;
+pub(crate) mod names;
+pub(crate) mod prepare;
+pub(crate) mod publish;
+#[cfg(feature = "owner")]
+pub(crate) mod remote_call;
+pub(crate) mod row_mac;
+pub(crate) mod same;
+pub(crate) mod sender;
+pub(crate) mod series;

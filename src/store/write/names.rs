@@ -1,0 +1,321 @@
+//! Names of people inside the rest of what is written about them.
+//!
+//! Where a policy writes patients, users or conversations as pseudonyms, a call's own names must not stand elsewhere in
+//! it: a patient's id as a member that no rule knows, in a note, in an error message. They are known when a call is
+//! recorded, so they are looked for, whatever their case and separators, as whole words, and replaced by the pseudonym.
+//!
+//! A text or number that is the name and nothing else is always replaced. Inside longer texts a name of one or two
+//! characters, or of three letters, is not looked for, and a number of one or two digits never: `7` is not a patient
+//! wherever it stands.
+
+use crate::json::{Json, Path};
+use crate::redact::{Action, IdentityKind, Treated, is_pseudonym, sealed_subject};
+use crate::store::engine::Engine;
+use crate::store::engine::subjects::pseudonyms;
+use crate::store::file::panic_guard::guarded;
+use crate::store::read::snapshot::Snapshot;
+use crate::{Error, ErrorKind, Result};
+use attestlog_proof::entry::{Facet, Retention};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+/// In a text of system events, names of up to this many words are looked for.
+const WORDS: usize = 4;
+
+/// Between the parts of a name there may be this many characters, such as `", "`.
+const GAP: usize = 3;
+
+/// Names, and what stands in their place.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// By the first part of the name.
+    names: HashMap<String, Vec<Name>>,
+}
+
+#[derive(Debug)]
+struct Name {
+    parts: Vec<String>,
+    facet: IdentityKind,
+    pseudonym: String,
+    /// Whether it is looked for in longer texts.
+    telling: bool,
+}
+
+impl Names {
+    /// Names with what each is the name of, and its pseudonym.
+    pub(crate) fn new(names: impl IntoIterator<Item = (IdentityKind, String, String)>) -> Names {
+        let mut out = Names::default();
+        for (facet, clear, pseudonym) in names {
+            let parts: Vec<String> = words(&clear).map(|w| clear[w].to_lowercase()).collect();
+            let Some(first) = parts.first().cloned() else { continue };
+            let length = clear.trim().chars().count();
+            let telling = length > 3 || length == 3 && clear.chars().any(|c| c.is_numeric());
+            let same = out.names.entry(first).or_default();
+            same.push(Name { parts, facet, pseudonym, telling });
+            // `P-1-2` before `P-1`.
+            same.sort_by_key(|name| std::cmp::Reverse(name.parts.len()));
+        }
+        out
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The text with pseudonyms in place of names; `None` where there are none in it.
+    pub(crate) fn replaced(&self, text: &str) -> Option<String> {
+        self.replace(text).map(|(text, _)| text)
+    }
+
+    /// Looks at the text as it stands and, where that shows less than is in it, as it is meant: full width, in percent signs,
+    /// with marks that nobody sees [R46].
+    fn replace(&self, text: &str) -> Option<(String, IdentityKind)> {
+        if self.is_empty() || text.is_empty() {
+            return None;
+        }
+        let stands = self.replace_in(text);
+        let seen = stands.as_ref().map_or(text, |(text, _)| text.as_str());
+        let meant = crate::redact::replaced_as_meant(seen, |meant| self.places(meant));
+        match (stands, meant) {
+            (Some((_, facet)), Some((text, _))) => Some((text, facet)),
+            (stands, meant) => meant.or(stands),
+        }
+    }
+
+    /// Where names stand in a text, with what stands in their place.
+    fn places(&self, text: &str) -> Vec<(Range<usize>, String, IdentityKind)> {
+        let words: Vec<Range<usize>> = words(text).collect();
+        let (mut found, mut i) = (Vec::new(), 0);
+        while let Some(word) = words.get(i) {
+            let Some(name) = self.at(text, &words, i) else {
+                i += 1;
+                continue;
+            };
+            i += name.parts.len();
+            let end = words.get(i - 1).map_or(text.len(), |w| w.end);
+            found.push((word.start..end, name.pseudonym.clone(), name.facet));
+        }
+        found
+    }
+
+    fn replace_in(&self, text: &str) -> Option<(String, IdentityKind)> {
+        let (mut out, mut done, mut facet) = (String::new(), 0, None);
+        for (place, pseudonym, of) in self.places(text) {
+            out.push_str(text.get(done..place.start).unwrap_or_default());
+            out.push_str(&pseudonym);
+            done = place.end;
+            facet = facet.or(Some(of));
+        }
+        out.push_str(text.get(done..).unwrap_or_default());
+        facet.map(|facet| (out, facet))
+    }
+
+    /// The name that begins with the word at `i`.
+    fn at(&self, text: &str, words: &[Range<usize>], i: usize) -> Option<&Name> {
+        let first = text.get(words.get(i)?.clone())?.to_lowercase();
+        self.names.get(&first)?.iter().find(|name| {
+            let Some(window) = words.get(i..i + name.parts.len()) else { return false };
+            let same = window.iter().zip(&name.parts).all(|(w, part)| text[w.clone()].to_lowercase() == *part);
+            let near = window.windows(2).all(|pair| pair[1].start - pair[0].end <= GAP);
+            same && near && (name.telling || window.len() == words.len())
+        })
+    }
+
+    /// What a key is called that names somebody, and what that is the name of.
+    pub(crate) fn renamed(&self, key: &str) -> Option<(String, &'static str)> {
+        self.replace(key).map(|(key, facet)| (key, facet.name()))
+    }
+
+    /// Replaces names in the strings and numbers of a value; says where in `treated`. Its keys are renamed while it is
+    /// treated, so that what is sealed below them is sealed under the path that the entry has.
+    pub(crate) fn treat(&self, at: &mut Path, value: &mut Json, treated: &mut Vec<Treated>) {
+        if self.is_empty() {
+            return;
+        }
+        match value {
+            Json::Null | Json::Bool(_) => {}
+            Json::Number(n) => {
+                let Some(digits) = n.as_i64().map(|n| n.to_string()).filter(|d| d.len() >= 3) else { return };
+                if let Some((text, facet)) = self.replace(&digits) {
+                    *value = Json::from(text);
+                    treated.push(record(at, facet));
+                }
+            }
+            Json::String(text) => {
+                if let Some((clean, facet)) = self.replace(text) {
+                    *text = clean;
+                    treated.push(record(at, facet));
+                }
+            }
+            Json::Array(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    at.push_index(i);
+                    self.treat(at, item, treated);
+                    at.pop();
+                }
+            }
+            // Ciphertext shows nothing, and must stay as it is.
+            Json::Object(_) if sealed_subject(value).is_some() => {}
+            Json::Object(members) => {
+                for (key, member) in members.iter_mut() {
+                    at.push_key(key);
+                    self.treat(at, member, treated);
+                    at.pop();
+                }
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// What keeps the end of a grant as long as the grant, whose entry is kept for this: policies that were set since have lengthened
+    /// it, and a grant of which only the beginning is left would be open again.
+    pub(crate) fn as_long_as(&self, grant: u64, retention: Retention) -> Result<Retention> {
+        let until = self.chain_state().history()?.effective_until(grant, &retention);
+        Ok(Retention { until, ..retention })
+    }
+
+    /// A patient's or a user's name as entries have it.
+    pub(crate) fn facet(&self, facet: IdentityKind, clear: &str) -> Result<String> {
+        let policies = self.policies();
+        let missing = || Error::new(ErrorKind::Key, "the policy writes pseudonyms and their key is missing");
+        Ok(policies.sanitizer.as_ref().ok_or_else(missing)?.facet(facet, clear))
+    }
+
+    /// A patient or user who is meant, as entries have them; a pseudonym stands for itself.
+    pub(crate) fn named(&self, facet: IdentityKind, clear: &str) -> Result<String> {
+        if is_pseudonym(clear) { Ok(clear.to_owned()) } else { self.facet(facet, clear) }
+    }
+
+    /// Somebody who did something: written as users are, so that one person has one name throughout the log.
+    pub(crate) fn person(&self, clear: &str) -> Result<String> {
+        self.facet(IdentityKind::User, clear)
+    }
+
+    /// A text of system events without the names of those whom the policy hides: each word, and each few words,
+    /// that the index knows by its pseudonym.
+    pub(crate) fn unnamed(&self, text: String) -> Result<String> {
+        let policies = self.policies();
+        let Some(sanitizer) = &policies.sanitizer else { return Ok(text) };
+        let fields = [(IdentityKind::Patient, Facet::Patient), (IdentityKind::User, Facet::User)];
+        let fields = fields.into_iter().chain([(IdentityKind::Conversation, Facet::Conversation)]);
+        let hidden: Vec<_> =
+            fields.filter(|(facet, _)| sanitizer.policy().facet(*facet) == Action::Pseudonymise).collect();
+        if hidden.is_empty() {
+            return Ok(text);
+        }
+        guarded(|| {
+            let snapshot = self.snapshot()?;
+            let words: Vec<Range<usize>> = words(&text).collect();
+            let mut names = Vec::new();
+            for i in 0..words.len() {
+                for window in (1..=WORDS).filter_map(|n| words.get(i..i + n)) {
+                    let (Some(first), Some(last)) = (window.first(), window.last()) else { continue };
+                    let Some(clear) = text.get(first.start..last.end) else { continue };
+                    for (facet, field) in &hidden {
+                        for name in usual(clear) {
+                            let spellings = pseudonyms(sanitizer, *facet, &name);
+                            let mut known = spellings.iter().map(|pseudonym| knows(&snapshot, *field, pseudonym));
+                            if known.try_fold(false, |found, known| Ok::<_, crate::Error>(found || known?))? {
+                                names.extend(
+                                    spellings.into_iter().next().map(|newest| (*facet, clear.to_owned(), newest)),
+                                );
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+            Ok(Names::new(names).replaced(&text).unwrap_or(text))
+        })
+    }
+}
+
+/// The usual spellings of what may be a name: as it stands, in upper and lower case, with `-` and `_` between its parts.
+fn usual(clear: &str) -> BTreeSet<String> {
+    let parts: Vec<&str> = words(clear).filter_map(|word| clear.get(word)).collect();
+    let joined = [clear.to_owned(), parts.join("-"), parts.join("_"), parts.join(" ")];
+    joined.into_iter().flat_map(|name| [name.to_uppercase(), name.to_lowercase(), name]).collect()
+}
+
+/// Whether any entry has this value.
+fn knows(snapshot: &Snapshot, field: Facet, value: &str) -> Result<bool> {
+    let newest = snapshot.mem_segments.iter().any(|mem_segment| mem_segment.read().term(field, value).is_some());
+    Ok(newest || snapshot.term_id(field, value)?.is_some())
+}
+
+fn record(at: &Path, facet: IdentityKind) -> Treated {
+    let detector = facet.name().to_owned();
+    Treated { path: at.to_string(), detector, action: Action::Pseudonymise, start: None, end: None }
+}
+
+/// The runs of letters and digits of a text.
+fn words(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        let start = rest + text.get(rest..)?.find(char::is_alphanumeric)?;
+        let tail = text.get(start..)?;
+        let end = start + tail.find(|c: char| !c.is_alphanumeric()).unwrap_or(tail.len());
+        rest = end;
+        Some(start..end)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        let name = |clear: &str, pseudonym: &str| (IdentityKind::Patient, clear.to_owned(), pseudonym.to_owned());
+        Names::new([name("P-4711", "ps_1"), name("P-4711-2", "ps_2"), name("7", "ps_3"), name("0815", "ps_4")])
+    }
+
+    #[test]
+    fn names_are_found_in_every_spelling_as_whole_words() {
+        let names = names();
+        let replaced = |text: &str| names.replaced(text);
+        assert_eq!(replaced("chart of p 4711, again P_4711.").unwrap(), "chart of ps_1, again ps_1.");
+        assert_eq!(replaced("(P-4711-2)").unwrap(), "(ps_2)");
+        assert_eq!(replaced(r#"{"patient":"P-4711"}"#).unwrap(), r#"{"patient":"ps_1"}"#);
+        for other in ["P-47110", "XP-4711", "take 7 of them", "p 4711x", "", "P and then 4711"] {
+            assert_eq!(replaced(other), None, "{other}");
+        }
+        assert_eq!(replaced(" 7 ").unwrap(), " ps_3 ");
+        assert_eq!(replaced("Zimmer 0815").unwrap(), "Zimmer ps_4");
+        assert_eq!(replaced("ÄP-4711"), None);
+    }
+
+    /// A name with a mark in it that nobody sees, in letters of full width, or as URLs write it was recorded in clear [R46].
+    #[test]
+    fn names_are_found_as_they_are_meant() {
+        let names = names();
+        for text in [
+            "P\u{200b}-4711",
+            "P-47\u{ad}11",
+            "Ｐ－４７１１",
+            "P%2D4711",
+            "%50-4711",
+            "P-4711\u{feff}",
+            "\u{1b}[1mP-47\u{1b}[0m11",
+        ] {
+            let shown = names.replaced(&format!("chart of {text} today")).unwrap();
+            assert!(shown.contains("ps_1") && shown.starts_with("chart of ") && shown.ends_with(" today"), "{shown}");
+            assert!(!shown.contains("11"), "{shown}");
+        }
+        assert_eq!(names.replaced("P%2D4711 and P-4711-2").unwrap(), "ps_1 and ps_2");
+        assert_eq!(names.replaced("100%25 of it"), None);
+    }
+
+    #[test]
+    fn values_and_numbers_are_treated_and_named() {
+        let names = Names::new([(IdentityKind::Patient, "4711".to_owned(), "ps_1".to_owned())]);
+        let text = br#"{"x":{"of":4711,"n":[47110,"4711",null]},"sealed":{"sealed":4711}}"#;
+        let mut value = Json::parse(text).unwrap().value;
+        let mut treated = Vec::new();
+        names.treat(&mut Path::root().key("arguments"), &mut value, &mut treated);
+        let expected = r#"{"sealed":{"sealed":"ps_1"},"x":{"n":[47110,"ps_1",null],"of":"ps_1"}}"#;
+        assert_eq!(value.to_canonical().as_str(), expected);
+        let paths: Vec<&str> = treated.iter().map(|t| t.path.as_str()).collect();
+        assert_eq!(paths, ["arguments.sealed.sealed", "arguments.x.n[1]", "arguments.x.of"]);
+    }
+}

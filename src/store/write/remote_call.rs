@@ -1,0 +1,308 @@
+//! Calls that another process sends here to be recorded.
+//!
+//! Invariant I3: what crosses from process to process is a call as its host described it, to the store's owner and to
+//! nobody else, and it is prepared before it waits for anything: nothing raw reaches a queue, the writer or the disk.
+//! Invariant I4: a call from another process is recorded as this one prepares it. There is no way to send one that is said
+//! to be sanitised already, so nobody's word is taken for it: not that a value was treated, sealed or summarised, not that
+//! a name is a pseudonym, and not by which policy.
+//! Invariant R74: a sender that a process makes for itself is that process's alone. Its id, which entries show, is a hash of a secret
+//! that the process draws and shows to the owner with each batch; nobody gives such an id for a sender of his own.
+
+use crate::entry::{CallResult, OWN_SENDER, ToolCall};
+use crate::store::engine::Engine;
+use crate::store::engine::encode::EncodedBatch;
+use crate::store::log::Receipt;
+
+use crate::json::{Json, Limits, MAX_INT};
+use crate::{Error, Hash, Random, Result, Timestamp};
+use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Phase, Sender, Trigger};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
+use zeroize::Zeroize;
+
+/// How many calls one request has, and names one call, at most: what is decoded must not be many times as large as what
+/// was sent.
+const MOST: usize = 1 << 16;
+
+/// A call on its way. JSON values are canonical text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RemoteCall {
+    phase: Phase,
+    conversation_id: String,
+    user_id: String,
+    tool_name: String,
+    timestamp: Option<Timestamp>,
+    turn_number: Option<u64>,
+    model: Option<String>,
+    agent_id: Option<String>,
+    tool_server: Option<String>,
+    arguments: Option<String>,
+    result: Option<SentResult>,
+    outcome: Option<Outcome>,
+    duration_ms: Option<f64>,
+    session_metadata: String,
+    trigger: Option<Trigger>,
+    call_id: Option<String>,
+    follows: Option<u64>,
+    #[serde(deserialize_with = "bounded")]
+    patient_ids: Vec<String>,
+    purpose: Option<String>,
+    emergency: bool,
+    grant: Option<u64>,
+    backfilled: bool,
+    captured_by: Option<CapturedBy>,
+    late_answer: bool,
+    retention_class: Option<String>,
+    retain_until: Option<Timestamp>,
+    #[serde(deserialize_with = "bounded")]
+    restated: Vec<String>,
+    sender: Option<Sender>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum SentResult {
+    Value(String),
+    Error { kind: Option<String>, message: String },
+}
+
+/// Calls to be recorded together, or none of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RemoteBatch {
+    #[serde(deserialize_with = "bounded")]
+    calls: Vec<RemoteCall>,
+    /// An error names the call by its place.
+    named: bool,
+    /// For calls that have no sender of their own.
+    own: Option<OwnSender>,
+}
+
+/// A sender that a process has made for itself.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OwnSender {
+    secret: [u8; 32],
+    /// Of the whole batch; the next one, before anything is sent.
+    pub number: u64,
+}
+
+impl fmt::Debug for OwnSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnSender").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Drop for OwnSender {
+    fn drop(&mut self) {
+        self.secret.zeroize();
+    }
+}
+
+impl OwnSender {
+    /// A new one; `random` fills its argument with random bytes.
+    pub(crate) fn draw(random: &dyn Random) -> OwnSender {
+        let mut own = OwnSender { secret: [0; 32], number: 1 };
+        random.fill(&mut own.secret);
+        own
+    }
+
+    /// What stands in the log.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a number that none of them has.
+    pub(crate) fn sender(&self) -> Result<Sender> {
+        if self.number == 0 || self.number > MAX_INT as u64 {
+            return Err(Error::invalid("sender: number: is not from 1 to 2^53-1"));
+        }
+        let mut text = Vec::with_capacity(64);
+        text.extend_from_slice(b"attestlog/sender@v1\n");
+        text.extend_from_slice(&self.secret);
+        let hash = Hash::of(&text);
+        text.zeroize();
+        // Letters only: among digits there may be the number of a card, and a sender of such a name is refused.
+        let halves = hash.0.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+        let letters: String = halves.map(|half| char::from(b'a' + half)).collect();
+        Ok(Sender::new([OWN_SENDER, &letters].concat(), self.number))
+    }
+}
+
+/// A list that is not longer than [`MOST`].
+fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    struct Few<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MOST} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Vec<T>, A::Error> {
+            let mut few = Vec::new();
+            while let Some(one) = all.next_element()? {
+                if few.len() == MOST {
+                    return Err(A::Error::custom("too many at once"));
+                }
+                few.push(one);
+            }
+            Ok(few)
+        }
+    }
+
+    from.deserialize_seq(Few(PhantomData))
+}
+
+impl RemoteBatch {
+    /// The calls as they cross.
+    ///
+    /// # Errors
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) where they are too many for one commit through another process.
+    pub(crate) fn of(calls: &[(ToolCall, Phase)], named: bool, own: Option<OwnSender>) -> Result<RemoteBatch> {
+        if calls.len() > MOST {
+            let message =
+                format!("{} calls at once, more than the {MOST} that go to another process together", calls.len());
+            return Err(Error::new(crate::ErrorKind::TooLarge, message));
+        }
+        let calls = calls.iter().map(|(call, phase)| RemoteCall::of(call, *phase)).collect();
+        Ok(RemoteBatch { calls, named, own })
+    }
+}
+
+impl RemoteCall {
+    fn of(call: &ToolCall, phase: Phase) -> RemoteCall {
+        let text = |value: &Json| value.to_canonical().to_string();
+        RemoteCall {
+            phase,
+            conversation_id: call.conversation_id.clone(),
+            user_id: call.user_id.clone(),
+            tool_name: call.tool_name.clone(),
+            timestamp: call.timestamp,
+            turn_number: call.turn_number,
+            model: call.model.clone(),
+            agent_id: call.agent_id.clone(),
+            tool_server: call.tool_server.clone(),
+            arguments: call.arguments.as_ref().map(text),
+            result: call.result.as_ref().map(|result| match result {
+                CallResult::Value(value) => SentResult::Value(text(value)),
+                CallResult::Error(CallError { kind, message }) => {
+                    SentResult::Error { kind: kind.clone(), message: message.clone() }
+                }
+            }),
+            outcome: call.outcome,
+            duration_ms: call.duration_ms,
+            session_metadata: text(&Json::from(call.session_metadata.clone())),
+            trigger: call.trigger,
+            call_id: call.call_id.clone(),
+            follows: call.follows,
+            patient_ids: call.patient_ids.clone(),
+            purpose: call.purpose.clone(),
+            emergency: call.emergency,
+            grant: call.grant,
+            backfilled: call.backfilled,
+            captured_by: call.captured_by,
+            late_answer: call.late_answer,
+            retention_class: call.retention_class.clone(),
+            retain_until: call.retain_until,
+            restated: call.restated.clone(),
+            sender: call.sender.clone(),
+        }
+    }
+
+    /// The call as its host described it.
+    fn call(self) -> Result<(ToolCall, Phase)> {
+        // Nobody but this program sends here; what it cannot have written is refused by the same rules as any input.
+        let value = |text: String| Ok::<_, Error>(Json::parse_within(text.as_bytes(), &Limits::UNBOUNDED)?.value);
+        let mut call = ToolCall::new(self.conversation_id, self.user_id, self.tool_name);
+        call.timestamp = self.timestamp;
+        call.turn_number = self.turn_number;
+        (call.model, call.agent_id, call.tool_server) = (self.model, self.agent_id, self.tool_server);
+        call.arguments = self.arguments.map(value).transpose()?;
+        call.result = match self.result {
+            None => None,
+            Some(SentResult::Value(text)) => Some(CallResult::Value(value(text)?)),
+            Some(SentResult::Error { kind, message }) => Some(CallResult::Error(CallError { kind, message })),
+        };
+        (call.outcome, call.duration_ms) = (self.outcome, self.duration_ms);
+        call.session_metadata = match value(self.session_metadata)? {
+            Json::Object(members) => members,
+            _ => return Err(Error::invalid("session_metadata: must be an object")),
+        };
+        (call.trigger, call.call_id, call.follows) = (self.trigger, self.call_id, self.follows);
+        (call.patient_ids, call.purpose) = (self.patient_ids, self.purpose);
+        (call.emergency, call.grant, call.backfilled) = (self.emergency, self.grant, self.backfilled);
+        (call.captured_by, call.late_answer) = (self.captured_by, self.late_answer);
+        (call.retention_class, call.retain_until) = (self.retention_class, self.retain_until);
+        (call.restated, call.sender) = (self.restated, self.sender);
+        Ok((call, self.phase))
+    }
+}
+
+impl Engine {
+    /// Prepares calls from another process and records them, all or none.
+    pub(crate) fn record_sent(&self, batch: RemoteBatch) -> Result<Vec<Receipt>> {
+        let RemoteBatch { calls, named, own } = batch;
+        let mut own = own.map(|own| own.sender()).transpose()?;
+        let (mut job, now) = (EncodedBatch::default(), self.clock.now());
+        for (i, sent) in calls.into_iter().enumerate() {
+            let prepared = sent.call().and_then(|(call, phase)| self.prepare(call, phase));
+            let pushed = prepared.and_then(|mut prepared| {
+                prepared.number_batch(own.take())?;
+                job.push(prepared, now)
+            });
+            pushed.map_err(|e| if named { e.at(format!("call {i}")) } else { e })?;
+        }
+        if job.calls.is_empty() { Ok(Vec::new()) } else { self.submit_batch(job) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text.as_bytes()).unwrap().value
+    }
+
+    #[test]
+    fn a_call_comes_across_as_it_was() {
+        let call = ToolCall::new("c", "u", "t")
+            .arguments(json(r#"{"a":[1,2.5,-0.0000001,1e300],"b":null,"sealed":{"v":1}}"#))
+            .result(json(r#"{"x":"\u0001"}"#))
+            .model("m")
+            .agent("a")
+            .server("s")
+            .call_id("i")
+            .purpose("p")
+            .role("r")
+            .metadata("k", 3u64)
+            .turn(4)
+            .patient("P")
+            .emergency(Some(7))
+            .backfilled()
+            .retention_class("k")
+            .trigger(Trigger::UserRequest)
+            .duration(std::time::Duration::from_nanos(1_234_567))
+            .outcome(Outcome::Denied)
+            .sender(Sender::new("s", 9));
+        let failed = ToolCall::new("c", "u", "t").typed_error("k", "m").retry_of(3);
+        let mut seen = failed.clone();
+        (seen.captured_by, seen.late_answer) = (Some(CapturedBy::Mcp), true);
+        for (call, phase) in [(seen, Phase::Whole), (call, Phase::Whole), (failed, Phase::Finished(8))] {
+            let bytes = codec::encode(&RemoteCall::of(&call, phase)).unwrap();
+            assert_eq!(codec::decode::<RemoteCall>(&bytes).unwrap().call().unwrap(), (call, phase));
+        }
+    }
+
+    /// A frame of nothing but empty names was thirty times as large once it was decoded.
+    #[test]
+    fn what_is_decoded_is_not_much_larger_than_what_was_sent() {
+        let mut call = ToolCall::new("c", "u", "t");
+        call.patient_ids = vec![String::new(); MOST + 1];
+        let bytes = codec::encode(&RemoteCall::of(&call, Phase::Whole)).unwrap();
+        assert!(codec::decode::<RemoteCall>(&bytes).is_err());
+        call.patient_ids.truncate(MOST);
+        let bytes = codec::encode(&RemoteCall::of(&call, Phase::Whole)).unwrap();
+        assert!(codec::decode::<RemoteCall>(&bytes).is_ok());
+    }
+}

@@ -1,0 +1,277 @@
+//! Senders that number their records: what each sent lately, so that a repeated record is answered, not repeated.
+
+use crate::codec;
+use crate::retention::SeqSet;
+use crate::store::engine::Engine;
+use crate::store::engine::encode::EncodedBatch;
+use crate::store::file::tables::{self, Stored};
+use crate::store::log::Receipt;
+use crate::store::read::snapshot::Snapshot;
+use crate::store::write::commit::Staging;
+use crate::store::write::row_mac::{RowMac, Vouched};
+use crate::store::write::same::Compared;
+use crate::{Error, ErrorKind, Result};
+use attestlog_proof::entry::{Content, Retention, Sender};
+use redb::ReadableDatabase;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How many of a sender's newest numbers are remembered: more than it can have under way at once.
+pub(crate) const REMEMBERED: usize = 64;
+
+/// The newest numbers of one sender and the seqs that they got.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Window {
+    recorded: BTreeMap<u64, u64>,
+    /// The MAC over the numbers, only where one of their entries was purged: the others name their sender themselves.
+    mac: Vec<u8>,
+}
+
+/// Whether a number was recorded before.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    New,
+    /// At this seq.
+    At(u64),
+    /// It is older than what is remembered.
+    Forgotten,
+}
+
+impl Window {
+    pub(crate) fn look(&self, number: u64) -> Seen {
+        match (self.recorded.get(&number), self.recorded.first_key_value()) {
+            (Some(&seq), _) => Seen::At(seq),
+            (None, Some((&oldest, _))) if number < oldest && self.recorded.len() >= REMEMBERED => Seen::Forgotten,
+            (None, _) => Seen::New,
+        }
+    }
+
+    pub(crate) fn add(&mut self, number: u64, seq: u64) {
+        self.recorded.insert(number, seq);
+        while self.recorded.len() > REMEMBERED {
+            self.recorded.pop_first();
+        }
+    }
+
+    /// The seqs that it names.
+    pub(crate) fn seqs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.recorded.iter().map(|(&number, &seq)| (number, seq))
+    }
+
+    /// Whether it carries a MAC.
+    pub(crate) fn has_mac(&self) -> bool {
+        !self.mac.is_empty()
+    }
+
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        Ok(codec::encode(self)?)
+    }
+
+    /// The numbers rise, or the same window would have two forms.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Window> {
+        let (rows, mac): (Vec<(u64, u64)>, Vec<u8>) = codec::decode(bytes)?;
+        if !matches!(mac.len(), 0 | 16) {
+            return Err(Error::damaged("the MAC of a sender has another length"));
+        }
+        if !rows.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(Error::damaged("the numbers of a sender are not in order"));
+        }
+        Ok(Window { recorded: rows.into_iter().collect(), mac })
+    }
+
+    /// Forgets the numbers for which `keep` does not speak.
+    fn retain(&mut self, mut keep: impl FnMut(u64, u64) -> Result<bool>) -> Result<()> {
+        let mut gone = Vec::new();
+        for (number, seq) in self.seqs() {
+            if !keep(number, seq)? {
+                gone.push(number);
+            }
+        }
+        gone.iter().for_each(|number| _ = self.recorded.remove(number));
+        Ok(())
+    }
+}
+
+/// What the table is called in MACs.
+const TABLE: &str = "senders";
+
+/// Whether the entry at `seq` names this sender and number; `None` where it is not there.
+fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<bool>> {
+    let names = |entry: crate::Entry| {
+        let sender = entry.call().and_then(|call| call.sender.as_ref());
+        sender.is_some_and(|sender| sender.id == id && sender.number == number)
+    };
+    Ok(if seq < snapshot.state.size { snapshot.checked(seq)?.map(names) } else { Some(false) })
+}
+
+impl Engine {
+    /// Whether what a window says of purged entries was written with the store's keys.
+    pub(crate) fn window_vouched(&self, id: &str, window: &Window) -> Result<Vouched> {
+        let mac = <RowMac>::try_from(window.mac.as_slice()).unwrap_or_default();
+        Ok(self.vouches(TABLE, id.as_bytes(), &codec::encode(&window.recorded)?, &mac))
+    }
+
+    /// The stored form of a window.
+    pub(crate) fn encode_window(&self, id: &str, window: &Window, purged: &SeqSet) -> Result<Vec<u8>> {
+        let mut window = window.clone();
+        window.mac.clear();
+        if self.keys().is_some() && window.seqs().any(|(_, seq)| purged.contains(seq)) {
+            window.mac = self.row_mac(TABLE, id.as_bytes(), &codec::encode(&window.recorded)?).to_vec();
+        }
+        window.encode()
+    }
+
+    /// The windows that name entries which a purge takes, as they stand after it: from then on their MAC speaks for them,
+    /// so that of each number its entry is asked once more.
+    pub(crate) fn windows_after(
+        &self,
+        snapshot: &Snapshot,
+        taken: &SeqSet,
+        gone: &SeqSet,
+    ) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut rows = Vec::new();
+        snapshot.scan_senders(&mut |id, window| {
+            // One that cannot be read is left as it is, for a verification to find.
+            let Ok(mut window) = window else { return Ok(()) };
+            if window.seqs().any(|(_, seq)| taken.contains(seq)) {
+                let vouched = self.window_vouched(id, &window)? != Vouched::No;
+                window.retain(|number, seq| Ok(named(snapshot, seq, id, number)?.unwrap_or(vouched)))?;
+                rows.push((id.to_owned(), self.encode_window(id, &window, gone)?));
+            }
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
+
+impl Staging<'_> {
+    /// A sender's window as the file has it, without what nothing bears out: seqs that are not recorded yet, and purged ones that
+    /// were not written with the store's keys.
+    pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
+        let engine = self.engine();
+        let txn = engine.database()?.get()?.begin_read().stored()?;
+        let Some(bytes) = tables::get_bytes(&txn.open_table(tables::SENDERS).stored()?, id)? else {
+            return Ok(Window::default());
+        };
+        let mut window = Window::decode(&bytes)?;
+        let purged = engine.purged();
+        let vouched = if window.seqs().any(|(_, seq)| purged.contains(seq)) {
+            engine.window_vouched(id, &window)? != Vouched::No
+        } else {
+            true
+        };
+        window.retain(|_, seq| Ok(seq < committed && (vouched || !purged.contains(seq))))?;
+        Ok(window)
+    }
+
+    /// Makes sure that the entry at `seq`, one of the `committed` ones, names this sender and number; of a purged one the
+    /// window was asked when it was read (J3).
+    pub(crate) fn bears_out(&self, id: &str, number: u64, seq: u64, committed: u64) -> Result<bool> {
+        if seq >= committed {
+            return Ok(true);
+        }
+        let engine = self.engine();
+        Ok(named(&engine.stored()?, seq, id, number)?.unwrap_or_else(|| engine.purged().contains(seq)))
+    }
+
+    /// Forgets the numbers of a window that their entries do not bear out; says whether there were any.
+    pub(crate) fn scrub(&self, id: &str, window: &mut Window, committed: u64) -> Result<bool> {
+        let before = window.recorded.len();
+        window.retain(|number, seq| self.bears_out(id, number, seq, committed))?;
+        Ok(window.recorded.len() < before)
+    }
+
+    /// Refuses a call under a number whose entry, at `seq`, differs in anything that its caller gives. Of an entry that was
+    /// purged it cannot be told; of one that was prepared under another policy only of what no policy changes.
+    pub(crate) fn check_same(&self, batch: &EncodedBatch, at: usize, seq: u64, sender: &Sender) -> Result<()> {
+        let (engine, Some(draft)) = (self.engine(), batch.calls.get(at)) else { return Ok(()) };
+        let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
+        let (content, retention) = if seq >= self.committed() {
+            // Both are on their way into the same commit.
+            let Some((content, retention)) = self.staged(seq, batch).zip(self.staged_retention(seq)) else {
+                return Ok(());
+            };
+            (codec::decode_behind(content)?, retention.cloned())
+        } else {
+            let Some(entry) = engine.stored()?.checked(seq)? else { return Ok(()) };
+            (entry.body.content, entry.body.retention)
+        };
+        let found = match &content {
+            Content::Call(there) => {
+                let rotated = engine.chain_state().pseudonym_keys.len() > 1;
+                let same_policy = there.policy_seq == here.policy_seq;
+                match (Compared { there, here: &here, rotated }.difference(draft.timed), &retention) {
+                    (None, Some(kept)) => self.kept_otherwise(batch, at, kept, same_policy)?,
+                    (found, _) => found,
+                }
+            }
+            Content::System(_) => Some("which is another call".to_owned()),
+        };
+        let Some(difference) = found else { return Ok(()) };
+        let Sender { id, number } = sender;
+        let message = format!("number {number} of sender {id:?} is entry {seq}, {difference}");
+        Err(Error::new(ErrorKind::Conflict, message))
+    }
+
+    /// Whether an entry is kept otherwise than the call at `at` of a batch, which repeats it, asks for.
+    fn kept_otherwise(
+        &self,
+        batch: &EncodedBatch,
+        at: usize,
+        kept: &Retention,
+        same_policy: bool,
+    ) -> Result<Option<String>> {
+        let Some(draft) = batch.calls.get(at) else { return Ok(None) };
+        let retention = &self.engine().policies().set.retention;
+        let class = |asked: &String| -> Result<bool> {
+            let assigned = retention.assign(batch.tool(at), draft.has_patient, Some(asked), None, self.now)?;
+            Ok(assigned.class != kept.class)
+        };
+        let classes = draft.retention_class.as_ref().filter(|_| same_policy).map(class).transpose()?;
+        let sooner = draft.retain_until.is_some_and(|until| until > kept.until);
+        let member = [("retention_class", classes == Some(true)), ("retain_until", sooner)];
+        let other = member.into_iter().find(|(_, other)| *other);
+        Ok(other.map(|(member, _)| format!("which is another call: another {member}")))
+    }
+
+    /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
+    /// a batch's entries stand together in one commit, so where the first is, the others follow.
+    pub(crate) fn repeated(&mut self, batch: &EncodedBatch) -> Result<Option<Vec<Receipt>>> {
+        let Some(first) = batch.calls.first().filter(|first| first.numbers_batch) else { return Ok(None) };
+        let Some(sender) = &first.sender else { return Ok(None) };
+        let Some(receipt) = self.seen(&sender.id, sender.number)? else { return Ok(None) };
+        let end = receipt.seq + batch.calls.len() as u64;
+        if end > self.state.size {
+            return Err(Error::new(ErrorKind::Conflict, "the batch of that number was a shorter one"));
+        }
+        (receipt.seq..end).enumerate().try_for_each(|(at, seq)| self.check_same(batch, at, seq, sender))?;
+        (receipt.seq..end).map(|seq| Ok(Receipt::new(seq, self.hash_at(seq)?))).collect::<Result<_>>().map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{AuditLog, Result, Sender, ToolCall};
+    use attestlog_proof::entry::Phase;
+
+    #[test]
+    fn a_batch_that_is_sent_again_is_answered() -> Result<()> {
+        let log = AuditLog::in_memory()?;
+        let engine = log.engine();
+        let send = |number, calls: u64| {
+            let one = |turn| engine.prepare(ToolCall::new("c", "u", "t").turn(turn), Phase::Whole);
+            let mut batch = (0..calls).map(one).collect::<Result<Vec<_>>>()?;
+            batch[0].call.sender = Some(Sender::new("s", number));
+            batch[0].numbers_batch = true;
+            engine.submit(batch)
+        };
+        let first = send(1, 100)?;
+        let second = send(2, 3)?;
+        assert_eq!(send(1, 100)?, first);
+        assert_eq!(send(2, 3)?, second);
+        assert_eq!(log.size(), second[2].seq + 1);
+        // Another batch under that number is a mistake of its sender's.
+        assert!(send(2, 4).is_err());
+        Ok(())
+    }
+}
