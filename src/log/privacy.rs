@@ -12,9 +12,9 @@
 
 use crate::json::{Json, Object, Path};
 use crate::redact::{IdentityKind, Opened, open, sealed_subject};
-use crate::store::engine::subjects::pseudonyms;
-use crate::store::log::{AuditLog, Receipt};
 use crate::store::write::commit::Staging;
+use crate::store::write::subjects::pseudonyms;
+use crate::store::{engine::receipt::Receipt, log::AuditLog};
 use crate::{Entry, Error, ErrorKind, Kind, Query, Result};
 use std::collections::BTreeSet;
 

@@ -4,32 +4,15 @@ use crate::entry::ToolCall;
 use crate::policy::Policies;
 use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
-use crate::store::engine::reading::Access;
+use crate::store::engine::receipt::Receipt;
 use crate::store::file::panic_guard::guarded;
-use crate::store::options::Options;
+use crate::store::options::Access;
 use crate::store::read::snapshot::Snapshot;
-use crate::{Entry, Error, ErrorKind, Hash, Outcome, Result};
+use crate::{Entry, Error, ErrorKind, Outcome, Result};
 use attestlog_proof::entry::{Facet, Phase};
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-
-/// The proof that something was recorded: it is on the disk when this is in the caller's hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Receipt {
-    /// The entry's place in the log.
-    pub seq: u64,
-    /// The entry's hash, which an inclusion proof starts from.
-    pub hash: Hash,
-}
-
-impl Receipt {
-    pub(crate) fn new(seq: u64, hash: Hash) -> Receipt {
-        Receipt { seq, hash }
-    }
-}
 
 /// An audit log in one file. Handles are cheap to clone and can be used from any thread; reading never blocks writing.
 /// There is no call that changes or deletes an entry.
@@ -89,38 +72,6 @@ impl Worker {
 }
 
 impl AuditLog {
-    /// Makes a store at `path`, which must not exist, with default [`Options`].
-    ///
-    /// # Errors
-    /// As [`Options::create`].
-    pub fn create(path: impl AsRef<Path>) -> Result<AuditLog> {
-        Options::new().create(path)
-    }
-
-    /// Opens the store at `path` with default [`Options`]. Never makes one.
-    ///
-    /// # Errors
-    /// As [`Options::open`].
-    pub fn open(path: impl AsRef<Path>) -> Result<AuditLog> {
-        Options::new().open(path)
-    }
-
-    /// Opens the store at `path` for reading only, with default [`Options`]: not a byte of it is written.
-    ///
-    /// # Errors
-    /// As [`Options::open`].
-    pub fn open_read_only(path: impl AsRef<Path>) -> Result<AuditLog> {
-        Options::new().read_only().open(path)
-    }
-
-    /// A store in memory, for tests.
-    ///
-    /// # Errors
-    /// As [`Options::in_memory`].
-    pub fn in_memory() -> Result<AuditLog> {
-        Options::new().in_memory()
-    }
-
     pub(crate) fn start(engine: Arc<Engine>) -> Result<AuditLog> {
         engine.begin_anchoring()?;
         let thread = match engine.settings.background && engine.settings.access != Access::Read {

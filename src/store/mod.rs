@@ -22,35 +22,36 @@ pub(crate) mod read;
 pub(crate) mod write;
 
 pub(crate) use engine::Engine;
-#[cfg(feature = "owner")]
-pub(crate) use engine::keyring::KeySource;
+pub(crate) use engine::encode::Prepared;
+pub use engine::receipt::Receipt;
+pub(crate) use engine::row_mac::Vouched;
 pub(crate) use file::pages::Flaw;
 pub(crate) use file::panic_guard::guarded;
 pub use file::panic_guard::is_guarded;
 pub(crate) use file::replacement::check_pages;
 pub use file::storage::Storage;
 pub(crate) use layout::entry_record::EntryRecord;
+pub(crate) use layout::index_row::{PurgedRow, Row};
 pub(crate) use layout::rollup::Cell;
 pub(crate) use layout::rollup_fingerprint::{Hashes, RollupFingerprint, RollupFingerprints, Tally};
+pub(crate) use layout::sender_window::REMEMBERED;
+pub(crate) use layout::series::Series;
 pub(crate) use layout::zone_map::{Zones, of_those as zones_of};
-pub use log::{AuditLog, Begun, Receipt};
+pub use log::{AuditLog, Begun};
 pub use maintain::anchoring::AnchorHealth;
 pub use maintain::backup::Backup;
 pub(crate) use maintain::cursors::{Move, Own, TAMPERING};
-pub(crate) use maintain::index_batch::{PurgedRow, Row, is_impersonal};
+pub(crate) use maintain::index_batch::is_impersonal;
 pub(crate) use maintain::rewrite::covers;
 #[cfg(feature = "owner")]
 pub(crate) use open::key_path;
+#[cfg(feature = "owner")]
+pub(crate) use options::KeySource;
 pub use options::Options;
-pub(crate) use read::lookup::Postings;
 pub(crate) use read::rows::{BatchRows, IndexRow};
 pub(crate) use read::scan::Kept;
 pub(crate) use read::snapshot::Snapshot;
-pub(crate) use write::prepare::Prepared;
 #[cfg(feature = "owner")]
 pub(crate) use write::remote_call::{OwnSender, RemoteBatch};
-pub(crate) use write::row_mac::Vouched;
-pub(crate) use write::sender::REMEMBERED;
-pub(crate) use write::series::Series;
 
 pub(crate) use layout::NODE_LEVEL;

@@ -11,35 +11,129 @@ use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::rows::BATCH;
 use crate::store::engine::group_commit::GroupCommit;
-use crate::store::engine::keyring::{self, KeySource, Keyring, Signed};
+use crate::store::engine::keyring::{self, Keyring, Signed};
 use crate::store::engine::mem_index::MemSegment;
-use crate::store::engine::reading::{Access, Reading};
-use crate::store::engine::subjects::Subjects;
+use crate::store::engine::reading::Reading;
+use crate::store::engine::subject_keys::Subjects;
 use crate::store::engine::writer_state::WriterState;
 use crate::store::engine::{Engine, News, Published, Work};
 use crate::store::file::database_handle::{Damage, DatabaseHandle};
 use crate::store::file::overlay::Overlay;
 use crate::store::file::panic_guard::guarded;
+use crate::store::file::paths::new_private_file;
 use crate::store::file::replacement;
 use crate::store::file::storage;
+use crate::store::file::storage::{InMemory, Storage};
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::series::{SERIES_KEY, Series};
 use crate::store::layout::state::State;
 use crate::store::log::AuditLog;
 use crate::store::maintain::anchoring::Anchoring;
+use crate::store::options::Access;
+use crate::store::options::KeySource;
 use crate::store::options::{Options, Source};
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
-use crate::store::write::series::{SERIES_KEY, Series};
 use crate::{Entry, Error, ErrorKind, Kind, Result, Timestamp};
 use attestlog_proof::entry::{Body, Content, SystemEvent};
 use redb::Builder;
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+
+impl AuditLog {
+    /// Makes a store at `path`, which must not exist, with default [`Options`].
+    ///
+    /// # Errors
+    /// As [`Options::create`].
+    pub fn create(path: impl AsRef<Path>) -> Result<AuditLog> {
+        Options::new().create(path)
+    }
+
+    /// Opens the store at `path` with default [`Options`]. Never makes one.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<AuditLog> {
+        Options::new().open(path)
+    }
+
+    /// Opens the store at `path` for reading only, with default [`Options`]: not a byte of it is written.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<AuditLog> {
+        Options::new().read_only().open(path)
+    }
+
+    /// A store in memory, for tests.
+    ///
+    /// # Errors
+    /// As [`Options::in_memory`].
+    pub fn in_memory() -> Result<AuditLog> {
+        Options::new().in_memory()
+    }
+}
+
+impl Options {
+    /// Makes a store at `path`, which must not exist.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`, at its key file's or at an anchor
+    /// file's; what the file system says.
+    pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
+        for file in self.anchors.anchors.iter().filter_map(|anchor| anchor.file()) {
+            if std::fs::symlink_metadata(file).is_ok() {
+                let message = format!(
+                    "{}: an anchor file of that name exists; deleting a store and beginning again must not go unnoticed, so \
+                     choose another name, or move the file away",
+                    file.display()
+                );
+                return Err(Error::new(ErrorKind::AlreadyExists, message));
+            }
+        }
+        guarded(|| create_file(self, path.as_ref()))
+    }
+
+    /// Opens the store at `path`, which is never made.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound), [`NotAStore`](crate::ErrorKind::NotAStore),
+    /// [`NewerFormat`](crate::ErrorKind::NewerFormat), [`Locked`](crate::ErrorKind::Locked),
+    /// [`Damaged`](crate::ErrorKind::Damaged), or what the file system says.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<AuditLog> {
+        guarded(|| open(self, Source::File(path.as_ref().to_owned())))
+    }
+
+    /// Makes a store in memory: for tests, and for what need not outlive the process.
+    ///
+    /// # Errors
+    /// None that can be expected.
+    pub fn in_memory(mut self) -> Result<AuditLog> {
+        self.settings.background = false;
+        create(self, Source::Storage(Arc::new(InMemory::default())))
+    }
+
+    /// Makes a store on a storage of the caller's, which must be empty. A function that gives a redb backend is one;
+    /// it is called again when the store must be opened anew after a failed write, and then gives the same bytes.
+    ///
+    /// # Errors
+    /// What the storage says.
+    pub fn create_on(self, storage: impl Storage) -> Result<AuditLog> {
+        guarded(|| create(self, Source::Storage(Arc::new(storage))))
+    }
+
+    /// Opens a store on a storage of the caller's.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_on(self, storage: impl Storage) -> Result<AuditLog> {
+        guarded(|| open(self, Source::Storage(Arc::new(storage))))
+    }
+}
 
 /// What a fresh reading of the file gives.
 pub(crate) struct Loaded {
@@ -114,21 +208,6 @@ pub(crate) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBu
         }
         (KeySource::Beside, None) | (KeySource::Nowhere | KeySource::Vault(_), _) => None,
     }
-}
-
-/// A new file that only its owner may read. Neither an existing file nor a symbolic link is followed or replaced.
-pub(crate) fn new_private_file(path: &Path) -> Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => Error::new(
-            ErrorKind::AlreadyExists,
-            format!("{}: something exists there already; a store is never made over it", path.display()),
-        ),
-        _ => Error::from(e).at(path.display()),
-    })
 }
 
 pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {

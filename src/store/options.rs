@@ -5,18 +5,51 @@ use crate::entry::CallLimits;
 use crate::host::{Clock, Random, SystemClock, SystemRandom};
 use crate::keys::{KeyVault, Passphrase};
 use crate::policy::PolicySet;
-use crate::store::engine::keyring::KeySource;
-use crate::store::engine::reading::Access;
-use crate::store::file::panic_guard::guarded;
-use crate::store::file::storage::{InMemory, Storage};
-use crate::store::log::AuditLog;
-use crate::store::maintain::anchoring::AnchorOptions;
-use crate::store::open;
-use crate::{Error, ErrorKind, Result};
+use crate::store::file::storage::Storage;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Write,
+    /// Nothing is written until something is to be recorded.
+    ReadFirst,
+    /// Nothing is ever written.
+    Read,
+}
+
+/// Where the keys of a store are.
+#[derive(Clone, Default)]
+pub(crate) enum KeySource {
+    /// Beside the store: its path with `.key` behind it. In memory for a store in memory.
+    #[default]
+    Beside,
+    At(PathBuf),
+    Vault(Arc<dyn KeyVault>),
+    /// There are none.
+    Nowhere,
+}
+
+/// How checkpoints are handed to anchors, as it was said when the store was opened.
+#[derive(Debug, Clone)]
+pub(crate) struct AnchorOptions {
+    pub anchors: Vec<Arc<dyn Anchor>>,
+    pub backoff: Backoff,
+    /// How long closing waits for them.
+    pub wait: Duration,
+    /// Whether what is owed is handed over from the start, or only after something was signed.
+    pub at_open: bool,
+}
+
+impl Default for AnchorOptions {
+    fn default() -> AnchorOptions {
+        let wait = Duration::from_secs(5);
+        AnchorOptions { anchors: Vec::new(), backoff: Backoff::default(), wait, at_open: true }
+    }
+}
 
 /// What stays the same while a store is open.
 #[derive(Debug, Clone)]
@@ -326,60 +359,5 @@ impl Options {
     pub fn quota_bytes(mut self, bytes: u64) -> Self {
         self.settings.quota_bytes = Some(bytes);
         self
-    }
-
-    /// Makes a store at `path`, which must not exist.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`, at its key file's or at an anchor
-    /// file's; what the file system says.
-    pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
-        for file in self.anchors.anchors.iter().filter_map(|anchor| anchor.file()) {
-            if std::fs::symlink_metadata(file).is_ok() {
-                let message = format!(
-                    "{}: an anchor file of that name exists; deleting a store and beginning again must not go unnoticed, so \
-                     choose another name, or move the file away",
-                    file.display()
-                );
-                return Err(Error::new(ErrorKind::AlreadyExists, message));
-            }
-        }
-        guarded(|| open::create_file(self, path.as_ref()))
-    }
-
-    /// Opens the store at `path`, which is never made.
-    ///
-    /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound), [`NotAStore`](crate::ErrorKind::NotAStore),
-    /// [`NewerFormat`](crate::ErrorKind::NewerFormat), [`Locked`](crate::ErrorKind::Locked),
-    /// [`Damaged`](crate::ErrorKind::Damaged), or what the file system says.
-    pub fn open(self, path: impl AsRef<Path>) -> Result<AuditLog> {
-        guarded(|| open::open(self, Source::File(path.as_ref().to_owned())))
-    }
-
-    /// Makes a store in memory: for tests, and for what need not outlive the process.
-    ///
-    /// # Errors
-    /// None that can be expected.
-    pub fn in_memory(mut self) -> Result<AuditLog> {
-        self.settings.background = false;
-        open::create(self, Source::Storage(Arc::new(InMemory::default())))
-    }
-
-    /// Makes a store on a storage of the caller's, which must be empty. A function that gives a redb backend is one;
-    /// it is called again when the store must be opened anew after a failed write, and then gives the same bytes.
-    ///
-    /// # Errors
-    /// What the storage says.
-    pub fn create_on(self, storage: impl Storage) -> Result<AuditLog> {
-        guarded(|| open::create(self, Source::Storage(Arc::new(storage))))
-    }
-
-    /// Opens a store on a storage of the caller's.
-    ///
-    /// # Errors
-    /// As [`Options::open`].
-    pub fn open_on(self, storage: impl Storage) -> Result<AuditLog> {
-        guarded(|| open::open(self, Source::Storage(Arc::new(storage))))
     }
 }

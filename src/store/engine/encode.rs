@@ -6,11 +6,24 @@
 
 use crate::line::{self, ChainSlot, SLOT_FIELDS};
 use crate::store::engine::mem_index::Indexed;
-use crate::store::engine::subjects::NewSubject;
+use crate::store::engine::subject_keys::NewSubject;
 use crate::store::layout::entry_record;
-use crate::store::write::prepare::Prepared;
 use crate::{Hash, Result, Timestamp, codec};
 use attestlog_proof::entry::{Body, Call, Content, Facet, Kind, Outcome, Phase, Retention, Sender};
+
+/// A call that only lacks what the writer gives it: its place, its time, its retention.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub call: Box<Call>,
+    /// The caller's time; the writer's clock where there is none.
+    pub timestamp: Option<Timestamp>,
+    pub retention_class: Option<String>,
+    pub retain_until: Option<Timestamp>,
+    /// The key that values of the call are sealed under, where the disk does not have it yet.
+    pub subject: Option<NewSubject>,
+    /// Its sender's number is that of the whole batch that it begins.
+    pub numbers_batch: bool,
+}
 
 /// What callers queue up with: calls that are recorded together or not at all.
 #[derive(Debug, Default)]

@@ -1,12 +1,15 @@
 //! What the threads that use one store share.
 
 pub(crate) mod block_locator;
+pub(crate) mod changes;
 pub(crate) mod encode;
 pub(crate) mod group_commit;
 pub(crate) mod keyring;
 pub(crate) mod mem_index;
 pub(crate) mod reading;
-pub(crate) mod subjects;
+pub(crate) mod receipt;
+pub(crate) mod row_mac;
+pub(crate) mod subject_keys;
 pub(crate) mod writer_state;
 
 use crate::chain_state::ChainState;
@@ -16,19 +19,19 @@ use crate::policy::Policies;
 use crate::process::Process;
 use crate::retention::SeqSet;
 use crate::store::engine::block_locator::BlockLocator;
+use crate::store::engine::changes::Changes;
 use crate::store::engine::encode::EncodedBatch;
 use crate::store::engine::group_commit::GroupCommit;
 use crate::store::engine::keyring::Keyring;
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::engine::reading::Reading;
-use crate::store::engine::subjects::Subjects;
+use crate::store::engine::receipt::Receipt;
+use crate::store::engine::subject_keys::Subjects;
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::panic_guard::guarded;
 use crate::store::layout::state::State;
-use crate::store::log::Receipt;
 use crate::store::maintain::anchoring::Anchoring;
-use crate::store::maintain::rewrite::Changes;
 use crate::store::options::{Settings, Source};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
 use std::fmt;
@@ -144,9 +147,9 @@ struct WorkState {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted {
     /// So much time has passed that a checkpoint is due.
-    timed: bool,
+    pub(crate) timed: bool,
     /// A checkpoint was asked for.
-    sign: bool,
+    pub(crate) sign: bool,
 }
 
 impl Work {
@@ -162,14 +165,14 @@ impl Work {
 
     /// Asks for a checkpoint, without waiting for it. Many that ask at a time get one.
     #[cfg(feature = "owner")]
-    fn sign(&self) {
+    pub(crate) fn sign(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).sign = true;
         self.changed.notify_all();
     }
 
     /// Whether `at_most` has passed since what is done by time was last done. The thread wakes for it by the time that
     /// threads run in, which is that of the store's clock unless a test has set another one.
-    fn is_timed(&self, at_most: Duration, clock: &dyn Clock) -> bool {
+    pub(crate) fn is_timed(&self, at_most: Duration, clock: &dyn Clock) -> bool {
         let since = self.state.lock().unwrap_or_else(PoisonError::into_inner).since;
         since.is_some_and(|since| clock.monotonic().saturating_sub(since) >= at_most)
     }
@@ -372,7 +375,7 @@ impl Engine {
     }
 
     /// Takes their read transactions from queries that nobody goes on with at this moment, now and then.
-    fn release(&self, size: u64) {
+    pub(crate) fn release(&self, size: u64) {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if size.saturating_sub(readers.looked_at) < RELEASE {
             return;
@@ -384,55 +387,6 @@ impl Engine {
                 true
             }
             None => false,
-        });
-    }
-
-    /// After a commit: whatever became due is done by the background thread, or here where there is none.
-    pub(crate) fn after_commit(&self) {
-        let due = {
-            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
-            self.release(published.size);
-            let unsigned = published.size - published.signed;
-            let due =
-                published.mem_segments.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
-            let size = published.size;
-            drop(published);
-            due || self.is_rotation_due(size) || self.work.is_timed(self.settings.checkpoint_every, &*self.clock)
-        };
-        if !due {
-            return;
-        }
-        if self.settings.background {
-            self.work.wake();
-        } else {
-            self.upkeep(Wanted::default());
-        }
-    }
-
-    /// Asks the background thread for a checkpoint of what was recorded; without one it is made on closing.
-    #[cfg(feature = "owner")]
-    pub(crate) fn sign_soon(&self) {
-        self.work.sign();
-    }
-
-    /// Does what is due, and what is wanted besides. What fails here is tried again after
-    /// the next commit, or at the next open; a reader sees no difference.
-    pub(crate) fn upkeep(&self, Wanted { timed, sign }: Wanted) {
-        if self.is_reading() {
-            return;
-        }
-        while let Ok(true) = self.write_next_batch() {}
-        let _ = self.with_writer(|engine, writer| {
-            if engine.is_rotation_due(writer.state.size) {
-                engine.rotate(writer)?;
-            }
-            let unsigned = writer.state.size - writer.state.signed;
-            let due =
-                engine.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || ((timed || sign) && unsigned > 0);
-            if due && engine.keys().is_some() {
-                engine.sign(writer)?;
-            }
-            if timed { engine.tick(writer) } else { Ok(()) }
         });
     }
 }

@@ -1,30 +1,17 @@
 //! A store that is open for reading, and how it becomes one that is recorded into.
 
-use crate::store::engine::Engine;
-use crate::store::engine::writer_state::WriterState;
 use crate::store::file::overlay::Overlay;
-use crate::{Error, ErrorKind, Result};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-/// What a store is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    Write,
-    /// Nothing is written until something is to be recorded.
-    ReadFirst,
-    /// Nothing is ever written.
-    Read,
-}
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, Weak};
 
 /// Whether a store is still as it was found.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
-    now: AtomicBool,
+    pub(crate) now: AtomicBool,
     /// Not what keeps the file open.
-    overlay: Mutex<Weak<Overlay>>,
+    pub(crate) overlay: Mutex<Weak<Overlay>>,
     /// The keys took a step that their file does not hold yet.
-    keys_unsaved: AtomicBool,
+    pub(crate) keys_unsaved: AtomicBool,
 }
 
 impl Reading {
@@ -32,51 +19,5 @@ impl Reading {
         let now = AtomicBool::new(overlay.is_some());
         let overlay = Mutex::new(overlay.map(Arc::downgrade).unwrap_or_default());
         Reading { now, overlay, keys_unsaved: AtomicBool::default() }
-    }
-}
-
-impl Engine {
-    /// Whether nothing of the store is written: not its file, not its keys, nothing beside it.
-    pub(crate) fn is_reading(&self) -> bool {
-        self.reading.now.load(Ordering::SeqCst)
-    }
-
-    /// Whether the keys may be saved now. Where not they are saved before anything is recorded.
-    pub(crate) fn may_save_keys(&self) -> bool {
-        let reading = self.is_reading();
-        self.reading.keys_unsaved.fetch_or(reading, Ordering::SeqCst);
-        !reading
-    }
-
-    /// Something is to be written, with the writer lock: does first what opening for reading left undone.
-    pub(crate) fn begin_writing(&self, writer: &mut WriterState) -> Result<()> {
-        if !self.is_reading() {
-            return Ok(());
-        }
-        let path = match (self.settings.access, self.source.path()) {
-            (Access::ReadFirst | Access::Write, Some(path)) => path,
-            // What is kept in memory over a storage of the host's has no way into it.
-            _ => {
-                let message = "the store was opened for reading only: open it without `read_only` to change it";
-                return Err(Error::new(ErrorKind::ReadOnly, message));
-            }
-        };
-        if let Some(damage) = writer.damaged {
-            return Err(damage.refusal());
-        }
-        let overlay = self.reading.overlay.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        let overlay = overlay.ok_or_else(|| Error::new(ErrorKind::Closed, "the store was closed"))?;
-        overlay.write_through(path)?;
-        self.reading.now.store(false, Ordering::SeqCst);
-        if self.reading.keys_unsaved.swap(false, Ordering::SeqCst)
-            && let Some(keys) = &mut *self.keys()
-        {
-            keys.save(self)?;
-        }
-        crate::store::file::replacement::remove_left(&self.source, &self.chain_state());
-        // Where it cannot be finished the next erasure will, as when a store is opened.
-        let _ = self.settle_masters(writer);
-        self.anchoring.resume();
-        Ok(())
     }
 }

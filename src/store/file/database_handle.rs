@@ -10,24 +10,22 @@
 //! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
 
 use crate::process::Process;
-use crate::store::file::pages::header::HEADER_BYTES;
+use crate::store::file::first_look::FirstLook;
 use crate::store::file::pages::{self, Flaw, Present, Seen, Shape};
 use crate::store::file::panic_guard::{caught, unreadable};
+use crate::store::file::paths::check_named;
 use crate::store::file::read_view::{ReadView, ReadViews};
-use crate::store::file::replacement::check_named;
 use crate::store::file::storage::Backend;
 use crate::store::file::tables::Stored;
 use crate::store::file::watched::{Watch, Watched};
-use crate::store::read::rows::Held;
 use crate::{Error, ErrorKind, Result};
 use redb::{Builder, Database, StorageBackend};
 use std::fs::Metadata;
-use std::io;
 use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Why nothing may be written to a store that was opened.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +36,20 @@ pub(crate) enum Damage {
     InForce,
     /// redb's own tables, or the header.
     Tables,
+}
+
+/// How far the index of a store that is open was held against the chain.
+#[derive(Debug, Default)]
+pub(crate) enum Held {
+    /// Nothing of it was.
+    #[default]
+    Not,
+    /// The batches before this seq.
+    Before(u64),
+    /// All that lay in the file when it was opened, and with it what this process adds.
+    All,
+    /// It is not what the chain says, for this reason. What lies in a file that is open does not change.
+    Wrong(String),
 }
 
 impl Damage {
@@ -68,7 +80,7 @@ pub(crate) struct DatabaseHandle {
     /// What it lies in.
     bytes: Arc<dyn Watch>,
     /// What was found before redb read anything.
-    before: Arc<Before>,
+    before: Arc<FirstLook>,
     /// Nothing more is to be written to the file.
     still: AtomicBool,
     views: ReadViews,
@@ -85,7 +97,7 @@ impl DatabaseHandle {
         DatabaseHandle::with(builder, Arc::new(Watched::new(bytes)), Arc::default())
     }
 
-    fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<Before>) -> Result<DatabaseHandle> {
+    fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<FirstLook>) -> Result<DatabaseHandle> {
         let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), ReadViews::default(), Process::this());
         Ok(DatabaseHandle { database, bytes, before, still, views, held: Mutex::default(), process, named: None })
@@ -98,7 +110,7 @@ impl DatabaseHandle {
 
     /// The same where somebody looks after it already.
     pub(crate) fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool) -> Result<DatabaseHandle> {
-        let before = Arc::new(Before { asked: true, pages, ..Before::default() });
+        let before = Arc::new(FirstLook { asked: true, pages, ..FirstLook::default() });
         let mut handle = match DatabaseHandle::with(builder, bytes, before.clone()) {
             // Otherwise redb's words for what it stumbled over.
             Err(e) if before.is_damaged() && e.kind() != ErrorKind::Locked => return Err(unreadable(e)),
@@ -238,67 +250,5 @@ impl Drop for DatabaseHandle {
             // Better to keep the file until the process ends than to end the process.
             std::mem::forget(database);
         }
-    }
-}
-
-/// Looks at a file when redb has locked it and before it reads from it.
-#[derive(Debug, Default)]
-pub(crate) struct Before {
-    /// Whether anything is looked at.
-    asked: bool,
-    /// Whether the pages of the log are as well.
-    pages: bool,
-    found: OnceLock<Found>,
-}
-
-#[derive(Debug)]
-struct Found {
-    /// What is wrong with the header and with redb's own tables.
-    flaws: Vec<Flaw>,
-    unfinished: bool,
-    /// What is wrong with all of the commit, until somebody asks for it.
-    pages: Mutex<Option<(Present, Vec<Flaw>, Seen)>>,
-    leads_astray: bool,
-}
-
-impl Before {
-    /// # Errors
-    /// Where the file cannot be read, or redb would be led astray in it.
-    pub(crate) fn look(&self, bytes: &dyn StorageBackend) -> io::Result<()> {
-        if !self.asked || bytes.len()? < HEADER_BYTES as u64 {
-            return Ok(());
-        }
-        let found = match self.found.get() {
-            Some(found) => found,
-            None => {
-                let found = self.first(bytes)?;
-                self.found.get_or_init(|| found)
-            }
-        };
-        if found.leads_astray { Err(io::Error::other("a page that leads to others is damaged")) } else { Ok(()) }
-    }
-
-    fn first(&self, bytes: &dyn StorageBackend) -> io::Result<Found> {
-        let (present, unfinished) = Present::before_opening(bytes)?;
-        let flaws = present.flaws.clone();
-        if !self.pages || !present.is_certain() {
-            return Ok(Found { flaws, unfinished, pages: Mutex::default(), leads_astray: false });
-        }
-        let mut all = Vec::new();
-        let seen = pages::check(bytes, &present, &crate::store::file::tables::shapes(), &mut |flaw| all.push(flaw))?;
-        let pages = Mutex::new(Some((present, all, seen)));
-        Ok(Found { flaws, unfinished, pages, leads_astray: seen.leads_astray })
-    }
-
-    fn found(&self) -> Option<&Found> {
-        self.found.get()
-    }
-
-    fn is_damaged(&self) -> bool {
-        self.found().is_some_and(|found| !found.flaws.is_empty() || found.leads_astray)
-    }
-
-    fn take_pages(&self) -> Option<(Present, Vec<Flaw>, Seen)> {
-        self.found()?.pages.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }

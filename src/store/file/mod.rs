@@ -1,9 +1,11 @@
 //! The file itself: its tables, the database in it, reading it without redb, and putting another in its place.
 
 pub(crate) mod database_handle;
+pub(crate) mod first_look;
 pub(crate) mod overlay;
 pub(crate) mod pages;
 pub(crate) mod panic_guard;
+pub(crate) mod paths;
 pub(crate) mod read_view;
 pub(crate) mod replacement;
 pub(crate) mod storage;

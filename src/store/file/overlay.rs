@@ -163,12 +163,12 @@ impl Bytes {
                     .read(true)
                     .write(true)
                     .open(path)
-                    .map_err(|e| crate::store::file::replacement::unwritable(path, e))?;
+                    .map_err(|e| crate::store::file::paths::unwritable(path, e))?;
                 let of = |file: &File| file.metadata().map_err(named);
                 let before = self.file.as_ref().map(of).transpose()?;
-                if !before.is_some_and(|before| {
-                    of(&file).is_ok_and(|now| crate::store::file::replacement::is_same(&before, &now))
-                }) {
+                if !before
+                    .is_some_and(|before| of(&file).is_ok_and(|now| crate::store::file::paths::is_same(&before, &now)))
+                {
                     let message = format!("{}: another file was put there; open the store again", path.display());
                     return Err(Error::new(ErrorKind::Closed, message));
                 }

@@ -7,13 +7,14 @@
 //! it open is told before each commit.
 
 use crate::chain_state::ChainState;
-use crate::store::engine::reading::Access;
 use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::overlay::Overlay;
 use crate::store::file::pages::{self, Flaw};
+use crate::store::file::paths::new_private_file;
+use crate::store::file::paths::{is_same, unwritable};
 use crate::store::file::storage::Storage;
 use crate::store::file::tables::{self, Stored};
-use crate::store::open::new_private_file;
+use crate::store::options::Access;
 use crate::store::options::{Settings, Source};
 use crate::{Error, ErrorKind, Result};
 use redb::backends::FileBackend;
@@ -252,51 +253,6 @@ pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bo
     let handle = DatabaseHandle::tried(builder, overlay.clone(), pages)?;
     overlay.lock_again()?;
     Ok(handle)
-}
-
-/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open, and
-/// what would be answered is not what lies there.
-pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
-    let now = match std::fs::metadata(path) {
-        Ok(there) if is_same(file, &there) => return Ok(()),
-        Ok(_) => "another file lies there now",
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            "nothing lies there now"
-        }
-        Err(e) => return Err(Error::from(e).at(path.display())),
-    };
-    let message = format!(
-        "{}: the store's file was removed or renamed while it was open, and {now}: put it back, or end what has it open and \
-         start it with the store that is meant; until then nothing is recorded and nothing answered",
-        path.display()
-    );
-    Err(Error::new(ErrorKind::Io, message))
-}
-
-/// What is said of a file that cannot be opened for writing.
-pub(crate) fn unwritable(path: &Path, e: io::Error) -> Error {
-    match e.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            let message = format!(
-                "{}: cannot be written to ({e}); what only reads works on it as it is, for anything else copy it to where it can",
-                path.display()
-            );
-            Error::new(ErrorKind::Io, message).with_source(e)
-        }
-        _ => Error::from(e).at(path.display()),
-    }
-}
-
-#[cfg(unix)]
-pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-/// Elsewhere an open file cannot be replaced.
-#[cfg(not(unix))]
-pub(crate) fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    true
 }
 
 #[cfg(unix)]

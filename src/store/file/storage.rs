@@ -1,6 +1,6 @@
 //! Where a store's bytes lie that is in no file of its own: in memory, or in what the host keeps them in.
 
-use crate::store::file::database_handle::Before;
+use crate::store::file::first_look::FirstLook;
 use crate::{Error, Result};
 use redb::{BackendError, StorageBackend};
 use std::io;
@@ -61,11 +61,11 @@ impl<F: Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static> Storage for F {
 
 /// A storage of which we know no more than that, which redb takes only as a type of its own.
 #[derive(Debug)]
-pub(crate) struct Backend(Arc<dyn StorageBackend>, Arc<Before>);
+pub(crate) struct Backend(Arc<dyn StorageBackend>, Arc<FirstLook>);
 
 impl Backend {
     /// Of which nothing is read before it was looked at.
-    pub(crate) fn after(bytes: Arc<dyn StorageBackend>, before: Arc<Before>) -> Backend {
+    pub(crate) fn after(bytes: Arc<dyn StorageBackend>, before: Arc<FirstLook>) -> Backend {
         Backend(bytes, before)
     }
 }

@@ -32,7 +32,7 @@ pub(crate) const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::ne
 /// Seqs of calls that were begun and not finished.
 pub(crate) const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
-/// Key id → [`Row`](crate::store::engine::subjects::Row): the keys of data subjects, wrapped.
+/// Key id → [`Row`](crate::store::write::subject_keys::Row): the keys of data subjects, wrapped.
 pub(crate) const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
 /// Pseudonym of a subject, or a hash over those of several → id of their key.
 pub(crate) const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
@@ -47,7 +47,7 @@ pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(
 pub(crate) const PURGED_ROWS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("purged_rows");
 
 /// How far somebody has come who reads the log behind the writer → the seq from which they go on, and its
-/// [`RowMac`](crate::store::write::row_mac::RowMac).
+/// [`RowMac`](crate::store::engine::row_mac::RowMac).
 pub(crate) const CURSORS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
 
 /// Where the rows of a facet stand in [`POSTINGS`]. Facets with few values, whose rows are long, come before those with

@@ -2,8 +2,11 @@
 
 pub(crate) mod block;
 pub(crate) mod entry_record;
+pub(crate) mod index_row;
 pub(crate) mod rollup;
 pub(crate) mod rollup_fingerprint;
+pub(crate) mod sender_window;
+pub(crate) mod series;
 pub(crate) mod state;
 pub(crate) mod text_compression;
 pub(crate) mod zone_map;

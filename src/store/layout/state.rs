@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// Under which key of `meta` the state stands.
 pub(crate) const STATE_KEY: &str = "state";
 
+/// Under which key of `meta` stands what is owed to which anchor.
+pub(crate) const ANCHORS_KEY: &str = "anchors";
+
 /// Where everything stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {

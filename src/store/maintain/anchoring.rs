@@ -13,42 +13,24 @@ use crate::host::Clock;
 use crate::json::Json;
 use crate::note::SignedCheckpoint;
 use crate::store::engine::Engine;
+use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{self, Stored};
+use crate::store::layout::state::ANCHORS_KEY;
 use crate::store::log::AuditLog;
+use crate::store::options::AnchorOptions;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
-use crate::store::write::row_mac::{RowMac, Vouched};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp, merkle};
 use redb::ReadableDatabase;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-/// Under which key of `meta` stands what is owed to whom.
-pub(crate) const KEY: &str = "anchors";
 /// What it is called in MACs.
 const TABLE: &str = "anchors";
 /// However long a wait, so often somebody looks: clocks can be set.
 const AT_MOST: Duration = Duration::from_secs(60);
-
-/// How checkpoints are handed to anchors, as it was said when the store was opened.
-#[derive(Debug, Clone)]
-pub(crate) struct AnchorOptions {
-    pub anchors: Vec<Arc<dyn Anchor>>,
-    pub backoff: Backoff,
-    /// How long closing waits for them.
-    pub wait: Duration,
-    /// Whether what is owed is handed over from the start, or only after something was signed.
-    pub at_open: bool,
-}
-
-impl Default for AnchorOptions {
-    fn default() -> AnchorOptions {
-        let wait = Duration::from_secs(5);
-        AnchorOptions { anchors: Vec::new(), backoff: Backoff::default(), wait, at_open: true }
-    }
-}
 
 /// What the threads share that hand over checkpoints.
 #[derive(Debug)]
@@ -229,7 +211,7 @@ impl Engine {
         let stored = {
             let txn = self.database()?.get()?.begin_read().stored()?;
             let meta = txn.open_table(tables::META).stored()?;
-            let row = meta.get(KEY).stored()?.map(|row| row.value().to_vec());
+            let row = meta.get(ANCHORS_KEY).stored()?.map(|row| row.value().to_vec());
             row.as_deref().and_then(parse_owed)
         };
         // What was not written with the store's keys, where these are here, tells nothing.
@@ -362,13 +344,13 @@ impl Engine {
     pub(crate) fn write_owed(&self, txn: &redb::WriteTransaction, owed: &str) -> Result<()> {
         let mac = crate::hash::to_hex(&self.row_mac(TABLE, b"", owed.as_bytes()));
         let row = [owed, "\n", &mac].concat();
-        txn.open_table(tables::META).stored()?.insert(KEY, row.as_bytes()).stored()?;
+        txn.open_table(tables::META).stored()?.insert(ANCHORS_KEY, row.as_bytes()).stored()?;
         Ok(())
     }
 
     /// Whether there is a row of what is owed.
     pub(crate) fn has_owed(&self, snapshot: &Snapshot) -> Result<bool> {
-        Ok(tables::get_bytes(&snapshot.table(tables::META)?, KEY)?.is_some())
+        Ok(tables::get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)?.is_some())
     }
 
     /// The latest time at which anything can have happened to the store: clocks of machines differ, and are set back, but by
@@ -380,7 +362,7 @@ impl Engine {
 
     /// Says what is wrong with the row of what is owed.
     pub(crate) fn check_owed(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
-        let Some(row) = tables::get_bytes(&snapshot.table(tables::META)?, KEY)? else { return Ok(Vec::new()) };
+        let Some(row) = tables::get_bytes(&snapshot.table(tables::META)?, ANCHORS_KEY)? else { return Ok(Vec::new()) };
         let mut wrong = Vec::new();
         let Some((text, mac, json)) = parse_owed(&row) else {
             return Ok(vec!["what is owed to anchors cannot be read".to_owned()]);

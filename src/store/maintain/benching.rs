@@ -5,8 +5,8 @@ use crate::codec;
 use crate::rows::List;
 use crate::store::layout::block::Sealer;
 use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::index_row::Row;
 use crate::store::log::AuditLog;
-use crate::store::maintain::index_batch::Row;
 use crate::{Entry, Hash, Result, ToolCall, line};
 use attestlog_proof::entry::{Body, Content, Phase};
 

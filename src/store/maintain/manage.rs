@@ -7,9 +7,9 @@ use crate::redact::{Context, IdentityKind, Root, is_pseudonym, normal};
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector};
 use crate::store::engine::Engine;
 use crate::store::engine::writer_state::WriterState;
-use crate::store::log::{AuditLog, Receipt};
 use crate::store::write::commit::Staging;
 use crate::store::write::names::Names;
+use crate::store::{engine::receipt::Receipt, log::AuditLog};
 use crate::{Error, ErrorKind, Facet, Kind, Result};
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ impl AuditLog {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
         let bound = engine.policies().set.retention.clock_bound();
-        let mut clock = engine.writer().clock(engine, bound);
+        let mut clock = engine.writer().clock(engine.clock.monotonic(), bound);
         // What a commit now would see; nothing of it is kept.
         let wall = engine.clock.now();
         let _ = clock.observe_wall(wall);

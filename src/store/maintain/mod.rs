@@ -9,3 +9,4 @@ pub(crate) mod index_batch;
 pub(crate) mod manage;
 pub(crate) mod purged;
 pub(crate) mod rewrite;
+pub(crate) mod upkeep;

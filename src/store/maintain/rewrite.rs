@@ -16,13 +16,14 @@ use crate::codec;
 use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, List, row_inner};
+use crate::store::engine::changes::Changes;
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::NODE_LEVEL;
 use crate::store::layout::block::Sealer;
+use crate::store::layout::index_row::PurgedRow;
 use crate::store::layout::state::STATE_KEY;
 use crate::store::layout::zone_map;
 use crate::store::maintain::backup;
-use crate::store::maintain::index_batch::PurgedRow;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::Facet;
@@ -46,20 +47,6 @@ pub(crate) struct PurgeSet {
     pub sizes: Vec<u64>,
     /// The new rollups of the tools and days from which calls are taken; `None` where none is left.
     pub cells: BTreeMap<(u64, i32), Option<Vec<u8>>>,
-}
-
-/// Rows of tables that are small and may change with any commit, which changed while the store was being written anew.
-#[derive(Debug, Default)]
-pub(crate) struct Changes {
-    pub senders: BTreeSet<String>,
-    pub unfinished: BTreeSet<u64>,
-    /// Ids of subjects' keys.
-    pub subjects: BTreeSet<String>,
-    pub subject_tags: BTreeSet<String>,
-    /// What anchors have answered: size and name of each.
-    pub attestations: BTreeSet<(u64, String)>,
-    /// Any other row of these tables may have changed as well.
-    pub any: bool,
 }
 
 /// How far the new file has come.

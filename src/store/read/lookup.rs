@@ -3,9 +3,9 @@
 use crate::rows::BATCH;
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::file::tables::{self, Stored, has_prefix, key_prefix, term_key};
+use crate::store::layout::index_row::Row;
 use crate::store::layout::rollup::Cell;
 use crate::store::layout::zone_map;
-use crate::store::maintain::index_batch::Row;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::{Facet, Kind};

@@ -8,8 +8,9 @@ use crate::merkle::{self, Nodes, ProofError};
 use crate::redact::is_pseudonym;
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, SALT_BYTES, row_order};
+use crate::store::file::database_handle::Held;
 use crate::store::file::tables::{self, Stored, key_prefix};
-use crate::store::maintain::index_batch::Row;
+use crate::store::layout::index_row::Row;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, ErrorKind, Hash, Result};
 use attestlog_proof::entry::{Facet, Kind};
@@ -66,20 +67,6 @@ pub(crate) struct Named {
     rows: u64,
     rows_root: Hash,
     pub column_root: Hash,
-}
-
-/// How far the index of a store that is open was held against the chain.
-#[derive(Debug, Default)]
-pub(crate) enum Held {
-    /// Nothing of it was.
-    #[default]
-    Not,
-    /// The batches before this seq.
-    Before(u64),
-    /// All that lay in the file when it was opened, and with it what this process adds.
-    All,
-    /// It is not what the chain says, for this reason. What lies in a file that is open does not change.
-    Wrong(String),
 }
 
 /// How many batches are held against the chain at a time: a hash for each of their rows is in memory meanwhile.

@@ -4,13 +4,13 @@ use crate::retention::SeqSet;
 use crate::store::file::tables::{self, Stored, has_prefix, key_prefix};
 use crate::store::layout::block::Block;
 use crate::store::layout::entry_record::TailRow;
+use crate::store::layout::index_row::{Column, PurgedRow, Row};
 use crate::store::layout::rollup::Cell;
+use crate::store::layout::sender_window::Window;
+use crate::store::layout::series::SERIES_KEY;
+use crate::store::layout::state::ANCHORS_KEY;
 use crate::store::layout::state::STATE_KEY;
-use crate::store::maintain::anchoring::KEY as ANCHORS_KEY;
-use crate::store::maintain::index_batch::{Column, PurgedRow, Row};
 use crate::store::read::snapshot::Snapshot;
-use crate::store::write::sender::Window;
-use crate::store::write::series::SERIES_KEY;
 use crate::{Error, Hash, Result};
 use attestlog_proof::entry::Facet;
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
@@ -124,6 +124,11 @@ impl RowsWithin<'_> {
 }
 
 impl Snapshot {
+    /// The series of checkpoints as it stands in the file.
+    pub(crate) fn series(&self) -> Result<Option<Vec<u8>>> {
+        tables::get_bytes(&self.table(tables::META)?, SERIES_KEY)
+    }
+
     /// The blocks that may hold entries of `[from, to)`, in order.
     pub(crate) fn scan_blocks(
         &self,

@@ -13,19 +13,19 @@ use crate::line::{self, ChainSlot};
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
 use crate::store::engine::Engine;
+use crate::store::engine::encode::Prepared;
 use crate::store::engine::encode::{EncodedBatch, Entries, EntryContent};
 use crate::store::engine::group_commit::Leader;
-use crate::store::engine::subjects::{self, NewSubject};
+use crate::store::engine::receipt::Receipt;
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::block::Sealer;
 use crate::store::layout::entry_record;
+use crate::store::layout::sender_window::{Seen, Window};
 use crate::store::layout::state::{STATE_KEY, State};
-use crate::store::log::Receipt;
-use crate::store::write::prepare::Prepared;
 use crate::store::write::publish::Committed;
-use crate::store::write::sender::{Seen, Window};
+use crate::store::{engine::subject_keys::NewSubject, write::subjects};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use attestlog_proof::entry::{Content, Retention, SystemEvent};
 use std::collections::HashMap;
@@ -74,7 +74,7 @@ impl<'a> Staging<'a> {
     pub(crate) fn new(engine: &'a Engine, writer: &WriterState) -> Result<Staging<'a>> {
         let ticked = engine.clock.monotonic();
         let bound = engine.policies().set.retention.clock_bound();
-        let mut clock = writer.clock(engine, bound);
+        let mut clock = writer.clock(ticked, bound);
         let now = engine.clock.now();
         let events = clock.observe_wall(now);
         let mut staging = Staging {

@@ -1,5 +1,6 @@
 //! Writing: a call on its way from its host to the disk.
 
+pub(crate) mod begin;
 pub(crate) mod commit;
 pub(crate) mod follow;
 pub(crate) mod names;
@@ -10,4 +11,6 @@ pub(crate) mod remote_call;
 pub(crate) mod row_mac;
 pub(crate) mod same;
 pub(crate) mod sender;
-pub(crate) mod series;
+pub(crate) mod signing;
+pub(crate) mod state_row;
+pub(crate) mod subjects;

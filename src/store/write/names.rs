@@ -11,9 +11,9 @@
 use crate::json::{Json, Path};
 use crate::redact::{Action, IdentityKind, Treated, is_pseudonym, sealed_subject};
 use crate::store::engine::Engine;
-use crate::store::engine::subjects::pseudonyms;
 use crate::store::file::panic_guard::guarded;
 use crate::store::read::snapshot::Snapshot;
+use crate::store::write::subjects::pseudonyms;
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::entry::{Facet, Retention};
 use std::collections::{BTreeSet, HashMap};

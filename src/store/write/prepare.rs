@@ -7,24 +7,11 @@ use crate::json::{Json, Object, Path};
 use crate::policy::Policies;
 use crate::redact::{Action, Altered, Context, IdentityKind, Root, Sanitizer, Treated};
 use crate::store::engine::Engine;
-use crate::store::engine::subjects::{CallKeys, NewSubject};
+use crate::store::engine::encode::Prepared;
 use crate::store::write::names::Names;
+use crate::store::write::subjects::CallKeys;
 use crate::{Error, ErrorKind, Result, Timestamp};
 use attestlog_proof::entry::{Call, CallError, Completion, Facet, Outcome, Phase, Sender};
-
-/// A call that only lacks what the writer gives it: its place, its time, its retention.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub call: Box<Call>,
-    /// The caller's time; the writer's clock where there is none.
-    pub timestamp: Option<Timestamp>,
-    pub retention_class: Option<String>,
-    pub retain_until: Option<Timestamp>,
-    /// The key that values of the call are sealed under, where the disk does not have it yet.
-    pub subject: Option<NewSubject>,
-    /// Its sender's number is that of the whole batch that it begins.
-    pub numbers_batch: bool,
-}
 
 #[cfg(feature = "owner")]
 impl Prepared {

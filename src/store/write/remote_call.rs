@@ -11,7 +11,7 @@
 use crate::entry::{CallResult, OWN_SENDER, ToolCall};
 use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
-use crate::store::log::Receipt;
+use crate::store::engine::receipt::Receipt;
 
 use crate::json::{Json, Limits, MAX_INT};
 use crate::{Error, Hash, Random, Result, Timestamp};

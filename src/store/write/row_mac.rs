@@ -6,41 +6,7 @@
 //! right once and was put back later is not found by a MAC.
 
 use crate::store::engine::Engine;
-use crate::store::engine::keyring::Keyring;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
-/// HMAC-SHA-256, cut to 128 bits.
-pub(crate) type RowMac = [u8; 16];
-
-/// What is known of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Vouched {
-    /// It was written with the store's keys.
-    Yes,
-    /// It was not, or was changed since.
-    No,
-    /// There are no keys here to tell.
-    Unknown,
-}
-
-/// The key of these MACs, of the digest key.
-pub(crate) fn key_of(digest_key: &[u8; 32]) -> Option<Hmac<Sha256>> {
-    let derived = Hmac::<Sha256>::new_from_slice(digest_key).ok()?.chain_update(b"attestlog table rows v1");
-    Hmac::new_from_slice(&zeroize::Zeroizing::new(<[u8; 32]>::from(derived.finalize().into_bytes()))[..]).ok()
-}
-
-impl Keyring {
-    fn row_mac(&self, parts: [&[u8]; 4]) -> RowMac {
-        let mut mac = self.rows.clone();
-        for part in parts {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
-        let whole: [u8; 32] = mac.finalize().into_bytes().into();
-        std::array::from_fn(|i| whole[i])
-    }
-}
+use crate::store::engine::row_mac::{RowMac, Vouched};
 
 impl Engine {
     /// The MAC of a row; zeros where there are no keys here.

@@ -4,93 +4,16 @@ use crate::codec;
 use crate::retention::SeqSet;
 use crate::store::engine::Engine;
 use crate::store::engine::encode::EncodedBatch;
+use crate::store::engine::receipt::Receipt;
+use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::file::tables::{self, Stored};
-use crate::store::log::Receipt;
+use crate::store::layout::sender_window::Window;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
-use crate::store::write::row_mac::{RowMac, Vouched};
 use crate::store::write::same::Compared;
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::entry::{Content, Retention, Sender};
 use redb::ReadableDatabase;
-use serde::Serialize;
-use std::collections::BTreeMap;
-
-/// How many of a sender's newest numbers are remembered: more than it can have under way at once.
-pub(crate) const REMEMBERED: usize = 64;
-
-/// The newest numbers of one sender and the seqs that they got.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct Window {
-    recorded: BTreeMap<u64, u64>,
-    /// The MAC over the numbers, only where one of their entries was purged: the others name their sender themselves.
-    mac: Vec<u8>,
-}
-
-/// Whether a number was recorded before.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
-    New,
-    /// At this seq.
-    At(u64),
-    /// It is older than what is remembered.
-    Forgotten,
-}
-
-impl Window {
-    pub(crate) fn look(&self, number: u64) -> Seen {
-        match (self.recorded.get(&number), self.recorded.first_key_value()) {
-            (Some(&seq), _) => Seen::At(seq),
-            (None, Some((&oldest, _))) if number < oldest && self.recorded.len() >= REMEMBERED => Seen::Forgotten,
-            (None, _) => Seen::New,
-        }
-    }
-
-    pub(crate) fn add(&mut self, number: u64, seq: u64) {
-        self.recorded.insert(number, seq);
-        while self.recorded.len() > REMEMBERED {
-            self.recorded.pop_first();
-        }
-    }
-
-    /// The seqs that it names.
-    pub(crate) fn seqs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.recorded.iter().map(|(&number, &seq)| (number, seq))
-    }
-
-    /// Whether it carries a MAC.
-    pub(crate) fn has_mac(&self) -> bool {
-        !self.mac.is_empty()
-    }
-
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        Ok(codec::encode(self)?)
-    }
-
-    /// The numbers rise, or the same window would have two forms.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Window> {
-        let (rows, mac): (Vec<(u64, u64)>, Vec<u8>) = codec::decode(bytes)?;
-        if !matches!(mac.len(), 0 | 16) {
-            return Err(Error::damaged("the MAC of a sender has another length"));
-        }
-        if !rows.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(Error::damaged("the numbers of a sender are not in order"));
-        }
-        Ok(Window { recorded: rows.into_iter().collect(), mac })
-    }
-
-    /// Forgets the numbers for which `keep` does not speak.
-    fn retain(&mut self, mut keep: impl FnMut(u64, u64) -> Result<bool>) -> Result<()> {
-        let mut gone = Vec::new();
-        for (number, seq) in self.seqs() {
-            if !keep(number, seq)? {
-                gone.push(number);
-            }
-        }
-        gone.iter().for_each(|number| _ = self.recorded.remove(number));
-        Ok(())
-    }
-}
 
 /// What the table is called in MACs.
 const TABLE: &str = "senders";

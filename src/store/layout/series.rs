@@ -6,8 +6,6 @@
 
 use crate::keys::KeyFile;
 use crate::note::{Note, VerifierKey, parse_decimal};
-use crate::store::file::tables;
-use crate::store::read::snapshot::Snapshot;
 use crate::{Hash, Result};
 
 /// Its key in the table `meta`.
@@ -59,12 +57,5 @@ impl Series {
         let known = lines.next() == Some(HEADER) && lines.next() == Some(key.name());
         let (count, hash) = (parse_decimal(lines.next()?)?, lines.next()?.parse().ok()?);
         (known && lines.next().is_none() && note.signatures().len() == 1).then_some(Series { count, hash })
-    }
-}
-
-impl Snapshot {
-    /// The series of checkpoints as it stands in the file.
-    pub(crate) fn series(&self) -> Result<Option<Vec<u8>>> {
-        tables::get_bytes(&self.table(tables::META)?, SERIES_KEY)
     }
 }

@@ -1,0 +1,24 @@
+//! The MAC of a row, which follows from the key file.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+/// HMAC-SHA-256, cut to 128 bits.
+pub(crate) type RowMac = [u8; 16];
+
+/// What is known of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vouched {
+    /// It was written with the store's keys.
+    Yes,
+    /// It was not, or was changed since.
+    No,
+    /// There are no keys here to tell.
+    Unknown,
+}
+
+/// The key of these MACs, of the digest key.
+pub(crate) fn key_of(digest_key: &[u8; 32]) -> Option<Hmac<Sha256>> {
+    let derived = Hmac::<Sha256>::new_from_slice(digest_key).ok()?.chain_update(b"attestlog table rows v1");
+    Hmac::new_from_slice(&zeroize::Zeroizing::new(<[u8; 32]>::from(derived.finalize().into_bytes()))[..]).ok()
+}

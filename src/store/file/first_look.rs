@@ -1,0 +1,70 @@
+//! A look at a file when redb has locked it and before it reads from it: redb would be led astray in some that are damaged.
+
+use crate::store::file::pages::header::HEADER_BYTES;
+use crate::store::file::pages::{self, Flaw, Present, Seen};
+use crate::store::file::tables;
+use redb::StorageBackend;
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// Looks at a file when redb has locked it and before it reads from it.
+#[derive(Debug, Default)]
+pub(crate) struct FirstLook {
+    /// Whether anything is looked at.
+    pub(crate) asked: bool,
+    /// Whether the pages of the log are as well.
+    pub(crate) pages: bool,
+    pub(crate) found: OnceLock<Found>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// What is wrong with the header and with redb's own tables.
+    pub(crate) flaws: Vec<Flaw>,
+    pub(crate) unfinished: bool,
+    /// What is wrong with all of the commit, until somebody asks for it.
+    pages: Mutex<Option<(Present, Vec<Flaw>, Seen)>>,
+    pub(crate) leads_astray: bool,
+}
+
+impl FirstLook {
+    /// # Errors
+    /// Where the file cannot be read, or redb would be led astray in it.
+    pub(crate) fn look(&self, bytes: &dyn StorageBackend) -> io::Result<()> {
+        if !self.asked || bytes.len()? < HEADER_BYTES as u64 {
+            return Ok(());
+        }
+        let found = match self.found.get() {
+            Some(found) => found,
+            None => {
+                let found = self.first(bytes)?;
+                self.found.get_or_init(|| found)
+            }
+        };
+        if found.leads_astray { Err(io::Error::other("a page that leads to others is damaged")) } else { Ok(()) }
+    }
+
+    fn first(&self, bytes: &dyn StorageBackend) -> io::Result<Found> {
+        let (present, unfinished) = Present::before_opening(bytes)?;
+        let flaws = present.flaws.clone();
+        if !self.pages || !present.is_certain() {
+            return Ok(Found { flaws, unfinished, pages: Mutex::default(), leads_astray: false });
+        }
+        let mut all = Vec::new();
+        let seen = pages::check(bytes, &present, &tables::shapes(), &mut |flaw| all.push(flaw))?;
+        let pages = Mutex::new(Some((present, all, seen)));
+        Ok(Found { flaws, unfinished, pages, leads_astray: seen.leads_astray })
+    }
+
+    pub(crate) fn found(&self) -> Option<&Found> {
+        self.found.get()
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.found().is_some_and(|found| !found.flaws.is_empty() || found.leads_astray)
+    }
+
+    pub(crate) fn take_pages(&self) -> Option<(Present, Vec<Flaw>, Seen)> {
+        self.found()?.pages.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

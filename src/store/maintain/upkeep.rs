@@ -1,0 +1,55 @@
+//! What is done besides recording, by the background thread or after a commit.
+
+use crate::store::engine::{Engine, Wanted};
+use std::sync::PoisonError;
+
+impl Engine {
+    /// After a commit: whatever became due is done by the background thread, or here where there is none.
+    pub(crate) fn after_commit(&self) {
+        let due = {
+            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+            self.release(published.size);
+            let unsigned = published.size - published.signed;
+            let due =
+                published.mem_segments.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
+            let size = published.size;
+            drop(published);
+            due || self.is_rotation_due(size) || self.work.is_timed(self.settings.checkpoint_every, &*self.clock)
+        };
+        if !due {
+            return;
+        }
+        if self.settings.background {
+            self.work.wake();
+        } else {
+            self.upkeep(Wanted::default());
+        }
+    }
+
+    /// Does what is due, and what is wanted besides. What fails here is tried again after
+    /// the next commit, or at the next open; a reader sees no difference.
+    pub(crate) fn upkeep(&self, Wanted { timed, sign }: Wanted) {
+        if self.is_reading() {
+            return;
+        }
+        while let Ok(true) = self.write_next_batch() {}
+        let _ = self.with_writer(|engine, writer| {
+            if engine.is_rotation_due(writer.state.size) {
+                engine.rotate(writer)?;
+            }
+            let unsigned = writer.state.size - writer.state.signed;
+            let due =
+                engine.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || ((timed || sign) && unsigned > 0);
+            if due && engine.keys().is_some() {
+                engine.sign(writer)?;
+            }
+            if timed { engine.tick(writer) } else { Ok(()) }
+        });
+    }
+
+    /// Asks the background thread for a checkpoint of what was recorded; without one it is made on closing.
+    #[cfg(feature = "owner")]
+    pub(crate) fn sign_soon(&self) {
+        self.work.sign();
+    }
+}

@@ -1,0 +1,54 @@
+//! How a store that is open for reading becomes one that is recorded into.
+
+use crate::store::engine::Engine;
+use crate::store::engine::writer_state::WriterState;
+use crate::store::options::Access;
+use crate::{Error, ErrorKind, Result};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+impl Engine {
+    /// Whether nothing of the store is written: not its file, not its keys, nothing beside it.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading.now.load(Ordering::SeqCst)
+    }
+
+    /// Whether the keys may be saved now. Where not they are saved before anything is recorded.
+    pub(crate) fn may_save_keys(&self) -> bool {
+        let reading = self.is_reading();
+        self.reading.keys_unsaved.fetch_or(reading, Ordering::SeqCst);
+        !reading
+    }
+
+    /// Something is to be written, with the writer lock: does first what opening for reading left undone.
+    pub(crate) fn begin_writing(&self, writer: &mut WriterState) -> Result<()> {
+        if !self.is_reading() {
+            return Ok(());
+        }
+        let path = match (self.settings.access, self.source.path()) {
+            (Access::ReadFirst | Access::Write, Some(path)) => path,
+            // What is kept in memory over a storage of the host's has no way into it.
+            _ => {
+                let message = "the store was opened for reading only: open it without `read_only` to change it";
+                return Err(Error::new(ErrorKind::ReadOnly, message));
+            }
+        };
+        if let Some(damage) = writer.damaged {
+            return Err(damage.refusal());
+        }
+        let overlay = self.reading.overlay.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let overlay = overlay.ok_or_else(|| Error::new(ErrorKind::Closed, "the store was closed"))?;
+        overlay.write_through(path)?;
+        self.reading.now.store(false, Ordering::SeqCst);
+        if self.reading.keys_unsaved.swap(false, Ordering::SeqCst)
+            && let Some(keys) = &mut *self.keys()
+        {
+            keys.save(self)?;
+        }
+        crate::store::file::replacement::remove_left(&self.source, &self.chain_state());
+        // Where it cannot be finished the next erasure will, as when a store is opened.
+        let _ = self.settle_masters(writer);
+        self.anchoring.resume();
+        Ok(())
+    }
+}

@@ -1,0 +1,263 @@
+//! What is done with the keys of an open store: signing checkpoints, handing over to new ones, refusing to record without them.
+
+use crate::chain_state::ChainState;
+use crate::json::{Json, Object};
+use crate::keys::{Settled};
+use crate::note::SignedCheckpoint;
+use crate::policy::KeyPolicy;
+use crate::store::engine::Engine;
+use crate::store::engine::keyring::{Keyring, pseudonym_key_event};
+use crate::store::engine::writer_state::WriterState;
+use crate::store::file::panic_guard::guarded;
+use crate::store::file::tables::{self, Stored};
+use crate::store::layout::series::{SERIES_KEY, Series};
+use crate::store::write::commit::Staging;
+use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
+use hmac::{KeyInit, Mac};
+use redb::ReadableDatabase;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Keyring {
+    pub(crate) fn save(&mut self, engine: &Engine) -> Result<()> {
+        if !engine.may_save_keys() {
+            return Ok(());
+        }
+        match &self.path {
+            Some(path) => self.file.save(path, &mut |out| engine.random.fill(out))?,
+            None => match &self.vault {
+                Some(vault) if vault.is_replaceable() => {
+                    let text = self.file.text_within(vault.capacity(), &mut |out| engine.random.fill(out))?;
+                    vault.store(text.as_bytes())?;
+                }
+                // In memory, with the store.
+                None => {}
+                Some(_) => return Ok(()),
+            },
+        }
+        self.kept = self.file.mark();
+        Ok(())
+    }
+
+    /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
+    /// process or before a crash, is settled by what the store says.
+    pub(crate) fn check(&mut self, engine: &Engine, chain_state: &ChainState, size: u64) -> Result<()> {
+        self.check_log(chain_state)?;
+        self.check_newest(chain_state)?;
+        if let Some(epoch) = chain_state.succession.as_ref().map(|s| s.current()) {
+            let root_at = |size| engine.root_at(size);
+            let settled = self.file.settle_rotation(epoch.number(), epoch.key().public(), size, &root_at)?;
+            if settled != Settled::Unchanged {
+                self.save(engine)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Engine {
+    /// `KEY-ID:HMAC` of a whole result under the digest key, where the store has one.
+    pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
+        self.keys().as_ref()?.digest(whole)
+    }
+
+    pub(crate) fn keys(&self) -> std::sync::MutexGuard<'_, Option<Keyring>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether recording may go on as far as keys are concerned; says in the chain that it goes on without.
+    pub(crate) fn check_keys(&self, staging: &mut Staging<'_>, writer: &WriterState) -> Result<()> {
+        if let Some(stray) = &self.stray {
+            return Err(Error::new(ErrorKind::Key, stray.clone()));
+        }
+        let chain_state = self.chain_state();
+        // A store without entries is being made.
+        let Some(genesis) = &chain_state.genesis else { return Ok(()) };
+        if let Some(keys) = &mut *self.keys() {
+            keys.check_history(writer.state.size, &|size| self.root_at(size))?;
+            keys.check_kept(writer.state.size)?;
+        }
+        match (&*self.keys(), &genesis.keys) {
+            (None, None) => Ok(()),
+            (Some(_), _) => {
+                // After a crash in a rotation, say: who reads the log must know of every key before it is used, or a
+                // proof that nothing is missing could leave out what stands under this one.
+                let policies = self.policies();
+                let used = policies.sanitizer.iter().flat_map(|s| s.pseudonym_keys());
+                for id in used.filter(|id| !chain_state.pseudonym_keys.contains(*id)) {
+                    staging.system_event(Kind::Key, pseudonym_key_event(id), None)?;
+                }
+                Ok(())
+            }
+            (None, Some(_)) if !self.settings.unsigned => Err(Error::new(
+                ErrorKind::Key,
+                "the store's key file is missing, nothing can be recorded; bring it back from its backup. \
+                 Until then calls can be recorded unsigned (`record`, `import` and `mcp` with --unsigned; Options::unsigned), \
+                 which the log will say",
+            )),
+            (None, Some(_)) if writer.unsigned_said => Ok(()),
+            (None, Some(_)) => {
+                let detail = Object::from_iter([("event", Json::from("opened_without_key"))]);
+                staging.system_event(Kind::Key, detail, None).map(|_| staging.unsigned_said = true)
+            }
+        }
+    }
+
+    /// Why the store is not the one that the keys here have signed, if it is not.
+    pub(crate) fn key_conflict(&self, size: u64) -> Option<String> {
+        let mut keys = self.keys();
+        let conflict = |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err();
+        let conflict = keys.as_mut().and_then(conflict).map(|e| e.to_string());
+        self.stray.clone().or(conflict)
+    }
+
+    /// Signs the store as it is now, with the writer lock.
+    pub(crate) fn sign(&self, writer: &mut WriterState) -> Result<SignedCheckpoint> {
+        let (size, root) = (writer.state.size, writer.frontier.root());
+        let root_at = |at| if at == size { Ok(root) } else { self.root_at(at) };
+        if let Some(keys) = &mut *self.keys() {
+            keys.check_history(size, &root_at)?;
+        }
+        if let Some(signed) = self.checkpoint_at(size, &root)? {
+            return Ok(signed);
+        }
+        let series = self.series()?;
+        let (signed, series) = {
+            let mut keys = self.keys();
+            let keys = keys.as_mut().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Key,
+                    "the store has no keys here, so nothing can be signed; bring back its key file",
+                )
+            })?;
+            keys.check(self, &self.chain_state(), size)?;
+            let signed = keys.file.sign_checkpoint(size, self.chain_state().in_force(), &root_at)?;
+            // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
+            keys.save(self).map_err(|e| keys.unsigned(size, e))?;
+            keys.vouched = keys.file.mark();
+            let series = Series::next(series.as_deref(), size, signed.to_string().as_bytes(), &keys.file)?;
+            (signed, series)
+        };
+        let owed = self.anchoring.owe(size);
+        writer.broken = true;
+        let mut state = writer.state.clone();
+        state.signed = size;
+        let database = self.database()?;
+        let txn = self.begin_write(database.get()?)?;
+        txn.open_table(tables::CHECKPOINTS).stored()?.insert(size, signed.to_string().as_bytes()).stored()?;
+        if let Some(owed) = owed {
+            self.write_owed(&txn, &owed)?;
+        }
+        let bytes = crate::codec::encode(&state)?;
+        {
+            let mut meta = txn.open_table(tables::META).stored()?;
+            meta.insert(SERIES_KEY, series.as_bytes()).stored()?;
+            meta.insert(crate::store::layout::state::STATE_KEY, &*bytes).stored()?;
+        }
+        txn.commit().stored()?;
+        writer.broken = false;
+        writer.state = state;
+        self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
+        self.hand_over();
+        Ok(signed)
+    }
+
+    /// The series of checkpoints as it stands in the file.
+    fn series(&self) -> Result<Option<Vec<u8>>> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        tables::get_bytes(&txn.open_table(tables::META).stored()?, SERIES_KEY)
+    }
+
+    /// What the log key has signed of this size and root already, where it is in the store.
+    fn checkpoint_at(&self, size: u64, root: &Hash) -> Result<Option<SignedCheckpoint>> {
+        let chain_state = self.chain_state();
+        let Some((key, _)) = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let note = tables::get_bytes(&txn.open_table(tables::CHECKPOINTS).stored()?, size)?;
+        let signed = note.and_then(|note| SignedCheckpoint::parse(&note).ok());
+        Ok(signed.filter(|signed| {
+            let checkpoint = signed.checkpoint();
+            checkpoint.size() == size && checkpoint.root() == *root && signed.verify(key).is_ok()
+        }))
+    }
+
+    /// The root of what the file holds at this size.
+    fn root_at(&self, size: u64) -> Result<Hash> {
+        guarded(|| crate::merkle::root(&self.stored()?, size))
+    }
+
+    /// Before a purge, with the writer lock: makes sure that the mark's size is one of those whose root it keeps. It is not after
+    /// a crash between the key file's write and the store's.
+    pub(crate) fn settle_mark(&self, writer: &mut WriterState) -> Result<()> {
+        let Some(mark) = self.keys().as_ref().and_then(|keys| keys.file.mark()) else { return Ok(()) };
+        let rotated = self.chain_state().rotation_roots().any(|(size, _)| size == mark.size);
+        if rotated || self.checkpoint_at(mark.size, &mark.root)?.is_some() {
+            return Ok(());
+        }
+        self.sign(writer).map(|_| ())
+    }
+
+    /// Whether the policy wants a new epoch key now that there are `size` entries. An epoch in which nothing but its own
+    /// beginning was recorded has nothing to hand over.
+    pub(crate) fn wants_rotation(&self, size: u64) -> bool {
+        let KeyPolicy { rotate_entries, rotate_days } = self.policies().set.keys;
+        if rotate_entries.is_none() && rotate_days.is_none() {
+            return false;
+        }
+        let Some(from) = self.chain_state().succession.as_ref().map(|s| s.current().from_size()) else { return false };
+        let is_over = |began: Timestamp, days: u32| self.clock.now().since(began) >= days * DAY;
+        size > from + 1
+            && (rotate_entries.is_some_and(|n| size - from >= n)
+                || rotate_days.is_some_and(|days| self.epoch_began(from).is_some_and(|began| is_over(began, days))))
+    }
+
+    /// As [`Engine::wants_rotation`], where there are keys that can be replaced.
+    pub(crate) fn is_rotation_due(&self, size: u64) -> bool {
+        self.wants_rotation(size) && self.keys().as_ref().is_some_and(Keyring::is_replaceable)
+    }
+
+    /// When the entry at `from` was recorded, with which the present epoch begins.
+    fn epoch_began(&self, from: u64) -> Option<Timestamp> {
+        let known = || self.epoch_began.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, began)) = known().filter(|(seq, _)| *seq == from) {
+            return Some(began);
+        }
+        let began = self.snapshot().and_then(|s| guarded(|| s.entry(from))).ok()?.body.recorded_at;
+        *known() = Some((from, began));
+        Some(began)
+    }
+
+    /// Hands over to a new epoch key and destroys the old one.
+    pub(crate) fn rotate(&self, writer: &mut WriterState) -> Result<()> {
+        let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
+        let mut staging = Staging::new(self, writer)?;
+        if !staging.is_empty() {
+            // What the clock had to say goes first: the rotation names the size that it stands at.
+            self.commit(writer, staging, |_| Ok(()))?;
+            staging = Staging::new(self, writer)?;
+        }
+        let rotation = {
+            let mut keys = self.keys();
+            let keys = keys.as_mut().ok_or_else(missing)?;
+            keys.check_replaceable()?;
+            keys.check(self, &self.chain_state(), writer.state.size)?;
+            let root_at = |size| self.root_at(size);
+            let in_force = self.chain_state().in_force();
+            let random = &mut |out: &mut [u8]| self.random.fill(out);
+            let rotation = keys.file.begin_rotation(writer.state.size, in_force, &root_at, random)?;
+            keys.save(self)?;
+            rotation
+        };
+        let (number, public) = (rotation.number, rotation.public);
+        let detail =
+            Object::from_iter([("event", Json::from("epoch_rotated")), ("rotation", rotation.to_json().into())]);
+        staging.system_event(Kind::Key, detail, None)?;
+        self.commit(writer, staging, |_| Ok(()))?;
+        let mut keys = self.keys();
+        let keys = keys.as_mut().ok_or_else(missing)?;
+        keys.file.settle_rotation(number, &public, writer.state.size, &|size| self.root_at(size))?;
+        keys.save(self)
+    }
+}
