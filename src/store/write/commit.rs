@@ -25,7 +25,7 @@ use crate::store::layout::entry_record;
 use crate::store::layout::sender_window::{Seen, Window};
 use crate::store::layout::state::{STATE_KEY, State};
 use crate::store::write::publish::Committed;
-use crate::store::{engine::subject_keys::NewSubject, write::subjects};
+use crate::store::{engine::subject_keys::NewSubject, write::subject_rows};
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
 use attestlog_proof::entry::{Content, Retention, SystemEvent};
 use std::collections::HashMap;
@@ -567,7 +567,7 @@ impl Engine {
                     table.remove(seq).stored()?;
                 }
             }
-            subjects::write(txn, &wrapped)?;
+            subject_rows::write(txn, &wrapped)?;
             more(txn)
         });
         match (written, other) {
@@ -578,7 +578,7 @@ impl Engine {
         self.note(|changes| {
             changes.senders.extend(windows.into_iter().map(|(id, _)| id));
             changes.unfinished.extend(begun.into_iter().chain(finished));
-            subjects::note(changes, &wrapped);
+            subject_rows::note(changes, &wrapped);
         });
         self.subjects.settled(&wrapped);
         let from = writer.state.size;

@@ -13,4 +13,5 @@ pub(crate) mod same;
 pub(crate) mod sender;
 pub(crate) mod signing;
 pub(crate) mod state_row;
+pub(crate) mod subject_rows;
 pub(crate) mod subjects;

@@ -2,7 +2,7 @@
 
 use crate::chain_state::ChainState;
 use crate::json::{Json, Object};
-use crate::keys::{Settled};
+use crate::keys::Settled;
 use crate::note::SignedCheckpoint;
 use crate::policy::KeyPolicy;
 use crate::store::engine::Engine;
@@ -13,7 +13,6 @@ use crate::store::file::tables::{self, Stored};
 use crate::store::layout::series::{SERIES_KEY, Series};
 use crate::store::write::commit::Staging;
 use crate::{Error, ErrorKind, Hash, Kind, Result, Timestamp};
-use hmac::{KeyInit, Mac};
 use redb::ReadableDatabase;
 use std::sync::PoisonError;
 use std::time::Duration;

@@ -16,24 +16,16 @@ use crate::hash::to_hex;
 use crate::keys::KeyId;
 use crate::redact::{IdentityKind, MasterKey, Sanitizer, SubjectKey, SubjectKeys, is_pseudonym};
 use crate::store::engine::Engine;
-use crate::store::engine::changes::Changes;
 use crate::store::engine::subject_keys::{NewSubject, Row, concerns};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
 use crate::store::read::snapshot::Snapshot;
-use crate::{Error, ErrorKind, Hash, Result, codec};
+use crate::store::write::subject_rows::tag;
+use crate::{Error, ErrorKind, Result, codec};
 use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-
-/// Under what a key is looked up: the pseudonym of its subject, or a hash over those of several.
-fn tag(members: &[String]) -> String {
-    match members {
-        [one] => one.clone(),
-        several => format!("together {}", Hash::of(several.join(" ").as_bytes())),
-    }
-}
 
 /// The members of the key for these people under each live pseudonym key, the newest first.
 fn spellings(sanitizer: &Sanitizer, facet: IdentityKind, clear: &[String]) -> Vec<Vec<String>> {
@@ -411,27 +403,4 @@ fn next_row(table: &impl ReadableTable<&'static str, &'static [u8]>, at: &str) -
     let Some(row) = table.range::<&str>(at..).stored()?.next() else { return Ok(None) };
     let (id, row) = row.stored()?;
     Ok(Some((id.value().to_owned(), row.value().to_vec())))
-}
-
-/// Notes rows that were written, for a purge that is under way.
-pub(crate) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
-    changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
-    changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
-}
-
-/// Writes rows that are new.
-pub(crate) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let mut subjects = txn.open_table(SUBJECTS).stored()?;
-    let mut tags = txn.open_table(SUBJECT_TAGS).stored()?;
-    for (id, row) in rows {
-        // The entries of several threads may bring the same key along.
-        if subjects.get(id.as_str()).stored()?.is_none() {
-            subjects.insert(id.as_str(), &*codec::encode(row)?).stored()?;
-            tags.insert(tag(&row.members).as_str(), id.as_str()).stored()?;
-        }
-    }
-    Ok(())
 }

@@ -1,0 +1,38 @@
+//! Rows of the keys of data subjects, as a commit writes them.
+
+use crate::store::engine::changes::Changes;
+use crate::store::engine::subject_keys::Row;
+use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
+use crate::{Hash, Result, codec};
+use redb::{ReadableTable, WriteTransaction};
+
+/// Under what a key is looked up: the pseudonym of its subject, or a hash over those of several.
+pub(crate) fn tag(members: &[String]) -> String {
+    match members {
+        [one] => one.clone(),
+        several => format!("together {}", Hash::of(several.join(" ").as_bytes())),
+    }
+}
+
+/// Notes rows that were written, for a purge that is under way.
+pub(crate) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
+    changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
+    changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
+}
+
+/// Writes rows that are new.
+pub(crate) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut subjects = txn.open_table(SUBJECTS).stored()?;
+    let mut tags = txn.open_table(SUBJECT_TAGS).stored()?;
+    for (id, row) in rows {
+        // The entries of several threads may bring the same key along.
+        if subjects.get(id.as_str()).stored()?.is_none() {
+            subjects.insert(id.as_str(), &*codec::encode(row)?).stored()?;
+            tags.insert(tag(&row.members).as_str(), id.as_str()).stored()?;
+        }
+    }
+    Ok(())
+}
