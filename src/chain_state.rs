@@ -4,14 +4,18 @@
 //! Invariant R60: a store goes on only where what is found to be in force is what was when its keys signed last. The key file's
 //! mark has a digest of it, so a system event that nothing leads to any more, or that was changed with its hash, is missed when the
 //! store is opened, and not only by a verification.
+//!
+//! Invariant R80: after a restoring from a copy that lacks, or may lack, a policy, a hold or an emergency grant that was in force,
+//! nothing is purged or erased until somebody has confirmed what is in force now. Another restoring does not do away with it.
 
 use crate::grants::OpenGrant;
 use crate::json::{Json, Object};
+use crate::keys::InForce;
 use crate::names::pseudonym_key;
 use crate::note::{Rotation, Succession, VerifierKey};
 use crate::policy::PolicySet;
 use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord, SeqSet};
-use crate::{Error, Hash, Result};
+use crate::{Error, ErrorKind, Hash, Result};
 use attestlog_proof::entry::{Kind, SystemEvent};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -55,10 +59,106 @@ pub(crate) struct ChainState {
     /// Master keys under which keys of sealed values lay when the log was made out of a copy, and which the key file did not
     /// hold any more: each with the seq of the entry that says so.
     pub masters_gone: Vec<(u64, String)>,
+    /// Restorings that nobody has confirmed yet although something that was in force may be lost, by the seq of their entry.
+    pub unconfirmed: BTreeMap<u64, Unconfirmed>,
     /// A hash over all that these entries say, but for emergency grants, which do not stay for ever.
     said: Hash,
+    /// A hash over what the entries of all policies say.
+    said_of_policies: Hash,
     /// What the entries of the open grants say.
     said_of_grants: BTreeMap<u64, Hash>,
+    /// What the entries of the holds that stand and of the unconfirmed restorings say.
+    said_of_standing: BTreeMap<u64, Hash>,
+}
+
+/// What stood in a log, by the seqs of its entries.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Standing {
+    /// The holds.
+    pub holds: Vec<(u64, Hold)>,
+    /// The policy in force.
+    pub policies: Vec<u64>,
+    /// The open emergency grants.
+    pub grants: Vec<u64>,
+}
+
+impl Standing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty() && self.policies.is_empty() && self.grants.is_empty()
+    }
+
+    /// `{"holds":[{"id","case","reason","actor","selector"}],"policies":[…],"grants":[…]}`
+    pub fn to_json(&self) -> Json {
+        let holds = self.holds.iter().map(|(id, hold)| {
+            let mut object = hold.to_json();
+            if let Json::Object(members) = &mut object {
+                members.insert("id", *id);
+            }
+            object
+        });
+        let numbers = |seqs: &[u64]| Json::from(seqs.iter().map(|seq| Json::from(*seq)).collect::<Vec<_>>());
+        Json::from(Object::from_iter([
+            ("holds", Json::from(holds.collect::<Vec<_>>())),
+            ("policies", numbers(&self.policies)),
+            ("grants", numbers(&self.grants)),
+        ]))
+    }
+
+    /// Reads what [`Standing::to_json`] writes, as far as it is that.
+    pub(crate) fn from_json(json: &Json) -> Standing {
+        let list = |key: &str| json.get(key).and_then(Json::as_array).unwrap_or_default();
+        let hold = |json: &Json| {
+            let mut members = json.as_object()?.clone();
+            let id = members.remove("id")?.as_u64()?;
+            Some((id, Hold::from_json(&members.into()).ok()?))
+        };
+        Standing {
+            holds: list("holds").iter().filter_map(hold).collect(),
+            policies: list("policies").iter().filter_map(Json::as_u64).collect(),
+            grants: list("grants").iter().filter_map(Json::as_u64).collect(),
+        }
+    }
+}
+
+/// Why a restoring wants to be confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unconfirmed {
+    /// Whether it is known that something else was in force; otherwise there were no keys to tell.
+    pub is_changed: bool,
+    /// How many entries had been signed.
+    pub signed: Option<u64>,
+}
+
+impl Unconfirmed {
+    /// What the particulars of a restoring say. They are silent where nothing that was in force is missing.
+    pub(crate) fn of(detail: &Json) -> Option<Unconfirmed> {
+        let standing = detail.get("standing").and_then(Json::as_str)?;
+        Some(Unconfirmed {
+            is_changed: standing != "unknown",
+            signed: detail.get("signed_size").and_then(Json::as_u64),
+        })
+    }
+
+    /// What is wrong after the restoring that the entry at `seq` is about, and what to do.
+    pub(crate) fn to_do(self, seq: u64) -> String {
+        let what = match (self.is_changed, self.signed) {
+            (true, Some(signed)) => format!(
+                "the holds, policies and emergency grants that were in force at the signed size {signed} are not those of the copy from \
+                 which this log was restored (entry {seq})"
+            ),
+            (true, None) => format!(
+                "holds, policies or emergency grants that were in force are not in the copy from which this log was restored (entry {seq})"
+            ),
+            (false, _) => format!(
+                "this log was restored from a copy (entry {seq}), and no keys were there that know whether holds, policies or emergency \
+                 grants were in force which the copy does not have"
+            ),
+        };
+        format!(
+            "{what}: place again what is missing, then say that you have looked (`attestlog hold confirm STORE --actor WHO --reason TEXT`)"
+        )
+    }
 }
 
 /// What a store's own entries may say wrongly: an entry whose particulars contradict those before it.
@@ -131,6 +231,7 @@ impl ChainState {
                     | Kind::Key
                     | Kind::Purge
                     | Kind::Restore
+                    | Kind::RestoreConfirmed
                     | Kind::Erasure
             )
     }
@@ -149,6 +250,12 @@ impl ChainState {
             reason: e.to_string(),
         })?;
         let said = said(seq, own);
+        if own.kind == Kind::Policy {
+            self.said_of_policies = Hash::of(&[self.said_of_policies.0, said.0].concat());
+        }
+        if own.kind == Kind::HoldPlaced || self.unconfirmed.contains_key(&seq) {
+            self.said_of_standing.insert(seq, said);
+        }
         if own.kind == Kind::BreakGlassOpened {
             self.said_of_grants.insert(seq, said);
         } else if ChainState::wants(own.kind) && !ChainState::wants_purgeable(own.kind) {
@@ -157,15 +264,37 @@ impl ChainState {
         Ok(())
     }
 
-    /// A digest of what is in force: all that these entries say, and which emergency grants are open. What a purge takes does not
-    /// change it.
-    pub(crate) fn in_force(&self) -> Hash {
-        let mut text = [&b"attestlog/in-force@v1\n"[..], &self.said.0].concat();
-        for (seq, said) in &self.said_of_grants {
-            text.extend_from_slice(&seq.to_be_bytes());
-            text.extend_from_slice(&said.0);
+    /// Digests of what is in force: of all that these entries say and which emergency grants are open; and of what a restoring must
+    /// not lose unnoticed. What a purge takes does not change them.
+    pub(crate) fn in_force(&self) -> InForce {
+        let digest = |label: &[u8], said: &Hash, each: &[&BTreeMap<u64, Hash>]| {
+            let mut text = [label, &said.0].concat();
+            for (seq, said) in each.iter().flat_map(|each| each.iter()) {
+                text.extend_from_slice(&seq.to_be_bytes());
+                text.extend_from_slice(&said.0);
+            }
+            Hash::of(&text)
+        };
+        let (grants, standing) = (&self.said_of_grants, &self.said_of_standing);
+        InForce {
+            all: digest(b"attestlog/in-force@v1\n", &self.said, &[grants]),
+            standing: digest(b"attestlog/standing@v1\n", &self.said_of_policies, &[standing, grants]),
         }
-        Hash::of(&text)
+    }
+
+    /// Refuses what cannot be taken back as long as nobody has confirmed what is in force after a restoring (R80).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Conflict`] with what to do.
+    pub(crate) fn check_confirmed(&self) -> Result<()> {
+        match self.unconfirmed.first_key_value() {
+            None => Ok(()),
+            Some((seq, restored)) => {
+                let message =
+                    format!("nothing was purged or erased, what a hold keeps would be lost: {}", restored.to_do(*seq));
+                Err(Error::new(ErrorKind::Conflict, message))
+            }
+        }
     }
 
     fn take(&mut self, seq: u64, kind: Kind, detail: &Json) -> Result<()> {
@@ -192,7 +321,14 @@ impl ChainState {
             }
             Kind::HoldPlaced => self.holds.place(seq, Hold::from_json(detail)?)?,
             Kind::HoldReleased => {
-                self.holds.release(HoldRelease::from_json(detail)?.hold)?;
+                let released = HoldRelease::from_json(detail)?.hold;
+                self.holds.release(released)?;
+                self.said_of_standing.remove(&released);
+            }
+            Kind::RestoreConfirmed => {
+                for seq in std::mem::take(&mut self.unconfirmed).into_keys() {
+                    self.said_of_standing.remove(&seq);
+                }
             }
             Kind::Erasure => {
                 let master = detail.get("master_key").and_then(Json::as_str);
@@ -219,6 +355,9 @@ impl ChainState {
             }
             Kind::Restore => {
                 self.newest_keys = [None, None];
+                if let Some(unconfirmed) = Unconfirmed::of(detail) {
+                    self.unconfirmed.insert(seq, unconfirmed);
+                }
                 let gone = detail.get("master_keys_gone").and_then(Json::as_array).unwrap_or_default();
                 self.masters_gone.extend(gone.iter().filter_map(Json::as_str).map(|id| (seq, id.to_owned())));
                 for rotation in detail.get("rotations").and_then(Json::as_array).unwrap_or_default() {
@@ -257,6 +396,20 @@ impl ChainState {
     /// [`Damaged`](crate::ErrorKind::Damaged): a log without any.
     pub(crate) fn history(&self) -> Result<&PolicyHistory> {
         self.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))
+    }
+
+    /// What stands here that does not in `other`: holds, the policy in force, open emergency grants.
+    pub(crate) fn standing_beside(&self, other: &ChainState) -> Standing {
+        let lacks = |said: &BTreeMap<u64, Hash>, theirs: &BTreeMap<u64, Hash>| -> Vec<u64> {
+            said.iter().filter(|(seq, said)| theirs.get(seq) != Some(said)).map(|(seq, _)| *seq).collect()
+        };
+        let holds = lacks(&self.said_of_standing, &other.said_of_standing).into_iter();
+        let policy = self.policies.as_ref().filter(|_| self.said_of_policies != other.said_of_policies);
+        Standing {
+            holds: holds.filter_map(|seq| Some((seq, self.holds.get(seq)?.clone()))).collect(),
+            policies: policy.map(|(seq, _)| *seq).into_iter().collect(),
+            grants: lacks(&self.said_of_grants, &other.said_of_grants),
+        }
     }
 
     /// The root that each rotation among the entries states, by size. Those that a restoring brought are of a history that is lost.

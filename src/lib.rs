@@ -67,6 +67,7 @@ pub use attestlog_proof::{
 };
 pub use attestlog_proof::{Error, ErrorKind, Hash, ParseHashError, Result, Timestamp, json, merkle, note, proof};
 use attestlog_proof::{hash, line, names, rows, sealed, spelling};
+pub use chain_state::Standing;
 pub use entry::failure;
 pub use entry::{CallLimits, CallResult, ResultPolicy, Summary, ToolCall};
 #[doc(hidden)]
@@ -78,6 +79,6 @@ pub use log::{Health, Purged, Unsealed};
 pub use policy::{KeyPolicy, PolicySet};
 pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Persons, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
-pub use restored::Restored;
+pub use restored::{Confirmed, Restored, Stands};
 pub use store::{AnchorHealth, AuditLog, Backup, Begun, Options, Receipt, Storage, is_guarded};
 pub use verify::{Finding, FindingKind, Verification, VerificationRecord, Verifications, VerifyOptions};

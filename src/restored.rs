@@ -1,7 +1,8 @@
 //! Restorings: whoever reads a summary of a log must learn that it goes on from an older state, and what was lost by that.
 
+use crate::chain_state::{Standing, Unconfirmed};
 use crate::json::{Json, Object};
-use crate::{AuditLog, Entry, Hash, Kind, Query, Result, Timestamp};
+use crate::{AuditLog, Hash, Kind, Query, Result, Timestamp};
 use attestlog_proof::entry::SystemEvent;
 use std::fmt;
 
@@ -22,11 +23,71 @@ pub struct Restored {
     /// What had been signed that the copy does not begin with: how many entries, and their root. `None` where nothing signed
     /// was lost, as far as the key file knew.
     pub signed: Option<(u64, Hash)>,
+    /// Whether policies, holds and emergency grants that were in force are in the copy.
+    pub standing: Stands,
+    /// Those that are not, where the store that the copy took the place of could be read.
+    pub lost: Standing,
+    /// Who has looked since at what is in force.
+    pub confirmed: Option<Confirmed>,
+}
+
+/// Whether policies, holds and emergency grants that were in force are in a copy that was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stands {
+    /// All of them, as far as was signed.
+    Kept,
+    /// Other ones were in force than the copy has.
+    Changed,
+    /// There were no keys that know.
+    Unknown,
+}
+
+/// Somebody has looked at what is in force after a restoring, as the entry says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Confirmed {
+    /// The seq of the entry.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: String,
+    /// What was found.
+    pub reason: String,
 }
 
 impl Restored {
+    /// All that these entries say, in their order. A confirmation is one of every restoring before it.
+    pub(crate) fn all<'a>(entries: impl Iterator<Item = (u64, Timestamp, &'a SystemEvent)>) -> Vec<Restored> {
+        let mut all: Vec<Restored> = Vec::new();
+        for (seq, at, own) in entries {
+            if own.kind == Kind::RestoreConfirmed {
+                let detail = own.detail.to_json();
+                let text = |key: &str| detail.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+                let confirmed = Confirmed { seq, at, actor: text("actor"), reason: text("reason") };
+                let open = all.iter_mut().filter(|r| r.unconfirmed().is_some());
+                open.for_each(|restored| restored.confirmed = Some(confirmed.clone()));
+            }
+            all.extend(Restored::of(seq, at, own));
+        }
+        all
+    }
+
+    /// Why somebody has to look at what is in force, if nobody has.
+    pub(crate) fn unconfirmed(&self) -> Option<Unconfirmed> {
+        let is_open = self.standing != Stands::Kept && self.confirmed.is_none();
+        let signed = self.signed.map(|(size, _)| size);
+        is_open.then_some(Unconfirmed { is_changed: self.standing == Stands::Changed, signed })
+    }
+
+    /// What has to be done after it, if that was not confirmed yet.
+    pub fn to_do(&self) -> Option<String> {
+        self.unconfirmed().map(|unconfirmed| unconfirmed.to_do(self.seq))
+    }
+
     /// What an entry says that was recorded at `at`, if it is one about a restoring.
-    pub(crate) fn of(seq: u64, at: Timestamp, own: &SystemEvent) -> Option<Restored> {
+    fn of(seq: u64, at: Timestamp, own: &SystemEvent) -> Option<Restored> {
         if own.kind != Kind::Restore {
             return None;
         }
@@ -46,10 +107,19 @@ impl Restored {
             (mark, rotated) => mark.or(rotated),
         };
         let (actor, reason) = (text("actor"), text("reason"));
-        Some(Restored { seq, at, actor, reason, size: number("size").unwrap_or_default(), signed })
+        let size = number("size").unwrap_or_default();
+        let standing = match Unconfirmed::of(&detail) {
+            None => Stands::Kept,
+            Some(unconfirmed) if unconfirmed.is_changed => Stands::Changed,
+            Some(_) => Stands::Unknown,
+        };
+        let lost = detail.get("lost").map(Standing::from_json).unwrap_or_default();
+        Some(Restored { seq, at, actor, reason, size, signed, standing, lost, confirmed: None })
     }
 
-    /// `{"seq","at","actor","reason","size","signed_size","signed_root"}`, the last two null where nothing signed was lost.
+    /// `{"seq","at","actor","reason","size","signed_size","signed_root","standing","lost","confirmed":{"seq","at","actor","reason"}}`:
+    /// `signed_size` and `signed_root` null where nothing signed was lost, `standing` one of `kept`, `changed` and `unknown`, `confirmed`
+    /// null where nobody has confirmed it or nobody has to.
     pub fn to_json(&self) -> Json {
         Json::from(Object::from_iter([
             ("seq", Json::from(self.seq)),
@@ -59,6 +129,16 @@ impl Restored {
             ("size", self.size.into()),
             ("signed_size", self.signed.map(|(size, _)| size).into()),
             ("signed_root", self.signed.map(|(_, root)| root.to_string()).into()),
+            (
+                "standing",
+                Json::from(match self.standing {
+                    Stands::Kept => "kept",
+                    Stands::Changed => "changed",
+                    Stands::Unknown => "unknown",
+                }),
+            ),
+            ("lost", self.lost.to_json()),
+            ("confirmed", self.confirmed.as_ref().map(Confirmed::to_json).into()),
         ]))
     }
 }
@@ -74,7 +154,32 @@ impl fmt::Display for Restored {
             },
             Some((signed, _)) => write!(f, ": {signed} entries had been signed in another history"),
             None => f.write_str(": nothing signed was lost, as far as the key file knew"),
+        }?;
+        match self.standing {
+            Stands::Kept => return Ok(()),
+            Stands::Changed => {
+                f.write_str("; other holds, policies or emergency grants were in force than the copy has")?
+            }
+            Stands::Unknown => f.write_str("; whether holds, policies or emergency grants were lost is not known")?,
         }
+        match &self.confirmed {
+            None => f.write_str(", and nobody has confirmed what is in force now"),
+            Some(Confirmed { seq, at, actor, .. }) => {
+                write!(f, ", and {actor} confirmed what is in force on {at} (entry {seq})")
+            }
+        }
+    }
+}
+
+impl Confirmed {
+    /// `{"seq","at","actor","reason"}`
+    fn to_json(&self) -> Json {
+        Json::from(Object::from_iter([
+            ("seq", Json::from(self.seq)),
+            ("at", self.at.to_string().into()),
+            ("actor", self.actor.as_str().into()),
+            ("reason", self.reason.as_str().into()),
+        ]))
     }
 }
 
@@ -90,8 +195,8 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn restored(&self) -> Result<Vec<Restored>> {
-        let of = |entry: Entry| Restored::of(entry.seq, entry.body.recorded_at, entry.own()?);
-        let entries = self.query(&Query::new().kind(Kind::Restore))?;
-        entries.filter_map(|entry| entry.map(of).transpose()).collect()
+        let kinds = Query::new().kind(Kind::Restore).kind(Kind::RestoreConfirmed);
+        let entries = self.query(&kinds)?.collect::<Result<Vec<_>>>()?;
+        Ok(Restored::all(entries.iter().filter_map(|entry| Some((entry.seq, entry.body.recorded_at, entry.own()?)))))
     }
 }

@@ -1,7 +1,7 @@
 //! The targets that read one thing.
 
 use attestlog::json::{Json, Path};
-use attestlog::keys::KeyFile;
+use attestlog::keys::{InForce, KeyFile};
 use attestlog::merkle::{self, Frontier, Nodes, ProofError};
 use attestlog::note::{Checkpoint, Note, Rotation, SignedCheckpoint, Succession, VerifierKey};
 use attestlog::proof::Proof;
@@ -325,6 +325,7 @@ pub(crate) const KEY_WORDS: &[&str] = &[
     "pseudonym ",
     "master ",
     "mark 3 ",
+    "used-by ",
     "checksum ",
 ];
 
@@ -332,9 +333,10 @@ pub(crate) fn keyfile_seeds() -> Vec<Vec<u8>> {
     let mut random = counting();
     let mut keys = KeyFile::generate("example.com/ward", &mut random).expect("keys");
     let mut seeds = vec![keys.to_text(&mut random).expect("a text").as_bytes().to_vec()];
-    keys.sign_checkpoint(5, Hash::ZERO, &|_| Ok(Hash::of(b"x"))).expect("signed");
+    let in_force = InForce { all: Hash::ZERO, standing: Hash::ZERO };
+    keys.sign_checkpoint(5, in_force, &|_| Ok(Hash::of(b"x"))).expect("signed");
     keys.rotate_pseudonym_key(&mut random).expect("a key");
-    keys.begin_rotation(9, Hash::ZERO, &|_| Ok(Hash::of(b"x")), &mut random).expect("begun");
+    keys.begin_rotation(9, in_force, &|_| Ok(Hash::of(b"x")), &mut random).expect("begun");
     seeds.push(keys.to_text(&mut random).expect("a text").as_bytes().to_vec());
     seeds
 }

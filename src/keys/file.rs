@@ -61,10 +61,17 @@ impl KeyFile {
     /// [`ErrorKind::OtherHistory`] where another process has replaced it; as [`KeyFile::load`] where it is gone.
     pub(crate) fn check_on_disk(&mut self) -> Result<()> {
         let Some(OnDisk { path, hash, seen }) = &mut self.on_disk else { return Ok(()) };
-        if let (Some(seen), Ok(there)) = (&*seen, std::fs::symlink_metadata(&*path))
-            && *seen == Seen::of(&there)
-        {
-            return Ok(());
+        match (&*seen, std::fs::symlink_metadata(&*path)) {
+            (Some(seen), Ok(there)) if *seen == Seen::of(&there) => return Ok(()),
+            (_, Err(e)) if e.kind() == io::ErrorKind::NotFound => {
+                let message = format!(
+                    "{}: the key file is gone, and nothing was recorded: put it back there. Recording goes on by itself then, in this \
+                     process too",
+                    path.display()
+                );
+                return Err(Error::new(ErrorKind::Key, message));
+            }
+            _ => {}
         }
         let file = open_private(path)?;
         let about = file.metadata().map_err(at(path))?;

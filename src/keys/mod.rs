@@ -32,6 +32,7 @@ use crate::note::{self, Checkpoint, Rotation, SignedCheckpoint, SigningKey, Veri
 use crate::{Error, ErrorKind, Hash, Result};
 use secret::Secret;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use wrap::Wrap;
 
 /// The most pseudonym or master keys that a file keeps.
@@ -47,9 +48,19 @@ pub struct Mark {
     pub size: u64,
     /// The root at that size.
     pub root: Hash,
-    /// A digest of what was in force at that size: policies, holds, keys, purges and open emergency grants. A store in which
-    /// something else is found to be in force was changed since.
-    pub in_force: Hash,
+    /// Digests of what was in force at that size.
+    pub in_force: InForce,
+}
+
+/// Digests of what is in force in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InForce {
+    /// Of policies, holds, keys, purges and open emergency grants. A store in which something else is found to be in force was
+    /// changed since.
+    pub all: Hash,
+    /// Of what must not be lost unnoticed when a copy is restored: all policies, the holds that stand, open emergency grants, and
+    /// restorings that nobody has confirmed.
+    pub standing: Hash,
 }
 
 /// What became of a rotation that was begun.
@@ -85,6 +96,8 @@ pub struct KeyFile {
     pseudonym: Vec<NamedKey>,
     master: Vec<NamedKey>,
     mark: Option<Mark>,
+    /// Where this file lay when it was written last, and the store that it was written for. Nothing secret.
+    used_by: Option<(PathBuf, PathBuf)>,
     wrap: Option<Wrap>,
     /// Which file it was read from or written to last, and what was in it then.
     on_disk: Option<file::OnDisk>,
@@ -110,6 +123,7 @@ impl KeyFile {
             pseudonym: vec![NamedKey::new("pseudonym", Secret::random(random))],
             master: vec![NamedKey::new("master", Secret::random(random))],
             mark: None,
+            used_by: None,
             wrap: None,
             on_disk: None,
             stale: false,
@@ -147,7 +161,7 @@ impl KeyFile {
     }
 
     /// Signs a checkpoint of `size` entries with the log key and the present epoch's, and raises the mark to it.
-    /// `in_force` is the digest of what is in force at that size, `root_at` gives the root of the log at any size up to it. The
+    /// `in_force` has the digests of what is in force at that size, `root_at` gives the root of the log at any size up to it. The
     /// entries must be durable before; save the file before the checkpoint is handed out.
     ///
     /// # Errors
@@ -156,7 +170,7 @@ impl KeyFile {
     pub fn sign_checkpoint(
         &mut self,
         size: u64,
-        in_force: Hash,
+        in_force: InForce,
         root_at: &dyn Fn(u64) -> Result<Hash>,
     ) -> Result<SignedCheckpoint> {
         self.check_settled()?;
@@ -172,6 +186,19 @@ impl KeyFile {
         self.mark
     }
 
+    /// Notes which store these keys are used for, in the file at `key`. Too long a path, or one that is not UTF-8, is left out.
+    pub(crate) fn set_used_by(&mut self, key: &Path, store: &Path) {
+        let (key, store) = (whole(key), whole(store));
+        let length = key.as_os_str().len() + store.as_os_str().len();
+        let is_text = key.to_str().is_some() && store.to_str().is_some() && length < text::MAX_PATHS_BYTES;
+        self.used_by = is_text.then_some((key, store));
+    }
+
+    /// The store that the key file at `key` was used for last. A copy of it that lies elsewhere is used by none.
+    pub(crate) fn used_by(&self, key: &Path) -> Option<&Path> {
+        self.used_by.as_ref().filter(|(at, _)| *at == whole(key)).map(|(_, store)| store.as_path())
+    }
+
     /// Moves the mark to another history that is being restored: `size` entries, with the roots that `root_at` gives. Gives
     /// the mark that this history does not begin with, which the entry about the restoring must name; where it begins with
     /// the mark, nothing changes. Save the file only after that entry is durable: a copy without one must be found out.
@@ -181,7 +208,7 @@ impl KeyFile {
     pub(crate) fn accept_restored(
         &mut self,
         size: u64,
-        in_force: Hash,
+        in_force: InForce,
         root_at: &dyn Fn(u64) -> Result<Hash>,
     ) -> Result<Option<Mark>> {
         match self.mark {
@@ -193,12 +220,12 @@ impl KeyFile {
         }
     }
 
-    /// Notes that a checkpoint of this size was signed; `in_force` is the digest of what is in force at that size, `root_at` gives
+    /// Notes that a checkpoint of this size was signed; `in_force` has the digests of what is in force at that size, `root_at` gives
     /// the root of the log at any size up to it.
     ///
     /// # Errors
     /// As [`KeyFile::check_mark`].
-    pub fn raise_mark(&mut self, size: u64, in_force: Hash, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
+    pub fn raise_mark(&mut self, size: u64, in_force: InForce, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
         self.check_mark(size, root_at)?;
         self.mark = Some(Mark { size, root: root_at(size)?, in_force });
         Ok(())
@@ -239,7 +266,7 @@ impl KeyFile {
     pub fn begin_rotation(
         &mut self,
         size: u64,
-        in_force: Hash,
+        in_force: InForce,
         root_at: &dyn Fn(u64) -> Result<Hash>,
         random: &mut dyn FnMut(&mut [u8]),
     ) -> Result<Rotation> {

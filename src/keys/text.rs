@@ -10,28 +10,34 @@
 //! digest BASE64
 //! pseudonym BASE64                one or more, the newest last
 //! master BASE64                   one or more, the newest last
-//! mark SIZE BASE64                once a checkpoint was signed: its root, and the digest of what was in force
+//! mark SIZE BASE64                once a checkpoint was signed: its root, and the two digests of what was in force
+//! used-by BASE64                  where this file lay when it was written last, a NUL, and the path of the store that it was written for
 //! checksum HEX                    SHA-256 of all lines above
 //! ```
 //!
-//! Each BASE64 is of 32 bytes, that of a mark of 64 and that of a rotation of 128. The checksum tells a file that was cut off or edited from one that is whole; it defends
+//! Each BASE64 but the last is of 32 bytes, that of a mark of 96 and that of a rotation of 128. The checksum tells a file that was cut off or edited from one that is whole; it defends
 //! against nobody. What a file says is read strictly: it has one spelling, and anything else is refused.
 
 use super::secret::{NamedKey, Secret};
 use super::wrap::{self, Passphrase, Wrap};
-use super::{KeyFile, MAX_KEYS, MAX_ROTATIONS, Mark};
+use super::{InForce, KeyFile, MAX_KEYS, MAX_ROTATIONS, Mark};
 use crate::note::{self, Rotation, epoch_name, parse_decimal};
 use crate::{Error, ErrorKind, Hash, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// The most bytes a key file may have.
 pub const MAX_KEY_FILE_BYTES: usize = 64 << 10;
 
-// Two full lists of keys, one of rotations, everything else, and the third that base64 adds under a passphrase.
-const _: () = assert!((2 * MAX_KEYS * 60 + MAX_ROTATIONS * 215 + 4096) * 4 / 3 < MAX_KEY_FILE_BYTES);
+/// The most bytes that the two paths may have together.
+pub(super) const MAX_PATHS_BYTES: usize = 2048;
+
+// Two full lists of keys, one of rotations, the paths, everything else, and the third that base64 adds under a passphrase.
+const _: () =
+    assert!((2 * MAX_KEYS * 60 + MAX_ROTATIONS * 215 + MAX_PATHS_BYTES * 4 / 3 + 4096) * 4 / 3 < MAX_KEY_FILE_BYTES);
 
 const HEADER: &str = "attestlog-key v1";
 
@@ -76,7 +82,15 @@ impl KeyFile {
         self.pseudonym.iter().for_each(|key| line("pseudonym", key.bytes()));
         self.master.iter().for_each(|key| line("master", key.bytes()));
         if let Some(mark) = self.mark {
-            line(&format!("mark {}", mark.size), &[mark.root.0, mark.in_force.0].concat());
+            line(
+                &format!("mark {}", mark.size),
+                &[mark.root.0, mark.in_force.all.0, mark.in_force.standing.0].concat(),
+            );
+        }
+        if let Some((key, store)) =
+            self.used_by.as_ref().and_then(|(key, store)| Some((key.to_str()?, store.to_str()?)))
+        {
+            line("used-by", [key, "\0", store].concat().as_bytes());
         }
         let checksum = Hash::of(out.as_bytes());
         let _ = writeln!(out, "checksum {checksum}");
@@ -146,6 +160,7 @@ fn parse_plain(text: &str) -> Result<KeyFile> {
         pseudonym: lines.list("pseudonym")?,
         master: lines.list("master")?,
         mark: lines.mark()?,
+        used_by: lines.used_by()?,
         wrap: None,
         on_disk: None,
         stale: false,
@@ -214,13 +229,26 @@ impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
         let Some(rest) = self.take("mark ") else { return Ok(None) };
         Ok(Some(parse_mark(rest).ok_or_else(|| bad("mark"))?))
     }
+
+    fn used_by(&mut self) -> Result<Option<(PathBuf, PathBuf)>> {
+        let Some(rest) = self.take("used-by ") else { return Ok(None) };
+        Ok(Some(parse_used_by(rest).ok_or_else(|| bad("used-by"))?))
+    }
+}
+
+fn parse_used_by(text: &str) -> Option<(PathBuf, PathBuf)> {
+    let paths = String::from_utf8(STANDARD.decode(text).ok()?).ok()?;
+    let (key, store) = paths.split_once('\0').filter(|_| paths.len() <= MAX_PATHS_BYTES)?;
+    (!store.contains('\0')).then(|| (key.into(), store.into()))
 }
 
 fn parse_mark(text: &str) -> Option<Mark> {
     let (size, hashes) = text.split_once(' ')?;
-    let bytes: [u8; 64] = STANDARD.decode(hashes).ok()?.try_into().ok()?;
-    let (root, in_force) = bytes.split_first_chunk()?;
-    Some(Mark { size: parse_decimal(size)?, root: Hash(*root), in_force: Hash(in_force.try_into().ok()?) })
+    let bytes: [u8; 96] = STANDARD.decode(hashes).ok()?.try_into().ok()?;
+    let (root, rest) = bytes.split_first_chunk()?;
+    let (all, standing) = rest.split_first_chunk()?;
+    let in_force = InForce { all: Hash(*all), standing: Hash(standing.try_into().ok()?) };
+    Some(Mark { size: parse_decimal(size)?, root: Hash(*root), in_force })
 }
 
 fn parse_rotation(origin: &str, text: &str) -> Option<Rotation> {

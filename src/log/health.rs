@@ -110,6 +110,7 @@ impl Health {
             concerns.push(self.clock.to_string());
         }
         concerns.extend(self.key_conflict.iter().cloned());
+        concerns.extend(self.restored.iter().filter_map(Restored::to_do));
         if self.rotation_overdue {
             concerns.push(
                 "the policy wants a new epoch key, and the keys are not here or cannot be replaced where they are: open the \

@@ -146,6 +146,7 @@ impl AuditLog {
     fn check_not_held(&self, target: &Target, keys: &[String]) -> Result<()> {
         let engine = self.engine();
         let chain_state = engine.chain_state();
+        chain_state.check_confirmed()?;
         if chain_state.holds.is_empty() {
             return Ok(());
         }

@@ -78,11 +78,13 @@ impl AuditLog {
     /// [`ClockFrozen`](ErrorKind::ClockFrozen) with the reason and the way out; [`DiskFull`](ErrorKind::DiskFull): nothing
     /// was purged; [`InvalidInput`](ErrorKind::InvalidInput): no actor, or a store on a
     /// [`Storage`](crate::Storage) that cannot be replaced by another; [`Conflict`](ErrorKind::Conflict): the file has a
-    /// second name, under which everything would stay;
+    /// second name, under which everything would stay, or nobody has confirmed a restoring yet
+    /// ([`AuditLog::confirm_restored`]);
     /// [`Busy`](ErrorKind::Busy): holds and policies changed again and again meanwhile; as [`AuditLog::record`].
     pub fn purge(&self, actor: &str) -> Result<Purged> {
         let engine = self.engine();
         engine.process.check()?;
+        engine.chain_state().check_confirmed()?;
         let actor = engine.clean(actor)?;
         replacement::check_replaceable(&engine.source)?;
         // What is pending becomes index rows: nothing goes that no retention column speaks of.

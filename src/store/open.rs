@@ -232,6 +232,9 @@ pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
                     Keyring::in_vault(file, vault.clone())
                 }
                 (_, Some(path)) => {
+                    if let Some(store) = source.path() {
+                        file.set_used_by(path, store);
+                    }
                     file.create_own(path, &mut random)?;
                     Keyring::new(file, Some(path.clone()))
                 }
@@ -613,7 +616,7 @@ impl Found {
     fn reach(&mut self, snapshot: &Snapshot, seq: u64) {
         let Some(mark) = self.mark.take_if(|mark| mark.size <= seq) else { return };
         let signed = self.chain_state.genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some());
-        if signed && self.chain_state.in_force() != mark.in_force {
+        if signed && self.chain_state.in_force().all != mark.in_force.all {
             // Of another history the mark itself says so (K4), and what to do.
             match crate::merkle::root(snapshot, mark.size) {
                 Ok(root) if root != mark.root => {}

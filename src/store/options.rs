@@ -119,6 +119,7 @@ pub struct Options {
     pub(crate) anchors: AnchorOptions,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    pub(crate) replaced: Option<PathBuf>,
 }
 
 impl fmt::Debug for Options {
@@ -162,6 +163,7 @@ impl Options {
             anchors: AnchorOptions::default(),
             clock: Arc::new(SystemClock::default()),
             random: Arc::new(SystemRandom),
+            replaced: None,
         }
     }
 
@@ -192,6 +194,13 @@ impl Options {
     /// The name with which the store's origin begins when it is made, such as `example.com/ward-3`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// For [`Options::restore`]: the store in whose place the copy goes, moved away before, as far as it can still be read. The entry about
+    /// the restoring names the holds, policies and emergency grants that stand in it and not in the copy.
+    pub fn replaces(mut self, store: impl Into<PathBuf>) -> Self {
+        self.replaced = Some(store.into());
         self
     }
 

@@ -81,7 +81,8 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
     let reach = whole.signed.judge(&whole.chain_state, &snapshot, &whole.expiries);
     // An entry that cannot be read any more was found already.
     let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
-    let restored = whole.restored.iter().filter_map(|(seq, own)| Restored::of(*seq, recorded_at(*seq)?, own)).collect();
+    let restored = whole.restored.iter().filter_map(|(seq, own)| Some((*seq, recorded_at(*seq)?, own)));
+    let restored = Restored::all(restored);
     let recorded_without_key = guarded(|| Keyless::stretches(&whole.keyless, &snapshot)).unwrap_or_else(|e| {
         whole.find(K::FileDamaged, None, e.to_string());
         Vec::new()
@@ -160,7 +161,7 @@ struct LogCheck<'a> {
     named: BTreeMap<u64, u64>,
     chained: BTreeMap<u64, (u64, Hash, Hash, u64)>,
     last_recorded_at: i64,
-    /// Entries about restorings.
+    /// Entries about restorings and their confirmations.
     restored: Vec<(u64, SystemEvent)>,
     /// Entries that say that the store was opened without its key, and when.
     keyless: Vec<(u64, Timestamp)>,
@@ -268,7 +269,7 @@ impl<'a> LogCheck<'a> {
             let wrong = self.grants.said(seq, &own, self.purges);
             wrong.into_iter().for_each(|(kind, detail)| self.find(kind, seq, detail));
             self.clocked(seq, recorded_at, &own);
-            if own.kind == Kind::Restore {
+            if matches!(own.kind, Kind::Restore | Kind::RestoreConfirmed) {
                 self.restored.push((seq, own.clone()));
             }
             if Keyless::is(&own) {

@@ -176,8 +176,8 @@ fn a_copy_is_its_owners_alone() {
     log.backup(place.at("b.log")).unwrap();
     assert_eq!(fs::metadata(place.at("b.log")).unwrap().permissions().mode() & 0o777, 0o600);
     fs::set_permissions(place.at("b.log"), fs::Permissions::from_mode(0o444)).unwrap();
-    let restored =
-        Options::new().key_file(key(&place.at("s.log"))).restore(place.at("b.log"), place.at("r.log"), "ops", "test");
+    fs::copy(key(&place.at("s.log")), key(&place.at("r.log"))).unwrap();
+    let restored = AuditLog::restore(place.at("b.log"), place.at("r.log"), "ops", "test");
     drop(restored.unwrap());
     for name in ["s.log", "r.log"] {
         assert_eq!(fs::metadata(place.at(name)).unwrap().permissions().mode() & 0o777, 0o600);
@@ -255,6 +255,8 @@ fn a_restored_store_says_so_and_goes_on() {
     log.record(call("later")).unwrap();
     clean(&log);
     // The copy is as it was, and a second restore beside the key of the first is a rollback that is named again.
+    drop(log);
+    fs::rename(place.at("s.log"), place.at("s1.log")).unwrap();
     let again = Options::new().key_file(key(&place.at("s.log")));
     let again = again.restore(place.at("b.log"), place.at("s2.log"), "ops", "again").unwrap();
     assert!(detail(&newest(&again, Kind::Restore)).get("signed_size").is_some());
@@ -349,6 +351,7 @@ fn a_purged_store_is_copied_without_what_went_and_what_a_restore_brings_back_goe
     drop(copy);
     log.close().unwrap();
 
+    fs::rename(place.at("s.log"), place.at("gone.log")).unwrap();
     let restored = options().restore(place.at("before.log"), place.at("r.log"), "ops", "test").unwrap();
     assert_eq!(restored.count(&Query::new().kind(Kind::ToolCall)).unwrap(), 501);
     clean(&restored);

@@ -502,6 +502,11 @@ fn a_backup_keeps_sealed_values_until_somebody_is_erased() {
     assert_eq!(shown(&restored, second).unwrap_err().kind(), ErrorKind::Key);
     let later = restored.record(call("P-2", "3")).unwrap().seq;
     assert_eq!(shown(&restored, later).unwrap(), Json::from("3"));
+    // The keys have signed nothing yet, so they cannot tell whether a hold is missing: somebody has to look first (R80).
+    let refused = restored.erase("P-2", "r", "a").unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("hold confirm"), "{refused}");
+    assert_eq!(shown(&restored, later).unwrap(), Json::from("3"));
+    restored.confirm_restored("dpo", "the register of holds is empty").unwrap();
     restored.erase("P-2", "r", "a").unwrap();
     assert!(shown(&restored, later).unwrap_err().to_string().contains("erased by entry"));
     assert!(shown(&restored, second).unwrap_err().to_string().contains("erased by entry"));

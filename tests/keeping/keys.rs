@@ -1,6 +1,8 @@
 //! Promise: keys lie beside the store, readable by nobody else, survive a crash, and never show themselves.
 
-use attestlog::keys::{KeyFile, KeyId, MAX_KEY_FILE_BYTES, MAX_KEYS, MAX_ROTATIONS, Mark, Passphrase, Settled};
+use attestlog::keys::{
+    InForce, KeyFile, KeyId, MAX_KEY_FILE_BYTES, MAX_KEYS, MAX_ROTATIONS, Mark, Passphrase, Settled,
+};
 use attestlog::note::{Succession, binds};
 use attestlog::{Error, ErrorKind, Hash};
 use base64::Engine as _;
@@ -86,12 +88,12 @@ fn a_file_reads_back_as_it_was() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), text(&keys));
     keys.rotate_pseudonym_key(&mut source(5)).unwrap();
     keys.add_master_key(&mut source(6)).unwrap();
-    keys.sign_checkpoint(7, Hash::ZERO, &roots).unwrap();
-    keys.begin_rotation(7, Hash::ZERO, &roots, &mut source(7)).unwrap();
+    keys.sign_checkpoint(7, NOTHING, &roots).unwrap();
+    keys.begin_rotation(7, NOTHING, &roots, &mut source(7)).unwrap();
     keys.save(&path, &mut source(8)).unwrap();
     let read = KeyFile::load(&path, None).unwrap();
     assert_eq!(text(&read), text(&keys));
-    assert_eq!(read.mark(), Some(Mark { size: 7, root: root(7), in_force: Hash::ZERO }));
+    assert_eq!(read.mark(), Some(Mark { size: 7, root: root(7), in_force: NOTHING }));
     let ids = |keys: &KeyFile| keys.pseudonym_keys().chain(keys.master_keys()).map(|k| k.id()).collect::<Vec<KeyId>>();
     assert_eq!(ids(&read), ids(&keys));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left lying about");
@@ -105,24 +107,24 @@ fn a_file_reads_back_as_it_was() {
 #[test]
 fn the_signatures_are_those_of_the_log_and_its_epoch() {
     let mut keys = generate(3);
-    let signed = keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
+    let signed = keys.sign_checkpoint(5, NOTHING, &roots).unwrap();
     signed.verify(&keys.verifier()).unwrap();
     let mut epochs = Succession::new(keys.origin(), keys.epoch_key().verifier().public()).unwrap();
     assert_eq!(epochs.check(&signed), Ok(0));
 
-    let rotation = keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(7)).unwrap();
+    let rotation = keys.begin_rotation(5, NOTHING, &roots, &mut source(7)).unwrap();
     assert_eq!(keys.epoch(), 0);
     assert_eq!(
-        kind(keys.sign_checkpoint(6, Hash::ZERO, &roots)).0,
+        kind(keys.sign_checkpoint(6, NOTHING, &roots)).0,
         ErrorKind::Conflict,
         "whose turn it is shows when it settles"
     );
-    assert_eq!(kind(keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(8))).0, ErrorKind::Conflict);
+    assert_eq!(kind(keys.begin_rotation(5, NOTHING, &roots, &mut source(8))).0, ErrorKind::Conflict);
     let (number, public) = (rotation.number, rotation.public);
     epochs.push(rotation).unwrap();
     assert_eq!(keys.settle_rotation(number, &public, 6, &roots).unwrap(), Settled::Completed);
     assert_eq!(keys.settle_rotation(number, &public, 6, &roots).unwrap(), Settled::Unchanged);
-    let signed = keys.sign_checkpoint(6, Hash::ZERO, &roots).unwrap();
+    let signed = keys.sign_checkpoint(6, NOTHING, &roots).unwrap();
     signed.verify(&keys.verifier()).unwrap();
     assert_eq!(epochs.check(&signed), Ok(1));
 }
@@ -138,12 +140,12 @@ fn a_rotation_survives_a_crash_at_every_step() {
     let old_line = body(&keys).lines().find(|l| l.starts_with("epoch 0 ")).unwrap()[8..].to_owned();
 
     // Before the save: the file knows nothing of it.
-    keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(6)).unwrap();
+    keys.begin_rotation(5, NOTHING, &roots, &mut source(6)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     assert_eq!(keys.settle_rotation(0, &old, 5, &roots).unwrap(), Settled::Unchanged);
 
     // After the save, before the store holds the entry: the old key goes on.
-    keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(7)).unwrap();
+    keys.begin_rotation(5, NOTHING, &roots, &mut source(7)).unwrap();
     keys.save(&path, &mut source(8)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     // An older copy of the store, opened by mistake, must not destroy the key that the newest one may need.
@@ -152,7 +154,7 @@ fn a_rotation_survives_a_crash_at_every_step() {
     keys.save(&path, &mut source(9)).unwrap();
 
     // After the store holds it, before the second save: the new key takes over at the next opening.
-    let rotation = keys.begin_rotation(6, Hash::ZERO, &roots, &mut source(10)).unwrap();
+    let rotation = keys.begin_rotation(6, NOTHING, &roots, &mut source(10)).unwrap();
     keys.save(&path, &mut source(11)).unwrap();
     let mut keys = KeyFile::load(&path, None).unwrap();
     assert_eq!(keys.settle_rotation(1, &rotation.public, 7, &roots).unwrap(), Settled::Completed);
@@ -187,7 +189,7 @@ fn destroyed_keys_are_overwritten() {
     };
     // A handle on the replaced file shows what the disk holds of it.
     let mut held = std::fs::File::open(&path).unwrap();
-    keys.raise_mark(1, Hash::ZERO, &roots).unwrap();
+    keys.raise_mark(1, NOTHING, &roots).unwrap();
     keys.save(&path, &mut source(6)).unwrap();
     assert!(read(&mut held).starts_with(b"attestlog-key"), "nothing was destroyed yet");
     let mut held = std::fs::File::open(&path).unwrap();
@@ -239,15 +241,15 @@ fn keys_rotate_and_old_ones_are_found() {
 #[test]
 fn the_mark_never_goes_back() {
     let mut keys = generate(3);
-    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
-    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
-    let (kind_older, message) = kind(keys.sign_checkpoint(4, Hash::ZERO, &roots));
+    keys.sign_checkpoint(5, NOTHING, &roots).unwrap();
+    keys.sign_checkpoint(5, NOTHING, &roots).unwrap();
+    let (kind_older, message) = kind(keys.sign_checkpoint(4, NOTHING, &roots));
     assert_eq!(kind_older, ErrorKind::OtherHistory);
     assert!(message.contains("older copy"), "{message}");
-    assert_eq!(kind(keys.sign_checkpoint(5, Hash::ZERO, &|_| Ok(root(6)))).0, ErrorKind::OtherHistory);
-    assert_eq!(keys.mark(), Some(Mark { size: 5, root: root(5), in_force: Hash::ZERO }));
-    keys.raise_mark(9, Hash::ZERO, &roots).unwrap();
-    assert_eq!(kind(keys.raise_mark(8, Hash::ZERO, &roots)).0, ErrorKind::OtherHistory);
+    assert_eq!(kind(keys.sign_checkpoint(5, NOTHING, &|_| Ok(root(6)))).0, ErrorKind::OtherHistory);
+    assert_eq!(keys.mark(), Some(Mark { size: 5, root: root(5), in_force: NOTHING }));
+    keys.raise_mark(9, NOTHING, &roots).unwrap();
+    assert_eq!(kind(keys.raise_mark(8, NOTHING, &roots)).0, ErrorKind::OtherHistory);
 }
 
 #[test]
@@ -294,6 +296,9 @@ fn a_passphrase_protects_the_file() {
     assert_eq!(kind(KeyFile::parse(edited.as_bytes(), Some(&right))).0, ErrorKind::Key);
 }
 
+/// Of a log in which nothing is in force.
+const NOTHING: InForce = InForce { all: Hash::ZERO, standing: Hash::ZERO };
+
 /// A file as version 1 wrote it. It must stay readable, and be written the same, as long as it is version 1.
 const GOLDEN: &str = "attestlog-key v1
 origin example.com/ward-3/34750f98bd59fcfc946da45aaabe933b
@@ -302,15 +307,15 @@ epoch 0 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
 digest AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=
 pseudonym BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=
 master BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=
-mark 7 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFUICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICA==
-checksum 1dbc22fdf8124c113f4bda898550ff8b40e53610069ea3061a4f4a8f4d8e151d
+mark 7 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFUICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ
+checksum 7601d2e5f3f5f545328d972ee9f6076d5367e55d62a1c0bfd301805a04374701
 ";
 
 /// The same under the passphrase "golden".
 const GOLDEN_WRAPPED: &str = "attestlog-key v1 wrapped
 argon2id 65536 3 1 BgYGBgYGBgYGBgYGBgYGBg==
 xchacha20poly1305 BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH
-5Se2UDs447af0754hvp0yCUohq3aTPOLdwL7E05qaL82H8x9d+MZt6m7HZvTjumPgCnyMUjaC0FTuOxp4tt+VkP0raNDtc+onniKs44LiXKV7MIeqd6iyvnc4yIEQHBo8MnQaXnNPXEbHdY0Eyf0f6LMztIsxFobIMfqCyLe4reKyBZFom7FvS/fMkWI0nmEx6L6BAiPNnuV+ebK4BzwVX3w10lIItT10S5QbzfDgszEKUbxiZTH2sZqcK8VZF3l4qQ2QLh1nSTgrwVscCoxnv8uc16MgNXDsJOjI2ZEwpcmClEjt2fZkFA7Yx3Ks6PKHt5cq2wMDDpxhc8G8hcGCTRkkMV5Jw2w/+dO1I4qQcYnAfbhecQlEu3Y+6Rypwv5nNsCwDHY+Hymf+rG7+oSx5l5QjlmWakWUVh86uUUIL2y9cKA5VMPUrlPvAEckR/SYIkxpCA6gEOLtM0AsIKZtUpqI/VaCPvK7vWnUYCbjJ7ejRt0ejugyM7aDxh9Fwfvbw1OTKumpFd6Yue5Ktv1QhOKQb7vvRNTx9xGKE+taGbXQ7h5QrItgqmF1PaZHS7oEC8iPbnmAiypRobXX5iBYpE2bVt+YWLyMir5/zVfkdzmBQFlBjW1WctI0Teiyz8ywYsFzdLFbIqTpaaLNfJrZlNmz1EHs3StKjdWbZ6q+wibnjkNMMecGOYMqg==
+5Se2UDs447af0754hvp0yCUohq3aTPOLdwL7E05qaL82H8x9d+MZt6m7HZvTjumPgCnyMUjaC0FTuOxp4tt+VkP0raNDtc+onniKs44LiXKV7MIeqd6iyvnc4yIEQHBo8MnQaXnNPXEbHdY0Eyf0f6LMztIsxFobIMfqCyLe4reKyBZFom7FvS/fMkWI0nmEx6L6BAiPNnuV+ebK4BzwVX3w10lIItT10S5QbzfDgszEKUbxiZTH2sZqcK8VZF3l4qQ2QLh1nSTgrwVscCoxnv8uc16MgNXDsJOjI2ZEwpcmClEjt2fZkFA7Yx3Ks6PKHt5cq2wMDDpxhc8G8hcGCTRkkMV5Jw2w/+dO1I4qQcYnAfbhecQlEu3Y+6Rypwv5nNsCwDHY+Hymf+rG7+oSx5l5QjlmWakWUVh86uUUIL2y9cKA5VMPUrlPvAEckR/SYIkxpCA6gEOLtM0AsIKZtUpqI/VaCPvK7vWnUYCbjJ7ejRt0ejugyM7aDxh9Fwfvbw1OTKumpFd6Yue5Ktv1QhOKQb7vvRNTx9xGKE+taGbXQ7h5QrItgqmF1PaZHXifWR0hEpncGhOHN9z5fqrYGrQDYCkMAj3bQEqh00JsnvedbVIacFS4dflJjWKklX9xnZsCzduRaYvGpvHZZ6E5Ml81yAcHsnyvKTY5CcOyI4Q0YaRqt0e05BggWGhvD3ITQ9vGW+9JyOU5VhU/blZbD1Qm1H6+2zB1OQFHFGd3hH1+Ni8=
 ";
 
 #[test]
@@ -334,7 +339,7 @@ fn version_1_stays_readable() {
 fn a_file_keeps_how_its_newest_epochs_began() {
     let mut keys = generate(5);
     for n in 0..MAX_ROTATIONS as u64 + 6 {
-        let rotation = keys.begin_rotation(n + 1, Hash::ZERO, &roots, &mut source(n + 50)).unwrap();
+        let rotation = keys.begin_rotation(n + 1, NOTHING, &roots, &mut source(n + 50)).unwrap();
         assert_eq!(
             text(&KeyFile::parse(text(&keys).as_bytes(), None).unwrap()),
             text(&keys),
@@ -349,7 +354,7 @@ fn a_file_keeps_how_its_newest_epochs_began() {
     assert_eq!(text(&KeyFile::parse(whole.as_bytes(), None).unwrap()), whole);
 
     let public = *keys.epoch_key().verifier().public();
-    keys.begin_rotation(90, Hash::ZERO, &roots, &mut source(9)).unwrap();
+    keys.begin_rotation(90, NOTHING, &roots, &mut source(9)).unwrap();
     keys.settle_rotation(70, &public, 91, &roots).unwrap();
     assert!(text(&keys).lines().filter(|line| line.starts_with("rotation ")).all(|line| lines.contains(&line)));
 
@@ -370,7 +375,7 @@ fn a_file_keeps_how_its_newest_epochs_began() {
 #[test]
 fn damaged_files_are_refused_with_the_place() {
     let mut keys = generate(3);
-    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
+    keys.sign_checkpoint(5, NOTHING, &roots).unwrap();
     let whole = text(&keys);
     let body = body(&keys);
     assert_eq!(resum(&body), whole);
@@ -487,7 +492,7 @@ mod unix {
         fs::write(&victim, "precious").unwrap();
         let left = dir.path().join(".store.key.new");
         symlink(&victim, &left).unwrap();
-        keys.raise_mark(1, Hash::ZERO, &roots).unwrap();
+        keys.raise_mark(1, NOTHING, &roots).unwrap();
         keys.save(&path, &mut source(5)).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         assert!(!left.exists());
@@ -495,7 +500,7 @@ mod unix {
         // Something that cannot be removed is an error, and the keys stay as they were.
         fs::create_dir(&left).unwrap();
         let before = fs::read(&path).unwrap();
-        keys.raise_mark(2, Hash::ZERO, &roots).unwrap();
+        keys.raise_mark(2, NOTHING, &roots).unwrap();
         assert!(keys.save(&path, &mut source(5)).is_err());
         assert_eq!(fs::read(&path).unwrap(), before);
     }
@@ -521,8 +526,8 @@ fn secrets(plain: &str) -> Vec<Vec<u8>> {
 #[test]
 fn no_secret_shows_in_debug() {
     let mut keys = generate(3);
-    keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
-    keys.begin_rotation(5, Hash::ZERO, &roots, &mut source(6)).unwrap();
+    keys.sign_checkpoint(5, NOTHING, &roots).unwrap();
+    keys.begin_rotation(5, NOTHING, &roots, &mut source(6)).unwrap();
     let secrets = secrets(&text(&keys));
     assert_eq!(secrets.len(), 6);
     keys.set_passphrase(Some(&passphrase("correct horse")), &mut source(5)).unwrap();
@@ -555,7 +560,7 @@ proptest! {
         seed in 0u64..1000, change in 0u8..5, at: prop::sample::Index, byte: u8, resummed: bool,
     ) {
         let mut keys = generate(seed);
-        keys.sign_checkpoint(5, Hash::ZERO, &roots).unwrap();
+        keys.sign_checkpoint(5, NOTHING, &roots).unwrap();
         let good = if resummed { body(&keys) } else { text(&keys) };
         let secrets = secrets(&text(&keys));
         let mut bad = good.clone().into_bytes();
@@ -586,4 +591,35 @@ proptest! {
             }
         }
     }
+}
+
+/// A configuration run that replaces a folder takes the key file away for a moment. The recorder beside it stops, as it must (R61); it
+/// told its operator to bring a backup back or to name the file, which is not what helps, and nobody knew that it goes on by itself.
+#[test]
+fn a_key_file_that_is_missing_for_a_moment_stops_recording_only_until_it_is_back() {
+    use attestlog::{AuditLog, ToolCall, VerifyOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let (store, key, away) = (dir.path().join("s"), dir.path().join("s.key"), dir.path().join("away"));
+    let log = AuditLog::create(&store).unwrap();
+    let record = || log.record(ToolCall::new("c", "u", "t"));
+    record().unwrap();
+    for _ in 0..2 {
+        std::fs::rename(&key, &away).unwrap();
+        for refused in [record().map(drop), log.checkpoint().map(drop), log.rotate_epoch_key()] {
+            let e = refused.unwrap_err();
+            assert_eq!(e.kind(), ErrorKind::Key, "{e}");
+        }
+        let e = record().unwrap_err().to_string();
+        assert!(e.contains("put it back there") && e.contains("goes on by itself"), "{e}");
+        // Reading needs no key.
+        log.entry(0).unwrap();
+        std::fs::rename(&away, &key).unwrap();
+        record().unwrap();
+        log.checkpoint().unwrap();
+        log.rotate_epoch_key().unwrap();
+    }
+    assert!(log.verify(&VerifyOptions::new()).unwrap().findings.is_empty());
+    log.close().unwrap();
+    let log = AuditLog::open(&store).unwrap();
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
 }

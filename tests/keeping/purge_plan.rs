@@ -96,6 +96,7 @@ fn the_stores_own_entries_stay_and_alerts_live_as_long_as_what_they_concern() {
         "IndexBatch",
         "Backup",
         "Restore",
+        "RestoreConfirmed",
         "Erasure",
         "Reveal",
         "BreakGlassReviewed",

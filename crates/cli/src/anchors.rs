@@ -188,6 +188,11 @@ fn beside(store: &Path) -> PathBuf {
     path.into()
 }
 
+/// Whether the store has a file that says where its checkpoints go.
+pub fn are_configured(store: &Path) -> bool {
+    fs::symlink_metadata(beside(store)).is_ok()
+}
+
 /// The same options with the anchors of the store.
 pub fn add(options: Options, store: &Path) -> Result<Options, Failure> {
     let path = beside(store);

@@ -192,6 +192,16 @@ pub enum HoldCommand {
         #[command(flatten)]
         actor: ActorArgs,
     },
+    /// Confirm, after a restoring, that what is in force now is what should be: holds, policies, emergency grants
+    ///
+    /// Where a backup lacks any that were in force, or may lack them, nothing is purged or erased until then (`attestlog health` says
+    /// so). Look up which there were, place them again, and say in the reason what you looked at.
+    Confirm {
+        #[command(flatten)]
+        store: StoreArgs,
+        #[command(flatten)]
+        actor: ActorArgs,
+    },
     /// List the holds that stand
     List {
         #[command(flatten)]
@@ -302,6 +312,12 @@ pub fn hold(command: &HoldCommand) -> Outcome {
             close(store, log)?;
             out.line(format!("released; recorded as entry {}", receipt.seq))?;
         }
+        HoldCommand::Confirm { store, actor } => {
+            let log = store.open()?;
+            let receipt = changed(store, log.confirm_restored(&actor.actor, &actor.reason))?;
+            close(store, log)?;
+            out.line(format!("confirmed; recorded as entry {}", receipt.seq))?;
+        }
         HoldCommand::List { store, json } => {
             let log = store.read()?;
             let holds = log.holds();
@@ -335,7 +351,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
 }
 
 /// What a hold covers, in words, with the names of those whose pseudonyms can be told.
-fn covers(selector: &HoldSelector, names: &BTreeMap<String, String>) -> String {
+pub fn covers(selector: &HoldSelector, names: &BTreeMap<String, String>) -> String {
     if selector.everything {
         return "every entry".to_owned();
     }

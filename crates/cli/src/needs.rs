@@ -65,7 +65,7 @@ pub fn place(command: &Command) -> RunsWhere {
         | Command::Anchors(Anchors::Set { .. } | Anchors::Flush { .. } | Anchors::Forget { .. })
         | Command::Keys(Keys::Rotate { .. })
         | Command::Policy(Policy::Set { .. })
-        | Command::Hold(Hold::Place(_) | Hold::Release { .. })
+        | Command::Hold(Hold::Place(_) | Hold::Release { .. } | Hold::Confirm { .. })
         | Command::Clock(Clock::Confirm { .. })
         | Command::Purge(_)
         | Command::Reveal(_)

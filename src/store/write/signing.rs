@@ -25,7 +25,12 @@ impl Keyring {
             return Ok(());
         }
         match &self.path {
-            Some(path) => self.file.save(path, &mut |out| engine.random.fill(out))?,
+            Some(path) => {
+                if let Some(store) = engine.source.path() {
+                    self.file.set_used_by(path, store);
+                }
+                self.file.save(path, &mut |out| engine.random.fill(out))?;
+            }
             None => match &self.vault {
                 Some(vault) if vault.is_replaceable() => {
                     let text = self.file.text_within(vault.capacity(), &mut |out| engine.random.fill(out))?;
@@ -92,7 +97,7 @@ impl Engine {
             }
             (None, Some(_)) if !self.settings.unsigned => Err(Error::new(
                 ErrorKind::Key,
-                "the store's key file is missing, nothing can be recorded; bring it back from its backup. \
+                "the store's key file is missing, nothing can be recorded; bring it back from its backup and open the store again. \
                  Until then calls can be recorded unsigned (`record`, `import` and `mcp` with --unsigned; Options::unsigned), \
                  which the log will say",
             )),

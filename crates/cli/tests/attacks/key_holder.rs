@@ -3,7 +3,7 @@
 use super::common::{Place, call};
 use super::store_common::clock;
 use attestlog::json::Json;
-use attestlog::keys::KeyFile;
+use attestlog::keys::{InForce, KeyFile};
 use attestlog::redact::{Action, Policy, Preset};
 use attestlog::{ErrorKind, Hash, Options, PolicySet, ToolCall, VerifyOptions};
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn a_key_file_that_was_copied_is_worth_nothing_a_month_later() {
     let (size, succession) = (log.size(), log.succession().unwrap());
     let mut thief = KeyFile::parse(&copied, None).unwrap();
     let roots = |size| log.root_at(size);
-    let forged = thief.sign_checkpoint(size, Hash::ZERO, &roots).unwrap();
+    let forged = thief.sign_checkpoint(size, InForce { all: Hash::ZERO, standing: Hash::ZERO }, &roots).unwrap();
     assert!(succession.check(&forged).is_err(), "an epoch that is over signs nothing of a later one");
     assert_eq!(succession.check(&log.checkpoint().unwrap()), Ok(1));
     log.close().unwrap();

@@ -5,7 +5,7 @@ mod while_open;
 use super::common::{Place, Ran, call, json};
 use super::store_common::clock;
 use attestlog::json::Json;
-use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault};
+use attestlog::keys::{EnvironmentKeys, InForce, KeyFile, KeyVault};
 use attestlog::{
     AuditLog, ErrorKind, FindingKind, Hash, KeyPolicy, Options, PolicySet, Result, ToolCall, VerifyOptions,
 };
@@ -510,8 +510,10 @@ fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
     log.record(call_by("bob")).unwrap();
 
     let mut keys = KeyFile::load(&key, None).unwrap();
-    keys.raise_mark(signed + 9, Hash::ZERO, &|size| if size == signed { log.root_at(size) } else { Ok(Hash::ZERO) })
-        .unwrap();
+    keys.raise_mark(signed + 9, InForce { all: Hash::ZERO, standing: Hash::ZERO }, &|size| {
+        if size == signed { log.root_at(size) } else { Ok(Hash::ZERO) }
+    })
+    .unwrap();
     keys.save(&key, &mut |out| out.fill(1)).unwrap();
     for refused in [log.record(call_by("carol")).map(drop), log.checkpoint().map(drop), log.flush_index()] {
         let e = refused.unwrap_err();
@@ -523,7 +525,7 @@ fn nothing_is_acknowledged_that_the_keys_will_not_sign() {
     // Gone, it signs nothing either.
     std::fs::remove_file(&key).unwrap();
     let e = log.record(call_by("carol")).unwrap_err();
-    assert!(e.kind() == ErrorKind::Key && e.to_string().contains("bring it back"), "{e}");
+    assert!(e.kind() == ErrorKind::Key && e.to_string().contains("put it back"), "{e}");
     // Brought back, all goes on, and is signed.
     std::fs::write(&key, &own).unwrap();
     private(&key);

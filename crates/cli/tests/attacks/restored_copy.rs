@@ -148,3 +148,154 @@ fn what_the_key_file_does_not_know_is_said() {
     let ran = place.run_with(&["record", "copy", "--key", "v.key"], b"{}").code(3);
     assert!(ran.err.contains("attestlog restore"), "{}", ran.err);
 }
+
+/// Ids of the holds that stand.
+fn holds(place: &Place) -> usize {
+    place.run(&["hold", "list", "v", "--json"]).json().as_array().unwrap().len()
+}
+
+/// The newest restoring, as `verify` tells it.
+fn restored(place: &Place) -> Json {
+    let said = place.run(&["verify", "v", "--json"]).json();
+    said.get("restored").and_then(Json::as_array).unwrap().last().unwrap().clone()
+}
+
+/// A store `v` with a call by alice that has expired, a copy `copy` of it, and a hold on alice that came after the copy.
+fn held_after_the_copy() -> Place {
+    let place = Place::empty();
+    let clock = std::sync::Arc::new(attestlog::ManualClock::at("2020-02-29T12:00:00Z".parse().unwrap()));
+    let log = attestlog::Options::new().clock(clock).background(false).create(place.path("v")).unwrap();
+    let expires = "2021-03-01".parse().unwrap();
+    log.record(attestlog::ToolCall::new("c", "alice", "look").retain_until(expires)).unwrap();
+    log.close().unwrap();
+    place.run(&["clock", "confirm", "v", "--actor", "ops", "--reason", "it was in storage"]).ok();
+    place.run(&["backup", "v", "copy"]).ok();
+    let hold = ["hold", "place", "v", "--case", "2026-7", "--user", "alice", "--actor", "counsel", "--reason", "claim"];
+    place.run(&hold).ok();
+    place
+}
+
+const BECAUSE: [&str; 4] = ["--actor", "ops", "--reason", "disk"];
+
+fn restore(place: &Place, more: &[&str]) -> super::common::Ran {
+    place.run(&[&["restore", "copy", "v"], &BECAUSE[..], more].concat())
+}
+
+/// R80. Whoever may restore had a way round every hold: the backup from before it, and the purge that ran the same night took what it
+/// kept. Nothing said that a hold had ever stood; the restoring told only how many entries were lost.
+#[test]
+fn a_hold_that_a_restoring_loses_is_missed_and_nothing_is_purged_until_somebody_has_looked() {
+    let place = held_after_the_copy();
+    assert_eq!(holds(&place), 1);
+    std::fs::rename(place.path("v"), place.path("damaged")).unwrap();
+    let ran = restore(&place, &["--json"]).code(0);
+    for said in ["holds, policies and emergency grants that were in force at the signed size", "hold confirm"] {
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
+    let told = json(&ran.out);
+    assert_eq!(told.get("restored").and_then(|r| r.get("standing")).and_then(Json::as_str), Some("changed"));
+    assert_eq!(holds(&place), 0);
+    // Everybody who looks is told, and what cannot be taken back is refused.
+    let health = place.run(&["health", "v"]).code(1);
+    assert!(health.out.contains("hold confirm") && health.out.contains("nobody has confirmed"), "{}", health.out);
+    assert_eq!(restored(&place).get("confirmed"), Some(&Json::Null));
+    assert!(place.run(&["verify", "v"]).ok().contains("nobody has confirmed"));
+    let report = ["report", "access", "v", "--user", "alice", "--format", "text"];
+    let report = place.run(&report).ok().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(report.contains("emergency grants were in force than the copy has"), "{report}");
+    let refused = place.run(&["purge", "v", "--actor", "ops"]).code(2);
+    assert!(refused.err.contains("hold confirm"), "{}", refused.err);
+    // Nor does another restoring, with which nothing more is lost, do away with it.
+    std::fs::remove_file(place.path("v")).unwrap();
+    restore(&place, &[]).ok();
+    place.run(&["purge", "v", "--actor", "ops"]).code(2);
+    // A hold for another case is no answer to it.
+    let other = ["hold", "place", "v", "--case", "other", "--user", "bob", "--actor", "clerk", "--reason", "r"];
+    place.run(&other).ok();
+    place.run(&["purge", "v", "--actor", "ops"]).code(2);
+    let again =
+        ["hold", "place", "v", "--case", "2026-7", "--user", "alice", "--actor", "counsel", "--reason", "claim"];
+    place.run(&again).ok();
+    place.run(&["hold", "confirm", "v", "--actor", "counsel", "--reason", "2026-7 placed again"]).ok();
+    place.run(&["hold", "confirm", "v", "--actor", "counsel", "--reason", "again"]).code(2);
+    let purged = place.run(&["purge", "v", "--actor", "ops", "--json"]).json();
+    assert_eq!((number(&purged, "purged"), number(&purged, "kept_by_hold")), (Some(0), Some(1)));
+    let confirmed = restored(&place).get("confirmed").cloned().unwrap();
+    assert_eq!(confirmed.get("actor").and_then(Json::as_str), Some("counsel"));
+    assert!(!place.run(&["health", "v"]).out.contains("hold confirm"));
+}
+
+/// Where the store that was replaced can still be read, nobody has to guess which hold it was.
+#[test]
+fn what_is_lost_is_named_one_by_one_where_the_replaced_store_can_be_read() {
+    let place = held_after_the_copy();
+    place.write("two.toml", "[retention.classes]\ngeneral = \"2 years\"\n");
+    place.run(&["policy", "set", "v", "two.toml"]).ok();
+    let open =
+        ["break-glass", "open", "v", "--user", "dora", "--patient", "P-1", "--reason", "unconscious", "--ttl", "1h"];
+    place.run(&open).ok();
+    std::fs::rename(place.path("v"), place.path("damaged")).unwrap();
+    place.write("text", "no store");
+    restore(&place, &["--replaces", "text"]).code(3);
+    assert!(!place.path("v").exists());
+    let ran = restore(&place, &["--replaces", "damaged"]).code(0);
+    for said in
+        ["case 2026-7", "by counsel", "user alice", "lost: the policy of entry", "lost: the emergency grant of entry"]
+    {
+        assert!(ran.err.contains(said), "{said}: {}", ran.err);
+    }
+    let lost = restored(&place).get("lost").cloned().unwrap();
+    let [hold] = lost.get("holds").and_then(Json::as_array).unwrap() else { panic!("{lost:?}") };
+    assert_eq!(hold.get("case").and_then(Json::as_str), Some("2026-7"));
+    let entry = place.run(&["query", "v", "--kind", "restore", "--json"]).ok();
+    assert!(entry.contains(r#""standing":"changed""#) && entry.contains("2026-7"), "{entry}");
+    assert!(!entry.contains("alice"), "a hold names its people by pseudonym, here too");
+}
+
+/// A restoring that loses entries and nothing that was in force asks nobody for anything: a purge, a rotation of the epoch key and
+/// a hold that was placed and released in between are no reason to.
+#[test]
+fn a_restoring_that_loses_nothing_in_force_asks_for_nothing() {
+    let place = held_after_the_copy();
+    let id = place.run(&["hold", "list", "v", "--json"]).json().as_array().unwrap()[0].get("id").and_then(Json::as_u64);
+    place.run(&["hold", "release", "v", &id.unwrap().to_string(), "--actor", "counsel", "--reason", "settled"]).ok();
+    place.run(&["purge", "v", "--actor", "ops"]).ok();
+    place.run(&["keys", "rotate", "v"]).ok();
+    std::fs::remove_file(place.path("v")).unwrap();
+    let ran = restore(&place, &[]).code(0);
+    assert_eq!(ran.err, "");
+    assert_eq!(restored(&place).get("standing").and_then(Json::as_str), Some("kept"));
+    place.run(&["purge", "v", "--actor", "ops"]).ok();
+}
+
+/// Whoever wanted to look at a backup beside the live log named the live log's key file, since a store needs one. The restoring moved that
+/// file's mark to the copy, and the live log recorded nothing more.
+#[test]
+fn a_restoring_beside_a_live_log_does_not_stop_it() {
+    for key in ["v.key", "elsewhere.key"] {
+        let place = Place::empty();
+        place.run(&["init", "v", "--key", key]).ok();
+        place.run(&["backup", "v", "copy", "--key", key]).ok();
+        let options = attestlog::Options::new().key_file(place.path(key));
+        let log = options.open(place.path("v")).unwrap();
+        let record = || log.record(attestlog::ToolCall::new("c", "u", "t")).unwrap();
+        record();
+        let before = std::fs::read(place.path(key)).unwrap();
+        let beside = |key: &str| place.run(&[&["restore", "copy", "drill", "--key", key], &BECAUSE[..]].concat());
+        let refused = beside(key).code(2);
+        assert!(refused.err.contains("keys backup") && refused.err.contains("is used by"), "{}", refused.err);
+        assert!(!place.path("drill").exists());
+        assert!(std::fs::read(place.path(key)).unwrap() == before);
+        record();
+        // With a copy of the keys it is looked at, and the live log goes on.
+        place.run(&["keys", "backup", "v", "drill.key", "--key", key]).ok();
+        beside("drill.key").ok();
+        place.run(&["verify", "drill"]).ok();
+        record();
+        log.checkpoint().unwrap();
+        log.close().unwrap();
+        // Once the log is out of its place, its key file is there for whatever takes it.
+        std::fs::rename(place.path("v"), place.path("damaged")).unwrap();
+        place.run(&[&["restore", "copy", "w", "--key", key], &BECAUSE[..]].concat()).ok();
+    }
+}

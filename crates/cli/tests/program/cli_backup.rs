@@ -91,3 +91,23 @@ fn health_ends_with_one_where_somebody_should_act() {
     assert_eq!(place.run(&["health", "s", "--quota", "much"]).code, 2);
     assert_eq!(place.run(&["health", "missing"]).code, 3);
 }
+
+/// Where checkpoints go stands beside a store and not in it. A log that was restored under another name handed nothing over any more, and
+/// nothing said so: owed is a checkpoint only to anchors that are configured.
+#[test]
+fn a_store_that_is_restored_without_its_anchors_says_so() {
+    let place = Place::with_store();
+    place.write("anchors.toml", "[[anchor]]\nfile = \"kept\"\n");
+    place.run(&["anchors", "set", "s", "anchors.toml"]).ok();
+    record(&place, "lookup");
+    place.run(&["backup", "s", "copy"]).ok();
+    for (from, to) in [("s", "gone"), ("s.key", "r.key")] {
+        std::fs::rename(place.path(from), place.path(to)).unwrap();
+    }
+    let restore = |to: &str| place.run(&["restore", "copy", to, "--actor", "ops", "--reason", "disk failure"]).code(0);
+    let told = restore("r").err;
+    assert!(told.contains("r.anchors") && told.contains("anchors set"), "{told}");
+    std::fs::rename(place.path("r.key"), place.path("s.key")).unwrap();
+    std::fs::remove_file(place.path("r")).unwrap();
+    assert_eq!(restore("s").err, "");
+}

@@ -72,6 +72,8 @@ kinds! {
     BreakGlassClosed = 17, "break_glass_closed";
     /// Somebody else reviewed an emergency access.
     BreakGlassReviewed = 18, "break_glass_reviewed";
+    /// Somebody has looked at what is in force after a restoring.
+    RestoreConfirmed = 19, "restore_confirmed";
 }
 
 impl<S: AsRef<str>> SystemEvent<S> {

@@ -150,7 +150,7 @@ impl Context {
 
     /// A sentence about integrity, and one for each time that the log was made out of an older copy or recorded in without its key.
     pub(crate) fn with_restored(&self, sentence: &str) -> String {
-        let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 300)));
+        let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 600)));
         let keyless = self.recorded_without_key.iter().map(|k| format!(" A part of the log was {k}."));
         all.chain(keyless).fold(sentence.to_owned(), |sentence, more| sentence + &more)
     }

@@ -325,7 +325,8 @@ impl AccessReport {
         if self.context.integrity_verified {
             let sentence =
                 "The chain and the tree of the log were recomputed for this report, and nothing was found wrong.";
-            let lost = self.context.restored.iter().any(|restored| restored.signed.is_some());
+            let lost =
+                self.context.restored.iter().any(|restored| restored.signed.is_some() || restored.to_do().is_some());
             let keyless = !self.context.recorded_without_key.is_empty();
             let word = match (lost, keyless) {
                 (false, false) => "VERIFIED",
