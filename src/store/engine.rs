@@ -22,6 +22,7 @@ use crate::policy::Policies;
 use crate::process::Process;
 use crate::retention::SeqSet;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
@@ -69,6 +70,8 @@ pub(crate) struct Engine {
     pub(crate) readers: Mutex<Readers>,
     pub(crate) reading: Reading,
     pub(crate) block_locator: Arc<BlockLocator>,
+    /// How late it was when each open emergency grant was looked at last, and what the monotonic clock showed then.
+    pub(crate) grant_times: Mutex<BTreeMap<u64, (Timestamp, Duration)>>,
 }
 
 /// What holds a read transaction between two uses of it.

@@ -502,6 +502,8 @@ fn a_backup_keeps_sealed_values_until_somebody_is_erased() {
     assert_eq!(shown(&restored, second).unwrap_err().kind(), ErrorKind::Key);
     let later = restored.record(call("P-2", "3")).unwrap().seq;
     assert_eq!(shown(&restored, later).unwrap(), Json::from("3"));
+    // Verification said that the old key is not found by the person whose it is.
+    assert_sound(&restored);
     restored.erase("P-2", "r", "a").unwrap();
     assert!(shown(&restored, later).unwrap_err().to_string().contains("erased by entry"));
     assert!(shown(&restored, second).unwrap_err().to_string().contains("erased by entry"));
