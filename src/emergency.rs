@@ -4,7 +4,8 @@
 //! Invariant Y1: opening, running out, closing and review of a grant are entries of the chain; use is the calls that name
 //! it. Nothing is kept beside the chain. Invariant Y2: the log records and the host decides: a call under a grant that does
 //! not hold is recorded like any other, and stands in the grant's state as misuse. Invariant Y3: a grant that was said to
-//! be over stays over, whatever the clock shows later. Invariant Y4: who reviews is neither the user of the grant nor
+//! be over stays over, whatever the clock shows later; a refusal says so in the chain, and a process that has looked at a
+//! grant gives it no more time than its monotonic clock does. Invariant Y4: who reviews is neither the user of the grant nor
 //! anybody who used it, nor called by a name that only looks different.
 
 use crate::grants::{Grant, GrantEnd, GrantState, GrantUse, Misuse, end, review};
@@ -93,10 +94,13 @@ impl AuditLog {
             Ok((grant.to_json(), Some(retention)))
         })?;
         grant.seq = receipt.seq;
+        engine.time_of_grant(grant.seq, grant.opened_at);
         Ok(grant)
     }
 
-    /// Whether `user` may look at the data of `patient` under this grant now: what a host refuses by. Changes nothing.
+    /// Whether `user` may look at the data of `patient` under this grant now: what a host refuses by. Where it is refused because
+    /// its time is over, that is recorded, if it was not yet and the store is not open for reading only: then the system clock can
+    /// be set back by whom it may. Else changes nothing.
     ///
     /// # Errors
     /// [`Conflict`](ErrorKind::Conflict): it may not, and the message says why; [`NoSuchEntry`](ErrorKind::NoSuchEntry):
@@ -114,9 +118,13 @@ impl AuditLog {
                 true => None,
                 false => Some(self.end_of(grant)?.is_some_and(|end| matches!(end, GrantEnd::Closed { .. }))),
             };
-            // What was recorded last shows that it was that late already, whatever the clock says since.
-            let recorded = Timestamp::from_nanos(self.snapshot()?.state.last_recorded_at);
-            found.is_over(engine.clock.now().max(recorded), ended)
+            // Whatever was recorded when its time was over said so.
+            let over = found.is_over(engine.time_of_grant(grant, engine.clock.now()), ended);
+            if over.is_some() && ended.is_none() {
+                // It is refused whether or not that can be written.
+                let _ = engine.write_expiries();
+            }
+            over
         };
         match misuse {
             None => Ok(found),
@@ -243,7 +251,7 @@ impl AuditLog {
             }
         }
         for state in states.values_mut() {
-            if state.end.is_none() && now >= state.grant.expires_at {
+            if state.end.is_none() && self.engine().time_of_grant(state.grant.seq, now) >= state.grant.expires_at {
                 state.end = Some(GrantEnd::Expired(None));
             }
         }

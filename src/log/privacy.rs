@@ -7,15 +7,20 @@
 //! 2. one commit takes the subject's rows out, wraps all others under the new master key, and chains the erasure;
 //! 3. the key file loses the old master key, and is saved.
 //!
+//! Invariant R81: nobody is erased, and of nobody it is said that nothing is sealed, unless a verification has just found each
+//! key that sealed values name, or the erasure that destroyed it. A row that somebody took out of the file would else pass for
+//! values that never were, and they would be lost with the master key at anybody's erasure.
+//!
 //! Until 2 the erasure has not happened, from then on it has. What a crash left is finished when the store is opened
 //! next, or before the next erasure. After 3 nothing opens what older copies of the file and its free pages still hold.
 
 use crate::json::{Json, Object, Path};
 use crate::redact::{IdentityKind, Opened, open, sealed_subject};
+use crate::store::engine::receipt::Receipt;
+use crate::store::log::AuditLog;
 use crate::store::write::commit::Staging;
 use crate::store::write::subjects::pseudonyms;
-use crate::store::{engine::receipt::Receipt, log::AuditLog};
-use crate::{Entry, Error, ErrorKind, Kind, Query, Result};
+use crate::{Entry, Error, ErrorKind, FindingKind, Kind, Query, Result, VerifyOptions};
 use std::collections::BTreeSet;
 
 impl AuditLog {
@@ -78,13 +83,24 @@ impl AuditLog {
     /// The subject is named in clear: a patient, or a user where calls concerned no patient; `patient:X` and `user:X` tell
     /// the two apart. What was sealed of a call that concerned several patients goes with each of them.
     ///
+    /// The log is verified first ([`AuditLog::verify`]), which takes the time that it takes: what is destroyed cannot be brought
+    /// back, so the keys that are to stay must be there, and those of this subject all be known.
+    ///
     /// # Errors
+    /// [`Damaged`](ErrorKind::Damaged): that found that entries or keys of sealed values are not as they were written, and
+    /// nothing was destroyed (the message says where: restore a backup);
     /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): nothing is sealed about such a subject (any more: the message says which
     /// entry erased it); [`Conflict`](ErrorKind::Conflict): there is a patient and a user of that name, or a hold keeps an entry
     /// with such values (the message names it);
     /// [`InvalidInput`](ErrorKind::InvalidInput): nobody asks, or for no reason; [`Key`](ErrorKind::Key): the key file is
     /// missing; what the disk says: the message tells whether it has happened.
     pub fn erase(&self, subject: &str, reason: &str, actor: &str) -> Result<Receipt> {
+        for (what, text) in [("subject", subject), ("reason", reason), ("actor", actor)] {
+            check_said(what, text)?;
+        }
+        if self.engine().keys().is_some() {
+            self.check_keys()?;
+        }
         self.engine().with_writer(|engine, writer| {
             engine.check_subjects()?;
             engine.settle_masters(writer)
@@ -142,6 +158,21 @@ impl AuditLog {
         })
     }
 
+    /// Refuses where entries, or the keys that their sealed values name, are not as they were written.
+    fn check_keys(&self) -> Result<()> {
+        let findings = self.verify(&VerifyOptions::new())?.findings;
+        let mut findings = findings.iter().filter(|finding| bears_on_keys(finding.kind));
+        let Some(first) = findings.next() else { return Ok(()) };
+        let more = match findings.count() {
+            0 => String::new(),
+            n => format!(" (and {n} more)"),
+        };
+        Err(Error::damaged(format!(
+            "nothing was erased: {first}{more}. Whose values are sealed under which key cannot be told any more; see what else was \
+             changed (attestlog verify), and restore a backup"
+        )))
+    }
+
     /// Refuses to destroy what a hold keeps: values sealed under these keys in an entry that one covers.
     fn check_not_held(&self, target: &Target, keys: &[String]) -> Result<()> {
         let engine = self.engine();
@@ -158,7 +189,7 @@ impl AuditLog {
                 IdentityKind::Patient => query.patient(name),
                 _ => query.user(name),
             });
-        for entry in self.query(&query)? {
+        for entry in self.query_held(&query)? {
             let entry = entry?;
             let covering = chain_state.holds.covering_named(entry.seq, &entry.body, &aliases);
             let line = entry.line();
@@ -183,9 +214,6 @@ impl AuditLog {
 
     /// Who is meant by a clear name.
     fn target(&self, subject: &str) -> Result<Target> {
-        if subject.is_empty() {
-            return Err(Error::invalid("subject: must not be empty"));
-        }
         let policies = self.engine().policies();
         let missing = || Error::new(ErrorKind::Key, "the store's key file is not here, so no subject can be found");
         let sanitizer = policies.sanitizer.as_ref().filter(|_| self.engine().keys().is_some()).ok_or_else(missing)?;
@@ -223,10 +251,8 @@ impl AuditLog {
 
     /// An actor's or a reason's text, after the policy.
     fn statement(&self, what: &str, text: &str) -> Result<String> {
-        match text.trim() {
-            "" => Err(Error::invalid(format!("{what}: must not be empty"))),
-            text => self.engine().clean(text),
-        }
+        check_said(what, text)?;
+        self.engine().clean(text.trim())
     }
 
     /// Why the key of a sealed value is not there.
@@ -269,6 +295,35 @@ impl AuditLog {
             }
         }
         Ok(None)
+    }
+}
+
+/// Whether a finding leaves open which values are sealed, or under which keys. What is made from the entries and can be made
+/// again does not: nobody is kept from being erased because statistics are wrong.
+fn bears_on_keys(kind: FindingKind) -> bool {
+    use FindingKind as K;
+    !matches!(
+        kind,
+        K::IndexRowMissing
+            | K::IndexRowChanged
+            | K::IndexRowUnexpected
+            | K::TermMismatch
+            | K::BatchMismatch
+            | K::ColumnMismatch
+            | K::ZoneMismatch
+            | K::RollupMismatch
+            | K::SenderMismatch
+            | K::UnfinishedMismatch
+            | K::PurgedEarly
+            | K::SmallTableMismatch
+    )
+}
+
+/// Refuses what says nothing.
+fn check_said(what: &str, text: &str) -> Result<()> {
+    match text.trim() {
+        "" => Err(Error::invalid(format!("{what}: must not be empty"))),
+        _ => Ok(()),
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! The owner sends 32 fresh random bytes with its first frame. The other end answers with HMAC-SHA-256 (RFC 2104) under a
 //! key that follows from every secret of the key file as it is now, over a purpose, the store's id, these bytes, and the
-//! ids of both processes as the kernel tells them to the other end. So an answer is good for one connection, between these
-//! two processes, with all of the present keys: not the keys of before a rotation, and not the words of somebody in between.
+//! ids of both processes as the kernel tells them to the other end, and the name that the kernel gave the end that connected. So an
+//! answer is good for one connection, between these two processes, with all of the present keys: not the keys of before a rotation, and not the words of somebody in between.
 //!
 //! Invariant R72: whoever knows the log's key, from his own key file or as it was given to him, sends nothing to an owner that has
 //! not signed for it. The signature is over the same, the place of the socket and 32 random bytes of the asker's: so it is good for
@@ -98,6 +98,9 @@ pub(super) struct Question<'a> {
     pub owner: u32,
     /// The process at the other end.
     pub peer: u32,
+    /// The name of that end, which no other connection has: a process may have connected, given that connection to another, and
+    /// become this one.
+    pub name: &'a [u8],
 }
 
 const PURPOSE: &[u8] = b"attestlog/owner-key-proof@v1\n";
@@ -113,11 +116,11 @@ pub(super) struct Asked<'a> {
 }
 
 impl Question<'_> {
-    /// All of it but the store's id has a fixed length, so no two questions make one text.
+    /// What has no fixed length stands behind its length, so no two questions make one text.
     fn text(&self) -> Vec<u8> {
-        let length = (self.store.len() as u64).to_le_bytes();
+        let [store, name] = [self.store.len(), self.name.len()].map(|length| (length as u64).to_le_bytes());
         let (owner, peer) = (self.owner.to_le_bytes(), self.peer.to_le_bytes());
-        [&length[..], self.store.as_bytes(), self.challenge, &owner, &peer].concat()
+        [&store[..], self.store.as_bytes(), self.challenge, &owner, &peer, &name, self.name].concat()
     }
 
     fn mac(&self, keys: &KeyFile) -> Result<Hmac<Sha256>> {
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn an_answer_is_good_for_one_question_and_one_key_file() {
         let mut own = keys(1);
-        let asked = Question { store: "s", challenge: &[7; 32], owner: 1, peer: 2 };
+        let asked = Question { store: "s", challenge: &[7; 32], owner: 1, peer: 2, name: b"00001" };
         let answer = asked.answer(&own).unwrap();
         assert!(asked.is_answered(&own, &answer));
         let others = [
@@ -176,6 +179,7 @@ mod tests {
             Question { owner: 3, ..asked },
             Question { peer: 3, ..asked },
             Question { owner: 2, peer: 1, ..asked },
+            Question { name: b"00002", ..asked },
         ];
         assert!(others.iter().all(|other| !other.is_answered(&own, &answer)));
         assert!(!asked.is_answered(&keys(2), &answer));
@@ -191,7 +195,7 @@ mod tests {
     #[test]
     fn an_owners_signature_is_good_for_one_question_and_one_place() {
         let own = keys(1);
-        let question = Question { store: "s", challenge: &[7; 32], owner: 1, peer: 2 };
+        let question = Question { store: "s", challenge: &[7; 32], owner: 1, peer: 2, name: b"00001" };
         let asked = Asked { place: "a.sock", challenge: &[9; 32] };
         let signature = question.sign(&own, asked);
         assert!(question.is_signed(&own.verifier(), asked, &signature));
@@ -200,6 +204,7 @@ mod tests {
             (Question { challenge: &[8; 32], ..question }, asked),
             (Question { owner: 3, ..question }, asked),
             (Question { owner: 2, peer: 1, ..question }, asked),
+            (Question { name: b"", ..question }, asked),
             (question, Asked { place: "b.sock", ..asked }),
             (question, Asked { challenge: &[8; 32], ..asked }),
         ];

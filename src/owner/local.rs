@@ -4,10 +4,10 @@
 use std::io;
 
 #[cfg(unix)]
-pub(super) use unix::{Listener, Stream, bind, connect, home, is_alive, user};
+pub(super) use unix::{Listener, Peer, Stream, bind, connect, home, is_alive, user};
 
 #[cfg(not(unix))]
-pub(super) use other::{Listener, Stream, bind, connect, home, is_alive, user};
+pub(super) use other::{Listener, Peer, Stream, bind, connect, home, is_alive, user};
 
 /// What a connection to a socket came to, where there is none.
 #[derive(Debug)]
@@ -30,6 +30,16 @@ mod unix {
 
     pub(crate) type Stream = UnixStream;
 
+    /// The other end of a connection, or this one, as the kernel tells of it.
+    #[derive(Debug)]
+    pub(crate) struct Peer {
+        /// Which process connected or listened; 0 where the platform does not say.
+        pub process: u32,
+        /// The name of the end that connected, which no other connection has while this one is there; empty where the platform
+        /// gives none.
+        pub name: Vec<u8>,
+    }
+
     /// A socket that listens; its name goes when it is dropped.
     #[derive(Debug)]
     pub(crate) struct Listener {
@@ -38,10 +48,10 @@ mod unix {
 
     impl Listener {
         /// The next connection of a process of this user, and which process it is; `None` for one of another's.
-        pub(crate) fn accept(&self) -> io::Result<Option<(Stream, u32)>> {
-            let (stream, _) = self.inner.accept()?;
+        pub(crate) fn accept(&self) -> io::Result<Option<(Stream, Peer)>> {
+            let (stream, address) = self.inner.accept()?;
             let (user_id, process) = peer(&stream)?;
-            Ok((user_id == user()).then_some((stream, process)))
+            Ok((user_id == user()).then_some((stream, Peer { process, name: name(&address) })))
         }
     }
 
@@ -68,6 +78,32 @@ mod unix {
         Ok((nix::unistd::getpeereid(stream)?.0.as_raw(), 0))
     }
 
+    #[cfg(target_os = "linux")]
+    fn name(address: &std::os::unix::net::SocketAddr) -> Vec<u8> {
+        std::os::linux::net::SocketAddrExt::as_abstract_name(address).map(<[u8]>::to_vec).unwrap_or_default()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn name(_: &std::os::unix::net::SocketAddr) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// A connection whose end here has a name that the kernel has chosen.
+    #[cfg(target_os = "linux")]
+    fn connected(path: &Path) -> io::Result<Stream> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
+        use std::os::fd::AsRawFd;
+        let end = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(end.as_raw_fd(), &UnixAddr::new_unnamed())?;
+        connect(end.as_raw_fd(), &UnixAddr::new(path)?)?;
+        Ok(end.into())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn connected(path: &Path) -> io::Result<Stream> {
+        UnixStream::connect(path)
+    }
+
     /// Whether a process of this user with this id is there.
     pub(crate) fn is_alive(process: u32) -> bool {
         let Ok(process) = i32::try_from(process) else { return true };
@@ -78,8 +114,8 @@ mod unix {
             )
     }
 
-    /// Connects to the socket of this user at `path`; says which process listens there.
-    pub(crate) fn connect(path: &Path) -> Result<(Stream, u32), NoPeer> {
+    /// Connects to the socket of this user at `path`; says which process listens there, and the name of the end here.
+    pub(crate) fn connect(path: &Path) -> Result<(Stream, Peer), NoPeer> {
         let about = match std::fs::symlink_metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(NoPeer::Nobody),
             other => other.map_err(NoPeer::Io)?,
@@ -87,7 +123,7 @@ mod unix {
         if !about.file_type().is_socket() || about.uid() != user() {
             return Err(NoPeer::Refused(format!("{}: is not a socket of this user; remove it", path.display())));
         }
-        let stream = match UnixStream::connect(path) {
+        let stream = match connected(path) {
             Ok(stream) => stream,
             Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
                 return Err(NoPeer::Nobody);
@@ -95,7 +131,10 @@ mod unix {
             Err(e) => return Err(NoPeer::Io(e)),
         };
         match peer(&stream) {
-            Ok((user_id, process)) if user_id == user() => Ok((stream, process)),
+            Ok((user_id, process)) if user_id == user() => {
+                let address = stream.local_addr().map_err(NoPeer::Io)?;
+                Ok((stream, Peer { process, name: name(&address) }))
+            }
             Ok(_) => Err(NoPeer::Refused(format!("{}: another user listens there", path.display()))),
             Err(e) => Err(NoPeer::Io(e)),
         }
@@ -128,10 +167,16 @@ mod other {
     pub(crate) type Stream = std::net::TcpStream;
 
     #[derive(Debug)]
+    pub(crate) struct Peer {
+        pub process: u32,
+        pub name: Vec<u8>,
+    }
+
+    #[derive(Debug)]
     pub(crate) struct Listener;
 
     impl Listener {
-        pub(crate) fn accept(&self) -> io::Result<Option<(Stream, u32)>> {
+        pub(crate) fn accept(&self) -> io::Result<Option<(Stream, Peer)>> {
             Err(unsupported())
         }
     }
@@ -155,7 +200,7 @@ mod other {
         true
     }
 
-    pub(crate) fn connect(_: &Path) -> Result<(Stream, u32), NoPeer> {
+    pub(crate) fn connect(_: &Path) -> Result<(Stream, Peer), NoPeer> {
         Err(NoPeer::Nobody)
     }
 

@@ -1,7 +1,7 @@
 //! The side of those who do not have the store open.
 
 use super::authority::{Asked, Question};
-use super::local::{NoPeer, Stream, connect, is_alive};
+use super::local::{NoPeer, Peer, Stream, connect, is_alive};
 use super::place;
 use super::trust::Trust;
 use super::wire::{self, CHUNK, Command, Effect, Hello, PROTOCOL, Reply, Request};
@@ -35,6 +35,8 @@ pub struct Connection {
     hello: Hello,
     /// Who listens there, as the kernel says; 0 where it does not.
     listener: u32,
+    /// The name of this end, which the kernel has chosen; empty where it has not.
+    name: Vec<u8>,
     /// The name of the socket.
     place: String,
     /// Which process connected: a fork of it has the same connection, and would speak in between.
@@ -63,23 +65,24 @@ fn reach_at(path: &Path) -> Result<Option<Connection>> {
     if path.parent().is_none_or(|directory| place::check(directory).is_err()) {
         return Ok(None);
     }
-    let (stream, listener) = match connect(path) {
+    let (stream, peer) = match connect(path) {
         Ok(peer) => peer,
         Err(NoPeer::Nobody) => return Ok(None),
         Err(NoPeer::Refused(message)) => return Err(Error::new(ErrorKind::Io, message)),
         Err(NoPeer::Io(e)) => return Err(Error::from(e).at(path.display())),
     };
     // A process that was forked from one that has ended keeps its socket, and takes no connection.
-    if !is_alive(listener) {
+    if !is_alive(peer.process) {
         return Ok(None);
     }
     let place = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Connection::greet(stream, listener, place).map_err(Error::from)?.transpose()
+    Connection::greet(stream, peer, place).map_err(Error::from)?.transpose()
 }
 
 impl Connection {
     /// Hears who it is; nothing where the owner goes away just now.
-    fn greet(mut stream: Stream, listener: u32, place: String) -> io::Result<Option<Result<Connection>>> {
+    fn greet(mut stream: Stream, peer: Peer, place: String) -> io::Result<Option<Result<Connection>>> {
+        let Peer { process: listener, name } = peer;
         let mut reader = BufReader::with_capacity(CHUNK, stream.try_clone()?);
         stream.set_read_timeout(Some(PATIENCE))?;
         let hello: Hello = match wire::receive(&mut reader, wire::MAX_HELLO, &mut |_| false) {
@@ -107,7 +110,7 @@ impl Connection {
             return Ok(Some(Err(Error::new(ErrorKind::Locked, message))));
         }
         match wire::send(&mut stream, &Request::Hello { protocol: PROTOCOL }) {
-            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener, place, at: Process::this() }))),
+            Ok(()) => Ok(Some(Ok(Connection { stream, reader, hello, listener, name, place, at: Process::this() }))),
             Err(e) if is_gone(&e) => Ok(None),
             Err(e) => Err(e),
         }
@@ -152,7 +155,13 @@ impl Connection {
     /// What a proof on this connection is about.
     fn question(&self) -> Question<'_> {
         let peer = if self.listener == 0 { 0 } else { std::process::id() };
-        Question { store: &self.hello.store, challenge: &self.hello.challenge, owner: self.listener, peer }
+        Question {
+            store: &self.hello.store,
+            challenge: &self.hello.challenge,
+            owner: self.listener,
+            peer,
+            name: &self.name,
+        }
     }
 
     /// Proves to the owner that this process has the store's keys. Says whether it is still there.

@@ -7,7 +7,7 @@
 
 use super::authority::{Asked, Authority, Keys, Need, Question};
 use super::intake::{Paced, Part, Room};
-use super::local::{Listener, Stream, bind, connect};
+use super::local::{Listener, Peer, Stream, bind, connect};
 use super::wire::{
     self, CHUNK, Command, Effect, Frame, Hello, MAX_FRAME, MAX_HELLO, PROTOCOL, Reply, Request, WireError,
 };
@@ -330,7 +330,7 @@ impl Connections {
             if self.lock().closing {
                 return;
             }
-            let Ok(Some((stream, process))) = taken else {
+            let Ok(Some((stream, peer))) = taken else {
                 // Out of descriptors, or another user's: neither must keep this thread busy.
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
@@ -338,12 +338,12 @@ impl Connections {
             let Ok(copy) = stream.try_clone() else { continue };
             let id = {
                 let mut open = self.lock();
-                if !open.make_room(process) {
+                if !open.make_room(peer.process) {
                     continue;
                 }
                 open.next += 1;
                 let id = open.next;
-                open.open.insert(id, Connection { stream: copy, busy: Busy::Idle, process, since: id });
+                open.open.insert(id, Connection { stream: copy, busy: Busy::Idle, process: peer.process, since: id });
                 id
             };
             let connections = self.clone();
@@ -352,7 +352,7 @@ impl Connections {
             let served = thread.spawn(move || {
                 // A panic here is a mistake of this program; it must not reach the store's other users.
                 let mut recorded = false;
-                let _ = catch_unwind(AssertUnwindSafe(|| connections.serve(id, process, stream, &mut recorded)));
+                let _ = catch_unwind(AssertUnwindSafe(|| connections.serve(id, &peer, stream, &mut recorded)));
                 // As it would be had its process owned the store: what it recorded is signed when it ends.
                 if recorded {
                     connections.log.engine().sign_soon();
@@ -371,7 +371,7 @@ impl Connections {
     }
 
     /// Serves one connection until it ends; whatever is wrong with it ends it. Says whether anything was `recorded`.
-    fn serve(self: &Arc<Connections>, id: u64, peer: u32, mut stream: Stream, recorded: &mut bool) -> io::Result<()> {
+    fn serve(self: &Arc<Connections>, id: u64, peer: &Peer, mut stream: Stream, recorded: &mut bool) -> io::Result<()> {
         let engine = self.log.engine();
         let chain_state = engine.chain_state();
         let genesis = chain_state.genesis.as_ref();
@@ -386,8 +386,8 @@ impl Connections {
         let mut authority = Authority::of(keys);
         let (process, version) = (std::process::id(), env!("CARGO_PKG_VERSION").to_owned());
         let hello = Hello { protocol: PROTOCOL, version, process, store: store.clone(), challenge };
-        let owner = if peer == 0 { 0 } else { process };
-        let question = Question { store: &store, challenge: &challenge, owner, peer };
+        let owner = if peer.process == 0 { 0 } else { process };
+        let question = Question { store: &store, challenge: &challenge, owner, peer: peer.process, name: &peer.name };
         stream.set_read_timeout(Some(GREETING))?;
         wire::send(&mut stream, &hello)?;
         let mut reader = Paced::new(stream.try_clone()?);
@@ -395,7 +395,7 @@ impl Connections {
             Some(Request::Hello { protocol: PROTOCOL }) => self.set(id, |_| ()),
             _ => return Ok(()),
         }
-        while let Some((request, _part)) = self.next(&mut reader, peer)? {
+        while let Some((request, _part)) = self.next(&mut reader, peer.process)? {
             self.set(id, |busy| *busy = Busy::Answering);
             let reply = match request {
                 Err(e) => Reply::Failed(WireError::from(&e)),

@@ -3,6 +3,8 @@
 //! Tool names can be chosen by an attacker, so matching takes time linear in the name whatever the pattern: the pattern
 //! is run as an automaton whose states are the bits of one integer.
 
+use crate::redact::look;
+
 /// The most characters a pattern may have besides its stars: state 0 and one more for each fit 128 bits.
 const MAX_CHARS: usize = 127;
 const _: () = assert!(MAX_CHARS + 1 == u128::BITS as usize);
@@ -87,6 +89,32 @@ impl Glob {
     }
 }
 
+/// The form in which the names of tools, and patterns of them, are compared: words in small letters, with one `_` between them,
+/// where separators stood or a word began with a capital. Letters count as what they are taken for. One tool is spelt in many
+/// ways by those who offer it, and a call must not fall out of a rule by that; where words end stays, so that `get_*` does not
+/// take in `getaway`.
+pub(super) fn tool_form(name: &str) -> String {
+    let look = look(name);
+    let mut form = String::with_capacity(look.len() + 8);
+    let mut before = ' ';
+    let mut letters = look.chars().peekable();
+    while let Some(c) = letters.next() {
+        let starts = c.is_uppercase()
+            && (before.is_lowercase()
+                || before.is_numeric()
+                || before.is_uppercase() && letters.peek().is_some_and(|next| next.is_lowercase()));
+        let parts = !c.is_alphanumeric() && !matches!(c, '*' | '?');
+        if (starts || parts) && !form.ends_with('_') {
+            form.push('_');
+        }
+        if !parts {
+            form.extend(c.to_lowercase());
+        }
+        before = c;
+    }
+    form
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +140,32 @@ mod tests {
             let (a, b) = (Glob::new(&a).unwrap(), Glob::new(&b).unwrap());
             prop_assert!(!a.covers(b.as_str()) || !b.matches(&name) || a.matches(&name));
             prop_assert!(a.covers(a.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_tool_has_one_form_however_it_is_spelt() {
+        for name in [
+            "issue_refund",
+            "issueRefund",
+            "IssueRefund",
+            "ISSUE_REFUND",
+            "issue-refund",
+            "issue.Refund",
+            "issue  refund",
+        ] {
+            assert_eq!(tool_form(name), "issue_refund", "{name}");
+        }
+        for (name, form) in [
+            ("getHTTPHeader2Value", "get_http_header2_value"),
+            ("mcp__billing__issueRefund", "mcp_billing_issue_refund"),
+            ("*Refund", "*refund"),
+            ("get_*", "get_*"),
+            ("getaway", "getaway"),
+            ("", ""),
+        ] {
+            assert_eq!(tool_form(name), form);
+            assert_eq!(tool_form(form), form);
         }
     }
 

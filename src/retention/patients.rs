@@ -1,11 +1,11 @@
 //! Which patients a call concerns: they decide its class, and a proxied or imported call names them only inside its
 //! arguments or results.
 
-use super::glob::Glob;
+use super::glob::{Glob, tool_form};
 use crate::entry::CallLimits;
 use crate::hash::Hash;
 use crate::json::{self, Json, Object, Path};
-use crate::redact::{Altered, each_id, each_member, gist, is_called, look, names_patient, normal, understood};
+use crate::redact::{Altered, each_id, each_member, gist, is_called, names_patient, normal, understood};
 use crate::{Error, ErrorKind, Result};
 use attestlog_proof::members::{Members, shown, text};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ const MAX_INNER: usize = 8;
 /// (`patientId`, `PATIENT_ID`, `patient-ids`, `patient`, `patient_number`), also where the arguments are a list, or JSON in a text.
 ///
 /// A path starts with `arguments` or `result`; `[*]` is every element of a list or every member of an object. Keys and names of
-/// tools are compared without case, keys without separators too; a key of a path is looked for in each element of a list, and
+/// tools are compared without case, whatever separates their words; a key of a path is looked for in each element of a list, and
 /// in the JSON of a text. A string, a number (as its digits: 17 is the patient `17`), an object with these as its `id`, `value` or
 /// `patient_id`, a list of them, or JSON of these in a text names patients; anything else at a path names nobody.
 ///
@@ -41,7 +41,7 @@ pub struct PatientPaths {
 #[derive(Debug, Clone, PartialEq)]
 struct Rule {
     tool: Glob,
-    /// The same, for names as they look without case: a tool server may not care.
+    /// The same, for names in the form in which they are compared: a tool server may not care.
     folded: Glob,
     paths: Vec<Pattern>,
 }
@@ -65,7 +65,7 @@ impl PatientPaths {
             }
             let name = tool.as_ref();
             let glob = |text: &str| Glob::new(text).map_err(|e| Error::invalid(format!("tool {}: {e}", shown(name))));
-            out.rules.push(Rule { tool: glob(name)?, folded: glob(&folded(name))?, paths: compiled });
+            out.rules.push(Rule { tool: glob(name)?, folded: glob(&tool_form(name))?, paths: compiled });
         }
         if out.rules.iter().map(|rule| rule.paths.len().max(1)).sum::<usize>() > MAX_PATHS {
             return Err(Error::invalid(format!("more than {MAX_PATHS} paths to patients")));
@@ -125,7 +125,7 @@ impl PatientPaths {
                 false => Ok(()),
             })?;
         }
-        let name = if self.rules.is_empty() { String::new() } else { folded(tool) };
+        let name = if self.rules.is_empty() { String::new() } else { tool_form(tool) };
         for rule in self.rules.iter().filter(|rule| rule.tool.matches(tool) || rule.folded.matches(&name)) {
             for path in &rule.paths {
                 let root = match path.root {
@@ -237,11 +237,6 @@ fn wildcard(text: &str) -> Option<usize> {
         escaped = quoted && b == b'\\' && !escaped;
     }
     None
-}
-
-/// A tool's name as it looks, without case.
-fn folded(name: &str) -> String {
-    look(name).to_lowercase()
 }
 
 struct Found<'a> {

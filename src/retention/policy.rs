@@ -7,7 +7,7 @@
 //!
 //! A policy is immutable and compiled: assigning a class looks the tool's name up once and runs the patterns over it.
 
-use super::glob::Glob;
+use super::glob::{Glob, tool_form};
 use super::{Period, Preset};
 use crate::json::{Json, Object};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
@@ -27,7 +27,8 @@ const MAX_CLOCK_BOUND_DAYS: u32 = 366;
 
 /// How long each entry is kept: classes with their periods, and rules that say which call is of which class.
 ///
-/// A tool's name, or a pattern with `*` and `?`, leads to a class; where several rules fit, the one with the longest
+/// A tool's name, or a pattern with `*` and `?`, leads to a class, however the tool's words are put together (`issueRefund`,
+/// `issue-refund` and `ISSUE_REFUND` are `issue_refund`; `issuerefund` is not). Where several rules fit, the one with the longest
 /// period decides (of equally long ones a whole name before a pattern, then the first). A call that touches a patient
 /// is of the patients' class, whatever its tool, unless its tool demands a longer period: then it is of the tool's class.
 /// So an entry names the class whose period it is kept for. Every other call is of the default class.
@@ -52,6 +53,7 @@ pub struct RetentionPolicy {
     default: usize,
     patient: Option<usize>,
     clock_bound_days: u32,
+    /// Both by the form in which names of tools are compared.
     exact: HashMap<String, usize>,
     patterns: Vec<(Glob, usize)>,
 }
@@ -246,10 +248,12 @@ impl RetentionPolicy {
         if !Glob::is_pattern(pattern) {
             return self.period(self.class_of_tool(pattern));
         }
-        let fits = self.patterns.iter().filter(|(glob, _)| glob.covers(pattern)).map(|(_, class)| self.period(*class));
+        let form = tool_form(pattern);
+        let fits = self.patterns.iter().filter(|(glob, _)| glob.covers(&form)).map(|(_, class)| self.period(*class));
         fits.max().unwrap_or_else(|| {
-            let among = Glob::new(pattern).ok();
-            self.least_demanded(|tool| Glob::is_pattern(tool) || among.as_ref().is_none_or(|glob| glob.matches(tool)))
+            let among = Glob::new(&form).ok();
+            let matches = |tool: &str| among.as_ref().is_none_or(|glob| glob.matches(&tool_form(tool)));
+            self.least_demanded(|tool| Glob::is_pattern(tool) || matches(tool))
         })
     }
 
@@ -261,15 +265,17 @@ impl RetentionPolicy {
 
     /// Whether every tool that `pattern` matches surely has a rule.
     fn has_rule_for(&self, pattern: &str) -> bool {
+        let form = tool_form(pattern);
         if !Glob::is_pattern(pattern) {
-            return self.exact.contains_key(pattern) || self.patterns.iter().any(|(glob, _)| glob.matches(pattern));
+            return self.exact.contains_key(&form) || self.patterns.iter().any(|(glob, _)| glob.matches(&form));
         }
-        self.patterns.iter().any(|(glob, _)| glob.covers(pattern))
+        self.patterns.iter().any(|(glob, _)| glob.covers(&form))
     }
 
     fn class_of_tool(&self, tool: &str) -> usize {
-        let exact = self.exact.get(tool).copied();
-        let fits = self.patterns.iter().filter(|(glob, _)| glob.matches(tool)).map(|(_, class)| *class);
+        let tool = tool_form(tool);
+        let exact = self.exact.get(&tool).copied();
+        let fits = self.patterns.iter().filter(|(glob, _)| glob.matches(&tool)).map(|(_, class)| *class);
         let longest = exact.into_iter().chain(fits).reduce(|a, b| if self.period(b) > self.period(a) { b } else { a });
         longest.unwrap_or(self.default)
     }
@@ -517,9 +523,9 @@ impl PolicyBuilder {
                 return Err(wrong(format!("a name has 1 to {MAX_TOOL_BYTES} bytes and no NUL")));
             }
             if Glob::is_pattern(&tool) {
-                patterns.push((Glob::new(&tool).map_err(wrong)?, class));
+                patterns.push((Glob::new(&tool_form(&tool)).map_err(wrong)?, class));
             } else {
-                let known = exact.entry(tool.clone()).or_insert(class);
+                let known = exact.entry(tool_form(&tool)).or_insert(class);
                 if classes[class].1 > classes[*known].1 {
                     *known = class;
                 }

@@ -389,6 +389,8 @@ fn share(
     let published =
         Published { size: writer.state.size, head: writer.state.head, signed: writer.state.signed, mem_segments };
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
+    let found = (options.clock.now(), options.clock.monotonic());
+    let grant_times = chain_state.open_grants.keys().map(|&seq| (seq, found)).collect();
     Ok(Arc::new(Engine {
         process: Process::this(),
         opened_with: published.size,
@@ -419,6 +421,7 @@ fn share(
         readers: Mutex::default(),
         reading: Reading::of(overlay),
         block_locator: Arc::default(),
+        grant_times: Mutex::new(grant_times),
     }))
 }
 

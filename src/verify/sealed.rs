@@ -7,6 +7,7 @@ use super::finding::{Finding, FindingKind as K};
 use crate::Result;
 use crate::json::Json;
 use crate::redact::sealed_subject;
+use crate::store::write::subjects::Flaw;
 use crate::store::{Engine, Snapshot};
 use attestlog_proof::entry::Call;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,12 +61,12 @@ pub(super) fn check(
             let detail = format!("the key {id} is in the file although entry {by} says that it was destroyed");
             findings.push(Finding::new(K::SubjectKeyMismatch, *by, detail));
         } else if let Some(problem) = problem {
-            let seq = needed.get(id).copied();
-            findings.push(Finding::new(
-                K::SubjectKeyMismatch,
-                seq,
-                format!("the key {id} of sealed values: {problem}"),
-            ));
+            let (kind, problem) = match problem {
+                Flaw::Row(problem) => (K::SubjectKeyMismatch, problem),
+                Flaw::Tag(problem) => (K::SmallTableMismatch, problem),
+            };
+            let detail = format!("the key {id} of sealed values: {problem}");
+            findings.push(Finding::new(kind, needed.get(id).copied(), detail));
         }
     })?;
     for (id, seq) in needed.iter().filter(|(id, _)| !there.contains(*id) && !erased.contains_key(*id)) {

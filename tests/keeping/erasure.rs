@@ -507,6 +507,8 @@ fn a_backup_keeps_sealed_values_until_somebody_is_erased() {
     assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("hold confirm"), "{refused}");
     assert_eq!(shown(&restored, later).unwrap(), Json::from("3"));
     restored.confirm_restored("dpo", "the register of holds is empty").unwrap();
+    // Verification said that the old key is not found by the person whose it is.
+    assert_sound(&restored);
     restored.erase("P-2", "r", "a").unwrap();
     assert!(shown(&restored, later).unwrap_err().to_string().contains("erased by entry"));
     assert!(shown(&restored, second).unwrap_err().to_string().contains("erased by entry"));

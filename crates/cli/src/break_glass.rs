@@ -51,6 +51,8 @@ pub struct OpenArgs {
 }
 
 /// Say whether a user may look at a patient's data under a grant now: what a host refuses by (exit code 1: it may not)
+///
+/// Changes nothing, but for a grant whose time is over: that is recorded with the refusal, if it was not yet.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     #[command(flatten)]

@@ -34,6 +34,7 @@ use crate::store::layout::state::State;
 use crate::store::maintain::anchoring::Anchoring;
 use crate::store::options::{Settings, Source};
 use crate::{Error, ErrorKind, Hash, Result, Timestamp};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
@@ -81,6 +82,8 @@ pub(crate) struct Engine {
     pub(crate) readers: Mutex<Readers>,
     pub(crate) reading: Reading,
     pub(crate) block_locator: Arc<BlockLocator>,
+    /// How late it was when each open emergency grant was looked at last, and what the monotonic clock showed then.
+    pub(crate) grant_times: Mutex<BTreeMap<u64, (Timestamp, Duration)>>,
 }
 
 /// What holds a read transaction between two uses of it.

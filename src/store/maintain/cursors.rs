@@ -140,10 +140,23 @@ impl Engine {
         })
     }
 
+    /// How late it is for an open emergency grant, where a clock says that it is `now`: at least as late as it was when the
+    /// grant was looked at before, by this process, and as the monotonic clock says that has passed since. So setting the system
+    /// clock back gives no grant more time. It is kept for each grant, because one that is opened after a clock was set right
+    /// begins with that.
+    pub(crate) fn time_of_grant(&self, seq: u64, now: Timestamp) -> Timestamp {
+        let ticked = self.clock.monotonic();
+        let mut times = self.grant_times.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, before) = *times.entry(seq).or_insert((now, ticked));
+        let at = now.max(at.plus(ticked.saturating_sub(before)));
+        times.insert(seq, (at, ticked));
+        at
+    }
+
     /// Writes what only the passing of time has to say, if there is anything: grants that ran out.
     pub(crate) fn write_expiries(&self) -> Result<()> {
-        let now = self.clock.now();
-        if !self.chain_state().open_grants.values().any(|grant| grant.is_over(now)) {
+        let (now, chain_state) = (self.clock.now(), self.chain_state());
+        if !chain_state.open_grants.iter().any(|(&seq, grant)| grant.is_over(self.time_of_grant(seq, now))) {
             return Ok(());
         }
         self.with_writer(|engine, writer| {

@@ -8,6 +8,7 @@
 use crate::chain_state::ChainState;
 use crate::codec;
 use crate::entry::CallLimits;
+use crate::grants::OpenGrant;
 use crate::json::{Json, Object};
 use crate::line::{self, ChainSlot};
 use crate::merkle::Frontier;
@@ -115,7 +116,9 @@ impl<'a> Staging<'a> {
     fn end_grants(&mut self) -> Result<()> {
         let chain_state = self.engine.chain_state();
         let now = self.now;
-        for (&seq, grant) in chain_state.open_grants.iter().filter(|(_, grant)| grant.is_over(now)) {
+        let is_over = |seq: u64, grant: &OpenGrant| grant.is_over(self.engine.time_of_grant(seq, now));
+        let over: Vec<_> = chain_state.open_grants.iter().filter(|(seq, grant)| is_over(**seq, grant)).collect();
+        for (&seq, grant) in over {
             let retention = self.engine.stored()?.checked(seq)?;
             let retention = retention.and_then(|entry| entry.body.retention);
             let retention = retention.map(|retention| self.engine.as_long_as(seq, retention)).transpose()?;

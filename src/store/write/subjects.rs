@@ -27,6 +27,15 @@ use redb::{ReadableDatabase, ReadableTable, WriteTransaction};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
+/// What is wrong with the rows of a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Flaw {
+    /// It, or whose it is.
+    Row(&'static str),
+    /// By whom it is found, which decides under which key the next value is sealed and nothing else.
+    Tag(&'static str),
+}
+
 /// The members of the key for these people under each live pseudonym key, the newest first.
 fn spellings(sanitizer: &Sanitizer, facet: IdentityKind, clear: &[String]) -> Vec<Vec<String>> {
     let under_all = |name: &String| sanitizer.pseudonyms_of(facet.field(), name);
@@ -280,14 +289,14 @@ impl Engine {
 
     /// Calls `see` with the id of each key in the file and what is wrong with its row: it does not decode, it is not found
     /// by its people, or (where the key file is there) its master key does not open it.
-    pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<&str>)) -> Result<()> {
+    pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<Flaw>)) -> Result<()> {
         let subjects = snapshot.transaction().open_table(SUBJECTS).stored()?;
         let tags = snapshot.transaction().open_table(SUBJECT_TAGS).stored()?;
         for row in subjects.range::<&str>(..).stored()? {
             let (id, row) = row.stored()?;
             let id = id.value();
             let Ok(row) = codec::decode::<Row>(row.value()) else {
-                see(id, Some("its row cannot be read"));
+                see(id, Some(Flaw::Row("its row cannot be read")));
                 continue;
             };
             let found = tags.get(tag(&row.members).as_str()).stored()?.is_some_and(|by| by.value() == id);
@@ -299,16 +308,18 @@ impl Engine {
                 None => self.settings.is_copy,
             });
             // No lock is held here, so that an erasure may have wrapped it anew since the snapshot was taken.
-            let opens = opens || self.is_gone(row.master) || self.is_rewrapped(id, &row)?;
+            let lost = self.is_gone(row.master);
+            let opens = opens || lost || self.is_rewrapped(id, &row)?;
             see(
                 id,
                 match (found, opens) {
-                    (_, false) => Some(
+                    (_, false) => Some(Flaw::Row(
                         "it, whose it is, or the master key that it names, is not what was written: no master key of the key \
                          file opens it",
-                    ),
-                    (false, _) => Some("it is not found by the people whose it is"),
-                    (true, true) => None,
+                    )),
+                    // What is sealed about them since has another key, and they are found by that.
+                    (false, _) if !lost => Some(Flaw::Tag("it is not found by the people whose it is")),
+                    _ => None,
                 },
             );
         }
@@ -319,7 +330,7 @@ impl Engine {
             let found = |own: &str| tags.get(own).stored().ok().flatten().is_some_and(|to| to.value() == id.value());
             // One that is gone or is not found by its own people is named elsewhere.
             if row.map(|row| tag(&row.members)).is_some_and(|own| own != by.value() && found(&own)) {
-                see(id.value(), Some("it is found by people whose it is not"));
+                see(id.value(), Some(Flaw::Tag("it is found by people whose it is not")));
             }
         }
         Ok(())

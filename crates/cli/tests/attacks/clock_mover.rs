@@ -195,3 +195,82 @@ fn a_later_policy_does_not_widen_the_bound_of_the_clock() {
     log.set_policy(bounded(days - 1)).unwrap();
     assert_eq!(log.set_policy(bounded(days)).unwrap_err().kind(), ErrorKind::Conflict);
 }
+
+fn holds(log: &AuditLog, grant: u64) -> bool {
+    match log.check_emergency("dr", "P-1", grant) {
+        Ok(_) => true,
+        Err(e) if e.kind() == ErrorKind::Conflict => false,
+        Err(e) => panic!("{e}"),
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn open_grant(log: &AuditLog) -> u64 {
+    log.open_emergency("dr", "P-1", "er", "immediate", HOUR, "dr").unwrap().seq
+}
+
+/// A grant had run out, and was refused; nothing was recorded, the system clock was set back, and it held again. A refusal says
+/// in the chain that it is over, and a process that has the store open lets its monotonic clock count as well.
+#[test]
+fn a_grant_that_ran_out_does_not_hold_again_when_the_clock_is_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let (clock, start) = (clock(), time(super::store_common::START));
+    let log = options(&clock, 1).create(&path).unwrap();
+    let refused = open_grant(&log);
+    clock.advance(HOUR);
+    assert!(!holds(&log, refused));
+    clock.set(start);
+    assert!(!holds(&log, refused));
+    let ends = Query::new().kind(Kind::BreakGlassClosed);
+    assert_eq!(log.count(&ends).unwrap(), 1);
+    log.close().unwrap();
+    // Another process has nothing but the file.
+    let log = options(&clock, 2).open(&path).unwrap();
+    assert!(!holds(&log, refused));
+    // Nobody asked, and nothing was recorded, until the clock was set back.
+    let silent = open_grant(&log);
+    clock.advance(HOUR);
+    clock.set(start);
+    assert!(!log.emergencies().unwrap().iter().any(|state| state.is_open()));
+    assert!(!holds(&log, silent));
+    assert_eq!(log.count(&ends).unwrap(), 2);
+    // Nor was the store open when it was opened, but for the process that is asked.
+    let earlier = open_grant(&log);
+    log.close().unwrap();
+    let log = options(&clock, 3).open(&path).unwrap();
+    clock.advance(HOUR);
+    clock.set(start);
+    assert!(!holds(&log, earlier));
+    assert!(log.verify(&VerifyOptions::new()).unwrap().ok());
+}
+
+/// A clock that was ahead and was set right: what had been recorded meanwhile seemed to say of each new grant that it was over.
+#[test]
+fn a_grant_holds_that_is_opened_after_the_clock_was_set_right() {
+    let (clock, start) = (clock(), time(super::store_common::START));
+    let log = options(&clock, 1).in_memory().unwrap();
+    clock.set(start.plus(10 * DAY));
+    log.record(ToolCall::new("c", "u", "t")).unwrap();
+    clock.set(start);
+    let grant = open_grant(&log);
+    assert!(holds(&log, grant));
+    clock.advance(HOUR);
+    assert!(!holds(&log, grant));
+}
+
+/// The program's check is a process of its own, so that it knows only what is in the file: its refusal has to be there.
+#[test]
+fn the_program_s_refusal_of_a_grant_is_an_entry() {
+    let place = super::common::Place::empty();
+    let log = Options::new().clock(clock()).create(place.path("s")).unwrap();
+    let grant = open_grant(&log).to_string();
+    log.close().unwrap();
+    let check = ["break-glass", "check", "s", &grant, "--user", "dr", "--patient", "P-1"];
+    assert!(place.run(&check).code(1).err.contains("has expired"));
+    assert_eq!(place.count(&["--kind", "break_glass_closed"]), 1);
+    assert!(place.run(&check).code(1).err.contains("has expired"));
+    assert_eq!(place.count(&["--kind", "break_glass_closed"]), 1);
+    place.run(&["verify", "s"]).ok();
+}

@@ -4,6 +4,7 @@ mod decisions;
 mod hidden_entries;
 mod own_tables;
 mod small_tables;
+mod subjects;
 #[path = "../../../../tests/tampering/trees.rs"]
 mod trees;
 mod unbound;

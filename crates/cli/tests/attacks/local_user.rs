@@ -2,7 +2,14 @@
 #![cfg(target_os = "linux")]
 
 use super::common::Place;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A user that no machine gives anything to.
+const NOBODY: u32 = 65534;
 
 /// In a part of the system of its own: another user has the directory in /tmp that sockets would go to, and there is none in /run.
 const TAKEN: &str = r#"
@@ -88,27 +95,51 @@ fn a_pipe_or_a_link_in_the_place_of_a_file_holds_nothing_up() {
     assert!(told.code != 0 && told.err.contains("s.verified"), "{told:?}");
 }
 
+/// Ends a process that a test started, however the test ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The memory of a process that has the passphrase was for any process of the same account to read, unless the passphrase came
 /// from the environment.
-#[cfg(target_os = "linux")]
 #[test]
 fn the_memory_of_a_process_with_keys_is_not_for_others_to_read() {
-    use std::os::unix::fs::MetadataExt;
+    // The superuser reads everything, so that nothing could be seen of a process of his own: it becomes another user's.
+    let superuser = nix::unistd::geteuid().is_root();
     let place = Place::with_store();
-    std::fs::write(place.path("said"), "").unwrap();
-    let mut owner = place.command(&["serve", "s"]);
-    let mut owner = owner.stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(owner.stderr.take().unwrap()), &mut line).unwrap();
-    // What may not be dumped belongs to the superuser there; as the superuser one sees it by its limits alone.
-    let pid = owner.id();
-    let status = std::fs::metadata(format!("/proc/{pid}/environ")).map(|about| about.uid());
-    let readable = std::fs::File::open(format!("/proc/{pid}/environ")).is_ok();
-    owner.kill().unwrap();
-    owner.wait().unwrap();
-    if nix::unistd::geteuid().is_root() {
-        println!("SKIPPED: the superuser reads everything");
-    } else {
-        assert!(!readable || status.ok() == Some(0), "{line}");
+    // Where the program lies the other user may not go.
+    let program = place.path("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_attestlog"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.current_dir(place.dir.path()).args(["serve", "s"]).stderr(Stdio::piped()).env_clear();
+    let sockets = place.path("sockets");
+    std::fs::DirBuilder::new().mode(0o700).create(&sockets).unwrap();
+    command.env("ATTESTLOG_SOCKET_DIR", &sockets);
+    if superuser {
+        command.uid(NOBODY).gid(NOBODY);
+        let all = std::fs::read_dir(place.dir.path()).unwrap().map(|file| file.unwrap().path());
+        for path in all.chain([place.dir.path().to_owned()]) {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    }
+    let mut owner = Ended(command.spawn().unwrap());
+    // Until it says that it serves, or ends.
+    let (said, serving) = (owner.0.stderr.take().unwrap(), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        let found = BufReader::new(said).lines().map_while(Result::ok).any(|line| line.contains("serving"));
+        serving.0.send(found)
+    });
+    assert_eq!(serving.1.recv_timeout(Duration::from_secs(60)), Ok(true), "it did not come to serving");
+    // What may not be dumped belongs to the superuser there, and only he may open it.
+    let memory = format!("/proc/{}/mem", owner.0.id());
+    assert_eq!(std::fs::metadata(&memory).unwrap().uid(), 0);
+    if !superuser {
+        let refused = std::fs::File::open(&memory).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
     }
 }

@@ -1,6 +1,7 @@
 //! Another process of the same user at the owner's socket.
 #![cfg(unix)]
 
+mod becoming;
 mod crowding;
 mod pretender;
 
