@@ -130,6 +130,7 @@ pub(super) const NAME_KEYS: &[&str] = &[
     "title",
     "@name",
     "@key",
+    "using",
     "id",
     "type",
 ];
@@ -181,7 +182,7 @@ pub(super) fn is_one_of(key: &str, names: &[&str]) -> bool {
 }
 
 /// Which lengths names of a list have, by how they begin: most keys of most objects have another.
-const fn lengths(lists: [&[&str]; 2]) -> [u32; 32] {
+pub(super) const fn lengths(lists: [&[&str]; 2]) -> [u32; 32] {
     let mut table = [0; 32];
     let mut list = 0;
     while list < 2 {
@@ -200,13 +201,34 @@ static VALUES: [u32; 32] = lengths([VALUE_KEYS, CHANGED_KEYS]);
 
 /// Whether a member of an object may hold what another one names.
 pub(super) fn may_hold(key: &str) -> bool {
+    may_be(key, &VALUES)
+}
+
+/// Whether a key has a length that names of a list have.
+pub(super) fn may_be(key: &str, lengths: &[u32; 32]) -> bool {
     let first = key.as_bytes().first().map_or(0, |b| usize::from(b & 31));
-    key.len() < 32 && VALUES[first] >> key.len() & 1 == 1
+    key.len() < 32 && lengths[first] >> key.len() & 1 == 1
 }
 
 /// Where a change puts what it changes: these hold many other things, so only what looks like a secret is one there.
-const CHANGED_KEYS: &[&str] =
-    &["to", "from", "set", "new", "old", "before", "after", "is", "was", "answer", "response", "entry", "formula"];
+const CHANGED_KEYS: &[&str] = &[
+    "to",
+    "from",
+    "set",
+    "new",
+    "old",
+    "before",
+    "after",
+    "is",
+    "was",
+    "answer",
+    "response",
+    "entry",
+    "formula",
+    "keys",
+    "send_keys",
+    "sendkeys",
+];
 
 /// What an object says of its values.
 pub(super) struct Pair {
@@ -257,7 +279,7 @@ pub(super) fn named_pair(object: &Object) -> Option<Pair> {
     let (mut value, mut vague, mut ending) = (false, false, false);
     for (key, _) in object.iter() {
         value |= may_hold(key) && (is_one_of(key, VALUE_KEYS) || is_one_of(key, CHANGED_KEYS));
-        vague |= is_one_of(key, &["value", "val"]);
+        vague |= is_one_of(key, &["value", "val", "keys", "send_keys", "sendkeys"]);
         ending |= matches!(key.as_bytes(), [.., b'u' | b'U', b'e' | b'E'] | [.., b'a' | b'A', b'l' | b'L']);
     }
     if !value && !ending {
@@ -376,7 +398,7 @@ pub(super) fn in_head(rows: &[Json]) -> Option<Vec<usize>> {
 pub(super) const ROW_KEYS: &[&str] = &["rows", "data", "values", "records", "body", "items"];
 
 /// What a label in words says is typed there.
-fn labelled(label: &str) -> Option<Found> {
+pub(super) fn labelled(label: &str) -> Option<Found> {
     const LONGEST: usize = 160;
     const OTHER: [&str; 20] = [
         "forgot",
@@ -429,7 +451,7 @@ fn labelled(label: &str) -> Option<Found> {
 pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Found> {
     let name = items.get(i)?.as_str().filter(|n| n.len() <= 64)?;
     let constant = || name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-    let pair = items.len() == 2 && i == 0 && (in_array || constant());
+    let pair = items.len() == 2 && i == 0 && (in_array || constant() || lone_pair(name, items));
     let header = i.is_multiple_of(2)
         && items.len().is_multiple_of(2)
         && (name.contains('-') || ["authorization", "cookie"].iter().any(|n| n.eq_ignore_ascii_case(name)));
@@ -458,6 +480,13 @@ pub(super) fn announces(items: &[Json], i: usize, in_array: bool) -> Option<Foun
         (None, true) => secret_keys::named(name),
         (None, false) => None,
     }
+}
+
+/// `["password", "…"]`, which is in no list of pairs: the second looks like a secret, and like no rule or name of a field.
+fn lone_pair(name: &str, items: &[Json]) -> bool {
+    let value = items.get(1).and_then(Json::as_str).unwrap_or_default();
+    let random = detect::value::looks_random(value) && !value.contains([':', '|', ' ', '(']);
+    random && secret_keys::named(name).is_some_and(|found| found.sure && !found.loose)
 }
 
 /// The lines of a private key that stand in a list, one by one.

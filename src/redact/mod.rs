@@ -2,8 +2,8 @@
 //!
 //! `policy` says what happens to what (`pattern`: which fields, `preset`: where policies begin, `config`: policies in
 //! TOML); `sanitize` applies it (`context`: what it
-//! is given besides), with `floor` and `names` for the names of secrets and `detect` for what a value
-//! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members` and `beside`: what keys and neighbours say of a value; `words`: lists that are looked up); `ids` does the
+//! is given besides), with `floor`, `names` and `joined` for the names of secrets and `detect` for what a value
+//! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members`, `beside` and `page`: what keys and neighbours say of a value; `words`: lists that are looked up); `ids` does the
 //! same for the names that entries are found by; `patient` tells who is meant where a value names a patient, also in a
 //! text that is nearly JSON (`loose`);
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
@@ -20,9 +20,11 @@ mod explain;
 mod filter;
 mod holds;
 mod ids;
+mod joined;
 mod key_names;
 mod loose;
 mod names;
+mod page;
 mod patient;
 mod pattern;
 mod policy;

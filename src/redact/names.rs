@@ -46,6 +46,13 @@ pub(super) const NAMES: &[(Kind, Fit, &str)] = &[
          mothermaidenname",
     ),
     (Kind::Secret, Fit::Words, "pass pat key"),
+    (Kind::Secret, Fit::Joined, "pass pw key"),
+    (
+        Kind::Secret,
+        Fit::Words,
+        "secrettext accesscode rediscliauth redisauth clientassertion samlresponse samlassertion kerberosticket krbticket idrsa idecdsa \
+         keyphrase xprv secretquestionanswer securityquestionanswer safecombination lockcombination",
+    ),
     (Kind::Secret, Fit::Whole, "authorization auth pin sid connectsid pswd passw passwrd puk пин"),
     (
         Kind::Card,
@@ -104,6 +111,8 @@ pub(super) const VAGUE: &[&str] = &[
     "appkey",
     "mdp",
     "databaseurl",
+    "keyphrase",
+    "accesscode",
 ];
 
 /// Words that say how a value is given, not what it is.

@@ -15,13 +15,14 @@ use super::key_names::{
     ROW_KEYS, announces, columns_of, in_head, is_one_of, key_lines, named_pair, program, rename, renames,
     secret_arguments,
 };
+use super::page;
 use super::patient;
 use super::pattern::Seg;
 use super::policy::{Detector, IdentityKind, Policy, weakens};
 use super::pseudonym::{PseudonymKey, domain_of};
 use super::seal::seal;
 use super::secret_keys::{self, Kind, Words};
-use super::spans::{count, is_placeholder, partial, placeholder};
+use super::spans::{count, is_placeholder, is_scalar, partial, placeholder, scalar_text};
 use super::treated::{Action, Treated};
 use crate::hash::Hash;
 use crate::json::{Json, Limits, Object, Path};
@@ -105,11 +106,13 @@ pub(super) struct State<'c, 'k> {
     program: Option<String>,
     /// Which columns of the table that comes next hold secrets, and how many lists further in.
     columns: Option<(Vec<usize>, u8)>,
+    /// The step that comes next types into a password's field.
+    types: bool,
 }
 
 impl<'c, 'k> State<'c, 'k> {
     fn new(context: &'c mut Context<'k>, plain_text: bool) -> State<'c, 'k> {
-        State { context, depth: 0, inner: 0, plain_text, program: None, columns: None }
+        State { context, depth: 0, inner: 0, plain_text, program: None, columns: None, types: false }
     }
 }
 
@@ -374,6 +377,7 @@ impl Sanitizer {
         let head = given.is_none();
         let columns = given.or_else(|| in_head(items).map(|columns| (columns, 1)));
         let mut announced = None;
+        let typed = page::typed_into(items);
         for i in 0..items.len() {
             let next = announces(items, i, in_array);
             let Some(item) = items.get_mut(i) else { break };
@@ -387,6 +391,7 @@ impl Sanitizer {
                 .as_ref()
                 .filter(|(_, deep)| *deep > 0 && !(head && i == 0))
                 .map(|(c, deep)| (c.clone(), deep - 1));
+            state.types = typed.contains(&i);
             let at = at.index(i);
             match self.visit(item, &at, None, kind, key, detect, state)? {
                 Outcome::Stays => {}
@@ -408,6 +413,7 @@ impl Sanitizer {
         if detect && self.policy.object_keys {
             self.object_keys(object, at, state);
         }
+        let types = std::mem::take(&mut state.types);
         let renamed = renames(object, at, state);
         let named = named_pair(object);
         let initials = Initials::of(object);
@@ -449,7 +455,9 @@ impl Sanitizer {
                 kind = Some(Kind::Secret);
             }
             state.columns = columns.as_ref().filter(|_| is_one_of(key, ROW_KEYS)).map(|columns| (columns.clone(), 1));
-            kind = beside.kind(key, value, kind);
+            kind =
+                beside.kind(key, value, kind).or_else(|| (types && page::is_typed(key, value)).then_some(Kind::Secret));
+            state.types = types && page::is_inside(key, value);
             state.program = program
                 .as_ref()
                 .filter(|_| is_one_of(key, &["args", "argv", "arguments", "params", "parameters"]))
@@ -676,18 +684,6 @@ pub(super) fn record(
         start: chars.as_ref().map(|c| c.start),
         end: chars.map(|c| c.end),
     });
-}
-
-fn is_scalar(value: &Json) -> bool {
-    matches!(value, Json::String(_) | Json::Number(_))
-}
-
-fn scalar_text(value: &Json) -> Option<String> {
-    match value {
-        Json::String(s) => Some(s.clone()),
-        Json::Number(_) | Json::Bool(_) => Some(value.to_canonical().as_str().to_owned()),
-        _ => None,
-    }
 }
 
 /// One bit for the last two letters of a key.

@@ -9,6 +9,7 @@
 use super::detect::{ordinary, value};
 pub(crate) use super::filter::may_be_secret;
 use super::holds::{holds, holds_other};
+use super::joined;
 use super::names::{HARMLESS, HARMLESS_LEADS, NAMES, QUALIFIERS, SURE_LEADS, VAGUE, VENDORS, WHOSE};
 use super::words::Table;
 use crate::json::Json;
@@ -48,6 +49,8 @@ pub(crate) enum Fit {
     End,
     /// As `End`, but no word may begin inside the name: `process_n` is no *ssn*.
     Tight,
+    /// The end of a word in which nothing else stands but whose it is: `dbpw`, and not `compass`.
+    Joined,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -237,6 +240,11 @@ impl Words {
                     Fit::Words => self.starts_at(at),
                     Fit::End => true,
                     Fit::Tight => !(at + 1..joined.len()).any(|i| self.starts_at(i)),
+                    // `DBpass` has capitals where no word begins.
+                    Fit::Joined => {
+                        let lead = &joined[..at];
+                        joined::leads(name.text, &lead[self.last_word(at)..]) || joined::leads(name.text, lead)
+                    }
                 }
             }
         })
@@ -302,21 +310,28 @@ fn find(words: &Words) -> Option<Found> {
         let plural = len > 3 && words.text[len - 1] == b's';
         let single = words.find(len).map(|name| (name, false));
         let found = single.or_else(|| if plural { words.find(len - 1).map(|name| (name, true)) } else { None });
-        let found = found.filter(|(name, _)| name.text != "key" || has_vendor(words, len));
+        let found = found.filter(|(name, _)| name.text != "key" || name.fit == Fit::Joined || has_vendor(words, len));
         if let Some((name, plural)) = found {
             return judged(words, len, name, Found { loose: unknown > 0, ..Found::of(name, plural) }, beside);
         }
         let start = words.last_word(len);
         if start == 0 {
-            return None;
+            len -= joined::qualifier(&words.text[..len])?;
+            continue;
         }
         match ROLES.get(&words.text[start..len]) {
             Some(Role::Harmless) => return None,
             Some(Role::Qualifier) => {}
             Some(Role::Vendor) if beside == Role::Whose => {}
             Some(role) => beside = role,
-            None if unknown == UNKNOWN => return None,
-            None => (unknown, beside) = (unknown + 1, Role::Whose),
+            None => match joined::qualifier(&words.text[start..len]) {
+                Some(behind) => {
+                    len -= behind;
+                    continue;
+                }
+                None if unknown == UNKNOWN => return None,
+                None => (unknown, beside) = (unknown + 1, Role::Whose),
+            },
         }
         len = words.trim_digits(start);
     }
@@ -330,6 +345,9 @@ fn judged(words: &Words, len: usize, name: Name, found: Found, beside: Role) -> 
     }
     if !name.vague {
         return Some(found);
+    }
+    if name.fit == Fit::Joined {
+        return (beside != Role::Whose).then_some(Found { sure: !is_short(name.text), led: true, ..found });
     }
     let at = len - usize::from(found.plural) - name.text.len();
     let start = words.last_word(at);
@@ -364,7 +382,8 @@ fn has_vendor(words: &Words, mut len: usize) -> bool {
         ) {
             return false;
         }
-        vendor |= word.len() > 2 && !ENVIRONMENTS.contains(&word) && ROLES.get(word) == Some(Role::Vendor);
+        vendor |= word.len() > 2 && !ENVIRONMENTS.contains(&word) && ROLES.get(word) == Some(Role::Vendor)
+            || joined::is_cipher(word);
         len = if start == 0 { 0 } else { words.trim_digits(start) };
     }
     vendor
@@ -425,6 +444,8 @@ fn tells_text(found: &Found, s: &str) -> bool {
         "pass" if found.led && !found.sure && s.bytes().all(|b| b.is_ascii_lowercase() || b" _-".contains(&b)) => {
             return false;
         }
+        "accesscode" if s.len() < 4 => return false,
+        "keyphrase" if !value::looks_random(s) => return false,
         "secretid" if !value::looks_random(s) && !value::is_uuid(s) => return false,
         _ if found.is_connection() && value::is_open_uri(s) => return false,
         "credential" if matches!(s, "include" | "omit" | "same-origin") => return false,

@@ -4,6 +4,7 @@ use super::detect::{self, Hit};
 use super::policy::Detector;
 use super::sanitize::Sanitizer;
 use super::treated::Action;
+use crate::json::Json;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -168,6 +169,20 @@ pub(super) fn partial(text: &str) -> Option<String> {
 
 pub(super) fn count(text: &str, range: Range<usize>) -> usize {
     text.get(range).map_or(0, |t| t.chars().count())
+}
+
+/// Whether a value is a text or a number.
+pub(super) fn is_scalar(value: &Json) -> bool {
+    matches!(value, Json::String(_) | Json::Number(_))
+}
+
+/// A value as it is read, where it has no parts.
+pub(super) fn scalar_text(value: &Json) -> Option<String> {
+    match value {
+        Json::String(s) => Some(s.clone()),
+        Json::Number(_) | Json::Bool(_) => Some(value.to_canonical().as_str().to_owned()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::value::{
     goes_on, is_code, is_label, is_masked, is_nothing, is_open_uri, is_reference, is_sentence, is_status, is_uuid,
     looks_random,
 };
-use super::{Hits, before, command, head, marked, ordinary, told, vendors};
+use super::{Hits, before, command, head, marked, ordinary, page, told, vendors};
 use crate::redact::policy::Detector;
 use crate::redact::secret_keys::{self, Found, Kind};
 
@@ -145,6 +145,7 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
             false => in_query(text, at, name, from)
                 .or_else(|| told::set_where(text, at, name))
                 .or_else(|| declared(text, at, from))
+                .or_else(|| page::assigned(text, at, name, from))
                 .or_else(|| announced(text, at, name)),
         };
     };
@@ -156,7 +157,7 @@ fn after_name(text: &Source<'_>, at: usize, done: usize) -> Option<(usize, usize
     if !quoted && !plain {
         return None;
     }
-    if colon && let Some(block) = block(text, start, from) {
+    if colon && let Some(block) = block(text, start, from).or_else(|| page::below(text, at, from, &found)) {
         return Some(block);
     }
     let lead = before(bytes, from);
@@ -285,8 +286,16 @@ fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
     if sign && !lead.get(..open)?.ends_with(&format!("jwt.{function}")) {
         return None;
     }
-    let place = if function == "encode" { 1 } else { CALLS.iter().find(|(name, _)| *name == function)?.1 };
     let given = lead.get(open + 1..)?.split(',').count();
+    let sets = page::takes_password(function);
+    let listed = || CALLS.iter().find(|(name, _)| *name == function).map(|(_, place)| *place);
+    let place = if function == "encode" {
+        1
+    } else if sets {
+        given
+    } else {
+        listed()?
+    };
     if given != place {
         return None;
     }
@@ -301,7 +310,7 @@ fn in_call(text: &str, at: usize) -> Option<(usize, usize)> {
         && !value.contains([' ', '/', ':'])
         && !is_reference(value)
         && !value.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    (tells && !value.starts_with('$')).then_some((start, start + value.len()))
+    (tells && !value.starts_with('$') && (!sets || page::is_set(value))).then_some((start, start + value.len()))
 }
 
 /// The second of two strings in parentheses: `auth=("user", "…")`.
@@ -328,13 +337,19 @@ fn second_string(text: &str, at: usize, done: usize) -> Option<(usize, usize)> {
     let lead = super::tail(text, at - 1, NAME).as_bytes();
     let open = lead.iter().rposition(|b| *b == quote)?;
     let name = text.get(at - lead.len() + open..at - 1)?;
-    if at - 1 - name.len() < done || open.checked_sub(1).and_then(|i| lead.get(i)) != Some(&b'(') {
+    let opens = open.checked_sub(1).and_then(|i| lead.get(i)).copied();
+    if at - 1 - name.len() < done || !matches!(opens, Some(b'(' | b'[')) {
         return None;
     }
     let found = secret_keys::named(name).filter(|found| found.kind == Kind::Secret)?;
     let start = next + 1;
     let end = start + head(text, start, LONG).bytes().position(|b| b == quote)?;
     let value = text.get(start..end)?;
+    // `["password", "…"]`: a pair, and nothing but one.
+    if opens == Some(b'[') {
+        let pair = head(text, end + 1, 8).trim_start().starts_with(']');
+        return (pair && found.sure && !found.loose && page::is_set(value)).then_some((start, end));
+    }
     let word = value.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-' | b' '));
     let status = found.is_authorization() && is_status(value);
     let tells = !value.is_empty() && !word && !is_sentence(value) && !is_reference(value) && !status;
@@ -363,7 +378,12 @@ fn believable(text: &str, (start, end): (usize, usize), beside: &Beside) -> bool
     }
     let digits = value.bytes().all(|b| b.is_ascii_digit());
     // The number of a field: `string password = 4;`
-    if digits && !beside.tight && !beside.colon && value.len() <= 3 && matches!(bytes.get(end), Some(b';' | b' ')) {
+    if digits
+        && !beside.tight
+        && !beside.colon
+        && value.len() <= 3
+        && matches!(bytes.get(end), Some(b';' | b' ' | b','))
+    {
         return false;
     }
     if digits && (found.is_token() || found.name == "secret") && (found.plural || value.len() < 6) {
@@ -468,8 +488,10 @@ fn named_in(name: &str) -> Option<(&str, Found)> {
     let (first, rest) = name.split_once(' ')?;
     const WHOSE: [&str; 13] =
         ["my", "your", "his", "her", "our", "their", "the", "a", "new", "old", "mein", "mon", "mi"];
-    if WHOSE.iter().any(|w| w.eq_ignore_ascii_case(first)) {
-        return secret_keys::named(rest).map(|found| (rest, found));
+    if WHOSE.iter().any(|w| w.eq_ignore_ascii_case(first))
+        && let Some(found) = secret_keys::named(rest)
+    {
+        return Some((rest, found));
     }
     // `login: bob pass: …`
     let last = name.rsplit(' ').next().unwrap_or_default();
@@ -488,7 +510,8 @@ fn named_in(name: &str) -> Option<(&str, Found)> {
 
 /// A value whose name is one too: `name: DB_PASSWORD` and `value: …` behind it, as YAML, XML and JSON have pairs.
 fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)> {
-    const NAMES: [&str; 7] = ["name", "key", "variable", "field", "id", "property", "type"];
+    const NAMES: [&str; 8] = ["name", "key", "variable", "field", "id", "property", "type", "using"];
+    const VALUES: [&str; 3] = ["value", "Value", "send_keys"];
     const NEAR: usize = 96;
     let name = name.rsplit(' ').next()?;
     if !NAMES.iter().any(|n| n.eq_ignore_ascii_case(name)) {
@@ -497,7 +520,7 @@ fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)>
     let (start, end) = value_at(head(text, 0, at + NEAR), at + 1, false, false)?;
     let found = secret_keys::named(text.get(start..end).filter(|n| n.len() <= NAME)?)?;
     let near = head(text, end, NEAR);
-    let value = near.find("value").or_else(|| near.find("Value"))?;
+    let (value, behind) = VALUES.iter().find_map(|word| near.find(word).map(|at| (at, at + word.len())))?;
     // Nothing but what belongs to the same thing stands between.
     let between = near.get(..value)?;
     if between.matches('\n').count() > 1
@@ -506,7 +529,7 @@ fn announced(text: &Source<'_>, at: usize, name: &str) -> Option<(usize, usize)>
     {
         return None;
     }
-    let rest = near.get(value + 5..)?.trim_start_matches(['"', '\'', '\\', ' ']);
+    let rest = near.get(behind..)?.trim_start_matches(['"', '\'', '\\', ' ']);
     rest.starts_with([':', '=']).then_some(())?;
     let value = text.value_at(end + near.len() - rest.len() + 1, false, false)?;
     believable(text, value, &Beside { found, quoted: true, tight: true, colon: false }).then_some(value)

@@ -20,6 +20,7 @@ mod net;
 mod normalize;
 mod number;
 pub(crate) mod ordinary;
+mod page;
 mod phone;
 mod said;
 mod secret;

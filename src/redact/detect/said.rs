@@ -3,7 +3,7 @@
 
 use super::ends::value_at;
 use super::value::{is_code, is_nothing, looks_random};
-use super::{head, is_word, tail};
+use super::{head, is_word, page, tail};
 use crate::redact::secret_keys::{self, Kind};
 use std::ops::RangeInclusive;
 
@@ -221,6 +221,9 @@ fn typed(text: &str, to: usize) -> Option<(usize, usize)> {
     let rest = head(text, to, 160).split('\n').next()?;
     // `…]").fill(`
     let at = head(rest, 0, 26).find(").")? + 1;
+    const FIRST: [&str; 5] = [".clear()", ".focus()", ".click()", ".first()", ".last()"];
+    let first = FIRST.iter().find(|first| rest.get(at..).is_some_and(|rest| rest.starts_with(**first)));
+    let at = at + first.map_or(0, |first| first.len());
     let call = TYPES.iter().find(|call| rest.get(at..).is_some_and(|rest| rest.starts_with(*call)))?;
     let inner = rest.get(at + call.len()..)?;
     let quote = inner.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
@@ -332,6 +335,7 @@ fn quoted(text: &str, from: usize, to: usize) -> Option<(usize, usize)> {
         && !value.contains([' ', '\n', '='])
         && !is_nothing(value)
         && (sql
+            || rest.starts_with('(') && page::is_call(text, from, to) && page::is_set(value)
             || !letters && value.len() >= 6 && !is_code(text, start, start + value.len()) && !rest.starts_with('('));
     tells.then_some((start, start + value.len()))
 }

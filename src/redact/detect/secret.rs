@@ -448,7 +448,10 @@ fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
                 "mssql",
             ];
             let port = part.split_once(':')?.1;
-            if !STORES.contains(&scheme) || port.is_empty() || port.bytes().all(|b| b.is_ascii_digit()) {
+            // `http://user:pass#word@proxy`
+            let hash = rest.as_bytes().get(authority) == Some(&b'#')
+                && head(rest, authority, 64).split(|c: char| c == '/' || c.is_whitespace()).next()?.contains('@');
+            if !STORES.contains(&scheme) && !hash || port.is_empty() || port.bytes().all(|b| b.is_ascii_digit()) {
                 return None;
             }
             let limit = head(rest, 0, 512);

@@ -192,6 +192,26 @@ fn structure_versions_and_patterns_stay() {
     check_ordinary(more::structure(), 9);
 }
 
+/// `dbpw`, `mysqlrootpw` and `encryptkey` used to pass, and so did `["password", …]`, what WebDriver types into a field that the step before found,
+/// and the arguments of `changePassword`: 0.710 of these secrets were treated when they were written, before anything was done about them.
+#[test]
+fn secrets_that_were_made_up_first_are_treated() {
+    check_scores(&recall(&sanitizer(Preset::Default), &more::blind(), false, 3), 40, 440);
+}
+
+/// The same, and JSON that is a little wrong, by those who mended it.
+#[test]
+fn secrets_under_names_that_run_together_are_treated() {
+    check_scores(&recall(&sanitizer(Preset::Default), &more::joined(), false, 3), 9, 250);
+}
+
+/// The ordinary words that those names look like (`compass`, `hockey`, `tokenizer`), and pairs, selectors and calls that hold no secret.
+#[test]
+fn words_that_end_like_a_secret_stay() {
+    check_ordinary(more::blind_kept(), 10);
+    check_ordinary(more::joined_kept(), 11);
+}
+
 /// The whole command of a list of arguments used to be replaced by one mark for a variable in it.
 #[test]
 fn of_a_command_only_the_secret_is_hidden() {

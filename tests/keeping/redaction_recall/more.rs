@@ -70,3 +70,24 @@ pub fn structure() -> &'static [&'static str] {
 pub fn kept_values() -> &'static [&'static str] {
     include_str!("kept.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
 }
+
+/// The kinds of `blind.txt`.
+pub fn blind() -> Vec<Kind> {
+    kinds_of(include_str!("blind.txt"))
+}
+
+/// The values of `blind_kept.txt`.
+pub fn blind_kept() -> &'static [&'static str] {
+    let values = include_str!("blind_kept.txt").lines().filter(|l| !l.starts_with("# "));
+    values.map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
+}
+
+/// The kinds of `joined.txt`.
+pub fn joined() -> Vec<Kind> {
+    kinds_of(include_str!("joined.txt"))
+}
+
+/// The values of `joined_kept.txt`.
+pub fn joined_kept() -> &'static [&'static str] {
+    include_str!("joined_kept.txt").lines().map(|line| kept(meant(line))).collect::<Vec<_>>().leak()
+}
