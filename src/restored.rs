@@ -91,7 +91,7 @@ impl AuditLog {
     /// ```
     pub fn restored(&self) -> Result<Vec<Restored>> {
         let of = |entry: Entry| Restored::of(entry.seq, entry.body.recorded_at, entry.own()?);
-        let entries = self.query(&Query::new().kind(Kind::Restore))?;
+        let entries = self.query(&Query::new().kind(Kind::Restore))?.beside();
         entries.filter_map(|entry| entry.map(of).transpose()).collect()
     }
 }

@@ -9,6 +9,7 @@
 //! Invariant W5: nothing is written to a file whose own tables are not as redb writes them, and nothing to one in which
 //! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
 
+use super::bound::Bound;
 use super::pages::header::HEADER_BYTES;
 use super::pages::{self, Flaw, Present, Seen, Shape};
 use super::panic_guard::{caught, unreadable};
@@ -74,6 +75,8 @@ pub(crate) struct DatabaseHandle {
     views: ReadViews,
     /// How far its index was held against the chain.
     pub held: Mutex<Held>,
+    /// How far its leaves were held against what is signed.
+    pub bound: Bound,
     process: Process,
     /// The path that named its file when it was opened, and the file; `None` on other storage.
     named: Option<(PathBuf, Metadata)>,
@@ -88,7 +91,17 @@ impl DatabaseHandle {
     fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<Before>) -> Result<DatabaseHandle> {
         let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), ReadViews::default(), Process::this());
-        Ok(DatabaseHandle { database, bytes, before, still, views, held: Mutex::default(), process, named: None })
+        Ok(DatabaseHandle {
+            database,
+            bytes,
+            before,
+            still,
+            views,
+            held: Mutex::default(),
+            bound: Bound::default(),
+            process,
+            named: None,
+        })
     }
 
     /// Opens what lies there and tries its tables; with `pages` those of the log too, before redb reads any.

@@ -307,6 +307,9 @@ fn share(
     let published =
         Published { size: writer.state.size, head: writer.state.head, signed: writer.state.signed, mem_segments };
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
+    // A copy that is restored may be of another history than the keys signed last.
+    let own = keys.as_ref().filter(|_| !options.settings.restoring && !options.settings.is_copy);
+    let mark = own.and_then(Keyring::signed).map(|signed| signed.mark);
     Ok(Arc::new(Engine {
         process: Process::this(),
         opened_with: published.size,
@@ -322,6 +325,7 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         chain_state: RwLock::new(Arc::new(chain_state)),
         keys: Mutex::new(keys),
+        mark,
         stray,
         epoch_began: Mutex::default(),
         purged: RwLock::new(Arc::new(purged)),
@@ -510,7 +514,7 @@ impl Found {
     }
 
     fn take(&mut self, snapshot: &Snapshot, entry: &Entry) {
-        if snapshot.check(entry).is_err() {
+        if snapshot.hash(entry.seq).and_then(|hash| snapshot.check_against(entry, hash)).is_err() {
             self.wrong(Damage::Entry(entry.seq));
         }
         if let Some(own) = entry.own() {
