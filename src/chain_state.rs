@@ -194,7 +194,7 @@ impl Genesis {
         detail
     }
 
-    fn from_json(detail: &Json) -> Result<Genesis> {
+    pub(crate) fn from_json(detail: &Json) -> Result<Genesis> {
         let text = |key: &str| detail.get(key).and_then(Json::as_str);
         let store_id = text("store_id").ok_or_else(|| Error::invalid("it names no store"))?.to_owned();
         let keys = match (text("log_key"), text("epoch0")) {

@@ -84,7 +84,7 @@ impl AuditLog {
     /// ```
     pub fn recorded_without_key(&self) -> Result<Vec<Keyless>> {
         let mut entries = Vec::new();
-        for entry in self.query(&Query::new().kind(Kind::Key))? {
+        for entry in self.query(&Query::new().kind(Kind::Key))?.beside() {
             let entry = entry?;
             if entry.own().is_some_and(Keyless::is) {
                 entries.push((entry.seq, entry.body.recorded_at));

@@ -196,7 +196,7 @@ impl AuditLog {
     /// ```
     pub fn restored(&self) -> Result<Vec<Restored>> {
         let kinds = Query::new().kind(Kind::Restore).kind(Kind::RestoreConfirmed);
-        let entries = self.query(&kinds)?.collect::<Result<Vec<_>>>()?;
+        let entries = self.query(&kinds)?.beside().collect::<Result<Vec<_>>>()?;
         Ok(Restored::all(entries.iter().filter_map(|entry| Some((entry.seq, entry.body.recorded_at, entry.own()?)))))
     }
 }

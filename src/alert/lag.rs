@@ -68,7 +68,7 @@ impl AlertLag {
             let alerts = log.count(&owed)?;
             let oldest = match alerts {
                 0 => None,
-                _ => log.query(&owed.limit(1))?.next().transpose()?.map(|entry| entry.body.recorded_at),
+                _ => log.query(&owed.limit(1))?.beside().next().transpose()?.map(|entry| entry.body.recorded_at),
             };
             receivers.insert(name.to_owned(), Undelivered { alerts, oldest });
         }

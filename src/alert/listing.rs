@@ -110,7 +110,7 @@ impl AuditLog {
     /// What the file says.
     pub fn alerts(&self) -> Result<Vec<AlertState>> {
         let mut states: BTreeMap<u64, AlertState> = BTreeMap::new();
-        for entry in self.query(&Query::new().kind(Kind::Alert).kind(Kind::AlertAck))? {
+        for entry in self.query(&Query::new().kind(Kind::Alert).kind(Kind::AlertAck))?.beside() {
             let entry = entry?;
             if let Some(alert) = Alert::of(&entry) {
                 states.insert(entry.seq, AlertState { alert, acknowledgements: Vec::new() });

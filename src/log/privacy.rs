@@ -288,7 +288,7 @@ impl AuditLog {
 
     /// The newest erasure whose particulars fit.
     fn erasure(&self, fits: impl Fn(&Json) -> bool) -> Result<Option<u64>> {
-        for entry in self.query(&Query::new().kind(Kind::Erasure).newest_first())? {
+        for entry in self.query(&Query::new().kind(Kind::Erasure).newest_first())?.beside() {
             let entry = entry?;
             if entry.own().is_some_and(|own| fits(&own.detail.to_json())) {
                 return Ok(Some(entry.seq));

@@ -2,8 +2,8 @@
 
 use super::Query;
 use crate::store::read::stream::{Direction, Plan};
-use crate::store::{Snapshot, guarded};
-use crate::{AuditLog, Entry, Result};
+use crate::store::{Snapshot, Standing, guarded, not_placed};
+use crate::{AuditLog, Entry, ErrorKind, Result};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// After how many entries the read transaction is renewed. A transaction keeps the pages that it sees from being
@@ -15,11 +15,23 @@ const RENEW: u64 = 8192;
 /// pages of an hour ago from being used again.
 type Reading = Arc<Mutex<Option<(Plan, Snapshot)>>>;
 
+/// What an entry is held against before it is given out.
+#[derive(Debug, Clone, Copy)]
+enum Against {
+    Nothing,
+    Beside,
+    Signed,
+}
+
 fn lock(reading: &Reading) -> MutexGuard<'_, Option<(Plan, Snapshot)>> {
     reading.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The entries that a query finds, in its order, as the log was when it was asked. Holds one entry at a time.
+///
+/// Each is held against the log before it is given out (R82): an entry that is not the one that was recorded is an error of the kind
+/// [`Damaged`](ErrorKind::Damaged) that names it ([`Error::seq`](crate::Error::seq)), and the entries after it follow for whoever
+/// asks on. Where the tree is not the one that was signed, that is said once, and the entries follow. What cannot be read is the end.
 #[derive(Debug)]
 #[must_use = "entries are read as they are asked for"]
 pub struct Hits {
@@ -31,8 +43,15 @@ pub struct Hits {
     served: u64,
     reading: Reading,
     seen: u64,
-    /// Something is decided by it: the index is held against the chain, and each entry against its hash.
+    /// Something is decided by it: the index is held against the chain.
     decides: bool,
+    against: Against,
+    /// Entries that the query could lack, which are named once it has passed them.
+    unplaced: Vec<u64>,
+    /// That the tree is not the one that was signed was said, before this entry.
+    told: Option<Option<Entry>>,
+    /// The entries after an error can be asked for.
+    goes_on: bool,
 }
 
 impl AuditLog {
@@ -59,6 +78,10 @@ impl AuditLog {
             reading: Reading::default(),
             seen: 0,
             decides: false,
+            against: Against::Signed,
+            unplaced: Vec::new(),
+            told: None,
+            goes_on: false,
         })
     }
 
@@ -67,7 +90,7 @@ impl AuditLog {
     /// # Errors
     /// `Damaged` too where the index is not the one that the chain names.
     pub(crate) fn query_held(&self, query: &Query) -> Result<Hits> {
-        Ok(Hits { decides: true, ..self.query(query)? })
+        Ok(Hits { decides: true, ..self.query(query)?.beside() })
     }
 
     /// How many entries `query` finds; its limit counts.
@@ -91,6 +114,9 @@ impl AuditLog {
                     hits.served += u64::from(there);
                     count += u64::from(there);
                 }
+                if let Some(seq) = hits.lacking() {
+                    return Err(not_placed(seq));
+                }
             }
             Ok(count)
         })
@@ -98,6 +124,18 @@ impl AuditLog {
 }
 
 impl Hits {
+    /// The same entries as they are stored, also where they are not those that were recorded: for whoever has the whole log
+    /// [verified](AuditLog::verify) besides, and says what that found.
+    pub fn as_stored(self) -> Hits {
+        Hits { against: Against::Nothing, ..self }
+    }
+
+    /// The same entries, held against the hash that lies beside them and no further: for what a summary says of the log, also of one
+    /// whose tree is not the one that was signed.
+    pub(crate) fn beside(self) -> Hits {
+        Hits { against: Against::Beside, ..self }
+    }
+
     /// The same, without the entries from `size` on.
     pub(super) fn within(mut self, size: u64) -> Hits {
         self.size = self.size.min(size);
@@ -142,6 +180,10 @@ impl Hits {
                 if self.decides {
                     snapshot.hold_index()?;
                 }
+                if self.seen == 1 && matches!(self.against, Against::Signed) {
+                    self.unplaced = snapshot.unplaced();
+                    self.unplaced.retain(|seq| if self.query.newest_first { *seq <= at } else { *seq >= at });
+                }
                 let policies = self.log.policies_for_search()?;
                 let facets = self.query.resolved(&policies, &snapshot, &self.log.engine().chain_state())?;
                 let plan = Plan::new(&snapshot, &facets, self.time())?;
@@ -161,23 +203,59 @@ impl Hits {
         Ok(None)
     }
 
+    /// An entry that it has passed and could lack.
+    fn lacking(&mut self) -> Option<u64> {
+        let at = self.at;
+        let passed = |seq: u64| at.is_none_or(|at| if self.query.newest_first { seq > at } else { seq < at });
+        let place = self.unplaced.iter().position(|seq| passed(*seq))?;
+        Some(self.unplaced.remove(place))
+    }
+
     fn step(&mut self) -> Result<Option<Entry>> {
+        if let Some(entry) = self.told.as_mut().and_then(Option::take) {
+            return Ok(Some(entry));
+        }
         let cell = self.reading.clone();
         let reading = &mut *lock(&cell);
         while let Some(seq) = self.next_seq(reading)? {
             let Some((_, snapshot)) = reading else { break };
-            let Some(entry) = snapshot.find(seq)? else { continue };
-            // Calls that are only shown are shown as they are stored, at a third of the time.
-            if self.decides || entry.call().is_none() {
-                snapshot.check(&entry)?;
+            if self.unplaced.contains(&seq) {
+                continue;
             }
+            let found = snapshot.find_beside(seq);
+            let found = found.map_err(|e| if e.kind() == ErrorKind::Damaged { e.about(seq) } else { e });
+            self.goes_on = found.as_ref().is_err_and(|e| e.seq().is_some());
+            let Some((entry, hash)) = found? else { continue };
+            let standing = match self.against {
+                Against::Nothing => Standing::Right,
+                Against::Beside => {
+                    snapshot.check_against(&entry, hash).map_or_else(Standing::Other, |()| Standing::Right)
+                }
+                Against::Signed => snapshot.standing(&entry, hash)?,
+            };
             let inside = |(since, last)| (since..=last).contains(&entry.timestamp().nanos());
-            if self.time().is_none_or(inside) && self.query.is_traced(&entry) {
-                self.served += 1;
-                return Ok(Some(entry));
+            let wanted = self.time().is_none_or(inside) && self.query.is_traced(&entry);
+            match standing {
+                Standing::Other(e) => {
+                    self.goes_on = true;
+                    return Err(e);
+                }
+                _ if !wanted => {}
+                Standing::OtherTree(e) if self.told.is_none() => {
+                    self.goes_on = true;
+                    self.served += 1;
+                    self.told = Some(Some(entry));
+                    return Err(e);
+                }
+                Standing::Right | Standing::OtherTree(_) => {
+                    self.served += 1;
+                    return Ok(Some(entry));
+                }
             }
         }
-        Ok(None)
+        let lacking = self.lacking();
+        self.goes_on = lacking.is_some();
+        lacking.map_or(Ok(None), |seq| Err(not_placed(seq)))
     }
 }
 
@@ -185,8 +263,9 @@ impl Iterator for Hits {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Result<Entry>> {
+        self.goes_on = false;
         let step = guarded(|| self.step()).transpose();
-        if matches!(step, Some(Err(_))) {
+        if matches!(step, Some(Err(_))) && !self.goes_on {
             // What cannot be read once is not asked for again and again.
             self.at = None;
         }

@@ -2,7 +2,7 @@
 //! entries from the pending index, and only days that a time range cuts from the entries themselves.
 
 use super::{Persons, Query};
-use crate::store::{Cell, Snapshot, guarded};
+use crate::store::{Cell, Snapshot, guarded, not_placed};
 use crate::{AuditLog, Error, Result, Timestamp};
 use attestlog_proof::entry::{Facet, Kind, Outcome};
 use std::collections::{BTreeMap, HashMap};
@@ -264,6 +264,9 @@ impl Sums {
     ) -> Result<()> {
         for mem_segment in &snapshot.mem_segments {
             let index = mem_segment.read();
+            if let Some(place) = index.unplaced.first() {
+                return Err(not_placed(mem_segment.from + u64::from(*place)));
+            }
             let only: Option<Vec<u32>> =
                 tools.map(|tools| tools.iter().filter_map(|tool| index.term(Facet::Tool, tool)).collect());
             for row in &index.calls {

@@ -2,7 +2,7 @@
 
 use super::{Hits, Query};
 use crate::store::{Snapshot, guarded};
-use crate::{AuditLog, Entry, Result, Timestamp};
+use crate::{AuditLog, Entry, ErrorKind, Result, Timestamp};
 use attestlog_proof::entry::{Kind, Phase};
 
 /// One call of a conversation. A call that was recorded in two steps is one.
@@ -61,9 +61,12 @@ impl Iterator for Timeline {
                 },
                 _ => {
                     let begun_at = match entry.call().map(|c| c.phase) {
-                        Some(Phase::Finished(begun)) => {
-                            guarded(|| self.snapshot.entry(begun)).ok().map(|b| b.body.recorded_at)
-                        }
+                        Some(Phase::Finished(begun)) => match guarded(|| self.snapshot.shown(begun)) {
+                            Ok(begun) => Some(begun.body.recorded_at),
+                            // It may be purged.
+                            Err(e) if e.kind() == ErrorKind::NoSuchEntry => None,
+                            Err(e) => return Some(Err(e)),
+                        },
                         _ => None,
                     };
                     return Some(Ok(Step { entry, begun_at }));

@@ -145,9 +145,10 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): it was never recorded, or purged; the message says which.
+    /// [`Damaged`](ErrorKind::Damaged): it is not the one that was recorded.
     pub fn entry(&self, seq: u64) -> Result<Entry> {
         let snapshot = self.engine.snapshot_of_entries()?;
-        guarded(|| snapshot.entry(seq))
+        guarded(|| snapshot.shown(seq))
     }
 
     /// Refuses where the store's path names another file than the one that is open, and where something else has written over the

@@ -3,7 +3,7 @@
 //! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded,
 //! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk (`writer` is what they know),
 //! `publish` shows it; `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed
-//! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, and `starts` remembers
+//! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, `bound` holds what is shown against what is signed, and `starts` remembers
 //! where blocks are; `open`
 //! brings it all up (for `reading` over an `overlay`, which keeps the file as it is), `sound` keeps redb from files that it would
 //! not survive, `watched` notices when something else writes to them, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
@@ -50,6 +50,7 @@ pub(crate) use options::KeySource;
 pub use options::Options;
 pub(crate) use read::rows::{BatchRows, IndexRow};
 pub(crate) use read::scan::Kept;
+pub(crate) use read::signed_leaves::{Standing, not_placed};
 pub(crate) use read::snapshot::Snapshot;
 #[cfg(feature = "owner")]
 pub(crate) use write::remote_call::{OwnSender, RemoteBatch};

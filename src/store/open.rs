@@ -391,6 +391,9 @@ fn share(
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     let found = (options.clock.now(), options.clock.monotonic());
     let grant_times = chain_state.open_grants.keys().map(|&seq| (seq, found)).collect();
+    // A copy that is restored may be of another history than the keys signed last.
+    let own = keys.as_ref().filter(|_| !options.settings.restoring && !options.settings.is_copy);
+    let mark = own.and_then(Keyring::signed).map(|signed| signed.mark);
     Ok(Arc::new(Engine {
         process: Process::this(),
         opened_with: published.size,
@@ -406,6 +409,7 @@ fn share(
         policies: RwLock::new(Arc::new(policies)),
         chain_state: RwLock::new(Arc::new(chain_state)),
         keys: Mutex::new(keys),
+        mark,
         stray,
         epoch_began: Mutex::default(),
         purged: RwLock::new(Arc::new(purged)),
@@ -595,7 +599,7 @@ impl Found {
     }
 
     fn take(&mut self, snapshot: &Snapshot, entry: &Entry) {
-        if snapshot.check(entry).is_err() {
+        if snapshot.hash(entry.seq).and_then(|hash| snapshot.check_against(entry, hash)).is_err() {
             self.wrong(Damage::Entry(entry.seq));
         }
         if let Some(own) = entry.own() {

@@ -1,10 +1,11 @@
 //! `export`: entries for other programs.
 
-use super::exit::{End, Failure, Outcome};
+use super::exit::{Failure, Outcome};
 use super::filter::Filters;
 use super::progress::{Progress, Unit};
 use super::render::Out;
 use super::store::{StoreArgs, say_found};
+use super::withheld::{self, Withheld};
 use attestlog::{AuditLog, Entry, Query};
 use attestlog_report::csv::CsvWriter;
 use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
@@ -86,30 +87,39 @@ pub fn run(args: &ExportArgs) -> Outcome {
     let log = args.store.read()?;
     say_found(&log);
     let query = args.filters.query(&log)?;
+    let mut withheld = Withheld::default();
     match args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         None => {
             let mut out = Out::stdout();
-            write(&log, &query, args, &mut out).map_err(broken_pipe)?;
+            write(&log, &query, args, &mut out, &mut withheld).map_err(broken_pipe)?;
             out.flush()?;
         }
         Some(path) => {
             let mut file = OutFile::create(path, &[&args.store.store, &args.store.key.path(&args.store.store)])?;
-            write(&log, &query, args, &mut file.out).map_err(|e| Failure::from(e).at(path.display()))?;
+            let done = write(&log, &query, args, &mut file.out, &mut withheld);
+            done.map_err(|e| Failure::from(e).at(path.display()))?;
             file.finish()?;
         }
     }
-    Ok(End::Done)
+    withheld.end()
 }
 
-fn write(log: &AuditLog, query: &Query, args: &ExportArgs, out: &mut impl Write) -> attestlog::Result<()> {
+fn write(
+    log: &AuditLog,
+    query: &Query,
+    args: &ExportArgs,
+    out: &mut impl Write,
+    withheld: &mut Withheld,
+) -> attestlog::Result<()> {
     match args.format {
         Format::Jsonl => each(log, query, |entry| {
-            out.write_all(entry.line().as_bytes())?;
+            let line = withheld.take(entry)?.map_or_else(|e| withheld::line(&e), |entry| entry.line());
+            out.write_all(line.as_bytes())?;
             Ok(out.write_all(b"\n")?)
         }),
         Format::Csv => {
             let mut csv = CsvWriter::new(out)?;
-            each(log, query, |entry| csv.write(entry))?;
+            each(log, query, |entry| withheld.take(entry)?.map_or(Ok(()), |entry| csv.write(&entry)))?;
             csv.finish().map(|_| ())
         }
         Format::FhirR4 | Format::FhirR5 => {
@@ -118,7 +128,7 @@ fn write(log: &AuditLog, query: &Query, args: &ExportArgs, out: &mut impl Write)
             let mut options = FhirOptions::default();
             options.tools = args.tools.kinds();
             let mut fhir = FhirWriter::new(&mut *out, release, form, options);
-            each(log, query, |entry| fhir.write(entry))?;
+            each(log, query, |entry| withheld.take(entry)?.map_or(Ok(()), |entry| fhir.write(&entry)))?;
             let out = fhir.finish()?;
             // A Bundle has no end of line of its own.
             if !args.ndjson {
@@ -130,19 +140,23 @@ fn write(log: &AuditLog, query: &Query, args: &ExportArgs, out: &mut impl Write)
             let mut options = OcsfOptions::default();
             options.tools = args.tools.kinds();
             let mut ocsf = OcsfWriter::new(out, options);
-            each(log, query, |entry| ocsf.write(entry))?;
+            each(log, query, |entry| withheld.take(entry)?.map_or(Ok(()), |entry| ocsf.write(&entry)))?;
             ocsf.finish().map(|_| ())
         }
     }
 }
 
-fn each(log: &AuditLog, query: &Query, mut take: impl FnMut(&Entry) -> attestlog::Result<()>) -> attestlog::Result<()> {
+fn each(
+    log: &AuditLog,
+    query: &Query,
+    mut take: impl FnMut(attestlog::Result<Entry>) -> attestlog::Result<()>,
+) -> attestlog::Result<()> {
     let progress = Progress::new("exporting", Unit::Entries);
     let size = log.size();
     for entry in log.query(query)? {
-        let entry = entry?;
-        take(&entry)?;
-        progress.at(entry.seq, size);
+        let at = entry.as_ref().ok().map(|entry| entry.seq);
+        take(entry)?;
+        at.into_iter().for_each(|at| progress.at(at, size));
     }
     Ok(())
 }

@@ -48,6 +48,7 @@ mod tail;
 mod timeline;
 mod verify;
 mod verify_args;
+mod withheld;
 
 use clap::{Parser, Subcommand};
 

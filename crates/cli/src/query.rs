@@ -5,6 +5,7 @@ use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
 use super::store::{StoreArgs, say_found};
 use super::table::{Cell, Table, left, right, whole};
+use super::withheld::{self, Withheld};
 use attestlog::json::Json;
 use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, Entry, Query};
 use clap::Args;
@@ -57,24 +58,32 @@ pub fn run(args: &QueryArgs) -> Outcome {
     if args.count {
         out.line(log.count(&query)?.to_string())?;
     } else if args.json {
+        let mut withheld = Withheld::default();
         for entry in log.query(&query)? {
-            out.line(entry?.line())?;
+            out.line(withheld.take(entry)?.map_or_else(|e| withheld::line(&e), |entry| entry.line()))?;
         }
+        out.flush()?;
+        return withheld.end();
     } else {
-        show(&log, &query, &mut out)?;
+        return show(&log, &query, &mut out);
     }
     out.flush()?;
     Ok(End::Done)
 }
 
 /// Writes the table for people.
-pub fn show(log: &AuditLog, query: &Query, out: &mut Out) -> Result<(), Failure> {
+pub fn show(log: &AuditLog, query: &Query, out: &mut Out) -> Outcome {
     let columns = [right("SEQ"), whole("TIME (UTC)"), left("USER"), left("TOOL"), whole("OUTCOME"), left("WITH")];
     let mut table = Table::new(out, &columns);
+    let mut withheld = Withheld::default();
     for entry in log.query(query)? {
-        table.row(row(&entry?))?;
+        if let Ok(entry) = withheld.take(entry)? {
+            table.row(row(&entry))?;
+        }
     }
-    Ok(table.finish()?)
+    table.finish()?;
+    out.flush()?;
+    withheld.end()
 }
 
 /// An entry for people.

@@ -133,7 +133,7 @@ fn fhir(log: &AuditLog, release: FhirRelease, context: Context, form: &FormArgs,
     let period = (context.start.unwrap_or(Timestamp::MIN), context.end.unwrap_or(Timestamp::MAX));
     let rows: BTreeSet<u64> = access(log, context)?.rows().iter().flat_map(|row| row.entries()).collect();
     let mut fhir = FhirWriter::new(out, release, FhirForm::Bundle, options);
-    for entry in log.query(&query)? {
+    for entry in log.query(&query)?.as_stored() {
         let entry = entry?;
         let at = entry.body.recorded_at;
         if rows.contains(&entry.seq) || with_grants && entry.call().is_none() && period.0 <= at && at < period.1 {
@@ -172,7 +172,8 @@ fn of_subject(subject: &Subject) -> Query {
 pub fn access(log: &AuditLog, context: Context) -> attestlog::Result<AccessReport> {
     let query = of_subject(&context.subject);
     let mut builder = AccessReport::builder(context);
-    for entry in log.query(&query)? {
+    // The report says what the verification of the whole log found.
+    for entry in log.query(&query)?.as_stored() {
         builder.add(&entry?);
     }
     Ok(builder.finish())

@@ -4,8 +4,9 @@ use super::exit::{End, Outcome};
 use super::filter::{refuse_pattern, say_unknown};
 use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
 use super::store::{StoreArgs, say_found};
+use super::withheld::{self, Withheld};
 use attestlog::json::Json;
-use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, Facet, Query, Step, Timestamp, Trigger};
+use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, ErrorKind, Facet, Query, Step, Timestamp, Trigger};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -30,19 +31,22 @@ pub fn run(args: &TimelineArgs) -> Outcome {
     let mut out = Out::stdout();
     if args.json {
         say_unknown(&log, &Query::new().conversation(&args.conversation))?;
+        let mut withheld = Withheld::default();
         for step in log.timeline(&args.conversation)? {
-            out.line(step?.entry.line())?;
+            out.line(withheld.take(step)?.map_or_else(|e| withheld::line(&e), |step| step.entry.line()))?;
         }
         out.flush()?;
-        return Ok(End::Done);
+        return withheld.end();
     }
     show(&log, &args.conversation, &mut out)
 }
 
 /// Writes the timeline for people.
 pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
-    let overview = Overview::of(log, conversation)?;
+    let mut withheld = Withheld::default();
+    let overview = Overview::of(log, conversation, &mut withheld)?;
     let Some((first, last)) = overview.times else {
+        withheld.end()?;
         say_unknown(log, &Query::new().conversation(conversation))?;
         return Ok(End::Done);
     };
@@ -63,7 +67,11 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
     let (mut turn, mut on) = (None, None);
     let several_days = render::day(first) != render::day(last);
     for step in log.timeline(conversation)? {
-        let step = step?;
+        let step = match step {
+            // Said above.
+            Err(e) if e.kind() == ErrorKind::Damaged => continue,
+            step => step?,
+        };
         let Some(call) = step.entry.call() else { continue };
         if turn != Some(call.turn_number) {
             turn = Some(call.turn_number);
@@ -80,7 +88,7 @@ pub fn show(log: &AuditLog, conversation: &str, out: &mut Out) -> Outcome {
         write_step(out, &step, call, &overview)?;
     }
     out.flush()?;
-    Ok(End::Done)
+    withheld.end()
 }
 
 /// What has to be known before the first step can be shown.
@@ -97,10 +105,10 @@ struct Overview {
 }
 
 impl Overview {
-    fn of(log: &AuditLog, conversation: &str) -> attestlog::Result<Overview> {
+    fn of(log: &AuditLog, conversation: &str, withheld: &mut Withheld) -> attestlog::Result<Overview> {
         let mut overview = Overview::default();
         for step in log.timeline(conversation)? {
-            let entry = step?.entry;
+            let Ok(Step { entry, .. }) = withheld.take(step)? else { continue };
             let Some(call) = entry.call() else { continue };
             let own = u64::from(!call.adds_to_call());
             overview.calls += own;

@@ -54,13 +54,14 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    seq: Option<u64>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of this kind with a message for people.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), source: None }
+        Error { kind, message: message.into(), seq: None, source: None }
     }
 
     /// The same with the error that caused it.
@@ -73,6 +74,17 @@ impl Error {
     pub fn at(mut self, place: impl fmt::Display) -> Error {
         self.message = format!("{place}: {}", self.message);
         self
+    }
+
+    /// The same, about the entry at `seq`.
+    pub fn about(mut self, seq: u64) -> Error {
+        self.seq = Some(seq);
+        self
+    }
+
+    /// The entry of an answer that is not the one that was recorded, where that is what is wrong.
+    pub fn seq(&self) -> Option<u64> {
+        self.seq
     }
 
     /// What the caller can do about it.

@@ -43,6 +43,8 @@ pub(crate) struct Index {
     pub classes: Vec<String>,
     /// The calls that statistics count.
     pub calls: Vec<CallRow>,
+    /// The places of entries that cannot be read, or are not those that were recorded: they stand under nothing.
+    pub unplaced: Vec<u32>,
 }
 
 /// The values of one facet in order of appearance, each with the places where it stands.
@@ -158,6 +160,8 @@ impl MemSegment {
     /// Keeps the place of an entry that cannot be read.
     pub(crate) fn add_unreadable(&self) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let place = u32::try_from(index.times.len()).unwrap_or(u32::MAX);
+        index.unplaced.push(place);
         index.times.push(0);
         index.retentions.push((0, 0));
     }

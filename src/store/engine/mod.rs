@@ -15,6 +15,7 @@ pub(crate) mod writer_state;
 use crate::chain_state::ChainState;
 use crate::entry::CallLimits;
 use crate::host::{Clock, Random};
+use crate::keys::Mark;
 use crate::policy::Policies;
 use crate::process::Process;
 use crate::retention::SeqSet;
@@ -57,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) policies: RwLock<Arc<Policies>>,
     pub(crate) chain_state: RwLock<Arc<ChainState>>,
     pub(crate) keys: Mutex<Option<Keyring>>,
+    /// What the keys had signed of it when it was opened.
+    pub(crate) mark: Option<Mark>,
     /// What is wrong, where keys were found that this store, which was made without any, does not belong to.
     pub(crate) stray: Option<String>,
     /// The entry with which the present epoch began, and when it was recorded, once somebody has asked.

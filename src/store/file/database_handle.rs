@@ -11,6 +11,7 @@
 
 use crate::process::Process;
 use crate::store::file::first_look::FirstLook;
+use crate::store::file::held_leaves::HeldLeaves;
 use crate::store::file::pages::{self, Flaw, Present, Seen, Shape};
 use crate::store::file::panic_guard::{caught, unreadable};
 use crate::store::file::paths::check_named;
@@ -86,6 +87,8 @@ pub(crate) struct DatabaseHandle {
     views: ReadViews,
     /// How far its index was held against the chain.
     pub held: Mutex<Held>,
+    /// How far its leaves were held against what is signed.
+    pub bound: HeldLeaves,
     process: Process,
     /// The path that named its file when it was opened, and the file; `None` on other storage.
     named: Option<(PathBuf, Metadata)>,
@@ -100,7 +103,17 @@ impl DatabaseHandle {
     fn with(builder: &Builder, bytes: Arc<dyn Watch>, before: Arc<FirstLook>) -> Result<DatabaseHandle> {
         let database = Some(builder.create_with_backend(Backend::after(bytes.clone(), before.clone())).stored()?);
         let (still, views, process) = (AtomicBool::new(false), ReadViews::default(), Process::this());
-        Ok(DatabaseHandle { database, bytes, before, still, views, held: Mutex::default(), process, named: None })
+        Ok(DatabaseHandle {
+            database,
+            bytes,
+            before,
+            still,
+            views,
+            held: Mutex::default(),
+            bound: HeldLeaves::default(),
+            process,
+            named: None,
+        })
     }
 
     /// Opens what lies there and tries its tables; with `pages` those of the log too, before redb reads any.

@@ -2,6 +2,7 @@
 
 pub(crate) mod database_handle;
 pub(crate) mod first_look;
+pub(crate) mod held_leaves;
 pub(crate) mod overlay;
 pub(crate) mod pages;
 pub(crate) mod panic_guard;

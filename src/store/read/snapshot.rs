@@ -3,6 +3,7 @@
 //! Invariant S1: what is known of the newest entries is taken before the read transaction begins, or the transaction is one
 //! that holds all of it. So it holds at least what the memory segments do, and index rows below the first memory segment are all in it.
 
+use crate::keys::Mark;
 use crate::merkle::Nodes;
 use crate::process::Process;
 use crate::store::engine::Engine;
@@ -39,6 +40,8 @@ pub(crate) struct Snapshot {
     pub mem_segments: Vec<Arc<MemSegment>>,
     last: Mutex<Last>,
     block_locator: Arc<BlockLocator>,
+    /// What the keys that are here had signed of the store when it was opened.
+    pub(crate) mark: Option<Mark>,
     /// The commit that the transaction reads, where somebody wants to go through its pages.
     pub(crate) present: Option<Present>,
     /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
@@ -116,7 +119,13 @@ impl Engine {
     /// What the file holds now, all of one moment, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
         let database = self.database()?;
-        guarded(|| Ok(Snapshot { block_locator: self.block_locator.clone(), ..Snapshot::raw(database.get()?)? }))
+        guarded(|| {
+            Ok(Snapshot {
+                block_locator: self.block_locator.clone(),
+                mark: self.mark,
+                ..Snapshot::raw(database.get()?)?
+            })
+        })
     }
 
     /// As [`Engine::stored`], for whoever goes through its pages as well. Not for whoever has the writer lock.
@@ -170,6 +179,7 @@ impl Engine {
                 indexed: from.unwrap_or(view.state.indexed.min(size)),
                 mem_segments,
                 block_locator: self.block_locator.clone(),
+                mark: self.mark,
                 ..Snapshot::of(view, &database)
             })
         })
@@ -196,6 +206,7 @@ impl Snapshot {
             mem_segments: Vec::new(),
             last: Mutex::default(),
             block_locator: Arc::default(),
+            mark: None,
         }
     }
 
@@ -289,6 +300,11 @@ impl Snapshot {
 
     /// The entry at `seq`; `None` where it was purged.
     pub(crate) fn find(&self, seq: u64) -> Result<Option<Entry>> {
+        Ok(self.find_beside(seq)?.map(|(entry, _)| entry))
+    }
+
+    /// The entry at `seq`, with the hash that lies beside it; `None` where it was purged.
+    pub(crate) fn find_beside(&self, seq: u64) -> Result<Option<(Entry, Hash)>> {
         if seq >= self.size {
             return Ok(None);
         }
@@ -296,19 +312,19 @@ impl Snapshot {
         if seq >= self.state.sealed {
             let Some(packed) = self.tail_row(seq)? else { return Ok(None) };
             let body = packed.part().map_err(Error::from).and_then(body).map_err(|e| e.at(seq))?;
-            return Ok(Some(Entry { seq, prev: packed.prev, body }));
+            return Ok(Some((Entry { seq, prev: packed.prev, body }, packed.hash)));
         }
         let found = self.in_block(seq, |block| {
             let Some(i) = block.find(seq) else { return Ok(None) };
             let part = block.part(seq, i).map_err(|e| Error::from(e).at(seq))?;
-            Ok(Some((block.prev(i), body(part)?)))
+            Ok(Some((block.prev(i), block.hash(i), body(part)?)))
         })?;
-        let Some((prev, body)) = found.flatten() else { return Ok(None) };
+        let Some((prev, hash, body)) = found.flatten() else { return Ok(None) };
         let prev = match prev {
             Some(prev) => prev,
             None => self.hash_before(seq)?,
         };
-        Ok(Some(Entry { seq, prev, body }))
+        Ok(Some((Entry { seq, prev, body }, hash)))
     }
 
     /// The entry at `seq`, as [`Snapshot::find`] has it, once its hash is the one that stands beside it.
@@ -317,19 +333,17 @@ impl Snapshot {
     /// stored hashes, so it would go on to vouch for an entry whose text was changed, and what follows from the changed text
     /// (an index row, a purge, a policy in force) would be signed as if it followed from the log.
     pub(crate) fn checked(&self, seq: u64) -> Result<Option<Entry>> {
-        let found = self.find(seq)?;
-        if let Some(entry) = &found {
-            self.check(entry)?;
-        }
-        Ok(found)
+        let Some((entry, hash)) = self.find_beside(seq)? else { return Ok(None) };
+        self.check_against(&entry, hash)?;
+        Ok(Some(entry))
     }
 
-    /// Whether an entry that was read here has the hash that stands beside it.
+    /// Whether an entry has the hash that lies beside it.
     ///
     /// # Errors
     /// `Damaged` if it has another.
-    pub(crate) fn check(&self, entry: &Entry) -> Result<()> {
-        if entry.hash() == self.hash(entry.seq)? {
+    pub(crate) fn check_against(&self, entry: &Entry, hash: Hash) -> Result<()> {
+        if entry.hash() == hash {
             return Ok(());
         }
         let message = format!(
@@ -337,7 +351,7 @@ impl Snapshot {
              was changed; restore a backup",
             entry.seq
         );
-        Err(Error::damaged(message))
+        Err(Error::damaged(message).about(entry.seq))
     }
 
     /// The row of an entry that is in no block yet.
@@ -348,14 +362,16 @@ impl Snapshot {
 
     /// The entry at `seq`, with the hash that stands beside it.
     pub(crate) fn entry(&self, seq: u64) -> Result<Entry> {
-        match self.checked(seq)? {
-            Some(entry) => Ok(entry),
-            None if seq >= self.size => {
-                let message = format!("no entry {seq} is recorded; the log has {} entries", self.size);
-                Err(Error::new(ErrorKind::NoSuchEntry, message))
-            }
-            None => Err(Error::new(ErrorKind::NoSuchEntry, format!("entry {seq} was purged"))),
-        }
+        self.checked(seq)?.ok_or_else(|| self.none(seq))
+    }
+
+    /// Why there is no entry at `seq`.
+    pub(crate) fn none(&self, seq: u64) -> Error {
+        let message = match seq >= self.size {
+            true => format!("no entry {seq} is recorded; the log has {} entries", self.size),
+            false => format!("entry {seq} was purged"),
+        };
+        Error::new(ErrorKind::NoSuchEntry, message)
     }
 
     /// The hash of the entry at `seq`, which a purge may have kept.

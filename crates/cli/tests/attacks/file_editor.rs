@@ -3,6 +3,7 @@
 mod decisions;
 mod hidden_entries;
 mod own_tables;
+mod shown;
 mod small_tables;
 mod subjects;
 #[path = "../../../../tests/tampering/trees.rs"]
