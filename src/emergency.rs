@@ -119,7 +119,7 @@ impl AuditLog {
                 false => Some(self.end_of(grant)?.is_some_and(|end| matches!(end, GrantEnd::Closed { .. }))),
             };
             // Whatever was recorded when its time was over said so.
-            let over = found.is_over(engine.time_of_grant(grant, engine.clock.now()), ended);
+            let over = found.is_over(engine.time_of_grant(grant, engine.config.clock.now()), ended);
             if over.is_some() && ended.is_none() {
                 // It is refused whether or not that can be written.
                 let _ = engine.write_expiries();
@@ -216,7 +216,7 @@ impl AuditLog {
     /// # Errors
     /// What the file says.
     pub fn emergencies(&self) -> Result<Vec<GrantState>> {
-        let now = self.engine().clock.now();
+        let now = self.engine().config.clock.now();
         let mut states: BTreeMap<u64, GrantState> = BTreeMap::new();
         let kinds = Query::new().kind(Kind::BreakGlassOpened).kind(Kind::BreakGlassClosed);
         for entry in self.query_held(&kinds.kind(Kind::BreakGlassReviewed))? {

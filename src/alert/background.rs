@@ -56,7 +56,7 @@ impl Common {
     /// Wakes whoever waits for the end.
     fn said(&self, log: &AuditLog) {
         if self.finishing.load(Ordering::SeqCst) {
-            log.engine().news.tell();
+            log.engine().jobs.news.tell();
         }
     }
 
@@ -68,7 +68,7 @@ impl Common {
     fn wait(&self, log: &AuditLog, seen: u64, at_most: Duration) -> bool {
         let engine = log.engine();
         let over = || self.stop.load(Ordering::SeqCst) || engine.is_closed();
-        engine.news.wait(Some(at_most), || (over() || log.size() > seen).then_some(()));
+        engine.jobs.news.wait(Some(at_most), || (over() || log.size() > seen).then_some(()));
         !over()
     }
 }
@@ -138,16 +138,16 @@ impl RunningEngine {
     /// way is left to itself, and told again. Says how it got on.
     pub fn finish(mut self, at_most: Duration) -> EngineStatus {
         let engine = self.log.engine();
-        if !engine.process.is_this() {
+        if !engine.config.process.is_this() {
             return EngineStatus::default();
         }
-        let begun = engine.clock.monotonic();
-        let left = || at_most.saturating_sub(engine.clock.monotonic().saturating_sub(begun));
+        let begun = engine.config.clock.monotonic();
+        let left = || at_most.saturating_sub(engine.config.clock.monotonic().saturating_sub(begun));
         let common = self.common.clone();
         common.finishing.store(true, Ordering::SeqCst);
         let wait = |but: Duration, done: &dyn Fn() -> bool| {
             let time = left().saturating_sub(but);
-            engine.news.wait(Some(time), || (done() || common.alive.load(Ordering::SeqCst) == 0).then_some(()))
+            engine.jobs.news.wait(Some(time), || (done() || common.alive.load(Ordering::SeqCst) == 0).then_some(()))
         };
         // Whoever is not done in time stops and writes down how far it came: that takes time as well.
         let winding_up = at_most / 8;
@@ -157,7 +157,7 @@ impl RunningEngine {
         let size = self.log.size();
         wait(winding_up, &|| common.tried.iter().all(|tried| tried.load(Ordering::SeqCst) >= size));
         common.stop.store(true, Ordering::SeqCst);
-        engine.news.tell();
+        engine.jobs.news.tell();
         wait(Duration::ZERO, &|| false);
         let status = self.status();
         if common.alive.load(Ordering::SeqCst) > 0 {
@@ -175,13 +175,13 @@ impl RunningEngine {
 
 impl Drop for RunningEngine {
     fn drop(&mut self) {
-        if !self.log.engine().process.is_this() {
+        if !self.log.engine().config.process.is_this() {
             // Its threads are not in this process.
             std::mem::forget(std::mem::take(&mut self.threads));
             return;
         }
         self.common.stop.store(true, Ordering::SeqCst);
-        self.log.engine().news.tell();
+        self.log.engine().jobs.news.tell();
         for thread in self.threads.drain(..) {
             // A panic in it was contained there; there is nothing to add.
             let _ = thread.join();
@@ -195,7 +195,7 @@ struct Leaves(AuditLog, Arc<Common>);
 impl Drop for Leaves {
     fn drop(&mut self) {
         self.1.alive.fetch_sub(1, Ordering::SeqCst);
-        self.0.engine().news.tell();
+        self.0.engine().jobs.news.tell();
     }
 }
 
@@ -216,7 +216,7 @@ fn evaluate(mut engine: AlertEngine, common: &Common) {
         (status.unreadable, status.forgotten) = engine.losses();
         status.last_error = done.as_ref().err().map(|e| e.to_string());
         drop(status);
-        let now = engine.log.engine().clock.now();
+        let now = engine.log.engine().config.clock.now();
         at_most = match done {
             Err(e) if e.kind() == ErrorKind::Closed => return,
             Err(_) => {
@@ -245,7 +245,7 @@ fn deliver(log: &AuditLog, common: &Common, place: usize, mut delivery: Delivery
             Ok((done, failed)) => {
                 common.status().delivered += done;
                 if let Some(retry) = delivery.retry_at() {
-                    at_most = retry.saturating_sub(log.engine().clock.monotonic()).min(AT_MOST);
+                    at_most = retry.saturating_sub(log.engine().config.clock.monotonic()).min(AT_MOST);
                 }
                 failed
             }

@@ -269,7 +269,7 @@ impl Delivery {
 
     fn deliver_owed(&mut self, log: &AuditLog, backoff: Backoff) -> Result<Pumped> {
         let from = self.begin(log)?;
-        let now = log.engine().clock.monotonic();
+        let now = log.engine().config.clock.monotonic();
         if self.retry_at.is_some_and(|at| now < at) {
             return Ok((0, None));
         }

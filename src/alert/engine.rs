@@ -264,7 +264,7 @@ impl AlertEngine {
             let before = state.next;
             let raised = state.step(&self.log, size, go_on)?;
             run.evaluated += state.next - before;
-            let due = state.is_mark_due(self.log.engine().clock.monotonic());
+            let due = state.is_mark_due(self.log.engine().config.clock.monotonic());
             if raised.is_empty() && !due {
                 continue;
             }
@@ -286,7 +286,7 @@ impl AlertEngine {
             state.alerted.extend(rules);
             run.raised += count;
         }
-        if state.is_mark_due(self.log.engine().clock.monotonic()) {
+        if state.is_mark_due(self.log.engine().config.clock.monotonic()) {
             state.commit(&self.log, &self.rules, Vec::new())?;
         }
         self.state = Some(state);
@@ -296,7 +296,7 @@ impl AlertEngine {
     /// How long the mark may still stand where it does; `None` where it is where it should be.
     pub(super) fn mark_due(&self) -> Option<Duration> {
         let since = self.state.as_ref()?.unmarked?;
-        Some(MARK_AFTER.saturating_sub(self.log.engine().clock.monotonic().saturating_sub(since)))
+        Some(MARK_AFTER.saturating_sub(self.log.engine().config.clock.monotonic().saturating_sub(since)))
     }
 
     /// Writes down how far rules were evaluated.
@@ -331,7 +331,7 @@ impl AlertEngine {
 
     /// Which of the grants that nobody has reviewed in time were alerted already.
     fn alerted(&self, evaluator: &Evaluator) -> Result<HashSet<(usize, u64)>> {
-        let now = self.log.engine().clock.now();
+        let now = self.log.engine().config.clock.now();
         let mut open: HashMap<String, (usize, u64)> = HashMap::new();
         for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| *rule.measured() == Measure::Unreviewed) {
             let grants = evaluator.grants.unreviewed(now, rule.window);
@@ -411,7 +411,7 @@ impl State {
 
     /// The grants that nobody has reviewed in time and that were not alerted yet.
     fn overdue(&self, log: &AuditLog, rules: &Rules) -> Vec<Raised> {
-        let now = log.engine().clock.now();
+        let now = log.engine().config.clock.now();
         let rules = rules.iter().enumerate().filter(|(_, rule)| *rule.measured() == Measure::Unreviewed);
         rules
             .flat_map(|(at, rule)| self.evaluator.grants.unreviewed(now, rule.window).map(move |grant| (at, grant)))

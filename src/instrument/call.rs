@@ -362,9 +362,9 @@ impl Running<'_> {
     /// Everything that must be so before the handler runs.
     async fn start(&mut self, mut call: ToolCall, two_step: bool, queue: Option<Queue>) -> Result<()> {
         let engine = self.log.engine();
-        call.validate(&engine.limits)?;
+        call.validate(&engine.config.limits)?;
         let bytes = call.arguments.as_ref().map_or(0, |a| a.to_canonical().as_str().len());
-        let limit = engine.limits.line_bytes;
+        let limit = engine.config.limits.line_bytes;
         if bytes > limit {
             let message = format!("the arguments have {bytes} bytes, more than the {limit} that an entry may have");
             return Err(Error::new(ErrorKind::TooLarge, message));
@@ -377,7 +377,7 @@ impl Running<'_> {
         }
         // Only what comes of it now counts. When the call happened is when it began.
         (call.result, call.outcome) = (None, None);
-        call.timestamp.get_or_insert(engine.clock.now());
+        call.timestamp.get_or_insert(engine.config.clock.now());
         if two_step {
             let prepared = engine.prepare(call.clone(), Phase::Begun)?;
             // From here on the store knows of the call, so its end must be told.
@@ -405,7 +405,7 @@ impl Running<'_> {
         } else {
             self.call = Some(call);
         }
-        self.started = Some(self.log.engine().clock.monotonic());
+        self.started = Some(self.log.engine().config.clock.monotonic());
         Ok(())
     }
 
@@ -423,7 +423,7 @@ impl Running<'_> {
         let mut call = self.call.take().ok_or_else(nothing)?;
         let engine = self.log.engine();
         if let Some(started) = self.started {
-            call = call.duration(engine.clock.monotonic().saturating_sub(started));
+            call = call.duration(engine.config.clock.monotonic().saturating_sub(started));
         }
         let phase = match self.begun {
             Some(begun) => {

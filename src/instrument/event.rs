@@ -92,7 +92,7 @@ impl Follower {
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             let (engine, next) = (self.log.engine(), self.next);
             let news = || (self.log.size() > next || engine.is_closed()).then_some(());
-            if engine.news.wait(left, news).is_none() {
+            if engine.jobs.news.wait(left, news).is_none() {
                 return Ok(None);
             }
         }

@@ -150,7 +150,7 @@ impl Queue {
                 format!("the queue's {} places are taken; nothing was accepted, retry later", self.capacity());
             Error::new(ErrorKind::Busy, message)
         };
-        self.handle.log.engine().process.check()?;
+        self.handle.log.engine().config.process.check()?;
         self.take_place(&mut self.handle.line.lock())?.ok_or_else(busy)
     }
 
@@ -181,7 +181,7 @@ impl Queue {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) where the queue's thread died, which no input can bring about.
     pub fn close(self) -> Result<()> {
-        self.handle.log.engine().process.check()?;
+        self.handle.log.engine().config.process.check()?;
         let line = &self.handle.line;
         let mut state = line.lock();
         state.closed = true;
@@ -226,7 +226,7 @@ impl fmt::Debug for Queue {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !self.log.engine().process.is_this() {
+        if !self.log.engine().config.process.is_this() {
             // Its thread is not in this process, and neither is what it would have recorded.
             std::mem::forget(self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
@@ -316,7 +316,7 @@ impl Reserve {
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) after [`Queue::close`].
     pub fn wait(self) -> Result<Slot> {
-        self.queue.handle.log.engine().process.check()?;
+        self.queue.handle.log.engine().config.process.check()?;
         let line = &self.queue.handle.line;
         let mut state = line.lock();
         loop {
@@ -333,7 +333,7 @@ impl Future for Reserve {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Slot>> {
         let this = &mut *self;
-        this.queue.handle.log.engine().process.check()?;
+        this.queue.handle.log.engine().config.process.check()?;
         let mut state = this.queue.handle.line.lock();
         if let Some(slot) = this.queue.take_place(&mut state).transpose() {
             return Poll::Ready(slot);

@@ -258,9 +258,9 @@ impl AuditLog {
 
     fn present_health(&self) -> Result<Health> {
         let engine = self.engine();
-        engine.process.check()?;
+        engine.config.process.check()?;
         let snapshot = self.snapshot()?;
-        let size_bytes = match engine.source.path() {
+        let size_bytes = match engine.config.source.path() {
             Some(path) => Some(std::fs::metadata(path)?.len()),
             None => None,
         };
@@ -277,8 +277,8 @@ impl AuditLog {
             true => oldest_from(&snapshot, state.signed)?,
             false => None,
         };
-        let settings = &engine.settings;
-        let checked_at = engine.clock.now();
+        let settings = &engine.config.settings;
+        let checked_at = engine.config.clock.now();
         let late = checked_at.minus(settings.checkpoint_every.saturating_mul(UNSIGNED_LATE));
         let many = settings.checkpoint_entries.map(|n| n.saturating_mul(UNSIGNED_LATE.into()));
         let checkpoint_overdue = oldest_unsigned.is_some_and(|oldest| {
@@ -287,7 +287,7 @@ impl AuditLog {
         Ok(Health {
             checked_at,
             size_bytes,
-            quota_bytes: engine.settings.quota_bytes,
+            quota_bytes: engine.config.settings.quota_bytes,
             size: state.size,
             sealed: state.sealed,
             oldest_unsealed,
@@ -298,7 +298,7 @@ impl AuditLog {
             merging: state.merging.is_some(),
             unfinished_calls: snapshot.how_many_unfinished()?,
             last_recorded_at: (state.size > 0).then(|| Timestamp::from_nanos(state.last_recorded_at)),
-            waiting: engine.group_commit.waiting() as u64,
+            waiting: engine.write.group_commit.waiting() as u64,
             anchors: self.anchors(),
             clock: self.clock_status()?,
             warnings: self.warnings(),
@@ -322,7 +322,7 @@ impl AuditLog {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn warnings(&self) -> Vec<String> {
-        self.engine().source.path().map(crate::files::warnings).unwrap_or_default()
+        self.engine().config.source.path().map(crate::files::warnings).unwrap_or_default()
     }
 }
 

@@ -110,7 +110,7 @@ impl AuditLog {
         let (reason, actor) = (self.statement("reason", &reason)?, self.statement("actor", &actor)?);
         self.engine().with_writer(|engine, writer| {
             // No call gets one of these keys between now and the commit.
-            let mut known = engine.subjects.lock();
+            let mut known = engine.write.subjects.lock();
             let mut gone = engine.subjects_of(&target.pseudonyms)?;
             gone.extend(known.pending_of(&target.pseudonyms));
             gone.sort_unstable();
@@ -124,7 +124,7 @@ impl AuditLog {
                 let mut keys = engine.keys();
                 let keys = keys.as_mut().ok_or_else(|| Error::new(ErrorKind::Key, "the store's key file is not here"))?;
                 keys.check_replaceable()?;
-                let newest = keys.file.add_master_key(&mut |out| engine.random.fill(out))?;
+                let newest = keys.file.add_master_key(&mut |out| engine.config.random.fill(out))?;
                 keys.save(engine)?;
                 newest
             };
@@ -229,7 +229,7 @@ impl AuditLog {
         }
         let mut found = Vec::new();
         for target in &all {
-            let pending = self.engine().subjects.lock().pending_of(&target.pseudonyms);
+            let pending = self.engine().write.subjects.lock().pending_of(&target.pseudonyms);
             if !pending.is_empty() || !self.engine().subjects_of(&target.pseudonyms)?.is_empty() {
                 found.push(target);
             }

@@ -83,10 +83,10 @@ impl AuditLog {
     /// [`Busy`](ErrorKind::Busy): holds and policies changed again and again meanwhile; as [`AuditLog::record`].
     pub fn purge(&self, actor: &str) -> Result<Purged> {
         let engine = self.engine();
-        engine.process.check()?;
+        engine.config.process.check()?;
         engine.chain_state().check_confirmed()?;
         let actor = engine.clean(actor)?;
-        replacement::check_replaceable(&engine.source)?;
+        replacement::check_replaceable(&engine.config.source)?;
         // What is pending becomes index rows: nothing goes that no retention column speaks of.
         let cut_off = engine.with_writer(|engine, writer| {
             let staging = Staging::new(engine, writer)?;
@@ -100,7 +100,7 @@ impl AuditLog {
         })?;
         self.flush_index()?;
         // From here on no index batch is written, so that only entries are added.
-        let _merging = engine.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let _merging = engine.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..TRIES {
             if let Some(purged) = guarded(|| self.purge_once(&actor, cut_off))? {
                 return Ok(purged);
@@ -138,7 +138,7 @@ impl AuditLog {
             cells: self.cells(&snapshot, &plan, days)?,
         };
         drop(snapshot);
-        let (replacement, fresh) = Replacement::make(&engine.source, &chain_state, &engine.settings)?;
+        let (replacement, fresh) = Replacement::make(&engine.config.source, &chain_state, &engine.config.settings)?;
         let noting = Noting::start(engine);
         let written = engine.replace(&replacement, fresh, &cut, &record, &chain_state);
         drop(noting);
@@ -273,14 +273,14 @@ struct Noting<'a>(&'a Engine);
 
 impl Noting<'_> {
     fn start(engine: &Engine) -> Noting<'_> {
-        *engine.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Changes::default());
+        *engine.write.changes.lock().unwrap_or_else(PoisonError::into_inner) = Some(Changes::default());
         Noting(engine)
     }
 }
 
 impl Drop for Noting<'_> {
     fn drop(&mut self) {
-        *self.0.changes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.write.changes.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -297,7 +297,7 @@ enum Last {
 impl Engine {
     /// Bytes of the store's file.
     fn bytes(&self) -> Result<u64> {
-        match &self.source {
+        match &self.config.source {
             Source::File(path) => Ok(std::fs::metadata(path)?.len()),
             Source::Storage(storage) => storage::length(&**storage),
         }
@@ -305,7 +305,7 @@ impl Engine {
 
     /// What the file holds, and what was noted until then.
     fn moment(&self) -> Result<(Snapshot, Changes)> {
-        let noted = self.changes.lock().unwrap_or_else(PoisonError::into_inner).replace(Changes::default());
+        let noted = self.write.changes.lock().unwrap_or_else(PoisonError::into_inner).replace(Changes::default());
         Ok((self.stored()?, noted.unwrap_or_default()))
     }
 
@@ -397,15 +397,15 @@ impl Engine {
             },
             || {
                 // Whoever begins to read finds the file that the path names.
-                let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+                let mut database = self.read.database.write().unwrap_or_else(PoisonError::into_inner);
                 if let Some(before) = &*database {
                     before.check_file()?;
                 }
                 replacement.take()?;
                 old = database.replace(fresh.clone());
                 drop(database);
-                self.tighten.store(true, Ordering::SeqCst);
-                *self.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());
+                self.write.tighten.store(true, Ordering::SeqCst);
+                *self.facts.purged.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(anew.cut.gone.clone());
                 synced = replacement.sync();
                 Ok(())
             },

@@ -376,7 +376,7 @@ impl Connections {
         let chain_state = engine.chain_state();
         let genesis = chain_state.genesis.as_ref();
         let mut challenge = [0; 32];
-        engine.random.fill(&mut challenge);
+        engine.config.random.fill(&mut challenge);
         let store = genesis.map(|genesis| genesis.store_id.clone()).unwrap_or_default();
         let keys = match (genesis.is_some_and(|genesis| genesis.keys.is_some()), engine.keys().is_some()) {
             (false, _) => Keys::Keyless,

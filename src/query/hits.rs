@@ -61,7 +61,7 @@ impl AuditLog {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; what the file says.
     pub fn query(&self, query: &Query) -> Result<Hits> {
         query.check()?;
-        self.engine().process.check()?;
+        self.engine().config.process.check()?;
         let size = self.size();
         let at = match (query.after, query.newest_first) {
             (None, false) => Some(0),
@@ -161,7 +161,7 @@ impl Hits {
 
     /// The next seq on which the index agrees; its entry may be gone.
     fn next_seq(&mut self, reading: &mut Option<(Plan, Snapshot)>) -> Result<Option<u64>> {
-        self.log.engine().process.check()?;
+        self.log.engine().config.process.check()?;
         if self.query.limit.is_some_and(|limit| self.served >= limit) {
             return Ok(None);
         }

@@ -50,7 +50,7 @@ struct Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.engine.process.is_this() {
+        if self.engine.config.process.is_this() {
             self.stop();
         } else {
             // Its thread is not in this process, so there is nothing to wait for and nothing to give back.
@@ -61,8 +61,8 @@ impl Drop for Worker {
 
 impl Worker {
     fn stop(&self) {
-        self.engine.anchoring.stop();
-        self.engine.work.stop();
+        self.engine.jobs.anchoring.stop();
+        self.engine.jobs.work.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic in it was contained there; there is nothing to add.
@@ -74,14 +74,14 @@ impl Worker {
 impl AuditLog {
     pub(crate) fn start(engine: Arc<Engine>) -> Result<AuditLog> {
         engine.begin_anchoring()?;
-        let thread = match engine.settings.background && engine.settings.access != Access::Read {
+        let thread = match engine.config.settings.background && engine.config.settings.access != Access::Read {
             false => None,
             true => {
                 let engine = engine.clone();
                 let worker = std::thread::Builder::new().name("attestlog".to_owned());
-                let at_most = engine.settings.checkpoint_every;
+                let at_most = engine.config.settings.checkpoint_every;
                 Some(worker.spawn(move || {
-                    while let Some(wanted) = engine.work.wait(at_most, &*engine.clock) {
+                    while let Some(wanted) = engine.jobs.work.wait(at_most, &*engine.config.clock) {
                         engine.upkeep(wanted)
                     }
                 })?)
@@ -108,7 +108,7 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::record`]; the message names the call by its place in the batch, from 0.
     pub fn record_batch(&self, calls: impl IntoIterator<Item = ToolCall>) -> Result<Vec<Receipt>> {
-        let (mut batch, now) = (EncodedBatch::default(), self.engine.clock.now());
+        let (mut batch, now) = (EncodedBatch::default(), self.engine.config.clock.now());
         for (i, call) in calls.into_iter().enumerate() {
             // Written at once, so that what was prepared is given back while it is at hand.
             let prepared = self.engine.prepare(call, Phase::Whole);
@@ -165,10 +165,10 @@ impl AuditLog {
     ///
     /// In a process that was forked from the one that opened the store: how many there were then, or 0.
     pub fn size(&self) -> u64 {
-        if !self.engine.process.is_this() {
-            return self.engine.published.try_read().map_or(0, |published| published.size);
+        if !self.engine.config.process.is_this() {
+            return self.engine.read.published.try_read().map_or(0, |published| published.size);
         }
-        self.engine.published.read().unwrap_or_else(PoisonError::into_inner).size
+        self.engine.read.published.read().unwrap_or_else(PoisonError::into_inner).size
     }
 
     /// Writes what the index holds in memory into the file, however little it is.
@@ -189,7 +189,7 @@ impl AuditLog {
     /// # Errors
     /// What the file system says to the last write.
     pub fn close(self) -> Result<()> {
-        self.engine.process.check()?;
+        self.engine.config.process.check()?;
         // Of a store that is open for reading nothing is signed or handed over.
         self.engine.finish_anchoring();
         self.worker.stop();
@@ -201,22 +201,22 @@ impl AuditLog {
                 // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
                 let _ = engine.tick(writer).and_then(|()| engine.recover(writer));
                 // Only where something was recorded: whoever reads leaves the keys as they are. What fails is due at the next close.
-                if writer.state.size > engine.opened_with && engine.is_rotation_due(writer.state.size) {
+                if writer.state.size > engine.config.opened_with && engine.is_rotation_due(writer.state.size) {
                     let _ = engine.rotate(writer).and_then(|()| engine.recover(writer));
                 }
                 let signed = match writer.state.size > writer.state.signed && engine.keys().is_some() {
                     true => engine.sign(writer).map(|_| ()),
                     false => Ok(()),
                 };
-                engine.closed.store(true, Ordering::SeqCst);
+                engine.read.closed.store(true, Ordering::SeqCst);
                 signed
             })
         };
         // Also where the last write went wrong: a handle that is left must not open the file again.
-        self.engine.closed.store(true, Ordering::SeqCst);
-        let database = self.engine.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.engine.read.closed.store(true, Ordering::SeqCst);
+        let database = self.engine.read.database.write().unwrap_or_else(PoisonError::into_inner).take();
         let closed = guarded(|| self.engine.give_back(database));
-        self.engine.news.tell();
+        self.engine.jobs.news.tell();
         closing.and(closed)
     }
 
@@ -229,7 +229,7 @@ impl AuditLog {
 
     /// The policies, with the keys by which this handle may look for names.
     pub(crate) fn policies_for_search(&self) -> Result<Arc<Policies>> {
-        self.engine.process.check()?;
+        self.engine.config.process.check()?;
         let policies = self.engine.policies();
         let Some(keyless) = &self.keyless else { return Ok(policies) };
         let mut keyless = keyless.lock().unwrap_or_else(PoisonError::into_inner);

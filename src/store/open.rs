@@ -11,12 +11,13 @@ use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::rows::BATCH;
 use crate::store::engine::group_commit::GroupCommit;
+use crate::store::engine::jobs::{News, Work};
 use crate::store::engine::keyring::{self, Keyring, Signed};
 use crate::store::engine::mem_index::MemSegment;
 use crate::store::engine::reading::Reading;
 use crate::store::engine::subject_keys::Subjects;
 use crate::store::engine::writer_state::WriterState;
-use crate::store::engine::{Engine, News, Published, Work};
+use crate::store::engine::{Config, Engine, Facts, Jobs, Published, ReadSide, WriteSide};
 use crate::store::file::database_handle::{Damage, DatabaseHandle};
 use crate::store::file::overlay::Overlay;
 use crate::store::file::panic_guard::guarded;
@@ -395,46 +396,52 @@ fn share(
     let own = keys.as_ref().filter(|_| !options.settings.restoring && !options.settings.is_copy);
     let mark = own.and_then(Keyring::signed).map(|signed| signed.mark);
     Ok(Arc::new(Engine {
-        process: Process::this(),
-        opened_with: published.size,
-        settings: options.settings,
-        limits: options.limits,
-        clock: options.clock,
-        random: options.random,
-        source,
-        database: RwLock::new(Some(database)),
-        published: RwLock::new(published),
-        group_commit: GroupCommit::default(),
-        writer: Mutex::new(writer),
-        policies: RwLock::new(Arc::new(policies)),
-        chain_state: RwLock::new(Arc::new(chain_state)),
-        keys: Mutex::new(keys),
-        mark,
-        stray,
-        epoch_began: Mutex::default(),
-        purged: RwLock::new(Arc::new(purged)),
-        subjects: Subjects::default(),
-        changes: Mutex::new(None),
-        tighten: AtomicBool::new(false),
-        merging: Mutex::new(()),
-        showing: Mutex::new(()),
-        closed: AtomicBool::new(false),
-        work: Work::default(),
-        anchoring,
-        news: News::default(),
-        readers: Mutex::default(),
-        reading: Reading::of(overlay),
-        block_locator: Arc::default(),
-        grant_times: Mutex::new(grant_times),
+        config: Config {
+            process: Process::this(),
+            opened_with: published.size,
+            settings: options.settings,
+            limits: options.limits,
+            clock: options.clock,
+            random: options.random,
+            source,
+            mark,
+            stray,
+        },
+        read: ReadSide {
+            database: RwLock::new(Some(database)),
+            published: RwLock::new(published),
+            readers: Mutex::default(),
+            reading: Reading::of(overlay),
+            block_locator: Arc::default(),
+            closed: AtomicBool::new(false),
+        },
+        write: WriteSide {
+            group_commit: GroupCommit::default(),
+            writer: Mutex::new(writer),
+            keys: Mutex::new(keys),
+            subjects: Subjects::default(),
+            changes: Mutex::new(None),
+            tighten: AtomicBool::new(false),
+            merging: Mutex::new(()),
+            showing: Mutex::new(()),
+        },
+        facts: Facts {
+            policies: RwLock::new(Arc::new(policies)),
+            chain_state: RwLock::new(Arc::new(chain_state)),
+            purged: RwLock::new(Arc::new(purged)),
+            epoch_began: Mutex::default(),
+            grant_times: Mutex::new(grant_times),
+        },
+        jobs: Jobs { work: Work::default(), anchoring, news: News::default() },
     }))
 }
 
 impl Engine {
     /// Opens the file again and reads it anew. Refuses one that something else has written over.
     pub(crate) fn reopen(&self) -> Result<Loaded> {
-        self.process.check()?;
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if self.closed.load(Ordering::SeqCst) {
+        self.config.process.check()?;
+        let mut database = self.read.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.read.closed.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
         guarded(|| {
@@ -445,11 +452,11 @@ impl Engine {
             drop(database.take());
             self.note(|changes| changes.any = true);
             // A purge may have put a file there whose name is not safe yet.
-            replacement::settle(&self.source)?;
-            let options = Options { settings: self.settings.clone(), ..Options::new() };
-            let fresh = Arc::new(open_database(&options, &self.source)?);
-            let signed = self.keys().as_ref().filter(|_| !self.settings.restoring).and_then(Keyring::signed);
-            let loaded = load(&fresh, self.clock.monotonic(), signed)?;
+            replacement::settle(&self.config.source)?;
+            let options = Options { settings: self.config.settings.clone(), ..Options::new() };
+            let fresh = Arc::new(open_database(&options, &self.config.source)?);
+            let signed = self.keys().as_ref().filter(|_| !self.config.settings.restoring).and_then(Keyring::signed);
+            let loaded = load(&fresh, self.config.clock.monotonic(), signed)?;
             let fresh = database.insert(fresh);
             if !self.continues(&loaded, fresh)? {
                 fresh.condemn();

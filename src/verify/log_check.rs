@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verification> {
-    let clock = &log.engine().clock;
+    let clock = &log.engine().config.clock;
     let start = clock.monotonic();
     // One transaction and nothing from memory: what is compared must be of one moment.
     let snapshot = match log.engine().stored_with_pages() {

@@ -54,7 +54,7 @@ impl<'a> Signed<'a> {
         })?;
         let mark = engine.keys().as_ref().and_then(|keys| keys.file.mark()).map(|mark| (mark.size, mark.root));
         // What they signed beyond a copy is what the entry about its restoring says.
-        let mark = mark.filter(|_| !engine.settings.is_copy);
+        let mark = mark.filter(|_| !engine.config.settings.is_copy);
         let mut sizes: Vec<u64> = checkpoints.iter().map(|(size, _)| *size).collect();
         sizes.extend(engine.chain_state().rotation_roots().map(|(size, _)| size));
         sizes.sort_unstable();
@@ -63,7 +63,7 @@ impl<'a> Signed<'a> {
         roots.extend(mark.map(|(size, _)| (size, None)));
         roots.extend(options.against.iter().map(|kept| (kept.checkpoint.checkpoint().size(), None)));
         let series = snapshot.series()?;
-        Ok(Signed { options, checkpoints, series, purges, mark, stray: engine.stray.clone(), sizes, roots })
+        Ok(Signed { options, checkpoints, series, purges, mark, stray: engine.config.stray.clone(), sizes, roots })
     }
 
     /// Every size whose root somebody will ask for, rising.

@@ -104,7 +104,7 @@ impl AuditLog {
     /// ```
     pub fn note_verification(&self, verification: &Verification) -> Result<Option<PathBuf>> {
         let Some(store) = self.engine().path() else { return Ok(None) };
-        verification.note_beside(store, self.engine().clock.now()).map(Some)
+        verification.note_beside(store, self.engine().config.clock.now()).map(Some)
     }
 
     /// Says that somebody has looked into what a verification found. Both go into the chain: the finding as an alert of the

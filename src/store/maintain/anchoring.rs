@@ -217,9 +217,9 @@ impl Engine {
         // What was not written with the store's keys, where these are here, tells nothing.
         let vouched = |text: &[u8], mac: &RowMac| self.vouches(TABLE, b"", text, mac) != Vouched::No;
         let stored = stored.filter(|(text, mac, _)| vouched(text.as_bytes(), mac)).map(|(_, _, json)| json);
-        let anchoring = &self.anchoring;
+        let anchoring = &self.jobs.anchoring;
         let backoff = anchoring.options.backoff;
-        let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
+        let signed = self.read.published.read().unwrap_or_else(PoisonError::into_inner).signed;
         let latest = self.latest(self.writer().state.last_recorded_at);
         let owing = {
             let mut state = anchoring.lock();
@@ -233,11 +233,11 @@ impl Engine {
                 state.queue.add(&anchor.name())?;
             }
             if signed > 0 {
-                state.queue.owe(signed, self.clock.now());
+                state.queue.owe(signed, self.config.clock.now());
             }
             state.queue.next_due_of(|name| anchoring.at_hand(name).is_some()).is_some()
         };
-        if owing && anchoring.options.at_open && self.settings.background {
+        if owing && anchoring.options.at_open && self.config.settings.background {
             anchoring.start();
         }
         Ok(())
@@ -245,23 +245,23 @@ impl Engine {
 
     /// A checkpoint was signed: hands it over, without waiting.
     pub(crate) fn hand_over(&self) {
-        if self.settings.background {
-            self.anchoring.start();
+        if self.config.settings.background {
+            self.jobs.anchoring.start();
         }
     }
 
     /// Before the store is closed: hands over what is owed, as long as closing may take.
     pub(crate) fn finish_anchoring(&self) {
-        if !self.anchoring.options.anchors.is_empty() && !self.is_closed() && !self.is_reading() {
+        if !self.jobs.anchoring.options.anchors.is_empty() && !self.is_closed() && !self.is_reading() {
             let _ = self.with_writer(|engine, writer| {
                 match writer.state.size > writer.state.signed && engine.keys().is_some() {
                     true => engine.sign(writer).map(|_| ()),
                     false => Ok(()),
                 }
             });
-            self.anchoring.flush(self.anchoring.options.wait);
+            self.jobs.anchoring.flush(self.jobs.anchoring.options.wait);
         }
-        self.anchoring.stop();
+        self.jobs.anchoring.stop();
     }
 
     /// The newest checkpoint of at most this size.
@@ -288,7 +288,7 @@ impl Engine {
         };
         let time = taken.and_then(|(_, receipt)| receipt.at).filter(|_| anchor.tells_time());
         self.with_writer(|engine: &Engine, writer: &mut WriterState| {
-            let owed = engine.anchoring.lock().queue.to_json().to_canonical().to_string();
+            let owed = engine.jobs.anchoring.lock().queue.to_json().to_canonical().to_string();
             let mut staging = Staging::new(engine, writer)?;
             let told = match time {
                 Some(time) if staging.gains_by(time) => staging.trusted_time(time, name).map(|_| true)?,
@@ -357,7 +357,7 @@ impl Engine {
     /// no more than expiry allows for.
     fn latest(&self, last_recorded_at: i64) -> Timestamp {
         let bound = self.policies().set.retention.clock_bound();
-        self.clock.now().max(Timestamp::from_nanos(last_recorded_at)).plus(bound)
+        self.config.clock.now().max(Timestamp::from_nanos(last_recorded_at)).plus(bound)
     }
 
     /// Says what is wrong with the row of what is owed.
@@ -389,7 +389,7 @@ impl AuditLog {
     /// How things stand with each anchor: those that the store was opened with, and those that something is owed to from
     /// before.
     pub fn anchors(&self) -> Vec<AnchorHealth> {
-        let anchoring = &self.engine().anchoring;
+        let anchoring = &self.engine().jobs.anchoring;
         let state = anchoring.lock();
         let health = |(name, status): (&str, &AnchorStatus)| AnchorHealth {
             name: name.to_owned(),
@@ -402,7 +402,7 @@ impl AuditLog {
     /// Hands over what is owed now, also where an anchor failed a moment ago, and waits until each was tried, at most for
     /// `at_most`. Says whether nothing is owed any more to the anchors that are at hand.
     pub fn flush_anchors(&self, at_most: Duration) -> bool {
-        let anchoring = &self.engine().anchoring;
+        let anchoring = &self.engine().jobs.anchoring;
         anchoring.lock().queue.retry_now();
         anchoring.flush(at_most)
     }
@@ -415,7 +415,7 @@ impl AuditLog {
     pub fn forget_anchor(&self, name: &str) -> Result<Option<AnchorStatus>> {
         self.engine().with_writer(|engine, writer| {
             let (status, owed) = {
-                let mut state = engine.anchoring.lock();
+                let mut state = engine.jobs.anchoring.lock();
                 let status = state.queue.remove(name);
                 (status, state.queue.to_json().to_canonical().to_string())
             };

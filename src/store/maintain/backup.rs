@@ -76,7 +76,7 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::backup`].
     pub fn backup_with(&self, dest: impl AsRef<Path>, mut progress: impl FnMut(u64, u64)) -> Result<Backup> {
-        self.engine().process.check()?;
+        self.engine().config.process.check()?;
         let dest = dest.as_ref();
         let name = file_name(dest)?;
         let (partial, file) = Partial::create(dest)?;
@@ -178,7 +178,7 @@ impl<'a> Copy<'a> {
     }
 
     fn run(mut self) -> Result<State> {
-        let still = self.engine.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let still = self.engine.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = self.begin()?;
         let start = read_state(&begin)?;
         self.total = count(&begin)?;

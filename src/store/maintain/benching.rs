@@ -14,13 +14,13 @@ use attestlog_proof::entry::{Body, Content, Phase};
 pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
     let engine = log.engine();
     let mut prepared = engine.prepare(call, Phase::Whole)?;
-    let now = engine.clock.now();
+    let now = engine.config.clock.now();
     prepared.call.timestamp = prepared.timestamp.unwrap_or(now);
     let patient = !prepared.call.patient_ids.is_empty();
     let policies = engine.policies();
     let retention = policies.set.retention.assign(&prepared.call.tool_name, patient, None, None, now)?;
     let mut nonce = [0; 16];
-    engine.random.fill(&mut nonce);
+    engine.config.random.fill(&mut nonce);
     let body = Body { nonce, recorded_at: now, retention: Some(retention), content: Content::Call(prepared.call) };
     Ok(Entry { seq: 0, prev: Hash::ZERO, body })
 }

@@ -73,7 +73,7 @@ impl Engine {
 
     /// Whether a mark counts: it is one that the store's keys wrote, as far as they are here, and not beyond the log.
     fn counts(&self, mark: &str, (at, mac): &(u64, RowMac)) -> bool {
-        let size = self.published.read().unwrap_or_else(PoisonError::into_inner).size;
+        let size = self.read.published.read().unwrap_or_else(PoisonError::into_inner).size;
         is_possible(mark, *at, size) && self.vouches(TABLE, mark.as_bytes(), &at.to_be_bytes(), mac) != Vouched::No
     }
 
@@ -145,8 +145,8 @@ impl Engine {
     /// clock back gives no grant more time. It is kept for each grant, because one that is opened after a clock was set right
     /// begins with that.
     pub(crate) fn time_of_grant(&self, seq: u64, now: Timestamp) -> Timestamp {
-        let ticked = self.clock.monotonic();
-        let mut times = self.grant_times.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticked = self.config.clock.monotonic();
+        let mut times = self.facts.grant_times.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, before) = *times.entry(seq).or_insert((now, ticked));
         let at = now.max(at.plus(ticked.saturating_sub(before)));
         times.insert(seq, (at, ticked));
@@ -155,7 +155,7 @@ impl Engine {
 
     /// Writes what only the passing of time has to say, if there is anything: grants that ran out.
     pub(crate) fn write_expiries(&self) -> Result<()> {
-        let (now, chain_state) = (self.clock.now(), self.chain_state());
+        let (now, chain_state) = (self.config.clock.now(), self.chain_state());
         if !chain_state.open_grants.iter().any(|(&seq, grant)| grant.is_over(self.time_of_grant(seq, now))) {
             return Ok(());
         }

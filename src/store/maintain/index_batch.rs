@@ -158,8 +158,8 @@ impl Merge {
     /// Writes terms, and then rows, until the slice is over. The first slice also reserves the term ids, so that a later
     /// try after a crash gives them to nobody else.
     fn slice(&mut self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
-        let start = engine.clock.monotonic();
-        let over = |i: usize| i % 64 == 63 && engine.clock.monotonic() - start > SLICE;
+        let start = engine.config.clock.monotonic();
+        let over = |i: usize| i % 64 == 63 && engine.config.clock.monotonic() - start > SLICE;
         writer.broken = true;
         let mut state = writer.state.clone();
         let database = engine.database()?;
@@ -233,11 +233,11 @@ impl Merge {
 impl Engine {
     /// Writes the oldest memory segment into the file if it is complete. Says whether it did.
     pub(crate) fn write_next_batch(&self) -> Result<bool> {
-        self.process.check()?;
-        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        self.config.process.check()?;
+        let _one = self.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mem_segment) = self.complete_generation() else { return Ok(false) };
         let snapshot = self.snapshot()?;
-        let mut merge = guarded(|| Merge::prepare(&snapshot, &mem_segment, &*self.random))?;
+        let mut merge = guarded(|| Merge::prepare(&snapshot, &mem_segment, &*self.config.random))?;
         drop(snapshot);
         let still_there = |engine: &Engine| engine.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &mem_segment));
         loop {
@@ -259,7 +259,7 @@ impl Engine {
             if still_there(engine) {
                 merge.finish(engine, writer)?;
                 // A commit that failed and had reached the disk after all was read anew: without this memory segment.
-                let mut published = engine.published.write().unwrap_or_else(PoisonError::into_inner);
+                let mut published = engine.read.published.write().unwrap_or_else(PoisonError::into_inner);
                 published.mem_segments.retain(|g| !Arc::ptr_eq(g, &mem_segment));
             }
             Ok(())
@@ -296,12 +296,12 @@ impl Engine {
             // In slices, while others go on recording; little is left to be done while they wait.
             self.write_all_batches()?;
         }
-        let _one = self.merging.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
         self.with_writer(|engine, writer| {
             while !is_settled(&engine.snapshot()?)? {
                 engine.freeze_newest();
                 let Some(mem_segment) = engine.complete_generation() else { break };
-                let mut merge = Merge::prepare(&engine.snapshot()?, &mem_segment, &*engine.random)?;
+                let mut merge = Merge::prepare(&engine.snapshot()?, &mem_segment, &*engine.config.random)?;
                 loop {
                     merge.slice(engine, writer)?;
                     if merge.done == merge.rows.len() {
@@ -309,21 +309,21 @@ impl Engine {
                     }
                 }
                 merge.finish(engine, writer)?;
-                engine.published.write().unwrap_or_else(PoisonError::into_inner).mem_segments.remove(0);
+                engine.read.published.write().unwrap_or_else(PoisonError::into_inner).mem_segments.remove(0);
             }
             Ok((engine.sign(writer)?, engine.snapshot()?))
         })
     }
 
     fn freeze_newest(&self) {
-        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(newest) = published.mem_segments.last() {
             newest.freeze();
         }
     }
 
     fn complete_generation(&self) -> Option<Arc<MemSegment>> {
-        let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+        let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
         published.mem_segments.first().filter(|g| g.is_complete()).cloned()
     }
 }

@@ -83,9 +83,9 @@ impl AuditLog {
             return Err(Error::new(ErrorKind::Closed, "the store was closed"));
         }
         let bound = engine.policies().set.retention.clock_bound();
-        let mut clock = engine.writer().clock(engine.clock.monotonic(), bound);
+        let mut clock = engine.writer().clock(engine.config.clock.monotonic(), bound);
         // What a commit now would see; nothing of it is kept.
-        let wall = engine.clock.now();
+        let wall = engine.config.clock.now();
         let _ = clock.observe_wall(wall);
         Ok(clock.status(wall))
     }
@@ -143,7 +143,7 @@ impl AuditLog {
                 let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
                 let keys = keys.as_mut().ok_or_else(missing)?;
                 keys.check_replaceable()?;
-                keys.file.rotate_pseudonym_key(&mut |out| engine.random.fill(out))?;
+                keys.file.rotate_pseudonym_key(&mut |out| engine.config.random.fill(out))?;
                 keys.save(engine)?;
                 keys.pseudonym_key().ok_or_else(missing)?
             };
@@ -238,7 +238,7 @@ impl Engine {
     fn renew_policies(&self) -> Result<()> {
         let now = self.policies();
         let fresh = crate::store::engine::keyring::ready(now.seq, now.set.clone(), self.keys().as_ref())?;
-        *self.policies.write().unwrap_or_else(std::sync::PoisonError::into_inner) = std::sync::Arc::new(fresh);
+        *self.facts.policies.write().unwrap_or_else(std::sync::PoisonError::into_inner) = std::sync::Arc::new(fresh);
         Ok(())
     }
 }

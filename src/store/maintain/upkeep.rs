@@ -1,26 +1,28 @@
 //! What is done besides recording, by the background thread or after a commit.
 
-use crate::store::engine::{Engine, Wanted};
+use crate::store::engine::Engine;
+use crate::store::engine::jobs::Wanted;
 use std::sync::PoisonError;
 
 impl Engine {
     /// After a commit: whatever became due is done by the background thread, or here where there is none.
     pub(crate) fn after_commit(&self) {
         let due = {
-            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+            let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
             self.release(published.size);
             let unsigned = published.size - published.signed;
-            let due =
-                published.mem_segments.len() > 1 || self.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
+            let due = published.mem_segments.len() > 1
+                || self.config.settings.checkpoint_entries.is_some_and(|n| unsigned >= n);
             let size = published.size;
             drop(published);
-            due || self.is_rotation_due(size) || self.work.is_timed(self.settings.checkpoint_every, &*self.clock)
+            due || self.is_rotation_due(size)
+                || self.jobs.work.is_timed(self.config.settings.checkpoint_every, &*self.config.clock)
         };
         if !due {
             return;
         }
-        if self.settings.background {
-            self.work.wake();
+        if self.config.settings.background {
+            self.jobs.work.wake();
         } else {
             self.upkeep(Wanted::default());
         }
@@ -38,8 +40,8 @@ impl Engine {
                 engine.rotate(writer)?;
             }
             let unsigned = writer.state.size - writer.state.signed;
-            let due =
-                engine.settings.checkpoint_entries.is_some_and(|n| unsigned >= n) || ((timed || sign) && unsigned > 0);
+            let due = engine.config.settings.checkpoint_entries.is_some_and(|n| unsigned >= n)
+                || ((timed || sign) && unsigned > 0);
             if due && engine.keys().is_some() {
                 engine.sign(writer)?;
             }
@@ -50,6 +52,6 @@ impl Engine {
     /// Asks the background thread for a checkpoint of what was recorded; without one it is made on closing.
     #[cfg(feature = "owner")]
     pub(crate) fn sign_soon(&self) {
-        self.work.sign();
+        self.jobs.work.sign();
     }
 }

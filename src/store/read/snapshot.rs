@@ -121,8 +121,8 @@ impl Engine {
         let database = self.database()?;
         guarded(|| {
             Ok(Snapshot {
-                block_locator: self.block_locator.clone(),
-                mark: self.mark,
+                block_locator: self.read.block_locator.clone(),
+                mark: self.config.mark,
                 ..Snapshot::raw(database.get()?)?
             })
         })
@@ -132,7 +132,7 @@ impl Engine {
     pub(crate) fn stored_with_pages(&self) -> Result<Snapshot> {
         // redb does not say which commit a transaction reads. While nobody else has the writer lock it is the one that the file's
         // header names, whose pages nobody writes to for as long as the transaction is there.
-        let _turn = self.group_commit.take();
+        let _turn = self.write.group_commit.take();
         let database = self.database()?;
         guarded(|| {
             let database = database.get()?;
@@ -159,9 +159,9 @@ impl Engine {
         &self,
         view: impl FnOnce(&DatabaseHandle, (u64, Option<u64>)) -> Result<Arc<ReadView>>,
     ) -> Result<Snapshot> {
-        self.process.check()?;
+        self.config.process.check()?;
         let (size, head, mem_segments) = {
-            let published = self.published.read().unwrap_or_else(PoisonError::into_inner);
+            let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
             (published.size, published.head, published.mem_segments.clone())
         };
         let database = {
@@ -178,8 +178,8 @@ impl Engine {
                 head,
                 indexed: from.unwrap_or(view.state.indexed.min(size)),
                 mem_segments,
-                block_locator: self.block_locator.clone(),
-                mark: self.mark,
+                block_locator: self.read.block_locator.clone(),
+                mark: self.config.mark,
                 ..Snapshot::of(view, &database)
             })
         })
@@ -480,7 +480,7 @@ mod tests {
         }
         let lines = |log: &AuditLog| (0..log.size()).map(|seq| log.entry(seq).unwrap().line()).collect::<Vec<_>>();
         let before = lines(&log);
-        let starts = &log.engine().block_locator;
+        let starts = &log.engine().read.block_locator;
         let known = |seq| starts.find(seq);
         assert!(
             known(0) == Some(0) && known(150).is_some_and(|first| first > 0),

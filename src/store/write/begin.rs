@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 impl Engine {
     /// Whether nothing of the store is written: not its file, not its keys, nothing beside it.
     pub(crate) fn is_reading(&self) -> bool {
-        self.reading.now.load(Ordering::SeqCst)
+        self.read.reading.now.load(Ordering::SeqCst)
     }
 
     /// Whether the keys may be saved now. Where not they are saved before anything is recorded.
     pub(crate) fn may_save_keys(&self) -> bool {
         let reading = self.is_reading();
-        self.reading.keys_unsaved.fetch_or(reading, Ordering::SeqCst);
+        self.read.reading.keys_unsaved.fetch_or(reading, Ordering::SeqCst);
         !reading
     }
 
@@ -25,7 +25,7 @@ impl Engine {
         if !self.is_reading() {
             return Ok(());
         }
-        let path = match (self.settings.access, self.source.path()) {
+        let path = match (self.config.settings.access, self.config.source.path()) {
             (Access::ReadFirst | Access::Write, Some(path)) => path,
             // What is kept in memory over a storage of the host's has no way into it.
             _ => {
@@ -36,19 +36,19 @@ impl Engine {
         if let Some(damage) = writer.damaged {
             return Err(damage.refusal());
         }
-        let overlay = self.reading.overlay.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let overlay = self.read.reading.overlay.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         let overlay = overlay.ok_or_else(|| Error::new(ErrorKind::Closed, "the store was closed"))?;
         overlay.write_through(path)?;
-        self.reading.now.store(false, Ordering::SeqCst);
-        if self.reading.keys_unsaved.swap(false, Ordering::SeqCst)
+        self.read.reading.now.store(false, Ordering::SeqCst);
+        if self.read.reading.keys_unsaved.swap(false, Ordering::SeqCst)
             && let Some(keys) = &mut *self.keys()
         {
             keys.save(self)?;
         }
-        crate::store::file::replacement::remove_left(&self.source, &self.chain_state());
+        crate::store::file::replacement::remove_left(&self.config.source, &self.chain_state());
         // Where it cannot be finished the next erasure will, as when a store is opened.
         let _ = self.settle_masters(writer);
-        self.anchoring.resume();
+        self.jobs.anchoring.resume();
         Ok(())
     }
 }

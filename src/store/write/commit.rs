@@ -73,10 +73,10 @@ struct Mark {
 
 impl<'a> Staging<'a> {
     pub(crate) fn new(engine: &'a Engine, writer: &WriterState) -> Result<Staging<'a>> {
-        let ticked = engine.clock.monotonic();
+        let ticked = engine.config.clock.monotonic();
         let bound = engine.policies().set.retention.clock_bound();
         let mut clock = writer.clock(ticked, bound);
-        let now = engine.clock.now();
+        let now = engine.config.clock.now();
         let events = clock.observe_wall(now);
         let mut staging = Staging {
             engine,
@@ -300,11 +300,11 @@ impl<'a> Staging<'a> {
             self.sealer.room(seq, content, self.now, kept);
         }
         if self.sealer.is_empty() {
-            self.engine.random.fill(&mut self.state.seed);
+            self.engine.config.random.fill(&mut self.state.seed);
             self.sealer.begin(self.state.seed);
         } else if !self.sealer.is_seeded() {
             // The file does not say from which seed the tail's nonces are, so each stands for itself.
-            self.engine.random.fill(&mut self.state.seed);
+            self.engine.config.random.fill(&mut self.state.seed);
         }
         let nonce = entry_record::nonce_of(&self.state.seed, seq);
         let text = &mut self.line;
@@ -314,11 +314,11 @@ impl<'a> Staging<'a> {
         let limit = match what {
             EntryContent::Call(batch, at) => {
                 batch.line(*at, &slot, text);
-                self.engine.limits.line_bytes
+                self.engine.config.limits.line_bytes
             }
             EntryContent::Own(_, _, content) => {
                 line::write_content(text, content, &slot);
-                self.engine.limits.line_bytes.max(CallLimits::default().line_bytes)
+                self.engine.config.limits.line_bytes.max(CallLimits::default().line_bytes)
             }
         };
         if text.len() > limit {
@@ -384,14 +384,14 @@ impl<'a> Staging<'a> {
 impl Engine {
     /// Records a batch: by this thread if it is its turn, by another's otherwise.
     pub(crate) fn submit(&self, calls: Vec<Prepared>) -> Result<Vec<Receipt>> {
-        self.submit_batch(EncodedBatch::of(calls, self.clock.now())?)
+        self.submit_batch(EncodedBatch::of(calls, self.config.clock.now())?)
     }
 
     /// As [`Engine::submit`], for a batch that is written.
     pub(crate) fn submit_batch(&self, batch: EncodedBatch) -> Result<Vec<Receipt>> {
         use crate::store::engine::group_commit::Outcome;
-        self.process.check()?;
-        let (turn, batch) = match self.group_commit.submit(batch) {
+        self.config.process.check()?;
+        let (turn, batch) = match self.write.group_commit.submit(batch) {
             Outcome::Answered(answer) => return answer,
             Outcome::Lost => return Err(lost()),
             Outcome::Lead(turn, batch) => (turn, batch),
@@ -402,17 +402,17 @@ impl Engine {
 
     /// Records several batches in one commit, each for itself: one that is refused does not touch the others.
     pub(crate) fn submit_each(&self, batches: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
-        if let Err(e) = self.process.check() {
+        if let Err(e) = self.config.process.check() {
             return batches.iter().map(|_| Err(again(&e))).collect();
         }
-        let now = self.clock.now();
+        let now = self.config.clock.now();
         let mut refused = Vec::new();
         let written = batches.into_iter().enumerate().filter_map(|(i, calls)| {
             let batch = EncodedBatch::of(calls, now);
             batch.map_err(|e| refused.push((i, e))).ok()
         });
         let written = written.collect();
-        let mut answers = self.lead(self.group_commit.take(), written);
+        let mut answers = self.lead(self.write.group_commit.take(), written);
         for (i, e) in refused {
             answers.insert(i, Err(e));
         }
@@ -463,8 +463,8 @@ impl Engine {
 
     /// Runs `work` with the writer lock: no other thread writes meanwhile.
     pub(crate) fn with_writer<T>(&self, work: impl FnOnce(&Engine, &mut WriterState) -> Result<T>) -> Result<T> {
-        self.process.check()?;
-        let _turn = self.group_commit.take();
+        self.config.process.check()?;
+        let _turn = self.write.group_commit.take();
         let mut writer = self.writer();
         drop(self.showing(&mut writer));
         let mut ended = false;
@@ -583,7 +583,7 @@ impl Engine {
             changes.unfinished.extend(begun.into_iter().chain(finished));
             subject_rows::note(changes, &wrapped);
         });
-        self.subjects.settled(&wrapped);
+        self.write.subjects.settled(&wrapped);
         let from = writer.state.size;
         writer.frontier = frontier;
         writer.sealer = sealer;
@@ -671,8 +671,8 @@ impl Engine {
 
     pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {
         let mut txn = database.begin_write().stored()?;
-        txn.set_two_phase_commit(self.settings.two_phase);
-        txn.set_quick_repair(self.settings.quick_repair);
+        txn.set_two_phase_commit(self.config.settings.two_phase);
+        txn.set_quick_repair(self.config.settings.quick_repair);
         Ok(txn)
     }
 }

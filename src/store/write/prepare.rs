@@ -32,7 +32,7 @@ impl Prepared {
 impl Engine {
     /// Makes a call ready for recording.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {
-        self.process.check()?;
+        self.config.process.check()?;
         prepare(self, call, phase)
     }
 }
@@ -42,7 +42,7 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
     let mut altered = call.normalise();
     call.take_error_text();
     call.restate_nul();
-    call.validate(&engine.limits)?;
+    call.validate(&engine.config.limits)?;
     call.check_reserved()?;
     call.restate_posed();
     key_digests(engine, &mut call.session_metadata);
@@ -62,7 +62,7 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
         &call.tool_name,
         call.arguments.as_ref(),
         result,
-        &engine.limits,
+        &engine.config.limits,
         &mut found,
     )?;
     altered.push(("patient_ids", found));
@@ -72,7 +72,7 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
     check_nameable(engine, sanitizer, &call, &patients)?;
     let mut keys = CallKeys::new(engine, sanitizer, &patients, &call.user_id);
     let mut random = |out: &mut [u8]| {
-        engine.random.fill(out);
+        engine.config.random.fill(out);
         Ok(())
     };
     let context = match engine.keys().is_some() {

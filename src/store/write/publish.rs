@@ -38,9 +38,9 @@ impl Committed {
 impl Engine {
     /// Waits until every earlier commit was shown; while this is held no later one is. With the turn.
     pub(crate) fn showing(&self, writer: &mut WriterState) -> MutexGuard<'_, ()> {
-        self.showing.lock().unwrap_or_else(|poisoned| {
+        self.write.showing.lock().unwrap_or_else(|poisoned| {
             // Whoever showed a commit died half-way: what is in memory is made anew from the file.
-            self.showing.clear_poison();
+            self.write.showing.clear_poison();
             writer.broken = true;
             poisoned.into_inner()
         })
@@ -60,7 +60,7 @@ impl Engine {
     pub(crate) fn show(&self, committed: Committed) -> Result<()> {
         let Committed { from, size, signed, head, entries, chain_state } = committed;
         // Before anything that can fail: what is on the disk is there for readers.
-        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        let mut published = self.read.published.write().unwrap_or_else(PoisonError::into_inner);
         let (mut rest, mut at) = (entries.indexed(), from);
         while at < size {
             let newest = match published.mem_segments.last() {
@@ -77,7 +77,7 @@ impl Engine {
         }
         (published.size, published.signed, published.head) = (size, signed, head);
         drop(published);
-        self.news.tell();
+        self.jobs.news.tell();
         chain_state.map_or(Ok(()), |chain_state| self.put_in_force(chain_state))
     }
 }

@@ -242,7 +242,7 @@ impl Engine {
     pub(crate) fn record_sent(&self, batch: RemoteBatch) -> Result<Vec<Receipt>> {
         let RemoteBatch { calls, named, own } = batch;
         let mut own = own.map(|own| own.sender()).transpose()?;
-        let (mut job, now) = (EncodedBatch::default(), self.clock.now());
+        let (mut job, now) = (EncodedBatch::default(), self.config.clock.now());
         for (i, sent) in calls.into_iter().enumerate() {
             let prepared = sent.call().and_then(|(call, phase)| self.prepare(call, phase));
             let pushed = prepared.and_then(|mut prepared| {

@@ -26,14 +26,14 @@ impl Keyring {
         }
         match &self.path {
             Some(path) => {
-                if let Some(store) = engine.source.path() {
+                if let Some(store) = engine.config.source.path() {
                     self.file.set_used_by(path, store);
                 }
-                self.file.save(path, &mut |out| engine.random.fill(out))?;
+                self.file.save(path, &mut |out| engine.config.random.fill(out))?;
             }
             None => match &self.vault {
                 Some(vault) if vault.is_replaceable() => {
-                    let text = self.file.text_within(vault.capacity(), &mut |out| engine.random.fill(out))?;
+                    let text = self.file.text_within(vault.capacity(), &mut |out| engine.config.random.fill(out))?;
                     vault.store(text.as_bytes())?;
                 }
                 // In memory, with the store.
@@ -68,12 +68,12 @@ impl Engine {
     }
 
     pub(crate) fn keys(&self) -> std::sync::MutexGuard<'_, Option<Keyring>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.write.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether recording may go on as far as keys are concerned; says in the chain that it goes on without.
     pub(crate) fn check_keys(&self, staging: &mut Staging<'_>, writer: &WriterState) -> Result<()> {
-        if let Some(stray) = &self.stray {
+        if let Some(stray) = &self.config.stray {
             return Err(Error::new(ErrorKind::Key, stray.clone()));
         }
         let chain_state = self.chain_state();
@@ -95,7 +95,7 @@ impl Engine {
                 }
                 Ok(())
             }
-            (None, Some(_)) if !self.settings.unsigned => Err(Error::new(
+            (None, Some(_)) if !self.config.settings.unsigned => Err(Error::new(
                 ErrorKind::Key,
                 "the store's key file is missing, nothing can be recorded; bring it back from its backup and open the store again. \
                  Until then calls can be recorded unsigned (`record`, `import` and `mcp` with --unsigned; Options::unsigned), \
@@ -114,7 +114,7 @@ impl Engine {
         let mut keys = self.keys();
         let conflict = |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err();
         let conflict = keys.as_mut().and_then(conflict).map(|e| e.to_string());
-        self.stray.clone().or(conflict)
+        self.config.stray.clone().or(conflict)
     }
 
     /// Signs the store as it is now, with the writer lock.
@@ -144,7 +144,7 @@ impl Engine {
             let series = Series::next(series.as_deref(), size, signed.to_string().as_bytes(), &keys.file)?;
             (signed, series)
         };
-        let owed = self.anchoring.owe(size);
+        let owed = self.jobs.anchoring.owe(size);
         writer.broken = true;
         let mut state = writer.state.clone();
         state.signed = size;
@@ -163,7 +163,7 @@ impl Engine {
         txn.commit().stored()?;
         writer.broken = false;
         writer.state = state;
-        self.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
+        self.read.published.write().unwrap_or_else(PoisonError::into_inner).signed = size;
         self.hand_over();
         Ok(signed)
     }
@@ -211,7 +211,7 @@ impl Engine {
             return false;
         }
         let Some(from) = self.chain_state().succession.as_ref().map(|s| s.current().from_size()) else { return false };
-        let is_over = |began: Timestamp, days: u32| self.clock.now().since(began) >= days * DAY;
+        let is_over = |began: Timestamp, days: u32| self.config.clock.now().since(began) >= days * DAY;
         size > from + 1
             && (rotate_entries.is_some_and(|n| size - from >= n)
                 || rotate_days.is_some_and(|days| self.epoch_began(from).is_some_and(|began| is_over(began, days))))
@@ -224,7 +224,7 @@ impl Engine {
 
     /// When the entry at `from` was recorded, with which the present epoch begins.
     fn epoch_began(&self, from: u64) -> Option<Timestamp> {
-        let known = || self.epoch_began.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.facts.epoch_began.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, began)) = known().filter(|(seq, _)| *seq == from) {
             return Some(began);
         }
@@ -249,7 +249,7 @@ impl Engine {
             keys.check(self, &self.chain_state(), writer.state.size)?;
             let root_at = |size| self.root_at(size);
             let in_force = self.chain_state().in_force();
-            let random = &mut |out: &mut [u8]| self.random.fill(out);
+            let random = &mut |out: &mut [u8]| self.config.random.fill(out);
             let rotation = keys.file.begin_rotation(writer.state.size, in_force, &root_at, random)?;
             keys.save(self)?;
             rotation

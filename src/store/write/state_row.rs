@@ -36,12 +36,12 @@ impl Engine {
     /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
     /// unexplained is credited.
     pub(crate) fn tick(&self, writer: &mut WriterState) -> Result<()> {
-        let now = self.clock.monotonic();
+        let now = self.config.clock.monotonic();
         let elapsed = now.saturating_sub(writer.ticked);
         if elapsed < TICK || writer.state.clock.frozen.is_some() || writer.state.size == 0 {
             return Ok(());
         }
-        let clock = writer.clock(self.clock.monotonic(), self.policies().set.retention.clock_bound());
+        let clock = writer.clock(self.config.clock.monotonic(), self.policies().set.retention.clock_bound());
         let mut state = writer.state.clone();
         state.clock = clock.state().clone();
         writer.broken = true;

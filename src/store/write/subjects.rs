@@ -114,7 +114,7 @@ impl Engine {
     pub(crate) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
         let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
         // Held until the key is known to whoever asks next, so that two threads never make two.
-        let mut known = self.subjects.lock();
+        let mut known = self.write.subjects.lock();
         let tags: Vec<String> = spellings.iter().map(|members| tag(members)).collect();
         if let Some(cached) = tags.iter().find_map(|tag| known.keys.get(tag)) {
             return Ok((cached.subject.clone(), cached.durable));
@@ -145,7 +145,7 @@ impl Engine {
             Some(((_, id), (row, key))) => (NewSubject { id, key, members: row.members }, true),
             None => {
                 let mut random = |out: &mut [u8]| {
-                    self.random.fill(out);
+                    self.config.random.fill(out);
                     Ok(())
                 };
                 let mut id = [0; 16];
@@ -187,7 +187,7 @@ impl Engine {
         if fresh.is_empty() {
             return Ok(Vec::new());
         }
-        let destroyed = self.subjects.lock();
+        let destroyed = self.write.subjects.lock();
         let fresh: Vec<NewSubject> = fresh.into_iter().filter(|s| !destroyed.destroyed.contains(&s.id)).collect();
         drop(destroyed);
         let keys = self.keys();
@@ -195,7 +195,7 @@ impl Engine {
         let (id, master) = (master.id().0, MasterKey::new(*master.bytes()));
         let wrap = |subject: NewSubject| {
             let wrapped = subject.key.wrap(&master, &subject.id, &subject.members, &mut |out| {
-                self.random.fill(out);
+                self.config.random.fill(out);
                 Ok(())
             })?;
             Ok((subject.id, Row { members: subject.members, master: id, wrapped }))
@@ -275,7 +275,7 @@ impl Engine {
                 let key = SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*old.bytes()), &id, &row.members);
                 let key = key.map_err(|_| changed(&id))?;
                 row.wrapped = key.wrap(&master, &id, &row.members, &mut |out| {
-                    self.random.fill(out);
+                    self.config.random.fill(out);
                     Ok(())
                 })?;
                 row.master = newest.0;
@@ -305,7 +305,7 @@ impl Engine {
                     SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members).is_ok()
                 }
                 // An erasure since the copy was made.
-                None => self.settings.is_copy,
+                None => self.config.settings.is_copy,
             });
             // No lock is held here, so that an erasure may have wrapped it anew since the snapshot was taken.
             let lost = self.is_gone(row.master);
@@ -363,7 +363,7 @@ impl Engine {
 
     /// Whether a signed entry says that this master key was gone when the log was made out of a copy.
     fn is_gone(&self, master: [u8; 4]) -> bool {
-        let signed = self.published.read().unwrap_or_else(PoisonError::into_inner).signed;
+        let signed = self.read.published.read().unwrap_or_else(PoisonError::into_inner).signed;
         let id = KeyId(master).to_string();
         self.chain_state().masters_gone.iter().any(|(seq, gone)| *seq < signed && *gone == id)
     }
