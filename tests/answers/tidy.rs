@@ -183,15 +183,86 @@ fn crate_paths(code: &str) -> Vec<String> {
     paths.iter().map(|path| path.trim().to_owned()).filter(|path| !path.is_empty()).collect()
 }
 
+/// The lines of a list of layers in ARCHITECTURE.md, each with its names: they stand before the two spaces that begin what they are for.
+fn layers<'a>(architecture: &'a str, list: &str) -> Vec<Vec<&'a str>> {
+    let list = architecture.split(&format!("```layers{list}\n")).nth(1).unwrap().split("```").next().unwrap();
+    list.lines().map(|line| line.split("  ").next().unwrap().split(' ').collect()).collect()
+}
+
+/// A file's code without its tests and comments.
+fn code_of(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().lines();
+    code.filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Thirty files of the store formed one circle around what its threads share. ARCHITECTURE.md lists them from the bottom up as well.
+#[test]
+fn no_file_of_the_store_uses_one_of_a_higher_layer() {
+    let architecture = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let layers = layers(&architecture, " store");
+    let layer = |file: &str| layers.iter().position(|line| line.contains(&file));
+    let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    // `engine/mod.rs` is `engine`, and the files below `file/pages` are one.
+    let name = |path: &Path| {
+        let path = path.strip_prefix(&store).ok()?.with_extension("");
+        let parts: Vec<_> =
+            path.iter().map(|part| part.to_str().unwrap()).filter(|part| *part != "mod").take(2).collect();
+        Some(parts.join("/")).filter(|name| !name.is_empty())
+    };
+    let files: Vec<(String, String)> = sources("src/store")
+        .iter()
+        .filter(|(path, _)| !is_test_module(path))
+        .filter_map(|(path, text)| Some((name(path)?, code_of(text))))
+        .collect();
+    let folders = ["layout", "file", "read", "write", "maintain"];
+    // The names that the store's own root has from its files.
+    let root = fs::read_to_string(store.join("mod.rs")).unwrap();
+    let of_root = names_of_the_root(&root.replace("pub(crate) use ", "use "));
+    let of_crate = names_of_the_root(&fs::read_to_string(store.with_file_name("lib.rs")).unwrap());
+
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (own, code) in files.iter().filter(|(own, _)| !folders.contains(&own.as_str())) {
+        if layer(own).is_none() {
+            wrong.push(format!("ARCHITECTURE.md has no layer for src/store/{own}"));
+        }
+        if own != "file/pages" && code.contains("super::") {
+            wrong.push(format!("src/store/{own}: names a module by `super::`, where this test does not follow it"));
+        }
+        if code.contains("crate::store::{") {
+            wrong.push(format!(
+                "src/store/{own}: has a group of modules in one `use`, where this test does not follow it"
+            ));
+        }
+        let words = |path: &str| -> Vec<String> {
+            let end = path.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(path.len());
+            path[..end].split("::").map(str::to_owned).collect()
+        };
+        let in_store = code.split("crate::store::").skip(1).map(words);
+        let from_root =
+            crate_paths(code).into_iter().filter(|name| of_crate.get(name).is_some_and(|from| from == "store"));
+        for path in in_store.chain(from_root.map(|name| vec![name])) {
+            let named = [path[..path.len().min(2)].join("/"), path[0].clone()];
+            let used = named.iter().find(|name| layer(name).is_some()).cloned();
+            let used = used.or_else(|| Some(words(of_root.get(&path[0])?).join("/")));
+            let Some(used) = used.filter(|used| used != own) else { continue };
+            seen += 1;
+            // `layout::NODE_LEVEL` stands in the folder itself.
+            if layer(&used) >= layer(own) && path[0] != "layout" {
+                wrong.push(format!("src/store/{own}: uses {used}, which is not below it"));
+            }
+        }
+    }
+    assert!(seen > 200, "only {seen} arrows were seen: this test reads the code wrongly");
+    wrong.dedup();
+    assert_none(wrong);
+}
+
 /// Nine modules of the engine formed one circle, and nobody could say where to begin to read. ARCHITECTURE.md lists them from
 /// the bottom up; a module that uses one of its own line or of a later one is a step back there.
 #[test]
 fn no_module_uses_one_of_a_higher_layer() {
     let architecture = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
-    let list = architecture.split("```layers\n").nth(1).unwrap().split("```").next().unwrap();
-    // The names stand before the two spaces that begin what they are for.
-    let layers: Vec<Vec<&str>> =
-        list.lines().map(|line| line.split("  ").next().unwrap().split(' ').collect()).collect();
+    let layers = layers(&architecture, "");
     let layer = |module: &str| layers.iter().position(|line| line.contains(&module));
 
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -211,14 +282,7 @@ fn no_module_uses_one_of_a_higher_layer() {
     }
     let mut seen = 0;
     for (path, text) in files.iter().filter(|(path, _)| !path.ends_with("lib.rs") && !is_test_module(path)) {
-        let code: String = text
-            .split("#[cfg(test)]\nmod ")
-            .next()
-            .unwrap_or_default()
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .flat_map(|line| [line, "\n"])
-            .collect();
+        let code = code_of(text);
         let own = top(path);
         for used in crate_paths(&code).iter().filter_map(|path| module_of(path, &modules, &root)) {
             seen += 1;

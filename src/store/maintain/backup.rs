@@ -10,12 +10,13 @@
 
 use crate::json::{Json, Object};
 use crate::store::engine::Engine;
+use crate::store::engine::receipt::Receipt;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::paths::new_private_file;
 use crate::store::file::read_view::read_state;
 use crate::store::file::tables::{self, Stored, from_redb};
 use crate::store::layout::state::{STATE_KEY, State};
-use crate::store::{engine::receipt::Receipt, log::AuditLog};
+use crate::store::log::AuditLog;
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
 use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;

@@ -8,13 +8,14 @@
 
 use crate::json::Object;
 use crate::store::engine::Engine;
+use crate::store::engine::receipt::Receipt;
 use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{self, Stored};
+use crate::store::log::AuditLog;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
-use crate::store::{engine::receipt::Receipt, log::AuditLog};
 use crate::{Result, Timestamp};
 use attestlog_proof::entry::{Kind, Retention};
 use redb::{ReadableDatabase, ReadableTable};

@@ -6,10 +6,11 @@ use crate::policy::PolicySet;
 use crate::redact::{Context, IdentityKind, Root, is_pseudonym, normal};
 use crate::retention::{ClockEvent, ClockStatus, Hold, HoldRelease, HoldSelector};
 use crate::store::engine::Engine;
+use crate::store::engine::receipt::Receipt;
 use crate::store::engine::writer_state::WriterState;
+use crate::store::log::AuditLog;
 use crate::store::write::commit::Staging;
 use crate::store::write::names::Names;
-use crate::store::{engine::receipt::Receipt, log::AuditLog};
 use crate::{Error, ErrorKind, Facet, Kind, Result};
 use std::collections::BTreeSet;
 
