@@ -9,6 +9,7 @@
 //! `arbitrary_precision` feature would change the host's own JSON.
 
 mod canon;
+mod convert;
 mod parse;
 mod path;
 
@@ -425,57 +426,5 @@ impl Json {
             Json::Array(_) => "an array",
             Json::Object(_) => "an object",
         }
-    }
-}
-
-impl From<&str> for Json {
-    fn from(s: &str) -> Json {
-        Json::String(s.to_owned())
-    }
-}
-
-impl From<String> for Json {
-    fn from(s: String) -> Json {
-        Json::String(s)
-    }
-}
-
-impl From<bool> for Json {
-    fn from(b: bool) -> Json {
-        Json::Bool(b)
-    }
-}
-
-impl From<u32> for Json {
-    fn from(n: u32) -> Json {
-        Json::Number(Number(Repr::Int(n.into())))
-    }
-}
-
-impl From<u64> for Json {
-    /// An integer beyond 2^53-1 becomes a string of its digits.
-    fn from(n: u64) -> Json {
-        match i64::try_from(n).ok().and_then(Number::from_i64) {
-            Some(n) => Json::Number(n),
-            None => Json::String(n.to_string()),
-        }
-    }
-}
-
-impl From<Object> for Json {
-    fn from(o: Object) -> Json {
-        Json::Object(o)
-    }
-}
-
-impl<T: Into<Json>> From<Vec<T>> for Json {
-    fn from(items: Vec<T>) -> Json {
-        Json::Array(items.into_iter().map(Into::into).collect())
-    }
-}
-
-impl<T: Into<Json>> From<Option<T>> for Json {
-    fn from(item: Option<T>) -> Json {
-        item.map_or(Json::Null, Into::into)
     }
 }
