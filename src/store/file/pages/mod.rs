@@ -1,17 +1,20 @@
-//! Reads the pages of the file without redb, to see that what redb finds by looking a key up is what it finds by walking.
+//! Reads the pages of the file without redb, to check that redb's look-ups by key find the same rows as a walk through the
+//! tree.
 //!
-//! redb checks no checksum when it reads and trusts what its pages say. A walk through a table goes from child to child; a
-//! look-up goes where the keys in the branch pages send it. Whoever changes such a key, by a flipped bit or with every
-//! checksum made again, hides rows from look-ups that each walk still meets. So verification goes through the trees of its
-//! own snapshot here: the checksum of the commit and of each page; kind, counts and lengths within each page; that keys
-//! rise, in the order in which redb compares keys of that type; that each separator bounds what is below it; that a table
-//! has as many rows as it says, and no page has two places. Where all of that holds, walks and look-ups agree (V4).
+//! redb verifies no checksum when it reads, and trusts its pages. A walk through a table goes from child to child; a look-up
+//! follows the keys in the branch pages. Whoever changes such a key, by a flipped bit or with every checksum recomputed,
+//! hides rows from look-ups that a walk still finds. So verification reads the trees of its own snapshot here and checks the
+//! checksum of the commit and of each page; kind, counts and lengths within each page; that keys rise, in redb's order for
+//! keys of that type; that each separator bounds the keys below it; that a table has as many rows as it says, and that no
+//! page is used twice. If all of that holds, walks and look-ups agree (V4).
 //!
-//! It knows no table: which there should be, with keys and values of which types, is given to it ([`Shape`]). `header` reads
-//! the commits, `definition` what the file says of a table, `order` compares keys, `page` takes a page apart, `walk` goes
-//! from page to page; `own` and `allocator` read redb's own tables (R58). Everything that a page says is held against the page's or the file's length before it is used.
+//! This module knows no specific table: the caller passes the expected tables, with the types of their keys and values
+//! ([`Shape`]). `header` reads the commits, `definition` the definition of a table, `order` compares keys, `page` decodes a
+//! page, `walk` goes from page to page; `own` and `allocator` read redb's own tables (R58). Every number in a page is checked
+//! against the length of the page or the file before it is used.
 //!
-//! This is the file format, version 3, that redb 4.4 writes; Cargo.toml pins redb to the version that it was written for.
+//! This is version 3 of the file format, which redb 4.4 writes; Cargo.toml pins redb to the version that this module was
+//! written for.
 
 pub(crate) mod allocator;
 pub(crate) mod definition;
