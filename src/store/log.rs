@@ -221,7 +221,8 @@ impl AuditLog {
     }
 
     /// The log as seen by somebody who has the file but not its keys: a name that is kept as a pseudonym is not found. The
-    /// handle itself still allows signing, opening sealed values and changes; its user must prevent these.
+    /// handle itself still allows signing, opening sealed values and changes; the code
+    /// that hands it out must prevent these.
     #[cfg(feature = "owner")]
     pub(crate) fn without_keys(&self) -> AuditLog {
         AuditLog { keyless: Some(Arc::default()), ..self.clone() }

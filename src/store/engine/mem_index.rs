@@ -172,7 +172,7 @@ impl MemSegment {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the growth of the segment.
+    /// Stops the segment from growing.
     pub(crate) fn freeze(&self) {
         self.frozen.store(true, Ordering::SeqCst);
     }

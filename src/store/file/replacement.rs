@@ -99,7 +99,7 @@ impl Replacement {
         }
     }
 
-    /// Pages beyond the end of the file must all be marked as free.
+    /// Copies owner and permissions: whoever could open the store before can open it afterwards, and nobody else.
     #[cfg(unix)]
     fn give_rights(&self, file: &File) -> Result<()> {
         use std::os::unix::fs::{MetadataExt, fchown};

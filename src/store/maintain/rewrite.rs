@@ -2,7 +2,8 @@
 //!
 //! Deleted bytes stay in a redb file until their pages are reused, and the file keeps its length. So a purge does not delete:
 //! it copies what remains to a new file beside the old one, and then renames the new file to the store's path. Until the
-//! rename nothing has changed; after it nothing of what was purged is in the file, and its space is free.
+//! rename nothing has changed; after it nothing of what was purged is in the file, and its space is
+//! given back.
 //!
 //! Invariant X1: the copy is made from a snapshot while recording goes on. What was recorded meanwhile is carried over in
 //! rounds, each with what was added during the previous one, and only the last few entries under the writer lock. Invariant

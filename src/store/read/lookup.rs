@@ -127,8 +127,8 @@ impl Snapshot {
         self.postings()?.range(from..to).stored().map(Postings)
     }
 
-    /// The nearest seqs to `at`, in the direction of the walk and including `at`, whose zones may contain times in `[since,
-    /// last]`; no seq between `at` and these does. Seqs that are not in the file's index yet always may.
+    /// The nearest seqs to `at`, in the direction of the walk and including `at`, whose zones may contain times in
+    /// `[since, last]`; no seq between `at` and these does. Seqs that are not in the file's index yet always may.
     pub(crate) fn zoned(&self, at: u64, forwards: bool, since: i64, last: i64) -> Result<Option<Range<u64>>> {
         let mut left = match forwards {
             true => at..self.indexed,

@@ -1,6 +1,6 @@
 //! Checks that the hashes stored with entries are those that were signed.
 //!
-//! Invariant R82: an answer shows an entry as it was recorded, or says that it does not: the entry's line has the stored
+//! Invariant R82: an answer shows an entry as it was recorded, or says that it is not authentic: its line has the stored
 //! hash, and that hash is a leaf of the last signed tree, as far as that tree reaches. Leaves are checked against what is
 //! signed by segments, the leaves below one stored node of the tree, once per open file: one bit per segment is kept. What
 //! this process adds follows from what it has checked, and the content of an open file does not change.

@@ -1,8 +1,8 @@
 //! A snapshot: the store at one moment. It never blocks the writer, and does not change.
 //!
-//! Invariant S1: the list of memory segments is taken before the read transaction begins, or the transaction is one that
-//! covers all of it. So the transaction contains at least what the memory segments do, and all index rows below the first
-//! memory segment.
+//! Invariant S1: the size and the memory segments are taken before the read transaction begins, or the transaction is one
+//! that covers all of them. So the transaction contains at least what the memory segments do, and all index rows below the
+//! first memory segment.
 
 use crate::keys::Mark;
 use crate::merkle::Nodes;

@@ -77,7 +77,7 @@ pub(crate) struct Seen {
     pub tables: u64,
     pub pages: u64,
     pub rows: u64,
-    /// Whether a page that points to others is damaged: redb could be misled to any page.
+    /// Whether a page that points to others is damaged: redb could be misled into reading any page.
     pub leads_astray: bool,
 }
 
