@@ -1,4 +1,4 @@
-//! What a host holds: [`AuditLog`].
+//! The host's handle to a store: [`AuditLog`].
 
 use crate::entry::ToolCall;
 use crate::policy::Policies;
@@ -14,11 +14,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-/// An audit log in one file. Handles are cheap to clone and can be used from any thread; reading never blocks writing.
-/// There is no call that changes or deletes an entry.
+/// An audit log in one file. Handles are cheap to clone and can be used from any thread; reading never blocks writing. No
+/// call changes or deletes an entry.
 ///
-/// A handle belongs to the process that opened it. In a process that was forked from that one every call gives
-/// [`Closed`](ErrorKind::Closed) and does nothing; open the store after the fork.
+/// A handle belongs to the process that opened it. In a forked process every call returns [`Closed`](ErrorKind::Closed) and
+/// does nothing; open the store after the fork.
 ///
 /// ```
 /// use attestlog::{AuditLog, ToolCall, json::Json};
@@ -37,11 +37,11 @@ use std::thread::JoinHandle;
 pub struct AuditLog {
     engine: Arc<Engine>,
     worker: Arc<Worker>,
-    /// For a handle that looks for names as somebody without the store's keys would: the policies as they are then.
+    /// For a handle that searches without the store's keys: the cached policies prepared without keys.
     keyless: Option<Arc<Mutex<Option<Arc<Policies>>>>>,
 }
 
-/// The background thread. Stops when the last handle is gone.
+/// The background thread. Stops when the last handle is dropped.
 #[derive(Debug)]
 struct Worker {
     engine: Arc<Engine>,
@@ -53,7 +53,7 @@ impl Drop for Worker {
         if self.engine.config.process.is_this() {
             self.stop();
         } else {
-            // Its thread is not in this process, so there is nothing to wait for and nothing to give back.
+            // The thread does not exist in this forked process, so there is nothing to wait for or release.
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
@@ -65,7 +65,7 @@ impl Worker {
         self.engine.jobs.work.stop();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // A panic in it was contained there; there is nothing to add.
+            // Its panics were already handled in the thread.
             let _ = thread.join();
         }
     }
@@ -95,8 +95,8 @@ impl AuditLog {
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput) and [`TooLarge`](ErrorKind::TooLarge): nothing was recorded.
-    /// [`DiskFull`](ErrorKind::DiskFull) and [`Io`](ErrorKind::Io): nothing was recorded, recording goes on when there is
-    /// room. [`Closed`](ErrorKind::Closed): it is not known whether it was recorded; number records with
+    /// [`DiskFull`](ErrorKind::DiskFull) and [`Io`](ErrorKind::Io): nothing was recorded; recording can continue when there
+    /// is space. [`Closed`](ErrorKind::Closed): it is unknown whether the call was recorded; number your records with
     /// [`ToolCall::sender`] to be able to send them again.
     pub fn record(&self, call: ToolCall) -> Result<Receipt> {
         let prepared = self.engine.prepare(call, Phase::Whole)?;
@@ -106,11 +106,11 @@ impl AuditLog {
     /// Records several calls in one commit: all of them or, on an error, none.
     ///
     /// # Errors
-    /// As [`AuditLog::record`]; the message names the call by its place in the batch, from 0.
+    /// As [`AuditLog::record`]; the message names the call by its index in the batch, from 0.
     pub fn record_batch(&self, calls: impl IntoIterator<Item = ToolCall>) -> Result<Vec<Receipt>> {
         let (mut batch, now) = (EncodedBatch::default(), self.engine.config.clock.now());
         for (i, call) in calls.into_iter().enumerate() {
-            // Written at once, so that what was prepared is given back while it is at hand.
+            // Encoded at once, so that the prepared call is freed while it is still in the cache.
             let prepared = self.engine.prepare(call, Phase::Whole);
             prepared.and_then(|prepared| batch.push(prepared, now)).map_err(|e| e.at(format!("call {i}")))?;
         }
@@ -120,8 +120,8 @@ impl AuditLog {
         self.engine.submit_batch(batch)
     }
 
-    /// Records that a call is about to be made, before it is made, so that a crash in the middle leaves its trace.
-    /// The two entries count as one call.
+    /// Records that a call is about to be made, before it is made, so that a crash in the middle leaves a trace. The two
+    /// entries count as one call.
     ///
     /// # Errors
     /// As [`AuditLog::record`].
@@ -144,26 +144,26 @@ impl AuditLog {
     /// The entry at `seq`.
     ///
     /// # Errors
-    /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): it was never recorded, or purged; the message says which.
-    /// [`Damaged`](ErrorKind::Damaged): it is not the one that was recorded.
+    /// [`NoSuchEntry`](ErrorKind::NoSuchEntry): it was never recorded, or was purged; the message says which.
+    /// [`Damaged`](ErrorKind::Damaged): it is not the entry that was recorded.
     pub fn entry(&self, seq: u64) -> Result<Entry> {
         let snapshot = self.engine.snapshot_of_entries()?;
         guarded(|| snapshot.shown(seq))
     }
 
-    /// Refuses where the store's path names another file than the one that is open, and where something else has written over the
-    /// file meanwhile. Whatever reads entries or records does this by itself; it is for answers that are in memory.
+    /// Fails if the store's path names another file than the open one, or if another program has overwritten the file. Calls
+    /// that read entries or record check this themselves; this check is for answers from memory.
     ///
     /// # Errors
-    /// [`Io`](ErrorKind::Io): the path names another file, or none. [`Damaged`](ErrorKind::Damaged): the file was written over; this handle
-    /// records and reads nothing more. [`Closed`](ErrorKind::Closed).
+    /// [`Io`](ErrorKind::Io): the path names another file, or none. [`Damaged`](ErrorKind::Damaged): the file was
+    /// overwritten; this handle no longer records or reads. [`Closed`](ErrorKind::Closed).
     pub fn check_file(&self) -> Result<()> {
         self.engine.database()?.get()?.check_file()
     }
 
-    /// How many entries were recorded, the store's own and purged ones included.
+    /// The number of recorded entries, including system events and purged entries.
     ///
-    /// In a process that was forked from the one that opened the store: how many there were then, or 0.
+    /// In a process that was forked from the one that opened the store: the number at the time of the fork, or 0.
     pub fn size(&self) -> u64 {
         if !self.engine.config.process.is_this() {
             return self.engine.read.published.try_read().map_or(0, |published| published.size);
@@ -171,7 +171,7 @@ impl AuditLog {
         self.engine.read.published.read().unwrap_or_else(PoisonError::into_inner).size
     }
 
-    /// Writes what the index holds in memory into the file, however little it is.
+    /// Writes the in-memory index to the file, however small it is.
     ///
     /// # Errors
     /// As [`AuditLog::record`].
@@ -179,18 +179,18 @@ impl AuditLog {
         self.engine.write_all_batches()
     }
 
-    /// Closes the store: waits for what is under way, signs a checkpoint, gives anchors the time that they may take
-    /// ([`Options::anchor_wait`]), and gives the file back. Other handles of it get
-    /// [`Closed`](ErrorKind::Closed) from then on. Dropping the last handle only gives the file back: nothing is signed then.
+    /// Closes the store: waits for work in progress, signs a checkpoint, waits for anchors as long as
+    /// [`Options::anchor_wait`] allows, and closes the file. Other handles return [`Closed`](ErrorKind::Closed) from then on.
+    /// Dropping the last handle only closes the file, without signing.
     ///
-    /// A file of up to a gigabyte that grew by a quarter or more since it was opened is made as small as it can be, unless
-    /// somebody still reads it: files grow by doubling.
+    /// If at least a quarter of the entries were recorded since the file was opened, the file is compacted, unless somebody
+    /// still reads it: files grow by doubling.
     ///
     /// # Errors
-    /// What the file system says to the last write.
+    /// As [`AuditLog::checkpoint`], and errors of the last writes. The store is closed all the same.
     pub fn close(self) -> Result<()> {
         self.engine.config.process.check()?;
-        // Of a store that is open for reading nothing is signed or handed over.
+        // A store that is open for reading signs nothing and hands nothing to anchors.
         self.engine.finish_anchoring();
         self.worker.stop();
         let damaged = self.engine.writer().damaged.is_some();
@@ -198,9 +198,9 @@ impl AuditLog {
             Ok(())
         } else {
             self.engine.with_writer(|engine, writer| {
-                // Where it cannot be written, as on a medium that is only read, the time counts as unexplained.
+                // If this cannot be written, as on a read-only medium, the time counts as unexplained.
                 let _ = engine.tick(writer).and_then(|()| engine.recover(writer));
-                // Only where something was recorded: whoever reads leaves the keys as they are. What fails is due at the next close.
+                // Only if something was recorded: readers leave the keys as they are. A failure is retried at the next close.
                 if writer.state.size > engine.config.opened_with && engine.is_rotation_due(writer.state.size) {
                     let _ = engine.rotate(writer).and_then(|()| engine.recover(writer));
                 }
@@ -212,7 +212,7 @@ impl AuditLog {
                 signed
             })
         };
-        // Also where the last write went wrong: a handle that is left must not open the file again.
+        // Also after a failed write: remaining handles must not reopen the file.
         self.engine.read.closed.store(true, Ordering::SeqCst);
         let database = self.engine.read.database.write().unwrap_or_else(PoisonError::into_inner).take();
         let closed = guarded(|| self.engine.give_back(database));
@@ -220,14 +220,15 @@ impl AuditLog {
         closing.and(closed)
     }
 
-    /// The same log as somebody sees it who has the file and none of its keys: a name that is kept as a pseudonym is not found.
-    /// What signs, opens or changes something is not kept from this handle; whoever hands it out does that.
+    /// The log as seen by somebody who has the file but not its keys: a name that is kept as a pseudonym is not found. The
+    /// handle itself still allows signing, opening sealed values and changes; the code
+    /// that hands it out must prevent these.
     #[cfg(feature = "owner")]
     pub(crate) fn without_keys(&self) -> AuditLog {
         AuditLog { keyless: Some(Arc::default()), ..self.clone() }
     }
 
-    /// The policies, with the keys by which this handle may look for names.
+    /// The policies, with the keys that this handle may use to search for names.
     pub(crate) fn policies_for_search(&self) -> Result<Arc<Policies>> {
         self.engine.config.process.check()?;
         let policies = self.engine.policies();
@@ -259,7 +260,7 @@ impl AuditLog {
         &self.engine
     }
 
-    /// Those of these seqs at which a call stands that was recorded as never answered. What a purge has taken is left out.
+    /// The given seqs that hold a call recorded as never answered. Purged entries are omitted.
     ///
     /// # Errors
     /// As [`AuditLog::entry`].
@@ -268,7 +269,7 @@ impl AuditLog {
         for &seq in seqs {
             let entry = match self.entry(seq) {
                 Ok(entry) => entry,
-                // A purge has taken it; there is nothing left to be answered.
+                // The entry was purged; there is nothing left to answer.
                 Err(e) if e.kind() == ErrorKind::NoSuchEntry => continue,
                 Err(e) => return Err(e),
             };
@@ -285,7 +286,7 @@ fn one(receipts: Vec<Receipt>) -> Result<Receipt> {
     receipts.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Closed, "nothing was recorded"))
 }
 
-/// A call that was begun. Finish it; one that is dropped stays unfinished, which a query shows.
+/// A call that was begun. Finish it; if it is dropped, it stays unfinished, which queries show.
 #[derive(Debug)]
 #[must_use = "a call that is begun should be finished"]
 pub struct Begun {
@@ -300,7 +301,7 @@ impl Begun {
         self.receipt
     }
 
-    /// Records the end: the call as it was begun, with what `end` adds to it (result, error, outcome, duration).
+    /// Records the end: the call as it was begun, with what `end` adds (result, error, outcome, duration).
     ///
     /// # Errors
     /// As [`AuditLog::record`].

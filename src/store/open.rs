@@ -1,8 +1,8 @@
-//! Bringing a store up: making it, opening it, opening it anew after a failed write.
+//! Creating a store, opening it, and reopening it after a failed write.
 //!
-//! Opening rebuilds what is in memory only: the Merkle frontier from stored nodes and the newest hashes, the pending
-//! index from the entries that no index batch covers. A store in which one of these cannot be read is
-//! opened for reading only: what would be written next rests on all of them.
+//! Opening rebuilds the in-memory state: the Merkle frontier from stored nodes and the newest hashes, the in-memory index
+//! from the entries that no index batch covers. If one of these cannot be read, the store is opened for reading only: the
+//! next write would build on all of them.
 
 use crate::chain_state::{ChainState, Genesis};
 use crate::keys::{KeyFile, KeyVault, Mark};
@@ -46,7 +46,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 impl AuditLog {
-    /// Makes a store at `path`, which must not exist, with default [`Options`].
+    /// Creates a store at `path`, which must not exist, with default [`Options`].
     ///
     /// # Errors
     /// As [`Options::create`].
@@ -54,7 +54,7 @@ impl AuditLog {
         Options::new().create(path)
     }
 
-    /// Opens the store at `path` with default [`Options`]. Never makes one.
+    /// Opens the store at `path` with default [`Options`]. Never creates one.
     ///
     /// # Errors
     /// As [`Options::open`].
@@ -62,7 +62,7 @@ impl AuditLog {
         Options::new().open(path)
     }
 
-    /// Opens the store at `path` for reading only, with default [`Options`]: not a byte of it is written.
+    /// Opens the store at `path` only for reading, with default [`Options`]: nothing is written to it.
     ///
     /// # Errors
     /// As [`Options::open`].
@@ -70,7 +70,7 @@ impl AuditLog {
         Options::new().read_only().open(path)
     }
 
-    /// A store in memory, for tests.
+    /// Creates a store in memory, for tests.
     ///
     /// # Errors
     /// As [`Options::in_memory`].
@@ -80,11 +80,12 @@ impl AuditLog {
 }
 
 impl Options {
-    /// Makes a store at `path`, which must not exist.
+    /// Creates a store at `path`, which must not exist.
     ///
     /// # Errors
-    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where anything stands at `path`, at its key file's or at an anchor
-    /// file's; what the file system says.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if anything exists at `path`, at the path of its key file or at
+    /// that of an anchor file, or if the vault already holds keys; [`Key`](crate::ErrorKind::Key) if keys cannot be put into
+    /// the vault; errors of the file system.
     pub fn create(self, path: impl AsRef<Path>) -> Result<AuditLog> {
         for file in self.anchors.anchors.iter().filter_map(|anchor| anchor.file()) {
             if std::fs::symlink_metadata(file).is_ok() {
@@ -99,35 +100,38 @@ impl Options {
         guarded(|| create_file(self, path.as_ref()))
     }
 
-    /// Opens the store at `path`, which is never made.
+    /// Opens the store at `path`. Never creates one.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound), [`NotAStore`](crate::ErrorKind::NotAStore),
     /// [`NewerFormat`](crate::ErrorKind::NewerFormat), [`Locked`](crate::ErrorKind::Locked),
-    /// [`Damaged`](crate::ErrorKind::Damaged), or what the file system says.
+    /// [`Damaged`](crate::ErrorKind::Damaged), [`Key`](crate::ErrorKind::Key) if the keys do not belong to the store or its
+    /// present state, [`OtherHistory`](crate::ErrorKind::OtherHistory) if the store does not begin with what they signed, or
+    /// errors of the file system.
     pub fn open(self, path: impl AsRef<Path>) -> Result<AuditLog> {
         guarded(|| open(self, Source::File(path.as_ref().to_owned())))
     }
 
-    /// Makes a store in memory: for tests, and for what need not outlive the process.
+    /// Creates a store in memory: for tests, and for data that need not outlive the process.
     ///
     /// # Errors
-    /// None that can be expected.
+    /// Only for invalid options, such as invalid policies or a vault that cannot take new keys.
     pub fn in_memory(mut self) -> Result<AuditLog> {
         self.settings.background = false;
         create(self, Source::Storage(Arc::new(InMemory::default())))
     }
 
-    /// Makes a store on a storage of the caller's, which must be empty. A function that gives a redb backend is one;
-    /// it is called again when the store must be opened anew after a failed write, and then gives the same bytes.
+    /// Creates a store on storage provided by the caller, which must be empty. A function that returns a redb backend
+    /// implements [`Storage`]; it is called again when the store must be reopened after a failed write, and must then return
+    /// the same bytes.
     ///
     /// # Errors
-    /// What the storage says.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if the storage is not empty; I/O errors of the storage.
     pub fn create_on(self, storage: impl Storage) -> Result<AuditLog> {
         guarded(|| create(self, Source::Storage(Arc::new(storage))))
     }
 
-    /// Opens a store on a storage of the caller's.
+    /// Opens a store on storage provided by the caller.
     ///
     /// # Errors
     /// As [`Options::open`].
@@ -136,24 +140,24 @@ impl Options {
     }
 }
 
-/// What a fresh reading of the file gives.
+/// The result of reading the file.
 pub(crate) struct Loaded {
     pub writer: WriterState,
     pub mem_segments: Vec<Arc<MemSegment>>,
     pub chain_state: ChainState,
     pub purged: SeqSet,
-    /// When the newest of the entries was recorded that no index batch has.
+    /// The recording time of the newest entry that no index batch covers.
     newest: Timestamp,
 }
 
 impl Loaded {
-    /// Holds the row of the expiry clock, which anybody with the file can write to, against the times of the log's entries:
-    /// of the newest, and of those before the system clock was set back (R77).
+    /// Checks the row of the expiry clock, which anybody with write access to the file can change, against the recording
+    /// times of the newest entries and of those before the system clock was set back (R77).
     fn hold_clock(&mut self, snapshot: &Snapshot, wall: Timestamp) -> Result<()> {
         let Some((_, policies)) = &self.chain_state.policies else { return Ok(()) };
         let writer = &mut self.writer;
         let mut seqs = snapshot.system_entries(|kind| kind == Kind::Clock)?;
-        // What no index batch has yet was read just now.
+        // The entries that no index batch covers were just read; `newest` includes them.
         seqs.insert(writer.state.indexed);
         let before: Vec<u64> = seqs.iter().filter_map(|seq| seq.checked_sub(1)).collect();
         seqs.extend(before);
@@ -162,7 +166,7 @@ impl Loaded {
             match snapshot.checked(seq) {
                 Ok(Some(entry)) => newest = newest.max(entry.body.recorded_at),
                 Ok(None) => {}
-                // Verification names it.
+                // Verification reports it.
                 Err(e) if e.kind() == ErrorKind::Damaged => {}
                 Err(e) => return Err(e),
             }
@@ -189,7 +193,7 @@ pub(crate) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
     let made = create(options, Source::File(path.to_owned()))
         .and_then(|log| Ok(crate::files::sync_parent(path).map(|()| log)?));
     if made.is_err() {
-        // Nothing was recorded in it yet; a half-made store would only be in the way of the next try.
+        // Nothing was recorded in it yet; a partly created store would only obstruct the next attempt.
         let _ = std::fs::remove_file(path);
         if let Some(key) = key {
             let _ = std::fs::remove_file(key);
@@ -198,7 +202,7 @@ pub(crate) fn create_file(options: Options, path: &Path) -> Result<AuditLog> {
     made
 }
 
-/// Where the key file of a store is, if it has one.
+/// The path of a store's key file, if it has one.
 pub(crate) fn key_path(options: &Options, store: Option<&Path>) -> Option<PathBuf> {
     match (&options.keys, store) {
         (KeySource::At(path), _) => Some(path.clone()),
@@ -279,7 +283,7 @@ pub(crate) fn create(options: Options, source: Source) -> Result<AuditLog> {
     AuditLog::start(engine)
 }
 
-/// Puts the keys of a new store where none are.
+/// Puts the keys of a new store into an empty vault.
 fn put_into(vault: &dyn KeyVault, file: &KeyFile, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
     if !vault.is_replaceable() {
         let message = format!(
@@ -326,7 +330,7 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
         (_, Some(path)) => keyring::load(&path, options.passphrase.as_deref())?,
         (_, None) => None,
     };
-    // A copy that is restored may be of before, or of another history. It is verified first.
+    // A copy being restored may be older, or of another history. It is verified first.
     let restoring = options.settings.restoring || options.settings.is_copy;
     let signed = keys.as_ref().filter(|_| !restoring).and_then(Keyring::signed);
     let mut loaded = load(&database, options.clock.monotonic(), signed)?;
@@ -340,14 +344,14 @@ pub(crate) fn open(options: Options, source: Source) -> Result<AuditLog> {
     let engine = share(options, source, database, loaded, keys, stray, overlay.as_ref())?;
     if let Some(keys) = &mut *engine.keys() {
         match restoring {
-            // The copy may be of an epoch that is over; the entry about the restoring brings what it lacks.
+            // The copy may be of an epoch that has ended; the entry about the restore adds what is missing.
             true => keys.check_log(&engine.chain_state())?,
             false => keys.check(&engine, &engine.chain_state(), engine.writer().state.size)?,
         }
     }
     if engine.masters_unsettled() && !engine.is_reading() {
-        // An erasure was interrupted. Where it cannot be finished now (a full disk, an older copy of the store) the next
-        // erasure will, and reading needs neither.
+        // An erasure was interrupted. If it cannot be completed now (a full disk, an older copy of the store), the next
+        // erasure completes it, and reading does not depend on it.
         let _ = engine.with_writer(Engine::settle_masters);
     }
     AuditLog::start(engine)
@@ -362,7 +366,7 @@ pub(crate) fn open_database(options: &Options, source: &Source) -> Result<Databa
     }
 }
 
-/// As [`open_database`], over what keeps in memory whatever redb writes.
+/// Like [`open_database`], on an overlay that keeps redb's writes in memory.
 fn open_for_reading(options: &Options, source: &Source) -> Result<(DatabaseHandle, Arc<Overlay>)> {
     let mut builder = Builder::new();
     builder.set_cache_size(options.settings.cache_bytes);
@@ -392,7 +396,7 @@ fn share(
     let anchoring = Anchoring::new(options.anchors, options.clock.clone());
     let found = (options.clock.now(), options.clock.monotonic());
     let grant_times = chain_state.open_grants.keys().map(|&seq| (seq, found)).collect();
-    // A copy that is restored may be of another history than the keys signed last.
+    // A copy being restored may be of another history than what the keys signed last.
     let own = keys.as_ref().filter(|_| !options.settings.restoring && !options.settings.is_copy);
     let mark = own.and_then(Keyring::signed).map(|signed| signed.mark);
     Ok(Arc::new(Engine {
@@ -437,7 +441,7 @@ fn share(
 }
 
 impl Engine {
-    /// Opens the file again and reads it anew. Refuses one that something else has written over.
+    /// Reopens the file and reads it again. Fails if another program has overwritten it.
     pub(crate) fn reopen(&self) -> Result<Loaded> {
         self.config.process.check()?;
         let mut database = self.read.database.write().unwrap_or_else(PoisonError::into_inner);
@@ -448,10 +452,10 @@ impl Engine {
             if let Some(before) = &*database {
                 before.check_unchanged()?;
             }
-            // redb gives its lock back only when the old handle is gone.
+            // redb releases its lock only when the old handle is dropped.
             drop(database.take());
             self.note(|changes| changes.any = true);
-            // A purge may have put a file there whose name is not safe yet.
+            // A purge may have put a file in place whose rename is not durable yet.
             replacement::settle(&self.config.source)?;
             let options = Options { settings: self.config.settings.clone(), ..Options::new() };
             let fresh = Arc::new(open_database(&options, &self.config.source)?);
@@ -466,24 +470,24 @@ impl Engine {
         })
     }
 
-    /// Whether a file that was read anew has all that readers were shown.
+    /// Whether a file that was read again contains everything that readers were shown.
     fn continues(&self, loaded: &Loaded, file: &Arc<DatabaseHandle>) -> Result<bool> {
         let (size, head) = self.shown();
         let state = &loaded.writer.state;
         match size.checked_sub(1) {
             None => Ok(true),
             Some(_) if state.size <= size => Ok((state.size, state.head) == (size, head)),
-            // A purge of which nobody was told yet may have taken it.
+            // A purge that was not published yet may have removed it.
             Some(newest) => Ok(loaded.purged.contains(newest) || Snapshot::raw(file)?.hash(newest)? == head),
         }
     }
 }
 
-/// Reads what is kept in memory. `signed` is what the keys, where they are here, signed of it last.
+/// Builds the in-memory state from the file. `signed` is what the keys, if available, last signed of the store.
 pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option<Signed>) -> Result<Loaded> {
     let snapshot = Snapshot::raw(database)?;
     let mut state = snapshot.state.clone();
-    // What the state says of it is in nobody's signature; verification compares the two.
+    // The value in the state row is not covered by a signature; verification compares the two.
     state.signed = snapshot.newest_signed(state.size)?;
     let merging = state.merging.is_none_or(|end| state.indexed < end && end <= state.size);
     if state.sealed > state.size || state.indexed > state.size || state.signed > state.size || !merging {
@@ -504,7 +508,7 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
         return Err(Error::damaged("the newest entry is not the one that the state names; restore a backup"));
     }
     let frontier = Frontier::load(&snapshot, state.size).map_err(|e| match e.kind() {
-        // No purge leaves a tree that cannot be made.
+        // A purge always leaves enough nodes to compute the tree.
         ErrorKind::NoSuchEntry => {
             Error::damaged("the file is damaged: entries are missing that no purge took; restore a backup")
                 .with_source(e)
@@ -546,7 +550,7 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
         {
             found.own(&snapshot, seq, own);
         }
-        // A batch that was being written goes on with the same end.
+        // An interrupted batch is continued with the same end.
         if state.merging == Some(seq + 1) {
             newest.freeze();
         }
@@ -558,18 +562,18 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
     Ok(Loaded { writer, mem_segments, chain_state: found.chain_state, purged, newest: recorded_at })
 }
 
-/// What system events say, as far as they were read.
+/// The system events read so far.
 struct Found {
     chain_state: ChainState,
-    /// What the keys signed last, until the entries up to there were read.
+    /// What the keys last signed; `None` once the entries up to there were read and compared.
     mark: Option<Mark>,
-    /// What is wrong. The rest can be read all the same, and verification names everything.
+    /// What is wrong. The rest is still readable, and verification reports everything.
     damaged: Option<Damage>,
 }
 
 impl Found {
-    /// Reads those that the index in the file leads to. Behind what was signed last every entry is read, so that it does not matter
-    /// what leads to it.
+    /// Reads the system events that the index in the file leads to. After the last signed entry every entry is read, so that
+    /// the index is not relied upon.
     fn indexed(snapshot: &Snapshot, purged: &SeqSet, signed: Option<Signed>) -> Result<Found> {
         let mut found =
             Found { chain_state: ChainState::default(), mark: signed.map(|signed| signed.mark), damaged: None };
@@ -578,7 +582,7 @@ impl Found {
         let mut own = snapshot.system_entries(ChainState::wants)?;
         let purgeable = snapshot.system_entries(ChainState::wants_purgeable)?;
         if indexed > 0 {
-            // Whose the store is must be known, whatever the index leads to.
+            // The genesis entry must be known, whatever the index contains.
             own.insert(0);
         }
         for &seq in own.range(..all) {
@@ -617,7 +621,7 @@ impl Found {
     fn own(&mut self, snapshot: &Snapshot, seq: u64, own: &SystemEvent) {
         self.reach(snapshot, seq);
         if self.chain_state.apply(seq, own).is_err() {
-            // It is no policy or hold at all, or contradicts what was read before it.
+            // It is not a valid event, or contradicts an earlier one.
             self.wrong(Damage::InForce);
         }
     }
@@ -626,12 +630,13 @@ impl Found {
         self.damaged = self.damaged.or(Some(damage));
     }
 
-    /// Compares what is in force before the entry at `seq` with what was when the keys signed last, once as far as that (R60).
+    /// Compares what is in force before the entry at `seq` with what was in force when the keys last signed, once that point
+    /// is reached (R60).
     fn reach(&mut self, snapshot: &Snapshot, seq: u64) {
         let Some(mark) = self.mark.take_if(|mark| mark.size <= seq) else { return };
         let signed = self.chain_state.genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some());
         if signed && self.chain_state.in_force().all != mark.in_force.all {
-            // Of another history the mark itself says so (K4), and what to do.
+            // For another history the mark check fails with an explanation (K4).
             match crate::merkle::root(snapshot, mark.size) {
                 Ok(root) if root != mark.root => {}
                 _ => self.wrong(Damage::InForce),
@@ -640,7 +645,7 @@ impl Found {
     }
 }
 
-/// The entry at `seq`, which no index batch covers, so that nothing can have purged it.
+/// The entry at `seq`, which no index batch covers, so it cannot have been purged.
 fn pending_body(snapshot: &Snapshot, seq: u64) -> Result<Body> {
     match snapshot.checked(seq)? {
         Some(found) => Ok(found.body),

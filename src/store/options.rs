@@ -1,4 +1,4 @@
-//! How a store is made and opened.
+//! Options for creating and opening a store.
 
 use crate::anchor::{Anchor, Backoff};
 use crate::entry::CallLimits;
@@ -11,36 +11,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a store is opened for.
+/// The access for which a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Write,
-    /// Nothing is written until something is to be recorded.
+    /// Nothing is written until something is recorded.
     ReadFirst,
     /// Nothing is ever written.
     Read,
 }
 
-/// Where the keys of a store are.
+/// Where the keys of a store are kept.
 #[derive(Clone, Default)]
 pub(crate) enum KeySource {
-    /// Beside the store: its path with `.key` behind it. In memory for a store in memory.
+    /// Beside the store: the store's path with `.key` appended. In memory for a store in memory.
     #[default]
     Beside,
     At(PathBuf),
     Vault(Arc<dyn KeyVault>),
-    /// There are none.
+    /// The store has no keys.
     Nowhere,
 }
 
-/// How checkpoints are handed to anchors, as it was said when the store was opened.
+/// How checkpoints are handed to anchors, as set when the store was opened.
 #[derive(Debug, Clone)]
 pub(crate) struct AnchorOptions {
     pub anchors: Vec<Arc<dyn Anchor>>,
     pub backoff: Backoff,
-    /// How long closing waits for them.
+    /// How long closing waits for anchors.
     pub wait: Duration,
-    /// Whether what is owed is handed over from the start, or only after something was signed.
+    /// Whether pending checkpoints are handed over from the start, or only after something was signed.
     pub at_open: bool,
 }
 
@@ -51,30 +51,31 @@ impl Default for AnchorOptions {
     }
 }
 
-/// What stays the same while a store is open.
+/// Settings that do not change while a store is open.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub access: Access,
     pub two_phase: bool,
     pub quick_repair: bool,
-    /// The pages of all tables are gone through before anything is read from them.
+    /// Check the pages of all tables before anything is read from them.
     pub pages_first: bool,
     pub cache_bytes: usize,
     pub background: bool,
     pub quota_bytes: Option<u64>,
-    /// Record although the store's key is missing.
+    /// Record even if the store's key is missing.
     pub unsigned: bool,
-    /// A copy is being restored, which may be of an epoch that is over.
+    /// A copy is being restored, which may be of an epoch that has ended.
     pub restoring: bool,
-    /// It is a copy that is verified before it is restored: what its keys signed and destroyed since it was made is nothing wrong.
+    /// A copy is being verified before it is restored: what its keys have signed or destroyed since it was made is not an
+    /// error.
     pub is_copy: bool,
-    /// A checkpoint after this many entries.
+    /// Sign a checkpoint after this many entries.
     pub checkpoint_entries: Option<u64>,
-    /// A checkpoint after this time, if anything was recorded.
+    /// Sign a checkpoint after this time, if anything was recorded.
     pub checkpoint_every: Duration,
 }
 
-/// Where the bytes are.
+/// Where the store's bytes are.
 #[derive(Clone)]
 pub(crate) enum Source {
     File(PathBuf),
@@ -82,7 +83,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// The store's file, if it is one.
+    /// The path of the store's file, if it has one.
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             Source::File(path) => Some(path),
@@ -100,7 +101,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// How a store is made and opened: a builder. What is not said has a sensible default.
+/// How a store is created and opened: a builder with sensible defaults.
 ///
 /// ```no_run
 /// use attestlog::{AuditLog, Options};
@@ -167,50 +168,51 @@ impl Options {
         }
     }
 
-    /// The clock, for a host's own tests (see [`ManualClock`](crate::ManualClock)).
+    /// Sets the clock, for a host's own tests (see [`ManualClock`](crate::ManualClock)).
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Where random bytes come from, for tests.
+    /// Sets the source of random bytes, for tests.
     pub fn random(mut self, random: Arc<dyn Random>) -> Self {
         self.random = random;
         self
     }
 
-    /// How large the parts of a call may be.
+    /// Sets the size limits for the parts of a call.
     pub fn limits(mut self, limits: CallLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The policies with which a store is made. One that exists has its own (see [`AuditLog::set_policy`]).
+    /// Sets the policies of a new store. An existing store has its own (see [`AuditLog::set_policy`]).
     pub fn policies(mut self, policies: PolicySet) -> Self {
         self.policies = policies;
         self
     }
 
-    /// The name with which the store's origin begins when it is made, such as `example.com/ward-3`.
+    /// Sets the name that the origin of a new store begins with, such as `example.com/ward-3`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// For [`Options::restore`]: the store in whose place the copy goes, moved away before, as far as it can still be read. The entry about
-    /// the restoring names the holds, policies and emergency grants that stand in it and not in the copy.
+    /// For [`Options::restore`]: the store that the copy replaces, which must have been moved away, as far as it is still
+    /// readable. The entry about the restore names the holds, policies and emergency grants that are in force in that store
+    /// and not in the copy.
     pub fn replaces(mut self, store: impl Into<PathBuf>) -> Self {
         self.replaced = Some(store.into());
         self
     }
 
-    /// Where the key file is. Default: the store's path with `.key` behind it.
+    /// Sets the path of the key file. Default: the store's path with `.key` appended.
     pub fn key_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.keys = KeySource::At(path.into());
         self
     }
 
-    /// Keeps the keys in a vault of the host's instead of a file: the environment
+    /// Keeps the keys in a vault provided by the host instead of a file: the environment
     /// ([`EnvironmentKeys`](crate::keys::EnvironmentKeys)), the system's keyring (feature `keyring`), a secret manager.
     pub fn key_vault(mut self, vault: impl KeyVault + 'static) -> Self {
         self.keys = KeySource::Vault(Arc::new(vault));
@@ -223,13 +225,13 @@ impl Options {
         self
     }
 
-    /// Makes a store without keys: nothing is signed, no pseudonyms can be made, and verification says so.
+    /// Creates a store without keys: nothing is signed, no pseudonyms can be made, and verification says so.
     pub fn without_keys(mut self) -> Self {
         self.keys = KeySource::Nowhere;
         self
     }
 
-    /// Records although the store's key file is missing. The log says so; what is recorded then is not signed until the
+    /// Records even if the store's key file is missing. The log says so; what is recorded meanwhile is not signed until the
     /// key is back. Default: off, recording is refused.
     pub fn unsigned(mut self, unsigned: bool) -> Self {
         self.settings.unsigned = unsigned;
@@ -243,17 +245,18 @@ impl Options {
         self
     }
 
-    /// Signs a checkpoint when this time has passed, by the monotonic clock, and anything was recorded. Default: ten
-    /// minutes. Needs the background thread. What another process recorded through this one is signed when that
-    /// disconnects, without waiting for either.
+    /// Signs a checkpoint when this time has passed, by the monotonic clock, and anything was recorded. Default: ten minutes.
+    /// Needs the background thread. What another process recorded through this one is signed when it disconnects, without
+    /// waiting for this time.
     pub fn checkpoint_every(mut self, time: Duration) -> Self {
         self.settings.checkpoint_every = time;
         self
     }
 
-    /// Hands each checkpoint to this anchor, repeatable. Nobody waits for it: what fails is tried again, is reported by
-    /// [`AuditLog::health`], and stays owed over closing and opening, also while the store is opened without the anchor.
-    /// Needs the background thread; without it anchors are asked on [`AuditLog::flush_anchors`] and on closing only.
+    /// Hands each checkpoint to this anchor; can be called repeatedly. Nobody waits for an anchor: failures are retried and
+    /// reported by [`AuditLog::health`], and the checkpoint stays pending when the store is closed and reopened, even if it
+    /// is opened without the anchor. Needs the background thread; without it anchors are asked only by
+    /// [`AuditLog::flush_anchors`] and on closing.
     ///
     /// ```
     /// use attestlog::{Options, anchor::FileAnchor};
@@ -270,65 +273,65 @@ impl Options {
         self.anchors([Arc::new(anchor) as Arc<dyn Anchor>])
     }
 
-    /// As [`Options::anchor`], for several.
+    /// Like [`Options::anchor`], for several anchors.
     pub fn anchors(mut self, anchors: impl IntoIterator<Item = Arc<dyn Anchor>>) -> Self {
         self.anchors.anchors.extend(anchors);
         self
     }
 
-    /// How long an anchor that failed is left alone. Default: ten seconds, then twice as long each time, up to an hour.
+    /// Sets how long a failed anchor is not asked again. Default: ten seconds, then twice as long each time, up to an hour.
     pub fn anchor_backoff(mut self, backoff: Backoff) -> Self {
         self.anchors.backoff = backoff;
         self
     }
 
-    /// How long [`AuditLog::close`] waits for anchors to take the last checkpoint. Default: five seconds.
+    /// Sets how long [`AuditLog::close`] waits for anchors to take the last checkpoint. Default: five seconds.
     pub fn anchor_wait(mut self, at_most: Duration) -> Self {
         self.anchors.wait = at_most;
         self
     }
 
-    /// Whether what is owed from before is handed over as soon as the store is open. Otherwise anchors are asked only
-    /// after something was signed, so that whoever only reads asks nobody. Default: on.
+    /// Whether checkpoints still pending for anchors are handed over as soon as the store is open. Otherwise anchors are
+    /// asked only after something was signed, so that a process that only reads asks no anchor. Default: on.
     pub fn anchor_on_open(mut self, at_open: bool) -> Self {
         self.anchors.at_open = at_open;
         self
     }
 
-    /// How many bytes of the file are kept in memory. Default: 32 MiB.
+    /// Sets how many bytes of the file are cached in memory. Default: 32 MiB.
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.settings.cache_bytes = bytes;
         self
     }
 
-    /// One sync a commit instead of two. About twice as fast for single records, but then after a crash a checksum
-    /// that is no defence against an attacker decides whether the last commit counts, and the arguments of an agent
-    /// are bytes that an attacker may choose. Default: off.
+    /// Uses one sync per commit instead of two. About twice as fast for single records, but after a crash a checksum that is
+    /// no defence against an attacker decides whether the last commit is valid, and an attacker may choose the arguments of
+    /// an agent's calls. Default: off.
     pub fn one_phase_commits(mut self, one_phase: bool) -> Self {
         self.settings.two_phase = !one_phase;
         self
     }
 
-    /// Whether commits carry what makes opening after a crash fast; they take longer for it. Default: off.
+    /// Whether commits store what makes opening after a crash fast; they take longer. Default: off.
     pub fn quick_repair(mut self, quick_repair: bool) -> Self {
         self.settings.quick_repair = quick_repair;
         self
     }
 
-    /// Whether a thread does what nobody waits for (index batches). Without it the thread whose record makes it due
-    /// does it. Default: on for files, off in memory.
+    /// Whether a background thread writes index batches and does other work that nobody waits for. Without it, the thread
+    /// whose record makes the work due does it. Default: on for files, off in memory.
     pub fn background(mut self, background: bool) -> Self {
         self.settings.background = background;
         self
     }
 
-    /// Opens the store for reading only: not a byte of it is written, nor anything beside it (but what
-    /// [`AuditLog::note_verification`] is asked to note), so a file without write access, on a
-    /// medium that is only read, or a copy without its key will do. A file that was not closed cleanly is read as it would be
-    /// after its repair, which is kept in memory. Others may read at the same time; nobody can record meanwhile.
+    /// Opens the store only for reading: neither the file nor anything beside it is written (except for what
+    /// [`AuditLog::note_verification`] is asked to note), so a file without write access, on a read-only medium, or a copy
+    /// without its key is enough. A file that was not closed cleanly is read as it would be after its repair, which is kept
+    /// in memory. Others may read at the same time; nobody can record meanwhile.
     ///
-    /// Whatever would change the store is refused with [`ReadOnly`](crate::ErrorKind::ReadOnly); nothing is signed, closing
-    /// included.
+    /// Calls that would change the store fail with [`ReadOnly`](crate::ErrorKind::ReadOnly); nothing is signed, not even on
+    /// closing.
     ///
     /// ```
     /// # use attestlog::{AuditLog, ErrorKind, Options, ToolCall};
@@ -349,22 +352,22 @@ impl Options {
         self
     }
 
-    /// As [`Options::read_only`], until something is to be recorded after all: the file is then opened for writing, under a lock
-    /// that was never given back. For a process that reads, and that others may have to record through meanwhile (feature
-    /// `owner`). Only for a store in a file; elsewhere nothing can be recorded.
+    /// Like [`Options::read_only`], until something is recorded after all: the file is then opened for writing, under a lock
+    /// that was never released in between. For a process that reads, and through which others may have to record meanwhile
+    /// (feature `owner`). Only for a store in a file; with other storage nothing can be recorded.
     pub fn read_first(mut self) -> Self {
         self.settings.access = Access::ReadFirst;
         self
     }
 
-    /// Goes through the pages of the whole file before anything is read from it, and does not open one in which a page that leads to
-    /// others is damaged. For whoever opens it to verify it, which then need not be done again. Default: off.
+    /// Checks the pages of the whole file before anything is read from it, and refuses a file in which a page that points to
+    /// others is damaged. For opening a store to verify it, which then need not check them again. Default: off.
     pub fn pages_first(mut self, first: bool) -> Self {
         self.settings.pages_first = first;
         self
     }
 
-    /// The size in bytes that [`AuditLog::health`] warns about. Nothing is refused beyond it. Default: none.
+    /// Sets the size in bytes above which [`AuditLog::health`] warns. Nothing is refused beyond it. Default: none.
     pub fn quota_bytes(mut self, bytes: u64) -> Self {
         self.settings.quota_bytes = Some(bytes);
         self

@@ -1,20 +1,21 @@
-//! Where blocks begin and end, as far as readers have found out.
+//! A cache of where blocks begin and end, filled by readers.
 //!
-//! In redb's tree the key that parts two leaves is the last one of the left leaf, and nearly every leaf of the blocks' table
-//! holds one block. Whoever looks for the last key at or before a seq within a block therefore comes to the leaf behind it
-//! first, and reads two leaves of 8 KiB for one; who knows the key reads one. What is known here is a hint and nothing more: it
-//! says which key to ask for, and the block that stands there is taken only if it covers the seq.
+//! In redb's tree the separator between two leaves is the last key of the left leaf, and nearly every leaf of the table of
+//! blocks holds one block. A search for the last key at or before a seq inside a block therefore first reaches the following
+//! leaf, and reads two leaves of 8 KiB instead of one; a reader that knows the key reads one. The cache is only a hint: it
+//! says which key to look up, and the block found there is used only if it covers the seq.
 
 use std::sync::{PoisonError, RwLock};
 
-/// A slot for so many seqs, as a power of two: most blocks have more.
+/// Seqs per slot, as a power of two: most blocks hold more.
 const SLOT: u32 = 5;
 
-/// How many slots there are: for 16 million entries, in 8 MB. What lies beyond takes the place of what lies before.
+/// Number of slots: enough for 16 million entries, in 8 MB. Later seqs share the slots of earlier ones.
 const MOST: usize = 1 << 19;
 
-/// In each slot the first seq of the block in which the slot ends, and how many seqs lie between it and the end of the block's
-/// last run. So a seq is in the block of its slot or in that of the slot before, or its block is small and is not known.
+/// For each slot the first seq of the block in which the slot ends, and the number of seqs from there to the end of the
+/// block's last run. So a seq is in the block of its slot, in that of the slot before, or in a small block that is not
+/// cached.
 #[derive(Debug, Default)]
 pub(crate) struct BlockLocator(RwLock<Vec<(u64, u32)>>);
 
@@ -22,7 +23,7 @@ fn place(slot: u64) -> usize {
     (slot % MOST as u64) as usize
 }
 
-/// The slots whose block may have the seq.
+/// The slots whose block may cover the seq.
 fn around(seq: u64) -> impl Iterator<Item = u64> {
     let slot = seq >> SLOT;
     [Some(slot), slot.checked_sub(1)].into_iter().flatten()
@@ -33,14 +34,14 @@ fn covers((first, span): (u64, u32), seq: u64) -> bool {
 }
 
 impl BlockLocator {
-    /// The key of the block that covers `seq`, if it is known.
+    /// The key of the block that covers `seq`, if cached.
     pub(crate) fn find(&self, seq: u64) -> Option<u64> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut blocks = around(seq).filter_map(|slot| known.get(place(slot)));
         blocks.find(|&&block| covers(block, seq)).map(|(first, _)| *first)
     }
 
-    /// A block stands under `first` and ends before `end`.
+    /// Caches a block with the key `first` that ends before `end`.
     pub(crate) fn learn(&self, first: u64, end: u64) {
         let Some(span) = end.checked_sub(first).and_then(|span| u32::try_from(span).ok()) else { return };
         let slots = first >> SLOT..end >> SLOT;
@@ -54,7 +55,7 @@ impl BlockLocator {
         }
     }
 
-    /// No block that covers `seq` stands where one should: a purge has written the blocks anew.
+    /// Removes a cached block that covers `seq` but was not found at its key: a purge has rewritten the blocks.
     pub(crate) fn forget(&self, seq: u64) {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for slot in around(seq) {
@@ -78,7 +79,7 @@ mod tests {
         assert_eq!(found(0), None);
         starts.learn(10, 70);
         starts.learn(70, 99);
-        // Neither ends where a slot does.
+        // Neither block contains the end of a slot.
         starts.learn(99, 105);
         starts.learn(105, 127);
         starts.learn(127, 1000);

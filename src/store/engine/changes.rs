@@ -1,16 +1,16 @@
-//! What changes in the small tables while a purge writes the store anew.
+//! Changes to the small tables while a purge rewrites the store.
 
 use std::collections::BTreeSet;
 
-/// Rows of tables that are small and may change with any commit, which changed while the store was being written anew.
+/// Rows of small tables that changed while a purge was rewriting the store.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub senders: BTreeSet<String>,
     pub unfinished: BTreeSet<u64>,
-    /// Ids of subjects' keys.
+    /// Ids of data subjects' keys.
     pub subjects: BTreeSet<String>,
     pub subject_tags: BTreeSet<String>,
-    /// What anchors have answered: size and name of each.
+    /// Answers of anchors: checkpoint size and anchor name.
     pub attestations: BTreeSet<(u64, String)>,
     /// Any other row of these tables may have changed as well.
     pub any: bool,

@@ -1,8 +1,8 @@
-//! Drafts: calls of which everything is written but what only the writer knows.
+//! Encodes calls on the caller's thread, except for the parts that only the writer knows.
 //!
-//! An entry's line and its stored form hold a few things that follow from its place in the chain; all the rest is known
-//! before. So it is written on the caller's thread, and the writer puts the few things in. A batch keeps the texts of all its
-//! calls together: a thousand calls are a handful of allocations, made by one thread and given back by another.
+//! A few parts of an entry's line and stored form depend on its position in the chain; the rest is known earlier. So the rest
+//! is encoded on the caller's thread, and the writer fills in the missing parts. A batch keeps the text of all its calls
+//! together: a thousand calls take a handful of allocations, made by one thread and freed by another.
 
 use crate::line::{self, ChainSlot, SLOT_FIELDS};
 use crate::store::engine::mem_index::Indexed;
@@ -11,29 +11,29 @@ use crate::store::layout::entry_record;
 use crate::{Hash, Result, Timestamp, codec};
 use attestlog_proof::entry::{Body, Call, Content, Facet, Kind, Outcome, Phase, Retention, Sender};
 
-/// A call that only lacks what the writer gives it: its place, its time, its retention.
+/// A call that lacks only what the writer assigns: position, time, retention.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub call: Box<Call>,
-    /// The caller's time; the writer's clock where there is none.
+    /// The caller's time; if `None`, the writer's clock is used.
     pub timestamp: Option<Timestamp>,
     pub retention_class: Option<String>,
     pub retain_until: Option<Timestamp>,
-    /// The key that values of the call are sealed under, where the disk does not have it yet.
+    /// The key that seals values of the call, if it is not on the disk yet.
     pub subject: Option<NewSubject>,
-    /// Its sender's number is that of the whole batch that it begins.
+    /// Whether its sender's number is that of the whole batch that it begins.
     pub numbers_batch: bool,
 }
 
-/// What callers queue up with: calls that are recorded together or not at all.
+/// What callers put in the queue: calls that are recorded together or not at all.
 #[derive(Debug, Default)]
 pub(crate) struct EncodedBatch {
     pub calls: Vec<EncodedCall>,
-    /// Of each call the text of its line without the slot fields, then its stored content.
+    /// For each call, the text of its line without the slot fields, then its stored content.
     text: Vec<u8>,
-    /// The values of all facets of all calls.
+    /// The values of all facets of all calls, concatenated.
     names: String,
-    /// Which facet, and where its value ends in `names`.
+    /// Each facet, and where its value ends in `names`.
     facets: Vec<(Facet, usize)>,
 }
 
@@ -43,21 +43,21 @@ pub(crate) struct EncodedCall {
     pub phase: Phase,
     pub follows: Option<u64>,
     pub late_answer: bool,
-    /// Its caller said when it was made.
+    /// Whether the caller said when the call was made.
     pub timed: bool,
     pub grant: Option<u64>,
     pub sender: Option<Sender>,
     pub retention_class: Option<String>,
     pub retain_until: Option<Timestamp>,
-    /// The key that values of the call are sealed under, where the disk does not have it yet.
+    /// The key that seals values of the call, if it is not on the disk yet.
     pub subject: Option<NewSubject>,
-    /// Its sender's number is that of the whole batch that it begins.
+    /// Whether its sender's number is that of the whole batch that it begins.
     pub numbers_batch: bool,
     pub has_patient: bool,
     timestamp: Timestamp,
     counted: Option<(bool, Option<u64>)>,
     slot_fields: [usize; SLOT_FIELDS],
-    /// Where its line ends in the batch's text, and its stored content.
+    /// Where its line and its stored content end in the batch's text.
     line_end: usize,
     end: usize,
     /// Where its facets end.
@@ -71,7 +71,7 @@ fn counted(call: &Call) -> Option<(bool, Option<u64>)> {
 }
 
 impl EncodedBatch {
-    /// A batch of these calls. Those without a time happened `now`.
+    /// Encodes a batch. Calls without a time of their own get `now`.
     pub(crate) fn of(calls: Vec<Prepared>, now: Timestamp) -> Result<EncodedBatch> {
         let mut batch = EncodedBatch::default();
         calls.into_iter().try_for_each(|prepared| batch.push(prepared, now))?;
@@ -115,12 +115,12 @@ impl EncodedBatch {
         Ok(())
     }
 
-    /// The encoded before the one at `at`.
+    /// The call before the one at `at`.
     fn before(&self, at: usize) -> Option<&EncodedCall> {
         self.calls.get(at.checked_sub(1)?)
     }
 
-    /// Appends the line of a call in this place.
+    /// Appends the line of a call at this position in the chain.
     pub(crate) fn line(&self, at: usize, slot: &ChainSlot<'_>, out: &mut Vec<u8>) {
         let encoded = &self.calls[at];
         let start = self.before(at).map_or(0, |before| before.end);
@@ -142,7 +142,7 @@ impl EncodedBatch {
         })
     }
 
-    /// The tool that a call is of.
+    /// The tool of a call.
     pub(crate) fn tool(&self, at: usize) -> &str {
         self.facets(at).find(|(field, _)| *field == Facet::Tool).map_or("", |(_, name)| name)
     }
@@ -154,13 +154,13 @@ impl EncodedBatch {
     }
 }
 
-/// Entries on their way into one commit, in the order of the chain.
+/// Entries to be written by one commit, in chain order.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     all: Vec<StagedEntry>,
-    /// The stored forms of all of them.
+    /// The stored forms of all entries, concatenated.
     bytes: Vec<u8>,
-    /// Nearly all entries of a commit have one of very few.
+    /// Few distinct values: nearly all entries of a commit share them.
     retentions: Vec<Retention>,
     batches: Vec<EncodedBatch>,
 }
@@ -178,13 +178,13 @@ struct StagedEntry {
 #[derive(Debug, Clone, Copy)]
 enum StagedContent {
     Own(Kind, Timestamp),
-    /// The call at this place of this batch.
+    /// A call: index of its batch, and index in the batch.
     Call(usize, usize),
 }
 
-/// What an entry says, before it has its place.
+/// The content of an entry, before the entry has a position.
 pub(crate) enum EntryContent<'a> {
-    /// One of the store's own, with the time of the commit.
+    /// A system event, with the time of the commit.
     Own(Kind, Timestamp, &'a Content),
     Call(&'a EncodedBatch, usize),
 }
@@ -206,7 +206,7 @@ impl Entries {
         self.all.get(at).map(|staged| staged.hash)
     }
 
-    /// The stored content of the call at this place; `own` is the batch that is not handed over yet.
+    /// The stored content of the call at this index; `own` is the batch that was not handed over yet.
     pub(crate) fn content<'j>(&'j self, at: usize, own: &'j EncodedBatch) -> Option<&'j [u8]> {
         match self.all.get(at)?.said {
             StagedContent::Own(..) => None,
@@ -214,12 +214,12 @@ impl Entries {
         }
     }
 
-    /// How long the entry at this place is kept.
+    /// The retention of the entry at this index.
     pub(crate) fn retention(&self, at: usize) -> Option<&Retention> {
         self.retentions.get(self.all.get(at)?.retention?)
     }
 
-    /// Adds an entry. A batch whose calls are added is handed over with [`Entries::took`] when it is complete.
+    /// Adds an entry. When all calls of a batch were added, the batch is handed over with [`Entries::took`].
     pub(crate) fn push(
         &mut self,
         slot: &ChainSlot<'_>,
@@ -238,7 +238,7 @@ impl Entries {
         Ok(())
     }
 
-    /// Where this retention stands among those of the commit.
+    /// The index of this retention, which is added if it is not among the newest ones.
     fn keep(&mut self, retention: &Retention) -> usize {
         const NEWEST: usize = 8;
         let from = self.retentions.len().saturating_sub(NEWEST);
@@ -252,18 +252,18 @@ impl Entries {
         )
     }
 
-    /// Keeps a batch whose calls were all added.
+    /// Takes over a batch whose calls were all added.
     pub(crate) fn took(&mut self, batch: EncodedBatch) {
         self.batches.push(batch);
     }
 
-    /// Takes out all but the first `entries`.
+    /// Drops all but the first `entries`.
     pub(crate) fn truncate(&mut self, entries: usize) {
         self.all.truncate(entries);
         self.bytes.truncate(self.all.last().map_or(0, |last| last.end));
     }
 
-    /// The rows of the tail of all but the first `skipped` entries.
+    /// The tail rows of all but the first `skipped` entries.
     pub(crate) fn rows(&self, skipped: usize) -> impl Iterator<Item = Vec<u8>> {
         let mut start = skipped.checked_sub(1).and_then(|last| self.all.get(last)).map_or(0, |last| last.end);
         self.all.iter().skip(skipped).map(move |staged| {
@@ -272,7 +272,7 @@ impl Entries {
         })
     }
 
-    /// The entries as the index takes them.
+    /// The entries in the form that the index takes.
     pub(crate) fn indexed(&self) -> impl Iterator<Item = impl Indexed + '_> {
         self.all.iter().map(|staged| IndexedEntry { entries: self, staged })
     }
@@ -346,7 +346,7 @@ mod tests {
     use super::*;
     use crate::{AuditLog, Entry, ToolCall, json::Json};
 
-    /// What is written in two pieces on two threads must be what one thread would have written.
+    /// An entry encoded in two parts on two threads must equal one encoded as a whole.
     #[test]
     fn a_draft_in_its_place_is_the_entry() -> Result<()> {
         let log = AuditLog::in_memory()?;

@@ -1,10 +1,10 @@
-//! Group commit: callers queue up, one of them commits for all that wait, then hands the lead on.
+//! Group commit: callers queue up, and one of them, the leader, commits for all that wait, then hands the lead on.
 //!
-//! Invariant T1: at any time at most one thread has the writer lock. Invariant T2: a thread that queued up gets its answer or
-//! the lead, whatever happens to the others; the lead is handed on even by a thread that panics while it has it.
-//! Waiting threads park on their own, so that ending the lead wakes only those who have reason to wake.
+//! Invariant T1: at any time at most one thread holds the writer lock. Invariant T2: a thread that queued up gets its answer
+//! or the lead, whatever happens to the others; even a leader that panics hands the lead on. Each waiting thread parks
+//! separately, so that ending the lead wakes only the threads that have a reason to wake.
 
-// `loom/` plays every order in which these threads can run.
+// `loom/` explores every interleaving of these threads.
 #[cfg(loom)]
 use loom::{
     sync::{Arc, Mutex, MutexGuard},
@@ -17,7 +17,7 @@ use std::{
     thread::{self, Thread},
 };
 
-/// The queue of those who want something written. `B` is what they want, `A` the answer.
+/// The queue of waiting callers. `B` is a batch to commit, `A` the answer.
 #[derive(Debug)]
 pub(crate) struct GroupCommit<B, A> {
     queue: Mutex<Queue<B, A>>,
@@ -31,8 +31,8 @@ struct Queue<B, A> {
     crowd: usize,
 }
 
-/// For how many turns of the scheduler a leader waits that bring nobody. Each costs less than a microsecond where nobody else
-/// wants to run, and lets all others run where somebody does.
+/// How many consecutive scheduler yields without a new arrival a leader waits. A yield costs less than a microsecond if no
+/// other thread wants to run, and otherwise lets all others run.
 const IDLE: usize = if cfg!(loom) { 1 } else { 64 };
 
 #[derive(Debug)]
@@ -43,20 +43,20 @@ struct Waiter<B, A> {
 
 #[derive(Debug)]
 enum Waiting<B, A> {
-    /// Wants this done by whoever has the writer lock.
+    /// Wants this batch committed by the leader.
     Batch(B),
     /// Wants the lead itself.
     Leader,
-    /// A leader works on the batch.
+    /// A leader is working on the batch.
     InWork,
     Answered(A),
-    /// The turn was handed to this thread; its batch, if it had one, is still its own.
+    /// The lead was handed to this thread, with its own batch, if it had one, still to do.
     Leads(Option<B>),
-    /// The leader died with the batch.
+    /// The leader panicked while it had the batch.
     Lost,
 }
 
-/// What a leader took out of the queue: batches, each to be answered. Dropped unanswered, they count as lost.
+/// A batch that a leader took from the queue, to be answered. Dropped without an answer, it counts as lost.
 #[derive(Debug)]
 pub(crate) struct Taken<B, A> {
     pub batch: Option<B>,
@@ -82,22 +82,22 @@ impl<B, A> Drop for Taken<B, A> {
     }
 }
 
-/// The turn. Dropping it hands it on.
+/// The lead, which includes the writer lock. Dropping it hands it on.
 #[derive(Debug)]
 pub(crate) struct Leader<'a, B, A>(&'a GroupCommit<B, A>);
 
-/// How queueing for a batch ended.
+/// The result of queueing a batch.
 pub(crate) enum Outcome<'a, B, A> {
-    /// Another thread did it.
+    /// Another thread committed it.
     Answered(A),
-    /// It is this thread's turn, and the batch is still to do.
+    /// This thread is the leader, and the batch is still to do.
     Lead(Leader<'a, B, A>, B),
-    /// The thread that had taken the batch died.
+    /// The thread that had taken the batch panicked.
     Lost,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that runs under these locks can panic half-way.
+    // No code under these locks can panic half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -108,7 +108,7 @@ impl<B, A> Default for GroupCommit<B, A> {
 }
 
 impl<B, A> GroupCommit<B, A> {
-    /// Queues up with a batch.
+    /// Queues a batch.
     pub(crate) fn submit(&self, batch: B) -> Outcome<'_, B, A> {
         let waiter = {
             let mut queue = lock(&self.queue);
@@ -131,7 +131,7 @@ impl<B, A> GroupCommit<B, A> {
         }
     }
 
-    /// Queues up for the lead itself.
+    /// Queues for the lead itself.
     pub(crate) fn take(&self) -> Leader<'_, B, A> {
         let waiter = {
             let mut queue = lock(&self.queue);
@@ -147,7 +147,7 @@ impl<B, A> GroupCommit<B, A> {
         Leader(self)
     }
 
-    /// How many wait.
+    /// The number of waiting threads.
     pub(crate) fn waiting(&self) -> usize {
         lock(&self.queue).waiting.len()
     }
@@ -162,9 +162,9 @@ impl<B, A> Queue<B, A> {
 }
 
 impl<B, A> Leader<'_, B, A> {
-    /// Lets those come who were answered just now: a crowd that records one by one is back within a fraction of the time
-    /// that a commit takes, and would otherwise be cut in two halves that wait for each other's. Who was alone the last
-    /// time does not wait.
+    /// Waits briefly for callers that were answered just now: a group of threads that record one call at a time returns
+    /// within a fraction of a commit's duration, and would otherwise split into two halves that wait for each other. A leader
+    /// that was alone the last time does not wait.
     fn gather(&self) {
         let (mut here, wanted) = {
             let queue = lock(&self.0.queue);
@@ -179,7 +179,7 @@ impl<B, A> Leader<'_, B, A> {
         }
     }
 
-    /// Takes the batches that wait now, in the order in which they came. Who waits for the lead itself goes on waiting.
+    /// Takes the waiting batches in order of arrival. Threads that wait for the lead itself keep waiting.
     pub(crate) fn batches(&self) -> Vec<Taken<B, A>> {
         self.gather();
         let mut taken = Vec::new();

@@ -1,10 +1,10 @@
-//! Waking those who work in the background, and those who follow the log.
+//! Wakes the background thread, and those who follow the log.
 
 use crate::host::Clock;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Wakes the thread that does what nobody waits for.
+/// Wakes the thread for background work.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
     state: Mutex<WorkState>,
@@ -15,18 +15,18 @@ pub(crate) struct Work {
 struct WorkState {
     wanted: bool,
     stop: bool,
-    /// Since when what is done by time has not been, by the store's monotonic clock.
+    /// When the current interval of timed work began, by the store's monotonic clock.
     since: Option<Duration>,
-    /// Whoever recorded has gone: what it recorded is to be signed.
+    /// A process that recorded has disconnected: what it recorded is to be signed.
     sign: bool,
 }
 
-/// What the background thread has to do besides what it finds to be due.
+/// What the background thread has to do besides work that it finds due itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted {
-    /// So much time has passed that a checkpoint is due.
+    /// The interval has passed, so a checkpoint is due.
     pub(crate) timed: bool,
-    /// A checkpoint was asked for.
+    /// A checkpoint was requested.
     pub(crate) sign: bool,
 }
 
@@ -41,22 +41,22 @@ impl Work {
         self.changed.notify_all();
     }
 
-    /// Asks for a checkpoint, without waiting for it. Many that ask at a time get one.
+    /// Requests a checkpoint without waiting for it. Concurrent requests share one.
     #[cfg(feature = "owner")]
     pub(crate) fn sign(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).sign = true;
         self.changed.notify_all();
     }
 
-    /// Whether `at_most` has passed since what is done by time was last done. The thread wakes for it by the time that
-    /// threads run in, which is that of the store's clock unless a test has set another one.
+    /// Whether `at_most` has passed since the timed work was last done. The background thread wakes by real time, which is
+    /// also the time of the store's clock unless a test has set another clock.
     pub(crate) fn is_timed(&self, at_most: Duration, clock: &dyn Clock) -> bool {
         let since = self.state.lock().unwrap_or_else(PoisonError::into_inner).since;
         since.is_some_and(|since| clock.monotonic().saturating_sub(since) >= at_most)
     }
 
-    /// Waits until there is something to do, or `at_most` has passed since it last had; says what, and nothing when it is
-    /// time to stop. A store that is never idle has its time too.
+    /// Waits until there is work, or until `at_most` has passed since timed work was last due; returns the work, or `None`
+    /// when it is time to stop. The interval also ends in a store that is never idle.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(crate) fn wait(&self, at_most: Duration, clock: &dyn Clock) -> Option<Wanted> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,8 +77,8 @@ impl Work {
     }
 }
 
-/// Wakes those who follow the log. Whoever waits looks for himself what there is to see, so nothing is kept here that
-/// would grow with them.
+/// Wakes those who follow the log. Each follower checks for itself what is new, so nothing is stored here that would grow
+/// with their number.
 #[derive(Debug, Default)]
 pub(crate) struct News {
     told: Mutex<()>,
@@ -86,16 +86,16 @@ pub(crate) struct News {
 }
 
 impl News {
-    /// There is something to see: newer entries, or the store was closed.
+    /// Signals news: newer entries, or the store was closed.
     pub(crate) fn tell(&self) {
         drop(self.told.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
     }
 
-    /// Waits until `seen` says that there is something, at most for `at_most` where that is given.
+    /// Waits until `seen` returns something, at most for `at_most` if given.
     #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
     pub(crate) fn wait<T>(&self, at_most: Option<Duration>, mut seen: impl FnMut() -> Option<T>) -> Option<T> {
-        // Looked at under the lock, so that nothing is told between looking and waiting.
+        // Checked under the lock, so that no signal is lost between checking and waiting.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let end = at_most.and_then(|at_most| Instant::now().checked_add(at_most));
         loop {

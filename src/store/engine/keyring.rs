@@ -1,4 +1,4 @@
-//! The keys of an open store, and what they are used for: digests of results, pseudonyms, signatures.
+//! The keys of an open store, and their uses: digests of results, pseudonyms, signatures.
 
 use crate::chain_state::{ChainState, Genesis};
 use crate::hash::to_hex;
@@ -15,28 +15,28 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The keys, and the file or the vault that they must be kept in.
+/// The keys, and the file or vault where they are kept.
 pub(crate) struct Keyring {
     pub file: KeyFile,
     pub path: Option<PathBuf>,
     pub vault: Option<Arc<dyn KeyVault>>,
-    /// The master key under which subjects' keys are wrapped: one that the file on the disk holds.
+    /// The master key that wraps data subjects' keys: one that the key file on the disk already holds.
     pub master: KeyId,
-    /// The mark that this store was found to begin with.
+    /// The mark that the start of this store was last checked against.
     pub(crate) vouched: Option<Mark>,
-    /// The mark as it stands where the keys are kept: what the next opening goes by.
+    /// The mark as it is saved with the keys: the next opening checks against it.
     pub(crate) kept: Option<Mark>,
-    /// The digest key's id, and the key ready for use: a digest of a short result is mostly getting ready.
+    /// The digest key's id, and its prepared HMAC state: for a short result, preparing the key is most of the cost.
     digest: (String, Hmac<Sha256>),
     /// The key of the MACs over rows of small tables.
     pub(crate) rows: Hmac<Sha256>,
 }
 
-/// What keys signed last of their store.
+/// What the keys last signed of their store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Signed {
     pub mark: Mark,
-    /// Whether the mark is kept with each signature. Where it is not, it is of when the keys were put there.
+    /// Whether the mark is saved with each signature. Otherwise it dates from when the keys were put into the vault.
     pub is_kept: bool,
 }
 
@@ -58,7 +58,7 @@ impl Keyring {
         std::array::from_fn(|i| whole[i])
     }
 
-    /// The keys as they are kept; `None` only for a file without a master key, which none is.
+    /// A keyring for the key file at `path`; `None` only for a file without a master key, which does not occur.
     pub(crate) fn new(file: KeyFile, path: Option<PathBuf>) -> Option<Keyring> {
         let master = file.master_keys().next()?.id();
         let key = file.digest_key();
@@ -69,12 +69,12 @@ impl Keyring {
         Some(Keyring { file, path, vault: None, master, vouched: None, kept, digest, rows })
     }
 
-    /// As [`Keyring::new`], for keys that are in a vault.
+    /// Like [`Keyring::new`], for keys that are in a vault.
     pub(crate) fn in_vault(file: KeyFile, vault: Arc<dyn KeyVault>) -> Option<Keyring> {
         Keyring::new(file, None).map(|keys| Keyring { vault: Some(vault), ..keys })
     }
 
-    /// What they signed last, as far as that is kept with them.
+    /// What the keys last signed, as far as that is saved with them.
     pub(crate) fn signed(&self) -> Option<Signed> {
         self.kept.map(|mark| Signed { mark, is_kept: self.is_replaceable() })
     }
@@ -84,7 +84,7 @@ impl Keyring {
         self.vault.as_ref().is_none_or(|vault| vault.is_replaceable())
     }
 
-    /// Refuses where a key cannot be destroyed where it is kept; asked before anything is done that needs it.
+    /// Fails if a key cannot be destroyed where it is kept; to be called before any operation that needs it.
     pub(crate) fn check_replaceable(&self) -> Result<()> {
         if let Some(path) = &self.path {
             crate::keys::check_only_name(path)?;
@@ -95,8 +95,8 @@ impl Keyring {
         }
     }
 
-    /// Refuses an older copy of the key file: what is recorded with it is written under keys that were replaced or destroyed, and
-    /// what it signs makes the newer key file useless.
+    /// Refuses an older copy of the key file: entries recorded with it would use keys that were replaced or destroyed, and
+    /// what it signs would make the newer key file useless.
     pub(crate) fn check_newest(&self, chain_state: &ChainState) -> Result<()> {
         let [pseudonym, master] = &chain_state.newest_keys;
         let lacks = |newest: &Option<(u64, String)>, ids: Vec<String>| {
@@ -114,7 +114,7 @@ impl Keyring {
         ))
     }
 
-    /// Makes sure that these are the keys of this log, of whatever epoch.
+    /// Checks that these are the keys of this log, of whatever epoch.
     pub(crate) fn check_log(&self, chain_state: &ChainState) -> Result<()> {
         let Some(Genesis { keys: Some((log_key, _)), .. }) = &chain_state.genesis else {
             return Err(Error::new(ErrorKind::Key, "the store was made without keys; open it without a key file"));
@@ -131,8 +131,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// Makes sure that the store begins with what these keys signed last (K4). A mark that it was found to begin with is not
-    /// looked for again: what is recorded only adds to it.
+    /// Checks that the store begins with what these keys last signed (K4). A mark that was checked once is not checked again:
+    /// recording only appends.
     pub(crate) fn check_history(&mut self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
         let mark = self.file.mark();
         if mark != self.vouched {
@@ -142,14 +142,14 @@ impl Keyring {
         Ok(())
     }
 
-    /// Makes sure that the keys are still where they are kept, and nobody else's signatures with them: nothing is acknowledged that will
-    /// not be signed (R61). A vault is not looked at.
+    /// Checks that the key file is still there and records no signatures by others: nothing is acknowledged that will not be
+    /// signed (R61). A vault is not checked.
     pub(crate) fn check_kept(&mut self, size: u64) -> Result<()> {
         let checked = if self.path.is_some() { self.file.check_on_disk() } else { Ok(()) };
         checked.map_err(|e| self.unsigned(size, e))
     }
 
-    /// The same failure, with what was acknowledged and cannot be signed any more.
+    /// Adds to the error how many acknowledged entries can no longer be signed.
     pub(crate) fn unsigned(&self, size: u64, e: Error) -> Error {
         let signed = self.kept.map_or(0, |mark| mark.size);
         let more = match size.saturating_sub(signed) {
@@ -162,7 +162,7 @@ impl Keyring {
         Error::new(e.kind(), format!("{e}. {more}")).with_source(e)
     }
 
-    /// What is wrong where a store was made without keys and these were found for it.
+    /// The message for a store that was made without keys, when these keys were found for it.
     pub(crate) fn stray(&self) -> String {
         format!(
             "the store was made without keys, and its key file is that of {}: another store was put in the place of the signed \
@@ -171,17 +171,17 @@ impl Keyring {
         )
     }
 
-    /// The file was opened anew, and may be another.
+    /// To be called when the file was reopened, as it may be a different one.
     pub(crate) fn forget_history(&mut self) {
         self.vouched = None;
     }
 
-    /// The id of the pseudonym key that new values get, as pseudonyms carry it.
+    /// The id of the pseudonym key for new values, as pseudonyms carry it.
     pub(crate) fn pseudonym_key(&self) -> Option<String> {
         self.pseudonyms().pseudonyms.first().map(|key| key.id().to_owned())
     }
 
-    /// `KEY-ID:HMAC` of a whole result under the digest key.
+    /// `KEY-ID:HMAC` of an entire result under the digest key.
     pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
         let mut mac = self.digest.1.clone();
         mac.update(whole);
@@ -193,7 +193,7 @@ impl Keyring {
     }
 }
 
-/// Reads a key file, if it is there.
+/// Reads a key file, if it exists.
 pub(crate) fn load(path: &std::path::Path, passphrase: Option<&Passphrase>) -> Result<Option<Keyring>> {
     match KeyFile::load(path, passphrase) {
         Ok(file) => Ok(Keyring::new(file, Some(path.to_owned()))),
@@ -209,7 +209,7 @@ pub(crate) fn load_vault(vault: Arc<dyn KeyVault>, passphrase: Option<&Passphras
     Ok(Keyring::in_vault(file, vault))
 }
 
-/// Policies ready to be applied, under the keys that are there.
+/// Prepares policies for use with the available keys.
 pub(crate) fn ready(seq: u64, set: PolicySet, keys: Option<&Keyring>) -> Result<Policies> {
     set.keys.check()?;
     let secrets = keys.map(Keyring::pseudonyms).unwrap_or_default();

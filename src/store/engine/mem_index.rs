@@ -1,8 +1,9 @@
-//! The index of the newest entries, in memory: what `postings`, `zones` and `rollups` do not hold yet.
+//! The in-memory index of the newest entries: what `postings`, `zones` and `rollups` do not hold yet.
 //!
-//! Invariant G1: a memory segment holds consecutive seqs from its `from` on and only grows. Invariant G2: the memory segments of
-//! a store follow each other without a gap from `indexed` to the end of the log. A reader keeps the memory segments that
-//! it started with, and reads no seq at or beyond the size that it started with, so it never sees one half-added.
+//! Invariant G1: a memory segment holds consecutive seqs starting at its `from`, and only grows. Invariant G2: the memory
+//! segments of a store follow each other without a gap from `indexed` to the end of the log. A reader keeps the memory
+//! segments that it started with, and reads no seq at or beyond the size that it started with, so it never sees a partly
+//! added entry.
 
 use crate::Timestamp;
 use crate::rows::BATCH;
@@ -11,71 +12,71 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// A run of entries that no index batch covers yet.
+/// A run of entries that are not in an index batch yet.
 #[derive(Debug)]
 pub(crate) struct MemSegment {
-    /// Its first seq.
+    /// The first seq.
     pub from: u64,
     frozen: AtomicBool,
     index: RwLock<Index>,
 }
 
-/// What the index takes of an entry.
+/// What the index needs of an entry.
 pub(crate) trait Indexed {
     fn timestamp(&self) -> Timestamp;
     fn retention(&self) -> Option<&Retention>;
-    /// Of a call that statistics count: whether it succeeded, and its duration.
+    /// For a call that statistics count: whether it succeeded, and its duration.
     fn counted(&self) -> Option<(bool, Option<u64>)>;
     /// Every facet with its value.
     fn facets(&self, found: &mut impl FnMut(Facet, &str));
 }
 
-/// What a memory segment knows of its entries.
+/// The indexed data of a memory segment's entries.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// By the place of the facet among all.
+    /// By the index of the facet among all facets.
     fields: Vec<Terms>,
     /// The timestamp of each entry.
     pub times: Vec<i64>,
-    /// The retention of each entry: place in `classes` + 1 and end in seconds, or zeros.
+    /// The retention of each entry: index in `classes` + 1 and end in seconds, or zeros.
     pub retentions: Vec<(u16, i64)>,
     /// Names of retention classes in order of appearance.
     pub classes: Vec<String>,
     /// The calls that statistics count.
     pub calls: Vec<CallRow>,
-    /// The places of entries that cannot be read, or are not those that were recorded: they stand under nothing.
+    /// Offsets of entries that are unreadable or differ from what was recorded: they have no terms.
     pub unplaced: Vec<u32>,
 }
 
-/// The values of one facet in order of appearance, each with the places where it stands.
+/// The values of one facet in order of appearance, each with the offsets of its entries.
 #[derive(Debug, Default)]
 pub(crate) struct Terms {
     ids: HashMap<Arc<str>, u32>,
     pub lists: Vec<(Arc<str>, Vec<u32>)>,
-    /// The value that was added last: of many facets the next one has the same.
+    /// The last added value: for many facets the next entry has the same one.
     last: u32,
 }
 
 /// What statistics need of a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallRow {
-    /// Place of the entry in its memory segment.
+    /// Offset of the entry in its memory segment.
     pub offset: u32,
-    /// Place of the tool among its facet's values.
+    /// Index of the tool among its facet's values.
     pub tool: u32,
-    /// Place of the user among its facet's values.
+    /// Index of the user among its facet's values.
     pub user: u32,
     pub success: bool,
     pub nanos: Option<u64>,
 }
 
 impl Terms {
-    /// Adds a place where a value stands; gives the value's place.
+    /// Adds an entry with this value; returns the index of the value.
     pub(crate) fn add(&mut self, value: &str, offset: u32) -> u32 {
         let same = self.lists.get(self.last as usize).is_some_and(|(last, _)| **last == *value);
         let known = match self.lists.len() {
             _ if same => Some(self.last),
-            // To look at each of a few is less than to hash one.
+            // Comparing with a few values is faster than hashing one.
             0..=8 => self.lists.iter().position(|(known, _)| **known == *value).map(|place| place as u32),
             _ => self.ids.get(value).copied(),
         };
@@ -140,7 +141,7 @@ impl Index {
         self.fields.get(field.place()).map_or(&[], |t| &t.lists)
     }
 
-    /// The place of a value among its facet's values.
+    /// The index of a value among its facet's values.
     pub(crate) fn term(&self, field: Facet, value: &str) -> Option<u32> {
         self.fields.get(field.place())?.find(value)
     }
@@ -151,13 +152,13 @@ impl MemSegment {
         MemSegment { from, frozen: AtomicBool::new(false), index: RwLock::default() }
     }
 
-    /// Adds the entry that follows the last one.
+    /// Adds the entries that follow the last one.
     pub(crate) fn add(&self, entries: impl Iterator<Item = impl Indexed>) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         entries.for_each(|entry| index.add(&entry));
     }
 
-    /// Keeps the place of an entry that cannot be read.
+    /// Reserves the offset of an entry that cannot be read.
     pub(crate) fn add_unreadable(&self) {
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let place = u32::try_from(index.times.len()).unwrap_or(u32::MAX);
@@ -166,22 +167,22 @@ impl MemSegment {
         index.retentions.push((0, 0));
     }
 
-    /// What is known of the entries so far.
+    /// The data of the entries so far.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets it grow no more.
+    /// Stops the segment from growing.
     pub(crate) fn freeze(&self) {
         self.frozen.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it was told to grow no more.
+    /// Whether the segment no longer grows.
     pub(crate) fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::SeqCst)
     }
 
-    /// Whether it can be written into the file.
+    /// Whether the segment can be written to the file.
     pub(crate) fn is_complete(&self) -> bool {
         let length = self.end() - self.from;
         length >= BATCH || (length > 0 && self.is_frozen())

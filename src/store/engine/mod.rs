@@ -1,4 +1,4 @@
-//! What the threads that use one store share.
+//! State shared by all threads that use one store.
 
 pub(crate) mod block_locator;
 pub(crate) mod changes;
@@ -44,7 +44,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-/// The store as its threads share it.
+/// The shared state of an open store.
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) config: Config,
@@ -54,68 +54,68 @@ pub(crate) struct Engine {
     pub(crate) jobs: Jobs,
 }
 
-/// What stays as it was when the store was opened.
+/// What does not change after the store was opened.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// In which it was opened, and in which alone it is used.
+    /// The process that opened the store; only this process may use it.
     pub(crate) process: Process,
     pub settings: Settings,
     pub limits: CallLimits,
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub(crate) source: Source,
-    /// How many entries there were.
+    /// The number of entries at opening.
     pub(crate) opened_with: u64,
-    /// What the keys had signed of it.
+    /// What the keys had last signed of this store at opening.
     pub(crate) mark: Option<Mark>,
-    /// What is wrong, where keys were found that this store, which was made without any, does not belong to.
+    /// A message, if the store was made without keys but keys of another store were found for it.
     pub(crate) stray: Option<String>,
 }
 
-/// What readers need, and nothing of what only the writer knows.
+/// What readers need; nothing here is known only to the writer.
 #[derive(Debug)]
 pub(crate) struct ReadSide {
     pub(crate) database: RwLock<Option<Arc<DatabaseHandle>>>,
     pub(crate) published: RwLock<Published>,
-    /// What queries read from that are under way.
+    /// The read transactions of queries in progress.
     pub(crate) readers: Mutex<Readers>,
-    /// Whether the store is open for reading only.
+    /// Whether the store is open only for reading.
     pub(crate) reading: Reading,
     pub(crate) block_locator: Arc<BlockLocator>,
     pub(crate) closed: AtomicBool,
 }
 
-/// What whoever writes needs besides.
+/// What writers need in addition.
 #[derive(Debug)]
 pub(crate) struct WriteSide {
     pub(crate) group_commit: GroupCommit<EncodedBatch, Result<Vec<Receipt>>>,
     pub(crate) writer: Mutex<WriterState>,
     pub(crate) keys: Mutex<Option<Keyring>>,
     pub(crate) subjects: Subjects,
-    /// What changes of the small tables while a purge writes the store anew. Noted with the writer lock.
+    /// Changes to the small tables while a purge rewrites the store. Updated under the writer lock.
     pub(crate) changes: Mutex<Option<Changes>>,
-    /// The file was written anew: it has doubled as it grew, and what it does not need is given back when it is closed.
+    /// Set after a purge: the new file grew by doubling, and its unused space is given back on close.
     pub(crate) tighten: AtomicBool,
-    /// Held by whoever writes an index batch.
+    /// Held while an index batch is written.
     pub(crate) merging: Mutex<()>,
-    /// Held by whoever shows a commit to readers.
+    /// Held while a commit is published to readers.
     pub(crate) showing: Mutex<()>,
 }
 
-/// What the log's own entries establish, ready for use.
+/// What the system events in the log establish, in usable form.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) policies: RwLock<Arc<Policies>>,
     pub(crate) chain_state: RwLock<Arc<ChainState>>,
-    /// Every seq that was purged.
+    /// Every purged seq.
     pub(crate) purged: RwLock<Arc<SeqSet>>,
-    /// The entry with which the present epoch began, and when it was recorded, once somebody has asked.
+    /// The entry that began the current epoch, and when it was recorded; looked up on first use.
     pub(crate) epoch_began: Mutex<Option<(u64, Timestamp)>>,
-    /// How late it was when each open emergency grant was looked at last, and what the monotonic clock showed then.
+    /// By open emergency grant: the wall-clock time at which it was last checked, and the monotonic time then.
     pub(crate) grant_times: Mutex<BTreeMap<u64, (Timestamp, Duration)>>,
 }
 
-/// What runs beside recording and reading.
+/// Background work.
 #[derive(Debug)]
 pub(crate) struct Jobs {
     pub(crate) work: Work,
@@ -128,12 +128,12 @@ pub(crate) struct Jobs {
 pub(crate) struct Published {
     pub size: u64,
     pub head: Hash,
-    /// How many entries the newest checkpoint covers.
+    /// The number of entries that the newest checkpoint covers.
     pub signed: u64,
     pub mem_segments: Vec<Arc<MemSegment>>,
 }
 
-/// The open database, for as long as it must not be replaced.
+/// The open database. While this is held the database is not replaced.
 pub(crate) struct DatabaseGuard<'a>(RwLockReadGuard<'a, Option<Arc<DatabaseHandle>>>);
 
 impl DatabaseGuard<'_> {
@@ -161,8 +161,8 @@ impl Engine {
         Ok(DatabaseGuard(self.read.database.read().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// The writer's own knowledge; only for the thread that has the writer lock. A thread that panicked under it left it in a
-    /// state that nobody knows, so it is read anew.
+    /// The writer's state; only for the thread that holds the writer lock. A thread that panicked while holding it left it in
+    /// an unknown state, so it is marked broken, to be read again.
     pub(crate) fn writer(&self) -> MutexGuard<'_, WriterState> {
         self.write.writer.lock().unwrap_or_else(|poisoned| {
             let mut writer = poisoned.into_inner();
@@ -172,8 +172,8 @@ impl Engine {
         })
     }
 
-    /// After work with the writer lock. Where it did not come to its end, what is on the disk is not known, and redb may be in the
-    /// middle of something: it is not to write on.
+    /// To be called after work under the writer lock. If the work did not complete (`ended` is false), the state on the disk
+    /// is unknown and redb may be in the middle of an operation, so the database is poisoned.
     pub(crate) fn after(&self, writer: &mut WriterState, ended: bool) {
         writer.broken |= !ended;
         if !ended && let Some(database) = &*self.read.database.read().unwrap_or_else(PoisonError::into_inner) {
@@ -181,15 +181,15 @@ impl Engine {
         }
     }
 
-    /// Gives the file back to the system, without the room that it grew by and did not use, where that is worth its time:
-    /// a program that records one call and closes must not move the whole file.
+    /// Gives the file's unused space back to the system where that is worth the time: a program that records one call and
+    /// closes must not move the whole file.
     pub(crate) fn give_back(&self, database: Option<Arc<DatabaseHandle>>) -> Result<()> {
         let size = self.read.published.read().unwrap_or_else(PoisonError::into_inner).size;
         let in_file = self.config.source.path().is_some();
         let grown = size - self.config.opened_with.min(size) >= size / 4;
-        // A purge leaves a file that is mostly room.
+        // A purge leaves a file with much free space.
         let tighten = self.write.tighten.load(Ordering::SeqCst);
-        // Whoever still reads the file keeps it as it is.
+        // While somebody else still reads the file it stays as it is.
         if let Some(mut database) = database.and_then(Arc::into_inner)
             && (tighten || in_file && grown)
         {
@@ -198,46 +198,46 @@ impl Engine {
         Ok(())
     }
 
-    /// Where the store's file is, if it is one.
+    /// The path of the store's file, if it is a file.
     pub(crate) fn path(&self) -> Option<&std::path::Path> {
         self.config.source.path()
     }
 
-    /// How many entries readers are shown, and the hash of the newest.
+    /// The number of entries that readers see, and the hash of the newest.
     pub(crate) fn shown(&self) -> (u64, Hash) {
         let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
         (published.size, published.head)
     }
 
-    /// Whether something else has written over the file while it was open.
+    /// Whether another program has overwritten the file while it was open.
     pub(crate) fn is_written_over(&self) -> bool {
         let refused = |e: Error| e.kind() == ErrorKind::Damaged;
         self.database().is_ok_and(|open| open.get().is_ok_and(|file| file.check_unchanged().is_err_and(refused)))
     }
 
-    /// Whether the store was closed, or is another process's.
+    /// Whether the store was closed, or belongs to another process.
     pub(crate) fn is_closed(&self) -> bool {
         self.read.closed.load(Ordering::SeqCst) || !self.config.process.is_this()
     }
 
-    /// Notes what a purge that is under way has to carry over besides entries.
+    /// Records a change, besides new entries, that a purge in progress has to carry over.
     pub(crate) fn note(&self, what: impl FnOnce(&mut Changes)) {
         if let Some(changes) = &mut *self.write.changes.lock().unwrap_or_else(PoisonError::into_inner) {
             what(changes);
         }
     }
 
-    /// Every seq that was purged.
+    /// Every purged seq.
     pub(crate) fn purged(&self) -> Arc<SeqSet> {
         self.facts.purged.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What system events say so far.
+    /// What the system events so far establish.
     pub(crate) fn chain_state(&self) -> Arc<ChainState> {
         self.facts.chain_state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts what own entries said into force.
+    /// Puts newly recorded system events into force.
     pub(crate) fn put_in_force(&self, chain_state: ChainState) -> Result<()> {
         if let Some((seq, set)) = &chain_state.policies
             && self.policies().seq != *seq
@@ -253,7 +253,7 @@ impl Engine {
         self.facts.policies.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Shows readers a store that was read anew.
+    /// Publishes a state that was read again from the file.
     pub(crate) fn publish_anew(&self, state: &State, mem_segments: Vec<Arc<MemSegment>>) {
         let mut published = self.read.published.write().unwrap_or_else(PoisonError::into_inner);
         *published = Published { size: state.size, head: state.head, signed: state.signed, mem_segments };
@@ -261,7 +261,7 @@ impl Engine {
         self.jobs.news.tell();
     }
 
-    /// A query is going to read from this.
+    /// Registers a query's read transaction.
     pub(crate) fn will_read<T: Send + 'static>(&self, reading: &Arc<Mutex<Option<T>>>) {
         if !self.config.process.is_this() {
             return;
@@ -274,7 +274,7 @@ impl Engine {
         readers.all.push(Arc::downgrade(&reading));
     }
 
-    /// Takes their read transactions from queries that nobody goes on with at this moment, now and then.
+    /// From time to time takes the read transactions from queries that are not being advanced at the moment.
     pub(crate) fn release(&self, size: u64) {
         let mut readers = self.read.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if size.saturating_sub(readers.looked_at) < RELEASE {

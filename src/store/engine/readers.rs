@@ -1,12 +1,12 @@
-//! Queries that are under way, and what they hold.
+//! Queries in progress, and the read transactions that they hold.
 
 use std::fmt;
 use std::sync::{Mutex, Weak};
 
-/// What holds a read transaction between two uses of it.
+/// A holder of a read transaction between two uses.
 pub(crate) type Reader = dyn Idle + Send + Sync;
 
-/// The queries that are under way, and the size of the log when they were last looked at.
+/// The queries in progress, and the log's size when they were last released.
 #[derive(Default)]
 pub(crate) struct Readers {
     pub(crate) all: Vec<Weak<Reader>>,
@@ -19,7 +19,7 @@ impl fmt::Debug for Readers {
     }
 }
 
-/// Gives back what it reads from, unless it is being used. Whoever uses it next begins anew.
+/// Releases its read transaction unless it is in use. The next use begins a new one.
 pub(crate) trait Idle {
     fn let_go(&self);
 }
@@ -32,6 +32,6 @@ impl<T: Send> Idle for Mutex<Option<T>> {
     }
 }
 
-/// After how many further entries queries that are under way give back what they read from. A commit of one entry rewrites some
-/// forty KiB of pages, so a reader that stands still costs ten MiB at most.
+/// After this many new entries, queries in progress release their read transactions. A commit of one entry rewrites about 40
+/// KiB of pages, so a stalled reader costs at most ten MiB.
 pub(crate) const RELEASE: u64 = 256;

@@ -1,16 +1,16 @@
-//! A store that is open for reading, and how it becomes one that is recorded into.
+//! A store that is open for reading, and its transition to recording.
 
 use crate::store::file::overlay::Overlay;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 
-/// Whether a store is still as it was found.
+/// Whether the store is open only for reading.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
     pub(crate) now: AtomicBool,
-    /// Not what keeps the file open.
+    /// Weak, so that it does not keep the file open.
     pub(crate) overlay: Mutex<Weak<Overlay>>,
-    /// The keys took a step that their file does not hold yet.
+    /// Whether the keys changed and the key file was not updated yet.
     pub(crate) keys_unsaved: AtomicBool,
 }
 

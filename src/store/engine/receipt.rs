@@ -1,12 +1,12 @@
-//! What whoever recorded something gets.
+//! What the caller gets for a recorded call.
 
 use crate::Hash;
 
-/// The proof that something was recorded: it is on the disk when this is in the caller's hands.
+/// Confirms that a call was recorded: the entry is durable by the time the caller has the receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The entry's place in the log.
+    /// The entry's sequence number in the log.
     pub seq: u64,
     /// The entry's hash, which an inclusion proof starts from.
     pub hash: Hash,

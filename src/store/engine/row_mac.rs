@@ -1,23 +1,23 @@
-//! The MAC of a row, which follows from the key file.
+//! The MAC of a row, under a key derived from the key file.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// HMAC-SHA-256, cut to 128 bits.
+/// HMAC-SHA-256, truncated to 128 bits.
 pub(crate) type RowMac = [u8; 16];
 
-/// What is known of a row.
+/// Whether a row is authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Vouched {
     /// It was written with the store's keys.
     Yes,
-    /// It was not, or was changed since.
+    /// It was not, or it was changed since.
     No,
-    /// There are no keys here to tell.
+    /// There are no keys here to check with.
     Unknown,
 }
 
-/// The key of these MACs, of the digest key.
+/// Derives the key of these MACs from the digest key.
 pub(crate) fn key_of(digest_key: &[u8; 32]) -> Option<Hmac<Sha256>> {
     let derived = Hmac::<Sha256>::new_from_slice(digest_key).ok()?.chain_update(b"attestlog table rows v1");
     Hmac::new_from_slice(&zeroize::Zeroizing::new(<[u8; 32]>::from(derived.finalize().into_bytes()))[..]).ok()

@@ -1,17 +1,17 @@
-//! What is known in memory of the keys of data subjects.
+//! In-memory cache of data subjects' keys.
 
 use crate::redact::SubjectKey;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many keys are kept in memory, so that not every entry has to unwrap its subject's anew.
+/// How many keys are cached, so that not every entry has to unwrap its subject's key again.
 const CACHED: usize = 4096;
 
-/// A key as it lies in the file.
+/// A key as it is stored in the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// The pseudonyms of those whose key it is, sorted.
+    /// The pseudonyms of the subjects that the key belongs to, sorted.
     pub members: Vec<String>,
     /// The master key that wraps it.
     pub master: [u8; 4],
@@ -19,7 +19,7 @@ pub(crate) struct Row {
     pub wrapped: Vec<u8>,
 }
 
-/// A key on its way to the disk, with the entry that is sealed under it.
+/// A new key, to be committed with the entry that is sealed under it.
 #[derive(Debug, Clone)]
 pub(crate) struct NewSubject {
     pub id: String,
@@ -27,7 +27,7 @@ pub(crate) struct NewSubject {
     pub members: Vec<String>,
 }
 
-/// What is known of subjects' keys in memory.
+/// The in-memory cache of data subjects' keys.
 #[derive(Debug, Default)]
 pub(crate) struct Subjects(Mutex<Known>);
 
@@ -35,7 +35,7 @@ pub(crate) struct Subjects(Mutex<Known>);
 pub(crate) struct Known {
     /// By tag.
     pub(crate) keys: HashMap<String, Cached>,
-    /// Keys that were destroyed since the store was opened: an entry that was prepared before must not bring one back.
+    /// Keys destroyed since the store was opened: an entry prepared earlier must not bring one back.
     pub(crate) destroyed: HashSet<String>,
 }
 
@@ -50,7 +50,7 @@ impl Subjects {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// These keys are on the disk now.
+    /// Marks these keys as being on the disk.
     pub(crate) fn settled(&self, ids: &[(String, Row)]) {
         if ids.is_empty() {
             return;
@@ -65,31 +65,31 @@ impl Subjects {
 impl Known {
     pub(crate) fn remember(&mut self, tag: String, subject: NewSubject, durable: bool) {
         if self.keys.len() >= CACHED {
-            // One that is not on the disk yet must be found by the next who asks for it.
+            // Only durable keys are dropped: a key that is not on the disk yet can be found nowhere else.
             self.forget();
         }
         self.keys.insert(tag, Cached { subject, durable });
     }
 
-    /// The ids of keys that concern one of these pseudonyms and may not be on the disk yet.
+    /// The ids of keys that belong to one of these pseudonyms and may not be on the disk yet.
     pub(crate) fn pending_of(&self, pseudonyms: &[String]) -> Vec<String> {
         let concerned = self.keys.values().filter(|c| !c.durable && concerns(&c.subject.members, pseudonyms));
         concerned.map(|c| c.subject.id.clone()).collect()
     }
 
-    /// Forgets what the file knows.
+    /// Drops all keys that are in the file.
     pub(crate) fn forget(&mut self) {
         self.keys.retain(|_, cached| !cached.durable);
     }
 
-    /// Forgets keys that were destroyed.
+    /// Drops keys that were destroyed.
     pub(crate) fn destroy(&mut self, ids: &[String]) {
         self.keys.retain(|_, cached| !ids.contains(&cached.subject.id));
         self.destroyed.extend(ids.iter().cloned());
     }
 }
 
-/// Whether a key with these members is also one of these people's.
+/// Whether a key with these members belongs to one of these pseudonyms.
 pub(crate) fn concerns(members: &[String], pseudonyms: &[String]) -> bool {
     members.iter().any(|member| pseudonyms.contains(member))
 }

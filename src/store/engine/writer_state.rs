@@ -1,4 +1,4 @@
-//! What the writer knows besides what is on the disk, and what it writes without recording anything.
+//! The writer's in-memory state.
 
 use crate::merkle::Frontier;
 use crate::retention::{ClockEvent, ExpiryClock};
@@ -8,30 +8,30 @@ use crate::store::layout::entry_record::TailRow;
 use crate::store::layout::state::State;
 use std::time::Duration;
 
-/// What the writer knows besides what is on the disk. Only the thread whose turn it is touches it.
+/// The writer's in-memory state. Only the thread that holds the writer lock uses it.
 #[derive(Debug)]
 pub(crate) struct WriterState {
     pub state: State,
     pub frontier: Frontier,
     /// Holds the entries from `state.sealed` on.
     pub sealer: Sealer,
-    /// When the expiry clock was last told how much time had passed, by the monotonic clock.
+    /// When the expiry clock was last advanced, by the monotonic clock.
     pub ticked: Duration,
-    /// Whether the log says already that this process records without the key.
+    /// Whether the log already says that this process records without the key.
     pub unsigned_said: bool,
-    /// That the expiry clock was brought back on opening, until the log says so.
+    /// The event that the expiry clock was set back on opening, until it is recorded in the log.
     pub brought_back: Option<ClockEvent>,
-    /// Set while what is on the disk is not known.
+    /// Set while the state on the disk is unknown.
     pub broken: bool,
-    /// What could not be read when the store was opened. Nothing is written while there is something.
+    /// What could not be read when the store was opened. Nothing is written while this is set.
     pub damaged: Option<Damage>,
 }
 
 impl WriterState {
-    /// What was read of the file, at this time of the monotonic clock.
+    /// The state that was read from the file, at this time of the monotonic clock.
     pub(crate) fn new(state: State, frontier: Frontier, tail: &[TailRow], now: Duration) -> WriterState {
         let mut sealer = Sealer::default();
-        // The entries of the tail fit one block: whatever did not was sealed in the commit that brought it.
+        // The entries of the tail fit in one block: earlier ones were sealed in the commit that added them.
         sealer.begin(state.seed);
         let mut damaged = None;
         for (seq, packed) in (state.sealed..).zip(tail) {
@@ -51,7 +51,7 @@ impl WriterState {
         }
     }
 
-    /// The expiry clock, with the time that has passed since it was last told; it is `now` by the monotonic clock.
+    /// The expiry clock, advanced by the time since it was last advanced; `now` is by the monotonic clock.
     pub(crate) fn clock(&self, now: Duration, bound: Duration) -> ExpiryClock {
         let mut clock = ExpiryClock::resume(self.state.clock.clone(), bound);
         clock.advance_open(now.saturating_sub(self.ticked));

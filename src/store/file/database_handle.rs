@@ -1,13 +1,13 @@
-//! Whether a file can be written to, before redb does.
+//! Decides whether a file is safe to write to, before redb writes.
 //!
-//! redb checks its checksums after a crash only. Of a file that was closed cleanly it takes over its own tables as they are:
-//! which pages are free, and which become so. Where they are damaged it panics in the middle of its next commit, at the latest
-//! in the one with which it closes, and again in a destructor that runs because of the first panic. Nobody can catch that:
-//! the process ends. So our own reader of its pages goes through these tables first, when redb has locked the file and read
-//! nothing yet. The tables of the log itself are left out: they are most of the file, and verification is for them.
+//! redb verifies its checksums only after a crash. In a file that was closed cleanly it trusts its own tables as they are:
+//! which pages are free, and which will be. If they are damaged it panics in the middle of its next commit, at the latest in
+//! the one that it makes on closing, and again in a destructor that runs because of the first panic. That cannot be caught:
+//! the process ends. So our own page reader checks these tables first, after redb has locked the file and before it has read
+//! anything. The tables of the log itself are not checked here: they are most of the file, and verification covers them.
 //!
-//! Invariant W5: nothing is written to a file whose own tables are not as redb writes them, and nothing to one in which
-//! redb has panicked while it wrote, not even as it is closed. What was committed can be read all the same.
+//! Invariant W5: nothing is written to a file whose own tables are not as redb writes them, or to one in which redb has
+//! panicked during a write, not even on closing. What was committed can still be read.
 
 use crate::process::Process;
 use crate::store::file::first_look::FirstLook;
@@ -28,33 +28,34 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Why nothing may be written to a store that was opened.
+/// Why nothing may be written to an open store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Damage {
-    /// This entry, on which the next ones rest, cannot be read.
+    /// This entry, which the next ones build on, cannot be read.
     Entry(u64),
-    /// The store's own entries are not found to say what they said when the keys signed last, or contradict each other (R60).
+    /// The system events that were found are not those that existed when the keys last signed, or contradict each other
+    /// (R60).
     InForce,
-    /// redb's own tables, or the header.
+    /// redb's own tables or the header.
     Tables,
 }
 
-/// How far the index of a store that is open was held against the chain.
+/// How far the index of an open store was checked against the chain.
 #[derive(Debug, Default)]
 pub(crate) enum Held {
-    /// Nothing of it was.
+    /// Nothing was checked.
     #[default]
     Not,
     /// The batches before this seq.
     Before(u64),
-    /// All that lay in the file when it was opened, and with it what this process adds.
+    /// Everything that was in the file when it was opened, and so also what this process adds.
     All,
-    /// It is not what the chain says, for this reason. What lies in a file that is open does not change.
+    /// It differs from the chain, for this reason. A file does not change while it is open.
     Wrong(String),
 }
 
 impl Damage {
-    /// What whoever wants to record is told.
+    /// The error for callers who want to record.
     pub(crate) fn refusal(self) -> Error {
         let what = match self {
             Damage::Entry(seq) => {
@@ -73,29 +74,29 @@ impl Damage {
     }
 }
 
-/// An open database, which is left as a killed process would leave it where nothing may be written to its file.
+/// An open database. If its file must not be written to, it is left as a killed process would leave it.
 #[derive(Debug)]
 pub(crate) struct DatabaseHandle {
-    /// There until it is dropped.
+    /// Present until drop.
     database: Option<Database>,
-    /// What it lies in.
+    /// The underlying storage.
     bytes: Arc<dyn Watch>,
     /// What was found before redb read anything.
     before: Arc<FirstLook>,
-    /// Nothing more is to be written to the file.
+    /// Whether nothing more may be written to the file.
     still: AtomicBool,
     views: ReadViews,
-    /// How far its index was held against the chain.
+    /// How far the index was checked against the chain.
     pub held: Mutex<Held>,
-    /// How far its leaves were held against what is signed.
+    /// How far the leaves were checked against what is signed.
     pub bound: HeldLeaves,
     process: Process,
-    /// The path that named its file when it was opened, and the file; `None` on other storage.
+    /// The path of the file when it was opened, and the file's metadata; `None` on other storage.
     named: Option<(PathBuf, Metadata)>,
 }
 
 impl DatabaseHandle {
-    /// Opens what lies there, or makes a database where nothing does, and tries nothing.
+    /// Opens the storage, or creates a database in it if it is empty, without checking anything.
     pub(crate) fn fresh(builder: &Builder, bytes: Arc<dyn StorageBackend>) -> Result<DatabaseHandle> {
         DatabaseHandle::with(builder, Arc::new(Watched::new(bytes)), Arc::default())
     }
@@ -116,16 +117,16 @@ impl DatabaseHandle {
         })
     }
 
-    /// Opens what lies there and tries its tables; with `pages` those of the log too, before redb reads any.
+    /// Opens the storage and checks redb's own tables; with `pages` also those of the log, all before redb reads any.
     pub(crate) fn open(builder: &mut Builder, bytes: Box<dyn StorageBackend>, pages: bool) -> Result<DatabaseHandle> {
         DatabaseHandle::tried(builder, Arc::new(Watched::new(bytes.into())), pages)
     }
 
-    /// The same where somebody looks after it already.
+    /// The same for storage that is already watched.
     pub(crate) fn tried(builder: &mut Builder, bytes: Arc<dyn Watch>, pages: bool) -> Result<DatabaseHandle> {
         let before = Arc::new(FirstLook { asked: true, pages, ..FirstLook::default() });
         let mut handle = match DatabaseHandle::with(builder, bytes, before.clone()) {
-            // Otherwise redb's words for what it stumbled over.
+            // Otherwise the caller would get redb's error for the damage it ran into.
             Err(e) if before.is_damaged() && e.kind() != ErrorKind::Locked => return Err(unreadable(e)),
             opened => opened?,
         };
@@ -133,41 +134,41 @@ impl DatabaseHandle {
         Ok(handle)
     }
 
-    /// The same with the file that it lies in, and the path that names it.
+    /// Adds the file that the database is in, and its path.
     pub(crate) fn named(mut self, path: &Path, file: Metadata) -> Result<DatabaseHandle> {
-        // Absolute, so that it names the same whatever folder the process goes to.
+        // Absolute, so that it stays valid when the process changes its working directory.
         self.named = Some((std::path::absolute(path)?, file));
         Ok(self)
     }
 
-    /// Refuses where the path names another file now, or none, and where something else has written over the file.
+    /// Fails if the path names another file now, or none, or if another program has overwritten the file.
     pub(crate) fn check_file(&self) -> Result<()> {
         self.named.as_ref().map_or(Ok(()), |(path, file)| check_named(path, file))?;
         self.check_unchanged()
     }
 
-    /// Refuses where something else has written over the file.
+    /// Fails if another program has overwritten the file.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let place = |e: Error| self.named.as_ref().map(|(path, _)| path.display()).into_iter().fold(e, Error::at);
         self.bytes.check_unchanged().map_err(place)
     }
 
-    /// What the file holds is known to be another's: every check refuses it from now on.
+    /// Makes every later check fail: the content is known to be foreign.
     pub(crate) fn condemn(&self) {
         self.bytes.condemn();
     }
 
-    /// From now on nothing more is to be written to the file.
+    /// Forbids all further writes to the file.
     pub(crate) fn poison(&self) {
         self.still.store(true, Ordering::SeqCst);
     }
 
-    /// Whether redb's own tables were damaged when it was opened.
+    /// Whether redb's own tables were damaged when the store was opened.
     pub(crate) fn is_damaged(&self) -> bool {
         self.before.is_damaged()
     }
 
-    /// Whether the file held a newer commit than the one that counts, which was not finished.
+    /// Whether the file held a newer commit than the current one, which was not finished.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.before.found().is_some_and(|found| found.unfinished)
     }
@@ -176,8 +177,7 @@ impl DatabaseHandle {
         !self.still.load(Ordering::SeqCst) && self.bytes.check_unchanged().is_ok()
     }
 
-    /// Makes the file as small as it can be. It is whole either way; where there is no room to move things there is nothing
-    /// to gain.
+    /// Compacts the file as far as possible. The file is valid either way; on failure it just stays larger.
     pub(crate) fn tighten(&mut self) {
         self.views.give_up();
         if self.may_write()
@@ -189,22 +189,22 @@ impl DatabaseHandle {
 }
 
 impl DatabaseHandle {
-    /// What the file holds now.
+    /// A read view of the current content.
     pub(crate) fn view(&self) -> Result<ReadView> {
         ReadView::new(self.database())
     }
 
-    /// What the file held when somebody else looked at it, where that `serves`, otherwise what it holds now.
+    /// A read view that another reader opened, if it `serves`; otherwise of the current content.
     pub(crate) fn shared_view(&self, serves: impl Fn(&ReadView) -> bool) -> Result<Arc<ReadView>> {
         self.views.get(self.database(), serves)
     }
 
-    /// The commit that counts. Only while nobody commits.
+    /// The current commit. Only while nobody commits.
     pub(crate) fn present(&self) -> Result<Present> {
         Ok(Present::read(&*self.bytes)?)
     }
 
-    /// Goes through the pages of a commit, which somebody still reads.
+    /// Checks the pages of a commit that some reader still holds.
     pub(crate) fn check(&self, present: &Present, shapes: &[Shape], found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
         if let Some((of, flaws, seen)) = self.before.take_pages()
             && of.is_the_same(present)
@@ -232,7 +232,7 @@ impl DatabaseHandle {
 impl Deref for DatabaseHandle {
     type Target = Database;
 
-    /// Whoever takes the database itself may write to it: what readers share is given up first.
+    /// Direct access to the database allows writing, so the read view that readers share is released first.
     fn deref(&self) -> &Database {
         self.views.give_up();
         self.database()
@@ -242,25 +242,26 @@ impl Deref for DatabaseHandle {
 impl Drop for DatabaseHandle {
     fn drop(&mut self) {
         if !self.process.is_this() {
-            // redb would write its last commit over what the other process has written since, and unlock the file for both.
+            // redb would overwrite what the other process has written since with its last commit, and unlock the file for
+            // both.
             self.views.forget();
             std::mem::forget(self.database.take());
             return;
         }
-        // A panic would be the end of the process where this is dropped because of another.
+        // A panic during the unwinding of another one would abort the process.
         let _ = caught(|| self.views.give_up());
         let Some(database) = self.database.take() else { return };
         if self.may_write() {
             let _ = caught(|| drop(database));
         } else if cfg!(panic = "unwind") {
-            // redb writes nothing as it is closed by a thread that panics; the file is given back all the same. This is no
-            // panic that any hook would be told of.
+            // redb writes nothing when a panicking thread closes it, but still releases the file. `resume_unwind` does not
+            // call the panic hook.
             let _ = caught(|| {
                 let _database = database;
                 resume_unwind(Box::new("closed without a last commit"));
             });
         } else {
-            // Better to keep the file until the process ends than to end the process.
+            // Keeping the file open until the process ends is better than aborting the process.
             std::mem::forget(database);
         }
     }

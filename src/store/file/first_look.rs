@@ -1,4 +1,4 @@
-//! A look at a file when redb has locked it and before it reads from it: redb would be led astray in some that are damaged.
+//! Checks a file after redb has locked it and before redb reads it: some damaged files would mislead redb.
 
 use crate::store::file::pages::header::HEADER_BYTES;
 use crate::store::file::pages::{self, Flaw, Present, Seen};
@@ -7,29 +7,29 @@ use redb::StorageBackend;
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// Looks at a file when redb has locked it and before it reads from it.
+/// Checks a file after redb has locked it and before redb reads it.
 #[derive(Debug, Default)]
 pub(crate) struct FirstLook {
-    /// Whether anything is looked at.
+    /// Whether to check at all.
     pub(crate) asked: bool,
-    /// Whether the pages of the log are as well.
+    /// Whether to check the pages of the log too.
     pub(crate) pages: bool,
     pub(crate) found: OnceLock<Found>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// What is wrong with the header and with redb's own tables.
+    /// The flaws of the header and of redb's own tables.
     pub(crate) flaws: Vec<Flaw>,
     pub(crate) unfinished: bool,
-    /// What is wrong with all of the commit, until somebody asks for it.
+    /// The flaws of the whole commit, until they are taken.
     pages: Mutex<Option<(Present, Vec<Flaw>, Seen)>>,
     pub(crate) leads_astray: bool,
 }
 
 impl FirstLook {
     /// # Errors
-    /// Where the file cannot be read, or redb would be led astray in it.
+    /// If the file cannot be read, or would mislead redb.
     pub(crate) fn look(&self, bytes: &dyn StorageBackend) -> io::Result<()> {
         if !self.asked || bytes.len()? < HEADER_BYTES as u64 {
             return Ok(());

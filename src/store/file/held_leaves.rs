@@ -1,38 +1,39 @@
-//! How far the leaves of a file that is open were held against what is signed: see `read/signed_leaves.rs`.
+//! How far the leaves of an open file were checked against what is signed: see `read/signed_leaves.rs`.
 
 use crate::Hash;
 use crate::store::layout::NODE_LEVEL;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// How far the leaves of a file that is open were held against what is signed.
+/// How far the leaves of an open file were checked against what is signed.
 #[derive(Debug, Default)]
 pub(crate) struct HeldLeaves(RwLock<Reached>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Reached {
     pub(crate) signed: Option<Arc<Signed>>,
-    /// The segments that lie whole within what is signed and were held, a bit each.
+    /// The segments that lie entirely within what is signed and were checked, one bit each.
     pub(crate) segments: Vec<u64>,
-    /// The size up to which the leaves of the last, incomplete segment were held.
+    /// The size up to which the leaves of the last, incomplete segment were checked.
     pub(crate) edge: u64,
 }
 
-/// What was signed last: the perfect subtrees that make up the tree of that size.
+/// What was last signed: the perfect subtrees that make up the tree of that size.
 #[derive(Debug)]
 pub(crate) struct Signed {
     pub(crate) size: u64,
     /// Level, index, hash; the largest first.
     pub(crate) peaks: Vec<(u8, u64, Hash)>,
-    /// How many entries the store said to be signed when this was looked for.
+    /// How many entries the state said were signed when this was read.
     pub(crate) said: u64,
-    /// They are not what was signed.
+    /// Whether they differ from what was signed.
     pub(crate) differs: bool,
 }
 
 impl Reached {
-    /// Whether there is nothing to be held of this entry any more; `said` is how many are said to be signed.
+    /// Whether this entry passes: `Some(true)` if nothing is left to check, `Some(false)` if the leaves differ from what is
+    /// signed, `None` if it was not checked yet. `said` is how many entries the reader's state says are signed.
     pub(crate) fn is_held(&self, seq: u64, said: u64) -> Option<bool> {
-        // Whoever reads from before the newest checkpoint is served by what was held since.
+        // A reader whose snapshot is older than the newest checkpoint can use what was checked against that checkpoint.
         let signed = self.signed.as_ref().filter(|signed| signed.said >= said)?;
         if signed.differs {
             return Some(seq >= signed.size);

@@ -1,4 +1,4 @@
-//! The file itself: its tables, the database in it, reading it without redb, and putting another in its place.
+//! The file itself: its tables, the open database, reading it without redb, and replacing it.
 
 pub(crate) mod database_handle;
 pub(crate) mod first_look;

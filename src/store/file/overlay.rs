@@ -1,10 +1,11 @@
-//! A store's bytes as they are read, with what redb would write kept in memory.
+//! A read-only view of a store's bytes that keeps redb's writes in memory.
 //!
-//! redb writes as it opens: a mark that the file is in use, the repair of a file that was not closed cleanly, another mark as
-//! it closes. Invariant E2: of a store that is opened for reading none of this reaches the file. It is opened without write
-//! access, under a shared lock that keeps writers out, and every write goes into memory, up to a limit. Invariant E3: where
-//! something is to be recorded after all, what was kept is written in the order in which redb wrote it, syncs included, under
-//! a lock that was never given back meanwhile: the file is then what it would be had it been opened for writing.
+//! redb writes even when it opens a file: a mark that the file is in use, the repair of a file that was not closed cleanly,
+//! and another mark when it closes. Invariant E2: when a store is opened for reading, none of this reaches the file. The file
+//! is opened without write access, under a shared lock that excludes writers, and every write is kept in memory, up to a
+//! limit. Invariant E3: if something is recorded after all, the kept writes are applied in the order in which redb made them,
+//! syncs included, under a lock that was never released in between: the file is then what it would be had it been opened for
+//! writing.
 
 use crate::store::file::tables::Stored;
 use crate::store::file::watched::{Watch, Watched};
@@ -19,14 +20,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-/// What redb writes is kept in pieces of this size.
+/// The unit in which redb's writes are kept.
 const PIECE: u64 = 4096;
 
-/// How much is kept. Opening a file that was closed cleanly takes a few KiB. One that was not is repaired, which takes one bit
-/// for each of its pages, and what it is repaired to.
+/// Memory limit. Opening a cleanly closed file takes a few KiB. Other files are repaired, which takes one bit per page plus
+/// the repaired pages.
 const MOST: usize = 64 << 20;
 
-/// How long another process may read on before it is an error that something is to be recorded.
+/// How long to wait for readers in other processes before recording fails.
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -39,23 +40,23 @@ pub(crate) struct Overlay(RwLock<Bytes>);
 #[derive(Debug)]
 struct Bytes {
     beneath: Arc<Watched>,
-    /// Nothing once it goes into the file.
+    /// `None` once writes go to the file.
     kept: Option<Kept>,
-    /// What redb has locked.
+    /// The ranges that redb has locked.
     locked: Vec<Span>,
-    /// The store's file, where it is one and something may be recorded into it.
+    /// The store's file, if the store is a file that may be recorded into.
     file: Option<File>,
-    /// The same, once it was opened for writing.
+    /// The same file, once it was opened for writing.
     writable: Option<Arc<Watched>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     len: u64,
-    /// How much of what lies beneath still counts.
+    /// How many bytes of the underlying storage are still visible.
     beneath: u64,
     pieces: BTreeMap<u64, Box<[u8]>>,
-    /// All of it in order, where it may have to be done.
+    /// All operations in order, if they may have to be applied later.
     steps: Option<Vec<Step>>,
     bytes: usize,
     most: usize,
@@ -69,12 +70,12 @@ enum Step {
 }
 
 impl Overlay {
-    /// Over these bytes, which nothing will ever be written to.
+    /// An overlay on bytes that will never be written to.
     pub(crate) fn new(beneath: Box<dyn StorageBackend>) -> Result<Overlay> {
         Overlay::over(beneath.into(), None)
     }
 
-    /// Over this file, which was opened without write access. `may_record`: something may be recorded into it later.
+    /// An overlay on this file, which was opened without write access. `may_record`: it may be opened for recording later.
     pub(crate) fn of_file(file: File, may_record: bool) -> Result<Overlay> {
         let copy = file.try_clone()?;
         let beneath: Arc<dyn StorageBackend> = Arc::new(FileBackend::new(file).stored()?);
@@ -94,16 +95,17 @@ impl Overlay {
         Ok(Overlay(RwLock::new(bytes)))
     }
 
-    /// Once redb has locked the file: of those that may record into it only one reads at a time, so that each finds the
-    /// other.
+    /// To be called after redb has locked the file. Of the processes that may record later, only one can read at a time, so
+    /// that each notices the other.
     pub(crate) fn lock_again(&self) -> Result<()> {
         self.bytes().file.as_ref().map_or(Ok(()), lock_alone)
     }
 
-    /// From now on everything goes into the file at `path`: first what was kept, then whatever is written.
+    /// Applies the kept writes to the file at `path`, and sends all later writes there.
     ///
     /// # Errors
-    /// [`Locked`](ErrorKind::Locked) where another process reads on; what the file system says. It can be tried again.
+    /// [`Locked`](ErrorKind::Locked) while another process reads the store, `Closed` if the path names another file now,
+    /// `Damaged` if the file was overwritten; I/O errors. The call can be repeated.
     pub(crate) fn write_through(&self, path: &Path) -> Result<()> {
         let mut bytes = self.bytes_mut();
         if bytes.kept.is_none() {
@@ -146,13 +148,13 @@ impl Overlay {
 }
 
 impl Bytes {
-    /// Opens the file for writing and makes the shared lock one that is nobody else's, without giving it back meanwhile.
+    /// Opens the file for writing and turns the shared lock into an exclusive one, without releasing it in between.
     #[allow(clippy::disallowed_methods, reason = "waits for other processes, by the time that they run in")]
     fn take_lock(&mut self, path: &Path) -> Result<Arc<Watched>> {
         let named = |e: io::Error| Error::from(e).at(path.display());
         let held = |got: Result<bool, BackendError>| match got {
             Ok(got) => Ok(got),
-            // As redb has it: a system without locks is left to whoever runs it.
+            // As redb does: where the system has no locks, exclusion is the operator's responsibility.
             Err(BackendError::Unsupported) => Ok(true),
             Err(e) => Err(Error::new(ErrorKind::Io, format!("{}: {e}", path.display()))),
         };
@@ -174,7 +176,7 @@ impl Bytes {
                 }
                 let file = Arc::new(self.beneath.again(Arc::new(FileBackend::new(file).stored()?)));
                 if let Some(before) = &self.file {
-                    // Two handles of one file are two strangers to each other.
+                    // Locks on two handles of one file conflict with each other.
                     let _ = before.try_lock_shared();
                 }
                 for span in &self.locked {
@@ -205,13 +207,13 @@ fn busy(path: &Path) -> Error {
     Error::new(ErrorKind::Locked, message)
 }
 
-/// Beside redb's own locks, which readers share.
+/// Takes an exclusive lock besides redb's own locks, which readers share.
 fn lock_alone(file: &File) -> Result<()> {
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             Err(Error::new(ErrorKind::Locked, "another process has the store open; wait for it, or go through it"))
         }
-        // Not every file system has such locks.
+        // Not every file system supports such locks.
         Err(TryLockError::Error(_)) | Ok(()) => Ok(()),
     }
 }
@@ -329,7 +331,7 @@ impl StorageBackend for Overlay {
             None => {
                 let beneath = bytes.beneath.clone();
                 drop(bytes);
-                // Others read on meanwhile.
+                // The lock is released, so that readers can continue during the sync.
                 beneath.sync_data()
             }
         }
@@ -354,7 +356,7 @@ impl StorageBackend for Overlay {
         self.bytes().beneath.close()
     }
 
-    /// As a reader: the file was opened without write access, and other readers may read it too.
+    /// Takes a shared lock: the file was opened without write access, and others may read it too.
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> std::result::Result<bool, BackendError> {
         self.lock((start, end), |beneath| beneath.try_lock_shared_range(start, end))
     }
@@ -418,8 +420,8 @@ mod tests {
     }
 
     proptest! {
-        /// E2 and E3 against a plain vector: what is read back is what was written, what lies beneath stays as it is, and the same
-        /// steps done there give the same bytes.
+        /// E2 and E3 against a plain vector: reads return what was written, the underlying bytes are unchanged, and applying
+        /// the steps to them gives the same bytes.
         #[test]
         fn an_overlay_is_a_file_of_its_own(ops in prop::collection::vec(op(), 1..40)) {
             let (memory, before) = beneath();
@@ -465,8 +467,9 @@ mod tests {
         }
     }
 
-    /// Of a store that was not closed: with any less room than its repair takes it is refused, in words that say what to do, and with
-    /// enough it is read. Whatever redb does as it meets the limit, nothing panics and the file stays as it is [E2].
+    /// A store that was not closed: with less memory than its repair takes it is refused with a message that says what to do,
+    /// and with enough it is read. Whatever redb does when it reaches the limit, nothing panics and the file is unchanged
+    /// [E2].
     #[test]
     fn a_store_that_takes_more_than_the_limit_is_refused() {
         let memory = Memory::default();
@@ -477,7 +480,7 @@ mod tests {
         log.record_batch((0..3000).map(call)).unwrap();
         log.flush_index().unwrap();
         log.record(call(3000)).unwrap();
-        // As a killed process leaves it.
+        // The state that a killed process leaves.
         let before = all(&memory);
         drop(log);
         let open = |most: usize| {

@@ -1,11 +1,11 @@
-//! What lies at a path: whether it is still the file that was opened, and making one that nobody else reads.
+//! Paths: whether a path still names the file that was opened, and creating private files.
 
 use crate::{Error, ErrorKind, Result};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// A new file that only its owner may read. Neither an existing file nor a symbolic link is followed or replaced.
+/// Creates a file that only its owner may read. Never follows or replaces an existing file or symbolic link.
 pub(crate) fn new_private_file(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
@@ -20,8 +20,8 @@ pub(crate) fn new_private_file(path: &Path) -> Result<File> {
     })
 }
 
-/// Refuses where `path` does not name `file` any more: what would be written is lost with the last process that has it open, and
-/// what would be answered is not what lies there.
+/// Fails if `path` no longer names `file`: what would be written is lost with the last process that has the file open, and
+/// answers would not come from the file at the path.
 pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
     let now = match std::fs::metadata(path) {
         Ok(there) if is_same(file, &there) => return Ok(()),
@@ -39,7 +39,7 @@ pub(crate) fn check_named(path: &Path, file: &Metadata) -> Result<()> {
     Err(Error::new(ErrorKind::Io, message))
 }
 
-/// What is said of a file that cannot be opened for writing.
+/// The error for a file that cannot be opened for writing.
 pub(crate) fn unwritable(path: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -59,7 +59,7 @@ pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
-/// Elsewhere an open file cannot be replaced.
+/// On other systems an open file cannot be replaced.
 #[cfg(not(unix))]
 pub(crate) fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true

@@ -1,9 +1,8 @@
-//! What one read transaction sees of the file, with the tables that are open in it.
+//! A read transaction on the file, with the tables that are open in it.
 //!
-//! Beginning a transaction, reading the state and opening tables by their names takes longer than a query of two hits does. So
-//! whoever reads entries takes the transaction of whoever read before, for as long as nothing was written: [`ReadViews`] keeps it,
-//! and gives it up as soon as somebody takes the database to write to it, since an old transaction keeps pages from being used
-//! again.
+//! Beginning a transaction, reading the state and opening tables by name takes longer than a query with two hits. So readers
+//! share the transaction of an earlier reader as long as nothing was written: [`ReadViews`] keeps it, and releases it as soon
+//! as somebody takes the database to write to it, since an old transaction keeps pages from being reused.
 
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{self, Stored};
@@ -12,17 +11,17 @@ use crate::{Error, ErrorKind, Result};
 use redb::{Database, Key, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, Value};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// A table that may be open already.
+/// A table that is opened on first use.
 type Opened<K, V> = OnceLock<ReadOnlyTable<K, V>>;
 
-/// What one read transaction sees of the file.
+/// A read transaction and what it sees of the file.
 #[derive(Debug)]
 pub(crate) struct ReadView {
     pub txn: ReadTransaction,
-    /// What its state row says.
+    /// The decoded state row.
     pub state: State,
     pub blocks: ReadOnlyTable<u64, &'static [u8]>,
-    /// Opened when they are first asked for: a query needs few of them, and a verification asks for each row.
+    /// Opened on first use: a query needs few of these tables, and a verification asks for each row.
     tail: Opened<u64, &'static [u8]>,
     nodes: Opened<(u8, u64), [u8; 32]>,
     covers: Opened<(u64, u8), [u8; 32]>,
@@ -33,7 +32,7 @@ pub(crate) struct ReadView {
 }
 
 impl ReadView {
-    /// Of the database as it is now.
+    /// A view of the database as it is now.
     pub(crate) fn new(database: &Database) -> Result<ReadView> {
         let txn = database.begin_read().stored()?;
         Ok(ReadView {
@@ -98,7 +97,7 @@ pub(crate) fn read_state(txn: &ReadTransaction) -> Result<State> {
     State::decode(&bytes.ok_or_else(|| Error::new(ErrorKind::NotAStore, "the file is no attestlog store"))?)
 }
 
-/// The view that was last made of a database, unless somebody may have written to it since.
+/// The newest view of a database, unless somebody may have written to it since.
 #[derive(Debug, Default)]
 pub(crate) struct ReadViews(Mutex<Option<Arc<ReadView>>>);
 
@@ -107,27 +106,27 @@ impl ReadViews {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last one where it `serves`, otherwise a new one.
+    /// The newest view if it `serves`, otherwise a new one.
     ///
-    /// One that is made while somebody writes is of before or after that and is kept all the same, so the caller has to see
-    /// whether it serves. It is given up before the next write.
+    /// A view that is created during a write shows the state before or after it and is kept all the same, so the caller has
+    /// to check whether it serves. It is released before the next write.
     pub(crate) fn get(&self, database: &Database, serves: impl Fn(&ReadView) -> bool) -> Result<Arc<ReadView>> {
         let last = self.last().clone();
         if let Some(view) = last.filter(|view| serves(view)) {
             return Ok(view);
         }
         let view = guarded(|| ReadView::new(database)).map(Arc::new)?;
-        // Out of the lock: giving up a transaction is redb's work.
+        // Dropped outside the lock: ending a transaction is redb's work.
         let _before = self.last().replace(view.clone());
         Ok(view)
     }
 
-    /// Keeps what is there from being given up, in a process that has only a copy of it.
+    /// Leaks the view instead of ending its transaction, in a forked process that has only a copy of it.
     pub(crate) fn forget(&mut self) {
         std::mem::forget(self.0.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Somebody is going to write.
+    /// Releases the view before a write.
     pub(crate) fn give_up(&self) {
         let _last = self.last().take();
     }

@@ -1,10 +1,9 @@
-//! Where the store's bytes lie, and where a purge writes them anew.
+//! The store's file, and the file that replaces it after a purge.
 //!
-//! Invariant X5: what a purge that was stopped has left beside the store is removed when the store is opened again: a
-//! regular file under a name that carries the store's own id, and nothing else. Links are never followed. Invariant X6:
-//! whoever has the store open has the file that its path names: a purge by another process may put another file there
-//! between opening and locking. Invariant R43: nothing is written into a file that the store's path does not name any more; whoever has
-//! it open is told before each commit.
+//! Invariant X5: what an interrupted purge left beside the store is removed when the store is next opened: only a regular
+//! file whose name carries the store's own id. Links are never followed. Invariant X6: an open store has the file that its
+//! path names: a purge by another process may put another file there between opening and locking. Invariant R43: nothing is
+//! written to a file that the store's path no longer names; this is checked before each commit, and the caller gets an error.
 
 use crate::chain_state::ChainState;
 use crate::store::file::database_handle::DatabaseHandle;
@@ -26,10 +25,10 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How often a file is opened that another process replaces meanwhile.
+/// How often opening is retried when another process replaces the file meanwhile.
 const TRIES: usize = 16;
 
-/// Where a store is written anew.
+/// Where a purge writes the new copy of the store.
 pub(crate) enum Replacement {
     File { new: PathBuf, path: PathBuf },
     Storage(Arc<dyn Storage>),
@@ -44,7 +43,7 @@ impl fmt::Debug for Replacement {
     }
 }
 
-/// Refuses a store that no other can take the place of.
+/// Refuses a store that cannot be replaced.
 pub(crate) fn check_replaceable(source: &Source) -> Result<()> {
     match source {
         Source::Storage(storage) if storage.is_replaceable() => Ok(()),
@@ -67,7 +66,7 @@ pub(crate) fn check_replaceable(source: &Source) -> Result<()> {
 }
 
 impl Replacement {
-    /// Makes the replacement, with the rights that the store's file has, and an empty database in it.
+    /// Creates the replacement, with the permissions of the store's file, and an empty database in it.
     pub(crate) fn make(
         source: &Source,
         chain_state: &ChainState,
@@ -77,7 +76,7 @@ impl Replacement {
         builder.set_cache_size(settings.cache_bytes);
         match source {
             Source::File(path) => {
-                // Where the path is a link, it is the file behind it that is replaced.
+                // If the path is a symbolic link, the target file is replaced.
                 let path = std::fs::canonicalize(path).map_err(|e| Error::from(e).at(path.display()))?;
                 let new =
                     beside(&path, chain_state).ok_or_else(|| Error::damaged("the log does not say whose it is"))?;
@@ -87,7 +86,7 @@ impl Replacement {
                 replacement.give_rights(&file)?;
                 let about = file.metadata()?;
                 let fresh = DatabaseHandle::fresh(&builder, Arc::new(FileBackend::new(file).stored()?))?;
-                // By the name that it is to take.
+                // The handle is registered under the final path.
                 let Replacement::File { path, .. } = &replacement else { return Ok((replacement, fresh)) };
                 let fresh = fresh.named(path, about)?;
                 Ok((replacement, fresh))
@@ -100,7 +99,7 @@ impl Replacement {
         }
     }
 
-    /// Whoever could open the store before can afterwards, and nobody else.
+    /// Copies owner and permissions: whoever could open the store before can open it afterwards, and nobody else.
     #[cfg(unix)]
     fn give_rights(&self, file: &File) -> Result<()> {
         use std::os::unix::fs::{MetadataExt, fchown};
@@ -119,7 +118,7 @@ impl Replacement {
         Ok(())
     }
 
-    /// The new file takes the store's name.
+    /// Moves the new file to the store's path.
     pub(crate) fn take(&self) -> Result<()> {
         match self {
             Replacement::File { new, path } => {
@@ -129,7 +128,7 @@ impl Replacement {
         }
     }
 
-    /// Makes the name outlive a power failure.
+    /// Makes the rename durable.
     pub(crate) fn sync(&self) -> Result<()> {
         match self {
             Replacement::File { path, .. } => {
@@ -144,7 +143,7 @@ impl Drop for Replacement {
     fn drop(&mut self) {
         match self {
             Replacement::File { new, .. } => {
-                // It is gone where it has taken the store's name.
+                // After a successful rename there is nothing to remove.
                 let _ = std::fs::remove_file(new);
             }
             Replacement::Storage(storage) => storage.discard(),
@@ -152,17 +151,16 @@ impl Drop for Replacement {
     }
 }
 
-/// Makes the name of what a purge has put in the store's place outlive a power failure.
+/// Makes the rename of a finished purge durable.
 pub(crate) fn settle(source: &Source) -> io::Result<()> {
     match source {
-        // Where the path is a link, it is the file behind it that was replaced.
+        // If the path is a symbolic link, the target file was replaced.
         Source::File(path) => crate::files::sync_parent(&std::fs::canonicalize(path)?),
         Source::Storage(storage) => storage.settle(),
     }
 }
 
-/// The file in which a store is written anew. Its name has the store's id in it, so that nobody else's file is ever
-/// taken for it.
+/// The file that a purge writes to. Its name contains the store's id, so that no other file is mistaken for it.
 fn beside(path: &Path, chain_state: &ChainState) -> Option<PathBuf> {
     let id: String = chain_state.genesis.as_ref()?.store_id.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     let mut name = path.as_os_str().to_owned();
@@ -171,7 +169,7 @@ fn beside(path: &Path, chain_state: &ChainState) -> Option<PathBuf> {
     Some(name.into())
 }
 
-/// Removes what a purge that was stopped has left. With the store's lock, so that none is under way.
+/// Removes what an interrupted purge left. The caller holds the store's lock, so no purge is in progress.
 pub(crate) fn remove_left(source: &Source, chain_state: &ChainState) {
     if let Source::Storage(storage) = source {
         storage.discard();
@@ -183,7 +181,7 @@ pub(crate) fn remove_left(source: &Source, chain_state: &ChainState) {
 }
 
 fn remove_file_of_ours(path: &Path) {
-    // What cannot be removed now is in the way of the next purge, which says so.
+    // If removal fails, the next purge reports the obstacle.
     if std::fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
         let _ = std::fs::remove_file(path);
     }
@@ -224,8 +222,8 @@ pub(crate) fn open_for_reading(
     Err(Error::new(ErrorKind::Busy, format!("{}: another file is put there again and again", path.display())))
 }
 
-/// Goes through the pages of the file at `path` and tells everything that is wrong with them, without redb. Says whether it has a
-/// newer commit that was not finished. Nothing is written.
+/// Checks the pages of the file at `path` without redb and reports every flaw. Returns whether the file has a newer,
+/// unfinished commit. Writes nothing.
 pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bool> {
     let named = |e: io::Error| Error::from(e).at(path.display());
     let file = File::open(path).map_err(named)?;
@@ -248,7 +246,7 @@ pub(crate) fn check_pages(path: &Path, found: &mut dyn FnMut(Flaw)) -> Result<bo
     checked?.ok_or_else(not_ours)
 }
 
-/// Opens the database over what is only read.
+/// Opens the database on a read-only overlay.
 pub(crate) fn open_over(builder: &mut Builder, overlay: &Arc<Overlay>, pages: bool) -> Result<DatabaseHandle> {
     let handle = DatabaseHandle::tried(builder, overlay.clone(), pages)?;
     overlay.lock_again()?;

@@ -1,4 +1,4 @@
-//! Where a store's bytes lie that is in no file of its own: in memory, or in what the host keeps them in.
+//! Storage of a store that has no file of its own: memory, or storage provided by the host.
 
 use crate::store::file::first_look::FirstLook;
 use crate::{Error, Result};
@@ -7,49 +7,51 @@ use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// A place of the host's where a store's bytes lie, for [`Options::create_on`](crate::Options::create_on) and
+/// Storage provided by the host, for [`Options::create_on`](crate::Options::create_on) and
 /// [`Options::open_on`](crate::Options::open_on).
 ///
-/// Any function that gives a [`StorageBackend`] is one, whose store cannot be purged: a purge writes what stays into a
-/// second storage, because what is deleted in place stays in its free pages. What has a second one for that says so.
+/// Any function that returns a [`StorageBackend`] implements it, but such a store cannot be purged: a purge writes what
+/// remains to a second storage, because data deleted in place stays in free pages. An implementation with a second storage
+/// overrides the methods below.
 pub trait Storage: Send + Sync + 'static {
-    /// The bytes. Asked again when the store must be opened anew after a failed write; then it gives the same bytes.
+    /// Opens the storage. Called again when the store must be reopened after a failed write; it must then return the same
+    /// bytes.
     ///
     /// # Errors
-    /// What the storage says.
+    /// I/O errors of the storage.
     fn open(&self) -> io::Result<Box<dyn StorageBackend>>;
 
-    /// Whether there is a second storage that can take the first one's place. Default: no, and the store cannot be purged.
+    /// Whether a second storage exists that can replace the first. Default: no, and the store cannot be purged.
     fn is_replaceable(&self) -> bool {
         false
     }
 
-    /// The second storage, empty, whatever an earlier purge left in it.
+    /// Opens the second storage, emptied of anything that an earlier purge left in it.
     ///
     /// # Errors
-    /// What the storage says.
+    /// I/O errors of the storage; `Unsupported` by default.
     fn second(&self) -> io::Result<Box<dyn StorageBackend>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// From now on the second storage is the first, and what was the first is gone once nobody reads it any more. In one
-    /// step: after a crash either of the two is there, whole.
+    /// Makes the second storage the first; the old first is removed once nobody reads it any more. Atomic: after a crash
+    /// exactly one of the two is there, complete.
     ///
     /// # Errors
-    /// What the storage says; then the first is what it was.
+    /// I/O errors of the storage, with the first storage unchanged; `Unsupported` by default.
     fn replace(&self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Returns when the last [`Storage::replace`] outlives a power failure. Asked again where it failed.
+    /// Returns when the last [`Storage::replace`] is durable. Called again after a failure.
     ///
     /// # Errors
-    /// What the storage says.
+    /// I/O errors of the storage.
     fn settle(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Throws away a second storage that has not taken the first one's place, if there is one.
+    /// Discards a second storage that has not replaced the first, if there is one.
     fn discard(&self) {}
 }
 
@@ -59,12 +61,12 @@ impl<F: Fn() -> Box<dyn StorageBackend> + Send + Sync + 'static> Storage for F {
     }
 }
 
-/// A storage of which we know no more than that, which redb takes only as a type of its own.
+/// Wraps a storage of unknown type in a concrete type, as redb requires.
 #[derive(Debug)]
 pub(crate) struct Backend(Arc<dyn StorageBackend>, Arc<FirstLook>);
 
 impl Backend {
-    /// Of which nothing is read before it was looked at.
+    /// A storage that is checked by `before` when it is first read.
     pub(crate) fn after(bytes: Arc<dyn StorageBackend>, before: Arc<FirstLook>) -> Backend {
         Backend(bytes, before)
     }
@@ -127,7 +129,7 @@ impl StorageBackend for Backend {
     }
 }
 
-/// Storage in memory that outlives the database on it, so that it can be opened again.
+/// Storage in memory that outlives the database on it, so that it can be reopened.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Memory(Arc<RwLock<Vec<u8>>>);
 
@@ -162,7 +164,7 @@ impl StorageBackend for Memory {
     }
 }
 
-/// Where a store in memory lies: its memory, and the one that a purge is writing.
+/// A store in memory: its bytes, and the bytes that a purge is writing.
 #[derive(Debug, Default)]
 pub(crate) struct InMemory(Mutex<(Memory, Option<Memory>)>);
 
@@ -192,7 +194,7 @@ impl Storage for InMemory {
     }
 }
 
-/// How many bytes a storage holds.
+/// The size of a storage in bytes.
 pub(crate) fn length(storage: &dyn Storage) -> Result<u64> {
     storage.open().and_then(|bytes| bytes.len()).map_err(Error::from)
 }

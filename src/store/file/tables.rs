@@ -5,54 +5,54 @@ use crate::{Error, ErrorKind, Hash, Result};
 use attestlog_proof::entry::Facet;
 use redb::{Key, ReadOnlyTable, TableDefinition, TableHandle, Value};
 
-/// `state` → [`State`](crate::store::layout::state::State): everything small that changes with each commit.
+/// `state` → [`State`](crate::store::layout::state::State) and other small values: the state changes with each commit.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// seq → hash and stored body: the newest entries, one row each.
+/// seq → previous hash, hash and stored body: the newest entries, one row each.
 pub(crate) const TAIL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("tail");
 /// First seq → block: sealed runs of entries.
 pub(crate) const BLOCKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("blocks");
 /// (level, index) → hash of the Merkle node over `[index << level, (index + 1) << level)`, level 8 and up.
 pub(crate) const NODES: TableDefinition<'_, (u8, u64), [u8; 32]> = TableDefinition::new("nodes");
-/// (first leaf, level) → hash: the Merkle nodes that purges keep below level 8, in the order of the entries.
+/// (first leaf, level) → hash: the Merkle nodes below level 8 that purges keep, in the order of the entries.
 pub(crate) const COVERS: TableDefinition<'_, (u64, u8), [u8; 32]> = TableDefinition::new("covers");
-/// (facet, value) → term id: each indexed value once. Values over [`TERM_BYTES`] stand as their SHA-256.
+/// (facet, value) → term id: each indexed value once. Values longer than [`TERM_BYTES`] are represented by their SHA-256.
 pub(crate) const TERMS: TableDefinition<'_, (u8, &[u8]), u64> = TableDefinition::new("terms");
 /// (key prefix of the facet, term id, first seq) → salt and seqs: one row per term and index batch.
 pub(crate) const POSTINGS: TableDefinition<'_, (u8, u64, u64), &[u8]> = TableDefinition::new("postings");
-/// (level, index) → least and greatest timestamp of the entries in that range of seqs.
+/// (level, index) → earliest and latest timestamp of the entries in that range of seqs.
 pub(crate) const ZONES: TableDefinition<'_, (u8, u64), (i64, i64)> = TableDefinition::new("zones");
 /// (tool's term id, day) → counts, durations, users.
 pub(crate) const ROLLUPS: TableDefinition<'_, (u64, i32), &[u8]> = TableDefinition::new("rollups");
 /// First seq of an index batch → the retention class and end of each of its entries, kept for purged ones too.
 pub(crate) const COLUMNS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("columns");
-/// First seq of an index batch → its end and the seq of its entry in the chain.
+/// First seq of an index batch → its end and the seq of the batch's entry in the chain.
 pub(crate) const BATCHES: TableDefinition<'_, u64, (u64, u64)> = TableDefinition::new("batches");
-/// Sender → its newest numbers with their receipts.
+/// Sender → its newest numbers with their seqs.
 pub(crate) const SENDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("senders");
-/// Seqs of calls that were begun and not finished.
+/// Seqs of calls that were begun and are not finished.
 pub(crate) const UNFINISHED: TableDefinition<'_, u64, ()> = TableDefinition::new("unfinished");
 
-/// Key id → [`Row`](crate::store::write::subject_keys::Row): the keys of data subjects, wrapped.
+/// Key id → [`Row`](crate::store::engine::subject_keys::Row): the wrapped keys of data subjects.
 pub(crate) const SUBJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("subjects");
-/// Pseudonym of a subject, or a hash over those of several → id of their key.
+/// Pseudonym of a subject, or a hash over those of several → the id of their key.
 pub(crate) const SUBJECT_TAGS: TableDefinition<'_, &str, &str> = TableDefinition::new("subject_tags");
 
-/// Size → signed checkpoint: every one that was ever made.
+/// Size → signed checkpoint: every checkpoint ever made.
 pub(crate) const CHECKPOINTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("checkpoints");
-/// (Size, anchor) → [`Record`](crate::anchor::Record): what it gave for the checkpoint of that size.
+/// (size, anchor) → [`Record`](crate::anchor::Record): what the anchor returned for the checkpoint of that size.
 pub(crate) const ATTESTATIONS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("attestations");
-/// Seq of a purge's entry → the exact set of seqs that it took.
+/// Seq of a purge's entry → the exact set of seqs that it removed.
 pub(crate) const PURGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("purges");
-/// (First seq of an index batch, place in it) → inner hash and seqs: what a purge leaves of a posting row.
+/// (first seq of an index batch, position in it) → inner hash and seqs: what a purge leaves of a posting row.
 pub(crate) const PURGED_ROWS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("purged_rows");
 
-/// How far somebody has come who reads the log behind the writer → the seq from which they go on, and its
+/// Name of a consumer that follows the log behind the writer → the seq at which it continues, and its
 /// [`RowMac`](crate::store::engine::row_mac::RowMac).
 pub(crate) const CURSORS: TableDefinition<'_, &str, (u64, [u8; 16])> = TableDefinition::new("marks");
 
-/// Where the rows of a facet stand in [`POSTINGS`]. Facets with few values, whose rows are long, come before those with
-/// many, whose rows are short: a long row has leaf pages to itself, and so would each row that is put in directly before
-/// it. Conversations come last: nearly all of theirs are new, so that their rows are appended to the table.
+/// The key prefix of a facet's rows in [`POSTINGS`]. Facets with few values, whose rows are long, come before those with
+/// many, whose rows are short: a long row has leaf pages to itself, and so would each row inserted directly before it.
+/// Conversations come last: nearly all of their terms are new, so their rows are appended to the table.
 pub(crate) const fn key_prefix(field: Facet) -> u8 {
     match field {
         Facet::User => 202,
@@ -62,7 +62,7 @@ pub(crate) const fn key_prefix(field: Facet) -> u8 {
     }
 }
 
-/// The number of the facet whose rows stand on a key prefix; zero, which no facet has, where none does.
+/// The number of the facet with this key prefix, or zero, which no facet has, if there is none.
 pub(crate) const fn has_prefix(key_prefix: u8) -> u8 {
     match key_prefix {
         202 => Facet::User as u8,
@@ -73,10 +73,10 @@ pub(crate) const fn has_prefix(key_prefix: u8) -> u8 {
     }
 }
 
-/// The longest value that stands in `terms` as it is.
+/// The longest value that is stored in `terms` verbatim.
 pub(crate) const TERM_BYTES: usize = 64;
 
-/// A facet's value as `terms` holds it: itself, or `0xff` and its SHA-256. UTF-8 never starts with `0xff`.
+/// The key of a facet's value in `terms`: the value, or `0xff` and its SHA-256. UTF-8 never starts with `0xff`.
 pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     if value.len() <= TERM_BYTES {
         return value.into();
@@ -86,14 +86,14 @@ pub(crate) fn term_key(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     key.into()
 }
 
-/// What is done with every table.
+/// An operation on every table.
 pub(crate) trait EachTable {
     /// # Errors
-    /// What ends it.
+    /// Whatever the operation returns; it ends the iteration.
     fn table<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()>;
 }
 
-/// Does it with every table.
+/// Applies the operation to every table.
 pub(crate) fn each(work: &mut impl EachTable) -> Result<()> {
     work.table(META)?;
     work.table(TAIL)?;
@@ -131,7 +131,7 @@ pub(crate) fn shapes() -> Vec<Shape> {
     shapes.0
 }
 
-/// Refuses a store with tables that this program does not know: they would be missing from a copy of it without a word.
+/// Refuses a store with tables that this program does not know: they would silently be missing from a copy of it.
 pub(crate) fn check_known(txn: &redb::ReadTransaction) -> Result<()> {
     let known = shapes();
     match txn.list_tables().stored()?.find(|table| !known.iter().any(|shape| shape.name == table.name())) {
@@ -143,7 +143,7 @@ pub(crate) fn check_known(txn: &redb::ReadTransaction) -> Result<()> {
     }
 }
 
-/// Makes every table, so that none is missing later without having been removed.
+/// Creates every table, so that a table that is missing later must have been removed.
 pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     struct Make<'t>(&'t redb::WriteTransaction);
     impl EachTable for Make<'_> {
@@ -154,9 +154,9 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     each(&mut Make(txn))
 }
 
-/// What a failing call of redb means for the caller.
+/// Converts redb's errors to the caller's.
 pub(crate) trait Stored<T> {
-    /// Turns redb's error into ours.
+    /// Converts redb's error.
     fn stored(self) -> Result<T>;
 }
 
@@ -199,7 +199,7 @@ fn io_error(io: &std::io::Error) -> Error {
         ErrorKind::DiskFull => {
             Error::new(ErrorKind::DiskFull, "the disk is full; nothing was recorded, make room and retry")
         }
-        // redb reports a file that is not its own as invalid data.
+        // redb reports a foreign file as invalid data.
         _ if io.kind() == std::io::ErrorKind::InvalidData => {
             Error::new(ErrorKind::NotAStore, "the file is not an attestlog store")
         }
@@ -208,7 +208,7 @@ fn io_error(io: &std::io::Error) -> Error {
     }
 }
 
-/// The value of a row that may be absent, as owned bytes.
+/// The value of an optional row, as owned bytes.
 pub(crate) fn get_bytes<K: redb::Key + 'static>(
     table: &ReadOnlyTable<K, &'static [u8]>,
     key: K::SelfType<'_>,

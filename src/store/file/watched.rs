@@ -1,14 +1,15 @@
-//! Whether the store's file still holds what was last written to it.
+//! Detects writes to the store's file by other programs.
 //!
-//! redb takes a file that it has locked for its own: it keeps in memory which commit counts and most of what it has read, and
-//! looks at neither again. No lock keeps anybody from writing over the file in place (`cp copy audit.log`). Readers would then be
-//! answered from memory, and commits would go into a file with other pages and be lost with it. So the header, which every commit
-//! changes, and the length of the file are remembered as they were last written, or as redb read them when it opened the file, and
-//! compared with the file: before anything is recorded, before each write of the header, after each sync and so before anything is
-//! acknowledged, and whenever somebody begins to read.
+//! redb assumes that it owns a file it has locked: it keeps the current commit and most of what it has read in memory and
+//! does not look at either again. No lock prevents another program from overwriting the file in place (`cp copy audit.log`).
+//! Readers would then be answered from memory, and commits would go into a file with different pages and be lost. So the
+//! header, which every commit changes, and the file length are remembered as last written, or as redb read them on opening,
+//! and compared with the file: before recording, before each write of the header, after each sync and so before anything is
+//! acknowledged, and whenever a read begins.
 //!
-//! Invariant R65: nothing is acknowledged and nothing answered while the file's header or length is another than this handle wrote
-//! last. Once that was seen the handle writes and answers nothing more, whatever is put back.
+//! Invariant R65: nothing is acknowledged and nothing answered while the file's header or length differs from what this
+//! handle last wrote. Once a difference was seen, the handle writes and answers nothing more, even if the old content is put
+//! back.
 
 use crate::store::file::pages::header::HEADER_BYTES;
 use crate::{Error, Result};
@@ -17,40 +18,40 @@ use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Storage that can tell whether somebody else has written to it.
+/// Storage that can tell whether another program has written to it.
 pub(crate) trait Watch: StorageBackend {
-    /// Refuses where the storage does not begin with the header, or does not have the length, that was written last.
+    /// Checks that the storage still begins with the header, and has the length, that was last written.
     ///
     /// # Errors
-    /// [`Damaged`](crate::ErrorKind::Damaged) then, and ever after; what the storage says.
+    /// [`Damaged`](crate::ErrorKind::Damaged) if it differs, and on every later call; I/O errors of the storage.
     fn check_unchanged(&self) -> Result<()>;
 
-    /// From now on every check fails: what is there is known to be another's.
+    /// Makes every later check fail: the content is known to be foreign.
     fn condemn(&self);
 }
 
-/// Storage that is looked at before and after it is written to.
+/// Storage that is checked before and after writes.
 #[derive(Debug)]
 pub(crate) struct Watched {
     beneath: Arc<dyn StorageBackend>,
     known: Arc<RwLock<Known>>,
 }
 
-/// What the storage should begin with, and how long it should be.
+/// The expected header and length.
 #[derive(Debug, Default)]
 enum Known {
-    /// Nobody has read it yet, or a write failed and may have been done all the same. Who opens it anew looks what it holds.
+    /// Unknown: not read yet, or a write failed and may have taken effect. Opening the storage again reads what it holds.
     #[default]
     Nothing,
     Last {
         header: Box<[u8; HEADER_BYTES]>,
         length: u64,
     },
-    /// It is another's.
+    /// The content is foreign.
     Other,
 }
 
-/// What whoever wants to read or to record is told.
+/// The error for callers who want to read or record.
 fn changed() -> Error {
     Error::damaged(
         "something else has written over the store's file while it was open: another file was copied over it, or it was cut. \
@@ -64,7 +65,7 @@ impl Watched {
         Watched { beneath, known: Arc::default() }
     }
 
-    /// The same file through another handle.
+    /// Watches the same file through another handle.
     pub(crate) fn again(&self, beneath: Arc<dyn StorageBackend>) -> Watched {
         Watched { beneath, known: self.known.clone() }
     }
@@ -77,7 +78,7 @@ impl Watched {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the storage is as it is known. With the lock, so that nobody of this process writes between.
+    /// Whether the storage is as expected. The caller holds the lock, so that nothing in this process writes meanwhile.
     fn is(&self, known: &Known) -> io::Result<bool> {
         let (header, length) = match known {
             Known::Nothing => return Ok(true),
@@ -90,13 +91,13 @@ impl Watched {
         let mut now = [0; HEADER_BYTES];
         match self.beneath.read(0, &mut now) {
             Ok(()) => Ok(now == **header),
-            // It was cut since its length was asked for.
+            // The file was truncated after its length was read.
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
             Err(e) => Err(e),
         }
     }
 
-    /// Before something is written, with the lock.
+    /// Checks before a write. The caller holds the lock.
     fn check(&self, known: &mut Known) -> io::Result<()> {
         if self.is(known)? {
             return Ok(());
@@ -105,7 +106,7 @@ impl Watched {
         Err(io::Error::other(changed()))
     }
 
-    /// These bytes are the first ones of the storage.
+    /// Remembers these bytes as the start of the storage.
     fn note(&self, known: &mut Known, offset: usize, data: &[u8]) -> io::Result<()> {
         match known {
             Known::Other => {}
@@ -125,7 +126,7 @@ impl Watched {
     }
 }
 
-/// After a write that may have been done in part: nobody knows what is there.
+/// After a write that may have been partial, the content is unknown.
 fn forget(known: &mut Known) {
     if !matches!(known, Known::Other) {
         *known = Known::Nothing;
@@ -231,8 +232,8 @@ mod tests {
     use super::*;
     use crate::store::file::storage::Memory;
 
-    /// What somebody else writes to the first page, or to the length, is seen once and for all; what this handle writes is not, and
-    /// neither is what a failed write has left [R65].
+    /// Changes to the first page or to the length by another program are detected for good; this handle's own writes and
+    /// failed writes are not reported [R65].
     #[test]
     fn what_another_writes_is_seen() {
         let open = || {
@@ -267,7 +268,7 @@ mod tests {
             watched.sync_data().unwrap_err();
             memory.set_len(0).unwrap();
             memory.set_len(8192).unwrap();
-            // What was there is back, and nobody knows what was in between.
+            // The old content is back, but may have been different in between.
             watched.check_unchanged().unwrap_err();
             watched.write(4096, &[1]).unwrap_err();
             watched.set_len(0).unwrap_err();

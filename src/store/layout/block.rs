@@ -1,14 +1,14 @@
-//! Blocks: sealed runs of entries, their hashes together and what they say packed.
+//! Blocks: sealed runs of entries, with their hashes stored together and their contents compressed.
 //!
-//! Invariant B1: a block holds the hash of every entry that it holds, and for the first entry of each run of
-//! consecutive seqs the hash before it, unless that is the hash of a purged entry which `covers` has anyway. So every entry's
-//! line can be made from the block and, at most, one of these, and blocks verify in any order. Invariant B2: a block is cut
-//! before its value would need the next power-of-two count of pages, because redb gives large values 2^k pages of 4 KiB. An
-//! entry alone may be larger than that. Invariant B4: where nonces are made from a seed, the seed is that of this block's
-//! entries alone; a purge that takes one of them leaves no seed behind.
+//! Invariant B1: a block holds the hash of every entry in it and, for the first entry of each run of consecutive seqs, the
+//! previous hash, unless that is the hash of a purged entry that `covers` keeps anyway. So every entry's line can be rebuilt
+//! from the block and at most one of these hashes, and blocks can be verified in any order. Invariant B2: a block is cut
+//! before its value would need the next power-of-two count of pages, because redb gives large values 2^k pages of 4 KiB. A
+//! single entry may be larger than that. Invariant B4: where nonces are derived from a seed, the seed serves the entries of
+//! this block only; a purge that removes one of them leaves no seed behind.
 //!
-//! What follows from an entry's place (nonce, time of recording, retention) stands in columns, which take next to nothing where
-//! entries are alike. What it says is packed so that reading one entry unpacks one entry.
+//! What follows from an entry's position (nonce, time of recording, retention) is stored in columns, which take almost no
+//! space where entries are alike. Contents are compressed so that reading one entry decompresses only that entry.
 
 use crate::codec::{self, CodecError};
 use crate::rows::{read_varint, unzigzag, varint_len, write_varint, zigzag};
@@ -19,16 +19,15 @@ use attestlog_proof::entry::Retention;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The bytes that a block's value may have: two pages of redb, less the 16 bytes that redb puts around a value that fills its
-/// leaf page alone (measured: 8,176 still fit two pages, 8,180 take four).
+/// Maximum size of a block's value: two redb pages, less the 16 bytes that redb adds around a value that fills its leaf page
+/// alone (measured: 8,176 still fit two pages, 8,180 take four).
 pub(crate) const BLOCK_BYTES: usize = 8_172;
 
-/// At most how many bytes the block's own fields have: format, first seq, whether it is seeded, and how long each of ten byte
-/// strings is.
+/// Upper bound of the block's own fields: format, first seq, the seeded flag, and the lengths of ten byte strings.
 const FIXED_BYTES: usize = 1 + 9 + 1 + 10 * 3;
-/// At most how many bytes a retention has besides the name of its class.
+/// Upper bound of a retention's size besides the name of its class.
 const RETENTION_BYTES: usize = 3 + 10;
-/// How many retentions a block's table has room for: a byte says which is meant, and zero that there is none.
+/// Maximum number of retentions in a block's table: an entry refers to one by a byte, where zero means none.
 const RETENTIONS: usize = 255;
 
 const SECOND: i64 = 1_000_000_000;
@@ -42,7 +41,7 @@ pub(crate) struct Run {
     pub count: u32,
     /// How many entries of the block come before it.
     pub before: usize,
-    /// The hash of the entry before the first; nothing where what purges kept has it.
+    /// The hash of the entry before the first; `None` where it is among the hashes kept for purged entries.
     pub prev: Option<Hash>,
 }
 
@@ -53,48 +52,48 @@ impl Run {
     }
 }
 
-/// A block as it is stored. What is read for any entry stands first and together.
+/// A block as it is stored. The fields needed to read any entry come first.
 #[derive(Debug, Serialize, Deserialize)]
 struct Stored<'a> {
     first: u64,
-    /// For each run two varints: how many seqs are left out before it (none before the first), and twice how many entries it
-    /// has, and one more where the hash before it stands in `prevs`.
+    /// For each run two varints: how many seqs are skipped before it (zero for the first), then twice its number of entries,
+    /// plus one if the previous hash is in `prevs`.
     #[serde(borrow, with = "bytes")]
     runs: Cow<'a, [u8]>,
     /// 32 bytes each.
     #[serde(borrow, with = "bytes")]
     prevs: Cow<'a, [u8]>,
-    /// Whether `nonces` are one seed.
+    /// Whether `nonces` is a single seed.
     seeded: bool,
-    /// 16 bytes: the seed of all nonces, or 16 bytes an entry.
+    /// The 16-byte seed of all nonces, or 16 bytes per entry.
     #[serde(borrow, with = "bytes")]
     nonces: Cow<'a, [u8]>,
-    /// For each stretch of entries recorded at the same time two varints: how much later than the one before in nanoseconds
-    /// (zigzag; the first as it is), and how many.
+    /// For each stretch of entries recorded at the same time two varints: how many nanoseconds after the previous stretch
+    /// (zigzag; the first is absolute), and how many entries.
     #[serde(borrow, with = "bytes")]
     times: Cow<'a, [u8]>,
-    /// The retentions that entries have, in the order in which they are first needed: for each a varint of how many bytes the
-    /// name of its class has, the name, and a varint (zigzag) of by how many nanoseconds the end is later than the whole second in
-    /// which the entry was recorded.
+    /// The distinct retentions of the entries, in order of first use. Each is a varint with the length of its class name, the
+    /// name, and a varint (zigzag) with the nanoseconds from the whole second in which the entry was recorded to the end of
+    /// retention.
     #[serde(borrow, with = "bytes")]
     retentions: Cow<'a, [u8]>,
-    /// Which of them each entry has, a byte each: zero for none, or its place plus one.
+    /// One byte per entry: zero for no retention, otherwise its index in `retentions` plus one.
     #[serde(borrow, with = "bytes")]
     kept: Cow<'a, [u8]>,
-    /// How long each packed content is, varints.
+    /// The length of each compressed content, as varints.
     #[serde(borrow, with = "bytes")]
     lengths: Cow<'a, [u8]>,
-    /// What the entries' contents refer to.
+    /// The dictionary that the compressed contents refer to.
     #[serde(borrow, with = "bytes")]
     dictionary: Cow<'a, [u8]>,
-    /// 32 bytes an entry.
+    /// 32 bytes per entry.
     #[serde(borrow, with = "bytes")]
     hashes: Cow<'a, [u8]>,
     #[serde(borrow, with = "bytes")]
     data: Cow<'a, [u8]>,
 }
 
-/// A block that was read.
+/// A decoded block.
 #[derive(Debug)]
 pub(crate) struct Block<'a> {
     runs: Vec<Run>,
@@ -109,7 +108,7 @@ pub(crate) struct Block<'a> {
     data: Cow<'a, [u8]>,
 }
 
-/// Byte strings as one piece, not element by element.
+/// Serializes byte strings as one piece, not element by element.
 mod bytes {
     use serde::{Deserializer, Serializer};
     use std::borrow::Cow;
@@ -125,52 +124,53 @@ mod bytes {
 
 /// A block being filled.
 ///
-/// An entry is added in two steps, because its hash depends on its nonce, and that on the block that it comes into:
-/// [`Sealer::room`] packs it and says whether the block has room, [`Sealer::add`] adds what was packed.
+/// An entry is added in two steps, because its hash depends on its nonce, and the nonce on the block that it goes into:
+/// [`Sealer::room`] compresses it and says whether the block has room, [`Sealer::add`] adds the compressed content.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sealer {
     first: u64,
-    /// The last run: the seq before it from which seqs are left out, its first, how many entries it has, and whether the hash
-    /// before it is in `prevs`.
+    /// The current run: the seq from which skipped seqs are counted, its first seq, its number of entries, and whether the
+    /// previous hash is in `prevs`.
     run: Option<(u64, u64, u32, bool)>,
-    /// The runs before it.
+    /// The encoded runs before the current one.
     runs: Vec<u8>,
     prevs: Vec<u8>,
     hashes: Vec<u8>,
-    /// What the nonces are made from; nothing where each stands for itself.
+    /// The seed that nonces are derived from; `None` where each nonce is stored.
     seed: Option<[u8; 16]>,
     nonces: Vec<u8>,
-    /// The stretches of one time of recording that are complete.
+    /// The completed stretches of equal recording time, encoded.
     times: Vec<u8>,
-    /// The time of the last of them, that of the present one, and how many entries that has.
+    /// The time of the last completed stretch, the time of the current one, and its number of entries.
     time: (i64, i64, u64),
     retentions: Vec<(String, i64)>,
     kept: Vec<u8>,
-    /// Has the block's dictionary.
+    /// Holds the block's dictionary.
     packer: Packer,
     lengths: Vec<u8>,
     data: Vec<u8>,
-    /// The content that was asked for last, packed.
+    /// The compressed content from the last call of [`Sealer::room`].
     packed: Vec<u8>,
 }
 
 impl Sealer {
-    /// Whether there is nothing in it.
+    /// Whether the block holds no entries.
     pub(crate) fn is_empty(&self) -> bool {
         self.run.is_none()
     }
 
-    /// Whether its nonces are made from a seed.
+    /// Whether nonces are derived from a seed.
     pub(crate) fn is_seeded(&self) -> bool {
         self.seed.is_some()
     }
 
-    /// From what the nonces of the block that begins are made.
+    /// Sets the seed for the nonces of the block that begins.
     pub(crate) fn begin(&mut self, seed: [u8; 16]) {
         self.seed = Some(seed);
     }
 
-    /// Packs the content of the entry at `seq`; says whether the block has room for the entry. An empty one always has.
+    /// Compresses the content of the entry at `seq`; returns whether the block has room for the entry. An empty block always
+    /// has.
     pub(crate) fn room(
         &mut self,
         seq: u64,
@@ -198,8 +198,8 @@ impl Sealer {
         self.retentions.len() < RETENTIONS && self.len() + more <= BLOCK_BYTES
     }
 
-    /// Adds the entry at `seq` whose content [`Sealer::room`] was asked for last. The hash before it is left out where it is
-    /// `kept` as what stands for purged entries.
+    /// Adds the entry at `seq` whose content was last passed to [`Sealer::room`]. The previous hash is omitted if it is
+    /// `kept` as the hash of a purged entry.
     pub(crate) fn add(&mut self, seq: u64, prev: &Hash, hash: &Hash, head: &Head<'_>, kept: bool) {
         match &mut self.run {
             Some((_, first, count, _)) if *first + u64::from(*count) == seq => *count += 1,
@@ -222,14 +222,14 @@ impl Sealer {
         }
         self.time = (self.time.0, recorded_at, self.time.2 + 1);
         let retention = head.retention.as_ref().map(|retention| self.retention(retention, recorded_at) + 1);
-        // There is room for it, or the block would have been finished.
+        // `room` guarantees that the index fits; otherwise the block would have been finished.
         self.kept.push(retention.and_then(|retention| u8::try_from(retention).ok()).unwrap_or_default());
         self.packer.keep();
         write_varint(self.packed.len() as u64, &mut self.lengths);
         self.data.extend_from_slice(&self.packed);
     }
 
-    /// Adds an entry whose nonce nothing was to be made from; gives the block before it, if it begins a new one.
+    /// Adds an entry with a nonce of its own; returns the block before it if the entry begins a new one.
     pub(crate) fn push(
         &mut self,
         seq: u64,
@@ -249,10 +249,10 @@ impl Sealer {
         Ok(full)
     }
 
-    /// Adds an entry that was recorded into this block, before what is in memory was lost.
+    /// Adds an entry from the tail, to rebuild this block after the in-memory state was lost.
     pub(crate) fn again(&mut self, seq: u64, entry: &TailRow) -> Result<()> {
         let part = entry.part()?;
-        // One that was changed in the file keeps the nonce that it has there, so that it is found.
+        // An entry that was changed in the file keeps its stored nonce, so that verification finds the change.
         self.seed = self.seed.filter(|seed| entry_record::nonce_of(seed, seq) == part.head.nonce);
         let retention = part.head.retention.as_ref().map(|r| (r.class, r.until));
         self.room(seq, &part.content, part.head.recorded_at, retention);
@@ -260,7 +260,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// The block as it is now with its first seq, if it holds anything; the sealer is empty afterwards, without a seed.
+    /// The finished block and its first seq, if it holds anything. Afterwards the sealer is empty and has no seed.
     pub(crate) fn finish(&mut self) -> Result<Option<(u64, Vec<u8>)>> {
         let seed = self.seed.take();
         if self.end_run().is_none() {
@@ -289,7 +289,7 @@ impl Sealer {
         };
         let mut bytes = Vec::with_capacity(self.len());
         codec::encode_into(&block, &mut bytes)?;
-        // Their room is the next block's.
+        // The next block reuses their capacity.
         let parts = [
             &mut self.runs,
             &mut self.prevs,
@@ -307,7 +307,7 @@ impl Sealer {
         Ok(Some((self.first, bytes)))
     }
 
-    /// Writes the last run down, and gives the seq after it.
+    /// Encodes the current run, and returns the seq after it.
     fn end_run(&mut self) -> Option<u64> {
         let (from, first, count, prev) = self.run.take()?;
         write_varint(first - from, &mut self.runs);
@@ -315,7 +315,7 @@ impl Sealer {
         Some(first + u64::from(count))
     }
 
-    /// Writes down the present stretch of one time of recording.
+    /// Encodes the current stretch of equal recording time.
     fn end_time(&mut self) {
         let (before, now, count) = self.time;
         write_varint(zigzag(now.wrapping_sub(before)), &mut self.times);
@@ -323,13 +323,13 @@ impl Sealer {
         self.time = (now, now, 0);
     }
 
-    /// Where the retention of an entry recorded then stands, if it does.
+    /// The index of the retention of an entry recorded at that time, if the table has it.
     fn find_retention(&self, class: &str, until: Timestamp, recorded_at: i64) -> Option<usize> {
         let later = later(until, recorded_at);
         self.retentions.iter().position(|(c, l)| *l == later && c == class)
     }
 
-    /// Where it stands from now on.
+    /// The index of the retention, which is added if it is new.
     fn retention(&mut self, retention: &Retention<&str>, recorded_at: i64) -> usize {
         let known = self.find_retention(retention.class, retention.until, recorded_at);
         known.unwrap_or_else(|| {
@@ -338,13 +338,13 @@ impl Sealer {
         })
     }
 
-    /// At most how long the block is, its last run included.
+    /// Upper bound of the encoded length, including the current run.
     fn len(&self) -> usize {
         let nonces = if self.seed.is_some() { 16 } else { self.nonces.len() };
         let parts = [&self.runs, &self.prevs, &self.hashes, &self.times, &self.kept, &self.lengths, &self.data];
         let parts = parts.into_iter().map(Vec::len).sum::<usize>();
         let retentions = self.retentions.iter().map(|(class, _)| class.len() + RETENTION_BYTES).sum::<usize>();
-        // A count may become longer by a byte with the next entry.
+        // The next entry may lengthen a count by one byte.
         let run = self
             .run
             .map_or(0, |(from, first, count, _)| varint_len(first - from) + varint_len(u64::from(count) << 1) + 1);
@@ -354,30 +354,30 @@ impl Sealer {
     }
 }
 
-/// By how much the end of a retention is later than the whole second in which the entry was recorded.
+/// The distance from the whole second in which the entry was recorded to the end of its retention.
 fn later(until: Timestamp, recorded_at: i64) -> i64 {
     until.nanos().wrapping_sub(second(recorded_at))
 }
 
-/// The whole second in which a time lies, in nanoseconds.
+/// The time rounded down to a whole second, in nanoseconds.
 fn second(nanos: i64) -> i64 {
     nanos.div_euclid(SECOND).wrapping_mul(SECOND)
 }
 
-/// A walk over the columns of a block, entry by entry.
+/// A cursor over the columns of a block, entry by entry.
 #[derive(Debug, Clone)]
 struct Walk<'b> {
     lengths: &'b [u8],
-    /// Where the next packed content begins.
+    /// Offset of the next compressed content.
     from: usize,
     times: &'b [u8],
-    /// The time of the present stretch, and how many more entries it has.
+    /// The time of the current stretch, and how many of its entries remain.
     time: i64,
     left: u64,
 }
 
 impl Walk<'_> {
-    /// Passes over so many entries.
+    /// Skips that many entries.
     fn skip(&mut self, mut entries: usize) -> Option<()> {
         for _ in 0..entries {
             self.from = self.end()?;
@@ -393,7 +393,8 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// Where the next packed content ends. Behind one that cannot be there is none, for whoever walks and who passes over.
+    /// Where the next compressed content ends. After an impossible length there are no more, whether entries are read or
+    /// skipped.
     fn end(&mut self) -> Option<usize> {
         let (length, rest) = read_varint(self.lengths)?;
         let end = usize::try_from(length).ok().and_then(|length| self.from.checked_add(length));
@@ -401,7 +402,7 @@ impl Walk<'_> {
         end
     }
 
-    /// Comes to the next stretch of one time of recording. Behind one that cannot be there is none.
+    /// Moves to the next stretch of equal recording time. After an impossible one there are no more.
     fn stretch(&mut self) -> Option<()> {
         let times = std::mem::take(&mut self.times);
         let (later, rest) = read_varint(times)?;
@@ -412,7 +413,7 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// Where the next entry's packed content lies, and when it was recorded.
+    /// The bounds of the next entry's compressed content, and when it was recorded.
     fn step(&mut self) -> Option<(usize, usize, i64)> {
         let end = self.end()?;
         let from = std::mem::replace(&mut self.from, end);
@@ -425,7 +426,7 @@ impl Walk<'_> {
 }
 
 impl<'a> Block<'a> {
-    /// Reads a block; checks everything that the other methods rely on.
+    /// Decodes a block, and checks everything that the other methods rely on.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Block<'a>, CodecError> {
         let stored: Stored<'a> = codec::decode(bytes)?;
         let damaged = CodecError::Damaged("a block's parts do not fit together");
@@ -453,7 +454,7 @@ impl<'a> Block<'a> {
         })
     }
 
-    /// The same block on its own feet.
+    /// The same block, owning its bytes.
     pub(crate) fn into_owned(self) -> Block<'static> {
         let owned = |bytes: Cow<'_, [u8]>| Cow::Owned(bytes.into_owned());
         Block {
@@ -480,13 +481,13 @@ impl<'a> Block<'a> {
         self.runs.first().is_some_and(|r| r.first <= seq) && self.runs.last().is_some_and(|r| seq < r.end())
     }
 
-    /// Where in the block the entry at `seq` is.
+    /// The index in the block of the entry at `seq`.
     pub(crate) fn find(&self, seq: u64) -> Option<usize> {
         let run = self.runs.get(self.runs.partition_point(|run| run.end() <= seq))?;
         seq.checked_sub(run.first).map(|at| run.before + at as usize)
     }
 
-    /// The seq of every entry of the block, its place, and the hash before it unless that is kept elsewhere.
+    /// The seq of every entry of the block, its index, and the previous hash unless that is kept elsewhere.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, usize, Option<Hash>)> + '_ {
         self.runs.iter().flat_map(move |run| {
             (0..run.count as usize).map(move |at| {
@@ -497,20 +498,20 @@ impl<'a> Block<'a> {
         })
     }
 
-    /// What every entry says, in the order of [`Block::entries`].
+    /// All entries, in the order of [`Block::entries`].
     pub(crate) fn parts(&self) -> impl Iterator<Item = Result<EntryRecord<'_>, CodecError>> + '_ {
         let mut walk = self.walk();
         self.entries().map(move |(seq, i, _)| self.read(seq, i, walk.step()))
     }
 
-    /// What the entry at place `i` says, whose seq is `seq`.
+    /// The entry at index `i`, whose seq is `seq`.
     pub(crate) fn part(&self, seq: u64, i: usize) -> Result<EntryRecord<'_>, CodecError> {
         let mut walk = self.walk();
         let step = walk.skip(i).and_then(|()| walk.step());
         self.read(seq, i, step)
     }
 
-    /// Whether the columns end with the last entry and say nothing else.
+    /// Whether the columns end exactly with the last entry and are in canonical form.
     pub(crate) fn is_whole(&self) -> bool {
         let mut walk = self.walk();
         let mut times = (0i64, true);
@@ -521,9 +522,9 @@ impl<'a> Block<'a> {
             if walk.step().is_none() {
                 return false;
             }
-            // Stretches that touch would be one.
+            // Adjacent stretches of the same time must have been one.
             times = (walk.time, times.1 && (!begins || first || times.0 != walk.time));
-            // Retentions stand in the order of their first use.
+            // Retentions are stored in the order of their first use.
             if kept > used {
                 if kept != used + 1 {
                     return false;
@@ -533,7 +534,7 @@ impl<'a> Block<'a> {
         }
         let (mut retentions, mut left) = (Vec::new(), &*self.retentions);
         while let Some((class, later, rest)) = read_retention(left) {
-            // More than are used there cannot be.
+            // There must be no unused or repeated retention.
             if retentions.len() >= usize::from(used) || retentions.contains(&(class, later)) {
                 return false;
             }
@@ -544,7 +545,7 @@ impl<'a> Block<'a> {
         ended && walk.from == self.data.len() && times.1 && usize::from(used) == retentions.len()
     }
 
-    /// The hash of the entry at place `i`.
+    /// The hash of the entry at index `i`.
     pub(crate) fn hash(&self, i: usize) -> Hash {
         let mut hash = Hash::ZERO;
         if let Some(bytes) = self.hashes.get(i * 32..i * 32 + 32) {
@@ -553,7 +554,7 @@ impl<'a> Block<'a> {
         hash
     }
 
-    /// The hash before the entry at place `i`; nothing where it is kept elsewhere.
+    /// The hash before the entry at index `i`; `None` where it is kept elsewhere.
     pub(crate) fn prev(&self, i: usize) -> Option<Hash> {
         match self.runs.binary_search_by_key(&i, |run| run.before) {
             Ok(at) => self.runs[at].prev,
@@ -590,7 +591,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// The class of a retention, by how much its end is later, and what follows it.
+/// The class of a retention, the distance of its end, and the remaining bytes.
 fn read_retention(bytes: &[u8]) -> Option<(&str, i64, &[u8])> {
     let (length, rest) = read_varint(bytes)?;
     let (class, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
@@ -598,7 +599,7 @@ fn read_retention(bytes: &[u8]) -> Option<(&str, i64, &[u8])> {
     Some((std::str::from_utf8(class).ok()?, unzigzag(later), rest))
 }
 
-/// The runs of a block that begins with `first`, and how many entries they have.
+/// The runs of a block that begins with `first`, and their total number of entries.
 fn read_runs(first: u64, mut runs: &[u8], prevs: &[u8]) -> Option<(Vec<Run>, usize)> {
     let (prevs, rest) = prevs.as_chunks::<32>();
     if !rest.is_empty() {
@@ -613,7 +614,7 @@ fn read_runs(first: u64, mut runs: &[u8], prevs: &[u8]) -> Option<(Vec<Run>, usi
         runs = rest;
         let prev = if count & 1 == 1 { Some(Hash(*prevs.next()?)) } else { None };
         let count = u32::try_from(count >> 1).ok().filter(|count| *count > 0)?;
-        // Runs that touch would be one.
+        // Adjacent runs must have been one.
         let first = at.checked_add(left_out).filter(|_| (left_out == 0) == found.is_empty())?;
         at = first.checked_add(count.into())?;
         found.push(Run { first, count, before, prev });
@@ -626,8 +627,8 @@ fn read_runs(first: u64, mut runs: &[u8], prevs: &[u8]) -> Option<(Vec<Run>, usi
 mod tests {
     use super::*;
 
-    /// Fuzzing found a block with a stretch of no entries in its times: read one after the other, the entry there was damaged
-    /// and the next ones were not; read alone, all behind it were.
+    /// Fuzzing found a block whose times contained an empty stretch: read in sequence, that entry was damaged and the
+    /// following ones were not; read individually, all entries after it were.
     #[test]
     fn behind_a_column_that_is_damaged_nothing_is_read_either_way() {
         let mut sealer = Sealer::default();

@@ -1,4 +1,4 @@
-//! What an entry says, as it lies in the store: the few things that follow from its place, and its content.
+//! An entry as it is stored: the few fields that follow from its position, and its content.
 
 use crate::codec::{self, CodecError};
 use crate::{Hash, Timestamp};
@@ -7,7 +7,7 @@ use attestlog_proof::entry::{Body, Retention};
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// What an entry says.
+/// A stored entry.
 #[derive(Debug, Clone)]
 pub(crate) struct EntryRecord<'a> {
     pub head: Head<'a>,
@@ -16,7 +16,7 @@ pub(crate) struct EntryRecord<'a> {
 }
 
 impl EntryRecord<'_> {
-    /// The body of the entry, which may borrow from this.
+    /// The decoded body, which may borrow from this record.
     pub(crate) fn body<'p, S>(&'p self) -> Result<Body<S>, CodecError>
     where
         S: AsRef<str> + Deserialize<'p> + From<&'p str>,
@@ -27,14 +27,14 @@ impl EntryRecord<'_> {
         Ok(Body { nonce: *nonce, recorded_at: *recorded_at, retention, content })
     }
 
-    /// When it happened: the caller's time of a call, the recording time of an event.
+    /// When it happened: the time given by the caller for a call, the recording time for a system event.
     pub(crate) fn timestamp(&self) -> Result<Timestamp, CodecError> {
         self.body::<&str>().map(|body| body.timestamp())
     }
 }
 
-/// The nonce of the entry at `seq` in a block whose nonces are made from `seed`: the first half of SHA-256 over the seed and the
-/// seq, 8 bytes big-endian. Whoever knows nonces, but not the seed, knows nothing of the others.
+/// The nonce of the entry at `seq` in a block whose nonces are derived from `seed`: the first half of SHA-256 over the seed
+/// and the seq, 8 bytes big-endian. Knowing some nonces but not the seed reveals nothing about the others.
 pub(crate) fn nonce_of(seed: &[u8; 16], seq: u64) -> [u8; 16] {
     let mut text = [0; 24];
     text[..16].copy_from_slice(seed);
@@ -45,7 +45,7 @@ pub(crate) fn nonce_of(seed: &[u8; 16], seq: u64) -> [u8; 16] {
     nonce
 }
 
-/// An entry as a row of the tail has it: its hash, the hash before it, and its stored body.
+/// A row of the tail: the entry's hash, the previous hash, and the stored body.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TailRow {
     pub prev: Hash,
@@ -54,7 +54,7 @@ pub(crate) struct TailRow {
 }
 
 impl TailRow {
-    /// Reads a row of the tail.
+    /// Decodes a row of the tail.
     pub(crate) fn from_row(row: &[u8]) -> Result<TailRow, CodecError> {
         let damaged = CodecError::Damaged("a row of the tail is too short");
         let (prev, rest) = row.split_first_chunk::<32>().ok_or(damaged.clone())?;
@@ -62,14 +62,14 @@ impl TailRow {
         Ok(TailRow { prev: Hash(*prev), hash: Hash(*hash), bytes: body.to_vec() })
     }
 
-    /// What the entry says.
+    /// The entry.
     pub(crate) fn part(&self) -> Result<EntryRecord<'_>, CodecError> {
         let (head, content) = codec::decode_first(&self.bytes)?;
         Ok(EntryRecord { head, content: content.into() })
     }
 }
 
-/// The row of the tail of an entry with this stored body: the two hashes, then the body.
+/// Encodes a row of the tail: the two hashes, then the body.
 pub(crate) fn row(prev: &Hash, hash: &Hash, body: &[u8]) -> Vec<u8> {
     [prev.as_bytes(), hash.as_bytes(), body].concat()
 }

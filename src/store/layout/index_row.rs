@@ -1,4 +1,4 @@
-//! Rows of the index: the posting of a term, what a purge leaves of one, and the retention column of a batch.
+//! Rows of the index: the posting row of a term, what a purge leaves of one, and the retention column of a batch.
 
 use crate::Hash;
 use crate::codec::{self, CodecError};
@@ -9,12 +9,12 @@ use attestlog_proof::entry::Facet;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
-/// What a posting row says of its term.
+/// A posting row.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Row<'a> {
-    /// With field and term it gives the inner hash.
+    /// Hashed with facet and term into the inner hash.
     pub salt: [u8; SALT_BYTES],
-    /// Its place among the rows of its batch, in the order of [`row_order`].
+    /// Its position among the rows of its batch, in the order of [`row_order`].
     pub position: u64,
     /// Every seq that had the term when the batch was written; some may have been purged since.
     pub list: List<'a>,
@@ -29,14 +29,14 @@ impl Row<'_> {
         row
     }
 
-    /// Reads a row whose first seq is `first`. What its list says is seen when that is read.
+    /// Decodes a row whose first seq is `first`. The list is not decoded here.
     pub(crate) fn read(first: u64, row: &[u8]) -> Option<Row<'_>> {
         let (salt, rest) = row.split_first_chunk()?;
         let (position, bytes) = read_varint(rest)?;
         Some(Row { salt: *salt, position, list: List { first, bytes } })
     }
 
-    /// Its hash.
+    /// The row's leaf hash.
     pub(crate) fn leaf(&self, field: Facet, term: &str) -> Hash {
         row_leaf(&row_inner(&self.salt, field, term), self.list)
     }
@@ -64,31 +64,31 @@ impl PurgedRow<'_> {
         Some(PurgedRow { inner: Hash(*inner), list: List { first, bytes } })
     }
 
-    /// The hash of the row that it is left of.
+    /// The leaf hash of the original row.
     pub(crate) fn leaf(&self) -> Hash {
         row_leaf(&self.inner, self.list)
     }
 }
 
-/// The retention class and end of each entry of a batch. Kept when entries are purged, so that a verifier can
-/// still see that none was purged before its time.
+/// The retention class and end of each entry of a batch. Kept when entries are purged, so that a verifier can still check
+/// that none was purged too early.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Column {
     /// Names of classes, in order of appearance.
     pub classes: Vec<String>,
-    /// For each entry the place of its class + 1 and its end in seconds since 1970; zeros for the store's own.
+    /// For each entry the index of its class plus one, and its end in seconds since 1970; zeros for system events.
     pub rows: Vec<(u16, i64)>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct StoredColumn {
     classes: Vec<String>,
-    /// For each entry how far its end is from the one before of its class. See [`Column::encode`].
+    /// Encoded ends of retention. See [`Column::encode`].
     #[serde(with = "bytes")]
     packed: Vec<u8>,
 }
 
-/// Bytes as one piece, not one by one.
+/// Serializes bytes as one piece, not one by one.
 mod bytes {
     use serde::{Deserializer, Serializer};
 
@@ -104,12 +104,12 @@ mod bytes {
 /// How many entries one leaf of a column's tree covers.
 pub(crate) const COLUMN_LEAF: usize = 256;
 
-/// The most entries of which a column that is read may speak.
+/// Maximum number of entries in a decoded column.
 const MAX_ROWS: u64 = 16 * BATCH;
 
 impl Column {
-    /// RFC 6962 root over leaves of 256 entries; a leaf is a text of one line for each run of entries that say the same:
-    /// `CLASS SECONDS COUNT`, or `- COUNT` for system events.
+    /// RFC 6962 root over leaves of 256 entries; a leaf is a text with one line for each run of entries with the same
+    /// retention: `CLASS SECONDS COUNT`, or `- COUNT` for system events.
     pub(crate) fn root(&self) -> Hash {
         let mut tree = Frontier::empty();
         let mut text = Vec::new();
@@ -133,15 +133,15 @@ impl Column {
         tree.root()
     }
 
-    /// What a row says: class and end in seconds, or nothing for system events.
+    /// The class and end in seconds of a row; `None` for system events.
     pub(crate) fn retention(&self, (class, until): (u16, i64)) -> Option<(&str, i64)> {
         let class = self.classes.get((class as usize).checked_sub(1)?)?;
         Some((class, until))
     }
 
-    /// For each entry one more than the distance of its end from the one before of its class (zigzag), as a varint. Where the class
-    /// is another than the entry's before, a zero and the class stand before that. Behind two that say the same, in one class, stands
-    /// how many more there are.
+    /// For each entry a varint: the distance (zigzag) of its end from the previous end of the same class, plus one. Where the
+    /// class differs from the previous entry's, a zero and the class come first. Two equal entries in a row are followed by
+    /// the number of further repetitions.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, CodecError> {
         let mut packed = Vec::new();
         let mut before: HashMap<u16, i64> = HashMap::new();
@@ -167,7 +167,7 @@ impl Column {
         codec::encode(&StoredColumn { classes: self.classes.clone(), packed })
     }
 
-    /// Reads what [`Column::encode`] wrote, and nothing else: another spelling of the same would be bytes that nothing vouches for.
+    /// Decodes the exact output of [`Column::encode`]. Any other encoding is refused: its bytes would be covered by no hash.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Column, CodecError> {
         let damaged = || CodecError::Damaged("a retention column cannot be read");
         let stored: StoredColumn = codec::decode(bytes)?;

@@ -1,4 +1,4 @@
-//! How things lie in the file: each file has the encoding beside the decoding. Nothing here opens a file.
+//! How data is stored in the file: each file has the encoding next to the decoding. Nothing here opens a file.
 
 pub(crate) mod block;
 pub(crate) mod entry_record;
@@ -11,11 +11,11 @@ pub(crate) mod state;
 pub(crate) mod text_compression;
 pub(crate) mod zone_map;
 
-/// Merkle nodes from this level up have a row each; lower ones are made from the hashes in the blocks.
+/// Merkle nodes from this level up have a row each; lower ones are computed from the hashes in the blocks.
 pub(crate) const NODE_LEVEL: u8 = 8;
 
-// A zone of the lowest level and a Merkle node of the lowest stored level cover the same entries, and a block's end
-// offsets fit their four bytes.
+// A zone of the lowest level and a Merkle node of the lowest stored level cover the same entries, and a block's end offsets
+// fit in four bytes.
 const _: () = assert!(zone_map::LEVELS[0] == NODE_LEVEL as u32);
 const _: () = assert!(block::BLOCK_BYTES < crate::codec::MAX_BYTES);
 const _: () = assert!(crate::codec::MAX_BYTES < u32::MAX as usize);

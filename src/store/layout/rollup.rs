@@ -1,12 +1,12 @@
-//! Rollups: what statistics need of a tool's calls on one day, so that no entry is read to answer them.
+//! Rollups: per tool and day, the numbers that statistics need, so that no entry is read to answer them.
 //!
-//! Durations are counted in nanoseconds in buckets whose width is at most 1/64 of their lower bound; a percentile is
-//! told as the middle of its bucket, so its error is at most 1/128 (0.8 %).
+//! Durations are counted in nanoseconds, in buckets at most 1/64 of their lower bound wide; a percentile is reported as the
+//! middle of its bucket, so its error is at most 1/128 (0.8 %).
 
 use crate::codec::{self, CodecError};
 use serde::{Deserialize, Serialize};
 
-/// Calls of one tool, added up.
+/// Aggregated calls of one tool.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Cell {
     pub calls: u64,
@@ -21,17 +21,17 @@ pub(crate) struct Cell {
     pub users: Counts<u64>,
 }
 
-/// How often each key was counted. New counts are put behind the others, and all are sorted and added up whenever there are
-/// twice as many as keys: that is less work than a tree, for what is added one by one and for what comes sorted.
+/// Counts by key. New counts are appended; when there are more than twice as many rows as distinct keys, all are sorted and
+/// merged. That costs less than a tree, both for counts that come one by one and for counts that come sorted.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Counts<K> {
     rows: Vec<(K, u64)>,
-    /// How many of the rows, from the first, have keys that rise.
+    /// How many leading rows are sorted and have distinct keys.
     settled: usize,
 }
 
 impl<K: Copy + Ord> Counts<K> {
-    /// Not worth sorting before there are so many.
+    /// Below this many rows, sorting is not worthwhile.
     const FEW: usize = 64;
 
     fn add(&mut self, rows: impl Iterator<Item = (K, u64)>) {
@@ -41,14 +41,14 @@ impl<K: Copy + Ord> Counts<K> {
         }
     }
 
-    /// One row for each key, keys rising.
+    /// Merges to one row per key, in rising order.
     fn settle(&mut self) {
         if self.settled == self.rows.len() {
             return;
         }
-        // Most of it is sorted runs, which this sort makes use of.
+        // Most of the input is sorted runs, which this sort exploits.
         self.rows.sort_by_key(|(key, _)| *key);
-        // Numbers out of a damaged file may be anything.
+        // Saturating, because numbers read from a damaged file may have any value.
         self.rows.dedup_by(|next, row| {
             let same = next.0 == row.0;
             if same {
@@ -59,7 +59,7 @@ impl<K: Copy + Ord> Counts<K> {
         self.settled = self.rows.len();
     }
 
-    /// What was counted, one row for each key, keys rising.
+    /// The counts, one row per key, in rising order.
     pub(crate) fn rows(&mut self) -> &[(K, u64)] {
         self.settle();
         &self.rows
@@ -73,9 +73,9 @@ struct StoredCell {
     timed: u64,
     sum_nanos: u128,
     max_nanos: u64,
-    /// Distance from the bucket before, calls.
+    /// Distance from the previous bucket, calls.
     histogram: Vec<(u16, u64)>,
-    /// Distance from the term id before, calls.
+    /// Distance from the previous term id, calls.
     users: Vec<(u64, u64)>,
 }
 
@@ -93,9 +93,9 @@ impl Cell {
         }
     }
 
-    /// Adds what another cell counted.
+    /// Adds another cell's counts.
     pub(crate) fn merge(&mut self, other: &Cell) {
-        // Numbers out of a damaged file may be anything.
+        // Saturating, because numbers read from a damaged file may have any value.
         self.calls = self.calls.saturating_add(other.calls);
         self.successes = self.successes.saturating_add(other.successes);
         self.timed = self.timed.saturating_add(other.timed);
@@ -139,7 +139,7 @@ impl Cell {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Cell, CodecError> {
         let StoredCell { calls, successes, timed, sum_nanos, max_nanos, mut histogram, mut users } =
             codec::decode(bytes)?;
-        // Whoever stands in a cell made a call of it, and each call was made by one user.
+        // Every user in a cell made at least one call, and each call was made by exactly one user.
         let counted = (add_up(&mut histogram, u16::checked_add)?, add_up(&mut users, u64::checked_add)?);
         if counted != (timed, calls) || successes > calls {
             return Err(UNEVEN);
@@ -152,7 +152,7 @@ impl Cell {
 
 const UNEVEN: CodecError = CodecError::Damaged("a rollup's counts do not add up");
 
-/// Turns distances into keys, which must rise, and adds up the counts, of which none is zero.
+/// Turns distances into keys, which must rise, and sums the counts, none of which may be zero.
 fn add_up<K: Copy + Default + PartialEq>(
     rows: &mut [(K, u64)],
     plus: impl Fn(K, K) -> Option<K>,

@@ -1,13 +1,13 @@
-//! Fingerprints of rollups: a verifier adds up every call and compares with what is stored, in memory that does not
-//! grow with users or durations. Users and buckets are added up as keyed hashes under a key of this run's, so that no
-//! one can make a wrong rollup that adds up to the same.
+//! Fingerprints of rollups: a verifier recomputes them from every call and compares with what is stored, in memory that does
+//! not grow with the number of users or durations. Users and buckets are summed as hashes under a random key of this run, so
+//! that nobody can craft a wrong rollup with the same fingerprint.
 
 use crate::store::layout::rollup::{Cell, bucket};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// What the calls of one tool and day add up to.
+/// The fingerprint of the calls of one tool on one day.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RollupFingerprint {
     calls: u64,
@@ -31,13 +31,13 @@ impl RollupFingerprint {
     }
 }
 
-/// The key under which users and buckets are hashed, and the hashes that were worked out already.
+/// The key under which users and buckets are hashed, and the hashes computed so far.
 #[derive(Debug)]
 pub(crate) struct Hashes {
     key: RandomState,
-    /// Of every bucket that a duration can be in.
+    /// The hash of every bucket that a duration can fall in.
     buckets: Arc<[u64]>,
-    /// By number.
+    /// User hashes by term id.
     users: HashMap<u64, u64>,
 }
 
@@ -48,17 +48,17 @@ impl Hashes {
         Hashes { key, buckets, users: HashMap::new() }
     }
 
-    /// Others under the same key, of users with other numbers.
+    /// A new set of user hashes under the same key, for users with other ids.
     pub(crate) fn fork(&self) -> Hashes {
         Hashes { key: self.key.clone(), buckets: self.buckets.clone(), users: HashMap::new() }
     }
 
-    /// The user of a number.
+    /// Registers the user with this id.
     pub(crate) fn name(&mut self, number: u64, user: &str) {
         self.users.insert(number, self.key.hash_one(user));
     }
 
-    /// What a stored cell adds up to; nothing where it names a user whom there is not, or a bucket.
+    /// The fingerprint of a stored cell; `None` where it names an unknown user or bucket.
     pub(crate) fn print(&self, cell: &mut Cell) -> Option<RollupFingerprint> {
         let mut print = RollupFingerprint {
             calls: cell.calls,
@@ -79,14 +79,15 @@ impl Hashes {
     }
 }
 
-/// Calls as they are counted: tools and users by their places among the values of their facets.
+/// Fingerprints of calls while they are counted. Tools and users are numbered by their index among the values of their
+/// facets.
 #[derive(Debug)]
 pub(crate) struct Tally {
     hashes: Hashes,
     users: Vec<Option<u64>>,
-    /// By tool: the day of the last call, and what its calls add up to. The next one is mostly of the same day.
+    /// By tool: the day of the last call and the fingerprint so far. The next call is mostly of the same day.
     last: Vec<(i32, RollupFingerprint)>,
-    /// By tool and day: what was counted before calls of another day came.
+    /// By tool and day: fingerprints set aside when a call of another day came.
     before: Vec<(u32, i32, RollupFingerprint)>,
 }
 
@@ -122,7 +123,7 @@ impl Tally {
         }
     }
 
-    /// What was counted, by the names of the tools.
+    /// The fingerprints by tool name.
     pub(crate) fn finish<'a>(self, tool: impl Fn(u32) -> &'a str) -> RollupFingerprints {
         let mut fingerprints = RollupFingerprints::default();
         let last = (0..).zip(self.last).map(|(place, (day, print))| (place, day, print));
@@ -133,7 +134,7 @@ impl Tally {
     }
 }
 
-/// What calls add up to, by tool and day.
+/// Fingerprints by tool and day.
 #[derive(Debug, Default)]
 pub(crate) struct RollupFingerprints(HashMap<String, HashMap<i32, RollupFingerprint>>);
 
@@ -145,19 +146,19 @@ impl RollupFingerprints {
         }
     }
 
-    /// Counts what was counted under the same key.
+    /// Adds fingerprints that were computed under the same key.
     pub(crate) fn merge(&mut self, other: &RollupFingerprints) {
         for (tool, days) in &other.0 {
             days.iter().for_each(|(day, print)| self.add(tool, *day, print));
         }
     }
 
-    /// What the calls of that tool and day add up to; it is then done with.
+    /// Removes and returns the fingerprint of that tool and day.
     pub(crate) fn take(&mut self, tool: &str, day: i32) -> Option<RollupFingerprint> {
         self.0.get_mut(tool)?.remove(&day)
     }
 
-    /// Tools and days that were not taken.
+    /// The tools and days that were not taken.
     pub(crate) fn left(self) -> impl Iterator<Item = (String, i32)> {
         self.0.into_iter().flat_map(|(tool, days)| days.into_keys().map(move |day| (tool.clone(), day)))
     }

@@ -1,17 +1,18 @@
-//! The row of a sender: its newest numbers and the seqs that they got.
+//! The row of a sender: its newest numbers and the seqs that they were recorded at.
 
 use crate::{Error, Result, codec};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// How many of a sender's newest numbers are remembered: more than it can have under way at once.
+/// How many of a sender's newest numbers are remembered: more than it can have in flight at once.
 pub(crate) const REMEMBERED: usize = 64;
 
-/// The newest numbers of one sender and the seqs that they got.
+/// The newest numbers of one sender and the seqs that they were recorded at.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Window {
     pub(crate) recorded: BTreeMap<u64, u64>,
-    /// The MAC over the numbers, only where one of their entries was purged: the others name their sender themselves.
+    /// A MAC over the numbers, present only if one of their entries was purged: entries that remain name their sender
+    /// themselves.
     pub(crate) mac: Vec<u8>,
 }
 
@@ -19,9 +20,9 @@ pub(crate) struct Window {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     New,
-    /// At this seq.
+    /// Recorded at this seq.
     At(u64),
-    /// It is older than what is remembered.
+    /// Older than the oldest remembered number.
     Forgotten,
 }
 
@@ -41,12 +42,12 @@ impl Window {
         }
     }
 
-    /// The seqs that it names.
+    /// The remembered numbers and their seqs.
     pub(crate) fn seqs(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.recorded.iter().map(|(&number, &seq)| (number, seq))
     }
 
-    /// Whether it carries a MAC.
+    /// Whether the row carries a MAC.
     pub(crate) fn has_mac(&self) -> bool {
         !self.mac.is_empty()
     }
@@ -55,7 +56,7 @@ impl Window {
         Ok(codec::encode(self)?)
     }
 
-    /// The numbers rise, or the same window would have two forms.
+    /// Decodes a row. The numbers must rise, so that a window has only one encoding.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Window> {
         let (rows, mac): (Vec<(u64, u64)>, Vec<u8>) = codec::decode(bytes)?;
         if !matches!(mac.len(), 0 | 16) {
@@ -67,7 +68,7 @@ impl Window {
         Ok(Window { recorded: rows.into_iter().collect(), mac })
     }
 
-    /// Forgets the numbers for which `keep` does not speak.
+    /// Forgets the numbers for which `keep` returns false.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(u64, u64) -> Result<bool>) -> Result<()> {
         let mut gone = Vec::new();
         for (number, seq) in self.seqs() {

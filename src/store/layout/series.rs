@@ -1,19 +1,20 @@
 //! The series of a store's checkpoints: how many were kept and a hash over all of them, signed with the log key.
 //!
-//! Invariant R50: a signed checkpoint stays. Each one signs its own entries and knows nothing of the others, so one that
-//! somebody took out would be missed by nobody. Whoever signs a checkpoint signs the series with it, in the same commit; it begins
-//! with the store, so that one that is missing was taken away. A series that is not there or not signed is never begun anew.
+//! Invariant R50: a signed checkpoint stays. Each checkpoint signs its entries and knows nothing of the other checkpoints, so
+//! a removed one would go unnoticed. Whenever a checkpoint is signed, the series is signed with it in the same commit. The
+//! series exists from the store's creation, so a missing series was removed. A missing or unsigned series is never started
+//! afresh.
 
 use crate::keys::KeyFile;
 use crate::note::{Note, VerifierKey, parse_decimal};
 use crate::{Hash, Result};
 
-/// Its key in the table `meta`.
+/// The key in table `meta`.
 pub(crate) const SERIES_KEY: &str = "checkpoints";
 
 const HEADER: &str = "attestlog/checkpoints@v1";
 
-/// So many checkpoints, and what follows from all of them.
+/// The number of checkpoints and a hash over all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Series {
     pub count: u64,
@@ -21,12 +22,12 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Before the first checkpoint.
+    /// The series before the first checkpoint.
     pub(crate) fn new() -> Series {
         Series { count: 0, hash: Hash::ZERO }
     }
 
-    /// What follows where the one before cannot be believed: no checkpoints give this, so that verification goes on saying so.
+    /// The series after one that cannot be trusted: no checkpoints produce this hash, so verification keeps reporting it.
     fn lost() -> Series {
         Series { count: 0, hash: Hash::of(b"attestlog/checkpoints: the series before was lost") }
     }
@@ -37,19 +38,19 @@ impl Series {
         Series { count: self.count.saturating_add(1), hash: Hash::of(&text) }
     }
 
-    /// What stands in the file behind the series `before`, of which a checkpoint of `size` entries was signed now.
+    /// The signed series after the stored series `before`, extended by the checkpoint of `size` entries signed now.
     pub(crate) fn next(before: Option<&[u8]>, size: u64, note: &[u8], keys: &KeyFile) -> Result<String> {
         let before = before.and_then(|bytes| Series::read(bytes, &keys.verifier())).unwrap_or_else(Series::lost);
         before.push(size, note).sign(keys)
     }
 
-    /// What stands in the file.
+    /// The signed text, as it is stored.
     pub(crate) fn sign(self, keys: &KeyFile) -> Result<String> {
         let text = format!("{HEADER}\n{}\n{}\n{}\n", keys.origin(), self.count, self.hash);
         Ok(Note::sign(text, &[&keys.log_key()])?.to_string())
     }
 
-    /// The series in these bytes, where `key` signed it and nothing else stands there.
+    /// Decodes the series if `key`, and nothing else, signed it.
     pub(crate) fn read(bytes: &[u8], key: &VerifierKey) -> Option<Series> {
         let note = Note::parse(bytes).ok()?;
         note.verify(std::slice::from_ref(key)).ok()?;

@@ -1,4 +1,4 @@
-//! The one row of `meta` that each commit writes: where everything stands.
+//! The store's state: the one row of `meta` that every commit writes.
 
 use crate::chain_state::STORE_FORMAT;
 use crate::codec;
@@ -6,13 +6,13 @@ use crate::retention::ClockState;
 use crate::{Hash, Result};
 use serde::{Deserialize, Serialize};
 
-/// Under which key of `meta` the state stands.
+/// The key of the state in `meta`.
 pub(crate) const STATE_KEY: &str = "state";
 
-/// Under which key of `meta` stands what is owed to which anchor.
+/// The key in `meta` of what each anchor still has to receive.
 pub(crate) const ANCHORS_KEY: &str = "anchors";
 
-/// Where everything stands.
+/// The store's state as of a commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct State {
     /// [`STORE_FORMAT`].
@@ -23,12 +23,12 @@ pub(crate) struct State {
     pub head: Hash,
     /// Entries below this seq are in blocks, the rest in the tail.
     pub sealed: u64,
-    /// What the nonces of the tail's entries are made from; zeros where it has none.
+    /// The seed of the nonces of the tail's entries; zeros where there is none.
     #[serde(with = "attestlog_proof::entry::nonce")]
     pub seed: [u8; 16],
-    /// Index rows at or beyond this seq do not count yet.
+    /// Index rows at or beyond this seq are not valid yet.
     pub indexed: u64,
-    /// The end of the index batch that is being written, if one is.
+    /// The end of the index batch that is being written, if any.
     pub merging: Option<u64>,
     /// The next term id.
     pub next_term: u64,
@@ -41,7 +41,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// A store without entries, made at `now`.
+    /// The state of an empty store with this expiry clock.
     pub(crate) fn empty(clock: ClockState) -> State {
         State {
             format: STORE_FORMAT,
@@ -59,7 +59,7 @@ impl State {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<State> {
-        // The format number stands first, so that it can be read of a newer program's state too.
+        // The format number comes first, so that it can be read even from a state written by a newer program.
         let format = bytes.get(1).copied().unwrap_or_default();
         if u32::from(format) > STORE_FORMAT {
             return Err(crate::Error::new(

@@ -1,51 +1,51 @@
-//! Compression of many short texts that are alike, each of which can be read without the others.
+//! Compression of many similar short texts, each of which can be decompressed without the others.
 //!
-//! The texts of a block share a dictionary that grows with them. What a text has and the dictionary has not goes into the
-//! dictionary if it is long enough to be something that comes again (the name of a tool, a role, the digest of a result that
-//! others had too), and stands in the text otherwise (a number, an id). A packed text refers to the dictionary alone, never to
-//! another text, so reading one is copying some ten pieces together. Compressed as one piece all texts would be smaller still, and
-//! one would cost as much to read as all of them.
+//! The texts of a block share a dictionary that grows with them. A part of a text that is not in the dictionary is added to
+//! it if it is long enough to be likely to recur (the name of a tool, a role, the digest of a common result), and otherwise
+//! stays in the text as literals (a number, an id). A compressed text refers only to the dictionary, never to another text,
+//! so reading one means copying about ten pieces. Compressing all texts together would be smaller still, but reading one
+//! would then cost as much as reading all.
 //!
-//! A packed text is a sequence of steps up to its end: literals, then a piece of the dictionary. A step begins with a byte. Its
-//! upper half says how many literals follow, up to 7 as they are, or, from 8 on, two and more lower-case hexadecimal digits, two
-//! of them in a byte (the first in its upper half; what an odd one leaves is zero): ids and digests mostly are that. Its lower
-//! half says nothing, or the length less four of the piece. The greatest number in each (7, 15, 15) means that more is added by
-//! bytes that follow, of which all but the last are 255: for the literals before them, for the piece behind its place. The place is
-//! a varint, zigzag: how much farther it is than where the piece before ends and as many bytes as there are literals between; texts
-//! that are alike go through the dictionary in the same order.
+//! A compressed text is a sequence of steps up to its end: literals, then a piece of the dictionary. A step begins with one
+//! byte. Its upper half encodes the number of literals: up to 7 of them stand as they are; from 8 on, they are two or more
+//! lower-case hexadecimal digits, two per byte (the first in the upper half; the unused half of an odd last one is zero),
+//! because ids and digests are mostly such digits. The lower half is zero for no piece, or the length of the piece less four.
+//! The greatest number in each (7, 15, 15) means that further bytes are added to it, all but the last of them 255: before the
+//! literals, and after the piece's position. The position is a zigzag varint, relative to the end of the previous piece plus
+//! the number of literals in between; similar texts use the dictionary in the same order.
 //!
-//! Invariant B3: a piece lies within the dictionary, whatever a packed text says.
+//! Invariant B3: a piece lies within the dictionary, whatever a compressed text says.
 
 use crate::hash::write_hex;
 use crate::rows::{read_varint, unzigzag, write_varint, zigzag};
 use std::collections::HashSet;
 
-/// Slots of the table; a place stands in it plus one, and zero is none.
+/// Slots of the hash table; a slot holds a position plus one, or zero for none.
 const SLOTS: usize = 1 << 11;
-/// The shortest piece. One of four would save a byte, and part what is new, which is then too short to be taken in.
+/// The shortest piece. Four would save a byte, but would split new text into parts too short for the dictionary.
 const LEAST: usize = 5;
-/// From this length on what is new goes into the dictionary. Measured: shorter ones are mostly ids, which do not come again.
+/// New text of at least this length goes into the dictionary. Measured: shorter text is mostly ids, which do not recur.
 const NEW: usize = 12;
-/// So much new text is taken in at once, so that a long text can refer to what it said before.
+/// New text is added to the dictionary in portions of this size, so that a long text can refer to its own earlier parts.
 const TAKEN: usize = 256;
-/// So many hexadecimal digits among other literals are worth a step of their own.
+/// This many hexadecimal digits among other literals are worth a step of their own.
 const DIGITS: usize = 4;
-/// The most literals and digits that half a byte says, the fewest digits, and the longest piece.
+/// The most literals and digits that half a byte can express, the fewest digits, and the longest piece.
 const RAW_FULL: usize = 7;
 const DIGITS_LEAST: usize = 2;
 const DIGITS_FULL: usize = DIGITS_LEAST + 7;
 const PIECE_FULL: usize = 15;
 
-/// What a dictionary holds, and where.
+/// The dictionary and its index.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Packer {
     dictionary: Vec<u8>,
     /// How much of it is used by texts that were kept.
     kept: usize,
     table: Vec<u16>,
-    /// What looks like an id is taken in only when it comes a second time.
+    /// What looks like an id is added to the dictionary only when it comes a second time.
     ids: HashSet<Vec<u8>>,
-    /// The ids of the text that was packed last.
+    /// The ids of the last compressed text.
     new_ids: Vec<Vec<u8>>,
     steps: Vec<Step>,
 }
@@ -61,7 +61,7 @@ struct Step {
 }
 
 impl Packer {
-    /// Begins anew with an empty dictionary.
+    /// Starts over with an empty dictionary.
     pub(crate) fn clear(&mut self) {
         self.dictionary.clear();
         self.kept = 0;
@@ -69,17 +69,18 @@ impl Packer {
         self.ids.clear();
     }
 
-    /// What the texts that were kept refer to.
+    /// The part of the dictionary that kept texts refer to.
     pub(crate) fn dictionary(&self) -> &[u8] {
         &self.dictionary[..self.kept]
     }
 
-    /// How long the dictionary is with what the text that was packed last brought.
+    /// The length of the dictionary including the additions of the last compressed text.
     pub(crate) fn len(&self) -> usize {
         self.dictionary.len()
     }
 
-    /// Appends `text`, packed, to `out`. What it brings into the dictionary is gone with the next text unless it is kept.
+    /// Appends the compressed `text` to `out`. Its additions to the dictionary are dropped by the next call unless
+    /// [`Packer::keep`] follows.
     pub(crate) fn pack(&mut self, text: &[u8], out: &mut Vec<u8>) {
         self.table.resize(SLOTS, 0);
         self.dictionary.truncate(self.kept);
@@ -112,7 +113,7 @@ impl Packer {
         }
     }
 
-    /// Keeps what the text that was packed last brought.
+    /// Keeps the dictionary additions of the last compressed text.
     pub(crate) fn keep(&mut self) {
         self.kept = self.dictionary.len();
         self.ids.extend(self.new_ids.drain(..));
@@ -120,11 +121,11 @@ impl Packer {
 
     fn find(&self, least: &[u8]) -> Option<usize> {
         let place = usize::from(self.table[slot(least)]).checked_sub(1)?;
-        // The table may still know places of a text that was not kept.
+        // The table may still hold positions from a text that was not kept.
         (self.dictionary.get(place..place + LEAST)? == least).then_some(place)
     }
 
-    /// What of the text the dictionary does not have.
+    /// Adds a part of the text that is not in the dictionary.
     fn literal(&mut self, text: &[u8], from: usize, to: usize) {
         let new = &text[from..to];
         if new.len() < NEW {
@@ -138,7 +139,7 @@ impl Packer {
         self.dictionary.extend_from_slice(new);
         let first = place.saturating_sub(LEAST - 1);
         for (at, least) in (first..usize::from(u16::MAX)).zip(self.dictionary[first..].windows(LEAST)) {
-            // The first place of anything stays known: texts go through the dictionary in its order.
+            // The first position of a sequence stays in the table: texts use the dictionary in its order.
             let known = usize::from(self.table[slot(least)]).checked_sub(1);
             if known.and_then(|known| self.dictionary.get(known..known + LEAST)) != Some(least) {
                 self.table[slot(least)] = at as u16 + 1;
@@ -170,7 +171,7 @@ impl Packer {
         }
     }
 
-    /// Adds a piece behind literals or, where it goes on with the one before, to that.
+    /// Adds a piece after literals or, where it continues the previous piece, extends that.
     fn piece(&mut self, at: usize, place: usize, length: usize) {
         match self.steps.last_mut() {
             Some(last) if last.length == 0 => (last.place, last.length) = (place, length),
@@ -181,7 +182,7 @@ impl Packer {
 }
 
 impl Step {
-    /// Gives where the next piece is expected.
+    /// Encodes the step, and returns the position where the next piece is expected.
     fn write(&self, text: &[u8], expected: usize, out: &mut Vec<u8>) -> usize {
         let expected = expected + self.to - self.from;
         let literals = &text[self.from..self.to];
@@ -207,7 +208,7 @@ impl Step {
     }
 }
 
-/// Whether most of it is digits that can be packed.
+/// Whether the text is mostly digits that can be packed.
 fn is_id(text: &[u8]) -> bool {
     let runs = text.split(|byte| !is_digit(*byte)).map(<[u8]>::len);
     runs.filter(|&digits| digits >= DIGITS_LEAST).sum::<usize>() * 3 >= text.len() * 2
@@ -221,7 +222,7 @@ fn value(digit: u8) -> u8 {
     if digit <= b'9' { digit - b'0' } else { digit - b'a' + 10 }
 }
 
-/// Which slot the bytes that a piece begins with have.
+/// The table slot of the bytes that a piece begins with.
 fn slot(least: &[u8]) -> usize {
     let (first, last) = least
         .split_first_chunk()
@@ -230,7 +231,7 @@ fn slot(least: &[u8]) -> usize {
     (mixed.wrapping_mul(0x9e37_79b1) >> (32 - SLOTS.ilog2())) as usize
 }
 
-/// What of a length half a byte that is `full` has no room for.
+/// Appends the part of a length that exceeds `full`, the most that half a byte can express.
 fn more(n: usize, full: usize, out: &mut Vec<u8>) {
     let Some(mut rest) = n.checked_sub(full) else { return };
     while rest >= 255 {
@@ -240,7 +241,7 @@ fn more(n: usize, full: usize, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// The text that `packed` is, of at most `limit` bytes; `None` where it is none.
+/// Decompresses `packed` to at most `limit` bytes; `None` if it is damaged or longer.
 pub(crate) fn unpack(mut packed: &[u8], dictionary: &[u8], limit: usize) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(limit.min(packed.len() * 4));
     let mut expected = 0usize;
@@ -282,7 +283,7 @@ pub(crate) fn unpack(mut packed: &[u8], dictionary: &[u8], limit: usize) -> Opti
     Some(text)
 }
 
-/// A length that begins with what half a byte says, and what follows it.
+/// Decodes a length whose first part is `said`; returns it and the remaining bytes.
 fn length(said: usize, full: usize, mut bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut length = said;
     if said == full {
@@ -303,7 +304,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Packs the texts, each of which must come back with the dictionary as it is in the end; gives all their bytes.
+    /// Compresses the texts, checks that each decompresses with the final dictionary, and returns the total size.
     fn there_and_back(texts: &[Vec<u8>]) -> usize {
         let mut packer = Packer::default();
         let mut all = Vec::new();
@@ -359,9 +360,9 @@ mod tests {
         let text = |n: u32| format!(r#"{{"conversation":"conv_{n}","tool":"get_record","status":"ok"}}"#).into_bytes();
         let first = there_and_back(&[text(1)]);
         assert!(there_and_back(&[text(1), text(712)]) < first + 16);
-        // A long text is compared with itself.
+        // A long text refers to its own earlier parts.
         assert!(there_and_back(&[text(1).repeat(40)]) < 400);
-        // A digest takes half its length, and what came before only once.
+        // A digest takes half its length, and its repetitions almost nothing.
         let digest = crate::Hash::of(b"").to_string().into_bytes();
         let alone = there_and_back(std::slice::from_ref(&digest));
         assert!(alone < 36, "{alone}");

@@ -1,15 +1,15 @@
-//! Zones: between which times the entries of a range of seqs lie. Entries arrive almost in time order, so a few zones
-//! tell where in the log a time range is.
+//! Zones: the earliest and latest time of the entries in a range of seqs. Entries arrive almost in time order, so a few zones
+//! locate a time range in the log.
 
 use std::collections::BTreeMap;
 
 /// Entries per zone of each level, as a power of two.
 pub(crate) const LEVELS: [u32; 3] = [8, 14, 20];
 
-/// Least and greatest time of each zone, by level and index.
+/// Earliest and latest time of each zone, by level and index.
 pub(crate) type Zones = BTreeMap<(u8, u64), (i64, i64)>;
 
-/// The zones of the entries from `from` on with these timestamps.
+/// The zones of consecutive entries with these timestamps, starting at seq `from`.
 pub(crate) fn of(from: u64, times: &[i64]) -> Zones {
     of_those((from..).zip(times.iter().copied()))
 }
@@ -32,7 +32,7 @@ pub(crate) fn of_those(entries: impl Iterator<Item = (u64, i64)>) -> Zones {
     zones
 }
 
-/// Widens the zones of every level by that of the lowest one at `index`.
+/// Widens the zone at every level to include the lowest-level zone at `index`.
 fn widen(zones: &mut Zones, index: u64, (low, high): (i64, i64)) {
     for (level, bits) in LEVELS.iter().enumerate() {
         let zone = zones.entry((level as u8, index >> (bits - LEVELS[0]))).or_insert((low, high));

@@ -1,12 +1,13 @@
-//! Copies of a store, made while it is in use. Brought back they are in `log/restore`.
+//! Copies of a store, made while it is in use. `log/restore` restores them.
 //!
-//! Invariant K1: a copy is the store at one moment, the moment of its last read transaction. Invariant K2: what is copied
-//! before that moment cannot change until then: the log below the seq at which a round of copying began is only ever added to,
-//! and the tables that index batches and purges write are held still by holding what either must hold ([`Engine::merging`]).
-//! Invariant K3: the state row is written last, so that half a copy is no store.
+//! Invariant K1: a copy is the store at one moment, that of its last read transaction. Invariant K2: what is copied before
+//! that moment cannot change until then: below the seq at which a copying round began, the log is append-only, and the tables
+//! that index batches and purges write do not change while the lock that both need is held (`WriteSide::merging`). Invariant
+//! K3: the state row is written last, so that half a copy is not a store.
 //!
-//! The copy is made table by table, not by its bytes: the free pages of the store, with whatever was purged or erased from
-//! them, stay behind, and no read transaction lasts longer than one chunk, so that the store does not grow while it is copied.
+//! The copy is made table by table, not byte by byte: the free pages of the store, with whatever was purged or erased from
+//! them, are not copied, and no read transaction lasts longer than one chunk, so that the store does not grow during the
+//! copy.
 
 use crate::json::{Json, Object};
 use crate::store::engine::Engine;
@@ -24,41 +25,40 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-/// How much one read transaction copies.
+/// How many bytes one read transaction copies.
 const CHUNK_BYTES: usize = 4 << 20;
-/// The memory that the copy may use for its pages.
+/// The cache size of the copy.
 const CACHE_BYTES: usize = 16 << 20;
-/// Once the log has grown by fewer entries than this while it was copied, the rest is taken in the last transaction.
+/// Once the log grew by fewer entries than this during a round, the rest is copied in the last transaction.
 const CAUGHT_UP: u64 = 4096;
-/// How often the copy runs after a log that grows as fast as it is copied.
+/// Maximum number of rounds, for a log that grows as fast as it is copied.
 const ROUNDS: usize = 16;
 
-/// A backup that was made.
+/// A completed backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backup {
-    /// How many entries the copy has: all that were recorded before, and not the entry about the backup itself.
+    /// How many entries the copy has: all that were recorded before, without the entry about the backup itself.
     pub size: u64,
-    /// The hash of the newest of them.
+    /// The hash of the newest of these entries.
     pub head: Hash,
     /// The length of the copy in bytes.
     pub bytes: u64,
-    /// The receipt of the entry that says, in the store that was copied, that it was.
+    /// The receipt of the entry about the backup, in the copied store.
     pub receipt: Receipt,
 }
 
 impl AuditLog {
-    /// Makes a copy of this store at `dest` while recording goes on, and an entry that says so: the copy's file name
-    /// (not its path), how many entries it has and the hash of the newest. The copy itself does not have that entry. It
-    /// may be read by its owner only; its keys are not in it (see [`KeyFile::backup`](crate::keys::KeyFile::backup)).
+    /// Copies this store to `dest` while recording goes on, and records an entry about it: the copy's file name (not its
+    /// path), its number of entries and the hash of the newest. The copy itself does not contain that entry. The file is
+    /// readable only by its owner; the keys are not in it (see [`KeyFile::backup`](crate::keys::KeyFile::backup)).
     ///
-    /// Index batches and purges wait until it is made; meanwhile the index of new entries stays in memory.
+    /// Index batches and purges wait until the copy is made; meanwhile the index of new entries stays in memory.
     ///
     /// # Errors
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) where anything stands at `dest`; [`DiskFull`](ErrorKind::DiskFull) and
-    /// what else the file system says; as [`AuditLog::record`]. Then there is no copy: one that the log does not know of
-    /// is not left behind.
-    ///
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if anything exists at `dest`; [`DiskFull`](ErrorKind::DiskFull) and other
+    /// errors of the file system; as [`AuditLog::record`]. On an error no copy is left behind, as the log would not know of
+    /// it.
     /// ```
     /// # use attestlog::{AuditLog, Options, ToolCall};
     /// # let dir = tempfile::tempdir()?;
@@ -72,7 +72,7 @@ impl AuditLog {
         self.backup_with(dest, |_, _| {})
     }
 
-    /// As [`AuditLog::backup`], telling how far it is: rows copied, rows that there are to copy, about.
+    /// Like [`AuditLog::backup`], and reports progress: rows copied, and approximate total.
     ///
     /// # Errors
     /// As [`AuditLog::backup`].
@@ -98,7 +98,7 @@ impl AuditLog {
     }
 }
 
-/// A file on its way. Dropped before it is kept, it is removed.
+/// A file being written. It is removed on drop unless it was kept.
 pub(crate) struct Partial {
     path: PathBuf,
     kept: bool,
@@ -110,8 +110,8 @@ impl Partial {
         Ok((Partial { path: path.to_owned(), kept: false }, file))
     }
 
-    /// The file and its name outlive a power failure from here on. Gives the file's length. The file is closed, since
-    /// closing it later could take away the lock of a store that was opened there.
+    /// Makes the file and its name durable, and returns the file's length. The file is closed here, since closing it later
+    /// could release the lock of a store that was opened at the same path.
     pub(crate) fn sync(&self, file: File) -> Result<u64> {
         file.sync_all()?;
         crate::files::sync_parent(&self.path)?;
@@ -126,7 +126,7 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.kept {
-            // It is ours, and half of a store helps nobody.
+            // The file was created here, and half a store is useless.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -139,7 +139,7 @@ pub(crate) fn file_name(path: &Path) -> Result<String> {
     }
 }
 
-/// Keeps others from writing to the file that is copied, for as long as what it gives back lives.
+/// Locks the file to be copied against writers; the lock is held as long as the result lives.
 pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>, Option<File>)> {
     let about = std::fs::metadata(src).map_err(|e| Error::from(e).at(src.display()))?;
     if !about.is_file() || about.len() == 0 {
@@ -147,7 +147,7 @@ pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>,
     }
     match Builder::new().set_cache_size(CACHE_BYTES).open_read_only(src) {
         Ok(database) => Ok((Some(database), None)),
-        // It was not closed cleanly; opening the copy mends the copy. Nobody has it open in a way that redb knows of.
+        // The file was not closed cleanly; opening the copy will repair the copy. Nobody has the file open with redb's lock.
         Err(redb::DatabaseError::RepairAborted) => {
             let file = File::open(src)?;
             match file.try_lock_shared() {
@@ -155,7 +155,7 @@ pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>,
                     let message = "another process has it open; back it up instead";
                     Err(Error::new(ErrorKind::Locked, message).at(src.display()))
                 }
-                // Where locks are not to be had there is nothing to wait for.
+                // Without file locks there is nothing to wait for.
                 _ => Ok((None, Some(file))),
             }
         }
@@ -163,7 +163,7 @@ pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>,
     }
 }
 
-/// A copy being made.
+/// A copy in progress.
 struct Copy<'a> {
     engine: &'a Engine,
     to: Database,
@@ -205,7 +205,7 @@ impl<'a> Copy<'a> {
         self.engine.database()?.get()?.begin_read().stored()
     }
 
-    /// The tables that only index batches and purges write.
+    /// Copies the tables that only index batches and purges write.
     fn held_still(&mut self) -> Result<()> {
         self.chunks(tables::COVERS, Bound::Unbounded, |_| true)?;
         self.chunks(tables::TERMS, Bound::Unbounded, |_| true)?;
@@ -218,8 +218,8 @@ impl<'a> Copy<'a> {
         self.chunks(tables::PURGES, Bound::Unbounded, |_| true)
     }
 
-    /// In one transaction, which is the moment that the copy shows: what is small or changes with every commit, and what
-    /// came after the last round.
+    /// In one transaction, whose moment the copy represents: copies what is small or changes with every commit, and what was
+    /// added after the last round.
     fn last(&mut self, start: &State, sealed: u64, size: u64) -> Result<State> {
         let from = self.begin()?;
         let state = read_state(&from)?;
@@ -242,19 +242,19 @@ impl<'a> Copy<'a> {
         rows += copy(&from, to, tables::SUBJECT_TAGS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::CURSORS, Bound::Unbounded, usize::MAX, |_| true)?.rows;
         rows += copy(&from, to, tables::META, Bound::Unbounded, usize::MAX, |_| true)?.rows;
-        // Whoever has the copy must not know the nonces of what is recorded after it.
+        // Whoever has the copy must not be able to compute the nonces of later entries.
         let unseeded = State { seed: [0; 16], ..state.clone() };
         to.open_table(tables::META).stored()?.insert(STATE_KEY, &*codec::encode(&unseeded)?).stored()?;
         let mut txn = txn;
         txn.set_two_phase_commit(true);
         txn.commit().stored()?;
-        // Each chunk left a few pages behind that the next ones could not use.
+        // Each chunk left a few pages that later ones could not reuse.
         self.to.compact().stored()?;
         self.told(rows);
         Ok(state)
     }
 
-    /// Copies the rows of a table from `start` on for which `wanted` says so, each chunk in transactions of its own.
+    /// Copies the rows of a table from `start` on for which `wanted` returns true, each chunk in its own transactions.
     fn chunks<K: Key + 'static, V: Value + 'static>(
         &mut self,
         table: TableDefinition<'_, K, V>,
@@ -289,7 +289,7 @@ fn is_before((level, index): (u8, u64), size: u64) -> bool {
     size.checked_shr(level.into()).is_some_and(|complete| index < complete)
 }
 
-/// How many rows the tables have that take the time.
+/// The total number of rows of the large tables.
 fn count(txn: &ReadTransaction) -> Result<u64> {
     Ok(txn.open_table(tables::BLOCKS).stored()?.len().stored()?
         + txn.open_table(tables::NODES).stored()?.len().stored()?
@@ -300,14 +300,14 @@ fn count(txn: &ReadTransaction) -> Result<u64> {
         + txn.open_table(tables::COVERS).stored()?.len().stored()?)
 }
 
-/// What one chunk did.
+/// The result of copying one chunk.
 pub(crate) struct Copied {
     rows: u64,
-    /// The last key that was looked at, where the table goes on behind it.
+    /// The last key that was read, if the table has more rows.
     more: Option<Vec<u8>>,
 }
 
-/// Copies the rows of a table from `start` on for which `wanted` says so, until `most` bytes were copied.
+/// Copies the rows of a table from `start` on for which `wanted` returns true, until `most` bytes were read.
 pub(crate) fn copy<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &redb::WriteTransaction,

@@ -1,5 +1,5 @@
-//! What the benchmarks reach of the single steps of recording. Compiled only with the feature `benching`; no part of the
-//! interface.
+//! Access for the benchmarks to the single steps of recording. Compiled only with the feature `benching`; not part of the
+//! public interface.
 
 use crate::codec;
 use crate::rows::List;
@@ -10,7 +10,7 @@ use crate::store::log::AuditLog;
 use crate::{Entry, Hash, Result, ToolCall, line};
 use attestlog_proof::entry::{Body, Content, Phase};
 
-/// A call as the writer has it: validated, sanitised, with its retention.
+/// A call as the writer gets it: validated, sanitised, with its retention.
 pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
     let engine = log.engine();
     let mut prepared = engine.prepare(call, Phase::Whole)?;
@@ -25,7 +25,7 @@ pub fn entry(log: &AuditLog, call: ToolCall) -> Result<Entry> {
     Ok(Entry { seq: 0, prev: Hash::ZERO, body })
 }
 
-/// Appends the line of the entry at `seq` behind `prev` to `out`.
+/// Appends the line of the entry at `seq`, after the previous hash `prev`, to `out`.
 pub fn write_line(entry: &Entry, seq: u64, prev: &Hash, out: &mut Vec<u8>) {
     line::write(out, seq, prev, &entry.body);
 }
@@ -35,12 +35,12 @@ pub fn encode(entry: &Entry) -> Result<Vec<u8>> {
     Ok(codec::encode(&entry.body)?)
 }
 
-/// Blocks being filled.
+/// A block being filled.
 #[derive(Debug, Default)]
 pub struct Blocks(Sealer);
 
 impl Blocks {
-    /// Adds an encoded entry; gives the bytes of the block that became full.
+    /// Adds an encoded entry; returns the bytes of the block that became full.
     pub fn push(&mut self, seq: u64, prev: Hash, hash: Hash, bytes: Vec<u8>) -> Result<Option<Vec<u8>>> {
         let packed = TailRow { prev, hash, bytes };
         Ok(self.0.push(seq, &prev, &hash, &packed.part()?, false)?.map(|(_, block)| block))

@@ -1,10 +1,10 @@
-//! How far those who read the log behind the writer have come: up to which seq alert rules were evaluated, up to which
-//! each receiver of alerts was told.
+//! Cursors of those who follow the log behind the writer: up to which seq alert rules were evaluated, and up to which each
+//! receiver of alerts was notified. Also called marks.
 //!
-//! Invariant N3: the alerts that an evaluation raised and the mark of how far it went stand in one commit, and only where
-//! the mark is still where that evaluation began. So each alert is in the chain once, whatever is killed when. Invariant N9: a
-//! mark beyond the log, or one that was not written with the store's keys where these are here, counts as none: then what it
-//! passed over is looked at and delivered again.
+//! Invariant N3: the alerts that an evaluation raised and the cursor that records its progress are in one commit, which
+//! happens only if the cursor is still where that evaluation began. So each alert is in the chain once, whatever is killed
+//! when. Invariant N9: a cursor beyond the log, or one that was not written with the store's keys if these are available,
+//! counts as none: what it had passed is then evaluated and delivered again.
 
 use crate::json::Object;
 use crate::store::engine::Engine;
@@ -22,29 +22,29 @@ use redb::{ReadableDatabase, ReadableTable};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-/// What the table is called in MACs.
+/// The table's name in MACs.
 const TABLE: &str = "marks";
-/// The one mark that is no seq, but stands for what a verification found.
+/// The only cursor that is not a seq: it represents what a verification found.
 pub(crate) const TAMPERING: &str = "tampering";
 
 fn is_possible(mark: &str, at: u64, size: u64) -> bool {
     mark == TAMPERING || at <= size
 }
 
-/// A mark that is to move in a commit.
+/// A cursor to be moved in a commit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Move<'a> {
     pub mark: &'a str,
-    /// Where it must stand for the commit to happen.
+    /// Where it must be for the commit to happen.
     pub from: Option<u64>,
     pub to: u64,
 }
 
-/// a system event that is to be written.
+/// A system event to be written.
 pub(crate) type Own = (Kind, Object, Option<Retention>);
 
 impl Engine {
-    /// Where a mark stands.
+    /// The position of a cursor.
     pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
@@ -55,7 +55,7 @@ impl Engine {
         })
     }
 
-    /// Where every mark stands.
+    /// The positions of all cursors.
     pub(crate) fn marks(&self) -> Result<BTreeMap<String, u64>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
@@ -72,13 +72,13 @@ impl Engine {
         })
     }
 
-    /// Whether a mark counts: it is one that the store's keys wrote, as far as they are here, and not beyond the log.
+    /// Whether a cursor is valid: written with the store's keys, as far as they are available, and not beyond the log.
     fn counts(&self, mark: &str, (at, mac): &(u64, RowMac)) -> bool {
         let size = self.read.published.read().unwrap_or_else(PoisonError::into_inner).size;
         is_possible(mark, *at, size) && self.vouches(TABLE, mark.as_bytes(), &at.to_be_bytes(), mac) != Vouched::No
     }
 
-    /// Says of each mark that cannot be what is wrong with it.
+    /// A message for each invalid cursor.
     pub(crate) fn check_marks(&self, snapshot: &Snapshot) -> Result<Vec<String>> {
         let mut wrong = Vec::new();
         for row in snapshot.table(tables::CURSORS)?.iter().stored()? {
@@ -96,7 +96,7 @@ impl Engine {
         Ok(wrong)
     }
 
-    /// Removes a mark; says whether there was one.
+    /// Removes a cursor; returns whether it existed.
     pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
         let there = guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;
@@ -115,8 +115,8 @@ impl Engine {
         })
     }
 
-    /// Writes entries and moves marks in one commit; `None`, and nothing is written, where the first mark is not where it
-    /// is said to be.
+    /// Writes entries and moves cursors in one commit; returns `None` and writes nothing if the first cursor is not at its
+    /// expected position.
     pub(crate) fn own_with_marks(&self, entries: Vec<Own>, moves: &[Move<'_>]) -> Result<Option<Vec<Receipt>>> {
         self.with_writer(|engine: &Engine, writer: &mut WriterState| {
             if let Some(first) = moves.first()
@@ -141,10 +141,10 @@ impl Engine {
         })
     }
 
-    /// How late it is for an open emergency grant, where a clock says that it is `now`: at least as late as it was when the
-    /// grant was looked at before, by this process, and as the monotonic clock says that has passed since. So setting the system
-    /// clock back gives no grant more time. It is kept for each grant, because one that is opened after a clock was set right
-    /// begins with that.
+    /// The current time for an open emergency grant, if the clock shows `now`: at least the time at which this process last
+    /// looked at the grant, plus what has passed since by the monotonic clock. So setting the system clock back gives no
+    /// grant more time. The time is kept per grant, because a grant that is opened after the clock was corrected begins with
+    /// the corrected time.
     pub(crate) fn time_of_grant(&self, seq: u64, now: Timestamp) -> Timestamp {
         let ticked = self.config.clock.monotonic();
         let mut times = self.facts.grant_times.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,7 +154,7 @@ impl Engine {
         at
     }
 
-    /// Writes what only the passing of time has to say, if there is anything: grants that ran out.
+    /// Records what only the passing of time causes, if anything: the end of expired grants.
     pub(crate) fn write_expiries(&self) -> Result<()> {
         let (now, chain_state) = (self.config.clock.now(), self.chain_state());
         if !chain_state.open_grants.iter().any(|(&seq, grant)| grant.is_over(self.time_of_grant(seq, now))) {
@@ -171,8 +171,8 @@ impl Engine {
 }
 
 impl AuditLog {
-    /// Records a system event, to be kept as `retention` says. `make` sees what the writer has: the time
-    /// that the entry will bear, and the later of it and the expiry clock.
+    /// Records a system event, with the retention that `make` returns. `make` gets the time that the entry will have, and the
+    /// later of that and the expiry clock.
     pub(crate) fn own_kept(
         &self,
         kind: Kind,
@@ -180,7 +180,7 @@ impl AuditLog {
     ) -> Result<Receipt> {
         self.engine().with_writer(|engine: &Engine, writer: &mut WriterState| {
             let mut staging = Staging::new(engine, writer)?;
-            // What was ahead of it (a grant that ran out) goes first, so that `make` finds it said.
+            // Pending events (such as an expired grant) are committed first, so that `make` sees them recorded.
             if !staging.is_empty() {
                 engine.commit(writer, staging, |_| Ok(()))?;
                 staging = Staging::new(engine, writer)?;

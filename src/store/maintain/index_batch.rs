@@ -1,8 +1,8 @@
-//! Index batches: what the pending index knows of a memory segment becomes rows of the file, and an entry of the chain.
+//! Index batches: move the in-memory index of a memory segment to rows of the file and an entry of the chain.
 //!
-//! Invariant M1: rows of a batch are invisible until the commit that writes its chain entry moves `indexed` to its end;
-//! that commit also writes what is added up rather than replaced (zones, rollups). Everything before it can be done
-//! again after a crash, for the same range, over whatever was left. Invariant M2: the writer is held for at most one
+//! Invariant M1: the rows of a batch are invisible until the commit that writes its chain entry moves `indexed` to its end;
+//! that commit also writes what is aggregated rather than added as rows (zones, rollups). Everything before it can be
+//! repeated after a crash, for the same range, over whatever was left. Invariant M2: the writer lock is held for at most one
 //! slice at a time, so that recording goes on meanwhile.
 
 use crate::codec::{self};
@@ -28,31 +28,31 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-/// How long a slice may hold the writer, besides what it takes to write what was put in.
+/// How long a slice may hold the writer lock, not counting the time to commit it.
 const SLICE: Duration = Duration::from_millis(4);
 
-/// An index batch on its way into the file.
+/// An index batch that is being written to the file.
 #[derive(Debug)]
 struct Merge {
     from: u64,
     to: u64,
-    /// Term ids that the batch needs and does not find.
+    /// New terms of the batch, with their ids.
     new_terms: Vec<((u8, Vec<u8>), u64)>,
     next_term: u64,
     /// Rows of `postings`, by key.
     rows: Vec<((u8, u64, u64), Vec<u8>)>,
     zones: BTreeMap<(u8, u64), (i64, i64)>,
     cells: BTreeMap<(u64, i32), Cell>,
-    /// Rollups as they will be, with what the file has of them.
+    /// The new values of the rollups, with what the file already counts.
     sums: Vec<((u64, i32), Vec<u8>)>,
     column: Vec<u8>,
     rows_root: Hash,
     column_root: Hash,
-    /// Whether the file knows of it.
+    /// Whether the state in the file records that the batch is in progress.
     begun: bool,
     /// How many new terms were written.
     terms_done: usize,
-    /// How many rows were.
+    /// How many rows were written.
     done: usize,
 }
 
@@ -61,7 +61,7 @@ fn column_of(index: &Index) -> Column {
 }
 
 impl Merge {
-    /// Works everything out, without the writer lock: a memory segment that is merged no longer grows.
+    /// Computes all rows without holding the writer lock: a memory segment that is being merged no longer grows.
     fn prepare(snapshot: &Snapshot, mem_segment: &MemSegment, random: &dyn Random) -> Result<Merge> {
         let index = mem_segment.read();
         let from = mem_segment.from;
@@ -136,8 +136,8 @@ impl Merge {
         }
     }
 
-    /// Adds what the file has of the same tools and days. Only a batch and a purge change it, and of these there is one at a
-    /// time, so that this can be done without the writer lock.
+    /// Adds what the file has for the same tools and days. Only index batches and purges change that, and only one of them
+    /// runs at a time, so this needs no writer lock.
     fn sum_up(&mut self, snapshot: &Snapshot) -> Result<()> {
         let (rollups, zones) = (snapshot.table(tables::ROLLUPS)?, snapshot.table(tables::ZONES)?);
         for (key, mut sum) in std::mem::take(&mut self.cells) {
@@ -155,8 +155,8 @@ impl Merge {
         Ok(())
     }
 
-    /// Writes terms, and then rows, until the slice is over. The first slice also reserves the term ids, so that a later
-    /// try after a crash gives them to nobody else.
+    /// Writes terms, then rows, until the slice is over. The first slice also reserves the term ids, so that a retry after a
+    /// crash does not assign them again.
     fn slice(&mut self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
         let start = engine.config.clock.monotonic();
         let over = |i: usize| i % 64 == 63 && engine.config.clock.monotonic() - start > SLICE;
@@ -198,7 +198,7 @@ impl Merge {
         Ok(())
     }
 
-    /// Makes the batch visible and says so in the chain.
+    /// Makes the batch visible and records it in the chain.
     fn finish(self, engine: &Engine, writer: &mut WriterState) -> Result<()> {
         let mut staging = Staging::new(engine, writer)?;
         let receipt = staging.system_event(
@@ -231,7 +231,7 @@ impl Merge {
 }
 
 impl Engine {
-    /// Writes the oldest memory segment into the file if it is complete. Says whether it did.
+    /// Writes the oldest memory segment to the file if it is complete. Returns whether it did.
     pub(crate) fn write_next_batch(&self) -> Result<bool> {
         self.config.process.check()?;
         let _one = self.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +242,7 @@ impl Engine {
         let still_there = |engine: &Engine| engine.complete_generation().is_some_and(|g| Arc::ptr_eq(&g, &mem_segment));
         loop {
             let written = self.with_writer(|engine, writer| {
-                // The writer may have been mended meanwhile, and everything read anew.
+                // The writer may have been recovered meanwhile, and everything read again.
                 if !still_there(engine) {
                     return Ok(None);
                 }
@@ -258,7 +258,7 @@ impl Engine {
         self.with_writer(|engine, writer| {
             if still_there(engine) {
                 merge.finish(engine, writer)?;
-                // A commit that failed and had reached the disk after all was read anew: without this memory segment.
+                // If the commit failed but had reached the disk, the state was read again, without this memory segment.
                 let mut published = engine.read.published.write().unwrap_or_else(PoisonError::into_inner);
                 published.mem_segments.retain(|g| !Arc::ptr_eq(g, &mem_segment));
             }
@@ -267,11 +267,11 @@ impl Engine {
         Ok(true)
     }
 
-    /// Writes everything that is pending, however little it is, so that an index batch covers all entries but the
-    /// batch's own.
+    /// Writes the whole in-memory index to the file, however small, so that an index batch covers every entry but the batch's
+    /// own.
     pub(crate) fn write_all_batches(&self) -> Result<()> {
         let snapshot = self.snapshot()?;
-        // The entry of the last batch alone needs no batch of its own, which would need another.
+        // The entry of the last batch alone needs no batch of its own, which would need another one.
         if snapshot.size == snapshot.indexed + 1
             && guarded(|| snapshot.entry(snapshot.indexed))?.kind() == Kind::IndexBatch
         {
@@ -283,17 +283,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes everything that is pending and signs, so that nothing but a few system events stands between
-    /// the last batch and the checkpoint. Gives the checkpoint and the store as it was then.
+    /// Writes the whole in-memory index and signs, so that at most a few system events lie between the last batch and the
+    /// checkpoint. Returns the checkpoint and a snapshot of that state.
     ///
-    /// A proof that nothing is missing has to show what no batch covers; these would be calls of other people.
+    /// A completeness proof has to show the entries that no batch covers; otherwise these would include calls of other
+    /// people.
     pub(crate) fn settle(&self) -> Result<(SignedCheckpoint, Snapshot)> {
         if self.keys().is_none() {
             let message = "the store has no keys here, so nothing can be signed; bring back its key file";
             return Err(Error::new(ErrorKind::Key, message));
         }
         if !is_settled(&self.snapshot()?)? {
-            // In slices, while others go on recording; little is left to be done while they wait.
+            // In slices, while others keep recording; little is left to do while they wait.
             self.write_all_batches()?;
         }
         let _one = self.write.merging.lock().unwrap_or_else(PoisonError::into_inner);
@@ -328,7 +329,7 @@ impl Engine {
     }
 }
 
-/// Whether what no batch covers may be shown to anybody: a few system events that name nobody.
+/// Whether the entries that no batch covers may be shown to anybody: a few system events that name nobody.
 fn is_settled(snapshot: &Snapshot) -> Result<bool> {
     const FEW: u64 = 16;
     if snapshot.size - snapshot.indexed.min(snapshot.size) > FEW {
@@ -342,7 +343,7 @@ fn is_settled(snapshot: &Snapshot) -> Result<bool> {
     Ok(true)
 }
 
-/// Whether an entry of this kind names nobody.
+/// Whether entries of this kind name nobody.
 pub(crate) fn is_impersonal(kind: Kind) -> bool {
     matches!(kind, Kind::Genesis | Kind::Policy | Kind::Key | Kind::Clock | Kind::IndexBatch)
 }

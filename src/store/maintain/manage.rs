@@ -1,4 +1,4 @@
-//! What is done to a store by those who run it: policies, holds, keys, the clock. Each is an entry of the chain.
+//! Administration of a store: policies, holds, keys, the clock. Each operation is an entry of the chain.
 
 use crate::json::{Json, Object};
 use crate::note::{SignedCheckpoint, Succession, VerifierKey};
@@ -20,12 +20,12 @@ impl AuditLog {
         self.engine().policies().set.clone()
     }
 
-    /// Puts other policies into force, for what is recorded from now on; retention of what is recorded already may grow
-    /// by it, never shrink.
+    /// Puts new policies into force for what is recorded from now on. The retention of existing entries may be lengthened by
+    /// them, never shortened.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) where it would shorten, naming class or tool; [`Key`](ErrorKind::Key) where it
-    /// needs keys that are not there; as [`AuditLog::record`].
+    /// [`Conflict`](ErrorKind::Conflict) if a retention would be shortened, naming the class or tool; [`Key`](ErrorKind::Key)
+    /// if the policies need keys that are missing; as [`AuditLog::record`].
     pub fn set_policy(&self, policies: PolicySet) -> Result<Receipt> {
         if let Some(history) = &self.engine().chain_state().history {
             policies.retention.check_successor(history.current())?;
@@ -36,13 +36,13 @@ impl AuditLog {
         self.system_event(Kind::Policy, policies.to_json())
     }
 
-    /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later.
-    /// Users, patients, conversations and tools are named by their clear values. The entry names users, patients and
-    /// conversations by pseudonym wherever the store has keys, whatever the policy says: it stays when everything else about
-    /// them is gone. Emergency grants and alerts about a user or patient whom it names are held with the calls.
+    /// Places a legal hold: while it stands, no entry that it covers is purged, whether recorded before or later. Users,
+    /// patients, conversations and tools are given in clear. The entry names users, patients and conversations by pseudonym
+    /// wherever the store has keys, whatever the policy says, because the entry outlives everything else about them.
+    /// Emergency grants and alerts about a user or patient named in the hold are held with the calls.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput): no case, reason or actor, or a selector that selects nothing; as
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a missing case, reason or actor, or a selector that selects nothing; as
     /// [`AuditLog::record`].
     pub fn place_hold(&self, case: &str, reason: &str, actor: &str, covering: HoldSelector) -> Result<Receipt> {
         let engine = self.engine();
@@ -63,21 +63,21 @@ impl AuditLog {
     /// Releases the hold that the entry at `seq` placed.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) where no such hold stands; as [`AuditLog::place_hold`].
+    /// [`Conflict`](ErrorKind::Conflict) if there is no such hold; as [`AuditLog::place_hold`].
     pub fn release_hold(&self, seq: u64, reason: &str, actor: &str) -> Result<Receipt> {
         let release = HoldRelease::new(seq, self.engine().clean(reason)?, self.engine().clean(actor)?)?;
         self.system_event(Kind::HoldReleased, release.to_json())
     }
 
-    /// The holds that stand, each with the seq of its entry.
+    /// The holds in force, each with the seq of its entry.
     pub fn holds(&self) -> Vec<(u64, Hold)> {
         self.engine().chain_state().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect()
     }
 
-    /// How the expiry clock stands. Changes nothing.
+    /// The state of the expiry clock. Changes nothing.
     ///
     /// # Errors
-    /// What the file says.
+    /// [`Closed`](ErrorKind::Closed) after the store was closed.
     pub fn clock_status(&self) -> Result<ClockStatus> {
         let engine = self.engine();
         if engine.is_closed() {
@@ -85,16 +85,16 @@ impl AuditLog {
         }
         let bound = engine.policies().set.retention.clock_bound();
         let mut clock = engine.writer().clock(engine.config.clock.monotonic(), bound);
-        // What a commit now would see; nothing of it is kept.
+        // What a commit would see now; the result is not saved.
         let wall = engine.config.clock.now();
         let _ = clock.observe_wall(wall);
         Ok(clock.status(wall))
     }
 
-    /// Says that the system clock is right, which lets expiry go on after a jump that nothing explains.
+    /// Confirms that the system clock is right, so that expiry continues after an unexplained jump.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput): no actor or no reason; as [`AuditLog::record`].
+    /// [`InvalidInput`](ErrorKind::InvalidInput) without an actor or a reason; as [`AuditLog::record`].
     pub fn confirm_clock(&self, actor: &str, reason: &str) -> Result<ClockEvent> {
         let (actor, reason) = (self.engine().clean(actor)?, self.engine().clean(reason)?);
         self.engine().with_writer(|engine, writer| {
@@ -105,26 +105,26 @@ impl AuditLog {
         })
     }
 
-    /// Signs a checkpoint of the log as it is now.
+    /// Signs a checkpoint of the log's current state.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key) without the store's keys; [`OtherHistory`](ErrorKind::OtherHistory) where the keys have signed a
-    /// longer or another history: this is an older copy.
+    /// [`Key`](ErrorKind::Key) without the store's keys; [`OtherHistory`](ErrorKind::OtherHistory) if the keys have signed a
+    /// longer or different history, which means that this is an older copy; as [`AuditLog::record`].
     pub fn checkpoint(&self) -> Result<SignedCheckpoint> {
         self.engine().with_writer(Engine::sign)
     }
 
-    /// The log key's public half, which an auditor pins; `None` for a store without keys.
+    /// The public half of the log key, which auditors pin; `None` for a store without keys.
     pub fn public_key(&self) -> Option<VerifierKey> {
         self.engine().chain_state().genesis.as_ref()?.keys.as_ref().map(|(key, _)| key.clone())
     }
 
-    /// The epoch keys from the first to the present one; `None` for a store without keys.
+    /// The epoch keys from the first to the current one; `None` for a store without keys.
     pub fn succession(&self) -> Option<Succession> {
         self.engine().chain_state().succession.clone()
     }
 
-    /// Hands over to a new epoch key and destroys the old one: what was signed until now can be signed by nobody again.
+    /// Rotates to a new epoch key and destroys the old one: nobody can sign again what was signed until now.
     ///
     /// # Errors
     /// As [`AuditLog::checkpoint`].
@@ -132,10 +132,11 @@ impl AuditLog {
         self.engine().with_writer(Engine::rotate)
     }
 
-    /// Makes a new pseudonym key; values are found under the old ones as before.
+    /// Creates a new pseudonym key; values are still found under the old ones.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) where there are too many.
+    /// [`Key`](ErrorKind::Key) without the store's keys; [`TooLarge`](ErrorKind::TooLarge) if there are too many; as
+    /// [`AuditLog::record`].
     pub fn rotate_pseudonym_key(&self) -> Result<Receipt> {
         let receipt = self.engine().with_writer(|engine, writer| {
             let mut staging = Staging::new(engine, writer)?;
@@ -148,7 +149,7 @@ impl AuditLog {
                 keys.save(engine)?;
                 keys.pseudonym_key().ok_or_else(missing)?
             };
-            // In the log before the first value under it is.
+            // The key must be in the log before the first value under it.
             let receipt =
                 staging.system_event(Kind::Key, crate::store::engine::keyring::pseudonym_key_event(&id), None)?;
             engine.commit(writer, staging, |_| Ok(()))?;
@@ -169,7 +170,7 @@ impl AuditLog {
 }
 
 impl Engine {
-    /// Records a system event, with the writer lock.
+    /// Records a system event. The caller holds the writer lock.
     pub(crate) fn system_event(&self, writer: &mut WriterState, kind: Kind, detail: Object) -> Result<Receipt> {
         let mut staging = Staging::new(self, writer)?;
         let receipt = staging.system_event(kind, detail, None)?;
@@ -177,7 +178,7 @@ impl Engine {
         Ok(receipt)
     }
 
-    /// A free text of system events, after the same policy as everything else.
+    /// A free text of a system event, treated by the redaction policy.
     pub(crate) fn clean(&self, text: &str) -> Result<String> {
         let mut text = text.to_owned();
         if let Some(sanitizer) = &self.policies().sanitizer {
@@ -186,13 +187,13 @@ impl Engine {
         self.unnamed(text)
     }
 
-    /// Everything under which entries may have a value of a facet.
+    /// Every spelling under which entries may have a value of a facet.
     pub(crate) fn spellings(&self, field: Facet, value: &str) -> Vec<String> {
         self.policies().terms(field, value)
     }
 
-    /// How a hold names these people and conversations: by their pseudonyms under every live key, in clear only where there
-    /// is none.
+    /// How a hold names these people and conversations: by their pseudonyms under every live key, or in clear if there is no
+    /// key.
     fn people(&self, field: Facet, clear: BTreeSet<String>) -> BTreeSet<String> {
         let name = |value: String| match self.alias(field, &value) {
             Some(aliases) => aliases,
@@ -201,7 +202,7 @@ impl Engine {
         clear.into_iter().flat_map(name).collect()
     }
 
-    /// How a hold names these tools: by every spelling, but not in clear where that has a hidden name in it.
+    /// How a hold names these tools: by every spelling, but not in clear if the name contains a hidden name.
     fn tools(&self, clear: BTreeSet<String>) -> Result<BTreeSet<String>> {
         let mut tools = BTreeSet::new();
         for tool in clear {
@@ -212,7 +213,7 @@ impl Engine {
         Ok(tools)
     }
 
-    /// The clear names in a hold that its reason must not repeat.
+    /// The clear names in a hold, which its texts must not repeat.
     fn names_of(&self, covering: &HoldSelector) -> Names {
         let facets = [(IdentityKind::Patient, &covering.patients), (IdentityKind::User, &covering.users)];
         let facets = facets.into_iter().chain([(IdentityKind::Conversation, &covering.conversations)]);
@@ -222,7 +223,7 @@ impl Engine {
         }))
     }
 
-    /// The pseudonyms of a clear name under every live key, the newest first; `None` where there is no key, or of a
+    /// The pseudonyms of a clear name under every live key, newest first; `None` if there is no key, or the name is already a
     /// pseudonym.
     fn alias(&self, field: Facet, clear: &str) -> Option<Vec<String>> {
         let policies = self.policies();
@@ -230,12 +231,12 @@ impl Engine {
         (!all.is_empty() && !is_pseudonym(clear)).then_some(all)
     }
 
-    /// What tells a purge the pseudonyms of what entries name in clear.
+    /// For a purge: a function from names that entries have in clear to their pseudonyms.
     pub(crate) fn aliases(&self) -> impl Fn(Facet, &str) -> Option<Vec<String>> + '_ {
         |field, clear| self.alias(field, clear)
     }
 
-    /// Makes the policies ready again after the keys changed.
+    /// Prepares the policies again after the keys changed.
     fn renew_policies(&self) -> Result<()> {
         let now = self.policies();
         let fresh = crate::store::engine::keyring::ready(now.seq, now.set.clone(), self.keys().as_ref())?;

@@ -1,4 +1,4 @@
-//! What is done to a store that is not recording: the index, purges, backups, anchors.
+//! Maintenance of a store, apart from recording: the index, purges, backups, anchors.
 
 pub(crate) mod anchoring;
 pub(crate) mod backup;

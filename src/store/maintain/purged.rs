@@ -1,7 +1,7 @@
-//! What purges took of a period: for reports, which must say what could have been in them.
+//! What purges removed from a period: for reports, which must say what could have been in them.
 //!
-//! Invariant: what is told is never less than what could have belonged there. An entry that is gone has no time any more,
-//! but its neighbours have: what lies before an entry that was recorded before the period was recorded before it too.
+//! Invariant: the reported number is never less than what could have belonged to the period. A purged entry has no time any
+//! more, but its neighbours have: an entry before one that was recorded before the period was recorded before the period too.
 
 use crate::retention::SeqSet;
 use crate::store::file::panic_guard::guarded;
@@ -11,12 +11,12 @@ use crate::{ErrorKind, Result, Timestamp};
 use std::collections::BTreeMap;
 
 impl AuditLog {
-    /// What purges took that was, or could have been, recorded at or after `from` (everything, where that is `None`): the
-    /// seq of each purge's entry with the number of entries by retention class. Purges that took only older entries are
-    /// left out. There is no bound at the other end, because what is recorded later may be about an earlier time.
+    /// What purges removed that was, or could have been, recorded at or after `from` (everything if `None`): the seq of each
+    /// purge's entry, with the number of removed entries by retention class. Purges that removed only older entries are
+    /// omitted. There is no upper bound, because later entries may be about an earlier time.
     ///
     /// # Errors
-    /// What the file says.
+    /// [`Damaged`](ErrorKind::Damaged), [`Closed`](ErrorKind::Closed), and I/O errors while reading the file.
     ///
     /// ```
     /// # let log = attestlog::AuditLog::in_memory()?;
@@ -45,7 +45,7 @@ impl AuditLog {
                 let classes = match bounds {
                     Some((_, (_, last))) if last < first => continue,
                     Some((set, (lowest, _))) if lowest < first => classes(&snapshot, set, first)?,
-                    // All of it; or the set is lost, and then what the entry says is all that is known.
+                    // All of the purge; or its set is lost, and its entry is all that is known.
                     _ => record.classes.clone(),
                 };
                 told.push((*seq, classes));
@@ -60,7 +60,7 @@ fn first_since(snapshot: &Snapshot, purged: &SeqSet, from: Timestamp) -> Result<
     let (mut low, mut high) = (0, snapshot.size);
     while low < high {
         let middle = low + (high - low) / 2;
-        // The entry that is there at or after it speaks for those that are gone before it.
+        // The next entry that still exists stands in for purged ones before it.
         let there = purged.ranges().find(|(first, last)| (*first..=*last).contains(&middle));
         let there = there.map_or(middle, |(_, last)| last + 1);
         let older = there < high
@@ -77,7 +77,7 @@ fn first_since(snapshot: &Snapshot, purged: &SeqSet, from: Timestamp) -> Result<
     Ok(low)
 }
 
-/// How many of each class a purge took from `first` on, by the columns that it left behind.
+/// How many entries of each class a purge removed from `first` on, according to the retention columns, which purges keep.
 fn classes(snapshot: &Snapshot, taken: &SeqSet, first: u64) -> Result<BTreeMap<String, u64>> {
     let mut counts = BTreeMap::new();
     let mut batches = Vec::new();

@@ -1,16 +1,17 @@
-//! Writing a store anew, without what a purge takes.
+//! Rewrites a store without what a purge removes.
 //!
-//! Deleted bytes stay in a redb file until their pages are used again, and the file keeps its length. So a purge does
-//! not delete: it copies what stays into a new file beside the old one, and the new file takes the old one's name. Until
-//! that moment nothing has happened; from then on nothing of what was purged is in the file, and the bytes are given back.
+//! Deleted bytes stay in a redb file until their pages are reused, and the file keeps its length. So a purge does not delete:
+//! it copies what remains to a new file beside the old one, and then renames the new file to the store's path. Until the
+//! rename nothing has changed; after it nothing of what was purged is in the file, and its space is
+//! given back.
 //!
-//! Invariant X1: the copy is made from one snapshot while recording goes on. What was recorded since is carried over in
-//! rounds, each of what came during the one before, and only the last few entries with the writer lock. Invariant X2: a leaf hash
-//! stays where its entry stays; where entries are gone, `covers` and `nodes` hold the smallest set of Merkle nodes that
-//! still gives the root of every size that was ever signed.
+//! Invariant X1: the copy is made from a snapshot while recording goes on. What was recorded meanwhile is carried over in
+//! rounds, each with what was added during the previous one, and only the last few entries under the writer lock. Invariant
+//! X2: a leaf hash stays where its entry stays; where entries are removed, `covers` and `nodes` hold the smallest set of
+//! Merkle nodes that still gives the root of every size that was ever signed.
 //!
-//! Everything that takes long is written in steps that are synced one by one: a file system that has much to write for one file lets the
-//! syncs of others wait, and recording is one of the others.
+//! Long work is written in small steps that are synced one by one: while a file system writes a large amount for one file,
+//! the syncs of other files wait, and recording is one of them.
 
 use crate::codec;
 use crate::merkle::{self, Nodes};
@@ -31,43 +32,43 @@ use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, Wri
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
-/// How many bytes of rows are written before they are synced.
+/// How many bytes of rows are written per sync.
 const STEP_BYTES: usize = 2 << 20;
-/// How many bytes of rows are put in the order of their keys at a time, where they come in another.
+/// How many bytes of rows are sorted by key at a time, where they come in another order.
 const SORTED_BYTES: usize = 16 << 20;
 
-/// What is taken out.
+/// What a purge removes.
 #[derive(Debug, Default)]
 pub(crate) struct PurgeSet {
-    /// What this purge takes.
+    /// The seqs that this purge removes.
     pub taken: SeqSet,
-    /// All that is gone then.
+    /// All seqs that are purged after it.
     pub gone: SeqSet,
-    /// Every size whose root must still be known.
+    /// Every size whose root must remain computable.
     pub sizes: Vec<u64>,
-    /// The new rollups of the tools and days from which calls are taken; `None` where none is left.
+    /// The new rollups of the tools and days from which calls are removed; `None` if no calls are left.
     pub cells: BTreeMap<(u64, i32), Option<Vec<u8>>>,
 }
 
-/// How far the new file has come.
+/// The progress of the new file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reached {
     /// Entries below this seq are in its blocks.
     pub sealed: u64,
-    /// The Merkle nodes of so many entries.
+    /// The Merkle nodes of this many entries are in it.
     size: u64,
-    /// The checkpoints up to this size.
+    /// The checkpoints up to this size are in it.
     signed: u64,
 }
 
-/// A store being written anew.
+/// A rewrite in progress.
 pub(crate) struct Rewriter<'a> {
     pub to: &'a Database,
     pub cut: &'a PurgeSet,
 }
 
 impl Rewriter<'_> {
-    /// A transaction whose changes are on the disk when it has ended, or with a later one's.
+    /// A write transaction; if not `durable`, it reaches the disk with a later durable one.
     fn step(&self, durable: bool) -> Result<WriteTransaction> {
         let mut txn = self.to.begin_write().stored()?;
         if !durable {
@@ -76,7 +77,7 @@ impl Rewriter<'_> {
         Ok(txn)
     }
 
-    /// Copies what `snapshot` holds and the cut leaves. All of its entries must be in blocks.
+    /// Copies what `snapshot` holds, without what is purged. All of its entries must be in blocks.
     pub(crate) fn copy(&self, snapshot: &Snapshot) -> Result<Reached> {
         snapshot.check_tables()?;
         let txn = self.step(true)?;
@@ -132,8 +133,8 @@ impl Rewriter<'_> {
         to.flush()
     }
 
-    /// Carries over what was recorded since, and what changed. The `last` time also the tail and the state; what was
-    /// written then is on the disk with the next transaction.
+    /// Carries over what was recorded or changed since. With `last` also the tail and the state; that transaction becomes
+    /// durable with the next one.
     pub(crate) fn catch_up(
         &self,
         snapshot: &Snapshot,
@@ -190,7 +191,7 @@ impl Rewriter<'_> {
         Ok(Reached { sealed: state.sealed, size: state.size, signed: state.signed })
     }
 
-    /// The rows that changed, as they are now.
+    /// Copies the changed rows in their current form.
     fn changed(&self, snapshot: &Snapshot, txn: &WriteTransaction, changes: &Changes) -> Result<()> {
         marks(snapshot, txn)?;
         macro_rules! renewed {
@@ -215,8 +216,8 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    /// Whether every row of the small tables is as it is in `snapshot`: what is changed without being noted would be
-    /// lost. Too slow for every purge, and what tests are for.
+    /// Checks that every row of the small tables equals that in `snapshot`: a change that was not noted would be lost. Too
+    /// slow for every purge; for tests.
     #[cfg(debug_assertions)]
     pub(crate) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
         use redb::ReadableDatabase;
@@ -251,7 +252,7 @@ impl Rewriter<'_> {
     }
 }
 
-/// Rows on their way into a table of the new file.
+/// Buffered rows for a table of the new file.
 struct Rows<'a, K: Key + 'static, V: Value + 'static> {
     anew: &'a Rewriter<'a>,
     table: TableDefinition<'static, K, V>,
@@ -302,7 +303,8 @@ impl<'a, K: Key + 'static, V: Value + 'static> Rows<'a, K, V> {
     }
 }
 
-/// Tables that are small and may change while the copy is made, as a whole: an erasure, say, may have taken rows away.
+/// Replaces the tables that are small and may change during the copy, as a whole: an erasure, for instance, may have deleted
+/// rows.
 fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &PurgeSet) -> Result<()> {
     marks(snapshot, txn)?;
     macro_rules! replaced {
@@ -318,7 +320,7 @@ fn small(snapshot: &Snapshot, txn: &WriteTransaction, cut: &PurgeSet) -> Result<
     Ok(())
 }
 
-/// One row for each rule and receiver of alerts.
+/// Replaces the cursors: one row for each alert rule and receiver.
 fn marks(snapshot: &Snapshot, txn: &WriteTransaction) -> Result<()> {
     txn.open_table(tables::CURSORS).stored()?.retain(|_, _| false).stored()?;
     backup::copy(snapshot.transaction(), txn, tables::CURSORS, Bound::Unbounded, usize::MAX, |_| true)?;
@@ -326,7 +328,8 @@ fn marks(snapshot: &Snapshot, txn: &WriteTransaction) -> Result<()> {
 }
 
 impl Rewriter<'_> {
-    /// Copies the entries and works out the zones of what stays. `covers` are the nodes that stand for what is gone, in order.
+    /// Copies the entries and computes the zones of what remains. `covers` are the nodes that replace purged entries, in
+    /// order.
     fn entries(&self, snapshot: &Snapshot, covers: &[(u8, u64)]) -> Result<BTreeMap<(u8, u64), (i64, i64)>> {
         let taken = &self.cut.taken;
         let mut blocks = Rows::new(self, tables::BLOCKS);
@@ -340,9 +343,9 @@ impl Rewriter<'_> {
         let indexed = snapshot.state.indexed;
         snapshot.scan_blocks(0, snapshot.state.sealed, &mut |scanned| {
             let block = scanned.block?;
-            // A block that loses nothing stays as it is, with the seed of its nonces; of one that loses something no seed may
-            // stay, because it would give the nonces of what is gone. Nor does one stay that leaves the hash before it to what
-            // an earlier purge kept, where this one keeps a node above it instead.
+            // A block that loses nothing is copied as it is, with the seed of its nonces. A block that loses an entry must
+            // not keep its seed, which would give the nonces of purged entries. Nor is a block copied that relies on a
+            // previous hash that an earlier purge kept, if this purge keeps a node above it instead.
             let whole = block.entries().all(|(seq, _, prev)| {
                 let known = prev.is_some() || seq.checked_sub(1).is_some_and(is_kept);
                 known && !taken.contains(seq)
@@ -386,7 +389,7 @@ impl Rewriter<'_> {
             blocks.push(first, &block)?;
         }
         blocks.flush()?;
-        // Zones that lose nothing stay as they are; higher ones are made from the lowest.
+        // Zones that lose nothing stay as they are; higher ones are computed from the lowest level.
         snapshot.scan_zones(&mut |level, index, zone| {
             if level == 0 && !touches(taken, index << zone_map::LEVELS[0]) {
                 zones.insert((0, index), zone);
@@ -430,7 +433,8 @@ impl Rewriter<'_> {
         to.flush()
     }
 
-    /// Copies the posting rows of terms that still have an entry; of others a purged row stays. Gives the terms that stay.
+    /// Copies the posting rows of terms that still have an entry; for the others writes a purged row. Returns the terms that
+    /// stay.
     fn postings(&self, snapshot: &Snapshot) -> Result<BTreeSet<u64>> {
         let mut kept = BTreeSet::new();
         let mut rows = Rows::new(self, tables::POSTINGS);
@@ -480,7 +484,7 @@ impl Rewriter<'_> {
     }
 }
 
-/// Whether anything is taken from the lowest zone that holds `seq`.
+/// Whether anything is removed from the lowest-level zone that contains `seq`.
 fn touches(taken: &SeqSet, seq: u64) -> bool {
     let first = seq >> zone_map::LEVELS[0] << zone_map::LEVELS[0];
     taken.intersects(first, first + (1 << zone_map::LEVELS[0]) - 1)
@@ -491,18 +495,18 @@ fn join(zones: &mut BTreeMap<(u8, u64), (i64, i64)>, key: (u8, u64), (low, high)
     *zone = (zone.0.min(low), zone.1.max(high));
 }
 
-/// The nodes that stand for what is gone, by [`merkle::cover`].
+/// The nodes that replace purged entries, by [`merkle::cover`].
 pub(crate) fn covers(gone: &SeqSet, sizes: &[u64]) -> Vec<(u8, u64)> {
     let ranges: Vec<_> = gone.ranges().map(|(first, last)| first..last + 1).collect();
     merkle::cover(&ranges, sizes)
 }
 
-/// Whether a node lies inside one that stands for it.
+/// Whether a node lies inside one of these nodes.
 pub(crate) fn is_inside(covers: &HashSet<(u8, u64)>, level: u8, index: u64) -> bool {
     (level + 1..64).any(|above| covers.contains(&(above, index >> (above - level))))
 }
 
-/// The value of a term, from an entry that has it.
+/// The value of a term, taken from an entry that has it.
 fn value_of(snapshot: &Snapshot, field: Facet, term: u64, list: List<'_>) -> Result<Option<String>> {
     for seq in list.seqs(BATCH as usize).unwrap_or_default() {
         let Some(found) = snapshot.checked(seq)? else { continue };

@@ -1,11 +1,11 @@
-//! What is done besides recording, by the background thread or after a commit.
+//! Maintenance by the background thread or after a commit.
 
 use crate::store::engine::Engine;
 use crate::store::engine::jobs::Wanted;
 use std::sync::PoisonError;
 
 impl Engine {
-    /// After a commit: whatever became due is done by the background thread, or here where there is none.
+    /// After a commit: work that became due is done by the background thread, or here if there is none.
     pub(crate) fn after_commit(&self) {
         let due = {
             let published = self.read.published.read().unwrap_or_else(PoisonError::into_inner);
@@ -28,8 +28,8 @@ impl Engine {
         }
     }
 
-    /// Does what is due, and what is wanted besides. What fails here is tried again after
-    /// the next commit, or at the next open; a reader sees no difference.
+    /// Does what is due and what is wanted. What fails is retried after the next commit or at the next open; readers see no
+    /// difference.
     pub(crate) fn upkeep(&self, Wanted { timed, sign }: Wanted) {
         if self.is_reading() {
             return;
@@ -49,7 +49,7 @@ impl Engine {
         });
     }
 
-    /// Asks the background thread for a checkpoint of what was recorded; without one it is made on closing.
+    /// Requests a checkpoint from the background thread; without that thread, it is made on closing.
     #[cfg(feature = "owner")]
     pub(crate) fn sign_soon(&self) {
         self.jobs.work.sign();

@@ -1,15 +1,16 @@
-//! Whether what is found by looking keys up is what is found by walking.
+//! Checks that look-ups by key find the same rows as a walk through the table.
 //!
-//! Invariant V4: a store is not called clean unless every way by which answers reach a row leads to the row that
-//! verification walked over. A walk goes from page to page, an answer looks keys up; the two meet the same rows where pages
-//! are as redb makes them, which `pages` shows of what lies in the file. What redb has read before lies in its memory, and
-//! is looked at by looking up there what was walked over [R48]: every row, by its key.
+//! Invariant V4: a store is not called clean unless every access path that answers use leads to the rows that verification
+//! walked over. A walk goes from page to page, an answer looks keys up; both find the same rows if the pages are as redb
+//! writes them, which `pages` checks for the file. Pages that redb has already cached are checked by looking up every row of
+//! the walk by its key [R48].
 //!
-//! That says enough of all look-ups, for keys that no row has and in either direction too. Keys rise along the walk, so each
-//! stands once, and who finds it has reached the page that the walk was in. On the way down a key is compared with the same
-//! separators as any other that leads to the same page, and whatever lies between two keys compares with a separator as both
-//! do where these compare alike: so what lies between two rows of a page leads to that page, and what lies between the last of
-//! one and the first of the next to one of these two. That redb goes on from there in either direction is tried with some.
+//! That covers all look-ups, including those of keys without a row and in either direction. Keys rise along the walk, so each
+//! occurs once, and a look-up that finds it has reached the page that the walk was in. On the way down a key is compared with
+//! the same separators as any other key that leads to the same page, and a key between two others compares with a separator
+//! as both do if they compare alike. So a key between two rows of a page leads to that page, and a key between the last row
+//! of one page and the first of the next leads to one of these two. Range iteration from there in either direction is checked
+//! by samples.
 
 use crate::store::file::pages::{Flaw, Seen};
 use crate::store::file::tables::{self, EachTable, Stored};
@@ -19,31 +20,31 @@ use redb::{
     Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle, Value,
 };
 
-/// From so many rows of a table, at even distances, or of all that there are, ranges are gone through as well.
+/// Ranges are also checked from this many evenly spaced rows of a table, or from all rows if there are fewer.
 const RANGES: u64 = 16_384;
 
-/// The greatest distance between two of these: less than the small rows of a page, so that each page is looked into.
+/// The greatest distance between sampled rows: less than the number of small rows in a page, so that every page is sampled.
 const APART: u64 = 64;
 
 impl Snapshot {
-    /// Goes through the pages of the commit that this reads, without redb, and tells everything that is wrong with them.
+    /// Checks the pages of this snapshot's commit without redb, and reports every flaw.
     pub(crate) fn check_pages(&self, found: &mut dyn FnMut(Flaw)) -> Result<Seen> {
         let present = self.present.as_ref().ok_or_else(|| Error::damaged("which commit is read is not known"))?;
         self.database.check(present, &tables::shapes(), found)
     }
 
-    /// Looks up each row that a walk through its table meets, as answers do, and tells of the first in each table that is
-    /// not found as it was met.
+    /// Looks up each row of every table, as answers do, and reports the first row of each table that is not found as the walk
+    /// saw it.
     pub(crate) fn check_lookups(&self, found: &mut dyn FnMut(Flaw)) -> Result<u64> {
         let mut lookups = Lookups { txn: self.transaction(), found, rows: 0 };
         tables::each(&mut lookups)?;
         Ok(lookups.rows)
     }
 
-    /// The same of the tables by which entries are found.
+    /// The same for the tables of the index.
     ///
     /// # Errors
-    /// `Damaged` where look-ups lead elsewhere than a walk.
+    /// `Damaged` if look-ups and walk differ.
     pub(crate) fn check_index_lookups(&self) -> Result<()> {
         let mut flaw = None;
         let mut found = |found: Flaw| _ = flaw.get_or_insert(found);
@@ -105,13 +106,13 @@ impl EachTable for Lookups<'_> {
     }
 }
 
-/// In which way going on from a key leads elsewhere than a walk that met this row behind that with the key `before`.
+/// How range iteration differs, if it does, from a walk that found this row after the one with the key `before`.
 fn wrong<K: Key + 'static, V: Value + 'static>(
     open: &ReadOnlyTable<K, V>,
     before: Option<&[u8]>,
     key: &[u8],
 ) -> Result<Option<&'static str>> {
-    // Queries go on from a key in both directions.
+    // Queries iterate from a key in both directions.
     let is = |row: Option<std::result::Result<_, _>>, wanted: Option<&[u8]>| -> Result<bool> {
         let row: Option<(redb::AccessGuard<'_, K>, redb::AccessGuard<'_, V>)> = row.transpose().stored()?;
         Ok(match (row, wanted) {
@@ -143,7 +144,7 @@ mod tests {
     const ROWS: u64 = 70_000;
     const TABLE: TableDefinition<'static, u64, u64> = TableDefinition::new("rows");
 
-    /// What looking up tells of a file with these bytes, and how many rows were looked up.
+    /// The flaws that look-ups find in a file with these bytes, and how many rows were looked up.
     fn told(memory: &Memory) -> (Vec<Flaw>, u64) {
         let database = Builder::new().create_with_backend(memory.clone()).unwrap();
         let txn = database.begin_read().unwrap();
@@ -154,9 +155,9 @@ mod tests {
         (found, rows)
     }
 
-    /// Of tables of more than 16,384 rows only some were looked up, at most one in 64 of the largest. A key in a branch page
-    /// that was one less than it should be, in memory only, hid the one row that stands last in its page, and verification
-    /// found nothing unless that row or the one behind it was among them: of 70,000 rows half were not [R48].
+    /// In tables of more than 16,384 rows only some rows were looked up, at most one in 64 of the largest. A key in a branch
+    /// page that was too small by one, in memory only, hid the one row that is last in its page, and verification found
+    /// nothing unless that row or the next was among those looked up: half of 70,000 rows were not [R48].
     #[test]
     fn no_row_of_a_large_table_can_be_hidden_alone() {
         let memory = Memory::default();
@@ -173,12 +174,12 @@ mod tests {
         memory.read(0, &mut bytes).unwrap();
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let (mut odd, mut tried) = (0, 0);
-        // The branch pages, whose keys stand behind checksums and numbers of the children.
+        // The branch pages; their keys come after the checksums and numbers of the children.
         for page in (0..bytes.len()).step_by(4096).filter(|page| bytes[*page] == 2) {
             let count = usize::from(bytes[page + 2]) + 256 * usize::from(bytes[page + 3]);
             for at in (0..count).map(|n| page + 8 + 24 * (count + 1) + 8 * n) {
                 let key = number(at);
-                // What was left of a commit before is none of the tree's.
+                // Remains of an earlier commit are not part of the tree.
                 if !(1..ROWS).contains(&key) || tried > 60 {
                     continue;
                 }

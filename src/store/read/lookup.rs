@@ -1,4 +1,4 @@
-//! What queries read of the index in the file.
+//! Reads the index in the file for queries.
 
 use crate::rows::BATCH;
 use crate::store::engine::mem_index::MemSegment;
@@ -15,16 +15,16 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The rows of one term in the file, one after the other. Going on costs less than looking for the next one.
+/// The posting rows of one term in the file, in order. Advancing costs less than looking up the next row.
 pub(crate) struct Postings(redb::Range<'static, (u8, u64, u64), &'static [u8]>);
 
 impl Postings {
-    /// The seqs of the row that comes next.
+    /// The seqs of the next row.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<u64>>> {
         self.0.next().map(|row| seqs(row.stored()?)).transpose()
     }
 
-    /// The seqs of the row that comes next from the end.
+    /// The seqs of the next row from the end.
     pub(crate) fn next_back(&mut self) -> Result<Option<Vec<u64>>> {
         self.0.next_back().map(|row| seqs(row.stored()?)).transpose()
     }
@@ -36,7 +36,7 @@ impl fmt::Debug for Postings {
     }
 }
 
-/// The seqs of a row.
+/// Decodes the seqs of a row.
 fn seqs((key, value): (AccessGuard<'_, (u8, u64, u64)>, AccessGuard<'_, &'static [u8]>)) -> Result<Vec<u64>> {
     let (key_prefix, term, first) = key.value();
     let field = has_prefix(key_prefix);
@@ -45,7 +45,7 @@ fn seqs((key, value): (AccessGuard<'_, (u8, u64, u64)>, AccessGuard<'_, &'static
 }
 
 impl Snapshot {
-    /// How many calls were begun and not finished.
+    /// The number of calls that were begun and are not finished.
     pub(crate) fn how_many_unfinished(&self) -> Result<u64> {
         self.table(tables::UNFINISHED)?.len().stored()
     }
@@ -56,7 +56,7 @@ impl Snapshot {
         Ok(self.terms()?.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
-    /// Whether any entry has a value of this facet that begins so.
+    /// Whether any entry has a value of this facet with this prefix.
     pub(crate) fn any_term(&self, field: Facet, prefix: &str) -> Result<bool> {
         let newest = |mem_segment: &Arc<MemSegment>| {
             mem_segment.read().terms(field).iter().any(|(value, _)| value.starts_with(prefix))
@@ -68,7 +68,7 @@ impl Snapshot {
         Ok(row.is_some_and(|(key, _)| key.value().0 == field as u8 && key.value().1.starts_with(prefix.as_bytes())))
     }
 
-    /// The values of a facet with their ids. A value too long to stand in the index itself is taken from the first
+    /// The values of a facet with their ids. The text of a value too long to be stored in the index is taken from the first
     /// entry that has it.
     pub(crate) fn terms_of(&self, field: Facet) -> Result<Vec<(String, u64)>> {
         let mut found = Vec::new();
@@ -76,7 +76,7 @@ impl Snapshot {
         Ok(found)
     }
 
-    /// As [`Snapshot::terms_of`], one by one: of some facets there are millions.
+    /// Like [`Snapshot::terms_of`], but streaming: some facets have millions of values.
     pub(crate) fn each_term(&self, field: Facet, each: &mut dyn FnMut(String, u64)) -> Result<()> {
         let terms = self.terms()?;
         for row in terms.range((field as u8, &[][..])..(field as u8 + 1, &[][..])).stored()? {
@@ -94,7 +94,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The value whose key in the dictionary this is, from the first entry that has it. An entry may have several long
+    /// The value with this key in the dictionary, taken from the first entry that has it. An entry may have several long
     /// values of one facet.
     pub(crate) fn long_value(&self, field: Facet, key: &[u8], id: u64) -> Result<Option<String>> {
         let mut rows = self.postings_from(field, id, 0)?;
@@ -113,22 +113,22 @@ impl Snapshot {
         Ok(None)
     }
 
-    /// The rows of a term that begin at or before `at`, to be gone through backwards.
+    /// The rows of a term that begin at or before `at`, for backward iteration.
     pub(crate) fn postings_to(&self, field: Facet, term: u64, at: u64) -> Result<Postings> {
-        // Where nothing is indexed no row counts.
+        // Without indexed entries the range is empty.
         let (from, to) =
             ((key_prefix(field), term, 0), (key_prefix(field), term, self.indexed.min(at.saturating_add(1))));
         self.postings()?.range(from..to).stored().map(Postings)
     }
 
-    /// The rows of a term that begin at or after `at`, to be gone through forwards.
+    /// The rows of a term that begin at or after `at`, for forward iteration.
     pub(crate) fn postings_from(&self, field: Facet, term: u64, at: u64) -> Result<Postings> {
         let (from, to) = ((key_prefix(field), term, at), (key_prefix(field), term, self.indexed.max(at)));
         self.postings()?.range(from..to).stored().map(Postings)
     }
 
-    /// The seqs nearest to `at`, itself or, as the walk goes, after or before it, whose zones may all hold times of
-    /// `[since, last]`: none between them and `at` does. Seqs that are not in the file's index yet may always.
+    /// The nearest seqs to `at`, in the direction of the walk and including `at`, whose zones may contain times in
+    /// `[since, last]`; no seq between `at` and these does. Seqs that are not in the file's index yet always may.
     pub(crate) fn zoned(&self, at: u64, forwards: bool, since: i64, last: i64) -> Result<Option<Range<u64>>> {
         let mut left = match forwards {
             true => at..self.indexed,
@@ -157,8 +157,8 @@ impl Snapshot {
         Ok((forwards && behind < self.size).then_some(behind..u64::MAX))
     }
 
-    /// The first zone of a level, as the walk through `within` goes, that may hold times of `[since, last]`, and whether all
-    /// of its times are such: then with those that follow it and are so too.
+    /// The first zone of a level, in the direction of the walk through `within`, that may contain times in `[since, last]`,
+    /// and whether all its times are in that interval; if so, it is merged with the adjacent zones for which the same holds.
     fn zoned_on(
         &self,
         level: usize,
@@ -174,7 +174,7 @@ impl Snapshot {
         while let Some(row) = if forwards { rows.next() } else { rows.next_back() } {
             let (key, times) = row.stored()?;
             let (first, (low, high)) = (key.value().1 << bits, times.value());
-            // A zone that reaches over the end of the index says nothing of what follows there.
+            // A zone that extends beyond the end of the index says nothing about the entries there.
             let zone = first.max(within.start)..first.saturating_add(1 << bits).min(within.end);
             let whole = since <= low && high <= last;
             match &mut found {
@@ -189,7 +189,7 @@ impl Snapshot {
         Ok(found.map(|found| (found, true)))
     }
 
-    /// The rollups of one tool, or of all, on days from `from` up to and without `to`: tool's term id, day, cell.
+    /// The rollups of one tool, or of all, on the given days: the tool's term id, day, cell.
     pub(crate) fn rollups(
         &self,
         tool: Option<u64>,
@@ -211,7 +211,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The seqs, rising, of system events of the kinds that are wanted, as far as the file's index reaches.
+    /// The rising seqs of system events of the wanted kinds, up to the end of the file's index.
     pub(crate) fn system_entries(&self, wanted: impl Fn(Kind) -> bool) -> Result<BTreeSet<u64>> {
         let mut found = BTreeSet::new();
         for kind in Kind::ALL.iter().filter(|&&kind| !kind.is_call() && wanted(kind)) {
@@ -224,18 +224,18 @@ impl Snapshot {
         Ok(found)
     }
 
-    /// Whether a call that was begun at `seq` has no end yet.
+    /// Whether a call that was begun at `seq` is not finished yet.
     pub(crate) fn is_unfinished(&self, seq: u64) -> Result<bool> {
         Ok(self.unfinished_calls()?.get(seq).stored()?.is_some())
     }
 
-    /// The seqs that stand as begun and not finished, whether or not they should.
+    /// The seqs in the table of unfinished calls, whether or not they should be there.
     pub(crate) fn unfinished(&self) -> Result<BTreeSet<u64>> {
         let rows = self.unfinished_calls()?.range::<u64>(..).stored()?;
         rows.map(|row| Ok(row.stored()?.0.value())).collect()
     }
 
-    /// Whether the entry at `seq` is still there.
+    /// Whether the entry at `seq` exists and was not purged.
     pub(crate) fn exists(&self, seq: u64) -> Result<bool> {
         if seq >= self.size || seq >= self.state.sealed {
             return Ok(seq < self.size);

@@ -1,4 +1,4 @@
-//! Reading: one moment of the store, and what is found in it.
+//! Reading: snapshots of the store, and the queries on them.
 
 pub(crate) mod agree;
 pub(crate) mod lookup;

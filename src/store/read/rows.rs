@@ -1,6 +1,6 @@
-//! The rows of the index batches in the order in which they were hashed: what a proof that nothing is missing is made of.
+//! The rows of the index batches in the order in which they were hashed; completeness proofs are built from them.
 //!
-//! Invariant M3: the rows of a batch are ordered by facet number, then by the bytes of the term, and a row keeps its place
+//! Invariant M3: the rows of a batch are ordered by facet number, then by the bytes of the term, and a row keeps its position
 //! when others of the batch lose their term to a purge.
 
 use crate::json::Json;
@@ -21,15 +21,15 @@ use std::sync::PoisonError;
 pub(crate) struct IndexRow {
     pub field: Facet,
     pub term: String,
-    /// With facet and term it gives the inner hash.
+    /// Hashed with facet and term into the inner hash.
     pub salt: [u8; SALT_BYTES],
-    /// Its place among the rows of its batch.
+    /// Its position among the rows of its batch.
     pub position: u64,
     /// Every seq that had the term when the batch was written.
     pub seqs: Vec<u64>,
 }
 
-/// A row whose term went with a purge.
+/// A row whose term was purged.
 #[derive(Debug, Clone)]
 pub(crate) struct GoneRow {
     pub position: u64,
@@ -38,30 +38,30 @@ pub(crate) struct GoneRow {
     leaf: Hash,
 }
 
-/// What a proof needs of one index batch.
+/// What a proof needs from one index batch.
 #[derive(Debug)]
 pub(crate) struct BatchRows {
     pub first: u64,
     pub end: u64,
     /// The seq of the batch's entry.
     pub seq: u64,
-    /// The hashes of its rows, in order.
+    /// The hashes of the rows, in order.
     pub leaves: Leaves,
-    /// The rows of the terms that were asked for and, of those that it does not have, the rows on either side.
+    /// The rows of the requested terms and, for each term that the batch does not have, the rows on either side.
     pub shown: Vec<IndexRow>,
-    /// The rows without a term between those on either side.
+    /// The rows without a term between those neighbours.
     pub gone: Vec<GoneRow>,
-    /// The place and hash of each row, while rows are read.
+    /// The position and hash of each row, while rows are being read.
     placed: Vec<(u64, Hash)>,
-    /// The row before the next one.
+    /// The last row read.
     before: Option<IndexRow>,
-    /// Between which places the terms would stand that it does not have.
+    /// For each missing term, the positions between which it would be.
     gaps: Vec<(Option<u64>, Option<u64>)>,
-    /// How many of the terms have been dealt with.
+    /// How many of the requested terms were processed.
     asked: usize,
 }
 
-/// What the entry of an index batch says of it.
+/// What the entry of an index batch says about it.
 #[derive(Debug)]
 pub(crate) struct Named {
     rows: u64,
@@ -69,10 +69,10 @@ pub(crate) struct Named {
     pub column_root: Hash,
 }
 
-/// How many batches are held against the chain at a time: a hash for each of their rows is in memory meanwhile.
+/// How many batches are checked against the chain at a time: the hashes of all their rows are in memory meanwhile.
 const AT_ONCE: usize = 16;
 
-/// The facets in the order of their rows.
+/// The facets in row order.
 fn row_fields() -> impl Iterator<Item = Facet> {
     let mut fields = Facet::ALL.to_vec();
     fields.sort_unstable_by_key(|field| row_order(*field, "").1);
@@ -111,7 +111,7 @@ impl BatchRows {
         }
     }
 
-    /// Takes the next row that has its term.
+    /// Processes the next row that has its term.
     fn take(&mut self, row: IndexRow, leaf: Hash, terms: &[(Facet, &str)]) {
         self.placed.push((row.position, leaf));
         let mut wanted = false;
@@ -129,7 +129,7 @@ impl BatchRows {
         self.before = Some(row);
     }
 
-    /// A term is not there: the row before its place is shown, unless it is already.
+    /// Records a missing term: the row before its position is shown, unless it already is.
     fn gap(&mut self, next: Option<u64>) {
         self.gaps.push((self.before.as_ref().map(|row| row.position), next));
         let shown = self.shown.last().map(|row| row.position);
@@ -138,7 +138,7 @@ impl BatchRows {
         }
     }
 
-    /// That these are the rows which the batch's entry names, by their root.
+    /// Checks the rows against the root in the batch's entry.
     ///
     /// # Errors
     /// `Damaged`, naming the batch.
@@ -156,7 +156,7 @@ impl BatchRows {
         Err(Error::damaged(message))
     }
 
-    /// Puts the rows that lost their term between the others, once all of these are read.
+    /// Merges in the rows that lost their term, after all others were read.
     fn finish(&mut self, terms: &[(Facet, &str)], gone: Vec<GoneRow>) -> Result<()> {
         while self.asked < terms.len() {
             self.gap(None);
@@ -181,13 +181,13 @@ impl BatchRows {
 }
 
 impl Snapshot {
-    /// Every index batch with the rows that show whether and where it has these terms, which are in the order of rows
+    /// Every index batch, with the rows that show whether and where it has these terms, which must be in row order
     /// ([`row_order`]). Reads the whole index once.
     pub(crate) fn batch_rows(&self, terms: &[(Facet, &str)]) -> Result<Vec<BatchRows>> {
         self.rows_of(&self.batches()?, terms)
     }
 
-    /// The index batches that count: first seq, end, seq of their entry.
+    /// The valid index batches: first seq, end, seq of their entry.
     fn batches(&self) -> Result<Vec<(u64, u64, u64)>> {
         let mut batches = Vec::new();
         self.scan_batches(&mut |first, end, seq| {
@@ -199,10 +199,10 @@ impl Snapshot {
         Ok(batches)
     }
 
-    /// What its entry says of the batch of these entries.
+    /// What the entry at `seq` says about the batch of these entries.
     ///
     /// # Errors
-    /// `Damaged` where that is no entry of this batch.
+    /// `Damaged` if the entry is not about this batch or has another hash than is stored; `NoSuchEntry` if it does not exist.
     pub(crate) fn named_batch(&self, first: u64, end: u64, seq: u64) -> Result<Named> {
         let entry = self.entry(seq)?;
         let own = entry.own().filter(|own| own.kind == Kind::IndexBatch);
@@ -220,13 +220,13 @@ impl Snapshot {
         Err(Error::damaged(message))
     }
 
-    /// Refuses an index whose rows are not those that the chain names: whoever decides by what the index says calls this
-    /// first.
+    /// Fails if the rows of the index differ from those that the chain names. To be called before any decision that relies on
+    /// the index.
     ///
-    /// Invariant R75: what a decision rests on is read of entries with the hash that stands beside them, and found by index
-    /// rows that were held against the root in their batch's entry. That is done once for each store that is open, when the
-    /// first decision is made, and takes about as long as reading the index does; what this process adds later follows from
-    /// rows that were held and from entries.
+    /// Invariant R75: what a decision rests on is read from entries checked against their stored hashes, and found through
+    /// index rows checked against the root in their batch's entry. The check is done once per open store, before the first
+    /// decision, and takes about as long as reading the index; what this process adds later follows from checked rows and
+    /// from entries.
     ///
     /// # Errors
     /// `Damaged`, naming the batch.
@@ -277,7 +277,7 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The rows of batches that follow each other.
+    /// The rows of consecutive batches.
     fn rows_of(&self, batches: &[(u64, u64, u64)], terms: &[(Facet, &str)]) -> Result<Vec<BatchRows>> {
         let from = batches.first().map_or(0, |(first, ..)| *first);
         let to = batches.last().map_or(0, |(_, end, _)| *end);
@@ -313,8 +313,8 @@ impl Snapshot {
         Ok(batches)
     }
 
-    /// The values of one facet with their ids, in the order of their bytes. The dictionary is in that order but for long
-    /// values, of which it has a hash.
+    /// The values of one facet with their ids, in byte order. The dictionary is in that order except for long values, which
+    /// it stores as hashes.
     fn terms_in_order(&self, field: Facet, each: &mut dyn FnMut(&str, u64) -> Result<()>) -> Result<()> {
         let terms = self.terms()?;
         let number = field as u8;
@@ -350,7 +350,7 @@ impl Snapshot {
         Ok(gone)
     }
 
-    /// The exact set of seqs that the purge of the entry at `seq` took.
+    /// The exact set of seqs that the purge recorded at `seq` removed.
     pub(crate) fn purged_by(&self, seq: u64) -> Result<Option<SeqSet>> {
         let bytes = tables::get_bytes(&self.table(tables::PURGES)?, seq)?;
         bytes.map(|bytes| SeqSet::decode(&bytes)).transpose()

@@ -1,4 +1,4 @@
-//! Walking whole tables, for verification: everything that lies in the file, whether or not it should.
+//! Scans of whole tables for verification: everything in the file, whether or not it should be there.
 
 use crate::retention::SeqSet;
 use crate::store::file::tables::{self, Stored, has_prefix, key_prefix};
@@ -16,7 +16,7 @@ use attestlog_proof::entry::Facet;
 use redb::{AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata};
 use std::ops::Range;
 
-/// Calls `$each` for every row of a table; what cannot be read ends the walk with the error.
+/// Evaluates `$each` for every row of a table; a read error ends the scan.
 macro_rules! walk {
     ($snapshot:expr, $table:expr, .., |$key:ident, $value:ident| $each:expr) => {{
         let table = $snapshot.table($table)?;
@@ -32,11 +32,11 @@ macro_rules! walk {
     }};
 }
 
-/// A block as a verifier meets it.
+/// A block as a verifier sees it.
 pub(crate) struct ScannedBlock<'a> {
-    /// The key under which it stands.
+    /// The key of its row.
     pub key: u64,
-    /// As it is stored.
+    /// Its encoded bytes.
     pub bytes: &'a [u8],
     pub block: Result<Block<'a>>,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Kept {
     pub hash: Hash,
 }
 
-/// The index in the file, for whoever looks up every row of it.
+/// The index in the file, for a caller that looks up every row of it.
 pub(crate) struct Index {
     terms: ReadOnlyTable<(u8, &'static [u8]), u64>,
     postings: ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
@@ -63,7 +63,7 @@ impl Index {
         Ok(self.terms.get((field as u8, &*key)).stored()?.map(|id| id.value()))
     }
 
-    /// The rows of a facet in the batch of this range, for whoever asks in the order of the terms' ids.
+    /// The rows of a facet in the batch of this range, for a caller that asks in the order of term ids.
     pub(crate) fn rows_within(&self, field: Facet, batch: Range<u64>) -> RowsWithin<'_> {
         RowsWithin { postings: &self.postings, key_prefix: key_prefix(field), batch, last: None, rows: None, tries: 4 }
     }
@@ -75,24 +75,24 @@ impl Index {
     }
 }
 
-/// A row with its key, as redb lends it.
+/// A row with its key, as returned by redb.
 type Lent = (AccessGuard<'static, (u8, u64, u64)>, AccessGuard<'static, &'static [u8]>);
 
-/// The rows of one facet and one batch. Where a batch brings many new terms (conversations, mostly) their rows follow each
-/// other: these are read on, the others looked up.
+/// The rows of one facet and one batch. Where a batch has many new terms (mostly conversations), their rows are consecutive
+/// and are read in sequence; the others are looked up.
 pub(crate) struct RowsWithin<'a> {
     postings: &'a ReadOnlyTable<(u8, u64, u64), &'static [u8]>,
     key_prefix: u8,
     batch: Range<u64>,
     last: Option<u64>,
-    /// The rows behind that of the last term.
+    /// Iterator over the rows after that of the last term.
     rows: Option<redb::Range<'static, (u8, u64, u64), &'static [u8]>>,
-    /// How often reading on may fail until it is given up.
+    /// How many more times sequential reading may fail before it is no longer tried.
     tries: u8,
 }
 
 impl RowsWithin<'_> {
-    /// Reads the row of a term; `None` where there is none. A row that does not decode is `None` to `read`.
+    /// Reads the row of a term; returns `None` if there is none. `read` gets `None` for a row that does not decode.
     pub(crate) fn read<T>(&mut self, term: u64, read: impl FnOnce(Option<Row<'_>>) -> T) -> Result<Option<T>> {
         let follows = self.last.replace(term).is_some_and(|last| last.checked_add(1) == Some(term));
         let row = match if follows && self.tries > 0 { self.next(term)? } else { None } {
@@ -124,7 +124,7 @@ impl RowsWithin<'_> {
 }
 
 impl Snapshot {
-    /// The series of checkpoints as it stands in the file.
+    /// The series of checkpoints as stored.
     pub(crate) fn series(&self) -> Result<Option<Vec<u8>>> {
         tables::get_bytes(&self.table(tables::META)?, SERIES_KEY)
     }
@@ -144,7 +144,7 @@ impl Snapshot {
         })
     }
 
-    /// Under which seq the first block stands from this one on.
+    /// The key of the first block at or after this seq.
     pub(crate) fn next_block(&self, from: u64) -> Result<Option<u64>> {
         let next = self.blocks().range(from..).stored()?.next().transpose().stored()?;
         Ok(next.map(|(key, _)| key.value()))
@@ -160,12 +160,12 @@ impl Snapshot {
         walk!(self, tables::NODES, .., |key, value| each(key.0, key.1, Hash(value))?)
     }
 
-    /// The hashes that purges kept: the first leaf and the level of each.
+    /// The Merkle nodes that purges kept: the first leaf and the level of each.
     pub(crate) fn scan_covers(&self, each: &mut dyn FnMut(u64, u8) -> Result<()>) -> Result<()> {
         walk!(self, tables::COVERS, .., |key, _hash| each(key.0, key.1)?)
     }
 
-    /// What purges kept of the entries of `range`: nodes that begin in it, in their order.
+    /// The Merkle nodes kept by purges that begin in `range`, in order.
     pub(crate) fn covers_within(&self, range: &Range<u64>) -> Result<Vec<Kept>> {
         let table = self.table(tables::COVERS)?;
         let mut found = Vec::new();
@@ -177,17 +177,17 @@ impl Snapshot {
         Ok(found)
     }
 
-    /// How many nodes purges kept below the level from which all are kept.
+    /// The number of Merkle nodes below level 8 that purges kept.
     pub(crate) fn count_covers(&self) -> Result<u64> {
         self.table(tables::COVERS)?.len().stored()
     }
 
-    /// The rows of the term dictionary: facet's number, key, id.
+    /// The rows of the term dictionary: facet number, key, id.
     pub(crate) fn scan_terms(&self, each: &mut dyn FnMut(u8, &[u8], u64) -> Result<()>) -> Result<()> {
         walk!(self, tables::TERMS, .., |key, value| each(key.0, key.1, value)?)
     }
 
-    /// The rows of the posting lists: facet's number, term id, first seq, and the row if it can be read.
+    /// The posting rows: facet number, term id, first seq, and the row if it can be read.
     pub(crate) fn scan_postings(
         &self,
         each: &mut dyn FnMut(u8, u64, u64, Option<Row<'_>>) -> Result<()>,
@@ -200,17 +200,17 @@ impl Snapshot {
         Ok(Index { terms: self.table(tables::TERMS)?, postings: self.table(tables::POSTINGS)? })
     }
 
-    /// The zones: level, index, least and greatest time.
+    /// The zones: level, index, earliest and latest time.
     pub(crate) fn scan_zones(&self, each: &mut dyn FnMut(u8, u64, (i64, i64)) -> Result<()>) -> Result<()> {
         walk!(self, tables::ZONES, .., |key, value| each(key.0, key.1, value)?)
     }
 
-    /// The rollups: tool's term id, day, cell.
+    /// The rollups: the tool's term id, day, cell.
     pub(crate) fn scan_rollups(&self, each: &mut dyn FnMut(u64, i32, Result<Cell>) -> Result<()>) -> Result<()> {
         walk!(self, tables::ROLLUPS, .., |key, value| each(key.0, key.1, Cell::decode(value).map_err(Error::from))?)
     }
 
-    /// The index batches: first seq, end, seq of the chain's entry.
+    /// The index batches: first seq, end, seq of the batch's entry.
     pub(crate) fn scan_batches(&self, each: &mut dyn FnMut(u64, u64, u64) -> Result<()>) -> Result<()> {
         walk!(self, tables::BATCHES, .., |key, value| each(key, value.0, value.1)?)
     }
@@ -221,7 +221,7 @@ impl Snapshot {
         Ok(bytes.map(|b| Column::decode(&b)).transpose()?)
     }
 
-    /// The keys of rows of the table `meta` that nothing reads.
+    /// The keys of rows of the table `meta` that this program does not use.
     pub(crate) fn unknown_meta(&self) -> Result<Vec<String>> {
         let mut unknown = Vec::new();
         let known = [STATE_KEY, ANCHORS_KEY, SERIES_KEY];
@@ -239,17 +239,17 @@ impl Snapshot {
         walk!(self, tables::SENDERS, .., |key, value| each(key, Window::decode(value))?)
     }
 
-    /// The sets of seqs that purges took, by the seq of their entry.
+    /// The sets of seqs that purges removed, by the seq of the purge's entry.
     pub(crate) fn scan_purges(&self, each: &mut dyn FnMut(u64, Result<SeqSet>) -> Result<()>) -> Result<()> {
         walk!(self, tables::PURGES, .., |key, value| each(key, SeqSet::decode(value))?)
     }
 
-    /// What purges left of posting rows: first seq of the batch, place in it, and what is left if it can be read.
+    /// The purged posting rows: first seq of the batch, position in it, and the row if it can be read.
     pub(crate) fn scan_husks(&self, each: &mut dyn FnMut(u64, u64, Option<PurgedRow<'_>>) -> Result<()>) -> Result<()> {
         walk!(self, tables::PURGED_ROWS, .., |key, value| each(key.0, key.1, PurgedRow::read(value))?)
     }
 
-    /// The purged rows of the batch that begins at `first`, in the order of their places.
+    /// The purged rows of the batch that begins at `first`, by position.
     pub(crate) fn husks_of(
         &self,
         first: u64,
@@ -259,12 +259,12 @@ impl Snapshot {
         walk!(table.range((first, 0)..=(first, u64::MAX)), |key, value| each(key.1, PurgedRow::read(value))?)
     }
 
-    /// The checkpoints that were signed: size and note.
+    /// The signed checkpoints: size and note.
     pub(crate) fn scan_checkpoints(&self, each: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         walk!(self, tables::CHECKPOINTS, .., |key, value| each(key, value)?)
     }
 
-    /// The largest size up to this one of which there is a checkpoint; zero without any.
+    /// The largest size up to `size` that has a checkpoint; zero if none has.
     pub(crate) fn newest_signed(&self, size: u64) -> Result<u64> {
         let newest = self.table(tables::CHECKPOINTS)?.range(..=size).stored()?.next_back().transpose().stored()?;
         Ok(newest.map_or(0, |(size, _)| size.value()))
@@ -275,22 +275,22 @@ impl Snapshot {
         tables::get_bytes(&self.table(tables::CHECKPOINTS)?, size)
     }
 
-    /// Whether anybody who reads the log has a mark.
+    /// Whether there are any cursors.
     pub(crate) fn has_marks(&self) -> Result<bool> {
         Ok(self.table(tables::CURSORS)?.len().stored()? > 0)
     }
 
-    /// Whether anybody has a key of sealed values.
+    /// Whether there are any keys of data subjects.
     pub(crate) fn has_subjects(&self) -> Result<bool> {
         Ok(self.table(tables::SUBJECTS)?.len().stored()? > 0)
     }
 
-    /// What anchors gave: size, name of the anchor, record.
+    /// The answers of anchors: size, name of the anchor, record.
     pub(crate) fn scan_attestations(&self, each: &mut dyn FnMut(u64, &str, &[u8]) -> Result<()>) -> Result<()> {
         walk!(self, tables::ATTESTATIONS, .., |key, value| each(key.0, key.1, value)?)
     }
 
-    /// How many rows some tables have: postings, columns, nodes.
+    /// The row counts of some tables: postings, columns, nodes.
     pub(crate) fn row_counts(&self) -> Result<(u64, u64, u64)> {
         Ok((
             self.postings()?.len().stored()?,

@@ -1,9 +1,9 @@
-//! Whether the hashes that lie beside entries are those that were signed.
+//! Checks that the hashes stored with entries are those that were signed.
 //!
-//! Invariant R82: an answer that shows what an entry says shows it as it was recorded, or says that it is not: its line has the
-//! hash that lies beside it, and that hash is a leaf of the tree that was signed last, as far as that reaches. Leaves are held against
-//! what is signed by the segment, as many as lie under one stored node of the tree, and each once for a file that is open: a bit
-//! for each is kept. What this process adds follows from what it has held, and what lies in a file that is open does not change.
+//! Invariant R82: an answer shows an entry as it was recorded, or says that it is not authentic: its line has the stored
+//! hash, and that hash is a leaf of the last signed tree, as far as that tree reaches. Leaves are checked against what is
+//! signed by segments, the leaves below one stored node of the tree, once per open file: one bit per segment is kept. What
+//! this process adds follows from what it has checked, and the content of an open file does not change.
 
 use crate::chain_state::Genesis;
 use crate::merkle::Nodes as _;
@@ -19,28 +19,28 @@ use std::sync::Arc;
 /// How many of the newest checkpoints are tried until one is signed by the log's key.
 const TRIED: usize = 8;
 
-/// How an entry that is to be shown stands to the log.
+/// Whether an entry that is to be shown is authentic.
 #[derive(Debug)]
 pub(crate) enum Standing {
-    /// It is the one that was recorded.
+    /// It is the entry that was recorded.
     Right,
-    /// It is not, or nothing tells that it is.
+    /// It is not, or its authenticity cannot be established.
     Other(Error),
-    /// Its text has the hash that lies beside it, and the tree of these hashes is not the one that was signed.
+    /// Its text matches the stored hash, but the tree of the stored hashes differs from the signed one.
     OtherTree(Error),
 }
 
-/// The perfect subtrees that make up a tree of this size, the largest first.
+/// The perfect subtrees that make up a tree of this size, the largest first, as level and index.
 fn peaks(size: u64) -> impl Iterator<Item = (u8, u64)> {
     let before = move |level: u8| size.checked_shr(u32::from(level) + 1).unwrap_or(0) << 1;
     (0..64u8).rev().filter(move |level| size >> level & 1 == 1).map(move |level| (level, before(level)))
 }
 
 impl Snapshot {
-    /// How an entry that was read here stands to the log; `hash` lies beside it.
+    /// Checks an entry that was read from this snapshot; `hash` is stored with it.
     ///
     /// # Errors
-    /// What the file says.
+    /// `Damaged` or I/O errors while reading the file.
     pub(crate) fn standing(&self, entry: &Entry, hash: Hash) -> Result<Standing> {
         if let Err(e) = self.check_against(entry, hash) {
             return Ok(Standing::Other(e));
@@ -76,10 +76,10 @@ impl Snapshot {
         Ok(Standing::Other(Error::damaged(message).about(seq)))
     }
 
-    /// The entry at `seq`, for whoever shows it.
+    /// The entry at `seq`, checked, to be shown.
     ///
     /// # Errors
-    /// `NoSuchEntry`; `Damaged` where it is not the one that was recorded; what the file says.
+    /// `NoSuchEntry`; `Damaged` if it is not the entry that was recorded, or if the file is damaged; I/O errors.
     pub(crate) fn shown(&self, seq: u64) -> Result<Entry> {
         let (entry, hash) = self.find_beside(seq)?.ok_or_else(|| self.none(seq))?;
         match self.standing(&entry, hash)? {
@@ -88,8 +88,7 @@ impl Snapshot {
         }
     }
 
-    /// The newest entries of which nothing tells where they belong, since they are not those that were recorded: each answer could
-    /// lack them.
+    /// Newest entries that are not indexed, because they are not the entries that were recorded: any answer may lack them.
     pub(crate) fn unplaced(&self) -> Vec<u64> {
         let mut seqs = Vec::new();
         for mem_segment in &self.mem_segments {
@@ -100,7 +99,7 @@ impl Snapshot {
         seqs
     }
 
-    /// What was signed last of this store.
+    /// What was last signed of this store.
     fn signed(&self) -> Result<Arc<Signed>> {
         let said = self.state.signed;
         let known = self.database.bound.read().signed.clone();
@@ -115,7 +114,7 @@ impl Snapshot {
                 let differs = folded.is_some_and(|folded| folded != root);
                 (peaks, differs)
             }
-            // A node that is missing.
+            // A node is missing.
             Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NoSuchEntry) => (Vec::new(), true),
             Err(e) => return Err(e),
         };
@@ -127,8 +126,8 @@ impl Snapshot {
         Ok(signed)
     }
 
-    /// Size and root that were signed last, of this store or of what it was: by the key file's mark, or by the newest checkpoint
-    /// in the store that is signed by its key.
+    /// The size and root that were last signed of this store, up to the snapshot's size: the key file's mark, or the newest
+    /// checkpoint in the store that the log's key signed, whichever is larger.
     fn signed_last(&self) -> Result<Option<(u64, Hash)>> {
         let inside = |size: u64| size <= self.state.size;
         let mark = self.mark.as_ref().map(|mark| (mark.size, mark.root)).filter(|(size, _)| inside(*size));
@@ -145,13 +144,13 @@ impl Snapshot {
         Ok(mark)
     }
 
-    /// The log's key, as the first entry names it.
+    /// The log's public key, as the first entry names it.
     fn log_key(&self) -> Option<VerifierKey> {
         let first = self.find(0).ok()??;
         Genesis::from_json(&first.own()?.detail.to_json()).ok()?.keys.map(|(key, _)| key)
     }
 
-    /// Whether the leaves of a segment that are here are those that were signed.
+    /// Whether the stored leaves of a segment are those that were signed.
     fn hold_segment(&self, segment: u64, signed: &Signed) -> Result<bool> {
         let seqs = segment_of(segment, signed.size);
         let first = seqs.start;
@@ -179,14 +178,14 @@ impl Snapshot {
         match held() {
             Ok(true) => self.database.bound.write().hold(segment, signed.size),
             Ok(false) => return Ok(false),
-            // What cannot be read tells nothing of the others.
+            // An unreadable leaf or node says nothing about other segments.
             Err(e) if matches!(e.kind(), ErrorKind::Damaged | ErrorKind::NoSuchEntry) => return Ok(false),
             Err(e) => return Err(e),
         }
         Ok(true)
     }
 
-    /// The hash that lies beside the entry at `seq`, where the entry is there.
+    /// The hash stored with the entry at `seq`, if the entry exists.
     fn leaf(&self, seq: u64) -> Result<Option<Hash>> {
         if seq < self.state.sealed {
             let hash = self.in_block(seq, |block| Ok(block.find(seq).map(|i| block.hash(i))))?;
@@ -195,8 +194,8 @@ impl Snapshot {
         Ok(self.tail_row(seq)?.map(|packed| packed.hash))
     }
 
-    /// A node below a stored one, of the leaves from `first` on. What a purge kept counts only where nothing below it is left, or it
-    /// would stand for leaves that were changed.
+    /// A node below a stored one, computed from the leaves, which start at `first`. A node kept by a purge counts only if no
+    /// leaf is left below it; otherwise it could hide changed leaves.
     fn over(&self, level: u8, index: u64, first: u64, leaves: &[Option<Hash>]) -> Result<Hash> {
         let at = |seq: u64| usize::try_from(seq - first).unwrap_or(usize::MAX);
         let some = leaves.get(at(index << level)..at((index + 1) << level)).unwrap_or_default();
@@ -217,7 +216,7 @@ fn segment_of(segment: u64, size: u64) -> Range<u64> {
     first..size.min(first + (1 << NODE_LEVEL))
 }
 
-/// That nobody knows whether the entry at `seq` belongs to an answer.
+/// The error that it is unknown whether the entry at `seq` belongs to an answer.
 pub(crate) fn not_placed(seq: u64) -> Error {
     let message = format!(
         "entry {seq} is not the one that was recorded, so it is not known whether the answer should have it. `attestlog verify` \
@@ -243,7 +242,8 @@ mod tests {
         }
     }
 
-    /// At whatever size it is signed, with entries behind it, and whoever still reads from before: what is right is held, once.
+    /// At any signed size, with entries after it, and for older snapshots: authentic leaves pass, and each segment is checked
+    /// once.
     #[test]
     fn what_was_signed_is_held_at_any_size() {
         let log = AuditLog::in_memory().unwrap();

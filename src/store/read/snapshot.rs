@@ -1,7 +1,8 @@
-//! A snapshot: the store as it was at one moment. It never blocks the writer and nothing is added to it.
+//! A snapshot: the store at one moment. It never blocks the writer, and does not change.
 //!
-//! Invariant S1: what is known of the newest entries is taken before the read transaction begins, or the transaction is one
-//! that holds all of it. So it holds at least what the memory segments do, and index rows below the first memory segment are all in it.
+//! Invariant S1: the size and the memory segments are taken before the read transaction begins, or the transaction is one
+//! that covers all of them. So the transaction contains at least what the memory segments do, and all index rows below the
+//! first memory segment.
 
 use crate::keys::Mark;
 use crate::merkle::Nodes;
@@ -29,28 +30,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct Snapshot {
     _kept: Kept,
     view: Arc<ReadView>,
-    /// Entries from this seq on were not there yet.
+    /// Entries at or beyond this seq did not exist yet.
     pub size: u64,
     /// The hash of the newest entry.
     pub head: Hash,
-    /// What the transaction's state row said; it may know of more than `size` entries.
+    /// The state row of the transaction; it may include more than `size` entries.
     pub state: State,
-    /// Index rows at or beyond this seq do not count; the memory segments begin here.
+    /// Index rows at or beyond this seq are not valid; the memory segments begin here.
     pub indexed: u64,
     pub mem_segments: Vec<Arc<MemSegment>>,
     last: Mutex<Last>,
     block_locator: Arc<BlockLocator>,
-    /// What the keys that are here had signed of the store when it was opened.
+    /// What the available keys had signed of the store when it was opened.
     pub(crate) mark: Option<Mark>,
-    /// The commit that the transaction reads, where somebody wants to go through its pages.
+    /// The commit that the transaction reads, if its pages are to be checked.
     pub(crate) present: Option<Present>,
-    /// Keeps the file open for as long as this reads it, also when a purge has put another in its place. Last, because what reads
-    /// is dropped before what it reads from.
+    /// Keeps the file open while this snapshot reads it, even when a purge has put another in its place. The last field, so
+    /// that the readers are dropped before what they read from.
     pub(crate) database: Arc<DatabaseHandle>,
 }
 
-/// Keeps a read transaction, in a process that has only a copy of it, from being given up: redb would take a lock for that, which
-/// a thread of the other process may have held when the copy was made.
+/// Leaks the read transaction in a forked process, which has only a copy of it: to end it, redb would take a lock that a
+/// thread of the parent process may have held at the time of the fork.
 #[derive(Debug)]
 struct Kept {
     view: Arc<ReadView>,
@@ -65,14 +66,14 @@ impl Drop for Kept {
     }
 }
 
-/// The block that was read last. Reading one entry copies nothing else of its block; who comes back to a block finds its row
-/// here, and who comes back once more gets it taken apart for the rest.
+/// The block that was read last. Reading one entry copies nothing else of its block; the second access to a block finds its
+/// row here, and the third decodes the block for all later ones.
 #[derive(Default)]
 enum Last {
     #[default]
     None,
     Row {
-        /// Between which the block's entries lie.
+        /// The range of the block's seqs.
         seqs: Range<u64>,
         row: AccessGuard<'static, &'static [u8]>,
         again: bool,
@@ -81,7 +82,7 @@ enum Last {
 }
 
 impl Last {
-    /// The block that lies under `first`, if it lies there rightly.
+    /// The block stored under `first`, if that is its first seq.
     fn new(first: u64, seqs: Range<u64>, row: Option<AccessGuard<'static, &'static [u8]>>) -> Last {
         match row {
             Some(row) if seqs.start == first => Last::Row { seqs, row, again: false },
@@ -90,13 +91,13 @@ impl Last {
     }
 }
 
-/// Looks at the bytes of a block here and there: what is read of it for an entry lies in some ten places, which the processor
-/// then fetches together instead of one after the other.
+/// Touches the bytes of a block at intervals: reading an entry accesses about ten places in its block, which the processor
+/// then fetches in parallel instead of one after the other.
 fn fetch(row: &[u8]) {
     std::hint::black_box(row.iter().take(1536).step_by(64).fold(0, |all, byte| all | byte));
 }
 
-/// Between which a block's entries lie.
+/// The range of a block's seqs.
 fn extent(block: &Block<'_>) -> Range<u64> {
     match block.runs() {
         [first, .., last] => first.first..last.first + u64::from(last.count),
@@ -116,7 +117,7 @@ impl fmt::Debug for Last {
 }
 
 impl Engine {
-    /// What the file holds now, all of one moment, without what is only in memory.
+    /// The current content of the file, in one transaction, without what is only in memory.
     pub(crate) fn stored(&self) -> Result<Snapshot> {
         let database = self.database()?;
         guarded(|| {
@@ -128,10 +129,10 @@ impl Engine {
         })
     }
 
-    /// As [`Engine::stored`], for whoever goes through its pages as well. Not for whoever has the writer lock.
+    /// Like [`Engine::stored`], for callers that also check the pages. Not for callers that hold the writer lock.
     pub(crate) fn stored_with_pages(&self) -> Result<Snapshot> {
-        // redb does not say which commit a transaction reads. While nobody else has the writer lock it is the one that the file's
-        // header names, whose pages nobody writes to for as long as the transaction is there.
+        // redb does not say which commit a transaction reads. While nobody else holds the writer lock it is the one that the
+        // header names, and nobody writes to its pages while the transaction exists.
         let _turn = self.write.group_commit.take();
         let database = self.database()?;
         guarded(|| {
@@ -146,15 +147,15 @@ impl Engine {
         self.looked_at(|database, _| database.view().map(Arc::new))
     }
 
-    /// The store as it is now, for whoever reads entries and their index and nothing else: these change with the size and with
-    /// what is indexed alone, so another's transaction that knows of both serves as well as a new one.
+    /// The store as it is now, for callers that read only entries and their index: these depend only on the size and on how
+    /// far the index reaches, so another reader's transaction that has both serves as well as a new one.
     pub(crate) fn snapshot_of_entries(&self) -> Result<Snapshot> {
         self.looked_at(|database, (size, indexed)| {
             database.shared_view(|view| view.state.size == size && indexed.is_none_or(|seq| view.state.indexed >= seq))
         })
     }
 
-    /// With what `view` gives for the size and for where the memory segments begin.
+    /// Takes a snapshot with the view that `view` returns for the size and the start of the memory segments.
     fn looked_at(
         &self,
         view: impl FnOnce(&DatabaseHandle, (u64, Option<u64>)) -> Result<Arc<ReadView>>,
@@ -187,7 +188,7 @@ impl Engine {
 }
 
 impl Snapshot {
-    /// A snapshot of what the transaction holds, before anything is in memory.
+    /// A snapshot of the transaction alone, without memory segments.
     pub(crate) fn raw(database: &Arc<DatabaseHandle>) -> Result<Snapshot> {
         Ok(Snapshot::of(Arc::new(database.view()?), database))
     }
@@ -215,17 +216,17 @@ impl Snapshot {
         tables::check_known(&self.view.txn)
     }
 
-    /// Refuses where something else has written over the file since.
+    /// Fails if another program has overwritten the file since.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         self.database.check_unchanged()
     }
 
-    /// The transaction that everything is read in.
+    /// The snapshot's read transaction.
     pub(crate) fn transaction(&self) -> &ReadTransaction {
         &self.view.txn
     }
 
-    /// A table of the transaction.
+    /// Opens a table in the transaction.
     pub(crate) fn table<K: Key, V: Value>(&self, table: TableDefinition<'_, K, V>) -> Result<ReadOnlyTable<K, V>> {
         self.view.txn.open_table(table).stored()
     }
@@ -254,7 +255,7 @@ impl Snapshot {
         self.view.tail()
     }
 
-    /// Reads something of the block in which the entry at `seq` would be.
+    /// Reads from the block that would contain the entry at `seq`.
     pub(crate) fn in_block<T>(&self, seq: u64, read: impl FnOnce(&Block<'_>) -> Result<T>) -> Result<Option<T>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
@@ -303,7 +304,7 @@ impl Snapshot {
         Ok(self.find_beside(seq)?.map(|(entry, _)| entry))
     }
 
-    /// The entry at `seq`, with the hash that lies beside it; `None` where it was purged.
+    /// The entry at `seq`, with the hash stored with it; `None` where it was purged.
     pub(crate) fn find_beside(&self, seq: u64) -> Result<Option<(Entry, Hash)>> {
         if seq >= self.size {
             return Ok(None);
@@ -327,18 +328,18 @@ impl Snapshot {
         Ok(Some((Entry { seq, prev, body }, hash)))
     }
 
-    /// The entry at `seq`, as [`Snapshot::find`] has it, once its hash is the one that stands beside it.
+    /// Like [`Snapshot::find`], but also checks the entry against the hash stored with it.
     ///
-    /// Invariant V7: whatever is decided, derived, signed or shown as proof is read through here. The tree is made of the
-    /// stored hashes, so it would go on to vouch for an entry whose text was changed, and what follows from the changed text
-    /// (an index row, a purge, a policy in force) would be signed as if it followed from the log.
+    /// Invariant V7: whatever is decided, derived, signed or shown as proof is read through here. The tree consists of the
+    /// stored hashes, so it would still vouch for an entry whose text was changed, and what follows from the changed text (an
+    /// index row, a purge, a policy in force) would be signed as if it followed from the log.
     pub(crate) fn checked(&self, seq: u64) -> Result<Option<Entry>> {
         let Some((entry, hash)) = self.find_beside(seq)? else { return Ok(None) };
         self.check_against(&entry, hash)?;
         Ok(Some(entry))
     }
 
-    /// Whether an entry has the hash that lies beside it.
+    /// Checks that an entry has the hash that is stored with it.
     ///
     /// # Errors
     /// `Damaged` if it has another.
@@ -354,18 +355,18 @@ impl Snapshot {
         Err(Error::damaged(message).about(entry.seq))
     }
 
-    /// The row of an entry that is in no block yet.
+    /// The tail row of an entry that is in no block yet.
     pub(crate) fn tail_row(&self, seq: u64) -> Result<Option<TailRow>> {
         let row = self.tail()?.get(seq).stored()?;
         Ok(row.map(|row| TailRow::from_row(row.value())).transpose()?)
     }
 
-    /// The entry at `seq`, with the hash that stands beside it.
+    /// The entry at `seq`, checked against the hash stored with it.
     pub(crate) fn entry(&self, seq: u64) -> Result<Entry> {
         self.checked(seq)?.ok_or_else(|| self.none(seq))
     }
 
-    /// Why there is no entry at `seq`.
+    /// The error that there is no entry at `seq`, with the reason.
     pub(crate) fn none(&self, seq: u64) -> Error {
         let message = match seq >= self.size {
             true => format!("no entry {seq} is recorded; the log has {} entries", self.size),
@@ -374,7 +375,7 @@ impl Snapshot {
         Error::new(ErrorKind::NoSuchEntry, message)
     }
 
-    /// The hash of the entry at `seq`, which a purge may have kept.
+    /// The hash of the entry at `seq`; for a purged entry, if the purge kept it.
     pub(crate) fn hash(&self, seq: u64) -> Result<Hash> {
         if seq < self.state.sealed {
             let hash = self.in_block(seq, |block| Ok(block.find(seq).map(|i| block.hash(i))))?;
@@ -388,7 +389,7 @@ impl Snapshot {
         self.kept(0, seq)?.ok_or_else(purged)
     }
 
-    /// The hash of the purged entry before the one at `seq`, where a block leaves it out because a purge kept it.
+    /// The hash of the purged entry before the one at `seq`, which the block omits because the purge kept it.
     pub(crate) fn hash_before(&self, seq: u64) -> Result<Hash> {
         let before = seq.checked_sub(1).map(|before| self.kept(0, before)).transpose()?.flatten();
         before.ok_or_else(|| Error::damaged("the hash of the entry before it is missing").at(seq))
@@ -403,7 +404,7 @@ impl Snapshot {
 impl Nodes for Snapshot {
     type Error = Error;
 
-    /// From level 8 up a node is one row; below, it is what a purge kept, or is made from the hashes in the blocks.
+    /// Nodes from level 8 up have a row each; lower ones were kept by a purge, or are computed from the hashes in the blocks.
     fn node(&self, level: u8, index: u64) -> Result<Hash> {
         if level == 0 {
             return self.hash(index);
@@ -444,11 +445,11 @@ mod tests {
         let after = engine.snapshot_of_entries().unwrap();
         assert_eq!((before.size + 1, after.state.size), (after.size, after.size));
         assert!(before.find(before.size).unwrap().is_none() && after.find(before.size).unwrap().is_some());
-        // What is indexed changes without the memory segments' readers as well.
+        // The index can advance without a change in size.
         log.flush_index().unwrap();
         assert_eq!(log.count(&Query::new().conversation("conv")).unwrap(), 3);
         assert_eq!(before.entry(1).unwrap().seq, 1);
-        // Whoever closes finds nobody reading.
+        // When the store is closed, no shared view must be left.
         drop((before, after));
         let view = Arc::downgrade(&engine.snapshot_of_entries().unwrap().view);
         let handle = Arc::downgrade(engine.database().unwrap().get().unwrap());
@@ -456,7 +457,8 @@ mod tests {
         assert!(view.upgrade().is_none() && handle.upgrade().is_none());
     }
 
-    /// What was looked at while somebody wrote may be of before: it serves nobody who knows of what came after.
+    /// A view that was opened during a write may be of the state before it: it must not serve readers who need the newer
+    /// state.
     #[test]
     fn a_view_that_lacks_what_was_shown_is_not_shared() {
         let log = AuditLog::in_memory().unwrap();
@@ -486,7 +488,7 @@ mod tests {
             known(0) == Some(0) && known(150).is_some_and(|first| first > 0),
             "reading has found out where blocks are"
         );
-        // No block stands under 1 or 140, and the first one does not reach so far.
+        // There is no block under 1 or 140, and the first block does not extend that far.
         starts.learn(0, 300);
         starts.learn(1, 300);
         starts.learn(140, 300);

@@ -1,7 +1,7 @@
-//! Streams of seqs: one per facet, sought in turn until they agree.
+//! Streams of seqs, one per facet, which are advanced in turn until they agree.
 //!
-//! A stream answers one question: which is the next seq, at or beyond this one in the direction of the query, that it
-//! holds? Each keeps at most one decoded row per term, so ten million hits take no more memory than ten.
+//! A stream answers one question: what is the next seq it contains, at or beyond a given one in the direction of the query?
+//! Each keeps at most one decoded row per term, so ten million hits take no more memory than ten.
 
 use crate::Result;
 use crate::store::read::lookup::Postings;
@@ -9,7 +9,7 @@ use crate::store::read::snapshot::Snapshot;
 use attestlog_proof::entry::Facet;
 use std::ops::Range;
 
-/// The order in which a query walks.
+/// The direction of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Up,
@@ -17,7 +17,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    /// The seq next to `at`.
+    /// The seq after `at` in this direction.
     pub(crate) fn next(self, at: u64) -> Option<u64> {
         match self {
             Direction::Up => at.checked_add(1),
@@ -33,30 +33,30 @@ impl Direction {
     }
 }
 
-/// All that a query asks for, as streams.
+/// The conditions of a query, as streams.
 #[derive(Debug)]
 pub(crate) struct Plan {
     facets: Vec<AnyOf>,
     time: Option<(i64, i64)>,
-    /// Seqs whose zones say that they may lie in that time.
+    /// Seqs whose zones may contain that time interval.
     zoned: Range<u64>,
 }
 
-/// The alternatives of one facet.
+/// The alternative values of one facet.
 #[derive(Debug)]
 struct AnyOf {
     terms: Vec<TermStream>,
 }
 
-/// The seqs of one term: rows of the file, then the pending index.
+/// The seqs of one term: rows of the file, then the in-memory index.
 #[derive(Debug)]
 struct TermStream {
     field: Facet,
     term: Option<u64>,
-    /// Of each memory segment, in order.
+    /// The seqs from each memory segment, in order.
     pending: Vec<Vec<u64>>,
     row: Vec<u64>,
-    /// The rows that follow that one.
+    /// The rows after the current one.
     rows: Option<Postings>,
     head: Option<Option<u64>>,
 }
@@ -70,7 +70,8 @@ impl Plan {
         Ok(Plan { facets: facets.iter().map(any_of).collect::<Result<_>>()?, time, zoned: 0..0 })
     }
 
-    /// The next seq, at `at` or beyond it, that everything agrees on. Times may still lie outside: zones are coarse.
+    /// The next seq, at or beyond `at`, that all streams contain. Its time may still be outside the interval: zones are
+    /// coarse.
     pub(crate) fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
         let mut at = match direction {
             Direction::Up if at >= snapshot.size => return Ok(None),
@@ -108,7 +109,7 @@ impl Plan {
     }
 }
 
-/// The first entry that has all of these values, as the log writes them.
+/// The first entry that has all of these values, as stored in the log.
 pub(crate) fn earliest(snapshot: &Snapshot, facets: &[(Facet, Vec<String>)]) -> Result<Option<u64>> {
     let mut plan = Plan::new(snapshot, facets, None)?;
     let mut at = Some(0);
@@ -122,8 +123,8 @@ pub(crate) fn earliest(snapshot: &Snapshot, facets: &[(Facet, Vec<String>)]) -> 
     Ok(None)
 }
 
-/// The seqs before `before` that have all of these values, as the log writes them, the newest first, as long as `each` says
-/// so. Their entries may be gone.
+/// The seqs before `before` that have all of these values, as stored in the log, newest first, for as long as `each` returns
+/// true. Their entries may have been purged.
 pub(crate) fn backwards(
     snapshot: &Snapshot,
     facets: &[(Facet, Vec<String>)],
@@ -169,7 +170,7 @@ impl TermStream {
     }
 
     fn seek(&mut self, snapshot: &Snapshot, at: u64, direction: Direction) -> Result<Option<u64>> {
-        // A head that lies at or beyond what is asked for is still the answer: seeks only move on.
+        // Seeks only move forward, so a head at or beyond the requested seq is still the answer.
         match self.head {
             Some(None) => return Ok(None),
             Some(Some(head)) if direction.is_beyond(head, at) => return Ok(Some(head)),
@@ -198,7 +199,8 @@ impl TermStream {
             return Ok(None);
         }
         if self.row.first().is_none_or(|&first| first > at) || self.row.last().is_none_or(|&last| last < at) {
-            // A row that begins before `at` may reach it, but not where `at` follows the end of a row, or nothing.
+            // A row that begins before `at` may extend to it, but not if `at` directly follows the end of the current row, or
+            // is the first seq.
             let follows = at.checked_sub(1).is_none_or(|before| self.row.last() == Some(&before));
             if !follows {
                 self.rows = None;
@@ -227,7 +229,7 @@ impl TermStream {
             let next = self.rows.as_mut().map(Postings::next_back).transpose()?.map(Option::unwrap_or_default);
             self.row = match next {
                 Some(row) if row.first().is_none_or(|&first| first <= at) => row,
-                // The first time, or other facets have none of what this row has.
+                // The first call, or other facets have skipped this whole row.
                 _ => {
                     let rows = snapshot.postings_to(self.field, term, at)?;
                     self.rows.insert(rows).next_back()?.unwrap_or_default()

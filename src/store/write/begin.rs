@@ -1,4 +1,4 @@
-//! How a store that is open for reading becomes one that is recorded into.
+//! The transition of a store that is open for reading to recording.
 
 use crate::store::engine::Engine;
 use crate::store::engine::writer_state::WriterState;
@@ -8,26 +8,26 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 impl Engine {
-    /// Whether nothing of the store is written: not its file, not its keys, nothing beside it.
+    /// Whether nothing may be written: not the store's file, not its keys, nothing beside it.
     pub(crate) fn is_reading(&self) -> bool {
         self.read.reading.now.load(Ordering::SeqCst)
     }
 
-    /// Whether the keys may be saved now. Where not they are saved before anything is recorded.
+    /// Whether the keys may be saved now. If not, they are saved before anything is recorded.
     pub(crate) fn may_save_keys(&self) -> bool {
         let reading = self.is_reading();
         self.read.reading.keys_unsaved.fetch_or(reading, Ordering::SeqCst);
         !reading
     }
 
-    /// Something is to be written, with the writer lock: does first what opening for reading left undone.
+    /// To be called before anything is written, under the writer lock: does what opening for reading left undone.
     pub(crate) fn begin_writing(&self, writer: &mut WriterState) -> Result<()> {
         if !self.is_reading() {
             return Ok(());
         }
         let path = match (self.config.settings.access, self.config.source.path()) {
             (Access::ReadFirst | Access::Write, Some(path)) => path,
-            // What is kept in memory over a storage of the host's has no way into it.
+            // Writes kept in memory over a host's storage cannot be applied to it.
             _ => {
                 let message = "the store was opened for reading only: open it without `read_only` to change it";
                 return Err(Error::new(ErrorKind::ReadOnly, message));
@@ -46,7 +46,7 @@ impl Engine {
             keys.save(self)?;
         }
         crate::store::file::replacement::remove_left(&self.config.source, &self.chain_state());
-        // Where it cannot be finished the next erasure will, as when a store is opened.
+        // If this cannot be finished, the next erasure finishes it, as when a store is opened.
         let _ = self.settle_masters(writer);
         self.jobs.anchoring.resume();
         Ok(())

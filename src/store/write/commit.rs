@@ -1,9 +1,9 @@
 //! The writer: prepared calls become entries of the chain, and the chain becomes bytes on the disk.
 //!
-//! Invariant W1: an entry is answered for only after the commit that holds it was synced. Invariant W2: what is in
-//! memory changes only after that commit; a failed one leaves memory as it was and closes the writer until the file
-//! was opened again and read anew, because a failed commit may still have reached the disk. Invariant W3: the entries
-//! of one batch stand in one commit, all or none.
+//! Invariant W1: a caller gets an answer for an entry only after the commit that contains it was synced. Invariant W2: the
+//! in-memory state changes only after that commit; a failed commit leaves it unchanged and closes the writer until the file
+//! was reopened and read again, because a failed commit may still have reached the disk. Invariant W3: the entries of one
+//! batch are in one commit, all or none.
 
 use crate::chain_state::ChainState;
 use crate::codec;
@@ -33,7 +33,7 @@ use attestlog_proof::entry::{Content, Retention, SystemEvent};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Entries on their way into one commit.
+/// Entries to be written by one commit.
 pub(crate) struct Staging<'a> {
     engine: &'a Engine,
     chain_state: Option<ChainState>,
@@ -44,25 +44,25 @@ pub(crate) struct Staging<'a> {
     frontier: Frontier,
     pub now: Timestamp,
     entries: Entries,
-    /// The block that is being filled, and those that became full, with their first seqs.
+    /// The block being filled; below it the blocks that became full, with their first seqs.
     sealer: Sealer,
     blocks: Vec<(u64, Vec<u8>)>,
     nodes: Vec<((u8, u64), Hash)>,
-    /// What is known of senders, and whether this commit changes it.
+    /// Cached windows of senders, and whether this commit changes them.
     windows: HashMap<String, (Window, bool)>,
     pub(crate) begun: Vec<u64>,
-    /// The calls that get their end, or the answer that they did not have.
+    /// Earlier calls that get their end, or a late answer.
     pub(crate) finished: Vec<u64>,
     subjects: Vec<NewSubject>,
-    /// The line that is being written.
+    /// Buffer for the current line.
     line: Vec<u8>,
 }
 
-/// Where a staging stood before a batch, so that a refused batch leaves nothing behind.
+/// The state of a staging before a batch, so that a refused batch leaves nothing behind.
 struct Mark {
     state: State,
     frontier: Frontier,
-    /// Of a batch of one call nothing: refused, it added nothing to the block.
+    /// `None` for a batch of one call: if refused, it added nothing to the block.
     sealer: Option<Sealer>,
     blocks: usize,
     entries: usize,
@@ -112,8 +112,8 @@ impl<'a> Staging<'a> {
         self.system_event(Kind::Clock, detail, None)
     }
 
-    /// Says of each emergency grant whose time is over that it is. A grant that ran out stays over, also where the clock
-    /// is set back later.
+    /// Records the end of each emergency grant whose time is over. An expired grant stays over even if the clock is set back
+    /// later.
     fn end_grants(&mut self) -> Result<()> {
         let chain_state = self.engine.chain_state();
         let now = self.now;
@@ -128,7 +128,7 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Somebody says that the system clock is right.
+    /// Records that somebody confirmed the system clock.
     pub(crate) fn confirm_clock(&mut self, actor: &str, reason: &str) -> Result<ClockEvent> {
         let event = self.clock.confirm(self.now, actor, reason)?;
         self.state.clock = self.clock.state().clone();
@@ -136,8 +136,8 @@ impl<'a> Staging<'a> {
         Ok(event)
     }
 
-    /// Whether a trusted time would tell the expiry clock something: end a freeze, explain time that was only credited, or
-    /// move it on. What it knows to the minute need not be an entry; what lies beyond the system clock and the bound is not
+    /// Whether a trusted time would advance the expiry clock: end a freeze, explain time that was only credited, or move it
+    /// on. A difference of less than a minute is not worth an entry; a time beyond the system clock and the bound is not
     /// believed.
     pub(crate) fn gains_by(&self, time: Timestamp) -> bool {
         const MINUTE: Duration = Duration::from_secs(60);
@@ -149,7 +149,7 @@ impl<'a> Staging<'a> {
         status.frozen.is_some() || explained >= MINUTE || time.since(status.now) >= MINUTE
     }
 
-    /// Somebody who can be trusted with the time had the log at `time`.
+    /// Records that a trusted source confirmed that the log existed at `time`.
     pub(crate) fn trusted_time(&mut self, time: Timestamp, source: &str) -> Result<ClockEvent> {
         let event = self.clock.trusted(time, source)?;
         self.state.clock = self.clock.state().clone();
@@ -157,7 +157,7 @@ impl<'a> Staging<'a> {
         Ok(event)
     }
 
-    /// The expiry clock as this commit has it.
+    /// The expiry clock as of this commit.
     pub(crate) fn expiry_clock(&self) -> &ExpiryClock {
         &self.clock
     }
@@ -166,18 +166,18 @@ impl<'a> Staging<'a> {
         self.entries.is_empty()
     }
 
-    /// Whether there is anything to write: batches that only repeat what was recorded change nothing.
+    /// Whether there is anything to write: batches that only repeat recorded ones change nothing.
     fn changes(&self) -> bool {
         !self.is_empty() || self.windows.values().any(|(_, changed)| *changed)
     }
 
-    /// The stored content of a call that is on its way into this commit, as one of `batch`'s or of a batch before it.
+    /// The stored content of a staged call, from `batch` or from an earlier batch.
     pub(crate) fn staged<'j>(&'j self, seq: u64, batch: &'j EncodedBatch) -> Option<&'j [u8]> {
         let at = seq.checked_sub(self.committed())?;
         self.entries.content(at as usize, batch)
     }
 
-    /// How long an entry that is on its way into this commit is kept.
+    /// The retention of a staged entry.
     pub(crate) fn staged_retention(&self, seq: u64) -> Option<Option<&Retention>> {
         let at = seq.checked_sub(self.committed())?;
         Some(self.entries.retention(at as usize))
@@ -189,7 +189,7 @@ impl<'a> Staging<'a> {
         if ChainState::wants(kind) {
             let mut chain_state =
                 self.chain_state.take().unwrap_or_else(|| ChainState::clone(&self.engine.chain_state()));
-            // What the log would not accept when it is read again is not written.
+            // What would be rejected when the log is read again is not written.
             chain_state.apply(self.state.size, &own).map_err(|e| Error::new(ErrorKind::Conflict, e.reason))?;
             self.chain_state = Some(chain_state);
         }
@@ -222,7 +222,7 @@ impl<'a> Staging<'a> {
                     self.sealer = sealer;
                     self.blocks.truncate(mark.blocks);
                 }
-                // At most the block before it was cut.
+                // At most the preceding block was completed.
                 None => (self.state.sealed, self.state.seed) = (sealed, seed),
             }
             self.frontier = mark.frontier;
@@ -271,7 +271,7 @@ impl<'a> Staging<'a> {
         self.append(Some(&retention), &EntryContent::Call(batch, at))
     }
 
-    /// The hash of an entry that is recorded or staged.
+    /// The hash of a recorded or staged entry.
     pub(crate) fn hash_at(&self, seq: u64) -> Result<Hash> {
         let staged = seq.checked_sub(self.state.size - self.entries.len() as u64);
         match staged.and_then(|i| self.entries.hash(i as usize)) {
@@ -280,7 +280,7 @@ impl<'a> Staging<'a> {
         }
     }
 
-    /// Chains one entry.
+    /// Appends one entry to the chain.
     fn append(&mut self, retention: Option<&Retention>, what: &EntryContent<'_>) -> Result<Receipt> {
         let (seq, prev) = (self.state.size, self.state.head);
         let mut own = Vec::new();
@@ -304,14 +304,14 @@ impl<'a> Staging<'a> {
             self.engine.config.random.fill(&mut self.state.seed);
             self.sealer.begin(self.state.seed);
         } else if !self.sealer.is_seeded() {
-            // The file does not say from which seed the tail's nonces are, so each stands for itself.
+            // The file does not name the seed of the tail's nonces, so each nonce is stored.
             self.engine.config.random.fill(&mut self.state.seed);
         }
         let nonce = entry_record::nonce_of(&self.state.seed, seq);
         let text = &mut self.line;
         let slot = ChainSlot { seq, prev: &prev, nonce, recorded_at: self.now, retention };
         text.clear();
-        // The limit is for calls; system events, a policy among them, are as large as they are.
+        // The limit is for calls; system events, such as a policy, may be larger.
         let limit = match what {
             EntryContent::Call(batch, at) => {
                 batch.line(*at, &slot, text);
@@ -346,12 +346,12 @@ impl<'a> Staging<'a> {
         self.engine
     }
 
-    /// How many entries the log has without those on their way.
+    /// The number of entries of the log without the staged ones.
     pub(crate) fn committed(&self) -> u64 {
         self.state.size - self.entries.len() as u64
     }
 
-    /// The receipt that this sender's record got before, if it did.
+    /// The receipt of this sender's earlier record with this number, if there is one.
     pub(crate) fn seen(&mut self, id: &str, number: u64) -> Result<Option<Receipt>> {
         let committed = self.committed();
         let (mut window, mut changed) = match self.windows.remove(id) {
@@ -383,12 +383,12 @@ impl<'a> Staging<'a> {
 }
 
 impl Engine {
-    /// Records a batch: by this thread if it is its turn, by another's otherwise.
+    /// Records a batch, as the leader or through another thread that is.
     pub(crate) fn submit(&self, calls: Vec<Prepared>) -> Result<Vec<Receipt>> {
         self.submit_batch(EncodedBatch::of(calls, self.config.clock.now())?)
     }
 
-    /// As [`Engine::submit`], for a batch that is written.
+    /// Like [`Engine::submit`], for an encoded batch.
     pub(crate) fn submit_batch(&self, batch: EncodedBatch) -> Result<Vec<Receipt>> {
         use crate::store::engine::group_commit::Outcome;
         self.config.process.check()?;
@@ -401,7 +401,7 @@ impl Engine {
         own.unwrap_or_else(|| Err(lost()))
     }
 
-    /// Records several batches in one commit, each for itself: one that is refused does not touch the others.
+    /// Records several batches in one commit, each on its own: a refused batch does not affect the others.
     pub(crate) fn submit_each(&self, batches: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
         if let Err(e) = self.config.process.check() {
             return batches.iter().map(|_| Err(again(&e))).collect();
@@ -420,7 +420,7 @@ impl Engine {
         answers
     }
 
-    /// Commits these batches, and those of the threads that wait, in one commit.
+    /// Commits these batches, and those of waiting threads, in one commit.
     fn lead(
         &self,
         turn: Leader<'_, EncodedBatch, Result<Vec<Receipt>>>,
@@ -440,7 +440,7 @@ impl Engine {
         let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(again(&e))).collect(), None));
         let mut showing = committed.is_some().then(|| self.showing(&mut writer));
         if writer.broken && showing.take().is_some() {
-            // A commit before this one could not be shown: reading the file anew shows both.
+            // An earlier commit could not be published: reading the file again publishes both.
             let _ = self.recover(&mut writer);
         }
         drop(writer);
@@ -462,7 +462,7 @@ impl Engine {
         answers
     }
 
-    /// Runs `work` with the writer lock: no other thread writes meanwhile.
+    /// Runs `work` with the writer lock.
     pub(crate) fn with_writer<T>(&self, work: impl FnOnce(&Engine, &mut WriterState) -> Result<T>) -> Result<T> {
         self.config.process.check()?;
         let _turn = self.write.group_commit.take();
@@ -478,7 +478,7 @@ impl Engine {
         done
     }
 
-    /// Commits batches; gives their answers and, where it is still to be shown, what was committed.
+    /// Commits batches; returns their answers and, if it still has to be published, what was committed.
     fn commit_jobs(
         &self,
         writer: &mut WriterState,
@@ -505,7 +505,7 @@ impl Engine {
         }
     }
 
-    /// Writes what was staged, and whatever `more` writes, in one commit; then shows it to readers.
+    /// Writes what was staged, and whatever `more` writes, in one commit; then publishes it.
     pub(crate) fn commit(
         &self,
         writer: &mut WriterState,
@@ -518,9 +518,9 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::commit`], into `other` where that is given, a file that holds all that the store does: once it is
-    /// written `take` makes it the store's. Where anything fails the store is as it was. What was committed is still to be
-    /// shown; nothing is where that was done by reading the file anew.
+    /// Like [`Engine::commit`], but if `other` is given, writes to that file, which holds everything that the store does;
+    /// after the write, `take` makes it the store's file. On any failure the store is unchanged. Returns the commit, which
+    /// must still be published, or `None` if reading the file again has published it already.
     pub(crate) fn commit_to(
         &self,
         writer: &mut WriterState,
@@ -631,7 +631,7 @@ impl Engine {
         txn.commit().stored()
     }
 
-    /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.
+    /// Handles a failed commit: finds out what reached the disk. Returns `Ok` if the commit did after all.
     fn after_failure(&self, writer: &mut WriterState, wanted: &State, e: Error) -> Result<()> {
         writer.broken = true;
         if let Ok(file) = self.database()?.get() {
@@ -640,7 +640,7 @@ impl Engine {
         match self.recover(writer) {
             Ok(()) if writer.state.size == wanted.size && writer.state.head == wanted.head => Ok(()),
             Ok(()) => Err(e),
-            // What the file holds is not known, so nobody may be told that nothing was recorded.
+            // The content of the file is unknown, so the caller must not be told that nothing was recorded.
             Err(again) => Err(Error::new(
                 ErrorKind::Closed,
                 format!("{e}; and reading the file again failed, so it is not known whether it was recorded: {again}"),
@@ -649,12 +649,13 @@ impl Engine {
         }
     }
 
-    /// Before anything is written. After a failed write: opens the file again and reads it anew. Refuses a store that is open for
-    /// reading only, one whose file is no longer the one at its path or was written over by somebody else, and one in which something could not be read.
+    /// To be called before anything is written. After a failed write, reopens the file and reads it again. Refuses a store
+    /// that is open only for reading, one whose file is no longer at its path or was overwritten by another program, and one
+    /// with unreadable parts.
     pub(crate) fn recover(&self, writer: &mut WriterState) -> Result<()> {
         self.begin_writing(writer)?;
         if writer.broken {
-            // What was committed before is in the file: it must not be shown once more behind what is read now.
+            // Pending commits are already in the file: they must not be published again after what is read now.
             drop(self.showing(writer));
             let said = writer.unsigned_said;
             let loaded = self.reopen()?;
@@ -685,12 +686,12 @@ fn lost() -> Error {
     )
 }
 
-/// The answers after a failure that concerns all who would have had a better one.
+/// Replaces the successful answers with a failure that concerns all of them.
 fn refused(answers: Vec<Result<Vec<Receipt>>>, e: &Error) -> Vec<Result<Vec<Receipt>>> {
     answers.into_iter().map(|answer| answer.and_then(|_| Err(again(e)))).collect()
 }
 
-/// One failure, told to each of those who waited for it.
+/// A copy of an error for each waiting caller.
 fn again(e: &Error) -> Error {
     Error::new(e.kind(), e.to_string())
 }

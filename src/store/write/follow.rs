@@ -1,8 +1,8 @@
-//! What a call says of an earlier one: that it is its end, or the answer that it did not have.
+//! Calls that refer to an earlier one: as its end, or as a late answer to it.
 //!
-//! What R67 says of parts of calls: an end is that of a call of the same conversation, user and tool, and so is a late answer: of one that
-//! the log has with an end and without success, and of each once where an import says so. So nothing that was called is missing from statistics
-//! and alert rules because of what was recorded behind it.
+//! R67 for parts of calls: an end must be of the same conversation, user and tool as its beginning. So must a late answer,
+//! and only to a call that ended without success; if an import reports it, only once per call. So no call can be removed from
+//! statistics and alert rules by what is recorded after it.
 
 use crate::codec;
 use crate::redact::{is_pseudonym, key_of};
@@ -15,10 +15,10 @@ use crate::{Error, ErrorKind, Result};
 use attestlog_proof::entry::{Call, CapturedBy, Content, Facet, Outcome, Phase, Trigger};
 use redb::ReadableDatabase;
 
-/// Whether two calls are of one conversation, user and tool, as far as it can be told.
+/// The member in which two calls differ, of conversation, user and tool, as far as that can be decided.
 fn differs(there: &Call, here: &Call) -> Option<&'static str> {
     let imported = |call: &Call| call.captured_by == Some(CapturedBy::Import);
-    // An imported session without an id is named by what it began with, and that may have come to light later.
+    // An imported session without an id is named after its beginning, which may have become known only later.
     let conversation = !(imported(there) && imported(here));
     let names = [
         ("conversation_id", &there.conversation_id, &here.conversation_id),
@@ -38,7 +38,7 @@ fn differs(there: &Call, here: &Call) -> Option<&'static str> {
 }
 
 impl Staging<'_> {
-    /// Makes sure that the call at `at` of a batch, which gets the next seq, is the part of a call that it says to be.
+    /// Checks that the call at `at` of a batch, which gets the next seq, is the part of a call that it claims to be.
     pub(crate) fn check_parts(&mut self, batch: &EncodedBatch, at: usize) -> Result<()> {
         let Some(call) = batch.calls.get(at) else { return Ok(()) };
         match (call.phase, call.late_answer) {
@@ -62,14 +62,14 @@ impl Staging<'_> {
         Ok(())
     }
 
-    /// Whether the table of unfinished calls has this one.
+    /// Whether the table of unfinished calls contains this one.
     fn is_open(&self, seq: u64) -> Result<bool> {
         let txn = self.engine().database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(tables::UNFINISHED).stored()?;
         Ok(table.get(seq).stored()?.is_some())
     }
 
-    /// Makes sure that the call at `at` of a batch is of the same conversation, user and tool as the one that it ends.
+    /// Checks that the call at `at` of a batch is of the same conversation, user and tool as the one that it ends.
     fn check_end(&self, begun: u64, batch: &EncodedBatch, at: usize) -> Result<()> {
         let stored = self.engine().stored()?;
         let entry = if begun < self.committed() { stored.checked(begun)? } else { None };
@@ -79,7 +79,7 @@ impl Staging<'_> {
             (_, Some(Content::Call(call))) => Some(&**call),
             _ => None,
         };
-        // The table alone does not say that a call was begun: the entry does.
+        // The row in the table is not enough: the entry must say that the call was begun.
         let Some(there) = there.filter(|there| there.phase == Phase::Begun) else {
             return Err(Error::new(ErrorKind::Conflict, format!("no unfinished call was begun at seq {begun}")));
         };
@@ -94,7 +94,7 @@ impl Staging<'_> {
         }
     }
 
-    /// Makes sure that the call at `at` of a batch can be the late answer to the call at `follows`.
+    /// Checks that the call at `at` of a batch can be the late answer to the call at `follows`.
     fn check_answer(&self, batch: &EncodedBatch, at: usize, follows: u64) -> Result<()> {
         let refused = |what: &str| Err(Error::new(ErrorKind::Conflict, format!("late answer to {follows}: {what}")));
         let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
@@ -110,7 +110,7 @@ impl Staging<'_> {
         if let Some(member) = differs(there, &here) {
             return refused(&format!("its {member} is another"));
         }
-        // Of a task that was given up the proxy may learn how it ended, and then its result.
+        // For a task that was given up, the proxy may learn first how it ended and then its result.
         let once = here.captured_by != Some(CapturedBy::Mcp);
         if once && (self.finished.contains(&follows) || self.is_answered(&stored, &here, follows)?) {
             return refused("that call has been answered");
@@ -118,7 +118,7 @@ impl Staging<'_> {
         Ok(())
     }
 
-    /// Whether a late answer to the call at `follows` is recorded already.
+    /// Whether a late answer to the call at `follows` is already recorded.
     fn is_answered(&self, stored: &Snapshot, here: &Call, follows: u64) -> Result<bool> {
         let shown = self.engine().snapshot()?;
         let answers = |seq: u64| -> Result<bool> {
@@ -126,7 +126,7 @@ impl Staging<'_> {
             Ok(entry.and_then(|entry| entry.call().map(|c| c.late_answer && c.follows == Some(follows))) == Some(true))
         };
         let mut found = false;
-        // What the last commit brought may not be shown yet.
+        // The last commit may not be published yet.
         for seq in shown.size..stored.state.size {
             found |= answers(seq)?;
         }
@@ -159,8 +159,8 @@ mod tests {
         call
     }
 
-    /// Any number of calls, to whatever they were, could be called the late answer to any other, whatever became of that; none of
-    /// them was in statistics. What is sent to the owner by hand may still say so [R67].
+    /// Any number of calls could claim to be the late answer to any other call, whatever its outcome; none of them was
+    /// counted in statistics. Calls sent to the owner by hand can still make the claim [R67].
     #[test]
     fn a_late_answer_is_to_a_call_that_waits_for_one_and_the_only_one() -> Result<()> {
         let log = AuditLog::in_memory()?;
@@ -192,7 +192,7 @@ mod tests {
             log.flush_index()?;
         }
         log.record(late(odd))?;
-        // What the proxy gave up may be told of more than once, in its own conversation.
+        // What the proxy gave up on may be reported more than once, in its own conversation.
         let by_proxy = |mut call: ToolCall| {
             call.captured_by = Some(CapturedBy::Mcp);
             call

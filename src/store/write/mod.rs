@@ -1,4 +1,4 @@
-//! Writing: a call on its way from its host to the disk.
+//! Writing: the path of a call from the caller to the disk.
 
 pub(crate) mod begin;
 pub(crate) mod commit;

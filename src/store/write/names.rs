@@ -1,12 +1,11 @@
-//! Names of people inside the rest of what is written about them.
+//! Replaces names of people in the rest of a call.
 //!
-//! Where a policy writes patients, users or conversations as pseudonyms, a call's own names must not stand elsewhere in
-//! it: a patient's id as a member that no rule knows, in a note, in an error message. They are known when a call is
-//! recorded, so they are looked for, whatever their case and separators, as whole words, and replaced by the pseudonym.
+//! If a policy writes patients, users or conversations as pseudonyms, a call's own names must not occur elsewhere in it: a
+//! patient's id in a member that no rule covers, in a note, in an error message. They are known when the call is recorded, so
+//! they are searched for as whole words, regardless of case and separators, and replaced by the pseudonym.
 //!
-//! A text or number that is the name and nothing else is always replaced. Inside longer texts a name of one or two
-//! characters, or of three letters, is not looked for, and a number of one or two digits never: `7` is not a patient
-//! wherever it stands.
+//! A text or number that is exactly the name is always replaced. Inside longer texts, names of one or two characters or of
+//! three letters are not searched for, and numbers of one or two digits never are: `7` is not a patient wherever it occurs.
 
 use crate::json::{Json, Path};
 use crate::redact::{Action, IdentityKind, Treated, is_pseudonym, sealed_subject};
@@ -19,13 +18,13 @@ use attestlog_proof::entry::{Facet, Retention};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-/// In a text of system events, names of up to this many words are looked for.
+/// In texts of system events, names of up to this many words are searched for.
 const WORDS: usize = 4;
 
-/// Between the parts of a name there may be this many characters, such as `", "`.
+/// The parts of a name may be separated by this many characters, such as `", "`.
 const GAP: usize = 3;
 
-/// Names, and what stands in their place.
+/// Names and their replacements.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// By the first part of the name.
@@ -37,12 +36,12 @@ struct Name {
     parts: Vec<String>,
     facet: IdentityKind,
     pseudonym: String,
-    /// Whether it is looked for in longer texts.
+    /// Whether it is searched for inside longer texts.
     telling: bool,
 }
 
 impl Names {
-    /// Names with what each is the name of, and its pseudonym.
+    /// From the kind of each name, the name, and its pseudonym.
     pub(crate) fn new(names: impl IntoIterator<Item = (IdentityKind, String, String)>) -> Names {
         let mut out = Names::default();
         for (facet, clear, pseudonym) in names {
@@ -62,13 +61,13 @@ impl Names {
         self.names.is_empty()
     }
 
-    /// The text with pseudonyms in place of names; `None` where there are none in it.
+    /// The text with names replaced by pseudonyms; `None` if it contains none.
     pub(crate) fn replaced(&self, text: &str) -> Option<String> {
         self.replace(text).map(|(text, _)| text)
     }
 
-    /// Looks at the text as it stands and, where that shows less than is in it, as it is meant: full width, in percent signs,
-    /// with marks that nobody sees [R46].
+    /// Searches the text as written and, if that hides part of its meaning, as it is meant: full-width letters, percent
+    /// encoding, invisible characters [R46].
     fn replace(&self, text: &str) -> Option<(String, IdentityKind)> {
         if self.is_empty() || text.is_empty() {
             return None;
@@ -82,7 +81,7 @@ impl Names {
         }
     }
 
-    /// Where names stand in a text, with what stands in their place.
+    /// The places of names in a text, with their replacements.
     fn places(&self, text: &str) -> Vec<(Range<usize>, String, IdentityKind)> {
         let words: Vec<Range<usize>> = words(text).collect();
         let (mut found, mut i) = (Vec::new(), 0);
@@ -121,13 +120,13 @@ impl Names {
         })
     }
 
-    /// What a key is called that names somebody, and what that is the name of.
+    /// The new name of a key that contains a person's name, and what kind of name that was.
     pub(crate) fn renamed(&self, key: &str) -> Option<(String, &'static str)> {
         self.replace(key).map(|(key, facet)| (key, facet.name()))
     }
 
-    /// Replaces names in the strings and numbers of a value; says where in `treated`. Its keys are renamed while it is
-    /// treated, so that what is sealed below them is sealed under the path that the entry has.
+    /// Replaces names in the strings and numbers of a value, and adds their places to `treated`. Keys are renamed separately,
+    /// during the policy's treatment, so that values sealed below them are bound to the path that the entry has.
     pub(crate) fn treat(&self, at: &mut Path, value: &mut Json, treated: &mut Vec<Treated>) {
         if self.is_empty() {
             return;
@@ -154,7 +153,7 @@ impl Names {
                     at.pop();
                 }
             }
-            // Ciphertext shows nothing, and must stay as it is.
+            // Ciphertext reveals nothing, and must not change.
             Json::Object(_) if sealed_subject(value).is_some() => {}
             Json::Object(members) => {
                 for (key, member) in members.iter_mut() {
@@ -168,32 +167,31 @@ impl Names {
 }
 
 impl Engine {
-    /// What keeps the end of a grant as long as the grant, whose entry is kept for this: policies that were set since have lengthened
-    /// it, and a grant of which only the beginning is left would be open again.
+    /// Extends the retention of a grant's end to that of the grant's entry: later policies may have lengthened the latter,
+    /// and a grant whose end was purged would be open again.
     pub(crate) fn as_long_as(&self, grant: u64, retention: Retention) -> Result<Retention> {
         let until = self.chain_state().history()?.effective_until(grant, &retention);
         Ok(Retention { until, ..retention })
     }
 
-    /// A patient's or a user's name as entries have it.
+    /// A person's name as entries contain it.
     pub(crate) fn facet(&self, facet: IdentityKind, clear: &str) -> Result<String> {
         let policies = self.policies();
         let missing = || Error::new(ErrorKind::Key, "the policy writes pseudonyms and their key is missing");
         Ok(policies.sanitizer.as_ref().ok_or_else(missing)?.facet(facet, clear))
     }
 
-    /// A patient or user who is meant, as entries have them; a pseudonym stands for itself.
+    /// The name as entries contain it; a pseudonym is returned unchanged.
     pub(crate) fn named(&self, facet: IdentityKind, clear: &str) -> Result<String> {
         if is_pseudonym(clear) { Ok(clear.to_owned()) } else { self.facet(facet, clear) }
     }
 
-    /// Somebody who did something: written as users are, so that one person has one name throughout the log.
+    /// The name of an acting person, written as users are, so that one person has one name throughout the log.
     pub(crate) fn person(&self, clear: &str) -> Result<String> {
         self.facet(IdentityKind::User, clear)
     }
 
-    /// A text of system events without the names of those whom the policy hides: each word, and each few words,
-    /// that the index knows by its pseudonym.
+    /// A text of system events with hidden names replaced: every sequence of a few words whose pseudonym is in the index.
     pub(crate) fn unnamed(&self, text: String) -> Result<String> {
         let policies = self.policies();
         let Some(sanitizer) = &policies.sanitizer else { return Ok(text) };
@@ -231,7 +229,7 @@ impl Engine {
     }
 }
 
-/// The usual spellings of what may be a name: as it stands, in upper and lower case, with `-` and `_` between its parts.
+/// The usual spellings of a possible name: as it is, in upper and lower case, with `-` and `_` between its parts.
 fn usual(clear: &str) -> BTreeSet<String> {
     let parts: Vec<&str> = words(clear).filter_map(|word| clear.get(word)).collect();
     let joined = [clear.to_owned(), parts.join("-"), parts.join("_"), parts.join(" ")];
@@ -249,7 +247,7 @@ fn record(at: &Path, facet: IdentityKind) -> Treated {
     Treated { path: at.to_string(), detector, action: Action::Pseudonymise, start: None, end: None }
 }
 
-/// The runs of letters and digits of a text.
+/// The runs of letters and digits in a text.
 fn words(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     let mut rest = 0;
     std::iter::from_fn(move || {
@@ -285,7 +283,7 @@ mod tests {
         assert_eq!(replaced("ÄP-4711"), None);
     }
 
-    /// A name with a mark in it that nobody sees, in letters of full width, or as URLs write it was recorded in clear [R46].
+    /// A name with an invisible character, in full-width letters, or percent-encoded was recorded in clear [R46].
     #[test]
     fn names_are_found_as_they_are_meant() {
         let names = names();

@@ -1,6 +1,6 @@
-//! From what a host says to what may be recorded: validated, sanitised, summarised. Runs on the caller's thread,
-//! before the queue, so that nothing raw ever reaches the writer or the disk; a call that another process sent on the
-//! thread of its connection.
+//! Turns the host's call into what may be recorded: validated, sanitised, summarised. Runs on the caller's thread, before the
+//! queue, so that no raw data ever reaches the writer or the disk; a call from another process is prepared on the thread of
+//! its connection.
 
 use crate::entry::{self, CallResult, Summary, ToolCall};
 use crate::json::{Json, Object, Path};
@@ -15,10 +15,10 @@ use attestlog_proof::entry::{Call, CallError, Completion, Facet, Outcome, Phase,
 
 #[cfg(feature = "owner")]
 impl Prepared {
-    /// Gives the whole batch that this call begins a number of a process's own sender.
+    /// Gives the batch that begins with this call a number of the process's own sender.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where the call has a sender already.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the call already has a sender.
     pub(crate) fn number_batch(&mut self, own: Option<Sender>) -> Result<()> {
         let Some(own) = own else { return Ok(()) };
         if self.call.sender.replace(own).is_some() {
@@ -30,14 +30,14 @@ impl Prepared {
 }
 
 impl Engine {
-    /// Makes a call ready for recording.
+    /// Prepares a call for recording.
     pub(crate) fn prepare(&self, call: ToolCall, phase: Phase) -> Result<Prepared> {
         self.config.process.check()?;
         prepare(self, call, phase)
     }
 }
 
-/// Makes a call ready for recording.
+/// Prepares a call for recording.
 pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Result<Prepared> {
     let mut altered = call.normalise();
     call.take_error_text();
@@ -97,7 +97,7 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
         }
     };
     if call.has_nearly_json() {
-        // Kept as the text that it is; who is named in it was found by what could be understood.
+        // Kept as text; names in it were found as far as it could be parsed.
         treatment.restated.push("arguments".to_owned());
     }
     let arguments = call.arguments.map(|a| treatment.value(Root::Arguments, a)).transpose()?;
@@ -163,8 +163,8 @@ pub(crate) fn prepare(engine: &Engine, mut call: ToolCall, phase: Phase) -> Resu
     })
 }
 
-/// Refuses a name that has to be a pseudonym where the store has keys for it, and they are not here: masked, it would be
-/// found by nobody, and a proof would say that it is not there.
+/// Refuses a name that must be written as a pseudonym if the store has keys for that and they are missing here: if it were
+/// masked instead, nobody could find it, and a proof would say that it does not occur.
 fn check_nameable(engine: &Engine, sanitizer: &Sanitizer, call: &ToolCall, patients: &[String]) -> Result<()> {
     if sanitizer.pseudonym_keys().next().is_some() || engine.chain_state().pseudonym_keys.is_empty() {
         return Ok(());
@@ -193,8 +193,8 @@ fn check_nameable(engine: &Engine, sanitizer: &Sanitizer, call: &ToolCall, patie
     }
 }
 
-/// The class of a tool that is written under another name, which no rule of the policy fits: where that keeps the call no
-/// shorter.
+/// The retention class for a tool whose name is written as a pseudonym, which no rule of the policy matches; `None` if that
+/// would keep the call for a shorter time.
 fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String]) -> Option<String> {
     let (retention, now) = (&policies.set.retention, Timestamp::from_nanos(0));
     let class = retention.assign(tool, false, None, None, now).ok()?.class;
@@ -202,8 +202,8 @@ fn class_of(policies: &Policies, tool: &str, written: &str, patients: &[String])
     Some(class)
 }
 
-/// Puts keyed digests in the place of those that came with a call of which something was shortened: without the key nobody
-/// can try what it may have been. A store without keys keeps none.
+/// Replaces the digests in the metadata of a shortened call with keyed ones: without the key nobody can test guesses of the
+/// original. A store without keys keeps no digest.
 fn key_digests(engine: &Engine, metadata: &mut Object) {
     let Some(Json::Object(mcp)) = metadata.get_mut("mcp") else { return };
     let Some(Json::Array(marks)) = mcp.get_mut("shortened") else { return };
@@ -217,7 +217,7 @@ fn key_digests(engine: &Engine, metadata: &mut Object) {
     }
 }
 
-/// How a call ended, and with which error, as far as its result says.
+/// The outcome of a call and its error, as far as its result shows them.
 fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outcome, Option<CallError>)> {
     let error = match result {
         Some(CallResult::Error(error)) => Some(error.clone()),
@@ -232,7 +232,7 @@ fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outc
     }
 }
 
-/// The call's own names, as far as they are not written as they are.
+/// The call's own names that are not written in clear.
 fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
     let users = std::slice::from_ref(&call.user_id);
     let conversations = std::slice::from_ref(&call.conversation_id);
@@ -243,21 +243,21 @@ fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
     Names::new(written.filter(|(_, name, written)| name != written))
 }
 
-/// One call on its way through the redaction policy.
+/// The state of one call while the redaction policy is applied.
 struct Treatment<'a> {
     engine: &'a Engine,
     policies: &'a Policies,
     sanitizer: &'a Sanitizer,
     context: Context<'a>,
     names: &'a Names,
-    /// Where names stood.
+    /// Where names were replaced.
     named: Vec<Treated>,
-    /// Where numbers of a record in the result's text stood that a double does not keep.
+    /// The paths of numbers in a record inside the result's text that a double cannot represent.
     restated: Vec<String>,
 }
 
 impl Treatment<'_> {
-    /// Says of names that they are not written as they came.
+    /// Records for each member that names in it were altered.
     fn tell(&mut self, altered: &[(&str, Altered)]) {
         for (member, altered) in altered {
             let Some((path, dropped)) = altered.told(member) else { continue };
@@ -286,14 +286,14 @@ impl Treatment<'_> {
         Ok(value.as_str().unwrap_or_default().to_owned())
     }
 
-    /// A name of the entry's own that is no person's.
+    /// Treats a name in the entry that is not a person's.
     fn name(&mut self, field: Option<Facet>, path: &str, clear: String) -> String {
         let mut text = clear.clone();
         self.sanitizer.treat_name(field, path, &mut text, &mut self.context);
         self.unnamed(field, path, &clear, text)
     }
 
-    /// Records are told apart by their sender, so nothing that several ids may share stands in the place of one.
+    /// Records are identified by their sender, so an id must not be replaced by something that several ids may share.
     fn sender(&mut self, Sender { id, number }: Sender) -> Result<Sender> {
         if self.sanitizer.is_no_name(&id) {
             return Err(Error::invalid(
@@ -303,14 +303,15 @@ impl Treatment<'_> {
         Ok(Sender::new(self.unnamed(None, "sender", &id, id.clone()), number))
     }
 
-    /// What the call was for.
+    /// Treats the purpose of the call.
     fn purpose(&mut self, clear: String) -> Result<String> {
         let mut text = clear.clone();
         self.sanitizer.treat_said("purpose", &mut text, &mut self.context)?;
         Ok(self.unnamed(Some(Facet::Purpose), "purpose", &clear, text))
     }
 
-    /// A text without hidden names. Where entries are found by it, it is a pseudonym as a whole if there are any.
+    /// The text without hidden names. If entries can be found by this facet, a text with hidden names becomes a single
+    /// pseudonym.
     fn unnamed(&mut self, field: Option<Facet>, path: &str, clear: &str, text: String) -> String {
         let Some((clean, of)) = self.names.renamed(&text) else { return text };
         let (path, detector, action) = (path.to_owned(), of.to_owned(), Action::Pseudonymise);
@@ -318,8 +319,8 @@ impl Treatment<'_> {
         field.and_then(|field| self.sanitizer.newest(field, clear)).unwrap_or(clean)
     }
 
-    /// A facet as it is written. One that the policy keeps, but that has a hidden name in it, is a pseudonym too: it is
-    /// found under that as well.
+    /// A facet's value as it is written. A value that the policy keeps, but that contains a hidden name, becomes a pseudonym
+    /// too, under which it is also found.
     fn facet(&mut self, facet: IdentityKind, path: &str, clear: &str) -> String {
         self.named.extend(self.sanitizer.treated_facet(facet, path, clear));
         let written = self.sanitizer.facet(facet, clear);
@@ -355,7 +356,7 @@ impl Treatment<'_> {
                 let whole = raw.to_canonical();
                 let digest = self.engine.digest(whole.as_str().as_bytes());
                 let summary = match entry::viewed(&raw) {
-                    // The record in it is treated under the names of its own members.
+                    // The record in the text is treated under the names of its own members.
                     Some(viewed) => {
                         let full = match self.policies.set.results.keep_full {
                             Some(_) => Some(self.value(Root::Result, raw)?),
@@ -380,7 +381,7 @@ impl Treatment<'_> {
         Ok(Completion { outcome, duration_ms, result_summary, error })
     }
 
-    /// What was treated, if anything was.
+    /// A summary of the treated places, if there are any.
     fn finish(self) -> Option<Json> {
         let treated = self.context.into_treated();
         let all = || treated.iter().chain(&self.named);

@@ -1,8 +1,8 @@
-//! Showing what was committed: the index in memory gets the entries, then readers see them.
+//! Publishes commits: the in-memory index gets the entries, then readers see them.
 //!
-//! For a large commit that is as much work as chaining its entries. It needs no turn, so a leader hands the turn on first, and
-//! the next commit is made meanwhile. Invariant W4: commits are shown one after the other in the order of the chain; who
-//! takes the turn for itself finds all of them shown.
+//! For a large commit that is as much work as chaining its entries. It needs no writer lock, so a leader hands the lead on
+//! first, and the next commit is made meanwhile. Invariant W4: commits are published one after the other in chain order; a
+//! thread that takes the lead without a batch finds all of them published.
 
 use crate::chain_state::ChainState;
 use crate::rows::BATCH;
@@ -14,7 +14,7 @@ use crate::store::layout::state::State;
 use crate::{Hash, Result};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// A commit that is on the disk and was not shown yet.
+/// A commit that is on the disk but not published yet.
 pub(crate) struct Committed {
     from: u64,
     size: u64,
@@ -29,24 +29,25 @@ impl Committed {
         Committed { from, size: state.size, signed: state.signed, head: state.head, entries, chain_state }
     }
 
-    /// Whether what is in force changes with it: that must have happened before anything else is written.
+    /// Whether it changes the facts in force; it must then be published before anything else is written.
     pub(crate) fn puts_in_force(&self) -> bool {
         self.chain_state.is_some()
     }
 }
 
 impl Engine {
-    /// Waits until every earlier commit was shown; while this is held no later one is. With the turn.
+    /// Waits until every earlier commit is published; while the guard is held no later one is. The caller holds the writer
+    /// lock.
     pub(crate) fn showing(&self, writer: &mut WriterState) -> MutexGuard<'_, ()> {
         self.write.showing.lock().unwrap_or_else(|poisoned| {
-            // Whoever showed a commit died half-way: what is in memory is made anew from the file.
+            // A thread panicked while publishing: the in-memory state is rebuilt from the file.
             self.write.showing.clear_poison();
             writer.broken = true;
             poisoned.into_inner()
         })
     }
 
-    /// Shows a commit before the turn is over.
+    /// Publishes a commit while the writer lock is still held.
     pub(crate) fn show_now(&self, writer: &mut WriterState, committed: Committed) -> Result<()> {
         let showing = self.showing(writer);
         if writer.broken {
@@ -56,10 +57,10 @@ impl Engine {
         self.show(committed)
     }
 
-    /// Shows a commit, whose turn to be shown it is: first what is known of the entries, then that they are there.
+    /// Publishes a commit, in its order: first the index of its entries, then the new size.
     pub(crate) fn show(&self, committed: Committed) -> Result<()> {
         let Committed { from, size, signed, head, entries, chain_state } = committed;
-        // Before anything that can fail: what is on the disk is there for readers.
+        // Before anything that can fail: what is on the disk must be visible to readers.
         let mut published = self.read.published.write().unwrap_or_else(PoisonError::into_inner);
         let (mut rest, mut at) = (entries.indexed(), from);
         while at < size {

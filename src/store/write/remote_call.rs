@@ -1,12 +1,12 @@
-//! Calls that another process sends here to be recorded.
+//! Calls that another process sends to be recorded.
 //!
-//! Invariant I3: what crosses from process to process is a call as its host described it, to the store's owner and to
-//! nobody else, and it is prepared before it waits for anything: nothing raw reaches a queue, the writer or the disk.
-//! Invariant I4: a call from another process is recorded as this one prepares it. There is no way to send one that is said
-//! to be sanitised already, so nobody's word is taken for it: not that a value was treated, sealed or summarised, not that
-//! a name is a pseudonym, and not by which policy.
-//! Invariant R74: a sender that a process makes for itself is that process's alone. Its id, which entries show, is a hash of a secret
-//! that the process draws and shows to the owner with each batch; nobody gives such an id for a sender of his own.
+//! Invariant I3: what passes between processes is a call as its host described it, and only to the store's owner, which
+//! prepares it before it waits for anything: no raw data reaches a queue, the writer or the disk. Invariant I4: a call from
+//! another process is recorded as this one prepares it. There is no way to send a call that claims to be sanitised already,
+//! so no claim is trusted: not that a value was treated, sealed or summarised, not that a name is a pseudonym, and not under
+//! which policy. Invariant R74: a sender that a process creates for itself belongs to that process alone. Its id, which
+//! entries show, is a hash of a random secret that the process shows to the owner with each batch; a sender id given by a
+//! caller cannot have this form.
 
 use crate::entry::{CallResult, OWN_SENDER, ToolCall};
 use crate::store::engine::Engine;
@@ -22,11 +22,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use zeroize::Zeroize;
 
-/// How many calls one request has, and names one call, at most: what is decoded must not be many times as large as what
+/// Maximum number of calls in one request, and of names in one call: what is decoded must not be many times as large as what
 /// was sent.
 const MOST: usize = 1 << 16;
 
-/// A call on its way. JSON values are canonical text.
+/// A call in transit. JSON values are canonical text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RemoteCall {
     phase: Phase,
@@ -67,22 +67,22 @@ enum SentResult {
     Error { kind: Option<String>, message: String },
 }
 
-/// Calls to be recorded together, or none of them.
+/// Calls to be recorded together or not at all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RemoteBatch {
     #[serde(deserialize_with = "bounded")]
     calls: Vec<RemoteCall>,
-    /// An error names the call by its place.
+    /// Whether errors name the call by its index in the batch.
     named: bool,
-    /// For calls that have no sender of their own.
+    /// The sender for calls that have none.
     own: Option<OwnSender>,
 }
 
-/// A sender that a process has made for itself.
+/// A sender that a process has created for itself.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OwnSender {
     secret: [u8; 32],
-    /// Of the whole batch; the next one, before anything is sent.
+    /// The number of the whole batch; before anything is sent, the next number.
     pub number: u64,
 }
 
@@ -99,17 +99,17 @@ impl Drop for OwnSender {
 }
 
 impl OwnSender {
-    /// A new one; `random` fills its argument with random bytes.
+    /// Creates one from a random secret.
     pub(crate) fn draw(random: &dyn Random) -> OwnSender {
         let mut own = OwnSender { secret: [0; 32], number: 1 };
         random.fill(&mut own.secret);
         own
     }
 
-    /// What stands in the log.
+    /// The sender as the log shows it.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a number that none of them has.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a number out of range.
     pub(crate) fn sender(&self) -> Result<Sender> {
         if self.number == 0 || self.number > MAX_INT as u64 {
             return Err(Error::invalid("sender: number: is not from 1 to 2^53-1"));
@@ -119,14 +119,14 @@ impl OwnSender {
         text.extend_from_slice(&self.secret);
         let hash = Hash::of(&text);
         text.zeroize();
-        // Letters only: among digits there may be the number of a card, and a sender of such a name is refused.
+        // Letters only: a sequence of digits could look like a card number, and such a sender is refused.
         let halves = hash.0.iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
         let letters: String = halves.map(|half| char::from(b'a' + half)).collect();
         Ok(Sender::new([OWN_SENDER, &letters].concat(), self.number))
     }
 }
 
-/// A list that is not longer than [`MOST`].
+/// Decodes a list of at most [`MOST`] elements.
 fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     struct Few<T>(PhantomData<T>);
 
@@ -153,10 +153,10 @@ fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Ve
 }
 
 impl RemoteBatch {
-    /// The calls as they cross.
+    /// Encodes the calls for sending.
     ///
     /// # Errors
-    /// [`TooLarge`](crate::ErrorKind::TooLarge) where they are too many for one commit through another process.
+    /// [`TooLarge`](crate::ErrorKind::TooLarge) if there are more than can be sent together to another process.
     pub(crate) fn of(calls: &[(ToolCall, Phase)], named: bool, own: Option<OwnSender>) -> Result<RemoteBatch> {
         if calls.len() > MOST {
             let message =
@@ -208,9 +208,9 @@ impl RemoteCall {
         }
     }
 
-    /// The call as its host described it.
+    /// Decodes the call as its host described it.
     fn call(self) -> Result<(ToolCall, Phase)> {
-        // Nobody but this program sends here; what it cannot have written is refused by the same rules as any input.
+        // Only this program is meant to send here; anything else is refused by the same rules as any input.
         let value = |text: String| Ok::<_, Error>(Json::parse_within(text.as_bytes(), &Limits::UNBOUNDED)?.value);
         let mut call = ToolCall::new(self.conversation_id, self.user_id, self.tool_name);
         call.timestamp = self.timestamp;
@@ -238,7 +238,7 @@ impl RemoteCall {
 }
 
 impl Engine {
-    /// Prepares calls from another process and records them, all or none.
+    /// Prepares calls from another process and records all of them or none.
     pub(crate) fn record_sent(&self, batch: RemoteBatch) -> Result<Vec<Receipt>> {
         let RemoteBatch { calls, named, own } = batch;
         let mut own = own.map(|own| own.sender()).transpose()?;
@@ -294,7 +294,7 @@ mod tests {
         }
     }
 
-    /// A frame of nothing but empty names was thirty times as large once it was decoded.
+    /// A frame full of empty names was thirty times as large after decoding.
     #[test]
     fn what_is_decoded_is_not_much_larger_than_what_was_sent() {
         let mut call = ToolCall::new("c", "u", "t");

@@ -1,15 +1,16 @@
-//! Whether a call is the one that was recorded before.
+//! Whether a call repeats one that was recorded before.
 //!
-//! Invariant R69: a repeat is the same call in everything that its caller gives, or it is told which member is another. What
-//! the store adds (a time where none is given) is no part of it, and what a policy changes is compared where both were
-//! prepared under the same one. A call that was imported before it had its answer may differ in what the answer brought.
+//! Invariant R69: a repeat equals the recorded call in everything that its caller gives, or it is refused with the member
+//! that differs. What the store adds (a time where none is given) is not compared, and what a policy changes is compared only
+//! if both were prepared under the same policy. A call that was imported before its answer may differ in what the answer
+//! adds.
 
 use crate::entry::NOWHERE;
 use crate::json::{Canonical, Json};
 use crate::redact::{PREFIX, is_pseudonym, key_of, sealed_subject};
 use attestlog_proof::entry::{Call, CapturedBy, Completion, Outcome};
 
-/// A call of the log, and one that came under its number.
+/// A recorded call, and one that came under its number.
 pub(crate) struct Compared<'a> {
     pub there: &'a Call,
     pub here: &'a Call,
@@ -18,7 +19,7 @@ pub(crate) struct Compared<'a> {
 }
 
 impl Compared<'_> {
-    /// How they differ; nothing where they are the same. `timed`: the caller said when the call was made.
+    /// How they differ; `None` if they are the same. `timed`: the caller said when the call was made.
     pub(crate) fn difference(&self, timed: bool) -> Option<String> {
         let Compared { there, here, .. } = *self;
         if let Some(member) = self.member(timed) {
@@ -33,17 +34,17 @@ impl Compared<'_> {
         [self.there, self.here].iter().all(|call| call.captured_by == Some(CapturedBy::Import))
     }
 
-    /// Whether an import has found one of them without an answer: then nothing is known of how that differs.
+    /// Whether an import found one of them without an answer: then the answers cannot be compared.
     fn waited(&self) -> bool {
         let waits = |call: &Call| call.completion.as_ref().is_some_and(|ended| ended.outcome == Outcome::Abandoned);
         self.imported() && (waits(self.there) || waits(self.here))
     }
 
-    /// The first member besides the answer that is another.
+    /// The first differing member, apart from the answer.
     fn member(&self, timed: bool) -> Option<&'static str> {
         let Compared { there, here, .. } = *self;
         let asks = here.follows == Some(NOWHERE);
-        // Whatever the policy.
+        // Independent of the policy.
         let said = [
             ("step of the call", there.phase != here.phase),
             ("captured_by", there.captured_by != here.captured_by),
@@ -60,7 +61,7 @@ impl Compared<'_> {
         if other.is_some() || there.policy_seq != here.policy_seq {
             return other;
         }
-        // An imported session without an id is named by what it began with.
+        // An imported session without an id is named after its beginning.
         let conversation = !self.imported() && self.renamed(&there.conversation_id, &here.conversation_id);
         let persons = [
             ("conversation_id", conversation),
@@ -68,7 +69,7 @@ impl Compared<'_> {
             ("tool_name", self.renamed(&there.tool_name, &here.tool_name)),
         ];
         let patients = !self.are_patients();
-        // An answer that came to light later may name patients, whose names are hidden everywhere then.
+        // An answer that came later may name patients, whose names are then hidden everywhere.
         let hidden = patients && self.waited();
         let opt = |a: &Option<String>, b: &Option<String>| match (a, b) {
             (Some(a), Some(b)) => self.renamed(a, b),
@@ -91,7 +92,7 @@ impl Compared<'_> {
         persons.into_iter().chain(rest).find(|(_, other)| *other).map(|(member, _)| member)
     }
 
-    /// The first member of the answer that is another.
+    /// The first differing member of the answer.
     fn answer(&self, there: &Completion, here: &Completion) -> Option<&'static str> {
         let other =
             [("outcome", there.outcome != here.outcome), ("duration_ms", there.duration_ms != here.duration_ms)];
@@ -107,7 +108,7 @@ impl Compared<'_> {
         other.into_iter().chain(said).find(|(_, other)| *other).map(|(member, _)| member)
     }
 
-    /// Whether two names, written under one policy, are of different things.
+    /// Whether two names, written under one policy, stand for different things.
     fn renamed(&self, there: &str, here: &str) -> bool {
         let other_key = || is_pseudonym(there) && is_pseudonym(here) && key_of(there) != key_of(here);
         let inside = || self.rotated && there.contains(PREFIX) && here.contains(PREFIX) && !is_pseudonym(there);
@@ -120,12 +121,11 @@ impl Compared<'_> {
         there == here || spelt()
     }
 
-    /// Whether what was said of the session is the same, without what an import has noted itself: that may say how it came by
-    /// the answer.
+    /// Whether the session metadata is the same, ignoring what an import noted itself: that may say how it found the answer.
     fn is_same_session(&self) -> bool {
         let (there, here) = (self.there.session_metadata.as_ref(), self.here.session_metadata.as_ref());
         if !self.imported() || there == here {
-            // The digests of what the proxy has shortened have a key.
+            // The digests of what the proxy shortened depend on a key.
             return self.rotated && self.here.captured_by == Some(CapturedBy::Mcp) || self.is_same_json(there, here);
         }
         let said = |metadata: Option<&Canonical>| {
@@ -136,7 +136,7 @@ impl Compared<'_> {
         self.is_same_json(Some(&said(there)), Some(&said(here)))
     }
 
-    /// Whether these are the same but for what is sealed, which never looks the same twice.
+    /// Whether these are equal apart from sealed values, whose ciphertext always differs.
     fn is_same_json(&self, there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
         let parsed = |text: &Canonical| Json::parse(text.as_str().as_bytes()).ok().map(|parsed| parsed.value);
         let spelt = |(a, b): (&Canonical, &Canonical)| a.as_str().contains(PREFIX) && b.as_str().contains(PREFIX);
@@ -146,7 +146,7 @@ impl Compared<'_> {
     }
 }
 
-/// By the digests of the results, where both were made with the same key; else by their type and length.
+/// Compares the digests of the results if both were made with the same key, otherwise their type and length.
 fn is_same_result(there: Option<&Canonical>, here: Option<&Canonical>) -> bool {
     let Some((there, here)) = there.zip(here) else { return there.is_none() == here.is_none() };
     let (there, here) = (there.to_json(), here.to_json());

@@ -1,4 +1,4 @@
-//! Senders that number their records: what each sent lately, so that a repeated record is answered, not repeated.
+//! Senders that number their records: the newest numbers of each, so that a repeated record is answered, not recorded again.
 
 use crate::codec;
 use crate::retention::SeqSet;
@@ -15,10 +15,10 @@ use crate::{Error, ErrorKind, Result};
 use attestlog_proof::entry::{Content, Retention, Sender};
 use redb::ReadableDatabase;
 
-/// What the table is called in MACs.
+/// The table's name in MACs.
 const TABLE: &str = "senders";
 
-/// Whether the entry at `seq` names this sender and number; `None` where it is not there.
+/// Whether the entry at `seq` names this sender and number; `None` if it was purged.
 fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<bool>> {
     let names = |entry: crate::Entry| {
         let sender = entry.call().and_then(|call| call.sender.as_ref());
@@ -28,13 +28,13 @@ fn named(snapshot: &Snapshot, seq: u64, id: &str, number: u64) -> Result<Option<
 }
 
 impl Engine {
-    /// Whether what a window says of purged entries was written with the store's keys.
+    /// Whether the window was written with the store's keys; matters for numbers whose entries were purged.
     pub(crate) fn window_vouched(&self, id: &str, window: &Window) -> Result<Vouched> {
         let mac = <RowMac>::try_from(window.mac.as_slice()).unwrap_or_default();
         Ok(self.vouches(TABLE, id.as_bytes(), &codec::encode(&window.recorded)?, &mac))
     }
 
-    /// The stored form of a window.
+    /// Encodes a window, with a MAC if it names purged entries.
     pub(crate) fn encode_window(&self, id: &str, window: &Window, purged: &SeqSet) -> Result<Vec<u8>> {
         let mut window = window.clone();
         window.mac.clear();
@@ -44,8 +44,8 @@ impl Engine {
         window.encode()
     }
 
-    /// The windows that name entries which a purge takes, as they stand after it: from then on their MAC speaks for them,
-    /// so that of each number its entry is asked once more.
+    /// The windows that name entries removed by a purge, as they are after it. From then on their MAC vouches for these
+    /// numbers, so each number is checked against its entry once more.
     pub(crate) fn windows_after(
         &self,
         snapshot: &Snapshot,
@@ -54,7 +54,7 @@ impl Engine {
     ) -> Result<Vec<(String, Vec<u8>)>> {
         let mut rows = Vec::new();
         snapshot.scan_senders(&mut |id, window| {
-            // One that cannot be read is left as it is, for a verification to find.
+            // An unreadable window is left as it is, so that verification finds it.
             let Ok(mut window) = window else { return Ok(()) };
             if window.seqs().any(|(_, seq)| taken.contains(seq)) {
                 let vouched = self.window_vouched(id, &window)? != Vouched::No;
@@ -68,8 +68,8 @@ impl Engine {
 }
 
 impl Staging<'_> {
-    /// A sender's window as the file has it, without what nothing bears out: seqs that are not recorded yet, and purged ones that
-    /// were not written with the store's keys.
+    /// A sender's window as stored, without numbers that nothing confirms: seqs that are not recorded yet, and purged ones if
+    /// the window was not written with the store's keys.
     pub(crate) fn load_window(&self, id: &str, committed: u64) -> Result<Window> {
         let engine = self.engine();
         let txn = engine.database()?.get()?.begin_read().stored()?;
@@ -87,8 +87,8 @@ impl Staging<'_> {
         Ok(window)
     }
 
-    /// Makes sure that the entry at `seq`, one of the `committed` ones, names this sender and number; of a purged one the
-    /// window was asked when it was read (J3).
+    /// Whether the entry at `seq` names this sender and number, if it is one of the `committed` ones; for a purged entry, the
+    /// window's MAC was checked when the window was read (J3).
     pub(crate) fn bears_out(&self, id: &str, number: u64, seq: u64, committed: u64) -> Result<bool> {
         if seq >= committed {
             return Ok(true);
@@ -97,20 +97,20 @@ impl Staging<'_> {
         Ok(named(&engine.stored()?, seq, id, number)?.unwrap_or_else(|| engine.purged().contains(seq)))
     }
 
-    /// Forgets the numbers of a window that their entries do not bear out; says whether there were any.
+    /// Removes numbers from a window that their entries do not confirm; returns whether there were any.
     pub(crate) fn scrub(&self, id: &str, window: &mut Window, committed: u64) -> Result<bool> {
         let before = window.recorded.len();
         window.retain(|number, seq| self.bears_out(id, number, seq, committed))?;
         Ok(window.recorded.len() < before)
     }
 
-    /// Refuses a call under a number whose entry, at `seq`, differs in anything that its caller gives. Of an entry that was
-    /// purged it cannot be told; of one that was prepared under another policy only of what no policy changes.
+    /// Refuses a call under a used number whose entry, at `seq`, differs in anything that the caller gives. If the entry was
+    /// purged nothing can be compared; if it was prepared under another policy, only what no policy changes.
     pub(crate) fn check_same(&self, batch: &EncodedBatch, at: usize, seq: u64, sender: &Sender) -> Result<()> {
         let (engine, Some(draft)) = (self.engine(), batch.calls.get(at)) else { return Ok(()) };
         let Content::Call(here) = codec::decode_behind(batch.content(at))? else { return Ok(()) };
         let (content, retention) = if seq >= self.committed() {
-            // Both are on their way into the same commit.
+            // Both go into the same commit.
             let Some((content, retention)) = self.staged(seq, batch).zip(self.staged_retention(seq)) else {
                 return Ok(());
             };
@@ -136,7 +136,7 @@ impl Staging<'_> {
         Err(Error::new(ErrorKind::Conflict, message))
     }
 
-    /// Whether an entry is kept otherwise than the call at `at` of a batch, which repeats it, asks for.
+    /// How the retention of an entry differs from what the call at `at` of a batch, which repeats it, asks for.
     fn kept_otherwise(
         &self,
         batch: &EncodedBatch,
@@ -157,8 +157,8 @@ impl Staging<'_> {
         Ok(other.map(|(member, _)| format!("which is another call: another {member}")))
     }
 
-    /// The receipts of a batch that was recorded before. Its first call's number is the batch's:
-    /// a batch's entries stand together in one commit, so where the first is, the others follow.
+    /// The receipts of a batch that was recorded before. The number of its first call is the batch's: the entries of a batch
+    /// are consecutive and in one commit, so if the first is recorded, the others follow it.
     pub(crate) fn repeated(&mut self, batch: &EncodedBatch) -> Result<Option<Vec<Receipt>>> {
         let Some(first) = batch.calls.first().filter(|first| first.numbers_batch) else { return Ok(None) };
         let Some(sender) = &first.sender else { return Ok(None) };
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(send(1, 100)?, first);
         assert_eq!(send(2, 3)?, second);
         assert_eq!(log.size(), second[2].seq + 1);
-        // Another batch under that number is a mistake of its sender's.
+        // Another batch under that number is the sender's mistake.
         assert!(send(2, 4).is_err());
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What is done with the keys of an open store: signing checkpoints, handing over to new ones, refusing to record without them.
+//! Uses of an open store's keys: signing checkpoints, rotating keys, refusing to record without them.
 
 use crate::chain_state::ChainState;
 use crate::json::{Json, Object};
@@ -36,7 +36,7 @@ impl Keyring {
                     let text = self.file.text_within(vault.capacity(), &mut |out| engine.config.random.fill(out))?;
                     vault.store(text.as_bytes())?;
                 }
-                // In memory, with the store.
+                // In memory, like the store.
                 None => {}
                 Some(_) => return Ok(()),
             },
@@ -45,8 +45,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// Makes sure that these are the keys of this store, at its present epoch: a rotation whose commit failed, in this
-    /// process or before a crash, is settled by what the store says.
+    /// Checks that these are the keys of this store, at its current epoch: a rotation whose commit failed, in this process or
+    /// before a crash, is completed or undone according to the store.
     pub(crate) fn check(&mut self, engine: &Engine, chain_state: &ChainState, size: u64) -> Result<()> {
         self.check_log(chain_state)?;
         self.check_newest(chain_state)?;
@@ -62,7 +62,7 @@ impl Keyring {
 }
 
 impl Engine {
-    /// `KEY-ID:HMAC` of a whole result under the digest key, where the store has one.
+    /// `KEY-ID:HMAC` of an entire result under the digest key, if the store has one.
     pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
         self.keys().as_ref()?.digest(whole)
     }
@@ -71,13 +71,13 @@ impl Engine {
         self.write.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether recording may go on as far as keys are concerned; says in the chain that it goes on without.
+    /// Checks that the available keys allow recording; records in the chain if recording continues without keys.
     pub(crate) fn check_keys(&self, staging: &mut Staging<'_>, writer: &WriterState) -> Result<()> {
         if let Some(stray) = &self.config.stray {
             return Err(Error::new(ErrorKind::Key, stray.clone()));
         }
         let chain_state = self.chain_state();
-        // A store without entries is being made.
+        // The store is being created.
         let Some(genesis) = &chain_state.genesis else { return Ok(()) };
         if let Some(keys) = &mut *self.keys() {
             keys.check_history(writer.state.size, &|size| self.root_at(size))?;
@@ -86,8 +86,8 @@ impl Engine {
         match (&*self.keys(), &genesis.keys) {
             (None, None) => Ok(()),
             (Some(_), _) => {
-                // After a crash in a rotation, say: who reads the log must know of every key before it is used, or a
-                // proof that nothing is missing could leave out what stands under this one.
+                // After a crash in a rotation, for instance: readers of the log must know of every key before it is used, or
+                // a completeness proof could omit what was recorded under this one.
                 let policies = self.policies();
                 let used = policies.sanitizer.iter().flat_map(|s| s.pseudonym_keys());
                 for id in used.filter(|id| !chain_state.pseudonym_keys.contains(*id)) {
@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    /// Why the store is not the one that the keys here have signed, if it is not.
+    /// How the store differs from what the available keys have signed, if it does.
     pub(crate) fn key_conflict(&self, size: u64) -> Option<String> {
         let mut keys = self.keys();
         let conflict = |keys: &mut Keyring| keys.check_history(size, &|size| self.root_at(size)).err();
@@ -117,7 +117,7 @@ impl Engine {
         self.config.stray.clone().or(conflict)
     }
 
-    /// Signs the store as it is now, with the writer lock.
+    /// Signs the current state of the store. The caller holds the writer lock.
     pub(crate) fn sign(&self, writer: &mut WriterState) -> Result<SignedCheckpoint> {
         let (size, root) = (writer.state.size, writer.frontier.root());
         let root_at = |at| if at == size { Ok(root) } else { self.root_at(at) };
@@ -138,7 +138,7 @@ impl Engine {
             })?;
             keys.check(self, &self.chain_state(), size)?;
             let signed = keys.file.sign_checkpoint(size, self.chain_state().in_force(), &root_at)?;
-            // Before anybody sees the signature, so that an older copy of the store is known as one ever after.
+            // Saved before anybody sees the signature, so that an older copy of the store is recognized from then on.
             keys.save(self).map_err(|e| keys.unsigned(size, e))?;
             keys.vouched = keys.file.mark();
             let series = Series::next(series.as_deref(), size, signed.to_string().as_bytes(), &keys.file)?;
@@ -168,13 +168,13 @@ impl Engine {
         Ok(signed)
     }
 
-    /// The series of checkpoints as it stands in the file.
+    /// The series of checkpoints as stored.
     fn series(&self) -> Result<Option<Vec<u8>>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         tables::get_bytes(&txn.open_table(tables::META).stored()?, SERIES_KEY)
     }
 
-    /// What the log key has signed of this size and root already, where it is in the store.
+    /// The checkpoint of this size and root that the log key already signed, if the store has it.
     fn checkpoint_at(&self, size: u64, root: &Hash) -> Result<Option<SignedCheckpoint>> {
         let chain_state = self.chain_state();
         let Some((key, _)) = chain_state.genesis.as_ref().and_then(|g| g.keys.as_ref()) else { return Ok(None) };
@@ -187,13 +187,13 @@ impl Engine {
         }))
     }
 
-    /// The root of what the file holds at this size.
+    /// The root of the stored tree at this size.
     fn root_at(&self, size: u64) -> Result<Hash> {
         guarded(|| crate::merkle::root(&self.stored()?, size))
     }
 
-    /// Before a purge, with the writer lock: makes sure that the mark's size is one of those whose root it keeps. It is not after
-    /// a crash between the key file's write and the store's.
+    /// Before a purge: makes sure that the purge keeps the root of the mark's size. It would not after a crash between the
+    /// writes of the key file and of the store. The caller holds the writer lock.
     pub(crate) fn settle_mark(&self, writer: &mut WriterState) -> Result<()> {
         let Some(mark) = self.keys().as_ref().and_then(|keys| keys.file.mark()) else { return Ok(()) };
         let rotated = self.chain_state().rotation_roots().any(|(size, _)| size == mark.size);
@@ -203,8 +203,8 @@ impl Engine {
         self.sign(writer).map(|_| ())
     }
 
-    /// Whether the policy wants a new epoch key now that there are `size` entries. An epoch in which nothing but its own
-    /// beginning was recorded has nothing to hand over.
+    /// Whether the policy requires a new epoch key at `size` entries. An epoch that contains nothing but the entry of its own
+    /// beginning has nothing to hand over.
     pub(crate) fn wants_rotation(&self, size: u64) -> bool {
         let KeyPolicy { rotate_entries, rotate_days } = self.policies().set.keys;
         if rotate_entries.is_none() && rotate_days.is_none() {
@@ -217,12 +217,12 @@ impl Engine {
                 || rotate_days.is_some_and(|days| self.epoch_began(from).is_some_and(|began| is_over(began, days))))
     }
 
-    /// As [`Engine::wants_rotation`], where there are keys that can be replaced.
+    /// Like [`Engine::wants_rotation`], if there are keys that can be replaced.
     pub(crate) fn is_rotation_due(&self, size: u64) -> bool {
         self.wants_rotation(size) && self.keys().as_ref().is_some_and(Keyring::is_replaceable)
     }
 
-    /// When the entry at `from` was recorded, with which the present epoch begins.
+    /// When the entry at `from`, which begins the current epoch, was recorded.
     fn epoch_began(&self, from: u64) -> Option<Timestamp> {
         let known = || self.facts.epoch_began.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, began)) = known().filter(|(seq, _)| *seq == from) {
@@ -233,12 +233,12 @@ impl Engine {
         Some(began)
     }
 
-    /// Hands over to a new epoch key and destroys the old one.
+    /// Rotates to a new epoch key and destroys the old one.
     pub(crate) fn rotate(&self, writer: &mut WriterState) -> Result<()> {
         let missing = || Error::new(ErrorKind::Key, "the store has no keys here, so none can be rotated");
         let mut staging = Staging::new(self, writer)?;
         if !staging.is_empty() {
-            // What the clock had to say goes first: the rotation names the size that it stands at.
+            // Clock events are committed first: the rotation names the size at which it takes place.
             self.commit(writer, staging, |_| Ok(()))?;
             staging = Staging::new(self, writer)?;
         }

@@ -1,4 +1,4 @@
-//! Commits that record nothing: a block of what lies in the tail, and the time of the expiry clock.
+//! Commits without entries: sealing the tail into a block, and saving the time of the expiry clock.
 
 use crate::store::engine::Engine;
 use crate::store::engine::writer_state::WriterState;
@@ -7,17 +7,17 @@ use crate::store::layout::state::STATE_KEY;
 use crate::{Result, codec};
 use std::time::Duration;
 
-/// Less time is not worth a commit of its own: who opens a store to read it leaves it as it is.
+/// Shorter times are not worth a commit of their own: opening a store only to read it leaves it unchanged.
 const TICK: Duration = Duration::from_secs(60);
 
 impl Engine {
-    /// Makes a block of the tail, so that every entry is in one.
+    /// Seals the tail into a block, so that every entry is in one.
     pub(crate) fn seal(&self, writer: &mut WriterState) -> Result<()> {
         let mut sealer = writer.sealer.clone();
         let Some((first, block)) = sealer.finish()? else { return Ok(()) };
         let mut state = writer.state.clone();
         state.sealed = state.size;
-        // The nonces of a block that a purge may take from.
+        // A purge may remove entries of this block, so its seed is not kept.
         state.seed = [0; 16];
         writer.broken = true;
         let database = self.database()?;
@@ -32,9 +32,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: nobody
-    /// could tell it from a clock that was set once the store is closed. The system clock is not looked at, so nothing
-    /// unexplained is credited.
+    /// Saves the time that has passed by the monotonic clock since the last commit, which the expiry clock follows: once the
+    /// store is closed, that time could not be told from a change of the system clock. The system clock is not consulted, so
+    /// no unexplained time is credited.
     pub(crate) fn tick(&self, writer: &mut WriterState) -> Result<()> {
         let now = self.config.clock.monotonic();
         let elapsed = now.saturating_sub(writer.ticked);

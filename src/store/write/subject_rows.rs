@@ -1,4 +1,4 @@
-//! Rows of the keys of data subjects, as a commit writes them.
+//! The rows of data subjects' keys, as a commit writes them.
 
 use crate::store::engine::changes::Changes;
 use crate::store::engine::subject_keys::Row;
@@ -6,7 +6,7 @@ use crate::store::file::tables::{SUBJECT_TAGS, SUBJECTS, Stored};
 use crate::{Hash, Result, codec};
 use redb::{ReadableTable, WriteTransaction};
 
-/// Under what a key is looked up: the pseudonym of its subject, or a hash over those of several.
+/// The look-up key of a subject key: the pseudonym of its subject, or a hash over those of several.
 pub(crate) fn tag(members: &[String]) -> String {
     match members {
         [one] => one.clone(),
@@ -14,13 +14,13 @@ pub(crate) fn tag(members: &[String]) -> String {
     }
 }
 
-/// Notes rows that were written, for a purge that is under way.
+/// Records written rows for a purge in progress.
 pub(crate) fn note(changes: &mut Changes, rows: &[(String, Row)]) {
     changes.subjects.extend(rows.iter().map(|(id, _)| id.clone()));
     changes.subject_tags.extend(rows.iter().map(|(_, row)| tag(&row.members)));
 }
 
-/// Writes rows that are new.
+/// Writes new rows.
 pub(crate) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
@@ -28,7 +28,7 @@ pub(crate) fn write(txn: &WriteTransaction, rows: &[(String, Row)]) -> Result<()
     let mut subjects = txn.open_table(SUBJECTS).stored()?;
     let mut tags = txn.open_table(SUBJECT_TAGS).stored()?;
     for (id, row) in rows {
-        // The entries of several threads may bring the same key along.
+        // Entries of several threads may carry the same new key.
         if subjects.get(id.as_str()).stored()?.is_none() {
             subjects.insert(id.as_str(), &*codec::encode(row)?).stored()?;
             tags.insert(tag(&row.members).as_str(), id.as_str()).stored()?;

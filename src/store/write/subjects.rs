@@ -1,16 +1,17 @@
-//! The keys of data subjects: made when something about somebody is sealed first, destroyed when that person is erased.
+//! The keys of data subjects: created when something about a person is first sealed, destroyed when that person is erased.
 //!
-//! Invariant U1: a subject's key is on the disk no later than the first entry sealed under it; both stand in one commit.
-//! Invariant U2: a subject has at most one key at a time, whichever threads ask; one that was destroyed never comes back,
-//! also not with an entry that was on its way while it was destroyed. Invariant U3: every row is wrapped under a master
-//! key that the key file on the disk holds, or one of which the entry of a restoring says that it was gone by then; an old
-//! master key is destroyed only when no row needs it any more, and not while a row names any other. Invariant
-//! U5: whose key a row is is bound into its wrap, and looked at before anything is sealed under it or destroyed because of it:
-//! whoever only writes to the file cannot have one person's values destroyed for another's, or kept from being destroyed.
+//! Invariant U1: a subject's key is on the disk no later than the first entry sealed under it; both are in one commit.
+//! Invariant U2: a subject has at most one key at a time, whichever threads ask; a destroyed key never comes back, not even
+//! with an entry that was in preparation when it was destroyed. Invariant U3: every row is wrapped under a master key that
+//! the key file on the disk holds, or under one that, by the entry of a restore, no longer existed at that time; an old
+//! master key is destroyed only when no row needs it any more, and not while a row names any other key. Invariant U5: the
+//! subjects of a key are bound into its wrapping, and checked before anything is sealed under it or destroyed because of it:
+//! an attacker with write access to the file cannot have one person's values destroyed in place of another's, or keep them
+//! from being destroyed.
 //!
-//! A subject is found by its pseudonyms under the live pseudonym keys, so nobody without the key file learns whose key a
-//! row is. A call may concern several people. What is sealed of it is sealed under one key of all of them together, and
-//! goes when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
+//! A subject is found by its pseudonyms under the live pseudonym keys, so without the key file nobody learns whose key a row
+//! holds. A call may concern several people. Its sealed values are sealed under one key of all of them together, which is
+//! destroyed when one of them is erased: nobody can tell whose value it was, so it must not outlive any of them.
 
 use crate::hash::to_hex;
 use crate::keys::KeyId;
@@ -30,13 +31,13 @@ use std::sync::PoisonError;
 /// What is wrong with the rows of a key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Flaw {
-    /// It, or whose it is.
+    /// The key, or its subjects.
     Row(&'static str),
-    /// By whom it is found, which decides under which key the next value is sealed and nothing else.
+    /// The tags by which it is found; they decide only under which key the next value is sealed.
     Tag(&'static str),
 }
 
-/// The members of the key for these people under each live pseudonym key, the newest first.
+/// The members of these people's common key under each live pseudonym key, newest first.
 fn spellings(sanitizer: &Sanitizer, facet: IdentityKind, clear: &[String]) -> Vec<Vec<String>> {
     let under_all = |name: &String| sanitizer.pseudonyms_of(facet.field(), name);
     let each: Vec<Vec<String>> = clear.iter().map(under_all).collect();
@@ -50,12 +51,12 @@ fn spellings(sanitizer: &Sanitizer, facet: IdentityKind, clear: &[String]) -> Ve
     (0..keys).map(under).collect()
 }
 
-/// The pseudonyms of a name under each live key, the newest first.
+/// The pseudonyms of a name under each live key, newest first.
 pub(crate) fn pseudonyms(sanitizer: &Sanitizer, facet: IdentityKind, clear: &str) -> Vec<String> {
     sanitizer.lookup(facet, clear).into_iter().filter(|p| is_pseudonym(p)).collect()
 }
 
-/// Gives one call the key of its subject, once it asks for it.
+/// Provides one call with the key of its subject, on first use.
 pub(crate) struct CallKeys<'a> {
     engine: &'a Engine,
     sanitizer: &'a Sanitizer,
@@ -66,7 +67,7 @@ pub(crate) struct CallKeys<'a> {
 }
 
 impl<'a> CallKeys<'a> {
-    /// The keys for a call that concerns these patients, or the user where it concerns none.
+    /// The keys for a call that concerns these patients, or the user if there are none.
     pub(crate) fn new(
         engine: &'a Engine,
         sanitizer: &'a Sanitizer,
@@ -80,7 +81,7 @@ impl<'a> CallKeys<'a> {
         CallKeys { engine, sanitizer, facet, clear, found: None, fresh: false }
     }
 
-    /// The key that must go to the disk with the call, if there is one.
+    /// The key that must be committed with the call, if it is new.
     pub(crate) fn into_fresh(self) -> Option<NewSubject> {
         self.found.filter(|_| self.fresh)
     }
@@ -110,17 +111,17 @@ fn changed(id: &str) -> Error {
 }
 
 impl Engine {
-    /// The key of those with these pseudonyms, and whether it is on the disk already. Made where there is none.
+    /// The key of the subjects with these pseudonyms, created if there is none, and whether it is on the disk already.
     pub(crate) fn subject(&self, spellings: &[Vec<String>]) -> Result<(NewSubject, bool)> {
         let newest = spellings.first().filter(|members| !members.is_empty()).ok_or_else(no_keys)?;
-        // Held until the key is known to whoever asks next, so that two threads never make two.
+        // Held until the key is in the cache, so that two threads never create two.
         let mut known = self.write.subjects.lock();
         let tags: Vec<String> = spellings.iter().map(|members| tag(members)).collect();
         if let Some(cached) = tags.iter().find_map(|tag| known.keys.get(tag)) {
             return Ok((cached.subject.clone(), cached.durable));
         }
         let mut row = None;
-        // A tag that leads to a key of others counts for nothing; verification names it.
+        // A tag that leads to a key of other subjects is ignored; verification reports it.
         {
             let txn = self.database()?.get()?.begin_read().stored()?;
             let table = txn.open_table(SUBJECT_TAGS).stored()?;
@@ -133,9 +134,8 @@ impl Engine {
         }
         let found = match &row {
             Some((found, id)) => match self.subject_key(id) {
-                // A store that was restored from before an erasure: nobody has the master key any more. What was sealed
-                // then stays sealed, and what is sealed from now on needs another key. So it does where the row was
-                // changed.
+                // A store that was restored from before an erasure: the master key no longer exists. What was sealed then
+                // stays sealed, and what is sealed from now on needs another key. The same if the row was changed.
                 Err(e) if matches!(e.kind(), ErrorKind::Key | ErrorKind::Damaged) => None,
                 other => other?.filter(|(row, _)| tag(&row.members) == **found),
             },
@@ -158,7 +158,7 @@ impl Engine {
         Ok((subject, durable))
     }
 
-    /// The row and the key with this id, unwrapped; `None` where there is none.
+    /// The row and the unwrapped key with this id; `None` if there is none.
     pub(crate) fn subject_key(&self, id: &str) -> Result<Option<(Row, SubjectKey)>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let Some(row) = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)? else {
@@ -181,8 +181,8 @@ impl Engine {
         Ok(Some((row, key)))
     }
 
-    /// The rows for keys that go to the disk with the next commit. Wrapped only here, with the writer lock: between preparing a
-    /// call and recording it the master key may have been replaced, or the subject erased.
+    /// The rows for keys that the next commit writes. They are wrapped only here, under the writer lock: between preparing a
+    /// call and recording it, the master key may have been replaced or the subject erased.
     pub(crate) fn wrap_subjects(&self, fresh: Vec<NewSubject>) -> Result<Vec<(String, Row)>> {
         if fresh.is_empty() {
             return Ok(Vec::new());
@@ -203,25 +203,26 @@ impl Engine {
         fresh.into_iter().map(wrap).collect()
     }
 
-    /// Whether rows have to be wrapped anew, because an erasure was interrupted.
+    /// Whether rows must be wrapped again because an erasure was interrupted.
     pub(crate) fn masters_unsettled(&self) -> bool {
         self.keys().as_ref().is_some_and(|keys| keys.file.master_keys().nth(1).is_some())
     }
 
-    /// Finishes what an interrupted erasure left: wraps every key under the newest master key, then destroys the others.
-    /// With the turn.
+    /// Completes an interrupted erasure: wraps every key under the newest master key, then destroys the others. The caller
+    /// holds the writer lock.
     pub(crate) fn settle_masters(&self, writer: &mut WriterState) -> Result<()> {
         if !self.masters_unsettled() {
             return Ok(());
         }
         self.check_subjects()?;
-        // An older copy of the store must not decide which master key is destroyed: the newest one still needs them.
+        // An older copy of the store must not decide which master key is destroyed: the newest copy still needs them.
+        // Creating a staging checks that.
         crate::store::write::commit::Staging::new(self, writer)?;
         let newest = {
             let mut keys = self.keys();
             let keys = keys.as_mut().ok_or_else(no_keys)?;
             keys.check_replaceable()?;
-            // It may be in memory only, where saving it failed.
+            // It may exist only in memory, if saving it failed.
             keys.save(self)?;
             keys.file.master_keys().next().map(|key| key.id()).ok_or_else(no_keys)?
         };
@@ -234,7 +235,7 @@ impl Engine {
         self.retire_masters(newest)
     }
 
-    /// Every row is under the newest master key: destroys the others.
+    /// Destroys all master keys but the newest. Every row must be wrapped under that one.
     pub(crate) fn retire_masters(&self, newest: KeyId) -> Result<()> {
         let mut keys = self.keys();
         let keys = keys.as_mut().ok_or_else(no_keys)?;
@@ -243,7 +244,7 @@ impl Engine {
         keys.save(self)
     }
 
-    /// Takes out the rows with these ids and wraps the others under another master key. Says how many were wrapped.
+    /// Deletes the rows with these ids and wraps the others under another master key. Returns how many were wrapped.
     pub(crate) fn rewrap(&self, txn: &WriteTransaction, newest: KeyId, gone: &[String]) -> Result<u64> {
         self.note(|changes| changes.any = true);
         let keys = self.keys();
@@ -257,14 +258,15 @@ impl Engine {
             tags.remove(tag(&codec::decode::<Row>(&row)?.members).as_str()).stored()?;
         }
         let mut wrapped = 0;
-        // Rows change while the table is walked, so it is walked by key.
+        // Rows change during the walk, so the walk proceeds by key.
         let mut at = String::new();
         loop {
             let Some((id, row)) = next_row(&subjects, &at)? else { return Ok(wrapped) };
             let mut row: Row = codec::decode(&row)?;
             if row.master != newest.0 {
                 let Some(old) = file.master_key(KeyId(row.master)) else {
-                    // A key whose master key was gone when the log was restored is lost already; it is left as it is.
+                    // A key whose master key no longer existed when the log was restored is already lost; its row is left as
+                    // it is.
                     if !self.is_gone(row.master) {
                         return Err(changed(&id));
                     }
@@ -287,8 +289,8 @@ impl Engine {
         }
     }
 
-    /// Calls `see` with the id of each key in the file and what is wrong with its row: it does not decode, it is not found
-    /// by its people, or (where the key file is there) its master key does not open it.
+    /// Calls `see` with the id of each stored key and what is wrong with its row: it does not decode, it is not found by its
+    /// subjects, or (if the key file is available) its master key does not open it.
     pub(crate) fn scan_subjects(&self, snapshot: &Snapshot, see: &mut dyn FnMut(&str, Option<Flaw>)) -> Result<()> {
         let subjects = snapshot.transaction().open_table(SUBJECTS).stored()?;
         let tags = snapshot.transaction().open_table(SUBJECT_TAGS).stored()?;
@@ -304,10 +306,10 @@ impl Engine {
                 Some(master) => {
                     SubjectKey::unwrap(&row.wrapped, &MasterKey::new(*master.bytes()), id, &row.members).is_ok()
                 }
-                // An erasure since the copy was made.
+                // Erased since the copy was made.
                 None => self.config.settings.is_copy,
             });
-            // No lock is held here, so that an erasure may have wrapped it anew since the snapshot was taken.
+            // No lock is held here, so an erasure may have rewrapped the row since the snapshot was taken.
             let lost = self.is_gone(row.master);
             let opens = opens || lost || self.is_rewrapped(id, &row)?;
             see(
@@ -317,7 +319,7 @@ impl Engine {
                         "it, whose it is, or the master key that it names, is not what was written: no master key of the key \
                          file opens it",
                     )),
-                    // What is sealed about them since has another key, and they are found by that.
+                    // Newer values about these subjects are sealed under another key, which their tags lead to.
                     (false, _) if !lost => Some(Flaw::Tag("it is not found by the people whose it is")),
                     _ => None,
                 },
@@ -328,7 +330,7 @@ impl Engine {
             let row = crate::store::file::tables::get_bytes(&subjects, id.value())?
                 .and_then(|row| codec::decode::<Row>(&row).ok());
             let found = |own: &str| tags.get(own).stored().ok().flatten().is_some_and(|to| to.value() == id.value());
-            // One that is gone or is not found by its own people is named elsewhere.
+            // A missing row, or one not found by its own subjects, is reported elsewhere.
             if row.map(|row| tag(&row.members)).is_some_and(|own| own != by.value() && found(&own)) {
                 see(id.value(), Some(Flaw::Tag("it is found by people whose it is not")));
             }
@@ -336,8 +338,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Before anything is destroyed: whose each key is must be what was written, or the keys of others would go, and
-    /// those of whoever is meant would stay.
+    /// To be called before anything is destroyed: the subjects of each key must be those that were written, or keys of others
+    /// would be destroyed and those of the intended subject would remain.
     pub(crate) fn check_subjects(&self) -> Result<()> {
         if self.keys().is_none() {
             return Ok(());
@@ -361,22 +363,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether a signed entry says that this master key was gone when the log was made out of a copy.
+    /// Whether a signed entry says that this master key no longer existed when the log was restored from a copy.
     fn is_gone(&self, master: [u8; 4]) -> bool {
         let signed = self.read.published.read().unwrap_or_else(PoisonError::into_inner).signed;
         let id = KeyId(master).to_string();
         self.chain_state().masters_gone.iter().any(|(seq, gone)| *seq < signed && *gone == id)
     }
 
-    /// Whether a row is not in the file any more as it was. The master key that it names then was in the key file for as long
-    /// as it was.
+    /// Whether a row has changed or disappeared since it was read. The master key that it names was in the key file as long
+    /// as the row existed.
     fn is_rewrapped(&self, id: &str, row: &Row) -> Result<bool> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let now = crate::store::file::tables::get_bytes(&txn.open_table(SUBJECTS).stored()?, id)?;
         Ok(now.is_none_or(|now| codec::decode::<Row>(&now).ok().as_ref() != Some(row)))
     }
 
-    /// The master keys that rows name and the key file, where it is here, does not hold.
+    /// The master keys that rows name but the key file, if available, does not hold.
     pub(crate) fn masters_missing(&self) -> Result<BTreeSet<String>> {
         let txn = self.database()?.get()?.begin_read().stored()?;
         let table = txn.open_table(SUBJECTS).stored()?;
@@ -392,7 +394,7 @@ impl Engine {
         Ok(missing)
     }
 
-    /// The ids of the keys that are somebody's with one of these pseudonyms, alone or with others.
+    /// The ids of keys that belong to a subject with one of these pseudonyms, alone or with others.
     pub(crate) fn subjects_of(&self, pseudonyms: &[String]) -> Result<Vec<String>> {
         guarded(|| {
             let txn = self.database()?.get()?.begin_read().stored()?;

@@ -1,7 +1,8 @@
-//! redb's table of free pages: for each region and each size of pages the places that are free, as bits in trees of 64 branches.
+//! redb's table of free pages: for each region and page size, the free pages as bits in trees with 64 branches.
 //!
-//! redb takes it over from the file as it is, and ends in the middle of a commit over one that contradicts itself. So all of it must be
-//! as redb writes it: lengths, what each level says of the one below, no place free in two sizes, none behind the end of the file.
+//! redb trusts what the file says, and panics in the middle of a commit if it is inconsistent. So all of it must be as redb
+//! writes it: lengths, the agreement of each level with the one below, no page free in two sizes, none beyond the end of the
+//! file.
 
 use super::PAGE;
 use super::header::Commit;
@@ -10,12 +11,12 @@ use std::ops::Range;
 
 pub(crate) const TABLE: &str = "allocator_state";
 
-/// The kinds of rows, which come in this order.
+/// The kinds of rows, in the order in which they occur.
 const REGION: u8 = 3;
 const TRACKER: u8 = 4;
 const TRANSACTION: u8 = 5;
 
-/// Pages have 2^0 to 2^20 times the smallest size.
+/// Pages are 2^0 to 2^20 times the smallest size.
 const MOST_ORDER: u32 = 20;
 const MOST_REGIONS: u64 = 1 << 20;
 
@@ -41,8 +42,8 @@ impl Allocators {
         }
     }
 
-    /// Where the file has nothing. Empty where redb does not believe the table, and finds out itself: where it is not
-    /// there, is of another commit, or of one that was not synced before it was named.
+    /// The free ranges of the file. Empty where redb ignores the table and determines the free pages itself: if the table is
+    /// missing, belongs to another commit, or to one that was not synced before the header named it.
     pub(crate) fn free(&self, commit: &Commit) -> Result<Vec<Range<u64>>, &'static str> {
         if self.unknown {
             return Err("it has a row of a kind that redb does not make");
@@ -70,7 +71,7 @@ impl Allocators {
     }
 }
 
-/// Adds where a region has nothing.
+/// Adds the free ranges of a region.
 fn free_of(region: u64, bytes: &[u8], commit: &Commit, free: &mut Vec<Range<u64>>) -> Result<(), &'static str> {
     let layout = &commit.layout;
     let (most, pages) = (little(bytes, 0, 1) as u32, little(bytes, 4, 4));
@@ -79,7 +80,7 @@ fn free_of(region: u64, bytes: &[u8], commit: &Commit, free: &mut Vec<Range<u64>
     }
     let start = 1 + region * (layout.before + layout.pages) + layout.before;
     let mut at = 8 + 4 * (most as usize + 1);
-    // The places that are free as parts of larger ones, from the largest size down.
+    // The free pages of every size, in units of the smallest.
     let mut within: Vec<Range<u64>> = Vec::new();
     for order in 0..=most {
         let end = little(bytes, 8 + 4 * order as usize, 4) as usize;
@@ -87,7 +88,7 @@ fn free_of(region: u64, bytes: &[u8], commit: &Commit, free: &mut Vec<Range<u64>
         at = end;
         let mut last = None;
         for n in bits.unset() {
-            // Two halves of a larger place are that place.
+            // Two free halves must have been one larger free page.
             if order < most && n % 2 == 1 && last == n.checked_sub(1) {
                 return Err(ODD);
             }
@@ -100,13 +101,13 @@ fn free_of(region: u64, bytes: &[u8], commit: &Commit, free: &mut Vec<Range<u64>
         return Err("it calls a page free twice");
     }
     free.extend(within.into_iter().map(|place| PAGE * (start + place.start)..PAGE * (start + place.end)));
-    // What lies behind the end of the file is cut off as free.
+    // Pages beyond the end of the file must all be marked as free.
     let (end, length) = (PAGE * (start + pages), layout.length.max(PAGE * start));
     let behind: u64 = free.iter().map(|place| place.end.min(end).saturating_sub(place.start.max(length))).sum();
     if end > length && behind != end - length { Err("it is of a file of another size") } else { Ok(()) }
 }
 
-/// Checks what is said of which regions may have room.
+/// Checks the record of which regions may have room.
 fn track(bytes: &[u8], regions: u64) -> Result<(), &'static str> {
     let orders = little(bytes, 0, 4) as usize;
     if orders != MOST_ORDER as usize + 1 {
@@ -119,7 +120,7 @@ fn track(bytes: &[u8], regions: u64) -> Result<(), &'static str> {
         let end = at.saturating_add(end);
         let bits = bytes.get(at..end).ok_or(TORN)?;
         at = end;
-        // All of them have room for the same regions.
+        // All page sizes track the same number of regions.
         let long = *tracked.get_or_insert(Bits::length(bits)?);
         if long < regions || Bits::read(bits, long, MOST_REGIONS)?.unset().any(|region| region >= regions) {
             return Err(ODD);
@@ -128,14 +129,14 @@ fn track(bytes: &[u8], regions: u64) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A tree of bits, of which each says whether all 64 below it are set. What is unset is free.
+/// A tree of bits; each bit says whether all 64 bits below it are set. Unset means free.
 struct Bits<'a> {
-    /// Of the lowest level.
+    /// The lowest level.
     words: &'a [[u8; 8]],
 }
 
 impl<'a> Bits<'a> {
-    /// How many bits the lowest level has.
+    /// The number of bits in the lowest level.
     fn length(bytes: &[u8]) -> Result<u64, &'static str> {
         let height = little(bytes, 0, 4) as usize;
         let before = height.checked_sub(1).ok_or(ODD)?;
@@ -143,7 +144,7 @@ impl<'a> Bits<'a> {
         bytes.get(start..start.saturating_add(4)).map(|_| little(bytes, start, 4)).ok_or(TORN)
     }
 
-    /// Takes one apart that has this many bits, and room for so many.
+    /// Decodes a tree with `count` bits and a capacity of `room`.
     fn read(bytes: &'a [u8], count: u64, room: u64) -> Result<Bits<'a>, &'static str> {
         let mut lengths = vec![count];
         let mut room = room;
@@ -165,7 +166,7 @@ impl<'a> Bits<'a> {
             if little(said, 0, 4) != length || !rest.is_empty() || words.len() as u64 != length.div_ceil(64) {
                 return Err(ODD);
             }
-            // What no bit stands for is set.
+            // Unused bits are set.
             let last = words.last().filter(|_| length % 64 != 0).map(|word| u64::from_le_bytes(*word));
             if last.is_some_and(|word| word >> (length % 64) != u64::MAX >> (length % 64)) {
                 return Err(ODD);
@@ -181,7 +182,7 @@ impl<'a> Bits<'a> {
         Ok(Bits { words: above.unwrap_or_default() })
     }
 
-    /// The numbers of what is free, rising.
+    /// The indexes of unset bits, rising.
     fn unset(&self) -> impl Iterator<Item = u64> {
         (0..).zip(self.words).filter(|(_, word)| **word != [0xff; 8]).flat_map(|(n, word)| {
             let word = u64::from_le_bytes(*word);

@@ -1,14 +1,14 @@
-//! What the file says of a table: a row in the tree of tables.
+//! A table's definition: a row in the tree of tables.
 
 use super::page::{Root, little};
 use super::{Shape, order::Order};
 
-/// A table of one value for each key.
+/// A table with one value per key.
 const NORMAL: u8 = 3;
-/// Before redb's name for a type: whose it is. Its own are 1, composed ones 4 (3 where an older version wrote them).
+/// Precedes redb's name for a type: 1 for redb's own types, 4 for composed ones (3 where an older version wrote them).
 const OWN: [u8; 3] = [1, 3, 4];
 
-/// What the file says of a table.
+/// A table's definition.
 #[derive(Debug)]
 pub(crate) struct Definition {
     pub rows: u64,
@@ -18,7 +18,7 @@ pub(crate) struct Definition {
 }
 
 impl Definition {
-    /// Reads what the file says of the table of this shape.
+    /// Decodes the definition of a table and checks it against this shape.
     pub(crate) fn read(bytes: &[u8], shape: &Shape) -> Result<Definition, &'static str> {
         let mut at = 0;
         let mut take = |count: usize| {

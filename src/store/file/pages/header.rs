@@ -1,4 +1,4 @@
-//! The first page of the file: how it is laid out, and its two commits.
+//! The first page of the file: the file's layout, and its two commits.
 
 use super::PAGE;
 use super::page::{Root, little};
@@ -8,85 +8,88 @@ use twox_hash::XxHash3_128;
 
 pub(crate) const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
 pub(crate) const HEADER_BYTES: usize = 320;
-/// Which of the two commits counts, whether the file is open, and whether that commit was synced before it was named.
+/// Bits: which of the two commits is current, whether the file is open, and whether the commit was synced before the header
+/// named it.
 pub(crate) const FLAGS: usize = 9;
 pub(crate) const PRIMARY: u8 = 1;
 const IS_OPEN: u8 = 2;
 const TWO_PHASE: u8 = 4;
 pub(crate) const COMMITS: usize = 64;
 pub(crate) const COMMIT_BYTES: usize = 128;
-/// Of a commit: whether it has tables of the user's, whether it has redb's own; the checksum over what is before it.
+/// Offsets in a commit: whether it has user tables, whether it has redb's own; the checksum over everything before it.
 const USER: usize = 1;
 const OWN: usize = 2;
 pub(crate) const CHECKSUM: usize = 112;
 
 const PAGE_SIZE: usize = 12;
-/// How many pages each region has before its first page of data, and how many of these.
+/// Offsets: the number of pages in each region before its first data page, and the number of data pages.
 const REGION_HEADER: usize = 16;
 const REGION_PAGES: usize = 20;
-/// How many regions are full, and how many pages of data the last one has. redb keeps this right in files that were closed.
+/// Offsets: the number of full regions, and of data pages in the last one. redb keeps these correct only in files that were
+/// closed.
 const FULL_REGIONS: usize = 24;
 const LAST_PAGES: usize = 28;
-/// Of a commit: the version of the format, where the tree of the user's tables is and that of redb's own, and its number.
+/// Offsets in a commit: format version, root of the tree of user tables, root of the tree of redb's own, and transaction
+/// number.
 const VERSION: usize = 0;
 pub(crate) const USER_ROOT: usize = 8;
 pub(crate) const OWN_ROOT: usize = 40;
 const TRANSACTION: usize = 104;
 const FORMAT: u8 = 3;
 
-/// At most how many pages a region has.
+/// Maximum number of pages in a region.
 const MOST_PAGES: u64 = 1 << 20;
 
-/// The checksum of a commit: XXH3 of 128 bits over what a commit has before it.
+/// The checksum of a commit: 128-bit XXH3 over the commit's bytes before it.
 pub(crate) fn checksum(commit: &[u8; COMMIT_BYTES]) -> [u8; 16] {
     XxHash3_128::oneshot(&commit[..CHECKSUM]).to_le_bytes()
 }
 
-/// How the file is laid out.
+/// The layout of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// How many pages of a region lie before its data.
+    /// How many pages of a region come before its data pages.
     pub before: u64,
     pub pages: u64,
-    /// How long the file is.
+    /// The length of the file.
     pub length: u64,
 }
 
 impl Layout {
-    /// How long a file is with so many full regions and so many pages of data in the last one.
+    /// The length of a file with this many full regions and data pages in the last one.
     fn told(&self, full: u64, last: u64) -> u64 {
         let last = if last == 0 { 0 } else { self.before + last };
         PAGE.saturating_mul(1 + last + full.saturating_mul(self.before + self.pages))
     }
 
-    /// How many pages of data a region has room for in the file; none where it begins behind its end.
+    /// How many data pages of a region lie within the file; zero if the region begins after the end.
     pub fn pages_of(&self, region: u64) -> u64 {
         let before = 1 + region * (self.before + self.pages) + self.before;
         (self.length / PAGE).saturating_sub(before).min(self.pages)
     }
 }
 
-/// A commit: where its trees begin.
+/// A commit: the roots of its trees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) layout: Layout,
-    /// The number that redb gave it: each has a higher one than those before.
+    /// The transaction number that redb gave it; it rises with each commit.
     pub(crate) transaction: u64,
-    /// Whether it was synced before the header named it. Of others redb finds out itself which pages are free.
+    /// Whether it was synced before the header named it. For other commits redb determines the free pages itself.
     pub(crate) two_phase: bool,
-    /// The tree of tables; there is none while the file has no table.
+    /// The tree of tables; `None` while the file has no table.
     pub(crate) root: Option<Root>,
     /// The tree of redb's own tables.
     pub(crate) own: Option<Root>,
-    /// What is wrong with it or with the header. Nothing below it is looked at then.
+    /// What is wrong with it or with the header; if set, nothing below it is examined.
     pub(crate) flaw: Option<&'static str>,
 }
 
 impl Commit {
-    /// Reads the one that counts, while nobody commits.
+    /// Reads the current commit. Only while nobody commits.
     ///
     /// # Errors
-    /// What the storage says, where it cannot be read.
+    /// I/O errors of the storage.
     pub(crate) fn read(bytes: &dyn StorageBackend) -> io::Result<Commit> {
         Ok(Header::read(bytes)?.primary)
     }
@@ -115,11 +118,11 @@ impl Commit {
 pub(crate) struct Header {
     /// The commit that the header names.
     pub(crate) primary: Commit,
-    /// The one before it, or one that was not finished.
+    /// The previous commit, or one that was not finished.
     pub(crate) secondary: Commit,
-    /// Whether the commit that is named was synced before it was named, so that no other is ever taken.
+    /// Whether the named commit was synced before the header named it; redb then never takes the other one.
     pub(crate) two_phase: bool,
-    /// Whether it is a header of redb's at all, damaged as it may be.
+    /// Whether this is a redb header at all, however damaged.
     pub(crate) is_redb: bool,
 }
 
@@ -154,12 +157,12 @@ impl Header {
         Header { primary: slot(named), secondary: slot(named ^ 1), two_phase, is_redb }
     }
 
-    /// Whether the commit that the header does not name is whole and newer than the one that it names.
+    /// Whether the commit that the header does not name is valid and newer than the one that it names.
     pub(crate) fn is_behind(&self) -> bool {
         self.secondary.flaw.is_none() && self.secondary.transaction > self.primary.transaction
     }
 
-    /// The commit that redb takes: the one that is named if it was synced before that, otherwise the newest that is whole.
+    /// The commit that redb takes: the named one if it was synced before it was named, otherwise the newest valid one.
     pub(crate) fn taken(&self) -> &Commit {
         let other =
             !self.two_phase && (self.primary.flaw.is_some() && self.secondary.flaw.is_none() || self.is_behind());
@@ -171,14 +174,15 @@ impl Header {
         if std::ptr::eq(self.taken(), &self.primary) { &self.secondary } else { &self.primary }
     }
 
-    /// What is wrong with it besides the commit that counts: redb does not open a file of which either commit has another version.
+    /// The flaw that keeps redb from opening the file whichever commit is current: a commit with an unknown format version.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         self.secondary.flaw.or(self.primary.flaw).filter(|flaw| flaw.contains("version"))
     }
 
-    /// Whether the file holds a commit that is whole, newer than the one that counts and with other rows, and does not count [R59]. It is
-    /// so after a crash between the two syncs of a commit, of which nobody was told, and where somebody takes back the last commit of
-    /// a file that was not closed. As redb closes a file, and as it repairs one, it makes a commit with the same rows.
+    /// Whether the file holds a valid commit that is newer than the current one, has other rows, and is not current [R59].
+    /// That is the state after a crash between the two syncs of a commit, which was never acknowledged, and after somebody
+    /// has reverted the last commit of a file that was not closed. When redb closes or repairs a file, it makes a commit with
+    /// the same rows.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.two_phase && self.primary.flaw.is_none() && self.is_behind() && self.primary.root != self.secondary.root
     }

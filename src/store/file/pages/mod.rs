@@ -1,17 +1,20 @@
-//! Reads the pages of the file without redb, to see that what redb finds by looking a key up is what it finds by walking.
+//! Reads the pages of the file without redb, to check that redb's look-ups by key find the same rows as a walk through the
+//! tree.
 //!
-//! redb checks no checksum when it reads and trusts what its pages say. A walk through a table goes from child to child; a
-//! look-up goes where the keys in the branch pages send it. Whoever changes such a key, by a flipped bit or with every
-//! checksum made again, hides rows from look-ups that each walk still meets. So verification goes through the trees of its
-//! own snapshot here: the checksum of the commit and of each page; kind, counts and lengths within each page; that keys
-//! rise, in the order in which redb compares keys of that type; that each separator bounds what is below it; that a table
-//! has as many rows as it says, and no page has two places. Where all of that holds, walks and look-ups agree (V4).
+//! redb verifies no checksum when it reads, and trusts its pages. A walk through a table goes from child to child; a look-up
+//! follows the keys in the branch pages. Whoever changes such a key, by a flipped bit or with every checksum recomputed,
+//! hides rows from look-ups that a walk still finds. So verification reads the trees of its own snapshot here and checks the
+//! checksum of the commit and of each page; kind, counts and lengths within each page; that keys rise, in redb's order for
+//! keys of that type; that each separator bounds the keys below it; that a table has as many rows as it says, and that no
+//! page is used twice. If all of that holds, walks and look-ups agree (V4).
 //!
-//! It knows no table: which there should be, with keys and values of which types, is given to it ([`Shape`]). `header` reads
-//! the commits, `definition` what the file says of a table, `order` compares keys, `page` takes a page apart, `walk` goes
-//! from page to page; `own` and `allocator` read redb's own tables (R58). Everything that a page says is held against the page's or the file's length before it is used.
+//! This module knows no specific table: the caller passes the expected tables, with the types of their keys and values
+//! ([`Shape`]). `header` reads the commits, `definition` the definition of a table, `order` compares keys, `page` decodes a
+//! page, `walk` goes from page to page; `own` and `allocator` read redb's own tables (R58). Every number in a page is checked
+//! against the length of the page or the file before it is used.
 //!
-//! This is the file format, version 3, that redb 4.4 writes; Cargo.toml pins redb to the version that it was written for.
+//! This is version 3 of the file format, which redb 4.4 writes; Cargo.toml pins redb to the version that this module was
+//! written for.
 
 pub(crate) mod allocator;
 pub(crate) mod definition;
@@ -29,17 +32,17 @@ use redb::{Key, StorageBackend, TableDefinition, TableHandle, Value};
 use std::io;
 use walk::{Walk, Whose};
 
-/// The size of redb's smallest page. Larger ones are twice as large, or four times, and so on.
+/// The size of redb's smallest page. Larger pages are twice as large, four times, and so on.
 pub(crate) const PAGE: u64 = 4096;
 
-/// How deep a tree may be. A branch has at least two children, and a file fewer than 2^40 pages.
+/// Maximum depth of a tree. A branch has at least two children, and a file fewer than 2^40 pages.
 const DEPTH: u32 = 40;
 
-/// A table that should be in the file.
+/// A table that must be in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shape {
     pub name: String,
-    /// redb's names for the types of key and value, and how many bytes each has where that is fixed.
+    /// redb's names for the types of key and value, and their widths in bytes where fixed.
     pub key: (String, Option<usize>),
     pub value: (String, Option<usize>),
 }
@@ -56,33 +59,33 @@ impl Shape {
     }
 }
 
-/// What is wrong with the trees of a file.
+/// A flaw in the trees of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flaw {
-    /// The table, where it is one's.
+    /// The table, if it concerns one.
     pub table: Option<String>,
-    /// Whether it is one of redb's own, or the tree of those.
+    /// Whether it concerns one of redb's own tables, or their tree.
     pub own: bool,
-    /// Where in the file the page begins, where it is a page's.
+    /// The file offset of the page, if it concerns one.
     pub at: Option<u64>,
     pub what: String,
 }
 
-/// What was looked at.
+/// What was examined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub tables: u64,
     pub pages: u64,
     pub rows: u64,
-    /// Whether a page that leads to others is damaged: redb could be led anywhere.
+    /// Whether a page that points to others is damaged: redb could be misled into reading any page.
     pub leads_astray: bool,
 }
 
-/// Goes through the header and the pages of a file that nobody has open, and tells everything that is wrong. Says whether it has a
-/// newer commit that was not finished. Nothing where it is no file of redb's at all.
+/// Checks the header and the pages of a file that nobody has open, and reports every flaw. Returns whether the file has a
+/// newer commit that was not finished, or `None` if it is not a redb file at all.
 ///
 /// # Errors
-/// What the storage says, where it cannot be read.
+/// I/O errors of the storage.
 pub(crate) fn check_file(
     bytes: &dyn StorageBackend,
     shapes: &[Shape],
@@ -113,7 +116,7 @@ pub(crate) fn check_file(
         check(bytes, &present, shapes, &mut |flaw| flaws.push(flaw))?;
     } else {
         check(bytes, &Present::of(bytes, header.taken().clone())?, shapes, &mut |flaw| flaws.push(flaw))?;
-        // redb takes the other one then, if it is whole.
+        // redb takes the other commit then, if that is valid.
         let mut others = false;
         check(bytes, &Present::of(bytes, header.other().clone())?, shapes, &mut |_| others = true)?;
         if !others {
@@ -124,11 +127,11 @@ pub(crate) fn check_file(
     Ok(Some(unfinished))
 }
 
-/// Goes through every tree of a commit, whose pages nobody may write to meanwhile, and tells everything that is wrong. These tables
-/// should be in it and no others. Then no page of theirs may be one that redb takes for free [R58].
+/// Checks every tree of a commit, whose pages nobody may write to meanwhile, and reports every flaw. The commit must contain
+/// exactly these tables, and no page of theirs may be one that redb considers free [R58].
 ///
 /// # Errors
-/// What the storage says, where it cannot be read.
+/// I/O errors of the storage.
 pub(crate) fn check(
     bytes: &dyn StorageBackend,
     present: &Present,

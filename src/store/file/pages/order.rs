@@ -1,27 +1,27 @@
-//! How redb compares keys, by the names that it gives to their types. Only types that the program has keys of.
+//! How redb compares keys, by redb's names of their types. Covers only types that this program uses as keys.
 
 use std::cmp::Ordering;
 
-/// What a key, or one part of it, is.
+/// The type of a key or of one part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// An unsigned integer of so many bytes, little-endian.
+    /// An unsigned little-endian integer of that many bytes.
     Unsigned(usize),
     I32,
-    /// UTF-8, which is compared as its bytes are.
+    /// UTF-8, compared bytewise.
     Text,
     Bytes,
 }
 
-/// The order of keys of one type: parts of fixed width, and at most a last one that is as long as what is left.
+/// The order of keys of one type: parts of fixed width, of which only the last may have a variable width.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Order(Vec<Part>);
 
 impl Order {
-    /// The order of the keys of a type, by redb's name for it; nothing where this program has no such keys.
+    /// The order of the keys of a type, by redb's name for it; `None` where this program has no such keys.
     pub(crate) fn named(name: &str) -> Option<Order> {
         let name = match name {
-            // A transaction and a number in it; what it is and which region's.
+            // A transaction and a counter within it; the kind of row and the region.
             "redb::TransactionIdWithPagination" => "(u64,u64)",
             "redb::AllocatorStateKey" => "(u8,u32)",
             name => name,
@@ -34,12 +34,12 @@ impl Order {
         known.then_some(Order(parts))
     }
 
-    /// How many bytes each key has, where that is fixed.
+    /// The width of each key in bytes, if it is fixed.
     pub(crate) fn width(&self) -> Option<usize> {
         self.0.iter().map(|part| part.width()).sum()
     }
 
-    /// Whether these bytes are a key of the type at all.
+    /// Whether these bytes are a valid key of the type.
     pub(crate) fn is_key(&self, mut key: &[u8]) -> bool {
         for part in &self.0 {
             match part.width() {

@@ -1,11 +1,11 @@
-//! redb's own tables: which pages it takes for free, and which it will, once nobody reads them any more.
+//! redb's own tables: the free pages, and the pages that become free when nobody reads them any more.
 //!
-//! Invariant R58: no page that a tree has is one that redb takes for free, and no page of the lists of those that come free is one
-//! that a tree has. redb believes these tables in every file that was closed; where they lie, what is recorded next is written over
-//! what was recorded, or nothing can be recorded any more.
+//! Invariant R58: no page in use by a tree is in redb's list of free pages, and no page in the lists of pages to be freed is
+//! in use by a tree. redb trusts these tables in every file that was closed; if they are wrong, new entries overwrite old
+//! ones, or nothing can be recorded any more.
 //!
-//! They are read while nobody commits, since redb uses their pages again as soon as it has committed. Whether a page of the log's
-//! trees is called free is seen when these have been gone through ([`super::check`]).
+//! They are read while nobody commits, since redb reuses their pages as soon as it has committed. Whether a page of the log's
+//! trees is listed as free is checked after these trees were walked ([`super::check`]).
 
 use super::allocator::{Allocators, TABLE as ALLOCATORS};
 use super::header::{Commit, Header};
@@ -16,9 +16,9 @@ use redb::StorageBackend;
 use std::io;
 use std::ops::Range;
 
-/// Pages of the log's tables that come free, and pages of redb's own that do.
+/// Pages to be freed, of the log's tables and of redb's own.
 const COMES_FREE: [&str; 2] = ["data_pages_unreachable", "system_pages_unreachable"];
-/// Pages that were taken since a savepoint. This program makes none.
+/// Pages allocated since a savepoint. This program makes no savepoints.
 const SAVEPOINT: &str = "data_pages_allocated";
 
 /// redb's own tables, with its names for their types.
@@ -35,40 +35,40 @@ fn shapes() -> Vec<Shape> {
     shapes
 }
 
-/// A commit with what redb's own tables say in it.
+/// A commit, with the content of redb's own tables.
 #[derive(Debug, Clone)]
 pub(crate) struct Present {
     pub(crate) commit: Commit,
-    /// The pages of redb's own tables, and those that come free.
+    /// The pages of redb's own tables, and those to be freed.
     pub(crate) taken: Taken,
-    /// Where nothing lies, as redb has it.
+    /// The free ranges according to redb.
     pub(crate) free: Vec<Range<u64>>,
-    /// What is wrong with redb's own tables.
+    /// The flaws of redb's own tables.
     pub(crate) flaws: Vec<Flaw>,
     pub(crate) seen: Seen,
     certain: bool,
 }
 
 impl Present {
-    /// Reads the commit that counts, while nobody commits.
+    /// Reads the current commit. Only while nobody commits.
     ///
     /// # Errors
-    /// What the storage says, where it cannot be read.
+    /// I/O errors of the storage.
     pub(crate) fn read(bytes: &dyn StorageBackend) -> io::Result<Present> {
         Present::of(bytes, Commit::read(bytes)?)
     }
 
-    /// Reads the commit that redb takes when it opens the file, and looks at the header as well. Says besides whether the file has a
-    /// newer one that was not finished.
+    /// Reads the commit that redb takes when it opens the file, and checks the header. Returns also whether the file has a
+    /// newer commit that was not finished.
     ///
     /// # Errors
-    /// What the storage says, where it cannot be read.
+    /// I/O errors of the storage.
     pub(crate) fn before_opening(bytes: &dyn StorageBackend) -> io::Result<(Present, bool)> {
         let header = Header::read(bytes)?;
         let mut present = Present::of(bytes, header.taken().clone())?;
         present.certain = header.two_phase;
         if !present.certain {
-            // redb goes through all of it itself then, and takes what is whole.
+            // In that case redb checks all of it itself, and takes what is valid.
             present.flaws.clear();
         }
         if let Some(what) = header.flaw() {
@@ -77,7 +77,7 @@ impl Present {
         Ok((present, header.is_unfinished()))
     }
 
-    /// Whether redb takes this commit for certain: of a file that was not closed it may take the other one.
+    /// Whether redb is certain to take this commit: for a file that was not closed it may take the other one.
     pub(crate) fn is_certain(&self) -> bool {
         self.certain
     }
@@ -109,7 +109,7 @@ impl Present {
     }
 }
 
-/// Takes the pages of a list of those that come free, which are nobody else's.
+/// Marks the pages of a list of pages to be freed as taken; no other use of them may exist.
 fn comes_free(
     taken: &mut Taken,
     commit: &Commit,

@@ -1,4 +1,4 @@
-//! One page, taken apart. Every number in it is held against the page's length before it is used.
+//! Decoding of one page. Every number in it is checked against the page's length before it is used.
 
 use super::PAGE;
 use super::header::Layout;
@@ -9,11 +9,11 @@ const LEAF: u8 = 1;
 pub(crate) const BRANCH: u8 = 2;
 /// The largest page is 2^20 of the smallest.
 const MOST_ORDER: u8 = 20;
-/// How many bytes a page's number has, and a checksum.
+/// The widths in bytes of a page number and of a checksum.
 const NUMBER: usize = 8;
 const SUM: usize = 16;
 
-/// The integer of up to eight bytes at `at`, little-endian; zero where there are none.
+/// The little-endian integer of up to eight bytes at `at`; zero where the bytes end too early.
 pub(crate) fn little(bytes: &[u8], at: usize, count: usize) -> u64 {
     let there = at.checked_add(count).and_then(|end| bytes.get(at..end)).unwrap_or_default();
     there.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte))
@@ -23,7 +23,7 @@ fn sum(bytes: &[u8], at: usize) -> Option<u128> {
     Some(u128::from_le_bytes(bytes.get(at..at.checked_add(SUM)?)?.try_into().ok()?))
 }
 
-/// Where a page lies: region, place in it in pages of its own size, and that size as a power of two.
+/// A page's location: region, index in units of the page's own size, and that size as a power of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number {
     region: u64,
@@ -34,11 +34,11 @@ pub(crate) struct Number {
 impl Number {
     pub(crate) fn from_bits(bits: u64) -> Number {
         let order = (bits >> 59) as u8;
-        // Of the index as many bits count as there can be pages of the size in a region.
+        // Only as many bits of the index count as are needed for the pages of this size in a region.
         Number { region: bits >> 20 & 0xf_ffff, index: bits & (0xf_ffff >> order), order }
     }
 
-    /// Its bytes in the file, if it lies within.
+    /// Its byte range in the file, if it lies within the file.
     pub(crate) fn place(self, layout: &Layout) -> Option<Range<u64>> {
         let (index, order) = (self.index, self.order);
         if order > MOST_ORDER || (index + 1) << order > layout.pages {
@@ -51,14 +51,14 @@ impl Number {
     }
 }
 
-/// A page with the checksum that whoever points at it says.
+/// A pointer to a page, with the page's expected checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pointer {
     pub page: Number,
     pub sum: u128,
 }
 
-/// A tree: its first page, and how many rows it has.
+/// A tree: its root page, and its number of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Root {
     pub pointer: Pointer,
@@ -74,14 +74,14 @@ impl Root {
     }
 }
 
-/// What kind of page it is.
+/// A decoded page.
 #[derive(Debug)]
 pub(crate) enum Page<'a> {
     Leaf(Leaf<'a>),
     Branch(Branch<'a>),
 }
 
-/// How long things in the pages of a tree are, where that is fixed.
+/// The widths of keys and values in the pages of a tree, where fixed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Widths {
     pub key: Option<usize>,
@@ -89,7 +89,7 @@ pub(crate) struct Widths {
 }
 
 impl<'a> Page<'a> {
-    /// Takes a page apart that has this checksum.
+    /// Decodes a page and checks its checksum.
     pub(crate) fn parse(bytes: &'a [u8], widths: Widths, wanted: u128) -> Result<Page<'a>, &'static str> {
         let (page, used) = Page::apart(bytes, widths)?;
         if XxHash3_128::oneshot(used) != wanted {
@@ -98,7 +98,7 @@ impl<'a> Page<'a> {
         Ok(page)
     }
 
-    /// Takes a page apart, whatever its checksum, and gives what that is over.
+    /// Decodes a page without checking its checksum; returns also the bytes that the checksum covers.
     pub(crate) fn apart(bytes: &'a [u8], widths: Widths) -> Result<(Page<'a>, &'a [u8]), &'static str> {
         let count = little(bytes, 2, 2) as usize;
         let (page, end) = match bytes.first() {
@@ -119,18 +119,18 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Things that follow each other: of one width, or each with its end in a list of four bytes each.
+/// Consecutive items: of fixed width, or each with its end offset in a list of four-byte numbers.
 #[derive(Debug, Clone, Copy)]
 struct Strip<'a> {
     bytes: &'a [u8],
     start: usize,
     width: Option<usize>,
-    /// Where the list of ends begins.
+    /// Offset of the list of ends.
     ends: usize,
 }
 
 impl<'a> Strip<'a> {
-    /// Checks that all of them lie within the page, one behind the other.
+    /// Checks that all items lie within the page, one after the other.
     fn new(bytes: &'a [u8], start: usize, width: Option<usize>, ends: usize, count: usize) -> Option<Strip<'a>> {
         let strip = Strip { bytes, start, width, ends };
         let last = match width {
@@ -140,7 +140,7 @@ impl<'a> Strip<'a> {
         (start <= last && last <= bytes.len()).then_some(strip)
     }
 
-    /// Where the first `n` of them end.
+    /// Where the first `n` items end.
     fn end(&self, n: usize) -> Option<usize> {
         match (n.checked_sub(1), self.width) {
             (None, _) => Some(self.start),
@@ -152,7 +152,7 @@ impl<'a> Strip<'a> {
         }
     }
 
-    /// The one at this place, which lies within the page.
+    /// Item `n`, which lies within the page.
     fn get(&self, n: usize) -> &'a [u8] {
         let range = self.end(n).zip(self.end(n + 1));
         range.and_then(|(start, end)| self.bytes.get(start..end)).unwrap_or_default()
@@ -174,7 +174,7 @@ impl<'a> Leaf<'a> {
         let start = value_ends + if widths.value.is_none() { 4 * count } else { 0 };
         let keys = Strip::new(bytes, start, widths.key, key_ends, count)?;
         let values = Strip::new(bytes, keys.end(count)?, widths.value, value_ends, count)?;
-        // A tree has no page without rows.
+        // A tree has no empty pages.
         (count > 0).then_some(Leaf { count, keys, values })
     }
 
@@ -187,12 +187,12 @@ impl<'a> Leaf<'a> {
     }
 }
 
-/// A page of pages: one more child than there are keys. A key is not less than any below the child before it and less than
-/// any below the child behind it.
+/// A page of child pages: one more child than keys. A key is not less than any key below the child before it and less than
+/// any key below the child after it.
 #[derive(Debug)]
 pub(crate) struct Branch<'a> {
     bytes: &'a [u8],
-    /// How many keys.
+    /// The number of keys.
     pub count: usize,
     keys: Strip<'a>,
 }
@@ -209,7 +209,7 @@ impl<'a> Branch<'a> {
         self.keys.get(n)
     }
 
-    /// The child at this place, which the page has room for.
+    /// Child `n`, which the page has room for.
     pub(crate) fn child(&self, n: usize) -> Option<Pointer> {
         let numbers = 8 + SUM * (self.count + 1);
         let page = Number::from_bits(little(self.bytes, numbers + NUMBER * n, NUMBER));

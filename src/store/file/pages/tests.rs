@@ -1,4 +1,4 @@
-//! Against what redb writes, and against what nobody wrote.
+//! Tests against files that redb wrote, and against damaged ones.
 
 use super::order::Order;
 use super::{Flaw, Present, Seen, Shape, check, check_file};
@@ -19,15 +19,15 @@ fn checked(memory: &Memory) -> (Seen, Vec<Flaw>) {
     let mut found = Vec::new();
     let present = Present::read(memory).unwrap();
     let seen = check(memory, &present, &shapes(), &mut |flaw| found.push(flaw)).unwrap();
-    // Nor can anything make this panic.
+    // Nothing must make this panic.
     check_file(memory, &shapes(), &mut |_| {}).unwrap();
     (seen, found)
 }
 
-/// A change: which key, and how long its value is; none to remove it.
+/// A change: a key, and the length of its value, or `None` to remove it.
 type Step = (u16, Option<u16>);
 
-/// Writes it with redb, and gives how many rows there are.
+/// Writes the changes with redb, and returns the number of rows.
 fn written(memory: &Memory, commits: &[Vec<Step>]) -> u64 {
     let database = Builder::new().create_with_backend(memory.clone()).unwrap();
     let mut rows = 0;
@@ -76,11 +76,11 @@ proptest! {
         let rows = written(&memory, &commits);
         let (seen, found) = checked(&memory);
         prop_assert_eq!((found, seen.leads_astray), (vec![], false));
-        // The tree of tables has a row for each, and that of redb's own as many as it has made.
+        // The tree of tables has a row for each table; redb's own tree has one for each table that redb has created.
         prop_assert!(seen.rows >= rows + 4 && seen.tables >= 4);
     }
 
-    /// Whatever is written anywhere into a file: it is told or nothing, and the walk comes to an end.
+    /// Whatever is written anywhere into a file, the walk terminates without a panic.
     #[test]
     fn nothing_in_a_file_can_make_it_panic(edits in proptest::collection::vec((any::<u32>(), any::<u64>()), 1..20)) {
         let memory = Memory::default();
@@ -123,7 +123,7 @@ fn only_keys_of_known_types_are_compared() {
     assert!(!text.is_key(b"1234567") && !text.is_key(b"12345678\xff") && text.is_key(b"12345678"));
     let fixed = Order::named("(u8,u64)").unwrap();
     assert!(!fixed.is_key(b"12345678") && !fixed.is_key(b"1234567890") && fixed.is_key(b"123456789"));
-    // Every table of the program's has keys that can be compared.
+    // Every table of the program has keys that can be compared.
     for shape in crate::store::file::tables::shapes() {
         assert_eq!(Order::named(&shape.key.0).map(|order| order.width()), Some(shape.key.1), "{}", shape.name);
     }

@@ -1,4 +1,4 @@
-//! From page to page through every tree of a commit.
+//! Walks through every page of every tree of a commit.
 
 use super::definition::Definition;
 use super::header::Layout;
@@ -9,13 +9,13 @@ use redb::StorageBackend;
 use std::io;
 use std::ops::Range;
 
-/// What is called for each row.
+/// Called for each row.
 type Each<'e> = &'e mut dyn FnMut(&[u8], &[u8]);
 
-/// Between which keys those of a page lie: above the first, not above the second.
+/// Bounds for the keys of a page: above the first, not above the second.
 type Bounds<'b> = (Option<&'b [u8]>, Option<&'b [u8]>);
 
-/// Why a page is not gone into.
+/// Why a page is not examined further.
 enum Stop {
     Flaw(String),
     Io(io::Error),
@@ -33,17 +33,17 @@ impl From<String> for Stop {
     }
 }
 
-/// Which pages of the file some tree has: a bit for each of the smallest ones.
+/// Which pages of the file are in use by a tree: one bit per smallest page.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken(Vec<u64>);
 
 impl Taken {
-    /// None of a file of this length.
+    /// No page of a file of this length.
     pub(crate) fn none(length: u64) -> Taken {
         Taken(vec![0; usize::try_from(length / PAGE / 64 + 1).unwrap_or_default()])
     }
 
-    /// Takes the pages that lie there; says whether nobody had any of them.
+    /// Marks the pages in this range as taken; returns whether none of them was.
     pub(crate) fn take(&mut self, place: &Range<u64>) -> bool {
         let mut free = true;
         for page in place.start / PAGE..place.end / PAGE {
@@ -59,19 +59,19 @@ impl Taken {
         free
     }
 
-    /// Where those of the pages that lie there begin which somebody has.
+    /// The offsets of the pages in this range that are taken.
     pub(crate) fn of(&self, place: &Range<u64>) -> impl Iterator<Item = u64> {
         let is_taken = |page: &u64| self.0.get((page / 64) as usize).is_some_and(|word| word >> (page % 64) & 1 != 0);
         (place.start / PAGE..place.end / PAGE).filter(is_taken).map(|page| page * PAGE)
     }
 }
 
-/// Whose tables are gone through.
+/// Which set of tables is walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose<'s> {
-    /// The log's. These should be there and no others.
+    /// The log's tables. All of these must exist and no others.
     Log(&'s [Shape]),
-    /// redb's own, of which it makes each when it first needs it. No others should be there.
+    /// redb's own tables, each of which redb creates when it first needs it. No others may exist.
     Redb(&'s [Shape]),
 }
 
@@ -79,14 +79,14 @@ pub(crate) struct Walk<'a> {
     bytes: &'a dyn StorageBackend,
     layout: Layout,
     pub taken: Taken,
-    /// Buffers for pages, which those who are done with them leave here.
+    /// Page buffers for reuse.
     spare: Vec<Vec<u8>>,
     found: &'a mut dyn FnMut(Flaw),
     own: bool,
     pub seen: Seen,
 }
 
-/// The tree that is gone through.
+/// The tree being walked.
 struct Tree<'t> {
     table: Option<&'t str>,
     order: &'t Order,
@@ -94,7 +94,7 @@ struct Tree<'t> {
 }
 
 impl<'a> Walk<'a> {
-    /// Of the pages of a file, of which these are taken already.
+    /// A walk through the pages of a file, some of which are taken already.
     pub(crate) fn new(
         bytes: &'a dyn StorageBackend,
         layout: Layout,
@@ -108,8 +108,8 @@ impl<'a> Walk<'a> {
         (self.found)(Flaw { table: table.map(str::to_owned), own: self.own, at, what: what.into() });
     }
 
-    /// Goes through a tree of tables, and each of these, calls `each` with the name of the table and each row of it, and tells
-    /// everything that is wrong.
+    /// Walks a tree of tables and each of its tables, calls `each` with the table's name and each row, and reports every
+    /// flaw.
     pub(crate) fn tables(
         &mut self,
         root: Option<&Root>,
@@ -157,7 +157,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Goes through a tree that is said to have so many rows. Says whether all of it could be looked at.
+    /// Walks a tree that should have this many rows. Returns whether all of it could be examined.
     fn tree(&mut self, tree: &Tree<'_>, root: Option<&Root>, rows: u64, each: Each<'_>) -> io::Result<bool> {
         let Some(root) = root else {
             if rows != 0 {
@@ -175,7 +175,7 @@ impl<'a> Walk<'a> {
         Ok(whole)
     }
 
-    /// Goes through a page and what is below it, and tells what is wrong. Says whether all of it could be looked at.
+    /// Walks a page and what is below it, and reports every flaw. Returns whether all of it could be examined.
     fn page(
         &mut self,
         tree: &Tree<'_>,
@@ -188,7 +188,7 @@ impl<'a> Walk<'a> {
             self.flaw(tree.table, None, format!("a page is said to lie where the file has none: {:?}", at.page));
             return Ok(false);
         };
-        // No longer than the file, and no other page of a tree lies there.
+        // The range is within the file, and no other page of a tree overlaps it.
         let length = match self.taken.take(&place).then(|| usize::try_from(place.end - place.start)) {
             Some(Ok(length)) => length,
             _ => {
@@ -202,7 +202,7 @@ impl<'a> Walk<'a> {
         self.seen.pages += 1;
         let read = self.bytes.read(place.start, &mut buffer).map_err(Stop::Io);
         let went = read.and_then(|()| self.inside(tree, &buffer, at.sum, bounds, depth, each));
-        // What a leaf of rows says leads to no other page.
+        // The rows of a leaf point to no other page, except in the tree of tables.
         let leads = tree.table.is_none() || buffer.first() == Some(&BRANCH);
         self.spare.push(buffer);
         match went {
