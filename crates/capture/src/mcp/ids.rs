@@ -33,7 +33,7 @@ struct Walk<'a> {
     /// The depth at which the members of a message are.
     level: usize,
     depth: usize,
-    /// Whether the scan at the current depth is inside an object.
+    /// Whether the value at that depth is an object, and so a message.
     in_object: bool,
     key_next: bool,
     /// The ids of the current message; `None` for an id that cannot be answered.
