@@ -447,7 +447,7 @@ impl ToolCall {
         Ok(())
     }
 
-    /// Normalizes everything that entries are found by, and returns what was changed, by member.
+    /// Normalises everything that entries are found by, and returns what was changed, by member.
     pub(crate) fn normalise(&mut self) -> Vec<(&'static str, Altered)> {
         let required = [
             ("conversation_id", &mut self.conversation_id),

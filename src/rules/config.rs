@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [[alerts]]
-//! name = "same-patient-user"    # the name of a built-in rule: what is written changes that rule
+//! name = "same-patient-user"    # the name of a built-in rule: the members given here change it
 //! count = 20
 //!
 //! [[alerts]]

@@ -441,7 +441,7 @@ const SAY_USER: &str = "say it with --user";
 /// Tells the user how to state that times without a zone are UTC.
 const SAY_UTC: &str = "if it is UTC, say --assume-utc (ImportOptions::assume_utc)";
 
-/// The beginning of a text of the file, for messages: enough to recognize it.
+/// The beginning of a text of the file, for messages: enough to recognise it.
 fn clip(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -1,7 +1,7 @@
 //! Records imported calls in a log, each call once.
 //!
 //! Invariant H7: importing a file again, unchanged or grown, by any process, records what is new in it and nothing
-//! else. The log recognizes calls by their identities (see `identity`), including calls that were purged. A call that
+//! else. The log recognises calls by their identities (see `identity`), including calls that were purged. A call that
 //! was recorded as unanswered and has an answer now is not recorded again: a follow-up entry adds the answer. Invariant
 //! R40: an answer that differs from the one in the log is reported, and so is everything else that is not recorded.
 

@@ -334,7 +334,7 @@ fn found(text: &str) -> Option<Vec<(usize, usize)>> {
 }
 
 /// The beginning of a text, and its full length. It ends at a blank, and before anything found that crosses the cut:
-/// half of a secret would not be recognized as one.
+/// half of a secret would not be recognised as one.
 fn head(text: &str, most: usize) -> String {
     let part = |bytes: usize| text.get(..text.floor_char_boundary(bytes)).unwrap_or_default();
     let window = part(WINDOW);

@@ -274,7 +274,7 @@ fn call_agents(kind: ToolKind, call: &Call, access: &Access, options: &FhirOptio
     };
     let metadata = call.session_metadata.as_ref().map(|m| m.to_json());
     let client_ip = metadata.as_ref().and_then(|m| m.get("client_ip")).and_then(Json::as_str);
-    // A pseudonymized address is no longer an address.
+    // A pseudonymised address is no longer an address.
     let client_ip = client_ip.filter(|ip| ip.parse::<std::net::IpAddr>().is_ok());
     let client_network = Network::of("agent", client_ip.or(access.agent.as_deref()));
     let ai_display = match (&access.agent, &access.model) {

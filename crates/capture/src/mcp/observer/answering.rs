@@ -31,7 +31,7 @@ pub(super) struct Answered {
     /// The calls that it ends, with their ends, including late answers.
     pub(super) ended: Vec<Pending>,
     pub(super) batch: bool,
-    /// Whether a host may find an answer in it that is not recognized here.
+    /// Whether a host may find an answer in it that is not recognised here.
     pub(super) doubtful: bool,
     /// Further replies of a batch to a call that another of its replies ends; they are handled after that end is
     /// recorded.
