@@ -1,10 +1,10 @@
-//! What counts as a failure of a tool: one rule for what a host records, what a proxy sees and what a file says.
+//! What counts as a tool's failure: one rule for hosts, the proxy and imported files.
 
 use super::viewed::record;
 use crate::json::{Json, Object};
 use attestlog_proof::entry::CallError;
 
-/// Whether the value of an `error` member says that there was none: writers of fixed shapes put an empty one there.
+/// Whether the value of an `error` member means no error: writers of fixed shapes put an empty value there.
 pub fn is_no_error(error: &Json) -> bool {
     match error {
         Json::Null | Json::Bool(false) => true,
@@ -16,7 +16,7 @@ pub fn is_no_error(error: &Json) -> bool {
     }
 }
 
-/// What an `error` member says, if it says that something failed.
+/// The error in the value of an `error` member, if there is one.
 pub fn error_of(error: &Json) -> Option<CallError> {
     if is_no_error(error) {
         return None;
@@ -26,17 +26,17 @@ pub fn error_of(error: &Json) -> Option<CallError> {
     Some(CallError { kind, message })
 }
 
-/// What a message, a block or a result says of how the call ended.
+/// What a message, a block or a result says about how the call ended.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// What its `error` member says.
+    /// The error in its `error` member.
     pub error: Option<CallError>,
-    /// Whether the call failed, where it says so expressly. Where members differ, it failed.
+    /// Whether the call failed, if it says so explicitly. If members disagree, the call failed.
     pub failed: Option<bool>,
 }
 
-/// What the message or block around an answer says of it. Whoever writes it speaks of the call, so there the status
-/// `failed` and a `success` or `ok` that is false say that it failed; inside an answer they may be the answer.
+/// What the message or block around an answer says about it. Its author describes the call, so there the status
+/// `failed`, or a `success` or `ok` that is false, means failure; inside an answer these may be the answer itself.
 pub fn said(around: &Json) -> Said {
     let mut said = reports(around);
     for (name, value) in around.as_object().into_iter().flat_map(Object::iter) {
@@ -50,11 +50,11 @@ pub fn said(around: &Json) -> Said {
     said
 }
 
-/// The error that a tool's result reports, itself or in the record that is its content: an `error` member that is not empty,
-/// `isError` (`is_error`) that is true or that lenient readers take for true, or the `status` `error`. Names are compared
-/// without case and separators.
+/// The error that a tool's result reports, directly or in the record inside it: a non-empty `error` member, an
+/// `isError` (`is_error`) that is true or that lenient readers take for true, or the `status` `error`. Names are
+/// compared without case and separators.
 pub fn failure(result: &Json) -> Option<CallError> {
-    // What a resource says of errors is what was read.
+    // Errors mentioned in a resource are content that was read.
     let inside = || record(result).filter(|_| result.get("contents").is_none());
     reported(result).or_else(|| reported(&inside()?.value))
 }
@@ -76,7 +76,7 @@ fn reported(result: &Json) -> Option<CallError> {
     Some(CallError { kind: None, message })
 }
 
-/// The text of a Model Context Protocol result that is nothing but text and reads as an error.
+/// The text of a Model Context Protocol result that consists of text only and reads like an error.
 pub fn error_text(result: &Json) -> Option<String> {
     let parts = result.get("content")?.as_array().filter(|parts| !parts.is_empty())?;
     let texts: Option<Vec<&str>> = parts.iter().map(|part| part.get("text")?.as_str()).collect();
@@ -84,12 +84,12 @@ pub fn error_text(result: &Json) -> Option<String> {
     result.get("structuredContent").is_none_or(|none| *none == Json::Null).then(|| texts.join("\n"))
 }
 
-/// Whether a result says expressly that the call failed, or that it did not.
+/// Whether a result explicitly says that the call failed (true) or succeeded (false).
 pub fn says_failed(result: &Json) -> Option<bool> {
     reports(result).failed
 }
 
-/// What holds of a result and of what stands around it.
+/// The rules that apply both to a result and to the message around it.
 fn reports(holder: &Json) -> Said {
     let mut said = Said::default();
     for (name, value) in holder.as_object().into_iter().flat_map(Object::iter) {
@@ -115,7 +115,7 @@ impl Said {
     }
 }
 
-/// Whether a status of a call says that it failed, if it says either.
+/// Whether a call's status means failure (true) or success (false), if either.
 pub fn status_fails(status: &str) -> Option<bool> {
     match status.trim().to_ascii_lowercase().as_str() {
         "error" | "failed" | "failure" => Some(true),
@@ -124,7 +124,8 @@ pub fn status_fails(status: &str) -> Option<bool> {
     }
 }
 
-/// Whether a flag is set, for any reader: lenient ones take `1`, `"true"` and `"True"` for true, and most what is not empty.
+/// Whether any reader takes a flag as set: lenient ones take `1`, `"true"` and `"True"` for true, and most take any
+/// non-empty value.
 pub fn is_set(flag: &Json) -> bool {
     let says_no = |text: &str| {
         ["", "false", "0", "no", "off", "null", "none"].iter().any(|no| text.trim().eq_ignore_ascii_case(no))
@@ -135,7 +136,7 @@ pub fn is_set(flag: &Json) -> bool {
     }
 }
 
-/// Whether a member of this name is the one whose name without case and separators is `plain`.
+/// Whether `name` equals `plain` when case and separators are ignored.
 pub fn is_called(name: &str, plain: &str) -> bool {
     name.bytes().filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase()).eq(plain.bytes())
 }
@@ -144,8 +145,8 @@ fn text(value: &Json) -> String {
     value.as_str().map_or_else(|| value.to_canonical().to_string(), str::to_owned)
 }
 
-/// Whether a text that a tool gave as its whole answer, and of which nothing else says how the call ended, is an error:
-/// its first word is `Error`, `error` or `ERROR`. A letter, a digit, `_` or a hyphen after it make another word of it.
+/// Whether a text that is a tool's whole answer is an error if nothing else says how the call ended: its first word is
+/// `Error`, `error` or `ERROR`. Followed by a letter, a digit, `_` or a hyphen, it is another word.
 pub fn text_fails(text: &str) -> bool {
     let text = text.trim_start();
     let rest = ["Error", "error", "ERROR"].iter().find_map(|word| text.strip_prefix(word));

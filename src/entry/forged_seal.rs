@@ -1,16 +1,16 @@
-//! Values that pose as sealed ones.
+//! Callers' values that look like sealed values.
 //!
-//! Invariant: what stands in a line in the form of a sealed value was sealed by the store. A caller's object of that form
-//! would be taken for one: its key would be missing, which verification reports as a key that was taken out without a word,
-//! for ever; and whoever chose the commitment in it could prove later that any value of his was sealed there. So the object
-//! becomes its text, under the same name, and `restated` says so.
+//! Invariant: whatever has the form of a sealed value in a line was sealed by the store. A caller's object of that form
+//! would be taken for one: its key would be missing, and verification would forever report a key that was removed
+//! without a record; and a caller who chose the commitment in it could later prove that any value was sealed there. So
+//! its `sealed` member is replaced by the text of its JSON, and `restated` lists it.
 
 use super::input::{CallResult, ToolCall};
 use crate::json::{Json, Path};
 use crate::redact::sealed_subject;
 
 impl ToolCall {
-    /// Restates what poses as sealed.
+    /// Replaces values that look like sealed ones.
     pub(crate) fn restate_posed(&mut self) {
         let mut found = Vec::new();
         let result = match &mut self.result {
@@ -33,7 +33,7 @@ impl ToolCall {
     }
 }
 
-/// Whether anything in it does. Depth is that of JSON that was read, which has a limit.
+/// Whether the value or a part of it looks sealed. Its nesting is bounded by the parser's limit.
 fn poses(value: &Json) -> bool {
     match value {
         Json::Array(items) => items.iter().any(poses),

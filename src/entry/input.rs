@@ -1,4 +1,4 @@
-//! What a host says of a call, before the store has made an entry of it.
+//! A call as a host describes it, before the store turns it into an entry.
 
 use super::{error_text, is_no_error, says_failed, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
@@ -7,38 +7,38 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Sender, Trigger};
 use std::time::Duration;
 
-/// How large the parts of a call may be. What is larger is refused with its size, never cut.
+/// The limits for the parts of a call. A part over its limit is refused, never truncated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallLimits {
-    /// Bytes of an id, a name, a role, a purpose.
+    /// Most bytes of an id, a name, a role or a purpose.
     pub id_bytes: usize,
-    /// How many patients one call may concern.
+    /// Most patients that one call may concern.
     pub patients: usize,
-    /// Bytes of the finished line.
+    /// Most bytes of the finished line.
     pub line_bytes: usize,
 }
 
 impl Default for CallLimits {
-    /// 64 KiB an id, 10,000 patients, 4 MiB a line.
+    /// 64 KiB per id, 10,000 patients, 4 MiB per line.
     fn default() -> CallLimits {
         CallLimits { id_bytes: 64 << 10, patients: 10_000, line_bytes: 4 << 20 }
     }
 }
 
-/// What a tool answered.
+/// The answer of a tool.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CallResult {
-    /// It answered with this. An object with an `error` member that is not empty (null, false, 0, `""`, `[]`, `{}`), with
-    /// `isError` or `is_error` (`true`, `1`, `"true"`), or with the `status` `error`, counts as a failure, whatever case and
-    /// separators these names are written with, and so does a text whose first word is `Error`, `error` or `ERROR`,
-    /// unless an outcome is given.
+    /// The tool returned this value. Unless an outcome is given, it counts as a failure if it is an object with a
+    /// non-empty `error` member (not null, false, 0, `""`, `[]` or `{}`), with `isError` or `is_error` (`true`, `1`,
+    /// `"true"`), or with the `status` `error`, in any case and with any separators in these names; or a text whose
+    /// first word is `Error`, `error` or `ERROR`.
     Value(Json),
-    /// It failed.
+    /// The tool failed.
     Error(CallError),
 }
 
-/// A tool call as a host describes it: three names, and whatever else is known.
+/// A tool call as a host describes it: three required names, and whatever else is known.
 ///
 /// ```
 /// use attestlog::{ToolCall, Trigger, json::Json};
@@ -62,7 +62,7 @@ pub struct ToolCall {
     pub user_id: String,
     /// The tool.
     pub tool_name: String,
-    /// When it happened, by the caller's clock; the time of recording where `None`.
+    /// When it happened, by the caller's clock; `None`: the time of recording.
     pub timestamp: Option<Timestamp>,
     /// The turn of the conversation.
     pub turn_number: Option<u64>,
@@ -74,9 +74,9 @@ pub struct ToolCall {
     pub tool_server: Option<String>,
     /// What the tool was called with; sanitised before anything is stored.
     pub arguments: Option<Json>,
-    /// What it answered; stored as a summary.
+    /// The tool's answer; stored as a summary.
     pub result: Option<CallResult>,
-    /// How it ended; told from the result where `None`.
+    /// How it ended; `None`: derived from the result.
     pub outcome: Option<Outcome>,
     /// How long it took, in milliseconds.
     pub duration_ms: Option<f64>,
@@ -86,9 +86,9 @@ pub struct ToolCall {
     pub trigger: Option<Trigger>,
     /// The provider's id of the call.
     pub call_id: Option<String>,
-    /// The seq of the entry that it follows.
+    /// The seq of the entry that it retries or follows up.
     pub follows: Option<u64>,
-    /// The patients whom it concerns.
+    /// The patients that it concerns.
     pub patient_ids: Vec<String>,
     /// Why the data was accessed.
     pub purpose: Option<String>,
@@ -98,18 +98,18 @@ pub struct ToolCall {
     pub grant: Option<u64>,
     /// Whether it comes from a recording.
     pub backfilled: bool,
-    /// Which part of attestlog took the call up: an importer or the proxy; `None` where a host describes it. No JSON input sets it.
+    /// What captured the call: an importer or the proxy; `None` if a host describes it. JSON input cannot set it.
     pub captured_by: Option<CapturedBy>,
-    /// Whether it is the answer to the call that it follows, which the log had recorded without one. No JSON input sets it, and
-    /// the log looks whether it can be.
+    /// Whether it is the late answer to the call that it follows, which the log has without an answer. JSON input
+    /// cannot set it, and the log checks that the answer is still missing.
     pub late_answer: bool,
-    /// The retention class, where it is not for the policy to decide.
+    /// The retention class, if the policy should not assign it.
     pub retention_class: Option<String>,
-    /// Kept at least until then.
+    /// Keep the entry at least until this time.
     pub retain_until: Option<Timestamp>,
-    /// Where numbers or texts stood that could not be kept as they were given.
+    /// Paths of numbers and texts that could not be kept as given.
     pub restated: Vec<String>,
-    /// The numbered sender of the record.
+    /// The sender of the record, and its number.
     pub sender: Option<Sender>,
 }
 
@@ -172,7 +172,7 @@ impl ToolCall {
         retention_class => retention_class;
     }
 
-    /// When the call happened; the store's clock at recording where it is not said.
+    /// When the call happened. Default: the store's clock at recording.
     pub fn timestamp(mut self, at: Timestamp) -> Self {
         self.timestamp = Some(at);
         self
@@ -184,13 +184,13 @@ impl ToolCall {
         self
     }
 
-    /// The arguments: any JSON value, as a rule an object.
+    /// The arguments: any JSON value, usually an object.
     pub fn arguments(mut self, arguments: impl Into<Json>) -> Self {
         self.arguments = Some(arguments.into());
         self
     }
 
-    /// What the tool answered (see [`CallResult::Value`] for what counts as a failure).
+    /// The tool's answer (see [`CallResult::Value`] for what counts as a failure).
     pub fn result(mut self, value: impl Into<Json>) -> Self {
         self.result = Some(CallResult::Value(value.into()));
         self
@@ -208,7 +208,7 @@ impl ToolCall {
         self
     }
 
-    /// How the call ended, where it does not follow from the result: denied, timed out, abandoned.
+    /// How the call ended, if it does not follow from the result: denied, timed out, abandoned.
     pub fn outcome(mut self, outcome: Outcome) -> Self {
         self.outcome = Some(outcome);
         self
@@ -220,7 +220,7 @@ impl ToolCall {
         self
     }
 
-    /// The user's role, which stands in the session's metadata as `user_role`.
+    /// The user's role; a member of the session's metadata, `user_role`.
     pub fn role(self, role: impl Into<String>) -> Self {
         self.metadata("user_role", role.into())
     }
@@ -251,7 +251,7 @@ impl ToolCall {
         self
     }
 
-    /// A patient whom the call concerns; more are found in `arguments.patient_id`, however that is written, and at
+    /// A patient whom the call concerns. More are found in `arguments.patient_id`, in any spelling of that name, and at
     /// configured paths.
     pub fn patient(mut self, id: impl Into<String>) -> Self {
         self.patient_ids.push(id.into());
@@ -265,20 +265,20 @@ impl ToolCall {
         self
     }
 
-    /// Marks the call as taken from a recording, not recorded as it happened. That is the caller's word: alert rules and
-    /// reports go by the call's time, and take as recordings only what an importer has read.
+    /// Marks the call as taken from a recording, not recorded as it happened. This is the caller's claim: alert rules
+    /// and reports treat only imported calls as recordings, and judge all others by the call's time.
     pub fn backfilled(mut self) -> Self {
         self.backfilled = true;
         self
     }
 
-    /// Keeps the entry at least until then; earlier than the policy says is refused.
+    /// Keeps the entry at least until this time; a time before the policy's is refused.
     pub fn retain_until(mut self, until: Timestamp) -> Self {
         self.retain_until = Some(until);
         self
     }
 
-    /// Numbers the record: the same sender and number again is answered with the first receipt.
+    /// Numbers the record: recording the same sender and number again returns the first receipt.
     pub fn sender(mut self, sender: Sender) -> Self {
         self.sender = Some(sender);
         self
@@ -316,7 +316,7 @@ impl ToolCall {
         ToolCall::from_parsed(parsed)
     }
 
-    /// The times of a record that have no zone, taken as UTC.
+    /// Marks the times of a record that have no zone as UTC.
     pub fn assume_utc(record: &mut Json) {
         let Json::Object(members) = record else { return };
         for key in ["timestamp", "retain_until"] {
@@ -328,7 +328,7 @@ impl ToolCall {
         }
     }
 
-    /// Makes a call of what was read leniently, but for names and ids: with a character replaced in them two would be one.
+    /// A call from leniently parsed JSON. Names and ids with replaced characters are refused: two could become one.
     pub fn from_parsed(parsed: Parsed) -> Result<ToolCall> {
         const TEXTS: &[&str] = &["arguments", "result", "error", "session_metadata"];
         let restated: Vec<String> = parsed.restated.iter().map(ToString::to_string).collect();
@@ -371,7 +371,7 @@ impl ToolCall {
     }
 
     fn set(&mut self, key: &str, value: Json) -> Result<()> {
-        // `null` is how many writers say that a member is absent; for arguments and results it is a value.
+        // Many writers use `null` for an absent member; for arguments and results it is a value.
         if value == Json::Null && !matches!(key, "arguments" | "result") {
             return if KEYS.contains(&key) { Ok(()) } else { Err(unknown_key()) };
         }
@@ -438,7 +438,7 @@ impl ToolCall {
         if self.follows.is_some() {
             return Err(Error::invalid("retry_of and follow_up_of exclude each other"));
         }
-        // Members come in alphabetical order, so a contradicting call_trigger was read before.
+        // Members come in alphabetical order, so a contradicting `call_trigger` was read before.
         if self.trigger.is_some_and(|t| t != trigger) {
             return Err(Error::invalid(format!("call_trigger must be {trigger} when the seq it follows is given")));
         }
@@ -447,7 +447,7 @@ impl ToolCall {
         Ok(())
     }
 
-    /// Brings whatever entries are found by into its normal form, and says what that changed, by member.
+    /// Normalises everything that entries are found by, and returns what was changed, by member.
     pub(crate) fn normalise(&mut self) -> Vec<(&'static str, Altered)> {
         let required = [
             ("conversation_id", &mut self.conversation_id),
@@ -471,14 +471,14 @@ impl ToolCall {
         });
         let altered = altered.collect();
         for optional in [&mut self.model, &mut self.agent_id, &mut self.tool_server, &mut self.purpose] {
-            // What has nothing to say is left out.
+            // Empty optional members are left out.
             optional.take_if(|text| text.is_empty());
         }
         altered
     }
 
-    /// A text that is all that a tool said, and of which nothing else says how the call ended, is an error where it reads
-    /// as one.
+    /// Turns a text that is the whole answer of a tool into an error if it reads like one and nothing else says how the
+    /// call ended.
     pub(crate) fn take_error_text(&mut self) {
         if self.outcome.is_some() {
             return;
@@ -496,7 +496,7 @@ impl ToolCall {
         }
     }
 
-    /// Refuses what cannot be recorded, naming the member.
+    /// Refuses a call that cannot be recorded; the error names the member.
     pub fn validate(&self, limits: &CallLimits) -> Result<()> {
         let required =
             [("conversation_id", &self.conversation_id), ("user_id", &self.user_id), ("tool_name", &self.tool_name)];
@@ -535,7 +535,7 @@ impl ToolCall {
             if sender.id.is_empty() || sender.number == 0 {
                 return Err(Error::invalid("sender: needs an id and a number from 1"));
             }
-            // Whoever sends under such an id shows the secret that it was made of, and is given it by the store.
+            // The store derives such an id from a secret that the sender presents.
             if sender.id.starts_with(OWN_SENDER) {
                 let message =
                     format!("sender: ids that begin with `{OWN_SENDER}` are this program's own; use another one");
@@ -575,7 +575,7 @@ impl ToolCall {
     }
 }
 
-/// What the ids of senders begin with that processes make for themselves (R74).
+/// The prefix of sender ids that processes make for themselves (R74).
 pub(crate) const OWN_SENDER: &str = "process-";
 
 /// A hundred years in milliseconds: longer is a mistake, and nanoseconds of it still fit 64 bits.
@@ -652,7 +652,7 @@ fn named<T: Copy + std::fmt::Display>(value: Json, find: fn(&str) -> Option<T>, 
     })
 }
 
-/// What stands where a time or a name should may be anything: a message, which may end in any log, does not show it.
+/// A wrong time or name may hold anything, so the error message, which may end up in any log, does not quote it.
 fn time(value: Json) -> Result<Timestamp> {
     if let Json::Number(n) = &value {
         return Timestamp::from_unix(n.as_f64()).ok_or_else(|| {
@@ -660,7 +660,7 @@ fn time(value: Json) -> Result<Timestamp> {
         });
     }
     let text = text(value)?;
-    // The text itself is the caller's and may be anything; what kind of mistake it is may be told.
+    // The message says what kind of mistake it is, without the caller's text.
     text.parse().map_err(|e: Error| match e.to_string() {
         e if e.ends_with("1678 to 2261") => Error::invalid("is outside 1678 to 2261"),
         e if e.ends_with("as second 59") => Error::invalid("a leap second cannot be told apart; write second 59"),

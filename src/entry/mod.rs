@@ -1,9 +1,9 @@
-//! How a call becomes an entry of the log.
+//! Turns a call into an entry of the log.
 //!
-//! A host describes a call with [`ToolCall`] (`input`); the store validates it, sanitises it, assigns what only it knows
-//! (seq, time, retention) and so makes the [`Entry`](crate::Entry), whose type and line are `attestlog-proof`'s. `failure`
-//! tells what counts as one, `summary` and `viewed` what is kept of a result, `odd` and `posed` restate what cannot be kept
-//! as it came.
+//! A host describes a call with [`ToolCall`] (`input`). The store validates it, sanitises it, assigns what only the
+//! store knows (seq, time, retention) and so makes the [`Entry`](crate::Entry), whose type and line belong to
+//! `attestlog-proof`. `failure` decides what counts as a failure, `summary` and `viewed` what is kept of a result,
+//! `odd` and `forged_seal` replace what cannot be kept as given, `reserved` refuses what only this library may state.
 
 pub mod failure;
 mod forged_seal;

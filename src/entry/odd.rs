@@ -1,19 +1,20 @@
-//! What cannot be kept in a text, in what a host says of a call.
+//! Texts and arguments of a call that cannot be kept as given.
 //!
-//! Invariant: a tool's answer is recorded whatever bytes are in it. Of a text with NUL the entry holds the text with
-//! U+2400 in its place, and `restated` names it. Names and ids are not changed: with NUL in one a call is refused.
+//! Invariant: a tool's answer is recorded whatever bytes are in it. A text with NUL is kept with U+2400 in its place,
+//! and `restated` lists its path. Names and ids are not changed: a call with NUL in one of them is refused.
 
 use super::input::{CallResult, ToolCall};
 use crate::json::{Json, Path};
 
 impl ToolCall {
-    /// Whether its arguments are a text that is nearly JSON: an object with a member twice, a comma too many, no end. They are
-    /// recorded as the text that they are, `restated` names them, and who is named in them is found by what can be understood.
+    /// Whether its arguments are a text of malformed JSON: an object with a duplicate member, a superfluous comma, or
+    /// no end. They are recorded as that text, `restated` lists them, and the patients named in them are found in the
+    /// parts that can be parsed.
     pub fn has_nearly_json(&self) -> bool {
         self.arguments.as_ref().and_then(Json::as_str).is_some_and(crate::redact::is_nearly_json)
     }
 
-    /// Restates texts that hold NUL.
+    /// Replaces NUL in texts, and adds their paths to `restated`.
     pub fn restate_nul(&mut self) {
         let mut shown = Vec::new();
         if let Some(arguments) = &mut self.arguments {

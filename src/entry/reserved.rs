@@ -1,25 +1,26 @@
-//! What this library alone says of a call, so that no caller can say it in its place.
+//! Statements about a call that only this library may make.
 //!
-//! Invariant R67: by what way a call came into the log, and that it is the late answer to another, is said by the part of
-//! this library that took it up, in members of the entry that no input has. What that part notes in the session's metadata,
-//! and the names of its senders, are refused from everybody else.
+//! Invariant R67: how a call came into the log, and that it is the late answer to another call, is stated by the part
+//! of this library that captured it, in members of the entry that no input has. The members of the session's metadata
+//! that this part writes, and the names of its senders, are refused from everybody else.
 
 use super::ToolCall;
 use crate::json::MAX_INT;
 use crate::{Error, Result};
 use attestlog_proof::entry::CapturedBy;
 
-/// How the senders of imported calls begin.
+/// The prefix of the senders of imported calls.
 pub const IMPORTED: &str = "import-";
 
-/// A seq that no log reaches: a call that follows it is never recorded, it asks whether its sender's number is known.
+/// A seq that no log reaches. A call that follows it is never recorded; it only asks whether its sender's number is
+/// known.
 pub const NOWHERE: u64 = MAX_INT as u64;
 
-/// The members of the session's metadata that have an author in this library, and the senders that do.
+/// The members of the session's metadata that only one part of this library writes, and that part.
 const METADATA: &[(&str, CapturedBy)] = &[("import", CapturedBy::Import), ("mcp", CapturedBy::Mcp)];
 
 impl ToolCall {
-    /// Refuses what a caller says in the place of a part of this library.
+    /// Refuses members and senders that only a part of this library may use.
     pub(crate) fn check_reserved(&self) -> Result<()> {
         for (member, author) in METADATA {
             if self.captured_by != Some(*author) && self.session_metadata.get(member).is_some() {
@@ -41,7 +42,7 @@ impl ToolCall {
     }
 }
 
-/// That a sender's name is one of this library's own.
+/// The error for a sender's name that is reserved for this library.
 fn taken(prefix: &str) -> Error {
     Error::invalid(format!("sender: ids that begin with `{prefix}` are this program's own; use another one"))
 }

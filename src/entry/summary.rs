@@ -1,16 +1,16 @@
-//! What is kept of a result: enough to know what was seen, too little to be the thing seen.
+//! What is kept of a result: enough to know what was viewed, but not its contents.
 
 use crate::json::{Json, Object};
 
-/// What of a result is kept besides its shape.
+/// What is kept of a result besides its shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResultPolicy {
-    /// Names of members that identify a record and are kept with their values. A name that starts with `*` matches
-    /// by its end. Default: `id`, `*_id`, `status`, `count`.
+    /// Names of members that identify a record and are kept with their values. A leading `*` matches any beginning.
+    /// Default: `id`, `*_id`, `status`, `count`.
     pub identifying: Vec<String>,
-    /// Keep whole results, sanitised, up to this many bytes of canonical JSON; a larger one is summarised and marked
-    /// as cut. Default: none are kept.
+    /// Keep complete results, sanitised, up to this many bytes of canonical JSON; a larger one is summarised and marked
+    /// as cut. Default: none.
     pub keep_full: Option<usize>,
 }
 
@@ -21,17 +21,18 @@ impl Default for ResultPolicy {
     }
 }
 
-/// How many names and identifying values a summary lists before it says that it was cut.
+/// The most names, and the most identifying values, in a summary; if there are more, it is marked as cut.
 const MAX_NAMES: usize = 100;
-/// A longer text identifies nothing; it is content.
+/// A longer text is content, not an identifier.
 const MAX_IDENTIFYING_BYTES: usize = 200;
 
-/// What is kept of a result.
+/// The summary of a result.
 ///
-/// As JSON, with what is empty left out: `type` (of the value), `fields` (names of the members that were returned, of an
-/// array's elements together), `keys` (identifying members with their values, a list of them below an array), `count`
-/// (elements of an array), `bytes` (of the whole as canonical JSON), `cut` (true when a list here is not complete),
-/// `digest` (`KEY-ID:HMAC-SHA-256` of the whole as canonical JSON, before sanitising), `full` (the whole, where asked for).
+/// As JSON, without empty members: `type` (of the value), `fields` (names of the returned members; for an array, of all
+/// its elements), `keys` (identifying members with their values; below an array, a list of values), `count` (elements
+/// of an array), `bytes` (of the complete result as canonical JSON), `cut` (true if a list here is incomplete),
+/// `digest` (`KEY-ID:HMAC-SHA-256` of the complete result as canonical JSON, before sanitising), `full` (the complete
+/// result, if configured).
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Summary {
@@ -40,8 +41,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Summarises a sanitised result, or what was viewed of it; `full` is the whole of it, sanitised. `bytes` and `digest` are
-    /// of the whole, before it was sanitised.
+    /// Summarises a sanitised result, or its viewed part. `full` is the complete sanitised result; `bytes` and `digest`
+    /// are those of the complete result before it was sanitised.
     pub(crate) fn of(
         result: &Json,
         full: Option<&Json>,
@@ -94,8 +95,8 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// Names what stands at the top, and looks for identifying members there and one level below: records as a
-    /// rule come bare, as a list, or as a list under one name.
+    /// Lists the top-level names, and finds identifying members there and one level below: a record usually comes bare,
+    /// in a list, or in a list under one name.
     fn members(&mut self, members: &Object, prefix: &str, top: bool) {
         for (name, value) in members.iter() {
             if top && !self.fields.iter().any(|f| f == name) {

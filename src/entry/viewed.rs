@@ -1,9 +1,9 @@
-//! What of a Model Context Protocol result was viewed: the record in it, not its envelope.
+//! The viewed part of a Model Context Protocol result: the record in it, not its envelope.
 
 use crate::json::{Json, Object, Parsed, Path};
 
-/// What the result shows to whoever asked, where it is one of that protocol's: the record in it; else which types of content
-/// there were, and how many of each.
+/// What was viewed in a result of that protocol: the record in it, else the types of its content with the number of
+/// each. `None` for any other result.
 pub(crate) fn viewed(result: &Json) -> Option<Parsed> {
     if let Some(record) = record(result) {
         return Some(record);
@@ -19,8 +19,8 @@ pub(crate) fn viewed(result: &Json) -> Option<Parsed> {
     Some(Parsed { value: types.into(), ..Parsed::default() })
 }
 
-/// The record in a result of that protocol's: its `structuredContent`; else what its texts say as JSON, with the places of
-/// numbers that were restated.
+/// The record in a result of that protocol: its `structuredContent`, else its texts parsed as JSON, with the paths of
+/// restated numbers.
 pub(super) fn record(result: &Json) -> Option<Parsed> {
     if let Some(structured) = result.get("structuredContent").filter(|s| **s != Json::Null) {
         return Some(Parsed { value: structured.clone(), ..Parsed::default() });
@@ -43,17 +43,17 @@ fn parts(result: &Json) -> Option<&[Json]> {
     parts.filter(|parts| !parts.is_empty() && parts.iter().all(is_part))
 }
 
-/// A part of `content` has a type, one of a resource's `contents` an address.
+/// A part of `content` has a `type`; a part of a resource's `contents` has a `uri`.
 fn is_part(part: &Json) -> bool {
     ["type", "uri"].iter().any(|name| part.get(name).and_then(Json::as_str).is_some())
 }
 
-/// The text of a part, also of a resource that is embedded in it.
+/// The text of a part, or of the resource embedded in it.
 fn text(part: &Json) -> Option<&str> {
     part.get("text").or_else(|| part.get("resource")?.get("text"))?.as_str()
 }
 
-/// An object or a list that the text is.
+/// The text parsed as JSON, if it is an object or an array.
 fn read(text: &str) -> Option<Parsed> {
     let text = text.trim();
     text.starts_with(['{', '[']).then(|| Json::parse(text.as_bytes()).ok()).flatten()

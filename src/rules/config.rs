@@ -1,8 +1,8 @@
-//! Rules as people write them: the `[[alerts]]` tables of a TOML file. Every fault is told with file, line and column.
+//! Rules as people write them: the `[[alerts]]` tables of a TOML file. Every error gives the file, line and column.
 //!
 //! ```toml
 //! [[alerts]]
-//! name = "same-patient-user"    # the name of a built-in rule: what is written changes that rule
+//! name = "same-patient-user"    # the name of a built-in rule: the members given here change it
 //! count = 20
 //!
 //! [[alerts]]
@@ -11,15 +11,15 @@
 //!
 //! [[alerts]]
 //! name = "failures"
-//! enabled = false               # name = "*": all rules before
+//! enabled = false               # name = "*": all rules so far
 //!
 //! [[alerts]]
-//! name = "first-access"         # known by name and off until it is named
+//! name = "first-access"         # a known rule that is off unless named
 //!
 //! [[alerts]]
-//! name = "vip"                  # any other name: a rule of one's own
+//! name = "vip"                  # any other name: a new rule
 //! severity = "critical"
-//! attributes.vip = true         # what the host says in session_metadata
+//! attributes.vip = true         # set by the host in session_metadata
 //! when = { tool = ["read_chart", "search_charts"] }
 //! except = { purpose = "treatment" }
 //! key = ["user", "patient"]
@@ -37,8 +37,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 impl Rules {
-    /// The built-in rules as the `[[alerts]]` tables of a configuration file change them; `file` is its name in errors.
-    /// Other tables are left to their own readers.
+    /// The built-in rules, as changed by the `[[alerts]]` tables of a configuration file; `file` is its name in errors.
+    /// Other tables are ignored here.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) with file, line and column: the text is not TOML, or a member,
@@ -90,7 +90,7 @@ impl Source<'_> {
             return Err(self.error(name.span().start, format!("there are two rules {text:?}")));
         }
         named.push(text.to_owned());
-        // What the rule lacks stands nowhere; its name is nearest, also where the file has many rules.
+        // A missing member has no place in the file, so the error points at the rule's name.
         let at = name.span().start;
         let mut rule = rules.get(text).cloned().or_else(|| Rules::optional(text)).unwrap_or_else(|| Rule::new(text));
         let mut enabled = true;
@@ -119,7 +119,7 @@ impl Source<'_> {
             return Ok(if text == "*" { Rules::none() } else { rules.without(text) });
         }
         if let Some((member, why)) = rule.fault() {
-            // What is within is closer than what holds it.
+            // Point at the inner member if there is one.
             let zone = format!("{member}.zone");
             let member = if places.contains_key(&zone) { zone } else { member.to_owned() };
             return Err(self.fault(Fault { member, message: why }, &places, at));
@@ -127,7 +127,7 @@ impl Source<'_> {
         rules.with(rule).map_err(|e| self.error(at, e.to_string()))
     }
 
-    /// The value as JSON; where each of its members stands goes into `places`.
+    /// The value as JSON; `places` gets the place of each of its members.
     fn json(&self, path: &str, value: &Spanned<DeValue<'_>>, places: &mut HashMap<String, usize>) -> Result<Json> {
         let at = value.span().start;
         places.insert(path.to_owned(), at);
@@ -143,7 +143,7 @@ impl Source<'_> {
                 let x = x.as_str().parse().ok().and_then(Number::from_f64);
                 Json::Number(x.ok_or_else(|| wrong("is no number"))?)
             }
-            // Days are written with or without quotes.
+            // TOML allows days with or without quotes.
             DeValue::Datetime(day) => day.to_string().into(),
             DeValue::Array(items) => {
                 let mut list = Vec::new();
@@ -158,7 +158,7 @@ impl Source<'_> {
                 for (key, value) in table {
                     let inner = format!("{path}.{}", key.get_ref());
                     object.insert(key.get_ref().as_ref(), self.json(&inner, value, places)?);
-                    // A key that is unknown is at fault itself.
+                    // If the key is unknown, the error points at the key.
                     places.insert(inner, key.span().start);
                 }
                 object.into()

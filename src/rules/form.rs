@@ -1,5 +1,5 @@
-//! Rules as JSON: the form in which the log's policy entry holds them, and to which configuration files are brought.
-//! Writing and reading stand side by side; whatever is wrong is told with the path at which it stands.
+//! Rules as JSON: the form in the log's policy entry, to which configuration files are converted. Writing and reading
+//! are side by side; every error gives the path of the wrong member.
 
 use super::hours::{DAYS, Hours, Zone};
 use super::rule::{Measure, Part, Rule, Rules, Severity};
@@ -10,7 +10,7 @@ use chrono::NaiveDate;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is wrong, and at which member of the rule; the member `""` is the rule itself.
+/// An error, and the member of the rule that is wrong; the member `""` is the rule itself.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub member: String,
@@ -46,12 +46,12 @@ pub(crate) const MEMBERS: [&str; 20] = [
 ];
 
 impl Rules {
-    /// The rules as the log's policy entry holds them.
+    /// The rules in the form of the log's policy entry.
     pub fn to_json(&self) -> Json {
         Json::Array(self.0.iter().map(|rule| Json::from(rule.to_json())).collect())
     }
 
-    /// Reads what [`Rules::to_json`] writes.
+    /// Reads the output of [`Rules::to_json`].
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names the rule and the member that is unknown or wrong.
@@ -64,7 +64,8 @@ impl Rules {
                 rule.set(member, value)
                     .map_err(|f| Error::invalid(format!("alerts[{i}].{}: {}", f.member, f.message)))?;
             }
-            // A zone that this build does not know must not keep a log from being opened; an engine refuses it.
+            // Not checked here: a zone that this build does not know must not keep a log from being opened. An engine
+            // refuses it.
             Ok(Rules([rules.0, vec![rule]].concat()))
         })
     }
@@ -129,7 +130,7 @@ impl Rule {
         out
     }
 
-    /// Sets one member. `enabled` belongs to configuration files and is theirs to look at.
+    /// Sets one member. `enabled` occurs only in configuration files, which handle it themselves.
     pub(crate) fn set(&mut self, member: &str, value: &Json) -> std::result::Result<(), Fault> {
         match member {
             "name" => self.name = text(member, value)?.to_owned(),
@@ -233,7 +234,7 @@ fn attributes(member: &str, value: &Json) -> std::result::Result<BTreeMap<String
     let mut found = BTreeMap::new();
     for (name, value) in members.iter() {
         match value {
-            // TOML's dotted keys are tables in tables.
+            // TOML's dotted keys are nested tables.
             Json::Object(_) => {
                 let inner = attributes(&format!("{member}.{name}"), value)?;
                 found.extend(inner.into_iter().map(|(rest, values)| (format!("{name}.{rest}"), values)));
@@ -281,7 +282,7 @@ fn number(member: &str, value: &Json) -> std::result::Result<u32, Fault> {
     number.map_or_else(|| fault(member, "is a whole number from 0 to 4294967295"), Ok)
 }
 
-/// Exactly these members of an object.
+/// The given members of an object, which must have no others.
 fn parts<'a, const N: usize>(
     member: &str,
     value: &'a Json,
@@ -301,14 +302,14 @@ fn parts<'a, const N: usize>(
     Ok(found)
 }
 
-/// A length of time as [`parse_duration`] reads it, in its largest unit.
+/// A duration as [`parse_duration`] reads it, in its largest unit.
 pub(crate) fn span(length: Duration) -> String {
     let seconds = length.as_secs();
     let unit = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)].into_iter().find(|(_, n)| seconds.is_multiple_of(*n));
     unit.map_or_else(|| format!("{seconds}s"), |(name, n)| format!("{}{name}", seconds / n))
 }
 
-/// Reads a length of time: whole numbers with `d`, `h`, `m` or `s`, such as `90s`, `1h30m` or `14d`.
+/// Parses a duration: whole numbers with `d`, `h`, `m` or `s`, such as `90s`, `1h30m` or `14d`.
 ///
 /// ```
 /// use attestlog::alert::parse_duration;
@@ -336,7 +337,7 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
             "s" => 1,
             _ => return Err(bad()),
         };
-        // Each unit once, the largest first: `5m1h` is a slip, not an hour and five minutes.
+        // Each unit once, the largest first: `5m1h` is probably a mistake.
         if unit >= last {
             return Err(bad());
         }

@@ -1,7 +1,7 @@
-//! Working hours: which times are not outside them, in which time zone, on which days.
+//! Working hours: times of day, days of the week and holidays, in a time zone.
 //!
-//! Invariant: what a rule says of a moment depends on the rule and the moment, not on the machine: names of time zones
-//! come from the database that is built in, never from the system's.
+//! Invariant: the result of a rule for a time depends on the rule and the time, not on the machine: time zone names
+//! come from the built-in database, never from the system's.
 
 use crate::{Error, Result, Timestamp};
 use chrono::{Datelike, FixedOffset, NaiveDate, TimeZone, Timelike, Weekday};
@@ -29,21 +29,22 @@ impl Zone {
         Zone::recorded("UTC")
     }
 
-    /// No zone yet: a rule with it is refused until it has one.
+    /// A placeholder: a rule with this zone is refused.
     pub(crate) fn unset() -> Zone {
         Zone { name: String::new(), rules: None }
     }
 
-    /// The zone of that name.
+    /// The zone with this name.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): there is none, or this build does not know names.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the zone does not exist, or this build does not know zone
+    /// names.
     pub fn named(name: &str) -> Result<Zone> {
         let zone = Zone::recorded(name);
         zone.check().map(|()| zone)
     }
 
-    /// The zone of a rule that was recorded: a build that does not know it can still read the log.
+    /// The zone of a recorded rule: a build that does not know the zone can still read the log.
     pub(crate) fn recorded(name: &str) -> Zone {
         let rules = match offset(name) {
             Some(offset) => Some(ZoneRules::Fixed(offset)),
@@ -74,7 +75,7 @@ impl Zone {
         &self.name
     }
 
-    /// Day and second of the day at a moment.
+    /// The local day and second of the day at a time.
     fn local(&self, at: Timestamp) -> (NaiveDate, u32) {
         let at = at.to_datetime().naive_utc();
         let local = match &self.rules {
@@ -125,7 +126,7 @@ pub(crate) fn minutes(text: &str) -> Option<u32> {
     (minutes < 60 && hours * 60 + minutes <= 24 * 60).then_some(hours * 60 + minutes)
 }
 
-/// Working hours. What is not inside them is off-hours.
+/// Working hours; all other times are off-hours.
 ///
 /// ```
 /// use attestlog::alert::{Hours, Zone};
@@ -140,7 +141,7 @@ pub struct Hours {
     pub(crate) zone: Zone,
     /// From Monday on.
     pub(crate) days: [bool; 7],
-    /// Minutes of the day. Where the end is not after the beginning, the shift ends on the next day.
+    /// Minutes of the day. If the end is not after the beginning, the shift ends on the next day.
     pub(crate) from: u32,
     pub(crate) to: u32,
     pub(crate) holidays: BTreeSet<NaiveDate>,
@@ -155,7 +156,7 @@ impl Hours {
         Hours { zone, days, from: 7 * 60, to: 19 * 60, holidays: BTreeSet::new() }
     }
 
-    /// From when to when, as `HH:MM`; where the end is not after the beginning it is on the next day.
+    /// Sets the beginning and end, as `HH:MM`. If the end is not after the beginning, it is on the next day.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput): not a time of day.
@@ -165,7 +166,7 @@ impl Hours {
         Ok(self)
     }
 
-    /// The days on which there are working hours: `mon` to `sun`.
+    /// Sets the days with working hours: `mon` to `sun`.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput): not a day of the week.
@@ -179,7 +180,7 @@ impl Hours {
         Ok(self)
     }
 
-    /// A day (`YYYY-MM-DD`) without working hours.
+    /// Adds a day (`YYYY-MM-DD`) without working hours.
     ///
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput): not a day.
@@ -189,14 +190,14 @@ impl Hours {
         Ok(self)
     }
 
-    /// Whether a moment is outside them.
+    /// Whether a time is outside the working hours.
     pub fn are_off(&self, at: Timestamp) -> bool {
         let (day, second) = self.zone.local(at);
         let works = |day: NaiveDate| self.days[weekday(day.weekday())] && !self.holidays.contains(&day);
         let (from, to) = (self.from * 60, self.to * 60);
         let inside = match from < to {
             true => works(day) && (from..to).contains(&second),
-            // The shift that began the day before may still go on.
+            // A shift that began the day before may still be running.
             false => (works(day) && second >= from) || (second < to && day.pred_opt().is_some_and(works)),
         };
         !inside

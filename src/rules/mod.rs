@@ -1,5 +1,5 @@
-//! The rules of alerts: `rule` says what one is, `hours` what working hours are, `form` and `config` read and write them.
-//! They stand in the policies. What looks at entries by them is `alert`.
+//! The rules of alerts: `rule` defines them, `hours` working hours, `form` and `config` read and write them. Rules are
+//! part of the policies; `alert` applies them to entries.
 
 #[cfg(feature = "config")]
 mod config;

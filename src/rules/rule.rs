@@ -1,4 +1,4 @@
-//! What a rule says: which entries it looks at, by what it tells them apart, and when there are too many of them.
+//! An alert rule: which entries it considers, how it groups them, and how many of them are too many.
 
 use super::hours::{Hours, Zone};
 use crate::json::Json;
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 const MAX_RULES: usize = 256;
 const MAX_NAME_BYTES: usize = 64;
-/// The events that a window keeps of each key are as many as the threshold.
+/// A window keeps at most as many events per key as the threshold.
 const MAX_THRESHOLD: u32 = 10_000;
 const MAX_WINDOW: Duration = Duration::from_secs(366 * 86_400);
 const MAX_PERIODS: u32 = 100;
-/// A rebuild reads as far back as the longest window.
+/// A rebuild reads back as far as the longest window, with the windows before it.
 const MAX_REACH: Duration = Duration::from_secs(400 * 86_400);
 
-/// How bad it is.
+/// How serious an alert is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Severity {
@@ -30,7 +30,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Every one of them.
+    /// All severities.
     pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Critical];
 
     /// Its name.
@@ -42,7 +42,7 @@ impl Severity {
         }
     }
 
-    /// The one of that name.
+    /// The severity with this name.
     pub fn from_name(name: &str) -> Option<Severity> {
         Severity::ALL.into_iter().find(|s| s.as_str() == name)
     }
@@ -54,18 +54,18 @@ impl fmt::Display for Severity {
     }
 }
 
-/// By what the entries that a rule looks at are told apart.
+/// What a rule groups its entries by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Part {
-    /// A facet. An entry without it does not count, one with several patients counts for each.
+    /// A facet. An entry without it does not count; an entry with several patients counts for each.
     Facet(Facet),
-    /// The emergency grant that a call names, or that it names none, and how it does not cover the call, if it does not.
+    /// The emergency grant that a call names, or none, and how the grant does not cover the call, if it does not.
     Grant,
 }
 
 impl Part {
-    /// Who started the call.
+    /// The user who made the call.
     pub const USER: Part = Part::Facet(Facet::User);
     /// The patients of the call.
     pub const PATIENT: Part = Part::Facet(Facet::Patient);
@@ -78,7 +78,7 @@ impl Part {
         }
     }
 
-    /// The one of that name.
+    /// The part with this name.
     pub fn from_name(name: &str) -> Option<Part> {
         match name {
             "grant" => Some(Part::Grant),
@@ -87,7 +87,7 @@ impl Part {
     }
 }
 
-/// When there are too many.
+/// How many calls are too many.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Measure {
@@ -95,29 +95,29 @@ pub enum Measure {
     Count(u32),
     /// This many different values of a facet within the window.
     Distinct(Facet, u32),
-    /// More calls within the window than the key itself usually has.
+    /// More calls within the window than are usual for the same key.
     Baseline {
-        /// Times the mean of the windows before.
+        /// The factor applied to the mean of the windows before.
         multiple: f64,
-        /// How many windows before are looked at.
+        /// The number of windows before that are considered.
         periods: u32,
-        /// And at least this many calls.
+        /// The least number of calls.
         at_least: u32,
     },
-    /// A grant that nobody reviewed, so long after it was opened (the window of the rule).
+    /// A grant that was not reviewed within the rule's window after it was opened.
     Unreviewed,
-    /// A scheduled verification that found something.
+    /// A scheduled verification that had findings.
     Tampering,
 }
 
-/// One alert rule: a builder. An entry that fits all its conditions counts; where the count within the sliding window
-/// reaches the threshold there is one alert, and the next one only after it has fallen below.
+/// One alert rule, as a builder. An entry that meets all its conditions counts. When the count within the sliding
+/// window reaches the threshold, one alert is raised; the next one only after the count has fallen below it.
 ///
-/// The window is half-open (an event is out of it exactly when it is as old as the window is long), on the store's
-/// clock: `recorded_at`. A call that was recorded in two steps counts once. History does not count: what an import read
-/// from a recording, and calls that ended more than [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) before they were
-/// recorded, by their caller's clock. Since a caller could evade rules by giving old times, rules about emergencies and
-/// misused grants look at these as well, and [`Rule::back_dated`] notices them.
+/// The window is half-open (an event as old as the window is long is outside) and uses the store's clock:
+/// `recorded_at`. A call recorded in two steps counts once. History does not count: imported calls, and calls that, by
+/// their caller's clock, ended more than [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) before they were recorded.
+/// Since a caller could evade rules by stating old times, rules about emergencies and misused grants count the latter
+/// too, and [`Rule::back_dated`] detects them.
 ///
 /// ```
 /// use attestlog::alert::{Part, Rule, Severity};
@@ -153,8 +153,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// A rule that fires at every call: by the first within an hour of each user. Its name is the first part of its
-    /// alerts' ids.
+    /// A rule that matches every call and fires at each user's first one within an hour. Its name is the first part of
+    /// its alerts' ids.
     pub fn new(name: impl Into<String>) -> Rule {
         Rule {
             name: name.into(),
@@ -175,82 +175,83 @@ impl Rule {
         }
     }
 
-    /// What it means, in words that stand in each of its alerts.
+    /// What the rule means; the text is part of each of its alerts.
     pub fn summary(mut self, text: impl Into<String>) -> Rule {
         self.summary = Some(text.into());
         self
     }
 
-    /// How bad it is. Default: a warning.
+    /// How serious it is. Default: a warning.
     pub fn severity(mut self, severity: Severity) -> Rule {
         self.severity = severity;
         self
     }
 
-    /// Only calls with this value of a facet, or another one that was given for it. Users, patients and conversations are
-    /// named by their clear values.
+    /// Only calls with this value of a facet, or with another value given for the same facet. Users, patients and
+    /// conversations are given by their clear values.
     pub fn when(mut self, field: Facet, value: impl Into<String>) -> Rule {
         self.when.entry(field).or_default().push(value.into());
         self
     }
 
-    /// No calls with this value of a facet.
+    /// Excludes calls with this value of a facet.
     pub fn except(mut self, field: Facet, value: impl Into<String>) -> Rule {
         self.except.entry(field).or_default().push(value.into());
         self
     }
 
-    /// Only calls of which the host says this: a member of the session's metadata, or of its member `attributes`; dots go
-    /// into objects. Other values given for the same name are alternatives.
+    /// Only calls with this value of a member of the session's metadata, or of its member `attributes`; dots lead into
+    /// objects. Several values for one name are alternatives.
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<Json>) -> Rule {
         self.attributes.entry(name.into()).or_default().push(value.into());
         self
     }
 
-    /// Only calls that failed, in whichever way, or only those that did not.
+    /// Only calls that failed in any way (true), or only calls that did not (false).
     pub fn failed(mut self, failed: bool) -> Rule {
         self.failed = Some(failed);
         self
     }
 
-    /// Only calls in an emergency, or only others.
+    /// Only emergency calls (true), or only others (false).
     pub fn emergency(mut self, emergency: bool) -> Rule {
         self.emergency = Some(emergency);
         self
     }
 
-    /// Only calls that name an emergency grant which does not cover them: expired, closed, another user's or patient's.
+    /// Only calls that name an emergency grant which does not cover them: expired, closed, or for another user or
+    /// patient.
     pub fn misused_grant(mut self) -> Rule {
         self.misused_grant = true;
         self
     }
 
-    /// Only the first access that the log knows of a user to a patient.
+    /// Only a user's first access to a patient in this log.
     pub fn first_access(mut self) -> Rule {
         self.first_access = true;
         self
     }
 
-    /// Only calls that their caller dated back: not read by an import, and recorded more than
-    /// [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND) after their end.
+    /// Only back-dated calls: not imported, and recorded more than [`CLAIMED_TIME_BOUND`](crate::CLAIMED_TIME_BOUND)
+    /// after their end.
     pub fn back_dated(mut self) -> Rule {
         self.back_dated = true;
         self
     }
 
-    /// Only calls that were recorded outside of these hours.
+    /// Only calls that were recorded outside these hours.
     pub fn off_hours(mut self, working: Hours) -> Rule {
         self.off_hours = Some(working);
         self
     }
 
-    /// By what calls are told apart: each combination has a count of its own. Default: by user.
+    /// What calls are grouped by: each combination of values is counted separately. Default: the user.
     pub fn key(mut self, parts: impl IntoIterator<Item = Part>) -> Rule {
         self.key = parts.into_iter().collect();
         self
     }
 
-    /// How long the window is. Default: an hour.
+    /// The length of the window. Default: an hour.
     pub fn window(mut self, length: Duration) -> Rule {
         self.window = length;
         self
@@ -266,7 +267,7 @@ impl Rule {
         self.measure(Measure::Distinct(field, values))
     }
 
-    /// Fires as [`Measure`] says.
+    /// Fires according to this [`Measure`].
     pub fn measure(mut self, measure: Measure) -> Rule {
         self.measure = measure;
         self
@@ -282,12 +283,12 @@ impl Rule {
         &self.measure
     }
 
-    /// Whether it looks at calls that are history.
+    /// Whether it also counts calls that are history.
     pub(crate) fn looks_at_history(&self) -> bool {
         self.back_dated || self.misused_grant || self.emergency == Some(true)
     }
 
-    /// How far back entries can bear on whether it fires.
+    /// How far back entries can affect whether it fires.
     pub(crate) fn reach(&self) -> Duration {
         match self.measure {
             Measure::Baseline { periods, .. } => self.window.saturating_mul(periods + 1),
@@ -296,7 +297,7 @@ impl Rule {
         }
     }
 
-    /// What is wrong with it: the member, and why.
+    /// The first error in the rule: the member, and the reason.
     pub(crate) fn fault(&self) -> Option<(&'static str, String)> {
         let name_ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_' | b'.');
         if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES || !self.name.bytes().all(name_ok) {
@@ -331,7 +332,7 @@ impl Rule {
     }
 }
 
-/// The rules of an engine: different names, in order.
+/// The rules of an engine, with distinct names, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules(pub(crate) Vec<Rule>);
 
@@ -347,7 +348,7 @@ impl Rules {
         Rules(Vec::new())
     }
 
-    /// The rules that privacy monitoring starts from:
+    /// The default rules for privacy monitoring:
     ///
     /// | name | fires at |
     /// | --- | --- |
@@ -358,12 +359,12 @@ impl Rules {
     /// | `volume` | more than three times a user's own daily mean of two weeks, from 50 calls on |
     /// | `break-glass-used` | the first call under an emergency grant, or in an emergency without one |
     /// | `break-glass-misused` | a call under a grant that does not cover it |
-    /// | `break-glass-unreviewed` | a grant that nobody reviewed 72 hours after it was opened |
-    /// | `back-dated` | the first call within a day that names a time more than an hour before it was recorded |
-    /// | `tampering` | a scheduled verification that found something |
+    /// | `break-glass-unreviewed` | a grant that was not reviewed within 72 hours after it was opened |
+    /// | `back-dated` | the first call within a day that states a time more than an hour before it was recorded |
+    /// | `tampering` | a scheduled verification that had findings |
     ///
-    /// Two more are known by name and off until they are asked for ([`Rules::optional`]): `first-access`, which fires at
-    /// every first access of a user to a patient, and `off-hours`, which needs the time zone of those who work there.
+    /// Two more rules are off unless requested ([`Rules::optional`]): `first-access`, which fires at every first access
+    /// of a user to a patient, and `off-hours`, which needs the users' time zone.
     pub fn built_in() -> Rules {
         let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
         let day = 24 * hour;
@@ -422,10 +423,10 @@ impl Rules {
         ])
     }
 
-    /// A rule that is known by name and is none of the built-in ones: `first-access`, which raises an alert at the first
-    /// access of a user to a patient that the log knows, so many that it must be asked for; `off-hours`, at a user's first
-    /// patient outside of Monday to Friday, 07:00 to 19:00, in a time zone that only the host knows: give it one with
-    /// [`Rule::off_hours`], in a configuration file with `off_hours = { zone = … }`.
+    /// A rule that is not built in but known by name: `first-access` raises an alert at each user's first access to
+    /// each patient in this log, which can be very many; `off-hours` at a user's first patient outside of Monday to
+    /// Friday, 07:00 to 19:00, in a time zone that only the host knows: set it with [`Rule::off_hours`], or in a
+    /// configuration file with `off_hours = { zone = … }`.
     pub fn optional(name: &str) -> Option<Rule> {
         let hour = Duration::from_secs(3600);
         match name {
@@ -450,10 +451,10 @@ impl Rules {
         }
     }
 
-    /// These rules and one more; it takes the place of one of the same name.
+    /// Adds a rule; it replaces the rule with the same name.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the rule says something that it cannot mean, or there are too many.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the rule has an invalid member, or there are too many rules.
     pub fn with(mut self, rule: Rule) -> Result<Rules> {
         if let Some((member, why)) = rule.fault() {
             return Err(Error::invalid(format!("alert rule {:?}: {member} {why}", rule.name)));
@@ -468,13 +469,13 @@ impl Rules {
         Ok(self)
     }
 
-    /// These rules without the one of that name.
+    /// Removes the rule with this name.
     pub fn without(mut self, name: &str) -> Rules {
         self.0.retain(|rule| rule.name != name);
         self
     }
 
-    /// The rule of that name.
+    /// The rule with this name.
     pub fn get(&self, name: &str) -> Option<&Rule> {
         self.0.iter().find(|rule| rule.name == name)
     }

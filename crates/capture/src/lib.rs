@@ -1,8 +1,8 @@
-//! What agents give: sessions and telemetry in files, and the protocol that they speak with their tools.
+//! Input from agents: session and telemetry files, and the protocol that agents use to call their tools.
 //!
-//! [`import`] reads what other programs recorded; [`mcp`] watches a protocol. Both make
-//! [`ToolCall`](attestlog::ToolCall)s and hand them to the log. What a Rust host that has the calls in its hands wants is
-//! in the engine: [`attestlog::instrument`].
+//! [`import`] reads files that other programs recorded; [`mcp`] watches a live protocol. Both produce
+//! [`ToolCall`](attestlog::ToolCall)s and pass them to the log. A Rust host that makes its calls itself uses
+//! [`attestlog::instrument`], which is part of the engine.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(

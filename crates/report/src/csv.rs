@@ -1,31 +1,32 @@
-//! CSV as RFC 4180 has it, which a spreadsheet cannot be tricked by.
+//! CSV as in RFC 4180, safe against formula injection in spreadsheets.
 //!
-//! A spreadsheet runs a cell that starts with `=`, `+`, `-`, `@`, a tab or a line break, and the arguments of an agent's
-//! call are whatever somebody talked it into. Every such cell is therefore written with an apostrophe before it, which
-//! spreadsheets take as "this is text". The treatment can be undone exactly, by [`unguard`]:
+//! A spreadsheet evaluates a cell that starts with `=`, `+`, `-`, `@`, a tab or a line break, and the arguments of an
+//! agent's call can be whatever somebody talked the agent into. Every such cell is therefore prefixed with an
+//! apostrophe, which spreadsheets read as "this is text". [`unguard`] restores the original exactly:
 //!
-//! - An apostrophe is put at the start of a cell, and behind each `;`, tab, CR and LF inside it (a spreadsheet that was
-//!   told another separator than the comma starts a new cell there), wherever the next character that is not blank or
-//!   invisible is one of `= + - @`, their full-width forms, `|` or `%`, or a tab, CR or LF; and wherever the next
-//!   character is an apostrophe already.
-//! - So one apostrophe taken away at each of these places gives back what was recorded, whoever wrote it.
+//! - An apostrophe is inserted at the start of a cell, and after each `;`, tab, CR and LF inside it (where a
+//!   spreadsheet configured for another separator than the comma starts a new cell), if the next character that is
+//!   neither blank nor invisible is one of `= + - @`, their full-width forms, `|` or `%`, or a tab, CR or LF; or if the
+//!   next character already is an apostrophe.
+//! - So removing one apostrophe at each of these places restores what was recorded, whoever wrote it.
 //!
-//! A terminal that shows the file obeys control characters, whatever quotes they stand in. So before all that each of them but
-//! tab and LF, and each character that turns the direction of writing, is written as `\u{HEX}`, and the backslash of a `\u{`
-//! that was recorded as `\u{5c}`: whatever looks like this in the file is one character, and no other text is touched.
+//! A terminal that displays the file obeys control characters even inside quotes. So as the first step each control
+//! character other than tab and LF, and each character that changes the writing direction, is written as `\u{HEX}`, and
+//! the backslash of a recorded `\u{` as `\u{5c}`: each such sequence in the file stands for one character, and all
+//! other text is unchanged.
 //!
-//! Rows end in CRLF, and what holds a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
+//! Rows end in CRLF. A cell with a comma, a quote, a semicolon, a blank at an end or a control character is quoted.
 
 use attestlog::json::{Canonical, Json, Number};
 use attestlog::{CapturedBy, Content, Entry, Phase, Result, Trigger};
 use std::borrow::Cow;
 use std::io::Write;
 
-/// With what a character begins that is not written as itself.
+/// The beginning of an escaped character.
 const ESCAPE: &str = "\\u{";
 
-/// The columns of an export of entries, in order: the members of an entry's line under the names that they have there,
-/// then `error_type` and `error_message` for `error`, `sender_id` and `sender_number` for `sender`, and the entry's hash.
+/// The columns of an export of entries, in order: the members of an entry's line under their own names, then
+/// `error_type` and `error_message` for `error`, `sender_id` and `sender_number` for `sender`, and the entry's hash.
 pub const COLUMNS: &[&str] = &[
     "seq",
     "kind",
@@ -71,11 +72,11 @@ pub const COLUMNS: &[&str] = &[
     "hash",
 ];
 
-/// Writes entries as CSV, one row each, as they come.
+/// Writes entries as CSV, one row each.
 ///
-/// `arguments`, `result_summary`, `session_metadata`, `treated`, `detail` and the lists are canonical JSON text. What an
-/// entry does not say is an empty cell. The store's own entries are rows too, with their `kind` and `detail`. A call that
-/// was recorded in two steps is two rows, as it is two entries; `begun_seq` joins them.
+/// `arguments`, `result_summary`, `session_metadata`, `treated`, `detail` and the lists are canonical JSON text. A
+/// member that an entry does not have is an empty cell. System events are rows too, with their `kind` and `detail`. A
+/// call recorded in two steps is two entries and so two rows; `begun_seq` links them.
 ///
 /// ```
 /// use attestlog_report::csv::CsvWriter;
@@ -92,10 +93,10 @@ pub struct CsvWriter<W: Write> {
 }
 
 impl<W: Write> CsvWriter<W> {
-    /// Writes the header.
+    /// Creates a writer and writes the header.
     ///
     /// # Errors
-    /// What `out` answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if `out` fails.
     pub fn new(mut out: W) -> Result<CsvWriter<W>> {
         let mut row = Row::default();
         for name in COLUMNS {
@@ -108,16 +109,16 @@ impl<W: Write> CsvWriter<W> {
     /// Writes one entry as one row.
     ///
     /// # Errors
-    /// What the output answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn write(&mut self, entry: &Entry) -> Result<()> {
         entry_row(&mut self.row, entry);
         self.row.end(&mut self.out)
     }
 
-    /// Flushes, and gives the output back.
+    /// Flushes and returns the output.
     ///
     /// # Errors
-    /// What the output answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn finish(mut self) -> Result<W> {
         self.out.flush()?;
         Ok(self.out)
@@ -182,12 +183,12 @@ fn entry_row(row: &mut Row, entry: &Entry) {
     row.plain(entry.hash());
 }
 
-/// The number as the line has it.
+/// The number as in the entry's line.
 fn duration(ms: f64) -> String {
     Number::from_f64(ms).map(|ms| Json::Number(ms).to_canonical().to_string()).unwrap_or_default()
 }
 
-/// A row that is being put together.
+/// A row under construction.
 #[derive(Debug, Default)]
 pub(super) struct Row {
     text: String,
@@ -202,25 +203,25 @@ impl Row {
         self.cells += 1;
     }
 
-    /// A cell that somebody outside may have written.
+    /// Adds a cell whose text may come from outside.
     pub(super) fn text(&mut self, value: &str) {
         self.next();
         write_cell(value, &mut self.text);
     }
 
-    /// A text cell, empty where there is nothing.
+    /// Adds a text cell, empty for `None`.
     pub(super) fn opt_text(&mut self, value: Option<&str>) {
         self.text(value.unwrap_or_default());
     }
 
-    /// A cell that can be nothing but digits, letters, `:`, `.` and `-` between them: a number, a time, a hash.
+    /// Adds a cell of only digits, letters, `:`, `.`, and `-` between them: a number, a time, a hash.
     pub(super) fn plain(&mut self, value: impl std::fmt::Display) {
         use std::fmt::Write;
         self.next();
         let _ = write!(self.text, "{value}");
     }
 
-    /// Such a cell, empty where there is nothing.
+    /// Adds such a cell, empty for `None`.
     pub(super) fn opt_plain(&mut self, value: Option<impl std::fmt::Display>) {
         match value {
             Some(value) => self.plain(value),
@@ -232,7 +233,7 @@ impl Row {
         self.text(value.map_or("", Canonical::as_str));
     }
 
-    /// A JSON array, because an id may hold any character that could separate ids; empty where the list is.
+    /// Adds a list as a JSON array, because an id may contain any separator; empty for an empty list.
     pub(super) fn list(&mut self, values: Option<&Vec<String>>) {
         match values.filter(|v| !v.is_empty()) {
             Some(values) => self.text(Json::from(values.clone()).to_canonical().as_str()),
@@ -269,7 +270,7 @@ fn write_cell(value: &str, out: &mut String) {
     out.push('"');
 }
 
-/// The cell with an apostrophe wherever a spreadsheet could begin to calculate (see the [module](self)).
+/// The cell with an apostrophe wherever a spreadsheet could start to evaluate it (see the [module](self)).
 ///
 /// ```
 /// use attestlog_report::csv::{guard, unguard};
@@ -291,7 +292,7 @@ pub fn guard(cell: &str) -> String {
     out
 }
 
-/// What [`guard`] was given, from what it gave.
+/// Undoes [`guard`].
 pub fn unguard(cell: &str) -> String {
     let mut out = String::with_capacity(cell.len());
     let mut start = true;
@@ -306,7 +307,7 @@ pub fn unguard(cell: &str) -> String {
     restored(&out)
 }
 
-/// The text with nothing in it that a terminal obeys.
+/// The text with every character escaped that a terminal acts on.
 fn harmless(text: &str) -> Cow<'_, str> {
     let acts = |c: char| {
         (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -324,7 +325,7 @@ fn harmless(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// What [`harmless`] was given.
+/// Undoes [`harmless`].
 fn restored(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -336,7 +337,7 @@ fn restored(text: &str) -> String {
                 out.push(c);
                 rest = behind;
             }
-            // Nobody wrote this with `harmless`.
+            // Not an escape that `harmless` writes.
             None => {
                 out.push_str(ESCAPE);
                 rest = behind;
@@ -347,13 +348,13 @@ fn restored(text: &str) -> String {
     out
 }
 
-/// Whether a reader that was told another separator starts a new cell behind this character.
+/// Whether a reader configured for another separator starts a new cell after this character.
 fn starts_cell(c: char) -> bool {
     matches!(c, ';' | '\t' | '\r' | '\n')
 }
 
-/// Whether a cell of this text could be taken for more than text. What is blank or invisible before the character that
-/// decides is skipped, because some readers skip it.
+/// Whether the text of a cell could be evaluated. Blanks and invisible characters at its beginning are skipped, because
+/// some readers skip them.
 fn calculates(text: &str) -> bool {
     for c in text.chars() {
         match c {
@@ -375,7 +376,7 @@ mod tests {
     use attestlog::{Kind, Outcome};
     use proptest::prelude::*;
 
-    /// A plain reader of RFC 4180, to check the writer by.
+    /// A minimal reader of RFC 4180, to check the writer.
     fn read(text: &str, separator: char) -> Vec<Vec<String>> {
         let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), String::new());
         let mut quoted = false;
@@ -474,8 +475,8 @@ mod tests {
         }
     }
 
-    /// `cat` of an export once set the title of the window and moved the cursor over the row before: quotes keep nothing from a
-    /// terminal.
+    /// Printing an export once set the window's title and moved the cursor over the previous row: quotes do not protect
+    /// a terminal.
     #[test]
     fn nothing_acts_on_a_terminal() {
         let acts = |c: char| {

@@ -1,10 +1,11 @@
-//! What leaves the log for people and for other systems: CSV, access reports, FHIR AuditEvent, OCSF.
+//! Exports of the log for people and other systems: CSV, access reports, FHIR AuditEvent, OCSF.
 //!
-//! Everything here is pure: entries go in, in the order of their seq, and text comes out; nothing reads a store, a
-//! clock or the network, and calls go from the formats (`csv`, `access`, `fhir`, `ocsf`) down to the small modules that
-//! they share (`tools`, `purpose`, `pairing`, `text`).
-//! Invariant O1: whatever a caller of the log wrote into an id, a name or an error comes out as data. No output lets it
-//! become a formula, a tag, a terminal command, a second row or a second resource.
+//! Everything here is pure: entries go in, in order of seq, and text comes out; nothing reads a store, a clock or the
+//! network. The formats (`csv`, `access`, `fhir`, `ocsf`) call the small modules that they share (`tools`, `purpose`,
+//! `pairing`, `text`), never the other way round.
+//!
+//! Invariant O1: whatever a caller of the log writes into an id, a name or an error is exported as data. In no output
+//! does it become a formula, a tag, a terminal command, a second row or a second resource.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(

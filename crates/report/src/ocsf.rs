@@ -1,10 +1,10 @@
-//! OCSF API Activity (class 6003) events, one a line, for SIEMs. The schema is 1.8.0, the first with the `ai_operation`
-//! profile.
+//! OCSF API Activity (class 6003) events for SIEMs, one per line. The schema is 1.8.0, the first with the
+//! `ai_operation` profile.
 //!
-//! A call is one event, also where it was recorded in two steps; one that was begun and never ended has the status
-//! Unknown. The store's own entries are left out: they are no API activity, and alerts reach a SIEM by themselves.
-//! What the schema has no place for stands under `unmapped`, by the names of the log's line. Arguments and messages of
-//! errors are left out unless asked for, because a SIEM is rarely a place for health data.
+//! A call is one event, even if it was recorded in two steps; a call that was begun and never ended has the status
+//! Unknown. System events are left out: they are not API activity, and alerts reach a SIEM on their own. What the
+//! schema has no place for is under `unmapped`, with the names used in the log's lines. Arguments and error messages
+//! are left out unless requested, because a SIEM is rarely a place for health data.
 
 use super::ToolKinds;
 use super::access::{Access, Context, Subject};
@@ -15,35 +15,35 @@ use attestlog::{Call, CapturedBy, ClaimedTime, Entry, Outcome, Result, Timestamp
 use std::io::Write;
 use std::net::IpAddr;
 
-/// The version of the schema.
+/// The schema version.
 const SCHEMA: &str = "1.8.0";
 const CLASS: u32 = 6003;
 const CATEGORY: u32 = 6;
 
-/// How entries become OCSF events.
+/// Options for converting entries to OCSF events.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct OcsfOptions {
-    /// Which tool reads, searches, creates, updates or deletes.
+    /// The kind of each tool: read, query, create, update or delete.
     pub tools: ToolKinds,
-    /// Who offers the model; the schema wants to know. `Unknown` where it is not said.
+    /// The provider of the model, which the schema requires. `Unknown` if not set.
     pub ai_provider: Option<String>,
     /// The log's name.
     pub log: Option<String>,
-    /// Whether the arguments come in, as `api.request.data`.
+    /// Whether to include the arguments, as `api.request.data`.
     pub arguments: bool,
-    /// Whether messages of errors come in, as `api.response.error_message`.
+    /// Whether to include error messages, as `api.response.error_message`.
     pub error_messages: bool,
 }
 
 /// The event of one entry; `None` for system events.
 ///
-/// The entry that began a call gives an event of unknown status; [`OcsfWriter`] joins the two.
+/// The begin entry of a call gives an event with unknown status; [`OcsfWriter`] joins it with the end.
 pub fn api_activity(entry: &Entry, options: &OcsfOptions) -> Option<Json> {
     event(entry, None, options)
 }
 
-/// Writes the OCSF events of entries as JSON Lines, as they come, in order of seq; what never ended comes last.
+/// Writes the OCSF events of entries, given in order of seq, as JSON Lines; calls that never ended come last.
 ///
 /// ```
 /// use attestlog_report::ocsf::{OcsfOptions, OcsfWriter};
@@ -60,15 +60,15 @@ pub struct OcsfWriter<W: Write> {
 }
 
 impl<W: Write> OcsfWriter<W> {
-    /// Writes to `out`.
+    /// Creates a writer to `out`.
     pub fn new(out: W, options: OcsfOptions) -> OcsfWriter<W> {
         OcsfWriter { out, options, pairing: Pairing::default() }
     }
 
-    /// Takes the next entry.
+    /// Adds the next entry.
     ///
     /// # Errors
-    /// What the output answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn write(&mut self, entry: &Entry) -> Result<()> {
         match self.pairing.next(entry) {
             Some(begun) => self.line(event(entry, begun.as_ref(), &self.options)),
@@ -76,10 +76,10 @@ impl<W: Write> OcsfWriter<W> {
         }
     }
 
-    /// Writes what is left, and gives the output back.
+    /// Writes the remaining events and returns the output.
     ///
     /// # Errors
-    /// What the output answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn finish(mut self) -> Result<W> {
         for entry in std::mem::take(&mut self.pairing).rest() {
             self.line(event(&entry, None, &self.options))?;
@@ -162,7 +162,7 @@ fn event(entry: &Entry, begun: Option<&Entry>, options: &OcsfOptions) -> Option<
     ]))
 }
 
-/// What somebody should look at is Medium, what went wrong Low.
+/// Medium for what somebody should look at, Low for other failures.
 fn severity(access: &Access) -> (u32, &'static str) {
     match access.outcome {
         _ if access.emergency => (3, "Medium"),
@@ -200,7 +200,7 @@ fn api(entry: &Entry, call: &Call, begun: Option<&Call>, access: &Access, option
     let call_id = call.call_id.as_ref().or(begun.and_then(|b| b.call_id.as_ref()));
     let arguments = begun.and_then(|b| b.arguments.as_ref()).or(call.arguments.as_ref());
     let arguments = arguments.filter(|_| options.arguments).map(|a| a.to_json());
-    // `data` is an object by the schema; arguments may be anything.
+    // The schema requires `data` to be an object; arguments may be any value.
     let arguments = arguments.map(|a| if a.as_object().is_some() { a } else { object([("arguments", a)]) });
     let request = object([
         ("data", arguments.into()),
@@ -236,7 +236,7 @@ fn event_metadata(entry: &Entry, access: &Access, options: &OcsfOptions) -> Json
     ])
 }
 
-/// The patients, then the records that came back.
+/// The patients, followed by the records that the call returned.
 fn resources(access: &Access) -> Json {
     let patient = |id: &String| object([("type", "Patient".into()), ("uid", text(id))]);
     let mut all: Vec<Json> = access.patients.iter().map(patient).collect();
@@ -250,7 +250,7 @@ fn resources(access: &Access) -> Json {
     if all.is_empty() { Json::Null } else { all.into() }
 }
 
-/// An endpoint: its address where it is one, and the name of what runs there. The schema wants at least one of them.
+/// An endpoint: its address, if it is known, and the name of what runs there. The schema requires at least one of them.
 fn endpoint(ip: Option<&str>, name: Option<&str>) -> Json {
     let address = |t: &str| t.parse::<IpAddr>().ok().map(|ip| ip.to_string());
     let ip = ip.and_then(address).or_else(|| name.and_then(address));
@@ -289,7 +289,7 @@ fn unmapped(entry: &Entry, call: &Call, access: &Access, user_agent: Option<&str
     ])
 }
 
-/// An object of these members; what is null or an empty object is left out.
+/// An object of these members without those that are null or an empty object.
 fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
     let is_empty = |v: &Json| *v == Json::Null || v.as_object().is_some_and(Object::is_empty);
     Object::from_iter(members.into_iter().filter(|(_, value)| !is_empty(value))).into()

@@ -1,16 +1,16 @@
-//! A call that was recorded in two steps is one access, not two.
+//! Joins the two entries of a call recorded in two steps, so that it counts as one access.
 
 use attestlog::{Entry, Phase};
 use std::collections::BTreeMap;
 
-/// Holds the beginnings of calls back until their ends come.
+/// Holds back begin entries until their ends arrive.
 #[derive(Debug, Default)]
 pub(super) struct Pairing {
     begun: BTreeMap<u64, Entry>,
 }
 
 impl Pairing {
-    /// Takes the next entry: nothing where it is a beginning, otherwise the beginning that belongs to it, if there was one.
+    /// Takes the next entry: `None` for a begin entry, otherwise its begin entry, if there was one.
     pub(super) fn next(&mut self, entry: &Entry) -> Option<Option<Entry>> {
         match entry.call().map(|c| c.phase) {
             Some(Phase::Begun) => {
@@ -22,7 +22,7 @@ impl Pairing {
         }
     }
 
-    /// The beginnings whose ends never came, in order.
+    /// The begin entries whose ends never came, in order.
     pub(super) fn rest(self) -> impl Iterator<Item = Entry> {
         self.begun.into_values()
     }

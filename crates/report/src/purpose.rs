@@ -1,19 +1,19 @@
-//! What hosts call a purpose, and what HL7 calls it: the `PurposeOfUse` part of the code system v3-ActReason.
+//! Maps the purposes that hosts state to HL7's codes: the `PurposeOfUse` part of the code system v3-ActReason.
 
-/// The code system.
+/// The URI of the code system.
 pub(super) const SYSTEM: &str = "http://terminology.hl7.org/CodeSystem/v3-ActReason";
 
-/// One reason for which health data is used.
+/// A reason for using health data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reason {
     pub(super) code: &'static str,
     pub(super) display: &'static str,
-    /// Treatment, payment or health care operations, which an accounting of disclosures leaves out
-    /// (45 CFR 164.528(a)(1)(i)).
+    /// Whether it is treatment, payment or health care operations, which an accounting of disclosures leaves out (45
+    /// CFR 164.528(a)(1)(i)).
     pub(super) routine: bool,
 }
 
-/// The code, its display, whether it is routine, and what else it is called.
+/// The code, its display, whether it is routine, and its other names.
 const REASONS: &[(&str, &str, bool, &[&str])] = &[
     ("TREAT", "treatment", true, &["care", "direct_care", "clinical"]),
     ("ETREAT", "Emergency Treatment", true, &["emergency", "emergency_treatment"]),
@@ -35,9 +35,9 @@ const REASONS: &[(&str, &str, bool, &[&str])] = &[
     ("HTEST", "test health data", false, &["test"]),
 ];
 
-/// The reason of that code or name; case, blanks and hyphens do not matter. `None` for a code of the host's own.
+/// The reason with this code or name, ignoring case, blanks and hyphens. `None` for a host's own code.
 pub(super) fn reason(purpose: &str) -> Option<Reason> {
-    // No name is as long; the longest id is 64 KiB.
+    // No name is this long, while an id may have 64 KiB.
     if purpose.len() > 64 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Entries to test reports with, read from their lines.
+//! Entries for testing reports, parsed from their lines.
 
 use attestlog::json::{Canonical, Json, Object};
 use attestlog::{Call, Content, Entry, Kind, Outcome, Phase, Trigger};
@@ -35,7 +35,7 @@ fn changed(mut entry: Entry, change: impl FnOnce(&mut Call)) -> Entry {
     entry
 }
 
-/// The same, failed.
+/// The same call, failed.
 pub(super) fn failed(seq: u64, outcome: Outcome) -> Entry {
     let mut line = members(CALL);
     for gone in ["duration_ms", "result_summary"] {
@@ -47,7 +47,7 @@ pub(super) fn failed(seq: u64, outcome: Outcome) -> Entry {
     entry(seq, line)
 }
 
-/// The two steps of one call.
+/// The begin and end entries of one call.
 pub(super) fn begun_and_finished(begun: u64, finished: u64) -> (Entry, Entry) {
     let first = call(begun, |c| {
         c.phase = Phase::Begun;
@@ -60,7 +60,7 @@ pub(super) fn begun_and_finished(begun: u64, finished: u64) -> (Entry, Entry) {
     (first, second)
 }
 
-/// a system event.
+/// A system event.
 pub(super) fn own(seq: u64, kind: Kind, detail: &str) -> Entry {
     let mut line =
         members(r#"{"nonce": "07070707070707070707070707070707", "recorded_at": "2026-03-02T14:05:09.123Z"}"#);

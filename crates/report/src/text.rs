@@ -1,13 +1,13 @@
-//! Text of a caller's where a person reads it: on a terminal, and in a page. The program's own output goes through here
-//! too, so that there is one list of what is made harmless.
+//! Makes callers' text safe to show to a person, on a terminal or in a page. The program's own output uses it too, so
+//! that one list decides what is escaped.
 //!
-//! Invariant: nothing that comes out of here moves a cursor, turns the direction of writing, hides, or opens a tag.
-//! What would do so is shown as its code point (`\u{202e}`), so that two ids that differ also look different.
+//! Invariant: nothing produced here moves a cursor, changes the writing direction, is invisible, or opens a tag. Such a
+//! character is shown as its code point (`\u{202e}`), so that two different ids also look different.
 
 use attestlog::redact::is_invisible;
 use std::fmt::Write;
 
-/// The text on one line, with everything shown that a terminal or a page would act on.
+/// The text on one line, with every character escaped that a terminal or a page would act on.
 ///
 /// ```
 /// assert_eq!(attestlog_report::text::visible("a\u{1b}[2J\n"), "a\\u{1b}[2J\\n");
@@ -16,12 +16,12 @@ pub fn visible(text: &str) -> String {
     escape(text, true, false)
 }
 
-/// The same for text in which a backslash is an escape already: JSON.
+/// Like [`visible`], for text in which backslashes are already escapes: JSON.
 pub fn visible_json(text: &str) -> String {
     escape(text, false, false)
 }
 
-/// The same for messages of several lines: line breaks stay.
+/// Like [`visible`], for messages of several lines: line breaks are kept.
 pub fn visible_lines(text: &str) -> String {
     escape(text, false, true)
 }
@@ -44,7 +44,7 @@ fn escape(text: &str, backslashes: bool, lines: bool) -> String {
     out
 }
 
-/// `visible` text of at most `limit` characters or so: the start and the end of a longer one, and how much is left out.
+/// [`visible`] text of about `limit` characters: the start and the end of a longer text, and how much is left out.
 pub(super) fn shortened(text: &str, limit: usize) -> String {
     let count = text.chars().count();
     if count <= limit {
@@ -57,7 +57,7 @@ pub(super) fn shortened(text: &str, limit: usize) -> String {
     format!("{}…[{} more]…{}", visible(&start), count - head - tail, visible(&end))
 }
 
-/// The text inside an element or a quoted attribute of HTML.
+/// The text escaped for an HTML element or a quoted attribute.
 pub(super) fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
@@ -73,8 +73,8 @@ pub(super) fn html(text: &str) -> String {
     out
 }
 
-/// How many columns of a terminal a character takes: none for combining marks, two for the wide ones of East Asia and
-/// for pictures, one for the rest. Near enough to align a table by.
+/// The number of terminal columns of a character: 0 for combining marks, 2 for wide East Asian characters and
+/// pictographs, otherwise 1. Accurate enough to align a table.
 pub fn columns(c: char) -> usize {
     match c {
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{64b}'..='\u{65f}' => 0,
@@ -88,12 +88,12 @@ pub fn columns(c: char) -> usize {
     }
 }
 
-/// How many columns of a terminal a text takes.
+/// The number of terminal columns of a text.
 pub fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
-/// The text in at most `limit` columns; what was cut shows as an ellipsis.
+/// The text cut to at most `limit` columns; an ellipsis shows that it was cut.
 ///
 /// ```
 /// assert_eq!(attestlog_report::text::cut("abcdef", 4), "abc…");
@@ -115,7 +115,7 @@ pub fn cut(text: &str, limit: usize) -> String {
     out
 }
 
-/// The text in lines of at most `limit` columns (but not less than 2), broken at blanks where there are any.
+/// The text in lines of at most `limit` columns (at least 2), broken at blanks where possible.
 pub fn wrap(text: &str, limit: usize) -> Vec<String> {
     let limit = limit.max(2);
     let mut lines = Vec::new();
@@ -134,7 +134,7 @@ pub fn wrap(text: &str, limit: usize) -> Vec<String> {
         for c in word.chars() {
             let more = columns(c);
             if used + more > limit {
-                // Names break behind their joints, where one stands not too near the start of the line.
+                // Break a long word after punctuation, if that is not too close to the start of the line.
                 let rest = match line.rfind(['_', '-', '.', '/', ':', ',']) {
                     Some(joint) if joint + 1 > line.len() / 3 => line.split_off(joint + 1),
                     _ => String::new(),

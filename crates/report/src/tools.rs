@@ -1,4 +1,4 @@
-//! What a tool does to data: the question that FHIR and OCSF ask of every event, and that only its name answers.
+//! What a tool does to data. FHIR and OCSF require this of every event, and only the tool's name tells.
 
 /// What a tool does to data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -6,22 +6,22 @@
 pub enum ToolKind {
     /// Reads a record that the call names.
     Read,
-    /// Looks for records.
+    /// Searches for records.
     Query,
-    /// Makes a record.
+    /// Creates a record.
     Create,
     /// Changes a record.
     Update,
-    /// Takes a record away.
+    /// Deletes a record.
     Delete,
-    /// Does something else.
+    /// Does anything else.
     Execute,
 }
 
-/// Which tool does what: what the configuration says, and a guess by name for the rest.
+/// The kind of each tool: as configured, or guessed from its name.
 ///
-/// A pattern is a tool's name, or part of one with `*` at an end or both. A name goes before a pattern, and a longer
-/// pattern before a shorter.
+/// A pattern is a tool's name, or part of one with a `*` at one end or both. An exact name takes precedence over a
+/// pattern, and a longer pattern over a shorter one.
 ///
 /// ```
 /// use attestlog_report::{ToolKind, ToolKinds};
@@ -38,16 +38,17 @@ pub struct ToolKinds {
 }
 
 impl ToolKinds {
-    /// Says what the tools of that name or pattern do; of the same pattern, the last word counts.
+    /// Sets the kind of the tools with this name or matching this pattern. A later call for the same pattern replaces
+    /// the earlier one.
     pub fn set(&mut self, pattern: impl Into<String>, kind: ToolKind) {
         let pattern = pattern.into();
         self.patterns.retain(|(p, _)| *p != pattern);
         self.patterns.push((pattern, kind));
-        // Names first, then the longest pattern; sorting is stable.
+        // Exact names first, then the longest pattern; sorting is stable.
         self.patterns.sort_by_key(|(p, _)| (p.contains('*'), std::cmp::Reverse(p.len())));
     }
 
-    /// What this tool does.
+    /// The kind of this tool.
     pub fn of(&self, tool: &str) -> ToolKind {
         let known = self.patterns.iter().find(|(pattern, _)| matches(pattern, tool));
         known.map_or_else(|| guess(tool), |(_, kind)| *kind)
@@ -64,8 +65,8 @@ fn matches(pattern: &str, tool: &str) -> bool {
     }
 }
 
-/// The kind that each verb means. Where a name holds several and says "and", the one listed first decides: an event that
-/// may have deleted must not pass as a read.
+/// The verbs of each kind. If a name holds several verbs joined by "and", the kind listed first counts: an event that
+/// may have deleted something must not appear as a read.
 const VERBS: &[(ToolKind, &[&str])] = &[
     (ToolKind::Delete, &["delete", "remove", "destroy", "erase", "purge", "drop", "discard", "unlink", "clear"]),
     (
@@ -128,7 +129,7 @@ fn guess(tool: &str) -> ToolKind {
     at.and_then(|at| VERBS.get(at)).map_or(ToolKind::Execute, |(kind, _)| *kind)
 }
 
-/// The words of `get_patientChart`, in lower case. Only the start of a name that is no name is looked at.
+/// The words of `get_patientChart`, in lower case. Only the beginning of an overlong name is read.
 fn words(tool: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut lower_before = false;

@@ -1,4 +1,4 @@
-//! What a tool was given and what it said, from the ways in which transcripts write it down.
+//! The arguments and answers of tools, in the various forms that transcripts use.
 
 use super::detect;
 use super::file::{At, TIMES};
@@ -9,20 +9,20 @@ use attestlog::json::{Json, Limits, Path};
 use attestlog::{CallError, CallResult};
 use attestlog::{Outcome, ToolCall};
 
-/// What a tool said.
+/// The answer of a tool.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     pub(super) result: Option<CallResult>,
-    /// Where it does not follow from the result.
+    /// Set only if it does not follow from the result.
     pub(super) outcome: Option<Outcome>,
-    /// Paths inside the entry (`result.amount`).
+    /// Paths of restated values in the entry (`result.amount`).
     pub(super) restated: Vec<String>,
-    /// What stands beside it of how the call failed, where the answer has no room for it.
+    /// Details of the failure that the answer has no room for.
     pub(super) beside: Vec<(&'static str, String)>,
 }
 
 impl Answer {
-    /// What a message or block says, with what stands around its content.
+    /// The answer in a message or block: its content, and the members that say how the call ended.
     pub(super) fn of_block(block: &At<'_>) -> Answer {
         let around = said(block.value);
         let failed = around.failed;
@@ -34,7 +34,8 @@ impl Answer {
         answer
     }
 
-    /// What the content of a message or block says. `failed` is what the transcript says of it expressly, if anything.
+    /// The answer in the content of a message or block. `failed` is the transcript's explicit statement, if it makes
+    /// one.
     fn of(content: Option<At<'_>>, failed: Option<bool>) -> Answer {
         let Some(content) = content else { return Answer::value((Json::Null, Vec::new()), failed) };
         match text(content.value) {
@@ -54,25 +55,25 @@ impl Answer {
             true => CallResult::Error(CallError { kind: None, message: text }),
             false => CallResult::Value(Json::String(text)),
         };
-        // What the transcript says goes before what the text reads like.
+        // An explicit statement takes precedence over what the text looks like.
         let outcome = (failed == Some(false) && reads_as_error).then_some(Outcome::Ok);
         Answer { result: Some(result), outcome, ..Answer::default() }
     }
 
-    /// With these parts of its text restated, where it is a text.
+    /// Marks the result as restated if it is a text with restated `parts`.
     pub(super) fn restating(mut self, parts: &[String]) -> Answer {
         let whole = match self.result {
             Some(CallResult::Error(_)) => "error.message",
             _ => "result",
         };
-        // Of a text that is put together from parts, and of one that was read as JSON, the whole is what was restated.
+        // If a text was joined from parts or parsed as JSON, the whole text is what was restated.
         if !parts.is_empty() && !self.restated.iter().any(|path| path == whole) {
             self.restated.push(whole.to_owned());
         }
         self
     }
 
-    /// A failure stays a value where it has members: under their names secrets are found, inside a message they are not.
+    /// A failure with members stays a value: redaction finds secrets by member names, and a message has none.
     pub(super) fn value((value, restated): (Json, Vec<String>), failed: Option<bool>) -> Answer {
         let outcome = (failed == Some(true)).then_some(Outcome::ToolError);
         Answer { result: Some(CallResult::Value(value)), outcome, restated, ..Answer::default() }
@@ -82,8 +83,8 @@ impl Answer {
         Answer { result: Some(CallResult::Error(CallError { kind, message })), ..Answer::default() }
     }
 
-    /// With the error that stands beside it: its kind, and its message where the answer has none. What the answer has no room for
-    /// goes into the session's metadata.
+    /// Adds an error stated beside the answer: its kind, and its message if the answer has none. What the answer has no
+    /// room for goes into the session's metadata.
     pub(super) fn because(&mut self, error: CallError) {
         let is_said = |said: &str| said.contains(&error.message) || error.message == "true";
         match &mut self.result {
@@ -103,7 +104,7 @@ impl Answer {
         }
     }
 
-    /// The call failed, as is said around the message or block that it stands in.
+    /// Marks the call as failed, because the message or block around it says so.
     pub(super) fn fail(&mut self, error: Option<CallError>) {
         self.outcome = Some(Outcome::ToolError);
         if let Some(CallResult::Value(Json::String(text))) = &mut self.result {
@@ -128,8 +129,8 @@ impl Answer {
     }
 }
 
-/// What stands in an answer beside its content, and is none of what is known to say something else: it may be the
-/// answer, so it is named.
+/// Reports the members of an answer, other than its content, that are not known to mean something else: any of them may
+/// be the answer.
 pub(super) fn beside<'a>(at: &At<'a>, join: &mut Join<'a>, format: &str) {
     const KNOWN: &[&str] = &[
         "role",
@@ -154,9 +155,10 @@ pub(super) fn beside<'a>(at: &At<'a>, join: &mut Join<'a>, format: &str) {
         "caller",
         "citations",
     ];
-    // Whether it went well is not the answer, and has been read.
+    // Whether the call went well is not the answer, and was read already.
     let known = |key: &str, value: &Json| {
-        // In another spelling it is no more than called so, and a function that is no name may be a call.
+        // `content` in another spelling is not the content that was read, and a `function` that is not a name may be a
+        // call.
         if (is_called(key, "content") && key != "content") || (key == "function" && value.as_str().is_none()) {
             return false;
         }
@@ -166,7 +168,7 @@ pub(super) fn beside<'a>(at: &At<'a>, join: &mut Join<'a>, format: &str) {
     let Some(members) = at.value.as_object() else { return };
     let has_content = at.value.get("content").is_some_and(|content| !detect::is_zero(content));
     for (key, value) in members.iter().filter(|(key, value)| !known(key, value) && !detect::is_zero(value)) {
-        // Beside an answer numbers and flags are what somebody counted of it.
+        // Beside an answer, numbers and flags are measurements.
         if has_content && matches!(value, Json::Bool(_) | Json::Number(_)) {
             continue;
         }
@@ -177,7 +179,7 @@ pub(super) fn beside<'a>(at: &At<'a>, join: &mut Join<'a>, format: &str) {
     }
 }
 
-/// Puts `given` into the call: a string that reads as JSON is what it says.
+/// Sets the call's arguments. A string that parses as JSON is replaced by the parsed value.
 pub(super) fn arguments(call: &mut ToolCall, given: Option<At<'_>>) {
     let Some(given) = given else { return };
     let kept = given.value.as_str().and_then(|text| parsed(text, "arguments"));
@@ -186,9 +188,9 @@ pub(super) fn arguments(call: &mut ToolCall, given: Option<At<'_>>) {
     call.restated.extend(given.restated("arguments").into_iter().chain(inside));
 }
 
-/// What `text` says, if it is JSON that can be kept; what was restated in it as paths inside `root`.
+/// Parses `text` as JSON that can be kept; also returns the paths of restated values, below `root`.
 pub(super) fn parsed(text: &str, root: &str) -> Option<(Json, Vec<String>)> {
-    // Some put a byte order mark before it.
+    // Some writers put a byte order mark before it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let parsed = Json::parse_lenient(text.as_bytes(), &Limits::default()).ok()?;
     let root = Path::root().key(root);
@@ -196,14 +198,14 @@ pub(super) fn parsed(text: &str, root: &str) -> Option<(Json, Vec<String>)> {
     Some((parsed.value, restated))
 }
 
-/// Whether one of two values says what the other does: they are the same, or one has the other somewhere in it, as JSON in a text or
-/// not. Dialects wrap what a tool was given and what it said.
+/// Whether two values agree: they are equal, one is empty, or one contains the other, directly or as JSON in a text.
+/// Dialects wrap arguments and results.
 pub(super) fn tell_the_same(one: &Json, other: &Json) -> bool {
     let (one, other) = (read(one), read(other));
     speaks::says_nothing(&one) || speaks::says_nothing(&other) || holds(&one, &other) || holds(&other, &one)
 }
 
-/// What a value says, where it is JSON in a text.
+/// The value, or the JSON that its text holds.
 pub(super) fn read(value: &Json) -> Json {
     let parsed = value.as_str().and_then(|text| parsed(text, "")).map(|(value, _)| value);
     parsed.unwrap_or_else(|| value.clone())
@@ -221,7 +223,7 @@ fn holds(whole: &Json, part: &Json) -> bool {
         }
 }
 
-/// The text of a string, or of a list that holds text parts and nothing else.
+/// The text of a string, or of a list of nothing but text parts.
 pub(super) fn text(content: &Json) -> Option<String> {
     match content {
         Json::String(text) => Some(text.clone()),

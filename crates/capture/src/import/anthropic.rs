@@ -1,8 +1,8 @@
 //! Messages of the Anthropic API.
 //!
-//! Every block whose type ends in `tool_use` is a call and every one whose type ends in `tool_result` an answer: the
-//! model's own tools (`tool_use`), those that run at the provider (`server_tool_use`, answered by
-//! `web_search_tool_result` and others in the same message), and those of connected servers (`mcp_tool_use`).
+//! Every block whose type ends in `tool_use` is a call, and every block whose type ends in `tool_result` an answer:
+//! `tool_use` for the caller's own tools, `server_tool_use` for tools that run at the provider (answered in the same
+//! message by `web_search_tool_result` and others), and `mcp_tool_use` for tools of connected servers.
 
 use super::answer::{self, Answer};
 use super::conversation::Conversation;
@@ -30,7 +30,7 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
     let Some(content) = at.member("content") else { return Err(at.error("content is missing")) };
     let around = around(at);
     let mut has_answer = false;
-    // A message that only brings answers is the program's, not the user's.
+    // A message that holds only answers comes from the program, not from the user.
     let mut says_more = false;
     if content.value.as_str().is_some() {
         says_more = true;
@@ -65,7 +65,7 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
     Ok(())
 }
 
-/// What a message says of how its answers ended, and what Claude Code writes beside it.
+/// What a message says about how its answers ended, including what Claude Code writes beside the content.
 fn around(message: &At<'_>) -> Said {
     let mut around = said(message.value);
     let Some(beside) = message.member("toolUseResult") else { return around };
@@ -80,7 +80,7 @@ fn around(message: &At<'_>) -> Said {
     around
 }
 
-/// What stands in a message with answers beside its content and speaks of an answer.
+/// Reports unknown members of a message with answers, beside its content, whose names refer to an answer.
 fn beside<'a>(message: &At<'a>, conversation: &mut Conversation<'a>) {
     const KNOWN: &[&str] = &["error", "iserror", "status", "tooluseresult"];
     for (key, value) in message.value.as_object().into_iter().flat_map(Object::iter) {
@@ -93,7 +93,7 @@ fn beside<'a>(message: &At<'a>, conversation: &mut Conversation<'a>) {
     }
 }
 
-/// What is known of a call.
+/// The known members of a call.
 const CALL: Known = &["type", "id", "name", "input", "server_name", "cache_control", "caller"];
 
 fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
@@ -109,7 +109,8 @@ fn tool_use<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<'
 
 fn tool_result(block: &At<'_>) -> Result<Answer> {
     let content = block.member("content");
-    // How the provider's own tools fail: {"type": "web_search_tool_result_error", "error_code": "unavailable"}.
+    // How the provider's own tools report failure: {"type": "web_search_tool_result_error", "error_code":
+    // "unavailable"}.
     if let Some(error) = &content
         && let Some(kind) = error.value.get("type").and_then(|t| t.as_str())
         && kind.ends_with("_error")

@@ -1,8 +1,8 @@
-//! Calls that a model asked for, as its own spans tell of them.
+//! Calls that a model's span asks for.
 //!
-//! In most traces each call has a span of its own as well, and that is what is taken. Where a call has none, the model's span
-//! is all that is left of it, so it is named. That is judged call by call where calls have ids, and by the trace
-//! where they have none: what one trace of a file holds says nothing of another.
+//! In most traces each call also has a span of its own, which is what gets imported. If a call has none, the model's
+//! span is the only trace of it, so the call is reported. Calls with ids are matched one by one; calls without ids by
+//! trace: what one trace of a file holds says nothing about another.
 
 use super::detect;
 use super::file::At;
@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 #[derive(Default)]
 pub(super) struct Executed<'a> {
     ids: HashSet<String>,
-    /// By trace, how many have no id.
+    /// For each trace, the number of such spans without a call id.
     traces: HashMap<&'a str, usize>,
 }
 
@@ -27,18 +27,20 @@ impl<'a> Executed<'a> {
     }
 }
 
-/// What a span says of calls that were asked for.
+/// The calls that a span asks for.
 #[derive(Default)]
 struct Asked {
     /// Their ids, with the attribute that names each.
     ids: BTreeMap<String, String>,
-    /// As those, of what the model was told of earlier: other spans asked for them, if they are in the file.
+    /// The same for calls in the history that the model was given: other spans asked for them, if those are in the
+    /// file.
     history: BTreeMap<String, String>,
-    /// An attribute that tells of calls without ids.
+    /// An attribute that mentions calls without ids.
     bare: Option<String>,
 }
 
-/// The calls that were asked for in `spans`, which are no tools', and that have no span. Each span has its trace's id with it.
+/// Reports the calls that `spans`, which are not tools' spans, ask for and that have no span of their own. Each span
+/// comes with its trace id.
 pub(super) fn without_span(spans: &[(&str, &At<'_>)], executed: &Executed<'_>) -> Vec<NotTaken> {
     let asked: Vec<Asked> = spans.iter().map(|(_, span)| asked(span)).collect();
     let first: HashSet<&String> = asked.iter().flat_map(|asked| asked.ids.keys()).collect();
@@ -52,7 +54,7 @@ pub(super) fn without_span(spans: &[(&str, &At<'_>)], executed: &Executed<'_>) -
             if executed.ids.contains(id) || !named.insert((*trace, id)) {
                 continue;
             }
-            // A span without an id is that of one of the calls; of which, nobody can tell.
+            // A span without a call id belongs to one of the calls; which one is unknown.
             if let Some(left @ 1..) = spare.get_mut(trace) {
                 *left -= 1;
                 continue;
@@ -70,7 +72,7 @@ pub(super) fn without_span(spans: &[(&str, &At<'_>)], executed: &Executed<'_>) -
             );
             not_taken.push(NotTaken { place: span.place(), kind: Untaken::Call, call_id: None, why });
         }
-        // What was judged here is not looked at again.
+        // Spans and events judged here are not examined again.
         if !is_silent {
             span.take();
         } else if has_tools {
@@ -84,7 +86,7 @@ fn asked(span: &At<'_>) -> Asked {
     let mut asked = Asked::default();
     asked.attributes(span, false);
     for event in events(span) {
-        // What a model chose; the other events repeat what it was told.
+        // A choice is the model's; the other events repeat its input.
         let name = name(&event);
         asked.attributes(&event, name.starts_with("gen_ai.") && name != "gen_ai.choice");
     }
@@ -116,7 +118,7 @@ impl Asked {
             if detect::names_calls(key) {
                 each(&value, &mut found);
             } else if detect::leads_into_calls(key) {
-                // One attribute for each part of a call: `tool_calls.0.id`.
+                // One attribute for each member of a call: `tool_calls.0.id`.
                 match value.as_str().filter(|_| key.ends_with(".id")) {
                     Some(id) => found.push(Some(id.to_owned())),
                     None => flat = Some((key.to_owned(), is_told)),
@@ -141,13 +143,13 @@ impl Asked {
     }
 }
 
-/// Whether a text that is no JSON, because it was cut off, holds calls.
+/// Whether a text that is not JSON, because it was cut off, holds calls.
 fn holds_calls(text: &str) -> bool {
     let words = ["\"tool_call", "\"toolCall", "\"tool_use\"", "\"functionCall\"", "\"function_call\"", "\"toolUse\""];
     words.iter().any(|word| text.contains(word))
 }
 
-/// The ids of the calls that stand under a member whose name says so.
+/// The ids of the calls in a member whose name says that it holds calls.
 fn each(value: &Json, found: &mut Vec<Option<String>>) {
     match value {
         Json::Array(items) => items.iter().for_each(|item| each(item, found)),
@@ -156,7 +158,7 @@ fn each(value: &Json, found: &mut Vec<Option<String>>) {
     }
 }
 
-/// The ids of the calls that stand anywhere in a value.
+/// The ids of the calls anywhere in a value.
 fn search(value: &Json, found: &mut Vec<Option<String>>) {
     match value {
         Json::Array(items) => items.iter().for_each(|item| search(item, found)),

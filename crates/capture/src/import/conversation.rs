@@ -1,4 +1,4 @@
-//! Conversations of messages: where they stand in the file, what they are called, and whose they are.
+//! Conversations of messages: where they are in the file, their ids, and their users.
 
 use super::file::{At, Document, Read};
 use super::identity::{self, Source};
@@ -6,18 +6,18 @@ use super::join::Join;
 use super::{ImportOptions, Imported, SAY_USER};
 use attestlog::{Hash, Result, ToolCall};
 
-/// One conversation, while its messages are read.
+/// One conversation, while its messages are being read.
 pub(super) struct Conversation<'a> {
     options: &'a ImportOptions,
     /// The object that holds the messages, where there is one.
     record: Option<At<'a>>,
-    /// What its source calls it.
+    /// The name that the file gives it.
     name: Option<Name>,
-    /// Where it stands among those of the file, if there are several.
+    /// Its position in the file, from 1, if the file holds a list of conversations.
     number: Option<usize>,
-    /// A running hash of all messages so far, whoever sent them.
+    /// A running hash of all messages so far, whatever their role.
     said: Hash,
-    /// The same up to the first call, and up to the first answer.
+    /// The value of `said` at the first call, and at the first answer.
     to_call: Option<Hash>,
     to_answer: Option<Hash>,
     /// How many messages the user has sent so far.
@@ -25,14 +25,14 @@ pub(super) struct Conversation<'a> {
     pub(super) join: Join<'a>,
 }
 
-/// What a source calls a conversation.
+/// The name that the file gives a conversation.
 struct Name {
     text: String,
-    /// Whether others may well be called the same: numbers of a list, tasks of a benchmark.
+    /// Whether other conversations may have the same name: numbers in a list, tasks of a benchmark.
     weak: bool,
 }
 
-/// Reads every conversation of the file, each message with `message`.
+/// Reads every conversation of the file; `message` reads one message.
 pub(super) fn read_all<F>(file: &Read, options: &ImportOptions, message: F) -> Result<Imported>
 where
     F: for<'a> Fn(&At<'a>, &mut Conversation<'a>) -> Result<()>,
@@ -65,16 +65,17 @@ fn read<'a>(
     conversation.finish(imported)
 }
 
-/// A record and its messages.
+/// An object that holds a conversation, and its messages.
 type Record<'a> = (At<'a>, At<'a>);
 
-/// What the file's values are: records, or the messages of one conversation. A file is not both.
+/// Sorts the values of the file into objects that hold conversations and messages of one conversation. A file cannot
+/// have both.
 fn sort(documents: &[Document]) -> Result<(Vec<Record<'_>>, Vec<At<'_>>)> {
     let (mut records, mut loose) = (Vec::new(), Vec::new());
     for document in documents {
         let root = document.root();
         let items = match root.value.as_array() {
-            // A line of a file is one item; only a whole file is a list of them.
+            // In a file of one JSON text an array is a list of items; in a file of many lines each line is one item.
             Some(_) if documents.len() == 1 => root.elements()?.collect(),
             _ => vec![root],
         };
@@ -99,7 +100,7 @@ fn sort(documents: &[Document]) -> Result<(Vec<Record<'_>>, Vec<At<'_>>)> {
     Ok((records, loose))
 }
 
-/// What the record calls itself.
+/// The name that the object gives its conversation.
 fn name(record: &At<'_>) -> Result<Option<Name>> {
     for key in ["conversation_id", "id"] {
         if let Some(text) = record.opt_id(key)? {
@@ -115,7 +116,7 @@ fn name(record: &At<'_>) -> Result<Option<Name>> {
     Ok(Some(Name { text, weak: true }))
 }
 
-/// The role of a message, which LangChain says by its type.
+/// The role of a message. LangChain gives it as the message's `type`.
 pub(super) fn role<'a>(message: &At<'a>) -> Result<Option<&'a str>> {
     if message.member("role").is_some() {
         return message.named("role").map(Some);
@@ -140,7 +141,7 @@ impl<'a> Conversation<'a> {
         Conversation { options, record, name, number, said, to_call, to_answer, turn, join }
     }
 
-    /// Remembers what the conversation began with, when it has come so far.
+    /// Keeps the hash of the conversation's beginning once the first call, and the first answer, is reached.
     fn after(&mut self) {
         if self.to_answer.is_some() {
             return;
@@ -154,19 +155,20 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Hands its calls over.
+    /// Adds the conversation's calls to `imported`.
     fn finish(mut self, imported: &mut Imported) -> Result<()> {
         let id = self.id(&self.to_answer.or(self.to_call).unwrap_or(Hash::ZERO).to_string());
         let join = std::mem::take(&mut self.join);
         join.finish(&id, |said, before_answers| self.source(said, before_answers), imported, self.options)
     }
 
-    /// Where a call belongs that was made when `said` had been said, before the first answer or after it.
+    /// The source of a call. `said` is the hash of all messages up to the call; `before_answers`: the call precedes the
+    /// first answer.
     fn source(&self, said: &Hash, before_answers: bool) -> Source {
         let own = self.session(&said.to_string());
         let weak = self.name.as_ref().is_none_or(|name| name.weak);
         match self.to_answer.filter(|_| before_answers) {
-            // Before there was an answer the file told of this call by less.
+            // An import before there was an answer identified this call by a shorter beginning.
             Some(began) => {
                 let session = self.session(&began.to_string());
                 let sooner = Some(own).filter(|sooner| *sooner != session);
@@ -176,8 +178,8 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What the conversation is called in the log. Where the file does not say, by what it begins with, up to its first
-    /// answer: that stays as the file grows.
+    /// The conversation's id in the log. If the file gives none, it is derived from the messages up to the first
+    /// answer, which stay the same as the file grows.
     fn id(&self, began: &str) -> String {
         let digits = || began.chars().take(16).collect::<String>();
         match (&self.options.conversation, &self.name, self.number) {
@@ -188,7 +190,8 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What tells it from every other conversation, if need be by a hash of what was said so far.
+    /// A key that distinguishes it from every other conversation, by a hash of the messages so far if its name does
+    /// not.
     fn session(&self, began: &str) -> String {
         match &self.name {
             Some(name) if !name.weak => format!("session {}", name.text),
@@ -197,12 +200,13 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The user has said something.
+    /// Counts a message of the user.
     pub(super) fn user_turn(&mut self) {
         self.turn += 1;
     }
 
-    /// A call of `tool`, made in `message`, with all that the transcript says around it, but for the conversation's name.
+    /// A call of `tool` made in `message`, with everything that the transcript says about it except the conversation's
+    /// id.
     pub(super) fn start(&self, tool: &str, message: &At<'_>) -> Result<ToolCall> {
         let record = self.record.as_ref();
         let mut call = ToolCall::new("", self.user(message)?, tool).backfilled();

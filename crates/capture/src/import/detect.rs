@@ -1,19 +1,19 @@
-//! What in a file looks like a tool call or an answer, whoever reads it.
+//! Finds whatever in a file looks like a tool call or an answer, independently of the readers.
 //!
-//! Invariant H5: whatever looks like a call or an answer and was not taken is named. Readers mark what they take
-//! ([`At::take`](super::file::At::take)); here the parsed JSON is walked once more, by no reader's rules, and what looks
-//! like one and bears no mark is given back. Nothing is looked for inside what was taken: a tool's answer may hold a
-//! transcript. Neither are texts searched: what stands in a string is what somebody said. Names of members, types and
-//! attributes are compared without regard to case and separators (invariant R41).
+//! Invariant H5: whatever looks like a call or an answer and was not read is reported. Readers mark what they read
+//! ([`At::take`](super::file::At::take)). This module walks the parsed JSON again, without any reader's rules, and
+//! reports unmarked values that look like one. It does not look inside marked values: a tool's answer may hold a
+//! transcript. Nor does it search texts: the content of a string is something that somebody wrote. Names of members,
+//! types and attributes are compared without regard to case and separators (invariant R41).
 
 use super::file::Document;
 use super::speaks;
 use super::{Format, NotTaken, Untaken};
 use attestlog::json::{Json, Object};
 
-// All names are compared in their plain form: see `Plain`.
+// All names are compared in their plain form; see `Plain`.
 
-/// What the names of members end in under which calls stand, one or a list of them.
+/// Endings of member names under which one or several calls are found.
 const CALLS: &[&str] = &[
     "toolcall",
     "tooluse",
@@ -27,7 +27,7 @@ const CALLS: &[&str] = &[
     "toolscalled",
     "executablecode",
 ];
-/// What those end in under which answers stand.
+/// Endings of member names under which one or several answers are found.
 const ANSWERS: &[&str] = &[
     "toolresult",
     "toolresponse",
@@ -42,28 +42,28 @@ const ANSWERS: &[&str] = &[
     "functioncalloutput",
     "codeexecutionresult",
 ];
-/// Members by which an answer names its call.
+/// Members in which an answer gives the id of its call.
 const IDS: &[&str] = &["toolcallid", "toolcallids", "tooluseid", "functioncallid", "toolinvocationid"];
-/// Members that describe tools and call none.
+/// Members that describe tools and make no calls.
 const DESCRIPTIONS: &[&str] = &["tools", "functions", "toolchoice", "toolconfig"];
-/// Members that say which calls were to be expected, in a task or in what judges it: none of them was made.
+/// Members that list the calls expected in a task or by its grader: none of them was made.
 const EXPECTED: &[&str] = &["evaluationcriteria", "actionchecks", "expectedactions", "expectedtoolcalls"];
-/// To whom messages go that are no calls.
+/// Recipients of messages that are not calls.
 const PEOPLE: &[&str] = &["all", "user", "assistant", "system", "developer", "human", "agent"];
-/// What stands beside a tool's name in a call.
+/// Members beside a tool's name in a call.
 const GIVEN: &[&str] =
     &["toolinput", "toolargs", "toolarguments", "arguments", "args", "input", "rawinput", "tooluseid"];
-/// What tools are called under.
+/// Members that hold a tool's name.
 const NAMES: &[&str] = &["name", "tool", "toolname", "function", "functionname"];
-/// What they are given under, if it has a value.
+/// Members that hold a tool's arguments, if they have a value.
 const ARGUMENTS: &[&str] = &["arguments", "args", "input", "toolinput", "rawinput", "parameters"];
-/// Members of an object that is described, or that holds a conversation, and is no call.
+/// Members that show that an object is a description or holds a conversation, and is not a call.
 const OTHERWISE: &[&str] = &["inputschema", "outputschema", "jsonschema", "schema", "messages", "traj", "spans"];
-/// What the names of members end in that say what a span, a run or a step is.
+/// Endings of the names of members that give the kind of a span, a run or a step.
 const KINDS: &[&str] = &["spantype", "spankind", "runtype", "observationtype", "steptype", "nodetype"];
 
-/// A name by its letters and digits alone, in lower case: writers spell `tool_calls`, `toolCalls`, `TOOL-CALLS`. Of a long one
-/// its end.
+/// A name reduced to its letters and digits in lower case, since writers use `tool_calls`, `toolCalls` and
+/// `TOOL-CALLS`. Only the end of a long name is kept.
 pub(super) struct Plain {
     bytes: [u8; 40],
     from: usize,
@@ -85,7 +85,7 @@ impl Plain {
     }
 }
 
-/// What stands under a member of this name, which is plain.
+/// What a member with this plain name holds.
 fn named(plain: &str) -> Option<Untaken> {
     let one = plain.strip_suffix('s').unwrap_or(plain);
     let ends = |with: &[&str]| with.iter().any(|end| one.ends_with(end));
@@ -96,22 +96,22 @@ fn named(plain: &str) -> Option<Untaken> {
     }
 }
 
-/// Whether calls stand under a member of this name.
+/// Whether a member with this name holds calls.
 pub(super) fn names_calls(name: &str) -> bool {
     named(Plain::of(name).as_str()) == Some(Untaken::Call)
 }
 
-/// Whether what a key says with dots leads into calls: `completion.0.tool_calls.0.name`.
+/// Whether a part of a dotted key names calls: `completion.0.tool_calls.0.name`.
 pub(super) fn leads_into_calls(key: &str) -> bool {
     key.split('.').any(names_calls)
 }
 
-/// Whether a part of this type is a call.
+/// Whether a part with this type is a call.
 pub(super) fn is_call(kind: &str) -> bool {
     typed(kind) == Some(Untaken::Call)
 }
 
-/// What a part of this type is.
+/// What a part with this type is.
 fn typed(kind: &str) -> Option<Untaken> {
     let plain = Plain::of(kind);
     let dashed = kind.replace('-', "_").to_ascii_lowercase();
@@ -119,13 +119,13 @@ fn typed(kind: &str) -> Option<Untaken> {
     match named(plain) {
         None if dashed.ends_with("_call_output") => Some(Untaken::Answer),
         None if dashed.ends_with("_call") => Some(Untaken::Call),
-        // `tool-calls` says why a model stopped; `message.tool_calls` is what a list is called.
+        // `tool-calls` is a reason why a model stopped, and `message.tool_calls` the name of a list.
         Some(_) if plain.ends_with('s') => None,
         other => other,
     }
 }
 
-/// What looks like a call or an answer and was not taken.
+/// Reports what looks like a call or an answer and was not read.
 pub(super) fn untaken(documents: &[Document], format: Format) -> Vec<NotTaken> {
     let mut walk = Walk { format, document: None, found: Vec::new() };
     for document in documents {
@@ -155,7 +155,8 @@ impl Walk<'_> {
         self.found.push(NotTaken { place: document.place(path), kind, call_id: None, why });
     }
 
-    /// Looks over what a reader took but for the members that it does not know.
+    /// Examines the members of a partly read value that its reader does not know. False if the value was not partly
+    /// read.
     fn opened(&mut self, value: &Json, path: &mut String) -> bool {
         let known = self.document.and_then(|document| document.known(path));
         let (Some(known), Some(members)) = (known, value.as_object()) else { return false };
@@ -190,7 +191,7 @@ impl Walk<'_> {
 
     fn object(&mut self, members: &Object, path: &mut String) {
         if let Some((kind, what)) = looks(members) {
-            // What a message of a tool's holds may be answers of their own, and taken or named each for itself.
+            // The parts of a tool's message may be answers themselves; each of them is read or reported on its own.
             let parts = members.get("content").and_then(Json::as_array).unwrap_or_default();
             let holds = parts.iter().filter_map(Json::as_object).any(|part| looks(part).is_some());
             if !holds || given_to(members).is_some() {
@@ -198,7 +199,7 @@ impl Walk<'_> {
                 return;
             }
         }
-        // In OpenTelemetry's form a member is an object of its own, with its name under `key`.
+        // In OpenTelemetry's form a member is an object with its name under `key`.
         if let (2, Some(Json::String(key)), Some(value)) = (members.len(), members.get("key"), members.get("value"))
             && let Some(kind) = named(Plain::of(key).as_str())
         {
@@ -227,14 +228,14 @@ impl Walk<'_> {
         }
     }
 
-    /// The value of a member whose name says what it is.
+    /// Examines the value of a member whose name says that it holds calls or answers.
     fn named(&mut self, value: &Json, path: &mut String, kind: Untaken, key: &str) {
         if self.is_taken(path) || is_zero(value) || self.opened(value, path) {
             return;
         }
         match value {
             Json::Array(items) => self.each(items, path, |walk, item, path| walk.named(item, path, kind, key)),
-            // A count, or whether there were any.
+            // A count, or a flag.
             Json::Bool(_) | Json::Number(_) | Json::Null => {}
             Json::Object(members) if counts(members) => {}
             Json::Object(_) | Json::String(_) => self.push(path, kind, &format!("the member {key:?}")),
@@ -251,7 +252,7 @@ impl Walk<'_> {
     }
 }
 
-/// Whether a value of fixed shape says that there is nothing: `{"name": "", "arguments": ""}`.
+/// Whether a value is empty, possibly in a fixed shape: `{"name": "", "arguments": ""}`.
 pub(super) fn is_zero(value: &Json) -> bool {
     match value {
         Json::Null => true,
@@ -262,7 +263,7 @@ pub(super) fn is_zero(value: &Json) -> bool {
     }
 }
 
-/// Whether this says how often something was done: `"server_tool_use": {"web_search_requests": 0}`.
+/// Whether an object holds only counts: `"server_tool_use": {"web_search_requests": 0}`.
 fn counts(members: &Object) -> bool {
     let number = |(key, value): (&str, &Json)| {
         !matches!(key, "id" | "name" | "index") && matches!(value, Json::Number(_) | Json::Bool(_) | Json::Null)
@@ -270,7 +271,7 @@ fn counts(members: &Object) -> bool {
     members.iter().all(number)
 }
 
-/// Whether these are descriptions of tools.
+/// Whether these items are descriptions of tools.
 fn describes(items: &[Json]) -> bool {
     const SCHEMAS: &[&str] = &["parameters", "input_schema", "inputSchema", "toolSpec", "description"];
     let described = |item: &Json| SCHEMAS.iter().any(|key| item.get(key).is_some());
@@ -278,7 +279,7 @@ fn describes(items: &[Json]) -> bool {
     items.iter().all(one)
 }
 
-/// What the members of an object are of which something can be told; those that say nothing are left out.
+/// The members of an object that help to classify it; empty ones are left out.
 #[derive(Default)]
 struct Members<'a> {
     kind: Option<&'a str>,
@@ -286,12 +287,12 @@ struct Members<'a> {
     message: Option<&'a str>,
     /// The member that names a tool.
     tool: Option<&'a str>,
-    /// The member that says what a span or a run is, where that is a tool's.
+    /// The member that gives the kind of a span or run, if that is a tool's.
     run: Option<&'a str>,
-    /// The member by which an answer names its call.
+    /// The member in which an answer gives the id of its call.
     id: Option<&'a str>,
     metadata: Option<&'a str>,
-    /// To which tool a message goes.
+    /// The tool that a message is addressed to.
     recipient: Option<&'a str>,
     author: bool,
     call_id: bool,
@@ -338,12 +339,12 @@ impl<'a> Members<'a> {
     }
 }
 
-/// Whether this says that something is a tool's; some write it as JSON in a string.
+/// Whether a kind is a tool's. Some writers give it as JSON in a string.
 fn is_tool(kind: &str) -> bool {
     Plain::of(kind).as_str() == "tool" || is_call(kind.trim_matches('"'))
 }
 
-/// What an object looks like by itself, and by what.
+/// What an object looks like on its own, and the evidence for it.
 fn looks(members: &Object) -> Option<(Untaken, String)> {
     let seen = Members::of(members);
     let member = |name: &str| format!("the member {name:?}");
@@ -369,11 +370,11 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
     if seen.action && seen.observation {
         return Some((Untaken::Call, "an action with its observation".to_owned()));
     }
-    // Where the calls stand beside it, it is what the model wrote to make them.
+    // If calls are beside it, the action is the text in which the model requested them.
     if seen.action && seen.role.is_some() && !seen.calls {
         return Some((Untaken::Call, "an action with a role".to_owned()));
     }
-    // A message that a model sends to a tool, and not to people.
+    // A message from a model to a tool instead of to people.
     if let (Some(to), true, false) = (seen.recipient, seen.content && (seen.role.is_some() || seen.author), seen.calls)
     {
         return Some((Untaken::Call, format!("the recipient {:?}", super::clip(to))));
@@ -399,8 +400,8 @@ fn looks(members: &Object) -> Option<(Untaken, String)> {
     found.or_else(|| given_to(members).map(|name| (Untaken::Call, format!("{} with what it is given", member(name)))))
 }
 
-/// The member that names what is called, beside one that says what it is given: whatever the framework, a call is both. The
-/// description of a tool has a schema in the place of what is given.
+/// The member that names what is called, if another gives what it is called with: in every framework a call has both. A
+/// tool's description has a schema in the place of the arguments.
 fn given_to(members: &Object) -> Option<&str> {
     let (mut name, mut given, mut arguments, mut otherwise) = (None, false, false, false);
     for (key, value) in members.iter() {
@@ -414,24 +415,25 @@ fn given_to(members: &Object) -> Option<&str> {
             if is_schema(value, plain) {
                 return None;
             }
-            // That a tool is given nothing is said by an empty object; without it, parameters are those it could have.
+            // An empty object means that the tool was called without arguments, except under `parameters` and `input`.
             let empty = matches!(value, Json::Object(_)) && !matches!(plain, "parameters" | "input");
             given |= empty || !is_zero(value);
             arguments |= (empty || !is_zero(value)) && matches!(plain, "arguments" | "args" | "toolinput" | "rawinput");
         }
     }
-    // What holds a conversation may have a name and an input; a description has no arguments.
+    // An object that holds a conversation may have a name and an input; a description has no arguments.
     name.filter(|_| if otherwise { arguments } else { given })
 }
 
-/// Whether this is a JSON schema, under a member of this name. One of no properties stands for the parameters of a tool alone.
+/// Whether a value under a member with this plain name is a JSON schema. One without properties counts only under
+/// `parameters`.
 pub(super) fn is_schema(value: &Json, plain: &str) -> bool {
     let is = |key: &str| value.get(key).is_some();
     let bare = || plain == "parameters" && value.get("type").and_then(Json::as_str) == Some("object");
     is("properties") || is("$schema") || bare()
 }
 
-/// What an event of the GenAI conventions tells: of an answer, or of the calls that a model chose.
+/// What an event of the GenAI conventions holds: an answer, or the calls that a model chose.
 fn event(members: &Object) -> Option<(Untaken, String)> {
     let named = ["name", "event.name", "eventName", "event"].iter().find_map(|key| members.get(key)?.as_str());
     let attribute = || {
@@ -445,7 +447,7 @@ fn event(members: &Object) -> Option<(Untaken, String)> {
     match name {
         "gen_ai.tool.message" => Some((Untaken::Answer, what)),
         "gen_ai.choice" | "gen_ai.assistant.message" | "gen_ai.client.inference.operation.details" => {
-            // What a model said stands as JSON in a string as well.
+            // What a model said may also be JSON in a string.
             let text = Json::from(members.clone()).to_canonical();
             let words = ["tool_call", "toolCall", "tool_use", "toolUse", "function_call", "functionCall"];
             let text = text.as_str();
@@ -456,12 +458,12 @@ fn event(members: &Object) -> Option<(Untaken, String)> {
     }
 }
 
-/// Whether a name begins here: a quotation mark stands before it.
+/// Whether a name begins at this position: the character before it is a quotation mark.
 fn quotes(text: &str, at: usize) -> bool {
     at.checked_sub(1).and_then(|before| text.as_bytes().get(before)) == Some(&b'"')
 }
 
-/// What a span or a log record of OpenTelemetry's looks like a tool's by.
+/// The evidence that a span or log record of OpenTelemetry's is a tool's.
 fn span(members: &Object) -> Option<String> {
     let attributes = members.get("attributes")?.as_array()?;
     let name = members.get("name").and_then(Json::as_str).unwrap_or_default();
@@ -483,7 +485,7 @@ fn span(members: &Object) -> Option<String> {
     })
 }
 
-/// What a file is that `format` does not read, by what only such files hold.
+/// What kind of file this is, if `format` does not read it, judged by words that only such files hold.
 pub(super) fn looks_like(text: &[u8], format: Format) -> Option<String> {
     let holds = |words: &[&str]| words.iter().all(|word| text.windows(word.len()).any(|w| w == word.as_bytes()));
     let unread: &[(&[&str], &str)] = &[
@@ -513,7 +515,7 @@ pub(super) fn looks_like(text: &[u8], format: Format) -> Option<String> {
         .iter()
         .find(|(words, _)| holds(words))
         .map(|(_, what)| format!("{what}, which no format here reads yet"));
-    // What no format here reads yet comes first: much of it holds words of the others as well.
+    // Kinds that no format here reads come first: many of them also hold words of the others.
     unread.or_else(|| {
         read.iter().find(|(of, words, _)| *of != format && holds(words)).map(|(.., what)| (*what).to_owned())
     })

@@ -1,7 +1,9 @@
-//! Which attributes and events the dialects of OpenTelemetry have for what a tool was given, what it said and how it ended.
+//! The attributes and events in which the dialects of OpenTelemetry record a tool's arguments, its result and how the
+//! call ended.
 //!
-//! All that is known of a tool's span stands here, and what else speaks of these by its name is named (invariant R71, see `speaks`).
-//! Where two attributes tell of the same, the first of the list is taken, and another is named if it says something else.
+//! Everything known about a tool's span is here; any other attribute whose name refers to these is reported (invariant
+//! R71, see `speaks`). If two attributes give the same thing, the first in the list is used, and the other is reported
+//! if its content differs.
 
 use super::answer::{self, tell_the_same};
 use super::detect;
@@ -37,9 +39,9 @@ const ARGUMENTS: &[&str] = &[
     "input",
     DESCRIPTION,
 ];
-/// What most writers describe the tool's parameters by, and some give its arguments in.
+/// Most writers put the description of the tool's parameters here, some put its arguments here.
 const DESCRIPTION: &str = "tool.parameters";
-/// An attribute for each argument.
+/// Prefixes of attributes that hold one argument each.
 const ARGUMENT: &[&str] = &["mcp.request.argument.", "mcp.tool.arguments.", "gen_ai.tool.call.arguments."];
 const RESULTS: &[&str] = &[
     "gen_ai.tool.call.result",
@@ -66,7 +68,7 @@ const RESULTS: &[&str] = &[
     "result",
     "output",
 ];
-/// What a status is written in, as a word.
+/// Attributes with a status as a word.
 const STATUSES: &[&str] = &[
     "otel.status_code",
     "langfuse.observation.level",
@@ -76,7 +78,7 @@ const STATUSES: &[&str] = &[
     "tool_status",
     "mcp.tool.status",
 ];
-/// The codes of protocols, as numbers.
+/// Attributes with a protocol's status code as a number.
 const CODES: &[&str] = &[
     "rpc.jsonrpc.error_code",
     "jsonrpc.error_code",
@@ -84,7 +86,7 @@ const CODES: &[&str] = &[
     "http.status_code",
     "http.response.status_code",
 ];
-/// What an error says, whether or not it says so of itself.
+/// Attributes with an error message, whether or not their presence alone marks an error.
 const MESSAGES: &[&str] = &[
     "error.message",
     "exception.message",
@@ -96,7 +98,7 @@ const MESSAGES: &[&str] = &[
     "langfuse.observation.status_message",
     "otel.status_description",
 ];
-/// What by its name could speak of a call, and does not: what users add, and what is said of all the trace.
+/// Attributes whose names could refer to a call but do not: what users add, and what concerns the whole trace.
 const APART: &[&str] = &[
     "langfuse.trace.",
     "langfuse.observation.metadata.",
@@ -113,30 +115,30 @@ const APART: &[&str] = &[
     "exception.escaped",
 ];
 
-/// MLflow writes every attribute as JSON, a text in quotation marks.
+/// MLflow writes every attribute as JSON, so a text has quotation marks around it.
 pub(super) fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
-/// A value, and what in it was restated.
+/// A value, and the paths of restated values in it.
 pub(super) type Kept = (Json, Vec<String>);
 
-/// What a tool's span tells.
+/// The contents of a tool's span.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) arguments: Option<Kept>,
     pub(super) result: Option<Kept>,
-    /// Whether an attribute marks the span as failed, or an exception that left it.
+    /// Whether an attribute marks the span as failed, or an exception escaped from it.
     pub(super) failed: bool,
-    /// Whether an exception was recorded of which nobody says that it left the span.
+    /// Whether an exception was recorded without saying whether it escaped from the span.
     pub(super) raised: bool,
-    /// What the marks say.
+    /// The message of the failure marks.
     pub(super) message: Option<String>,
-    /// What was not understood.
+    /// What was not understood, to be reported.
     pub(super) unread: Vec<NotTaken>,
 }
 
-/// Something that tells of arguments, or of a result.
+/// A value found for the arguments or for the result.
 struct Found {
     place: String,
     what: String,
@@ -149,7 +151,7 @@ pub(super) fn told(span: &At<'_>) -> Result<Told> {
     let (mut given, mut said) = (found(span, ARGUMENTS, "arguments")?, found(span, RESULTS, "result")?);
     given.extend(singly(span)?);
     told.events(span, &mut given, &mut said)?;
-    // A description is none of what was given.
+    // A description of parameters is not the arguments.
     let is_description = |one: &Found| one.what.contains(DESCRIPTION);
     let described = given.iter().any(|one| !is_description(one) && !speaks::says_nothing(&one.kept.0));
     given.retain(|one| !is_description(one) || !(described || is_schema(&one.kept.0)));
@@ -164,7 +166,7 @@ fn is_schema(value: &Json) -> bool {
     detect::is_schema(&answer::read(value), "parameters")
 }
 
-/// Each of these attributes that the holder has.
+/// The values of those `keys` that the holder has.
 fn found(holder: &At<'_>, keys: &[&str], root: &str) -> Result<Vec<Found>> {
     let mut all = Vec::new();
     for key in keys {
@@ -175,7 +177,7 @@ fn found(holder: &At<'_>, keys: &[&str], root: &str) -> Result<Vec<Found>> {
     Ok(all)
 }
 
-/// What stands in an attribute for each argument.
+/// The arguments recorded in one attribute each.
 fn singly(span: &At<'_>) -> Result<Option<Found>> {
     let (mut object, mut restated, mut what) = (Object::new(), Vec::new(), None);
     for (key, _) in attributes(span).filter_map(held) {
@@ -195,7 +197,7 @@ fn attributes<'a>(holder: &At<'a>) -> impl Iterator<Item = &'a Json> + use<'a> {
 }
 
 impl Told {
-    /// The first that says something, else the first. Another that says something else is named.
+    /// Picks the first value that is not empty, else the first. Others that disagree with it are reported.
     fn choose(&mut self, mut all: Vec<Found>, kind: Untaken) -> Option<Kept> {
         let first = all.iter().position(|one| !speaks::says_nothing(&one.kept.0)).unwrap_or(0);
         let taken = (first < all.len()).then(|| all.remove(first))?;
@@ -206,7 +208,7 @@ impl Told {
         Some(taken.kept)
     }
 
-    /// What is not understood, so that it is named.
+    /// Reports something that was not understood.
     fn name(&mut self, at: &At<'_>, kind: Untaken, what: &str, name: &str, of: &str) {
         let why = speaks::why(what, name, of, Format::OtlpJson);
         self.unread.push(NotTaken { place: at.place(), kind, call_id: None, why });
@@ -223,7 +225,8 @@ impl Told {
                     self.exception(event)?;
                     continue;
                 }
-                // Strands writes so what the tool is given, and in its choice what it said; by itself either may be meant.
+                // Strands records a tool's input in this event and its output in the choice; without a choice either
+                // may be meant.
                 "gen_ai.tool.message" if has_choice => (&["content"], &[]),
                 "gen_ai.choice" => (&[], &["message"]),
                 "gen_ai.content.prompt" => (&["gen_ai.prompt"], &[]),
@@ -239,7 +242,7 @@ impl Told {
             let (in_given, in_said) = (found(event, given_in, "arguments")?, found(event, said_in, "result")?);
             let any = !in_given.is_empty() || !in_said.is_empty();
             let texts = |mut one: Found| {
-                // Blocks of text are what they say.
+                // Blocks of text are replaced by their text.
                 one.kept.0 = answer::read(&one.kept.0);
                 one.kept.0 = answer::text(&one.kept.0).map_or(one.kept.0, Json::String);
                 one
@@ -263,14 +266,14 @@ impl Told {
         Ok(())
     }
 
-    /// What marks the span as failed.
+    /// Reads the attributes that mark the span as failed.
     fn marks(&mut self, span: &At<'_>) -> Result<()> {
         for (key, value) in attributes(span).filter_map(held) {
             let text = value.as_str().map(unquoted).filter(|text| !text.is_empty());
             let told = match key {
                 _ if STATUSES.contains(&key) => text.and_then(status_fails) == Some(true),
                 _ if CODES.contains(&key) => is_failing(key, value),
-                // What they say where it failed, by another mark.
+                // These give details of a failure that another attribute marks.
                 "langfuse.observation.status_message" | "otel.status_description" => false,
                 _ if MESSAGES.contains(&key) => is_set(value),
                 _ => is_mark(key) && !is_apart(key) && is_set(value),
@@ -283,7 +286,7 @@ impl Told {
                 Some((object @ Json::Object(_), _)) => object.to_canonical().to_string(),
                 _ => continue,
             };
-            // A flag that is set says no more than that.
+            // A flag that is set carries no message.
             if !text.eq_ignore_ascii_case("true") {
                 self.message.get_or_insert(unquoted(&text).to_owned());
             }
@@ -291,7 +294,7 @@ impl Told {
         Ok(())
     }
 
-    /// Names what is known to nobody and speaks of a call; `read` has been.
+    /// Reports unknown attributes whose names refer to a call; `read` lists keys that were read already.
     fn others(&mut self, holder: &At<'_>, of: &str, read: &[&str]) -> Result<()> {
         for attribute in holder.list("attributes")? {
             let Some((key, value)) = held(attribute.value) else { continue };
@@ -303,7 +306,7 @@ impl Told {
             }
             let name = key.strip_prefix("langfuse.observation.").unwrap_or(key);
             let calls = detect::names_calls(key) && value.as_str().is_some_and(|text| text.starts_with(['{', '[']));
-            // What was said, as older conventions have it.
+            // The output, as older conventions record it.
             let text = key.starts_with("gen_ai.") && [".content", ".message"].iter().any(|end| key.ends_with(end));
             let text = (text && !speaks::says_nothing(value)).then_some(Untaken::Answer);
             if let Some(kind) = speaks::unread(name, value).or(text).or(calls.then_some(Untaken::Call)) {
@@ -318,14 +321,14 @@ fn is_apart(key: &str) -> bool {
     APART.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// Whether the last part of a key says that there was an error.
+/// Whether the last part of a key is a name for an error.
 fn is_mark(key: &str) -> bool {
     const MARKS: &[&str] = &["iserror", "haserror", "error", "errormessage", "errorcode", "errortype", "exception"];
     let last = key.rsplit('.').next().unwrap_or_default();
     MARKS.iter().any(|mark| is_called(last, mark)) || matches!(key, "exception.message" | "exception.type")
 }
 
-/// Whether a protocol's code says that a call failed.
+/// Whether a protocol's status code means that the call failed.
 fn is_failing(key: &str, code: &Json) -> bool {
     let number = code.as_f64().or_else(|| code.as_str()?.trim().parse().ok());
     match number {
@@ -335,19 +338,19 @@ fn is_failing(key: &str, code: &Json) -> bool {
     }
 }
 
-/// What a part of messages says of a call: its arguments, or the response to it.
+/// The part of the messages in an attribute that concerns a call: its arguments, or the response to it.
 fn part(event: &At<'_>, key: &str, member: &str) -> Result<Option<Found>> {
     let Some((value, restated)) = attribute(event, key, "result")? else { return Ok(None) };
     let messages = answer::read(&value);
     let parts = messages.as_array().into_iter().flatten().filter_map(|message| message.get("parts")?.as_array());
     let found = parts.flatten().find_map(|part| part.get(member)).cloned();
     let found = found.map(|found| answer::text(&found).map_or(found, Json::String));
-    // Where no part says so, the whole is what was said.
+    // If there is no such part, the whole value is what was said.
     let kept = (found.unwrap_or(value), restated);
     Ok(Some(Found { place: event.place(), what: format!("the attribute {key:?} of an event"), kept }))
 }
 
-/// Of what type the exception is that the span recorded, and what it says: the first that says anything.
+/// The type and the message of the exception that the span recorded: of the first one that has any.
 pub(super) fn exception(span: &At<'_>) -> Result<(Option<String>, Option<String>)> {
     let mut first = None;
     for event in

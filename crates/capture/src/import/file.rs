@@ -1,7 +1,8 @@
-//! A file as JSON values that know where they stand.
+//! A file as JSON values that know their place in it.
 //!
-//! A file is one JSON text, or one per line; a line that is no JSON is named and costs no other. Every value is visited through an
-//! [`At`], so that an error can name its place and a part can be asked which of its numbers were restated.
+//! A file is one JSON text, or one text per line; a line that is not JSON is reported and does not affect the others.
+//! Every value is reached through an [`At`], so that an error can give its place, and so that a reader can find out
+//! which of its numbers were restated (stored in another form).
 
 use super::{ImportOptions, NotTaken, SAY_UTC, Untaken, clip};
 use attestlog::failure::is_called;
@@ -10,7 +11,7 @@ use attestlog::{Error, ErrorKind, Result, Timestamp};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-/// What else the time of a message is called, without case and separators.
+/// Names for the time of a message, without case and separators.
 pub(super) const TIMES: &[&str] = &[
     "createdat",
     "timestamp",
@@ -25,29 +26,30 @@ pub(super) const TIMES: &[&str] = &[
     "startedat",
 ];
 
-/// A smaller number of seconds since 1970 under such a name is no time.
+/// A number of seconds since 1970 below this (1973) under such a name is not taken for a time.
 const SINCE_1973: f64 = 1e8;
 
-/// The names of the members that a reader knows of something.
+/// The member names that a reader knows for one kind of object.
 pub(super) type Known = &'static [&'static str];
 
 /// One JSON text of the file.
 pub(super) struct Document {
     value: Json,
-    /// Its line, where the file has one text per line.
+    /// Its line number, if the file has one text per line.
     line: Option<usize>,
-    /// Paths of what was restated, sorted, so that those below a place lie together.
+    /// Paths of restated values, sorted, so that the paths below a place are adjacent.
     restated: Vec<String>,
-    /// Whether a time without a zone is one of UTC.
+    /// Whether a time without a zone is taken as UTC.
     assume_utc: bool,
-    /// Paths of what a reader has taken for a call or an answer: whole, or no more than the members that it knows.
+    /// Paths of the values that a reader has read as a call or an answer: in full (`None`), or only the members that it
+    /// knows.
     taken: RefCell<HashMap<String, Option<Known>>>,
 }
 
 /// A file that was read as JSON.
 pub(super) struct Read {
     pub(super) documents: Vec<Document>,
-    /// Lines that are no JSON: torn off by a crash, or written by nobody.
+    /// Lines that are not JSON, for example cut off by a crash or filled with NUL bytes.
     pub(super) bad: Vec<NotTaken>,
 }
 
@@ -57,10 +59,10 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     lines.map(|(i, line)| (i + 1, line.trim_ascii())).filter(|(_, line)| !line.is_empty())
 }
 
-/// Every JSON text of the file. A line that is none is named, and costs no other.
+/// Reads every JSON text of the file. A line that is not JSON is reported and does not affect the others.
 pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
     let limits = Limits::bytes(options.max_bytes);
-    // Where there are several texts this ends behind the first.
+    // If the file holds several texts, this fails after the first.
     let whole = match Json::parse_lenient(text, &limits) {
         Ok(parsed) => {
             return Ok(Read { documents: vec![Document::new(parsed, None, options)], bad: Vec::new() });
@@ -85,7 +87,7 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Read> {
             }
         }
     }
-    // One text may also be laid out over many lines; then few of them are texts themselves.
+    // A single JSON text may also span many lines; then few of its lines are texts themselves.
     let records = read.documents.iter().filter(|document| document.value.as_object().is_some()).count();
     match lines_read > 1 && (first_is_one || records > read.bad.len()) {
         true => Ok(read),
@@ -113,12 +115,12 @@ impl Document {
         matches!(self.taken.borrow().get(path), Some(None))
     }
 
-    /// The members that a reader knows of what it took, unless it took the whole.
+    /// The members that a reader knows of a value that it read; `None` if it read the value in full or not at all.
     pub(super) fn known(&self, path: &str) -> Option<Known> {
         self.taken.borrow().get(path).copied().flatten()
     }
 
-    /// How a path in it is called in messages.
+    /// How messages refer to a path in this document.
     pub(super) fn place(&self, path: &str) -> String {
         match (self.line, path) {
             (None, "") => "the file".to_owned(),
@@ -129,7 +131,7 @@ impl Document {
     }
 }
 
-/// A value and where it stands.
+/// A value and its place in the file.
 #[derive(Clone)]
 pub(super) struct At<'a> {
     document: &'a Document,
@@ -138,17 +140,17 @@ pub(super) struct At<'a> {
 }
 
 impl<'a> At<'a> {
-    /// Where it stands, for messages.
+    /// Its place, for messages.
     pub(super) fn place(&self) -> String {
         self.document.place(&self.path)
     }
 
-    /// Marks it as read: as a call, as an answer, or as one of those that is named as not taken.
+    /// Marks the value as read: as a call, as an answer, or as something already reported as not taken.
     pub(super) fn take(&self) {
         self.document.taken.borrow_mut().insert(self.path.clone(), None);
     }
 
-    /// Marks it as read, but for the members that are none of `known`.
+    /// Marks the value as read except for members not in `known`.
     pub(super) fn take_but(&self, known: Known) {
         self.document.taken.borrow_mut().insert(self.path.clone(), Some(known));
     }
@@ -161,7 +163,7 @@ impl<'a> At<'a> {
         self.error(format!("must be {wanted}, not {}", self.value.type_name()))
     }
 
-    /// The member `key`; `null` is how many writers say that there is none.
+    /// The member `key`. `null` counts as absent, since many writers use it so.
     pub(super) fn member(&self, key: &str) -> Option<At<'a>> {
         let value = self.value.get(key).filter(|v| **v != Json::Null)?;
         let dot = if self.path.is_empty() { "" } else { "." };
@@ -181,7 +183,7 @@ impl<'a> At<'a> {
         Ok(self.array()?.iter().enumerate().map(move |(i, value)| At { document, value, path: format!("{path}[{i}]") }))
     }
 
-    /// The elements of the member `key`; none where it is missing.
+    /// The elements of the member `key`; none if it is absent.
     pub(super) fn list(&self, key: &str) -> Result<impl Iterator<Item = At<'a>> + use<'a>> {
         Ok(self.member(key).map(|at| at.elements()).transpose()?.into_iter().flatten())
     }
@@ -194,7 +196,7 @@ impl<'a> At<'a> {
         self.value.as_str().ok_or_else(|| self.wrong_type("a string"))
     }
 
-    /// The text of the member `key`, if there is one and it is not empty.
+    /// The text of the member `key`, if it is present and not empty.
     pub(super) fn opt_text(&self, key: &str) -> Result<Option<&'a str>> {
         let text = self.member(key).map(|at| at.text()).transpose()?;
         Ok(text.filter(|t| !t.is_empty()))
@@ -209,7 +211,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The id under `key`, which may be a number.
+    /// The id in the member `key`, which may be a number.
     pub(super) fn opt_id(&self, key: &str) -> Result<Option<String>> {
         let Some(at) = self.member(key) else { return Ok(None) };
         match at.value {
@@ -223,7 +225,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The value, and which of its numbers were restated, as paths inside `root`.
+    /// The value, and which of its parts were restated, as paths below `root`.
     pub(super) fn keep(&self, root: &str) -> (Json, Vec<String>) {
         (self.value.clone(), self.restated(root))
     }
@@ -232,21 +234,22 @@ impl<'a> At<'a> {
         let all = &self.document.restated;
         let below = all[all.partition_point(|p| p.as_str() < self.path.as_str())..].iter();
         let below = below.map_while(|p| p.strip_prefix(&self.path));
-        // `input[0]` lies below `input`; `inputs` only begins alike.
+        // `input[0]` is below `input`; `inputs` only shares the prefix.
         below
             .filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
             .map(|rest| format!("{root}{rest}"))
             .collect()
     }
 
-    /// When this was written, by `timestamp`, `created_at` or `created`, or another member that is called as times are and holds one.
+    /// When this was written: `timestamp`, `created_at` or `created`, else the first other member that is named like a
+    /// time and holds one.
     pub(super) fn time(&self) -> Result<Option<Timestamp>> {
         if let Some(at) = ["timestamp", "created_at", "created"].iter().find_map(|key| self.member(key)) {
             return at.as_time().map(Some);
         }
         let members = self.value.as_object().into_iter().flat_map(Object::iter);
         let mut named = members.filter(|(key, _)| TIMES.iter().any(|time| is_called(key, time)));
-        // Under these names there may be something else as well: how long it took, a day.
+        // A member with such a name may hold something else, such as a duration or a date.
         let time = named.find_map(|(key, value)| {
             let at = self.member(key)?;
             let is_time = match value {

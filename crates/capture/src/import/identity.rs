@@ -1,39 +1,40 @@
-//! Which call of a source a call is, so that the same one is recorded once, however often its file is imported.
+//! The identity of an imported call, so that each call is recorded once, however often its file is imported.
 //!
-//! Invariant H6: a call's identity is made of what its source says and keeps: the session, the id in it, and how often
-//! that id came before at that time. Where the session has no id, or one that others may have as well (a bare number, a
-//! task and its trial), all that had been said when the call was made stands for it, users' messages too and at least up to the first
-//! answer (invariant R70): sessions that begin alike are two from where they part. A call's own id does not do, since real recordings
-//! use one again for the same call in another conversation. Where the call has no id its time stands for that, and without one its place.
-//! So it stays the same in a file that has grown, and in one that begins with a copy of another's history; of a file that has lost its
-//! beginning it does not. The identity is a sender's name (see [`Sender`]); number 1 is
-//! the call, number 2 an answer that came to light later.
+//! Invariant H6: a call's identity is made from what its source states and keeps: the session, the id in it, and how
+//! often that id occurred before at the same time. If the session has no id, or one that other sessions may share (a
+//! bare number, a task and its trial), a hash of all messages up to the call stands in for it, users' messages included
+//! and at least up to the first answer (invariant R70): sessions with the same beginning differ from the point where
+//! they diverge. A call's own id is not enough, since real recordings reuse it for the same call in another
+//! conversation. If the call has no id, its time is used instead, and without a time its position. So the identity is
+//! the same in a file that has grown, and in one that begins with a copy of another's history; it is not the same in a
+//! file that has lost its beginning. The identity is a sender's name (see [`Sender`]); number 1 is the call, number 2
+//! an answer found later.
 
 use attestlog::IMPORTED;
 use attestlog::{Hash, Sender, ToolCall};
 use std::collections::HashMap;
 
-/// What the source says of where a call belongs.
+/// Where a call belongs, according to its source.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Source {
-    /// The session, as the source names it, or what stands for it.
+    /// The session as the source names it, or the key that stands in for the name.
     pub(super) session: String,
-    /// What stood for it as long as no call in the session had an answer, if that was something else.
+    /// The key that stood in for it while no call in the session had an answer, if it differs.
     pub(super) sooner: Option<String>,
-    /// The id in the session, where it is another than the call's.
+    /// The id in the session, if it differs from the call's id.
     pub(super) id: Option<String>,
-    /// Whether only what was said in the session tells it from others.
+    /// Whether only the messages of the session distinguish it from others.
     pub(super) weak: bool,
 }
 
-/// How a call is known.
+/// The identity of a call.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     /// The sender's name.
     pub(super) name: String,
 }
 
-/// Counts what came before.
+/// Counts earlier occurrences of each identity.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     before: HashMap<Hash, u64>,
@@ -41,7 +42,7 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    /// This call's identity.
+    /// The identity of this call.
     pub(super) fn of(&mut self, source: &Source, call: &ToolCall) -> Identity {
         let time = call.timestamp.map(|time| time.to_string());
         let place = self.sessions.entry(source.session.clone()).or_default();
@@ -62,22 +63,23 @@ impl Identities {
 
 fn name(what: &Hash, before: u64) -> String {
     let identity = digest(&[&what.to_string(), &before.to_string()]);
-    // Letters only, as no card number has them; 96 bits are more than enough to keep a billion calls apart.
+    // Letters only, so that no name looks like a card number; 96 bits are more than enough to keep a billion calls
+    // apart.
     let halves = identity.as_bytes().iter().take(12).flat_map(|byte| [byte >> 4, byte & 15]);
     format!("{IMPORTED}{}", halves.map(|half| char::from(b'a' + half)).collect::<String>())
 }
 
-/// The call itself.
+/// The sender of the call itself.
 pub(super) fn call(identity: &str) -> Sender {
     Sender::new(identity, 1)
 }
 
-/// The answer to a call that was recorded as unanswered.
+/// The sender of the answer to a call that was recorded as unanswered.
 pub(super) fn answer(identity: &str) -> Sender {
     Sender::new(identity, 2)
 }
 
-/// A running hash: `before`, and what came then.
+/// The next value of a running hash: `before` extended by `then`.
 pub(super) fn next(before: &Hash, then: &[u8]) -> Hash {
     let mut bytes = b"attestlog import\n".to_vec();
     bytes.extend_from_slice(&before.0);
@@ -85,7 +87,7 @@ pub(super) fn next(before: &Hash, then: &[u8]) -> Hash {
     Hash::of(&bytes)
 }
 
-/// A hash of texts that do not run into each other.
+/// A hash of several texts; their lengths are hashed too, so that their boundaries count.
 fn digest(parts: &[&str]) -> Hash {
     let mut bytes = b"attestlog import\n".to_vec();
     for part in parts {

@@ -1,10 +1,10 @@
-//! Calls and their answers, put together.
+//! Joins answers to their calls.
 //!
-//! Ids of calls are no keys: real recordings use one again inside a conversation and across them, and some have none.
-//! So an answer takes from the calls that are still open: from the latest group (a run of assistant messages with
-//! nothing between them) that has a matching one, the first there. Every call stands in a queue under each key by which
-//! an answer may ask for it; those answered meanwhile under another key are passed over, so each step is O(1) on the
-//! whole, whatever the file.
+//! Call ids are not unique keys: real recordings reuse an id within a conversation and across conversations, and some
+//! have none. So an answer is joined to a call that is still open: to the first match in the latest group (a run of
+//! assistant messages with nothing between them) that has one. Every call is queued under each key by which an answer
+//! may ask for it. A call answered under another key meanwhile is skipped when its queue reaches it, so each step is
+//! amortized O(1), whatever the file.
 
 use super::answer::Answer;
 use super::file::At;
@@ -13,19 +13,20 @@ use super::{ImportOptions, Imported, NotTaken, Untaken, record};
 use attestlog::{Hash, Outcome, Result, Timestamp, ToolCall};
 use std::collections::{HashMap, VecDeque};
 
-/// What an answer may name: the call's id, the tool.
+/// What an answer may name: the call's id and the tool.
 type Key<'a> = (Option<&'a str>, Option<&'a str>);
 
-/// The calls of one conversation, while it is read.
+/// The calls of one conversation, while it is being read.
 #[derive(Default)]
 pub(super) struct Join<'a> {
     calls: Vec<(ToolCall, String)>,
-    /// A hash of all messages up to the one that is read, and for each call up to its own.
+    /// A hash of all messages up to the current one; `made` has, for each call, the hash up to its own message.
     said: Hash,
     made: Vec<Hash>,
     answered: Vec<bool>,
     times: Vec<Option<Timestamp>>,
-    /// By id and tool and by id; of those without one by tool, and all: groups in order, the calls of each in order.
+    /// Open calls by (id, tool) and by id; calls without an id by tool, and all of them together. Groups in order, the
+    /// calls of each group in order.
     open: HashMap<Key<'a>, Vec<(u64, VecDeque<usize>)>>,
     group: u64,
     not_taken: Vec<NotTaken>,
@@ -36,17 +37,17 @@ pub(super) struct Join<'a> {
 }
 
 impl<'a> Join<'a> {
-    /// Something else than an assistant's message: what calls come now are a new group.
+    /// A message other than an assistant's: the calls after it belong to a new group.
     pub(super) fn interrupt(&mut self) {
         self.group += 1;
     }
 
-    /// Another message begins: `said` is a hash of all up to it.
+    /// Begins the next message; `said` is a hash of all messages up to and including it.
     pub(super) fn said(&mut self, said: Hash) {
         self.said = said;
     }
 
-    /// `time` is when the call was made, where its own message says so.
+    /// Adds a call. `time` is when it was made, if its message says so.
     pub(super) fn call(
         &mut self,
         id: Option<&'a str>,
@@ -62,7 +63,8 @@ impl<'a> Join<'a> {
         self.made.push(self.said);
         self.times.push(time);
         self.answered.push(false);
-        // A call that has an id is answered by that alone: an answer whose id nobody found is no answer to just any call.
+        // A call with an id is never queued without it: an answer whose id matches no call must not be joined to an
+        // arbitrary one.
         for key in [(id, Some(tool)), (id, None)] {
             let groups = self.open.entry(key).or_default();
             match groups.last_mut() {
@@ -72,8 +74,8 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// Joins an answer to a call by what it names: the call's id, the tool, both or neither.
-    /// `time` is when the answer was written: how long the call took, where the call has a time as well.
+    /// Joins an answer to a call by the call's id, the tool, both or neither. `time` is when the answer was written; if
+    /// the call has a time too, the difference is the call's duration.
     pub(super) fn answer(
         &mut self,
         id: Option<&'a str>,
@@ -113,7 +115,7 @@ impl<'a> Join<'a> {
         }
     }
 
-    /// An answer that cannot be joined.
+    /// Reports an answer that cannot be joined.
     pub(super) fn refuse(&mut self, place: String, why: &str) {
         self.not_taken.push(NotTaken { place, kind: Untaken::Answer, call_id: None, why: why.to_owned() });
     }
@@ -132,19 +134,20 @@ impl<'a> Join<'a> {
         None
     }
 
-    /// Whether a call of this id waits for its answer.
+    /// Whether a call with this id is still unanswered.
     pub(super) fn is_open(&self, id: &str) -> bool {
         let groups = self.open.get(&(Some(id), None)).map(Vec::as_slice).unwrap_or_default();
         groups.iter().flat_map(|(_, queue)| queue).any(|index| self.answered.get(*index) == Some(&false))
     }
 
-    /// How many calls there are, and how many answers were joined.
+    /// The number of calls, and of answers joined to them.
     pub(super) fn seen(&self) -> (usize, usize) {
         (self.calls.len(), self.answers)
     }
 
-    /// Hands the calls of this conversation over in the order in which they were made; what is still open was abandoned.
-    /// `source` says where a call belongs, by what had been said when it was made and whether no answer had come by then.
+    /// Adds the calls of this conversation to `imported` in the order in which they were made; those without an answer
+    /// are abandoned. `source` gives the source of a call from the hash of the messages up to it and whether it
+    /// precedes the first answer.
     pub(super) fn finish(
         self,
         conversation: &str,

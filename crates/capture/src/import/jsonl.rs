@@ -9,7 +9,7 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let mut imported = Imported::default();
     let limits = Limits::bytes(options.max_bytes);
     let mut first_error = None;
-    // What a line comes after stays as the file grows.
+    // A hash of all lines so far: it stays the same when the file grows.
     let mut so_far = Hash::ZERO;
     for (number, line) in file::lines(text) {
         so_far = identity::next(&so_far, line);
@@ -23,7 +23,7 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
                 continue;
             }
         };
-        // A record with neither an id nor a time is known by all that stands before it in its file.
+        // A record with neither an id nor a time is identified by everything that precedes it in its file.
         let source = match call.call_id.is_some() || call.timestamp.is_some() {
             true => Source { session: format!("records {}", call.conversation_id), ..Source::default() },
             false => Source { session: format!("records of {so_far}"), weak: true, ..Source::default() },
@@ -31,7 +31,7 @@ pub(super) fn read(text: &[u8], options: &ImportOptions) -> Result<Imported> {
         imported.push(call, place, source, options)?;
     }
     match first_error {
-        // Nothing in it is a record: it is another kind of file.
+        // No line is a record, so this is another kind of file.
         Some(e) if imported.calls.is_empty() => Err(e),
         _ => Ok(imported),
     }
@@ -62,7 +62,7 @@ fn call(line: &[u8], limits: &Limits, options: &ImportOptions) -> Result<ToolCal
     Ok(call)
 }
 
-/// `null` is how many writers say that a member is absent.
+/// Many writers use `null` for an absent member.
 fn is_absent(members: &Object, key: &str) -> bool {
     members.get(key).is_none_or(|v| *v == Json::Null)
 }

@@ -1,16 +1,18 @@
-//! Transcripts that other programs recorded, as tool calls to record.
+//! Reads transcripts that other programs recorded, as tool calls to record.
 //!
-//! Reading is pure: bytes in, calls out; no file is opened and no clock is read. Nothing is dropped without a word: a file
-//! that is not what its format says is an error that names the place; what looks like a call or an answer and is not
-//! taken, and a line that is no JSON, are listed in [`Imported::not_taken`]; a call that was never answered comes out as
-//! [`Outcome::Abandoned`]; numbers and texts that cannot be kept as they are, are marked as they are when recorded
-//! directly. And nothing is made up: no trigger is claimed, and a call
-//! whose transcript has no times has none (the store then puts its own clock, and `backfilled` says what that is worth).
+//! Reading is pure: bytes in, calls out; no file is opened and no clock is read. Nothing is dropped silently: a file
+//! that does not match its format is an error that gives the place; anything that looks like a call or an answer but
+//! was not read, and every line that is not JSON, is listed in [`Imported::not_taken`]; a call that was never answered
+//! gets the outcome [`Outcome::Abandoned`]; numbers and texts that cannot be kept exactly are marked as restated, as in
+//! calls that are recorded directly. Nothing is invented: no trigger is claimed, and a call whose transcript has no
+//! times has none (the store then uses its own clock, and `backfilled` marks the entry).
 //!
-//! Calls go downwards: `openai`, `anthropic` and `otlp` read one format each and `jsonl` the log's own; the first two
-//! find their conversations with `conversation`, read what tools said with `answer`, and put calls and answers together
-//! with `join`; `asked` tells of which calls a trace has no more than a model's word, `dialects` what a tool's span says; `speaks` reads the names of what no reader knows; all but `jsonl` read the file through `file`, which knows where every value stands. `detect` looks over
-//! what they took, `identity` says which call of its source each is, and `record` puts them into a log once.
+//! The modules, each calling only those after it: `openai`, `anthropic` and `otlp` read one format each, and `jsonl`
+//! the log's own. The first two use `conversation` to find conversations, `answer` to read what tools returned, and
+//! `join` to match answers to calls; for traces, `asked` finds calls that have no span of their own, and `dialects`
+//! reads a tool's span. `speaks` interprets the names of unknown members. All but `jsonl` read the file through `file`,
+//! which knows the place of every value. `detect` searches for what they did not read, `identity` gives each call its
+//! identity, and `record` records each call once.
 
 mod answer;
 mod anthropic;
@@ -36,7 +38,7 @@ use identity::Source;
 use std::collections::HashSet;
 use std::fmt;
 
-/// What wrote the transcript.
+/// The format of a transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
@@ -48,9 +50,9 @@ pub enum Format {
     Anthropic,
     /// The input of `attestlog record`: one call per line (see [`ToolCall::from_jsonl`]).
     Jsonl,
-    /// OpenTelemetry traces in OTLP/JSON, one export or one per line: each span of a tool, as the GenAI conventions mark it
-    /// (`gen_ai.operation.name` is `execute_tool`, or the span is called so) or as OpenInference, Traceloop, LangSmith,
-    /// Langfuse and the Vercel AI SDK do.
+    /// OpenTelemetry traces in OTLP/JSON, one export or one per line. Every span of a tool is a call: spans marked by
+    /// the GenAI conventions (`gen_ai.operation.name` is `execute_tool`, or the span's name says so), the MCP
+    /// conventions, OpenInference, Traceloop, LangSmith, Langfuse, MLflow or the Vercel AI SDK.
     OtlpJson,
 }
 
@@ -68,7 +70,7 @@ impl Format {
         }
     }
 
-    /// The format of that name.
+    /// The format with this name.
     ///
     /// ```
     /// use attestlog_capture::import::Format;
@@ -86,10 +88,10 @@ impl fmt::Display for Format {
     }
 }
 
-/// What the transcript does not say, and how much of it may be read.
+/// What the transcript does not say, and limits for reading it.
 ///
-/// In transcripts, what is said here stands in place of what the file says. In [`Format::Jsonl`], whose lines are
-/// records already, it fills in only what a line leaves out.
+/// For transcripts, values given here override those of the file. For [`Format::Jsonl`], whose lines are complete
+/// records, they only fill in what a line leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImportOptions {
@@ -97,14 +99,14 @@ pub struct ImportOptions {
     pub user: Option<String>,
     /// The model that decided on the calls.
     pub model: Option<String>,
-    /// The conversation that the calls belong to: all of the file's, also where it holds several.
+    /// The conversation of the calls: of all calls in the file, even if it holds several conversations.
     pub conversation: Option<String>,
-    /// Whether a time without a zone is one of UTC. Default: it is refused.
+    /// Whether a time without a zone is taken as UTC. Default: no, such a time is an error.
     pub assume_utc: bool,
-    /// How many bytes a file may have. What is read takes several times as much memory. Default: 512 MiB.
+    /// The most bytes that a file may have. Reading takes several times as much memory. Default: 512 MiB.
     pub max_bytes: usize,
-    /// How large the parts of a call may be, so that a refusal can name the place in the file. A store with other
-    /// limits refuses by its own when the call is recorded.
+    /// The limits for the parts of a call, checked while reading so that the error can give the place in the file. A
+    /// store with other limits checks its own when the call is recorded.
     pub limits: CallLimits,
 }
 
@@ -122,7 +124,7 @@ impl Default for ImportOptions {
 }
 
 impl ImportOptions {
-    /// Takes everything from the file.
+    /// The defaults: everything is taken from the file.
     pub fn new() -> ImportOptions {
         ImportOptions::default()
     }
@@ -155,14 +157,14 @@ impl ImportOptions {
         self
     }
 
-    /// How many bytes a file may have.
+    /// Sets the most bytes that a file may have.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// How large the parts of a call may be.
+    /// Sets the limits for the parts of a call.
     #[must_use]
     pub fn limits(mut self, limits: CallLimits) -> Self {
         self.limits = limits;
@@ -170,43 +172,44 @@ impl ImportOptions {
     }
 }
 
-/// What a file held.
+/// The contents of a file.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Imported {
-    /// The calls, conversation by conversation as the file has them, each conversation's in the order in which they
-    /// were made. Spans of a trace come in the order of their start.
+    /// The calls, conversation by conversation in file order, and within a conversation in the order in which they were
+    /// made. The spans of traces are sorted by start time.
     pub calls: Vec<ToolCall>,
-    /// Where in the file each of `calls` stands, for messages: `[12].messages[3].tool_calls[0]`, `line 7`.
+    /// The place in the file of each of `calls`, for messages: `[12].messages[3].tool_calls[0]`, `line 7`.
     pub places: Vec<String>,
-    /// What looks like a call or an answer and was not taken, and lines that are no JSON: who imports must say so.
+    /// What looks like a call or an answer but was not read, and lines that are not JSON. The caller must report them
+    /// to the user.
     pub not_taken: Vec<NotTaken>,
-    /// How many answers were joined to their calls by the tool's name or by order alone, because neither has an id.
+    /// The number of answers joined to their calls by tool name or by order alone, because neither has an id.
     pub by_order: usize,
-    /// How many conversations the file holds in which no tool was called: they leave nothing to record.
+    /// The number of conversations in which no tool was called; nothing is recorded for them.
     pub without_calls: usize,
-    /// What the file looks like, where something was not taken and that tells why.
+    /// The kind of file that this looks like, if something was not taken and that explains why.
     pub looks_like: Option<String>,
-    /// Where each of `calls` belongs, as its source says it.
+    /// The source of each of `calls`.
     sources: Vec<Source>,
 }
 
-/// What kind of thing was not taken.
+/// The kind of something that was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Untaken {
-    /// What looks like a call.
+    /// Something that looks like a call.
     Call,
-    /// What looks like an answer.
+    /// Something that looks like an answer.
     Answer,
-    /// A line that is no JSON, or no record.
+    /// A line that is not JSON, or not a record.
     Line,
-    /// Arguments that are a text of nearly JSON: the call is taken, what it was given is no more than a text.
+    /// Arguments that are a text of malformed JSON: the call is imported, with the arguments as a plain text.
     Arguments,
 }
 
 impl Untaken {
-    /// Its name in JSON.
+    /// The name used in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Untaken::Call => "call",
@@ -223,9 +226,9 @@ impl Untaken {
 pub struct NotTaken {
     /// Where it stands in the file.
     pub place: String,
-    /// What it looks like.
+    /// What it appears to be.
     pub kind: Untaken,
-    /// The id of the call that an answer names, if it names one.
+    /// The id of the call that it belongs to, if it gives one.
     pub call_id: Option<String>,
     /// Why it was not taken.
     pub why: String,
@@ -237,15 +240,15 @@ impl fmt::Display for NotTaken {
     }
 }
 
-/// What was imported, in numbers.
+/// Counts of what was imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Tally {
-    /// Calls.
+    /// Number of calls.
     pub calls: usize,
     /// Distinct conversations in which a tool was called.
     pub conversations: usize,
-    /// Conversations in which none was.
+    /// Conversations in which no tool was called.
     pub without_calls: usize,
     /// Distinct users.
     pub users: usize,
@@ -257,7 +260,7 @@ pub struct Tally {
     pub abandoned: usize,
 }
 
-/// Counts over several files.
+/// Running totals over several files.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     calls: usize,
@@ -270,7 +273,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Counts what a file holds as well.
+    /// Adds the contents of one file.
     pub fn add(&mut self, imported: &Imported) {
         self.calls += imported.calls.len();
         self.without_calls += imported.without_calls;
@@ -290,7 +293,7 @@ impl Totals {
         }
     }
 
-    /// The figures.
+    /// The totals so far.
     pub fn tally(&self) -> Tally {
         Tally {
             calls: self.calls,
@@ -305,7 +308,7 @@ impl Totals {
 }
 
 impl Imported {
-    /// Counts what there is.
+    /// Counts the contents of this file.
     pub fn tally(&self) -> Tally {
         let mut totals = Totals::default();
         totals.add(self);
@@ -332,36 +335,41 @@ fn failed(call: &ToolCall) -> bool {
     }
 }
 
-/// Reads a file of `format`. Each call comes out marked as back-filled; a line of [`Format::Jsonl`] may say otherwise.
+/// Reads a file of `format`. Every call is marked as backfilled, unless a line of [`Format::Jsonl`] says otherwise.
 ///
-/// **Conversations** of messages: a file is one (an array of messages, or a message per line) or many (an array of
-/// objects, or an object per line, with the messages under `messages` or `traj`). A conversation is called by the
-/// object's `conversation_id`, else its `id`, else `task-0-trial-0` of its `task_id` and `trial`, else `import-` with
-/// digits of a hash of what it begins with, up to its first answer, and its number in the file. The user is `user_id` or `info.task.user_id`, the model that of
-/// the message, else of the object. The turn is the number of messages of the user's so far. The time is `timestamp`,
-/// `created_at` or `created` of the message (or a member called so in another spelling, `date` or `ts`, that holds a time), else of the object: RFC 3339, or a number of seconds since 1970
-/// (or of milliseconds, where as seconds it would lie beyond the year 2261). Where the messages of a call and of its answer
-/// both have a time, the call took what lies between, and `session_metadata.import.duration_from` says so.
+/// **Conversations** of messages: a file is one conversation (an array of messages, or a message per line) or several
+/// (an array of objects, or an object per line, with the messages under `messages` or `traj`). A conversation's id is
+/// the object's `conversation_id`, else its `id`, else `task-0-trial-0` from its `task_id` and `trial`, else `import-`
+/// followed by digits of a hash of its messages up to the first answer, and its number in the file. The user is
+/// `user_id` or `info.task.user_id`; the model is that of the message, else of the object. The turn is the number of
+/// user messages so far. The time is the `timestamp`, `created_at` or `created` of the message (or another member that
+/// holds a time and is named so in another spelling, or `date` or `ts`), else of the object: RFC 3339, or a number of
+/// seconds since 1970 (or of milliseconds, if it would be after the year 2261 as seconds). If the messages of a call
+/// and of its answer both have a time, the difference is the call's duration, and
+/// `session_metadata.import.duration_from` says so.
 ///
-/// **Joining**: an answer belongs to a call that has its id and is not answered yet; among several, to those of the
-/// latest run of assistant messages, and there to the first (one of the same tool's before others). Calls and answers
-/// without ids are joined in the same way by the tool's name, or by order alone, and counted in [`Imported::by_order`]; an
-/// answer that has an id is never joined by order, nor one without to a call that has one.
+/// **Joining**: an answer is joined to an unanswered call with the same id; among several, to one in the latest run of
+/// assistant messages, and there to the first (preferring a call of the same tool). Calls and answers without ids are
+/// joined in the same way by tool name, or by order alone, and counted in [`Imported::by_order`]. An answer with an id
+/// is never joined by order, and an answer without an id is never joined to a call that has one.
 ///
-/// **Answers**: text that reads as a JSON object or array is that value, other text stays text; several text parts are
-/// put together with line breaks. Text whose first word is `Error`, `error` or `ERROR` is a failure with the text as its message, unless the
-/// transcript says expressly that it is none (`is_error`, `isError`, `status`, `error`); what [`CallResult::Value`] counts as a failure is one here. Arguments that
-/// do not read as JSON stay the string that they are.
+/// **Answers**: a text that parses as a JSON object or array becomes that value; any other text stays a text. Several
+/// text parts are joined with line breaks. A text whose first word is `Error`, `error` or `ERROR` is a failure with the
+/// text as its message, unless the transcript explicitly says that it is not (`is_error`, `isError`, `status`,
+/// `error`). Whatever [`CallResult::Value`] counts as a failure is a failure here. Arguments that do not parse as JSON
+/// stay a string.
 ///
-/// **Spans**: conversation, agent, model and user stand on the span or on the nearest of its ancestors in the file (the
-/// user, `user.id` or `enduser.id`, also on the resource); a span without a conversation belongs to `trace-` and the id
-/// of its trace. Trace and span id go into the session's metadata. A span that the file holds twice is
-/// one call: exporters repeat themselves, and export a span again when more of it is known. Then the later is kept, and the
-/// other is named where it tells another answer. A call that both the client and the server traced is two spans and two calls.
+/// **Spans**: conversation, agent, model and user come from the span or from its nearest ancestor in the file that has
+/// them (the user, `user.id` or `enduser.id`, also from the resource). A span without a conversation belongs to
+/// `trace-` followed by its trace id. Trace and span id go into the session's metadata. A span that the file holds
+/// twice is one call: exporters repeat spans, and export a span again when they know more of it. The later export is
+/// then kept, and the other is reported if its answer differs. A call traced by both the client and the server is two
+/// spans and two calls.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] names the place where the file is not what `format` says, or where the user is not known,
-/// and what the file looks like; [`ErrorKind::TooLarge`] a limit that was passed. Nothing of the file comes out then.
+/// [`ErrorKind::InvalidInput`] if the file does not match `format` or a call's user is unknown; the message gives the
+/// place and what the file looks like. [`ErrorKind::TooLarge`] if a limit is exceeded. In both cases nothing is read
+/// from the file.
 ///
 /// ```
 /// use attestlog_capture::import::{self, Format, ImportOptions};
@@ -387,7 +395,7 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
         );
         return Err(Error::new(ErrorKind::TooLarge, message));
     }
-    // Some editors put a byte order mark before UTF-8.
+    // Some editors put a byte order mark before UTF-8 text.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let looks_like = || detect::looks_like(text, format);
     let read = match format {
@@ -409,7 +417,7 @@ pub fn calls(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imp
     }
 }
 
-/// Reads a file of JSON; what looks like a call or an answer and was not taken is named.
+/// Reads a transcript in JSON, and reports what looks like a call or an answer but was not read.
 fn transcript(format: Format, text: &[u8], options: &ImportOptions) -> Result<Imported> {
     let file = file::read(text, options)?;
     let mut imported = match format {
@@ -427,13 +435,13 @@ fn transcript(format: Format, text: &[u8], options: &ImportOptions) -> Result<Im
     Ok(imported)
 }
 
-/// The names by which people say who started the calls, for the errors that ask for it.
+/// Tells the user how to state who made the calls.
 const SAY_USER: &str = "say it with --user";
 
-/// How people say that times without a zone are UTC.
+/// Tells the user how to state that times without a zone are UTC.
 const SAY_UTC: &str = "if it is UTC, say --assume-utc (ImportOptions::assume_utc)";
 
-/// Text of the file's in a message: enough to recognise it.
+/// The beginning of a text of the file, for messages: enough to recognise it.
 fn clip(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),

@@ -39,8 +39,8 @@ pub(super) fn message<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> R
     Ok(())
 }
 
-/// A message with what a tool said. The id of its call stands under one of several names; under none of them, the answer
-/// belongs to a call that has no id either.
+/// Reads a message with a tool's answer. The id of its call has one of several names; an answer with none of them
+/// belongs to a call without an id.
 fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     let mut id = None;
     for key in ["tool_call_id", "toolCallId", "tool_use_id", "call_id"] {
@@ -56,10 +56,10 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
             return Ok(());
         }
     }
-    // The message's own id, unless a call has it.
+    // The message's own id, if it is the id of an open call.
     let own = || at.value.get("id").and_then(|id| id.as_str()).filter(|id| conversation.join.is_open(id));
     let id = id.or_else(own);
-    // What a function is called that is no member of the call's but the call's tool.
+    // A `function` that is a text is the name of the call's tool.
     let tool = match at.value.get("function").and_then(|function| function.as_str()) {
         Some(function) => Some(function),
         None => at.opt_text("name")?.or(at.opt_text("tool_name")?),
@@ -70,14 +70,14 @@ fn answer<'a>(at: &At<'a>, conversation: &mut Conversation<'a>) -> Result<()> {
     Ok(())
 }
 
-/// What is known of an item of `tool_calls`, beside what says what was called.
+/// The known members of an item of `tool_calls`, beside those that hold the call itself.
 macro_rules! item {
     ($($more:literal),*) => {
         &["id", "type", "index", "call_id", "description", $($more),*]
     };
 }
 
-/// What is known of a function inside one.
+/// The known members of an item's `function`, and of its `custom`.
 const FUNCTION: Known = &["name", "arguments", "description", "parameters", "strict"];
 const CUSTOM: Known = &["name", "input", "description", "format"];
 
@@ -92,7 +92,7 @@ fn tool_call<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<
             at.take_but(item!("custom"));
             repeated(at, &custom);
         }
-        // Some write the tool's name where the function should be, others leave the function out.
+        // Some writers put the tool's name where the function should be, others leave the function out.
         "function" | "tool_call" if !own("function") && own("name") => {
             let given = ["arguments", "args", "input"].into_iter().find(|key| own(key)).unwrap_or("arguments");
             call(id, at, given, message, at, conversation)?;
@@ -122,7 +122,7 @@ fn tool_call<'a>(at: &At<'a>, message: &At<'a>, conversation: &mut Conversation<
     Ok(())
 }
 
-/// Some write what was called, and what it was given, once more beside the function.
+/// Some writers repeat the name and the arguments beside the function; a repetition counts as read.
 fn repeated(at: &At<'_>, function: &At<'_>) {
     for (key, own) in [("name", "name"), ("arguments", "arguments"), ("args", "arguments"), ("input", "arguments")] {
         let given = function.value.get(own);
@@ -159,7 +159,7 @@ fn named<'a>(
     Ok(())
 }
 
-/// Read as the wrong format, a file of calls would look like one without any.
+/// Refuses Anthropic's blocks: a file of calls read in the wrong format would look like one without calls.
 fn refuse_blocks(message: &At<'_>) -> Result<()> {
     let Some(content) = message.member("content").filter(|c| c.value.as_array().is_some()) else { return Ok(()) };
     for part in content.elements()? {

@@ -1,8 +1,8 @@
-//! OpenTelemetry traces in OTLP/JSON: the spans of tools that were executed.
+//! OpenTelemetry traces in OTLP/JSON: the spans of executed tools.
 //!
-//! A tool's span says what the tool was given and gave; who, in which conversation and by which model stands as a rule
-//! on the spans around it, so those are asked too. Parents may be exported after their children, in another line of the
-//! file: all spans are known before the first is read. What the dialects call their attributes is the subject of `dialects`.
+//! A tool's span gives the tool's arguments and result. The user, the conversation and the model are usually on the
+//! spans around it, so those are read too. A parent may be exported after its children, on another line of the file, so
+//! all spans are collected before the first is read. `dialects` knows the attribute names of the different dialects.
 
 use super::answer::{self, Answer};
 use super::asked::{self, Executed};
@@ -17,7 +17,7 @@ use attestlog::{Hash, Outcome, Result, Timestamp, ToolCall};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// How many ancestors of a span are asked: more than agents nest, and an end where a file makes a ring of its spans.
+/// The most ancestors of a span that are searched: more than agents nest, and a bound if the parent links form a cycle.
 const MAX_ANCESTORS: usize = 64;
 
 /// Trace id and span id.
@@ -30,7 +30,7 @@ struct Span<'a> {
     resource: Option<At<'a>>,
 }
 
-/// A call, where it stands and belongs, and what of its span was not understood.
+/// A call, its place and source, and what was not understood in its span.
 struct Call {
     call: ToolCall,
     place: String,
@@ -66,7 +66,7 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
         }
     }
     let mut calls = calls.into_iter().map(|span| trace.call(span)).collect::<Result<Vec<_>>>()?;
-    // Spans are exported when they end; the calls were made when they began.
+    // Spans are exported in the order of their ends; sort the calls by when they began.
     calls.sort_by_key(|Call { call, .. }| call.timestamp);
     let mut imported = Imported { not_taken: changed, ..Imported::default() };
     for Call { call, place, source, unread } in calls {
@@ -77,9 +77,9 @@ pub(super) fn read(file: &Read, text: &[u8], options: &ImportOptions) -> Result<
     Ok(imported)
 }
 
-/// Whether the file has this span already: exported once while it ran, or once more with what became known later. Of the two
-/// the one that has ended is kept, of two that have ended the later; what the other says of the end is named in `changed`
-/// where it differs. `at` says where in `calls` each span stands.
+/// Whether the file already has this span: exported once while it ran, or again with later information. Of two exports
+/// the ended one is kept; of two ended ones the later. `changed` reports the other if its result differs. `at` maps a
+/// span's id to its index in `calls`.
 fn is_same<'s, 'a>(
     span: &'s Span<'a>,
     calls: &mut [&'s Span<'a>],
@@ -121,7 +121,7 @@ fn is_same<'s, 'a>(
     Ok(true)
 }
 
-/// Whether the same span, word for word, came before; if its ids are new, keeps it as the one of that id.
+/// Whether an identical span came before. A span with a new id is stored under that id.
 fn is_repeated<'a>(trace: &mut Trace<'a>, span: &Span<'a>, index: usize) -> bool {
     if span.id.1.is_empty() {
         return false;
@@ -153,7 +153,7 @@ fn collect<'a>(export: &At<'a>, spans: &mut Vec<Span<'a>>) -> Result<()> {
     Ok(())
 }
 
-/// By which attributes and values the dialects tell that a span is a tool's.
+/// The attributes and values that mark a span as a tool's, by dialect.
 const TOOLS: &[(&str, &str)] = &[
     ("gen_ai.operation.name", "execute_tool"),
     ("gen_ai.operation.name", "tool"),
@@ -165,12 +165,12 @@ const TOOLS: &[(&str, &str)] = &[
     ("ai.operationId", "ai.toolCall"),
     ("mlflow.spanType", "tool"),
 ];
-/// Where they say what, the first that is there.
+/// Attributes that hold the tool's name, in order of preference.
 const NAMES: &[&str] = &["gen_ai.tool.name", "tool.name", "ai.toolCall.name", "traceloop.entity.name"];
 const IDS: &[&str] = &["gen_ai.tool.call.id", "ai.toolCall.id", "tool_call.id"];
 const SESSIONS: &[&str] = &["gen_ai.conversation.id", "session.id", "langfuse.session.id"];
 const USERS: &[&str] = &["user.id", "enduser.id", "langfuse.user.id"];
-/// What stands before the tool in the span's own name.
+/// Prefixes of the tool's name in the span's own name.
 const OPERATIONS: &[&str] = &["execute_tool ", "tools/call "];
 
 fn is_tool(span: &At<'_>) -> Result<bool> {
@@ -179,7 +179,7 @@ fn is_tool(span: &At<'_>) -> Result<bool> {
             return Ok(true);
         }
     }
-    // Without an operation a name tells: that of the span, or a tool's.
+    // Without an operation, the span's name or a tool name decides.
     if attribute_text(span, "gen_ai.operation.name")?.is_some() {
         return Ok(false);
     }
@@ -215,7 +215,7 @@ impl<'a> Trace<'a> {
         if start.is_none() && end.is_some() {
             record::mark(&mut call, "time_from", "end of the span");
         }
-        // A clock that was set back meanwhile has measured nothing.
+        // If the clock was set back meanwhile, there is no valid duration.
         if let (Some(start), Some(end)) = (start, end)
             && end >= start
         {
@@ -231,7 +231,7 @@ impl<'a> Trace<'a> {
         }
         let unread = std::mem::take(&mut told.unread);
         outcome(at, end.is_some(), told, &mut call)?;
-        // Of what nobody understood nobody knows that it went well.
+        // If the answer was not understood, success cannot be claimed.
         if call.result.is_none()
             && call.outcome == Some(Outcome::Ok)
             && status(at)?.0 != 1
@@ -241,7 +241,7 @@ impl<'a> Trace<'a> {
             record::mark(&mut call, "answer", "not understood");
         }
         let source = match span.id {
-            // Nothing tells this one from others but the file that it stands in.
+            // Only the file distinguishes this span from others.
             (_, "") if call.call_id.is_none() && call.timestamp.is_none() => {
                 Source { session: format!("spans of {}", self.file), weak: true, ..Source::default() }
             }
@@ -281,7 +281,7 @@ impl<'a> Trace<'a> {
         Err(span.at.error(format!("{message}: {SAY_USER}")))
     }
 
-    /// The first of `keys` on the span itself, else on the nearest span around it that has one of them.
+    /// The first of `keys` that the span itself has, else the nearest span around it.
     fn nearest(&self, span: &Span<'a>, keys: &[&str]) -> Result<Option<String>> {
         let mut at = span;
         for _ in 0..=MAX_ANCESTORS {
@@ -298,14 +298,14 @@ impl<'a> Trace<'a> {
     }
 }
 
-/// The tool's name: an attribute, else what stands behind the operation in the span's own name.
+/// The tool's name: an attribute, else the part of the span's name after the operation.
 fn tool(span: &At<'_>) -> Result<String> {
     if let Some(name) = first_of(span, NAMES)? {
         return Ok(name);
     }
     let name = span.opt_text("name")?.unwrap_or_default();
     let tool = OPERATIONS.iter().find_map(|operation| name.strip_prefix(operation));
-    // These call a tool's span by the tool.
+    // In these dialects the span's name is the tool's name.
     let own = ["openinference.span.kind", "langsmith.span.kind", "langfuse.observation.type", "mlflow.spanType"];
     let own = if first_of(span, &own)?.is_some() { Some(name) } else { None };
     tool.or(own)
@@ -314,7 +314,7 @@ fn tool(span: &At<'_>) -> Result<String> {
         .ok_or_else(|| span.error("the attribute gen_ai.tool.name is missing"))
 }
 
-/// The code of the span's status, and its message. Writers of other shapes than OTLP's have the code alone, or call it
+/// The status code of the span, and its message. Writers that deviate from OTLP give the bare code, or call it
 /// `status_code`.
 fn status(span: &At<'_>) -> Result<(u8, Option<String>)> {
     let member = |at: &At<'_>, plain: &[&str]| {
@@ -348,19 +348,19 @@ fn code(at: &At<'_>) -> Result<u8> {
     }
 }
 
-/// What an `AnyValue` holds, unread.
+/// The key of an attribute, and the raw value in its `AnyValue`.
 pub(super) fn held(attribute: &Json) -> Option<(&str, &Json)> {
     let mut values = attribute.get("value")?.as_object()?.iter();
     let value = values.find(|(_, value)| **value != Json::Null)?.1;
     Some((attribute.get("key")?.as_str()?, value))
 }
 
-/// How the call ended, by whether the span did, by its status, its `error.type`, the marks of other dialects, its exception
-/// and the tool's result.
+/// Sets the call's result and outcome from whether the span ended, its status, its `error.type`, the failure marks of
+/// other dialects, its exception and the tool's result.
 fn outcome(span: &At<'_>, ended: bool, told: Told, call: &mut ToolCall) -> Result<()> {
     let (code, message) = status(span)?;
     let mut kind = attribute_text(span, "error.type")?;
-    // An exception that somebody recorded and then said that all went well was dealt with.
+    // An exception that was recorded on a span whose status is ok was handled.
     let failed = code == 2 || kind.is_some() || told.failed || (told.raised && code != 1);
     let expressly = match (failed, code) {
         (true, _) => Some(true),
@@ -371,9 +371,9 @@ fn outcome(span: &At<'_>, ended: bool, told: Told, call: &mut ToolCall) -> Resul
     if !failed {
         match result {
             Some(result) => said(result, expressly).put_into(call),
-            // Results are recorded only where that was asked for: their absence says nothing.
+            // Writers record results only if configured to: a missing result says nothing.
             None if ended || code == 1 => call.outcome = Some(Outcome::Ok),
-            // Of a span that never ended nothing is known but that it began.
+            // A span that never ended shows only that the call began.
             None => call.outcome = Some(Outcome::Abandoned),
         }
         return Ok(());
@@ -389,7 +389,7 @@ fn outcome(span: &At<'_>, ended: bool, told: Told, call: &mut ToolCall) -> Resul
         }
         Some(result) => {
             let mut answer = said(result, expressly);
-            // An error holds one text; what else the span says of it goes where nothing is lost.
+            // An error holds one text; the rest of what the span says goes into the metadata, so that nothing is lost.
             let kind = match &mut answer.result {
                 Some(CallResult::Error(CallError { kind: place, .. })) => {
                     *place = kind;
@@ -418,8 +418,8 @@ fn said((value, restated): (Json, Vec<String>), failed: Option<bool>) -> Answer 
     }
 }
 
-/// A time in nanoseconds since 1970, which writers give as a string of digits or as a number. 0 says that there is none. What as
-/// nanoseconds would lie before March of 1973 is in seconds, milliseconds or microseconds, whichever makes it a later time.
+/// A time in nanoseconds since 1970, as a string of digits or a number. 0 means none. A value that as nanoseconds would
+/// be before March 1973 is in microseconds, milliseconds or seconds: the first of these that gives a later time.
 fn nanos(span: &At<'_>, key: &str) -> Result<Option<Timestamp>> {
     const UNITS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
     const SINCE_1973: i64 = 100_000_000_000_000_000;
@@ -444,7 +444,7 @@ fn first_of(holder: &At<'_>, keys: &[&str]) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// The attribute as text; a number is its digits, an empty text is none.
+/// The attribute as text. A number becomes its digits; an empty text counts as absent.
 pub(super) fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String>> {
     let Some((value, _)) = attribute(holder, key, key)? else { return Ok(None) };
     match value {
@@ -454,9 +454,9 @@ pub(super) fn attribute_text(holder: &At<'_>, key: &str) -> Result<Option<String
     }
 }
 
-/// The attribute `key`, and where numbers in it were restated, as paths inside `root`.
+/// The attribute `key`, and the paths of restated values in it, below `root`.
 pub(super) fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option<(Json, Vec<String>)>> {
-    // Asked of many spans and seldom answered: places are made out only for what is found.
+    // Called for many spans and rarely successful, so places are built only for attributes that are found.
     let all = match holder.value.get("attributes") {
         Some(Json::Array(all)) => all,
         Some(Json::Null) | None => return Ok(None),
@@ -475,7 +475,7 @@ pub(super) fn attribute(holder: &At<'_>, key: &str, root: &str) -> Result<Option
     Ok(Some((value, restated.iter().map(Path::to_string).collect())))
 }
 
-/// Reads an `AnyValue`. It nests no deeper than the parser let the file nest.
+/// Reads an `AnyValue`. Its nesting is bounded by the parser's limit for the file.
 pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> Result<Json> {
     let members = at.value.as_object().ok_or_else(|| at.error("must be an attribute's value, an object"))?;
     let mut present = members.iter().filter(|(_, value)| **value != Json::Null);
@@ -487,14 +487,14 @@ pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> R
     let inner = at.required(kind)?;
     match (kind, value) {
         ("stringValue" | "bytesValue", Json::String(_)) => {
-            // What its text could not keep.
+            // The text had parts that JSON text cannot keep.
             if !inner.restated("").is_empty() {
                 restated.push(path.clone());
             }
             Ok(value.clone())
         }
         ("boolValue", Json::Bool(_)) => Ok(value.clone()),
-        // 64-bit integers are strings in this format; that alone is no restatement.
+        // OTLP/JSON writes 64-bit integers as strings; reading one as a number is not a restatement.
         ("intValue", Json::String(digits)) => match digits.parse::<i64>() {
             Ok(n) => Ok(Number::from_i64(n).map_or_else(
                 || {
@@ -507,7 +507,7 @@ pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> R
         },
         ("intValue", Json::Number(n)) if n.as_i64().is_some() => Ok(value.clone()),
         ("doubleValue", Json::Number(_)) => Ok(value.clone()),
-        // NaN and the infinities, or digits that a double does not keep.
+        // NaN, the infinities, or digits that a double cannot hold.
         ("doubleValue", Json::String(text)) if text.parse::<f64>().is_ok() => {
             restated.push(path.clone());
             Ok(value.clone())
@@ -521,7 +521,7 @@ pub(super) fn any_value(at: &At<'_>, path: &Path, restated: &mut Vec<Path>) -> R
             for member in inner.list("values")? {
                 members.push((member.required("key")?.text()?, member));
             }
-            // In the order of an object's members each insertion is at its end.
+            // Sorted in the order of an object's members, so that each insertion is at the end.
             members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
             let mut object = Object::new();
             for (key, member) in members {

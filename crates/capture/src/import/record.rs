@@ -1,9 +1,9 @@
-//! What was read of a file goes into a log, each call once.
+//! Records imported calls in a log, each call once.
 //!
-//! Invariant H7: importing a file again, whole or grown, by whatever process, records what is new in it and nothing else.
-//! The log knows the calls by their identities (see `identity`), also those that a purge has taken. A call that was
-//! recorded as unanswered and has an answer now is not recorded again: a further entry follows it up. Invariant R40: an
-//! answer that is another than the log has is named, and so is whatever else is not recorded.
+//! Invariant H7: importing a file again, unchanged or grown, by any process, records what is new in it and nothing
+//! else. The log recognises calls by their identities (see `identity`), including calls that were purged. A call that
+//! was recorded as unanswered and has an answer now is not recorded again: a follow-up entry adds the answer. Invariant
+//! R40: an answer that differs from the one in the log is reported, and so is everything else that is not recorded.
 
 use super::identity::{self, Identities, Identity, Source};
 use super::{Imported, NotTaken, Untaken};
@@ -12,7 +12,7 @@ use attestlog::{AuditLog, Error, ErrorKind, Outcome, Receipt, Result, ToolCall};
 use attestlog::{CapturedBy, NOWHERE};
 use std::collections::HashSet;
 
-/// How many calls share a commit at most. A file of no more goes in whole or not at all.
+/// The most calls in one commit. A file with no more calls than this is recorded completely or not at all.
 const BATCH: usize = 10_000;
 
 /// A log that calls can be imported into.
@@ -22,12 +22,12 @@ pub trait Log {
     /// # Errors
     /// As [`AuditLog::record_batch`].
     fn put(&self, calls: Vec<ToolCall>) -> Result<Vec<Receipt>>;
-    /// How many entries it has.
+    /// The number of entries in the log.
     ///
     /// # Errors
     /// As [`AuditLog::entry`].
     fn entries(&self) -> Result<u64>;
-    /// Those of these seqs at which a call stands that was never answered.
+    /// Returns those of `seqs` at which a call is recorded that was never answered.
     ///
     /// # Errors
     /// As [`AuditLog::entry`].
@@ -62,31 +62,32 @@ impl Log for attestlog::owner::SharedStore {
     }
 }
 
-/// What became of a file's calls.
+/// The result of recording a file's calls.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Recorded {
-    /// The receipts of the calls that are new.
+    /// The receipts of the new calls.
     pub receipts: Vec<Receipt>,
-    /// The seqs of those that were there already; of one that a purge has taken the seq may be missing here.
+    /// The seqs of calls that were already in the log. The seq of a purged call may be missing.
     pub already_there: Vec<u64>,
-    /// How many were there already.
+    /// The number of calls that were already in the log.
     pub repeated: usize,
-    /// The receipts of answers to calls that were recorded before, when they had none yet.
+    /// The receipts of answers to calls that were recorded earlier without an answer.
     pub answers: Vec<Receipt>,
-    /// Calls that are not in the log because another call of their identity is, and answers to calls that have another answer
-    /// there: who imports must say so.
+    /// Calls not recorded because the log has another call under their identity, and answers to calls that have another
+    /// answer in the log. The caller must report them to the user.
     pub not_taken: Vec<NotTaken>,
-    /// How many of the new calls are known only by what their conversation began with: from a file that has lost that
-    /// beginning they would be recorded once more.
+    /// How many of the new calls are identified only by how their conversation begins. An import of a file that has
+    /// lost that beginning would record them again.
     pub by_beginning: usize,
 }
 
-/// Records the calls of a file, but for those that `log` has already. `again`: those as well. `progress` is told how many
-/// are done.
+/// Records the calls of a file that are not yet in `log`. `again`: records all of them, including those in the log.
+/// `progress` is called with the number of calls done.
 ///
 /// # Errors
-/// As [`AuditLog::record_batch`]; the message names the call's place in the file, and how many were recorded before it.
+/// As [`AuditLog::record_batch`]; the message gives the call's place in the file, and how many calls were recorded
+/// before it.
 ///
 /// ```
 /// use attestlog::AuditLog;
@@ -108,7 +109,7 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
     let Imported { mut calls, places, sources, .. } = imported;
     calls.iter_mut().for_each(|call| call.captured_by = Some(CapturedBy::Import));
     for call in calls.iter_mut().filter(|call| call.timestamp.is_none() && call.backfilled) {
-        // Its time will be that of the import.
+        // The store will use the time of the import.
         mark(call, "time_from", "import");
     }
     let mut all = Identities::default();
@@ -116,7 +117,6 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
     if !again {
         sooner(log, &sources, &calls, &mut identities)?;
     }
-    // Of identities that are made of ids alone, which ones this file's calls have.
     let mut rest = calls.into_iter().zip(identities).enumerate().peekable();
     let mut done = 0;
     while rest.peek().is_some() {
@@ -171,7 +171,7 @@ pub fn record(log: &impl Log, imported: Imported, again: bool, mut progress: imp
     Ok(recorded)
 }
 
-/// The call under its identity, if it has no sender of its own.
+/// The call with its identity as the sender, unless it has a sender of its own.
 fn numbered(call: &ToolCall, name: &str) -> ToolCall {
     match call.sender {
         None => call.clone().sender(identity::call(name)),
@@ -183,8 +183,8 @@ fn changed(seq: u64) -> String {
     format!("the log has another answer to this call, at seq {seq}")
 }
 
-/// What becomes of a call under whose identity the log has something else: the same call with another answer, or another
-/// call.
+/// Decides about a call whose identity the log has with other content: either the same call with another answer, or
+/// another call.
 fn settle(log: &impl Log, call: &ToolCall, identity: &Identity, why: String) -> Result<Put> {
     let mut bare = call.clone();
     (bare.result, bare.outcome, bare.duration_ms) = (None, Some(Outcome::Abandoned), None);
@@ -192,8 +192,9 @@ fn settle(log: &impl Log, call: &ToolCall, identity: &Identity, why: String) -> 
     Ok(known(log, numbered(&bare, &identity.name))?.map_or(Put::Other(why), |receipt| Put::Changed(receipt.seq)))
 }
 
-/// Where the log has a call of this sender's number that is the same but for its answer; nothing where it has another or
-/// none. Nothing is recorded: a record that follows what is not there is refused, unless its sender's number is known.
+/// The receipt of the call in the log that has the same sender and number and differs from `call` at most in its
+/// answer; `None` if the log has another call there or none. Records nothing: a follow-up of a nonexistent entry is
+/// refused unless its sender's number is already known.
 fn known(log: &impl Log, call: ToolCall) -> Result<Option<Receipt>> {
     match log.put(vec![call.follow_up_of(NOWHERE)]) {
         Ok(receipts) => Ok(receipts.into_iter().next()),
@@ -204,7 +205,7 @@ fn known(log: &impl Log, call: ToolCall) -> Result<Option<Receipt>> {
     }
 }
 
-/// Whether the log does not know this identity.
+/// Whether this identity is new to the log.
 fn is_new(log: &impl Log, name: &str) -> Result<bool> {
     let mut probe = ToolCall::new("probe", "probe", "probe").follow_up_of(NOWHERE).sender(identity::call(name));
     probe.captured_by = Some(CapturedBy::Import);
@@ -216,7 +217,7 @@ fn is_new(log: &impl Log, name: &str) -> Result<bool> {
     }
 }
 
-/// Calls that the log knows by what stood for their session before there was an answer in it keep that identity.
+/// Calls keep the identity under which the log has them from an import made before their session had an answer.
 fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &mut [Identity]) -> Result<()> {
     let mut all = Identities::default();
     for ((source, call), identity) in sources.iter().zip(calls).zip(identities) {
@@ -229,7 +230,7 @@ fn sooner(log: &impl Log, sources: &[Source], calls: &[ToolCall], identities: &m
     Ok(())
 }
 
-/// Records the answers to calls that stand in the log without one.
+/// Records the answers to calls that are in the log without one.
 fn follow_up(
     log: &impl Log,
     known: Vec<(usize, u64, ToolCall, Identity)>,
@@ -244,7 +245,7 @@ fn follow_up(
     };
     for (index, seq, call, identity) in known.into_iter().filter(|(_, seq, ..)| unanswered.contains(seq)) {
         let mut call = match call.follows {
-            // It says already what it follows.
+            // The call already says which entry it follows.
             Some(_) => continue,
             None => call.follow_up_of(seq).sender(identity::answer(&identity.name)),
         };
@@ -252,7 +253,7 @@ fn follow_up(
         let call_id = call.call_id.clone();
         match log.put(vec![call]) {
             Ok(receipts) => recorded.answers.extend(receipts.into_iter().filter(|receipt| receipt.seq >= floor)),
-            // It is there, and a purge has taken it.
+            // The answer was recorded and then purged.
             Err(e) if e.kind() == ErrorKind::NoSuchEntry => {}
             Err(e) if e.kind() == ErrorKind::Conflict => {
                 let (place, kind) = (places.get(index).cloned().unwrap_or_default(), Untaken::Answer);
@@ -265,14 +266,14 @@ fn follow_up(
     Ok(())
 }
 
-/// What became of a call.
+/// The result of recording one call.
 enum Put {
     At(Receipt),
-    /// It is known, and a purge has taken it.
+    /// The call is known and was purged.
     Purged,
-    /// Its sender's number is another call's, as this error says.
+    /// The log has another call under this sender's number; the text is the error's message.
     Other(String),
-    /// It is there, at this seq, with another answer.
+    /// The call is in the log at this seq, with another answer.
     Changed(u64),
 }
 
@@ -285,7 +286,8 @@ impl Put {
     }
 }
 
-/// Records calls; nothing comes back for one that is known and that a purge has taken. `first`: the place of the first.
+/// Records calls. A batch that fails because of a known call is split in halves, down to the single call. `first`: the
+/// position of the first call.
 fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Put>> {
     let e = match log.put(calls.clone()) {
         Ok(receipts) => return Ok(receipts.into_iter().map(Put::At).collect()),
@@ -305,7 +307,7 @@ fn put(log: &impl Log, mut calls: Vec<ToolCall>, first: usize) -> Result<Vec<Put
     Ok(receipts)
 }
 
-/// A batch's error names the call by its place in the batch; here by its place among all.
+/// Replaces the position of a call in its batch, in an error's message, by its position among all calls.
 fn shifted(e: Error, first: usize) -> Error {
     let message = e.to_string();
     let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
@@ -315,7 +317,7 @@ fn shifted(e: Error, first: usize) -> Error {
     }
 }
 
-/// The user wants the place in the file.
+/// Replaces the position of a call in an error's message by its place in the file.
 fn at_place(e: &Error, places: &[String], done: usize) -> Error {
     let message = e.to_string();
     let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
@@ -328,7 +330,7 @@ fn at_place(e: &Error, places: &[String], done: usize) -> Error {
     Error::new(e.kind(), message)
 }
 
-/// Says how something of the call was come by, under `session_metadata.import`.
+/// Notes under `session_metadata.import` how a part of the call was obtained.
 pub(super) fn mark(call: &mut ToolCall, key: &str, value: impl Into<Json>) {
     if let Some(Json::Object(members)) = call.session_metadata.get_mut("import") {
         members.insert(key, value);

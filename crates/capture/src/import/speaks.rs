@@ -1,15 +1,16 @@
-//! What a name says that stands in a call, an answer or a tool's span and that no reader knows.
+//! What the name of an unknown member says: a member of a call or an answer, or an attribute of a tool's span, that no
+//! reader knows.
 //!
-//! Invariant R71: each reader has one list of the members (or attributes) that it knows, of each kind of thing that it takes. Of what
-//! else has a value there, whatever by its name speaks of what was given, of what came of it or of how it ended, is named. A name is
-//! read word by word, whatever its separators and its case.
+//! Invariant R71: each reader has one list of the members (or attributes) that it knows, for each kind of object that
+//! it reads. Any other member there that has a value is reported if its name refers to what the tool was given, what it
+//! returned or how it ended. Names are compared word by word, whatever their separators and case.
 
 use super::detect::{self, Plain};
 use super::{Untaken, clip};
 use attestlog::failure::{is_set, status_fails};
 use attestlog::json::Json;
 
-/// Words of what a tool was given.
+/// Words for what a tool was given.
 const GIVEN: &[&str] = &[
     "argument",
     "arguments",
@@ -23,7 +24,7 @@ const GIVEN: &[&str] = &[
     "param",
     "prompt",
 ];
-/// Words of what it said.
+/// Words for what the tool returned.
 const SAID: &[&str] = &[
     "result",
     "results",
@@ -42,20 +43,20 @@ const SAID: &[&str] = &[
     "stdout",
     "stderr",
 ];
-/// Words of how it ended.
+/// Words for how the call ended.
 const ENDED: &[&str] =
     &["error", "errors", "errored", "exception", "exceptions", "fail", "failed", "fails", "failure", "status"];
-/// Words by which a name says how much there was, or of what kind, and not what.
+/// Words that mark a name as a measure or a kind, not as the content itself.
 const MEASURES: &[&str] = &[
     "token", "tokens", "count", "counts", "size", "bytes", "length", "mime", "mimetype", "schema", "type", "model",
     "format", "duration", "ms", "cost", "usage", "finish",
 ];
-/// Words under which calls stand in another call.
+/// Names under which a call may be nested in another call.
 const CALLS: &[&str] = &["action", "custom", "function", "name"];
-/// What a status says that is no failure.
+/// Values of a status that mean no failure.
 const FINE: &[&str] = &["ok", "unset", "success", "succeeded", "successful", "complete", "completed", "done"];
 
-/// The words of a name, in lower case: `toolCallArgs`, `tool_call.args` and `TOOL-CALL-ARGS` are the same three.
+/// The words of a name in lower case: `toolCallArgs`, `tool_call.args` and `TOOL-CALL-ARGS` give the same three words.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut was_lower = false;
@@ -72,10 +73,10 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// What a name speaks of.
+/// What a name refers to: a call's input, an answer, or neither.
 pub(super) fn of(name: &str) -> Option<Untaken> {
     let words = words(name);
-    // Some write words together: `iserror`, `toolresult`.
+    // Some writers run words together: `iserror`, `toolresult`.
     let has = |list: &[&str]| words.iter().any(|word| list.contains(&word.as_str()));
     let ends = |list: &[&str]| words.iter().any(|word| list.iter().any(|end| end.len() > 3 && word.ends_with(end)));
     let names_one = words.last().is_some_and(|last| matches!(last.as_str(), "id" | "ids"));
@@ -91,7 +92,7 @@ pub(super) fn of(name: &str) -> Option<Untaken> {
     (has(GIVEN) || ends(GIVEN)).then_some(Untaken::Call)
 }
 
-/// What a member of a call or an attribute of a tool's span tells that its reader does not know, if it tells anything.
+/// What an unknown member of a call, or an unknown attribute of a tool's span, refers to, if anything.
 pub(super) fn unread(name: &str, value: &Json) -> Option<Untaken> {
     if says_nothing(value) {
         return None;
@@ -101,7 +102,7 @@ pub(super) fn unread(name: &str, value: &Json) -> Option<Untaken> {
     let ended = words.iter().any(|word| ENDED.iter().any(|end| word.ends_with(end)));
     let is_status = words.iter().any(|word| word.ends_with("status"));
     match value {
-        // A flag is no answer, but it may say how it ended.
+        // A flag is not an answer, but it may say how the call ended.
         Json::Bool(_) if !ended => None,
         Json::Bool(_) | Json::Number(_) if ended && !is_set(value) => None,
         Json::String(text) if ended && (!is_set(value) || (is_status && is_fine(text))) => None,
@@ -109,26 +110,26 @@ pub(super) fn unread(name: &str, value: &Json) -> Option<Untaken> {
     }
 }
 
-/// The same of a member of a call's own item, where another call may stand as well.
+/// Like `unread`, for a member of a call's own object, where another call may be nested.
 pub(super) fn unread_in_call(name: &str, value: &Json) -> Option<Untaken> {
     let plain = Plain::of(name);
     let is_call = CALLS.contains(&plain.as_str()) && !says_nothing(value) && !matches!(value, Json::Bool(_));
     if is_call { Some(Untaken::Call) } else { unread(name, value) }
 }
 
-/// Whether a status says that all went well.
+/// Whether a status means success.
 pub(super) fn is_fine(status: &str) -> bool {
     let status = status.trim();
     status_fails(status) == Some(false) || FINE.iter().any(|fine| status.eq_ignore_ascii_case(fine))
 }
 
-/// Whether there is nothing in a value, or in the JSON that its text holds.
+/// Whether a value is empty, or is a text that holds an empty JSON value.
 pub(super) fn says_nothing(value: &Json) -> bool {
     let empty = |text: &str| matches!(text.trim(), "" | "{}" | "[]" | "null" | "\"\"");
     detect::is_zero(value) || value.as_str().is_some_and(empty)
 }
 
-/// Why something is named that stands in what `format` took.
+/// The reason reported for an unknown member of an object that `format` read.
 pub(super) fn why(what: &str, name: &str, of: &str, format: super::Format) -> String {
     format!("the {what} {:?} of {of} is nothing that {format} reads", clip(name))
 }

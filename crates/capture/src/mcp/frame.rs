@@ -1,23 +1,23 @@
-//! Frames of the stdio transport: one JSON-RPC message or batch on a line.
+//! Frames of the stdio transport: one JSON-RPC message or batch per line.
 
 use super::repeats::{Steps, gathered};
 use attestlog::json::{Json, Limits, Parsed, Path};
 
-/// A longer frame is not held in memory: it comes in pieces. (Tests make do with less.)
+/// A longer frame is not held in memory but passed on in pieces. (Tests use a smaller limit.)
 pub(super) const MAX_FRAME: usize = if cfg!(test) { 1 << 20 } else { 256 << 20 };
-/// The most values that are read of a frame: one of two bytes takes some forty in memory. A request of more is refused, as one
-/// that cannot be read without doubt; no tool is asked for in that many.
+/// The most values that are read from a frame: a value of two bytes takes about forty in memory. A request with more is
+/// refused as unreadable; no real call has that many.
 const MOST_VALUES: usize = 4 << 20;
 
-/// Cuts a stream of bytes into frames.
+/// Splits a stream of bytes into frames.
 #[derive(Debug, Default)]
 pub struct Frames {
     begun: Vec<u8>,
 }
 
 impl Frames {
-    /// Adds what was read, and gives the whole frames that there are now, each with its line break. Of a frame over 256 MiB
-    /// it gives pieces, all but the last without one.
+    /// Adds bytes and returns the frames that are now complete, each with its line break. A frame over 256 MiB is
+    /// returned in pieces, of which only the last has a line break.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut whole = Vec::new();
         for part in bytes.split_inclusive(|&b| b == b'\n') {
@@ -30,46 +30,46 @@ impl Frames {
         whole
     }
 
-    /// What is left at the end, if anything is.
+    /// The rest at the end of the stream, if there is any.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
         Some(std::mem::take(&mut self.begun)).filter(|rest| !rest.is_empty())
     }
 }
 
-/// What a frame is.
+/// The contents of a frame.
 #[derive(Debug)]
 pub(super) enum Read {
     /// A message, or a batch of them.
     Json {
         value: Json,
-        /// Whether it was read with something put in the place of what JSON cannot keep.
+        /// Whether characters that JSON text cannot hold were replaced.
         restated: bool,
-        /// Where a number stood that a double does not keep digit for digit; its digits are a string now.
+        /// The places of numbers that a double cannot hold exactly; they are strings of digits now.
         digits: Vec<Path>,
-        /// Where members of one name stood; their values are a list now.
+        /// The places of duplicate members; their values are a list now.
         repeats: Vec<Steps>,
     },
-    /// Nothing.
+    /// White space only.
     Blank,
-    /// No JSON-RPC.
+    /// Not JSON-RPC.
     Odd,
-    /// It cannot be read here without doubt, and somebody else might read a message in it.
+    /// Not readable without doubt, while another reader might find a message in it.
     Unreadable,
 }
 
-/// Whether a server that takes a carriage return for the end of a line, as Python does, might read a message in a part
-/// of this frame, whatever the whole of it says.
+/// Whether a server that takes a carriage return for a line break, as Python does, might find a message in a part of
+/// this frame, whatever the whole frame says.
 pub(super) fn hides(frame: &[u8]) -> bool {
     let frame = frame.trim_ascii();
     frame.contains(&b'\r') && may_say(frame)
 }
 
-/// Whether any reader might find a message in these bytes: there is an object.
+/// Whether any reader might find a message in these bytes: they contain an opening brace.
 fn may_say(frame: &[u8]) -> bool {
     frame.contains(&b'{')
 }
 
-/// Reads a frame. Where the strict reader refuses, what other readers let pass is replaced and it is read again.
+/// Reads a frame. If the strict reader refuses it, what other readers accept is replaced and the frame is read again.
 pub(super) fn read(frame: &[u8]) -> Read {
     let frame = frame.trim_ascii();
     let Some(first) = frame.first() else { return Read::Blank };
@@ -84,7 +84,7 @@ pub(super) fn read(frame: &[u8]) -> Read {
         };
         match strict(frame) {
             Ok(parsed) => return known(parsed, false, Vec::new()),
-            // What is too much is so however it is spelled, and a copy would be as large.
+            // A frame over the limits stays over them in any spelling, and a copy would be just as large.
             Err(e) if e.is_too_large() => {}
             Err(_) => {
                 let text = restated(frame);
@@ -100,11 +100,11 @@ pub(super) fn read(frame: &[u8]) -> Read {
             }
         }
     }
-    // Deep nesting, a byte order mark or another value before the message: servers differ in what they make of it.
+    // Deep nesting, a byte order mark, or another value before the message: servers differ in how they read it.
     if may_say(frame) { Read::Unreadable } else { Read::Odd }
 }
 
-/// The text with bytes that are no UTF-8, NULs and halves of surrogate pairs replaced.
+/// The text with invalid UTF-8, NULs and unpaired surrogates replaced.
 fn restated(frame: &[u8]) -> String {
     let text = String::from_utf8_lossy(frame);
     let mut out = String::with_capacity(text.len());
@@ -120,7 +120,7 @@ fn restated(frame: &[u8]) -> String {
             (Some(0), _) => ("\u{2400}", 6),
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (escape.get(..12).unwrap_or_default(), 12),
             (Some(0xd800..=0xdfff), _) => ("\u{fffd}", 6),
-            // The escaped character is taken along, so that the second backslash of two begins nothing.
+            // Copy the escaped character too, so that the second of two backslashes does not begin an escape.
             _ => {
                 let used = 1 + escape.chars().nth(1).map_or(0, char::len_utf8);
                 (escape.get(..used).unwrap_or_default(), used)
@@ -157,8 +157,8 @@ mod tests {
         assert_eq!(value(br#"{"a":"\u0000\\u0000\ud800"}"#).0, "{\"a\":\"\u{2400}\\\\u0000\u{fffd}\"}");
         assert_eq!(value(b"{\"a\":\"\xff\"}").0, "{\"a\":\"\u{fffd}\"}");
         assert_eq!(value(br#"{"a":1,"\u0061":2,"b":"\u0000"}"#), ("{\"a\":[1,2],\"b\":\"\u{2400}\"}".to_owned(), true));
-        // A server that trims more than JSON's white space, or takes one value after the other, reads a call here. They went on
-        // unrecorded until a fuzz target listened as such a server does.
+        // A server that trims more than JSON's white space, or reads several values in a row, finds a call here. Such
+        // frames were forwarded unrecorded until a fuzz target read them as such a server does.
         for before in ["\u{feff}", "\u{b}", "\u{a0}", "1", "null ", ">"] {
             let frame = format!(r#"{before}{{"id":1,"method":"tools/call","params":{{"name":"t"}}}}"#);
             assert!(matches!(read(frame.as_bytes()), Read::Unreadable), "{frame}");
@@ -170,8 +170,8 @@ mod tests {
         assert!(matches!(read(b" \r\n"), Read::Blank));
     }
 
-    /// Python's servers read lines with universal line breaks: of these, each on one line for everybody else, they made a
-    /// call that the proxy had taken for a notification's parameters, or for no JSON at all.
+    /// Python's servers read lines with universal line breaks. Each of these is one line for everybody else; those
+    /// servers found a call in what the proxy had taken for a notification's parameters, or for no JSON at all.
     #[test]
     fn a_carriage_return_hides_no_call() {
         assert!(hides(b"{\"method\":\"x\",\"params\":\r{\"method\":\"tools/call\"}\r}\n"));

@@ -1,16 +1,16 @@
-//! The ids in a frame that nobody here reads as a whole: who waits for an answer to it.
+//! The ids in a frame that cannot be read as a whole: who waits for an answer to it.
 //!
-//! A frame that is refused is answered, and an answer without its id leaves a host waiting for ever. So the frame's members are
-//! walked as text: whatever stands in them, too deep, too long, `NaN` or cut off, the id of the outermost object is found
-//! where it stands there once.
+//! A refused frame gets an answer, and an answer without the request's id leaves the host waiting forever. So the
+//! frame's members are scanned as text: whatever else the frame holds (too deep, too long, `NaN`, cut off), the id of
+//! the outermost object is found if it is there exactly once.
 
 use attestlog::json::Json;
 
-/// No more ids of a batch are looked for.
+/// The most ids of a batch that are looked for.
 const MOST: usize = 1_000;
 
-/// The ids of the message in these bytes, or of the messages of a batch, with whether each has a method too. One that stands
-/// twice in its message, or is neither a text nor a number, is none.
+/// The ids of the message in these bytes, or of the messages of a batch, and whether each message has a method. An id
+/// that occurs twice in its message, or is neither a string nor a number, is left out.
 pub(super) fn of(frame: &[u8]) -> Vec<(Json, bool)> {
     let frame = frame.strip_prefix("\u{feff}".as_bytes()).unwrap_or(frame).trim_ascii_start();
     let level = match frame.first() {
@@ -22,7 +22,7 @@ pub(super) fn of(frame: &[u8]) -> Vec<(Json, bool)> {
         Walk { frame, at: 0, level, depth: 0, in_object: false, key_next: false, ids: Vec::new(), method: false };
     let mut found = Vec::new();
     while found.len() < MOST && walk.step(&mut found).is_some() {}
-    // What was cut off is as good as ended: its id came before.
+    // A message that was cut off counts as ended: its id may have come before.
     walk.leave(&mut found);
     found
 }
@@ -30,13 +30,13 @@ pub(super) fn of(frame: &[u8]) -> Vec<(Json, bool)> {
 struct Walk<'a> {
     frame: &'a [u8],
     at: usize,
-    /// How deep the members of a message lie.
+    /// The depth at which the members of a message are.
     level: usize,
     depth: usize,
-    /// What is walked at that depth is a message.
+    /// Whether the value at that depth is an object, and so a message.
     in_object: bool,
     key_next: bool,
-    /// The ids of the present message; `None` for one that nobody could answer.
+    /// The ids of the current message; `None` for an id that cannot be answered.
     ids: Vec<Option<Json>>,
     method: bool,
 }
@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
         Some(())
     }
 
-    /// A message has ended.
+    /// Ends the current message.
     fn leave(&mut self, found: &mut Vec<(Json, bool)>) {
         if let [Some(id)] = self.ids.as_slice() {
             found.push((id.clone(), self.method));
@@ -80,7 +80,7 @@ impl<'a> Walk<'a> {
         (self.ids, self.method, self.in_object) = (Vec::new(), false, false);
     }
 
-    /// The text that begins here, with its quotes.
+    /// The string that begins here, with its quotes.
     fn string(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         self.at += 1;
@@ -95,7 +95,7 @@ impl<'a> Walk<'a> {
         self.frame.get(start..self.at)
     }
 
-    /// What stands behind the name of a message's member, where it is the id.
+    /// Handles the value of a message's member, if it is the id or the method.
     fn member(&mut self, name: &[u8]) {
         let name = Json::parse(name).ok().and_then(|name| name.value.as_str().map(str::to_owned));
         match name.as_deref() {

@@ -1,15 +1,17 @@
-//! The Model Context Protocol, as far as tool calls go: what a host and a server say to each other, watched and recorded.
+//! The Model Context Protocol, as far as tool calls are concerned: watches what a host and a server exchange, and
+//! records it.
 //!
-//! Invariant I1: no frame that asks for a tool call goes on before the call is on the disk as begun, or, for tools said to
-//! be read-only, its reply before the whole call is; what cannot be recorded is not let through unless the operator chose
-//! so. Invariant I2: what goes on goes on byte for byte; a frame is read, never written anew.
+//! Invariant I1: no frame that asks for a tool call is forwarded before the call is on the disk as begun or, for tools
+//! declared read-only, no reply before the whole call is on the disk. A call that cannot be recorded is not let through
+//! unless the operator configured that. Invariant I2: a forwarded frame is forwarded byte for byte; frames are read,
+//! never rewritten.
 //!
-//! `frame` reads frames, leniently where a server might, and `strict` says which of a host's go on, so that nothing runs
-//! because two parsers disagree; `repeats` keeps members of one name apart. `ids` finds who
-//! waits for the answer to a frame that cannot be read. `observer` knows which calls are under way and
-//! records them (`asking` what a host asks for, `beside` what that holds besides the arguments, `answering` what a server replies, `tasks` what
-//! it tells of tasks); `reply` says what becomes of a call, `shorten` what is kept of a large one. None of them does I/O but for the
-//! store; the program's `mcp` command moves the bytes.
+//! `frame` reads frames, leniently where a server might. `strict` decides which of the host's frames are forwarded, so
+//! that nothing runs because two parsers disagree; `repeats` keeps duplicate members apart. `ids` finds who waits for
+//! the answer to an unreadable frame. `observer` tracks the open calls and records them: `asking` handles what a host
+//! requests, `beside` what a request holds besides the arguments, `answering` a server's replies, `tasks` its messages
+//! about tasks, `patients` the patients concerned. `reply` says what a reply means for its call, `shorten` what is kept
+//! of a large value. No module does I/O except through the store; the program's `mcp` command moves the bytes.
 
 mod frame;
 mod ids;

@@ -1,4 +1,4 @@
-//! Which calls are under way between a host and a server, and what is recorded of them.
+//! Tracks the open calls between a host and a server, and records them.
 
 mod answering;
 mod asking;
@@ -22,65 +22,65 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// JSON-RPC's code for a request that could not be carried out.
+/// JSON-RPC's code for an internal error.
 const INTERNAL_ERROR: i64 = -32603;
-/// No more requests that are no calls, and no more calls that were given up, are remembered until they are answered.
+/// The most open requests that are not calls, and the most given-up calls, that are remembered until they are answered.
 const MOST_OPEN: usize = 10_000;
-/// No more requests of the server's are remembered until the host answers them.
+/// The most requests of the server that are remembered until the host answers them.
 const MOST_ASKED: usize = 1_000;
-/// How often progress may put the end of a call's time off: so many times the time-out is the most that it gets.
+/// Progress can extend a call's time-out to at most this many times the time-out.
 const MOST_TIMEOUTS: u32 = 10;
 
-/// Who calls, as the operator says; what is not said may be taken from the protocol.
+/// Who makes the calls, as configured by the operator. A value that is not set may come from the protocol.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Identity {
-    /// The user, whatever the host says.
+    /// The user, overriding what the host says.
     pub user: Option<String>,
-    /// The conversation, whatever the host says.
+    /// The conversation, overriding what the host says.
     pub conversation: Option<String>,
-    /// The user where the host says none.
+    /// The user, if the host gives none.
     pub default_user: String,
-    /// The conversation where the host says none.
+    /// The conversation, if the host gives none.
     pub default_conversation: String,
     /// The user's role.
     pub role: Option<String>,
     /// The model.
     pub model: Option<String>,
-    /// Why data is accessed.
+    /// The purpose of the data access.
     pub purpose: Option<String>,
-    /// The agent; else what the client calls itself.
+    /// The agent, overriding the client's own name.
     pub agent: Option<String>,
-    /// The server; else what it calls itself.
+    /// The server, overriding its own name.
     pub server: Option<String>,
-    /// What the server is called that does not say it.
+    /// The server, if it does not give its name.
     pub default_server: String,
 }
 
-/// How calls are recorded.
+/// The configuration of an [`Observer`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Settings {
     /// Who calls.
     pub identity: Identity,
-    /// Tools that change nothing: their calls are recorded once, before the reply goes on. A `*` at the end matches
-    /// any rest.
+    /// Tools that change nothing: each of their calls is recorded once, before the reply is forwarded. A trailing `*`
+    /// matches any rest.
     pub read_only: Vec<String>,
-    /// Where in arguments and results patients are named.
+    /// Where arguments and results name patients.
     pub patients: PatientPaths,
-    /// A call counts as timed out after this time without a reply or progress; ten times as long is the most that progress
-    /// gives it.
+    /// The time after which a call without a reply or progress counts as timed out. Progress can extend it to ten times
+    /// this value.
     pub timeout: Option<Duration>,
     /// Lets calls through that cannot be recorded.
     pub fail_open: bool,
 }
 
-/// What is to be done with a frame.
+/// The decision about a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It goes on.
+    /// The frame is forwarded.
     Forward,
-    /// It does not; this goes to the host instead (nothing, where it is empty).
+    /// The frame is not forwarded; the host gets these bytes instead (nothing if empty).
     Answer(Vec<u8>),
 }
 
@@ -88,15 +88,15 @@ type Refused = Verdict;
 type Complain = Box<dyn Fn(&str) + Send + Sync>;
 type Reach = Box<dyn Fn() -> Result<SharedStore> + Send + Sync>;
 
-/// Watches what a host and a server say, and records calls.
+/// Watches the frames between a host and a server, and records calls.
 pub struct Observer {
     settings: Settings,
     clock: Arc<dyn Clock>,
     reach: Reach,
     complain: Complain,
     state: Mutex<State>,
-    /// Held while calls are ended, from where they are open to where their end is in the log: a reply that comes while its call
-    /// is given up, or the other way round, finds it with its end. Taken before `state`.
+    /// Held while a call is ended, from taking it out of the open calls until its end is in the log: a reply that
+    /// arrives while its call is given up, or the reverse, finds the call with its end. Locked before `state`.
     ending: Mutex<()>,
 }
 
@@ -114,63 +114,64 @@ struct State {
     protocol: Option<String>,
     hints: BTreeMap<String, Json>,
     pending: Vec<Pending>,
-    /// Calls whose server asked for more and has not been answered.
+    /// Calls whose server asked for input that the host has not sent yet.
     suspended: Vec<Pending>,
-    /// Calls that have an end in the log, without an answer.
+    /// Calls whose end in the log is not an answer.
     given_up: VecDeque<Pending>,
-    /// The ids of requests that are no calls.
+    /// The ids of open requests that are not calls.
     others: VecDeque<Json>,
-    /// Requests of the server's that the host has not answered: id, method, `params`.
+    /// Requests of the server that the host has not answered: id, method, `params`.
     asked: VecDeque<(Json, String, Option<Json>)>,
-    /// Frames that were no JSON-RPC.
+    /// The number of frames that were not JSON-RPC.
     odd: u64,
-    /// Replies that fitted nothing that was open.
+    /// The number of replies that matched no open request.
     unmatched: u64,
-    /// How many of both the last entry says.
+    /// The sum of both at the last entry that stated them.
     counted: AtomicU64,
     missing: u64,
     host_gone: bool,
-    /// The server's output ended while the host was there.
+    /// The server's output ended before the host did.
     silent: bool,
-    /// The signal by which this process was told to end.
+    /// The signal that told this process to end.
     told: Option<String>,
     from_host: Pieces,
     from_server: Pieces,
 }
 
-/// Whether the last frame from one side was a piece of one that is too long to be looked at, and not its last.
+/// Whether the last frame from one side was a piece of a frame that is too long to be read, other than its last piece.
 #[derive(Default)]
 struct Pieces(bool);
 
-/// A call that has no end yet.
+/// A call without an end.
 struct Pending {
     id: Json,
     call: ToolCall,
-    /// The seq of its beginning, where that is recorded.
+    /// The seq of its begin entry, if that is recorded.
     begun: Option<u64>,
-    /// Nothing of it is recorded, and the operator lets that pass.
+    /// Nothing about it could be recorded, and the operator allows that.
     lost: bool,
-    /// The seq of its end, where it was given up.
+    /// The seq of its end entry, if it was given up.
     end: Option<u64>,
     notes: Object,
     since: Duration,
-    /// When the server last said that it is being worked on.
+    /// When the server last showed that it is working on the call.
     heard: Duration,
-    /// By what its progress is known.
+    /// The token of its progress notifications.
     progress: Option<Json>,
     rounds: u64,
     state: Option<Json>,
     task: Option<Json>,
-    /// The end of the task that the server told last.
+    /// The final status of its task that the server reported last.
     status: Option<&'static str>,
-    /// The ids of requests about the task that have no reply yet, and whether they ask for its result: that may come with any
-    /// of them.
+    /// The ids of open requests about the task, and for each whether it asks for the result. The result may come with
+    /// the reply to any of them.
     polls: Vec<(Json, bool)>,
-    /// The id of the reply that ends it, where it is not the call's own.
+    /// The id of the reply that ends the call, if it is not the call's own.
     reply_to: Option<Json>,
-    /// Patients for whom the entry of its end has no room.
+    /// Patients for whom the end entry has no room.
     further: Vec<String>,
-    /// What ends it may be no answer for the host, which then waits for another: the call without that end.
+    /// The call as it was before its end, if the host may not accept that end as the answer and keep waiting for
+    /// another.
     unsure: Option<Box<ToolCall>>,
 }
 
@@ -200,38 +201,39 @@ impl Pending {
         }
     }
 
-    /// Whether this is the id of a request about the task that has no reply yet.
+    /// Whether this is the id of an open request about the task.
     fn polls_by(&self, id: &Json) -> bool {
         self.polls.iter().any(|(poll, _)| poll == id)
     }
 
-    /// Whether a reply may no longer be waited for.
+    /// Whether the call has timed out.
     fn is_late(&self, now: Duration, limit: Duration) -> bool {
         now.saturating_sub(self.heard) >= limit || now.saturating_sub(self.since) >= limit.saturating_mul(MOST_TIMEOUTS)
     }
 }
 
-/// What one frame from the host asks for.
+/// What one frame from the host requests.
 #[derive(Default)]
 struct Asked {
     calls: Vec<Pending>,
-    /// What is recorded as it stands: calls that nobody waits for the answer of, and what calls are continued with.
+    /// Calls recorded in one step: those whose answer nobody waits for, and the input with which calls are continued.
     whole: Vec<ToolCall>,
     cancelled: Vec<(Json, String)>,
-    /// Ids of everything in it that wants an answer.
+    /// The ids of everything in it that expects an answer.
     ids: Vec<Json>,
-    /// Those of them that are no calls.
+    /// Those of `ids` that are not calls.
     others: Vec<Json>,
     batch: bool,
-    /// Why none of it may go on.
+    /// The reason why none of it may be forwarded.
     refused: Option<Error>,
 }
 
 impl Observer {
-    /// An observer that records into what `reach` opens, and says on `complain` what the operator must know.
+    /// Creates an observer that records into the store that `reach` opens, and passes messages for the operator to
+    /// `complain`.
     ///
     /// # Errors
-    /// What `reach` says, unless calls are let through that cannot be recorded.
+    /// The error of `reach`, unless [`Settings::fail_open`] is set.
     pub fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
@@ -251,13 +253,13 @@ impl Observer {
         Ok(Observer { settings, clock, reach: Box::new(reach), complain: Box::new(complain), state, ending })
     }
 
-    /// Frames from the host, in order: what is to become of each. When this returns, the calls that go on are on the
-    /// disk.
+    /// Handles frames from the host, in order, and returns the decision about each. When it returns, the forwarded
+    /// calls are on the disk.
     pub fn from_host(&self, frames: &[Vec<u8>]) -> Vec<Verdict> {
         let asked: Vec<Result<Asked, Refused>> = frames.iter().map(|frame| self.ask(frame)).collect();
         let calls = |asked: &Asked| -> Vec<ToolCall> { self.to_begin(asked).map(|p| p.call.clone()).collect() };
         let all: Vec<ToolCall> = asked.iter().flatten().flat_map(calls).collect();
-        // In one commit, if all goes well. If not, each frame shows for itself what is wrong.
+        // Record all in one commit. If that fails, record frame by frame to find the one at fault.
         let alone = asked.iter().flatten().any(|asked| !asked.whole.is_empty() || asked.refused.is_some());
         let mut together = match all.len() > 1 && !alone {
             true => self.begin(all).ok().map(Vec::into_iter),
@@ -279,14 +281,14 @@ impl Observer {
         verdicts.collect()
     }
 
-    /// Frames from the server, in order.
+    /// Handles frames from the server, in order, and returns the decision about each.
     pub fn from_server(&self, frames: &[Vec<u8>]) -> Vec<Verdict> {
         let _ending = self.ending();
         let (mut verdicts, mut looked_at) = (Vec::new(), Vec::new());
         for frame in frames {
             let mut answered = self.answered(frame);
             let later = std::mem::take(&mut answered.later);
-            // Where that is no end for the host, the answer that it waits for may be in the very next frame.
+            // If the host does not accept that end, the answer that it waits for may be in the very next frame.
             let unsure = answered.ended.iter().any(|pending| pending.unsure.is_some());
             looked_at.push(answered);
             if unsure || !later.is_empty() {
@@ -304,7 +306,7 @@ impl Observer {
         verdicts
     }
 
-    /// Records what frames from the server end: what is to become of each.
+    /// Records the calls that frames from the server end, and returns the decision about each frame.
     fn record_ends(&self, mut answered: Vec<Answered>) -> Vec<Verdict> {
         answered.iter_mut().flat_map(|answered| &mut answered.ended).for_each(Pending::split_patients);
         let ends = |ended: &[Pending]| -> Vec<(Option<u64>, ToolCall)> {
@@ -348,8 +350,8 @@ impl Observer {
         verdicts.collect()
     }
 
-    /// Records open calls of tools that are only recorded at their end, as begun; where that fails and must not, gives their
-    /// ids too.
+    /// Records the begin entries of open calls of read-only tools, which otherwise are recorded only at their end. The
+    /// error holds the ids of these calls.
     fn begin_open(&self) -> Result<(), (Error, Vec<Json>)> {
         let mut state = self.state();
         let is_open = |p: &&mut Pending| p.begun.is_none() && !p.lost;
@@ -363,7 +365,7 @@ impl Observer {
         let server = self.server_name(&state);
         calls.iter_mut().for_each(|call| call.tool_server = Some(server.clone()));
         drop(state);
-        // Only this side takes calls away, so they are there when their beginnings are.
+        // Only the server's side removes open calls, so they are still there after their begin entries are recorded.
         let begun = match self.begin(calls) {
             Ok(begun) => begun,
             Err(e) if self.settings.fail_open => {
@@ -384,24 +386,25 @@ impl Observer {
         Ok(())
     }
 
-    /// This process was told to end, by this signal: what has no answer from now on was given up.
+    /// This process received a signal to end: calls still without an answer at the end were given up.
     pub fn told_to_end(&self, signal: &str) {
         self.state().told.get_or_insert_with(|| signal.to_owned());
     }
 
-    /// The host has gone: what has no answer from now on was given up.
+    /// The host has ended: calls still without an answer at the end were given up, unless the server's output ended
+    /// first.
     pub fn host_gone(&self) {
         let mut state = self.state();
         state.host_gone = !state.silent;
     }
 
-    /// The server's output has ended: where the host goes after that, it was not the host that gave its calls up.
+    /// The server's output has ended. If the host ends after this, it was not the host that gave up its calls.
     pub fn server_silent(&self) {
         let mut state = self.state();
         state.silent = !state.host_gone;
     }
 
-    /// Calls that have waited too long count as timed out; their replies still go on.
+    /// Ends calls that have timed out. Their replies are still forwarded.
     pub fn expire(&self) {
         let Some(limit) = self.settings.timeout else { return };
         let now = self.clock.monotonic();
@@ -413,7 +416,7 @@ impl Observer {
         self.give_up(late, Outcome::Timeout, "timeout", &message);
     }
 
-    /// Everything is over: whatever has no end gets one that says why.
+    /// Ends every open call, with the reason, and closes the store.
     pub fn close(&self, why: &str) {
         let ending = self.ending();
         let mut state = self.state();
@@ -449,7 +452,7 @@ impl Observer {
         }
     }
 
-    /// How much came since the last entry that would have said so.
+    /// The number of odd frames and unmatched replies since the last entry that stated it.
     fn uncounted(&self) -> u64 {
         let state = self.state();
         (state.odd + state.unmatched).saturating_sub(state.counted.load(Ordering::Relaxed))
@@ -488,18 +491,18 @@ impl Observer {
         self.end(calls.into_iter().map(|call| (None, call)).collect()).map(drop)
     }
 
-    /// Remembers calls whose ends, recorded at these seqs, may be no answers for the host.
+    /// Remembers calls whose ends, recorded at `seqs`, the host may not accept as answers.
     fn may_be_answered_yet(&self, ended: Vec<Pending>, seqs: Vec<u64>) {
         let ended = ended.into_iter().filter(|pending| !pending.lost);
         for (mut pending, seq) in ended.zip(seqs) {
             let Some(call) = pending.unsure.take() else { continue };
-            // Of several late answers each follows the end.
+            // Every late answer follows up the first end.
             (pending.call, pending.end) = (*call, pending.end.or(Some(seq)));
             self.state().remember(pending);
         }
     }
 
-    /// Records calls and ends of calls; gives the seqs.
+    /// Records calls and ends of calls, and returns their seqs.
     fn end(&self, ends: Vec<(Option<u64>, ToolCall)>) -> Result<Vec<u64>> {
         if ends.is_empty() {
             return Ok(Vec::new());
@@ -518,7 +521,7 @@ impl Observer {
     fn give_up(&self, calls: Vec<Pending>, outcome: Outcome, kind: &str, why: &str) {
         for mut pending in calls.into_iter().filter(|p| !p.lost) {
             let call = match pending.status {
-                // The host was told that it went well, and did not ask for what came of it.
+                // The host was told that the task succeeded, and did not ask for the result.
                 Some("completed") => note(self.finished(&mut pending), "task_status", "completed").outcome(Outcome::Ok),
                 _ => self.finished(&mut pending).typed_error(kind, why).outcome(outcome),
             };
@@ -540,13 +543,13 @@ impl Observer {
     }
 
     fn to_begin<'a>(&'a self, asked: &'a Asked) -> impl Iterator<Item = &'a Pending> {
-        // A continuation was begun already, and one of a read-only tool is recorded at its end.
+        // A continued call was begun already, and a call of a read-only tool is recorded at its end.
         asked.calls.iter().filter(|p| p.rounds == 0 && !self.is_read_only(&p.call.tool_name))
     }
 }
 
 impl Pieces {
-    /// Whether the next frame is a piece of one that is too long to be looked at, and whether the first.
+    /// `Some` if the next frame is a piece of a frame that is too long to be read; true if it is the first piece.
     fn next(&mut self, frame: &[u8]) -> Option<bool> {
         let first = !self.0;
         let piece = self.0 || frame.len() > MAX_FRAME;
@@ -555,7 +558,7 @@ impl Pieces {
     }
 }
 
-/// A value as it is kept, without what is said of one that is too large.
+/// The value as it is kept, without the notes about what was shortened.
 fn shortened_only(value: &Json, name: &str) -> Json {
     shortened(value, name).map_or_else(|| value.clone(), |(short, _)| short)
 }

@@ -1,16 +1,17 @@
-//! Members of one name in one object: readers differ in which they take, so all of them are kept.
+//! Duplicate members of an object: readers differ in which one they use, so all of them are kept.
 //!
-//! Only texts that the strict reader refuses come here; what is no JSON is none here either.
+//! Only texts that the strict reader refuses come here. A text that is not JSON is refused here too.
 
 use attestlog::json::Json;
 use std::collections::BTreeMap;
 
-/// A path of member names; an element of an array is its number.
+/// A path of member names; an array element is given by its index.
 pub(super) type Steps = Vec<String>;
 
 const DEEPEST: usize = 128;
 
-/// The text with the members of one name in one object made one, whose value is the list of theirs, and where they stood.
+/// The text with duplicate members of an object merged into one whose value is the list of theirs, and the places of
+/// these members.
 pub(super) fn gathered(text: &str) -> Option<(String, Vec<Steps>)> {
     let mut reader = Reader { text: text.as_bytes(), whole: text, at: 0, path: Vec::new(), found: Vec::new() };
     let value = reader.value()?;
@@ -95,7 +96,7 @@ impl Reader<'_> {
                 if self.next()? != b'"' {
                     return None;
                 }
-                // Two spellings of one name are one name.
+                // Compares names after unescaping, so that two spellings of one name are equal.
                 let key = Json::parse(self.string()?.as_bytes()).ok()?.value;
                 if self.next()? != b':' {
                     return None;

@@ -1,35 +1,35 @@
-//! What a reply of the server's says, of the call that it answers and of the server itself.
+//! What a server's reply says about its call and about the server.
 //!
-//! Invariant R44: a reply about which hosts may differ is recorded as no success, and a plain one that comes after it is
-//! recorded too.
+//! Invariant R44: a reply that hosts may read differently is never recorded as a success, and an unambiguous reply
+//! after it is recorded too.
 
 use super::shorten::MOST_INNER;
 use super::strict::unlike_a_message;
 use attestlog::failure::{is_called, is_no_error, is_set};
 use attestlog::json::{Json, Limits, Object};
 
-/// What a reply makes of the call that it answers.
+/// What a reply means for its call.
 #[derive(Debug, PartialEq)]
 pub(super) enum Reply<'a> {
-    /// The server wants to know something first. The call goes on with another request, which holds this state.
+    /// The server asks for input first. The call is continued by another request, which carries this state.
     Asks(Option<&'a Json>),
-    /// The call goes on as a task: this one, or the one that it is already.
+    /// The call has become this task, or (`None`) is still a task.
     Task(Option<&'a Json>),
-    /// It has a result, which may say that the tool failed.
+    /// The call has a result, which may say that the tool failed.
     Result(&'a Json),
-    /// It has an error of the protocol's.
+    /// The call has a protocol error.
     Error(&'a Json),
-    /// Its task was cancelled.
+    /// The call's task was cancelled.
     Cancelled,
-    /// Its task failed, with this message, if any; its result may say why.
+    /// The call's task failed, with this message if it has one. The task's result may give the reason.
     Failed(Option<&'a Json>),
-    /// Neither result nor error.
+    /// The reply has neither result nor error.
     Nothing,
 }
 
-/// Why hosts may differ in what they take a reply for, where they may: JSON-RPC knows requests, which have a method, and replies, which
-/// have a result or an error. Of what is more than one of these, readers that are strict take nothing, and the others what they
-/// look for first.
+/// The reason why hosts may read a reply differently, if there is one. JSON-RPC has requests, with a method, and
+/// replies, with a result or an error. Strict readers refuse a message that is more than one of these; others use
+/// whichever member they check first.
 pub(super) fn odd(message: &Json) -> Option<String> {
     let says = |name: &str| message.get(name).is_some_and(|value| *value != Json::Null);
     let fails = message.get("error").is_some_and(|error| !is_no_error(error));
@@ -48,7 +48,7 @@ pub(super) fn odd(message: &Json) -> Option<String> {
     }
 }
 
-/// Why a result may be none for some hosts.
+/// The reason why some hosts may not accept a result.
 fn unclear(result: &Json) -> Option<String> {
     if result.as_object().is_none() {
         return Some("its result is no object".to_owned());
@@ -62,18 +62,18 @@ fn unclear(result: &Json) -> Option<String> {
     result.get("resultType").filter(|kind| !known(kind)).map(|_| "its resultType is none of the protocol's".to_owned())
 }
 
-/// A flag that is no Boolean: by the rule for failures it says that there was none, and others take it for true. One
-/// that is null says nothing.
+/// The name of an error flag that is not a Boolean and that the rule for failures reads as false, while other readers
+/// read it as true. Null is not a flag.
 fn unclear_flag(result: &Json) -> Option<String> {
     let mut members = result.as_object()?.iter();
     let unclear = |value: &Json| !matches!(value, Json::Null | Json::Bool(_)) && !is_set(value);
     members.find(|(name, value)| is_called(name, "iserror") && unclear(value)).map(|(name, _)| short(name))
 }
 
-/// Reads a reply to a call, or to a question about the task that the call has become.
+/// Reads a reply to a call, or to a request about the task that the call has become.
 ///
-/// Tasks come in two forms: `{"task":{"taskId"}}`, whose result has a request of its own, and, since 2026, a flat one
-/// with `"resultType":"task"`, which says its result when it is asked how it is.
+/// Tasks come in two forms: `{"task":{"taskId"}}`, whose result needs a request of its own, and, since 2026, a flat
+/// form with `"resultType":"task"`, whose result comes with the reply to a status request.
 pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
     if let Some(error) = message.get("error").filter(|error| !is_no_error(error)) {
         return Reply::Error(error);
@@ -100,7 +100,7 @@ pub(super) fn read(message: &Json, is_task: bool) -> Reply<'_> {
     }
 }
 
-/// The task that a result says that the call has become.
+/// The task that, according to a result, the call has become.
 fn task_of(result: &Json) -> Option<&Json> {
     let is_flat = result.get("resultType").and_then(Json::as_str) == Some("task");
     task_in(result).get("taskId").filter(|_| is_flat || result.get("task").is_some())
@@ -110,14 +110,14 @@ fn task_in(result: &Json) -> &Json {
     result.get("task").filter(|task| task.get("taskId").is_some()).unwrap_or(result)
 }
 
-/// The end that a reply about a task tells, if it tells one.
+/// The final status that a reply about a task reports, if any.
 pub(super) fn status(message: &Json) -> Option<&'static str> {
     let said = task_in(message.get("result")?).get("status")?.as_str()?.trim();
     let spelt = ["completed", "failed", "cancelled"].into_iter().find(|end| said.eq_ignore_ascii_case(end));
     spelt.or_else(|| said.eq_ignore_ascii_case("canceled").then_some("cancelled"))
 }
 
-/// What a result's texts say as JSON, where it has no such content itself: patients are looked for there too.
+/// The texts of a result parsed as JSON, if it has no structured content: patients are looked for there too.
 pub(super) fn said_as_json(result: &Json) -> Option<Json> {
     if result.get("structuredContent").is_some() {
         return None;
@@ -128,13 +128,13 @@ pub(super) fn said_as_json(result: &Json) -> Option<Json> {
     Some(Object::from_iter([("structuredContent", inside)]).into())
 }
 
-/// What the server calls itself: in the answer to `initialize`, or, since 2026, in any result's `_meta`.
+/// The name and version of the server: in the answer to `initialize` or, since 2026, in any result's `_meta`.
 pub(super) fn server_of(result: &Json) -> Option<Json> {
     let meta = || result.get("_meta")?.get("io.modelcontextprotocol/serverInfo");
     result.get("serverInfo").or_else(meta).map(about)
 }
 
-/// The tools that a result lists, with what the server declares of each.
+/// The tools that a result lists, with the hints that the server declares for each.
 pub(super) fn hints_of(result: &Json) -> impl Iterator<Item = (String, Object)> {
     result.get("tools").and_then(Json::as_array).unwrap_or_default().iter().filter_map(|tool| {
         let (name, Json::Object(hints)) = (tool.get("name")?.as_str()?, tool.get("annotations")?) else { return None };
@@ -143,7 +143,7 @@ pub(super) fn hints_of(result: &Json) -> impl Iterator<Item = (String, Object)> 
     })
 }
 
-/// Name and version of a client or server.
+/// The name and version of a client or server.
 pub(super) fn about(info: &Json) -> Json {
     let part = |name: &'static str| Some((name, Json::from(short(info.get(name)?.as_str()?))));
     Object::from_iter(["name", "version"].into_iter().filter_map(part)).into()
@@ -170,21 +170,21 @@ mod tests {
         let (end, error) = (json(r#"{"content":[]}"#), json(r#"{"code":1}"#));
         says(r#"{"result":{"content":[]}}"#, false, Reply::Result(&end));
         says(r#"{"error":{"code":1}}"#, false, Reply::Error(&error));
-        // Servers that answer in a fixed shape put an empty error beside the result; it was recorded as a failure.
+        // Servers that answer in a fixed shape add an empty error to a result. This used to be recorded as a failure.
         says(r#"{"result":{"content":[]},"error":null}"#, false, Reply::Result(&end));
         says(r#"{"id":1}"#, false, Reply::Nothing);
         says(r#"{"result":{"resultType":"input_required","requestState":"t-1"}}"#, false, Reply::Asks(Some(&id)));
-        // 2025: the call becomes a task, is asked for, and has its result fetched.
+        // 2025: the call becomes a task, is polled, and its result is fetched.
         says(r#"{"result":{"task":{"taskId":"t-1","status":"working"}}}"#, false, Reply::Task(Some(&id)));
         says(r#"{"result":{"taskId":"t-1","status":"completed"}}"#, true, Reply::Task(None));
         says(r#"{"result":{"content":[]}}"#, true, Reply::Result(&end));
-        // 2026: flat, and the result comes with the state.
+        // 2026: the flat form, whose result comes with the status.
         says(r#"{"result":{"resultType":"task","taskId":"t-1","status":"working"}}"#, false, Reply::Task(Some(&id)));
         says(r#"{"result":{"resultType":"complete","taskId":"t-1","status":"working"}}"#, true, Reply::Task(None));
         says(r#"{"result":{"status":"completed","result":{"content":[]}}}"#, true, Reply::Result(&end));
         says(r#"{"result":{"status":"failed","error":{"code":1}}}"#, true, Reply::Error(&error));
         says(r#"{"result":{"status":"cancelled"}}"#, true, Reply::Cancelled);
-        // 2025: what failed may have a result that says why; a call may end as soon as it is a task.
+        // 2025: a failed task may have a result with the reason; a call may end as soon as it becomes a task.
         let why = json("\"declined\"");
         says(
             r#"{"result":{"taskId":"t-1","status":"failed","statusMessage":"declined"}}"#,
@@ -193,7 +193,7 @@ mod tests {
         );
         says(r#"{"result":{"task":{"taskId":"t-1","status":"failed"}}}"#, false, Reply::Failed(None));
         says(r#"{"result":{"task":{"taskId":"t-1","status":"canceled"}}}"#, false, Reply::Cancelled);
-        // A tool's own words mean nothing of the kind.
+        // The same words in a tool's own result have no such meaning.
         let own = json(r#"{"status":"cancelled","taskId":"t-1"}"#);
         says(r#"{"result":{"status":"cancelled","taskId":"t-1"}}"#, false, Reply::Result(&own));
     }
@@ -205,7 +205,7 @@ mod tests {
             r#"{"id":1,"error":{"code":1},"result":null}"#,
             r#"{"id":1,"result":{},"error":null,"method":null}"#,
             r#"{"id":1,"result":{"isError":null,"is_error":false,"resultType":"complete"}}"#,
-            // By the rule for failures this is one, and so it is for most hosts.
+            // The rule for failures reads this as a failure, and so do most hosts.
             r#"{"id":1,"result":{"isError":1}}"#,
         ] {
             assert_eq!(odd(&json(plain)), None, "{plain}");

@@ -1,14 +1,15 @@
-//! Arguments and results that are too large for an entry: what is kept of them.
+//! What is kept of arguments and results that are too large for an entry.
 //!
-//! Invariant I10: what is shortened stays the structure that it was, so that the store treats each member under its own name,
-//! and short members stay whole: room is given to the shortest first, so padding pushes nothing else out. Of what is left out,
-//! the length and a digest stay.
+//! Invariant I10: a shortened value keeps its structure, so that the store treats each member under its own name. Short
+//! members stay complete: room goes to the shortest first, so that padding displaces nothing else. Of every omitted
+//! part the length and a digest are kept.
 //!
-//! Invariant R78: nothing is cut through. A text that is JSON is shortened as what it holds; of another its beginning stays up to
-//! a blank, and as far as nothing that a detector finds lies across the cut. The rest has no beginning here.
+//! Invariant R78: nothing is cut in two. A text that is JSON is shortened as the value it holds. Of another text the
+//! beginning is kept up to a blank, and only so far that nothing found by a detector crosses the cut. If there is no such
+//! place, or the text only begins like JSON, no beginning is kept.
 //!
-//! The digests here are SHA-256; the store puts keyed ones in their place (`key_digests` in `store/prepare`), so that nobody
-//! who reads the log can try what a text may have been.
+//! The digests made here are SHA-256; the store replaces them by keyed digests (`key_digests` in `store/write/prepare`), so
+//! that a reader of the log cannot guess a text and check the guess.
 
 use attestlog::Hash;
 use attestlog::json::{Json, Limits, Object, Path};
@@ -16,33 +17,33 @@ use attestlog::redact::{Action, Context, Detector, Policy, Preset, Root, Sanitiz
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-/// A value of at most so many bytes is kept whole.
+/// A value of at most this many bytes is kept complete.
 pub(super) const LARGE: usize = 1 << 20;
-/// How much of a text is kept.
+/// How many bytes of a text are kept.
 const HEAD: usize = 1 << 10;
-/// How much of a text is looked at to see what lies across the cut.
+/// How many bytes of a text are searched for something that crosses the cut.
 const WINDOW: usize = 16 << 10;
-/// Where less than this is left for each member, some are left out instead.
+/// If each member would get less than this, some members are left out instead.
 const LITTLE: usize = 64;
-/// Of an object with no more members none is left out: one may say what another is.
+/// Of an object with at most this many members none is left out: one may say what another means.
 const FEW: usize = 1_000;
-/// No more shortened texts and lists are named one by one.
+/// The most shortened texts and lists that are listed one by one.
 const MOST: usize = 100;
-/// A longer text is not looked into.
+/// A longer text is not parsed as JSON.
 pub(super) const MOST_INNER: usize = 64 << 20;
-/// Texts in texts are looked into so often.
+/// How deeply texts inside texts are parsed.
 const DEEPEST: usize = 8;
 
-/// What is kept in the place of `value`, and what was shortened in it: where it stands, how long it is, its digest. The
-/// first of these is the whole. `None` where it is small enough to stay as it is.
+/// The shortened `value`, and a list of what was shortened: place, length and digest; the first item is the value as a
+/// whole. `None` if the value is small enough to be kept.
 pub(super) fn shortened(value: &Json, root: &str) -> Option<(Json, Vec<Json>)> {
     shortened_to(value, root, LARGE)
 }
 
-/// The same for what may have `room` bytes.
+/// Like [`shortened`], with `room` bytes for the value.
 pub(super) fn shortened_to(value: &Json, root: &str, room: usize) -> Option<(Json, Vec<Json>)> {
     let mut path = Path::root().key(root);
-    // In a block: the text is as large as the value, and gone before anything else is made.
+    // A block, so that the text, which is as large as the value, is freed before anything else is allocated.
     let first = {
         let whole = value.to_canonical();
         let whole = whole.as_str();
@@ -69,7 +70,7 @@ fn mark(path: &Path, text: &str, left_out: Option<usize>) -> Json {
     mark.into()
 }
 
-/// The size of a value as canonical JSON, or a little more; `room + 1` as soon as it is sure to be more than `room`.
+/// The size of a value as canonical JSON, or slightly more; `room + 1` once it is certain to exceed `room`.
 fn size(value: &Json, room: usize) -> usize {
     let mut left = Some(room);
     spend(value, &mut left);
@@ -108,7 +109,7 @@ fn spend(value: &Json, left: &mut Option<usize>) {
     }
 }
 
-/// How long a text is in JSON, as far as it is no longer than `room`.
+/// The length of a text in JSON, as long as it does not exceed `room`.
 fn written(text: &str, room: usize) -> usize {
     if text.len() > room {
         return room + 1;
@@ -121,7 +122,7 @@ fn written(text: &str, room: usize) -> usize {
     text.len() + 2 + text.bytes().map(more).sum::<usize>()
 }
 
-/// The most that each of these may have, where the short ones are given theirs first and all together have `room`.
+/// The most that each item may have if the short items are served first and all together have `room`.
 fn share(sizes: &[usize], room: usize) -> usize {
     let mut sorted = sizes.to_vec();
     sorted.sort_unstable();
@@ -138,7 +139,7 @@ fn share(sizes: &[usize], room: usize) -> usize {
 
 struct Shortening<'a> {
     marks: &'a mut Vec<Json>,
-    /// How many texts further in may be looked into.
+    /// How many more levels of texts inside texts may be parsed.
     texts: usize,
 }
 
@@ -149,7 +150,7 @@ impl Shortening<'_> {
         }
     }
 
-    /// The value in no more than `room` bytes, or a few more where there is no room at all.
+    /// The value in at most `room` bytes, or slightly more if there is too little room.
     fn value(&mut self, value: &Json, room: usize, path: &mut Path) -> Json {
         if size(value, room) <= room {
             return value.clone();
@@ -162,7 +163,7 @@ impl Shortening<'_> {
         }
     }
 
-    /// The place of a value of which there is no room for a part.
+    /// The replacement of a value for which there is no room.
     fn nothing_of(&mut self, value: &Json, path: &Path) -> Json {
         let text = value.to_canonical();
         self.mark(path, text.as_str(), None);
@@ -175,11 +176,11 @@ impl Shortening<'_> {
         if !trimmed.starts_with(['{', '[', '"']) {
             return head(text, HEAD.min(room.saturating_sub(LITTLE)));
         }
-        // What a text of JSON holds is treated under its own names, which a part of the text would not be.
+        // Members of JSON inside a text are treated under their own names; in a cut text they would have none.
         let inner = || Json::parse_within(trimmed.as_bytes(), &Limits::bytes(MOST_INNER)).ok();
         let Some(inner) = (self.texts > 0 && room > HEAD).then(inner).flatten() else { return length(text.len()) };
         self.texts -= 1;
-        // Its quotation marks are written with a stroke before each.
+        // Every quotation mark in it is written with a backslash, so plan with a third of the room.
         let kept = self.value(&inner.value, room / 3, path);
         self.texts += 1;
         kept.to_canonical().as_str().to_owned()
@@ -191,7 +192,7 @@ impl Shortening<'_> {
         if each < LITTLE {
             return self.list_in_part(items, &sizes, room, path);
         }
-        // A little of each would be nothing of any: then the first stay whole, and of the others how long they were.
+        // A little of every item would be useless: keep the first items complete, and only the lengths of the others.
         let little = |size: usize| if size <= each { size } else { LITTLE };
         let mut spare = room.saturating_sub(sizes.iter().map(|size| little(*size)).sum::<usize>() + 2);
         let mut kept = Vec::new();
@@ -211,8 +212,8 @@ impl Shortening<'_> {
         kept.into()
     }
 
-    /// The beginning of a list, how many there are more, and those at its end that say for themselves what they are: a text or
-    /// number may be what the one before it says (`"--password"`), or a line of a key.
+    /// The beginning of a list, the number of items left out, and those items at its end that can be understood alone:
+    /// a text or number may be the value of the item before it (`"--password"`), or a line of a key.
     fn list_in_part(&mut self, items: &[Json], sizes: &[usize], room: usize, path: &mut Path) -> Json {
         if room < 2 * LITTLE {
             return self.nothing_of(&Json::Array(items.to_vec()), path);
@@ -259,7 +260,7 @@ impl Shortening<'_> {
         let each = share(&sizes, room.saturating_sub(2));
         let all = each >= LITTLE;
         let out = match all {
-            // A name is not shortened.
+            // Names are not shortened.
             true => {
                 let fits = |name: &str, size: usize| size <= each || name_of(name) + LITTLE / 2 <= each;
                 let sized = members.iter().zip(&sizes).enumerate();
@@ -284,8 +285,8 @@ impl Shortening<'_> {
     }
 }
 
-/// Which of very many members are left out: those that are like most others in type and length go first, so that a few of
-/// another kind do not drown among them. Of those that are alike the first stay.
+/// Which members of a very large object are left out: first those whose type and length most others share, so that a
+/// few of another kind are not lost among them. Of equal members the first are kept.
 fn left_out_of(members: &Object, sizes: &[usize], room: usize) -> BTreeSet<usize> {
     let mut kinds: BTreeMap<(&str, usize, usize), Vec<usize>> = BTreeMap::new();
     for (i, ((name, value), size)) in members.iter().zip(sizes).enumerate() {
@@ -298,7 +299,7 @@ fn left_out_of(members: &Object, sizes: &[usize], room: usize) -> BTreeSet<usize
     let names: Vec<usize> = members.iter().map(|(name, _)| name.len()).collect();
     for i in kinds.into_iter().flatten() {
         let size = sizes.get(i).copied().unwrap_or_default();
-        // Of a name nothing can be left out.
+        // A name cannot be shortened.
         let name = names.get(i).copied().unwrap_or_default();
         let cost = size.min(2 * HEAD + name * 6);
         match left.checked_sub(cost) {
@@ -317,13 +318,13 @@ fn length(bytes: usize) -> String {
     format!("[{bytes} bytes in all]")
 }
 
-/// What finds whatever may have to be hidden in a text, under any policy.
+/// Finds everything in a text that any policy might have to hide.
 static FINDS: LazyLock<Option<Sanitizer>> = LazyLock::new(|| {
     let all = Detector::ALL.into_iter().fold(Policy::builder(Preset::Default), |p, d| p.detector(d, Action::Mask));
     Sanitizer::new(&all.build().ok()?, Secrets::default()).ok()
 });
 
-/// Where something is found in a text, in bytes; `None` where that is not known.
+/// The byte ranges of what is found in a text; `None` if they cannot be determined.
 fn found(text: &str) -> Option<Vec<(usize, usize)>> {
     let (mut value, mut context) = (Json::from(text), Context::new());
     FINDS.as_ref()?.treat(Root::Text, &mut value, &mut context).ok()?;
@@ -332,20 +333,20 @@ fn found(text: &str) -> Option<Vec<(usize, usize)>> {
     context.treated().iter().map(|t| Some((place(t.start)?, place(t.end)?))).collect()
 }
 
-/// The beginning of a text, and how long it was. It ends at a blank, and before anything that is found across that place:
-/// half of a secret is not seen as one.
+/// The beginning of a text, and its full length. It ends at a blank, and before anything found that crosses the cut:
+/// half of a secret would not be recognised as one.
 fn head(text: &str, most: usize) -> String {
     let part = |bytes: usize| text.get(..text.floor_char_boundary(bytes)).unwrap_or_default();
     let window = part(WINDOW);
     let ends_at_blank = |bytes: usize| part(bytes).rfind(char::is_whitespace);
     let start = found(window).and_then(|all| {
         let mut cut = ends_at_blank(most)?;
-        // One may begin in another.
+        // One match may begin inside another.
         while let Some((start, _)) = all.iter().find(|(start, end)| *start < cut && cut < *end) {
             cut = ends_at_blank(*start)?;
         }
         let before = all.iter().filter(|(_, end)| *end <= cut).count();
-        // What is only found by what follows it would stay.
+        // Refuse a cut that removes the context by which something before it was found.
         (found(part(cut))?.len() == before).then_some(cut)
     });
     match start.map(part).filter(|start| !start.is_empty()) {
@@ -379,8 +380,8 @@ mod tests {
         assert!(shortened(&value(r#"{"a":1}"#), "arguments").is_none());
     }
 
-    /// They became one text, cut from the JSON: no rule for a member held for what was in it, and what stood behind the
-    /// padding was gone.
+    /// Such values became one text, cut from the JSON: no rule for members applied inside it, and what followed the
+    /// padding was lost.
     #[test]
     fn many_small_values_leave_the_structure() {
         let zeros = ["0"; 600_000].join(",");
@@ -416,7 +417,7 @@ mod tests {
         assert_eq!((short.get("zz").unwrap().as_i64(), short.get("to").unwrap().as_str()), (Some(5), Some("mallory")));
         assert!(marks[1].get("left_out").unwrap().as_i64().unwrap() > 10_000);
         assert!(short.to_canonical().as_str().len() <= LARGE);
-        // A name is long or not there; one that says what another member is stays with it or goes with it.
+        // A long name is kept complete or left out; a member that says what another means is kept or left out with it.
         let long = value(&format!(r#"{{"{}":1,"name":"password","value":"x"}}"#, "n".repeat(2 << 20)));
         let short = shortened(&long, "arguments").unwrap().0;
         assert_eq!(short.to_canonical().as_str(), r#"{"name":"password","value":"x"}"#);
@@ -430,13 +431,13 @@ mod tests {
         let kept = value(kept.get("j").unwrap().as_str().unwrap());
         assert_eq!(kept.get("password").unwrap().as_str(), Some("x"));
         assert!(kept.get("z").unwrap().as_str().unwrap().ends_with(" [2400000 bytes in all]"));
-        // What only begins like it has no beginning here.
+        // A text that only begins like JSON has no beginning that can be kept.
         let whole = Json::from(Object::from_iter([("j", Json::from(&inner[..inner.len() - 1]))]));
         let kept = shortened(&whole, "arguments").unwrap().0;
         assert_eq!(kept.get("j").unwrap().as_str(), Some(&*length(inner.len() - 1)));
     }
 
-    /// The first digits of a card's number stayed where the cut went through it, and the lines of a key.
+    /// The first digits of a card number used to stay when the cut went through it, and so did the lines of a key.
     #[test]
     fn nothing_that_is_found_is_cut_through() {
         let pad = "lorem ipsum ".repeat(200_000);
@@ -452,7 +453,7 @@ mod tests {
             let start = &inside[..4];
             assert!(!short.contains(start) && short.starts_with(&before[..900]), "{short}");
         }
-        // Without a blank nobody knows what a part of it is part of.
+        // Without a blank, nothing shows what a part of the text belongs to.
         assert_eq!(head(&"QUtJQUlP".repeat(1000), HEAD), "[8000 bytes in all]");
     }
 

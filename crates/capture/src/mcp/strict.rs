@@ -1,9 +1,9 @@
-//! What a host may send: frames that every server reads alike as far as the protocol's own members go.
+//! Which frames a host may send: those in which every server finds the same protocol members.
 //!
-//! Invariant I9: a frame that goes to the server is UTF-8 without NUL, and in its envelope and in its `params` no member
-//! equals another or a member of the protocol's under case folding (nor with `-` and `_` left out, as some readers have it).
-//! So the call that the server finds is the one that is recorded, whether its reader takes the first or the last of two
-//! members, folds their case, or looks for the encoding itself.
+//! Invariant I9: a frame that is forwarded to the server is UTF-8 without NUL, and in its envelope and its `params` no
+//! member equals another, or a member of the protocol, under case folding (or with `-` and `_` left out, as some
+//! readers do). So the call that the server finds is the one that is recorded, whether its reader uses the first or the
+//! last of two members, ignores case, or detects the encoding itself.
 
 use super::frame::{self, Read};
 use super::repeats::Steps;
@@ -12,7 +12,7 @@ use attestlog::redact::normal;
 
 /// The members of a message.
 pub(super) const ENVELOPE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
-/// The members of `params` from which is read what a call is, whose it is, and what it goes on with.
+/// The members of `params` that determine the call, who makes it, and what it continues.
 const PARAMS: &[&str] = &[
     "name",
     "arguments",
@@ -30,7 +30,7 @@ const PARAMS: &[&str] = &[
     "clientInfo",
     "protocolVersion",
 ];
-/// The methods that are recorded or that end what is.
+/// The methods that are recorded, or that end something recorded.
 pub(super) const METHODS: &[&str] = &[
     "tools/call",
     "resources/read",
@@ -44,23 +44,23 @@ pub(super) const METHODS: &[&str] = &[
     "tasks/update",
     "notifications/cancelled",
 ];
-/// No more places of members that are alike are named.
+/// The most places of similar members that are listed.
 const MOST_PLACES: usize = 20;
 
-/// What a host's frame says, read without doubt.
+/// The contents of a host's frame that has only one reading.
 #[derive(Debug)]
 pub(super) struct Clear {
     pub(super) messages: Vec<Json>,
     pub(super) batch: bool,
-    /// Something was put in the place of what JSON cannot keep.
+    /// Whether characters that JSON text cannot hold were replaced.
     pub(super) restated: bool,
-    /// Where numbers are digits in a string now.
+    /// The places of numbers that became strings of digits.
     pub(super) digits: Vec<Path>,
-    /// Where members of one name stood, below the members of `params`.
+    /// The places of duplicate members, inside the members of `params`.
     pub(super) repeats: Vec<Steps>,
 }
 
-/// A frame that does not go on, and the ids of those who wait for an answer to it.
+/// A frame that is not forwarded, and the ids of those who wait for an answer to it.
 #[derive(Debug)]
 pub(super) struct Doubt {
     pub(super) what: String,
@@ -73,7 +73,7 @@ impl Doubt {
     }
 }
 
-/// Reads a host's frame; `None` where there is nothing in it that anybody could take for a message.
+/// Reads a host's frame. `None` if no reader could find a message in it.
 pub(super) fn read(bytes: &[u8]) -> Result<Option<Clear>, Doubt> {
     if std::str::from_utf8(bytes).is_err() {
         return Err(Doubt::new("is not UTF-8: send UTF-8"));
@@ -113,7 +113,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Clear>, Doubt> {
     Ok(Some(Clear { messages, batch, restated, digits, repeats }))
 }
 
-/// Whether a place inside `params` is one of its members, or one of those that say who calls.
+/// Whether a place in `params` is one of its members, or a member of `_meta`, where the caller is named.
 fn at_the_top(steps: &[String]) -> bool {
     steps.len() < 3 || steps.get(1).is_some_and(|s| s == "_meta")
 }
@@ -132,13 +132,14 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
     if odd(method) || METHODS.iter().any(|known| known != method && folded(known) == folded(method.trim())) {
         return Err("has a method that some take for another: spell it as the protocol does".to_owned());
     }
-    // Recorded under its normal form, it could be another method than the server's.
+    // The log records the normal form, which could be a different method from the server's.
     if normal(method) != method.as_str() {
         return Err(
             "has a method with blanks around it, or with characters that nobody sees: leave these out".to_owned()
         );
     }
-    // The protocol has no such request: who sends one gets no answer that is his, and it is no notification either.
+    // The protocol has no request with a null id: its sender could not match an answer to it, and it is not a
+    // notification either.
     if envelope.get("id") == Some(&Json::Null) && !method.starts_with("notifications/") {
         return Err(
             "has the id null: give a request a text or a number as its id, and leave the id out of a notification"
@@ -151,7 +152,7 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
         Some(_) => return Err("has params that are no object: send them by name".to_owned()),
     };
     unlike(params, PARAMS)?;
-    // Two users whose names differ in that would be one.
+    // Two users whose names differ only in such a character would become one.
     let beside = |(name, _): &(&str, &Json)| *name != "arguments";
     if restated && params.iter().filter(beside).any(|(_, value)| holds(value, &odd)) {
         return Err("has NUL or half a surrogate pair outside the arguments: leave these out".to_owned());
@@ -163,7 +164,7 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
         (true, Some(Json::String(name))) if odd(name) => {
             Err("names a tool with NUL or half a surrogate pair in it: leave these out".to_owned())
         }
-        // Recorded under its normal form, it could be another tool than the server's.
+        // The log records the normal form, which could be a different tool from the server's.
         (true, Some(Json::String(name))) if normal(name) != name.as_str() => {
             Err("names a tool with blanks around it, or with characters that nobody sees: leave these out".to_owned())
         }
@@ -174,7 +175,7 @@ fn check(message: &Json, restated: bool) -> Result<(), String> {
     }
 }
 
-/// Whether any text or name in it is such a one.
+/// Whether any text or name in the value satisfies `is`.
 fn holds(value: &Json, is: &impl Fn(&str) -> bool) -> bool {
     match value {
         Json::String(text) => is(text),
@@ -184,7 +185,7 @@ fn holds(value: &Json, is: &impl Fn(&str) -> bool) -> bool {
     }
 }
 
-/// Refuses a message whose own members somebody may take for others.
+/// Refuses a message whose members some reader may take for others.
 pub(super) fn unlike_a_message(message: &Json) -> Result<(), String> {
     match message {
         Json::Object(envelope) => unlike(envelope, ENVELOPE),
@@ -192,7 +193,7 @@ pub(super) fn unlike_a_message(message: &Json) -> Result<(), String> {
     }
 }
 
-/// Refuses members that somebody may take for one of the protocol's or for each other.
+/// Refuses members that some reader may take for a member of the protocol, or for each other.
 fn unlike(members: &Object, protocol: &[&str]) -> Result<(), String> {
     for (name, _) in members.iter() {
         if let Some(known) = protocol.iter().find(|known| **known != name && folded(known) == folded(name)) {
@@ -208,15 +209,15 @@ fn unlike(members: &Object, protocol: &[&str]) -> Result<(), String> {
     }
 }
 
-/// A member that equals one before it but for its case.
+/// A member that equals an earlier one under case folding.
 fn alike(members: &Object) -> Option<String> {
     let mut seen = std::collections::BTreeSet::new();
     members.iter().find(|(name, _)| !seen.insert(folded(name))).map(|(name, _)| name.to_owned())
 }
 
-/// The name without what readers that fold case do not see.
+/// The name under case folding, without `-` and `_`.
 pub(super) fn folded(name: &str) -> String {
-    // Upper first: the long s and the sign for kelvin become letters like others.
+    // Upper case first, so that the long s and the kelvin sign become ordinary letters.
     let upper = name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_uppercase);
     upper.flat_map(char::to_lowercase).collect()
 }
@@ -226,14 +227,14 @@ fn shown(name: Option<&String>) -> String {
     format!("{short:?}")
 }
 
-/// Where in a value, which stands there, members are one for readers that fold case.
+/// The places below `at`, the place of `value`, of members that are equal under case folding.
 pub(super) fn places_alike(value: &Json, mut at: Path) -> Vec<String> {
     let mut found = Vec::new();
     walk(value, &mut at, &mut found);
     found
 }
 
-/// The same in arguments.
+/// `places_alike` for a call's arguments.
 pub(super) fn arguments_alike(arguments: &Json) -> Vec<String> {
     places_alike(arguments, Path::root().key("arguments"))
 }

@@ -1,4 +1,4 @@
-//! What a report is asked for, and what the caller knows of the log behind it.
+//! What a report is about, and what the caller knows about the log behind it.
 
 use crate::text::shortened;
 use attestlog::{CLAIMED_TIME_BOUND, Call, Entry, Error, ErrorKind, Keyless, Persons, Restored, Result, Timestamp};
@@ -6,22 +6,22 @@ use chrono::Months;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// About whom a report is, by the id that is shown on it.
+/// The subject of a report, by the id that is shown in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Subject {
     /// All accesses to this patient's data.
     Patient(String),
-    /// Everything that this user's agents touched.
+    /// Everything that this user's agents accessed.
     User(String),
-    /// The accounting of disclosures of this patient's data (45 CFR 164.528): what was made for treatment, payment or
-    /// health care operations is left out, as is what a tool refused or failed to give; both are counted. A call without
-    /// a purpose, and one whose end is not known, stay in.
+    /// The accounting of disclosures of this patient's data (45 CFR 164.528). Disclosures for treatment, payment or
+    /// health care operations are left out, and so are calls that the tool refused or that failed; both are counted. A
+    /// call without a purpose, and one whose end is not known, stay in.
     Disclosures(String),
 }
 
 impl Subject {
-    /// The id that is shown.
+    /// The id that the report shows.
     pub fn shown(&self) -> &str {
         match self {
             Subject::Patient(id) | Subject::User(id) | Subject::Disclosures(id) => id,
@@ -52,72 +52,73 @@ impl Subject {
     }
 }
 
-/// Entries that are gone, by policy.
+/// Entries that were purged, by retention policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purged {
-    /// How many.
+    /// The number of entries.
     pub count: u64,
-    /// Of which retention class.
+    /// Their retention class.
     pub class: String,
     /// The seq of the entry that records the purge.
     pub purge_seq: u64,
 }
 
-/// What a report is asked for, and what the caller knows of the log behind it.
+/// What a report is about, and what the caller knows about the log behind it.
 ///
-/// A new context claims nothing: not verified, not anchored.
+/// A new context claims neither verification nor anchoring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
-    /// About whom.
+    /// The subject of the report.
     pub subject: Subject,
-    /// The pseudonyms under which the log knows the subject, one for each live key id; empty where the log holds the id
-    /// itself. They are shown on the report, so that its rows can be found in the log.
+    /// The pseudonyms under which the log knows the subject, one for each live key id; empty if the log holds the id
+    /// itself. The report shows them, so that its rows can be found in the log.
     pub recorded_as: Vec<String>,
-    /// The first moment of the period, where there is one.
+    /// The beginning of the period (inclusive), if there is one.
     pub start: Option<Timestamp>,
-    /// The moment at which the period is over, where there is one.
+    /// The end of the period (exclusive), if there is one.
     pub end: Option<Timestamp>,
-    /// When the report was made.
+    /// The time at which the report was made.
     pub generated_at: Option<Timestamp>,
     /// The log's name: its checkpoint origin.
     pub log: Option<String>,
-    /// Whether the log was verified for this report, as far as the period reaches, without a finding.
+    /// Whether the log was verified for this report, over the whole period, without a finding.
     pub integrity_verified: bool,
-    /// What that verification found wrong: how many findings of each kind. Empty where there was none, and where none was made.
+    /// The number of findings of that verification, by kind. Empty if there were none, or no verification.
     pub findings: BTreeMap<String, u64>,
-    /// Whether something kept outside the log confirms it.
+    /// Whether something kept outside the log confirms its contents.
     pub anchored: bool,
-    /// How many entries, from the first, that confirmation covers.
+    /// The number of entries, from the first, that this confirmation covers.
     pub anchored_size: u64,
-    /// From which entry on whoever holds the log and its key could have rewritten it unnoticed
+    /// The first entry that somebody with the log and its key could have rewritten unnoticed
     /// ([`Verification::rewritable_from`](attestlog::Verification::rewritable_from)).
     pub rewritable_from: u64,
-    /// How far the time of an access may lie from the time of its recording before its row is marked. An hour unless said
-    /// otherwise ([`CLAIMED_TIME_BOUND`]).
+    /// How far an access's stated time may be from its recording time before its row is marked. Default: an hour
+    /// ([`CLAIMED_TIME_BOUND`]).
     pub claimed_time_bound: Duration,
-    /// When the log was made out of an older copy: what was recorded since the copy is not in the report.
+    /// The times at which the log was restored from an older copy: what was recorded after the copy was made is not in
+    /// the report.
     pub restored: Vec<Restored>,
-    /// What was recorded without the store's key.
+    /// The parts of the log that were recorded without the store's key.
     pub recorded_without_key: Vec<Keyless>,
-    /// Which users' names are one person's.
+    /// Which users' names belong to the same person.
     pub users: Persons,
-    /// Which patients' names are one person's.
+    /// Which patients' names belong to the same person.
     pub patients: Persons,
-    /// What was purged that could have belonged in the report.
+    /// Purged entries that could have belonged in the report.
     pub purged: Vec<Purged>,
-    /// That no entry of the log has the subject, with values that come near it; `None` where one has, or where nobody
-    /// looked. The report then says that nothing is known, not that nothing happened.
+    /// Set if no entry of the log has the subject, with similar values; `None` if an entry has it, or nobody checked.
+    /// If set, the report says that nothing is known, not that nothing happened.
     pub unknown: Option<Vec<String>>,
-    /// What is known of emergency grants, where the caller has said it.
+    /// The emergency grants, if the caller provided them.
     pub(super) grants: Option<super::grants::Grants>,
-    /// Names of members whose values identify a record and are shown; `*` at the start matches by the end. The log may
-    /// keep other members of a result (a status, a count); of these a report shows the name only.
+    /// Names of members whose values identify a record and are shown; a leading `*` matches any beginning. The log may
+    /// keep other members of a result (a status, a count); of these a report shows only the name.
     pub record_ids: Vec<String>,
 }
 
 impl Context {
-    /// A report about `subject`, with no period, of a log of which nothing is known.
+    /// A report about `subject` without a period, of a log about which nothing is known.
     pub fn new(subject: Subject) -> Context {
         let normal = |id: String| attestlog::redact::normal(&id).into_owned();
         Context {
@@ -148,24 +149,25 @@ impl Context {
         }
     }
 
-    /// A sentence about integrity, and one for each time that the log was made out of an older copy or recorded in without its key.
+    /// The sentence about integrity, followed by one for each time that the log was restored from an older copy or
+    /// written without its key.
     pub(crate) fn with_restored(&self, sentence: &str) -> String {
         let all = self.restored.iter().map(|r| format!(" The log was {}.", shortened(&r.to_string(), 600)));
         let keyless = self.recorded_without_key.iter().map(|k| format!(" A part of the log was {k}."));
         all.chain(keyless).fold(sentence.to_owned(), |sentence, more| sentence + &more)
     }
 
-    /// What the verification found, in words: `2 findings (1 entry_changed, 1 index_row_changed)`.
+    /// The findings of the verification in words: `2 findings (1 entry_changed, 1 index_row_changed)`.
     pub(crate) fn findings_text(&self) -> String {
         let all: u64 = self.findings.values().sum();
         let kinds: Vec<String> = self.findings.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         format!("{all} {} ({})", if all == 1 { "finding" } else { "findings" }, kinds.join(", "))
     }
 
-    /// Sets the period: from `start`, and up to but without `end`.
+    /// Sets the period: from `start` (inclusive) to `end` (exclusive).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](attestlog::ErrorKind::InvalidInput) where it ends before it starts.
+    /// [`ErrorKind::InvalidInput`](attestlog::ErrorKind::InvalidInput) if it ends before it starts.
     pub fn period(mut self, start: Option<Timestamp>, end: Option<Timestamp>) -> Result<Context> {
         if let (Some(start), Some(end)) = (start, end)
             && start > end
@@ -179,22 +181,22 @@ impl Context {
         Ok(self)
     }
 
-    /// Sets the period to the six calendar years before `end`, as an accounting of disclosures has it.
+    /// Sets the period to the six calendar years before `end`, as for an accounting of disclosures.
     pub fn six_years_before(mut self, end: Timestamp) -> Context {
         let start = end.to_datetime().checked_sub_months(Months::new(72)).and_then(|t| t.try_into().ok());
         (self.start, self.end) = (start, Some(end));
         self
     }
 
-    /// Says when the report is made.
+    /// Sets the time at which the report is made.
     pub fn made_at(mut self, now: Timestamp) -> Context {
         self.generated_at = Some(now);
         self
     }
 
-    /// Whether an access belongs in the report: by the time that its caller claims, or, where that is one of the times that
-    /// are marked, by the time at which it was recorded. Nobody leaves a report by claiming another time. What comes from a
-    /// recording that was imported was recorded long after it happened, and goes by its own time.
+    /// Whether an access belongs in the report: if the period covers the time that its caller states or, for a time
+    /// that gets marked, the time of its recording. So nobody avoids a report by stating another time. An imported call
+    /// was recorded long after it happened, and only its own time counts.
     pub(super) fn includes(&self, entry: &Entry, call: &Call) -> bool {
         let marked = !call.is_from_recording() && entry.claimed_time(self.claimed_time_bound).is_some();
         self.covers(call.timestamp) || marked && self.covers(entry.body.recorded_at)
@@ -209,7 +211,7 @@ impl Context {
         id == self.subject.shown() || self.recorded_as.iter().any(|r| r == id)
     }
 
-    /// Whether the last name of a path like `orders[].order_id` is one whose value identifies a record.
+    /// Whether the last name in a path like `orders[].order_id` is that of an identifying member.
     pub(super) fn identifies(&self, path: &str) -> bool {
         let name = path.rsplit('.').next().unwrap_or(path);
         self.record_ids.iter().any(|pattern| match pattern.strip_prefix('*') {
@@ -229,7 +231,7 @@ impl Context {
     }
 }
 
-/// A moment as a person reads it: to the second, the time of day left out at midnight.
+/// A time in readable form: to the second, and without the time of day if it is midnight.
 pub(super) fn moment(t: Timestamp) -> String {
     let text = t.to_datetime().format("%Y-%m-%d %H:%M:%S UTC").to_string();
     text.strip_suffix(" 00:00:00 UTC").map(|day| format!("{day} (UTC)")).unwrap_or(text)

@@ -1,11 +1,12 @@
-//! The report as one table for a spreadsheet: the accesses, then what was purged, then what stands behind them all.
+//! The report as one table for a spreadsheet: the accesses, then the purges, then the statements about the whole
+//! report.
 
 use super::{AccessReport, Subject};
 use crate::csv::Row;
 use attestlog::{ClaimedTime, Result};
 use std::io::Write;
 
-/// The columns. `row` is `access`, `grant`, `purged` or `report`; a row of the last three uses `seq` and `note` only.
+/// The columns. `row` is `access`, `grant`, `purged` or `report`; the last three kinds use only `seq` and `note`.
 const COLUMNS: &[&str] = &[
     "row",
     "seq",
@@ -30,13 +31,14 @@ const COLUMNS: &[&str] = &[
 ];
 
 impl AccessReport {
-    /// Writes the report as CSV, with the guard against formulas that [`csv`](crate::csv) describes.
+    /// Writes the report as CSV, guarded against formulas as described in [`csv`](crate::csv).
     ///
-    /// After the accesses come a row for each emergency grant and each purge and, always, rows named `report`: the sums, integrity,
-    /// anchoring and purposes, so that a table of no accesses still says what it is worth.
+    /// The accesses are followed by a row for each emergency grant and each purge and, always, by rows named `report`
+    /// with the totals, integrity, anchoring and purposes, so that even a table without accesses shows how reliable it
+    /// is.
     ///
     /// # Errors
-    /// What `out` answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if `out` fails.
     pub fn write_csv(&self, mut out: impl Write) -> Result<()> {
         let mut row = Row::default();
         COLUMNS.iter().for_each(|name| row.text(name));

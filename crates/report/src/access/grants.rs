@@ -1,6 +1,7 @@
-//! Emergency access in a report: under which grants, why, how long, and who looked into it afterwards.
+//! Emergency access in a report: the grants, their reasons, their duration and their reviews.
 //!
-//! Invariant A5: a call under a grant that did not cover it says so in its row; a grant that nobody has reviewed says so.
+//! Invariant A5: the row of a call under a grant that did not cover it says so; a grant that nobody has reviewed says
+//! so.
 
 use super::Subject;
 use super::context::{Context, moment};
@@ -8,24 +9,24 @@ use crate::text::shortened;
 use attestlog::{GrantEnd, GrantState, Misuse};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reasons and notes are free text; a reader of the table needs to know what it is about.
+/// Reasons and notes are free text; a reader of the table only needs the gist.
 const MAX_TEXT: usize = 200;
 
-/// What is known of emergency grants.
+/// What the report knows about emergency grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Grants {
-    /// Those of the subject, by seq.
+    /// The subject's grants, by seq.
     pub listed: Vec<GrantState>,
-    /// All that there are.
+    /// The seqs of all grants in the log.
     known: BTreeSet<u64>,
-    /// The calls that named one which did not cover them.
+    /// The calls that named a grant which did not cover them, by seq.
     misused: BTreeMap<u64, Misuse>,
 }
 
 impl Context {
-    /// Adds the emergency grants of the log ([`AuditLog::emergencies`](attestlog::AuditLog::emergencies)): those of the subject
-    /// whose time, use or review lies in the period are listed, and calls that a grant did not cover say so. The subject's
-    /// names and the period come before it.
+    /// Adds the emergency grants of the log ([`AuditLog::emergencies`](attestlog::AuditLog::emergencies)). The
+    /// subject's grants that were valid at some time in the period are listed, and calls that their grant did not cover
+    /// are marked. Set the subject's other names and the period first.
     pub fn emergencies(mut self, states: Vec<GrantState>) -> Context {
         let known = states.iter().map(|state| state.grant.seq).collect();
         let misuse = |state: &GrantState| state.uses.clone().into_iter().filter_map(|u| Some((u.seq, u.misuse?)));
@@ -35,7 +36,7 @@ impl Context {
             Subject::User(_) => {
                 self.is_subject(&state.grant.user) || state.uses.iter().any(|used| self.is_subject(&used.user))
             }
-            // Emergency treatment is none of the disclosures that are accounted for.
+            // Emergency treatment is not one of the disclosures to account for.
             Subject::Disclosures(_) => false,
         };
         let within = |state: &GrantState| {
@@ -49,7 +50,7 @@ impl Context {
 }
 
 impl Grants {
-    /// Why the grant that a call names does not cover it, if it does not.
+    /// The reason why the grant that a call names does not cover it, if it does not.
     pub(super) fn misuse(&self, seq: u64, grant: u64) -> Option<Misuse> {
         match self.known.contains(&grant) {
             true => self.misused.get(&seq).copied(),
@@ -58,7 +59,7 @@ impl Grants {
     }
 }
 
-/// What is said of a grant, part by part; every text in it is harmless already.
+/// The description of a grant, part by part; all texts are already escaped.
 pub(super) struct Told {
     pub seq: u64,
     pub user: String,
@@ -68,7 +69,7 @@ pub(super) struct Told {
     pub why: String,
     pub used: String,
     pub review: String,
-    /// Whether somebody has still to do something about it.
+    /// Whether somebody still has to act on it.
     pub open: bool,
 }
 
@@ -115,7 +116,7 @@ pub(super) fn told(state: &GrantState, limit: usize) -> Told {
 }
 
 impl Told {
-    /// All of it as a sentence.
+    /// The whole description as a sentence.
     pub(super) fn sentence(&self) -> String {
         let Told { seq, user, patient, time, ended, why, used, review, .. } = self;
         format!("grant {seq}: {user} for {patient}, {time}, {ended}: {why}; {used}; {review}")

@@ -1,6 +1,6 @@
-//! The report as one page of HTML: nothing is loaded, nothing runs, it reads on a screen and prints on A4 or Letter.
+//! The report as one HTML page: it loads nothing, runs nothing, and suits a screen and printing on A4 or Letter.
 //!
-//! Invariant: text reaches the page through [`Page::text`] or [`Page::value`] only; both escape.
+//! Invariant: text reaches the page only through [`Page::text`] or [`Page::value`]; both escape it.
 
 use super::context::{moment, second};
 use super::{Access, AccessReport, Statement, Subject, Tally};
@@ -8,9 +8,9 @@ use crate::text::{html, shortened};
 use attestlog::Timestamp;
 use std::fmt::Write;
 
-/// Longer ids are shortened in the middle; JSON and CSV have them whole.
+/// Longer ids are shortened in the middle; JSON and CSV have them in full.
 const MAX_VALUE: usize = 96;
-/// How long the text of what was viewed is in a row that fills much of a page.
+/// Above this length of its description of what was viewed, a row fills much of a page.
 const TALL: usize = 600;
 const STYLE: &str = include_str!("report.css");
 
@@ -53,17 +53,17 @@ struct Page {
 }
 
 impl Page {
-    /// Markup of this file's own.
+    /// Adds markup that is constant in this file.
     fn tag(&mut self, markup: &'static str) {
         self.out.push_str(markup);
     }
 
-    /// Text of this file's own, or made of numbers and times.
+    /// Adds text that is constant in this file, or made of numbers and times.
     fn text(&mut self, text: &str) {
         self.out.push_str(&html(text));
     }
 
-    /// What somebody outside wrote: shortened, shown character by character, kept apart from the direction of the rest.
+    /// Adds text from outside: shortened, escaped, and isolated from the writing direction of its surroundings.
     fn value(&mut self, value: &str) {
         self.tag("<bdi>");
         self.text(&shortened(value, MAX_VALUE));
@@ -112,7 +112,7 @@ impl Page {
         self.tag("</style></head>\n<body>");
     }
 
-    /// Integrity, anchoring and purges: what the rest of the page is worth stands before it.
+    /// Integrity, anchoring and purges: how reliable the report is, stated before its contents.
     fn standing(&mut self, report: &AccessReport) {
         self.tag("<section aria-labelledby=\"standing\"><h2 id=\"standing\">What stands behind this report</h2>");
         self.tag("<div class=\"statements\">");
@@ -292,7 +292,7 @@ impl Page {
 
     fn access(&mut self, row: &Access, by_user: bool) {
         let (fields, ids) = row.viewed.texts(MAX_VALUE);
-        // A row that is most of a page may be broken between pages, others may not.
+        // A row that takes up most of a page may be broken across pages, others may not.
         self.tag(if fields.len() + ids.len() > TALL { "<tr class=\"tall\">" } else { "<tr>" });
         let _ = write!(self.out, "<td class=\"number\">{}", row.seq);
         if let Some(finished) = row.answered_seq.or(row.finished_seq) {

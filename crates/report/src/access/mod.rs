@@ -1,12 +1,13 @@
 //! The access report: who accessed a patient's data, when, through which model and agent, with which tool, what was
-//! viewed and why. The same for all that one user's agents touched, and as an accounting of disclosures.
+//! viewed and why. The same for everything that one user's agents accessed, and as an accounting of disclosures.
 //!
-//! Invariant A1: an attempt is an access. What failed, was refused or never ended is a row like any other and says so.
+//! Invariant A1: an attempt is an access. A call that failed, was refused or never ended has a row like any other,
+//! which says so.
 //! Invariant A2: a call recorded in two steps is one row.
-//! Invariant A3: rows hold names of fields and ids of records. Arguments, results and messages of errors do not come in;
-//! and a report about one patient names no other.
-//! Invariant A4: every format says whether the log was verified and whether anything outside the log confirms it. A
-//! report of nothing says it too.
+//! Invariant A3: rows hold names of fields and ids of records. Arguments, results and error messages are never
+//! included; and a report about one patient names no other.
+//! Invariant A4: every format states whether the log was verified and whether anything outside the log confirms it,
+//! even for a report without accesses.
 
 mod context;
 mod csv;
@@ -24,7 +25,7 @@ use attestlog::json::{Json, Object};
 use attestlog::{ClaimedTime, Entry, Keyless, Outcome, Phase, Restored, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 
-/// The accesses to one patient's data (or by one user), with what stands behind them.
+/// The accesses to one patient's data (or by one user), and how reliable the log behind them is.
 ///
 /// ```
 /// use attestlog_report::access::{AccessReport, Context, Subject};
@@ -42,36 +43,37 @@ pub struct AccessReport {
     tallies: Vec<Tally>,
 }
 
-/// A report names no more purposes one by one where a person reads it.
+/// The most purposes that are listed one by one for a human reader.
 const MAX_PURPOSES: usize = 12;
 
-/// The sums of a report.
+/// The totals of a report.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Rows.
+    /// Number of rows.
     pub accesses: u64,
-    /// Distinct users.
+    /// Number of distinct users.
     pub users: u64,
-    /// Whether some of them, or of the patients, may be one person: under several pseudonyms, or a pseudonym and a clear name.
+    /// Whether some of the users (in a report about a user, of the patients) may be one person: under several
+    /// pseudonyms, or under a pseudonym and a clear name.
     pub persons_may_repeat: bool,
-    /// Distinct patients; counted only in the report about a user.
+    /// Number of distinct patients; counted only in a report about a user.
     pub patients: u64,
-    /// Accesses that ended in anything but success.
+    /// Accesses with any outcome other than success.
     pub failed: u64,
-    /// Accesses that were begun and of whose end nothing is recorded.
+    /// Accesses that were begun and whose end is not recorded.
     pub unfinished: u64,
     /// Accesses under an emergency override.
     pub emergencies: u64,
-    /// Accesses that were recorded later than the time they name by more than the report's bound.
+    /// Accesses recorded later than their stated time by more than the report's bound.
     pub recorded_later: u64,
-    /// Accesses that name a time in the future of the log's clock by more than the report's bound.
+    /// Accesses whose stated time is ahead of the log's clock by more than the report's bound.
     pub in_future: u64,
-    /// Accesses by purpose, as it was stated; `None` where none was. The most first.
+    /// Accesses by stated purpose (`None`: not stated), the most frequent first.
     pub purposes: Vec<(Option<String>, u64)>,
-    /// Left out of an accounting of disclosures: made for treatment, payment or operations.
+    /// Left out of an accounting of disclosures because made for treatment, payment or operations.
     pub routine_left_out: u64,
-    /// Left out of an accounting of disclosures: the tool refused or failed, so nothing was disclosed.
+    /// Left out of an accounting of disclosures because the tool refused or failed, so nothing was disclosed.
     pub undisclosed_left_out: u64,
 }
 
@@ -83,31 +85,31 @@ pub struct Tally {
     pub name: String,
     /// The roles in which the user appeared, sorted.
     pub roles: Vec<String>,
-    /// How many accesses.
+    /// Number of accesses.
     pub accesses: u64,
-    /// How many of them did not succeed.
+    /// Number of accesses that failed.
     pub failed: u64,
-    /// How many of them were emergencies.
+    /// Number of emergency accesses.
     pub emergencies: u64,
-    /// The first.
+    /// The time of the first access.
     pub first: Timestamp,
-    /// The last.
+    /// The time of the last access.
     pub last: Timestamp,
 }
 
-/// Collects the entries of a report as a store reads them.
+/// Builds a report from entries, as they are read from a store.
 #[derive(Debug)]
 pub struct AccessReportBuilder {
     context: Context,
     rows: Vec<Access>,
     begun: HashMap<u64, usize>,
-    /// Where the calls stand that ended without success, by the seqs of their ends.
+    /// The rows of calls that ended without success, by the seq of the end.
     failed: HashMap<u64, usize>,
 }
 
 impl AccessReportBuilder {
-    /// Takes one entry, in order of seq. The caller has selected the entries of the subject; those outside the period are
-    /// left out here, except for the end of a call that began inside it. The store's own entries are passed over.
+    /// Adds an entry; entries come in order of seq. The caller selects the entries of the subject. Entries outside the
+    /// period are left out here, except for the end of a call that began inside it. System events are skipped.
     pub fn add(&mut self, entry: &Entry) {
         let Some(call) = entry.call() else { return };
         let failed = call.success() == Some(false);
@@ -137,7 +139,7 @@ impl AccessReportBuilder {
         self.rows.push(Access::of(entry, call, &self.context));
     }
 
-    /// The report of what was added.
+    /// The report of the entries added so far.
     pub fn finish(self) -> AccessReport {
         let AccessReportBuilder { context, mut rows, .. } = self;
         let mut totals = Totals::default();
@@ -214,7 +216,7 @@ fn tallies(context: &Context, rows: &[Access]) -> Vec<Tally> {
 }
 
 impl AccessReport {
-    /// A report to which entries are added one by one.
+    /// A builder to which entries are added one by one.
     pub fn builder(context: Context) -> AccessReportBuilder {
         AccessReportBuilder { context, rows: Vec::new(), begun: HashMap::new(), failed: HashMap::new() }
     }
@@ -226,7 +228,7 @@ impl AccessReport {
         builder.finish()
     }
 
-    /// What the report was asked for and what stands behind it.
+    /// The subject of the report, and what is known about the log behind it.
     pub fn context(&self) -> &Context {
         &self.context
     }
@@ -236,23 +238,23 @@ impl AccessReport {
         &self.rows
     }
 
-    /// The sums.
+    /// The totals.
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
 
-    /// The accesses by user (by patient in the report about a user), the most first.
+    /// The accesses by user (by patient in a report about a user), the most frequent first.
     pub fn tallies(&self) -> &[Tally] {
         &self.tallies
     }
 
-    /// How many of the accesses no anchor covers: they are newer than the last one, or there is none.
+    /// The number of accesses that no anchor covers: they are newer than the last anchor, or there is none.
     pub fn rows_not_anchored(&self) -> u64 {
         let covered = if self.context.anchored { self.context.anchored_size } else { 0 };
         self.rows.iter().filter(|r| r.entries().any(|seq| seq >= covered)).count() as u64
     }
 
-    /// The report as JSON. A report about a user has `user_id` where one about a patient has `patient_id`.
+    /// The report as JSON. A report about a user has `user_id` instead of `patient_id`.
     pub fn to_json(&self) -> Json {
         let context = &self.context;
         let by_user = matches!(context.subject, Subject::User(_));
@@ -320,7 +322,7 @@ impl AccessReport {
         o.into()
     }
 
-    /// What is said of integrity in every format: a word for the heading, and a sentence.
+    /// The statement about integrity for all formats: a word for the heading, and a sentence.
     fn integrity(&self) -> Statement {
         if self.context.integrity_verified {
             let sentence =
@@ -353,7 +355,7 @@ impl AccessReport {
         Statement { good: false, word: "NOT VERIFIED", sentence: self.context.with_restored(sentence) }
     }
 
-    /// What is said of anchoring in every format.
+    /// The statement about anchoring for all formats.
     fn anchoring(&self) -> Statement {
         let context = &self.context;
         if !context.anchored || context.anchored_size == 0 {
@@ -388,7 +390,7 @@ impl AccessReport {
         }
     }
 
-    /// What is said of the times that callers claimed, in every format. Nothing where each lies near its recording.
+    /// The statement about the times that callers claimed, for all formats. `None` if each is close to its recording.
     fn claimed_times(&self) -> Option<String> {
         let (t, bound) = (&self.totals, self.context.claimed_time_bound);
         let many = |n: u64, what: &str| match n {
@@ -408,7 +410,7 @@ impl AccessReport {
         })
     }
 
-    /// What is said where the log has never heard of the subject, in every format.
+    /// The statement for all formats if no entry of the log has the subject.
     fn unknown(&self) -> Option<String> {
         let similar = self.context.unknown.as_ref()?;
         let noun = self.context.subject.noun().to_lowercase();
@@ -424,7 +426,7 @@ impl AccessReport {
         Some(format!("No entry of this log has a {noun} of this id{purged}: check how it is written. {near}."))
     }
 
-    /// What was purged, as sentences; one that says so where nothing was.
+    /// The purges as sentences, or one sentence that there were none.
     fn purges(&self) -> Vec<String> {
         if self.context.purged.is_empty() {
             return vec!["The log records no purge of entries that could belong in this report.".to_owned()];
@@ -441,7 +443,7 @@ impl AccessReport {
         self.context.purged.iter().map(sentence).collect()
     }
 
-    /// What is said of each emergency grant; names and ids have at most `limit` characters.
+    /// The description of each emergency grant; names and ids have at most `limit` characters.
     fn grants(&self, limit: usize) -> Vec<grants::Told> {
         let listed = self.context.grants.iter().flat_map(|grants| &grants.listed);
         listed.map(|state| grants::told(state, limit)).collect()
@@ -463,7 +465,7 @@ impl AccessReport {
         parts.join(", ")
     }
 
-    /// The sums as a sentence.
+    /// The totals as a sentence.
     fn summary(&self) -> String {
         let t = &self.totals;
         let plural = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
@@ -495,7 +497,7 @@ impl AccessReport {
     }
 }
 
-/// A finding about the log itself, as a person is told it. The word alone must be enough: colours do not print.
+/// A statement about the log for a human reader. The word alone must suffice, since colours may not print.
 struct Statement {
     good: bool,
     word: &'static str,

@@ -1,4 +1,4 @@
-//! One access, as a report shows it.
+//! One access, as shown in a report.
 
 use super::{Context, Subject};
 use attestlog::json::{Json, Object};
@@ -8,69 +8,69 @@ use attestlog::{Call, ClaimedTime, Entry, Misuse, Outcome, Phase, Timestamp, Tri
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Access {
-    /// The entry that records it; of a call in two steps, the one that began it.
+    /// The seq of the entry that records it; for a call in two steps, of its begin entry.
     pub seq: u64,
-    /// The entry that ended it, of a call in two steps.
+    /// The seq of the end entry, for a call in two steps.
     pub finished_seq: Option<u64>,
-    /// The entry that began it, where this row was made of its end alone.
+    /// The seq of the begin entry, if the report has only the end of the call.
     pub begun_seq: Option<u64>,
-    /// The entry of an answer that came after the log had it as unanswered.
+    /// The seq of the late answer to a call that the log had as unanswered.
     pub answered_seq: Option<u64>,
-    /// When, by the caller's clock.
+    /// The time of the call, by the caller's clock.
     pub timestamp: Timestamp,
-    /// When it was recorded, by the log's clock; of a call in two steps, its beginning.
+    /// The time of recording, by the log's clock; for a call in two steps, of its begin entry.
     pub recorded_at: Timestamp,
-    /// That the two lie further apart than [`Context::claimed_time_bound`].
+    /// Set if the two times differ by more than [`Context::claimed_time_bound`].
     pub claimed_time: Option<ClaimedTime>,
-    /// The user who started it.
+    /// The user who made the call.
     pub accessed_by: String,
-    /// In which role.
+    /// The user's role.
     pub role: Option<String>,
-    /// Through which agent.
+    /// The agent.
     pub agent: Option<String>,
-    /// Through which model.
+    /// The model.
     pub model: Option<String>,
-    /// With which tool.
+    /// The tool.
     pub tool: String,
-    /// Offered by which server.
+    /// The server that offers the tool.
     pub server: Option<String>,
-    /// In which conversation.
+    /// The conversation.
     pub conversation_id: String,
-    /// What was seen, without what stood in it.
+    /// What was viewed, without its contents.
     pub viewed: Viewed,
-    /// Why.
+    /// The purpose of the access.
     pub purpose: Option<String>,
-    /// What set it off.
+    /// What triggered the call.
     pub trigger: Option<Trigger>,
-    /// How it ended; `None` where it was begun and nothing says how it ended.
+    /// The outcome; `None` if the call was begun and no end is recorded.
     pub outcome: Option<Outcome>,
     /// Whether it was made under an emergency override.
     pub emergency: bool,
     /// The seq of the emergency grant.
     pub grant: Option<u64>,
-    /// Why that grant did not cover it, if it did not, where the report knows of grants.
+    /// Why that grant did not cover the call, if it did not and the report knows the grants.
     pub misuse: Option<Misuse>,
-    /// Whether `import` took it from a recording; that a caller says so is not enough.
+    /// Whether it was imported from a recording; the caller's claim alone is not enough.
     pub backfilled: bool,
     /// The patients concerned, in a report about a user; empty in one about a patient.
     pub patients: Vec<String>,
-    /// How many other patients the same call concerned, in a report about a patient.
+    /// In a report about a patient, the number of other patients that the call concerned.
     pub other_patients: u64,
 }
 
-/// What a call returned: names and ids.
+/// What a call returned: names and ids only.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Viewed {
-    /// Names of the fields that were returned.
+    /// Names of the returned fields.
     pub fields: Vec<String>,
-    /// Ids of records, by where they stood (`orders[].order_id`): a value, or a list of them.
+    /// Ids of records by their path (`orders[].order_id`): a value, or a list of values.
     pub record_ids: Object,
-    /// How many records, where a list was returned.
+    /// The number of records, if a list was returned.
     pub count: Option<u64>,
     /// Whether more was returned than is listed.
     pub cut: bool,
-    /// How many names and ids are not shown because they are other patients'.
+    /// The number of names and ids that are hidden because they belong to other patients.
     pub withheld: u64,
 }
 
@@ -113,7 +113,7 @@ impl Access {
         }
     }
 
-    /// Makes this row, of a beginning, the row of the whole call; `end` was made of the entry that ended it.
+    /// Turns this row of a begin entry into the row of the whole call; `end` is the row of the end entry.
     pub(crate) fn finish(&mut self, end: Access, finished_seq: u64) {
         self.finished_seq = Some(finished_seq);
         self.viewed = end.viewed;
@@ -136,7 +136,7 @@ impl Access {
         }
     }
 
-    /// Takes in what came of the call after the log had it as unanswered; `late` was made of the entry that says so.
+    /// Adds the late answer to a call that the log had as unanswered; `late` is the row of the answer's entry.
     pub(crate) fn answer(&mut self, late: Access) {
         self.answered_seq = Some(late.seq);
         self.viewed = late.viewed;
@@ -148,17 +148,17 @@ impl Access {
         self.patients.dedup();
     }
 
-    /// The seqs of the entries that it was made of.
+    /// The seqs of the entries behind this row.
     pub fn entries(&self) -> impl Iterator<Item = u64> + use<> {
         [Some(self.seq), self.finished_seq, self.answered_seq].into_iter().flatten()
     }
 
-    /// Whether it succeeded; `None` where it was begun and nothing says how it ended.
+    /// Whether it succeeded; `None` if the call was begun and no end is recorded.
     pub fn success(&self) -> Option<bool> {
         self.outcome.map(|o| o == Outcome::Ok)
     }
 
-    /// How it ended: the outcome's name, or `unfinished`.
+    /// The name of the outcome, or `unfinished`.
     pub fn outcome_name(&self) -> &'static str {
         self.outcome.map_or("unfinished", Outcome::as_str)
     }
@@ -210,7 +210,7 @@ impl Access {
         o
     }
 
-    /// The agent and the model in one.
+    /// The agent and the model in one text.
     pub(super) fn through(&self) -> Option<String> {
         match (&self.agent, &self.model) {
             (Some(agent), Some(model)) => Some(format!("{agent} / {model}")),
@@ -233,7 +233,7 @@ impl Viewed {
             }
         }
         for (path, value) in summary.get("keys").and_then(Json::as_object).into_iter().flat_map(Object::iter) {
-            // A path may lead through a member that is named by an id: `patients.P-2.record_id`.
+            // A path may lead through a member whose name is an id: `patients.P-2.record_id`.
             if others.iter().any(|other| path.split(['.', '[', ']']).any(|step| step == *other)) {
                 viewed.withheld += 1;
             } else if !context.identifies(path) {
@@ -282,7 +282,7 @@ impl Viewed {
         o
     }
 
-    /// The fields and the ids as two texts, of which each name and id has at most `limit` characters.
+    /// The fields and the ids as two texts; each name and id has at most `limit` characters.
     pub(super) fn texts(&self, limit: usize) -> (String, String) {
         let short = |text: &str| crate::text::shortened(text, limit);
         let mut fields: Vec<String> = self.fields.iter().map(|f| short(f)).collect();

@@ -100,7 +100,7 @@ fn two_steps_are_one_access() {
     assert_eq!((end.totals().accesses, end.rows()[0].begun_seq), (1, Some(4)));
 }
 
-/// A call that had timed out and the answer that came to it were two accesses [R42].
+/// A call that timed out and its late answer used to be counted as two accesses [R42].
 #[test]
 fn a_call_and_the_answer_that_came_late_are_one_access() {
     let answer = |seq, follows, outcome| {
@@ -118,7 +118,7 @@ fn a_call_and_the_answer_that_came_late_are_one_access() {
     assert_eq!((row.seq, row.answered_seq, row.success()), (4, Some(9), Some(true)));
     assert!(!row.viewed.fields.is_empty());
     assert!(report.to_json().to_canonical().as_str().contains(r#""answered_seq":9"#));
-    // Where what it answers is not in the report it is an access; so is a follow-up that is a call.
+    // A late answer counts as an access if the report does not have its call; so does a follow-up that is a call.
     assert_eq!(AccessReport::of(patient(), [&plain]).totals().accesses, 1);
     let further = call(9, |c| (c.follows, c.trigger) = (Some(4), Some(attestlog::Trigger::FollowUp)));
     assert_eq!(AccessReport::of(patient(), [&late, &further]).totals().accesses, 2);

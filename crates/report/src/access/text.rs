@@ -1,27 +1,27 @@
-//! The report on a terminal.
+//! The report as text for a terminal.
 
 use super::context::{moment, second};
 use super::{Access, AccessReport, Statement, Subject};
 use crate::text::{shortened, width, wrap};
 use std::fmt::Write;
 
-/// How a report is laid out for a terminal.
+/// The layout of a report on a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TextStyle {
-    /// Columns of the terminal.
+    /// Width of the terminal in columns.
     pub width: usize,
-    /// Whether it shows colours.
+    /// Whether to use colours.
     pub color: bool,
 }
 
 impl TextStyle {
-    /// Without colours, this many columns wide.
+    /// A style without colours, `width` columns wide.
     pub fn plain(width: usize) -> TextStyle {
         TextStyle { width, color: false }
     }
 
-    /// With colours, this many columns wide.
+    /// A style with colours, `width` columns wide.
     pub fn colored(width: usize) -> TextStyle {
         TextStyle { width, color: true }
     }
@@ -34,9 +34,9 @@ impl Default for TextStyle {
     }
 }
 
-/// Longer ids are shortened in the middle on a terminal; JSON and CSV have them whole.
+/// Longer ids are shortened in the middle; JSON and CSV have them in full.
 const MAX_VALUE: usize = 120;
-/// Narrower than this there is no table, but one access below the other.
+/// On a narrower terminal the accesses are listed one below the other instead of in a table.
 const MIN_TABLE: usize = 72;
 const LABEL: usize = 11;
 const GAP: usize = 2;
@@ -51,8 +51,8 @@ enum Ink {
 }
 
 impl AccessReport {
-    /// The report as text for a terminal: nothing in it is wider than `style.width` (but not less than 40), and nothing
-    /// that a caller wrote reaches the terminal as a command.
+    /// The report as text for a terminal: no line is wider than `style.width` (but at least 40), and nothing that a
+    /// caller wrote acts as a terminal command.
     pub fn to_text(&self, style: &TextStyle) -> String {
         let mut page = Page { out: String::new(), width: style.width.max(40), color: style.color };
         let context = self.context();
@@ -199,7 +199,7 @@ impl Page {
         }
     }
 
-    /// A line under a row of the table.
+    /// Lines below a row of the table.
     fn below(&mut self, indent: usize, text: &str, ink: Ink) {
         for line in wrap(text, self.width.saturating_sub(indent)) {
             self.out.extend(std::iter::repeat_n(' ', indent));
@@ -217,7 +217,7 @@ impl Page {
             for (column, (cell, room)) in wrapped.iter().zip(widths).enumerate() {
                 let text = cell.get(line).map_or("", String::as_str);
                 let space = room.saturating_sub(width(text));
-                // Numbers stand to the right; blanks at the end of a line are not written.
+                // Numbers are right-aligned; trailing blanks are not written.
                 let (before, after) = if column == 0 { (space, 0) } else { (0, space) };
                 pending += before;
                 if !text.is_empty() {
@@ -234,7 +234,7 @@ impl Page {
     }
 }
 
-/// The widths of the columns: what the cells need, the widest taken in until all fit.
+/// The widths of the columns: as wide as their cells need, then the widest reduced until all fit.
 fn fit(heads: &[&str; 7], rows: &[[String; 7]], total: usize) -> [usize; 7] {
     let mut widths = heads.map(width);
     for row in rows {
@@ -287,7 +287,7 @@ fn outcome(row: &Access) -> String {
     text
 }
 
-/// When it was recorded, where that is far from the time that it names, or where it comes from a recording.
+/// The time of recording, if it is far from the time that the call states, or if the call comes from an import.
 fn recorded(row: &Access) -> Option<String> {
     let at = second(row.recorded_at);
     match (row.claimed_time, row.backfilled) {

@@ -1,4 +1,4 @@
-//! The codes and the primitive types of FHIR: how any text becomes one that a FHIR server takes.
+//! The codes and primitive types of FHIR: turns any text into a value that a FHIR server accepts.
 
 use crate::{purpose, text};
 use attestlog::json::{Json, Object};
@@ -16,7 +16,7 @@ pub(super) const SOURCE_TYPE: &str = "http://terminology.hl7.org/CodeSystem/secu
 pub(super) const SEVERITY: &str = "http://hl7.org/fhir/issue-severity";
 pub(super) const ON_BEHALF_OF: &str = "http://hl7.org/fhir/StructureDefinition/auditevent-OnBehalfOf";
 
-/// A code of one of the systems above. Without a code it is its display alone.
+/// A code from one of the systems above. If the code is empty, only the display is used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Coding {
     pub(super) system: &'static str,
@@ -44,7 +44,7 @@ impl Coding {
     }
 }
 
-/// A purpose as a CodeableConcept: coded where HL7 has a code for it, as text where it is the host's own.
+/// A purpose as a CodeableConcept: with HL7's code if there is one, else as text.
 pub(super) fn purpose_concept(given: &str) -> Json {
     match purpose::reason(given) {
         Some(reason) => Coding::new(purpose::SYSTEM, reason.code, reason.display).concept(),
@@ -52,17 +52,17 @@ pub(super) fn purpose_concept(given: &str) -> Json {
     }
 }
 
-/// An object of these members; a member that is null is left out, because FHIR has no null.
+/// An object of these members without those that are null: FHIR has no null.
 pub(super) fn object<const N: usize>(members: [(&str, Json); N]) -> Json {
     Object::from_iter(members.into_iter().filter(|(_, value)| *value != Json::Null)).into()
 }
 
-/// A list, or nothing: FHIR has no empty array.
+/// A list, or null if it is empty: FHIR has no empty arrays.
 pub(super) fn list(items: Vec<Json>) -> Json {
     if items.is_empty() { Json::Null } else { Json::Array(items) }
 }
 
-/// A FHIR `string`: no control characters but tab, CR and LF, and not blank.
+/// A FHIR `string`: not blank, and without control characters other than tab, CR and LF.
 pub(super) fn string(value: &str) -> Json {
     if value.trim().is_empty() {
         return Json::String(format!("{value:?}"));
@@ -75,7 +75,7 @@ pub(super) fn string(value: &str) -> Json {
     Json::String(shown.collect())
 }
 
-/// Whether this is a FHIR `id`, which may stand in a URL.
+/// Whether this is a FHIR `id`, which can be part of a URL.
 pub(super) fn is_id(value: &str) -> bool {
     (1..=64).contains(&value.len())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
@@ -83,7 +83,7 @@ pub(super) fn is_id(value: &str) -> bool {
         && !matches!(value, "." | "..")
 }
 
-/// A FHIR `uri`: what may not stand in one is percent-encoded.
+/// A FHIR `uri`: characters that are not allowed in one are percent-encoded.
 pub(super) fn uri(value: &str) -> String {
     percent(value, |b| {
         b.is_ascii_graphic() && !matches!(b, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
@@ -102,7 +102,7 @@ fn percent(value: &str, keep: impl Fn(u8) -> bool) -> String {
     out
 }
 
-/// A FHIR `instant`, in milliseconds: more digits than many servers keep would only be dropped by them.
+/// A FHIR `instant` in milliseconds; many servers would drop further digits.
 pub(super) fn instant(t: Timestamp) -> String {
     t.to_datetime().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
@@ -112,17 +112,17 @@ pub(super) fn identifier(system: Option<&str>, value: &str) -> Json {
     object([("system", system.map(uri).into()), ("value", string(value))])
 }
 
-/// Where on a network an agent of an event stands.
+/// The network address of an event's agent.
 #[derive(Debug, Clone)]
 pub(super) struct Network {
     pub(super) address: String,
-    /// The code of network-type: 1 a machine's name, 2 an IP address, 5 a URI.
+    /// The code for network-type: 1 a machine's name, 2 an IP address, 5 a URI.
     pub(super) kind: &'static str,
 }
 
 impl Network {
-    /// The address that a name tells. Many have none, being a process on the same machine, while a profile wants one:
-    /// those get a URN that says what it is.
+    /// The address contained in a name. An agent may have none, because it is a process on the same machine, while a
+    /// profile requires one: then it is a URN that gives the role.
     pub(super) fn of(role: &str, name: Option<&str>) -> Network {
         let Some(name) = name.filter(|n| !n.trim().is_empty()) else {
             return Network { address: format!("urn:x-attestlog:{role}"), kind: "5" };

@@ -1,4 +1,4 @@
-//! What happened, in the terms of FHIR but of no release of it.
+//! An event in FHIR's terms, independent of the FHIR release.
 
 use super::FhirOptions;
 use super::codes::{
@@ -35,7 +35,7 @@ const SECURITY_RESOURCE: Coding = Coding::new(OBJECT_ROLE, "13", "Security Resou
 pub(super) struct Event {
     pub(super) id: String,
     pub(super) uuid: String,
-    /// The profile of IHE BALP whose rules it keeps (in R4, for which the profiles are).
+    /// The IHE BALP profile that it conforms to (in R4, for which the profiles are defined).
     pub(super) profile: Option<&'static str>,
     pub(super) category: Coding,
     pub(super) code: Coding,
@@ -43,9 +43,9 @@ pub(super) struct Event {
     pub(super) start: String,
     pub(super) end: Option<String>,
     pub(super) recorded: String,
-    /// `None` where it was begun and nothing says how it ended.
+    /// `None` if the call was begun and no end is recorded.
     pub(super) outcome: Option<Outcome>,
-    /// The outcome in words, where it is not success.
+    /// The outcome in words, if it is not success.
     pub(super) outcome_text: Option<String>,
     pub(super) alert: bool,
     pub(super) emergency: bool,
@@ -55,7 +55,7 @@ pub(super) struct Event {
     pub(super) entities: Vec<Entity>,
 }
 
-/// Who or what took part.
+/// A participant of the event.
 pub(super) struct Agent {
     pub(super) kind: Coding,
     pub(super) who: Json,
@@ -66,20 +66,20 @@ pub(super) struct Agent {
     pub(super) network: Option<Network>,
 }
 
-/// What it was about.
+/// An object that the event concerns.
 #[derive(Default)]
 pub(super) struct Entity {
     pub(super) what: Option<Json>,
     pub(super) kind: Option<Coding>,
     pub(super) role: Option<Coding>,
     pub(super) name: Option<Json>,
-    /// Base64. A name may not stand beside it.
+    /// The query in Base64. FHIR forbids a name beside it.
     pub(super) query: Option<String>,
     pub(super) details: Vec<(&'static str, Json)>,
 }
 
 impl Event {
-    /// The event of an entry, with the entry that began it where there is one.
+    /// The event of an entry; `begun` is the begin entry of the same call, if there is one.
     pub(super) fn of(entry: &Entry, begun: Option<&Entry>, options: &FhirOptions) -> Option<Event> {
         match (entry.call(), entry.own()) {
             (Some(call), _) => Some(Event::of_call(entry, call, begun, options)),
@@ -174,8 +174,9 @@ impl Event {
 
     /// The event of an emergency access that was opened, closed or reviewed.
     ///
-    /// Read from the entry's detail, as far as it is there: `user` or `user_id`, `patient` or `patient_id`, `actor` or
-    /// `reviewer`, and every other text, number or truth value as a detail of the entity that stands for the log entry.
+    /// It uses the members of the entry's detail that are present: `user` or `user_id`, `patient` or `patient_id`,
+    /// `actor` or `reviewer`. Every other text, number or Boolean becomes a detail of the entity that represents the
+    /// log entry.
     fn of_override(entry: &Entry, own: &SystemEvent, options: &FhirOptions) -> Option<Event> {
         let code = match own.kind {
             Kind::BreakGlassOpened => Coding::new(DCM, "110127", "Emergency Override Started"),
@@ -229,8 +230,8 @@ impl Event {
         let hash = entry.hash().to_string();
         let part = |from: usize, to: usize| hash.get(from..to).unwrap_or_default();
         Event {
-            // At most 16 digits, a hyphen and 32 hex digits: within the 64 characters of an id, the same at every
-            // export, and another in another log.
+            // At most 16 digits, a hyphen and 32 hex digits: fits the 64 characters of an id, is the same in every
+            // export, and differs in another log.
             id: format!("{}-{}", entry.seq, part(0, 32)),
             // RFC 9562, version 8: 122 bits of the hash.
             uuid: format!("{}-{}-8{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32)),
@@ -253,9 +254,9 @@ impl Event {
     }
 }
 
-/// Server, client, the AI on behalf of the user, and the user.
+/// The server, the client, the AI acting for the user, and the user.
 fn call_agents(kind: ToolKind, call: &Call, access: &Access, options: &FhirOptions) -> Vec<Agent> {
-    // Data flows from the source to the destination; BALP has a search flow the way of its parameters.
+    // Data flows from source to destination; for a search BALP uses the direction of the parameters.
     let (server_role, client_role, user_role) = match kind {
         ToolKind::Read => (SOURCE_ROLE, DESTINATION_ROLE, RECIPIENT),
         ToolKind::Query | ToolKind::Execute => (DESTINATION_ROLE, SOURCE_ROLE, RECIPIENT),
@@ -273,7 +274,7 @@ fn call_agents(kind: ToolKind, call: &Call, access: &Access, options: &FhirOptio
     };
     let metadata = call.session_metadata.as_ref().map(|m| m.to_json());
     let client_ip = metadata.as_ref().and_then(|m| m.get("client_ip")).and_then(Json::as_str);
-    // Under a pseudonym an address is no address any more.
+    // A pseudonymised address is no longer an address.
     let client_ip = client_ip.filter(|ip| ip.parse::<std::net::IpAddr>().is_ok());
     let client_network = Network::of("agent", client_ip.or(access.agent.as_deref()));
     let ai_display = match (&access.agent, &access.model) {
@@ -317,7 +318,7 @@ fn person_agent(kind: Coding, id: Option<&str>, role: Option<&str>, requestor: b
     Agent { kind, who, on_behalf_of: None, name: id.map(string), role, requestor, network: None }
 }
 
-/// A literal reference where the id may stand in a URL, and an identifier where it may not or its system is known.
+/// A literal reference if the id can be part of a URL; an identifier if it cannot, or if its system is configured.
 fn patient_reference(id: &str, options: &FhirOptions) -> Json {
     let literal = is_id(id);
     let by_identifier = !literal || options.patient_system.is_some();
@@ -332,10 +333,10 @@ fn patient_entity(id: &str, options: &FhirOptions) -> Entity {
     Entity { what: Some(patient_reference(id, options)), kind: Some(PERSON), role: Some(PATIENT), ..Entity::default() }
 }
 
-/// What was read or changed, or the search. BALP has exactly one such entity.
+/// What was read or changed, or the search. BALP requires exactly one such entity.
 fn object_entity(kind: ToolKind, access: &Access, query: Option<String>) -> Entity {
     if kind == ToolKind::Query {
-        // A name may not stand beside a query, and BALP wants neither a `what` nor details here.
+        // FHIR forbids a name beside a query, and BALP forbids a `what` and details here.
         let name = if query.is_none() { Some(string(&access.tool)) } else { None };
         return Entity { kind: Some(SYSTEM_OBJECT), role: Some(QUERY), name, query, ..Entity::default() };
     }
@@ -356,7 +357,7 @@ fn object_entity(kind: ToolKind, access: &Access, query: Option<String>) -> Enti
     }
 }
 
-/// The log's system event, by which the event can be proved.
+/// The entry in the log by which the event can be proved.
 fn log_entity(entry: &Entry, call: &Call, begun: Option<&Entry>, access: &Access) -> Entity {
     let mut details = base_details(entry);
     let begun = begun.map(|b| b.seq).or(match call.phase {
@@ -393,7 +394,7 @@ fn log_record(entry: &Entry, details: Vec<(&'static str, Json)>) -> Entity {
     Entity { what: Some(what), kind: Some(OTHER), role: Some(SECURITY_RESOURCE), details, ..Entity::default() }
 }
 
-/// The extension that names the person for whom the AI acted.
+/// The extension that names the person on whose behalf the AI acted.
 pub(super) fn extensions(agent: &Agent) -> Json {
     let extension = agent
         .on_behalf_of
@@ -402,7 +403,7 @@ pub(super) fn extensions(agent: &Agent) -> Json {
     list(extension.into_iter().collect())
 }
 
-/// The security labels of the resource itself.
+/// The profile and the security labels of the resource itself.
 pub(super) fn meta(profile: Option<&str>, options: &FhirOptions) -> Json {
     let profiles = profile
         .map(|name| Json::from(format!("https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.{name}")));

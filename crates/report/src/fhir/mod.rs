@@ -1,20 +1,20 @@
-//! FHIR AuditEvent, R4 (and R4B, where it is the same) and R5: one resource for each call, alone, as a Bundle of type
+//! FHIR AuditEvent, R4 (and R4B, where it is the same) and R5: one resource per call, alone, in a Bundle of type
 //! `collection`, or as NDJSON.
 //!
-//! Invariant F1: a resource is one that a FHIR server takes, whatever the ids in it are: no empty strings or arrays, no
-//! control characters, no literal reference that is not one. Invariant F2: a resource claims a profile of IHE BALP only
-//! where it keeps all of its rules; a failure claims none. Invariant F3: values of results, and messages of errors, do
-//! not come in; the arguments come in as the query of a search and nowhere else.
+//! Invariant F1: a FHIR server accepts every resource, whatever ids it contains: no empty strings or arrays, no control
+//! characters, no literal reference that is not valid. Invariant F2: a resource claims an IHE BALP profile only if it
+//! keeps all of its rules; a failed call claims none. Invariant F3: values of results and error messages are never
+//! included; arguments are included only as the query of a search.
 //!
-//! `event` says what happened in terms of neither release (`codes` has the vocabulary), `r4` and `r5` write it down.
+//! `event` describes what happened, independent of the release (`codes` has the vocabulary); `r4` and `r5` render it.
 //!
-//! | of the log | in the resource |
+//! | in the log | in the resource |
 //! | --- | --- |
-//! | a call | one AuditEvent; its two steps, where it was recorded in two, are one |
+//! | a call | one AuditEvent, also for a call recorded in two steps |
 //! | a call that was begun and never ended | an AuditEvent without an outcome |
 //! | emergency access opened, closed, reviewed | a security alert (DCM 110113), opened and closed with their subtypes |
-//! | the store's other own entries | nothing: they are about the log, not about data of a patient |
-//! | a call of several patients | one AuditEvent that names all and claims no profile, because BALP has one per patient; [`FhirOptions::about`] one of them makes it that patient's |
+//! | other system events | nothing: they are about the log, not about a patient's data |
+//! | a call that concerns several patients | one AuditEvent that names all of them and claims no profile, because BALP requires one per patient; with [`FhirOptions::about`] one of them it becomes that patient's |
 
 mod codes;
 mod event;
@@ -29,30 +29,31 @@ use attestlog::{Entry, Result};
 use event::Event;
 use std::io::Write;
 
-/// How entries become AuditEvents.
+/// Options for converting entries to AuditEvents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FhirOptions {
-    /// Which tool reads, searches, creates, updates or deletes.
+    /// The kind of each tool: read, query, create, update or delete.
     pub tools: ToolKinds,
-    /// The system of users' ids: the URI of the identity provider.
+    /// The system of user ids: the URI of the identity provider.
     pub user_system: Option<String>,
-    /// The system of patients' ids. With it, a patient is named by identifier, in addition to the reference
-    /// `Patient/ID` that an id which may stand in a URL makes.
+    /// The system of patient ids. If set, a patient is named by an identifier in addition to the reference
+    /// `Patient/ID`, which is written if the id can be part of a URL.
     pub patient_system: Option<String>,
-    /// The resource type of users. Default: `Practitioner`, which in FHIR is anybody who works in care, clerks included.
+    /// The resource type of users. Default: `Practitioner`, which in FHIR includes everybody who works in care, also
+    /// clerks.
     pub user_type: Option<String>,
-    /// What recorded the events. Default: `attestlog`.
+    /// The name of what recorded the events. Default: `attestlog`.
     pub observer: String,
-    /// Where that stands.
+    /// The location of the observer.
     pub site: Option<String>,
-    /// The server of calls that name none.
+    /// The server for calls that name none.
     pub server: Option<String>,
     /// Marks every resource as test data (`HTEST`).
     pub test_data: bool,
-    /// Whom the events are about, and which names identify records.
+    /// The subject of the events, and the names of identifying members.
     context: Context,
-    /// Whether they are an access report, whose Bundle says how far the log behind it can be relied on.
+    /// Whether the events are an access report, whose Bundle states how reliable the log behind it is.
     report: bool,
 }
 
@@ -74,15 +75,15 @@ impl Default for FhirOptions {
 }
 
 impl FhirOptions {
-    /// The options for an access report. Where it is about a patient, other patients are not named: a call of several
-    /// has this one as its only patient, and keeps its search to itself, which may name the others.
+    /// Sets the options for an access report. In a report about a patient, other patients are not named: a call that
+    /// concerns several patients shows only this one, and its search is left out, since it may name the others.
     pub fn about(mut self, context: &Context) -> FhirOptions {
         self.context = context.clone();
         self.report = true;
         self
     }
 
-    /// Tags of a report's Bundle: whether the log was verified, and whether anything outside it confirms it.
+    /// The tags of a report's Bundle: whether the log was verified, and whether anything outside it confirms it.
     fn meta(&self) -> Option<Json> {
         if !self.report {
             return None;
@@ -116,39 +117,39 @@ impl FhirOptions {
     }
 }
 
-/// A release of FHIR.
+/// A FHIR release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FhirRelease {
-    /// 4.0.1; what is written is the same in 4.3.0 (R4B).
+    /// 4.0.1; the output is also valid for 4.3.0 (R4B).
     R4,
     /// 5.0.0.
     R5,
 }
 
-/// How several resources are put together.
+/// How several resources are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FhirForm {
     /// One Bundle of type `collection`.
     Bundle,
-    /// One resource a line.
+    /// One resource per line.
     Ndjson,
 }
 
-/// The AuditEvent (R4) of one entry; `None` for system events, but for emergency access.
+/// The AuditEvent (R4) of one entry; `None` for system events other than emergency access.
 ///
-/// The entry that began a call gives an event without an outcome; [`FhirWriter`] joins the two.
+/// The begin entry of a call gives an event without an outcome; [`FhirWriter`] joins it with the end.
 pub fn audit_event_r4(entry: &Entry, options: &FhirOptions) -> Option<Json> {
     Some(r4::render(&Event::of(entry, None, options)?, options))
 }
 
-/// The AuditEvent (R5) of one entry, as [`audit_event_r4`].
+/// The AuditEvent (R5) of one entry; see [`audit_event_r4`].
 pub fn audit_event_r5(entry: &Entry, options: &FhirOptions) -> Option<Json> {
     Some(r5::render(&Event::of(entry, None, options)?, options))
 }
 
-/// Writes the AuditEvents of entries as they come, in order of seq.
+/// Writes the AuditEvents of entries, given in order of seq.
 ///
-/// The two steps of a call are joined: nothing is written for the first until the second comes; what never ended is
+/// The two steps of a call are joined: the first is held back until the second arrives; calls that never ended are
 /// written last.
 ///
 /// ```
@@ -170,15 +171,15 @@ pub struct FhirWriter<W: Write> {
 }
 
 impl<W: Write> FhirWriter<W> {
-    /// Writes to `out`.
+    /// Creates a writer to `out`.
     pub fn new(out: W, release: FhirRelease, form: FhirForm, options: FhirOptions) -> FhirWriter<W> {
         FhirWriter { out, release, form, options, pairing: Pairing::default(), written: 0 }
     }
 
-    /// Takes the next entry.
+    /// Adds the next entry.
     ///
     /// # Errors
-    /// What the output answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn write(&mut self, entry: &Entry) -> Result<()> {
         match self.pairing.next(entry) {
             Some(begun) => self.event(entry, begun.as_ref()),
@@ -186,16 +187,16 @@ impl<W: Write> FhirWriter<W> {
         }
     }
 
-    /// Writes what is left, and gives the output back.
+    /// Writes the remaining events and returns the output.
     ///
     /// # Errors
-    /// What the output answers.
+    /// [`Io`](attestlog::ErrorKind::Io) or [`DiskFull`](attestlog::ErrorKind::DiskFull) if the output fails.
     pub fn finish(mut self) -> Result<W> {
         for entry in std::mem::take(&mut self.pairing).rest() {
             self.event(&entry, None)?;
         }
         if self.form == FhirForm::Bundle {
-            // An empty array may not be written, so a Bundle of nothing has no `entry`.
+            // FHIR forbids an empty array, so an empty Bundle has no `entry`.
             self.out.write_all(if self.written > 0 { b"]," } else { b"{" })?;
             if let Some(meta) = self.options.meta() {
                 write!(self.out, r#""meta":{},"#, meta.to_canonical())?;

@@ -39,7 +39,7 @@ pub(super) fn render(event: &Event, options: &FhirOptions) -> Json {
     ])
 }
 
-/// 4 for what was refused or failed in an orderly way, 8 for what went wrong unexpectedly.
+/// 4 for a call that was refused or failed in the usual way, 8 for an unexpected failure.
 fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Ok => "0",

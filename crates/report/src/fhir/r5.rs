@@ -13,7 +13,7 @@ pub(super) fn render(event: &Event, options: &FhirOptions) -> Json {
     object([
         ("resourceType", "AuditEvent".into()),
         ("id", event.id.as_str().into()),
-        // The profiles of BALP are for R4.
+        // The BALP profiles are for R4.
         ("meta", meta(None, options)),
         ("category", vec![event.category.concept()].into()),
         ("code", event.code.concept()),
@@ -24,7 +24,7 @@ pub(super) fn render(event: &Event, options: &FhirOptions) -> Json {
         ("recorded", event.recorded.as_str().into()),
         ("outcome", event.outcome.map(|o| outcome(o, event)).into()),
         ("authorization", purposes.clone()),
-        // One patient at most; of several, the entities name all.
+        // This member holds at most one patient; if there are several, the entities name them all.
         ("patient", if let [one] = event.patients.as_slice() { one.clone() } else { Json::Null }),
         ("agent", event.agents.iter().map(|a| agent(a, &purposes)).collect::<Vec<_>>().into()),
         (
@@ -39,7 +39,7 @@ pub(super) fn render(event: &Event, options: &FhirOptions) -> Json {
     ])
 }
 
-/// Of the required binding: a security alert, what somebody should look at, and the rest.
+/// Codes of the required binding. A warning is something that somebody should look at.
 fn severity(event: &Event) -> &'static str {
     match event.outcome {
         _ if event.alert => "alert",

@@ -1,8 +1,8 @@
-//! The server's side: which calls its frames end, and what is recorded before those go to the host.
+//! The server's side: which calls its frames end, and what is recorded before the host gets them.
 //!
-//! Invariant I11: every frame that is not plainly the server's own request or notification, or the reply to something that is open,
-//! goes on only after every open call of a tool said to be read-only is recorded: whatever a host may take for the answer of
-//! such a call, the call is in the log before.
+//! Invariant I11: every frame that is not clearly a request or notification of the server, or the reply to an open
+//! request, is forwarded only after every open call of a read-only tool is recorded: whatever a host may take for the
+//! answer to such a call, the call is in the log first.
 
 use super::asking::note;
 use super::patients::{TOO_LONG, too_many};
@@ -16,33 +16,34 @@ use attestlog::json::{Json, Path};
 use attestlog::{CallResult, Outcome, ToolCall};
 use std::collections::BTreeSet;
 
-/// How much is kept of a result that names more patients than one entry has room for.
+/// How much is kept of a result that names more patients than one entry holds.
 const ROOM_OF_MANY: usize = 16 << 10;
-/// No more tools' hints are remembered.
+/// The most tools whose hints are remembered.
 const MOST_TOOLS: usize = 10_000;
 
-/// What is known of a reply besides what it says: the size of its frame, where numbers are digits in a string now, and where
-/// members of one name stood.
+/// What is known about a reply apart from its content: the size of its frame, the places of numbers that became strings
+/// of digits, and the places of duplicate members.
 pub(super) type Around = (usize, Vec<String>, Vec<String>);
 
-/// What a frame from the server does.
+/// The effect of a frame from the server.
 #[derive(Default)]
 pub(super) struct Answered {
-    /// Calls that it ends, with their ends; late answers among them.
+    /// The calls that it ends, with their ends, including late answers.
     pub(super) ended: Vec<Pending>,
     pub(super) batch: bool,
-    /// A host may take something in it for an answer that is none here.
+    /// Whether a host may find an answer in it that is not recognised here.
     pub(super) doubtful: bool,
-    /// Further replies of a batch to a call that another of its replies ends: they are looked at when that end is recorded.
+    /// Further replies of a batch to a call that another of its replies ends; they are handled after that end is
+    /// recorded.
     pub(super) later: Vec<(Json, Around)>,
-    /// What is being looked at is one of several replies to a call.
+    /// Whether the current message is one of several replies to a call.
     several: bool,
 }
 
 impl Observer {
-    /// The calls that a frame from the server ends, with their ends.
+    /// Reads a frame from the server: the calls that it ends, with their ends.
     pub(super) fn answered(&self, frame: &[u8]) -> Answered {
-        // Not in the head of the `match`: the lock would be held to its end.
+        // Not in the head of the `match`, which would hold the lock until its end.
         let piece = self.state().from_server.next(frame);
         let read = match piece {
             Some(false) => return Answered::default(),
@@ -72,7 +73,7 @@ impl Observer {
             let repeats = repeats.iter().filter_map(|steps| repeated(steps, batch.then_some(i))).take(20).collect();
             let around = (frame.len(), restated, repeats);
             if answers_to(message).is_some_and(|id| several.contains(&id)) {
-                // Hosts differ in which of them they take.
+                // Hosts differ in which of the replies they use.
                 answered.doubtful = true;
                 if answers_to(message).is_some_and(|id| !first.insert(id)) {
                     answered.later.push((message.clone(), around));
@@ -86,14 +87,14 @@ impl Observer {
         answered
     }
 
-    /// A further reply of a batch, now that the end by the first is recorded.
+    /// Handles a further reply of a batch, after the end by the first is recorded.
     pub(super) fn answered_again(&self, (message, around): (Json, Around)) -> Answered {
         let mut answered = Answered { batch: true, doubtful: true, several: true, ..Answered::default() };
         self.answer(&message, around, &mut answered);
         answered
     }
 
-    /// A frame in which nothing can be read. Where a host may find the answer to an open call in it, by its id, the call ends.
+    /// Handles an unreadable frame. If a host may find the answer to an open call in it, by its id, the call ends.
     fn unread(&self, frame: &[u8]) -> Answered {
         const WHY: &str =
             "the reply cannot be read here: it is no JSON that all read alike, is nested too deeply, or is too long";
@@ -157,7 +158,7 @@ impl Observer {
         }
     }
 
-    /// A call has its reply, or one that says that there is more to come.
+    /// Handles the reply to an open call, which ends it or says that more is to come.
     pub(super) fn ends(
         &self,
         mut state: std::sync::MutexGuard<'_, State>,
@@ -170,7 +171,7 @@ impl Observer {
         let asked_for = pending.takes_poll(&id);
         let (reply, status) = (reply::read(message, pending.task.is_some()), reply::status(message));
         match reply {
-            // It says nothing of the task: the call goes on.
+            // The error says nothing about the task: the call continues.
             Reply::Error(_) if asked_for == Some(false) && message.get("result").is_none() => {
                 state.pending.push(pending);
                 answered.doubtful = true;
@@ -199,8 +200,8 @@ impl Observer {
         if is_about_task {
             pending.status = status;
         }
-        // A task that was cancelled may have a result all the same, one that failed has one that says why, and one that was
-        // asked for too early has it later.
+        // A cancelled task may still have a result, a failed one a result with the reason, and one whose result was
+        // requested too early has it later.
         if is_about_task || asked_for.is_some() && matches!(reply, Reply::Error(_)) {
             pending.unsure = Some(Box::new(pending.call.clone()));
         }
@@ -210,7 +211,7 @@ impl Observer {
         answered.ended.push(pending);
     }
 
-    /// An answer to a call that has its end in the log already: a further entry says what came of it.
+    /// Handles an answer to a call whose end is already in the log: a follow-up entry records the answer.
     pub(super) fn comes_late(
         &self,
         mut state: std::sync::MutexGuard<'_, State>,
@@ -231,7 +232,7 @@ impl Observer {
         }
         drop(state);
         let Some(end) = pending.end else { return };
-        // How the task is; its result may come yet.
+        // Only the task's status, so its result may still come.
         let is_about_task = pending.task.is_some() && (status.is_some() || asked_for.is_some());
         let may_follow = is_about_task && !matches!(reply, Reply::Result(_));
         pending.status = status.or(pending.status);
@@ -249,7 +250,7 @@ impl Observer {
         answered.ended.push(pending);
     }
 
-    /// The call with what a reply says of it.
+    /// The call with the result or error of a reply.
     fn outcome_of(&self, call: ToolCall, reply: &Reply<'_>, size: usize, restated: Vec<String>) -> ToolCall {
         let call = if size > LARGE { note(call, "reply_bytes", size as u64) } else { call };
         match reply {
@@ -263,7 +264,7 @@ impl Observer {
                 let text = |name: &str| error.get(name).map(|v| v.as_str().map_or_else(|| id_text(v), str::to_owned));
                 let code = text("code").unwrap_or_default();
                 let outcome = match code.as_str() {
-                    // What the reference implementations call a request that was not answered in time.
+                    // The reference implementations' code for a request that timed out.
                     "-32001" => Outcome::Timeout,
                     "401" | "403" | "-32401" | "-32403" => Outcome::Denied,
                     _ => Outcome::ProtocolError,
@@ -292,7 +293,7 @@ impl Observer {
             call = note(call, TOO_LONG, too_long as u64);
         }
         call.restated.extend(restated);
-        // The store does not take what names more patients than an entry has room for.
+        // The store refuses an entry that names more patients than fit.
         let room = if too_many(&call.patient_ids, too_long) { ROOM_OF_MANY } else { LARGE };
         let (kept, marks) = shortened_to(result, "result", room).unwrap_or_else(|| (result.clone(), Vec::new()));
         let was_shortened = !marks.is_empty();
@@ -304,23 +305,23 @@ impl Observer {
             all.extend(marks);
             call = note(call, "shortened", all);
         }
-        // Of two results any may be the one that the host goes by.
+        // Of several results the host may use any.
         if fails_in_part(result) {
             call.result = Some(CallResult::Error(attestlog::CallError { kind: None, message: id_text(&kept) }));
             return call.outcome(Outcome::ToolError);
         }
-        // Recorded as a failure where the server says nothing else of it; what it says expressly goes first.
+        // Recorded as a failure unless the server explicitly says otherwise.
         if error_text(result).is_some() {
             call = note(call, "error_text", true);
         }
-        // What came is what failed or not, whatever is left of it.
+        // Whether the call failed is judged by the full result, not by what is kept of it.
         match was_shortened && failure(result).is_some() {
             true => call.result(kept).outcome(Outcome::ToolError),
             false => call.result(kept),
         }
     }
 
-    /// The call with what is known of it at its end.
+    /// The call with everything known at its end.
     pub(super) fn finished(&self, pending: &mut Pending) -> ToolCall {
         let took = self.clock.monotonic().saturating_sub(pending.since);
         let mut call = pending.call.clone().duration(took);
@@ -328,7 +329,7 @@ impl Observer {
             pending.notes.insert("rounds", pending.rounds + 1);
         }
         let state = self.state();
-        // A host need not wait for the server's name before it calls.
+        // A host may call before the server has given its name.
         call.tool_server = Some(self.server_name(&state));
         if let Some(server) = state.server.clone() {
             pending.notes.insert("server", server);
@@ -342,16 +343,16 @@ impl Observer {
 }
 
 impl Pending {
-    /// Takes the request about the task that has this id for answered; gives whether it asked for the result.
+    /// Removes the open request about the task with this id; returns whether it asked for the result.
     fn takes_poll(&mut self, id: &Json) -> Option<bool> {
         let at = self.polls.iter().position(|(poll, _)| poll == id)?;
         let (id, for_result) = self.polls.remove(at);
-        // An error of this program's goes to whoever waits for this reply.
+        // If recording fails, the error goes to whoever waits for this reply.
         self.reply_to = Some(id);
         Some(for_result)
     }
 
-    /// Notes why hosts may differ about a reply, where they may; then it is not known whether the call has its answer.
+    /// Notes why hosts may read a reply differently, if they may; then it is uncertain whether the call has its answer.
     fn takes_oddity(&mut self, reply: &Json, several: bool) -> bool {
         let why = reply::odd(reply).or_else(|| several.then(|| "the batch has another reply to the call".to_owned()));
         let odd = why.is_some();
@@ -363,7 +364,7 @@ impl Pending {
         odd
     }
 
-    /// A reply about which hosts may differ says of no call that it went well.
+    /// A call whose reply hosts may read differently is not recorded as a success.
     fn doubts(&mut self, odd: bool) {
         if odd && self.call.outcome.is_none() {
             self.call.outcome = Some(Outcome::ProtocolError);
@@ -371,13 +372,14 @@ impl Pending {
     }
 }
 
-/// To which request a message is a reply, if it is one; ids that hosts take for one are.
+/// The id of the request that a message replies to, if it is a reply, as a text that is the same for ids that hosts
+/// confuse.
 fn answers_to(message: &Json) -> Option<String> {
     let is_reply = message.get("result").is_some() || message.get("error").is_some();
     message.get("id").filter(|id| is_reply && **id != Json::Null).map(id_text)
 }
 
-/// Where members of one name stood in a reply, as the entry names it.
+/// A place of duplicate members in a reply, by its name in the entry.
 fn repeated(steps: &[String], index: Option<usize>) -> Option<String> {
     let inside = match index {
         Some(i) => steps.strip_prefix(std::slice::from_ref(&i.to_string()))?,
@@ -386,7 +388,7 @@ fn repeated(steps: &[String], index: Option<usize>) -> Option<String> {
     Some(inside.join("."))
 }
 
-/// The call with the places where the reply had members of one name.
+/// The call with a note of the places where its reply had duplicate members.
 fn ambiguous(call: ToolCall, repeats: Vec<String>) -> ToolCall {
     if repeats.is_empty() {
         return call;
@@ -405,13 +407,13 @@ fn fails_in_part(result: &Json) -> bool {
     all.iter().any(|one| failure(one).is_some() || fails_in_part(one))
 }
 
-/// The path below `head`, as the entry names it.
+/// A path below `head`, by its name in the entry.
 fn inside(path: &Path, head: &str) -> Option<String> {
     let path = path.to_string();
     path.strip_prefix(head).map(|rest| format!("result{rest}"))
 }
 
-/// Whether hosts take one id for the other: some read `"1"` as `1`.
+/// Whether hosts confuse the two ids: some read `"1"` as `1`.
 pub(super) fn same_id(a: &Json, b: &Json) -> bool {
     a == b
         || matches!((a, b), (Json::String(_), Json::Number(_)) | (Json::Number(_), Json::String(_)))
@@ -419,25 +421,25 @@ pub(super) fn same_id(a: &Json, b: &Json) -> bool {
 }
 
 impl State {
-    /// The open call that a reply with this id answers: by the very id, else by one that is spelt otherwise.
+    /// The open call that a reply with this id answers: by the identical id, else by one in another spelling.
     fn matching(&self, id: &Json) -> Option<usize> {
         let very = |p: &Pending| p.id == *id || p.polls_by(id);
         let at = self.pending.iter().position(very);
         at.or_else(|| self.pending.iter().position(|p| same_id(&p.id, id)).filter(|_| !self.is_other(id)))
     }
 
-    /// The call without an answer, ended in the log, that a reply with this id answers.
+    /// The call with an end but no answer that a reply with this id answers.
     fn answered_late(&self, id: &Json) -> Option<usize> {
         let polled = self.given_up.iter().position(|p| p.polls_by(id));
         polled.or_else(|| self.given_up.iter().position(|p| same_id(&p.id, id)).filter(|_| !self.is_other(id)))
     }
 
-    /// Whether something else than a call waits for an answer with exactly this id.
+    /// Whether a request that is not a call waits for an answer with exactly this id.
     fn is_other(&self, id: &Json) -> bool {
         self.others.contains(id)
     }
 
-    /// Puts how much came that was no message, or no answer to anything, among the notes.
+    /// Adds the numbers of odd frames and unmatched replies to the notes.
     pub(super) fn count_into(&self, mcp: &mut attestlog::json::Object) {
         self.counted.store(self.odd + self.unmatched, std::sync::atomic::Ordering::Relaxed);
         for (name, count) in [("unparsed_frames", self.odd), ("unmatched_replies", self.unmatched)] {
@@ -447,7 +449,7 @@ impl State {
         }
     }
 
-    /// Takes what the server says of itself and of its tools. It is its own word, and recorded as such.
+    /// Learns what the server says about itself and its tools. It is unverified and recorded as such.
     pub(super) fn learn(&mut self, result: &Json) {
         if let Some(server) = reply::server_of(result) {
             self.server = Some(server);
@@ -462,7 +464,7 @@ impl State {
         }
     }
 
-    /// Remembers a call whose end is in the log, in case that it is answered yet.
+    /// Remembers a call whose end is in the log, in case it is answered later.
     pub(super) fn remember(&mut self, pending: Pending) {
         if self.given_up.len() >= MOST_OPEN {
             self.given_up.pop_front();

@@ -1,6 +1,7 @@
-//! The host's side: what it asks for, and what is recorded before that goes on.
+//! The host's side: what it requests, and what is recorded before its frame is forwarded.
 //!
-//! Invariant R45: what a call is continued with is on the disk before the server has it, as an entry that refers to the call.
+//! Invariant R45: the input with which a call is continued is on the disk before the server gets it, as an entry that
+//! refers to the call.
 
 use super::answering::same_id;
 use super::beside::{DEEPEST, NOTES, is_name};
@@ -15,8 +16,8 @@ use attestlog::json::{Json, Object};
 use attestlog::{CapturedBy, Outcome, ToolCall};
 use attestlog::{Error, ErrorKind, Result};
 
-/// What neither reads data nor does anything, by the protocol. Any other method is recorded like a call, under its own name:
-/// what a server makes of a method that nobody knows here, nobody knows.
+/// Methods that by the protocol neither read data nor act. Every other method is recorded like a call, under its own
+/// name: how a server handles an unknown method cannot be known here.
 const NO_ACCESSES: &[&str] = &[
     "initialize",
     "server/discover",
@@ -30,33 +31,33 @@ const NO_ACCESSES: &[&str] = &[
     "notifications/progress",
     "notifications/roots/list_changed",
 ];
-/// Requests of the server's whose answers are not recorded: that the host is there, and on which folders it works.
+/// Requests of the server whose answers are not recorded: whether the host is alive, and its root folders.
 const NO_ANSWERS: &[&str] = &["ping", "roots/list"];
 
-/// The member of a request with which a call that needed input is continued.
+/// The member of a request that holds the input with which a call is continued.
 const ANSWERS: &str = "inputResponses";
-/// Under which name that is recorded, as a tool's would be.
+/// The tool name under which that input is recorded.
 const INPUT: &str = "input_responses";
 
-/// The note of a call of which `_meta` says who makes it in a way that names nobody.
+/// Note of a call whose `_meta` gives the caller in a form that names nobody.
 const NAMELESS: &str = "nameless";
 
-/// The note of a call while which another request with its id had no answer: nobody can say which of the two an answer is for.
+/// Note of a call made while another request with the same id was open: an answer may be for either.
 const SHARED: &str = "shared_id";
 
-/// What of a frame concerns all its messages.
+/// One message, and the parts of its frame that concern all messages.
 pub(super) struct Around<'a> {
     frame: &'a Clear,
     pub(super) message: &'a Json,
     size: usize,
-    /// Which message of a batch it is.
+    /// The message's index in its batch.
     index: Option<usize>,
 }
 
 impl Observer {
-    /// What a frame from the host asks for, or what becomes of it without more.
+    /// Reads a frame from the host: what it requests, or a decision that needs no recording of calls.
     pub(super) fn ask(&self, frame: &[u8]) -> Result<Asked, Refused> {
-        // Not in the head of the `match`: the lock would be held to its end.
+        // Not in the head of the `match`, which would hold the lock until its end.
         let piece = self.state().from_host.next(frame);
         match piece {
             Some(true) => {
@@ -85,8 +86,8 @@ impl Observer {
         Ok(asked)
     }
 
-    /// Nobody knows what a server would make of it, so none gets it, unless the operator lets it through unread. Either is
-    /// recorded.
+    /// Handles a frame that servers may read differently: no server gets it, unless the operator lets frames through
+    /// unread. Both cases are recorded.
     fn doubtful(&self, mut doubt: Doubt, frame: &[u8]) -> Verdict {
         let message = format!("servers differ in what they make of a frame like this. It {}", doubt.what);
         let call = self.describe(&self.state(), "unreadable", &Object::new(), None);
@@ -119,7 +120,7 @@ impl Observer {
         let id = message.get("id").filter(|id| **id != Json::Null).cloned();
         asked.ids.extend(id.clone());
         let meta = |name: &str| params.get("_meta").and_then(|m| m.get(&format!("io.modelcontextprotocol/{name}")));
-        // Calls that wait to be continued are taken away by the server's side too.
+        // The server's side also removes calls that wait to be continued.
         let _ending = continues(params).then(|| self.ending());
         let mut state = self.state();
         if let Some(client) = params.get("clientInfo").or(meta("clientInfo")) {
@@ -138,7 +139,7 @@ impl Observer {
             "tasks/result" | "tasks/get" | "tasks/cancel" | "tasks/update" => {
                 let task = params.get("taskId");
                 let State { pending, given_up, .. } = &mut *state;
-                // What was given up may have a result yet.
+                // A given-up call may still get a result.
                 let mut all = pending.iter_mut().chain(given_up.iter_mut().rev());
                 let found = all.find(|p| task.is_some() && p.task.as_ref() == task);
                 match (found, method) {
@@ -147,7 +148,7 @@ impl Observer {
                         pending.polls.extend(id.map(|id| (id, false)));
                     }
                     (Some(pending), _) => pending.polls.extend(id.map(|id| (id, method == "tasks/result"))),
-                    // Of an earlier run, say: what comes of it belongs to no call here.
+                    // An unknown task, for example from an earlier run: its result belongs to no call here.
                     (None, _) => {
                         let call = self.call(&state, method, (method, params), around);
                         self.asked_for(&mut state, call, id, (params, around), asked);
@@ -168,7 +169,8 @@ impl Observer {
         }
     }
 
-    /// What the host answers to a request of the server's: recorded before the server has it, as what a call is continued with.
+    /// The host's answer to a request of the server: recorded before the server gets it, like the input of a continued
+    /// call.
     fn answer_of_host(&self, around: &Around<'_>) -> Option<ToolCall> {
         let answer = around.message.get("result").or_else(|| around.message.get("error"))?;
         let id = around.message.get("id").filter(|id| **id != Json::Null);
@@ -196,7 +198,7 @@ impl Observer {
         })
     }
 
-    /// A call with this as its arguments, which stood in `member` of the message.
+    /// The call with `value` as its arguments; `value` was in `member` of the message.
     fn with_arguments(
         &self,
         mut call: ToolCall,
@@ -243,7 +245,8 @@ impl Observer {
         };
         let call = call.call_id(id_text(&id));
         let again = continues(params);
-        // With other arguments, or for somebody else, it is another call, whatever it says: what is in the log as begun is what runs.
+        // A request with other arguments, or for another user, is another call, whatever its state says: what runs must
+        // be what the log has as begun.
         let same = |p: &Pending| is_same(&p.call, &call);
         let at = |p: &Pending| same(p) && p.state.as_ref() == params.get("requestState");
         if let Some(at) = state.suspended.iter().position(at).filter(|_| again) {
@@ -266,8 +269,8 @@ impl Observer {
         asked.calls.push(Pending::new(id, call, progress, self.clock.monotonic()));
     }
 
-    /// What a call is continued with, as an entry of its own that refers to the call: what was answered is on the disk before the
-    /// server has it, whatever becomes of the call.
+    /// An entry for the input with which a call is continued. It refers to the call and is on the disk before the
+    /// server gets the input, whatever becomes of the call.
     fn given(&self, pending: &Pending, answers: Option<&Json>, id: Option<&Json>, around: &Around<'_>) -> ToolCall {
         let mut call = note(pending.call.clone(), "tool", pending.call.tool_name.as_str());
         for key in
@@ -289,13 +292,13 @@ impl Observer {
         }
     }
 
-    /// A call, or an access that is recorded like one.
+    /// A tool call, or another access that is recorded like one.
     fn call(&self, state: &State, name: &str, (method, params): (&str, &Json), around: &Around<'_>) -> ToolCall {
         let none = Json::Null;
         let meta = params.get("_meta").unwrap_or(&none);
         let mut notes = Object::new();
         let is_tool = method == "tools/call";
-        // A tool's are not copied before it is known that they are small enough to be kept.
+        // A tool call's members are copied only once they are known to be small enough to keep.
         let members = match params {
             Json::Object(members) if !is_tool => {
                 let mut members = members.clone();
@@ -343,7 +346,7 @@ impl Observer {
         }
     }
 
-    /// A call with everything that is known besides what it was called with.
+    /// A call with everything that is known apart from its arguments.
     pub(super) fn describe(&self, state: &State, tool: &str, notes: &Object, meta: Option<&Json>) -> ToolCall {
         let who = &self.settings.identity;
         let mut nameless = None;
@@ -389,13 +392,13 @@ impl Observer {
         call.metadata("mcp", mcp)
     }
 
-    /// What the server is called, as far as is known now.
+    /// The server's name, as far as it is known now.
     pub(super) fn server_name(&self, state: &State) -> String {
         let who = &self.settings.identity;
         who.server.clone().or_else(|| name_of(&state.server)).unwrap_or_else(|| who.default_server.clone())
     }
 
-    /// What becomes of a frame from the host whose beginnings were, or were not, recorded.
+    /// The decision about a frame from the host, after recording its begin entries succeeded or failed.
     pub(super) fn go_on(&self, mut asked: Asked, begun: Result<Vec<u64>>) -> Verdict {
         let error = begun.as_ref().err().map(|e| (e.to_string(), self.settings.fail_open));
         if let Err(e) = &begun
@@ -404,7 +407,7 @@ impl Observer {
             self.lost((asked.calls.len() + asked.whole.len()) as u64, e);
         }
         if let Some((message, false)) = error {
-            // It was not continued, and can be yet.
+            // The call was not continued and can still be.
             self.state().suspended.extend(asked.calls.into_iter().filter(|p| p.rounds > 0));
             let message = format!("attestlog: the call was not made, because it could not be recorded: {message}");
             return refusal(&asked.ids, &message, asked.batch);
@@ -431,7 +434,7 @@ impl Observer {
             for call in state.pending.iter_mut().filter(|call| same_id(&call.id, &id)) {
                 call.notes.insert(SHARED, true);
             }
-            // What is never answered is forgotten some time; a late answer to it is then one that fits nothing.
+            // The oldest unanswered request is forgotten; a late answer to it then counts as unmatched.
             if state.others.len() >= MOST_OPEN {
                 state.others.pop_front();
             }
@@ -459,7 +462,7 @@ impl Observer {
 }
 
 impl Around<'_> {
-    /// Where in the message members of one name stood.
+    /// The places of duplicate members in the message.
     pub(super) fn all_repeats(&self) -> Vec<String> {
         let index = self.index.map(|i| i.to_string());
         let inside = |steps: &Vec<String>| match &index {
@@ -469,14 +472,14 @@ impl Around<'_> {
         self.frame.repeats.iter().filter_map(inside).collect()
     }
 
-    /// Where in the message numbers are digits in a string now.
+    /// The places of numbers in the message that became strings of digits.
     pub(super) fn all_digits(&self) -> Vec<String> {
         let head = self.index.map_or(String::new(), |i| format!("[{i}]."));
         let digits = self.frame.digits.iter().map(ToString::to_string);
         digits.filter_map(|path| path.strip_prefix(&head).map(str::to_owned)).collect()
     }
 
-    /// A place inside a member of `params`, or inside `params`, as the entry names it.
+    /// A place in `params`, or in a member of `params`, by its name in the entry.
     fn place(&self, steps: &[String], member: Option<&str>) -> Option<String> {
         let inside = match self.index {
             Some(i) => steps.strip_prefix(std::slice::from_ref(&i.to_string()))?,
@@ -507,24 +510,25 @@ impl Around<'_> {
     }
 }
 
-/// Whether a request may go on with a call that asked for input.
+/// Whether a request may continue a call that asked for input.
 fn continues(params: &Json) -> bool {
     params.get("requestState").is_some() || params.get(ANSWERS).is_some()
 }
 
-/// The first member of `_meta`, of these, that says anything.
+/// The first of these members of `_meta` that has a value.
 fn said<'a>(meta: Option<&'a Json>, names: &[&'static str]) -> Option<(&'static str, &'a Json)> {
     let empty = |value: &Json| *value == Json::Null || value.as_str().is_some() && !is_name(value);
     let member = |name: &&'static str| Some((*name, meta?.get(name)?)).filter(|(_, value)| !empty(value));
     names.iter().find_map(member)
 }
 
-/// What a client or server calls itself.
+/// The name that a client or server gives itself.
 fn name_of(about: &Option<Json>) -> Option<String> {
     about.as_ref()?.get("name")?.as_str().filter(|name| !name.trim().is_empty()).map(str::to_owned)
 }
 
-/// Whether a call is what another goes on with: what is called, and for whom, is the same, and all of it is known.
+/// Whether a call continues the begun one: tool, arguments and caller are the same, and none of them was shortened or
+/// restated.
 fn is_same(begun: &ToolCall, call: &ToolCall) -> bool {
     let note = |call: &ToolCall, key: &str| call.session_metadata.get("mcp").and_then(|mcp| mcp.get(key)).cloned();
     let whole = |call: &ToolCall| note(call, "shortened").is_none() && note(call, "restated").is_none();
@@ -539,7 +543,7 @@ fn is_same(begun: &ToolCall, call: &ToolCall) -> bool {
         && whole(call)
 }
 
-/// The call with a note among what the protocol says of it.
+/// The call with a note under `session_metadata.mcp`.
 pub(super) fn note(mut call: ToolCall, key: &str, value: impl Into<Json>) -> ToolCall {
     if let Some(Json::Object(mcp)) = call.session_metadata.get_mut("mcp") {
         mcp.insert(key, value);
@@ -554,7 +558,7 @@ fn without(mut call: ToolCall, key: &str) -> ToolCall {
     call
 }
 
-/// Trace and span of a W3C `traceparent`.
+/// Trace id and span id of a W3C `traceparent`.
 pub(super) fn trace_of(text: &str) -> Option<(String, String)> {
     let mut parts = text.trim().split('-');
     let (version, trace, span) = (parts.next()?, parts.next()?, parts.next()?);
@@ -563,7 +567,7 @@ pub(super) fn trace_of(text: &str) -> Option<(String, String)> {
     sound.then(|| (trace.to_lowercase(), span.to_lowercase()))
 }
 
-/// The patient whom an address of a resource names: `patient://P-1`, or a segment after `Patient` as FHIR has it.
+/// The patient named in a resource's address: `patient://P-1`, or a segment after `Patient` as in FHIR.
 fn patient_of(uri: &str) -> Option<String> {
     let path = uri.split(['?', '#']).next()?;
     let (scheme, rest) = path.split_once("://").unwrap_or(("", path));

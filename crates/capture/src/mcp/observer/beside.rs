@@ -1,7 +1,7 @@
-//! What a request holds besides the arguments: members that servers may read all the same.
+//! What a request holds besides the arguments: members that servers may read anyway.
 //!
-//! Invariant R56: whatever a server may read in a request that is recorded is in the entry: members of `params` that the
-//! protocol does not have, of the message around it, and of `_meta`.
+//! Invariant R56: whatever a server may read in a recorded request is in the entry: members of `params` that are not
+//! part of the protocol, members of the surrounding message, and members of `_meta`.
 
 use super::asking::{Around, trace_of};
 use super::{Observer, ToolCall};
@@ -10,9 +10,9 @@ use crate::mcp::strict::{ENVELOPE, places_alike};
 use attestlog::json::{Json, Object, Path};
 use attestlog::redact::normal;
 
-/// The members of a tool call's `params` that are recorded in a place of their own.
+/// The members of a tool call's `params` that have their own place in the entry.
 const OWN: &[&str] = &["name", "arguments", "_meta", "requestState", "inputResponses"];
-/// The members of `_meta` that are recorded in a place of their own, as texts, or say what every request says.
+/// The members of `_meta` that have their own place in the entry as texts, or that every request repeats.
 const META: &[&str] = &[
     "attestlog/user",
     "user_id",
@@ -25,15 +25,15 @@ const META: &[&str] = &[
     "io.modelcontextprotocol/protocolVersion",
 ];
 const SAID_BY_ALL: &[&str] = &["io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities"];
-/// How deep patients are looked for.
+/// How many levels deep patients are looked for.
 pub(super) const DEEPEST: usize = 4;
 /// The notes that hold these members.
 pub(super) const NOTES: [&str; 3] = ["beside_arguments", "beside_params", "meta"];
 
-/// What stands besides the arguments.
+/// What a request holds besides the arguments.
 #[derive(Default)]
 pub(super) struct Beside {
-    /// Under the names of [`NOTES`].
+    /// The members, under the names in [`NOTES`].
     notes: Object,
     shortened: Vec<Json>,
     ambiguous: Vec<String>,
@@ -42,8 +42,8 @@ pub(super) struct Beside {
 }
 
 impl Observer {
-    /// What stands besides the arguments of a request that is recorded under the name `tool`, where `own` are the members of
-    /// `params` that are recorded elsewhere; all are, where it is `None`.
+    /// What a request recorded under the name `tool` holds besides the arguments. `own`: the members of `params` that
+    /// are recorded elsewhere (`None`: all).
     pub(super) fn beside(&self, tool: &str, around: &Around<'_>, own: Option<&[&str]>) -> Beside {
         let nothing = Object::new();
         let members = |value: Option<&'_ Json>, left_out: &dyn Fn(&str, &Json) -> bool| -> Object {
@@ -75,7 +75,7 @@ impl Observer {
         beside
     }
 
-    /// The patients that a value names which is no arguments: those may stand anywhere in it.
+    /// The patients named by a value that is not arguments: they may be anywhere in it.
     pub(super) fn patients_within(&self, tool: &str, value: &Json, depth: usize) -> Vec<String> {
         let (found, _) = self.settings.patients.find_all(tool, Some(value), None);
         let mut found: Vec<String> = found.into_iter().collect();
@@ -87,7 +87,7 @@ impl Observer {
         found
     }
 
-    /// The same of a tool call.
+    /// Like `beside`, for a tool call.
     pub(super) fn beside_tool(&self, tool: &str, around: &Around<'_>) -> Beside {
         self.beside(tool, around, Some(OWN))
     }
@@ -111,7 +111,7 @@ impl Beside {
     }
 }
 
-/// Whether a value names somebody.
+/// Whether a value can name a user.
 pub(super) fn is_name(value: &Json) -> bool {
     match value {
         Json::String(text) => !normal(text).is_empty(),
@@ -128,7 +128,7 @@ fn is_said(name: &str, value: &Json) -> bool {
     }
 }
 
-/// The place in the entry of a place in a message, where it lies in what these notes hold.
+/// The place in the entry that corresponds to a place in a message, if it is in one of these notes.
 fn named(place: &str, notes: &Object) -> Option<String> {
     let first = |path: &str| path.split(['.', '[']).next().unwrap_or_default().to_owned();
     let (note, rest) = match place.strip_prefix("params.") {

@@ -1,8 +1,9 @@
-//! Which patients a call concerns, however many there are.
+//! The patients that a call concerns, however many they are.
 //!
-//! Invariant R79: no patient whom a recorded call names is left out of the log without a word. What has no room in one entry
-//! stands in further ones that follow it, before the host has the answer; a call whose arguments name more than one entry takes
-//! is not made; what is too long to be an id stands for itself by its length and digest, and keeps nobody else out.
+//! Invariant R79: no patient named by a recorded call is silently left out of the log. Patients for whom one entry has
+//! no room are in follow-up entries, recorded before the host gets the answer. A call whose arguments name more
+//! patients than one entry holds is not made. An id that is too long is represented by its length and digest, and does
+//! not displace other patients.
 
 use super::{Observer, Pending, asking::note};
 use crate::mcp::shorten::LARGE;
@@ -12,16 +13,17 @@ use attestlog::owner::SharedStore;
 use attestlog::{CallLimits, CallResult, Error, ErrorKind, Outcome, Result, ToolCall};
 use std::collections::BTreeSet;
 
-/// The note that says how many ids were too long.
+/// Note with the number of ids that were too long.
 pub(super) const TOO_LONG: &str = "long_patient_ids";
-/// The note of an entry for which the one that it follows had no room.
+/// Note of an entry that continues the patients of the entry before it.
 const FURTHER: &str = "further_patients";
-/// A message that is smaller holds no id that is too long, and fewer patients than an entry takes.
+/// A smaller message cannot hold an id that is too long, or more patients than one entry holds.
 const FEW: usize = 48 << 10;
 
 impl Observer {
-    /// The patients that a call of this tool names in a message of `size` bytes, and how many ids were too long. What the
-    /// store looks for itself is looked for here too, as far as this process has the store: what is large does not come there whole.
+    /// The patients that a call of this tool names in a message of `size` bytes, and how many ids were too long. For a
+    /// large message the store's own patient paths are applied here too, if this process owns the store: the store gets
+    /// such a message only shortened.
     pub(super) fn patients(
         &self,
         (joint, size): (Option<&SharedStore>, usize),
@@ -39,7 +41,7 @@ impl Observer {
         (ids, too_long)
     }
 
-    /// Records the patients for whom the ends, recorded at these seqs, had no room.
+    /// Records the patients for whom the end entries at `seqs` had no room.
     pub(super) fn record_further(&self, ended: &[Pending], seqs: &[u64]) -> Result<()> {
         for (pending, seq) in ended.iter().filter(|p| !p.lost).zip(seqs) {
             let mut rest = pending.further.as_slice();
@@ -55,7 +57,7 @@ impl Observer {
 }
 
 impl Pending {
-    /// Leaves those patients to further entries for whom this one has no room.
+    /// Moves the patients for whom this entry has no room to `further`.
     pub(super) fn split_patients(&mut self) {
         let ids = &mut self.call.patient_ids;
         if ids.len() > 1 {
@@ -66,7 +68,7 @@ impl Pending {
     }
 }
 
-/// How many of these, from the first on, one entry takes.
+/// How many of these ids, from the first on, fit into one entry.
 fn room(ids: &[String]) -> usize {
     let mut bytes = 0;
     let fits = |id: &&String| {
@@ -76,12 +78,13 @@ fn room(ids: &[String]) -> usize {
     ids.iter().take(CallLimits::default().patients).take_while(fits).count().max(1).min(ids.len())
 }
 
-/// Whether that many are more than an entry takes, or any is too long: the store would not take what names them either.
+/// Whether there are more ids than one entry holds, or any is too long. The store would refuse an entry that names
+/// them.
 pub(super) fn too_many(ids: &[String], too_long: usize) -> bool {
     too_long > 0 || ids.len() > CallLimits::default().patients
 }
 
-/// Why a call is not made that names more patients than can be recorded of it, or longer ones.
+/// The error for a call that names more patients than one entry holds, or ids that are too long.
 pub(super) fn refused(call: &ToolCall) -> Option<Error> {
     let limits = CallLimits::default();
     let says = |note: &str| call.session_metadata.get("mcp").and_then(|mcp| mcp.get(note)).is_some();
@@ -95,7 +98,7 @@ pub(super) fn refused(call: &ToolCall) -> Option<Error> {
     Some(Error::new(ErrorKind::TooLarge, what))
 }
 
-/// The call without what its end says already.
+/// The call without what its end entry already says.
 fn further(call: &ToolCall) -> ToolCall {
     let outcome = call.outcome.unwrap_or(match &call.result {
         Some(CallResult::Value(value)) if failure(value).is_none() => Outcome::Ok,

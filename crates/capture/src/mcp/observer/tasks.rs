@@ -1,18 +1,18 @@
-//! Tasks that calls have become: what a server says of them besides their result.
+//! Tasks that calls have become: what a server says about them apart from their result.
 //!
-//! Invariant R57: a call whose end the host was told has that end in the log, however it was told; what is said of it after
-//! its end is a further entry.
+//! Invariant R57: a call whose end was reported to the host has that end in the log, however it was reported; what is
+//! said about it after its end is a follow-up entry.
 
 use super::answering::Answered;
 use super::{Observer, Pending};
 use crate::mcp::reply::{self, Reply};
 use attestlog::json::{Json, Object};
 
-/// The notifications that say how a task is: since 2025, and since 2026.
+/// The notifications with a task's status: since 2025, and since 2026.
 const TOLD: &[&str] = &["notifications/tasks/status", "notifications/tasks"];
 
 impl Observer {
-    /// A notification of the server's.
+    /// Handles a notification of the server.
     pub(super) fn notified(&self, message: &Json, answered: &mut Answered) {
         let params = message.get("params");
         match (message.get("method").and_then(Json::as_str), params) {
@@ -22,7 +22,8 @@ impl Observer {
         }
     }
 
-    /// How a task is, as the server says without having been asked for this one; `reply_to` waits for the frame.
+    /// Handles a task's status that the server reports unasked or in a list; `reply_to` is the id of the request that
+    /// waits for the frame.
     pub(super) fn told(&self, task: &Json, reply_to: Json, answered: &mut Answered) {
         let Some(id) = task.get("taskId").filter(|id| **id != Json::Null) else { return };
         let message = Json::from(Object::from_iter([("result", task.clone())]));
@@ -45,14 +46,14 @@ impl Observer {
         }
     }
 
-    /// Every task that a list tells of.
+    /// Handles every task in a list.
     pub(super) fn listed(&self, result: &Json, reply_to: &Json, answered: &mut Answered) {
         for task in result.get("tasks").and_then(Json::as_array).unwrap_or_default() {
             self.told(task, reply_to.clone(), answered);
         }
     }
 
-    /// Takes progress of a call as a sign that it is still being worked on.
+    /// Takes a progress notification as a sign that the server is still working on the call.
     fn progressed(&self, params: &Json) {
         let token = params.get("progressToken");
         let now = self.clock.monotonic();
@@ -62,7 +63,7 @@ impl Observer {
         self.state().pending.iter_mut().filter(of).for_each(|p| p.heard = now);
     }
 
-    /// Remembers a request of the server's, whose answer by the host is recorded.
+    /// Remembers a request of the server, because the host's answer to it is recorded.
     pub(super) fn asked_by_server(&self, message: &Json, id: &Json) {
         let method = message.get("method").and_then(Json::as_str).unwrap_or_default();
         let params = message.get("params").map(|params| super::shortened_only(params, "asked"));
@@ -75,14 +76,14 @@ impl Observer {
 }
 
 impl Pending {
-    /// Whether a reply says nothing of a call that has its end in the log, and another may.
+    /// Whether a reply adds nothing about a call whose end is in the log, so that another reply is still awaited.
     pub(super) fn is_no_news(&self, reply: &Reply<'_>, status: Option<&'static str>, asked_for: Option<bool>) -> bool {
         let known = status.is_some() && self.status == status;
         match reply {
             Reply::Task(_) => status != Some("completed") || known,
             Reply::Cancelled => true,
             Reply::Failed(_) => known,
-            // Of the request, and not of the task.
+            // The error concerns the request, not the task.
             Reply::Error(_) if status.is_none() => asked_for == Some(false),
             Reply::Error(_) | Reply::Result(_) => known && asked_for != Some(true),
             _ => false,
