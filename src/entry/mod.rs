@@ -9,6 +9,7 @@ pub mod failure;
 mod forged_seal;
 mod input;
 mod odd;
+mod record;
 mod reserved;
 mod summary;
 mod viewed;

@@ -190,7 +190,8 @@ mod tests {
     /// A host that had parsed a call's arguments itself lost the marks of numbers whose digits a double does not keep.
     #[test]
     fn what_a_double_does_not_keep_is_named_however_it_comes_in() {
-        let value = serde_json::json!({"id": 9_007_199_254_740_993_u64, "list": [1, -9_223_372_036_854_775_808_i64, 0.5]});
+        let value =
+            serde_json::json!({"id": 9_007_199_254_740_993_u64, "list": [1, -9_223_372_036_854_775_808_i64, 0.5]});
         let parsed = Parsed::from(value);
         assert_eq!(
             parsed.value.to_canonical().as_str(),
