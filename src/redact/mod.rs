@@ -5,7 +5,7 @@
 //! is given besides), with `floor`, `names` and `joined` for the names of secrets and `detect` for what a value
 //! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members`, `beside` and `page`: what keys and neighbours say of a value; `words`: lists that are looked up); `ids` does the
 //! same for the names that entries are found by; `patient` tells who is meant where a value names a patient, also in a
-//! text that is nearly JSON (`loose`);
+//! text that is nearly JSON (`loose`), and `repeated` whom rules hide, so that nobody of them stands elsewhere in the call;
 //! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
 //! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
 //! keys and randomness are passed in.
@@ -30,6 +30,7 @@ mod pattern;
 mod policy;
 mod preset;
 mod pseudonym;
+mod repeated;
 mod sanitize;
 mod seal;
 mod secret_keys;
@@ -45,9 +46,11 @@ pub(crate) use crate::spelling::{gist, look};
 pub use crate::spelling::{is_invisible, normal};
 pub use context::{Context, Detect, Root, Secrets};
 pub use explain::{dry_run, explain};
-pub(crate) use patient::{each_id, each_member, is_called, is_nearly_json, names_patient, understood};
+pub(crate) use patient::{each_id, each_member, is_called, is_nearly_json, understood};
+pub use patient::{names_patient, patient_of_address};
 pub use policy::{Detector, IdentityKind, Policy, PolicyBuilder, Preset};
 pub use pseudonym::PseudonymKey;
+pub(crate) use repeated::Hidden;
 pub use sanitize::Sanitizer;
 pub use seal::{MasterKey, Random, SubjectKey, SubjectKeys, open, seal};
 pub(crate) use spelling::{Altered, normalise};

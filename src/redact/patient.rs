@@ -2,7 +2,7 @@
 
 use super::detect;
 use super::loose;
-use crate::json::{Json, Limits, Object};
+use crate::json::{Json, Limits};
 use crate::spelling::{gist, normal};
 
 /// What lies deeper names nobody. JSON that is read nests no deeper than half of this.
@@ -28,8 +28,13 @@ fn is_one_of(key: &str, names: &[&str]) -> bool {
     names.iter().any(|name| is_called(key, name))
 }
 
-/// Whether a member of this name is a patient.
-pub(crate) fn names_patient(key: &str) -> bool {
+/// Whether a member of this name is a patient: `patient`, `patient_id`, `patientNumber`, `PATIENT-IDS`.
+///
+/// ```
+/// use attestlog::redact::names_patient;
+/// assert!(names_patient("patientId") && !names_patient("patient_name"));
+/// ```
+pub fn names_patient(key: &str) -> bool {
     const NAMES: [&str; 6] = ["patient", "patients", "patientid", "patientids", "patientnumber", "patientnumbers"];
     is_one_of(key, &NAMES)
 }
@@ -68,8 +73,30 @@ fn bare(text: &str) -> Option<&str> {
     Some(text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')).filter(|text| text.len() <= MAX_TEXT)
 }
 
+/// The patient whom an address names: `patient://P-1`, or a segment after `Patient` as FHIR has it.
+///
+/// ```
+/// use attestlog::redact::patient_of_address;
+/// assert_eq!(patient_of_address("https://fhir.example/r4/Patient/P-2/$everything").as_deref(), Some("P-2"));
+/// assert_eq!(patient_of_address("file:///patients"), None);
+/// ```
+pub fn patient_of_address(uri: &str) -> Option<String> {
+    let path = uri.split(['?', '#']).next()?;
+    let (scheme, rest) = path.split_once("://").unwrap_or(("", path));
+    let mut segments = rest.split('/').filter(|segment| !segment.is_empty());
+    let id = match scheme.eq_ignore_ascii_case("patient") {
+        true => segments.next(),
+        false => {
+            segments.find(|s| s.eq_ignore_ascii_case("patient") || s.eq_ignore_ascii_case("patients"))?;
+            segments.next()
+        }
+    };
+    id.map(str::to_owned)
+}
+
 /// Calls `with` for every id of a value that names patients: a text, a number (as its digits), an object's `id`, `value` or
-/// `patient_id`, a list of these, or JSON of these in a text. A text whose JSON names nobody is an id itself.
+/// `patient_id`, a list of these, or JSON of these in a text. A text whose JSON names nobody is an id itself; an address that names a
+/// patient is that patient's id.
 pub(crate) fn each_id<E>(value: &Json, with: &mut dyn FnMut(&str) -> Result<(), E>) -> Result<(), E> {
     visit(value, MAX_DEPTH, MAX_INNER, with).map(|_| ())
 }
@@ -85,7 +112,8 @@ fn visit<E>(value: &Json, depth: usize, texts: usize, with: &mut dyn FnMut(&str)
             let held = texts.checked_sub(1).and_then(|left| Some((inner(text)?, left)));
             let found = held.map(|(held, left)| visit(&held, deeper, left, with)).transpose()?;
             if !found.unwrap_or_default() {
-                with(text)?;
+                let address = text.contains("://").then(|| patient_of_address(text)).flatten();
+                with(address.as_deref().unwrap_or(text))?;
             }
         }
         Json::Array(items) => {
@@ -115,9 +143,13 @@ pub(super) fn only_id(value: &Json) -> Option<String> {
     one
 }
 
-/// Calls `with` for every member of these arguments, in whatever list or text of JSON they come.
+/// Calls `with` for every member of these arguments, at any depth, in whatever lists or texts of JSON they come.
 pub(crate) fn each_member<E>(arguments: &Json, with: &mut dyn FnMut(&str, &Json) -> Result<(), E>) -> Result<(), E> {
-    members(arguments, MAX_DEPTH, MAX_INNER, with)
+    match arguments {
+        // What is nearly JSON is understood where it is all that there is.
+        Json::String(text) => understood(text).map_or(Ok(()), |held| members(&held, MAX_DEPTH, MAX_INNER - 1, with)),
+        arguments => members(arguments, MAX_DEPTH, MAX_INNER, with),
+    }
 }
 
 fn members<E>(
@@ -128,9 +160,12 @@ fn members<E>(
 ) -> Result<(), E> {
     let Some(deeper) = depth.checked_sub(1) else { return Ok(()) };
     match value {
-        Json::Object(object) => Object::iter(object).try_for_each(|(key, member)| with(key, member)),
+        Json::Object(object) => object.iter().try_for_each(|(key, member)| {
+            with(key, member)?;
+            members(member, deeper, texts, with)
+        }),
         Json::Array(items) => items.iter().try_for_each(|item| members(item, deeper, texts, with)),
-        Json::String(text) => match texts.checked_sub(1).and_then(|left| Some((understood(text)?, left))) {
+        Json::String(text) => match texts.checked_sub(1).and_then(|left| Some((inner(text)?, left))) {
             Some((held, left)) => members(&held, deeper, left, with),
             None => Ok(()),
         },

@@ -58,7 +58,7 @@ pub struct Sanitizer {
     digest: Hash,
     /// Rules by the one key under which they can match, and a filter over these keys.
     by_key: HashMap<Vec<u8>, Vec<usize>>,
-    filter: u64,
+    pub(super) filter: u64,
     /// Rules that have to be tried everywhere.
     loose: Vec<usize>,
     /// What each detector, built in, of the policy or of the host, does to what it finds.
@@ -259,7 +259,7 @@ impl Sanitizer {
         self.replace(value, at, &verdict, state)
     }
 
-    fn rule_for(&self, at: &At<'_>, words: Option<&Words>) -> Option<&super::policy::Rule> {
+    pub(super) fn rule_for(&self, at: &At<'_>, words: Option<&Words>) -> Option<&super::policy::Rule> {
         let named = words.map(Words::joined).filter(|k| self.filter & filter_bit(k) != 0);
         let named = named.and_then(|k| self.by_key.get(k)).map(Vec::as_slice).unwrap_or_default();
         if named.is_empty() && self.loose.is_empty() {
@@ -635,7 +635,7 @@ fn mask<'a>(what: &'a str, detector: &'a str) -> Verdict<'a> {
 }
 
 impl<'a> At<'a> {
-    fn of(root: Root) -> At<'a> {
+    pub(super) fn of(root: Root) -> At<'a> {
         At { parent: None, seg: Seg::Key(root.name()), shown: None, root }
     }
 
@@ -643,7 +643,7 @@ impl<'a> At<'a> {
         At { parent: Some(self), seg: Seg::Key(key), shown, root: self.root }
     }
 
-    fn index(&'a self, i: usize) -> At<'a> {
+    pub(super) fn index(&'a self, i: usize) -> At<'a> {
         At { parent: Some(self), seg: Seg::Index(i), shown: None, root: self.root }
     }
 
@@ -687,7 +687,7 @@ pub(super) fn record(
 }
 
 /// One bit for the last two letters of a key.
-fn filter_bit(key: &[u8]) -> u64 {
+pub(super) fn filter_bit(key: &[u8]) -> u64 {
     match key {
         [.., a, b] if *b != 0 => 1 << ((a ^ b.rotate_left(3)) & 63),
         _ => 1,

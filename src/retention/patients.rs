@@ -16,7 +16,7 @@ const MAX_PATHS: usize = 1000;
 /// JSON in a text is looked into, and text in that, so often.
 const MAX_INNER: usize = 8;
 
-/// Where patients are found in the calls of which tools. `arguments.patient_id` is always looked at, however it is written
+/// Where patients are found in the calls of which tools. `patient_id` in the arguments is always looked at, at any depth and however it is written
 /// (`patientId`, `PATIENT_ID`, `patient-ids`, `patient`, `patient_number`), also where the arguments are a list, or JSON in a text.
 ///
 /// A path starts with `arguments` or `result`; `[*]` is every element of a list or every member of an object. Keys and names of
@@ -90,10 +90,27 @@ impl PatientPaths {
     /// The same without a limit to their number, and how many ids were too long to be one: each of these stands there by its
     /// length and its SHA-256.
     pub fn find_all(&self, tool: &str, arguments: Option<&Json>, result: Option<&Json>) -> (BTreeSet<String>, usize) {
+        self.find_unlimited(tool, arguments, result, true)
+    }
+
+    /// The same of the paths alone, whatever members are called.
+    pub fn find_at_paths(&self, tool: &str, arguments: Option<&Json>, result: Option<&Json>) -> BTreeSet<String> {
+        self.find_unlimited(tool, arguments, result, false).0
+    }
+
+    fn find_unlimited(
+        &self,
+        tool: &str,
+        arguments: Option<&Json>,
+        result: Option<&Json>,
+        by_name: bool,
+    ) -> (BTreeSet<String>, usize) {
         let limits = CallLimits { patients: usize::MAX, ..CallLimits::default() };
         let mut altered = Altered::default();
         let mut found = Found { ids: BTreeSet::new(), limits: &limits, altered: &mut altered, too_long: Some(0) };
         // With no limit to their number there is nothing that it could fail by.
+        let named = arguments.filter(|_| by_name);
+        drop(named.map_or(Ok(()), |arguments| found.named(arguments)));
         drop(self.find_in(tool, arguments, result, &mut found));
         (found.ids, found.too_long.unwrap_or_default())
     }
@@ -108,6 +125,7 @@ impl PatientPaths {
         altered: &mut Altered,
     ) -> Result<Vec<String>> {
         let mut found = Found { ids: BTreeSet::new(), limits, altered, too_long: None };
+        arguments.map_or(Ok(()), |arguments| found.named(arguments))?;
         self.find_in(tool, arguments, result, &mut found)?;
         Ok(found.ids.into_iter().collect())
     }
@@ -119,12 +137,6 @@ impl PatientPaths {
         result: Option<&Json>,
         found: &mut Found<'_>,
     ) -> Result<()> {
-        if let Some(arguments) = arguments {
-            each_member(arguments, &mut |key, value| match names_patient(key) {
-                true => found.take(value),
-                false => Ok(()),
-            })?;
-        }
         let name = if self.rules.is_empty() { String::new() } else { tool_form(tool) };
         for rule in self.rules.iter().filter(|rule| rule.tool.matches(tool) || rule.folded.matches(&name)) {
             for path in &rule.paths {
@@ -248,6 +260,14 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
+    /// Takes in what members of the arguments are called patients.
+    fn named(&mut self, arguments: &Json) -> Result<()> {
+        each_member(arguments, &mut |key, value| match names_patient(key) {
+            true => self.take(value),
+            false => Ok(()),
+        })
+    }
+
     /// Visits each value below `at` at most once, so a path takes time linear in the value.
     fn walk(&mut self, at: &Json, steps: &[Step], texts: usize) -> Result<()> {
         let Some((step, rest)) = steps.split_first() else {

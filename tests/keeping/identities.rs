@@ -411,3 +411,60 @@ fn what_is_looked_into_for_patients_has_an_end() {
     let call = ToolCall::new("c", "u", "t").arguments([("patient_id", text)].into_iter().collect::<Object>());
     assert_eq!(log.record(call).unwrap_err().kind(), ErrorKind::TooLarge);
 }
+
+fn recorded(log: &AuditLog, call: ToolCall) -> Json {
+    let seq = log.record(call).unwrap().seq;
+    Json::parse(log.entry(seq).unwrap().line().as_bytes()).unwrap().value
+}
+
+/// A patient's id under a name that a rule hides stood in clear beside its own pseudonym, wherever the log looked for no patient: in
+/// `filter.patient_id` and `q`, in a result's `patient_id`, `id` and `status`, in metadata, in an error. So the pseudonym was undone by reading.
+#[test]
+fn who_is_hidden_in_one_place_is_hidden_in_all_of_the_call() {
+    let value = |text: &str| Json::parse(text.as_bytes()).unwrap().value;
+    let mut policies = PolicySet::default();
+    policies.redaction = Policy::preset(Preset::Hipaa);
+    policies.results.keep_full = Some(4096);
+    let log = log(policies);
+    let call = || ToolCall::new("c", "u", "t");
+    let calls = [
+        call().arguments(value(r#"{"filter":{"patient_id":"Smith44"},"q":"chart of Smith44"}"#)),
+        call().arguments(value(r#"{"rows":[{"mrn":"Smith44"}],"Smith44":"chart of smith44"}"#)),
+        call().arguments(value(r#"{"body":"{\"patient\":{\"id\":\"Smith44\"}}","q":"Smith44"}"#)),
+        call()
+            .arguments(value(r#"{"patient_id":"X7","q":"Smith44"}"#))
+            .result(value(r#"{"patient_id":"Smith44","id":"Smith44","status":"Smith44 ok"}"#)),
+        call().result(value(r#"{"content":[{"type":"text","text":"{\"mrn\":\"Smith44\",\"id\":\"Smith44\"}"}]}"#)),
+        call().result(value(r#"[{"patientId":"Smith44","visit_id":"Smith44/1","of":{"id":"Smith44"}}]"#)),
+        call().result(value(r#"{"isError":true,"patient_id":"Smith44","error":"no chart of Smith44"}"#)),
+        call().arguments(value(r#"{"q":"Smith44"}"#)).metadata("mrn", "Smith44").metadata("tab", "Smith44"),
+        call().arguments(value(r#"{"mrn":"Smith44"}"#)).purpose("visit of Smith44"),
+    ];
+    for call in calls {
+        let said = format!("{call:?}");
+        let line = recorded(&log, call).to_canonical().as_str().to_owned();
+        assert!(!line.to_lowercase().contains("smith44") && line.contains("ps_"), "{said}: {line}");
+    }
+    // What a rule hides and is nobody's name does not change the rest.
+    let line = recorded(&log, call().arguments(value(r#"{"mrn":"none","q":"none of it"}"#)));
+    assert_eq!(line.get("arguments").unwrap().get("q").unwrap().as_str(), Some("none of it"));
+}
+
+/// A call that named its patient below the top of its arguments had no patient: it was kept for one year instead of six, and no report had it.
+#[test]
+fn a_patient_is_found_at_any_depth_of_the_arguments() {
+    for policies in policies() {
+        let log = log(policies);
+        let mut seqs = Vec::new();
+        for arguments in [
+            r#"{"filter":{"patient_id":"Smith44"}}"#,
+            r#"{"and":[{"x":1},{"term":{"patientId":["Smith44"]}}]}"#,
+            r#"{"body":"{\"patient\":{\"id\":\"Smith44\"}}"}"#,
+        ] {
+            let arguments = Json::parse(arguments.as_bytes()).unwrap().value;
+            let seq = log.record(ToolCall::new("c", "u", "t").arguments(arguments)).unwrap().seq;
+            seqs.push(seq);
+        }
+        assert_eq!(found(&log, Facet::Patient, "Smith44"), seqs);
+    }
+}

@@ -157,6 +157,19 @@ fn accesses_that_are_no_tools_are_recorded_whole() {
     }
 }
 
+/// With `--patient-path arguments.uri`, as the documentation has it, an address made a second patient beside the one that it names.
+#[test]
+fn an_address_is_its_patient_and_nobody_else() {
+    for uri in ["patient://P-7", "patient://P-7/labs?x#y", "https://fhir.example/r4/Patient/P-7/$everything"] {
+        let watched = Watched::new(|settings| {
+            settings.patients = attestlog::retention::PatientPaths::new([("*", ["arguments.uri"])]).unwrap();
+        });
+        watched.host(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{{"uri":"{uri}"}}}}"#));
+        watched.server(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
+        assert_eq!(text(&watched.end()[0], "patient_ids"), r#"["P-7"]"#, "{uri}");
+    }
+}
+
 /// A server answered with a completion that failed, a subscription that was refused: both are attempts, and say so.
 #[test]
 fn accesses_that_fail_say_so() {

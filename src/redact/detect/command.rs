@@ -4,6 +4,7 @@
 use super::credential::{LONG, NAME};
 use super::ends::Source;
 use super::value::{is_code, is_nothing, is_status, looks_random};
+use super::whole::begun;
 use super::{before, head, ordinary, tail};
 use crate::redact::secret_keys::{self, Kind};
 use crate::redact::words::Table;
@@ -124,7 +125,8 @@ pub(super) fn short_flag(text: &Source<'_>, at: usize) -> Option<(usize, usize)>
         return match way {
             Way::Next | Way::Joined => Some((start, end)),
             Way::Behind(sign) | Way::JoinedBehind(sign) => {
-                value.find(*sign).map(|i| (start + i + 1, end)).filter(|(start, end)| start < end)
+                let from = start + value.find(*sign)? + 1;
+                if from < end { Some((from, end)) } else { begun(text, from) }
             }
             Way::Prefixed(lead) => value.strip_prefix(lead).map(|rest| (end - rest.len(), end)),
         };

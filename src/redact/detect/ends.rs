@@ -2,6 +2,7 @@
 //! one line, and then all these values end at the same place.
 
 use super::value::closes;
+use super::whole::{begun, ends_word};
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
@@ -35,10 +36,6 @@ impl Deref for Source<'_> {
 
 fn ends_line(b: u8) -> bool {
     matches!(b, b'\n' | b'\r' | b'"' | b'\'')
-}
-
-fn ends_word(b: u8) -> bool {
-    b.is_ascii_whitespace() || matches!(b, b',' | b';' | b'&' | b'"' | b'\'' | b'<' | b'>' | b')' | b'}' | b']' | b'`')
 }
 
 impl<'t> Source<'t> {
@@ -187,8 +184,9 @@ impl<'t> Source<'t> {
                 (start, self.matching(start))
             }
             // A block, or something to be filled in.
-            (None, Some(b'{')) => return None,
+            (None, Some(b'{')) => return begun(self.text, start),
             (None, _) if line => (start, self.known(&self.line, start, || self.first(start, ends_line))),
+            (None, Some(&b)) if ends_word(b) => return begun(self.text, start),
             (None, _) => (start, self.known(&self.word, start, || self.first(start, ends_word))),
         };
         (start < end).then_some((start, end))

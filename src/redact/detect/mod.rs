@@ -28,6 +28,7 @@ mod table;
 mod told;
 pub(crate) mod value;
 mod vendors;
+mod whole;
 
 use super::policy::Detector;
 use normalize::View;
@@ -155,6 +156,7 @@ pub(crate) fn scan(text: &str, key: Option<&str>, wanted: u16, out: &mut Vec<Hit
 pub(crate) fn secrets_in_command(line: &str) -> Vec<(usize, usize)> {
     let mut out = Vec::new();
     credential::find(line, true, &mut Hits { wanted: 1 << Detector::Credential as u16, out: &mut out });
+    whole::extend(line, &mut out);
     let mut found: Vec<_> = out.into_iter().map(|hit| (hit.start, hit.end)).collect();
     found.extend(told::in_line(line));
     found
@@ -179,6 +181,12 @@ pub(crate) fn plain(text: &str) -> Option<String> {
 }
 
 fn scan_plain(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut Vec<Hit>) {
+    let found = out.len();
+    find_all(text, seen, key, wanted, out);
+    whole::extend(text, out.get_mut(found..).unwrap_or_default());
+}
+
+fn find_all(text: &str, seen: &Seen, key: Option<&str>, wanted: u16, out: &mut Vec<Hit>) {
     let mut hits = Hits { wanted, out };
     if (seen.colon || seen.equals || seen.dash || seen.tag) && hits.wants(Detector::Credential) {
         credential::find(text, seen.colon || seen.equals || seen.tag, &mut hits);

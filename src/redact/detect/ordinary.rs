@@ -2,6 +2,7 @@
 //! pattern to search with, the name of a secret that lies elsewhere.
 
 use super::value::looks_random;
+use super::whole::is_jumbled;
 use crate::redact::secret_keys;
 
 /// Whether a value is one of these.
@@ -146,7 +147,7 @@ pub(super) fn is_pattern(value: &str) -> bool {
     value.starts_with(".*")
         || value.starts_with(".+")
         || value == "/"
-        || value.starts_with("\\K")
+        || value.starts_with("\\K") && !is_jumbled(value)
         || CURSORS.iter().any(|mark| value.contains(mark))
 }
 

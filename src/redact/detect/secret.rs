@@ -6,6 +6,7 @@
 use super::said::{digits_after, identified, mnemonic_after, password_is, pin_said, secret_is, setting, value_behind};
 use super::value::{is_nothing, is_status};
 use super::vendors::{self, Set, TOKENS};
+use super::whole::is_jumbled;
 use super::{Hits, before, head, is_word, marked, table, tail, told};
 use crate::redact::policy::Detector;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
@@ -428,8 +429,9 @@ fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
     let stop = |b: u8| b.is_ascii_whitespace() || matches!(b, b'"' | b'\'' | b'<' | b'>' | b'`' | b'\\');
     let authority = rest.bytes().position(|b| stop(b) || matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let part = rest.get(..authority)?;
-    let (user_info, at) = match part.rfind('@') {
-        Some(at) => (part.get(..at)?, at),
+    let user_info = part.rfind('@').or_else(|| at_behind(rest, authority)).map(|at| (rest.get(..at), at));
+    let (user_info, at) = match user_info {
+        Some((user_info, at)) => (user_info?, at),
         None => {
             // A password with a slash or a hash in it, which should have been escaped.
             let scheme =
@@ -451,12 +453,15 @@ fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
             // `http://user:pass#word@proxy`
             let hash = rest.as_bytes().get(authority) == Some(&b'#')
                 && head(rest, authority, 64).split(|c: char| c == '/' || c.is_whitespace()).next()?.contains('@');
-            if !STORES.contains(&scheme) && !hash || port.is_empty() || port.bytes().all(|b| b.is_ascii_digit()) {
+            if !STORES.contains(&scheme) && !hash || !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) {
                 return None;
             }
             let limit = head(rest, 0, 512);
             let end = limit.bytes().position(stop).unwrap_or(limit.len());
             let at = limit.get(..end)?.rfind('@')?;
+            if port.is_empty() && !is_jumbled(rest.get(authority..at)?) {
+                return None;
+            }
             (rest.get(..at)?, at)
         }
     };
@@ -466,6 +471,26 @@ fn password_in_url(text: &str, from: usize) -> Option<(usize, usize)> {
         None if user_info.len() >= 20 => Some((from, from + at)),
         _ => None,
     }
+}
+
+/// The `@` of an address whose password has a quote, a bracket, a backslash or a blank in it, at `sign`: `postgres://app:…'…@db`.
+fn at_behind(rest: &str, sign: usize) -> Option<usize> {
+    const LONGEST: usize = 128;
+    let (user, begun) = rest.get(..sign)?.split_once(':')?;
+    let blank = matches!(rest.as_bytes().get(sign)?, b' ' | b'\\' | b'"' | b'\'' | b'<' | b'>' | b'`');
+    let line = head(rest, sign, LONGEST).split(['\n', '\r']).next()?;
+    let at = line.rfind('@').filter(|_| blank && !user.contains(['[', '/']))?;
+    let (password, host) = (line.get(1..at)?, line.get(at + 1..)?);
+    // One sign within it, and no text, no markup and no other string behind it.
+    let word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"'`<>,;()[]{}/:@".contains(&b))
+    };
+    let port = !begun.is_empty() && begun.bytes().all(|b| b.is_ascii_digit()) || begun.starts_with(['$', '{', '%']);
+    let whole = match (begun.is_empty(), password.is_empty()) {
+        (false, false) => word(password),
+        _ => word(password) && is_jumbled(password) || is_jumbled(begun),
+    };
+    (whole && !port && host.starts_with(|c: char| c.is_ascii_alphanumeric())).then_some(sign + at)
 }
 
 /// What follows `Bearer` or `Basic`, if it looks like a token and not like a sentence.

@@ -1,5 +1,6 @@
 //! What stands beside a secret's name: the secret itself, or a word, a type, a call or a reference that only stands for one.
 
+use super::whole::{is_jumbled, is_no_code};
 use super::{head, tail};
 use crate::redact::secret_keys;
 
@@ -563,13 +564,11 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
             | [b'\\', ..]
             | [b'?' | b':' | b'=' | b'>' | b'|' | b'+' | b'/', ..]
     );
-    if leads && bytes.first() != Some(&b'/')
-        || value.starts_with("${")
-        || value.starts_with("$(")
-        || value.starts_with("{{")
-        || value.starts_with("//")
-    {
+    if ["${", "$(", "{{", "//"].iter().any(|lead| value.starts_with(lead)) {
         return true;
+    }
+    if leads && bytes.first() != Some(&b'/') {
+        return !is_jumbled(value) || value.len() > 64;
     }
     let (path, call) = match value.split_once('(') {
         Some((path, _)) => (path, true),
@@ -586,7 +585,7 @@ pub(super) fn is_code(text: &str, start: usize, end: usize) -> bool {
         return false;
     }
     if call || index || next == '<' && !text.get(end..).is_some_and(|t| t.starts_with("</")) {
-        return true;
+        return !is_no_code(text, start, end);
     }
     let dotted = path.contains('.') || path.contains("::") || path.contains("->");
     let digits = path.bytes().filter(u8::is_ascii_digit).count();

@@ -27,14 +27,16 @@ const GAP: usize = 3;
 /// Names and their replacements.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// By the first part of the name.
-    names: HashMap<String, Vec<Name>>,
+    /// By their parts.
+    names: HashMap<Vec<String>, Name>,
+    /// By the first part of names, how many parts they have: the most first.
+    lengths: HashMap<String, Vec<usize>>,
 }
 
 #[derive(Debug)]
 struct Name {
-    parts: Vec<String>,
-    facet: IdentityKind,
+    /// What it is the name of.
+    of: &'static str,
     pseudonym: String,
     /// Whether it is searched for inside longer texts.
     telling: bool,
@@ -44,17 +46,22 @@ impl Names {
     /// From the kind of each name, the name, and its pseudonym.
     pub(crate) fn new(names: impl IntoIterator<Item = (IdentityKind, String, String)>) -> Names {
         let mut out = Names::default();
-        for (facet, clear, pseudonym) in names {
-            let parts: Vec<String> = words(&clear).map(|w| clear[w].to_lowercase()).collect();
-            let Some(first) = parts.first().cloned() else { continue };
-            let length = clear.trim().chars().count();
-            let telling = length > 3 || length == 3 && clear.chars().any(|c| c.is_numeric());
-            let same = out.names.entry(first).or_default();
-            same.push(Name { parts, facet, pseudonym, telling });
-            // `P-1-2` before `P-1`.
-            same.sort_by_key(|name| std::cmp::Reverse(name.parts.len()));
-        }
+        names.into_iter().for_each(|(facet, clear, pseudonym)| out.add(facet.name(), &clear, pseudonym));
         out
+    }
+
+    /// Adds a name, unless it is known as another's.
+    pub(crate) fn add(&mut self, of: &'static str, clear: &str, pseudonym: String) {
+        let parts: Vec<String> = words(clear).map(|w| clear[w].to_lowercase()).collect();
+        let Some(first) = parts.first().cloned() else { return };
+        let length = clear.trim().chars().count();
+        let telling = length > 3 || length == 3 && clear.chars().any(|c| c.is_numeric());
+        // `P-1-2` before `P-1`.
+        let lengths = self.lengths.entry(first).or_default();
+        if let Err(at) = lengths.binary_search_by(|n| parts.len().cmp(n)) {
+            lengths.insert(at, parts.len());
+        }
+        self.names.entry(parts).or_insert(Name { of, pseudonym, telling });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -68,7 +75,7 @@ impl Names {
 
     /// Searches the text as written and, if that hides part of its meaning, as it is meant: full-width letters, percent
     /// encoding, invisible characters [R46].
-    fn replace(&self, text: &str) -> Option<(String, IdentityKind)> {
+    fn replace(&self, text: &str) -> Option<(String, &'static str)> {
         if self.is_empty() || text.is_empty() {
             return None;
         }
@@ -76,53 +83,54 @@ impl Names {
         let seen = stands.as_ref().map_or(text, |(text, _)| text.as_str());
         let meant = crate::redact::replaced_as_meant(seen, |meant| self.places(meant));
         match (stands, meant) {
-            (Some((_, facet)), Some((text, _))) => Some((text, facet)),
+            (Some((_, of)), Some((text, _))) => Some((text, of)),
             (stands, meant) => meant.or(stands),
         }
     }
 
     /// The places of names in a text, with their replacements.
-    fn places(&self, text: &str) -> Vec<(Range<usize>, String, IdentityKind)> {
+    fn places(&self, text: &str) -> Vec<(Range<usize>, String, &'static str)> {
         let words: Vec<Range<usize>> = words(text).collect();
         let (mut found, mut i) = (Vec::new(), 0);
         while let Some(word) = words.get(i) {
-            let Some(name) = self.at(text, &words, i) else {
+            let Some((parts, name)) = self.at(text, &words, i) else {
                 i += 1;
                 continue;
             };
-            i += name.parts.len();
+            i += parts;
             let end = words.get(i - 1).map_or(text.len(), |w| w.end);
-            found.push((word.start..end, name.pseudonym.clone(), name.facet));
+            found.push((word.start..end, name.pseudonym.clone(), name.of));
         }
         found
     }
 
-    fn replace_in(&self, text: &str) -> Option<(String, IdentityKind)> {
-        let (mut out, mut done, mut facet) = (String::new(), 0, None);
+    fn replace_in(&self, text: &str) -> Option<(String, &'static str)> {
+        let (mut out, mut done, mut first) = (String::new(), 0, None);
         for (place, pseudonym, of) in self.places(text) {
             out.push_str(text.get(done..place.start).unwrap_or_default());
             out.push_str(&pseudonym);
             done = place.end;
-            facet = facet.or(Some(of));
+            first = first.or(Some(of));
         }
         out.push_str(text.get(done..).unwrap_or_default());
-        facet.map(|facet| (out, facet))
+        first.map(|of| (out, of))
     }
 
-    /// The name that begins with the word at `i`.
-    fn at(&self, text: &str, words: &[Range<usize>], i: usize) -> Option<&Name> {
-        let first = text.get(words.get(i)?.clone())?.to_lowercase();
-        self.names.get(&first)?.iter().find(|name| {
-            let Some(window) = words.get(i..i + name.parts.len()) else { return false };
-            let same = window.iter().zip(&name.parts).all(|(w, part)| text[w.clone()].to_lowercase() == *part);
+    /// The name that begins with the word at `i`, and how many parts it has.
+    fn at(&self, text: &str, words: &[Range<usize>], i: usize) -> Option<(usize, &Name)> {
+        let part = |word: &Range<usize>| text.get(word.clone()).unwrap_or_default().to_lowercase();
+        let lengths = self.lengths.get(&part(words.get(i)?))?;
+        lengths.iter().find_map(|&length| {
+            let window = words.get(i..i.checked_add(length)?)?;
             let near = window.windows(2).all(|pair| pair[1].start - pair[0].end <= GAP);
-            same && near && (name.telling || window.len() == words.len())
+            let name = self.names.get(&window.iter().filter(|_| near).map(part).collect::<Vec<_>>())?;
+            (name.telling || window.len() == words.len()).then_some((length, name))
         })
     }
 
     /// The new name of a key that contains a person's name, and what kind of name that was.
     pub(crate) fn renamed(&self, key: &str) -> Option<(String, &'static str)> {
-        self.replace(key).map(|(key, facet)| (key, facet.name()))
+        self.replace(key)
     }
 
     /// Replaces names in the strings and numbers of a value, and adds their places to `treated`. Keys are renamed separately,
@@ -135,15 +143,15 @@ impl Names {
             Json::Null | Json::Bool(_) => {}
             Json::Number(n) => {
                 let Some(digits) = n.as_i64().map(|n| n.to_string()).filter(|d| d.len() >= 3) else { return };
-                if let Some((text, facet)) = self.replace(&digits) {
+                if let Some((text, of)) = self.replace(&digits) {
                     *value = Json::from(text);
-                    treated.push(record(at, facet));
+                    treated.push(record(at, of));
                 }
             }
             Json::String(text) => {
-                if let Some((clean, facet)) = self.replace(text) {
+                if let Some((clean, of)) = self.replace(text) {
                     *text = clean;
-                    treated.push(record(at, facet));
+                    treated.push(record(at, of));
                 }
             }
             Json::Array(items) => {
@@ -242,8 +250,8 @@ fn knows(snapshot: &Snapshot, field: Facet, value: &str) -> Result<bool> {
     Ok(newest || snapshot.term_id(field, value)?.is_some())
 }
 
-fn record(at: &Path, facet: IdentityKind) -> Treated {
-    let detector = facet.name().to_owned();
+fn record(at: &Path, of: &str) -> Treated {
+    let detector = of.to_owned();
     Treated { path: at.to_string(), detector, action: Action::Pseudonymise, start: None, end: None }
 }
 

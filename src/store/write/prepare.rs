@@ -5,7 +5,7 @@
 use crate::entry::{self, CallResult, Summary, ToolCall};
 use crate::json::{Json, Object, Path};
 use crate::policy::Policies;
-use crate::redact::{Action, Altered, Context, IdentityKind, Root, Sanitizer, Treated};
+use crate::redact::{Action, Altered, Context, Hidden, IdentityKind, Root, Sanitizer, Treated};
 use crate::store::engine::Engine;
 use crate::store::engine::encode::Prepared;
 use crate::store::write::names::Names;
@@ -232,7 +232,7 @@ fn ending(result: Option<&CallResult>, outcome: Option<Outcome>) -> Result<(Outc
     }
 }
 
-/// The call's own names that are not written in clear.
+/// The call's own names that are not written in clear, and those whom field rules hide in it.
 fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
     let users = std::slice::from_ref(&call.user_id);
     let conversations = std::slice::from_ref(&call.conversation_id);
@@ -240,7 +240,35 @@ fn names(sanitizer: &Sanitizer, patients: &[String], call: &ToolCall) -> Names {
         [(IdentityKind::Patient, patients), (IdentityKind::User, users), (IdentityKind::Conversation, conversations)];
     let named = facets.into_iter().flat_map(|(facet, names)| names.iter().map(move |name| (facet, name)));
     let written = named.map(|(facet, name)| (facet, name.clone(), sanitizer.facet(facet, name)));
-    Names::new(written.filter(|(_, name, written)| name != written))
+    let mut names = Names::new(written.filter(|(_, name, written)| name != written));
+    for (clear, (domain, pseudonym)) in hidden(sanitizer, call) {
+        let of = [IdentityKind::Patient, IdentityKind::User, IdentityKind::Conversation]
+            .into_iter()
+            .find(|facet| facet.name() == domain);
+        names.add(of.map_or("rule", IdentityKind::name), &clear, pseudonym);
+    }
+    names
+}
+
+/// What field rules write pseudonyms of, anywhere in the call.
+fn hidden(sanitizer: &Sanitizer, call: &ToolCall) -> Hidden {
+    let mut hidden = Hidden::new();
+    if !sanitizer.hides_identities() {
+        return hidden;
+    }
+    if let Some(arguments) = &call.arguments {
+        sanitizer.identities(Root::Arguments, arguments, &mut hidden);
+    }
+    if let Some(CallResult::Value(raw)) = &call.result {
+        sanitizer.identities(Root::Result, raw, &mut hidden);
+        if let Some(viewed) = entry::viewed(raw) {
+            sanitizer.identities(Root::Result, &viewed.value, &mut hidden);
+        }
+    }
+    if !call.session_metadata.is_empty() {
+        sanitizer.identities(Root::SessionMetadata, &call.session_metadata.clone().into(), &mut hidden);
+    }
+    hidden
 }
 
 /// The state of one call while the redaction policy is applied.

@@ -10,6 +10,7 @@ mod ordinary;
 mod random;
 mod secrets;
 mod sessions;
+mod signs;
 
 use attestlog::json::Json;
 use attestlog::redact::{Policy, Preset, Sanitizer, Secrets, Treated, dry_run};

@@ -2,7 +2,9 @@
 
 use super::{Context, Subject};
 use attestlog::json::{Json, Object};
+use attestlog::redact::names_patient;
 use attestlog::{Call, ClaimedTime, Entry, Misuse, Outcome, Phase, Timestamp, Trigger};
+use std::collections::BTreeSet;
 
 /// One access or attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,12 +221,35 @@ impl Access {
     }
 }
 
+/// Whether what stands at such a path is a patient's id: `patient_id`, `orders[].patientId`, `patients[].id`.
+fn names_patient_at(path: &str) -> bool {
+    let mut steps = path.rsplit('.').map(|step| step.trim_end_matches("[]"));
+    let last = steps.next().unwrap_or_default();
+    names_patient(last) || matches!(last, "id" | "value") && steps.next().is_some_and(names_patient)
+}
+
+/// Adds the ids that a value of a summary is.
+fn ids_of(value: &Json, ids: &mut BTreeSet<String>) {
+    match value {
+        Json::Array(values) => values.iter().for_each(|value| ids_of(value, ids)),
+        Json::String(text) => drop(ids.insert(text.clone())),
+        value => drop(ids.insert(value.to_canonical().as_str().to_owned())),
+    }
+}
+
 impl Viewed {
     fn of(call: &Call, context: &Context, others: &[&str]) -> Viewed {
         let mut viewed = Viewed::default();
         let Some(summary) = call.completion.as_ref().and_then(|c| c.result_summary.as_ref()) else { return viewed };
         let summary = summary.to_json();
-        let foreign = |text: &str| others.contains(&text);
+        let keys = || summary.get("keys").and_then(Json::as_object).into_iter().flat_map(Object::iter);
+        // Whom the result names besides the call's patients is another patient too, wherever his id stands.
+        let mut named = BTreeSet::new();
+        if matches!(context.subject, Subject::Patient(_)) {
+            keys().filter(|(path, _)| names_patient_at(path)).for_each(|(_, value)| ids_of(value, &mut named));
+            named.retain(|id| !context.is_subject(id));
+        }
+        let foreign = |text: &str| others.contains(&text) || named.contains(text);
         for field in summary.get("fields").and_then(Json::as_array).unwrap_or_default() {
             match field.as_str() {
                 Some(name) if foreign(name) => viewed.withheld += 1,
@@ -232,9 +257,9 @@ impl Viewed {
                 None => {}
             }
         }
-        for (path, value) in summary.get("keys").and_then(Json::as_object).into_iter().flat_map(Object::iter) {
+        for (path, value) in keys() {
             // A path may lead through a member whose name is an id: `patients.P-2.record_id`.
-            if others.iter().any(|other| path.split(['.', '[', ']']).any(|step| step == *other)) {
+            if path.split(['.', '[', ']']).any(&foreign) {
                 viewed.withheld += 1;
             } else if !context.identifies(path) {
                 if !viewed.fields.iter().any(|f| f == path) {

@@ -143,6 +143,29 @@ fn the_period_is_half_open_and_an_end_belongs_to_its_beginning() {
     assert!(inverted.unwrap_err().to_string().contains("before it starts"));
 }
 
+/// A result named another patient than the call did, and the report about the call's patient showed that id in every format.
+#[test]
+fn whom_only_the_result_names_is_another_patient_too() {
+    for keys in [
+        r#"{"id":"P-9","patient_id":"P-9","chart_id":"C-9"}"#,
+        r#"{"[].visit_id":["P-9"],"[].patientId":["P-1","P-9"],"chart_id":"C-9"}"#,
+        r#"{"patients[].id":["P-1","P-9"],"chart_id":"C-9"}"#,
+        r#"{"patient.id":"P-9","P-9.n_id":"4","chart_id":"C-9"}"#,
+    ] {
+        let entry = call(1, |c| {
+            let summary = format!(r#"{{"fields":["id","name"],"keys":{keys},"type":"object"}}"#);
+            c.completion.as_mut().unwrap().result_summary = Some(super::super::testing::json(&summary));
+        });
+        let report = AccessReport::of(patient(), std::slice::from_ref(&entry));
+        assert!(report.rows()[0].viewed.withheld > 0, "{keys}");
+        for text in formats(&report) {
+            assert!(!text.contains("P-9") && text.contains("C-9"), "{keys}: {text}");
+        }
+        let by_user = AccessReport::of(Context::new(Subject::User("dr_smith".to_owned())), &[entry]);
+        assert!(formats(&by_user).iter().any(|text| text.contains("P-9")), "{keys}");
+    }
+}
+
 #[test]
 fn a_patients_report_names_no_other_patient() {
     let entry = call(1, |c| {

@@ -13,6 +13,7 @@ use crate::mcp::reply::{about, short};
 use crate::mcp::shorten::{LARGE, shortened};
 use crate::mcp::strict::{self, Clear, Doubt, arguments_alike};
 use attestlog::json::{Json, Object};
+use attestlog::redact::patient_of_address;
 use attestlog::{CapturedBy, Outcome, ToolCall};
 use attestlog::{Error, ErrorKind, Result};
 
@@ -322,7 +323,7 @@ impl Observer {
         if too_long > 0 {
             notes.insert(TOO_LONG, too_long as u64);
         }
-        patients.extend(params.get("uri").and_then(Json::as_str).filter(|_| !is_tool).and_then(patient_of));
+        patients.extend(params.get("uri").and_then(Json::as_str).filter(|_| !is_tool).and_then(patient_of_address));
         let inside = is_tool.then_some("arguments");
         let repeats = around.repeats(inside);
         let alike: Vec<Json> = arguments.into_iter().flat_map(arguments_alike).chain(repeats).map(Json::from).collect();
@@ -567,32 +568,12 @@ pub(super) fn trace_of(text: &str) -> Option<(String, String)> {
     sound.then(|| (trace.to_lowercase(), span.to_lowercase()))
 }
 
-/// The patient named in a resource's address: `patient://P-1`, or a segment after `Patient` as in FHIR.
-fn patient_of(uri: &str) -> Option<String> {
-    let path = uri.split(['?', '#']).next()?;
-    let (scheme, rest) = path.split_once("://").unwrap_or(("", path));
-    let mut segments = rest.split('/').filter(|segment| !segment.is_empty());
-    let id = match scheme.eq_ignore_ascii_case("patient") {
-        true => segments.next(),
-        false => {
-            segments.find(|s| s.eq_ignore_ascii_case("patient") || s.eq_ignore_ascii_case("patients"))?;
-            segments.next()
-        }
-    };
-    id.map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn addresses_name_patients_and_traces_are_read() {
-        let of = |uri: &str| patient_of(uri).unwrap_or_default();
-        assert_eq!(of("patient://P-1"), "P-1");
-        assert_eq!(of("patient://P-1/labs?x#y"), "P-1");
-        assert_eq!(of("https://fhir.example/r4/Patient/P-2/$everything"), "P-2");
-        assert_eq!(of("file:///patients"), "");
+    fn traces_are_read() {
         let parent = "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let (trace, span) = trace_of(parent).unwrap();
         assert_eq!((trace.as_str(), span.as_str()), ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"));

@@ -9,6 +9,7 @@ use crate::mcp::shorten::shortened;
 use crate::mcp::strict::{ENVELOPE, places_alike};
 use attestlog::json::{Json, Object, Path};
 use attestlog::redact::normal;
+use std::collections::BTreeSet;
 
 /// The members of a tool call's `params` that have their own place in the entry.
 const OWN: &[&str] = &["name", "arguments", "_meta", "requestState", "inputResponses"];
@@ -77,14 +78,18 @@ impl Observer {
 
     /// The patients named by a value that is not arguments: they may be anywhere in it.
     pub(super) fn patients_within(&self, tool: &str, value: &Json, depth: usize) -> Vec<String> {
-        let (found, _) = self.settings.patients.find_all(tool, Some(value), None);
-        let mut found: Vec<String> = found.into_iter().collect();
+        let (mut found, _) = self.settings.patients.find_all(tool, Some(value), None);
+        self.patients_below(tool, value, depth, &mut found);
+        found.into_iter().collect()
+    }
+
+    /// Those at the paths, wherever in the value these begin.
+    fn patients_below(&self, tool: &str, value: &Json, depth: usize, found: &mut BTreeSet<String>) {
         let inside = value.as_object().into_iter().flat_map(Object::iter).map(|(_, value)| value);
-        let inside = inside.chain(value.as_array().unwrap_or_default());
-        for value in inside.filter(|_| depth > 0) {
-            found.extend(self.patients_within(tool, value, depth - 1));
+        for value in inside.chain(value.as_array().unwrap_or_default()).filter(|_| depth > 0) {
+            found.extend(self.settings.patients.find_at_paths(tool, Some(value), None));
+            self.patients_below(tool, value, depth - 1, found);
         }
-        found
     }
 
     /// Like `beside`, for a tool call.
