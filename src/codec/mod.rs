@@ -181,7 +181,7 @@ mod tests {
             prop_assert_eq!(decode::<All>(&encode(&value).unwrap()), Ok(value));
         }
 
-        /// C2: exactly the bytes are accepted that bincode reads and would write again as they are.
+        /// C2: what is accepted is exactly what bincode reads and would write again unchanged, apart from the order of a map.
         #[test]
         fn bytes_are_read_where_they_are_the_one_form(value in all(), at: prop::sample::Index, with: u8, more: bool) {
             let mut bytes = encode(&value).unwrap();

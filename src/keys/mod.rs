@@ -187,7 +187,8 @@ impl KeyFile {
         self.mark
     }
 
-    /// Notes the store that these keys are used for and the file at `key`. Paths that are too long or not UTF-8 are left out.
+    /// Notes which store uses these keys, and that they are kept in the file at `key`. Paths that are too long or not UTF-8 are left
+    /// out.
     pub(crate) fn set_used_by(&mut self, key: &Path, store: &Path) {
         let (key, store) = (whole(key), whole(store));
         let length = key.as_os_str().len() + store.as_os_str().len();

@@ -99,7 +99,7 @@ impl KeyFile {
     }
 
     /// Reads the text of a key file, wherever it was kept. If a passphrase is given, the file must be protected by one: otherwise
-    /// somebody could have replaced the protected keys and their store with keys and a store of his own.
+    /// somebody could have replaced the protected keys and their store with keys and a store of their own.
     ///
     /// # Errors
     /// [`ErrorKind::Key`] with what to do; [`ErrorKind::NewerFormat`] for a file of a later version.
