@@ -130,7 +130,7 @@ pub struct GrantState {
 }
 
 impl GrantState {
-    /// Whether it has not ended.
+    /// Whether it is open: it has not ended.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
     }

@@ -136,7 +136,7 @@ mod millis {
 pub struct CallError<S: AsRef<str> = String> {
     /// The error's type or code, if it has one.
     pub kind: Option<S>,
-    /// What it said, sanitised.
+    /// The error's message, sanitised.
     pub message: S,
 }
 
@@ -175,7 +175,7 @@ macro_rules! named {
         pub enum $type { $($(#[$vdoc])* $variant,)* }
 
         impl $type {
-            /// Every one of them.
+            /// All variants.
             pub const ALL: &[$type] = &[$($type::$variant,)*];
 
             /// Its name in lines and filters.
@@ -183,7 +183,7 @@ macro_rules! named {
                 match self { $($type::$variant => $name,)* }
             }
 
-            /// The one of that name.
+            /// The variant with this name.
             pub fn from_name(name: &str) -> Option<$type> {
                 Self::ALL.iter().copied().find(|x| x.as_str() == name)
             }
@@ -232,17 +232,17 @@ named! {
         UserRequest = "user_request",
         /// The agent did it of its own accord.
         Proactive = "proactive",
-        /// An earlier call failed.
+        /// It retries an earlier call that failed.
         Retry = "retry",
-        /// An earlier call asked for more.
+        /// It follows up an earlier call.
         FollowUp = "follow_up",
-        /// A rule, a schedule, the host itself.
+        /// A rule, a schedule or the host itself started it.
         System = "system",
     }
 }
 
 impl<S: AsRef<str>> Call<S> {
-    /// Whether the call succeeded; `None` while it is only begun.
+    /// Whether the call succeeded; `None` while it has only begun.
     pub fn success(&self) -> Option<bool> {
         self.completion.as_ref().map(|c| c.outcome == Outcome::Ok)
     }

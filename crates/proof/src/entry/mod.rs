@@ -69,7 +69,7 @@ pub mod nonce {
     }
 }
 
-/// Why and how long an entry is kept. Fixed when it was recorded.
+/// Why and how long an entry is kept. Fixed when the entry is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention<S: AsRef<str> = String> {
     /// The retention class: `financial`, `healthcare`, `general`, or one that the policy defines.

@@ -84,7 +84,7 @@ impl<S: AsRef<str>> SystemEvent<S> {
 }
 
 impl Kind {
-    /// The kind of that name.
+    /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|k| k.as_str() == name)
     }

@@ -20,7 +20,7 @@ pub use path::{Path, Step};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// `parse::NUL_SHOWN` as text.
+/// `parse::NUL_SHOWN` as a string.
 const SHOWN: &str = "\u{2400}";
 
 /// The largest integer that every JSON reader represents exactly: 2^53 - 1.

@@ -451,7 +451,7 @@ fn decimal(text: &[u8]) -> (Vec<u8>, i128) {
         Some(e) => (&text[..e], std::str::from_utf8(&text[e + 1..]).unwrap_or_default()),
         None => (text, "0"),
     };
-    // A number with an exponent beyond i64 is no double, so it never compares equal.
+    // A number with an exponent beyond i64 is not a double, so it never compares equal.
     let mut exponent: i128 = exponent.parse::<i64>().map_or(i128::MAX / 2, Into::into);
     if let Some(point) = mantissa.iter().position(|&b| b == b'.') {
         exponent -= (mantissa.len() - point - 1) as i128;

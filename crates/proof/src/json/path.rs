@@ -10,9 +10,9 @@ pub struct Path(Vec<Step>);
 /// One step into a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The member of an object.
+    /// A member of an object.
     Key(String),
-    /// The element of an array.
+    /// An element of an array.
     Index(usize),
 }
 

@@ -102,7 +102,7 @@ impl From<EpochError> for crate::Error {
 /// auditor pins determines the key with which the succession of epochs begins.
 ///
 /// # Errors
-/// [`NoteError::Name`] where `name` is empty, too long, or has spaces or a plus sign.
+/// [`NoteError::Name`] if `name` is empty, too long, or has spaces or a plus sign.
 ///
 /// ```
 /// let origin = attestlog::note::origin("example.com/ward-3", &[7; 32]).unwrap();
@@ -267,7 +267,7 @@ impl Succession {
     /// The succession that begins with epoch 0.
     ///
     /// # Errors
-    /// [`EpochError::Unbound`] where `origin` does not end in this key's fingerprint.
+    /// [`EpochError::Unbound`] if `origin` does not end in this key's fingerprint.
     pub fn new(origin: &str, epoch0_public: &[u8; 32]) -> Result<Succession, EpochError> {
         if !binds(origin, epoch0_public) {
             return Err(EpochError::Unbound(origin.to_owned()));

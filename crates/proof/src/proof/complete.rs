@@ -246,8 +246,8 @@ impl CompleteProof {
 }
 
 impl Proven {
-    /// What the value of a completeness proof only looks like: `anna` for a name with a Cyrillic letter in it. Whoever hands out a
-    /// proof chooses its value, and every log has nothing under a look-alike of a name.
+    /// The name that the value of a completeness proof looks like but is not: `anna` for a name with a Cyrillic letter in it. Whoever
+    /// hands out a proof chooses its value, and it is easy to prove that a log has nothing under a look-alike of a name.
     pub fn looks_like(&self) -> Option<String> {
         match self {
             Proven::Complete { value, .. } if spelling::is_look_alike(value) => Some(spelling::look(value)),

@@ -24,7 +24,7 @@ pub struct List<'a> {
 
 impl List<'_> {
     /// Passes the list to `each` as ranges, end excluded, in order. `None` if the bytes are not a list, or list more than
-    /// `limit` seqs (a few bytes can stand for any number); discard the ranges that were already passed then.
+    /// `limit` seqs (a few bytes can stand for any number); the ranges already passed must then be discarded.
     pub fn ranges(&self, limit: usize, mut each: impl FnMut(u64, u64)) -> Option<()> {
         let first = self.first;
         let (&tag, mut rest) = self.bytes.split_first()?;
