@@ -1,8 +1,8 @@
 //! A bounded queue in front of the log, for callers that must not wait for the disk.
 //!
-//! Invariant Q1: an accepted entry is recorded once or answered with an error, whatever happens to its ticket. Invariant
-//! Q2: reserved places, waiting entries and entries being committed are together never more than the capacity. Invariant
-//! Q3: entries are recorded in the order in which they were accepted.
+//! Invariant Q1: an accepted entry is recorded once or answered with an error, whatever happens to its ticket.
+//! Invariant Q2: reserved places, waiting entries and entries being committed are together never more than the capacity.
+//! Invariant Q3: entries are recorded in the order in which they were accepted.
 //!
 //! Accepted entries were already sanitised on the caller's thread: nothing raw waits here. One thread takes all waiting
 //! entries, up to [`MOST_AT_ONCE`], and commits them together, so one sync serves all that arrived during the one before.
