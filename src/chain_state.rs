@@ -1,12 +1,12 @@
-//! What a store's own entries say, read in order: whose it is, which policies and holds are in force, which keys signed
+//! What a store's system events establish, read in order: its identity, which policies and holds are in force, which keys signed
 //! when, what was purged. Everything that decides about entries later is taken from the chain, never from a table beside it.
 //!
-//! Invariant R60: a store goes on only where what is found to be in force is what was when its keys signed last. The key file's
-//! mark has a digest of it, so a system event that nothing leads to any more, or that was changed with its hash, is missed when the
-//! store is opened, and not only by a verification.
+//! Invariant R60: a store is written to only if what is in force in it is what was in force when its keys last signed. The key
+//! file's mark has a digest of that, so a system event that nothing leads to any more, or that was changed together with its hash,
+//! is detected when the store is opened, and not only by a verification.
 //!
-//! Invariant R80: after a restoring from a copy that lacks, or may lack, a policy, a hold or an emergency grant that was in force,
-//! nothing is purged or erased until somebody has confirmed what is in force now. Another restoring does not do away with it.
+//! Invariant R80: after a restore from a copy that lacks, or may lack, a policy, a hold or an emergency grant that was in force,
+//! nothing is purged or erased until somebody has confirmed what is in force now. Another restore does not lift this.
 
 use crate::grants::OpenGrant;
 use crate::json::{Json, Object};
@@ -21,16 +21,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The version of the whole layout. A store with another one is a newer program's.
+/// The version of the whole layout. Another version means a newer program.
 pub(crate) const STORE_FORMAT: u32 = 1;
 
-/// Who a store is: what its first entry says.
+/// The identity of a store: the content of its first entry.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Genesis {
     pub store_id: String,
-    /// The log key and epoch 0's public key, where the store was made with keys.
+    /// The log key and epoch 0's public key, if the store was made with keys.
     pub keys: Option<(VerifierKey, [u8; 32])>,
-    /// The id of the first pseudonym key, where there is one.
+    /// The id of the first pseudonym key, if there is one.
     pub pseudonym_key: Option<String>,
 }
 
@@ -45,33 +45,33 @@ pub(crate) struct ChainState {
     pub succession: Option<Succession>,
     /// The ids of all pseudonym keys that were ever in use, as pseudonyms carry them.
     pub pseudonym_keys: BTreeSet<String>,
-    /// The pseudonym key that was put into use last, and the master key that the last erasure made, each with the seq of its
-    /// entry: a key file without them is an older copy. None once a copy was restored, which may lack what the key file has.
+    /// The pseudonym key that was last put into use, and the master key that the last erasure made, each with the seq of its
+    /// entry: a key file without them is an older copy. `None` after a restore, since the copy may lack keys that the key file has.
     pub newest_keys: [Option<(u64, String)>; 2],
     /// Purges by the seq of their entry.
     pub purges: Vec<(u64, PurgeRecord)>,
-    /// For each purge, what holds kept by number when it was made, where they kept any.
+    /// For each purge, the entries that holds kept by number when it was made, if any.
     pub kept_by_number: BTreeMap<u64, SeqSet>,
-    /// Whether it was ever recorded to without the key that it has: rows of small tables may lack their MAC since.
+    /// Whether it was ever opened for recording without the key that it has: rows of small tables may lack their MAC since.
     pub opened_without_key: bool,
-    /// Emergency grants that were neither closed nor said to have run out, by the seq of their entry.
+    /// Emergency grants that were neither closed nor recorded as expired, by the seq of their entry.
     pub open_grants: BTreeMap<u64, OpenGrant>,
-    /// Master keys under which keys of sealed values lay when the log was made out of a copy, and which the key file did not
-    /// hold any more: each with the seq of the entry that says so.
+    /// Master keys that wrapped keys of sealed values when the log was restored from a copy, and that the key file no longer
+    /// held: each with the seq of the entry that says so.
     pub masters_gone: Vec<(u64, String)>,
-    /// Restorings that nobody has confirmed yet although something that was in force may be lost, by the seq of their entry.
+    /// Restores that nobody has confirmed yet although something that was in force may be lost, by the seq of their entry.
     pub unconfirmed: BTreeMap<u64, Unconfirmed>,
-    /// A hash over all that these entries say, but for emergency grants, which do not stay for ever.
+    /// A hash over the content of all these entries, except those of emergency grants, which can be purged.
     said: Hash,
-    /// A hash over what the entries of all policies say.
+    /// A hash over the content of all policy entries.
     said_of_policies: Hash,
-    /// What the entries of the open grants say.
+    /// A hash of the entry of each open grant.
     said_of_grants: BTreeMap<u64, Hash>,
-    /// What the entries of the holds that stand and of the unconfirmed restorings say.
+    /// A hash of the entry of each hold in force and of each unconfirmed restore.
     said_of_standing: BTreeMap<u64, Hash>,
 }
 
-/// What stood in a log, by the seqs of its entries.
+/// What was in force in a log, by the seqs of its entries.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Standing {
@@ -105,7 +105,7 @@ impl Standing {
         ]))
     }
 
-    /// Reads what [`Standing::to_json`] writes, as far as it is that.
+    /// Reads what [`Standing::to_json`] writes; anything else is skipped.
     pub(crate) fn from_json(json: &Json) -> Standing {
         let list = |key: &str| json.get(key).and_then(Json::as_array).unwrap_or_default();
         let hold = |json: &Json| {
@@ -121,17 +121,17 @@ impl Standing {
     }
 }
 
-/// Why a restoring wants to be confirmed.
+/// Why a restore must be confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unconfirmed {
-    /// Whether it is known that something else was in force; otherwise there were no keys to tell.
+    /// Whether it is known that something else was in force before; otherwise there were no keys to tell.
     pub is_changed: bool,
     /// How many entries had been signed.
     pub signed: Option<u64>,
 }
 
 impl Unconfirmed {
-    /// What the particulars of a restoring say. They are silent where nothing that was in force is missing.
+    /// Reads the detail of a restore; `None` if nothing that was in force is missing.
     pub(crate) fn of(detail: &Json) -> Option<Unconfirmed> {
         let standing = detail.get("standing").and_then(Json::as_str)?;
         Some(Unconfirmed {
@@ -140,7 +140,7 @@ impl Unconfirmed {
         })
     }
 
-    /// What is wrong after the restoring that the entry at `seq` is about, and what to do.
+    /// What is wrong after the restore that the entry at `seq` records, and what to do.
     pub(crate) fn to_do(self, seq: u64) -> String {
         let what = match (self.is_changed, self.signed) {
             (true, Some(signed)) => format!(
@@ -161,7 +161,7 @@ impl Unconfirmed {
     }
 }
 
-/// What a store's own entries may say wrongly: an entry whose particulars contradict those before it.
+/// A system event whose detail is invalid or contradicts those before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("entry {seq} ({kind}): {reason}")]
 pub(crate) struct ChainStateError {
@@ -210,7 +210,7 @@ impl Genesis {
     }
 }
 
-/// A hash of what an entry says and where it stands.
+/// A hash of an entry's kind, detail and seq.
 fn said(seq: u64, own: &SystemEvent) -> Hash {
     let kind = own.kind.as_str();
     let text =
@@ -219,7 +219,7 @@ fn said(seq: u64, own: &SystemEvent) -> Hash {
 }
 
 impl ChainState {
-    /// Whether entries of this kind say anything that is kept here.
+    /// Whether entries of this kind establish anything that is kept here.
     pub(crate) fn wants(kind: Kind) -> bool {
         ChainState::wants_purgeable(kind)
             || matches!(
@@ -236,12 +236,12 @@ impl ChainState {
             )
     }
 
-    /// Those of them that do not stay for ever.
+    /// Those of these kinds whose entries can be purged.
     pub(crate) fn wants_purgeable(kind: Kind) -> bool {
         matches!(kind, Kind::BreakGlassOpened | Kind::BreakGlassClosed)
     }
 
-    /// Takes the next of system events.
+    /// Applies the next system event.
     pub(crate) fn apply(&mut self, seq: u64, own: &SystemEvent) -> Result<(), ChainStateError> {
         let detail = own.detail.to_json();
         self.take(seq, own.kind, &detail).map_err(|e| ChainStateError {
@@ -264,8 +264,8 @@ impl ChainState {
         Ok(())
     }
 
-    /// Digests of what is in force: of all that these entries say and which emergency grants are open; and of what a restoring must
-    /// not lose unnoticed. What a purge takes does not change them.
+    /// Digests of what is in force: `all` covers everything that these entries say and which emergency grants are open; `standing`
+    /// covers what a restore must not lose unnoticed. The removal of entries by a purge does not change them.
     pub(crate) fn in_force(&self) -> InForce {
         let digest = |label: &[u8], said: &Hash, each: &[&BTreeMap<u64, Hash>]| {
             let mut text = [label, &said.0].concat();
@@ -282,7 +282,7 @@ impl ChainState {
         }
     }
 
-    /// Refuses what cannot be taken back as long as nobody has confirmed what is in force after a restoring (R80).
+    /// Refuses an irreversible change until somebody has confirmed what is in force after a restore (R80).
     ///
     /// # Errors
     /// [`ErrorKind::Conflict`] with what to do.
@@ -372,7 +372,7 @@ impl ChainState {
                 self.open_grants.insert(seq, OpenGrant::from_json(detail)?);
             }
             Kind::BreakGlassClosed => {
-                // The grant itself may be gone already, or was closed twice: neither says anything new.
+                // The grant may have been purged already, or closed twice: neither changes anything.
                 if let Some(grant) = detail.get("grant").and_then(Json::as_u64) {
                     self.open_grants.remove(&grant);
                     self.said_of_grants.remove(&grant);
@@ -390,15 +390,15 @@ impl ChainState {
         Ok(())
     }
 
-    /// The policies until now.
+    /// The history of the policies.
     ///
     /// # Errors
-    /// [`Damaged`](crate::ErrorKind::Damaged): a log without any.
+    /// [`Damaged`](crate::ErrorKind::Damaged): the log has no policy.
     pub(crate) fn history(&self) -> Result<&PolicyHistory> {
         self.history.as_ref().ok_or_else(|| Error::damaged("the log has no policy; restore a backup"))
     }
 
-    /// What stands here that does not in `other`: holds, the policy in force, open emergency grants.
+    /// What is in force here but not in `other`: holds, the policy, open emergency grants.
     pub(crate) fn standing_beside(&self, other: &ChainState) -> Standing {
         let lacks = |said: &BTreeMap<u64, Hash>, theirs: &BTreeMap<u64, Hash>| -> Vec<u64> {
             said.iter().filter(|(seq, said)| theirs.get(seq) != Some(said)).map(|(seq, _)| *seq).collect()
@@ -412,7 +412,8 @@ impl ChainState {
         }
     }
 
-    /// The root that each rotation among the entries states, by size. Those that a restoring brought are of a history that is lost.
+    /// The root that each rotation entry of this log states, by size. Rotations brought by a restore are left out: they are of a
+    /// lost history.
     pub(crate) fn rotation_roots(&self) -> impl Iterator<Item = (u64, Hash)> + '_ {
         let epochs = self.succession.iter().flat_map(|s| s.epochs());
         epochs.filter_map(|e| e.rotation_in_place()).map(|r| (r.size, r.root))

@@ -1,15 +1,15 @@
 //! Starting other programs.
 //!
-//! Invariant I8: no program that this one starts inherits a secret of it. There is one function that begins a child, and
-//! one list of the variables that hold secrets; a test keeps every other start of a program out of the tree.
+//! Invariant I8: no program that this one starts inherits its secrets. One function starts every child, and one list
+//! names the variables that hold secrets; a test keeps any other start of a program out of the code.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
-/// The environment variable in which the whole key file may be, as base64.
+/// The environment variable that may hold the whole key file, as base64.
 pub const KEY: &str = "ATTESTLOG_KEY";
 
-/// The environment variable in which the key file's passphrase may be.
+/// The environment variable that may hold the key file's passphrase.
 pub const PASSPHRASE: &str = "ATTESTLOG_PASSPHRASE";
 
 /// Every environment variable that holds a secret of this program.

@@ -1,24 +1,24 @@
-//! What every file of the log needs of the file system: the store, its key and its anchors alike.
+//! File system operations that the store, its key file and its anchors share.
 
 use crate::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Makes a new or renamed file's name outlive a power failure.
+/// Makes the name of a new or renamed file durable.
 #[cfg(unix)]
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::File::open(parent)?.sync_all()
 }
 
-/// Elsewhere a directory cannot be synced.
+/// On other systems a directory cannot be synced.
 #[cfg(not(unix))]
 pub(crate) fn sync_parent(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Refuses what has no end that could be waited for: a pipe, a device. Before it is opened, which may wait too.
+/// Refuses a pipe or a device, whose end might never come. Call it before opening, which may block too.
 pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
     if std::fs::metadata(path)?.is_file() {
         return Ok(());
@@ -26,18 +26,18 @@ pub(crate) fn check_regular(path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "is no regular file (a pipe, a device, a folder)"))
 }
 
-/// Opens a file for appending, and says whether it is new; then only its owner may read it. Never through a symbolic link, nor
-/// anything but a file: whoever may place one in the folder could otherwise have it written where nobody looks, or let the
-/// opening wait for ever.
+/// Opens a file for appending, and returns whether it is new; a new one is readable only by its owner. Never follows a symbolic
+/// link, and opens nothing but a regular file: somebody who can create a link or a pipe in the folder could otherwise
+/// redirect the writes, or make opening block for ever.
 ///
 /// # Errors
-/// [`InvalidInput`](crate::ErrorKind::InvalidInput): a link, a pipe, a device, a folder; what the file system says.
+/// [`InvalidInput`](crate::ErrorKind::InvalidInput): a link, a pipe, a device, a folder; or the error of the file system.
 pub(crate) fn open_to_append(path: &Path) -> Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).append(true);
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            // Creating exclusively follows no link either, should one appear by now.
+            // Exclusive creation follows no link either, should one have appeared.
             options.create_new(true);
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -48,10 +48,10 @@ pub(crate) fn open_to_append(path: &Path) -> Result<(File, bool)> {
     }
 }
 
-/// What a small file beside a store says; `None` where there is none.
+/// The content of a small file beside a store; `None` if there is no such file.
 ///
 /// # Errors
-/// As [`open_to_append`]; [`InvalidInput`](crate::ErrorKind::InvalidInput) too where it has more than `most` bytes.
+/// As [`open_to_append`]; also [`InvalidInput`](crate::ErrorKind::InvalidInput) if it has more than `most` bytes.
 pub(crate) fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     let seen = match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -65,7 +65,7 @@ pub(crate) fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Opens what was seen at `path` a moment ago, if it is a file and still there.
+/// Opens the file that was just seen at `path`, if it is a regular file and still there.
 fn open_seen(path: &Path, seen: &std::fs::Metadata, options: &mut OpenOptions) -> Result<File> {
     if seen.is_symlink() {
         return Err(Error::invalid("it is a symbolic link; name the file itself"));
@@ -73,7 +73,7 @@ fn open_seen(path: &Path, seen: &std::fs::Metadata, options: &mut OpenOptions) -
     if !seen.is_file() {
         return Err(Error::invalid("it is not a regular file: fix the path"));
     }
-    // A pipe that was put there meanwhile must not let the opening wait.
+    // A pipe put there in the meantime must not block the open.
     #[cfg(all(unix, feature = "owner"))]
     {
         use nix::fcntl::OFlag;
@@ -91,14 +91,14 @@ fn open_seen(path: &Path, seen: &std::fs::Metadata, options: &mut OpenOptions) -
     Ok(file)
 }
 
-/// What about a store's file and its folder lets others than its owner take it away, replace it or read it: a sentence
-/// each. Nothing where the file system does not say.
+/// Warnings, one sentence each, if the permissions of a store's file or folder let users other than its owner remove,
+/// replace or read it. Empty if the file system does not tell.
 #[cfg(unix)]
 pub(crate) fn warnings(path: &Path) -> Vec<String> {
     use std::os::unix::fs::MetadataExt;
     let mut warnings = Vec::new();
     let Ok(file) = std::fs::metadata(path) else { return warnings };
-    // Where a link leads, there the file can be replaced.
+    // Behind a link, the file can be replaced where the link leads.
     let Ok(real) = std::fs::canonicalize(path) else { return warnings };
     if file.mode() & 0o077 != 0 {
         let mode = file.mode() & 0o7777;
@@ -108,7 +108,7 @@ pub(crate) fn warnings(path: &Path) -> Vec<String> {
         return warnings;
     };
     let shown = folder.display();
-    // The sticky bit leaves a file to its owner and the folder's.
+    // With the sticky bit, only the owners of a file and of the folder can replace it.
     if about.mode() & 0o002 != 0 && about.mode() & 0o1000 == 0 {
         warnings.push(format!(
             "{shown}: everybody may write in this folder, and so replace the store and its key file: run `chmod o-w` on it"
@@ -124,7 +124,7 @@ pub(crate) fn warnings(path: &Path) -> Vec<String> {
     warnings
 }
 
-/// Elsewhere permissions are not looked at.
+/// On other systems permissions are not checked.
 #[cfg(not(unix))]
 pub(crate) fn warnings(_: &Path) -> Vec<String> {
     Vec::new()

@@ -1,4 +1,4 @@
-//! Emergency grants as their entries have them: who may look at whose data, until when, how it ended, who reviewed it.
+//! Emergency grants as their entries record them: who may see whose data, until when, how it ended, who reviewed it.
 //! What a log does with them is in `emergency`.
 
 use crate::json::{Json, Object};
@@ -6,24 +6,24 @@ use crate::{Entry, Error, Result, Timestamp};
 use attestlog_proof::entry::{Call, Kind, Phase};
 use std::fmt;
 
-/// An emergency grant as it was opened. Users and patients are written as everywhere in the log: as pseudonyms where the
+/// An emergency grant as it was opened. Users and patients are recorded as everywhere in the log: as pseudonyms if the
 /// policy says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
-    /// The seq of its entry, by which calls name it (see [`ToolCall::emergency`](crate::ToolCall::emergency)).
+    /// The seq of its entry, by which calls refer to it (see [`ToolCall::emergency`](crate::ToolCall::emergency)).
     pub seq: u64,
-    /// Who may look.
+    /// The user who may look.
     pub user: String,
-    /// At whose data.
+    /// The patient whose data the user may look at.
     pub patient: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
-    /// How urgent it was said to be, in the host's own words.
+    /// The urgency, in the host's own words.
     pub urgency: String,
-    /// From when, by the store's clock.
+    /// When it was opened, by the store's clock.
     pub opened_at: Timestamp,
-    /// Until when; at that time it no longer holds.
+    /// When it expires; from this time on it is not valid.
     pub expires_at: Timestamp,
     /// Who opened it.
     pub actor: String,
@@ -33,28 +33,28 @@ pub struct Grant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GrantEnd {
-    /// Its time ran out; the entry that says so, once there is one.
+    /// Its time ran out; the seq of the entry that records this, once there is one.
     Expired(Option<u64>),
-    /// Somebody closed it before.
+    /// Somebody closed it before that.
     Closed {
         /// The seq of the entry.
         seq: u64,
-        /// Who.
+        /// Who closed it.
         actor: String,
     },
 }
 
-/// What is wrong with the use of a grant.
+/// Why a call is not covered by the grant that it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Misuse {
     /// There is no grant at that seq.
     NoGrant,
-    /// The grant is another user's.
+    /// The grant belongs to another user.
     OtherUser,
     /// The grant is for another patient.
     OtherPatient,
-    /// The call names no patient, the grant is for one.
+    /// The call names no patient, but the grant is for one.
     NoPatient,
     /// Its time had run out.
     Expired,
@@ -93,15 +93,15 @@ impl fmt::Display for Misuse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GrantUse {
-    /// The seq of the call; of its beginning where it was recorded in two steps.
+    /// The seq of the call; of its beginning if it was recorded in two steps.
     pub seq: u64,
-    /// Who made it, as the log has it.
+    /// Who made it, as recorded in the log.
     pub user: String,
     /// Why the grant did not cover it, if it did not.
     pub misuse: Option<Misuse>,
 }
 
-/// A review of a grant by somebody else than its user.
+/// A review of a grant by somebody other than its user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Review {
@@ -109,19 +109,19 @@ pub struct Review {
     pub seq: u64,
     /// Who reviewed.
     pub reviewer: String,
-    /// What it came to, in the host's own words: `justified`, `not_justified`.
+    /// The result, in the host's own words: `justified`, `not_justified`.
     pub disposition: String,
-    /// What else there was to say.
+    /// A remark, if there is one.
     pub note: Option<String>,
 }
 
-/// A grant and what became of it.
+/// A grant and what happened under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GrantState {
     /// The grant as it was opened.
     pub grant: Grant,
-    /// How it ended; `None` while it holds.
+    /// How it ended; `None` while it is valid.
     pub end: Option<GrantEnd>,
     /// The calls that named it, in order, misuse included.
     pub uses: Vec<GrantUse>,
@@ -130,12 +130,12 @@ pub struct GrantState {
 }
 
 impl GrantState {
-    /// Whether it holds now.
+    /// Whether it is open: it has not ended.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
     }
 
-    /// Whether somebody else has still to look at it: it was not reviewed, or was used after its last review.
+    /// Whether somebody else still has to review it: it was not reviewed, or was used after its last review.
     pub fn needs_review(&self) -> bool {
         match (self.reviews.last(), self.uses.last()) {
             (None, _) => true,
@@ -144,7 +144,7 @@ impl GrantState {
         }
     }
 
-    /// The seq of the entry by which it ended, where there is one.
+    /// The seq of the entry that ended it, if there is one.
     pub(crate) fn end_seq(&self) -> Option<u64> {
         match self.end {
             Some(GrantEnd::Closed { seq, .. }) => Some(seq),
@@ -162,7 +162,7 @@ impl GrantState {
         }
     }
 
-    /// All of it as JSON: what `break-glass list --json` prints, and access reports hold.
+    /// All of it as JSON, as `break-glass list --json` prints it and access reports contain it.
     pub fn to_json(&self) -> Json {
         let grant = &self.grant;
         let uses = self.uses.iter().map(|used| {
@@ -205,7 +205,7 @@ impl GrantState {
     }
 }
 
-/// What is kept in memory of a grant that nothing has ended yet.
+/// The part of an open grant that is kept in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OpenGrant {
     user: String,
@@ -223,7 +223,7 @@ impl OpenGrant {
         now >= self.expires_at
     }
 
-    /// What the entry says by which this grant, of the entry at `seq`, is over.
+    /// The detail of the entry that records that this grant, opened by the entry at `seq`, has expired.
     pub(crate) fn expiry(&self, seq: u64) -> Object {
         Object::from_iter([
             ("cause", Json::from("expired")),
@@ -265,21 +265,21 @@ impl Grant {
         })
     }
 
-    /// The grant that an entry opened, if it opened one.
+    /// The grant that an entry opened, if any.
     pub(crate) fn of(entry: &Entry) -> Option<Grant> {
         let own = entry.own().filter(|own| own.kind == Kind::BreakGlassOpened)?;
         Grant::from_json(entry.seq, &own.detail.to_json()).ok()
     }
 
-    /// Why this grant does not cover a call that was recorded at that time, if it does not. `ended` is the entry by which
-    /// it was over before the call, with whether somebody closed it.
+    /// Why this grant does not cover a call that was recorded at `at`; `None` if it does. `closed` is set if an entry ended the
+    /// grant before the call: true if somebody closed it, false if it expired.
     pub(crate) fn misuse(&self, call: &Call, at: Timestamp, closed: Option<bool>) -> Option<Misuse> {
         if call.user_id != self.user {
             Some(Misuse::OtherUser)
         } else if call.patient_ids.iter().any(|patient| *patient != self.patient) {
             Some(Misuse::OtherPatient)
         } else if call.patient_ids.is_empty() && call.phase != Phase::Begun {
-            // Of one that was only begun the patient may be known at its end.
+            // A call that has only begun may name the patient at its end.
             Some(Misuse::NoPatient)
         } else {
             self.is_over(at, closed)

@@ -1,5 +1,5 @@
-//! What the log takes from the machine it runs on: the time and random bytes. Both can be replaced, so that a host's
-//! tests and this crate's own decide what time it is and get the same bytes from the same run.
+//! What the log takes from the machine: the time and random bytes. Both can be replaced, so that a host's tests and this
+//! crate's own control the time and get the same bytes in every run.
 
 use crate::Timestamp;
 use sha2::{Digest, Sha256};
@@ -7,12 +7,12 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Tells the time.
+/// A source of time.
 pub trait Clock: Debug + Send + Sync + 'static {
-    /// The system clock: may be wrong, may be set back.
+    /// The system clock: it may be wrong, and may be set back.
     fn now(&self) -> Timestamp;
 
-    /// Time since some fixed moment while this process runs; never runs back.
+    /// Time since some fixed moment while this process runs; never goes back.
     fn monotonic(&self) -> Duration;
 }
 
@@ -82,9 +82,9 @@ impl Clock for ManualClock {
     }
 }
 
-/// Gives random bytes.
+/// A source of random bytes.
 pub trait Random: Debug + Send + Sync + 'static {
-    /// Fills `out`.
+    /// Fills `out` with random bytes.
     fn fill(&self, out: &mut [u8]);
 }
 
@@ -95,7 +95,7 @@ pub struct SystemRandom;
 #[allow(clippy::disallowed_methods, reason = "the one place where the machine is asked for randomness")]
 impl Random for SystemRandom {
     fn fill(&self, out: &mut [u8]) {
-        // Linux, macOS and Windows never refuse once they have booted. Where one does, guessable salts must not be
+        // Linux, macOS and Windows never refuse once they have booted. If a system does, guessable salts must not be
         // recorded as if they were random, so it is asked again until it answers.
         while getrandom::fill(out).is_err() {
             std::thread::yield_now();
@@ -103,7 +103,7 @@ impl Random for SystemRandom {
     }
 }
 
-/// The same bytes for the same seed; for tests, never for a store that matters.
+/// A generator that gives the same bytes for the same seed; for tests, never for a store that matters.
 #[derive(Debug)]
 pub struct SeededRandom(Mutex<(u64, u64)>);
 

@@ -1,4 +1,4 @@
-//! What was recorded without the store's key: a later signature covers it like everything else, so summaries must say it.
+//! Entries recorded without the store's key: a later signature covers them like all others, so summaries must report them.
 
 use crate::json::{Json, Object};
 use crate::store::Snapshot;
@@ -6,26 +6,26 @@ use crate::{AuditLog, Kind, Query, Result, Timestamp};
 use attestlog_proof::entry::SystemEvent;
 use std::fmt;
 
-/// A store that has keys was opened for recording without them, as its entry says.
+/// A range of entries recorded while a store that has keys was open without them, as an entry states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Keyless {
-    /// The seq of the entry that says so, the first that was recorded without the key.
+    /// The seq of the entry that states it, the first that was recorded without the key.
     pub from: u64,
-    /// The size of the first checkpoint after it: what lies between was recorded without the key, or may have been.
-    /// `None` where nothing was signed since: then that goes to the end of the log.
+    /// The size of the first checkpoint after it: the entries before it were, or may have been, recorded without the key.
+    /// `None` if nothing was signed since: the range then goes to the end of the log.
     pub to: Option<u64>,
     /// When the entry was recorded.
     pub at: Timestamp,
 }
 
 impl Keyless {
-    /// Whether an entry says that the store was opened without its key.
+    /// Whether this entry states that the store was opened without its key.
     pub(crate) fn is(own: &SystemEvent) -> bool {
         own.kind == Kind::Key && own.detail.to_json().get("event").and_then(Json::as_str) == Some("opened_without_key")
     }
 
-    /// The stretches that begin at these entries, given in order; several openings before the same checkpoint are one.
+    /// The ranges that begin at these entries, which are in order; several openings before the same checkpoint are one.
     pub(crate) fn stretches(entries: &[(u64, Timestamp)], snapshot: &Snapshot) -> Result<Vec<Keyless>> {
         let mut all: Vec<Keyless> = Vec::new();
         if entries.is_empty() {
@@ -45,7 +45,7 @@ impl Keyless {
         Ok(all)
     }
 
-    /// `{"from","to","at"}`; `to`, which is not part of it, is null where nothing was signed since.
+    /// `{"from","to","at"}`; `to` is exclusive, and null if nothing was signed since.
     pub fn to_json(&self) -> Json {
         Json::from(Object::from_iter([
             ("from", Json::from(self.from)),
@@ -72,10 +72,10 @@ impl fmt::Display for Keyless {
 }
 
 impl AuditLog {
-    /// Which stretches of entries were recorded without the store's key, in order.
+    /// The ranges of entries that were recorded without the store's key, in order.
     ///
     /// # Errors
-    /// What the file says.
+    /// As [`AuditLog::query`].
     ///
     /// ```
     /// # let log = attestlog::AuditLog::in_memory()?;

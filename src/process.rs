@@ -1,9 +1,9 @@
-//! The process in which something was opened.
+//! The process in which a store, a connection or a queue was opened.
 //!
-//! Invariant I15: what was opened in one process does nothing in another. A fork copies memory and shares open files: the copy of a
-//! store would write over what the store writes, with what it knew when it was copied, and its threads are not there. So the id of
-//! the process is kept where a store, a connection or a queue is made, and looked at before any lock is taken: in any other process
-//! every call is refused, and dropping gives nothing back.
+//! Invariant I15: what was opened in one process does nothing in another. A fork copies memory and shares open files: the copied
+//! store would overwrite what the original writes, based on outdated state, and its threads do not exist. So a store, a connection
+//! or a queue keeps the id of the process that made it and checks it before it takes any lock: in any other process every call is
+//! refused, and dropping releases nothing.
 
 use crate::{Error, ErrorKind, Result};
 
@@ -12,17 +12,17 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) struct Process(u32);
 
 impl Process {
-    /// This one.
+    /// The current process.
     pub(crate) fn this() -> Process {
         Process(std::process::id())
     }
 
-    /// Whether it is this one still.
+    /// Whether this is the current process.
     pub(crate) fn is_this(self) -> bool {
         self == Process::this()
     }
 
-    /// Refuses in any other process.
+    /// Fails with [`ErrorKind::Closed`] in any other process.
     pub(crate) fn check(self) -> Result<()> {
         if self.is_this() {
             return Ok(());

@@ -1,8 +1,8 @@
-//! Stored bytes: how values lie in the file. The only user of bincode.
+//! Stored bytes: the encoding of values in the file. The only user of bincode.
 //!
-//! Invariant C1: every stored value starts with a format byte. Invariant C2: a value has one encoding; bytes that
-//! decode but would be encoded otherwise, or are followed by more, are refused, so no stored byte can change without
-//! either failing here or changing the value. bincode writes; its own reader accepts over-long integers and trailing
+//! Invariant C1: every stored value starts with a format byte. Invariant C2: a value has exactly one encoding; bytes that
+//! decode but would be encoded differently, or are followed by more, are refused, so no stored byte can change without
+//! either failing here or changing the value. bincode only writes: its own reader accepts over-long integers and trailing
 //! bytes, so `reader` reads.
 
 mod reader;
@@ -11,15 +11,15 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use reader::Reader;
 use serde::{Deserialize, Serialize};
 
-/// The format of stored values. Another byte is another, newer, program's.
+/// The format byte of stored values. Another byte means a newer program.
 pub(crate) const FORMAT: u8 = 1;
 
-/// The largest value that is decoded. Blocks hold their entries as one byte string, so this bounds a block.
+/// The largest value that is decoded. A block holds its entries as one byte string, so this bounds a block.
 pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_BYTES>> = bincode::config::standard().with_limit();
 
-/// Why stored bytes are not what the program wrote.
+/// Why stored bytes are not a value that this program wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CodecError {
     #[error("the value is of format {0}, this program knows format {FORMAT}")]
@@ -56,7 +56,7 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<
     append(value, out)
 }
 
-/// Appends the stored form of `value` without its format byte: fields that follow those that stand there.
+/// Appends the stored form of `value` without a format byte: for fields that follow those already written.
 pub(crate) fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
     struct Sink<'a>(&'a mut Vec<u8>);
     impl bincode::enc::write::Writer for Sink<'_> {
@@ -70,13 +70,13 @@ pub(crate) fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
     if out.len() - start > MAX_BYTES { Err(CodecError::TooLarge) } else { Ok(()) }
 }
 
-/// The value that `bytes` are the stored form of; it may borrow from them.
+/// Decodes bytes that are exactly one stored value, which may borrow from them.
 pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     let (value, rest) = decode_first(bytes)?;
     if rest.is_empty() { Ok(value) } else { Err(FOLLOWED) }
 }
 
-/// The value that `bytes` begin with the stored form of, and what [`append`] wrote behind it.
+/// Decodes the stored value that `bytes` begin with, and returns the rest, which [`append`] wrote.
 pub(crate) fn decode_first<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), CodecError> {
     let (&format, rest) = bytes.split_first().ok_or(CodecError::Damaged("it is empty"))?;
     if format != FORMAT {
@@ -90,7 +90,7 @@ pub(crate) fn decode_first<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T
     Ok((value, reader.rest()))
 }
 
-/// The value that [`append`] wrote.
+/// Decodes a value that [`append`] wrote.
 pub(crate) fn decode_behind<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, CodecError> {
     if bytes.len() > MAX_BYTES {
         return Err(CodecError::TooLarge);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn all() -> impl Strategy<Value = All> {
-        // Every width of an integer, not only the widest.
+        // Integers of every width, not only the widest.
         let wide = (any::<u128>(), 0u32..128).prop_map(|(n, bits)| n >> bits);
         let long = (any::<i64>(), 0u32..64).prop_map(|(n, bits)| n >> bits);
         let parts = (any::<(u8, u16, u32)>(), 0u32..64, wide, any::<(i8, i16, i32)>(), long, -1e300f64..1e300);
@@ -149,12 +149,12 @@ mod tests {
         })
     }
 
-    /// A byte that is a character, or one of those that begin or go on with one.
+    /// A byte that is a character, or the first or a later byte of one.
     fn byte() -> impl Strategy<Value = u8> {
         prop_oneof![Just(b'a'), prop::sample::select(&[0xc3, 0x85, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x80, 0xfb][..])]
     }
 
-    /// Mostly text: all of it, or with one other byte somewhere.
+    /// Mostly text: all of it, or all but one byte.
     fn text(length: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
         (length, any::<prop::sample::Index>(), prop::option::weighted(0.1, byte()), any::<bool>()).prop_map(
             |(length, at, with, wide)| {
@@ -168,7 +168,7 @@ mod tests {
         )
     }
 
-    /// What bincode's own reader makes of bytes, and whether it would write them like that.
+    /// The value that bincode's own reader decodes, if it would be encoded as the same bytes.
     fn by_bincode(bytes: &[u8]) -> Option<All> {
         let rest = bytes.strip_prefix(&[FORMAT])?;
         let (value, used): (All, usize) = bincode::serde::decode_from_slice(rest, CONFIG).ok()?;
@@ -181,7 +181,7 @@ mod tests {
             prop_assert_eq!(decode::<All>(&encode(&value).unwrap()), Ok(value));
         }
 
-        /// C2: whatever else decodes is refused, as writing it again and comparing would show.
+        /// C2: what is accepted is exactly what bincode reads and would write again unchanged, apart from the order of a map.
         #[test]
         fn bytes_are_read_where_they_are_the_one_form(value in all(), at: prop::sample::Index, with: u8, more: bool) {
             let mut bytes = encode(&value).unwrap();
@@ -203,7 +203,7 @@ mod tests {
             prop_assert_eq!(decode::<u64>(&long).is_ok(), long == short);
         }
 
-        /// Several texts are looked at together; what lies between them may look like a part of a character, or like one.
+        /// Several texts are validated at once; the bytes between them may look like a character or a part of one.
         #[test]
         fn each_text_is_text_whatever_lies_around_it(
             parts in prop::collection::vec((byte(), prop_oneof![text(0..4), text(60..70), text(128..140)]), 0..12),

@@ -1,10 +1,9 @@
-//! Reading stored values: what bincode writes, read by a reader that takes the shortest form of an integer and no other.
+//! Reads stored values: what bincode writes, but only the shortest form of each integer.
 //!
-//! bincode's own reader accepts over-long integers, so bytes that it has read would have to be written again and compared
-//! to be known for the one form of their value (C2). Here there is nothing to compare: integers are the only part of the
-//! format that can be written in more than one way. (A map's order is the other; whoever stores one checks that its keys
-//! rise.) Nothing is allocated that the bytes at hand do not account for, and texts and byte strings can be borrowed from
-//! them.
+//! bincode's own reader accepts over-long integers, so a value that it reads would have to be encoded again and compared to make
+//! sure of its one form (C2). This reader need not compare: integers are the only part of the format that can be written in
+//! more than one way. (The order of a map is the other; code that stores a map checks that its keys ascend.) It
+//! allocates no more than the input accounts for, and texts and byte strings can be borrowed from the input.
 
 use super::CodecError;
 use serde::de::value::U32Deserializer;
@@ -18,20 +17,20 @@ const SHORT: CodecError = CodecError::Damaged("it ends early");
 const LONG_FORM: CodecError = CodecError::Damaged("it is not in its one form");
 const WRONG: CodecError = CodecError::Damaged("it does not decode");
 
-/// The largest integer that stands for itself; the tags of wider ones follow.
+/// The largest integer that is encoded as itself; the tags of wider ones follow.
 const ONE_BYTE: u8 = 250;
 const TWO_BYTES: u8 = 251;
 const FOUR_BYTES: u8 = 252;
 const EIGHT_BYTES: u8 = 253;
 const SIXTEEN_BYTES: u8 = 254;
 
-/// What is left to be read.
+/// A reader over the bytes that are left.
 pub(super) struct Reader<'de> {
     left: &'de [u8],
-    /// What was last found to be text: a stretch of the bytes, in which the lengths and short numbers between texts may be
-    /// characters too. To look at many short texts at once takes half as long.
+    /// The stretch of bytes last found to be UTF-8; the lengths and short numbers between texts may be characters in it too.
+    /// Validating many short texts at once takes half as long.
     text: &'de str,
-    /// How many bytes follow that stretch.
+    /// How many bytes follow that stretch in the input.
     behind: usize,
 }
 
@@ -46,7 +45,7 @@ impl<'de> Reader<'de> {
         Reader { left: bytes, text: "", behind: bytes.len() }
     }
 
-    /// What was not read.
+    /// The bytes that were not read.
     pub(super) fn rest(&self) -> &'de [u8] {
         self.left
     }
@@ -90,7 +89,7 @@ impl<'de> Reader<'de> {
         self.integer()?.try_into().map_err(|_| WRONG)
     }
 
-    /// Integers with a sign alternate with those without: 0, -1, 1, -2.
+    /// Signed integers are zigzag-encoded: 0, -1, 1, -2 are stored as 0, 1, 2, 3.
     #[inline]
     fn signed(&mut self) -> Result<i64> {
         let n = self.integer()?;
@@ -112,14 +111,14 @@ impl<'de> Reader<'de> {
         if self.left.len() <= self.behind {
             self.find_text()?;
         }
-        // A part of what is text is text where it begins and ends with whole characters, and only there.
+        // A part of valid UTF-8 is valid exactly if it begins and ends at character boundaries.
         let from = (self.text.len() + self.behind).checked_sub(self.left.len()).ok_or(WRONG)?;
         let text = self.text.get(from..from + length).ok_or(WRONG)?;
         self.left = rest;
         Ok(text)
     }
 
-    /// Finds how far what is left is text.
+    /// Finds how much of the remaining bytes is UTF-8.
     fn find_text(&mut self) -> Result<()> {
         self.text = match std::str::from_utf8(self.left) {
             Ok(text) => text,
@@ -129,7 +128,7 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
-    /// How many elements follow. None takes less than a byte.
+    /// How many elements follow. Each takes at least one byte.
     #[inline]
     fn count(&mut self) -> Result<usize> {
         let count = self.narrow()?;
@@ -137,7 +136,7 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// Methods that read a number and hand it on.
+/// Methods that read a number and pass it to the visitor.
 macro_rules! numbers {
     ($($method:ident => $visit:ident, $read:expr;)*) => {
         $(
@@ -253,7 +252,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
         visitor.visit_enum(self)
     }
 
-    // The format says nothing of types and names, and no stored value holds a `char`.
+    // The format stores no types and names, and no stored value contains a `char`.
     serde::forward_to_deserialize_any! { char identifier ignored_any }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {

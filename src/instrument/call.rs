@@ -1,13 +1,13 @@
-//! A wrapper around a tool's handler that records what happened, whatever happens.
+//! A wrapper around a tool's handler that records the call, whatever happens.
 //!
-//! Invariant H1: a handler that began is recorded once, whether it answers, fails, panics or is dropped before its end;
-//! where that cannot be, the caller is told ([`CallFailed::NotRecorded`]) or, where there is no caller any more (a
-//! dropped future, a panic), the hook of [`Wrap::on_unrecorded`]. Invariant H2: the handler's error and panic come through
-//! untouched. Invariant H3: unless the host chose [`Wrap::fail_open`], no handler runs whose call could not be recorded
-//! as far as that can be known before it runs, and no answer gets through that was not recorded.
+//! Invariant H1: a handler that began is recorded once, whether it returns, fails, panics or is dropped before its end.
+//! If that is impossible, the caller is told ([`CallFailed::NotRecorded`]) or, if there is no caller any more (a dropped
+//! future, a panic), the hook of [`Wrap::on_unrecorded`]. Invariant H2: the handler's error and panic pass through
+//! unchanged. Invariant H3: unless the host chose [`Wrap::fail_open`], no handler runs if its call cannot be recorded, as
+//! far as that can be known before it runs, and no answer is returned that was not recorded.
 //!
-//! Only a host built with `panic = "abort"`, a killed process or a power failure leaves nothing of a call, and
-//! [`Wrap::two_step`] is for those.
+//! Only a host built with `panic = "abort"`, a killed process or a power failure leaves no trace of a call;
+//! [`Wrap::two_step`] covers these.
 
 use super::queue::{Queue, Slot, Ticket};
 use crate::entry::ToolCall;
@@ -25,25 +25,25 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-/// The longest error message that is kept; of a longer one the entry says that it was, and how long.
+/// The longest error message that is kept; for a longer one the entry states only its length.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
 
-/// Why a wrapped call has no answer for its caller.
+/// Why a wrapped call returns no answer to its caller.
 #[non_exhaustive]
 pub enum CallFailed<T, E> {
-    /// The handler failed with this, and that is recorded.
+    /// The handler failed with this error, and that is recorded.
     Handler(E),
     /// The call could not be recorded.
     NotRecorded {
         /// Why not.
         error: Error,
-        /// What the handler answered, so that it can be undone or kept elsewhere; `None` where it did not run.
+        /// What the handler returned, so that it can be undone or kept elsewhere; `None` if it did not run.
         result: Option<Result<T, E>>,
     },
 }
 
 impl<T, E> CallFailed<T, E> {
-    /// What the handler answered, recorded or not; `None` where it did not run.
+    /// What the handler returned, recorded or not; `None` if it did not run.
     pub fn into_result(self) -> Option<Result<T, E>> {
         match self {
             CallFailed::Handler(e) => Some(Err(e)),
@@ -65,7 +65,7 @@ impl<T, E: fmt::Display> fmt::Display for CallFailed<T, E> {
 }
 
 impl<T, E: fmt::Display> fmt::Debug for CallFailed<T, E> {
-    // Without the answer, which may be what must not stand in a program's own log.
+    // Without the answer, which may not belong in a program's own log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CallFailed::Handler(e) => write!(f, "Handler({e})"),
@@ -85,13 +85,13 @@ impl<T, E: fmt::Display> std::error::Error for CallFailed<T, E> {
     }
 }
 
-/// Says how a call ended that failed with an `E`.
+/// Decides the outcome of a call that failed with an `E`.
 pub trait Classify<E> {
-    /// How it ended. [`Outcome::Ok`] counts as [`Outcome::ToolError`]: an error is no success.
+    /// The outcome. [`Outcome::Ok`] counts as [`Outcome::ToolError`]: an error is not a success.
     fn outcome(&self, error: &E) -> Outcome;
 }
 
-/// Every error is the tool's.
+/// Every error is a tool error.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain;
 
@@ -101,7 +101,7 @@ impl<E> Classify<E> for Plain {
     }
 }
 
-/// As the host's function says.
+/// The host's function decides.
 #[derive(Debug, Clone, Copy)]
 pub struct Mapped<F>(F);
 
@@ -133,13 +133,13 @@ struct Hooks<'a> {
 }
 
 impl AuditLog {
-    /// Runs a handler and records the call with what came of it: its answer as the result, its error with the type's
-    /// name, its panic, which then goes on, and how long it took.
+    /// Runs a handler and records the call: its answer as the result, its error with the name of the error's type, or its
+    /// panic, which then continues; and the duration.
     ///
-    /// An answer that has an `error` member counts as a failure, as with [`ToolCall::result`].
+    /// An answer with an `error` member counts as a failure, as with [`ToolCall::result`].
     ///
     /// # Errors
-    /// [`CallFailed::Handler`] with the handler's own error, [`CallFailed::NotRecorded`] where nothing could be recorded.
+    /// [`CallFailed::Handler`] with the handler's own error; [`CallFailed::NotRecorded`] if the call could not be recorded.
     ///
     /// ```
     /// use attestlog::{AuditLog, ToolCall, instrument::CallFailed};
@@ -161,10 +161,10 @@ impl AuditLog {
         self.wrap(call).run(handler)
     }
 
-    /// As [`AuditLog::call`], for a future, on any runtime or none. Dropped before its end, the call is recorded as
-    /// [abandoned](Outcome::Abandoned); never polled, it is not recorded, since nothing was called.
+    /// As [`AuditLog::call`], for a future, on any runtime or none. If it is dropped before its end, the call is recorded as
+    /// [abandoned](Outcome::Abandoned); if it is never polled, nothing is recorded, since nothing was called.
     ///
-    /// The thread that polls waits for the disk when the handler is done. [`Wrap::through`] a queue it does not.
+    /// The polling thread waits for the disk when the handler is done, unless the call goes [through](Wrap::through) a queue.
     ///
     /// # Errors
     /// As [`AuditLog::call`].
@@ -181,7 +181,7 @@ impl AuditLog {
         self.wrap(call).run_async(handler)
     }
 
-    /// A call to be run and recorded, with choices.
+    /// A call to be run and recorded, with options.
     ///
     /// ```
     /// use attestlog::{AuditLog, Outcome, ToolCall};
@@ -210,47 +210,47 @@ impl AuditLog {
 
 impl<'a, C> Wrap<'a, C> {
     /// Records that the call is about to be made before it is made, and its end as a second entry, so that a crash in
-    /// the middle leaves its trace. Costs a second commit.
+    /// between leaves a trace. Costs a second commit.
     pub fn two_step(mut self) -> Self {
         self.two_step = true;
         self
     }
 
     /// Records through a queue: a future then waits for the disk without blocking its thread. A place in the queue is
-    /// taken before the handler runs, so that its end finds room; two steps need no more than that one.
-    /// The queue is one of this log's; no call is made through another's.
+    /// reserved before the handler runs, so that there is room for its end; two steps need no second place.
+    /// The queue must be one of this log's, otherwise the call is not made.
     pub fn through(mut self, queue: &Queue) -> Self {
         self.queue = Some(queue.clone());
         self
     }
 
-    /// Lets the call through although it cannot be recorded: the caller gets the handler's answer, and only
+    /// Lets the call through even if it cannot be recorded: the caller gets the handler's answer, and only
     /// [`Wrap::on_unrecorded`] learns that an entry is missing. Default: the call fails.
     pub fn fail_open(mut self) -> Self {
         self.fail_open = true;
         self
     }
 
-    /// Says how the call ended where the handler failed: denied, timed out. Default: every error is the tool's.
+    /// Decides the outcome if the handler failed: denied, timed out. Default: every error is a tool error.
     pub fn outcome_of<E, F: Fn(&E) -> Outcome>(self, outcome: F) -> Wrap<'a, Mapped<F>> {
         let Wrap { log, call, two_step, fail_open, queue, hooks, .. } = self;
         Wrap { log, call, classify: Mapped(outcome), two_step, fail_open, queue, hooks }
     }
 
-    /// Called with the receipt of the call's end, or of the whole, once it is on the disk.
+    /// Called with the receipt of the entry that records the call's end, once it is on the disk.
     pub fn on_recorded(mut self, hook: impl FnOnce(Receipt) + Send + 'a) -> Self {
         self.hooks.recorded = Some(Box::new(hook));
         self
     }
 
-    /// Called with the error where something could not be recorded and the caller cannot be told otherwise: under
-    /// [`Wrap::fail_open`], while a panic goes on, and when a future is dropped before its end.
+    /// Called with the error if something could not be recorded and the caller cannot be told otherwise: under
+    /// [`Wrap::fail_open`], while a panic continues, and when a future is dropped before its end.
     pub fn on_unrecorded(mut self, hook: impl FnMut(Error) + Send + 'a) -> Self {
         self.hooks.unrecorded = Some(Box::new(hook));
         self
     }
 
-    /// Runs the handler on this thread and returns when what came of it is on the disk.
+    /// Runs the handler on this thread and returns when the outcome is on the disk.
     ///
     /// # Errors
     /// As [`AuditLog::call`].
@@ -284,14 +284,14 @@ impl<'a, C> Wrap<'a, C> {
             running.hooks.missing(error);
             return handler.await.map_err(CallFailed::Handler);
         }
-        // Declared after `running`, so that a future that is dropped is gone before its end is recorded.
+        // Declared after `running`: when this future is dropped, the handler is dropped before its end is recorded.
         let mut handler = pin!(handler);
         let ended = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
             Ok(poll) => poll.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
         })
         .await;
-        // What the host's types do here (serialise, print) is as much its handler's as the handler is.
+        // What the host's types do here (serialise, print) counts as part of the handler.
         let said = catch_unwind(AssertUnwindSafe(|| match &ended {
             Ok(Ok(value)) => End::answer(value),
             Ok(Err(e)) => End::failure(classify.outcome(e), type_name::<E>(), e),
@@ -345,13 +345,13 @@ impl Hooks<'_> {
     }
 }
 
-/// A call on its way. Dropped before its end was handed over, it records that it was abandoned.
+/// A call in progress. If it is dropped before its end was handed over, it records that it was abandoned.
 struct Running<'a> {
     log: AuditLog,
     /// The call, from the moment its handler may run until its end is handed over.
     call: Option<ToolCall>,
     slot: Option<Slot>,
-    /// The beginning, while it is not known to be on the disk.
+    /// The beginning, until it is known to be on the disk.
     begin: Option<Ticket>,
     begun: Option<u64>,
     started: Option<Duration>,
@@ -359,7 +359,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Everything that must be so before the handler runs.
+    /// Everything that must happen before the handler runs.
     async fn start(&mut self, mut call: ToolCall, two_step: bool, queue: Option<Queue>) -> Result<()> {
         let engine = self.log.engine();
         call.validate(&engine.config.limits)?;
@@ -375,12 +375,12 @@ impl Running<'_> {
             }
             self.slot = Some(queue.reserve().await?);
         }
-        // Only what comes of it now counts. When the call happened is when it began.
+        // The caller's result and outcome are dropped: this run decides them. If the caller gave no time, it is when the call begins.
         (call.result, call.outcome) = (None, None);
         call.timestamp.get_or_insert(engine.config.clock.now());
         if two_step {
             let prepared = engine.prepare(call.clone(), Phase::Begun)?;
-            // From here on the store knows of the call, so its end must be told.
+            // From here on the store may know of the call, so its end must be recorded.
             self.call = Some(call);
             let begun = match &mut self.slot {
                 None => engine.submit(vec![prepared]).map(|receipts| receipts.first().copied()),
@@ -409,7 +409,7 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Records how it ended.
+    /// Records how the call ended.
     async fn end(&mut self, end: End) -> Result<Receipt> {
         match self.hand_over(end)? {
             Handed::Recorded(receipt) => Ok(receipt),
@@ -417,7 +417,7 @@ impl Running<'_> {
         }
     }
 
-    /// Gives the end to the log or the queue. What they take from here is recorded whether or not anybody waits for it.
+    /// Hands the end to the log or the queue. What they have is recorded whether or not anybody waits for it.
     fn hand_over(&mut self, end: End) -> Result<Handed> {
         let nothing = || Error::new(ErrorKind::Closed, "the end of the call was recorded before");
         let mut call = self.call.take().ok_or_else(nothing)?;
@@ -427,7 +427,7 @@ impl Running<'_> {
         }
         let phase = match self.begun {
             Some(begun) => {
-                // The number belongs to the beginning.
+                // The sender's number belongs to the beginning.
                 call.sender = None;
                 Phase::Finished(begun)
             }
@@ -462,10 +462,10 @@ impl Drop for Running<'_> {
             return;
         }
         if let Some(ticket) = self.begin.take() {
-            // Cancelled while the beginning was on its way: its end can only be told when its place is known.
+            // Cancelled while the beginning was being recorded: recording the end needs its seq.
             match ticket.wait() {
                 Ok(receipt) => self.begun = Some(receipt.seq),
-                // There is no beginning, and nothing ran.
+                // The beginning was not recorded, and nothing ran.
                 Err(e) => return self.hooks.missing(e),
             }
         }
@@ -475,16 +475,16 @@ impl Drop for Running<'_> {
     }
 }
 
-/// What became of an end.
+/// The result of handing over an end.
 enum Handed {
     Recorded(Receipt),
     Waits(Ticket),
 }
 
-/// How a handler ended, as the entry says it.
+/// How a handler ended, as its entry records it.
 enum End {
     Answer(Parsed),
-    /// It answered with something that cannot be kept, for this reason.
+    /// It returned something that cannot be kept, for this reason.
     Unkept(Outcome, String),
     Failure {
         outcome: Outcome,
@@ -513,7 +513,7 @@ impl End {
         End::Failure { outcome: Outcome::ToolError, kind: Some("panic".to_owned()), message: kept(message) }
     }
 
-    /// The same with nothing in it that may be too large, or cannot be kept.
+    /// The same without anything that may be too large or cannot be kept.
     fn reduced(&self, outcome: Option<Outcome>) -> End {
         match self {
             End::Answer(_) => End::Unkept(outcome.unwrap_or(Outcome::Ok), "the entry would be too large".to_owned()),
@@ -552,16 +552,16 @@ impl End {
     }
 }
 
-/// A message as an entry can keep it.
+/// A message in a form that an entry can keep.
 fn kept(message: String) -> String {
     if message.len() > MAX_MESSAGE_BYTES {
-        // In units that keep the number short: what has as many digits as a telephone number is hidden as one.
+        // In KiB, which keeps the number short: with as many digits as a telephone number it would be redacted as one.
         return format!("(a message of {} KiB, which was not kept)", message.len() >> 10);
     }
     if message.contains('\0') { message.replace('\0', "\\0") } else { message }
 }
 
-/// The name of an error's type; nothing for those whose type says nothing of the error.
+/// The name of an error's type; `None` for types that say nothing about the error.
 fn type_name<E>() -> Option<&'static str> {
     let name = std::any::type_name::<E>();
     let text = ["&str", "alloc::string::String", "alloc::borrow::Cow<str>"].contains(&name);
@@ -583,7 +583,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            // Whoever wakes early finds it pending and parks again.
+            // After an early wake-up the future is still pending, and the thread parks again.
             Poll::Pending => thread::park(),
         }
     }

@@ -1,21 +1,21 @@
-//! Following the log: newly recorded entries, for those who show them, alert on them, or send them on.
+//! Following the log: newly recorded entries, for code that shows them, alerts on them or sends them on.
 //!
 //! Invariant H4: a follower sees each entry that it asked for once, in order, and only after it is on the disk. It is a
-//! cursor, not a subscription: whoever is slow falls behind and catches up, and neither the writer nor memory knows.
+//! cursor, not a subscription: a slow follower falls behind and catches up, at no cost to the writer or to memory.
 
 use crate::{AuditLog, Entry, Query, Result};
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// How much is read at a time. Nothing of the store is held while a follower waits or its owner thinks, because a
-/// long-lived reader keeps the file from using its free pages again.
+/// How much is read at a time. No snapshot of the store is held while a follower waits or its owner is busy, because a
+/// long-lived reader keeps the file from reusing its free pages.
 const CHUNK_ENTRIES: usize = 128;
 const CHUNK_BYTES: usize = 1 << 20;
 
 impl AuditLog {
-    /// Follows the log from the entry at `from` on: those that are there first, then each new one once it is on the disk.
-    /// [`AuditLog::size`] begins with what is recorded next.
+    /// Follows the log from the entry at `from` on: first the entries that exist, then each new one once it is on the disk.
+    /// To see only new entries, start at [`AuditLog::size`].
     ///
     /// ```
     /// # use attestlog::{AuditLog, ToolCall};
@@ -38,29 +38,29 @@ impl AuditLog {
 }
 
 /// New entries as they are recorded: see [`AuditLog::follow`]. As an iterator it blocks until there is one, and ends when
-/// the log is closed through another handle. What it had not read by then it cannot read any more; it stands in the log, and
+/// the log is closed through another handle. It can no longer read the entries it had not read by then; they are in the log, and
 /// [`Follower::position`] says from where.
 #[must_use = "a follower does nothing unless it is asked"]
 pub struct Follower {
     log: AuditLog,
     query: Query,
-    /// Everything below was looked at.
+    /// All entries below this were read.
     next: u64,
     read: VecDeque<Entry>,
     failed: bool,
 }
 
 impl Follower {
-    /// Only entries that `query` finds. Its order, cursor and limit count for nothing here.
+    /// Only entries that `query` finds. Its order, cursor and limit are ignored.
     pub fn matching(mut self, query: &Query) -> Follower {
         self.query = Query { after: None, limit: None, newest_first: false, ..query.clone() };
         self
     }
 
-    /// The next entry if it is there, without waiting.
+    /// The next entry if there is one, without waiting.
     ///
     /// # Errors
-    /// What the file says; [`Closed`](crate::ErrorKind::Closed) after the log was closed.
+    /// As [`AuditLog::query`]; [`Closed`](crate::ErrorKind::Closed) after the log was closed.
     pub fn try_next(&mut self) -> Result<Option<Entry>> {
         if self.read.is_empty() {
             self.read_on()?;
@@ -68,7 +68,7 @@ impl Follower {
         Ok(self.read.pop_front())
     }
 
-    /// The next entry, waiting at most this long for it; `None` where none came.
+    /// The next entry, waiting at most this long for it; `None` if none came.
     ///
     /// # Errors
     /// As [`Follower::try_next`].
@@ -76,7 +76,7 @@ impl Follower {
         self.wait(Some(at_most))
     }
 
-    /// Where to follow on later: everything below was given out or does not match.
+    /// Where to continue later: everything below was returned or does not match.
     pub fn position(&self) -> u64 {
         self.read.front().map_or(self.next, |entry| entry.seq)
     }
@@ -88,7 +88,7 @@ impl Follower {
             if let Some(entry) = self.try_next()? {
                 return Ok(Some(entry));
             }
-            // What came may not match; what is left of the time goes on.
+            // A new entry may not match; then wait for the rest of the time.
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             let (engine, next) = (self.log.engine(), self.next);
             let news = || (self.log.size() > next || engine.is_closed()).then_some(());
@@ -101,7 +101,7 @@ impl Follower {
     fn read_on(&mut self) -> Result<()> {
         let size = self.log.size();
         if self.next >= size {
-            // A closed log has nothing more to say; asking it gives the error that says so.
+            // A closed log has no more entries; taking a snapshot of it returns the error that says so.
             return if self.log.engine().is_closed() { self.log.snapshot().map(|_| ()) } else { Ok(()) };
         }
         let query = match self.next.checked_sub(1) {
@@ -112,7 +112,7 @@ impl Follower {
         for entry in self.log.query(&query)?.take(CHUNK_ENTRIES) {
             let entry = match entry {
                 Ok(entry) => entry,
-                // What was read is given out first; the error comes again.
+                // Entries that were read are returned first; the error will occur again.
                 Err(_) if !self.read.is_empty() => return Ok(()),
                 Err(e) => return Err(e),
             };
@@ -130,7 +130,7 @@ impl Follower {
     }
 }
 
-/// About how much memory an entry takes.
+/// The approximate memory that an entry takes.
 fn weight(entry: &Entry) -> usize {
     let parts = match (entry.call(), entry.own()) {
         (Some(call), _) => {
@@ -153,7 +153,7 @@ impl Iterator for Follower {
         match self.wait(None) {
             Err(e) if e.kind() == crate::ErrorKind::Closed => None,
             Err(e) => {
-                // What cannot be read once is not asked for again and again.
+                // A read that failed is not retried.
                 self.failed = true;
                 Some(Err(e))
             }

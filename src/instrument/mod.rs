@@ -1,8 +1,8 @@
-//! How calls come into the log.
+//! How the calls of a Rust host get into the log.
 //!
-//! `call` wraps the handlers of a host, `queue` takes calls from those who must not wait, and `event` lets others follow
-//! what was recorded. Everything here produces [`ToolCall`](crate::ToolCall)s and hands them down to the log; nothing below
-//! calls back up.
+//! `call` wraps the handlers of a host, `queue` accepts calls from threads that must not wait, and `event` lets readers follow
+//! what was recorded. The first two make [`ToolCall`](crate::ToolCall)s and pass them down to the log; nothing below calls back
+//! up.
 
 mod call;
 mod event;

@@ -1,11 +1,11 @@
-//! A bounded queue in front of the log, for callers that must not wait for a disk.
+//! A bounded queue in front of the log, for callers that must not wait for the disk.
 //!
-//! Invariant Q1: what was accepted is recorded once or answered with an error, whatever becomes of its ticket. Invariant
-//! Q2: places that are held, entries that wait and entries that are being committed are together never more than the
-//! capacity. Invariant Q3: entries are recorded in the order in which they were accepted.
+//! Invariant Q1: an accepted entry is recorded once or answered with an error, whatever happens to its ticket.
+//! Invariant Q2: reserved places, waiting entries and entries being committed are together never more than the capacity.
+//! Invariant Q3: entries are recorded in the order in which they were accepted.
 //!
-//! What is accepted was sanitised on the caller's thread already: nothing raw waits here. One thread takes whatever
-//! waits, up to [`MOST_AT_ONCE`], and commits it together, so the queue is as fast as the disk's syncs are long.
+//! Accepted entries were already sanitised on the caller's thread: nothing raw waits here. One thread takes all waiting
+//! entries, up to [`MOST_AT_ONCE`], and commits them together, so one sync serves all that arrived during the one before.
 
 use crate::entry::ToolCall;
 use crate::process::Process;
@@ -21,11 +21,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle, ThreadId};
 
-/// How many entries one commit takes: enough to share a sync, few enough that the first does not wait for long.
+/// How many entries one commit takes at most: enough to share a sync, few enough that the first does not wait long.
 const MOST_AT_ONCE: usize = 1024;
 
-/// A bounded queue in front of a log. Handles are cheap to clone; the queue closes when it is told to, or when the last
-/// handle goes, and both wait until everything accepted is on the disk.
+/// A bounded queue in front of a log. Handles are cheap to clone; the queue closes on [`Queue::close`] or when the last
+/// handle is dropped, and both wait until everything accepted is on the disk.
 ///
 /// ```
 /// use attestlog::{AuditLog, ErrorKind, ToolCall};
@@ -47,7 +47,7 @@ pub struct Queue {
     handle: Arc<Handle>,
 }
 
-/// Closes the queue when the last one is gone.
+/// Shared by all handles; closes the queue when the last one is dropped.
 struct Handle {
     line: Arc<Line>,
     log: AuditLog,
@@ -55,19 +55,19 @@ struct Handle {
     worker_id: ThreadId,
 }
 
-/// What callers and the worker share.
+/// Shared by the callers and the worker.
 struct Line {
     capacity: usize,
     state: Mutex<State>,
-    /// Wakes the worker: there is something to do, or nothing will come any more.
+    /// Wakes the worker: there is work, or no more will come.
     work: Condvar,
-    /// Wakes whoever waits for a permit, or for the end.
+    /// Wakes threads that wait for a permit, or for the queue to be empty.
     room: Condvar,
 }
 
 struct State {
     items: VecDeque<Item>,
-    /// Places that are taken, whether their entry waits, is being committed, or is still to come.
+    /// Places in use: their entry waits, is being committed, or is still to come.
     used: usize,
     /// Entries that wait or are being committed.
     open: usize,
@@ -78,24 +78,24 @@ struct State {
     next_waker: u64,
 }
 
-/// One entry on its way.
+/// An accepted entry.
 struct Item {
-    /// `None` once it was handed to the log.
+    /// `None` after it was handed to the log.
     prepared: Option<Prepared>,
-    /// What to record where the log finds that too large.
+    /// What to record if the log finds the entry too large.
     otherwise: Option<(ToolCall, Phase)>,
-    /// `None` once it was answered.
+    /// `None` after it was answered.
     answer: Option<Arc<Answer>>,
     line: Arc<Line>,
-    /// The permit that becomes free with the answer. Without one, somebody holds it for what follows.
+    /// The permit that is released with the answer; `None` if it is kept for another entry.
     permit: Option<Permit>,
 }
 
 impl AuditLog {
-    /// A queue for at most `capacity` entries, with a thread of its own.
+    /// A queue for at most `capacity` entries, with its own thread.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for a capacity of nothing; [`Io`](ErrorKind::Io) where no thread can be had.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if `capacity` is 0; [`Io`](ErrorKind::Io) if no thread can be started.
     pub fn queue(&self, capacity: usize) -> Result<Queue> {
         if capacity == 0 {
             return Err(Error::new(ErrorKind::InvalidInput, "a queue needs room for at least one entry"));
@@ -123,27 +123,27 @@ impl AuditLog {
 }
 
 impl Queue {
-    /// Accepts a call without waiting for anything but its sanitising. It is recorded whatever becomes of the ticket.
+    /// Accepts a call without waiting for anything but its sanitising. It is recorded whatever happens to the ticket.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) where every permit is taken, [`Closed`](ErrorKind::Closed) after [`Queue::close`],
-    /// otherwise as [`AuditLog::record`]; each time nothing was accepted.
+    /// [`Busy`](ErrorKind::Busy) if every permit is taken, [`Closed`](ErrorKind::Closed) after [`Queue::close`],
+    /// otherwise as [`AuditLog::record`]. On any error nothing was accepted.
     pub fn try_record(&self, call: ToolCall) -> Result<Ticket> {
         self.try_reserve()?.record(call)
     }
 
-    /// Accepts a call, and blocks the thread while every permit is taken.
+    /// Accepts a call; blocks the thread while every permit is taken.
     ///
     /// # Errors
-    /// As [`Queue::try_record`], but for `Busy`.
+    /// As [`Queue::try_record`], except `Busy`.
     pub fn record(&self, call: ToolCall) -> Result<Ticket> {
         self.reserve().wait()?.record(call)
     }
 
-    /// A permit for one entry, if there is one.
+    /// A permit for one entry, if one is free.
     ///
     /// # Errors
-    /// [`Busy`](ErrorKind::Busy) where every permit is taken; [`Closed`](ErrorKind::Closed) after [`Queue::close`].
+    /// [`Busy`](ErrorKind::Busy) if every permit is taken; [`Closed`](ErrorKind::Closed) after [`Queue::close`].
     pub fn try_reserve(&self) -> Result<Slot> {
         let busy = || {
             let message =
@@ -154,13 +154,13 @@ impl Queue {
         self.take_place(&mut self.handle.line.lock())?.ok_or_else(busy)
     }
 
-    /// A permit for one entry, as soon as there is one: a future, or [`Reserve::wait`]. Dropping it gives up nothing but
-    /// the turn, so a caller that may be cancelled takes a permit first and makes the entry then.
+    /// A permit for one entry, as soon as one is free: a future, or [`Reserve::wait`]. Dropping it gives up only the place in
+    /// line, so a caller that may be cancelled reserves a permit first and then makes the entry.
     pub fn reserve(&self) -> Reserve {
         Reserve { queue: self.clone(), waker: None }
     }
 
-    /// How many entries the queue has places for.
+    /// The capacity of the queue, in entries.
     pub fn capacity(&self) -> usize {
         self.handle.line.capacity
     }
@@ -175,11 +175,11 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Accepts nothing more, through whichever handle, and waits until everything accepted is answered. Places that
-    /// were [reserved](Queue::reserve) before keep their right. Close the queue before the log.
+    /// Stops accepting entries, through any handle, and waits until everything accepted is answered. Permits that were
+    /// [reserved](Queue::reserve) before can still be used. Close the queue before the log.
     ///
     /// # Errors
-    /// [`Closed`](ErrorKind::Closed) where the queue's thread died, which no input can bring about.
+    /// [`Closed`](ErrorKind::Closed) if the queue's thread died, which no input can cause.
     pub fn close(self) -> Result<()> {
         self.handle.log.engine().config.process.check()?;
         let line = &self.handle.line;
@@ -197,7 +197,7 @@ impl Queue {
         if dead { Err(died()) } else { Ok(()) }
     }
 
-    /// Whether what is accepted here is recorded in that log.
+    /// Whether entries accepted here are recorded in that log.
     pub(super) fn is_of(&self, log: &AuditLog) -> bool {
         std::ptr::eq(self.handle.log.engine(), log.engine())
     }
@@ -227,7 +227,7 @@ impl fmt::Debug for Queue {
 impl Drop for Handle {
     fn drop(&mut self) {
         if !self.log.engine().config.process.is_this() {
-            // Its thread is not in this process, and neither is what it would have recorded.
+            // In a forked child: the thread, and what it would have recorded, are the parent's.
             std::mem::forget(self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
         }
@@ -237,14 +237,14 @@ impl Drop for Handle {
             self.line.work.notify_all();
         }
         let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The last handle may go with a task that the worker itself woke.
+        // The last handle may be dropped by a task that the worker itself woke.
         if let Some(worker) = worker.filter(|_| thread::current().id() != self.worker_id) {
             let _ = worker.join();
         }
     }
 }
 
-/// A permit in the queue. Dropping it gives it back.
+/// A permit in the queue. Dropping it releases it.
 #[must_use = "a permit that is not used is given back"]
 pub struct Slot {
     queue: Queue,
@@ -252,17 +252,17 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Accepts a call in this permit.
+    /// Accepts a call with this permit.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput), [`TooLarge`](ErrorKind::TooLarge) or [`Key`](ErrorKind::Key), as
-    /// [`AuditLog::record`]; the permit is given back.
+    /// [`AuditLog::record`]; the permit is released.
     pub fn record(mut self, call: ToolCall) -> Result<Ticket> {
         let prepared = self.queue.handle.log.engine().prepare(call, Phase::Whole)?;
         Ok(self.accept(prepared, None, true))
     }
 
-    /// Accepts what was prepared. The permit goes with it if this is the last entry that it was taken for.
+    /// Accepts a prepared entry. The permit goes with it if this is the last entry that it was taken for.
     pub(super) fn accept(&mut self, prepared: Prepared, otherwise: Option<(ToolCall, Phase)>, last: bool) -> Ticket {
         let line = self.queue.handle.line.clone();
         let answer = Arc::new(Answer::default());
@@ -272,7 +272,7 @@ impl Slot {
         let mut state = line.lock();
         state.open += 1;
         if state.dead {
-            // Dropped outside the lock, which is what answers it.
+            // Dropping the item answers it; that must happen outside the lock.
             drop(state);
             drop(item);
         } else {
@@ -289,7 +289,7 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// One of the places that the capacity counts.
+/// One unit of the queue's capacity.
 struct Permit(Option<Arc<Line>>);
 
 impl Drop for Permit {
@@ -303,7 +303,7 @@ impl Drop for Permit {
     }
 }
 
-/// A permit to come: see [`Queue::reserve`].
+/// A future permit: see [`Queue::reserve`].
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Reserve {
     queue: Queue,
@@ -343,7 +343,7 @@ impl Future for Reserve {
             state.next_waker
         });
         let old = state.wakers.insert(id, cx.waker().clone());
-        // A waker may be the last that holds a task, and a task may hold a permit.
+        // A waker may be the last reference to a task, and the task may hold a permit: drop it outside the lock.
         drop(state);
         drop(old);
         Poll::Pending
@@ -365,8 +365,8 @@ impl fmt::Debug for Reserve {
     }
 }
 
-/// The answer to an accepted call: a future of its receipt, or [`Ticket::wait`]. Dropping it changes nothing but that
-/// nobody is told.
+/// The answer to an accepted call: a future of its receipt, or [`Ticket::wait`]. If it is dropped, the call is still
+/// recorded.
 #[must_use = "a ticket says whether the call was recorded"]
 pub struct Ticket {
     answer: Arc<Answer>,
@@ -391,7 +391,7 @@ impl Answer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers, unless it was answered before. Gives who is to be woken.
+    /// Answers, unless it was already answered. Returns the waker to call.
     fn give(&self, result: Result<Receipt>) -> Option<Waker> {
         let mut state = self.lock();
         if state.given {
@@ -404,7 +404,7 @@ impl Answer {
     }
 }
 
-/// Wakes a task of the host's, whose panic is not the queue's.
+/// Wakes a task of the host. Its panic does not affect the queue.
 fn wake(waker: Waker) {
     let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
@@ -428,7 +428,7 @@ impl Ticket {
         }
     }
 
-    /// Whether the answer is there, so that [`Ticket::wait`] would not block.
+    /// Whether the answer has arrived, so that [`Ticket::wait`] would not block.
     pub fn is_answered(&self) -> bool {
         self.answer.lock().given
     }
@@ -461,12 +461,12 @@ impl fmt::Debug for Ticket {
 
 impl Line {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that runs under it can panic half-way.
+        // Nothing that runs under this lock can panic half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a permit free. Gives who waits for one: each looks for himself, because one that was woken and then cancelled
-    /// could not hand its turn on.
+    /// Releases a permit. Returns the wakers of all that wait for one: each tries again, because a task that was woken and
+    /// then cancelled could not pass its turn on.
     fn give_back(&self, state: &mut State) -> BTreeMap<u64, Waker> {
         state.used -= 1;
         self.room.notify_all();
@@ -478,7 +478,7 @@ impl Line {
 }
 
 impl Item {
-    /// The answer, the end of the entry and the free permit, all seen at once.
+    /// Gives the answer, ends the entry and releases the permit, all under one lock.
     fn settle(&mut self, result: Result<Receipt>) {
         let Some(answer) = self.answer.take() else { return };
         let mut state = self.line.lock();
@@ -501,7 +501,7 @@ impl Item {
 
 impl Drop for Item {
     fn drop(&mut self) {
-        // An item that goes without an answer goes with a worker that died.
+        // An item dropped without an answer was lost with a worker that died.
         self.settle(Err(died()));
     }
 }
@@ -522,7 +522,7 @@ impl Drop for Alive<'_> {
     }
 }
 
-/// The worker: commits what waits until nothing can come any more.
+/// The worker: commits waiting entries until no more can come.
 fn work(log: &AuditLog, line: &Line) {
     let _alive = Alive(line);
     loop {

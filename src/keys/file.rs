@@ -1,15 +1,16 @@
-//! The key file on the disk: nobody else may read it, nothing is overwritten by accident, and a crash leaves either the
+//! The key file on disk: only its owner may read it, nothing is overwritten by accident, and a crash leaves either the
 //! old file or the new one.
 //!
-//! Invariant R51: what replaces a key file was made from what is in it. Two processes with two copies of one store and the same key
-//! file would otherwise take turns at replacing each other's mark, and both sign. Under a lock on the file its bytes are compared with
-//! those that were read or written last; where they are others nothing is written. (Unix; elsewhere without the lock.)
+//! Invariant R51: whatever replaces a key file was made from its current content. Otherwise two processes with two copies of one
+//! store and the same key file would take turns replacing each other's mark, and both would sign. Under a lock on the file its
+//! bytes are compared with those that were last read or written; if they differ, nothing is written. (On Unix; elsewhere without
+//! the lock.)
 //!
-//! Invariant R61: nothing is acknowledged that these keys will not sign. Before each commit the file is looked at: another file, or
-//! another time of its last change, and its bytes are compared.
+//! Invariant R61: nothing is acknowledged that these keys will not sign. Before each commit the file is checked: if it is another
+//! file, or has another time of last change, its bytes are compared.
 //!
-//! On Unix a file is created with mode 0600 and refused when group or others may do anything with it. On other systems
-//! the directory's own protection is all there is.
+//! On Unix a file is created with mode 0600, and refused if group or others have any access to it. On other systems
+//! only the directory's permissions protect it.
 
 use super::{KeyFile, MAX_KEY_FILE_BYTES, Passphrase};
 use crate::files::sync_parent;
@@ -20,15 +21,15 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// What a key file was when it was read or written last.
+/// A key file when it was last read or written.
 pub(super) struct OnDisk {
     path: PathBuf,
     hash: Hash,
-    /// Of the file that has these bytes; `None` where it is not known.
+    /// Metadata of the file that has these bytes; `None` if it is not known.
     seen: Option<Seen>,
 }
 
-/// What tells that a file was neither replaced nor written to: which it is, its length, when it was changed last.
+/// Metadata that shows whether a file was replaced or written to: its identity, length and time of last change.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     length: u64,
@@ -55,10 +56,10 @@ impl Seen {
 }
 
 impl KeyFile {
-    /// Makes sure that the file which these keys were read from or written to last still has them.
+    /// Checks that the file these keys were last read from or written to still holds them.
     ///
     /// # Errors
-    /// [`ErrorKind::OtherHistory`] where another process has replaced it; as [`KeyFile::load`] where it is gone.
+    /// [`ErrorKind::OtherHistory`] if another process has replaced it; [`ErrorKind::Key`] if it is gone or not private.
     pub(crate) fn check_on_disk(&mut self) -> Result<()> {
         let Some(OnDisk { path, hash, seen }) = &mut self.on_disk else { return Ok(()) };
         match (&*seen, std::fs::symlink_metadata(&*path)) {
@@ -78,27 +79,27 @@ impl KeyFile {
         if Hash::of(&read(file).map_err(at(path))?) != *hash {
             return Err(changed(path));
         }
-        // The same in another place: somebody moved it, or brought it back from a backup.
+        // The same content in another file: it was moved, or brought back from a backup.
         *seen = Some(Seen::of(&about));
         Ok(())
     }
 
-    /// Writes a new key file; it and its name are on the disk when this returns.
+    /// Writes a new key file; when this returns, the file and its name are durable.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] where anything stands at `path`, a symbolic link included; [`ErrorKind::Io`].
+    /// [`ErrorKind::AlreadyExists`] if anything is at `path`, even a symbolic link; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
     pub fn create(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         self.write_new(path, random).map(drop)
     }
 
-    /// As [`KeyFile::create`], for keys that go on being kept there.
+    /// As [`KeyFile::create`], for keys that are kept in this file from now on.
     pub(crate) fn create_own(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         let hash = self.write_new(path, random)?;
         self.on_disk = Some(OnDisk { path: whole(path), hash, seen: None });
         Ok(())
     }
 
-    /// Gives the hash of what was written.
+    /// Returns the hash of the bytes written.
     fn write_new(&self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<Hash> {
         let text = self.to_text(random)?;
         let mut file = create_private(path).map_err(|e| match e.kind() {
@@ -113,14 +114,14 @@ impl KeyFile {
         })?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_parent(path));
         written.map(|()| Hash::of(text.as_bytes())).map_err(|e| {
-            // It is ours, and half of a key file helps nobody.
+            // This call created the file, and half a key file is of no use.
             drop(std::fs::remove_file(path));
             at(path)(e)
         })
     }
 
-    /// Writes a copy to `path`, with everything in it, under the same passphrase and with the same care as the file
-    /// itself. A copy from before a rotation can sign nothing after it, and opens nothing sealed since.
+    /// Writes a complete copy to `path`, under the same passphrase and with the same care as the file itself. A copy made
+    /// before a rotation can sign nothing after it, and opens nothing sealed since.
     ///
     /// # Errors
     /// As [`KeyFile::create`].
@@ -131,8 +132,8 @@ impl KeyFile {
     /// Reads a key file.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`], with what to do, where the file is missing, damaged, not a regular file, or open to others;
-    /// or as [`KeyFile::parse`].
+    /// [`ErrorKind::Key`], with what to do, if the file is missing, damaged, not a regular file, or accessible to others;
+    /// otherwise as [`KeyFile::parse`].
     pub fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<KeyFile> {
         let refuse = |why: &str| Error::new(ErrorKind::Key, format!("{}: {why}", path.display()));
         let file = open_private(path)?;
@@ -146,13 +147,14 @@ impl KeyFile {
         Ok(keys)
     }
 
-    /// Replaces the file at `path` by these keys, in one step: after a crash there is the old file or this one. Where a
-    /// secret was destroyed since the last save, the old file's bytes are overwritten as well; file systems that never
-    /// write in place, and flash memory, may keep them all the same.
+    /// Replaces the file at `path` with these keys, atomically: after a crash it is the old file or this one. If a secret was
+    /// destroyed since the last save, the old file's bytes are overwritten as well; file systems that never write in place,
+    /// and flash memory, may keep them anyway.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`] where there is no private regular file to replace; [`ErrorKind::OtherHistory`] where another process has
-    /// replaced it since it was read: then nothing was written; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
+    /// [`ErrorKind::Key`] if there is no private regular file to replace; [`ErrorKind::OtherHistory`] if another process has
+    /// replaced it since it was read: nothing was written then; [`ErrorKind::Locked`] if another process holds the lock on the
+    /// file; [`ErrorKind::Io`], [`ErrorKind::DiskFull`].
     pub fn save(&mut self, path: &Path, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         let text = self.to_text(random)?;
         let old = locked(path)?;
@@ -176,7 +178,7 @@ impl KeyFile {
     }
 }
 
-/// Absolute, so that it names the same whatever folder the process goes to.
+/// The absolute path, which stays the same when the process changes its working directory.
 pub(crate) fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -191,21 +193,21 @@ fn changed(path: &Path) -> Error {
     Error::new(ErrorKind::OtherHistory, message)
 }
 
-/// All of a key file, and one byte more where it is too long.
+/// The whole key file; if it is too long, one byte more than the limit.
 fn read(file: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for all of it at once: growing would leave copies behind.
+    // Allocated at once: growing would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_BYTES + 2));
     file.take(MAX_KEY_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// How often a lock is tried for, and how long whoever waits rests in between. Whoever has it writes one small file.
+/// How many times the lock is tried, and the pause in between. Whoever holds it writes only one small file.
 #[cfg(unix)]
 const TRIES: usize = 500;
 #[cfg(unix)]
 const REST: std::time::Duration = std::time::Duration::from_millis(10);
 
-/// The file at `path`, which nobody else replaces as long as it is held.
+/// The file at `path`, locked: nobody else replaces it while it is held.
 #[cfg(unix)]
 #[allow(clippy::disallowed_methods, reason = "waits for another process, in the time that it runs in")]
 fn locked(path: &Path) -> Result<File> {
@@ -214,10 +216,10 @@ fn locked(path: &Path) -> Result<File> {
         let file = open_private(path)?;
         match file.try_lock() {
             Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(REST),
-            // Where locks are not to be had there is nothing to wait for.
+            // If locks are not available, there is nothing to wait for.
             Err(std::fs::TryLockError::Error(_)) => return Ok(file),
             Ok(()) => {
-                // It may have been replaced by whoever had the lock before.
+                // The previous holder of the lock may have replaced the file.
                 let (own, there) = (file.metadata().map_err(at(path))?, std::fs::metadata(path).map_err(at(path))?);
                 if (own.dev(), own.ino()) == (there.dev(), there.ino()) {
                     return Ok(file);
@@ -237,7 +239,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> Error {
     move |e| Error::from(e).at(path.display())
 }
 
-/// The name of the file that is written before it takes `path`'s place.
+/// The name of the new file before it is renamed to `path`.
 fn beside(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -246,7 +248,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 fn write_fresh(fresh: &Path, text: &str) -> io::Result<()> {
-    // One may be left from a crash. Nobody else writes there: the store that these keys belong to is ours alone.
+    // A crash may have left one. Nobody else writes there: the store that these keys belong to is open only here.
     match std::fs::remove_file(fresh) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -267,10 +269,10 @@ fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// Refuses a key file that has another name too: under it the keys would stay that are to be destroyed.
+/// Refuses a key file that has a second name (a hard link), which would keep the keys that are to be destroyed.
 ///
 /// # Errors
-/// [`ErrorKind::Conflict`]; what the file system says.
+/// [`ErrorKind::Conflict`], or the error of the file system.
 #[cfg(unix)]
 pub(crate) fn check_only_name(path: &Path) -> Result<()> {
     match std::os::unix::fs::MetadataExt::nlink(&std::fs::symlink_metadata(path).map_err(at(path))?) {
@@ -285,16 +287,16 @@ pub(crate) fn check_only_name(path: &Path) -> Result<()> {
     }
 }
 
-/// Elsewhere links are not counted.
+/// On other systems links are not counted.
 #[cfg(not(unix))]
 pub(crate) fn check_only_name(_: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens a key file for reading, if it is a regular file that only its owner can use.
+/// Opens a key file for reading, if it is a regular file that only its owner can access.
 fn open_private(path: &Path) -> Result<File> {
     let refuse = |why: &str| Err(Error::new(ErrorKind::Key, format!("{}: {why}", path.display())));
-    // Looked at before it is opened: opening a pipe would wait.
+    // Checked before it is opened: opening a pipe would block.
     let seen = match std::fs::symlink_metadata(path) {
         Ok(seen) => seen,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -342,7 +344,7 @@ fn replace(fresh: &Path, path: &Path, scrub: bool) -> io::Result<()> {
     let old = if scrub { OpenOptions::new().write(true).open(path).ok() } else { None };
     std::fs::rename(fresh, path)?;
     sync_parent(path)?;
-    // From here on the new file is in place whatever happens; overwriting the old bytes is a kindness, not a promise.
+    // The new file is in place from here on; overwriting the old bytes is best effort.
     if let Some(mut old) = old
         && let Ok(metadata) = old.metadata()
         && metadata.nlink() == 0

@@ -1,18 +1,18 @@
-//! The key file: every secret of a log, kept beside the store and never in it.
+//! The key file: all secrets of a log, stored beside the store and never in it.
 //!
 //! Invariants: the origin ends in the fingerprint of epoch 0's public key; there is always a newest pseudonym key and a
-//! newest master key, and they stand last; key ids follow from the keys, so two files cannot give one id to two keys;
-//! the mark is a prefix commitment (K4): nothing is signed below it or beside it, and it is replaced only by a state of the log
-//! that begins with it, or by a copy whose restoring the log itself says. Secrets are zeroized when they are dropped or
-//! replaced, and appear in no error and no `Debug`.
+//! newest master key, and each is last in its list; key ids are computed from the keys, so two files cannot give two keys one id;
+//! the mark is a prefix commitment (K4): nothing is signed that is smaller than it or does not begin with it, and it is replaced
+//! only by a state of the log that begins with it, or by a restored copy whose restore the log itself records. Secrets are
+//! zeroized when they are dropped or replaced, and appear in no error and no `Debug`.
 //!
-//! A change that destroys a secret comes in two steps with the store's durable write between them, because after a
-//! crash at any point either the old or the new secret must still fit what the store says. [`KeyFile::begin_rotation`]
-//! or [`KeyFile::add_master_key`], save; write the store; then [`KeyFile::settle_rotation`] or
-//! [`KeyFile::retire_master_keys`], save again.
+//! A change that destroys a secret has two steps with the store's durable write between them, because after a crash at
+//! any point either the old or the new secret must match the store. Call [`KeyFile::begin_rotation`] or
+//! [`KeyFile::add_master_key`] and save; write the store; then call [`KeyFile::settle_rotation`] or
+//! [`KeyFile::retire_master_keys`] and save again.
 //!
-//! This file holds the keys and calls `text` (the file's form), `wrap` (the passphrase), `file` (the disk) and `vault` (other
-//! places for it); only these two do I/O, and randomness is passed in everywhere.
+//! This file holds the keys and calls `text` (the file's format), `wrap` (the passphrase), `file` (the disk) and `vault` (other
+//! places for it); only the last two do I/O, and randomness is passed in everywhere.
 
 mod file;
 mod secret;
@@ -38,10 +38,11 @@ use wrap::Wrap;
 /// The most pseudonym or master keys that a file keeps.
 pub const MAX_KEYS: usize = 200;
 
-/// The most hand-overs of epochs that a file keeps, so that it does not grow for ever: five years at one in 30 days.
+/// The most rotations that a file keeps, so that it does not grow for ever: five years at one in 30 days.
 pub const MAX_ROTATIONS: usize = 64;
 
-/// Size and root of the last checkpoint that was signed: a store that has less, or something else, is an older copy.
+/// Size and root of the last signed checkpoint: a store that is smaller, or has another root there, is an older copy or another
+/// history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// The size.
@@ -55,22 +56,22 @@ pub struct Mark {
 /// Digests of what is in force in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InForce {
-    /// Of policies, holds, keys, purges and open emergency grants. A store in which something else is found to be in force was
-    /// changed since.
+    /// Of policies, holds, keys, purges and open emergency grants. A store in which something else is in force was changed after
+    /// it was signed.
     pub all: Hash,
-    /// Of what must not be lost unnoticed when a copy is restored: all policies, the holds that stand, open emergency grants, and
-    /// restorings that nobody has confirmed.
+    /// Of what a restore from a copy must not lose unnoticed: all policies, the holds in force, open emergency grants, and
+    /// restores that nobody has confirmed.
     pub standing: Hash,
 }
 
-/// What became of a rotation that was begun.
+/// The result of settling a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// None was under way.
+    /// No rotation was under way.
     Unchanged,
-    /// The store holds it: the new key signs now, the old one is destroyed.
+    /// The store recorded it: the new key signs now, the old one is destroyed.
     Completed,
-    /// The store does not hold it: the old key goes on, the new one is destroyed.
+    /// The store did not record it: the old key stays in use, the new one is destroyed.
     Abandoned,
 }
 
@@ -89,27 +90,27 @@ pub struct KeyFile {
     log: Secret,
     epoch: (u32, Secret),
     next_epoch: Option<(u32, Secret)>,
-    /// How the newest epochs were handed over to, one after the other, the one under way included: a copy of the store from before
-    /// them takes them from here when it is restored (R54). Nothing secret.
+    /// The newest rotations of the epoch key, in order, including one under way: if an older copy of the store is restored, it takes
+    /// the rotations it lacks from here (R54). Not secret.
     rotations: Vec<Rotation>,
     digest: Secret,
     pseudonym: Vec<NamedKey>,
     master: Vec<NamedKey>,
     mark: Option<Mark>,
-    /// Where this file lay when it was written last, and the store that it was written for. Nothing secret.
+    /// The path of this file when it was last written, and of the store that it was written for. Not secret.
     used_by: Option<(PathBuf, PathBuf)>,
     wrap: Option<Wrap>,
-    /// Which file it was read from or written to last, and what was in it then.
+    /// The file that it was last read from or written to, and its content then.
     on_disk: Option<file::OnDisk>,
-    /// A secret was dropped since the file was written: its old bytes are overwritten with the next save.
+    /// A secret was dropped since the file was written: the next save also overwrites the old bytes.
     stale: bool,
 }
 
 impl KeyFile {
-    /// Makes the keys of a new log. `name` is what the origin begins with; `random` fills its argument with random bytes.
+    /// Makes the keys of a new log. The origin begins with `name`; `random` fills its argument with random bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] where `name` cannot be a key name.
+    /// [`ErrorKind::InvalidInput`] if `name` cannot be a key name.
     pub fn generate(name: &str, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyFile> {
         let epoch = Secret::random(random);
         let origin = note::origin(name, &note::public_of(epoch.bytes()))?;
@@ -130,43 +131,43 @@ impl KeyFile {
         })
     }
 
-    /// The log's name, which stands in every checkpoint.
+    /// The log's name, which is in every checkpoint.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The log key's public half: what auditors pin and witnesses know.
+    /// The log key's public half, which auditors pin and witnesses know.
     pub fn verifier(&self) -> VerifierKey {
         self.log_key().verifier().clone()
     }
 
-    /// The stable log key.
+    /// The log key, which never changes.
     pub fn log_key(&self) -> SigningKey {
         self.signing_key(&self.origin, &self.log)
     }
 
-    /// The number of the present epoch.
+    /// The number of the current epoch.
     pub fn epoch(&self) -> u32 {
         self.epoch.0
     }
 
-    /// The key of the present epoch.
+    /// The key of the current epoch.
     pub fn epoch_key(&self) -> SigningKey {
         self.signing_key(&note::epoch_name(&self.origin, self.epoch.0), &self.epoch.1)
     }
 
     fn signing_key(&self, name: &str, secret: &Secret) -> SigningKey {
-        // Origins are checked where a key file is made or read, with room for every epoch's number.
+        // Origins are checked when a key file is made or read, with room for every epoch number.
         SigningKey::named(name, secret.bytes())
     }
 
-    /// Signs a checkpoint of `size` entries with the log key and the present epoch's, and raises the mark to it.
-    /// `in_force` has the digests of what is in force at that size, `root_at` gives the root of the log at any size up to it. The
-    /// entries must be durable before; save the file before the checkpoint is handed out.
+    /// Signs a checkpoint of `size` entries with the log key and the current epoch's key, and raises the mark to it. `in_force` holds
+    /// the digests of what is in force at that size; `root_at` returns the root of the log at any size up to it. The entries must
+    /// already be durable; save the file before the checkpoint is handed out.
     ///
     /// # Errors
     /// As [`KeyFile::raise_mark`]: nothing is signed that contradicts what was signed before. [`ErrorKind::Conflict`] while
-    /// a rotation is under way: nobody knows yet whose turn it is.
+    /// a rotation is under way, because it is not yet known which key is to sign.
     pub fn sign_checkpoint(
         &mut self,
         size: u64,
@@ -186,7 +187,8 @@ impl KeyFile {
         self.mark
     }
 
-    /// Notes which store these keys are used for, in the file at `key`. Too long a path, or one that is not UTF-8, is left out.
+    /// Notes which store uses these keys, and that they are kept in the file at `key`. Paths that are too long or not UTF-8 are left
+    /// out.
     pub(crate) fn set_used_by(&mut self, key: &Path, store: &Path) {
         let (key, store) = (whole(key), whole(store));
         let length = key.as_os_str().len() + store.as_os_str().len();
@@ -194,17 +196,17 @@ impl KeyFile {
         self.used_by = is_text.then_some((key, store));
     }
 
-    /// The store that the key file at `key` was used for last. A copy of it that lies elsewhere is used by none.
+    /// The store that the key file at `key` was last used for. `None` for a copy of the file in another place.
     pub(crate) fn used_by(&self, key: &Path) -> Option<&Path> {
         self.used_by.as_ref().filter(|(at, _)| *at == whole(key)).map(|(_, store)| store.as_path())
     }
 
-    /// Moves the mark to another history that is being restored: `size` entries, with the roots that `root_at` gives. Gives
-    /// the mark that this history does not begin with, which the entry about the restoring must name; where it begins with
-    /// the mark, nothing changes. Save the file only after that entry is durable: a copy without one must be found out.
+    /// Moves the mark to another history that is being restored, of `size` entries and with the roots that `root_at` returns. Returns
+    /// the old mark if this history does not begin with it; the restore entry must name it. Otherwise nothing changes. Save the
+    /// file only after that entry is durable: a copy without such an entry must be detected.
     ///
     /// # Errors
-    /// What `root_at` says.
+    /// The errors of `root_at`.
     pub(crate) fn accept_restored(
         &mut self,
         size: u64,
@@ -220,8 +222,8 @@ impl KeyFile {
         }
     }
 
-    /// Notes that a checkpoint of this size was signed; `in_force` has the digests of what is in force at that size, `root_at` gives
-    /// the root of the log at any size up to it.
+    /// Notes that a checkpoint of this size was signed; `in_force` holds the digests of what is in force at that size, `root_at`
+    /// returns the root of the log at any size up to it.
     ///
     /// # Errors
     /// As [`KeyFile::check_mark`].
@@ -231,11 +233,11 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Whether a log of `size` entries begins with what was signed last; `root_at` gives its root at any size up to that.
+    /// Checks that a log of `size` entries begins with what was last signed; `root_at` returns its root at any size up to that.
     ///
     /// # Errors
-    /// [`ErrorKind::OtherHistory`] where it does not: the store is an older copy, or another history was put in its place.
-    /// What `root_at` says.
+    /// [`ErrorKind::OtherHistory`] if it does not: the store is an older copy, or another history was put in its place.
+    /// The errors of `root_at`.
     pub fn check_mark(&self, size: u64, root_at: &dyn Fn(u64) -> Result<Hash>) -> Result<()> {
         let Some(mark) = self.mark else { return Ok(()) };
         let wrong = if size < mark.size {
@@ -256,12 +258,13 @@ impl KeyFile {
         Err(Error::new(ErrorKind::OtherHistory, message))
     }
 
-    /// Makes the next epoch's key and the statement with which the present epoch hands over to it, at the tree of `size`
-    /// entries, all of them durable; raises the mark to it. `in_force` and `root_at` are as for [`KeyFile::raise_mark`]. Save the file, record the statement as entry
-    /// `size`, then call [`KeyFile::settle_rotation`] and save again. Until then nothing can be signed.
+    /// Makes the next epoch's key and the statement by which the current epoch hands over to it, at the tree of `size`
+    /// entries, all of them durable; raises the mark to it. `in_force` and `root_at` are as for [`KeyFile::raise_mark`]. Save the
+    /// file, record the statement as entry `size`, then call [`KeyFile::settle_rotation`] and save again. Until then nothing can be
+    /// signed.
     ///
     /// # Errors
-    /// [`ErrorKind::Conflict`] where a rotation is under way already, where there is no number left, or as
+    /// [`ErrorKind::Conflict`] if a rotation is already under way or there is no epoch number left; otherwise as
     /// [`KeyFile::raise_mark`].
     pub fn begin_rotation(
         &mut self,
@@ -296,13 +299,13 @@ impl KeyFile {
     }
 
     /// Brings the keys into line with what the store has recorded: `number` and `public` are those of the store's last
-    /// epoch, `size` is its size, `root_at` gives its root at any size up to that. Call it after the rotation entry is durable, and whenever a store is opened. If it does
-    /// not answer [`Settled::Unchanged`], save the file: a key was destroyed.
+    /// epoch, `size` is its size, `root_at` returns its root at any size up to that. Call it after the rotation entry is durable,
+    /// and whenever a store is opened. If it returns anything but [`Settled::Unchanged`], save the file: a key was destroyed.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`] where the store is at an epoch of which this file knows nothing: it is an older copy of the
-    /// key file, or another store's. [`ErrorKind::OtherHistory`] where a rotation is under way and the store does not
-    /// begin with what was signed: such a copy must not decide which key is destroyed. What `root_at` says.
+    /// [`ErrorKind::Key`] if this file does not know the store's epoch: it is an older copy of the key file, or another
+    /// store's. [`ErrorKind::OtherHistory`] if a rotation is under way and the store does not begin with what was
+    /// signed: such a copy must not decide which key is destroyed. The errors of `root_at`.
     pub fn settle_rotation(
         &mut self,
         number: u32,
@@ -339,11 +342,11 @@ impl KeyFile {
         Ok(settled)
     }
 
-    /// How the epochs after the one with this key were handed over to, up to the newest; a rotation that is under way counts. A
-    /// copy of the store whose last epoch that is goes on with them.
+    /// The rotations after epoch `number`, whose key is `last`, up to the newest, including one under way. A copy of the store that
+    /// ends in that epoch continues with them.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`] where the copy is of a later epoch than these keys, of other keys, or from before all that is kept.
+    /// [`ErrorKind::Key`] if the copy is of a later epoch than these keys, has other keys, or is older than all rotations kept.
     pub(crate) fn rotations_since(&self, last: &VerifierKey, number: u32) -> Result<&[Rotation]> {
         let (newest, secret) = self.next_epoch.as_ref().unwrap_or(&self.epoch);
         let refuse = |why: String| Err(Error::new(ErrorKind::Key, why));
@@ -373,7 +376,7 @@ impl KeyFile {
         }
     }
 
-    /// Leaves out the oldest hand-overs of epochs until the text has no more than `most` bytes.
+    /// Drops the oldest rotations until the text has no more than `most` bytes or one rotation is left.
     pub(crate) fn text_within(
         &mut self,
         most: usize,
@@ -388,20 +391,20 @@ impl KeyFile {
         }
     }
 
-    /// The key of the HMAC over results.
+    /// The HMAC key for digests of results.
     pub fn digest_key(&self) -> &[u8; 32] {
         self.digest.bytes()
     }
 
-    /// All live pseudonym keys, the newest first: new values get the first, searches try all.
+    /// All live pseudonym keys, the newest first: new values use the first, searches try all.
     pub fn pseudonym_keys(&self) -> impl Iterator<Item = &NamedKey> {
         self.pseudonym.iter().rev()
     }
 
-    /// Adds a pseudonym key, which is the newest from now on; the others stay live for searches.
+    /// Adds a pseudonym key, which becomes the newest; the others stay live for searches.
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] beyond [`MAX_KEYS`].
+    /// [`ErrorKind::TooLarge`] beyond [`MAX_KEYS`]; [`ErrorKind::Conflict`] if the new key has the id of another.
     pub fn rotate_pseudonym_key(&mut self, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyId> {
         push_key(&mut self.pseudonym, "pseudonym", random)
     }
@@ -416,29 +419,29 @@ impl KeyFile {
         self.master.iter().find(|key| key.id() == id)
     }
 
-    /// Adds a master key, which is the newest from now on. The others stay until [`KeyFile::retire_master_keys`].
+    /// Adds a master key, which becomes the newest. The others stay until [`KeyFile::retire_master_keys`].
     ///
     /// # Errors
-    /// [`ErrorKind::TooLarge`] beyond [`MAX_KEYS`].
+    /// As [`KeyFile::rotate_pseudonym_key`].
     pub fn add_master_key(&mut self, random: &mut dyn FnMut(&mut [u8])) -> Result<KeyId> {
         push_key(&mut self.master, "master", random)
     }
 
-    /// Destroys all master keys but the newest, once nothing is wrapped under them that must be opened again.
+    /// Destroys all master keys but the newest. Call it when nothing that must be opened again is wrapped under the others.
     pub fn retire_master_keys(&mut self) {
         let last = self.master.len().saturating_sub(1);
         self.stale |= last > 0;
         self.master.drain(..last);
     }
 
-    /// Protects the file with a passphrase from the next save on, or with `None` no longer. Deriving the key takes about
+    /// Protects the file with a passphrase from the next save on; `None` removes the protection. Deriving the key takes about
     /// 64 MiB and a tenth of a second or more, here and at each load.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`] where the memory for that is not to be had.
+    /// [`ErrorKind::Key`] if there is not enough memory.
     pub fn set_passphrase(&mut self, passphrase: Option<&Passphrase>, random: &mut dyn FnMut(&mut [u8])) -> Result<()> {
         self.wrap = passphrase.map(|p| Wrap::new(p, random)).transpose()?;
-        // What the disk still holds may be in the clear, or under a passphrase that is known.
+        // The file on disk may be in the clear, or under a passphrase that somebody knows.
         self.stale = true;
         Ok(())
     }
@@ -448,13 +451,13 @@ impl KeyFile {
         self.wrap.is_some()
     }
 
-    /// A key that only those can make who have every secret of this file as it is now; for a proof of having them.
+    /// A key that can be derived only from all secrets of this file as it is now; used to prove possession of them.
     #[cfg(feature = "owner")]
     pub(crate) fn possession(&self) -> zeroize::Zeroizing<[u8; 32]> {
         let single = [&self.log, &self.epoch.1, &self.digest].map(Secret::bytes);
         let several = self.pseudonym.iter().chain(&self.master).map(NamedKey::bytes);
         let secrets = 3 + self.pseudonym.len() + self.master.len();
-        // Room for all of it at once: growing would leave copies behind.
+        // Allocated at once: growing would leave copies behind.
         let mut text = zeroize::Zeroizing::new(Vec::with_capacity(64 + self.origin.len() + 32 * secrets));
         text.extend_from_slice(b"attestlog/possession@v1\n");
         text.extend_from_slice(self.origin.as_bytes());

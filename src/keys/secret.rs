@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use zeroize::Zeroizing;
 
-/// 32 secret bytes. In a box, so that moving the owner does not leave copies behind.
+/// 32 secret bytes. Boxed, so that moving the owner leaves no copies behind.
 pub(super) struct Secret(Box<Zeroizing<[u8; 32]>>);
 
 impl Secret {
@@ -40,7 +40,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Names a pseudonym or master key in entries without giving it away: eight hexadecimal digits of a hash of the key.
+/// Identifies a pseudonym or master key in entries without revealing it: eight hexadecimal digits of a hash of the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub [u8; 4]);
 
@@ -65,7 +65,7 @@ impl FromStr for KeyId {
     }
 }
 
-/// A secret key with the id that follows from it.
+/// A secret key and the id computed from it.
 pub struct NamedKey {
     id: KeyId,
     secret: Secret,

@@ -1,4 +1,4 @@
-//! The key file's form: one line per key, in this order.
+//! The format of the key file: one line per key, in this order.
 //!
 //! ```text
 //! attestlog-key v1
@@ -6,17 +6,18 @@
 //! log BASE64
 //! epoch NUMBER BASE64
 //! next-epoch NUMBER BASE64        while a rotation is under way
-//! rotation NUMBER SIZE BASE64     public key, root and signature of how each of the newest epochs was handed over to
+//! rotation NUMBER SIZE BASE64     public key, root and signature of each of the newest rotations
 //! digest BASE64
 //! pseudonym BASE64                one or more, the newest last
 //! master BASE64                   one or more, the newest last
 //! mark SIZE BASE64                once a checkpoint was signed: its root, and the two digests of what was in force
-//! used-by BASE64                  where this file lay when it was written last, a NUL, and the path of the store that it was written for
+//! used-by BASE64                  the path of this file when it was last written, a NUL, and the path of its store
 //! checksum HEX                    SHA-256 of all lines above
 //! ```
 //!
-//! Each BASE64 but the last is of 32 bytes, that of a mark of 96 and that of a rotation of 128. The checksum tells a file that was cut off or edited from one that is whole; it defends
-//! against nobody. What a file says is read strictly: it has one spelling, and anything else is refused.
+//! Each BASE64 is of 32 bytes, but that of a rotation of 128, that of a mark of 96, and that of `used-by` of text. The checksum
+//! detects a file that was cut off or edited; it does not stop an attacker. The format is strict: a key file has exactly one
+//! spelling, and anything else is refused.
 
 use super::secret::{NamedKey, Secret};
 use super::wrap::{self, Passphrase, Wrap};
@@ -35,22 +36,22 @@ pub const MAX_KEY_FILE_BYTES: usize = 64 << 10;
 /// The most bytes that the two paths may have together.
 pub(super) const MAX_PATHS_BYTES: usize = 2048;
 
-// Two full lists of keys, one of rotations, the paths, everything else, and the third that base64 adds under a passphrase.
+// Two full lists of keys, the rotations, the paths, everything else, and the third that base64 adds under a passphrase.
 const _: () =
     assert!((2 * MAX_KEYS * 60 + MAX_ROTATIONS * 215 + MAX_PATHS_BYTES * 4 / 3 + 4096) * 4 / 3 < MAX_KEY_FILE_BYTES);
 
 const HEADER: &str = "attestlog-key v1";
 
-/// What is wrong with a key file, without a word of what it holds.
+/// An error that says where a key file is damaged, and nothing about what it holds.
 pub(super) fn bad(place: &str) -> Error {
     Error::new(ErrorKind::Key, format!("the key file is damaged or was edited, at {place}: bring back a backup of it"))
 }
 
 impl KeyFile {
-    /// The text of the file, wrapped if there is a passphrase; `random` is asked for a nonce then.
+    /// The text of the file, sealed if there is a passphrase; only then `random` is called, for a nonce.
     ///
     /// # Errors
-    /// [`ErrorKind::Key`] where it cannot be sealed.
+    /// [`ErrorKind::Key`] if it cannot be sealed.
     pub fn to_text(&self, random: &mut dyn FnMut(&mut [u8])) -> Result<Zeroizing<String>> {
         let plain = self.plain_text();
         match &self.wrap {
@@ -97,8 +98,8 @@ impl KeyFile {
         out
     }
 
-    /// Reads the text of a key file, from wherever it was kept. Where a passphrase is given the file must need it: somebody could
-    /// have put keys and a store of his own in the place of those that it protects.
+    /// Reads the text of a key file, wherever it was kept. If a passphrase is given, the file must be protected by one: otherwise
+    /// somebody could have replaced the protected keys and their store with keys and a store of their own.
     ///
     /// # Errors
     /// [`ErrorKind::Key`] with what to do; [`ErrorKind::NewerFormat`] for a file of a later version.
@@ -186,11 +187,11 @@ fn parse_plain(text: &str) -> Result<KeyFile> {
     Ok(keys)
 }
 
-/// The lines that are left, taken by their label.
+/// The remaining lines, taken by their label.
 struct Lines<'a, I: Iterator<Item = &'a str>>(std::iter::Peekable<I>);
 
 impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
-    /// The rest of the next line, if it begins so.
+    /// The rest of the next line, if it begins with `label`.
     fn take(&mut self, label: &str) -> Option<&'a str> {
         self.0.next_if(|line| line.starts_with(label)).and_then(|line| line.get(label.len()..))
     }
@@ -262,7 +263,7 @@ fn parse_rotation(origin: &str, text: &str) -> Option<Rotation> {
 }
 
 fn parse_secret(text: &str) -> Option<Secret> {
-    // The decoder asks for room by its own estimate, which is more than 32.
+    // The decoder requires room for its own estimate, which is more than 32.
     let mut buffer = Zeroizing::new([0; 48]);
     let length = STANDARD.decode_slice(text, &mut buffer[..]).ok()?;
     let bytes: &[u8; 32] = buffer.get(..length)?.try_into().ok()?;

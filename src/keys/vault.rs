@@ -1,7 +1,7 @@
-//! Where the text of a key file is when it lies in no file: in an environment variable, in the operating system's
-//! keyring, or wherever the host keeps its secrets.
+//! Places other than a file for the text of a key file: an environment variable, the operating system's keyring, or
+//! wherever the host keeps its secrets.
 //!
-//! Invariant: what comes out of a vault is held in memory that is zeroized, and nothing of it is in an error or a `Debug`.
+//! Invariant: what is read from a vault is held in memory that is zeroized, and none of it is in an error or a `Debug`.
 
 use super::MAX_KEY_FILE_BYTES;
 use crate::{Error, ErrorKind, Result};
@@ -9,32 +9,32 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-/// Keeps the text of a key file, as [`KeyFile::to_text`](super::KeyFile::to_text) gives it and
+/// Stores the text of a key file, as [`KeyFile::to_text`](super::KeyFile::to_text) writes it and
 /// [`KeyFile::parse`](super::KeyFile::parse) reads it.
 pub trait KeyVault: Send + Sync {
-    /// What messages call it. Nothing secret.
+    /// Its name in messages. Not secret.
     fn name(&self) -> String;
 
-    /// What it holds, if it holds anything.
+    /// The text that it holds, if any.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key) with what to do, where it cannot be asked.
+    /// [`Key`](ErrorKind::Key), with what to do, if it cannot be read.
     fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>>;
 
-    /// Replaces what it holds, for good: what was there before is gone, and after a crash there is one or the other.
+    /// Replaces its content durably: the old text is gone, and after a crash it holds either the old text or the new one.
     ///
     /// # Errors
-    /// [`Key`](ErrorKind::Key) where it cannot; it holds what it held then.
+    /// [`Key`](ErrorKind::Key) if it cannot; the old text is kept then.
     fn store(&self, text: &[u8]) -> Result<()>;
 
-    /// Whether [`store`](KeyVault::store) can ever succeed. Where it cannot, keys are not rotated and nobody is erased:
-    /// both destroy a key, and nothing can destroy one that comes back with the next start.
+    /// Whether [`store`](KeyVault::store) can ever succeed. If not, keys are not rotated and nobody is erased: both destroy
+    /// a key, and a key that comes back at the next start cannot be destroyed.
     fn is_replaceable(&self) -> bool {
         true
     }
 
-    /// The most bytes that it takes. Where there is no room for it, a key file does without the oldest of what only the
-    /// restoring of an old copy needs.
+    /// The most bytes that it can hold. A key file that does not fit drops its oldest rotations, which are needed only to restore
+    /// an old copy.
     fn capacity(&self) -> usize {
         MAX_KEY_FILE_BYTES
     }
@@ -64,8 +64,8 @@ impl<V: KeyVault + ?Sized> KeyVault for Box<V> {
 
 /// A whole key file in an environment variable, as base64 (`base64 -w0 audit.log.key`).
 ///
-/// Nothing can be replaced there. So the mark of the last signature is not kept from one run to the next, keys cannot be
-/// rotated and nobody can be erased: do that with the key file, and renew the variable.
+/// Its content cannot be replaced. So the mark of the last signature is not kept from one run to the next, keys cannot be
+/// rotated and nobody can be erased: do that with the key file, and update the variable.
 #[derive(Debug, Clone)]
 pub struct EnvironmentKeys(String);
 
@@ -131,7 +131,7 @@ impl OsKeyring {
     }
 
     fn failed(&self, e: &keyring::v1::Error) -> Error {
-        // What a keyring says of data that it cannot decode carries the data.
+        // A keyring's error about data that it cannot decode contains the data.
         let why = match e {
             keyring::v1::Error::BadEncoding(_) => "what it holds cannot be read".to_owned(),
             keyring::v1::Error::NoDefaultStore => {

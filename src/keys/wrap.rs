@@ -1,4 +1,4 @@
-//! The passphrase: argon2id makes a key of it, XChaCha20-Poly1305 seals the file under that.
+//! The passphrase: argon2id derives a key from it, and XChaCha20-Poly1305 seals the file under that key.
 //!
 //! ```text
 //! attestlog-key v1 wrapped
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The first three lines are authenticated with the text. The derived key is kept while the file is loaded, so that
-//! saving it again costs nothing; every save has a nonce of its own.
+//! saving it again needs no derivation; every save has its own nonce.
 
 use super::secret::Secret;
 use super::text::{MAX_KEY_FILE_BYTES, bad};
@@ -24,20 +24,20 @@ use zeroize::{Zeroize, Zeroizing};
 
 pub(super) const HEADER: &str = "attestlog-key v1 wrapped";
 
-/// What RFC 9106 recommends where memory is scarce.
+/// RFC 9106's recommendation for limited memory.
 const MEMORY_KIB: u32 = 64 << 10;
 const PASSES: u32 = 3;
 const LANES: u32 = 1;
-/// What a file may ask of its reader: 256 MiB and a few seconds.
+/// The most that a file may demand of its reader: 256 MiB and a few seconds.
 const MAX_MEMORY_KIB: u64 = 256 << 10;
 const MAX_PASSES: u64 = 16;
 const MAX_LANES: u64 = 8;
 
-/// What a key file is protected with. Zeroized when dropped, never printed.
+/// The passphrase of a key file. Zeroized when dropped, never printed.
 pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
-    /// Takes the passphrase over.
+    /// Takes ownership of the passphrase.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for an empty one, which would protect nothing.
@@ -102,7 +102,7 @@ impl Wrap {
         Ok(Zeroizing::new(out))
     }
 
-    /// The plain form in `text`, which begins with [`HEADER`], and what opened it.
+    /// Opens `text`, which begins with [`HEADER`]; returns how it is protected and the plain form.
     pub(super) fn open(text: &str, passphrase: &Passphrase) -> Result<(Wrap, Zeroizing<Vec<u8>>)> {
         let mut lines = text.strip_suffix('\n').ok_or_else(|| bad("its end"))?.split('\n').skip(1);
         let cost = lines.next().and_then(|line| line.strip_prefix("argon2id ")).unwrap_or_default();

@@ -1,21 +1,21 @@
-//! One public error: what the caller can do about it outside, the detail in the message and the source chain.
+//! The public error: its kind tells the caller what to do; the message and the source chain carry the detail.
 
 use std::fmt;
 
-/// What the library returns wherever something can go wrong.
+/// The result of every fallible function of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, by what the caller can do about it.
+/// What went wrong, grouped by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The input is not what it must be; the message names the place. Fix the input.
+    /// The input is invalid; the message says where. Fix the input.
     InvalidInput,
     /// The input is larger than a limit; nothing of it was recorded. Send less or raise the limit.
     TooLarge,
     /// There is no store at that path. Create it, or fix the path.
     NotFound,
-    /// Something stands where a new store, key or anchor would go. Choose another path.
+    /// Something already exists where a new store, key or anchor would go. Choose another path.
     AlreadyExists,
     /// The file is not an attestlog store. Fix the path.
     NotAStore,
@@ -23,23 +23,23 @@ pub enum ErrorKind {
     NewerFormat,
     /// Another process has the store open. Wait, or go through that process.
     Locked,
-    /// What is on the disk contradicts itself. Restore a backup; `verify` says what is wrong.
+    /// The data on disk is inconsistent. Restore a backup; `verify` says what is wrong.
     Damaged,
     /// No room on the disk; nothing was recorded. Make room and retry.
     DiskFull,
-    /// The operating system refused; the message carries its reason.
+    /// The operating system reported an error; the message carries its reason.
     Io,
-    /// The key file is missing, unreadable or not this store's. Bring it back.
+    /// The key file is missing, unreadable or belongs to another store. Put the right one back.
     Key,
-    /// The queue is full or the answer would have to wait. Retry later.
+    /// The queue is full, or the call would have to wait for its answer. Retry later.
     Busy,
-    /// This handle was closed, it was opened in the process that this one was forked from, or a write failed half-way and the
-    /// store must be opened again.
+    /// This handle was closed, or it was opened by the parent process before a fork, or a write failed half-way and the store
+    /// must be reopened.
     Closed,
-    /// The request contradicts what is recorded (a number used twice, a policy that would shorten).
+    /// The request contradicts what is recorded (a number used twice, a policy that would shorten retention).
     Conflict,
-    /// The store is not the one that its key file has signed: an older copy, or another history in its place. Bring the right one
-    /// back, or restore this one, which the log then says.
+    /// The store is not the history that its key file has signed: it is an older copy, or another history was put in its
+    /// place. Put the right one back, or restore this one; the log records the restore.
     OtherHistory,
     /// Expiry is frozen until somebody confirms the clock.
     ClockFrozen,
@@ -49,7 +49,7 @@ pub enum ErrorKind {
     ReadOnly,
 }
 
-/// An error with what to do about it ([`Error::kind`]), what happened and where (its text), and why (its source).
+/// An error: what to do about it ([`Error::kind`]), what happened and where (its text), and why (its source).
 #[derive(Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -64,25 +64,25 @@ impl Error {
         Error { kind, message: message.into(), seq: None, source: None }
     }
 
-    /// The same with the error that caused it.
+    /// Adds the error that caused this one.
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         self.source = Some(source.into());
         self
     }
 
-    /// The same with `place` before its message, so that a caller further up can say where.
+    /// Puts `place` in front of the message, so that a caller further up can say where it happened.
     pub fn at(mut self, place: impl fmt::Display) -> Error {
         self.message = format!("{place}: {}", self.message);
         self
     }
 
-    /// The same, about the entry at `seq`.
+    /// Names the entry that the error is about.
     pub fn about(mut self, seq: u64) -> Error {
         self.seq = Some(seq);
         self
     }
 
-    /// The entry of an answer that is not the one that was recorded, where that is what is wrong.
+    /// The seq of an entry that was read and is not the one that was recorded; `None` for other errors.
     pub fn seq(&self) -> Option<u64> {
         self.seq
     }

@@ -1,7 +1,7 @@
-//! The 32-byte SHA-256 value that everything is proved with.
+//! SHA-256 hashes, on which every proof rests.
 //!
-//! Two domains, as RFC 6962 section 2.1 has them: a leaf is hashed behind a zero byte, an inner node
-//! behind a one byte, so that no node can be passed off as an entry.
+//! Leaves and inner nodes are hashed in different domains, as in RFC 6962 section 2.1: a leaf is prefixed with a zero
+//! byte, an inner node with a one byte, so that no node can be passed off as an entry.
 
 use serde::{Deserialize, Serialize};
 use sha2::block_api::compress256;
@@ -25,10 +25,10 @@ const INITIAL: [u32; 8] =
     [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
 
 impl Hash {
-    /// 32 zero bytes: what stands before the first entry.
+    /// 32 zero bytes: the previous hash of the first entry.
     pub const ZERO: Hash = Hash([0; 32]);
 
-    /// SHA-256 of `data` as it is.
+    /// SHA-256 of `data`, without a prefix.
     pub fn of(data: &[u8]) -> Hash {
         Padded::new(None, data).hash()
     }
@@ -38,8 +38,8 @@ impl Hash {
         Padded::new(Some(0), data).hash()
     }
 
-    /// The leaf hashes of two texts. Each round of SHA-256 waits for the one before it; two texts block by block in turn
-    /// give the processor something to do meanwhile, and take a fifth less time than one after the other.
+    /// The leaf hashes of two texts. Each round of SHA-256 depends on the one before it; interleaving the blocks of two texts
+    /// keeps the processor busy and takes a fifth less time than hashing one after the other.
     pub fn leaves(a: &[u8], b: &[u8]) -> [Hash; 2] {
         let (a, b) = (Padded::new(Some(0), a), Padded::new(Some(0), b));
         let (mut state_a, mut state_b) = (INITIAL, INITIAL);
@@ -52,7 +52,7 @@ impl Hash {
 
     /// The RFC 6962 node hash: SHA-256(0x01 || left || right).
     pub fn node(left: &Hash, right: &Hash) -> Hash {
-        // Always 65 bytes, so the padded blocks are written out: a quarter less than by the hasher, which has to buffer.
+        // Always 65 bytes, so the padded blocks are built by hand: a quarter faster than the hasher, which has to buffer.
         let mut blocks = [[0u8; 64]; 2];
         let bytes = blocks.as_flattened_mut();
         bytes[0] = 1;
@@ -86,13 +86,13 @@ impl Hash {
     }
 }
 
-/// The blocks of a message that lies in one piece (FIPS 180-4, section 5.1.1). A hasher that is given a message bit by bit
-/// has to buffer it, and takes a sixth longer for a line.
+/// The padded blocks of a message that is contiguous in memory (FIPS 180-4, section 5.1.1). An incremental hasher has to
+/// buffer its input and takes a sixth longer for a line.
 struct Padded<'a> {
-    /// The domain and the first 63 bytes, where a domain stands before that many.
+    /// The domain byte and the first 63 bytes of data, if there is a domain and that much data.
     first: Option<[u8; 64]>,
     middle: &'a [[u8; 64]],
-    /// What is left with its padding: one block or two.
+    /// The rest of the message and its padding: one block or two.
     last: [[u8; 64]; 2],
     lasts: usize,
 }
@@ -113,7 +113,7 @@ impl Padded<'_> {
             }
         }
         let (middle, rest) = rest.as_chunks::<64>();
-        // A short message is in `rest` whole, behind its domain.
+        // A short message is entirely in `rest`, after its domain byte.
         let end = at + rest.len();
         bytes[at..end].copy_from_slice(rest);
         bytes[end] = 0x80;
@@ -147,7 +147,7 @@ impl Padded<'_> {
 /// Writes the lower-case hexadecimal digits of `bytes` into `out`, which is twice as long.
 #[inline]
 pub fn write_hex(bytes: &[u8], out: &mut [u8]) {
-    // By arithmetic and not by a table, so that the compiler makes sixteen at a time.
+    // Computed, not looked up in a table, so that the compiler can vectorise it: sixteen digits at a time.
     let digit = |n: u8| n + b'0' + if n > 9 { b'a' - b'9' - 1 } else { 0 };
     for (byte, pair) in bytes.iter().zip(out.as_chunks_mut::<2>().0) {
         *pair = [digit(byte >> 4), digit(byte & 15)];
@@ -162,7 +162,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// The bytes that `text` spells in lower-case hexadecimal digits; `None` for anything else.
+/// The bytes that `text` encodes in lower-case hexadecimal digits; `None` for anything else.
 pub fn from_hex(text: &str) -> Option<Vec<u8>> {
     fn digit(c: u8) -> Option<u8> {
         match c {
@@ -190,7 +190,7 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// Why a text is no hash.
+/// The error for a text that is not a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a hash is 64 lower-case hexadecimal digits")]
 pub struct ParseHashError;

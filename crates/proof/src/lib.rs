@@ -1,6 +1,6 @@
-//! What an auditor needs: entries as they are hashed, signed checkpoints, and the checking of every proof.
+//! What an auditor needs: entries in the form that is hashed, signed checkpoints, and the checking of every proof.
 //!
-//! No store, no clock, no input or output: bytes go in, and what they prove comes out ([`proof::check`]). The log that makes
+//! No store, no clock, no I/O: [`proof::check`] takes the bytes of a proof and returns what they prove. The log that makes
 //! the proofs is the crate `attestlog`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

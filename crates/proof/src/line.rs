@@ -1,7 +1,7 @@
-//! The line: the one canonical form of an entry, RFC 8785 JSON, which is what is hashed.
+//! The line: the canonical form of an entry, RFC 8785 JSON. It is what is hashed.
 //!
 //! Invariant L1: the line is canonical JSON (a property test parses every line and writes it again).
-//! Invariant L2: everything that an entry says is in its line; nothing outside the line is proven.
+//! Invariant L2: everything that an entry states is in its line; nothing outside the line is proven.
 //! The members are written here in RFC 8785 order by hand, because sorting a tree for each of a million entries a
 //! second would cost more than hashing them.
 
@@ -10,7 +10,7 @@ use crate::hash::write_hex;
 use crate::json::{Canonical, write_float, write_integer, write_str};
 use crate::{Hash, Timestamp};
 
-/// A key as it stands behind another member.
+/// The key of a member that follows another member.
 macro_rules! key {
     ($key:literal) => {
         concat!(",\"", $key, "\":")
@@ -25,17 +25,17 @@ pub fn to_string(entry: &Entry) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// Appends the line of the entry at `seq` behind `prev`.
+/// Appends the line of the entry at `seq`; `prev` is the hash of the entry before it.
 pub fn write<S: AsRef<str>>(out: &mut Vec<u8>, seq: u64, prev: &Hash, body: &Body<S>) {
     write_content(out, &body.content, &ChainSlot::of(seq, prev, body));
 }
 
-/// Appends the line of an entry that says this, in this place.
+/// Appends the line of an entry with this content at this place in the chain.
 pub fn write_content<S: AsRef<str>>(out: &mut Vec<u8>, content: &Content<S>, slot: &ChainSlot<'_, S>) {
     walk(out, content, &mut |out, slot_field| slot.write(slot_field, out));
 }
 
-/// Members that follow from an entry's place in the chain, in the order in which lines have them.
+/// Members that are known only when an entry gets its place in the chain, in the order in which they appear in a line.
 #[derive(Debug, Clone, Copy)]
 pub enum SlotField {
     Nonce,
@@ -53,7 +53,7 @@ impl SlotField {
         [SlotField::Nonce, SlotField::Prev, SlotField::RecordedAt, SlotField::Retention, SlotField::Seq];
 }
 
-/// What fills the slot fields: all that an entry does not say itself.
+/// The values of the slot fields: everything in a line that is not part of the content.
 #[derive(Debug)]
 pub struct ChainSlot<'a, S: AsRef<str> = String> {
     pub seq: u64,
@@ -64,7 +64,7 @@ pub struct ChainSlot<'a, S: AsRef<str> = String> {
 }
 
 impl<'a> ChainSlot<'a> {
-    /// What the stored form holds of it.
+    /// The fields that the stored form holds before the content.
     pub fn head(&self) -> Head<'a> {
         let retention = self.retention.map(|r| Retention { class: r.class.as_str(), until: r.until });
         Head { nonce: self.nonce, recorded_at: self.recorded_at, retention }
@@ -95,14 +95,14 @@ impl<'a, S: AsRef<str>> ChainSlot<'a, S> {
     }
 }
 
-/// Appends the line of what an entry says without its slot fields. Gives the places in `out` where they are.
+/// Appends the line of `content` without its slot fields. Returns the offsets in `out` where they belong.
 pub fn write_around(out: &mut Vec<u8>, content: &Content) -> [usize; SLOT_FIELDS] {
     let mut slot_fields = [0; SLOT_FIELDS];
     walk(out, content, &mut |out, slot_field| slot_fields[slot_field as usize] = out.len());
     slot_fields
 }
 
-/// Appends what [`write_around`] wrote into `text` from `start` on, with its slot fields filled.
+/// Appends the line that [`write_around`] wrote into `text` from `start` on, with its slot fields filled in.
 pub fn fill(out: &mut Vec<u8>, text: &[u8], start: usize, slot_fields: &[usize; SLOT_FIELDS], slot: &ChainSlot<'_>) {
     let mut done = start;
     for (slot_field, &at) in SlotField::ALL.into_iter().zip(slot_fields) {
@@ -194,7 +194,7 @@ fn write_call<S: AsRef<str>>(
     line.text(key!("user_id"), call.user_id.as_ref());
 }
 
-/// An object being written; what is absent is left out. The keys used here need no escaping.
+/// A JSON object being written; absent members are omitted. The keys used here need no escaping.
 struct Line<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
@@ -255,7 +255,7 @@ impl Line<'_> {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
-    /// A flag is written only where it is raised.
+    /// Written only if it is true.
     fn flag(&mut self, key: &str, raised: bool) {
         if raised {
             self.boolean(key, true);

@@ -1,10 +1,10 @@
-//! Reading the objects that chained entries hold: every member is asked for by name, and one that nobody asked for is
-//! an error, because what a reader does not know it would drop.
+//! Reads the objects inside chained entries. Every member is asked for by name; a member that nobody asked for is an
+//! error, because a reader would silently drop what it does not know.
 
 use crate::json::{Json, Object};
 use crate::{Error, Hash, Result, Timestamp};
 
-/// The members of an object that are still to be read.
+/// The members of an object that have not been read yet.
 pub struct Members(Object);
 
 impl Members {
@@ -15,7 +15,7 @@ impl Members {
         }
     }
 
-    /// Takes a member out; `None` where it is absent.
+    /// Takes a member out; `None` if it is absent.
     pub fn optional(&mut self, key: &str) -> Option<Json> {
         self.0.remove(key)
     }
@@ -28,7 +28,7 @@ impl Members {
         text(self.required(key)?).map_err(|e| e.at(key))
     }
 
-    /// The elements of a list; none where it is absent.
+    /// The elements of a list; empty if the list is absent.
     pub fn list<T>(&mut self, key: &str, read: impl Fn(Json) -> Result<T>) -> Result<Vec<T>> {
         match self.0.remove(key) {
             None => Ok(Vec::new()),
@@ -54,7 +54,7 @@ impl Members {
         self.text(key)?.parse().map_err(|e| Error::invalid(format!("{key}: {e}")))
     }
 
-    /// Nothing may be left.
+    /// Fails if a member is left.
     pub fn end(self) -> Result<()> {
         match self.0.iter().next() {
             None => Ok(()),
@@ -72,7 +72,7 @@ pub fn text(value: Json) -> Result<String> {
 
 const MAX_TEXT_BYTES: usize = 64 << 10;
 
-/// Refuses a name, a reason or an id that says nothing or cannot be kept.
+/// Refuses a name, reason or id that is empty, too long or contains NUL.
 pub fn check_text(name: &str, text: &str) -> Result<()> {
     if text.is_empty() || text.len() > MAX_TEXT_BYTES || text.contains('\0') {
         return Err(Error::invalid(format!("{name}: must have 1 to {MAX_TEXT_BYTES} bytes and no NUL")));
@@ -80,7 +80,7 @@ pub fn check_text(name: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// A caller's text in a message: quoted, and no longer than a message bears.
+/// A caller's text for use in a message: quoted, and cut after 60 characters.
 pub fn shown(text: &str) -> String {
     let short: String = text.chars().take(60).collect();
     format!("{short:?}{}", if short.len() < text.len() { "…" } else { "" })

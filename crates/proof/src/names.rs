@@ -1,9 +1,9 @@
-//! Under what entries are found: clear names, and the pseudonyms that stand for them.
+//! The terms that entries are found by: clear names, and the pseudonyms that stand for them.
 
 use crate::entry::{Facet, Kind};
 use crate::json::Json;
 
-/// What every pseudonym begins with; the id of its key follows.
+/// The prefix of every pseudonym; the id of its key follows.
 pub const PREFIX: &str = "ps_";
 
 /// Whether `text` has the form of a pseudonym.
@@ -12,12 +12,12 @@ pub fn is_pseudonym(text: &str) -> bool {
     text.strip_prefix(PREFIX).and_then(|t| t.split_once('_')).is_some_and(|(id, tag)| hex(id, 8) && hex(tag, 32))
 }
 
-/// The id of the key that a pseudonym is made with.
+/// The id of the key that a pseudonym was made with.
 pub fn key_of(pseudonym: &str) -> Option<&str> {
     pseudonym.strip_prefix(PREFIX).and_then(|rest| rest.split_once('_')).map(|(id, _)| id)
 }
 
-/// The domain of a facet's pseudonyms; `None` of what nobody chooses freely, such as outcomes.
+/// The domain of a facet's pseudonyms; `None` for a facet whose values are not chosen freely, such as outcomes.
 pub fn domain(field: Facet) -> Option<&'static str> {
     match field {
         Facet::Conversation
@@ -35,7 +35,7 @@ pub fn domain(field: Facet) -> Option<&'static str> {
 /// The event of a `key` entry that puts a pseudonym key into use.
 pub const PSEUDONYM_KEY_EVENT: &str = "pseudonym_key_rotated";
 
-/// The id of the pseudonym key that an entry with these particulars puts into use.
+/// The id of the pseudonym key that an entry with this detail puts into use.
 pub fn pseudonym_key(kind: Kind, detail: &Json) -> Option<String> {
     let text = |key: &str| detail.get(key).and_then(Json::as_str);
     match kind {

@@ -1,4 +1,4 @@
-//! What the entry of a purge says.
+//! The content of a purge's entry.
 
 use crate::json::{Json, Object};
 use crate::members::{Members, check_text};
@@ -6,27 +6,27 @@ use crate::seqs::SeqSet;
 use crate::{Error, Hash, Result, Timestamp};
 use std::collections::BTreeMap;
 
-/// What the entry of a purge says: enough to judge it after what it took is gone.
+/// The content of a purge's entry: enough to judge the purge after the purged entries are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgeRecord {
     /// Who purged.
     pub actor: String,
-    /// The expiry clock at the time: nothing that was to be kept longer is in it.
+    /// The expiry clock at the time of the purge: no purged entry was to be kept longer.
     pub cut_off: Timestamp,
     /// The seq of the entry that set the policy in force.
     pub policy: u64,
-    /// How many entries of each class went.
+    /// How many entries of each class were purged.
     pub classes: BTreeMap<String, u64>,
-    /// How many entries went.
+    /// How many entries were purged.
     pub count: u64,
-    /// How many expired entries were kept by holds.
+    /// How many expired entries were kept because of holds.
     pub kept_by_hold: u64,
-    /// The digest of the set of their sequence numbers ([`SeqSet::digest`]).
+    /// The digest of the set of purged sequence numbers ([`SeqSet::digest`]).
     pub seqs: Hash,
 }
 
 impl PurgeRecord {
-    /// The same, where its particulars are what they must be.
+    /// Returns the record if its values are valid.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): no actor, or classes that do not add up to the count.
@@ -39,7 +39,7 @@ impl PurgeRecord {
         Ok(self)
     }
 
-    /// Whether `seqs` is the set that the purge took.
+    /// Whether `seqs` is the set that was purged.
     pub fn is_of(&self, seqs: &SeqSet) -> bool {
         seqs.len() == self.count && seqs.digest() == self.seqs
     }

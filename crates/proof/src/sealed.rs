@@ -1,4 +1,4 @@
-//! Sealed values as they stand in entries: whose key they are under, and the commitment that a reveal is checked against.
+//! Sealed values as they appear in entries: the key they are sealed under, and the commitment that a reveal is checked against.
 
 use crate::Hash;
 use crate::json::{Json, Path};
@@ -6,42 +6,42 @@ use zeroize::Zeroize;
 
 const COMMIT: &[u8] = b"attestlog sealed commitment v1\0";
 
-/// A sealed value opened again, with what proves it.
+/// A sealed value that was opened, with the salt that proves it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Opened {
-    /// The value as it stood before it was sealed.
+    /// The value before it was sealed.
     pub value: Json,
-    /// The 16 bytes that the commitment was salted with.
+    /// The 16-byte salt of the commitment.
     pub salt: [u8; 16],
 }
 
-/// The id of the key that a sealed value is under; `None` for what is not a sealed value.
+/// The id of the key that a value is sealed under; `None` if the value is not sealed.
 pub fn sealed_subject(value: &Json) -> Option<&str> {
     Form::of(value).map(|f| f.subject)
 }
 
-/// The commitment of a sealed value; `None` for what is not a sealed value.
+/// The commitment of a sealed value; `None` if the value is not sealed.
 pub fn sealed_commitment(value: &Json) -> Option<Hash> {
     Form::of(value).map(|f| f.commitment)
 }
 
-/// Whether `commitment` was made for this value with this salt at this place.
+/// Whether `commitment` was made for this value with this salt at this path.
 pub fn verify_reveal(path: &Path, salt: &[u8; 16], value: &Json, commitment: &Hash) -> bool {
     commit(&path.to_string(), salt, value) == *commitment
 }
 
-/// A sealed value as it stands in an entry.
+/// A sealed value as it appears in an entry.
 pub struct Form<'a> {
-    /// The id of the key that it is under.
+    /// The id of the key that the value is sealed under.
     pub subject: &'a str,
     /// The ciphertext in base64.
     pub ct: &'a str,
-    /// What its value was committed to.
+    /// The commitment to the value.
     pub commitment: Hash,
 }
 
 impl Form<'_> {
-    /// The form of a value that is sealed.
+    /// Reads a sealed value; `None` if `value` is not one.
     pub fn of(value: &Json) -> Option<Form<'_>> {
         let sealed = value.as_object().filter(|o| o.len() == 1)?.get("sealed")?;
         let text = |key: &str| sealed.get(key).and_then(Json::as_str);
@@ -50,7 +50,7 @@ impl Form<'_> {
     }
 }
 
-/// The commitment to a value with this salt at this place.
+/// The commitment to a value with this salt at this path.
 pub fn commit(path: &str, salt: &[u8; 16], value: &Json) -> Hash {
     let mut message = associated(COMMIT, &[path]);
     message.extend_from_slice(salt);
@@ -62,7 +62,7 @@ pub fn commit(path: &str, salt: &[u8; 16], value: &Json) -> Hash {
     hash
 }
 
-/// A domain with parts, each behind its length.
+/// A domain followed by parts, each preceded by its length.
 pub fn associated(domain: &[u8], parts: &[&str]) -> Vec<u8> {
     let mut out = domain.to_vec();
     for part in parts {

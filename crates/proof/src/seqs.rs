@@ -1,7 +1,7 @@
-//! Sets of sequence numbers, as a purge names what it took and a hold names what it keeps.
+//! Sets of sequence numbers: what a purge removed, what a hold keeps.
 //!
-//! Invariant R8: the ranges are ascending, disjoint and never adjacent, so a set has one form in memory, one text, one
-//! byte form and one digest.
+//! Invariant R8: the ranges are ascending, disjoint and never adjacent, so a set has exactly one form in memory, one text,
+//! one byte form and one digest.
 
 use crate::json::Json;
 use crate::{Error, ErrorKind, Hash, Result};
@@ -10,15 +10,14 @@ use std::fmt::{self, Write};
 use std::ops::Range;
 use std::str::FromStr;
 
-/// The largest sequence number: what every reader of JSON keeps exactly.
+/// The largest sequence number: the largest integer that every JSON reader represents exactly.
 const MAX_SEQ: u64 = crate::json::MAX_INT as u64;
 
 /// A set of sequence numbers, held as ranges.
 ///
-/// As text, and in JSON, it is its ranges `first-last` in ascending order, both ends included, with commas between; a
-/// range is as long as it can be, and a single number is a range of its own: `0-4,7-7,9-20`. Its digest is the SHA-256
-/// of the same ranges with a newline after each, so anybody can work it out again: `printf '0-4\n7-7\n9-20\n' |
-/// sha256sum`.
+/// As text, and in JSON, a set is its ranges `first-last` in ascending order, both ends included, separated by commas.
+/// Ranges are as long as they can be, and a single number is a range of its own: `0-4,7-7,9-20`. The digest is the SHA-256
+/// of the same ranges with a newline after each, so anybody can recompute it: `printf '0-4\n7-7\n9-20\n' | sha256sum`.
 ///
 /// ```
 /// use attestlog::retention::SeqSet;
@@ -34,7 +33,7 @@ pub struct SeqSet {
     ranges: Vec<(u64, u64)>,
 }
 
-/// Which numbers of a stretch are in a set, a bit each.
+/// Which numbers of a range are in a set, one bit each.
 #[derive(Debug)]
 pub struct Bits {
     start: u64,
@@ -42,12 +41,12 @@ pub struct Bits {
 }
 
 impl Bits {
-    /// How many of the numbers from `from` up to and without `end` are; none outside of the stretch.
+    /// How many of the numbers from `from` up to but not including `end` are in the set; those outside the range are not counted.
     pub fn count(&self, from: u64, end: u64) -> u64 {
         self.masks(from, end).map(|(i, mask)| u64::from((self.words[i] & mask).count_ones())).sum()
     }
 
-    /// The words that have a bit of the range, with which bits these are.
+    /// The words that overlap the given range, each with a mask of its bits in the range.
     fn masks(&self, from: u64, end: u64) -> impl Iterator<Item = (usize, u64)> + use<> {
         let from = from.max(self.start) - self.start;
         let end = (end.max(self.start) - self.start).min(self.words.len() as u64 * 64);
@@ -70,7 +69,7 @@ impl SeqSet {
         self.insert_range(seq, seq);
     }
 
-    /// Adds the numbers from `first` to `last`, both included; none where `last` comes before `first`.
+    /// Adds the numbers from `first` to `last`, both included; nothing if `last` is before `first`.
     pub fn insert_range(&mut self, first: u64, last: u64) {
         if last < first {
             return;
@@ -122,12 +121,12 @@ impl SeqSet {
         Some((self.ranges.first()?.0, self.ranges.last()?.1))
     }
 
-    /// The ranges, first and last included, ascending, as long as they can be.
+    /// The ranges, ascending and as long as they can be; first and last are included.
     pub fn ranges(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> + ExactSizeIterator {
         self.ranges.iter().copied()
     }
 
-    /// The ranges as far as they lie between `first` and `last`, both included.
+    /// The ranges, clipped to the numbers between `first` and `last`, both included.
     pub fn ranges_within(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u64)> {
         let from = self.ranges.partition_point(|r| r.1 < first);
         let to = self.ranges.partition_point(|r| r.0 <= last);
@@ -135,7 +134,7 @@ impl SeqSet {
         inside.iter().map(move |r| (r.0.max(first), r.1.min(last)))
     }
 
-    /// The first of these numbers, which rise, that is not in the set.
+    /// The first of these ascending numbers that is not in the set.
     pub fn first_outside(&self, seqs: impl IntoIterator<Item = u64>) -> Option<u64> {
         let mut seqs = seqs.into_iter();
         let mut seq = seqs.next()?;
@@ -151,7 +150,7 @@ impl SeqSet {
         Some(seq)
     }
 
-    /// The numbers of a stretch, for whoever asks of many ranges in it.
+    /// The numbers of a range as bits, for testing many ranges in it.
     pub fn bits(&self, stretch: Range<u64>) -> Bits {
         let length = stretch.end.saturating_sub(stretch.start);
         let mut bits = Bits { start: stretch.start, words: vec![0; length.div_ceil(64) as usize] };
@@ -166,7 +165,7 @@ impl SeqSet {
         self.ranges.iter().flat_map(|r| r.0..=r.1)
     }
 
-    /// What is in either set.
+    /// The union of both sets.
     pub fn union(&self, other: &SeqSet) -> SeqSet {
         let mut out = SeqSet { ranges: Vec::with_capacity(self.ranges.len() + other.ranges.len()) };
         let (mut a, mut b) = (self.ranges().peekable(), other.ranges().peekable());
@@ -191,8 +190,8 @@ impl SeqSet {
         Hash(sha.finalize().into())
     }
 
-    /// The form in which it is stored: for each range two LEB128 integers, the numbers left out before it (the one that
-    /// keeps it from the range before it not counted) and its length less one. Two bytes for most ranges.
+    /// The stored form: two LEB128 integers per range, the gap before it (without the one number that separates it from the
+    /// range before it) and its length minus one. Two bytes for most ranges.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.ranges.len() * 2);
         let mut free = 0u64;
@@ -204,10 +203,10 @@ impl SeqSet {
         out
     }
 
-    /// Reads what [`SeqSet::encode`] writes. Takes memory in proportion to `bytes`.
+    /// Reads the form that [`SeqSet::encode`] writes. Takes memory in proportion to `bytes`.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`]: nothing that `encode` writes.
+    /// [`ErrorKind::Damaged`]: `encode` writes no such bytes.
     pub fn decode(bytes: &[u8]) -> Result<SeqSet> {
         let bad = || Error::new(ErrorKind::Damaged, "a stored set of sequence numbers is damaged");
         let mut ranges = Vec::with_capacity(bytes.len() / 2);
@@ -231,7 +230,7 @@ impl SeqSet {
     /// Reads what [`SeqSet::to_json`] writes.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`]: not a string, or not the one text of a set.
+    /// [`ErrorKind::InvalidInput`]: not a string, or not the canonical text of a set.
     pub fn from_json(value: &Json) -> Result<SeqSet> {
         value.as_str().ok_or_else(|| Error::invalid(format!("must be a string, not {}", value.type_name())))?.parse()
     }

@@ -1,14 +1,14 @@
-//! One spelling for whatever entries are found by, and what only looks like another.
+//! One spelling for every name that entries are found by, and detection of names that only look like another.
 //!
-//! Invariant Y5: a name is compared in its normal form and in no other way: without white space around it and without
-//! characters that nobody sees (zero-width, format, filler and blank characters, variation selectors). `"P-1 "` and `"P-1\u{200b}"`
-//! are `P-1`; `P_1`, `p-1` and `P-1` are three. Letters that Unicode can write in two ways (`é`, or `e` with an accent after
-//! it) are left as they came: such names are two, and the second is marked as a look-alike. Where a call's name was changed
-//! its entry says so: `restated` names the member, and `treated` which unseen characters were dropped (`U+202E`).
+//! Invariant Y5: a name is compared only in its normal form: without surrounding white space and without invisible
+//! characters (zero-width, format, filler and blank characters, variation selectors). `"P-1 "` and `"P-1\u{200b}"` are `P-1`;
+//! `P_1`, `p-1` and `P-1` are three names. Letters that Unicode can write in two ways (`é`, or `e` followed by a combining
+//! accent) are not changed: such names are two, and the second is marked as a look-alike. If a call's name was changed, its
+//! entry says so: `restated` names the member, and `treated` the invisible characters that were dropped (`U+202E`).
 
 use std::borrow::Cow;
 
-/// The normal form of a name: what is recorded, looked for, held, granted and proven.
+/// The normal form of a name: the form that is recorded, searched for, held, granted and proven.
 pub fn normal(name: &str) -> Cow<'_, str> {
     let trimmed = name.trim();
     if trimmed.is_ascii() || !trimmed.contains(is_unseen) {
@@ -18,7 +18,7 @@ pub fn normal(name: &str) -> Cow<'_, str> {
     Cow::Owned(seen.trim().to_owned())
 }
 
-/// Whether a character takes no room or changes how others are laid out: the ways to make one id look like another.
+/// Whether a character takes no space or changes how others are laid out, so that it can make one id look like another.
 pub fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -27,28 +27,29 @@ pub fn is_invisible(c: char) -> bool {
         || is_blank(c)
 }
 
-/// What is drawn as nothing and is yet neither white space nor called ignorable by Unicode: the Braille cell without dots, the place
-/// of an object that is not there, the Khitan filler, blank hieroglyphs, a note without a head. The Hangul fillers are ignorable.
+/// Characters that are drawn as nothing although Unicode calls them neither white space nor default ignorable: the blank
+/// Braille cell, the object replacement character, the Khitan filler, blank hieroglyphs, the null notehead. The Hangul fillers
+/// are ignorable.
 fn is_blank(c: char) -> bool {
     matches!(c, '\u{2800}' | '\u{fffc}' | '\u{16fe4}' | '\u{13441}'..='\u{13442}' | '\u{1d159}')
 }
 
-/// What Unicode calls default ignorable, what only steers how others are shown, and what is blank.
+/// Default-ignorable characters, characters that only control how others are displayed, and blank ones.
 pub fn is_unseen(c: char) -> bool {
-    // The separators of lines and paragraphs are white space.
+    // The line and paragraph separators are white space.
     is_invisible(c) && !matches!(c, '\u{2028}' | '\u{2029}')
         || matches!(c,
             '\u{fe00}'..='\u{fe0f}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
 }
 
-/// Letters of other scripts, each before the Latin one that it is taken for. Those of which people who do not look twice
-/// are taken in, not all that Unicode lists: digits and Latin letters that resemble each other (`O` and `0`) are not here,
-/// because ids have both.
+/// Pairs: a letter of another script, then the Latin letter that it is mistaken for. Only letters that deceive a casual
+/// reader, not all that Unicode lists: digits and Latin letters that resemble each other (`O` and `0`) are not here,
+/// because ids contain both.
 const ALIKE: &str = "АAВBСCЕEНHІIЈJКKМMОOРPЅSТTХXУYҮYԌGԚQԜWӀIҺHаaеeоoрpсcуyхxѕsіiјjһhԁdԛqԝwүyӏlкkьb\
                      ΑAΒBΕEΖZΗHΙIΚKΜMΝNΟOΡPΤTΥYΧXϹCϺMαaοoρpνvιiκkυuχxγyϲcϳjɡgıiɑaՏSՍUօoսuզqհhոnցgոnԼL";
 
-/// What a name looks like: letters of other scripts, wide and mathematical forms, dashes and spaces as the plain ones, accents
-/// that stand by themselves left out. Two names with one look are told apart by a machine only.
+/// What a name looks like: letters of other scripts, wide and mathematical forms, dashes and spaces become their plain
+/// counterparts, and combining accents are dropped. Only a machine can tell apart two names with the same look.
 pub fn look(name: &str) -> String {
     let name = normal(name);
     if name.is_ascii() {
@@ -57,7 +58,7 @@ pub fn look(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '\u{300}'..='\u{36f}')).map(plain).collect()
 }
 
-/// What is left of a look without case and separators: what people who mistype a name still have right.
+/// The look of a name without case and separators: what people who mistype a name still get right.
 pub fn gist(name: &str) -> String {
     look(name).chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
@@ -89,7 +90,7 @@ pub fn plain(c: char) -> char {
     }
 }
 
-/// Whether a name looks like one that it is not: like a plain one, or by letters of another script among Latin ones.
+/// Whether a name looks like another one: like a plain name, or because of letters of another script among Latin ones.
 pub fn is_look_alike(name: &str) -> bool {
     if name.is_ascii() {
         return false;
@@ -98,7 +99,7 @@ pub fn is_look_alike(name: &str) -> bool {
     look != name && (look.is_ascii() || name.chars().any(|c| c.is_ascii_alphabetic()) && name.chars().any(is_taken_in))
 }
 
-/// A letter of another script that is taken for a Latin one.
+/// Whether this is a letter of another script that is mistaken for a Latin one.
 pub fn is_taken_in(c: char) -> bool {
     !c.is_ascii() && c.is_alphabetic() && plain(c).is_ascii()
 }

@@ -22,9 +22,9 @@ pub struct Timestamp(i64);
 const SECOND: i64 = 1_000_000_000;
 
 impl Timestamp {
-    /// The first point in time that can be told.
+    /// The earliest time that can be represented.
     pub const MIN: Timestamp = Timestamp(i64::MIN);
-    /// The last point in time that can be told.
+    /// The latest time that can be represented.
     pub const MAX: Timestamp = Timestamp(i64::MAX);
 
     /// Nanoseconds of UTC since 1970-01-01.
@@ -37,7 +37,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The same as chrono has it.
+    /// The same time as a chrono `DateTime`.
     pub fn to_datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_nanos(self.0)
     }
@@ -53,23 +53,23 @@ impl Timestamp {
         Timestamp((day as i64).saturating_mul(86_400 * SECOND))
     }
 
-    /// This time later by `by`; the last time that can be told where it would be beyond.
+    /// This time plus `by`, at most [`Timestamp::MAX`].
     pub fn plus(self, by: Duration) -> Timestamp {
         Timestamp(i64::try_from(by.as_nanos()).map_or(i64::MAX, |n| self.0.saturating_add(n)))
     }
 
-    /// This time earlier by `by`; the first time that can be told where it would be before.
+    /// This time minus `by`, at least [`Timestamp::MIN`].
     pub fn minus(self, by: Duration) -> Timestamp {
         Timestamp(i64::try_from(by.as_nanos()).map_or(i64::MIN, |n| self.0.saturating_sub(n)))
     }
 
-    /// How much later this is than `earlier`; zero where it is not later.
+    /// How much later this is than `earlier`; zero if it is not later.
     pub fn since(self, earlier: Timestamp) -> Duration {
         u64::try_from(self.0.saturating_sub(earlier.0)).map_or(Duration::ZERO, Duration::from_nanos)
     }
 
-    /// The same clock time this many calendar months later; 29 February becomes the 28th where there is none.
-    /// The last time that can be told where it would be beyond.
+    /// The same clock time this many calendar months later, at most [`Timestamp::MAX`]; 29 February becomes the 28th in a
+    /// year without it.
     pub fn plus_months(self, months: u32) -> Timestamp {
         self.to_datetime()
             .checked_add_months(Months::new(months))
@@ -77,7 +77,7 @@ impl Timestamp {
             .map_or(Timestamp::MAX, Timestamp)
     }
 
-    /// The first whole second that is not before this time.
+    /// The first whole second at or after this time.
     pub fn ceil_to_second(self) -> Timestamp {
         let over = self.0.rem_euclid(SECOND);
         if over == 0 {
@@ -86,23 +86,22 @@ impl Timestamp {
         Timestamp(self.0.checked_add(SECOND - over).unwrap_or(i64::MAX - i64::MAX % SECOND))
     }
 
-    /// The time that is so many seconds since 1970; so many milliseconds, where as seconds it would lie beyond what can
-    /// be told.
+    /// The time this many seconds after 1970; this many milliseconds, if seconds would be out of range.
     pub fn from_unix(number: f64) -> Option<Timestamp> {
-        // A double holds a time of our days to a quarter of a microsecond: finer digits would be noise.
+        // A double holds a present-day time to a quarter of a microsecond; finer digits would be noise.
         let micros = [1e6, 1e3].map(|per_unit| (number * per_unit).round());
         let reach = (i64::MAX / 1000) as f64;
         let micros = micros.into_iter().find(|m| m.abs() < reach)?;
         (micros as i64).checked_mul(1000).map(Timestamp)
     }
 
-    /// Whether `text` is a time but for the zone that it does not have.
+    /// Whether `text` would be a time if it had a zone.
     pub fn lacks_zone(text: &str) -> bool {
         (19..64).contains(&text.len()) && DateTime::parse_from_rfc3339(&format!("{text}Z")).is_ok()
     }
 
-    /// Writes what [`Display`](fmt::Display) shows. The line of an entry holds three times, and chrono's
-    /// formatter alone would cost more than hashing the line does.
+    /// Writes the same text as [`Display`](fmt::Display). The line of an entry holds three times, and chrono's formatter alone
+    /// would cost more than hashing the line.
     pub fn write(self, out: &mut Vec<u8>) {
         let (year, month, day) = civil(self.day());
         let in_day = self.0.rem_euclid(86_400 * SECOND) as u64;
@@ -117,7 +116,7 @@ impl Timestamp {
         two(14, seconds / 60 % 60);
         two(17, seconds % 60);
         if nanos > 0 {
-            // The first of nine digits stands alone, and its zero is written over.
+            // Digits are written in pairs; the zero before the first of the nine is then overwritten by the point.
             two(19, nanos / 100_000_000);
             two(21, nanos / 1_000_000);
             two(23, nanos / 10_000);
@@ -140,7 +139,7 @@ impl Timestamp {
 /// 30,000 or so (Cassio Neri and Lorenz Schneider, "Euclidean affine functions and their application to calendar
 /// algorithms", 2022: each division is a multiplication).
 fn civil(day: i32) -> (u32, u32, u32) {
-    // From the first of March of the year 0.
+    // Counted from 1 March of the year 0.
     let quarters = 4 * (day + 719_468) as u32 + 3;
     let (century, in_century) = (quarters / 146_097, quarters % 146_097 / 4);
     let product = 2_939_745 * u64::from(4 * in_century + 3);
@@ -194,7 +193,7 @@ impl std::str::FromStr for Timestamp {
             let midnight = day.and_hms_opt(0, 0, 0).ok_or_else(bad)?;
             return midnight.and_utc().try_into();
         }
-        // Longer fractions than nanoseconds would be cut without a word.
+        // A fraction longer than nanoseconds would be cut silently.
         let fraction = text.split_once('.').map_or(0, |(_, f)| f.bytes().take_while(u8::is_ascii_digit).count());
         if text.len() > 64 || fraction > 9 {
             return Err(bad());
@@ -210,7 +209,7 @@ impl std::str::FromStr for Timestamp {
     }
 }
 
-/// `+0200` as `+02:00`; anything else as it is.
+/// `+0200` becomes `+02:00`; anything else is returned unchanged.
 fn with_colon(text: &str) -> Cow<'_, str> {
     let Some(at) = text.len().checked_sub(5).filter(|&at| at >= 19 && text.is_char_boundary(at)) else {
         return text.into();

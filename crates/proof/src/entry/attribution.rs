@@ -4,7 +4,7 @@ use super::{Call, Trigger};
 use std::fmt;
 
 /// The chain of attribution of one call: who started it, in which role → which model, in which agent → which tool,
-/// by which trigger. Prints as the one line that a person reads.
+/// by which trigger. Prints as one line for people.
 ///
 /// ```
 /// # use attestlog::{AuditLog, ToolCall, Trigger};
@@ -30,9 +30,9 @@ pub struct Attribution {
     pub tool: String,
     /// Which server offers it.
     pub server: Option<String>,
-    /// What set it off.
+    /// What triggered it.
     pub trigger: Option<Trigger>,
-    /// The seq that a retry or follow-up follows.
+    /// The seq of the call that a retry or follow-up refers to.
     pub follows: Option<u64>,
     /// Whether an emergency override was claimed.
     pub emergency: bool,
@@ -86,7 +86,7 @@ impl fmt::Display for Attribution {
     }
 }
 
-/// Text of a caller's on one line of a person's: control characters are shown, never sent to the terminal.
+/// A caller's text within one line for people: control characters are escaped, never sent to the terminal.
 struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {

@@ -1,4 +1,4 @@
-//! The entry of a call: who started it, in which role, which model chose which tool, with what, and what came of it.
+//! The entry of a call: who started it, in which role, which model chose which tool, with what arguments and what outcome.
 
 use super::{Attribution, Kind};
 use crate::Timestamp;
@@ -6,38 +6,38 @@ use crate::json::Canonical;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A recorded call of a tool: validated, sanitised, as it stands in the log. Its texts are `String`s, but where an entry is
-/// read in passing.
+/// A recorded tool call, validated and sanitised, as it is in the log. `S` is `String`, except where an entry is read
+/// without copying its texts.
 ///
-/// The fields stand as they are stored: what differs from call to call side by side, so that little lies between what is the same.
+/// The fields are in stored order: those that differ from call to call stand together, so that what repeats is contiguous.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call<S: AsRef<str> = String> {
     /// Whether this entry is the whole call or one of its two steps.
     pub phase: Phase,
-    /// The seq of the policy entry by which it was treated and is kept.
+    /// The seq of the policy entry by which it was sanitised and is retained.
     pub policy_seq: u64,
-    /// The seq that a retry or a follow-up follows.
+    /// The seq of the call that this retry or follow-up refers to.
     pub follows: Option<u64>,
     /// The seq of the emergency grant it was made under.
     pub grant: Option<u64>,
     /// Whether it was made under an emergency override.
     pub emergency: bool,
-    /// Whether it is said to be back-filled from a recording, rather than recorded as it happened. Of a call that `import`
-    /// took up it is so ([`Call::is_from_recording`]); of any other it is the caller's word.
+    /// Whether it is said to be back-filled from a recording, rather than recorded as it happened. This is certain for a call
+    /// that `import` captured ([`Call::is_from_recording`]); for any other it is the caller's word.
     pub backfilled: bool,
-    /// Which part of this library took the call up; `None` where a host described it. No caller can say so himself.
+    /// Which part of this library captured the call; `None` if a host described it. A caller cannot set this.
     pub captured_by: Option<CapturedBy>,
-    /// Whether this is no call of its own, but the answer to the call that it follows, which the log had recorded without
-    /// one. Only what took that call up says so, and the log looks whether it can be; statistics and alert rules do not
-    /// count it as a further call (R42, R67).
+    /// Whether this is not a call of its own but the answer to the call it follows, which was recorded without one. Only the
+    /// part that captured that call can set it, and the log checks that it is possible; statistics and alert rules do not
+    /// count it as another call (R42, R67).
     pub late_answer: bool,
-    /// What set the call off.
+    /// What triggered the call.
     pub trigger: Option<Trigger>,
     /// When the call happened, by the caller's clock; may be out of order.
     pub timestamp: Timestamp,
     /// The turn of the conversation, if the caller counts them.
     pub turn_number: Option<u64>,
-    /// What came of it; `None` while it is only begun.
+    /// Outcome, duration and result; `None` for a call that has only begun.
     pub completion: Option<Completion<S>>,
     /// The conversation it belongs to.
     pub conversation_id: S,
@@ -55,21 +55,21 @@ pub struct Call<S: AsRef<str> = String> {
     pub tool_name: S,
     /// Why the data was accessed: `treatment`, `payment`, `operations`, `research`, or a code of the host's.
     pub purpose: Option<S>,
-    /// Role, client address, user agent and whatever else the host gave: an object, sanitised.
+    /// Role, client address, user agent and anything else the host gave: a sanitised object.
     pub session_metadata: Option<Canonical<S>>,
     /// The arguments, sanitised.
     pub arguments: Option<Canonical<S>>,
     /// The provider's id of the call; not unique.
     pub call_id: Option<S>,
-    /// What the redaction policy did to it: a list, empty when nothing was treated.
+    /// What the redaction policy changed: a list, empty if it changed nothing.
     pub treated: Option<Canonical<S>>,
-    /// Where numbers stood that a double cannot keep and that are now strings of their digits.
+    /// Paths of values that could not be kept as they came, such as long numbers that became strings of their digits.
     pub restated: Vec<S>,
-    /// The numbered sender, so that a repeated record is answered, not repeated.
+    /// The numbered sender, so that a repeated record is answered, not recorded again.
     pub sender: Option<Sender<S>>,
 }
 
-/// What came of a call.
+/// How a call ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Completion<S: AsRef<str> = String> {
     /// How long it took, in milliseconds.
@@ -77,20 +77,20 @@ pub struct Completion<S: AsRef<str> = String> {
     pub duration_ms: Option<f64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// What the result said, without its content (see `attestlog::Summary`).
+    /// A summary of the result, without its content (see `attestlog::Summary`).
     pub result_summary: Option<Canonical<S>>,
     /// The error, sanitised.
     pub error: Option<CallError<S>>,
 }
 
-/// Milliseconds mostly were made of whole nanoseconds, and these are stored: twice one more than there are, or one and twice the
-/// bits of the number where it is none of these; zero for none. In formats for people they are the number that they are.
+/// Most durations are whole nanoseconds and are stored as `2 * (nanos + 1)`. Any other is stored as `2 * bits + 1`, where
+/// `bits` are those of the double; none is stored as 0. Human-readable formats hold the number itself.
 mod millis {
     use serde::de::Error as _;
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// Up to here every number of nanoseconds comes back from its milliseconds.
+    /// Below this, every number of nanoseconds can be recovered from its milliseconds.
     const MOST: u64 = 1 << 50;
 
     fn of_nanos(nanos: u64) -> f64 {
@@ -125,7 +125,7 @@ mod millis {
             (0, Some(nanos)) => (of_nanos(nanos), Some(nanos)),
             _ => (f64::from_bits(stored >> 1), None),
         };
-        // Each number has one form.
+        // Each duration has exactly one encoding.
         let is_one = ms.is_finite() && to_nanos(ms) == nanos;
         if is_one { Ok(Some(ms)) } else { Err(D::Error::custom("a duration in another form")) }
     }
@@ -136,7 +136,7 @@ mod millis {
 pub struct CallError<S: AsRef<str> = String> {
     /// The error's type or code, if it has one.
     pub kind: Option<S>,
-    /// What it said, sanitised.
+    /// The error's message, sanitised.
     pub message: S,
 }
 
@@ -151,12 +151,12 @@ pub enum Phase {
     Finished(u64),
 }
 
-/// A sender that numbers what it sends.
+/// A sender that numbers its records.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sender<S: AsRef<str> = String> {
-    /// Which sender.
+    /// The sender's id.
     pub id: S,
-    /// The number that it gave to this record, rising from 1.
+    /// The number of this record, rising from 1.
     pub number: u64,
 }
 
@@ -175,7 +175,7 @@ macro_rules! named {
         pub enum $type { $($(#[$vdoc])* $variant,)* }
 
         impl $type {
-            /// Every one of them.
+            /// All variants.
             pub const ALL: &[$type] = &[$($type::$variant,)*];
 
             /// Its name in lines and filters.
@@ -183,7 +183,7 @@ macro_rules! named {
                 match self { $($type::$variant => $name,)* }
             }
 
-            /// The one of that name.
+            /// The variant with this name.
             pub fn from_name(name: &str) -> Option<$type> {
                 Self::ALL.iter().copied().find(|x| x.as_str() == name)
             }
@@ -210,13 +210,13 @@ named! {
         Denied = "denied",
         /// No answer came in time.
         Timeout = "timeout",
-        /// No answer was waited for, or none was ever recorded.
+        /// Nobody waited for the answer, or none was ever recorded.
         Abandoned = "abandoned",
     }
 }
 
 named! {
-    /// A part of this library that takes calls up by itself, where no host describes them.
+    /// A part of this library that captures calls itself, without a host describing them.
     CapturedBy {
         /// Read from a transcript, by `import`.
         Import = "import",
@@ -226,23 +226,23 @@ named! {
 }
 
 named! {
-    /// What set a call off.
+    /// What triggered a call.
     Trigger {
         /// The user asked for it.
         UserRequest = "user_request",
         /// The agent did it of its own accord.
         Proactive = "proactive",
-        /// An earlier call failed.
+        /// It retries an earlier call that failed.
         Retry = "retry",
-        /// An earlier call asked for more.
+        /// It follows up an earlier call.
         FollowUp = "follow_up",
-        /// A rule, a schedule, the host itself.
+        /// A rule, a schedule or the host itself started it.
         System = "system",
     }
 }
 
 impl<S: AsRef<str>> Call<S> {
-    /// Whether the call succeeded; `None` while it is only begun.
+    /// Whether the call succeeded; `None` while it has only begun.
     pub fn success(&self) -> Option<bool> {
         self.completion.as_ref().map(|c| c.outcome == Outcome::Ok)
     }
@@ -255,17 +255,17 @@ impl<S: AsRef<str>> Call<S> {
         }
     }
 
-    /// Whether it comes from a recording, which was read by `import` long after: that a caller says so is not enough.
+    /// Whether `import` read it from a recording; a caller's word is not enough.
     pub fn is_from_recording(&self) -> bool {
         self.backfilled && self.captured_by == Some(CapturedBy::Import)
     }
 
-    /// Whether it adds to a call that has an end in the log: what came late, or patients for whom one entry has no room.
+    /// Whether it adds to a call whose end is already in the log: a late answer, or patients that did not fit into one entry.
     pub fn adds_to_call(&self) -> bool {
         self.late_answer || self.is_of_further_patients()
     }
 
-    /// Whether the proxy recorded it for the patients of a reply that its end had no room for.
+    /// Whether the MCP proxy recorded it for patients in a reply that did not fit into the entry of the call's end.
     fn is_of_further_patients(&self) -> bool {
         if self.captured_by != Some(CapturedBy::Mcp)
             || self.follows.is_none()
@@ -277,7 +277,7 @@ impl<S: AsRef<str>> Call<S> {
         metadata.get("mcp").and_then(|mcp| mcp.get("further_patients")?.as_bool()) == Some(true)
     }
 
-    /// Whether statistics count it: a call that ended, once.
+    /// Whether statistics count it: every call that ended counts once.
     pub fn is_counted(&self) -> bool {
         self.kind() == Kind::ToolCall && !self.adds_to_call()
     }
@@ -290,7 +290,7 @@ impl<S: AsRef<str>> Call<S> {
 }
 
 impl Call {
-    /// The user's role, where the session says one.
+    /// The user's role, if the session metadata states one.
     pub fn user_role(&self) -> Option<String> {
         let metadata = self.session_metadata.as_ref()?.to_json();
         metadata.get("user_role")?.as_str().map(str::to_owned)

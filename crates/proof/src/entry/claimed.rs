@@ -1,26 +1,26 @@
-//! How the time that a caller gave for a call compares with the log's own clock.
+//! Comparison of the time that a caller gave for a call with the log's own clock.
 //!
-//! Invariant L3: the time of a call is its caller's claim. Where it differs from the time of recording by more than a
-//! bound, whoever shows it shows both times and says so.
+//! Invariant L3: the time of a call is its caller's claim. If it differs from the time of recording by more than a
+//! bound, everything that shows it shows both times and says so.
 
 use super::{Content, Entry, Phase};
 use crate::Timestamp;
 use std::time::Duration;
 
-/// How far a call's time may lie from the time of recording before reports mark it, unless they are told otherwise.
+/// The default for how far a call's time may be from the time of recording before reports mark it.
 pub const CLAIMED_TIME_BOUND: Duration = Duration::from_secs(3600);
 
-/// That a call's time is more than a bound away from the time at which the log recorded it.
+/// The mark on a call whose time is more than a bound away from the time of recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClaimedTime {
-    /// It was recorded so much later than the time it names.
+    /// It was recorded this much later than the time it claims.
     RecordedLater(Duration),
-    /// It names a time so far in the future of the log's clock.
+    /// It claims a time this far ahead of the log's clock.
     InFuture(Duration),
 }
 
 impl ClaimedTime {
-    /// How a call of this time that was recorded at this time is marked; `None` where the two lie within the bound.
+    /// The mark for a call with these two times; `None` if they lie within the bound.
     ///
     /// ```
     /// use attestlog::{CLAIMED_TIME_BOUND, ClaimedTime};
@@ -49,7 +49,7 @@ impl ClaimedTime {
 }
 
 impl std::fmt::Display for ClaimedTime {
-    /// `recorded 3 days later`, `2 hours in the future`: in the largest unit of which there are two.
+    /// `recorded 3 days later`, `2 hours in the future`: in the largest unit of which there are at least two.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             ClaimedTime::RecordedLater(length) => write!(f, "recorded {} later", ClaimedTime::in_words(*length)),
@@ -59,7 +59,7 @@ impl std::fmt::Display for ClaimedTime {
 }
 
 impl ClaimedTime {
-    /// A length of time in the largest unit of which there are two: `3 days`, `90 minutes`.
+    /// A length of time in the largest unit of which there are at least two: `3 days`, `90 minutes`.
     pub fn in_words(length: Duration) -> String {
         let seconds = length.as_secs();
         let units = [("days", 86_400), ("hours", 3600), ("minutes", 60)];
@@ -69,21 +69,21 @@ impl ClaimedTime {
 }
 
 impl Entry {
-    /// Whether the caller's time of this call lies more than `bound` from the time at which it was recorded; `None` for
-    /// system events, whose time is the log's.
+    /// The mark for this call if its caller's time is more than `bound` away from the time of recording; `None` for system
+    /// events, whose time is the log's.
     pub fn claimed_time(&self, bound: Duration) -> Option<ClaimedTime> {
         ClaimedTime::of(self.call()?.timestamp, self.body.recorded_at, bound)
     }
 
-    /// Whether this records something long past: a call that `import` took from a recording, or one that had ended more than
-    /// [`CLAIMED_TIME_BOUND`] before it was recorded, by its caller's clock. The end of a call that the log saw begin is
-    /// as old as that beginning. That a caller calls it back-filled changes nothing: a call of now is one of now (R68).
+    /// Whether this records something long past: a call that `import` read from a recording, or one that, by its caller's
+    /// clock, had ended more than [`CLAIMED_TIME_BOUND`] before it was recorded. The end of a call whose beginning is in the log
+    /// is as old as that beginning. A caller's flag that a call is back-filled changes nothing: a recent call stays recent (R68).
     pub fn is_history(&self, begun: Option<&Entry>) -> bool {
         let Content::Call(call) = &self.body.content else { return false };
         if let (Phase::Finished(_), Some(begun)) = (call.phase, begun) {
             return begun.is_history(None);
         }
-        // A call that took long is recorded long after it began.
+        // A long call is recorded long after it began.
         let took = call.completion.as_ref().and_then(|c| c.duration_ms).unwrap_or(0.0);
         let took = Duration::try_from_secs_f64(took / 1000.0).unwrap_or_default();
         let bound = CLAIMED_TIME_BOUND.saturating_add(took);

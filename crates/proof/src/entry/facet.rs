@@ -1,10 +1,10 @@
-//! The facets: what entries are found by. Adding one is one line here and one in [`Body::facets`].
+//! The facets that entries are indexed by. Adding one takes a line here, one in [`Content::facets`] and one in `names::domain`.
 
 use super::{Body, Content};
 
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
-        /// A facet of an entry: what it is indexed by.
+        /// A facet of an entry: a property that it is indexed by.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         #[repr(u8)]
@@ -19,7 +19,7 @@ macro_rules! fields {
                 match self { $(Facet::$variant => $name,)* }
             }
 
-            /// Its place in [`Facet::ALL`].
+            /// Its index in [`Facet::ALL`].
             pub const fn place(self) -> usize {
                 const PLACES: [u8; 1 << 8] = {
                     let mut places = [0; 1 << 8];
@@ -51,7 +51,7 @@ fields! {
     Patient = 4, "patient";
     /// `model`
     Model = 5, "model";
-    /// `outcome`; a call that is only begun has `begun`
+    /// `outcome`; `begun` for a call that has only begun
     Outcome = 6, "outcome";
     /// `call_trigger`
     Trigger = 7, "trigger";
@@ -70,7 +70,7 @@ fields! {
 }
 
 impl<S: AsRef<str>> Body<S> {
-    /// Every facet of this entry with its value. A value comes once per facet.
+    /// Calls `found` with every facet of this entry and its value. A value comes once per facet.
     pub fn facets<'a>(&'a self, found: &mut impl FnMut(Facet, &'a str)) {
         if let Some(retention) = &self.retention {
             found(Facet::Class, retention.class.as_ref());
@@ -80,7 +80,7 @@ impl<S: AsRef<str>> Body<S> {
 }
 
 impl<S: AsRef<str>> Content<S> {
-    /// Every facet but the retention class, with its value.
+    /// Calls `found` with every facet but the retention class, and its value.
     pub fn facets<'a>(&'a self, found: &mut impl FnMut(Facet, &'a str)) {
         let call = match self {
             Content::System(own) => return found(Facet::Kind, own.kind.as_str()),

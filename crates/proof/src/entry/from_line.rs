@@ -1,4 +1,4 @@
-//! Entries read back from their lines, so that a report can be made of an exported log without the store.
+//! Reads entries back from their lines, so that reports can be made from an exported log without the store.
 
 use super::{
     Body, Call, CallError, CapturedBy, Completion, Content, Entry, Kind, Outcome, Phase, Retention, Sender,
@@ -11,8 +11,8 @@ impl Entry {
     /// Reads an entry from its canonical line.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the text is not the line of an entry, byte for byte.
-    /// What is accepted has the [hash](Entry::hash) of the text; whether that hash stands in a log is another question.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput): the text is not, byte for byte, the line of an entry.
+    /// An accepted entry has the [hash](Entry::hash) of the text; whether a log contains that hash is another question.
     pub fn from_line(line: &str) -> Result<Entry> {
         let parsed =
             Json::parse_within(line.as_bytes(), &Limits::UNBOUNDED).map_err(|e| Error::invalid(e.to_string()))?;
@@ -20,7 +20,7 @@ impl Entry {
             return Err(Error::invalid("a line is an object"));
         };
         let entry = read(&mut members)?;
-        // One comparison stands for all that could be wrong with form: unknown members, order, spelling of numbers.
+        // One comparison covers every error of form: unknown members, their order, the spelling of numbers.
         if entry.line() != line {
             return Err(Error::invalid("this is not the canonical line of an entry of this version"));
         }

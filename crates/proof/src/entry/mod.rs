@@ -1,8 +1,8 @@
-//! What an entry of the log is.
+//! The entries of the log.
 //!
-//! An [`Entry`] is either a call of a tool ([`Call`]) or something that happened to the store itself ([`SystemEvent`]);
-//! both stand in one chain and both are immutable once recorded. `line` turns an entry into the bytes that are hashed,
-//! `from_line` reads them again.
+//! An [`Entry`] is either a tool call ([`Call`]) or something that happened to the store itself ([`SystemEvent`]). Both are
+//! in one chain, and immutable once recorded. `line` turns an entry into the bytes that are hashed, `from_line` reads them
+//! back.
 
 mod attribution;
 mod call;
@@ -32,10 +32,10 @@ pub struct Entry {
     pub body: Body,
 }
 
-/// Everything of an entry that does not follow from its place in the chain.
+/// Everything in an entry that does not depend on its place in the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Body<S: AsRef<str> = String> {
-    /// 16 random bytes, so that a hash that outlives its entry lets nobody guess the content.
+    /// 16 random bytes, so that nobody can guess the content of a purged entry from its hash.
     #[serde(with = "nonce")]
     pub nonce: [u8; 16],
     /// The system clock when it was recorded.
@@ -46,7 +46,7 @@ pub struct Body<S: AsRef<str> = String> {
     pub content: Content<S>,
 }
 
-/// What stands before the content in the stored form of a [`Body`].
+/// The fields before the content in the stored form of a [`Body`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Head<'a> {
     #[serde(with = "nonce")]
@@ -56,7 +56,7 @@ pub struct Head<'a> {
     pub retention: Option<Retention<&'a str>>,
 }
 
-/// A nonce is stored as one number: one by one its bytes would take longer than the rest of the entry.
+/// A nonce is stored as one number: storing its bytes one by one would take longer than the rest of the entry.
 pub mod nonce {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -69,16 +69,16 @@ pub mod nonce {
     }
 }
 
-/// Why and how long an entry is kept. Fixed when it was recorded.
+/// Why and how long an entry is kept. Fixed when the entry is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention<S: AsRef<str> = String> {
-    /// The retention class: `financial`, `healthcare`, `general`, or a name of the policy's.
+    /// The retention class: `financial`, `healthcare`, `general`, or one that the policy defines.
     pub class: S,
-    /// The expiry clock at which it may be purged, a whole second.
+    /// The reading of the expiry clock from which on it may be purged, a whole second.
     pub until: Timestamp,
 }
 
-/// The two sorts of entries.
+/// The two kinds of content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Content<S: AsRef<str> = String> {
     /// A tool was called.
@@ -96,7 +96,7 @@ impl Entry {
         }
     }
 
-    /// The call, if this is the entry of one.
+    /// The call, if this is the entry of a call.
     pub fn call(&self) -> Option<&Call> {
         match &self.body.content {
             Content::Call(call) => Some(call),
@@ -104,7 +104,7 @@ impl Entry {
         }
     }
 
-    /// The store's own event, if this is one.
+    /// The system event, if this is one.
     pub fn own(&self) -> Option<&SystemEvent> {
         match &self.body.content {
             Content::Call(_) => None,
@@ -112,12 +112,12 @@ impl Entry {
         }
     }
 
-    /// When it happened: the caller's time of a call, the recording time of an event.
+    /// When it happened: for a call, the time that its caller gave; for an event, the time of recording.
     pub fn timestamp(&self) -> Timestamp {
         self.body.timestamp()
     }
 
-    /// The canonical line: what is hashed, and what an export holds.
+    /// The canonical line: the bytes that are hashed and exported.
     ///
     /// ```
     /// # use attestlog::{AuditLog, ToolCall};
@@ -132,7 +132,7 @@ impl Entry {
     }
 
     /// The entry as an event for a log pipeline: one line of JSON with `target` (`tool_audit`), `timestamp` (when it
-    /// happened), `seq`, `hash` and `entry`, the sanitised entry as its line has it.
+    /// happened), `seq`, `hash` and `entry`, the sanitised entry exactly as in its line.
     ///
     /// ```
     /// # use attestlog::{AuditLog, ToolCall, json::Json};
@@ -152,7 +152,7 @@ impl Entry {
             ("target", "tool_audit".into()),
             ("timestamp", self.timestamp().to_string().into()),
         ]);
-        // `entry` comes before the other names, so the line is put in as it is.
+        // `entry` sorts before the other names, so the line is inserted as it is.
         let rest = Json::from(rest).to_canonical().to_string();
         format!("{{\"entry\":{line},{}", rest.trim_start_matches('{'))
     }
@@ -164,7 +164,7 @@ impl Entry {
 }
 
 impl<S: AsRef<str>> Body<S> {
-    /// The JSON that stands in the entry as text.
+    /// The JSON values that the entry holds as text.
     pub fn parts(&self) -> impl Iterator<Item = &Canonical<S>> {
         let parts = match &self.content {
             Content::System(own) => [Some(&own.detail), None, None, None],

@@ -1,21 +1,21 @@
-//! The store's own entries: everything that happens *to* the log is said in the log.
+//! System events: everything that happens *to* the log is recorded in the log.
 
 use crate::json::Canonical;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Something that happened to the store itself, with its particulars.
+/// Something that happened to the store itself, with its details.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SystemEvent<S: AsRef<str> = String> {
     /// What happened.
     pub kind: Kind,
-    /// The particulars, an object whose members depend on the kind (DESIGN.md lists them).
+    /// The details, an object whose members depend on the kind (DESIGN.md lists them).
     pub detail: Canonical<S>,
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal;)*) => {
-        /// What an entry records. A closed set: a reader that meets another kind is too old for the store.
+        /// What an entry records. A closed set: a reader that meets an unknown kind is too old for the store.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[non_exhaustive]
         #[repr(u8)]
@@ -34,9 +34,9 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A tool was called, and this is what came of it.
+    /// A tool was called; the entry includes the outcome.
     ToolCall = 0, "tool_call";
-    /// A call was begun; its end is another entry, or never came.
+    /// A call was begun; its end is another entry, or is missing.
     CallBegun = 1, "call_begun";
     /// Seq 0: the store's identity, format and first keys.
     Genesis = 2, "genesis";
@@ -72,19 +72,19 @@ kinds! {
     BreakGlassClosed = 17, "break_glass_closed";
     /// Somebody else reviewed an emergency access.
     BreakGlassReviewed = 18, "break_glass_reviewed";
-    /// Somebody has looked at what is in force after a restoring.
+    /// Somebody confirmed what is in force after a restore.
     RestoreConfirmed = 19, "restore_confirmed";
 }
 
 impl<S: AsRef<str>> SystemEvent<S> {
-    /// The same on its own feet.
+    /// The same event, owned.
     pub fn to_owned(&self) -> SystemEvent {
         SystemEvent { kind: self.kind, detail: self.detail.to_owned() }
     }
 }
 
 impl Kind {
-    /// The kind of that name.
+    /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|k| k.as_str() == name)
     }

@@ -1,4 +1,4 @@
-//! Writing: RFC 8785 (JCS), the one spelling of a value.
+//! Writing: RFC 8785 (JCS), which gives each value exactly one text.
 
 use super::{Json, Number, Object, Repr};
 use serde::{Deserialize, Serialize};
@@ -14,14 +14,14 @@ impl<S: AsRef<str>> Canonical<S> {
         self.0.as_ref()
     }
 
-    /// The same text on its own feet.
+    /// The same text, owned.
     pub fn to_owned(&self) -> Canonical {
         Canonical(self.as_str().to_owned())
     }
 
-    /// Whether the text, where it stands as a member's value in a line that is canonical, is that member's whole value
-    /// and nothing besides. A text out of a file may close its own value early and go on with other members; the line
-    /// and its hash would be the same.
+    /// Whether the text is exactly one complete value, given that the line it is a member's value of is canonical. A text
+    /// read from a forged file may end its value early and continue with other members; the line and its hash would be the
+    /// same.
     pub fn is_whole(&self) -> bool {
         let bytes = self.as_str().as_bytes();
         let (mut depth, mut at) = (0u64, 0);
@@ -38,7 +38,7 @@ impl<S: AsRef<str>> Canonical<S> {
                 b',' | b':' if depth == 0 => return false,
                 _ => continue,
             }
-            // Whatever began the value ends it with the last byte.
+            // The value must end at the last byte.
             if depth == 0 && at < bytes.len() {
                 return false;
             }
@@ -46,18 +46,18 @@ impl<S: AsRef<str>> Canonical<S> {
         !bytes.is_empty() && depth == 0
     }
 
-    /// The value again. A canonical text is its own proof of form: this cannot lose anything.
+    /// Parses the text. A canonical text loses nothing when it is parsed.
     pub fn to_json(&self) -> Json {
-        // A text that came from a damaged file may be anything; what does not parse is shown as it stands.
+        // Text from a damaged file may be anything; if it does not parse, it is returned as a string.
         Json::parse_within(self.as_str().as_bytes(), &super::Limits::UNBOUNDED)
             .map_or_else(|_| Json::String(self.as_str().to_owned()), |p| p.value)
     }
 }
 
-/// Where a string ends whose content begins at `at`.
+/// The index after the closing quote of a string whose content begins at `at`.
 fn after_string(bytes: &[u8], mut at: usize) -> Option<usize> {
     loop {
-        // Eight bytes at a time, up to the first that may end it.
+        // Eight bytes at a time, up to the first quote or backslash.
         if let Some(eight) = bytes.get(at..)?.first_chunk() {
             let eight = u64::from_le_bytes(*eight);
             let stops = zeros(eight ^ (ONES * u64::from(b'"'))) | zeros(eight ^ (ONES * u64::from(b'\\')));
@@ -139,7 +139,7 @@ pub(super) fn write_number(n: Number, out: &mut Vec<u8>) {
     }
 }
 
-/// An integer in decimal digits; the formatter of the standard library takes several times as long.
+/// Writes an integer in decimal; the standard library's formatter takes several times as long.
 pub fn write_integer(n: u64, out: &mut Vec<u8>) {
     if n < 10 {
         return out.push(b'0' + n as u8);
@@ -159,7 +159,7 @@ pub fn write_integer(n: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// The numbers below a hundred in two digits.
+/// The numbers below 100 as two digits.
 pub const TWO_DIGITS: [[u8; 2]; 100] = {
     let mut pairs = [[b'0'; 2]; 100];
     let mut n = 0;
@@ -173,12 +173,12 @@ pub const TWO_DIGITS: [[u8; 2]; 100] = {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
-/// The top bit of every zero byte, and perhaps of bytes above the lowest of these.
+/// The top bit of every zero byte, and possibly of bytes above the lowest zero byte.
 fn zeros(eight: u64) -> u64 {
     eight.wrapping_sub(ONES) & !eight & TOPS
 }
 
-/// Whether any of eight bytes has to be escaped, or might have to.
+/// Whether any of eight bytes has to be escaped.
 fn escapes(eight: u64) -> bool {
     let control = eight.wrapping_sub(ONES * 0x20) & !eight & TOPS;
     control | zeros(eight ^ (ONES * u64::from(b'"'))) | zeros(eight ^ (ONES * u64::from(b'\\'))) != 0
@@ -187,7 +187,7 @@ fn escapes(eight: u64) -> bool {
 /// RFC 8785 section 3.2.2.3: numbers as ECMAScript prints them. `x` is finite.
 pub fn write_float(x: f64, out: &mut Vec<u8>) {
     // Durations, prices and the like are decimals of at most six places. A decimal of fifteen digits or fewer that rounds
-    // to `x` is the shortest that does, and a quotient of integers below 2^53 is rounded rightly, so one division tells.
+    // to `x` is the shortest that does, and a quotient of integers below 2^53 is rounded correctly, so one division decides.
     const PLACES: f64 = 1e6;
     let parts = (x * PLACES + 0.5) as u64;
     if x >= 0.000_001 && parts < 1_000_000_000_000_000 && parts as f64 / PLACES == x {
@@ -207,10 +207,10 @@ pub fn write_float(x: f64, out: &mut Vec<u8>) {
     out.extend_from_slice(ryu_js::Buffer::new().format_finite(x).as_bytes());
 }
 
-/// RFC 8785 section 3.2.2.2: only what must be escaped is, and each in one way.
+/// RFC 8785 section 3.2.2.2: only what must be escaped is escaped, and each character in only one way.
 pub fn write_str(s: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    // Most texts need no escapes, which is found out eight bytes at a time; the last eight may have been looked at.
+    // Most texts need no escapes; eight bytes are tested at a time. The last eight may overlap the chunk before them.
     let bytes = s.as_bytes();
     let odd = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
     let any = match bytes.last_chunk() {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     proptest! {
-        /// Short decimals are written without Ryu, and as it writes them.
+        /// Short decimals are written without Ryu, with the same result.
         #[test]
         fn floats_are_written_as_ecmascript_does(bits: u64, digits in 0u64..1 << 53, places in 0i32..20) {
             let decimal = format!("{digits}e-{places}").parse::<f64>().unwrap();

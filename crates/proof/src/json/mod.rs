@@ -4,7 +4,7 @@
 //! lie within ±(2^53-1), its floats are finite and not integral in that range. Nothing outside this folder can
 //! build one that breaks these rules, so [`Json::to_canonical`] cannot fail and two equal values give the same bytes.
 //!
-//! `parse` reads text into values, `canon` writes them; neither calls anything else of the crate.
+//! `parse` reads text into values, `canon` writes them.
 //! serde_json is not used here because it drops duplicate keys, rounds long numbers silently, and its
 //! `arbitrary_precision` feature would change the host's own JSON.
 
@@ -21,10 +21,10 @@ pub use path::{Path, Step};
 use std::cmp::Ordering;
 use std::fmt;
 
-/// `parse::NUL_SHOWN` as text.
+/// `parse::NUL_SHOWN` as a string.
 const SHOWN: &str = "\u{2400}";
 
-/// The largest integer that every JSON reader keeps: 2^53 - 1.
+/// The largest integer that every JSON reader represents exactly: 2^53 - 1.
 pub const MAX_INT: i64 = (1 << 53) - 1;
 
 /// A JSON value that can be written in RFC 8785 form without loss.
@@ -45,7 +45,7 @@ pub enum Json {
     Object(Object),
 }
 
-/// A number that a double keeps exactly as it was written.
+/// A number that a double holds digit for digit.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Number(Repr);
 
@@ -117,12 +117,12 @@ impl Object {
         self.position(key).ok().map(|i| &self.0[i].1)
     }
 
-    /// The value under `key`, to be changed.
+    /// The value under `key`, mutable.
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Json> {
         self.position(key).ok().map(|i| &mut self.0[i].1)
     }
 
-    /// Puts `value` under `key`; gives back what stood there.
+    /// Sets `key` to `value`; returns the previous value.
     pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Json>) -> Option<Json> {
         let (key, value) = (key.into(), value.into());
         match self.position(&key) {
@@ -134,7 +134,7 @@ impl Object {
         }
     }
 
-    /// Takes the member `key` out.
+    /// Removes the member `key`.
     pub fn remove(&mut self, key: &str) -> Option<Json> {
         self.position(key).ok().map(|i| self.0.remove(i).1)
     }
@@ -154,12 +154,12 @@ impl Object {
         self.0.iter().map(|(k, v)| (k.as_str(), v))
     }
 
-    /// The members in canonical order, their values to be changed.
+    /// The members in canonical order, with mutable values.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Json)> {
         self.0.iter_mut().map(|(k, v)| (k.as_str(), v))
     }
 
-    /// Keeps the members for which `keep` says so.
+    /// Keeps the members for which `keep` returns true.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &mut Json) -> bool) {
         self.0.retain_mut(|(k, v)| keep(k, v));
     }
@@ -173,7 +173,7 @@ impl Object {
         self.0.binary_search_by(|(k, _)| key_order(k, key))
     }
 
-    /// Sorts the members; the first key that stands twice is the error.
+    /// Sorts the members; a key that occurs twice is the error.
     fn from_members(mut members: Vec<(String, Json)>) -> Result<Object, String> {
         if !members.is_sorted_by(|a, b| key_order(&a.0, &b.0) == Ordering::Less) {
             members.sort_by(|a, b| key_order(&a.0, &b.0));
@@ -201,7 +201,7 @@ impl IntoIterator for Object {
 }
 
 impl<K: Into<String>, V: Into<Json>> FromIterator<(K, V)> for Object {
-    /// The last value wins where a key stands twice.
+    /// If a key occurs twice, the last value wins.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Object {
         let mut object = Object::new();
         for (key, value) in members {
@@ -211,7 +211,7 @@ impl<K: Into<String>, V: Into<Json>> FromIterator<(K, V)> for Object {
     }
 }
 
-/// The way to a value that is being checked. It becomes a [`Path`] only where something is wrong.
+/// The path to a value being checked, as a linked list; it becomes a [`Path`] only on an error.
 enum Here<'a> {
     Root,
     Key(&'a Here<'a>, &'a str),
@@ -261,7 +261,7 @@ impl Json {
     /// Reads one JSON text within the default [`Limits`].
     ///
     /// # Errors
-    /// What [`JsonError`] lists: the text is not JSON, or could not be kept without loss.
+    /// [`JsonError`]: the text is not JSON, is larger than a limit, or cannot be kept without loss.
     ///
     /// ```
     /// use attestlog::json::Json;
@@ -281,12 +281,12 @@ impl Json {
         parse::parse(text, limits, false)
     }
 
-    /// Reads as [`Json::parse_within`] does, but lets a text hold what cannot be kept: U+2400 stands for NUL, U+FFFD for
-    /// half of a surrogate pair and for bytes that are no UTF-8, a control character that should have been escaped stays.
-    /// [`Parsed::restated`] names each such text; of a key, the object that has it.
+    /// Reads like [`Json::parse_within`], but replaces text that cannot be kept instead of refusing it: NUL becomes U+2400, half
+    /// of a surrogate pair and bytes that are not UTF-8 become U+FFFD; other unescaped control characters are kept.
+    /// [`Parsed::restated`] names each such string; for a key, the object that contains it.
     ///
     /// # Errors
-    /// As [`Json::parse`].
+    /// As [`Json::parse`], except for what is replaced.
     ///
     /// ```
     /// use attestlog::json::{Json, Limits};
@@ -298,9 +298,9 @@ impl Json {
         parse::parse(text, limits, true)
     }
 
-    /// Replaces NUL in texts and keys, and gives the places of those.
+    /// Replaces NUL in strings and keys, and adds their paths to `shown`; for a key, the path of its object.
     pub fn show_nul(&mut self, path: &mut Path, shown: &mut Vec<Path>) {
-        // Whoever checks the value refuses it for its depth.
+        // Checking the value refuses anything deeper.
         if path.steps().len() > Limits::default().depth + 8 {
             return;
         }
@@ -319,7 +319,7 @@ impl Json {
             Json::Object(members) => {
                 if members.iter().any(|(key, _)| key.contains('\0')) {
                     let renamed: Object = members.iter().map(|(k, v)| (k.replace('\0', SHOWN), v.clone())).collect();
-                    // Where two keys would become one, both stay, and are refused.
+                    // If two keys would become one, neither is changed; the check refuses both.
                     if renamed.len() == members.len() {
                         shown.push(path.clone());
                         *members = renamed;
@@ -335,10 +335,10 @@ impl Json {
         }
     }
 
-    /// What `value` serialises to; what cannot be kept is restated, as [`Json::parse_lenient`] does it.
+    /// Serialises `value`; what cannot be kept is replaced, as by [`Json::parse_lenient`].
     ///
     /// # Errors
-    /// `value` does not serialise to JSON, or not to JSON that can be kept (duplicate keys, depth).
+    /// `value` does not serialise to JSON, or the JSON cannot be kept (duplicate keys, depth).
     pub fn from_serialize(value: &impl serde::Serialize) -> Result<Parsed, JsonError> {
         let text = serde_json::to_vec(value).map_err(|e| JsonError::serialize(e.to_string()))?;
         Json::parse_lenient(&text, &Limits::default())
@@ -378,7 +378,7 @@ impl Json {
         }
     }
 
-    /// The truth value, if this is one.
+    /// The boolean, if this is one.
     pub fn as_bool(&self) -> Option<bool> {
         match self {
             Json::Bool(b) => Some(*b),
@@ -407,16 +407,16 @@ impl Json {
         }
     }
 
-    /// Whether this value can be kept and read back: no NUL in any text, nested no deeper than readers go.
-    /// What was parsed always can; what a host built by hand may not.
+    /// Whether this value can be kept and read back: no NUL in any text, and not nested deeper than readers allow.
+    /// Parsed values always can; values built by hand may not.
     ///
     /// # Errors
-    /// A sentence that says what stands where.
+    /// A message that names the problem and its place.
     pub fn check(&self) -> Result<(), String> {
         Here::Root.check(self, 0)
     }
 
-    /// What kind of value this is, as an error message names it.
+    /// The kind of this value, as error messages name it.
     pub fn type_name(&self) -> &'static str {
         match self {
             Json::Null => "null",

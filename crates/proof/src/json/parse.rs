@@ -1,41 +1,41 @@
-//! Reading: RFC 8259 to the letter, within limits, and nothing dropped.
+//! Reading: strictly RFC 8259, within limits, dropping nothing.
 
 use super::{Json, Number, Object, Path};
 use std::borrow::Cow;
 use std::fmt;
 
-/// What is shown in the place of NUL, which no text here may hold: the symbol for it.
+/// The symbol shown in place of NUL, which no text may hold.
 pub(super) const NUL_SHOWN: char = '\u{2400}';
 
-/// How much a JSON text may ask of its reader.
+/// Limits on a JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How deep arrays and objects may nest.
+    /// The deepest nesting of arrays and objects.
     pub depth: usize,
-    /// How many bytes the text may have.
+    /// The most bytes the text may have.
     pub bytes: usize,
-    /// How many values it may hold, in each other and beside each other: a value of two bytes takes some forty in memory. A number
-    /// that has to be restated counts as eight, because its place is kept.
+    /// The most values the text may hold, nested ones included: a value of two bytes takes some forty in memory. A restated
+    /// number counts as eight, because its path is kept.
     pub values: usize,
 }
 
-/// As how many values a number counts whose place is kept.
+/// How many values a restated number counts as, because its path is kept.
 const RESTATED: usize = 8;
-/// How many times as large as the text the places may be that are kept: each repeats the names above it.
+/// The paths of restated numbers may take this many times the size of the text: each repeats the names above it.
 const PLACES: usize = 16;
 
 impl Limits {
-    /// What was written by the log itself: bounded in depth alone.
+    /// For text that the log itself wrote: only the depth is bounded.
     pub const UNBOUNDED: Limits = Limits { depth: 256, bytes: usize::MAX, values: usize::MAX };
 
-    /// Limits with this many bytes, the default depth, and the default number of values or one for each 16 bytes, if that is more.
+    /// Limits with this many bytes, the default depth, and the default number of values, or one per 16 bytes if that is more.
     pub fn bytes(bytes: usize) -> Limits {
         let Limits { depth, values, .. } = Limits::default();
         Limits { bytes, depth, values: values.max(bytes / 16) }
     }
 
-    /// The same with this many values.
+    /// The same limits with this many values.
     #[must_use]
     pub fn values(self, values: usize) -> Limits {
         Limits { values, ..self }
@@ -43,23 +43,23 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 128 levels, as most readers have it, and 16 MiB with two million values, which take a hundred MiB or so in memory.
+    /// 128 levels, as in most readers; 16 MiB; two million values, which take about a hundred MiB of memory.
     fn default() -> Limits {
         Limits { depth: 128, bytes: 16 << 20, values: 2 << 20 }
     }
 }
 
-/// A value that was read, and what had to be restated to keep it.
+/// A parsed value, and the places where it was restated to be kept.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Parsed {
     /// The value.
     pub value: Json,
-    /// Where a number stood that a double does not keep digit for digit, and is now a string of its digits; read
-    /// leniently, also where a text held what JSON here cannot keep, and something else stands in its place.
+    /// Paths of numbers that a double does not hold digit for digit and that are now strings of their digits. After lenient
+    /// parsing, also paths of strings in which something that cannot be kept was replaced.
     pub restated: Vec<Path>,
 }
 
-/// Why a text was not accepted, and where.
+/// Why a text was refused, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError {
     what: String,
@@ -71,12 +71,12 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    /// Bytes before the place.
+    /// The byte offset of the error.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// The line of the place, from 1.
+    /// The line of the error, from 1.
     pub fn line(&self) -> usize {
         self.line
     }
@@ -86,12 +86,12 @@ impl JsonError {
         self.column
     }
 
-    /// The value in which the place lies.
+    /// The path of the value that contains the error.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_ref()
     }
 
-    /// Whether a limit was passed, rather than the grammar broken.
+    /// Whether a limit was exceeded, rather than the grammar violated.
     pub fn is_too_large(&self) -> bool {
         self.too_large
     }
@@ -154,7 +154,7 @@ struct Reader<'a> {
     values: usize,
     places: usize,
     limits: &'a Limits,
-    /// Whether a text may hold what cannot be kept: it is replaced then, and marked.
+    /// Whether strings may hold what cannot be kept: it is replaced, and the path recorded.
     lenient: bool,
 }
 
@@ -293,7 +293,7 @@ impl Reader<'_> {
             while self.peek().is_some_and(|b| b >= 0x20 && b != b'"' && b != b'\\') {
                 self.at += 1;
             }
-            // Runs end at ASCII, so where the whole is UTF-8 each of them is.
+            // A run ends at an ASCII byte, so if the whole text is UTF-8, each run is.
             let run = String::from_utf8_lossy(&self.bytes[start..self.at]);
             if matches!(run, Cow::Owned(_)) {
                 self.mark();
@@ -360,7 +360,7 @@ impl Reader<'_> {
         Ok(c)
     }
 
-    /// What stands in the place of something that cannot be kept.
+    /// The replacement for something that cannot be kept; an error unless lenient.
     fn replaced(&mut self, shown: char, what: &str) -> Result<char, JsonError> {
         if !self.lenient {
             return Err(self.error(what));
@@ -451,7 +451,7 @@ fn decimal(text: &[u8]) -> (Vec<u8>, i128) {
         Some(e) => (&text[..e], std::str::from_utf8(&text[e + 1..]).unwrap_or_default()),
         None => (text, "0"),
     };
-    // An exponent beyond i64 is no double anyway, and never compares equal.
+    // A number with an exponent beyond i64 is not a double, so it never compares equal.
     let mut exponent: i128 = exponent.parse::<i64>().map_or(i128::MAX / 2, Into::into);
     if let Some(point) = mantissa.iter().position(|&b| b == b'.') {
         exponent -= (mantissa.len() - point - 1) as i128;
@@ -464,7 +464,7 @@ fn decimal(text: &[u8]) -> (Vec<u8>, i128) {
     if digits.is_empty() { (digits, 0) } else { (digits, exponent) }
 }
 
-/// A path in an error message names the place, it does not repeat the attacker's text at length.
+/// A path for an error message: enough to find the place without repeating an attacker's text at length.
 fn shortened(path: &Path) -> Path {
     let mut short = Path::root();
     for step in path.steps().iter().take(8) {

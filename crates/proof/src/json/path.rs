@@ -1,4 +1,4 @@
-//! Where a value stands inside another: `arguments.items[2]["odd key"]`.
+//! The place of a value inside another: `arguments.items[2]["odd key"]`.
 
 use super::Json;
 use std::fmt;
@@ -10,26 +10,26 @@ pub struct Path(Vec<Step>);
 /// One step into a value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Step {
-    /// The member of an object.
+    /// A member of an object.
     Key(String),
-    /// The element of an array.
+    /// An element of an array.
     Index(usize),
 }
 
 impl Path {
-    /// The value itself.
+    /// The empty path: the value itself.
     pub fn root() -> Path {
         Path::default()
     }
 
-    /// The member `key` of what this path names.
+    /// The member `key` of the value at this path.
     pub fn key(&self, key: &str) -> Path {
         let mut steps = self.0.clone();
         steps.push(Step::Key(key.to_owned()));
         Path(steps)
     }
 
-    /// The element `index` of what this path names.
+    /// The element `index` of the value at this path.
     pub fn index(&self, index: usize) -> Path {
         let mut steps = self.0.clone();
         steps.push(Step::Index(index));
@@ -41,27 +41,27 @@ impl Path {
         Path(outer.0.iter().chain(&self.0).cloned().collect())
     }
 
-    /// The steps from the outermost value to the one that this path names.
+    /// The steps, outermost first.
     pub fn steps(&self) -> &[Step] {
         &self.0
     }
 
-    /// Goes to the member `key` of what this path names.
+    /// Descends to the member `key`.
     pub fn push_key(&mut self, key: &str) {
         self.0.push(Step::Key(key.to_owned()));
     }
 
-    /// Goes to the element `index` of what this path names.
+    /// Descends to the element `index`.
     pub fn push_index(&mut self, index: usize) {
         self.0.push(Step::Index(index));
     }
 
-    /// Goes back to what holds the value that this path names.
+    /// Goes back up one step.
     pub fn pop(&mut self) {
         self.0.pop();
     }
 
-    /// The value that stands here in `value`.
+    /// The value at this path inside `value`.
     pub fn find<'a>(&self, value: &'a Json) -> Option<&'a Json> {
         self.0.iter().try_fold(value, |at, step| match (step, at) {
             (Step::Key(k), Json::Object(o)) => o.get(k),
@@ -73,7 +73,7 @@ impl Path {
     /// Reads what [`Display`](fmt::Display) writes.
     ///
     /// # Errors
-    /// A sentence that says at which character it stops being a path.
+    /// A message that names the character where the text stops being a path.
     pub fn parse(text: &str) -> Result<Path, String> {
         let bad = |at: usize| format!("{text:?} is not a path like arguments.items[2].name (character {})", at + 1);
         let mut steps = Vec::new();
@@ -93,7 +93,7 @@ impl Path {
             } else {
                 let name = if steps.is_empty() { rest } else { rest.strip_prefix('.').ok_or_else(|| bad(at))? };
                 let end = name.find(['.', '[']).unwrap_or(name.len());
-                // No key that was parsed holds NUL, so no path can be written that leads to one.
+                // Parsed keys never contain NUL, so no path leads to one that does.
                 if end == 0 || name[..end].contains('\0') {
                     return Err(bad(at));
                 }

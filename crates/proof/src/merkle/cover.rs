@@ -1,18 +1,18 @@
-//! Which nodes a purge must leave behind.
+//! Which nodes a purge must keep.
 //!
-//! Invariant: a node may stand for purged leaves only if no size ever signed ends strictly inside it, because the root
-//! of such a size is made of smaller subtrees. Sizes that will be signed later lie beyond everything purged now, so a
-//! cover never has to be split again; a later purge can only merge its nodes.
+//! Invariant: a node may stand for purged leaves only if no signed size ends strictly inside it, because the root of
+//! such a size is made of smaller subtrees. Sizes that are signed later lie beyond everything purged now, so a cover
+//! never has to be split; a later purge can only merge its nodes.
 
 use std::ops::Range;
 
-/// The smallest set of perfect nodes, as (level, index) in order of their leaves, that covers exactly the `purged` leaves
-/// and from which, with the leaves that are left, the root of every signed size and every proof for it can be made.
+/// The smallest set of perfect nodes, as (level, index) in the order of their leaves, that covers exactly the `purged`
+/// leaves and from which, with the remaining leaves, the root of every signed size and every proof for it can be made.
 ///
-/// `purged` is sorted and its ranges do not overlap; all of them end at or before the present size of the tree.
-/// `signed_sizes` is sorted. A whole aligned subtree becomes one node where no signed size ends strictly inside it; a
-/// purged leaf whose sibling lives is a node of level 0. Takes at most 128 steps per range and 64 per signed size inside
-/// a range, each with one search among the sizes.
+/// `purged` is sorted and its ranges do not overlap; all of them end at or before the current size of the tree.
+/// `signed_sizes` is sorted. A whole aligned subtree becomes one node if no signed size ends strictly inside it; a
+/// purged leaf whose sibling is kept becomes a node of level 0. Takes at most 128 steps per range and 64 per signed size
+/// inside a range, each with one binary search in the sizes.
 ///
 /// ```
 /// use attestlog::merkle::cover;
@@ -25,7 +25,7 @@ pub fn cover(purged: &[Range<u64>], signed_sizes: &[u64]) -> Vec<(u8, u64)> {
     let mut nodes = Vec::new();
     let mut ranges = purged.iter().filter(|r| r.start < r.end).cloned().peekable();
     while let Some(mut range) = ranges.next() {
-        // Ranges that touch are one: a subtree may lie across the seam.
+        // Adjacent ranges are merged: a subtree may span both.
         while let Some(next) = ranges.next_if(|next| next.start <= range.end) {
             range.end = range.end.max(next.end);
         }
@@ -34,8 +34,8 @@ pub fn cover(purged: &[Range<u64>], signed_sizes: &[u64]) -> Vec<(u8, u64)> {
     nodes
 }
 
-/// Takes from the left, again and again, the largest aligned subtree that fits before the range's end and before the
-/// next signed size. Splitting a subtree at a size and going on into its halves gives the same nodes.
+/// Takes from the left, repeatedly, the largest aligned subtree that ends by the end of the range and by the next signed
+/// size. Splitting a subtree at a size and recursing into its halves gives the same nodes.
 fn cover_range(range: Range<u64>, signed_sizes: &[u64], nodes: &mut Vec<(u8, u64)>) {
     let mut at = range.start;
     while at < range.end {

@@ -1,4 +1,4 @@
-//! The right edge of a growing tree: all that appending and the root need.
+//! The right edge of a growing tree: enough to append leaves and to compute the root.
 //!
 //! Invariant: `roots` holds one hash per set bit of `size`, the largest subtree first.
 
@@ -31,8 +31,8 @@ impl Frontier {
         Frontier::default()
     }
 
-    /// The tree of `size` leaves whose perfect subtrees have these hashes, largest first, as [`Frontier::parts`] gives
-    /// them. `None` if their number is not the number of set bits of `size`.
+    /// The tree of `size` leaves whose perfect subtrees have these hashes, largest first, as [`Frontier::parts`] returns
+    /// them. `None` if the number of hashes is not the number of set bits of `size`.
     pub fn from_parts(size: u64, roots: Vec<Hash>) -> Option<Frontier> {
         (roots.len() == size.count_ones() as usize).then_some(Frontier { size, roots })
     }
@@ -40,7 +40,7 @@ impl Frontier {
     /// The tree of `size` leaves, with its subtrees taken from `nodes`.
     ///
     /// # Errors
-    /// What `nodes` gives.
+    /// The errors of `nodes`.
     pub fn load<N: super::Nodes>(nodes: &N, size: u64) -> Result<Frontier, N::Error> {
         let roots = perfect(0, size).map(|(level, index)| nodes.node(level, index)).collect::<Result<_, _>>()?;
         Ok(Frontier { size, roots })
@@ -51,10 +51,10 @@ impl Frontier {
         (self.size, &self.roots)
     }
 
-    /// Appends the leaf hash of the next entry. Every perfect subtree that this completes is reported, smallest first, as
-    /// level (1 or more), index and hash: over many appends that is one node, and one hash computed, per leaf.
+    /// Appends the leaf hash of the next entry. Reports every perfect subtree that this completes, smallest first, as level
+    /// (1 or more), index and hash: on average one node, and one hash computed, per leaf.
     ///
-    /// A tree that is full (2^64-1 leaves, which no disk holds) stays as it is.
+    /// A full tree (2^64-1 leaves, more than any disk holds) does not change.
     pub fn append(&mut self, leaf: Hash, completed: &mut impl FnMut(u8, u64, Hash)) {
         let Some(size) = self.size.checked_add(1) else { return };
         let mut hash = leaf;
@@ -67,9 +67,9 @@ impl Frontier {
         self.size = size;
     }
 
-    /// Appends a perfect subtree of `2^level` leaves of which only the root is known, as a purge leaves it. What it
-    /// completes is reported as by [`Frontier::append`]. `false`, and nothing changed, where it does not stand at a
-    /// multiple of its size.
+    /// Appends a perfect subtree of `2^level` leaves of which only the root is known, as a purge leaves it. Reports completed
+    /// subtrees like [`Frontier::append`]. Returns `false` and changes nothing if the tree's size is not a multiple of the
+    /// subtree's, or the new size would overflow.
     pub fn append_subtree(&mut self, level: u8, root: Hash, completed: &mut impl FnMut(u8, u64, Hash)) -> bool {
         let Some(leaves) = 1u64.checked_shl(level.into()) else { return false };
         let Some(size) = self.size.checked_add(leaves).filter(|_| self.size.is_multiple_of(leaves)) else {

@@ -1,12 +1,12 @@
-//! The RFC 6962 Merkle tree over the entry hashes: appended to, proven from, and thinned out by purges.
+//! The RFC 6962 Merkle tree over the entry hashes: appending, proofs, and the nodes that a purge leaves.
 //!
-//! Invariants: leaf `i` is the hash of the entry with `seq` = `i`; the node `(level, index)` covers the leaves
-//! `[index << level, (index + 1) << level)` and exists once all of them do, and from then on never changes; the root of
-//! a size `m` is a fold over the perfect subtrees that the set bits of `m` name, largest first. So every proof for every
-//! size can be made from perfect nodes alone, and nothing here knows where they are kept.
+//! Invariants: leaf `i` is the hash of the entry with `seq` = `i`. Node `(level, index)` covers the leaves
+//! `[index << level, (index + 1) << level)`; it exists once all of them do, and never changes after that. The root of
+//! size `m` is a fold over the perfect subtrees that the set bits of `m` name, largest first. So every proof for every
+//! size can be made from perfect nodes alone, and this module does not know where they are stored.
 //!
-//! Nothing here does I/O. `frontier` appends, `proof` makes and checks proofs through [`Nodes`], `cover` says which
-//! nodes a purge must leave behind. Calls go from the store into these three and from them only to [`crate::Hash`].
+//! Nothing here does I/O. `frontier` appends, `proof` makes and checks proofs through [`Nodes`], `cover` computes which
+//! nodes a purge must keep.
 
 mod cover;
 mod frontier;
@@ -19,17 +19,17 @@ pub use proof::{ProofError, consistency_proof, inclusion_proof, root, verify_con
 use crate::Hash;
 use std::ops::Range;
 
-/// Where the nodes of a tree come from.
+/// The source of a tree's nodes.
 pub trait Nodes {
-    /// Why a node could not be had. A [`ProofError`] converts into it, so that one error type serves the proof and its source.
+    /// The error of a failed read. A [`ProofError`] converts into it, so that one error type serves the proof and its source.
     type Error: From<ProofError>;
 
     /// The hash of the perfect subtree over the leaves `[index << level, (index + 1) << level)`; level 0 is a leaf hash.
     ///
-    /// Asked only for subtrees that lie whole within the size for which a root or proof is made.
+    /// Only called for subtrees that lie entirely within the size for which a root or proof is made.
     ///
     /// # Errors
-    /// The node is not to be had: a read failed, or the leaves below it were purged under a node further up.
+    /// The node is unavailable: a read failed, or a purge removed its leaves and kept only a node higher up.
     fn node(&self, level: u8, index: u64) -> Result<Hash, Self::Error>;
 }
 
@@ -43,8 +43,8 @@ impl<N: Nodes + ?Sized> Nodes for &N {
 
 /// The leaves that the node `(level, index)` covers.
 ///
-/// Cut off at `u64::MAX` for a node that reaches beyond what a sequence number can say, so that numbers from a damaged
-/// file cannot overflow.
+/// Capped at `u64::MAX` for a node that reaches beyond the largest sequence number, so that numbers from a damaged file
+/// cannot overflow.
 ///
 /// ```
 /// use attestlog::merkle::leaves_of;
@@ -68,15 +68,15 @@ fn perfect(start: u64, end: u64) -> impl DoubleEndedIterator<Item = (u8, u64)> {
     })
 }
 
-/// The root over these leaves, as appending them gives it. A level at a time: no node of it waits for another, so the processor
-/// works on several at once, which appending one by one keeps it from.
+/// The root over these leaves, the same as appending them gives. Computed level by level: the nodes of a level do not depend
+/// on each other, so the processor works on several at once, which appending one by one prevents.
 pub fn root_over(mut hashes: Vec<Hash>) -> Hash {
     while hashes.len() > 1 {
         let pairs = hashes.len() / 2;
         for i in 0..pairs {
             hashes[i] = Hash::node(&hashes[2 * i], &hashes[2 * i + 1]);
         }
-        // The last one, where it has nobody beside it, goes up as it is.
+        // A last node without a sibling moves up unchanged.
         let odd = hashes.len() % 2;
         if odd == 1 {
             hashes[pairs] = hashes[2 * pairs];

@@ -1,7 +1,7 @@
-//! Inclusion and consistency proofs as RFC 6962 section 2.1 has them: made from nodes, checked from nothing.
+//! Inclusion and consistency proofs of RFC 6962 section 2.1: made from nodes, checked without them.
 //!
-//! Proofs come from outside, so the checks take any numbers: a proof's length is computed from the sizes before any of
-//! it is read, and no step can overflow or repeat more than 64 times.
+//! Proofs come from outside, so the checks accept any numbers: the length of a proof is computed from the sizes before
+//! any hash is read, and no step can overflow or repeat more than 64 times.
 
 use super::{Nodes, empty_root, fold_right, perfect};
 use crate::Hash;
@@ -18,7 +18,7 @@ pub enum ProofError {
         /// The size of the tree.
         size: u64,
     },
-    /// The tree would have shrunk.
+    /// The later size is smaller than the earlier one.
     #[error("a tree of {old} entries cannot grow into one of {new}")]
     Shrunk {
         /// The size that should be the earlier one.
@@ -26,7 +26,7 @@ pub enum ProofError {
         /// The size that should be the later one.
         new: u64,
     },
-    /// Everything extends the empty tree, so a proof from it says nothing.
+    /// Every tree extends the empty tree, so a proof from it proves nothing.
     #[error("a consistency proof from size 0 proves nothing")]
     FromEmpty,
     /// The proof has too many or too few hashes for these sizes.
@@ -64,12 +64,12 @@ impl From<ProofError> for crate::Error {
 /// The root of the first `size` leaves.
 ///
 /// # Errors
-/// What `nodes` gives.
+/// The errors of `nodes`.
 pub fn root<N: Nodes>(nodes: &N, size: u64) -> Result<Hash, N::Error> {
     Ok(range(nodes, 0, size)?.unwrap_or_else(empty_root))
 }
 
-/// The hash over `[start, end)`, which begins like a subtree that is at least as large; `None` for an empty range.
+/// The hash over `[start, end)`, with `start` aligned as [`perfect`] requires; `None` for an empty range.
 fn range<N: Nodes>(nodes: &N, start: u64, end: u64) -> Result<Option<Hash>, N::Error> {
     let hashes = perfect(start, end).map(|(level, index)| nodes.node(level, index)).collect::<Result<Vec<_>, _>>()?;
     Ok(fold_right(hashes.into_iter()))
@@ -83,7 +83,7 @@ fn split(length: u64) -> u64 {
 /// The proof that leaf `index` is in the tree of the first `size` leaves, from the leaf's sibling upwards.
 ///
 /// # Errors
-/// [`ProofError::BeyondSize`], or what `nodes` gives.
+/// [`ProofError::BeyondSize`], or an error of `nodes`.
 pub fn inclusion_proof<N: Nodes>(nodes: &N, index: u64, size: u64) -> Result<Vec<Hash>, N::Error> {
     if index >= size {
         return Err(ProofError::BeyondSize { index, size }.into());
@@ -107,7 +107,7 @@ pub fn inclusion_proof<N: Nodes>(nodes: &N, index: u64, size: u64) -> Result<Vec
 /// The proof that the tree of the first `new` leaves extends the tree of the first `old`. Empty when they are equal.
 ///
 /// # Errors
-/// [`ProofError::FromEmpty`], [`ProofError::Shrunk`], or what `nodes` gives.
+/// [`ProofError::FromEmpty`], [`ProofError::Shrunk`], or an error of `nodes`.
 pub fn consistency_proof<N: Nodes>(nodes: &N, old: u64, new: u64) -> Result<Vec<Hash>, N::Error> {
     check_sizes(old, new)?;
     let mut proof = Vec::new();
@@ -156,7 +156,7 @@ pub fn verify_inclusion(index: u64, size: u64, leaf: Hash, proof: &[Hash], root:
 /// Checks that the tree of `new` leaves with root `new_root` extends the tree of `old` leaves with root `old_root`.
 ///
 /// # Errors
-/// The [`ProofError`] that says why not. A proof from size 0 is refused: it would say nothing.
+/// The [`ProofError`] that says why not. A proof from size 0 is refused: it proves nothing.
 pub fn verify_consistency(
     old: u64,
     new: u64,
@@ -174,7 +174,7 @@ pub fn verify_consistency(
         };
     }
     // The proof starts at the largest perfect subtree that ends where the old tree ends: the old root itself if the old
-    // size is a power of two, else the proof's first hash. From there it is the path of the old tree's last leaf.
+    // size is a power of two, otherwise the proof's first hash. The other hashes are the path of the old tree's last leaf.
     let level = old.trailing_zeros();
     let (inner, border) = lengths(old - 1, new - 1);
     let inner = inner.saturating_sub(level);
@@ -214,7 +214,7 @@ fn check_length(proof: &[Hash], expected: u32) -> Result<(), ProofError> {
     if expected == got { Ok(()) } else { Err(ProofError::Length { expected, got }) }
 }
 
-/// The hashes below the meeting point and those above it. The length was checked.
+/// The hashes below the meeting point and those above it. The total length was checked before.
 fn halves(proof: &[Hash], inner: u32) -> (&[Hash], &[Hash]) {
     proof.split_at_checked(inner as usize).unwrap_or((proof, &[]))
 }

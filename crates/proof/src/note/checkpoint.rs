@@ -1,4 +1,4 @@
-//! Tree heads: what a log says of itself at one size, and the note that says it.
+//! Tree heads: a log's statement about itself at one size, and the note that carries it.
 
 use super::{KeyType, Note, NoteError, Signature, Signed, SigningKey, VerifierKey, parse_32, parse_decimal};
 use crate::Hash;
@@ -27,10 +27,11 @@ impl Checkpoint {
     /// The tree head of this log at this size, without extension lines.
     ///
     /// # Errors
-    /// [`NoteError::Checkpoint`] where the origin is empty or has a control character, or the size is beyond 2^63-1.
+    /// [`NoteError::Checkpoint`] if the origin is empty or has a newline, or the size is beyond 2^63-1;
+    /// [`NoteError::Malformed`] if the origin has another control character; [`NoteError::TooLarge`].
     pub fn new(origin: &str, size: u64, root: Hash) -> Result<Checkpoint, NoteError> {
         let checkpoint = Checkpoint { origin: origin.to_owned(), size, root, extensions: Vec::new() };
-        // What would not be read back is not written.
+        // Never write what would not read back.
         if Checkpoint::parse(&checkpoint.to_string())? == checkpoint {
             Ok(checkpoint)
         } else {
@@ -41,7 +42,7 @@ impl Checkpoint {
     /// Reads the text of a checkpoint, without signatures.
     ///
     /// # Errors
-    /// [`NoteError::Checkpoint`] with what is wrong.
+    /// [`NoteError::Checkpoint`] with what is wrong; [`NoteError::Malformed`] or [`NoteError::TooLarge`] if no note could hold it.
     pub fn parse(text: &str) -> Result<Checkpoint, NoteError> {
         let wrong = |what| Err(NoteError::Checkpoint(what));
         super::check_text(text)?;
@@ -68,22 +69,22 @@ impl Checkpoint {
         Ok(Checkpoint { origin: origin.to_owned(), size, root: Hash(root), extensions })
     }
 
-    /// Which log.
+    /// The name of the log.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// How many entries.
+    /// The number of entries.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The root over them.
+    /// The root over these entries.
     pub fn root(&self) -> Hash {
         self.root
     }
 
-    /// What stands after the root. This log writes none; other logs may.
+    /// The lines after the root. This log writes none; other logs may.
     pub fn extensions(&self) -> &[String] {
         &self.extensions
     }
@@ -96,8 +97,8 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-/// A checkpoint in the note that was or will be handed out. Prints as the note. That it exists says that it is
-/// well-formed; whether its signatures hold is for [`SignedCheckpoint::verify`] and [`super::Succession::check`] to say.
+/// A checkpoint and the signed note that carries it. Prints as the note. It is always well-formed; its signatures are
+/// checked by [`SignedCheckpoint::verify`] and [`super::Succession::check`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedCheckpoint {
     checkpoint: Checkpoint,
@@ -105,10 +106,10 @@ pub struct SignedCheckpoint {
 }
 
 impl SignedCheckpoint {
-    /// Signs with each of `keys`: the log key and the epoch key.
+    /// Signs with each of `keys`, normally the log key and the epoch key.
     ///
     /// # Errors
-    /// [`NoteError::Malformed`] without a key.
+    /// [`NoteError::Malformed`] if there is no key.
     pub fn sign(checkpoint: Checkpoint, keys: &[&SigningKey]) -> Result<SignedCheckpoint, NoteError> {
         let note = Note::sign(checkpoint.to_string(), keys)?;
         Ok(SignedCheckpoint { checkpoint, note })
@@ -123,7 +124,7 @@ impl SignedCheckpoint {
         Ok(SignedCheckpoint { checkpoint: Checkpoint::parse(note.text())?, note })
     }
 
-    /// What the note says.
+    /// The checkpoint that the note states.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
@@ -149,7 +150,7 @@ impl SignedCheckpoint {
         self.note.verify(std::slice::from_ref(key)).map(|_| ())
     }
 
-    /// Which of these witnesses cosigned, each with its time. Nothing is signed by nobody: an empty list, not an error.
+    /// Which of these witnesses cosigned, each with its time. If none did, the list is empty; that is not an error.
     ///
     /// # Errors
     /// [`NoteError::BadSignature`].

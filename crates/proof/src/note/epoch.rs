@@ -1,16 +1,17 @@
-//! Epochs: which key could sign which sizes, so that whoever takes today's key cannot sign yesterday's log again.
+//! Epochs: which key may sign which sizes, so that whoever takes today's key cannot sign yesterday's log again.
 //!
-//! Invariants of a [`Succession`]: epoch 0's public key is the one that the origin ends in; numbers count up by one; each
-//! later epoch begins at a larger size, with a statement that the epoch before it signed; no key stands twice.
+//! Invariants of a [`Succession`]: the origin ends in the hash of epoch 0's public key; numbers count up by one; each
+//! later epoch begins at a larger size (except those of one restore, R54), with a statement that the epoch before it
+//! signed; no key occurs twice.
 //!
 //! The rotation entry is the first entry of the new epoch. A rotation at size `s` states size and root of the tree
 //! before it and is itself recorded as entry `s`. A checkpoint of size `m` is signed by the epoch with the largest
-//! `from_size` below `m`: one of size `s` still by the old key, one of size `s + 1`, which covers the rotation, by the
-//! new one. The old key is destroyed in between, so it can never have signed a tree that holds its own rotation.
+//! `from_size` below `m`: size `s` still by the old key, size `s + 1`, which covers the rotation, by the new one. The old
+//! key is destroyed in between, so it can never have signed a tree that contains its own rotation.
 //!
-//! Invariant R54: a log that was restored from a copy of before a rotation takes the epochs that the copy lacks from the entry
-//! about the restoring, each vouched for by the one before it as ever. They are in force after that entry's number, and what
-//! their rotations say of size and root is about the history that was lost: it vouches for nothing in this one.
+//! Invariant R54: a log restored from a copy made before a rotation takes the epochs that the copy lacks from the entry of the
+//! restore; each is vouched for by the one before it, as always. They are in force after that entry's number. The size and root
+//! that their rotations state are those of the lost history: they vouch for nothing in this one.
 
 use super::{KeyType, NoteError, SignedCheckpoint, SigningKey, VerifierKey, check_name, parse_32};
 use crate::Hash;
@@ -20,7 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
 
-/// Why a succession of epochs does not hold, or a checkpoint does not fit into it.
+/// Why a succession of epochs is invalid, or why a checkpoint does not fit it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EpochError {
@@ -35,15 +36,15 @@ pub enum EpochError {
         /// The log it names.
         got: String,
     },
-    /// An epoch is missing or stands twice.
+    /// An epoch is missing or occurs twice.
     #[error("epoch {got} follows where epoch {expected} must")]
     Number {
-        /// The number that is due.
+        /// The number that was expected.
         expected: u32,
-        /// The number that came.
+        /// The number that was found.
         got: u32,
     },
-    /// A rotation that does not come after the one before it.
+    /// A rotation is not after the one before it.
     #[error("epoch {number} begins at size {size}, which is not after the rotation before it")]
     Order {
         /// The new epoch.
@@ -51,13 +52,13 @@ pub enum EpochError {
         /// The size it states.
         size: u64,
     },
-    /// A public key that was used before, or is none.
+    /// A public key was used before, or is not a key.
     #[error("the key of epoch {0} is no new Ed25519 key")]
     BadKey(u32),
     /// The epoch before did not sign this rotation.
     #[error("the rotation to epoch {0} is not signed by the key of the epoch before it")]
     BadRotation(u32),
-    /// The checkpoint bears no signature of the epoch in force.
+    /// The checkpoint has no signature of the epoch in force.
     #[error("the checkpoint of size {size} is not signed by epoch {expected}, which was in force")]
     Unsigned {
         /// The checkpoint's size.
@@ -83,10 +84,10 @@ pub enum EpochError {
         /// The size.
         size: u64,
     },
-    /// A signature that does not hold, or a name that cannot be.
+    /// A signature that does not hold, or an invalid name.
     #[error(transparent)]
     Note(#[from] NoteError),
-    /// The JSON of a rotation or succession lacks something or has something else in its place.
+    /// A member of the JSON of a rotation or succession is missing or invalid.
     #[error("{0} is missing or not what it must be")]
     Json(&'static str),
 }
@@ -98,10 +99,10 @@ impl From<EpochError> for crate::Error {
 }
 
 /// The name of a log: `name`, a slash, and 32 hexadecimal digits of SHA-256 of epoch 0's public key. So the name that an
-/// auditor pins says with which key the succession of epochs begins.
+/// auditor pins determines the key with which the succession of epochs begins.
 ///
 /// # Errors
-/// [`NoteError::Name`] where `name` is empty, too long, or has spaces or a plus sign.
+/// [`NoteError::Name`] if `name` is empty, too long, or has spaces or a plus sign.
 ///
 /// ```
 /// let origin = attestlog::note::origin("example.com/ward-3", &[7; 32]).unwrap();
@@ -129,7 +130,7 @@ pub fn epoch_name(origin: &str, number: u32) -> String {
     format!("{origin}/epoch-{number}")
 }
 
-/// The statement with which one epoch hands over to the next.
+/// The statement by which one epoch hands over to the next.
 ///
 /// ```text
 /// attestlog/rotation@v1
@@ -158,14 +159,14 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Makes the statement; `old` is the key of the epoch that ends.
+    /// Makes and signs the statement; `old` is the key of the epoch that ends.
     pub fn sign(origin: &str, number: u32, public: [u8; 32], size: u64, root: Hash, old: &SigningKey) -> Rotation {
         let mut rotation = Rotation { origin: origin.to_owned(), number, public, size, root, signature: [0; 64] };
         rotation.signature = old.sign_raw(rotation.text().as_bytes());
         rotation
     }
 
-    /// What is signed.
+    /// The text that is signed.
     pub fn text(&self) -> String {
         let (public, root) = (STANDARD.encode(self.public), STANDARD.encode(self.root.as_bytes()));
         format!("attestlog/rotation@v1\n{}\n{}\n{public}\n{}\n{root}\n", self.origin, self.number, self.size)
@@ -173,11 +174,11 @@ impl Rotation {
 
     /// Whether `old`, the key of the epoch before, signed this.
     pub fn signed_by(&self, old: &VerifierKey) -> bool {
-        // An origin with a newline could pass for other lines.
+        // An origin with a newline could imitate the other lines.
         check_name(&self.origin).is_ok() && old.check_raw(self.text().as_bytes(), &self.signature)
     }
 
-    /// `{"number","public_key","size","root","signature"}`: base64, the root in hexadecimal digits. The origin is the log's.
+    /// `{"number","public_key","size","root","signature"}`: in base64, but the root in hexadecimal. The origin is left out.
     pub fn to_json(&self) -> Object {
         Object::from_iter([
             ("number", Json::from(self.number)),
@@ -188,7 +189,7 @@ impl Rotation {
         ])
     }
 
-    /// Reads what [`Rotation::to_json`] wrote; members beyond those are passed over.
+    /// Reads what [`Rotation::to_json`] wrote; other members are ignored.
     ///
     /// # Errors
     /// [`EpochError::Json`] with the member that is wrong.
@@ -219,7 +220,7 @@ pub struct Epoch {
     key: VerifierKey,
     number: u32,
     rotation: Option<Rotation>,
-    /// The entry about a restoring that put it in force, where its rotation is not an entry of this log.
+    /// The entry of the restore that put it in force, if its rotation is not an entry of this log.
     restored_at: Option<u64>,
 }
 
@@ -229,33 +230,33 @@ impl Epoch {
         self.number
     }
 
-    /// The key that signs in it.
+    /// The key that signs during this epoch.
     pub fn key(&self) -> &VerifierKey {
         &self.key
     }
 
-    /// The size after which it signs: it is in force for checkpoints of larger sizes, up to the next epoch's.
+    /// The size after which it signs: it is in force for larger sizes, up to and including the next epoch's.
     pub fn from_size(&self) -> u64 {
         self.restored_at.or(self.rotation.as_ref().map(|r| r.size)).unwrap_or(0)
     }
 
-    /// The statement with which it began; epoch 0 has none.
+    /// The statement that began it; epoch 0 has none.
     pub fn rotation(&self) -> Option<&Rotation> {
         self.rotation.as_ref()
     }
 
-    /// The statement with which it began, where that is an entry of this log, so that it vouches for all entries before it.
+    /// The statement that began it, if that is an entry of this log and so vouches for all entries before it.
     pub fn rotation_in_place(&self) -> Option<&Rotation> {
         self.rotation().filter(|_| self.restored_at.is_none())
     }
 
-    /// The number of the entry about a restoring that put it in force; `None` where its rotation did.
+    /// The number of the restore entry that put it in force; `None` if its rotation did.
     pub fn restored_at(&self) -> Option<u64> {
         self.restored_at
     }
 }
 
-/// The epochs of a log from the first to the present one, each vouched for by the one before it.
+/// The epochs of a log from the first to the current one, each vouched for by the one before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Succession {
     origin: String,
@@ -266,7 +267,7 @@ impl Succession {
     /// The succession that begins with epoch 0.
     ///
     /// # Errors
-    /// [`EpochError::Unbound`] where `origin` does not end in this key's fingerprint.
+    /// [`EpochError::Unbound`] if `origin` does not end in this key's fingerprint.
     pub fn new(origin: &str, epoch0_public: &[u8; 32]) -> Result<Succession, EpochError> {
         if !binds(origin, epoch0_public) {
             return Err(EpochError::Unbound(origin.to_owned()));
@@ -278,8 +279,8 @@ impl Succession {
         })
     }
 
-    /// Adds the epoch that `rotation` begins. Whether its root is that of the tree at its size, and whether it was
-    /// recorded as the entry of that number, is for the caller to check.
+    /// Adds the epoch that `rotation` begins. The caller must check that its root is that of the tree at its size, and that
+    /// it was recorded as the entry of that number.
     ///
     /// # Errors
     /// The [`EpochError`] that says why it cannot follow.
@@ -288,7 +289,7 @@ impl Succession {
     }
 
     /// Adds the epoch that `rotation` began in a history that was lost. It is in force after entry `at`, which says that the log
-    /// was restored; whether that entry names it is for the caller to check.
+    /// was restored; the caller must check that this entry names it.
     ///
     /// # Errors
     /// As [`Succession::push`].
@@ -307,8 +308,8 @@ impl Succession {
             None => return Err(EpochError::Number { expected: u32::MAX, got: number }),
             Some(_) => {}
         }
-        // An epoch that covers no size could sign nothing; and before entry 0 there is nothing to hand over. One restoring may
-        // bring several, of which the last is in force.
+        // An epoch that covers no size could sign nothing, and before entry 0 there is nothing to hand over. One restore may bring
+        // several epochs, of which the last is in force.
         let size = restored_at.unwrap_or(rotation.size);
         let together = restored_at.is_some() && last.restored_at == restored_at;
         if size <= last.from_size() && !together {
@@ -326,7 +327,7 @@ impl Succession {
         Ok(())
     }
 
-    /// The log.
+    /// The name of the log.
     pub fn origin(&self) -> &str {
         &self.origin
     }
@@ -336,9 +337,9 @@ impl Succession {
         &self.epochs
     }
 
-    /// The present epoch.
+    /// The current epoch.
     pub fn current(&self) -> &Epoch {
-        // Epoch 0 is always there; every other way in goes through `push`.
+        // Epoch 0 is always there: `new` adds it, and nothing removes it.
         &self.epochs[self.epochs.len() - 1]
     }
 
@@ -347,12 +348,13 @@ impl Succession {
         &self.epochs[self.epochs.partition_point(|e| e.from_size() < size).saturating_sub(1)]
     }
 
-    /// Checks that a checkpoint is signed by the epoch in force at its size, and says which that is. The log key's
-    /// signature is not looked at.
+    /// Checks that a checkpoint is signed by the epoch in force at its size, and returns that epoch's number. The log key's
+    /// signature is not checked.
     ///
     /// # Errors
-    /// [`EpochError::WrongEpoch`] where it is sealed with another epoch's key instead, as somebody would do who rewrites
-    /// an earlier range and holds a newer key; [`EpochError::Fork`] where a rotation states another root for this size.
+    /// [`EpochError::WrongEpoch`] if another epoch's key signed instead, as when somebody who holds a newer key rewrites an
+    /// earlier range; [`EpochError::Fork`] if a rotation states another root for this size; [`EpochError::Origin`],
+    /// [`EpochError::Unsigned`], [`EpochError::Note`].
     pub fn check(&self, signed: &SignedCheckpoint) -> Result<u32, EpochError> {
         let (checkpoint, note) = (signed.checkpoint(), signed.note());
         if checkpoint.origin() != self.origin {
@@ -366,7 +368,7 @@ impl Succession {
             Err(NoteError::Unsigned(_)) => return Err(self.who_else(signed, epoch.number)),
             Err(other) => return Err(other.into()),
         }
-        // Only the rotation that ended this epoch can be of this size.
+        // Only the rotation that ended this epoch can have this size.
         let next = self.epochs.get(epoch.number as usize + 1).and_then(Epoch::rotation_in_place);
         match next.filter(|r| r.size == size && r.root != checkpoint.root()) {
             Some(rotation) => Err(EpochError::Fork { number: rotation.number, size }),
@@ -383,8 +385,8 @@ impl Succession {
         }
     }
 
-    /// `{"origin","epoch0","rotations":[…]}`: all that an auditor needs to check epoch signatures offline. A rotation that the
-    /// log has from a restoring has `restored_at` as well.
+    /// `{"origin","epoch0","rotations":[…]}`: everything an auditor needs to check epoch signatures offline. A rotation that a
+    /// restore brought into the log also has `restored_at`.
     pub fn to_json(&self) -> Json {
         let rotation = |epoch: &Epoch| {
             let mut json = epoch.rotation()?.to_json();

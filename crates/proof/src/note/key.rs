@@ -1,6 +1,6 @@
 //! Keys that sign and check notes: Ed25519, under a name.
 //!
-//! Invariant: the key id follows from name, type and public key, so a key that was read is the key that was written.
+//! Invariant: the key id is computed from name, type and public key, so a key that was read is the key that was written.
 
 use super::{NoteError, Signature, check_name};
 use crate::Hash;
@@ -60,7 +60,7 @@ impl VerifierKey {
     /// The key with this name and these 32 bytes.
     ///
     /// # Errors
-    /// [`NoteError::Name`]; [`NoteError::Key`] where the bytes are no Ed25519 key or one under which anything verifies.
+    /// [`NoteError::Name`]; [`NoteError::Key`] if the bytes are not an Ed25519 key, or a weak one under which anything verifies.
     pub fn new(name: &str, key_type: KeyType, public: &[u8; 32]) -> Result<VerifierKey, NoteError> {
         check_name(name).map_err(NoteError::Name)?;
         let id = key_id(name, key_type, public);
@@ -91,7 +91,7 @@ impl VerifierKey {
         self.public.as_bytes()
     }
 
-    /// Whether `signature` is this key's over `text`: `None` if not, else the time that a cosignature carries.
+    /// Whether `signature` is this key's over `text`: `None` if not, otherwise the time if it is a cosignature.
     pub(super) fn check(&self, text: &str, signature: &[u8]) -> Option<Option<u64>> {
         match self.key_type {
             KeyType::Ed25519 => self.check_raw(text.as_bytes(), signature.try_into().ok()?).then_some(None),
@@ -106,12 +106,12 @@ impl VerifierKey {
         }
     }
 
-    /// Whether `signature` is what [`SigningKey::sign_apart`] makes of this purpose and message.
+    /// Whether `signature` is the one that [`SigningKey::sign_apart`] makes for this purpose and message.
     pub fn check_apart(&self, purpose: &str, message: &[u8], signature: &[u8; 64]) -> bool {
         self.key_type == KeyType::Ed25519 && self.check_raw(&apart(purpose, message), signature)
     }
 
-    /// Whether `signature` is plain Ed25519 over `message`, in the one form that is accepted everywhere.
+    /// Whether `signature` is plain Ed25519 over `message`, in the strict form that every verifier accepts.
     pub(super) fn check_raw(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.public.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
     }
@@ -144,7 +144,7 @@ impl FromStr for VerifierKey {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<VerifierKey, NoteError> {
-        // Names have no plus sign, base64 does.
+        // Names contain no plus sign; base64 may.
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(NoteError::Key("its three parts are joined by plus signs"));
@@ -152,7 +152,7 @@ impl FromStr for VerifierKey {
         let id: [u8; 4] = from_hex(id)
             .and_then(|id| id.try_into().ok())
             .ok_or(NoteError::Key("its id is eight hexadecimal digits"))?;
-        // Longer keys are of types that this program does not know; none is longer than a note.
+        // Longer keys are of types that this version does not know; none is longer than a note.
         if key.len() > super::MAX_NOTE_BYTES {
             return Err(NoteError::Key("too long"));
         }
@@ -168,12 +168,12 @@ impl FromStr for VerifierKey {
 /// A secret key under its name. Zeroized when dropped; `Debug` shows the public half only.
 pub struct SigningKey {
     verifier: VerifierKey,
-    /// In a box, so that moving the key leaves no copies of it behind.
+    /// Boxed, so that moving the key leaves no copies of it behind.
     secret: Box<ed25519_dalek::SigningKey>,
 }
 
 impl SigningKey {
-    /// The key with this name that these 32 secret bytes make.
+    /// The key with this name made from these 32 secret bytes.
     ///
     /// # Errors
     /// [`NoteError::Name`].
@@ -182,7 +182,7 @@ impl SigningKey {
         Ok(SigningKey::named(name, seed))
     }
 
-    /// The same under a name that was checked before. A key that comes from a seed is never a weak one.
+    /// The same for a name that was already checked. A key made from a seed is never weak.
     pub fn named(name: &str, seed: &[u8; 32]) -> SigningKey {
         let secret = Box::new(ed25519_dalek::SigningKey::from_bytes(seed));
         let public = secret.verifying_key();
@@ -205,8 +205,8 @@ impl SigningKey {
         }
     }
 
-    /// Signs a message that is no note, and that nobody can take for one: before it stand a byte that no UTF-8 has, as
-    /// every note and cosignature is, and what it is for.
+    /// Signs a message that is not a note and cannot be taken for one: it is prefixed with a byte that never occurs in UTF-8,
+    /// which every note and cosignature is, and with its purpose.
     pub fn sign_apart(&self, purpose: &str, message: &[u8]) -> [u8; 64] {
         self.sign_raw(&apart(purpose, message))
     }

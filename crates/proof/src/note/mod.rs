@@ -1,13 +1,13 @@
-//! Signed notes: texts that carry the signatures of named keys, and what this log says in them.
+//! Signed notes: texts with the signatures of named keys, and the statements that this log makes in them.
 //!
-//! Invariants: a [`Note`] that exists is well-formed (UTF-8, no control characters, bounded, at least one signature), so
-//! printing it gives back the bytes it was read from; being well-formed says nothing about its signatures, which
-//! [`Note::verify`] checks against keys that the caller trusts. Every checkpoint of this log bears two signatures: the
-//! log key's, whose name is the origin, and that of the epoch key in force, whose name is `ORIGIN/epoch-N`.
+//! Invariants: every [`Note`] is well-formed (UTF-8, no control characters, bounded, at least one signature), so it prints
+//! as the bytes it was read from. Being well-formed says nothing about its signatures, which [`Note::verify`] checks
+//! against keys that the caller trusts. Every checkpoint of this log has two signatures: that of the log key, whose name
+//! is the origin, and that of the epoch key in force, whose name is `ORIGIN/epoch-N`.
 //!
 //! `key` holds verifier and signing keys, `checkpoint` the tree heads, `epoch` the succession of epoch keys; both
-//! build on the note in this file, which calls nothing but `key`. The forms are those of C2SP signed-note,
-//! tlog-checkpoint and tlog-cosignature (<https://c2sp.org>). No I/O; nothing here needs a clock or randomness.
+//! build on the note in this file, which depends only on `key`. The formats are those of C2SP signed-note,
+//! tlog-checkpoint and tlog-cosignature (<https://c2sp.org>). No I/O, no clock, no randomness.
 
 mod checkpoint;
 mod epoch;
@@ -26,13 +26,13 @@ use std::fmt;
 /// cosignatures some 60,000.
 pub const MAX_NOTE_BYTES: usize = 256 << 10;
 
-/// The most signatures a note may bear. The specification asks readers for at least 16.
+/// The most signatures a note may have. The specification asks readers for at least 16.
 pub const MAX_SIGNATURES: usize = 64;
 
-/// The most bytes a key name, and so an origin, may have.
+/// The most bytes a key name, and therefore an origin, may have.
 pub const MAX_NAME_BYTES: usize = 512;
 
-/// Why a text is no note, no key or no checkpoint, or why its signatures do not count.
+/// Why a text is not a note, key or checkpoint, or why its signatures do not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoteError {
@@ -65,7 +65,7 @@ pub enum NoteError {
     /// None of the trusted keys signed.
     #[error("not signed by {0}")]
     Unsigned(String),
-    /// A trusted key's name and id stand on a signature that does not hold: the text or the signature was altered.
+    /// A signature with a trusted key's name and id does not hold: the text or the signature was altered.
     #[error("the signature of {0} does not hold: the text or the signature was altered")]
     BadSignature(String),
     /// A checkpoint of another log.
@@ -97,7 +97,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The name of the key that is said to have signed.
+    /// The name of the key that is claimed to have signed.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -107,15 +107,15 @@ impl Signature {
         self.key_id
     }
 
-    /// What stands after the id: 64 bytes of Ed25519, or 8 of time and 64 of Ed25519 from a witness.
+    /// The bytes after the id: 64 of Ed25519, or, from a witness, 8 of time and 64 of Ed25519.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The signature of a witness as its answer carries it: one signature line with its newline.
+    /// Parses the signature in a witness's answer: one signature line with its newline.
     ///
     /// # Errors
-    /// [`NoteError::SignatureLine`].
+    /// [`NoteError::SignatureLine`], or [`NoteError::TooLarge`].
     pub fn parse_line(line: &str) -> Result<Signature, NoteError> {
         let wrong = |reason| NoteError::SignatureLine { line: 1, reason };
         if line.len() > MAX_NOTE_BYTES {
@@ -151,12 +151,12 @@ pub struct Note {
     signatures: Vec<Signature>,
 }
 
-/// A signature that holds.
+/// A signature that was checked and holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signed<'k> {
-    /// The key that signed, one of those that were given.
+    /// The key that signed, one of those given.
     pub key: &'k VerifierKey,
-    /// When a witness says that it signed, in seconds since 1970; a log's signature has no time.
+    /// The time that a witness states, in seconds since 1970; a log's signature has none.
     pub time: Option<u64>,
 }
 
@@ -164,7 +164,7 @@ impl Note {
     /// Signs `text`, which ends in a newline, with each of `keys`.
     ///
     /// # Errors
-    /// [`NoteError::Malformed`] where `text` could not be read back as it stands, or there is no key.
+    /// [`NoteError::Malformed`] if `text` would not read back unchanged or there is no key; [`NoteError::TooLarge`].
     pub fn sign(text: impl Into<String>, keys: &[&SigningKey]) -> Result<Note, NoteError> {
         let text = text.into();
         check_text(&text)?;
@@ -175,7 +175,7 @@ impl Note {
         Ok(Note { text, signatures })
     }
 
-    /// Reads a note; says nothing about its signatures.
+    /// Reads a note without checking its signatures.
     ///
     /// # Errors
     /// The [`NoteError`] that says what is wrong with its form.
@@ -200,17 +200,17 @@ impl Note {
         Ok(Note { text: text.to_owned(), signatures })
     }
 
-    /// What was signed, with its last newline.
+    /// The text that was signed, including its last newline.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The signature lines as they stand; whether they hold is for [`Note::verify`] to say.
+    /// The signature lines, unchecked; [`Note::verify`] checks them.
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
     }
 
-    /// Adds a signature line, as a witness hands one back.
+    /// Adds a signature line, such as a witness returns.
     ///
     /// # Errors
     /// [`NoteError::TooManySignatures`].
@@ -222,10 +222,10 @@ impl Note {
         Ok(())
     }
 
-    /// Which of `keys` signed. Lines of other keys are passed over.
+    /// Which of `keys` signed. Lines of other keys are ignored.
     ///
     /// # Errors
-    /// [`NoteError::BadSignature`] as soon as one line bears the name and id of a trusted key and does not hold;
+    /// [`NoteError::BadSignature`] as soon as one line has the name and id of a trusted key and does not hold;
     /// [`NoteError::Unsigned`] when no trusted key signed.
     pub fn verify<'k>(&self, keys: &'k [VerifierKey]) -> Result<Vec<Signed<'k>>, NoteError> {
         let mut signed: Vec<Signed<'k>> = Vec::new();
@@ -234,7 +234,7 @@ impl Note {
             if known.peek().is_none() {
                 continue;
             }
-            // Ids are short: two trusted keys may share name and id, then either may hold.
+            // Ids are short: two trusted keys may share name and id; then either may have signed.
             let holds = known.find_map(|key| key.check(&self.text, &signature.bytes).map(|time| Signed { key, time }));
             let holds = holds.ok_or_else(|| NoteError::BadSignature(signature.name.clone()))?;
             if !signed.contains(&holds) {
@@ -298,13 +298,13 @@ fn parse_signature(line: &str) -> Result<Signature, &'static str> {
     }
 }
 
-/// The unsigned decimal number that `text` spells in the only way there is.
+/// The unsigned number that `text` spells in decimal without leading zeros.
 pub fn parse_decimal(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }
 
-/// The 32 bytes that `text` spells in base64.
+/// The 32 bytes that `text` encodes in base64.
 pub fn parse_32(text: &str) -> Option<[u8; 32]> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }

@@ -1,4 +1,4 @@
-//! That nothing is missing: every entry that has one value of one facet, and why there can be no other.
+//! Proves that nothing is missing: every entry that has one value of one facet, and why there can be no other.
 //!
 //! ```text
 //! {"kind":"complete","facet":…,"value":…,"terms":[…],"checkpoint":…,
@@ -6,31 +6,31 @@
 //!  "batches":[{"entry":SEQ,"rows":[{"position","facet","term","salt","seqs","path"} or {"position","inner","seqs","path"}…]}…],
 //!  "purges":[{"entry":SEQ,"seqs":…}…]}
 //! ```
-//! A set of seqs is its text, `0-4,7-7`, or, where that is longer than [`MAX_TEXT`], `{"packed":base64}` of
+//! A set of seqs is written as its text, `0-4,7-7`, or, if that is longer than [`MAX_TEXT`], as `{"packed":base64}` of
 //! [`SeqSet::encode`].
 //!
-//! What is checked, and why it suffices. The index batches are entries of the log. Each names the stretch of the log that
-//! it covers, how many rows it has and the Merkle root over them; a row is one term with all seqs that have it, and rows
-//! stand in one order: pseudonyms last, by facet and term. So:
+//! What is checked, and why it suffices. The index batches are entries of the log. Each names the range of the log that
+//! it covers, how many rows it has and the Merkle root over them. A row is one term with all seqs that have it; rows
+//! are in one order: pseudonyms last, then by facet and term. So:
 //!
-//! 1. The batches' entries are in the log, and their stretches begin at 0 and follow each other without a gap.
-//! 2. Of each batch, the term's row is shown at its place, or the two rows between which it would stand at adjacent
-//!    places (or at the first, or the last), so that it has none.
-//! 3. Every entry that no batch covers is shown itself.
-//! 4. Every seq in the term's rows is that of an entry which is shown, and which has the term, or lies in the exact set
-//!    that a purge of the log names by its digest.
-//! 5. A row whose term went with a purge shows its inner hash and seqs only. It may stand between neighbours if all its
-//!    seqs were purged: were it the term's, no entry would be left to show. Such seqs are reported as not known.
-//! 6. What entries are found by may stand in the log under pseudonyms, whatever a policy says: a user who is called like a
-//!    card number, a conversation that has a hidden patient in its name. Which pseudonym keys the log ever had is said by its
-//!    first entry and by those of the kind `key`, and that all of these are shown is proven in the same way. There must be
-//!    the value itself, in its normal form, and one pseudonym for each key.
+//! 1. The batches' entries are in the log, and their ranges begin at 0 and follow each other without a gap.
+//! 2. For each batch, the proof shows the term's row at its place, or two adjacent rows between which it would be (or the
+//!    first row, or the last), so that the batch has no such row.
+//! 3. Every entry that no batch covers is shown.
+//! 4. Every seq in the term's rows is that of an entry that is shown and has the term, or is in the exact set that a
+//!    purge in the log names by its digest.
+//! 5. A row whose term was purged shows only its inner hash and its seqs. It may be between the neighbours if all its
+//!    seqs were purged: even if it was the term's row, there is no entry left to show. Such seqs are reported as unknown.
+//! 6. Values may be recorded under pseudonyms, whatever a policy says: a user whose name looks like a card number, a
+//!    conversation that has a hidden patient in its name. The log's first entry and its entries of the kind `key` say which
+//!    pseudonym keys it ever had, and that all of these are shown is proven in the same way. The terms must be the value
+//!    itself, in its normal form, and one pseudonym for each key.
 //!
-//! This holds against everybody who came by the log after it was recorded and cannot append to it, whoever makes the proof
-//! included: a batch is signed with the log. It does not hold against a recorder that wrote false batches or purges, nor
-//! against who holds the log's keys and appends a second batch for a stretch that has one, or a purge of what had not expired:
-//! a full verification finds these. Nor against one that never recorded the call. That a pseudonym is that of the clear value is the
-//! word of whoever holds the pseudonym key.
+//! This holds against everybody who obtained the log after it was recorded and cannot append to it, including whoever makes
+//! the proof: a batch is signed with the log. It does not hold against a recorder that wrote false batches or purges, nor
+//! against somebody who holds the log's keys and appends a second batch for a range that has one, or a purge of entries that had
+//! not expired: a full verification finds these. Nor does it hold against a recorder that never recorded the call. That a
+//! pseudonym stands for the clear value is the word of whoever holds the pseudonym key.
 
 use super::{CheckError, Checked, MAX_HASHES, Proven};
 use crate::Hash;
@@ -49,31 +49,31 @@ use base64::engine::general_purpose::STANDARD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A set of seqs whose text is longer is written packed.
+/// A set of seqs whose text is longer than this is written packed.
 const MAX_TEXT: usize = 4096;
 
-/// The most seqs that all rows of a proof may list together: eight bytes are hashed for each.
+/// The most seqs that all rows of a proof may list together: each takes eight bytes in memory while its row is hashed.
 const MAX_LISTED: u64 = 1 << 29;
 
-/// The term under which the entries are found that say which keys the log has had.
+/// The term of the entries that say which keys the log has had.
 pub const KEYS: (Facet, &str) = (Facet::Kind, Kind::Key.as_str());
 
-/// That these are all entries with one value of one facet. Prints as one line of canonical JSON.
+/// Proves that these are all entries with one value of one facet. Prints as one line of canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompleteProof {
-    /// Which facet.
+    /// The facet.
     pub facet: Facet,
-    /// Which value, as it was asked for.
+    /// The value, as it was asked for.
     pub value: String,
-    /// The spellings under which the log may hold the value, sorted: itself, its pseudonyms.
+    /// The terms under which the log may hold the value, sorted: itself and its pseudonyms.
     pub terms: Vec<String>,
-    /// Every entry that the proof needs, by seq: those that have the value, and those that say why there is no other.
+    /// Every entry that the proof needs, by seq: those that have the value, and those that show why there is no other.
     pub entries: Vec<ShownEntry>,
     /// Every index batch, in order.
     pub batches: Vec<ShownBatch>,
-    /// The purges that took some of the entries: the seq of the purge's entry and the exact set.
+    /// The purges that removed some of the entries: the seq of each purge's entry and the exact set.
     pub purges: Vec<(u64, SeqSet)>,
-    /// The checkpoint to whose root everything leads.
+    /// The checkpoint whose root everything leads to.
     pub checkpoint: SignedCheckpoint,
 }
 
@@ -86,7 +86,7 @@ pub struct ShownEntry {
     pub path: Vec<Hash>,
 }
 
-/// What is shown of an index batch.
+/// The part of an index batch that is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownBatch {
     /// The seq of its entry.
@@ -98,9 +98,9 @@ pub struct ShownBatch {
 /// A row of an index batch with its inclusion proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownRow {
-    /// Its place among the batch's rows.
+    /// Its position among the batch's rows.
     pub position: u64,
-    /// Of which term it is.
+    /// The term of the row.
     pub term: RowTerm,
     /// Every seq of the batch that had the term.
     pub seqs: SeqSet,
@@ -108,19 +108,19 @@ pub struct ShownRow {
     pub path: Vec<Hash>,
 }
 
-/// What is known of a row's term.
+/// What is known about a row's term.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowTerm {
-    /// All of it.
+    /// The term itself.
     Known {
         /// The facet.
         facet: Facet,
         /// The term.
         term: String,
-        /// The salt that keeps anybody from guessing the term from its hash.
+        /// The salt that keeps the term from being guessed from its hash.
         salt: [u8; SALT_BYTES],
     },
-    /// It was purged; its hash was kept.
+    /// The term was purged; its hash was kept.
     Purged(Hash),
 }
 
@@ -130,18 +130,18 @@ impl fmt::Display for CompleteProof {
     }
 }
 
-/// Whether a value of this facet may stand in a log under a pseudonym: not one that is a pseudonym itself, nor what nobody
-/// chooses freely.
+/// Whether a value of this facet may be recorded under a pseudonym: not if it is a pseudonym itself, or if values of the
+/// facet are not chosen freely.
 pub fn has_pseudonyms(facet: Facet, value: &str) -> bool {
     names::domain(facet).is_some() && !is_pseudonym(value)
 }
 
-/// The ids of the pseudonym keys that a log ever had in use, by its first entry and those of its keys.
+/// The ids of all pseudonym keys that a log ever used, according to its first entry and its entries of the kind `key`.
 pub fn pseudonym_keys<'a>(own: impl Iterator<Item = &'a Entry>) -> BTreeSet<String> {
     own.filter_map(Entry::own).filter_map(|own| names::pseudonym_key(own.kind, &own.detail.to_json())).collect()
 }
 
-/// Whether `terms` are the value and its pseudonyms: one for each key and no other.
+/// Whether `terms` are the value and exactly one pseudonym for each key.
 fn fit(mut keys: BTreeSet<String>, value: &str, terms: &[String]) -> bool {
     let mut clear = true;
     terms.iter().all(|term| match term == value {
@@ -152,7 +152,7 @@ fn fit(mut keys: BTreeSet<String>, value: &str, terms: &[String]) -> bool {
 }
 
 impl CompleteProof {
-    /// The file's form.
+    /// The JSON in the file.
     pub fn to_json(&self) -> Json {
         let entry = |e: &ShownEntry| object([("line", e.line.as_str().into()), ("path", hashes(&e.path))]);
         let purge = |(seq, set): &(u64, SeqSet)| object([("entry", (*seq).into()), ("seqs", seqs_to_json(set))]);
@@ -168,10 +168,10 @@ impl CompleteProof {
         ])
     }
 
-    /// Reads what [`CompleteProof::to_json`] made, and nothing else; says nothing about what it proves.
+    /// Reads what [`CompleteProof::to_json`] made, and nothing else, without checking what it proves.
     ///
     /// # Errors
-    /// [`CheckError`] of the kinds that speak of the form.
+    /// [`CheckError::Malformed`] or [`CheckError::Note`]: the form is wrong.
     pub fn from_json(json: &Json) -> Result<CompleteProof, CheckError> {
         let entry = |json: &Json| Ok(ShownEntry { line: text(json, "line")?.to_owned(), path: path(json)? });
         let purge = |json: &Json| Ok((number(json, "entry")?, seqs_from_json(json)?));
@@ -185,7 +185,7 @@ impl CompleteProof {
             purges: list(json, "purges", purge)?,
             checkpoint: SignedCheckpoint::parse(text(json, "checkpoint")?.as_bytes())?,
         };
-        // One comparison for whatever else could be wrong: unknown members, another spelling of the same thing.
+        // One comparison covers every other error: unknown members, another spelling of the same content.
         if proof.to_json() == *json {
             Ok(proof)
         } else {
@@ -246,8 +246,8 @@ impl CompleteProof {
 }
 
 impl Proven {
-    /// What the value of a completeness proof looks like and is not: `anna` of one with a Cyrillic letter in it. Whoever hands out
-    /// a proof chooses its value, and that there is nothing under a look-alike of a name is true of every log.
+    /// The name that the value of a completeness proof looks like but is not: `anna` for a name with a Cyrillic letter in it. Whoever
+    /// hands out a proof chooses its value, and it is easy to prove that a log has nothing under a look-alike of a name.
     pub fn looks_like(&self) -> Option<String> {
         match self {
             Proven::Complete { value, .. } if spelling::is_look_alike(value) => Some(spelling::look(value)),
@@ -257,11 +257,11 @@ impl Proven {
 }
 
 impl Checked {
-    /// Compares with what the checker wanted to know: that nothing is missing of this value of this facet. What a proof is about is
-    /// its maker's choice otherwise.
+    /// Checks that the proof is about what the caller wanted to know: this value of this facet. Otherwise what it is about is
+    /// its maker's choice.
     ///
     /// # Errors
-    /// [`CheckError::Contradicted`] where it is about something else.
+    /// [`CheckError::Contradicted`] if it is about something else.
     pub fn about(self, facet: Facet, value: &str) -> Result<Checked, CheckError> {
         let wanted = spelling::normal(value);
         let asked = format!("{} {:?}", facet.as_str(), super::shorten(&wanted));
@@ -321,7 +321,7 @@ impl ShownBatch {
 }
 
 impl ShownRow {
-    /// The row's hash, as the batch's root is made of.
+    /// The row's leaf in the batch's Merkle tree.
     fn leaf(&self) -> Hash {
         let inner = match &self.term {
             RowTerm::Known { facet, term, salt } => row_inner(salt, *facet, term),
@@ -330,7 +330,7 @@ impl ShownRow {
         row_leaf_of(&inner, &self.seqs.iter().collect::<Vec<_>>())
     }
 
-    /// Where it stands among other rows.
+    /// Its sort key among the rows; `None` if its term was purged.
     fn key(&self) -> Option<(bool, u8, &str)> {
         match &self.term {
             RowTerm::Known { facet, term, .. } => Some(row_order(*facet, term)),
@@ -339,7 +339,7 @@ impl ShownRow {
     }
 }
 
-/// What a batch's entry says of it.
+/// What the entry of a batch says about it.
 struct Head {
     first: u64,
     end: u64,
@@ -357,20 +357,20 @@ impl Head {
     }
 }
 
-/// Everything that the file shows, each part proven by itself.
+/// Everything that the proof shows, each part checked by itself.
 struct Shown<'a> {
     entries: BTreeMap<u64, Entry>,
     batches: Vec<(Head, &'a [ShownRow])>,
     /// Where the last batch ends.
     covered: u64,
     purges: &'a [(u64, SeqSet)],
-    /// What the entries of these purges say.
+    /// The records in the entries of these purges.
     records: Vec<(u64, PurgeRecord)>,
-    /// Entries that are shown for another reason than what they say.
+    /// Entries that are shown for another reason than having the value.
     needed: BTreeSet<u64>,
 }
 
-/// What is known of one term.
+/// What is known about one term.
 #[derive(Default)]
 struct Found {
     /// The seqs that have it, or had it before they were purged.
@@ -451,7 +451,7 @@ impl<'a> Shown<'a> {
         Ok(())
     }
 
-    /// Every seq that has this term, whether or not its entry is left.
+    /// Every seq that has this term, whether or not its entry still exists.
     fn find(&self, field: Facet, term: &str) -> Result<Found, CheckError> {
         let mut found = Found::default();
         let place = row_order(field, term);
@@ -466,7 +466,7 @@ impl<'a> Shown<'a> {
             let end = right.map_or(head.rows, |row| row.position);
             let between = next..end;
             for row in rows.iter().filter(|row| between.contains(&row.position)) {
-                // What has a term here would have been found, so these are rows without one.
+                // A row with a term in this range would be `left`, `right` or the row itself, so these have none.
                 if row.position != next {
                     break;
                 }
@@ -501,7 +501,7 @@ fn has(entry: &Entry, field: Facet, term: &str) -> bool {
     has
 }
 
-/// A text with each character by its number that is not of ASCII.
+/// The text with every character that is not ASCII as a Unicode escape.
 fn spelled(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }

@@ -1,11 +1,11 @@
-//! Proof files: what is handed to somebody who has the log's public key and nothing else.
+//! Proof files: for somebody who has the log's public key and nothing else.
 //!
-//! That an entry is in the log: C2SP tlog-proof, whose `extra` line is the base64 of the entry's line. That the log only
+//! That an entry is in the log: a C2SP tlog-proof, whose `extra` line is the base64 of the entry's line. That the log only
 //! grew: a JSON object with both sizes and roots, the hashes and the later checkpoint. That no entry is missing from an
-//! answer (`complete`), and what a sealed value is (`reveal`): JSON objects that name their `kind`. Reading says that a
-//! file is well-formed; only [`Proof::check`] says that it proves something, and what, and whose word that rests on: the
-//! log key's. Whether the epoch key in force signed too can be told only with the [`Succession`], and a check without
-//! it says so. Everything is bounded before it is read.
+//! answer (`complete`), and what a sealed value is (`reveal`): JSON objects that name their `kind`. Parsing only shows that
+//! a file is well-formed; [`Proof::check`] says whether it proves something, and what. All of that rests on the log key's
+//! signature. Whether the epoch key in force signed too can be checked only with the [`Succession`]; a check without it
+//! says so. Everything is bounded before it is read.
 
 mod complete;
 mod reveal;
@@ -24,7 +24,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
 
-/// The most bytes a proof file may have: the largest entry in base64, and room.
+/// The most bytes a proof file may have: the largest entry in base64, with room to spare.
 pub const MAX_PROOF_BYTES: usize = 64 << 20;
 
 /// No tree whose size fits 64 bits needs more hashes for an inclusion proof; a consistency proof has one more at most.
@@ -39,19 +39,19 @@ pub enum CheckError {
     /// Larger than [`MAX_PROOF_BYTES`].
     #[error("the proof has {0} bytes, more than the limit of {MAX_PROOF_BYTES}")]
     TooLarge(usize),
-    /// What was kept of the log, or a later proof, says another thing of the state that both speak of.
+    /// It contradicts what the caller gave: a checkpoint that was kept, a later proof, or the value asked about.
     #[error("{0}")]
     Contradicted(String),
-    /// Neither form of proof.
+    /// Not a proof in any known form.
     #[error("not a proof: {0}")]
     Malformed(String),
     /// A kind of JSON proof that this version does not know.
     #[error("a proof of the kind {0:?}, which this version does not know")]
     UnknownKind(String),
-    /// The entry's line is not an entry, or says that it is another one.
+    /// The line in the proof is not an entry, or is an entry with another number.
     #[error("the entry in the proof is {0}")]
     Entry(String),
-    /// The file says one thing and the checkpoint in it another.
+    /// The file and the checkpoint in it state different values.
     #[error("the checkpoint in the proof has another {0}")]
     Mismatch(&'static str),
     /// It does not show that nothing is missing.
@@ -60,13 +60,13 @@ pub enum CheckError {
     /// The value is not the one that was sealed.
     #[error("{0}")]
     Reveal(String),
-    /// The checkpoint is malformed or not the log key's.
+    /// The checkpoint is malformed or not signed by the log key.
     #[error(transparent)]
     Note(#[from] NoteError),
-    /// The hashes do not prove it.
+    /// The hashes do not prove the statement.
     #[error(transparent)]
     Proof(#[from] ProofError),
-    /// The checkpoint is not that of the epoch in force.
+    /// The checkpoint is not signed by the epoch in force.
     #[error(transparent)]
     Epoch(#[from] EpochError),
 }
@@ -81,7 +81,7 @@ impl From<CheckError> for crate::Error {
     }
 }
 
-/// That an entry is in the log. Prints as a C2SP tlog-proof.
+/// Proves that an entry is in the log. Prints as a C2SP tlog-proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InclusionProof {
     /// The entry's number.
@@ -90,7 +90,7 @@ pub struct InclusionProof {
     pub line: Vec<u8>,
     /// The hashes from the entry's sibling up, as [`merkle::inclusion_proof`] gives them.
     pub path: Vec<Hash>,
-    /// The checkpoint to whose root they lead.
+    /// The checkpoint whose root they lead to.
     pub checkpoint: SignedCheckpoint,
 }
 
@@ -103,10 +103,10 @@ impl fmt::Display for InclusionProof {
 }
 
 impl InclusionProof {
-    /// Reads a C2SP tlog-proof; says nothing about what it proves.
+    /// Reads a C2SP tlog-proof without checking what it proves.
     ///
     /// # Errors
-    /// [`CheckError`] of the kinds that speak of the form.
+    /// [`CheckError::Malformed`], [`CheckError::TooLarge`] or [`CheckError::Note`]: the form is wrong.
     pub fn parse(bytes: &[u8]) -> Result<InclusionProof, CheckError> {
         let wrong = |what: &str| CheckError::Malformed(what.to_owned());
         if bytes.len() > MAX_PROOF_BYTES {
@@ -137,7 +137,7 @@ impl InclusionProof {
         let checkpoint = self.checkpoint.checkpoint();
         let (seq, size, root) = (self.seq, checkpoint.size(), checkpoint.root());
         merkle::verify_inclusion(seq, size, Hash::leaf(&self.line), &self.path, root)?;
-        // What is proven is this line at this place. A line that gives itself another number is not this log's.
+        // The proof is of this line at this place. A line that states another number is not this log's.
         let parsed =
             Json::parse_within(&self.line, &Limits::bytes(MAX_PROOF_BYTES).values(65_536 + self.line.len() / 4));
         let parsed = parsed.map_err(|e| CheckError::Entry(format!("not an entry: {e}")))?;
@@ -151,8 +151,8 @@ impl InclusionProof {
     }
 }
 
-/// That the log of the new size extends the log of the old one. Prints as one line of canonical JSON; sizes are below
-/// 2^53, as JSON keeps them.
+/// Proves that the log of the new size extends the log of the old one. Prints as one line of canonical JSON; sizes are below
+/// 2^53, because JSON numbers hold no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsistencyProof {
     /// The earlier size.
@@ -187,10 +187,10 @@ impl ConsistencyProof {
         .into()
     }
 
-    /// Reads what [`ConsistencyProof::to_json`] made; says nothing about what it proves.
+    /// Reads what [`ConsistencyProof::to_json`] made, without checking what it proves.
     ///
     /// # Errors
-    /// [`CheckError`] of the kinds that speak of the form. A member that it does not know is one.
+    /// [`CheckError::Malformed`], also for an unknown member; [`CheckError::Mismatch`] or [`CheckError::Note`].
     pub fn from_json(json: &Json) -> Result<ConsistencyProof, CheckError> {
         const MEMBERS: [&str; 6] = ["old_size", "old_root", "new_size", "new_root", "proof", "checkpoint"];
         let wrong = |what: &str| CheckError::Malformed(what.to_owned());
@@ -243,15 +243,16 @@ pub enum Proof {
     Complete(Box<CompleteProof>),
     /// A sealed value of an entry was this one.
     Reveal(Box<RevealProof>),
-    /// A checkpoint and nothing else: what the log said of itself.
+    /// Only a checkpoint: the log's statement about itself.
     Checkpoint(SignedCheckpoint),
 }
 
 impl Proof {
-    /// Recognises the kind of proof and reads it. JSON proofs other than that of consistency name their `kind`.
+    /// Detects the kind of proof and parses it. JSON proofs other than consistency proofs name their `kind`.
     ///
     /// # Errors
-    /// [`CheckError`] of the kinds that speak of the form.
+    /// [`CheckError::Malformed`], [`CheckError::TooLarge`], [`CheckError::UnknownKind`], [`CheckError::Mismatch`] or
+    /// [`CheckError::Note`]: the form is wrong.
     pub fn parse(bytes: &[u8]) -> Result<Proof, CheckError> {
         if bytes.len() > MAX_PROOF_BYTES {
             return Err(CheckError::TooLarge(bytes.len()));
@@ -263,7 +264,7 @@ impl Proof {
             let neither = |e| CheckError::Malformed(format!("neither a tlog-proof, nor JSON, nor a checkpoint ({e})"));
             return SignedCheckpoint::parse(bytes).map(Proof::Checkpoint).map_err(neither);
         }
-        // No value of a proof but its smallest numbers takes less than a hash, so this is no limit for what is one.
+        // Every value in a proof but its smallest numbers is at least as long as a hash, so no proof reaches this limit.
         let limits = Limits::bytes(MAX_PROOF_BYTES).values(65_536 + bytes.len() / 16);
         let parsed = Json::parse_within(bytes, &limits);
         let json = parsed.map_err(|e| CheckError::Malformed(e.to_string()))?.value;
@@ -279,7 +280,7 @@ impl Proof {
         }
     }
 
-    /// The checkpoint in it.
+    /// The proof's checkpoint.
     pub fn checkpoint(&self) -> &SignedCheckpoint {
         match self {
             Proof::Inclusion(proof) => &proof.checkpoint,
@@ -298,7 +299,7 @@ impl Proof {
         self.checkpoint().verify(key)?;
         let epoch = succession.map(|s| s.check(self.checkpoint())).transpose()?;
         let size = self.checkpoint().checkpoint().size();
-        // What the next epoch began with is its root too, and that it is the same was checked just now.
+        // The next epoch's rotation may be of this size too; that it has the same root was checked just now.
         let next = epoch.zip(succession).and_then(|(epoch, s)| s.epochs().get(epoch as usize + 1));
         let standing = match (epoch, next) {
             (None, _) => Standing::Unchecked,
@@ -341,19 +342,18 @@ pub struct Checked {
 /// What the epoch key's signature is worth.
 ///
 /// Whoever holds an epoch key can sign any history of its epoch, and the key of an epoch that has ended may be in more hands than
-/// was meant: an old backup of the key file has it. What no holder of an old key can do is to make the log of today extend such
-/// a history.
+/// intended: old backups of the key file contain it. But no holder of an old key can make today's log extend such a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// It was not checked, for want of the succession.
+    /// Not checked, because no succession was given.
     Unchecked,
-    /// It is of the present epoch.
+    /// Signed in the present epoch.
     Present,
-    /// It is of an epoch that has ended, and it was shown that the log went on from there.
+    /// Signed in an epoch that has ended, and the log was shown to continue from there.
     Extended,
-    /// It is of an epoch that has ended, and whether the log went on from there was not shown: whoever held that epoch's key and
-    /// the log key may have made it since.
+    /// Signed in an epoch that has ended, and not shown to be continued by the log: whoever held that epoch's key and the log key
+    /// may have made it since.
     Closed,
 }
 
@@ -376,7 +376,7 @@ pub enum Proven {
     Inclusion {
         /// Its number.
         seq: u64,
-        /// The size of the log to which the proof leads.
+        /// The size of the log that the proof leads to.
         size: u64,
         /// The root at that size.
         root: Hash,
@@ -396,13 +396,13 @@ pub enum Proven {
     },
     /// The entries shown, and those purged, are all that have one value of one facet.
     Complete {
-        /// Which facet.
+        /// The facet.
         facet: Facet,
-        /// Which value, as it was asked for.
+        /// The value, as it was asked for.
         value: String,
-        /// The spellings that were looked for. Where these are pseudonyms of the value, that they are is not proven.
+        /// The terms that were searched for. Where these are pseudonyms, it is not proven that they stand for the value.
         terms: Vec<String>,
-        /// The size of the log to which the proof leads.
+        /// The size of the log that the proof leads to.
         size: u64,
         /// The root at that size.
         root: Hash,
@@ -410,31 +410,31 @@ pub enum Proven {
         entries: Vec<(u64, String)>,
         /// Entries that had the value and were purged by policy.
         purged: SeqSet,
-        /// Purged entries of which it is no longer known whether they had the value.
+        /// Purged entries for which it is no longer known whether they had the value.
         unknown: SeqSet,
-        /// The purges that took those, by the seq of their entry: who, under which policy, of which classes. That they took
-        /// nothing that had not expired is for a full verification to say.
+        /// The purges that removed those, by the seq of their entry: who purged, under which policy, which classes. Whether they
+        /// removed entries that had not expired can be seen only by a full verification.
         purges: Vec<(u64, PurgeRecord)>,
-        /// When the newest entry was recorded that the proof shows, whether or not it has the value. Of what was recorded later
-        /// it says nothing: a stale copy gives a proof as good as any.
+        /// When the newest entry that the proof shows was recorded, whether or not it has the value. The proof says nothing about
+        /// later entries: a stale copy gives an equally good proof.
         newest: Option<Timestamp>,
     },
-    /// The value that is sealed in the entry with this line is this one.
+    /// The value sealed in the entry with this line is this one.
     Reveal {
         /// The entry's number.
         seq: u64,
-        /// Where in it.
+        /// Where in the entry.
         path: Path,
         /// What was sealed.
         value: Json,
-        /// The size of the log to which the proof leads.
+        /// The size of the log that the proof leads to.
         size: u64,
         /// The root at that size.
         root: Hash,
         /// The entry's canonical line.
         line: String,
     },
-    /// The log said of itself that it had this root at this size. Of its entries that proves nothing.
+    /// The log stated that it had this root at this size. This proves nothing about its entries.
     Checkpoint {
         /// The size.
         size: u64,
@@ -444,7 +444,7 @@ pub enum Proven {
 }
 
 impl Proven {
-    /// Size and root of the checkpoint to which it leads.
+    /// Size and root of the checkpoint that it leads to.
     fn head(&self) -> (u64, Hash) {
         match self {
             Proven::Inclusion { size, root, .. }
@@ -455,7 +455,7 @@ impl Proven {
         }
     }
 
-    /// Whether it rests on somebody's word that a pseudonym is that of the value asked for.
+    /// Whether it relies on the unproven claim that a pseudonym stands for the value asked for.
     pub fn maps_value(&self) -> bool {
         matches!(self, Proven::Complete { value, terms, .. } if terms.iter().any(|term| term != value))
     }
@@ -467,12 +467,12 @@ impl Checked {
         &self.proven
     }
 
-    /// The log that it was proven of.
+    /// The log that it was proven about.
     pub fn origin(&self) -> &str {
         &self.origin
     }
 
-    /// The epoch whose key signed the checkpoint too; `None` if that was not checked, for want of the succession.
+    /// The epoch whose key signed the checkpoint too; `None` if that was not checked because no succession was given.
     pub fn epoch(&self) -> Option<u32> {
         self.epoch
     }
@@ -482,17 +482,17 @@ impl Checked {
         self.standing
     }
 
-    /// Whether the earlier state of a consistency proof, or the state that anything else leads to, is one that the checker kept
-    /// ([`Checked::against`]). Otherwise the earlier state is the proof's own word.
+    /// Whether the earlier state of a consistency proof, or the state that any other proof leads to, is one that the caller kept
+    /// ([`Checked::against`]). Otherwise the earlier state is only the proof's claim.
     pub fn old_confirmed(&self) -> bool {
         self.old_confirmed
     }
 
-    /// Compares with a checkpoint that the checker kept: a consistency proof must begin with it, anything else lead to it.
+    /// Compares with a checkpoint that the caller kept: a consistency proof must begin with it, any other proof must lead to it.
     ///
     /// # Errors
-    /// [`CheckError::Contradicted`] where it says another thing, or is of another size, so that nothing follows from it;
-    /// [`CheckError::Note`] where the log key did not sign it.
+    /// [`CheckError::Contradicted`] if the roots differ, or the sizes differ so that nothing follows;
+    /// [`CheckError::Note`] if the log key did not sign it.
     pub fn against(mut self, kept: &SignedCheckpoint, key: &VerifierKey) -> Result<Checked, CheckError> {
         kept.verify(key)?;
         let kept = kept.checkpoint();
@@ -516,11 +516,11 @@ impl Checked {
         Ok(self)
     }
 
-    /// Takes a consistency proof that the log of the present epoch extends the state that this proof leads to, which an older
+    /// Accepts a consistency proof that the log of the present epoch extends the state that this proof leads to and that an older
     /// epoch signed.
     ///
     /// # Errors
-    /// [`CheckError::Contradicted`] where it begins elsewhere or ends before the present epoch; as [`Proof::check`].
+    /// [`CheckError::Contradicted`] if it begins elsewhere or ends before the present epoch; otherwise as [`Proof::check`].
     pub fn extended_by(
         mut self,
         later: Proof,
@@ -549,8 +549,8 @@ impl Checked {
         Ok(self)
     }
 
-    /// `{"ok":true,"kind","origin","epoch","epoch_standing","old_confirmed",…}` and what the statement consists of. `ok` is false
-    /// where it was signed in an epoch that is closed and nothing shows that the log went on from there.
+    /// `{"ok":true,"kind","origin","epoch","epoch_standing","old_confirmed",…}` and the members of the statement. `ok` is false
+    /// if it was signed in an epoch that has ended and nothing shows that the log continued from there.
     pub fn to_json(&self) -> Json {
         let ok = self.standing != Standing::Closed;
         let mut json = Object::from_iter([("ok", Json::Bool(ok)), ("origin", self.origin.as_str().into())]);
@@ -657,7 +657,7 @@ impl fmt::Display for Checked {
     }
 }
 
-/// A name from outside, short enough for a message.
+/// A name from outside, cut short for a message.
 fn shorten(text: &str) -> String {
     text.chars().take(40).collect()
 }

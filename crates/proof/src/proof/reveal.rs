@@ -1,12 +1,12 @@
-//! That a sealed value of an entry was this one.
+//! Proves which value was sealed in an entry.
 //!
 //! `{"kind":"reveal","path":…,"value":…,"salt":hex,"entry":…}`, where `entry` is the C2SP tlog-proof of the entry.
 //!
 //! The entry's line holds a salted commitment to each sealed value beside its ciphertext. The proof gives one value with
-//! its salt, which nobody can find for another value, and the inclusion proof of the line. One value is opened: other
-//! sealed values of the entry stay sealed, since each has a salt and a key of its own and neither is in the proof. But
-//! the line is what was hashed, so the proof carries all of it: what the entry holds unsealed is shown with it. It holds
-//! after the subject's key was destroyed, for whoever has it; the store cannot make it again then.
+//! its salt, which nobody can find for another value, and the inclusion proof of the line. Only one value is opened: the
+//! entry's other sealed values stay sealed, since each has its own salt and key and neither is in the proof. But the
+//! line is what was hashed, so the proof carries all of it: it also shows what the entry holds unsealed. The proof stays
+//! valid after the subject's key is destroyed, but the store cannot make it again.
 
 use super::{CheckError, InclusionProof, Proven};
 use crate::hash::{from_hex, to_hex};
@@ -14,7 +14,7 @@ use crate::json::{Json, Limits, Object, Path};
 use crate::sealed::{Opened, sealed_commitment, verify_reveal};
 use std::fmt;
 
-/// That the value sealed at one place of an entry is this one. Prints as one line of canonical JSON; whoever has it can
+/// Proves that the value sealed at one place of an entry is this one. Prints as one line of canonical JSON; whoever has it can
 /// read the value.
 #[derive(Clone, PartialEq)]
 pub struct RevealProof {
@@ -22,12 +22,12 @@ pub struct RevealProof {
     pub path: Path,
     /// The value, and the salt that binds it to the commitment in the line.
     pub opened: Opened,
-    /// That the entry is in the log.
+    /// Proves that the entry is in the log.
     pub entry: InclusionProof,
 }
 
 impl fmt::Debug for RevealProof {
-    /// Without the value.
+    /// Leaves out the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RevealProof").field("path", &self.path).field("seq", &self.entry.seq).finish_non_exhaustive()
     }
@@ -40,17 +40,17 @@ impl fmt::Display for RevealProof {
 }
 
 impl RevealProof {
-    /// The proof of an opened value, from the entry's inclusion proof.
+    /// Makes the proof of an opened value from the entry's inclusion proof.
     ///
     /// # Errors
-    /// [`CheckError::Reveal`] where the entry has no such value sealed there.
+    /// [`CheckError::Reveal`] if the entry has no such value sealed there; [`CheckError::Entry`] if its line is not JSON.
     pub fn new(entry: InclusionProof, path: Path, opened: Opened) -> Result<RevealProof, CheckError> {
         let proof = RevealProof { path, opened, entry };
         proof.opens()?;
         Ok(proof)
     }
 
-    /// The file's form.
+    /// The JSON in the file.
     pub fn to_json(&self) -> Json {
         Object::from_iter([
             ("kind", Json::from("reveal")),
@@ -62,10 +62,10 @@ impl RevealProof {
         .into()
     }
 
-    /// Reads what [`RevealProof::to_json`] made, and nothing else; says nothing about what it proves.
+    /// Reads what [`RevealProof::to_json`] made, and nothing else, without checking what it proves.
     ///
     /// # Errors
-    /// [`CheckError`] of the kinds that speak of the form.
+    /// [`CheckError::Malformed`], [`CheckError::TooLarge`] or [`CheckError::Note`]: the form is wrong.
     pub fn from_json(json: &Json) -> Result<RevealProof, CheckError> {
         let wrong = |key: &str| CheckError::Malformed(format!("{key:?} is missing or not what it must be"));
         let text = |key: &str| json.get(key).and_then(Json::as_str).ok_or_else(|| wrong(key));
@@ -92,7 +92,7 @@ impl RevealProof {
         }
     }
 
-    /// Whether the commitment that stands in the line is to this value.
+    /// Checks that the commitment in the line is to this value.
     fn opens(&self) -> Result<(), CheckError> {
         let line = Json::parse_within(&self.entry.line, &Limits::UNBOUNDED);
         let line = line.map_err(|e| CheckError::Entry(format!("not an entry: {e}")))?.value;
@@ -107,7 +107,7 @@ impl RevealProof {
     }
 }
 
-/// The parts of a call under the names with which paths begin.
+/// The parts of a call under the names that paths begin with.
 fn parts(line: &Json) -> Json {
     let named = ["arguments", "session_metadata"].map(|name| (name, line.get(name)));
     let result = ("result", line.get("result_summary").and_then(|summary| summary.get("full")));

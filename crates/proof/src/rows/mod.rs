@@ -1,6 +1,6 @@
-//! The rows of the index batches, as far as proofs speak of them: their hashes and their order.
+//! The rows of index batches as proofs need them: their hashes and their order.
 //!
-//! `posting` is the stored form of a list of seqs, made of the integers of `varint`.
+//! `posting` is the stored form of a list of seqs, built on the integers of `varint`.
 
 mod posting;
 mod varint;
@@ -12,27 +12,27 @@ use crate::Hash;
 use crate::entry::Facet;
 use crate::names::is_pseudonym;
 
-/// How many entries make an index batch. Measured: smaller batches write `postings` more often than they need,
+/// How many entries make an index batch. Measured: smaller batches write `postings` more often than they need to,
 /// larger ones take longer to rebuild when a store is opened.
 pub const BATCH: u64 = 65_536;
 
-/// Bytes of the salt with which a posting row begins.
+/// Bytes of the salt at the start of a posting row.
 pub const SALT_BYTES: usize = 16;
 
-/// The hash that a posting row is proved with: `SHA-256(0x00 || inner || first || length || list)`, where the inner hash is
-/// `SHA-256(salt || field || length || term)`, first and lengths are eight bytes, most significant first, and the list is as it
-/// is stored. Whatever has no fixed length stands behind its own, so no two rows are hashed as the same bytes. The inner hash
-/// alone stays when a purge removes the term.
+/// The hash of a posting row in proofs: `SHA-256(0x00 || inner || first || length || list)`, where the inner hash is
+/// `SHA-256(salt || field || length || term)`, `first` and lengths are eight bytes, big-endian, and the list is in its stored
+/// form. Every part of variable length is preceded by its length, so no two rows are hashed as the same bytes. If a purge
+/// removes the term, only the inner hash is kept.
 pub fn row_leaf(inner: &Hash, list: List<'_>) -> Hash {
     leaf_parts(inner, list, |parts| hash_joined(parts, Hash::leaf))
 }
 
-/// As [`row_leaf`], of seqs that rise.
+/// Like [`row_leaf`], from ascending seqs.
 pub fn row_leaf_of(inner: &Hash, seqs: &[u64]) -> Hash {
     row_leaf(inner, List { first: seqs.first().copied().unwrap_or_default(), bytes: &posting::encode(seqs) })
 }
 
-/// `SHA-256(salt || field || length || term)`: the field as its number, the term as its UTF-8 bytes.
+/// `SHA-256(salt || field || length || term)`: the facet as its number, the term as its UTF-8 bytes.
 pub fn row_inner(salt: &[u8; SALT_BYTES], field: Facet, term: &str) -> Hash {
     inner_parts(salt, field, term, |parts| hash_joined(parts, Hash::of))
 }
@@ -45,7 +45,7 @@ fn inner_parts<T>(salt: &[u8; SALT_BYTES], field: Facet, term: &str, with: impl 
     with([salt, &[field as u8], &(term.len() as u64).to_be_bytes(), term.as_bytes()])
 }
 
-/// Hashes parts behind each other. Most are short, and put together where they take no allocation.
+/// Hashes the parts one after the other. Most are short and are joined without an allocation.
 fn hash_joined(parts: [&[u8]; 4], hash: impl Fn(&[u8]) -> Hash) -> Hash {
     let mut room = [0; 128];
     let mut end = 0;
@@ -57,9 +57,9 @@ fn hash_joined(parts: [&[u8]; 4], hash: impl Fn(&[u8]) -> Hash) -> Hash {
     hash(&room[..end])
 }
 
-/// Where a row stands among the others of its batch (M3): pseudonyms behind everything else, by facet number but for
-/// conversations, which come between outcomes and triggers, and then by the bytes of the term. So beside the place of somebody's
-/// clear name or pseudonym stand rows of the same facet, of one that names nobody, or pseudonyms.
+/// The sort key of a row in its batch (M3): pseudonyms after everything else; then by facet number, except that
+/// conversations come between outcomes and triggers; then by the bytes of the term. So the neighbours of somebody's clear name
+/// or pseudonym are rows of the same facet, of a facet that names nobody, or pseudonyms.
 pub fn row_order(field: Facet, term: &str) -> (bool, u8, &str) {
     let number = if field == Facet::Conversation { Facet::Outcome as u8 * 2 + 1 } else { field as u8 * 2 };
     (is_pseudonym(term), number, term)
@@ -71,13 +71,13 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    /// What is hashed for a row's name and for its leaf.
+    /// The bytes that are hashed for a row's inner hash and for its leaf.
     fn hashed(salt: &[u8; SALT_BYTES], field: Facet, term: &str, list: List<'_>) -> [Vec<u8>; 2] {
         let inner = row_inner(salt, field, term);
         [inner_parts(salt, field, term, |parts| parts.concat()), leaf_parts(&inner, list, |parts| parts.concat())]
     }
 
-    /// Takes apart what is hashed: two parts of fixed length, and one behind its length with nothing behind it.
+    /// Parses hashed bytes: two parts of fixed length, then one preceded by its length and followed by nothing.
     fn apart(bytes: &[u8], first: usize, second: usize) -> Option<[&[u8]; 3]> {
         let ((a, rest), second) = (bytes.split_at_checked(first)?, second);
         let (b, rest) = rest.split_at_checked(second)?;
@@ -90,9 +90,9 @@ mod tests {
     }
 
     proptest! {
-        /// The term and the list were hashed without their length. Nothing stood behind either, so no two rows were hashed as
-        /// the same bytes, but only because nothing did: what was hashed for one row could be the beginning of what was
-        /// hashed for another. Now each part can be read back, and no row begins another.
+        /// The term and the list used to be hashed without their length. No two rows were hashed as the same bytes, but only
+        /// because nothing followed them: the bytes of one row could be a prefix of another's. Now each part can be read
+        /// back, and no row is a prefix of another.
         #[test]
         fn no_two_rows_are_hashed_alike(
             salt in any::<[u8; SALT_BYTES]>(),
@@ -102,7 +102,7 @@ mod tests {
             first in any::<u64>(),
             cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
         ) {
-            // Rows whose parts are those of each other with the border moved.
+            // Rows whose parts are those of another row with the boundary moved.
             let borders: Vec<usize> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
             let (term, cut) = (&text[..*cuts.0.get(&borders)], cuts.1.index(list.len() + 1));
             let moved = [&list[cut..], text.as_bytes()].concat();
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Against the words of DESIGN, by another hasher.
+    /// Compares with the formula in DESIGN.md, computed by another hasher.
     #[test]
     fn a_row_is_hashed_as_it_is_said() {
         use sha2::{Digest, Sha256};

@@ -1,30 +1,30 @@
 //! Posting lists: the seqs of one term in one index batch.
 //!
-//! Stored as a tag, then the list in whichever of three ways is shortest, always relative to the first seq, which is
-//! the last part of the row's key. Invariant P1: a list has one stored form (ties go to the lower tag). It is hashed in this
-//! form (`merge`), so a list in another form is another list.
+//! Stored as a tag, then the list in the shortest of three forms, always relative to the first seq, which is the last
+//! part of the row's key. Invariant P1: a list has exactly one stored form (ties go to the lower tag). It is hashed in this
+//! form ([`row_leaf`](super::row_leaf)), so another form of the same list gives another hash.
 
 use super::varint::{read_varint, write_varint};
 
-/// A gap after each seq but the first, in base 128.
+/// For each seq but the first, its distance from the one before, in base 128.
 const GAPS: u8 = 0;
 /// Bit `i` stands for the first seq + `i`.
 const BITMAP: u8 = 1;
-/// Pairs of how many follow each other, and how many are left out then.
+/// The length of a run of consecutive seqs, then the length of the gap after it, and so on.
 const RUNS: u8 = 2;
 
-/// A list as it is stored.
+/// A list in its stored form.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct List<'a> {
     /// The first seq.
     pub first: u64,
-    /// Tag and list.
+    /// The tag and the list.
     pub bytes: &'a [u8],
 }
 
 impl List<'_> {
-    /// Hands over the list as ranges, each up to and without its end, in order. `None` where the bytes are no list, or one
-    /// of more than `limit` seqs, since a few bytes can stand for any number; what was handed over then means nothing.
+    /// Passes the list to `each` as ranges, end excluded, in order. `None` if the bytes are not a list, or list more than
+    /// `limit` seqs (a few bytes can stand for any number); the ranges already passed must then be discarded.
     pub fn ranges(&self, limit: usize, mut each: impl FnMut(u64, u64)) -> Option<()> {
         let first = self.first;
         let (&tag, mut rest) = self.bytes.split_first()?;
@@ -81,7 +81,7 @@ impl List<'_> {
         Some(())
     }
 
-    /// Whether it lists exactly these seqs, which rise. Says nothing of why not.
+    /// Whether it lists exactly these seqs, which must ascend. Does not say why not.
     pub fn is(&self, seqs: impl ExactSizeIterator<Item = u64> + Clone) -> bool {
         self.same(seqs).is_some()
     }
@@ -94,7 +94,7 @@ impl List<'_> {
             GAPS => {
                 for seq in seqs {
                     let (gap, after) = match rest {
-                        // As most are.
+                        // The common case.
                         [gap @ ..0x80, after @ ..] => (u64::from(*gap), after),
                         _ => read_varint(rest)?,
                     };
@@ -104,7 +104,7 @@ impl List<'_> {
                 rest.is_empty().then_some(())
             }
             BITMAP => {
-                // Each bit that is set, from the lowest of the first byte on.
+                // Each set bit, starting with the lowest of the first byte.
                 for (i, byte) in rest.iter().enumerate() {
                     let mut bits = *byte;
                     while bits != 0 {
@@ -120,7 +120,7 @@ impl List<'_> {
             }
             RUNS => loop {
                 let (length, after) = read_varint(rest)?;
-                // They rise, so that as many as there are numbers from the first to the last are all of these.
+                // The seqs ascend: if the one `more` steps on is `last`, the ones between are exactly this run.
                 let more = usize::try_from(length.checked_sub(1)?).ok()?;
                 let last = at.checked_add(more as u64)?;
                 if more > 0 && seqs.nth(more - 1)? != last {
@@ -140,15 +140,15 @@ impl List<'_> {
         }
     }
 
-    /// The seqs; `None` where the bytes are no list, or one of more than `limit` seqs.
+    /// The seqs; `None` if the bytes are not a list, or list more than `limit` seqs.
     pub fn seqs(&self, limit: usize) -> Option<Vec<u64>> {
-        // A gap takes at least a byte.
+        // A gap takes at least one byte.
         let mut seqs = Vec::with_capacity(self.bytes.len().min(limit));
         self.ranges(limit, |from, end| seqs.extend(from..end)).map(|()| seqs)
     }
 }
 
-/// The stored form of a rising list of seqs.
+/// The stored form of an ascending list of seqs.
 pub fn encode(seqs: &[u64]) -> Vec<u8> {
     let mut gaps = vec![GAPS];
     for pair in seqs.windows(2) {
@@ -168,7 +168,7 @@ pub fn encode(seqs: &[u64]) -> Vec<u8> {
     runs(seqs, best.len()).unwrap_or(best)
 }
 
-/// The list as runs, where these are shorter than `limit`.
+/// The list as runs, if these are shorter than `limit`.
 fn runs(seqs: &[u64], limit: usize) -> Option<Vec<u8>> {
     if limit <= 2 {
         return None;
@@ -213,7 +213,7 @@ mod tests {
             }
         }
 
-        /// A list is the one that it was made from, and what it is besides, in whatever form, its seqs say.
+        /// A list equals the seqs that it was made from. Changed bytes, in any form, equal the seqs that they decode to.
         #[test]
         fn a_list_is_what_it_lists(
             first in 0u64..1 << 50,

@@ -1,4 +1,4 @@
-//! Integers of as many bytes as they need.
+//! Variable-length integers.
 
 /// Appends `n` in base 128, least significant group first.
 pub fn write_varint(mut n: u64, out: &mut Vec<u8>) {
@@ -14,7 +14,7 @@ pub fn varint_len(n: u64) -> usize {
     (64 - (n | 1).leading_zeros()).div_ceil(7) as usize
 }
 
-/// Reads what [`write_varint`] writes and gives the rest; `None` where it ends early or is longer than needed.
+/// Reads an integer that [`write_varint`] wrote and returns the rest; `None` if it ends early or is longer than needed.
 #[inline]
 pub fn read_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     match bytes {
@@ -38,12 +38,12 @@ fn read_long_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// Integers with a sign alternate with those without: 0, -1, 1, -2.
+/// Maps signed integers to unsigned ones: 0, -1, 1, -2 become 0, 1, 2, 3.
 pub fn zigzag(n: i64) -> u64 {
     (n << 1 ^ n >> 63) as u64
 }
 
-/// What [`zigzag`] made.
+/// The inverse of [`zigzag`].
 pub fn unzigzag(n: u64) -> i64 {
     (n >> 1) as i64 ^ -((n & 1) as i64)
 }
