@@ -15,6 +15,7 @@ use crate::names::pseudonym_key;
 use crate::note::{Rotation, Succession, VerifierKey};
 use crate::policy::PolicySet;
 use crate::retention::{Hold, HoldRelease, Holds, PolicyHistory, PurgeRecord, SeqSet};
+use crate::rules::Rules;
 use crate::{Error, ErrorKind, Hash, Result};
 use attestlog_proof::entry::{Kind, SystemEvent};
 use base64::Engine;
@@ -41,6 +42,8 @@ pub(crate) struct ChainState {
     pub history: Option<PolicyHistory>,
     /// The newest policies, with the seq of their entry.
     pub policies: Option<(u64, PolicySet)>,
+    /// The alert rules of each policy that changed them, with the seq of its entry.
+    pub rules: Vec<(u64, Rules)>,
     pub holds: Holds,
     pub succession: Option<Succession>,
     /// The ids of all pseudonym keys that were ever in use, as pseudonyms carry them.
@@ -316,6 +319,9 @@ impl ChainState {
                 match &mut self.history {
                     Some(history) => history.push(seq, policies.retention.clone())?,
                     None => self.history = Some(PolicyHistory::new(seq, policies.retention.clone())),
+                }
+                if self.rules.last().is_none_or(|(_, rules)| *rules != policies.alerts) {
+                    self.rules.push((seq, policies.alerts.clone()));
                 }
                 self.policies = Some((seq, policies));
             }

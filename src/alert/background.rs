@@ -1,8 +1,9 @@
 //! The engine in the background: one thread evaluates, one for each receiver delivers, one verifies where that was asked
 //! for. All wake when something was recorded.
 
-use super::deliver::Delivery;
+use super::deliver::{Deliver, Delivery};
 use super::engine::{AlertEngine, Run, verify};
+use super::listing::Alert;
 use crate::anchor::Backoff;
 use crate::{AuditLog, ErrorKind, Result, VerifyOptions};
 use std::collections::BTreeMap;
@@ -44,15 +45,47 @@ struct Common {
     status: Mutex<EngineStatus>,
     /// How large the log was that rules have looked at to its end.
     evaluated: AtomicU64,
-    /// How large the log was when each receiver was tried last; deliveries are threads like any other and in their order.
-    tried: Vec<AtomicU64>,
+    /// The receivers that are told, each on a thread of its own.
+    lanes: Mutex<Vec<Arc<Lane>>>,
+    /// Alerts that the log could not take, in order, each once.
+    unrecorded: Mutex<Vec<Alert>>,
     /// Somebody waits for what is above.
     finishing: AtomicBool,
     /// Threads at work.
     alive: AtomicUsize,
 }
 
+/// A receiver at work.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Another one has taken its place.
+    stop: AtomicBool,
+    /// How large the log was when it was tried last.
+    tried: AtomicU64,
+}
+
 impl Common {
+    fn lanes(&self) -> MutexGuard<'_, Vec<Arc<Lane>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unrecorded(&self) -> MutexGuard<'_, Vec<Alert>> {
+        self.unrecorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has receivers told of alerts that the log could not take.
+    fn tell(&self, log: &AuditLog, alerts: Vec<Alert>) {
+        let mut unrecorded = self.unrecorded();
+        for alert in alerts {
+            // What keeps being found is said once; no program lives to find so much that this list grows long.
+            if !unrecorded.iter().any(|known| known.id == alert.id) {
+                unrecorded.push(alert);
+            }
+        }
+        drop(unrecorded);
+        log.engine().jobs.news.tell();
+    }
+
     /// Wakes whoever waits for the end.
     fn said(&self, log: &AuditLog) {
         if self.finishing.load(Ordering::SeqCst) {
@@ -66,9 +99,20 @@ impl Common {
 
     /// Waits until there is more than `seen`, or it is time, or over; says whether it is not over.
     fn wait(&self, log: &AuditLog, seen: u64, at_most: Duration) -> bool {
+        self.wait_for(log, at_most, &|| log.size() > seen, &|| false)
+    }
+
+    /// Waits until there is news, or it is time, or over, in general or by `ended`; says whether it is not over.
+    fn wait_for(
+        &self,
+        log: &AuditLog,
+        at_most: Duration,
+        is_news: &dyn Fn() -> bool,
+        ended: &dyn Fn() -> bool,
+    ) -> bool {
         let engine = log.engine();
-        let over = || self.stop.load(Ordering::SeqCst) || engine.is_closed();
-        engine.jobs.news.wait(Some(at_most), || (over() || log.size() > seen).then_some(()));
+        let over = || self.stop.load(Ordering::SeqCst) || ended() || engine.is_closed();
+        engine.jobs.news.wait(Some(at_most), || (over() || is_news()).then_some(()));
         !over()
     }
 }
@@ -79,6 +123,7 @@ impl Common {
 pub struct RunningEngine {
     log: AuditLog,
     common: Arc<Common>,
+    backoff: Backoff,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -89,23 +134,21 @@ impl AlertEngine {
     /// What the store says to a receiver that it does not know yet; what the system says to a new thread.
     pub fn start(mut self) -> Result<RunningEngine> {
         let log = self.log.clone();
-        let tried = self.deliveries.iter().map(|_| AtomicU64::new(0)).collect();
-        let common = Arc::new(Common { tried, ..Common::default() });
-        let mut running = RunningEngine { log: log.clone(), common: common.clone(), threads: Vec::new() };
-        for (place, mut delivery) in std::mem::take(&mut self.deliveries).into_iter().enumerate() {
-            delivery.begin(&log)?;
-            let (log, common, backoff) = (log.clone(), common.clone(), self.backoff);
-            running.spawn(move || deliver(&log, &common, place, delivery, backoff))?;
-        }
+        let common = Arc::new(Common::default());
+        let (backoff, threads) = (self.backoff, Vec::new());
+        let mut running = RunningEngine { log: log.clone(), common: common.clone(), backoff, threads };
+        running.tell(std::mem::take(&mut self.deliveries))?;
         if let Some(every) = self.verify_every {
-            let (log, common, rules) = (log.clone(), common.clone(), self.rules().clone());
+            let (log, common, source) = (log.clone(), common.clone(), self.source().clone());
             running.spawn(move || {
                 // Not by what is recorded, only by time.
                 while common.wait(&log, u64::MAX, every) {
-                    match verify(&log, &rules, &VerifyOptions::new().threads(1)) {
+                    let mut unrecorded = Vec::new();
+                    match verify(&log, &source.newest(&log), &VerifyOptions::new().threads(1), &mut unrecorded) {
                         Ok(verification) => common.status().findings = Some(verification.findings.len() as u64),
                         Err(e) => common.status().last_error = Some(e.to_string()),
                     }
+                    common.tell(&log, unrecorded);
                 }
             })?;
         }
@@ -115,6 +158,42 @@ impl AlertEngine {
 }
 
 impl RunningEngine {
+    /// Starts to tell these receivers, besides nobody else.
+    fn tell(&mut self, deliveries: Vec<Delivery>) -> Result<()> {
+        for mut delivery in deliveries {
+            match delivery.begin(&self.log) {
+                // Where nothing may be recorded this is not either; it is tried again, and owed what comes from here on.
+                Err(e) if e.kind() == ErrorKind::Damaged => {}
+                begun => _ = begun?,
+            }
+            let lane = Arc::new(Lane::default());
+            self.common.lanes().push(lane.clone());
+            let (log, common, backoff) = (self.log.clone(), self.common.clone(), self.backoff);
+            self.spawn(move || deliver(&log, &common, &lane, delivery, backoff))?;
+        }
+        Ok(())
+    }
+
+    /// Delivers to these from now on, and not to those before: what is under way with one of those is left to itself, and told
+    /// again to one of the same name.
+    ///
+    /// # Errors
+    /// As [`AlertEngine::start`].
+    pub fn deliver_instead(&mut self, receivers: Vec<Box<dyn Deliver>>) -> Result<()> {
+        for lane in self.common.lanes().drain(..) {
+            lane.stop.store(true, Ordering::SeqCst);
+        }
+        self.common.status().failing.clear();
+        self.log.engine().jobs.news.tell();
+        // Those that have ended; the others are waited for when the engine stops.
+        self.threads.retain(|thread| !thread.is_finished());
+        let mut deliveries: Vec<Delivery> = Vec::new();
+        for receiver in receivers {
+            deliveries.push(Delivery::new(receiver, &deliveries));
+        }
+        self.tell(deliveries)
+    }
+
     fn spawn(&mut self, work: impl FnOnce() + Send + 'static) -> Result<()> {
         let (log, common) = (self.log.clone(), self.common.clone());
         common.alive.fetch_add(1, Ordering::SeqCst);
@@ -155,7 +234,7 @@ impl RunningEngine {
         wait(winding_up, &|| common.evaluated.load(Ordering::SeqCst) >= size);
         // With the alerts that were raised of it.
         let size = self.log.size();
-        wait(winding_up, &|| common.tried.iter().all(|tried| tried.load(Ordering::SeqCst) >= size));
+        wait(winding_up, &|| common.lanes().iter().all(|lane| lane.tried.load(Ordering::SeqCst) >= size));
         common.stop.store(true, Ordering::SeqCst);
         engine.jobs.news.tell();
         wait(Duration::ZERO, &|| false);
@@ -216,6 +295,9 @@ fn evaluate(mut engine: AlertEngine, common: &Common) {
         (status.unreadable, status.forgotten) = engine.losses();
         status.last_error = done.as_ref().err().map(|e| e.to_string());
         drop(status);
+        if !run.unrecorded.is_empty() {
+            common.tell(&engine.log, run.unrecorded);
+        }
         let now = engine.log.engine().config.clock.now();
         at_most = match done {
             Err(e) if e.kind() == ErrorKind::Closed => return,
@@ -233,14 +315,18 @@ fn evaluate(mut engine: AlertEngine, common: &Common) {
     let _ = engine.persist();
 }
 
-fn deliver(log: &AuditLog, common: &Common, place: usize, mut delivery: Delivery, backoff: Backoff) {
-    let mut seen = 0;
+fn deliver(log: &AuditLog, common: &Common, lane: &Lane, mut delivery: Delivery, backoff: Backoff) {
+    let (mut seen, mut heard, mut told) = (0, 0, 0);
     let mut at_most = Duration::ZERO;
-    while common.wait(log, seen, at_most) {
-        seen = log.size();
+    let ended = || lane.stop.load(Ordering::SeqCst);
+    while common.wait_for(log, at_most, &|| log.size() > seen || common.unrecorded().len() > heard, &ended) {
+        (seen, heard) = (log.size(), common.unrecorded().len());
         let seen_now = seen;
         at_most = AT_MOST;
         let name = delivery.name().to_owned();
+        // What the log could not take first: then it takes nothing else either.
+        let unrecorded = common.unrecorded().get(told..heard).map(<[_]>::to_vec).unwrap_or_default();
+        let not_told = unrecorded.iter().find_map(|alert| delivery.tell(alert).map(|()| told += 1).err());
         let failed = match delivery.pump(log, backoff) {
             Ok((done, failed)) => {
                 common.status().delivered += done;
@@ -255,16 +341,18 @@ fn deliver(log: &AuditLog, common: &Common, place: usize, mut delivery: Delivery
                 Some(e)
             }
         };
+        if not_told.is_some() {
+            at_most = at_most.min(backoff.first);
+        }
         let mut status = common.status();
-        match failed {
+        match failed.or(not_told) {
+            _ if ended() => return,
             Some(e) => _ = status.failing.insert(name, e.to_string()),
             None if delivery.retry_at().is_none() => _ = status.failing.remove(&name),
             None => {}
         }
         drop(status);
-        if let Some(tried) = common.tried.get(place) {
-            tried.store(seen_now, Ordering::SeqCst);
-            common.said(log);
-        }
+        lane.tried.store(seen_now, Ordering::SeqCst);
+        common.said(log);
     }
 }

@@ -4,7 +4,7 @@
 //! receiver was told is a mark in the store that moves after the receiver took the alert, never before. Invariant D2: a
 //! receiver that fails is tried again, later and later, and holds up nobody but itself.
 
-use super::lag::DELIVERED;
+use super::lag::{DELIVERED, FAILED};
 use super::listing::Alert;
 use crate::anchor::Backoff;
 use crate::anchor::process::Program;
@@ -27,6 +27,16 @@ pub trait Deliver: Send {
     /// # Errors
     /// Anything: it is delivered again later.
     fn deliver(&mut self, alert: &Alert) -> Result<()>;
+}
+
+impl Deliver for Box<dyn Deliver> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn deliver(&mut self, alert: &Alert) -> Result<()> {
+        (**self).deliver(alert)
+    }
 }
 
 /// Calls a function of the host's.
@@ -183,6 +193,12 @@ pub(super) struct Delivery {
     receiver: Box<dyn Deliver>,
     name: String,
     mark: String,
+    /// Where the mark goes to that says which alert was not taken.
+    failed: String,
+    /// The alert at which that mark stands, as far as it was this one that put it there.
+    failed_at: Option<u64>,
+    /// How large the log was when it was first asked for: a receiver that the store does not know is owed what comes then.
+    first: Option<u64>,
     /// The seq from which on alerts are owed; read of the store first.
     owed_from: Option<u64>,
     failures: u64,
@@ -230,8 +246,19 @@ impl Delivery {
             name = format!("{base} ({number})");
             number += 1;
         }
-        let mark = format!("{DELIVERED}{name}");
-        Delivery { receiver, name, mark, owed_from: None, failures: 0, retry_at: None }
+        let (mark, failed) = (format!("{DELIVERED}{name}"), format!("{FAILED}{name}"));
+        let (failed_at, first, owed_from) = (None, None, None);
+        Delivery { receiver, name, mark, failed, failed_at, first, owed_from, failures: 0, retry_at: None }
+    }
+
+    fn hand_over(&mut self, alert: &Alert) -> Result<()> {
+        let taken = catch_unwind(AssertUnwindSafe(|| self.receiver.deliver(alert)));
+        taken.unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "the receiver panicked")))
+    }
+
+    /// Tells of an alert that the log could not take, so that there is no mark to move either.
+    pub(super) fn tell(&mut self, alert: &Alert) -> Result<()> {
+        guarded(|| self.hand_over(alert))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -253,7 +280,7 @@ impl Delivery {
         let from = match engine.mark(&self.mark)? {
             Some(from) => from,
             None => {
-                let from = log.size();
+                let from = *self.first.get_or_insert(log.size());
                 engine.own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: None, to: from }])?;
                 engine.mark(&self.mark)?.unwrap_or(from)
             }
@@ -277,20 +304,24 @@ impl Delivery {
         for entry in owed(log, from)? {
             let entry = entry?;
             if let Some(alert) = Alert::of(&entry) {
-                let taken = catch_unwind(AssertUnwindSafe(|| self.receiver.deliver(&alert)));
-                let taken = taken.unwrap_or_else(|_| Err(Error::new(ErrorKind::Io, "the receiver panicked")));
-                if let Err(e) = taken {
-                    failed = Some(e);
+                if let Err(e) = self.hand_over(&alert) {
+                    failed = Some((entry.seq, e));
                     break;
                 }
                 done += 1;
             }
             told = entry.seq + 1;
         }
-        if told > from {
-            log.engine().own_with_marks(Vec::new(), &[Move { mark: &self.mark, from: Some(from), to: told }])?;
-            self.owed_from = Some(told);
+        let news = failed.as_ref().map(|(seq, _)| *seq).filter(|seq| self.failed_at != Some(*seq));
+        if told > from || news.is_some() {
+            let mut moves = vec![Move { mark: &self.mark, from: Some(from), to: told }];
+            moves.extend(news.map(|to| Move { mark: &self.failed, from: None, to }));
+            let moved = log.engine().own_with_marks(Vec::new(), &moves)?;
+            // Where another one has moved it, that is read anew.
+            self.owed_from = moved.is_some().then_some(told);
+            self.failed_at = news.filter(|_| moved.is_some()).or(self.failed_at);
         }
+        let failed = failed.map(|(_, e)| e);
         self.failures = if failed.is_some() { self.failures + 1 } else { 0 };
         self.retry_at = failed.as_ref().map(|_| now + backoff.after(self.failures));
         Ok((done, failed))

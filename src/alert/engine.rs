@@ -6,6 +6,8 @@
 
 use super::deliver::{Deliver, Delivery};
 use super::evaluate::{Evaluator, Look, Raised, World};
+use super::listing::Alert;
+use super::source::RuleSource;
 use crate::anchor::Backoff;
 use crate::grants::Grant;
 use crate::json::{Json, Object};
@@ -53,6 +55,8 @@ pub struct Run {
     pub delivered: u64,
     /// Receivers that did not take an alert, with the reason. They are tried again.
     pub failed: Vec<(String, Error)>,
+    /// Alerts about tampering that the log could not take.
+    pub(super) unrecorded: Vec<Alert>,
 }
 
 /// Raises alerts by rules over what a log records, and delivers them.
@@ -75,11 +79,13 @@ pub struct Run {
 #[derive(Debug)]
 pub struct AlertEngine {
     pub(super) log: AuditLog,
-    rules: Rules,
+    source: RuleSource,
     pub(super) deliveries: Vec<Delivery>,
     pub(super) backoff: Backoff,
     pub(super) verify_every: Option<Duration>,
     state: Option<State>,
+    /// The ids of the alerts without an entry that receivers were told of.
+    told: HashSet<String>,
 }
 
 /// What can be made anew from the log.
@@ -93,8 +99,8 @@ struct State {
     /// Since when it is behind, by the monotonic clock.
     unmarked: Option<Duration>,
     policies: Arc<Policies>,
-    /// Grants that were alerted as unreviewed, with the place of the rule.
-    alerted: HashSet<(usize, u64)>,
+    /// The ids of the alerts about grants that nobody has reviewed.
+    alerted: HashSet<String>,
     unreadable: u64,
 }
 
@@ -155,15 +161,18 @@ fn read(snapshot: &Snapshot, seq: u64) -> Result<Option<Entry>> {
 }
 
 impl AlertEngine {
-    /// An engine with the rules of the log's policy.
+    /// An engine with the rules of the log's policies: each entry is judged by the policy that was in force when it was
+    /// recorded, and a policy that is set while the engine is at work holds from its entry on.
     ///
     /// # Errors
     /// As [`AlertEngine::with_rules`].
     pub fn new(log: &AuditLog) -> Result<AlertEngine> {
-        AlertEngine::with_rules(log, log.policies().alerts)
+        let engine = AlertEngine::with_rules(log, log.policies().alerts)?;
+        Ok(AlertEngine { source: RuleSource::Policies, ..engine })
     }
 
-    /// An engine with these rules. One engine at a time looks at a log; a second one finds nothing to do.
+    /// An engine with these rules, whatever the log's policies say. One engine at a time looks at a log; a second one finds
+    /// nothing to do.
     ///
     /// # Errors
     /// [`InvalidInput`](ErrorKind::InvalidInput): a rule says something that it cannot mean, or names a time zone that
@@ -171,7 +180,15 @@ impl AlertEngine {
     pub fn with_rules(log: &AuditLog, rules: Rules) -> Result<AlertEngine> {
         let rules = rules.0.into_iter().try_fold(Rules::none(), Rules::with)?;
         let backoff = Backoff { first: Duration::from_secs(5), cap: Duration::from_secs(3600) };
-        Ok(AlertEngine { log: log.clone(), rules, deliveries: Vec::new(), backoff, verify_every: None, state: None })
+        Ok(AlertEngine {
+            log: log.clone(),
+            source: RuleSource::Host(rules),
+            deliveries: Vec::new(),
+            backoff,
+            verify_every: None,
+            state: None,
+            told: HashSet::new(),
+        })
     }
 
     /// Delivers alerts there too. A receiver gets what is raised after the store first hears of it; how far it was told is
@@ -195,37 +212,74 @@ impl AlertEngine {
         self
     }
 
-    /// Looks at everything that became durable, raises what is to be raised and delivers what is owed.
+    /// Looks at everything that became durable, raises what is to be raised, writes down how far it came, and delivers what is
+    /// owed.
     ///
     /// # Errors
     /// What the store says; the next run goes on from where the store knows this one to have come. Receivers that failed
     /// are in the [`Run`].
     pub fn run_once(&mut self) -> Result<Run> {
         let mut run = Run::default();
+        let mut done = Ok(());
         for delivery in &mut self.deliveries {
-            delivery.begin(&self.log)?;
+            match delivery.begin(&self.log) {
+                // A store in which nothing may be recorded does not take the mark of a new receiver either.
+                Err(e) if e.kind() == ErrorKind::Damaged => done = Err(e),
+                begun => _ = begun?,
+            }
         }
         // What went wrong may have raised an alert, too.
-        let done = self.evaluate(&mut run, &|| true);
+        done = done.and(self.evaluate(&mut run, &|| true)).and_then(|()| self.persist());
+        let unrecorded = std::mem::take(&mut run.unrecorded);
+        self.tell(unrecorded);
         for delivery in &mut self.deliveries {
-            let (done, failed) = delivery.pump(&self.log, self.backoff)?;
-            run.delivered += done;
-            run.failed.extend(failed.map(|e| (delivery.name().to_owned(), e)));
+            match delivery.pump(&self.log, self.backoff) {
+                Ok((taken, failed)) => {
+                    run.delivered += taken;
+                    run.failed.extend(failed.map(|e| (delivery.name().to_owned(), e)));
+                }
+                Err(e) => done = done.and(Err(e)),
+            }
         }
         done.map(|()| run)
+    }
+
+    /// Tells receivers of alerts that the log could not take, once; gives those that did not take one.
+    fn tell(&mut self, alerts: Vec<Alert>) -> Vec<String> {
+        let mut failed = Vec::new();
+        for alert in alerts {
+            if !self.told.insert(alert.id.clone()) {
+                continue;
+            }
+            for delivery in &mut self.deliveries {
+                let told = delivery.tell(&alert);
+                failed.extend(told.err().map(|e| format!("{}: {e}", delivery.name())));
+            }
+        }
+        failed
     }
 
     /// Verifies the whole log, and raises an alert where it finds something that was not alerted already.
     ///
     /// # Errors
     /// As [`AuditLog::verify`] and [`AuditLog::record`]. Where what was found is itself the reason that nothing can be recorded, the
-    /// error says so; it is noted beside the store all the same ([`AuditLog::verifications`]).
-    pub fn verify_once(&self, options: &VerifyOptions) -> Result<Verification> {
-        verify(&self.log, &self.rules, options)
+    /// error says so; receivers are told without an entry ([`Alert::recorded`]), and it is noted beside the store all the same
+    /// ([`AuditLog::verifications`]).
+    pub fn verify_once(&mut self, options: &VerifyOptions) -> Result<Verification> {
+        let mut unrecorded = Vec::new();
+        let verified = verify(&self.log, &self.source.newest(&self.log), options, &mut unrecorded);
+        let failed = self.tell(unrecorded);
+        match failed.is_empty() {
+            true => verified,
+            false => verified.map_err(|e| {
+                let message = format!("{e}; and who should be told of it was not ({})", failed.join("; "));
+                Error::new(e.kind(), message)
+            }),
+        }
     }
 
-    pub(super) fn rules(&self) -> &Rules {
-        &self.rules
+    pub(super) fn source(&self) -> &RuleSource {
+        &self.source
     }
 
     /// How many entries could not be read, and how many keys were forgotten because there were too many.
@@ -240,7 +294,9 @@ impl AlertEngine {
             && e.kind() == ErrorKind::Damaged
         {
             // Rules cannot be evaluated over it, and the mark stays where it is. That is said at once.
-            tampering(&self.log, &self.rules, Tampering { said: &e.to_string(), kinds: &[], count: 1, first: None })?;
+            let rules = self.source.newest(&self.log);
+            let found = Tampering { said: &e.to_string(), kinds: &[], count: 1, first: None };
+            tampering(&self.log, &rules, found, &mut run.unrecorded)?;
         }
         done
     }
@@ -262,32 +318,32 @@ impl AlertEngine {
                 return Ok(());
             }
             let before = state.next;
-            let raised = state.step(&self.log, size, go_on)?;
+            let raised = state.step(&self.log, &self.source, size, go_on)?;
             run.evaluated += state.next - before;
             let due = state.is_mark_due(self.log.engine().config.clock.monotonic());
             if raised.is_empty() && !due {
                 continue;
             }
             let count = raised.len() as u64;
-            if !state.commit(&self.log, &self.rules, raised)? {
+            if !state.commit(&self.log, raised)? {
                 state = self.begin()?;
                 continue;
             }
             run.raised += count;
         }
-        let overdue = state.overdue(&self.log, &self.rules);
+        let overdue = state.overdue(&self.log, &self.source.newest(&self.log));
         let count = overdue.len() as u64;
         if count > 0 {
-            let rules: Vec<_> = overdue.iter().map(|raised| (raised.rule, raised.crossing)).collect();
-            if !state.commit(&self.log, &self.rules, overdue)? {
+            let ids: Vec<String> = overdue.iter().map(Raised::id).collect();
+            if !state.commit(&self.log, overdue)? {
                 // Another engine is at work.
                 return Ok(());
             }
-            state.alerted.extend(rules);
+            state.alerted.extend(ids);
             run.raised += count;
         }
         if state.is_mark_due(self.log.engine().config.clock.monotonic()) {
-            state.commit(&self.log, &self.rules, Vec::new())?;
+            state.commit(&self.log, Vec::new())?;
         }
         self.state = Some(state);
         Ok(())
@@ -303,7 +359,7 @@ impl AlertEngine {
     pub(super) fn persist(&mut self) -> Result<()> {
         match &mut self.state {
             Some(state) if state.marked != Some(state.next) => {
-                guarded(|| state.commit(&self.log, &self.rules, Vec::new())).map(drop)
+                guarded(|| state.commit(&self.log, Vec::new())).map(drop)
             }
             _ => Ok(()),
         }
@@ -312,7 +368,8 @@ impl AlertEngine {
     /// When something is to be raised, or written, though nothing is recorded: after `now`.
     pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let grants = &self.state.as_ref()?.evaluator.grants;
-        let unreviewed = self.rules.iter().filter(|rule| *rule.measured() == Measure::Unreviewed);
+        let rules = self.source.newest(&self.log);
+        let unreviewed = rules.iter().filter(|rule| *rule.measured() == Measure::Unreviewed);
         let reviews = unreviewed.filter_map(|rule| grants.next_unreviewed(now, rule.window));
         reviews.chain(grants.next_expiry(now)).min()
     }
@@ -323,25 +380,27 @@ impl AlertEngine {
         let policies = engine.policies();
         let marked = engine.mark(EVALUATED)?;
         let next = marked.unwrap_or(0);
-        let mut evaluator = Evaluator::new(&self.rules, engine, recorded_before(&engine.snapshot()?, next)?);
+        let rules = self.source.at(&self.log, next)?;
+        let mut evaluator = Evaluator::new(&rules, engine, recorded_before(&engine.snapshot()?, next)?);
         evaluator.grants = super::grants::Grants::of(self.log.emergencies()?);
         let alerted = self.alerted(&evaluator)?;
         Ok(State { evaluator, next, marked, unmarked: None, policies, alerted, unreadable: 0 })
     }
 
     /// Which of the grants that nobody has reviewed in time were alerted already.
-    fn alerted(&self, evaluator: &Evaluator) -> Result<HashSet<(usize, u64)>> {
+    fn alerted(&self, evaluator: &Evaluator) -> Result<HashSet<String>> {
         let now = self.log.engine().config.clock.now();
-        let mut open: HashMap<String, (usize, u64)> = HashMap::new();
-        for (at, rule) in self.rules.iter().enumerate().filter(|(_, rule)| *rule.measured() == Measure::Unreviewed) {
+        let mut open: HashMap<String, u64> = HashMap::new();
+        let rules = self.source.newest(&self.log);
+        for rule in rules.iter().filter(|rule| *rule.measured() == Measure::Unreviewed) {
             let grants = evaluator.grants.unreviewed(now, rule.window);
-            open.extend(grants.map(|grant| (format!("{}:{}", rule.name, grant.seq), (at, grant.seq))));
+            open.extend(grants.map(|grant| (id(rule, grant.seq), grant.seq)));
         }
         let mut alerted = HashSet::new();
-        let Some(first) = open.values().map(|(_, grant)| *grant).min() else { return Ok(alerted) };
+        let Some(first) = open.values().copied().min() else { return Ok(alerted) };
         for entry in self.log.query_held(&Query::new().kind(Kind::Alert).after(first))? {
             let Some(alert) = super::Alert::of(&entry?) else { continue };
-            alerted.extend(open.remove(&alert.id));
+            alerted.extend(open.remove_entry(&alert.id).map(|(id, _)| id));
             if open.is_empty() {
                 break;
             }
@@ -365,7 +424,13 @@ fn recorded_before(snapshot: &Snapshot, next: u64) -> Result<Option<Timestamp>> 
 
 impl State {
     /// Looks at the next entries, as long as `go_on` says so and until there is enough to write.
-    fn step(&mut self, log: &AuditLog, size: u64, go_on: &dyn Fn() -> bool) -> Result<Vec<Raised>> {
+    fn step(
+        &mut self,
+        log: &AuditLog,
+        source: &RuleSource,
+        size: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<Raised>> {
         let engine = log.engine();
         let policies = engine.policies();
         if !Arc::ptr_eq(&policies, &self.policies) {
@@ -379,6 +444,9 @@ impl State {
         while self.next < to && raised.len() < MAX_RAISED && go_on() {
             if let Some((entry, begun)) = behind.at(self.next)? {
                 raised.extend(self.evaluator.feed(&entry, begun.as_ref(), &behind)?);
+                if let Some(rules) = source.changed_by(log, &entry)? {
+                    self.evaluator.follow(&rules, engine, Some(entry.body.recorded_at));
+                }
             }
             self.next += 1;
         }
@@ -397,10 +465,9 @@ impl State {
     }
 
     /// Writes alerts with the mark; whether the mark was where it should be.
-    fn commit(&mut self, log: &AuditLog, rules: &Rules, raised: Vec<Raised>) -> Result<bool> {
+    fn commit(&mut self, log: &AuditLog, raised: Vec<Raised>) -> Result<bool> {
         let snapshot = log.engine().snapshot()?;
-        let entries = raised.iter().filter_map(|raised| Some((raised, rules.0.get(raised.rule)?)));
-        let entries = entries.map(|(raised, rule)| entry(log, &snapshot, rule, raised)).collect::<Result<Vec<_>>>()?;
+        let entries = raised.iter().map(|raised| entry(log, &snapshot, raised)).collect::<Result<Vec<_>>>()?;
         let moved = Move { mark: EVALUATED, from: self.marked, to: self.next };
         if log.engine().own_with_marks(entries, &[moved])?.is_none() {
             return Ok(false);
@@ -412,12 +479,12 @@ impl State {
     /// The grants that nobody has reviewed in time and that were not alerted yet.
     fn overdue(&self, log: &AuditLog, rules: &Rules) -> Vec<Raised> {
         let now = log.engine().config.clock.now();
-        let rules = rules.iter().enumerate().filter(|(_, rule)| *rule.measured() == Measure::Unreviewed);
+        let rules = rules.iter().filter(|rule| *rule.measured() == Measure::Unreviewed);
         rules
-            .flat_map(|(at, rule)| self.evaluator.grants.unreviewed(now, rule.window).map(move |grant| (at, grant)))
-            .filter(|(at, grant)| !self.alerted.contains(&(*at, grant.seq)))
+            .flat_map(|rule| self.evaluator.grants.unreviewed(now, rule.window).map(move |grant| (rule, grant)))
+            .filter(|(rule, grant)| !self.alerted.contains(&id(rule, grant.seq)))
             .map(|(rule, grant)| Raised {
-                rule,
+                rule: Arc::new(rule.clone()),
                 crossing: grant.seq,
                 key: vec![
                     (Part::USER, BTreeSet::from([grant.user.clone()])),
@@ -433,8 +500,20 @@ impl State {
     }
 }
 
+/// What an alert is called however often it is delivered.
+fn id(rule: &Rule, crossing: u64) -> String {
+    format!("{}:{crossing}", rule.name)
+}
+
+impl Raised {
+    fn id(&self) -> String {
+        id(&self.rule, self.crossing)
+    }
+}
+
 /// The entry of an alert: kept as long as the entry that is kept longest of those that it concerns.
-fn entry(log: &AuditLog, snapshot: &Snapshot, rule: &Rule, raised: &Raised) -> Result<Own> {
+fn entry(log: &AuditLog, snapshot: &Snapshot, raised: &Raised) -> Result<Own> {
+    let rule = &raised.rule;
     let chain_state = log.engine().chain_state();
     let mut kept: Option<Retention> = None;
     for &seq in &raised.events {
@@ -456,7 +535,7 @@ fn entry(log: &AuditLog, snapshot: &Snapshot, rule: &Rule, raised: &Raised) -> R
     let mut named: Vec<u64> = newest.collect();
     named.reverse();
     let mut detail = Object::from_iter([
-        ("id", Json::from(format!("{}:{}", rule.name, raised.crossing))),
+        ("id", Json::from(raised.id())),
         ("rule", rule.name.as_str().into()),
         ("severity", rule.severity.as_str().into()),
         ("crossing", raised.crossing.into()),
@@ -482,8 +561,14 @@ fn shortened(value: &str) -> String {
     }
 }
 
-/// Verifies the log and raises what the tampering rules have to say, once for the same findings.
-pub(super) fn verify(log: &AuditLog, rules: &Rules, options: &VerifyOptions) -> Result<Verification> {
+/// Verifies the log and raises what the tampering rules have to say, once for the same findings; what the log cannot take goes
+/// to `unrecorded`.
+pub(super) fn verify(
+    log: &AuditLog,
+    rules: &Rules,
+    options: &VerifyOptions,
+    unrecorded: &mut Vec<Alert>,
+) -> Result<Verification> {
     let verification = log.verify(options)?;
     // For people to look at; what must not be lost is alerted.
     let _ = log.note_verification(&verification);
@@ -500,7 +585,7 @@ pub(super) fn verify(log: &AuditLog, rules: &Rules, options: &VerifyOptions) -> 
     let said = if verification.ok() { String::new() } else { said.join("\n") };
     let count = verification.findings.len() as u64;
     // A store in which nothing may be recorded takes no alert either. What was found is noted beside it.
-    tampering(log, rules, Tampering { said: &said, kinds: &kinds, count, first }).map_err(|e| {
+    tampering(log, rules, Tampering { said: &said, kinds: &kinds, count, first }, unrecorded).map_err(|e| {
         e.at(format!("a verification found {count} things wrong, which cannot be recorded as an alert"))
     })?;
     Ok(verification)
@@ -517,8 +602,8 @@ struct Tampering<'a> {
     first: Option<u64>,
 }
 
-/// Raises what the tampering rules have to say, once for the same.
-fn tampering(log: &AuditLog, rules: &Rules, found: Tampering<'_>) -> Result<()> {
+/// Raises what the tampering rules have to say, once for the same. Where the log cannot take it, it is in `unrecorded`.
+fn tampering(log: &AuditLog, rules: &Rules, found: Tampering<'_>, unrecorded: &mut Vec<Alert>) -> Result<()> {
     let rules: Vec<&Rule> = rules.iter().filter(|rule| *rule.measured() == Measure::Tampering).collect();
     if rules.is_empty() {
         return Ok(());
@@ -553,6 +638,13 @@ fn tampering(log: &AuditLog, rules: &Rules, found: Tampering<'_>) -> Result<()> 
             entries.push((Kind::Alert, detail, None));
         }
     }
-    log.engine().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }])?;
-    Ok(())
+    let alerts: Vec<Object> = entries.iter().map(|(_, detail, _)| detail.clone()).collect();
+    let written = log.engine().own_with_marks(entries, &[Move { mark: TAMPERING, from: known, to: now }]);
+    if written.as_ref().is_err_and(|e| e.kind() != ErrorKind::Closed) {
+        let digest: String = digest.to_string().chars().take(12).collect();
+        let at = log.engine().config.clock.now();
+        unrecorded
+            .extend(alerts.into_iter().filter_map(|detail| Alert::without_entry(detail, log.size(), at, &digest)));
+    }
+    written.map(drop)
 }

@@ -12,13 +12,14 @@ use super::pairs::Pairs;
 use super::window::{Baseline, Count, Distinct, Event, Keys};
 use crate::grants::{Grant, Misuse};
 use crate::json::Json;
-use crate::rules::{Measure, Part, Rule, Rules};
+use crate::rules::{Measure, Part, Rule};
 use crate::store::Engine;
 use crate::{Entry, Result, Timestamp};
 use attestlog_proof::entry::{Call, Facet, Outcome, Phase};
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What evaluation asks of the log behind the entry that it looks at.
@@ -40,8 +41,7 @@ pub(super) type Look<'a> = dyn FnMut(&Entry, Option<&Entry>) -> Result<bool> + '
 /// What a rule says of an entry.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Raised {
-    /// The place of the rule.
-    pub rule: usize,
+    pub rule: Arc<Rule>,
     /// The entry at which the threshold was reached.
     pub crossing: u64,
     /// By what calls are told apart, with the values of this one.
@@ -64,13 +64,18 @@ pub(super) struct Evaluator {
     pub grants: Grants,
     wants_pairs: bool,
     wants_metadata: bool,
-    /// When the newest entry was recorded that was not fed; `None` where there is none.
-    begins: Option<Timestamp>,
 }
+
+/// A rule with the seq of the policy from which on it has been in force; 0 where it was from the beginning.
+pub(super) type InForce = (Arc<Rule>, u64);
 
 #[derive(Debug)]
 struct Compiled {
-    rule: Rule,
+    rule: Arc<Rule>,
+    /// Since when it is in force.
+    since: u64,
+    /// When the newest entry was recorded that was not fed; `None` where there is none.
+    begins: Option<Timestamp>,
     /// With every spelling under which the log may hold a value.
     when: Vec<(Facet, Vec<String>)>,
     except: Vec<(Facet, Vec<String>)>,
@@ -286,24 +291,24 @@ impl Compiled {
 
     /// Counts an event for a key.
     fn add(&mut self, key: u64, event: Event, values: &[u64]) -> Option<Crossing> {
-        let (at, window) = (event.0, self.window);
+        let (at, window, since) = (event.0, self.window, self.since);
         match (&self.rule.measure, &mut self.state) {
             (Measure::Count(n), State::Count(keys)) => {
                 let (kept, n) = (keys.get(key, at, || Count::None), *n);
-                let crosses = kept.add(n as usize, window, event);
+                let crosses = kept.add(n as usize, window, since, event);
                 crosses.then(|| Crossing { count: n.into(), threshold: n.into(), events: kept.events() })
             }
             (Measure::Distinct(_, n), State::Distinct(keys)) => {
                 let (kept, n) = (keys.get(key, at, Distinct::default), *n);
                 let mut crosses = false;
                 for value in values {
-                    crosses |= kept.add(n as usize, window, *value, event);
+                    crosses |= kept.add(n as usize, window, since, *value, event);
                 }
                 crosses.then(|| Crossing { count: n.into(), threshold: n.into(), events: kept.events() })
             }
             (Measure::Baseline { multiple, periods, at_least }, State::Baseline(keys)) => {
                 let kept = keys.get(key, at, || Baseline::new(*periods));
-                let over = kept.add(*multiple, *at_least, window, event);
+                let over = kept.add((*multiple, *at_least), window, since, event);
                 over.map(|(count, needed)| Crossing {
                     count: count.into(),
                     threshold: needed.into(),
@@ -342,36 +347,58 @@ fn nanos(length: Duration) -> i64 {
     i64::try_from(length.as_nanos()).unwrap_or(i64::MAX)
 }
 
+impl Compiled {
+    fn new((rule, since): &InForce, engine: &Engine, begins: Option<Timestamp>) -> Compiled {
+        let window = nanos(rule.window);
+        let state = match rule.measure {
+            Measure::Count(_) => State::Count(Keys::new(window)),
+            Measure::Distinct(..) => State::Distinct(Keys::new(window)),
+            Measure::Baseline { .. } => State::Baseline(Keys::new(nanos(rule.reach()))),
+            Measure::Unreviewed | Measure::Tampering => State::Apart,
+        };
+        Compiled {
+            when: spelt(&rule.when, engine),
+            except: spelt(&rule.except, engine),
+            rule: rule.clone(),
+            since: *since,
+            begins,
+            window,
+            state,
+        }
+    }
+}
+
 impl Evaluator {
     /// The rules with nothing counted yet; `begins` is when the newest entry was recorded that will not be fed, `None` where
     /// the log's first entry comes next.
-    pub(super) fn new(rules: &Rules, engine: &Engine, begins: Option<Timestamp>) -> Evaluator {
-        let compiled = rules.iter().map(|rule| {
-            let window = nanos(rule.window);
-            let state = match rule.measure {
-                Measure::Count(_) => State::Count(Keys::new(window)),
-                Measure::Distinct(..) => State::Distinct(Keys::new(window)),
-                Measure::Baseline { .. } => State::Baseline(Keys::new(nanos(rule.reach()))),
-                Measure::Unreviewed | Measure::Tampering => State::Apart,
-            };
-            Compiled {
-                when: spelt(&rule.when, engine),
-                except: spelt(&rule.except, engine),
-                rule: rule.clone(),
-                window,
-                state,
-            }
-        });
-        let compiled: Vec<Compiled> = compiled.collect();
-        Evaluator {
-            wants_pairs: compiled.iter().any(|c| c.rule.first_access),
-            wants_metadata: compiled.iter().any(|c| !c.rule.attributes.is_empty()),
-            rules: compiled,
+    pub(super) fn new(rules: &[InForce], engine: &Engine, begins: Option<Timestamp>) -> Evaluator {
+        let mut evaluator = Evaluator {
+            wants_pairs: true,
+            wants_metadata: false,
+            rules: Vec::new(),
             hash: RandomState::new(),
             pairs: Pairs::new(begins.is_none()),
             grants: Grants::default(),
-            begins,
+        };
+        evaluator.follow(rules, engine, begins);
+        evaluator
+    }
+
+    /// Goes on with these rules: what was counted for those that stay is kept. `begins` is when the newest entry was recorded
+    /// that the others were not fed.
+    pub(super) fn follow(&mut self, rules: &[InForce], engine: &Engine, begins: Option<Timestamp>) {
+        let mut before = std::mem::take(&mut self.rules);
+        let compiled = rules.iter().map(|in_force| {
+            let stays = before.iter().position(|c| c.since == in_force.1 && c.rule == in_force.0);
+            stays.map_or_else(|| Compiled::new(in_force, engine, begins), |at| before.swap_remove(at))
+        });
+        self.rules = compiled.collect();
+        let wanted = std::mem::replace(&mut self.wants_pairs, self.rules.iter().any(|c| c.rule.first_access));
+        if self.wants_pairs && !wanted {
+            // Nothing was taken in meanwhile.
+            self.pairs = Pairs::new(false);
         }
+        self.wants_metadata = self.rules.iter().any(|c| !c.rule.attributes.is_empty());
     }
 
     /// The values of users, patients and conversations may be written under another key from now on.
@@ -431,7 +458,7 @@ impl Evaluator {
         let Some(compiled) = self.rules.get(at) else { return Ok(None) };
         let mut is_first = |i: usize, _: &str| Ok(first.get(i).copied().unwrap_or(false));
         let Some(counted) = compiled.counts(&self.hash, facts, before, &mut is_first)? else { return Ok(None) };
-        let reaches = self.begins.is_some_and(|begins| facts.at.minus(compiled.rule.reach()) < begins);
+        let reaches = compiled.begins.is_some_and(|begins| facts.at.minus(compiled.rule.reach()) < begins);
         let unknown = counted.keys.iter().filter(|(key, _)| reaches && !compiled.state.knows(*key));
         let mut past = Vec::new();
         for (key, patient) in unknown {
@@ -469,7 +496,7 @@ impl Evaluator {
             events.extend(facts.call.grant);
         }
         let misuse = facts.misuse.filter(|_| rule.misused_grant);
-        Ok(Some(Raised { rule: at, crossing: facts.seq, key, count, threshold, events, misuse }))
+        Ok(Some(Raised { rule: rule.clone(), crossing: facts.seq, key, count, threshold, events, misuse }))
     }
 
     /// What counted for a key before this entry, the newest first: as much as makes a difference.

@@ -4,6 +4,7 @@ use super::engine::EVALUATED;
 use crate::json::{Json, Object};
 use crate::{AuditLog, ErrorKind, Query, Result, Timestamp};
 use attestlog_proof::entry::Kind;
+use attestlog_proof::text::counted;
 use std::collections::BTreeMap;
 
 /// How far alerting is behind the log, by what the store knows: an engine at work may be further.
@@ -29,10 +30,14 @@ pub struct Undelivered {
     pub alerts: u64,
     /// When the oldest of them was raised.
     pub oldest: Option<Timestamp>,
+    /// Whether it was tried, and did not take the oldest of them.
+    pub failed: bool,
 }
 
 /// What begins the name of a receiver's mark.
 pub(super) const DELIVERED: &str = "delivered/";
+/// What begins the name of the mark that says which alert a receiver did not take; below the other one it says nothing.
+pub(super) const FAILED: &str = "failed/";
 /// Whoever watches on a terminal is passing by: what was not shown there is not owed.
 pub(super) const STDOUT: &str = "standard output";
 /// How many entries are looked through for one that rules look at.
@@ -70,27 +75,28 @@ impl AlertLag {
                 0 => None,
                 _ => log.query(&owed.limit(1))?.beside().next().transpose()?.map(|entry| entry.body.recorded_at),
             };
-            receivers.insert(name.to_owned(), Undelivered { alerts, oldest });
+            let failed = alerts > 0 && marks.get(&format!("{FAILED}{name}")).is_some_and(|failed| failed >= told);
+            receivers.insert(name.to_owned(), Undelivered { alerts, oldest, failed });
         }
         Ok(AlertLag { evaluated, behind: snapshot.size - first, oldest, receivers })
     }
 
-    /// What somebody should act on, where it has lasted since before `late`.
+    /// What somebody should act on: a receiver that failed, and what has lasted since before `late`.
     pub(crate) fn concerns(&self, late: Timestamp) -> Vec<String> {
         let mut concerns = Vec::new();
         if let Some(oldest) = self.oldest.filter(|oldest| *oldest < late) {
             concerns.push(format!(
-                "no alert rule has looked at what was recorded since {oldest} ({} entries): is nothing watching? (alerts \
+                "no alert rule has looked at what was recorded since {oldest} ({}): is nothing watching? (alerts \
                  watch, or an engine in the host)",
-                self.behind
+                counted(self.behind, "entry", "entries")
             ));
         }
         for (name, undelivered) in &self.receivers {
-            let Some(oldest) = undelivered.oldest.filter(|oldest| *oldest < late && name != STDOUT) else { continue };
-            let alerts = if undelivered.alerts == 1 { "alert" } else { "alerts" };
+            let matters = |oldest: &Timestamp| undelivered.failed || *oldest < late;
+            let Some(oldest) = undelivered.oldest.filter(matters) else { continue };
+            let alerts = counted(undelivered.alerts, "alert", "alerts");
             concerns.push(format!(
-                "{} {alerts} since {oldest} could not be delivered to {name}: mend it, or forget it (alerts forget)",
-                undelivered.alerts
+                "{alerts} since {oldest} could not be delivered to {name}: mend it, or forget it (alerts forget)"
             ));
         }
         concerns
@@ -99,7 +105,11 @@ impl AlertLag {
     pub(crate) fn to_json(&self) -> Json {
         let time = |t: Option<Timestamp>| Json::from(t.map(|t| t.to_string()));
         let receivers = self.receivers.iter().map(|(name, undelivered)| {
-            let told = [("undelivered", Json::from(undelivered.alerts)), ("oldest", time(undelivered.oldest))];
+            let told = [
+                ("undelivered", Json::from(undelivered.alerts)),
+                ("oldest", time(undelivered.oldest)),
+                ("failed", undelivered.failed.into()),
+            ];
             (name.as_str(), Json::from(Object::from_iter(told)))
         });
         Object::from_iter([
@@ -119,6 +129,7 @@ impl AuditLog {
     /// # Errors
     /// What the store says.
     pub fn forget_receiver(&self, name: &str) -> Result<bool> {
+        self.engine().forget_mark(&format!("{FAILED}{name}"))?;
         self.engine().forget_mark(&format!("{DELIVERED}{name}"))
     }
 }

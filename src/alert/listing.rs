@@ -12,9 +12,13 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Alert {
-    /// The seq of its entry.
+    /// The seq of its entry; where it could not be recorded, how many entries the log had.
     pub seq: u64,
-    /// `RULE:SEQ`, the rule and the entry at which it fired: the same however often the alert is delivered.
+    /// Whether it is in the log. What a verification found may itself be the reason why nothing can be recorded any more: then
+    /// receivers are told without an entry.
+    pub recorded: bool,
+    /// `RULE:SEQ`, the rule and the entry at which it fired: the same however often the alert is delivered. Where it could not
+    /// be recorded, with the beginning of a digest of what was found behind it.
     pub id: String,
     /// The rule.
     pub rule: String,
@@ -85,6 +89,7 @@ impl Alert {
         let text = |key: &str| detail.get(key).and_then(Json::as_str);
         Some(Alert {
             seq: entry.seq,
+            recorded: true,
             id: text("id")?.to_owned(),
             rule: text("rule")?.to_owned(),
             severity: Severity::from_name(text("severity")?)?,
@@ -94,10 +99,34 @@ impl Alert {
         })
     }
 
-    /// What is delivered: all that the entry says, its `seq`, and `raised_at`.
+    /// An alert that the log, of this size, could not take; the digest of what it is about tells it from others at that size.
+    pub(super) fn without_entry(mut detail: Object, size: u64, at: Timestamp, digest: &str) -> Option<Alert> {
+        let id = format!("{}:{digest}", detail.get("id").and_then(Json::as_str)?);
+        detail.insert("id", id.as_str());
+        let text = |key: &str| detail.get(key).and_then(Json::as_str);
+        Some(Alert {
+            seq: size,
+            recorded: false,
+            id,
+            rule: text("rule")?.to_owned(),
+            severity: Severity::from_name(text("severity")?)?,
+            raised_at: at,
+            crossing: size,
+            detail: detail.into(),
+        })
+    }
+
+    /// What is delivered: all that the entry says, its `seq`, and `raised_at`. Without an entry `seq` is null, and `recorded`
+    /// false.
     pub fn to_json(&self) -> Json {
         let mut out = self.detail.as_object().cloned().unwrap_or_default();
-        out.insert("seq", self.seq);
+        match self.recorded {
+            true => out.insert("seq", self.seq),
+            false => {
+                out.insert("seq", Json::Null);
+                out.insert("recorded", false)
+            }
+        };
         out.insert("raised_at", self.raised_at.to_string());
         out.into()
     }

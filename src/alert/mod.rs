@@ -15,6 +15,7 @@ mod listing;
 mod pairs;
 #[cfg(feature = "config")]
 mod receivers;
+mod source;
 mod window;
 
 pub use crate::rules::{Hours, Measure, Part, Rule, Rules, Severity, Zone, parse_duration};

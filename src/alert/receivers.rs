@@ -138,38 +138,86 @@ impl Receivers {
 }
 
 impl AlertEngine {
-    /// Delivers to all of them. Where `stdout` is taken, by a protocol say, what was to go there goes to standard error.
-    ///
-    /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): a web address that this build cannot post to, a secret that is too
-    /// short; what the file system says of a file that is to be appended to, or of a secret's.
-    pub fn deliver_to_all(self, receivers: &Receivers, stdout_is_taken: bool) -> Result<AlertEngine> {
-        receivers.0.iter().try_fold(self, |engine, receiver| {
-            let (inner, otherwise) = receiver.open(stdout_is_taken)?;
-            Ok(engine.deliver_to(Named { name: receiver.name.clone().unwrap_or(otherwise), inner }))
-        })
+    /// Delivers to all of them. Where `stdout` is taken, by a protocol say, what was to go there goes to standard error. One
+    /// that cannot be opened is tried again with the next delivery, and holds up no other.
+    pub fn deliver_to_all(self, receivers: &Receivers, stdout_is_taken: bool) -> AlertEngine {
+        receivers.open(stdout_is_taken).into_iter().fold(self, AlertEngine::deliver_to)
+    }
+}
+
+impl Receivers {
+    /// The receivers at work. Where `stdout` is taken, by a protocol say, what was to go there goes to standard error. One that
+    /// cannot be opened is tried again with the next delivery.
+    pub fn open(&self, stdout_is_taken: bool) -> Vec<Box<dyn Deliver>> {
+        let one = |receiver: &Receiver| -> Box<dyn Deliver> {
+            Box::new(Opening {
+                name: receiver.name(stdout_is_taken),
+                to: receiver.clone(),
+                stdout_is_taken,
+                open: None,
+            })
+        };
+        self.0.iter().map(one).collect()
     }
 }
 
 impl Receiver {
-    /// The receiver at work, and its name where it has none of its own.
-    fn open(&self, stdout_is_taken: bool) -> Result<(Box<dyn Deliver>, String)> {
+    /// Its own name, or what it is called without one.
+    fn name(&self, stdout_is_taken: bool) -> String {
+        self.name.clone().unwrap_or_else(|| match &self.to {
+            To::Stdout if !stdout_is_taken => STDOUT.to_owned(),
+            To::Stdout | To::Stderr => "standard error".to_owned(),
+            To::File(path) => format!("file {}", path.display()),
+            To::Command(words) => CommandReceiver::new(words.first().map_or("", String::as_str), [""; 0]).name(),
+            To::Webhook(url, _) => webhook_name(url),
+        })
+    }
+
+    /// Says why it could not be told anything as things are: there is no folder for its file, no program, no secret, or not
+    /// one that is long enough.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) or [`NotFound`](crate::ErrorKind::NotFound), with what to do.
+    pub fn check(&self) -> Result<()> {
+        match &self.to {
+            To::Stdout | To::Stderr => Ok(()),
+            To::File(path) => match path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+                Some(folder) => Err(Error::invalid(format!(
+                    "the receiver {}: there is no folder {}; make it first, or mount what it is on",
+                    path.display(),
+                    folder.display()
+                ))),
+                None => Ok(()),
+            },
+            // One without a folder is looked for when it is run, as programs are.
+            To::Command(words) => match words.first().filter(|program| program.contains('/')) {
+                Some(program) if !std::path::Path::new(program).is_file() => {
+                    Err(Error::invalid(format!("the receiver {program}: there is no such program")))
+                }
+                _ => Ok(()),
+            },
+            To::Webhook(url, path) => {
+                webhook(url, path, TIMEOUT).map(drop).map_err(|e| e.at(format!("the receiver {}", self.name(false))))
+            }
+        }
+    }
+
+    /// The receiver at work.
+    fn open(&self, stdout_is_taken: bool) -> Result<Box<dyn Deliver>> {
         let timeout = self.timeout.unwrap_or(TIMEOUT);
-        let lines = |name: &str, out: Box<dyn std::io::Write + Send>| -> (Box<dyn Deliver>, String) {
-            (Box::new(JsonLines::new(name, out)), name.to_owned())
+        let lines = |out: Box<dyn std::io::Write + Send>| -> Box<dyn Deliver> {
+            Box::new(JsonLines::new(self.name(stdout_is_taken), out))
         };
         Ok(match &self.to {
-            To::Stdout if !stdout_is_taken => lines(STDOUT, Box::new(std::io::stdout())),
-            To::Stdout | To::Stderr => lines("standard error", Box::new(std::io::stderr())),
+            To::Stdout if !stdout_is_taken => lines(Box::new(std::io::stdout())),
+            To::Stdout | To::Stderr => lines(Box::new(std::io::stderr())),
             To::File(path) => {
                 let (file, _) = crate::files::open_to_append(path).map_err(|e| e.at(path.display()))?;
-                lines(&format!("file {}", path.display()), Box::new(file))
+                lines(Box::new(file))
             }
             To::Command(words) => {
                 let (program, args) = words.split_first().ok_or_else(|| Error::invalid("a command has a program"))?;
-                let receiver = CommandReceiver::new(program, args).timeout(timeout);
-                let name = receiver.name();
-                (Box::new(receiver), name)
+                Box::new(CommandReceiver::new(program, args).timeout(timeout))
             }
             To::Webhook(url, path) => webhook(url, path, timeout)?,
         })
@@ -177,34 +225,52 @@ impl Receiver {
 }
 
 #[cfg(feature = "witness")]
-fn webhook(url: &str, path: &std::path::Path, timeout: Duration) -> Result<(Box<dyn Deliver>, String)> {
+fn webhook_name(url: &str) -> String {
+    let endpoint = crate::anchor::http::Endpoint::new(url, TIMEOUT);
+    format!("webhook {}", endpoint.as_ref().map_or(url, |endpoint| endpoint.host()))
+}
+
+#[cfg(not(feature = "witness"))]
+fn webhook_name(url: &str) -> String {
+    format!("webhook {url}")
+}
+
+#[cfg(feature = "witness")]
+fn webhook(url: &str, path: &std::path::Path, timeout: Duration) -> Result<Box<dyn Deliver>> {
     let secret = crate::files::read_small(path, MAX_SECRET).map_err(|e| e.at(path.display()))?;
     let missing = || Error::new(crate::ErrorKind::NotFound, format!("{}: there is no such file", path.display()));
     let secret = zeroize::Zeroizing::new(secret.ok_or_else(missing)?);
     let line = secret.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
-    let receiver = super::Webhook::new(url, line, timeout).map_err(|e| e.at(path.display()))?;
-    let name = receiver.name();
-    Ok((Box::new(receiver), name))
+    Ok(Box::new(super::Webhook::new(url, line, timeout).map_err(|e| e.at(path.display()))?))
 }
 
 #[cfg(not(feature = "witness"))]
-fn webhook(_: &str, _: &std::path::Path, _: Duration) -> Result<(Box<dyn Deliver>, String)> {
+fn webhook(_: &str, _: &std::path::Path, _: Duration) -> Result<Box<dyn Deliver>> {
     Err(Error::invalid("webhooks need the feature `witness`"))
 }
 
-/// A receiver under a name of its own.
-struct Named {
+/// A receiver under its name that is opened when there is something to deliver: one that cannot be opened is a failure of its
+/// own, and is opened once it can be.
+struct Opening {
     name: String,
-    inner: Box<dyn Deliver>,
+    to: Receiver,
+    stdout_is_taken: bool,
+    open: Option<Box<dyn Deliver>>,
 }
 
-impl Deliver for Named {
+impl Deliver for Opening {
     fn name(&self) -> String {
         self.name.clone()
     }
 
     fn deliver(&mut self, alert: &Alert) -> Result<()> {
-        self.inner.deliver(alert)
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => self.to.open(self.stdout_is_taken)?,
+        };
+        open.deliver(alert)?;
+        self.open = Some(open);
+        Ok(())
     }
 }
 

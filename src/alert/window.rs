@@ -1,6 +1,7 @@
 //! What is kept of each key between one event and the next: enough to say whether the window is full, and no more.
 //!
-//! Invariant N6: whether an event is a crossing depends only on the events of the window before it. Nothing has to be
+//! Invariant N6: whether an event is a crossing depends only on the events of the window before it, and on the seq from which
+//! on the rule has been in force: a window that was full before then was raised by nobody. Nothing has to be
 //! remembered of alerts that were raised, so state that is rebuilt from the log says the same as state that was kept.
 //! Invariant N7: a key keeps at most as many events as the threshold; a key whose events have all left the window is
 //! forgotten at the next sweep, and beyond a limit the keys that were quiet for longest are.
@@ -116,17 +117,14 @@ pub(super) enum Count {
 
 impl Kept for Count {
     fn last(&self) -> i64 {
-        match self {
-            Count::None => i64::MIN,
-            Count::One((at, _)) => *at,
-            Count::Many(events) => events.back().map_or(i64::MIN, |(at, _)| *at),
-        }
+        self.newest().map_or(i64::MIN, |(at, _)| at)
     }
 }
 
 impl Count {
-    /// Adds an event; says whether the window holds `threshold` events now and did not before.
-    pub(super) fn add(&mut self, threshold: usize, window: i64, event: Event) -> bool {
+    /// Adds an event; says whether the window holds `threshold` events now and did not before, or held them before `since`
+    /// only.
+    pub(super) fn add(&mut self, threshold: usize, window: i64, since: u64, event: Event) -> bool {
         match self {
             Count::One(first) if !within(event.0, first.0, window) => *self = Count::None,
             Count::Many(events) => {
@@ -137,6 +135,7 @@ impl Count {
             _ => {}
         }
         let before = self.events().len();
+        let raised = before >= threshold && self.newest().is_some_and(|(_, seq)| seq >= since);
         match self {
             Count::None => *self = Count::One(event),
             Count::One(_) if threshold == 1 => *self = Count::One(event),
@@ -148,7 +147,15 @@ impl Count {
                 }
             }
         }
-        before < threshold && before + 1 >= threshold
+        !raised && before + 1 >= threshold
+    }
+
+    fn newest(&self) -> Option<Event> {
+        match self {
+            Count::None => None,
+            Count::One(event) => Some(*event),
+            Count::Many(events) => events.back().copied(),
+        }
     }
 
     /// The events of the window.
@@ -174,21 +181,22 @@ impl Kept for Distinct {
 }
 
 impl Distinct {
-    /// Adds a value; says whether the window holds `threshold` of them now and did not before.
-    pub(super) fn add(&mut self, threshold: usize, window: i64, value: u64, event: Event) -> bool {
+    /// Adds a value; says whether the window holds `threshold` of them now and did not before, or held them before `since`
+    /// only.
+    pub(super) fn add(&mut self, threshold: usize, window: i64, since: u64, value: u64, event: Event) -> bool {
         let gone = self.values.iter().take_while(|(_, (at, _))| !within(event.0, *at, window)).count();
         self.values.drain(..gone);
+        let before = self.values.len();
+        let raised = before >= threshold && self.values.last().is_some_and(|(_, (_, seq))| *seq >= since);
         if let Some(at) = self.values.iter().rposition(|(v, _)| *v == value) {
             self.values.remove(at);
-            self.values.push((value, event));
-            return false;
         }
-        let before = self.values.len();
         self.values.push((value, event));
-        if self.values.len() > threshold {
+        let now = self.values.len();
+        if now > threshold {
             self.values.remove(0);
         }
-        before < threshold && before + 1 >= threshold
+        !raised && now >= threshold
     }
 
     /// The newest event of each value.
@@ -220,9 +228,15 @@ impl Baseline {
         Baseline { counts: vec![0; steps].into(), newest: i64::MIN, recent: 0, last: (i64::MIN, 0) }
     }
 
-    /// Adds an event; says whether there are more than the key's own past lets expect, and were not before: then how many
-    /// there are and how many it takes.
-    pub(super) fn add(&mut self, multiple: f64, at_least: u32, window: i64, event: Event) -> Option<(u32, u32)> {
+    /// Adds an event; says whether there are more than the key's own past lets expect, and were not before, or before `since`
+    /// only: then how many there are and how many it takes.
+    pub(super) fn add(
+        &mut self,
+        (multiple, at_least): (f64, u32),
+        window: i64,
+        since: u64,
+        event: Event,
+    ) -> Option<(u32, u32)> {
         let step = event.0.div_euclid((window / STEPS as i64).max(1));
         self.advance(step.max(self.newest));
         let threshold = self.threshold(multiple, at_least);
@@ -232,8 +246,10 @@ impl Baseline {
             *count = count.saturating_add(1);
         }
         self.recent = self.recent.saturating_add(1);
+        let is_first = self.last.1 < since;
         self.last = event;
-        threshold.filter(|needed| before < *needed && self.recent >= *needed).map(|needed| (self.recent, needed))
+        let crosses = |needed: &u32| (before < *needed || is_first) && self.recent >= *needed;
+        threshold.filter(crosses).map(|needed| (self.recent, needed))
     }
 
     fn slot(&self, step: i64) -> usize {
@@ -297,7 +313,7 @@ mod tests {
                 let before = all.iter().filter(|at| now - **at < 100).count();
                 all.push(now);
                 let crossing = before < threshold && before + 1 >= threshold;
-                prop_assert_eq!(state.add(threshold, 100, (now, seq as u64)), crossing);
+                prop_assert_eq!(state.add(threshold, 100, 0, (now, seq as u64)), crossing);
             }
         }
 
@@ -317,7 +333,7 @@ mod tests {
                 let before = count(&all);
                 all.push((now, value));
                 let crossing = before < threshold && count(&all) >= threshold;
-                prop_assert_eq!(state.add(threshold, 100, value, (now, 0)), crossing);
+                prop_assert_eq!(state.add(threshold, 100, 0, value, (now, 0)), crossing);
             }
         }
 
@@ -328,9 +344,9 @@ mod tests {
             let (from, mid) = (times[0], times[times.len() / 2]);
             let (mut kept, mut rebuilt) = (Count::None, Count::None);
             for (seq, &at) in times.iter().enumerate() {
-                let said = kept.add(threshold, 100, (at, seq as u64));
+                let said = kept.add(threshold, 100, 0, (at, seq as u64));
                 if at > mid - 100 {
-                    let again = rebuilt.add(threshold, 100, (at, seq as u64));
+                    let again = rebuilt.add(threshold, 100, 0, (at, seq as u64));
                     prop_assert!(at < mid.max(from) || said == again);
                 }
             }
@@ -343,15 +359,15 @@ mod tests {
         let mut state = Baseline::new(5);
         // Ten events in each of five windows, one step apart.
         for at in (0..400).step_by(8) {
-            assert_eq!(state.add(3.0, 5, window, (at, 0)), None);
+            assert_eq!(state.add((3.0, 5), window, 0, (at, 0)), None);
         }
-        let burst: Vec<_> = (0..60).filter_map(|i| state.add(3.0, 5, window, (400 + i / 10, 0))).collect();
+        let burst: Vec<_> = (0..60).filter_map(|i| state.add((3.0, 5), window, 0, (400 + i / 10, 0))).collect();
         assert_eq!(burst.len(), 1, "one alert for one burst");
         let (count, needed) = burst[0];
         assert!((24..=32).contains(&needed) && count == needed, "{burst:?}");
         // Of somebody new nothing is known that this could be compared with.
         let mut new = Baseline::new(5);
-        assert!((0..1000).all(|at| new.add(3.0, 5, window, (at / 20, 0)).is_none()));
+        assert!((0..1000).all(|at| new.add((3.0, 5), window, 0, (at / 20, 0)).is_none()));
     }
 
     #[test]
@@ -359,7 +375,7 @@ mod tests {
         let mut keys = Keys::new(100);
         for key in 0..100_000u64 {
             let now = key as i64;
-            keys.get(key, now, || Count::None).add(3, 100, (now, key));
+            keys.get(key, now, || Count::None).add(3, 100, 0, (now, key));
         }
         assert!(keys.len() < 3000, "{}", keys.len());
         assert_eq!(keys.forgotten, 0);

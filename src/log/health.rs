@@ -11,6 +11,7 @@ use crate::store::maintain::anchoring::AnchorHealth;
 use crate::store::read::snapshot::Snapshot;
 use crate::verify::{VerificationRecord, Verifications};
 use crate::{ErrorKind, Result, Timestamp};
+use attestlog_proof::text::counted;
 use std::time::Duration;
 
 /// For how long alerts may be behind before somebody should act: a host that records now and then catches up when it does.
@@ -125,6 +126,11 @@ impl Health {
                     "{name} contradicts this store, which may be an older copy or a fork: {}",
                     failure.message
                 )),
+                (last, Some(size)) if !at_hand => concerns.push(format!(
+                    "the checkpoint of {size} entries is owed to {name}{}, which is not configured any more: configure it again \
+                     (anchors set), or give it up (anchors forget)",
+                    last.as_ref().map_or(String::new(), |failure| format!(" (it failed: {})", failure.message))
+                )),
                 (Some(failure), Some(size)) => concerns.push(format!(
                     "{name} was not given the checkpoint of {size} entries ({}: {}); it is tried again, see to it that it can \
                      be reached",
@@ -134,20 +140,16 @@ impl Health {
                     },
                     failure.message
                 )),
-                (None, Some(size)) if !at_hand => concerns.push(format!(
-                    "the checkpoint of {size} entries is owed to {name}, which is not configured any more: configure it again \
-                     (anchors set), or give it up (anchors forget)"
-                )),
                 _ => {}
             }
         }
         concerns.extend(self.alerts.concerns(self.checked_at.minus(ALERTS_LATE)));
         if let Some(oldest) = self.oldest_unsigned.filter(|_| self.checkpoint_overdue) {
             concerns.push(format!(
-                "no checkpoint covers what was recorded since {} ({} entries): sign one (checkpoint), and see to it that \
+                "no checkpoint covers what was recorded since {} ({}): sign one (checkpoint), and see to it that \
                  the disk has room and the key file is there",
                 oldest.recorded_at,
-                self.size - self.signed_size
+                counted(self.size - self.signed_size, "entry", "entries")
             ));
         }
         if let Some(found) = &self.verifications.found {

@@ -297,6 +297,12 @@ impl Rule {
         }
     }
 
+    /// Says what is wrong with it.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.fault()
+            .map_or(Ok(()), |(member, why)| Err(Error::invalid(format!("alert rule {:?}: {member} {why}", self.name))))
+    }
+
     /// The first error in the rule: the member, and the reason.
     pub(crate) fn fault(&self) -> Option<(&'static str, String)> {
         let name_ok = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_' | b'.');
@@ -456,9 +462,7 @@ impl Rules {
     /// # Errors
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the rule has an invalid member, or there are too many rules.
     pub fn with(mut self, rule: Rule) -> Result<Rules> {
-        if let Some((member, why)) = rule.fault() {
-            return Err(Error::invalid(format!("alert rule {:?}: {member} {why}", rule.name)));
-        }
+        rule.check()?;
         match self.0.iter().position(|r| r.name == rule.name) {
             Some(at) => self.0[at] = rule,
             None if self.0.len() >= MAX_RULES => {

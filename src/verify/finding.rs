@@ -77,6 +77,8 @@ findings! {
     Rollback = "rollback",
     /// Something kept elsewhere covers other entries than the store has: its history was rewritten.
     Fork = "fork",
+    /// A part of what was kept elsewhere cannot be read or does not hold: what it would have shown was not compared.
+    KeptDamaged = "kept_damaged",
     /// What is said to have been purged is not what a purge's entry says.
     PurgeMismatch = "purge_mismatch",
     /// An entry was purged before it had expired, or by a system clock that was set back afterwards by more than the bound.

@@ -102,7 +102,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         signed: reach.signed_size > 0,
         signed_size: reach.signed_size,
         key_pinned: reach.key_pinned,
-        anchored: reach.anchored_size > 0,
+        anchored: reach.anchored_size > 0 && options.unreadable.is_empty(),
         anchored_size: reach.anchored_size,
         rewritable_from: reach.rewritable_from,
         restored,

@@ -26,7 +26,7 @@ mod work;
 pub use finding::{Finding, FindingKind};
 pub use verification_record::{VerificationRecord, Verifications};
 
-use crate::anchor::Kept;
+use crate::anchor::{Kept, Unreadable};
 use crate::keyless::Keyless;
 use crate::note::VerifierKey;
 use crate::restored::Restored;
@@ -44,6 +44,7 @@ pub struct VerifyOptions {
     progress: Option<Progress>,
     public_key: Option<VerifierKey>,
     against: Vec<Kept>,
+    unreadable: Vec<(String, Unreadable)>,
 }
 
 impl VerifyOptions {
@@ -69,6 +70,17 @@ impl VerifyOptions {
     /// passes, as unanchored.
     pub fn against(mut self, kept: impl IntoIterator<Item = Kept>) -> VerifyOptions {
         self.against.extend(kept);
+        self
+    }
+
+    /// What of `file`, which was kept elsewhere, cannot be read or does not hold ([`Evidence::unreadable`]): each place is a
+    /// finding, since it may be the one that would have shown what is wrong. But for a last line that was cut off: a crash leaves
+    /// that, and whoever could cut it could have taken it away.
+    ///
+    /// [`Evidence::unreadable`]: crate::anchor::Evidence::unreadable
+    pub fn against_unreadable(mut self, file: &str, places: impl IntoIterator<Item = Unreadable>) -> VerifyOptions {
+        let places = places.into_iter().filter(|place| !place.cut_off);
+        self.unreadable.extend(places.map(|place| (file.to_owned(), place)));
         self
     }
 
@@ -105,7 +117,7 @@ pub struct Verification {
     pub signed_size: u64,
     /// Whether the key was given from outside the store.
     pub key_pinned: bool,
-    /// Whether something that is kept elsewhere agrees with the store.
+    /// Whether something that is kept elsewhere agrees with the store, and all that was given of it could be read.
     pub anchored: bool,
     /// How many entries that covers.
     pub anchored_size: u64,

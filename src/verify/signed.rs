@@ -122,6 +122,10 @@ impl<'a> Signed<'a> {
         for kept in &self.options.against {
             self.against(kept, key, size, &mut reach);
         }
+        for (file, place) in &self.options.unreadable {
+            let detail = format!("{file}, {place}; what it would have shown was not compared");
+            reach.find(K::KeptDamaged, None, detail);
+        }
         if reach.key_pinned && reach.signed_size.max(reach.anchored_size) == 0 {
             // Whoever writes a log anew without its key keeps what it says its key is, and leaves the checkpoints out.
             reach.find(K::SignatureInvalid, None, "nothing that is here was signed by the key that was given");

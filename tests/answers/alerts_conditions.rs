@@ -111,7 +111,7 @@ fn an_emergency_that_nobody_reviews() {
 fn a_verification_that_finds_nothing() {
     let (log, _) = log();
     log.record(call("u", "P-1")).unwrap();
-    let engine = AlertEngine::new(&log).unwrap();
+    let mut engine = AlertEngine::new(&log).unwrap();
     assert!(engine.verify_once(&VerifyOptions::new()).unwrap().ok());
     assert!(log.alerts().unwrap().is_empty());
 }
@@ -174,8 +174,8 @@ fn health_knows_how_far_alerts_are_behind() {
     log.checkpoint().unwrap();
     assert_eq!(log.health().unwrap().alerts.oldest, None);
     let owed = log.health().unwrap().alerts.receivers;
-    assert!(owed.get("pager").unwrap().alerts > 0 && log.health().unwrap().concerns().is_empty());
-    clock.advance(HOUR);
+    // What was tried and not taken is not a matter of time: nobody was told of it for a quarter of an hour.
+    assert!(owed.get("pager").unwrap().alerts > 0 && owed.get("pager").unwrap().failed);
     assert!(log.health().unwrap().concerns()[0].contains("delivered to pager"));
     assert!(log.forget_receiver("pager").unwrap() && !log.forget_receiver("pager").unwrap());
     assert!(log.health().unwrap().concerns().is_empty());

@@ -1,8 +1,9 @@
 //! Promise: tampering that a scheduled verification finds is alerted, once.
 
-use attestlog::alert::{AlertEngine, Rules, Severity};
+use attestlog::alert::{AlertEngine, Callback, Rules, Severity};
 use attestlog::{AuditLog, ErrorKind, Options, ToolCall, VerifyOptions};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 /// A log with calls, some of which somebody has edited in the file: an equally long name in place of another.
 fn edited(path: &Path, indexed: bool) -> AuditLog {
@@ -32,7 +33,7 @@ fn call(user: &str, patient: &str) -> ToolCall {
 fn tampering_found_by_a_verification_is_alerted_once() {
     let dir = tempfile::tempdir().unwrap();
     let log = edited(&dir.path().join("s"), true);
-    let engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap();
+    let mut engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap();
     assert!(!engine.verify_once(&VerifyOptions::new()).unwrap().ok());
     engine.verify_once(&VerifyOptions::new()).unwrap();
     let alerts: Vec<_> = log.alerts().unwrap().into_iter().filter(|s| s.alert.rule == "tampering").collect();
@@ -41,16 +42,43 @@ fn tampering_found_by_a_verification_is_alerted_once() {
 }
 
 /// Where an entry was edited that no index batch covers, nothing may be recorded, the alert about it included: whoever looked at the
-/// alerts saw none, and the error said nothing of a finding. Now it does, and what was found is noted beside the store.
+/// alerts saw none, the error said nothing of a finding, and no receiver was told. Now it does, receivers are told without an entry,
+/// and what was found is noted beside the store.
 #[test]
 fn tampering_that_keeps_alerts_from_being_recorded_is_told_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let log = edited(&dir.path().join("s"), false);
-    let engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = |heard: &Arc<Mutex<Vec<_>>>| {
+        let heard = heard.clone();
+        Callback::new("pager", move |alert: &attestlog::alert::Alert| {
+            heard.lock().unwrap().push(alert.clone());
+            Ok(())
+        })
+    };
+    let mut engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap().deliver_to(hears(&heard));
     let told = engine.verify_once(&VerifyOptions::new()).unwrap_err();
     assert_eq!(told.kind(), ErrorKind::Damaged);
     assert!(told.to_string().contains("things wrong, which cannot be recorded as an alert"), "{told}");
     assert!(log.alerts().unwrap().is_empty());
+    engine.verify_once(&VerifyOptions::new()).unwrap_err();
+    {
+        let heard = heard.lock().unwrap();
+        let [alert] = &heard[..] else { panic!("it was told {} times", heard.len()) };
+        assert!(!alert.recorded && alert.rule == "tampering" && alert.id.starts_with("tampering:"), "{alert:?}");
+        let json = alert.to_json().to_canonical().to_string();
+        assert!(json.contains(r#""recorded":false"#) && json.contains(r#""seq":null"#), "{json}");
+    }
+    // In the background too.
+    heard.lock().unwrap().clear();
+    let engine = AlertEngine::with_rules(&log, Rules::built_in()).unwrap().deliver_to(hears(&heard));
+    let running = engine.verify_every(std::time::Duration::from_millis(1)).start().unwrap();
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while heard.lock().unwrap().is_empty() {
+        assert!(std::time::Instant::now() < until, "nobody was told: {:?}", running.status());
+        std::thread::yield_now();
+    }
+    running.stop();
     let noted = log.verifications().unwrap().found.unwrap();
     assert!(noted.findings > 0 && noted.kinds.iter().any(|kind| kind == "entry_changed"), "{noted:?}");
 }

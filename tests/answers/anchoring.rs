@@ -120,9 +120,36 @@ fn what_is_owed_outlives_crashes_and_runs_without_the_anchor() {
     let log = options().anchor(elsewhere.clone()).open_on(disk.backend()).unwrap();
     assert!(log.flush_anchors(LONG) && log.anchors()[0].status.owed.is_none());
     assert_eq!(elsewhere.has(), [size + 1]);
+    // One that is in use would be owed the next checkpoint: it was forgotten with success, and stood in the list as before.
+    let refused = log.forget_anchor("elsewhere").unwrap_err();
+    assert!(refused.kind() == ErrorKind::Conflict && refused.to_string().contains("is in use"), "{refused}");
+    log.set_anchors(Vec::new()).unwrap();
     assert!(log.forget_anchor("elsewhere").unwrap().is_some() && log.forget_anchor("elsewhere").unwrap().is_none());
     log.close().unwrap();
     assert!(options().open_on(disk.backend()).unwrap().anchors().is_empty());
+}
+
+/// A program that had the store open went on with the anchors it had begun with: one that was set meanwhile got nothing, and one
+/// that was taken away went on getting checkpoints.
+#[test]
+fn anchors_are_changed_while_the_store_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = options(&clock()).create(dir.path().join("s")).unwrap();
+    record(&log);
+    let size = log.checkpoint().unwrap().checkpoint().size();
+    let elsewhere = Elsewhere::up();
+    log.set_anchors(vec![Arc::new(elsewhere.clone())]).unwrap();
+    assert!(log.flush_anchors(LONG));
+    assert_eq!(elsewhere.has(), [size]);
+    log.set_anchors(Vec::new()).unwrap();
+    record(&log);
+    log.checkpoint().unwrap();
+    assert!(log.flush_anchors(LONG));
+    assert_eq!(elsewhere.has(), [size]);
+    let [anchor] = &log.anchors()[..] else { panic!() };
+    assert!(!anchor.at_hand && anchor.status.owed.is_some());
+    let concerns = log.health().unwrap().concerns();
+    assert!(concerns.iter().any(|c| c.contains("not configured any more")), "{concerns:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod access_report;
 mod alerts;
 mod alerts_conditions;
+mod alerts_policies;
 mod alerts_restarts;
 mod alerts_tampering;
 mod anchoring;

@@ -4,10 +4,11 @@
 //! the command does or how it ends.
 
 use super::beside;
+use super::console;
 use super::exit::{Failure, complain};
 use super::line_reader::Source;
 use attestlog::AuditLog;
-use attestlog::alert::{AlertEngine, Receivers, RunningEngine};
+use attestlog::alert::{AlertEngine, Receivers, RunningEngine, To};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,27 +18,37 @@ const AT_MOST: Duration = Duration::from_secs(2);
 const MAX_BYTES: u64 = 1 << 20;
 
 /// An engine at work for a command.
-pub struct Alerting(Option<RunningEngine>);
+#[derive(Debug)]
+pub struct Alerting {
+    engine: Option<RunningEngine>,
+    /// Standard output is for something else.
+    taken: bool,
+}
 
 impl Alerting {
     /// Starts the rules of the store's policy, with the receivers that are configured beside it. Where standard output is
     /// `taken`, by a protocol or by receipts, alerts that were to go there go to standard error.
     pub fn start(log: &AuditLog, store: &Path, taken: bool) -> Alerting {
         let receivers = receivers(store).unwrap_or_else(|failure| {
-            not_delivered(&failure);
+            if let Some(m) = failure.message() {
+                complain(format!("alerts are not delivered: {m}"));
+            }
             Receivers::default()
         });
-        let with = |receivers: &Receivers| AlertEngine::new(log)?.deliver_to_all(receivers, taken)?.start();
-        let running = with(&receivers).or_else(|e| {
-            complain(format!("alerts are not delivered: {e}"));
-            with(&Receivers::default())
-        });
-        Alerting(running.map_err(|e| complain(format!("no alerts are raised: {e}"))).ok())
+        let running = AlertEngine::new(log).and_then(|engine| engine.deliver_to_all(&receivers, taken).start());
+        let engine = running.map_err(|e| complain(format!("no alerts are raised: {e}"))).ok();
+        Alerting { engine, taken }
+    }
+
+    /// Goes on with the receivers that the store has now.
+    pub fn deliver_instead_to(&mut self, receivers: &Receivers) -> Result<(), Failure> {
+        let receivers = receivers.open(self.taken);
+        Ok(self.engine.as_mut().map_or(Ok(()), |engine| engine.deliver_instead(receivers))?)
     }
 
     /// Waits for what was recorded to be looked at and delivered, but not long.
     pub fn finish(self) {
-        let Some(running) = self.0 else { return };
+        let Some(running) = self.engine else { return };
         let status = running.finish(AT_MOST);
         if let Some(e) = status.last_error {
             complain(format!("alerts: {e}"));
@@ -45,12 +56,6 @@ impl Alerting {
         for (receiver, why) in status.failing {
             complain(format!("alerts: {receiver}: {why}; it is told later"));
         }
-    }
-}
-
-fn not_delivered(failure: &Failure) {
-    if let Failure::Found(m) | Failure::Input(m) | Failure::Store(m) | Failure::Locked(m) = failure {
-        complain(format!("alerts are not delivered: {m}"));
     }
 }
 
@@ -72,6 +77,35 @@ pub fn receivers(store: &Path) -> Result<Receivers, Failure> {
     let bytes = Source::open_whole(Some(&path))?.read_all(MAX_BYTES)?;
     let text = String::from_utf8(bytes).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
     Ok(Receivers::from_toml(&text, &path.display().to_string())?)
+}
+
+/// The receivers of a configuration file's text that a store is to have: with whole paths, and none that could not be told
+/// anything as things are.
+pub fn configured(text: &str, file: &Path) -> Result<Receivers, Failure> {
+    let mut receivers = super::config::receivers(text, file)?;
+    for receiver in &mut receivers.0 {
+        let whole = |path: &mut PathBuf| -> Result<(), Failure> {
+            *path = std::path::absolute(console::path(path)).map_err(|e| Failure::file(&*path, &e))?;
+            Ok(())
+        };
+        match &mut receiver.to {
+            To::File(path) | To::Webhook(_, path) => whole(path)?,
+            _ => {}
+        }
+        receiver.check().map_err(|e| Failure::Input(format!("{}: {e}", file.display())))?;
+    }
+    Ok(receivers)
+}
+
+/// What is wrong with the receivers that a store has, so that alerts go nowhere: a sentence each.
+pub fn faults(store: &Path) -> Vec<String> {
+    match receivers(store) {
+        Err(failure) => failure.message().map(|m| format!("no alert is delivered: {m}")).into_iter().collect(),
+        Ok(receivers) => {
+            let fault = |e: attestlog::Error| format!("alerts are not delivered: {e}");
+            receivers.0.iter().filter_map(|receiver| receiver.check().err().map(fault)).collect()
+        }
+    }
 }
 
 /// Puts receivers into the place of those that a store has.

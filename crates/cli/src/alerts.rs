@@ -10,7 +10,9 @@ use super::render::{Out, Style, clean, counted};
 use super::store::{Opened, StoreArgs, say_found};
 use super::table::{Table, left, right};
 use attestlog::VerifyOptions;
-use attestlog::alert::{AlertEngine, AlertState, CommandReceiver, JsonLines, Severity, To, Webhook, parse_duration};
+use attestlog::alert::{
+    AlertEngine, AlertState, CommandReceiver, Deliver, JsonLines, Receivers, Severity, To, Webhook, parse_duration,
+};
 use attestlog::json::Json;
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
@@ -117,8 +119,11 @@ fn list(args: &ListArgs) -> Outcome {
     let lag = log.health().map_err(store)?.alerts;
     if lag.oldest.is_some() {
         complain(format!(
-            "no rule has looked at the newest {} yet: `attestlog alerts watch --once` lets them",
-            counted(lag.behind, "entry", "entries")
+            "no rule has looked at {} yet: `attestlog alerts watch --once` lets them",
+            match lag.behind {
+                1 => "the newest entry".to_owned(),
+                n => format!("the newest {}", counted(n, "entry", "entries")),
+            }
         ));
     }
     // Where nothing can be recorded any more it is no alert in the log.
@@ -208,33 +213,44 @@ fn watch(args: &WatchArgs) -> Outcome {
         None => None,
     };
     let log = args.store.open()?;
+    // Those that the store has, and those that were named here.
+    let all = |mut configured: Receivers| -> Result<Vec<Box<dyn Deliver>>, Failure> {
+        if console::current().is_some() {
+            // Standard output is another process's here.
+            configured.0.retain(|receiver| receiver.to != To::Stdout);
+        }
+        let mut all = configured.open(false);
+        if !configured.0.iter().any(|receiver| receiver.to == To::Stdout) {
+            all.push(Box::new(JsonLines::new("standard output", console::stdout())));
+        }
+        for program in &args.command {
+            all.push(Box::new(CommandReceiver::new(program, [""; 0])));
+        }
+        for url in &args.webhook {
+            let secret = secret.clone().unwrap_or_default();
+            all.push(Box::new(Webhook::new(url, secret, Duration::from_secs(10))?));
+        }
+        Ok(all)
+    };
     let mut configured = alerting::receivers(&args.store.store)?;
-    if console::current().is_some() {
-        // Standard output is another process's here.
-        configured.0.retain(|receiver| receiver.to != To::Stdout);
-    }
-    let mut engine = AlertEngine::new(&log)?.deliver_to_all(&configured, false)?;
-    if !configured.0.iter().any(|receiver| receiver.to == To::Stdout) {
-        engine = engine.deliver_to(JsonLines::new("standard output", console::stdout()));
-    }
-    for program in &args.command {
-        engine = engine.deliver_to(CommandReceiver::new(program, [""; 0]));
-    }
-    for url in &args.webhook {
-        let secret = secret.clone().unwrap_or_default();
-        engine = engine.deliver_to(Webhook::new(url, secret, Duration::from_secs(10))?);
-    }
+    let mut engine = all(configured.clone())?.into_iter().fold(AlertEngine::new(&log)?, AlertEngine::deliver_to);
     if args.once {
         return once(args, log, engine);
     }
     if let Some(every) = args.verify_every {
         engine = engine.verify_every(every);
     }
-    let running = engine.start()?;
+    let mut running = engine.start()?;
     // Until somebody ends the program; what was not delivered by then, the next watch delivers.
     let mut told = String::new();
     loop {
         std::thread::sleep(Duration::from_secs(1));
+        // It may be another process that writes them: this one runs until somebody ends it.
+        let now = alerting::receivers(&args.store.store).unwrap_or_else(|_| configured.clone());
+        if now != configured {
+            running.deliver_instead(all(now.clone())?)?;
+            configured = now;
+        }
         let status = running.status();
         if status.failing.contains_key("standard output") {
             return Err(Failure::Pipe);

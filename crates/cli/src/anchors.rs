@@ -4,18 +4,20 @@
 //! which `init` and `policy set` take it from. It is not in the store: a store that came from somebody else must not decide
 //! which programs run here. For the same reason a file that others may write or own is refused (`beside`).
 
+use super::console;
 use super::exit::{End, Failure, Outcome, complain};
 use super::line_reader::Source;
 use super::manage::{changed, close};
 use super::render::{Out, Style, clean, count, moment};
 use super::store::StoreArgs;
 use super::table::{Table, left, right};
-use attestlog::anchor::AnchorConfig;
-use attestlog::{AuditLog, Options};
+use attestlog::anchor::{Anchor, AnchorConfig};
+use attestlog::{AuditLog, ErrorKind, Options};
 use clap::Subcommand;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where checkpoints go, and how that goes
@@ -82,8 +84,10 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
                 None => Vec::new(),
             };
             // Only beside a store that can be used.
-            drop(store.read()?);
+            let log = store.read()?;
             replace(&store.store, &configured)?;
+            console::beside_changed()?;
+            drop(log);
             out.line(format!(
                 "{} in {}",
                 count(configured.len() as u64),
@@ -101,11 +105,15 @@ pub fn run(command: &AnchorsCommand) -> Outcome {
         }
         AnchorsCommand::Forget { store, name } => {
             let log = store.open()?;
-            let known = changed(store, log.forget_anchor(name))?;
+            let known = log.forget_anchor(name).map_err(|e| match e.kind() {
+                ErrorKind::Conflict => Failure::Input(format!("{}: {e}", store.store.display())),
+                _ => store.name(e.into()),
+            })?;
             close(store, log)?;
             if known.is_none() {
                 return Err(Failure::Input(format!("{}: no anchor {name:?}", store.store.display())));
             }
+            out.line(format!("forgotten: {}", clean(name)))?;
         }
         AnchorsCommand::Records { store } => {
             for (_, record) in changed(store, store.read()?.attestations())? {
@@ -167,7 +175,7 @@ pub fn read(text: &str, path: &Path) -> Result<Vec<AnchorConfig>, Failure> {
     let mut all = AnchorConfig::from_toml(text, &path.display().to_string())?;
     for anchor in &mut all {
         if let attestlog::anchor::Channel::File(file) = &mut anchor.channel {
-            *file = std::path::absolute(&*file).map_err(|e| Failure::file(&*file, &e))?;
+            *file = std::path::absolute(console::path(file)).map_err(|e| Failure::file(&*file, &e))?;
             // Said now, and not by `health` when checkpoints have been owed for a day.
             if let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) {
                 let (anchor, folder) = (file.display(), folder.display());
@@ -195,9 +203,14 @@ pub fn are_configured(store: &Path) -> bool {
 
 /// The same options with the anchors of the store.
 pub fn add(options: Options, store: &Path) -> Result<Options, Failure> {
+    Ok(options.anchors(of(store)?))
+}
+
+/// The anchors of a store; none where there is no such file.
+pub fn of(store: &Path) -> Result<Vec<Arc<dyn Anchor>>, Failure> {
     let path = beside(store);
     let about = match fs::metadata(&path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(options),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         about => about.map_err(|e| Failure::Store(format!("{}: {e}", path.display())))?,
     };
     super::beside::trusted(&path, &about, store)?;
@@ -205,7 +218,7 @@ pub fn add(options: Options, store: &Path) -> Result<Options, Failure> {
     let text = String::from_utf8(text).map_err(|_| Failure::Input(format!("{}: is not UTF-8", path.display())))?;
     let anchors = AnchorConfig::from_toml(&text, &path.display().to_string())?;
     let anchors = anchors.iter().map(AnchorConfig::build).collect::<attestlog::Result<Vec<_>>>();
-    Ok(options.anchors(anchors.map_err(|e| Failure::from(e).at(path.display()))?))
+    anchors.map_err(|e| Failure::from(e).at(path.display()))
 }
 
 /// A file that was made for a store that is not there yet.

@@ -176,8 +176,8 @@ pub fn show(checked: &Checked, out: &mut Out) -> std::io::Result<()> {
         }
         Proven::Complete { facet, value, terms, size, root, entries, purged, unknown, purges, newest } => {
             let what = format!("{} {:?}", facet.as_str(), clean(value));
-            let (all, size) = (counted(entries.len() as u64, "entry", "entries"), count(*size));
-            out.line(format!("{valid}: of the first {size} entries of the log exactly {all} have {what}"))?;
+            let (all, size) = (counted(entries.len() as u64, "entry has", "entries have"), count(*size));
+            out.line(format!("{valid}: of the first {size} entries of the log exactly {all} {what}"))?;
             look_alike(checked.proven(), out)?;
             out.line(format!("  root   {root}"))?;
             if let Some(at) = newest {

@@ -4,6 +4,8 @@
 //! or environment, and no file but the store's own unless its sender has proven the store's key. It finds its session by its
 //! thread; whatever it hands to threads of its own takes the stream along.
 
+use super::beside::Beside;
+use super::exit::Failure;
 use attestlog::AuditLog;
 use attestlog::owner::{Authority, Command, Console, Need};
 use std::cell::RefCell;
@@ -23,6 +25,7 @@ pub struct Session {
     settings: BTreeMap<String, String>,
     resume: Option<u64>,
     authority: Authority,
+    beside: Arc<Beside>,
 }
 
 thread_local! {
@@ -41,13 +44,26 @@ pub fn current() -> Option<Arc<Session>> {
 }
 
 /// Runs `work` as a command of another process.
-pub fn run<T>(log: &AuditLog, command: Command, console: Console, authority: Authority, work: impl FnOnce() -> T) -> T {
+pub fn run<T>(
+    (log, beside): (&AuditLog, &Arc<Beside>),
+    command: Command,
+    console: Console,
+    authority: Authority,
+    work: impl FnOnce() -> T,
+) -> T {
     let Command { folder, settings, resume, .. } = command;
-    let session = Session { log: log.clone(), console, folder: folder.into(), settings, resume, authority };
+    let (log, beside) = (log.clone(), beside.clone());
+    let session = Session { log, console, folder: folder.into(), settings, resume, authority, beside };
     CURRENT.set(Some(Arc::new(session)));
     let done = work();
     CURRENT.set(None);
     done
+}
+
+/// A command has written what lies beside the store: the process that has the store open uses it from now on. Where that is
+/// this one, and it runs nothing but this command, there is nothing to tell.
+pub fn beside_changed() -> Result<(), Failure> {
+    current().map_or(Ok(()), |session| session.beside.changed(&session.log))
 }
 
 /// What a command's terminal and environment are like, for [`Command::settings`].

@@ -56,6 +56,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What it says.
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Failure::Found(m) | Failure::Input(m) | Failure::Store(m) | Failure::Locked(m) => Some(m),
+            Failure::Pipe => None,
+        }
+    }
+}
+
 /// Whether the input is at fault, rather than the store.
 pub fn is_input(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::InvalidInput | ErrorKind::TooLarge | ErrorKind::Conflict | ErrorKind::NoSuchEntry)

@@ -1,6 +1,8 @@
 //! `health`: how a store is doing, for whoever has to act before something goes wrong.
 
-use super::exit::{End, Outcome};
+use super::alerting;
+use super::anchors;
+use super::exit::{End, Failure, Outcome};
 use super::manage::changed;
 use super::render::{Out, Style, bytes, clean, count, counted, duration, moment};
 use super::store::StoreArgs;
@@ -41,7 +43,11 @@ pub fn run(args: &HealthArgs) -> Outcome {
         options = options.quota_bytes(quota);
     }
     let log = args.store.read_with(options)?;
-    let health = changed(&args.store, log.health())?;
+    let mut health = changed(&args.store, log.health())?;
+    health.warnings.extend(alerting::faults(&args.store.store));
+    if let Some(m) = anchors::of(&args.store.store).err().as_ref().and_then(Failure::message) {
+        health.warnings.push(format!("no checkpoint is anchored: {m}"));
+    }
     let mut out = Out::stdout();
     match args.json {
         true => out.line(health.to_json().to_canonical().as_str())?,
@@ -75,7 +81,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
     row(
         "last anchor",
         match health.last_anchor() {
-            Some((name, size, at)) => format!("{} entries by {}, {}", count(size), clean(name), ago(at)),
+            Some((name, size, at)) => format!("{} by {}, {}", counted(size, "entry", "entries"), clean(name), ago(at)),
             None => "none".to_owned(),
         },
     )?;
@@ -106,7 +112,7 @@ fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
                     true => "nothing wrong".to_owned(),
                     false => counted(last.findings, "finding", "findings"),
                 };
-                format!("{}: {verdict} in {} entries", ago(last.at), count(last.size))
+                format!("{}: {verdict} in {}", ago(last.at), counted(last.size, "entry", "entries"))
             }
         },
     )?;

@@ -3,6 +3,7 @@
 //! Invariant: every file is tried; what of them is not in the log afterwards is named, and the exit code says that there
 //! was something.
 
+use super::ending::Ending;
 use super::exit::{End, Failure, Outcome, complain};
 use super::line_reader::Source;
 use super::progress::{Progress, Unit};
@@ -75,8 +76,10 @@ pub fn run(args: &ImportArgs) -> Outcome {
     // owns the store lets them look.
     let store = args.store.key.options()?.unsigned(args.unsigned);
     let log = args.store.join(store, Alerts::Raised { taken: args.json }, args.public_key.as_ref())?;
+    let ending = Ending::watch(&log)?;
     let mut all = All { args, log: &log, options, out: Out::stdout(), sum: Sum::default(), refused: Vec::new() };
     let imported = all.files();
+    ending.wait_if_told();
     let closed = log.close().map_err(|e| args.store.name(e.into()));
     let end = imported?;
     closed?;
@@ -295,14 +298,21 @@ impl Sum {
             complain(format!("{file}: {place}: {why}{end}"));
         }
         if self.by_beginning > 0 {
-            let calls = counted(self.by_beginning as u64, "call is", "calls are");
+            let (calls, again) = match self.by_beginning {
+                1 => ("1 call has no id that no other has, so it is".to_owned(), "it"),
+                n => (
+                    format!("{} have no id that no other has, so they are", counted(n as u64, "call", "calls")),
+                    "they",
+                ),
+            };
             complain(format!(
-                "{file}: {calls} known only by what was said before them (neither has an id that no other has); \
-                 from a file without that the same would be recorded once more"
+                "{file}: {calls} told apart by what stands before in the file; from a file without that {again} would be recorded \
+                 once more"
             ));
         }
         if self.not_taken.len() > NAMED {
-            complain(format!("{file}: {} more were not recorded; --json names all", self.not_taken.len() - NAMED));
+            let more = counted((self.not_taken.len() - NAMED) as u64, "more was", "more were");
+            complain(format!("{file}: {more} not recorded; --json names all"));
         }
         if let Some(what) = hint {
             complain(format!("{file}: looks like {what}"));

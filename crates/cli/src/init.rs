@@ -34,7 +34,7 @@ pub fn run(args: &InitArgs) -> Outcome {
         let text = config::text(path)?;
         options = options.policies(config::policies(&text, path)?);
         configured = anchors::read(&text, path)?;
-        receivers = config::receivers(&text, path)?;
+        receivers = alerting::configured(&text, path)?;
     }
     if let Some(name) = &args.origin {
         options = options.name(name);

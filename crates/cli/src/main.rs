@@ -18,6 +18,7 @@ mod check;
 mod config;
 mod console;
 mod demo;
+mod ending;
 mod exit;
 mod export;
 mod filter;

@@ -4,6 +4,7 @@ use super::alerting;
 use super::anchors;
 use super::backup::is_free;
 use super::config;
+use super::console;
 use super::exit::{End, Failure, Outcome, complain};
 use super::filter::{is_pattern, say_unknown};
 use super::render::{self, Out, Style, clean, count, counted};
@@ -144,7 +145,7 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
             let text = config::text(file)?;
             let policies = config::policies(&text, file)?;
             let configured = anchors::read(&text, file)?;
-            let receivers = config::receivers(&text, file)?;
+            let receivers = alerting::configured(&text, file)?;
             if *no_receivers && !receivers.0.is_empty() {
                 return Err(Failure::Input(format!(
                     "{}: it names [[receivers]], against --no-receivers",
@@ -162,6 +163,7 @@ pub fn policy(command: &PolicyCommand) -> Outcome {
             if *no_receivers || !receivers.0.is_empty() {
                 alerting::configure(&store.store, &receivers)?;
             }
+            console::beside_changed()?;
             if !weaker.is_empty() {
                 complain(format!(
                     "redaction is weaker from now on than it was: {}. What the file leaves out has its default",

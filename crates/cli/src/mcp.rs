@@ -115,6 +115,10 @@ impl McpArgs {
             settings.patients = paths.map_err(|e| Failure::from(e).at("--patient-path"))?;
         }
         settings.timeout = self.timeout.map(|seconds| period("--timeout", seconds)).transpose()?;
+        if settings.timeout == Some(Duration::ZERO) {
+            // It would be up before anybody could answer.
+            return Err(Failure::Input("--timeout: must be more than 0 seconds".to_owned()));
+        }
         settings.fail_open = self.fail_open;
         Ok(settings)
     }
@@ -144,7 +148,8 @@ pub fn run(args: &McpArgs) -> Outcome {
     let settings = args.settings()?;
     let grace = period("--grace", args.grace)?;
     let (timeout, options) = (settings.timeout, args.store.key.options()?.unsigned(args.unsigned));
-    let options = super::anchors::add(options, &args.store.store)?;
+    // Used when this process comes to own the store, as they are then; what must not be used is a reason not to begin.
+    super::anchors::of(&args.store.store)?;
     // Standard output is the protocol's.
     let mut sharing = args.store.sharing(Alerts::Raised { taken: true });
     sharing.public_key = args.public_key.clone();

@@ -203,7 +203,7 @@ fn complete(args: &ProveArgs, log: &AuditLog, facet: Facet, value: &str) -> Resu
     proof.map(|proof| proof.to_string()).map_err(|e| {
         // Neighbours that are withheld are a matter of what was asked for; a store that may not sign is not.
         match e.kind() == ErrorKind::Conflict && (args.at_checkpoint || log.checkpoint().is_ok()) {
-            true => Failure::Input(format!("{e} (--neighbours)")),
+            true => Failure::Input(format!("{e}. To ask for them to be shown, say --neighbours")),
             false => unproven(args, e),
         }
     })

@@ -2,7 +2,7 @@
 
 use super::exit::{End, Failure, Outcome};
 use super::manage::close;
-use super::render::{Out, Style, bytes, clean, count, moment};
+use super::render::{Out, Style, bytes, clean, count, counted, moment};
 use super::store::StoreArgs;
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Object};
@@ -72,7 +72,7 @@ pub fn show_purged(purged: &Purged, out: &mut Out) -> std::io::Result<()> {
     let Some(seq) = purged.seq else {
         return out.line(format!("nothing has expired{held}"));
     };
-    out.line(format!("{} entries are gone{held}; recorded as entry {seq}", count(purged.purged)))?;
+    out.line(format!("{} gone{held}; recorded as entry {seq}", counted(purged.purged, "entry is", "entries are")))?;
     for (class, n) in &purged.classes {
         out.line(format!("  {:<20}{}", clean(class), count(*n)))?;
     }
@@ -122,7 +122,7 @@ fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> std::io::Result<()> 
     out.line(format!("by the expiry clock it is {}", moment(plan.cut_off)))?;
     match plan.expired.len() {
         0 => out.line("nothing would go")?,
-        n => out.line(format!("{} entries would go", count(n)))?,
+        n => out.line(format!("{} would go", counted(n, "entry", "entries")))?,
     }
     if !plan.counts.is_empty() {
         let columns = [left("CLASS"), left("TOOL"), right("WOULD GO"), right("HELD")];
@@ -144,7 +144,10 @@ fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> std::io::Result<()> 
     let holds = log.holds();
     for (id, n) in &plan.by_hold {
         let case = holds.iter().find(|(seq, _)| seq == id).map(|(_, hold)| clean(&hold.case)).unwrap_or_default();
-        out.line(format!("hold {id} (case {case}) keeps {} that have expired", count(*n)))?;
+        out.line(format!(
+            "hold {id} (case {case}) keeps {} expired",
+            counted(*n, "entry that has", "entries that have")
+        ))?;
     }
     for (class, at) in &plan.next {
         out.line(format!("next of {}: {}", clean(class), moment(*at)))?;

@@ -4,6 +4,7 @@
 //! of a trickling pipe is durable at once; calls are recorded in the order of their lines; a bad line costs no good one;
 //! a receipt is printed only for what is on the disk.
 
+use super::ending::Ending;
 use super::exit::{End, Failure, Outcome, complain, is_input};
 use super::line_reader::{Line, MAX_LINE, Source};
 use super::progress::{Progress, Unit};
@@ -58,6 +59,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
         false => Alerts::Raised { taken: args.receipts },
     };
     let log = args.store.join(args.store.key.options()?.unsigned(args.unsigned), alerts, args.public_key.as_ref())?;
+    let ending = Ending::watch(&log)?;
     let mut recorder = Recorder {
         log: &log,
         name: source.name.clone(),
@@ -69,6 +71,7 @@ pub fn run(args: &RecordArgs) -> Outcome {
         newest: None,
     };
     let outcome = recorder.all(source);
+    ending.wait_if_told();
     let (recorded, refused, newest) = (recorder.recorded, recorder.refused, recorder.newest);
     let closed = log.close();
     if let Err(failure) = outcome {

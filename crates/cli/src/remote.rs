@@ -3,6 +3,7 @@
 //! The alternative is a protocol of library calls, one for each of what a store can do, twice. A command line is one form
 //! for all of them, and the same code answers in both cases, so an answer cannot depend on who owns the store.
 
+use super::beside::Beside;
 use super::console;
 use super::exit::{self, Failure, Outcome, complain};
 use super::needs::{self, RunsWhere};
@@ -20,6 +21,7 @@ use std::any::TypeId;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PAUSE: Duration = Duration::from_millis(10);
@@ -206,13 +208,16 @@ impl Terminal for Here {
 
 /// Runs commands of other processes in this one, on the store at this path.
 #[derive(Debug)]
-pub struct Runner(pub PathBuf);
+pub struct Runner {
+    pub store: PathBuf,
+    pub beside: Arc<Beside>,
+}
 
 impl Commands for Runner {
     fn run(&self, log: &AuditLog, command: Command, console: Console, authority: Authority) -> u8 {
         let folder = PathBuf::from(&command.folder);
         let arguments = command.arguments.clone();
-        console::run(log, command, console, authority, || {
+        console::run((log, &self.beside), command, console, authority, || {
             let work = || {
                 let parsed = absolute(Cli::command(), &folder).try_get_matches_from(arguments);
                 let parsed = parsed.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
@@ -241,7 +246,7 @@ impl Runner {
         let is_same = |a: &Path, b: &Path| {
             a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
         };
-        if !is_same(&named, &self.0) {
+        if !is_same(&named, &self.store) {
             let message = format!("{}: is not the store that this process has open", named.display());
             return Err(Failure::Input(message));
         }

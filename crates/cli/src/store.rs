@@ -1,7 +1,7 @@
 //! Opening the store that a command names, with its key file.
 
-use super::alerting::Alerting;
 use super::anchors;
+use super::beside::Beside;
 use super::console;
 use super::exit::{Failure, complain};
 use super::line_reader::Source;
@@ -16,7 +16,7 @@ use attestlog::{AuditLog, Error, ErrorKind, Options};
 use clap::Args;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// The store, for commands that open one.
@@ -157,30 +157,20 @@ pub enum Alerts {
 fn sharing(store: &Path, recording: Option<Alerts>) -> Sharing {
     let mut sharing = Sharing::default();
     let store = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
-    sharing.commands = Some(Arc::new(Runner(store.clone())));
+    let beside = Beside::new(store.clone());
+    sharing.commands = Some(Arc::new(Runner { store, beside: beside.clone() }));
     sharing.on_trouble = Some(Arc::new(|message| complain(message)));
-    if let Some(Alerts::Raised { taken }) = recording {
-        sharing.on_owning = Some(Arc::new(move |log| owning(log, &store, taken)));
+    if let Some(alerts) = recording {
+        sharing.on_owning = Some(Arc::new(move |log| owning(log, &beside, alerts)));
     }
     sharing
 }
 
 /// Called when a process that records comes to own a store. What must run once a store and not once a process is started
 /// here; it ends when the guard is dropped, which is before the store is closed.
-fn owning(log: &AuditLog, store: &Path, taken: bool) -> Guard {
+fn owning(log: &AuditLog, beside: &Arc<Beside>, alerts: Alerts) -> Guard {
     warn(log);
-    Box::new(Rules(Mutex::new(Some(Alerting::start(log, store, taken)))))
-}
-
-/// The alert rules at work.
-struct Rules(Mutex<Option<Alerting>>);
-
-impl Drop for Rules {
-    fn drop(&mut self) {
-        if let Ok(Some(alerting)) = self.0.get_mut().map(Option::take) {
-            alerting.finish();
-        }
-    }
+    Box::new(beside.begin(log, alerts))
 }
 
 impl KeyArgs {
@@ -323,7 +313,8 @@ impl StoreArgs {
     /// `known`: the log's public key, where the caller gave it.
     pub fn join(&self, options: Options, alerts: Alerts, known: Option<&VerifierKey>) -> Result<SharedStore, Failure> {
         check_unprotected(&self.store)?;
-        let options = anchors::add(options, &self.store)?;
+        // Used when this process comes to own the store, as they are then; what must not be used is a reason not to begin.
+        anchors::of(&self.store)?;
         let mut sharing = self.sharing(alerts);
         sharing.public_key = known.cloned();
         SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))

@@ -174,23 +174,38 @@ fn open(of: &Verification) -> String {
         }
         (_, 0) => format!(
             "all of it: whoever holds the file and its key file could have rewritten it, the newest {} also without the key \
-             file, since no signature covers them",
-            count(of.size - of.signed_size)
+             file, since no signature covers {}",
+            entries(of.size - of.signed_size),
+            them(of.size - of.signed_size)
         ),
         (open, from) => {
             let unsigned = of.size.saturating_sub(of.signed_size.max(from));
             let without = match unsigned {
                 0 => String::new(),
-                n if n == open => ", and without the key file, since no signature covers them".to_owned(),
-                n => format!(", the newest {} also without the key file, since no signature covers them", count(n)),
+                n if n == open => format!(", and without the key file, since no signature covers {}", them(n)),
+                n => format!(
+                    ", the newest {} also without the key file, since no signature covers {}",
+                    entries(n),
+                    them(n)
+                ),
             };
             format!(
-                "the newest {}, from entry {from} on: nothing that was compared covers them, so whoever holds the file and \
-                 its key file could have rewritten them{without}",
-                counted(open, "entry", "entries")
+                "the newest {}, from entry {from} on: nothing that was compared covers {them}, so whoever holds the file and \
+                 its key file could have rewritten {them}{without}",
+                entries(open),
+                them = them(open)
             )
         }
     }
+}
+
+/// The newest so many.
+fn entries(n: u64) -> String {
+    if n == 1 { "entry".to_owned() } else { counted(n, "entry", "entries") }
+}
+
+fn them(n: u64) -> &'static str {
+    if n == 1 { "it" } else { "them" }
 }
 
 fn paragraph(name: &str, text: &str, out: &mut Out) -> io::Result<()> {

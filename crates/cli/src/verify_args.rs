@@ -26,15 +26,16 @@ pub struct TrustArgs {
 }
 
 impl TrustArgs {
-    /// All of it, read from its files. What in a file could not be read is said on standard error.
+    /// All of it, read from its files. What in a file could not be read is a finding, but for a last line that a crash cut off:
+    /// that is said on standard error.
     pub fn read(&self) -> Result<Brought, Failure> {
         let mut brought = Brought { public_key: self.public_key.clone(), kept: Vec::new() };
         for path in &self.against {
             let evidence = evidence(path, &self.witness)?;
-            for place in &evidence.unreadable {
+            for place in evidence.unreadable.iter().filter(|place| place.cut_off) {
                 complain(format!("{}, {place}; not compared", path.display()));
             }
-            brought.kept.push((path.clone(), evidence.kept));
+            brought.kept.push((path.clone(), evidence));
         }
         Ok(brought)
     }
@@ -44,7 +45,7 @@ impl TrustArgs {
 #[derive(Debug)]
 pub struct Brought {
     public_key: Option<VerifierKey>,
-    kept: Vec<(PathBuf, Vec<Kept>)>,
+    kept: Vec<(PathBuf, Evidence)>,
 }
 
 impl Brought {
@@ -64,7 +65,7 @@ impl Brought {
             }
             options = options.public_key(key);
         }
-        for (path, kept) in self.kept {
+        for (path, Evidence { kept, unreadable, .. }) in self.kept {
             let fits = |kept: &Kept| own.is_none_or(|own| own == kept.checkpoint.checkpoint().origin());
             let (kept, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(fits);
             if let (Some(own), Some(other), true) = (own, others.first(), kept.is_empty()) {
@@ -75,7 +76,7 @@ impl Brought {
                 let origin = other.checkpoint.checkpoint().origin().to_owned();
                 complain(format!("{}: a checkpoint of another log, {origin}; not compared", other.source));
             }
-            options = options.against(kept);
+            options = options.against(kept).against_unreadable(&path.display().to_string(), unreadable);
         }
         Ok(options)
     }

@@ -46,6 +46,8 @@ pub mod sealed;
 pub mod seqs;
 #[doc(hidden)]
 pub mod spelling;
+#[doc(hidden)]
+pub mod text;
 mod time;
 
 pub use entry::{

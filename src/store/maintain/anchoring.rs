@@ -24,7 +24,7 @@ use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp, merkle};
 use redb::ReadableDatabase;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::{Duration, Instant};
 
 /// What it is called in MACs.
@@ -36,6 +36,8 @@ const AT_MOST: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Anchoring {
     options: AnchorOptions,
+    /// Those that are at hand now.
+    anchors: RwLock<Vec<Arc<dyn Anchor>>>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
     changed: Condvar,
@@ -67,21 +69,26 @@ pub struct AnchorHealth {
 
 impl Anchoring {
     pub(crate) fn new(options: AnchorOptions, clock: Arc<dyn Clock>) -> Arc<Anchoring> {
-        Arc::new(Anchoring { options, clock, state: Mutex::default(), changed: Condvar::new() })
+        let anchors = RwLock::new(options.anchors.clone());
+        Arc::new(Anchoring { options, anchors, clock, state: Mutex::default(), changed: Condvar::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn at_hand(&self, name: &str) -> Option<&Arc<dyn Anchor>> {
-        self.options.anchors.iter().find(|anchor| anchor.name() == name)
+    fn anchors(&self) -> RwLockReadGuard<'_, Vec<Arc<dyn Anchor>>> {
+        self.anchors.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_hand(&self, name: &str) -> Option<Arc<dyn Anchor>> {
+        self.anchors().iter().find(|anchor| anchor.name() == name).cloned()
     }
 
     /// Starts the thread that looks what is due, once.
     fn start(self: &Arc<Self>) {
         let mut state = self.lock();
-        if !state.started && !state.stop && !self.options.anchors.is_empty() {
+        if !state.started && !state.stop && !self.anchors().is_empty() {
             let this = self.clone();
             let spawned = std::thread::Builder::new().name("attestlog-anchors".to_owned()).spawn(move || this.run());
             // Without a thread everything stays owed, and the next checkpoint tries again.
@@ -229,7 +236,7 @@ impl Engine {
             let queue = stored.and_then(|json| AnchorQueue::from_json(&json, backoff).ok());
             state.queue = queue.unwrap_or_else(|| AnchorQueue::new(backoff));
             state.queue.bound(signed, latest);
-            for anchor in &anchoring.options.anchors {
+            for anchor in anchoring.anchors().iter() {
                 state.queue.add(&anchor.name())?;
             }
             if signed > 0 {
@@ -252,7 +259,7 @@ impl Engine {
 
     /// Before the store is closed: hands over what is owed, as long as closing may take.
     pub(crate) fn finish_anchoring(&self) {
-        if !self.jobs.anchoring.options.anchors.is_empty() && !self.is_closed() && !self.is_reading() {
+        if !self.jobs.anchoring.anchors().is_empty() && !self.is_closed() && !self.is_reading() {
             let _ = self.with_writer(|engine, writer| {
                 match writer.state.size > writer.state.signed && engine.keys().is_some() {
                     true => engine.sign(writer).map(|_| ()),
@@ -407,12 +414,46 @@ impl AuditLog {
         anchoring.flush(at_most)
     }
 
-    /// Forgets an anchor, with everything that is owed to it; gives how things stood. One that the store was opened with
-    /// is known again after the next opening.
+    /// Hands checkpoints to these anchors from now on, in place of those that the store was opened with: the newest checkpoint at
+    /// once. What is owed to one that is not among them stays owed, until it is back or forgotten; what is under way with it may
+    /// still arrive.
     ///
     /// # Errors
-    /// As [`AuditLog::record`].
+    /// [`TooLarge`](ErrorKind::TooLarge) where there would be more than [`MAX_ANCHORS`](crate::anchor::MAX_ANCHORS), with those that
+    /// something is known of; then nothing changes.
+    pub fn set_anchors(&self, anchors: Vec<Arc<dyn Anchor>>) -> Result<()> {
+        let engine = self.engine();
+        let anchoring = &engine.jobs.anchoring;
+        let signed = engine.read.published.read().unwrap_or_else(PoisonError::into_inner).signed;
+        {
+            let mut state = anchoring.lock();
+            let mut queue = state.queue.clone();
+            for anchor in &anchors {
+                queue.add(&anchor.name())?;
+            }
+            if signed > 0 {
+                queue.owe(signed, engine.config.clock.now());
+            }
+            state.queue = queue;
+            *anchoring.anchors.write().unwrap_or_else(PoisonError::into_inner) = anchors;
+        }
+        if !engine.is_reading() {
+            engine.hand_over();
+        }
+        Ok(())
+    }
+
+    /// Forgets an anchor, with everything that is owed to it; gives how things stood.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where the store has it at hand: the next checkpoint would be owed to it all the same; as
+    /// [`AuditLog::record`].
     pub fn forget_anchor(&self, name: &str) -> Result<Option<AnchorStatus>> {
+        if self.engine().jobs.anchoring.at_hand(name).is_some() {
+            let message =
+                format!("{name} is in use: take it out of the store's anchors first (anchors set), then forget it");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         self.engine().with_writer(|engine, writer| {
             let (status, owed) = {
                 let mut state = engine.jobs.anchoring.lock();

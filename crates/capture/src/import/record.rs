@@ -321,7 +321,11 @@ fn shifted(e: Error, first: usize) -> Error {
 fn at_place(e: &Error, places: &[String], done: usize) -> Error {
     let message = e.to_string();
     let found = message.strip_prefix("call ").and_then(|rest| rest.split_once(": "));
-    let before = if done > 0 { format!(" ({done} calls before it were recorded)") } else { String::new() };
+    let before = if done > 0 {
+        format!(" ({done} {} recorded)", if done == 1 { "call before it was" } else { "calls before it were" })
+    } else {
+        String::new()
+    };
     let place = found.and_then(|(i, what)| Some((places.get(i.parse::<usize>().ok()?)?, what)));
     let message = match place {
         Some((place, what)) => format!("{place}: {what}{before}"),

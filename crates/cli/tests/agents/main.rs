@@ -12,6 +12,7 @@ mod mcp_real;
 mod mcp_servers;
 mod mcp_truth;
 mod owner;
+mod owner_changes;
 mod processes;
 #[path = "../../../../tests/store_common/mod.rs"]
 mod store_common;

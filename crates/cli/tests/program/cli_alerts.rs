@@ -161,7 +161,7 @@ fn a_watch_delivers_what_is_owed_and_verifies() {
     let lines = call("c", "w", "read_chart", r#""patient_id":"P-1""#).repeat(10);
     place.run_with(&["record", "s"], lines.as_bytes()).ok();
     assert!(watch(&["--command", "false"]).code(1).err.contains("command false"));
-    let health = place.run(&["health", "s", "--json"]).json();
+    let health = json(&place.run(&["health", "s", "--json"]).code(1).out);
     let owed = health.get("alerts").unwrap().get("receivers").unwrap().get("command false").unwrap();
     assert_eq!(owed.get("undelivered").and_then(Json::as_u64), Some(1));
     place.run(&["alerts", "forget", "s", "command false"]).ok();
@@ -267,7 +267,7 @@ fn configured_receivers_are_told_by_whatever_records() {
     assert_eq!(ran.out.lines().count(), 1, "{}", ran.out);
     assert!(ran.err.contains("every"), "{}", ran.err);
     // The web address answers no more: the record is made all the same, and health knows what is owed.
-    let health = place.run(&["health", "s", "--json"]).json();
+    let health = json(&place.run(&["health", "s", "--json"]).code(1).out);
     let receivers = health.get("alerts").unwrap().get("receivers").unwrap();
     let owed: u64 = receivers
         .as_object()
@@ -294,6 +294,84 @@ fn configured_receivers_are_told_by_whatever_records() {
     assert!(place.path("s.receivers").exists());
     place.run(&["policy", "set", "s", "none.toml", "--no-receivers"]).ok();
     assert!(!place.path("s.receivers").exists());
+}
+
+/// A webhook whose secret was missing or too short was taken, and from then on kept every receiver from being told anything, with
+/// exit code 0 and a green `health`; so did a file of receivers that others can write to.
+#[test]
+fn a_receiver_that_cannot_be_told_is_refused_and_later_holds_up_no_other() {
+    let place = Place::empty();
+    place.write("short", "short\n");
+    let rules = "[[alerts]]\nname = '*'\nenabled = false\n[[alerts]]\nname = 'every'\nwindow = '1s'\nkey = ['user']\n";
+    let with = |secret: &str| {
+        format!(
+            "[[receivers]]\nwebhook = 'http://127.0.0.1:9/x'\nsecret_file = '{secret}'\n[[receivers]]\nname = 'file'\nfile = 'told'\n{rules}"
+        )
+    };
+    for (config, why) in [
+        (with("none"), "no such file"),
+        (with("short"), "16 bytes"),
+        ("[[receivers]]\nfile = 'nowhere/told'\n".to_owned(), "no folder"),
+        ("[[receivers]]\ncommand = ['/nowhere/page']\n".to_owned(), "no such program"),
+    ] {
+        place.write("bad.toml", config);
+        refused(place.run(&["init", "t", "--config", "bad.toml"]), why);
+        assert!(!place.path("t").exists());
+    }
+    place.write("secret", "a secret of more than sixteen bytes\n");
+    place.write("config.toml", with("secret"));
+    place.run(&["init", "s", "--config", "config.toml"]).ok();
+    refused(place.run(&["policy", "set", "s", "bad.toml"]), "no such program");
+    place.run(&["health", "s"]).ok();
+    std::fs::remove_file(place.path("secret")).unwrap();
+    let health = place.run(&["health", "s"]).code(1);
+    assert!(health.out.contains("! alerts are not delivered"), "{}", health.out);
+    place.run_with(&["record", "s"], call("c", "u", "t", "").as_bytes()).ok();
+    assert_eq!(std::fs::read_to_string(place.path("told")).unwrap().lines().count(), 1);
+    // It is not a matter of time: what was tried and not taken is told at once.
+    place.write("secret", "a secret of more than sixteen bytes\n");
+    let health = place.run(&["health", "s"]).code(1);
+    assert!(health.out.contains("could not be delivered to webhook"), "{}", health.out);
+    place.run(&["alerts", "forget", "s", "webhook 127.0.0.1:9"]).ok();
+    place.run(&["health", "s"]).ok();
+    #[cfg(unix)]
+    {
+        std::fs::set_permissions(place.path("s.receivers"), std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .unwrap();
+        let health = place.run(&["health", "s"]).code(1);
+        assert!(health.out.contains("! no alert is delivered") && health.out.contains("chmod go-w"), "{}", health.out);
+    }
+}
+
+/// A grant that was opened was never looked at, as `health` had it: `alerts watch --once` looked and did not write it down, so after
+/// a quarter of an hour it asked whether nothing was watching.
+#[test]
+fn a_watch_that_looks_once_writes_down_that_it_did() {
+    let place = Place::with_lines(&call("c", "u", "t", ""));
+    place.run(&["alerts", "watch", "s", "--once"]).ok();
+    place.run(&["break-glass", "open", "s", "--user", "dr", "--patient", "P-1", "--reason", "r", "--ttl", "1h"]).ok();
+    assert!(place.run(&["alerts", "list", "s"]).code(0).err.contains("no rule has looked"));
+    place.run(&["alerts", "watch", "s", "--once"]).ok();
+    let listed = place.run(&["alerts", "list", "s"]).code(0);
+    assert!(listed.err.is_empty(), "{}", listed.err);
+}
+
+/// Somebody edited an entry that no index batch covers. The verification found it, said that it could not be recorded as an alert,
+/// and no receiver was told of it.
+#[test]
+fn receivers_are_told_of_tampering_that_cannot_be_recorded() {
+    let place = Place::empty();
+    place.write("config.toml", "[[receivers]]\nfile = 'told'\n");
+    place.run(&["init", "s", "--config", "config.toml"]).ok();
+    let line = call("c", "u", "t", r#""arguments":{"note":"five hundred"}"#);
+    place.run_with(&["record", "s"], line.as_bytes()).ok();
+    assert!(crate::common::overwrite(&place.path("s"), b"five hundred", b"nine hundred") > 0);
+    let ran = place.run(&["alerts", "watch", "s", "--once", "--verify-every", "6h"]).code(3);
+    assert!(ran.err.contains("cannot be recorded"), "{}", ran.err);
+    let told = std::fs::read_to_string(place.path("told")).unwrap();
+    let notice = json(told.lines().last().unwrap());
+    assert_eq!(text(&notice, "rule"), "tampering");
+    assert_eq!((notice.get("recorded"), notice.get("seq")), (Some(&Json::Bool(false)), Some(&Json::Null)));
 }
 
 #[test]

@@ -98,7 +98,10 @@ fn anchors_are_changed_and_forgotten_by_name() {
     let text = place.run(&["anchors", "show", "s"]).ok();
     assert!(text.contains("command false") && text.contains("file "), "{text}");
     place.run(&["anchors", "forget", "s", "command true"]).code(2);
-    place.run(&["anchors", "forget", "s", "command false"]).ok();
+    assert!(place.run(&["anchors", "forget", "s", "command false"]).ok().contains("forgotten"));
+    // One that is configured was `forgotten` with exit code 0, and stood there as before.
+    let kept = format!("file {}", place.path("kept").display());
+    assert!(place.run(&["anchors", "forget", "s", &kept]).code(2).err.contains("anchors set"));
     assert!(!place.run(&["anchors", "show", "s"]).ok().contains("command false"));
     place.run(&["verify", "s", "--against", "kept"]).ok();
     #[cfg(unix)]

@@ -139,6 +139,30 @@ fn what_was_kept_elsewhere_anchors_the_store() {
     place.run(&["purge", "s"]).code(2);
 }
 
+/// Somebody damaged the lines of an anchor file that would have shown the rollback. They were told of on standard error alone:
+/// `nothing wrong found`, exit code 0, anchored, and nothing of it in the JSON.
+#[test]
+fn a_line_of_an_anchor_file_that_cannot_be_read_is_a_finding() {
+    let place = Place::with_lines(&call("c", "u", "t", ""));
+    place.write("anchors.toml", "[[anchor]]\nfile = 'kept'\n");
+    place.run(&["anchors", "set", "s", "anchors.toml"]).ok();
+    place.run(&["anchors", "flush", "s"]).ok();
+    place.run_with(&["record", "s", "--no-alerts"], call("c", "v", "t", "").as_bytes()).ok();
+    place.run(&["anchors", "flush", "s"]).ok();
+    place.run(&["verify", "s", "--against", "kept"]).ok();
+    let kept = std::fs::read_to_string(place.path("kept")).unwrap();
+    let (first, rest) = kept.split_once('\n').unwrap();
+    place.write("junk", format!("{first}\n{}", rest.replacen("checkpoint", "checkp#int", 1)));
+    let ran = place.run(&["verify", "s", "--against", "junk"]).code(1);
+    assert!(ran.out.contains("kept_damaged") && ran.out.contains("line 2"), "{}", ran.out);
+    let json = crate::common::json(&place.run(&["verify", "s", "--against", "junk", "--json"]).code(1).out);
+    assert_eq!(json.get("ok"), Some(&Json::Bool(false)));
+    assert_eq!(json.get("anchored"), Some(&Json::Bool(false)));
+    // A last line without its end is what a crash leaves; whoever could cut it could have taken it away.
+    place.write("torn", format!("{first}\n{}", &rest[..40]));
+    assert!(place.run(&["verify", "s", "--against", "torn"]).code(0).err.contains("not compared"));
+}
+
 #[test]
 fn every_kind_of_finding_is_documented() {
     let page = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("docs/verification.md");

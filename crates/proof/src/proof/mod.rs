@@ -628,8 +628,8 @@ impl fmt::Display for Checked {
                 write!(f, "the value sealed at {path} in entry {seq} of the log {origin} is {value}")?
             }
             Proven::Complete { facet, value, size, entries, purged, unknown, .. } => {
-                let (facet, count) = (facet.as_str(), entries.len());
-                write!(f, "of the {size} entries of the log {origin}, exactly {count} have {facet} {value:?}")?;
+                let (facet, has) = (facet.as_str(), crate::text::counted(entries.len() as u64, "has", "have"));
+                write!(f, "of the {size} entries of the log {origin}, exactly {has} {facet} {value:?}")?;
                 if let Some(looks) = self.proven.looks_like() {
                     write!(f, ", which only looks like {looks:?}")?;
                 }

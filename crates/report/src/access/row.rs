@@ -327,7 +327,8 @@ impl Viewed {
             ids.push(format!("{count} {}", if count == 1 { "record" } else { "records" }));
         }
         if self.withheld > 0 {
-            ids.push(format!("{} of other patients not shown", self.withheld));
+            let withheld = if self.withheld == 1 { "id" } else { "ids" };
+            ids.push(format!("{} {withheld} of other patients not shown", self.withheld));
         }
         (fields.join(", "), ids.join("; "))
     }
