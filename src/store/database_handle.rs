@@ -36,7 +36,7 @@ pub(crate) enum Damage {
     Entry(u64),
     /// The store's own entries are not found to say what they said when the keys signed last, or contradict each other (R60).
     InForce,
-    /// redb's own tables, or the header.
+    /// redb's own tables, or the header, or a table that does not say what the entries say.
     Tables,
 }
 
@@ -51,11 +51,13 @@ impl Damage {
                  not those that its key file signed: entries, or rows of the index that lead to them, were changed or taken out"
                 .to_owned(),
             Damage::Tables => {
-                "the tables in which the file keeps its free pages, or its header, are damaged".to_owned()
+                "the tables in which the file keeps its free pages and what is derived from its entries, or its header, are damaged"
+                    .to_owned()
             }
         };
         Error::damaged(format!(
-            "{what}, so nothing is recorded into this store: see what `attestlog verify` finds, and restore a backup"
+            "{what}, so nothing is recorded into this store, and what it answers may lack what was recorded: see what \
+             `attestlog verify` finds, and restore a backup"
         ))
     }
 }

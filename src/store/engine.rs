@@ -3,7 +3,7 @@
 use super::Receipt;
 use super::anchoring::Anchoring;
 use super::block_locator::BlockLocator;
-use super::database_handle::DatabaseHandle;
+use super::database_handle::{Damage, DatabaseHandle};
 use super::encode::EncodedBatch;
 use super::group_commit::GroupCommit;
 use super::keyring::Keyring;
@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     /// Held by whoever shows a commit to readers.
     pub(crate) showing: Mutex<()>,
     pub(crate) closed: AtomicBool,
+    /// What was wrong with the store when it was last opened (R85).
+    pub(crate) damage: RwLock<Option<Damage>>,
     /// How many entries there were when it was opened.
     pub(crate) opened_with: u64,
     pub(crate) work: Work,

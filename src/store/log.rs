@@ -56,6 +56,8 @@ pub struct AuditLog {
     worker: Arc<Worker>,
     /// For a handle that looks for names as somebody without the store's keys would: the policies as they are then.
     keyless: Option<Arc<Mutex<Option<Arc<Policies>>>>>,
+    /// Answers although the store was opened with damage.
+    despite: bool,
 }
 
 /// The background thread. Stops when the last handle is gone.
@@ -137,7 +139,7 @@ impl AuditLog {
             }
         };
         let worker = Arc::new(Worker { engine: engine.clone(), thread: Mutex::new(thread) });
-        Ok(AuditLog { engine, worker, keyless: None })
+        Ok(AuditLog { engine, worker, keyless: None, despite: false })
     }
 
     /// Records one call and returns when it is on the disk.
@@ -273,6 +275,15 @@ impl AuditLog {
     #[cfg(feature = "owner")]
     pub(crate) fn without_keys(&self) -> AuditLog {
         AuditLog { keyless: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// A handle that answers although the store was opened with damage.
+    pub(crate) fn going_on(&self) -> AuditLog {
+        AuditLog { despite: true, ..self.clone() }
+    }
+
+    pub(crate) fn goes_on(&self) -> bool {
+        self.despite
     }
 
     /// The policies, with the keys by which this handle may look for names.

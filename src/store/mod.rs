@@ -20,6 +20,7 @@ pub(crate) mod block;
 pub(crate) mod block_locator;
 pub(crate) mod commit;
 pub(crate) mod cursors;
+pub(crate) mod damaged;
 pub(crate) mod database_handle;
 pub(crate) mod encode;
 pub(crate) mod engine;

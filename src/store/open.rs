@@ -32,8 +32,9 @@ use crate::process::Process;
 use crate::retention::{ExpiryClock, SeqSet};
 use crate::rows::BATCH;
 use crate::{Entry, Error, ErrorKind, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Body, Content, SystemEvent};
+use attestlog_proof::entry::{Body, Content, Phase, SystemEvent};
 use redb::Builder;
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -302,6 +303,7 @@ fn share(
     overlay: Option<&Arc<Overlay>>,
 ) -> Result<Arc<Engine>> {
     let Loaded { writer, mem_segments, chain_state, purged, .. } = loaded;
+    let damaged = writer.damaged;
     let (seq, set) = chain_state.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published =
@@ -324,6 +326,7 @@ fn share(
         keys: Mutex::new(keys),
         stray,
         epoch_began: Mutex::default(),
+        damage: RwLock::new(damaged),
         purged: RwLock::new(Arc::new(purged)),
         subjects: Subjects::default(),
         changes: Mutex::new(None),
@@ -423,6 +426,7 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
     let mut found = Found::indexed(&snapshot, &purged, signed)?;
     let mut mem_segments: Vec<Arc<MemSegment>> = Vec::new();
     let mut recorded_at = Timestamp::MIN;
+    let mut calls = OpenCalls::default();
     for seq in state.indexed..state.size {
         let body = match pending_body(&snapshot, seq) {
             Ok(body) => Some(body),
@@ -445,6 +449,7 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
             Some(body) => newest.add(std::iter::once(body)),
             None => newest.add_unreadable(),
         }
+        calls.take(seq, body.as_ref());
         if let Some(Content::System(own)) = body.as_ref().map(|body| &body.content)
             && ChainState::wants(own.kind)
         {
@@ -456,10 +461,48 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
         }
     }
     found.reach(&snapshot, state.size);
+    let whole = calls.check(&snapshot, state.indexed).and_then(|whole| snapshot.open_tables().map(|()| whole));
+    if !whole.unwrap_or(false) {
+        found.wrong(Damage::Tables);
+    }
     let mut writer = WriterState::new(state, frontier, &tail, now);
     let tables = || database.is_damaged().then_some(Damage::Tables);
     writer.damaged = found.damaged.or(writer.damaged).or_else(tables);
     Ok(Loaded { writer, mem_segments, chain_state: found.chain_state, purged, newest: recorded_at })
+}
+
+/// Which calls the entries that no index batch covers begin and end.
+#[derive(Default)]
+struct OpenCalls {
+    begun: BTreeSet<u64>,
+    ended: Vec<u64>,
+    /// An entry could not be read, so nobody knows.
+    unknown: bool,
+}
+
+impl OpenCalls {
+    fn take(&mut self, seq: u64, body: Option<&Body>) {
+        match body.map(|body| &body.content) {
+            Some(Content::Call(call)) => match call.phase {
+                Phase::Begun => _ = self.begun.insert(seq),
+                Phase::Finished(begun) => self.ended.push(begun),
+                Phase::Whole => {}
+            },
+            Some(Content::System(_)) => {}
+            None => self.unknown = true,
+        }
+    }
+
+    /// Whether the table of the calls without an end says the same.
+    fn check(mut self, snapshot: &Snapshot, indexed: u64) -> Result<bool> {
+        if self.unknown {
+            return Ok(true);
+        }
+        let listed = snapshot.unfinished()?;
+        let none_ended = self.ended.iter().all(|begun| !listed.contains(begun));
+        self.ended.iter().for_each(|begun| _ = self.begun.remove(begun));
+        Ok(none_ended && listed.range(indexed..).eq(&self.begun))
+    }
 }
 
 /// What system events say, as far as they were read.

@@ -4,7 +4,7 @@ use super::exit::{End, Failure, Outcome};
 use super::filter::Filters;
 use super::progress::{Progress, Unit};
 use super::render::Out;
-use super::store::{StoreArgs, say_found};
+use super::store::{StoreArgs, damage_json, say_found};
 use attestlog::{AuditLog, Entry, Query};
 use attestlog_report::csv::CsvWriter;
 use attestlog_report::fhir::{FhirForm, FhirOptions, FhirRelease, FhirWriter};
@@ -102,6 +102,9 @@ pub fn run(args: &ExportArgs) -> Outcome {
 }
 
 fn write(log: &AuditLog, query: &Query, args: &ExportArgs, out: &mut impl Write) -> attestlog::Result<()> {
+    if let Some(damage) = damage_json(log).filter(|_| args.format == Format::Jsonl) {
+        writeln!(out, "{}", damage.to_canonical().as_str())?;
+    }
     match args.format {
         Format::Jsonl => each(log, query, |entry| {
             out.write_all(entry.line().as_bytes())?;

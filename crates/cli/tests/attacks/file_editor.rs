@@ -8,6 +8,7 @@ mod small_tables;
 mod trees;
 mod unbound;
 mod unhashed;
+mod unindexed;
 
 use super::store_common::*;
 use attestlog::{AuditLog, FindingKind, Query, Result, ToolCall, VerifyOptions};
