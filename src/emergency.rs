@@ -106,6 +106,7 @@ impl AuditLog {
     /// [`Conflict`](ErrorKind::Conflict): it may not, and the message says why; [`NoSuchEntry`](ErrorKind::NoSuchEntry):
     /// there is no such grant.
     pub fn check_emergency(&self, user: &str, patient: &str, grant: u64) -> Result<Grant> {
+        self.check_damage()?;
         let found = self.grant(grant)?;
         let engine = self.engine();
         let is = |field, clear: &str, written: &str| engine.spellings(field, clear).iter().any(|one| one == written);

@@ -81,4 +81,4 @@ pub use prove::{AtCheckpoint, Neighbours};
 pub use query::{Hits, Persons, Query, Statistics, Step, Timeline, ToolStatistics, UnknownValue};
 pub use restored::{Confirmed, Restored, Stands};
 pub use store::{AnchorHealth, AuditLog, Backup, Begun, Options, Receipt, Storage, is_guarded};
-pub use verify::{Finding, FindingKind, Verification, VerificationRecord, Verifications, VerifyOptions};
+pub use verify::{Finding, FindingKind, LostAnchors, Verification, VerificationRecord, Verifications, VerifyOptions};

@@ -153,6 +153,10 @@ impl fmt::Display for Restored {
                 lost => write!(f, ": {signed} entries had been signed, and the newest {lost} of them are lost"),
             },
             Some((signed, _)) => write!(f, ": {signed} entries had been signed in another history"),
+            // Before it stands that the store was opened without its key.
+            None if self.seq > *size => {
+                f.write_str(": the key file was not there, so what had been signed and is lost is not known")
+            }
             None => f.write_str(": nothing signed was lost, as far as the key file knew"),
         }?;
         match self.standing {

@@ -215,7 +215,7 @@ impl fmt::Debug for Delivery {
 /// say, all of them are looked at.
 fn owed(log: &AuditLog, from: u64) -> Result<Box<dyn Iterator<Item = Result<Entry>>>> {
     let snapshot = log.engine().snapshot()?;
-    match snapshot.hold_index() {
+    match log.check_damage().and_then(|()| snapshot.hold_index()) {
         Err(e) if e.kind() == ErrorKind::Damaged => {}
         held => {
             held?;

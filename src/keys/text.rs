@@ -130,7 +130,10 @@ impl KeyFile {
                 let message = "the key file was written by a newer version; upgrade the program";
                 Err(Error::new(ErrorKind::NewerFormat, message))
             }
-            _ => Err(Error::new(ErrorKind::Key, "not an attestlog key file: name the right one")),
+            _ => Err(Error::new(
+                ErrorKind::Key,
+                "empty, damaged, or not an attestlog key file: bring the key file back from its backup, or name the right one",
+            )),
         }
     }
 }

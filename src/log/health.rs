@@ -72,6 +72,10 @@ pub struct Health {
     pub recorded_without_key: Vec<Keyless>,
     /// Why nothing can be recorded with the keys that are here: the store is not the one that they signed.
     pub key_conflict: Option<String>,
+    /// What was wrong with the store when it was opened ([`AuditLog::damage`]): answers may lack what was recorded.
+    pub damage: Option<String>,
+    /// Why else nothing can be recorded: the key file is missing ([`AuditLog::check_recording`]).
+    pub key_missing: Option<String>,
 }
 
 /// An entry that is not in a sealed block, or not under a checkpoint, yet.
@@ -99,6 +103,7 @@ impl Health {
     /// ```
     pub fn concerns(&self) -> Vec<String> {
         let mut concerns = Vec::new();
+        concerns.extend(self.damage.iter().cloned());
         if self.over_quota() == Some(true) {
             concerns.push("the file is larger than its quota: purge what has expired, or raise the quota".to_owned());
         }
@@ -112,6 +117,7 @@ impl Health {
         }
         concerns.extend(self.key_conflict.iter().cloned());
         concerns.extend(self.restored.iter().filter_map(Restored::to_do));
+        concerns.extend(self.key_missing.iter().cloned());
         if self.rotation_overdue {
             concerns.push(
                 "the policy wants a new epoch key, and the keys are not here or cannot be replaced where they are: open the \
@@ -232,6 +238,8 @@ impl Health {
             ("restored", self.restored.iter().map(Restored::to_json).collect::<Vec<_>>().into()),
             ("recorded_without_key", self.recorded_without_key.iter().map(Keyless::to_json).collect::<Vec<_>>().into()),
             ("key_conflict", self.key_conflict.clone().into()),
+            ("key_missing", self.key_missing.clone().into()),
+            ("damage", self.damage.clone().into()),
             ("concerns", self.concerns().into()),
         ])
         .into()
@@ -255,7 +263,8 @@ impl AuditLog {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn health(&self) -> Result<Health> {
-        guarded(|| self.present_health())
+        // What is wrong is one of the things that it says.
+        guarded(|| self.despite_damage().present_health())
     }
 
     fn present_health(&self) -> Result<Health> {
@@ -268,10 +277,7 @@ impl AuditLog {
         };
         let state = &snapshot.state;
         let oldest_unsealed = match state.sealed < snapshot.size {
-            true => {
-                let entry = snapshot.entry(state.sealed)?;
-                Some(Unsealed { seq: entry.seq, recorded_at: entry.body.recorded_at })
-            }
+            true => oldest_from(&snapshot, state.sealed)?,
             false => None,
         };
         let oldest_unsigned = match engine.chain_state().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some())
@@ -286,6 +292,8 @@ impl AuditLog {
         let checkpoint_overdue = oldest_unsigned.is_some_and(|oldest| {
             oldest.recorded_at < late || many.is_some_and(|many| state.size - state.signed >= many)
         });
+        let key_conflict = engine.key_conflict(snapshot.size);
+        let cannot = if key_conflict.is_none() { engine.check_keys_there().err() } else { None };
         Ok(Health {
             checked_at,
             size_bytes,
@@ -309,7 +317,9 @@ impl AuditLog {
             rotation_overdue: engine.wants_rotation(state.size) && !engine.is_rotation_due(state.size),
             restored: self.restored()?,
             recorded_without_key: self.recorded_without_key()?,
-            key_conflict: engine.key_conflict(snapshot.size),
+            key_conflict,
+            damage: self.damage().map(|damage| damage.to_string()),
+            key_missing: cannot.map(|why| why.to_string()),
         })
     }
 

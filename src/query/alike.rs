@@ -26,6 +26,7 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn look_alikes(&self, field: Facet, value: &str) -> Result<Vec<String>> {
+        self.check_damage()?;
         let value = &*normal(value);
         let looks = gist(value);
         if domain(field).is_none() || is_pseudonym(value) || looks.is_empty() {

@@ -58,10 +58,12 @@ impl AuditLog {
     /// The entries that `query` asks for.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; what the file says.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; [`AuditLog::damage`], unless it is asked of
+    /// [`AuditLog::despite_damage`]; what the file says.
     pub fn query(&self, query: &Query) -> Result<Hits> {
         query.check()?;
         self.engine().config.process.check()?;
+        self.check_damage()?;
         let size = self.size();
         let at = match (query.after, query.newest_first) {
             (None, false) => Some(0),

@@ -74,6 +74,7 @@ impl AuditLog {
     /// # Ok::<(), attestlog::Error>(())
     /// ```
     pub fn persons(&self, field: Facet) -> Result<Persons> {
+        self.check_damage()?;
         guarded(|| Persons::of(&self.snapshot()?, self.engine().policies().sanitizer.as_ref(), field))
     }
 }

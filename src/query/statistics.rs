@@ -114,7 +114,7 @@ impl AuditLog {
     /// How tools were used, by name of the tool.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for an inverted time range; what the file says.
+    /// As [`AuditLog::query`].
     pub fn statistics(&self, of: &Statistics) -> Result<Vec<ToolStatistics>> {
         if let (Some(since), Some(until)) = (of.since, of.until)
             && since > until
@@ -123,6 +123,7 @@ impl AuditLog {
                 "the time range is inverted: it begins at {since} and ends at {until}"
             )));
         }
+        self.check_damage()?;
         guarded(|| self.added_up(of))
     }
 

@@ -28,7 +28,8 @@ pub struct UnknownValue {
 }
 
 impl AuditLog {
-    /// Of the values that `query` names, those that no entry of the log has. What a purge took is not known any more.
+    /// Of the values that `query` names, those that no entry of the log has. What a purge took is not known any more; and none is named where
+    /// the store was opened with [damage](AuditLog::damage), since what cannot be read may have it.
     ///
     /// An answer of no entries reads the same for somebody whom nobody looked at and for a slip of the pen; this tells the
     /// two apart. Kinds, outcomes, triggers and emergency, whose values are fixed, are not looked at.
@@ -46,6 +47,11 @@ impl AuditLog {
     /// # Errors
     /// As [`AuditLog::query`].
     pub fn unknown_values(&self, query: &Query) -> Result<Vec<UnknownValue>> {
+        self.check_damage()?;
+        if self.damage().is_some() {
+            // Nobody can say what the log does not know.
+            return Ok(Vec::new());
+        }
         let mut unknown = Vec::new();
         let open = |field: Facet| !matches!(field, Facet::Kind | Facet::Outcome | Facet::Trigger | Facet::Emergency);
         for (field, values) in query.facets.iter().filter(|(field, _)| open(*field)) {
@@ -86,6 +92,7 @@ impl AuditLog {
         if keeps_pseudonyms(&self.engine().policies(), field) {
             return Err(bad("the log keeps pseudonyms, which no pattern can find; name the value whole".to_owned()));
         }
+        self.check_damage()?;
         let glob = Glob::new(pattern).map_err(bad)?;
         let mut found = BTreeSet::new();
         self.each_value(field, &mut |known| {

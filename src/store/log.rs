@@ -39,6 +39,8 @@ pub struct AuditLog {
     worker: Arc<Worker>,
     /// For a handle that searches without the store's keys: the cached policies prepared without keys.
     keyless: Option<Arc<Mutex<Option<Arc<Policies>>>>>,
+    /// Answers although the store was opened with damage.
+    despite: bool,
 }
 
 /// The background thread. Stops when the last handle is dropped.
@@ -88,7 +90,7 @@ impl AuditLog {
             }
         };
         let worker = Arc::new(Worker { engine: engine.clone(), thread: Mutex::new(thread) });
-        Ok(AuditLog { engine, worker, keyless: None })
+        Ok(AuditLog { engine, worker, keyless: None, despite: false })
     }
 
     /// Records one call and returns when it is on the disk.
@@ -226,6 +228,15 @@ impl AuditLog {
     #[cfg(feature = "owner")]
     pub(crate) fn without_keys(&self) -> AuditLog {
         AuditLog { keyless: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// A handle that answers although the store was opened with damage.
+    pub(crate) fn going_on(&self) -> AuditLog {
+        AuditLog { despite: true, ..self.clone() }
+    }
+
+    pub(crate) fn goes_on(&self) -> bool {
+        self.despite
     }
 
     /// The policies, with the keys that this handle may use to search for names.

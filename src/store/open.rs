@@ -37,8 +37,9 @@ use crate::store::options::{Options, Source};
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
 use crate::{Entry, Error, ErrorKind, Kind, Result, Timestamp};
-use attestlog_proof::entry::{Body, Content, SystemEvent};
+use attestlog_proof::entry::{Body, Content, Phase, SystemEvent};
 use redb::Builder;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -389,6 +390,7 @@ fn share(
     overlay: Option<&Arc<Overlay>>,
 ) -> Result<Arc<Engine>> {
     let Loaded { writer, mem_segments, chain_state, purged, .. } = loaded;
+    let damaged = writer.damaged;
     let (seq, set) = chain_state.policies.clone().unwrap_or_else(|| (0, options.policies.clone()));
     let policies = keyring::ready(seq, set, keys.as_ref())?;
     let published =
@@ -418,6 +420,7 @@ fn share(
             reading: Reading::of(overlay),
             block_locator: Arc::default(),
             closed: AtomicBool::new(false),
+            damage: RwLock::new(damaged),
         },
         write: WriteSide {
             group_commit: GroupCommit::default(),
@@ -523,6 +526,7 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
     let mut found = Found::indexed(&snapshot, &purged, signed)?;
     let mut mem_segments: Vec<Arc<MemSegment>> = Vec::new();
     let mut recorded_at = Timestamp::MIN;
+    let mut calls = OpenCalls::default();
     for seq in state.indexed..state.size {
         let body = match pending_body(&snapshot, seq) {
             Ok(body) => Some(body),
@@ -545,6 +549,7 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
             Some(body) => newest.add(std::iter::once(body)),
             None => newest.add_unreadable(),
         }
+        calls.take(seq, body.as_ref());
         if let Some(Content::System(own)) = body.as_ref().map(|body| &body.content)
             && ChainState::wants(own.kind)
         {
@@ -556,10 +561,48 @@ pub(crate) fn load(database: &Arc<DatabaseHandle>, now: Duration, signed: Option
         }
     }
     found.reach(&snapshot, state.size);
+    let whole = calls.check(&snapshot, state.indexed).and_then(|whole| snapshot.open_tables().map(|()| whole));
+    if !whole.unwrap_or(false) {
+        found.wrong(Damage::Tables);
+    }
     let mut writer = WriterState::new(state, frontier, &tail, now);
     let tables = || database.is_damaged().then_some(Damage::Tables);
     writer.damaged = found.damaged.or(writer.damaged).or_else(tables);
     Ok(Loaded { writer, mem_segments, chain_state: found.chain_state, purged, newest: recorded_at })
+}
+
+/// Which calls the entries that no index batch covers begin and end.
+#[derive(Default)]
+struct OpenCalls {
+    begun: BTreeSet<u64>,
+    ended: Vec<u64>,
+    /// An entry could not be read, so nobody knows.
+    unknown: bool,
+}
+
+impl OpenCalls {
+    fn take(&mut self, seq: u64, body: Option<&Body>) {
+        match body.map(|body| &body.content) {
+            Some(Content::Call(call)) => match call.phase {
+                Phase::Begun => _ = self.begun.insert(seq),
+                Phase::Finished(begun) => self.ended.push(begun),
+                Phase::Whole => {}
+            },
+            Some(Content::System(_)) => {}
+            None => self.unknown = true,
+        }
+    }
+
+    /// Whether the table of the calls without an end says the same.
+    fn check(mut self, snapshot: &Snapshot, indexed: u64) -> Result<bool> {
+        if self.unknown {
+            return Ok(true);
+        }
+        let listed = snapshot.unfinished()?;
+        let none_ended = self.ended.iter().all(|begun| !listed.contains(begun));
+        self.ended.iter().for_each(|begun| _ = self.begun.remove(begun));
+        Ok(none_ended && listed.range(indexed..).eq(&self.begun))
+    }
 }
 
 /// The system events read so far.

@@ -78,11 +78,11 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         Default::default()
     });
     whole.findings.extend(small.findings);
-    let reach = whole.signed.judge(&whole.chain_state, &snapshot, &whole.expiries);
     // An entry that cannot be read any more was found already.
     let recorded_at = |seq| guarded(|| Ok(snapshot.entry(seq)?.body.recorded_at)).ok();
     let restored = whole.restored.iter().filter_map(|(seq, own)| Some((*seq, recorded_at(*seq)?, own)));
     let restored = Restored::all(restored);
+    let reach = whole.signed.judge(&whole.chain_state, &snapshot, &whole.expiries, &restored);
     let recorded_without_key = guarded(|| Keyless::stretches(&whole.keyless, &snapshot)).unwrap_or_else(|e| {
         whole.find(K::FileDamaged, None, e.to_string());
         Vec::new()
@@ -106,6 +106,7 @@ pub(super) fn verify(log: &AuditLog, options: &VerifyOptions) -> Result<Verifica
         anchored_size: reach.anchored_size,
         rewritable_from: reach.rewritable_from,
         restored,
+        lost_anchors: reach.lost_anchors,
         recorded_without_key,
         not_authenticated: small.not_authenticated,
         unfinished_commit: database.is_unfinished(),

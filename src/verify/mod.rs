@@ -24,6 +24,7 @@ mod verification_record;
 mod work;
 
 pub use finding::{Finding, FindingKind};
+pub use signed::LostAnchors;
 pub use verification_record::{VerificationRecord, Verifications};
 
 use crate::anchor::{Kept, Unreadable};
@@ -128,6 +129,9 @@ pub struct Verification {
     pub rewritable_from: u64,
     /// When the log was made out of an older copy, as its entries say: what was recorded and signed since the copy is lost.
     pub restored: Vec<Restored>,
+    /// What was kept elsewhere of the entries that were lost by that, one for each restoring. It is not compared with what was recorded in their
+    /// place.
+    pub lost_anchors: Vec<LostAnchors>,
     /// What was recorded without the store's key, as its entries say. A signature of later covers it like everything else.
     pub recorded_without_key: Vec<Keyless>,
     /// The small tables that hold what neither the entries nor a MAC can vouch for here: the store has no keys, or they are

@@ -51,6 +51,7 @@ impl Verification {
             anchored_size: 0,
             rewritable_from: 0,
             restored: Vec::new(),
+            lost_anchors: Vec::new(),
             recorded_without_key: Vec::new(),
             not_authenticated: Vec::new(),
             unfinished_commit: false,

@@ -5,13 +5,16 @@ use super::batch::Expiry;
 use super::finding::{Finding, FindingKind as K};
 use crate::anchor::Kept;
 use crate::chain_state::ChainState;
+use crate::json::{Json, Object};
 use crate::merkle::Frontier;
 use crate::note::{EpochError, SignedCheckpoint, VerifierKey};
+use crate::restored::Restored;
 use crate::retention::SeqSet;
 use crate::store::{Engine, Series, Snapshot, guarded};
 use crate::{Hash, Result, Timestamp};
 use attestlog_proof::entry::Retention;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What must be compared, and the roots that it is compared with, taken as the tree grows.
 pub(super) struct Signed<'a> {
@@ -35,9 +38,44 @@ pub(super) struct Reach {
     pub key_pinned: bool,
     pub anchored_size: u64,
     pub rewritable_from: u64,
+    /// What was kept elsewhere of entries that a restoring lost, as its entry says.
+    pub lost_anchors: Vec<LostAnchors>,
     /// How many entries were signed by an epoch that is over.
     closed_size: u64,
     pub findings: Vec<Finding>,
+}
+
+/// What was kept elsewhere of entries that the log has lost by a restoring, whose signed entry names what had been signed until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostAnchors {
+    /// The seq of the entry about the restoring.
+    pub restored: u64,
+    /// The least number of entries that one of them covers.
+    pub from: u64,
+    /// The greatest.
+    pub to: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
+impl fmt::Display for LostAnchors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LostAnchors { restored, from, to, .. } = self;
+        write!(f, "restored to an older state at entry {restored}: ")?;
+        match from == to {
+            true => write!(f, "the anchor of {to} entries is of what was lost"),
+            false => write!(f, "the anchors of {from} to {to} entries are of what was lost"),
+        }
+    }
+}
+
+impl LostAnchors {
+    /// `{"restored","from","to","count"}`
+    pub(super) fn to_json(&self) -> Json {
+        let LostAnchors { restored, from, to, count } = *self;
+        Object::from_iter([("restored", restored), ("from", from), ("to", to), ("count", count)]).into()
+    }
 }
 
 impl<'a> Signed<'a> {
@@ -88,6 +126,7 @@ impl<'a> Signed<'a> {
         chain_state: &ChainState,
         snapshot: &Snapshot,
         expiries: &BTreeMap<u64, BTreeMap<u64, Expiry>>,
+        restored: &[Restored],
     ) -> Reach {
         let size = snapshot.size;
         let mut reach = Reach::default();
@@ -120,7 +159,7 @@ impl<'a> Signed<'a> {
             reach.find(K::KeyMismatch, 0, stray.clone());
         }
         for kept in &self.options.against {
-            self.against(kept, key, size, &mut reach);
+            self.against(kept, key, size, restored, &mut reach);
         }
         for (file, place) in &self.options.unreadable {
             let detail = format!("{file}, {place}; what it would have shown was not compared");
@@ -218,7 +257,7 @@ impl<'a> Signed<'a> {
         }
     }
 
-    fn against(&self, kept: &Kept, key: Option<&VerifierKey>, size: u64, reach: &mut Reach) {
+    fn against(&self, kept: &Kept, key: Option<&VerifierKey>, size: u64, restored: &[Restored], reach: &mut Reach) {
         let checkpoint = kept.checkpoint.checkpoint();
         let (covered, source) = (checkpoint.size(), &kept.source);
         let Some(key) = key else {
@@ -226,6 +265,11 @@ impl<'a> Signed<'a> {
         };
         if let Err(e) = kept.checkpoint.verify(key) {
             return reach.find(K::SignatureInvalid, None, format!("{source}: {e}"));
+        }
+        if self.root(covered) != Some(checkpoint.root())
+            && let Some(seq) = self.lost_by(kept, key, restored, reach.signed_size)
+        {
+            return reach.lost(seq, covered);
         }
         if covered > size {
             let detail =
@@ -236,6 +280,28 @@ impl<'a> Signed<'a> {
             return reach.find(K::Fork, None, format!("{source}: it covers another history of {covered} entries"));
         }
         reach.anchored_size = reach.anchored_size.max(covered);
+    }
+
+    /// The entry about a restoring by which what this covers was lost.
+    ///
+    /// Whoever restores says so in an entry that the store's key has signed, with the size and root of what had been signed last. What
+    /// stands in the same file up to the record of just that was kept before the restoring; what comes behind it is of the log as it went on,
+    /// and is to agree with it. And all that lies before the entry must. So nobody without the key can pass off as lost what was
+    /// recorded since, and whoever has it can do no more than restore a copy, which the log says.
+    fn lost_by(&self, kept: &Kept, key: &VerifierKey, restored: &[Restored], signed: u64) -> Option<u64> {
+        let covered = kept.checkpoint.checkpoint().size();
+        let is_mark = |other: &Kept, mark: (u64, Hash)| {
+            let checkpoint = other.checkpoint.checkpoint();
+            (checkpoint.size(), checkpoint.root()) == mark && other.checkpoint.verify(key).is_ok()
+        };
+        let lost = restored.iter().filter(|restored| restored.seq < covered.min(signed)).find(|restored| {
+            restored.signed.is_some_and(|mark| {
+                let same_file = |other: &&Kept| other.source.file == kept.source.file;
+                let mut marks = self.options.against.iter().filter(same_file).filter(|other| is_mark(other, mark));
+                covered <= mark.0 && marks.next().is_some_and(|other| kept.source.line <= other.source.line)
+            })
+        });
+        lost.map(|restored| restored.seq)
     }
 
     fn purges(&self, chain_state: &ChainState, reach: &mut Reach) {
@@ -259,7 +325,12 @@ impl<'a> Signed<'a> {
                 reach.find(K::PurgeMismatch, *seq, detail);
             }
             // The first time that somebody else vouches for after the purge: it cannot have been later than that.
-            let covering = self.options.against.iter().filter(|kept| kept.checkpoint.checkpoint().size() > *seq);
+            // What covers another history, which a restoring lost, says nothing of it.
+            let agrees = |size, root| size > *seq && self.root(size) == Some(root);
+            let covering = self.options.against.iter().filter(|kept| {
+                let checkpoint = kept.checkpoint.checkpoint();
+                agrees(checkpoint.size(), checkpoint.root())
+            });
             if let Some(trusted) = covering.filter_map(|kept| kept.time).min()
                 && record.cut_off > trusted
             {
@@ -366,6 +437,16 @@ fn seconds(since: i64) -> Timestamp {
 }
 
 impl Reach {
+    fn lost(&mut self, restored: u64, covered: u64) {
+        match self.lost_anchors.iter_mut().find(|lost| lost.restored == restored) {
+            Some(lost) => {
+                (lost.from, lost.to) = (lost.from.min(covered), lost.to.max(covered));
+                lost.count += 1;
+            }
+            None => self.lost_anchors.push(LostAnchors { restored, from: covered, to: covered, count: 1 }),
+        }
+    }
+
     fn find(&mut self, kind: K, seq: impl Into<Option<u64>>, detail: impl Into<String>) {
         self.findings.push(Finding::new(kind, seq, detail));
     }

@@ -128,7 +128,7 @@ fn nobody_reviews_their_own() {
     let mut on_them = HoldSelector::default();
     on_them.users.insert("dr_jones".to_owned());
     log.place_hold("2026-114", "lawsuit", "counsel", on_them).unwrap();
-    let (_, hold) = log.holds().remove(0);
+    let (_, hold) = log.holds().unwrap().remove(0);
     let pseudonym = hold.selector.users.into_iter().find(|name| name.starts_with("ps_")).unwrap();
     for reviewer in ["dr_smith", " DR_Smith ", "dr_jones", "dr-jones", "DR.JONES", "Dr Jones", "drjones", &pseudonym] {
         assert_eq!(kind(log.review_emergency(grant, reviewer, "justified", None)), ErrorKind::Conflict, "{reviewer}");

@@ -133,7 +133,7 @@ fn a_copy_has_everything_that_is_not_an_entry_too() {
     assert_eq!(copy.count(&Query::new().tool("t3")).unwrap(), 600);
     assert_eq!(copy.statistics(&attestlog::Statistics::new().tool("t3")).unwrap()[0].total_calls, 600);
     assert_eq!(copy.query(&Query::new().unfinished()).unwrap().count(), 1);
-    assert_eq!(copy.holds().iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [hold.seq]);
+    assert_eq!(copy.holds().unwrap().iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [hold.seq]);
     assert_eq!(copy.health().unwrap().signed_size, log.health().unwrap().signed_size);
     assert!(copy.health().unwrap().signed_size >= checkpoint.checkpoint().size());
     // It is a store like any other: it knows its senders and goes on.

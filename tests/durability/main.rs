@@ -17,4 +17,5 @@ mod tamper_chain;
 mod tamper_sealed;
 #[path = "../tampering/mod.rs"]
 mod tampering;
+mod unindexed;
 mod written_over;

@@ -111,7 +111,8 @@ pub fn answers(log: &AuditLog) -> Result<String> {
     }
     reports(log, &mut out)?;
     proofs(log, &mut out)?;
-    let _ = writeln!(out, "{} {:?} {}", log.policies().to_json().to_canonical(), log.holds(), log.root_at(log.size())?);
+    let _ =
+        writeln!(out, "{} {:?} {}", log.policies().to_json().to_canonical(), log.holds()?, log.root_at(log.size())?);
     Ok(out)
 }
 

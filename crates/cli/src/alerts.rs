@@ -7,7 +7,7 @@ use super::console;
 use super::exit::{End, Failure, Outcome, complain};
 use super::line_reader::Source;
 use super::render::{Out, Style, clean, counted};
-use super::store::{Opened, StoreArgs, say_found};
+use super::store::{Opened, StoreArgs, damage_line, say_found};
 use super::table::{Table, left, right};
 use attestlog::VerifyOptions;
 use attestlog::alert::{
@@ -132,6 +132,7 @@ fn list(args: &ListArgs) -> Outcome {
     let alerts: Vec<AlertState> = alerts.into_iter().filter(|alert| !args.open || alert.is_open()).collect();
     let mut out = Out::stdout();
     if args.json {
+        damage_line(&log, &mut out)?;
         for alert in &alerts {
             out.line(alert.to_json().to_canonical().as_str())?;
         }

@@ -120,8 +120,9 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     lost.into_iter().for_each(complain);
     if keyless {
         complain(format!(
-            "warning: {}: its key file is missing, so this store can be read and nothing is signed or recorded; put a copy \
-             of the key file beside it, and restore again if it has signed more than the backup has",
+            "warning: {0}: its key file is missing, so this store can be read and nothing is signed or recorded, and what had been \
+             signed beyond the backup is not known. If there is a copy of the key file, remove {0}, put the copy where the key file \
+             belongs, and restore again: then the log says what was lost",
             clean(&args.store.display().to_string())
         ));
     }

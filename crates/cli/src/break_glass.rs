@@ -3,7 +3,7 @@
 use super::exit::{End, Failure, Outcome};
 use super::filter::refuse_pattern;
 use super::render::{Out, Style, clean};
-use super::store::StoreArgs;
+use super::store::{StoreArgs, damage_line};
 use super::table::{Table, left, right};
 use attestlog::alert::parse_duration;
 use attestlog::json::{Json, Object};
@@ -181,6 +181,7 @@ fn list(args: &ListArgs) -> Outcome {
     let grants: Vec<GrantState> = grants.into_iter().filter(|g| !args.unreviewed || g.needs_review()).collect();
     let mut out = Out::stdout();
     if args.json {
+        damage_line(&log, &mut out)?;
         for grant in &grants {
             out.line(grant.to_json().to_canonical().as_str())?;
         }

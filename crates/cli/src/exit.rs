@@ -5,6 +5,7 @@
 
 use super::render::clean_lines;
 use attestlog::{Error, ErrorKind};
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
@@ -87,9 +88,21 @@ impl From<io::Error> for Failure {
     }
 }
 
+thread_local! {
+    static DAMAGED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The command of this thread answers from a store that was opened with damage, and has said so: whatever it answers, it does not end
+/// with 0.
+pub fn damaged() {
+    DAMAGED.set(true);
+}
+
 /// The exit code of a command's outcome; says on standard error what went wrong.
 pub fn code(outcome: Outcome) -> u8 {
+    let damaged = DAMAGED.take();
     let (code, message) = match outcome {
+        Ok(End::Done) if damaged => (3, None),
         Ok(End::Done) | Err(Failure::Pipe) => (0, None),
         Ok(End::Found) => (1, None),
         Ok(End::Code(code)) => (code, None),

@@ -4,7 +4,7 @@ use super::exit::{Failure, Outcome};
 use super::filter::Filters;
 use super::progress::{Progress, Unit};
 use super::render::Out;
-use super::store::{StoreArgs, say_found};
+use super::store::{StoreArgs, damage_json, say_found};
 use super::withheld::{self, Withheld};
 use attestlog::{AuditLog, Entry, Query};
 use attestlog_report::csv::CsvWriter;
@@ -111,6 +111,9 @@ fn write(
     out: &mut impl Write,
     withheld: &mut Withheld,
 ) -> attestlog::Result<()> {
+    if let Some(damage) = damage_json(log).filter(|_| args.format == Format::Jsonl) {
+        writeln!(out, "{}", damage.to_canonical().as_str())?;
+    }
     match args.format {
         Format::Jsonl => each(log, query, |entry| {
             let line = withheld.take(entry)?.map_or_else(|e| withheld::line(&e), |entry| entry.line());

@@ -100,7 +100,8 @@ fn purged(log: &AuditLog) -> Result<&'static str, Failure> {
 /// Refuses a pattern where one whole value is needed. Taken as it stands it would mean nobody, and the answer would look
 /// like one about everybody who fits it. A value that an entry really has may look like a pattern.
 pub fn refuse_pattern(log: &AuditLog, field: Facet, value: &str) -> Result<(), Failure> {
-    if !is_pattern(value) || log.count(&Query::new().facet(field, value).limit(1))? > 0 {
+    // What cannot be read may have it.
+    if !is_pattern(value) || log.damage().is_some() || log.count(&Query::new().facet(field, value).limit(1))? > 0 {
         return Ok(());
     }
     let name = field.as_str();
@@ -130,7 +131,10 @@ pub fn told_apart(name: &str) -> String {
 
 /// Tells people what is in the log and only looks like what they asked for.
 pub fn tell_look_alikes(log: &AuditLog, field: Facet, value: &str) -> Result<(), Failure> {
-    for other in log.look_alikes(field, value)? {
+    // What is only spelled otherwise was said already, where no entry has the value.
+    let said = log.unknown_values(&Query::new().facet(field, value))?.into_iter().flat_map(|unknown| unknown.similar);
+    let said: Vec<String> = said.collect();
+    for other in log.look_alikes(field, value)?.into_iter().filter(|other| !said.contains(other)) {
         let (field, name, other) = (field.as_str(), clean(value), told_apart(&other));
         writeln!(
             console::stderr(),
@@ -160,7 +164,7 @@ impl Filters {
         }
         say_unknown(log, &query)?;
         for trace in &self.trace {
-            if log.count(&Query::new().trace(trace).limit(1))? == 0 {
+            if log.damage().is_none() && log.count(&Query::new().trace(trace).limit(1))? == 0 {
                 complain(format!("no entry of this log has the trace {trace:?}{}", purged(log)?));
             }
         }

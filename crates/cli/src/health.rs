@@ -59,6 +59,9 @@ pub fn run(args: &HealthArgs) -> Outcome {
 
 fn show(health: &Health, out: &mut Out) -> std::io::Result<()> {
     let ago = |t: Timestamp| {
+        if t > health.checked_at {
+            return format!("{}, in the future of this system's clock", moment(t));
+        }
         let since = health.checked_at.since(t);
         format!("{}, {} ago", moment(t), duration(since.as_secs_f64() * 1000.0))
     };

@@ -8,7 +8,7 @@ use super::console;
 use super::exit::{End, Failure, Outcome, complain};
 use super::filter::{is_pattern, say_unknown};
 use super::render::{self, Out, Style, clean, count, counted};
-use super::store::{Opened, StoreArgs};
+use super::store::{Opened, StoreArgs, damage_json};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Object};
 use attestlog::retention::{ClockEvent, HoldSelector};
@@ -322,7 +322,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
         }
         HoldCommand::List { store, json } => {
             let log = store.read()?;
-            let holds = log.holds();
+            let holds = log.holds()?;
             if *json {
                 let all = holds.iter().map(|(id, hold)| {
                     let mut object = hold.to_json();
@@ -333,6 +333,7 @@ pub fn hold(command: &HoldCommand) -> Outcome {
                     }
                     object
                 });
+                let all = damage_json(&log).into_iter().chain(all);
                 out.line(Json::Array(all.collect()).to_canonical().as_str())?;
             } else {
                 let columns = [right("ID"), left("CASE"), left("PLACED BY"), left("REASON"), left("COVERS")];

@@ -8,7 +8,7 @@ use super::starter;
 use super::store::{Alerts, StoreArgs};
 use attestlog::note::VerifierKey;
 use attestlog::retention::PatientPaths;
-use attestlog::{Random, SystemClock, SystemRandom};
+use attestlog::{AuditLog, Random, SystemClock, SystemRandom};
 use attestlog_capture::mcp::{Frames, Identity, Observer, Settings, Verdict};
 use clap::Args;
 use std::ffi::OsString;
@@ -114,6 +114,16 @@ impl McpArgs {
             let paths = PatientPaths::new([("*", self.patient_path.clone())]);
             settings.patients = paths.map_err(|e| Failure::from(e).at("--patient-path"))?;
         }
+        if self.timeout == Some(0.0) {
+            return Err(Failure::Input(
+                "--timeout 0: every call would be recorded as timed out; give some seconds".to_owned(),
+            ));
+        }
+        if let Some(tool) = self.read_only.iter().find(|tool| tool.trim_end_matches('*').contains('*')) {
+            return Err(Failure::Input(format!(
+                "--read-only {tool:?}: `*` stands for the rest of a name, so only at its end"
+            )));
+        }
         settings.timeout = self.timeout.map(|seconds| period("--timeout", seconds)).transpose()?;
         if settings.timeout == Some(Duration::ZERO) {
             // It would be up before anybody could answer.
@@ -156,6 +166,10 @@ pub fn run(args: &McpArgs) -> Outcome {
     let store = args.store.store.clone();
     let reach = move || {
         let joint = attestlog::owner::SharedStore::open(&store, options.clone(), sharing.clone())?;
+        if let Some(Err(e)) = joint.owned(AuditLog::check_recording) {
+            joint.close()?;
+            return Err(e);
+        }
         joint.stand_by();
         Ok(joint)
     };

@@ -118,7 +118,7 @@ fn plan_json(args: &PurgeArgs, plan: &PurgePlan) -> Json {
 }
 
 /// The plan for people.
-fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> std::io::Result<()> {
+fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> Result<(), Failure> {
     out.line(format!("by the expiry clock it is {}", moment(plan.cut_off)))?;
     match plan.expired.len() {
         0 => out.line("nothing would go")?,
@@ -141,7 +141,7 @@ fn show(log: &AuditLog, plan: &PurgePlan, out: &mut Out) -> std::io::Result<()> 
         }
         table.finish()?;
     }
-    let holds = log.holds();
+    let holds = log.holds()?;
     for (id, n) in &plan.by_hold {
         let case = holds.iter().find(|(seq, _)| seq == id).map(|(_, hold)| clean(&hold.case)).unwrap_or_default();
         out.line(format!(

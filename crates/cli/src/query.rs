@@ -3,7 +3,7 @@
 use super::exit::{End, Failure, Outcome, complain};
 use super::filter::Filters;
 use super::render::{self, Out, Style, brief, clean, clean_json};
-use super::store::{StoreArgs, say_found};
+use super::store::{StoreArgs, damage_line, say_found};
 use super::table::{Cell, Table, left, right, whole};
 use super::withheld::{self, Withheld};
 use attestlog::json::Json;
@@ -58,6 +58,7 @@ pub fn run(args: &QueryArgs) -> Outcome {
     if args.count {
         out.line(log.count(&query)?.to_string())?;
     } else if args.json {
+        damage_line(&log, &mut out)?;
         let mut withheld = Withheld::default();
         for entry in log.query(&query)? {
             out.line(withheld.take(entry)?.map_or_else(|e| withheld::line(&e), |entry| entry.line()))?;
@@ -155,7 +156,8 @@ fn with(entry: &Entry, call: &Call) -> String {
     }
     parts.extend(call.treated.as_ref().and_then(|t| treated(&t.to_json())));
     if let Some(error) = call.completion.as_ref().and_then(|c| c.error.as_ref()) {
-        parts.push(format!("✗ {}", clean_json(&error.message)));
+        let message = clean_json(&error.message);
+        parts.push(if message.is_empty() { "✗ (no message)".to_owned() } else { format!("✗ {message}") });
     }
     parts.join(" · ")
 }

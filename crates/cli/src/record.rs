@@ -232,7 +232,14 @@ impl Recorder<'_> {
     fn refuse(&mut self, number: u64, why: &str) -> Next {
         self.refused += 1;
         complain(format!("{}: line {number}: {}", self.name, hidden(why)));
-        if self.keep_going { Next::Go } else { Next::Stop }
+        if self.keep_going {
+            return Next::Go;
+        }
+        complain(format!(
+            "stopped there: what comes before line {number} is recorded, and what comes behind it was not looked at. Send it again from \
+             line {number} on, corrected, or go on past such lines with --keep-going"
+        ));
+        Next::Stop
     }
 }
 

@@ -8,6 +8,7 @@ use super::console;
 use super::exit::{self, Failure, Outcome, complain};
 use super::needs::{self, RunsWhere};
 use super::store::StoreArgs;
+use super::verify_args;
 use super::{Cli, run};
 use attestlog::keys::KeyFile;
 use attestlog::note::VerifierKey;
@@ -172,9 +173,28 @@ fn gone(what: &str) -> Failure {
 fn command(effect: Effect, resume: Option<u64>) -> Result<Command, Failure> {
     let arguments = std::env::args_os().map(|a| a.into_string()).collect::<Result<Vec<_>, _>>();
     let arguments = arguments.map_err(|a| Failure::Input(format!("{}: is not UTF-8", a.display())))?;
+    let arguments = with_keys(arguments);
     let folder = std::env::current_dir().map_err(|e| Failure::Store(format!("the present folder: {e}")))?;
     let folder = folder.to_string_lossy().into_owned();
     Ok(Command { arguments, folder, effect, settings: console::settings(), resume })
+}
+
+/// The same with public keys in the place of the files that name them: the process that has the store open reads no file for those who
+/// prove no key.
+fn with_keys(mut arguments: Vec<String>) -> Vec<String> {
+    const NAMED: [&str; 2] = ["--public-key", "--witness"];
+    let mut follows = false;
+    for argument in arguments.iter_mut().take_while(|argument| *argument != "--") {
+        let was = std::mem::replace(&mut follows, NAMED.contains(&argument.as_str()));
+        if was {
+            *argument = verify_args::spelled_out(argument);
+        } else if let Some((flag, value)) = argument.split_once('=')
+            && NAMED.contains(&flag)
+        {
+            *argument = format!("{flag}={}", verify_args::spelled_out(value));
+        }
+    }
+    arguments
 }
 
 /// The terminal of this process.

@@ -200,7 +200,15 @@ pub fn complete(
     context.restored = verification.restored.clone();
     (context.users, context.patients) = (log.persons(Facet::User)?, log.persons(Facet::Patient)?);
     context.recorded_without_key = verification.recorded_without_key.clone();
-    context = context.emergencies(log.emergencies()?);
+    let grants = log.emergencies()?;
+    if let Subject::Patient(patient) = &context.subject {
+        let spellings = log.spellings(Facet::Patient, patient)?;
+        // A grant names the patient too.
+        if grants.iter().any(|state| spellings.contains(&state.grant.patient)) {
+            context.unknown = None;
+        }
+    }
+    context = context.emergencies(grants);
     for (purge_seq, classes) in log.purged_since(context.start)? {
         let purged = classes.into_iter().map(|(class, count)| Purged { count, class, purge_seq });
         context.purged.extend(purged);

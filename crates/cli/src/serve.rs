@@ -2,6 +2,10 @@
 
 use super::exit::{End, Failure, Outcome, complain};
 use super::store::{Alerts, StoreArgs};
+#[cfg(unix)]
+use attestlog::owner::SharedStore;
+#[cfg(unix)]
+use attestlog::{AuditLog, ErrorKind};
 use clap::Args;
 
 /// Keep the store open for other processes, until SIGTERM or SIGINT
@@ -12,6 +16,10 @@ use clap::Args;
 pub struct ServeArgs {
     #[command(flatten)]
     store: StoreArgs,
+    /// Serve although the store's key file is missing: calls are recorded, the log says so, and what is recorded is not signed. Without
+    /// it a store whose keys are missing is not served
+    #[arg(long)]
+    unsigned: bool,
 }
 
 #[cfg(unix)]
@@ -19,14 +27,15 @@ pub fn run(args: &ServeArgs) -> Outcome {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]);
     let mut signals = signals.map_err(|e| Failure::Store(format!("signals: {e}")))?;
-    let joint = args.store.join(args.store.key.options()?, Alerts::Raised { taken: false }, None)?;
+    let options = args.store.key.options()?.unsigned(args.unsigned);
+    let joint = args.store.join(options, Alerts::Raised { taken: false }, None)?;
     let end = signals.handle();
     let waiting = joint.clone();
     let owned = std::thread::spawn(move || {
         if waiting.owned(|_| ()).is_none() {
             complain("another process has the store open; this one takes over when it goes");
         }
-        let owned = waiting.wait_to_own();
+        let owned = waiting.wait_to_own().and_then(|()| fit(&waiting));
         match &owned {
             Ok(()) => complain("serving the store"),
             // Also after a close: then the signals have ended already.
@@ -41,6 +50,19 @@ pub fn run(args: &ServeArgs) -> Outcome {
     }
     joint.close().map_err(|e| args.store.name(e.into()))?;
     Ok(End::Done)
+}
+
+/// Refuses where nothing could be recorded through this process for want of keys. A store that was opened with damage is served to
+/// those who read it, which is said.
+#[cfg(unix)]
+fn fit(joint: &SharedStore) -> attestlog::Result<()> {
+    match joint.owned(AuditLog::check_recording) {
+        Some(Err(e)) if e.kind() == ErrorKind::Damaged => {
+            complain(e);
+            Ok(())
+        }
+        fit => fit.unwrap_or(Ok(())),
+    }
 }
 
 #[cfg(not(unix))]

@@ -3,7 +3,7 @@
 use super::exit::{End, Outcome};
 use super::filter::{is_pattern, say_unknown};
 use super::render::{self, Out, Style, clean, count};
-use super::store::{StoreArgs, say_found};
+use super::store::{StoreArgs, damage_json, say_found};
 use super::table::{Table, left, right};
 use attestlog::json::{Json, Number, Object};
 use attestlog::{AuditLog, Facet, Kind, Query, Statistics, Timestamp, ToolStatistics};
@@ -56,10 +56,15 @@ pub fn run(args: &StatsArgs) -> Outcome {
     if args.json {
         let mut rows: Vec<Json> = tools.iter().map(json).collect();
         let one = args.tool.as_deref().is_some_and(|tool| !is_pattern(tool));
-        let answer = match one && rows.len() == 1 {
+        let mut answer = match one && rows.len() == 1 {
             true => rows.remove(0),
             false => Json::Array(rows),
         };
+        match (&mut answer, damage_json(&log)) {
+            (Json::Object(row), Some(damage)) => _ = row.insert("damage", damage.get("damage").cloned()),
+            (Json::Array(rows), Some(damage)) => rows.insert(0, damage),
+            _ => {}
+        }
         out.line(answer.to_canonical().as_str())?;
     } else {
         show(&log, tools, &mut out)?;

@@ -3,12 +3,13 @@
 use super::anchors;
 use super::beside::Beside;
 use super::console;
-use super::exit::{Failure, complain};
+use super::exit::{self, Failure, complain};
 use super::line_reader::Source;
 use super::remote::Runner;
-use super::render::counted;
+use super::render::{Out, counted};
 pub use attestlog::child::KEY;
 use attestlog::child::PASSPHRASE;
+use attestlog::json::{Json, Object};
 use attestlog::keys::{EnvironmentKeys, KeyFile, KeyVault, Passphrase};
 use attestlog::note::VerifierKey;
 use attestlog::owner::{Guard, Owned, SharedStore, Sharing};
@@ -52,7 +53,8 @@ const MAX_PASSPHRASE: u64 = 64 << 10;
 /// A store that is open: for this command alone, or for another process's command in the process that has it open.
 #[derive(Debug)]
 pub enum Opened {
-    Owned(Owned),
+    /// With a handle of it that answers, if the command only reads, although the store was opened with damage.
+    Owned(Owned, AuditLog),
     /// For reading only, with nobody to record through this process.
     Read(AuditLog),
     Shared(AuditLog),
@@ -63,8 +65,7 @@ impl Deref for Opened {
 
     fn deref(&self) -> &AuditLog {
         match self {
-            Opened::Owned(owned) => owned.log(),
-            Opened::Read(log) | Opened::Shared(log) => log,
+            Opened::Owned(_, log) | Opened::Read(log) | Opened::Shared(log) => log,
         }
     }
 }
@@ -73,7 +74,7 @@ impl Opened {
     /// Closes it, as far as it is this command's to close: what it recorded is signed in any case.
     pub fn close(self) -> Result<(), Error> {
         match self {
-            Opened::Owned(owned) => owned.close(),
+            Opened::Owned(owned, _) => owned.close(),
             Opened::Read(log) => log.close(),
             // Whoever may not use the keys recorded nothing.
             Opened::Shared(_) if console::current().is_some_and(|session| !session.has_keys()) => Ok(()),
@@ -104,6 +105,25 @@ pub fn say_found(log: &AuditLog) {
             found.kinds.join(", ")
         ));
     }
+}
+
+/// Says that a store was opened with damage; whatever the command answers, it does not end as if nothing were wrong.
+pub fn say_damage(log: &AuditLog) {
+    if let Some(damage) = log.damage() {
+        complain(&damage);
+        exit::damaged();
+    }
+}
+
+/// What JSON says of a store that was opened with damage: `{"damage":TEXT}`.
+pub fn damage_json(log: &AuditLog) -> Option<Json> {
+    let damage = log.damage()?.to_string();
+    Some(Object::from_iter([("damage", damage)]).into())
+}
+
+/// The line with that before an answer of JSON lines.
+pub fn damage_line(log: &AuditLog, out: &mut Out) -> std::io::Result<()> {
+    damage_json(log).map_or(Ok(()), |json| out.line(json.to_canonical().as_str()))
 }
 
 /// Whether this process could record into the store's file. Asked without opening it.
@@ -270,18 +290,21 @@ impl StoreArgs {
     }
 
     /// Opens the store for a command that only reads. It leaves the store and its folder as they are, unless another process
-    /// records through this one meanwhile.
+    /// records through this one meanwhile. Where it was opened with damage the command answers all the same, when that was said, and
+    /// does not end as if nothing were wrong (R85).
     pub fn read(&self) -> Result<Opened, Failure> {
-        match console::current() {
-            Some(session) => Ok(Opened::Shared(session.log.clone())),
-            None => self.read_with(self.key.options()?),
-        }
+        let log = match console::current() {
+            Some(session) => Opened::Shared(session.log.despite_damage()),
+            None => self.read_with(self.key.options()?)?,
+        };
+        say_damage(&log);
+        Ok(log)
     }
 
-    /// As [`StoreArgs::read`] with options of the command's.
+    /// As [`StoreArgs::read`] with options of the command's, for one whose answer says itself what is wrong.
     pub fn read_with(&self, options: Options) -> Result<Opened, Failure> {
         if let Some(session) = console::current() {
-            return Ok(Opened::Shared(session.log.clone()));
+            return Ok(Opened::Shared(session.log.despite_damage()));
         }
         // Whoever only reads hands nothing over, so anchors that must not be used are no reason to refuse.
         let options = match anchors::add(options.clone(), &self.store) {
@@ -294,11 +317,14 @@ impl StoreArgs {
         }
         .anchor_on_open(false);
         if may_write(&self.store) {
-            return self.own(options.read_first());
+            return Ok(match self.own(options.read_first())? {
+                Opened::Owned(owned, log) => Opened::Owned(owned, log.despite_damage()),
+                other => other,
+            });
         }
         let log = options.read_only().open(&self.store).map_err(|e| self.name(failure(&e)))?;
         warn(&log);
-        Ok(Opened::Read(log))
+        Ok(Opened::Read(log.despite_damage()))
     }
 
     fn own(&self, options: Options) -> Result<Opened, Failure> {
@@ -306,7 +332,8 @@ impl StoreArgs {
         let owned =
             Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(failure(&e)))?;
         warn(owned.log());
-        Ok(Opened::Owned(owned))
+        let log = owned.log().clone();
+        Ok(Opened::Owned(owned, log))
     }
 
     /// The store for a command that records: this process sanitises, whoever owns the store.
@@ -317,7 +344,23 @@ impl StoreArgs {
         anchors::of(&self.store)?;
         let mut sharing = self.sharing(alerts);
         sharing.public_key = known.cloned();
-        SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))
+        let joint = SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))?;
+        let own = joint.owned(AuditLog::check_recording).and_then(Result::err);
+        if let Some(e) = own.filter(|e| e.kind() == ErrorKind::Key)
+            && (known.is_some() || self.key.key.is_some())
+        {
+            let missing = self.key.key.as_ref().is_some_and(|key| std::fs::symlink_metadata(key).is_err());
+            let _ = joint.close();
+            return Err(self.name(Failure::Store(match missing {
+                true => format!(
+                    "no process has the store open, and {}, which --key names, is not there: start the process that records with the \
+                     store's key (`attestlog serve`), or name the key file",
+                    self.key.path(&self.store).display()
+                ),
+                false => format!("no process has the store open, so this one needs the store's key itself: {e}"),
+            })));
+        }
+        Ok(joint)
     }
 
     /// What a process that records does for the store while it owns it.

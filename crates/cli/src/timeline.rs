@@ -3,7 +3,7 @@
 use super::exit::{End, Outcome};
 use super::filter::{refuse_pattern, say_unknown};
 use super::render::{self, Out, Style, brief, clean, clean_json, counted, wrap};
-use super::store::{StoreArgs, say_found};
+use super::store::{StoreArgs, damage_line, say_found};
 use super::withheld::{self, Withheld};
 use attestlog::json::Json;
 use attestlog::{AuditLog, CLAIMED_TIME_BOUND, Call, ClaimedTime, ErrorKind, Facet, Query, Step, Timestamp, Trigger};
@@ -30,6 +30,7 @@ pub fn run(args: &TimelineArgs) -> Outcome {
     refuse_pattern(&log, Facet::Conversation, &args.conversation)?;
     let mut out = Out::stdout();
     if args.json {
+        damage_line(&log, &mut out)?;
         say_unknown(&log, &Query::new().conversation(&args.conversation))?;
         let mut withheld = Withheld::default();
         for step in log.timeline(&args.conversation)? {

@@ -4,7 +4,7 @@ use super::console;
 use super::exit::{End, Failure, Outcome, complain};
 use super::progress::{Progress, Unit};
 use super::render::{self, Out, Style, clean_json, count, counted};
-use super::store::StoreArgs;
+use super::store::{StoreArgs, say_damage};
 use super::verify_args::{Brought, TrustArgs};
 use attestlog::{AuditLog, Clock, SystemClock, Verification, VerifyOptions};
 use clap::Args;
@@ -51,7 +51,12 @@ pub fn run(args: &VerifyArgs) -> Outcome {
 fn opened(args: &VerifyArgs, brought: Brought) -> Result<Verification, Failure> {
     let log = args.store.read_with(args.store.key.options()?.pages_first(true))?;
     let options = brought.of(&log)?;
-    verify_with(&log, options, args.remember).map_err(|e| args.store.name(Failure::Store(e.to_string())))
+    let verified = verify_with(&log, options, args.remember);
+    let verification = verified.map_err(|e| args.store.name(Failure::Store(e.to_string())))?;
+    if verification.ok() {
+        say_damage(&log);
+    }
+    Ok(verification)
 }
 
 /// Of a store that cannot be opened, or read to its end: what is wrong with its pages, if it is that.
@@ -147,6 +152,9 @@ pub fn show(of: &Verification, out: &mut Out) -> io::Result<()> {
     }
     for restored in &of.restored {
         paragraph("history", &render::clean(&restored.to_string()), out)?;
+    }
+    for lost in &of.lost_anchors {
+        paragraph("history", &lost.to_string(), out)?;
     }
     for keyless in &of.recorded_without_key {
         paragraph("history", &keyless.to_string(), out)?;

@@ -118,6 +118,11 @@ pub fn witness_key(text: &str) -> Result<VerifierKey, String> {
     }
 }
 
+/// The key itself, where a file with it was named; else what was given, to be refused as that.
+pub fn spelled_out(text: &str) -> String {
+    key(text).map_or_else(|_| text.to_owned(), |key| key.to_string())
+}
+
 /// No key is longer.
 const MAX_KEY_LINE: u64 = 4096;
 
@@ -129,7 +134,8 @@ fn key(text: &str) -> Result<VerifierKey, String> {
     // Arguments are parsed before it is decided what their sender may do (V3).
     if super::console::current().is_some_and(|session| !session.has_keys()) {
         return Err(format!(
-            "no key ({unread}), and the process that has the store open touches no file for those who prove no key"
+            "neither a key ({unread}) nor a file with one; and the process that has the store open touches no file for those who \
+             prove no key"
         ));
     }
     let path = super::console::path(Path::new(text));

@@ -33,7 +33,7 @@ use crate::store::engine::reading::Reading;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::subject_keys::Subjects;
 use crate::store::engine::writer_state::WriterState;
-use crate::store::file::database_handle::DatabaseHandle;
+use crate::store::file::database_handle::{Damage, DatabaseHandle};
 use crate::store::file::panic_guard::guarded;
 use crate::store::layout::state::State;
 use crate::store::maintain::anchoring::Anchoring;
@@ -83,6 +83,8 @@ pub(crate) struct ReadSide {
     pub(crate) reading: Reading,
     pub(crate) block_locator: Arc<BlockLocator>,
     pub(crate) closed: AtomicBool,
+    /// What was wrong with the store when it was last opened (R85).
+    pub(crate) damage: RwLock<Option<Damage>>,
 }
 
 /// What writers need in addition.

@@ -36,7 +36,7 @@ pub(crate) enum Damage {
     /// The system events that were found are not those that existed when the keys last signed, or contradict each other
     /// (R60).
     InForce,
-    /// redb's own tables or the header.
+    /// redb's own tables, the header, or a table that contradicts the entries.
     Tables,
 }
 
@@ -65,11 +65,13 @@ impl Damage {
                  not those that its key file signed: entries, or rows of the index that lead to them, were changed or taken out"
                 .to_owned(),
             Damage::Tables => {
-                "the tables in which the file keeps its free pages, or its header, are damaged".to_owned()
+                "the tables in which the file keeps its free pages and what is derived from its entries, or its header, are damaged"
+                    .to_owned()
             }
         };
         Error::damaged(format!(
-            "{what}, so nothing is recorded into this store: see what `attestlog verify` finds, and restore a backup"
+            "{what}, so nothing is recorded into this store, and what it answers may lack what was recorded: see what \
+             `attestlog verify` finds, and restore a backup"
         ))
     }
 }

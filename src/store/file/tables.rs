@@ -154,6 +154,17 @@ pub(crate) fn make_all(txn: &redb::WriteTransaction) -> Result<()> {
     each(&mut Make(txn))
 }
 
+/// Whether every table is there and is what it was made as.
+pub(crate) fn open_all(txn: &redb::ReadTransaction) -> Result<()> {
+    struct Open<'t>(&'t redb::ReadTransaction);
+    impl EachTable for Open<'_> {
+        fn table<K: Key + 'static, V: Value + 'static>(&mut self, table: TableDefinition<'static, K, V>) -> Result<()> {
+            self.0.open_table(table).stored().map(|_| ())
+        }
+    }
+    each(&mut Open(txn))
+}
+
 /// Converts redb's errors to the caller's.
 pub(crate) trait Stored<T> {
     /// Converts redb's error.
@@ -197,7 +208,7 @@ fn io_error(io: &std::io::Error) -> Error {
     let translated = Error::from(std::io::Error::from(io.kind()));
     match translated.kind() {
         ErrorKind::DiskFull => {
-            Error::new(ErrorKind::DiskFull, "the disk is full; nothing was recorded, make room and retry")
+            Error::new(ErrorKind::DiskFull, "the disk is full, so this was not recorded: make room and retry")
         }
         // redb reports a foreign file as invalid data.
         _ if io.kind() == std::io::ErrorKind::InvalidData => {

@@ -70,8 +70,12 @@ impl AuditLog {
     }
 
     /// The holds in force, each with the seq of its entry.
-    pub fn holds(&self) -> Vec<(u64, Hold)> {
-        self.engine().chain_state().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect()
+    ///
+    /// # Errors
+    /// [`AuditLog::damage`], unless it is asked of [`AuditLog::despite_damage`].
+    pub fn holds(&self) -> Result<Vec<(u64, Hold)>> {
+        self.check_damage()?;
+        Ok(self.engine().chain_state().holds.iter().map(|(seq, hold)| (seq, hold.clone())).collect())
     }
 
     /// The state of the expiry clock. Changes nothing.

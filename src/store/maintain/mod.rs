@@ -5,6 +5,7 @@ pub(crate) mod backup;
 #[cfg(feature = "benching")]
 pub(crate) mod benching;
 pub(crate) mod cursors;
+pub(crate) mod damaged;
 pub(crate) mod index_batch;
 pub(crate) mod manage;
 pub(crate) mod purged;

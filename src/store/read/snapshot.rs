@@ -243,6 +243,10 @@ impl Snapshot {
         self.view.zones()
     }
 
+    pub(crate) fn open_tables(&self) -> Result<()> {
+        tables::open_all(&self.view.txn)
+    }
+
     pub(crate) fn unfinished_calls(&self) -> Result<&ReadOnlyTable<u64, ()>> {
         self.view.unfinished()
     }

@@ -253,9 +253,9 @@ impl<'a> Staging<'a> {
                 *changed = true;
             }
         }
-        for (name, other) in [("the seq that it follows", call.follows), ("grant", call.grant)] {
+        for (name, other) in [("retry_of or follow_up_of", call.follows), ("grant", call.grant)] {
             if other.is_some_and(|other| other >= seq) {
-                return Err(Error::invalid(format!("{name}: {} is not recorded yet", other.unwrap_or_default())));
+                return Err(Error::invalid(format!("{name}: entry {} is not recorded yet", other.unwrap_or_default())));
             }
         }
         self.check_parts(batch, at)?;
@@ -663,6 +663,7 @@ impl Engine {
                 keys.forget_history();
             }
             *writer = loaded.writer;
+            self.set_damage(writer.damaged);
             writer.unsigned_said = said;
             self.publish_anew(&writer.state, loaded.mem_segments);
             self.put_in_force(loaded.chain_state)?;

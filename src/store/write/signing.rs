@@ -61,6 +61,16 @@ impl Keyring {
     }
 }
 
+fn missing() -> Error {
+    Error::new(
+        ErrorKind::Key,
+        "the store's key file is missing, so nothing can be recorded: bring it back from its backup and open the store again, name it (--key) if it lies \
+         elsewhere, or let a process that has the keys serve the store (`attestlog serve`). Until then calls can be recorded unsigned, \
+         which the log will say, if the process that has the store open was started for it (`serve`, `mcp`, `record` and `import` with \
+         --unsigned; Options::unsigned)",
+    )
+}
+
 impl Engine {
     /// `KEY-ID:HMAC` of an entire result under the digest key, if the store has one.
     pub(crate) fn digest(&self, whole: &[u8]) -> Option<String> {
@@ -95,17 +105,26 @@ impl Engine {
                 }
                 Ok(())
             }
-            (None, Some(_)) if !self.config.settings.unsigned => Err(Error::new(
-                ErrorKind::Key,
-                "the store's key file is missing, nothing can be recorded; bring it back from its backup and open the store again. \
-                 Until then calls can be recorded unsigned (`record`, `import` and `mcp` with --unsigned; Options::unsigned), \
-                 which the log will say",
-            )),
+            (None, Some(_)) if !self.config.settings.unsigned => Err(missing()),
             (None, Some(_)) if writer.unsigned_said => Ok(()),
             (None, Some(_)) => {
                 let detail = Object::from_iter([("event", Json::from("opened_without_key"))]);
                 staging.system_event(Kind::Key, detail, None).map(|_| staging.unsigned_said = true)
             }
+        }
+    }
+
+    /// Refuses if keys that recording needs are missing, or are no longer where they were.
+    pub(crate) fn check_keys_there(&self) -> Result<()> {
+        if let Some(stray) = &self.config.stray {
+            return Err(Error::new(ErrorKind::Key, stray.clone()));
+        }
+        let signed = self.chain_state().genesis.as_ref().is_some_and(|genesis| genesis.keys.is_some());
+        match &mut *self.keys() {
+            None if signed && !self.config.settings.unsigned => Err(missing()),
+            None => Ok(()),
+            Some(keys) if keys.path.is_some() => keys.file.check_on_disk(),
+            Some(_) => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ mod subjects;
 mod trees;
 mod unbound;
 mod unhashed;
+mod unindexed;
 
 use super::store_common::*;
 use attestlog::{AuditLog, FindingKind, Query, Result, ToolCall, VerifyOptions};

@@ -299,3 +299,59 @@ fn a_restoring_beside_a_live_log_does_not_stop_it() {
         place.run(&[&["restore", "copy", "w", "--key", key], &BECAUSE[..]].concat()).ok();
     }
 }
+
+/// After a restoring as documented `verify --against` the log's own anchor file ended with 1 for ever: what it has of the entries that were
+/// lost was a rollback or a fork, though the restoring's signed entry names it. That it is told as lost must be of no use to whoever
+/// puts an older copy of the store as it went on in its place: what was anchored since is in the same file, and covers no more entries than
+/// were lost.
+#[test]
+fn anchors_of_what_a_restoring_lost_are_told_as_that_and_excuse_nothing_of_later() {
+    let place = Place::empty();
+    place.write("a.toml", "[[anchor]]\nfile = 'anchored'\n");
+    let key = place.run(&["init", "v", "--config", "a.toml"]).ok().trim().to_owned();
+    record(&place, "alice");
+    place.run(&["backup", "v", "copy"]).ok();
+    (0..6).for_each(|_| record(&place, "eve"));
+    let lost = KeyFile::load(&place.path("v.key"), None).unwrap().mark().unwrap().size;
+    std::fs::remove_file(place.path("v")).unwrap();
+    place.run(&["restore", "copy", "v", "--actor", "ops", "--reason", "disk"]).ok();
+    record(&place, "bob");
+    let older = std::fs::read(place.path("v")).unwrap();
+    record(&place, "bob");
+    let verify = ["verify", "v", "--public-key", &key, "--against", "anchored"];
+    let ran = place.run(&verify);
+    let told = "the anchors of ";
+    assert_eq!((ran.code, ran.out.matches(told).count()), (0, 1), "{ran:?}");
+    let said = place.run(&[&verify[..], &["--json"]].concat()).json();
+    let [anchors] = said.get("lost_anchors").and_then(Json::as_array).unwrap() else { panic!("{said:?}") };
+    let [restored] = said.get("restored").and_then(Json::as_array).unwrap() else { panic!("{said:?}") };
+    assert_eq!(number(anchors, "restored"), number(restored, "seq"));
+    assert_eq!(number(anchors, "to"), Some(lost));
+    let (size, anchored) = (number(&said, "size").unwrap(), number(&said, "anchored_size").unwrap());
+    assert!(size <= lost && anchored == size, "{said:?}");
+    place.run(&["health", "v"]).ok();
+
+    // Without the key: the copy of a moment ago, whose size is one that was lost as well.
+    place.write("v", &older);
+    let blind = [&verify[..], &["--key", "none"]].concat();
+    let ran = place.run(&blind);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.out.contains("rollback") && ran.out.matches(told).count() == 1, "{ran:?}");
+    // Nor do anchors of later count as lost where the record of what had been signed is not in their file, or behind them.
+    let lines = std::fs::read_to_string(place.path("anchored")).unwrap();
+    let last = lines.lines().last().unwrap();
+    place.write("newest", format!("{last}\n"));
+    let ran = place.run(&[
+        "verify",
+        "v",
+        "--public-key",
+        &key,
+        "--against",
+        "newest",
+        "--against",
+        "anchored",
+        "--key",
+        "none",
+    ]);
+    assert!(ran.code == 1 && ran.out.contains("newest, line 1: it covers"), "{ran:?}");
+}

@@ -18,6 +18,7 @@ mod cli_verify;
 #[path = "../common/mod.rs"]
 mod common;
 mod key_vaults;
+mod missing_keys;
 mod os_keyring;
 mod permissions;
 mod privacy;

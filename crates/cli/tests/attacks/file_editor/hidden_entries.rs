@@ -216,7 +216,7 @@ fn a_hold_that_was_not_signed_yet_is_read_itself() {
     refused(&options(2).open(&path).unwrap(), "a hold beyond the mark");
     std::fs::write(&path, killed).unwrap();
     let log = options(2).open(&path).unwrap();
-    assert_eq!(log.holds().len(), 1);
+    assert_eq!(log.holds().unwrap().len(), 1);
     log.record(call_about("P-1")).unwrap();
 }
 
