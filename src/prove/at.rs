@@ -4,6 +4,7 @@ use super::complete::Neighbours;
 use crate::merkle;
 use crate::note::SignedCheckpoint;
 use crate::proof::{CompleteProof, ConsistencyProof, InclusionProof};
+use crate::store::engine::handover::Log as _;
 use crate::store::guarded;
 use crate::{AuditLog, Error, ErrorKind, Facet, Result, Verification, VerifyOptions};
 use std::path::Path;

@@ -9,51 +9,25 @@
 //! and something is owed.
 
 use crate::anchor::{Anchor, AnchorQueue, AnchorReceipt, AnchorStatus, Backoff, Record};
-use crate::host::Clock;
 use crate::json::Json;
 use crate::note::SignedCheckpoint;
 use crate::store::engine::Engine;
+use crate::store::engine::handover::Log;
 use crate::store::engine::row_mac::{RowMac, Vouched};
 use crate::store::engine::writer_state::WriterState;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::state::ANCHORS_KEY;
 use crate::store::log::AuditLog;
-use crate::store::options::AnchorOptions;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp, merkle};
 use redb::ReadableDatabase;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
 /// What it is called in MACs.
 const TABLE: &str = "anchors";
-/// However long a wait, so often somebody looks: clocks can be set.
-const AT_MOST: Duration = Duration::from_secs(60);
-
-/// What the threads share that hand over checkpoints.
-#[derive(Debug)]
-pub(crate) struct Anchoring {
-    options: AnchorOptions,
-    /// Those that are at hand now.
-    anchors: RwLock<Vec<Arc<dyn Anchor>>>,
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    queue: AnchorQueue,
-    store: Weak<Engine>,
-    started: bool,
-    stop: bool,
-    /// How many checkpoints are being handed over.
-    busy: usize,
-    /// How many threads use the store right now.
-    inside: usize,
-}
 
 /// How things stand with one anchor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,151 +39,6 @@ pub struct AnchorHealth {
     pub at_hand: bool,
     /// What it took, what is owed to it, and why it failed.
     pub status: AnchorStatus,
-}
-
-impl Anchoring {
-    pub(crate) fn new(options: AnchorOptions, clock: Arc<dyn Clock>) -> Arc<Anchoring> {
-        let anchors = RwLock::new(options.anchors.clone());
-        Arc::new(Anchoring { options, anchors, clock, state: Mutex::default(), changed: Condvar::new() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn anchors(&self) -> RwLockReadGuard<'_, Vec<Arc<dyn Anchor>>> {
-        self.anchors.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn at_hand(&self, name: &str) -> Option<Arc<dyn Anchor>> {
-        self.anchors().iter().find(|anchor| anchor.name() == name).cloned()
-    }
-
-    /// Starts the thread that looks what is due, once.
-    fn start(self: &Arc<Self>) {
-        let mut state = self.lock();
-        if !state.started && !state.stop && !self.anchors().is_empty() {
-            let this = self.clone();
-            let spawned = std::thread::Builder::new().name("attestlog-anchors".to_owned()).spawn(move || this.run());
-            // Without a thread everything stays owed, and the next checkpoint tries again.
-            state.started = spawned.is_ok();
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    fn run(self: Arc<Self>) {
-        loop {
-            let due = {
-                let mut state = self.lock();
-                loop {
-                    if state.stop {
-                        return;
-                    }
-                    let now = self.clock.now();
-                    let due = state.queue.due_of(now, |name| self.at_hand(name).is_some());
-                    if !due.is_empty() {
-                        state.busy += due.len();
-                        break due;
-                    }
-                    let next = state.queue.next_due_of(|name| self.at_hand(name).is_some());
-                    let wait = next.map_or(AT_MOST, |at| at.since(now)).clamp(Duration::from_millis(1), AT_MOST);
-                    state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
-                }
-            };
-            for due in due {
-                let this = self.clone();
-                let (name, size) = (due.anchor.clone(), due.size);
-                let thread = std::thread::Builder::new().name("attestlog-anchor".to_owned());
-                let spawned = thread.spawn(move || {
-                    this.hand_over(&name, size);
-                    this.lock().busy -= 1;
-                    this.changed.notify_all();
-                });
-                if let Err(e) = spawned {
-                    let mut state = self.lock();
-                    state.queue.failed(&due.anchor, self.clock.now(), &e.into());
-                    state.busy -= 1;
-                }
-            }
-        }
-    }
-
-    /// Runs `work` with the store, unless it is being closed.
-    fn inside<T>(&self, work: impl FnOnce(&Engine) -> Result<T>) -> Result<T> {
-        let closed = || Error::new(ErrorKind::Closed, "the store was closed");
-        let store = {
-            let mut state = self.lock();
-            let store = if state.stop { None } else { state.store.upgrade() };
-            let store = store.ok_or_else(closed)?;
-            state.inside += 1;
-            store
-        };
-        let done = guarded(|| work(&store));
-        drop(store);
-        self.lock().inside -= 1;
-        self.changed.notify_all();
-        done
-    }
-
-    fn hand_over(&self, name: &str, size: u64) {
-        let Some(anchor) = self.at_hand(name) else { return };
-        let signed = self.inside(|engine| engine.newest_checkpoint(size));
-        let taken = signed.and_then(|signed| {
-            let of = signed.checkpoint().size();
-            let consistency = |old: u64| -> Result<Vec<Hash>> {
-                self.inside(|engine| merkle::consistency_proof(&engine.snapshot()?, old, of))
-            };
-            // An anchor of the host's may panic; that is a failure like any other.
-            guarded(|| anchor.submit(&signed, &consistency)).map(|receipt| (signed, receipt))
-        });
-        let now = self.clock.now();
-        match &taken {
-            Ok((_, receipt)) => self.lock().queue.succeeded(name, now, receipt.at),
-            Err(e) => self.lock().queue.failed(name, now, e),
-        }
-        // Where this fails it was not written down, and is handed over once more after the next start.
-        let _ = self.inside(|engine| engine.settle_anchor(anchor.as_ref(), name, taken.ok()));
-    }
-
-    /// Waits until everything at hand was tried, at most for `at_most`; says whether nothing is owed to them any more.
-    #[allow(clippy::disallowed_methods, reason = "waits for other threads, by the time that they run in")]
-    fn flush(self: &Arc<Self>, at_most: Duration) -> bool {
-        self.start();
-        let end = Instant::now().checked_add(at_most);
-        let mut state = self.lock();
-        loop {
-            let next = state.queue.next_due_of(|name| self.at_hand(name).is_some());
-            let idle = next.is_none_or(|at| at > self.clock.now()) && state.busy == 0;
-            let left = end.map_or(AT_MOST, |end| end.saturating_duration_since(Instant::now()));
-            if idle || !state.started || left.is_zero() {
-                return next.is_none() && state.busy == 0;
-            }
-            state = self.changed.wait_timeout(state, left.min(AT_MOST)).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// Ends the threads; waits only for one that is using the store, not for one that waits for an answer.
-    pub(crate) fn stop(&self) {
-        let mut state = self.lock();
-        state.stop = true;
-        self.changed.notify_all();
-        while state.inside > 0 {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// The store, which was open for reading, is recorded into.
-    pub(crate) fn resume(&self) {
-        self.lock().stop = false;
-    }
-
-    /// What is owed once a checkpoint of this size is signed, as `meta` keeps it; `None` without any anchor.
-    pub(crate) fn owe(&self, size: u64) -> Option<String> {
-        let mut state = self.lock();
-        state.queue.owe(size, self.clock.now());
-        (state.queue.status().len() > 0).then(|| state.queue.to_json().to_canonical().to_string())
-    }
 }
 
 impl Engine {
@@ -230,7 +59,8 @@ impl Engine {
         let latest = self.latest(self.writer().state.last_recorded_at);
         let owing = {
             let mut state = anchoring.lock();
-            state.store = Arc::downgrade(self);
+            let log: Weak<dyn Log> = Arc::downgrade(self) as Weak<dyn Log>;
+            state.store = Some(log);
             state.stop = self.is_reading();
             // What cannot be read is owed anew.
             let queue = stored.and_then(|json| AnchorQueue::from_json(&json, backoff).ok());
@@ -271,43 +101,6 @@ impl Engine {
         self.jobs.anchoring.stop();
     }
 
-    /// The newest checkpoint of at most this size.
-    pub(crate) fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
-        let table = txn.open_table(tables::CHECKPOINTS).stored()?;
-        let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;
-        let (_, note) = newest.ok_or_else(|| Error::damaged("the checkpoint that is owed is not in the store"))?;
-        Ok(SignedCheckpoint::parse(note.value())?)
-    }
-
-    /// Writes down how handing over went: what is still owed, what the anchor gave, and its time where it counts.
-    fn settle_anchor(
-        &self,
-        anchor: &dyn Anchor,
-        name: &str,
-        taken: Option<(SignedCheckpoint, AnchorReceipt)>,
-    ) -> Result<()> {
-        let attested = match &taken {
-            Some((signed, receipt)) if receipt.attestation.is_some() => {
-                Some((signed.checkpoint().size(), receipt.record(signed)?.to_string()))
-            }
-            _ => None,
-        };
-        let time = taken.and_then(|(_, receipt)| receipt.at).filter(|_| anchor.tells_time());
-        self.with_writer(|engine: &Engine, writer: &mut WriterState| {
-            let owed = engine.jobs.anchoring.lock().queue.to_json().to_canonical().to_string();
-            let mut staging = Staging::new(engine, writer)?;
-            let told = match time {
-                Some(time) if staging.gains_by(time) => staging.trusted_time(time, name).map(|_| true)?,
-                _ => false,
-            };
-            if !told {
-                return engine.write_beside(writer, |txn| engine.write_anchors(txn, &owed, name, attested.as_ref()));
-            }
-            engine.commit(writer, staging, |txn| engine.write_anchors(txn, &owed, name, attested.as_ref()))
-        })
-    }
-
     /// A commit that touches nothing that the writer knows, with the writer lock.
     fn write_beside(
         &self,
@@ -336,6 +129,47 @@ impl Engine {
             self.note(|changes| _ = changes.attestations.insert((*size, name.to_owned())));
         }
         Ok(())
+    }
+}
+
+impl Log for Engine {
+    fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
+        let txn = self.database()?.get()?.begin_read().stored()?;
+        let table = txn.open_table(tables::CHECKPOINTS).stored()?;
+        let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;
+        let (_, note) = newest.ok_or_else(|| Error::damaged("the checkpoint that is owed is not in the store"))?;
+        Ok(SignedCheckpoint::parse(note.value())?)
+    }
+
+    fn consistency(&self, old: u64, of: u64) -> Result<Vec<Hash>> {
+        merkle::consistency_proof(&self.snapshot()?, old, of)
+    }
+
+    fn settle_anchor(
+        &self,
+        anchor: &dyn Anchor,
+        name: &str,
+        taken: Option<(SignedCheckpoint, AnchorReceipt)>,
+    ) -> Result<()> {
+        let attested = match &taken {
+            Some((signed, receipt)) if receipt.attestation.is_some() => {
+                Some((signed.checkpoint().size(), receipt.record(signed)?.to_string()))
+            }
+            _ => None,
+        };
+        let time = taken.and_then(|(_, receipt)| receipt.at).filter(|_| anchor.tells_time());
+        self.with_writer(|engine: &Engine, writer: &mut WriterState| {
+            let owed = engine.jobs.anchoring.lock().queue.to_json().to_canonical().to_string();
+            let mut staging = Staging::new(engine, writer)?;
+            let told = match time {
+                Some(time) if staging.gains_by(time) => staging.trusted_time(time, name).map(|_| true)?,
+                _ => false,
+            };
+            if !told {
+                return engine.write_beside(writer, |txn| engine.write_anchors(txn, &owed, name, attested.as_ref()));
+            }
+            engine.commit(writer, staging, |txn| engine.write_anchors(txn, &owed, name, attested.as_ref()))
+        })
     }
 }
 
