@@ -1,9 +1,9 @@
 //! How a call becomes an entry of the log.
 //!
-//! A host describes a call with [`ToolCall`] (`input`); the store validates it, sanitises it, assigns what only it knows
-//! (seq, time, retention) and so makes the [`Entry`](crate::Entry), whose type and line are `attestlog-proof`'s. `failure`
-//! tells what counts as one, `summary` and `viewed` what is kept of a result, `odd` and `posed` restate what cannot be kept
-//! as it came.
+//! A host describes a call with [`ToolCall`] (`input`). The store validates and sanitises it, and adds what only the store knows
+//! (seq, time, retention): that makes the [`Entry`](crate::Entry), whose type and line are in `attestlog-proof`. `failure` says what
+//! counts as one, `summary` and `viewed` what is kept of a result. `odd` and `forged_seal` replace what cannot be kept as it came, and
+//! `reserved` is what only this library may say of a call.
 
 pub mod failure;
 mod forged_seal;

@@ -1,5 +1,5 @@
-//! The rules of alerts: `rule` says what one is, `hours` what working hours are, `form` and `config` read and write them.
-//! They stand in the policies. What looks at entries by them is `alert`.
+//! The rules of alerts: `rule` says what one is, `hours` what working hours are; `form` reads and writes rules as JSON, `config` reads them as
+//! TOML. They stand in the policies. What evaluates them is `alert`.
 
 #[cfg(feature = "config")]
 mod config;
