@@ -1,9 +1,9 @@
 //! Alerts: rules over what was recorded, evaluated as it becomes durable, delivered until somebody takes them.
 //!
-//! What a rule is, `rules` says. `evaluate` lets rules look at entries one by one, with what `window`, `pairs` and `grants` keep between them; it does no I/O. `engine`
-//! feeds it from the log and writes what it raises, `deliver` tells receivers, `background` runs both on threads. `listing`
-//! reads alerts back. Calls go downwards in that order from `background` to `rule`; of the store only marks and snapshots
-//! are used.
+//! What a rule is stands in `rules`. `evaluate` lets rules look at entries one by one, with what `window`, `pairs` and `grants` keep between
+//! them; it does no I/O. `engine` feeds it from the log and writes what it raises, `deliver` tells receivers (`receivers` reads their
+//! configuration), `background` runs both on threads. `listing` reads alerts back, and `lag` says how far all of this is behind the log. Of the
+//! store only cursors and snapshots are used.
 
 mod background;
 mod deliver;

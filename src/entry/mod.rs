@@ -3,6 +3,7 @@
 //! A host describes a call with [`ToolCall`] (`input`). The store validates it, sanitises it, assigns what only the
 //! store knows (seq, time, retention) and so makes the [`Entry`](crate::Entry), whose type and line belong to
 //! `attestlog-proof`. `failure` decides what counts as a failure, `summary` and `viewed` what is kept of a result,
+//! `record` reads a call from a line of input,
 //! `odd` and `forged_seal` replace what cannot be kept as given, `reserved` refuses what only this library may state.
 
 pub mod failure;

@@ -1,8 +1,8 @@
-//! Proofs about a store, for people who trust neither the machine nor the program.
+//! Making proofs about a store, for people who trust neither the machine nor the program.
 //!
-//! Here: that an entry is in the log, and that the log only grew. `complete`: that nothing is missing from an answer.
-//! `evidence`: the whole log in a folder. `at`: all of these at a checkpoint that was signed before, so that nothing is written.
-//! What comes out is checked in `proof`, without the store.
+//! Here: that an entry is in the log, that the log only grew, that a sealed value is this one. `complete`: that nothing is missing from an
+//! answer. `evidence`: the whole log in a folder. `at`: proofs at a checkpoint that was signed before, so that nothing is written. What comes out is
+//! checked by `attestlog-proof`, without the store.
 
 mod at;
 mod complete;

@@ -1,8 +1,8 @@
 //! Finding entries again.
 //!
-//! A [`Query`] says what is wanted; `store/stream` turns its facets into streams of seqs that can be sought in, and intersects
-//! them; `hits` fetches the entries; `values` says which values there are to ask for; `timeline` and `statistics` are built on both. Nothing here knows redb: everything is
-//! asked of the store's snapshot.
+//! A [`Query`] (`filter`) says what is wanted. `store/read/stream` turns its facets into streams of seqs and intersects them; `hits` fetches the
+//! entries. `timeline` and `statistics` are built on both. `values` says which values there are to ask for, `alike` which look alike, and
+//! `persons` how many people names stand for. Nothing here knows redb: everything is asked of the store's snapshot.
 
 mod alike;
 mod filter;

@@ -1,14 +1,16 @@
 //! Privacy: what is sensitive is treated before anything is written.
 //!
-//! `policy` says what happens to what (`pattern`: which fields, `preset`: where policies begin, `config`: policies in
-//! TOML); `sanitize` applies it (`context`: what it
-//! is given besides), with `floor`, `names` and `joined` for the names of secrets and `detect` for what a value
-//! shows by itself (`encoded`: base64 undone; `found`: what becomes of what is found; `members`, `beside` and `page`: what keys and neighbours say of a value; `words`: lists that are looked up); `ids` does the
-//! same for the names that entries are found by; `patient` tells who is meant where a value names a patient, also in a
-//! text that is nearly JSON (`loose`), and `repeated` whom rules hide, so that nobody of them stands elsewhere in the call;
-//! `pseudonym` and `seal` are two of the things that can happen to a value; `treated` is the record of what was done;
-//! `explain` tries a policy out. Calls go from `explain` to `sanitize` to the others. Nothing here does I/O:
-//! keys and randomness are passed in.
+//! `policy` says what happens to what (`pattern`: which fields; `preset`: where policies begin; `config`: policies in TOML), and `sanitize`
+//! applies it. `context` is what it is given besides the value, `spans` puts what was found in a text together and replaces it, `treated` is
+//! the record of what was done, and `explain` tries a policy out.
+//!
+//! Two things tell that a value is sensitive. The names around it: `secret_keys` (with `filter`, `holds`, `joined`, `names`, `words`) for names of
+//! secrets, `key_names`, `beside` and `page` for what keys and neighbours say. And the value itself: `detect` (with `encoded`, which looks into
+//! base64). `ids` treats the names that entries are found by, and `patient` finds patients in a call, also in a text that is nearly JSON (`loose`).
+//! `pseudonym` and `seal` are two of the things that can happen to a value; `repeated` finds whom rules hide wherever else they stand in the call;
+//! `spelling` tells what a value's normal form leaves out.
+//!
+//! Calls go from `explain` to `sanitize` to the others. Nothing here does I/O: keys and randomness are passed in.
 
 mod beside;
 #[cfg(feature = "config")]

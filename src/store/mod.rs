@@ -1,15 +1,15 @@
-//! The store: one file, one writer at a time, any number of readers.
+//! The store: one file, one writer at a time, any number of readers. Only this folder knows redb.
 //!
-//! Calls go downwards: [`AuditLog`] (`log`) is what a host holds; `prepare` turns what it says into what may be recorded,
-//! `draft` writes of that whatever does not need its place; `turn` and `commit` put it on the disk (`writer` is what they know),
-//! `publish` shows it; `merge` moves the index of the newest entries (`pending`) into the file; `subjects` keeps the keys of sealed
-//! values, which `privacy` shows and destroys. `snapshot` reads, through a `view` that readers share, `rows` for proofs, `bound` holds what is shown against what is signed, and `starts` remembers
-//! where blocks are; `open`
-//! brings it all up (for `reading` over an `overlay`, which keeps the file as it is), `sound` keeps redb from files that it would
-//! not survive, `watched` notices when something else writes to them, and `pages` reads these without redb; `purge` decides what goes, `rewrite` writes the
-//! store anew without it, `place` puts that in the old one's place; `backup` copies, `health` says how things stand, `anchoring`
-//! hands checkpoints out. `vouch` authenticates rows that nothing else bears out. `block` (of `part`s, with `pack`), `posting`, `rollup`, `zones`, `sender`, `state` and `tables` are how
-//! things lie in the file. Only this folder knows redb.
+//! Its folders, from the bottom up:
+//!
+//! - `layout`: how values lie in the file, encoding beside decoding.
+//! - `file`: the database in the file, its tables, reading its pages without redb, putting another file in its place.
+//! - `engine`: what the threads that use one store share: group commit, writer state, keys, the index of the newest entries.
+//! - `read`: a snapshot, and what is found in it.
+//! - `write`: a call on its way to the disk: prepare, commit, publish.
+//! - `maintain`: index batches, rewriting for a purge, backups, handing checkpoints to anchors, policies and holds.
+//!
+//! Beside them, `options` says how a store is made and opened, `log` holds the handle [`AuditLog`], and `open` brings it all up.
 
 pub(crate) mod engine;
 pub(crate) mod file;

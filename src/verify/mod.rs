@@ -1,12 +1,12 @@
 //! Verification: finds everything that is wrong with a store, trusting nothing that lies in it.
 //!
-//! The log is cut into the index's batches, and these into segments; `segment` reads every entry of one, makes its line again,
-//! hashes it, follows the links, and collects what the index should say of it (`terms`). `batch` compares what a batch's segments
-//! come to with the index. `work` has both done on as many threads as there are. `whole` takes the results in order and checks
-//! what spans them: the tree, zones, rollups, senders, terms, the state (`derived`); `signed` holds the history against
-//! signatures and against what was kept elsewhere; `sealed` looks for the keys of sealed values, `small` at the tables
-//! that no entry bears out; `pages` checks that what is looked up is what was walked over.
-//! `finding` is what either can report, `noted` keeps what was said last. All findings are reported, not only the first.
+//! The log is cut into the index's batches, and these into segments. `segment` reads every entry of one, makes its line again, hashes it,
+//! follows the links, and collects what the index should say of it (`terms`). `batch` compares what the segments of a batch come to with the
+//! index. `work` has both done on all cores. `log_check` takes the results in order and checks what spans them: the tree, signatures and
+//! what was kept elsewhere (`signed`), and the tables that are made from entries (`derived_tables`). `sealed` looks for the keys of sealed
+//! values, `small` at the tables that no entry vouches for, `grants` at reviews of emergency access. `pages` checks the pages of the file, and
+//! that look-ups lead to the rows that were walked over. `finding` is what any of them can report, `json` its JSON, and `verification_record`
+//! keeps what was found last. All findings are reported, not only the first.
 
 mod batch;
 mod derived_tables;

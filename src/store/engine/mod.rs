@@ -1,4 +1,10 @@
-//! State shared by all threads that use one store.
+//! What the threads that use one store share.
+//!
+//! `encode` writes all of a call that does not depend on its place; `group_commit` lets one caller commit for all that wait; `writer_state`
+//! is what only the holder of the writer lock knows. `keyring` and `subject_keys` hold keys, `row_mac` authenticates rows, `mem_index` is the
+//! index of the newest entries, `block_locator` remembers where blocks begin. `changes` notes what happens while a purge rewrites the file,
+//! `jobs` wakes the threads in the background, `handover` hands checkpoints to anchors, `readers` are the queries under way, and `reading` is
+//! for a store that is open for reading only.
 
 pub(crate) mod block_locator;
 pub(crate) mod changes;

@@ -1,4 +1,9 @@
-//! The file itself: its tables, the open database, reading it without redb, and replacing it.
+//! The file itself.
+//!
+//! `tables` names its tables, `database_handle` is the database in it, `read_view` one read transaction that readers share, and
+//! `replacement` puts another file in its place. `storage` is for stores that are in no file of their own. `overlay` reads a file and changes
+//! no byte of it. `first_look`, `panic_guard` and `watched` deal with files that are damaged or that something else writes to, and `pages`
+//! reads redb's pages without redb. `held_leaves` remembers which entries were held against what is signed.
 
 pub(crate) mod database_handle;
 pub(crate) mod first_look;

@@ -1,4 +1,8 @@
-//! How data is stored in the file: each file has the encoding next to the decoding. Nothing here opens a file.
+//! How values lie in the file: each file has the encoding beside the decoding. Nothing here opens a file.
+//!
+//! `entry_record` is what an entry says; `block` holds a run of them, compressed by `text_compression`. `index_row` has postings, purged
+//! rows and retention columns; `rollup`, `rollup_fingerprint` and `zone_map` are for statistics and times; `state`, `series` and
+//! `sender_window` are single rows.
 
 pub(crate) mod block;
 pub(crate) mod entry_record;

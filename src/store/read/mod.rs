@@ -1,4 +1,8 @@
-//! Reading: snapshots of the store, and the queries on them.
+//! Reading: one moment of the store, and what is found in it.
+//!
+//! `snapshot` is that moment. `lookup` reads postings and terms, `stream` intersects facets, `rows` reads index rows in the order in which they
+//! were hashed, `scan` walks whole tables for verification, `agree` compares walks with look-ups, and `signed_leaves` holds what is shown
+//! against what is signed.
 
 pub(crate) mod agree;
 pub(crate) mod lookup;

@@ -1,4 +1,9 @@
-//! Writing: the path of a call from the caller to the disk.
+//! Writing: a call on its way from its host to the disk.
+//!
+//! `prepare` validates, sanitises and summarises it on the caller's thread, with `names` (names of people in the rest of a call), `subjects`
+//! (keys of sealed values), `sender`, `same` and `follow` (what it says of earlier calls). `commit` gives it its place and writes the transaction,
+//! with `state_row`, `row_mac` and `subject_rows`; `publish` shows it to readers. `signing` signs checkpoints and rotates keys. `remote_call` is
+//! for calls of other processes, and `begin` opens for writing what was open for reading.
 
 pub(crate) mod begin;
 pub(crate) mod commit;
