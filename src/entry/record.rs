@@ -37,7 +37,7 @@ impl ToolCall {
     /// Reads one object of the input format of `attestlog record`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] names the member that is missing, unknown or of the wrong type.
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) names the member that is missing, unknown or of the wrong type.
     ///
     /// ```
     /// use attestlog::ToolCall;

@@ -182,7 +182,7 @@ impl AuditLog {
     }
 
     /// Closes the store: waits for work in progress, signs a checkpoint, waits for anchors as long as
-    /// [`Options::anchor_wait`] allows, and closes the file. Other handles return [`Closed`](ErrorKind::Closed) from then on.
+    /// [`Options::anchor_wait`](crate::Options::anchor_wait) allows, and closes the file. Other handles return [`Closed`](ErrorKind::Closed) from then on.
     /// Dropping the last handle only closes the file, without signing.
     ///
     /// If at least a quarter of the entries were recorded since the file was opened, the file is compacted, unless somebody

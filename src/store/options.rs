@@ -186,7 +186,7 @@ impl Options {
         self
     }
 
-    /// Sets the policies of a new store. An existing store has its own (see [`AuditLog::set_policy`]).
+    /// Sets the policies of a new store. An existing store has its own (see [`AuditLog::set_policy`](crate::AuditLog::set_policy)).
     pub fn policies(mut self, policies: PolicySet) -> Self {
         self.policies = policies;
         self
@@ -254,9 +254,9 @@ impl Options {
     }
 
     /// Hands each checkpoint to this anchor; can be called repeatedly. Nobody waits for an anchor: failures are retried and
-    /// reported by [`AuditLog::health`], and the checkpoint stays pending when the store is closed and reopened, even if it
+    /// reported by [`AuditLog::health`](crate::AuditLog::health), and the checkpoint stays pending when the store is closed and reopened, even if it
     /// is opened without the anchor. Needs the background thread; without it anchors are asked only by
-    /// [`AuditLog::flush_anchors`] and on closing.
+    /// [`AuditLog::flush_anchors`](crate::AuditLog::flush_anchors) and on closing.
     ///
     /// ```
     /// use attestlog::{Options, anchor::FileAnchor};
@@ -285,7 +285,7 @@ impl Options {
         self
     }
 
-    /// Sets how long [`AuditLog::close`] waits for anchors to take the last checkpoint. Default: five seconds.
+    /// Sets how long [`AuditLog::close`](crate::AuditLog::close) waits for anchors to take the last checkpoint. Default: five seconds.
     pub fn anchor_wait(mut self, at_most: Duration) -> Self {
         self.anchors.wait = at_most;
         self
@@ -326,7 +326,7 @@ impl Options {
     }
 
     /// Opens the store only for reading: neither the file nor anything beside it is written (except for what
-    /// [`AuditLog::note_verification`] is asked to note), so a file without write access, on a read-only medium, or a copy
+    /// [`AuditLog::note_verification`](crate::AuditLog::note_verification) is asked to note), so a file without write access, on a read-only medium, or a copy
     /// without its key is enough. A file that was not closed cleanly is read as it would be after its repair, which is kept
     /// in memory. Others may read at the same time; nobody can record meanwhile.
     ///
@@ -367,7 +367,7 @@ impl Options {
         self
     }
 
-    /// Sets the size in bytes above which [`AuditLog::health`] warns. Nothing is refused beyond it. Default: none.
+    /// Sets the size in bytes above which [`AuditLog::health`](crate::AuditLog::health) warns. Nothing is refused beyond it. Default: none.
     pub fn quota_bytes(mut self, bytes: u64) -> Self {
         self.settings.quota_bytes = Some(bytes);
         self
