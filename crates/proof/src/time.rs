@@ -151,6 +151,24 @@ fn civil(day: i32) -> (u32, u32, u32) {
     (100 * century + year + u32::from(late), if late { month - 12 } else { month }, in_month + 1)
 }
 
+impl From<std::time::SystemTime> for Timestamp {
+    /// The time that a system clock showed, within [`Timestamp::MIN`] and [`Timestamp::MAX`].
+    ///
+    /// ```
+    /// use attestlog::Timestamp;
+    /// use std::time::{Duration, SystemTime};
+    /// let written = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+    /// assert_eq!(Timestamp::from(written).to_string(), "1970-01-01T00:00:01.500Z");
+    /// ```
+    fn from(time: std::time::SystemTime) -> Timestamp {
+        let epoch = Timestamp::from_nanos(0);
+        match time.duration_since(std::time::SystemTime::UNIX_EPOCH) {
+            Ok(after) => epoch.plus(after),
+            Err(before) => epoch.minus(before.duration()),
+        }
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = Vec::with_capacity(30);
