@@ -4,6 +4,7 @@ use super::{error_text, is_no_error, says_failed, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
+use attestlog_proof::TimeFault;
 use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Sender, Trigger};
 use std::time::Duration;
 
@@ -337,7 +338,7 @@ impl ToolCall {
             let replaced = |value: &Json| value.to_canonical().as_str().contains(['\u{2400}', '\u{fffd}']);
             if !TEXTS.contains(&key) && parsed.value.get(key).is_some_and(replaced) {
                 let what = "NUL, half of a surrogate pair and bytes that are no UTF-8 cannot stand in a name or an id";
-                return Err(Error::invalid(what).at(key));
+                return Err(Error::invalid(what).in_member(key));
             }
         }
         let mut call = ToolCall::from_json(parsed.value)?;
@@ -364,7 +365,7 @@ impl ToolCall {
             return Err(Error::invalid("result and error exclude each other"));
         }
         for (key, value) in members {
-            call.set(&key, value).map_err(|e| e.at(&key))?;
+            call.set(&key, value).map_err(|e| e.in_member(&key))?;
         }
         call.check_reserved()?;
         Ok(call)
@@ -563,7 +564,7 @@ impl ToolCall {
             _ => None,
         });
         for (name, value) in values {
-            value.check().map_err(|e| Error::invalid(e).at(name))?;
+            value.check().map_err(|e| Error::invalid(e).in_member(name))?;
         }
         if let Some(CallResult::Error(error)) = &self.result {
             let texts = error.kind.iter().chain([&error.message]);
@@ -571,7 +572,7 @@ impl ToolCall {
                 return Err(Error::invalid("error: NUL cannot be kept in a string"));
             }
         }
-        self.session_metadata.check().map_err(|e| Error::invalid(e).at("session_metadata"))
+        self.session_metadata.check().map_err(|e| Error::invalid(e).in_member("session_metadata"))
     }
 }
 
@@ -628,7 +629,7 @@ fn wrong_type(wanted: &str, got: &Json) -> Error {
 
 fn required(members: &mut Object, key: &str) -> Result<String> {
     match members.remove(key) {
-        Some(value) => text(value).map_err(|e| e.at(key)),
+        Some(value) => text(value).map_err(|e| e.in_member(key)),
         None => Err(Error::invalid(format!("{key} is missing"))),
     }
 }
@@ -661,13 +662,13 @@ fn time(value: Json) -> Result<Timestamp> {
     }
     let text = text(value)?;
     // The text itself is the caller's and may be anything; what kind of mistake it is may be told.
-    text.parse().map_err(|e: Error| match e.to_string() {
-        e if e.ends_with("1678 to 2261") => Error::invalid("is outside 1678 to 2261"),
-        e if e.ends_with("as second 59") => Error::invalid("a leap second cannot be told apart; write second 59"),
-        e if e.contains("no time zone") => {
-            Error::invalid("has no time zone: write Z or +02:00 behind it, or say --assume-utc")
-        }
-        _ => Error::invalid("is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06"),
+    Timestamp::read(&text).map_err(|fault| {
+        Error::invalid(match fault {
+            TimeFault::OutOfRange => "is outside 1678 to 2261",
+            TimeFault::LeapSecond => "a leap second cannot be told apart; write second 59",
+            TimeFault::NoZone => "has no time zone: write Z or +02:00 behind it, or say --assume-utc",
+            TimeFault::Malformed => "is not a time: write 2025-07-06T14:23:01.456Z or 2025-07-06",
+        })
     })
 }
 
@@ -691,7 +692,7 @@ fn call_error(value: Json) -> Result<CallError> {
             let message = required(&mut members, "message")?;
             let kind = members.remove("type").filter(|t| *t != Json::Null).map(text).transpose()?;
             match members.iter().next() {
-                Some((key, _)) => Err(unknown_key().at(key)),
+                Some((key, _)) => Err(unknown_key().in_member(key)),
                 None => Ok(CallError { kind, message }),
             }
         }
