@@ -163,7 +163,7 @@ impl Receiver {
             To::Stdout if !stdout_is_taken => lines(STDOUT, Box::new(std::io::stdout())),
             To::Stdout | To::Stderr => lines("standard error", Box::new(std::io::stderr())),
             To::File(path) => {
-                let (file, _) = crate::files::open_to_append(path).map_err(|e| e.at(path.display()))?;
+                let (file, _) = crate::files::open_to_append(path).map_err(|e| e.in_file(path))?;
                 lines(&format!("file {}", path.display()), Box::new(file))
             }
             To::Command(words) => {
@@ -179,11 +179,11 @@ impl Receiver {
 
 #[cfg(feature = "witness")]
 fn webhook(url: &str, path: &std::path::Path, timeout: Duration) -> Result<(Box<dyn Deliver>, String)> {
-    let secret = crate::files::read_small(path, MAX_SECRET).map_err(|e| e.at(path.display()))?;
-    let missing = || Error::new(crate::ErrorKind::NotFound, format!("{}: there is no such file", path.display()));
+    let secret = crate::files::read_small(path, MAX_SECRET).map_err(|e| e.in_file(path))?;
+    let missing = || Error::new(crate::ErrorKind::NotFound, "there is no such file").in_file(path);
     let secret = zeroize::Zeroizing::new(secret.ok_or_else(missing)?);
     let line = secret.split(|b| matches!(b, b'\n' | b'\r')).next().unwrap_or_default();
-    let receiver = super::Webhook::new(url, line, timeout).map_err(|e| e.at(path.display()))?;
+    let receiver = super::Webhook::new(url, line, timeout).map_err(|e| e.in_file(path))?;
     let name = receiver.name();
     Ok((Box::new(receiver), name))
 }

@@ -112,7 +112,7 @@ impl AuditLog {
         for (i, call) in calls.into_iter().enumerate() {
             // Written at once, so that what was prepared is given back while it is at hand.
             let prepared = self.engine.prepare(call, Phase::Whole);
-            prepared.and_then(|prepared| batch.push(prepared, now)).map_err(|e| e.at(format!("call {i}")))?;
+            prepared.and_then(|prepared| batch.push(prepared, now)).map_err(|e| e.in_call(i))?;
         }
         if batch.calls.is_empty() {
             return Ok(Vec::new());

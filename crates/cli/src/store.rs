@@ -306,7 +306,7 @@ impl StoreArgs {
         if may_write(&self.store) {
             return self.own(options.read_first());
         }
-        let log = options.read_only().open(&self.store).map_err(|e| self.name(failure(&e)))?;
+        let log = options.read_only().open(&self.store).map_err(|e| self.name(&e, failure(&e)))?;
         warn(&log);
         Ok(Opened::Read(log))
     }
@@ -314,7 +314,7 @@ impl StoreArgs {
     fn own(&self, options: Options) -> Result<Opened, Failure> {
         // Whatever stands in the way of opening is a matter of the store, also what would be bad input elsewhere.
         let owned =
-            Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(failure(&e)))?;
+            Owned::open(&self.store, options, &sharing(&self.store, None)).map_err(|e| self.name(&e, failure(&e)))?;
         warn(owned.log());
         Ok(Opened::Owned(owned))
     }
@@ -326,7 +326,7 @@ impl StoreArgs {
         let options = anchors::add(options, &self.store)?;
         let mut sharing = self.sharing(alerts);
         sharing.public_key = known.cloned();
-        SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(failure(&e)))
+        SharedStore::open(&self.store, options, sharing).map_err(|e| self.name(&e, failure(&e)))
     }
 
     /// What a process that records does for the store while it owns it.
@@ -334,11 +334,18 @@ impl StoreArgs {
         sharing(&self.store, Some(alerts))
     }
 
-    /// Puts the store's name before a message that lacks it.
-    pub fn name(&self, failure: Failure) -> Failure {
-        let place = self.store.display().to_string();
+    /// What comes of an error of the store's.
+    pub fn failed(&self, e: Error) -> Failure {
+        self.name(&e, Failure::from(&e))
+    }
+
+    /// Puts the store's name before what comes of an error, unless the error names the store already, or what lies beside it: its key
+    /// file, say.
+    pub fn name(&self, e: &Error, failure: Failure) -> Failure {
+        let store = self.store.display().to_string();
+        let named = e.place().and_then(|place| place.file.as_deref()).is_some_and(|file| file.starts_with(&store));
         match &failure {
-            Failure::Store(m) | Failure::Locked(m) | Failure::Input(m) if !m.contains(&place) => failure.at(place),
+            Failure::Store(_) | Failure::Locked(_) | Failure::Input(_) if !named => failure.at(store),
             _ => failure,
         }
     }

@@ -51,7 +51,7 @@ pub fn run(args: &VerifyArgs) -> Outcome {
 fn opened(args: &VerifyArgs, brought: Brought) -> Result<Verification, Failure> {
     let log = args.store.read_with(args.store.key.options()?.pages_first(true))?;
     let options = brought.of(&log)?;
-    verify_with(&log, options, args.remember).map_err(|e| args.store.name(Failure::Store(e.to_string())))
+    verify_with(&log, options, args.remember).map_err(|e| args.store.name(&e, Failure::Store(e.to_string())))
 }
 
 /// Of a store that cannot be opened, or read to its end: what is wrong with its pages, if it is that.

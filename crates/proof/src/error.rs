@@ -1,5 +1,6 @@
 //! One public error: what the caller can do about it outside, the detail in the message and the source chain.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::Path;
 
@@ -51,7 +52,7 @@ pub enum ErrorKind {
 }
 
 /// Where an error is, as far as it is known: data for programs, beside the message that says it to people.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Place {
     /// The file, as the message names it.
@@ -204,12 +205,6 @@ impl Error {
     /// The same error for another who waited for the same answer: all of it but its source, which there is only once.
     pub fn retold(&self) -> Error {
         Error { message: self.message.clone(), place: self.place.clone(), source: None, ..*self }
-    }
-
-    /// The message without the call of a batch, which [`Error::in_call`] puts before it.
-    #[doc(hidden)]
-    pub fn message(&self) -> &str {
-        &self.message
     }
 
     fn place_mut(&mut self) -> &mut Place {

@@ -148,7 +148,7 @@ impl DatabaseHandle {
 
     /// Refuses where something else has written over the file.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        let place = |e: Error| self.named.as_ref().map(|(path, _)| path.display()).into_iter().fold(e, Error::at);
+        let place = |e: Error| self.named.as_ref().map(|(path, _)| path).into_iter().fold(e, Error::in_file);
         self.bytes.check_unchanged().map_err(place)
     }
 

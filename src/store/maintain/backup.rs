@@ -134,15 +134,15 @@ impl Drop for Partial {
 pub(crate) fn file_name(path: &Path) -> Result<String> {
     match path.file_name() {
         Some(name) => Ok(name.to_string_lossy().into_owned()),
-        None => Err(Error::invalid(format!("{}: does not name a file", path.display()))),
+        None => Err(Error::invalid("does not name a file").in_file(path)),
     }
 }
 
 /// Keeps others from writing to the file that is copied, for as long as what it gives back lives.
 pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>, Option<File>)> {
-    let about = std::fs::metadata(src).map_err(|e| Error::from(e).at(src.display()))?;
+    let about = std::fs::metadata(src).map_err(|e| Error::from(e).in_file(src))?;
     if !about.is_file() || about.len() == 0 {
-        return Err(Error::new(ErrorKind::NotAStore, format!("{}: is not an attestlog store", src.display())));
+        return Err(Error::new(ErrorKind::NotAStore, "is not an attestlog store").in_file(src));
     }
     match Builder::new().set_cache_size(CACHE_BYTES).open_read_only(src) {
         Ok(database) => Ok((Some(database), None)),
@@ -152,13 +152,13 @@ pub(crate) fn lock_source(src: &Path) -> Result<(Option<redb::ReadOnlyDatabase>,
             match file.try_lock_shared() {
                 Err(std::fs::TryLockError::WouldBlock) => {
                     let message = "another process has it open; back it up instead";
-                    Err(Error::new(ErrorKind::Locked, message).at(src.display()))
+                    Err(Error::new(ErrorKind::Locked, message).in_file(src))
                 }
                 // Where locks are not to be had there is nothing to wait for.
                 _ => Ok((None, Some(file))),
             }
         }
-        Err(e) => Err(from_redb(e.into()).at(src.display())),
+        Err(e) => Err(from_redb(e.into()).in_file(src)),
     }
 }
 

@@ -403,7 +403,7 @@ impl Engine {
     /// Records several batches in one commit, each for itself: one that is refused does not touch the others.
     pub(crate) fn submit_each(&self, batches: Vec<Vec<Prepared>>) -> Vec<Result<Vec<Receipt>>> {
         if let Err(e) = self.process.check() {
-            return batches.iter().map(|_| Err(again(&e))).collect();
+            return batches.iter().map(|_| Err(e.retold())).collect();
         }
         let now = self.clock.now();
         let mut refused = Vec::new();
@@ -436,7 +436,7 @@ impl Engine {
             Ok(done)
         });
         self.after(&mut writer, ended);
-        let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(again(&e))).collect(), None));
+        let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(e.retold())).collect(), None));
         let mut showing = committed.is_some().then(|| self.showing(&mut writer));
         if writer.broken && showing.take().is_some() {
             // A commit before this one could not be shown: reading the file anew shows both.
@@ -484,7 +484,7 @@ impl Engine {
         batches: Vec<EncodedBatch>,
     ) -> (Vec<Result<Vec<Receipt>>>, Option<Committed>) {
         let count = batches.len();
-        let failed = |e: &Error| -> Vec<_> { (0..count).map(|_| Err(again(e))).collect() };
+        let failed = |e: &Error| -> Vec<_> { (0..count).map(|_| Err(e.retold())).collect() };
         let staged = self.recover(writer).and_then(|()| Staging::new(self, writer));
         let mut staging = match staged {
             Ok(staging) => staging,
@@ -686,10 +686,5 @@ fn lost() -> Error {
 
 /// The answers after a failure that concerns all who would have had a better one.
 fn refused(answers: Vec<Result<Vec<Receipt>>>, e: &Error) -> Vec<Result<Vec<Receipt>>> {
-    answers.into_iter().map(|answer| answer.and_then(|_| Err(again(e)))).collect()
-}
-
-/// One failure, told to each of those who waited for it.
-fn again(e: &Error) -> Error {
-    Error::new(e.kind(), e.to_string())
+    answers.into_iter().map(|answer| answer.and_then(|_| Err(e.retold()))).collect()
 }
