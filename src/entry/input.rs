@@ -4,8 +4,7 @@ use super::{error_text, is_no_error, says_failed, text_fails};
 use crate::json::{Json, Limits, Object, Parsed};
 use crate::redact::{Altered, normalise};
 use crate::{Error, ErrorKind, Result, Timestamp};
-use attestlog_proof::TimeFault;
-use attestlog_proof::entry::{CallError, CapturedBy, Outcome, Sender, Trigger};
+use attestlog_proof::{CallError, CapturedBy, Outcome, Sender, TimeFault, Trigger};
 use std::time::Duration;
 
 /// How large the parts of a call may be. What is larger is refused with its size, never cut.

@@ -272,7 +272,7 @@ impl Engine {
     pub(crate) fn writer(&self) -> MutexGuard<'_, WriterState> {
         self.writer.lock().unwrap_or_else(|poisoned| {
             let mut writer = poisoned.into_inner();
-            writer.broken = true;
+            writer.poison();
             self.writer.clear_poison();
             writer
         })
@@ -281,8 +281,11 @@ impl Engine {
     /// After work with the writer lock. Where it did not come to its end, what is on the disk is not known, and redb may be in the
     /// middle of something: it is not to write on.
     pub(crate) fn after(&self, writer: &mut WriterState, ended: bool) {
-        writer.broken |= !ended;
-        if !ended && let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+        if ended {
+            return;
+        }
+        writer.poison();
+        if let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
             database.poison();
         }
     }

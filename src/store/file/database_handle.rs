@@ -20,9 +20,8 @@ use crate::store::file::storage::Backend;
 use crate::store::file::tables::Stored;
 use crate::store::file::watched::{Watch, Watched};
 use crate::{Error, ErrorKind, Result};
-use redb::{Builder, Database, StorageBackend};
+use redb::{Builder, Database, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction};
 use std::fs::Metadata;
-use std::ops::Deref;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -220,22 +219,23 @@ impl DatabaseHandle {
         self.before.found().into_iter().flat_map(|found| found.flaws.iter().cloned())
     }
 
+    /// A transaction of one's own that reads what the file holds now.
+    pub(crate) fn begin_read(&self) -> Result<ReadTransaction> {
+        self.database().begin_read().stored()
+    }
+
+    /// A transaction that writes. What readers share is given up first: an old transaction keeps pages from being used again.
+    pub(crate) fn begin_write(&self) -> Result<WriteTransaction> {
+        self.views.give_up();
+        self.database().begin_write().stored()
+    }
+
     fn database(&self) -> &Database {
         match &self.database {
             Some(database) => database,
             #[allow(clippy::unreachable, reason = "only `drop` takes it, after which nobody has this")]
             None => unreachable!(),
         }
-    }
-}
-
-impl Deref for DatabaseHandle {
-    type Target = Database;
-
-    /// Whoever takes the database itself may write to it: what readers share is given up first.
-    fn deref(&self) -> &Database {
-        self.views.give_up();
-        self.database()
     }
 }
 

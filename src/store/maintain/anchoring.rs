@@ -23,7 +23,6 @@ use crate::store::options::AnchorOptions;
 use crate::store::read::snapshot::Snapshot;
 use crate::store::write::commit::Staging;
 use crate::{Error, ErrorKind, Hash, Result, Timestamp, merkle};
-use redb::ReadableDatabase;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -209,7 +208,7 @@ impl Engine {
     /// Reads what was owed when the store was last open, and begins to hand it over.
     pub(crate) fn begin_anchoring(self: &Arc<Self>) -> Result<()> {
         let stored = {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let meta = txn.open_table(tables::META).stored()?;
             let row = meta.get(ANCHORS_KEY).stored()?.map(|row| row.value().to_vec());
             row.as_deref().and_then(parse_owed)
@@ -266,7 +265,7 @@ impl Engine {
 
     /// The newest checkpoint of at most this size.
     pub(crate) fn newest_checkpoint(&self, size: u64) -> Result<SignedCheckpoint> {
-        let txn = self.database()?.get()?.begin_read().stored()?;
+        let txn = self.database()?.get()?.begin_read()?;
         let table = txn.open_table(tables::CHECKPOINTS).stored()?;
         let newest = table.range(..=size).stored()?.next_back().transpose().stored()?;
         let (_, note) = newest.ok_or_else(|| Error::damaged("the checkpoint that is owed is not in the store"))?;
@@ -307,12 +306,12 @@ impl Engine {
         writer: &mut WriterState,
         write: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
-        writer.broken = true;
+        let armed = writer.arm();
         let database = self.database()?;
         let txn = self.begin_write(database.get()?)?;
         write(&txn)?;
         txn.commit().stored()?;
-        writer.broken = false;
+        armed.disarm();
         Ok(())
     }
 
@@ -430,7 +429,7 @@ impl AuditLog {
     /// What the file says.
     pub fn attestations(&self) -> Result<Vec<(String, Record)>> {
         guarded(|| {
-            let txn = self.engine().database()?.get()?.begin_read().stored()?;
+            let txn = self.engine().database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::ATTESTATIONS).stored()?;
             let mut all = Vec::new();
             for row in table.range::<(u64, &str)>(..).stored()? {

@@ -17,7 +17,7 @@ use crate::store::file::tables::{self, Stored, from_redb};
 use crate::store::layout::state::{STATE_KEY, State};
 use crate::store::{engine::receipt::Receipt, log::AuditLog};
 use crate::{Error, ErrorKind, Hash, Kind, Result, codec};
-use redb::{Builder, Database, Key, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, Value};
+use redb::{Builder, Database, Key, ReadTransaction, ReadableTableMetadata, TableDefinition, Value};
 use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -201,7 +201,7 @@ impl<'a> Copy<'a> {
     }
 
     fn begin(&self) -> Result<ReadTransaction> {
-        self.engine.database()?.get()?.begin_read().stored()
+        self.engine.database()?.get()?.begin_read()
     }
 
     /// The tables that only index batches and purges write.

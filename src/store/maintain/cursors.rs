@@ -17,7 +17,7 @@ use crate::store::write::commit::Staging;
 use crate::store::{engine::receipt::Receipt, log::AuditLog};
 use crate::{Result, Timestamp};
 use attestlog_proof::entry::{Kind, Retention};
-use redb::{ReadableDatabase, ReadableTable};
+use redb::ReadableTable;
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
@@ -46,7 +46,7 @@ impl Engine {
     /// Where a mark stands.
     pub(crate) fn mark(&self, mark: &str) -> Result<Option<u64>> {
         guarded(|| {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::CURSORS).stored()?;
             let at = table.get(mark).stored()?.map(|at| at.value());
             drop(table);
@@ -57,7 +57,7 @@ impl Engine {
     /// Where every mark stands.
     pub(crate) fn marks(&self) -> Result<BTreeMap<String, u64>> {
         guarded(|| {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             let table = txn.open_table(tables::CURSORS).stored()?;
             let rows = table.iter().stored()?;
             let mut marks = BTreeMap::new();
@@ -98,7 +98,7 @@ impl Engine {
     /// Removes a mark; says whether there was one.
     pub(crate) fn forget_mark(&self, mark: &str) -> Result<bool> {
         let there = guarded(|| {
-            let txn = self.database()?.get()?.begin_read().stored()?;
+            let txn = self.database()?.get()?.begin_read()?;
             Ok(txn.open_table(tables::CURSORS).stored()?.get(mark).stored()?.is_some())
         })?;
         if !there {

@@ -17,6 +17,7 @@ use crate::merkle::{self, Nodes};
 use crate::retention::SeqSet;
 use crate::rows::{BATCH, List, row_inner};
 use crate::store::engine::changes::Changes;
+use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::NODE_LEVEL;
 use crate::store::layout::block::Sealer;
@@ -27,7 +28,7 @@ use crate::store::maintain::backup;
 use crate::store::read::snapshot::Snapshot;
 use crate::{Error, Result};
 use attestlog_proof::entry::Facet;
-use redb::{Database, Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{Durability, Key, ReadableTable, TableDefinition, Value, WriteTransaction};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
@@ -62,14 +63,14 @@ pub(crate) struct Reached {
 
 /// A store being written anew.
 pub(crate) struct Rewriter<'a> {
-    pub to: &'a Database,
+    pub to: &'a DatabaseHandle,
     pub cut: &'a PurgeSet,
 }
 
 impl Rewriter<'_> {
     /// A transaction whose changes are on the disk when it has ended, or with a later one's.
     fn step(&self, durable: bool) -> Result<WriteTransaction> {
-        let mut txn = self.to.begin_write().stored()?;
+        let mut txn = self.to.begin_write()?;
         if !durable {
             txn.set_durability(Durability::None).stored()?;
         }
@@ -219,8 +220,7 @@ impl Rewriter<'_> {
     /// lost. Too slow for every purge, and what tests are for.
     #[cfg(debug_assertions)]
     pub(crate) fn check_small(&self, snapshot: &Snapshot) -> Result<()> {
-        use redb::ReadableDatabase;
-        let txn = self.to.begin_read().stored()?;
+        let txn = self.to.begin_read()?;
         macro_rules! same {
             ($($table:expr),*) => {$({
                 let ours = txn.open_table($table).stored()?;

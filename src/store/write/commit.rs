@@ -19,6 +19,7 @@ use crate::store::engine::encode::{EncodedBatch, Entries, EntryContent};
 use crate::store::engine::group_commit::Leader;
 use crate::store::engine::receipt::Receipt;
 use crate::store::engine::writer_state::WriterState;
+use crate::store::file::database_handle::DatabaseHandle;
 use crate::store::file::panic_guard::guarded;
 use crate::store::file::tables::{self, Stored};
 use crate::store::layout::block::Sealer;
@@ -438,7 +439,7 @@ impl Engine {
         self.after(&mut writer, ended);
         let (mut answers, committed) = done.unwrap_or_else(|e| ((0..all).map(|_| Err(e.retold())).collect(), None));
         let mut showing = committed.is_some().then(|| self.showing(&mut writer));
-        if writer.broken && showing.take().is_some() {
+        if writer.is_poisoned() && showing.take().is_some() {
             // A commit before this one could not be shown: reading the file anew shows both.
             let _ = self.recover(&mut writer);
         }
@@ -524,7 +525,7 @@ impl Engine {
         &self,
         writer: &mut WriterState,
         staging: Staging<'_>,
-        other: Option<&redb::Database>,
+        other: Option<&DatabaseHandle>,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
         take: impl FnOnce() -> Result<()>,
     ) -> Result<Option<Committed>> {
@@ -597,14 +598,14 @@ impl Engine {
     fn write(
         &self,
         writer: &WriterState,
-        other: Option<&redb::Database>,
+        other: Option<&DatabaseHandle>,
         state: &State,
         blocks: &[(u64, Vec<u8>)],
         entries: &Entries,
         more: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
     ) -> Result<()> {
         let database = self.database()?;
-        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &***own), Ok)?)?;
+        let txn = self.begin_write(other.map_or_else(|| database.get().map(|own| &**own), Ok)?)?;
         {
             let mut tail = txn.open_table(tables::TAIL).stored()?;
             if !blocks.is_empty() {
@@ -632,7 +633,7 @@ impl Engine {
 
     /// A commit failed: finds out what reached the disk. `Ok` where the commit did after all.
     fn after_failure(&self, writer: &mut WriterState, wanted: &State, e: Error) -> Result<()> {
-        writer.broken = true;
+        writer.poison();
         if let Ok(file) = self.database()?.get() {
             file.check_unchanged()?;
         }
@@ -652,7 +653,7 @@ impl Engine {
     /// reading only, one whose file is no longer the one at its path or was written over by somebody else, and one in which something could not be read.
     pub(crate) fn recover(&self, writer: &mut WriterState) -> Result<()> {
         self.begin_writing(writer)?;
-        if writer.broken {
+        if writer.is_poisoned() {
             // What was committed before is in the file: it must not be shown once more behind what is read now.
             drop(self.showing(writer));
             let said = writer.unsigned_said;
@@ -669,8 +670,8 @@ impl Engine {
         writer.damaged.map_or(Ok(()), |damage| Err(damage.refusal()))
     }
 
-    pub(crate) fn begin_write(&self, database: &redb::Database) -> Result<redb::WriteTransaction> {
-        let mut txn = database.begin_write().stored()?;
+    pub(crate) fn begin_write(&self, database: &DatabaseHandle) -> Result<redb::WriteTransaction> {
+        let mut txn = database.begin_write()?;
         txn.set_two_phase_commit(self.settings.two_phase);
         txn.set_quick_repair(self.settings.quick_repair);
         Ok(txn)

@@ -41,7 +41,7 @@ impl Engine {
         self.showing.lock().unwrap_or_else(|poisoned| {
             // Whoever showed a commit died half-way: what is in memory is made anew from the file.
             self.showing.clear_poison();
-            writer.broken = true;
+            writer.poison();
             poisoned.into_inner()
         })
     }
@@ -49,7 +49,7 @@ impl Engine {
     /// Shows a commit before the turn is over.
     pub(crate) fn show_now(&self, writer: &mut WriterState, committed: Committed) -> Result<()> {
         let showing = self.showing(writer);
-        if writer.broken {
+        if writer.is_poisoned() {
             drop(showing);
             return self.recover(writer);
         }
